@@ -1,0 +1,153 @@
+//! Time as a parameter.
+//!
+//! Everything that expires, waits or backs off takes a [`Clock`], so a test turns a clock by hand
+//! instead of sleeping. This file is the only reader of the machine's clocks (clippy.toml bans
+//! them elsewhere).
+//!
+//! Two clocks are told: the wall clock, which others' expiries are written in and which may jump;
+//! and a monotonic one that runs on while the machine is suspended, which never jumps.
+
+use std::{
+    fmt::Debug,
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use rustix::time::ClockId;
+
+/// A clock of the service or of the simulator.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// The wall clock, UTC.
+    fn now(&self) -> Timestamp;
+
+    /// Time since some fixed moment in the past, suspend included.
+    fn monotonic(&self) -> Monotonic;
+
+    /// Completes once [`Clock::monotonic`] has reached `deadline`.
+    fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()>;
+}
+
+/// A moment on a clock's monotonic scale. Moments of different clocks don't compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Monotonic(Duration);
+
+impl Monotonic {
+    /// The moment `since_start` after the scale's beginning.
+    #[must_use]
+    pub const fn new(since_start: Duration) -> Self {
+        Self(since_start)
+    }
+
+    /// This moment moved into the future, stopping at the scale's end.
+    #[must_use]
+    pub const fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+
+    /// How long after `earlier` this is; zero when it isn't after.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// How long until `future`, seen from `now`; zero when it has passed.
+#[must_use]
+pub fn until(future: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(future.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+/// `moment` moved into the future, stopping at the end of time.
+#[must_use]
+pub fn later(moment: Timestamp, duration: Duration) -> Timestamp {
+    moment.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// The future's output, or `None` when `deadline` comes first.
+pub async fn before<F: Future>(
+    clock: &dyn Clock,
+    deadline: Monotonic,
+    future: F,
+) -> Option<F::Output> {
+    let timer = clock.sleep_until(deadline);
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = timer => None,
+    }
+}
+
+/// The machine's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl SystemClock {
+    /// The machine's clocks, ready to be shared.
+    #[must_use]
+    pub fn shared() -> Arc<dyn Clock> {
+        Arc::new(Self)
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+        Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::MAX)
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        #[cfg(target_os = "linux")]
+        const CLOCK: ClockId = ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        const CLOCK: ClockId = ClockId::Monotonic;
+        let time = rustix::time::clock_gettime(CLOCK);
+        Monotonic(Duration::try_from(time).unwrap_or(Duration::ZERO))
+    }
+
+    fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()> {
+        let clock = *self;
+        Box::pin(async move {
+            // tokio's timers stand still in suspend, so look again after each.
+            loop {
+                let left = deadline.since(clock.monotonic());
+                if left.is_zero() {
+                    return;
+                }
+                #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+                tokio::time::sleep(left).await;
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_monotonic_clock_does_not_go_back() {
+        let clock = SystemClock;
+        let earlier = clock.monotonic();
+        assert!(clock.monotonic() >= earlier);
+    }
+
+    #[test]
+    fn until_the_past_is_zero() {
+        let now = Timestamp::UNIX_EPOCH;
+        let soon = later(now, Duration::from_secs(3));
+        assert_eq!(until(soon, now), Duration::from_secs(3));
+        assert_eq!(until(now, soon), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_has_passed_ends_the_wait() {
+        let clock = SystemClock;
+        let never = std::future::pending::<()>();
+        assert_eq!(before(&clock, clock.monotonic(), never).await, None);
+        let deadline = clock.monotonic().plus(Duration::from_mins(1));
+        assert_eq!(before(&clock, deadline, async { 7 }).await, Some(7));
+    }
+}

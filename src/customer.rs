@@ -1,0 +1,11 @@
+//! The vocabulary: whose customer object it is, what it says, and the token in it.
+//!
+//! No I/O, no HTTP, no time. Everything personal here prints nothing in `Debug`.
+
+mod id;
+mod object;
+
+pub use id::{CustomerId, CustomerIdError, CustomerKey};
+pub use object::{
+    ClientAuth, ClientAuthToken, Customer, CustomerJson, Field, FieldSet, whole_seconds,
+};

@@ -1,0 +1,315 @@
+//! Juspay's customer object as we hold it, and the JSON that a phone gets of it.
+
+use std::fmt;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+/// A documented field of Juspay's customer object, in the order it is answered in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// `id`: Juspay's own id, `cst_…`.
+    Id,
+    /// `object`: always `"customer"`.
+    Object,
+    /// `object_reference_id`: the merchant's id.
+    ObjectReferenceId,
+    /// `customer_id`: the merchant's id too; some versions send it.
+    CustomerId,
+    /// `mobile_country_code`.
+    MobileCountryCode,
+    /// `mobile_number`.
+    MobileNumber,
+    /// `email_address`.
+    EmailAddress,
+    /// `first_name`.
+    FirstName,
+    /// `last_name`.
+    LastName,
+    /// `date_created`.
+    DateCreated,
+    /// `last_updated`.
+    LastUpdated,
+    /// `juspay`: the client auth token and its expiry. Always written last.
+    Juspay,
+}
+
+impl Field {
+    /// Every field, in the order of the answer.
+    pub const ALL: [Self; 12] = [
+        Self::Id,
+        Self::Object,
+        Self::ObjectReferenceId,
+        Self::CustomerId,
+        Self::MobileCountryCode,
+        Self::MobileNumber,
+        Self::EmailAddress,
+        Self::FirstName,
+        Self::LastName,
+        Self::DateCreated,
+        Self::LastUpdated,
+        Self::Juspay,
+    ];
+
+    /// Juspay's name for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Object => "object",
+            Self::ObjectReferenceId => "object_reference_id",
+            Self::CustomerId => "customer_id",
+            Self::MobileCountryCode => "mobile_country_code",
+            Self::MobileNumber => "mobile_number",
+            Self::EmailAddress => "email_address",
+            Self::FirstName => "first_name",
+            Self::LastName => "last_name",
+            Self::DateCreated => "date_created",
+            Self::LastUpdated => "last_updated",
+            Self::Juspay => "juspay",
+        }
+    }
+
+    /// The field of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.name() == name)
+    }
+}
+
+/// Which fields a phone is given (`response.fields`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldSet(Vec<Field>);
+
+impl FieldSet {
+    /// The set of `fields`, whatever their order.
+    #[must_use]
+    pub fn new(fields: &[Field]) -> Self {
+        Self(Field::ALL.into_iter().filter(|field| fields.contains(field)).collect())
+    }
+
+    /// Every documented field.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(Field::ALL.to_vec())
+    }
+
+    /// Whether `field` is given.
+    #[must_use]
+    pub fn contains(&self, field: Field) -> bool {
+        self.0.contains(&field)
+    }
+}
+
+/// A client auth token. Printed nowhere; it leaves in a [`CustomerJson`] only.
+#[derive(Clone)]
+pub struct ClientAuthToken(SecretString);
+
+impl ClientAuthToken {
+    /// Takes Juspay's token; `None` when it is empty.
+    #[must_use]
+    pub fn parse(text: String) -> Option<Self> {
+        (!text.is_empty()).then(|| Self(text.into()))
+    }
+}
+
+impl fmt::Debug for ClientAuthToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientAuthToken(…)")
+    }
+}
+
+/// The token and the expiry that Juspay reports for it, on Juspay's clock.
+#[derive(Debug, Clone)]
+pub struct ClientAuth {
+    /// The token.
+    pub token: ClientAuthToken,
+    /// `client_auth_token_expiry`.
+    pub expiry: Timestamp,
+}
+
+/// A customer as Juspay told of it: documented fields only, scalars only.
+#[derive(Clone, Default)]
+pub struct Customer(Vec<(Field, Value)>);
+
+impl Customer {
+    /// A customer of these fields. `Field::Juspay` has a type of its own ([`ClientAuth`]) and
+    /// nested values aren't documented: both are left out.
+    #[must_use]
+    pub fn new(fields: impl IntoIterator<Item = (Field, Value)>) -> Self {
+        let scalar = |(field, value): &(Field, Value)| {
+            *field != Field::Juspay && !value.is_object() && !value.is_array()
+        };
+        Self(fields.into_iter().filter(scalar).collect())
+    }
+
+    /// The value of `field`, when it is there.
+    #[must_use]
+    pub fn get(&self, field: Field) -> Option<&Value> {
+        self.0.iter().find(|(name, _)| *name == field).map(|(_, value)| value)
+    }
+
+    /// The phone's JSON: the wanted fields in order, `juspay` last. `auth` is told with the expiry
+    /// that it carries, which is the careful one when the caller has put it there.
+    #[must_use]
+    pub fn to_json(&self, wanted: &FieldSet, auth: Option<&ClientAuth>) -> CustomerJson {
+        let mut json = String::from("{");
+        for field in Field::ALL.into_iter().filter(|field| wanted.contains(*field)) {
+            if let Some(value) = self.get(field) {
+                push_member(&mut json, field.name(), value);
+            }
+        }
+        let without_token = json.len();
+        if let Some(auth) = auth.filter(|_| wanted.contains(Field::Juspay)) {
+            let mut inner = String::from("{");
+            push_member(&mut inner, "client_auth_token", &auth.token.0.expose_secret().into());
+            push_member(&mut inner, "client_auth_token_expiry", &whole_seconds(auth.expiry).into());
+            push_raw_member(&mut json, Field::Juspay.name(), &format!("{inner}}}"));
+        }
+        json.push('}');
+        CustomerJson::new(json, without_token)
+    }
+}
+
+impl fmt::Debug for Customer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Customer(…)")
+    }
+}
+
+/// `YYYY-MM-DDTHH:MM:SSZ`, the one date style that leaves this service; rounded down.
+#[must_use]
+pub fn whole_seconds(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Writes `,"name":value`, without the comma behind an opening brace.
+fn push_member(json: &mut String, name: &str, value: &Value) {
+    push_raw_member(json, name, &value.to_string());
+}
+
+fn push_raw_member(json: &mut String, name: &str, value: &str) {
+    if !json.ends_with('{') {
+        json.push(',');
+    }
+    json.push('"');
+    json.push_str(name);
+    json.push_str("\":");
+    json.push_str(value);
+}
+
+/// The bytes a phone is answered with. They hold the token, so `Debug` shows their number only.
+#[derive(Clone)]
+pub struct CustomerJson {
+    whole: Bytes,
+    /// How much of `whole` lies before `juspay` (and its comma).
+    without_token: usize,
+}
+
+impl CustomerJson {
+    fn new(json: String, without_token: usize) -> Self {
+        Self { whole: json.into(), without_token }
+    }
+
+    /// The object with its token. No copy.
+    #[must_use]
+    pub fn with_token(&self) -> Bytes {
+        self.whole.clone()
+    }
+
+    /// The object without `juspay`.
+    #[must_use]
+    pub fn without_token(&self) -> Bytes {
+        [self.whole.slice(..self.without_token).as_ref(), b"}"].concat().into()
+    }
+
+    /// The length of [`CustomerJson::with_token`] in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.whole.len()
+    }
+
+    /// Never: even an empty object has its braces.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.whole.is_empty()
+    }
+}
+
+impl fmt::Debug for CustomerJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CustomerJson({} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn alice() -> Customer {
+        Customer::new([
+            (Field::FirstName, json!("Alice \"A\"")),
+            (Field::Id, json!("cst_1")),
+            (Field::LastName, Value::Null),
+            (Field::EmailAddress, json!({"nested": "is not documented"})),
+        ])
+    }
+
+    fn auth() -> ClientAuth {
+        ClientAuth {
+            token: ClientAuthToken::parse("tkn_1".to_owned()).unwrap(),
+            expiry: "2020-03-17T14:45:26.9Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn fields_leave_in_order_with_the_token_last() {
+        let json = alice().to_json(&FieldSet::all(), Some(&auth()));
+        assert_eq!(
+            json.with_token(),
+            r#"{"id":"cst_1","first_name":"Alice \"A\"","last_name":null,"juspay":{"client_auth_token":"tkn_1","client_auth_token_expiry":"2020-03-17T14:45:26Z"}}"#
+        );
+        assert_eq!(
+            json.without_token(),
+            r#"{"id":"cst_1","first_name":"Alice \"A\"","last_name":null}"#
+        );
+    }
+
+    #[test]
+    fn only_wanted_fields_leave() {
+        let json = alice().to_json(&FieldSet::new(&[Field::Juspay]), Some(&auth()));
+        assert!(json.with_token().starts_with(b"{\"juspay\":{"));
+        assert_eq!(json.without_token(), "{}");
+        let json = alice().to_json(&FieldSet::new(&[Field::Id]), Some(&auth()));
+        assert_eq!(json.with_token(), r#"{"id":"cst_1"}"#);
+        assert_eq!(json.with_token(), json.without_token());
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        let customer = alice();
+        let shown = format!(
+            "{customer:?} {:?} {:?}",
+            auth(),
+            customer.to_json(&FieldSet::all(), Some(&auth()))
+        );
+        assert!(!shown.contains("Alice") && !shown.contains("tkn_1"), "{shown}");
+    }
+
+    #[test]
+    fn every_field_is_found_by_its_name() {
+        for field in Field::ALL {
+            assert_eq!(Field::named(field.name()), Some(field));
+        }
+        assert_eq!(Field::named("gstin"), None);
+    }
+
+    #[test]
+    fn an_empty_token_is_none() {
+        assert!(ClientAuthToken::parse(String::new()).is_none());
+    }
+}

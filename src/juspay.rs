@@ -1,0 +1,154 @@
+//! ③ The provider: what we ask of Juspay, and how it can fail.
+//!
+//! The cache knows Juspay by [`CustomerApi`] only, so that its tests can script the answers.
+//! `client` is the real thing, `wire` its JSON.
+
+pub mod client;
+mod wire;
+
+use std::{fmt::Debug, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+use jiff::Timestamp;
+
+use crate::customer::{ClientAuth, Customer, CustomerId};
+
+/// Juspay's Get Customer API, with `options.get_client_auth_token=true`.
+///
+/// Futures aren't `Send`: each worker has its own client.
+pub trait CustomerApi: Debug {
+    /// Asks for one customer, once.
+    fn get_customer(
+        &self,
+        request: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>>;
+}
+
+/// One question to Juspay.
+#[derive(Debug, Clone)]
+pub struct GetCustomer {
+    /// Whom to ask for.
+    pub customer: CustomerId,
+    /// W3C `traceparent` of the phone's request that made us ask, passed on.
+    pub traceparent: Option<String>,
+}
+
+/// A whole answer about the customer that was asked for.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The customer.
+    pub customer: Customer,
+    /// The token; an error where the rest of the answer is good but no token can be used.
+    pub auth: Result<ClientAuth, InvalidAnswer>,
+    /// Juspay's clock when it answered: its `Date`, unless a cache on the way makes that useless.
+    pub date: Option<Timestamp>,
+}
+
+/// How a call to Juspay ends badly. Nothing in it is secret or personal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JuspayError {
+    /// Juspay knows no such customer (`object_not_found`).
+    #[error("Juspay knows no such customer")]
+    CustomerNotFound,
+    /// 401: our API key is wrong.
+    #[error("Juspay rejected our API key (401)")]
+    RejectedCredentials,
+    /// 403: our address isn't on the merchant's allow-list.
+    #[error("Juspay rejected our address (403); have it put on the merchant's allow-list")]
+    RejectedOrigin,
+    /// 429, with the `Retry-After` that came along.
+    #[error("Juspay says that we ask too often (429)")]
+    TooManyRequests(Option<Duration>),
+    /// Any other error status.
+    #[error("Juspay answered with status {0}")]
+    Status(u16),
+    /// An answer that can't be used.
+    #[error("Juspay's answer can't be used: {0}")]
+    InvalidAnswer(#[from] InvalidAnswer),
+    /// No connection, or it broke before the answer began.
+    #[error("Juspay can't be reached: {0}")]
+    Connection(ConnectionFailure),
+    /// `juspay.deadline` passed.
+    #[error("Juspay didn't answer within the deadline")]
+    Timeout,
+    /// The task that fetched ended without an answer: a bug of ours.
+    #[error("the fetch ended without an answer")]
+    Aborted,
+}
+
+/// Why a connection to Juspay failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionFailure {
+    /// The host's name can't be resolved.
+    #[error("its host name can't be resolved")]
+    Resolve,
+    /// Nobody listens there, or no route leads there.
+    #[error("no connection can be made")]
+    Connect,
+    /// The connection took longer than `juspay.connect_timeout`.
+    #[error("connecting took too long")]
+    ConnectTimeout,
+    /// The TLS handshake failed.
+    #[error("the TLS handshake failed")]
+    Tls,
+    /// An open connection broke.
+    #[error("the connection broke")]
+    Broken,
+}
+
+/// Why an answer of Juspay's can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAnswer {
+    /// A 1xx that nobody asked for.
+    #[error("an interim answer that nobody asked for")]
+    Interim,
+    /// A success that isn't 200.
+    #[error("a status that Get Customer doesn't have")]
+    Status,
+    /// A redirect.
+    #[error("a redirect")]
+    Redirect,
+    /// Not what HTTP allows.
+    #[error("broken HTTP")]
+    Http,
+    /// Less than was announced, or nothing.
+    #[error("a body that is cut off")]
+    Truncated,
+    /// More than 64 KiB.
+    #[error("a body that is too large")]
+    TooLarge,
+    /// Not the JSON of a customer.
+    #[error("a body that isn't a customer's JSON")]
+    Json,
+    /// About somebody else, or nobody.
+    #[error("an answer about another customer")]
+    OtherCustomer,
+    /// `juspay` is missing or null, or has no token.
+    #[error("no client auth token in it")]
+    NoToken,
+    /// The token has no readable expiry.
+    #[error("no readable client_auth_token_expiry in it")]
+    NoExpiry,
+    /// The token has expired, or will in no time.
+    #[error("a client auth token without enough life")]
+    TooShortLived,
+}
+
+impl JuspayError {
+    /// The label of `juspay_bff_upstream_requests_total{outcome}`.
+    #[must_use]
+    pub const fn outcome(&self) -> &'static str {
+        match self {
+            Self::CustomerNotFound => "not_found",
+            Self::RejectedCredentials => "rejected_credentials",
+            Self::RejectedOrigin => "rejected_origin",
+            Self::TooManyRequests(_) => "too_many_requests",
+            Self::Status(400..=499) => "client_error",
+            Self::Status(_) => "server_error",
+            Self::InvalidAnswer(_) => "invalid_response",
+            Self::Connection(_) => "connection",
+            Self::Timeout => "timeout",
+            Self::Aborted => "aborted",
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The metrics of the contract: one registry, and the handles that the stations hold.
+//!
+//! Labels are closed sets; nothing here can name a customer. What the hot path counts is held as
+//! a child, not looked up: a look-up costs six times an increment.
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+};
+
+/// What every name begins with.
+const NAMESPACE: &str = "juspay_bff";
+
+/// Seconds. From a hit on an idle machine to beyond `juspay.deadline`.
+const DURATION_BUCKETS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0,
+];
+
+/// Seconds. A network away at least, `juspay.deadline` at most.
+const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Every metric of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// `http_requests_total{route,status,code}`
+    pub http_requests: IntCounterVec,
+    /// `http_request_duration_seconds{route}`
+    pub http_request_duration: HistogramVec,
+    /// `http_requests_in_flight`
+    pub http_requests_in_flight: IntGauge,
+    /// `http_requests_waiting`
+    pub http_requests_waiting: IntGauge,
+    /// `auth_failures_total{reason}`
+    pub auth_failures: IntCounterVec,
+    /// `jwks_refreshes_total{issuer,outcome}`
+    pub jwks_refreshes: IntCounterVec,
+    /// `jwks_keys{issuer}`
+    pub jwks_keys: IntGaugeVec,
+    /// `jwks_last_success_timestamp_seconds{issuer}`
+    pub jwks_last_success: GaugeVec,
+    /// `cache_requests_total{outcome}`
+    pub cache_requests: IntCounterVec,
+    /// `cache_refreshes_total{outcome}`
+    pub cache_refreshes: IntCounterVec,
+    /// `cache_entries`
+    pub cache_entries: IntGauge,
+    /// `cache_evictions_total{cause}`
+    pub cache_evictions: IntCounterVec,
+    /// `upstream_requests_total{outcome}`
+    pub upstream_requests: IntCounterVec,
+    /// `upstream_request_duration_seconds`
+    pub upstream_request_duration: Histogram,
+    /// `upstream_in_flight`
+    pub upstream_in_flight: IntGauge,
+    /// `upstream_identity_mismatches_total`
+    pub upstream_identity_mismatches: IntCounter,
+    /// `secret_last_reload_success_timestamp_seconds{secret}`
+    pub secret_last_reload_success: GaugeVec,
+}
+
+impl Metrics {
+    /// A registry with all of them at zero, and the process's own (`process_*`).
+    ///
+    /// # Errors
+    /// When two metrics share a name: a bug of ours.
+    pub fn new(version: &str, commit: &str) -> Result<Self, prometheus::Error> {
+        let make = Maker { registry: Registry::new() };
+        make.info(version, commit)?;
+        #[cfg(target_os = "linux")]
+        make.registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self {
+            http_requests: make.counters(
+                "http_requests_total",
+                "Requests answered, by route, status and problem code.",
+                &["route", "status", "code"],
+            )?,
+            http_request_duration: make.histograms(
+                "http_request_duration_seconds",
+                "Time from a request's head to its answer.",
+                &["route"],
+            )?,
+            http_requests_in_flight: make
+                .gauge("http_requests_in_flight", "Requests being worked on.")?,
+            http_requests_waiting: make.gauge(
+                "http_requests_waiting",
+                "Requests that wait for Juspay or for signing keys.",
+            )?,
+            auth_failures: make.counters(
+                "auth_failures_total",
+                "Callers turned away, by reason.",
+                &["reason"],
+            )?,
+            jwks_refreshes: make.counters(
+                "jwks_refreshes_total",
+                "Fetches of an issuer's key set, by outcome.",
+                &["issuer", "outcome"],
+            )?,
+            jwks_keys: make.gauges("jwks_keys", "Usable keys in an issuer's set.", &["issuer"])?,
+            jwks_last_success: make.float_gauges(
+                "jwks_last_success_timestamp_seconds",
+                "When an issuer's key set was last fetched successfully.",
+                &["issuer"],
+            )?,
+            cache_requests: make.counters(
+                "cache_requests_total",
+                "Look-ups of a customer, by outcome.",
+                &["outcome"],
+            )?,
+            cache_refreshes: make.counters(
+                "cache_refreshes_total",
+                "Refreshes of tokens that were still good, by outcome.",
+                &["outcome"],
+            )?,
+            cache_entries: make.gauge("cache_entries", "Customers in memory.")?,
+            cache_evictions: make.counters(
+                "cache_evictions_total",
+                "Customers that left memory, by cause.",
+                &["cause"],
+            )?,
+            upstream_requests: make.counters(
+                "upstream_requests_total",
+                "Calls to Juspay, by outcome.",
+                &["outcome"],
+            )?,
+            upstream_request_duration: make
+                .histogram("upstream_request_duration_seconds", "Time of a call to Juspay.")?,
+            upstream_in_flight: make.gauge("upstream_in_flight", "Calls to Juspay under way.")?,
+            upstream_identity_mismatches: make.counter(
+                "upstream_identity_mismatches_total",
+                "Answers of Juspay's about another customer, all refused.",
+            )?,
+            secret_last_reload_success: make.float_gauges(
+                "secret_last_reload_success_timestamp_seconds",
+                "When a secret's file was last read successfully.",
+                &["secret"],
+            )?,
+            registry: make.registry,
+        })
+    }
+
+    /// The Prometheus text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When the library can't write what it gathered.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// Makes metrics and registers them.
+struct Maker {
+    registry: Registry,
+}
+
+impl Maker {
+    fn register<C: Collector + Clone + 'static>(
+        &self,
+        metric: Result<C, prometheus::Error>,
+    ) -> Result<C, prometheus::Error> {
+        let metric = metric?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn info(&self, version: &str, commit: &str) -> Result<(), prometheus::Error> {
+        let opts = opts("build_info", "What runs here; always 1.")
+            .const_label("version", version)
+            .const_label("commit", commit);
+        self.register(Gauge::with_opts(opts)).map(|info| info.set(1.0))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.register(IntCounter::with_opts(opts(name, help)))
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::with_opts(opts(name, help)))
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(IntGaugeVec::new(opts(name, help), labels))
+    }
+
+    fn float_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        self.register(GaugeVec::new(opts(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(UPSTREAM_BUCKETS.to_vec());
+        self.register(Histogram::with_opts(opts))
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(DURATION_BUCKETS.to_vec());
+        self.register(HistogramVec::new(opts, labels))
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace(NAMESPACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_our_prefix_but_for_the_process() {
+        let metrics = Metrics::new("1.2.3", "abc").unwrap();
+        metrics.http_requests.with_label_values(&["unmatched", "404", "not_found"]).inc();
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(
+            text.contains("juspay_bff_build_info{commit=\"abc\",version=\"1.2.3\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("juspay_bff_http_requests_total{code=\"not_found\",route=\"unmatched\",status=\"404\"} 1"));
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("juspay_bff_") || line.starts_with("process_"), "{line}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! TLS towards Juspay and towards issuers: one client configuration for both.
+
+use std::{path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+/// HTTP/1.1 only: on a black-holed HTTP/2 connection every request fails, here just one does.
+const ALPN: &[u8] = b"http/1.1";
+
+/// Why no TLS configuration can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file with further roots.
+    #[error("no certificates can be read: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// A certificate in it, or the library's own set-up.
+    #[error("TLS can't be set up: {0}")]
+    Rustls(#[from] rustls::Error),
+    /// A file without a certificate.
+    #[error("it holds no certificate; PEM with BEGIN CERTIFICATE is expected")]
+    NoCertificate,
+}
+
+/// Trusts Mozilla's roots, and those in `ca_file` (PEM) besides.
+///
+/// # Errors
+/// When `ca_file` holds no usable certificate.
+pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = ca_file {
+        let certificates: Vec<_> =
+            CertificateDer::pem_file_iter(path)?.collect::<Result<_, _>>()?;
+        if certificates.is_empty() {
+            return Err(TlsError::NoCertificate);
+        }
+        for certificate in certificates {
+            roots.add(certificate)?;
+        }
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_roots_are_added_to_the_built_in_ones() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+        std::fs::write(&file, ca.cert.pem()).unwrap();
+        assert!(client_config(Some(file.path())).is_ok());
+        assert_eq!(client_config(None).unwrap().alpn_protocols, [b"http/1.1"]);
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "hello").unwrap();
+        assert!(matches!(client_config(Some(file.path())), Err(TlsError::NoCertificate)));
+        assert!(client_config(Some(Path::new("/nonexistent"))).is_err());
+    }
+}
