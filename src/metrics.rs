@@ -24,40 +24,68 @@ const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// The public listener's.
+    pub http: Http,
+    /// Authentication's.
+    pub auth: Auth,
+    /// The cache's.
+    pub cache: Cache,
+    /// The Juspay client's.
+    pub upstream: Upstream,
+    /// `secret_last_reload_success_timestamp_seconds{secret}`
+    pub secret_last_reload_success: GaugeVec,
+}
+
+/// `http_*`
+#[derive(Debug)]
+pub struct Http {
     /// `http_requests_total{route,status,code}`
-    pub http_requests: IntCounterVec,
+    pub requests: IntCounterVec,
     /// `http_request_duration_seconds{route}`
-    pub http_request_duration: HistogramVec,
+    pub duration: HistogramVec,
     /// `http_requests_in_flight`
-    pub http_requests_in_flight: IntGauge,
+    pub in_flight: IntGauge,
     /// `http_requests_waiting`
-    pub http_requests_waiting: IntGauge,
+    pub waiting: IntGauge,
+}
+
+/// `auth_*` and `jwks_*`
+#[derive(Debug)]
+pub struct Auth {
     /// `auth_failures_total{reason}`
-    pub auth_failures: IntCounterVec,
+    pub failures: IntCounterVec,
     /// `jwks_refreshes_total{issuer,outcome}`
     pub jwks_refreshes: IntCounterVec,
     /// `jwks_keys{issuer}`
     pub jwks_keys: IntGaugeVec,
     /// `jwks_last_success_timestamp_seconds{issuer}`
     pub jwks_last_success: GaugeVec,
+}
+
+/// `cache_*`
+#[derive(Debug)]
+pub struct Cache {
     /// `cache_requests_total{outcome}`
-    pub cache_requests: IntCounterVec,
+    pub requests: IntCounterVec,
     /// `cache_refreshes_total{outcome}`
-    pub cache_refreshes: IntCounterVec,
+    pub refreshes: IntCounterVec,
     /// `cache_entries`
-    pub cache_entries: IntGauge,
+    pub entries: IntGauge,
     /// `cache_evictions_total{cause}`
-    pub cache_evictions: IntCounterVec,
+    pub evictions: IntCounterVec,
+}
+
+/// `upstream_*`
+#[derive(Debug)]
+pub struct Upstream {
     /// `upstream_requests_total{outcome}`
-    pub upstream_requests: IntCounterVec,
+    pub requests: IntCounterVec,
     /// `upstream_request_duration_seconds`
-    pub upstream_request_duration: Histogram,
+    pub duration: Histogram,
     /// `upstream_in_flight`
-    pub upstream_in_flight: IntGauge,
+    pub in_flight: IntGauge,
     /// `upstream_identity_mismatches_total`
-    pub upstream_identity_mismatches: IntCounter,
-    /// `secret_last_reload_success_timestamp_seconds{secret}`
-    pub secret_last_reload_success: GaugeVec,
+    pub identity_mismatches: IntCounter,
 }
 
 impl Metrics {
@@ -72,66 +100,10 @@ impl Metrics {
         make.registry
             .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self {
-            http_requests: make.counters(
-                "http_requests_total",
-                "Requests answered, by route, status and problem code.",
-                &["route", "status", "code"],
-            )?,
-            http_request_duration: make.histograms(
-                "http_request_duration_seconds",
-                "Time from a request's head to its answer.",
-                &["route"],
-            )?,
-            http_requests_in_flight: make
-                .gauge("http_requests_in_flight", "Requests being worked on.")?,
-            http_requests_waiting: make.gauge(
-                "http_requests_waiting",
-                "Requests that wait for Juspay or for signing keys.",
-            )?,
-            auth_failures: make.counters(
-                "auth_failures_total",
-                "Callers turned away, by reason.",
-                &["reason"],
-            )?,
-            jwks_refreshes: make.counters(
-                "jwks_refreshes_total",
-                "Fetches of an issuer's key set, by outcome.",
-                &["issuer", "outcome"],
-            )?,
-            jwks_keys: make.gauges("jwks_keys", "Usable keys in an issuer's set.", &["issuer"])?,
-            jwks_last_success: make.float_gauges(
-                "jwks_last_success_timestamp_seconds",
-                "When an issuer's key set was last fetched successfully.",
-                &["issuer"],
-            )?,
-            cache_requests: make.counters(
-                "cache_requests_total",
-                "Look-ups of a customer, by outcome.",
-                &["outcome"],
-            )?,
-            cache_refreshes: make.counters(
-                "cache_refreshes_total",
-                "Refreshes of tokens that were still good, by outcome.",
-                &["outcome"],
-            )?,
-            cache_entries: make.gauge("cache_entries", "Customers in memory.")?,
-            cache_evictions: make.counters(
-                "cache_evictions_total",
-                "Customers that left memory, by cause.",
-                &["cause"],
-            )?,
-            upstream_requests: make.counters(
-                "upstream_requests_total",
-                "Calls to Juspay, by outcome.",
-                &["outcome"],
-            )?,
-            upstream_request_duration: make
-                .histogram("upstream_request_duration_seconds", "Time of a call to Juspay.")?,
-            upstream_in_flight: make.gauge("upstream_in_flight", "Calls to Juspay under way.")?,
-            upstream_identity_mismatches: make.counter(
-                "upstream_identity_mismatches_total",
-                "Answers of Juspay's about another customer, all refused.",
-            )?,
+            http: make.http()?,
+            auth: make.auth()?,
+            cache: make.cache()?,
+            upstream: make.upstream()?,
             secret_last_reload_success: make.float_gauges(
                 "secret_last_reload_success_timestamp_seconds",
                 "When a secret's file was last read successfully.",
@@ -158,6 +130,85 @@ struct Maker {
 }
 
 impl Maker {
+    fn http(&self) -> Result<Http, prometheus::Error> {
+        Ok(Http {
+            requests: self.counters(
+                "http_requests_total",
+                "Requests answered, by route, status and problem code.",
+                &["route", "status", "code"],
+            )?,
+            duration: self.histograms(
+                "http_request_duration_seconds",
+                "Time from a request's head to its answer.",
+                &["route"],
+            )?,
+            in_flight: self.gauge("http_requests_in_flight", "Requests being worked on.")?,
+            waiting: self.gauge(
+                "http_requests_waiting",
+                "Requests that wait for Juspay or for signing keys.",
+            )?,
+        })
+    }
+
+    fn auth(&self) -> Result<Auth, prometheus::Error> {
+        Ok(Auth {
+            failures: self.counters(
+                "auth_failures_total",
+                "Callers turned away, by reason.",
+                &["reason"],
+            )?,
+            jwks_refreshes: self.counters(
+                "jwks_refreshes_total",
+                "Fetches of an issuer's key set, by outcome.",
+                &["issuer", "outcome"],
+            )?,
+            jwks_keys: self.gauges("jwks_keys", "Usable keys in an issuer's set.", &["issuer"])?,
+            jwks_last_success: self.float_gauges(
+                "jwks_last_success_timestamp_seconds",
+                "When an issuer's key set was last fetched successfully.",
+                &["issuer"],
+            )?,
+        })
+    }
+
+    fn cache(&self) -> Result<Cache, prometheus::Error> {
+        Ok(Cache {
+            requests: self.counters(
+                "cache_requests_total",
+                "Look-ups of a customer, by outcome.",
+                &["outcome"],
+            )?,
+            refreshes: self.counters(
+                "cache_refreshes_total",
+                "Refreshes of tokens that were still good, by outcome.",
+                &["outcome"],
+            )?,
+            entries: self.gauge("cache_entries", "Customers in memory.")?,
+            evictions: self.counters(
+                "cache_evictions_total",
+                "Customers that left memory, by cause.",
+                &["cause"],
+            )?,
+        })
+    }
+
+    fn upstream(&self) -> Result<Upstream, prometheus::Error> {
+        Ok(Upstream {
+            requests: self.counters(
+                "upstream_requests_total",
+                "Calls to Juspay, by outcome.",
+                &["outcome"],
+            )?,
+            duration: self
+                .histogram("upstream_request_duration_seconds", "Time of a call to Juspay.")?,
+            in_flight: self.gauge("upstream_in_flight", "Calls to Juspay under way.")?,
+            identity_mismatches: self.counter(
+                "upstream_identity_mismatches_total",
+                "Answers of Juspay's about another customer, all refused.",
+            )?,
+        })
+    }
+
     fn register<C: Collector + Clone + 'static>(
         &self,
         metric: Result<C, prometheus::Error>,
@@ -236,7 +287,7 @@ mod tests {
     #[test]
     fn names_have_our_prefix_but_for_the_process() {
         let metrics = Metrics::new("1.2.3", "abc").unwrap();
-        metrics.http_requests.with_label_values(&["unmatched", "404", "not_found"]).inc();
+        metrics.http.requests.with_label_values(&["unmatched", "404", "not_found"]).inc();
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         assert!(
             text.contains("juspay_bff_build_info{commit=\"abc\",version=\"1.2.3\"} 1"),

@@ -60,6 +60,7 @@ impl CustomerId {
     }
 
     /// The id as exactly one path segment (RFC 3986 §3.3).
+    #[must_use]
     pub fn path_segment(&self) -> impl fmt::Display + '_ {
         utf8_percent_encode(&self.0, SEGMENT)
     }
