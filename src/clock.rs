@@ -7,6 +7,9 @@
 //! Two clocks are told: the wall clock, which others' expiries are written in and which may jump;
 //! and a monotonic one that runs on while the machine is suspended, which never jumps.
 
+#[cfg(test)]
+pub(crate) mod manual;
+
 use std::{
     fmt::Debug,
     future::Future,
@@ -25,6 +28,11 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// Time since some fixed moment in the past, suspend included.
     fn monotonic(&self) -> Monotonic;
+
+    /// Both clocks at once.
+    fn moment(&self) -> Moment {
+        Moment { wall: self.now(), monotonic: self.monotonic() }
+    }
 
     /// Completes once [`Clock::monotonic`] has reached `deadline`.
     fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()>;
@@ -51,6 +59,29 @@ impl Monotonic {
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A moment on both clocks. They may drift apart: what must hold, must hold on both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// On the wall clock.
+    pub wall: Timestamp,
+    /// On the monotonic clock.
+    pub monotonic: Monotonic,
+}
+
+impl Moment {
+    /// This moment moved into the future.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self { wall: later(self.wall, duration), monotonic: self.monotonic.plus(duration) }
+    }
+
+    /// How long until `self`, seen from `now`, on the clock that says less.
+    #[must_use]
+    pub fn remaining(self, now: Self) -> Duration {
+        until(self.wall, now.wall).min(self.monotonic.since(now.monotonic))
     }
 }
 
@@ -132,6 +163,21 @@ mod tests {
         let clock = SystemClock;
         let earlier = clock.monotonic();
         assert!(clock.monotonic() >= earlier);
+    }
+
+    #[test]
+    fn what_remains_is_told_by_the_clock_that_says_less() {
+        let start = Moment {
+            wall: Timestamp::UNIX_EPOCH,
+            monotonic: Monotonic::new(Duration::from_secs(100)),
+        };
+        let end = start.plus(Duration::from_secs(10));
+        assert_eq!(end.remaining(start), Duration::from_secs(10));
+        let wall_jumped = Moment { wall: later(start.wall, Duration::from_secs(4)), ..start };
+        assert_eq!(end.remaining(wall_jumped), Duration::from_secs(6));
+        let suspended = Moment { monotonic: start.monotonic.plus(Duration::from_secs(7)), ..start };
+        assert_eq!(end.remaining(suspended), Duration::from_secs(3));
+        assert_eq!(start.remaining(end), Duration::ZERO);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{fmt::Debug, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 
+use crate::clock::Monotonic;
 use crate::customer::{ClientAuth, Customer, CustomerId};
 
 /// Juspay's Get Customer API, with `options.get_client_auth_token=true`.
@@ -31,6 +32,8 @@ pub struct GetCustomer {
     pub customer: CustomerId,
     /// W3C `traceparent` of the phone's request that made us ask, passed on.
     pub traceparent: Option<String>,
+    /// When to give up.
+    pub deadline: Monotonic,
 }
 
 /// A whole answer about the customer that was asked for.

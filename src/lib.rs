@@ -11,6 +11,12 @@
 //! where. `tests/layers.rs` holds who may use whom.
 
 // pub mod auth;
+#![cfg_attr(
+    test,
+    expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
+)]
+
+pub mod cache;
 pub mod clock;
 pub mod customer;
 pub mod juspay;

@@ -124,6 +124,25 @@ impl Metrics {
     }
 }
 
+/// A gauge raised by one for as long as this lives.
+#[derive(Debug)]
+#[must_use = "dropped at once, it counts nothing"]
+pub struct Raised(IntGauge);
+
+impl Raised {
+    /// Raises `gauge`.
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Makes metrics and registers them.
 struct Maker {
     registry: Registry,
