@@ -5,7 +5,7 @@
 mod id;
 mod object;
 
-pub use id::{CustomerId, CustomerIdError, CustomerKey};
+pub use id::{CustomerId, CustomerIdError, CustomerIdForm, CustomerKey};
 pub use object::{
     ClientAuth, ClientAuthToken, Customer, CustomerJson, Field, FieldSet, whole_seconds,
 };

@@ -6,7 +6,7 @@
 pub mod client;
 mod wire;
 
-use std::{fmt::Debug, time::Duration};
+use std::fmt::Debug;
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
@@ -59,9 +59,9 @@ pub enum JuspayError {
     /// 403: our address isn't on the merchant's allow-list.
     #[error("Juspay rejected our address (403); have it put on the merchant's allow-list")]
     RejectedOrigin,
-    /// 429, with the `Retry-After` that came along.
+    /// 429.
     #[error("Juspay says that we ask too often (429)")]
-    TooManyRequests(Option<Duration>),
+    TooManyRequests,
     /// Any other error status.
     #[error("Juspay answered with status {0}")]
     Status(u16),
@@ -145,7 +145,7 @@ impl JuspayError {
             Self::CustomerNotFound => "not_found",
             Self::RejectedCredentials => "rejected_credentials",
             Self::RejectedOrigin => "rejected_origin",
-            Self::TooManyRequests(_) => "too_many_requests",
+            Self::TooManyRequests => "too_many_requests",
             Self::Status(400..=499) => "client_error",
             Self::Status(_) => "server_error",
             Self::InvalidAnswer(_) => "invalid_response",

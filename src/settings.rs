@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use secrecy::SecretString;
 
-use crate::customer::FieldSet;
+use crate::customer::{CustomerIdForm, FieldSet};
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
@@ -60,15 +60,6 @@ pub enum SecretSource {
     File(PathBuf),
     /// The secret itself.
     Inline(SecretString),
-}
-
-/// `juspay.customer_id_form`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CustomerIdForm {
-    /// The merchant's own ids: `object_reference_id` must be the id asked for.
-    Merchant,
-    /// Juspay's `cst_…` ids: `id` must be the id asked for.
-    Juspay,
 }
 
 /// `juspay.*`

@@ -72,6 +72,26 @@ impl fmt::Debug for CustomerId {
     }
 }
 
+/// Which of a customer's ids Juspay is asked for (`juspay.customer_id_form`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CustomerIdForm {
+    /// The merchant's own: the answer's `object_reference_id` must be the id asked for.
+    Merchant,
+    /// Juspay's `cst_…`: the answer's `id` must be the id asked for.
+    Juspay,
+}
+
+impl CustomerIdForm {
+    /// Whether `id` can be an id of this form.
+    #[must_use]
+    pub fn takes(self, id: &CustomerId) -> bool {
+        match self {
+            Self::Merchant => true,
+            Self::Juspay => id.as_str().starts_with("cst_"),
+        }
+    }
+}
+
 /// What a cached customer is found by: all that alters Juspay's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CustomerKey {
@@ -129,6 +149,15 @@ mod tests {
     fn reserved_characters_are_encoded() {
         let id = CustomerId::parse("a b+c@d.e?f#g%2F;h=i").unwrap();
         assert_eq!(id.path_segment().to_string(), "a%20b%2Bc%40d.e%3Ff%23g%252F%3Bh%3Di");
+    }
+
+    #[test]
+    fn juspays_own_ids_begin_with_cst() {
+        let takes = |form: CustomerIdForm, id| form.takes(&CustomerId::parse(id).unwrap());
+        assert!(takes(CustomerIdForm::Juspay, "cst_1") && takes(CustomerIdForm::Merchant, "cst_1"));
+        assert!(
+            !takes(CustomerIdForm::Juspay, "alice") && takes(CustomerIdForm::Merchant, "alice")
+        );
     }
 
     #[test]

@@ -1,1 +1,289 @@
-//! The real client.
+//! The real Juspay, over awc. The only reader of the API key (promise P2).
+//!
+//! awc takes an unasked 1xx for the answer and keeps the connection, whose every later answer is
+//! then one behind: somebody else's. So a 1xx, or an answer about another customer, makes this
+//! worker's client be thrown away with all its connections before anything else can use them.
+
+use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc};
+
+use awc::{
+    ClientRequest, ClientResponse, Connector,
+    error::{ConnectError, PayloadError, SendRequestError},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::future::LocalBoxFuture;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
+
+use super::{
+    Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, wire,
+};
+use crate::{
+    clock::{self, Clock},
+    customer::CustomerId,
+    metrics::{Metrics, Raised},
+    secret_file::Secret,
+    settings,
+    tls::{self, TlsError},
+};
+
+/// Largest answer read, in bytes. A customer object has some 500.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
+const MERCHANT_ID: HeaderName = HeaderName::from_static("x-merchantid");
+const ROUTING_ID: HeaderName = HeaderName::from_static("x-routing-id");
+const API_VERSION: HeaderName = HeaderName::from_static("version");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What all workers' clients share.
+pub struct Juspay {
+    settings: settings::Juspay,
+    api_key: Arc<Secret>,
+    tls: Arc<rustls::ClientConfig>,
+    /// Outside of awc: its own limit counts connections that it has lost.
+    permits: Semaphore,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl Juspay {
+    /// Makes ready to call Juspay; calls nobody yet.
+    ///
+    /// # Errors
+    /// When `juspay.ca_file` holds no certificates.
+    pub fn new(
+        settings: settings::Juspay,
+        api_key: Arc<Secret>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, TlsError> {
+        let tls = tls::client_config(settings.ca_file.as_deref().map(Path::new))?;
+        let permits = Semaphore::new(settings.max_in_flight);
+        Ok(Self { settings, api_key, tls, permits, clock, metrics })
+    }
+}
+
+impl fmt::Debug for Juspay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Juspay").field("base_url", &self.settings.base_url).finish_non_exhaustive()
+    }
+}
+
+/// One worker's client.
+#[derive(Debug, Clone)]
+pub struct Client(Rc<Inner>);
+
+struct Inner {
+    juspay: Arc<Juspay>,
+    http: RefCell<awc::Client>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.juspay.fmt(f)
+    }
+}
+
+impl Client {
+    /// A client without connections.
+    #[must_use]
+    pub fn new(juspay: Arc<Juspay>) -> Self {
+        let http = RefCell::new(http_client(&juspay));
+        Self(Rc::new(Inner { juspay, http }))
+    }
+}
+
+impl CustomerApi for Client {
+    fn get_customer(
+        &self,
+        request: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move { inner.get_customer(request).await })
+    }
+}
+
+impl Inner {
+    async fn get_customer(&self, request: GetCustomer) -> Result<Answer, JuspayError> {
+        let Juspay { clock, metrics, permits, .. } = &*self.juspay;
+        let exchange = async {
+            // The semaphore is never closed; without a permit there'd be no bound, so no call.
+            let _permit = permits.acquire().await.map_err(|_| JuspayError::Timeout)?;
+            let _in_flight = Raised::new(&metrics.upstream.in_flight);
+            let _timer = metrics.upstream.duration.start_timer();
+            self.exchange(&request).await
+        };
+        let answer = clock::before(&**clock, request.deadline, exchange)
+            .await
+            .unwrap_or(Err(JuspayError::Timeout));
+        let outcome = match &answer {
+            Ok(Answer { auth: Ok(_), .. }) => "success",
+            Ok(Answer { auth: Err(_), .. }) => "invalid_response",
+            Err(error) => error.outcome(),
+        };
+        metrics.upstream.requests.with_label_values(&[outcome]).inc();
+        answer
+    }
+
+    async fn exchange(&self, request: &GetCustomer) -> Result<Answer, JuspayError> {
+        let sending = self.request(request)?.send();
+        let response = sending.await.map_err(sending_failed)?;
+        if response.status().is_informational() {
+            // Nothing may be awaited between awc's answer and this.
+            self.throw_connections_away();
+            return Err(InvalidAnswer::Interim.into());
+        }
+        let answer = self.read(response, &request.customer).await;
+        if answer.as_ref().is_err_and(|why| *why == InvalidAnswer::OtherCustomer.into()) {
+            self.throw_connections_away();
+            self.juspay.metrics.upstream.identity_mismatches.inc();
+        }
+        answer
+    }
+
+    /// The awc client is taken at send time, never held across a wait: it may be replaced.
+    fn request(&self, request: &GetCustomer) -> Result<ClientRequest, JuspayError> {
+        let Juspay { settings, api_key, .. } = &*self.juspay;
+        let segment = request.customer.path_segment().to_string();
+        let url =
+            format!("{}/customers/{segment}?options.get_client_auth_token=true", settings.base_url);
+        // The routing id is the customer's, encoded where a header couldn't carry it.
+        let id = request.customer.as_str();
+        let routing_id = if id.bytes().all(|byte| byte.is_ascii_graphic()) { id } else { &segment };
+        let mut http = self
+            .http
+            .borrow()
+            .get(url)
+            .insert_header((header::AUTHORIZATION, authorization(&api_key.current())?))
+            .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
+            .insert_header((header::ACCEPT, "application/json"))
+            .insert_header((header::USER_AGENT, USER_AGENT))
+            .insert_header((MERCHANT_ID, settings.merchant_id.as_str()))
+            .insert_header((ROUTING_ID, routing_id));
+        if let Some(version) = &settings.api_version {
+            http = http.insert_header((API_VERSION, version.as_str()));
+        }
+        if let Some(traceparent) = &request.traceparent {
+            http = http.insert_header((TRACEPARENT, traceparent.as_str()));
+        }
+        Ok(http)
+    }
+
+    async fn read<S>(
+        &self,
+        mut response: ClientResponse<S>,
+        asked: &CustomerId,
+    ) -> Result<Answer, JuspayError>
+    where
+        S: futures_util::Stream<Item = Result<bytes::Bytes, PayloadError>> + Unpin,
+    {
+        let status = response.status();
+        let date = date(response.headers());
+        let announced = content_length(response.headers());
+        let body =
+            response.body().limit(MAX_BODY_BYTES).await.map_err(|error| body_failed(&error))?;
+        match status {
+            StatusCode::OK => {
+                if body.is_empty() || announced.is_some_and(|length| length != body.len()) {
+                    return Err(InvalidAnswer::Truncated.into());
+                }
+                let form = self.juspay.settings.customer_id_form;
+                let (customer, auth) = wire::customer(&body, asked, form)?;
+                Ok(Answer { customer, auth, date })
+            }
+            StatusCode::UNAUTHORIZED => Err(JuspayError::RejectedCredentials),
+            StatusCode::FORBIDDEN => Err(JuspayError::RejectedOrigin),
+            StatusCode::NOT_FOUND => Err(wire::not_found(&body)),
+            StatusCode::TOO_MANY_REQUESTS => Err(JuspayError::TooManyRequests),
+            status if status.is_redirection() => Err(InvalidAnswer::Redirect.into()),
+            status if status.is_success() => Err(InvalidAnswer::Status.into()),
+            status => Err(JuspayError::Status(status.as_u16())),
+        }
+    }
+
+    fn throw_connections_away(&self) {
+        self.http.replace(http_client(&self.juspay));
+    }
+}
+
+/// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as not to be printed.
+fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
+    let credentials = STANDARD.encode(format!("{}:", key.expose_secret()));
+    let mut value = HeaderValue::try_from(format!("Basic {credentials}"))
+        .map_err(|_| JuspayError::RejectedCredentials)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// No redirects: they'd carry the key elsewhere. No timeout of awc's own: it leaves out the body;
+/// the deadline is around the whole exchange. No limit of awc's own: see `permits`.
+fn http_client(juspay: &Juspay) -> awc::Client {
+    let connector = Connector::new()
+        .limit(0)
+        .timeout(juspay.settings.connect_timeout)
+        .handshake_timeout(juspay.settings.connect_timeout)
+        .rustls_0_23(Arc::clone(&juspay.tls));
+    awc::Client::builder()
+        .connector(connector)
+        .disable_redirects()
+        .disable_timeout()
+        .no_default_headers()
+        .finish()
+}
+
+/// Juspay's clock, unless the answer has aged in a cache.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    if headers.contains_key(header::AGE) {
+        return None;
+    }
+    headers.get(header::DATE)?.to_str().ok().and_then(wire::http_date)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// awc's error in our words; its own text may name addresses, and it isn't `Send`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
+fn sending_failed(error: SendRequestError) -> JuspayError {
+    match error {
+        SendRequestError::Connect(error) => JuspayError::Connection(connecting_failed(&error)),
+        SendRequestError::Response(error) if !is_io(&error) => InvalidAnswer::Http.into(),
+        SendRequestError::Timeout => JuspayError::Timeout,
+        _ => JuspayError::Connection(ConnectionFailure::Broken),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
+fn connecting_failed(error: &ConnectError) -> ConnectionFailure {
+    match error {
+        ConnectError::Resolver(_) | ConnectError::NoRecords => ConnectionFailure::Resolve,
+        ConnectError::Timeout => ConnectionFailure::ConnectTimeout,
+        ConnectError::Disconnected => ConnectionFailure::Broken,
+        // What rustls refuses comes as this.
+        ConnectError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            ConnectionFailure::Tls
+        }
+        _ => ConnectionFailure::Connect,
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
+fn body_failed(error: &PayloadError) -> JuspayError {
+    let why = match error {
+        PayloadError::Overflow => InvalidAnswer::TooLarge,
+        PayloadError::Incomplete(_) | PayloadError::Io(_) => InvalidAnswer::Truncated,
+        _ => InvalidAnswer::Http,
+    };
+    why.into()
+}
+
+fn is_io(error: &dyn std::error::Error) -> bool {
+    error.source().is_some_and(<dyn std::error::Error>::is::<io::Error>)
+}

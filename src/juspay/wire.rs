@@ -1,1 +1,268 @@
-//! Its JSON.
+//! Juspay's JSON: read leniently where it is about people, strictly where it is about whose token.
+//!
+//! Field names, date styles and error bodies are those of Juspay's Get Customer page.
+
+use jiff::{Timestamp, fmt::rfc2822};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{InvalidAnswer, JuspayError};
+use crate::customer::{
+    ClientAuth, ClientAuthToken, Customer, CustomerId, CustomerIdForm, Field, whole_seconds,
+};
+
+/// The `error_code` and `error_info.code` of "no such customer". Other 404s are wrong routes.
+const NOT_FOUND_CODES: [&str; 2] = ["object_not_found", "RESOURCE_NOT_FOUND"];
+
+/// A customer and its token, read from the body of a 200.
+type Read = (Customer, Result<ClientAuth, InvalidAnswer>);
+
+/// Reads the body of a 200, which must be about `asked`.
+pub(super) fn customer(
+    body: &[u8],
+    asked: &CustomerId,
+    form: CustomerIdForm,
+) -> Result<Read, InvalidAnswer> {
+    let object: Map<String, Value> =
+        serde_json::from_slice(body).map_err(|_| InvalidAnswer::Json)?;
+    if !is_about(&object, asked, form) {
+        return Err(InvalidAnswer::OtherCustomer);
+    }
+    let auth = client_auth(&object);
+    let fields = Field::ALL.into_iter().filter_map(|field| {
+        let value = object.get(field.name())?.clone();
+        Some((field, if is_date(field) { rewritten(&value)? } else { value }))
+    });
+    Ok((Customer::new(fields), auth))
+}
+
+/// Whether the answer is about the customer that was asked for.
+fn is_about(object: &Map<String, Value>, asked: &CustomerId, form: CustomerIdForm) -> bool {
+    let present = |field: Field| object.get(field.name()).filter(|value| !value.is_null());
+    let named = match form {
+        CustomerIdForm::Merchant => {
+            present(Field::ObjectReferenceId).or_else(|| present(Field::CustomerId))
+        }
+        CustomerIdForm::Juspay => present(Field::Id),
+    };
+    named.and_then(Value::as_str) == Some(asked.as_str())
+}
+
+fn client_auth(object: &Map<String, Value>) -> Result<ClientAuth, InvalidAnswer> {
+    let text = |name| {
+        object.get(Field::Juspay.name()).and_then(|juspay| juspay.get(name)).and_then(Value::as_str)
+    };
+    let token = text("client_auth_token")
+        .and_then(|token| ClientAuthToken::parse(token.to_owned()))
+        .ok_or(InvalidAnswer::NoToken)?;
+    let expiry =
+        text("client_auth_token_expiry").and_then(timestamp).ok_or(InvalidAnswer::NoExpiry)?;
+    Ok(ClientAuth { token, expiry })
+}
+
+fn is_date(field: Field) -> bool {
+    matches!(field, Field::DateCreated | Field::LastUpdated)
+}
+
+/// The date in the one style that leaves this service; nothing when it can't be read.
+fn rewritten(date: &Value) -> Option<Value> {
+    if date.is_null() {
+        return Some(Value::Null);
+    }
+    date.as_str().and_then(timestamp).map(|moment| whole_seconds(moment).into())
+}
+
+/// `2016-08-02T08:07:52+0000` and `2020-03-17T14:45:26.123Z` alike.
+fn timestamp(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
+/// An HTTP date (RFC 9110 §5.6.7), in the one form that is sent today.
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    error_code: Option<String>,
+    error_info: Option<ErrorInfo>,
+}
+
+#[derive(Deserialize)]
+struct ErrorInfo {
+    code: Option<String>,
+}
+
+/// Reads a 404: "no such customer", or something is wrong with the route.
+pub(super) fn not_found(body: &[u8]) -> JuspayError {
+    let told = serde_json::from_slice::<ErrorBody>(body).ok();
+    let codes = told.map(|told| [told.error_code, told.error_info.and_then(|info| info.code)]);
+    let says_so =
+        codes.into_iter().flatten().flatten().any(|code| NOT_FOUND_CODES.contains(&code.as_str()));
+    if says_so { JuspayError::CustomerNotFound } else { JuspayError::Status(404) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::customer::FieldSet;
+
+    /// The documented answer with a token.
+    fn documented() -> Value {
+        json!({
+            "id": "cst_1", "object": "customer", "object_reference_id": "alice",
+            "mobile_number": "9999999999", "date_created": "2016-08-02T08:07:52+0000",
+            "last_updated": "2020-03-17T14:30:26.5Z", "email_address": "alice@example.com",
+            "first_name": "Alice", "last_name": null, "mobile_country_code": "91",
+            "juspay": {
+                "client_auth_token": "tkn_8649cd66d30c47728b8dd2fb6279a4cc",
+                "client_auth_token_expiry": "2020-03-17T14:45:26Z",
+            },
+        })
+    }
+
+    fn read_as(object: &Value, asked: &str, form: CustomerIdForm) -> Result<Read, InvalidAnswer> {
+        customer(object.to_string().as_bytes(), &CustomerId::parse(asked).unwrap(), form)
+    }
+
+    fn read(object: &Value) -> Result<Read, InvalidAnswer> {
+        read_as(object, "alice", CustomerIdForm::Merchant)
+    }
+
+    fn with(member: &str, value: Value) -> Value {
+        let mut object = documented();
+        object[member] = value;
+        object
+    }
+
+    fn without(member: &str) -> Value {
+        let mut object = documented();
+        object.as_object_mut().unwrap().remove(member);
+        object
+    }
+
+    #[test]
+    fn the_documented_answer_is_read() {
+        let (customer, auth) = read(&documented()).unwrap();
+        let json = customer.to_json(&FieldSet::all(), Some(&auth.unwrap())).with_token();
+        let read: Value = serde_json::from_slice(&json).unwrap();
+        let mut expected = documented();
+        expected["date_created"] = json!("2016-08-02T08:07:52Z");
+        expected["last_updated"] = json!("2020-03-17T14:30:26Z");
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn undocumented_and_nested_members_are_dropped_and_unreadable_dates_too() {
+        let mut object = with("first_name", json!({"hidden": 1}));
+        object["gstin"] = json!("29ABCDE1234F1Z5");
+        object["date_created"] = json!("yesterday");
+        object["last_updated"] = json!(7);
+        let (customer, _) = read(&object).unwrap();
+        let json = customer.to_json(&FieldSet::all(), None).without_token();
+        let read: Value = serde_json::from_slice(&json).unwrap();
+        let names: Vec<_> = read.as_object().unwrap().keys().collect();
+        for gone in ["first_name", "gstin", "date_created", "last_updated", "juspay"] {
+            assert!(!names.contains(&&gone.to_owned()), "{gone} in {names:?}");
+        }
+        assert_eq!(names.len(), 7);
+        let (customer, _) = read_null_date();
+        assert_eq!(customer.get(Field::DateCreated), Some(&Value::Null));
+    }
+
+    fn read_null_date() -> Read {
+        read(&with("date_created", Value::Null)).unwrap()
+    }
+
+    #[test]
+    fn p1_an_answer_about_another_customer_is_refused() {
+        use CustomerIdForm::{Juspay, Merchant};
+        let ok = |object: &Value, asked, form| read_as(object, asked, form).is_ok();
+        assert!(ok(&documented(), "alice", Merchant));
+        assert!(!ok(&documented(), "bob", Merchant));
+        assert!(!ok(&documented(), "Alice", Merchant));
+        // `customer_id` counts only where `object_reference_id` is absent.
+        assert!(!ok(&with("customer_id", json!("bob")), "bob", Merchant));
+        let mut by_customer_id = without("object_reference_id");
+        assert!(!ok(&by_customer_id, "alice", Merchant), "about nobody");
+        by_customer_id["customer_id"] = json!("alice");
+        assert!(ok(&by_customer_id, "alice", Merchant));
+        by_customer_id["object_reference_id"] = Value::Null;
+        assert!(ok(&by_customer_id, "alice", Merchant));
+        by_customer_id["object_reference_id"] = json!(["alice"]);
+        assert!(!ok(&by_customer_id, "alice", Merchant));
+        // A caller named by another customer's Juspay id.
+        assert!(!ok(&documented(), "cst_1", Merchant));
+        assert!(ok(&documented(), "cst_1", Juspay));
+        assert!(!ok(&documented(), "cst_2", Juspay));
+        assert!(!ok(&documented(), "alice", Juspay));
+        assert!(!ok(&without("id"), "cst_1", Juspay));
+    }
+
+    #[test]
+    fn a_token_needs_a_text_and_a_readable_expiry() {
+        let auth = |juspay: Value| read(&with("juspay", juspay)).unwrap().1;
+        for (juspay, why) in [
+            (Value::Null, InvalidAnswer::NoToken),
+            (json!({}), InvalidAnswer::NoToken),
+            (json!("tkn"), InvalidAnswer::NoToken),
+            (json!({"client_auth_token": null}), InvalidAnswer::NoToken),
+            (json!({"client_auth_token": ""}), InvalidAnswer::NoToken),
+            (json!({"client_auth_token": 7}), InvalidAnswer::NoToken),
+            (json!({"client_auth_token": "t"}), InvalidAnswer::NoExpiry),
+            (
+                json!({"client_auth_token": "t", "client_auth_token_expiry": null}),
+                InvalidAnswer::NoExpiry,
+            ),
+            (
+                json!({"client_auth_token": "t", "client_auth_token_expiry": "soon"}),
+                InvalidAnswer::NoExpiry,
+            ),
+        ] {
+            assert_eq!(auth(juspay.clone()).unwrap_err(), why, "{juspay}");
+        }
+        assert_eq!(read(&without("juspay")).unwrap().1.unwrap_err(), InvalidAnswer::NoToken);
+    }
+
+    #[test]
+    fn both_date_styles_are_the_same_moment() {
+        let moment = "2020-03-17T14:45:26Z".parse().unwrap();
+        for style in
+            ["2020-03-17T14:45:26Z", "2020-03-17T14:45:26+0000", "2020-03-17T20:15:26+05:30"]
+        {
+            assert_eq!(timestamp(style), Some(moment), "{style}");
+        }
+        assert_eq!(
+            whole_seconds(timestamp("2020-03-17T14:45:26.999Z").unwrap()),
+            "2020-03-17T14:45:26Z"
+        );
+        assert_eq!(http_date("Tue, 17 Mar 2020 14:45:26 GMT"), Some(moment));
+        assert_eq!(http_date("2020-03-17"), None);
+    }
+
+    #[test]
+    fn what_is_no_customers_json_is_refused() {
+        let asked = CustomerId::parse("alice").unwrap();
+        let form = CustomerIdForm::Merchant;
+        for body in ["", "null", "[]", "\"alice\"", "<html>", "{\"object_reference_id\":\"alice\""]
+        {
+            let read = customer(body.as_bytes(), &asked, form);
+            assert_eq!(read.unwrap_err(), InvalidAnswer::Json, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_juspays_own_404_means_that_there_is_no_such_customer() {
+        for body in [
+            r#"{"status":"invalid_request_error","error_code":"object_not_found"}"#,
+            r#"{"error_info":{"code":"RESOURCE_NOT_FOUND"}}"#,
+        ] {
+            assert_eq!(not_found(body.as_bytes()), JuspayError::CustomerNotFound, "{body}");
+        }
+        for body in ["", "<html>", "{}", r#"{"error_code":"unique"}"#, r#"{"error_info":{}}"#] {
+            assert_eq!(not_found(body.as_bytes()), JuspayError::Status(404), "{body}");
+        }
+    }
+}
