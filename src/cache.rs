@@ -185,6 +185,11 @@ impl CustomerCache {
         self.shared.store.settle();
     }
 
+    /// Counts the customers in memory, for `cache_entries`.
+    pub fn settle(&self) {
+        self.shared.store.settle();
+    }
+
     fn key(&self, customer: &CustomerId) -> CustomerKey {
         CustomerKey { merchant: Arc::clone(&self.shared.merchant), customer: customer.clone() }
     }

@@ -4,8 +4,10 @@
 
 mod id;
 mod object;
+mod reference;
 
 pub use id::{CustomerId, CustomerIdError, CustomerIdForm, CustomerKey};
 pub use object::{
     ClientAuth, ClientAuthToken, Customer, CustomerJson, Field, FieldSet, whole_seconds,
 };
+pub use reference::{CustomerRef, CustomerRefs};

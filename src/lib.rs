@@ -10,18 +10,25 @@
 //! [`application`] puts them together behind two listeners; [`routes`] says which path leads
 //! where. `tests/layers.rs` holds who may use whom.
 
-// pub mod auth;
+pub mod auth;
 #![cfg_attr(
     test,
     expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
 )]
 
+pub mod application;
 pub mod cache;
 pub mod clock;
 pub mod customer;
 pub mod juspay;
 pub mod metrics;
+pub mod problem;
+pub mod response;
+pub mod routes;
 pub mod secret_file;
 pub mod settings;
 pub mod tls;
 // pub mod simulator;
+
+/// This build's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

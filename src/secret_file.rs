@@ -93,6 +93,12 @@ impl Secret {
         Ok(Self { path: Some(path.to_owned()), current })
     }
 
+    /// Whether it can change.
+    #[must_use]
+    pub fn has_file(&self) -> bool {
+        self.path.is_some()
+    }
+
     /// The secret in use.
     #[must_use]
     pub fn current(&self) -> Arc<SecretString> {

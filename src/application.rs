@@ -1,0 +1,288 @@
+//! Puts the stations together behind two listeners, and takes them apart again without losing a
+//! request (promise P8).
+//!
+//! Drain, from the stop signal on: `/readyz` says 503 and answers close their connections, so that
+//! load balancers and clients go elsewhere; new connections are served for
+//! `server.shutdown_delay`; then the public listener closes and finishes what it has read, and at
+//! last the admin listener, so that the end can be watched.
+
+mod listen;
+mod secrets;
+
+use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, rt, web};
+use futures_util::future::try_join;
+
+use self::{
+    listen::{Listener, Listeners, SocketFile},
+    secrets::Secrets,
+};
+use crate::{
+    auth::{Authenticator, Keepers},
+    cache::CustomerCache,
+    clock::Clock,
+    customer::CustomerRefs,
+    juspay::{
+        CustomerApi,
+        client::{Client, Juspay},
+    },
+    metrics::Metrics,
+    routes::{self, Admin, Customers, Drain, Observer},
+    settings::Settings,
+};
+
+pub use listen::ListenError;
+
+/// Between two looks for tokens that are dead and may leave memory.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Largest body of an admin request, in bytes.
+const MAX_ADMIN_BODY: usize = 4096;
+
+/// Threads for what blocks: resolving Juspay's host name, nothing else.
+const BLOCKING_THREADS: usize = 4;
+
+/// How long an idle connection is kept: longer than load balancers keep theirs (60 s), so that
+/// it is they who close, and no request meets a closing connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// A service that listens, but doesn't serve yet.
+pub struct Application {
+    public: Server,
+    admin: Server,
+    public_addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
+    socket_files: Vec<SocketFile>,
+    stations: Stations,
+    settings: Settings,
+}
+
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application")
+            .field("public_addresses", &self.public_addresses)
+            .field("admin_addresses", &self.admin_addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A bound socket can't be served.
+    #[error("can't serve: {0}")]
+    Serve(#[from] io::Error),
+    /// A secret's file changed for the worse since the settings were read.
+    #[error("{0}")]
+    Secret(#[from] crate::secret_file::SecretFileError),
+    /// `juspay.ca_file`.
+    #[error("juspay.ca_file: {0}")]
+    Tls(#[from] crate::tls::TlsError),
+    /// The issuers' keys.
+    #[error("auth: {0}")]
+    Auth(#[from] crate::auth::SetUpError),
+    /// A bug of ours.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What all workers share.
+struct Stations {
+    authenticator: Arc<Authenticator>,
+    keepers: Keepers,
+    cache: CustomerCache,
+    juspay: Arc<Juspay>,
+    secrets: Secrets,
+    refs: CustomerRefs,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    drain: Drain,
+}
+
+impl Stations {
+    fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
+        let secrets = Secrets::open(settings)?;
+        let (authenticator, keepers) = Authenticator::new(
+            &settings.auth,
+            settings.secrets.poll,
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        )?;
+        let juspay = Juspay::new(
+            settings.juspay.clone(),
+            Arc::clone(&secrets.api_key),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        )?;
+        let refs = secrets.customer_ref_key.as_ref();
+        Ok(Self {
+            authenticator: Arc::new(authenticator),
+            keepers,
+            cache: CustomerCache::new(settings, Arc::clone(&clock), Arc::clone(&metrics)),
+            juspay: Arc::new(juspay),
+            refs: refs.map_or_else(CustomerRefs::random, |key| CustomerRefs::new(Arc::clone(key))),
+            secrets,
+            metrics,
+            clock,
+            drain: Drain::default(),
+        })
+    }
+
+    fn observer(&self, settings: &Settings) -> web::Data<Observer> {
+        web::Data::new(Observer {
+            drain: self.drain.clone(),
+            access: settings.log.access,
+            refs: self.refs.clone(),
+            metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&self.clock),
+        })
+    }
+
+    fn admin(&self) -> web::Data<Admin> {
+        web::Data::new(Admin {
+            authenticator: Arc::clone(&self.authenticator),
+            cache: self.cache.clone(),
+            metrics: Arc::clone(&self.metrics),
+            drain: self.drain.clone(),
+            token: self.secrets.admin_token.clone(),
+        })
+    }
+}
+
+impl Application {
+    /// Listens on all addresses. To be called within an actix runtime.
+    ///
+    /// # Errors
+    /// When the settings, though well-formed, don't fit this machine.
+    pub fn build(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let stations = Stations::new(&settings, clock)?;
+        let public = Listeners::bind("server.listen", &settings.server.listen)?;
+        let admin = Listeners::bind("server.admin_listen", &settings.server.admin_listen)?;
+        Ok(Self {
+            public: public_server(&stations, &settings, public.sockets)?,
+            admin: admin_server(&stations, admin.sockets)?,
+            public_addresses: public.addresses,
+            admin_addresses: admin.addresses,
+            socket_files: public.files.into_iter().chain(admin.files).collect(),
+            stations,
+            settings,
+        })
+    }
+
+    /// The TCP addresses of the public listener.
+    #[must_use]
+    pub fn public_addresses(&self) -> &[SocketAddr] {
+        &self.public_addresses
+    }
+
+    /// The TCP addresses of the admin listener.
+    #[must_use]
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
+    }
+
+    /// Serves until `stop` completes, then drains.
+    ///
+    /// # Errors
+    /// When a listener fails.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { public, admin, stations, settings, socket_files, .. } = self;
+        let (public_handle, admin_handle) = (public.handle(), admin.handle());
+        let Stations { authenticator, keepers, cache, secrets, clock, drain, metrics, .. } = stations;
+        let background = [
+            rt::spawn(keepers.run()),
+            rt::spawn(sweep(authenticator, cache, Arc::clone(&clock))),
+            rt::spawn(secrets.follow(settings.secrets.poll, Arc::clone(&clock), metrics)),
+        ];
+        let mut servers = rt::spawn(async { try_join(public, admin).await.map(|_| ()) });
+
+        let ended = tokio::select! {
+            ended = &mut servers => ended,
+            () = stop => {
+                drain.begin();
+                let delay = settings.server.shutdown_delay;
+                tracing::info!(?delay, "draining: not ready any more, still serving");
+                clock.sleep_until(clock.monotonic().plus(delay)).await;
+                public_handle.stop(true).await;
+                admin_handle.stop(true).await;
+                servers.await
+            }
+        };
+        background.iter().for_each(rt::task::JoinHandle::abort);
+        drop(socket_files);
+        tracing::info!("stopped");
+        ended.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+    }
+}
+
+/// Frees what is dead, again and again.
+async fn sweep(authenticator: Arc<Authenticator>, cache: CustomerCache, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
+        cache.sweep();
+        authenticator.sweep();
+    }
+}
+
+fn public_server(
+    stations: &Stations,
+    settings: &Settings,
+    sockets: Vec<Listener>,
+) -> Result<Server, StartError> {
+    let (juspay, cache) = (Arc::clone(&stations.juspay), stations.cache.clone());
+    let authenticator = web::Data::from(Arc::clone(&stations.authenticator));
+    let observer = stations.observer(settings);
+    let (id_form, not_found_ttl) = (settings.juspay.customer_id_form, settings.cache.not_found_ttl);
+    // Runs once in each worker.
+    let app = move || {
+        let api: Rc<dyn CustomerApi> = Rc::new(Client::new(Arc::clone(&juspay)));
+        let customers = Customers { cache: cache.clone(), api, id_form, not_found_ttl };
+        App::new()
+            .app_data(web::Data::new(customers))
+            .app_data(web::Data::clone(&authenticator))
+            .app_data(web::Data::clone(&observer))
+            .wrap(from_fn(routes::observe))
+            .configure(routes::public)
+    };
+    let grace = settings.server.shutdown_grace.saturating_sub(settings.server.shutdown_delay);
+    let mut server = HttpServer::new(app)
+        .disable_signals()
+        .worker_max_blocking_threads(BLOCKING_THREADS)
+        .keep_alive(KEEP_ALIVE)
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(grace.as_secs().max(1));
+    if let Some(workers) = settings.server.workers {
+        server = server.workers(workers);
+    }
+    for socket in sockets {
+        server = match socket {
+            Listener::Tcp(socket) => server.listen(socket),
+            Listener::Unix(socket) => server.listen_uds(socket),
+        }?;
+    }
+    Ok(server.run())
+}
+
+fn admin_server(stations: &Stations, sockets: Vec<Listener>) -> Result<Server, StartError> {
+    let admin = stations.admin();
+    let app = move || {
+        App::new()
+            .app_data(web::Data::clone(&admin))
+            .app_data(web::PayloadConfig::new(MAX_ADMIN_BODY))
+            .wrap(from_fn(routes::explain))
+            .configure(routes::admin)
+    };
+    let mut server = HttpServer::new(app).disable_signals().workers(1).shutdown_timeout(1);
+    for socket in sockets {
+        server = match socket {
+            Listener::Tcp(socket) => server.listen(socket),
+            Listener::Unix(socket) => server.listen_uds(socket),
+        }?;
+    }
+    Ok(server.run())
+}

@@ -1,0 +1,98 @@
+//! The secrets that follow their files while the service runs.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use prometheus::GaugeVec;
+
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    secret_file::{Polled, Secret, SecretFileError},
+    settings::{SecretSource, Settings},
+};
+
+/// Every secret by file; the API key may stand in the settings themselves.
+#[derive(Debug)]
+pub(super) struct Secrets {
+    pub(super) api_key: Arc<Secret>,
+    pub(super) admin_token: Option<Arc<Secret>>,
+    pub(super) customer_ref_key: Option<Arc<Secret>>,
+}
+
+impl Secrets {
+    pub(super) fn open(settings: &Settings) -> Result<Self, SecretFileError> {
+        let by_file = |path: &Option<_>| path.as_deref().map(open).transpose();
+        Ok(Self {
+            api_key: match &settings.juspay.api_key {
+                SecretSource::File(path) => open(path)?,
+                SecretSource::Inline(key) => Arc::new(Secret::fixed(key.clone())),
+            },
+            admin_token: by_file(&settings.server.admin_token_file)?,
+            customer_ref_key: by_file(&settings.log.customer_ref_key_file)?,
+        })
+    }
+
+    /// Follows the files, looking at each every `poll`, for as long as it is polled itself.
+    pub(super) async fn follow(self, poll: Duration, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
+        let named = [
+            ("api_key", Some(self.api_key)),
+            ("admin_token", self.admin_token),
+            ("customer_ref_key", self.customer_ref_key),
+        ];
+        let read = &metrics.secret_last_reload_success;
+        let mut followed: Vec<_> = named
+            .into_iter()
+            .filter_map(|(name, secret)| Some((name, secret.filter(|it| it.has_file())?)))
+            .map(|(name, secret)| Followed::new(name, secret, read, &*clock))
+            .collect();
+        loop {
+            clock.sleep_until(clock.monotonic().plus(poll)).await;
+            for secret in &mut followed {
+                secret.look(read, &*clock);
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Arc<Secret>, SecretFileError> {
+    Secret::open(path).map(Arc::new)
+}
+
+struct Followed {
+    name: &'static str,
+    secret: Arc<Secret>,
+    /// The last look found nothing usable; told once, not at each look.
+    failing: bool,
+}
+
+impl Followed {
+    fn new(name: &'static str, secret: Arc<Secret>, read: &GaugeVec, clock: &dyn Clock) -> Self {
+        let followed = Self { name, secret, failing: false };
+        followed.note_success(read, clock);
+        followed
+    }
+
+    fn look(&mut self, read: &GaugeVec, clock: &dyn Clock) {
+        let polled = self.secret.poll();
+        if let Polled::Failed(error) = polled {
+            if !self.failing {
+                tracing::warn!(
+                    secret = self.name,
+                    "the secret's file can't be used, the last good one stays: {error}"
+                );
+            }
+            self.failing = true;
+            return;
+        }
+        if matches!(polled, Polled::Changed) || self.failing {
+            tracing::info!(secret = self.name, "the secret was read anew");
+        }
+        self.failing = false;
+        self.note_success(read, clock);
+    }
+
+    fn note_success(&self, read: &GaugeVec, clock: &dyn Clock) {
+        let now = clock.now().as_duration().as_secs_f64();
+        read.with_label_values(&[self.name]).set(now);
+    }
+}

@@ -1,0 +1,298 @@
+//! Every way a request can end badly, and what the phone is told of it (RFC 9457).
+//!
+//! One type, one exhaustive match: status, code, metric label and `Retry-After` stand side by
+//! side in [`Problem::told`]. Causes are logged where they are handled; none of them gets out.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+};
+use serde_json::json;
+
+use crate::{auth::AuthError, juspay::JuspayError};
+
+/// Protection space of the challenges (RFC 9110 §11.5).
+const REALM: &str = "juspay-bff";
+
+/// When Juspay may be well again after a single failed call.
+const UPSTREAM_RETRY: Duration = Duration::from_secs(2);
+
+/// How a request ends badly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// Malformed query option or header; what is wrong, in a sentence.
+    InvalidRequest(&'static str),
+    /// No bearer token.
+    MissingToken,
+    /// Malformed bearer header; what is wrong, in a sentence.
+    MalformedBearer(&'static str),
+    /// A token that proves nothing.
+    InvalidToken,
+    /// A good token, but for its age.
+    ExpiredToken,
+    /// The token lacks one of these scopes.
+    InsufficientScope(Arc<str>),
+    /// The token names no usable customer.
+    NoCustomer,
+    /// Juspay knows no such customer; it isn't asked again for so long.
+    CustomerNotFound(Duration),
+    /// No such path.
+    NotFound,
+    /// A method that the path doesn't have; those that it has.
+    MethodNotAllowed(&'static str),
+    /// A body where none is taken.
+    BodyNotAllowed,
+    /// A bug of ours.
+    InternalError,
+    /// Juspay's 401.
+    UpstreamRejectedCredentials,
+    /// Juspay's 403.
+    UpstreamRejectedOrigin,
+    /// An answer of Juspay's that can't be used.
+    UpstreamInvalidResponse,
+    /// Juspay's other errors, and no connection to it.
+    UpstreamError,
+    /// Juspay doesn't want to be asked now.
+    UpstreamUnavailable,
+    /// No answer within the deadline.
+    UpstreamTimeout,
+    /// A signing key can't be looked up now.
+    KeysUnavailable(Duration),
+    /// An admin route on an address that isn't loopback, without `server.admin_token_file`.
+    AdminDisabled,
+    /// An admin request that a web page could have made.
+    AdminForbidden,
+}
+
+/// What a phone is told.
+struct Told {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: &'static str,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// When, at the earliest.
+    retry_after: Option<Duration>,
+}
+
+impl Told {
+    const fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: &'static str,
+    ) -> Self {
+        Self { status, code, title, detail, retryable: false, retry_after: None }
+    }
+
+    const fn after(self, retry_after: Duration) -> Self {
+        Self { retryable: true, retry_after: Some(retry_after), ..self }
+    }
+}
+
+impl Problem {
+    #[rustfmt::skip]
+    #[expect(clippy::too_many_lines, reason = "the one table of problems")]
+    fn told(&self) -> Told {
+        use StatusCode as S;
+        match self {
+            Self::InvalidRequest(detail) | Self::MalformedBearer(detail) =>
+                Told::new(S::BAD_REQUEST, "invalid_request", "Invalid request", detail),
+            Self::MissingToken =>
+                Told::new(S::UNAUTHORIZED, "missing_token", "Missing token",
+                    "Send your access token as a bearer token."),
+            Self::InvalidToken =>
+                Told::new(S::UNAUTHORIZED, "invalid_token", "Invalid token",
+                    "The access token isn't valid."),
+            Self::ExpiredToken =>
+                Told::new(S::UNAUTHORIZED, "expired_token", "Expired token",
+                    "The access token has expired."),
+            Self::InsufficientScope(_) =>
+                Told::new(S::FORBIDDEN, "insufficient_scope", "Insufficient scope",
+                    "The access token lacks a scope."),
+            Self::NoCustomer =>
+                Told::new(S::FORBIDDEN, "no_customer", "No customer",
+                    "The access token names no usable customer."),
+            Self::CustomerNotFound(ttl) =>
+                Told::new(S::NOT_FOUND, "customer_not_found", "Customer not found",
+                    "Juspay knows no such customer.").after(*ttl),
+            Self::NotFound =>
+                Told::new(S::NOT_FOUND, "not_found", "Not found", "There is nothing here."),
+            Self::MethodNotAllowed(_) =>
+                Told::new(S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed",
+                    "This path doesn't have that method."),
+            Self::BodyNotAllowed =>
+                Told::new(S::PAYLOAD_TOO_LARGE, "body_not_allowed", "Body not allowed",
+                    "This request takes no body."),
+            Self::InternalError =>
+                Told::new(S::INTERNAL_SERVER_ERROR, "internal_error", "Internal error",
+                    "Something went wrong here."),
+            Self::UpstreamRejectedCredentials =>
+                Told::new(S::BAD_GATEWAY, "upstream_rejected_credentials", "Upstream rejected us",
+                    "Juspay rejected this service's API key."),
+            Self::UpstreamRejectedOrigin =>
+                Told::new(S::BAD_GATEWAY, "upstream_rejected_origin", "Upstream rejected us",
+                    "Juspay rejected this service's address."),
+            Self::UpstreamInvalidResponse =>
+                Told::new(S::BAD_GATEWAY, "upstream_invalid_response", "Upstream failed",
+                    "Juspay's answer can't be used.").after(UPSTREAM_RETRY),
+            Self::UpstreamError =>
+                Told::new(S::BAD_GATEWAY, "upstream_error", "Upstream failed",
+                    "Juspay failed.").after(UPSTREAM_RETRY),
+            Self::UpstreamUnavailable =>
+                Told::new(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Upstream unavailable",
+                    "Juspay can't be asked now.").after(UPSTREAM_RETRY),
+            Self::UpstreamTimeout =>
+                Told::new(S::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out",
+                    "Juspay didn't answer in time.").after(UPSTREAM_RETRY),
+            Self::KeysUnavailable(retry_after) =>
+                Told::new(S::SERVICE_UNAVAILABLE, "keys_unavailable", "Signing keys unavailable",
+                    "The access token can't be checked now.").after(*retry_after),
+            Self::AdminDisabled =>
+                Told::new(S::FORBIDDEN, "admin_disabled", "Admin routes are disabled",
+                    "Set server.admin_token_file to use them on this address."),
+            Self::AdminForbidden =>
+                Told::new(S::FORBIDDEN, "admin_forbidden", "Admin request forbidden",
+                    "Send it without Origin, to a loopback host."),
+        }
+    }
+
+    /// The stable code, which is the metric's label too.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.told().code
+    }
+
+    /// The answer to the request of that id.
+    #[must_use]
+    pub fn response(&self, request_id: &str) -> HttpResponse {
+        let told = self.told();
+        let retry_after = told.retry_after.map(jittered_seconds);
+        let mut response = HttpResponse::build(told.status);
+        response
+            .content_type("application/problem+json")
+            .insert_header((header::CACHE_CONTROL, "no-store"));
+        if let Some(seconds) = retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if let Some(challenge) = self.challenge() {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        match self {
+            Self::MethodNotAllowed(allow) => response.insert_header((header::ALLOW, *allow)),
+            Self::BodyNotAllowed => response.force_close(),
+            _ => &mut response,
+        };
+        let body = json!({
+            "type": format!("urn:juspay-bff:problem:{}", told.code),
+            "title": told.title,
+            "status": told.status.as_u16(),
+            "detail": told.detail,
+            "code": told.code,
+            "request_id": request_id,
+            "retryable": told.retryable,
+            "retry_after": retry_after,
+        });
+        response.body(body.to_string())
+    }
+
+    /// RFC 6750 §3.
+    fn challenge(&self) -> Option<HeaderValue> {
+        let error = match self {
+            Self::MissingToken => String::new(),
+            Self::MalformedBearer(_) => ", error=\"invalid_request\"".to_owned(),
+            Self::InvalidToken | Self::ExpiredToken => ", error=\"invalid_token\"".to_owned(),
+            Self::InsufficientScope(scope) => {
+                format!(", error=\"insufficient_scope\", scope=\"{scope}\"")
+            }
+            _ => return None,
+        };
+        HeaderValue::try_from(format!("Bearer realm=\"{REALM}\"{error}")).ok()
+    }
+}
+
+/// Whole seconds, at least one, up to half as much again: clients that failed together shouldn't
+/// come back together.
+fn jittered_seconds(wait: Duration) -> u64 {
+    let least = wait.as_millis().div_ceil(1000).max(1);
+    let least = u64::try_from(least).unwrap_or(u64::MAX);
+    least.saturating_add(rand::random_range(0..=least.div_ceil(2)))
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// actix needs a response at once; `routes::observe` writes the real one, with the request's id.
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.told().status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status_code())
+    }
+}
+
+/// As for [`Problem`].
+impl ResponseError for AuthError {
+    fn status_code(&self) -> StatusCode {
+        Problem::from(self).status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        Problem::from(self).error_response()
+    }
+}
+
+impl From<&AuthError> for Problem {
+    fn from(error: &AuthError) -> Self {
+        match error {
+            AuthError::MissingToken => Self::MissingToken,
+            AuthError::MalformedHeader(why) => Self::MalformedBearer(why),
+            AuthError::InvalidToken(_) => Self::InvalidToken,
+            AuthError::ExpiredToken => Self::ExpiredToken,
+            AuthError::InsufficientScope(scopes) => Self::InsufficientScope(Arc::clone(scopes)),
+            AuthError::NoCustomer => Self::NoCustomer,
+            AuthError::KeysUnavailable { retry_after } => Self::KeysUnavailable(*retry_after),
+        }
+    }
+}
+
+impl Problem {
+    /// What a phone is told when a fetch failed. `not_found_ttl` is how long Juspay isn't asked
+    /// again for a customer that it doesn't know.
+    #[must_use]
+    pub fn of_juspay(error: &JuspayError, not_found_ttl: Duration) -> Self {
+        match error {
+            JuspayError::CustomerNotFound => Self::CustomerNotFound(not_found_ttl),
+            JuspayError::RejectedCredentials => Self::UpstreamRejectedCredentials,
+            JuspayError::RejectedOrigin => Self::UpstreamRejectedOrigin,
+            JuspayError::InvalidAnswer(_) => Self::UpstreamInvalidResponse,
+            JuspayError::Status(_) | JuspayError::Connection(_) => Self::UpstreamError,
+            JuspayError::TooManyRequests => Self::UpstreamUnavailable,
+            JuspayError::Timeout => Self::UpstreamTimeout,
+            JuspayError::Aborted => Self::InternalError,
+        }
+    }
+
+    /// The problem behind a response that a handler or an extractor failed with.
+    #[must_use]
+    pub fn behind(error: &actix_web::Error) -> Self {
+        if let Some(problem) = error.as_error::<Self>() {
+            problem.clone()
+        } else if let Some(refusal) = error.as_error::<AuthError>() {
+            refusal.into()
+        } else {
+            Self::InternalError
+        }
+    }
+}

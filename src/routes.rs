@@ -1,0 +1,55 @@
+//! Which path leads where, and in which order a request is looked at. Nothing else.
+
+mod admin;
+mod customer;
+mod observe;
+mod trace_context;
+
+use actix_web::{middleware::from_fn, web};
+
+pub use self::{
+    admin::{Admin, explain},
+    customer::Customers,
+    observe::{Drain, Observer, observe},
+};
+use crate::problem::Problem;
+
+/// The public listener: `GET` and `HEAD /me/customer`.
+pub fn public(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            web::resource("/me/customer")
+                .route(web::get().to(customer::me))
+                .route(web::head().to(customer::me))
+                .default_service(web::to(only_get_and_head)),
+        )
+        .default_service(web::to(nothing_here));
+}
+
+/// The admin listener. `/livez`, `/readyz` and `/metrics` are open; the rest is behind
+/// [`admin::guard`].
+pub fn admin(config: &mut web::ServiceConfig) {
+    config
+        .route("/livez", web::get().to(admin::livez))
+        .route("/readyz", web::get().to(admin::readyz))
+        .route("/metrics", web::get().to(admin::metrics))
+        .service(
+            web::resource("/cache/purge")
+                .wrap(from_fn(admin::guard))
+                .route(web::post().to(admin::purge))
+                .default_service(web::to(only_post)),
+        )
+        .default_service(web::to(nothing_here));
+}
+
+async fn nothing_here() -> Problem {
+    Problem::NotFound
+}
+
+async fn only_get_and_head() -> Problem {
+    Problem::MethodNotAllowed("GET, HEAD")
+}
+
+async fn only_post() -> Problem {
+    Problem::MethodNotAllowed("POST")
+}

@@ -1,0 +1,174 @@
+//! The admin listener's routes.
+//!
+//! - `GET /livez`: 200 while the process runs
+//! - `GET /readyz`: 200 once an issuer has keys, 503 before that and while draining
+//! - `GET /metrics`: the Prometheus text format
+//! - `POST /cache/purge`: `{"customer_id": "…"}` or `{"all": true}` → `{"purged": N}`
+//!
+//! The first three are open on any address. The rest is [`guard`]ed.
+
+use std::{net::IpAddr, sync::Arc};
+
+use actix_web::{
+    Error, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN},
+    middleware::Next,
+    web,
+};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::observe::Drain;
+use crate::{
+    auth::Authenticator, cache::CustomerCache, customer::CustomerId, metrics::Metrics,
+    problem::Problem, secret_file::Secret,
+};
+
+/// What the admin routes work with.
+pub struct Admin {
+    /// Tells whether there are keys.
+    pub authenticator: Arc<Authenticator>,
+    /// The customers to purge.
+    pub cache: CustomerCache,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// Whether the service is going away.
+    pub drain: Drain,
+    /// `server.admin_token_file`
+    pub token: Option<Arc<Secret>>,
+}
+
+pub(super) async fn livez() -> HttpResponse {
+    HttpResponse::Ok().body("ok\n")
+}
+
+pub(super) async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
+    if admin.drain.has_begun() {
+        HttpResponse::ServiceUnavailable().body("draining\n")
+    } else if admin.authenticator.ready() {
+        HttpResponse::Ok().body("ready\n")
+    } else {
+        HttpResponse::ServiceUnavailable().body("no issuer has keys yet\n")
+    }
+}
+
+pub(super) async fn metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+    admin.cache.settle();
+    let text = admin.metrics.render().map_err(|error| {
+        tracing::error!(%error, "metrics can't be written");
+        Problem::InternalError
+    })?;
+    Ok(HttpResponse::Ok().content_type(prometheus::TEXT_FORMAT).body(text))
+}
+
+/// What to purge: one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Purge {
+    customer_id: Option<String>,
+    all: Option<bool>,
+}
+
+pub(super) async fn purge(
+    admin: web::Data<Admin>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Problem> {
+    let purged = match serde_json::from_slice(&body) {
+        Ok(Purge { customer_id: None, all: Some(true) }) => admin.cache.purge_all(),
+        Ok(Purge { customer_id: Some(id), all: None }) => {
+            let customer = CustomerId::parse(&id)
+                .map_err(|_| Problem::InvalidRequest("customer_id is no customer's id."))?;
+            u64::from(admin.cache.purge(&customer))
+        }
+        _ => {
+            return Err(Problem::InvalidRequest(
+                "Send {\"customer_id\": \"…\"} or {\"all\": true}.",
+            ));
+        }
+    };
+    tracing::info!(purged, "purged customers from the cache");
+    Ok(HttpResponse::Ok().json(json!({ "purged": purged })))
+}
+
+/// Lets nobody but operators through: on loopback, nothing that a web page could have sent there;
+/// elsewhere, only who has the admin token.
+pub(super) async fn guard(
+    admin: web::Data<Admin>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    // The address that we listen on, not the peer's: port forwarding and proxies make any peer
+    // look local. A unix socket counts as loopback: its file's mode is its guard.
+    let allowed = if request.app_config().local_addr().ip().is_loopback() {
+        not_from_a_web_page(request.headers())
+    } else {
+        admin.knows(request.headers())
+    };
+    allowed?;
+    next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+}
+
+impl Admin {
+    fn knows(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let expected = self.token.as_ref().ok_or(Problem::AdminDisabled)?.current();
+        let sent = headers.get(AUTHORIZATION).ok_or(Problem::MissingToken)?;
+        let token = sent.as_bytes().strip_prefix(b"Bearer ").ok_or(Problem::MissingToken)?;
+        verify_slices_are_equal(token, expected.expose_secret().as_bytes())
+            .map_err(|_| Problem::InvalidToken)
+    }
+}
+
+/// Against cross-site requests (`Origin`) and DNS rebinding (`Host`).
+fn not_from_a_web_page(headers: &HeaderMap) -> Result<(), Problem> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    if headers.contains_key(ORIGIN) || !host.is_some_and(is_loopback) {
+        return Err(Problem::AdminForbidden);
+    }
+    Ok(())
+}
+
+/// `localhost`, `127.0.0.1:9464`, `[::1]:9464` and the like.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Around every admin request: writes the answer of a problem.
+///
+/// # Errors
+/// None of its own.
+pub async fn explain(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let (request, response) = next.call(request).await?.map_into_boxed_body().into_parts();
+    let response = match response.error().map(Problem::behind) {
+        Some(problem) => problem.response(&format!("{:032x}", rand::random::<u128>())),
+        None => response,
+    };
+    Ok(ServiceResponse::new(request, response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_hosts_are_known_by_name_and_by_address() {
+        for host in ["localhost", "LOCALHOST:9464", "127.0.0.1", "127.1.2.3:80", "[::1]:9464", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "example.com", "localhost.example.com", "10.0.0.1:9464", "127.0.0.1.nip.io", "[::2]", "::1:x"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

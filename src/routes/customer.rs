@@ -1,0 +1,149 @@
+//! `GET /me/customer`: the caller's own customer, with its client auth token.
+
+use std::{future::Future, rc::Rc, time::Duration};
+
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse,
+    dev::Payload,
+    http::header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    web,
+};
+use futures_util::future::{Ready, ready};
+
+use super::observe::Observation;
+use crate::{
+    auth::Caller,
+    cache::{CustomerCache, Lookup},
+    customer::CustomerIdForm,
+    juspay::CustomerApi,
+    problem::Problem,
+    response,
+};
+
+/// A worker's way to the customers.
+#[derive(Debug)]
+pub struct Customers {
+    /// Shared by all workers.
+    pub cache: CustomerCache,
+    /// This worker's client.
+    pub api: Rc<dyn CustomerApi>,
+    /// `juspay.customer_id_form`
+    pub id_form: CustomerIdForm,
+    /// `cache.not_found_ttl`
+    pub not_found_ttl: Duration,
+}
+
+/// Answers the customer that the caller's token names, and no other.
+pub(super) async fn me(
+    _: NoBody,
+    options: Options,
+    caller: Caller,
+    customers: web::Data<Customers>,
+    observation: Observation,
+) -> Result<HttpResponse, Problem> {
+    observation.caller(caller.customer());
+    if !customers.id_form.takes(caller.customer()) {
+        return Err(Problem::NoCustomer);
+    }
+    let lookup = Lookup {
+        customer: caller.customer().clone(),
+        want_token: options.want_token,
+        traceparent: observation.traceparent(),
+    };
+    let found = customers.cache.get(&lookup, &customers.api).await;
+    observation.looked_up(&found);
+    found
+        .map(response::customer)
+        .map_err(|error| Problem::of_juspay(&error, customers.not_found_ttl))
+}
+
+/// The query's options, under Juspay's own names. Others are ignored.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Options {
+    /// `options.get_client_auth_token`; a phone comes here for the token, so it's true unless said.
+    want_token: bool,
+}
+
+impl Options {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let mut want_token = None;
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
+            .map_err(|_| Problem::InvalidRequest("The query can't be read."))?;
+        for (name, value) in pairs.into_inner() {
+            match (name.as_str(), value.as_str()) {
+                ("options.get_client_auth_token", "true" | "false") if want_token.is_none() => {
+                    want_token = Some(value == "true");
+                }
+                ("options.get_client_auth_token", _) => {
+                    return Err(Problem::InvalidRequest(
+                        "options.get_client_auth_token is either true or false, once.",
+                    ));
+                }
+                ("access_token", _) => {
+                    return Err(Problem::InvalidRequest(
+                        "Send the access token in the Authorization header, not in the query.",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { want_token: want_token.unwrap_or(true) })
+    }
+}
+
+impl FromRequest for Options {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::parse(request.query_string()))
+    }
+}
+
+/// Shows that the request has no body: `Content-Length: 0` is none.
+#[derive(Debug)]
+pub(super) struct NoBody;
+
+impl FromRequest for NoBody {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let headers = request.headers();
+        let empty = headers.get_all(CONTENT_LENGTH).all(|length| length == "0");
+        let has_none = empty && !headers.contains_key(TRANSFER_ENCODING);
+        ready(if has_none { Ok(Self) } else { Err(Problem::BodyNotAllowed) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_wanted_unless_the_query_says_no() {
+        for (query, want_token) in [
+            ("", true),
+            ("options.get_client_auth_token=true", true),
+            ("options.get_client_auth_token=false", false),
+            ("utm=1&options%2Eget_client_auth_token=false&x", false),
+        ] {
+            assert_eq!(Options::parse(query), Ok(Options { want_token }), "{query}");
+        }
+    }
+
+    #[test]
+    fn malformed_options_and_tokens_in_the_query_are_refused() {
+        for query in [
+            "options.get_client_auth_token",
+            "options.get_client_auth_token=",
+            "options.get_client_auth_token=False",
+            "options.get_client_auth_token=true&options.get_client_auth_token=true",
+            "access_token=x",
+            "a=b&access_token",
+        ] {
+            let refused = Options::parse(query);
+            assert!(matches!(refused, Err(Problem::InvalidRequest(_))), "{query}: {refused:?}");
+        }
+    }
+}

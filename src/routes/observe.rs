@@ -1,0 +1,280 @@
+//! Around every public request: its id and trace, its problem's answer, its metrics, its log line.
+//!
+//! The one place that turns errors into answers, as only here the request's id is known; and the
+//! last one that a panic reaches.
+
+use std::{
+    cell::{Cell, OnceCell},
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_web::{
+    Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    error::InternalError,
+    http::{
+        ConnectionType, Method, StatusCode,
+        header::{HeaderMap, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+    web,
+};
+use futures_util::{
+    FutureExt as _,
+    future::{Ready, ready},
+};
+
+use super::trace_context::TraceContext;
+use crate::{
+    cache::{Found, Source},
+    clock::Clock,
+    customer::{CustomerId, CustomerRefs},
+    juspay::JuspayError,
+    metrics::{Metrics, Raised},
+    problem::Problem,
+    settings::AccessLog,
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: &str = "traceparent";
+
+/// The label of the one public route.
+const ME_CUSTOMER: &str = "/me/customer";
+/// The label of all other paths.
+const UNMATCHED: &str = "unmatched";
+
+/// Longest request id taken from a client, in bytes: it's logged, and passed back.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Whether the service is going away: its answers then close their connections.
+#[derive(Debug, Clone, Default)]
+pub struct Drain(Arc<AtomicBool>);
+
+impl Drain {
+    /// From now on, the service is going away.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What [`observe`] works with.
+#[derive(Debug)]
+pub struct Observer {
+    /// Whether answers close their connections.
+    pub drain: Drain,
+    /// Which requests get a log line.
+    pub access: AccessLog,
+    /// What stands for customers in it.
+    pub refs: CustomerRefs,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// What times them.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What is known of a request, filled in on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Observation(Rc<Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    request_id: String,
+    trace: Option<TraceContext>,
+    customer: OnceCell<CustomerId>,
+    cache: Cell<&'static str>,
+}
+
+impl Observation {
+    fn new(headers: &HeaderMap) -> Self {
+        let trace = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        Self(Rc::new(Seen {
+            request_id: request_id(headers),
+            trace: trace.and_then(TraceContext::parse),
+            customer: OnceCell::new(),
+            cache: Cell::new("-"),
+        }))
+    }
+
+    /// Notes who called.
+    pub(super) fn caller(&self, customer: &CustomerId) {
+        self.0.customer.get_or_init(|| customer.clone());
+    }
+
+    /// Notes what the cache said.
+    pub(super) fn looked_up(&self, found: &Result<Found, JuspayError>) {
+        self.0.cache.set(match found {
+            Ok(Found { source: Source::Hit, .. }) => "hit",
+            Ok(Found { source: Source::Fetched { collapsed: true, .. }, .. }) => "joined",
+            Ok(Found { source: Source::Fetched { stale: true, .. }, .. }) => "stale",
+            Ok(Found { source: Source::Fetched { .. }, .. }) => "miss",
+            Err(JuspayError::CustomerNotFound) => "not_found",
+            Err(_) => "error",
+        });
+    }
+
+    /// The `traceparent` for a call to Juspay that this request causes.
+    pub(super) fn traceparent(&self) -> Option<String> {
+        self.0.trace.as_ref().map(TraceContext::child)
+    }
+}
+
+impl FromRequest for Observation {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let observation = request.extensions().get::<Self>().cloned();
+        ready(observation.ok_or(Problem::InternalError))
+    }
+}
+
+/// The middleware around every public request.
+///
+/// # Errors
+/// When a handler panicked. The error's response is the problem's answer, like any other.
+pub async fn observe(
+    observer: web::Data<Observer>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let start = observer.clock.monotonic();
+    let _in_flight = Raised::new(&observer.metrics.http.in_flight);
+    let observation = Observation::new(request.headers());
+    request.extensions_mut().insert(observation.clone());
+    let method = request.method().clone();
+
+    let routed = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+
+    let elapsed = observer.clock.monotonic().since(start);
+    let Ok(Ok(routed)) = routed else {
+        let response = Problem::InternalError.response(&observation.0.request_id);
+        let done = Done { method, route: UNMATCHED, code: Problem::InternalError.code(), elapsed };
+        let response = observer.finish(&done, &observation, response);
+        return Err(InternalError::from_response("a handler panicked", response).into());
+    };
+    let (request, response) = routed.map_into_boxed_body().into_parts();
+    let problem = response.error().map(Problem::behind);
+    let code = problem.as_ref().map_or("ok", Problem::code);
+    let response =
+        problem.map_or(response, |problem| problem.response(&observation.0.request_id));
+    let done = Done { method, route: route(&request), code, elapsed };
+    Ok(ServiceResponse::new(request, observer.finish(&done, &observation, response)))
+}
+
+/// A request that has been answered.
+struct Done {
+    method: Method,
+    route: &'static str,
+    code: &'static str,
+    elapsed: Duration,
+}
+
+/// The path's pattern: a closed set, whatever clients ask for.
+fn route(request: &HttpRequest) -> &'static str {
+    match request.match_pattern().as_deref() {
+        Some(ME_CUSTOMER) => ME_CUSTOMER,
+        _ => UNMATCHED,
+    }
+}
+
+impl Observer {
+    /// Counts and logs the request, and puts onto its answer what every answer has.
+    fn finish(
+        &self,
+        done: &Done,
+        observation: &Observation,
+        mut response: HttpResponse,
+    ) -> HttpResponse {
+        let status = response.status();
+        let metrics = &self.metrics.http;
+        metrics.requests.with_label_values(&[done.route, status.as_str(), done.code]).inc();
+        metrics.duration.with_label_values(&[done.route]).observe(done.elapsed.as_secs_f64());
+        if self.is_logged(status) {
+            self.log(done, status, observation);
+        }
+        if let Ok(id) = HeaderValue::try_from(observation.0.request_id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        if self.drain.has_begun() {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        response
+    }
+
+    fn is_logged(&self, status: StatusCode) -> bool {
+        let is_error = status.is_client_error() || status.is_server_error();
+        match self.access {
+            AccessLog::All => true,
+            AccessLog::Errors => is_error,
+            AccessLog::Off => false,
+            AccessLog::OneIn(number) => is_error || rand::random_ratio(1, number.get()),
+        }
+    }
+
+    fn log(&self, done: &Done, status: StatusCode, observation: &Observation) {
+        let seen = &*observation.0;
+        let customer_ref = seen.customer.get().map(|customer| self.refs.reference(customer));
+        tracing::info!(
+            method = done.method.as_str(),
+            route = done.route,
+            status = status.as_u16(),
+            code = done.code,
+            duration_us = u64::try_from(done.elapsed.as_micros()).unwrap_or(u64::MAX),
+            cache = seen.cache.get(),
+            request_id = seen.request_id,
+            customer_ref = customer_ref.map(tracing::field::display),
+            trace_id = seen.trace.as_ref().map(TraceContext::trace_id),
+            "request"
+        );
+    }
+}
+
+/// The client's own id when it is a sane one, else a random one.
+fn request_id(headers: &HeaderMap) -> String {
+    let sane = |id: &&str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(allowed)
+    };
+    headers
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(sane)
+        .map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(sent: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_str(sent).unwrap());
+        request_id(&headers)
+    }
+
+    #[test]
+    fn sane_request_ids_are_kept_and_others_replaced() {
+        let longest = "x".repeat(MAX_REQUEST_ID);
+        for sane in ["a", "7f3d2c1a-4b5e_6.7", &longest] {
+            assert_eq!(id_for(sane), sane);
+        }
+        for odd in ["", "a b", "a\"b", "a{b", &format!("{longest}x")] {
+            let made = id_for(odd);
+            assert!(made.len() == 32 && made != odd, "{odd:?} became {made:?}");
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+}
