@@ -193,7 +193,8 @@ impl Application {
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { public, admin, stations, settings, socket_files, .. } = self;
         let (public_handle, admin_handle) = (public.handle(), admin.handle());
-        let Stations { authenticator, keepers, cache, secrets, clock, drain, metrics, .. } = stations;
+        let Stations { authenticator, keepers, cache, secrets, clock, drain, metrics, .. } =
+            stations;
         let background = [
             rt::spawn(keepers.run()),
             rt::spawn(sweep(authenticator, cache, Arc::clone(&clock))),

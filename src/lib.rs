@@ -10,13 +10,13 @@
 //! [`application`] puts them together behind two listeners; [`routes`] says which path leads
 //! where. `tests/layers.rs` holds who may use whom.
 
-pub mod auth;
 #![cfg_attr(
     test,
     expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
 )]
 
 pub mod application;
+pub mod auth;
 pub mod cache;
 pub mod clock;
 pub mod customer;
@@ -28,7 +28,9 @@ pub mod routes;
 pub mod secret_file;
 pub mod settings;
 pub mod tls;
-// pub mod simulator;
 
 /// This build's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit this build was made from.
+pub const COMMIT: &str = "unknown";

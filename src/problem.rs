@@ -7,10 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
-    http::{
-        StatusCode,
-        header::{self, HeaderValue},
-    },
+    http::{StatusCode, header},
 };
 use serde_json::json;
 
@@ -79,6 +76,8 @@ struct Told {
     retryable: bool,
     /// When, at the earliest.
     retry_after: Option<Duration>,
+    /// The challenge's `error` (RFC 6750 §3.1), empty for a challenge without one.
+    challenge: Option<&'static str>,
 }
 
 impl Told {
@@ -88,11 +87,15 @@ impl Told {
         title: &'static str,
         detail: &'static str,
     ) -> Self {
-        Self { status, code, title, detail, retryable: false, retry_after: None }
+        Self { status, code, title, detail, retryable: false, retry_after: None, challenge: None }
     }
 
     const fn after(self, retry_after: Duration) -> Self {
         Self { retryable: true, retry_after: Some(retry_after), ..self }
+    }
+
+    const fn challenge(self, error: &'static str) -> Self {
+        Self { challenge: Some(error), ..self }
     }
 }
 
@@ -102,20 +105,22 @@ impl Problem {
     fn told(&self) -> Told {
         use StatusCode as S;
         match self {
-            Self::InvalidRequest(detail) | Self::MalformedBearer(detail) =>
+            Self::InvalidRequest(detail) =>
                 Told::new(S::BAD_REQUEST, "invalid_request", "Invalid request", detail),
+            Self::MalformedBearer(detail) =>
+                Self::InvalidRequest(detail).told().challenge("invalid_request"),
             Self::MissingToken =>
                 Told::new(S::UNAUTHORIZED, "missing_token", "Missing token",
-                    "Send your access token as a bearer token."),
+                    "Send your access token as a bearer token.").challenge(""),
             Self::InvalidToken =>
                 Told::new(S::UNAUTHORIZED, "invalid_token", "Invalid token",
-                    "The access token isn't valid."),
+                    "The access token isn't valid.").challenge("invalid_token"),
             Self::ExpiredToken =>
                 Told::new(S::UNAUTHORIZED, "expired_token", "Expired token",
-                    "The access token has expired."),
+                    "The access token has expired.").challenge("invalid_token"),
             Self::InsufficientScope(_) =>
                 Told::new(S::FORBIDDEN, "insufficient_scope", "Insufficient scope",
-                    "The access token lacks a scope."),
+                    "The access token lacks a scope.").challenge("insufficient_scope"),
             Self::NoCustomer =>
                 Told::new(S::FORBIDDEN, "no_customer", "No customer",
                     "The access token names no usable customer."),
@@ -181,14 +186,15 @@ impl Problem {
         if let Some(seconds) = retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        if let Some(challenge) = self.challenge() {
-            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        if let Some(error) = told.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, self.challenge(error)));
         }
-        match self {
-            Self::MethodNotAllowed(allow) => response.insert_header((header::ALLOW, *allow)),
-            Self::BodyNotAllowed => response.force_close(),
-            _ => &mut response,
-        };
+        if let Self::MethodNotAllowed(allow) = self {
+            response.insert_header((header::ALLOW, *allow));
+        }
+        if *self == Self::BodyNotAllowed {
+            response.force_close();
+        }
         let body = json!({
             "type": format!("urn:juspay-bff:problem:{}", told.code),
             "title": told.title,
@@ -202,18 +208,15 @@ impl Problem {
         response.body(body.to_string())
     }
 
-    /// RFC 6750 §3.
-    fn challenge(&self) -> Option<HeaderValue> {
-        let error = match self {
-            Self::MissingToken => String::new(),
-            Self::MalformedBearer(_) => ", error=\"invalid_request\"".to_owned(),
-            Self::InvalidToken | Self::ExpiredToken => ", error=\"invalid_token\"".to_owned(),
-            Self::InsufficientScope(scope) => {
-                format!(", error=\"insufficient_scope\", scope=\"{scope}\"")
-            }
-            _ => return None,
+    /// `WWW-Authenticate` (RFC 6750 §3).
+    fn challenge(&self, error: &str) -> String {
+        let error = if error.is_empty() { String::new() } else { format!(", error=\"{error}\"") };
+        let scope = if let Self::InsufficientScope(scope) = self {
+            format!(", scope=\"{scope}\"")
+        } else {
+            String::new()
         };
-        HeaderValue::try_from(format!("Bearer realm=\"{REALM}\"{error}")).ok()
+        format!("Bearer realm=\"{REALM}\"{error}{scope}")
     }
 }
 

@@ -5,7 +5,7 @@ mod customer;
 mod observe;
 mod trace_context;
 
-use actix_web::{middleware::from_fn, web};
+use actix_web::{HttpResponse, middleware::from_fn, web};
 
 pub use self::{
     admin::{Admin, explain},
@@ -42,14 +42,14 @@ pub fn admin(config: &mut web::ServiceConfig) {
         .default_service(web::to(nothing_here));
 }
 
-async fn nothing_here() -> Problem {
-    Problem::NotFound
+async fn nothing_here() -> HttpResponse {
+    HttpResponse::from_error(Problem::NotFound)
 }
 
-async fn only_get_and_head() -> Problem {
-    Problem::MethodNotAllowed("GET, HEAD")
+async fn only_get_and_head() -> HttpResponse {
+    HttpResponse::from_error(Problem::MethodNotAllowed("GET, HEAD"))
 }
 
-async fn only_post() -> Problem {
-    Problem::MethodNotAllowed("POST")
+async fn only_post() -> HttpResponse {
+    HttpResponse::from_error(Problem::MethodNotAllowed("POST"))
 }

@@ -49,8 +49,7 @@ pub(super) struct SocketFile(PathBuf);
 impl Listeners {
     /// Binds all of `key`'s addresses.
     pub(super) fn bind(key: &'static str, listen: &[Listen]) -> Result<Self, ListenError> {
-        let mut listeners =
-            Self { sockets: Vec::new(), addresses: Vec::new(), files: Vec::new() };
+        let mut listeners = Self { sockets: Vec::new(), addresses: Vec::new(), files: Vec::new() };
         for listen in listen {
             let (address, bound) = match listen {
                 Listen::Tcp(address) => (address.to_string(), listeners.bind_tcp(*address)),
@@ -62,8 +61,7 @@ impl Listeners {
     }
 
     fn bind_tcp(&mut self, address: SocketAddr) -> io::Result<()> {
-        let socket =
-            if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?.into_std()?;

@@ -29,6 +29,7 @@ use crate::{
 };
 
 /// What the admin routes work with.
+#[derive(Debug)]
 pub struct Admin {
     /// Tells whether there are keys.
     pub authenticator: Arc<Authenticator>,
@@ -164,10 +165,20 @@ mod tests {
 
     #[test]
     fn loopback_hosts_are_known_by_name_and_by_address() {
-        for host in ["localhost", "LOCALHOST:9464", "127.0.0.1", "127.1.2.3:80", "[::1]:9464", "[::1]"] {
+        for host in
+            ["localhost", "LOCALHOST:9464", "127.0.0.1", "127.1.2.3:80", "[::1]:9464", "[::1]"]
+        {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "example.com", "localhost.example.com", "10.0.0.1:9464", "127.0.0.1.nip.io", "[::2]", "::1:x"] {
+        for host in [
+            "",
+            "example.com",
+            "localhost.example.com",
+            "10.0.0.1:9464",
+            "127.0.0.1.nip.io",
+            "[::2]",
+            "::1:x",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -1,6 +1,6 @@
 //! `GET /me/customer`: the caller's own customer, with its client auth token.
 
-use std::{future::Future, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse,

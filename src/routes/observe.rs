@@ -168,8 +168,7 @@ pub async fn observe(
     let (request, response) = routed.map_into_boxed_body().into_parts();
     let problem = response.error().map(Problem::behind);
     let code = problem.as_ref().map_or("ok", Problem::code);
-    let response =
-        problem.map_or(response, |problem| problem.response(&observation.0.request_id));
+    let response = problem.map_or(response, |problem| problem.response(&observation.0.request_id));
     let done = Done { method, route: route(&request), code, elapsed };
     Ok(ServiceResponse::new(request, observer.finish(&done, &observation, response)))
 }

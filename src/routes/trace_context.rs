@@ -12,9 +12,8 @@ impl TraceContext {
     /// that begins like it (§3.2.4).
     pub(super) fn parse(header: &str) -> Option<Self> {
         let mut parts = header.splitn(5, '-');
-        let mut part = |length| {
-            parts.next().filter(|part| part.len() == length && is_lower_hex(part))
-        };
+        let mut part =
+            |length| parts.next().filter(|part| part.len() == length && is_lower_hex(part));
         let version = part(2).filter(|version| *version != "ff")?;
         let trace_id = part(32).filter(|id| is_not_zero(id))?;
         part(16).filter(|id| is_not_zero(id))?;
