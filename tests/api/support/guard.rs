@@ -1,0 +1,117 @@
+//! The outbound guard (promise P2): everything that leaves the service in the whole test run is
+//! looked through for what must not get out.
+//!
+//! Answers are looked at as they come; logs (at `trace`) and what the simulator received when a
+//! world ends.
+
+use std::{
+    io,
+    sync::{Arc, LazyLock, Mutex},
+};
+
+use juspay_bff::{
+    settings::{AccessLog, Log, LogFormat, LogLevel},
+    simulator::{ReceivedRequest, Running},
+    telemetry,
+};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::Reply;
+
+/// What every test's API key begins with.
+const KEY: &str = "canary_";
+/// The Base64 of it.
+const KEY_BASE64: &str = "Y2FuYXJ5X";
+/// What every client auth token begins with.
+const CLIENT_TOKEN: &str = "tkn_";
+/// What every JWT begins with: `{"` in base64url.
+const BEARER: &str = "eyJ";
+
+/// Log lines that nobody has looked through yet, and all of them.
+static LOGS: LazyLock<Arc<Mutex<Logs>>> = LazyLock::new(Arc::default);
+
+#[derive(Default)]
+struct Logs {
+    text: String,
+    looked_through: usize,
+}
+
+/// Writes into [`LOGS`].
+#[derive(Clone)]
+struct LogWriter;
+
+impl io::Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOGS.lock().unwrap().text.push_str(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps all log lines of the process from now on, as `serve` would write them at `trace`.
+pub fn watch_logs() {
+    static ONCE: LazyLock<()> = LazyLock::new(|| {
+        let log = Log {
+            level: LogLevel::Trace,
+            format: LogFormat::Json,
+            access: AccessLog::All,
+            customer_ref_key_file: None,
+        };
+        telemetry::subscriber(&log, || LogWriter).init();
+    });
+    LazyLock::force(&ONCE);
+}
+
+/// The log lines that hold `text`.
+pub fn log_lines(text: &str) -> Vec<String> {
+    let logs = LOGS.lock().unwrap();
+    logs.text.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+}
+
+/// Looks through an answer of the service's.
+pub fn answered(request: &str, reply: &Reply) {
+    let whole = format!("{:?}\n{}", reply.headers, reply.text());
+    for secret in [KEY, KEY_BASE64, BEARER] {
+        assert!(!whole.contains(secret), "{secret} got out: {whole}");
+    }
+    if whole.contains(CLIENT_TOKEN) {
+        let asked_for_it = request.starts_with("GET /me/customer") && reply.status == 200;
+        assert!(asked_for_it, "a client auth token got out: {whole}");
+    }
+}
+
+/// Looks through the logs since the last look, and all that the simulator received.
+pub fn check(api_key: &str, simulator: &Running) {
+    assert!(api_key.starts_with(KEY));
+    let mut logs = LOGS.lock().unwrap();
+    let new = &logs.text[logs.looked_through..];
+    for line in new.lines() {
+        for secret in [KEY, KEY_BASE64, CLIENT_TOKEN, BEARER] {
+            assert!(!line.contains(secret), "{secret} in the log: {line}");
+        }
+    }
+    logs.looked_through = logs.text.len();
+    drop(logs);
+    for request in simulator.simulator().requests() {
+        received(&request, true);
+    }
+    for request in simulator.issuer().requests() {
+        received(&request, false);
+    }
+}
+
+fn received(request: &ReceivedRequest, by_juspay: bool) {
+    let ReceivedRequest { path, query, headers, body, .. } = request;
+    let mut rest = format!("{path}?{query}\n{body}\n");
+    for (name, value) in headers {
+        if !(by_juspay && name.eq_ignore_ascii_case("authorization")) {
+            rest.push_str(&format!("{name}: {value}\n"));
+        }
+    }
+    for secret in [KEY, KEY_BASE64, CLIENT_TOKEN, BEARER] {
+        assert!(!rest.contains(secret), "{secret} went upstream: {rest}");
+    }
+}

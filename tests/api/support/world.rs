@@ -1,0 +1,191 @@
+//! A world of its own for each test: simulator, issuer and service on free ports, one clock.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+};
+
+use juspay_bff::{
+    application::Application,
+    clock::Clock,
+    settings::Sources,
+    simulator::{self, Issuer, MintRequest, Simulator},
+};
+use tokio::sync::oneshot;
+
+use super::{ManualClock, Phone, guard};
+
+/// The moment at which every world begins.
+pub const BEGINNING: &str = "2026-11-23T12:00:00Z";
+
+/// All that a test needs. Dropped, it checks that no secret has got out.
+pub struct World {
+    pub clock: ManualClock,
+    pub service: Service,
+    pub api_key: String,
+    simulator: simulator::Running,
+}
+
+/// The service, in a thread of its own.
+pub struct Service {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl World {
+    /// With the shipped settings.
+    pub async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With these settings (TOML) over the shipped ones.
+    pub async fn with(settings: &str) -> Self {
+        Self::with_config(settings, |_| {}).await
+    }
+
+    /// With another simulator, too.
+    pub async fn with_config(settings: &str, alter: impl FnOnce(&mut simulator::Config)) -> Self {
+        guard::watch_logs();
+        let clock = ManualClock::at(BEGINNING);
+        let api_key = format!("canary_{:032x}", rand::random::<u128>());
+        let mut config = simulator::Config::on_free_ports();
+        config.clock = Arc::new(clock.clone());
+        config.api_keys = vec![api_key.as_str().into()];
+        alter(&mut config);
+        let simulator = simulator::start(config).await.expect("free ports");
+        let sources = Sources::default()
+            .text("the world's", base_settings(&simulator, &api_key))
+            .text("the test's", settings);
+        let service = Service::start(sources, Arc::new(clock.clone()));
+        let world = Self { clock, service, api_key, simulator };
+        world.until_ready().await;
+        world
+    }
+
+    pub fn simulator(&self) -> &Simulator {
+        self.simulator.simulator()
+    }
+
+    pub fn issuer(&self) -> &Issuer {
+        self.simulator.issuer()
+    }
+
+    /// A phone whose user is `subject`.
+    pub fn phone(&self, subject: &str) -> Phone {
+        self.phone_with(&MintRequest::of(subject))
+    }
+
+    /// A phone with a token of that kind.
+    pub fn phone_with(&self, wish: &MintRequest) -> Phone {
+        let token = self.issuer().mint(wish).expect("a token");
+        self.phone_holding(&token)
+    }
+
+    /// A phone with that token.
+    pub fn phone_holding(&self, token: &str) -> Phone {
+        Phone::new(self.service.public, Some(token.to_owned()))
+    }
+
+    /// A phone without a token.
+    pub fn stranger(&self) -> Phone {
+        Phone::new(self.service.public, None)
+    }
+
+    /// A client of the admin listener.
+    pub fn admin(&self) -> Phone {
+        Phone::new(self.service.admin, None)
+    }
+
+    /// The value of one series of `/metrics`; zero when it isn't there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.admin().get("/metrics").await.text();
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value).unwrap_or(0.0)
+    }
+
+    async fn until_ready(&self) {
+        while self.admin().get("/readyz").await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn base_settings(simulator: &simulator::Running, api_key: &str) -> String {
+    let (juspay, issuer) = (simulator.simulator(), simulator.issuer());
+    format!(
+        r#"
+        [server]
+        listen = "127.0.0.1:0"
+        admin_listen = "127.0.0.1:0"
+        workers = 2
+        shutdown_delay = "0s"
+        [log]
+        level = "trace"
+        [juspay]
+        base_url = "{}"
+        merchant_id = "{}"
+        api_key = "{api_key}"
+        [auth.issuers.main]
+        issuer = "{}"
+        audiences = ["juspay-bff-demo"]
+        algorithms = ["ES256", "RS256"]
+        discovery = true
+        "#,
+        juspay.base_url(),
+        juspay.merchant(),
+        issuer.issuer_url(),
+    )
+}
+
+impl Service {
+    /// Starts the service as `serve` does, but for the clock.
+    pub fn start(sources: Sources, clock: Arc<dyn Clock>) -> Self {
+        let settings = sources.load().unwrap_or_else(|faults| panic!("{faults}")).settings;
+        let (stop, stopped) = oneshot::channel();
+        let (started, addresses) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let application = Application::build(settings, clock).expect("it starts");
+                let addresses =
+                    (application.public_addresses()[0], application.admin_addresses()[0]);
+                started.send(addresses).expect("the test waits");
+                application.run(async { drop(stopped.await) }).await.expect("it stops well");
+            });
+        });
+        let (public, admin) = addresses.recv().expect("the service has started");
+        Self { public, admin, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// The stop signal, without waiting for the end.
+    pub fn signal(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            drop(stop.send(()));
+        }
+    }
+
+    /// Whether the service has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.signal();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the service panicked");
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            guard::check(&self.api_key, &self.simulator);
+        }
+    }
+}
