@@ -17,5 +17,5 @@ pub mod juspay;
 pub mod metrics;
 pub mod secret_file;
 pub mod settings;
+pub mod simulator;
 pub mod tls;
-// pub mod simulator;
