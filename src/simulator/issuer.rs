@@ -9,7 +9,10 @@ mod mint;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde::Deserialize;
@@ -45,6 +48,7 @@ struct State {
     url: String,
     clock: Arc<dyn Clock>,
     keys: Mutex<Keys>,
+    minted: AtomicU64,
     journal: Journal,
     rules: Rules,
     gates: Gates,
@@ -70,6 +74,7 @@ impl Issuer {
             url,
             clock,
             keys: Mutex::default(),
+            minted: AtomicU64::new(0),
             journal: Journal::new(),
             rules: Rules::default(),
             gates: Gates::default(),
@@ -97,7 +102,8 @@ impl Issuer {
     pub fn mint(&self, request: &MintRequest) -> Result<String, SigningError> {
         let key = self.key(algorithm::family(request.algorithm))?;
         let header = request.header(&key.kid);
-        let claims = request.claims(&self.0.url, self.0.clock.now());
+        let number = self.0.minted.fetch_add(1, Ordering::Relaxed);
+        let claims = request.claims(&self.0.url, self.0.clock.now(), number);
         key.sign(request.algorithm, &header.to_string(), &claims.to_string())
     }
 

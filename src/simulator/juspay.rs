@@ -7,6 +7,7 @@ mod api;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -33,7 +34,6 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct Simulator(Arc<State>);
 
-#[derive(Debug)]
 struct State {
     base_url: String,
     merchant: String,
@@ -47,6 +47,13 @@ struct State {
     journal: Journal,
     rules: Rules,
     gates: Gates,
+}
+
+/// Requests hold API keys and tokens, so nothing of them is shown.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
 }
 
 impl Simulator {

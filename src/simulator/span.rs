@@ -25,7 +25,8 @@ impl OffsetClock {
 
     /// Sets the difference, to the millisecond. It takes the place of the earlier one.
     pub(super) fn set_offset(&self, offset: SignedDuration) {
-        let ms = i64::try_from(offset.as_millis()).unwrap_or_default();
+        let end = if offset.is_negative() { i64::MIN } else { i64::MAX };
+        let ms = i64::try_from(offset.as_millis()).unwrap_or(end);
         self.offset_ms.store(ms, Ordering::Relaxed);
     }
 
@@ -87,6 +88,10 @@ mod tests {
         let clock = OffsetClock::new(Arc::new(manual));
         clock.set_offset(SignedDuration::from_hours(-1));
         assert_eq!(clock.now().as_second(), -3600);
+        clock.set_offset(SignedDuration::MIN);
+        assert_eq!(clock.now(), Timestamp::MIN);
+        clock.set_offset(SignedDuration::MAX);
+        assert_eq!(clock.now(), Timestamp::MAX);
         clock.set_offset(SignedDuration::ZERO);
         assert_eq!(clock.now(), Timestamp::UNIX_EPOCH);
     }

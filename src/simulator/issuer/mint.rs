@@ -86,13 +86,16 @@ impl MintRequest {
         }
     }
 
-    pub(super) fn claims(&self, issuer: &str, now: Timestamp) -> Value {
+    /// The claims of the issuer's token of that `number`.
+    pub(super) fn claims(&self, issuer: &str, now: Timestamp, number: u64) -> Value {
         let mut claims = Map::new();
         let mut set = |claim: &str, value: Value| claims.insert(claim.to_owned(), value);
         set("iss", issuer.into());
         set("sub", self.subject.clone().into());
         set("aud", self.audience.clone().into());
         set("client_id", "juspay-bff-demo-app".into());
+        // The time tells tokens of an issuer apart that was started again.
+        set("jti", format!("{}-{number}", now.as_millisecond()).into());
         set("iat", now.as_second().into());
         set("exp", shifted(now, self.life).as_second().into());
         if let Some(scope) = &self.scope {

@@ -91,6 +91,7 @@ async fn what_came_in_is_read_back() {
             "body": "object_reference_id=carol&mobile_number=1",
         })
     );
+    assert!(!format!("{running:?}").contains("c2ltX2tleTo="));
     assert_eq!(running.simulator().requests()[0].header("X-MerchantID"), Some("sim_merchant"));
     assert_eq!(peer.ask(&bare("GET", "/counts")).await.json(), json!({"a@b": 1, "carol": 1}));
     assert_eq!(peer.ask(&bare("DELETE", "/requests")).await.status, 200);

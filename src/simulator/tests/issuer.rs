@@ -118,7 +118,9 @@ async fn the_token_endpoint_mints_what_is_asked_for() {
     let token = granted["access_token"].as_str().unwrap();
     assert_eq!(granted["expires_in"], 300);
     assert_eq!(decode_header(token).unwrap().typ.as_deref(), Some("JWT"));
+    let first = claims["jti"].clone();
     let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(token).unwrap().claims;
+    assert!(first.is_string() && first != claims["jti"]);
     assert_eq!((&claims["aud"], &claims["scope"]), (&json!("you"), &json!("a b")));
     assert_eq!((&claims["email"], &claims["sub"]), (&json!("b@c"), &json!("carol")));
     assert!(claims.get("client_id").is_none());
