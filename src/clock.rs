@@ -8,7 +8,7 @@
 //! and a monotonic one that runs on while the machine is suspended, which never jumps.
 
 #[cfg(test)]
-pub(crate) mod manual;
+pub mod manual;
 
 use std::{
     fmt::Debug,

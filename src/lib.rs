@@ -27,6 +27,7 @@ pub mod response;
 pub mod routes;
 pub mod secret_file;
 pub mod settings;
+pub mod simulator;
 pub mod tls;
 
 /// This build's version.

@@ -1,9 +1,6 @@
-//! A clock for tests, turned by hand. Part of the test builds only.
+//! A clock that a test turns by hand. Part of the test builds only.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -11,35 +8,33 @@ use tokio::sync::watch;
 
 use super::{Clock, Moment, Monotonic};
 
-/// Stands still until told otherwise.
+/// Stands still until it is turned. Clones are the same clock.
 #[derive(Debug, Clone)]
-pub struct ManualClock {
-    moment: Arc<Mutex<Moment>>,
-    turned: Arc<watch::Sender<Monotonic>>,
-}
+pub struct ManualClock(Arc<watch::Sender<Moment>>);
 
 impl ManualClock {
-    /// A clock whose wall says `wall`.
+    /// A clock whose wall clock shows `wall`, an RFC 3339 time.
+    #[must_use]
     pub fn at(wall: &str) -> Self {
-        let monotonic = Monotonic::new(Duration::from_secs(1_000_000));
-        let wall = wall.parse().expect("a timestamp");
-        Self {
-            moment: Arc::new(Mutex::new(Moment { wall, monotonic })),
-            turned: Arc::new(watch::Sender::new(monotonic)),
-        }
+        let monotonic = Monotonic::new(Duration::from_hours(1));
+        Self(Arc::new(watch::Sender::new(Moment { wall: wall.parse().unwrap(), monotonic })))
     }
 
-    /// Turns both clocks on, and wakes those whose time has come.
-    pub fn advance(&self, duration: Duration) {
-        let mut moment = self.moment.lock().expect("no panic with the lock");
-        *moment = moment.plus(duration);
-        self.turned.send_replace(moment.monotonic);
+    /// Lets time pass on both clocks and wakes whoever has slept enough.
+    pub fn advance(&self, time: Duration) {
+        self.0.send_modify(|moment| *moment = moment.plus(time));
     }
 
-    /// Sets the wall clock forward or back; the monotonic one doesn't notice.
+    /// Sets the wall clock forth or back, as an administrator does; nobody wakes by that.
     pub fn jump_wall(&self, by: SignedDuration) {
-        let mut moment = self.moment.lock().expect("no panic with the lock");
-        moment.wall = moment.wall.checked_add(by).expect("within the calendar");
+        self.0.send_modify(|moment| moment.wall = moment.wall.checked_add(by).unwrap());
+    }
+
+    /// Waits until so many sleep, so that turning the clock finds them asleep.
+    pub async fn sleepers(&self, number: usize) {
+        while self.0.receiver_count() < number {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -53,16 +48,16 @@ impl Clock for ManualClock {
     }
 
     fn moment(&self) -> Moment {
-        *self.moment.lock().expect("no panic with the lock")
+        *self.0.borrow()
     }
 
     fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()> {
-        let mut turned = self.turned.subscribe();
-        // The sender lives as long as the clock; without it, time stands still for good.
-        let keep = Arc::clone(&self.turned);
+        let mut moments = self.0.subscribe();
+        let keeps_ticking = Arc::clone(&self.0);
         Box::pin(async move {
-            turned.wait_for(|now| *now >= deadline).await.expect("the clock is kept");
-            drop(keep);
+            let awake = moments.wait_for(|now| now.monotonic >= deadline);
+            drop(awake.await.unwrap());
+            drop(keeps_ticking);
         })
     }
 }

@@ -1,0 +1,246 @@
+//! The command `token`: asks a dev issuer for a bearer token and prints nothing else.
+
+use std::{io, sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::clock::{Clock, before};
+
+/// How long the issuer may take. It is on this machine, or nearly so.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Largest answer taken, in bytes.
+const MAX_ANSWER: u64 = 64 * 1024;
+
+/// What token is wanted, of whom.
+#[derive(Debug, Clone)]
+pub struct TokenOrder {
+    /// The dev issuer's URL, `http://…`.
+    pub issuer: String,
+    /// `sub`
+    pub subject: String,
+    /// `aud`; the issuer's default without.
+    pub audience: Option<String>,
+    /// How long the token is to live; the issuer's default without.
+    pub life: Option<Duration>,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Not `http://HOST[:PORT][/PATH]`.
+    #[error(
+        "`{0}` isn't a dev issuer's URL: http://HOST:PORT is expected, as `juspay-bff simulator` \
+         prints it"
+    )]
+    Url(String),
+    /// Nobody answers there.
+    #[error(
+        "no issuer answers at {url} ({why}); start one with `juspay-bff simulator`, or name \
+         another with --issuer"
+    )]
+    Unreachable {
+        /// The issuer.
+        url: String,
+        /// What the system says.
+        why: String,
+    },
+    /// Something answers there that isn't the dev issuer, or refuses.
+    #[error(
+        "{url} gave no token ({why}); tokens come from the issuer that `juspay-bff simulator` \
+         starts, on its --issuer-listen address"
+    )]
+    Refused {
+        /// The issuer.
+        url: String,
+        /// Status and reason.
+        why: String,
+    },
+    /// The output.
+    #[error("the token can't be written: {0}")]
+    Output(#[source] io::Error),
+}
+
+/// Gets a token and writes it, and a line end, to `out`.
+///
+/// # Errors
+/// When the issuer gives none, or `out` can't be written to.
+pub async fn print_token(
+    order: &TokenOrder,
+    clock: Arc<dyn Clock>,
+    out: &mut (dyn io::Write + Send),
+) -> Result<(), TokenError> {
+    let token = fetch(order, clock.as_ref()).await?;
+    writeln!(out, "{token}").and_then(|()| out.flush()).map_err(TokenError::Output)
+}
+
+async fn fetch(order: &TokenOrder, clock: &dyn Clock) -> Result<String, TokenError> {
+    let unreachable = |why: String| TokenError::Unreachable { url: order.issuer.clone(), why };
+    let (authority, path) = authority_and_path(&order.issuer)?;
+    let mut wanted = json!({"subject": order.subject});
+    if let Some(wanted) = wanted.as_object_mut() {
+        wanted.extend(order.audience.as_ref().map(|to| ("audience".to_owned(), json!(to))));
+        wanted.extend(order.life.map(|life| ("life".to_owned(), json!(life.as_secs()))));
+    }
+    let deadline = clock.monotonic().plus(DEADLINE);
+    let (path, wanted) = (format!("{path}/token"), wanted.to_string());
+    let exchange = post(&authority, &path, &wanted);
+    let answer = before(clock, deadline, exchange)
+        .await
+        .ok_or_else(|| unreachable(format!("nothing within {} s", DEADLINE.as_secs())))?
+        .map_err(|error| unreachable(error.to_string()))?;
+    token_in(&answer).map_err(|why| TokenError::Refused { url: order.issuer.clone(), why })
+}
+
+/// `HOST:PORT` to connect to, and the path without a slash at its end.
+fn authority_and_path(url: &str) -> Result<(String, &str), TokenError> {
+    let wrong = || TokenError::Url(url.to_owned());
+    let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let sane = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if authority.is_empty() || authority.contains('@') || !sane(rest) || rest.contains(['?', '#']) {
+        return Err(wrong());
+    }
+    // An IPv6 address has colons of its own, in brackets.
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    Ok((authority, path.trim_end_matches('/')))
+}
+
+/// The smallest client there is: one request, and all that comes until the end.
+async fn post(authority: &str, path: &str, body: &str) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(authority).await?;
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+/// The token in an answer, or what is wrong with the answer.
+fn token_in(answer: &[u8]) -> Result<String, String> {
+    #[derive(Deserialize)]
+    struct Granted {
+        access_token: String,
+    }
+    #[derive(Deserialize)]
+    struct Denied {
+        error: String,
+    }
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Response::new(&mut fields);
+    let Ok(httparse::Status::Complete(length)) = head.parse(answer) else {
+        return Err("its answer isn't HTTP".to_owned());
+    };
+    let body = answer.get(length..).unwrap_or_default();
+    if head.code != Some(200) {
+        let why =
+            serde_json::from_slice(body).map_or_else(|_| String::new(), |it: Denied| it.error);
+        return Err(format!("status {}, {why}", head.code.unwrap_or_default()));
+    }
+    match serde_json::from_slice::<Granted>(body) {
+        Ok(granted) => Ok(granted.access_token),
+        Err(_) => Err("there is no access_token in its answer".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        simulator::{Config, Fault, start},
+    };
+
+    fn order(issuer: &str) -> TokenOrder {
+        let (audience, life) = (Some("them".to_owned()), Some(Duration::from_secs(90)));
+        TokenOrder { issuer: issuer.to_owned(), subject: "alice".to_owned(), audience, life }
+    }
+
+    async fn printed(order: &TokenOrder) -> Result<String, TokenError> {
+        let mut out = Vec::new();
+        print_token(order, SystemClock::shared(), &mut out).await?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[tokio::test]
+    async fn only_the_token_is_printed() {
+        let running = start(Config::on_free_ports()).await.unwrap();
+        let text = printed(&order(running.issuer().issuer_url())).await.unwrap();
+        let token = text.strip_suffix('\n').unwrap();
+        let claims = jsonwebtoken::dangerous::insecure_decode::<serde_json::Value>(token).unwrap();
+        assert_eq!(
+            (&claims.claims["sub"], &claims.claims["aud"]),
+            (&json!("alice"), &json!("them"))
+        );
+        let [exp, iat] = ["exp", "iat"].map(|claim| claims.claims[claim].as_i64().unwrap());
+        assert_eq!(exp - iat, 90);
+        let bare =
+            TokenOrder { audience: None, life: None, ..order(running.issuer().issuer_url()) };
+        assert!(printed(&bare).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn without_an_issuer_the_error_names_it_and_the_remedy() {
+        let running = start(Config::on_free_ports()).await.unwrap();
+        let gone = running.issuer().issuer_url().to_owned();
+        drop(running);
+        // The port closes with the task, not with the handle.
+        let error = loop {
+            match printed(&order(&gone)).await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.contains(&gone) && error.contains("`juspay-bff simulator`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_dev_issuer_is_said_so() {
+        let running = start(Config::on_free_ports()).await.unwrap();
+        let juspay = running.simulator().base_url();
+        let error = printed(&order(juspay)).await.unwrap_err().to_string();
+        assert!(error.contains(juspay) && error.contains("status 404"), "{error}");
+        let issuer = running.issuer();
+        for (fault, why) in [
+            (Fault::Html, "no access_token"),
+            (Fault::Close, "isn't HTTP"),
+            (Fault::Reset, "reset"),
+        ] {
+            issuer.inject("/token", Some(1), fault);
+            let error = printed(&order(issuer.issuer_url())).await.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn urls_are_taken_apart() {
+        for (url, authority, path) in [
+            ("http://127.0.0.1:8082", "127.0.0.1:8082", ""),
+            ("http://localhost", "localhost:80", ""),
+            ("http://[::1]:8082/", "[::1]:8082", ""),
+            ("http://[::1]", "[::1]:80", ""),
+            ("http://host:1/a/b/", "host:1", "/a/b"),
+        ] {
+            assert_eq!(authority_and_path(url).unwrap(), (authority.to_owned(), path));
+        }
+        for url in
+            ["https://a", "a:1", "http://", "http:///x", "http://a b", "http://u@h", "http://h?x"]
+        {
+            let error = authority_and_path(url).unwrap_err().to_string();
+            assert!(error.contains(url) && error.contains("http://HOST:PORT"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The customers that the simulator knows, by both of their ids.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use aws_lc_rs::digest;
+use jiff::Timestamp;
+
+use super::bounded::Bounded;
+
+/// Customers kept; the oldest is forgotten for a new one.
+const CAPACITY: usize = 1_000_000;
+
+/// What Juspay's own ids begin with.
+const JUSPAY_PREFIX: &str = "cst_";
+
+/// First names for customers that are made up.
+const FIRST_NAMES: [&str; 8] =
+    ["Aarav", "Diya", "Ishaan", "Kavya", "Meera", "Rohan", "Saanvi", "Vivaan"];
+
+/// A customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CustomerRecord {
+    /// Juspay's id, `cst_…`.
+    pub(super) id: String,
+    /// The merchant's id.
+    pub(super) reference: String,
+    pub(super) contact: Contact,
+    pub(super) created: Timestamp,
+    pub(super) updated: Timestamp,
+}
+
+/// What Update can alter; `None` leaves it as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Contact {
+    pub(super) mobile_number: Option<String>,
+    pub(super) mobile_country_code: Option<String>,
+    pub(super) email_address: Option<String>,
+    pub(super) first_name: Option<String>,
+    pub(super) last_name: Option<String>,
+}
+
+impl Contact {
+    /// These fields, and where there is none, the earlier one.
+    fn over(self, earlier: Self) -> Self {
+        Self {
+            mobile_number: self.mobile_number.or(earlier.mobile_number),
+            mobile_country_code: self.mobile_country_code.or(earlier.mobile_country_code),
+            email_address: self.email_address.or(earlier.email_address),
+            first_name: self.first_name.or(earlier.first_name),
+            last_name: self.last_name.or(earlier.last_name),
+        }
+    }
+
+    /// Plausible fields, always the same for the same id.
+    fn made_up(reference: &str) -> Self {
+        let digest = digest::digest(&digest::SHA256, reference.as_bytes());
+        let number =
+            digest.as_ref().iter().take(8).fold(0_u64, |number, byte| {
+                number.wrapping_mul(256).wrapping_add(u64::from(*byte))
+            });
+        let first_name = usize::try_from(number % 8).ok().and_then(|at| FIRST_NAMES.get(at));
+        let email = if reference.contains('@') {
+            reference.to_owned()
+        } else {
+            format!("{reference}@example.com")
+        };
+        Self {
+            mobile_number: Some(format!("9{:09}", number % 1_000_000_000)),
+            mobile_country_code: Some("91".to_owned()),
+            email_address: Some(email),
+            first_name: first_name.map(|name| (*name).to_owned()),
+            last_name: Some("Sharma".to_owned()),
+        }
+    }
+}
+
+/// 20 lower-case hex digits that stand for `text`.
+fn fingerprint(text: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let hex = |text, byte: &u8| format!("{text}{byte:02x}");
+    digest.as_ref().iter().take(10).fold(String::new(), hex)
+}
+
+/// Juspay's id for the merchant's: always the same, `cst_` and 20 hex digits.
+pub(super) fn juspay_id(reference: &str) -> String {
+    format!("{JUSPAY_PREFIX}{}", fingerprint(reference))
+}
+
+/// Every customer.
+#[derive(Debug)]
+pub(super) struct Customers(Mutex<Tables>);
+
+#[derive(Debug)]
+struct Tables {
+    by_reference: Bounded<String, CustomerRecord>,
+    references: HashMap<String, String>,
+}
+
+impl Tables {
+    /// The merchant's id of the customer that `asked` is one of the ids of.
+    fn reference<'a>(&'a self, asked: &'a str) -> &'a str {
+        self.references.get(asked).map_or(asked, String::as_str)
+    }
+
+    /// Takes in a customer and gives it back; or the one of that reference that is there already.
+    fn insert(&mut self, record: CustomerRecord) -> CustomerRecord {
+        self.references.insert(record.id.clone(), record.reference.clone());
+        let reference = record.reference.clone();
+        let (kept, forgotten) = self.by_reference.get_or_insert_with(&reference, || record);
+        let kept = kept.clone();
+        if let Some(forgotten) = forgotten {
+            self.references.remove(&forgotten.id);
+        }
+        kept
+    }
+}
+
+impl Customers {
+    /// Nobody yet.
+    pub(super) fn new() -> Self {
+        Self::bounded(CAPACITY)
+    }
+
+    fn bounded(capacity: usize) -> Self {
+        let by_reference = Bounded::new(capacity);
+        Self(Mutex::new(Tables { by_reference, references: HashMap::new() }))
+    }
+
+    /// The customer of that id, in either form.
+    pub(super) fn find(&self, asked: &str) -> Option<CustomerRecord> {
+        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.by_reference.get(tables.reference(asked)).cloned()
+    }
+
+    /// The customer of that id; made up when there is none.
+    pub(super) fn find_or_make_up(&self, asked: &str, now: Timestamp) -> CustomerRecord {
+        if let Some(known) = self.find(asked) {
+            return known;
+        }
+        let (id, reference) = if asked.starts_with(JUSPAY_PREFIX) {
+            (asked.to_owned(), format!("ref_{}", fingerprint(asked)))
+        } else {
+            (juspay_id(asked), asked.to_owned())
+        };
+        let contact = Contact::made_up(&reference);
+        let record = CustomerRecord { id, reference, contact, created: now, updated: now };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(record)
+    }
+
+    /// A new customer; `None` when there is one of that id.
+    pub(super) fn create(
+        &self,
+        reference: &str,
+        contact: Contact,
+        now: Timestamp,
+    ) -> Option<CustomerRecord> {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tables.by_reference.get(reference).is_some() {
+            return None;
+        }
+        let (id, reference) = (juspay_id(reference), reference.to_owned());
+        let record = CustomerRecord { id, reference, contact, created: now, updated: now };
+        Some(tables.insert(record))
+    }
+
+    /// The customer of that id with `contact`'s fields; `None` when there is none.
+    pub(super) fn update(
+        &self,
+        asked: &str,
+        contact: Contact,
+        now: Timestamp,
+    ) -> Option<CustomerRecord> {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reference = tables.reference(asked).to_owned();
+        let record = tables.by_reference.get_mut(&reference)?;
+        record.contact = contact.over(std::mem::take(&mut record.contact));
+        record.updated = now;
+        Some(record.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    #[test]
+    fn both_ids_find_the_same_customer() {
+        let customers = Customers::new();
+        let alice = customers.find_or_make_up("alice", NOW);
+        assert_eq!(alice.id, juspay_id("alice"));
+        assert_eq!(customers.find_or_make_up(&alice.id, NOW), alice);
+        assert_eq!(customers.find("bob"), None);
+    }
+
+    #[test]
+    fn an_unknown_juspay_id_gets_a_reference() {
+        let customers = Customers::new();
+        let made_up = customers.find_or_make_up("cst_nobody", NOW);
+        assert_eq!(made_up.id, "cst_nobody");
+        assert!(made_up.reference.starts_with("ref_"));
+        assert_eq!(customers.find(&made_up.reference), Some(made_up));
+    }
+
+    #[test]
+    fn made_up_fields_are_plausible_and_lasting() {
+        let contact = Contact::made_up("alice");
+        assert_eq!(contact, Contact::made_up("alice"));
+        assert_ne!(contact, Contact::made_up("bob"));
+        assert_eq!(contact.email_address.as_deref(), Some("alice@example.com"));
+        let number = contact.mobile_number.unwrap();
+        assert!(number.len() == 10 && number.starts_with('9'), "{number}");
+        assert!(contact.first_name.is_some());
+        let mail = Contact::made_up("a@b.example").email_address;
+        assert_eq!(mail.as_deref(), Some("a@b.example"));
+    }
+
+    #[test]
+    fn an_update_alters_what_it_names() {
+        let customers = Customers::new();
+        let before = customers.find_or_make_up("alice", NOW);
+        let later = crate::clock::later(NOW, std::time::Duration::from_secs(5));
+        let change = Contact { first_name: Some("Alia".to_owned()), ..Contact::default() };
+        let after = customers.update(&before.id, change.clone(), later).unwrap();
+        assert_eq!(after.contact.first_name.as_deref(), Some("Alia"));
+        assert_eq!(after.contact.mobile_number, before.contact.mobile_number);
+        assert_eq!((after.created, after.updated), (NOW, later));
+        assert_eq!(customers.update("bob", change, later), None);
+    }
+
+    #[test]
+    fn a_customer_is_created_once() {
+        let customers = Customers::new();
+        assert!(customers.create("alice", Contact::default(), NOW).is_some());
+        assert!(customers.create("alice", Contact::default(), NOW).is_none());
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_by_both_ids() {
+        let customers = Customers::bounded(1);
+        let alice = customers.find_or_make_up("alice", NOW);
+        customers.find_or_make_up("bob", NOW);
+        assert_eq!((customers.find("alice"), customers.find(&alice.id)), (None, None));
+        assert!(customers.find("bob").is_some());
+        assert_eq!(customers.0.lock().unwrap().references.len(), 1);
+    }
+}

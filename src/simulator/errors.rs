@@ -1,0 +1,115 @@
+//! Juspay's error answers, to the letter of its documentation where that shows them in full.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::answer::Answer;
+
+/// 400 of Create.
+const DUPLICATE: &str = concat!(
+    r#"{"status":"invalid_request_error","error_code":"unique","#,
+    r#""error_message":"Customer with the given object_reference_id already exists.","#,
+    r#""error_info":{"user_message":"Customer already exists.","#,
+    r#""developer_message":"Customer with the given object_reference_id already exists.","#,
+    r#""code":"ALREADY_EXISTS","category":"USER_ERROR"}}"#
+);
+
+/// 401, which has no `error_message`.
+const ACCESS_DENIED: &str = concat!(
+    r#"{"status":"error","error_code":"access_denied","#,
+    r#""error_info":{"user_message":"Unauthorized.","#,
+    r#""developer_message":"Invalid API Key. Please pass a valid and active api key.","#,
+    r#""code":"UNAUTHORIZED","category":"USER_ERROR"}}"#
+);
+
+/// 403, which has neither `status` nor `error_code`.
+const BAD_ORIGIN: &str = concat!(
+    r#"{"error":true,"error_message":"Internal Server error.","user_message":"Bad Origin.","#,
+    r#""error_info":{"code":"BAD_ORIGIN","category":"USER_ERROR","user_message":"Bad Origin.","#,
+    r#""developer_message":"IP Verification Failed"}}"#
+);
+
+/// 404 about a customer.
+const NOT_FOUND: &str = concat!(
+    r#"{"error_message":"Cannot find what you are looking for","#,
+    r#""status":"invalid_request_error","error_code":"object_not_found","#,
+    r#""error_info":{"#,
+    r#""user_message":"Cannot process your request as customer account not found.","#,
+    r#""developer_message":"Customer account not found.","#,
+    r#""code":"RESOURCE_NOT_FOUND","category":"USER_ERROR"}}"#
+);
+
+/// An error that Juspay documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiError {
+    /// 400 `Mandatory fields are missing`: no `x-merchantid`, or no field that Create needs.
+    MandatoryFieldsMissing,
+    /// 400 `Invalid Request`: a field that is there and empty.
+    EmptyValue,
+    /// 400 `unique`: there is a customer of that id.
+    Duplicate,
+    /// 401 `access_denied`: no API key, or an unknown or disabled one.
+    AccessDenied,
+    /// 403 `BAD_ORIGIN`: the caller's address isn't on the allow-list.
+    BadOrigin,
+    /// 404 `object_not_found`: no such customer.
+    NotFound,
+}
+
+impl ApiError {
+    /// The answer, without the header fields that all answers have.
+    pub(super) fn answer(self) -> Answer {
+        match self {
+            Self::MandatoryFieldsMissing => {
+                mandatory_fields_missing("Mandatory fields are missing")
+            }
+            Self::EmptyValue => empty_values(&[]),
+            Self::Duplicate => Answer::raw_json(400, DUPLICATE),
+            Self::AccessDenied => Answer::raw_json(401, ACCESS_DENIED),
+            Self::BadOrigin => Answer::raw_json(403, BAD_ORIGIN),
+            Self::NotFound => Answer::raw_json(404, NOT_FOUND),
+        }
+    }
+}
+
+/// 400, with the message that tells what is missing.
+pub(super) fn mandatory_fields_missing(message: &str) -> Answer {
+    Answer::json(
+        400,
+        &json!({
+            "status": "Bad Request",
+            "error_code": "Mandatory fields are missing",
+            "error_message": message,
+        }),
+    )
+}
+
+/// 400 about fields that are there and empty.
+pub(super) fn empty_values(fields: &[&str]) -> Answer {
+    let reason = |name: &&str| json!({"field_name": name, "reason": "cannot be empty"});
+    Answer::json(
+        400,
+        &json!({
+            "status": "Invalid Request",
+            "error_code": "Invalid Request",
+            "error_message": "Invalid Request",
+            "error_info": {
+                "user_message": "Invalid request params. Please verify your input.",
+                "developer_message": "Invalid request params. Please verify your input.",
+                "code": "INVALID_INPUT",
+                "category": "USER_ERROR",
+                "fields": fields.iter().map(reason).collect::<Vec<_>>(),
+            },
+        }),
+    )
+}
+
+/// 404 of a path that leads nowhere: a web server's page, not Juspay's JSON.
+pub(super) fn wrong_route() -> Answer {
+    Answer::html(
+        404,
+        "<html>\n<head><title>404 Not Found</title></head>\n\
+         <body><center><h1>404 Not Found</h1></center></body>\n</html>\n",
+    )
+}

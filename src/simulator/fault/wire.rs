@@ -1,0 +1,148 @@
+//! How an answer is sent under a fault: the bytes, the pauses, the end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Fault;
+use crate::simulator::{
+    answer::{Answer, Framing},
+    http::{Script, Step, Then},
+};
+
+/// Largest padding of [`Fault::Huge`], in bytes.
+const MAX_PADDING: usize = 64 * 1024 * 1024;
+
+/// Stands where Juspay's JSON is expected.
+const ERROR_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sorry</title></head>\
+    <body><h1>We'll be back soon</h1></body></html>\n";
+
+impl Fault {
+    /// How `answer` is sent under this fault.
+    pub(in crate::simulator) fn script(&self, answer: Answer) -> Script {
+        match self {
+            Self::Error(_) | Self::Object(_) | Self::Token(_) => answer.script(),
+            Self::Latency { ms } => in_front([Step::Pause(Duration::from_millis(*ms))], &answer),
+            Self::Hang => end([Step::Hang]),
+            Self::Reset => end([Step::Reset]),
+            Self::Close => end([]),
+            Self::UnfinishedHead => end([Step::Write(unfinished_head(&answer)), Step::Hang]),
+            Self::StalledBody => end([Step::Write(half_of(&answer)), Step::Hang]),
+            Self::ByteByByte => byte_by_byte(&answer),
+            Self::CutBody { whole_json } => end([Step::Write(cut(&answer, *whole_json))]),
+            Self::CutChunked { whole_json } => {
+                end([Step::Write(cut_chunked(&answer, *whole_json))])
+            }
+            Self::NoLength => {
+                let head = answer.head(Framing::None);
+                end([Step::Write([head.as_slice(), &answer.body].concat().into())])
+            }
+            Self::Empty => answer.with_body(Bytes::new()).script(),
+            Self::Html => Answer::html(200, ERROR_PAGE).script(),
+            Self::Huge { bytes } => padded(answer, *bytes).script(),
+            Self::Redirect { location } => {
+                Answer::text(302, "").with("Location", location).script()
+            }
+            Self::Interim { status, gap_ms } => interim(*status, *gap_ms, &answer),
+            Self::Surplus { gap_ms } => {
+                let pause = Step::Pause(Duration::from_millis(*gap_ms));
+                in_front([Step::Write(answer.to_bytes()), pause], &answer)
+            }
+            Self::Age { seconds } => answer.with("Age", &seconds.to_string()).script(),
+            Self::NoDate => answer.without("Date").script(),
+            Self::Status { status, headers, body } => {
+                let own =
+                    answer.with_status(*status).with_body(Bytes::copy_from_slice(body.as_bytes()));
+                headers.iter().fold(own, |own, (name, value)| own.with(name, value)).script()
+            }
+        }
+    }
+}
+
+/// `steps` and the connection's end.
+fn end<const N: usize>(steps: [Step; N]) -> Script {
+    Script { steps: steps.into(), then: Then::Close }
+}
+
+/// `steps` and the whole answer.
+fn in_front<const N: usize>(steps: [Step; N], answer: &Answer) -> Script {
+    let mut script = answer.script();
+    script.steps.splice(0..0, steps);
+    script
+}
+
+fn interim(status: u16, gap_ms: u64, answer: &Answer) -> Script {
+    let head = format!("HTTP/1.1 {status} Unasked\r\nLink: </style.css>; rel=preload\r\n\r\n");
+    in_front([Step::Write(head.into()), Step::Pause(Duration::from_millis(gap_ms))], answer)
+}
+
+fn byte_by_byte(answer: &Answer) -> Script {
+    let bytes = answer.to_bytes();
+    let single = |at: usize| Step::Write(bytes.slice(at..at.saturating_add(1)));
+    Script { steps: (0..bytes.len()).map(single).collect(), then: Then::KeepAlive }
+}
+
+/// The head up to the middle of a field.
+fn unfinished_head(answer: &Answer) -> Bytes {
+    let head = answer.head(Framing::None);
+    let end = head.len().saturating_sub(b"\r\n\r\n".len()).saturating_sub(1);
+    Bytes::from(head).slice(..end)
+}
+
+/// The first half of the body, or all of it.
+fn part(body: &Bytes, whole: bool) -> Bytes {
+    body.slice(..if whole { body.len() } else { body.len() / 2 })
+}
+
+/// The whole head and half of the body.
+fn half_of(answer: &Answer) -> Bytes {
+    let head = answer.head(Framing::Length(answer.body.len()));
+    [head.as_slice(), &part(&answer.body, false)].concat().into()
+}
+
+/// A body that is shorter than its Content-Length.
+fn cut(answer: &Answer, whole_json: bool) -> Bytes {
+    let part = part(&answer.body, whole_json);
+    let lie = if whole_json { 10 } else { 0 };
+    let head = answer.head(Framing::Length(answer.body.len().saturating_add(lie)));
+    [head.as_slice(), &part].concat().into()
+}
+
+/// One chunk, and no last one.
+fn cut_chunked(answer: &Answer, whole_json: bool) -> Bytes {
+    let part = part(&answer.body, whole_json);
+    let size = format!("{:x}\r\n", part.len());
+    let head = answer.head(Framing::Chunked);
+    [head.as_slice(), size.as_bytes(), &part, b"\r\n"].concat().into()
+}
+
+/// JSON stays JSON with white space in front of it.
+fn padded(answer: Answer, padding: usize) -> Answer {
+    let mut body = vec![b' '; padding.min(MAX_PADDING)];
+    body.extend_from_slice(&answer.body);
+    answer.with_body(body.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_by_byte_writes_single_bytes() {
+        let answer = Answer::text(200, "hello");
+        let script = Fault::ByteByByte.script(answer.clone());
+        let mut written = Vec::new();
+        for step in script.steps {
+            let Step::Write(bytes) = step else { panic!("{step:?}") };
+            written.push(bytes);
+        }
+        assert!(written.iter().all(|bytes| bytes.len() == 1));
+        assert_eq!(written.concat(), answer.to_bytes());
+    }
+
+    #[test]
+    fn padding_has_a_bound() {
+        let padded = padded(Answer::text(200, "{}"), usize::MAX);
+        assert_eq!(padded.body.len(), MAX_PADDING + 2);
+    }
+}

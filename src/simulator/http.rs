@@ -1,0 +1,182 @@
+//! A small HTTP/1.1 server that answers with scripts, not with messages.
+//!
+//! It owns the sockets and says nothing of its own but refusals of broken requests. A handler
+//! gives a [`Script`]: bytes, pauses, hang-ups. That is how answers are sent that no HTTP library
+//! would send. What the bytes say is the business of [`super::answer`] and [`super::fault`].
+
+mod request;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+
+use self::request::{Incoming, Received};
+pub(super) use self::request::{Request, find_header};
+use super::{answer::Answer, gate::Passage};
+use crate::clock::Clock;
+
+/// Connections served at a time; further ones wait in the listener's backlog.
+const MAX_CONNECTIONS: usize = 16_384;
+
+/// Bytes of a refused request that are still read, so that the refusal isn't lost in a reset.
+const MAX_DRAINED: usize = 1024 * 1024;
+
+/// One thing to do on a connection.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Sends bytes, in a packet of their own as far as TCP allows.
+    Write(Bytes),
+    /// Does nothing for a while, by the clock.
+    Pause(Duration),
+    /// Does nothing until a gate is opened.
+    Wait(Passage),
+    /// Does nothing until the peer closes.
+    Hang,
+    /// Ends the connection with a TCP reset.
+    Reset,
+}
+
+/// What becomes of the connection when a script is through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The next request may come, unless this one asked to close.
+    KeepAlive,
+    /// It is closed.
+    Close,
+}
+
+/// An answer as things to do.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) steps: Vec<Step>,
+    pub(super) then: Then,
+}
+
+/// What answers requests. It doesn't wait: waiting is a step of the script, so no lock of a
+/// handler can be held across one.
+pub(super) trait Handler: Send + Sync + 'static {
+    /// The script that answers `request`.
+    fn handle(&self, request: Request) -> Script;
+}
+
+/// A server that ends, with all its connections, when dropped.
+#[derive(Debug)]
+pub(super) struct Server(JoinHandle<()>);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Serves what comes in at `listener`.
+pub(super) fn serve<H: Handler>(
+    listener: TcpListener,
+    handler: Arc<H>,
+    clock: Arc<dyn Clock>,
+) -> Server {
+    Server(tokio::spawn(accept(listener, handler, clock)))
+}
+
+async fn accept<H: Handler>(listener: TcpListener, handler: Arc<H>, clock: Arc<dyn Clock>) {
+    let numbers = AtomicU64::new(1);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+                let Ok((stream, _)) = accepted else {
+                    // Mostly for want of file descriptors: one comes free when a connection ends.
+                    connections.join_next().await;
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                let connection = Connection {
+                    number: numbers.fetch_add(1, Ordering::Relaxed),
+                    stream,
+                    clock: Arc::clone(&clock),
+                };
+                connections.spawn(connection.converse(Arc::clone(&handler)));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+struct Connection {
+    number: u64,
+    stream: TcpStream,
+    clock: Arc<dyn Clock>,
+}
+
+impl Connection {
+    /// Answers one request after the other.
+    async fn converse<H: Handler>(mut self, handler: Arc<H>) -> io::Result<()> {
+        self.stream.set_nodelay(true)?;
+        let mut incoming = Incoming::of(self.number);
+        loop {
+            let request = match incoming.next(&mut self.stream).await? {
+                Received::Request(request) => request,
+                Received::Refused(answer) => return self.refuse(&answer).await,
+                Received::Ended => return Ok(()),
+            };
+            let wants_close = request.wants_close();
+            let then = self.play(handler.handle(request)).await?;
+            if wants_close || then == Then::Close {
+                // Dropping the stream closes it, or resets it when the script said so.
+                return Ok(());
+            }
+        }
+    }
+
+    async fn play(&mut self, script: Script) -> io::Result<Then> {
+        for step in script.steps {
+            match step {
+                Step::Write(bytes) => self.stream.write_all(&bytes).await?,
+                Step::Pause(time) => {
+                    self.clock.sleep_until(self.clock.monotonic().plus(time)).await;
+                }
+                Step::Wait(passage) => passage.opened().await,
+                Step::Hang => {
+                    self.read_away(usize::MAX).await?;
+                    return Ok(Then::Close);
+                }
+                Step::Reset => {
+                    self.stream.set_zero_linger()?;
+                    return Ok(Then::Close);
+                }
+            }
+        }
+        Ok(script.then)
+    }
+
+    async fn refuse(&mut self, answer: &Answer) -> io::Result<()> {
+        self.stream.write_all(&answer.to_bytes()).await?;
+        self.stream.shutdown().await?;
+        self.read_away(MAX_DRAINED).await
+    }
+
+    /// Reads until the peer closes, or has sent `most` bytes.
+    async fn read_away(&mut self, most: usize) -> io::Result<()> {
+        let mut left = most;
+        let mut sink = [0; 4096];
+        while left > 0 {
+            match self.stream.read(&mut sink).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        Ok(())
+    }
+}

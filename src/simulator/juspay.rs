@@ -1,0 +1,203 @@
+//! The stand-in for Juspay: its state, the handle that tests hold, and its customer API.
+//!
+//! Checks come in this order, where Juspay documents none: route, API key, merchant, form,
+//! customer. A wrong merchant is answered like a wrong key. A fault replaces what it must.
+
+mod api;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Config,
+    customers::{Customers, juspay_id},
+    fault::Fault,
+    gate::{Gate, Gates},
+    http::{Handler, Request, Script, Step},
+    journal::{Journal, ReceivedRequest},
+    keys::ApiKeys,
+    magic::MagicCustomer,
+    rules::{FaultRule, Rules},
+    span::OffsetClock,
+    tokens::{Tokens, Unusable},
+};
+
+/// The stand-in for Juspay. Clones share their state.
+#[derive(Debug, Clone)]
+pub struct Simulator(Arc<State>);
+
+struct State {
+    base_url: String,
+    merchant: String,
+    token_life: SignedDuration,
+    token_uses: u32,
+    provision: AtomicBool,
+    clock: OffsetClock,
+    keys: ApiKeys,
+    customers: Customers,
+    tokens: Tokens,
+    journal: Journal,
+    rules: Rules,
+    gates: Gates,
+}
+
+/// Requests hold API keys and tokens, so nothing of them is shown.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
+}
+
+impl Simulator {
+    pub(super) fn new(config: Config, base_url: String) -> Self {
+        Self(Arc::new(State {
+            base_url,
+            token_life: SignedDuration::try_from(config.token_life).unwrap_or(SignedDuration::MAX),
+            token_uses: config.token_uses,
+            provision: AtomicBool::new(config.provision),
+            clock: OffsetClock::new(config.clock),
+            keys: ApiKeys::new(&config.api_keys),
+            merchant: config.merchant,
+            customers: Customers::new(),
+            tokens: Tokens::new(),
+            journal: Journal::new(),
+            rules: Rules::default(),
+            gates: Gates::default(),
+        }))
+    }
+
+    /// `http://` and the address; what `juspay.base_url` is to be set to.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.0.base_url
+    }
+
+    /// The merchant's id.
+    #[must_use]
+    pub fn merchant(&self) -> &str {
+        &self.0.merchant
+    }
+
+    /// Juspay's `cst_…` id of the customer that the merchant calls `reference`.
+    #[must_use]
+    pub fn juspay_id(reference: &str) -> String {
+        juspay_id(reference)
+    }
+
+    /// Lets answers go wrong, behind the rules that are there already (10,000 at most).
+    pub fn inject(&self, rule: FaultRule) {
+        self.0.rules.add(rule);
+    }
+
+    /// The rules that still have answers to spoil.
+    #[must_use]
+    pub fn faults(&self) -> Vec<FaultRule> {
+        self.0.rules.all()
+    }
+
+    /// Forgets all rules. Magic customers stay what they are.
+    pub fn clear_faults(&self) {
+        self.0.rules.clear();
+    }
+
+    /// Holds back the answers about a customer (the id as it is asked for) until the gate is
+    /// released. They are made when the request comes; only sending them waits.
+    pub fn hold(&self, customer: &str) -> Gate {
+        self.0.gates.hold(customer)
+    }
+
+    /// The last 10,000 requests to Juspay's side, oldest first; the control API's aren't there.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Arc<ReceivedRequest>> {
+        self.0.journal.requests()
+    }
+
+    /// How many requests came to Juspay's side since the start.
+    #[must_use]
+    pub fn total_requests(&self) -> u64 {
+        self.0.journal.total()
+    }
+
+    /// How many calls asked for a customer (the id as it was asked for), refused ones included.
+    #[must_use]
+    pub fn calls(&self, customer: &str) -> u64 {
+        self.0.journal.calls(customer)
+    }
+
+    /// The calls of each customer that was asked for.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.0.journal.counts()
+    }
+
+    /// Forgets requests and counts.
+    pub fn clear_requests(&self) {
+        self.0.journal.clear();
+    }
+
+    /// Switches an API key on or off; an unknown one is added.
+    pub fn set_key(&self, key: &str, enabled: bool) {
+        self.0.keys.set(key, enabled);
+    }
+
+    /// Sets whether customers are made up when they are asked for.
+    pub fn set_provision(&self, provision: bool) {
+        self.0.provision.store(provision, Ordering::Relaxed);
+    }
+
+    /// Sets the simulator's wall clock wrong by `offset`: `Date`, expiries and tokens go by it.
+    pub fn set_clock_offset(&self, offset: SignedDuration) {
+        self.0.clock.set_offset(offset);
+    }
+
+    /// The simulator's wall clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Uses a client auth token once, as the SDK would.
+    pub(super) fn use_token(&self, token: &str) -> Result<u32, Unusable> {
+        self.0.tokens.spend(token, self.now())
+    }
+
+    /// What goes wrong with the next answer about `customer`.
+    fn fault(&self, customer: Option<&str>) -> Option<Fault> {
+        let magic = || Some(MagicCustomer::named(customer?)?.fault(self.base_url()));
+        self.0.rules.take(customer).or_else(magic)
+    }
+}
+
+impl Handler for Simulator {
+    fn handle(&self, request: Request) -> Script {
+        if let Some(answer) = super::control::answer(self, &request) {
+            return answer.script();
+        }
+        let call = api::Call::of(&request);
+        let customer = call.customer();
+        let now = self.now();
+        let number = self.0.journal.record(&request, customer, now);
+        let passage = customer.and_then(|customer| self.0.gates.arrive(customer));
+        let fault = self.fault(customer);
+        let id = format!("sim-{number}");
+        let answer = api::answer(self, &request, &call, fault.as_ref())
+            .dated(now)
+            .with("x-request-id", &id)
+            .with("x-response-id", &id)
+            .with("x-jp-merchant-id", self.merchant());
+        let mut script = match fault {
+            Some(fault) => fault.script(answer),
+            None => answer.script(),
+        };
+        script.steps.splice(0..0, passage.map(Step::Wait));
+        script
+    }
+}

@@ -1,0 +1,136 @@
+//! Magic customers: ids that behave like a payment provider's test cards, so that a tester walks
+//! through every error screen without a tool but the app.
+
+use std::collections::BTreeMap;
+
+use super::{
+    errors::ApiError,
+    fault::{Fault, ObjectFault, TokenFault},
+};
+
+/// A customer id with a fault built in.
+#[derive(Debug, Clone, Copy)]
+pub struct MagicCustomer {
+    /// The id to ask for.
+    pub id: &'static str,
+    /// What it is good for.
+    pub description: &'static str,
+    fault: fn(base_url: &str) -> Fault,
+}
+
+impl MagicCustomer {
+    /// The magic customer of that id.
+    #[must_use]
+    pub fn named(id: &str) -> Option<&'static Self> {
+        // Nearly all ids of a load test end here.
+        if !id.starts_with("sim_") {
+            return None;
+        }
+        MAGIC_CUSTOMERS.iter().find(|magic| magic.id == id)
+    }
+
+    /// Its fault, in a simulator at `base_url`.
+    pub(super) fn fault(&self, base_url: &str) -> Fault {
+        (self.fault)(base_url)
+    }
+}
+
+const fn magic(
+    id: &'static str,
+    description: &'static str,
+    fault: fn(&str) -> Fault,
+) -> MagicCustomer {
+    MagicCustomer { id, description, fault }
+}
+
+/// Every magic customer.
+pub const MAGIC_CUSTOMERS: &[MagicCustomer] = &[
+    magic("sim_not_found", "404, there is no such customer", |_| Fault::Error(ApiError::NotFound)),
+    magic("sim_bad_key", "401, as for a wrong API key", |_| Fault::Error(ApiError::AccessDenied)),
+    magic("sim_ip_blocked", "403, our address isn't on the allow-list", |_| {
+        Fault::Error(ApiError::BadOrigin)
+    }),
+    magic("sim_bad_request", "400, mandatory fields are missing", |_| {
+        Fault::Error(ApiError::MandatoryFieldsMissing)
+    }),
+    magic("sim_429", "429 with Retry-After: 7", |_| status(429, &[("Retry-After", "7")])),
+    magic("sim_500", "500", |_| status(500, &[])),
+    magic("sim_503", "503", |_| status(503, &[])),
+    magic("sim_slow", "the answer comes after 3 s", |_| Fault::Latency { ms: 3_000 }),
+    magic("sim_hang", "no answer, the connection stays open", |_| Fault::Hang),
+    magic("sim_reset", "no answer but a TCP reset", |_| Fault::Reset),
+    magic("sim_expires_20s", "the token lives 20 s", |_| life(20)),
+    magic("sim_expires_40s", "the token lives 40 s", |_| life(40)),
+    magic("sim_expired", "the token has expired 60 s ago", |_| life(-60)),
+    magic("sim_used_up", "the token's uses are used up", |_| Fault::Token(TokenFault::UsedUp)),
+    magic("sim_no_token", "there is no `juspay`", |_| Fault::Token(TokenFault::Missing)),
+    magic("sim_null_juspay", "`juspay` is null", |_| Fault::Token(TokenFault::Null)),
+    magic("sim_null_token", "`client_auth_token` is null", |_| Fault::Token(TokenFault::NullToken)),
+    magic("sim_no_expiry", "there is no `client_auth_token_expiry`", |_| {
+        Fault::Token(TokenFault::NoExpiry)
+    }),
+    magic("sim_offset_expiry", "the expiry ends in +0000", |_| {
+        Fault::Token(TokenFault::OffsetExpiry)
+    }),
+    magic("sim_fractional_expiry", "the expiry has a fraction of a second", |_| {
+        Fault::Token(TokenFault::FractionalExpiry)
+    }),
+    magic("sim_other_customer", "another customer's object", |_| {
+        Fault::Object(ObjectFault::OtherCustomer)
+    }),
+    magic("sim_sparse", "nothing but object_reference_id and the token", |_| {
+        Fault::Object(ObjectFault::Sparse)
+    }),
+    magic("sim_html", "an HTML page with status 200", |_| Fault::Html),
+    magic("sim_empty", "200 and an empty body", |_| Fault::Empty),
+    magic("sim_huge", "8 MiB of JSON", |_| Fault::Huge { bytes: 8 * 1024 * 1024 }),
+    magic("sim_cut", "half of the body, then the connection ends", |_| Fault::CutBody {
+        whole_json: false,
+    }),
+    magic("sim_chunked_cut", "half of a chunked body, then the connection ends", |_| {
+        Fault::CutChunked { whole_json: false }
+    }),
+    magic("sim_stalled_body", "half of the body, then silence", |_| Fault::StalledBody),
+    magic("sim_redirect", "302 to /customers/sim_redirected of this simulator", |base_url| {
+        Fault::Redirect { location: format!("{base_url}/customers/sim_redirected") }
+    }),
+    magic("sim_early_hints", "103 that nobody asked for; 20 ms later the answer", |_| {
+        Fault::Interim { status: 103, gap_ms: 20 }
+    }),
+    magic("sim_surplus", "the answer; 20 ms later the same answer again", |_| Fault::Surplus {
+        gap_ms: 20,
+    }),
+];
+
+fn life(seconds: i64) -> Fault {
+    Fault::Token(TokenFault::Life { seconds })
+}
+
+/// Juspay documents no such bodies; this is what a gateway in front of it might say.
+fn status(status: u16, headers: &[(&str, &str)]) -> Fault {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Fault::Status {
+        status,
+        headers: headers.collect::<BTreeMap<_, _>>(),
+        body: r#"{"status":"error","error_message":"Simulated."}"#.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_told_apart_and_described() {
+        let ids: BTreeSet<_> = MAGIC_CUSTOMERS.iter().map(|magic| magic.id).collect();
+        assert_eq!(ids.len(), MAGIC_CUSTOMERS.len());
+        for magic in MAGIC_CUSTOMERS {
+            assert!(magic.id.starts_with("sim_") && !magic.description.is_empty(), "{magic:?}");
+            assert_eq!(MagicCustomer::named(magic.id).map(|found| found.id), Some(magic.id));
+        }
+        assert!(MagicCustomer::named("alice").is_none());
+        assert!(MagicCustomer::named("sim_somebody").is_none());
+    }
+}

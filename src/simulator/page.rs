@@ -1,0 +1,97 @@
+//! What the simulator says of itself: magic customers and the control API, for people.
+
+use std::fmt::Write as _;
+
+use super::{MAGIC_CUSTOMERS, Simulator};
+
+/// The control API, a line each: method, path, what it does.
+const CONTROL_API: &[(&str, &str, &str)] = &[
+    ("GET", "/_simulator", "this page"),
+    ("GET", "/_simulator/requests", "the last 10,000 requests, and how many there were in all"),
+    ("DELETE", "/_simulator/requests", "forgets them, and the counts"),
+    ("GET", "/_simulator/counts", "calls per customer"),
+    ("GET", "/_simulator/faults", "the faults that are still to come"),
+    ("POST", "/_simulator/faults", r#"{"customer": "alice", "times": 2, "fault": "reset"}"#),
+    ("DELETE", "/_simulator/faults", "forgets them"),
+    ("POST", "/_simulator/keys", r#"{"key": "sim_key", "enabled": false}"#),
+    ("POST", "/_simulator/clock", r#"{"offset": "-1h"}, or seconds"#),
+    ("POST", "/_simulator/tokens/use", r#"{"token": "tkn_…"} uses a client auth token once"#),
+];
+
+/// Every fault, as JSON.
+const FAULTS: &str = r#"  "hang"  "reset"  "close"  "unfinished_head"  "stalled_body"  "byte_by_byte"  "no_length"
+  "empty"  "html"  "no_date"
+  {"latency": {"ms": 200}}  {"huge": {"bytes": 8388608}}  {"age": {"seconds": 60}}
+  {"cut_body": {"whole_json": false}}  {"cut_chunked": {"whole_json": false}}
+  {"redirect": {"location": "http://127.0.0.1:1/"}}
+  {"interim": {"status": 103, "gap_ms": 20}}  {"surplus": {"gap_ms": 20}}
+  {"status": {"status": 503, "headers": {"Retry-After": "7"}, "body": "no"}}
+  {"error": E} with E one of "mandatory_fields_missing" "empty_value" "duplicate" "access_denied"
+    "bad_origin" "not_found"
+  {"object": O} with O one of "other_customer" "customer_id_too" "customer_id_only" "sparse"
+    "unknown_fields"
+  {"token": T} with T one of "missing" "null" "null_token" "empty_token" "no_expiry"
+    "null_expiry" "unreadable_expiry" "offset_expiry" "fractional_expiry" "used_up"
+    {"life": {"seconds": 20}} {"reported_late": {"seconds": 300}}
+"#;
+
+/// The page at `/_simulator`.
+pub(super) fn text(simulator: &Simulator) -> String {
+    format!(
+        "A stand-in for Juspay at {base}, merchant {merchant}.\n\
+         \n\
+         GET {base}/customers/ID, POST {base}/customers, POST {base}/customers/ID\n\
+         Basic authorization with an API key as user name; x-merchantid: {merchant}.\n\
+         A customer that nobody has created is made up when it is asked for, always with the\n\
+         same fields and the same cst_ id. Tokens don't work in the real SDK.\n\
+         \n\
+         {magic}\n\
+         Control API:\n{control}\n\
+         Faults, the first rule that fits decides (without \"customer\": any; without\n\
+         \"times\": for ever):\n{FAULTS}",
+        base = simulator.base_url(),
+        merchant = simulator.merchant(),
+        magic = magic_customers(),
+        control = control_api(),
+    )
+}
+
+/// The magic customers, a line each.
+pub(super) fn magic_customers() -> String {
+    let mut text = String::from("Magic customers, like test cards:\n");
+    for magic in MAGIC_CUSTOMERS {
+        // Writing to a String can't fail.
+        writeln!(text, "  {:<22} {}", magic.id, magic.description).unwrap_or_default();
+    }
+    text
+}
+
+fn control_api() -> String {
+    let mut text = String::new();
+    for (method, path, what) in CONTROL_API {
+        writeln!(text, "  {method:<6} {path:<23} {what}").unwrap_or_default();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::Fault;
+
+    #[test]
+    fn every_fault_on_the_page_can_be_read() {
+        let mut read = 0;
+        for piece in FAULTS
+            .lines()
+            .filter(|line| !line.contains(" with "))
+            .flat_map(|line| line.split("  ").map(str::trim).filter(|piece| !piece.is_empty()))
+        {
+            if piece.starts_with('{') && !piece.contains("life") {
+                serde_json::from_str::<Fault>(piece).unwrap_or_else(|why| panic!("{piece}: {why}"));
+                read += 1;
+            }
+        }
+        assert!(read >= 9, "{read}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Which fault the next answer for a target has: rules, in the order they came.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+
+/// Rules kept; the oldest is forgotten for a new one.
+const MAX_RULES: usize = 10_000;
+
+/// A fault, for whom and how often. The first rule that fits decides, so a fault for ever hides
+/// those that were added later for the same customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRule {
+    /// The customer id that must be asked for, as it is asked for; any when absent.
+    #[serde(default)]
+    pub customer: Option<String>,
+    /// For so many answers; for ever when absent.
+    #[serde(default)]
+    pub times: Option<u64>,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+impl FaultRule {
+    /// `fault` for each answer about any customer.
+    #[must_use]
+    pub fn always(fault: Fault) -> Self {
+        Self { customer: None, times: None, fault }
+    }
+
+    /// `fault` for the next answer about any customer.
+    #[must_use]
+    pub fn once(fault: Fault) -> Self {
+        Self { times: Some(1), ..Self::always(fault) }
+    }
+
+    /// This rule for one customer only.
+    #[must_use]
+    pub fn of(self, customer: &str) -> Self {
+        Self { customer: Some(customer.to_owned()), ..self }
+    }
+
+    /// This rule for so many answers.
+    #[must_use]
+    pub fn times(self, times: u64) -> Self {
+        Self { times: Some(times), ..self }
+    }
+}
+
+/// The rules in force.
+#[derive(Debug, Default)]
+pub(super) struct Rules(Mutex<VecDeque<FaultRule>>);
+
+impl Rules {
+    /// Adds a rule behind the others.
+    pub(super) fn add(&self, rule: FaultRule) {
+        let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if rules.len() >= MAX_RULES {
+            rules.pop_front();
+        }
+        rules.push_back(rule);
+    }
+
+    /// The rules that still have answers to spoil.
+    pub(super) fn all(&self) -> Vec<FaultRule> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Forgets all rules.
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The fault of the next answer for `target`; counts as one of its rule's times.
+    pub(super) fn take(&self, target: Option<&str>) -> Option<Fault> {
+        let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |rule: &FaultRule| rule.customer.is_none() || rule.customer.as_deref() == target;
+        rules.retain(|rule| rule.times != Some(0));
+        let rule = rules.iter_mut().find(|rule| fits(rule))?;
+        rule.times = rule.times.map(|times| times.saturating_sub(1));
+        let fault = rule.fault.clone();
+        rules.retain(|rule| rule.times != Some(0));
+        Some(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_fits_decides_until_it_is_used_up() {
+        let rules = Rules::default();
+        rules.add(FaultRule::once(Fault::Hang).of("alice"));
+        rules.add(FaultRule::always(Fault::Reset).times(2));
+        rules.add(FaultRule::always(Fault::Empty));
+        assert_eq!(rules.take(Some("bob")), Some(Fault::Reset));
+        assert_eq!(rules.take(Some("alice")), Some(Fault::Hang));
+        assert_eq!(rules.take(Some("alice")), Some(Fault::Reset));
+        assert_eq!(rules.all(), [FaultRule::always(Fault::Empty)]);
+        assert_eq!(rules.take(None), Some(Fault::Empty));
+        rules.clear();
+        assert_eq!(rules.take(Some("alice")), None);
+    }
+
+    #[test]
+    fn a_rule_for_no_answers_is_none() {
+        let rules = Rules::default();
+        rules.add(FaultRule::always(Fault::Hang).times(0));
+        assert_eq!(rules.take(None), None);
+    }
+
+    #[test]
+    fn there_is_a_bound() {
+        let rules = Rules::default();
+        rules.add(FaultRule::once(Fault::Reset));
+        for _ in 0..MAX_RULES {
+            rules.add(FaultRule::once(Fault::Hang));
+        }
+        assert_eq!(rules.all().len(), MAX_RULES);
+        assert_eq!(rules.take(None), Some(Fault::Hang), "the oldest is gone");
+    }
+
+    #[test]
+    fn rules_read_well_in_json() {
+        let read = |json: &str| serde_json::from_str::<FaultRule>(json);
+        assert_eq!(read(r#"{"fault": "hang"}"#).unwrap(), FaultRule::always(Fault::Hang));
+        assert_eq!(
+            read(r#"{"customer": "alice", "times": 2, "fault": {"latency": {"ms": 200}}}"#)
+                .unwrap(),
+            FaultRule::always(Fault::Latency { ms: 200 }).of("alice").times(2)
+        );
+        let error = read(r#"{"fault": "hangs"}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown variant `hangs`"), "{error}");
+        assert!(read(r#"{"fault": "hang", "time": 1}"#).is_err());
+    }
+}

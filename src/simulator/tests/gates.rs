@@ -1,0 +1,66 @@
+//! Gates, counts and the end of the simulator.
+
+use super::*;
+
+#[tokio::test]
+async fn a_gate_holds_back_one_customers_answers() {
+    let (running, mut one) = simulator().await;
+    let simulator = running.simulator();
+    let mut two = Peer::of(simulator.base_url()).await;
+    let mut other = Peer::of(simulator.base_url()).await;
+    let gate = simulator.hold("alice");
+    one.send(&get("alice")).await;
+    gate.arrived(1).await;
+    two.send(&get("alice")).await;
+    gate.arrived(2).await;
+    assert_eq!(other.ask(&get("bob")).await.status, 200);
+    assert!(one.is_silent() && two.is_silent());
+    simulator.set_key("sim_key", false);
+    assert_eq!((gate.arrivals(), simulator.calls("alice"), simulator.calls("bob")), (2, 2, 1));
+    gate.release();
+    assert_eq!(one.answer().await.status, 200, "made before the key was switched off");
+    assert_eq!(two.answer().await.status, 200);
+    assert_eq!(one.ask(&get("alice")).await.status, 401, "a released gate is no gate");
+    assert_eq!(gate.arrivals(), 2);
+}
+
+#[tokio::test]
+async fn a_dropped_gate_is_open() {
+    let (running, mut peer) = simulator().await;
+    let gate = running.simulator().hold("alice");
+    peer.send(&get("alice")).await;
+    gate.arrived(1).await;
+    drop(gate);
+    assert_eq!(peer.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_later_gate_is_for_later_requests() {
+    let (running, mut one) = simulator().await;
+    let mut two = Peer::of(running.simulator().base_url()).await;
+    let first = running.simulator().hold("alice");
+    one.send(&get("alice")).await;
+    first.arrived(1).await;
+    let second = running.simulator().hold("alice");
+    two.send(&get("alice")).await;
+    second.arrived(1).await;
+    first.release();
+    assert_eq!(one.answer().await.status, 200);
+    assert!(two.is_silent());
+    second.release();
+    assert_eq!(two.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn dropping_it_closes_connections_and_ports() {
+    let (running, mut peer) = simulator().await;
+    let address = running.simulator().base_url().strip_prefix("http://").unwrap().to_owned();
+    peer.ask(&get("alice")).await;
+    let gate = running.simulator().hold("alice");
+    peer.send(&get("alice")).await;
+    gate.arrived(1).await;
+    drop(running);
+    assert_eq!(peer.rest().await, "");
+    let config = Config { listen: address.parse().unwrap(), ..Config::on_free_ports() };
+    assert!(start(config).await.is_ok(), "the port is free again");
+}

@@ -1,0 +1,67 @@
+//! The server's own behaviour.
+
+use super::*;
+
+#[tokio::test]
+async fn requests_in_pieces_and_in_pairs_are_answered() {
+    let (_running, mut peer) = simulator().await;
+    let request = post("/customers/a", "first_name=A");
+    let (one, two) = request.split_at(30);
+    let (two, three) = two.split_at(two.len() - 4);
+    for part in [one, two, three] {
+        peer.send(part).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(peer.answer().await.json()["first_name"], "A");
+    let pair = format!("{}{}", get("b"), get("c"));
+    assert_eq!(peer.ask(&pair).await.json()["object_reference_id"], "b");
+    assert_eq!(peer.answer().await.json()["object_reference_id"], "c");
+}
+
+#[tokio::test]
+async fn the_connection_is_kept_unless_the_peer_asks_to_close() {
+    for (line, headers, kept) in [
+        ("HTTP/1.1", "", true),
+        ("HTTP/1.1", "Connection: keep-alive\r\n", true),
+        ("HTTP/1.1", "Connection: x, Close\r\n", false),
+        ("HTTP/1.0", "", false),
+        ("HTTP/1.0", "Connection: Keep-Alive\r\n", true),
+    ] {
+        let (_running, mut peer) = simulator().await;
+        let request = format!("GET /_simulator/counts {line}\r\n{headers}\r\n");
+        assert_eq!(peer.ask(&request).await.status, 200);
+        if kept {
+            assert_eq!(peer.ask(&request).await.status, 200, "{line} {headers}");
+        } else {
+            assert_eq!(peer.rest().await, "", "{line} {headers}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused() {
+    let big = "x".repeat(64 * 1024 + 1);
+    for (request, status) in [
+        ("GET / SMTP\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), 411),
+        (post("/customers/a", &big), 413),
+        (format!("GET / HTTP/1.1\r\nx: {big}"), 431),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(97)), 431),
+    ] {
+        let (running, mut peer) = simulator().await;
+        let answer = peer.ask(&request).await;
+        assert_eq!(answer.status, status, "{request:.60}");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(peer.rest().await, "");
+        assert_eq!(running.simulator().total_requests(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_64_kib_is_taken() {
+    let (_running, mut peer) = simulator().await;
+    let form = format!("first_name={}", "x".repeat(64 * 1024 - 11));
+    assert_eq!(peer.ask(&post("/customers/a", &form)).await.status, 200);
+}
