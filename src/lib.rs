@@ -11,11 +11,13 @@
 //! where. `tests/layers.rs` holds who may use whom.
 
 // pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod customer;
 pub mod juspay;
 pub mod metrics;
 pub mod secret_file;
 pub mod settings;
+pub mod telemetry;
 pub mod tls;
 // pub mod simulator;
