@@ -3,12 +3,7 @@
 //! Starts the simulator, its issuer and the service as `serve` would, then is a phone: each step
 //! of the tour is a real request, told in a line and checked against what it should show.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::rt;
 use futures_util::future::join_all;

@@ -18,8 +18,10 @@
 pub mod application;
 pub mod auth;
 pub mod cache;
+pub mod cli;
 pub mod clock;
 pub mod customer;
+pub mod demo;
 pub mod juspay;
 pub mod metrics;
 pub mod problem;
@@ -28,10 +30,11 @@ pub mod routes;
 pub mod secret_file;
 pub mod settings;
 pub mod simulator;
+pub mod telemetry;
 pub mod tls;
 
-/// This build's version.
+/// The version in Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit this build was made from.
-pub const COMMIT: &str = "unknown";
+/// The commit that the program was built from, or "unknown".
+pub const COMMIT: &str = env!("BUILD_COMMIT");

@@ -9,6 +9,7 @@
 
 mod answer;
 mod bounded;
+pub mod client;
 pub mod command;
 mod control;
 mod customers;

@@ -146,9 +146,8 @@ fn only_those_who_speak_http_know_the_http_libraries() {
     for (path, code) in sources() {
         for (library, homes) in [("actix_web", ACTIX), ("awc", AWC)] {
             let at_home = homes.iter().any(|home| path.starts_with(home));
-            let names_it = code
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .any(|word| word == library);
+            let names_it =
+                code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == library);
             assert!(at_home || !names_it, "{path} names {library}");
         }
     }

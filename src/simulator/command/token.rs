@@ -4,18 +4,14 @@ use std::{io, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
-use crate::clock::{Clock, before};
+use crate::{
+    clock::{Clock, before},
+    simulator::client::{Reply, exchange},
+};
 
 /// How long the issuer may take. It is on this machine, or nearly so.
 const DEADLINE: Duration = Duration::from_secs(5);
-
-/// Largest answer taken, in bytes.
-const MAX_ANSWER: u64 = 64 * 1024;
 
 /// What token is wanted, of whom.
 #[derive(Debug, Clone)]
@@ -89,8 +85,9 @@ async fn fetch(order: &TokenOrder, clock: &dyn Clock) -> Result<String, TokenErr
     }
     let deadline = clock.monotonic().plus(DEADLINE);
     let (path, wanted) = (format!("{path}/token"), wanted.to_string());
-    let exchange = post(&authority, &path, &wanted);
-    let answer = before(clock, deadline, exchange)
+    let json = [("Content-Type", "application/json")];
+    let asked = exchange(&authority, "POST", &path, &json, &wanted);
+    let answer = before(clock, deadline, asked)
         .await
         .ok_or_else(|| unreachable(format!("nothing within {} s", DEADLINE.as_secs())))?
         .map_err(|error| unreachable(error.to_string()))?;
@@ -115,22 +112,8 @@ fn authority_and_path(url: &str) -> Result<(String, &str), TokenError> {
     Ok((authority, path.trim_end_matches('/')))
 }
 
-/// The smallest client there is: one request, and all that comes until the end.
-async fn post(authority: &str, path: &str, body: &str) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(authority).await?;
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
-    Ok(answer)
-}
-
 /// The token in an answer, or what is wrong with the answer.
-fn token_in(answer: &[u8]) -> Result<String, String> {
+fn token_in(answer: &Reply) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Granted {
         access_token: String,
@@ -139,18 +122,12 @@ fn token_in(answer: &[u8]) -> Result<String, String> {
     struct Denied {
         error: String,
     }
-    let mut fields = [httparse::EMPTY_HEADER; 64];
-    let mut head = httparse::Response::new(&mut fields);
-    let Ok(httparse::Status::Complete(length)) = head.parse(answer) else {
-        return Err("its answer isn't HTTP".to_owned());
-    };
-    let body = answer.get(length..).unwrap_or_default();
-    if head.code != Some(200) {
-        let why =
-            serde_json::from_slice(body).map_or_else(|_| String::new(), |it: Denied| it.error);
-        return Err(format!("status {}, {why}", head.code.unwrap_or_default()));
+    if answer.status != 200 {
+        let denied = serde_json::from_slice(&answer.body);
+        let why = denied.map_or_else(|_| String::new(), |it: Denied| it.error);
+        return Err(format!("status {}, {why}", answer.status));
     }
-    match serde_json::from_slice::<Granted>(body) {
+    match serde_json::from_slice::<Granted>(&answer.body) {
         Ok(granted) => Ok(granted.access_token),
         Err(_) => Err("there is no access_token in its answer".to_owned()),
     }

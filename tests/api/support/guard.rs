@@ -14,7 +14,6 @@ use juspay_bff::{
     simulator::{ReceivedRequest, Running},
     telemetry,
 };
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Reply;
 
@@ -60,7 +59,8 @@ pub fn watch_logs() {
             access: AccessLog::All,
             customer_ref_key_file: None,
         };
-        telemetry::subscriber(&log, || LogWriter).init();
+        tracing::dispatcher::set_global_default(telemetry::dispatch(&log, || LogWriter))
+            .expect("nobody else has set one");
     });
     LazyLock::force(&ONCE);
 }

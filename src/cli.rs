@@ -1,0 +1,272 @@
+//! The command line: commands and their flags, nothing of what they do.
+//!
+//! Wrong usage is told by clap and ends with code 2, as wrong settings do.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::duration;
+
+const VERSION_AND_COMMIT: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("BUILD_COMMIT"), ")");
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "juspay-bff", version = VERSION_AND_COMMIT, about, long_about = LONG_ABOUT)]
+#[command(after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
+#[command(arg_required_else_help = true)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+Gives mobile apps their Juspay client auth token, and keeps the API key.
+
+A phone asks GET /me/customer with the access token of its login. The service verifies the token, \
+asks Juspay for the customer that it names, and answers with Juspay's customer object and a client \
+auth token in it, from memory as long as that token lives long enough.";
+
+const AFTER_HELP: &str = "`juspay-bff demo` shows it all on this machine, without any set-up.";
+
+const AFTER_LONG_HELP: &str = "\
+Start here:
+  juspay-bff demo                           all of it on this machine, without any set-up
+  juspay-bff check-config --config my.toml  are these settings good, and what do they add up to?
+  juspay-bff serve --config my.toml         the service
+
+Settings:
+  The built-in defaults, then each --config FILE (TOML) over the ones before it, then the \
+environment: JUSPAY_BFF__SECTION__KEY, such as JUSPAY_BFF__JUSPAY__MERCHANT_ID, with commas in \
+lists. config/default.toml documents every key.
+
+Exit codes:
+  0  done, or stopped as asked to (SIGTERM, SIGINT)
+  1  something failed at run time
+  2  wrong usage or wrong settings; all that is wrong with the settings is told at once";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service
+    #[command(long_about = SERVE, after_long_help = SETTINGS)]
+    Serve(SettingsFiles),
+    /// Check the settings and print those in force, secrets masked
+    #[command(long_about = CHECK_CONFIG, after_long_help = SETTINGS)]
+    CheckConfig(SettingsFiles),
+    /// Show the service at work on this machine, without any set-up
+    #[command(long_about = DEMO)]
+    Demo(Demo),
+    /// Run a stand-in for Juspay, and an issuer of tokens beside it
+    #[command(long_about = SIMULATOR)]
+    Simulator(Simulator),
+    /// Print a token of the simulator's issuer
+    #[command(long_about = TOKEN)]
+    Token(Token),
+}
+
+const SERVE: &str = "\
+Runs the service until SIGTERM or SIGINT.
+
+Phones are answered on server.listen (0.0.0.0:8080), operators and probes on server.admin_listen \
+(127.0.0.1:9464). With wrong settings no port is opened. After SIGTERM new connections are still \
+served for server.shutdown_delay, then the requests under way are finished.
+
+Example:
+  juspay-bff serve --config /etc/juspay-bff/settings.toml";
+
+const CHECK_CONFIG: &str = "\
+Reads the settings as `serve` would, files that they name included, and opens no port.
+
+Good settings are printed as TOML, defaults included and secrets masked, each with the file and \
+line or the variable that it came from; the exit code is 0. Otherwise everything that is wrong is \
+told at once, with key, reason and fix; the exit code is 2.
+
+Example:
+  juspay-bff check-config --config base.toml --config production.toml";
+
+const SETTINGS: &str = "\
+Settings are the built-in defaults, then each --config FILE over the ones before it, then the \
+environment: JUSPAY_BFF__SECTION__KEY, with commas in lists. config/default.toml documents every \
+key.";
+
+const DEMO: &str = "\
+Starts the simulator, its issuer and the service on loopback ports, then shows a first call (asked \
+of Juspay), a second (from memory), twenty at once for a new customer (one call to Juspay) and a \
+forged token (401). It goes on serving and prints a curl line to try.
+
+Tokens of the simulator don't work in Juspay's real SDK.
+
+Example:
+  juspay-bff demo --once";
+
+const SIMULATOR: &str = "\
+Runs a stand-in for Juspay's customer API, and beside it an issuer that signs tokens for anybody: \
+for development and tests on this machine, never for production. Prints its addresses, the API key \
+and the merchant.
+
+Example, with the service and a phone in other terminals:
+  juspay-bff simulator
+  juspay-bff serve --config config/demo.toml
+  curl -H \"Authorization: Bearer $(juspay-bff token --subject alice)\" \\
+    http://127.0.0.1:8080/me/customer";
+
+const TOKEN: &str = "\
+Asks the simulator's issuer for a bearer token and prints it, and nothing else, so that it can be \
+used in scripts.
+
+Example:
+  TOKEN=$(juspay-bff token --subject alice --life 5m)";
+
+/// Where settings come from besides the environment.
+#[derive(Debug, Args)]
+pub struct SettingsFiles {
+    /// A settings file (TOML); later ones go over earlier ones
+    #[arg(long = "config", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// End after the tour, with code 0 when all went as it should
+    #[arg(long)]
+    pub once: bool,
+    /// Where the service listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+/// `simulator`
+#[derive(Debug, Args)]
+pub struct Simulator {
+    /// Where the stand-in for Juspay listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    pub listen: SocketAddr,
+    /// Where the issuer listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8082")]
+    pub issuer_listen: SocketAddr,
+    /// An API key that is accepted; may be given several times
+    #[arg(long = "api-key", value_name = "KEY", default_value = "sim_key")]
+    pub api_keys: Vec<String>,
+    /// The merchant that customers belong to
+    #[arg(long, value_name = "ID", default_value = "sim_merchant")]
+    pub merchant: String,
+    /// How long client auth tokens live
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration::parse)]
+    pub token_life: Duration,
+    /// How often a client auth token can be used
+    #[arg(long, value_name = "COUNT", default_value_t = 30)]
+    pub token_uses: u32,
+}
+
+/// `token`
+#[derive(Debug, Args)]
+pub struct Token {
+    /// The customer: the token's sub claim
+    #[arg(long, value_name = "ID")]
+    pub subject: String,
+    /// The issuer's address
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8082")]
+    pub issuer: String,
+    /// The token's aud claim
+    #[arg(long, value_name = "A", default_value = "juspay-bff-demo")]
+    pub audience: String,
+    /// How long the token lives
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
+    pub life: Duration,
+    /// A scope of the token; may be given several times
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub scopes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Command, clap::Error> {
+        let words = std::iter::once("juspay-bff").chain(arguments.split_whitespace());
+        CommandLine::try_parse_from(words).map(|line| line.command)
+    }
+
+    #[test]
+    fn clap_finds_no_contradiction_in_it() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_files_keep_their_order() {
+        let Command::Serve(SettingsFiles { files }) = parse("serve --config b --config a").unwrap()
+        else {
+            panic!("another command")
+        };
+        assert_eq!(files, [PathBuf::from("b"), PathBuf::from("a")]);
+        assert!(
+            matches!(parse("check-config"), Ok(Command::CheckConfig(none)) if none.files.is_empty())
+        );
+    }
+
+    #[test]
+    fn the_simulator_has_the_defaults_of_the_contract() {
+        let Command::Simulator(simulator) = parse("simulator").unwrap() else {
+            panic!("another command")
+        };
+        assert_eq!(simulator.listen, ([127, 0, 0, 1], 8081).into());
+        assert_eq!(simulator.issuer_listen, ([127, 0, 0, 1], 8082).into());
+        assert_eq!(simulator.api_keys, ["sim_key"]);
+        assert_eq!(simulator.merchant, "sim_merchant");
+        assert_eq!(simulator.token_life, Duration::from_mins(15));
+        assert_eq!(simulator.token_uses, 30);
+        let Command::Simulator(simulator) = parse("simulator --api-key a --api-key b").unwrap()
+        else {
+            panic!("another command")
+        };
+        assert_eq!(simulator.api_keys, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_token_needs_a_subject() {
+        let Command::Token(token) =
+            parse("token --subject a --life 90s --scope x --scope y").unwrap()
+        else {
+            panic!("another command")
+        };
+        assert_eq!(
+            (&*token.issuer, &*token.audience),
+            ("http://127.0.0.1:8082", "juspay-bff-demo")
+        );
+        assert_eq!(token.life, Duration::from_secs(90));
+        assert_eq!(token.scopes, ["x", "y"]);
+        assert_eq!(parse("token").unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_code_2() {
+        for arguments in
+            ["serve --port 1", "fly", "token --subject a --life 60", "demo --listen x", ""]
+        {
+            assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn the_version_tells_the_commit() {
+        let version = parse("--version").unwrap_err().to_string();
+        assert_eq!(version, format!("juspay-bff {VERSION} (commit {COMMIT})\n"));
+        assert!(!COMMIT.is_empty() && COMMIT.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    }
+
+    #[test]
+    fn help_tells_exit_codes_and_where_settings_come_from() {
+        let help = parse("--help").unwrap_err().to_string();
+        assert!(help.contains("Exit codes:") && help.contains("JUSPAY_BFF__"), "{help}");
+        for command in ["serve", "check-config", "demo", "simulator", "token"] {
+            let help = parse(&format!("{command} --help")).unwrap_err().to_string();
+            assert!(help.contains("Example"), "{help}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `cache.*`: how many customers are kept, and how long their tokens are handed out.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::reader::Reader;
+
+/// Token lives are told in whole seconds; no floor may be below that.
+const LIVES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+/// `cache.*`
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// `cache.capacity`, customers.
+    pub capacity: u64,
+    /// `cache.min_remaining`
+    pub min_remaining: Duration,
+    /// `cache.refresh_ahead`
+    pub refresh_ahead: Duration,
+    /// `cache.outage_min_remaining`
+    pub outage_min_remaining: Duration,
+    /// `cache.max_token_life`
+    pub max_token_life: Duration,
+    /// `cache.not_found_ttl`
+    pub not_found_ttl: Duration,
+}
+
+impl Cache {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let capacity = reader.at("cache.capacity").number(1..=100_000_000);
+        let min_remaining = reader.at("cache.min_remaining").duration(LIVES);
+        let refresh_ahead = reader.at("cache.refresh_ahead").duration(LIVES);
+        let outage_min_remaining = reader.at("cache.outage_min_remaining").duration(LIVES);
+        let max_token_life = reader.at("cache.max_token_life").duration(LIVES);
+        let not_found_ttl =
+            reader.at("cache.not_found_ttl").duration(Duration::ZERO..=Duration::from_mins(5));
+        Some(Self {
+            capacity: capacity?,
+            min_remaining: min_remaining?,
+            refresh_ahead: refresh_ahead?,
+            outage_min_remaining: outage_min_remaining?,
+            max_token_life: max_token_life?,
+            not_found_ttl: not_found_ttl?,
+        })
+    }
+}

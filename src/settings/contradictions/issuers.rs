@@ -1,0 +1,134 @@
+//! Issuers that contradict themselves, one another, or the Juspay host.
+//!
+//! What is at stake is P1: no issuer may name another's customers, and nobody who stands in the
+//! way to an issuer may sign for its customers.
+
+use crate::settings::{
+    CustomerIdForm, address::WebAddress, auth::ISSUERS, fault::Wrong, reader::Reader,
+    setting::Switch,
+};
+
+/// What Juspay's own customer ids begin with.
+const JUSPAY_PREFIX: &str = "cst_";
+
+pub(super) fn check(reader: &mut Reader<'_>) {
+    let tables: Vec<_> =
+        reader.names_again(ISSUERS).iter().map(|name| format!("{ISSUERS}.{name}")).collect();
+    for table in &tables {
+        key_source(reader, table);
+        local_issuer(reader, table);
+        juspay_ids(reader, table);
+    }
+    same_issuer(reader, &tables);
+    let shared = reader.again("auth.shared_customer_ids").boolean();
+    if tables.len() > 1 && shared == Some(false) {
+        namespaces(reader, &tables);
+    }
+}
+
+fn key_source(reader: &mut Reader<'_>, table: &str) {
+    let discovery = format!("{table}.discovery");
+    let off = reader.again(&*discovery).switch(|_| Ok(())) == Some(Switch::Off);
+    let set = [
+        reader.is_set(&format!("{table}.jwks_url")),
+        reader.is_set(&format!("{table}.jwks_file")),
+        reader.is_set(&discovery) && !off,
+    ];
+    let wrong = match set.into_iter().filter(|set| *set).count() {
+        0 => Wrong::new("it has no keys", "set one of jwks_url, jwks_file and discovery"),
+        1 => return,
+        _ => Wrong::new(
+            "it has its keys from more than one place",
+            "keep one of jwks_url, jwks_file and discovery",
+        ),
+    };
+    reader.wrong_if_whole(table, wrong);
+}
+
+/// Everyone on the machine can speak for an issuer of plain http: good for development only.
+fn local_issuer(reader: &mut Reader<'_>, table: &str) {
+    let juspay_is_local = reader.again("juspay.base_url").text(WebAddress::parse);
+    let allowed = reader.again("auth.allow_local_issuer").boolean();
+    if juspay_is_local.is_none_or(|address| address.loopback) || allowed != Some(false) {
+        return;
+    }
+    for key in ["issuer", "jwks_url", "discovery"] {
+        let key = format!("{table}.{key}");
+        let plain = |text: &str| Ok(text.starts_with("http://"));
+        if reader.again(&*key).text(plain) == Some(true) {
+            let reason = "an issuer of plain http is for development, but juspay.base_url isn't a \
+                          loopback address";
+            let fix = "use https, or set auth.allow_local_issuer = true if this is meant";
+            reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+        }
+    }
+}
+
+/// With Juspay's ids, a prefix of another kind would let nobody in.
+fn juspay_ids(reader: &mut Reader<'_>, table: &str) {
+    let form = reader.again("juspay.customer_id_form").text(CustomerIdForm::parse);
+    let Some((key, prefix)) = prefix(reader, table) else { return };
+    let fits = prefix.starts_with(JUSPAY_PREFIX) || JUSPAY_PREFIX.starts_with(&*prefix);
+    if form == Some(CustomerIdForm::Juspay) && !fits {
+        let reason = "juspay.customer_id_form is \"juspay\", and no such id can begin with it: \
+                      they all begin with cst_";
+        let fix = "take it out, or set juspay.customer_id_form = \"merchant\"";
+        reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+    }
+}
+
+/// A token's `iss` must lead to one issuer.
+fn same_issuer(reader: &mut Reader<'_>, tables: &[String]) {
+    let mut seen: Vec<(String, &str)> = Vec::new();
+    for table in tables {
+        let key = format!("{table}.issuer");
+        let Some(issuer) = reader.again(&*key).text(|text| Ok(text.to_owned())) else { continue };
+        match seen.iter().find(|(other, _)| *other == issuer) {
+            Some((_, other)) => {
+                let reason = format!("it is the same as {other}.issuer");
+                let fix = "make one of the two, with the audiences and algorithms of both";
+                reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+            }
+            None => seen.push((issuer, table)),
+        }
+    }
+}
+
+/// Each id must tell whose it is: no prefix may begin with another, for `a` with `b1` would be
+/// `ab` with `1`. Of ids without prefix those of the others are kept apart at run time.
+fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
+    let fix = "give each issuer a customer_id_prefix of its own, or set \
+               auth.shared_customer_ids = true if all of them name the same customers";
+    let mut seen: Vec<(String, &str)> = Vec::new();
+    for table in tables {
+        let Some((key, prefix)) = prefix(reader, table) else {
+            let key = format!("{table}.customer_id_prefix");
+            if !reader.is_set(&key) {
+                let reason = "it is missing, but there are several issuers";
+                reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+            }
+            continue;
+        };
+        let clash = seen.iter().find(|(other, _)| match (other.as_str(), prefix.as_str()) {
+            ("", "") => true,
+            ("", _) | (_, "") => false,
+            (other, own) => other.starts_with(own) || own.starts_with(other),
+        });
+        if let Some((_, other)) = clash {
+            let reason = if prefix.is_empty() {
+                format!("it is empty, and so is that of {other}")
+            } else {
+                format!("it and that of {other} begin alike, so their customers could be mixed up")
+            };
+            reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+        }
+        seen.push((prefix, table));
+    }
+}
+
+/// The key of a table's prefix, and the prefix where one is set.
+fn prefix(reader: &mut Reader<'_>, table: &str) -> Option<(String, String)> {
+    let key = format!("{table}.customer_id_prefix");
+    let prefix = reader.again(&*key).text(|text| Ok(text.to_owned()))?;
+    Some((key, prefix))
+}

@@ -1,0 +1,119 @@
+//! A TOML text as a tree of values that remember their lines.
+//!
+//! The parser's own messages stay here: they may quote the text, and the text may hold a secret.
+
+use config::{Map, Value, ValueKind};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::fault::{Fault, Wrong};
+
+/// Syntax faults told per file; the rest mostly follows from these.
+const MAX_FAULTS: usize = 5;
+
+/// Reads the text of a file called `name`.
+pub(super) fn parse(name: &str, text: &str) -> Result<Map<String, Value>, Vec<Fault>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let document = Document { name, text };
+    if errors.is_empty() {
+        return Ok(document.table(table.get_ref()));
+    }
+    let mut places: Vec<_> = errors
+        .iter()
+        .map(|error| document.position(error.span().map_or(0, |span| span.start)))
+        .collect();
+    places.sort_unstable();
+    places.dedup_by_key(|(line, _)| *line);
+    Err(places.into_iter().take(MAX_FAULTS).map(|place| document.fault(place)).collect())
+}
+
+struct Document<'t> {
+    name: &'t str,
+    text: &'t str,
+}
+
+impl Document<'_> {
+    fn fault(&self, (line, column): (usize, usize)) -> Fault {
+        Wrong::new(
+            format!("it isn't valid TOML at line {line}, column {column}"),
+            "put it right there; texts and durations need quotes, a key may occur only once",
+        )
+        .of(self.name, Some(format!("{}, line {line}", self.name)))
+    }
+
+    /// Line and column of a byte, each counted from 1.
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = before.split('\n').count();
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+        (line, column.saturating_add(1))
+    }
+
+    fn table(&self, table: &DeTable<'_>) -> Map<String, Value> {
+        table
+            .iter()
+            .map(|(key, value)| {
+                let (line, _) = self.position(key.span().start);
+                (key.get_ref().clone().into_owned(), self.value(value, line))
+            })
+            .collect()
+    }
+
+    fn value(&self, value: &Spanned<DeValue<'_>>, line: usize) -> Value {
+        let origin = format!("{}, line {line}", self.name);
+        let kind = match value.get_ref() {
+            DeValue::String(text) => ValueKind::String(text.clone().into_owned()),
+            // Beyond 64 bits is beyond every bound that a setting has.
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or(ValueKind::I128(i128::MAX), ValueKind::I64),
+            DeValue::Float(number) => {
+                ValueKind::Float(number.as_str().parse().unwrap_or(f64::INFINITY))
+            }
+            DeValue::Boolean(value) => ValueKind::Boolean(*value),
+            DeValue::Datetime(moment) => ValueKind::String(moment.to_string()),
+            DeValue::Table(table) => ValueKind::Table(self.table(table)),
+            DeValue::Array(items) => ValueKind::Array(
+                items
+                    .iter()
+                    .map(|item| self.value(item, self.position(item.span().start).0))
+                    .collect(),
+            ),
+        };
+        Value::new(Some(&origin), kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_remember_their_lines() {
+        let table = parse("x.toml", "\na = [\n1,\n2]\n\n[b]\nc = 'd'\n").unwrap();
+        assert_eq!(table["a"].origin(), Some("x.toml, line 2"));
+        let items = table["a"].clone().into_array().unwrap();
+        assert_eq!(items[1].origin(), Some("x.toml, line 4"));
+        let inner = table["b"].clone().into_table().unwrap();
+        assert_eq!(inner["c"].origin(), Some("x.toml, line 7"));
+    }
+
+    #[test]
+    fn every_broken_line_is_told_and_none_is_quoted() {
+        let text = "é = 1\na = hush\nb = 1\nb = 'hush'\nc = \"hush\n[d\nhush\n";
+        let faults = parse("x.toml", text).unwrap_err();
+        let told = format!("{faults:?}");
+        assert!(faults.len() > 1 && faults.len() <= MAX_FAULTS, "{told}");
+        assert!(!told.contains("hush"), "{told}");
+        assert!(told.contains("at line 2, column 5"), "{told}");
+    }
+
+    #[test]
+    fn numbers_beyond_64_bits_stay_numbers() {
+        let table = parse("x", "a = 99999999999999999999\nb = 0x10\nc = -1").unwrap();
+        assert_eq!(table["a"].kind, ValueKind::I128(i128::MAX));
+        assert_eq!(table["b"].kind, ValueKind::I64(16));
+        assert_eq!(table["c"].kind, ValueKind::I64(-1));
+    }
+}

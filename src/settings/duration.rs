@@ -1,0 +1,78 @@
+//! Durations as people write them: one whole number and one unit. Shared with the command line.
+
+use std::time::Duration;
+
+/// Why a text isn't a duration. The text itself is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DurationError {
+    /// A number alone.
+    #[error("it has no unit; write \"60s\", \"500ms\", \"5m\" or \"1h\"")]
+    NoUnit,
+    /// Anything else.
+    #[error("it isn't one whole number and one unit; write \"60s\", \"500ms\", \"5m\" or \"1h\"")]
+    Malformed,
+    /// More than there are milliseconds to count with.
+    #[error("it is too large")]
+    TooLarge,
+}
+
+/// Reads `"500ms"`, `"60s"`, `"5m"` or `"1h"`.
+///
+/// # Errors
+/// When the text is anything else.
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(DurationError::Malformed);
+    }
+    let milliseconds = match text.strip_prefix(digits).unwrap_or_default() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" => return Err(DurationError::NoUnit),
+        _ => return Err(DurationError::Malformed),
+    };
+    let count: u64 = digits.parse().map_err(|_| DurationError::TooLarge)?;
+    count.checked_mul(milliseconds).map(Duration::from_millis).ok_or(DurationError::TooLarge)
+}
+
+/// Writes a duration of whole milliseconds so that [`parse`] reads it again.
+pub(super) fn write(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    [("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
+        .into_iter()
+        .find(|(_, size)| milliseconds > 0 && milliseconds.is_multiple_of(*size))
+        .and_then(|(unit, size)| Some(format!("{}{unit}", milliseconds.checked_div(size)?)))
+        .unwrap_or_else(|| format!("{milliseconds}ms"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_unit_is_read_and_written() {
+        for (text, duration) in [
+            ("500ms", Duration::from_millis(500)),
+            ("90s", Duration::from_secs(90)),
+            ("5m", Duration::from_mins(5)),
+            ("24h", Duration::from_hours(24)),
+            ("0ms", Duration::ZERO),
+        ] {
+            assert_eq!(parse(text), Ok(duration));
+            assert_eq!(write(duration), text);
+        }
+    }
+
+    #[test]
+    fn whatever_is_not_one_number_and_one_unit_is_refused() {
+        for text in ["", "s", "1.5s", "-1s", "+1s", "1 s", " 1s", "1h30m", "1d", "1S", "٣s", "1sm"]
+        {
+            assert_eq!(parse(text), Err(DurationError::Malformed), "{text:?}");
+        }
+        assert_eq!(parse("60"), Err(DurationError::NoUnit));
+        assert_eq!(parse("99999999999999999999s"), Err(DurationError::TooLarge));
+        assert_eq!(parse("18446744073709551615h"), Err(DurationError::TooLarge));
+    }
+}

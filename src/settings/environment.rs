@@ -1,0 +1,121 @@
+//! Settings from environment variables: `JUSPAY_BFF__SECTION__KEY`, and what looks like one.
+
+use config::{Environment, Map, Source, Value, ValueKind};
+
+/// What the origin of a value from the environment begins with; the variable's name follows.
+pub(super) const ORIGIN: &str = "environment variable ";
+
+const PREFIX: &str = "JUSPAY_BFF";
+
+/// The settings in one variable, when it holds any. Empty ones are as good as unset.
+pub(super) fn layer(name: &str, value: &str) -> Option<Map<String, Value>> {
+    // One at a time, because the library forgets the names.
+    let source = Environment::with_prefix(PREFIX)
+        .separator("__")
+        .ignore_empty(true)
+        .source(Some(Map::from([(name.to_owned(), value.to_owned())])));
+    let (path, value) = source.collect().ok()?.into_iter().next()?;
+    let value = Value::new(Some(&format!("{ORIGIN}{name}")), value.kind);
+    let nested = path.rsplit('.').fold(value, |inner, segment| {
+        Value::new(None, ValueKind::Table(Map::from([(segment.to_owned(), inner)])))
+    });
+    nested.into_table().ok()
+}
+
+/// What to say about a variable that looks like a setting and is none.
+pub(super) fn warning(name: &str, value: &str) -> Option<String> {
+    let rest = strip_prefix_ignoring_case(name, PREFIX)?;
+    let is_near = rest.starts_with('_') && !rest.starts_with("__");
+    (is_near && !is_service_link(rest, value)).then(|| {
+        format!(
+            "{name} is ignored: settings begin with {PREFIX}__, with two underscores, and have \
+                 two between section and key"
+        )
+    })
+}
+
+/// Whether Kubernetes sets this variable in every pod, because of a service called `juspay-bff` or
+/// `juspay-bff-…`. `rest` is what follows `JUSPAY_BFF`.
+fn is_service_link(rest: &str, value: &str) -> bool {
+    let is_port = |after: &str| {
+        let digits = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        let protocols = ["_TCP", "_UDP", "_SCTP"];
+        let detail = protocols.into_iter().find_map(|protocol| digits.strip_prefix(protocol));
+        digits.len() < after.len()
+            && detail.is_some_and(|detail| matches!(detail, "" | "_PROTO" | "_PORT" | "_ADDR"))
+    };
+    rest.ends_with("_SERVICE_HOST")
+        || rest.ends_with("_SERVICE_PORT")
+        || rest.contains("_SERVICE_PORT_")
+        || rest == "_PORT"
+        || (rest.ends_with("_PORT") && value.contains("://"))
+        || rest.match_indices("_PORT_").any(|(at, separator)| {
+            rest.get(at..).and_then(|found| found.strip_prefix(separator)).is_some_and(is_port)
+        })
+}
+
+fn strip_prefix_ignoring_case<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_becomes_a_nested_value_that_remembers_its_name() {
+        let layer = layer("JUSPAY_BFF__AUTH__ISSUERS__MAIN__ISSUER", "0123").unwrap();
+        let issuers = layer["auth"].clone().into_table().unwrap()["issuers"].clone();
+        let main = issuers.into_table().unwrap()["main"].clone().into_table().unwrap();
+        assert_eq!(main["issuer"].kind, ValueKind::String("0123".to_owned()));
+        let origin = "environment variable JUSPAY_BFF__AUTH__ISSUERS__MAIN__ISSUER";
+        assert_eq!(main["issuer"].origin(), Some(origin));
+    }
+
+    #[test]
+    fn other_variables_and_empty_ones_are_none_of_ours() {
+        for (name, value) in
+            [("JUSPAY_BFF__LOG__LEVEL", ""), ("JUSPAY_BFF_LOG_LEVEL", "info"), ("PATH", "/bin")]
+        {
+            assert_eq!(layer(name, value), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn near_misses_are_warned_about_without_their_value() {
+        for name in
+            ["JUSPAY_BFF_LOG_LEVEL", "juspay_bff_api_key", "JUSPAY_BFF_LOG__LEVEL", "JUSPAY_BFF_"]
+        {
+            let warning = warning(name, "hush").unwrap();
+            assert!(warning.contains(name) && !warning.contains("hush"), "{warning}");
+        }
+        for name in ["JUSPAY_BFF__LOG__LEVEL", "JUSPAY_BFF", "JUSPAY_BFFX_A", "PATH", "JÜSPAY_BFF"]
+        {
+            assert_eq!(warning(name, "x"), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn service_links_of_kubernetes_are_no_mistakes() {
+        for name in [
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "PORT",
+            "PORT_8080_TCP",
+            "PORT_8080_TCP_PROTO",
+            "PORT_8080_UDP_ADDR",
+            "PORT_9_SCTP_PORT",
+            "ADMIN_SERVICE_HOST",
+            "ADMIN_SERVICE_PORT_METRICS",
+            "ADMIN_PORT",
+            "ADMIN_PORT_9464_TCP_PORT",
+        ] {
+            assert_eq!(warning(&format!("JUSPAY_BFF_{name}"), "tcp://10.0.0.1:1"), None, "{name}");
+        }
+        for name in ["SERVER_PORT", "PORT_TCP", "PORT_80_TCP_X", "PORT_80", "SERVICE", "X_HOST"] {
+            assert!(warning(&format!("JUSPAY_BFF_{name}"), "8080").is_some(), "{name}");
+        }
+    }
+}

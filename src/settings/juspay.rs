@@ -1,0 +1,212 @@
+//! `juspay.*`: the provider, and how we present ourselves to it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+
+pub use crate::customer::CustomerIdForm;
+
+use super::{address::WebAddress, fault::Wrong, reader::Reader, server::unreadable};
+use crate::{
+    secret_file,
+    tls::{self, TlsError},
+};
+
+/// A secret, by file (re-read when it changes) or in place.
+#[derive(Debug, Clone)]
+pub enum SecretSource {
+    /// The file that holds it.
+    File(PathBuf),
+    /// The secret itself.
+    Inline(SecretString),
+}
+
+/// `juspay.*`
+#[derive(Debug, Clone)]
+pub struct Juspay {
+    /// `juspay.base_url`, an origin with or without a path, without a slash at its end.
+    pub base_url: String,
+    /// `juspay.merchant_id`
+    pub merchant_id: String,
+    /// `juspay.api_key_file` or `juspay.api_key`
+    pub api_key: SecretSource,
+    /// `juspay.customer_id_form`
+    pub customer_id_form: CustomerIdForm,
+    /// `juspay.api_version`, Juspay's `version` header.
+    pub api_version: Option<String>,
+    /// `juspay.ca_file`: PEM roots besides the built-in ones.
+    pub ca_file: Option<PathBuf>,
+    /// `juspay.connect_timeout`
+    pub connect_timeout: Duration,
+    /// `juspay.deadline`
+    pub deadline: Duration,
+    /// `juspay.max_in_flight`
+    pub max_in_flight: usize,
+}
+
+impl Juspay {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let times = Duration::from_millis(1)..=Duration::from_mins(1);
+        let base_url = reader
+            .at("juspay.base_url")
+            .required("set it to Juspay's address, such as \"https://api.juspay.in\"")
+            .text(base_url);
+        let plain = reader.at("juspay.allow_plain_http").boolean();
+        let merchant_id = reader
+            .at("juspay.merchant_id")
+            .required("set it to the merchant's id, as Juspay's dashboard tells it")
+            .text(header_value);
+        let api_key_file = reader.at("juspay.api_key_file").file(holds_api_key);
+        let api_key = reader.at("juspay.api_key").secret(api_key);
+        let customer_id_form = reader.at("juspay.customer_id_form").text(CustomerIdForm::parse);
+        let api_version = reader.at("juspay.api_version").text(header_value);
+        let ca_file = reader.at("juspay.ca_file").file(holds_roots);
+        let connect_timeout = reader.at("juspay.connect_timeout").duration(times.clone());
+        let deadline = reader.at("juspay.deadline").duration(times);
+        let max_in_flight = reader.at("juspay.max_in_flight").number(1..=65_536);
+        plain?;
+        Some(Self {
+            base_url: base_url?,
+            merchant_id: merchant_id?,
+            api_key: match api_key_file {
+                Some(path) => SecretSource::File(path),
+                None => SecretSource::Inline(api_key?),
+            },
+            customer_id_form: customer_id_form?,
+            api_version,
+            ca_file,
+            connect_timeout: connect_timeout?,
+            deadline: deadline?,
+            max_in_flight: usize::try_from(max_in_flight?).ok()?,
+        })
+    }
+}
+
+impl CustomerIdForm {
+    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "merchant" => Ok(Self::Merchant),
+            "juspay" => Ok(Self::Juspay),
+            _ => Err(Wrong::new(
+                "there is no such form of customer ids",
+                "write \"merchant\" (the merchant's own ids) or \"juspay\" (cst_…)",
+            )),
+        }
+    }
+}
+
+/// Whatever stands after it is ours, so it has no query.
+fn base_url(text: &str) -> Result<String, Wrong> {
+    let address = WebAddress::parse(text)?;
+    if address.query {
+        return Err(Wrong::new("it has a query", "take out the ? and what follows it"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Visible ASCII, with spaces inside at most (RFC 9110 §5.5).
+fn header_value(text: &str) -> Result<String, Wrong> {
+    let is_legal = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if text.is_empty() {
+        Err(Wrong::new("it is empty", "fill it, or take it out"))
+    } else if !is_legal || text.trim() != text {
+        let reason = "it can't be sent in a header";
+        Err(Wrong::new(reason, "write ASCII without control characters or spaces at its ends"))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// The user name of Basic authentication, which ends at the first colon (RFC 7617 §2).
+fn api_key(text: &str) -> Result<(), Wrong> {
+    let fix = "put the key there as Juspay's dashboard shows it, and nothing else";
+    if text.is_empty() {
+        Err(Wrong::new("it is empty", fix))
+    } else if text.contains(':') {
+        Err(Wrong::new("it has a colon in it, which no API key can have", fix))
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let reason = "it has white space, control characters or non-ASCII characters in it";
+        Err(Wrong::new(reason, fix))
+    } else {
+        Ok(())
+    }
+}
+
+fn holds_api_key(path: &Path) -> Result<(), Wrong> {
+    let key = secret_file::read(path).map_err(|error| unreadable(&error))?;
+    api_key(key.expose_secret()).map_err(|wrong| {
+        Wrong::new(format!("what is in the file can't be used: {}", wrong.reason), wrong.fix)
+    })
+}
+
+/// The library's own words stay out: they quote lines of the file.
+fn holds_roots(path: &Path) -> Result<(), Wrong> {
+    use rustls::pki_types::pem::Error::Io;
+
+    let fix = "write the path of a file with certificates in PEM (BEGIN CERTIFICATE)";
+    tls::client_config(Some(path)).map(drop).map_err(|error| match error {
+        TlsError::Pem(Io(error)) => {
+            Wrong::new(format!("the file can't be read: {}", error.kind()), fix)
+        }
+        TlsError::Pem(_) => Wrong::new("the file isn't PEM", fix),
+        TlsError::NoCertificate => Wrong::new("the file holds no certificate", fix),
+        TlsError::Rustls(_) => Wrong::new("a certificate in the file can't be used", fix),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_ends_without_a_slash() {
+        assert_eq!(base_url("https://host/").unwrap(), "https://host");
+        assert_eq!(base_url("https://host/a//").unwrap(), "https://host/a");
+        assert_eq!(base_url("http://host:81").unwrap(), "http://host:81");
+        assert!(base_url("https://host/?a=b").is_err());
+        assert!(base_url("https://host?").is_err());
+    }
+
+    #[test]
+    fn header_values_are_visible_ascii() {
+        for good in ["sim_merchant", "a b", "2019-05-07", "~!"] {
+            assert_eq!(header_value(good).as_deref(), Ok(good));
+        }
+        for bad in ["", " a", "a ", "a\tb", "a\r\nb: c", "é", "a\u{7f}"] {
+            assert!(header_value(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_api_key_is_a_user_name_of_basic_authentication() {
+        assert_eq!(api_key("ABC~!0-=+/"), Ok(()));
+        for bad in ["", "a:b", "a b", "a\n", "é", "\u{feff}a", "a\u{7f}"] {
+            assert!(api_key(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn roots_are_tried_and_never_quoted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+        std::fs::write(&file, ca.cert.pem()).unwrap();
+        assert_eq!(holds_roots(file.path()), Ok(()));
+        for (content, reason) in [
+            ("hush", "no certificate"),
+            ("-----BEGIN hush\nhush", "isn't PEM"),
+            ("-----BEGIN CERTIFICATE-----\nhush", "isn't PEM"),
+            ("-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n", "can't be used"),
+        ] {
+            std::fs::write(&file, content).unwrap();
+            let wrong = holds_roots(file.path()).unwrap_err();
+            assert!(wrong.reason.contains(reason), "{content}: {}", wrong.reason);
+            assert!(!format!("{wrong:?}").contains("hush"));
+        }
+        assert!(
+            holds_roots(Path::new("/nonexistent")).unwrap_err().reason.contains("can't be read")
+        );
+    }
+}

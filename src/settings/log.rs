@@ -1,0 +1,151 @@
+//! `log.*`: what is written about the service's work.
+
+use std::{num::NonZeroU32, path::PathBuf};
+
+use super::{fault::Wrong, reader::Reader, server::is_readable};
+
+/// `log.level`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `log.access`: which requests get a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Every one.
+    All,
+    /// Those answered with 4xx or 5xx.
+    Errors,
+    /// None.
+    Off,
+    /// One of so many, and every error (`"1/100"`).
+    OneIn(NonZeroU32),
+}
+
+/// `log.*`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `log.level`
+    pub level: LogLevel,
+    /// `log.format`
+    pub format: LogFormat,
+    /// `log.access`
+    pub access: AccessLog,
+    /// `log.customer_ref_key_file`; without one the key is random at each start.
+    pub customer_ref_key_file: Option<PathBuf>,
+}
+
+impl Log {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let level = reader.at("log.level").text(LogLevel::parse);
+        let format = reader.at("log.format").text(LogFormat::parse);
+        let access = reader.at("log.access").text(AccessLog::parse);
+        let customer_ref_key_file = reader.at("log.customer_ref_key_file").file(is_readable);
+        Some(Self { level: level?, format: format?, access: access?, customer_ref_key_file })
+    }
+}
+
+impl LogLevel {
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        Ok(match text {
+            "error" => Self::Error,
+            "warn" => Self::Warn,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            _ => {
+                return Err(no_such(
+                    "level",
+                    "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+                ));
+            }
+        })
+    }
+}
+
+impl LogFormat {
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        Ok(match text {
+            "json" => Self::Json,
+            "text" => Self::Text,
+            _ => return Err(no_such("format", "\"json\" or \"text\"")),
+        })
+    }
+}
+
+impl AccessLog {
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        Ok(match text {
+            "all" => Self::All,
+            "errors" => Self::Errors,
+            "off" => Self::Off,
+            _ => {
+                let count = text.strip_prefix("1/").and_then(|count| count.parse().ok());
+                let wrong = || {
+                    no_such(
+                        "choice",
+                        "\"all\", \"errors\", \"off\" or \"1/100\" (one of a hundred)",
+                    )
+                };
+                Self::OneIn(count.ok_or_else(wrong)?)
+            }
+        })
+    }
+}
+
+fn no_such(what: &str, choices: &str) -> Wrong {
+    Wrong::new(format!("there is no such {what}"), format!("write {choices}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_known() {
+        for (name, level) in [
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ] {
+            assert_eq!(LogLevel::parse(name), Ok(level));
+        }
+        assert_eq!(LogFormat::parse("json"), Ok(LogFormat::Json));
+        assert_eq!(LogFormat::parse("text"), Ok(LogFormat::Text));
+        let hundred = NonZeroU32::new(100).unwrap();
+        for (name, access) in [
+            ("all", AccessLog::All),
+            ("errors", AccessLog::Errors),
+            ("off", AccessLog::Off),
+            ("1/100", AccessLog::OneIn(hundred)),
+        ] {
+            assert_eq!(AccessLog::parse(name), Ok(access));
+        }
+    }
+
+    #[test]
+    fn other_names_are_not() {
+        assert!(LogLevel::parse("INFO").is_err());
+        assert!(LogFormat::parse("xml").is_err());
+        for name in ["", "1/0", "1/", "2/100", "1/-1", "100", "1/99999999999"] {
+            assert!(AccessLog::parse(name).is_err(), "{name}");
+        }
+    }
+}

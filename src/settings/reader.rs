@@ -1,0 +1,137 @@
+//! Walks the merged tree: each key that is read becomes known, each fault is kept, what nobody
+//! read is unknown in the end.
+//!
+//! serde would stop at the first fault; this goes on, so that all are told at once.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use config::{Map, Value};
+
+use super::{
+    effective::Effective,
+    fault::{Fault, Wrong},
+    setting::Setting,
+    unknown, value,
+};
+
+/// What the origin of a default begins with.
+pub(super) const BUILT_IN: &str = "built-in defaults";
+
+/// The tree being read, and what was found out about it.
+pub(super) struct Reader<'v> {
+    root: &'v Map<String, Value>,
+    /// Every source could be read, so that what is missing really is.
+    whole: bool,
+    known: BTreeSet<String>,
+    faults: Vec<Fault>,
+    effective: Effective,
+}
+
+impl<'v> Reader<'v> {
+    pub(super) fn new(root: &'v Map<String, Value>, whole: bool) -> Self {
+        let (known, faults, effective) = (BTreeSet::new(), Vec::new(), Effective::default());
+        Self { root, whole, known, faults, effective }
+    }
+
+    /// The setting called `key`, to be read in the way of its type.
+    pub(super) fn at(&mut self, key: impl Into<String>) -> Setting<'_, 'v> {
+        let key = key.into();
+        self.known.insert(key.clone());
+        let value = self.find(&key).map(Cow::Borrowed);
+        Setting::new(self, key, value)
+    }
+
+    /// The same, for a key that was read before: nothing more is noted about it, and with a fault
+    /// of its own it is as good as unset.
+    pub(super) fn again(&mut self, key: impl Into<String>) -> Setting<'_, 'v> {
+        let key = key.into();
+        let of_key = |fault: &Fault| fault.key.split('[').next() == Some(&key);
+        let is_good = !self.faults.iter().any(of_key);
+        let value = self.find(&key).filter(|_| is_good).map(Cow::Borrowed);
+        Setting::new(self, key, value).silently()
+    }
+
+    /// Whether a source says anything about `key`.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// The names in the table called `key`, sorted; what isn't a table of tables with good names
+    /// is a fault.
+    pub(super) fn names(&mut self, key: &str) -> Vec<String> {
+        self.known.insert(key.to_owned());
+        let Some(table) = self.table(key) else { return Vec::new() };
+        let good: BTreeSet<&String> = good_names(table).collect();
+        let bad: BTreeSet<&String> = table.keys().filter(|name| !good.contains(name)).collect();
+        for name in bad {
+            let reason = "it isn't a table with a name of a-z, 0-9 and _ that begins with a letter";
+            let fix = format!("write [{key}.NAME] with such a name, and the settings below it");
+            let path = unknown::path(key, name);
+            let origin = table.get(name).and_then(value::origin);
+            self.known.insert(path.clone());
+            self.faults.push(Wrong::new(reason, fix).of(path, origin));
+        }
+        good.into_iter().cloned().collect()
+    }
+
+    /// The good names in the table called `key`, noting nothing.
+    pub(super) fn names_again(&self, key: &str) -> Vec<String> {
+        self.table(key).map(|table| good_names(table).cloned().collect()).unwrap_or_default()
+    }
+
+    /// Notes that something about `key` is wrong.
+    pub(super) fn wrong(&mut self, key: &str, wrong: Wrong) {
+        let origin = self.find(key).and_then(value::origin);
+        self.faults.push(wrong.of(key, origin));
+    }
+
+    /// Notes that something is wrong with `key`, unless what it contradicts or lacks may stand in
+    /// a source that can't be read.
+    pub(super) fn wrong_if_whole(&mut self, key: &str, wrong: Wrong) {
+        if self.whole {
+            self.wrong(key, wrong);
+        }
+    }
+
+    pub(super) fn push(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    pub(super) fn note(&mut self, key: &str, value: Option<toml::Value>, origin: Option<&str>) {
+        let origin = origin.filter(|origin| !origin.starts_with(BUILT_IN)).map(str::to_owned);
+        self.effective.note(key, value, origin);
+    }
+
+    /// What was found out, with the unknown keys last.
+    pub(super) fn finish(mut self) -> (Vec<Fault>, Effective) {
+        self.faults.extend(unknown::faults(self.root, &self.known));
+        (self.faults, self.effective)
+    }
+
+    /// Every key that was read.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> impl Iterator<Item = &str> {
+        self.known.iter().map(String::as_str)
+    }
+
+    fn table(&self, key: &str) -> Option<&'v Map<String, Value>> {
+        value::table(self.find(key)?)
+    }
+
+    fn find(&self, key: &str) -> Option<&'v Value> {
+        let mut segments = key.split('.');
+        let first = self.root.get(segments.next()?)?;
+        segments.try_fold(first, |value, segment| value::table(value)?.get(segment))
+    }
+}
+
+/// The names of tables that are `[a-z][a-z0-9_]*`, sorted.
+fn good_names(table: &Map<String, Value>) -> impl Iterator<Item = &String> {
+    let is_name_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let good = table.iter().filter(move |(name, value)| {
+        value::table(value).is_some()
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(is_name_byte)
+    });
+    good.map(|(name, _)| name).collect::<BTreeSet<_>>().into_iter()
+}

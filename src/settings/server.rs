@@ -1,0 +1,171 @@
+//! `server.*`: listeners and how they end.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::ExposeSecret;
+
+use super::{fault::Wrong, reader::Reader, value::Items};
+use crate::secret_file::{self, SecretFileError};
+
+/// Longest path of a socket, in bytes: `sun_path` has 108 with the zero at its end (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// An IP address and port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+/// `server.*`
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `server.listen`, one or more.
+    pub listen: Vec<Listen>,
+    /// `server.admin_listen`, one or more.
+    pub admin_listen: Vec<Listen>,
+    /// `server.admin_token_file`
+    pub admin_token_file: Option<PathBuf>,
+    /// `server.workers`; `None`: as many as the machine has cores for us.
+    pub workers: Option<usize>,
+    /// `server.shutdown_delay`
+    pub shutdown_delay: Duration,
+    /// `server.shutdown_grace`
+    pub shutdown_grace: Duration,
+}
+
+impl Server {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let listen = reader.at("server.listen").list(Items::SomeOrText, Listen::parse);
+        let admin_listen = reader.at("server.admin_listen").list(Items::SomeOrText, Listen::parse);
+        let admin_token_file = reader.at("server.admin_token_file").file(holds_token);
+        let workers = reader.at("server.workers").number(1..=1024);
+        let shutdown_delay =
+            reader.at("server.shutdown_delay").duration(Duration::ZERO..=Duration::from_mins(10));
+        let shutdown_grace = reader
+            .at("server.shutdown_grace")
+            .duration(Duration::from_millis(1)..=Duration::from_hours(1));
+        Some(Self {
+            listen: listen?,
+            admin_listen: admin_listen?,
+            admin_token_file,
+            workers: workers.and_then(|workers| usize::try_from(workers).ok()),
+            shutdown_delay: shutdown_delay?,
+            shutdown_grace: shutdown_grace?,
+        })
+    }
+}
+
+impl Listen {
+    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
+        let fix = "write an IP address and port such as \"0.0.0.0:8080\", or \"unix:PATH\"";
+        match text.strip_prefix("unix:") {
+            Some("") => Err(Wrong::new("it has no path after unix:", fix)),
+            Some(path) if path.len() > MAX_SOCKET_PATH || path.contains('\0') => Err(Wrong::new(
+                format!("a socket's path has at most {MAX_SOCKET_PATH} bytes and no zero in it"),
+                "write a shorter path",
+            )),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| Wrong::new("it isn't an IP address and port", fix)),
+        }
+    }
+
+    /// Whether the two can't be had at once.
+    pub(super) fn clashes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                let same_family = one.is_ipv4() == other.is_ipv4();
+                let one_is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+                one.port() == other.port()
+                    && one.port() != 0
+                    && (one.ip() == other.ip() || (same_family && one_is_all))
+            }
+            (Self::Unix(one), Self::Unix(other)) => one == other,
+            (Self::Tcp(_), Self::Unix(_)) | (Self::Unix(_), Self::Tcp(_)) => false,
+        }
+    }
+}
+
+/// What must be right about a file whose content nobody else has to like.
+pub(super) fn is_readable(path: &Path) -> Result<(), Wrong> {
+    secret_file::read(path).map(drop).map_err(|error| unreadable(&error))
+}
+
+/// The path isn't told: it may be the secret itself, written where its file belongs.
+pub(super) fn unreadable(error: &SecretFileError) -> Wrong {
+    let reason = match error {
+        SecretFileError::Unreadable { source, .. } => {
+            format!("the file can't be read: {}", source.kind())
+        }
+        SecretFileError::Empty(_) => "the file is empty".to_owned(),
+        SecretFileError::TooLarge(_) => "the file is larger than 64 KiB".to_owned(),
+        SecretFileError::NotText(_) => "the file isn't UTF-8 text".to_owned(),
+    };
+    Wrong::new(reason, "write the path of a file that this process can read and that is filled")
+}
+
+/// A bearer token must be able to travel: RFC 6750 §2.1, `b64token`.
+fn holds_token(path: &Path) -> Result<(), Wrong> {
+    let token = secret_file::read(path).map_err(|error| unreadable(&error))?;
+    let is_token_byte = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    if token.expose_secret().bytes().all(is_token_byte) {
+        Ok(())
+    } else {
+        let reason = "the file holds a character that a bearer token can't have";
+        Err(Wrong::new(
+            reason,
+            "fill it with letters, digits and -._~+/ only, e.g. from \
+                                `openssl rand -hex 32`",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(text: &str) -> Listen {
+        Listen::parse(text).unwrap()
+    }
+
+    #[test]
+    fn addresses_and_sockets_are_told_apart() {
+        assert_eq!(listen("127.0.0.1:0"), Listen::Tcp(([127, 0, 0, 1], 0).into()));
+        assert!(matches!(listen("[::]:8080"), Listen::Tcp(address) if address.is_ipv6()));
+        assert_eq!(listen("unix:/run/x"), Listen::Unix("/run/x".into()));
+        assert!(Listen::parse(&format!("unix:{}", "x".repeat(MAX_SOCKET_PATH))).is_ok());
+        for text in ["", "8080", "localhost:8080", "127.0.0.1", "unix:", "/run/x", "unix:a\0b"] {
+            assert!(Listen::parse(text).is_err(), "{text:?}");
+        }
+        assert!(Listen::parse(&format!("unix:{}", "x".repeat(MAX_SOCKET_PATH + 1))).is_err());
+    }
+
+    #[test]
+    fn listeners_clash_on_the_same_port_of_the_same_address() {
+        for (one, other, clash) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.2:80", true),
+            ("127.0.0.2:80", "0.0.0.0:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::]:80", "127.0.0.1:80", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("unix:a", "unix:a", true),
+            ("unix:a", "unix:b", false),
+            ("unix:a", "127.0.0.1:80", false),
+            ("127.0.0.1:80", "unix:a", false),
+        ] {
+            assert_eq!(listen(one).clashes(&listen(other)), clash, "{one} {other}");
+        }
+    }
+}

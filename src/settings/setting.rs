@@ -1,0 +1,219 @@
+//! One setting, read in the way of its type.
+//!
+//! What is wrong with it is noted with the reader, and the read gives `None`.
+
+use std::{
+    borrow::Cow,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use config::{Value, ValueKind};
+use secrecy::SecretString;
+
+use super::{
+    duration,
+    effective::MASK,
+    fault::Wrong,
+    reader::{BUILT_IN, Reader},
+    value::{self, Items},
+};
+
+/// A setting that was looked up, and who wants to know.
+pub(super) struct Setting<'r, 'v> {
+    reader: &'r mut Reader<'v>,
+    key: String,
+    value: Option<Cow<'v, Value>>,
+    silent: bool,
+}
+
+/// A setting that is a switch or something more exact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Switch<T> {
+    Off,
+    On,
+    At(T),
+}
+
+/// All that is wrong with one value.
+struct Wrongs(Vec<(Place, Wrong)>);
+
+/// Which part of a value is wrong.
+enum Place {
+    Whole,
+    Item { index: usize, origin: Option<String> },
+}
+
+impl From<Wrong> for Wrongs {
+    fn from(wrong: Wrong) -> Self {
+        Self(vec![(Place::Whole, wrong)])
+    }
+}
+
+impl<'r, 'v> Setting<'r, 'v> {
+    pub(super) const fn new(
+        reader: &'r mut Reader<'v>,
+        key: String,
+        value: Option<Cow<'v, Value>>,
+    ) -> Self {
+        Self { reader, key, value, silent: false }
+    }
+
+    /// Reads, but notes nothing.
+    pub(super) fn silently(self) -> Self {
+        Self { silent: true, ..self }
+    }
+
+    /// A fault when it isn't set.
+    pub(super) fn required(self, fix: &str) -> Self {
+        if self.value.is_none() && !self.silent {
+            self.reader.wrong_if_whole(&self.key, Wrong::new("it is missing", fix));
+        }
+        self
+    }
+
+    /// For settings below a name that the user gives, whose defaults no file can hold.
+    pub(super) fn or(self, default: impl Into<ValueKind>) -> Self {
+        let default = || Cow::Owned(Value::new(Some(&BUILT_IN.to_owned()), default));
+        Self { value: self.value.or_else(|| Some(default())), ..self }
+    }
+
+    /// A text that `parse` takes.
+    pub(super) fn text<T>(self, parse: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
+        self.read(|value| {
+            let text = value::text(value)?;
+            Ok((parse(text)?, text.into()))
+        })
+    }
+
+    /// A text that stays secret.
+    pub(super) fn secret(
+        self,
+        check: impl FnOnce(&str) -> Result<(), Wrong>,
+    ) -> Option<SecretString> {
+        self.read(|value| {
+            let text = value::text(value)?;
+            check(text)?;
+            Ok((text.into(), MASK.into()))
+        })
+    }
+
+    /// The path of a file that passes `check` now.
+    pub(super) fn file(self, check: impl FnOnce(&Path) -> Result<(), Wrong>) -> Option<PathBuf> {
+        self.text(|text| {
+            let path = PathBuf::from(text);
+            check(&path).map(|()| path)
+        })
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(self) -> Option<bool> {
+        self.read(|value| {
+            let wrong = || value::mismatch(value, "true or false", "write true or false");
+            let boolean = value::boolean(value).ok_or_else(wrong)?;
+            Ok((boolean, boolean.into()))
+        })
+    }
+
+    /// `true`, `false` or a text that `parse` takes.
+    pub(super) fn switch<T>(
+        self,
+        parse: impl FnOnce(&str) -> Result<T, Wrong>,
+    ) -> Option<Switch<T>> {
+        self.read(|value| match value::boolean(value) {
+            Some(true) => Ok((Switch::On, true.into())),
+            Some(false) => Ok((Switch::Off, false.into())),
+            None => {
+                let text = value::text(value)?;
+                Ok((Switch::At(parse(text)?), text.into()))
+            }
+        })
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn number(self, range: RangeInclusive<u64>) -> Option<u64> {
+        self.read(|value| {
+            let wanted = format!("a whole number from {} to {}", range.start(), range.end());
+            let fix = format!("write {wanted}, without quotes");
+            let number = value::number(value, &fix)?.filter(|number| range.contains(number));
+            let number = number.ok_or_else(|| Wrong::new(format!("it isn't {wanted}"), fix))?;
+            // Every range ends far below the largest number that TOML has.
+            Ok((number, toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))))
+        })
+    }
+
+    /// A duration within `range`.
+    pub(super) fn duration(self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.read(|value| {
+            let [least, most] = [range.start(), range.end()].map(|end| duration::write(*end));
+            let wrong = |reason: String| {
+                let fix = format!("write a duration from \"{least}\" to \"{most}\", in quotes");
+                Wrong::new(reason, fix)
+            };
+            if value::is_number(value) {
+                return Err(wrong("it is a number without a unit".to_owned()).into());
+            }
+            let text = value::text(value)?;
+            let read = duration::parse(text).map_err(|error| wrong(error.to_string()))?;
+            if range.contains(&read) {
+                Ok((read, text.into()))
+            } else {
+                Err(wrong(format!("it isn't a duration from {least} to {most}")).into())
+            }
+        })
+    }
+
+    /// A list of texts, each of which `parse` takes. Every bad item is a fault of its own.
+    pub(super) fn list<T>(
+        self,
+        items: Items,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<Vec<T>> {
+        self.read(|value| {
+            let (mut read, mut shown, mut wrongs) = (Vec::new(), Vec::new(), Vec::new());
+            for (index, (text, origin)) in value::items(value, items)?.into_iter().enumerate() {
+                match text.and_then(|text| Ok((parse(&text)?, text))) {
+                    Ok((item, text)) => {
+                        read.push(item);
+                        shown.push(toml::Value::String(text));
+                    }
+                    Err(wrong) => wrongs.push((Place::Item { index, origin }, wrong)),
+                }
+            }
+            if wrongs.is_empty() { Ok((read, shown.into())) } else { Err(Wrongs(wrongs)) }
+        })
+    }
+
+    fn read<T>(
+        self,
+        convert: impl FnOnce(&Value) -> Result<(T, toml::Value), Wrongs>,
+    ) -> Option<T> {
+        let Self { reader, key, value, silent } = self;
+        let Some(value) = value else {
+            if !silent {
+                reader.note(&key, None, None);
+            }
+            return None;
+        };
+        match convert(&value) {
+            Ok((read, shown)) => {
+                if !silent {
+                    reader.note(&key, Some(shown), value.origin());
+                }
+                Some(read)
+            }
+            Err(Wrongs(wrongs)) => {
+                for (place, wrong) in wrongs.into_iter().filter(|_| !silent) {
+                    match place {
+                        Place::Whole => reader.push(wrong.of(&*key, value::origin(&value))),
+                        Place::Item { index, origin } => {
+                            reader.push(wrong.of(format!("{key}[{index}]"), origin));
+                        }
+                    }
+                }
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Settings as a whole: what is in force, and what is told when it can't be.
+
+mod faults;
+mod secrets;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use secrecy::ExposeSecret;
+
+use super::{reader::Reader, *};
+
+/// Settings with nothing wrong and nothing to spare.
+const GOOD: &str = r#"
+[juspay]
+base_url = "https://api.juspay.in/"
+merchant_id = "merchant"
+api_key = "key"
+
+[auth.issuers.main]
+issuer = "https://id.example"
+audiences = ["api"]
+algorithms = ["RS256"]
+discovery = true
+"#;
+
+const DEFAULT_FILE: &str = include_str!("../../config/default.toml");
+
+fn good() -> Sources {
+    Sources::default().text("good.toml", GOOD)
+}
+
+/// The default file with the settings that are commented out in it.
+fn uncommented() -> String {
+    let is_setting = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let line = |line: &'static str| line.strip_prefix('#').filter(is_setting).unwrap_or(line);
+    DEFAULT_FILE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_is_not_set_has_the_default_of_the_contract() {
+    let Loaded { settings, warnings, .. } = good().load().unwrap();
+    let Settings { server, juspay, auth, cache, response, log, secrets } = settings;
+    assert_eq!(server.listen, [Listen::Tcp(([0, 0, 0, 0], 8080).into())]);
+    assert_eq!(server.admin_listen, [Listen::Tcp(([127, 0, 0, 1], 9464).into())]);
+    assert_eq!((server.admin_token_file, server.workers), (None, None));
+    assert_eq!(server.shutdown_delay, Duration::from_secs(5));
+    assert_eq!(server.shutdown_grace, Duration::from_secs(25));
+    assert_eq!(juspay.base_url, "https://api.juspay.in");
+    assert_eq!(juspay.customer_id_form, CustomerIdForm::Merchant);
+    assert_eq!((juspay.api_version, juspay.ca_file), (None, None));
+    assert_eq!(juspay.connect_timeout, Duration::from_secs(1));
+    assert_eq!(juspay.deadline, Duration::from_secs(5));
+    assert_eq!(juspay.max_in_flight, 64);
+    assert_eq!(auth.leeway, Duration::from_secs(30));
+    assert_eq!(auth.jwks_refresh, Duration::from_mins(5));
+    assert_eq!(auth.jwks_cooldown, Duration::from_secs(10));
+    assert_eq!(auth.jwks_max_stale, Duration::from_hours(24));
+    assert_eq!((auth.max_token_bytes, auth.verified_tokens), (8192, 200_000));
+    let issuer = &auth.issuers["main"];
+    assert_eq!((&*issuer.customer_id_claim, &*issuer.customer_id_prefix), ("sub", ""));
+    assert!(issuer.required_scopes.is_empty());
+    assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);
+    assert_eq!(cache.capacity, 100_000);
+    assert_eq!(cache.min_remaining, Duration::from_mins(2));
+    assert_eq!(cache.refresh_ahead, Duration::from_mins(5));
+    assert_eq!(cache.outage_min_remaining, Duration::from_secs(30));
+    assert_eq!(cache.max_token_life, Duration::from_mins(15));
+    assert_eq!(cache.not_found_ttl, Duration::from_secs(2));
+    assert_eq!(response.fields, FieldSet::all());
+    assert_eq!((log.level, log.format), (LogLevel::Info, LogFormat::Json));
+    assert_eq!((log.access, log.customer_ref_key_file), (AccessLog::All, None));
+    assert_eq!(secrets.poll, Duration::from_secs(10));
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn the_default_file_documents_every_key_and_no_other() {
+    let tree = document::parse("", &uncommented()).unwrap();
+    let mut reader = Reader::new(&tree, true);
+    drop(Settings::read(&mut reader));
+    let documented: toml::Table = toml::from_str(&uncommented()).unwrap();
+    let mut documented = keys("", &documented);
+    documented.insert("auth.issuers".to_owned());
+    assert_eq!(documented, reader.known().map(str::to_owned).collect());
+}
+
+fn keys(at: &str, table: &toml::Table) -> BTreeSet<String> {
+    let path = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    table
+        .iter()
+        .flat_map(|(name, value)| match value.as_table() {
+            Some(inner) => keys(&path(name), inner),
+            None => BTreeSet::from([path(name)]),
+        })
+        .collect()
+}
+
+#[test]
+fn the_defaults_of_an_issuer_are_those_that_the_default_file_tells() {
+    let told: toml::Table = toml::from_str(&uncommented()).unwrap();
+    let told = &told["auth"]["issuers"]["main"];
+    let effective = good().load().unwrap().effective.to_string();
+    let used: toml::Table = toml::from_str(&effective).unwrap();
+    for key in ["customer_id_claim", "customer_id_prefix", "required_scopes", "typ"] {
+        assert_eq!(used["auth"]["issuers"]["main"][key], told[key], "{key}");
+    }
+}
+
+#[test]
+fn the_demo_file_is_good() {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo.toml");
+    let settings = Sources::default().file(demo).load().unwrap().settings;
+    let discovery = "http://127.0.0.1:8082/.well-known/openid-configuration".to_owned();
+    assert_eq!(settings.auth.issuers["simulator"].keys, KeySource::Discovery(discovery));
+}
+
+#[test]
+fn later_sources_go_over_earlier_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, two] = ["one.toml", "two.toml"].map(|name| directory.path().join(name));
+    std::fs::write(&one, "[cache]\ncapacity = 1\nmin_remaining = \"1m\"\n[log]\nlevel = \"warn\"")
+        .unwrap();
+    std::fs::write(&two, "[cache]\ncapacity = 2\n[log]\nlevel = \"error\"").unwrap();
+    let sources = good().file(one).file(two).variable("JUSPAY_BFF__LOG__LEVEL", "debug");
+    let settings = sources.load().unwrap().settings;
+    assert_eq!(settings.cache.capacity, 2);
+    assert_eq!(settings.cache.min_remaining, Duration::from_mins(1));
+    assert_eq!(settings.log.level, LogLevel::Debug);
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let variables = [
+        ("JUSPAY__BASE_URL", "http://127.0.0.1:8081"),
+        ("JUSPAY__MERCHANT_ID", "0123"),
+        ("JUSPAY__API_KEY", "1e3"),
+        ("JUSPAY__MAX_IN_FLIGHT", "7"),
+        ("JUSPAY__ALLOW_PLAIN_HTTP", "true"),
+        ("AUTH__ISSUERS__MAIN__ISSUER", "http://127.0.0.1:8082"),
+        ("AUTH__ISSUERS__MAIN__AUDIENCES", "app, web"),
+        ("AUTH__ISSUERS__MAIN__ALGORITHMS", "ES256,RS256"),
+        ("AUTH__ISSUERS__MAIN__DISCOVERY", "true"),
+        ("AUTH__ISSUERS__MAIN__TYP", "at+jwt,"),
+        ("AUTH__JWKS_COOLDOWN", "500ms"),
+        ("SERVER__LISTEN", "127.0.0.1:0,unix:/tmp/x.sock"),
+        ("RESPONSE__FIELDS", "id,juspay"),
+        ("LOG__ACCESS", "1/100"),
+        ("LOG__LEVEL", ""),
+    ];
+    let sources = variables.into_iter().fold(Sources::default(), |sources, (name, value)| {
+        sources.variable(format!("JUSPAY_BFF__{name}"), value)
+    });
+    let Loaded { settings, effective, .. } = sources.load().unwrap();
+    assert_eq!(settings.juspay.merchant_id, "0123");
+    let SecretSource::Inline(key) = &settings.juspay.api_key else { panic!("a file") };
+    assert_eq!(key.expose_secret(), "1e3");
+    assert_eq!(settings.juspay.max_in_flight, 7);
+    let issuer = &settings.auth.issuers["main"];
+    assert_eq!(issuer.audiences, ["app", "web"]);
+    assert_eq!(issuer.algorithms, [Algorithm::ES256, Algorithm::RS256]);
+    assert_eq!(issuer.typ, ["at+jwt", ""]);
+    assert!(matches!(issuer.keys, KeySource::Discovery(_)));
+    assert_eq!(settings.auth.jwks_cooldown, Duration::from_millis(500));
+    assert_eq!(settings.server.listen.len(), 2);
+    assert!(!settings.response.fields.contains(Field::Object));
+    assert!(matches!(settings.log.access, AccessLog::OneIn(count) if count.get() == 100));
+    assert_eq!(settings.log.level, LogLevel::Info, "an empty variable is none");
+    let origin = "# environment variable JUSPAY_BFF__JUSPAY__MAX_IN_FLIGHT\n";
+    assert!(effective.to_string().contains(&format!("max_in_flight = 7 {origin}")), "{effective}");
+}
+
+#[test]
+fn near_misses_in_the_environment_are_warnings() {
+    let loaded = good()
+        .variable("JUSPAY_BFF_LOG_LEVEL", "debug")
+        .variable("JUSPAY_BFF_SERVICE_HOST", "10.0.0.1")
+        .load()
+        .unwrap();
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].starts_with("JUSPAY_BFF_LOG_LEVEL is ignored"));
+}
+
+#[test]
+fn the_settings_in_force_can_be_read_back() {
+    let first = good().load().unwrap().effective.to_string();
+    assert!(first.contains("api_key = \"********\" # good.toml, line 5\n"), "{first}");
+    assert!(first.contains("\ncapacity = 100000\n"), "defaults have no comment: {first}");
+    let again = Sources::default().text("again", &*first).load().unwrap();
+    assert_eq!(format!("{:?}", again.settings), format!("{:?}", good().load().unwrap().settings));
+    let read: toml::Table = toml::from_str(&first).unwrap();
+    let defaults: toml::Table = toml::from_str(DEFAULT_FILE).unwrap();
+    assert!(keys("", &read).is_superset(&keys("", &defaults)));
+}
+
+#[test]
+fn several_issuers_are_kept_apart_by_prefixes_or_not_at_all() {
+    let second = |text: &str| {
+        let rest = "issuer = 'https://b.example'\naudiences = ['b']\nalgorithms = ['ES256']\n\
+                    discovery = true";
+        good().text("second", format!("{text}\n[auth.issuers.second]\n{rest}"))
+    };
+    assert!(second("[auth]\nshared_customer_ids = true").load().is_ok());
+    let main = "[auth.issuers.main]\ncustomer_id_prefix = ";
+    let other = |sources: Sources, prefix: &str| {
+        sources.text("x", format!("[auth.issuers.second]\ncustomer_id_prefix = '{prefix}'")).load()
+    };
+    for (one, two, good) in [
+        ("a-", "b-", true),
+        ("", "b-", true),
+        ("b-", "", true),
+        ("", "", false),
+        ("a", "a", false),
+        ("a", "ab", false),
+        ("ab", "a", false),
+    ] {
+        let loaded = other(second(&format!("{main}'{one}'")), two);
+        assert_eq!(loaded.is_ok(), good, "{one:?} {two:?}");
+    }
+}
+
+#[test]
+fn discovery_that_is_off_is_as_good_as_unset() {
+    let keys = "[auth.issuers.main]\ndiscovery = false\njwks_url = 'https://id.example/jwks'";
+    let settings = good().text("x", keys).load().unwrap().settings;
+    let url = KeySource::Url("https://id.example/jwks".to_owned());
+    assert_eq!(settings.auth.issuers["main"].keys, url);
+    let address = "[auth.issuers.main]\ndiscovery = 'https://id.example/x'";
+    let settings = good().text("x", address).load().unwrap().settings;
+    let discovery = KeySource::Discovery("https://id.example/x".to_owned());
+    assert_eq!(settings.auth.issuers["main"].keys, discovery);
+}

@@ -1,0 +1,286 @@
+//! P9: whatever is wrong is told with key, reason, fix and place, all of it at once.
+
+use super::*;
+
+/// One line over good settings, the key that is at fault, and a part of the reason.
+const FAULTS: &[(&str, &str, &str)] = &[
+    // Types.
+    ("server.listen = 8080", "server.listen", "a whole number and must be a list"),
+    ("server.workers = '4'", "server.workers", "a text and must be a whole number"),
+    ("server.workers = 1.5", "server.workers", "a number with a fraction and must be"),
+    ("cache.capacity = true", "cache.capacity", "true or false and must be"),
+    ("juspay.merchant_id = 5", "juspay.merchant_id", "a whole number and must be a text"),
+    ("juspay.allow_plain_http = 'no'", "juspay.allow_plain_http", "must be true or false"),
+    ("auth.issuers.main.audiences = 'a'", "auth.issuers.main.audiences", "must be a list"),
+    ("auth.issuers.main.audiences = ['a', 1]", "auth.issuers.main.audiences[1]", "must be a text"),
+    ("auth.issuers.main.discovery = 1", "auth.issuers.main.discovery", "must be a text"),
+    ("log.level = {a = 1}", "log.level", "a table and must be a text"),
+    ("log = 'info'", "log", "a text and must be a table"),
+    ("auth.issuers = []", "auth.issuers", "a list and must be a table"),
+    // Unknown keys.
+    ("cache.capasity = 1", "cache.capasity", "no such setting"),
+    ("chache.capacity = 1", "chache", "no such setting"),
+    ("auth.issuers.main.audience = 'a'", "auth.issuers.main.audience", "no such setting"),
+    ("limits.per_customer = '1/s'", "limits", "no such setting"),
+    ("'a[99999999999]' = 1", "\"a[99999999999]\"", "no such setting"),
+    // Bounds.
+    ("server.workers = 0", "server.workers", "from 1 to 1024"),
+    ("server.workers = -1", "server.workers", "from 1 to 1024"),
+    ("cache.capacity = 99999999999999999999", "cache.capacity", "from 1 to"),
+    ("auth.max_token_bytes = 255", "auth.max_token_bytes", "from 256 to"),
+    ("cache.not_found_ttl = 2", "cache.not_found_ttl", "without a unit"),
+    ("cache.not_found_ttl = '2'", "cache.not_found_ttl", "no unit"),
+    ("cache.not_found_ttl = 'soon'", "cache.not_found_ttl", "one whole number and one unit"),
+    ("cache.not_found_ttl = '6m'", "cache.not_found_ttl", "from 0ms to 5m"),
+    ("juspay.deadline = '0s'", "juspay.deadline", "from 1ms to 1m"),
+    ("cache.outage_min_remaining = '0s'", "cache.outage_min_remaining", "from 1s to 24h"),
+    ("server.shutdown_grace = '99999h'", "server.shutdown_grace", "from 1ms to 1h"),
+    ("secrets.poll = '0s'", "secrets.poll", "from 10ms to 1h"),
+    // Choices.
+    ("log.level = 'loud'", "log.level", "no such level"),
+    ("log.format = 'xml'", "log.format", "no such format"),
+    ("log.access = '1/0'", "log.access", "no such choice"),
+    ("juspay.customer_id_form = 'mine'", "juspay.customer_id_form", "no such form"),
+    ("response.fields = ['id', 'shoe_size']", "response.fields[1]", "documented field"),
+    ("response.fields = []", "response.fields", "empty"),
+    ("auth.issuers.main.algorithms = ['none']", "auth.issuers.main.algorithms[0]", "no signature"),
+    ("auth.issuers.main.algorithms = ['HS256']", "auth.issuers.main.algorithms[0]", "could sign"),
+    ("auth.issuers.main.algorithms = []", "auth.issuers.main.algorithms", "empty"),
+    ("auth.issuers.main.audiences = []", "auth.issuers.main.audiences", "empty"),
+    ("auth.issuers.main.audiences = ['']", "auth.issuers.main.audiences[0]", "empty"),
+    ("auth.issuers.main.typ = []", "auth.issuers.main.typ", "empty"),
+    (
+        "auth.issuers.main.required_scopes = ['a b']",
+        "auth.issuers.main.required_scopes[0]",
+        "scope",
+    ),
+    ("auth.issuers.main.customer_id_claim = ''", "auth.issuers.main.customer_id_claim", "empty"),
+    (
+        "auth.issuers.main.customer_id_prefix = 'a/'",
+        "auth.issuers.main.customer_id_prefix",
+        "begin",
+    ),
+    ("auth.issuers.Main.issuer = 'a'", "auth.issuers.Main", "a-z, 0-9"),
+    ("auth.issuers.other = 'a'", "auth.issuers.other", "isn't a table"),
+    // Addresses, headers, keys.
+    ("server.listen = 'localhost:1'", "server.listen[0]", "IP address and port"),
+    ("server.admin_listen = ['127.0.0.1:1', '']", "server.admin_listen[1]", "IP address and port"),
+    ("server.listen = []", "server.listen", "empty"),
+    ("juspay.base_url = 'api.juspay.in'", "juspay.base_url", "begins with"),
+    ("juspay.base_url = 'https://a?b'", "juspay.base_url", "query"),
+    ("juspay.base_url = 'https://u:p@a'", "juspay.base_url", "user name"),
+    ("juspay.base_url = 'https://a/#b'", "juspay.base_url", "fragment"),
+    ("juspay.merchant_id = ''", "juspay.merchant_id", "empty"),
+    ("juspay.merchant_id = \"a\\nb\"", "juspay.merchant_id", "header"),
+    ("juspay.api_version = 'é'", "juspay.api_version", "header"),
+    ("juspay.api_key = 'a:b'", "juspay.api_key", "colon"),
+    ("juspay.api_key = 'a b'", "juspay.api_key", "white space"),
+    ("juspay.api_key = ''", "juspay.api_key", "empty"),
+    ("auth.issuers.main.issuer = ''", "auth.issuers.main.issuer", "empty"),
+    (
+        "auth.issuers.main.discovery = 'http://a.example'",
+        "auth.issuers.main.discovery",
+        "plain http",
+    ),
+    // Files.
+    ("server.admin_token_file = '/nonexistent'", "server.admin_token_file", "can't be read"),
+    ("juspay.ca_file = '/nonexistent'", "juspay.ca_file", "can't be read"),
+    ("log.customer_ref_key_file = '/dev/null'", "log.customer_ref_key_file", "is empty"),
+    // Contradictions.
+    ("server.admin_listen = '127.0.0.1:8080'", "server.listen", "the same address"),
+    ("server.listen = ['127.0.0.1:1', '127.0.0.1:1']", "server.listen", "the same address"),
+    ("server.shutdown_delay = '20s'", "server.shutdown_grace", "aren't shorter"),
+    ("juspay.base_url = 'http://10.0.0.1'", "juspay.base_url", "plain http"),
+    ("juspay.api_key_file = 'Cargo.toml'", "juspay.api_key_file", "file can't be used"),
+    ("cache.outage_min_remaining = '121s'", "cache.outage_min_remaining", "cache.min_remaining"),
+    ("cache.refresh_ahead = '2m'", "cache.refresh_ahead", "isn't longer"),
+    ("cache.max_token_life = '5m'", "cache.max_token_life", "isn't longer"),
+    ("auth.jwks_max_stale = '5m'", "auth.jwks_max_stale", "isn't longer"),
+    ("auth.issuers.main.discovery = false", "auth.issuers.main", "no keys"),
+    (
+        "auth.issuers.main.jwks_url = 'https://a.example'",
+        "auth.issuers.main",
+        "more than one place",
+    ),
+    ("auth.issuers.main.issuer = 'http://[::1]'", "auth.issuers.main.issuer", "development"),
+    ("auth.issuers.main.issuer = 'mine'", "auth.issuers.main.discovery", "issuer's name"),
+];
+
+fn told(text: &str) -> Vec<Fault> {
+    good().text("x.toml", text).load().unwrap_err().iter().cloned().collect()
+}
+
+#[test]
+fn each_fault_is_told_alone_and_in_full() {
+    for (text, key, reason) in FAULTS {
+        let faults = told(text);
+        // The API key of the good settings and one in a file contradict each other besides.
+        let faults: Vec<_> =
+            faults.iter().filter(|f| !f.reason.contains("juspay.api_key is set")).collect();
+        let [fault] = &faults[..] else { panic!("{text}: {faults:#?}") };
+        assert_eq!(fault.key, *key, "{text}");
+        assert!(fault.reason.contains(reason), "{text}: {}", fault.reason);
+        assert!(!fault.fix.is_empty());
+        assert!(fault.origin.is_some(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_just_within_bounds_is_taken() {
+    for text in [
+        "server.workers = 1024",
+        "server.shutdown_delay = '0s'",
+        "server.shutdown_grace = '10001ms'",
+        "cache.not_found_ttl = '0s'",
+        "cache.outage_min_remaining = '2m'",
+        "cache.refresh_ahead = '121s'",
+        "cache.max_token_life = '301s'",
+        "auth.jwks_max_stale = '301s'",
+        "auth.verified_tokens = 0",
+        "auth.max_token_bytes = 256",
+        "server.admin_listen = '127.0.0.1:8081'",
+        "juspay.base_url = 'http://127.0.0.1'",
+        "juspay = {base_url = 'http://10.0.0.1', allow_plain_http = true}",
+        "auth = {allow_local_issuer = true, issuers.main.issuer = 'http://[::1]'}",
+        "juspay.base_url = 'http://[::1]'\nauth.issuers.main.issuer = 'http://[::1]'",
+        "juspay.customer_id_form = 'juspay'\nauth.issuers.main.customer_id_prefix = 'cs'",
+        "juspay.customer_id_form = 'juspay'\nauth.issuers.main.customer_id_prefix = 'cst_a'",
+    ] {
+        if let Err(faults) = good().text("x.toml", text).load() {
+            panic!("{text}: {faults}");
+        }
+    }
+}
+
+#[test]
+fn everything_that_is_required_is_missed() {
+    let keys = |sources: Sources| {
+        let faults = sources.load().unwrap_err();
+        faults.iter().map(|fault| fault.key.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        keys(Sources::default()),
+        ["juspay.base_url", "juspay.merchant_id", "auth.issuers", "juspay.api_key_file"]
+    );
+    let empty = Sources::default().text("x", GOOD.split("issuer =").next().unwrap());
+    assert_eq!(
+        keys(empty),
+        ["issuer", "audiences", "algorithms", ""]
+            .map(|key| format!("auth.issuers.main.{key}").trim_end_matches('.').to_owned())
+    );
+}
+
+#[test]
+fn issuers_that_cannot_be_told_apart_are_faults() {
+    let second = "[auth.issuers.second]\nissuer = 'https://id.example'\naudiences = ['b']\n\
+                  algorithms = ['ES256']\njwks_url = 'https://id.example/keys'";
+    let keys: Vec<_> = told(second).into_iter().map(|fault| fault.key).collect();
+    assert_eq!(
+        keys,
+        [
+            "auth.issuers.second.issuer",
+            "auth.issuers.main.customer_id_prefix",
+            "auth.issuers.second.customer_id_prefix"
+        ]
+    );
+    let prefix = "juspay.customer_id_form = 'juspay'\nauth.issuers.main.customer_id_prefix = 'a'";
+    assert_eq!(told(prefix)[0].key, "auth.issuers.main.customer_id_prefix");
+}
+
+#[test]
+fn plain_http_addresses_of_keys_need_a_local_juspay_too() {
+    let main = "auth.issuers.main";
+    let keys = |text: &str| told(text).into_iter().map(|fault| fault.key).collect::<Vec<_>>();
+    let url = format!("{main}.discovery = false\n{main}.jwks_url = 'http://127.0.0.1/keys'");
+    assert_eq!(keys(&url), ["auth.issuers.main.jwks_url"]);
+    let discovery = format!("{main}.discovery = 'http://127.0.0.1/x'");
+    assert_eq!(keys(&discovery), ["auth.issuers.main.discovery"]);
+}
+
+#[test]
+fn six_faults_of_six_kinds_in_one_file_are_told_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("prod.toml");
+    let text = r#"
+[server]
+shutdown_delay = "30s"
+workers = "many"
+[juspay]
+base_url = "http://juspay.example"
+merchant_id = "m"
+api_key_file = "/nonexistent/key"
+[auth.issuers.main]
+issuer = "https://id.example"
+audiences = ["a"]
+algorithms = ["RS256", "HS256"]
+[cache]
+min_remaning = "1m"
+not_found_ttl = 2
+"#;
+    std::fs::write(&path, text).unwrap();
+    let faults = Sources::default().file(&path).load().unwrap_err();
+    let keys: Vec<_> = faults.iter().map(|fault| &*fault.key).collect();
+    assert_eq!(
+        keys,
+        [
+            "server.workers",                  // a wrong type
+            "juspay.api_key_file",             // an unreadable file
+            "auth.issuers.main.algorithms[1]", // a value that is refused
+            "cache.not_found_ttl",             // no unit
+            "server.shutdown_grace",           // a contradiction between sections
+            "juspay.base_url",                 // a contradiction within one
+            "auth.issuers.main",               // something missing
+            "cache.min_remaning",              // an unknown key
+        ]
+    );
+    let told = faults.to_string();
+    assert!(told.contains("did you mean cache.min_remaining?"), "{told}");
+    assert!(told.contains(&format!("where:  {}, line 4", path.display())), "{told}");
+}
+
+#[test]
+fn every_broken_file_is_told_and_hides_nothing_but_what_may_stand_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, two] = ["one.toml", "two.toml"].map(|name| directory.path().join(name));
+    std::fs::write(&one, "a = \n").unwrap();
+    std::fs::write(&two, b"\xff").unwrap();
+    let missing = directory.path().join("missing.toml");
+    let sources = Sources::default().file(&one).file(&two).file(&missing);
+    let faults = sources.text("x", "log.level = 'loud'\nlog.lvl = 1").load().unwrap_err();
+    let keys: Vec<_> = faults.iter().map(|fault| fault.key.clone()).collect();
+    let files = [one, two, missing].map(|path| path.display().to_string());
+    assert_eq!(keys[..3], files);
+    assert_eq!(keys[3..], ["log.level", "log.lvl"], "nothing is missed");
+}
+
+#[test]
+fn a_fault_in_the_environment_names_the_variable() {
+    let sources = good()
+        .variable("JUSPAY_BFF__CACHE__CAPACITY", "many")
+        .variable("JUSPAY_BFF__LOG", "info")
+        .variable("JUSPAY_BFF__LOG__LEVEL__X", "info")
+        .variable("juspay_bff__cache__capasity", "1");
+    let faults = sources.load().unwrap_err();
+    let told: Vec<_> = faults.iter().map(|f| (&*f.key, f.origin.as_deref().unwrap())).collect();
+    assert_eq!(
+        told,
+        [
+            ("log", "environment variable JUSPAY_BFF__LOG"),
+            ("cache.capacity", "environment variable JUSPAY_BFF__CACHE__CAPACITY"),
+            ("log.level", "environment variable JUSPAY_BFF__LOG__LEVEL__X"),
+            ("cache.capasity", "environment variable juspay_bff__cache__capasity"),
+        ]
+    );
+}
+
+#[test]
+fn a_key_in_place_and_one_in_a_file_contradict_each_other() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "key\n").unwrap();
+    let path = file.path().display();
+    let [fault] = &told(&format!("juspay.api_key_file = '{path}'"))[..] else { panic!("not one") };
+    assert!(fault.reason.contains("juspay.api_key is set too"));
+    let from_file = GOOD.replace("api_key = \"key\"", &format!("api_key_file = '{path}'"));
+    let settings = Sources::default().text("x", from_file).load().unwrap().settings;
+    assert!(matches!(settings.juspay.api_key, SecretSource::File(found) if found == file.path()));
+}

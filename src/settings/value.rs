@@ -1,0 +1,151 @@
+//! What a value of the merged tree is: a text, a truth, a number, a list; and where it came from.
+//!
+//! The environment knows only texts: there numbers, `true` and comma-separated lists are read from
+//! them. In a file a text is a text. No fault quotes the value.
+
+use config::{Map, Value, ValueKind};
+
+use super::{environment, fault::Wrong};
+
+/// How many items a list has, and how one alone may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Items {
+    /// Any number, also none.
+    Any,
+    /// One at least.
+    Some,
+    /// One at least; a text is a list of one.
+    SomeOrText,
+}
+
+/// An item of a list: its text, or why it has none, and where it came from.
+pub(super) type Item = (Result<String, Wrong>, Option<String>);
+
+/// Where a value came from. A table has no place of its own: it is its first setting's.
+pub(super) fn origin(value: &Value) -> Option<String> {
+    let first = || table(value).and_then(|table| table.get(table.keys().min()?));
+    value.origin().map(str::to_owned).or_else(|| first().and_then(origin))
+}
+
+/// What is in a table.
+pub(super) const fn table(value: &Value) -> Option<&Map<String, Value>> {
+    if let ValueKind::Table(table) = &value.kind { Some(table) } else { None }
+}
+
+/// A text.
+pub(super) fn text(value: &Value) -> Result<&str, Wrong> {
+    let ValueKind::String(text) = &value.kind else {
+        return Err(mismatch(value, "a text", "write a text in quotes"));
+    };
+    Ok(text)
+}
+
+/// True or false, when it is either.
+pub(super) fn boolean(value: &Value) -> Option<bool> {
+    match (&value.kind, environment_text(value)) {
+        (ValueKind::Boolean(boolean), _) => Some(*boolean),
+        (_, text) => text?.parse().ok(),
+    }
+}
+
+/// A whole number that isn't negative; `None` when it is too large or negative.
+pub(super) fn number(value: &Value, fix: &str) -> Result<Option<u64>, Wrong> {
+    match (&value.kind, environment_text(value)) {
+        (ValueKind::I64(number), _) => Ok(u64::try_from(*number).ok()),
+        (ValueKind::I128(_), _) => Ok(None),
+        (_, Some(text)) => Ok(text.parse().ok()),
+        (_, None) => Err(mismatch(value, "a whole number", fix)),
+    }
+}
+
+/// Whether it is a number, whole or not.
+pub(super) const fn is_number(value: &Value) -> bool {
+    matches!(value.kind, ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::Float(_))
+}
+
+/// The items of a list of texts.
+pub(super) fn items(value: &Value, items: Items) -> Result<Vec<Item>, Wrong> {
+    let list: Vec<Item> = match (&value.kind, environment_text(value)) {
+        (ValueKind::Array(values), _) => {
+            values.iter().map(|item| (text(item).map(str::to_owned), origin(item))).collect()
+        }
+        (_, Some(text)) => {
+            text.split(',').map(|item| (Ok(item.trim().to_owned()), origin(value))).collect()
+        }
+        (ValueKind::String(text), None) if items == Items::SomeOrText => {
+            vec![(Ok(text.clone()), origin(value))]
+        }
+        (_, None) => {
+            let fix = "write a list of texts, such as [\"a\", \"b\"]";
+            return Err(mismatch(value, "a list", fix));
+        }
+    };
+    if list.is_empty() && items != Items::Any {
+        return Err(Wrong::new("the list is empty", "put at least one item into it"));
+    }
+    Ok(list)
+}
+
+/// It is one thing and must be another.
+pub(super) fn mismatch(value: &Value, expected: &str, fix: &str) -> Wrong {
+    let found = match &value.kind {
+        ValueKind::Nil => "nothing",
+        ValueKind::Boolean(_) => "true or false",
+        ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => {
+            "a whole number"
+        }
+        ValueKind::Float(_) => "a number with a fraction",
+        ValueKind::String(_) => "a text",
+        ValueKind::Table(_) => "a table",
+        ValueKind::Array(_) => "a list",
+    };
+    Wrong::new(format!("it is {found} and must be {expected}"), fix)
+}
+
+/// The text of a variable, which is a text only because the environment knows nothing else.
+fn environment_text(value: &Value) -> Option<&str> {
+    let is_variable = value.origin().is_some_and(|origin| origin.starts_with(environment::ORIGIN));
+    text(value).ok().filter(|_| is_variable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_file(kind: impl Into<ValueKind>) -> Value {
+        Value::new(Some(&"x.toml, line 1".to_owned()), kind)
+    }
+
+    fn from_environment(text: &str) -> Value {
+        Value::new(Some(&format!("{}X", environment::ORIGIN)), text)
+    }
+
+    #[test]
+    fn only_the_environment_writes_other_types_as_texts() {
+        assert_eq!(number(&from_environment("7"), ""), Ok(Some(7)));
+        assert_eq!(number(&from_environment("x"), ""), Ok(None));
+        assert!(number(&from_file("7"), "").is_err());
+        assert_eq!(number(&from_file(7), ""), Ok(Some(7)));
+        assert_eq!(number(&from_file(-7), ""), Ok(None));
+        assert_eq!(boolean(&from_environment("true")), Some(true));
+        assert_eq!(boolean(&from_environment("yes")), None);
+        assert_eq!(boolean(&from_file("true")), None);
+        assert_eq!(boolean(&from_file(false)), Some(false));
+    }
+
+    #[test]
+    fn lists_come_as_lists_or_with_commas() {
+        let texts = |value: &Value, kind| {
+            let list = items(value, kind).ok()?;
+            Some(list.into_iter().map(|(text, _)| text.unwrap()).collect::<Vec<_>>())
+        };
+        assert_eq!(texts(&from_environment("a, b,"), Items::Some).unwrap(), ["a", "b", ""]);
+        assert_eq!(texts(&from_file("a,b"), Items::SomeOrText).unwrap(), ["a,b"]);
+        assert_eq!(texts(&from_file("a,b"), Items::Some), None);
+        assert_eq!(texts(&from_file(vec!["a"]), Items::SomeOrText).unwrap(), ["a"]);
+        assert_eq!(texts(&from_file(Vec::<String>::new()), Items::SomeOrText), None);
+        assert_eq!(texts(&from_file(Vec::<String>::new()), Items::Some), None);
+        assert_eq!(texts(&from_file(Vec::<String>::new()), Items::Any).unwrap(), [""; 0]);
+        assert!(items(&from_file(vec![1]), Items::Any).unwrap()[0].0.is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! Where log lines go and which are written. What is in them is the business of those who log.
+//!
+//! Refused: the details that libraries tell. An HTTP client at `debug` may print the headers that
+//! it sends, and with them the API key, so dependencies never tell more than `warn`. That is why
+//! the filter is made of two targets and can't be set by directives such as `RUST_LOG`.
+
+use std::{
+    io,
+    panic::{self, Location},
+    thread,
+};
+
+use tracing::{Dispatch, dispatcher::SetGlobalDefaultError, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::Targets,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+};
+
+use crate::settings::{Log, LogFormat, LogLevel};
+
+/// What the targets of our own events begin with: the library's and the binary's.
+const OURS: &str = "juspay_bff";
+
+/// Sends the process's log lines to standard output, and panics among them.
+///
+/// # Errors
+/// When that was done before.
+pub fn init(log: &Log) -> Result<(), SetGlobalDefaultError> {
+    tracing::dispatcher::set_global_default(dispatch(log, io::stdout))?;
+    log_panics();
+    Ok(())
+}
+
+/// Log lines by `log`, to `writer`.
+pub fn dispatch<W>(log: &Log, writer: W) -> Dispatch
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // Times are RFC 3339, UTC. There are no colours: the feature that makes them is off. When
+    // standard output is closed, complaints on standard error would help nobody, and could panic.
+    let lines = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
+    Dispatch::new(Registry::default().with(lines.with_filter(filter(log.level))))
+}
+
+/// Our own events by `level`, those of dependencies by it too, but never more than `warn`.
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OURS, level)
+}
+
+/// Tells panics by their place. Their payload stays untold: it may hold whatever was at hand.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(Location::to_string).unwrap_or_default();
+        let thread = thread::current().name().unwrap_or("unnamed").to_owned();
+        tracing::error!(location, thread, "a panic, which is a bug of ours");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::settings::AccessLog;
+
+    /// Keeps what is written.
+    #[derive(Debug, Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `work` makes the log say.
+    fn logged(level: LogLevel, format: LogFormat, work: impl FnOnce()) -> String {
+        let log = Log { level, format, access: AccessLog::All, customer_ref_key_file: None };
+        let kept = Kept::default();
+        let writer = kept.clone();
+        tracing::dispatcher::with_default(&dispatch(&log, move || writer.clone()), work);
+        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn everyone_logs() {
+        tracing::error!("our error");
+        tracing::warn!("our warn");
+        tracing::info!("our info");
+        tracing::debug!("our debug");
+        tracing::trace!("our trace");
+        tracing::error!(target: "awc::client", "their error");
+        tracing::warn!(target: "awc::client", "their warn");
+        tracing::info!(target: "awc::client", "their info");
+        tracing::debug!(target: "h2", "their debug");
+        tracing::trace!(target: "h2", "their trace");
+    }
+
+    #[test]
+    fn the_level_is_ours_and_dependencies_never_go_below_warn() {
+        for (level, ours, theirs) in [
+            (LogLevel::Error, 1, 1),
+            (LogLevel::Warn, 2, 2),
+            (LogLevel::Info, 3, 2),
+            (LogLevel::Debug, 4, 2),
+            (LogLevel::Trace, 5, 2),
+        ] {
+            let lines = logged(level, LogFormat::Text, everyone_logs);
+            assert_eq!(lines.matches("our ").count(), ours, "{level:?}: {lines}");
+            assert_eq!(lines.matches("their ").count(), theirs, "{level:?}: {lines}");
+        }
+    }
+
+    #[test]
+    fn json_lines_are_flat_and_have_a_time() {
+        let line =
+            logged(LogLevel::Info, LogFormat::Json, || tracing::info!(status = 200, "served"));
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let time: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
+        assert!(time.as_second() > 0 && line["timestamp"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["target"], "juspay_bff::telemetry::tests");
+        assert_eq!((&line["status"], &line["message"]), (&200.into(), &"served".into()));
+    }
+
+    #[test]
+    fn text_has_no_escapes() {
+        let line = logged(LogLevel::Info, LogFormat::Text, || tracing::info!(a = "\u{1b}[1m", "b"));
+        assert!(line.contains("INFO") && !line.contains('\u{1b}'), "{line:?}");
+    }
+
+    #[test]
+    fn a_panic_is_told_by_its_place_alone() {
+        let before = panic::take_hook();
+        log_panics();
+        let lines = logged(LogLevel::Info, LogFormat::Json, || {
+            assert!(panic::catch_unwind(|| panic!("hush")).is_err());
+        });
+        panic::set_hook(before);
+        assert!(lines.contains(file!()) && lines.contains("a panic"), "{lines}");
+        assert!(!lines.contains("hush"), "{lines}");
+    }
+}
