@@ -257,7 +257,7 @@ mod tests {
     fn the_version_tells_the_commit() {
         let version = parse("--version").unwrap_err().to_string();
         assert_eq!(version, format!("juspay-bff {VERSION} (commit {COMMIT})\n"));
-        assert!(!COMMIT.is_empty() && COMMIT.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert!(!COMMIT.is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod issuers;
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use super::{address::WebAddress, fault::Wrong, reader::Reader, server::Listen, value::Items};
 
@@ -21,30 +21,28 @@ pub(super) fn check(reader: &mut Reader<'_>) {
 }
 
 fn listeners(reader: &mut Reader<'_>) {
-    let [public, admin] = ["server.listen", "server.admin_listen"]
+    let keys = ["server.listen", "server.admin_listen"];
+    let [public, admin] = keys
         .map(|key| reader.again(key).list(Items::SomeOrText, Listen::parse).unwrap_or_default());
     let all: Vec<&Listen> = public.iter().chain(&admin).collect();
     let clash = (1..).zip(&all).any(|(next, one)| all.iter().skip(next).any(|b| one.clashes(b)));
     if clash {
         let reason = "two listeners, of this and of server.admin_listen, want the same address";
         let fix = "give each an address or port of its own";
-        reader.wrong_if_whole("server.listen", Wrong::new(reason, fix));
+        reader.contradiction(&keys, Wrong::new(reason, fix));
     }
 }
 
 fn shutdown(reader: &mut Reader<'_>) {
-    let (Some(delay), Some(grace), Some(deadline)) = (
-        duration(reader, "server.shutdown_delay"),
-        duration(reader, "server.shutdown_grace"),
-        duration(reader, "juspay.deadline"),
-    ) else {
+    let keys = ["server.shutdown_grace", "server.shutdown_delay", "juspay.deadline"];
+    let [Some(grace), Some(delay), Some(deadline)] = keys.map(|key| duration(reader, key)) else {
         return;
     };
     if delay.saturating_add(deadline) >= grace {
         let reason = "server.shutdown_delay and juspay.deadline together aren't shorter than it, \
                       so a request that comes late would be cut off";
         let fix = "make it longer, or one of the two shorter";
-        reader.wrong_if_whole("server.shutdown_grace", Wrong::new(reason, fix));
+        reader.contradiction(&keys, Wrong::new(reason, fix));
     }
 }
 
@@ -54,7 +52,7 @@ fn plain_http(reader: &mut Reader<'_>) {
     if exposed && reader.again("juspay.allow_plain_http").boolean() == Some(false) {
         let reason = "the API key would go over the network in plain http";
         let fix = "use https, or set juspay.allow_plain_http = true where the way there is private";
-        reader.wrong_if_whole(key, Wrong::new(reason, fix));
+        reader.contradiction(&[key], Wrong::new(reason, fix));
     }
 }
 
@@ -65,56 +63,46 @@ fn api_key(reader: &mut Reader<'_>) {
             "juspay.api_key is set too, and only one of the two can hold",
             "take one of them out, the one in the file is safer",
         ),
-        [false, false] => Wrong::new(
-            "it is missing, and so is juspay.api_key",
-            "set it to the path of a file that holds the API key",
-        ),
+        [false, false] => {
+            let reason = "it is missing, and so is juspay.api_key";
+            let fix = "set it to the path of a file that holds the API key";
+            return reader.missing("juspay.api_key_file", Wrong::new(reason, fix));
+        }
         [true, false] | [false, true] => return,
     };
-    reader.wrong_if_whole("juspay.api_key_file", wrong);
+    reader.contradiction(&keys, wrong);
 }
 
+/// The floors and ends of a token's life, in the order that they must have.
 fn cache(reader: &mut Reader<'_>) {
-    let [outage, least, ahead, life] =
-        ["outage_min_remaining", "min_remaining", "refresh_ahead", "max_token_life"]
-            .map(|name| duration(reader, &format!("cache.{name}")));
-    let above = |one: Option<Duration>, other| one.zip(other).is_some_and(|(a, b)| a > b);
-    let not_below = |one: Option<Duration>, other| one.zip(other).is_some_and(|(a, b)| a >= b);
-    for (holds, key, reason, fix) in [
-        (
-            !above(outage, least),
-            "cache.outage_min_remaining",
-            "it is longer than cache.min_remaining, so an outage would leave tokens less time",
-            "make it at most as long",
-        ),
-        (
-            !not_below(least, ahead),
-            "cache.refresh_ahead",
-            "it isn't longer than cache.min_remaining, so nothing would be refreshed ahead",
-            "make it longer than cache.min_remaining",
-        ),
-        (
-            !not_below(ahead, life),
-            "cache.max_token_life",
-            "it isn't longer than cache.refresh_ahead, so every hand-out would refresh",
-            "make it longer than cache.refresh_ahead",
-        ),
-    ] {
-        if !holds {
-            reader.wrong_if_whole(key, Wrong::new(reason, fix));
-        }
+    let (outage, least) = ("cache.outage_min_remaining", "cache.min_remaining");
+    let (ahead, life) = ("cache.refresh_ahead", "cache.max_token_life");
+    if compare(reader, outage, least) == Some(Ordering::Greater) {
+        let reason =
+            "it is longer than cache.min_remaining, so an outage would leave tokens less time";
+        let fix = "make it at most as long";
+        reader.contradiction(&[outage, least], Wrong::new(reason, fix));
     }
+    longer(reader, [ahead, least], "nothing would be refreshed ahead");
+    longer(reader, [life, ahead], "every hand-out would start a refresh");
 }
 
 fn jwks(reader: &mut Reader<'_>) {
-    let [refresh, stale] =
-        ["auth.jwks_refresh", "auth.jwks_max_stale"].map(|key| duration(reader, key));
-    if refresh.zip(stale).is_some_and(|(refresh, stale)| refresh >= stale) {
-        let reason = "it isn't longer than auth.jwks_refresh, so good keys would be dropped \
-                      between two fetches";
-        let fix = "make it longer, several times at best";
-        reader.wrong_if_whole("auth.jwks_max_stale", Wrong::new(reason, fix));
+    let keys = ["auth.jwks_max_stale", "auth.jwks_refresh"];
+    longer(reader, keys, "good keys would be dropped between two fetches");
+}
+
+/// The first must be longer than the second, or else `otherwise`.
+fn longer(reader: &mut Reader<'_>, keys: [&str; 2], otherwise: &str) {
+    let [long, short] = keys;
+    if matches!(compare(reader, long, short), Some(Ordering::Less | Ordering::Equal)) {
+        let reason = format!("it isn't longer than {short}, so {otherwise}");
+        reader.contradiction(&keys, Wrong::new(reason, format!("make it longer than {short}")));
     }
+}
+
+fn compare(reader: &mut Reader<'_>, one: &str, other: &str) -> Option<Ordering> {
+    Some(duration(reader, one)?.cmp(&duration(reader, other)?))
 }
 
 /// A duration that passed the check of its range before.

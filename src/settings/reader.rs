@@ -85,12 +85,24 @@ impl<'v> Reader<'v> {
         self.faults.push(wrong.of(key, origin));
     }
 
-    /// Notes that something is wrong with `key`, unless what it contradicts or lacks may stand in
-    /// a source that can't be read.
-    pub(super) fn wrong_if_whole(&mut self, key: &str, wrong: Wrong) {
+    /// Notes that `key` isn't there, unless it may stand in a source that can't be read.
+    pub(super) fn missing(&mut self, key: &str, wrong: Wrong) {
         if self.whole {
             self.wrong(key, wrong);
         }
+    }
+
+    /// Notes that `keys` contradict each other, unless a source that can't be read may settle it.
+    /// The fault is the first one's; where it comes from is told of all that were set.
+    pub(super) fn contradiction(&mut self, keys: &[&str], wrong: Wrong) {
+        if !self.whole {
+            return;
+        }
+        let origins = keys.iter().filter_map(|key| value::origin(self.find(key)?));
+        let set: Vec<_> = origins.filter(|origin| !origin.starts_with(BUILT_IN)).collect();
+        let origin = (!set.is_empty()).then(|| set.join(" and "));
+        let key = keys.first().copied().unwrap_or_default();
+        self.faults.push(wrong.of(key, origin));
     }
 
     pub(super) fn push(&mut self, fault: Fault) {

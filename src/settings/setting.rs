@@ -68,7 +68,7 @@ impl<'r, 'v> Setting<'r, 'v> {
     /// A fault when it isn't set.
     pub(super) fn required(self, fix: &str) -> Self {
         if self.value.is_none() && !self.silent {
-            self.reader.wrong_if_whole(&self.key, Wrong::new("it is missing", fix));
+            self.reader.missing(&self.key, Wrong::new("it is missing", fix));
         }
         self
     }

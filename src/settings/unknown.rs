@@ -54,9 +54,14 @@ fn unknown(path: String, known: &BTreeSet<String>, value: &Value) -> Fault {
     Wrong::new("there is no such setting", fix).of(path, value::origin(value))
 }
 
-/// The key that was probably meant: the nearest beside it, or one of the same name elsewhere.
+/// The key that was probably meant: one with other separators (`JUSPAY_BFF__LOG_LEVEL`), the
+/// nearest beside it, or one of the same name elsewhere.
 fn meant<'k>(path: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
     let (parent, name) = split(path);
+    let flat = path.replace('.', "_");
+    if let Some(key) = known.iter().find(|key| key.replace('.', "_") == flat) {
+        return Some(key);
+    }
     let nearest = with_tables(known)
         .filter(|key| split(key).0 == parent)
         .map(|key| (distance(split(key).1, name), key))
@@ -119,6 +124,7 @@ mod tests {
                 "auth.issuers.a.isuer",
                 "did you mean auth.issuers.a.issuer?",
             ),
+            ("log_level = 'hush'", "log_level", "did you mean log.level?"),
             ("zebra = 'hush'", "zebra", "take it out; config/default.toml documents every key"),
             ("'a b' = 1", "\"a b\"", "take it out; config/default.toml documents every key"),
         ] {

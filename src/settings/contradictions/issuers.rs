@@ -35,14 +35,17 @@ fn key_source(reader: &mut Reader<'_>, table: &str) {
         reader.is_set(&discovery) && !off,
     ];
     let wrong = match set.into_iter().filter(|set| *set).count() {
-        0 => Wrong::new("it has no keys", "set one of jwks_url, jwks_file and discovery"),
+        0 => {
+            let fix = "set one of jwks_url, jwks_file and discovery";
+            return reader.missing(table, Wrong::new("it has no keys", fix));
+        }
         1 => return,
         _ => Wrong::new(
             "it has its keys from more than one place",
             "keep one of jwks_url, jwks_file and discovery",
         ),
     };
-    reader.wrong_if_whole(table, wrong);
+    reader.contradiction(&[table], wrong);
 }
 
 /// Everyone on the machine can speak for an issuer of plain http: good for development only.
@@ -59,7 +62,7 @@ fn local_issuer(reader: &mut Reader<'_>, table: &str) {
             let reason = "an issuer of plain http is for development, but juspay.base_url isn't a \
                           loopback address";
             let fix = "use https, or set auth.allow_local_issuer = true if this is meant";
-            reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+            reader.contradiction(&[&key, "juspay.base_url"], Wrong::new(reason, fix));
         }
     }
 }
@@ -73,7 +76,7 @@ fn juspay_ids(reader: &mut Reader<'_>, table: &str) {
         let reason = "juspay.customer_id_form is \"juspay\", and no such id can begin with it: \
                       they all begin with cst_";
         let fix = "take it out, or set juspay.customer_id_form = \"merchant\"";
-        reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+        reader.contradiction(&[&key, "juspay.customer_id_form"], Wrong::new(reason, fix));
     }
 }
 
@@ -87,7 +90,7 @@ fn same_issuer(reader: &mut Reader<'_>, tables: &[String]) {
             Some((_, other)) => {
                 let reason = format!("it is the same as {other}.issuer");
                 let fix = "make one of the two, with the audiences and algorithms of both";
-                reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+                reader.contradiction(&[&key, &format!("{other}.issuer")], Wrong::new(reason, fix));
             }
             None => seen.push((issuer, table)),
         }
@@ -105,7 +108,7 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
             let key = format!("{table}.customer_id_prefix");
             if !reader.is_set(&key) {
                 let reason = "it is missing, but there are several issuers";
-                reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+                reader.missing(&key, Wrong::new(reason, fix));
             }
             continue;
         };
@@ -120,7 +123,8 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
             } else {
                 format!("it and that of {other} begin alike, so their customers could be mixed up")
             };
-            reader.wrong_if_whole(&key, Wrong::new(reason, fix));
+            let other = format!("{other}.customer_id_prefix");
+            reader.contradiction(&[&key, &other], Wrong::new(reason, fix));
         }
         seen.push((prefix, table));
     }

@@ -236,6 +236,8 @@ not_found_ttl = 2
     let told = faults.to_string();
     assert!(told.contains("did you mean cache.min_remaining?"), "{told}");
     assert!(told.contains(&format!("where:  {}, line 4", path.display())), "{told}");
+    let delay = format!("{}, line 3", path.display());
+    assert_eq!(faults.0[4].origin, Some(delay), "of the two only the delay was set");
 }
 
 #[test]

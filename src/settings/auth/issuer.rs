@@ -1,0 +1,285 @@
+//! `auth.issuers.NAME.*`: one issuer, and whose customers its tokens name.
+
+use std::path::PathBuf;
+
+use config::{Value, ValueKind};
+
+use crate::{
+    customer::CustomerId,
+    settings::{
+        address::WebAddress,
+        fault::Wrong,
+        reader::{BUILT_IN, Reader},
+        server::is_readable,
+        setting::Switch,
+        value::Items,
+    },
+};
+
+/// A signature algorithm that an issuer may use (RFC 7518 §3.1, RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub enum Algorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// `jwks_url`
+    Url(String),
+    /// `jwks_file`, re-read when it changes.
+    File(PathBuf),
+    /// `discovery`: the address of the OpenID provider's configuration document. `true` in the
+    /// settings stands for the issuer with `/.well-known/openid-configuration`.
+    Discovery(String),
+}
+
+/// `auth.issuers.NAME.*`
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// `issuer`: what the `iss` claim must be, to the letter.
+    pub issuer: String,
+    /// `audiences`: one of them must be in `aud`. At least one.
+    pub audiences: Vec<String>,
+    /// `algorithms`. At least one.
+    pub algorithms: Vec<Algorithm>,
+    /// `jwks_url`, `jwks_file` or `discovery`
+    pub keys: KeySource,
+    /// `customer_id_claim`
+    pub customer_id_claim: String,
+    /// `customer_id_prefix`, empty when there is none.
+    pub customer_id_prefix: String,
+    /// `required_scopes`
+    pub required_scopes: Vec<String>,
+    /// `typ`: accepted values of the header, in lower case; empty = absent.
+    pub typ: Vec<String>,
+}
+
+impl Issuer {
+    /// Reads the table at `at`.
+    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Option<Self> {
+        let issuer = reader
+            .at(format!("{at}.issuer"))
+            .required("set it to what the tokens' iss claim is, to the letter")
+            .text(claim_text);
+        let audiences = reader
+            .at(format!("{at}.audiences"))
+            .required("list what the tokens' aud claim may be, such as [\"my-api\"]")
+            .list(Items::Some, claim_text);
+        let algorithms = reader
+            .at(format!("{at}.algorithms"))
+            .required("list the algorithms that it signs with, such as [\"RS256\"]")
+            .list(Items::Some, Algorithm::parse);
+        let keys = keys(reader, at, issuer.as_deref());
+        let customer_id_claim =
+            reader.at(format!("{at}.customer_id_claim")).or("sub").text(claim_text);
+        let customer_id_prefix =
+            reader.at(format!("{at}.customer_id_prefix")).or("").text(id_prefix);
+        let required_scopes = reader
+            .at(format!("{at}.required_scopes"))
+            .or(Vec::<Value>::new())
+            .list(Items::Any, scope);
+        let typ = reader.at(format!("{at}.typ")).or(default_typ()).list(Items::Some, typ);
+        Some(Self {
+            issuer: issuer?,
+            audiences: audiences?,
+            algorithms: algorithms?,
+            keys: keys?,
+            customer_id_claim: customer_id_claim?,
+            customer_id_prefix: customer_id_prefix?,
+            required_scopes: required_scopes?,
+            typ: typ?,
+        })
+    }
+}
+
+/// That it is exactly one is told by `contradictions`.
+fn keys(reader: &mut Reader<'_>, at: &str, issuer: Option<&str>) -> Option<KeySource> {
+    let url = reader.at(format!("{at}.jwks_url")).text(fetched);
+    let file = reader.at(format!("{at}.jwks_file")).file(is_readable);
+    let key = format!("{at}.discovery");
+    let discovery = match reader.at(&*key).switch(fetched) {
+        None | Some(Switch::Off) => None,
+        Some(Switch::At(address)) => Some(address),
+        Some(Switch::On) => match discovery_of(issuer?) {
+            Ok(address) => Some(address),
+            Err(wrong) => {
+                reader.wrong(&key, wrong);
+                None
+            }
+        },
+    };
+    let url = url.map(KeySource::Url);
+    url.or(file.map(KeySource::File)).or(discovery.map(KeySource::Discovery))
+}
+
+/// Where an issuer's configuration stands by OpenID Connect Discovery 1.0 §4.1.
+fn discovery_of(issuer: &str) -> Result<String, Wrong> {
+    let fix = "write the address of its openid-configuration instead of true";
+    let wrong = |wrong: Wrong| {
+        let reason = format!("it can't be found from the issuer's name: there {}", wrong.reason);
+        Wrong::new(reason, fix)
+    };
+    if WebAddress::parse(issuer).map_err(wrong)?.query {
+        return Err(wrong(Wrong::new("it has a query", fix)));
+    }
+    fetched(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))
+}
+
+/// An address that keys are fetched from: nobody on the way may change them.
+fn fetched(text: &str) -> Result<String, Wrong> {
+    let address = WebAddress::parse(text)?;
+    if address.exposed() {
+        let reason = "keys come over plain http from another machine, where they can be replaced";
+        return Err(Wrong::new(reason, "use https; http is for loopback addresses only"));
+    }
+    Ok(address.text)
+}
+
+impl Algorithm {
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let fix = "write some of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+        Ok(match text {
+            "RS256" => Self::RS256,
+            "RS384" => Self::RS384,
+            "RS512" => Self::RS512,
+            "PS256" => Self::PS256,
+            "PS384" => Self::PS384,
+            "PS512" => Self::PS512,
+            "ES256" => Self::ES256,
+            "ES384" => Self::ES384,
+            "EdDSA" => Self::EdDSA,
+            "none" => return Err(Wrong::new("\"none\" is no signature: anybody could sign", fix)),
+            "HS256" | "HS384" | "HS512" => {
+                let reason = "HS algorithms have one key for signing and verifying: whoever \
+                              verifies could sign";
+                return Err(Wrong::new(reason, fix));
+            }
+            _ => return Err(Wrong::new("there is no such algorithm here", fix)),
+        })
+    }
+}
+
+/// Text that a claim is compared with, or a claim's name.
+fn claim_text(text: &str) -> Result<String, Wrong> {
+    if text.is_empty() {
+        Err(Wrong::new("it is empty", "fill it"))
+    } else if text.trim() != text || text.contains(char::is_control) {
+        let reason = "it has white space at an end or control characters in it";
+        Err(Wrong::new(reason, "write it as it stands in the tokens"))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// What customer ids may begin with.
+fn id_prefix(text: &str) -> Result<String, Wrong> {
+    // Any id will do to see what the prefix makes of it.
+    CustomerId::parse(&format!("{text}0")).map(|_| text.to_owned()).map_err(|error| {
+        let reason = format!("no customer id can begin with it: {error}");
+        Wrong::new(reason, "write a short one such as \"web-\"")
+    })
+}
+
+/// RFC 6749 §3.3, `scope-token`.
+fn scope(text: &str) -> Result<String, Wrong> {
+    let is_legal = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if !text.is_empty() && text.bytes().all(is_legal) {
+        Ok(text.to_owned())
+    } else {
+        let reason = "it can't be a scope (RFC 6749, section 3.3)";
+        Err(Wrong::new(reason, "write one scope an item, without spaces and quotes"))
+    }
+}
+
+/// A media type whose `application/` may be left out (RFC 7515 §4.1.9); empty: none.
+fn typ(text: &str) -> Result<String, Wrong> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let text = text.to_ascii_lowercase();
+        Ok(text.strip_prefix("application/").unwrap_or(&text).to_owned())
+    } else {
+        Err(Wrong::new("it can't be a token's type", "write one such as \"at+jwt\", or \"\""))
+    }
+}
+
+/// Issuers that follow RFC 9068, and the many that don't yet.
+fn default_typ() -> Vec<Value> {
+    let origin = BUILT_IN.to_owned();
+    let text = |text: &str| Value::new(Some(&origin), ValueKind::from(text));
+    ["at+jwt", "JWT", ""].map(text).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn discovery_follows_the_issuer() {
+        for issuer in ["https://id.example/realm", "https://id.example/realm/"] {
+            let expected = "https://id.example/realm/.well-known/openid-configuration";
+            assert_eq!(discovery_of(issuer).as_deref(), Ok(expected));
+        }
+        let local = "http://127.0.0.1:8082/.well-known/openid-configuration";
+        assert_eq!(discovery_of("http://127.0.0.1:8082").as_deref(), Ok(local));
+        for issuer in ["my-issuer", "https://a.example?x=y", "https://a#b", "http://id.example"] {
+            assert!(discovery_of(issuer).is_err(), "{issuer}");
+        }
+    }
+
+    #[test]
+    fn keys_are_fetched_over_https_or_loopback() {
+        assert!(fetched("https://id.example/keys?p=policy").is_ok());
+        assert!(fetched("http://[::1]:9/keys").is_ok());
+        assert!(fetched("http://id.example/keys").unwrap_err().reason.contains("plain http"));
+    }
+
+    #[test]
+    fn every_algorithm_is_known_by_its_name() {
+        for name in
+            ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
+        {
+            assert_eq!(format!("{:?}", Algorithm::parse(name).unwrap()), name);
+        }
+        for (name, reason) in [
+            ("none", "no signature"),
+            ("HS256", "could sign"),
+            ("HS384", "could sign"),
+            ("HS512", "could sign"),
+            ("ES512", "no such"),
+            ("rs256", "no such"),
+            ("", "no such"),
+        ] {
+            assert!(Algorithm::parse(name).unwrap_err().reason.contains(reason), "{name}");
+        }
+    }
+
+    #[test]
+    fn texts_are_held_to_their_grammar() {
+        assert!(claim_text("https://a b").is_ok());
+        for bad in ["", " a", "a\n", "a\0b"] {
+            assert!(claim_text(bad).is_err(), "{bad:?}");
+        }
+        for good in ["", "web-", "cst_", "a b", "a@"] {
+            assert_eq!(id_prefix(good).as_deref(), Ok(good));
+        }
+        for bad in ["a/", " a", "a\0", &"x".repeat(256)] {
+            assert!(id_prefix(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(scope("read:customer!#[]").as_deref(), Ok("read:customer!#[]"));
+        for bad in ["", "a b", "a\"", "a\\b", "é"] {
+            assert!(scope(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(typ("application/AT+jwt").as_deref(), Ok("at+jwt"));
+        assert_eq!(typ("").as_deref(), Ok(""));
+        assert!(typ("a b").is_err());
+    }
+}
