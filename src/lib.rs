@@ -20,6 +20,7 @@ pub mod auth;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod customer;
 pub mod demo;
 pub mod juspay;

@@ -1,2 +1,27 @@
-//! Command line.
-fn main() {}
+//! Command line → settings → telemetry → application; exit codes.
+//!
+//! 0: done, or stopped as asked to. 1: something failed at run time. 2: wrong usage or settings.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use actix_web::rt::System;
+use clap::Parser as _;
+use juspay_bff::{
+    cli::CommandLine,
+    commands::{self, Ended},
+};
+
+fn main() -> ExitCode {
+    let command = CommandLine::parse().command;
+    let (text, code) = match System::new().block_on(commands::run(command)) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Ended::Settings(faults)) => (faults.to_string(), 2),
+        Err(Ended::Failed(why)) => (why, 1),
+    };
+    // When standard error is closed, there is nobody left to tell.
+    drop(writeln!(io::stderr(), "{}", text.trim_end()));
+    ExitCode::from(code)
+}

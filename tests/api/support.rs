@@ -8,7 +8,7 @@ pub mod world;
 pub mod clock {
     pub use juspay_bff::clock::*;
 
-    #[path = "../../../../src/clock/manual.rs"]
+    #[path = "../../../src/clock/manual.rs"]
     pub mod manual;
 }
 

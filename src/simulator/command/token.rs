@@ -24,6 +24,8 @@ pub struct TokenOrder {
     pub audience: Option<String>,
     /// How long the token is to live; the issuer's default without.
     pub life: Option<Duration>,
+    /// `scope`, separated by spaces; none without.
+    pub scope: Option<String>,
 }
 
 /// Why there is no token.
@@ -81,6 +83,7 @@ async fn fetch(order: &TokenOrder, clock: &dyn Clock) -> Result<String, TokenErr
     let mut wanted = json!({"subject": order.subject});
     if let Some(wanted) = wanted.as_object_mut() {
         wanted.extend(order.audience.as_ref().map(|to| ("audience".to_owned(), json!(to))));
+        wanted.extend(order.scope.as_ref().map(|scope| ("scope".to_owned(), json!(scope))));
         wanted.extend(order.life.map(|life| ("life".to_owned(), json!(life.as_secs()))));
     }
     let deadline = clock.monotonic().plus(DEADLINE);
@@ -143,7 +146,8 @@ mod tests {
 
     fn order(issuer: &str) -> TokenOrder {
         let (audience, life) = (Some("them".to_owned()), Some(Duration::from_secs(90)));
-        TokenOrder { issuer: issuer.to_owned(), subject: "alice".to_owned(), audience, life }
+        let scope = Some("read write".to_owned());
+        TokenOrder { issuer: issuer.to_owned(), subject: "alice".to_owned(), audience, life, scope }
     }
 
     async fn printed(order: &TokenOrder) -> Result<String, TokenError> {
@@ -164,8 +168,13 @@ mod tests {
         );
         let [exp, iat] = ["exp", "iat"].map(|claim| claims.claims[claim].as_i64().unwrap());
         assert_eq!(exp - iat, 90);
-        let bare =
-            TokenOrder { audience: None, life: None, ..order(running.issuer().issuer_url()) };
+        assert_eq!(claims.claims["scope"], "read write");
+        let bare = TokenOrder {
+            audience: None,
+            life: None,
+            scope: None,
+            ..order(running.issuer().issuer_url())
+        };
         assert!(printed(&bare).await.is_ok());
     }
 

@@ -1,0 +1,143 @@
+//! What each command does, from its flags on.
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    net::SocketAddr,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    COMMIT, VERSION,
+    application::Application,
+    cli::{self, Command, SettingsFiles},
+    clock::SystemClock,
+    demo,
+    settings::{AccessLog, Faults, Loaded, Log, LogFormat, LogLevel, Settings, Sources},
+    simulator::{
+        self,
+        command::{simulate, token},
+    },
+    telemetry,
+};
+
+/// Why a command didn't end well.
+#[derive(Debug)]
+pub enum Ended {
+    /// The settings are wrong.
+    Settings(Faults),
+    /// Something else went wrong; what, in a sentence.
+    Failed(String),
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// With what to tell the operator.
+pub async fn run(command: Command) -> Result<(), Ended> {
+    match command {
+        Command::Serve(files) => serve(files).await,
+        Command::CheckConfig(files) => check_config(files),
+        Command::Demo(flags) => run_demo(flags).await,
+        Command::Simulator(flags) => {
+            simulate(simulator_config(flags), &mut io::stdout()).await.map_err(failed)
+        }
+        Command::Token(flags) => {
+            token::print_token(&token_order(flags), SystemClock::shared(), &mut io::stdout())
+                .await
+                .map_err(failed)
+        }
+    }
+}
+
+fn failed(why: impl Display) -> Ended {
+    Ended::Failed(format!("juspay-bff: {why}"))
+}
+
+fn load(files: SettingsFiles) -> Result<Loaded, Ended> {
+    Sources::of_process(files.files).load().map_err(Ended::Settings)
+}
+
+async fn serve(files: SettingsFiles) -> Result<(), Ended> {
+    let Loaded { settings, warnings, .. } = load(files)?;
+    telemetry::init(&settings.log).map_err(failed)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let stop = stop_signal().map_err(failed)?;
+    let told = settings.clone();
+    let application = Application::build(settings, SystemClock::shared()).map_err(failed)?;
+    tell_start(&told, &application);
+    application.run(stop).await.map_err(failed)
+}
+
+/// What an operator wants to see first in the log.
+fn tell_start(settings: &Settings, application: &Application) {
+    let addresses =
+        |list: &[SocketAddr]| list.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+    tracing::info!(
+        version = VERSION,
+        commit = COMMIT,
+        public = addresses(application.public_addresses()),
+        admin = addresses(application.admin_addresses()),
+        juspay = settings.juspay.base_url,
+        merchant = settings.juspay.merchant_id,
+        issuers = settings.auth.issuers.keys().cloned().collect::<Vec<_>>().join(", "),
+        "serving"
+    );
+}
+
+fn check_config(files: SettingsFiles) -> Result<(), Ended> {
+    let Loaded { effective, warnings, .. } = load(files)?;
+    for warning in warnings {
+        writeln!(io::stderr(), "warning: {warning}").map_err(failed)?;
+    }
+    write!(io::stdout(), "{effective}").map_err(failed)
+}
+
+async fn run_demo(flags: cli::Demo) -> Result<(), Ended> {
+    let stop = stop_signal().map_err(failed)?;
+    let log = Log {
+        level: LogLevel::Warn,
+        format: LogFormat::Text,
+        access: AccessLog::Off,
+        customer_ref_key_file: None,
+    };
+    telemetry::init(&log).map_err(failed)?;
+    demo::run(flags.listen, flags.once, stop, &mut io::stdout()).await.map_err(failed)
+}
+
+fn simulator_config(flags: cli::Simulator) -> simulator::Config {
+    simulator::Config {
+        listen: flags.listen,
+        issuer_listen: flags.issuer_listen,
+        api_keys: flags.api_keys.into_iter().map(Into::into).collect(),
+        merchant: flags.merchant,
+        token_life: flags.token_life,
+        token_uses: flags.token_uses,
+        ..simulator::Config::default()
+    }
+}
+
+fn token_order(flags: cli::Token) -> token::TokenOrder {
+    token::TokenOrder {
+        issuer: flags.issuer,
+        subject: flags.subject,
+        audience: Some(flags.audience),
+        life: Some(flags.life),
+        scope: (!flags.scopes.is_empty()).then(|| flags.scopes.join(" ")),
+    }
+}
+
+/// Completes at SIGTERM or SIGINT. From the call on, neither ends the process by itself.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
