@@ -7,6 +7,9 @@
 //! Two clocks are told: the wall clock, which others' expiries are written in and which may jump;
 //! and a monotonic one that runs on while the machine is suspended, which never jumps.
 
+#[cfg(test)]
+pub(crate) mod manual;
+
 use std::{
     fmt::Debug,
     future::Future,
