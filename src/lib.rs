@@ -10,7 +10,7 @@
 //! [`application`] puts them together behind two listeners; [`routes`] says which path leads
 //! where. `tests/layers.rs` holds who may use whom.
 
-// pub mod auth;
+pub mod auth;
 pub mod clock;
 pub mod customer;
 pub mod juspay;
