@@ -187,6 +187,7 @@ mod tests {
     use clap::{CommandFactory, error::ErrorKind};
 
     use super::*;
+    use crate::{COMMIT, VERSION};
 
     fn parse(arguments: &str) -> Result<Command, clap::Error> {
         let words = std::iter::once("juspay-bff").chain(arguments.split_whitespace());

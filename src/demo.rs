@@ -48,7 +48,7 @@ pub enum DemoError {
 }
 
 /// The demo's settings. Access lines would be all over the tour.
-pub fn settings(listen: SocketAddr, running: &Running) -> Result<Settings, Faults> {
+fn settings(listen: SocketAddr, running: &Running) -> Result<Settings, Faults> {
     let text = format!(
         r#"
         server = {{ listen = "{listen}", admin_listen = "127.0.0.1:0", shutdown_delay = "0s" }}

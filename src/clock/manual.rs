@@ -13,7 +13,10 @@ use super::{Clock, Moment, Monotonic};
 pub struct ManualClock(Arc<watch::Sender<Moment>>);
 
 impl ManualClock {
-    /// A clock whose wall clock shows `wall`, an RFC 3339 time.
+    /// A clock whose wall clock shows `wall`.
+    ///
+    /// # Panics
+    /// When that is no RFC 3339 time.
     #[must_use]
     pub fn at(wall: &str) -> Self {
         let monotonic = Monotonic::new(Duration::from_hours(1));
@@ -26,6 +29,9 @@ impl ManualClock {
     }
 
     /// Sets the wall clock forth or back, as an administrator does; nobody wakes by that.
+    ///
+    /// # Panics
+    /// At the end of the calendar.
     pub fn jump_wall(&self, by: SignedDuration) {
         self.0.send_modify(|moment| moment.wall = moment.wall.checked_add(by).unwrap());
     }

@@ -1,0 +1,233 @@
+//! ① Who is calling? From the `Authorization` header to a [`Caller`].
+//!
+//! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
+//! keys of its `issuer`, which `jwks` fetches, and `caller` is the permit that comes of it. Owns the [`Authenticator`] that
+//! leads a request along that way and counts who is turned away. Refuses to learn more of a token
+//! than its customer, and knows no HTTP but for `caller`.
+
+mod algorithm;
+mod bearer;
+mod caller;
+mod error;
+mod issuer;
+mod jwks;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod token;
+mod verified;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+pub use self::{
+    caller::Caller,
+    error::{AuthError, Reason},
+    issuer::Keepers,
+};
+use self::{
+    issuer::Issuer,
+    jwks::{KeyFetcher, NoKey, fetcher},
+    token::Unverified,
+    verified::{Finding, Now, VerifiedTokens},
+};
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    settings,
+    tls::{self, TlsError},
+};
+
+/// What a caller is told after a bug of ours.
+const BUG_RETRY: Duration = Duration::from_secs(1);
+
+/// A SHA-256 digest.
+type Sha256 = [u8; 32];
+
+/// Why no [`Authenticator`] can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The TLS configuration for fetching keys.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Two entries of `auth.issuers` with the same `issuer`: whose keys would count?
+    #[error("auth.issuers.{0} and auth.issuers.{1} have the same issuer")]
+    SameIssuer(String, String),
+}
+
+/// Verifies bearer tokens. Shared by all workers.
+pub struct Authenticator {
+    issuers: Vec<Issuer>,
+    verified: VerifiedTokens,
+    max_token_bytes: usize,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+/// A token that isn't known, and its digest. No `Debug`: tokens are printed nowhere.
+struct Token {
+    text: Box<str>,
+    digest: Sha256,
+}
+
+/// What becomes of a request whose token isn't known.
+enum FirstSight {
+    Refused(AuthError),
+    Token(Token),
+}
+
+impl Authenticator {
+    /// An authenticator for these issuers, without keys yet: the [`Keepers`] must run to get them.
+    /// Key files are looked at each `secrets_poll`.
+    ///
+    /// # Errors
+    /// When two issuers can't be told apart, or TLS can't be set up.
+    pub fn new(
+        auth: &settings::Auth,
+        secrets_poll: Duration,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Keepers), SetUpError> {
+        let tls = tls::client_config(None)?;
+        Self::with_fetchers(auth, secrets_poll, clock, metrics, |_, issuer| fetcher(issuer, &tls))
+    }
+
+    fn with_fetchers(
+        auth: &settings::Auth,
+        secrets_poll: Duration,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        fetcher: impl Fn(&str, &settings::Issuer) -> Box<dyn KeyFetcher>,
+    ) -> Result<(Self, Keepers), SetUpError> {
+        let mut issuers: Vec<Issuer> = Vec::new();
+        let mut keepers = Vec::new();
+        for (name, settings) in &auth.issuers {
+            if let Some(twin) =
+                issuers.iter().find(|twin| twin.rules.settings.issuer == settings.issuer)
+            {
+                return Err(SetUpError::SameIssuer(twin.name.to_string(), name.clone()));
+            }
+            let issuer = Issuer::new(name, settings, auth, &clock, &metrics);
+            let schedule = issuer::schedule(&settings.keys, auth, secrets_poll);
+            keepers.push(issuer.keeper(schedule, fetcher(name, settings), &clock, &metrics.auth));
+            issuers.push(issuer);
+        }
+        let verified = VerifiedTokens::new(auth.verified_tokens);
+        let max_token_bytes = auth.max_token_bytes;
+        Ok((Self { issuers, verified, max_token_bytes, clock, metrics }, Keepers::new(keepers)))
+    }
+
+    /// Who is calling, by the values of all `Authorization` headers of the request.
+    ///
+    /// # Errors
+    /// When nobody has shown who they are; it is counted by then.
+    pub async fn authenticate<'a>(
+        &self,
+        authorization: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Caller, AuthError> {
+        match self.at_once(authorization) {
+            Ok(caller) => Ok(caller),
+            Err(FirstSight::Refused(error)) => Err(error),
+            Err(FirstSight::Token(token)) => self.verify(token).await,
+        }
+    }
+
+    /// What can be told without a signature check.
+    fn at_once<'a>(
+        &self,
+        authorization: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Caller, FirstSight> {
+        let text = bearer::token(authorization, self.max_token_bytes)
+            .map_err(|error| FirstSight::Refused(self.counted(error)))?;
+        let digest = sha256(text.as_bytes());
+        let now = self.now();
+        let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
+        self.verified
+            .get(&digest, now, keys)
+            .ok_or_else(|| FirstSight::Token(Token { text: text.into(), digest }))
+    }
+
+    async fn verify(&self, token: Token) -> Result<Caller, AuthError> {
+        // Known tokens go first: a flood of unknown ones must not hold up a worker.
+        tokio::task::yield_now().await;
+        self.verify_uncounted(token).await.map_err(|error| self.counted(error))
+    }
+
+    async fn verify_uncounted(&self, token: Token) -> Result<Caller, AuthError> {
+        let epoch = self.verified.epoch();
+        let unverified = Unverified::parse(&token.text)?;
+        let (index, issuer) = self
+            .issuers
+            .iter()
+            .enumerate()
+            .find(|(_, issuer)| issuer.rules.settings.issuer == unverified.claimed_issuer())
+            .ok_or(Reason::UnknownIssuer)?;
+        unverified.check_header(&issuer.rules)?;
+        let wanted = unverified.wanted();
+        let current = issuer.keys.for_kid(wanted.kid).await?;
+        let (verified, key) = unverified.verify(&current.set)?;
+        let now = self.now();
+        let accepted = verified.check(&issuer.rules, now.wall)?;
+        let caller = Caller::new(accepted.customer, Arc::clone(&issuer.name));
+        let finding = Finding {
+            caller: caller.clone(),
+            issuer: index,
+            kid: wanted.kid.map(Box::from),
+            algorithm: wanted.algorithm,
+            thumbprint: *key.thumbprint(),
+            generation: current.generation,
+            end: accepted.end,
+        };
+        self.verified.remember(token.digest, finding, epoch, now);
+        Ok(caller)
+    }
+
+    /// Whether an issuer has keys: without any, nobody can be let in.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        let now = self.clock.monotonic();
+        self.issuers.iter().any(|issuer| issuer.keys.usable(now).is_some())
+    }
+
+    /// Forgets all verified tokens, also those that are being verified right now: each is checked
+    /// anew when it comes again.
+    pub fn forget_all(&self) {
+        self.verified.forget_all();
+    }
+
+    /// Lets dead entries leave memory. Looks at every entry: for once in some seconds.
+    pub fn sweep(&self) {
+        self.verified.sweep(self.now());
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: self.clock.now(), monotonic: self.clock.monotonic() }
+    }
+
+    fn counted(&self, error: AuthError) -> AuthError {
+        self.metrics.auth.failures.with_label_values(&[error.reason()]).inc();
+        error
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.issuers.iter().map(|issuer| &issuer.name).collect();
+        f.debug_struct("Authenticator").field("issuers", &names).finish_non_exhaustive()
+    }
+}
+
+impl From<NoKey> for AuthError {
+    fn from(no_key: NoKey) -> Self {
+        match no_key {
+            NoKey::Unknown => Reason::UnknownKey.into(),
+            NoKey::Unavailable(retry_after) => Self::KeysUnavailable { retry_after },
+        }
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Sha256 {
+    let mut digest = Sha256::default();
+    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    digest
+}

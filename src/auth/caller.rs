@@ -1,0 +1,77 @@
+//! The permit: a [`Caller`] is made by verification and by nothing else.
+//!
+//! A handler that takes one as a parameter can't be reached without a good token; what it holds is
+//! all that the rest of the service learns of the token (promise P1). The only file of `auth` that
+//! knows actix.
+
+use std::{fmt, sync::Arc};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web::Data};
+use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
+
+use super::{Authenticator, FirstSight, error::AuthError};
+use crate::customer::CustomerId;
+
+/// A caller whose token was verified, and the customer that the token names.
+///
+/// It can't be made up, only received from an [`Authenticator`]:
+///
+/// ```compile_fail,E0451
+/// # use juspay_bff::{auth::Caller, customer::CustomerId};
+/// let customer = CustomerId::parse("alice").unwrap();
+/// let forged = Caller { customer, issuer: "main".into() };
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Caller {
+    customer: CustomerId,
+    issuer: Arc<str>,
+}
+
+impl Caller {
+    pub(super) const fn new(customer: CustomerId, issuer: Arc<str>) -> Self {
+        Self { customer, issuer }
+    }
+
+    /// The customer that the token names.
+    #[must_use]
+    pub const fn customer(&self) -> &CustomerId {
+        &self.customer
+    }
+
+    /// The name of the token's issuer in the settings.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = AuthError;
+    type Future =
+        Either<Ready<Result<Self, AuthError>>, LocalBoxFuture<'static, Result<Self, AuthError>>>;
+
+    /// Known tokens are answered at once, without an allocation.
+    fn from_request(request: &HttpRequest, _body: &mut Payload) -> Self::Future {
+        let Some(authenticator) = request.app_data::<Data<Authenticator>>() else {
+            tracing::error!("the routes have no Authenticator, so nobody is let in: a bug");
+            return Either::Left(ready(Err(AuthError::KeysUnavailable {
+                retry_after: super::BUG_RETRY,
+            })));
+        };
+        let headers = request.headers().get_all(header::AUTHORIZATION);
+        match authenticator.at_once(headers.map(header::HeaderValue::as_bytes)) {
+            Ok(caller) => Either::Left(ready(Ok(caller))),
+            Err(FirstSight::Refused(error)) => Either::Left(ready(Err(error))),
+            Err(FirstSight::Token(token)) => {
+                let authenticator = Data::clone(authenticator);
+                Either::Right(Box::pin(async move { authenticator.verify(token).await }))
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! An issuer of `auth.issuers`: its rules, its keys, and the task that keeps them fresh.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+
+use super::{
+    jwks::{Keeper, KeyFetcher, KeyStore, Schedule},
+    token::Rules,
+};
+use crate::{
+    clock::Clock,
+    metrics::{self, Metrics},
+    settings::{self, KeySource},
+};
+
+/// An issuer whose tokens are taken.
+pub(super) struct Issuer {
+    /// Its name in the settings.
+    pub(super) name: Arc<str>,
+    pub(super) rules: Rules,
+    pub(super) keys: Arc<KeyStore>,
+}
+
+impl Issuer {
+    pub(super) fn new(
+        name: &str,
+        settings: &settings::Issuer,
+        auth: &settings::Auth,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Self {
+        let own = settings.customer_id_prefix.as_str();
+        let foreign_prefixes = auth
+            .issuers
+            .values()
+            .map(|issuer| issuer.customer_id_prefix.clone())
+            .filter(|prefix| prefix.len() > own.len() && prefix.starts_with(own))
+            .collect();
+        let keys = KeyStore::new(
+            Arc::clone(clock),
+            auth.jwks_cooldown,
+            auth.jwks_max_stale,
+            metrics.http.waiting.clone(),
+        );
+        Self {
+            name: name.into(),
+            rules: Rules { settings: settings.clone(), leeway: auth.leeway, foreign_prefixes },
+            keys: Arc::new(keys),
+        }
+    }
+
+    /// The task that keeps its keys fresh.
+    pub(super) fn keeper(
+        &self,
+        schedule: Schedule,
+        fetcher: Box<dyn KeyFetcher>,
+        clock: &Arc<dyn Clock>,
+        metrics: &metrics::Auth,
+    ) -> Keeper {
+        let algorithms = &self.rules.settings.algorithms;
+        Keeper::new(&self.name, algorithms, schedule, fetcher, &self.keys, clock, metrics)
+    }
+}
+
+/// When keys are fetched unasked. A file is cheap to read; other sources are somebody else's.
+pub(super) fn schedule(
+    source: &KeySource,
+    auth: &settings::Auth,
+    secrets_poll: Duration,
+) -> Schedule {
+    match source {
+        KeySource::File(_) => Schedule { refresh: secrets_poll, retry: secrets_poll },
+        KeySource::Url(_) | KeySource::Discovery(_) => Schedule {
+            refresh: auth.jwks_refresh,
+            retry: auth.jwks_cooldown.min(auth.jwks_refresh),
+        },
+    }
+}
+
+/// The tasks that fetch key sets.
+#[must_use = "without them no issuer has keys"]
+pub struct Keepers(Vec<Keeper>);
+
+impl Keepers {
+    pub(super) const fn new(keepers: Vec<Keeper>) -> Self {
+        Self(keepers)
+    }
+
+    /// Fetches all issuers' keys and keeps them fresh, until dropped. To be polled within a
+    /// `LocalSet` or an actix runtime.
+    pub async fn run(self) {
+        join_all(self.0.into_iter().map(Keeper::run)).await;
+    }
+}
+
+impl fmt::Debug for Keepers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keepers({} issuers)", self.0.len())
+    }
+}

@@ -1,0 +1,130 @@
+//! The keys of an issuer (RFC 7517 §5): the set, and who keeps it fresh.
+//!
+//! `key` takes one JWK; [`KeySet`] a whole set; `store` holds an issuer's current set and answers
+//! for unknown `kid`s, by what `demand` remembers; `keeper` refreshes it; `fetch` reads it from a file or over HTTP.
+//! Signatures are checked in `token`.
+
+mod demand;
+mod fetch;
+mod keeper;
+mod key;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+#[cfg(test)]
+pub(super) use self::fetch::FetchError;
+use self::key::Unusable;
+pub(super) use self::{
+    fetch::{KeyFetcher, fetcher},
+    keeper::{Keeper, Schedule},
+    key::Key,
+    store::{Current, KeyStore, NoKey},
+};
+use crate::settings::Algorithm;
+
+/// Largest set taken, in bytes: some 100 RSA keys with certificates.
+pub(super) const MAX_SET_BYTES: usize = 256 * 1024;
+
+/// Most keys in a set; issuers publish two or three.
+const MAX_KEYS: usize = 100;
+
+/// What a token asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The header's `kid`.
+    pub(super) kid: Option<&'a str>,
+    /// The header's `alg`.
+    pub(super) algorithm: Algorithm,
+}
+
+/// Why a document gives no key set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SetError {
+    #[error("it is larger than {MAX_SET_BYTES} bytes")]
+    TooLarge,
+    #[error("it isn't a JWK set")]
+    Malformed,
+    #[error("it holds more than {MAX_KEYS} keys")]
+    TooMany,
+    #[error("it holds no key that can be used")]
+    NoUsableKey,
+}
+
+/// The usable keys of an issuer; never empty.
+pub(super) struct KeySet {
+    keys: Vec<Key>,
+}
+
+/// A key that was left out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    /// Its `kid`, when that can be shown.
+    pub(super) kid: String,
+    /// Why.
+    pub(super) why: Unusable,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Value>,
+}
+
+impl KeySet {
+    /// Takes a JWK set of an issuer that uses these `algorithms`. A bad key spoils only itself.
+    pub(super) fn parse(
+        json: &[u8],
+        algorithms: &[Algorithm],
+    ) -> Result<(Self, Vec<LeftOut>), SetError> {
+        if json.len() > MAX_SET_BYTES {
+            return Err(SetError::TooLarge);
+        }
+        let document: Document = serde_json::from_slice(json).map_err(|_| SetError::Malformed)?;
+        if document.keys.len() > MAX_KEYS {
+            return Err(SetError::TooMany);
+        }
+        let mut keys = Vec::new();
+        let mut left_out = Vec::new();
+        for jwk in &document.keys {
+            match Key::parse(jwk, algorithms) {
+                Ok(key) => keys.push(key),
+                Err(why) => left_out.push(LeftOut { kid: shown_kid(jwk), why }),
+            }
+        }
+        if keys.is_empty() { Err(SetError::NoUsableKey) } else { Ok((Self { keys }, left_out)) }
+    }
+
+    /// How many keys it has.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether a key has this `kid`.
+    pub(super) fn knows(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid() == Some(kid))
+    }
+
+    /// The keys that may have signed such a token. Several keys may share a `kid` (RFC 7517 §4.5):
+    /// all whose algorithm fits are given. Without a `kid` it must be the only one that fits.
+    pub(super) fn fitting(&self, wanted: Wanted<'_>) -> Vec<&Key> {
+        let keys: Vec<&Key> = self
+            .keys
+            .iter()
+            .filter(|key| wanted.kid.is_none_or(|kid| key.kid() == Some(kid)))
+            .filter(|key| key.validation(wanted.algorithm).is_some())
+            .collect();
+        if wanted.kid.is_none() && keys.len() > 1 { Vec::new() } else { keys }
+    }
+}
+
+/// A `kid` for a log line: an issuer may write anything into it.
+fn shown_kid(jwk: &Value) -> String {
+    let is_plain = |kid: &&str| {
+        kid.len() <= 64
+            && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:=".contains(&byte))
+    };
+    jwk.get("kid").and_then(Value::as_str).filter(is_plain).unwrap_or("?").to_owned()
+}

@@ -1,0 +1,189 @@
+//! What is taken from a file, and from the network over real sockets.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::{
+    auth::{
+        jwks::KeySet,
+        testing::{issuer, locally},
+    },
+    tls,
+};
+
+/// A server that gives one answer a path, and what it was asked.
+async fn server(answer: impl Fn(&str, u16) -> String + 'static) -> (u16, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(Mutex::new(String::new()));
+    let log = Arc::clone(&asked);
+    tokio::task::spawn_local(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") {
+                request.push(char::from(stream.read_u8().await.unwrap()));
+            }
+            let path = request.split(' ').nth(1).unwrap().to_owned();
+            log.lock().unwrap().push_str(&request);
+            stream.write_all(answer(&path, port).as_bytes()).await.unwrap();
+        }
+    });
+    (port, asked)
+}
+
+async fn fetch(keys: KeySource) -> Result<Bytes, FetchError> {
+    let mut issuer = issuer();
+    issuer.keys = keys;
+    fetcher(&issuer, &tls::client_config(None).unwrap()).fetch().await
+}
+
+fn whole(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn only_whole_and_plain_answers_are_taken() {
+    let answer = |path: &str, port: u16| match path {
+        "/good" => whole("{\"keys\":[]}"),
+        "/chunked" => {
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".into()
+        }
+        "/until-close" => "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}".into(),
+        "/cut" => "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}".into(),
+        "/cut-chunk" => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\n{}".into(),
+        "/moved" => format!(
+            "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{port}/good\r\ncontent-length: 0\r\n\r\n"
+        ),
+        "/hints" => format!("HTTP/1.1 103 Early Hints\r\n\r\n{}", whole("{}")),
+        "/empty" => "HTTP/1.1 204 No Content\r\n\r\n".into(),
+        "/broken" => "HTTP/1.1 500 Oops\r\ncontent-length: 2\r\n\r\n{}".into(),
+        "/largest" => whole(&" ".repeat(MAX_SET_BYTES)),
+        "/large" => whole(&" ".repeat(MAX_SET_BYTES + 1)),
+        "/large-unsaid" => format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+            MAX_SET_BYTES + 1,
+            " ".repeat(MAX_SET_BYTES + 1)
+        ),
+        _ => "nonsense\r\n\r\n".into(),
+    };
+    locally(async {
+        let (port, heard) = server(answer).await;
+        for (path, expected) in [
+            ("good", Ok(11)),
+            ("until-close", Err(FetchError::Truncated)),
+            ("chunked", Ok(2)),
+            ("largest", Ok(MAX_SET_BYTES)),
+            ("cut", Err(FetchError::Truncated)),
+            ("moved", Err(FetchError::Status(302))),
+            ("hints", Err(FetchError::Status(103))),
+            ("empty", Err(FetchError::Status(204))),
+            ("broken", Err(FetchError::Status(500))),
+            ("large", Err(FetchError::Set(SetError::TooLarge))),
+            ("large-unsaid", Err(FetchError::Set(SetError::TooLarge))),
+            ("nonsense", Err(FetchError::Broken)),
+        ] {
+            let fetched = fetch(KeySource::Url(format!("http://127.0.0.1:{port}/{path}"))).await;
+            assert_eq!(fetched.map(|body| body.len()), expected, "{path}");
+        }
+        let cut = fetch(KeySource::Url(format!("http://localhost:{port}/cut-chunk"))).await;
+        let parsed = cut.map(|body| KeySet::parse(&body, &[]).is_ok());
+        assert_ne!(parsed, Ok(true), "it may come through, but it is no set");
+        let heard = heard.lock().unwrap().to_ascii_lowercase();
+        let agent = format!("user-agent: juspay-bff/{}\r\n", env!("CARGO_PKG_VERSION"));
+        assert!(heard.contains(&agent) && heard.contains("connection: close"), "{heard}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_server_is_a_failed_fetch() {
+    locally(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let fetched = fetch(KeySource::Url(format!("http://127.0.0.1:{port}/"))).await;
+        assert!(matches!(fetched, Err(FetchError::Connect(_))), "{fetched:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn plain_http_is_for_loopback_only() {
+    locally(async {
+        for url in [
+            "http://idp.example/keys",
+            "http://192.0.2.1/keys",
+            "http://localhost.example/keys",
+            "http://127.0.0.1@192.0.2.1/keys",
+            "http://[::2]/keys",
+            "ftp://127.0.0.1/keys",
+            "file:///etc/passwd",
+            "/keys",
+            "",
+            "http://",
+        ] {
+            let fetched = fetch(KeySource::Url(url.to_owned())).await;
+            assert_eq!(fetched, Err(FetchError::Address), "{url}");
+        }
+    })
+    .await;
+    for url in
+        ["https://idp.example/keys", "http://localhost:1", "http://127.9.9.9", "http://[::1]:1"]
+    {
+        assert!(allowed(url).is_some(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn discovery_is_believed_about_its_own_issuer_only() {
+    let document =
+        |issuer: &str, uri: &str| whole(&json!({"issuer": issuer, "jwks_uri": uri}).to_string());
+    let answer = move |path: &str, port: u16| match path {
+        "/good" => document("https://idp.example", &format!("http://127.0.0.1:{port}/keys")),
+        "/slash" => document("https://idp.example/", &format!("http://127.0.0.1:{port}/keys")),
+        "/plain" => document("https://idp.example", "http://idp.example/keys"),
+        "/gone" => document("https://idp.example", &format!("http://127.0.0.1:{port}/nothing")),
+        "/html" => whole("<html>"),
+        "/poor" => whole(r#"{"issuer":"https://idp.example"}"#),
+        "/keys" => whole("the keys"),
+        _ => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(),
+    };
+    locally(async {
+        let (port, heard) = server(answer).await;
+        for (path, expected) in [
+            ("slash", Err(FetchError::OtherIssuer)),
+            ("plain", Err(FetchError::Address)),
+            ("gone", Err(FetchError::Status(404))),
+            ("html", Err(FetchError::Discovery)),
+            ("poor", Err(FetchError::Discovery)),
+            ("missing", Err(FetchError::Status(404))),
+        ] {
+            let url = format!("http://127.0.0.1:{port}/{path}");
+            assert_eq!(fetch(KeySource::Discovery(url)).await, expected, "{path}");
+        }
+        assert!(!heard.lock().unwrap().contains("/keys"), "nothing was asked of the wrong ones");
+        let good = fetch(KeySource::Discovery(format!("http://127.0.0.1:{port}/good"))).await;
+        assert_eq!(good, Ok(Bytes::from_static(b"the keys")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_is_read_up_to_a_byte_beyond_the_limit() {
+    let read = async |path: &Path| fetch(KeySource::File(path.to_owned())).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, " ".repeat(MAX_SET_BYTES + 2)).unwrap();
+    assert_eq!(read(file.path()).await.map(|bytes| bytes.len()), Ok(MAX_SET_BYTES + 1));
+    let missing = read(Path::new("/nonexistent")).await;
+    assert_eq!(missing, Err(FetchError::Unreadable(std::io::ErrorKind::NotFound)));
+}

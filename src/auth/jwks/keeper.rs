@@ -1,0 +1,164 @@
+//! Keeps an issuer's key set fresh: on a jittered interval, sooner after a failure, and when a
+//! request asks for a key that isn't there.
+//!
+//! One task an issuer, on a current-thread runtime (awc isn't `Send`). It fetches and parses with
+//! no lock held and hands the whole set over; a failed fetch keeps the last good one.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use prometheus::{Gauge, IntCounter, IntGauge};
+use tracing::{info, warn};
+
+use super::{
+    KeySet, LeftOut,
+    fetch::{FetchError, KeyFetcher},
+    store::KeyStore,
+};
+use crate::{
+    clock::{Clock, before},
+    metrics,
+    settings::Algorithm,
+};
+
+/// Longest time for a fetch, with both of discovery's requests.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// When a key set is fetched without being asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    /// After a success, at the latest.
+    pub(crate) refresh: Duration,
+    /// After a failure, at the latest.
+    pub(crate) retry: Duration,
+}
+
+/// Refreshes one issuer's keys.
+pub(crate) struct Keeper {
+    issuer: Arc<str>,
+    algorithms: Vec<Algorithm>,
+    schedule: Schedule,
+    fetcher: Box<dyn KeyFetcher>,
+    store: Arc<KeyStore>,
+    clock: Arc<dyn Clock>,
+    gauges: Gauges,
+    /// What the set in use was read from.
+    last: Option<Bytes>,
+}
+
+struct Gauges {
+    successes: IntCounter,
+    failures: IntCounter,
+    keys: IntGauge,
+    last_success: Gauge,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        issuer: &Arc<str>,
+        algorithms: &[Algorithm],
+        schedule: Schedule,
+        fetcher: Box<dyn KeyFetcher>,
+        store: &Arc<KeyStore>,
+        clock: &Arc<dyn Clock>,
+        metrics: &metrics::Auth,
+    ) -> Self {
+        let refreshes = |outcome| metrics.jwks_refreshes.with_label_values(&[&**issuer, outcome]);
+        Self {
+            issuer: Arc::clone(issuer),
+            algorithms: algorithms.to_vec(),
+            schedule,
+            fetcher,
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            gauges: Gauges {
+                successes: refreshes("success"),
+                failures: refreshes("failure"),
+                keys: metrics.jwks_keys.with_label_values(&[&**issuer]),
+                last_success: metrics.jwks_last_success.with_label_values(&[&**issuer]),
+            },
+            last: None,
+        }
+    }
+
+    /// Fetches and waits in turn, until dropped.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let pause =
+                if self.refresh().await { self.schedule.refresh } else { self.schedule.retry };
+            let next = self.clock.monotonic().plus(jittered(pause));
+            before(&*self.clock, next, self.store.fetch_is_asked_for()).await;
+        }
+    }
+
+    /// Fetches once; whether that succeeded.
+    async fn refresh(&mut self) -> bool {
+        let flight = self.store.begin();
+        let fetched = self.fetch().await;
+        match fetched.and_then(|json| self.take_up(json)) {
+            Ok(set) => {
+                self.store.succeed(flight, set);
+                self.gauges.successes.inc();
+                self.gauges.last_success.set(self.clock.now().as_duration().as_secs_f64());
+                true
+            }
+            Err(error) => {
+                self.store.fail(flight);
+                self.gauges.failures.inc();
+                warn!(issuer = &*self.issuer, %error, "the key set can't be fetched; the last good one stays");
+                false
+            }
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<Bytes, FetchError> {
+        let deadline = self.clock.monotonic().plus(FETCH_TIMEOUT);
+        // The client library may panic on what a server sends; the keys must outlive that.
+        let fetch = AssertUnwindSafe(self.fetcher.fetch()).catch_unwind();
+        before(&*self.clock, deadline, fetch)
+            .await
+            .ok_or(FetchError::Timeout)?
+            .map_err(|_panic| FetchError::Panicked)?
+    }
+
+    /// The set in `json`; `None` when it is the one in use.
+    fn take_up(&mut self, json: Bytes) -> Result<Option<KeySet>, FetchError> {
+        if self.last.as_ref() == Some(&json) {
+            return Ok(None);
+        }
+        let (set, left_out) = KeySet::parse(&json, &self.algorithms)?;
+        for LeftOut { kid, why } in left_out {
+            warn!(issuer = &*self.issuer, kid, %why, "a key of the set isn't used");
+        }
+        info!(issuer = &*self.issuer, keys = set.len(), "another key set is in use");
+        self.gauges.keys.set(i64::try_from(set.len()).unwrap_or(i64::MAX));
+        self.last = Some(json);
+        Ok(Some(set))
+    }
+}
+
+/// The last fifth of `pause` is drawn, so that many processes don't ask at once.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0];
+    if aws_lc_rs::rand::fill(&mut random).is_err() {
+        return pause;
+    }
+    let [random] = random;
+    let earlier = pause.checked_div(5 * 255).unwrap_or_default().saturating_mul(u32::from(random));
+    pause.saturating_sub(earlier)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_never_late_and_never_much_too_early() {
+        let pause = Duration::from_secs(100);
+        let drawn: Vec<_> = (0..64).map(|_| jittered(pause)).collect();
+        assert!(drawn.iter().all(|drawn| (Duration::from_secs(80)..=pause).contains(drawn)));
+        assert!(drawn.iter().any(|other| *other != drawn[0]), "nothing is drawn");
+        assert_eq!(jittered(Duration::ZERO), Duration::ZERO);
+    }
+}

@@ -1,0 +1,239 @@
+//! One signing key of an issuer, from its JWK (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2).
+//!
+//! Refuses all that can't check a signature of an algorithm that the issuer uses: symmetric keys,
+//! keys for encryption, weak or broken ones, and keys whose private half is published.
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{DecodingKey, Validation};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
+
+use crate::{
+    auth::{Sha256, algorithm, sha256},
+    settings::Algorithm,
+};
+
+/// Bits. NIST SP 800-131A forbids less; more takes longer to check than a request may.
+const RSA_MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// An RSA exponent has at most 32 bits; all in use have 17.
+const MAX_RSA_EXPONENT_BYTES: usize = 4;
+
+/// An uncompressed point (SEC 1 §2.3.3) begins with this.
+const UNCOMPRESSED: u8 = 0x04;
+
+const RSA: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
+
+/// Why a JWK isn't used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error("it isn't a JWK")]
+    Malformed,
+    #[error("it isn't for checking signatures")]
+    Purpose,
+    #[error("its type or curve isn't taken")]
+    Type,
+    #[error("none of the issuer's algorithms fits it")]
+    Algorithm,
+    #[error("it is weak or broken")]
+    Material,
+    #[error("its private half is in it")]
+    Private,
+}
+
+/// A public key, and what it may check.
+pub(crate) struct Key {
+    kid: Option<Box<str>>,
+    /// One validation an algorithm, with that algorithm only.
+    algorithms: Vec<(Algorithm, Validation)>,
+    decoding: DecodingKey,
+    thumbprint: Sha256,
+}
+
+/// The members of a JWK that matter here; the rest (`x5c`, …) is ignored.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    d: Option<IgnoredAny>,
+}
+
+/// What a key consists of, checked.
+struct Material {
+    algorithms: &'static [Algorithm],
+    decoding: DecodingKey,
+    /// RFC 7638 §3.2: the members that make the key, in order, without white space.
+    canonical: String,
+}
+
+impl Key {
+    /// Takes a JWK of an issuer that uses `issuers` algorithms.
+    pub(crate) fn parse(jwk: &Value, issuers: &[Algorithm]) -> Result<Self, Unusable> {
+        let jwk = Jwk::deserialize(jwk).map_err(|_| Unusable::Malformed)?;
+        if jwk.usage.as_ref().is_some_and(|usage| usage != "sig")
+            || jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
+        {
+            return Err(Unusable::Purpose);
+        }
+        if jwk.d.is_some() {
+            return Err(Unusable::Private);
+        }
+        let material = jwk.material()?;
+        let named = jwk.alg.as_deref().map(algorithm::named);
+        let algorithms: Vec<_> = material
+            .algorithms
+            .iter()
+            .copied()
+            .filter(|fitting| issuers.contains(fitting))
+            .filter(|fitting| named.is_none_or(|named| named == Some(*fitting)))
+            .map(|algorithm| (algorithm, signature_only(algorithm)))
+            .collect();
+        if algorithms.is_empty() {
+            return Err(Unusable::Algorithm);
+        }
+        Ok(Self {
+            kid: jwk.kid.map(Box::from),
+            algorithms,
+            decoding: material.decoding,
+            thumbprint: sha256(material.canonical.as_bytes()),
+        })
+    }
+
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// RFC 7638, with SHA-256: the same for the same key, whatever its `kid`.
+    pub(crate) const fn thumbprint(&self) -> &Sha256 {
+        &self.thumbprint
+    }
+
+    pub(crate) const fn decoding(&self) -> &DecodingKey {
+        &self.decoding
+    }
+
+    /// What the library shall do with this key; `None` when the key isn't for that algorithm.
+    pub(crate) fn validation(&self, algorithm: Algorithm) -> Option<&Validation> {
+        self.algorithms
+            .iter()
+            .find(|(ours, _)| *ours == algorithm)
+            .map(|(_, validation)| validation)
+    }
+}
+
+/// The library checks the signature, with this algorithm only; the claims are checked by us.
+fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm::library(algorithm));
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation
+}
+
+impl Jwk {
+    fn material(&self) -> Result<Material, Unusable> {
+        match (self.kty.as_str(), self.crv.as_deref()) {
+            ("RSA", _) => self.rsa(),
+            ("EC", Some("P-256")) => self.elliptic("P-256", 32),
+            ("EC", Some("P-384")) => self.elliptic("P-384", 48),
+            ("OKP", Some("Ed25519")) => self.edwards(),
+            _ => Err(Unusable::Type),
+        }
+    }
+
+    fn rsa(&self) -> Result<Material, Unusable> {
+        let modulus = integer(self.n.as_deref())?;
+        let exponent = integer(self.e.as_deref())?;
+        let is_odd = |integer: &[u8]| integer.last().is_some_and(|byte| byte % 2 == 1);
+        let is_sound = RSA_MODULUS_BITS.contains(&bits(&modulus))
+            && exponent.len() <= MAX_RSA_EXPONENT_BYTES
+            && exponent != [1]
+            && is_odd(&modulus)
+            && is_odd(&exponent);
+        if !is_sound {
+            return Err(Unusable::Material);
+        }
+        Ok(Material {
+            algorithms: RSA,
+            decoding: DecodingKey::from_rsa_raw_components(&modulus, &exponent),
+            canonical: format!(
+                r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
+                URL_SAFE_NO_PAD.encode(exponent),
+                URL_SAFE_NO_PAD.encode(modulus)
+            ),
+        })
+    }
+
+    fn elliptic(&self, curve: &str, coordinate_bytes: usize) -> Result<Material, Unusable> {
+        let x = octets(self.x.as_deref())?;
+        let y = octets(self.y.as_deref())?;
+        if x.len() != coordinate_bytes || y.len() != coordinate_bytes {
+            return Err(Unusable::Material);
+        }
+        let point = [&[UNCOMPRESSED], x.as_slice(), y.as_slice()].concat();
+        let (on_curve, algorithms): (_, &[_]) = match curve {
+            "P-256" => {
+                (ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point), &[Algorithm::ES256])
+            }
+            _ => (ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &point), &[Algorithm::ES384]),
+        };
+        on_curve.map_err(|_| Unusable::Material)?;
+        Ok(Material {
+            algorithms,
+            decoding: DecodingKey::from_ec_der(&point),
+            canonical: format!(
+                r#"{{"crv":"{curve}","kty":"EC","x":"{}","y":"{}"}}"#,
+                URL_SAFE_NO_PAD.encode(x),
+                URL_SAFE_NO_PAD.encode(y)
+            ),
+        })
+    }
+
+    fn edwards(&self) -> Result<Material, Unusable> {
+        let x = octets(self.x.as_deref())?;
+        ParsedPublicKey::new(&ED25519, &x).map_err(|_| Unusable::Material)?;
+        Ok(Material {
+            algorithms: &[Algorithm::EdDSA],
+            decoding: DecodingKey::from_ed_der(&x),
+            canonical: format!(
+                r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#,
+                URL_SAFE_NO_PAD.encode(x)
+            ),
+        })
+    }
+}
+
+fn octets(base64url: Option<&str>) -> Result<Vec<u8>, Unusable> {
+    URL_SAFE_NO_PAD.decode(base64url.ok_or(Unusable::Malformed)?).map_err(|_| Unusable::Malformed)
+}
+
+/// A big-endian integer without leading zeros, which some issuers write although RFC 7518 §2
+/// forbids them.
+fn integer(base64url: Option<&str>) -> Result<Vec<u8>, Unusable> {
+    Ok(octets(base64url)?.into_iter().skip_while(|byte| *byte == 0).collect())
+}
+
+/// The length of an integer without leading zeros.
+fn bits(integer: &[u8]) -> usize {
+    let unused = integer.first().map_or(0, |first| first.leading_zeros());
+    integer.len().saturating_mul(8).saturating_sub(usize::try_from(unused).unwrap_or(usize::MAX))
+}

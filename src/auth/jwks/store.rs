@@ -1,0 +1,224 @@
+//! An issuer's current key set, and what is done about a `kid` that isn't in it.
+//!
+//! Reading takes no lock. An unknown `kid` may cause one fetch a cool-down, whoever asks and for
+//! however many; it proves a token invalid only when a successful fetch that began after it was
+//! asked for lacks it. All else leaves the question open. The lock is held for look-ups in memory,
+//! never across a wait.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use prometheus::IntGauge;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    KeySet,
+    demand::{Demand, Flight, Stage},
+};
+use crate::clock::{Clock, Monotonic, before};
+
+/// Longest time that a request waits for a fetch.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// Shortest time that a caller is told to stay away.
+const MIN_RETRY: Duration = Duration::from_secs(1);
+
+/// Shortest cool-down taken: with less, a request could go on asking until it has waited enough.
+const MIN_COOLDOWN: Duration = Duration::from_secs(1);
+
+/// A key set in use.
+pub(crate) struct Current {
+    pub(crate) set: Arc<KeySet>,
+    /// Another number, another set.
+    pub(crate) generation: u64,
+    /// When the last successful fetch ended.
+    fetched: Monotonic,
+}
+
+/// Why there is no key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NoKey {
+    /// The issuer has no such key.
+    Unknown,
+    /// It can't be told now.
+    Unavailable(Duration),
+}
+
+/// An issuer's keys: read by requests, refreshed by its keeper.
+pub(crate) struct KeyStore {
+    clock: Arc<dyn Clock>,
+    cooldown: Duration,
+    max_stale: Duration,
+    current: ArcSwapOption<Current>,
+    demand: Mutex<Demand>,
+    /// Wakes the keeper.
+    asked: Notify,
+    /// Counts the fetches that have ended.
+    ended: watch::Sender<u64>,
+    waiting: IntGauge,
+}
+
+/// What becomes of a request whose key isn't there.
+enum Answer {
+    Wait,
+    Lacking,
+    Later(Duration),
+}
+
+impl KeyStore {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        cooldown: Duration,
+        max_stale: Duration,
+        waiting: IntGauge,
+    ) -> Self {
+        Self {
+            clock,
+            cooldown: cooldown.max(MIN_COOLDOWN),
+            max_stale,
+            current: ArcSwapOption::empty(),
+            demand: Mutex::default(),
+            asked: Notify::new(),
+            ended: watch::Sender::new(0),
+            waiting,
+        }
+    }
+
+    /// The set in use, unless it was fetched too long ago.
+    pub(crate) fn usable(&self, now: Monotonic) -> Option<Arc<Current>> {
+        self.current.load_full().filter(|current| now.since(current.fetched) <= self.max_stale)
+    }
+
+    /// The set that a token with this `kid` can be checked with; fetched anew when need be.
+    pub(crate) async fn for_kid(&self, kid: Option<&str>) -> Result<Arc<Current>, NoKey> {
+        let start = self.clock.monotonic();
+        if let Some(current) = self.holding(kid, start) {
+            return Ok(current);
+        }
+        let deadline = start.plus(MAX_WAIT);
+        let mut ended = self.ended.subscribe();
+        loop {
+            ended.mark_unchanged();
+            let now = self.clock.monotonic();
+            match self.ask(kid, now) {
+                Ok(current) => return Ok(current),
+                Err(Answer::Lacking) => return Err(NoKey::Unknown),
+                Err(Answer::Later(wait)) => return Err(NoKey::Unavailable(wait.max(MIN_RETRY))),
+                Err(Answer::Wait) => {}
+            }
+            let _waiting = Waiting::start(&self.waiting);
+            if before(&*self.clock, deadline, ended.changed()).await.is_none() {
+                let wait = self.lock().rest(self.clock.monotonic(), self.cooldown);
+                return Err(NoKey::Unavailable(wait.max(MIN_RETRY)));
+            }
+        }
+    }
+
+    /// The set in use, when it can decide about `kid`.
+    fn holding(&self, kid: Option<&str>, now: Monotonic) -> Option<Arc<Current>> {
+        self.usable(now).filter(|current| kid.is_none_or(|kid| current.set.knows(kid)))
+    }
+
+    /// Looks again behind the lock, so that no fetch ends unseen, and asks for one if that's due.
+    fn ask(&self, kid: Option<&str>, now: Monotonic) -> Result<Arc<Current>, Answer> {
+        let mut demand = self.lock();
+        if let Some(current) = self.holding(kid, now) {
+            return Ok(current);
+        }
+        if self.usable(now).is_some() && demand.lacks(kid, now, self.cooldown) {
+            return Err(Answer::Lacking);
+        }
+        if demand.stage == Stage::InFlight {
+            return Err(Answer::Wait);
+        }
+        if demand.stage == Stage::Idle {
+            let rest = demand.rest(now, self.cooldown);
+            if !rest.is_zero() {
+                return Err(Answer::Later(rest));
+            }
+            demand.caused = Some(now);
+            demand.stage = Stage::Asked;
+            self.asked.notify_one();
+        }
+        demand.want(kid);
+        Err(Answer::Wait)
+    }
+
+    /// Completes once a request asks for a fetch.
+    pub(super) async fn fetch_is_asked_for(&self) {
+        loop {
+            self.asked.notified().await;
+            // A scheduled fetch may have served the request in the meantime.
+            if self.lock().stage == Stage::Asked {
+                return;
+            }
+        }
+    }
+
+    /// A fetch begins; it serves all that has been asked for till now.
+    pub(super) fn begin(&self) -> Flight {
+        let mut demand = self.lock();
+        demand.stage = Stage::InFlight;
+        Flight { wanted: std::mem::take(&mut demand.wanted) }
+    }
+
+    /// A fetch has succeeded, with another set or, when `set` is `None`, with the same one.
+    pub(super) fn succeed(&self, flight: Flight, set: Option<KeySet>) {
+        let now = self.clock.monotonic();
+        let mut demand = self.lock();
+        let last = self.current.load_full();
+        let generation = last.as_ref().map_or(0, |last| last.generation);
+        let next = match (set, last) {
+            (Some(set), _) => Some(Current {
+                set: Arc::new(set),
+                generation: generation.wrapping_add(1),
+                fetched: now,
+            }),
+            (None, last) => {
+                last.map(|last| Current { set: Arc::clone(&last.set), generation, fetched: now })
+            }
+        };
+        if let Some(next) = next {
+            demand.remember(flight, &next.set, now, self.cooldown);
+            self.current.store(Some(Arc::new(next)));
+        }
+        self.end(demand);
+    }
+
+    /// A fetch has failed; the last good set stays.
+    pub(super) fn fail(&self, _flight: Flight) {
+        self.end(self.lock());
+    }
+
+    fn end(&self, mut demand: MutexGuard<'_, Demand>) {
+        demand.stage = Stage::Idle;
+        drop(demand);
+        self.ended.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Demand> {
+        self.demand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a waiting request as long as it lives.
+struct Waiting<'a>(&'a IntGauge);
+
+impl<'a> Waiting<'a> {
+    fn start(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

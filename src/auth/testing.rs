@@ -1,0 +1,355 @@
+//! What the tests of `auth` share: keys, tokens, an issuer that does as it is told, and a world to
+//! verify in, with a clock that is turned by hand.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use aws_lc_rs::{
+    encoding::AsDer as _,
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
+    },
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use jsonwebtoken::EncodingKey;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    AuthError, Authenticator, Caller,
+    jwks::{FetchError, KeyFetcher},
+};
+use crate::{
+    clock::manual::ManualClock,
+    metrics::Metrics,
+    settings::{self, Algorithm, KeySource},
+};
+
+/// The wall clock's start: 2026-01-01T00:00:00Z.
+pub(super) const START: i64 = 1_767_225_600;
+pub(super) const ISSUER: &str = "https://idp.example";
+pub(super) const LEEWAY: i64 = 30;
+pub(super) const COOLDOWN: Duration = Duration::from_secs(10);
+pub(super) const REFRESH: Duration = Duration::from_mins(5);
+pub(super) const MAX_STALE: Duration = Duration::from_hours(24);
+
+/// A key pair of an issuer's.
+pub(super) struct Pair {
+    pub(super) private: EncodingKey,
+    /// Its JWK, without `kid`.
+    pub(super) public: Value,
+}
+
+pub(super) static RSA: LazyLock<Pair> = LazyLock::new(|| {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let public = pair.public_key();
+    let public = json!({
+        "kty": "RSA",
+        "n": base64url(public.modulus().big_endian_without_leading_zero()),
+        "e": base64url(public.exponent().big_endian_without_leading_zero()),
+    });
+    // The library wants RFC 8017's structure, which is what follows PKCS #8's 26 bytes of head.
+    let pkcs8 = pair.as_der().unwrap();
+    Pair { private: EncodingKey::from_rsa_der(&pkcs8.as_ref()[26..]), public }
+});
+pub(super) static P256: LazyLock<Pair> =
+    LazyLock::new(|| elliptic("P-256", &ECDSA_P256_SHA256_FIXED_SIGNING));
+pub(super) static OTHER_P256: LazyLock<Pair> =
+    LazyLock::new(|| elliptic("P-256", &ECDSA_P256_SHA256_FIXED_SIGNING));
+pub(super) static P384: LazyLock<Pair> =
+    LazyLock::new(|| elliptic("P-384", &ECDSA_P384_SHA384_FIXED_SIGNING));
+pub(super) static ED25519: LazyLock<Pair> = LazyLock::new(|| {
+    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+    let x = base64url(pair.public_key().as_ref());
+    Pair {
+        private: EncodingKey::from_ed_der(pkcs8.as_ref()),
+        public: json!({"kty": "OKP", "crv": "Ed25519", "x": x}),
+    }
+});
+
+fn elliptic(curve: &str, algorithm: &'static EcdsaSigningAlgorithm) -> Pair {
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref()).unwrap();
+    let (x, y) = pair.public_key().as_ref()[1..].split_at(pair.public_key().as_ref().len() / 2);
+    Pair {
+        private: EncodingKey::from_ec_der(pkcs8.as_ref()),
+        public: json!({"kty": "EC", "crv": curve, "x": base64url(x), "y": base64url(y)}),
+    }
+}
+
+pub(super) fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+impl Pair {
+    /// Its JWK with this `kid`.
+    pub(super) fn jwk(&self, kid: &str) -> Value {
+        with(&self.public, json!({"kid": kid}))
+    }
+
+    /// A token with these texts, signed as `algorithm`.
+    pub(super) fn sign(
+        &self,
+        algorithm: jsonwebtoken::Algorithm,
+        header: &str,
+        claims: &str,
+    ) -> String {
+        let message = format!("{}.{}", base64url(header), base64url(claims));
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &self.private, algorithm).unwrap();
+        format!("{message}.{signature}")
+    }
+}
+
+/// `object` with the members of `changes` set, or taken away where they are `null`.
+pub(super) fn with(object: &Value, changes: Value) -> Value {
+    let mut object = object.as_object().unwrap().clone();
+    let Value::Object(changes) = changes else { panic!("{changes} is no object") };
+    for (name, value) in changes {
+        if value.is_null() {
+            object.remove(&name);
+        } else {
+            object.insert(name, value);
+        }
+    }
+    object.into()
+}
+
+/// The text of a set of these keys.
+pub(super) fn set(keys: &[Value]) -> Bytes {
+    json!({ "keys": keys }).to_string().into()
+}
+
+/// A header that names key `kid`.
+pub(super) fn header(kid: &str) -> Value {
+    json!({"alg": "ES256", "typ": "at+jwt", "kid": kid})
+}
+
+/// Claims that are good for five minutes from the start.
+pub(super) fn claims() -> Value {
+    json!({"iss": ISSUER, "aud": "juspay-bff", "sub": "alice", "iat": START, "exp": START + 300})
+}
+
+/// A token of P-256 key `kid` for the default claims with these changes.
+pub(super) fn token(kid: &str, changes: Value) -> String {
+    signed(&P256, kid, changes)
+}
+
+/// The same with another pair's key.
+pub(super) fn signed(pair: &Pair, kid: &str, changes: Value) -> String {
+    let claims = with(&claims(), changes).to_string();
+    pair.sign(jsonwebtoken::Algorithm::ES256, &header(kid).to_string(), &claims)
+}
+
+/// Settings of an issuer that takes every algorithm.
+pub(super) fn issuer() -> settings::Issuer {
+    settings::Issuer {
+        issuer: ISSUER.to_owned(),
+        audiences: vec!["juspay-bff".to_owned(), "other-bff".to_owned()],
+        algorithms: vec![
+            Algorithm::RS256,
+            Algorithm::RS384,
+            Algorithm::RS512,
+            Algorithm::PS256,
+            Algorithm::PS384,
+            Algorithm::PS512,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+        ],
+        keys: KeySource::Url("https://idp.example/keys".to_owned()),
+        customer_id_claim: "sub".to_owned(),
+        customer_id_prefix: String::new(),
+        required_scopes: Vec::new(),
+        typ: vec!["at+jwt".to_owned(), "jwt".to_owned(), String::new()],
+    }
+}
+
+/// Where a scripted issuer's keys are.
+pub(super) struct Origin {
+    answer: RefCell<Result<Bytes, FetchError>>,
+    held: watch::Sender<bool>,
+    fetches: Cell<usize>,
+}
+
+impl Origin {
+    pub(super) fn new(answer: Bytes) -> Rc<Self> {
+        Rc::new(Self {
+            answer: RefCell::new(Ok(answer)),
+            held: watch::Sender::new(false),
+            fetches: Cell::new(0),
+        })
+    }
+
+    /// From now on these keys are served.
+    pub(super) fn serve(&self, keys: &[Value]) {
+        *self.answer.borrow_mut() = Ok(set(keys));
+    }
+
+    /// From now on nothing is.
+    pub(super) fn fail(&self) {
+        *self.answer.borrow_mut() = Err(FetchError::Status(500));
+    }
+
+    /// Fetches wait from now on, or go on.
+    pub(super) fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// How many have begun.
+    pub(super) fn fetches(&self) -> usize {
+        self.fetches.get()
+    }
+}
+
+struct Scripted(Rc<Origin>);
+
+impl KeyFetcher for Scripted {
+    fn fetch(&self) -> LocalBoxFuture<'static, Result<Bytes, FetchError>> {
+        let origin = Rc::clone(&self.0);
+        origin.fetches.set(origin.fetches.get().saturating_add(1));
+        let mut held = origin.held.subscribe();
+        Box::pin(async move {
+            held.wait_for(|held| !held).await.unwrap();
+            origin.answer.borrow().clone()
+        })
+    }
+}
+
+/// An authenticator, its clock and its issuers.
+pub(super) struct World {
+    pub(super) auth: Arc<Authenticator>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) origins: BTreeMap<String, Rc<Origin>>,
+}
+
+/// One issuer `main` with [`P256`] as key `k1`.
+pub(super) async fn world() -> World {
+    world_with(issuer(), &[P256.jwk("k1")]).await
+}
+
+/// One issuer `main` with these settings and keys.
+pub(super) async fn world_with(issuer: settings::Issuer, keys: &[Value]) -> World {
+    world_of([("main", issuer, set(keys))]).await
+}
+
+/// These issuers, whose keys have been fetched. To be called within a `LocalSet`.
+pub(super) async fn world_of<const N: usize>(
+    issuers: [(&str, settings::Issuer, Bytes); N],
+) -> World {
+    let world = unfetched(issuers);
+    settle().await;
+    world
+}
+
+/// The same before the first fetch.
+pub(super) fn unfetched<const N: usize>(issuers: [(&str, settings::Issuer, Bytes); N]) -> World {
+    let mut origins = BTreeMap::new();
+    let mut auth = settings();
+    for (name, issuer, keys) in issuers {
+        origins.insert(name.to_owned(), Origin::new(keys));
+        auth.issuers.insert(name.to_owned(), issuer);
+    }
+    let clock = clock();
+    let metrics = Arc::new(Metrics::new("0", "0").unwrap());
+    let (auth, keepers) = Authenticator::with_fetchers(
+        &auth,
+        Duration::from_secs(10),
+        Arc::<ManualClock>::clone(&clock),
+        Arc::clone(&metrics),
+        |name, _| Box::new(Scripted(Rc::clone(&origins[name]))),
+    )
+    .unwrap();
+    tokio::task::spawn_local(keepers.run());
+    World { auth: Arc::new(auth), clock, metrics, origins }
+}
+
+/// A clock at the start.
+pub(super) fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(&jiff::Timestamp::from_second(START).unwrap().to_string()))
+}
+
+/// Settings without issuers.
+pub(super) fn settings() -> settings::Auth {
+    settings::Auth {
+        issuers: BTreeMap::new(),
+        leeway: Duration::from_secs(LEEWAY.unsigned_abs()),
+        jwks_refresh: REFRESH,
+        jwks_cooldown: COOLDOWN,
+        jwks_max_stale: MAX_STALE,
+        max_token_bytes: 8192,
+        verified_tokens: 100,
+    }
+}
+
+/// Lets every task go on until all of them wait.
+pub(super) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Runs a test in which local tasks can be spawned.
+pub(super) async fn locally<F: Future>(test: F) -> F::Output {
+    tokio::task::LocalSet::new().run_until(test).await
+}
+
+impl World {
+    /// The origin of `main`'s keys.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origins["main"]
+    }
+
+    pub(super) async fn check(&self, token: &str) -> Result<Caller, AuthError> {
+        let header = format!("Bearer {token}");
+        self.auth.authenticate([header.as_bytes()].into_iter()).await
+    }
+
+    /// The customer, or the refusal's label.
+    pub(super) async fn outcome(&self, token: &str) -> Result<String, &'static str> {
+        match self.check(token).await {
+            Ok(caller) => Ok(caller.customer().as_str().to_owned()),
+            Err(error) => Err(error.reason()),
+        }
+    }
+
+    /// A request that goes on beside the test.
+    pub(super) fn spawn(
+        &self,
+        token: String,
+    ) -> tokio::task::JoinHandle<Result<Caller, AuthError>> {
+        let auth = Arc::clone(&self.auth);
+        tokio::task::spawn_local(async move {
+            let header = format!("Bearer {token}");
+            auth.authenticate([header.as_bytes()].into_iter()).await
+        })
+    }
+
+    /// Turns the clock and lets the tasks do what is due.
+    pub(super) async fn pass(&self, duration: Duration) {
+        self.clock.advance(duration);
+        settle().await;
+    }
+
+    /// Whether the token is known without a signature check.
+    pub(super) fn knows(&self, token: &str) -> bool {
+        let header = format!("Bearer {token}");
+        self.auth.at_once([header.as_bytes()].into_iter()).is_ok()
+    }
+
+    pub(super) fn waiting(&self) -> i64 {
+        self.metrics.http.waiting.get()
+    }
+}

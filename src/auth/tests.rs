@@ -1,0 +1,101 @@
+//! The authenticator as a whole: real key files, and what a handler sees of it.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{FromRequest as _, dev::Payload, test::TestRequest, web::Data};
+use serde_json::json;
+
+use super::{
+    AuthError, Authenticator, Caller, SetUpError,
+    testing::{
+        OTHER_P256, P256, clock, issuer, locally, set, settings, settle, signed, token, world,
+    },
+};
+use crate::{
+    clock::{SystemClock, manual::ManualClock},
+    metrics::Metrics,
+    settings::KeySource,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_key_file_is_read_again_when_a_key_is_missing() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, set(&[OTHER_P256.jwk("k0")])).unwrap();
+    let mut by_file = issuer();
+    by_file.keys = KeySource::File(file.path().to_owned());
+    let mut settings = settings();
+    settings.issuers.insert("main".to_owned(), by_file);
+    let metrics = Arc::new(Metrics::new("0", "0").unwrap());
+    let clock = clock();
+    let (auth, keepers) =
+        Authenticator::new(&settings, SECOND, Arc::<ManualClock>::clone(&clock), metrics).unwrap();
+    let by_k0 = format!("Bearer {}", signed(&OTHER_P256, "k0", json!({})));
+    let by_k1 = format!("Bearer {}", token("k1", json!({})));
+    let passes =
+        async |header: &str| auth.authenticate([header.as_bytes()].into_iter()).await.is_ok();
+    locally(async {
+        tokio::task::spawn_local(keepers.run());
+        settle().await;
+        assert!(auth.ready() && passes(&by_k0).await);
+        std::fs::write(&file, set(&[P256.jwk("k1")])).unwrap();
+        assert!(passes(&by_k1).await, "the unknown kid makes it look");
+        assert!(!passes(&by_k0).await);
+        std::fs::write(&file, set(&[OTHER_P256.jwk("k0")])).unwrap();
+        clock.advance(SECOND);
+        settle().await;
+        assert!(passes(&by_k0).await, "it looks at each poll, too");
+        std::fs::write(&file, "").unwrap();
+        clock.advance(SECOND);
+        settle().await;
+        assert!(passes(&by_k0).await, "what turns empty is left alone");
+    })
+    .await;
+}
+
+#[test]
+fn two_issuers_with_one_name_are_a_fault() {
+    let mut settings = settings();
+    settings.issuers.insert("a".to_owned(), issuer());
+    settings.issuers.insert("b".to_owned(), issuer());
+    let metrics = Arc::new(Metrics::new("0", "0").unwrap());
+    let made = Authenticator::new(&settings, SECOND, SystemClock::shared(), metrics);
+    assert!(matches!(made, Err(SetUpError::SameIssuer(a, b)) if a == "a" && b == "b"));
+}
+
+#[tokio::test]
+async fn a_handler_gets_its_caller_from_the_request() {
+    async fn extract(request: TestRequest) -> Result<Caller, AuthError> {
+        Caller::from_request(&request.to_http_request(), &mut Payload::None).await
+    }
+    locally(async {
+        let world = world().await;
+        let request = || TestRequest::default().app_data(Data::from(Arc::clone(&world.auth)));
+        let header = |token: &str| ("authorization", format!("Bearer {token}"));
+        let good = token("k1", json!({}));
+        for _ in ["first sight", "known"] {
+            let caller = extract(request().insert_header(header(&good))).await.unwrap();
+            assert_eq!((caller.customer().as_str(), caller.issuer()), ("alice", "main"));
+            assert!(!format!("{caller:?}").contains("alice"));
+        }
+        assert_eq!(extract(request()).await, Err(AuthError::MissingToken));
+        let forged = signed(&OTHER_P256, "k1", json!({}));
+        let refused = extract(request().insert_header(header(&forged))).await;
+        assert_eq!(refused.unwrap_err().reason(), "signature");
+        let twice = request().append_header(header(&good)).append_header(header(&good));
+        assert!(matches!(extract(twice).await, Err(AuthError::MalformedHeader(_))));
+        let homeless = extract(TestRequest::default().insert_header(header(&good))).await;
+        assert_eq!(homeless, Err(AuthError::KeysUnavailable { retry_after: SECOND }));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn debug_shows_names_only() {
+    locally(async {
+        let world = world().await;
+        assert_eq!(format!("{:?}", world.auth), r#"Authenticator { issuers: ["main"], .. }"#);
+    })
+    .await;
+}

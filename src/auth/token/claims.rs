@@ -1,0 +1,156 @@
+//! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
+//!
+//! All checks are ours and go by our [`Clock`](crate::clock::Clock): the library's skip absent
+//! claims and read the machine's clock.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Rules, json::Object};
+use crate::{
+    auth::error::{AuthError, Reason},
+    clock::later,
+    customer::CustomerId,
+};
+
+/// Claims that only an ID token has (OpenID Connect Core §2, §3.3.2.11).
+const ID_TOKEN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
+
+/// Claims that count only when their twin says that they were verified (OpenID Connect Core §5.1).
+const VERIFIED_TWINS: [(&str, &str); 2] =
+    [("email", "email_verified"), ("phone_number", "phone_number_verified")];
+
+/// Claims that name the app; a `sub` that equals one stands for the app, not for a person.
+const CLIENT_CLAIMS: [&str; 2] = ["client_id", "azp"];
+
+/// The claims of a token. Deserialised only behind a good signature.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Claims(Object);
+
+/// What a good token says.
+#[derive(Debug)]
+pub(in crate::auth) struct Accepted {
+    /// Whom it names.
+    pub(in crate::auth) customer: CustomerId,
+    /// From when on it is refused: `exp` and the leeway.
+    pub(in crate::auth) end: Timestamp,
+}
+
+impl Claims {
+    /// Checks everything; the order is that of the answers: invalid, expired, scope, customer.
+    pub(super) fn check(
+        &self,
+        rules: &Rules,
+        says_access_token: bool,
+        now: Timestamp,
+    ) -> Result<Accepted, AuthError> {
+        self.check_parties(rules)?;
+        self.check_use(says_access_token)?;
+        let end = self.check_times(rules, now)?;
+        if now >= end {
+            return Err(AuthError::ExpiredToken);
+        }
+        self.check_scopes(rules)?;
+        Ok(Accepted { customer: self.customer(rules).ok_or(AuthError::NoCustomer)?, end })
+    }
+
+    fn check_parties(&self, rules: &Rules) -> Result<(), Reason> {
+        if self.text("iss") != Some(&rules.settings.issuer) {
+            return Err(Reason::UnknownIssuer);
+        }
+        let audiences = match self.0.get("aud") {
+            Some(Value::Array(audiences)) => audiences.as_slice(),
+            Some(audience @ Value::String(_)) => std::slice::from_ref(audience),
+            _ => return Err(Reason::Claims),
+        };
+        let audiences: Option<Vec<&str>> = audiences.iter().map(Value::as_str).collect();
+        let is_ours = |audience| rules.settings.audiences.iter().any(|ours| ours == audience);
+        if audiences.ok_or(Reason::Claims)?.into_iter().any(is_ours) {
+            Ok(())
+        } else {
+            Err(Reason::Audience)
+        }
+    }
+
+    fn check_use(&self, says_access_token: bool) -> Result<(), Reason> {
+        if self.0.has("cnf") {
+            return Err(Reason::Confirmation);
+        }
+        if !says_access_token && ID_TOKEN_CLAIMS.iter().any(|name| self.0.has(name)) {
+            return Err(Reason::IdToken);
+        }
+        Ok(())
+    }
+
+    /// The token's end, once the other times are good.
+    fn check_times(&self, rules: &Rules, now: Timestamp) -> Result<Timestamp, Reason> {
+        for name in ["nbf", "iat"] {
+            if self.time(name)?.is_some_and(|begin| begin > later(now, rules.leeway)) {
+                return Err(Reason::NotYetValid);
+            }
+        }
+        let exp = self.time("exp")?.ok_or(Reason::Claims)?;
+        Ok(later(exp, rules.leeway))
+    }
+
+    fn check_scopes(&self, rules: &Rules) -> Result<(), AuthError> {
+        let spaced = ["scope", "scp"].into_iter().filter_map(|name| self.text(name));
+        let listed = self.0.get("scp").and_then(Value::as_array).into_iter().flatten();
+        let granted: Vec<&str> = spaced
+            .flat_map(|scopes| scopes.split(' '))
+            .chain(listed.filter_map(Value::as_str))
+            .collect();
+        if rules.settings.required_scopes.iter().all(|scope| granted.contains(&scope.as_str())) {
+            Ok(())
+        } else {
+            Err(AuthError::InsufficientScope(rules.settings.required_scopes.join(" ").into()))
+        }
+    }
+
+    /// The customer, when the token names one inside its issuer's own namespace.
+    fn customer(&self, rules: &Rules) -> Option<CustomerId> {
+        let claim = rules.settings.customer_id_claim.as_str();
+        let named = name(self.0.get(claim)?)?;
+        let is_client =
+            claim == "sub" && CLIENT_CLAIMS.iter().any(|client| self.text(client) == Some(&named));
+        let is_unverified = VERIFIED_TWINS
+            .iter()
+            .any(|(name, twin)| *name == claim && self.0.get(twin) != Some(&Value::Bool(true)));
+        if named.is_empty() || is_client || is_unverified {
+            return None;
+        }
+        let id = format!("{}{named}", rules.settings.customer_id_prefix);
+        if rules.foreign_prefixes.iter().any(|prefix| id.starts_with(prefix.as_str())) {
+            return None;
+        }
+        CustomerId::parse(&id).ok()
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(Value::as_str)
+    }
+
+    fn time(&self, name: &str) -> Result<Option<Timestamp>, Reason> {
+        self.0.get(name).map(|value| numeric_date(value).ok_or(Reason::Claims)).transpose()
+    }
+}
+
+/// What a claim calls the customer: a text, or a whole number in decimal.
+fn name(claim: &Value) -> Option<String> {
+    let number = claim.as_number().filter(|number| number.is_i64() || number.is_u64());
+    claim.as_str().map(str::to_owned).or_else(|| number.map(ToString::to_string))
+}
+
+/// RFC 7519 §2 `NumericDate`: seconds since 1970, whole or not; `None` outside our calendar.
+fn numeric_date(value: &Value) -> Option<Timestamp> {
+    let number = value.as_number()?;
+    let date = if let Some(seconds) = number.as_i64() {
+        Timestamp::from_second(seconds).ok()?
+    } else {
+        let since = SignedDuration::try_from_secs_f64(number.as_f64()?).ok()?;
+        Timestamp::from_duration(since).ok()?
+    };
+    (date >= Timestamp::UNIX_EPOCH).then_some(date)
+}

@@ -1,0 +1,73 @@
+//! JSON objects whose members each occur once.
+//!
+//! RFC 7515 §4 and RFC 7519 §4 let a receiver refuse duplicates or take the last; two readers that
+//! choose differently see two different tokens, so duplicates are refused here.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+use serde_json::Value;
+
+/// An object's members. No `Debug`: claims are personal.
+pub(super) struct Object(BTreeMap<String, Value>);
+
+impl Object {
+    /// The member, when there is one, be it `null`.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// Whether there is such a member, be it `null`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let mut members = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom("a member occurs twice"));
+            }
+        }
+        Ok(Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<Object> {
+        serde_json::from_str(text).ok()
+    }
+
+    #[test]
+    fn a_member_that_occurs_twice_spoils_the_object() {
+        let object = parse(r#"{"a":1,"b":null}"#).unwrap();
+        assert_eq!(object.get("a"), Some(&Value::from(1)));
+        assert!(object.has("b") && !object.has("c"));
+        assert!(object.get("c").is_none());
+        for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, "[]", "1", r#"{"a":1} x"#, ""] {
+            assert!(parse(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Verified tokens, remembered so that a signature is checked once (design decision 2).
+//!
+//! Found by the SHA-256 of the whole token; the token itself isn't kept. An entry counts only as
+//! long as both clocks say that the token lives, its key is in its issuer's set, and nothing has
+//! been forgotten since its verification began: all of that is looked at when it is READ. Refused
+//! tokens aren't remembered. moka only bounds the memory.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use moka::{Expiry, sync::Cache};
+
+use super::{
+    Sha256,
+    caller::Caller,
+    jwks::{Current, Wanted},
+};
+use crate::{
+    clock::{Monotonic, until},
+    settings::Algorithm,
+};
+
+/// Longest time that an entry counts; then the token is verified anew, however long it lives.
+const MAX_REMEMBERED: Duration = Duration::from_hours(24);
+
+/// A moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) wall: Timestamp,
+    pub(super) monotonic: Monotonic,
+}
+
+/// Which verification is meant when tokens are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Epoch(u64);
+
+/// What a verification has found.
+pub(super) struct Finding {
+    pub(super) caller: Caller,
+    /// Index of the issuer.
+    pub(super) issuer: usize,
+    pub(super) kid: Option<Box<str>>,
+    pub(super) algorithm: Algorithm,
+    pub(super) thumbprint: Sha256,
+    /// The key set's when the signature was checked.
+    pub(super) generation: u64,
+    /// The token's end on the wall clock.
+    pub(super) end: Timestamp,
+}
+
+struct Entry {
+    finding: Finding,
+    /// The newest generation that is known to hold the key.
+    generation: AtomicU64,
+    epoch: Epoch,
+    life: Duration,
+    monotonic_end: Monotonic,
+}
+
+/// The cache of verified tokens.
+pub(super) struct VerifiedTokens {
+    entries: Cache<Sha256, Arc<Entry>>,
+    epoch: AtomicU64,
+}
+
+impl VerifiedTokens {
+    pub(super) fn new(capacity: u64) -> Self {
+        let entries = Cache::builder().max_capacity(capacity).expire_after(ByLife).build();
+        Self { entries, epoch: AtomicU64::new(0) }
+    }
+
+    /// To be noted before a verification begins.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// Remembers what a verification that began in `epoch` has found at `now`.
+    pub(super) fn remember(&self, digest: Sha256, finding: Finding, epoch: Epoch, now: Now) {
+        if epoch != self.epoch() {
+            return;
+        }
+        let life = until(finding.end, now.wall).min(MAX_REMEMBERED);
+        let entry = Entry {
+            generation: AtomicU64::new(finding.generation),
+            epoch,
+            life,
+            monotonic_end: now.monotonic.plus(life),
+            finding,
+        };
+        self.entries.insert(digest, Arc::new(entry));
+    }
+
+    /// The caller with this token, when it is known and still good. `keys` gives an issuer's usable
+    /// key set.
+    pub(super) fn get(
+        &self,
+        digest: &Sha256,
+        now: Now,
+        keys: impl FnOnce(usize) -> Option<Arc<Current>>,
+    ) -> Option<Caller> {
+        let entry = self.entries.get(digest)?;
+        if !self.is_alive(&entry, now) {
+            self.entries.invalidate(digest);
+            return None;
+        }
+        // Without usable keys nothing passes, but they may come back.
+        let current = keys(entry.finding.issuer)?;
+        if !entry.has_its_key_in(&current) {
+            self.entries.invalidate(digest);
+            return None;
+        }
+        Some(entry.finding.caller.clone())
+    }
+
+    fn is_alive(&self, entry: &Entry, now: Now) -> bool {
+        entry.epoch == self.epoch()
+            && now.wall < entry.finding.end
+            && now.monotonic < entry.monotonic_end
+    }
+
+    /// Forgets all, also what is being verified right now.
+    pub(super) fn forget_all(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.entries.invalidate_all();
+    }
+
+    /// Lets what is dead leave memory. Looks at every entry: for once in some seconds.
+    pub(super) fn sweep(&self, now: Now) {
+        for (digest, entry) in &self.entries {
+            if !self.is_alive(&entry, now) {
+                self.entries.invalidate(&*digest);
+            }
+        }
+        self.entries.run_pending_tasks();
+    }
+
+    /// How many are in memory, dead ones included.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> u64 {
+        self.entries.run_pending_tasks();
+        self.entries.entry_count()
+    }
+}
+
+impl Entry {
+    /// Whether the key that made the signature is still the one that the token asks for.
+    fn has_its_key_in(&self, current: &Current) -> bool {
+        if self.generation.load(Ordering::Relaxed) == current.generation {
+            return true;
+        }
+        let Finding { kid, algorithm, thumbprint, .. } = &self.finding;
+        let wanted = Wanted { kid: kid.as_deref(), algorithm: *algorithm };
+        let is_there =
+            current.set.fitting(wanted).into_iter().any(|key| key.thumbprint() == thumbprint);
+        if is_there {
+            self.generation.store(current.generation, Ordering::Relaxed);
+        }
+        is_there
+    }
+}
+
+/// moka's bound, by its own clock. An update counts from the new value: moka's default would keep
+/// the old one's end.
+struct ByLife;
+
+impl Expiry<Sha256, Arc<Entry>> for ByLife {
+    fn expire_after_create(&self, _: &Sha256, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
+        Some(entry.life)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Sha256,
+        entry: &Arc<Entry>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(entry.life)
+    }
+}
