@@ -205,10 +205,11 @@ impl Application {
         let ended = tokio::select! {
             ended = &mut servers => ended,
             () = stop => {
-                drain.begin();
                 let delay = settings.server.shutdown_delay;
+                let end = clock.monotonic().plus(delay);
+                drain.begin();
                 tracing::info!(?delay, "draining: not ready any more, still serving");
-                clock.sleep_until(clock.monotonic().plus(delay)).await;
+                clock.sleep_until(end).await;
                 public_handle.stop(true).await;
                 admin_handle.stop(true).await;
                 servers.await

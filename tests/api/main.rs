@@ -12,4 +12,6 @@
 )]
 
 mod customer;
+mod secrets;
+mod shutdown;
 mod support;

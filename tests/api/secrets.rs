@@ -1,0 +1,81 @@
+//! Promise P2: what is secret leaves only where it must. Every world looks through all that left
+//! its service (see `support::guard`); here one walks through everything that can go wrong.
+
+use juspay_bff::simulator::{Fault, MAGIC_CUSTOMERS, MintRequest, issuer::JWKS_PATH};
+
+use crate::support::{Reply, World, guard};
+
+/// Customers whose requests would wait for the deadline.
+const NEVER_ANSWERED: &[&str] = &["sim_hang", "sim_slow", "sim_stalled_body"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_nothing_secret_gets_out_whatever_goes_wrong() {
+    let world = World::new().await;
+    let mut answers = 0;
+    for magic in MAGIC_CUSTOMERS.iter().filter(|magic| !NEVER_ANSWERED.contains(&magic.id)) {
+        for path in ["/me/customer", "/me/customer?options.get_client_auth_token=false"] {
+            let reply = world.phone(magic.id).get(path).await;
+            assert_ne!(reply.status, 500, "{}: {}", magic.id, reply.text());
+            answers += 1;
+        }
+    }
+    assert!(answers > 40, "{answers}");
+    for wish in [
+        MintRequest::of("alice").with("cnf", serde_json::json!({"jkt": "x"})),
+        MintRequest::of("alice").with("aud", "others"),
+        MintRequest::of("a/b"),
+        MintRequest { life: jiff::SignedDuration::from_hours(-1), ..MintRequest::of("alice") },
+    ] {
+        assert!([401, 403].contains(&world.phone_with(&wish).me().await.status));
+    }
+    let phone = world.phone("alice");
+    let token = phone.token.clone().unwrap();
+    let in_query = world.stranger().get(&format!("/me/customer?access_token={token}")).await;
+    assert_eq!(in_query.code(), "invalid_request");
+    assert_eq!(world.phone_holding(&format!("{token}x")).me().await.status, 401);
+    assert_eq!(phone.get(&format!("/{token}")).await.code(), "not_found");
+    assert_eq!(phone.request("POST", "/me/customer", "").await.code(), "method_not_allowed");
+    world.issuer().inject(JWKS_PATH, None, Fault::Html);
+    world.issuer().rotate(false).unwrap();
+    assert_eq!(world.phone("alice").me().await.code(), "keys_unavailable");
+
+    let metrics = world.admin().get("/metrics").await.text();
+    for secret in [world.api_key.as_str(), "tkn_", "alice", "sim_"] {
+        assert!(!metrics.contains(secret), "{secret} in /metrics");
+    }
+    assert!(guard::log_lines("\"status\":502").len() > 10, "the logs were watched");
+    for id in ["alice", "sim_bad_key", "sim_ip_blocked"] {
+        assert_eq!(guard::log_lines(&format!("\"{id}\"")), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_the_key_goes_to_juspay_and_to_nobody_else() {
+    let world = World::new().await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    let requests = world.simulator().requests();
+    assert!(requests.iter().all(|request| request.header("authorization").is_some()));
+    assert!(world.issuer().requests().iter().all(|it| it.header("authorization").is_none()));
+}
+
+fn reply(status: u16, body: &str) -> Reply {
+    Reply { status, headers: Vec::new(), body: body.as_bytes().to_vec() }
+}
+
+#[test]
+#[should_panic(expected = "got out")]
+fn the_guard_sees_a_key_in_an_answer() {
+    guard::answered("GET /me/customer HTTP/1.1", &reply(200, "canary_1"));
+}
+
+#[test]
+#[should_panic(expected = "a client auth token got out")]
+fn the_guard_sees_a_client_auth_token_in_an_error() {
+    guard::answered("GET /me/customer HTTP/1.1", &reply(502, "tkn_1"));
+}
+
+#[test]
+#[should_panic(expected = "got out")]
+fn the_guard_sees_a_bearer_token_in_an_answer() {
+    guard::answered("GET /me/customer HTTP/1.1", &reply(200, "eyJhbGciOiJFUzI1NiJ9"));
+}

@@ -1,0 +1,194 @@
+//! Promise P8: after SIGTERM, new connections are still served for `server.shutdown_delay`, and a
+//! request whose head was read before the drain's end is answered.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
+
+use crate::support::{Phone, Reply, World};
+
+const DELAY: Duration = Duration::from_secs(5);
+const CLIENTS: usize = 64;
+
+/// Clients that connect anew for each request, again and again.
+struct Crowd {
+    go_home: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    clients: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Crowd {
+    fn of(phone: &Phone) -> Self {
+        let (go_home, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let client = |phone: Phone| {
+            let (go_home, answered) = (Arc::clone(&go_home), Arc::clone(&answered));
+            tokio::spawn(async move {
+                let mut lost = Vec::new();
+                while !go_home.load(Ordering::Relaxed) {
+                    match try_me(&phone).await {
+                        Ok(reply) if reply.status == 200 => {}
+                        Ok(reply) => lost.push(format!("{} {}", reply.status, reply.text())),
+                        Err(error) => lost.push(error.to_string()),
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+                lost
+            })
+        };
+        let clients = (0..CLIENTS).map(|_| client(phone.clone())).collect();
+        Self { go_home, answered, clients }
+    }
+
+    /// Waits for so many answers more.
+    async fn more(&self, number: u64) {
+        let enough = self.answered.load(Ordering::Relaxed) + number;
+        while self.answered.load(Ordering::Relaxed) < enough {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets each client finish its request, and gives what went wrong with any.
+    async fn disperse(self) -> Vec<String> {
+        self.go_home.store(true, Ordering::Relaxed);
+        join_all(self.clients).await.into_iter().flat_map(Result::unwrap).collect()
+    }
+}
+
+/// `GET /me/customer` on a connection of its own that isn't asked to close.
+async fn try_me(phone: &Phone) -> std::io::Result<Reply> {
+    phone.try_raw(&keep_alive_request(phone)).await
+}
+
+fn keep_alive_request(phone: &Phone) -> String {
+    let token = phone.token.as_deref().unwrap();
+    format!(
+        "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    )
+}
+
+async fn until_draining(world: &World) {
+    while world.admin().get("/readyz").await.status != 503 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn until_ended(world: &World) {
+    while !world.service.has_ended() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_no_request_is_lost_before_the_delays_end() {
+    for _ in 0..20 {
+        let mut world = World::with("server.shutdown_delay = \"5s\"").await;
+        let crowd = Crowd::of(&world.phone("alice"));
+        crowd.more(100).await;
+        world.service.signal();
+        until_draining(&world).await;
+        crowd.more(200).await;
+        world.clock.advance(DELAY - Duration::from_millis(1));
+        crowd.more(100).await;
+        assert_eq!(crowd.disperse().await, Vec::<String>::new());
+        world.clock.advance(Duration::from_millis(1));
+        until_ended(&world).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_what_was_read_before_the_drains_end_is_answered() {
+    // Shorter than Juspay's deadline, which the same clock tells.
+    let mut world = World::with("server.shutdown_delay = \"1s\"").await;
+    let gates: Vec<_> = (0..CLIENTS).map(|n| world.simulator().hold(&format!("c{n}"))).collect();
+    let waiting: Vec<_> = (0..CLIENTS)
+        .map(|n| {
+            let phone = world.phone(&format!("c{n}"));
+            tokio::spawn(async move { try_me(&phone).await })
+        })
+        .collect();
+    join_all(gates.iter().map(|gate| gate.arrived(1))).await;
+    world.service.signal();
+    until_draining(&world).await;
+    world.clock.advance(Duration::from_secs(1));
+    until_closed(&world).await;
+    gates.iter().for_each(juspay_bff::simulator::Gate::release);
+    for reply in join_all(waiting).await {
+        assert_eq!(reply.unwrap().unwrap().status, 200);
+    }
+    until_ended(&world).await;
+}
+
+/// Until the public listener takes no connection any more.
+async fn until_closed(world: &World) {
+    while tokio::net::TcpStream::connect(world.service.public).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_while_draining_connections_are_closed_behind_their_answers() {
+    let mut world = World::with("server.shutdown_delay = \"5s\"").await;
+    let phone = world.phone("alice");
+    assert_eq!(phone.me().await.status, 200);
+    let request = keep_alive_request(&phone).replace("Connection: close\r\n", "");
+    world.service.signal();
+    until_draining(&world).await;
+    // The client doesn't ask for it, and still gets the end of the connection.
+    let reply = phone.raw(&request).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert_eq!(world.admin().get("/livez").await.status, 200);
+    world.clock.advance(DELAY);
+    until_ended(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_do_not_hold_up_the_end() {
+    let mut world = World::with("server.shutdown_delay = \"5s\"").await;
+    let phone = world.phone("alice");
+    let request = keep_alive_request(&phone).replace("Connection: close\r\n", "");
+    let idle = phone.open(&request).await.unwrap();
+    idle.readable().await.unwrap();
+    world.service.signal();
+    until_draining(&world).await;
+    world.clock.advance(DELAY);
+    // Without this the end would come with the idle connection's, 75 s later.
+    tokio::time::timeout(Duration::from_secs(15), until_ended(&world)).await.expect("the end");
+    drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_who_waits_for_a_fetch_of_a_worker_that_stops_is_answered() {
+    let mut world = World::with("server.shutdown_delay = \"1s\"").await;
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    // Connections go to the two workers in turn: the first one fetches, the second one waits.
+    let first = phone.open(&keep_alive_request(&phone)).await.unwrap();
+    gate.arrived(1).await;
+    let waiting = tokio::spawn({
+        let phone = phone.clone();
+        async move { try_me(&phone).await }
+    });
+    while world.metric("juspay_bff_http_requests_waiting").await < 2.0 {
+        tokio::task::yield_now().await;
+    }
+    // The first worker has nothing left to wait for, and stops with the fetch under way.
+    drop(first);
+    while world.metric("juspay_bff_http_requests_waiting").await > 1.0 {
+        tokio::task::yield_now().await;
+    }
+    world.service.signal();
+    until_draining(&world).await;
+    world.clock.advance(Duration::from_secs(1));
+    gate.arrived(2).await;
+    gate.release();
+    assert_eq!(waiting.await.unwrap().unwrap().status, 200);
+    until_ended(&world).await;
+}
