@@ -1,6 +1,6 @@
 //! ② Customers by key: handed out from memory, or fetched once.
 //!
-//! moka only stores; [`flight`] is the one door to Juspay, [`lifetime`] says how long a token is
+//! moka only stores; `flight` is the one door to Juspay, [`lifetime`] says how long a token is
 //! good. No HTTP here, and no clock but the [`Clock`]: moka's own expiry is just a bound on memory.
 
 mod flight;

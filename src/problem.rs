@@ -1,7 +1,7 @@
 //! Every way a request can end badly, and what the phone is told of it (RFC 9457).
 //!
 //! One type, one exhaustive match: status, code, metric label and `Retry-After` stand side by
-//! side in [`Problem::told`]. Causes are logged where they are handled; none of them gets out.
+//! side in `Problem::told`. Causes are logged where they are handled; none of them gets out.
 
 use std::{fmt, sync::Arc, time::Duration};
 

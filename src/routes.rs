@@ -27,7 +27,7 @@ pub fn public(config: &mut web::ServiceConfig) {
 }
 
 /// The admin listener. `/livez`, `/readyz` and `/metrics` are open; the rest is behind
-/// [`admin::guard`].
+/// `admin::guard`.
 pub fn admin(config: &mut web::ServiceConfig) {
     config
         .route("/livez", web::get().to(admin::livez))
