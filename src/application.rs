@@ -26,6 +26,8 @@ use crate::{
     juspay::{
         CustomerApi,
         client::{Client, Juspay},
+        keys::ApiKeys,
+        resilience::{Resilience, Resilient},
     },
     metrics::Metrics,
     routes::{self, Admin, Customers, Drain, Observer},
@@ -96,6 +98,7 @@ struct Stations {
     keepers: Keepers,
     cache: CustomerCache,
     juspay: Arc<Juspay>,
+    resilience: Arc<Resilience>,
     secrets: Secrets,
     refs: CustomerRefs,
     metrics: Arc<Metrics>,
@@ -115,16 +118,23 @@ impl Stations {
         )?;
         let juspay = Juspay::new(
             settings.juspay.clone(),
-            Arc::clone(&secrets.api_key),
+            ApiKeys::new(
+                Arc::clone(&secrets.api_key),
+                secrets.api_key_next.clone(),
+                metrics.upstream.key_slot.clone(),
+            ),
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )?;
+        let resilience =
+            Resilience::new(settings.juspay.clone(), Arc::clone(&clock), Arc::clone(&metrics));
         let refs = secrets.customer_ref_key.as_ref();
         Ok(Self {
             authenticator: Arc::new(authenticator),
             keepers,
             cache: CustomerCache::new(settings, Arc::clone(&clock), Arc::clone(&metrics)),
             juspay: Arc::new(juspay),
+            resilience: Arc::new(resilience),
             refs: refs.map_or_else(CustomerRefs::random, |key| CustomerRefs::new(Arc::clone(key))),
             secrets,
             metrics,
@@ -147,6 +157,7 @@ impl Stations {
         web::Data::new(Admin {
             authenticator: Arc::clone(&self.authenticator),
             cache: self.cache.clone(),
+            resilience: Arc::clone(&self.resilience),
             metrics: Arc::clone(&self.metrics),
             drain: self.drain.clone(),
             token: self.secrets.admin_token.clone(),
@@ -236,13 +247,15 @@ fn public_server(
     settings: &Settings,
     sockets: Vec<Listener>,
 ) -> Result<Server, StartError> {
-    let (juspay, cache) = (Arc::clone(&stations.juspay), stations.cache.clone());
+    let (juspay, resilience) = (Arc::clone(&stations.juspay), Arc::clone(&stations.resilience));
+    let cache = stations.cache.clone();
     let authenticator = web::Data::from(Arc::clone(&stations.authenticator));
     let observer = stations.observer(settings);
     let (id_form, not_found_ttl) = (settings.juspay.customer_id_form, settings.cache.not_found_ttl);
     // Runs once in each worker.
     let app = move || {
-        let api: Rc<dyn CustomerApi> = Rc::new(Client::new(Arc::clone(&juspay)));
+        let client = Rc::new(Client::new(Arc::clone(&juspay)));
+        let api: Rc<dyn CustomerApi> = Rc::new(Resilient::new(Arc::clone(&resilience), client));
         let customers = Customers { cache: cache.clone(), api, id_form, not_found_ttl };
         App::new()
             .app_data(web::Data::new(customers))

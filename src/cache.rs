@@ -261,9 +261,8 @@ impl Shared {
         pilot.take_off().await;
         let landing = self.ask(lookup, &*api).await;
         let failure = landing.failure();
-        match &failure {
-            None | Some(JuspayError::CustomerNotFound) => {}
-            Some(why) => tracing::warn!(outcome = why.outcome(), "call to Juspay failed: {why}"),
+        if let Some(why) = &failure {
+            tell(why);
         }
         pilot.land(|key, may_store| if may_store { self.keep(key, landing) } else { landing });
         failure
@@ -354,6 +353,17 @@ impl Shared {
             Landing::Tokenless { why, .. } => Err(why.into()),
             Landing::Failed(error) => Err(error),
         }
+    }
+}
+
+/// Logs a failure that nobody has logged yet and that is news.
+fn tell(failure: &JuspayError) {
+    match failure {
+        JuspayError::CustomerNotFound
+        | JuspayError::RejectedCredentials
+        | JuspayError::RejectedOrigin
+        | JuspayError::BreakerOpen(_) => {}
+        why => tracing::warn!(outcome = why.outcome(), "call to Juspay failed: {why}"),
     }
 }
 

@@ -84,6 +84,12 @@ pub struct Upstream {
     pub duration: Histogram,
     /// `upstream_in_flight`
     pub in_flight: IntGauge,
+    /// `upstream_retries_total`
+    pub retries: IntCounter,
+    /// `upstream_breaker_state{state}`
+    pub breaker_state: IntGaugeVec,
+    /// `upstream_key_slot{slot}`
+    pub key_slot: IntGaugeVec,
     /// `upstream_identity_mismatches_total`
     pub identity_mismatches: IntCounter,
 }
@@ -221,6 +227,17 @@ impl Maker {
             duration: self
                 .histogram("upstream_request_duration_seconds", "Time of a call to Juspay.")?,
             in_flight: self.gauge("upstream_in_flight", "Calls to Juspay under way.")?,
+            retries: self.counter("upstream_retries_total", "Further tries of calls to Juspay.")?,
+            breaker_state: self.gauges(
+                "upstream_breaker_state",
+                "1 for what the circuit breaker is doing, 0 for what it isn't.",
+                &["state"],
+            )?,
+            key_slot: self.gauges(
+                "upstream_key_slot",
+                "1 for the API key in use, 0 for the other.",
+                &["slot"],
+            )?,
             identity_mismatches: self.counter(
                 "upstream_identity_mismatches_total",
                 "Answers of Juspay's about another customer, all refused.",

@@ -19,6 +19,9 @@ const REALM: &str = "juspay-bff";
 /// When Juspay may be well again after a single failed call.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(2);
 
+/// When there may be room again.
+const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
+
 /// How a request ends badly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
@@ -54,8 +57,10 @@ pub enum Problem {
     UpstreamInvalidResponse,
     /// Juspay's other errors, and no connection to it.
     UpstreamError,
-    /// Juspay doesn't want to be asked now.
-    UpstreamUnavailable,
+    /// Juspay isn't asked now; for how long.
+    UpstreamUnavailable(Duration),
+    /// More requests than we take at a time.
+    Overloaded,
     /// No answer within the deadline.
     UpstreamTimeout,
     /// A signing key can't be looked up now.
@@ -150,9 +155,12 @@ impl Problem {
             Self::UpstreamError =>
                 Told::new(S::BAD_GATEWAY, "upstream_error", "Upstream failed",
                     "Juspay failed.").after(UPSTREAM_RETRY),
-            Self::UpstreamUnavailable =>
+            Self::UpstreamUnavailable(retry_after) =>
                 Told::new(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Upstream unavailable",
-                    "Juspay can't be asked now.").after(UPSTREAM_RETRY),
+                    "Juspay can't be asked now.").after(*retry_after),
+            Self::Overloaded =>
+                Told::new(S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded",
+                    "Too many requests at a time.").after(OVERLOAD_RETRY),
             Self::UpstreamTimeout =>
                 Told::new(S::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out",
                     "Juspay didn't answer in time.").after(UPSTREAM_RETRY),
@@ -280,8 +288,12 @@ impl Problem {
             JuspayError::RejectedCredentials => Self::UpstreamRejectedCredentials,
             JuspayError::RejectedOrigin => Self::UpstreamRejectedOrigin,
             JuspayError::InvalidAnswer(_) => Self::UpstreamInvalidResponse,
-            JuspayError::Status(_) | JuspayError::Connection(_) => Self::UpstreamError,
-            JuspayError::TooManyRequests => Self::UpstreamUnavailable,
+            JuspayError::Status(..) | JuspayError::Connection(_) => Self::UpstreamError,
+            JuspayError::TooManyRequests(after) => {
+                Self::UpstreamUnavailable(after.unwrap_or(UPSTREAM_RETRY))
+            }
+            JuspayError::BreakerOpen(after) => Self::UpstreamUnavailable(*after),
+            JuspayError::Saturated => Self::Overloaded,
             JuspayError::Timeout => Self::UpstreamTimeout,
             JuspayError::Aborted => Self::InternalError,
         }
