@@ -6,6 +6,7 @@ use std::{
 };
 
 use moka::{Expiry, notification::RemovalCause, sync::Cache};
+use prometheus::{IntCounter, IntGauge};
 
 use super::lifetime::{Lifetime, Phase};
 use crate::{
@@ -54,26 +55,31 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Store {
     slots: Cache<CustomerKey, Slot>,
-    entries: prometheus::IntGauge,
+    entries: IntGauge,
+    expired: IntCounter,
+    removed: IntCounter,
 }
 
 impl Store {
     pub(super) fn new(capacity: u64, metrics: &Metrics) -> Self {
-        let evictions = metrics.cache.evictions.clone();
+        let evicted = |cause| metrics.cache.evictions.with_label_values(&[cause]);
+        let (by_size, by_time) = (evicted("size"), evicted("expired"));
         let slots = Cache::builder()
             .max_capacity(capacity)
             .expire_after(AtMost)
-            .eviction_listener(move |_, _, cause| {
-                let cause = match cause {
-                    RemovalCause::Expired => "expired",
-                    RemovalCause::Size => "size",
-                    RemovalCause::Explicit => "removed",
-                    RemovalCause::Replaced => return,
-                };
-                evictions.with_label_values(&[cause]).inc();
+            .eviction_listener(move |_, _, cause| match cause {
+                RemovalCause::Size => by_size.inc(),
+                RemovalCause::Expired => by_time.inc(),
+                // Counted by whoever removes, who knows why.
+                RemovalCause::Explicit | RemovalCause::Replaced => {}
             })
             .build();
-        Self { slots, entries: metrics.cache.entries.clone() }
+        Self {
+            slots,
+            entries: metrics.cache.entries.clone(),
+            expired: evicted("expired"),
+            removed: evicted("removed"),
+        }
     }
 
     pub(super) fn get(&self, key: &CustomerKey) -> Option<Slot> {
@@ -84,15 +90,27 @@ impl Store {
         self.slots.insert(key.clone(), slot);
     }
 
-    /// Tells whether there was one.
-    pub(super) fn remove(&self, key: &CustomerKey) -> bool {
-        self.slots.remove(key).is_some()
+    /// Whether `seen` is still what is known.
+    pub(super) fn holds(&self, key: &CustomerKey, seen: Option<&Slot>) -> bool {
+        match (self.slots.get(key), seen) {
+            (Some(current), Some(seen)) => current.is_same(seen),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
     }
 
-    /// Removes the slot, unless another one has come in its place.
-    pub(super) fn remove_same(&self, key: &CustomerKey, slot: &Slot) {
-        if self.slots.get(key).is_some_and(|current| current.is_same(slot)) {
+    /// Tells whether there was one.
+    pub(super) fn remove(&self, key: &CustomerKey) -> bool {
+        let removed = self.slots.remove(key).is_some();
+        self.removed.inc_by(u64::from(removed));
+        removed
+    }
+
+    /// Removes a dead slot, unless another one has come in its place.
+    pub(super) fn bury(&self, key: &CustomerKey, dead: &Slot) {
+        if self.holds(key, Some(dead)) {
             self.slots.invalidate(key);
+            self.expired.inc();
         }
     }
 
@@ -101,6 +119,7 @@ impl Store {
         self.slots.run_pending_tasks();
         let number = self.slots.entry_count();
         self.slots.invalidate_all();
+        self.removed.inc_by(number);
         self.settle();
         number
     }
