@@ -44,6 +44,27 @@ enum Juspay {
     Fails(JuspayError),
 }
 
+impl Juspay {
+    fn that_means(error: &JuspayError) -> Self {
+        use InvalidAnswer::{NoExpiry, NoToken, TooShortLived};
+        if let JuspayError::InvalidAnswer(why) = error {
+            match why {
+                TooShortLived => return Self::Token(34),
+                NoToken | NoExpiry => return Self::Tokenless(*why),
+                InvalidAnswer::Interim
+                | InvalidAnswer::Status
+                | InvalidAnswer::Redirect
+                | InvalidAnswer::Http
+                | InvalidAnswer::Truncated
+                | InvalidAnswer::TooLarge
+                | InvalidAnswer::Json
+                | InvalidAnswer::OtherCustomer => {}
+            }
+        }
+        Self::Fails(error.clone())
+    }
+}
+
 struct Good {
     token: Option<&'static str>,
     source: Source,
@@ -152,13 +173,7 @@ fn without_token() -> Vec<Row> {
 /// One kind of failure, whatever is in memory.
 fn failing(error: JuspayError) -> Vec<Row> {
     use Cached::{Nothing, Token};
-    let juspay = match &error {
-        JuspayError::InvalidAnswer(InvalidAnswer::TooShortLived) => Juspay::Token(34),
-        JuspayError::InvalidAnswer(why @ (InvalidAnswer::NoToken | InvalidAnswer::NoExpiry)) => {
-            Juspay::Tokenless(*why)
-        }
-        other => Juspay::Fails(other.clone()),
-    };
+    let juspay = Juspay::that_means(&error);
     let ask = |cached, answer, kept| {
         let juspay = juspay.clone();
         Row { cached, want_token: true, juspay, answer, kept, calls: 1 }
@@ -179,7 +194,7 @@ fn failures() -> Vec<JuspayError> {
     let mut failures = vec![
         JuspayError::RejectedCredentials,
         JuspayError::RejectedOrigin,
-        JuspayError::TooManyRequests(Some(secs(7))),
+        JuspayError::TooManyRequests,
         JuspayError::Status(500),
         JuspayError::Status(400),
         JuspayError::Connection(ConnectionFailure::Broken),

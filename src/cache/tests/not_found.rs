@@ -17,7 +17,7 @@ fn remembered_for_its_time_and_not_a_moment_longer() {
         assert_eq!(phone.await.unwrap().unwrap_err(), GONE);
         assert_eq!((world.requests("miss"), world.requests("not_found")), (1, 0));
 
-        world.clock.advance(secs(60) - Duration::from_nanos(1));
+        world.clock.advance(Duration::from_nanos(59_999_999_999));
         assert_eq!(world.at_once("alice").expect("no call").unwrap_err(), GONE);
         assert_eq!((world.requests("miss"), world.requests("not_found")), (1, 1));
 

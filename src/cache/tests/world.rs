@@ -10,7 +10,9 @@ use super::juspay::{FakeJuspay, Reply};
 use crate::{
     cache::{CustomerCache, Found, Lookup, store::Slot},
     clock::{Clock, later, manual::ManualClock},
-    customer::{ClientAuth, ClientAuthToken, Customer, CustomerId, Field, FieldSet},
+    customer::{
+        ClientAuth, ClientAuthToken, Customer, CustomerId, CustomerIdForm, Field, FieldSet,
+    },
     juspay::{Answer, CustomerApi, InvalidAnswer, JuspayError},
     metrics::Metrics,
     settings::{self, Settings},
@@ -198,7 +200,7 @@ pub(super) fn shipped() -> Settings {
             base_url: "https://juspay.test".to_owned(),
             merchant_id: "merchant".to_owned(),
             api_key: settings::SecretSource::Inline("key".into()),
-            customer_id_form: settings::CustomerIdForm::Merchant,
+            customer_id_form: CustomerIdForm::Merchant,
             api_version: None,
             ca_file: None,
             connect_timeout: secs(1),
