@@ -1,9 +1,6 @@
 //! P4: one call a customer, whoever hangs up, and one answer for all who wait for it.
 
-use super::{
-    juspay::Reply,
-    world::{REFRESH_FROM, World, fails, lookup, run, secs, settle, token, token_of},
-};
+use super::world::{REFRESH_FROM, World, fails, lookup, run, secs, settle, token, token_of};
 use crate::{
     cache::{Lookup, Source},
     clock::Clock,
@@ -108,22 +105,6 @@ fn p4_a_failed_fetch_answers_all_its_waiters_with_that_failure() {
         let found = world.fetches("alice", world.token("tkn_1", 900)).await;
         assert_eq!(token_of(found), "tkn_1");
         assert_eq!(world.juspay.calls("alice"), 2);
-    });
-}
-
-#[test]
-fn p4_a_panicking_call_is_told_to_all_who_wait() {
-    run(async {
-        let world = World::new();
-        let first = world.asks("alice").await;
-        let second = world.asks("alice").await;
-        world.answers("alice", Reply::Panics).await;
-        assert_eq!(first.await.unwrap().unwrap_err(), JuspayError::Aborted);
-        assert_eq!(second.await.unwrap().unwrap_err(), JuspayError::Aborted);
-        assert_eq!(world.juspay.calls("alice"), 1);
-
-        let found = world.fetches("alice", world.token("tkn_1", 900)).await;
-        assert_eq!(token_of(found), "tkn_1");
     });
 }
 

@@ -1,22 +1,25 @@
-//! P4 where things break: workers that stop, answers that make us panic, threads that race.
+//! P4 across workers: one that stops in mid-flight, and threads that race for the door.
 
 use std::{
-    fmt,
     rc::Rc,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
-use futures_util::future::{BoxFuture, LocalBoxFuture};
-use jiff::Timestamp;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::task::LocalSet;
 
 use super::{
     juspay::FakeJuspay,
-    world::{REFRESH_FROM, World, lookup, run, secs, settle, shipped, token_of},
+    trapped_clock::TrappedClock,
+    world::{REFRESH_FROM, World, lookup, run, secs, settle, token_of},
 };
 use crate::{
     cache::CustomerCache,
-    clock::{Clock, Moment, Monotonic, manual::ManualClock},
+    clock::manual::ManualClock,
     juspay::{Answer, CustomerApi, GetCustomer, JuspayError},
 };
 
@@ -45,79 +48,23 @@ fn p4_when_the_worker_that_flies_stops_who_waits_starts_anew() {
     });
 }
 
-/// A manual clock that does something of the test's when it is read.
-struct TrappedClock {
-    clock: ManualClock,
-    /// Run by the next reading of both clocks at once.
-    at_moment: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    /// Whether reading the wall clock alone panics.
-    broken: Mutex<bool>,
-}
-
-impl TrappedClock {
-    fn new(world: &World) -> Arc<Self> {
-        let clock = world.clock.clone();
-        Arc::new(Self { clock, at_moment: Mutex::default(), broken: Mutex::default() })
-    }
-
-    fn cache(self: &Arc<Self>, world: &World) -> CustomerCache {
-        CustomerCache::new(&shipped(), Arc::<Self>::clone(self), Arc::clone(&world.metrics))
-    }
-
-    fn trap(&self, at_moment: impl FnOnce() + Send + 'static) {
-        *self.at_moment.lock().unwrap() = Some(Box::new(at_moment));
-    }
-
-    fn set_broken(&self, broken: bool) {
-        *self.broken.lock().unwrap() = broken;
-    }
-}
-
-impl fmt::Debug for TrappedClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TrappedClock")
-    }
-}
-
-impl Clock for TrappedClock {
-    fn now(&self) -> Timestamp {
-        let broken = *self.broken.lock().unwrap();
-        assert!(!broken, "on purpose");
-        self.clock.now()
-    }
-
-    fn monotonic(&self) -> Monotonic {
-        self.clock.monotonic()
-    }
-
-    fn moment(&self) -> Moment {
-        let trap = self.at_moment.lock().unwrap().take();
-        if let Some(trap) = trap {
-            trap();
-        }
-        self.clock.moment()
-    }
-
-    fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()> {
-        self.clock.sleep_until(deadline)
-    }
-}
-
 #[test]
-fn p4_a_panic_of_ours_over_an_answer_is_told_to_all_who_wait() {
+fn who_starts_anew_waits_no_longer_than_its_own_deadline() {
     run(async {
-        let mut world = World::new();
-        let clock = TrappedClock::new(&world);
-        world.cache = clock.cache(&world);
-        let phones = [world.asks("alice").await, world.asks("alice").await];
-        // The wall clock is read when an answer is judged.
-        clock.set_broken(true);
-        world.answers("alice", world.token("tkn_1", 900)).await;
-        clock.set_broken(false);
-        for phone in phones {
-            assert_eq!(phone.await.unwrap().unwrap_err(), JuspayError::Aborted);
-        }
-        assert_eq!(world.juspay.calls("alice"), 1, "nobody asked again");
+        let world = World::new();
+        let doomed = LocalSet::new();
+        let (cache, api) = (world.cache.clone(), world.api());
+        let leader = doomed.spawn_local(async move { cache.get(&lookup("alice"), &api).await });
+        doomed.run_until(settle()).await;
+        let waiter = world.asks("alice").await;
+        world.clock.advance(secs(3));
+        drop((doomed, leader));
+        settle().await;
+        world.clock.advance(secs(2));
+        settle().await;
+        assert_eq!(world.juspay.under_way("alice"), 1, "the new call has its whole deadline");
+        let answer = waiter.now_or_never().expect("its own has passed");
+        assert_eq!(answer.unwrap().unwrap_err(), JuspayError::Timeout);
     });
 }
 
@@ -182,23 +129,48 @@ fn p4_who_looks_just_before_a_refresh_lands_starts_no_second_one() {
     assert_eq!(world.refreshes("success"), 1);
 }
 
-/// Panics before there is anything to wait for.
-#[derive(Debug)]
-struct Panicking;
+/// Fails as soon as it is let, and minds how many of its calls are under way in all threads.
+#[derive(Debug, Clone)]
+struct Crowded {
+    under_way: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+}
 
-impl CustomerApi for Panicking {
+impl CustomerApi for Crowded {
     fn get_customer(&self, _: GetCustomer) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
-        panic!("on purpose")
+        let this = self.clone();
+        Box::pin(async move {
+            assert_eq!(this.under_way.fetch_add(1, Ordering::SeqCst), 0, "one call at a time");
+            this.calls.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            this.under_way.fetch_sub(1, Ordering::SeqCst);
+            Err(JuspayError::Status(500))
+        })
     }
 }
 
 #[test]
-fn p4_a_call_that_panics_before_it_is_awaited_is_told_too() {
-    run(async {
-        let world = World::new();
-        let api: Rc<dyn CustomerApi> = Rc::new(Panicking);
-        let error = world.cache.get(&lookup("alice"), &api).await.unwrap_err();
-        assert_eq!(error, JuspayError::Aborted);
-        assert!(world.fetches("alice", world.token("tkn_1", 900)).await.is_ok());
-    });
+fn p4_workers_and_purges_that_race_make_one_call_at_a_time() {
+    let world = World::new();
+    let crowded = Crowded { under_way: Arc::default(), calls: Arc::default() };
+    let worker = |purges: bool| {
+        let (cache, crowded) = (world.cache.clone(), crowded.clone());
+        move || {
+            run(async move {
+                let api: Rc<dyn CustomerApi> = Rc::new(crowded);
+                for _ in 0..200 {
+                    let error = cache.get(&lookup("alice"), &api).await.unwrap_err();
+                    assert_eq!(error, JuspayError::Status(500));
+                    if purges {
+                        cache.purge_all();
+                    }
+                }
+            });
+        }
+    };
+    let workers = [false, false, true].map(|purges| std::thread::spawn(worker(purges)));
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    assert!(crowded.calls.load(Ordering::SeqCst) >= 200);
 }
