@@ -71,6 +71,19 @@ fn a_dead_token_that_is_being_replaced_may_go() {
 }
 
 #[test]
+fn customers_in_memory_are_counted_when_it_is_asked_how_many() {
+    run(async {
+        let world = World::new();
+        world.remembers("alice", "tkn_a", 0).await;
+        world.remembers("bob", "tkn_b", DEAD_FROM).await;
+        world.cache.settle();
+        assert_eq!(world.metrics.cache.entries.get(), 2, "dead ones stay until they are swept");
+        world.cache.purge_all();
+        assert_eq!(world.metrics.cache.entries.get(), 0);
+    });
+}
+
+#[test]
 fn no_more_customers_than_the_capacity() {
     run(async {
         let world = World::with(|settings| settings.cache.capacity = 20);

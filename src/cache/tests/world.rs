@@ -1,6 +1,6 @@
 //! What every test of the cache begins with: a cache, its Juspay, its clock and its metrics.
 
-use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
@@ -10,13 +10,25 @@ use super::juspay::{FakeJuspay, Reply};
 use crate::{
     cache::{CustomerCache, Found, Lookup, store::Slot},
     clock::{Clock, later, manual::ManualClock},
-    customer::{
-        ClientAuth, ClientAuthToken, Customer, CustomerId, CustomerIdForm, Field, FieldSet,
-    },
+    customer::{ClientAuth, ClientAuthToken, Customer, CustomerId, Field},
     juspay::{Answer, CustomerApi, InvalidAnswer, JuspayError},
     metrics::Metrics,
-    settings::{self, Settings},
+    settings::{Settings, Sources},
 };
+
+/// What has no default.
+const NEEDED: &str = r#"
+[juspay]
+base_url = "https://juspay.test"
+merchant_id = "merchant"
+api_key = "key"
+
+[auth.issuers.main]
+issuer = "https://issuer.test"
+audiences = ["phones"]
+algorithms = ["ES256"]
+discovery = true
+"#;
 
 /// When the tests begin.
 pub(super) const START: &str = "2026-01-01T00:00:00Z";
@@ -184,53 +196,10 @@ impl World {
     }
 }
 
-/// The shipped settings, as far as the cache reads them; `not_found_ttl` is longer, as moka's part
-/// in it goes by real time.
+/// The shipped settings; `not_found_ttl` is longer, as moka's part in it goes by real time.
 pub(super) fn shipped() -> Settings {
-    Settings {
-        server: settings::Server {
-            listen: Vec::new(),
-            admin_listen: Vec::new(),
-            admin_token_file: None,
-            workers: None,
-            shutdown_delay: secs(5),
-            shutdown_grace: secs(25),
-        },
-        juspay: settings::Juspay {
-            base_url: "https://juspay.test".to_owned(),
-            merchant_id: "merchant".to_owned(),
-            api_key: settings::SecretSource::Inline("key".into()),
-            customer_id_form: CustomerIdForm::Merchant,
-            api_version: None,
-            ca_file: None,
-            connect_timeout: secs(1),
-            deadline: secs(5),
-            max_in_flight: 64,
-        },
-        auth: settings::Auth {
-            issuers: BTreeMap::new(),
-            leeway: secs(30),
-            jwks_refresh: secs(300),
-            jwks_cooldown: secs(10),
-            jwks_max_stale: secs(86_400),
-            max_token_bytes: 8192,
-            verified_tokens: 200_000,
-        },
-        cache: settings::Cache {
-            capacity: 100_000,
-            min_remaining: secs(120),
-            refresh_ahead: secs(300),
-            outage_min_remaining: secs(30),
-            max_token_life: secs(900),
-            not_found_ttl: secs(60),
-        },
-        response: settings::Response { fields: FieldSet::all() },
-        log: settings::Log {
-            level: settings::LogLevel::Info,
-            format: settings::LogFormat::Json,
-            access: settings::AccessLog::All,
-            customer_ref_key_file: None,
-        },
-        secrets: settings::Secrets { poll: secs(10) },
-    }
+    let sources = Sources::default().text("needed", NEEDED);
+    let mut settings = sources.load().expect("good settings").settings;
+    settings.cache.not_found_ttl = secs(60);
+    settings
 }
