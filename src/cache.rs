@@ -19,7 +19,7 @@ use self::{
     store::{Entry, Slot, Store},
 };
 use crate::{
-    clock::{self, Clock, Moment},
+    clock::{self, Clock, Moment, Monotonic},
     customer::{ClientAuth, CustomerId, CustomerJson, CustomerKey, FieldSet},
     juspay::{Answer, CustomerApi, GetCustomer, InvalidAnswer, JuspayError},
     metrics::{Metrics, Raised},
@@ -141,27 +141,42 @@ impl CustomerCache {
         lookup: &Lookup,
         api: &Rc<dyn CustomerApi>,
     ) -> Result<Found, JuspayError> {
+        let shared = &self.shared;
         let key = self.key(&lookup.customer);
-        let now = self.shared.clock.moment();
-        let stale = match self.shared.store.get(&key) {
-            Some(Slot::NotFound { until, .. }) if now.monotonic < until => {
-                self.shared.counts.not_found.inc();
-                return Err(JuspayError::CustomerNotFound);
-            }
-            Some(Slot::Customer(entry)) => {
-                let phase = entry.lifetime.phase(now);
-                if phase == Phase::Refresh {
-                    self.refresh_behind(&key, lookup, api);
+        let mut deadline = None;
+        loop {
+            let seen = shared.store.get(&key);
+            let now = shared.clock.moment();
+            let stale = match &seen {
+                Some(Slot::NotFound { until, .. }) if now.monotonic < *until => {
+                    shared.counts.not_found.inc();
+                    return Err(JuspayError::CustomerNotFound);
                 }
-                if !lookup.want_token || matches!(phase, Phase::Fresh | Phase::Refresh) {
-                    self.shared.counts.hit.inc();
-                    return Ok(entry.found(lookup, Source::Hit, now));
+                Some(Slot::Customer(entry)) => {
+                    let phase = entry.lifetime.phase(now);
+                    if phase == Phase::Refresh {
+                        self.refresh_behind(&key, seen.as_ref(), lookup, api);
+                    }
+                    if !lookup.want_token || matches!(phase, Phase::Fresh | Phase::Refresh) {
+                        shared.counts.hit.inc();
+                        return Ok(entry.found(lookup, Source::Hit, now));
+                    }
+                    true
                 }
-                true
-            }
-            Some(Slot::NotFound { .. }) | None => false,
-        };
-        self.fetch(&key, stale, lookup, api).await
+                Some(Slot::NotFound { .. }) | None => false,
+            };
+            let deadline = *deadline.get_or_insert(now.monotonic.plus(shared.deadline));
+            // One has landed since we looked: look again.
+            let Some((flight, collapsed)) = self.board(&key, seen.as_ref(), lookup, api) else {
+                continue;
+            };
+            // A lost flight is nobody's fault: its worker has stopped. Start anew on this one.
+            let Some(landing) = shared.wait(&flight, deadline).await else { continue };
+            let counts = &shared.counts;
+            let outcome = if collapsed { &counts.joined } else { &counts.miss };
+            outcome.inc();
+            return shared.hand_out(landing, stale, collapsed, lookup);
+        }
     }
 
     /// Forgets a customer: those who come from now on get a new answer of Juspay's. Tells whether
@@ -180,7 +195,7 @@ impl CustomerCache {
     pub fn sweep(&self) {
         let now = self.shared.clock.moment();
         for (key, slot) in self.shared.store.dead(now) {
-            self.shared.flights.while_none_lands(|| self.shared.store.remove_same(&key, &slot));
+            self.shared.flights.while_none_lands(|| self.shared.store.bury(&key, &slot));
         }
         self.shared.store.settle();
     }
@@ -194,9 +209,16 @@ impl CustomerCache {
         CustomerKey { merchant: Arc::clone(&self.shared.merchant), customer: customer.clone() }
     }
 
-    /// Starts a fetch that nobody waits for, unless one is under way.
-    fn refresh_behind(&self, key: &CustomerKey, lookup: &Lookup, api: &Rc<dyn CustomerApi>) {
-        if let Boarding::Leader(pilot) = self.shared.flights.board(key) {
+    /// Starts a fetch that nobody waits for, unless one is under way or has just landed.
+    fn refresh_behind(
+        &self,
+        key: &CustomerKey,
+        seen: Option<&Slot>,
+        lookup: &Lookup,
+        api: &Rc<dyn CustomerApi>,
+    ) {
+        let needed = || self.shared.store.holds(key, seen);
+        if let Boarding::Leader(pilot) = self.shared.flights.board(key, needed) {
             let flying = Arc::clone(&self.shared).fly(pilot, lookup.clone(), Rc::clone(api));
             let metrics = Arc::clone(&self.shared.metrics);
             tokio::task::spawn_local(async move {
@@ -210,51 +232,41 @@ impl CustomerCache {
         }
     }
 
-    /// Waits for the customer's flight, and flies it if nobody does.
-    async fn fetch(
-        &self,
-        key: &CustomerKey,
-        stale: bool,
-        lookup: &Lookup,
-        api: &Rc<dyn CustomerApi>,
-    ) -> Result<Found, JuspayError> {
-        let _waiting = Raised::new(&self.shared.metrics.http.waiting);
-        let deadline = self.shared.clock.monotonic().plus(self.shared.deadline);
-        loop {
-            let (flight, collapsed) = self.board(key, lookup, api);
-            let waited = clock::before(&*self.shared.clock, deadline, flight.landed()).await;
-            // A lost flight is nobody's fault: its worker has stopped. Start anew on this one.
-            let Some(landing) = waited.ok_or(JuspayError::Timeout)? else { continue };
-            let counts = &self.shared.counts;
-            let outcome = if collapsed { &counts.joined } else { &counts.miss };
-            outcome.inc();
-            return self.shared.hand_out(landing, stale, collapsed, lookup);
-        }
-    }
-
+    /// The customer's flight, and whether somebody else flies it; `None` when one has landed since
+    /// `seen` was in memory.
     fn board(
         &self,
         key: &CustomerKey,
+        seen: Option<&Slot>,
         lookup: &Lookup,
         api: &Rc<dyn CustomerApi>,
-    ) -> (Arc<Flight<Landing>>, bool) {
-        match self.shared.flights.board(key) {
-            Boarding::Joined(flight) => (flight, true),
+    ) -> Option<(Arc<Flight<Landing>>, bool)> {
+        match self.shared.flights.board(key, || self.shared.store.holds(key, seen)) {
+            Boarding::Joined(flight) => Some((flight, true)),
             Boarding::Leader(pilot) => {
                 let flight = pilot.flight();
                 let flying = Arc::clone(&self.shared).fly(pilot, lookup.clone(), Rc::clone(api));
                 tokio::task::spawn_local(flying);
-                (flight, false)
+                Some((flight, false))
             }
+            Boarding::Missed => None,
         }
     }
 }
 
 impl Shared {
+    /// What the flight brings to one who waits for it no longer than `deadline`; `None` when it
+    /// was lost.
+    async fn wait(&self, flight: &Flight<Landing>, deadline: Monotonic) -> Option<Landing> {
+        let _waiting = Raised::new(&self.metrics.http.waiting);
+        let landed = clock::before(&*self.clock, deadline, flight.landed()).await;
+        landed.unwrap_or(Some(Landing::Failed(JuspayError::Timeout)))
+    }
+
     /// Asks Juspay and lands the flight, whatever happens. Gives the failure, if it was one.
     async fn fly(
         self: Arc<Self>,
-        pilot: Pilot<Landing>,
+        mut pilot: Pilot<Landing>,
         lookup: Lookup,
         api: Rc<dyn CustomerApi>,
     ) -> Option<JuspayError> {
@@ -273,11 +285,16 @@ impl Shared {
         let deadline = sent.monotonic.plus(self.deadline);
         let Lookup { customer, traceparent, .. } = lookup;
         let request = GetCustomer { customer, traceparent, deadline };
-        // A panic is a bug of ours, but it must not leave those who wait without an answer.
-        let asked = AssertUnwindSafe(async { api.get_customer(request).await }).catch_unwind();
-        match clock::before(&*self.clock, deadline, asked).await {
-            Some(Ok(Ok(answer))) => self.judge(&answer, sent),
-            Some(Ok(Err(error))) => Landing::Failed(error),
+        // A panic is a bug of ours, but it must not leave those who wait without an answer, nor
+        // have them ask again and again.
+        let asked = AssertUnwindSafe(async {
+            match api.get_customer(request).await {
+                Ok(answer) => self.judge(&answer, sent),
+                Err(error) => Landing::Failed(error),
+            }
+        });
+        match clock::before(&*self.clock, deadline, asked.catch_unwind()).await {
+            Some(Ok(landing)) => landing,
             Some(Err(_panic)) => Landing::Failed(JuspayError::Aborted),
             None => Landing::Failed(JuspayError::Timeout),
         }

@@ -8,6 +8,8 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::arithmetic_side_effects,
+    clippy::unchecked_time_subtraction,
+    unreachable_pub,
     reason = "a test that panics fails, as it should"
 )]
 
