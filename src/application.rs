@@ -29,9 +29,11 @@ use crate::{
         keys::ApiKeys,
         resilience::{Resilience, Resilient},
     },
+    limits::CustomerLimit,
     metrics::Metrics,
     routes::{self, Admin, Customers, Drain, Observer},
     settings::Settings,
+    waiting::WaitingRoom,
 };
 
 pub use listen::ListenError;
@@ -97,6 +99,7 @@ struct Stations {
     authenticator: Arc<Authenticator>,
     keepers: Keepers,
     cache: CustomerCache,
+    limit: Arc<CustomerLimit>,
     juspay: Arc<Juspay>,
     resilience: Arc<Resilience>,
     secrets: Secrets,
@@ -110,9 +113,11 @@ impl Stations {
     fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
         let secrets = Secrets::open(settings)?;
+        let waiting = WaitingRoom::new(metrics.http.waiting.clone(), settings.server.max_waiting);
         let (authenticator, keepers) = Authenticator::new(
             &settings.auth,
             settings.secrets.poll,
+            &waiting,
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )?;
@@ -132,7 +137,8 @@ impl Stations {
         Ok(Self {
             authenticator: Arc::new(authenticator),
             keepers,
-            cache: CustomerCache::new(settings, Arc::clone(&clock), Arc::clone(&metrics)),
+            cache: CustomerCache::new(settings, waiting, Arc::clone(&clock), Arc::clone(&metrics)),
+            limit: Arc::new(CustomerLimit::new(settings.limits.per_customer, Arc::clone(&clock))),
             juspay: Arc::new(juspay),
             resilience: Arc::new(resilience),
             refs: refs.map_or_else(CustomerRefs::random, |key| CustomerRefs::new(Arc::clone(key))),
@@ -146,6 +152,7 @@ impl Stations {
     fn observer(&self, settings: &Settings) -> web::Data<Observer> {
         web::Data::new(Observer {
             drain: self.drain.clone(),
+            max_in_flight: i64::try_from(settings.server.max_in_flight).unwrap_or(i64::MAX),
             access: settings.log.access,
             refs: self.refs.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -204,11 +211,12 @@ impl Application {
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { public, admin, stations, settings, socket_files, .. } = self;
         let (public_handle, admin_handle) = (public.handle(), admin.handle());
-        let Stations { authenticator, keepers, cache, secrets, clock, drain, metrics, .. } =
-            stations;
+        let Stations {
+            authenticator, keepers, cache, limit, secrets, clock, drain, metrics, ..
+        } = stations;
         let background = [
             rt::spawn(keepers.run()),
-            rt::spawn(sweep(authenticator, cache, Arc::clone(&clock))),
+            rt::spawn(sweep(authenticator, cache, limit, Arc::clone(&clock))),
             rt::spawn(secrets.follow(settings.secrets.poll, Arc::clone(&clock), metrics)),
         ];
         let mut servers = rt::spawn(async { try_join(public, admin).await.map(|_| ()) });
@@ -234,10 +242,16 @@ impl Application {
 }
 
 /// Frees what is dead, again and again.
-async fn sweep(authenticator: Arc<Authenticator>, cache: CustomerCache, clock: Arc<dyn Clock>) {
+async fn sweep(
+    authenticator: Arc<Authenticator>,
+    cache: CustomerCache,
+    limit: Arc<CustomerLimit>,
+    clock: Arc<dyn Clock>,
+) {
     loop {
         clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
         cache.sweep();
+        limit.sweep();
         authenticator.sweep();
     }
 }
@@ -248,7 +262,7 @@ fn public_server(
     sockets: Vec<Listener>,
 ) -> Result<Server, StartError> {
     let (juspay, resilience) = (Arc::clone(&stations.juspay), Arc::clone(&stations.resilience));
-    let cache = stations.cache.clone();
+    let (cache, limit) = (stations.cache.clone(), Arc::clone(&stations.limit));
     let authenticator = web::Data::from(Arc::clone(&stations.authenticator));
     let observer = stations.observer(settings);
     let (id_form, not_found_ttl) = (settings.juspay.customer_id_form, settings.cache.not_found_ttl);
@@ -256,7 +270,8 @@ fn public_server(
     let app = move || {
         let client = Rc::new(Client::new(Arc::clone(&juspay)));
         let api: Rc<dyn CustomerApi> = Rc::new(Resilient::new(Arc::clone(&resilience), client));
-        let customers = Customers { cache: cache.clone(), api, id_form, not_found_ttl };
+        let (cache, limit) = (cache.clone(), Arc::clone(&limit));
+        let customers = Customers { cache, api, id_form, not_found_ttl, limit };
         App::new()
             .app_data(web::Data::new(customers))
             .app_data(web::Data::clone(&authenticator))

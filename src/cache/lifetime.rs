@@ -156,6 +156,18 @@ impl Lifetime {
         self.remaining(now).saturating_sub(self.normal_floor)
     }
 
+    /// How long it is still handed out while Juspay fails.
+    #[must_use]
+    pub fn outage_ttl(&self, now: Moment) -> Duration {
+        self.remaining(now).saturating_sub(self.outage_floor)
+    }
+
+    /// Whether the life is so short that the policy's floor had to give way.
+    #[must_use]
+    pub fn is_shorter_than_meant(&self, policy: &Policy) -> bool {
+        self.normal_floor < policy.min_remaining
+    }
+
     /// The expiry that phones are told: ours, not Juspay's.
     #[must_use]
     pub fn expiry(&self) -> Timestamp {

@@ -1,7 +1,10 @@
 //! The memory: moka, bounded in number and, as a backstop, in time.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,7 +23,65 @@ use crate::{
 pub(super) struct Entry {
     pub(super) json: CustomerJson,
     pub(super) lifetime: Lifetime,
+    /// When Juspay was asked for it.
+    born: Monotonic,
+    hand_outs: AtomicU32,
+    failed_refreshes: Mutex<Option<Failed>>,
 }
+
+/// Refreshes of an entry that have failed, one after the other.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    times: u32,
+    next: Monotonic,
+}
+
+impl Entry {
+    pub(super) fn new(json: CustomerJson, lifetime: Lifetime, born: Monotonic) -> Self {
+        let (hand_outs, failed_refreshes) = (AtomicU32::new(0), Mutex::default());
+        Self { json, lifetime, born, hand_outs, failed_refreshes }
+    }
+
+    pub(super) fn age(&self, now: Moment) -> Duration {
+        now.monotonic.since(self.born)
+    }
+
+    /// Whether the token may be handed out at all.
+    pub(super) fn is_alive(&self, now: Moment) -> bool {
+        self.lifetime.phase(now) != Phase::Dead
+    }
+
+    /// How often the token has been handed out.
+    pub(super) fn hand_outs(&self) -> u32 {
+        self.hand_outs.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_hand_out(&self) {
+        self.hand_outs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a refresh has failed so lately that the next one is to wait.
+    pub(super) fn is_backing_off(&self, now: Moment) -> bool {
+        self.failed().is_some_and(|failed| now.monotonic < failed.next)
+    }
+
+    /// Notes that a refresh has failed: the next one waits longer each time.
+    pub(super) fn note_failure(&self, now: Monotonic) {
+        let mut failed = self.failed();
+        let times = failed.map_or(0, |failed| failed.times);
+        let pause = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(times)).min(MAX_BACKOFF);
+        let pause = pause.mul_f64(rand::random_range(0.5..=1.0));
+        *failed = Some(Failed { times: times.saturating_add(1), next: now.plus(pause) });
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<Failed>> {
+        self.failed_refreshes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Between two refreshes of a customer that fail, with jitter: the first pause and the longest.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// What is known of a customer.
 #[derive(Debug, Clone)]
@@ -124,6 +185,21 @@ impl Store {
         number
     }
 
+    /// A refresh of the customer has failed.
+    pub(super) fn note_failure(&self, key: &CustomerKey, now: Monotonic) {
+        if let Some(Slot::Customer(entry)) = self.slots.get(key) {
+            entry.note_failure(now);
+        }
+    }
+
+    /// The life left of each token.
+    pub(super) fn lives(&self, now: Moment) -> impl Iterator<Item = Duration> {
+        self.slots.iter().filter_map(move |(_, slot)| match slot {
+            Slot::Customer(entry) => Some(entry.lifetime.remaining(now)),
+            Slot::NotFound { .. } => None,
+        })
+    }
+
     /// The slots that nobody will be answered with any more.
     pub(super) fn dead(&self, now: Moment) -> Vec<(Arc<CustomerKey>, Slot)> {
         self.slots.iter().filter(|(_, slot)| slot.is_dead(now)).collect()
@@ -202,7 +278,7 @@ mod tests {
         let report = Report { expiry, date: Some(wall), sent: start(), received: wall };
         let lifetime = Lifetime::new(&policy, &report, 0.0).unwrap();
         let json = Customer::default().to_json(&FieldSet::all(), None);
-        Slot::Customer(Arc::new(Entry { json, lifetime }))
+        Slot::Customer(Arc::new(Entry::new(json, lifetime, Monotonic::new(Duration::ZERO))))
     }
 
     fn not_found(ttl: Duration) -> Slot {

@@ -18,6 +18,7 @@ use crate::{
     clock::{Clock, manual::ManualClock},
     metrics::Metrics,
     settings::Algorithm,
+    waiting::WaitingRoom,
 };
 
 fn parse(keys: &[Value]) -> Result<KeySet, SetError> {
@@ -268,7 +269,7 @@ async fn a_panic_is_a_failed_fetch_and_the_keeper_goes_on() {
         Arc::<ManualClock>::clone(&clock),
         minute,
         minute,
-        metrics.http.waiting.clone(),
+        WaitingRoom::new(metrics.http.waiting.clone(), 1000),
     );
     let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let keeper = Keeper::new(

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::world::{
-    DEAD_FROM, FRESH_TO, REFRESH_FROM, REFRESH_TO, STALE_FROM, STALE_TO, World, fails, id, run,
+    DEAD_FROM, FRESH_TO, REFRESH_FROM, REFRESH_TO, STALE_FROM, STALE_TO, World, fails, lookup, run,
     secs, settle, tokenless,
 };
 use crate::{
-    cache::{Lookup, Source, store::Slot},
+    cache::{Forward, Lookup, Source, store::Slot},
     clock::{Clock, later},
     customer::whole_seconds,
     juspay::{ConnectionFailure, InvalidAnswer, JuspayError},
@@ -148,7 +148,7 @@ fn without_token() -> Vec<Row> {
     let hit = |ttl| Ok(Good { token: None, source: Source::Hit, ttl, expires_in: None });
     let well = || Juspay::Token(LIFE);
     let bare = |stored, ttl| {
-        let source = Source::Fetched { stale: false, collapsed: false, stored };
+        let source = Source::Fetched { forward: Forward::Miss, collapsed: false, stored };
         Ok(Good { token: None, source, ttl, expires_in: None })
     };
     let not_found = || Err(JuspayError::CustomerNotFound);
@@ -194,9 +194,9 @@ fn failures() -> Vec<JuspayError> {
     let mut failures = vec![
         JuspayError::RejectedCredentials,
         JuspayError::RejectedOrigin,
-        JuspayError::TooManyRequests,
-        JuspayError::Status(500),
-        JuspayError::Status(400),
+        JuspayError::TooManyRequests(None),
+        JuspayError::Status(500, None),
+        JuspayError::Status(400, None),
         JuspayError::Connection(ConnectionFailure::Broken),
         JuspayError::Timeout,
         JuspayError::Aborted,
@@ -211,7 +211,8 @@ fn old(age: u64, ttl: u64) -> Good {
 }
 
 fn new(stale: bool) -> Good {
-    let source = Source::Fetched { stale, collapsed: false, stored: true };
+    let forward = if stale { Forward::Stale } else { Forward::Miss };
+    let source = Source::Fetched { forward, collapsed: false, stored: true };
     Good { token: Some("tkn_new"), source, ttl: 780, expires_in: Some(LIFE) }
 }
 
@@ -228,7 +229,7 @@ async fn check(name: &str, row: Row) {
     let old = world.in_memory("alice");
     let (before, asked) = (world.juspay.calls("alice"), world.clock.now());
 
-    let lookup = Lookup { customer: id("alice"), want_token: row.want_token, traceparent: None };
+    let lookup = Lookup { want_token: row.want_token, ..lookup("alice") };
     let phone = world.phone(lookup);
     settle().await;
     let waits = matches!(&row.answer, Ok(Good { source: Source::Fetched { .. }, .. }) | Err(_))

@@ -1,9 +1,13 @@
 //! A purge forgets what is known, and what is just being learnt.
 
 use super::world::{REFRESH_FROM, World, fails, id, run, secs, settle, token, token_of};
-use crate::{cache::Source, juspay::JuspayError};
+use crate::{
+    cache::{Forward, Source},
+    juspay::JuspayError,
+};
 
-const NOT_STORED: Source = Source::Fetched { stale: false, collapsed: false, stored: false };
+const NOT_STORED: Source =
+    Source::Fetched { forward: Forward::Miss, collapsed: false, stored: false };
 
 fn purge_one(world: &World) {
     world.cache.purge(&id("alice"));

@@ -7,11 +7,11 @@ use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 
 use super::world::{
-    DEAD_FROM, FRESH_TO, REFRESH_FROM, REFRESH_TO, STALE_FROM, World, lookup, run, secs, settle,
-    token, token_of,
+    DEAD_FROM, FRESH_TO, REFRESH_FROM, REFRESH_TO, STALE_FROM, World, lookup, of_juspay, run, secs,
+    settle, token, token_of,
 };
 use crate::{
-    cache::{Phase, Source, store::Slot},
+    cache::{Forward, Source, lifetime::Phase, store::Slot},
     clock::Clock,
     juspay::{InvalidAnswer, JuspayError},
 };
@@ -86,7 +86,7 @@ fn p3_a_waiter_that_is_slow_to_wake_gets_no_dead_token() {
             settle().await;
             world.answers("alice", world.token("tkn_1", 900)).await;
             world.clock.advance(secs(slept));
-            let found = slow.await;
+            let found = slow.await.map_err(of_juspay);
             assert_eq!(found.map(|found| found.expires_in.unwrap()), answer, "{slept}");
         }
     });
@@ -128,7 +128,10 @@ fn p3_a_wall_clock_that_jumps_back_prolongs_nothing() {
         assert_eq!((found.ttl, found.expires_in), (secs(780), Some(secs(900))));
         world.clock.advance(secs(STALE_FROM));
         let found = world.fetches("alice", world.token("tkn_2", 900)).await.unwrap();
-        assert_eq!(found.source, Source::Fetched { stale: true, collapsed: false, stored: true });
+        assert_eq!(
+            found.source,
+            Source::Fetched { forward: Forward::Stale, collapsed: false, stored: true }
+        );
     });
 }
 

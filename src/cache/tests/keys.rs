@@ -27,7 +27,7 @@ fn p1_a_customer_of_another_merchant_is_another_customer() {
         world.remembers("alice", "tkn_1", 0).await;
         let key = |merchant: &str| CustomerKey { merchant: merchant.into(), customer: id("alice") };
         assert_eq!(world.cache.key(&id("alice")), key("merchant"));
-        assert!(world.cache.shared.store.get(&key("merchant")).is_some());
-        assert!(world.cache.shared.store.get(&key("other")).is_none());
+        assert!(world.cache.shared.fetcher.store.get(&key("merchant")).is_some());
+        assert!(world.cache.shared.fetcher.store.get(&key("other")).is_none());
     });
 }

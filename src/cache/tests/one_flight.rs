@@ -2,7 +2,7 @@
 
 use super::world::{REFRESH_FROM, World, fails, lookup, run, secs, settle, token, token_of};
 use crate::{
-    cache::{Lookup, Source},
+    cache::{Forward, Lookup, Source},
     clock::Clock,
     juspay::JuspayError,
 };
@@ -21,8 +21,8 @@ fn p4_two_hundred_concurrent_look_ups_make_one_call() {
         for phone in phones {
             let found = phone.await.unwrap().unwrap();
             assert_eq!(token(&found).as_deref(), Some("tkn_1"));
-            let led = Source::Fetched { stale: false, collapsed: false, stored: true };
-            let joined = Source::Fetched { stale: false, collapsed: true, stored: true };
+            let led = Source::Fetched { forward: Forward::Miss, collapsed: false, stored: true };
+            let joined = Source::Fetched { forward: Forward::Miss, collapsed: true, stored: true };
             assert!(found.source == led || found.source == joined, "{:?}", found.source);
             leaders += usize::from(found.source == led);
         }
@@ -94,9 +94,9 @@ fn p4_a_failed_fetch_answers_all_its_waiters_with_that_failure() {
         let world = World::new();
         let phones: Vec<_> = (0..50).map(|_| world.phone(lookup("alice"))).collect();
         settle().await;
-        world.answers("alice", fails(JuspayError::Status(503))).await;
+        world.answers("alice", fails(JuspayError::Status(503, None))).await;
         for phone in phones {
-            assert_eq!(phone.await.unwrap().unwrap_err(), JuspayError::Status(503));
+            assert_eq!(phone.await.unwrap().unwrap_err(), JuspayError::Status(503, None));
         }
         settle().await;
         assert_eq!(world.juspay.calls("alice"), 1, "none was set loose on Juspay");
@@ -160,7 +160,10 @@ fn p4_a_refresh_and_those_who_come_after_the_end_share_one_call() {
         world.clock.jump_wall(jiff::SignedDuration::from_secs(-200));
         world.answers("alice", world.token("tkn_2", 900)).await;
         let found = phone.await.unwrap().unwrap();
-        assert_eq!(found.source, Source::Fetched { stale: true, collapsed: true, stored: true });
+        assert_eq!(
+            found.source,
+            Source::Fetched { forward: Forward::Stale, collapsed: true, stored: true }
+        );
         assert_eq!(token(&found).as_deref(), Some("tkn_2"));
         assert_eq!(world.juspay.most_at_once("alice"), 1);
     });

@@ -61,7 +61,7 @@ fn p4_a_call_that_panics_before_it_is_awaited_is_told_too() {
         let world = World::new();
         let api: Rc<dyn CustomerApi> = Rc::new(Panicking);
         let error = world.cache.get(&lookup("alice"), &api).await.unwrap_err();
-        assert_eq!(error, JuspayError::Aborted);
+        assert_eq!(error, JuspayError::Aborted.into());
         assert!(world.fetches("alice", world.token("tkn_1", 900)).await.is_ok());
     });
 }

@@ -53,8 +53,12 @@ fn a_failed_refresh_leaves_the_old_token() {
             settle().await;
             world.answers("alice", reply).await;
             assert_eq!(world.refreshes("failure"), number);
+            // The next one is put off, for a second at first and then twice as long each time.
+            assert_eq!(world.hit("alice"), "tkn_1");
+            settle().await;
+            assert_eq!(world.juspay.under_way("alice"), 0);
+            world.clock.advance(secs(4));
         }
-        assert_eq!(world.hit("alice"), "tkn_1");
         assert_eq!((world.refreshes("success"), world.refreshes("not_found")), (0, 0));
     });
 }

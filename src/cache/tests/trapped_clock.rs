@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::world::{World, shipped};
+use super::world::{World, room, shipped};
 use crate::{
     cache::CustomerCache,
     clock::{Clock, Moment, Monotonic, manual::ManualClock},
@@ -30,7 +30,8 @@ impl TrappedClock {
     }
 
     pub(super) fn cache(self: &Arc<Self>, world: &World) -> CustomerCache {
-        CustomerCache::new(&shipped(), Arc::<Self>::clone(self), Arc::clone(&world.metrics))
+        let metrics = Arc::clone(&world.metrics);
+        CustomerCache::new(&shipped(), room(&metrics), Arc::<Self>::clone(self), metrics)
     }
 
     pub(super) fn trap(&self, at_moment: impl FnOnce() + Send + 'static) {

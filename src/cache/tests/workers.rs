@@ -144,7 +144,7 @@ impl CustomerApi for Crowded {
             this.calls.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
             this.under_way.fetch_sub(1, Ordering::SeqCst);
-            Err(JuspayError::Status(500))
+            Err(JuspayError::Status(500, None))
         })
     }
 }
@@ -160,7 +160,7 @@ fn p4_workers_and_purges_that_race_make_one_call_at_a_time() {
                 let api: Rc<dyn CustomerApi> = Rc::new(crowded);
                 for _ in 0..200 {
                     let error = cache.get(&lookup("alice"), &api).await.unwrap_err();
-                    assert_eq!(error, JuspayError::Status(500));
+                    assert_eq!(error, JuspayError::Status(500, None).into());
                     if purges {
                         cache.purge_all();
                     }

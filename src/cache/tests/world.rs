@@ -8,12 +8,13 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::juspay::{FakeJuspay, Reply};
 use crate::{
-    cache::{CustomerCache, Found, Lookup, store::Slot},
+    cache::{CustomerCache, Found, Freshness, Lookup, LookupError, store::Slot},
     clock::{Clock, later, manual::ManualClock},
     customer::{ClientAuth, ClientAuthToken, Customer, CustomerId, Field},
     juspay::{Answer, CustomerApi, InvalidAnswer, JuspayError},
     metrics::Metrics,
     settings::{Settings, Sources},
+    waiting::WaitingRoom,
 };
 
 /// What has no default.
@@ -73,7 +74,27 @@ pub(super) fn id(customer: &str) -> CustomerId {
 }
 
 pub(super) fn lookup(customer: &str) -> Lookup {
-    Lookup { customer: id(customer), want_token: true, traceparent: None }
+    Lookup {
+        customer: id(customer),
+        want_token: true,
+        freshness: Freshness::default(),
+        traceparent: None,
+    }
+}
+
+/// Room for as many as the shipped settings have.
+pub(super) fn room(metrics: &Metrics) -> WaitingRoom {
+    WaitingRoom::new(metrics.http.waiting.clone(), 512)
+}
+
+/// Most tests are about Juspay's errors; the others ask the cache itself.
+pub(super) fn of_juspay(error: LookupError) -> JuspayError {
+    match error {
+        LookupError::Juspay(error) => error,
+        other @ (LookupError::NotCached | LookupError::NoNewToken | LookupError::Overloaded) => {
+            panic!("{other}")
+        }
+    }
 }
 
 /// The token in a body, if there is one.
@@ -111,7 +132,9 @@ impl World {
         change(&mut settings);
         let clock = ManualClock::at(START);
         let metrics = Arc::new(Metrics::new("1", "1").unwrap());
-        let cache = CustomerCache::new(&settings, Arc::new(clock.clone()), Arc::clone(&metrics));
+        let room = room(&metrics);
+        let shared_clock = Arc::new(clock.clone());
+        let cache = CustomerCache::new(&settings, room, shared_clock, Arc::clone(&metrics));
         Self { clock, juspay: FakeJuspay::default(), metrics, cache }
     }
 
@@ -131,7 +154,7 @@ impl World {
     /// A phone that asks, as a task of its own. To abort it is to hang up.
     pub(super) fn phone(&self, lookup: Lookup) -> JoinHandle<Answered> {
         let (cache, api) = (self.cache.clone(), self.api());
-        tokio::task::spawn_local(async move { cache.get(&lookup, &api).await })
+        tokio::task::spawn_local(async move { cache.get(&lookup, &api).await.map_err(of_juspay) })
     }
 
     /// A phone that has asked and waits, if it has to.
@@ -143,7 +166,8 @@ impl World {
 
     /// The answer, if nobody has to be waited for.
     pub(super) fn at_once(&self, customer: &str) -> Option<Answered> {
-        self.cache.get(&lookup(customer), &self.api()).now_or_never()
+        let found = self.cache.get(&lookup(customer), &self.api()).now_or_never();
+        found.map(|found| found.map_err(of_juspay))
     }
 
     /// The token that is handed out without waiting.
@@ -172,7 +196,7 @@ impl World {
     }
 
     pub(super) fn in_memory(&self, customer: &str) -> Option<Slot> {
-        self.cache.shared.store.get(&self.cache.key(&id(customer)))
+        self.cache.shared.fetcher.store.get(&self.cache.key(&id(customer)))
     }
 
     /// `cache_requests_total{outcome}`

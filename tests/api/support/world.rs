@@ -162,7 +162,7 @@ impl Service {
     /// The stop signal, without waiting for the end.
     pub fn signal(&mut self) {
         if let Some(stop) = self.stop.take() {
-            drop(stop.send(()));
+            let _was_waiting = stop.send(());
         }
     }
 
