@@ -1,6 +1,6 @@
 //! Refresh-ahead: nobody waits for it, and one is enough.
 
-use super::world::{FRESH_TO, REFRESH_FROM, World, fails, run, settle, tokenless};
+use super::world::{FRESH_TO, REFRESH_FROM, World, fails, run, secs, settle, tokenless};
 use crate::juspay::{InvalidAnswer, JuspayError};
 
 #[test]
