@@ -72,7 +72,8 @@ fn whole_length(bytes: &[u8]) -> io::Result<Option<usize>> {
     match head.parse(bytes).map_err(io::Error::other)? {
         httparse::Status::Partial => Ok(None),
         httparse::Status::Complete(length) => {
-            let body = text(&head, "content-length").and_then(|length| length.parse::<usize>().ok());
+            let body =
+                text(&head, "content-length").and_then(|length| length.parse::<usize>().ok());
             body.map(|body| Some(length + body)).ok_or_else(|| io::Error::other("no length"))
         }
     }

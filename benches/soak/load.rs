@@ -46,14 +46,16 @@ impl Load {
         Arc::clone(&self.phones[usize::try_from(next).unwrap() % self.phones.len()])
     }
 
-    /// One request of one phone. The latency counts from `due`.
-    pub async fn ask(&self, phone: &Phone, due: Instant) -> Option<Judged> {
+    /// One request of one phone. The latency counts from when it is really sent: that a timer here
+    /// is late is no doing of the service's, and each request has a connection to itself.
+    pub async fn ask(&self, phone: &Phone) -> Option<Judged> {
+        let sent = Instant::now();
         let judge = |reply: &super::http::Reply<'_>| phone.judge(reply, self.floors);
         match self.pool.exchange(&phone.request(), judge).await {
             None => self.tally.unsent(),
             Some(Err(error)) => self.tally.broke(&error),
             Some(Ok(judged)) => {
-                self.tally.answered(judged.outcome.clone(), judged.source, due.elapsed());
+                self.tally.answered(judged.outcome.clone(), judged.source, sent.elapsed());
                 if let Some(what) = &judged.breach {
                     self.tally.breach(what.clone());
                 }
@@ -83,7 +85,7 @@ impl Load {
                 let (load, see, phone) = (self.clone(), see.clone(), self.next());
                 under_way.spawn(async move {
                     let served = phone.has_been_served();
-                    if let Some(judged) = load.ask(&phone, due).await {
+                    if let Some(judged) = load.ask(&phone).await {
                         see(&phone.id, served, &judged);
                     }
                 });
@@ -107,7 +109,7 @@ impl Load {
             let (load, over) = (self.clone(), Arc::clone(&over));
             loops.spawn(async move {
                 while !over.load(Ordering::Relaxed) {
-                    load.ask(&load.next(), Instant::now()).await;
+                    load.ask(&load.next()).await;
                 }
             });
         }

@@ -92,10 +92,10 @@ async fn run(flags: &Flags) -> bool {
         .tell();
     }
     if flags.overload {
-        // passed &= storm::run(&storm::SLOW).await.tell();
-        // passed &= storm::run(&storm::DEAD).await.tell();
-        // passed &= flood::run(&flood::KNOWN_TOKENS).await.tell();
-        // passed &= flood::run(&flood::NEW_TOKENS).await.tell();
+        passed &= storm::run(&storm::SLOW).await.tell();
+        passed &= storm::run(&storm::DEAD).await.tell();
+        passed &= flood::run(&flood::KNOWN_TOKENS).await.tell();
+        passed &= flood::run(&flood::NEW_TOKENS).await.tell();
     }
     passed
 }

@@ -72,9 +72,9 @@ impl Process {
     pub fn holding(&self) -> Holding {
         let directory = Path::new("/proc").join(self.child.id().to_string());
         let status = fs::read_to_string(directory.join("status")).expect("it runs, on Linux");
-        let rss = status.lines().find_map(|line| {
-            line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok()
-        });
+        let rss = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
         let files = fs::read_dir(directory.join("fd")).unwrap().count();
         Holding { rss: rss.expect("VmRSS"), files: u64::try_from(files).unwrap() }
     }

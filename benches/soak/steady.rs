@@ -157,7 +157,7 @@ async fn come_once(world: Arc<World>, load: Load, end: Instant) {
         let (world, load) = (Arc::clone(&world), load.clone());
         under_way.spawn(async move {
             let phone = Phone::new(format!("stranger{number}"), &world.control, 60).await;
-            load.ask(&phone, Instant::now()).await;
+            load.ask(&phone).await;
         });
         sleep(STRANGER_EACH).await;
     }

@@ -1,10 +1,6 @@
 //! Counts of answers, and how long they took.
 
-use std::{
-    collections::BTreeMap,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 /// Breaches kept to be shown; all are counted.
 const SHOWN: usize = 10;
@@ -130,9 +126,10 @@ impl Counts {
 
     /// `200 ok: 12, 503 overloaded: 3`
     pub fn outcomes(&self) -> String {
-        let told = self.answers.iter().map(|((status, code), latencies)| {
-            format!("{status} {code}: {}", latencies.count())
-        });
+        let told = self
+            .answers
+            .iter()
+            .map(|((status, code), latencies)| format!("{status} {code}: {}", latencies.count()));
         told.collect::<Vec<_>>().join(", ")
     }
 

@@ -130,7 +130,8 @@ fn served(report: &mut Report, evidence: &Evidence, seen: &Seen) {
     let told = [phones.breaches_shown(), strangers.breaches_shown()].concat().join("; ");
     let told = format!("{breaches} others {told}");
     report.check("own object, and a token above its floor, in each 200", told, breaches == 0);
-    let [proofs, refused] = [&seen.proofs, &seen.refused_proofs].map(|it| it.load(Ordering::Relaxed));
+    let [proofs, refused] =
+        [&seen.proofs, &seen.refused_proofs].map(|it| it.load(Ordering::Relaxed));
     let told = format!("{} of {proofs}", proofs - refused);
     let what = "tokens that Juspay takes a second before their told end";
     report.check(what, told, refused == 0 && proofs > 0);
