@@ -23,16 +23,20 @@ use super::{
 pub struct Flood {
     name: &'static str,
     settings: &'static str,
+    /// One core of load can be three times what one core serves.
+    can_be_produced: bool,
 }
 
-/// Requests whose tokens have been verified before.
+/// Requests whose tokens have been verified before. To send one costs about as much as to answer
+/// it, so this is as much as the load's cores give.
 pub const KNOWN_TOKENS: Flood =
-    Flood { name: "known bearer tokens", settings: "log.access = \"off\"" };
+    Flood { name: "known bearer tokens", settings: "log.access = \"off\"", can_be_produced: false };
 
 /// Each request costs a signature check, as those of new callers do.
 pub const NEW_TOKENS: Flood = Flood {
     name: "bearer tokens that are all new",
     settings: "log.access = \"off\"\nauth.verified_tokens = 0",
+    can_be_produced: true,
 };
 
 const CUSTOMERS: u32 = 1000;
@@ -116,7 +120,7 @@ pub async fn run(flood: &Flood) -> Report {
     let mut report = Report::new(format!("{TIMES} times the capacity, {}", flood.name));
     report.measure("cores", &world.cores);
     report.tell_flood(&seen);
-    report.check_flood(&seen);
+    report.check_flood(&seen, flood.can_be_produced);
     report
 }
 
@@ -152,12 +156,16 @@ impl Report {
         self.measure("hits, two seconds from then", spread(&seen.after.all()));
     }
 
-    fn check_flood(&mut self, seen: &Seen) {
+    fn check_flood(&mut self, seen: &Seen, can_be_produced: bool) {
         let Seen { flood, before, most, .. } = seen;
         let wanted = seen.capacity * u64::from(TIMES);
         let sent = seen.sent_a_second();
         let what = format!("the load was {TIMES} times the capacity");
-        self.check(what, percent(sent, wanted), sent * 100 >= wanted * PRODUCED);
+        if can_be_produced {
+            self.check(what, percent(sent, wanted), sent * 100 >= wanted * PRODUCED);
+        } else {
+            self.measure(what, format!("no: {} of it", percent(sent, wanted)));
+        }
         let shed = flood.of(503, "overloaded");
         let told = format!("{} shed, {}", grouped(shed.count()), spread(&shed));
         let what = format!("shed requests answered within {SHED_WITHIN:?} (p99)");

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -89,10 +90,15 @@ impl Drop for Process {
 }
 
 /// Two sets of cores, for the service and for all else; `None` where they can't be kept apart.
+/// Found out once: who is pinned sees fewer cores.
 pub fn apart() -> Option<(String, String)> {
-    let cores = std::thread::available_parallelism().ok()?.get();
-    let works = Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok();
-    (works && cores > 1).then(|| ("0".to_owned(), format!("1-{}", cores - 1)))
+    static APART: OnceLock<Option<(String, String)>> = OnceLock::new();
+    let find = || {
+        let cores = std::thread::available_parallelism().ok()?.get();
+        let works = Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok();
+        (works && cores > 1).then(|| ("0".to_owned(), format!("1-{}", cores - 1)))
+    };
+    APART.get_or_init(find).clone()
 }
 
 /// Keeps this process on these cores.

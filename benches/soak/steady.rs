@@ -69,7 +69,7 @@ struct Seen {
     proofs: AtomicU64,
     refused_proofs: AtomicU64,
     answers: AtomicU64,
-    /// Once a second.
+    /// Once a second; the phones' connections aren't counted among the open files.
     holdings: Mutex<Vec<Holding>>,
     upsets: Arc<Counted>,
 }
@@ -89,7 +89,7 @@ pub async fn run(plan: &Plan) -> Report {
     let start = Instant::now();
     let upsets = upsets::begin(&world, &phones, &seen.upsets);
     let mut watchers = JoinSet::new();
-    watchers.spawn(hold(Arc::clone(&world), Arc::clone(&seen)));
+    watchers.spawn(hold(Arc::clone(&world), Arc::clone(&load.pool), Arc::clone(&seen)));
     watchers.spawn(progress(Arc::clone(&world), load.clone(), Arc::clone(&seen)));
     let coming = come_once(Arc::clone(&world), strangers.clone(), start + plan.time);
     let coming = tokio::spawn(coming);
@@ -165,9 +165,11 @@ async fn come_once(world: Arc<World>, load: Load, end: Instant) {
 }
 
 /// Notes what the service holds.
-async fn hold(world: Arc<World>, seen: Arc<Seen>) {
+async fn hold(world: Arc<World>, phones: Arc<Pool>, seen: Arc<Seen>) {
     loop {
-        seen.holdings.lock().unwrap().push(world.service.holding());
+        let mut held = world.service.holding();
+        held.files = held.files.saturating_sub(u64::try_from(phones.open()).unwrap());
+        seen.holdings.lock().unwrap().push(held);
         sleep(Duration::from_secs(1)).await;
     }
 }

@@ -65,7 +65,6 @@ pub async fn run(weather: &Weather) -> Report {
     let hits = Load::new(Arc::new(Pool::new(world.public, 1024)), warm, FLOORS);
     let crowd_size = usize::try_from(COLD).unwrap();
     let crowd = Load::new(Arc::new(Pool::new(world.public, crowd_size)), cold, FLOORS);
-    crowd.pool.fill(crowd_size).await;
 
     let warming = Duration::from_secs(u64::from(WARM / 500));
     hits.open_loop(500, warming, |_, _, _| ()).await;
@@ -74,6 +73,8 @@ pub async fn run(weather: &Weather) -> Report {
     let quiet = hits.tally.take();
     let calls = world.control.calls().await;
 
+    // Not earlier: a connection without a request is closed after 5 s.
+    crowd.pool.fill(crowd_size).await;
     world.control.fail(&serde_json::from_str(weather.fault).unwrap()).await;
     let storm = tokio::spawn({
         let hits = hits.clone();
