@@ -10,8 +10,13 @@
     clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
 )]
+#![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
 
+mod admin;
+mod auth;
+mod commands;
 mod customer;
 mod secrets;
+mod settings;
 mod shutdown;
 mod support;
