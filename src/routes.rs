@@ -4,6 +4,7 @@ mod admin;
 mod customer;
 mod observe;
 mod trace_context;
+mod unread;
 
 use actix_web::{HttpResponse, middleware::from_fn, web};
 
