@@ -376,11 +376,12 @@ impl Landing {
 
 impl Entry {
     fn found(&self, lookup: &Lookup, source: Source, now: Moment) -> Found {
-        let (body, expires_in) = if lookup.want_token {
-            (self.json.with_token(), Some(self.lifetime.remaining(now)))
+        let (body, has_token) = if lookup.want_token {
+            (self.json.with_token(), self.json.has_token())
         } else {
-            (self.json.without_token(), None)
+            (self.json.without_token(), false)
         };
+        let expires_in = has_token.then(|| self.lifetime.remaining(now));
         Found { body, source, ttl: self.lifetime.ttl(now), expires_in }
     }
 }
