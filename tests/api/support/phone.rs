@@ -86,10 +86,22 @@ impl Phone {
 
     /// These bytes, be they HTTP or not, and what comes back until the connection is closed.
     pub async fn garbage(&self, bytes: &[u8]) -> Vec<u8> {
+        self.bytes(bytes, false).await
+    }
+
+    /// The same, but the client says that no more will come: what begins like HTTP is waited for.
+    pub async fn garbage_and_end(&self, bytes: &[u8]) -> Vec<u8> {
+        self.bytes(bytes, true).await
+    }
+
+    async fn bytes(&self, bytes: &[u8], and_end: bool) -> Vec<u8> {
         within_reason("the end of the connection", async {
             let mut stream = TcpStream::connect(self.address).await.expect("a connection");
-            // The service may close before it has read all, or even all that it wrote is read.
+            // The service may close before it has read all.
             drop(stream.write_all(bytes).await);
+            if and_end {
+                drop(stream.shutdown().await);
+            }
             let mut answer = Vec::new();
             drop(stream.read_to_end(&mut answer).await);
             answer
