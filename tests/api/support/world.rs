@@ -1,7 +1,7 @@
 //! A world of its own for each test: simulator, issuer and service on free ports, one clock.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, mpsc},
     thread::JoinHandle,
 };
@@ -185,9 +185,9 @@ impl Service {
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let application = Application::build(settings, clock).expect("it starts");
-                let addresses =
-                    (application.public_addresses()[0], application.admin_addresses()[0]);
-                started.send(addresses).expect("the test waits");
+                let public = reachable(application.public_addresses());
+                let admin = reachable(application.admin_addresses());
+                started.send((public, admin)).expect("the test waits");
                 application.run(async { drop(stopped.await) }).await.expect("it stops well");
             });
         });
@@ -206,6 +206,12 @@ impl Service {
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
+}
+
+/// The first of these addresses, as clients on this machine reach it; port 0 when there is none.
+fn reachable(addresses: &[SocketAddr]) -> SocketAddr {
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 impl Drop for Service {
