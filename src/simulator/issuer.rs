@@ -209,7 +209,7 @@ impl Issuer {
             "token_endpoint": format!("{}/token", self.0.url),
             "response_types_supported": ["token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": algorithm::NAMES,
+            "id_token_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::name),
         })
     }
 
