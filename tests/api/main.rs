@@ -8,6 +8,7 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::arithmetic_side_effects,
+    clippy::unchecked_time_subtraction,
     reason = "a test that panics fails, as it should"
 )]
 #![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]

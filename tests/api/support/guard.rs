@@ -119,7 +119,7 @@ fn received(request: &ReceivedRequest, by_juspay: bool) {
     let mut rest = format!("{path}?{query}\n{body}\n");
     for (name, value) in headers {
         if !(by_juspay && name.eq_ignore_ascii_case("authorization")) {
-            rest.push_str(&format!("{name}: {value}\n"));
+            rest.extend([name, ": ", value, "\n"]);
         }
     }
     for secret in [KEY, KEY_BASE64, CLIENT_TOKEN, BEARER] {

@@ -198,7 +198,7 @@ impl Service {
     /// The stop signal, without waiting for the end.
     pub fn signal(&mut self) {
         if let Some(stop) = self.stop.take() {
-            drop(stop.send(()));
+            assert!(stop.send(()).is_ok() || self.has_ended());
         }
     }
 
