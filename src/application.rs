@@ -26,10 +26,14 @@ use crate::{
     juspay::{
         CustomerApi,
         client::{Client, Juspay},
+        keys::ApiKeys,
+        resilience::{Resilience, Resilient},
     },
+    limits::CustomerLimit,
     metrics::Metrics,
     routes::{self, Admin, Customers, Drain, Observer},
     settings::Settings,
+    waiting::WaitingRoom,
 };
 
 pub use listen::ListenError;
@@ -95,7 +99,9 @@ struct Stations {
     authenticator: Arc<Authenticator>,
     keepers: Keepers,
     cache: CustomerCache,
+    limit: Arc<CustomerLimit>,
     juspay: Arc<Juspay>,
+    resilience: Arc<Resilience>,
     secrets: Secrets,
     refs: CustomerRefs,
     metrics: Arc<Metrics>,
@@ -107,24 +113,34 @@ impl Stations {
     fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
         let secrets = Secrets::open(settings)?;
+        let waiting = WaitingRoom::new(metrics.http.waiting.clone(), settings.server.max_waiting);
         let (authenticator, keepers) = Authenticator::new(
             &settings.auth,
             settings.secrets.poll,
+            &waiting,
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )?;
         let juspay = Juspay::new(
             settings.juspay.clone(),
-            Arc::clone(&secrets.api_key),
+            ApiKeys::new(
+                Arc::clone(&secrets.api_key),
+                secrets.api_key_next.clone(),
+                metrics.upstream.key_slot.clone(),
+            ),
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )?;
+        let resilience =
+            Resilience::new(settings.juspay.clone(), Arc::clone(&clock), Arc::clone(&metrics));
         let refs = secrets.customer_ref_key.as_ref();
         Ok(Self {
             authenticator: Arc::new(authenticator),
             keepers,
-            cache: CustomerCache::new(settings, Arc::clone(&clock), Arc::clone(&metrics)),
+            cache: CustomerCache::new(settings, waiting, Arc::clone(&clock), Arc::clone(&metrics)),
+            limit: Arc::new(CustomerLimit::new(settings.limits.per_customer, Arc::clone(&clock))),
             juspay: Arc::new(juspay),
+            resilience: Arc::new(resilience),
             refs: refs.map_or_else(CustomerRefs::random, |key| CustomerRefs::new(Arc::clone(key))),
             secrets,
             metrics,
@@ -136,6 +152,7 @@ impl Stations {
     fn observer(&self, settings: &Settings) -> web::Data<Observer> {
         web::Data::new(Observer {
             drain: self.drain.clone(),
+            max_in_flight: i64::try_from(settings.server.max_in_flight).unwrap_or(i64::MAX),
             access: settings.log.access,
             refs: self.refs.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -147,6 +164,7 @@ impl Stations {
         web::Data::new(Admin {
             authenticator: Arc::clone(&self.authenticator),
             cache: self.cache.clone(),
+            resilience: Arc::clone(&self.resilience),
             metrics: Arc::clone(&self.metrics),
             drain: self.drain.clone(),
             token: self.secrets.admin_token.clone(),
@@ -193,11 +211,12 @@ impl Application {
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { public, admin, stations, settings, socket_files, .. } = self;
         let (public_handle, admin_handle) = (public.handle(), admin.handle());
-        let Stations { authenticator, keepers, cache, secrets, clock, drain, metrics, .. } =
-            stations;
+        let Stations {
+            authenticator, keepers, cache, limit, secrets, clock, drain, metrics, ..
+        } = stations;
         let background = [
             rt::spawn(keepers.run()),
-            rt::spawn(sweep(authenticator, cache, Arc::clone(&clock))),
+            rt::spawn(sweep(authenticator, cache, limit, Arc::clone(&clock))),
             rt::spawn(secrets.follow(settings.secrets.poll, Arc::clone(&clock), metrics)),
         ];
         let mut servers = rt::spawn(async { try_join(public, admin).await.map(|_| ()) });
@@ -223,10 +242,16 @@ impl Application {
 }
 
 /// Frees what is dead, again and again.
-async fn sweep(authenticator: Arc<Authenticator>, cache: CustomerCache, clock: Arc<dyn Clock>) {
+async fn sweep(
+    authenticator: Arc<Authenticator>,
+    cache: CustomerCache,
+    limit: Arc<CustomerLimit>,
+    clock: Arc<dyn Clock>,
+) {
     loop {
         clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
         cache.sweep();
+        limit.sweep();
         authenticator.sweep();
     }
 }
@@ -236,14 +261,17 @@ fn public_server(
     settings: &Settings,
     sockets: Vec<Listener>,
 ) -> Result<Server, StartError> {
-    let (juspay, cache) = (Arc::clone(&stations.juspay), stations.cache.clone());
+    let (juspay, resilience) = (Arc::clone(&stations.juspay), Arc::clone(&stations.resilience));
+    let (cache, limit) = (stations.cache.clone(), Arc::clone(&stations.limit));
     let authenticator = web::Data::from(Arc::clone(&stations.authenticator));
     let observer = stations.observer(settings);
     let (id_form, not_found_ttl) = (settings.juspay.customer_id_form, settings.cache.not_found_ttl);
     // Runs once in each worker.
     let app = move || {
-        let api: Rc<dyn CustomerApi> = Rc::new(Client::new(Arc::clone(&juspay)));
-        let customers = Customers { cache: cache.clone(), api, id_form, not_found_ttl };
+        let client = Rc::new(Client::new(Arc::clone(&juspay)));
+        let api: Rc<dyn CustomerApi> = Rc::new(Resilient::new(Arc::clone(&resilience), client));
+        let (cache, limit) = (cache.clone(), Arc::clone(&limit));
+        let customers = Customers { cache, api, id_form, not_found_ttl, limit };
         App::new()
             .app_data(web::Data::new(customers))
             .app_data(web::Data::clone(&authenticator))

@@ -36,6 +36,7 @@ use crate::{
     metrics::Metrics,
     settings,
     tls::{self, TlsError},
+    waiting::WaitingRoom,
 };
 
 /// What a caller is told after a bug of ours.
@@ -78,23 +79,26 @@ enum FirstSight {
 
 impl Authenticator {
     /// An authenticator for these issuers, without keys yet: the [`Keepers`] must run to get them.
-    /// Key files are looked at each `secrets_poll`.
+    /// Key files are looked at each `secrets_poll`; requests wait for keys in the `waiting` room.
     ///
     /// # Errors
     /// When two issuers can't be told apart, or TLS can't be set up.
     pub fn new(
         auth: &settings::Auth,
         secrets_poll: Duration,
+        waiting: &WaitingRoom,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Keepers), SetUpError> {
         let tls = tls::client_config(None)?;
-        Self::with_fetchers(auth, secrets_poll, clock, metrics, |_, issuer| fetcher(issuer, &tls))
+        let fetcher = |_: &str, issuer: &settings::Issuer| fetcher(issuer, &tls);
+        Self::with_fetchers(auth, secrets_poll, waiting, clock, metrics, fetcher)
     }
 
     fn with_fetchers(
         auth: &settings::Auth,
         secrets_poll: Duration,
+        waiting: &WaitingRoom,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         fetcher: impl Fn(&str, &settings::Issuer) -> Box<dyn KeyFetcher>,
@@ -107,7 +111,7 @@ impl Authenticator {
             {
                 return Err(SetUpError::SameIssuer(twin.name.to_string(), name.clone()));
             }
-            let issuer = Issuer::new(name, settings, auth, &clock, &metrics);
+            let issuer = Issuer::new(name, settings, auth, &clock, waiting);
             let schedule = issuer::schedule(&settings.keys, auth, secrets_poll);
             keepers.push(issuer.keeper(schedule, fetcher(name, settings), &clock, &metrics.auth));
             issuers.push(issuer);
@@ -221,6 +225,7 @@ impl From<NoKey> for AuthError {
     fn from(no_key: NoKey) -> Self {
         match no_key {
             NoKey::Unknown => Reason::UnknownKey.into(),
+            NoKey::NoRoom => Self::Overloaded,
             NoKey::Unavailable(retry_after) => Self::KeysUnavailable { retry_after },
         }
     }

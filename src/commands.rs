@@ -65,11 +65,21 @@ async fn serve(files: SettingsFiles) -> Result<(), Ended> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    warn_of_proxies();
     let stop = stop_signal().map_err(failed)?;
     let told = settings.clone();
     let application = Application::build(settings, SystemClock::shared()).map_err(failed)?;
     tell_start(&told, &application);
     application.run(stop).await.map_err(failed)
+}
+
+/// Calls to Juspay go there directly, whatever the environment says.
+fn warn_of_proxies() {
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        if std::env::var_os(name).is_some() {
+            tracing::warn!("{name} is set, but juspay-bff uses no proxy: it connects directly");
+        }
+    }
 }
 
 /// What an operator wants to see first in the log.

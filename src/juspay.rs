@@ -3,10 +3,14 @@
 //! The cache knows Juspay by [`CustomerApi`] only, so that its tests can script the answers.
 //! `client` is the real thing, `wire` its JSON.
 
+mod breaker;
 pub mod client;
+mod connect;
+pub mod keys;
+pub mod resilience;
 mod wire;
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
@@ -61,10 +65,10 @@ pub enum JuspayError {
     RejectedOrigin,
     /// 429.
     #[error("Juspay says that we ask too often (429)")]
-    TooManyRequests,
+    TooManyRequests(Option<RetryAfter>),
     /// Any other error status.
     #[error("Juspay answered with status {0}")]
-    Status(u16),
+    Status(u16, Option<RetryAfter>),
     /// An answer that can't be used.
     #[error("Juspay's answer can't be used: {0}")]
     InvalidAnswer(#[from] InvalidAnswer),
@@ -74,10 +78,19 @@ pub enum JuspayError {
     /// `juspay.deadline` passed.
     #[error("Juspay didn't answer within the deadline")]
     Timeout,
+    /// So many calls have failed that Juspay isn't asked for a while.
+    #[error("Juspay isn't asked, as too many calls have failed")]
+    BreakerOpen(RetryAfter),
+    /// So many calls are under way that this one wasn't made.
+    #[error("too many calls to Juspay are under way")]
+    Saturated,
     /// The task that fetched ended without an answer: a bug of ours.
     #[error("the fetch ended without an answer")]
     Aborted,
 }
+
+/// How long to wait before asking again.
+pub type RetryAfter = Duration;
 
 /// Why a connection to Juspay failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -145,13 +158,74 @@ impl JuspayError {
             Self::CustomerNotFound => "not_found",
             Self::RejectedCredentials => "rejected_credentials",
             Self::RejectedOrigin => "rejected_origin",
-            Self::TooManyRequests => "too_many_requests",
-            Self::Status(400..=499) => "client_error",
-            Self::Status(_) => "server_error",
+            Self::TooManyRequests(_) => "too_many_requests",
+            Self::Status(400..=499, _) => "client_error",
+            Self::Status(..) => "server_error",
             Self::InvalidAnswer(_) => "invalid_response",
             Self::Connection(_) => "connection",
             Self::Timeout => "timeout",
+            Self::BreakerOpen(_) => "breaker_open",
+            Self::Saturated => "saturated",
             Self::Aborted => "aborted",
+        }
+    }
+
+    /// Whether it speaks against Juspay's health: not what is about one customer or our doing.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        match self {
+            Self::TooManyRequests(_)
+            | Self::Status(500.., _)
+            | Self::Connection(_)
+            | Self::Timeout => true,
+            Self::InvalidAnswer(why) => why.is_outage(),
+            Self::CustomerNotFound
+            | Self::RejectedCredentials
+            | Self::RejectedOrigin
+            | Self::Status(..)
+            | Self::BreakerOpen(_)
+            | Self::Saturated
+            | Self::Aborted => false,
+        }
+    }
+
+    /// Whether the same call may succeed when it is made again right now.
+    #[must_use]
+    pub const fn is_worth_another_try(&self) -> bool {
+        matches!(self, Self::Connection(_) | Self::Timeout | Self::Status(502..=504, _))
+    }
+
+    /// How long Juspay wants us to wait, when it says so.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<RetryAfter> {
+        match self {
+            Self::TooManyRequests(after) | Self::Status(_, after) => *after,
+            Self::BreakerOpen(after) => Some(*after),
+            Self::CustomerNotFound
+            | Self::RejectedCredentials
+            | Self::RejectedOrigin
+            | Self::Connection(_)
+            | Self::Timeout
+            | Self::InvalidAnswer(_)
+            | Self::Saturated
+            | Self::Aborted => None,
+        }
+    }
+}
+
+impl InvalidAnswer {
+    /// Whether such answers come of an outage, such as a page that says so, rather than of one
+    /// customer's data, which a caller may have a say in.
+    const fn is_outage(self) -> bool {
+        match self {
+            Self::Interim
+            | Self::Status
+            | Self::Redirect
+            | Self::Http
+            | Self::Truncated
+            | Self::TooLarge
+            | Self::Json => true,
+            Self::OtherCustomer | Self::NoToken | Self::NoExpiry | Self::TooShortLived => false,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod commands;
 pub mod customer;
 pub mod demo;
 pub mod juspay;
+pub mod limits;
 pub mod metrics;
 pub mod problem;
 pub mod response;
@@ -33,6 +34,7 @@ pub mod settings;
 pub mod simulator;
 pub mod telemetry;
 pub mod tls;
+pub mod waiting;
 
 /// The version in Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

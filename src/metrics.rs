@@ -20,6 +20,10 @@ const DURATION_BUCKETS: &[f64] = &[
 /// Seconds. A network away at least, `juspay.deadline` at most.
 const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// Seconds. Around the floors that tokens are handed out down to, up to the longest life.
+const TOKEN_LIFE_BUCKETS: &[f64] =
+    &[15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 450.0, 600.0, 750.0, 900.0];
+
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -73,6 +77,10 @@ pub struct Cache {
     pub entries: IntGauge,
     /// `cache_evictions_total{cause}`
     pub evictions: IntCounterVec,
+    /// `cache_token_remaining_seconds{at_least}`
+    pub token_remaining: IntGaugeVec,
+    /// `token_remaining_seconds`
+    pub hand_out_remaining: Histogram,
 }
 
 /// `upstream_*`
@@ -84,6 +92,12 @@ pub struct Upstream {
     pub duration: Histogram,
     /// `upstream_in_flight`
     pub in_flight: IntGauge,
+    /// `upstream_retries_total`
+    pub retries: IntCounter,
+    /// `upstream_breaker_state{state}`
+    pub breaker_state: IntGaugeVec,
+    /// `upstream_key_slot{slot}`
+    pub key_slot: IntGaugeVec,
     /// `upstream_identity_mismatches_total`
     pub identity_mismatches: IntCounter,
 }
@@ -208,6 +222,16 @@ impl Maker {
                 "Customers that left memory, by cause.",
                 &["cause"],
             )?,
+            token_remaining: self.gauges(
+                "cache_token_remaining_seconds",
+                "Customers in memory whose token lives at least so many seconds more.",
+                &["at_least"],
+            )?,
+            hand_out_remaining: self.histogram(
+                "token_remaining_seconds",
+                "Life left in tokens when they are handed out.",
+                TOKEN_LIFE_BUCKETS,
+            )?,
         })
     }
 
@@ -218,9 +242,23 @@ impl Maker {
                 "Calls to Juspay, by outcome.",
                 &["outcome"],
             )?,
-            duration: self
-                .histogram("upstream_request_duration_seconds", "Time of a call to Juspay.")?,
+            duration: self.histogram(
+                "upstream_request_duration_seconds",
+                "Time of a call to Juspay.",
+                UPSTREAM_BUCKETS,
+            )?,
             in_flight: self.gauge("upstream_in_flight", "Calls to Juspay under way.")?,
+            retries: self.counter("upstream_retries_total", "Further tries of calls to Juspay.")?,
+            breaker_state: self.gauges(
+                "upstream_breaker_state",
+                "1 for what the circuit breaker is doing, 0 for what it isn't.",
+                &["state"],
+            )?,
+            key_slot: self.gauges(
+                "upstream_key_slot",
+                "1 for the API key in use, 0 for the other.",
+                &["slot"],
+            )?,
             identity_mismatches: self.counter(
                 "upstream_identity_mismatches_total",
                 "Answers of Juspay's about another customer, all refused.",
@@ -279,8 +317,13 @@ impl Maker {
         self.register(GaugeVec::new(opts(name, help), labels))
     }
 
-    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(UPSTREAM_BUCKETS.to_vec());
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+    ) -> Result<Histogram, prometheus::Error> {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
         self.register(Histogram::with_opts(opts))
     }
 

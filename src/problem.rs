@@ -14,7 +14,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::{auth::AuthError, juspay::JuspayError};
+use crate::{auth::AuthError, cache::LookupError, juspay::JuspayError};
 
 /// Protection space of the challenges (RFC 9110 §11.5).
 const REALM: &str = "juspay-bff";
@@ -23,6 +23,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// When Juspay may be well again after a single failed call.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(2);
+
+/// When there may be room again.
+const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
 
 /// How a request ends badly.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +62,14 @@ pub enum Problem {
     UpstreamInvalidResponse,
     /// Juspay's other errors, and no connection to it.
     UpstreamError,
-    /// Juspay doesn't want to be asked now.
-    UpstreamUnavailable,
+    /// Juspay isn't asked now; for how long.
+    UpstreamUnavailable(Duration),
+    /// More requests than we take at a time.
+    Overloaded,
+    /// This customer asks too often; for how long.
+    RateLimited(Duration),
+    /// The phone wants only what is in memory, and nothing is.
+    NotCached,
     /// No answer within the deadline.
     UpstreamTimeout,
     /// A signing key can't be looked up now.
@@ -155,9 +164,18 @@ impl Problem {
             Self::UpstreamError =>
                 Told::new(S::BAD_GATEWAY, "upstream_error", "Upstream failed",
                     "Juspay failed.").after(UPSTREAM_RETRY),
-            Self::UpstreamUnavailable =>
+            Self::UpstreamUnavailable(retry_after) =>
                 Told::new(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Upstream unavailable",
-                    "Juspay can't be asked now.").after(UPSTREAM_RETRY),
+                    "Juspay can't be asked now.").after(*retry_after),
+            Self::Overloaded =>
+                Told::new(S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded",
+                    "Too many requests at a time.").after(OVERLOAD_RETRY),
+            Self::RateLimited(retry_after) =>
+                Told::new(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limited",
+                    "This customer asks too often.").after(*retry_after),
+            Self::NotCached =>
+                Told::new(S::GATEWAY_TIMEOUT, "not_cached", "Not cached",
+                    "There is nothing in memory, and nothing else was wanted."),
             Self::UpstreamTimeout =>
                 Told::new(S::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out",
                     "Juspay didn't answer in time.").after(UPSTREAM_RETRY),
@@ -271,23 +289,38 @@ impl From<&AuthError> for Problem {
             AuthError::ExpiredToken => Self::ExpiredToken,
             AuthError::InsufficientScope(scopes) => Self::InsufficientScope(Arc::clone(scopes)),
             AuthError::NoCustomer => Self::NoCustomer,
+            AuthError::Overloaded => Self::Overloaded,
             AuthError::KeysUnavailable { retry_after } => Self::KeysUnavailable(*retry_after),
         }
     }
 }
 
 impl Problem {
+    /// What a phone is told when a look-up brought nothing. `not_found_ttl` as below.
+    #[must_use]
+    pub fn of_lookup(error: &LookupError, not_found_ttl: Duration) -> Self {
+        match error {
+            LookupError::Juspay(error) => Self::of_juspay(error, not_found_ttl),
+            LookupError::NotCached => Self::NotCached,
+            LookupError::NoNewToken => Self::UpstreamUnavailable(UPSTREAM_RETRY),
+            LookupError::Overloaded => Self::Overloaded,
+        }
+    }
+
     /// What a phone is told when a fetch failed. `not_found_ttl` is how long Juspay isn't asked
     /// again for a customer that it doesn't know.
-    #[must_use]
-    pub fn of_juspay(error: &JuspayError, not_found_ttl: Duration) -> Self {
+    fn of_juspay(error: &JuspayError, not_found_ttl: Duration) -> Self {
         match error {
             JuspayError::CustomerNotFound => Self::CustomerNotFound(not_found_ttl),
             JuspayError::RejectedCredentials => Self::UpstreamRejectedCredentials,
             JuspayError::RejectedOrigin => Self::UpstreamRejectedOrigin,
             JuspayError::InvalidAnswer(_) => Self::UpstreamInvalidResponse,
-            JuspayError::Status(_) | JuspayError::Connection(_) => Self::UpstreamError,
-            JuspayError::TooManyRequests => Self::UpstreamUnavailable,
+            JuspayError::Status(..) | JuspayError::Connection(_) => Self::UpstreamError,
+            JuspayError::TooManyRequests(after) => {
+                Self::UpstreamUnavailable(after.unwrap_or(UPSTREAM_RETRY))
+            }
+            JuspayError::BreakerOpen(after) => Self::UpstreamUnavailable(*after),
+            JuspayError::Saturated => Self::Overloaded,
             JuspayError::Timeout => Self::UpstreamTimeout,
             JuspayError::Aborted => Self::InternalError,
         }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod customer;
+mod directives;
 mod observe;
 mod trace_context;
 mod unread;

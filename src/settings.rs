@@ -18,6 +18,7 @@ mod effective;
 mod environment;
 mod fault;
 mod juspay;
+mod limits;
 mod log;
 mod reader;
 mod server;
@@ -35,7 +36,8 @@ pub use self::{
     cache::Cache,
     effective::Effective,
     fault::{Fault, Faults},
-    juspay::{CustomerIdForm, Juspay, SecretSource},
+    juspay::{Breaker, CustomerIdForm, IpFamily, Juspay, SecretSource},
+    limits::{Limits, Rate},
     log::{AccessLog, Log, LogFormat, LogLevel},
     server::{Listen, Server},
     sources::{Loaded, Sources},
@@ -56,6 +58,8 @@ pub struct Settings {
     pub cache: Cache,
     /// `response.*`
     pub response: Response,
+    /// `limits.*`
+    pub limits: Limits,
     /// `log.*`
     pub log: Log,
     /// `secrets.*`
@@ -84,6 +88,7 @@ impl Settings {
         let auth = Auth::read(reader);
         let cache = Cache::read(reader);
         let fields = reader.at("response.fields").list(Items::Some, field);
+        let limits = Limits::read(reader);
         let log = Log::read(reader);
         let poll = reader.at("secrets.poll").duration(POLL);
         Some(Self {
@@ -92,6 +97,7 @@ impl Settings {
             auth: auth?,
             cache: cache?,
             response: Response { fields: FieldSet::new(&fields?) },
+            limits: limits?,
             log: log?,
             secrets: Secrets { poll: poll? },
         })

@@ -15,6 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Secrets {
     pub(super) api_key: Arc<Secret>,
+    pub(super) api_key_next: Option<Arc<Secret>>,
     pub(super) admin_token: Option<Arc<Secret>>,
     pub(super) customer_ref_key: Option<Arc<Secret>>,
 }
@@ -27,6 +28,7 @@ impl Secrets {
                 SecretSource::File(path) => open(path)?,
                 SecretSource::Inline(key) => Arc::new(Secret::fixed(key.clone())),
             },
+            api_key_next: by_file(&settings.juspay.api_key_next)?,
             admin_token: by_file(&settings.server.admin_token_file)?,
             customer_ref_key: by_file(&settings.log.customer_ref_key_file)?,
         })
@@ -36,6 +38,7 @@ impl Secrets {
     pub(super) async fn follow(self, poll: Duration, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
         let named = [
             ("api_key", Some(self.api_key)),
+            ("api_key_next", self.api_key_next),
             ("admin_token", self.admin_token),
             ("customer_ref_key", self.customer_ref_key),
         ];

@@ -26,6 +26,9 @@ pub enum AuthError {
     /// The token is good but names no usable customer.
     #[error("the token names no usable customer")]
     NoCustomer,
+    /// Too many requests are waiting.
+    #[error("too many requests are waiting")]
+    Overloaded,
     /// The signing key can't be looked up now; the token may well be good.
     #[error("the signing key can't be looked up now")]
     KeysUnavailable {
@@ -45,6 +48,7 @@ impl AuthError {
             Self::ExpiredToken => "expired",
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::NoCustomer => "no_customer",
+            Self::Overloaded => "overloaded",
             Self::KeysUnavailable { .. } => "keys_unavailable",
         }
     }
@@ -149,6 +153,7 @@ mod tests {
             (AuthError::ExpiredToken, "expired"),
             (AuthError::InsufficientScope("a b".into()), "insufficient_scope"),
             (AuthError::NoCustomer, "no_customer"),
+            (AuthError::Overloaded, "overloaded"),
             (AuthError::KeysUnavailable { retry_after: Duration::ZERO }, "keys_unavailable"),
         ];
         let all = invalid.map(|(reason, label)| (AuthError::from(reason), label));

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    metrics::{self, Metrics},
+    metrics,
     settings::{self, KeySource},
+    waiting::WaitingRoom,
 };
 
 /// An issuer whose tokens are taken.
@@ -28,7 +29,7 @@ impl Issuer {
         settings: &settings::Issuer,
         auth: &settings::Auth,
         clock: &Arc<dyn Clock>,
-        metrics: &Metrics,
+        waiting: &WaitingRoom,
     ) -> Self {
         let own = settings.customer_id_prefix.as_str();
         let foreign_prefixes = auth
@@ -41,7 +42,7 @@ impl Issuer {
             Arc::clone(clock),
             auth.jwks_cooldown,
             auth.jwks_max_stale,
-            metrics.http.waiting.clone(),
+            waiting.clone(),
         );
         Self {
             name: name.into(),

@@ -33,6 +33,7 @@ use crate::{
     clock::manual::ManualClock,
     metrics::Metrics,
     settings::{self, Algorithm, KeySource},
+    waiting::WaitingRoom,
 };
 
 /// The wall clock's start: 2026-01-01T00:00:00Z.
@@ -267,6 +268,7 @@ pub(super) fn unfetched<const N: usize>(issuers: [(&str, settings::Issuer, Bytes
     let (auth, keepers) = Authenticator::with_fetchers(
         &auth,
         Duration::from_secs(10),
+        &room(&metrics),
         Arc::<ManualClock>::clone(&clock),
         Arc::clone(&metrics),
         |name, _| Box::new(Scripted(Rc::clone(&origins[name]))),
@@ -352,4 +354,9 @@ impl World {
     pub(super) fn waiting(&self) -> i64 {
         self.metrics.http.waiting.get()
     }
+}
+
+/// Where all the requests of a test can wait.
+pub(super) fn room(metrics: &Metrics) -> WaitingRoom {
+    WaitingRoom::new(metrics.http.waiting.clone(), 1000)
 }

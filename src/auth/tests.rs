@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     AuthError, Authenticator, Caller, SetUpError,
     testing::{
-        OTHER_P256, P256, clock, issuer, locally, set, settings, settle, signed, token, world,
+        OTHER_P256, P256, clock, issuer, locally, room, set, settings, settle, signed, token, world,
     },
 };
 use crate::{
@@ -29,8 +29,14 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
     settings.issuers.insert("main".to_owned(), by_file);
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
     let clock = clock();
-    let (auth, keepers) =
-        Authenticator::new(&settings, SECOND, Arc::<ManualClock>::clone(&clock), metrics).unwrap();
+    let (auth, keepers) = Authenticator::new(
+        &settings,
+        SECOND,
+        &room(&metrics),
+        Arc::<ManualClock>::clone(&clock),
+        metrics,
+    )
+    .unwrap();
     let by_k0 = format!("Bearer {}", signed(&OTHER_P256, "k0", json!({})));
     let by_k1 = format!("Bearer {}", token("k1", json!({})));
     let passes =
@@ -60,7 +66,8 @@ fn two_issuers_with_one_name_are_a_fault() {
     settings.issuers.insert("a".to_owned(), issuer());
     settings.issuers.insert("b".to_owned(), issuer());
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
-    let made = Authenticator::new(&settings, SECOND, SystemClock::shared(), metrics);
+    let made =
+        Authenticator::new(&settings, SECOND, &room(&metrics), SystemClock::shared(), metrics);
     assert!(matches!(made, Err(SetUpError::SameIssuer(a, b)) if a == "a" && b == "b"));
 }
 

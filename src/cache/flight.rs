@@ -37,8 +37,6 @@ pub(super) struct Flight<L> {
     airborne: AtomicBool,
     /// What it brings isn't to be stored.
     void: AtomicBool,
-    /// A void flight of the same customer, to be awaited before Juspay is called.
-    previous: Option<Arc<Flight<L>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,6 +53,8 @@ pub(super) enum Boarding<L> {
     Leader(Pilot<L>),
     /// Another request's flight.
     Joined(Arc<Flight<L>>),
+    /// None is needed: one has landed since the caller looked into memory.
+    Missed,
 }
 
 /// The duty to land a flight. Dropped without landing, the flight is lost and its waiters know.
@@ -63,6 +63,9 @@ pub(super) struct Pilot<L> {
     table: Arc<Mutex<Table<L>>>,
     key: CustomerKey,
     flight: Arc<Flight<L>>,
+    /// A void flight of the same customer, to be awaited before Juspay is called. Held here and not
+    /// in the flight, so that purge after purge makes no chain of them.
+    previous: Option<Arc<Flight<L>>>,
 }
 
 impl<L> Default for Flights<L> {
@@ -72,21 +75,24 @@ impl<L> Default for Flights<L> {
 }
 
 impl<L: Clone> Flights<L> {
-    /// Joins the customer's flight, or becomes the one who flies it.
-    pub(super) fn board(&self, key: &CustomerKey) -> Boarding<L> {
+    /// Joins the customer's flight, or becomes the one who flies it, if that is still `needed`.
+    /// The closure is asked while no flight can land: what it finds missing won't be there until
+    /// the flight has brought it.
+    pub(super) fn board(&self, key: &CustomerKey, needed: impl FnOnce() -> bool) -> Boarding<L> {
         let mut table = lock(&self.table);
         let previous = match table.get(key) {
             Some(flight) if !flight.is_void() => return Boarding::Joined(Arc::clone(flight)),
+            _ if !needed() => return Boarding::Missed,
             other => other.cloned(),
         };
         let flight = Arc::new(Flight {
             landing: watch::Sender::new(State::Flying),
             airborne: AtomicBool::new(false),
             void: AtomicBool::new(false),
-            previous,
         });
         table.insert(key.clone(), Arc::clone(&flight));
-        Boarding::Leader(Pilot { table: Arc::clone(&self.table), key: key.clone(), flight })
+        let table = Arc::clone(&self.table);
+        Boarding::Leader(Pilot { table, key: key.clone(), flight, previous })
     }
 
     /// Makes the flights of one customer or of all void, and runs `clear` before anyone can board
@@ -127,6 +133,12 @@ impl<L: Clone> Flight<L> {
     }
 }
 
+impl<L> Flight<L> {
+    fn is_flying(&self) -> bool {
+        matches!(*self.landing.borrow(), State::Flying)
+    }
+}
+
 impl<L: Clone> Pilot<L> {
     /// The flight, to wait for it like everyone else.
     pub(super) fn flight(&self) -> Arc<Flight<L>> {
@@ -134,9 +146,10 @@ impl<L: Clone> Pilot<L> {
     }
 
     /// Waits until Juspay may be asked: until the void flight before this one has ended.
-    pub(super) async fn take_off(&self) {
-        if let Some(previous) = &self.flight.previous {
+    pub(super) async fn take_off(&mut self) {
+        if let Some(previous) = &self.previous {
             previous.landed().await;
+            self.previous = None;
         }
         let _table = lock(&self.table);
         self.flight.airborne.store(true, Ordering::Relaxed);
@@ -144,8 +157,9 @@ impl<L: Clone> Pilot<L> {
 
     /// Ends the flight. `store` runs before anyone can board anew and is told whether storing is
     /// allowed; what it gives is what every waiter gets.
-    pub(super) fn land(self, store: impl FnOnce(&CustomerKey, bool) -> L) {
-        let mut table = lock(&self.table);
+    pub(super) fn land(mut self, store: impl FnOnce(&CustomerKey, bool) -> L) {
+        let shared = Arc::clone(&self.table);
+        let mut table = lock(&shared);
         let landing = store(&self.key, !self.flight.is_void());
         self.leave(&mut table);
         self.flight.landing.send_replace(State::Landed(landing));
@@ -153,24 +167,26 @@ impl<L: Clone> Pilot<L> {
 }
 
 impl<L> Pilot<L> {
-    /// Takes the flight off the table, unless a later one stands there.
-    fn leave(&self, table: &mut Table<L>) {
+    /// Takes the flight off the table, unless a later one stands there. If it leaves before the
+    /// void one that it waits for, that one gets its place back: the next has to wait for it too.
+    fn leave(&mut self, table: &mut Table<L>) {
         if table.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-            table.remove(&self.key);
+            match self.previous.take().filter(|previous| previous.is_flying()) {
+                Some(previous) => table.insert(self.key.clone(), previous),
+                None => table.remove(&self.key),
+            };
         }
     }
 }
 
 impl<L> Drop for Pilot<L> {
     fn drop(&mut self) {
-        self.flight.landing.send_if_modified(|state| {
-            let lost = matches!(state, State::Flying);
-            if lost {
-                *state = State::Lost;
-            }
-            lost
-        });
-        self.leave(&mut lock(&self.table));
+        let shared = Arc::clone(&self.table);
+        let mut table = lock(&shared);
+        self.leave(&mut table);
+        if self.flight.is_flying() {
+            self.flight.landing.send_replace(State::Lost);
+        }
     }
 }
 
@@ -180,106 +196,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-    use crate::customer::CustomerId;
-
-    fn key(customer: &str) -> CustomerKey {
-        let customer = CustomerId::parse(customer).unwrap();
-        CustomerKey { merchant: "m".into(), customer }
-    }
-
-    fn lead(flights: &Flights<u32>, customer: &str) -> Pilot<u32> {
-        match flights.board(&key(customer)) {
-            Boarding::Leader(pilot) => pilot,
-            Boarding::Joined(_) => panic!("somebody else flies {customer}"),
-        }
-    }
-
-    fn join(flights: &Flights<u32>, customer: &str) -> Arc<Flight<u32>> {
-        match flights.board(&key(customer)) {
-            Boarding::Joined(flight) => flight,
-            Boarding::Leader(_) => panic!("nobody flies {customer}"),
-        }
-    }
-
-    #[test]
-    fn p4_all_share_one_flight_until_it_has_landed() {
-        let flights = Flights::default();
-        let pilot = lead(&flights, "a");
-        let (first, second) = (join(&flights, "a"), join(&flights, "a"));
-        let _other = lead(&flights, "b");
-        assert!(first.landed().now_or_never().is_none(), "still flying");
-        pilot.land(|_, may_store| {
-            assert!(may_store);
-            7
-        });
-        assert_eq!(first.landed().now_or_never(), Some(Some(7)));
-        assert_eq!(second.landed().now_or_never(), Some(Some(7)), "late waiters too");
-        drop(lead(&flights, "a"));
-    }
-
-    #[test]
-    fn p4_a_lost_flight_tells_its_waiters_and_leaves_the_table() {
-        let flights = Flights::default();
-        let pilot = lead(&flights, "a");
-        let waiter = join(&flights, "a");
-        drop(pilot);
-        assert_eq!(waiter.landed().now_or_never(), Some(None));
-        drop(lead(&flights, "a"));
-    }
-
-    #[test]
-    fn p4_behind_a_void_flight_the_next_one_waits() {
-        let flights = Flights::default();
-        let old = lead(&flights, "a");
-        assert!(old.take_off().now_or_never().is_some());
-        let waiter = join(&flights, "a");
-        assert_eq!(flights.void(Some(&key("a")), || 3), 3);
-        let new = lead(&flights, "a");
-        assert!(new.take_off().now_or_never().is_none(), "one call at a time");
-        let joined = join(&flights, "a");
-        old.land(|_, may_store| {
-            assert!(!may_store, "it began before the purge");
-            1
-        });
-        assert_eq!(waiter.landed().now_or_never(), Some(Some(1)));
-        assert!(new.take_off().now_or_never().is_some());
-        let late = join(&flights, "a");
-        new.land(|_, may_store| {
-            assert!(may_store);
-            2
-        });
-        assert_eq!(joined.landed().now_or_never(), Some(Some(2)));
-        assert_eq!(late.landed().now_or_never(), Some(Some(2)), "the old one left it in the table");
-    }
-
-    #[test]
-    fn a_flight_that_has_not_asked_yet_outlives_a_purge() {
-        let flights = Flights::default();
-        let pilot = lead(&flights, "a");
-        flights.void(None, || ());
-        let joined = join(&flights, "a");
-        pilot.land(|_, may_store| u32::from(may_store));
-        assert_eq!(joined.landed().now_or_never(), Some(Some(1)));
-    }
-
-    #[test]
-    fn a_purge_of_all_makes_every_flight_void_and_of_one_only_its_own() {
-        let flights = Flights::default();
-        let (a, b) = (lead(&flights, "a"), lead(&flights, "b"));
-        assert!(a.take_off().now_or_never().is_some() && b.take_off().now_or_never().is_some());
-        flights.void(Some(&key("b")), || ());
-        b.land(|_, may_store| {
-            assert!(!may_store);
-            0
-        });
-        flights.void(None, || ());
-        a.land(|_, may_store| {
-            assert!(!may_store);
-            0
-        });
-    }
-}
+mod tests;

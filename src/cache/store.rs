@@ -1,11 +1,15 @@
 //! The memory: moka, bounded in number and, as a backstop, in time.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use moka::{Expiry, notification::RemovalCause, sync::Cache};
+use prometheus::{IntCounter, IntGauge};
 
 use super::lifetime::{Lifetime, Phase};
 use crate::{
@@ -19,7 +23,65 @@ use crate::{
 pub(super) struct Entry {
     pub(super) json: CustomerJson,
     pub(super) lifetime: Lifetime,
+    /// When Juspay was asked for it.
+    born: Monotonic,
+    hand_outs: AtomicU32,
+    failed_refreshes: Mutex<Option<Failed>>,
 }
+
+/// Refreshes of an entry that have failed, one after the other.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    times: u32,
+    next: Monotonic,
+}
+
+impl Entry {
+    pub(super) fn new(json: CustomerJson, lifetime: Lifetime, born: Monotonic) -> Self {
+        let (hand_outs, failed_refreshes) = (AtomicU32::new(0), Mutex::default());
+        Self { json, lifetime, born, hand_outs, failed_refreshes }
+    }
+
+    pub(super) fn age(&self, now: Moment) -> Duration {
+        now.monotonic.since(self.born)
+    }
+
+    /// Whether the token may be handed out at all.
+    pub(super) fn is_alive(&self, now: Moment) -> bool {
+        self.lifetime.phase(now) != Phase::Dead
+    }
+
+    /// How often the token has been handed out.
+    pub(super) fn hand_outs(&self) -> u32 {
+        self.hand_outs.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_hand_out(&self) {
+        self.hand_outs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a refresh has failed so lately that the next one is to wait.
+    pub(super) fn is_backing_off(&self, now: Moment) -> bool {
+        self.failed().is_some_and(|failed| now.monotonic < failed.next)
+    }
+
+    /// Notes that a refresh has failed: the next one waits longer each time.
+    pub(super) fn note_failure(&self, now: Monotonic) {
+        let mut failed = self.failed();
+        let times = failed.map_or(0, |failed| failed.times);
+        let pause = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(times)).min(MAX_BACKOFF);
+        let pause = pause.mul_f64(rand::random_range(0.5..=1.0));
+        *failed = Some(Failed { times: times.saturating_add(1), next: now.plus(pause) });
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<Failed>> {
+        self.failed_refreshes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Between two refreshes of a customer that fail, with jitter: the first pause and the longest.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// What is known of a customer.
 #[derive(Debug, Clone)]
@@ -54,26 +116,31 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Store {
     slots: Cache<CustomerKey, Slot>,
-    entries: prometheus::IntGauge,
+    entries: IntGauge,
+    expired: IntCounter,
+    removed: IntCounter,
 }
 
 impl Store {
     pub(super) fn new(capacity: u64, metrics: &Metrics) -> Self {
-        let evictions = metrics.cache.evictions.clone();
+        let evicted = |cause| metrics.cache.evictions.with_label_values(&[cause]);
+        let (by_size, by_time) = (evicted("size"), evicted("expired"));
         let slots = Cache::builder()
             .max_capacity(capacity)
             .expire_after(AtMost)
-            .eviction_listener(move |_, _, cause| {
-                let cause = match cause {
-                    RemovalCause::Expired => "expired",
-                    RemovalCause::Size => "size",
-                    RemovalCause::Explicit => "removed",
-                    RemovalCause::Replaced => return,
-                };
-                evictions.with_label_values(&[cause]).inc();
+            .eviction_listener(move |_, _, cause| match cause {
+                RemovalCause::Size => by_size.inc(),
+                RemovalCause::Expired => by_time.inc(),
+                // Counted by whoever removes, who knows why.
+                RemovalCause::Explicit | RemovalCause::Replaced => {}
             })
             .build();
-        Self { slots, entries: metrics.cache.entries.clone() }
+        Self {
+            slots,
+            entries: metrics.cache.entries.clone(),
+            expired: evicted("expired"),
+            removed: evicted("removed"),
+        }
     }
 
     pub(super) fn get(&self, key: &CustomerKey) -> Option<Slot> {
@@ -84,15 +151,27 @@ impl Store {
         self.slots.insert(key.clone(), slot);
     }
 
-    /// Tells whether there was one.
-    pub(super) fn remove(&self, key: &CustomerKey) -> bool {
-        self.slots.remove(key).is_some()
+    /// Whether `seen` is still what is known.
+    pub(super) fn holds(&self, key: &CustomerKey, seen: Option<&Slot>) -> bool {
+        match (self.slots.get(key), seen) {
+            (Some(current), Some(seen)) => current.is_same(seen),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
     }
 
-    /// Removes the slot, unless another one has come in its place.
-    pub(super) fn remove_same(&self, key: &CustomerKey, slot: &Slot) {
-        if self.slots.get(key).is_some_and(|current| current.is_same(slot)) {
+    /// Tells whether there was one.
+    pub(super) fn remove(&self, key: &CustomerKey) -> bool {
+        let removed = self.slots.remove(key).is_some();
+        self.removed.inc_by(u64::from(removed));
+        removed
+    }
+
+    /// Removes a dead slot, unless another one has come in its place.
+    pub(super) fn bury(&self, key: &CustomerKey, dead: &Slot) {
+        if self.holds(key, Some(dead)) {
             self.slots.invalidate(key);
+            self.expired.inc();
         }
     }
 
@@ -101,8 +180,24 @@ impl Store {
         self.slots.run_pending_tasks();
         let number = self.slots.entry_count();
         self.slots.invalidate_all();
+        self.removed.inc_by(number);
         self.settle();
         number
+    }
+
+    /// A refresh of the customer has failed.
+    pub(super) fn note_failure(&self, key: &CustomerKey, now: Monotonic) {
+        if let Some(Slot::Customer(entry)) = self.slots.get(key) {
+            entry.note_failure(now);
+        }
+    }
+
+    /// The life left of each token.
+    pub(super) fn lives(&self, now: Moment) -> impl Iterator<Item = Duration> {
+        self.slots.iter().filter_map(move |(_, slot)| match slot {
+            Slot::Customer(entry) => Some(entry.lifetime.remaining(now)),
+            Slot::NotFound { .. } => None,
+        })
     }
 
     /// The slots that nobody will be answered with any more.
@@ -143,5 +238,110 @@ impl Expiry<CustomerKey, Slot> for AtMost {
         _: Option<Duration>,
     ) -> Option<Duration> {
         Some(Self::of(slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cache::lifetime::{Policy, Report},
+        clock::{Clock, later, manual::ManualClock},
+        customer::{Customer, CustomerId, FieldSet},
+    };
+
+    const SEC: Duration = Duration::from_secs(1);
+
+    fn store() -> (Store, Metrics) {
+        let metrics = Metrics::new("1", "1").unwrap();
+        (Store::new(100, &metrics), metrics)
+    }
+
+    fn key(customer: &str) -> CustomerKey {
+        CustomerKey { merchant: "m".into(), customer: CustomerId::parse(customer).unwrap() }
+    }
+
+    fn start() -> Moment {
+        ManualClock::at("2026-01-01T00:00:00Z").moment()
+    }
+
+    /// A token that lives for 900 s.
+    fn customer() -> Slot {
+        let policy = Policy {
+            min_remaining: SEC * 120,
+            refresh_ahead: SEC * 300,
+            outage_min_remaining: SEC * 30,
+            max_token_life: SEC * 900,
+        };
+        let wall = start().wall;
+        let expiry = later(wall, SEC * 1000);
+        let report = Report { expiry, date: Some(wall), sent: start(), received: wall };
+        let lifetime = Lifetime::new(&policy, &report, 0.0).unwrap();
+        let json = Customer::default().to_json(&FieldSet::all(), None);
+        Slot::Customer(Arc::new(Entry::new(json, lifetime, Monotonic::new(Duration::ZERO))))
+    }
+
+    fn not_found(ttl: Duration) -> Slot {
+        Slot::NotFound { until: start().monotonic.plus(ttl), ttl }
+    }
+
+    #[test]
+    fn a_new_slot_has_a_time_of_its_own_and_not_the_old_ones() {
+        let (store, _) = store();
+        let key = key("a");
+        store.put(&key, not_found(Duration::ZERO));
+        assert!(store.get(&key).is_none(), "over at once");
+        store.put(&key, customer());
+        assert!(store.get(&key).is_some());
+        store.put(&key, not_found(Duration::ZERO));
+        assert!(store.get(&key).is_none());
+        store.put(&key, not_found(SEC * 60));
+        assert!(store.get(&key).is_some());
+    }
+
+    #[test]
+    fn moka_keeps_nothing_longer_than_its_whole_life() {
+        assert_eq!(AtMost::of(&customer()), SEC * 900);
+        assert_eq!(AtMost::of(&not_found(SEC)), SEC);
+    }
+
+    #[test]
+    fn a_slot_is_the_same_only_while_nothing_else_came() {
+        let (store, _) = store();
+        let key = key("a");
+        assert!(store.holds(&key, None));
+        let old = customer();
+        assert!(!store.holds(&key, Some(&old)));
+        store.put(&key, old.clone());
+        assert!(store.holds(&key, Some(&old)));
+        assert!(!store.holds(&key, None));
+        assert!(!store.holds(&key, Some(&customer())), "equal isn't the same");
+        assert!(!store.holds(&key, Some(&not_found(SEC))));
+
+        store.put(&key, not_found(SEC * 60));
+        assert!(store.holds(&key, Some(&not_found(SEC * 60))));
+        assert!(!store.holds(&key, Some(&not_found(SEC * 61))));
+        assert!(!store.holds(&key, Some(&old)));
+    }
+
+    #[test]
+    fn only_the_slot_that_was_found_dead_is_buried() {
+        let (store, metrics) = store();
+        let (dead, new) = (customer(), customer());
+        store.put(&key("a"), dead.clone());
+        store.put(&key("b"), new.clone());
+        let later = start().plus(SEC * 871);
+        assert_eq!(store.dead(start().plus(SEC * 870)).len(), 0);
+        assert_eq!(store.dead(later).len(), 2);
+
+        store.put(&key("a"), new.clone());
+        store.bury(&key("a"), &dead);
+        assert!(store.holds(&key("a"), Some(&new)), "it came after the look");
+        store.bury(&key("b"), &new);
+        store.settle();
+        assert!(store.get(&key("b")).is_none());
+        let evictions = |cause| metrics.cache.evictions.with_label_values(&[cause]).get();
+        assert_eq!((evictions("expired"), evictions("removed")), (1, 0));
+        assert_eq!(metrics.cache.entries.get(), 1);
     }
 }

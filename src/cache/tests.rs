@@ -1,1 +1,19 @@
 //! Tests of the cache as a whole, with a scripted Juspay and a manual clock.
+//!
+//! `answers` is the table of what is answered when; the others take one promise each. Nothing here
+//! sleeps: a call to Juspay lasts until the test answers it, and time stands still until it is
+//! turned.
+
+mod answers;
+mod epochs;
+mod floors;
+mod juspay;
+mod keys;
+mod memory;
+mod not_found;
+mod one_flight;
+mod panics;
+mod refresh;
+mod trapped_clock;
+mod workers;
+mod world;

@@ -4,7 +4,7 @@
 //! then one behind: somebody else's. So a 1xx, or an answer about another customer, makes this
 //! worker's client be thrown away with all its connections before anything else can use them.
 
-use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc};
+use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use awc::{
     ClientRequest, ClientResponse, Connector,
@@ -18,16 +18,17 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
 
 use super::{
-    Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, wire,
+    Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError,
+    connect::{self, LastFamily},
+    keys::{ApiKeys, Slot},
+    wire,
 };
 use crate::{
     clock::{self, Clock},
     customer::CustomerId,
     metrics::{Metrics, Raised},
-    secret_file::Secret,
     settings,
     tls::{self, TlsError},
 };
@@ -44,10 +45,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What all workers' clients share.
 pub struct Juspay {
     settings: settings::Juspay,
-    api_key: Arc<Secret>,
+    keys: ApiKeys,
     tls: Arc<rustls::ClientConfig>,
-    /// Outside of awc: its own limit counts connections that it has lost.
-    permits: Semaphore,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -59,13 +58,12 @@ impl Juspay {
     /// When `juspay.ca_file` holds no certificates.
     pub fn new(
         settings: settings::Juspay,
-        api_key: Arc<Secret>,
+        keys: ApiKeys,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, TlsError> {
         let tls = tls::client_config(settings.ca_file.as_deref().map(Path::new))?;
-        let permits = Semaphore::new(settings.max_in_flight);
-        Ok(Self { settings, api_key, tls, permits, clock, metrics })
+        Ok(Self { settings, keys, tls, clock, metrics })
     }
 }
 
@@ -82,6 +80,7 @@ pub struct Client(Rc<Inner>);
 struct Inner {
     juspay: Arc<Juspay>,
     http: RefCell<awc::Client>,
+    last_family: LastFamily,
 }
 
 impl fmt::Debug for Inner {
@@ -94,8 +93,9 @@ impl Client {
     /// A client without connections.
     #[must_use]
     pub fn new(juspay: Arc<Juspay>) -> Self {
-        let http = RefCell::new(http_client(&juspay));
-        Self(Rc::new(Inner { juspay, http }))
+        let last_family = LastFamily::default();
+        let http = RefCell::new(http_client(&juspay, &last_family));
+        Self(Rc::new(Inner { juspay, http, last_family }))
     }
 }
 
@@ -110,18 +110,16 @@ impl CustomerApi for Client {
 }
 
 impl Inner {
+    /// One try, within the request's deadline.
     async fn get_customer(&self, request: GetCustomer) -> Result<Answer, JuspayError> {
-        let Juspay { clock, metrics, permits, .. } = &*self.juspay;
-        let exchange = async {
-            // The semaphore is never closed; without a permit there'd be no bound, so no call.
-            let _permit = permits.acquire().await.map_err(|_| JuspayError::Timeout)?;
-            let _in_flight = Raised::new(&metrics.upstream.in_flight);
-            let _timer = metrics.upstream.duration.start_timer();
-            self.exchange(&request).await
-        };
-        let answer = clock::before(&**clock, request.deadline, exchange)
-            .await
-            .unwrap_or(Err(JuspayError::Timeout));
+        let Juspay { clock, metrics, .. } = &*self.juspay;
+        let _in_flight = Raised::new(&metrics.upstream.in_flight);
+        let timer = metrics.upstream.duration.start_timer();
+        let answer =
+            clock::before(&**clock, request.deadline, self.with_the_key_that_works(&request))
+                .await
+                .unwrap_or(Err(JuspayError::Timeout));
+        timer.observe_duration();
         let outcome = match &answer {
             Ok(Answer { auth: Ok(_), .. }) => "success",
             Ok(Answer { auth: Err(_), .. }) => "invalid_response",
@@ -131,8 +129,26 @@ impl Inner {
         answer
     }
 
-    async fn exchange(&self, request: &GetCustomer) -> Result<Answer, JuspayError> {
-        let sending = self.request(request)?.send();
+    /// On Juspay's 401, never on its 403, the other key is tried once, and stays if it works.
+    async fn with_the_key_that_works(&self, request: &GetCustomer) -> Result<Answer, JuspayError> {
+        let keys = &self.juspay.keys;
+        let slot = keys.in_use();
+        let answer = self.exchange(request, slot).await;
+        if answer.as_ref().err() != Some(&JuspayError::RejectedCredentials) {
+            return answer;
+        }
+        tracing::warn!(slot = slot.name(), "Juspay rejected the API key");
+        let Some(other) = keys.other(slot) else { return answer };
+        let answer = self.exchange(request, other).await;
+        match &answer {
+            Ok(_) | Err(JuspayError::CustomerNotFound) => keys.switch_to(other),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    async fn exchange(&self, request: &GetCustomer, slot: Slot) -> Result<Answer, JuspayError> {
+        let sending = self.request(request, slot)?.send();
         let response = sending.await.map_err(sending_failed)?;
         if response.status().is_informational() {
             // Nothing may be awaited between awc's answer and this.
@@ -140,27 +156,35 @@ impl Inner {
             return Err(InvalidAnswer::Interim.into());
         }
         let answer = self.read(response, &request.customer).await;
-        if answer.as_ref().is_err_and(|why| *why == InvalidAnswer::OtherCustomer.into()) {
-            self.throw_connections_away();
-            self.juspay.metrics.upstream.identity_mismatches.inc();
+        match &answer {
+            Err(JuspayError::InvalidAnswer(InvalidAnswer::OtherCustomer)) => {
+                self.throw_connections_away();
+                self.juspay.metrics.upstream.identity_mismatches.inc();
+            }
+            Err(JuspayError::RejectedOrigin) => {
+                let family = self.last_family.get().map(connect::Family::name);
+                tracing::warn!(family, "Juspay rejected our address");
+            }
+            Ok(_) | Err(_) => {}
         }
         answer
     }
 
     /// The awc client is taken at send time, never held across a wait: it may be replaced.
-    fn request(&self, request: &GetCustomer) -> Result<ClientRequest, JuspayError> {
-        let Juspay { settings, api_key, .. } = &*self.juspay;
+    fn request(&self, request: &GetCustomer, slot: Slot) -> Result<ClientRequest, JuspayError> {
+        let Juspay { settings, keys, .. } = &*self.juspay;
         let segment = request.customer.path_segment().to_string();
         let url =
             format!("{}/customers/{segment}?options.get_client_auth_token=true", settings.base_url);
         // The routing id is the customer's, encoded where a header couldn't carry it.
         let id = request.customer.as_str();
         let routing_id = if id.bytes().all(|byte| byte.is_ascii_graphic()) { id } else { &segment };
+        let key = keys.secret(slot).ok_or(JuspayError::RejectedCredentials)?;
         let mut http = self
             .http
             .borrow()
             .get(url)
-            .insert_header((header::AUTHORIZATION, authorization(&api_key.current())?))
+            .insert_header((header::AUTHORIZATION, authorization(&key)?))
             .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
             .insert_header((header::ACCEPT, "application/json"))
             .insert_header((header::USER_AGENT, USER_AGENT))
@@ -186,6 +210,7 @@ impl Inner {
         let status = response.status();
         let date = date(response.headers());
         let announced = content_length(response.headers());
+        let retry_after = retry_after(response.headers());
         let body =
             response.body().limit(MAX_BODY_BYTES).await.map_err(|error| body_failed(&error))?;
         match status {
@@ -200,15 +225,15 @@ impl Inner {
             StatusCode::UNAUTHORIZED => Err(JuspayError::RejectedCredentials),
             StatusCode::FORBIDDEN => Err(JuspayError::RejectedOrigin),
             StatusCode::NOT_FOUND => Err(wire::not_found(&body)),
-            StatusCode::TOO_MANY_REQUESTS => Err(JuspayError::TooManyRequests),
+            StatusCode::TOO_MANY_REQUESTS => Err(JuspayError::TooManyRequests(retry_after)),
             status if status.is_redirection() => Err(InvalidAnswer::Redirect.into()),
             status if status.is_success() => Err(InvalidAnswer::Status.into()),
-            status => Err(JuspayError::Status(status.as_u16())),
+            status => Err(JuspayError::Status(status.as_u16(), retry_after)),
         }
     }
 
     fn throw_connections_away(&self) {
-        self.http.replace(http_client(&self.juspay));
+        self.http.replace(http_client(&self.juspay, &self.last_family));
     }
 }
 
@@ -222,9 +247,11 @@ fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
 }
 
 /// No redirects: they'd carry the key elsewhere. No timeout of awc's own: it leaves out the body;
-/// the deadline is around the whole exchange. No limit of awc's own: see `permits`.
-fn http_client(juspay: &Juspay) -> awc::Client {
+/// the deadline is around the whole exchange. No limit of awc's own: it counts connections that it
+/// has lost, and `resilience` has one.
+fn http_client(juspay: &Juspay, last_family: &LastFamily) -> awc::Client {
     let connector = Connector::new()
+        .connector(connect::connector(juspay.settings.ip_family, Rc::clone(last_family)))
         .limit(0)
         .timeout(juspay.settings.connect_timeout)
         .handshake_timeout(juspay.settings.connect_timeout)
@@ -247,6 +274,12 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// `Retry-After` in seconds; the form with a date isn't worth a clock of somebody else's.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// awc's error in our words; its own text may name addresses, and it isn't `Send`.

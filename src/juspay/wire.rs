@@ -99,7 +99,7 @@ pub(super) fn not_found(body: &[u8]) -> JuspayError {
     let codes = told.map(|told| [told.error_code, told.error_info.and_then(|info| info.code)]);
     let says_so =
         codes.into_iter().flatten().flatten().any(|code| NOT_FOUND_CODES.contains(&code.as_str()));
-    if says_so { JuspayError::CustomerNotFound } else { JuspayError::Status(404) }
+    if says_so { JuspayError::CustomerNotFound } else { JuspayError::Status(404, None) }
 }
 
 #[cfg(test)]
@@ -262,7 +262,7 @@ mod tests {
             assert_eq!(not_found(body.as_bytes()), JuspayError::CustomerNotFound, "{body}");
         }
         for body in ["", "<html>", "{}", r#"{"error_code":"unique"}"#, r#"{"error_info":{}}"#] {
-            assert_eq!(not_found(body.as_bytes()), JuspayError::Status(404), "{body}");
+            assert_eq!(not_found(body.as_bytes()), JuspayError::Status(404, None), "{body}");
         }
     }
 }

@@ -24,8 +24,8 @@ use serde_json::json;
 
 use super::observe::Drain;
 use crate::{
-    auth::Authenticator, cache::CustomerCache, customer::CustomerId, metrics::Metrics,
-    problem::Problem, secret_file::Secret,
+    auth::Authenticator, cache::CustomerCache, customer::CustomerId,
+    juspay::resilience::Resilience, metrics::Metrics, problem::Problem, secret_file::Secret,
 };
 
 /// What the admin routes work with.
@@ -35,6 +35,8 @@ pub struct Admin {
     pub authenticator: Arc<Authenticator>,
     /// The customers to purge.
     pub cache: CustomerCache,
+    /// Juspay's health.
+    pub resilience: Arc<Resilience>,
     /// What `/metrics` shows.
     pub metrics: Arc<Metrics>,
     /// Whether the service is going away.
@@ -59,6 +61,7 @@ pub(super) async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
 
 pub(super) async fn metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     admin.cache.settle();
+    admin.resilience.refresh_metrics();
     let text = admin.metrics.render().map_err(|error| {
         tracing::error!(%error, "metrics can't be written");
         Problem::InternalError

@@ -1,6 +1,6 @@
 //! `GET /me/customer`: the caller's own customer, with its client auth token.
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse,
@@ -10,12 +10,13 @@ use actix_web::{
 };
 use futures_util::future::{Ready, ready};
 
-use super::observe::Observation;
+use super::{directives::Directives, observe::Observation};
 use crate::{
     auth::Caller,
     cache::{CustomerCache, Lookup},
     customer::CustomerIdForm,
     juspay::CustomerApi,
+    limits::CustomerLimit,
     problem::Problem,
     response,
 };
@@ -31,12 +32,15 @@ pub struct Customers {
     pub id_form: CustomerIdForm,
     /// `cache.not_found_ttl`
     pub not_found_ttl: Duration,
+    /// `limits.per_customer`
+    pub limit: Arc<CustomerLimit>,
 }
 
 /// Answers the customer that the caller's token names, and no other.
 pub(super) async fn me(
     _: NoBody,
     options: Options,
+    directives: Directives,
     caller: Caller,
     customers: web::Data<Customers>,
     observation: Observation,
@@ -45,16 +49,18 @@ pub(super) async fn me(
     if !customers.id_form.takes(caller.customer()) {
         return Err(Problem::NoCustomer);
     }
+    customers.limit.spend(caller.customer()).map_err(Problem::RateLimited)?;
     let lookup = Lookup {
         customer: caller.customer().clone(),
         want_token: options.want_token,
+        freshness: directives.0,
         traceparent: observation.traceparent(),
     };
     let found = customers.cache.get(&lookup, &customers.api).await;
     observation.looked_up(&found);
     found
         .map(response::customer)
-        .map_err(|error| Problem::of_juspay(&error, customers.not_found_ttl))
+        .map_err(|error| Problem::of_lookup(&error, customers.not_found_ttl))
 }
 
 /// The query's options, under Juspay's own names. Others are ignored.

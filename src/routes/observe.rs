@@ -33,7 +33,7 @@ use futures_util::{
 
 use super::{trace_context::TraceContext, unread};
 use crate::{
-    cache::{Found, Source},
+    cache::{Detail, Forward, Found, LookupError, Source},
     clock::Clock,
     customer::{CustomerId, CustomerRefs},
     juspay::JuspayError,
@@ -75,6 +75,8 @@ impl Drain {
 pub struct Observer {
     /// Whether answers close their connections.
     pub drain: Drain,
+    /// `server.max_in_flight`
+    pub max_in_flight: i64,
     /// Which requests get a log line.
     pub access: AccessLog,
     /// What stands for customers in it.
@@ -114,13 +116,17 @@ impl Observation {
     }
 
     /// Notes what the cache said.
-    pub(super) fn looked_up(&self, found: &Result<Found, JuspayError>) {
+    pub(super) fn looked_up(&self, found: &Result<Found, LookupError>) {
         self.0.cache.set(match found {
+            Ok(Found { detail: Some(Detail::Outage), .. }) => "outage",
             Ok(Found { source: Source::Hit, .. }) => "hit",
             Ok(Found { source: Source::Fetched { collapsed: true, .. }, .. }) => "joined",
-            Ok(Found { source: Source::Fetched { stale: true, .. }, .. }) => "stale",
-            Ok(Found { source: Source::Fetched { .. }, .. }) => "miss",
-            Err(JuspayError::CustomerNotFound) => "not_found",
+            Ok(Found { source: Source::Fetched { forward, .. }, .. }) => match forward {
+                Forward::Miss => "miss",
+                Forward::Stale => "stale",
+                Forward::Request => "bypass",
+            },
+            Err(LookupError::Juspay(JuspayError::CustomerNotFound)) => "not_found",
             Err(_) => "error",
         });
     }
@@ -157,6 +163,14 @@ pub async fn observe(
     let method = request.method().clone();
     let body = request.take_payload();
 
+    if observer.metrics.http.in_flight.get() > observer.max_in_flight {
+        // Nothing has been done for it yet, and nothing will be.
+        let response = Problem::Overloaded.response(&observation.0.request_id);
+        let elapsed = observer.clock.monotonic().since(start);
+        let done = Done { method, route: UNMATCHED, code: Problem::Overloaded.code(), elapsed };
+        let response = observer.finish(&done, &observation, response);
+        return Ok(request.into_response(response));
+    }
     let routed = AssertUnwindSafe(next.call(request)).catch_unwind().await;
 
     let elapsed = observer.clock.monotonic().since(start);

@@ -20,6 +20,10 @@ pub struct Cache {
     pub outage_min_remaining: Duration,
     /// `cache.max_token_life`
     pub max_token_life: Duration,
+    /// `cache.max_hand_outs`; 0: never replaced for that.
+    pub max_hand_outs: u32,
+    /// `cache.force_refresh_min_age`
+    pub force_refresh_min_age: Duration,
     /// `cache.not_found_ttl`
     pub not_found_ttl: Duration,
 }
@@ -31,6 +35,9 @@ impl Cache {
         let refresh_ahead = reader.at("cache.refresh_ahead").duration(LIVES);
         let outage_min_remaining = reader.at("cache.outage_min_remaining").duration(LIVES);
         let max_token_life = reader.at("cache.max_token_life").duration(LIVES);
+        let max_hand_outs = reader.at("cache.max_hand_outs").number(0..=1_000_000);
+        let force_refresh_min_age =
+            reader.at("cache.force_refresh_min_age").duration(Duration::ZERO..=*LIVES.end());
         let not_found_ttl =
             reader.at("cache.not_found_ttl").duration(Duration::ZERO..=Duration::from_mins(5));
         Some(Self {
@@ -39,6 +46,8 @@ impl Cache {
             refresh_ahead: refresh_ahead?,
             outage_min_remaining: outage_min_remaining?,
             max_token_life: max_token_life?,
+            max_hand_outs: u32::try_from(max_hand_outs?).ok()?,
+            force_refresh_min_age: force_refresh_min_age?,
             not_found_ttl: not_found_ttl?,
         })
     }

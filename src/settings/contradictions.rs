@@ -16,6 +16,8 @@ pub(super) fn check(reader: &mut Reader<'_>) {
     plain_http(reader);
     api_key(reader);
     cache(reader);
+    tries(reader);
+    in_flight(reader);
     jwks(reader);
     issuers::check(reader);
 }
@@ -85,6 +87,24 @@ fn cache(reader: &mut Reader<'_>) {
     }
     longer(reader, [ahead, least], "nothing would be refreshed ahead");
     longer(reader, [life, ahead], "every hand-out would start a refresh");
+}
+
+fn tries(reader: &mut Reader<'_>) {
+    let keys = ["juspay.try_timeout", "juspay.deadline"];
+    if compare(reader, keys[0], keys[1]) == Some(Ordering::Greater) {
+        let reason = "it is longer than juspay.deadline, which bounds all tries together";
+        reader.contradiction(&keys, Wrong::new(reason, "make it at most as long"));
+    }
+}
+
+fn in_flight(reader: &mut Reader<'_>) {
+    let keys = ["server.max_waiting", "server.max_in_flight"];
+    let [waiting, all] = keys.map(|key| reader.again(key).number(0..=u64::MAX));
+    if matches!((waiting, all), (Some(waiting), Some(all)) if waiting >= all) {
+        let reason = "it isn't less than server.max_in_flight, so waiting requests would leave \
+                      no room for those that needn't wait";
+        reader.contradiction(&keys, Wrong::new(reason, "make it less, half of it is the default"));
+    }
 }
 
 fn jwks(reader: &mut Reader<'_>) {

@@ -33,6 +33,8 @@ pub struct Juspay {
     pub merchant_id: String,
     /// `juspay.api_key_file` or `juspay.api_key`
     pub api_key: SecretSource,
+    /// `juspay.api_key_next_file`
+    pub api_key_next: Option<PathBuf>,
     /// `juspay.customer_id_form`
     pub customer_id_form: CustomerIdForm,
     /// `juspay.api_version`, Juspay's `version` header.
@@ -41,10 +43,44 @@ pub struct Juspay {
     pub ca_file: Option<PathBuf>,
     /// `juspay.connect_timeout`
     pub connect_timeout: Duration,
+    /// `juspay.try_timeout`
+    pub try_timeout: Duration,
     /// `juspay.deadline`
     pub deadline: Duration,
+    /// `juspay.ip_family`
+    pub ip_family: IpFamily,
+    /// `juspay.max_retries`
+    pub max_retries: u32,
+    /// `juspay.retry_budget`, a share from 0 to 1.
+    pub retry_budget: f64,
     /// `juspay.max_in_flight`
     pub max_in_flight: usize,
+    /// `juspay.breaker.*`
+    pub breaker: Breaker,
+}
+
+/// `juspay.breaker.*`
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    /// `juspay.breaker.failure_rate`, a share above 0 and up to 1.
+    pub failure_rate: f64,
+    /// `juspay.breaker.window`
+    pub window: Duration,
+    /// `juspay.breaker.min_calls`
+    pub min_calls: u32,
+    /// `juspay.breaker.open_for`
+    pub open_for: Duration,
+}
+
+/// `juspay.ip_family`: which of the host's addresses are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IpFamily {
+    /// All of them.
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
 }
 
 impl Juspay {
@@ -61,12 +97,18 @@ impl Juspay {
             .text(header_value);
         let api_key_file = reader.at("juspay.api_key_file").file(holds_api_key);
         let api_key = reader.at("juspay.api_key").secret(api_key);
+        let api_key_next = reader.at("juspay.api_key_next_file").file(holds_api_key);
         let customer_id_form = reader.at("juspay.customer_id_form").text(CustomerIdForm::parse);
         let api_version = reader.at("juspay.api_version").text(header_value);
         let ca_file = reader.at("juspay.ca_file").file(holds_roots);
         let connect_timeout = reader.at("juspay.connect_timeout").duration(times.clone());
+        let try_timeout = reader.at("juspay.try_timeout").duration(times.clone());
         let deadline = reader.at("juspay.deadline").duration(times);
+        let ip_family = reader.at("juspay.ip_family").text(IpFamily::parse);
+        let max_retries = reader.at("juspay.max_retries").number(0..=10);
+        let retry_budget = reader.at("juspay.retry_budget").share();
         let max_in_flight = reader.at("juspay.max_in_flight").number(1..=65_536);
+        let breaker = Breaker::read(reader);
         plain?;
         Some(Self {
             base_url: base_url?,
@@ -75,13 +117,49 @@ impl Juspay {
                 Some(path) => SecretSource::File(path),
                 None => SecretSource::Inline(api_key?),
             },
+            api_key_next,
             customer_id_form: customer_id_form?,
             api_version,
             ca_file,
             connect_timeout: connect_timeout?,
+            try_timeout: try_timeout?,
             deadline: deadline?,
+            ip_family: ip_family?,
+            max_retries: u32::try_from(max_retries?).ok()?,
+            retry_budget: retry_budget?,
             max_in_flight: usize::try_from(max_in_flight?).ok()?,
+            breaker: breaker?,
         })
+    }
+}
+
+impl Breaker {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let times = Duration::from_millis(100)..=Duration::from_mins(10);
+        let failure_rate = reader.at("juspay.breaker.failure_rate").share();
+        let window = reader.at("juspay.breaker.window").duration(times.clone());
+        let min_calls = reader.at("juspay.breaker.min_calls").number(1..=100_000);
+        let open_for = reader.at("juspay.breaker.open_for").duration(times);
+        Some(Self {
+            failure_rate: failure_rate?,
+            window: window?,
+            min_calls: u32::try_from(min_calls?).ok()?,
+            open_for: open_for?,
+        })
+    }
+}
+
+impl IpFamily {
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "any" => Ok(Self::Any),
+            "ipv4" => Ok(Self::V4),
+            "ipv6" => Ok(Self::V6),
+            _ => Err(Wrong::new(
+                "there is no such family of addresses",
+                "write \"any\", \"ipv4\" or \"ipv6\"",
+            )),
+        }
     }
 }
 

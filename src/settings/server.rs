@@ -14,6 +14,9 @@ use crate::secret_file::{self, SecretFileError};
 /// Longest path of a socket, in bytes: `sun_path` has 108 with the zero at its end (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
+/// How many requests at a time may be asked for.
+const IN_FLIGHT: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
@@ -34,6 +37,10 @@ pub struct Server {
     pub admin_token_file: Option<PathBuf>,
     /// `server.workers`; `None`: as many as the machine has cores for us.
     pub workers: Option<usize>,
+    /// `server.max_in_flight`
+    pub max_in_flight: usize,
+    /// `server.max_waiting`; half of `max_in_flight` when it isn't set.
+    pub max_waiting: usize,
     /// `server.shutdown_delay`
     pub shutdown_delay: Duration,
     /// `server.shutdown_grace`
@@ -46,16 +53,22 @@ impl Server {
         let admin_listen = reader.at("server.admin_listen").list(Items::SomeOrText, Listen::parse);
         let admin_token_file = reader.at("server.admin_token_file").file(holds_token);
         let workers = reader.at("server.workers").number(1..=1024);
+        let max_in_flight = reader.at("server.max_in_flight").number(IN_FLIGHT);
+        let max_waiting = reader.at("server.max_waiting").number(IN_FLIGHT);
         let shutdown_delay =
             reader.at("server.shutdown_delay").duration(Duration::ZERO..=Duration::from_mins(10));
         let shutdown_grace = reader
             .at("server.shutdown_grace")
             .duration(Duration::from_millis(1)..=Duration::from_hours(1));
+        let max_in_flight = usize::try_from(max_in_flight?).ok()?;
+        let half = max_in_flight.div_ceil(2);
         Some(Self {
             listen: listen?,
             admin_listen: admin_listen?,
             admin_token_file,
             workers: workers.and_then(|workers| usize::try_from(workers).ok()),
+            max_in_flight,
+            max_waiting: max_waiting.and_then(|it| usize::try_from(it).ok()).unwrap_or(half),
             shutdown_delay: shutdown_delay?,
             shutdown_grace: shutdown_grace?,
         })

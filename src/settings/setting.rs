@@ -143,6 +143,17 @@ impl<'r, 'v> Setting<'r, 'v> {
         })
     }
 
+    /// A share from 0 to 1.
+    pub(super) fn share(self) -> Option<f64> {
+        self.read(|value| {
+            let wanted = "a share from 0 to 1";
+            let fix = "write it as 0.5, without quotes";
+            let share = value::share(value, fix)?.filter(|share| (0.0..=1.0).contains(share));
+            let share = share.ok_or_else(|| Wrong::new(format!("it isn't {wanted}"), fix))?;
+            Ok((share, share.into()))
+        })
+    }
+
     /// A duration within `range`.
     pub(super) fn duration(self, range: RangeInclusive<Duration>) -> Option<Duration> {
         self.read(|value| {

@@ -39,10 +39,11 @@ fn uncommented() -> String {
 #[test]
 fn what_is_not_set_has_the_default_of_the_contract() {
     let Loaded { settings, warnings, .. } = good().load().unwrap();
-    let Settings { server, juspay, auth, cache, response, log, secrets } = settings;
+    let Settings { server, juspay, auth, cache, response, limits, log, secrets } = settings;
     assert_eq!(server.listen, [Listen::Tcp(([0, 0, 0, 0], 8080).into())]);
     assert_eq!(server.admin_listen, [Listen::Tcp(([127, 0, 0, 1], 9464).into())]);
     assert_eq!((server.admin_token_file, server.workers), (None, None));
+    assert_eq!((server.max_in_flight, server.max_waiting), (1024, 512));
     assert_eq!(server.shutdown_delay, Duration::from_secs(5));
     assert_eq!(server.shutdown_grace, Duration::from_secs(25));
     assert_eq!(juspay.base_url, "https://api.juspay.in");
@@ -50,7 +51,12 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!((juspay.api_version, juspay.ca_file), (None, None));
     assert_eq!(juspay.connect_timeout, Duration::from_secs(1));
     assert_eq!(juspay.deadline, Duration::from_secs(5));
-    assert_eq!(juspay.max_in_flight, 64);
+    assert_eq!((juspay.max_in_flight, juspay.max_retries), (64, 2));
+    assert_eq!(juspay.try_timeout, Duration::from_secs(2));
+    assert_eq!((juspay.ip_family, juspay.api_key_next), (IpFamily::Any, None));
+    let Breaker { failure_rate, window, min_calls, open_for } = juspay.breaker;
+    assert_eq!((juspay.retry_budget * 10.0, failure_rate * 10.0, min_calls), (2.0, 5.0, 20));
+    assert_eq!((window, open_for), (Duration::from_secs(10), Duration::from_secs(5)));
     assert_eq!(auth.leeway, Duration::from_secs(30));
     assert_eq!(auth.jwks_refresh, Duration::from_mins(5));
     assert_eq!(auth.jwks_cooldown, Duration::from_secs(10));
@@ -66,6 +72,10 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!(cache.outage_min_remaining, Duration::from_secs(30));
     assert_eq!(cache.max_token_life, Duration::from_mins(15));
     assert_eq!(cache.not_found_ttl, Duration::from_secs(2));
+    assert_eq!((cache.max_hand_outs, cache.force_refresh_min_age.as_secs()), (10, 30));
+    let rate = |rate: Option<Rate>| rate.map(|rate| (rate.count.get(), rate.per.as_secs()));
+    assert_eq!(rate(limits.per_customer), Some((600, 60)));
+    assert_eq!(rate(limits.force_refresh_per_customer), Some((3, 60)));
     assert_eq!(response.fields, FieldSet::all());
     assert_eq!((log.level, log.format), (LogLevel::Info, LogFormat::Json));
     assert_eq!((log.access, log.customer_ref_key_file), (AccessLog::All, None));

@@ -58,6 +58,18 @@ pub(super) fn number(value: &Value, fix: &str) -> Result<Option<u64>, Wrong> {
     }
 }
 
+/// A number, whole or not; `None` for a text that is none.
+pub(super) fn share(value: &Value, fix: &str) -> Result<Option<f64>, Wrong> {
+    match (&value.kind, environment_text(value)) {
+        (ValueKind::Float(number), _) => Ok(Some(*number)),
+        (ValueKind::I64(0), _) => Ok(Some(0.0)),
+        (ValueKind::I64(1), _) => Ok(Some(1.0)),
+        (ValueKind::I64(_) | ValueKind::I128(_), _) => Ok(None),
+        (_, Some(text)) => Ok(text.parse().ok()),
+        (_, None) => Err(mismatch(value, "a number", fix)),
+    }
+}
+
 /// Whether it is a number, whole or not.
 pub(super) const fn is_number(value: &Value) -> bool {
     matches!(value.kind, ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::Float(_))
@@ -131,6 +143,16 @@ mod tests {
         assert_eq!(boolean(&from_environment("yes")), None);
         assert_eq!(boolean(&from_file("true")), None);
         assert_eq!(boolean(&from_file(false)), Some(false));
+    }
+
+    #[test]
+    fn shares_may_be_whole_numbers() {
+        assert_eq!(share(&from_file(0.5), ""), Ok(Some(0.5)));
+        assert_eq!(share(&from_file(1), ""), Ok(Some(1.0)));
+        assert_eq!(share(&from_file(0), ""), Ok(Some(0.0)));
+        assert_eq!(share(&from_file(2), ""), Ok(None));
+        assert_eq!(share(&from_environment("0.25"), ""), Ok(Some(0.25)));
+        assert!(share(&from_file("0.5"), "").is_err());
     }
 
     #[test]

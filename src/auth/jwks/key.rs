@@ -186,7 +186,7 @@ impl Jwk {
     fn elliptic(&self, curve: &str, coordinate_bytes: usize) -> Result<Material, Unusable> {
         let x = octets(self.x.as_deref())?;
         let y = octets(self.y.as_deref())?;
-        if x.len() != coordinate_bytes || y.len() != coordinate_bytes {
+        if [&x, &y].iter().any(|coordinate| coordinate.len() != coordinate_bytes) {
             return Err(Unusable::Material);
         }
         let point = [&[UNCOMPRESSED], x.as_slice(), y.as_slice()].concat();

@@ -14,14 +14,16 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use prometheus::IntGauge;
 use tokio::sync::{Notify, watch};
 
 use super::{
     KeySet,
     demand::{Demand, Flight, Stage},
 };
-use crate::clock::{Clock, Monotonic, before};
+use crate::{
+    clock::{Clock, Monotonic, before},
+    waiting::WaitingRoom,
+};
 
 /// Longest time that a request waits for a fetch.
 const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -46,6 +48,8 @@ pub(crate) struct Current {
 pub(crate) enum NoKey {
     /// The issuer has no such key.
     Unknown,
+    /// Too many requests are waiting.
+    NoRoom,
     /// It can't be told now.
     Unavailable(Duration),
 }
@@ -61,7 +65,7 @@ pub(crate) struct KeyStore {
     asked: Notify,
     /// Counts the fetches that have ended.
     ended: watch::Sender<u64>,
-    waiting: IntGauge,
+    waiting: WaitingRoom,
 }
 
 /// What becomes of a request whose key isn't there.
@@ -76,7 +80,7 @@ impl KeyStore {
         clock: Arc<dyn Clock>,
         cooldown: Duration,
         max_stale: Duration,
-        waiting: IntGauge,
+        waiting: WaitingRoom,
     ) -> Self {
         Self {
             clock,
@@ -112,7 +116,7 @@ impl KeyStore {
                 Err(Answer::Later(wait)) => return Err(NoKey::Unavailable(wait.max(MIN_RETRY))),
                 Err(Answer::Wait) => {}
             }
-            let _waiting = Waiting::start(&self.waiting);
+            let _place = self.waiting.enter().ok_or(NoKey::NoRoom)?;
             if before(&*self.clock, deadline, ended.changed()).await.is_none() {
                 let wait = self.lock().rest(self.clock.monotonic(), self.cooldown);
                 return Err(NoKey::Unavailable(wait.max(MIN_RETRY)));
@@ -204,21 +208,5 @@ impl KeyStore {
 
     fn lock(&self) -> MutexGuard<'_, Demand> {
         self.demand.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Counts a waiting request as long as it lives.
-struct Waiting<'a>(&'a IntGauge);
-
-impl<'a> Waiting<'a> {
-    fn start(gauge: &'a IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ use crate::{
     clock::{Clock, manual::ManualClock},
     metrics::Metrics,
     settings::Algorithm,
+    waiting::WaitingRoom,
 };
 
 fn parse(keys: &[Value]) -> Result<KeySet, SetError> {
@@ -113,6 +115,15 @@ fn weak_and_broken_keys_are_left_out() {
         let key = with(&pair.jwk("k"), change);
         assert_eq!(left_out(&key), Some(why), "{key}");
     }
+}
+
+#[test]
+fn a_point_is_not_to_be_cut_elsewhere() {
+    let decode = |name: &str| URL_SAFE_NO_PAD.decode(P256.public[name].as_str().unwrap()).unwrap();
+    let point = [decode("x"), decode("y")].concat();
+    let (x, y) = point.split_at(31);
+    let key = with(&P256.jwk("k"), json!({"x": base64url(x), "y": base64url(y)}));
+    assert_eq!(left_out(&key), Some(Unusable::Material));
 }
 
 #[test]
@@ -258,7 +269,7 @@ async fn a_panic_is_a_failed_fetch_and_the_keeper_goes_on() {
         Arc::<ManualClock>::clone(&clock),
         minute,
         minute,
-        metrics.http.waiting.clone(),
+        WaitingRoom::new(metrics.http.waiting.clone(), 1000),
     );
     let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let keeper = Keeper::new(

@@ -69,5 +69,7 @@ mod tests {
         for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, "[]", "1", r#"{"a":1} x"#, ""] {
             assert!(parse(text).is_none(), "{text}");
         }
+        let error = serde_json::from_str::<Object>("[]").err().unwrap().to_string();
+        assert!(error.contains("an object"), "{error}");
     }
 }

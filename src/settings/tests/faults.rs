@@ -21,7 +21,12 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("cache.capasity = 1", "cache.capasity", "no such setting"),
     ("chache.capacity = 1", "chache", "no such setting"),
     ("auth.issuers.main.audience = 'a'", "auth.issuers.main.audience", "no such setting"),
-    ("limits.per_customer = '1/s'", "limits", "no such setting"),
+    ("traces.per_customer = '1/s'", "traces", "no such setting"),
+    ("limits.per_customer = '1/fortnight'", "limits.per_customer", "isn't a rate"),
+    ("juspay.retry_budget = 1.1", "juspay.retry_budget", "isn't a share"),
+    ("juspay.breaker.failure_rate = '0.5'", "juspay.breaker.failure_rate", "must be a number"),
+    ("juspay.ip_family = '4'", "juspay.ip_family", "no such family"),
+    ("juspay.max_retries = 11", "juspay.max_retries", "from 0 to 10"),
     ("'a[99999999999]' = 1", "\"a[99999999999]\"", "no such setting"),
     // Bounds.
     ("server.workers = 0", "server.workers", "from 1 to 1024"),
@@ -95,6 +100,8 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("cache.outage_min_remaining = '121s'", "cache.outage_min_remaining", "cache.min_remaining"),
     ("cache.refresh_ahead = '2m'", "cache.refresh_ahead", "isn't longer"),
     ("cache.max_token_life = '5m'", "cache.max_token_life", "isn't longer"),
+    ("juspay.try_timeout = '6s'", "juspay.try_timeout", "juspay.deadline"),
+    ("server.max_waiting = 1024", "server.max_waiting", "isn't less"),
     ("auth.jwks_max_stale = '5m'", "auth.jwks_max_stale", "isn't longer"),
     ("auth.issuers.main.discovery = false", "auth.issuers.main", "no keys"),
     (

@@ -198,7 +198,7 @@ impl Service {
     /// The stop signal, without waiting for the end.
     pub fn signal(&mut self) {
         if let Some(stop) = self.stop.take() {
-            assert!(stop.send(()).is_ok() || self.has_ended());
+            let _was_waiting = stop.send(());
         }
     }
 
@@ -217,9 +217,9 @@ fn reachable(addresses: &[SocketAddr]) -> SocketAddr {
 impl Drop for Service {
     fn drop(&mut self) {
         self.signal();
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "the service panicked");
+        // A test that has failed may have left the clock before the drain's end.
+        if let Some(thread) = self.thread.take().filter(|_| !std::thread::panicking()) {
+            assert!(thread.join().is_ok(), "the service panicked");
         }
     }
 }

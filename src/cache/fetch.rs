@@ -1,0 +1,188 @@
+//! Through the door: Juspay is asked, its answer judged, and what is worth it put into memory.
+
+use std::{
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+
+use super::{
+    Lookup,
+    flight::{Flights, Pilot},
+    lifetime::{Lifetime, Policy, Report},
+    store::{Entry, Slot, Store},
+};
+use crate::{
+    clock::{self, Clock, Moment},
+    customer::{ClientAuth, CustomerJson, CustomerKey, FieldSet},
+    juspay::{Answer, CustomerApi, GetCustomer, InvalidAnswer, JuspayError},
+    metrics::Metrics,
+    settings,
+};
+
+/// Memory, the door, and what is known about judging answers.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    pub(super) store: Store,
+    pub(super) flights: Flights<Landing>,
+    policy: Policy,
+    fields: FieldSet,
+    not_found_ttl: Duration,
+    deadline: Duration,
+    clock: Arc<dyn Clock>,
+    /// Told once that tokens live shorter than the settings are meant for.
+    has_told_of_short_lives: AtomicBool,
+}
+
+/// What a flight brings to all who wait for it.
+#[derive(Debug, Clone)]
+pub(super) enum Landing {
+    /// A customer with a good token.
+    Customer { entry: Arc<Entry>, stored: bool },
+    /// A customer whose token can't be used: good for those who want none.
+    Tokenless { json: CustomerJson, why: InvalidAnswer },
+    /// Nothing.
+    Failed(JuspayError),
+}
+
+impl Fetcher {
+    pub(super) fn new(
+        settings: &settings::Settings,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            store: Store::new(settings.cache.capacity, metrics),
+            flights: Flights::default(),
+            policy: Policy::from(&settings.cache),
+            fields: settings.response.fields.clone(),
+            not_found_ttl: settings.cache.not_found_ttl,
+            deadline: settings.juspay.deadline,
+            clock,
+            has_told_of_short_lives: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks Juspay and lands the flight, whatever happens. Gives the failure, if it was one.
+    pub(super) async fn fly(
+        self: Arc<Self>,
+        mut pilot: Pilot<Landing>,
+        lookup: Lookup,
+        api: Rc<dyn CustomerApi>,
+    ) -> Option<JuspayError> {
+        pilot.take_off().await;
+        let landing = self.ask(lookup, &*api).await;
+        let failure = landing.failure();
+        if let Some(why) = &failure {
+            tell(why);
+        }
+        pilot.land(|key, may_store| if may_store { self.keep(key, landing) } else { landing });
+        failure
+    }
+
+    async fn ask(&self, lookup: Lookup, api: &dyn CustomerApi) -> Landing {
+        let sent = self.clock.moment();
+        let deadline = sent.monotonic.plus(self.deadline);
+        let Lookup { customer, traceparent, .. } = lookup;
+        let request = GetCustomer { customer, traceparent, deadline };
+        // A panic is a bug of ours, but it must not leave those who wait without an answer, nor
+        // have them ask again and again.
+        let asked = AssertUnwindSafe(async {
+            match api.get_customer(request).await {
+                Ok(answer) => self.judge(&answer, sent),
+                Err(error) => Landing::Failed(error),
+            }
+        });
+        match clock::before(&*self.clock, deadline, asked.catch_unwind()).await {
+            Some(Ok(landing)) => landing,
+            Some(Err(_panic)) => Landing::Failed(JuspayError::Aborted),
+            None => Landing::Failed(JuspayError::Timeout),
+        }
+    }
+
+    /// Reads how long the answer's token may be handed out, and writes the phone's JSON.
+    fn judge(&self, answer: &Answer, sent: Moment) -> Landing {
+        match self.timed(answer, sent) {
+            Ok((auth, lifetime)) => {
+                let json = answer.customer.to_json(&self.fields, Some(&auth));
+                let entry = Arc::new(Entry::new(json, lifetime, sent.monotonic));
+                Landing::Customer { entry, stored: false }
+            }
+            Err(why) => {
+                Landing::Tokenless { json: answer.customer.to_json(&self.fields, None), why }
+            }
+        }
+    }
+
+    /// The token with the expiry that phones are told, and its lifetime.
+    fn timed(
+        &self,
+        answer: &Answer,
+        sent: Moment,
+    ) -> Result<(ClientAuth, Lifetime), InvalidAnswer> {
+        let auth = answer.auth.as_ref().map_err(|why| *why)?;
+        let received = self.clock.now();
+        let report = Report { expiry: auth.expiry, date: answer.date, sent, received };
+        let lifetime = Lifetime::new(&self.policy, &report, rand::random())
+            .ok_or(InvalidAnswer::TooShortLived)?;
+        if lifetime.is_shorter_than_meant(&self.policy)
+            && !self.has_told_of_short_lives.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                life = ?lifetime.whole(),
+                "tokens live so short that cache.min_remaining gives way to a quarter of their life"
+            );
+        }
+        Ok((ClientAuth { token: auth.token.clone(), expiry: lifetime.expiry() }, lifetime))
+    }
+
+    /// Puts into memory what is worth it. A failure leaves there what was there.
+    fn keep(&self, key: &CustomerKey, landing: Landing) -> Landing {
+        match landing {
+            Landing::Customer { entry, .. } => {
+                self.store.put(key, Slot::Customer(Arc::clone(&entry)));
+                Landing::Customer { entry, stored: true }
+            }
+            Landing::Failed(JuspayError::CustomerNotFound) => {
+                let ttl = self.not_found_ttl;
+                let until = self.clock.monotonic().plus(ttl);
+                self.store.put(key, Slot::NotFound { until, ttl });
+                landing
+            }
+            Landing::Tokenless { .. } | Landing::Failed(_) => {
+                self.store.note_failure(key, self.clock.monotonic());
+                landing
+            }
+        }
+    }
+}
+
+impl Landing {
+    fn failure(&self) -> Option<JuspayError> {
+        match self {
+            Self::Customer { .. } => None,
+            Self::Tokenless { why, .. } => Some((*why).into()),
+            Self::Failed(error) => Some(error.clone()),
+        }
+    }
+}
+
+/// Logs a failure that nobody has logged yet and that is news.
+fn tell(failure: &JuspayError) {
+    let is_told_or_no_news = matches!(
+        failure,
+        JuspayError::CustomerNotFound
+            | JuspayError::RejectedCredentials
+            | JuspayError::RejectedOrigin
+            | JuspayError::BreakerOpen(_)
+    );
+    if !is_told_or_no_news {
+        tracing::warn!(outcome = failure.outcome(), "call to Juspay failed: {failure}");
+    }
+}

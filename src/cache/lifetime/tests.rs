@@ -1,0 +1,176 @@
+//! Tests of lifetimes: the shipped settings to the second, then properties of any settings.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::{Monotonic, later};
+
+const SHIPPED: Policy = Policy {
+    min_remaining: Duration::from_secs(120),
+    refresh_ahead: Duration::from_secs(300),
+    outage_min_remaining: Duration::from_secs(30),
+    max_token_life: Duration::from_secs(900),
+};
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn start() -> Moment {
+    Moment { wall: "2026-01-01T00:00:00Z".parse().unwrap(), monotonic: Monotonic::new(secs(1000)) }
+}
+
+/// A token for which Juspay reports `life`, answered at once, by clocks that agree.
+fn reported(life: Duration) -> Report {
+    let sent = start();
+    Report { expiry: later(sent.wall, life), date: Some(sent.wall), sent, received: sent.wall }
+}
+
+fn lifetime(life: u64) -> Lifetime {
+    // One second more, which the resolution of `Date` takes away again.
+    Lifetime::new(&SHIPPED, &reported(secs(life + 1)), 0.0).unwrap()
+}
+
+/// The phase a second before `at` and at it, in seconds since the request was sent.
+fn phases(lifetime: &Lifetime, at: u64) -> (Phase, Phase) {
+    (lifetime.phase(start().plus(secs(at - 1))), lifetime.phase(start().plus(secs(at))))
+}
+
+#[test]
+fn fifteen_minutes_with_the_shipped_settings() {
+    let life = lifetime(900);
+    assert_eq!(life.phase(start().plus(secs(600))), Phase::Fresh);
+    assert_eq!(life.phase(start().plus(secs(601))), Phase::Refresh);
+    assert_eq!(life.phase(start().plus(secs(780))), Phase::Refresh);
+    assert_eq!(life.phase(start().plus(secs(781))), Phase::Stale);
+    assert_eq!(life.phase(start().plus(secs(870))), Phase::Stale);
+    assert_eq!(life.phase(start().plus(secs(871))), Phase::Dead);
+    assert_eq!(life.ttl(start()), secs(780));
+    assert_eq!(life.remaining(start()), secs(900));
+    assert_eq!(life.ttl(start().plus(secs(800))), Duration::ZERO);
+}
+
+#[test]
+fn short_lives_keep_a_third_for_refreshing_and_a_quarter_as_floor() {
+    // 2 minutes: floor 30 s, 90 s usable, refresh after 60 s.
+    let life = lifetime(120);
+    assert_eq!(phases(&life, 61), (Phase::Fresh, Phase::Refresh));
+    assert_eq!(phases(&life, 91), (Phase::Refresh, Phase::Dead));
+    // 40 s: the outage floor rules.
+    let life = lifetime(40);
+    assert_eq!(life.ttl(start()), secs(10));
+    // 5 minutes: floor 75 s.
+    assert_eq!(lifetime(300).ttl(start()), secs(225));
+}
+
+#[test]
+fn a_token_with_less_than_five_seconds_of_use_is_none() {
+    assert!(Lifetime::new(&SHIPPED, &reported(secs(36)), 0.0).is_some());
+    assert!(Lifetime::new(&SHIPPED, &reported(secs(35)), 0.0).is_none());
+    assert!(Lifetime::new(&SHIPPED, &reported(Duration::ZERO), 0.0).is_none());
+    let expired = Report { date: Some(later(start().wall, secs(3600))), ..reported(secs(900)) };
+    assert!(Lifetime::new(&SHIPPED, &expired, 0.0).is_none());
+}
+
+#[test]
+fn life_is_bounded_whatever_juspay_reports() {
+    let life = Lifetime::new(&SHIPPED, &reported(secs(86_400)), 0.0).unwrap();
+    assert_eq!(life.remaining(start()), secs(900));
+    assert_eq!(life.expiry(), later(start().wall, secs(900)));
+}
+
+#[test]
+fn juspays_clock_may_be_off_when_it_tells_its_date() {
+    let fast = later(start().wall, secs(7200));
+    let report = Report { expiry: later(fast, secs(601)), date: Some(fast), ..reported(secs(1)) };
+    let life = Lifetime::new(&SHIPPED, &report, 0.0).unwrap();
+    assert_eq!(life.remaining(start()), secs(600));
+    assert_eq!(life.expiry(), later(start().wall, secs(600)), "told on our clock");
+}
+
+#[test]
+fn without_a_date_our_clock_at_receipt_counts() {
+    let report =
+        Report { date: None, received: later(start().wall, secs(4)), ..reported(secs(604)) };
+    let life = Lifetime::new(&SHIPPED, &report, 0.0).unwrap();
+    assert_eq!(life.remaining(start()), secs(600), "and the life counts from the sending");
+}
+
+#[test]
+fn jitter_starts_the_refresh_later_never_earlier() {
+    let life = Lifetime::new(&SHIPPED, &reported(secs(901)), 1.0).unwrap();
+    assert_eq!(life.phase(start().plus(secs(645))), Phase::Fresh);
+    assert_eq!(life.phase(start().plus(secs(646))), Phase::Refresh);
+}
+
+#[test]
+fn both_clocks_must_agree_that_a_token_is_alive() {
+    let life = lifetime(900);
+    let now = start();
+    let wall_ahead = Moment { wall: later(now.wall, secs(3600)), ..now };
+    assert_eq!(life.phase(wall_ahead), Phase::Dead);
+    let wall_behind = Moment {
+        wall: now.wall.checked_sub(secs(3600)).unwrap(),
+        monotonic: now.monotonic.plus(secs(880)),
+    };
+    assert_eq!(life.phase(wall_behind), Phase::Dead);
+}
+
+prop_compose! {
+    fn policies()(outage in 1_u64..300, above in 0_u64..600, ahead in 1_u64..900, max in 1_u64..3600)
+        -> Policy {
+        Policy {
+            outage_min_remaining: secs(outage),
+            min_remaining: secs(outage + above),
+            refresh_ahead: secs(outage + above + ahead),
+            max_token_life: secs(outage + above + ahead + max),
+        }
+    }
+}
+
+proptest! {
+    /// P3, and the property of decision 3: a flight lasts for two thirds of the usable life.
+    #[test]
+    fn p3_the_phases_come_in_order_and_keep_their_floors(
+        policy in policies(),
+        life_ms in 0_u64..7_200_000,
+        jitter in 0.0_f64..1.0,
+        ages in proptest::collection::vec(0_u64..7_300_000, 1..20),
+    ) {
+        let Some(life) = Lifetime::new(&policy, &reported(Duration::from_millis(life_ms)), jitter)
+        else {
+            prop_assert!(
+                Duration::from_millis(life_ms) < policy.outage_min_remaining + secs(6)
+            );
+            return Ok(());
+        };
+        let whole = life.remaining(start());
+        prop_assert!(whole <= policy.max_token_life);
+        prop_assert!(whole <= Duration::from_millis(life_ms));
+        let usable = life.ttl(start());
+        let mut ages = ages;
+        ages.sort_unstable();
+        let mut last = Phase::Fresh;
+        for age in ages {
+            let now = start().plus(Duration::from_millis(age));
+            let (phase, left) = (life.phase(now), life.remaining(now));
+            prop_assert!(phase == Phase::Dead || left >= policy.outage_min_remaining);
+            prop_assert!(
+                matches!(phase, Phase::Dead | Phase::Stale)
+                    || left >= policy.min_remaining.min(whole / 4)
+            );
+            prop_assert!(phase != Phase::Refresh || Duration::from_millis(age) + secs(1) >= usable * 2 / 3);
+            prop_assert!(order(phase) >= order(last), "{last:?} then {phase:?}");
+            last = phase;
+        }
+    }
+}
+
+fn order(phase: Phase) -> u8 {
+    match phase {
+        Phase::Fresh => 0,
+        Phase::Refresh => 1,
+        Phase::Stale => 2,
+        Phase::Dead => 3,
+    }
+}

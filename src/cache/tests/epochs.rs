@@ -1,0 +1,183 @@
+//! A purge forgets what is known, and what is just being learnt.
+
+use super::world::{REFRESH_FROM, World, fails, id, run, secs, settle, token, token_of};
+use crate::{
+    cache::{Forward, Source},
+    juspay::JuspayError,
+};
+
+const NOT_STORED: Source =
+    Source::Fetched { forward: Forward::Miss, collapsed: false, stored: false };
+
+fn purge_one(world: &World) {
+    world.cache.purge(&id("alice"));
+}
+
+fn purge_all(world: &World) {
+    world.cache.purge_all();
+}
+
+#[test]
+fn a_purge_in_mid_flight_answers_who_waits_and_stores_nothing() {
+    run(async {
+        for purge in [purge_one, purge_all] {
+            let world = World::new();
+            let phone = world.asks("alice").await;
+            purge(&world);
+            world.answers("alice", world.token("tkn_1", 900)).await;
+            let found = phone.await.unwrap().unwrap();
+            assert_eq!(token(&found).as_deref(), Some("tkn_1"));
+            assert_eq!(found.source, NOT_STORED);
+            assert!(world.in_memory("alice").is_none());
+
+            let found = world.fetches("alice", world.token("tkn_2", 900)).await;
+            assert_eq!(token_of(found), "tkn_2");
+            assert_eq!(world.hit("alice"), "tkn_2");
+        }
+    });
+}
+
+#[test]
+fn p4_who_comes_after_a_purge_gets_a_call_that_begins_when_the_old_one_has_ended() {
+    run(async {
+        for purge in [purge_one, purge_all] {
+            let world = World::new();
+            let before = world.asks("alice").await;
+            purge(&world);
+            let after = world.asks("alice").await;
+            let also_after = world.asks("alice").await;
+            assert_eq!(world.juspay.calls("alice"), 1, "one call at a time");
+
+            world.answers("alice", world.token("tkn_1", 900)).await;
+            assert_eq!(token_of(before.await.unwrap()), "tkn_1");
+            assert!(!after.is_finished(), "it came after the purge");
+            assert_eq!(world.juspay.calls("alice"), 2);
+
+            world.answers("alice", world.token("tkn_2", 900)).await;
+            assert_eq!(token_of(after.await.unwrap()), "tkn_2");
+            assert_eq!(token_of(also_after.await.unwrap()), "tkn_2");
+            assert_eq!(world.hit("alice"), "tkn_2");
+            assert_eq!((world.juspay.calls("alice"), world.juspay.most_at_once("alice")), (2, 1));
+        }
+    });
+}
+
+#[test]
+fn p4_the_next_call_begins_however_the_old_one_ends() {
+    run(async {
+        let world = World::new();
+        let before = world.asks("alice").await;
+        purge_one(&world);
+        world.clock.advance(secs(3));
+        let after = world.asks("alice").await;
+        world.clock.advance(secs(2));
+        settle().await;
+        assert_eq!(before.await.unwrap().unwrap_err(), JuspayError::Timeout);
+        assert_eq!(world.juspay.calls("alice"), 2);
+        world.answers("alice", world.token("tkn_2", 900)).await;
+        assert_eq!(token_of(after.await.unwrap()), "tkn_2");
+        assert_eq!(world.juspay.most_at_once("alice"), 1);
+    });
+}
+
+#[test]
+fn who_waits_behind_a_void_flight_waits_no_longer_than_its_deadline() {
+    run(async {
+        let world = World::new();
+        let _before = world.asks("alice").await;
+        world.clock.advance(secs(4));
+        purge_one(&world);
+        let after = world.asks("alice").await;
+        world.clock.advance(secs(1));
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 2, "the first call has had its time");
+        world.clock.advance(secs(4));
+        settle().await;
+        assert_eq!(after.await.unwrap().unwrap_err(), JuspayError::Timeout);
+        assert_eq!(world.requests("miss"), 2, "a wait in vain is a miss too");
+        assert_eq!(world.juspay.under_way("alice"), 1, "the call has a second more");
+        world.answers("alice", world.token("tkn_2", 900)).await;
+        assert_eq!(world.hit("alice"), "tkn_2");
+    });
+}
+
+#[test]
+fn purge_after_purge_keeps_one_call_at_a_time() {
+    run(async {
+        let world = World::new();
+        let mut phones = vec![world.asks("alice").await];
+        for number in 1..=5 {
+            purge_all(&world);
+            phones.push(world.asks("alice").await);
+            purge_one(&world);
+            phones.push(world.asks("alice").await);
+            assert_eq!(world.juspay.calls("alice"), number);
+            world.answers("alice", world.token(&format!("tkn_{number}"), 900)).await;
+        }
+        world.answers("alice", world.token("tkn_6", 900)).await;
+        let mut tokens = Vec::new();
+        for phone in phones {
+            tokens.push(token_of(phone.await.unwrap()));
+        }
+        let expected = [1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6].map(|number| format!("tkn_{number}"));
+        assert_eq!(tokens, expected, "never one from before the purge");
+        assert_eq!(world.hit("alice"), "tkn_6");
+        assert_eq!(world.juspay.most_at_once("alice"), 1);
+    });
+}
+
+#[test]
+fn a_refresh_that_a_purge_overtakes_stores_nothing() {
+    run(async {
+        let world = World::new();
+        world.remembers("alice", "tkn_1", REFRESH_FROM).await;
+        assert_eq!(world.hit("alice"), "tkn_1");
+        settle().await;
+        assert!(world.cache.purge(&id("alice")));
+        world.answers("alice", world.token("tkn_2", 900)).await;
+        assert!(world.in_memory("alice").is_none());
+    });
+}
+
+#[test]
+fn not_found_from_before_a_purge_is_not_remembered() {
+    run(async {
+        let world = World::new();
+        let phone = world.asks("alice").await;
+        purge_one(&world);
+        world.answers("alice", fails(JuspayError::CustomerNotFound)).await;
+        assert_eq!(phone.await.unwrap().unwrap_err(), JuspayError::CustomerNotFound);
+        assert!(world.in_memory("alice").is_none());
+    });
+}
+
+#[test]
+fn a_purge_tells_what_it_forgot() {
+    run(async {
+        let world = World::new();
+        assert!(!world.cache.purge(&id("alice")));
+        assert_eq!(world.cache.purge_all(), 0);
+        for customer in ["alice", "bob", "carol"] {
+            world.remembers(customer, "tkn_1", 0).await;
+        }
+        assert!(world.cache.purge(&id("alice")));
+        assert!(!world.cache.purge(&id("alice")));
+        assert_eq!(world.evictions("removed"), 1);
+        assert_eq!(world.hit("bob"), "tkn_1", "untouched");
+        assert_eq!(world.cache.purge_all(), 2);
+        assert_eq!((world.evictions("removed"), world.evictions("expired")), (3, 0));
+        assert!(world.at_once("bob").is_none() && world.at_once("carol").is_none());
+    });
+}
+
+#[test]
+fn a_purge_of_one_leaves_the_others_flights_alone() {
+    run(async {
+        let world = World::new();
+        let phone = world.asks("bob").await;
+        purge_one(&world);
+        world.answers("bob", world.token("tkn_b", 900)).await;
+        assert!(phone.await.unwrap().is_ok());
+        assert_eq!(world.hit("bob"), "tkn_b");
+    });
+}

@@ -1,0 +1,178 @@
+//! P3: no token leaves with less life than the floor, by the most careful reading, whoever waited
+//! and whatever the clocks did meanwhile.
+
+use std::pin::pin;
+
+use futures_util::FutureExt as _;
+use jiff::SignedDuration;
+
+use super::world::{
+    DEAD_FROM, FRESH_TO, REFRESH_FROM, REFRESH_TO, STALE_FROM, World, lookup, of_juspay, run, secs,
+    settle, token, token_of,
+};
+use crate::{
+    cache::{Forward, Source, lifetime::Phase, store::Slot},
+    clock::Clock,
+    juspay::{InvalidAnswer, JuspayError},
+};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+const TOO_SHORT: JuspayError = JuspayError::InvalidAnswer(InvalidAnswer::TooShortLived);
+
+/// A cache that gives Juspay time enough to have tokens grow old on the way.
+fn patient() -> World {
+    World::with(|settings| settings.juspay.deadline = secs(120))
+}
+
+#[test]
+fn p3_each_phase_begins_to_the_second() {
+    run(async {
+        for (age, phase) in [
+            (0, Phase::Fresh),
+            (FRESH_TO, Phase::Fresh),
+            (REFRESH_FROM, Phase::Refresh),
+            (REFRESH_TO, Phase::Refresh),
+            (STALE_FROM, Phase::Stale),
+            (DEAD_FROM - 1, Phase::Stale),
+            (DEAD_FROM, Phase::Dead),
+        ] {
+            let world = World::new();
+            world.remembers("alice", "tkn_1", age).await;
+            let Some(Slot::Customer(entry)) = world.in_memory("alice") else { panic!("forgotten") };
+            assert_eq!(entry.lifetime.phase(world.clock.moment()), phase, "{age}");
+            let handed_out = world.at_once("alice").is_some();
+            assert_eq!(handed_out, matches!(phase, Phase::Fresh | Phase::Refresh), "{age}");
+        }
+    });
+}
+
+#[test]
+fn p3_the_last_second_above_the_floor_is_told_as_it_is() {
+    run(async {
+        let world = World::new();
+        world.remembers("alice", "tkn_1", REFRESH_TO).await;
+        let found = world.at_once("alice").unwrap().unwrap();
+        assert_eq!((found.ttl, found.expires_in), (secs(0), Some(secs(120))));
+        world.clock.advance(std::time::Duration::from_nanos(1));
+        assert!(world.at_once("alice").is_none());
+    });
+}
+
+#[test]
+fn p3_a_token_that_grew_old_while_juspay_answered_is_not_handed_out() {
+    run(async {
+        // The life counts from the sending: 36 s of it leave 30 after 6 s, and 29 after 7.
+        for (held, answer) in [(6, Ok(secs(30))), (7, Err(TOO_SHORT))] {
+            let world = patient();
+            let phone = world.asks("alice").await;
+            world.clock.advance(secs(held));
+            world.answers("alice", world.token("tkn_1", 36)).await;
+            let found = phone.await.unwrap();
+            assert_eq!(found.map(|found| found.expires_in.unwrap()), answer, "{held}");
+            assert_eq!(world.juspay.calls("alice"), 1, "no second try");
+        }
+    });
+}
+
+#[test]
+fn p3_a_waiter_that_is_slow_to_wake_gets_no_dead_token() {
+    run(async {
+        for (slept, answer) in [(870, Ok(secs(30))), (871, Err(TOO_SHORT))] {
+            let world = World::with(|settings| settings.juspay.deadline = secs(3600));
+            let (question, api) = (lookup("alice"), world.api());
+            let mut slow = pin!(world.cache.get(&question, &api));
+            assert!(slow.as_mut().now_or_never().is_none());
+            settle().await;
+            world.answers("alice", world.token("tkn_1", 900)).await;
+            world.clock.advance(secs(slept));
+            let found = slow.await.map_err(of_juspay);
+            assert_eq!(found.map(|found| found.expires_in.unwrap()), answer, "{slept}");
+        }
+    });
+}
+
+#[test]
+fn p3_who_wants_no_token_gets_the_object_however_old_it_grew() {
+    run(async {
+        let world = patient();
+        let mut question = lookup("alice");
+        question.want_token = false;
+        let phone = world.phone(question);
+        settle().await;
+        world.clock.advance(secs(7));
+        world.answers("alice", world.token("tkn_1", 36)).await;
+        let found = phone.await.unwrap().unwrap();
+        assert_eq!((token(&found), found.expires_in), (None, None));
+    });
+}
+
+#[test]
+fn p3_a_wall_clock_that_jumps_ahead_ends_the_token() {
+    run(async {
+        let world = World::new();
+        world.remembers("alice", "tkn_1", 0).await;
+        world.clock.jump_wall(HOUR);
+        let found = world.fetches("alice", world.token("tkn_2", 900)).await;
+        assert_eq!(token_of(found), "tkn_2");
+    });
+}
+
+#[test]
+fn p3_a_wall_clock_that_jumps_back_prolongs_nothing() {
+    run(async {
+        let world = World::new();
+        world.remembers("alice", "tkn_1", 0).await;
+        world.clock.jump_wall(-HOUR);
+        let found = world.at_once("alice").unwrap().unwrap();
+        assert_eq!((found.ttl, found.expires_in), (secs(780), Some(secs(900))));
+        world.clock.advance(secs(STALE_FROM));
+        let found = world.fetches("alice", world.token("tkn_2", 900)).await.unwrap();
+        assert_eq!(
+            found.source,
+            Source::Fetched { forward: Forward::Stale, collapsed: false, stored: true }
+        );
+    });
+}
+
+#[test]
+fn p3_a_wall_clock_that_jumps_while_juspay_answers_prolongs_nothing() {
+    run(async {
+        for (jump, answer) in [(-HOUR, Ok(secs(898))), (HOUR, Err(TOO_SHORT))] {
+            let world = World::new();
+            let phone = world.asks("alice").await;
+            world.clock.advance(secs(2));
+            world.clock.jump_wall(jump);
+            world.answers("alice", world.token("tkn_1", 900)).await;
+            let found = phone.await.unwrap();
+            assert_eq!(found.map(|found| found.expires_in.unwrap()), answer, "{jump}");
+
+            world.clock.advance(secs(STALE_FROM));
+            let found = world.fetches("alice", world.token("tkn_2", 900)).await;
+            assert_eq!(token_of(found), "tkn_2", "{jump}");
+        }
+    });
+}
+
+#[test]
+fn p3_a_token_born_too_short_is_refused() {
+    run(async {
+        let world = World::new();
+        let found = world.fetches("alice", world.token("tkn_1", 34)).await;
+        assert_eq!(found.unwrap_err(), TOO_SHORT);
+        assert!(world.in_memory("alice").is_none());
+        let found = world.fetches("alice", world.token("tkn_2", 35)).await.unwrap();
+        assert_eq!((found.ttl, found.expires_in), (secs(5), Some(secs(35))));
+    });
+}
+
+#[test]
+fn p3_a_life_longer_than_the_bound_is_cut() {
+    run(async {
+        let world = World::new();
+        let found = world.fetches("alice", world.token("tkn_1", 86_400)).await.unwrap();
+        assert_eq!(found.expires_in, Some(secs(900)));
+        let text = String::from_utf8(found.body.to_vec()).unwrap();
+        assert!(text.contains(r#""client_auth_token_expiry":"2026-01-01T00:15:00Z""#), "{text}");
+    });
+}

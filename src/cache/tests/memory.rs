@@ -1,0 +1,104 @@
+//! What leaves memory, and when: by our clock, and by number.
+
+use super::world::{DEAD_FROM, STALE_TO, World, fails, lookup, run, secs, settle};
+use crate::juspay::JuspayError;
+
+#[test]
+fn dead_tokens_are_swept_by_our_clock() {
+    run(async {
+        let world = World::new();
+        world.remembers("alice", "tkn_a", 10).await;
+        world.remembers("bob", "tkn_b", 0).await;
+        world.cache.sweep();
+        assert_eq!(world.metrics.cache.entries.get(), 2);
+
+        world.clock.advance(secs(STALE_TO - 10));
+        world.cache.sweep();
+        assert!(world.in_memory("alice").is_some(), "its last second above the outage floor");
+
+        world.clock.advance(secs(1));
+        world.cache.sweep();
+        assert!(world.in_memory("alice").is_none());
+        assert!(world.in_memory("bob").is_some());
+        assert_eq!(world.metrics.cache.entries.get(), 1);
+        assert_eq!((world.evictions("expired"), world.evictions("removed")), (1, 0));
+
+        world.clock.advance(secs(10_000));
+        world.cache.sweep();
+        assert!(world.in_memory("bob").is_none());
+        assert_eq!(world.metrics.cache.entries.get(), 0);
+        assert_eq!((world.evictions("expired"), world.evictions("removed")), (2, 0));
+    });
+}
+
+#[test]
+fn not_found_is_swept_when_its_time_has_come() {
+    run(async {
+        let world = World::new();
+        assert!(world.fetches("alice", fails(JuspayError::CustomerNotFound)).await.is_err());
+        world.clock.advance(secs(59));
+        world.cache.sweep();
+        assert!(world.in_memory("alice").is_some());
+        world.clock.advance(secs(1));
+        world.cache.sweep();
+        assert!(world.in_memory("alice").is_none());
+    });
+}
+
+#[test]
+fn the_wall_clock_ends_tokens_too() {
+    run(async {
+        let world = World::new();
+        world.remembers("alice", "tkn_a", 0).await;
+        world.clock.jump_wall(jiff::SignedDuration::from_hours(1));
+        world.cache.sweep();
+        assert!(world.in_memory("alice").is_none());
+    });
+}
+
+#[test]
+fn a_dead_token_that_is_being_replaced_may_go() {
+    run(async {
+        let world = World::new();
+        world.remembers("alice", "tkn_1", DEAD_FROM).await;
+        let phone = world.asks("alice").await;
+        world.cache.sweep();
+        world.answers("alice", world.token("tkn_2", 900)).await;
+        assert!(phone.await.unwrap().is_ok());
+        world.cache.sweep();
+        assert_eq!(world.hit("alice"), "tkn_2");
+    });
+}
+
+#[test]
+fn customers_in_memory_are_counted_when_it_is_asked_how_many() {
+    run(async {
+        let world = World::new();
+        world.remembers("alice", "tkn_a", 0).await;
+        world.remembers("bob", "tkn_b", DEAD_FROM).await;
+        world.cache.settle();
+        assert_eq!(world.metrics.cache.entries.get(), 2, "dead ones stay until they are swept");
+        world.cache.purge_all();
+        assert_eq!(world.metrics.cache.entries.get(), 0);
+    });
+}
+
+#[test]
+fn no_more_customers_than_the_capacity() {
+    run(async {
+        let world = World::with(|settings| settings.cache.capacity = 20);
+        let customers: Vec<_> = (0..200).map(|number| format!("c{number}")).collect();
+        for customer in &customers {
+            let phone = world.phone(lookup(customer));
+            settle().await;
+            world.answers(customer, world.token("tkn_1", 900)).await;
+            assert!(phone.await.unwrap().is_ok());
+        }
+        world.cache.sweep();
+        let here = customers.iter().filter(|customer| world.in_memory(customer).is_some()).count();
+        assert_eq!(here, 20);
+        assert_eq!(world.metrics.cache.entries.get(), 20);
+        assert_eq!(world.evictions("size"), 180);
+        assert_eq!((world.evictions("expired"), world.evictions("removed")), (0, 0));
+    });
+}

@@ -1,0 +1,74 @@
+//! A clock that lets a test step in where a look-up reads it.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::world::{World, room, shipped};
+use crate::{
+    cache::CustomerCache,
+    clock::{Clock, Moment, Monotonic, manual::ManualClock},
+};
+
+/// A manual clock that does something of the test's when it is read.
+pub(super) struct TrappedClock {
+    clock: ManualClock,
+    /// Run by the next reading of both clocks at once.
+    at_moment: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Whether reading the wall clock alone panics.
+    broken: Mutex<bool>,
+}
+
+impl TrappedClock {
+    pub(super) fn new(world: &World) -> Arc<Self> {
+        let clock = world.clock.clone();
+        Arc::new(Self { clock, at_moment: Mutex::default(), broken: Mutex::default() })
+    }
+
+    pub(super) fn cache(self: &Arc<Self>, world: &World) -> CustomerCache {
+        let metrics = Arc::clone(&world.metrics);
+        CustomerCache::new(&shipped(), room(&metrics), Arc::<Self>::clone(self), metrics)
+    }
+
+    pub(super) fn trap(&self, at_moment: impl FnOnce() + Send + 'static) {
+        *self.at_moment.lock().unwrap() = Some(Box::new(at_moment));
+    }
+
+    pub(super) fn set_broken(&self, broken: bool) {
+        *self.broken.lock().unwrap() = broken;
+    }
+}
+
+impl fmt::Debug for TrappedClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TrappedClock")
+    }
+}
+
+impl Clock for TrappedClock {
+    fn now(&self) -> Timestamp {
+        let broken = *self.broken.lock().unwrap();
+        assert!(!broken, "on purpose");
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.clock.monotonic()
+    }
+
+    fn moment(&self) -> Moment {
+        let trap = self.at_moment.lock().unwrap().take();
+        if let Some(trap) = trap {
+            trap();
+        }
+        self.clock.moment()
+    }
+
+    fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()> {
+        self.clock.sleep_until(deadline)
+    }
+}

@@ -1,0 +1,229 @@
+//! What every test of the cache begins with: a cache, its Juspay, its clock and its metrics.
+
+use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+use tokio::task::{JoinHandle, LocalSet};
+
+use super::juspay::{FakeJuspay, Reply};
+use crate::{
+    cache::{CustomerCache, Found, Freshness, Lookup, LookupError, store::Slot},
+    clock::{Clock, later, manual::ManualClock},
+    customer::{ClientAuth, ClientAuthToken, Customer, CustomerId, Field},
+    juspay::{Answer, CustomerApi, InvalidAnswer, JuspayError},
+    metrics::Metrics,
+    settings::{Settings, Sources},
+    waiting::WaitingRoom,
+};
+
+/// What has no default.
+const NEEDED: &str = r#"
+[juspay]
+base_url = "https://juspay.test"
+merchant_id = "merchant"
+api_key = "key"
+
+[auth.issuers.main]
+issuer = "https://issuer.test"
+audiences = ["phones"]
+algorithms = ["ES256"]
+discovery = true
+"#;
+
+/// When the tests begin.
+pub(super) const START: &str = "2026-01-01T00:00:00Z";
+
+/// The ages at which a token that lives for 900 s, with the shipped settings, enters its phases.
+/// Jitter puts the begin of the refresh anywhere from `FRESH_TO` to `REFRESH_FROM`.
+pub(super) const FRESH_TO: u64 = 600;
+pub(super) const REFRESH_FROM: u64 = 646;
+pub(super) const REFRESH_TO: u64 = 780;
+pub(super) const STALE_FROM: u64 = 781;
+pub(super) const STALE_TO: u64 = 870;
+pub(super) const DEAD_FROM: u64 = 871;
+
+pub(super) type Answered = Result<Found, JuspayError>;
+
+pub(super) struct World {
+    pub(super) clock: ManualClock,
+    pub(super) juspay: FakeJuspay,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) cache: CustomerCache,
+}
+
+/// Runs a test on one thread, without timers: what waits for real time would hang.
+pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    LocalSet::new().block_on(&runtime, test)
+}
+
+/// Lets all tasks go on until they wait for the test.
+pub(super) async fn settle() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(super) fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub(super) fn id(customer: &str) -> CustomerId {
+    CustomerId::parse(customer).unwrap()
+}
+
+pub(super) fn lookup(customer: &str) -> Lookup {
+    Lookup {
+        customer: id(customer),
+        want_token: true,
+        freshness: Freshness::default(),
+        traceparent: None,
+    }
+}
+
+/// Room for as many as the shipped settings have.
+pub(super) fn room(metrics: &Metrics) -> WaitingRoom {
+    WaitingRoom::new(metrics.http.waiting.clone(), 512)
+}
+
+/// Most tests are about Juspay's errors; the others ask the cache itself.
+pub(super) fn of_juspay(error: LookupError) -> JuspayError {
+    match error {
+        LookupError::Juspay(error) => error,
+        other @ (LookupError::NotCached | LookupError::NoNewToken | LookupError::Overloaded) => {
+            panic!("{other}")
+        }
+    }
+}
+
+/// The token in a body, if there is one.
+pub(super) fn token(found: &Found) -> Option<String> {
+    let body: Value = serde_json::from_slice(&found.body).unwrap();
+    Some(body.get("juspay")?.get("client_auth_token")?.as_str()?.to_owned())
+}
+
+/// The token in an answer that must be good.
+pub(super) fn token_of(answered: Answered) -> String {
+    token(&answered.unwrap()).expect("a token")
+}
+
+pub(super) fn fails(error: JuspayError) -> Reply {
+    Reply::Says(Err(error))
+}
+
+/// A good answer without a usable token.
+pub(super) fn tokenless(why: InvalidAnswer) -> Reply {
+    Reply::Says(Ok(Box::new(Answer { customer: customer(), auth: Err(why), date: None })))
+}
+
+fn customer() -> Customer {
+    Customer::new([(Field::Id, json!("cst_1")), (Field::FirstName, json!("A"))])
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With other settings than the shipped ones.
+    pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = shipped();
+        change(&mut settings);
+        let clock = ManualClock::at(START);
+        let metrics = Arc::new(Metrics::new("1", "1").unwrap());
+        let room = room(&metrics);
+        let shared_clock = Arc::new(clock.clone());
+        let cache = CustomerCache::new(&settings, room, shared_clock, Arc::clone(&metrics));
+        Self { clock, juspay: FakeJuspay::default(), metrics, cache }
+    }
+
+    pub(super) fn api(&self) -> Rc<dyn CustomerApi> {
+        Rc::new(self.juspay.clone())
+    }
+
+    /// A good answer, with a token that lives for `life` seconds from now.
+    pub(super) fn token(&self, token: &str, life: u64) -> Reply {
+        let now = self.clock.now();
+        let token = ClientAuthToken::parse(token.to_owned()).unwrap();
+        // One second more, which the resolution of `Date` takes away again.
+        let auth = Ok(ClientAuth { token, expiry: later(now, secs(life + 1)) });
+        Reply::Says(Ok(Box::new(Answer { customer: customer(), auth, date: Some(now) })))
+    }
+
+    /// A phone that asks, as a task of its own. To abort it is to hang up.
+    pub(super) fn phone(&self, lookup: Lookup) -> JoinHandle<Answered> {
+        let (cache, api) = (self.cache.clone(), self.api());
+        tokio::task::spawn_local(async move { cache.get(&lookup, &api).await.map_err(of_juspay) })
+    }
+
+    /// A phone that has asked and waits, if it has to.
+    pub(super) async fn asks(&self, customer: &str) -> JoinHandle<Answered> {
+        let phone = self.phone(lookup(customer));
+        settle().await;
+        phone
+    }
+
+    /// The answer, if nobody has to be waited for.
+    pub(super) fn at_once(&self, customer: &str) -> Option<Answered> {
+        let found = self.cache.get(&lookup(customer), &self.api()).now_or_never();
+        found.map(|found| found.map_err(of_juspay))
+    }
+
+    /// The token that is handed out without waiting.
+    pub(super) fn hit(&self, customer: &str) -> String {
+        token_of(self.at_once(customer).expect("a hit"))
+    }
+
+    /// Lets Juspay answer, and all who waited go on.
+    pub(super) async fn answers(&self, customer: &str, reply: Reply) {
+        self.juspay.answer(customer, reply);
+        settle().await;
+    }
+
+    /// A look-up for which Juspay replies at once.
+    pub(super) async fn fetches(&self, customer: &str, reply: Reply) -> Answered {
+        let phone = self.asks(customer).await;
+        self.answers(customer, reply).await;
+        phone.await.unwrap()
+    }
+
+    /// Puts a token that lives for 900 s into memory, and lets it grow older.
+    pub(super) async fn remembers(&self, customer: &str, token: &str, age: u64) {
+        let reply = self.token(token, 900);
+        assert!(self.fetches(customer, reply).await.is_ok());
+        self.clock.advance(secs(age));
+    }
+
+    pub(super) fn in_memory(&self, customer: &str) -> Option<Slot> {
+        self.cache.shared.fetcher.store.get(&self.cache.key(&id(customer)))
+    }
+
+    /// `cache_requests_total{outcome}`
+    pub(super) fn requests(&self, outcome: &str) -> u64 {
+        self.metrics.cache.requests.with_label_values(&[outcome]).get()
+    }
+
+    /// `cache_refreshes_total{outcome}`
+    pub(super) fn refreshes(&self, outcome: &str) -> u64 {
+        self.metrics.cache.refreshes.with_label_values(&[outcome]).get()
+    }
+
+    /// `cache_evictions_total{cause}`
+    pub(super) fn evictions(&self, cause: &str) -> u64 {
+        self.metrics.cache.evictions.with_label_values(&[cause]).get()
+    }
+
+    /// `http_requests_waiting`
+    pub(super) fn waiting(&self) -> i64 {
+        self.metrics.http.waiting.get()
+    }
+}
+
+/// The shipped settings; `not_found_ttl` is longer, as moka's part in it goes by real time.
+pub(super) fn shipped() -> Settings {
+    let sources = Sources::default().text("needed", NEEDED);
+    let mut settings = sources.load().expect("good settings").settings;
+    settings.cache.not_found_ttl = secs(60);
+    settings
+}

@@ -1,0 +1,111 @@
+//! The API keys: the one in use, and the one that takes over when Juspay rejects it.
+//!
+//! During a rotation both may be good, or either; which one is found out by Juspay's own 401.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use prometheus::IntGaugeVec;
+use secrecy::SecretString;
+
+use crate::secret_file::Secret;
+
+/// Names of the slots, as in metrics and logs.
+const NAMES: [&str; 2] = ["api_key", "api_key_next"];
+
+/// One or two keys, shared by all workers.
+#[derive(Debug)]
+pub struct ApiKeys {
+    keys: Vec<Arc<Secret>>,
+    in_use: AtomicUsize,
+    gauge: IntGaugeVec,
+}
+
+/// One of the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot(usize);
+
+impl ApiKeys {
+    /// The first one is in use. `gauge` is `upstream_key_slot{slot}`.
+    #[must_use]
+    pub fn new(first: Arc<Secret>, next: Option<Arc<Secret>>, gauge: IntGaugeVec) -> Self {
+        let keys = std::iter::once(first).chain(next).collect();
+        let keys = Self { keys, in_use: AtomicUsize::new(0), gauge };
+        keys.tell();
+        keys
+    }
+
+    pub(super) fn in_use(&self) -> Slot {
+        Slot(self.in_use.load(Ordering::Relaxed))
+    }
+
+    /// The slot that isn't `slot`, when there are two.
+    pub(super) fn other(&self, slot: Slot) -> Option<Slot> {
+        let other = usize::from(slot == Slot(0));
+        (other < self.keys.len()).then_some(Slot(other))
+    }
+
+    pub(super) fn secret(&self, slot: Slot) -> Option<Arc<SecretString>> {
+        self.keys.get(slot.0).map(|key| key.current())
+    }
+
+    /// From now on, calls are made with that key.
+    pub(super) fn switch_to(&self, slot: Slot) {
+        if self.in_use.swap(slot.0, Ordering::Relaxed) != slot.0 {
+            tracing::warn!(
+                slot = slot.name(),
+                "another API key is in use: Juspay rejects the last"
+            );
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        for (slot, name) in NAMES.iter().enumerate().take(self.keys.len()) {
+            let in_use = i64::from(self.in_use() == Slot(slot));
+            self.gauge.with_label_values(&[name]).set(in_use);
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn name(self) -> &'static str {
+        NAMES.get(self.0).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Opts;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn keys(texts: &[&str]) -> ApiKeys {
+        let gauge = IntGaugeVec::new(Opts::new("g", "g"), &["slot"]).unwrap();
+        let mut secrets = texts.iter().map(|text| Arc::new(Secret::fixed((*text).into())));
+        ApiKeys::new(secrets.next().unwrap(), secrets.next(), gauge)
+    }
+
+    #[test]
+    fn one_key_has_no_other() {
+        let keys = keys(&["one"]);
+        assert_eq!(keys.other(keys.in_use()), None);
+        assert_eq!(keys.gauge.with_label_values(&["api_key"]).get(), 1);
+    }
+
+    #[test]
+    fn two_keys_take_turns() {
+        let keys = keys(&["one", "two"]);
+        let gauges = || NAMES.map(|name| keys.gauge.with_label_values(&[name]).get());
+        let shown = |slot| keys.secret(slot).unwrap().expose_secret().to_owned();
+        assert_eq!((gauges(), shown(keys.in_use())), ([1, 0], "one".to_owned()));
+        let next = keys.other(keys.in_use()).unwrap();
+        keys.switch_to(next);
+        assert_eq!((gauges(), shown(keys.in_use())), ([0, 1], "two".to_owned()));
+        assert_eq!(keys.in_use().name(), "api_key_next");
+        assert_eq!(keys.other(next).map(Slot::name), Some("api_key"));
+    }
+}

@@ -1,0 +1,221 @@
+//! How Juspay is asked when it fails: a bound on calls, a breaker, tries within a budget, and one
+//! deadline around all of it.
+//!
+//! Wraps the client of a worker; what it knows of Juspay's health is shared by all workers. Two
+//! latches of their own keep a wrong key (401) or a blocked address (403) from being tried again
+//! and again: neither is an outage, and neither opens the breaker.
+
+use std::{
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{
+    Answer, CustomerApi, GetCustomer, JuspayError,
+    breaker::{Breaker, Rules, State, Ticket, Window},
+};
+use crate::{
+    clock::{self, Clock, Monotonic},
+    metrics::Metrics,
+    settings,
+};
+
+/// How long a rejected key or address isn't tried again. Shorter than an operator's patience.
+const LATCHED_FOR: Duration = Duration::from_secs(5);
+
+/// The first pause before another try; it doubles. A router's reload takes about so long.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+
+/// What retries are counted over, and how many there may be in it however few calls there are: a
+/// lone call may be tried again.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+const BUDGET_RESERVE: f64 = 3.0;
+
+/// Longest `Retry-After` of Juspay's that is honoured for everyone.
+const MAX_HOLD: Duration = Duration::from_secs(30);
+
+/// What all workers know of Juspay's health.
+#[derive(Debug)]
+pub struct Resilience {
+    settings: settings::Juspay,
+    permits: Semaphore,
+    breaker: Breaker,
+    credentials: Breaker,
+    origin: Breaker,
+    budget: Mutex<Window>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+/// A worker's client, with care.
+#[derive(Debug, Clone)]
+pub struct Resilient {
+    shared: Arc<Resilience>,
+    inner: Rc<dyn CustomerApi>,
+}
+
+/// Permission for one try from each that can refuse it.
+struct Admission {
+    breaker: Ticket,
+    credentials: Ticket,
+    origin: Ticket,
+}
+
+impl Resilience {
+    /// Health as good as can be.
+    #[must_use]
+    pub fn new(settings: settings::Juspay, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        let settings::Breaker { failure_rate, window, min_calls, open_for } = settings.breaker;
+        let resilience = Self {
+            permits: Semaphore::new(settings.max_in_flight),
+            breaker: Breaker::new(Rules { failure_rate, window, min_calls, open_for }),
+            credentials: Breaker::latch(LATCHED_FOR),
+            origin: Breaker::latch(LATCHED_FOR),
+            budget: Mutex::new(Window::new(BUDGET_WINDOW)),
+            settings,
+            clock,
+            metrics,
+        };
+        resilience.tell(State::Closed);
+        resilience
+    }
+
+    /// Shows the breaker's state, which time alone may have changed.
+    pub fn refresh_metrics(&self) {
+        self.tell(self.breaker.state(self.clock.monotonic()));
+    }
+
+    fn tell(&self, state: State) {
+        for (name, each) in
+            [("closed", State::Closed), ("open", State::Open), ("half_open", State::HalfOpen)]
+        {
+            let gauge = self.metrics.upstream.breaker_state.with_label_values(&[name]);
+            gauge.set(i64::from(each == state));
+        }
+    }
+
+    fn admit(&self) -> Result<Admission, JuspayError> {
+        let now = self.clock.monotonic();
+        Ok(Admission {
+            credentials: self
+                .credentials
+                .admit(now)
+                .map_err(|_| JuspayError::RejectedCredentials)?,
+            origin: self.origin.admit(now).map_err(|_| JuspayError::RejectedOrigin)?,
+            breaker: self.breaker.admit(now).map_err(JuspayError::BreakerOpen)?,
+        })
+    }
+
+    /// Learns from the end of a try.
+    fn learn(&self, admission: Admission, answer: &Result<Answer, JuspayError>) {
+        let now = self.clock.monotonic();
+        let error = answer.as_ref().err();
+        let is = |which: &JuspayError| error == Some(which);
+        admission.credentials.ended(now, is(&JuspayError::RejectedCredentials));
+        admission.origin.ended(now, is(&JuspayError::RejectedOrigin));
+        let changed = admission.breaker.ended(now, error.is_some_and(JuspayError::is_outage));
+        if let Some(after) = error.and_then(JuspayError::retry_after) {
+            self.breaker.hold(now.plus(after.min(MAX_HOLD)));
+            tracing::warn!(?after, "Juspay wants us to wait");
+            self.tell(State::Open);
+        } else if let Some(state) = changed {
+            match state {
+                State::Open => tracing::warn!("breaker open: Juspay isn't asked for a while"),
+                State::Closed => tracing::info!("breaker closed: Juspay is asked again"),
+                State::HalfOpen => {}
+            }
+            self.tell(state);
+        }
+    }
+
+    /// Whether the budget has a retry left; if so, it is spent.
+    fn may_retry(&self, now: Monotonic) -> bool {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = budget.total(now);
+        let calls = f64::from(total.all.saturating_sub(total.marked));
+        let share = self.settings.retry_budget;
+        let allowed = if share > 0.0 { share * calls + BUDGET_RESERVE } else { 0.0 };
+        let may = f64::from(total.marked) + 1.0 <= allowed;
+        if may {
+            budget.count(now, true);
+        }
+        may
+    }
+
+    fn count_call(&self, now: Monotonic) {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).count(now, false);
+    }
+
+    /// A place among the calls under way, waited for half of the time at most: what comes later
+    /// would only time out.
+    async fn permit(&self, deadline: Monotonic) -> Result<SemaphorePermit<'_>, JuspayError> {
+        let now = self.clock.monotonic();
+        let half = deadline.since(now).checked_div(2).unwrap_or_default();
+        clock::before(&*self.clock, now.plus(half), self.permits.acquire())
+            .await
+            .and_then(Result::ok)
+            .ok_or(JuspayError::Saturated)
+    }
+}
+
+impl Resilient {
+    /// A worker's client with what all workers know.
+    #[must_use]
+    pub fn new(shared: Arc<Resilience>, inner: Rc<dyn CustomerApi>) -> Self {
+        Self { shared, inner }
+    }
+
+    async fn call(self, request: GetCustomer) -> Result<Answer, JuspayError> {
+        let shared = &*self.shared;
+        // Refused already? Then not even a place is waited for.
+        drop(shared.admit()?);
+        let _permit = shared.permit(request.deadline).await?;
+        shared.count_call(shared.clock.monotonic());
+        let mut backoff = FIRST_BACKOFF;
+        let mut retries_left = shared.settings.max_retries;
+        loop {
+            let answer = self.try_once(&request).await;
+            let Err(error) = &answer else { return answer };
+            let now = shared.clock.monotonic();
+            let next = now.plus(jittered(backoff).max(error.retry_after().unwrap_or_default()));
+            let in_time = next < request.deadline;
+            let has_retry = retries_left > 0 && error.is_worth_another_try() && in_time;
+            if !has_retry || !shared.may_retry(now) {
+                return answer;
+            }
+            shared.metrics.upstream.retries.inc();
+            tracing::debug!(outcome = error.outcome(), "another try: {error}");
+            shared.clock.sleep_until(next).await;
+            retries_left = retries_left.saturating_sub(1);
+            backoff = backoff.saturating_mul(2);
+        }
+    }
+
+    async fn try_once(&self, request: &GetCustomer) -> Result<Answer, JuspayError> {
+        let shared = &*self.shared;
+        let admission = shared.admit()?;
+        let end = shared.clock.monotonic().plus(shared.settings.try_timeout);
+        let one_try = GetCustomer { deadline: end.min(request.deadline), ..request.clone() };
+        let answer = self.inner.get_customer(one_try).await;
+        shared.learn(admission, &answer);
+        answer
+    }
+}
+
+impl CustomerApi for Resilient {
+    fn get_customer(
+        &self,
+        request: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+        Box::pin(self.clone().call(request))
+    }
+}
+
+/// From half of `pause` to all of it.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}

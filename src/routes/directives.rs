@@ -1,0 +1,125 @@
+//! How fresh a token a phone wants: the request directives of RFC 9111 §5.2.1 that mean something
+//! here. Others are ignored; malformed ones are refused.
+
+use std::time::Duration;
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::header::{CACHE_CONTROL, HeaderMap},
+};
+use futures_util::future::{Ready, ready};
+
+use crate::{cache::Freshness, problem::Problem};
+
+/// The freshness that a request's `Cache-Control` asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Directives(pub(super) Freshness);
+
+impl Directives {
+    fn parse(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut freshness = Freshness::default();
+        for value in headers.get_all(CACHE_CONTROL) {
+            let value = value.to_str().map_err(|_| UNREADABLE)?;
+            for directive in value.split(',') {
+                take(directive.trim_matches([' ', '\t']), &mut freshness)?;
+            }
+        }
+        Ok(Self(freshness))
+    }
+}
+
+const UNREADABLE: Problem = Problem::InvalidRequest("Cache-Control can't be read.");
+
+fn take(directive: &str, freshness: &mut Freshness) -> Result<(), Problem> {
+    let (name, value) = match directive.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (directive, None),
+    };
+    match (name.to_ascii_lowercase().as_str(), value) {
+        ("min-fresh", value) => {
+            let seconds = value.and_then(delta_seconds).ok_or(Problem::InvalidRequest(
+                "The directive min-fresh needs a number of seconds.",
+            ))?;
+            // Said twice, the stricter one counts.
+            let least = Duration::from_secs(seconds);
+            freshness.min_fresh = freshness.min_fresh.max(Some(least));
+        }
+        ("no-cache", None) => freshness.no_cache = true,
+        ("only-if-cached", None) => freshness.only_if_cached = true,
+        ("no-cache" | "only-if-cached", Some(_)) => {
+            return Err(Problem::InvalidRequest(
+                "The directives no-cache and only-if-cached take no value.",
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// RFC 9111 §1.2.2, also in quotes (§5.2); more than fits is as much as fits.
+fn delta_seconds(value: &str) -> Option<u64> {
+    let digits = value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(value);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+impl FromRequest for Directives {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::parse(request.headers()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn parse(values: &[&str]) -> Result<Freshness, Problem> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(CACHE_CONTROL, HeaderValue::from_str(value).unwrap());
+        }
+        Directives::parse(&headers).map(|directives| directives.0)
+    }
+
+    #[test]
+    fn directives_are_read_whatever_their_case_and_place() {
+        let fresh =
+            |secs| Freshness { min_fresh: Some(Duration::from_secs(secs)), ..Freshness::default() };
+        let all = Freshness { no_cache: true, only_if_cached: true, ..fresh(5) };
+        for (values, freshness) in [
+            (vec![], Freshness::default()),
+            (vec![""], Freshness::default()),
+            (vec!["max-age=0, no-store, foo=bar"], Freshness::default()),
+            (vec!["min-fresh=60"], fresh(60)),
+            (vec!["Min-Fresh=\"60\""], fresh(60)),
+            (vec!["min-fresh=60", "min-fresh=90, min-fresh=7"], fresh(90)),
+            (vec!["min-fresh=99999999999999999999"], fresh(u64::MAX)),
+            (vec!["no-cache,ONLY-IF-CACHED ,\tmin-fresh=5"], all),
+        ] {
+            assert_eq!(parse(&values), Ok(freshness), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn malformed_ones_are_refused() {
+        for value in [
+            "min-fresh",
+            "min-fresh=",
+            "min-fresh=-1",
+            "min-fresh=1.5",
+            "min-fresh=1s",
+            "min-fresh=\"1",
+            "min-fresh= 1",
+            "no-cache=1",
+            "only-if-cached=true",
+        ] {
+            assert!(matches!(parse(&[value]), Err(Problem::InvalidRequest(_))), "{value}");
+        }
+    }
+}

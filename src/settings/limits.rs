@@ -1,0 +1,70 @@
+//! `limits.*`: how often one customer may ask.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use super::{fault::Wrong, reader::Reader};
+
+/// So many in so much time, at once or spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: NonZeroU32,
+    /// In how much time.
+    pub per: Duration,
+}
+
+/// `limits.*`; `None` is `"off"`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// `limits.per_customer`
+    pub per_customer: Option<Rate>,
+    /// `limits.force_refresh_per_customer`
+    pub force_refresh_per_customer: Option<Rate>,
+}
+
+impl Limits {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let per_customer = reader.at("limits.per_customer").text(rate);
+        let force_refresh = reader.at("limits.force_refresh_per_customer").text(rate);
+        Some(Self { per_customer: per_customer?, force_refresh_per_customer: force_refresh? })
+    }
+}
+
+/// `"60/min"`, `"10/s"`, `"100/h"` or `"off"`.
+fn rate(text: &str) -> Result<Option<Rate>, Wrong> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let wrong = || {
+        let fix = "write a rate such as \"60/min\", \"10/s\" or \"100/h\", or \"off\"";
+        Wrong::new("it isn't a rate", fix)
+    };
+    let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+    let per = match unit {
+        "s" => Duration::from_secs(1),
+        "min" => Duration::from_mins(1),
+        "h" => Duration::from_hours(1),
+        _ => return Err(wrong()),
+    };
+    let is_number = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    let count = count.parse().ok().filter(|_| is_number).ok_or_else(wrong)?;
+    Ok(Some(Rate { count, per }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_a_count_and_a_unit() {
+        for (text, count, secs) in [("60/min", 60, 60), ("10/s", 10, 1), ("1/h", 1, 3600)] {
+            let read = rate(text).unwrap().unwrap();
+            assert_eq!((read.count.get(), read.per.as_secs()), (count, secs), "{text}");
+        }
+        assert_eq!(rate("off"), Ok(None));
+        for text in ["", "60", "60/m", "0/s", "-1/s", "+1/s", "1.5/s", "1/ s", "Off", "/s", "1/s/s"]
+        {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+}
