@@ -1,8 +1,9 @@
 //! The real Juspay, over awc. The only reader of the API key (promise P2).
 //!
 //! awc takes an unasked 1xx for the answer and keeps the connection, whose every later answer is
-//! then one behind: somebody else's. So a 1xx, or an answer about another customer, makes this
-//! worker's client be thrown away with all its connections before anything else can use them.
+//! then one behind: somebody else's. So a 1xx, an answer without a clear end, or one about another
+//! customer, makes this worker's client be thrown away with all its connections before anything
+//! else can use them.
 
 use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc};
 
@@ -134,9 +135,11 @@ impl Inner {
     async fn exchange(&self, request: &GetCustomer) -> Result<Answer, JuspayError> {
         let sending = self.request(request)?.send();
         let response = sending.await.map_err(sending_failed)?;
-        if response.status().is_informational() {
+        if !has_clear_end(response.status(), response.headers()) {
             // Nothing may be awaited between awc's answer and this.
             self.throw_connections_away();
+        }
+        if response.status().is_informational() {
             return Err(InvalidAnswer::Interim.into());
         }
         let answer = self.read(response, &request.customer).await;
@@ -235,6 +238,16 @@ fn http_client(juspay: &Juspay) -> awc::Client {
         .disable_timeout()
         .no_default_headers()
         .finish()
+}
+
+/// Whether the answer ends where awc takes it to end. A 1xx is none; and a body without a length, or
+/// on a connection that is to change its protocol, is taken for an empty one: it still comes, on a
+/// connection that awc has put back.
+fn has_clear_end(status: StatusCode, headers: &HeaderMap) -> bool {
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let has_length = headers.contains_key(header::CONTENT_LENGTH)
+        || headers.get(header::TRANSFER_ENCODING).is_some_and(is_chunked);
+    has_length && !headers.contains_key(header::UPGRADE) && !status.is_informational()
 }
 
 /// Juspay's clock, unless the answer has aged in a cache.
