@@ -25,7 +25,7 @@ use super::{
     Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, wire,
 };
 use crate::{
-    clock::{self, Clock},
+    clock::{self, Clock, Monotonic},
     customer::CustomerId,
     metrics::{Metrics, Raised},
     secret_file::Secret,
@@ -113,6 +113,7 @@ impl CustomerApi for Client {
 impl Inner {
     async fn get_customer(&self, request: GetCustomer) -> Result<Answer, JuspayError> {
         let Juspay { clock, metrics, permits, .. } = &*self.juspay;
+        let mut call = Call { juspay: &self.juspay, deadline: request.deadline, outcome: None };
         let exchange = async {
             // The semaphore is never closed; without a permit there'd be no bound, so no call.
             let _permit = permits.acquire().await.map_err(|_| JuspayError::Timeout)?;
@@ -123,12 +124,11 @@ impl Inner {
         let answer = clock::before(&**clock, request.deadline, exchange)
             .await
             .unwrap_or(Err(JuspayError::Timeout));
-        let outcome = match &answer {
+        call.outcome = Some(match &answer {
             Ok(Answer { auth: Ok(_), .. }) => "success",
             Ok(Answer { auth: Err(_), .. }) => "invalid_response",
             Err(error) => error.outcome(),
-        };
-        metrics.upstream.requests.with_label_values(&[outcome]).inc();
+        });
         answer
     }
 
@@ -212,6 +212,24 @@ impl Inner {
 
     fn throw_connections_away(&self) {
         self.http.replace(http_client(&self.juspay));
+    }
+}
+
+/// A call under way. It is counted when it ends, also where whoever asked gives up first: that one
+/// has a timer of its own for the same deadline.
+struct Call<'j> {
+    juspay: &'j Juspay,
+    deadline: Monotonic,
+    outcome: Option<&'static str>,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let Juspay { clock, metrics, .. } = self.juspay;
+        let has_time = clock.monotonic() < self.deadline;
+        let given_up = if has_time { JuspayError::Aborted } else { JuspayError::Timeout };
+        let outcome = self.outcome.unwrap_or(given_up.outcome());
+        metrics.upstream.requests.with_label_values(&[outcome]).inc();
     }
 }
 
