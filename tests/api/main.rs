@@ -15,9 +15,11 @@
 
 mod admin;
 mod auth;
+mod caching;
 mod commands;
 mod customer;
 mod secrets;
 mod settings;
 mod shutdown;
 mod support;
+mod upstream;
