@@ -1,6 +1,7 @@
 //! Keep-alive connections that speak just enough HTTP/1.1, and a pool of them.
 
 use std::{
+    collections::VecDeque,
     io,
     net::SocketAddr,
     sync::{
@@ -105,7 +106,8 @@ pub struct Pool {
     address: SocketAddr,
     most: usize,
     open: AtomicUsize,
-    idle: Mutex<Vec<Connection>>,
+    /// The one that was used longest ago first, so that none gets old.
+    idle: Mutex<VecDeque<Connection>>,
 }
 
 impl Pool {
@@ -123,7 +125,7 @@ impl Pool {
     pub async fn fill(&self, number: usize) {
         while self.open() < number.min(self.most) {
             let connection = self.connect().await.unwrap();
-            self.idle.lock().unwrap().push(connection);
+            self.idle.lock().unwrap().push_back(connection);
         }
     }
 
@@ -142,7 +144,7 @@ impl Pool {
         request: &[u8],
         read: impl FnOnce(&Reply<'_>) -> T,
     ) -> Option<io::Result<T>> {
-        let idle = self.idle.lock().unwrap().pop();
+        let idle = self.idle.lock().unwrap().pop_front();
         let mut connection = match idle {
             Some(connection) => connection,
             None if self.open() >= self.most => return None,
@@ -156,7 +158,7 @@ impl Pool {
             Err(error) => (Err(error), false),
         };
         if reusable {
-            self.idle.lock().unwrap().push(connection);
+            self.idle.lock().unwrap().push_back(connection);
         } else {
             self.lost();
         }

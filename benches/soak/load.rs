@@ -66,13 +66,14 @@ impl Load {
     }
 
     /// Sends `rate` requests a second for `time`, phones in turn, and waits for their answers.
+    /// Gives how long it took to send them: longer than `time` when that was more than we can do.
     /// `see` gets each answer, with the phone's id and whether it had been served when it asked.
     pub async fn open_loop(
         &self,
         rate: u32,
         time: Duration,
         see: impl Fn(&str, bool, &Judged) + Clone + Send + 'static,
-    ) {
+    ) -> Duration {
         let start = Instant::now();
         let gap = Duration::from_secs(1) / rate;
         let mut under_way = JoinSet::new();
@@ -95,9 +96,11 @@ impl Load {
                 ended.unwrap();
             }
         }
+        let took = start.elapsed();
         while let Some(ended) = under_way.join_next().await {
             ended.unwrap();
         }
+        took
     }
 
     /// Sends the next request on each of `number` connections as soon as the last is answered;
