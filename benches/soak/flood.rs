@@ -1,10 +1,7 @@
 //! Three times what the service can take, in an open loop: is what it sheds shed at once, does its
 //! memory stay bounded, and is all well again at once when it is over?
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -106,20 +103,18 @@ pub async fn run(flood: &Flood) -> Report {
     let crowd = Load::new(Arc::new(Pool::new(world.public, CONNECTIONS)), phones, FLOORS);
     crowd.pool.fill(CONNECTIONS).await;
     let before = world.service.holding();
-    let most = Arc::new(Mutex::new(before));
     let rate = u32::try_from(capacity).unwrap() * TIMES;
     let flooding = tokio::spawn({
         let crowd = crowd.clone();
         async move { crowd.open_loop(rate, FLOOD_TIME, |_, _, _| ()).await }
     });
-    watch(&world, &most, Instant::now() + FLOOD_TIME).await;
+    let most = watch(&world, Instant::now() + FLOOD_TIME).await;
     hits.open_loop(QUIET_RATE, RECOVERY, |_, _, _| ()).await;
     let at_once = hits.tally.take();
     hits.open_loop(QUIET_RATE, RECOVERY * 2, |_, _, _| ()).await;
     let after = hits.tally.take();
     let took = flooding.await.unwrap();
 
-    let most = *most.lock().unwrap();
     let crowd = crowd.tally.counts();
     let seen = Seen { quiet, capacity, flood: crowd, took, before, most, at_once, after };
     let mut report = Report::new(format!("{TIMES} times the capacity, {}", flood.name));
@@ -129,16 +124,15 @@ pub async fn run(flood: &Flood) -> Report {
     report
 }
 
-/// Notes the most that the service holds until `end`.
-async fn watch(world: &World, most: &Mutex<Holding>, end: Instant) {
+/// The most that the service holds until `end`.
+async fn watch(world: &World, end: Instant) -> Holding {
+    let mut most = Holding::default();
     while Instant::now() < end {
         let now = world.service.holding();
-        let mut most = most.lock().unwrap();
-        most.rss = most.rss.max(now.rss);
-        most.files = most.files.max(now.files);
-        drop(most);
+        most = Holding { rss: most.rss.max(now.rss), files: most.files.max(now.files) };
         sleep(Duration::from_millis(100)).await;
     }
+    most
 }
 
 impl Report {

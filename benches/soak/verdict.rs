@@ -1,6 +1,6 @@
 //! What a run has shown: measures, checks, and both as Markdown.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use serde_json::Value;
 
@@ -27,13 +27,13 @@ impl Report {
     }
 
     /// A row of the table.
-    pub fn measure(&mut self, what: impl Into<String>, value: impl ToString) {
-        self.measures.push((what.into(), value.to_string()));
+    pub fn measure(&mut self, what: impl Into<String>, value: impl Display) {
+        self.measures.push((what.into(), format!("{value}")));
     }
 
     /// Something that must be so, with what was seen.
-    pub fn check(&mut self, what: impl Into<String>, seen: impl ToString, passed: bool) {
-        self.checks.push(Check { what: what.into(), seen: seen.to_string(), passed });
+    pub fn check(&mut self, what: impl Into<String>, seen: impl Display, passed: bool) {
+        self.checks.push(Check { what: what.into(), seen: format!("{seen}"), passed });
     }
 
     /// Two counts that must be the same.

@@ -64,24 +64,8 @@ impl World {
         for slot in ["api-key", "api-key-next"] {
             fs::write(directory.path().join(slot), FIRST_KEY).unwrap();
         }
-        let settings = format!(
-            r#"
-            server.listen = "127.0.0.1:0"
-            server.admin_listen = "127.0.0.1:0"
-            secrets.poll = "1s"
-            juspay.base_url = "{juspay}"
-            juspay.merchant_id = "sim_merchant"
-            juspay.api_key_file = "api-key"
-            juspay.api_key_next_file = "api-key-next"
-            auth.issuers.main.issuer = "{issuer}"
-            auth.issuers.main.audiences = ["juspay-bff-demo"]
-            auth.issuers.main.algorithms = ["ES256"]
-            auth.issuers.main.discovery = true
-            {}
-            "#,
-            design.settings
-        );
-        fs::write(directory.path().join("settings.toml"), settings).unwrap();
+        let settings = directory.path().join("settings.toml");
+        fs::write(settings, common(&juspay, &issuer) + design.settings).unwrap();
         let arguments = ["serve", "--config", "settings.toml"];
         let mut service = Process::start("service", &arguments, ours.as_deref(), directory.path());
         let (public, admin) = service.said(addresses).await;
@@ -115,6 +99,25 @@ impl World {
         });
         phones.buffered(MINTED_AT_ONCE).collect::<Vec<_>>().await.into()
     }
+}
+
+/// The settings that every world has.
+fn common(juspay: &str, issuer: &str) -> String {
+    format!(
+        r#"
+        server.listen = "127.0.0.1:0"
+        server.admin_listen = "127.0.0.1:0"
+        secrets.poll = "1s"
+        juspay.base_url = "{juspay}"
+        juspay.merchant_id = "sim_merchant"
+        juspay.api_key_file = "api-key"
+        juspay.api_key_next_file = "api-key-next"
+        auth.issuers.main.issuer = "{issuer}"
+        auth.issuers.main.audiences = ["juspay-bff-demo"]
+        auth.issuers.main.algorithms = ["ES256"]
+        auth.issuers.main.discovery = true
+        "#
+    )
 }
 
 /// The URL in the line of the simulator's banner that begins so.
