@@ -2,11 +2,14 @@
 
 pub mod clock;
 pub mod guard;
+pub mod patience;
 pub mod phone;
+pub mod process;
 pub mod world;
 
 pub use self::{
     clock::manual::ManualClock,
+    patience::{until, within_reason},
     phone::{Phone, Reply},
-    world::World,
+    world::{Stage, World},
 };
