@@ -17,6 +17,7 @@ mod admin;
 mod auth;
 mod commands;
 mod customer;
+mod resilience;
 mod secrets;
 mod settings;
 mod shutdown;

@@ -5,6 +5,7 @@ pub mod guard;
 pub mod patience;
 pub mod phone;
 pub mod process;
+pub mod proxy;
 pub mod world;
 
 pub use self::{

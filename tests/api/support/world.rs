@@ -22,6 +22,8 @@ pub const BEGINNING: &str = "2026-11-23T12:00:00Z";
 /// A world before the service: what it will meet can still be set up.
 pub struct Stage {
     pub clock: ManualClock,
+    /// The simulator's and the service's: `clock`, unless the simulator was given another one.
+    ticking: Arc<dyn Clock>,
     pub api_key: String,
     simulator: simulator::Running,
 }
@@ -56,8 +58,13 @@ impl Stage {
         config.clock = Arc::new(clock.clone());
         config.api_keys = vec![api_key.as_str().into()];
         alter(&mut config);
+        let ticking = Arc::clone(&config.clock);
         let simulator = simulator::start(config).await.expect("free ports");
-        Self { clock, api_key, simulator }
+        Self { clock, ticking, api_key, simulator }
+    }
+
+    pub fn simulator(&self) -> &Simulator {
+        self.simulator.simulator()
     }
 
     pub fn issuer(&self) -> &Issuer {
@@ -66,11 +73,11 @@ impl Stage {
 
     /// The service, whether it gets ready or not.
     pub fn open(self, settings: &str) -> World {
-        let Self { clock, api_key, simulator } = self;
+        let Self { clock, ticking, api_key, simulator } = self;
         let sources = Sources::default()
             .text("the world's", base_settings(&simulator, &api_key))
             .text("the test's", settings);
-        let service = Service::start(sources, Arc::new(clock.clone()));
+        let service = Service::start(sources, ticking);
         World { clock, service, api_key, simulator }
     }
 
