@@ -28,6 +28,7 @@ const GROUND: &[&str] =
 
 /// A module, and which others it may name besides the ground.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("algorithm", &[]),
     ("clock", &[]),
     ("customer", &[]),
     ("limits", &[]),

@@ -223,10 +223,36 @@ impl Resilient {
     ) -> Result<Answer, JuspayError> {
         let shared = &*self.shared;
         let end = shared.clock.monotonic().plus(shared.settings.try_timeout);
-        let one_try = GetCustomer { deadline: end.min(request.deadline), ..request.clone() };
-        let answer = self.inner.get_customer(one_try).await;
-        shared.learn(admission, &answer);
+        let deadline = end.min(request.deadline);
+        let mut attempt = Attempt { shared, admission: Some(admission), deadline };
+        let answer = self.inner.get_customer(GetCustomer { deadline, ..request.clone() }).await;
+        attempt.ended(&answer);
         answer
+    }
+}
+
+/// A try under way.
+struct Attempt<'r> {
+    shared: &'r Resilience,
+    admission: Option<Admission>,
+    deadline: Monotonic,
+}
+
+impl Attempt<'_> {
+    fn ended(&mut self, answer: &Result<Answer, JuspayError>) {
+        if let Some(admission) = self.admission.take() {
+            self.shared.learn(admission, answer);
+        }
+    }
+}
+
+/// Whoever asked has a timer of its own for the same deadline. Where that one is first, it was a
+/// timeout all the same; given up before, the try was never made.
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.shared.clock.monotonic() >= self.deadline {
+            self.ended(&Err(JuspayError::Timeout));
+        }
     }
 }
 

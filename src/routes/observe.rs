@@ -168,7 +168,7 @@ pub async fn observe(
         let response = Problem::Overloaded.response(&observation.0.request_id);
         let elapsed = observer.clock.monotonic().since(start);
         let done = Done { method, route: UNMATCHED, code: Problem::Overloaded.code(), elapsed };
-        let response = observer.finish(&done, &observation, response);
+        let response = unread::keep(body, observer.finish(&done, &observation, response));
         return Ok(request.into_response(response));
     }
     let routed = AssertUnwindSafe(next.call(request)).catch_unwind().await;

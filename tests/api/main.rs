@@ -15,6 +15,7 @@
 
 mod admin;
 mod auth;
+mod caching;
 mod commands;
 mod customer;
 mod resilience;
@@ -22,3 +23,4 @@ mod secrets;
 mod settings;
 mod shutdown;
 mod support;
+mod upstream;

@@ -8,8 +8,6 @@ mod faults;
 mod keys;
 mod slow_clients;
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use juspay_bff::clock::SystemClock;
 
@@ -49,18 +47,10 @@ async fn breaker(world: &World) -> &'static str {
     let mut states = Vec::new();
     for state in ["closed", "open", "half_open"] {
         let series = format!("juspay_bff_upstream_breaker_state{{state=\"{state}\"}}");
-        if world.metric(&series).await > 0.0 {
+        if world.count(&series).await > 0 {
             states.push(state);
         }
     }
     assert_eq!(states.len(), 1, "{states:?}");
     states[0]
 }
-
-/// Calls of an outcome, as `/metrics` counts them.
-async fn outcome(world: &World, outcome: &str) -> f64 {
-    world.metric(&format!("juspay_bff_upstream_requests_total{{outcome=\"{outcome}\"}}")).await
-}
-
-/// Longer than any pause before another try.
-const BACKOFF: Duration = Duration::from_millis(200);

@@ -12,18 +12,6 @@ use crate::support::{Phone, Stage, World, until};
 const NO_PREFIX: &str = "customer_id_prefix = \"\"";
 const WEB: &str = "customer_id_prefix = \"web-\"";
 
-const EVERY_ALGORITHM: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_nothing_in_a_request_chooses_another_customer() {
     let world = World::new().await;
@@ -195,14 +183,14 @@ async fn every_algorithm_works_from_end_to_end() {
     let stage = Stage::set().await;
     let wish = |algorithm| MintRequest { algorithm, ..MintRequest::of(&format!("{algorithm:?}")) };
     // The keys are made before the service asks for them.
-    let tokens = EVERY_ALGORITHM.map(|algorithm| stage.issuer().mint(&wish(algorithm)).unwrap());
+    let tokens = Algorithm::ALL.map(|algorithm| stage.issuer().mint(&wish(algorithm)).unwrap());
     let settings = format!(
         "[auth.issuers.main]\ndiscovery = false\njwks_url = \"{}\"\nalgorithms = {:?}",
         stage.issuer().jwks_url(),
-        EVERY_ALGORITHM.map(|algorithm| format!("{algorithm:?}")),
+        Algorithm::ALL.map(|algorithm| format!("{algorithm:?}")),
     );
     let world = stage.open_ready(&settings).await;
-    for (algorithm, token) in EVERY_ALGORITHM.iter().zip(&tokens) {
+    for (algorithm, token) in Algorithm::ALL.iter().zip(&tokens) {
         let reply = world.phone_holding(token).me().await;
         assert_eq!(reply.status, 200, "{algorithm:?}: {}", reply.text());
         assert_eq!(reply.json()["object_reference_id"], format!("{algorithm:?}"));

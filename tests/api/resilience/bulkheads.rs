@@ -8,8 +8,6 @@ use tokio::task::JoinHandle;
 use super::{all_at_once, breaker, cold, is_ready, retry_after};
 use crate::support::{Phone, Reply, World, until};
 
-const WAITING: &str = "juspay_bff_http_requests_waiting";
-
 /// Phones whose answers Juspay holds back.
 struct Held {
     gates: Vec<Gate>,
@@ -44,11 +42,6 @@ fn ask(phone: Phone) -> JoinHandle<Reply> {
     tokio::spawn(async move { phone.me().await })
 }
 
-async fn until_waiting(world: &World, number: usize) {
-    let number = f64::from(u32::try_from(number).unwrap());
-    until("that many wait", async || world.metric(WAITING).await >= number).await;
-}
-
 fn overloaded(reply: &Reply) {
     assert_eq!((reply.status, &*reply.code()), (503, "overloaded"), "{}", reply.text());
     retry_after(reply, 1);
@@ -70,16 +63,12 @@ async fn a_saturated_juspay_neither_slows_nor_refuses_hits() {
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 64);
     held.all_at_juspay().await;
-    assert_eq!(world.metric("juspay_bff_upstream_in_flight").await, 64.0);
+    assert_eq!(world.count("juspay_bff_upstream_in_flight").await, 64);
     let late = ask(world.phone("late"));
-    until_waiting(&world, 65).await;
+    world.until_waiting(65).await;
+    world.settle().await;
     hits(&world, 50).await;
-    // Whether it stands in line already, no counter tells: so in steps.
-    until("its time is up", async || {
-        world.clock.advance(Duration::from_millis(10));
-        late.is_finished()
-    })
-    .await;
+    world.turn(Duration::from_millis(2_500)).await;
     overloaded(&late.await.unwrap());
     assert_eq!(world.simulator().calls("late"), 0);
     assert_eq!(breaker(&world).await, "closed");
@@ -92,7 +81,7 @@ async fn five_hundred_cold_customers_wait_and_hits_do_not() {
     let world = World::new().await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 500);
-    until_waiting(&world, 500).await;
+    world.until_waiting(500).await;
     hits(&world, 100).await;
     let replies = held.release().await;
     assert_eq!(replies.len(), 500);
@@ -116,7 +105,7 @@ async fn who_finds_no_room_to_wait_is_refused_at_once_and_hits_are_not() {
     assert_eq!(world.simulator().total_requests(), 8);
     assert!(held.release().await.iter().all(|reply| reply.status == 200));
     assert_eq!(world.phone("late0").me().await.status, 200);
-    assert_eq!(world.metric(WAITING).await, 0.0);
+    world.until_waiting(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +123,7 @@ async fn more_requests_than_are_taken_at_a_time_are_refused_at_once() {
                 overloaded(&reply);
             }
         }
-        world.metric(shed).await > 0.0
+        world.count(shed).await > 0
     })
     .await;
     assert!(held.release().await.iter().all(|reply| reply.status == 200));

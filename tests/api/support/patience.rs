@@ -7,10 +7,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What comes of `future`, which must end.
 pub async fn within_reason<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("in vain for {PATIENCE:?}: {what}"),
-    }
+    let output = tokio::time::timeout(PATIENCE, future).await;
+    output.unwrap_or_else(|_| panic!("in vain for {PATIENCE:?}: {what}"))
 }
 
 /// Waits for what the service does behind its answers.

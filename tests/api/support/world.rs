@@ -63,19 +63,20 @@ impl Stage {
         Self { clock, ticking, api_key, simulator }
     }
 
-    pub fn simulator(&self) -> &Simulator {
-        self.simulator.simulator()
-    }
-
     pub fn issuer(&self) -> &Issuer {
         self.simulator.issuer()
+    }
+
+    pub fn simulator(&self) -> &Simulator {
+        self.simulator.simulator()
     }
 
     /// The service, whether it gets ready or not.
     pub fn open(self, settings: &str) -> World {
         let Self { clock, ticking, api_key, simulator } = self;
         let sources = Sources::default()
-            .text("the world's", base_settings(&simulator, &api_key))
+            .text("the world's", base_settings(&simulator))
+            .text("the world's key", api_key_setting(&api_key, settings))
             .text("the test's", settings);
         let service = Service::start(sources, ticking);
         World { clock, service, api_key, simulator }
@@ -156,7 +157,13 @@ impl World {
     }
 }
 
-fn base_settings(simulator: &simulator::Running, api_key: &str) -> String {
+/// The key in place, unless the test has a file for it.
+fn api_key_setting(api_key: &str, settings: &str) -> String {
+    let by_file = settings.contains("api_key_file");
+    if by_file { String::new() } else { format!("juspay.api_key = \"{api_key}\"") }
+}
+
+fn base_settings(simulator: &simulator::Running) -> String {
     let (juspay, issuer) = (simulator.simulator(), simulator.issuer());
     format!(
         r#"
@@ -170,7 +177,6 @@ fn base_settings(simulator: &simulator::Running, api_key: &str) -> String {
         [juspay]
         base_url = "{}"
         merchant_id = "{}"
-        api_key = "{api_key}"
         [auth.issuers.main]
         issuer = "{}"
         audiences = ["juspay-bff-demo"]

@@ -228,3 +228,17 @@ fn retries_end_when_it_opens() {
         assert_eq!(rig.retries(), 2, "what wasn't tried isn't counted");
     });
 }
+
+#[test]
+fn a_try_that_is_given_up_at_its_deadline_has_timed_out() {
+    for (given_up_at, state) in [(1999, "closed"), (2000, "open")] {
+        run(async {
+            let rig = small();
+            rig.always(hangs());
+            let hung = [rig.start(), rig.start(), rig.start(), rig.start()];
+            rig.pass(1).await;
+            rig.drop_at(given_up_at, hung).await;
+            assert_eq!(rig.gauges(), state, "{given_up_at}");
+        });
+    }
+}

@@ -194,6 +194,20 @@ impl Rig {
         })
     }
 
+    /// Sets the clock and drops calls before they can see what time it is.
+    pub(super) async fn drop_at(
+        &self,
+        millis: u64,
+        calls: impl IntoIterator<Item = JoinHandle<Ended>>,
+    ) {
+        let moment = self.fake.start.plus(Duration::from_millis(millis));
+        self.fake.clock.advance(moment.since(self.fake.clock.monotonic()));
+        for call in calls {
+            call.abort();
+        }
+        settle().await;
+    }
+
     /// One call, to its end.
     pub(super) async fn call(&self) -> Ended {
         self.end(self.start()).await
