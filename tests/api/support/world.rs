@@ -174,7 +174,11 @@ fn base_settings(simulator: &simulator::Running) -> String {
         shutdown_delay = "0s"
         [log]
         level = "trace"
+        # One try, and no breaker: a test of those sets them.
         [juspay]
+        max_retries = 0
+        try_timeout = "5s"
+        breaker.min_calls = 100_000
         base_url = "{}"
         merchant_id = "{}"
         [auth.issuers.main]

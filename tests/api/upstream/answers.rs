@@ -1,7 +1,7 @@
 //! Answers that are no customer: each has its status, its code and its outcome in the metrics;
 //! none is kept.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use juspay_bff::simulator::{ApiError, Fault, FaultRule, ObjectFault};
 
@@ -18,6 +18,9 @@ const CLIENT_ERROR: Told = (502, "upstream_error", "client_error");
 const SERVER_ERROR: Told = (502, "upstream_error", "server_error");
 const CONNECTION: Told = (502, "upstream_error", "connection");
 const TOO_MANY: Told = (503, "upstream_unavailable", "too_many_requests");
+
+/// How long Juspay isn't asked after a 401 or a 403.
+const LATCHED_FOR: Duration = Duration::from_secs(5);
 
 /// An object that would do, were it not for the status.
 fn status(status: u16) -> Fault {
@@ -43,6 +46,7 @@ async fn each_is_told(rows: impl IntoIterator<Item = (Fault, Told)>) {
         assert_eq!((reply.status, &*reply.code()), (status, code), "{fault:?}");
         assert_eq!(world.upstream(outcome).await, counted + 1, "{fault:?}");
         assert_eq!(reply.header("www-authenticate"), None, "{fault:?}");
+        world.clock.advance(LATCHED_FOR);
         let reply = phone.me().await;
         assert_eq!(owner(&reply), "customer", "{fault:?}");
         assert!(reply.cache_status().contains("fwd=uri-miss; stored"), "{fault:?}");
@@ -106,6 +110,7 @@ async fn p6_a_key_that_juspay_has_switched_off_logs_nobody_out() {
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_credentials"));
     assert_eq!(reply.json()["retryable"], false);
     world.simulator().set_key(&world.api_key, true);
+    world.clock.advance(LATCHED_FOR);
     assert_eq!(owner(&world.phone("alice").me().await), "alice");
 }
 

@@ -49,32 +49,33 @@ async fn an_answer_at_the_last_moment_is_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_wait_for_a_place_is_part_of_the_deadline() {
+async fn a_place_is_waited_for_half_of_the_deadline() {
     let world = World::with("juspay.max_in_flight = 1").await;
-    let ids = ["first", "second", "third"];
-    let gates = ids.map(|id| world.simulator().hold(id));
-    // Asked at 0 s, 1 s and 1.5 s; each gets the place when the one before has timed out.
-    let mut asking = Vec::new();
-    for (waiting, (id, ms)) in (1..).zip(ids.into_iter().zip([1_000, 500, 0])) {
-        asking.push(world.phone(id).begin().await);
-        world.until_waiting(waiting).await;
-        world.settle().await;
-        world.clock.advance(Duration::from_millis(ms));
-    }
-    assert_eq!(world.count("juspay_bff_upstream_in_flight").await, 1);
-    for ((id, gate), ms) in ids.into_iter().zip(&gates).zip([3_500, 1_000, 500]) {
-        gate.arrived(1).await;
-        world.turn(Duration::from_millis(ms - 1)).await;
-        assert!(!asking[0].is_answered(), "{id}");
-        world.turn(MOMENT).await;
-        assert_eq!(asking.remove(0).reply().await.code(), "upstream_timeout", "{id}");
-    }
+    let _gate = world.simulator().hold("first");
+    let first = world.phone("first").begin().await;
+    until_called(&world, "first").await;
+    let second = world.phone("second").begin().await;
+    world.until_waiting(2).await;
+    world.settle().await;
+    world.turn(Duration::from_millis(2_499)).await;
+    assert!(!second.is_answered());
+    world.turn(MOMENT).await;
+    let reply = second.reply().await;
+    assert_eq!((reply.status, &*reply.code()), (503, "overloaded"));
+    assert_eq!(world.simulator().calls("second"), 0);
+    assert!(!first.is_answered());
+    world.turn(Duration::from_millis(2_500)).await;
+    assert_eq!(first.reply().await.code(), "upstream_timeout");
     world.until_count("juspay_bff_upstream_in_flight", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deadline_is_a_setting() {
-    let world = World::with("juspay.deadline = \"700ms\"").await;
+    let world = World::with(
+        "juspay.deadline = \"700ms\"
+         juspay.try_timeout = \"700ms\"",
+    )
+    .await;
     world.simulator().inject(FaultRule::once(Fault::Hang));
     let asking = world.phone("alice").begin().await;
     until_called(&world, "alice").await;
