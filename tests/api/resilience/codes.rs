@@ -64,9 +64,10 @@ async fn an_open_breaker_is_a_503_without_a_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_open_one_phone_finds_out_for_all() {
     let world = with_alice(BREAKER).await;
-    world.simulator().inject(status(500, None).times(4));
+    world.simulator().inject(status(500, None));
     drop(all_at_once(cold(&world, "first", 4)).await);
     assert_eq!(breaker(&world).await, "open");
+    world.simulator().clear_faults();
     world.clock.advance(Duration::from_secs(5));
     let gate = world.simulator().hold("probe");
     let phone = world.phone("probe");

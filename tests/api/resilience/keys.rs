@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use juspay_bff::simulator::{ApiError, Fault, FaultRule, MintRequest};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -71,7 +72,8 @@ async fn two_keys() -> (World, Mount, String) {
     let next = new_key();
     stage.simulator().set_key(&next, true);
     let mount = Mount::new(&stage.api_key, &next);
-    (stage.open_ready(&mount.settings()).await, mount, next)
+    let settings = format!("secrets.poll = \"1s\"\n{}", mount.settings());
+    (stage.open_ready(&settings).await, mount, next)
 }
 
 async fn slot(world: &World) -> &'static str {
@@ -94,19 +96,19 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Whom the phones ask for is settled before: minting takes a while.
-    fn of(world: &World, crowd: usize, number: usize) -> Self {
+    fn of(world: &World, number: usize) -> Self {
         let (go_home, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let phone = |n: usize| {
-            let phones: Vec<Phone> = cold(world, &format!("crowd{crowd}-{n}-"), 300);
+        let ask = |n: usize| {
             let (go_home, answered) = (Arc::clone(&go_home), Arc::clone(&answered));
+            let (issuer, service) = (world.issuer().clone(), world.service.public);
             tokio::spawn(async move {
                 let mut lost = Vec::new();
-                for phone in phones {
+                for nth in 0.. {
                     if go_home.load(Ordering::Relaxed) {
                         break;
                     }
-                    let reply = phone.me().await;
+                    let token = issuer.mint(&MintRequest::of(&format!("crowd{n}-{nth}")));
+                    let reply = Phone::new(service, Some(token.unwrap())).me().await;
                     if reply.status != 200 {
                         lost.push(reply.text());
                     }
@@ -115,7 +117,7 @@ impl Crowd {
                 lost
             })
         };
-        let phones = (0..number).map(phone).collect();
+        let phones = (0..number).map(ask).collect();
         Self { go_home, answered, phones }
     }
 
@@ -140,7 +142,7 @@ impl Crowd {
 async fn a_key_that_is_switched_off_under_load_costs_no_request() {
     let (world, _mount, next) = two_keys().await;
     assert_eq!(slot(&world).await, "api_key");
-    let crowd = Crowd::of(&world, 1, 32);
+    let crowd = Crowd::of(&world, 32);
     crowd.more(200).await;
     world.simulator().set_key(&world.api_key, false);
     crowd.more(400).await;
@@ -162,7 +164,7 @@ async fn a_key_that_is_switched_off_under_load_costs_no_request() {
 async fn mounted_files_that_are_swapped_under_load_cost_no_request() {
     let (world, mut mount, mut second) = two_keys().await;
     let mut first = world.api_key.clone();
-    let crowd = Crowd::of(&world, 2, 16);
+    let crowd = Crowd::of(&world, 16);
     crowd.more(100).await;
     for _ in 0..3 {
         // Juspay has a new key; the files say so; only then the old one is switched off.
@@ -222,20 +224,15 @@ async fn two_rejected_keys_are_a_502_and_both_are_left_alone_for_a_while() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_key_that_proves_nothing_is_not_taken() {
-    use juspay_bff::simulator::{ApiError, Fault, FaultRule};
-
     let (world, _mount, _) = two_keys().await;
     // The first is rejected; of the second, an error says nothing.
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
-    world.simulator().inject(FaultRule::once(Fault::Status {
-        status: 500,
-        headers: std::collections::BTreeMap::new(),
-        body: String::new(),
-    }));
-    assert_eq!(world.phone("alice").me().await.code(), "upstream_error");
+    world.simulator().inject(FaultRule::once(Fault::Html));
+    assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
     assert_eq!(slot(&world).await, "api_key");
     // A customer that Juspay doesn't know shows that the key is good.
     world.simulator().set_key(&world.api_key, false);
-    assert_eq!(world.phone("sim_not_found").me().await.code(), "customer_not_found");
+    world.simulator().set_provision(false);
+    assert_eq!(world.phone("nobody").me().await.code(), "customer_not_found");
     assert_eq!(slot(&world).await, "api_key_next");
 }

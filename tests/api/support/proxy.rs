@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +48,7 @@ type Planner = dyn Fn(usize) -> Plan + Send + Sync;
 pub struct Proxy {
     pub address: SocketAddr,
     accepted: Arc<AtomicUsize>,
+    is_well: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -61,13 +62,21 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let accepted = Arc::<AtomicUsize>::default();
+        let is_well = Arc::<AtomicBool>::default();
+        let well = Arc::clone(&is_well);
+        let plan = move |n| if well.load(Ordering::Relaxed) { Plan::Pass } else { plan(n) };
         let task = tokio::spawn(accept(listener, to, Arc::new(plan), Arc::clone(&accepted)));
-        Self { address, accepted, task }
+        Self { address, accepted, is_well, task }
     }
 
     /// What `juspay.base_url` is to be set to.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Nothing bad happens to connections that are made from now on.
+    pub fn heal(&self) {
+        self.is_well.store(true, Ordering::Relaxed);
     }
 
     /// How many connections it has taken.
