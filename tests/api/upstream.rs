@@ -13,7 +13,11 @@ mod tls;
 mod tokens;
 mod unreachable;
 
-use crate::support::{Reply, World};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::support::{Pending, Reply, World};
 
 /// The customer that an answer is about.
 fn owner(reply: &Reply) -> String {
@@ -30,4 +34,15 @@ fn connections(world: &World, customer: &str) -> Vec<u64> {
     let path = format!("/customers/{customer}");
     let about = world.simulator().requests();
     about.iter().filter(|it| it.path == path).map(|it| it.connection).collect()
+}
+
+/// The answers, while the clock is turned by `gap` again and again: some questions stand behind an
+/// answer that the simulator holds back for so long.
+async fn replies(gap: Duration, world: &World, asking: Vec<Pending>) -> Vec<Reply> {
+    let all_answered = async || {
+        world.settle().await;
+        asking.iter().all(Pending::is_answered)
+    };
+    world.turn_until("all answers", gap, all_answered).await;
+    join_all(asking.into_iter().map(Pending::reply)).await
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use juspay_bff::simulator::{Fault, FaultRule};
 
-use super::{connections, identity_mismatches, owner};
-use crate::support::{Pending, Phone, World};
+use super::{connections, identity_mismatches, owner, replies};
+use crate::support::{Phone, World};
 
 const CUSTOMERS: usize = 50;
 const ROUNDS: usize = 20;
@@ -29,27 +29,26 @@ impl Crowd {
         Self { world, customers, refused: 0 }
     }
 
-    /// Every customer asks Juspay anew: first, one after the other, those for whom `status` gives a
-    /// 1xx that comes before the answer; then all others at once. The answers behind the 1xx come
-    /// when the others' requests are under way.
+    /// Every customer asks Juspay anew: first those for whom `status` gives a 1xx that comes before
+    /// the answer, then all others. The answers behind the 1xx come when the others' questions are
+    /// out.
     async fn round(&mut self, first: usize, status: impl Fn(usize) -> Option<u16>) {
         let Self { world, customers, refused } = self;
         world.purge_all().await;
         let order = (0..CUSTOMERS).map(|n| (first + n) % CUSTOMERS);
         let (hinted, others): (Vec<_>, Vec<_>) = order.partition(|n| status(*n).is_some());
-        for n in hinted {
-            let (id, phone) = &customers[n];
-            let fault = Fault::Interim { status: status(n).unwrap(), gap_ms: 5 };
-            world.simulator().inject(FaultRule::once(fault).of(id));
-            let reply = phone.me().await;
+        for n in &hinted {
+            let fault = Fault::Interim { status: status(*n).unwrap(), gap_ms: 5 };
+            world.simulator().inject(FaultRule::once(fault).of(&customers[*n].0));
+        }
+        for reply in join_all(hinted.iter().map(|n| customers[*n].1.me())).await {
             assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
             *refused += 1;
         }
-        let asking = others.iter().map(|n| customers[*n].1.begin());
-        let asking = join_all(asking).await;
-        world.turn(GAP).await;
-        for (n, reply) in others.iter().zip(join_all(asking.into_iter().map(Pending::reply)).await)
-        {
+        let asking = join_all(others.iter().map(|n| customers[*n].1.begin())).await;
+        // Their questions are out.
+        world.settle().await;
+        for (n, reply) in others.iter().zip(replies(GAP, world, asking).await) {
             assert_eq!(owner(&reply), customers[*n].0);
             assert!(reply.cache_status().contains("fwd=uri-miss"), "{}", reply.cache_status());
         }

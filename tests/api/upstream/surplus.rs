@@ -7,23 +7,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use juspay_bff::simulator::{Fault, FaultRule};
 
-use super::{connections, identity_mismatches, owner};
-use crate::support::{Pending, Phone, Reply, World};
+use super::{connections, identity_mismatches, owner, replies};
+use crate::support::{Phone, Reply, World};
 
 const GAP: Duration = Duration::from_millis(5);
 
 fn surplus_for(customer: &str) -> FaultRule {
     FaultRule::once(Fault::Surplus { gap_ms: 5 }).of(customer)
-}
-
-/// The answers, while the clock is turned: some questions stand behind a surplus answer.
-async fn replies(world: &World, asking: Vec<Pending>) -> Vec<Reply> {
-    let all_answered = async || {
-        world.settle().await;
-        asking.iter().all(Pending::is_answered)
-    };
-    world.turn_until("all answers", GAP, all_answered).await;
-    join_all(asking.into_iter().map(Pending::reply)).await
 }
 
 /// The customer's own object, in the end; tells how often something else was refused before.
@@ -35,7 +25,7 @@ async fn own_or_none(world: &World, phone: &Phone, id: &str, first: Reply) -> u6
             return refused;
         }
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
-        reply = replies(world, vec![phone.begin().await]).await.remove(0);
+        reply = replies(GAP, world, vec![phone.begin().await]).await.remove(0);
     }
     panic!("{id} is refused again and again");
 }
@@ -49,7 +39,7 @@ async fn p1_a_surplus_answer_in_front_of_the_next_customers_is_refused() {
     world.until_waiting(1).await;
     world.settle().await;
     // Bob's question is on the connection, on which Alice's second answer comes only now.
-    let reply = replies(&world, vec![bob]).await.remove(0);
+    let reply = replies(GAP, &world, vec![bob]).await.remove(0);
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
     assert!(!reply.text().contains("alice"), "{}", reply.text());
     assert_eq!(identity_mismatches(&world).await, 1);
@@ -74,7 +64,7 @@ async fn p1_a_surplus_answer_before_the_next_question_does_no_harm() {
         assert_eq!(owner(&world.phone(&unlucky).me().await), unlucky);
         world.turn(GAP).await;
         let phone = world.phone(&next);
-        let reply = replies(&world, vec![phone.begin().await]).await.remove(0);
+        let reply = replies(GAP, &world, vec![phone.begin().await]).await.remove(0);
         own_or_none(&world, &phone, &next, reply).await;
     }
 }
@@ -90,7 +80,7 @@ async fn p1_among_surplus_answers_everybody_gets_their_own_or_none() {
         ids.iter().skip(round).step_by(10).for_each(|id| world.simulator().inject(surplus_for(id)));
         for (phones, ids) in phones.chunks(25).zip(ids.chunks(25)) {
             let asking = join_all(phones.iter().map(Phone::begin)).await;
-            let answers = replies(&world, asking).await;
+            let answers = replies(GAP, &world, asking).await;
             for ((phone, id), reply) in phones.iter().zip(ids).zip(answers) {
                 refused += own_or_none(&world, phone, id, reply).await;
             }
