@@ -60,6 +60,11 @@ impl Entry {
         self.hand_outs.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether the last refresh has failed. The next one that succeeds brings another entry.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed().is_some()
+    }
+
     /// Whether a refresh has failed so lately that the next one is to wait.
     pub(super) fn is_backing_off(&self, now: Moment) -> bool {
         self.failed().is_some_and(|failed| now.monotonic < failed.next)
