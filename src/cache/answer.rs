@@ -35,8 +35,8 @@ impl Shared {
         lookup: &Lookup,
         now: Moment,
     ) -> Found {
-        let is_outage = lookup.want_token && entry.lifetime.phase(now) == Phase::Stale;
-        let count = if is_outage { &self.counts.outage } else { &self.counts.hit };
+        let count =
+            if lookup.is_below_floor(entry, now) { &self.counts.outage } else { &self.counts.hit };
         count.inc();
         self.found(entry, Source::Hit, detail, lookup, now)
     }
@@ -115,16 +115,15 @@ impl Shared {
         lookup: &Lookup,
         now: Moment,
     ) -> Found {
-        // Below the normal floor, a token is only handed out with a remark.
-        let normal = entry.lifetime.ttl(now);
-        let is_remarked = detail.is_some() && normal.is_zero();
-        let ttl = if is_remarked { entry.lifetime.outage_ttl(now) } else { normal };
+        let lifetime = &entry.lifetime;
+        let is_below_floor = lookup.is_below_floor(entry, now);
+        let ttl = if is_below_floor { lifetime.outage_ttl(now) } else { lifetime.ttl(now) };
         if !lookup.want_token {
             let body = entry.json.without_token();
             return Found { body, source, detail, ttl, expires_in: None };
         }
         entry.count_hand_out();
-        let left = entry.lifetime.remaining(now);
+        let left = lifetime.remaining(now);
         self.counts.remaining.observe(left.as_secs_f64());
         Found { body: entry.json.with_token(), source, detail, ttl, expires_in: Some(left) }
     }

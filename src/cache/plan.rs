@@ -149,11 +149,16 @@ impl Lookup {
     pub(super) fn shortcoming(&self, entry: &Entry, now: Moment) -> Option<Detail> {
         if self.wants_more_than(entry, now) {
             Some(Detail::MinFreshUnmet)
-        } else if self.want_token && entry.lifetime.phase(now) == Phase::Stale {
+        } else if self.is_below_floor(entry, now) {
             Some(Detail::Outage)
         } else {
             None
         }
+    }
+
+    /// Whether the token is wanted, and is below the normal floor: good for outages only.
+    pub(super) fn is_below_floor(&self, entry: &Entry, now: Moment) -> bool {
+        self.want_token && entry.lifetime.phase(now) == Phase::Stale
     }
 }
 

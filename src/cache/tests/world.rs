@@ -157,6 +157,12 @@ impl World {
         tokio::task::spawn_local(async move { cache.get(&lookup, &api).await.map_err(of_juspay) })
     }
 
+    /// As [`World::phone`], with the cache's own errors too.
+    pub(super) fn request(&self, lookup: Lookup) -> JoinHandle<Result<Found, LookupError>> {
+        let (cache, api) = (self.cache.clone(), self.api());
+        tokio::task::spawn_local(async move { cache.get(&lookup, &api).await })
+    }
+
     /// A phone that has asked and waits, if it has to.
     pub(super) async fn asks(&self, customer: &str) -> JoinHandle<Answered> {
         let phone = self.phone(lookup(customer));
