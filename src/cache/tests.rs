@@ -5,13 +5,18 @@
 //! turned.
 
 mod answers;
+mod backoff;
 mod epochs;
 mod floors;
+mod hand_outs;
 mod juspay;
 mod keys;
+mod lives;
 mod memory;
+mod moody;
 mod not_found;
 mod one_flight;
+mod outage;
 mod panics;
 mod refresh;
 mod trapped_clock;

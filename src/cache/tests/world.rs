@@ -117,7 +117,7 @@ pub(super) fn tokenless(why: InvalidAnswer) -> Reply {
     Reply::Says(Ok(Box::new(Answer { customer: customer(), auth: Err(why), date: None })))
 }
 
-fn customer() -> Customer {
+pub(super) fn customer() -> Customer {
     Customer::new([(Field::Id, json!("cst_1")), (Field::FirstName, json!("A"))])
 }
 
