@@ -15,6 +15,7 @@
     expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
 )]
 
+pub mod algorithm;
 pub mod application;
 pub mod auth;
 pub mod cache;

@@ -7,7 +7,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
-    http::{StatusCode, header},
+    http::{
+        StatusCode,
+        header::{self, HeaderName},
+    },
 };
 use serde_json::json;
 
@@ -15,6 +18,8 @@ use crate::{auth::AuthError, cache::LookupError, juspay::JuspayError};
 
 /// Protection space of the challenges (RFC 9110 §11.5).
 const REALM: &str = "juspay-bff";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// When Juspay may be well again after a single failed call.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(2);
@@ -200,7 +205,8 @@ impl Problem {
         let mut response = HttpResponse::build(told.status);
         response
             .content_type("application/problem+json")
-            .insert_header((header::CACHE_CONTROL, "no-store"));
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .insert_header((REQUEST_ID, request_id));
         if let Some(seconds) = retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
         }

@@ -5,6 +5,7 @@ mod customer;
 mod directives;
 mod observe;
 mod trace_context;
+mod unread;
 
 use actix_web::{HttpResponse, middleware::from_fn, web};
 

@@ -23,11 +23,21 @@ use std::{
 };
 
 /// What anyone may use.
-const GROUND: &[&str] =
-    &["clock", "customer", "limits", "metrics", "secret_file", "settings", "tls", "waiting"];
+const GROUND: &[&str] = &[
+    "algorithm",
+    "clock",
+    "customer",
+    "limits",
+    "metrics",
+    "secret_file",
+    "settings",
+    "tls",
+    "waiting",
+];
 
 /// A module, and which others it may name besides the ground.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("algorithm", &[]),
     ("clock", &[]),
     ("customer", &[]),
     ("limits", &[]),

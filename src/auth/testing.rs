@@ -158,17 +158,7 @@ pub(super) fn issuer() -> settings::Issuer {
     settings::Issuer {
         issuer: ISSUER.to_owned(),
         audiences: vec!["juspay-bff".to_owned(), "other-bff".to_owned()],
-        algorithms: vec![
-            Algorithm::RS256,
-            Algorithm::RS384,
-            Algorithm::RS512,
-            Algorithm::PS256,
-            Algorithm::PS384,
-            Algorithm::PS512,
-            Algorithm::ES256,
-            Algorithm::ES384,
-            Algorithm::EdDSA,
-        ],
+        algorithms: Algorithm::ALL.to_vec(),
         keys: KeySource::Url("https://idp.example/keys".to_owned()),
         customer_id_claim: "sub".to_owned(),
         customer_id_prefix: String::new(),

@@ -122,10 +122,14 @@ impl Shared {
             let body = entry.json.without_token();
             return Found { body, source, detail, ttl, expires_in: None };
         }
-        entry.count_hand_out();
+        let body = entry.json.with_token();
         let left = lifetime.remaining(now);
-        self.counts.remaining.observe(left.as_secs_f64());
-        Found { body: entry.json.with_token(), source, detail, ttl, expires_in: Some(left) }
+        let has_token = entry.json.has_token();
+        if has_token {
+            entry.count_hand_out();
+            self.counts.remaining.observe(left.as_secs_f64());
+        }
+        Found { body, source, detail, ttl, expires_in: has_token.then_some(left) }
     }
 }
 

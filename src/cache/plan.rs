@@ -119,7 +119,7 @@ impl Rules {
     /// A phone that wants something new gets this: it was fetched a moment ago, or it is a token
     /// that nobody has had yet.
     fn counts_as_new(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
-        entry.age(now) < self.min_age || (lookup.want_token && entry.hand_outs() == 0)
+        entry.age(now) < self.min_age || (lookup.want_token && entry.is_unused())
     }
 
     /// Whether a fetch would bring no longer life: the last one failed a moment ago, or brought

@@ -56,6 +56,11 @@ impl Entry {
         self.hand_outs.load(Ordering::Relaxed)
     }
 
+    /// Whether there is a token that nobody has had yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.json.has_token() && self.hand_outs() == 0
+    }
+
     pub(super) fn count_hand_out(&self) {
         self.hand_outs.fetch_add(1, Ordering::Relaxed);
     }

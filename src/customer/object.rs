@@ -225,6 +225,12 @@ impl CustomerJson {
         [self.whole.slice(..self.without_token).as_ref(), b"}"].concat().into()
     }
 
+    /// Whether there is a token in it: there is none when `juspay` isn't among the wanted fields.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.whole.get(self.without_token) != Some(&b'}')
+    }
+
     /// The length of [`CustomerJson::with_token`] in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -282,11 +288,12 @@ mod tests {
     #[test]
     fn only_wanted_fields_leave() {
         let json = alice().to_json(&FieldSet::new(&[Field::Juspay]), Some(&auth()));
-        assert!(json.with_token().starts_with(b"{\"juspay\":{"));
+        assert!(json.has_token() && json.with_token().starts_with(b"{\"juspay\":{"));
         assert_eq!(json.without_token(), "{}");
         let json = alice().to_json(&FieldSet::new(&[Field::Id]), Some(&auth()));
         assert_eq!(json.with_token(), r#"{"id":"cst_1"}"#);
         assert_eq!(json.with_token(), json.without_token());
+        assert!(!json.has_token());
     }
 
     #[test]

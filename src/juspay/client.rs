@@ -1,8 +1,9 @@
 //! The real Juspay, over awc. The only reader of the API key (promise P2).
 //!
 //! awc takes an unasked 1xx for the answer and keeps the connection, whose every later answer is
-//! then one behind: somebody else's. So a 1xx, or an answer about another customer, makes this
-//! worker's client be thrown away with all its connections before anything else can use them.
+//! then one behind: somebody else's. So a 1xx, an answer without a clear end, or one about another
+//! customer, makes this worker's client be thrown away with all its connections before anything
+//! else can use them.
 
 use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
@@ -26,7 +27,7 @@ use super::{
     wire,
 };
 use crate::{
-    clock::{self, Clock},
+    clock::{self, Clock, Monotonic},
     customer::CustomerId,
     metrics::{Metrics, Raised},
     settings,
@@ -113,19 +114,18 @@ impl Inner {
     /// One try, within the request's deadline.
     async fn get_customer(&self, request: GetCustomer) -> Result<Answer, JuspayError> {
         let Juspay { clock, metrics, .. } = &*self.juspay;
+        let mut call = Call { juspay: &self.juspay, deadline: request.deadline, outcome: None };
         let _in_flight = Raised::new(&metrics.upstream.in_flight);
-        let timer = metrics.upstream.duration.start_timer();
-        let answer =
-            clock::before(&**clock, request.deadline, self.with_the_key_that_works(&request))
-                .await
-                .unwrap_or(Err(JuspayError::Timeout));
-        timer.observe_duration();
-        let outcome = match &answer {
+        let _timer = metrics.upstream.duration.start_timer();
+        let exchange = self.with_the_key_that_works(&request);
+        let answer = clock::before(&**clock, request.deadline, exchange)
+            .await
+            .unwrap_or(Err(JuspayError::Timeout));
+        call.outcome = Some(match &answer {
             Ok(Answer { auth: Ok(_), .. }) => "success",
             Ok(Answer { auth: Err(_), .. }) => "invalid_response",
             Err(error) => error.outcome(),
-        };
-        metrics.upstream.requests.with_label_values(&[outcome]).inc();
+        });
         answer
     }
 
@@ -150,9 +150,11 @@ impl Inner {
     async fn exchange(&self, request: &GetCustomer, slot: Slot) -> Result<Answer, JuspayError> {
         let sending = self.request(request, slot)?.send();
         let response = sending.await.map_err(sending_failed)?;
-        if response.status().is_informational() {
+        if !has_clear_end(response.status(), response.headers()) {
             // Nothing may be awaited between awc's answer and this.
             self.throw_connections_away();
+        }
+        if response.status().is_informational() {
             return Err(InvalidAnswer::Interim.into());
         }
         let answer = self.read(response, &request.customer).await;
@@ -237,6 +239,24 @@ impl Inner {
     }
 }
 
+/// A call under way. It is counted when it ends, also where whoever asked gives up first: that one
+/// has a timer of its own for the same deadline.
+struct Call<'j> {
+    juspay: &'j Juspay,
+    deadline: Monotonic,
+    outcome: Option<&'static str>,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let Juspay { clock, metrics, .. } = self.juspay;
+        let has_time = clock.monotonic() < self.deadline;
+        let given_up = if has_time { JuspayError::Aborted } else { JuspayError::Timeout };
+        let outcome = self.outcome.unwrap_or(given_up.outcome());
+        metrics.upstream.requests.with_label_values(&[outcome]).inc();
+    }
+}
+
 /// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as not to be printed.
 fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
     let credentials = STANDARD.encode(format!("{}:", key.expose_secret()));
@@ -262,6 +282,16 @@ fn http_client(juspay: &Juspay, last_family: &LastFamily) -> awc::Client {
         .disable_timeout()
         .no_default_headers()
         .finish()
+}
+
+/// Whether the answer ends where awc takes it to end. A 1xx is none; and a body without a length, or
+/// on a connection that is to change its protocol, is taken for an empty one: it still comes, on a
+/// connection that awc has put back.
+fn has_clear_end(status: StatusCode, headers: &HeaderMap) -> bool {
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let has_length = headers.contains_key(header::CONTENT_LENGTH)
+        || headers.get(header::TRANSFER_ENCODING).is_some_and(is_chunked);
+    has_length && !headers.contains_key(header::UPGRADE) && !status.is_informational()
 }
 
 /// Juspay's clock, unless the answer has aged in a cache.

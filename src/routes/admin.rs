@@ -79,8 +79,9 @@ struct Purge {
 
 pub(super) async fn purge(
     admin: web::Data<Admin>,
-    body: web::Bytes,
+    body: Result<web::Bytes, Error>,
 ) -> Result<HttpResponse, Problem> {
+    let body = body.map_err(|_| Problem::InvalidRequest("The body is too large, or broken."))?;
     let purged = match serde_json::from_slice(&body) {
         Ok(Purge { customer_id: None, all: Some(true) }) => admin.cache.purge_all(),
         Ok(Purge { customer_id: Some(id), all: None }) => {
@@ -112,7 +113,10 @@ pub(super) async fn guard(
     } else {
         admin.knows(request.headers())
     };
-    allowed?;
+    if let Err(problem) = allowed {
+        // An error would pass by `explain`.
+        return Ok(request.error_response(problem).map_into_boxed_body());
+    }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
 }
 

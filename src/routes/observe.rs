@@ -31,7 +31,7 @@ use futures_util::{
     future::{Ready, ready},
 };
 
-use super::trace_context::TraceContext;
+use super::{trace_context::TraceContext, unread};
 use crate::{
     cache::{Detail, Forward, Found, LookupError, Source},
     clock::Clock,
@@ -153,7 +153,7 @@ impl FromRequest for Observation {
 /// When a handler panicked. The error's response is the problem's answer, like any other.
 pub async fn observe(
     observer: web::Data<Observer>,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let start = observer.clock.monotonic();
@@ -161,13 +161,14 @@ pub async fn observe(
     let observation = Observation::new(request.headers());
     request.extensions_mut().insert(observation.clone());
     let method = request.method().clone();
+    let body = request.take_payload();
 
     if observer.metrics.http.in_flight.get() > observer.max_in_flight {
         // Nothing has been done for it yet, and nothing will be.
         let response = Problem::Overloaded.response(&observation.0.request_id);
         let elapsed = observer.clock.monotonic().since(start);
         let done = Done { method, route: UNMATCHED, code: Problem::Overloaded.code(), elapsed };
-        let response = observer.finish(&done, &observation, response);
+        let response = unread::keep(body, observer.finish(&done, &observation, response));
         return Ok(request.into_response(response));
     }
     let routed = AssertUnwindSafe(next.call(request)).catch_unwind().await;
@@ -176,7 +177,7 @@ pub async fn observe(
     let Ok(Ok(routed)) = routed else {
         let response = Problem::InternalError.response(&observation.0.request_id);
         let done = Done { method, route: UNMATCHED, code: Problem::InternalError.code(), elapsed };
-        let response = observer.finish(&done, &observation, response);
+        let response = unread::keep(body, observer.finish(&done, &observation, response));
         return Err(InternalError::from_response("a handler panicked", response).into());
     };
     let (request, response) = routed.map_into_boxed_body().into_parts();
@@ -184,7 +185,8 @@ pub async fn observe(
     let code = problem.as_ref().map_or("ok", Problem::code);
     let response = problem.map_or(response, |problem| problem.response(&observation.0.request_id));
     let done = Done { method, route: route(&request), code, elapsed };
-    Ok(ServiceResponse::new(request, observer.finish(&done, &observation, response)))
+    let response = unread::keep(body, observer.finish(&done, &observation, response));
+    Ok(ServiceResponse::new(request, response))
 }
 
 /// A request that has been answered.

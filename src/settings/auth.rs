@@ -4,8 +4,9 @@ mod issuer;
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub use self::issuer::{Algorithm, Issuer, KeySource};
+pub use self::issuer::{Issuer, KeySource};
 use super::{fault::Wrong, reader::Reader};
+pub use crate::algorithm::Algorithm;
 
 /// The table of issuers.
 pub(super) const ISSUERS: &str = "auth.issuers";

@@ -209,7 +209,7 @@ impl Issuer {
             "token_endpoint": format!("{}/token", self.0.url),
             "response_types_supported": ["token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": algorithm::NAMES,
+            "id_token_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::name),
         })
     }
 
@@ -256,12 +256,13 @@ impl Handler for Issuer {
         let now = self.0.clock.now();
         let path = Some(request.path.as_str());
         self.0.journal.record(&request, path, now);
-        let passage = self.0.gates.arrive(&request.path);
         let answer = self.answer(&request).dated(now);
         let mut script = match self.0.rules.take(path) {
             Some(fault) => fault.script(answer),
             None => answer.script(),
         };
+        // The last thing: whoever waits for arrivals may rotate the keys then.
+        let passage = self.0.gates.arrive(&request.path);
         script.steps.splice(0..0, passage.map(Step::Wait));
         script
     }

@@ -185,7 +185,6 @@ impl Handler for Simulator {
         let customer = call.customer();
         let now = self.now();
         let number = self.0.journal.record(&request, customer, now);
-        let passage = customer.and_then(|customer| self.0.gates.arrive(customer));
         let fault = self.fault(customer);
         let id = format!("sim-{number}");
         let answer = api::answer(self, &request, &call, fault.as_ref())
@@ -197,6 +196,8 @@ impl Handler for Simulator {
             Some(fault) => fault.script(answer),
             None => answer.script(),
         };
+        // The last thing: whoever waits for arrivals may turn the clock then.
+        let passage = customer.and_then(|customer| self.0.gates.arrive(customer));
         script.steps.splice(0..0, passage.map(Step::Wait));
         script
     }

@@ -1,12 +1,272 @@
-//! The answer to a phone: body, headers, options, methods, paths (promises P1 and P7).
+//! The answer to a phone: body, options, headers, methods, paths. `problems` holds what goes
+//! wrong, `bad_bytes` what isn't HTTP (promise P7).
 
-use serde_json::{Value, json};
+mod bad_bytes;
+mod problems;
 
-use crate::support::World;
+use std::time::Duration;
+
+use juspay_bff::simulator::{Fault, FaultRule, ObjectFault};
+use serde_json::Value;
+
+use crate::support::{Reply, World, until};
+
+const WITHOUT_TOKEN: &str = "/me/customer?options.get_client_auth_token=false";
+
+/// The answer that Juspay's page shows, with a token that lives for 15 minutes from the world's
+/// beginning on.
+const JUSPAYS: &str = r#"{
+    "id": "cst_b9c0dd1e8c7d4bb8a3e0c6c1a2b3c4d5",
+    "object": "customer",
+    "object_reference_id": "alice",
+    "mobile_number": "9988776655",
+    "date_created": "2016-08-02T08:07:52+0000",
+    "last_updated": "2020-03-17T14:45:26.987Z",
+    "email_address": "a.b@example.com",
+    "first_name": "Ünï \"quoted\"",
+    "last_name": null,
+    "mobile_country_code": "91",
+    "juspay": {
+        "client_auth_token_expiry": "2026-11-23T12:15:00Z",
+        "client_auth_token": "tkn_8649cd66d30c47728b8dd2fb6279a4cc"
+    }
+}"#;
+
+/// What a phone gets of it, but for the brace at the end.
+const OURS: &str = concat!(
+    r#"{"id":"cst_b9c0dd1e8c7d4bb8a3e0c6c1a2b3c4d5","object":"customer","#,
+    r#""object_reference_id":"alice","mobile_country_code":"91","mobile_number":"9988776655","#,
+    r#""email_address":"a.b@example.com","first_name":"Ünï \"quoted\"","last_name":null,"#,
+    r#""date_created":"2016-08-02T08:07:52Z","last_updated":"2020-03-17T14:45:26Z""#,
+);
+
+/// The careful expiry: a second earlier, as Juspay's `Date` is cut to whole seconds.
+const OUR_TOKEN: &str = concat!(
+    r#","juspay":{"client_auth_token":"tkn_8649cd66d30c47728b8dd2fb6279a4cc","#,
+    r#""client_auth_token_expiry":"2026-11-23T12:14:59Z"}"#,
+);
+
+/// A world whose Juspay answers with that body.
+async fn documented(settings: &str) -> World {
+    let world = World::with(settings).await;
+    let body = JUSPAYS.to_owned();
+    let answer = Fault::Status { status: 200, headers: [].into(), body };
+    world.simulator().inject(FaultRule::always(answer));
+    world
+}
+
+/// Names of the members, in their order.
+fn names(reply: &Reply) -> Vec<String> {
+    // serde_json sorts members, so the order is taken from the text.
+    let mut names: Vec<String> = reply.json().as_object().unwrap().keys().cloned().collect();
+    let text = reply.text();
+    names.sort_by_key(|name| text.find(&format!("\"{name}\":")));
+    names
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_gets_its_customer_with_a_token() {
+    let world = documented("").await;
+    let phone = world.phone("alice");
+    for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
+        let reply = phone.me().await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.text(), format!("{OURS}{OUR_TOKEN}}}"));
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+        assert_eq!(reply.header("juspay-token-expires-in"), Some("899"));
+        assert_eq!(reply.cache_status(), cache_status);
+    }
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_the_object_is_the_same_from_juspay_and_from_memory() {
+    let world = documented("").await;
+    let phone = world.phone("alice");
+    for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
+        let reply = phone.get(WITHOUT_TOKEN).await;
+        assert_eq!(reply.text(), format!("{OURS}}}"));
+        assert_eq!(reply.header("juspay-token-expires-in"), None);
+        assert_eq!(reply.cache_status(), cache_status);
+    }
+    // What was fetched for it serves those who want the token, too.
+    assert_eq!(phone.me().await.text(), format!("{OURS}{OUR_TOKEN}}}"));
+    assert_eq!(world.simulator().calls("alice"), 1);
+    let asked = world.simulator().requests().pop().unwrap();
+    assert_eq!(asked.query, "options.get_client_auth_token=true");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_whose_token_cannot_be_used_is_still_a_customer() {
     let world = World::new().await;
-    let reply = world.phone("alice").me().await;
-    assert_eq!(reply.status, 200, "{}", reply.text());
+    for customer in ["sim_no_token", "sim_null_juspay", "sim_expired", "sim_expires_20s"] {
+        let phone = world.phone(customer);
+        assert_eq!(phone.me().await.code(), "upstream_invalid_response", "{customer}");
+        let reply = phone.get(WITHOUT_TOKEN).await;
+        assert_eq!(reply.status, 200, "{customer}");
+        assert_eq!(reply.json()["object_reference_id"], customer);
+        assert_eq!(reply.json()["juspay"], Value::Null);
+        assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss", "nothing is kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_option_is_true_or_false_and_other_options_are_ignored() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    for (query, has_token) in [
+        ("", true),
+        ("options.get_client_auth_token=true", true),
+        ("options.get_client_auth_token=false", false),
+        ("utm_source=x&options%2Eget_client_auth_token=false&&=&y", false),
+        ("options.other=1&get_client_auth_token=false", true),
+        ("%ff=%zz&+", true),
+    ] {
+        let reply = phone.get(&format!("/me/customer?{query}")).await;
+        assert_eq!(reply.status, 200, "{query}: {}", reply.text());
+        assert_eq!(names(&reply).contains(&"juspay".to_owned()), has_token, "{query}");
+    }
+    for value in ["", "=", "=1", "=TRUE", "=false%20", "=true&options.get_client_auth_token=true"] {
+        let reply = phone.get(&format!("/me/customer?options.get_client_auth_token{value}")).await;
+        assert_eq!((reply.status, &*reply.code()), (400, "invalid_request"), "{value}");
+        assert_eq!(reply.header("www-authenticate"), None);
+    }
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_get_without_the_body() {
+    let world = documented("").await;
+    let phone = world.phone("alice");
+    let request = |method, path| phone.request(method, path, "X-Request-Id: same\r\n");
+    let first = request("HEAD", "/me/customer").await;
+    assert_eq!((first.status, &*first.body), (200, &b""[..]));
+    assert_eq!(first.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
+    for path in ["/me/customer", WITHOUT_TOKEN, "/me/customer?access_token=x", "/nothing"] {
+        let (get, head) = (request("GET", path).await, request("HEAD", path).await);
+        assert_eq!(head.status, get.status, "{path}");
+        assert_eq!(head.body, b"", "{path}");
+        assert_eq!(get.header("content-length"), Some(&*get.body.len().to_string()), "{path}");
+        let but_for_the_time = |reply: Reply| {
+            let mut headers = reply.headers;
+            headers.retain(|(name, _)| name != "date");
+            headers.sort();
+            headers
+        };
+        assert_eq!(but_for_the_time(head), but_for_the_time(get), "{path}");
+    }
+    let stranger = world.stranger().request("HEAD", "/me/customer", "").await;
+    assert_eq!((stranger.status, stranger.body.len()), (401, 0));
+    assert_eq!(stranger.header("www-authenticate"), Some("Bearer realm=\"juspay-bff\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_wanted_fields_leave() {
+    for (fields, expected) in [
+        ("\"juspay\", \"first_name\", \"id\"", &["id", "first_name", "juspay"][..]),
+        ("\"juspay\"", &["juspay"]),
+        ("\"email_address\"", &["email_address"]),
+    ] {
+        let world = documented(&format!("response.fields = [{fields}]")).await;
+        let reply = world.phone("alice").me().await;
+        assert_eq!(names(&reply), expected);
+        let has_token = expected.contains(&"juspay");
+        assert_eq!(reply.header("juspay-token-expires-in").is_some(), has_token, "{fields}");
+        let without = world.phone("alice").get(WITHOUT_TOKEN).await;
+        let expected: Vec<_> = expected.iter().copied().filter(|name| *name != "juspay").collect();
+        assert_eq!(names(&without), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_juspay_may_add_or_leave_out() {
+    let world = World::new().await;
+    let documented = [
+        "id",
+        "object",
+        "object_reference_id",
+        "mobile_country_code",
+        "mobile_number",
+        "email_address",
+        "first_name",
+        "last_name",
+        "date_created",
+        "last_updated",
+        "juspay",
+    ];
+    let mut with_customer_id = documented.to_vec();
+    with_customer_id.insert(3, "customer_id");
+    let mut with_customer_id_only = with_customer_id.clone();
+    with_customer_id_only.remove(2);
+    for (fault, expected) in [
+        (ObjectFault::UnknownFields, documented.to_vec()),
+        (ObjectFault::CustomerIdToo, with_customer_id),
+        (ObjectFault::CustomerIdOnly, with_customer_id_only),
+        (ObjectFault::Sparse, vec!["object_reference_id", "juspay"]),
+    ] {
+        let customer = format!("{fault:?}");
+        world.simulator().inject(FaultRule::always(Fault::Object(fault)).of(&customer));
+        let reply = world.phone(&customer).me().await;
+        assert_eq!(names(&reply), expected, "{fault:?}");
+        if expected.contains(&"customer_id") {
+            assert_eq!(reply.json()["customer_id"], customer);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cache_status_tells_where_the_answer_came_from() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let gate = world.simulator().hold("alice");
+    let ask = || {
+        let phone = phone.clone();
+        tokio::spawn(async move { phone.me().await })
+    };
+    let first = ask();
+    gate.arrived(1).await;
+    let second = ask();
+    let waiting = "juspay_bff_http_requests_waiting";
+    until("the second one waits", async || world.metric(waiting).await > 1.0).await;
+    gate.release();
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert_eq!(first.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
+    assert_eq!(second.cache_status(), "juspay-bff; fwd=uri-miss; collapsed");
+    assert_eq!(first.token(), second.token());
+
+    world.clock.advance(Duration::from_millis(10_500));
+    let hit = phone.me().await;
+    assert_eq!(hit.cache_status(), "juspay-bff; hit; ttl=768");
+    assert_eq!(hit.header("juspay-token-expires-in"), Some("888"));
+    // Below cache.min_remaining.
+    world.clock.advance(Duration::from_mins(13));
+    let stale = phone.me().await;
+    assert_eq!(stale.cache_status(), "juspay-bff; fwd=stale; stored; ttl=779");
+    assert_ne!(stale.token(), hit.token());
+    assert_eq!(world.simulator().calls("alice"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sane_request_id_comes_back_and_others_are_replaced() {
+    let world = World::new().await;
+    let longest = "x".repeat(128);
+    let long = "x".repeat(129);
+    for (target, phone) in [
+        ("/me/customer", world.phone("alice")),
+        ("/me/customer", world.stranger()),
+        ("/nothing", world.stranger()),
+    ] {
+        for sane in ["7f3d2c1a-4b5e_6.7", &*longest] {
+            let reply = phone.request("GET", target, &format!("X-Request-Id: {sane}\r\n")).await;
+            assert_eq!(reply.header("x-request-id"), Some(sane));
+        }
+        for odd in ["", "X-Request-Id: a b\r\n", &format!("X-Request-Id: {long}\r\n")] {
+            let made = phone.request("GET", target, odd).await;
+            let id = made.header("x-request-id").unwrap().to_owned();
+            assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+            let another = phone.request("GET", target, odd).await;
+            assert_ne!(another.header("x-request-id"), Some(&*id));
+        }
+    }
 }

@@ -9,11 +9,17 @@
     clippy::string_slice,
     clippy::arithmetic_side_effects,
     clippy::unchecked_time_subtraction,
-    unreachable_pub,
     reason = "a test that panics fails, as it should"
 )]
+#![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
 
+mod admin;
+mod auth;
+mod caching;
+mod commands;
 mod customer;
 mod secrets;
+mod settings;
 mod shutdown;
 mod support;
+mod upstream;

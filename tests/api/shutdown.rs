@@ -88,7 +88,11 @@ async fn until_ended(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_no_request_is_lost_before_the_delays_end() {
     for _ in 0..20 {
-        let mut world = World::with("server.shutdown_delay = \"5s\"").await;
+        let mut world = World::with(
+            "server.shutdown_delay = \"5s\"
+             limits.per_customer = \"off\"",
+        )
+        .await;
         let crowd = Crowd::of(&world.phone("alice"));
         crowd.more(100).await;
         world.service.signal();

@@ -2,11 +2,20 @@
 
 pub mod clock;
 pub mod guard;
+pub mod impostor;
+pub mod patience;
+pub mod pending;
 pub mod phone;
+pub mod process;
+pub mod tls;
+pub mod turning;
 pub mod world;
 
 pub use self::{
     clock::manual::ManualClock,
+    impostor::Impostor,
+    patience::{until, within_reason},
+    pending::Pending,
     phone::{Phone, Reply},
-    world::World,
+    world::{Stage, World},
 };

@@ -98,7 +98,7 @@ impl Key {
             return Err(Unusable::Private);
         }
         let material = jwk.material()?;
-        let named = jwk.alg.as_deref().map(algorithm::named);
+        let named = jwk.alg.as_deref().map(Algorithm::named);
         let algorithms: Vec<_> = material
             .algorithms
             .iter()

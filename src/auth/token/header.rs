@@ -6,10 +6,7 @@
 use serde_json::Value;
 
 use super::{Rules, json::Object};
-use crate::{
-    auth::{algorithm, error::Reason},
-    settings::Algorithm,
-};
+use crate::{auth::error::Reason, settings::Algorithm};
 
 /// Longest `kid` taken, in bytes: it is kept in memory for a while when no key has it.
 const MAX_KID_BYTES: usize = 256;
@@ -40,7 +37,7 @@ impl Header {
         }
         let typ = text(members, "typ")?.unwrap_or_default().to_ascii_lowercase();
         Ok(Self {
-            algorithm: algorithm::named(name).ok_or(Reason::Algorithm)?,
+            algorithm: Algorithm::named(name).ok_or(Reason::Algorithm)?,
             kid: kid.map(Box::from),
             typ: typ.strip_prefix(TYP_PREFIX).unwrap_or(&typ).to_owned(),
         })

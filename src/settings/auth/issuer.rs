@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use config::{Value, ValueKind};
 
 use crate::{
+    algorithm::Algorithm,
     customer::CustomerId,
     settings::{
         address::WebAddress,
@@ -15,21 +16,6 @@ use crate::{
         value::Items,
     },
 };
-
-/// A signature algorithm that an issuer may use (RFC 7518 §3.1, RFC 8037).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum Algorithm {
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    ES256,
-    ES384,
-    EdDSA,
-}
 
 /// Where an issuer's keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +64,7 @@ impl Issuer {
         let algorithms = reader
             .at(format!("{at}.algorithms"))
             .required("list the algorithms that it signs with, such as [\"RS256\"]")
-            .list(Items::Some, Algorithm::parse);
+            .list(Items::Some, algorithm);
         let keys = keys(reader, at, issuer.as_deref());
         let customer_id_claim =
             reader.at(format!("{at}.customer_id_claim")).or("sub").text(claim_text);
@@ -145,28 +131,16 @@ fn fetched(text: &str) -> Result<String, Wrong> {
     Ok(address.text)
 }
 
-impl Algorithm {
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let fix = "write some of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
-        Ok(match text {
-            "RS256" => Self::RS256,
-            "RS384" => Self::RS384,
-            "RS512" => Self::RS512,
-            "PS256" => Self::PS256,
-            "PS384" => Self::PS384,
-            "PS512" => Self::PS512,
-            "ES256" => Self::ES256,
-            "ES384" => Self::ES384,
-            "EdDSA" => Self::EdDSA,
-            "none" => return Err(Wrong::new("\"none\" is no signature: anybody could sign", fix)),
-            "HS256" | "HS384" | "HS512" => {
-                let reason = "HS algorithms have one key for signing and verifying: whoever \
-                              verifies could sign";
-                return Err(Wrong::new(reason, fix));
-            }
-            _ => return Err(Wrong::new("there is no such algorithm here", fix)),
-        })
-    }
+fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
+    let reason = match name {
+        "none" => "\"none\" is no signature: anybody could sign",
+        "HS256" | "HS384" | "HS512" => {
+            "HS algorithms have one key for signing and verifying: whoever verifies could sign"
+        }
+        _ => "there is no such algorithm here",
+    };
+    let names = || Algorithm::ALL.map(Algorithm::name).join(", ");
+    Algorithm::named(name).ok_or_else(|| Wrong::new(reason, format!("write some of {}", names())))
 }
 
 /// Text that a claim is compared with, or a claim's name.
@@ -244,10 +218,8 @@ mod tests {
 
     #[test]
     fn every_algorithm_is_known_by_its_name() {
-        for name in
-            ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
-        {
-            assert_eq!(format!("{:?}", Algorithm::parse(name).unwrap()), name);
+        for known in Algorithm::ALL {
+            assert_eq!(algorithm(known.name()).unwrap(), known);
         }
         for (name, reason) in [
             ("none", "no signature"),
@@ -258,7 +230,7 @@ mod tests {
             ("rs256", "no such"),
             ("", "no such"),
         ] {
-            assert!(Algorithm::parse(name).unwrap_err().reason.contains(reason), "{name}");
+            assert!(algorithm(name).unwrap_err().reason.contains(reason), "{name}");
         }
     }
 

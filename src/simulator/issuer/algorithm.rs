@@ -1,4 +1,4 @@
-//! The algorithms by name, and which key each needs.
+//! Which key each algorithm needs.
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -7,38 +7,6 @@ use crate::settings::Algorithm;
 
 /// What tokens are signed with when nobody says otherwise.
 pub(super) const DEFAULT: Algorithm = Algorithm::ES256;
-
-/// Every algorithm.
-const ALL: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
-
-/// The names of all, in the same order.
-pub(super) const NAMES: [&str; 9] =
-    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
-
-/// Its name as `alg` has it.
-pub(super) const fn name(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::RS256 => "RS256",
-        Algorithm::RS384 => "RS384",
-        Algorithm::RS512 => "RS512",
-        Algorithm::PS256 => "PS256",
-        Algorithm::PS384 => "PS384",
-        Algorithm::PS512 => "PS512",
-        Algorithm::ES256 => "ES256",
-        Algorithm::ES384 => "ES384",
-        Algorithm::EdDSA => "EdDSA",
-    }
-}
 
 /// The sort of key that it needs.
 pub(super) const fn family(algorithm: Algorithm) -> Family {
@@ -58,9 +26,10 @@ pub(super) const fn family(algorithm: Algorithm) -> Family {
 /// Reads a name.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Algorithm, D::Error> {
     let text = String::deserialize(from)?;
-    ALL.into_iter()
-        .find(|algorithm| name(*algorithm) == text)
-        .ok_or_else(|| de::Error::unknown_variant(&text, &NAMES))
+    Algorithm::named(&text).ok_or_else(|| {
+        let names = Algorithm::ALL.map(Algorithm::name).join(", ");
+        de::Error::custom(format!("`{text}` isn't one of {names}"))
+    })
 }
 
 #[cfg(test)]
@@ -69,9 +38,8 @@ mod tests {
 
     #[test]
     fn every_algorithm_is_read_by_its_name() {
-        assert_eq!(ALL.map(name), NAMES);
-        for algorithm in ALL {
-            assert_eq!(deserialize(serde_json::json!(name(algorithm))).unwrap(), algorithm);
+        for algorithm in Algorithm::ALL {
+            assert_eq!(deserialize(serde_json::json!(algorithm.name())).unwrap(), algorithm);
         }
         let error = deserialize(serde_json::json!("HS256")).unwrap_err().to_string();
         assert!(error.contains("HS256") && error.contains("EdDSA"), "{error}");

@@ -78,7 +78,7 @@ impl MintRequest {
     }
 
     pub(super) fn header(&self, kid: &str) -> Value {
-        let alg = algorithm::name(self.algorithm);
+        let alg = self.algorithm.name();
         if self.typ.is_empty() {
             json!({"alg": alg, "kid": kid})
         } else {

@@ -78,9 +78,20 @@ pub fn answered(request: &str, reply: &Reply) {
         assert!(!whole.contains(secret), "{secret} got out: {whole}");
     }
     if whole.contains(CLIENT_TOKEN) {
-        let asked_for_it = request.starts_with("GET /me/customer") && reply.status == 200;
+        let asked_for_it = asks_for_it(request) && reply.status == 200;
         assert!(asked_for_it, "a client auth token got out: {whole}");
     }
+}
+
+/// Whether that is the one request whose answer may hold a client auth token. Its target may be a
+/// whole address (RFC 9112 §3.2.2).
+fn asks_for_it(request: &str) -> bool {
+    let target = request.strip_prefix("GET ").and_then(|rest| rest.split(' ').next());
+    let path = target.map(|target| match target.strip_prefix("http://") {
+        Some(address) => address.find('/').map_or("", |at| &address[at..]),
+        None => target,
+    });
+    path.is_some_and(|path| path.split(['?', '#']).next() == Some("/me/customer"))
 }
 
 /// Looks through the logs since the last look, and all that the simulator received.

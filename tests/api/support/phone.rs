@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::guard;
+use super::{guard, within_reason};
 
 /// A client of one listener, which makes a new connection for each request.
 #[derive(Debug, Clone)]
@@ -72,13 +72,41 @@ impl Phone {
     }
 
     pub async fn try_raw(&self, request: &str) -> std::io::Result<Reply> {
-        let mut stream = self.open(request).await?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await?;
+        let exchange = async {
+            let mut stream = self.open(request).await?;
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await.map(|_| bytes)
+        };
+        let bytes = within_reason("an answer", exchange).await?;
         let reply = Reply::parse(&bytes)
             .ok_or_else(|| std::io::Error::other(format!("no answer in {} bytes", bytes.len())))?;
         guard::answered(request, &reply);
         Ok(reply)
+    }
+
+    /// These bytes, be they HTTP or not, and what comes back until the connection is closed.
+    pub async fn garbage(&self, bytes: &[u8]) -> Vec<u8> {
+        self.bytes(bytes, false).await
+    }
+
+    /// The same, but the client says that no more will come: what begins like HTTP is waited for.
+    pub async fn garbage_and_end(&self, bytes: &[u8]) -> Vec<u8> {
+        self.bytes(bytes, true).await
+    }
+
+    async fn bytes(&self, bytes: &[u8], and_end: bool) -> Vec<u8> {
+        within_reason("the end of the connection", async {
+            let mut stream = TcpStream::connect(self.address).await.expect("a connection");
+            // The service may close before it has read all.
+            drop(stream.write_all(bytes).await);
+            if and_end {
+                drop(stream.shutdown().await);
+            }
+            let mut answer = Vec::new();
+            drop(stream.read_to_end(&mut answer).await);
+            answer
+        })
+        .await
     }
 
     /// Sends these bytes, and leaves the answer to the caller; dropped, it hangs up.

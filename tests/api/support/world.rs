@@ -1,7 +1,7 @@
 //! A world of its own for each test: simulator, issuer and service on free ports, one clock.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, mpsc},
     thread::JoinHandle,
 };
@@ -14,10 +14,17 @@ use juspay_bff::{
 };
 use tokio::sync::oneshot;
 
-use super::{ManualClock, Phone, guard};
+use super::{ManualClock, Phone, guard, until};
 
 /// The moment at which every world begins.
 pub const BEGINNING: &str = "2026-11-23T12:00:00Z";
+
+/// A world before the service: what it will meet can still be set up.
+pub struct Stage {
+    pub clock: ManualClock,
+    pub api_key: String,
+    simulator: simulator::Running,
+}
 
 /// All that a test needs. Dropped, it checks that no secret has got out.
 pub struct World {
@@ -35,6 +42,51 @@ pub struct Service {
     thread: Option<JoinHandle<()>>,
 }
 
+impl Stage {
+    pub async fn set() -> Self {
+        Self::set_with(|_| {}).await
+    }
+
+    /// With another simulator.
+    pub async fn set_with(alter: impl FnOnce(&mut simulator::Config)) -> Self {
+        guard::watch_logs();
+        let clock = ManualClock::at(BEGINNING);
+        let api_key = format!("canary_{:032x}", rand::random::<u128>());
+        let mut config = simulator::Config::on_free_ports();
+        config.clock = Arc::new(clock.clone());
+        config.api_keys = vec![api_key.as_str().into()];
+        alter(&mut config);
+        let simulator = simulator::start(config).await.expect("free ports");
+        Self { clock, api_key, simulator }
+    }
+
+    pub fn issuer(&self) -> &Issuer {
+        self.simulator.issuer()
+    }
+
+    pub fn simulator(&self) -> &Simulator {
+        self.simulator.simulator()
+    }
+
+    /// The service, whether it gets ready or not.
+    pub fn open(self, settings: &str) -> World {
+        let Self { clock, api_key, simulator } = self;
+        let sources = Sources::default()
+            .text("the world's", base_settings(&simulator))
+            .text("the world's key", api_key_setting(&api_key, settings))
+            .text("the test's", settings);
+        let service = Service::start(sources, Arc::new(clock.clone()));
+        World { clock, service, api_key, simulator }
+    }
+
+    /// The service, ready.
+    pub async fn open_ready(self, settings: &str) -> World {
+        let world = self.open(settings);
+        world.until_ready().await;
+        world
+    }
+}
+
 impl World {
     /// With the shipped settings.
     pub async fn new() -> Self {
@@ -48,21 +100,7 @@ impl World {
 
     /// With another simulator, too.
     pub async fn with_config(settings: &str, alter: impl FnOnce(&mut simulator::Config)) -> Self {
-        guard::watch_logs();
-        let clock = ManualClock::at(BEGINNING);
-        let api_key = format!("canary_{:032x}", rand::random::<u128>());
-        let mut config = simulator::Config::on_free_ports();
-        config.clock = Arc::new(clock.clone());
-        config.api_keys = vec![api_key.as_str().into()];
-        alter(&mut config);
-        let simulator = simulator::start(config).await.expect("free ports");
-        let sources = Sources::default()
-            .text("the world's", base_settings(&simulator, &api_key))
-            .text("the test's", settings);
-        let service = Service::start(sources, Arc::new(clock.clone()));
-        let world = Self { clock, service, api_key, simulator };
-        world.until_ready().await;
-        world
+        Stage::set_with(alter).await.open_ready(settings).await
     }
 
     pub fn simulator(&self) -> &Simulator {
@@ -71,6 +109,11 @@ impl World {
 
     pub fn issuer(&self) -> &Issuer {
         self.simulator.issuer()
+    }
+
+    /// Seconds since 1970, as in a token's claims.
+    pub fn clock_seconds(&self) -> i64 {
+        self.clock.now().as_second()
     }
 
     /// A phone whose user is `subject`.
@@ -106,14 +149,18 @@ impl World {
         text.lines().find_map(value).unwrap_or(0.0)
     }
 
-    async fn until_ready(&self) {
-        while self.admin().get("/readyz").await.status != 200 {
-            tokio::task::yield_now().await;
-        }
+    pub async fn until_ready(&self) {
+        until("readiness", async || self.admin().get("/readyz").await.status == 200).await;
     }
 }
 
-fn base_settings(simulator: &simulator::Running, api_key: &str) -> String {
+/// The key in place, unless the test has a file for it.
+fn api_key_setting(api_key: &str, settings: &str) -> String {
+    let by_file = settings.contains("api_key_file");
+    if by_file { String::new() } else { format!("juspay.api_key = \"{api_key}\"") }
+}
+
+fn base_settings(simulator: &simulator::Running) -> String {
     let (juspay, issuer) = (simulator.simulator(), simulator.issuer());
     format!(
         r#"
@@ -124,10 +171,13 @@ fn base_settings(simulator: &simulator::Running, api_key: &str) -> String {
         shutdown_delay = "0s"
         [log]
         level = "trace"
+        # One try, and no breaker: a test of those sets them.
         [juspay]
+        max_retries = 0
+        try_timeout = "5s"
+        breaker.min_calls = 100_000
         base_url = "{}"
         merchant_id = "{}"
-        api_key = "{api_key}"
         [auth.issuers.main]
         issuer = "{}"
         audiences = ["juspay-bff-demo"]
@@ -149,9 +199,9 @@ impl Service {
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let application = Application::build(settings, clock).expect("it starts");
-                let addresses =
-                    (application.public_addresses()[0], application.admin_addresses()[0]);
-                started.send(addresses).expect("the test waits");
+                let public = reachable(application.public_addresses());
+                let admin = reachable(application.admin_addresses());
+                started.send((public, admin)).expect("the test waits");
                 application.run(async { drop(stopped.await) }).await.expect("it stops well");
             });
         });
@@ -172,12 +222,18 @@ impl Service {
     }
 }
 
+/// The first of these addresses, as clients on this machine reach it; port 0 when there is none.
+fn reachable(addresses: &[SocketAddr]) -> SocketAddr {
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
 impl Drop for Service {
     fn drop(&mut self) {
         self.signal();
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "the service panicked");
+        // A test that has failed may have left the clock before the drain's end.
+        if let Some(thread) = self.thread.take().filter(|_| !std::thread::panicking()) {
+            assert!(thread.join().is_ok(), "the service panicked");
         }
     }
 }

@@ -1,0 +1,266 @@
+//! The admin listener: what is open, who may do the rest, purging. `logs` and `metrics` hold what
+//! operators see.
+
+mod logs;
+mod metrics;
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
+
+use crate::support::{Phone, Reply, Stage, World, guard, until, within_reason};
+
+/// Where anyone on the network could connect.
+const EXPOSED: &str = "server.admin_listen = \"0.0.0.0:0\"";
+
+/// A problem of the admin listener's.
+fn refused(reply: &Reply, status: u16, code: &str) {
+    assert_eq!((reply.status, &*reply.code()), (status, code));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+}
+
+async fn purge(admin: &Phone, body: Value) -> Reply {
+    admin.post("/cache/purge", &body).await
+}
+
+fn purged(reply: &Reply) -> u64 {
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["purged"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_and_metrics_are_open_on_any_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let with_token = format!("{EXPOSED}\n{}", token_file(directory.path(), "secret-1"));
+    for settings in ["", EXPOSED, &with_token] {
+        let world = World::with(settings).await;
+        let get = async |path: &str| {
+            let strange = "Host: evil.example\r\nOrigin: https://evil.example\r\n";
+            let request = format!("GET {path} HTTP/1.1\r\n{strange}Connection: close\r\n\r\n");
+            world.admin().raw(&request).await
+        };
+        for (path, text) in [("/livez", "ok\n"), ("/readyz", "ready\n")] {
+            let reply = get(path).await;
+            assert_eq!((reply.status, &*reply.text()), (200, text), "{settings} {path}");
+        }
+        let reply = get("/metrics").await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purged_customer_is_asked_for_anew() {
+    let world = World::new().await;
+    let calls = |customer| world.simulator().calls(customer);
+    let before = world.phone("alice").me().await.token();
+    world.phone("bob").me().await;
+    assert_eq!(purged(&purge(&world.admin(), json!({"customer_id": "alice"})).await), 1);
+    let after = world.phone("alice").me().await;
+    assert_eq!(after.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
+    assert_ne!(after.token(), before);
+    world.phone("bob").me().await;
+    assert_eq!((calls("alice"), calls("bob")), (2, 1));
+
+    assert_eq!(purged(&purge(&world.admin(), json!({"all": true})).await), 2);
+    world.phone("alice").me().await;
+    world.phone("bob").me().await;
+    assert_eq!((calls("alice"), calls("bob")), (3, 2));
+
+    assert_eq!(purged(&purge(&world.admin(), json!({"customer_id": "carol"})).await), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_says_exactly_what() {
+    let world = World::new().await;
+    world.phone("alice").me().await;
+    for body in [
+        json!({}),
+        json!([]),
+        json!("all"),
+        json!({"all": false}),
+        json!({"all": "true"}),
+        json!({"customer_id": 1}),
+        json!({"customer_id": ""}),
+        json!({"customer_id": "a/b"}),
+        json!({"customer_id": "alice", "all": true}),
+        json!({"customer": "alice"}),
+        json!({"all": true, "more": 1}),
+    ] {
+        refused(&purge(&world.admin(), body).await, 400, "invalid_request");
+    }
+    let not_json = "POST /cache/purge HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\
+                    Connection: close\r\n\r\nall: true";
+    refused(&world.admin().raw(not_json).await, 400, "invalid_request");
+    refused(&world.admin().request("POST", "/cache/purge", "").await, 400, "invalid_request");
+    world.phone("alice").me().await;
+    assert_eq!(world.simulator().calls("alice"), 1, "nothing was purged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_has_a_small_body() {
+    let world = World::new().await;
+    let reply = purge(&world.admin(), json!({"customer_id": "x".repeat(8192)})).await;
+    refused(&reply, 400, "invalid_request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_paths_and_methods_are_told_apart() {
+    let world = World::new().await;
+    for method in ["GET", "PUT", "DELETE", "OPTIONS"] {
+        let reply = world.admin().request(method, "/cache/purge", "").await;
+        refused(&reply, 405, "method_not_allowed");
+        assert_eq!(reply.header("allow"), Some("POST"));
+    }
+    for path in ["/", "/me/customer", "/cache", "/cache/purge/", "/metrics/", "/admin"] {
+        refused(&world.admin().get(path).await, 404, "not_found");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_loopback_no_web_page_gets_through() {
+    let world = World::new().await;
+    let all = json!({"all": true}).to_string();
+    let ask = async |head: &str| {
+        let length = all.len();
+        let request =
+            format!("POST /cache/purge HTTP/1.0\r\n{head}Content-Length: {length}\r\n\r\n");
+        world.admin().raw(&format!("{request}{all}")).await
+    };
+    for head in [
+        "Host: evil.example\r\n",
+        "Host: 127.0.0.1.evil.example\r\n",
+        "Host: 192.168.0.1:9464\r\n",
+        "Host: \r\n",
+        "",
+        "Host: localhost\r\nOrigin: https://evil.example\r\n",
+        "Host: localhost\r\nOrigin: http://localhost\r\n",
+        "Host: localhost\r\nOrigin: null\r\n",
+    ] {
+        refused(&ask(head).await, 403, "admin_forbidden");
+    }
+    for head in ["Host: localhost\r\n", "Host: 127.0.0.1:9464\r\n", "Host: [::1]:1\r\n"] {
+        assert_eq!(ask(head).await.status, 200, "{head}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_other_addresses_admin_actions_are_off_without_a_token_file() {
+    let world = World::with(EXPOSED).await;
+    world.phone("alice").me().await;
+    let mut admin = world.admin();
+    for token in [None, Some("guess".to_owned())] {
+        admin.token = token;
+        refused(&purge(&admin, json!({"all": true})).await, 403, "admin_disabled");
+    }
+    refused(&admin.get("/nothing").await, 404, "not_found");
+    world.phone("alice").me().await;
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
+
+/// Puts the admin token into a file, and names it in the settings.
+fn token_file(directory: &Path, token: &str) -> String {
+    let path = directory.join("admin-token");
+    std::fs::write(&path, token).unwrap();
+    format!("server.admin_token_file = {:?}", path.to_str().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_other_addresses_the_admin_token_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = token_file(directory.path(), "secret-1\n");
+    let world = World::with(&format!("{EXPOSED}\n{settings}")).await;
+    let with = async |token: Option<&str>| {
+        let admin = Phone::new(world.service.admin, token.map(str::to_owned));
+        purge(&admin, json!({"all": true})).await
+    };
+    let missing = with(None).await;
+    refused(&missing, 401, "missing_token");
+    assert_eq!(missing.header("www-authenticate"), Some("Bearer realm=\"juspay-bff\""));
+    for wrong in ["secret", "secret-1x", "SECRET-1", "x"] {
+        let reply = with(Some(wrong)).await;
+        refused(&reply, 401, "invalid_token");
+        let challenge = "Bearer realm=\"juspay-bff\", error=\"invalid_token\"";
+        assert_eq!(reply.header("www-authenticate"), Some(challenge));
+    }
+    assert_eq!(with(Some("secret-1")).await.status, 200);
+
+    token_file(directory.path(), "secret-2");
+    // The keeper of the keys, the sweeper and the follower of secrets.
+    world.clock.sleepers(3).await;
+    assert_eq!(with(Some("secret-1")).await.status, 200, "nobody has looked yet");
+    world.clock.advance(Duration::from_secs(10));
+    until("the new token", async || with(Some("secret-2")).await.status == 200).await;
+    refused(&with(Some("secret-1")).await, 401, "invalid_token");
+
+    token_file(directory.path(), "");
+    world.clock.advance(Duration::from_secs(10));
+    assert_eq!(with(Some("secret-2")).await.status, 200, "the last good one stays");
+    assert_eq!(with(Some("")).await.status, 401, "an empty file is no empty token");
+}
+
+/// One exchange over a unix socket.
+async fn over(socket: &Path, request: &str) -> Reply {
+    let exchange = async {
+        let mut stream = UnixStream::connect(socket).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    };
+    let reply = Reply::parse(&within_reason("an answer", exchange).await).expect("an answer");
+    guard::answered(request, &reply);
+    reply
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_listeners_work_on_unix_sockets() {
+    let directory = tempfile::tempdir().unwrap();
+    let [public, admin] = ["public.sock", "admin.sock"].map(|name| directory.path().join(name));
+    let both = |key: &str, path: &PathBuf| {
+        format!("server.{key} = [\"127.0.0.1:0\", \"unix:{}\"]\n", path.display())
+    };
+    let settings = both("listen", &public) + &both("admin_listen", &admin);
+    let world = Stage::set().await.open_ready(&settings).await;
+    for path in [&public, &admin] {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660, "{}", path.display());
+    }
+    let token = world.phone("alice").token.unwrap();
+    let request = format!(
+        "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Authorization: Bearer {token}\r\n\r\n"
+    );
+    assert_eq!(over(&public, &request).await.json()["object_reference_id"], "alice");
+
+    let ready = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(over(&admin, ready).await.status, 200);
+    let purge = "POST /cache/purge HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                 Content-Length: 12\r\n\r\n{\"all\":true}";
+    assert_eq!(purged(&over(&admin, purge).await), 1);
+    let foreign = purge.replace("localhost", "evil.example");
+    refused(&over(&admin, &foreign).await, 403, "admin_forbidden");
+
+    drop(world);
+    assert!(!public.exists() && !admin.exists(), "the sockets' files are removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_on_unix_sockets_alone_works() {
+    let directory = tempfile::tempdir().unwrap();
+    let public = directory.path().join("public.sock");
+    let settings = format!("server.listen = \"unix:{}\"", public.display());
+    let world = World::with(&settings).await;
+    let nobody = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(over(&public, nobody).await.code(), "missing_token");
+    drop(world);
+    assert!(!public.exists());
+}

@@ -1,0 +1,162 @@
+//! `/metrics` after requests that are known.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use juspay_bff::{COMMIT, VERSION, simulator::MintRequest};
+
+use crate::support::{World, until};
+
+/// The series of one metric, by their labels.
+fn series(text: &str, name: &str) -> BTreeMap<String, f64> {
+    let of = |line: &str| {
+        let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} ")?;
+        Some((labels.to_owned(), value.parse().ok()?))
+    };
+    text.lines().filter_map(of).collect()
+}
+
+fn expected(series: &[(&str, f64)]) -> BTreeMap<String, f64> {
+    series.iter().map(|(labels, value)| ((*labels).to_owned(), *value)).collect()
+}
+
+/// Requests of every kind; what is counted of them is below.
+async fn requests(world: &World) {
+    let alice = world.phone("alice");
+    for _ in 0..3 {
+        assert_eq!(alice.me().await.status, 200);
+    }
+    assert_eq!(alice.request("HEAD", "/me/customer", "").await.status, 200);
+    world.stranger().me().await;
+    let life = SignedDuration::from_hours(-1);
+    world.phone_with(&MintRequest { life, ..MintRequest::of("alice") }).me().await;
+    world.phone_holding("garbage").me().await;
+    world.phone("a/b").me().await;
+    alice.get("/me/customer?options.get_client_auth_token=maybe").await;
+    alice.request("DELETE", "/me/customer", "").await;
+    alice.request("GET", "/me/customer", "Content-Length: 1\r\n").await;
+    alice.get("/me/customer/alice").await;
+    world.stranger().get("/tkn").await;
+    world.stranger().request("POST", "/", "").await;
+    for _ in 0..2 {
+        world.phone("sim_not_found").me().await;
+    }
+    world.phone("sim_html").me().await;
+    // Last, as Juspay isn't asked for a while behind it.
+    world.phone("sim_bad_key").me().await;
+    world.admin().get("/nothing").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_route_status_and_code() {
+    let world = World::new().await;
+    requests(&world).await;
+    let metrics = world.admin().get("/metrics").await.text();
+    let me = |code: &str, status: u16| {
+        format!("code=\"{code}\",route=\"/me/customer\",status=\"{status}\"")
+    };
+    assert_eq!(
+        series(&metrics, "juspay_bff_http_requests_total"),
+        expected(&[
+            (&me("ok", 200), 4.0),
+            (&me("missing_token", 401), 1.0),
+            (&me("expired_token", 401), 1.0),
+            (&me("invalid_token", 401), 1.0),
+            (&me("no_customer", 403), 1.0),
+            (&me("invalid_request", 400), 1.0),
+            (&me("method_not_allowed", 405), 1.0),
+            (&me("body_not_allowed", 413), 1.0),
+            (&me("customer_not_found", 404), 2.0),
+            (&me("upstream_rejected_credentials", 502), 1.0),
+            (&me("upstream_invalid_response", 502), 1.0),
+            ("code=\"not_found\",route=\"unmatched\",status=\"404\"", 3.0),
+        ])
+    );
+    for (route, count) in [("/me/customer", 15.0), ("unmatched", 3.0)] {
+        let durations = series(&metrics, "juspay_bff_http_request_duration_seconds_count");
+        assert!((durations[&format!("route=\"{route}\"")] - count).abs() < f64::EPSILON);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_stations_did_is_counted_by_its_outcome() {
+    let world = World::new().await;
+    requests(&world).await;
+    let metrics = world.admin().get("/metrics").await.text();
+    for (name, label, counts) in [
+        (
+            "cache_requests_total",
+            "outcome",
+            &[
+                ("hit", 3.0),
+                ("miss", 4.0),
+                ("joined", 0.0),
+                ("not_found", 1.0),
+                ("outage", 0.0),
+                ("bypass", 0.0),
+            ][..],
+        ),
+        (
+            "upstream_requests_total",
+            "outcome",
+            &[
+                ("success", 1.0),
+                ("not_found", 1.0),
+                ("rejected_credentials", 1.0),
+                ("invalid_response", 1.0),
+            ],
+        ),
+        (
+            "auth_failures_total",
+            "reason",
+            &[("missing_token", 1.0), ("expired", 1.0), ("not_jws", 1.0), ("no_customer", 1.0)],
+        ),
+    ] {
+        let labelled = |(value, count): &(&str, f64)| (format!("{label}=\"{value}\""), *count);
+        let expected: BTreeMap<_, _> = counts.iter().map(labelled).collect();
+        assert_eq!(series(&metrics, &format!("juspay_bff_{name}")), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_have_our_names_and_nobodys_secrets() {
+    let world = World::new().await;
+    requests(&world).await;
+    let metrics = world.admin().get("/metrics").await.text();
+    for line in metrics.lines() {
+        let name = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
+        assert!(name.starts_with("juspay_bff_") || name.starts_with("process_"), "{line}");
+    }
+    for secret in [&*world.api_key, "tkn", "eyJ", "alice", "sim_", "a/b", "garbage", "cst_"] {
+        assert!(!metrics.contains(secret), "{secret} in /metrics");
+    }
+    let info = format!("commit=\"{COMMIT}\",version=\"{VERSION}\"");
+    assert_eq!(series(&metrics, "juspay_bff_build_info"), expected(&[(&info, 1.0)]));
+    assert!(metrics.contains("\nprocess_resident_memory_bytes "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gauges_show_what_is_the_case() {
+    let world = World::new().await;
+    let is = async |series: &str, value: f64| {
+        (world.metric(&format!("juspay_bff_{series}")).await - value).abs() < f64::EPSILON
+    };
+    let began = f64::from(i32::try_from(world.clock_seconds()).unwrap());
+    assert!(is("jwks_keys{issuer=\"main\"}", 1.0).await);
+    assert!(is("jwks_last_success_timestamp_seconds{issuer=\"main\"}", began).await);
+    assert!(is("jwks_refreshes_total{issuer=\"main\",outcome=\"success\"}", 1.0).await);
+
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    let asking = tokio::spawn(async move { phone.me().await });
+    gate.arrived(1).await;
+    for gauge in ["http_requests_in_flight", "http_requests_waiting", "upstream_in_flight"] {
+        assert!(is(gauge, 1.0).await, "{gauge}");
+    }
+    gate.release();
+    assert_eq!(asking.await.unwrap().status, 200);
+    for gauge in ["http_requests_in_flight", "http_requests_waiting", "upstream_in_flight"] {
+        until(gauge, async || is(gauge, 0.0).await).await;
+    }
+    assert!(is("cache_entries", 1.0).await);
+}

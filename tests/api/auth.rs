@@ -1,0 +1,237 @@
+//! Who is let in: every refusal with its status, code and challenge, to the letter.
+//!
+//! `identity` holds whose customer a good token gets (P1), `keys` what becomes of tokens while
+//! keys come and go (P6).
+
+mod identity;
+mod keys;
+mod tokens;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::SignedDuration;
+use juspay_bff::simulator::{self, MintRequest, Running};
+use serde_json::{Value, json};
+
+use crate::support::{Reply, Stage, World};
+
+const BARE: &str = r#"Bearer realm="juspay-bff""#;
+const INVALID_REQUEST: &str = r#"Bearer realm="juspay-bff", error="invalid_request""#;
+const INVALID_TOKEN: &str = r#"Bearer realm="juspay-bff", error="invalid_token""#;
+
+/// An issuer that the service knows nothing of, with the world's clock.
+async fn second_issuer(stage: &Stage) -> Running {
+    let mut config = simulator::Config::on_free_ports();
+    config.clock = Arc::new(stage.clock.clone());
+    simulator::start(config).await.expect("free ports")
+}
+
+fn expired(subject: &str) -> MintRequest {
+    MintRequest { life: SignedDuration::from_secs(-31), ..MintRequest::of(subject) }
+}
+
+/// Checks one refusal in all its parts.
+fn refused(what: &str, reply: &Reply, status: u16, code: &str, challenge: Option<&str>) {
+    assert_eq!((reply.status, &*reply.code()), (status, code), "{what}");
+    assert_eq!(reply.header("www-authenticate"), challenge, "{what}");
+    assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
+    assert_eq!(reply.header("cache-status"), None, "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_authorization_headers_are_told_apart() {
+    let world = World::new().await;
+    let good = world.phone("alice").token.unwrap();
+    let long = "x".repeat(8193);
+    for (lines, status, code, challenge) in [
+        ("", 401, "missing_token", BARE),
+        ("Authorization: \r\n", 401, "missing_token", BARE),
+        ("Authorization: Basic YWxpY2U6\r\n", 401, "missing_token", BARE),
+        (&format!("Authorization: DPoP {good}\r\n"), 401, "missing_token", BARE),
+        (&format!("X-Authorization: Bearer {good}\r\n"), 401, "missing_token", BARE),
+        (&format!("Cookie: access_token={good}\r\n"), 401, "missing_token", BARE),
+        ("Authorization: Bearer\r\n", 400, "invalid_request", INVALID_REQUEST),
+        ("Authorization: Bearer \"a\"\r\n", 400, "invalid_request", INVALID_REQUEST),
+        (&format!("Authorization: Bearer {good} x\r\n"), 400, "invalid_request", INVALID_REQUEST),
+        (&format!("Authorization: Bearer {good},x\r\n"), 400, "invalid_request", INVALID_REQUEST),
+        (
+            &format!("Authorization: Bearer {good}\r\nAuthorization: Bearer {good}\r\n"),
+            400,
+            "invalid_request",
+            INVALID_REQUEST,
+        ),
+        (
+            &format!("Authorization: Bearer {good}\r\nAuthorization: Basic YWxpY2U6\r\n"),
+            400,
+            "invalid_request",
+            INVALID_REQUEST,
+        ),
+        (&format!("Authorization: Bearer {long}\r\n"), 401, "invalid_token", INVALID_TOKEN),
+    ] {
+        let reply = world.stranger().request("GET", "/me/customer", lines).await;
+        refused(lines, &reply, status, code, Some(challenge));
+    }
+    assert_eq!(world.simulator().total_requests(), 0);
+    // The scheme has no case, and nothing has been held against the token.
+    let lines = format!("authorization: bEARER {good}\r\n");
+    assert_eq!(world.stranger().request("GET", "/me/customer", &lines).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_the_query_is_refused_whether_it_is_needed_or_not() {
+    let world = World::new().await;
+    let token = world.phone("alice").token.unwrap();
+    for phone in [world.stranger(), world.phone("alice")] {
+        for query in [format!("access_token={token}"), format!("a=b&access%5Ftoken={token}")] {
+            let reply = phone.get(&format!("/me/customer?{query}")).await;
+            refused(&query, &reply, 400, "invalid_request", None);
+        }
+    }
+    assert_eq!(world.simulator().total_requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_prove_nothing_all_look_alike() {
+    let stage = Stage::set().await;
+    let strange = second_issuer(&stage).await;
+    let world = stage.open_ready("").await;
+    let (issuer, strange, claims) = (world.issuer(), strange.issuer(), tokens::claims(&world));
+    let mut told = BTreeSet::new();
+    let mut reasons = BTreeMap::new();
+    for (what, reason, token) in [
+        tokens::forged(issuer, &claims, strange),
+        tokens::with_odd_headers(issuer, &claims),
+        tokens::with_unfit_claims(&world, strange),
+    ]
+    .concat()
+    {
+        let reply = world.phone_holding(&token).me().await;
+        refused(what, &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        let mut problem = reply.json();
+        problem["request_id"].take();
+        told.insert(problem.to_string());
+        let series = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
+        let count = reasons.entry(reason).or_insert(0.0);
+        *count += 1.0;
+        assert!(
+            (world.metric(&series).await - *count).abs() < f64::EPSILON,
+            "{what}: not {reason}"
+        );
+    }
+    assert_eq!(told.len(), 1, "callers are told which check failed: {told:?}");
+    assert_eq!(world.simulator().total_requests(), 0);
+    assert_eq!(world.phone("alice").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_told_so_when_all_else_is_good() {
+    let world = World::with("auth.issuers.main.required_scopes = [\"pay\"]").await;
+    let reply = world.phone_with(&expired("alice")).me().await;
+    refused("expired, without a scope", &reply, 401, "expired_token", Some(INVALID_TOKEN));
+    let reply = world.phone_with(&expired("a/b")).me().await;
+    refused("expired, without a customer", &reply, 401, "expired_token", Some(INVALID_TOKEN));
+    assert_eq!(world.simulator().total_requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_scope_is_named_in_the_challenge() {
+    let world = World::with("auth.issuers.main.required_scopes = [\"pay\", \"read\"]").await;
+    let challenge = r#"Bearer realm="juspay-bff", error="insufficient_scope", scope="pay read""#;
+    let alice = || MintRequest::of("alice");
+    for wish in [
+        alice(),
+        MintRequest { scope: Some("read".to_owned()), ..alice() },
+        MintRequest { scope: Some("payread".to_owned()), ..alice() },
+        alice().with("scp", json!(["pay"])),
+        MintRequest { scope: Some("write".to_owned()), ..MintRequest::of("a/b") },
+    ] {
+        let reply = world.phone_with(&wish).me().await;
+        refused(&format!("{wish:?}"), &reply, 403, "insufficient_scope", Some(challenge));
+    }
+    assert_eq!(world.simulator().total_requests(), 0);
+    for wish in [
+        MintRequest { scope: Some("read x pay".to_owned()), ..alice() },
+        alice().with("scp", json!(["pay", "read"])),
+        MintRequest { scope: Some("pay".to_owned()), ..alice() }.with("scp", "read"),
+    ] {
+        assert_eq!(world.phone_with(&wish).me().await.status, 200, "{wish:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_names_no_usable_customer_never_reaches_juspay() {
+    let world = World::new().await;
+    let long = "x".repeat(257);
+    for subject in [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "/",
+        "../bob",
+        "a\\b",
+        "a\0",
+        "a\nb",
+        "a\u{85}b",
+        "\u{7f}",
+        " bob",
+        "bob\t",
+        &long,
+        // The app itself: `client_id` of the simulator's tokens.
+        "juspay-bff-demo-app",
+    ] {
+        let reply = world.phone(subject).me().await;
+        refused(&format!("{subject:?}"), &reply, 403, "no_customer", None);
+    }
+    for sub in [Value::Null, json!(1.5), json!(true), json!(-0.0)] {
+        let reply = world.phone_with(&MintRequest::of("x").with("sub", sub.clone())).me().await;
+        refused(&sub.to_string(), &reply, 403, "no_customer", None);
+    }
+    let reply = world.phone_with(&MintRequest::of("app").with("azp", "app")).me().await;
+    refused("azp", &reply, 403, "no_customer", None);
+    assert_eq!(world.simulator().total_requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unverified_address_names_nobody() {
+    for claim in ["email", "phone_number"] {
+        let world =
+            World::with(&format!("auth.issuers.main.customer_id_claim = \"{claim}\"")).await;
+        let wish = MintRequest::of("alice").with(claim, "a@b.example");
+        let twin = format!("{claim}_verified");
+        for verified in [Value::Null, json!(false), json!("true"), json!(1)] {
+            let reply = world.phone_with(&wish.clone().with(&twin, verified)).me().await;
+            refused(claim, &reply, 403, "no_customer", None);
+        }
+        assert_eq!(world.simulator().total_requests(), 0);
+        assert_eq!(world.phone_with(&wish.with(&twin, true)).me().await.status, 200);
+        assert_eq!(world.simulator().calls("a@b.example"), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_juspays_own_ids_others_are_refused() {
+    let world = World::with("juspay.customer_id_form = \"juspay\"").await;
+    let reply = world.phone("alice").me().await;
+    refused("no cst_", &reply, 403, "no_customer", None);
+    assert_eq!(world.simulator().total_requests(), 0);
+    assert_eq!(world.phone("cst_alice").me().await.json()["id"], "cst_alice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_counted_by_their_reason() {
+    let world = World::new().await;
+    world.stranger().me().await;
+    world.phone_holding("garbage").me().await;
+    world.phone_with(&expired("alice")).me().await;
+    world.phone("a/b").me().await;
+    world.phone_with(&MintRequest::of("alice").with("aud", "others")).me().await;
+    world.phone("alice").me().await;
+    for reason in ["missing_token", "not_jws", "expired", "no_customer", "audience"] {
+        let series = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
+        assert!((world.metric(&series).await - 1.0).abs() < f64::EPSILON, "{reason}");
+    }
+}

@@ -1,0 +1,260 @@
+//! Keys that come and go. Trouble with them is a 503, never a phone's 401 (promise P6).
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use juspay_bff::{
+    settings::Algorithm,
+    simulator::{
+        Fault, MintRequest,
+        issuer::{DISCOVERY_PATH, JWKS_PATH},
+    },
+};
+use serde_json::json;
+
+use futures_util::future::join_all;
+
+use super::{
+    INVALID_TOKEN, refused,
+    tokens::{claims, header},
+};
+use crate::support::{Reply, Stage, World, until};
+
+const SECOND: Duration = Duration::from_secs(1);
+const COOLDOWN: Duration = Duration::from_secs(10);
+const MAX_STALE: Duration = Duration::from_hours(24);
+
+/// A token that outlives every test here.
+fn long_lived(subject: &str) -> MintRequest {
+    MintRequest { life: SignedDuration::from_hours(1000), ..MintRequest::of(subject) }
+}
+
+fn unavailable(reply: &Reply) {
+    refused("no keys", reply, 503, "keys_unavailable", None);
+    assert!(reply.header("retry-after").is_some());
+}
+
+/// From now on the issuer doesn't answer.
+fn die(world: &World) {
+    world.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
+    world.issuer().inject(JWKS_PATH, None, Fault::Reset);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_works_at_once_and_the_old_one_while_it_is_published() {
+    let world = World::new().await;
+    let old = world.phone_with(&long_lived("alice"));
+    assert_eq!(old.me().await.status, 200);
+    assert_eq!(world.issuer().calls(JWKS_PATH), 1);
+
+    world.issuer().rotate(true).unwrap();
+    let new = world.phone_with(&long_lived("alice"));
+    assert_eq!(new.me().await.status, 200);
+    assert_eq!(world.issuer().calls(JWKS_PATH), 2, "the unknown kid made the service ask");
+    assert_eq!(old.me().await.status, 200);
+    let fresh = world.phone_with(&long_lived("alice"));
+    assert_eq!(fresh.me().await.status, 200);
+    assert_eq!(world.issuer().calls(JWKS_PATH), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_end_when_their_key_leaves_the_set() {
+    let world = World::new().await;
+    let old = world.phone_with(&long_lived("alice"));
+    assert_eq!(old.me().await.status, 200);
+    world.issuer().rotate(false).unwrap();
+    assert_eq!(old.me().await.status, 200, "nobody has told the service yet");
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    // That fetch was made for the new key. It took the old one away at once, but only a fetch that
+    // was made for the old one ends its user's session.
+    unavailable(&old.me().await);
+    world.clock.advance(COOLDOWN);
+    refused("a key that is gone", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_is_seen_by_the_clock_alone() {
+    let world = World::new().await;
+    let old = world.phone_with(&long_lived("alice"));
+    assert_eq!(old.me().await.status, 200);
+    world.issuer().rotate(false).unwrap();
+    world.clock.advance(Duration::from_mins(5));
+    until("the end of the old token", async || old.me().await.status == 401).await;
+    assert_eq!(world.issuer().calls(JWKS_PATH), 3, "once more for the old token, to be sure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_an_issuer_that_is_down_at_start_is_a_503_until_it_is_back() {
+    let stage = Stage::set().await;
+    stage.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
+    let world = stage.open("");
+    let phone = world.phone("alice");
+    unavailable(&phone.me().await);
+    let readiness = world.admin().get("/readyz").await;
+    assert_eq!((readiness.status, &*readiness.text()), (503, "no issuer has keys yet\n"));
+    assert_eq!(world.admin().get("/livez").await.status, 200);
+
+    world.issuer().clear_faults();
+    unavailable(&phone.me().await);
+    // The retry comes by itself, within the cool-down.
+    let recovered = async || {
+        world.clock.advance(COOLDOWN);
+        for _ in 0..100 {
+            if world.admin().get("/readyz").await.status == 200 {
+                return true;
+            }
+        }
+        false
+    };
+    until("readiness", recovered).await;
+    assert_eq!(phone.me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_phone_that_asks_again_after_the_cool_down_finds_the_issuer_back() {
+    let stage = Stage::set().await;
+    stage.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
+    let world = stage.open("auth.jwks_refresh = \"12h\"");
+    let phone = world.phone("alice");
+    unavailable(&phone.me().await);
+    world.issuer().clear_faults();
+    world.clock.advance(COOLDOWN);
+    assert_eq!(phone.me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_the_last_good_keys_serve_until_they_are_too_old_and_then_it_is_a_503() {
+    let world = World::new().await;
+    let known = world.phone_with(&long_lived("alice"));
+    assert_eq!(known.me().await.status, 200);
+    die(&world);
+    world.clock.advance(MAX_STALE);
+    assert_eq!(known.me().await.status, 200);
+    let unknown = world.phone_with(&long_lived("alice"));
+    assert_eq!(unknown.me().await.status, 200, "its key is known");
+    assert_eq!(world.admin().get("/readyz").await.status, 200);
+
+    world.clock.advance(SECOND);
+    for phone in [&known, &unknown] {
+        unavailable(&phone.me().await);
+    }
+    assert_eq!(world.admin().get("/readyz").await.status, 503);
+    assert!(
+        world.metric("juspay_bff_auth_failures_total{reason=\"keys_unavailable\"}").await > 1.0
+    );
+
+    world.issuer().clear_faults();
+    world.clock.advance(COOLDOWN);
+    assert_eq!(known.me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_an_unknown_key_is_a_503_while_the_issuer_cannot_be_asked() {
+    let world = World::new().await;
+    die(&world);
+    world.issuer().rotate(false).unwrap();
+    let phone = world.phone_with(&long_lived("alice"));
+    unavailable(&phone.me().await);
+    world.issuer().clear_faults();
+    unavailable(&phone.me().await);
+    world.clock.advance(COOLDOWN);
+    assert_eq!(phone.me().await.status, 200);
+}
+
+/// Tokens with keys that nobody has.
+fn with_random_kids(world: &World, number: usize) -> Vec<String> {
+    let (mut header, claims) = (header(world.issuer()), claims(world).to_string());
+    let mut token = || {
+        header["kid"] = json!(format!("{:032x}", rand::random::<u128>()));
+        world.issuer().sign_raw(&header.to_string(), &claims, Algorithm::ES256).unwrap()
+    };
+    (0..number).map(|_| token()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_unknown_keys_makes_one_fetch_a_cool_down() {
+    let world = World::new().await;
+    let known = world.phone("alice");
+    let mut fetches = world.issuer().calls(JWKS_PATH);
+    for _ in 0..2 {
+        let tokens = with_random_kids(&world, 250);
+        // In portions, as each request needs two file descriptors of this process.
+        for portion in tokens.chunks(50) {
+            let phones = portion.iter().map(|token| world.phone_holding(token));
+            let replies = join_all(phones.map(async |phone| phone.me().await)).await;
+            for reply in replies {
+                let told = (reply.status, reply.code());
+                let expected = [(401, "invalid_token"), (503, "keys_unavailable")];
+                assert!(expected.contains(&(told.0, &*told.1)), "{told:?}");
+            }
+            assert_eq!(known.me().await.status, 200);
+        }
+        fetches += 1;
+        assert_eq!(world.issuer().calls(JWKS_PATH), fetches);
+        world.clock.advance(COOLDOWN);
+    }
+    assert_eq!(world.simulator().total_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remembered_token_outlives_its_issuer_and_ends_with_the_leeway() {
+    let world = World::new().await;
+    let life = SignedDuration::from_secs(300);
+    let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
+    assert_eq!(phone.me().await.status, 200);
+    die(&world);
+    world.clock.advance(Duration::from_secs(330) - Duration::from_millis(1));
+    assert_eq!(phone.me().await.status, 200);
+    world.clock.advance(Duration::from_millis(1));
+    refused("expired", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remembered_token_ends_on_the_wall_clock_too() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    assert_eq!(phone.me().await.status, 200);
+    world.clock.jump_wall(SignedDuration::from_secs(3630));
+    refused("expired", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_may_come_from_a_file_that_is_followed() {
+    let stage = Stage::set().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, stage.issuer().jwks().to_string()).unwrap();
+    let settings = format!(
+        "[auth.issuers.main]\ndiscovery = false\njwks_file = {:?}",
+        file.path().to_str().unwrap(),
+    );
+    let world = stage.open_ready(&settings).await;
+    let old = world.phone("alice");
+    assert_eq!(old.me().await.status, 200);
+
+    world.issuer().rotate(false).unwrap();
+    std::fs::write(&file, world.issuer().jwks().to_string()).unwrap();
+    world.clock.advance(COOLDOWN);
+    until("the end of the old key", async || old.me().await.status == 401).await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert!(world.issuer().requests().is_empty(), "nobody was asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_of_another_issuers_gives_no_keys() {
+    let stage = Stage::set().await;
+    let theirs = json!({
+        "issuer": "https://somebody.example",
+        "jwks_uri": stage.issuer().jwks_url(),
+    });
+    let document = Fault::Status { status: 200, headers: [].into(), body: theirs.to_string() };
+    stage.issuer().inject(DISCOVERY_PATH, None, document);
+    let world = stage.open("");
+    let series = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
+    for fetches in 1..=3 {
+        unavailable(&world.phone("alice").me().await);
+        until("another fetch", async || world.metric(series).await >= f64::from(fetches)).await;
+        assert_eq!(world.admin().get("/readyz").await.status, 503);
+        world.clock.advance(COOLDOWN);
+    }
+    assert_eq!(world.issuer().calls(JWKS_PATH), 0, "the key set isn't even asked for");
+}

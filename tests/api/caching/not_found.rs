@@ -1,0 +1,76 @@
+//! `cache.not_found_ttl`: Juspay isn't asked again at once for a customer that it doesn't know.
+
+use std::time::Duration;
+
+use juspay_bff::simulator::{ApiError, Fault, FaultRule};
+
+use super::served;
+use crate::support::{Phone, World};
+
+const TTL: Duration = Duration::from_secs(2);
+const MOMENT: Duration = Duration::from_millis(1);
+
+async fn is_not_found(phone: &Phone) {
+    let reply = phone.me().await;
+    assert_eq!((reply.status, &*reply.code()), (404, "customer_not_found"));
+    let retry_after: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((2..=3).contains(&retry_after), "{retry_after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_found_is_not_asked_for_again_until_the_setting_says_so() {
+    let world = World::with_config("", |config| config.provision = false).await;
+    let phone = world.phone("alice");
+    is_not_found(&phone).await;
+    assert_eq!(world.upstream("not_found").await, 1);
+    // Created just now, and not seen yet.
+    world.simulator().set_provision(true);
+    world.clock.advance(Duration::from_millis(1_999));
+    is_not_found(&phone).await;
+    let without = phone.get("/me/customer?options.get_client_auth_token=false").await;
+    assert_eq!(without.code(), "customer_not_found");
+    assert_eq!(world.simulator().calls("alice"), 1);
+    world.clock.advance(MOMENT);
+    let reply = served(&phone).await;
+    assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
+    assert_eq!(world.simulator().calls("alice"), 2);
+    let counted = "juspay_bff_cache_requests_total{outcome=\"not_found\"}";
+    assert_eq!(world.count(counted).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_setting_may_be_nothing() {
+    let settings = "cache.not_found_ttl = \"0s\"";
+    let world = World::with_config(settings, |config| config.provision = false).await;
+    let phone = world.phone("alice");
+    for asked in 1..=3 {
+        assert_eq!(phone.me().await.code(), "customer_not_found");
+        assert_eq!(world.simulator().calls("alice"), asked);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_found_any_more_loses_the_token() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    served(&phone).await;
+    world.simulator().inject(FaultRule::once(Fault::Error(ApiError::NotFound)).of("alice"));
+    // In the time of refreshing ahead: this answer is the last one.
+    world.clock.advance(Duration::from_secs(645));
+    served(&phone).await;
+    world.until_count("juspay_bff_cache_refreshes_total{outcome=\"not_found\"}", 1).await;
+    is_not_found(&phone).await;
+    world.clock.advance(TTL);
+    served(&phone).await;
+    assert_eq!(world.simulator().calls("alice"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_errors_are_not_remembered() {
+    let world = World::new().await;
+    let fault = Fault::Status { status: 404, headers: [].into(), body: String::new() };
+    world.simulator().inject(FaultRule::once(fault).of("alice"));
+    let phone = world.phone("alice");
+    assert_eq!(phone.me().await.code(), "upstream_error");
+    served(&phone).await;
+}

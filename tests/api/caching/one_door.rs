@@ -1,0 +1,165 @@
+//! Promise P4: at most one call is in flight for a customer, whoever asks and hangs up.
+
+use futures_util::future::join_all;
+use juspay_bff::simulator::{ApiError, Fault, FaultRule};
+
+use crate::support::{Pending, Phone, Reply, World};
+
+/// So many requests of `phone` at once, all of which wait for Juspay with `others` more.
+async fn crowd(world: &World, phone: &Phone, size: u64, others: u64) -> Vec<Pending> {
+    let asking = join_all((0..size).map(|_| phone.begin())).await;
+    world.until_waiting(size + others).await;
+    asking
+}
+
+async fn replies(asking: Vec<Pending>) -> Vec<Reply> {
+    join_all(asking.into_iter().map(Pending::reply)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_200_requests_for_a_cold_customer_make_one_call() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    let asking = crowd(&world, &phone, 200, 0).await;
+    gate.release();
+    let replies = replies(asking).await;
+    let (mut stored, mut collapsed) = (0, 0);
+    for reply in &replies {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.token(), replies[0].token());
+        match reply.cache_status() {
+            "juspay-bff; fwd=uri-miss; stored; ttl=779" => stored += 1,
+            "juspay-bff; fwd=uri-miss; collapsed" => collapsed += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((stored, collapsed), (1, 199));
+    assert_eq!(world.simulator().calls("alice"), 1);
+    for (outcome, number) in [("miss", 1), ("joined", 199), ("hit", 0)] {
+        let series = format!("juspay_bff_cache_requests_total{{outcome=\"{outcome}\"}}");
+        world.until_count(&series, number).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_the_first_ones_hanging_up_cancels_nothing() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    let first = phone.begin().await;
+    gate.arrived(1).await;
+    let asking = crowd(&world, &phone, 199, 1).await;
+    drop(first);
+    world.until_waiting(199).await;
+    gate.release();
+    for reply in replies(asking).await {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; collapsed");
+    }
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_fetch_that_nobody_waits_for_any_more_is_finished_and_kept() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    drop(crowd(&world, &phone, 1, 0).await);
+    world.until_waiting(0).await;
+    gate.release();
+    world.until_count("juspay_bff_cache_entries", 1).await;
+    assert_eq!(phone.me().await.cache_status(), "juspay-bff; hit; ttl=779");
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_300_who_hang_up_one_after_another_starve_nobody() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    for _ in 0..300 {
+        drop(crowd(&world, &phone, 1, 0).await);
+        world.until_waiting(0).await;
+    }
+    let asking = crowd(&world, &phone, 1, 0).await;
+    gate.release();
+    let replies = replies(asking).await;
+    assert_eq!(replies[0].status, 200, "{}", replies[0].text());
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_failed_fetch_answers_all_who_wait_for_it() {
+    for (id, fault, code) in [
+        ("a", status(500), "upstream_error"),
+        ("b", status(429), "upstream_unavailable"),
+        ("c", Fault::Error(ApiError::AccessDenied), "upstream_rejected_credentials"),
+        ("d", Fault::Error(ApiError::NotFound), "customer_not_found"),
+        ("e", Fault::Html, "upstream_invalid_response"),
+        ("f", Fault::Reset, "upstream_error"),
+    ] {
+        // Each in a world of its own: Juspay isn't asked for a while after some of them.
+        let world = World::new().await;
+        let gate = world.simulator().hold(id);
+        world.simulator().inject(FaultRule::once(fault).of(id));
+        let asking = crowd(&world, &world.phone(id), 50, 0).await;
+        gate.release();
+        for reply in replies(asking).await {
+            assert_eq!(reply.code(), code, "{id}");
+        }
+        assert_eq!(world.simulator().calls(id), 1, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_who_waits_for_the_deadline_waits_for_one_call() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    let asking = crowd(&world, &phone, 50, 0).await;
+    gate.arrived(1).await;
+    world.clock.advance(std::time::Duration::from_secs(5));
+    for reply in replies(asking).await {
+        assert_eq!((reply.status, &*reply.code()), (504, "upstream_timeout"));
+    }
+    assert_eq!(world.simulator().calls("alice"), 1);
+    gate.release();
+    assert_eq!(phone.me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_with_and_without_a_token_they_wait_for_the_same_call() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    let asking = crowd(&world, &phone, 10, 0).await;
+    let without = tokio::spawn({
+        let phone = phone.clone();
+        async move { phone.get("/me/customer?options.get_client_auth_token=false").await }
+    });
+    world.until_waiting(11).await;
+    gate.release();
+    assert!(replies(asking).await.iter().all(|reply| reply.status == 200));
+    let without = without.await.unwrap();
+    assert_eq!(without.status, 200, "{}", without.text());
+    assert_eq!(without.json().get("juspay"), None);
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_do_not_wait_for_each_other() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("slow");
+    let slow = crowd(&world, &world.phone("slow"), 1, 0).await;
+    for n in 0..10 {
+        assert_eq!(world.phone(&format!("customer{n}")).me().await.status, 200);
+    }
+    assert!(!slow[0].is_answered());
+    gate.release();
+    assert!(replies(slow).await.iter().all(|reply| reply.status == 200));
+}
+
+fn status(status: u16) -> Fault {
+    Fault::Status { status, headers: [].into(), body: String::new() }
+}

@@ -1,0 +1,65 @@
+//! A purge: who comes from then on gets a new answer of Juspay's.
+
+use serde_json::json;
+
+use super::{entries, served};
+use crate::support::World;
+
+/// Purges, and tells how many customers were forgotten.
+async fn purge(world: &World, what: serde_json::Value) -> u64 {
+    let reply = world.admin().post("/cache/purge", &what).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["purged"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purged_customer_is_fetched_anew_and_others_are_not() {
+    let world = World::new().await;
+    let (alice, bob) = (world.phone("alice"), world.phone("bob"));
+    let (first, other) = (served(&alice).await.token(), served(&bob).await.token());
+    assert_eq!(purge(&world, json!({"customer_id": "alice"})).await, 1);
+    let reply = served(&alice).await;
+    assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
+    assert_ne!(reply.token(), first);
+    assert_eq!(served(&bob).await.token(), other);
+    assert_eq!(purge(&world, json!({"customer_id": "carol"})).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_can_be_purged_at_once() {
+    let world = World::new().await;
+    for n in 0..20 {
+        served(&world.phone(&format!("customer{n}"))).await;
+    }
+    assert_eq!(entries(&world).await, 20);
+    assert_eq!(purge(&world, json!({"all": true})).await, 20);
+    assert_eq!(entries(&world).await, 0);
+    for n in 0..20 {
+        served(&world.phone(&format!("customer{n}"))).await;
+        assert_eq!(world.simulator().calls(&format!("customer{n}")), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_began_before_a_purge_is_not_kept() {
+    for what in [json!({"customer_id": "alice"}), json!({"all": true})] {
+        let world = World::new().await;
+        let gate = world.simulator().hold("alice");
+        let phone = world.phone("alice");
+        let before = phone.begin().await;
+        gate.arrived(1).await;
+        purge(&world, what).await;
+        let after = phone.begin().await;
+        world.until_waiting(2).await;
+        // One call at a time, still.
+        world.settle().await;
+        assert_eq!(world.simulator().calls("alice"), 1);
+        gate.release();
+        let (before, after) = (before.reply().await, after.reply().await);
+        assert_eq!(before.cache_status(), "juspay-bff; fwd=uri-miss");
+        assert_eq!(after.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
+        assert_ne!(before.token(), after.token());
+        assert_eq!(served(&phone).await.token(), after.token());
+        assert_eq!(world.simulator().calls("alice"), 2);
+    }
+}

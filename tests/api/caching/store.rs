@@ -1,0 +1,60 @@
+//! Memory: bounded in number, and free of tokens that nobody will get any more.
+
+use std::time::Duration;
+
+use super::{entries, served};
+use crate::support::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_bounded_by_the_setting() {
+    let world = World::with("cache.capacity = 10").await;
+    for n in 0..100 {
+        served(&world.phone(&format!("customer{n}"))).await;
+        assert!(entries(&world).await <= 10);
+    }
+    assert_eq!(entries(&world).await, 10);
+    let evicted = "juspay_bff_cache_evictions_total{cause=\"size\"}";
+    assert_eq!(world.count(evicted).await, 90);
+    // Who was forgotten is asked for again.
+    for n in 0..100 {
+        served(&world.phone(&format!("customer{n}"))).await;
+    }
+    assert!(world.simulator().total_requests() >= 190);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_tokens_leave_memory() {
+    let world = World::new().await;
+    for n in 0..10 {
+        served(&world.phone(&format!("customer{n}"))).await;
+    }
+    assert_eq!(entries(&world).await, 10);
+    // Past their normal end they may still be of use in an outage.
+    world.turn(Duration::from_secs(860)).await;
+    assert_eq!(entries(&world).await, 10);
+    let swept = async || entries(&world).await < 1;
+    world.turn_until("the sweep", Duration::from_secs(5), swept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_not_found_leave_memory_too() {
+    let world = World::with_config("", |config| config.provision = false).await;
+    for n in 0..10 {
+        let reply = world.phone(&format!("customer{n}")).me().await;
+        assert_eq!(reply.code(), "customer_not_found");
+    }
+    assert_eq!(entries(&world).await, 10);
+    let swept = async || entries(&world).await < 1;
+    world.turn_until("the sweep", Duration::from_secs(1), swept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_isnt_asked_for_is_not_kept() {
+    let world = World::with("response.fields = [\"object_reference_id\", \"juspay\"]").await;
+    let reply = served(&world.phone("alice")).await;
+    let object = reply.json();
+    let names: Vec<_> = object.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["juspay", "object_reference_id"]);
+    let hit = served(&world.phone("alice")).await;
+    assert_eq!(hit.body, reply.body);
+}

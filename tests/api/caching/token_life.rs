@@ -1,0 +1,215 @@
+//! Promise P3 and the life of a cached token, by a clock that the test turns.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use juspay_bff::simulator::{Fault, FaultRule, TokenFault};
+
+use super::served;
+use crate::support::{Phone, Reply, World, until};
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn expires_in(reply: &Reply) -> u64 {
+    reply.header("juspay-token-expires-in").expect("a life").parse().unwrap()
+}
+
+/// A phone whose customer's next token has that fault.
+fn phone_with(world: &World, fault: Fault) -> Phone {
+    world.simulator().inject(FaultRule::once(fault).of("alice"));
+    world.phone("alice")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hit_counts_down() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let first = served(&phone).await;
+    assert_eq!(first.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
+    assert_eq!(expires_in(&first), 899);
+    for age in [0, 1, 300, 598] {
+        let world_age = age - (899 - expires_in(&served(&phone).await));
+        world.clock.advance(secs(world_age));
+        let hit = served(&phone).await;
+        assert_eq!(hit.cache_status(), format!("juspay-bff; hit; ttl={}", 779 - age));
+        assert_eq!(expires_in(&hit), 899 - age);
+        assert_eq!(hit.body, first.body, "to the byte");
+    }
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_refresh_ahead_on_one_call_is_made_behind_the_hits() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let old = served(&phone).await.token();
+    let gate = world.simulator().hold("alice");
+    // Life left: 300 s, less the jitter's 45 s.
+    world.clock.advance(secs(645));
+    for _ in 0..50 {
+        let hit = served(&phone).await;
+        assert_eq!(hit.token(), old);
+        assert_eq!(hit.cache_status(), "juspay-bff; hit; ttl=134");
+    }
+    gate.arrived(1).await;
+    gate.release();
+    let refreshed = async || served(&phone).await.token() != old;
+    until("the new token", refreshed).await;
+    let hit = served(&phone).await;
+    assert_eq!(hit.cache_status(), "juspay-bff; hit; ttl=779");
+    assert_eq!(world.simulator().calls("alice"), 2);
+    world.until_count("juspay_bff_cache_refreshes_total{outcome=\"success\"}", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_fails_keeps_the_old_token() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let old = served(&phone).await.token();
+    world.simulator().inject(FaultRule::once(Fault::Html).of("alice"));
+    world.clock.advance(secs(645));
+    assert_eq!(served(&phone).await.token(), old);
+    world.until_count("juspay_bff_cache_refreshes_total{outcome=\"failure\"}", 1).await;
+    assert_eq!(served(&phone).await.token(), old);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_its_normal_end_a_token_is_replaced_first() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let old = served(&phone).await.token();
+    world.clock.advance(secs(779) + Duration::from_millis(1));
+    let reply = served(&phone).await;
+    assert_eq!(reply.cache_status(), "juspay-bff; fwd=stale; stored; ttl=779");
+    assert_ne!(reply.token(), old);
+    assert_eq!(expires_in(&reply), 899);
+    let token = reply.token();
+    assert_eq!(served(&phone).await.token(), token);
+    assert_eq!(world.simulator().calls("alice"), 2);
+    // The new one has a life of its own, not what was left of the old one's (trap 10).
+    world.clock.advance(secs(598));
+    let hit = served(&phone).await;
+    assert_eq!((hit.token(), hit.cache_status()), (token, "juspay-bff; hit; ttl=181"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_handed_out_until_its_normal_end() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let old = served(&phone).await.token();
+    // Nothing is brought behind.
+    let _gate = world.simulator().hold("alice");
+    world.clock.advance(secs(779));
+    let hit = served(&phone).await;
+    assert_eq!((hit.token(), hit.cache_status()), (old, "juspay-bff; hit; ttl=0"));
+    assert_eq!(expires_in(&hit), 120);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_short_lives_leave_a_floor_too() {
+    let world = World::new().await;
+    // Seconds: the life, what is left of it by the careful reading, how long it is handed out.
+    for (life, left, ttl) in
+        [(36, 35, 5), (40, 39, 9), (60, 59, 29), (120, 119, 89), (300, 299, 224), (600, 599, 479)]
+    {
+        world.purge_all().await;
+        let phone = phone_with(&world, Fault::Token(TokenFault::Life { seconds: life }));
+        let calls = world.simulator().calls("alice");
+        let reply = served(&phone).await;
+        assert_eq!(expires_in(&reply), left, "{life}");
+        assert_eq!(reply.cache_status(), format!("juspay-bff; fwd=uri-miss; stored; ttl={ttl}"));
+        let token = reply.token();
+        // Nothing is brought behind.
+        let gate = world.simulator().hold("alice");
+        world.clock.advance(secs(ttl));
+        let hit = served(&phone).await;
+        assert_eq!((hit.token(), hit.cache_status()), (token.clone(), "juspay-bff; hit; ttl=0"));
+        assert!(expires_in(&hit) >= 30 && expires_in(&hit) >= (left / 4).min(120), "{life}");
+        gate.arrived(1).await;
+        gate.release();
+        world.clock.advance(secs(1));
+        assert_ne!(served(&phone).await.token(), token, "{life}");
+        assert_eq!(world.simulator().calls("alice"), calls + 2, "{life}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_no_token_is_believed_to_live_longer_than_the_setting_says() {
+    let world = World::with("cache.max_token_life = \"10m\"").await;
+    for seconds in [900, 86_400] {
+        world.purge_all().await;
+        let phone = phone_with(&world, Fault::Token(TokenFault::Life { seconds }));
+        let reply = served(&phone).await;
+        assert_eq!(expires_in(&reply), 600);
+        assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=480");
+        let told = &reply.json()["juspay"]["client_auth_token_expiry"];
+        assert_eq!(*told, "2026-11-23T12:10:00Z");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn juspays_clock_may_be_wrong_when_it_tells_its_date() {
+    let world = World::new().await;
+    for hours in [-1, 1, 0, 24, -24] {
+        world.purge_all().await;
+        world.simulator().set_clock_offset(SignedDuration::from_hours(hours));
+        let reply = served(&world.phone("alice")).await;
+        assert_eq!(expires_in(&reply), 899, "{hours} h");
+        assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
+        // Told by our clock: the phone's is nearer to ours than to a wrong one.
+        let told = &reply.json()["juspay"]["client_auth_token_expiry"];
+        assert_eq!(*told, "2026-11-23T12:14:59Z", "{hours} h");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_usable_date_our_clock_counts() {
+    let world = World::with_config("", |config| config.token_life = secs(600)).await;
+    world.simulator().set_clock_offset(SignedDuration::from_mins(3));
+    // By Juspay's `Date` it would be 599 s.
+    for fault in [Fault::NoDate, Fault::Age { seconds: 0 }, Fault::Age { seconds: 60 }] {
+        world.purge_all().await;
+        let reply = served(&phone_with(&world, fault.clone())).await;
+        assert_eq!(expires_in(&reply), 780, "{fault:?}");
+    }
+    world.simulator().set_clock_offset(SignedDuration::from_mins(-3));
+    world.purge_all().await;
+    assert_eq!(expires_in(&served(&phone_with(&world, Fault::NoDate)).await), 420);
+    // A clock far behind ours makes its tokens look dead: better than handing out dead ones.
+    world.simulator().set_clock_offset(SignedDuration::from_hours(-1));
+    world.purge_all().await;
+    let reply = phone_with(&world, Fault::NoDate).me().await;
+    assert_eq!(reply.code(), "upstream_invalid_response");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_the_life_counts_from_the_sending_of_the_question() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    let asking = phone.begin().await;
+    gate.arrived(1).await;
+    world.clock.advance(secs(4));
+    gate.release();
+    assert_eq!(expires_in(&asking.reply().await), 895);
+    assert_eq!(expires_in(&served(&phone).await), 895);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_token_must_be_alive_by_both_clocks() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let old = served(&phone).await.token();
+    // The wall clock is set forth: by it, the token has less than the floor left.
+    world.clock.jump_wall(SignedDuration::from_secs(780));
+    let new = served(&phone).await;
+    assert_eq!(new.cache_status(), "juspay-bff; fwd=stale; stored; ttl=779");
+    assert_ne!(new.token(), old);
+    // It is set back, and time passes: by the monotonic clock it has ended.
+    world.clock.jump_wall(SignedDuration::from_secs(-780));
+    assert_eq!(served(&phone).await.cache_status(), "juspay-bff; hit; ttl=779");
+    world.clock.advance(secs(780));
+    assert_ne!(served(&phone).await.token(), new.token());
+}

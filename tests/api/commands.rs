@@ -1,0 +1,153 @@
+//! The command line as people and scripts meet it, with the real binary.
+
+use std::net::TcpListener;
+
+use juspay_bff::{COMMIT, VERSION};
+
+use crate::support::{
+    Phone,
+    process::{Process, bff, run},
+};
+
+const COMMANDS: [&str; 5] = ["serve", "check-config", "demo", "simulator", "token"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_is_worth_reading() {
+    let help = run(bff(&["--help"])).await;
+    assert_eq!((help.code, &*help.stderr), (Some(0), ""));
+    for told in COMMANDS.iter().chain(&["JUSPAY_BFF__SECTION__KEY", "Exit codes:", "demo"]) {
+        assert!(help.stdout.contains(told), "{told} in {}", help.stdout);
+    }
+    for command in COMMANDS {
+        let help = run(bff(&[command, "--help"])).await;
+        assert_eq!((help.code, &*help.stderr), (Some(0), ""));
+        for told in ["Usage: juspay-bff ", command, "Example", "--help"] {
+            assert!(help.stdout.contains(told), "{told} in {}", help.stdout);
+        }
+        let summary = run(bff(&[command, "-h"])).await;
+        assert!(summary.stdout.len() < help.stdout.len(), "{command} -h is the short form");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_tells_the_commit() {
+    let version = run(bff(&["--version"])).await;
+    assert_eq!((version.code, &*version.stderr), (Some(0), ""));
+    assert_eq!(version.stdout, format!("juspay-bff {VERSION} (commit {COMMIT})\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
+    for (arguments, told) in [
+        (&[][..], "Usage: juspay-bff <COMMAND>"),
+        (&["fly"], "unrecognized subcommand 'fly'"),
+        (&["serve", "--port", "1"], "unexpected argument '--port'"),
+        (&["token"], "--subject <ID>"),
+        (&["token", "--subject", "a", "--life", "60"], "--life"),
+        (&["demo", "--listen", "localhost"], "--listen"),
+        (&["simulator", "--token-uses", "some"], "--token-uses"),
+    ] {
+        let ended = run(bff(arguments)).await;
+        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{arguments:?}");
+        assert!(ended.stderr.contains(told), "{told} in {}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_a_miss_a_hit_one_call_for_twenty_and_a_401() {
+    let demo = run(bff(&["demo", "--once"])).await;
+    assert_eq!((demo.code, &*demo.stderr), (Some(0), ""), "{}", demo.stdout);
+    let line = |name: &str| {
+        let mut lines = demo.stdout.lines();
+        lines.find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {demo:?}"))
+    };
+    for (name, told) in [
+        ("Stand-in for Juspay", "http://127.0.0.1:"),
+        ("Dev issuer", "http://127.0.0.1:"),
+        ("Service", "http://127.0.0.1:"),
+        ("Metrics", "/metrics"),
+        ("first call", "200"),
+        ("first call", "juspay-bff; fwd=uri-miss; stored; ttl=77"),
+        ("second call", "200"),
+        ("second call", "juspay-bff; hit; ttl=77"),
+        ("20 at once", "calls to Juspay: 1 "),
+        ("forged token", "401"),
+        ("forged token", "error=\"invalid_token\""),
+    ] {
+        assert!(line(name).contains(told), "{told} in {}", line(name));
+    }
+    assert!(!demo.stdout.contains("curl"), "after the tour there is nothing left to ask");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_goes_on_and_its_curl_line_works() {
+    let mut demo = Process::start(bff(&["demo"]));
+    let curl = demo.line_with("curl -i -H 'Authorization: Bearer ").await;
+    let token = curl.split(['\'', ' ']).find(|word| word.starts_with("eyJ")).unwrap().to_owned();
+    let url = demo.line_with("/me/customer").await;
+    let authority = url.trim().trim_start_matches("http://").trim_end_matches("/me/customer");
+    demo.line_with("don't work in Juspay's real SDK").await;
+    let reply = Phone::new(authority.parse().unwrap(), Some(token)).me().await;
+    assert_eq!(reply.json()["object_reference_id"], "alice");
+    assert_eq!(demo.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_says_so_when_it_cannot_listen() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let demo = run(bff(&["demo", "--once", "--listen", &address])).await;
+    assert_eq!(demo.code, Some(1));
+    assert!(demo.stderr.contains(&format!("can't listen on {address}")), "{}", demo.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulator_tells_what_it_takes_to_use_it() {
+    let free = ["--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
+    let own = ["--api-key", "one", "--api-key", "two", "--merchant", "shop", "--token-life", "1m"];
+    let arguments = [&["simulator"][..], &free, &own].concat();
+    let mut simulator = Process::start(bff(&arguments));
+    simulator.line_with("Ctrl-C ends it").await;
+    for told in [
+        "Stand-in for Juspay  http://127.0.0.1:",
+        "Dev issuer           http://127.0.0.1:",
+        "API key              one, two\n",
+        "Merchant             shop\n",
+        "Audience of tokens   juspay-bff-demo\n",
+        "sim_not_found",
+        "juspay-bff token --subject alice --issuer http://127.0.0.1:",
+    ] {
+        assert!(simulator.stdout.contains(told), "{told} in {}", simulator.stdout);
+    }
+    assert_eq!(simulator.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_printed_alone() {
+    let free = ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
+    let mut simulator = Process::start(bff(&free));
+    let line = simulator.line_with("Dev issuer").await;
+    let issuer = line.split(' ').next_back().unwrap();
+    let token = run(bff(&["token", "--subject", "alice", "--issuer", issuer])).await;
+    assert_eq!((token.code, &*token.stderr), (Some(0), ""));
+    let alone = token.stdout.strip_suffix('\n').unwrap();
+    assert_eq!(alone.split('.').count(), 3);
+    assert!(!alone.contains(char::is_whitespace));
+    assert_eq!(simulator.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_issuer_there_is_no_token_but_a_remedy() {
+    // Bound, but not listened on: nobody else takes it meanwhile, and nobody answers.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    let token = run(bff(&["token", "--subject", "alice", "--issuer", &url])).await;
+    assert_eq!((token.code, &*token.stdout), (Some(1), ""));
+    for told in [&*url, "`juspay-bff simulator`", "--issuer"] {
+        assert!(token.stderr.contains(told), "{told} in {}", token.stderr);
+    }
+    let wrong = run(bff(&["token", "--subject", "alice", "--issuer", "https://id.example"])).await;
+    assert_eq!(wrong.code, Some(1));
+    assert!(wrong.stderr.contains("http://HOST:PORT"), "{}", wrong.stderr);
+}

@@ -1,0 +1,106 @@
+//! Promise P7: whatever comes over the network, nothing panics or stalls. What isn't HTTP gets the
+//! parser's bare 400, or a closed connection.
+
+use futures_util::future::join_all;
+
+use crate::support::{Phone, Reply, World};
+
+/// The service goes on as if nothing had been.
+async fn lives_on(phone: &Phone) {
+    assert_eq!(phone.me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_what_is_not_http_is_refused_and_the_service_lives_on() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    for bytes in [
+        &b"\0"[..],
+        b"\r\n\r\n\r\n",
+        b"GARBAGE\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /me/customer\r\n\r\n",
+        b"GET /me/customer HTTP/9.9\r\n\r\n",
+        b"GET /me/customer HTTP/2.0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        // The beginning of a TLS handshake.
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET /me/cust omer HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /me/customer HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n",
+        b"GET /me/customer HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+        b"GET /me/customer HTTP/1.1\r\nHost: a\r\n: nameless\r\n\r\n",
+        b"GET /me/customer HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n",
+        b"GET /me/customer HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET /me/customer HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello",
+        b"GET /me/customer HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"GET /me/customer HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"GET /me/customer HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET /me/customer HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    ] {
+        let answer = phone.garbage_and_end(bytes).await;
+        let shown = String::from_utf8_lossy(bytes);
+        if let Some(reply) = Reply::parse(&answer) {
+            assert!((400..500).contains(&reply.status), "{shown:?}: {reply:?}");
+        } else {
+            assert_eq!(answer, b"", "{shown:?}");
+        }
+        lives_on(&phone).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_heads_have_bounds() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let many = "X-Many: x\r\n".repeat(200);
+    let long = format!("X-Long: {}\r\n", "x".repeat(256 * 1024));
+    let target = format!("/me/customer?{}", "x".repeat(256 * 1024));
+    for (target, lines) in [("/me/customer", &many), ("/me/customer", &long), (&target, &many)] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
+        let answer = phone.garbage_and_end(request.as_bytes()).await;
+        if let Some(reply) = Reply::parse(&answer) {
+            assert!([400, 414, 431].contains(&reply.status), "{reply:?}");
+        }
+        lives_on(&phone).await;
+    }
+    // What is long and still taken is looked at like anything else.
+    let lines = format!("Cookie: {}\r\n", "x".repeat(16 * 1024));
+    assert_eq!(phone.request("GET", "/me/customer", &lines).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_bytes_that_are_no_text_are_looked_at_like_any_others() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let with = |line: &[u8]| {
+        let head = b"GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        [head, line, b"\r\n\r\n"].concat()
+    };
+    for (line, code) in [
+        (&b"Authorization: \xff\xfe"[..], "missing_token"),
+        (b"Authorization: Bearer \xff\xfe", "invalid_request"),
+        (b"Authorization: Bearer e30.e30.\xff", "invalid_request"),
+        (b"X-Request-Id: \xff", "missing_token"),
+        (b"traceparent: \xff", "missing_token"),
+    ] {
+        let answer = phone.garbage(&with(line)).await;
+        assert_eq!(Reply::parse(&answer).expect("an answer").code(), code, "{line:?}");
+    }
+    let answer = phone.garbage(&with(b"").repeat(2)).await;
+    assert!(!answer.is_empty());
+    lives_on(&phone).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_clients_that_never_finish_their_head_hinder_nobody() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let half = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthoriz";
+    let stuck = join_all((0..100).map(|_| phone.open(half))).await;
+    assert!(stuck.iter().all(Result::is_ok));
+    lives_on(&phone).await;
+    drop(stuck);
+    lives_on(&phone).await;
+}

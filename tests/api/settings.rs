@@ -1,0 +1,277 @@
+//! Settings as an operator meets them, with the real binary (promise P9).
+
+use std::{net::TcpListener, path::Path};
+
+use juspay_bff::settings::Sources;
+
+use crate::support::{
+    Phone,
+    process::{Process, bff, run},
+};
+
+/// What may be shown nowhere.
+const SECRETS: [&str; 3] = ["canary_inline", "canary_in_a_file", "canary_with spaces"];
+
+/// Eight faults of as many kinds. The two addresses are taken, should anyone try to listen there.
+fn faulty(taken: &str) -> String {
+    format!(
+        r#"
+[server]
+listen = "{taken}"
+admin_listen = "{taken}"
+workers = "many"
+[juspay]
+base_url = "http://juspay.example"
+merchant_id = "m"
+api_key = "canary_with spaces"
+ca_file = "/nonexistent/roots.pem"
+[auth.issuers.main]
+issuer = "https://id.example"
+audiences = ["a"]
+algorithms = ["RS256", "HS256"]
+[cache]
+min_remaning = "1m"
+not_found_ttl = 2
+"#
+    )
+}
+
+/// Each fault: its key, and a part of its reason and of its fix.
+const FAULTS: [(&str, &str, &str); 9] = [
+    ("server.workers", "reason: it is a text", "fix:    "),
+    ("juspay.api_key", "white space", "fix:    "),
+    ("juspay.ca_file", "can't be read", "fix:    "),
+    ("auth.issuers.main.algorithms[1]", "whoever verifies could sign", "fix:    "),
+    ("cache.not_found_ttl", "without a unit", "fix:    "),
+    ("server.listen", "the same address", "fix:    "),
+    ("juspay.base_url", "plain http", "fix:    "),
+    ("auth.issuers.main", "no keys", "fix:    "),
+    ("cache.min_remaning", "no such setting", "did you mean cache.min_remaining?"),
+];
+
+/// The block that tells of one fault.
+fn block<'t>(told: &'t str, key: &str) -> &'t str {
+    let start = format!("\n\n{key}\n");
+    let (_, rest) = told.split_once(&start).unwrap_or_else(|| panic!("no {key} in {told}"));
+    rest.split("\n\n").next().unwrap_or_default()
+}
+
+fn shows_no_secret(told: &str) {
+    for secret in SECRETS {
+        assert!(!told.contains(secret), "{secret} in {told}");
+    }
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_every_fault_is_told_at_once_and_no_port_is_opened() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "faulty.toml", &faulty(&address));
+
+    let checked = run(bff(&["check-config", "--config", &file])).await;
+    assert_eq!((checked.code, &*checked.stdout), (Some(2), ""));
+    let told = &checked.stderr;
+    assert!(told.starts_with(&format!("The settings have {} faults:\n", FAULTS.len())), "{told}");
+    for (key, reason, fix) in FAULTS {
+        let block = block(told, key);
+        assert!(block.contains(reason) && block.contains(fix), "{key}: {block}");
+        assert!(block.contains(&format!("where:  {file}, line ")), "{key}: {block}");
+    }
+    shows_no_secret(told);
+
+    // It says the same, and doesn't even try to listen: that would have failed otherwise.
+    let served = run(bff(&["serve", "--config", &file])).await;
+    assert_eq!((served.code, &*served.stdout, &served.stderr), (Some(2), "", told));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_files_and_environment_are_checked_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let broken = write(directory.path(), "broken.toml", "juspay.api_key = \"canary_inline\n");
+    let missing = directory.path().join("missing.toml").to_str().unwrap().to_owned();
+    let mut command = bff(&["check-config", "--config", &broken, "--config", &missing]);
+    command.env("JUSPAY_BFF__CACHE__CAPACITY", "canary_inline");
+    command.env("JUSPAY_BFF__CACHE__CAPASITY", "canary_inline");
+    let checked = run(command).await;
+    assert_eq!((checked.code, &*checked.stdout), (Some(2), ""));
+    for told in [
+        &*broken,
+        &*missing,
+        "cache.capacity",
+        "where:  environment variable JUSPAY_BFF__CACHE__CAPACITY",
+        "where:  environment variable JUSPAY_BFF__CACHE__CAPASITY",
+    ] {
+        assert!(checked.stderr.contains(told), "{told} in {}", checked.stderr);
+    }
+    shows_no_secret(&checked.stderr);
+}
+
+/// Settings without a fault.
+const GOOD: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+admin_listen = "127.0.0.1:0"
+shutdown_delay = "0s"
+[juspay]
+base_url = "https://api.juspay.example"
+merchant_id = "my_merchant"
+api_key = "canary_inline"
+[auth.issuers.main]
+issuer = "https://id.example"
+audiences = ["a", "b"]
+algorithms = ["RS256"]
+discovery = true
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn good_settings_are_shown_as_toml_with_secrets_masked() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = write(directory.path(), "good.toml", GOOD);
+    let over = write(directory.path(), "over.toml", "juspay.merchant_id = \"another\"");
+    let mut command = bff(&["check-config", "--config", &good, "--config", &over]);
+    command.env("JUSPAY_BFF__AUTH__ISSUERS__MAIN__AUDIENCES", "x, y");
+    let checked = run(command).await;
+    assert_eq!((checked.code, &*checked.stderr), (Some(0), ""));
+    let shown: toml::Table = toml::from_str(&checked.stdout).unwrap();
+    assert_eq!(shown["juspay"]["merchant_id"].as_str(), Some("another"));
+    assert_eq!(shown["juspay"]["api_key"].as_str(), Some("********"));
+    assert_eq!(shown["cache"]["capacity"].as_integer(), Some(100_000), "defaults too");
+    let audiences = shown["auth"]["issuers"]["main"]["audiences"].as_array().unwrap();
+    assert_eq!(audiences.len(), 2);
+    for origin in [
+        format!("merchant_id = \"another\" # {over}, line 1"),
+        format!("issuer = \"https://id.example\" # {good}, line 11"),
+        "# environment variable JUSPAY_BFF__AUTH__ISSUERS__MAIN__AUDIENCES".to_owned(),
+    ] {
+        assert!(checked.stdout.contains(&origin), "{origin} in {}", checked.stdout);
+    }
+    shows_no_secret(&checked.stdout);
+    // What is shown is a settings file, but for the secret.
+    let secret = "juspay.api_key = \"key\"";
+    Sources::default().text("shown", checked.stdout).text("secret", secret).load().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_a_file_is_read_and_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = write(directory.path(), "key", "canary_in_a_file\n");
+    let by_file = GOOD.replace("api_key = \"canary_inline\"", &format!("api_key_file = {key:?}"));
+    let good = write(directory.path(), "good.toml", &by_file);
+    let checked = run(bff(&["check-config", "--config", &good])).await;
+    assert_eq!((checked.code, &*checked.stderr), (Some(0), ""));
+    assert!(checked.stdout.contains(&format!("api_key_file = {key:?}")), "{}", checked.stdout);
+    shows_no_secret(&checked.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_was_meant_for_us_is_warned_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = write(directory.path(), "good.toml", GOOD);
+    let with_typo = |command: &str| {
+        let mut command = bff(&[command, "--config", &good]);
+        command.env("JUSPAY_BFF_LOG_LEVEL", "canary_inline");
+        // What Kubernetes sets for a service of our name is no mistake.
+        command.env("JUSPAY_BFF_SERVICE_HOST", "10.0.0.1");
+        command
+    };
+    let checked = run(with_typo("check-config")).await;
+    assert_eq!(checked.code, Some(0));
+    assert!(checked.stderr.starts_with("warning: JUSPAY_BFF_LOG_LEVEL is ignored: "));
+    assert_eq!(checked.stderr.lines().count(), 1, "{}", checked.stderr);
+
+    let mut serving = Process::start(with_typo("serve"));
+    let warning = serving.line_with("JUSPAY_BFF_LOG_LEVEL is ignored").await;
+    assert!(warning.contains("\"level\":\"WARN\""), "{warning}");
+    serving.line_with("\"serving\"").await;
+    assert_eq!(serving.terminate().await, Some(0));
+    shows_no_secret(&format!("{}{}", checked.stderr, serving.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_told_with_its_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let good = write(directory.path(), "good.toml", GOOD);
+    for (variable, key) in [
+        ("JUSPAY_BFF__SERVER__LISTEN", "server.listen"),
+        ("JUSPAY_BFF__SERVER__ADMIN_LISTEN", "server.admin_listen"),
+    ] {
+        let mut command = bff(&["serve", "--config", &good]);
+        command.env(variable, &address);
+        let served = run(command).await;
+        assert_eq!(served.code, Some(1));
+        let told = format!("juspay-bff: {key}: can't listen on {address}: ");
+        assert!(served.stderr.starts_with(&told), "{}", served.stderr);
+    }
+}
+
+/// The simulator in a process of its own: its address, the issuer's, and how to end it.
+async fn simulator() -> (Process, String, String) {
+    let mut simulator = Process::start(bff(&[
+        "simulator",
+        "--listen",
+        "127.0.0.1:0",
+        "--issuer-listen",
+        "127.0.0.1:0",
+        "--api-key",
+        "canary_inline",
+        "--merchant",
+        "some_merchant",
+    ]));
+    let last_word = |line: String| line.split(' ').next_back().unwrap_or_default().to_owned();
+    let juspay = last_word(simulator.line_with("Stand-in for Juspay").await);
+    let issuer = last_word(simulator.line_with("Dev issuer").await);
+    (simulator, juspay, issuer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_alone_is_enough_to_serve() {
+    let (mut simulator, juspay, issuer) = simulator().await;
+    let mut command = bff(&["serve"]);
+    for (key, value) in [
+        ("SERVER__LISTEN", "127.0.0.1:0"),
+        ("SERVER__ADMIN_LISTEN", "127.0.0.1:0,127.0.0.2:0"),
+        ("SERVER__SHUTDOWN_DELAY", "0s"),
+        ("JUSPAY__BASE_URL", &*juspay),
+        ("JUSPAY__MERCHANT_ID", "some_merchant"),
+        ("JUSPAY__API_KEY", "canary_inline"),
+        ("AUTH__ISSUERS__MAIN__ISSUER", &issuer),
+        ("AUTH__ISSUERS__MAIN__AUDIENCES", "some-app,juspay-bff-demo"),
+        ("AUTH__ISSUERS__MAIN__ALGORITHMS", "RS256,ES256"),
+        ("AUTH__ISSUERS__MAIN__DISCOVERY", "true"),
+        ("RESPONSE__FIELDS", "object_reference_id,juspay"),
+        ("LOG__LEVEL", "trace"),
+    ] {
+        command.env(format!("JUSPAY_BFF__{key}"), value);
+    }
+    let mut serving = Process::start(command);
+    let line = serving.line_with("\"serving\"").await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["juspay"], &line["issuers"]), (&juspay.into(), &"main".into()));
+    assert_eq!(line["admin"].as_str().unwrap().split(", ").count(), 2);
+    let address = line["public"].as_str().unwrap().parse().unwrap();
+
+    let token = run(bff(&["token", "--subject", "alice", "--issuer", &issuer])).await;
+    assert_eq!((token.code, &*token.stderr), (Some(0), ""));
+    let token = token.stdout.trim_end().to_owned();
+    let reply = Phone::new(address, Some(token.clone())).me().await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.json().as_object().unwrap().len(), 2);
+    assert_eq!(reply.json()["object_reference_id"], "alice");
+    assert!(reply.token().starts_with("tkn_"));
+    assert!(reply.cache_status().starts_with("juspay-bff; fwd=uri-miss; stored; ttl="));
+
+    assert_eq!(serving.terminate().await, Some(0));
+    assert_eq!(simulator.terminate().await, Some(0));
+    for secret in ["canary_inline", "tkn_", &*token, "alice"] {
+        assert!(!serving.stdout.contains(secret), "{secret} in the log");
+    }
+}

@@ -1,0 +1,79 @@
+//! A Juspay played by hand: it says byte by byte what even the simulator doesn't say, or is the
+//! place where nobody may come.
+
+use std::{io::ErrorKind, net::SocketAddr, os::fd::AsFd as _};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::within_reason;
+
+/// A listener on a port of its own.
+#[derive(Debug)]
+pub struct Impostor {
+    pub address: SocketAddr,
+    listener: TcpListener,
+}
+
+/// A connection that somebody has made to an impostor.
+#[derive(Debug)]
+pub struct Line(TcpStream);
+
+impl Impostor {
+    pub async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self { address: listener.local_addr().unwrap(), listener }
+    }
+
+    /// The setting that makes the service call here.
+    pub fn as_base_url(&self) -> String {
+        format!("juspay.base_url = \"http://{}\"\n", self.address)
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> Line {
+        let (stream, _) =
+            within_reason("a connection", self.listener.accept()).await.expect("a connection");
+        stream.set_nodelay(true).unwrap();
+        Line(stream)
+    }
+
+    /// Whether anybody has tried to connect, as this machine's kernel knows.
+    pub fn is_called(&self) -> bool {
+        let twin = self.listener.as_fd().try_clone_to_owned().unwrap();
+        match std::net::TcpListener::from(twin).accept() {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl Line {
+    /// The head of the next request.
+    pub async fn request(&mut self) -> String {
+        let reading = async {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                head.push(char::from(self.0.read_u8().await.expect("a request")));
+            }
+            head
+        };
+        within_reason("a request", reading).await
+    }
+
+    pub async fn say(&mut self, bytes: &str) {
+        // The other side may have had enough before the end.
+        drop(within_reason("sending", self.0.write_all(bytes.as_bytes())).await);
+    }
+
+    /// What the other side still says until it closes, or resets, the connection.
+    pub async fn closed(mut self) -> Vec<u8> {
+        let mut heard = Vec::new();
+        let reading = self.0.read_to_end(&mut heard);
+        drop(within_reason("the end of the connection", reading).await);
+        heard
+    }
+}

@@ -1,0 +1,47 @@
+//! Requests whose answers may take their time, or never be waited for.
+
+use std::{io::ErrorKind, os::fd::AsFd as _};
+
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
+
+use super::{Phone, Reply, guard, within_reason};
+
+/// A request that is on its way. Dropped, the phone hangs up.
+#[derive(Debug)]
+pub struct Pending {
+    request: String,
+    stream: TcpStream,
+}
+
+impl Phone {
+    /// Sends `GET /me/customer` and leaves the answer for later.
+    pub async fn begin(&self) -> Pending {
+        let token = self.token.as_deref().expect("a phone of somebody");
+        let request = format!(
+            "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\n\r\n"
+        );
+        let stream = self.open(&request).await.expect("a connection");
+        Pending { request, stream }
+    }
+}
+
+impl Pending {
+    /// Whether an answer, or the connection's end, has come as far as this machine's kernel.
+    pub fn is_answered(&self) -> bool {
+        let twin = self.stream.as_fd().try_clone_to_owned().unwrap();
+        match std::net::TcpStream::from(twin).peek(&mut [0]) {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub async fn reply(mut self) -> Reply {
+        let mut bytes = Vec::new();
+        within_reason("an answer", self.stream.read_to_end(&mut bytes)).await.expect("an answer");
+        let reply = Reply::parse(&bytes).expect("a whole answer");
+        guard::answered(&self.request, &reply);
+        reply
+    }
+}

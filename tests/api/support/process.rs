@@ -1,0 +1,87 @@
+//! The real binary, in a process of its own with an environment of its own. None outlives its test.
+
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+use super::within_reason;
+
+/// How a process ended, and all that it said.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A process that goes on until it is stopped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    /// What it has said so far.
+    pub stdout: String,
+}
+
+/// `juspay-bff` with these arguments and, but for the search path, with nothing in its environment.
+pub fn bff(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_juspay-bff"));
+    command.args(arguments).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// Waits for the end of a command that ends by itself.
+pub async fn run(mut command: Command) -> Ended {
+    let output = within_reason("the end of a command", command.output()).await.expect("it runs");
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("text"),
+        stderr: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+impl Process {
+    /// Starts a command that goes on. What it says on standard error is seen with `cargo test`.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::inherit()).spawn().expect("it starts");
+        let stdout = child.stdout.take().expect("it is piped");
+        Self { child, lines: BufReader::new(stdout).lines(), stdout: String::new() }
+    }
+
+    /// The next line that holds `text`.
+    pub async fn line_with(&mut self, text: &str) -> String {
+        let reading = async {
+            loop {
+                let line = self.next_line().await;
+                let line = line.unwrap_or_else(|| panic!("it ended without {text:?}"));
+                if line.contains(text) {
+                    return line;
+                }
+            }
+        };
+        within_reason(text, reading).await
+    }
+
+    /// Sends SIGTERM; the exit code, when all is said.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        kill_process(id.expect("it runs still"), Signal::TERM).expect("it can be told");
+        let ending = async {
+            while self.next_line().await.is_some() {}
+            self.child.wait().await.expect("it ends").code()
+        };
+        within_reason("the end after SIGTERM", ending).await
+    }
+
+    async fn next_line(&mut self) -> Option<String> {
+        let line = self.lines.next_line().await.expect("text")?;
+        self.stdout.push_str(&line);
+        self.stdout.push('\n');
+        Some(line)
+    }
+}

@@ -1,0 +1,48 @@
+//! Juspay as it may be: evil answers, none at all, and what it is asked (promises P1, P2 and P6,
+//! and the traps of awc).
+
+mod answers;
+mod deadline;
+mod framing;
+mod identity;
+mod interim;
+mod key_file;
+mod question;
+mod surplus;
+mod tls;
+mod tokens;
+mod unreachable;
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::support::{Pending, Reply, World};
+
+/// The customer that an answer is about.
+fn owner(reply: &Reply) -> String {
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["object_reference_id"].as_str().expect("an owner").to_owned()
+}
+
+async fn identity_mismatches(world: &World) -> u64 {
+    world.count("juspay_bff_upstream_identity_mismatches_total").await
+}
+
+/// The connections on which Juspay was asked for a customer, in their order.
+fn connections(world: &World, customer: &str) -> Vec<u64> {
+    let path = format!("/customers/{customer}");
+    let about = world.simulator().requests();
+    about.iter().filter(|it| it.path == path).map(|it| it.connection).collect()
+}
+
+/// The answers, while the clock is turned by `gap` again and again: some questions stand behind an
+/// answer that the simulator holds back for so long.
+async fn replies(gap: Duration, world: &World, asking: Vec<Pending>) -> Vec<Reply> {
+    let all_answered = async || {
+        world.settle().await;
+        asking.iter().all(Pending::is_answered)
+    };
+    world.turn_until("all answers", gap, all_answered).await;
+    join_all(asking.into_iter().map(Pending::reply)).await
+}

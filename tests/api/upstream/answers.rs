@@ -1,0 +1,191 @@
+//! Answers that are no customer: each has its status, its code and its outcome in the metrics;
+//! none is kept.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use juspay_bff::simulator::{ApiError, Fault, FaultRule, ObjectFault};
+
+use super::owner;
+use crate::support::{Impostor, World};
+
+/// What a phone gets, and how the call is counted.
+type Told = (u16, &'static str, &'static str);
+
+const INVALID: Told = (502, "upstream_invalid_response", "invalid_response");
+const CREDENTIALS: Told = (502, "upstream_rejected_credentials", "rejected_credentials");
+const ORIGIN: Told = (502, "upstream_rejected_origin", "rejected_origin");
+const CLIENT_ERROR: Told = (502, "upstream_error", "client_error");
+const SERVER_ERROR: Told = (502, "upstream_error", "server_error");
+const CONNECTION: Told = (502, "upstream_error", "connection");
+const TOO_MANY: Told = (503, "upstream_unavailable", "too_many_requests");
+
+/// How long Juspay isn't asked after a 401 or a 403.
+const LATCHED_FOR: Duration = Duration::from_secs(5);
+
+/// An object that would do, were it not for the status.
+fn status(status: u16) -> Fault {
+    let body = r#"{"object_reference_id": "customer", "juspay": {"client_auth_token": "tkn_0",
+        "client_auth_token_expiry": "2026-11-23T12:15:00Z"}}"#;
+    Fault::Status { status, headers: BTreeMap::new(), body: body.to_owned() }
+}
+
+fn answer(status: u16, body: &str) -> Fault {
+    Fault::Status { status, headers: BTreeMap::new(), body: body.to_owned() }
+}
+
+/// Each fault once, and then the customer without it.
+async fn each_is_told(rows: impl IntoIterator<Item = (Fault, Told)>) {
+    let world = World::new().await;
+    let phone = world.phone("customer");
+    for (fault, (status, code, outcome)) in rows {
+        world.purge_all().await;
+        world.simulator().clear_requests();
+        world.simulator().inject(FaultRule::once(fault.clone()));
+        let counted = world.upstream(outcome).await;
+        let reply = phone.me().await;
+        assert_eq!((reply.status, &*reply.code()), (status, code), "{fault:?}");
+        assert_eq!(world.upstream(outcome).await, counted + 1, "{fault:?}");
+        assert_eq!(reply.header("www-authenticate"), None, "{fault:?}");
+        world.clock.advance(LATCHED_FOR);
+        let reply = phone.me().await;
+        assert_eq!(owner(&reply), "customer", "{fault:?}");
+        assert!(reply.cache_status().contains("fwd=uri-miss; stored"), "{fault:?}");
+        assert_eq!(world.simulator().calls("customer"), 2, "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_no_whole_customer_are_invalid() {
+    let faults = [
+        Fault::CutBody { whole_json: false },
+        Fault::CutBody { whole_json: true },
+        Fault::CutChunked { whole_json: false },
+        Fault::NoLength,
+        Fault::Empty,
+        Fault::Html,
+        Fault::Huge { bytes: 64 * 1024 },
+        Fault::Huge { bytes: 8 * 1024 * 1024 },
+        Fault::Object(ObjectFault::OtherCustomer),
+        answer(200, "null"),
+        answer(200, "[]"),
+        answer(200, "\"customer\""),
+        answer(200, "{\"object_reference_id\": \"customer\"} trailing"),
+        answer(200, "\u{feff}{\"object_reference_id\": \"customer\"}"),
+    ];
+    each_is_told(faults.map(|fault| (fault, INVALID))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn successes_that_get_customer_does_not_have_are_invalid() {
+    let statuses = [201, 202, 203, 204, 205, 206, 207, 226, 299];
+    each_is_told(statuses.map(|code| (status(code), INVALID))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_are_invalid() {
+    let statuses = [300, 301, 302, 303, 304, 305, 307, 308, 399];
+    each_is_told(statuses.map(|code| (status(code), INVALID))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_what_juspay_holds_against_us_is_no_401_of_the_phones() {
+    each_is_told([
+        (Fault::Error(ApiError::AccessDenied), CREDENTIALS),
+        (status(401), CREDENTIALS),
+        (answer(401, ""), CREDENTIALS),
+        (Fault::Error(ApiError::BadOrigin), ORIGIN),
+        (status(403), ORIGIN),
+        (answer(403, "<html>"), ORIGIN),
+        (Fault::Error(ApiError::MandatoryFieldsMissing), CLIENT_ERROR),
+        (status(407), CLIENT_ERROR),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_key_that_juspay_has_switched_off_logs_nobody_out() {
+    let world = World::new().await;
+    world.simulator().set_key(&world.api_key, false);
+    let reply = world.phone("alice").me().await;
+    assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_credentials"));
+    assert_eq!(reply.json()["retryable"], false);
+    world.simulator().set_key(&world.api_key, true);
+    world.clock.advance(LATCHED_FOR);
+    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_refusals_of_juspays_are_errors() {
+    let statuses = [400, 402, 405, 406, 408, 409, 410, 415, 418, 422, 431, 451, 499];
+    each_is_told(statuses.map(|code| (status(code), CLIENT_ERROR))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_404_that_is_not_about_the_customer_is_an_error() {
+    each_is_told([
+        (answer(404, "<html><h1>404 Not Found</h1></html>"), CLIENT_ERROR),
+        (answer(404, ""), CLIENT_ERROR),
+        (answer(404, "{}"), CLIENT_ERROR),
+        (answer(404, r#"{"error_code": "route_not_found"}"#), CLIENT_ERROR),
+        (status(404), CLIENT_ERROR),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_of_juspays_are_errors_and_429_is_unavailable() {
+    let statuses = [500, 501, 502, 503, 504, 511, 599, 600, 999];
+    each_is_told(statuses.map(|code| (status(code), SERVER_ERROR))).await;
+    each_is_told([(status(429), TOO_MANY), (answer(429, ""), TOO_MANY)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_end_without_an_answer_are_errors() {
+    each_is_told([(Fault::Reset, CONNECTION), (Fault::Close, CONNECTION)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_redirect_is_not_followed_and_takes_no_key_along() {
+    let elsewhere = Impostor::new().await;
+    let world = World::new().await;
+    for (n, status) in [301, 302, 303, 307, 308].into_iter().enumerate() {
+        let location = format!("http://{}/customers/alice", elsewhere.address);
+        let headers = [("Location".to_owned(), location)].into();
+        let fault = Fault::Status { status, headers, body: String::new() };
+        world.simulator().inject(FaultRule::once(fault));
+        let reply = world.phone(&format!("customer{n}")).me().await;
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{status}");
+        assert_eq!(reply.header("location"), None);
+    }
+    let location = format!("http://{}/", elsewhere.address);
+    world.simulator().inject(FaultRule::always(Fault::Redirect { location }));
+    assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
+    assert!(!elsewhere.is_called());
+}
+
+/// awc tells no cut chunked body from a whole one; a whole object shows that nothing is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_object_is_good_though_its_last_chunk_is_missing() {
+    let world = World::new().await;
+    world.simulator().inject(FaultRule::once(Fault::CutChunked { whole_json: true }));
+    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customers_object_may_have_64_kib() {
+    let world = World::new().await;
+    let object = r#"{"object_reference_id": "alice"}"#;
+    for (size, status) in [(64 * 1024, 200), (64 * 1024 + 1, 502)] {
+        let padded = format!("{object}{}", " ".repeat(size - object.len()));
+        world.simulator().inject(FaultRule::once(answer(200, &padded)));
+        let path = "/me/customer?options.get_client_auth_token=false";
+        assert_eq!(world.phone("alice").get(path).await.status, status, "{size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_a_thousand_pieces_is_one_answer() {
+    let world = World::new().await;
+    world.simulator().inject(FaultRule::once(Fault::ByteByByte));
+    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+}

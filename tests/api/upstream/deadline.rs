@@ -1,0 +1,86 @@
+//! `juspay.deadline` is around the whole call: place, connection, head and body (trap 3).
+
+use std::time::Duration;
+
+use juspay_bff::simulator::{Fault, FaultRule};
+
+use super::owner;
+use crate::support::{World, until};
+
+/// A moment less than `juspay.deadline`.
+const ALMOST: Duration = Duration::from_millis(4_999);
+const MOMENT: Duration = Duration::from_millis(1);
+
+async fn until_called(world: &World, customer: &str) {
+    until("the call", async || world.simulator().calls(customer) > 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_no_answer_is_waited_for_longer_than_the_deadline() {
+    let world = World::new().await;
+    let faults = [Fault::Hang, Fault::UnfinishedHead, Fault::StalledBody];
+    for (timeouts, fault) in (1..).zip(faults) {
+        let id = format!("customer{timeouts}");
+        world.simulator().inject(FaultRule::once(fault.clone()).of(&id));
+        let phone = world.phone(&id);
+        let asking = phone.begin().await;
+        until_called(&world, &id).await;
+        world.turn(ALMOST).await;
+        assert!(!asking.is_answered(), "{fault:?}");
+        world.turn(MOMENT).await;
+        let reply = asking.reply().await;
+        assert_eq!((reply.status, &*reply.code()), (504, "upstream_timeout"), "{fault:?}");
+        let counted = "juspay_bff_upstream_requests_total{outcome=\"timeout\"}";
+        world.until_count(counted, timeouts).await;
+        world.until_count("juspay_bff_upstream_in_flight", 0).await;
+        assert_eq!(owner(&phone.me().await), id, "nothing is kept of {fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_at_the_last_moment_is_in_time() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("alice");
+    let asking = world.phone("alice").begin().await;
+    gate.arrived(1).await;
+    world.clock.advance(ALMOST);
+    gate.release();
+    assert_eq!(owner(&asking.reply().await), "alice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_waited_for_half_of_the_deadline() {
+    let world = World::with("juspay.max_in_flight = 1").await;
+    let _gate = world.simulator().hold("first");
+    let first = world.phone("first").begin().await;
+    until_called(&world, "first").await;
+    let second = world.phone("second").begin().await;
+    world.until_waiting(2).await;
+    world.settle().await;
+    world.turn(Duration::from_millis(2_499)).await;
+    assert!(!second.is_answered());
+    world.turn(MOMENT).await;
+    let reply = second.reply().await;
+    assert_eq!((reply.status, &*reply.code()), (503, "overloaded"));
+    assert_eq!(world.simulator().calls("second"), 0);
+    assert!(!first.is_answered());
+    world.turn(Duration::from_millis(2_500)).await;
+    assert_eq!(first.reply().await.code(), "upstream_timeout");
+    world.until_count("juspay_bff_upstream_in_flight", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_is_a_setting() {
+    let world = World::with(
+        "juspay.deadline = \"700ms\"
+         juspay.try_timeout = \"700ms\"",
+    )
+    .await;
+    world.simulator().inject(FaultRule::once(Fault::Hang));
+    let asking = world.phone("alice").begin().await;
+    until_called(&world, "alice").await;
+    world.turn(Duration::from_millis(699)).await;
+    assert!(!asking.is_answered());
+    world.clock.advance(MOMENT);
+    assert_eq!(asking.reply().await.code(), "upstream_timeout");
+}

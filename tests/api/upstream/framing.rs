@@ -1,0 +1,142 @@
+//! Broken HTTP, said by hand: heads that are none, lengths that lie, bodies that come late.
+
+use super::owner;
+use crate::support::{Impostor, World, impostor::Line};
+
+const OBJECT: &str = r#"{"object_reference_id": "alice", "juspay": {"client_auth_token": "tkn_1",
+    "client_auth_token_expiry": "2026-11-23T12:15:00Z"}}"#;
+
+/// The service, with one worker, and the Juspay that it calls.
+async fn world() -> (World, Impostor) {
+    let impostor = Impostor::new().await;
+    let settings = format!("server.workers = 1\n{}", impostor.as_base_url());
+    (World::with(&settings).await, impostor)
+}
+
+fn good(id: &str) -> String {
+    let object = OBJECT.replace("alice", id);
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{object}", object.len())
+}
+
+/// Asks for `id` and answers it well.
+async fn is_served(world: &World, line: &mut Line, id: &str) {
+    let asking = world.phone(id).begin().await;
+    assert!(line.request().await.starts_with(&format!("GET /customers/{id}?")));
+    line.say(&good(id)).await;
+    assert_eq!(owner(&asking.reply().await), id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_what_is_no_http_is_invalid() {
+    let (world, impostor) = world().await;
+    let length = OBJECT.len();
+    let endless = "x".repeat(256 * 1024);
+    for answer in [
+        "nonsense\r\n\r\n".to_owned(),
+        OBJECT.to_owned(),
+        "HTTP/2 200\r\n\r\n".to_owned(),
+        "HTTP/1.1 20 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n".to_owned(),
+        format!("HTTP/1.1 200 OK\r\nX: {endless}"),
+        format!("HTTP/1.1 200 OK\r\n{}\r\n{OBJECT}", "X: y\r\n".repeat(200)),
+        format!("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{OBJECT}"),
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}, {length}\r\n\r\n{OBJECT}"),
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nContent-Length: 3\r\n\r\n{OBJECT}"),
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n{OBJECT}"),
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{OBJECT}"),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n".to_owned(),
+    ] {
+        let asking = world.phone("alice").begin().await;
+        let mut line = impostor.accept().await;
+        line.request().await;
+        line.say(&answer).await;
+        let told = &answer[..answer.len().min(80)];
+        let reply = asking.reply().await;
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{told}");
+        line.closed().await;
+    }
+    assert_eq!(world.upstream("invalid_response").await, 13);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunked_body_that_grows_too_large_is_cut_off() {
+    let (world, impostor) = world().await;
+    let asking = world.phone("alice").begin().await;
+    let mut line = impostor.accept().await;
+    line.request().await;
+    line.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    // Without end, as far as the service can know.
+    line.say(&format!("4000\r\n{}\r\n", " ".repeat(0x4000)).repeat(4)).await;
+    line.say("1\r\n \r\n").await;
+    let reply = asking.reply().await;
+    assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
+    line.closed().await;
+}
+
+/// awc takes such a body for an empty one, and keeps the connection on which it still comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_body_without_a_clear_end_is_nobodys_answer() {
+    for head in [
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 500 Oops\r\n\r\n",
+        "HTTP/1.1 404 Not Found\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nContent-Length: 1000\r\n\r\n",
+    ] {
+        let (world, impostor) = world().await;
+        let asking = world.phone("alice").begin().await;
+        let mut line = impostor.accept().await;
+        line.request().await;
+        line.say(head).await;
+        assert_eq!(asking.reply().await.status, 502, "{head}");
+        // What looks like Bob's answer is still the body of Alice's.
+        let asking = world.phone("bob").begin().await;
+        let mut fresh = impostor.accept().await;
+        line.say(&good("bob").replace("tkn_1", "tkn_forged")).await;
+        fresh.request().await;
+        fresh.say(&good("bob")).await;
+        assert_eq!(asking.reply().await.token(), "tkn_1", "{head}");
+        line.closed().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_well_framed_connection_is_used_again() {
+    let (world, impostor) = world().await;
+    let asking = world.phone("alice").begin().await;
+    let mut line = impostor.accept().await;
+    line.request().await;
+    let chunked = format!("{:x}\r\n{OBJECT}\r\n0\r\n\r\n", OBJECT.len());
+    line.say(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}")).await;
+    assert_eq!(owner(&asking.reply().await), "alice");
+    is_served(&world, &mut line, "bob").await;
+    // Neither an error nor an empty answer is a reason to connect anew.
+    let asking = world.phone("carol").begin().await;
+    line.request().await;
+    line.say("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(asking.reply().await.code(), "upstream_error");
+    is_served(&world, &mut line, "dave").await;
+    assert!(!impostor.is_called());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_whole_answer_is_dropped() {
+    let (world, impostor) = world().await;
+    let asking = world.phone("alice").begin().await;
+    let mut line = impostor.accept().await;
+    line.request().await;
+    line.say(&format!("{}{}", good("alice"), good("mallory"))).await;
+    assert_eq!(owner(&asking.reply().await), "alice");
+    is_served(&world, &mut line, "bob").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_1_0_answer_ends_with_its_connection() {
+    let (world, impostor) = world().await;
+    let asking = world.phone("alice").begin().await;
+    let mut line = impostor.accept().await;
+    line.request().await;
+    line.say(&format!("HTTP/1.0 200 OK\r\n\r\n{OBJECT}")).await;
+    drop(line);
+    assert_eq!(owner(&asking.reply().await), "alice");
+}

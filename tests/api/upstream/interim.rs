@@ -1,0 +1,102 @@
+//! Trap 1: awc takes an unasked 1xx for the answer and keeps the connection, whose later answers
+//! are then one behind: somebody else's.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use juspay_bff::simulator::{Fault, FaultRule};
+
+use super::{connections, identity_mismatches, owner, replies};
+use crate::support::{Phone, World};
+
+const CUSTOMERS: usize = 50;
+const ROUNDS: usize = 20;
+
+/// Between the 1xx and the answer that belongs to it. It passes when the test says so.
+const GAP: Duration = Duration::from_millis(5);
+
+struct Crowd {
+    world: World,
+    customers: Vec<(String, Phone)>,
+    refused: u64,
+}
+
+impl Crowd {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let ids = (0..CUSTOMERS).map(|n| format!("customer{n}"));
+        let customers = ids.map(|id| (id.clone(), world.phone(&id))).collect();
+        Self { world, customers, refused: 0 }
+    }
+
+    /// Every customer asks Juspay anew: first those for whom `status` gives a 1xx that comes before
+    /// the answer, then all others. The answers behind the 1xx come when the others' questions are
+    /// out.
+    async fn round(&mut self, first: usize, status: impl Fn(usize) -> Option<u16>) {
+        let Self { world, customers, refused } = self;
+        world.purge_all().await;
+        let order = (0..CUSTOMERS).map(|n| (first + n) % CUSTOMERS);
+        let (hinted, others): (Vec<_>, Vec<_>) = order.partition(|n| status(*n).is_some());
+        for n in &hinted {
+            let fault = Fault::Interim { status: status(*n).unwrap(), gap_ms: 5 };
+            world.simulator().inject(FaultRule::once(fault).of(&customers[*n].0));
+        }
+        for reply in join_all(hinted.iter().map(|n| customers[*n].1.me())).await {
+            assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
+            *refused += 1;
+        }
+        let asking = join_all(others.iter().map(|n| customers[*n].1.begin())).await;
+        // Their questions are out.
+        world.settle().await;
+        for (n, reply) in others.iter().zip(replies(GAP, world, asking).await) {
+            assert_eq!(owner(&reply), customers[*n].0);
+            assert!(reply.cache_status().contains("fwd=uri-miss"), "{}", reply.cache_status());
+        }
+    }
+
+    /// Nobody was refused but those who got a 1xx: no connection that had brought one was used
+    /// again, so there was nothing left for the check of identities to find.
+    async fn nothing_else_was_refused(&self) {
+        assert_eq!(self.world.upstream("invalid_response").await, self.refused);
+        assert_eq!(identity_mismatches(&self.world).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_after_an_unasked_103_nobody_gets_anothers_object() {
+    let mut crowd = Crowd::new().await;
+    for round in 0..ROUNDS {
+        crowd.round(round * 7, |n| (round == 0 && n == 0).then_some(103)).await;
+    }
+    crowd.nothing_else_was_refused().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_with_103s_for_some_in_each_round_nobody_gets_anothers_object() {
+    let mut crowd = Crowd::new().await;
+    for round in 0..ROUNDS {
+        crowd.round(round * 7, |n| ((n + round) % 10 == 3).then_some(103)).await;
+    }
+    crowd.nothing_else_was_refused().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_with_any_1xx_nobody_gets_anothers_object() {
+    let mut crowd = Crowd::new().await;
+    let statuses = [100, 101, 102, 103, 104, 199];
+    for (round, status) in statuses.into_iter().cycle().take(ROUNDS).enumerate() {
+        crowd.round(round * 7, |n| ((n + round) % 10 == 3).then_some(status)).await;
+    }
+    crowd.nothing_else_was_refused().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_1xx_in_one_packet_with_the_answer_is_refused_too() {
+    let world = World::with("server.workers = 1").await;
+    let fault = Fault::Interim { status: 103, gap_ms: 0 };
+    world.simulator().inject(FaultRule::once(fault).of("alice"));
+    assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
+    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    assert_ne!(connections(&world, "alice")[0], connections(&world, "bob")[0]);
+}

@@ -1,0 +1,125 @@
+//! `juspay.api_key_file`: a new key is taken up without a restart, a bad file keeps the old one.
+
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+
+use tempfile::TempDir;
+
+use super::owner;
+use crate::support::{Stage, World, guard};
+
+const POLL: Duration = Duration::from_secs(10);
+const READ: &str = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"api_key\"}";
+
+/// A key that the guard looks for.
+fn new_key() -> String {
+    format!("canary_{:032x}", rand::random::<u128>())
+}
+
+/// A world whose key stands in `path`, written by `write`.
+async fn world_with(path: &Path, write: impl FnOnce(&str)) -> World {
+    let stage = Stage::set().await;
+    write(&stage.api_key);
+    stage.open_ready(&format!("juspay.api_key_file = \"{}\"", path.display())).await
+}
+
+/// Only `key` is good at Juspay, and the service soon asks with it.
+async fn takes_up(world: &World, old: &str, key: &str) {
+    let phone = world.phone("alice");
+    world.simulator().set_key(key, true);
+    world.simulator().set_key(old, false);
+    let asks_well = async || {
+        world.purge_all().await;
+        phone.me().await.status == 200
+    };
+    world.turn_until("the new key", Duration::from_secs(1), asks_well).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_key_is_taken_up_at_the_next_look() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("key");
+    let world = world_with(&path, |key| fs::write(&path, format!("{key}\n")).unwrap()).await;
+    let phone = world.phone("alice");
+    assert_eq!(owner(&phone.me().await), "alice");
+    let key = new_key();
+    fs::write(&path, format!("\u{feff}{key}\r\n")).unwrap();
+    world.simulator().set_key(&key, true);
+    world.simulator().set_key(&world.api_key, false);
+    world.turn(Duration::from_millis(9_999)).await;
+    world.purge_all().await;
+    assert_eq!(phone.me().await.code(), "upstream_rejected_credentials", "not before its time");
+    takes_up(&world, &world.api_key, &key).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubernetes_swaps_of_the_directory_are_seen_each_time() {
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    // As the kubelet does it: key → ..data/key, ..data → a directory of its own for each version.
+    let publish = |version: &str, key: &str| {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("key"), key).unwrap();
+        symlink(version, at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    };
+    symlink("..data/key", at("key")).unwrap();
+    let world = world_with(&at("key"), |key| publish("..1", key)).await;
+    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    let mut old = world.api_key.clone();
+    for version in ["..2", "..3"] {
+        let key = new_key();
+        publish(version, &key);
+        takes_up(&world, &old, &key).await;
+        old = key;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_turns_bad_keeps_the_old_key_and_is_told() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("key");
+    let world = world_with(&path, |key| fs::write(&path, key).unwrap()).await;
+    let phone = world.phone("alice");
+    let is_bad = async |bad: &str| {
+        let warnings = || guard::log_lines(path.to_str().unwrap()).len();
+        let (known, read) = (warnings(), world.count(READ).await);
+        spoil(&path, bad);
+        let told = async || warnings() > known;
+        world.turn_until("a warning", Duration::from_secs(1), told).await;
+        let read_last = world.count(READ).await;
+        assert!(read_last - read <= 10, "{bad}: looked at well until it was spoilt");
+        world.turn(POLL * 3).await;
+        assert_eq!(world.count(READ).await, read_last, "{bad}: it stands still");
+        assert_eq!(warnings(), known + 1, "{bad}: told once");
+        world.purge_all().await;
+        assert_eq!(owner(&phone.me().await), "alice", "{bad}: the old key is in use");
+        // Mended, it is read again.
+        restore(&path, &world.api_key);
+        let is_read = async || world.count(READ).await > read_last;
+        world.turn_until("a good look", Duration::from_secs(1), is_read).await;
+    };
+    for bad in ["empty", "gone", "line end", "not text", "directory"] {
+        is_bad(bad).await;
+    }
+}
+
+fn spoil(path: &Path, how: &str) {
+    match how {
+        "empty" => fs::write(path, "").unwrap(),
+        "line end" => fs::write(path, "\r\n").unwrap(),
+        "not text" => fs::write(path, b"\xff\xfe").unwrap(),
+        "gone" => fs::remove_file(path).unwrap(),
+        "directory" => {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }
+        _ => panic!("{how}"),
+    }
+}
+
+fn restore(path: &Path, key: &str) {
+    if path.is_dir() {
+        fs::remove_dir(path).unwrap();
+    }
+    fs::write(path, key).unwrap();
+}

@@ -1,0 +1,153 @@
+//! What Juspay is asked, to the letter; and that nothing of the phone's goes along.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use juspay_bff::simulator::ReceivedRequest;
+
+use super::owner;
+use crate::support::World;
+
+const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT_ID: &str = "b7ad6b7169203331";
+
+fn last(world: &World) -> Arc<ReceivedRequest> {
+    Arc::clone(world.simulator().requests().last().expect("a request"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_an_id_is_one_segment_of_the_path() {
+    let world = World::new().await;
+    for (id, segment, routing_id) in [
+        ("alice", "alice", "alice"),
+        ("a.b+c@example.com", "a.b%2Bc%40example.com", "a.b+c@example.com"),
+        ("+91 98765 43210", "%2B91%2098765%2043210", "%2B91%2098765%2043210"),
+        ("a%2Fb", "a%252Fb", "a%2Fb"),
+        ("%2e%2e", "%252e%252e", "%2e%2e"),
+        ("a..b", "a..b", "a..b"),
+        ("...", "...", "..."),
+        ("münchen", "m%C3%BCnchen", "m%C3%BCnchen"),
+        (
+            "ग्राहक",
+            "%E0%A4%97%E0%A5%8D%E0%A4%B0%E0%A4%BE%E0%A4%B9%E0%A4%95",
+            "%E0%A4%97%E0%A5%8D%E0%A4%B0%E0%A4%BE%E0%A4%B9%E0%A4%95",
+        ),
+        ("a?b=c&d#e", "a%3Fb%3Dc%26d%23e", "a?b=c&d#e"),
+        ("a;b:c,d", "a%3Bb%3Ac%2Cd", "a;b:c,d"),
+        ("~-_.", "~-_.", "~-_."),
+        ("\"<>|`{}^", "%22%3C%3E%7C%60%7B%7D%5E", "\"<>|`{}^"),
+    ] {
+        assert_eq!(owner(&world.phone(id).me().await), id);
+        let received = last(&world);
+        assert_eq!(received.method, "GET", "{id}");
+        assert_eq!(received.path, format!("/customers/{segment}"), "{id}");
+        assert_eq!(received.query, "options.get_client_auth_token=true", "{id}");
+        assert_eq!(received.header("x-routing-id"), Some(routing_id), "{id}");
+        assert_eq!(received.body, "", "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_what_can_be_no_segment_is_never_asked() {
+    let world = World::new().await;
+    for id in ["..", ".", "a/b", "a\\b", "/", "a\nb", "a\0", " a", "a ", &"x".repeat(257)] {
+        let reply = world.phone(id).me().await;
+        assert_eq!((reply.status, &*reply.code()), (403, "no_customer"), "{id:?}");
+    }
+    assert_eq!(world.simulator().total_requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_url_may_have_a_path() {
+    let world = World::new().await;
+    let base_url = format!("juspay.base_url = \"{}/v1/\"", world.simulator().base_url());
+    let below = World::with(&base_url).await;
+    assert_eq!(below.phone("alice").me().await.code(), "upstream_error", "nothing is there");
+    assert_eq!(last(&world).path, "/v1/customers/alice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_the_header_has_what_juspay_wants_and_nothing_of_the_phones() {
+    let world = World::new().await;
+    let lines = "Cookie: session=1\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\n\
+        X-Merchantid: other\r\nX-Routing-Id: other\r\nX-Api-Key: other\r\nVersion: 1999-01-01\r\n\
+        User-Agent: phone/1.0\r\nAccept: text/html\r\nAccept-Language: hi\r\nX-Request-Id: 7\r\n\
+        tracestate: a=b\r\nbaggage: a=b\r\nOrigin: https://example.com\r\n\
+        If-None-Match: \"1\"\r\nRange: bytes=0-1\r\nTE: trailers\r\n";
+    let reply = world.phone("alice").request("GET", "/me/customer", lines).await;
+    assert_eq!(owner(&reply), "alice");
+    let received = last(&world);
+    let mut headers: Vec<_> =
+        received.headers.iter().map(|(name, value)| (name.to_lowercase(), &**value)).collect();
+    // awc's own: when the question was asked.
+    headers.retain(|(name, _)| name != "date");
+    headers.sort_unstable();
+    let host = world.simulator().base_url().strip_prefix("http://").unwrap();
+    let credentials = format!("Basic {}", STANDARD.encode(format!("{}:", world.api_key)));
+    let user_agent = format!("juspay-bff/{}", env!("CARGO_PKG_VERSION"));
+    let expected = [
+        ("accept", "application/json"),
+        ("accept-encoding", "identity"),
+        ("authorization", &credentials),
+        ("content-length", "0"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("host", host),
+        ("user-agent", &user_agent),
+        ("x-merchantid", world.simulator().merchant()),
+        ("x-routing-id", "alice"),
+    ];
+    assert!(
+        headers.iter().map(|(name, value)| (&**name, *value)).eq(expected),
+        "{:?}",
+        headers.iter().map(|(name, _)| name).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn juspays_version_is_sent_when_it_is_set() {
+    let world = World::with("juspay.api_version = \"2019-05-07\"").await;
+    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    assert_eq!(last(&world).header("version"), Some("2019-05-07"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_on_at_juspay_with_a_parent_of_its_own() {
+    let world = World::new().await;
+    let mut parents = Vec::new();
+    for (id, flags) in [("alice", "01"), ("bob", "00")] {
+        let line = format!("traceparent: 00-{TRACE_ID}-{PARENT_ID}-{flags}\r\n");
+        assert_eq!(world.phone(id).request("GET", "/me/customer", &line).await.status, 200);
+        let received = last(&world);
+        let passed_on = received.header("traceparent").expect("a traceparent");
+        let parts: Vec<_> = passed_on.split('-').collect();
+        let ["00", TRACE_ID, parent, its_flags] = parts[..] else { panic!("{passed_on}") };
+        assert_eq!(its_flags, flags);
+        assert_eq!(parent.len(), 16);
+        assert_ne!(parent, PARENT_ID);
+        parents.push(parent.to_owned());
+    }
+    assert_ne!(parents[0], parents[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_trace_is_not_passed_on() {
+    let world = World::new().await;
+    for (n, header) in [
+        String::new(),
+        "1".to_owned(),
+        format!("00-{}-{PARENT_ID}-01", TRACE_ID.to_uppercase()),
+        format!("00-{}-{PARENT_ID}-01", "0".repeat(32)),
+        format!("00-{TRACE_ID}-{}-01", "0".repeat(16)),
+        format!("ff-{TRACE_ID}-{PARENT_ID}-01"),
+        format!("00-{TRACE_ID}-{PARENT_ID}-01-more"),
+        format!("00-{TRACE_ID}-{PARENT_ID}-01, 00-{TRACE_ID}-{PARENT_ID}-01"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let line = format!("traceparent: {header}\r\n");
+        let phone = world.phone(&format!("customer{n}"));
+        assert_eq!(phone.request("GET", "/me/customer", &line).await.status, 200, "{header}");
+        assert_eq!(last(&world).header("traceparent"), None, "{header}");
+    }
+}

@@ -1,0 +1,90 @@
+//! The other half of trap 1: an answer that nobody has asked for, on an idle connection. awc sees
+//! it when it has come before the connection is used again; else only the check of identities
+//! stands between it and the next customer.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use juspay_bff::simulator::{Fault, FaultRule};
+
+use super::{connections, identity_mismatches, owner, replies};
+use crate::support::{Phone, Reply, World};
+
+const GAP: Duration = Duration::from_millis(5);
+
+fn surplus_for(customer: &str) -> FaultRule {
+    FaultRule::once(Fault::Surplus { gap_ms: 5 }).of(customer)
+}
+
+/// The customer's own object, in the end; tells how often something else was refused before.
+async fn own_or_none(world: &World, phone: &Phone, id: &str, first: Reply) -> u64 {
+    let mut reply = first;
+    for refused in 0..5 {
+        if reply.status == 200 {
+            assert_eq!(owner(&reply), id);
+            return refused;
+        }
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
+        reply = replies(GAP, world, vec![phone.begin().await]).await.remove(0);
+    }
+    panic!("{id} is refused again and again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_surplus_answer_in_front_of_the_next_customers_is_refused() {
+    let world = World::with("server.workers = 1").await;
+    world.simulator().inject(surplus_for("alice"));
+    assert_eq!(owner(&world.phone("alice").me().await), "alice");
+    let bob = world.phone("bob").begin().await;
+    world.until_waiting(1).await;
+    world.settle().await;
+    // Bob's question is on the connection, on which Alice's second answer comes only now.
+    let reply = replies(GAP, &world, vec![bob]).await.remove(0);
+    assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
+    assert!(!reply.text().contains("alice"), "{}", reply.text());
+    assert_eq!(identity_mismatches(&world).await, 1);
+    // The connection is not used again.
+    for customer in ["carol", "bob", "dave"] {
+        assert_eq!(owner(&world.phone(customer).me().await), customer);
+    }
+    assert_eq!(identity_mismatches(&world).await, 1);
+    let shifted = connections(&world, "alice")[0];
+    assert_eq!(connections(&world, "bob")[0], shifted, "or this test shows nothing");
+    for customer in ["carol", "dave"] {
+        assert_ne!(connections(&world, customer), [shifted]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_surplus_answer_before_the_next_question_does_no_harm() {
+    let world = World::with("server.workers = 1").await;
+    for n in 0..20 {
+        let (unlucky, next) = (format!("unlucky{n}"), format!("next{n}"));
+        world.simulator().inject(surplus_for(&unlucky));
+        assert_eq!(owner(&world.phone(&unlucky).me().await), unlucky);
+        world.turn(GAP).await;
+        let phone = world.phone(&next);
+        let reply = replies(GAP, &world, vec![phone.begin().await]).await.remove(0);
+        own_or_none(&world, &phone, &next, reply).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_among_surplus_answers_everybody_gets_their_own_or_none() {
+    let world = World::new().await;
+    let ids: Vec<_> = (0..50).map(|n| format!("customer{n}")).collect();
+    let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();
+    let mut refused = 0;
+    for round in 0..10 {
+        world.purge_all().await;
+        ids.iter().skip(round).step_by(10).for_each(|id| world.simulator().inject(surplus_for(id)));
+        for (phones, ids) in phones.chunks(25).zip(ids.chunks(25)) {
+            let asking = join_all(phones.iter().map(Phone::begin)).await;
+            let answers = replies(GAP, &world, asking).await;
+            for ((phone, id), reply) in phones.iter().zip(ids).zip(answers) {
+                refused += own_or_none(&world, phone, id, reply).await;
+            }
+        }
+    }
+    assert_eq!(identity_mismatches(&world).await, refused);
+}

@@ -1,0 +1,82 @@
+//! Client auth tokens that are missing or unusable: no customer is lost by that, but no phone gets
+//! such a token.
+
+use juspay_bff::simulator::{Fault, FaultRule, TokenFault};
+
+use super::owner;
+use crate::support::World;
+
+const WITHOUT_TOKEN: &str = "/me/customer?options.get_client_auth_token=false";
+
+/// The fault for both kinds of request, each about a customer who isn't cached.
+async fn is_no_token(fault: TokenFault, outcome: &str) {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    world.simulator().inject(FaultRule::once(Fault::Token(fault)).times(2));
+    let reply = phone.me().await;
+    assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{fault:?}");
+    let reply = phone.get(WITHOUT_TOKEN).await;
+    assert_eq!(owner(&reply), "alice", "{fault:?}");
+    assert!(reply.json().get("juspay").is_none(), "{fault:?}");
+    assert_eq!(reply.header("juspay-token-expires-in"), None);
+    assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss", "{fault:?}");
+    assert_eq!(world.upstream(outcome).await, 2, "{fault:?}");
+    // Nothing of that was kept.
+    let reply = phone.me().await;
+    assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779", "{fault:?}");
+    assert_eq!(world.simulator().calls("alice"), 3, "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_usable_token_is_invalid_for_those_who_want_one() {
+    for fault in [
+        TokenFault::Missing,
+        TokenFault::Null,
+        TokenFault::NullToken,
+        TokenFault::EmptyToken,
+        TokenFault::NoExpiry,
+        TokenFault::NullExpiry,
+        TokenFault::UnreadableExpiry,
+    ] {
+        is_no_token(fault, "invalid_response").await;
+    }
+}
+
+/// Juspay did answer well; the token is of no use to us by our own policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_token_that_is_dead_or_nearly_so_when_it_comes_is_no_token() {
+    for seconds in [-3600, -1, 0, 1, 29, 35] {
+        is_no_token(TokenFault::Life { seconds }, "success").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_the_shortest_token_that_is_of_use_lives_five_seconds_longer_than_the_outage_floor() {
+    let world = World::new().await;
+    let fault = Fault::Token(TokenFault::Life { seconds: 36 });
+    world.simulator().inject(FaultRule::once(fault));
+    let reply = world.phone("alice").me().await;
+    assert_eq!(owner(&reply), "alice");
+    assert_eq!(reply.header("juspay-token-expires-in"), Some("35"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_style_of_date_leaves_in_one() {
+    let world = World::new().await;
+    for (id, fault) in [
+        ("usual", None),
+        ("offset", Some(TokenFault::OffsetExpiry)),
+        ("fractional", Some(TokenFault::FractionalExpiry)),
+    ] {
+        if let Some(fault) = fault {
+            world.simulator().inject(FaultRule::once(Fault::Token(fault)).of(id));
+        }
+        let reply = world.phone(id).me().await;
+        assert_eq!(reply.status, 200, "{id}: {}", reply.text());
+        let object = reply.json();
+        // A second less than Juspay's: its `Date` is cut to whole ones.
+        assert_eq!(object["juspay"]["client_auth_token_expiry"], "2026-11-23T12:14:59Z", "{id}");
+        assert_eq!(object["date_created"], "2026-11-23T12:00:00Z", "{id}");
+        assert_eq!(object["last_updated"], "2026-11-23T12:00:00Z", "{id}");
+    }
+}

@@ -1,0 +1,66 @@
+//! No Juspay at all.
+
+use std::net::Ipv4Addr;
+
+use tokio::net::TcpSocket;
+
+use super::owner;
+use crate::support::{Impostor, World};
+
+/// A world whose Juspay is at that address.
+async fn world_with(base_url: &str) -> World {
+    World::with(&format!(
+        "juspay.base_url = \"{base_url}\"\nauth.allow_local_issuer = true\n\
+         juspay.allow_plain_http = true"
+    ))
+    .await
+}
+
+async fn nobody_is_reached(base_url: &str) {
+    let world = world_with(base_url).await;
+    for asked in 1..=2 {
+        let reply = world.phone("alice").me().await;
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"), "{base_url}");
+        assert_eq!(world.upstream("connection").await, asked);
+    }
+    assert_eq!(world.simulator().total_requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_juspay_that_does_not_listen_is_an_error() {
+    // Bound, so that no other test gets the port; not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    nobody_is_reached(&format!("http://{}", socket.local_addr().unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_has_no_address_is_an_error() {
+    // RFC 6761: nothing ever has that name.
+    nobody_is_reached("http://juspay.invalid").await;
+    nobody_is_reached("https://juspay.invalid").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_juspay_that_speaks_no_tls_gets_no_key() {
+    let impostor = Impostor::new().await;
+    let world = world_with(&format!("https://{}", impostor.address)).await;
+    let asking = world.phone("alice").begin().await;
+    let mut line = impostor.accept().await;
+    line.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
+    assert_eq!(asking.reply().await.code(), "upstream_error");
+    let heard = line.closed().await;
+    assert!(!heard.windows(6).any(|bytes| bytes == b"Basic "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn juspay_may_be_found_by_name() {
+    let world = World::new().await;
+    let (_, port) = world.simulator().base_url().rsplit_once(':').unwrap();
+    let by_name = world_with(&format!("http://localhost:{port}")).await;
+    // It has keys of its own.
+    by_name.simulator().set_key(&by_name.api_key, true);
+    world.simulator().set_key(&by_name.api_key, true);
+    assert_eq!(owner(&by_name.phone("alice").me().await), "alice");
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
