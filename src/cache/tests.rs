@@ -5,7 +5,9 @@
 //! turned.
 
 mod answers;
+mod any_order;
 mod backoff;
+mod counts;
 mod epochs;
 mod floors;
 mod hand_outs;
@@ -20,5 +22,6 @@ mod outage;
 mod panics;
 mod refresh;
 mod trapped_clock;
+mod waiting_room;
 mod workers;
 mod world;

@@ -86,7 +86,7 @@ fn a_success_ends_it() {
         let before = stage.juspay.all_calls();
         stage.juspay.feels(Mood::fails(JuspayError::Status(500, None)));
         stage.pass(secs(680)).await;
-        for _ in 0..=10 {
+        for _ in 0..=11 {
             assert!(stage.at_once(&lookup("alice")).is_some());
             stage.pass(Duration::from_millis(100)).await;
         }

@@ -60,7 +60,7 @@ fn an_hour(life: u64, after: Duration, max_hand_outs: Option<u32>) -> (usize, St
                 }
             };
             let found = found.unwrap_or_else(|error| panic!("{second}: {error}"));
-            let end = stage.juspay.end_of(&token(&found).unwrap());
+            let (end, _) = stage.juspay.end_and_life(&token(&found).unwrap());
             assert_eq!(found.expires_in, Some(end.remaining(stage.world.clock.moment())));
             assert!(found.expires_in.unwrap() >= floor, "{second}: {found:?}");
             assert_eq!(found.detail, None, "{second}");

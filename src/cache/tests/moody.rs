@@ -50,8 +50,8 @@ pub(super) struct Moody {
 #[derive(Debug)]
 struct State {
     mood: Mood,
-    /// When each token's life ends, by the most careful reading.
-    tokens: HashMap<String, Moment>,
+    /// When each token's life ends, by the most careful reading, and how long it is.
+    tokens: HashMap<String, (Moment, Duration)>,
     /// When it was asked for each customer.
     calls: HashMap<String, Vec<Monotonic>>,
     under_way: HashMap<String, usize>,
@@ -78,8 +78,8 @@ impl Moody {
         self.state.borrow_mut().mood = mood;
     }
 
-    /// When the token's life ends.
-    pub(super) fn end_of(&self, token: &str) -> Moment {
+    /// When the token's life ends, and how long it is.
+    pub(super) fn end_and_life(&self, token: &str) -> (Moment, Duration) {
         self.state.borrow().tokens[token]
     }
 
@@ -110,7 +110,9 @@ impl Moody {
     fn answer(&self, life: u64, sent: Moment) -> Answer {
         let state = &mut *self.state.borrow_mut();
         let token = format!("tkn_{}", state.tokens.len());
-        state.tokens.insert(token.clone(), sent.plus(secs(life)));
+        // `cache.max_token_life`
+        let bounded = secs(life.min(900));
+        state.tokens.insert(token.clone(), (sent.plus(bounded), bounded));
         let (token, now) = (ClientAuthToken::parse(token).unwrap(), self.now());
         let auth = Ok(ClientAuth { token, expiry: later(now, secs(life + 1)) });
         Answer { customer: customer(), auth, date: Some(now) }

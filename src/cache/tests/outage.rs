@@ -39,8 +39,8 @@ fn each_is_served_until_its_own_outage_end(mood: Mood) {
         for second in 0..=DEAD_FROM {
             for (number, (lookup, born)) in (0..).zip(&customers) {
                 let age = stage.world.clock.monotonic().since(*born);
-                let is_near_an_end = (770..790).contains(&age.as_secs()) || age >= secs(860);
-                if !is_near_an_end && !(number + second).is_multiple_of(7) {
+                let is_near_an_end = [780, 870].iter().any(|end| age.as_secs().abs_diff(*end) < 5);
+                if !is_near_an_end && !(number + second).is_multiple_of(10) {
                     continue;
                 }
                 let lives = age < secs(DEAD_FROM);

@@ -1,6 +1,11 @@
 //! What every test of the cache begins with: a cache, its Juspay, its clock and its metrics.
 
-use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    rc::Rc,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
@@ -132,7 +137,8 @@ impl World {
         change(&mut settings);
         let clock = ManualClock::at(START);
         let metrics = Arc::new(Metrics::new("1", "1").unwrap());
-        let room = room(&metrics);
+        let most = settings.server.max_waiting;
+        let room = WaitingRoom::new(metrics.http.waiting.clone(), most);
         let shared_clock = Arc::new(clock.clone());
         let cache = CustomerCache::new(&settings, room, shared_clock, Arc::clone(&metrics));
         Self { clock, juspay: FakeJuspay::default(), metrics, cache }
@@ -228,8 +234,11 @@ impl World {
 
 /// The shipped settings; `not_found_ttl` is longer, as moka's part in it goes by real time.
 pub(super) fn shipped() -> Settings {
-    let sources = Sources::default().text("needed", NEEDED);
-    let mut settings = sources.load().expect("good settings").settings;
-    settings.cache.not_found_ttl = secs(60);
-    settings
+    static SHIPPED: LazyLock<Settings> = LazyLock::new(|| {
+        let sources = Sources::default().text("needed", NEEDED);
+        let mut settings = sources.load().expect("good settings").settings;
+        settings.cache.not_found_ttl = secs(60);
+        settings
+    });
+    SHIPPED.clone()
 }
