@@ -8,6 +8,7 @@ pub mod client;
 mod connect;
 pub mod keys;
 pub mod resilience;
+mod window;
 mod wire;
 
 use std::{fmt::Debug, time::Duration};
@@ -183,6 +184,23 @@ impl JuspayError {
             | Self::RejectedCredentials
             | Self::RejectedOrigin
             | Self::Status(..)
+            | Self::BreakerOpen(_)
+            | Self::Saturated
+            | Self::Aborted => false,
+        }
+    }
+
+    /// Whether Juspay has taken our key and our address, and then said no to something else.
+    const fn shows_that_we_are_let_in(&self) -> bool {
+        match self {
+            Self::CustomerNotFound | Self::Status(400..=499, _) => true,
+            Self::InvalidAnswer(why) => !why.is_outage(),
+            Self::RejectedCredentials
+            | Self::RejectedOrigin
+            | Self::TooManyRequests(_)
+            | Self::Status(..)
+            | Self::Connection(_)
+            | Self::Timeout
             | Self::BreakerOpen(_)
             | Self::Saturated
             | Self::Aborted => false,

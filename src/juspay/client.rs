@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError,
+    Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, RetryAfter,
     connect::{self, LastFamily},
     keys::{ApiKeys, Slot},
     wire,
@@ -36,6 +36,10 @@ use crate::{
 
 /// Largest answer read, in bytes. A customer object has some 500.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Longest `Retry-After` that is taken for true. No wait of ours is longer, and phones that are told
+/// more would stay away for longer than we do.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
 const MERCHANT_ID: HeaderName = HeaderName::from_static("x-merchantid");
@@ -111,14 +115,29 @@ impl CustomerApi for Client {
 }
 
 impl Inner {
-    /// One try, within the request's deadline.
+    /// One try, within the request's deadline. On Juspay's 401, never on its 403, the other key is
+    /// tried once, and stays if it works.
     async fn get_customer(&self, request: GetCustomer) -> Result<Answer, JuspayError> {
+        let keys = &self.juspay.keys;
+        let slot = keys.in_use();
+        let answer = self.measured(&request, slot).await;
+        let is_rejected = answer.as_ref().err() == Some(&JuspayError::RejectedCredentials);
+        let Some(other) = keys.other(slot).filter(|_| is_rejected) else { return answer };
+        let answer = self.measured(&request, other).await;
+        match &answer {
+            Ok(_) | Err(JuspayError::CustomerNotFound) => keys.switch_to(other),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// One exchange with Juspay, counted and timed.
+    async fn measured(&self, request: &GetCustomer, slot: Slot) -> Result<Answer, JuspayError> {
         let Juspay { clock, metrics, .. } = &*self.juspay;
         let mut call = Call { juspay: &self.juspay, deadline: request.deadline, outcome: None };
         let _in_flight = Raised::new(&metrics.upstream.in_flight);
         let _timer = metrics.upstream.duration.start_timer();
-        let exchange = self.with_the_key_that_works(&request);
-        let answer = clock::before(&**clock, request.deadline, exchange)
+        let answer = clock::before(&**clock, request.deadline, self.exchange(request, slot))
             .await
             .unwrap_or(Err(JuspayError::Timeout));
         call.outcome = Some(match &answer {
@@ -126,24 +145,6 @@ impl Inner {
             Ok(Answer { auth: Err(_), .. }) => "invalid_response",
             Err(error) => error.outcome(),
         });
-        answer
-    }
-
-    /// On Juspay's 401, never on its 403, the other key is tried once, and stays if it works.
-    async fn with_the_key_that_works(&self, request: &GetCustomer) -> Result<Answer, JuspayError> {
-        let keys = &self.juspay.keys;
-        let slot = keys.in_use();
-        let answer = self.exchange(request, slot).await;
-        if answer.as_ref().err() != Some(&JuspayError::RejectedCredentials) {
-            return answer;
-        }
-        tracing::warn!(slot = slot.name(), "Juspay rejected the API key");
-        let Some(other) = keys.other(slot) else { return answer };
-        let answer = self.exchange(request, other).await;
-        match &answer {
-            Ok(_) | Err(JuspayError::CustomerNotFound) => keys.switch_to(other),
-            Err(_) => {}
-        }
         answer
     }
 
@@ -162,6 +163,9 @@ impl Inner {
             Err(JuspayError::InvalidAnswer(InvalidAnswer::OtherCustomer)) => {
                 self.throw_connections_away();
                 self.juspay.metrics.upstream.identity_mismatches.inc();
+            }
+            Err(JuspayError::RejectedCredentials) => {
+                tracing::warn!(slot = slot.name(), "Juspay rejected the API key");
             }
             Err(JuspayError::RejectedOrigin) => {
                 let family = self.last_family.get().map(connect::Family::name);
@@ -271,7 +275,7 @@ fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
 /// has lost, and `resilience` has one.
 fn http_client(juspay: &Juspay, last_family: &LastFamily) -> awc::Client {
     let connector = Connector::new()
-        .connector(connect::connector(juspay.settings.ip_family, Rc::clone(last_family)))
+        .connector(connect::connector(&juspay.settings, Rc::clone(last_family)))
         .limit(0)
         .timeout(juspay.settings.connect_timeout)
         .handshake_timeout(juspay.settings.connect_timeout)
@@ -306,10 +310,14 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// `Retry-After` in seconds; the form with a date isn't worth a clock of somebody else's.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date by the answer's own clock.
+fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => clock::until(wire::http_date(text)?, date(headers)?),
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 /// awc's error in our words; its own text may name addresses, and it isn't `Send`.
@@ -329,6 +337,9 @@ fn connecting_failed(error: &ConnectError) -> ConnectionFailure {
         ConnectError::Resolver(_) | ConnectError::NoRecords => ConnectionFailure::Resolve,
         ConnectError::Timeout => ConnectionFailure::ConnectTimeout,
         ConnectError::Disconnected => ConnectionFailure::Broken,
+        ConnectError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            ConnectionFailure::ConnectTimeout
+        }
         // What rustls refuses comes as this.
         ConnectError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
             ConnectionFailure::Tls
@@ -349,4 +360,38 @@ fn body_failed(error: &PayloadError) -> JuspayError {
 
 fn is_io(error: &dyn std::error::Error) -> bool {
     error.source().is_some_and(<dyn std::error::Error>::is::<io::Error>)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(fields: &[(&'static str, &'static str)]) -> Option<u64> {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        retry_after(&fields.collect()).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn juspay_may_tell_us_when_to_come_back_in_seconds_or_by_date() {
+        const DATE: (&str, &str) = ("date", "Mon, 23 Nov 2026 12:00:00 GMT");
+        for (value, seconds) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            ("60", Some(60)),
+            ("61", Some(60)),
+            ("18446744073709551615", Some(60)),
+            ("Mon, 23 Nov 2026 12:00:09 GMT", Some(9)),
+            ("Mon, 23 Nov 2026 11:59:00 GMT", Some(0)),
+            ("Mon, 23 Nov 2026 13:00:00 GMT", Some(60)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(told(&[DATE, ("retry-after", value)]), seconds, "{value}");
+        }
+        assert_eq!(told(&[("retry-after", "Mon, 23 Nov 2026 12:00:09 GMT")]), None, "no clock");
+        assert_eq!(told(&[DATE]), None);
+    }
 }

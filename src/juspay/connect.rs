@@ -16,10 +16,11 @@ use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::http::Uri;
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::settings::IpFamily;
+use crate::settings::{self, IpFamily};
 
-/// Longest time for one of several addresses: connections within a continent take a tenth.
-const ONE_OF_SEVERAL: Duration = Duration::from_millis(300);
+/// As many addresses get a turn within `juspay.connect_timeout`, each an equal share of it: both
+/// families, and one more.
+const TURNS: usize = 3;
 
 /// A family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,17 +52,19 @@ pub(super) type LastFamily = Rc<Cell<Option<Family>>>;
 
 /// A connector for awc.
 pub(super) fn connector(
-    allowed: IpFamily,
+    settings: &settings::Juspay,
     last: LastFamily,
-) -> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError> + Clone
-{
+) -> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError>
++ Clone
++ use<> {
+    let settings::Juspay { ip_family, connect_timeout, .. } = *settings;
     fn_service(move |info: ConnectInfo<Uri>| {
         let last = Rc::clone(&last);
         async move {
             let host = info.hostname().trim_start_matches('[').trim_end_matches(']').to_owned();
             let found = lookup_host((host, info.port())).await.map_err(resolving_failed)?;
-            let addresses = in_turn(found.collect(), allowed, last.get());
-            let stream = first_to_answer(&addresses, &last).await?;
+            let addresses = in_turn(found.collect(), ip_family, last.get());
+            let stream = first_to_answer(&addresses, connect_timeout, &last).await?;
             Ok(Connection::new(info.request().clone(), stream))
         }
     })
@@ -73,19 +76,16 @@ fn resolving_failed(error: io::Error) -> ConnectError {
 
 async fn first_to_answer(
     addresses: &[SocketAddr],
+    time: Duration,
     last: &LastFamily,
 ) -> Result<TcpStream, ConnectError> {
     let mut failure = ConnectError::NoRecords;
-    let several = addresses.len() > 1;
+    // The real clock, as everywhere below awc: a socket's time can't be turned by hand.
+    let share = share_of(time, addresses.len());
     for address in addresses {
-        // The connector's own timeout bounds all of them together, and a single one.
-        let connected = if several {
-            tokio::time::timeout(ONE_OF_SEVERAL, TcpStream::connect(address))
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        } else {
-            TcpStream::connect(address).await
-        };
+        let connected = tokio::time::timeout(share, TcpStream::connect(address))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         match connected {
             Ok(stream) => {
                 last.set(Some(address.ip().into()));
@@ -95,6 +95,12 @@ async fn first_to_answer(
         }
     }
     Err(failure)
+}
+
+/// The time that each address gets.
+fn share_of(time: Duration, addresses: usize) -> Duration {
+    let turns = u32::try_from(addresses.min(TURNS)).unwrap_or(u32::MAX);
+    time.checked_div(turns).unwrap_or(time)
 }
 
 /// The addresses to try: of the allowed families, by turns, the preferred family first.
@@ -153,15 +159,47 @@ mod tests {
         assert_eq!(in_turn(addresses(&["10.0.0.1:1"]), IpFamily::V6, None), []);
     }
 
+    #[test]
+    fn the_time_is_shared_out_among_three_at_most() {
+        let shares =
+            [0, 1, 2, 3, 4, 8].map(|addresses| share_of(Duration::from_millis(900), addresses));
+        assert_eq!(shares, [900, 900, 450, 300, 300, 300].map(Duration::from_millis));
+    }
+
     #[tokio::test]
     async fn an_address_where_nobody_listens_gives_way_to_the_next() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
         let bad = SocketAddr::new("127.0.0.2".parse().unwrap(), good.port());
-        let last = LastFamily::default();
-        assert!(first_to_answer(&[bad, good], &last).await.is_ok());
+        let (second, last) = (Duration::from_secs(1), LastFamily::default());
+        assert!(first_to_answer(&[bad, good], second, &last).await.is_ok());
         assert_eq!(last.get(), Some(Family::V4));
-        assert!(matches!(first_to_answer(&[bad], &last).await, Err(ConnectError::Io(_))));
-        assert!(matches!(first_to_answer(&[], &last).await, Err(ConnectError::NoRecords)));
+        assert!(matches!(first_to_answer(&[bad], second, &last).await, Err(ConnectError::Io(_))));
+        assert!(matches!(first_to_answer(&[], second, &last).await, Err(ConnectError::NoRecords)));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_black_hole_gives_way_to_the_next() {
+        let hole = tokio::net::TcpSocket::new_v4().unwrap();
+        hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let hole = hole.listen(1).unwrap();
+        let full = hole.local_addr().unwrap();
+        // Once its queue is full, Linux says nothing at all to further connections.
+        let time = Duration::from_millis(100);
+        let mut queue = Vec::new();
+        let last = LastFamily::default();
+        let silent = loop {
+            match first_to_answer(&[full], time, &last).await {
+                Ok(stream) => queue.push(stream),
+                Err(error) => break error,
+            }
+        };
+        let ConnectError::Io(error) = silent else { panic!("{silent}") };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let stream = first_to_answer(&[full, good], time, &last).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
     }
 }

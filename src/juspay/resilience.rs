@@ -7,7 +7,7 @@
 
 use std::{
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     Answer, CustomerApi, GetCustomer, JuspayError,
-    breaker::{Breaker, Rules, State, Ticket, Window},
+    breaker::{Breaker, Rules, State, Ticket},
+    window::Window,
 };
 use crate::{
     clock::{self, Clock, Monotonic},
@@ -114,27 +115,46 @@ impl Resilience {
     fn learn(&self, admission: Admission, answer: &Result<Answer, JuspayError>) {
         let now = self.clock.monotonic();
         let error = answer.as_ref().err();
-        let is = |which: &JuspayError| error == Some(which);
-        admission.credentials.ended(now, is(&JuspayError::RejectedCredentials));
-        admission.origin.ended(now, is(&JuspayError::RejectedOrigin));
-        let changed = admission.breaker.ended(now, error.is_some_and(JuspayError::is_outage));
-        if let Some(after) = error.and_then(JuspayError::retry_after) {
-            self.breaker.hold(now.plus(after.min(MAX_HOLD)));
-            tracing::warn!(?after, "Juspay wants us to wait");
-            self.tell(State::Open);
-        } else if let Some(state) = changed {
-            match state {
-                State::Open => tracing::warn!("breaker open: Juspay isn't asked for a while"),
-                State::Closed => tracing::info!("breaker closed: Juspay is asked again"),
-                State::HalfOpen => {}
-            }
+        tell_latch(admission.credentials, now, error, &JuspayError::RejectedCredentials);
+        tell_latch(admission.origin, now, error, &JuspayError::RejectedOrigin);
+        let outage = error.filter(|error| error.is_outage());
+        let changed = admission.breaker.ended(now, outage.is_some());
+        // An error that isn't an outage may be about one customer: that holds nobody else up.
+        let hold = outage.and_then(JuspayError::retry_after).filter(|wait| !wait.is_zero());
+        let is_held = hold.is_some_and(|wait| self.breaker.hold(now.plus(wait.min(MAX_HOLD))));
+        let changed = if is_held { Some(State::Open) } else { changed };
+        match changed {
+            Some(State::Open) if is_held => tracing::warn!(?hold, "breaker open: Juspay says wait"),
+            Some(State::Open) => tracing::warn!("breaker open: too many calls to Juspay fail"),
+            Some(State::Closed) => tracing::info!("breaker closed: Juspay is asked again"),
+            Some(State::HalfOpen) | None => {}
+        }
+        if let Some(state) = changed {
             self.tell(state);
         }
     }
 
+    fn count_call(&self) {
+        self.budget().count(self.clock.monotonic(), false);
+    }
+
+    /// When the call may be tried again, if that is of use, in time and within the budget, which
+    /// it is charged to.
+    fn next_try(
+        &self,
+        error: &JuspayError,
+        backoff: Duration,
+        deadline: Monotonic,
+    ) -> Option<Monotonic> {
+        let now = self.clock.monotonic();
+        let wait = error.retry_after().unwrap_or_default().max(jittered(backoff));
+        let next = now.plus(wait);
+        (error.is_worth_another_try() && next < deadline && self.spend_retry(now)).then_some(next)
+    }
+
     /// Whether the budget has a retry left; if so, it is spent.
-    fn may_retry(&self, now: Monotonic) -> bool {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+    fn spend_retry(&self, now: Monotonic) -> bool {
+        let mut budget = self.budget();
         let total = budget.total(now);
         let calls = f64::from(total.all.saturating_sub(total.marked));
         let share = self.settings.retry_budget;
@@ -146,8 +166,8 @@ impl Resilience {
         may
     }
 
-    fn count_call(&self, now: Monotonic) {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).count(now, false);
+    fn budget(&self) -> MutexGuard<'_, Window> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place among the calls under way, waited for half of the time at most: what comes later
@@ -174,35 +194,65 @@ impl Resilient {
         // Refused already? Then not even a place is waited for.
         drop(shared.admit()?);
         let _permit = shared.permit(request.deadline).await?;
-        shared.count_call(shared.clock.monotonic());
+        let mut admission = shared.admit()?;
+        shared.count_call();
         let mut backoff = FIRST_BACKOFF;
         let mut retries_left = shared.settings.max_retries;
         loop {
-            let answer = self.try_once(&request).await;
+            let answer = self.try_once(&request, admission).await;
             let Err(error) = &answer else { return answer };
-            let now = shared.clock.monotonic();
-            let next = now.plus(jittered(backoff).max(error.retry_after().unwrap_or_default()));
-            let in_time = next < request.deadline;
-            let has_retry = retries_left > 0 && error.is_worth_another_try() && in_time;
-            if !has_retry || !shared.may_retry(now) {
+            if retries_left == 0 {
                 return answer;
             }
-            shared.metrics.upstream.retries.inc();
-            tracing::debug!(outcome = error.outcome(), "another try: {error}");
+            let Some(next) = shared.next_try(error, backoff, request.deadline) else {
+                return answer;
+            };
+            tracing::debug!(outcome = error.outcome(), "another try soon: {error}");
             shared.clock.sleep_until(next).await;
+            admission = shared.admit()?;
+            shared.metrics.upstream.retries.inc();
             retries_left = retries_left.saturating_sub(1);
             backoff = backoff.saturating_mul(2);
         }
     }
 
-    async fn try_once(&self, request: &GetCustomer) -> Result<Answer, JuspayError> {
+    async fn try_once(
+        &self,
+        request: &GetCustomer,
+        admission: Admission,
+    ) -> Result<Answer, JuspayError> {
         let shared = &*self.shared;
-        let admission = shared.admit()?;
         let end = shared.clock.monotonic().plus(shared.settings.try_timeout);
-        let one_try = GetCustomer { deadline: end.min(request.deadline), ..request.clone() };
-        let answer = self.inner.get_customer(one_try).await;
-        shared.learn(admission, &answer);
+        let deadline = end.min(request.deadline);
+        let mut attempt = Attempt { shared, admission: Some(admission), deadline };
+        let answer = self.inner.get_customer(GetCustomer { deadline, ..request.clone() }).await;
+        attempt.ended(&answer);
         answer
+    }
+}
+
+/// A try under way.
+struct Attempt<'r> {
+    shared: &'r Resilience,
+    admission: Option<Admission>,
+    deadline: Monotonic,
+}
+
+impl Attempt<'_> {
+    fn ended(&mut self, answer: &Result<Answer, JuspayError>) {
+        if let Some(admission) = self.admission.take() {
+            self.shared.learn(admission, answer);
+        }
+    }
+}
+
+/// Whoever asked has a timer of its own for the same deadline. Where that one is first, it was a
+/// timeout all the same; given up before, the try was never made.
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.shared.clock.monotonic() >= self.deadline {
+            self.ended(&Err(JuspayError::Timeout));
+        }
     }
 }
 
@@ -215,7 +265,25 @@ impl CustomerApi for Resilient {
     }
 }
 
+/// Tells a latch how a call ended, if that says anything about what the latch is for: a timeout
+/// doesn't say whether the key is right.
+fn tell_latch(
+    ticket: Ticket,
+    now: Monotonic,
+    error: Option<&JuspayError>,
+    rejection: &JuspayError,
+) {
+    if error == Some(rejection) {
+        ticket.ended(now, true);
+    } else if error.is_none_or(JuspayError::shows_that_we_are_let_in) {
+        ticket.ended(now, false);
+    }
+}
+
 /// From half of `pause` to all of it.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..=1.0))
 }
+
+#[cfg(test)]
+mod tests;

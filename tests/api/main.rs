@@ -18,6 +18,7 @@ mod auth;
 mod caching;
 mod commands;
 mod customer;
+mod resilience;
 mod secrets;
 mod settings;
 mod shutdown;

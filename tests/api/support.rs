@@ -7,6 +7,7 @@ pub mod patience;
 pub mod pending;
 pub mod phone;
 pub mod process;
+pub mod proxy;
 pub mod tls;
 pub mod turning;
 pub mod world;

@@ -22,6 +22,8 @@ pub const BEGINNING: &str = "2026-11-23T12:00:00Z";
 /// A world before the service: what it will meet can still be set up.
 pub struct Stage {
     pub clock: ManualClock,
+    /// The simulator's and the service's: `clock`, unless the simulator was given another one.
+    ticking: Arc<dyn Clock>,
     pub api_key: String,
     simulator: simulator::Running,
 }
@@ -56,8 +58,9 @@ impl Stage {
         config.clock = Arc::new(clock.clone());
         config.api_keys = vec![api_key.as_str().into()];
         alter(&mut config);
+        let ticking = Arc::clone(&config.clock);
         let simulator = simulator::start(config).await.expect("free ports");
-        Self { clock, api_key, simulator }
+        Self { clock, ticking, api_key, simulator }
     }
 
     pub fn issuer(&self) -> &Issuer {
@@ -70,12 +73,12 @@ impl Stage {
 
     /// The service, whether it gets ready or not.
     pub fn open(self, settings: &str) -> World {
-        let Self { clock, api_key, simulator } = self;
+        let Self { clock, ticking, api_key, simulator } = self;
         let sources = Sources::default()
             .text("the world's", base_settings(&simulator))
             .text("the world's key", api_key_setting(&api_key, settings))
             .text("the test's", settings);
-        let service = Service::start(sources, Arc::new(clock.clone()));
+        let service = Service::start(sources, ticking);
         World { clock, service, api_key, simulator }
     }
 

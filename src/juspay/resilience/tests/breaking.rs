@@ -1,0 +1,244 @@
+//! When Juspay isn't asked at all.
+
+use std::time::Duration;
+
+use super::rig::{Ended, Rig, fails, hangs, run, succeeds, succeeds_after};
+use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError};
+
+/// A failure that isn't tried again.
+const FAILURE: JuspayError = JuspayError::Status(500, None);
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn small() -> Rig {
+    Rig::with(|settings| settings.breaker.min_calls = 4)
+}
+
+/// A rig whose breaker has just opened, at 0.
+async fn opened() -> Rig {
+    let rig = small();
+    rig.always(fails(FAILURE));
+    for _ in 0..4 {
+        assert_eq!(rig.breaker(), "closed");
+        assert_eq!(rig.call().await.error, Some(FAILURE));
+    }
+    assert_eq!(rig.gauges(), "open");
+    rig
+}
+
+#[test]
+fn it_opens_at_the_rate_and_refuses_at_once() {
+    run(async {
+        let rig = opened().await;
+        rig.jump(1000).await;
+        let refused = Ended { error: Some(JuspayError::BreakerOpen(secs(4))), at: 1000 };
+        for _ in 0..100 {
+            assert_eq!(rig.call().await, refused);
+        }
+        assert_eq!(rig.seen(), 4);
+        assert_eq!(rig.retries(), 0);
+    });
+}
+
+#[test]
+fn it_stays_closed_below_the_rate() {
+    run(async {
+        let rig = small();
+        for n in 0..100 {
+            rig.then([if n % 9 < 5 { succeeds() } else { fails(FAILURE) }]);
+            rig.call().await;
+        }
+        assert_eq!(rig.breaker(), "closed");
+    });
+}
+
+#[test]
+fn half_open_one_call_at_a_time_finds_out() {
+    run(async {
+        let rig = opened().await;
+        rig.jump(4999).await;
+        assert_eq!(rig.breaker(), "open");
+        rig.jump(1).await;
+        assert_eq!(rig.breaker(), "half_open");
+        rig.always(hangs());
+        let probe = rig.start();
+        rig.pass(1).await;
+        for _ in 0..10 {
+            let refused = rig.call().await;
+            assert_eq!(refused.error, Some(JuspayError::BreakerOpen(Duration::ZERO)));
+        }
+        assert_eq!((rig.seen(), rig.breaker()), (5, "half_open"));
+        // The probe times out: open anew, and no retry.
+        let ended = rig.end(probe).await;
+        assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
+        assert_eq!((rig.seen(), rig.gauges(), rig.retries()), (5, "open", 0));
+        rig.jump(5000).await;
+        rig.always(succeeds());
+        assert_eq!(rig.call().await.error, None);
+        assert_eq!(rig.gauges(), "closed");
+        for _ in 0..10 {
+            assert_eq!(rig.call().await.error, None);
+        }
+    });
+}
+
+#[test]
+fn each_kind_of_outage_opens_it() {
+    use JuspayError as E;
+    for error in [
+        E::Timeout,
+        E::Status(500, None),
+        E::Status(599, None),
+        E::TooManyRequests(None),
+        E::Connection(ConnectionFailure::Connect),
+        E::InvalidAnswer(InvalidAnswer::Json),
+        E::InvalidAnswer(InvalidAnswer::Interim),
+    ] {
+        run(async {
+            let rig =
+                Rig::with(|settings| (settings.breaker.min_calls, settings.max_retries) = (4, 0));
+            rig.always(fails(error.clone()));
+            for _ in 0..4 {
+                assert_eq!(rig.call().await.error, Some(error.clone()));
+            }
+            assert_eq!(rig.gauges(), "open", "{error}");
+        });
+    }
+}
+
+#[test]
+fn what_a_caller_can_bring_about_by_its_own_id_does_not_open_it() {
+    use JuspayError as E;
+    let wait = Some(secs(9));
+    for error in [
+        E::CustomerNotFound,
+        E::Status(400, None),
+        E::Status(404, wait),
+        E::Status(499, wait),
+        E::InvalidAnswer(InvalidAnswer::OtherCustomer),
+        E::InvalidAnswer(InvalidAnswer::NoToken),
+        E::InvalidAnswer(InvalidAnswer::NoExpiry),
+        E::InvalidAnswer(InvalidAnswer::TooShortLived),
+    ] {
+        run(async {
+            let rig = small();
+            rig.always(fails(error.clone()));
+            for _ in 0..100 {
+                assert_eq!(rig.call().await.error, Some(error.clone()));
+            }
+            assert_eq!((rig.breaker(), rig.seen()), ("closed", 100));
+        });
+    }
+}
+
+#[test]
+fn no_such_customer_is_a_sign_of_health() {
+    run(async {
+        let rig = opened().await;
+        rig.jump(5000).await;
+        rig.always(fails(JuspayError::CustomerNotFound));
+        assert_eq!(rig.call().await.error, Some(JuspayError::CustomerNotFound));
+        assert_eq!(rig.gauges(), "closed");
+    });
+}
+
+#[test]
+fn juspays_wish_to_be_left_alone_holds_everyone_off() {
+    use JuspayError as E;
+    for (error, held) in [
+        (E::TooManyRequests(Some(secs(7))), 7),
+        (E::Status(503, Some(secs(7))), 7),
+        (E::Status(500, Some(secs(30))), 30),
+        (E::TooManyRequests(Some(secs(31))), 30),
+        (E::TooManyRequests(Some(secs(60))), 30),
+    ] {
+        run(async {
+            let rig = Rig::new();
+            rig.then([fails(error.clone())]);
+            assert_eq!(rig.call().await.error, Some(error.clone()));
+            assert_eq!(rig.gauges(), "open");
+            rig.jump(held * 1000 - 1).await;
+            let refused = rig.call().await.error;
+            assert_eq!(refused, Some(E::BreakerOpen(Duration::from_millis(1))), "{error:?}");
+            rig.jump(1).await;
+            assert_eq!(rig.call().await.error, None);
+            assert_eq!((rig.gauges(), rig.seen()), ("closed", 2));
+        });
+    }
+}
+
+#[test]
+fn a_wish_for_no_time_holds_nobody_off() {
+    run(async {
+        let rig = Rig::new();
+        rig.then([fails(JuspayError::TooManyRequests(Some(Duration::ZERO)))]);
+        rig.call().await;
+        assert_eq!(rig.breaker(), "closed");
+    });
+}
+
+#[test]
+fn a_short_wish_does_not_shorten_what_the_breaker_does() {
+    run(async {
+        let rig = small();
+        rig.always(fails(JuspayError::TooManyRequests(None)));
+        let slow = [FAILURE; 3].map(fails);
+        rig.then(slow);
+        for _ in 0..3 {
+            rig.call().await;
+        }
+        rig.then([fails(JuspayError::TooManyRequests(Some(secs(1))))]);
+        rig.call().await;
+        let refused = rig.call().await.error;
+        assert_eq!(refused, Some(JuspayError::BreakerOpen(secs(5))));
+    });
+}
+
+#[test]
+fn a_probe_that_nobody_waits_for_any_more_leaves_its_place() {
+    run(async {
+        let rig = opened().await;
+        rig.jump(5000).await;
+        rig.always(hangs());
+        let probe = rig.start();
+        rig.pass(1).await;
+        assert_eq!(rig.seen(), 5);
+        probe.abort();
+        rig.pass(1).await;
+        rig.always(succeeds_after(0));
+        assert_eq!(rig.call().await.error, None);
+        assert_eq!(rig.gauges(), "closed");
+    });
+}
+
+#[test]
+fn retries_end_when_it_opens() {
+    run(async {
+        let rig = Rig::with(|it| (it.breaker.min_calls, it.retry_budget) = (4, 1.0));
+        rig.always(fails(JuspayError::Status(503, None)));
+        let first = rig.start();
+        let second = rig.start();
+        let ends = [rig.end(first).await, rig.end(second).await];
+        assert_eq!(rig.seen(), 4, "two calls, a retry of each, and it is open");
+        for ended in ends {
+            assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
+        }
+        assert_eq!(rig.retries(), 2, "what wasn't tried isn't counted");
+    });
+}
+
+#[test]
+fn a_try_that_is_given_up_at_its_deadline_has_timed_out() {
+    for (given_up_at, state) in [(1999, "closed"), (2000, "open")] {
+        run(async {
+            let rig = small();
+            rig.always(hangs());
+            let hung = [rig.start(), rig.start(), rig.start(), rig.start()];
+            rig.pass(1).await;
+            rig.drop_at(given_up_at, hung).await;
+            assert_eq!(rig.gauges(), state, "{given_up_at}");
+        });
+    }
+}

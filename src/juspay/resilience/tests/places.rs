@@ -1,0 +1,123 @@
+//! How many calls are under way at a time, and how long one waits for its place.
+
+use super::rig::{Ended, Rig, fails, hangs, run, succeeds, succeeds_after};
+use crate::juspay::JuspayError;
+
+fn three_places() -> Rig {
+    Rig::with(|settings| (settings.max_in_flight, settings.retry_budget) = (3, 1.0))
+}
+
+#[test]
+fn so_many_calls_are_under_way_and_no_more() {
+    run(async {
+        let rig = three_places();
+        rig.always(succeeds_after(100));
+        let calls: Vec<_> = (0..10).map(|_| rig.start()).collect();
+        let mut ends = Vec::new();
+        for call in calls {
+            let ended = rig.end(call).await;
+            assert_eq!(ended.error, None);
+            ends.push(ended.at);
+        }
+        assert_eq!(ends, [100, 100, 100, 200, 200, 200, 300, 300, 300, 400]);
+        assert_eq!((rig.seen(), rig.most_at_a_time()), (10, 3));
+    });
+}
+
+#[test]
+fn a_place_is_waited_for_half_of_the_time() {
+    run(async {
+        let rig = three_places();
+        rig.always(hangs());
+        let hung = [rig.start(), rig.start(), rig.start()];
+        rig.pass(10).await;
+        let [late, later] = [rig.start(), rig.start_with(1000)];
+        let saturated = |at| Ended { error: Some(JuspayError::Saturated), at };
+        assert_eq!(rig.end(later).await, saturated(10 + 500));
+        assert_eq!(rig.end(late).await, saturated(10 + 2500));
+        for call in hung {
+            let timeout = Ended { error: Some(JuspayError::Timeout), at: 5000 };
+            assert_eq!(rig.end(call).await, timeout);
+        }
+        assert_eq!(rig.most_at_a_time(), 3);
+        assert_eq!(rig.breaker(), "closed");
+    });
+}
+
+#[test]
+fn who_waited_has_what_is_left_of_its_time() {
+    run(async {
+        let rig = three_places();
+        rig.then([succeeds_after(2000), succeeds_after(2000), succeeds_after(1500)]);
+        rig.always(hangs());
+        let _busy = [rig.start(), rig.start(), rig.start()];
+        let late = rig.start_with(3100);
+        let ended = Ended { error: Some(JuspayError::Timeout), at: 3100 };
+        assert_eq!(rig.end(late).await, ended);
+        let last = *rig.tries().last().unwrap();
+        assert_eq!((last.at, last.deadline), (1500, 3100));
+    });
+}
+
+#[test]
+fn a_call_that_is_dropped_gives_its_place_back() {
+    run(async {
+        let rig = three_places();
+        rig.always(hangs());
+        let hung = [rig.start(), rig.start(), rig.start()];
+        let waiting = rig.start();
+        rig.pass(1).await;
+        assert_eq!(rig.seen(), 3);
+        rig.always(succeeds());
+        hung[0].abort();
+        assert_eq!(rig.end(waiting).await, Ended { error: None, at: 1 });
+        // One that is dropped while it waits is no bother either.
+        rig.always(hangs());
+        let (taken, waiting) = (rig.start(), rig.start());
+        rig.pass(1).await;
+        waiting.abort();
+        rig.pass(1).await;
+        taken.abort();
+        rig.always(succeeds());
+        assert_eq!(rig.call().await.error, None);
+    });
+}
+
+#[test]
+fn who_is_refused_anyway_waits_for_no_place() {
+    run(async {
+        let rig = Rig::with(|settings| {
+            settings.max_in_flight = 3;
+            settings.breaker.min_calls = 2;
+        });
+        rig.then([hangs(), hangs()]);
+        rig.always(fails(JuspayError::Status(500, None)));
+        let hung = [rig.start(), rig.start()];
+        rig.call().await;
+        rig.call().await;
+        assert_eq!(rig.gauges(), "open");
+        rig.pass(1).await;
+        let refused = rig.call().await;
+        assert!(matches!(refused.error, Some(JuspayError::BreakerOpen(_))), "{refused:?}");
+        assert_eq!(refused.at, 1);
+        drop(hung);
+    });
+}
+
+#[test]
+fn who_waited_for_a_place_does_not_ask_when_the_breaker_has_opened_meanwhile() {
+    run(async {
+        let rig = Rig::with(|settings| {
+            settings.max_in_flight = 1;
+            settings.breaker.min_calls = 1;
+            settings.max_retries = 0;
+        });
+        rig.always(hangs());
+        let hung = rig.start();
+        let waiting = rig.start();
+        let ended = rig.end(waiting).await;
+        assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
+        assert_eq!((ended.at, rig.seen()), (2000, 1));
+        drop(hung);
+    });
+}

@@ -1,0 +1,229 @@
+//! Which calls are tried again, when, and how often at most.
+
+use std::time::Duration;
+
+use super::rig::{Ended, Rig, Try, fails, hangs, run, succeeds, succeeds_after};
+use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError};
+
+const GATEWAY: JuspayError = JuspayError::Status(502, None);
+
+/// Gaps between the tries, in milliseconds.
+fn gaps(tries: &[Try]) -> Vec<u64> {
+    tries.windows(2).map(|pair| pair[1].at - pair[0].at).collect()
+}
+
+#[test]
+fn only_what_may_pass_is_tried_again() {
+    use ConnectionFailure as C;
+    use InvalidAnswer as I;
+    use JuspayError as E;
+    let again = [C::Resolve, C::Connect, C::ConnectTimeout, C::Tls, C::Broken]
+        .map(E::Connection)
+        .into_iter()
+        .chain([E::Timeout, GATEWAY, E::Status(503, None), E::Status(504, None)])
+        .map(|error| (error, 3));
+    let not_again = [
+        I::Interim,
+        I::Status,
+        I::Redirect,
+        I::Http,
+        I::Truncated,
+        I::TooLarge,
+        I::Json,
+        I::OtherCustomer,
+        I::NoToken,
+    ]
+    .map(E::InvalidAnswer)
+    .into_iter()
+    .chain([400, 404, 408, 499, 500, 501, 505].map(|status| E::Status(status, None)))
+    .chain([E::CustomerNotFound, E::RejectedCredentials, E::RejectedOrigin])
+    .chain([E::TooManyRequests(None), E::Aborted])
+    .map(|error| (error, 1));
+    for (error, tries) in again.chain(not_again) {
+        run(async {
+            let rig = Rig::new();
+            rig.always(fails(error.clone()));
+            let ended = rig.call().await;
+            assert_eq!(ended.error.as_ref(), Some(&error));
+            assert_eq!(rig.seen(), tries, "{error}");
+            assert_eq!(rig.retries(), u64::try_from(tries).unwrap() - 1, "{error}");
+        });
+    }
+}
+
+#[test]
+fn the_first_good_answer_ends_it() {
+    run(async {
+        let rig = Rig::new();
+        rig.then([fails(GATEWAY), succeeds()]);
+        assert_eq!(rig.call().await.error, None);
+        assert_eq!(rig.seen(), 2);
+        assert_eq!(rig.call().await.error, None);
+        assert_eq!(rig.seen(), 3);
+    });
+}
+
+#[test]
+fn there_are_no_more_retries_than_set() {
+    for max_retries in [0, 1, 3] {
+        run(async {
+            let rig = Rig::with(|settings| settings.max_retries = max_retries);
+            rig.always(fails(GATEWAY));
+            assert_eq!(rig.call().await.error, Some(GATEWAY));
+            assert_eq!(rig.retries(), u64::from(max_retries));
+        });
+    }
+}
+
+#[test]
+fn each_try_is_bounded_and_all_of_them_by_the_deadline() {
+    run(async {
+        let rig = Rig::new();
+        rig.always(hangs());
+        let ended = rig.call().await;
+        assert_eq!(ended, Ended { error: Some(JuspayError::Timeout), at: 5000 });
+        let tries = rig.tries();
+        let [first, second, third] = tries[..] else { panic!("{tries:?}") };
+        assert_eq!(first, Try { at: 0, deadline: 2000 });
+        assert!((2025..=2050).contains(&second.at), "{second:?}");
+        assert_eq!(second.deadline, second.at + 2000);
+        assert!((4075..=4150).contains(&third.at), "{third:?}");
+        assert_eq!(third.deadline, 5000, "the rest, no more");
+    });
+}
+
+#[test]
+fn nothing_is_tried_again_when_the_deadline_has_come() {
+    run(async {
+        let rig = Rig::new();
+        rig.always(hangs());
+        let ended = rig.end(rig.start_with(2000)).await;
+        assert_eq!(ended, Ended { error: Some(JuspayError::Timeout), at: 2000 });
+        assert_eq!(rig.seen(), 1);
+        assert_eq!(rig.retries(), 0);
+    });
+}
+
+#[test]
+fn pauses_double_and_are_jittered() {
+    let mut firsts = Vec::new();
+    for _ in 0..32 {
+        run(async {
+            let rig = Rig::with(|settings| {
+                settings.max_retries = 4;
+                settings.retry_budget = 1.0;
+            });
+            rig.always(fails(GATEWAY));
+            rig.call().await;
+            let gaps = gaps(&rig.tries());
+            assert_eq!(gaps.len(), 4);
+            for (gap, most) in gaps.iter().zip([50, 100, 200, 400]) {
+                assert!((most / 2..=most).contains(gap), "{gap} of {most}");
+            }
+            firsts.push(gaps[0]);
+        });
+    }
+    firsts.sort_unstable();
+    firsts.dedup();
+    assert!(firsts.len() > 4, "{firsts:?}");
+}
+
+#[test]
+fn juspays_retry_after_is_waited_for() {
+    run(async {
+        let rig = Rig::new();
+        let wait = Duration::from_millis(1234);
+        rig.then([fails(JuspayError::Status(503, Some(wait)))]);
+        assert_eq!(rig.call().await, Ended { error: None, at: 1234 });
+        assert_eq!(rig.seen(), 2);
+    });
+}
+
+#[test]
+fn a_retry_after_that_does_not_fit_the_deadline_ends_the_call_at_once() {
+    for (millis, tries) in [(4999, 2), (5000, 1), (60_000, 1)] {
+        run(async {
+            let rig = Rig::new();
+            let error = JuspayError::Status(503, Some(Duration::from_millis(millis)));
+            rig.then([fails(error.clone())]);
+            let ended = rig.call().await;
+            assert_eq!(rig.seen(), tries, "{millis}");
+            let gave_up = Ended { error: Some(error), at: 0 };
+            assert_eq!(ended == gave_up, tries == 1, "{ended:?}");
+        });
+    }
+}
+
+/// Runs `calls` calls, a millisecond apart, against a Juspay that fails them all.
+async fn storm(rig: &Rig, calls: usize) {
+    rig.always(fails(GATEWAY));
+    let mut started = Vec::new();
+    for _ in 0..calls {
+        started.push(rig.start());
+        rig.pass(1).await;
+    }
+    for call in started {
+        rig.end(call).await;
+    }
+}
+
+/// With a breaker that never opens.
+fn unbroken(budget: f64) -> Rig {
+    Rig::with(|settings| {
+        settings.retry_budget = budget;
+        settings.breaker.min_calls = u32::MAX;
+    })
+}
+
+#[test]
+fn retries_are_a_share_of_recent_calls_and_a_few() {
+    run(async {
+        let rig = unbroken(0.2);
+        storm(&rig, 200).await;
+        // All ask for a second try before the last of them has begun, some for a third.
+        let retries = rig.retries();
+        assert!((30..=43).contains(&retries), "{retries}");
+        assert_eq!(rig.seen(), 200 + usize::try_from(retries).unwrap());
+        storm(&rig, 200).await;
+        let retries = rig.retries();
+        assert!((70..=83).contains(&retries), "{retries}: the reserve is there once");
+    });
+}
+
+#[test]
+fn a_lone_call_may_be_tried_again_and_a_new_window_is_a_new_budget() {
+    run(async {
+        let rig = unbroken(0.1);
+        rig.always(fails(GATEWAY));
+        for (calls, retries) in [(1, 2), (2, 3), (3, 3), (9, 3), (10, 4)] {
+            while rig.seen() - usize::try_from(rig.retries()).unwrap() < calls {
+                rig.call().await;
+            }
+            assert_eq!(rig.retries(), retries, "after {calls} calls");
+        }
+        rig.jump(10_000).await;
+        rig.call().await;
+        assert_eq!(rig.retries(), 6);
+    });
+}
+
+#[test]
+fn without_a_budget_nothing_is_tried_again() {
+    run(async {
+        let rig = unbroken(0.0);
+        storm(&rig, 20).await;
+        assert_eq!((rig.retries(), rig.seen()), (0, 20));
+    });
+}
+
+#[test]
+fn a_slow_answer_within_its_time_is_waited_for() {
+    run(async {
+        let rig = Rig::new();
+        rig.always(succeeds_after(1999));
+        assert_eq!(rig.call().await, Ended { error: None, at: 1999 });
+        rig.always(succeeds_after(2001));
+        let ended = rig.call().await;
+        assert_eq!(ended, Ended { error: Some(JuspayError::Timeout), at: 1999 + 5000 });
+    });
+}

@@ -1,0 +1,133 @@
+//! Who is in memory doesn't notice how many others wait; what is too much is refused at once.
+
+use std::time::Duration;
+
+use juspay_bff::simulator::Gate;
+use tokio::task::JoinHandle;
+
+use super::{all_at_once, breaker, cold, is_ready, retry_after};
+use crate::support::{Phone, Reply, World, until};
+
+/// Phones whose answers Juspay holds back.
+struct Held {
+    gates: Vec<Gate>,
+    asking: Vec<JoinHandle<Reply>>,
+}
+
+impl Held {
+    fn new(world: &World, number: usize) -> Self {
+        let ids: Vec<_> = (0..number).map(|n| format!("held{n}")).collect();
+        let gates = ids.iter().map(|id| world.simulator().hold(id)).collect();
+        let asking = ids.iter().map(|id| ask(world.phone(id))).collect();
+        Self { gates, asking }
+    }
+
+    async fn all_at_juspay(&self) {
+        for gate in &self.gates {
+            gate.arrived(1).await;
+        }
+    }
+
+    async fn release(self) -> Vec<Reply> {
+        self.gates.iter().for_each(Gate::release);
+        let mut replies = Vec::new();
+        for asking in self.asking {
+            replies.push(asking.await.unwrap());
+        }
+        replies
+    }
+}
+
+fn ask(phone: Phone) -> JoinHandle<Reply> {
+    tokio::spawn(async move { phone.me().await })
+}
+
+fn overloaded(reply: &Reply) {
+    assert_eq!((reply.status, &*reply.code()), (503, "overloaded"), "{}", reply.text());
+    retry_after(reply, 1);
+}
+
+async fn hits(world: &World, number: usize) {
+    let phones = (0..number).map(|_| world.phone("alice"));
+    for reply in all_at_once(phones).await {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(reply.cache_status().starts_with("juspay-bff; hit;"), "{}", reply.cache_status());
+    }
+    assert!(is_ready(world).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saturated_juspay_neither_slows_nor_refuses_hits() {
+    // So that the 64 that hang are still there when the 65th gives up.
+    let world = World::with("juspay.try_timeout = \"5s\"").await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    let held = Held::new(&world, 64);
+    held.all_at_juspay().await;
+    assert_eq!(world.count("juspay_bff_upstream_in_flight").await, 64);
+    let late = ask(world.phone("late"));
+    world.until_waiting(65).await;
+    world.settle().await;
+    hits(&world, 50).await;
+    world.turn(Duration::from_millis(2_500)).await;
+    overloaded(&late.await.unwrap());
+    assert_eq!(world.simulator().calls("late"), 0);
+    assert_eq!(breaker(&world).await, "closed");
+    assert!(held.release().await.iter().all(|reply| reply.status == 200));
+    assert_eq!(world.phone("late").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_cold_customers_wait_and_hits_do_not() {
+    let world = World::new().await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    let held = Held::new(&world, 500);
+    world.until_waiting(500).await;
+    hits(&world, 100).await;
+    let replies = held.release().await;
+    assert_eq!(replies.len(), 500);
+    assert!(replies.iter().all(|reply| reply.status == 200), "none is lost");
+    let counts = world.simulator().counts();
+    assert!(counts.values().all(|calls| *calls == 1), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_room_to_wait_is_refused_at_once_and_hits_are_not() {
+    let world = World::with("server.max_in_flight = 8\nserver.max_waiting = 7").await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    let held = Held::new(&world, 7);
+    held.all_at_juspay().await;
+    for phone in cold(&world, "late", 5) {
+        overloaded(&phone.me().await);
+    }
+    for _ in 0..20 {
+        assert_eq!(world.phone("alice").me().await.status, 200);
+    }
+    assert_eq!(world.simulator().total_requests(), 8);
+    assert!(held.release().await.iter().all(|reply| reply.status == 200));
+    assert_eq!(world.phone("late0").me().await.status, 200);
+    world.until_waiting(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_are_taken_at_a_time_are_refused_at_once() {
+    let world = World::with("server.max_in_flight = 2\nserver.max_waiting = 1").await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    let held = Held::new(&world, 1);
+    held.all_at_juspay().await;
+    // One waits; of the hits, two workers may have two more in hand, one of which is too many.
+    let shed =
+        "juspay_bff_http_requests_total{code=\"overloaded\",route=\"unmatched\",status=\"503\"}";
+    until("one is shed", async || {
+        for reply in all_at_once((0..64).map(|_| world.phone("alice"))).await {
+            if reply.status != 200 {
+                overloaded(&reply);
+            }
+        }
+        world.count(shed).await > 0
+    })
+    .await;
+    assert!(held.release().await.iter().all(|reply| reply.status == 200));
+    for _ in 0..20 {
+        assert_eq!(world.phone("alice").me().await.status, 200);
+    }
+}

@@ -1,0 +1,188 @@
+//! What a phone is told when Juspay isn't asked, or says no to us.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use juspay_bff::simulator::{ApiError, Fault, FaultRule};
+use tempfile::TempDir;
+
+use super::{all_at_once, breaker, cold, is_ready, retry_after};
+use crate::support::{World, guard};
+
+const BREAKER: &str = "juspay.breaker.min_calls = 4";
+
+fn status(status: u16, retry_after: Option<&str>) -> FaultRule {
+    let headers: BTreeMap<_, _> =
+        retry_after.map(|value| ("Retry-After".to_owned(), value.to_owned())).into_iter().collect();
+    FaultRule::always(Fault::Status { status, headers, body: String::new() })
+}
+
+/// A world in which `alice` is in memory.
+async fn with_alice(settings: &str) -> World {
+    let world = World::with(settings).await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    world
+}
+
+/// Whoever is in memory doesn't notice, and nobody sends the phones elsewhere.
+async fn alice_does_not_notice(world: &World) {
+    let reply = world.phone("alice").me().await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert!(reply.cache_status().starts_with("juspay-bff; hit; ttl="), "{}", reply.cache_status());
+    assert!(is_ready(world).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_is_a_503_without_a_call() {
+    let world = with_alice(BREAKER).await;
+    world.simulator().inject(status(500, None));
+    for phone in cold(&world, "first", 3) {
+        let reply = phone.me().await;
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
+        retry_after(&reply, 2);
+    }
+    let calls = world.simulator().total_requests();
+    assert_eq!((calls, breaker(&world).await), (4, "open"));
+    for reply in all_at_once(cold(&world, "second", 50)).await {
+        assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
+        assert_eq!(reply.json()["retryable"], true);
+        retry_after(&reply, 5);
+    }
+    assert_eq!(world.simulator().total_requests(), calls);
+    alice_does_not_notice(&world).await;
+
+    world.simulator().clear_faults();
+    world.clock.advance(Duration::from_millis(4_999));
+    assert_eq!(world.phone("bob").me().await.code(), "upstream_unavailable");
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(breaker(&world).await, "half_open");
+    assert_eq!(world.phone("bob").me().await.status, 200);
+    assert_eq!(breaker(&world).await, "closed");
+    assert!(!guard::log_lines("breaker open: too many").is_empty());
+    assert!(!guard::log_lines("breaker closed").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_open_one_phone_finds_out_for_all() {
+    let world = with_alice(BREAKER).await;
+    world.simulator().inject(status(500, None));
+    drop(all_at_once(cold(&world, "first", 4)).await);
+    assert_eq!(breaker(&world).await, "open");
+    world.simulator().clear_faults();
+    world.clock.advance(Duration::from_secs(5));
+    let gate = world.simulator().hold("probe");
+    let phone = world.phone("probe");
+    let probe = tokio::spawn(async move { phone.me().await });
+    gate.arrived(1).await;
+    let calls = world.simulator().total_requests();
+    for reply in all_at_once(cold(&world, "second", 20)).await {
+        assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
+        retry_after(&reply, 1);
+    }
+    assert_eq!(world.simulator().total_requests(), calls);
+    alice_does_not_notice(&world).await;
+    gate.release();
+    assert_eq!(probe.await.unwrap().status, 200);
+    assert!(all_at_once(cold(&world, "third", 20)).await.iter().all(|it| it.status == 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_do_not_open_the_breaker_by_their_ids() {
+    let world = with_alice(BREAKER).await;
+    for magic in ["sim_not_found", "sim_bad_request", "sim_other_customer", "sim_no_token"] {
+        for _ in 0..10 {
+            assert_ne!(world.phone(magic).me().await.status, 503, "{magic}");
+            world.clock.advance(Duration::from_secs(3));
+        }
+        assert_eq!(breaker(&world).await, "closed", "{magic}");
+    }
+    assert_eq!(world.phone("bob").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn juspays_429_is_a_503_and_holds_everyone_off() {
+    let world = with_alice("").await;
+    world.simulator().inject(status(429, Some("7")).times(1));
+    let reply = world.phone("bob").me().await;
+    assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
+    retry_after(&reply, 7);
+    let calls = world.simulator().total_requests();
+    for reply in all_at_once(cold(&world, "held", 20)).await {
+        assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
+        retry_after(&reply, 7);
+    }
+    assert_eq!(world.simulator().total_requests(), calls);
+    alice_does_not_notice(&world).await;
+    world.clock.advance(Duration::from_secs(7));
+    assert_eq!(world.phone("bob").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn phones_are_not_told_to_stay_away_for_longer_than_we_do() {
+    for told in ["86400", "18446744073709551615", "Tue, 24 Nov 2026 12:00:00 GMT"] {
+        let world = World::new().await;
+        world.simulator().inject(status(429, Some(told)));
+        retry_after(&world.phone("bob").me().await, 60);
+        retry_after(&world.phone("bob").me().await, 30);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_rejected_key_is_a_502_and_few_calls_however_many_phones() {
+    let world = with_alice(BREAKER).await;
+    world.simulator().set_key(&world.api_key, false);
+    let asked = world.simulator().total_requests();
+    for reply in all_at_once(cold(&world, "first", 200)).await {
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_credentials"));
+        assert_eq!(reply.header("www-authenticate"), None);
+    }
+    let calls = world.simulator().total_requests() - asked;
+    assert!((1..=64).contains(&calls), "{calls}: those that were under way together");
+    assert_eq!(world.upstream("rejected_credentials").await, calls);
+    world.clock.advance(Duration::from_millis(4_999));
+    assert_eq!(world.phone("bob").me().await.code(), "upstream_rejected_credentials");
+    assert_eq!(world.simulator().total_requests() - asked, calls);
+    world.clock.advance(Duration::from_millis(1));
+    for phone in cold(&world, "second", 20) {
+        assert_eq!(phone.me().await.code(), "upstream_rejected_credentials");
+    }
+    assert_eq!(world.simulator().total_requests() - asked, calls + 1, "one finds out");
+    assert_eq!(breaker(&world).await, "closed");
+    alice_does_not_notice(&world).await;
+    let line = guard::log_lines("Juspay rejected the API key").pop().expect("a log line");
+    assert!(line.contains("\"slot\":\"api_key\""), "{line}");
+    world.simulator().set_key(&world.api_key, true);
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(world.phone("bob").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_rejected_address_is_a_502_and_the_other_key_is_not_tried() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("next");
+    std::fs::write(&path, "canary_next").unwrap();
+    let next = format!("juspay.api_key_next_file = \"{}\"\n{BREAKER}", path.display());
+    let world = with_alice(&next).await;
+    world.simulator().set_key("canary_next", true);
+    world.simulator().inject(FaultRule::always(Fault::Error(ApiError::BadOrigin)));
+    let asked = world.simulator().total_requests();
+    for phone in cold(&world, "first", 50) {
+        let reply = phone.me().await;
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_origin"));
+    }
+    assert_eq!(world.simulator().total_requests() - asked, 1);
+    world.clock.advance(Duration::from_secs(5));
+    for phone in cold(&world, "second", 50) {
+        assert_eq!(phone.me().await.code(), "upstream_rejected_origin");
+    }
+    assert_eq!(world.simulator().total_requests() - asked, 2);
+    let sent: Vec<_> = world.simulator().requests();
+    let keys: Vec<_> = sent.iter().filter_map(|it| it.header("authorization")).collect();
+    assert!(keys.iter().all(|key| *key == keys[0]), "the first key, always");
+    assert_eq!(breaker(&world).await, "closed");
+    alice_does_not_notice(&world).await;
+    let line = guard::log_lines("Juspay rejected our address").pop().expect("a log line");
+    assert!(line.contains("\"family\":\"ipv4\""), "{line}");
+    world.simulator().clear_faults();
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(world.phone("bob").me().await.status, 200);
+}

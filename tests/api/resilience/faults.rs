@@ -1,0 +1,152 @@
+//! A network that spoils connections, in real time: every phone gets its own object or a clean
+//! problem, and nothing hangs.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use super::{behind, breaker, cold};
+use crate::support::{
+    Phone, Reply, World,
+    proxy::{Plan, Proxy},
+    within_reason,
+};
+
+/// As shipped; worlds do without, unless they say so.
+const RETRIES: &str = "juspay.max_retries = 2";
+
+/// With a budget that hides no fault, and less time for what hangs.
+const PERSISTENT: &str = "
+    juspay.max_retries = 2
+    juspay.retry_budget = 1.0
+    juspay.try_timeout = \"1s\"
+";
+
+/// Asks for a customer and looks at whose object has come; `None` is a clean problem.
+async fn own_object(phone: Phone, id: String) -> Option<Reply> {
+    let reply = within_reason("an answer", phone.me()).await;
+    if reply.status == 200 {
+        assert_eq!(reply.json()["object_reference_id"], *id);
+        assert!(reply.token().starts_with("tkn_"));
+        return Some(reply);
+    }
+    let code = reply.code();
+    let clean = [
+        (502, "upstream_error"),
+        (502, "upstream_invalid_response"),
+        (503, "upstream_unavailable"),
+        (503, "overloaded"),
+        (504, "upstream_timeout"),
+    ];
+    assert!(clean.contains(&(reply.status, &code)), "{}", reply.text());
+    None
+}
+
+/// All of them, so many at a time; how many got their object.
+async fn served(world: &World, prefix: &str, number: usize, at_a_time: usize) -> usize {
+    let asking = cold(world, prefix, number).into_iter().enumerate().map(|(n, phone)| {
+        let id = format!("{prefix}{n}");
+        async move { tokio::spawn(own_object(phone, id)).await.unwrap().is_some() }
+    });
+    let served: Vec<bool> =
+        futures_util::stream::iter(asking).buffer_unordered(at_a_time).collect().await;
+    served.into_iter().filter(|served| *served).count()
+}
+
+/// The first `faulty` connections go like that.
+async fn first_go_like(plan: Plan, faulty: usize, settings: &str) -> (World, Proxy) {
+    let plan = move |connection| if connection < faulty { plan } else { Plan::Pass };
+    behind(async |to| Proxy::before(to, plan).await, settings).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_connection_costs_no_request() {
+    for plan in [
+        Plan::Latency(Duration::from_millis(50)),
+        Plan::ResetMidHead,
+        Plan::BlackHole,
+        Plan::HalfClose,
+        Plan::ByteByByte,
+        Plan::CloseAfterAnswer,
+        Plan::CloseOnReuse,
+    ] {
+        let (world, proxy) = first_go_like(plan, 1, PERSISTENT).await;
+        assert_eq!(served(&world, "c", 8, 1).await, 8, "{plan:?}");
+        assert!(proxy.accepted() >= 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_refused_and_not_tried_again() {
+    let (world, _proxy) = first_go_like(Plan::ResetMidBody, 1, PERSISTENT).await;
+    let reply = world.phone("alice").me().await;
+    assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
+    assert_eq!(world.simulator().calls("alice"), 1);
+    assert_eq!(world.phone("alice").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_close_behind_each_answer_cost_no_request() {
+    let plan = |_| Plan::CloseAfterAnswer;
+    let (world, proxy) = behind(async |to| Proxy::before(to, plan).await, RETRIES).await;
+    assert_eq!(served(&world, "one", 100, 1).await, 100);
+    assert_eq!(served(&world, "many", 100, 16).await, 100);
+    assert!(proxy.accepted() >= 200, "{}", proxy.accepted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_juspay_that_takes_connections_and_says_nothing_is_a_504_and_then_a_503() {
+    let plan = |_| Plan::BlackHole;
+    let settings = "
+        juspay.max_retries = 2
+        juspay.try_timeout = \"50ms\"
+        juspay.breaker.min_calls = 4
+        juspay.breaker.open_for = \"10m\"
+    ";
+    let (world, _proxy) = behind(async |to| Proxy::before(to, plan).await, settings).await;
+    let first = world.phone("first").me().await;
+    assert_eq!((first.status, &*first.code()), (504, "upstream_timeout"));
+    drop(world.phone("second").me().await);
+    let third = world.phone("third").me().await;
+    assert_eq!((third.status, &*third.code()), (503, "upstream_unavailable"));
+    assert_eq!(breaker(&world).await, "open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_whatever_the_network_does_nobody_gets_another_customers_object() {
+    for seed in 0..3 {
+        let (world, proxy) =
+            behind(async |to| Proxy::before(to, mix(seed)).await, PERSISTENT).await;
+        let good = served(&world, "c", 300, 24).await;
+        assert!(good >= 200, "seed {seed}: {good} of 300");
+        // The network is well again; what is left of the bad connections takes a try or two.
+        proxy.heal();
+        let mut rounds = 1..=3;
+        while served(&world, "c", 300, 24).await < 300 {
+            assert!(rounds.next().is_some(), "seed {seed}");
+        }
+        assert_eq!(world.count("juspay_bff_upstream_identity_mismatches_total").await, 0);
+        assert_eq!(world.count("juspay_bff_upstream_in_flight").await, 0);
+        assert_eq!(world.count("juspay_bff_http_requests_waiting").await, 0);
+    }
+}
+
+/// How connections go: good and bad by turns of chance, but by the same turns for a seed.
+fn mix(seed: u64) -> impl Fn(usize) -> Plan + Send + Sync {
+    let mut random = StdRng::seed_from_u64(seed);
+    let plans: Vec<_> = (0..150)
+        .map(|_| match random.random_range(0..20) {
+            0..2 => Plan::ResetMidHead,
+            2..4 => Plan::ResetMidBody,
+            4 => Plan::BlackHole,
+            5..7 => Plan::HalfClose,
+            7..9 => Plan::ByteByByte,
+            9..13 => Plan::CloseAfterAnswer,
+            13..17 => Plan::CloseOnReuse,
+            17..19 => Plan::Latency(Duration::from_millis(20)),
+            _ => Plan::Latency(Duration::from_millis(1_500)),
+        })
+        .collect();
+    move |connection| plans[connection % plans.len()]
+}

@@ -1,0 +1,238 @@
+//! `juspay.api_key_next_file`: keys change under load, and no request is lost.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use juspay_bff::simulator::{ApiError, Fault, FaultRule, MintRequest};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::{all_at_once, cold, is_ready};
+use crate::support::{Phone, Stage, World, guard, until};
+
+/// A key that the guard looks for.
+fn new_key() -> String {
+    format!("canary_{:032x}", rand::random::<u128>())
+}
+
+/// Files as Kubernetes mounts them: `key` → `..data/key`, `..data` → the version's directory.
+struct Mount {
+    directory: TempDir,
+    versions: usize,
+}
+
+impl Mount {
+    fn new(key: &str, next: &str) -> Self {
+        let mut mount = Self { directory: TempDir::new().unwrap(), versions: 0 };
+        for name in ["key", "next"] {
+            symlink(format!("..data/{name}"), mount.path(name)).unwrap();
+        }
+        mount.publish(key, next);
+        mount
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Swaps both at once, as the kubelet does.
+    fn publish(&mut self, key: &str, next: &str) {
+        self.versions += 1;
+        let version = format!("..{}", self.versions);
+        fs::create_dir(self.path(&version)).unwrap();
+        fs::write(self.path(&version).join("key"), key).unwrap();
+        fs::write(self.path(&version).join("next"), next).unwrap();
+        symlink(&version, self.path("..data_tmp")).unwrap();
+        fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
+        if let Some(old) = self.versions.checked_sub(1).filter(|old| *old > 0) {
+            fs::remove_dir_all(self.path(&format!("..{old}"))).unwrap();
+        }
+    }
+
+    fn settings(&self) -> String {
+        format!(
+            "juspay.api_key_file = \"{}\"\njuspay.api_key_next_file = \"{}\"\n",
+            self.path("key").display(),
+            self.path("next").display()
+        )
+    }
+}
+
+/// A world with two keys, the second of which Juspay takes too.
+async fn two_keys() -> (World, Mount, String) {
+    let stage = Stage::set().await;
+    let next = new_key();
+    stage.simulator().set_key(&next, true);
+    let mount = Mount::new(&stage.api_key, &next);
+    let settings = format!("secrets.poll = \"1s\"\n{}", mount.settings());
+    (stage.open_ready(&settings).await, mount, next)
+}
+
+async fn slot(world: &World) -> &'static str {
+    let mut used = Vec::new();
+    for slot in ["api_key", "api_key_next"] {
+        let series = format!("juspay_bff_upstream_key_slot{{slot=\"{slot}\"}}");
+        if world.count(&series).await > 0 {
+            used.push(slot);
+        }
+    }
+    assert_eq!(used.len(), 1, "{used:?}");
+    used[0]
+}
+
+/// Phones that ask for one customer after the other that nobody has asked for yet.
+struct Crowd {
+    go_home: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    phones: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Crowd {
+    fn of(world: &World, number: usize) -> Self {
+        let (go_home, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let ask = |n: usize| {
+            let (go_home, answered) = (Arc::clone(&go_home), Arc::clone(&answered));
+            let (issuer, service) = (world.issuer().clone(), world.service.public);
+            tokio::spawn(async move {
+                let mut lost = Vec::new();
+                for nth in 0.. {
+                    if go_home.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let token = issuer.mint(&MintRequest::of(&format!("crowd{n}-{nth}")));
+                    let reply = Phone::new(service, Some(token.unwrap())).me().await;
+                    if reply.status != 200 {
+                        lost.push(reply.text());
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+                lost
+            })
+        };
+        let phones = (0..number).map(ask).collect();
+        Self { go_home, answered, phones }
+    }
+
+    /// Waits for so many answers more.
+    async fn more(&self, number: usize) {
+        let enough = self.answered.load(Ordering::Relaxed) + number;
+        until("more answers", async || self.answered.load(Ordering::Relaxed) >= enough).await;
+    }
+
+    /// What went wrong with any.
+    async fn disperse(self) -> Vec<String> {
+        self.go_home.store(true, Ordering::Relaxed);
+        let mut lost = Vec::new();
+        for phone in self.phones {
+            lost.extend(phone.await.unwrap());
+        }
+        lost
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_switched_off_under_load_costs_no_request() {
+    let (world, _mount, next) = two_keys().await;
+    assert_eq!(slot(&world).await, "api_key");
+    let crowd = Crowd::of(&world, 32);
+    crowd.more(200).await;
+    world.simulator().set_key(&world.api_key, false);
+    crowd.more(400).await;
+    assert_eq!(slot(&world).await, "api_key_next");
+    // And back again.
+    world.simulator().set_key(&world.api_key, true);
+    world.simulator().set_key(&next, false);
+    crowd.more(400).await;
+    assert_eq!(slot(&world).await, "api_key");
+    assert_eq!(crowd.disperse().await, Vec::<String>::new());
+    let lines = guard::log_lines("another API key is in use");
+    for slot in ["\"slot\":\"api_key_next\"", "\"slot\":\"api_key\""] {
+        assert!(lines.iter().any(|line| line.contains(slot)), "{slot}: {lines:?}");
+    }
+    assert!(lines.iter().all(|line| !line.contains("canary_")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mounted_files_that_are_swapped_under_load_cost_no_request() {
+    let (world, mut mount, mut second) = two_keys().await;
+    let mut first = world.api_key.clone();
+    let crowd = Crowd::of(&world, 16);
+    crowd.more(100).await;
+    for _ in 0..3 {
+        // Juspay has a new key; the files say so; only then the old one is switched off.
+        let new = new_key();
+        world.simulator().set_key(&new, true);
+        mount.publish(&second, &new);
+        let read_before = reads(&world).await;
+        until("both files are read", async || {
+            // In steps that no call under way takes for its end.
+            world.clock.advance(Duration::from_millis(100));
+            crowd.more(1).await;
+            reads(&world).await.iter().zip(&read_before).all(|(now, before)| now > before)
+        })
+        .await;
+        world.simulator().set_key(&first, false);
+        crowd.more(200).await;
+        (first, second) = (second, new);
+    }
+    assert_eq!(crowd.disperse().await, Vec::<String>::new());
+}
+
+/// When each of the files was looked at last.
+async fn reads(world: &World) -> Vec<f64> {
+    let mut reads = Vec::new();
+    for secret in ["api_key", "api_key_next"] {
+        let series = format!(
+            "juspay_bff_secret_last_reload_success_timestamp_seconds{{secret=\"{secret}\"}}"
+        );
+        reads.push(world.metric(&series).await);
+    }
+    reads
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_rejected_keys_are_a_502_and_both_are_left_alone_for_a_while() {
+    let (world, _mount, next) = two_keys().await;
+    world.simulator().set_key(&world.api_key, false);
+    world.simulator().set_key(&next, false);
+    for phone in cold(&world, "first", 20) {
+        assert_eq!(phone.me().await.code(), "upstream_rejected_credentials");
+    }
+    assert_eq!(world.simulator().total_requests(), 2, "each key once");
+    assert_eq!(slot(&world).await, "api_key");
+    for slot in ["\"slot\":\"api_key\"", "\"slot\":\"api_key_next\""] {
+        let lines = guard::log_lines("Juspay rejected the API key");
+        assert!(lines.iter().any(|line| line.contains(slot)), "{slot}");
+    }
+    assert!(is_ready(&world).await);
+    world.clock.advance(Duration::from_secs(5));
+    drop(all_at_once(cold(&world, "second", 20)).await);
+    assert_eq!(world.simulator().total_requests(), 4);
+    world.simulator().set_key(&next, true);
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(slot(&world).await, "api_key_next");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_key_that_proves_nothing_is_not_taken() {
+    let (world, _mount, _) = two_keys().await;
+    // The first is rejected; of the second, an error says nothing.
+    world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
+    world.simulator().inject(FaultRule::once(Fault::Html));
+    assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
+    assert_eq!(slot(&world).await, "api_key");
+    // A customer that Juspay doesn't know shows that the key is good.
+    world.simulator().set_key(&world.api_key, false);
+    world.simulator().set_provision(false);
+    assert_eq!(world.phone("nobody").me().await.code(), "customer_not_found");
+    assert_eq!(slot(&world).await, "api_key_next");
+}

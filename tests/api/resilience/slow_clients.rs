@@ -1,0 +1,98 @@
+//! Clients that are slow, or do nothing at all, hold connections and nothing more.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::all_at_once;
+use crate::support::{Reply, World, within_reason};
+
+const HEAD: &str = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\n";
+
+/// Reads what comes of a head with a body's length, but without the body.
+async fn head_of_answer(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
+        let read = stream.read_buf(&mut bytes).await.expect("an answer");
+        assert!(read > 0, "the end instead of an answer");
+    }
+    bytes
+}
+
+/// Connections that are there and hold still: a third has begun a head, a third has had its
+/// answer, a third has announced a body that it sends a byte of.
+async fn slow_clients(world: &World, number: usize) -> Vec<TcpStream> {
+    let phone = world.phone("alice");
+    let authorization = format!("Authorization: Bearer {}\r\n", phone.token.as_deref().unwrap());
+    let mut slow = Vec::new();
+    for n in 0..number {
+        let mut stream = match n % 3 {
+            0 => phone.open(HEAD).await.unwrap(),
+            1 => phone.open(&format!("{HEAD}{authorization}\r\n")).await.unwrap(),
+            _ => {
+                let body = format!("{HEAD}{authorization}Content-Length: 1000\r\n\r\nx");
+                phone.open(&body).await.unwrap()
+            }
+        };
+        if n % 3 == 1 {
+            assert!(head_of_answer(&mut stream).await.starts_with(b"HTTP/1.1 200 "));
+        }
+        slow.push(stream);
+    }
+    slow
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_slow_clients_hold_up_nobody() {
+    let world = World::with("server.max_in_flight = 64").await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    let slow = slow_clients(&world, 200).await;
+    for _ in 0..5 {
+        for reply in all_at_once((0..32).map(|_| world.phone("alice"))).await {
+            assert_eq!(reply.status, 200, "{}", reply.text());
+        }
+    }
+    assert_eq!(world.count("juspay_bff_http_requests_in_flight").await, 0);
+    drop(slow);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_trickles_is_not_waited_for() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let token = phone.token.as_deref().unwrap();
+    let request =
+        format!("{HEAD}Authorization: Bearer {token}\r\nContent-Length: 1000000\r\n\r\nx");
+    let mut stream = phone.open(&request).await.unwrap();
+    let mut answer = Vec::new();
+    within_reason("the end", async { drop(stream.read_to_end(&mut answer).await) }).await;
+    assert_eq!(Reply::parse(&answer).expect("an answer").code(), "body_not_allowed");
+    assert_eq!(world.simulator().total_requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_comes_a_byte_at_a_time_is_cut_off() {
+    let world = World::new().await;
+    let mut stream = world.stranger().open(HEAD).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let trickling = async {
+        let mut beat = tokio::time::interval(Duration::from_millis(100));
+        while write.write_all(b"x").await.is_ok() {
+            beat.tick().await;
+        }
+    };
+    let mut answer = Vec::new();
+    let reading = async { drop(read.read_to_end(&mut answer).await) };
+    within_reason("the end", async {
+        tokio::select! {
+            () = trickling => {}
+            () = reading => {}
+        }
+    })
+    .await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408 "), "{answer:?}");
+    assert_eq!(world.count("juspay_bff_http_requests_in_flight").await, 0);
+}
