@@ -29,6 +29,10 @@ const OUTAGE_LASTS: Duration = Duration::from_secs(5);
 const KEY_EACH: Duration = Duration::from_secs(45);
 const KEY_OVERLAP: Duration = Duration::from_secs(5);
 
+/// No key is switched off later than this before the end: the service notices by its next call, and
+/// Juspay may be failing then.
+const KEY_BEFORE_END: Duration = Duration::from_secs(25);
+
 /// Between two rotations of signing keys; those of before stay published up to the next one.
 const ISSUER_EACH: Duration = Duration::from_secs(60);
 
@@ -48,16 +52,17 @@ pub struct Counted {
     pub failing: AtomicU64,
 }
 
-/// Begins; ends when the set is dropped.
+/// Begins; ends when the set is dropped, after `time`.
 pub fn begin(
     world: &Arc<World>,
+    time: Duration,
     phones: &Arc<[Arc<Phone>]>,
     counted: &Arc<Counted>,
 ) -> JoinSet<()> {
     let mut upsets = JoinSet::new();
     let start = Instant::now();
     upsets.spawn(outages(Arc::clone(world), Arc::clone(counted), start));
-    upsets.spawn(api_keys(Arc::clone(world), Arc::clone(counted), start));
+    upsets.spawn(api_keys(Arc::clone(world), Arc::clone(counted), start, start + time));
     upsets.spawn(signing_keys(Arc::clone(world), Arc::clone(phones), Arc::clone(counted), start));
     upsets
 }
@@ -82,11 +87,14 @@ async fn outages(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
 }
 
 /// The new key goes into the file that isn't in use; then the old one is switched off.
-async fn api_keys(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
+async fn api_keys(world: Arc<World>, counted: Arc<Counted>, start: Instant, end: Instant) {
     let mut old = FIRST_KEY.to_owned();
     let mut at = start;
     for number in 1_u64.. {
         at += KEY_EACH;
+        if at + KEY_OVERLAP + KEY_BEFORE_END > end {
+            break;
+        }
         sleep_until(at).await;
         let new = format!("soak_key_{number}");
         world.control.switch_key(&new, true).await;
