@@ -2,10 +2,9 @@
 //! unknown tokens would hold up everybody. So checks take turns, with room for known callers
 //! between any two of them, and what comes when too many wait is turned away.
 
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    task::yield_now,
-};
+use std::future::ready;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::AuthError;
 
@@ -39,9 +38,16 @@ impl Turns {
         let place = self.places.try_acquire().map_err(|_| AuthError::Overloaded)?;
         // Never closed.
         let check = self.checks.acquire().await.map_err(|_| AuthError::Overloaded)?;
-        yield_now().await;
+        step_aside().await;
         Ok(Turn { _check: check, _place: place })
     }
+}
+
+/// Lets the worker do what else there is to do, by waiting for a task that does nothing. tokio's
+/// `yield_now` wouldn't: actix polls a request's future twice in a row, and it is over at the second
+/// poll, whatever else is ready.
+async fn step_aside() {
+    drop(tokio::spawn(ready(())).await);
 }
 
 #[cfg(test)]
@@ -74,6 +80,16 @@ mod tests {
         }
         let mut third = pin!(turns.take());
         assert!(third.as_mut().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn being_polled_again_is_no_turn() {
+        let turns = Turns::new(1, 1);
+        let mut first = pin!(turns.take());
+        for _ in 0..3 {
+            assert!(first.as_mut().now_or_never().is_none());
+        }
+        assert!(first.await.is_ok());
     }
 
     #[tokio::test]
