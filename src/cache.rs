@@ -1,12 +1,15 @@
 //! ② Customers by key: handed out from memory, or fetched once.
 //!
 //! `plan` says what becomes of a look-up, `flight` is the one door to Juspay, `fetch` goes through
-//! it, `store` is the memory and [`lifetime`] says how long a token is good. No HTTP here, and no
-//! clock but the [`Clock`]: moka's own expiry is just a bound on memory.
+//! it, `answer` tells what came of it, `store` is the memory and [`lifetime`] says how long a token
+//! is good. No HTTP here, and no clock but the [`Clock`]: moka's own expiry is just a bound on
+//! memory.
 
+mod answer;
 mod fetch;
 mod flight;
 pub mod lifetime;
+mod lookup;
 mod plan;
 mod store;
 #[cfg(test)]
@@ -14,10 +17,9 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use prometheus::{Histogram, IntCounter};
-
+pub use self::lookup::{Detail, Forward, Found, Freshness, Lookup, LookupError, Source};
 use self::{
+    answer::Counts,
     fetch::{Fetcher, Landing},
     flight::{Boarding, Flight},
     plan::{Plan, Rules, Trip},
@@ -26,7 +28,7 @@ use self::{
 use crate::{
     clock::{self, Clock, Moment, Monotonic},
     customer::{CustomerId, CustomerKey},
-    juspay::{CustomerApi, InvalidAnswer, JuspayError},
+    juspay::{CustomerApi, JuspayError},
     limits::CustomerLimit,
     metrics::Metrics,
     settings,
@@ -57,112 +59,6 @@ struct Shared {
     clock: Arc<dyn Clock>,
     counts: Counts,
     metrics: Arc<Metrics>,
-}
-
-/// `cache_requests_total` by outcome, and the life of tokens at hand-out.
-#[derive(Debug)]
-struct Counts {
-    hit: IntCounter,
-    miss: IntCounter,
-    joined: IntCounter,
-    outage: IntCounter,
-    not_found: IntCounter,
-    bypass: IntCounter,
-    remaining: Histogram,
-}
-
-/// What a phone asks for.
-#[derive(Debug, Clone)]
-pub struct Lookup {
-    /// The customer that the verified token names.
-    pub customer: CustomerId,
-    /// Whether the client auth token is wanted (`options.get_client_auth_token`).
-    pub want_token: bool,
-    /// How fresh it is to be.
-    pub freshness: Freshness,
-    /// The request's `traceparent`, for a call to Juspay that it causes.
-    pub traceparent: Option<String>,
-}
-
-/// How fresh a token is to be (RFC 9111 §5.2.1).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Freshness {
-    /// The life that the token should have left.
-    pub min_fresh: Option<Duration>,
-    /// A new token.
-    pub no_cache: bool,
-    /// What is in memory, or nothing.
-    pub only_if_cached: bool,
-}
-
-/// A customer to answer with.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// The JSON to send.
-    pub body: Bytes,
-    /// Where it came from.
-    pub source: Source,
-    /// What is to be said about it.
-    pub detail: Option<Detail>,
-    /// For how much longer it is handed out.
-    pub ttl: Duration,
-    /// The life left in the token, when there is one in the body.
-    pub expires_in: Option<Duration>,
-}
-
-/// Where an answer came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// Memory.
-    Hit,
-    /// Juspay.
-    Fetched {
-        /// Why memory didn't do.
-        forward: Forward,
-        /// Another request had asked already.
-        collapsed: bool,
-        /// It's in memory now.
-        stored: bool,
-    },
-}
-
-/// Why Juspay was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forward {
-    /// Nothing was in memory.
-    Miss,
-    /// What was there was past its end.
-    Stale,
-    /// The phone wanted a fresher one.
-    Request,
-}
-
-/// What is to be said about an answer that isn't all that was wished for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detail {
-    /// Juspay fails; the token has less life left than it should.
-    Outage,
-    /// The token lives shorter than the phone wants it to.
-    MinFreshUnmet,
-    /// The phone has asked for new tokens too often.
-    RefreshLimited,
-}
-
-/// Why a look-up brings nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LookupError {
-    /// Juspay had to be asked, and failed.
-    #[error(transparent)]
-    Juspay(#[from] JuspayError),
-    /// Nothing in memory, and the phone wants nothing else.
-    #[error("there is no such customer in memory")]
-    NotCached,
-    /// The phone wants a new token, and Juspay gives none now.
-    #[error("there is no new token to be had now")]
-    NoNewToken,
-    /// Too many requests are waiting.
-    #[error("too many requests are waiting")]
-    Overloaded,
 }
 
 impl CustomerCache {
@@ -208,22 +104,26 @@ impl CustomerCache {
             let seen = shared.fetcher.store.get(&key);
             let now = shared.clock.moment();
             let trip = match shared.rules.plan(seen.as_ref(), lookup, now) {
-                Plan::HandOut { entry, detail, behind } => {
+                Plan::HandOut { entry, behind } => {
                     if behind {
                         self.refresh_behind(&key, seen.as_ref(), lookup, api);
                     }
+                    let detail = lookup.shortcoming(&entry, now);
                     return Ok(shared.hit(&entry, detail, lookup, now));
                 }
                 Plan::Fetch(trip) => trip,
-                Plan::NotCached => return Err(LookupError::NotCached),
+                Plan::NotCached => {
+                    shared.counts.miss.inc();
+                    return Err(LookupError::NotCached);
+                }
                 Plan::NotFound => {
                     shared.counts.not_found.inc();
                     return Err(JuspayError::CustomerNotFound.into());
                 }
             };
             let deadline = *deadline.get_or_insert(now.monotonic.plus(shared.deadline));
-            let answered = self.travel(&key, seen.as_ref(), &trip, deadline, lookup, api).await;
-            if let Some(answered) = answered {
+            let look = Look { key: &key, seen: seen.as_ref(), lookup, now };
+            if let Some(answered) = self.travel(&look, &trip, deadline, api).await {
                 return answered;
             }
         }
@@ -233,34 +133,36 @@ impl CustomerCache {
     /// looked into again.
     async fn travel(
         &self,
-        key: &CustomerKey,
-        seen: Option<&Slot>,
+        look: &Look<'_>,
         trip: &Trip,
         deadline: Monotonic,
-        lookup: &Lookup,
         api: &Rc<dyn CustomerApi>,
     ) -> Option<Result<Found, LookupError>> {
-        let shared = &self.shared;
+        let (shared, lookup) = (&self.shared, look.lookup);
         let Some(_place) = shared.waiting.enter() else {
-            return Some(shared.instead(trip, LookupError::Overloaded, lookup));
+            return Some(shared.instead(trip, LookupError::Overloaded, false, lookup));
         };
-        let (flight, collapsed) = match self.board(key, seen, trip, lookup, api) {
+        let (flight, collapsed) = match self.board(look, trip, api) {
             Boarded::On(flight, collapsed) => (flight, collapsed),
             // One has landed since we looked: look again.
             Boarded::Missed => return None,
-            Boarded::Limited(entry) => {
-                let (detail, now) = (Some(Detail::RefreshLimited), shared.clock.moment());
-                return Some(Ok(shared.hit(&entry, detail, lookup, now)));
+            Boarded::Limited(entry, detail) => {
+                return Some(Ok(shared.hit(&entry, Some(detail), lookup, look.now)));
             }
         };
-        let until = match trip {
-            Trip::OrStale(_) => deadline.min(shared.clock.monotonic().plus(PATIENCE)),
-            Trip::Needed(_) | Trip::OrLessFresh(_) | Trip::Forced(..) => deadline,
+        let is_impatient = matches!(trip, Trip::OrStale(_));
+        let patience = look.now.monotonic.plus(PATIENCE);
+        let until = if is_impatient { deadline.min(patience) } else { deadline };
+        let landing = match clock::before(&*shared.clock, until, flight.landed()).await {
+            // A lost flight is nobody's fault: its worker has stopped. Look again, on this one.
+            Some(landing) => landing?,
+            // The old token has died meanwhile: now only a new one will do.
+            None if until < deadline && trip.fallback(shared.clock.moment()).is_none() => {
+                return None;
+            }
+            None => Landing::Failed(JuspayError::Timeout),
         };
-        let landed = clock::before(&*shared.clock, until, flight.landed()).await;
-        // A lost flight is nobody's fault: its worker has stopped. Look again, on this one.
-        let landing = landed.unwrap_or(Some(Landing::Failed(JuspayError::Timeout)))?;
-        Some(shared.answer(landing, trip, collapsed, lookup))
+        shared.answer(landing, trip, collapsed, lookup)
     }
 
     /// Forgets a customer: those who come from now on get a new answer of Juspay's. Tells whether
@@ -338,39 +240,42 @@ impl CustomerCache {
         }
     }
 
-    fn board(
-        &self,
-        key: &CustomerKey,
-        seen: Option<&Slot>,
-        trip: &Trip,
-        lookup: &Lookup,
-        api: &Rc<dyn CustomerApi>,
-    ) -> Boarded {
-        let shared = &self.shared;
+    fn board(&self, look: &Look<'_>, trip: &Trip, api: &Rc<dyn CustomerApi>) -> Boarded {
+        let Self { shared } = self;
         let fetcher = &shared.fetcher;
         let mut limited = None;
-        let boarding = fetcher.flights.board(key, || {
-            if !fetcher.store.holds(key, seen) {
+        let boarding = fetcher.flights.board(look.key, || {
+            if !fetcher.store.holds(look.key, look.seen) {
                 return false;
             }
             // Joining is free; starting a fetch although a good token is there isn't.
             limited = trip
-                .replaces(shared.clock.moment())
-                .filter(|_| shared.force_refreshes.spend(&lookup.customer).is_err());
+                .replaces()
+                .filter(|_| shared.force_refreshes.spend(&look.lookup.customer).is_err());
             limited.is_none()
         });
         match (boarding, limited) {
             (Boarding::Joined(flight), _) => Boarded::On(flight, true),
             (Boarding::Leader(pilot), _) => {
                 let flight = pilot.flight();
-                let flying = Arc::clone(fetcher).fly(pilot, lookup.clone(), Rc::clone(api));
+                let flying = Arc::clone(fetcher).fly(pilot, look.lookup.clone(), Rc::clone(api));
                 tokio::task::spawn_local(flying);
                 Boarded::On(flight, false)
             }
-            (Boarding::Missed, Some(entry)) => Boarded::Limited(Arc::clone(entry)),
+            (Boarding::Missed, Some((entry, detail))) => {
+                Boarded::Limited(Arc::clone(entry), detail)
+            }
             (Boarding::Missed, None) => Boarded::Missed,
         }
     }
+}
+
+/// A look into memory: what was asked for, what was there, and when.
+struct Look<'a> {
+    key: &'a CustomerKey,
+    seen: Option<&'a Slot>,
+    lookup: &'a Lookup,
+    now: Moment,
 }
 
 /// What came of going to the door.
@@ -379,128 +284,6 @@ enum Boarded {
     On(Arc<Flight<Landing>>, bool),
     /// One has landed since memory was looked into.
     Missed,
-    /// The customer has had too many good tokens replaced.
-    Limited(Arc<Entry>),
-}
-
-impl Shared {
-    /// An answer from memory.
-    fn hit(&self, entry: &Entry, detail: Option<Detail>, lookup: &Lookup, now: Moment) -> Found {
-        let is_outage = detail == Some(Detail::Outage);
-        let count = if is_outage { &self.counts.outage } else { &self.counts.hit };
-        count.inc();
-        self.found(entry, Source::Hit, detail, lookup, now)
-    }
-
-    /// Answers one of those who waited. The floor is checked now, not when the token came.
-    fn answer(
-        &self,
-        landing: Landing,
-        trip: &Trip,
-        collapsed: bool,
-        lookup: &Lookup,
-    ) -> Result<Found, LookupError> {
-        let now = self.clock.moment();
-        let forward = trip.forward();
-        let failure = match landing {
-            Landing::Customer { entry, stored } if !lookup.want_token || entry.is_alive(now) => {
-                self.count_fetch(forward, collapsed);
-                let detail = lookup.wants_more_than(&entry, now).then_some(Detail::MinFreshUnmet);
-                let source = Source::Fetched { forward, collapsed, stored };
-                return Ok(self.found(&entry, source, detail, lookup, now));
-            }
-            Landing::Tokenless { json, .. } if !lookup.want_token => {
-                self.count_fetch(forward, collapsed);
-                let source = Source::Fetched { forward, collapsed, stored: false };
-                let (body, ttl) = (json.without_token(), Duration::ZERO);
-                return Ok(Found { body, source, detail: None, ttl, expires_in: None });
-            }
-            Landing::Customer { .. } => InvalidAnswer::TooShortLived.into(),
-            Landing::Tokenless { why, .. } => why.into(),
-            Landing::Failed(error) => error,
-        };
-        let instead = self.instead(trip, failure.into(), lookup);
-        if instead.is_err() {
-            self.count_fetch(forward, collapsed);
-        }
-        instead
-    }
-
-    /// What is answered when the fetch fails.
-    fn instead(
-        &self,
-        trip: &Trip,
-        error: LookupError,
-        lookup: &Lookup,
-    ) -> Result<Found, LookupError> {
-        let now = self.clock.moment();
-        if error == LookupError::Juspay(JuspayError::CustomerNotFound) {
-            return Err(error);
-        }
-        match trip {
-            Trip::OrStale(entry) if entry.is_alive(now) => {
-                Ok(self.hit(entry, Some(lookup.shortcoming(entry, now)), lookup, now))
-            }
-            Trip::OrLessFresh(entry) if entry.is_alive(now) => {
-                Ok(self.hit(entry, Some(Detail::MinFreshUnmet), lookup, now))
-            }
-            Trip::Forced(..) => Err(match error {
-                LookupError::Juspay(JuspayError::Timeout) | LookupError::Overloaded => error,
-                LookupError::Juspay(_) | LookupError::NotCached | LookupError::NoNewToken => {
-                    LookupError::NoNewToken
-                }
-            }),
-            Trip::Needed(_) | Trip::OrStale(_) | Trip::OrLessFresh(_) => Err(error),
-        }
-    }
-
-    fn count_fetch(&self, forward: Forward, collapsed: bool) {
-        let count = match (collapsed, forward) {
-            (true, _) => &self.counts.joined,
-            (false, Forward::Request) => &self.counts.bypass,
-            (false, Forward::Miss | Forward::Stale) => &self.counts.miss,
-        };
-        count.inc();
-    }
-
-    fn found(
-        &self,
-        entry: &Entry,
-        source: Source,
-        detail: Option<Detail>,
-        lookup: &Lookup,
-        now: Moment,
-    ) -> Found {
-        // Below the normal floor, a token is only handed out with a remark.
-        let normal = entry.lifetime.ttl(now);
-        let is_remarked = detail.is_some() && normal.is_zero();
-        let ttl = if is_remarked { entry.lifetime.outage_ttl(now) } else { normal };
-        if !lookup.want_token {
-            let body = entry.json.without_token();
-            return Found { body, source, detail, ttl, expires_in: None };
-        }
-        let body = entry.json.with_token();
-        let left = entry.lifetime.remaining(now);
-        let has_token = entry.json.has_token();
-        if has_token {
-            entry.count_hand_out();
-            self.counts.remaining.observe(left.as_secs_f64());
-        }
-        Found { body, source, detail, ttl, expires_in: has_token.then_some(left) }
-    }
-}
-
-impl Counts {
-    fn new(metrics: &Metrics) -> Self {
-        let of = |outcome| metrics.cache.requests.with_label_values(&[outcome]);
-        Self {
-            hit: of("hit"),
-            miss: of("miss"),
-            joined: of("joined"),
-            outage: of("outage"),
-            not_found: of("not_found"),
-            bypass: of("bypass"),
-            remaining: metrics.cache.hand_out_remaining.clone(),
-        }
-    }
+    /// The customer has had too many good tokens replaced: this one stays.
+    Limited(Arc<Entry>, Detail),
 }

@@ -28,7 +28,6 @@ pub(super) enum Plan {
     /// What is in memory is answered.
     HandOut {
         entry: Arc<Entry>,
-        detail: Option<Detail>,
         /// The next one is fetched behind the answer.
         behind: bool,
     },
@@ -44,7 +43,7 @@ pub(super) enum Trip {
     /// Better a token below the normal floor than none.
     OrStale(Arc<Entry>),
     /// Better a token that isn't as fresh as the phone wants than none.
-    OrLessFresh(Arc<Entry>),
+    OrLessFresh(Arc<Entry>, Forward),
     /// The phone won't have the old one.
     Forced(Arc<Entry>, Forward),
 }
@@ -73,47 +72,62 @@ impl Rules {
     }
 
     fn with_entry(self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
-        let entry = Arc::clone(entry);
         let phase = entry.lifetime.phase(now);
         let is_usable = matches!(phase, Phase::Fresh | Phase::Refresh) || !lookup.want_token;
-        if lookup.freshness.no_cache {
-            if is_usable && self.counts_as_new(&entry, now) {
-                return Plan::HandOut { entry, detail: None, behind: false };
-            }
-            return Plan::Fetch(match phase {
-                Phase::Fresh | Phase::Refresh => Trip::Forced(entry, Forward::Request),
-                Phase::Stale => Trip::Forced(entry, Forward::Stale),
+        let is_new = is_usable && self.counts_as_new(entry, lookup, now);
+        if lookup.freshness.no_cache && !is_new {
+            Plan::Fetch(match phase {
+                Phase::Fresh | Phase::Refresh => Trip::Forced(Arc::clone(entry), Forward::Request),
+                Phase::Stale => Trip::Forced(Arc::clone(entry), Forward::Stale),
                 Phase::Dead => Trip::Needed(Forward::Stale),
-            });
+            })
+        } else if is_usable {
+            self.usable(entry, lookup, now)
+        } else if phase == Phase::Stale {
+            Self::stale(entry, lookup, now)
+        } else {
+            Plan::Fetch(Trip::Needed(Forward::Stale))
         }
-        if !is_usable {
-            return match phase {
-                // It failed a moment ago; who asks again gets the same answer at once.
-                Phase::Stale if entry.is_backing_off(now) => {
-                    let detail = Some(lookup.shortcoming(&entry, now));
-                    Plan::HandOut { entry, detail, behind: false }
-                }
-                Phase::Stale => Plan::Fetch(Trip::OrStale(entry)),
-                Phase::Fresh | Phase::Refresh | Phase::Dead => {
-                    Plan::Fetch(Trip::Needed(Forward::Stale))
-                }
-            };
-        }
-        if lookup.want_token && lookup.wants_more_than(&entry, now) {
-            if lookup.freshness.only_if_cached || entry.age(now) < self.min_age {
-                let detail = Some(Detail::MinFreshUnmet);
-                return Plan::HandOut { entry, detail, behind: false };
-            }
-            return Plan::Fetch(Trip::OrLessFresh(entry));
-        }
-        let is_due = phase == Phase::Refresh || self.is_used_up(&entry, now);
-        let behind = is_due && !entry.is_backing_off(now);
-        Plan::HandOut { entry, detail: None, behind }
     }
 
-    /// A phone that wants a new token gets this one: nobody has used it, or hardly.
-    fn counts_as_new(self, entry: &Entry, now: Moment) -> bool {
-        entry.age(now) < self.min_age || entry.hand_outs() == 0
+    fn usable(self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
+        let is_unmet = lookup.wants_more_than(entry, now);
+        if is_unmet && !lookup.freshness.only_if_cached && !self.is_best(entry, lookup, now) {
+            return Plan::Fetch(Trip::OrLessFresh(Arc::clone(entry), Forward::Request));
+        }
+        let is_due = entry.lifetime.phase(now) == Phase::Refresh || self.is_used_up(entry, now);
+        let behind = is_due && !entry.is_backing_off(now);
+        Plan::HandOut { entry: Arc::clone(entry), behind }
+    }
+
+    /// Between the two floors: waited for, unless the last fetch failed. Who asks then gets what
+    /// there is at once; only a phone that wants more life in its token waits for the next try.
+    fn stale(entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
+        let is_unmet = lookup.wants_more_than(entry, now);
+        let behind = !entry.is_backing_off(now);
+        let waits = is_unmet && behind && !lookup.freshness.only_if_cached;
+        if entry.has_failed() && !waits {
+            return Plan::HandOut { entry: Arc::clone(entry), behind };
+        }
+        Plan::Fetch(if is_unmet {
+            Trip::OrLessFresh(Arc::clone(entry), Forward::Stale)
+        } else {
+            Trip::OrStale(Arc::clone(entry))
+        })
+    }
+
+    /// A phone that wants something new gets this: it was fetched a moment ago, or it is a token
+    /// that nobody has had yet.
+    fn counts_as_new(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
+        entry.age(now) < self.min_age || (lookup.want_token && entry.is_unused())
+    }
+
+    /// Whether a fetch would bring no longer life: the last one failed a moment ago, or brought
+    /// this token, which never had the life that the phone wants.
+    fn is_best(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
+        let never_had_it =
+            lookup.freshness.min_fresh.is_some_and(|least| entry.lifetime.whole() < least);
+        entry.is_backing_off(now) || (never_had_it && entry.age(now) < self.min_age)
     }
 
     /// Handed out so often that Juspay's cap on its uses may be near.
@@ -127,12 +141,24 @@ impl Rules {
 impl Lookup {
     /// Whether the token lives shorter than the phone wants it to.
     pub(super) fn wants_more_than(&self, entry: &Entry, now: Moment) -> bool {
-        self.freshness.min_fresh.is_some_and(|least| entry.lifetime.remaining(now) < least)
+        let least = self.freshness.min_fresh.filter(|_| self.want_token);
+        least.is_some_and(|least| entry.lifetime.remaining(now) < least)
     }
 
-    /// What is to be said of a token below the normal floor that is handed out all the same.
-    pub(super) fn shortcoming(&self, entry: &Entry, now: Moment) -> Detail {
-        if self.wants_more_than(entry, now) { Detail::MinFreshUnmet } else { Detail::Outage }
+    /// What is to be said of the token when it is handed out.
+    pub(super) fn shortcoming(&self, entry: &Entry, now: Moment) -> Option<Detail> {
+        if self.wants_more_than(entry, now) {
+            Some(Detail::MinFreshUnmet)
+        } else if self.is_below_floor(entry, now) {
+            Some(Detail::Outage)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the token is wanted, and is below the normal floor: good for outages only.
+    pub(super) fn is_below_floor(&self, entry: &Entry, now: Moment) -> bool {
+        self.want_token && entry.lifetime.phase(now) == Phase::Stale
     }
 }
 
@@ -140,21 +166,30 @@ impl Trip {
     /// What `Cache-Status` calls it.
     pub(super) fn forward(&self) -> Forward {
         match self {
-            Self::Needed(forward) | Self::Forced(_, forward) => *forward,
+            Self::Needed(forward) | Self::OrLessFresh(_, forward) | Self::Forced(_, forward) => {
+                *forward
+            }
             Self::OrStale(_) => Forward::Stale,
-            Self::OrLessFresh(_) => Forward::Request,
         }
     }
 
-    /// The token above its normal end that is there already; replacing it costs the customer one
-    /// unit of a limit.
-    pub(super) fn replaces(&self, now: Moment) -> Option<&Arc<Entry>> {
+    /// The token above its normal end that is there already, and what is to be said of it when it
+    /// may not be replaced: that costs the customer one unit of a limit.
+    pub(super) fn replaces(&self) -> Option<(&Arc<Entry>, Detail)> {
         match self {
-            Self::OrLessFresh(entry) | Self::Forced(entry, _) => {
-                let phase = entry.lifetime.phase(now);
-                Some(entry).filter(|_| matches!(phase, Phase::Fresh | Phase::Refresh))
+            Self::OrLessFresh(entry, Forward::Request) => Some((entry, Detail::MinFreshUnmet)),
+            Self::Forced(entry, Forward::Request) => Some((entry, Detail::RefreshLimited)),
+            Self::Needed(_) | Self::OrStale(_) | Self::OrLessFresh(..) | Self::Forced(..) => None,
+        }
+    }
+
+    /// The token that is answered if the fetch fails, while it is alive.
+    pub(super) fn fallback(&self, now: Moment) -> Option<&Arc<Entry>> {
+        match self {
+            Self::OrStale(entry) | Self::OrLessFresh(entry, _) => {
+                Some(entry).filter(|entry| entry.is_alive(now))
             }
-            Self::Needed(_) | Self::OrStale(_) => None,
+            Self::Needed(_) | Self::Forced(..) => None,
         }
     }
 }

@@ -56,8 +56,18 @@ impl Entry {
         self.hand_outs.load(Ordering::Relaxed)
     }
 
+    /// Whether there is a token that nobody has had yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.json.has_token() && self.hand_outs() == 0
+    }
+
     pub(super) fn count_hand_out(&self) {
         self.hand_outs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the last refresh has failed. The next one that succeeds brings another entry.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed().is_some()
     }
 
     /// Whether a refresh has failed so lately that the next one is to wait.

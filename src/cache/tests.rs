@@ -5,15 +5,23 @@
 //! turned.
 
 mod answers;
+mod any_order;
+mod backoff;
+mod counts;
 mod epochs;
 mod floors;
+mod hand_outs;
 mod juspay;
 mod keys;
+mod lives;
 mod memory;
+mod moody;
 mod not_found;
 mod one_flight;
+mod outage;
 mod panics;
 mod refresh;
 mod trapped_clock;
+mod waiting_room;
 mod workers;
 mod world;

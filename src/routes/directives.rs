@@ -21,13 +21,22 @@ impl Directives {
         let mut freshness = Freshness::default();
         for value in headers.get_all(CACHE_CONTROL) {
             let value = value.to_str().map_err(|_| UNREADABLE)?;
-            for directive in value.split(',') {
-                take(directive.trim_matches([' ', '\t']), &mut freshness)?;
+            let mut is_quoted = false;
+            // A comma within quotes separates nothing (RFC 9110 §5.6.4); no directive read here
+            // has a backslash in it.
+            let separators = |character| {
+                is_quoted ^= character == '"';
+                character == ',' && !is_quoted
+            };
+            for directive in value.split(separators) {
+                take(directive.trim_matches(WHITE), &mut freshness)?;
             }
         }
         Ok(Self(freshness))
     }
 }
+
+const WHITE: [char; 2] = [' ', '\t'];
 
 const UNREADABLE: Problem = Problem::InvalidRequest("Cache-Control can't be read.");
 
@@ -36,11 +45,13 @@ fn take(directive: &str, freshness: &mut Freshness) -> Result<(), Problem> {
         Some((name, value)) => (name, Some(value)),
         None => (directive, None),
     };
-    match (name.to_ascii_lowercase().as_str(), value) {
+    // White space before the `=` isn't allowed, and no reason to take it for another directive.
+    let is_tidy = !name.ends_with(WHITE);
+    match (name.trim_end_matches(WHITE).to_ascii_lowercase().as_str(), value) {
         ("min-fresh", value) => {
-            let seconds = value.and_then(delta_seconds).ok_or(Problem::InvalidRequest(
-                "The directive min-fresh needs a number of seconds.",
-            ))?;
+            let seconds = value.filter(|_| is_tidy).and_then(delta_seconds).ok_or(
+                Problem::InvalidRequest("The directive min-fresh needs a number of seconds."),
+            )?;
             // Said twice, the stricter one counts.
             let least = Duration::from_secs(seconds);
             freshness.min_fresh = freshness.min_fresh.max(Some(least));
@@ -100,6 +111,10 @@ mod tests {
             (vec!["Min-Fresh=\"60\""], fresh(60)),
             (vec!["min-fresh=60", "min-fresh=90, min-fresh=7"], fresh(90)),
             (vec!["min-fresh=99999999999999999999"], fresh(u64::MAX)),
+            (vec!["min-fresh=0"], fresh(0)),
+            (vec!["a=\"x, no-cache, y\", min-fresh=5"], fresh(5)),
+            (vec!["a=\"x", "min-fresh=5"], fresh(5)),
+            (vec!["no-cached, xno-cache, no cache, only-if-cached-x"], Freshness::default()),
             (vec!["no-cache,ONLY-IF-CACHED ,\tmin-fresh=5"], all),
         ] {
             assert_eq!(parse(&values), Ok(freshness), "{values:?}");
@@ -116,10 +131,18 @@ mod tests {
             "min-fresh=1s",
             "min-fresh=\"1",
             "min-fresh= 1",
+            "min-fresh =1",
+            "min-fresh=\"\"",
+            "min-fresh=1, min-fresh",
+            "no-cache =1",
+            "no-cache=",
             "no-cache=1",
             "only-if-cached=true",
         ] {
             assert!(matches!(parse(&[value]), Err(Problem::InvalidRequest(_))), "{value}");
         }
+        let mut headers = HeaderMap::new();
+        headers.append(CACHE_CONTROL, HeaderValue::from_bytes(b"no-cache, \xff").unwrap());
+        assert_eq!(Directives::parse(&headers), Err(UNREADABLE));
     }
 }

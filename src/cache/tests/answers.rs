@@ -1,13 +1,20 @@
-//! The table of answers: what is in memory, what Juspay says, what the phone gets, what is kept.
+//! The table of answers: what is in memory, what the phone wants, what Juspay says; what the phone
+//! gets, and what is kept. One file a theme; here is what a row says and how it is checked.
 
-use std::sync::Arc;
+mod min_fresh;
+mod no_cache;
+mod only_if_cached;
+mod plain;
+mod without_token;
 
-use super::world::{
-    DEAD_FROM, FRESH_TO, REFRESH_FROM, REFRESH_TO, STALE_FROM, STALE_TO, World, fails, lookup, run,
-    secs, settle, tokenless,
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    juspay::Reply,
+    world::{DEAD_FROM, REFRESH_TO, World, fails, id, lookup, run, secs, settle, token, tokenless},
 };
 use crate::{
-    cache::{Forward, Lookup, Source, store::Slot},
+    cache::{Detail, Forward, Freshness, Lookup, LookupError, Source, store::Slot},
     clock::{Clock, later},
     customer::whole_seconds,
     juspay::{ConnectionFailure, InvalidAnswer, JuspayError},
@@ -16,58 +23,68 @@ use crate::{
 /// The life of every good token here.
 const LIFE: u64 = 900;
 
+/// The last age at which a token counts as new: `cache.force_refresh_min_age` is 30 s.
+const YOUNG: u64 = 29;
+
+/// `juspay.deadline`, and how long one waits who could have a token below the normal floor.
+const DEADLINE: u64 = 5_000;
+const PATIENCE: u64 = 250;
+
 struct Row {
     cached: Cached,
-    want_token: bool,
+    asked: Asked,
     juspay: Juspay,
-    answer: Result<Good, JuspayError>,
+    answer: Result<Good, LookupError>,
     kept: Kept,
-    /// How often Juspay is asked.
-    calls: usize,
 }
 
+/// What is in memory. Tokens are `tkn_old`, so many seconds old.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Cached {
     Nothing,
-    /// `tkn_old`, so many seconds old.
+    /// Handed out once.
     Token(u64),
+    /// Never handed out.
+    Unused(u64),
+    /// Juspay failed at the last try, just now.
+    Failed(u64),
+    /// And the phone has asked for new ones too often.
+    Limited(u64),
     /// That there is no such customer.
     NotFound,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    want_token: bool,
+    freshness: Freshness,
+}
+
+/// What Juspay does.
+#[derive(Debug, Clone)]
 enum Juspay {
     NotAsked,
+    /// It's asked, and the phone waits for this.
+    Asked(Says),
+    /// It's asked behind the answer.
+    Behind(Says),
+    /// It's asked and says nothing; the phone is answered after so many milliseconds.
+    Silent(u64),
+}
+
+#[derive(Debug, Clone)]
+enum Says {
     /// `tkn_new`, which lives for so many seconds.
     Token(u64),
     Tokenless(InvalidAnswer),
     Fails(JuspayError),
 }
 
-impl Juspay {
-    fn that_means(error: &JuspayError) -> Self {
-        use InvalidAnswer::{NoExpiry, NoToken, TooShortLived};
-        if let JuspayError::InvalidAnswer(why) = error {
-            match why {
-                TooShortLived => return Self::Token(34),
-                NoToken | NoExpiry => return Self::Tokenless(*why),
-                InvalidAnswer::Interim
-                | InvalidAnswer::Status
-                | InvalidAnswer::Redirect
-                | InvalidAnswer::Http
-                | InvalidAnswer::Truncated
-                | InvalidAnswer::TooLarge
-                | InvalidAnswer::Json
-                | InvalidAnswer::OtherCustomer => {}
-            }
-        }
-        Self::Fails(error.clone())
-    }
-}
-
+#[derive(Debug, Clone, Copy)]
 struct Good {
     token: Option<&'static str>,
     source: Source,
+    detail: Option<Detail>,
     ttl: u64,
     expires_in: Option<u64>,
 }
@@ -81,191 +98,250 @@ enum Kept {
     Nothing,
 }
 
-#[test]
-fn the_table_of_answers() {
-    for (number, row) in table().into_iter().enumerate() {
-        let name = format!(
-            "row {number}: {:?}, token={}, Juspay {:?}",
-            row.cached, row.want_token, row.juspay
-        );
-        run(check(&name, row));
+use Cached::{Failed, Limited, NotFound, Nothing, Token, Unused};
+use Juspay::{Asked as AskedFor, Behind, NotAsked, Silent};
+
+const fn row(
+    cached: Cached,
+    asked: Asked,
+    juspay: Juspay,
+    answer: Result<Good, LookupError>,
+    kept: Kept,
+) -> Row {
+    Row { cached, asked, juspay, answer, kept }
+}
+
+/// Without directives.
+const PLAIN: Asked = Asked {
+    want_token: true,
+    freshness: Freshness { min_fresh: None, no_cache: false, only_if_cached: false },
+};
+
+impl Asked {
+    fn min_fresh(self, least: u64) -> Self {
+        let freshness = Freshness { min_fresh: Some(secs(least)), ..self.freshness };
+        Self { freshness, ..self }
+    }
+
+    fn no_cache(self) -> Self {
+        Self { freshness: Freshness { no_cache: true, ..self.freshness }, ..self }
+    }
+
+    fn only_if_cached(self) -> Self {
+        Self { freshness: Freshness { only_if_cached: true, ..self.freshness }, ..self }
+    }
+
+    fn without_token(self) -> Self {
+        Self { want_token: false, ..self }
+    }
+
+    fn lookup(self) -> Lookup {
+        Lookup { want_token: self.want_token, freshness: self.freshness, ..lookup("alice") }
     }
 }
 
-fn table() -> Vec<Row> {
-    let mut rows = with_token();
-    rows.extend(without_token());
-    for error in failures() {
-        rows.extend(failing(error));
+impl Good {
+    fn but(self, detail: Detail) -> Self {
+        Self { detail: Some(detail), ..self }
     }
-    rows
 }
 
-/// Juspay does well, or isn't asked, or knows no such customer.
-fn with_token() -> Vec<Row> {
-    use Cached::{NotFound, Nothing, Token};
-    let ask = |cached, juspay, answer, kept, calls| Row {
-        cached,
-        want_token: true,
-        juspay,
-        answer,
-        kept,
-        calls,
-    };
-    let hit = |age| Ok(old(age, REFRESH_TO - age));
-    let well = || Juspay::Token(LIFE);
-    let gone = || Juspay::Fails(JuspayError::CustomerNotFound);
-    let not_found = || Err(JuspayError::CustomerNotFound);
-    vec![
-        ask(Token(0), Juspay::NotAsked, hit(0), Kept::Old, 0),
-        ask(Token(FRESH_TO), Juspay::NotAsked, hit(FRESH_TO), Kept::Old, 0),
-        ask(Token(REFRESH_FROM), well(), hit(REFRESH_FROM), Kept::New, 1),
-        ask(Token(REFRESH_TO), well(), hit(REFRESH_TO), Kept::New, 1),
-        ask(Token(STALE_FROM), well(), Ok(new(true)), Kept::New, 1),
-        ask(Token(STALE_TO), well(), Ok(new(true)), Kept::New, 1),
-        ask(Token(DEAD_FROM), well(), Ok(new(true)), Kept::New, 1),
-        ask(Token(10 * LIFE), well(), Ok(new(true)), Kept::New, 1),
-        ask(Nothing, well(), Ok(new(false)), Kept::New, 1),
-        ask(Nothing, gone(), not_found(), Kept::NotFound, 1),
-        ask(Token(REFRESH_FROM), gone(), hit(REFRESH_FROM), Kept::NotFound, 1),
-        ask(Token(STALE_FROM), gone(), not_found(), Kept::NotFound, 1),
-        ask(Token(DEAD_FROM), gone(), not_found(), Kept::NotFound, 1),
-        ask(NotFound, Juspay::NotAsked, not_found(), Kept::NotFound, 0),
-    ]
+/// The old token above its normal end, at that age.
+fn hit(age: u64) -> Good {
+    let (token, expires_in) = (Some("tkn_old"), Some(LIFE - age));
+    Good { token, source: Source::Hit, detail: None, ttl: REFRESH_TO - age, expires_in }
 }
 
-/// `options.get_client_auth_token=false`: no floor, and no token needed.
-fn without_token() -> Vec<Row> {
-    use Cached::{NotFound, Nothing, Token};
-    let ask = |cached, juspay, answer, kept, calls| Row {
-        cached,
-        want_token: false,
-        juspay,
-        answer,
-        kept,
-        calls,
-    };
-    let hit = |ttl| Ok(Good { token: None, source: Source::Hit, ttl, expires_in: None });
-    let well = || Juspay::Token(LIFE);
-    let bare = |stored, ttl| {
-        let source = Source::Fetched { forward: Forward::Miss, collapsed: false, stored };
-        Ok(Good { token: None, source, ttl, expires_in: None })
-    };
-    let not_found = || Err(JuspayError::CustomerNotFound);
-    let gone = || Juspay::Fails(JuspayError::CustomerNotFound);
-    let null = Juspay::Tokenless(InvalidAnswer::NoToken);
-    let no_expiry = Juspay::Tokenless(InvalidAnswer::NoExpiry);
-    vec![
-        ask(Token(FRESH_TO), Juspay::NotAsked, hit(180), Kept::Old, 0),
-        ask(Token(REFRESH_TO), well(), hit(0), Kept::New, 1),
-        ask(Token(REFRESH_TO), null.clone(), hit(0), Kept::Old, 1),
-        ask(Token(STALE_FROM), Juspay::NotAsked, hit(0), Kept::Old, 0),
-        ask(Token(DEAD_FROM), Juspay::NotAsked, hit(0), Kept::Nothing, 0),
-        ask(Nothing, well(), bare(true, 780), Kept::New, 1),
-        ask(Nothing, null, bare(false, 0), Kept::Nothing, 1),
-        ask(Nothing, no_expiry, bare(false, 0), Kept::Nothing, 1),
-        ask(Nothing, Juspay::Token(34), bare(false, 0), Kept::Nothing, 1),
-        ask(Nothing, gone(), not_found(), Kept::NotFound, 1),
-        ask(NotFound, Juspay::NotAsked, not_found(), Kept::NotFound, 0),
-    ]
+/// The old token below its normal end, at that age.
+fn below(age: u64, detail: Detail) -> Good {
+    let ttl = DEAD_FROM - 1 - age;
+    Good { ttl, detail: Some(detail), expires_in: Some(LIFE - age), ..hit(0) }
 }
 
-/// One kind of failure, whatever is in memory.
-fn failing(error: JuspayError) -> Vec<Row> {
-    use Cached::{Nothing, Token};
-    let juspay = Juspay::that_means(&error);
-    let ask = |cached, answer, kept| {
-        let juspay = juspay.clone();
-        Row { cached, want_token: true, juspay, answer, kept, calls: 1 }
-    };
-    let mut rows = vec![
-        ask(Token(REFRESH_FROM), Ok(old(REFRESH_FROM, REFRESH_TO - REFRESH_FROM)), Kept::Old),
-        ask(Token(DEAD_FROM), Err(error.clone()), Kept::Nothing),
-        ask(Nothing, Err(error.clone()), Kept::Nothing),
-    ];
-    if matches!(juspay, Juspay::Fails(_)) {
-        rows.push(Row { want_token: false, ..ask(Nothing, Err(error), Kept::Nothing) });
-    }
-    rows
+fn new(forward: Forward) -> Good {
+    let source = Source::Fetched { forward, collapsed: false, stored: true };
+    Good { token: Some("tkn_new"), source, ..hit(0) }
 }
 
+/// The object without a token.
+fn bare(good: Good) -> Good {
+    Good { token: None, expires_in: None, ..good }
+}
+
+fn well() -> Juspay {
+    AskedFor(Says::Token(LIFE))
+}
+
+fn gone() -> Juspay {
+    AskedFor(Says::Fails(JuspayError::CustomerNotFound))
+}
+
+fn not_found() -> Result<Good, LookupError> {
+    Err(JuspayError::CustomerNotFound.into())
+}
+
+/// Juspay fails in that way.
+fn failing(error: &JuspayError) -> Juspay {
+    use InvalidAnswer::{NoExpiry, NoToken, TooShortLived};
+    AskedFor(match error {
+        JuspayError::InvalidAnswer(TooShortLived) => Says::Token(34),
+        JuspayError::InvalidAnswer(why @ (NoToken | NoExpiry)) => Says::Tokenless(*why),
+        other => Says::Fails(other.clone()),
+    })
+}
+
+/// Whether the object is all right, so that it does for those who want no token.
+fn lacks_only_the_token(error: &JuspayError) -> bool {
+    use InvalidAnswer::{NoExpiry, NoToken, TooShortLived};
+    matches!(error, JuspayError::InvalidAnswer(NoToken | NoExpiry | TooShortLived))
+}
+
+/// Every kind of failure.
 fn failures() -> Vec<JuspayError> {
-    use InvalidAnswer::{Json, NoExpiry, NoToken, OtherCustomer, TooShortLived};
+    use InvalidAnswer::{
+        Http, Interim, Json, NoExpiry, NoToken, OtherCustomer, Redirect, Status, TooLarge,
+        TooShortLived, Truncated,
+    };
     let mut failures = vec![
         JuspayError::RejectedCredentials,
         JuspayError::RejectedOrigin,
         JuspayError::TooManyRequests(None),
+        JuspayError::TooManyRequests(Some(secs(7))),
         JuspayError::Status(500, None),
+        JuspayError::Status(503, Some(secs(7))),
         JuspayError::Status(400, None),
+        JuspayError::Connection(ConnectionFailure::Connect),
         JuspayError::Connection(ConnectionFailure::Broken),
         JuspayError::Timeout,
+        JuspayError::BreakerOpen(secs(5)),
+        JuspayError::Saturated,
         JuspayError::Aborted,
     ];
-    failures.extend([Json, OtherCustomer, NoToken, NoExpiry, TooShortLived].map(Into::into));
+    let invalid = [
+        Interim,
+        Status,
+        Redirect,
+        Http,
+        Truncated,
+        TooLarge,
+        Json,
+        OtherCustomer,
+        NoToken,
+        NoExpiry,
+        TooShortLived,
+    ];
+    failures.extend(invalid.map(Into::into));
     failures
 }
 
-fn old(age: u64, ttl: u64) -> Good {
-    let expires_in = Some(LIFE - age);
-    Good { token: Some("tkn_old"), source: Source::Hit, ttl, expires_in }
+/// Checks rows, each in a world of its own.
+fn check_all(rows: impl IntoIterator<Item = Row>) {
+    for row in rows {
+        run(check(row));
+    }
 }
 
-fn new(stale: bool) -> Good {
-    let forward = if stale { Forward::Stale } else { Forward::Miss };
-    let source = Source::Fetched { forward, collapsed: false, stored: true };
-    Good { token: Some("tkn_new"), source, ttl: 780, expires_in: Some(LIFE) }
-}
-
-async fn check(name: &str, row: Row) {
+async fn check(row: Row) {
+    let name = format!("{:?}, {:?}, Juspay {:?}", row.cached, row.asked, row.juspay);
     let world = World::new();
-    match row.cached {
-        Cached::Nothing => {}
-        Cached::Token(age) => world.remembers("alice", "tkn_old", age).await,
-        Cached::NotFound => {
-            let reply = fails(JuspayError::CustomerNotFound);
-            assert!(world.fetches("alice", reply).await.is_err());
+    prepare(&world, row.cached).await;
+    let old = world.in_memory("alice");
+    let (before, asked_at) = (world.juspay.calls("alice"), world.clock.now());
+
+    let phone = world.request(row.asked.lookup());
+    settle().await;
+    let waits = matches!(row.juspay, AskedFor(_) | Silent(_));
+    assert_eq!(phone.is_finished(), !waits, "{name}: who waits");
+    let calls = usize::from(!matches!(row.juspay, NotAsked));
+    assert_eq!(world.juspay.calls("alice") - before, calls, "{name}: calls");
+    match row.juspay {
+        NotAsked => {}
+        AskedFor(says) | Behind(says) => world.answers("alice", says.reply(&world)).await,
+        Silent(millis) => {
+            world.clock.advance(Duration::from_millis(millis - 1));
+            settle().await;
+            assert!(!phone.is_finished(), "{name}: a millisecond early");
+            world.clock.advance(Duration::from_millis(1));
+            settle().await;
         }
     }
-    let old = world.in_memory("alice");
-    let (before, asked) = (world.juspay.calls("alice"), world.clock.now());
-
-    let lookup = Lookup { want_token: row.want_token, ..lookup("alice") };
-    let phone = world.phone(lookup);
-    settle().await;
-    let waits = matches!(&row.answer, Ok(Good { source: Source::Fetched { .. }, .. }) | Err(_))
-        && row.calls > 0;
-    assert_eq!(phone.is_finished(), !waits, "{name}: who waits");
-    match row.juspay {
-        Juspay::NotAsked => {}
-        Juspay::Token(life) => world.answers("alice", world.token("tkn_new", life)).await,
-        Juspay::Tokenless(why) => world.answers("alice", tokenless(why)).await,
-        Juspay::Fails(error) => world.answers("alice", fails(error)).await,
-    }
-
+    assert!(phone.is_finished(), "{name}: answered");
     match (phone.await.unwrap(), row.answer) {
         (Ok(found), Ok(good)) => {
-            let juspay = good.token.map_or_else(String::new, |token| {
-                let expiry = later(asked, secs(good.expires_in.unwrap()));
-                let expiry = whole_seconds(expiry);
-                format!(
-                    r#","juspay":{{"client_auth_token":"{token}","client_auth_token_expiry":"{expiry}"}}"#
-                )
-            });
-            assert_eq!(
-                found.body,
-                format!(r#"{{"id":"cst_1","first_name":"A"{juspay}}}"#),
-                "{name}"
-            );
-            assert_eq!(found.source, good.source, "{name}");
-            assert_eq!(found.ttl, secs(good.ttl), "{name}: ttl");
-            assert_eq!(found.expires_in, good.expires_in.map(secs), "{name}: expires_in");
+            let known = (good.token.map(str::to_owned), good.source, good.detail);
+            assert_eq!((token(&found), found.source, found.detail), known, "{name}");
+            let known = (good.ttl, good.expires_in);
+            // Half seconds pass in rows where Juspay is silent.
+            let told = (ceil(found.ttl), found.expires_in.map(ceil));
+            assert_eq!(told, known, "{name}: ttl and life");
+            if found.source != Source::Hit {
+                assert_eq!(found.body, new_body(&world, asked_at, good), "{name}");
+            }
         }
         (Err(error), Err(expected)) => assert_eq!(error, expected, "{name}"),
-        (found, _) => panic!("{name}: {found:?}"),
+        (found, expected) => panic!("{name}: {found:?} instead of {expected:?}"),
     }
-    assert_eq!(world.juspay.calls("alice") - before, row.calls, "{name}: calls");
     world.cache.sweep();
     assert_eq!(kept(&world, old.as_ref()), row.kept, "{name}: kept");
+    if world.juspay.under_way("alice") > 0 {
+        // Whoever didn't wait for it has started it all the same.
+        world.answers("alice", world.token("tkn_late", LIFE)).await;
+        assert_eq!(world.hit("alice"), "tkn_late", "{name}");
+    }
+    assert_eq!(world.juspay.most_at_once("alice").max(1), 1, "{name}: P4");
+}
+
+async fn prepare(world: &World, cached: Cached) {
+    let asks = |asked: Asked, reply: Reply| async move {
+        let phone = world.request(asked.lookup());
+        settle().await;
+        world.answers("alice", reply).await;
+        phone.await.unwrap()
+    };
+    match cached {
+        Nothing => {}
+        NotFound => drop(asks(PLAIN, fails(JuspayError::CustomerNotFound)).await.unwrap_err()),
+        Unused(age) => {
+            let reply = world.token("tkn_old", LIFE);
+            assert!(asks(PLAIN.without_token(), reply).await.is_ok());
+            world.clock.advance(secs(age));
+        }
+        Token(age) | Failed(age) | Limited(age) => {
+            world.remembers("alice", "tkn_old", age).await;
+            if matches!(cached, Failed(_)) {
+                let failed = asks(PLAIN.no_cache(), fails(JuspayError::Timeout)).await;
+                assert!(failed.is_err());
+            }
+            if matches!(cached, Limited(_)) {
+                while world.cache.shared.force_refreshes.spend(&id("alice")).is_ok() {}
+            }
+        }
+    }
+}
+
+impl Says {
+    fn reply(self, world: &World) -> Reply {
+        match self {
+            Self::Token(life) => world.token("tkn_new", life),
+            Self::Tokenless(why) => tokenless(why),
+            Self::Fails(error) => fails(error),
+        }
+    }
+}
+
+fn new_body(world: &World, asked_at: jiff::Timestamp, good: Good) -> String {
+    let juspay = good.token.map_or_else(String::new, |token| {
+        let expiry = whole_seconds(later(asked_at, secs(LIFE)));
+        format!(
+            r#","juspay":{{"client_auth_token":"{token}","client_auth_token_expiry":"{expiry}"}}"#
+        )
+    });
+    assert_eq!(world.clock.now(), asked_at, "nobody was slow");
+    format!(r#"{{"id":"cst_1","first_name":"A"{juspay}}}"#)
+}
+
+fn ceil(time: Duration) -> u64 {
+    u64::try_from(time.as_millis().div_ceil(1000)).unwrap()
 }
 
 fn kept(world: &World, old: Option<&Slot>) -> Kept {

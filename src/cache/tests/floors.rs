@@ -7,11 +7,11 @@ use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 
 use super::world::{
-    DEAD_FROM, FRESH_TO, REFRESH_FROM, REFRESH_TO, STALE_FROM, World, lookup, of_juspay, run, secs,
-    settle, token, token_of,
+    Answered, DEAD_FROM, FRESH_TO, REFRESH_FROM, REFRESH_TO, STALE_FROM, World, lookup, of_juspay,
+    run, secs, settle, token, token_of,
 };
 use crate::{
-    cache::{Forward, Source, lifetime::Phase, store::Slot},
+    cache::{Detail, Forward, Source, lifetime::Phase, store::Slot},
     clock::Clock,
     juspay::{InvalidAnswer, JuspayError},
 };
@@ -75,20 +75,48 @@ fn p3_a_token_that_grew_old_while_juspay_answered_is_not_handed_out() {
     });
 }
 
+/// What a phone gets whose request was asked, but not answered, for so long after the token came.
+async fn slow_to_wake(world: &World, slept: u64) -> Answered {
+    let (question, api) = (lookup("alice"), world.api());
+    let mut slow = pin!(world.cache.get(&question, &api));
+    assert!(slow.as_mut().now_or_never().is_none());
+    settle().await;
+    world.answers("alice", world.token("tkn_1", 900)).await;
+    world.clock.advance(secs(slept));
+    if let Some(found) = slow.as_mut().now_or_never() {
+        return found.map_err(of_juspay);
+    }
+    settle().await;
+    world.answers("alice", world.token("tkn_2", 900)).await;
+    slow.await.map_err(of_juspay)
+}
+
 #[test]
-fn p3_a_waiter_that_is_slow_to_wake_gets_no_dead_token() {
+fn p3_a_waiter_that_is_slow_to_wake_gets_no_dead_token_and_no_stale_one_while_juspay_is_well() {
     run(async {
-        for (slept, answer) in [(870, Ok(secs(30))), (871, Err(TOO_SHORT))] {
+        for (slept, answer, calls) in [
+            (780, Ok(secs(120)), 1),
+            (781, Ok(secs(900)), 2),
+            (870, Ok(secs(900)), 2),
+            (871, Err(TOO_SHORT), 1),
+        ] {
             let world = World::with(|settings| settings.juspay.deadline = secs(3600));
-            let (question, api) = (lookup("alice"), world.api());
-            let mut slow = pin!(world.cache.get(&question, &api));
-            assert!(slow.as_mut().now_or_never().is_none());
-            settle().await;
-            world.answers("alice", world.token("tkn_1", 900)).await;
-            world.clock.advance(secs(slept));
-            let found = slow.await.map_err(of_juspay);
+            let found = slow_to_wake(&world, slept).await;
             assert_eq!(found.map(|found| found.expires_in.unwrap()), answer, "{slept}");
+            assert_eq!(world.juspay.calls("alice"), calls, "{slept}");
         }
+    });
+}
+
+#[test]
+fn p3_a_waiter_that_wakes_past_its_deadline_gets_what_there_is_with_a_remark() {
+    run(async {
+        let world = World::new();
+        let found = slow_to_wake(&world, 781).await.unwrap();
+        assert_eq!((found.detail, found.expires_in), (Some(Detail::Outage), Some(secs(119))));
+        assert_eq!((found.source, found.ttl), (Source::Hit, secs(89)));
+        settle().await;
+        assert_eq!(world.juspay.under_way("alice"), 1, "the next one is on its way");
     });
 }
 

@@ -1,6 +1,11 @@
 //! What every test of the cache begins with: a cache, its Juspay, its clock and its metrics.
 
-use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    rc::Rc,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
@@ -117,7 +122,7 @@ pub(super) fn tokenless(why: InvalidAnswer) -> Reply {
     Reply::Says(Ok(Box::new(Answer { customer: customer(), auth: Err(why), date: None })))
 }
 
-fn customer() -> Customer {
+pub(super) fn customer() -> Customer {
     Customer::new([(Field::Id, json!("cst_1")), (Field::FirstName, json!("A"))])
 }
 
@@ -132,7 +137,8 @@ impl World {
         change(&mut settings);
         let clock = ManualClock::at(START);
         let metrics = Arc::new(Metrics::new("1", "1").unwrap());
-        let room = room(&metrics);
+        let most = settings.server.max_waiting;
+        let room = WaitingRoom::new(metrics.http.waiting.clone(), most);
         let shared_clock = Arc::new(clock.clone());
         let cache = CustomerCache::new(&settings, room, shared_clock, Arc::clone(&metrics));
         Self { clock, juspay: FakeJuspay::default(), metrics, cache }
@@ -155,6 +161,12 @@ impl World {
     pub(super) fn phone(&self, lookup: Lookup) -> JoinHandle<Answered> {
         let (cache, api) = (self.cache.clone(), self.api());
         tokio::task::spawn_local(async move { cache.get(&lookup, &api).await.map_err(of_juspay) })
+    }
+
+    /// As [`World::phone`], with the cache's own errors too.
+    pub(super) fn request(&self, lookup: Lookup) -> JoinHandle<Result<Found, LookupError>> {
+        let (cache, api) = (self.cache.clone(), self.api());
+        tokio::task::spawn_local(async move { cache.get(&lookup, &api).await })
     }
 
     /// A phone that has asked and waits, if it has to.
@@ -222,8 +234,11 @@ impl World {
 
 /// The shipped settings; `not_found_ttl` is longer, as moka's part in it goes by real time.
 pub(super) fn shipped() -> Settings {
-    let sources = Sources::default().text("needed", NEEDED);
-    let mut settings = sources.load().expect("good settings").settings;
-    settings.cache.not_found_ttl = secs(60);
-    settings
+    static SHIPPED: LazyLock<Settings> = LazyLock::new(|| {
+        let sources = Sources::default().text("needed", NEEDED);
+        let mut settings = sources.load().expect("good settings").settings;
+        settings.cache.not_found_ttl = secs(60);
+        settings
+    });
+    SHIPPED.clone()
 }

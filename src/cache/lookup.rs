@@ -1,0 +1,118 @@
+//! What a phone asks the cache for, and what it gets.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{customer::CustomerId, juspay::JuspayError};
+
+/// What a phone asks for.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The customer that the verified token names.
+    pub customer: CustomerId,
+    /// Whether the client auth token is wanted (`options.get_client_auth_token`).
+    pub want_token: bool,
+    /// How fresh it is to be.
+    pub freshness: Freshness,
+    /// The request's `traceparent`, for a call to Juspay that it causes.
+    pub traceparent: Option<String>,
+}
+
+/// How fresh a token is to be (RFC 9111 §5.2.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// The life that the token should have left.
+    pub min_fresh: Option<Duration>,
+    /// A new token.
+    pub no_cache: bool,
+    /// What is in memory, or nothing.
+    pub only_if_cached: bool,
+}
+
+/// A customer to answer with.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The JSON to send.
+    pub body: Bytes,
+    /// Where it came from.
+    pub source: Source,
+    /// What is to be said about it.
+    pub detail: Option<Detail>,
+    /// For how much longer it is handed out.
+    pub ttl: Duration,
+    /// The life left in the token, when there is one in the body.
+    pub expires_in: Option<Duration>,
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Memory.
+    Hit,
+    /// Juspay.
+    Fetched {
+        /// Why memory didn't do.
+        forward: Forward,
+        /// Another request had asked already.
+        collapsed: bool,
+        /// It's in memory now.
+        stored: bool,
+    },
+}
+
+/// Why Juspay was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forward {
+    /// Nothing was in memory.
+    Miss,
+    /// What was there was past its end.
+    Stale,
+    /// The phone wanted a fresher one.
+    Request,
+}
+
+/// What is to be said about an answer that isn't all that was wished for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Juspay fails; the token has less life left than it should.
+    Outage,
+    /// The token lives shorter than the phone wants it to.
+    MinFreshUnmet,
+    /// The phone has asked for new tokens too often.
+    RefreshLimited,
+}
+
+/// Why a look-up brings nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// Juspay had to be asked, and failed.
+    #[error(transparent)]
+    Juspay(#[from] JuspayError),
+    /// Nothing in memory, and the phone wants nothing else.
+    #[error("there is no such customer in memory")]
+    NotCached,
+    /// The phone wants a new token, and Juspay gives none now.
+    #[error("there is no new token to be had now")]
+    NoNewToken,
+    /// Too many requests are waiting.
+    #[error("too many requests are waiting")]
+    Overloaded,
+}
+
+impl LookupError {
+    /// Whether it says that Juspay can't be asked now, or doesn't answer in time.
+    pub(super) const fn is_about_now(&self) -> bool {
+        match self {
+            Self::NoNewToken | Self::Overloaded => true,
+            Self::Juspay(error) => matches!(
+                error,
+                JuspayError::Timeout
+                    | JuspayError::TooManyRequests(_)
+                    | JuspayError::BreakerOpen(_)
+                    | JuspayError::Saturated
+            ),
+            Self::NotCached => false,
+        }
+    }
+}

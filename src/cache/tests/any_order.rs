@@ -1,0 +1,185 @@
+//! Whatever happens in whatever order: clocks that are turned or set, Juspay's moods, purges,
+//! phones that ask for all kinds of things or hang up. What the promises say holds after each step.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use proptest::{collection::vec, prelude::*, sample::select};
+use tokio::task::JoinHandle;
+
+use super::{
+    moody::{Mood, Stage, brief},
+    world::{id, lookup, run, secs, settle, token},
+};
+use crate::{
+    cache::{Detail, Found, Freshness, Lookup, LookupError, Source},
+    clock::{Clock, Moment},
+    juspay::JuspayError,
+};
+
+const CUSTOMERS: [&str; 2] = ["alice", "bob"];
+
+/// `juspay.deadline`
+const DEADLINE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone)]
+enum Step {
+    Advance(Duration),
+    JumpWall(i64),
+    Feel(Mood),
+    Ask(Lookup),
+    /// The phone that has waited longest hangs up.
+    HangUp,
+    Purge(&'static str),
+    PurgeAll,
+    Sweep,
+}
+
+type Phone = JoinHandle<Result<Found, LookupError>>;
+
+#[derive(Default)]
+struct Seen {
+    answers: u64,
+    hung_up: u64,
+    tokens: u64,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..<_>::default() })]
+
+    #[test]
+    fn p3_p4_p5_hold_in_any_order(steps in vec(steps(), 1..60)) {
+        run(play(steps));
+    }
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..2_000_u64).prop_map(|millis| Step::Advance(Duration::from_millis(millis))),
+        3 => (0..400_u64).prop_map(|whole| Step::Advance(secs(whole))),
+        // A suspended machine.
+        1 => (1..100_000_u64).prop_map(|whole| Step::Advance(secs(whole))),
+        2 => select(vec![-3600, -60, -1, 1, 60, 700, 3600]).prop_map(Step::JumpWall),
+        3 => moods().prop_map(Step::Feel),
+        9 => lookups().prop_map(Step::Ask),
+        1 => Just(Step::HangUp),
+        1 => select(CUSTOMERS.to_vec()).prop_map(Step::Purge),
+        1 => Just(Step::PurgeAll),
+        1 => Just(Step::Sweep),
+    ]
+}
+
+fn moods() -> impl Strategy<Value = Mood> {
+    let lives = select(vec![20, 36, 60, 120, 300, 900, 5000]);
+    let after = select(vec![0, 1, 249, 250, 1000, 4999, 5000]).prop_map(Duration::from_millis);
+    let errors = select(vec![
+        JuspayError::Status(500, None),
+        JuspayError::RejectedCredentials,
+        JuspayError::BreakerOpen(secs(5)),
+        JuspayError::CustomerNotFound,
+    ]);
+    prop_oneof![
+        3 => (lives, after.clone()).prop_map(|(life, after)| Mood::Well { life, after }),
+        2 => (errors, after).prop_map(|(error, after)| Mood::Fails { error, after }),
+        1 => Just(Mood::Hangs),
+    ]
+}
+
+fn lookups() -> impl Strategy<Value = Lookup> {
+    let min_fresh = proptest::option::of(select(vec![0, 40, 100, 200, 700, 890, 10_000]));
+    let flag = || prop::bool::weighted(0.25);
+    let parts = (select(CUSTOMERS.to_vec()), flag(), min_fresh, flag(), flag());
+    parts.prop_map(|(customer, bare, min_fresh, no_cache, only_if_cached)| {
+        let min_fresh = min_fresh.map(secs);
+        let freshness = Freshness { min_fresh, no_cache, only_if_cached };
+        Lookup { want_token: !bare, freshness, ..lookup(customer) }
+    })
+}
+
+async fn play(steps: Vec<Step>) {
+    let stage = Stage::new(Mood::well(900));
+    let mut waiting: Vec<(Lookup, Phone)> = Vec::new();
+    let mut seen = Seen::default();
+    for step in steps {
+        match step {
+            Step::Advance(time) => stage.world.clock.advance(time),
+            Step::JumpWall(by) => stage.world.clock.jump_wall(SignedDuration::from_secs(by)),
+            Step::Feel(mood) => stage.juspay.feels(mood),
+            Step::Ask(lookup) => waiting.push((lookup.clone(), stage.phone(lookup))),
+            Step::HangUp if waiting.is_empty() => {}
+            Step::HangUp => {
+                waiting.remove(0).1.abort();
+                seen.hung_up += 1;
+            }
+            Step::Purge(customer) => drop(stage.world.cache.purge(&id(customer))),
+            Step::PurgeAll => drop(stage.world.cache.purge_all()),
+            Step::Sweep => stage.world.cache.sweep(),
+        }
+        settle().await;
+        answered(&stage, &mut waiting, &mut seen).await;
+    }
+    // P7: nobody waits for ever, though a purge may have made a flight wait for another.
+    for _ in 0..3 {
+        stage.pass(DEADLINE).await;
+        brief().await;
+        settle().await;
+        answered(&stage, &mut waiting, &mut seen).await;
+    }
+    assert!(waiting.is_empty(), "{waiting:?}");
+    counted(&stage, &seen);
+}
+
+async fn answered(stage: &Stage, waiting: &mut Vec<(Lookup, Phone)>, seen: &mut Seen) {
+    assert!(stage.juspay.most_of_one() <= 1, "P4");
+    for (lookup, phone) in waiting.extract_if(.., |(_, phone)| phone.is_finished()) {
+        seen.answers += 1;
+        if let Ok(found) = phone.await.expect("P7: no panic") {
+            seen.tokens += u64::from(token(&found).is_some());
+            check(stage, &lookup, &found);
+        }
+    }
+}
+
+fn check(stage: &Stage, lookup: &Lookup, found: &Found) {
+    let now = stage.world.clock.moment();
+    let Some(token) = token(found) else {
+        assert!(!lookup.want_token);
+        assert_eq!((found.expires_in, found.detail == Some(Detail::Outage)), (None, false));
+        return;
+    };
+    assert!(lookup.want_token);
+    let (end, life) = stage.juspay.end_and_life(&token);
+    let left = end.remaining(now);
+    assert_eq!(found.expires_in, Some(left), "on the clock that says less");
+    assert!(left >= secs(30), "P3: {found:?}");
+    assert_eq!(found.ttl, left - floor(life, end, now, found), "{found:?}");
+    let is_unmet = lookup.freshness.min_fresh.is_some_and(|least| left < least);
+    let is_limited = found.detail == Some(Detail::RefreshLimited);
+    assert!(is_limited || (found.detail == Some(Detail::MinFreshUnmet)) == is_unmet, "{found:?}");
+    assert!(!is_limited || lookup.freshness.no_cache, "{found:?}");
+    if lookup.freshness.only_if_cached {
+        assert_eq!(found.source, Source::Hit);
+    }
+}
+
+/// The floor that the answer goes by: the normal one, unless it tells that it doesn't.
+fn floor(life: Duration, end: Moment, now: Moment, found: &Found) -> Duration {
+    let normal = secs(30).max(secs(120).min(life / 4));
+    if end.remaining(now) >= normal {
+        return normal;
+    }
+    let remarked = matches!(found.detail, Some(Detail::Outage | Detail::MinFreshUnmet));
+    assert!(remarked && found.source == Source::Hit, "P3: below the normal floor: {found:?}");
+    secs(30)
+}
+
+/// Each look-up counts once, each hand-out too, and nobody is thought to wait.
+fn counted(stage: &Stage, seen: &Seen) {
+    let outcomes = ["hit", "miss", "joined", "outage", "not_found", "bypass"];
+    let total: u64 = outcomes.iter().map(|outcome| stage.world.requests(outcome)).sum();
+    // A phone may have been answered just before it hung up.
+    assert!((seen.answers..=seen.answers + seen.hung_up).contains(&total), "{total}");
+    let handed_out = stage.world.metrics.cache.hand_out_remaining.get_sample_count();
+    assert!((seen.tokens..=seen.tokens + seen.hung_up).contains(&handed_out));
+    assert_eq!(stage.world.waiting(), 0);
+}

@@ -1,0 +1,141 @@
+//! After a failure, the next try is put off: for a second at first, then twice as long each time,
+//! for half a minute at most; and somewhat less than that, by chance.
+
+use std::time::Duration;
+
+use super::{
+    moody::{Mood, Stage, brief},
+    world::{REFRESH_FROM, STALE_FROM, World, fails, lookup, run, secs, settle},
+};
+use crate::{
+    cache::{Freshness, Lookup},
+    clock::Clock,
+    juspay::JuspayError,
+};
+
+/// The pauses between calls while one asks ten times a second, from an age on.
+async fn pauses(stage: &Stage, lookup: &Lookup, age: u64, for_secs: u64) -> Vec<Duration> {
+    let phone = stage.phone(lookup.clone());
+    brief().await;
+    assert!(phone.await.unwrap().is_ok());
+    stage.pass(secs(age)).await;
+    stage.juspay.feels(Mood::fails(JuspayError::Status(500, None)));
+    for _ in 0..for_secs * 10 {
+        let phone = stage.phone(lookup.clone());
+        brief().await;
+        assert!(phone.await.unwrap().is_ok());
+        stage.pass(Duration::from_millis(100)).await;
+    }
+    let calls = stage.juspay.calls(lookup.customer.as_str());
+    calls.windows(2).skip(1).map(|pair| pair[1].since(pair[0])).collect()
+}
+
+#[test]
+fn one_request_each_100_ms_makes_few_calls() {
+    run(async {
+        let stage = Stage::new(Mood::well(900));
+        let pauses = pauses(&stage, &lookup("alice"), 680, 180).await;
+        for (number, pause) in (0..).zip(&pauses) {
+            let most = f64::from(2_u32.pow(number)).min(30.0);
+            // The phone asks each 100 ms only.
+            let taken = pause.as_secs_f64();
+            assert!(taken >= 0.5 * most && taken <= most + 0.1, "{number}: {pauses:?}");
+        }
+        // Half of 1 + 2 + 4 + 8 + 16, and then 15 s each.
+        assert!((8..=16).contains(&pauses.len()), "{pauses:?}");
+        assert!(pauses.iter().any(|pause| *pause > secs(15)), "{pauses:?}");
+    });
+}
+
+#[test]
+fn it_is_jittered() {
+    run(async {
+        let mut firsts = Vec::new();
+        for _ in 0..20 {
+            let stage = Stage::new(Mood::well(900));
+            firsts.push(pauses(&stage, &lookup("alice"), 680, 40).await[4]);
+        }
+        firsts.sort_unstable();
+        assert!(firsts[19] > firsts[0] + secs(1), "{firsts:?}");
+    });
+}
+
+/// Not that each of them costs a call: a phone that can't have what it wants has what there is.
+#[test]
+fn min_fresh_does_not_get_round_it() {
+    run(async {
+        let stage = Stage::with(Mood::well(900), |settings| {
+            settings.limits.force_refresh_per_customer = None;
+        });
+        let freshness = Freshness { min_fresh: Some(secs(500)), ..Freshness::default() };
+        let wants_more = Lookup { freshness, ..lookup("alice") };
+        let pauses = pauses(&stage, &wants_more, 680, 180).await;
+        assert!((8..=16).contains(&pauses.len()), "{pauses:?}");
+    });
+}
+
+#[test]
+fn a_success_ends_it() {
+    run(async {
+        let stage = Stage::new(Mood::well(900));
+        assert!(!pauses(&stage, &lookup("alice"), 680, 100).await.is_empty());
+        stage.juspay.feels(Mood::well(900));
+        stage.pass(secs(30)).await;
+        assert!(stage.at_once(&lookup("alice")).is_some());
+        brief().await;
+        let before = stage.juspay.all_calls();
+        stage.juspay.feels(Mood::fails(JuspayError::Status(500, None)));
+        stage.pass(secs(680)).await;
+        for _ in 0..=11 {
+            assert!(stage.at_once(&lookup("alice")).is_some());
+            stage.pass(Duration::from_millis(100)).await;
+        }
+        assert_eq!(stage.juspay.all_calls() - before, 2, "a second's pause again");
+    });
+}
+
+#[test]
+fn a_failed_first_fetch_puts_nothing_off() {
+    run(async {
+        let world = World::new();
+        assert!(world.fetches("alice", fails(JuspayError::Timeout)).await.is_err());
+        assert!(world.fetches("alice", world.token("tkn_1", 900)).await.is_ok());
+    });
+}
+
+#[test]
+fn idle_customers_are_not_refreshed() {
+    run(async {
+        let stage = Stage::new(Mood::well(900));
+        let phone = stage.phone(lookup("alice"));
+        brief().await;
+        assert!(phone.await.unwrap().is_ok());
+        for _ in 0..900 {
+            stage.world.cache.sweep();
+            stage.pass(secs(1)).await;
+        }
+        assert_eq!(stage.juspay.all_calls(), 1);
+    });
+}
+
+#[test]
+fn the_pause_counts_from_the_failure() {
+    run(async {
+        for age in [REFRESH_FROM, STALE_FROM] {
+            let world = World::new();
+            world.remembers("alice", "tkn_1", age).await;
+            let _phone = world.asks("alice").await;
+            world.clock.advance(secs(4));
+            world.answers("alice", fails(JuspayError::Timeout)).await;
+            let failed = world.clock.monotonic();
+            while world.juspay.under_way("alice") == 0 {
+                assert!(world.at_once("alice").is_some(), "no wait");
+                settle().await;
+                world.clock.advance(Duration::from_millis(10));
+            }
+            let pause = world.clock.monotonic().since(failed);
+            let expected = Duration::from_millis(500)..=Duration::from_millis(1010);
+            assert!(expected.contains(&pause), "{pause:?}");
+        }
+    });
+}

@@ -1,0 +1,128 @@
+//! `cache.max_hand_outs`: Juspay caps a token's uses, so one that was handed out often is replaced
+//! behind the answer.
+
+use super::world::{World, fails, lookup, run, secs, settle, token};
+use crate::{cache::Lookup, juspay::JuspayError};
+
+/// A token that has been handed out ten times, by the age of 30 s.
+async fn used() -> World {
+    let world = World::new();
+    world.remembers("alice", "tkn_1", 30).await;
+    for _ in 1..10 {
+        assert_eq!(world.hit("alice"), "tkn_1");
+    }
+    settle().await;
+    assert_eq!(world.juspay.calls("alice"), 1, "not yet");
+    world
+}
+
+#[test]
+fn from_then_on_the_next_one_replaces_it_behind() {
+    run(async {
+        let world = used().await;
+        for _ in 0..5 {
+            assert_eq!(world.hit("alice"), "tkn_1", "nobody waits for it");
+        }
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 2);
+        world.answers("alice", world.token("tkn_2", 900)).await;
+        assert_eq!(world.hit("alice"), "tkn_2");
+        assert_eq!(world.refreshes("success"), 1);
+    });
+}
+
+#[test]
+fn at_most_once_in_the_age() {
+    run(async {
+        let world = used().await;
+        world.hit("alice");
+        settle().await;
+        world.answers("alice", world.token("tkn_2", 900)).await;
+        for _ in 0..290 {
+            assert_eq!(world.hit("alice"), "tkn_2");
+            settle().await;
+            world.clock.advance(secs(1) / 10);
+        }
+        assert_eq!(world.juspay.calls("alice"), 2);
+        world.clock.advance(secs(1) - std::time::Duration::from_nanos(1));
+        world.hit("alice");
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 2, "a nanosecond early");
+        world.clock.advance(std::time::Duration::from_nanos(1));
+        world.hit("alice");
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 3);
+    });
+}
+
+#[test]
+fn a_replacement_that_fails_is_put_off() {
+    run(async {
+        let world = used().await;
+        world.hit("alice");
+        settle().await;
+        world.answers("alice", fails(JuspayError::Timeout)).await;
+        world.hit("alice");
+        settle().await;
+        assert_eq!(world.juspay.under_way("alice"), 0);
+        world.clock.advance(secs(1));
+        world.hit("alice");
+        settle().await;
+        assert_eq!(world.juspay.under_way("alice"), 1);
+    });
+}
+
+#[test]
+fn zero_is_never() {
+    run(async {
+        let world = World::with(|settings| settings.cache.max_hand_outs = 0);
+        world.remembers("alice", "tkn_1", 30).await;
+        for _ in 0..500 {
+            world.hit("alice");
+        }
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 1);
+    });
+}
+
+#[test]
+fn those_who_waited_count() {
+    run(async {
+        let world = World::new();
+        let phones: Vec<_> = (0..10).map(|_| world.phone(lookup("alice"))).collect();
+        settle().await;
+        world.answers("alice", world.token("tkn_1", 900)).await;
+        for phone in phones {
+            assert!(phone.await.unwrap().is_ok());
+        }
+        world.clock.advance(secs(30));
+        world.hit("alice");
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 2);
+    });
+}
+
+#[test]
+fn those_who_want_no_token_do_not() {
+    run(async {
+        let world = World::new();
+        let bare = Lookup { want_token: false, ..lookup("alice") };
+        let first = world.request(bare.clone());
+        settle().await;
+        world.answers("alice", world.token("tkn_1", 900)).await;
+        assert!(first.await.unwrap().is_ok());
+        world.clock.advance(secs(30));
+        for _ in 0..50 {
+            let found = world.request(bare.clone()).await.unwrap().unwrap();
+            assert_eq!(token(&found), None);
+        }
+        for _ in 0..10 {
+            assert_eq!(world.hit("alice"), "tkn_1");
+        }
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 1);
+        world.hit("alice");
+        settle().await;
+        assert_eq!(world.juspay.calls("alice"), 2);
+    });
+}

@@ -1,0 +1,106 @@
+//! Token lives of all lengths work with the shipped settings: no storm, nobody locked out, and a
+//! warning where settings and life disagree.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{
+    moody::{Mood, Stage, brief},
+    world::{lookup, run, secs, token},
+};
+use crate::clock::Clock;
+
+/// What is logged on this thread while the guard lives.
+fn logs() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    #[derive(Clone)]
+    struct Writer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Writer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let text = Arc::<Mutex<Vec<u8>>>::default();
+    let writer = Writer(Arc::clone(&text));
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    (text, tracing::subscriber::set_default(subscriber))
+}
+
+/// A phone that asks every second for an hour; how often Juspay is asked, and what is warned of.
+fn an_hour(life: u64, after: Duration, max_hand_outs: Option<u32>) -> (usize, String) {
+    let (text, guard) = logs();
+    let calls = run(async {
+        let stage = Stage::with(Mood::Well { life, after }, |settings| {
+            if let Some(most) = max_hand_outs {
+                settings.cache.max_hand_outs = most;
+            }
+        });
+        let alice = lookup("alice");
+        let first = stage.phone(alice.clone());
+        brief().await;
+        stage.pass(after).await;
+        assert!(first.await.unwrap().is_ok());
+        let floor = secs(normal_floor(life));
+        for second in 0..3600 {
+            let found = match stage.at_once(&alice) {
+                Some(found) => found,
+                None => {
+                    let phone = stage.phone(alice.clone());
+                    brief().await;
+                    stage.pass(after).await;
+                    phone.await.unwrap()
+                }
+            };
+            let found = found.unwrap_or_else(|error| panic!("{second}: {error}"));
+            let (end, _) = stage.juspay.end_and_life(&token(&found).unwrap());
+            assert_eq!(found.expires_in, Some(end.remaining(stage.world.clock.moment())));
+            assert!(found.expires_in.unwrap() >= floor, "{second}: {found:?}");
+            assert_eq!(found.detail, None, "{second}");
+            stage.pass(after).await;
+            stage.pass(secs(1) - after).await;
+        }
+        assert_eq!(stage.juspay.most_of_one(), 1);
+        stage.juspay.all_calls()
+    });
+    drop(guard);
+    let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+    (calls, text)
+}
+
+fn normal_floor(life: u64) -> u64 {
+    30.max(120.min(life / 4))
+}
+
+/// The most calls in an hour, when a token is used for so many seconds at least.
+fn most_calls(used: f64) -> usize {
+    (1..)
+        .find(|calls| f64::from(*calls) * used >= 3600.0)
+        .and_then(|it| usize::try_from(it + 1).ok())
+        .unwrap()
+}
+
+#[test]
+fn p3_any_life_works_with_the_shipped_settings() {
+    for life in [40, 60, 120, 300, 900] {
+        let usable = life - normal_floor(life);
+        #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "small")]
+        let two_thirds = usable as f64 * 2.0 / 3.0;
+        for after in [Duration::ZERO, Duration::from_millis(400)] {
+            let (calls, logs) = an_hour(life, after, Some(0));
+            assert!(calls <= most_calls(two_thirds), "{life}: {calls} calls");
+            let warnings = logs.matches("tokens live so short").count();
+            assert_eq!(warnings, usize::from(life < 480), "{life}: {logs}");
+        }
+        // And with replacements for hand-outs: a token is 30 s old for that.
+        let (calls, _) = an_hour(life, Duration::ZERO, None);
+        assert!(calls <= most_calls(two_thirds.min(30.0)), "{life}: {calls} calls");
+    }
+}
