@@ -121,6 +121,11 @@ impl Pool {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Whether a connection is free, or another one may be opened.
+    pub fn has_room(&self) -> bool {
+        self.open() < self.most || !self.idle.lock().unwrap().is_empty()
+    }
+
     /// Opens connections until there are so many.
     pub async fn fill(&self, number: usize) {
         while self.open() < number.min(self.most) {

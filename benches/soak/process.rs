@@ -11,6 +11,9 @@ use std::{
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_juspay-bff");
 
+/// `USER_HZ`: the same on every Linux that we know.
+const TICKS_A_SECOND: u64 = 100;
+
 /// How long a process may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
 
@@ -67,6 +70,16 @@ impl Process {
     /// All that it has written.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap()).into_owned()
+    }
+
+    /// The time of a core that it has used.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The 14th and 15th field of proc_pid_stat(5), counted behind the name's parenthesis.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks =
+            fields.split(' ').skip(11).take(2).map(|it| it.parse::<u64>().unwrap()).sum::<u64>();
+        Duration::from_millis(ticks * 1000 / TICKS_A_SECOND)
     }
 
     /// What it holds now.

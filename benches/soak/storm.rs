@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 
 use super::{
     http::Pool,
-    load::Load,
+    load::{Load, on_its_own},
     phone::Floors,
     tally::Counts,
     verdict::{Report, grouped, ms, spread},
@@ -73,23 +73,12 @@ pub async fn run(weather: &Weather) -> Report {
     let quiet = hits.tally.take();
     let calls = world.control.calls().await;
 
-    // Not earlier: a connection without a request is closed after 5 s.
-    crowd.pool.fill(crowd_size).await;
     world.control.fail(&serde_json::from_str(weather.fault).unwrap()).await;
-    let storm = tokio::spawn({
-        let hits = hits.clone();
-        async move { hits.open_loop(HIT_RATE, STORM, |_, _, _| ()).await }
-    });
-    sleep(CALM_BEFORE).await;
-    let came = Instant::now();
-    let mut asking = JoinSet::new();
-    for phone in &*crowd.phones {
-        let (crowd, phone) = (crowd.clone(), Arc::clone(phone));
-        asking.spawn(async move { crowd.ask(&phone).await });
-    }
-    asking.join_all().await;
-    let took = came.elapsed();
-    storm.await.unwrap();
+    let (tell_ready, ready) = oneshot::channel();
+    let coming = tokio::spawn(on_its_own(come(crowd.clone(), crowd_size, tell_ready)));
+    ready.await.unwrap();
+    hits.open_loop(HIT_RATE, STORM, |_, _, _| ()).await;
+    let took = coming.await.unwrap();
 
     let mut report =
         Report::new(format!("{COLD} cold customers at once, a Juspay {}", weather.name));
@@ -98,6 +87,22 @@ pub async fn run(weather: &Weather) -> Report {
     tell_crowd(&mut report, &crowd.tally.counts(), took);
     tell_hits(&mut report, &warmed, &quiet, &hits.tally.counts());
     report
+}
+
+/// The crowd: tells when it is there, then asks; gives how long it took to answer all.
+async fn come(crowd: Load, size: usize, ready: oneshot::Sender<()>) -> Duration {
+    // Not earlier: a connection without a request is closed after 5 s.
+    crowd.pool.fill(size).await;
+    ready.send(()).unwrap();
+    sleep(CALM_BEFORE).await;
+    let came = Instant::now();
+    let mut asking = JoinSet::new();
+    for phone in &*crowd.phones {
+        let (crowd, phone) = (crowd.clone(), Arc::clone(phone));
+        asking.spawn(async move { crowd.ask(&phone).await });
+    }
+    asking.join_all().await;
+    came.elapsed()
 }
 
 fn tell_crowd(report: &mut Report, crowd: &Counts, took: Duration) {
