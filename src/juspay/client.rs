@@ -326,7 +326,6 @@ fn sending_failed(error: SendRequestError) -> JuspayError {
     match error {
         SendRequestError::Connect(error) => JuspayError::Connection(connecting_failed(&error)),
         SendRequestError::Response(error) if !is_io(&error) => InvalidAnswer::Http.into(),
-        SendRequestError::Timeout => JuspayError::Timeout,
         _ => JuspayError::Connection(ConnectionFailure::Broken),
     }
 }
@@ -364,7 +363,69 @@ fn is_io(error: &dyn std::error::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::{IntGaugeVec, Opts};
+
     use super::*;
+    use crate::{clock::SystemClock, juspay::tests::shipped_settings, secret_file::Secret};
+
+    #[test]
+    fn p2_debug_shows_where_juspay_is_and_not_the_key() {
+        let gauge = IntGaugeVec::new(Opts::new("g", "g"), &["slot"]).unwrap();
+        let key = |text: &str| Arc::new(Secret::fixed(text.into()));
+        let keys = ApiKeys::new(key("hush"), Some(key("silence")), gauge);
+        let settings = settings::Juspay {
+            base_url: "https://juspay.test".to_owned(),
+            api_key: settings::SecretSource::Inline("hush".into()),
+            ..shipped_settings()
+        };
+        let metrics = Arc::new(Metrics::new("", "").unwrap());
+        let juspay = Juspay::new(settings, keys, SystemClock::shared(), metrics).unwrap();
+        let shown = format!("{:?}", Client::new(Arc::new(juspay)));
+        assert!(shown.contains("https://juspay.test"), "{shown}");
+        assert!(!shown.contains("hush") && !shown.contains("silence"), "{shown}");
+        let authorization = authorization(&"hush".into()).unwrap();
+        assert_eq!(authorization, "Basic aHVzaDo=");
+        assert!(!format!("{authorization:?}").contains("aHVz"));
+    }
+
+    #[test]
+    fn failures_to_connect_are_told_apart() {
+        use ConnectionFailure as C;
+        for (error, failure) in [
+            (ConnectError::Resolver("no such host".into()), C::Resolve),
+            (ConnectError::NoRecords, C::Resolve),
+            (ConnectError::Timeout, C::ConnectTimeout),
+            (ConnectError::Io(io::ErrorKind::TimedOut.into()), C::ConnectTimeout),
+            (ConnectError::Io(io::ErrorKind::InvalidData.into()), C::Tls),
+            (ConnectError::Io(io::ErrorKind::ConnectionRefused.into()), C::Connect),
+            (ConnectError::Disconnected, C::Broken),
+        ] {
+            let told = sending_failed(SendRequestError::Connect(error));
+            assert_eq!(told, JuspayError::Connection(failure));
+        }
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_no_broken_http() {
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let broken = JuspayError::Connection(ConnectionFailure::Broken);
+        assert_eq!(sending_failed(SendRequestError::Send(reset())), broken);
+        assert_eq!(sending_failed(SendRequestError::Response(reset().into())), broken);
+        let no_http = SendRequestError::Response(httparse::Error::Version.into());
+        assert_eq!(sending_failed(no_http), InvalidAnswer::Http.into());
+    }
+
+    #[test]
+    fn bodies_that_fail_are_told_apart() {
+        for (error, why) in [
+            (PayloadError::Overflow, InvalidAnswer::TooLarge),
+            (PayloadError::Incomplete(None), InvalidAnswer::Truncated),
+            (PayloadError::Io(io::ErrorKind::ConnectionReset.into()), InvalidAnswer::Truncated),
+            (PayloadError::EncodingCorrupted, InvalidAnswer::Http),
+        ] {
+            assert_eq!(body_failed(&error), why.into());
+        }
+    }
 
     fn told(fields: &[(&'static str, &'static str)]) -> Option<u64> {
         let fields = fields
