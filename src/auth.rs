@@ -1,8 +1,9 @@
 //! ① Who is calling? From the `Authorization` header to a [`Caller`].
 //!
 //! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
-//! keys of its `issuer`, which `jwks` fetches, and `caller` is the permit that comes of it. Owns the [`Authenticator`] that
-//! leads a request along that way and counts who is turned away. Refuses to learn more of a token
+//! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
+//! comes of it. Owns the [`Authenticator`] that leads a request along that way and counts who is
+//! turned away. Refuses to learn more of a token
 //! than its customer, and knows no HTTP but for `caller`.
 
 mod algorithm;
@@ -16,9 +17,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
+mod turns;
 mod verified;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 pub use self::{
     caller::Caller,
@@ -29,6 +31,7 @@ use self::{
     issuer::Issuer,
     jwks::{KeyFetcher, NoKey, fetcher},
     token::Unverified,
+    turns::{MOST_WAITING, Turns},
     verified::{Finding, Now, VerifiedTokens},
 };
 use crate::{
@@ -60,6 +63,7 @@ pub enum SetUpError {
 pub struct Authenticator {
     issuers: Vec<Issuer>,
     verified: VerifiedTokens,
+    turns: Turns,
     max_token_bytes: usize,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -117,8 +121,11 @@ impl Authenticator {
             issuers.push(issuer);
         }
         let verified = VerifiedTokens::new(auth.verified_tokens);
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let turns = Turns::new(cores, MOST_WAITING);
         let max_token_bytes = auth.max_token_bytes;
-        Ok((Self { issuers, verified, max_token_bytes, clock, metrics }, Keepers::new(keepers)))
+        let authenticator = Self { issuers, verified, turns, max_token_bytes, clock, metrics };
+        Ok((authenticator, Keepers::new(keepers)))
     }
 
     /// Who is calling, by the values of all `Authorization` headers of the request.
@@ -152,8 +159,6 @@ impl Authenticator {
     }
 
     async fn verify(&self, token: Token) -> Result<Caller, AuthError> {
-        // Known tokens go first: a flood of unknown ones must not hold up a worker.
-        tokio::task::yield_now().await;
         self.verify_uncounted(token).await.map_err(|error| self.counted(error))
     }
 
@@ -169,7 +174,9 @@ impl Authenticator {
         unverified.check_header(&issuer.rules)?;
         let wanted = unverified.wanted();
         let current = issuer.keys.for_kid(wanted.kid).await?;
+        let turn = self.turns.take().await?;
         let (verified, key) = unverified.verify(&current.set)?;
+        drop(turn);
         let now = self.now();
         let accepted = verified.check(&issuer.rules, now.wall)?;
         let caller = Caller::new(accepted.customer, Arc::clone(&issuer.name));

@@ -1,0 +1,142 @@
+//! Steers the simulator and its issuer, and reads the service's admin listener, over HTTP as any
+//! tester would.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::http::{Connection, Pool};
+
+/// The simulator, its issuer and the service's admin listener.
+#[derive(Debug)]
+pub struct Control {
+    simulator: Pool,
+    issuer: Pool,
+    admin: SocketAddr,
+}
+
+/// Connections to each; a request here is short.
+const CONNECTIONS: usize = 64;
+
+impl Control {
+    pub fn new(simulator: SocketAddr, issuer: SocketAddr, admin: SocketAddr) -> Self {
+        Self {
+            simulator: Pool::new(simulator, CONNECTIONS),
+            issuer: Pool::new(issuer, CONNECTIONS),
+            admin,
+        }
+    }
+
+    /// The fault of every answer of Juspay's, for `customer` or for all, until [`Self::heal`].
+    pub async fn fail(&self, fault: &Value) {
+        self.steer("POST", "/faults", &json!({"fault": fault})).await;
+    }
+
+    /// Ends all faults.
+    pub async fn heal(&self) {
+        self.steer("DELETE", "/faults", &Value::Null).await;
+    }
+
+    /// Switches an API key on or off.
+    pub async fn switch_key(&self, key: &str, enabled: bool) {
+        self.steer("POST", "/keys", &json!({"key": key, "enabled": enabled})).await;
+    }
+
+    /// Uses a client auth token as the SDK would: whether Juspay takes it.
+    pub async fn uses(&self, token: &str) -> bool {
+        let path = "/_simulator/tokens/use";
+        ask(&self.simulator, "POST", path, &json!({"token": token})).await.0 == 200
+    }
+
+    /// The calls that Juspay saw, of all customers together.
+    pub async fn calls(&self) -> u64 {
+        let counts = self.steer("GET", "/counts", &Value::Null).await;
+        counts.as_object().unwrap().values().filter_map(Value::as_u64).sum()
+    }
+
+    async fn steer(&self, method: &str, path: &str, body: &Value) -> Value {
+        let path = format!("/_simulator{path}");
+        let (status, answer) = ask(&self.simulator, method, &path, body).await;
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        answer
+    }
+
+    /// New signing keys; those of until now stay published up to the next rotation.
+    pub async fn rotate_issuer(&self) {
+        let (status, answer) =
+            ask(&self.issuer, "POST", "/rotate", &json!({"overlap": true})).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// A bearer token that lives for so many seconds.
+    pub async fn mint(&self, subject: &str, life: u64) -> String {
+        let wish = json!({"subject": subject, "life": life});
+        let (status, answer) = ask(&self.issuer, "POST", "/token", &wish).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// The service's metrics as they are now.
+    pub async fn metrics(&self) -> Metrics {
+        let mut connection = Connection::open(self.admin).await.unwrap();
+        let reply = connection.exchange(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let text = String::from_utf8_lossy(reply.unwrap().body).into_owned();
+        let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            Some((series.strip_prefix("juspay_bff_")?.to_owned(), value.parse().ok()?))
+        });
+        Metrics(series.collect())
+    }
+
+    /// Whether the service is ready.
+    pub async fn is_ready(&self) -> bool {
+        let mut connection = Connection::open(self.admin).await.unwrap();
+        let reply = connection.exchange(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        reply.unwrap().status == 200
+    }
+}
+
+/// The series of a scrape, without their prefix. Those of floats and of other processes are left
+/// out.
+#[derive(Debug)]
+pub struct Metrics(Vec<(String, u64)>);
+
+impl Metrics {
+    /// The sum of the series of that name whose labels satisfy `labels`.
+    pub fn sum(&self, name: &str, labels: impl Fn(&str) -> bool) -> u64 {
+        let fits = |series: &str| match series.strip_prefix(name) {
+            Some(rest) => (rest.is_empty() || rest.starts_with('{')) && labels(rest),
+            None => false,
+        };
+        self.0.iter().filter(|(series, _)| fits(series)).map(|(_, value)| value).sum()
+    }
+
+    /// The sum of all series of that name.
+    pub fn all(&self, name: &str) -> u64 {
+        self.sum(name, |_| true)
+    }
+
+    /// Each series of that name by its labels.
+    pub fn each(&self, name: &str) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().filter_map(move |(series, value)| {
+            Some((series.strip_prefix(name)?.strip_prefix('{')?.strip_suffix('}')?, *value))
+        })
+    }
+}
+
+async fn ask(pool: &Pool, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let read = |reply: &super::http::Reply<'_>| {
+        (reply.status, serde_json::from_slice(reply.body).unwrap_or(Value::Null))
+    };
+    loop {
+        if let Some(answer) = pool.exchange(request.as_bytes(), read).await {
+            return answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        }
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,199 @@
+//! Three times what the service can take, in an open loop: is what it sheds shed at once, does its
+//! memory stay bounded, and is all well again at once when it is over?
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    http::Pool,
+    load::{Load, on_its_own},
+    process::Holding,
+    storm::FLOORS,
+    tally::Counts,
+    verdict::{Report, grouped, ms, percent, spread},
+    world::{Design, World},
+};
+
+/// What the flood is made of.
+#[derive(Debug)]
+pub struct Flood {
+    name: &'static str,
+    settings: &'static str,
+}
+
+/// Requests whose tokens have been verified before. A thousand customers stand for many more, so
+/// that each asks oftener than one could.
+pub const KNOWN_TOKENS: Flood = Flood {
+    name: "known bearer tokens",
+    settings: "log.access = \"off\"\nlimits.per_customer = \"off\"",
+};
+
+/// Each request costs a signature check, as those of new callers do.
+pub const NEW_TOKENS: Flood = Flood {
+    name: "bearer tokens that are all new",
+    settings: r#"
+        log.access = "off"
+        limits.per_customer = "off"
+        auth.verified_tokens = 0
+    "#,
+};
+
+const CUSTOMERS: u32 = 1000;
+
+/// Connections that the capacity is found with, and for how long.
+const CAPACITY_CONNECTIONS: usize = 64;
+const CAPACITY_TIME: Duration = Duration::from_secs(5);
+
+/// How many times the capacity (issue: "three times what the machine can serve for 30 s").
+const TIMES: u32 = 3;
+const FLOOD_TIME: Duration = Duration::from_secs(30);
+
+/// Phones have so many connections. Each waits for its answer before it sends again; what is due
+/// while all wait can't be sent.
+const CONNECTIONS: usize = 4000;
+
+/// Shed requests are answered within this, p99: "in milliseconds", with those before them in the
+/// sockets.
+const SHED_WITHIN: Duration = Duration::from_millis(100);
+
+/// All are, p99: phones give up after some seconds.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Growth of memory, KiB: 32 KiB of buffers a connection.
+const GROWTH: u64 = 32 * 4000;
+
+/// After so long at most all is as before.
+const RECOVERY: Duration = Duration::from_secs(1);
+
+/// Quiet hits, a second.
+const QUIET_RATE: u32 = 200;
+const QUIET_TIME: Duration = Duration::from_secs(5);
+
+/// The least p99 that counts as slow after the flood: what a busy machine's scheduler does.
+const QUIET_AT_MOST: Duration = Duration::from_millis(5);
+
+/// What a flood has shown.
+struct Seen {
+    quiet: Counts,
+    capacity: u64,
+    flood: Counts,
+    /// How long it took to send it.
+    took: Duration,
+    /// The time of its core that the service used meanwhile.
+    used: Duration,
+    before: Holding,
+    most: Holding,
+    /// Hits in the first second after it, and in the next two.
+    at_once: Counts,
+    after: Counts,
+}
+
+pub async fn run(flood: &Flood) -> Report {
+    let design = Design { token_life: 900, apart: true, settings: flood.settings };
+    let world = World::start(&design).await;
+    let phones = world.phones("warm", CUSTOMERS, 3600).await;
+    let hits = Load::new(Arc::new(Pool::new(world.public, 256)), phones, FLOORS);
+    hits.open_loop(500, Duration::from_secs(2), |_, _, _| ()).await;
+    hits.tally.take();
+    hits.open_loop(QUIET_RATE, QUIET_TIME, |_, _, _| ()).await;
+    let quiet = hits.tally.take();
+    let capacity = hits.closed_loop(CAPACITY_CONNECTIONS, CAPACITY_TIME).await;
+    hits.tally.take();
+
+    let phones = Arc::clone(&hits.phones);
+    let crowd = Load::new(Arc::new(Pool::new(world.public, CONNECTIONS)), phones, FLOORS);
+    let rate = u32::try_from(capacity).unwrap() * TIMES;
+    let before = world.service.holding();
+    let used = world.service.cpu();
+    let flooding = tokio::spawn(on_its_own({
+        let crowd = crowd.clone();
+        async move {
+            crowd.pool.fill(CONNECTIONS).await;
+            crowd.open_loop(rate, FLOOD_TIME, |_, _, _| ()).await
+        }
+    }));
+    let most = watch(&world, Instant::now() + FLOOD_TIME).await;
+    let used = world.service.cpu().saturating_sub(used);
+    hits.open_loop(QUIET_RATE, RECOVERY, |_, _, _| ()).await;
+    let at_once = hits.tally.take();
+    hits.open_loop(QUIET_RATE, RECOVERY * 2, |_, _, _| ()).await;
+    let after = hits.tally.take();
+    let took = flooding.await.unwrap();
+
+    let crowd = crowd.tally.counts();
+    let seen = Seen { quiet, capacity, flood: crowd, took, used, before, most, at_once, after };
+    let mut report = Report::new(format!("{TIMES} times the capacity, {}", flood.name));
+    report.measure("cores", &world.cores);
+    report.tell_flood(&seen);
+    report.check_flood(&seen);
+    report
+}
+
+/// The most that the service holds until `end`.
+async fn watch(world: &World, end: Instant) -> Holding {
+    let mut most = Holding::default();
+    while Instant::now() < end {
+        let now = world.service.holding();
+        most = Holding { rss: most.rss.max(now.rss), files: most.files.max(now.files) };
+        sleep(Duration::from_millis(100)).await;
+    }
+    most
+}
+
+impl Report {
+    fn tell_flood(&mut self, seen: &Seen) {
+        let Seen { quiet, capacity, flood, before, most, .. } = seen;
+        self.measure("hits, quiet", spread(&quiet.all()));
+        self.measure("capacity, 1/s", grouped(*capacity));
+        self.measure("wanted, 1/s", grouped(capacity * u64::from(TIMES)));
+        let (sent, due) = seen.load();
+        self.measure("due, 1/s", grouped(due));
+        let told = format!("{}, {} of the capacity", grouped(sent), percent(sent, *capacity));
+        self.measure("sent, as a connection was free, 1/s", told);
+        let (used, whole) = (seen.used.as_millis(), FLOOD_TIME.as_millis());
+        self.measure("the service's core was busy", format!("{} %", used * 100 / whole));
+        self.measure("connections", CONNECTIONS);
+        for ((status, code), latencies) in &flood.answers {
+            let told = format!("{}, {}", grouped(latencies.count()), spread(latencies));
+            self.measure(format!("{status} {code}"), told);
+        }
+        self.measure("connections that broke", flood.broken);
+        self.measure("memory, KiB", format!("{} → {} at most", before.rss, most.rss));
+        self.measure("open files", format!("{} → {} at most", before.files, most.files));
+        self.measure("hits, first second after", spread(&seen.at_once.all()));
+        self.measure("hits, two seconds from then", spread(&seen.after.all()));
+    }
+
+    fn check_flood(&mut self, seen: &Seen) {
+        let Seen { flood, before, most, .. } = seen;
+        let shed = flood.of(503, "overloaded");
+        let told = format!("{} shed, {}", grouped(shed.count()), spread(&shed));
+        let what = format!("shed requests answered within {SHED_WITHIN:?} (p99)");
+        self.check(what, told, shed.p99() <= SHED_WITHIN);
+        let all = flood.all();
+        let what = format!("all requests answered within {ANSWERED_WITHIN:?} (p99)");
+        self.check(what, spread(&all), all.p99() <= ANSWERED_WITHIN);
+        let told = format!("{} KiB more", most.rss.saturating_sub(before.rss));
+        let what = format!("memory bounded: {} MiB more at most", GROWTH / 1024);
+        self.check(what, told, most.rss <= before.rss + GROWTH);
+        let other = flood.not_ok() - shed.count() + flood.broken + flood.breaches;
+        let told = format!("{other} others {:?}", flood.breaches_shown());
+        self.check("nothing but 200 and 503 overloaded", told, other == 0);
+        let after = &seen.after;
+        let lost = after.not_ok() + after.broken + after.unsent;
+        let slow = after.all().p99() > (seen.quiet.all().p99() * 2).max(QUIET_AT_MOST);
+        let told = format!("{lost} refused, p99 {}", ms(after.all().p99()));
+        let what = format!("{RECOVERY:?} after it, hits are as before");
+        self.check(what, told, lost == 0 && !slow);
+    }
+}
+
+impl Seen {
+    /// Requests a second that were sent, and that were due.
+    fn load(&self) -> (u64, u64) {
+        let sent = self.flood.all().count() + self.flood.broken;
+        let a_second = |number: u64| number * 1000 / u64::try_from(self.took.as_millis()).unwrap();
+        (a_second(sent), a_second(sent + self.flood.unsent))
+    }
+}

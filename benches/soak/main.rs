@@ -1,0 +1,101 @@
+//! The soak and the overload runs: real processes of the service and its simulator on loopback,
+//! load from here, failures on schedule, and a verdict with a table at the end.
+//!
+//! `make soak` and `make overload` start it. Here times are asserted, which no test does: each
+//! bound is a constant with its reason. Without a flag of its own nothing is run, so that
+//! `cargo bench` and `cargo test --benches` pass it by.
+//!
+//! [`world`] holds the processes, [`control`] steers the simulator, [`load`] sends over [`http`],
+//! [`phone`] judges answers, [`tally`] counts them, [`verdict`] compares and prints. The runs are
+//! [`steady`] (with [`upsets`]), [`storm`] and [`flood`].
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a run that panics fails, as it should; and it measures the machine's own time"
+)]
+
+mod control;
+mod flood;
+mod http;
+mod load;
+mod phone;
+mod process;
+mod steady;
+mod storm;
+mod tally;
+mod upsets;
+mod verdict;
+mod world;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+
+/// The flags.
+#[derive(Debug, Parser)]
+#[command(about = "Soak and overload runs of juspay-bff, on loopback")]
+struct Flags {
+    /// Soak for so many minutes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=24 * 60))]
+    minutes: Option<u64>,
+    /// Customers that ask again and again
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    customers: u32,
+    /// Requests a second, of all of them
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    rate: u32,
+    /// Seconds that client auth tokens live in the soak
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(45..=900))]
+    token_life: u32,
+    /// Overload: a slow and a dead Juspay with a crowd of cold customers, then too much of all
+    #[arg(long)]
+    overload: bool,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// The flags that make something run.
+const OURS: [&str; 3] = ["--minutes", "--overload", "--help"];
+
+fn main() -> ExitCode {
+    // `cargo test --benches` may hand over flags of libtest's, which aren't ours to know.
+    let is_ours = |it: &String| OURS.iter().any(|flag| it.starts_with(flag));
+    if !std::env::args().any(|it| is_ours(&it)) {
+        println!("Nothing is run without a flag: see `make soak` and `make overload`.");
+        return ExitCode::SUCCESS;
+    }
+    let flags = Flags::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let passed = runtime.block_on(run(&flags));
+    println!("\n{}", if passed { "passed" } else { "FAILED" });
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn run(flags: &Flags) -> bool {
+    let mut passed = true;
+    if let Some(minutes) = flags.minutes {
+        passed &= steady::run(&steady::Plan {
+            time: Duration::from_secs(minutes * 60),
+            customers: flags.customers,
+            rate: flags.rate,
+            token_life: flags.token_life,
+        })
+        .await
+        .tell();
+    }
+    if flags.overload {
+        passed &= storm::run(&storm::SLOW).await.tell();
+        passed &= storm::run(&storm::DEAD).await.tell();
+        passed &= flood::run(&flood::KNOWN_TOKENS).await.tell();
+        passed &= flood::run(&flood::NEW_TOKENS).await.tell();
+    }
+    passed
+}

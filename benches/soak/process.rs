@@ -1,0 +1,123 @@
+//! A child process: its output in a file, its end with its handle's, and what `/proc` says of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_juspay-bff");
+
+/// `USER_HZ`: the same on every Linux that we know.
+const TICKS_A_SECOND: u64 = 100;
+
+/// How long a process may take to say where it listens.
+const START: Duration = Duration::from_secs(20);
+
+/// A running `juspay-bff`. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    output: PathBuf,
+}
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Holding {
+    /// Resident memory, KiB.
+    pub rss: u64,
+    /// Open files.
+    pub files: u64,
+}
+
+impl Process {
+    /// Starts `juspay-bff` in `directory`, on these cores only where `taskset` can do that.
+    pub fn start(name: &str, arguments: &[&str], cores: Option<&str>, directory: &Path) -> Self {
+        let output = directory.join(format!("{name}.log"));
+        let mut command = match cores {
+            Some(cores) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", cores, PROGRAM]);
+                command
+            }
+            None => Command::new(PROGRAM),
+        };
+        // No setting comes from whoever started us.
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(arguments).current_dir(directory).stdin(Stdio::null());
+        command.stdout(fs::File::create(&output).unwrap());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self { child, output }
+    }
+
+    /// What `find` makes of the output, once it makes something of it.
+    pub async fn said<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            let text = self.output();
+            if let Some(found) = find(&text) {
+                return found;
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() && start.elapsed() < START, "{ended:?}: {text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// All that it has written.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.output).unwrap()).into_owned()
+    }
+
+    /// The time of a core that it has used.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The 14th and 15th field of proc_pid_stat(5), counted behind the name's parenthesis.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks =
+            fields.split(' ').skip(11).take(2).map(|it| it.parse::<u64>().unwrap()).sum::<u64>();
+        Duration::from_millis(ticks * 1000 / TICKS_A_SECOND)
+    }
+
+    /// What it holds now.
+    pub fn holding(&self) -> Holding {
+        let directory = Path::new("/proc").join(self.child.id().to_string());
+        let status = fs::read_to_string(directory.join("status")).expect("it runs, on Linux");
+        let rss = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+        let files = fs::read_dir(directory.join("fd")).unwrap().count();
+        Holding { rss: rss.expect("VmRSS"), files: u64::try_from(files).unwrap() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Either may find that it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Two sets of cores, for the service and for all else; `None` where they can't be kept apart.
+/// Found out once: who is pinned sees fewer cores.
+pub fn apart() -> Option<(String, String)> {
+    static APART: OnceLock<Option<(String, String)>> = OnceLock::new();
+    let find = || {
+        let cores = std::thread::available_parallelism().ok()?.get();
+        let works = Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok();
+        (works && cores > 1).then(|| ("0".to_owned(), format!("1-{}", cores - 1)))
+    };
+    APART.get_or_init(find).clone()
+}
+
+/// Keeps this process on these cores.
+pub fn pin_self(cores: &str) {
+    let me = std::process::id().to_string();
+    let pinned =
+        Command::new("taskset").args(["-a", "-c", "-p", cores, &me]).stdout(Stdio::null()).status();
+    assert!(pinned.is_ok_and(|status| status.success()), "taskset -p {cores}");
+}

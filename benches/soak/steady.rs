@@ -1,0 +1,200 @@
+//! The soak: steady load while Juspay fails again and again and keys are rotated.
+//!
+//! Customers who have been served once and go on asking must never notice. Strangers, who come
+//! once, are let down while Juspay fails; they keep the retries and the breaker at work.
+
+mod judgement;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{task::JoinSet, time::sleep};
+
+use self::judgement::Evidence;
+use super::{
+    http::Pool,
+    load::Load,
+    phone::{Floors, Judged, Phone},
+    process::Holding,
+    tally::Tally,
+    upsets::{self, BEARER_LIFE, Counted},
+    verdict::{Report, grouped, ms, percent},
+    world::{Design, World},
+};
+
+/// What is soaked.
+#[derive(Debug)]
+pub struct Plan {
+    pub time: Duration,
+    pub customers: u32,
+    /// Requests a second.
+    pub rate: u32,
+    /// Seconds that client auth tokens live.
+    pub token_life: u32,
+}
+
+/// `cache.outage_min_remaining`, seconds: below the default, as these tokens live so shortly that
+/// its 30 s wouldn't leave room for an outage, a breaker's pause and a backoff before it.
+const OUTAGE_FLOOR: u64 = 10;
+
+const SETTINGS: &str = r#"
+    log.access = "errors"
+    cache.outage_min_remaining = "10s"
+    limits.per_customer = "6000/min"
+"#;
+
+/// The phones' connections, and how many there may be when the machine is slow. All are there from
+/// the first second on, so that what they hold in the service isn't taken for a leak.
+const CONNECTIONS: usize = 800;
+const CONNECTIONS_AT_MOST: usize = 1600;
+
+/// Between two strangers.
+const STRANGER_EACH: Duration = Duration::from_millis(250);
+
+/// Of so many answers, the token of one is used at Juspay a second before the end it was said to
+/// have.
+const PROOF_EACH: u64 = 200;
+
+const PROGRESS_EACH: Duration = Duration::from_secs(10);
+
+/// What the tasks of a soak share.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Answers other than 200 to customers who had been served before.
+    let_down: Tally,
+    /// Tokens used at Juspay shortly before their told end, and those that it refused.
+    proofs: AtomicU64,
+    refused_proofs: AtomicU64,
+    answers: AtomicU64,
+    /// Once a second; the phones' connections aren't counted among the open files.
+    holdings: Mutex<Vec<Holding>>,
+    upsets: Arc<Counted>,
+}
+
+pub async fn run(plan: &Plan) -> Report {
+    let design = Design { token_life: plan.token_life, apart: false, settings: SETTINGS };
+    let world = Arc::new(World::start(&design).await);
+    let phones = world.phones("soak", plan.customers, BEARER_LIFE).await;
+    let pool = Arc::new(Pool::new(world.public, CONNECTIONS_AT_MOST));
+    // A quarter of the life, which `Date` makes up to two seconds shorter.
+    let normal = OUTAGE_FLOOR.max(u64::from(plan.token_life - 2) / 4).min(120);
+    let floors = Floors { normal, outage: OUTAGE_FLOOR };
+    let load = Load::new(pool, Arc::clone(&phones), floors);
+    let strangers = load.counted_apart();
+    let seen = Arc::new(Seen::default());
+
+    load.pool.fill(CONNECTIONS).await;
+    let start = Instant::now();
+    let upsets = upsets::begin(&world, plan.time, &phones, &seen.upsets);
+    let mut watchers = JoinSet::new();
+    watchers.spawn(hold(Arc::clone(&world), Arc::clone(&load.pool), Arc::clone(&seen)));
+    watchers.spawn(progress(Arc::clone(&world), load.clone(), Arc::clone(&seen)));
+    let coming = come_once(Arc::clone(&world), strangers.clone(), start + plan.time);
+    let coming = tokio::spawn(coming);
+    let proofs = Arc::new(Mutex::new(JoinSet::new()));
+    let see = {
+        let (world, seen, proofs) = (Arc::clone(&world), Arc::clone(&seen), Arc::clone(&proofs));
+        let end = start + plan.time;
+        move |id: &str, served: bool, judged: &Judged| {
+            seen.look_at(id, served, judged);
+            seen.prove(&world, judged, end, &proofs);
+        }
+    };
+    load.open_loop(plan.rate, plan.time, see).await;
+    coming.await.unwrap();
+    drop(upsets);
+    drop(watchers);
+    let proofs = std::mem::take(&mut *proofs.lock().unwrap());
+    proofs.join_all().await;
+    world.control.heal().await;
+    let evidence = Evidence::gather(&world, &load, &strangers, &seen).await;
+    judgement::report(plan, &evidence, &seen)
+}
+
+impl Seen {
+    fn look_at(&self, id: &str, served: bool, judged: &Judged) {
+        if served && judged.outcome.0 != 200 {
+            self.let_down.breach(format!("{id}: {:?}", judged.outcome));
+        }
+    }
+
+    /// Now and then, lets Juspay judge whether a token lives as long as was told.
+    fn prove(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        judged: &Judged,
+        end: Instant,
+        proofs: &Mutex<JoinSet<()>>,
+    ) {
+        let Some((token, left)) = &judged.token else { return };
+        let wait = Duration::from_secs(left.saturating_sub(1));
+        let is_chosen = self.answers.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROOF_EACH);
+        if !is_chosen || Instant::now() + wait > end {
+            return;
+        }
+        let (seen, world, token) = (Arc::clone(self), Arc::clone(world), token.clone());
+        let mut proofs = proofs.lock().unwrap();
+        while proofs.try_join_next().is_some() {}
+        proofs.spawn(async move {
+            sleep(wait).await;
+            seen.proofs.fetch_add(1, Ordering::Relaxed);
+            if !world.control.uses(&token).await {
+                seen.refused_proofs.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+}
+
+/// New customers, each of whom asks once.
+async fn come_once(world: Arc<World>, load: Load, end: Instant) {
+    let mut under_way = JoinSet::new();
+    for number in 0.. {
+        if Instant::now() > end {
+            break;
+        }
+        let (world, load) = (Arc::clone(&world), load.clone());
+        under_way.spawn(async move {
+            let phone = Phone::new(format!("stranger{number}"), &world.control, 60).await;
+            load.ask(&phone).await;
+        });
+        sleep(STRANGER_EACH).await;
+    }
+    under_way.join_all().await;
+}
+
+/// Notes what the service holds.
+async fn hold(world: Arc<World>, phones: Arc<Pool>, seen: Arc<Seen>) {
+    loop {
+        let mut held = world.service.holding();
+        held.files = held.files.saturating_sub(u64::try_from(phones.open()).unwrap());
+        seen.holdings.lock().unwrap().push(held);
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn progress(world: Arc<World>, load: Load, seen: Arc<Seen>) {
+    let start = Instant::now();
+    loop {
+        sleep(PROGRESS_EACH).await;
+        let (counts, held) = (load.tally.counts(), world.service.holding());
+        let (all, failing) = (counts.all(), seen.upsets.failing.load(Ordering::Relaxed) > 0);
+        println!(
+            "{:>4} s  {} answers, {} not 200, {} let down, {} hits, p99 {}, max {}, {} MiB, {} files{}",
+            start.elapsed().as_secs(),
+            grouped(all.count()),
+            counts.not_ok(),
+            seen.let_down.counts().breaches,
+            percent(counts.source("hit") + counts.source("outage"), all.count()),
+            ms(all.p99()),
+            ms(all.most()),
+            held.rss / 1024,
+            held.files,
+            if failing { ", Juspay failing" } else { "" },
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! A crowd of cold customers at once, while Juspay is slow or dead: does anybody notice who has a
+//! token in memory, and is everybody answered in time?
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, task::JoinSet, time::sleep};
+
+use super::{
+    http::Pool,
+    load::{Load, on_its_own},
+    phone::Floors,
+    tally::Counts,
+    verdict::{Report, grouped, ms, spread},
+    world::{Design, World},
+};
+
+/// How Juspay fails.
+#[derive(Debug)]
+pub struct Weather {
+    name: &'static str,
+    /// The simulator's fault, as JSON.
+    fault: &'static str,
+}
+
+pub const SLOW: Weather =
+    Weather { name: "that answers in 5 s", fault: r#"{"latency": {"ms": 5000}}"# };
+
+pub const DEAD: Weather = Weather { name: "that never answers", fault: r#""hang""# };
+
+/// Customers with a token in memory, and how often they ask, a second.
+const WARM: u32 = 1000;
+const HIT_RATE: u32 = 1000;
+
+/// Cold customers who ask at the same time, each on a connection that is open already.
+const COLD: u32 = 5000;
+
+/// Hits are measured for so long without the crowd, and with it: the deadline, and a second on
+/// either side.
+const QUIET: Duration = Duration::from_secs(7);
+const STORM: Duration = Duration::from_secs(7);
+
+/// The crowd comes so long after the hits have begun.
+const CALM_BEFORE: Duration = Duration::from_secs(1);
+
+/// `juspay.deadline`, and time for a busy machine to send the answer.
+const LONGEST: Duration = Duration::from_millis(5500);
+
+/// The hits' p99 may be so many times the quiet one (issue: "within 2×").
+const SLOWER: u32 = 2;
+
+/// Access lines would measure the disk.
+const SETTINGS: &str = "log.access = \"off\"";
+
+/// The default floors, seconds.
+pub const FLOORS: Floors = Floors { normal: 120, outage: 30 };
+
+pub async fn run(weather: &Weather) -> Report {
+    let design = Design { token_life: 900, apart: true, settings: SETTINGS };
+    let world = World::start(&design).await;
+    let warm = world.phones("warm", WARM, 3600).await;
+    let cold = world.phones("cold", COLD, 3600).await;
+    let hits = Load::new(Arc::new(Pool::new(world.public, 1024)), warm, FLOORS);
+    let crowd_size = usize::try_from(COLD).unwrap();
+    let crowd = Load::new(Arc::new(Pool::new(world.public, crowd_size)), cold, FLOORS);
+
+    let warming = Duration::from_secs(u64::from(WARM / 500));
+    hits.open_loop(500, warming, |_, _, _| ()).await;
+    let warmed = hits.tally.take();
+    hits.open_loop(HIT_RATE, QUIET, |_, _, _| ()).await;
+    let quiet = hits.tally.take();
+    let calls = world.control.calls().await;
+
+    world.control.fail(&serde_json::from_str(weather.fault).unwrap()).await;
+    let (tell_ready, ready) = oneshot::channel();
+    let coming = tokio::spawn(on_its_own(come(crowd.clone(), crowd_size, tell_ready)));
+    ready.await.unwrap();
+    hits.open_loop(HIT_RATE, STORM, |_, _, _| ()).await;
+    let took = coming.await.unwrap();
+
+    let mut report =
+        Report::new(format!("{COLD} cold customers at once, a Juspay {}", weather.name));
+    report.measure("cores", &world.cores);
+    report.measure("calls to Juspay for the crowd", world.control.calls().await - calls);
+    tell_crowd(&mut report, &crowd.tally.counts(), took);
+    tell_hits(&mut report, &warmed, &quiet, &hits.tally.counts());
+    report
+}
+
+/// The crowd: tells when it is there, then asks; gives how long it took to answer all.
+async fn come(crowd: Load, size: usize, ready: oneshot::Sender<()>) -> Duration {
+    // Not earlier: a connection without a request is closed after 5 s.
+    crowd.pool.fill(size).await;
+    ready.send(()).unwrap();
+    sleep(CALM_BEFORE).await;
+    let came = Instant::now();
+    let mut asking = JoinSet::new();
+    for phone in &*crowd.phones {
+        let (crowd, phone) = (crowd.clone(), Arc::clone(phone));
+        asking.spawn(async move { crowd.ask(&phone).await });
+    }
+    asking.join_all().await;
+    came.elapsed()
+}
+
+fn tell_crowd(report: &mut Report, crowd: &Counts, took: Duration) {
+    for ((status, code), latencies) in &crowd.answers {
+        let told = format!("{}, {}", grouped(latencies.count()), spread(latencies));
+        report.measure(format!("cold: {status} {code}"), told);
+    }
+    let answered = crowd.all().count();
+    let what = format!("every cold request answered within {LONGEST:?}");
+    let in_time = answered == u64::from(COLD) && took < LONGEST;
+    report.check(what, format!("{answered} in {took:.2?}"), in_time);
+    let overloaded = crowd.of(503, "overloaded");
+    report.measure("shed at once", spread(&overloaded));
+}
+
+fn tell_hits(report: &mut Report, warmed: &Counts, quiet: &Counts, storm: &Counts) {
+    report.measure("hits, quiet", spread(&quiet.all()));
+    report.measure("hits, storm", spread(&storm.all()));
+    report.measure("hits' answers", storm.outcomes());
+    let lost = storm.not_ok() + storm.broken + storm.unsent;
+    report.check("no hit refused", lost, lost == 0);
+    let (before, with) = (quiet.all().p99(), storm.all().p99());
+    let what = format!("hits' p99 within {SLOWER}× of the quiet one");
+    report.check(what, format!("{} → {}", ms(before), ms(with)), with <= before * SLOWER);
+    let other = quiet.not_ok() + warmed.not_ok() + quiet.breaches + storm.breaches;
+    report.check("all well before", other, other == 0);
+}

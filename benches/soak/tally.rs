@@ -1,0 +1,183 @@
+//! Counts of answers, and how long they took.
+
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+
+/// Breaches kept to be shown; all are counted.
+const SHOWN: usize = 10;
+
+/// Parts that each power of two is cut into: latencies are off by 1.6 % at most.
+const PARTS_BITS: u32 = 6;
+
+/// Latencies in buckets, so that their number doesn't matter.
+#[derive(Debug, Clone, Default)]
+pub struct Latencies {
+    buckets: Vec<u64>,
+    count: u64,
+    most: Duration,
+}
+
+impl Latencies {
+    pub fn add(&mut self, took: Duration) {
+        let bucket = bucket(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        if self.buckets.len() <= bucket {
+            self.buckets.resize(bucket + 1, 0);
+        }
+        self.buckets[bucket] += 1;
+        self.count += 1;
+        self.most = self.most.max(took);
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        if self.buckets.len() < other.buckets.len() {
+            self.buckets.resize(other.buckets.len(), 0);
+        }
+        for (bucket, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *bucket += more;
+        }
+        self.count += other.count;
+        self.most = self.most.max(other.most);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub fn most(&self) -> Duration {
+        self.most
+    }
+
+    /// The latency that so many thousandths stay below.
+    pub fn permille(&self, permille: u64) -> Duration {
+        let mut left = (self.count * permille).div_ceil(1000);
+        for (bucket, count) in self.buckets.iter().enumerate() {
+            if left <= *count {
+                return Duration::from_micros(upper_end(bucket)).min(self.most);
+            }
+            left -= count;
+        }
+        self.most
+    }
+
+    pub fn p50(&self) -> Duration {
+        self.permille(500)
+    }
+
+    pub fn p99(&self) -> Duration {
+        self.permille(990)
+    }
+}
+
+/// Small values have buckets of their own; larger ones share one with those of the same leading
+/// bits.
+fn bucket(value: u64) -> usize {
+    let shift = (u64::BITS - value.leading_zeros()).saturating_sub(PARTS_BITS + 1);
+    let bucket = (u64::from(shift) << PARTS_BITS) + (value >> shift);
+    usize::try_from(bucket).unwrap()
+}
+
+fn upper_end(bucket: usize) -> u64 {
+    let bucket = u64::try_from(bucket).unwrap();
+    let shift = (bucket >> PARTS_BITS).saturating_sub(1);
+    (((bucket - (shift << PARTS_BITS)) + 1) << shift) - 1
+}
+
+/// An answer's status and problem code; `ok` for none.
+pub type Outcome = (u16, String);
+
+/// What has been answered.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// By status and code.
+    pub answers: BTreeMap<Outcome, Latencies>,
+    /// 200s by what `Cache-Status` says, its numbers left out.
+    pub sources: BTreeMap<&'static str, u64>,
+    /// Connections that broke before the answer, or never came to be.
+    pub broken: u64,
+    /// Requests that were due while all connections were busy.
+    pub unsent: u64,
+    /// What shouldn't be.
+    pub breaches: u64,
+    shown: Vec<String>,
+}
+
+impl Counts {
+    pub fn all(&self) -> Latencies {
+        let mut all = Latencies::default();
+        self.answers.values().for_each(|latencies| all.merge(latencies));
+        all
+    }
+
+    pub fn of(&self, status: u16, code: &str) -> Latencies {
+        self.answers.get(&(status, code.to_owned())).cloned().unwrap_or_default()
+    }
+
+    pub fn ok(&self) -> Latencies {
+        self.of(200, "ok")
+    }
+
+    pub fn source(&self, name: &str) -> u64 {
+        self.sources.get(name).copied().unwrap_or_default()
+    }
+
+    /// Answers that aren't 200.
+    pub fn not_ok(&self) -> u64 {
+        self.all().count() - self.ok().count()
+    }
+
+    /// `200 ok: 12, 503 overloaded: 3`
+    pub fn outcomes(&self) -> String {
+        let told = self
+            .answers
+            .iter()
+            .map(|((status, code), latencies)| format!("{status} {code}: {}", latencies.count()));
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The first breaches, to be shown.
+    pub fn breaches_shown(&self) -> &[String] {
+        &self.shown
+    }
+}
+
+/// Counts that are written from everywhere.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<Counts>);
+
+impl Tally {
+    pub fn answered(&self, outcome: Outcome, source: Option<&'static str>, took: Duration) {
+        let mut counts = self.0.lock().unwrap();
+        counts.answers.entry(outcome).or_default().add(took);
+        if let Some(source) = source {
+            *counts.sources.entry(source).or_default() += 1;
+        }
+    }
+
+    pub fn broke(&self, why: &std::io::Error) {
+        let mut counts = self.0.lock().unwrap();
+        counts.broken += 1;
+        if counts.shown.len() < SHOWN {
+            counts.shown.push(format!("a connection broke: {why}"));
+        }
+    }
+
+    pub fn unsent(&self) {
+        self.0.lock().unwrap().unsent += 1;
+    }
+
+    pub fn breach(&self, what: String) {
+        let mut counts = self.0.lock().unwrap();
+        counts.breaches += 1;
+        if counts.shown.len() < SHOWN {
+            counts.shown.push(what);
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// The counts until now; from now on it counts anew.
+    pub fn take(&self) -> Counts {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}

@@ -1,0 +1,140 @@
+//! The processes of a run, on free ports of loopback, with their files in a directory that goes
+//! with them.
+
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    control::Control,
+    phone::Phone,
+    process::{self, Process},
+};
+
+/// How a world differs from the next.
+#[derive(Debug)]
+pub struct Design {
+    /// Seconds that client auth tokens live.
+    pub token_life: u32,
+    /// Whether the service gets a core of its own.
+    pub apart: bool,
+    /// Settings (TOML) besides those that every world has.
+    pub settings: &'static str,
+}
+
+/// A simulator and a service in front of it.
+#[derive(Debug)]
+pub struct World {
+    pub control: Arc<Control>,
+    pub service: Process,
+    pub public: SocketAddr,
+    /// What runs where.
+    pub cores: String,
+    _simulator: Process,
+    directory: TempDir,
+}
+
+/// The API key that the simulator and the service start with.
+pub const FIRST_KEY: &str = "soak_key_0";
+
+/// Tokens that are minted at a time.
+const MINTED_AT_ONCE: usize = 16;
+
+impl World {
+    pub async fn start(design: &Design) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let apart = design.apart.then(process::apart).flatten();
+        let (ours, theirs) = apart.clone().unzip();
+        if let Some(cores) = &theirs {
+            process::pin_self(cores);
+        }
+        let life = format!("{}s", design.token_life);
+        let arguments = [
+            ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"].as_slice(),
+            &["--api-key", FIRST_KEY, "--token-life", &life, "--token-uses", "1000000"],
+        ];
+        let arguments = arguments.concat();
+        let mut simulator =
+            Process::start("simulator", &arguments, theirs.as_deref(), directory.path());
+        let (juspay, issuer) =
+            simulator.said(|text| Some((url(text, "Stand-in")?, url(text, "Dev issuer")?))).await;
+
+        for slot in ["api-key", "api-key-next"] {
+            fs::write(directory.path().join(slot), FIRST_KEY).unwrap();
+        }
+        let settings = directory.path().join("settings.toml");
+        fs::write(settings, common(&juspay, &issuer) + design.settings).unwrap();
+        let arguments = ["serve", "--config", "settings.toml"];
+        let mut service = Process::start("service", &arguments, ours.as_deref(), directory.path());
+        let (public, admin) = service.said(addresses).await;
+        let control = Arc::new(Control::new(socket(&juspay), socket(&issuer), admin));
+        while !control.is_ready().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let cores = apart.map_or_else(
+            || "shared by all".to_owned(),
+            |(ours, theirs)| format!("service {ours}, load and simulator {theirs}"),
+        );
+        Self { control, service, public, cores, _simulator: simulator, directory }
+    }
+
+    /// Replaces an API key's file as a careful operator would, whole or not at all.
+    pub fn write_key(&self, slot: &str, key: &str) {
+        let [new, file] = [format!("{slot}.new"), slot.to_owned()].map(|it| self.path(&it));
+        fs::write(&new, key).unwrap();
+        fs::rename(new, file).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Phones with bearer tokens that live for so many seconds.
+    pub async fn phones(&self, prefix: &str, number: u32, life: u64) -> Arc<[Arc<Phone>]> {
+        let phones = stream::iter(0..number).map(|it| {
+            let control = Arc::clone(&self.control);
+            async move { Arc::new(Phone::new(format!("{prefix}{it}"), &control, life).await) }
+        });
+        phones.buffered(MINTED_AT_ONCE).collect::<Vec<_>>().await.into()
+    }
+}
+
+/// The settings that every world has.
+fn common(juspay: &str, issuer: &str) -> String {
+    format!(
+        r#"
+        server.listen = "127.0.0.1:0"
+        server.admin_listen = "127.0.0.1:0"
+        secrets.poll = "1s"
+        juspay.base_url = "{juspay}"
+        juspay.merchant_id = "sim_merchant"
+        juspay.api_key_file = "api-key"
+        juspay.api_key_next_file = "api-key-next"
+        auth.issuers.main.issuer = "{issuer}"
+        auth.issuers.main.audiences = ["juspay-bff-demo"]
+        auth.issuers.main.algorithms = ["ES256"]
+        auth.issuers.main.discovery = true
+        "#
+    )
+}
+
+/// The URL in the line of the simulator's banner that begins so.
+fn url(text: &str, line: &str) -> Option<String> {
+    let line = text.lines().find(|it| it.starts_with(line) && it.contains("http://"))?;
+    // Whole lines only: the banner may still be on its way.
+    text.contains("Ctrl-C").then(|| line.split_whitespace().last().map(str::to_owned))?
+}
+
+fn socket(url: &str) -> SocketAddr {
+    url.trim_start_matches("http://").parse().unwrap()
+}
+
+/// Where the service listens, by its log.
+fn addresses(text: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = lines.into_iter().find(|line| line["message"] == "serving")?;
+    let address = |name: &str| line[name].as_str()?.parse().ok();
+    Some((address("public")?, address("admin")?))
+}
