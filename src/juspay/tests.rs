@@ -1,6 +1,9 @@
 //! What each failure says: of Juspay's health, of us, and what becomes of the call.
 
+use std::path::PathBuf;
+
 use super::*;
+use crate::{customer::CustomerIdForm, settings};
 
 const WAIT: Duration = Duration::from_secs(7);
 
@@ -70,5 +73,31 @@ fn who_is_to_wait_is_told_for_how_long() {
     }
     for (error, ..) in rows().into_iter().filter(|(error, ..)| *error != E::BreakerOpen(WAIT)) {
         assert_eq!(error.retry_after(), None, "{error:?}");
+    }
+}
+
+/// What `config/default.toml` says; where it says nothing, as little as can be.
+pub(super) fn shipped_settings() -> settings::Juspay {
+    settings::Juspay {
+        base_url: String::new(),
+        merchant_id: String::new(),
+        api_key: settings::SecretSource::File(PathBuf::new()),
+        api_key_next: None,
+        customer_id_form: CustomerIdForm::Merchant,
+        api_version: None,
+        ca_file: None,
+        connect_timeout: Duration::from_secs(1),
+        try_timeout: Duration::from_secs(2),
+        deadline: Duration::from_secs(5),
+        ip_family: settings::IpFamily::Any,
+        max_retries: 2,
+        retry_budget: 0.2,
+        max_in_flight: 64,
+        breaker: settings::Breaker {
+            failure_rate: 0.5,
+            window: Duration::from_secs(10),
+            min_calls: 20,
+            open_for: Duration::from_secs(5),
+        },
     }
 }
