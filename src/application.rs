@@ -51,6 +51,10 @@ const BLOCKING_THREADS: usize = 4;
 /// it is they who close, and no request meets a closing connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// How long a request's head may take: a phone's comes in one packet. Who sends it a byte at a time
+/// holds a connection for so long, and nothing else.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+
 /// A service that listens, but doesn't serve yet.
 pub struct Application {
     public: Server,
@@ -284,6 +288,7 @@ fn public_server(
         .disable_signals()
         .worker_max_blocking_threads(BLOCKING_THREADS)
         .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIME)
         .h1_allow_half_closed(false)
         .shutdown_timeout(grace.as_secs().max(1));
     if let Some(workers) = settings.server.workers {

@@ -247,3 +247,6 @@ impl InvalidAnswer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

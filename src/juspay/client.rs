@@ -326,7 +326,6 @@ fn sending_failed(error: SendRequestError) -> JuspayError {
     match error {
         SendRequestError::Connect(error) => JuspayError::Connection(connecting_failed(&error)),
         SendRequestError::Response(error) if !is_io(&error) => InvalidAnswer::Http.into(),
-        SendRequestError::Timeout => JuspayError::Timeout,
         _ => JuspayError::Connection(ConnectionFailure::Broken),
     }
 }
@@ -363,35 +362,4 @@ fn is_io(error: &dyn std::error::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(fields: &[(&'static str, &'static str)]) -> Option<u64> {
-        let fields = fields
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        retry_after(&fields.collect()).map(|wait| wait.as_secs())
-    }
-
-    #[test]
-    fn juspay_may_tell_us_when_to_come_back_in_seconds_or_by_date() {
-        const DATE: (&str, &str) = ("date", "Mon, 23 Nov 2026 12:00:00 GMT");
-        for (value, seconds) in [
-            ("0", Some(0)),
-            ("7", Some(7)),
-            ("60", Some(60)),
-            ("61", Some(60)),
-            ("18446744073709551615", Some(60)),
-            ("Mon, 23 Nov 2026 12:00:09 GMT", Some(9)),
-            ("Mon, 23 Nov 2026 11:59:00 GMT", Some(0)),
-            ("Mon, 23 Nov 2026 13:00:00 GMT", Some(60)),
-            ("-1", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            assert_eq!(told(&[DATE, ("retry-after", value)]), seconds, "{value}");
-        }
-        assert_eq!(told(&[("retry-after", "Mon, 23 Nov 2026 12:00:09 GMT")]), None, "no clock");
-        assert_eq!(told(&[DATE]), None);
-    }
-}
+mod tests;

@@ -124,8 +124,10 @@ impl Resilience {
         let is_held = hold.is_some_and(|wait| self.breaker.hold(now.plus(wait.min(MAX_HOLD))));
         let changed = if is_held { Some(State::Open) } else { changed };
         match changed {
-            Some(State::Open) if is_held => tracing::warn!(?hold, "breaker open: Juspay says wait"),
-            Some(State::Open) => tracing::warn!("breaker open: too many calls to Juspay fail"),
+            Some(State::Open) => tracing::warn!(
+                asked_to_wait = hold.map(tracing::field::debug),
+                "breaker open: Juspay isn't asked for a while"
+            ),
             Some(State::Closed) => tracing::info!("breaker closed: Juspay is asked again"),
             Some(State::HalfOpen) | None => {}
         }

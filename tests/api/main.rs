@@ -18,6 +18,8 @@ mod auth;
 mod caching;
 mod commands;
 mod customer;
+mod directives;
+mod outage;
 mod resilience;
 mod secrets;
 mod settings;

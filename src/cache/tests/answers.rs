@@ -182,11 +182,20 @@ fn not_found() -> Result<Good, LookupError> {
 
 /// Juspay fails in that way.
 fn failing(error: &JuspayError) -> Juspay {
-    use InvalidAnswer::{NoExpiry, NoToken, TooShortLived};
     AskedFor(match error {
-        JuspayError::InvalidAnswer(TooShortLived) => Says::Token(34),
-        JuspayError::InvalidAnswer(why @ (NoToken | NoExpiry)) => Says::Tokenless(*why),
-        other => Says::Fails(other.clone()),
+        JuspayError::InvalidAnswer(InvalidAnswer::TooShortLived) => Says::Token(34),
+        JuspayError::InvalidAnswer(why) if lacks_only_the_token(error) => Says::Tokenless(*why),
+        JuspayError::InvalidAnswer(_)
+        | JuspayError::CustomerNotFound
+        | JuspayError::RejectedCredentials
+        | JuspayError::RejectedOrigin
+        | JuspayError::TooManyRequests(_)
+        | JuspayError::Status(..)
+        | JuspayError::Connection(_)
+        | JuspayError::Timeout
+        | JuspayError::BreakerOpen(_)
+        | JuspayError::Saturated
+        | JuspayError::Aborted => Says::Fails(error.clone()),
     })
 }
 

@@ -152,7 +152,7 @@ fn check(stage: &Stage, lookup: &Lookup, found: &Found) {
     let left = end.remaining(now);
     assert_eq!(found.expires_in, Some(left), "on the clock that says less");
     assert!(left >= secs(30), "P3: {found:?}");
-    assert_eq!(found.ttl, left - floor(life, end, now, found), "{found:?}");
+    assert_eq!(found.ttl + floor(life, end, now, found), left, "{found:?}");
     let is_unmet = lookup.freshness.min_fresh.is_some_and(|least| left < least);
     let is_limited = found.detail == Some(Detail::RefreshLimited);
     assert!(is_limited || (found.detail == Some(Detail::MinFreshUnmet)) == is_unmet, "{found:?}");

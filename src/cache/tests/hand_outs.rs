@@ -1,6 +1,8 @@
 //! `cache.max_hand_outs`: Juspay caps a token's uses, so one that was handed out often is replaced
 //! behind the answer.
 
+use std::time::Duration;
+
 use super::world::{World, fails, lookup, run, secs, settle, token};
 use crate::{cache::Lookup, juspay::JuspayError};
 
@@ -44,11 +46,11 @@ fn at_most_once_in_the_age() {
             world.clock.advance(secs(1) / 10);
         }
         assert_eq!(world.juspay.calls("alice"), 2);
-        world.clock.advance(secs(1) - std::time::Duration::from_nanos(1));
+        world.clock.advance(Duration::from_nanos(999_999_999));
         world.hit("alice");
         settle().await;
         assert_eq!(world.juspay.calls("alice"), 2, "a nanosecond early");
-        world.clock.advance(std::time::Duration::from_nanos(1));
+        world.clock.advance(Duration::from_nanos(1));
         world.hit("alice");
         settle().await;
         assert_eq!(world.juspay.calls("alice"), 3);

@@ -88,7 +88,7 @@ async fn past_its_normal_end_a_token_is_replaced_first() {
     let token = reply.token();
     assert_eq!(served(&phone).await.token(), token);
     assert_eq!(world.simulator().calls("alice"), 2);
-    // The new one has a life of its own, not what was left of the old one's (trap 10).
+    // The new one has a life of its own, not what was left of the old one's.
     world.clock.advance(secs(598));
     let hit = served(&phone).await;
     assert_eq!((hit.token(), hit.cache_status()), (token, "juspay-bff; hit; ttl=181"));

@@ -51,13 +51,9 @@ fn past_the_limit_the_old_one_stays_while_it_is_good() {
 
 /// 503, or 504 when Juspay was too slow; what is known of how long to wait is passed on.
 fn no_new_token(error: &JuspayError) -> LookupError {
-    match error {
-        JuspayError::Timeout
-        | JuspayError::TooManyRequests(_)
-        | JuspayError::BreakerOpen(_)
-        | JuspayError::Saturated => error.clone().into(),
-        _ => LookupError::NoNewToken,
-    }
+    use JuspayError::{BreakerOpen, Saturated, Timeout, TooManyRequests};
+    let is_told = matches!(error, Timeout | TooManyRequests(_) | BreakerOpen(_) | Saturated);
+    if is_told { error.clone().into() } else { LookupError::NoNewToken }
 }
 
 #[test]

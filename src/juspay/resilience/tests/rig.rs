@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::Future,
-    path::PathBuf,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -15,13 +14,14 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use crate::{
     clock::{self, Clock, Monotonic, manual::ManualClock},
-    customer::{Customer, CustomerId, CustomerIdForm},
+    customer::{Customer, CustomerId},
     juspay::{
         Answer, CustomerApi, GetCustomer, InvalidAnswer, JuspayError,
         resilience::{Resilience, Resilient},
+        tests::shipped_settings,
     },
     metrics::Metrics,
-    settings::{Breaker, IpFamily, Juspay, SecretSource},
+    settings::Juspay,
 };
 
 /// `juspay.deadline` of calls that say nothing else, in milliseconds.
@@ -146,7 +146,7 @@ impl Rig {
     }
 
     pub(super) fn with(alter: impl FnOnce(&mut Juspay)) -> Self {
-        let mut settings = shipped();
+        let mut settings = shipped_settings();
         alter(&mut settings);
         let clock = ManualClock::at("2026-01-01T00:00:00Z");
         let metrics = Arc::new(Metrics::new("", "").unwrap());
@@ -283,31 +283,5 @@ pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
 async fn settle() {
     for _ in 0..4 {
         tokio::task::yield_now().await;
-    }
-}
-
-/// What `config/default.toml` says.
-fn shipped() -> Juspay {
-    Juspay {
-        base_url: String::new(),
-        merchant_id: String::new(),
-        api_key: SecretSource::File(PathBuf::new()),
-        api_key_next: None,
-        customer_id_form: CustomerIdForm::Merchant,
-        api_version: None,
-        ca_file: None,
-        connect_timeout: Duration::from_secs(1),
-        try_timeout: Duration::from_secs(2),
-        deadline: Duration::from_millis(DEADLINE),
-        ip_family: IpFamily::Any,
-        max_retries: 2,
-        retry_budget: 0.2,
-        max_in_flight: 64,
-        breaker: Breaker {
-            failure_rate: 0.5,
-            window: Duration::from_secs(10),
-            min_calls: 20,
-            open_for: Duration::from_secs(5),
-        },
     }
 }

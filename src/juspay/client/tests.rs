@@ -1,0 +1,94 @@
+//! What the client makes of errors and headers. What it makes of answers, `tests/api` holds.
+
+use prometheus::{IntGaugeVec, Opts};
+
+use super::*;
+use crate::{clock::SystemClock, juspay::tests::shipped_settings, secret_file::Secret};
+
+#[test]
+fn p2_debug_shows_where_juspay_is_and_not_the_key() {
+    let gauge = IntGaugeVec::new(Opts::new("g", "g"), &["slot"]).unwrap();
+    let key = |text: &str| Arc::new(Secret::fixed(text.into()));
+    let keys = ApiKeys::new(key("hush"), Some(key("silence")), gauge);
+    let settings = settings::Juspay {
+        base_url: "https://juspay.test".to_owned(),
+        api_key: settings::SecretSource::Inline("hush".into()),
+        ..shipped_settings()
+    };
+    let metrics = Arc::new(Metrics::new("", "").unwrap());
+    let juspay = Juspay::new(settings, keys, SystemClock::shared(), metrics).unwrap();
+    let shown = format!("{:?}", Client::new(Arc::new(juspay)));
+    assert!(shown.contains("https://juspay.test"), "{shown}");
+    assert!(!shown.contains("hush") && !shown.contains("silence"), "{shown}");
+    let authorization = authorization(&"hush".into()).unwrap();
+    assert_eq!(authorization, "Basic aHVzaDo=");
+    assert!(!format!("{authorization:?}").contains("aHVz"));
+}
+
+#[test]
+fn failures_to_connect_are_told_apart() {
+    use ConnectionFailure as C;
+    for (error, failure) in [
+        (ConnectError::Resolver("no such host".into()), C::Resolve),
+        (ConnectError::NoRecords, C::Resolve),
+        (ConnectError::Timeout, C::ConnectTimeout),
+        (ConnectError::Io(io::ErrorKind::TimedOut.into()), C::ConnectTimeout),
+        (ConnectError::Io(io::ErrorKind::InvalidData.into()), C::Tls),
+        (ConnectError::Io(io::ErrorKind::ConnectionRefused.into()), C::Connect),
+        (ConnectError::Disconnected, C::Broken),
+    ] {
+        let told = sending_failed(SendRequestError::Connect(error));
+        assert_eq!(told, JuspayError::Connection(failure));
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_is_no_broken_http() {
+    let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+    let broken = JuspayError::Connection(ConnectionFailure::Broken);
+    assert_eq!(sending_failed(SendRequestError::Send(reset())), broken);
+    assert_eq!(sending_failed(SendRequestError::Response(reset().into())), broken);
+    let no_http = SendRequestError::Response(httparse::Error::Version.into());
+    assert_eq!(sending_failed(no_http), InvalidAnswer::Http.into());
+}
+
+#[test]
+fn bodies_that_fail_are_told_apart() {
+    for (error, why) in [
+        (PayloadError::Overflow, InvalidAnswer::TooLarge),
+        (PayloadError::Incomplete(None), InvalidAnswer::Truncated),
+        (PayloadError::Io(io::ErrorKind::ConnectionReset.into()), InvalidAnswer::Truncated),
+        (PayloadError::EncodingCorrupted, InvalidAnswer::Http),
+    ] {
+        assert_eq!(body_failed(&error), why.into());
+    }
+}
+
+fn told(fields: &[(&'static str, &'static str)]) -> Option<u64> {
+    let fields = fields
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    retry_after(&fields.collect()).map(|wait| wait.as_secs())
+}
+
+#[test]
+fn juspay_may_tell_us_when_to_come_back_in_seconds_or_by_date() {
+    const DATE: (&str, &str) = ("date", "Mon, 23 Nov 2026 12:00:00 GMT");
+    for (value, seconds) in [
+        ("0", Some(0)),
+        ("7", Some(7)),
+        ("60", Some(60)),
+        ("61", Some(60)),
+        ("18446744073709551615", Some(60)),
+        ("Mon, 23 Nov 2026 12:00:09 GMT", Some(9)),
+        ("Mon, 23 Nov 2026 11:59:00 GMT", Some(0)),
+        ("Mon, 23 Nov 2026 13:00:00 GMT", Some(60)),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+    ] {
+        assert_eq!(told(&[DATE, ("retry-after", value)]), seconds, "{value}");
+    }
+    assert_eq!(told(&[("retry-after", "Mon, 23 Nov 2026 12:00:09 GMT")]), None, "no clock");
+    assert_eq!(told(&[DATE]), None);
+}

@@ -1,0 +1,103 @@
+//! What each failure says: of Juspay's health, of us, and what becomes of the call.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::{customer::CustomerIdForm, settings};
+
+const WAIT: Duration = Duration::from_secs(7);
+
+/// A failure, its label, and whether it is an outage, worth another try, and shows that we are let
+/// in.
+type Row = (JuspayError, &'static str, [bool; 3]);
+
+fn rows() -> Vec<Row> {
+    use ConnectionFailure as C;
+    use InvalidAnswer as I;
+    use JuspayError as E;
+    const OUTAGE: [bool; 3] = [true, false, false];
+    const PASSING: [bool; 3] = [true, true, false];
+    const OURS: [bool; 3] = [false, false, false];
+    const CUSTOMERS: [bool; 3] = [false, false, true];
+    let mut rows = vec![
+        (E::CustomerNotFound, "not_found", CUSTOMERS),
+        (E::RejectedCredentials, "rejected_credentials", OURS),
+        (E::RejectedOrigin, "rejected_origin", OURS),
+        (E::TooManyRequests(None), "too_many_requests", OUTAGE),
+        (E::Status(400, None), "client_error", CUSTOMERS),
+        (E::Status(499, None), "client_error", CUSTOMERS),
+        (E::Status(500, None), "server_error", OUTAGE),
+        (E::Status(501, None), "server_error", OUTAGE),
+        (E::Status(502, None), "server_error", PASSING),
+        (E::Status(503, None), "server_error", PASSING),
+        (E::Status(504, None), "server_error", PASSING),
+        (E::Status(505, None), "server_error", OUTAGE),
+        (E::Timeout, "timeout", PASSING),
+        (E::BreakerOpen(WAIT), "breaker_open", OURS),
+        (E::Saturated, "saturated", OURS),
+        (E::Aborted, "aborted", OURS),
+    ];
+    for failure in [C::Resolve, C::Connect, C::ConnectTimeout, C::Tls, C::Broken] {
+        rows.push((E::Connection(failure), "connection", PASSING));
+    }
+    for answer in [I::Interim, I::Status, I::Redirect, I::Http, I::Truncated, I::TooLarge, I::Json]
+    {
+        rows.push((answer.into(), "invalid_response", OUTAGE));
+    }
+    for answer in [I::OtherCustomer, I::NoToken, I::NoExpiry, I::TooShortLived] {
+        rows.push((answer.into(), "invalid_response", CUSTOMERS));
+    }
+    rows
+}
+
+#[test]
+fn what_each_failure_says() {
+    for (error, outcome, says) in rows() {
+        assert_eq!(error.outcome(), outcome, "{error:?}");
+        let said =
+            [error.is_outage(), error.is_worth_another_try(), error.shows_that_we_are_let_in()];
+        assert_eq!(said, says, "{error:?}");
+    }
+}
+
+#[test]
+fn who_is_to_wait_is_told_for_how_long() {
+    use JuspayError as E;
+    for error in [
+        E::TooManyRequests(Some(WAIT)),
+        E::Status(400, Some(WAIT)),
+        E::Status(503, Some(WAIT)),
+        E::BreakerOpen(WAIT),
+    ] {
+        assert_eq!(error.retry_after(), Some(WAIT), "{error:?}");
+    }
+    for (error, ..) in rows().into_iter().filter(|(error, ..)| *error != E::BreakerOpen(WAIT)) {
+        assert_eq!(error.retry_after(), None, "{error:?}");
+    }
+}
+
+/// What `config/default.toml` says; where it says nothing, as little as can be.
+pub(super) fn shipped_settings() -> settings::Juspay {
+    settings::Juspay {
+        base_url: String::new(),
+        merchant_id: String::new(),
+        api_key: settings::SecretSource::File(PathBuf::new()),
+        api_key_next: None,
+        customer_id_form: CustomerIdForm::Merchant,
+        api_version: None,
+        ca_file: None,
+        connect_timeout: Duration::from_secs(1),
+        try_timeout: Duration::from_secs(2),
+        deadline: Duration::from_secs(5),
+        ip_family: settings::IpFamily::Any,
+        max_retries: 2,
+        retry_budget: 0.2,
+        max_in_flight: 64,
+        breaker: settings::Breaker {
+            failure_rate: 0.5,
+            window: Duration::from_secs(10),
+            min_calls: 20,
+            open_for: Duration::from_secs(5),
+        },
+    }
+}

@@ -1,0 +1,233 @@
+//! Promise P5: a Juspay that fails, is slow or lies is invisible to customers whose token is above
+//! the outage floor; and P3 all the while, whatever the clocks do.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use juspay_bff::simulator::{ApiError, Fault, FaultRule, MintRequest};
+
+use crate::support::{Phone, Reply, World, until};
+
+/// A token of the simulator's lives for 899 s by our reading: its normal end is at the age of
+/// 779 s, its outage end at 869 s.
+const BELOW_NORMAL_END: Duration = Duration::from_secs(789);
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[track_caller]
+fn told(reply: &Reply, cache_status: &str) {
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.cache_status(), format!("juspay-bff; {cache_status}"));
+}
+
+/// A new token, and it doesn't matter whether the dead one had been swept away already.
+#[track_caller]
+fn fetched(reply: &Reply) {
+    let swept = reply.cache_status().contains("uri-miss");
+    told(reply, &format!("fwd={}; stored; ttl=779", if swept { "uri-miss" } else { "stale" }));
+}
+
+/// A world in which alice has a token of that age.
+async fn world_of_alice(settings: &str, age: Duration) -> (World, Phone, String) {
+    let world = World::with(settings).await;
+    let alice = world.phone("alice");
+    let first = alice.me().await;
+    told(&first, "fwd=uri-miss; stored; ttl=779");
+    world.clock.advance(age);
+    (world, alice, first.token())
+}
+
+fn dead(customer: &str) -> FaultRule {
+    let error = Fault::Status { status: 500, headers: <_>::default(), body: String::new() };
+    FaultRule::always(error).of(customer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_dead_juspay_is_invisible_above_the_outage_floor() {
+    let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
+    for customer in ["alice", "bob"] {
+        world.simulator().inject(dead(customer));
+    }
+    for _ in 0..5 {
+        let reply = alice.me().await;
+        told(&reply, "hit; ttl=80; detail=outage");
+        assert_eq!(reply.token(), old);
+        assert_eq!(reply.header("juspay-token-expires-in"), Some("110"));
+    }
+    assert_eq!(world.simulator().calls("alice"), 2, "one try, and then a pause");
+    let cold = world.phone("bob").me().await;
+    assert_eq!((cold.status, cold.code().as_str()), (502, "upstream_error"));
+    assert!(cold.header("retry-after").is_some());
+
+    world.clock.advance(secs(80));
+    told(&alice.me().await, "hit; ttl=0; detail=outage");
+    world.clock.advance(secs(1));
+    assert_eq!(alice.me().await.code(), "upstream_error", "below the floor, to the second");
+    world.simulator().clear_faults();
+    fetched(&alice.me().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_every_way_to_fail_is_invisible() {
+    let faults = [
+        Fault::Error(ApiError::AccessDenied),
+        Fault::Error(ApiError::BadOrigin),
+        Fault::Html,
+        Fault::Empty,
+        Fault::CutBody { whole_json: false },
+        Fault::Token(juspay_bff::simulator::TokenFault::Null),
+        Fault::Object(juspay_bff::simulator::ObjectFault::OtherCustomer),
+        Fault::Status { status: 400, headers: <_>::default(), body: String::new() },
+        Fault::Status { status: 429, headers: <_>::default(), body: String::new() },
+    ];
+    for fault in faults {
+        let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
+        world.simulator().inject(FaultRule::always(fault.clone()).of("alice"));
+        let reply = alice.me().await;
+        told(&reply, "hit; ttl=80; detail=outage");
+        assert_eq!(reply.token(), old, "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_slow_juspay_is_waited_for_250_ms_and_its_answer_is_used_later() {
+    let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
+    let gate = world.simulator().hold("alice");
+    let waiting = alice.begin().await;
+    gate.arrived(1).await;
+    world.turn(Duration::from_millis(249)).await;
+    assert!(!waiting.is_answered());
+    world.turn(Duration::from_millis(1)).await;
+    let reply = waiting.reply().await;
+    told(&reply, "hit; ttl=79; detail=outage");
+    assert_eq!(reply.token(), old);
+    gate.release();
+    until("the new token", async || {
+        world.count("juspay_bff_upstream_requests_total{outcome=\"success\"}").await == 2
+    })
+    .await;
+    until("its hit", async || alice.me().await.token() != old).await;
+    assert_eq!(world.simulator().calls("alice"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_token_is_fetched_anew_as_soon_as_juspay_is_well() {
+    let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
+    world.simulator().inject(dead("alice").times(1));
+    told(&alice.me().await, "hit; ttl=80; detail=outage");
+    world.clock.advance(secs(1));
+    // Nobody waits for a Juspay that failed the last time: the new token comes behind.
+    told(&alice.me().await, "hit; ttl=79; detail=outage");
+    until("the new token", async || alice.me().await.token() != old).await;
+    told(&alice.me().await, "hit; ttl=779");
+    assert_eq!(world.simulator().calls("alice"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_that_is_gone_is_no_outage() {
+    let (world, alice, _) = world_of_alice("", BELOW_NORMAL_END).await;
+    world.simulator().inject(FaultRule::always(Fault::Error(ApiError::NotFound)).of("alice"));
+    assert_eq!(alice.me().await.code(), "customer_not_found");
+    world.simulator().clear_faults();
+    world.clock.advance(secs(2));
+    told(&alice.me().await, "fwd=uri-miss; stored; ttl=779");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_full_waiting_room_refuses_only_those_who_would_have_to_wait() {
+    let (world, alice, old) = world_of_alice("server.max_waiting = 2", secs(689)).await;
+    let fresh = world.phone("fresh");
+    assert_eq!(fresh.me().await.status, 200);
+    world.clock.advance(secs(100));
+    let gates = ["c1", "c2"].map(|customer| world.simulator().hold(customer));
+    let mut waiting = Vec::new();
+    for customer in ["c1", "c2"] {
+        waiting.push(world.phone(customer).begin().await);
+    }
+    for gate in &gates {
+        gate.arrived(1).await;
+    }
+    world.until_waiting(2).await;
+    let shed = world.phone("c3").me().await;
+    assert_eq!((shed.status, shed.code().as_str()), (503, "overloaded"));
+    assert!(shed.header("retry-after").is_some());
+    // Also one who would but join: it would have to wait.
+    assert_eq!(world.phone("c1").me().await.code(), "overloaded");
+    told(&fresh.me().await, "hit; ttl=679");
+    let stale = alice.me().await;
+    told(&stale, "hit; ttl=80; detail=outage");
+    assert_eq!(stale.token(), old);
+    assert_eq!(world.simulator().calls("c3") + world.simulator().calls("alice"), 1);
+
+    gates.iter().for_each(juspay_bff::simulator::Gate::release);
+    for phone in waiting {
+        assert_eq!(phone.reply().await.status, 200);
+    }
+    world.until_waiting(0).await;
+    told(&alice.me().await, "fwd=stale; stored; ttl=779");
+    told(&world.phone("c3").me().await, "fwd=uri-miss; stored; ttl=779");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_juspays_clock_may_be_an_hour_off() {
+    for hours in [-1, 1] {
+        let world = World::new().await;
+        world.simulator().set_clock_offset(SignedDuration::from_hours(hours));
+        let alice = world.phone("alice");
+        let first = alice.me().await;
+        told(&first, "fwd=uri-miss; stored; ttl=779");
+        assert_eq!(first.header("juspay-token-expires-in"), Some("899"));
+        // The phone is told an expiry on its own clock's scale.
+        let expiry = &first.json()["juspay"]["client_auth_token_expiry"];
+        assert_eq!(expiry, "2026-11-23T12:14:59Z");
+        world.simulator().inject(dead("alice"));
+        world.clock.advance(secs(869));
+        told(&alice.me().await, "hit; ttl=0; detail=outage");
+        world.clock.advance(secs(1));
+        assert_eq!(alice.me().await.code(), "upstream_error");
+    }
+}
+
+/// A wall clock that is set ahead may cost a token, one that is set back prolongs none.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_our_clock_may_be_set_an_hour_forth_or_back() {
+    for (hours, age, hit) in [
+        (1, 0, None),
+        (1, 789, None),
+        (-1, 0, Some("hit; ttl=779")),
+        (-1, 600, Some("hit; ttl=179")),
+        (-1, 789, None),
+        (-1, 870, None),
+    ] {
+        let (world, _, _) = world_of_alice("", secs(age)).await;
+        let jump = SignedDuration::from_hours(hours);
+        world.clock.jump_wall(jump);
+        // Juspay's clock isn't ours: nobody has set it.
+        world.simulator().set_clock_offset(-jump);
+        let life = SignedDuration::from_hours(9);
+        let alice = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
+        let reply = alice.me().await;
+        match hit {
+            Some(hit) => told(&reply, hit),
+            None => fetched(&reply),
+        }
+    }
+}
+
+/// The monotonic clock goes on in suspend; the wall clock does, too, but here it was set back.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_suspended_machine_hands_out_no_dead_token() {
+    let (world, alice, old) = world_of_alice("", secs(0)).await;
+    world.simulator().inject(dead("alice"));
+    world.clock.advance(secs(870));
+    world.clock.jump_wall(SignedDuration::from_secs(-870));
+    assert_eq!(alice.me().await.code(), "upstream_error");
+    for directives in ["min-fresh=1", "no-cache"] {
+        let lines = format!("Cache-Control: {directives}\r\n");
+        assert_eq!(alice.request("GET", "/me/customer", &lines).await.status, 502);
+    }
+    world.simulator().clear_faults();
+    assert_ne!(alice.me().await.token(), old);
+}
