@@ -123,7 +123,7 @@ impl Authenticator {
         }
         let verified = VerifiedTokens::new(auth.verified_tokens);
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let turns = Turns::new(cores, rooms.verification.clone());
+        let turns = Turns::new(cores, rooms.verification.clone(), Arc::clone(&clock));
         let max_token_bytes = auth.max_token_bytes;
         let authenticator = Self { issuers, verified, turns, max_token_bytes, clock, metrics };
         Ok((authenticator, Keepers::new(keepers)))

@@ -15,17 +15,19 @@ use tokio::{runtime::Builder, sync::oneshot, task::JoinSet};
 use super::{
     http::Pool,
     phone::{Floors, Judged, Phone},
+    process,
     tally::Tally,
 };
 
 /// Between two looks at which requests are due.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Does `work` on a thread of its own: it's the machine's scheduler that shares the cores between
-/// this load and other load, so that the one isn't late because the other is much.
+/// Does `work` on a thread of its own, when nobody else wants its core: what measures latencies
+/// there isn't late because a crowd is sent beside it.
 pub async fn on_its_own<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let (tell, told) = oneshot::channel();
     thread::spawn(move || {
+        process::idle_thread();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         // Nobody waits any more when the run has failed.
         drop(tell.send(runtime.block_on(work)));

@@ -17,6 +17,9 @@ const TICKS_A_SECOND: u64 = 100;
 /// How long a process may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
 
+/// Neighbours end by themselves after so many seconds, also where nobody is left to end them.
+const LONGEST_RUN: &str = "300";
+
 /// A running `juspay-bff`. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Process {
@@ -31,6 +34,13 @@ pub struct Holding {
     pub rss: u64,
     /// Open files.
     pub files: u64,
+}
+
+impl Holding {
+    /// The more of each.
+    pub fn max(self, other: Self) -> Self {
+        Self { rss: self.rss.max(other.rss), files: self.files.max(other.files) }
+    }
 }
 
 impl Process {
@@ -96,10 +106,33 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Either may find that it has ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        end(&mut self.child);
     }
+}
+
+/// Processes that want all of a core, beside whoever else is there. Dropped, they end.
+#[derive(Debug)]
+pub struct Neighbours(Vec<Child>);
+
+impl Neighbours {
+    /// So many on these cores.
+    pub fn start(number: usize, cores: &str) -> Self {
+        let busy = ["-c", cores, "timeout", LONGEST_RUN, "sh", "-c", "while :; do :; done"];
+        let start = |_| Command::new("taskset").args(busy).spawn().unwrap();
+        Self((0..number).map(start).collect())
+    }
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(end);
+    }
+}
+
+/// Either may find that it has ended already.
+fn end(child: &mut Child) {
+    drop(child.kill());
+    drop(child.wait());
 }
 
 /// Two sets of cores, for the service and for all else; `None` where they can't be kept apart.
@@ -120,4 +153,11 @@ pub fn pin_self(cores: &str) {
     let pinned =
         Command::new("taskset").args(["-a", "-c", "-p", cores, &me]).stdout(Stdio::null()).status();
     assert!(pinned.is_ok_and(|status| status.success()), "taskset -p {cores}");
+}
+
+/// Lets this thread run only when no other wants its core (`SCHED_IDLE`, sched(7)).
+pub fn idle_thread() {
+    let thread = rustix::thread::gettid().to_string();
+    let status = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+    assert!(status.is_ok_and(|status| status.success()), "chrt --idle --pid 0 {thread}");
 }

@@ -77,7 +77,8 @@ struct Seen {
 }
 
 pub async fn run(plan: &Plan) -> Report {
-    let design = Design { token_life: plan.token_life, apart: false, settings: SETTINGS };
+    let design =
+        Design { token_life: plan.token_life, apart: false, neighbours: 0, settings: SETTINGS };
     let world = Arc::new(World::start(&design).await);
     let phones = world.phones("soak", plan.customers, BEARER_LIFE).await;
     let pool = Arc::new(Pool::new(world.public, CONNECTIONS_AT_MOST));

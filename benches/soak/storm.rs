@@ -61,7 +61,7 @@ const SETTINGS: &str = "log.access = \"off\"";
 pub const FLOORS: Floors = Floors { normal: 120, outage: 30 };
 
 pub async fn run(weather: &Weather) -> Report {
-    let design = Design { token_life: 900, apart: true, settings: SETTINGS };
+    let design = Design { token_life: 900, apart: true, neighbours: 0, settings: SETTINGS };
     let world = World::start(&design).await;
     let warm = world.phones("warm", WARM, 3600).await;
     let cold = world.phones("cold", COLD, 3600).await;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{
     control::Control,
     phone::Phone,
-    process::{self, Process},
+    process::{self, Neighbours, Process},
 };
 
 /// How a world differs from the next.
@@ -20,6 +20,8 @@ pub struct Design {
     pub token_life: u32,
     /// Whether the service gets a core of its own.
     pub apart: bool,
+    /// Busy processes that it shares this core with: as a sidecar, it has a part of one.
+    pub neighbours: usize,
     /// Settings (TOML) besides those that every world has.
     pub settings: &'static str,
 }
@@ -33,6 +35,7 @@ pub struct World {
     /// What runs where.
     pub cores: String,
     _simulator: Process,
+    _neighbours: Option<Neighbours>,
     directory: TempDir,
 }
 
@@ -73,11 +76,23 @@ impl World {
         while !control.is_ready().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let neighbours = ours.map(|core| Neighbours::start(design.neighbours, &core));
         let cores = apart.map_or_else(
             || "shared by all".to_owned(),
-            |(ours, theirs)| format!("service {ours}, load and simulator {theirs}"),
+            |(ours, theirs)| {
+                let beside = design.neighbours;
+                format!("service {ours} with {beside} neighbours, load and simulator {theirs}")
+            },
         );
-        Self { control, service, public, cores, _simulator: simulator, directory }
+        Self {
+            control,
+            service,
+            public,
+            cores,
+            _simulator: simulator,
+            _neighbours: neighbours,
+            directory,
+        }
     }
 
     /// Replaces an API key's file as a careful operator would, whole or not at all.

@@ -1,13 +1,24 @@
 //! Whose signature is checked next (design decision 12). A check takes a core some 50 µs: a flood of
-//! unknown tokens would hold up everybody. So checks take turns, with room for known callers
-//! between any two of them, and what comes when too many wait is turned away.
+//! unknown tokens would hold up everybody. So checks take turns, a turn comes when the worker has
+//! hardly anything else to do, and what comes when too many wait is turned away.
 
-use std::future::ready;
+use std::{future::ready, sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::AuthError;
-use crate::waiting::{Place, WaitingRoom};
+use crate::{
+    clock::Clock,
+    waiting::{Place, WaitingRoom},
+};
+
+/// A worker that takes so long for all else that is to be done has a crowd to answer: of hits and
+/// refusals, it does some twenty in that time.
+const BUSY: Duration = Duration::from_micros(200);
+
+/// Longest time that a check gives way to others: new callers, too, want to be let in. Some 500 a
+/// second and core are, however busy it is.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Checks that take turns.
 pub(super) struct Turns {
@@ -15,6 +26,7 @@ pub(super) struct Turns {
     checks: Semaphore,
     /// Those who wait, and those whose turn it is.
     room: WaitingRoom,
+    clock: Arc<dyn Clock>,
 }
 
 /// It's this token's turn, until dropped.
@@ -25,8 +37,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turns {
-    pub(super) fn new(cores: usize, room: WaitingRoom) -> Self {
-        Self { checks: Semaphore::new(cores), room }
+    pub(super) fn new(cores: usize, room: WaitingRoom, clock: Arc<dyn Clock>) -> Self {
+        Self { checks: Semaphore::new(cores), room, clock }
     }
 
     /// Whether who comes now would be turned away.
@@ -34,13 +46,27 @@ impl Turns {
         self.room.is_full()
     }
 
-    /// Waits for a turn. The worker does what else there is to do before it comes.
+    /// Waits for a turn.
     pub(super) async fn take(&self) -> Result<Turn<'_>, AuthError> {
         let place = self.room.enter().ok_or(AuthError::Overloaded)?;
         // Never closed.
         let check = self.checks.acquire().await.map_err(|_| AuthError::Overloaded)?;
-        step_aside().await;
+        self.give_way().await;
         Ok(Turn { _check: check, _place: place })
+    }
+
+    /// Lets the worker do all else that is to be done: once, and again while that is much.
+    async fn give_way(&self) {
+        let mut now = self.clock.monotonic();
+        let end = now.plus(PATIENCE);
+        loop {
+            let began = now;
+            step_aside().await;
+            now = self.clock.monotonic();
+            if now.since(began) < BUSY || now >= end {
+                return;
+            }
+        }
     }
 }
 
@@ -53,15 +79,59 @@ async fn step_aside() {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::{
+        pin::pin,
+        sync::atomic::{AtomicU32, Ordering},
+    };
 
-    use futures_util::{FutureExt as _, future::join_all};
+    use futures_util::{
+        FutureExt as _,
+        future::{BoxFuture, join_all},
+    };
+    use jiff::Timestamp;
     use prometheus::IntGauge;
 
     use super::*;
+    use crate::clock::{Monotonic, SystemClock};
 
     fn turns(cores: usize, most: usize) -> Turns {
-        Turns::new(cores, WaitingRoom::new(IntGauge::new("in", "in").unwrap(), most))
+        turns_by(SystemClock::shared(), cores, most)
+    }
+
+    fn turns_by(clock: Arc<dyn Clock>, cores: usize, most: usize) -> Turns {
+        Turns::new(cores, WaitingRoom::new(IntGauge::new("in", "in").unwrap(), most), clock)
+    }
+
+    /// A clock that goes on by the same time whenever it is read.
+    #[derive(Debug, Default)]
+    struct Stepping {
+        step: Duration,
+        readings: AtomicU32,
+    }
+
+    impl Clock for Stepping {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Monotonic {
+            Monotonic::new(self.step * self.readings.fetch_add(1, Ordering::Relaxed))
+        }
+
+        fn sleep_until(&self, _: Monotonic) -> BoxFuture<'static, ()> {
+            Box::pin(ready(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_worker_does_all_else_first_but_not_for_ever() {
+        for (micros, readings) in [(0, 2), (199, 2), (200, 11), (500, 5), (3000, 2)] {
+            let clock =
+                Arc::new(Stepping { step: Duration::from_micros(micros), ..<_>::default() });
+            let turns = turns_by(Arc::<Stepping>::clone(&clock), 1, 1);
+            assert!(turns.take().await.is_ok());
+            assert_eq!(clock.readings.load(Ordering::Relaxed), readings, "{micros} µs a pass");
+        }
     }
 
     #[tokio::test]
