@@ -1,6 +1,7 @@
 //! Which path leads where, and in which order a request is looked at. Nothing else.
 
 mod admin;
+mod connections;
 mod customer;
 mod directives;
 mod observe;
@@ -11,6 +12,7 @@ use actix_web::{HttpResponse, middleware::from_fn, web};
 
 pub use self::{
     admin::{Admin, explain},
+    connections::Connections,
     customer::Customers,
     observe::{Drain, Observer, observe},
 };

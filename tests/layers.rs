@@ -65,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Where actix-web may be named.
 const ACTIX: &[&str] = &[
     "src/application.rs",
+    "src/application/",
     "src/auth/caller.rs",
     "src/demo.rs",
     "src/main.rs",

@@ -31,7 +31,7 @@ use futures_util::{
     future::{Ready, ready},
 };
 
-use super::{trace_context::TraceContext, unread};
+use super::{connections::Connections, trace_context::TraceContext, unread};
 use crate::{
     cache::{Detail, Forward, Found, LookupError, Source},
     clock::Clock,
@@ -75,6 +75,8 @@ impl Drain {
 pub struct Observer {
     /// Whether answers close their connections.
     pub drain: Drain,
+    /// How many there are: when too many, answers close theirs too.
+    pub connections: Connections,
     /// `server.max_in_flight`
     pub max_in_flight: i64,
     /// Which requests get a log line.
@@ -223,7 +225,7 @@ impl Observer {
         if let Ok(id) = HeaderValue::try_from(observation.0.request_id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        if self.drain.has_begun() {
+        if self.drain.has_begun() || self.connections.are_many() {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         response
