@@ -53,11 +53,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("response", &["cache"]),
     ("routes", &["auth", "cache", "juspay", "problem", "response"]),
     ("application", &["auth", "cache", "juspay", "routes"]),
+    ("process", &[]),
     ("telemetry", &[]),
     ("simulator", &[]),
     ("cli", &[]),
     ("demo", &["application", "simulator"]),
-    ("commands", &["application", "cli", "demo", "simulator", "telemetry"]),
+    ("commands", &["application", "cli", "demo", "process", "simulator", "telemetry"]),
     ("main", &["cli", "commands"]),
     ("lib", &[]),
 ];
