@@ -134,14 +134,14 @@ impl Connection {
             .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Says once that the head is too long, to who reads it; then nothing more is read.
-    fn refuse(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Says that the head is too long, to who reads it, and ends the connection.
+    fn refuse(&mut self, context: &mut Context<'_>) -> io::Error {
         tracing::debug!("a request's head is longer than {} bytes", self.bounds.max_head);
         let said = Pin::new(&mut self.stream).poll_write(context, TOO_LONG);
         if matches!(said, Poll::Ready(Ok(_))) {
             drop(Pin::new(&mut self.stream).poll_flush(context));
         }
-        Poll::Ready(Ok(()))
+        io::ErrorKind::InvalidData.into()
     }
 
     /// Times an answer that doesn't get away.
@@ -176,7 +176,7 @@ impl AsyncRead for Connection {
         }
         match this.poll_head(context, buffer)? {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(TooLong)) => this.refuse(context),
+            Poll::Ready(Err(TooLong)) => Poll::Ready(Err(this.refuse(context))),
             Poll::Pending => this.poll_head_time(context),
         }
     }
