@@ -9,13 +9,16 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use actix_web::rt::net::{TcpStream, UnixStream};
 use futures_util::{FutureExt as _, future::BoxFuture};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 use tokio_rustls::server::TlsStream;
 
 use super::gate::{Gate, TooLong};
@@ -26,6 +29,10 @@ const MOST_HELD: usize = 8192;
 
 /// How long an answer may wait for its reader.
 const WRITE_TIME: Duration = Duration::from_secs(10);
+
+/// How long what a client still sends is read and thrown away behind the last answer: closed before,
+/// the kernel would take that answer back (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What actix says in this case, when a head is larger than its own bound.
 const TOO_LONG: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
@@ -56,6 +63,9 @@ pub(super) struct Connection {
     bounds: Bounds,
     head_end: Option<BoxFuture<'static, ()>>,
     write_end: Option<BoxFuture<'static, ()>>,
+    /// It has had its last answer from us; nothing that actix says besides is sent.
+    refused: bool,
+    linger_end: Option<Pin<Box<Sleep>>>,
     /// To be told when the gate opens while bytes are held.
     reader: Option<Waker>,
     _open: Raised,
@@ -69,8 +79,18 @@ impl Connection {
         open: Raised,
     ) -> Self {
         let gate = Gate::new(bounds.max_head);
-        let (head_end, write_end, reader) = (None, None, None);
-        Self { stream, peer, gate, bounds, head_end, write_end, reader, _open: open }
+        Self {
+            stream,
+            peer,
+            gate,
+            bounds,
+            head_end: None,
+            write_end: None,
+            refused: false,
+            linger_end: None,
+            reader: None,
+            _open: open,
+        }
     }
 
     /// Who is at the other end, where a certificate has shown it.
@@ -114,7 +134,7 @@ impl Connection {
             return Poll::Ready(Ok(passed.map(|passed| buffer.put_slice(&passed))));
         }
         let before = buffer.filled().len();
-        std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let passed = self.gate.pass(buffer.filled().get(before..).unwrap_or_default());
         buffer.set_filled(before.saturating_add(*passed.as_ref().unwrap_or(&0)));
         Poll::Ready(Ok(passed.map(|_| ())))
@@ -134,14 +154,34 @@ impl Connection {
             .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Says that the head is too long, to who reads it, and ends the connection.
-    fn refuse(&mut self, context: &mut Context<'_>) -> io::Error {
+    /// Says that the head is too long; then nothing more is read.
+    fn refuse(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.refused = true;
         tracing::debug!("a request's head is longer than {} bytes", self.bounds.max_head);
         let said = Pin::new(&mut self.stream).poll_write(context, TOO_LONG);
         if matches!(said, Poll::Ready(Ok(_))) {
             drop(Pin::new(&mut self.stream).poll_flush(context));
         }
-        io::ErrorKind::InvalidData.into()
+        Poll::Ready(Ok(()))
+    }
+
+    /// Throws away what still comes, if anything does.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut comes = self.refused || self.gate.held() > 0 || self.gate.is_amid_head();
+        let mut space = [0; 1024];
+        loop {
+            let mut buffer = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => comes = true,
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        if !comes && self.linger_end.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        let end = || Box::pin(sleep(LINGER));
+        self.linger_end.get_or_insert_with(end).poll_unpin(context).map(Ok)
     }
 
     /// Times an answer that doesn't get away.
@@ -170,13 +210,16 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.refused {
+            return Poll::Ready(Ok(()));
+        }
         if this.gate.is_shut() {
             this.head_end = None;
             return this.poll_end(context);
         }
         match this.poll_head(context, buffer)? {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(TooLong)) => Poll::Ready(Err(this.refuse(context))),
+            Poll::Ready(Err(TooLong)) => this.refuse(context),
             Poll::Pending => this.poll_head_time(context),
         }
     }
@@ -189,6 +232,9 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.refused {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
         if let Poll::Ready(Ok(count)) = written
             && this.gate.left(bytes.get(..count).unwrap_or_default())
@@ -209,7 +255,8 @@ impl AsyncWrite for Connection {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let shut_down = Pin::new(&mut this.stream).poll_shutdown(context);
-        this.poll_write_time(context, shut_down)
+        ready!(this.poll_write_time(context, shut_down))?;
+        this.poll_linger(context)
     }
 }
 

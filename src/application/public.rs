@@ -206,3 +206,6 @@ fn shares(settings: &settings::Server) -> (usize, usize) {
     let workers = settings.workers.unwrap_or_else(cores).min(settings.max_connections).max(1);
     (workers, settings.max_connections.checked_div(workers).unwrap_or(1).max(1))
 }
+
+#[cfg(test)]
+mod tests;
