@@ -15,10 +15,7 @@ use std::{
 
 use actix_web::rt::net::{TcpStream, UnixStream};
 use futures_util::{FutureExt as _, future::BoxFuture};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::gate::{Gate, TooLong};
@@ -65,7 +62,7 @@ pub(super) struct Connection {
     write_end: Option<BoxFuture<'static, ()>>,
     /// It has had its last answer from us; nothing that actix says besides is sent.
     refused: bool,
-    linger_end: Option<Pin<Box<Sleep>>>,
+    linger_end: Option<BoxFuture<'static, ()>>,
     /// To be told when the gate opens while bytes are held.
     reader: Option<Waker>,
     _open: Raised,
@@ -180,7 +177,8 @@ impl Connection {
         if !comes && self.linger_end.is_none() {
             return Poll::Ready(Ok(()));
         }
-        let end = || Box::pin(sleep(LINGER));
+        let clock = &self.bounds.clock;
+        let end = || clock.sleep_until(clock.monotonic().plus(LINGER));
         self.linger_end.get_or_insert_with(end).poll_unpin(context).map(Ok)
     }
 

@@ -23,61 +23,80 @@ fn faults(lines: &str) -> Vec<(String, String)> {
     faults.into_iter().map(|fault| (fault.key, fault.reason)).collect()
 }
 
+const CERT: &str = "server.tls.cert_file";
+const KEY: &str = "server.tls.key_file";
+const CLIENT_CA: &str = "server.tls.client_ca_file";
+const CLIENT_AUTH: &str = "server.tls.client_auth";
+
+fn pair_setting(crt: &str, key: &str) -> String {
+    format!("[server.tls]\ncert_file = '{crt}'\nkey_file = '{key}'\n")
+}
+
+/// A certificate's file and its key's.
+fn good_pair(directory: &Path) -> [String; 2] {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    [("crt", cert.pem()), ("key", signing_key.serialize_pem())]
+        .map(|(name, pem)| write(directory, name, &pem))
+}
+
+fn check(cases: &[(String, &[(&str, &str)])]) {
+    for (lines, expected) in cases {
+        let found = faults(lines);
+        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
+        let expected_keys: Vec<_> = expected.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, expected_keys, "{lines}: {found:?}");
+        for ((_, reason), (_, part)) in found.iter().zip(*expected) {
+            assert!(reason.contains(part), "{lines}: {reason}");
+        }
+    }
+}
+
 #[test]
-fn tls_files_are_tried_alone_and_together_and_never_quoted() {
+fn tls_files_are_tried_and_never_quoted() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| write(directory.path(), name, content);
-    let pair = || generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-    let CertifiedKey { cert, signing_key } = pair();
-    let crt = file("crt", &cert.pem());
-    let key = file("key", &signing_key.serialize_pem());
-    let other = file("other", &pair().signing_key.serialize_pem());
+    let [crt, key] = good_pair(directory.path());
+    let another = generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let other = file("other", &another.signing_key.serialize_pem());
     let text = file("text", "hush");
     let broken = file("broken", "-----BEGIN CERTIFICATE-----\nhush");
     let odd = "-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n";
     let odd = file("odd", &(odd.to_owned() + &odd.replace("CERTIFICATE", "PRIVATE KEY")));
-    let tls =
-        |crt: &str, key: &str| format!("[server.tls]\ncert_file = '{crt}'\nkey_file = '{key}'\n");
-    let (cert_file, key_file) = ("server.tls.cert_file", "server.tls.key_file");
-    let (ca_file, auth) = ("server.tls.client_ca_file", "server.tls.client_auth");
-    for (lines, expected) in [
-        (tls(&crt, &key), vec![]),
-        (tls(&crt, &other), vec![(cert_file, "don't fit together")]),
-        (tls("/nonexistent", &key), vec![(cert_file, "can't be read")]),
-        (tls(&text, &text), vec![(cert_file, "no certificate"), (key_file, "no private key")]),
-        (tls(&broken, &broken), vec![(cert_file, "isn't PEM"), (key_file, "isn't PEM")]),
-        (tls(&odd, &odd), vec![(cert_file, "can't be used"), (key_file, "can't be used")]),
-        (tls(&key, &crt), vec![(cert_file, "no certificate"), (key_file, "no private key")]),
-        (format!("server.tls.cert_file = '{crt}'"), vec![(key_file, "missing, though")]),
-        (format!("server.tls.key_file = '{key}'"), vec![(cert_file, "missing, though")]),
-        ("server.tls.client_auth = 'maybe'".to_owned(), vec![(auth, "no such choice")]),
-        ("server.tls.client_auth = 'required'".to_owned(), vec![(auth, "is missing")]),
-        (tls(&crt, &key) + "client_auth = 'optional'", vec![(auth, "is missing")]),
+    check(&[
+        (pair_setting(&crt, &key), &[]),
+        (pair_setting(&crt, &other), &[(CERT, "don't fit together")]),
+        (pair_setting("/nonexistent", &key), &[(CERT, "can't be read")]),
+        (pair_setting(&text, &text), &[(CERT, "no certificate"), (KEY, "no private key")]),
+        (pair_setting(&broken, &broken), &[(CERT, "isn't PEM"), (KEY, "isn't PEM")]),
+        (pair_setting(&odd, &odd), &[(CERT, "can't be used"), (KEY, "can't be used")]),
+        (pair_setting(&key, &crt), &[(CERT, "no certificate"), (KEY, "no private key")]),
         (
-            tls(&crt, &key) + &format!("client_ca_file = '{crt}'"),
-            vec![(ca_file, "nobody would be asked")],
+            pair_setting(&crt, &key)
+                + &format!("client_ca_file = '{text}'\nclient_auth = 'required'"),
+            &[(CLIENT_CA, "no certificate")],
         ),
-        (
-            tls(&crt, &key) + &format!("client_ca_file = '{text}'\nclient_auth = 'required'"),
-            vec![(ca_file, "no certificate")],
-        ),
+    ]);
+}
+
+#[test]
+fn tls_settings_that_say_too_little_or_contradict_each_other_are_faults() {
+    let directory = tempfile::tempdir().unwrap();
+    let [crt, key] = good_pair(directory.path());
+    let pair = pair_setting(&crt, &key);
+    check(&[
+        (format!("{CERT} = '{crt}'"), &[(KEY, "missing, though")]),
+        (format!("{KEY} = '{key}'"), &[(CERT, "missing, though")]),
+        (format!("{CLIENT_AUTH} = 'maybe'"), &[(CLIENT_AUTH, "no such choice")]),
+        (format!("{CLIENT_AUTH} = 'required'"), &[(CLIENT_AUTH, "is missing")]),
+        (format!("{pair}client_auth = 'optional'"), &[(CLIENT_AUTH, "is missing")]),
+        (format!("{pair}client_ca_file = '{crt}'"), &[(CLIENT_CA, "nobody would be asked")]),
         (
             format!("server.tls = {{ client_ca_file = '{crt}', client_auth = 'required' }}"),
-            vec![(ca_file, "no TLS that it could be for")],
+            &[(CLIENT_CA, "no TLS that it could be for")],
         ),
-        (
-            format!("server.listen = 'unix:/run/x'\n{}", tls(&crt, &key)),
-            vec![(cert_file, "no TCP address")],
-        ),
-    ] {
-        let found = faults(&lines);
-        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
-        let expected_keys: Vec<_> = expected.iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, expected_keys, "{lines}: {found:?}");
-        for ((_, reason), (_, part)) in found.iter().zip(&expected) {
-            assert!(reason.contains(part), "{lines}: {reason}");
-        }
-    }
+        (format!("server.listen = 'unix:/run/x'\n{pair}"), &[(CERT, "no TCP address")]),
+    ]);
 }
 
 #[test]
