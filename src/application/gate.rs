@@ -117,19 +117,31 @@ enum Line {
 impl Head {
     /// The index behind the head's end, if it is in `bytes`.
     fn end_in(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (next, byte) in (1..).zip(bytes) {
-            self.line = match (byte, self.line) {
-                (b'\n', Line::Text) => {
-                    self.has_text = true;
-                    Line::Empty
-                }
-                (b'\n', Line::Empty | Line::OneCr) if self.has_text => return Some(next),
-                (b'\n', Line::Empty | Line::OneCr) => Line::Empty,
-                (b'\r', Line::Empty) => Line::OneCr,
-                (_, Line::Text | Line::Empty | Line::OneCr) => Line::Text,
-            };
+        let mut start: usize = 0;
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            let is_empty = self.is_still_empty(bytes.get(start..end).unwrap_or_default());
+            start = end.saturating_add(1);
+            self.line = Line::Empty;
+            if is_empty && self.has_text {
+                return Some(start);
+            }
+            self.has_text |= !is_empty;
         }
+        self.line = match (self.line, bytes.get(start..).unwrap_or_default()) {
+            (line, []) => line,
+            (Line::Empty, [b'\r']) => Line::OneCr,
+            (Line::Empty | Line::OneCr | Line::Text, _) => Line::Text,
+        };
         None
+    }
+
+    /// Whether the line that ends with `rest` has nothing in it but a CR.
+    fn is_still_empty(&self, rest: &[u8]) -> bool {
+        match self.line {
+            Line::Empty => matches!(rest, [] | [b'\r']),
+            Line::OneCr => rest.is_empty(),
+            Line::Text => false,
+        }
     }
 }
 

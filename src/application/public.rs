@@ -48,6 +48,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// holds a connection for so long, and nothing else.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 
+/// The same for a connection's later heads, for which actix has no limit. A second longer, so that
+/// it is actix that ends the first one, with a 408.
+const LATER_HEAD_TIME: Duration = Duration::from_secs(6);
+
 /// How long a TLS handshake may take: a phone's takes two round trips.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
@@ -73,7 +77,7 @@ impl Door {
         let max_head = MAX_HEAD.saturating_add(settings.auth.max_token_bytes);
         Self {
             tls,
-            bounds: Bounds { max_head, head_time: HEAD_TIME, clock: Arc::clone(clock) },
+            bounds: Bounds { max_head, head_time: LATER_HEAD_TIME, clock: Arc::clone(clock) },
             handshakes: metrics.http.tls_handshakes.clone(),
             metrics: Arc::clone(metrics),
         }

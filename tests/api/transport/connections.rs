@@ -101,7 +101,7 @@ async fn a_later_head_must_come_in_time_too() {
     assert_eq!(answer(&mut stream).await.status, 200);
     // A head in two pieces is as good as one in one.
     stream.write_all(first.as_bytes()).await.unwrap();
-    world.turn(Duration::from_millis(4_900)).await;
+    world.turn(Duration::from_millis(5_900)).await;
     stream.write_all(second.as_bytes()).await.unwrap();
     assert_eq!(answer(&mut stream).await.status, 200);
     stream.write_all(first.as_bytes()).await.unwrap();
