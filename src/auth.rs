@@ -31,7 +31,7 @@ use self::{
     issuer::Issuer,
     jwks::{KeyFetcher, NoKey, fetcher},
     token::Unverified,
-    turns::{MOST_WAITING, Turns},
+    turns::Turns,
     verified::{Finding, Now, VerifiedTokens},
 };
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
     metrics::Metrics,
     settings,
     tls::{self, TlsError},
-    waiting::WaitingRoom,
+    waiting::Rooms,
 };
 
 /// What a caller is told after a bug of ours.
@@ -83,26 +83,27 @@ enum FirstSight {
 
 impl Authenticator {
     /// An authenticator for these issuers, without keys yet: the [`Keepers`] must run to get them.
-    /// Key files are looked at each `secrets_poll`; requests wait for keys in the `waiting` room.
+    /// Key files are looked at each `secrets_poll`; requests wait in `rooms` for their turn
+    /// and for keys.
     ///
     /// # Errors
     /// When two issuers can't be told apart, or TLS can't be set up.
     pub fn new(
         auth: &settings::Auth,
         secrets_poll: Duration,
-        waiting: &WaitingRoom,
+        rooms: &Rooms,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Keepers), SetUpError> {
         let tls = tls::client_config(None)?;
         let fetcher = |_: &str, issuer: &settings::Issuer| fetcher(issuer, &tls);
-        Self::with_fetchers(auth, secrets_poll, waiting, clock, metrics, fetcher)
+        Self::with_fetchers(auth, secrets_poll, rooms, clock, metrics, fetcher)
     }
 
     fn with_fetchers(
         auth: &settings::Auth,
         secrets_poll: Duration,
-        waiting: &WaitingRoom,
+        rooms: &Rooms,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         fetcher: impl Fn(&str, &settings::Issuer) -> Box<dyn KeyFetcher>,
@@ -115,14 +116,14 @@ impl Authenticator {
             {
                 return Err(SetUpError::SameIssuer(twin.name.to_string(), name.clone()));
             }
-            let issuer = Issuer::new(name, settings, auth, &clock, waiting);
+            let issuer = Issuer::new(name, settings, auth, &clock, &rooms.upstream);
             let schedule = issuer::schedule(&settings.keys, auth, secrets_poll);
             keepers.push(issuer.keeper(schedule, fetcher(name, settings), &clock, &metrics.auth));
             issuers.push(issuer);
         }
         let verified = VerifiedTokens::new(auth.verified_tokens);
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let turns = Turns::new(cores, MOST_WAITING);
+        let turns = Turns::new(cores, rooms.verification.clone());
         let max_token_bytes = auth.max_token_bytes;
         let authenticator = Self { issuers, verified, turns, max_token_bytes, clock, metrics };
         Ok((authenticator, Keepers::new(keepers)))
@@ -153,9 +154,15 @@ impl Authenticator {
         let digest = sha256(text.as_bytes());
         let now = self.now();
         let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
-        self.verified
-            .get(&digest, now, keys)
-            .ok_or_else(|| FirstSight::Token(Token { text: text.into(), digest }))
+        if let Some(caller) = self.verified.get(&digest, now, keys) {
+            return Ok(caller);
+        }
+        // There may be a place by the time that the token needs it, but then a flood would be read
+        // before it is turned away.
+        if self.turns.are_all_taken() {
+            return Err(FirstSight::Refused(self.counted(AuthError::Overloaded)));
+        }
+        Err(FirstSight::Token(Token { text: text.into(), digest }))
     }
 
     async fn verify(&self, token: Token) -> Result<Caller, AuthError> {

@@ -5,6 +5,7 @@ mod connections;
 mod customer;
 mod directives;
 mod observe;
+mod request_id;
 mod trace_context;
 mod unread;
 mod well_formed;
