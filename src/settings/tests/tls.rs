@@ -103,5 +103,5 @@ fn tls_settings_that_say_too_little_or_contradict_each_other_are_faults() {
 fn without_files_there_is_no_tls() {
     let server = good().load().unwrap().settings.server;
     assert!(server.tls.is_none());
-    assert_eq!(server.max_connections, 4096);
+    assert_eq!(server.max_connections, 8192);
 }
