@@ -6,7 +6,10 @@
 //! `server.shutdown_delay`; then the public listener closes and finishes what it has read, and at
 //! last the admin listener, so that the end can be watched.
 
+mod connection;
+mod gate;
 mod listen;
+mod public;
 mod secrets;
 
 use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
@@ -16,6 +19,7 @@ use futures_util::future::try_join;
 
 use self::{
     listen::{Listener, Listeners, SocketFile},
+    public::Door,
     secrets::Secrets,
 };
 use crate::{
@@ -31,7 +35,7 @@ use crate::{
     },
     limits::CustomerLimit,
     metrics::Metrics,
-    routes::{self, Admin, Customers, Drain, Observer},
+    routes::{self, Admin, Connections, Customers, Drain, Observer},
     settings::Settings,
     waiting::Rooms,
 };
@@ -44,16 +48,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Largest body of an admin request, in bytes.
 const MAX_ADMIN_BODY: usize = 4096;
 
-/// Threads for what blocks: resolving Juspay's host name, nothing else.
-const BLOCKING_THREADS: usize = 4;
-
-/// How long an idle connection is kept: longer than load balancers keep theirs (60 s), so that
-/// it is they who close, and no request meets a closing connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// How long a request's head may take: a phone's comes in one packet. Who sends it a byte at a time
-/// holds a connection for so long, and nothing else.
-const HEAD_TIME: Duration = Duration::from_secs(5);
+/// Connections of the admin listener: scrapers, probes and people.
+const ADMIN_CONNECTIONS: usize = 256;
 
 /// A service that listens, but doesn't serve yet.
 pub struct Application {
@@ -90,6 +86,9 @@ pub enum StartError {
     /// `juspay.ca_file`.
     #[error("juspay.ca_file: {0}")]
     Tls(#[from] crate::tls::TlsError),
+    /// The files of `server.tls`.
+    #[error(transparent)]
+    ServerTls(#[from] crate::tls::ServerTlsError),
     /// The issuers' keys.
     #[error("auth: {0}")]
     Auth(#[from] crate::auth::SetUpError),
@@ -163,6 +162,7 @@ impl Stations {
     fn observer(&self, settings: &Settings) -> web::Data<Observer> {
         web::Data::new(Observer {
             drain: self.drain.clone(),
+            connections: Connections::new(&self.metrics, settings.server.max_connections),
             access: settings.log.access,
             refs: self.refs.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -289,24 +289,9 @@ fn public_server(
             .wrap(from_fn(routes::observe))
             .configure(routes::public)
     };
-    let grace = settings.server.shutdown_grace.saturating_sub(settings.server.shutdown_delay);
-    let mut server = HttpServer::new(app)
-        .disable_signals()
-        .worker_max_blocking_threads(BLOCKING_THREADS)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIME)
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(grace.as_secs().max(1));
-    if let Some(workers) = settings.server.workers {
-        server = server.workers(workers);
-    }
-    for socket in sockets {
-        server = match socket {
-            Listener::Tcp(socket) => server.listen(socket),
-            Listener::Unix(socket) => server.listen_uds(socket),
-        }?;
-    }
-    Ok(server.run())
+    let tls = stations.secrets.tls.clone();
+    let door = Door::new(settings, tls, &stations.clock, &stations.metrics);
+    Ok(public::serve(app, &door, &settings.server, sockets)?)
 }
 
 fn admin_server(stations: &Stations, sockets: Vec<Listener>) -> Result<Server, StartError> {
@@ -318,7 +303,11 @@ fn admin_server(stations: &Stations, sockets: Vec<Listener>) -> Result<Server, S
             .wrap(from_fn(routes::explain))
             .configure(routes::admin)
     };
-    let mut server = HttpServer::new(app).disable_signals().workers(1).shutdown_timeout(1);
+    let mut server = HttpServer::new(app)
+        .disable_signals()
+        .workers(1)
+        .max_connections(ADMIN_CONNECTIONS)
+        .shutdown_timeout(1);
     for socket in sockets {
         server = match socket {
             Listener::Tcp(socket) => server.listen(socket),

@@ -13,7 +13,7 @@ use crate::{
     application::Application,
     cli::{self, Command, SettingsFiles},
     clock::SystemClock,
-    demo,
+    demo, process,
     settings::{AccessLog, Faults, Loaded, Log, LogFormat, LogLevel, Settings, Sources},
     simulator::{
         self,
@@ -60,8 +60,16 @@ fn load(files: SettingsFiles) -> Result<Loaded, Ended> {
 }
 
 async fn serve(files: SettingsFiles) -> Result<(), Ended> {
+    // Before a secret is read.
+    let memory = process::keep_memory_private();
     let Loaded { settings, warnings, .. } = load(files)?;
     telemetry::init(&settings.log).map_err(failed)?;
+    if let Err(error) = memory {
+        tracing::warn!(
+            "core dumps of this process, which hold secrets, can't be turned off: {error}"
+        );
+    }
+    make_room(settings.server.max_connections);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -71,6 +79,17 @@ async fn serve(files: SettingsFiles) -> Result<(), Ended> {
     let application = Application::build(settings, SystemClock::shared()).map_err(failed)?;
     tell_start(&told, &application);
     application.run(stop).await.map_err(failed)
+}
+
+fn make_room(connections: usize) {
+    if let Err(limit) = process::make_room_for(connections) {
+        tracing::warn!(
+            limit,
+            connections,
+            "the limit of open files is too low for server.max_connections; raise it (ulimit -n), \
+             or lower that setting"
+        );
+    }
 }
 
 /// Calls to Juspay go there directly, whatever the environment says.
@@ -91,6 +110,7 @@ fn tell_start(settings: &Settings, application: &Application) {
         commit = COMMIT,
         public = addresses(application.public_addresses()),
         admin = addresses(application.admin_addresses()),
+        tls = settings.server.tls.is_some(),
         juspay = settings.juspay.base_url,
         merchant = settings.juspay.merchant_id,
         issuers = settings.auth.issuers.keys().cloned().collect::<Vec<_>>().join(", "),

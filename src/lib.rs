@@ -28,6 +28,7 @@ pub mod juspay;
 pub mod limits;
 pub mod metrics;
 pub mod problem;
+pub mod process;
 pub mod response;
 pub mod routes;
 pub mod secret_file;

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub upstream: Upstream,
     /// `secret_last_reload_success_timestamp_seconds{secret}`
     pub secret_last_reload_success: GaugeVec,
+    /// `tls_certificate_not_after_timestamp_seconds{certificate}`
+    pub certificate_not_after: GaugeVec,
 }
 
 /// `http_*`
@@ -51,6 +53,10 @@ pub struct Http {
     pub in_flight: IntGauge,
     /// `http_requests_waiting`
     pub waiting: IntGauge,
+    /// `http_connections`
+    pub connections: IntGauge,
+    /// `tls_handshakes_total{outcome}`
+    pub tls_handshakes: IntCounterVec,
 }
 
 /// `auth_*` and `jwks_*`
@@ -125,6 +131,11 @@ impl Metrics {
                 "When a secret's file was last read successfully.",
                 &["secret"],
             )?,
+            certificate_not_after: make.float_gauges(
+                "tls_certificate_not_after_timestamp_seconds",
+                "When a certificate in use stops being good.",
+                &["certificate"],
+            )?,
             registry: make.registry,
         })
     }
@@ -181,6 +192,13 @@ impl Maker {
             waiting: self.gauge(
                 "http_requests_waiting",
                 "Requests that wait for Juspay or for signing keys.",
+            )?,
+            connections: self
+                .gauge("http_connections", "Open connections of the public listener.")?,
+            tls_handshakes: self.counters(
+                "tls_handshakes_total",
+                "TLS handshakes on the public listener, by outcome.",
+                &["outcome"],
             )?,
         })
     }

@@ -27,6 +27,9 @@ const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
 pub enum Problem {
     /// Malformed query option or header; what is wrong, in a sentence.
     InvalidRequest(&'static str),
+    /// A request that readers may understand in different ways; what is wrong, in a sentence. Its
+    /// connection is closed.
+    Malformed(&'static str),
     /// No bearer token.
     MissingToken,
     /// Malformed bearer header; what is wrong, in a sentence.
@@ -137,7 +140,7 @@ impl Problem {
     fn told(&self) -> Told {
         use StatusCode as S;
         match self {
-            Self::InvalidRequest(detail) =>
+            Self::InvalidRequest(detail) | Self::Malformed(detail) =>
                 Told::new(S::BAD_REQUEST, "invalid_request", "Invalid request", detail),
             Self::MalformedBearer(detail) =>
                 Self::InvalidRequest(detail).told().challenge("invalid_request"),
@@ -233,7 +236,7 @@ impl Problem {
         if let Self::MethodNotAllowed(allow) = self {
             response.insert_header((header::ALLOW, *allow));
         }
-        if *self == Self::BodyNotAllowed {
+        if matches!(self, Self::BodyNotAllowed | Self::Malformed(_)) {
             response.force_close();
         }
         let body = Body {

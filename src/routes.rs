@@ -1,17 +1,21 @@
 //! Which path leads where, and in which order a request is looked at. Nothing else.
 
 mod admin;
+mod connections;
 mod customer;
 mod directives;
 mod observe;
 mod request_id;
 mod trace_context;
 mod unread;
+mod well_formed;
 
 use actix_web::{HttpResponse, middleware::from_fn, web};
 
+use self::well_formed::WellFormed;
 pub use self::{
     admin::{Admin, explain},
+    connections::Connections,
     customer::Customers,
     observe::{Drain, Observer, observe},
 };
@@ -26,7 +30,7 @@ pub fn public(config: &mut web::ServiceConfig) {
                 .route(web::head().to(customer::me))
                 .default_service(web::to(only_get_and_head)),
         )
-        .default_service(web::to(nothing_here));
+        .default_service(web::to(nothing_public_here));
 }
 
 /// The admin listener. `/livez`, `/readyz` and `/metrics` are open; the rest is behind
@@ -45,11 +49,15 @@ pub fn admin(config: &mut web::ServiceConfig) {
         .default_service(web::to(nothing_here));
 }
 
+async fn nothing_public_here(_: WellFormed) -> HttpResponse {
+    HttpResponse::from_error(Problem::NotFound)
+}
+
 async fn nothing_here() -> HttpResponse {
     HttpResponse::from_error(Problem::NotFound)
 }
 
-async fn only_get_and_head() -> HttpResponse {
+async fn only_get_and_head(_: WellFormed) -> HttpResponse {
     HttpResponse::from_error(Problem::MethodNotAllowed("GET, HEAD"))
 }
 

@@ -39,7 +39,7 @@ pub use self::{
     juspay::{Breaker, CustomerIdForm, IpFamily, Juspay, SecretSource},
     limits::{Limits, Rate},
     log::{AccessLog, Log, LogFormat, LogLevel},
-    server::{Listen, Server},
+    server::{ClientAuth, Listen, Server, ServerTls},
     sources::{Loaded, Sources},
 };
 use self::{fault::Wrong, reader::Reader, value::Items};

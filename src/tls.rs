@@ -1,4 +1,8 @@
-//! TLS towards Juspay and towards issuers: one client configuration for both.
+//! TLS towards Juspay and towards issuers: one client configuration for both. `server` is that of
+//! the public listener, `certificate` reads what certificates say.
+
+mod certificate;
+mod server;
 
 use std::{path::Path, sync::Arc};
 
@@ -6,6 +10,14 @@ use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem::PemObject},
+};
+
+pub use self::{
+    certificate::PeerCertificate,
+    server::{
+        FileError, Looked, ServerTls, ServerTlsError, authorities_in, certificates, pair,
+        private_key,
+    },
 };
 
 /// HTTP/1.1 only: on a black-holed HTTP/2 connection every request fails, here just one does.

@@ -53,11 +53,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("response", &["cache"]),
     ("routes", &["auth", "cache", "juspay", "problem", "response"]),
     ("application", &["auth", "cache", "juspay", "routes"]),
+    ("process", &[]),
     ("telemetry", &[]),
     ("simulator", &[]),
     ("cli", &[]),
     ("demo", &["application", "simulator"]),
-    ("commands", &["application", "cli", "demo", "simulator", "telemetry"]),
+    ("commands", &["application", "cli", "demo", "process", "simulator", "telemetry"]),
     ("main", &["cli", "commands"]),
     ("lib", &[]),
 ];
@@ -65,6 +66,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Where actix-web may be named.
 const ACTIX: &[&str] = &[
     "src/application.rs",
+    "src/application/",
     "src/auth/caller.rs",
     "src/demo.rs",
     "src/main.rs",
@@ -167,7 +169,8 @@ fn modules_use_only_what_their_arrows_allow() {
 fn only_those_who_speak_http_know_the_http_libraries() {
     for (path, code) in sources() {
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        for (library, homes) in [("actix_web", ACTIX), ("awc", AWC)] {
+        let parts = &["src/application/"][..];
+        for (library, homes) in [("actix_web", ACTIX), ("actix_http", parts), ("awc", AWC)] {
             let is_test =
                 ["/tests.rs", "/tests/", "/testing.rs"].iter().any(|it| path.contains(it));
             let at_home = is_test || homes.iter().any(|home| path.starts_with(home));

@@ -122,6 +122,8 @@ fn common(juspay: &str, issuer: &str) -> String {
         r#"
         server.listen = "127.0.0.1:0"
         server.admin_listen = "127.0.0.1:0"
+        # A storm has more than the shipped 8192: each cold phone comes with one of its own.
+        server.max_connections = 16384
         secrets.poll = "1s"
         juspay.base_url = "{juspay}"
         juspay.merchant_id = "sim_merchant"

@@ -9,7 +9,10 @@ use crate::{
     metrics::Metrics,
     secret_file::{Polled, Secret, SecretFileError},
     settings::{SecretSource, Settings},
+    tls::{Looked, ServerTls},
 };
+
+use super::StartError;
 
 /// Every secret by file; the API key may stand in the settings themselves.
 #[derive(Debug)]
@@ -18,10 +21,34 @@ pub(super) struct Secrets {
     pub(super) api_key_next: Option<Arc<Secret>>,
     pub(super) admin_token: Option<Arc<Secret>>,
     pub(super) customer_ref_key: Option<Arc<Secret>>,
+    pub(super) tls: Option<Arc<ServerTls>>,
+}
+
+/// Something by file, as it is followed.
+trait ByFile {
+    /// Looks at its files again: whether they have changed, or why they can't be used.
+    fn look(&self) -> Result<bool, String>;
+}
+
+impl ByFile for Secret {
+    fn look(&self) -> Result<bool, String> {
+        match self.poll() {
+            Polled::Unchanged => Ok(false),
+            Polled::Changed => Ok(true),
+            Polled::Failed(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl ByFile for ServerTls {
+    fn look(&self) -> Result<bool, String> {
+        let looked = ServerTls::look(self).map_err(|error| error.to_string())?;
+        Ok(looked == Looked::Changed)
+    }
 }
 
 impl Secrets {
-    pub(super) fn open(settings: &Settings) -> Result<Self, SecretFileError> {
+    pub(super) fn open(settings: &Settings) -> Result<Self, StartError> {
         let by_file = |path: &Option<_>| path.as_deref().map(open).transpose();
         Ok(Self {
             api_key: match &settings.juspay.api_key {
@@ -31,6 +58,7 @@ impl Secrets {
             api_key_next: by_file(&settings.juspay.api_key_next)?,
             admin_token: by_file(&settings.server.admin_token_file)?,
             customer_ref_key: by_file(&settings.log.customer_ref_key_file)?,
+            tls: settings.server.tls.as_ref().map(ServerTls::open).transpose()?.map(Arc::new),
         })
     }
 
@@ -43,12 +71,19 @@ impl Secrets {
             ("customer_ref_key", self.customer_ref_key),
         ];
         let read = &metrics.secret_last_reload_success;
-        let mut followed: Vec<_> = named
-            .into_iter()
-            .filter_map(|(name, secret)| Some((name, secret.filter(|it| it.has_file())?)))
-            .map(|(name, secret)| Followed::new(name, secret, read, &*clock))
-            .collect();
+        let secrets = named.into_iter().filter_map(|(name, secret)| {
+            let by_file: Arc<dyn ByFile> = secret.filter(|it| it.has_file())?;
+            Some((name, by_file))
+        });
+        let tls = self.tls.clone().map(|tls| {
+            let by_file: Arc<dyn ByFile> = tls;
+            ("server_tls", by_file)
+        });
+        let followed = secrets.chain(tls);
+        let mut followed: Vec<_> =
+            followed.map(|(name, secret)| Followed::new(name, secret, read, &*clock)).collect();
         loop {
+            note_certificate(self.tls.as_deref(), &metrics);
             clock.sleep_until(clock.monotonic().plus(poll)).await;
             for secret in &mut followed {
                 secret.look(read, &*clock);
@@ -61,23 +96,35 @@ fn open(path: &Path) -> Result<Arc<Secret>, SecretFileError> {
     Secret::open(path).map(Arc::new)
 }
 
+fn note_certificate(tls: Option<&ServerTls>, metrics: &Metrics) {
+    if let Some(not_after) = tls.and_then(ServerTls::not_after) {
+        let seconds = not_after.as_duration().as_secs_f64();
+        metrics.certificate_not_after.with_label_values(&["server"]).set(seconds);
+    }
+}
+
 struct Followed {
     name: &'static str,
-    secret: Arc<Secret>,
+    secret: Arc<dyn ByFile>,
     /// The last look found nothing usable; told once, not at each look.
     failing: bool,
 }
 
 impl Followed {
-    fn new(name: &'static str, secret: Arc<Secret>, read: &GaugeVec, clock: &dyn Clock) -> Self {
+    fn new(
+        name: &'static str,
+        secret: Arc<dyn ByFile>,
+        read: &GaugeVec,
+        clock: &dyn Clock,
+    ) -> Self {
         let followed = Self { name, secret, failing: false };
         followed.note_success(read, clock);
         followed
     }
 
     fn look(&mut self, read: &GaugeVec, clock: &dyn Clock) {
-        let polled = self.secret.poll();
-        if let Polled::Failed(error) = polled {
+        let looked = self.secret.look();
+        if let Err(error) = looked {
             if !self.failing {
                 tracing::warn!(
                     secret = self.name,
@@ -87,7 +134,7 @@ impl Followed {
             self.failing = true;
             return;
         }
-        if matches!(polled, Polled::Changed) || self.failing {
+        if looked == Ok(true) || self.failing {
             tracing::info!(secret = self.name, "the secret was read anew");
         }
         self.failing = false;

@@ -10,7 +10,7 @@ use actix_web::{
 };
 use futures_util::future::{Ready, ready};
 
-use super::{directives::Directives, observe::Observation};
+use super::{directives::Directives, observe::Observation, well_formed::WellFormed};
 use crate::{
     auth::Caller,
     cache::{CustomerCache, Lookup},
@@ -38,6 +38,7 @@ pub struct Customers {
 
 /// Answers the customer that the caller's token names, and no other.
 pub(super) async fn me(
+    _: WellFormed,
     _: NoBody,
     options: Options,
     directives: Directives,

@@ -29,6 +29,7 @@ use futures_util::{
 };
 
 use super::{
+    connections::Connections,
     request_id::{REQUEST_ID, RequestId},
     trace_context::TraceContext,
     unread,
@@ -72,6 +73,8 @@ impl Drain {
 pub struct Observer {
     /// Whether answers close their connections.
     pub drain: Drain,
+    /// How many there are: when too many, answers close theirs too.
+    pub connections: Connections,
     /// Which requests get a log line.
     pub access: AccessLog,
     /// What stands for customers in it.
@@ -206,7 +209,7 @@ impl Observer {
             self.log(done, status, observation);
         }
         response.headers_mut().insert(REQUEST_ID, observation.0.request_id.header());
-        if self.drain.has_begun() {
+        if self.drain.has_begun() || self.connections.are_many() {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         response

@@ -4,6 +4,7 @@
 //! with a fault of its own takes part in none.
 
 mod issuers;
+mod tls;
 
 use std::{cmp::Ordering, time::Duration};
 
@@ -12,6 +13,7 @@ use super::{address::WebAddress, fault::Wrong, reader::Reader, server::Listen, v
 /// Notes every contradiction.
 pub(super) fn check(reader: &mut Reader<'_>) {
     listeners(reader);
+    tls::check(reader);
     shutdown(reader);
     plain_http(reader);
     api_key(reader);

@@ -1,5 +1,7 @@
 //! `server.*`: listeners and how they end.
 
+pub(super) mod tls;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -8,11 +10,18 @@ use std::{
 
 use secrecy::ExposeSecret;
 
+pub use self::tls::{ClientAuth, ServerTls};
 use super::{fault::Wrong, reader::Reader, value::Items};
 use crate::secret_file::{self, SecretFileError};
 
 /// Longest path of a socket, in bytes: `sun_path` has 108 with the zero at its end (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
+
+/// How many workers there may be: as many as actix can tell apart.
+const WORKERS: std::ops::RangeInclusive<u64> = 1..=512;
+
+/// How many connections may be asked for.
+const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 
 /// How many requests at a time may be asked for.
 const IN_FLIGHT: std::ops::RangeInclusive<u64> = 1..=1_000_000;
@@ -37,6 +46,10 @@ pub struct Server {
     pub admin_token_file: Option<PathBuf>,
     /// `server.workers`; `None`: as many as the machine has cores for us.
     pub workers: Option<usize>,
+    /// `server.max_connections`
+    pub max_connections: usize,
+    /// `server.tls.*`, when it is set.
+    pub tls: Option<ServerTls>,
     /// `server.max_in_flight`
     pub max_in_flight: usize,
     /// `server.max_waiting`; half of `max_in_flight` when it isn't set.
@@ -52,7 +65,8 @@ impl Server {
         let listen = reader.at("server.listen").list(Items::SomeOrText, Listen::parse);
         let admin_listen = reader.at("server.admin_listen").list(Items::SomeOrText, Listen::parse);
         let admin_token_file = reader.at("server.admin_token_file").file(holds_token);
-        let workers = reader.at("server.workers").number(1..=1024);
+        let workers = reader.at("server.workers").number(WORKERS);
+        let max_connections = reader.at("server.max_connections").number(CONNECTIONS);
         let max_in_flight = reader.at("server.max_in_flight").number(IN_FLIGHT);
         let max_waiting = reader.at("server.max_waiting").number(IN_FLIGHT);
         let shutdown_delay =
@@ -60,6 +74,7 @@ impl Server {
         let shutdown_grace = reader
             .at("server.shutdown_grace")
             .duration(Duration::from_millis(1)..=Duration::from_hours(1));
+        let tls = ServerTls::read(reader);
         let max_in_flight = usize::try_from(max_in_flight?).ok()?;
         let half = max_in_flight.div_ceil(2);
         Some(Self {
@@ -67,6 +82,8 @@ impl Server {
             admin_listen: admin_listen?,
             admin_token_file,
             workers: workers.and_then(|workers| usize::try_from(workers).ok()),
+            max_connections: usize::try_from(max_connections?).ok()?,
+            tls: tls?,
             max_in_flight,
             max_waiting: max_waiting.and_then(|it| usize::try_from(it).ok()).unwrap_or(half),
             shutdown_delay: shutdown_delay?,

@@ -2,6 +2,7 @@
 
 mod faults;
 mod secrets;
+mod tls;
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -25,4 +25,5 @@ mod secrets;
 mod settings;
 mod shutdown;
 mod support;
+mod transport;
 mod upstream;

@@ -1,5 +1,6 @@
 //! What the tests stand on: a world with the simulator, the service and a clock, and phones in it.
 
+pub mod authority;
 pub mod clock;
 pub mod guard;
 pub mod impostor;

@@ -29,8 +29,8 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("juspay.max_retries = 11", "juspay.max_retries", "from 0 to 10"),
     ("'a[99999999999]' = 1", "\"a[99999999999]\"", "no such setting"),
     // Bounds.
-    ("server.workers = 0", "server.workers", "from 1 to 1024"),
-    ("server.workers = -1", "server.workers", "from 1 to 1024"),
+    ("server.workers = 0", "server.workers", "from 1 to 512"),
+    ("server.workers = -1", "server.workers", "from 1 to 512"),
     ("cache.capacity = 99999999999999999999", "cache.capacity", "from 1 to"),
     ("auth.max_token_bytes = 255", "auth.max_token_bytes", "from 256 to"),
     ("cache.not_found_ttl = 2", "cache.not_found_ttl", "without a unit"),
@@ -135,7 +135,8 @@ fn each_fault_is_told_alone_and_in_full() {
 #[test]
 fn what_is_just_within_bounds_is_taken() {
     for text in [
-        "server.workers = 1024",
+        "server.workers = 512",
+        "server.max_connections = 1",
         "server.shutdown_delay = '0s'",
         "server.shutdown_grace = '10001ms'",
         "cache.not_found_ttl = '0s'",

@@ -35,7 +35,10 @@ fn spellings(secret: &str) -> Vec<String> {
 }
 
 /// Where a secret may end up. Names of keys are told, so no table is among them.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 20] = [
+    "server.tls.cert_file",
+    "server.tls.key_file",
+    "server.tls.client_ca_file",
     "juspay.api_key",
     "juspay.api_key_file",
     "juspay.ca_file",

@@ -2,8 +2,19 @@
 //! parser's bare 400, or a closed connection.
 
 use futures_util::future::join_all;
+use proptest::{
+    collection::vec,
+    prelude::{Strategy, any},
+    prop_oneof,
+    sample::select,
+    test_runner::{Config, TestRunner},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use crate::support::{Phone, Reply, World};
+use crate::support::{Phone, Reply, World, guard, within_reason};
 
 /// The service goes on as if nothing had been.
 async fn lives_on(phone: &Phone) {
@@ -103,4 +114,88 @@ async fn p7_clients_that_never_finish_their_head_hinder_nobody() {
     lives_on(&phone).await;
     drop(stuck);
     lives_on(&phone).await;
+}
+
+/// What requests are made of, whole and in part.
+const PARTS: [&str; 28] = [
+    "GET /me/customer HTTP/1.1\r\n",
+    "HEAD /me/customer HTTP/1.1\r\n",
+    "POST /me/customer HTTP/1.1\r\n",
+    "CONNECT a:1 HTTP/1.1\r\n",
+    "GET http://a/me/customer HTTP/1.0\r\n",
+    "GET /",
+    "?options.get_client_auth_token=false",
+    " HTTP/1.1",
+    "Host: a\r\n",
+    "Host: ",
+    "Connection: close\r\n",
+    "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+    "Content-Length: 5\r\n",
+    "Content-Length: 0\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Expect: 100-continue\r\n",
+    "Authorization: Bearer e30.e30.e30\r\n",
+    "Cache-Control: no-cache, min-fresh=10\r\n",
+    "X-Request-Id: x\r\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\n",
+    "\r",
+    "\0",
+    ":",
+    " ",
+    "0\r\n\r\n",
+    "5\r\nhello\r\n",
+];
+
+/// Pieces, each of which is sent alone: parts of requests, and bytes that are parts of nothing.
+fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let part = select(&PARTS[..]).prop_map(|part| part.as_bytes().to_vec());
+    let request = vec(select(&PARTS[..]), 1..12).prop_map(|parts| parts.concat().into_bytes());
+    let bytes = vec(any::<u8>(), 1..64);
+    vec(prop_oneof![4 => part, 2 => request, 1 => bytes], 1..12)
+}
+
+/// Sends them one by one, then says that no more will come; all that comes back.
+async fn sent(phone: &Phone, pieces: &[Vec<u8>]) -> Vec<u8> {
+    within_reason("the end of the connection", async {
+        let mut stream = TcpStream::connect(phone.address).await.expect("a connection");
+        stream.set_nodelay(true).unwrap();
+        for piece in pieces {
+            // The service may close before it has read all.
+            drop(stream.write_all(piece).await);
+            tokio::task::yield_now().await;
+        }
+        drop(stream.shutdown().await);
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer).await);
+        answer
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_whatever_bytes_come_they_are_refused_or_answered_and_nothing_breaks() {
+    let world = World::new().await;
+    let (alice, stranger) = (world.phone("alice"), world.stranger());
+    let here = tokio::runtime::Handle::current();
+    let mut runner = TestRunner::new(Config { cases: 500, ..Config::default() });
+    let run = tokio::task::spawn_blocking(move || {
+        runner.run(&pieces(), |pieces| {
+            let answer = here.block_on(sent(&stranger, &pieces));
+            let text = String::from_utf8_lossy(&answer);
+            for (at, _) in text.match_indices("HTTP/1.") {
+                let status = text[at..].split(' ').nth(1).unwrap_or_default();
+                assert!(status == "100" || status.starts_with('4'), "{pieces:?}: {text}");
+            }
+            if let Some(reply) = Reply::parse(&answer) {
+                guard::answered("", &reply);
+            }
+            Ok(())
+        })
+    });
+    run.await.unwrap().unwrap();
+    lives_on(&alice).await;
+    world.until_count("juspay_bff_http_requests_in_flight", 0).await;
+    world.until_count("juspay_bff_http_connections", 0).await;
 }

@@ -27,9 +27,18 @@ pub struct Process {
     pub stdout: String,
 }
 
+/// The same, started by a shell with `script`, which ends in `exec "$@"`.
+pub fn bff_in_shell(script: &str, arguments: &[&str]) -> Command {
+    let shell = [&["-c", script, "sh", env!("CARGO_BIN_EXE_juspay-bff")], arguments].concat();
+    quiet(Command::new("sh"), &shell)
+}
+
 /// `juspay-bff` with these arguments and, but for the search path, with nothing in its environment.
 pub fn bff(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_juspay-bff"));
+    quiet(Command::new(env!("CARGO_BIN_EXE_juspay-bff")), arguments)
+}
+
+fn quiet(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
@@ -51,6 +60,11 @@ impl Process {
         let mut child = command.stderr(Stdio::inherit()).spawn().expect("it starts");
         let stdout = child.stdout.take().expect("it is piped");
         Self { child, lines: BufReader::new(stdout).lines(), stdout: String::new() }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs still")
     }
 
     /// The next line that holds `text`.

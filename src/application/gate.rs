@@ -1,0 +1,223 @@
+//! Which bytes of a connection the HTTP parser gets to see, and when: one request's head at a time.
+//!
+//! actix decodes whatever has come before it answers, and answers by what it decoded last: a `HEAD`
+//! behind a `GET` would take the `GET`'s body away, and requests behind `Connection: close` would be
+//! answered. So what comes behind a head is held until the answer has begun to leave. Owns where a
+//! head ends and how long it may get; knows no sockets.
+
+use bytes::{Buf as _, BytesMut};
+
+/// What goes before the answer to `Expect: 100-continue`, and is none (RFC 9110 §15.2).
+const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Lets heads through.
+#[derive(Debug)]
+pub(super) struct Gate {
+    head: Head,
+    /// Longest head let through, in bytes.
+    max_head: usize,
+    held: BytesMut,
+    /// Shut behind a head: what of [`INTERIM`] may still leave without being an answer.
+    shut: Option<&'static [u8]>,
+}
+
+/// A head longer than it may be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+impl Gate {
+    pub(super) fn new(max_head: usize) -> Self {
+        Self { head: Head::default(), max_head, held: BytesMut::new(), shut: None }
+    }
+
+    /// Whether a request is being answered.
+    pub(super) const fn is_shut(&self) -> bool {
+        self.shut.is_some()
+    }
+
+    /// How many bytes have come that nobody has seen.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether a part of a head has been let through, but not all of it.
+    pub(super) const fn is_amid_head(&self) -> bool {
+        self.head.length > 0 && self.shut.is_none()
+    }
+
+    /// Keeps what has come for later.
+    pub(super) fn hold(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// How many of `fresh` may be seen now. The others are kept.
+    pub(super) fn pass(&mut self, fresh: &[u8]) -> Result<usize, TooLong> {
+        let passed = self.advance(fresh)?;
+        self.hold(fresh.get(passed..).unwrap_or_default());
+        Ok(passed)
+    }
+
+    /// What was kept and may be seen now, at most `room` bytes of it.
+    pub(super) fn pass_held(&mut self, room: usize) -> Result<BytesMut, TooLong> {
+        let held = std::mem::take(&mut self.held);
+        let passed = self.advance(held.get(..room.min(held.len())).unwrap_or_default());
+        self.held = held;
+        Ok(self.held.split_to(passed?))
+    }
+
+    fn advance(&mut self, fresh: &[u8]) -> Result<usize, TooLong> {
+        if self.is_shut() {
+            return Ok(0);
+        }
+        let end = self.head.end_in(fresh);
+        let passed = end.unwrap_or(fresh.len());
+        self.head.length = self.head.length.saturating_add(passed);
+        if self.head.length > self.max_head {
+            return Err(TooLong);
+        }
+        if end.is_some() {
+            self.shut = Some(INTERIM);
+        }
+        Ok(passed)
+    }
+
+    /// Notes what has left. With an answer's first bytes the gate opens for the next request, which
+    /// is told.
+    pub(super) fn left(&mut self, mut written: &[u8]) -> bool {
+        let Some(interim) = self.shut else { return false };
+        let common = interim.iter().zip(written).take_while(|(one, other)| one == other).count();
+        written.advance(common);
+        if written.is_empty() {
+            self.shut = interim.get(common..);
+            return false;
+        }
+        self.shut = None;
+        self.head = Head::default();
+        true
+    }
+}
+
+/// Finds the end of a head as httparse does: at the first empty line behind one that isn't, lines
+/// ending in LF with or without CR before it.
+#[derive(Debug, Default)]
+struct Head {
+    length: usize,
+    has_text: bool,
+    line: Line,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum Line {
+    #[default]
+    Empty,
+    OneCr,
+    Text,
+}
+
+impl Head {
+    /// The index behind the head's end, if it is in `bytes`.
+    fn end_in(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut start: usize = 0;
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            let is_empty = self.is_still_empty(bytes.get(start..end).unwrap_or_default());
+            start = end.saturating_add(1);
+            self.line = Line::Empty;
+            if is_empty && self.has_text {
+                return Some(start);
+            }
+            self.has_text |= !is_empty;
+        }
+        self.line = match (self.line, bytes.get(start..).unwrap_or_default()) {
+            (line, []) => line,
+            (Line::Empty, [b'\r']) => Line::OneCr,
+            (Line::Empty | Line::OneCr | Line::Text, _) => Line::Text,
+        };
+        None
+    }
+
+    /// Whether the line that ends with `rest` has nothing in it but a CR.
+    fn is_still_empty(&self, rest: &[u8]) -> bool {
+        match self.line {
+            Line::Empty => matches!(rest, [] | [b'\r']),
+            Line::OneCr => rest.is_empty(),
+            Line::Text => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much of `bytes` is let through when they come in pieces of `size`.
+    fn passed(bytes: &[u8], size: usize) -> usize {
+        let mut gate = Gate::new(1000);
+        bytes.chunks(size).map(|piece| gate.pass(piece).unwrap()).sum()
+    }
+
+    #[test]
+    fn one_head_is_let_through_however_it_comes() {
+        for (head, rest) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /2 HTTP/1.1\r\n\r\n"),
+            ("GET / HTTP/1.1\nHost: a\n\n", "\n"),
+            ("GET / HTTP/1.1\r\nHost: a\n\r\n", "body"),
+            ("\r\n\n\r\nGET / HTTP/1.1\r\n\r\n", "x"),
+            ("GET /\r\n\n", "x"),
+            ("x\r\r\n\r\n", "x"),
+            ("\rGET / HTTP/1.1\r\n\r\n", "x"),
+            ("GET / HTTP/1.1\r\nHost: a\r\n", ""),
+            ("\r\n\r\n", ""),
+        ] {
+            let both = format!("{head}{rest}");
+            for size in 1..=both.len() {
+                assert_eq!(passed(both.as_bytes(), size), head.len(), "{both:?} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_where_the_parser_sees_it() {
+        let strategy = proptest::collection::vec(
+            proptest::sample::select(&["\r", "\n", "\r\n", "GET / HTTP/1.1", "a: b", " ", "x"][..]),
+            0..12,
+        );
+        proptest::proptest!(|(parts in strategy)| {
+            let bytes = parts.concat();
+            let mut headers = [httparse::EMPTY_HEADER; 16];
+            let parsed = httparse::Request::new(&mut headers).parse(bytes.as_bytes());
+            if let Ok(httparse::Status::Complete(end)) = parsed {
+                assert_eq!(passed(bytes.as_bytes(), bytes.len()), end, "{bytes:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn the_next_head_waits_for_the_answer_and_an_interim_one_is_none() {
+        let mut gate = Gate::new(1000);
+        let (one, two) = (&b"GET / HTTP/1.1\r\n\r\n"[..], &b"GET /2 HTTP/1.1\r\n\r\n"[..]);
+        assert_eq!(gate.pass(&[one, two].concat()), Ok(one.len()));
+        assert!(gate.is_shut() && !gate.is_amid_head());
+        assert_eq!(gate.pass_held(1000), Ok(BytesMut::new()));
+        for piece in [&INTERIM[..7], &INTERIM[7..20], &INTERIM[20..]] {
+            assert!(!gate.left(piece), "{piece:?}");
+        }
+        assert!(gate.left(b"HTTP/1.1 200 OK\r\n"));
+        assert_eq!(gate.pass_held(3).unwrap(), two[..3]);
+        assert!(gate.is_amid_head());
+        assert_eq!(gate.pass_held(1000).unwrap(), two[3..]);
+        assert!(gate.is_shut());
+        assert!(gate.left(&[INTERIM, b"HTTP/1.1 404"].concat()), "both at once");
+        assert_eq!((gate.held(), gate.is_shut()), (0, false));
+        assert!(!gate.left(b"more of it"), "it is open already");
+    }
+
+    #[test]
+    fn a_head_has_a_longest_length() {
+        let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100));
+        assert_eq!(Gate::new(head.len()).pass(head.as_bytes()), Ok(head.len()));
+        assert_eq!(Gate::new(head.len() - 1).pass(head.as_bytes()), Err(TooLong));
+        let mut gate = Gate::new(10);
+        gate.hold(head.as_bytes());
+        assert_eq!(gate.pass_held(1000), Err(TooLong));
+    }
+}

@@ -1,0 +1,60 @@
+//! What the process asks of the kernel before it holds a secret: that its memory is written nowhere,
+//! and that it may open as many files as it has connections.
+
+use rustix::{
+    io::Errno,
+    process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit},
+};
+
+/// Open files besides the public listener's connections: those of the admin listener, to Juspay and
+/// to issuers, secrets, the runtime's own.
+const OTHER_FILES: u64 = 1024;
+
+/// No core dumps, and no other process of this user may read this one's memory.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn keep_memory_private() -> Result<(), Errno> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+/// Asks for enough open files for so many connections: as many as the hard limit lets us have.
+///
+/// # Errors
+/// With the number that there may be, when it isn't enough.
+pub fn make_room_for(connections: usize) -> Result<(), u64> {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
+    if is_enough(current) {
+        return Ok(());
+    }
+    let most = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum });
+    let has = if raised.is_ok() { Some(most) } else { current };
+    if is_enough(has) { Ok(()) } else { Err(has.unwrap_or(most)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn memory_is_kept_private() {
+        keep_memory_private().unwrap();
+        assert_eq!(getrlimit(Resource::Core), Rlimit { current: Some(0), maximum: Some(0) });
+        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
+    }
+
+    #[test]
+    fn more_files_than_the_hard_limit_are_told() {
+        assert_eq!(make_room_for(1), Ok(()));
+        if let Some(maximum) = getrlimit(Resource::Nofile).maximum {
+            let too_many = usize::try_from(maximum).unwrap();
+            assert_eq!(make_room_for(too_many), Err(maximum));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What the HTTP parser lets through and this service doesn't: requests of which two readers could
+//! think that they are meant for different hosts, and such as only attackers send (RFC 9112 §3.2,
+//! §11.2). They are refused and their connections closed.
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::{Method, Uri, header},
+};
+use futures_util::future::{Ready, ready};
+
+use crate::problem::Problem;
+
+/// Longest target taken, in bytes. This service's own have less than 100.
+const MAX_TARGET: usize = 8192;
+
+/// Longest method taken, in bytes: the longest registered one is UPDATEREDIRECTREF.
+const MAX_METHOD: usize = 32;
+
+/// Shows that the request means one thing to everybody.
+#[derive(Debug)]
+pub(super) struct WellFormed;
+
+impl FromRequest for WellFormed {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let host = request.headers().get(header::HOST).map(header::HeaderValue::as_bytes);
+        let checked = check(request.method(), request.uri(), host);
+        ready(checked.map(|()| Self).map_err(Problem::Malformed))
+    }
+}
+
+fn check(method: &Method, target: &Uri, host: Option<&[u8]>) -> Result<(), &'static str> {
+    if method.as_str().len() > MAX_METHOD {
+        return Err("The method is too long.");
+    }
+    if target.path_and_query().is_some_and(|it| it.as_str().len() > MAX_TARGET) {
+        return Err("The target is too long.");
+    }
+    if host.is_some_and(|host| !is_host(host)) {
+        return Err("The Host header holds no host.");
+    }
+    match (target.scheme_str(), target.authority()) {
+        (_, None) | (None, Some(_)) => Ok(()),
+        (Some("http" | "https"), Some(authority)) => {
+            let named = authority.as_str().as_bytes();
+            let is_same = host.is_none_or(|host| host.eq_ignore_ascii_case(named));
+            let is_one = is_same && is_host(named);
+            if is_one { Ok(()) } else { Err("The target and the Host header differ.") }
+        }
+        (Some(_), Some(_)) => Err("The target is neither http nor https."),
+    }
+}
+
+/// Names and addresses with or without a port, and nothing: RFC 3986 §3.2.2 takes more, which no
+/// host that can be reached has.
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if !host.ends_with(b"]") => host.split_at(colon),
+        Some(_) | None => (host, &[][..]),
+    };
+    let port = port.strip_prefix(b":").unwrap_or(port);
+    let is_address = |byte: &u8| byte.is_ascii_hexdigit() || b":.".contains(byte);
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+    let is_port = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
+    let address = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]"));
+    is_port
+        && match address {
+            Some(address) => !address.is_empty() && address.iter().all(is_address),
+            None => name.iter().all(is_name),
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_and_addresses() {
+        for host in
+            ["", "a", "a.example", "A-1_b:80", "127.0.0.1:8080", "[::1]", "[fe80::1]:1", "a:"]
+        {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "a b", "a/b", "u@a", "a,b", "a;b", "a:b", "a:123456", "[::1", "::1", "[]", "[g]",
+            "a\\b", "a?b", "a#b", "<a>", "%41", "ä", "[::1]a", "a:80:80", "\"a\"",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_target_with_a_host_says_what_the_header_says() {
+        let check = |target: &str, host: Option<&str>| {
+            check(&Method::GET, &target.parse().unwrap(), host.map(str::as_bytes)).is_ok()
+        };
+        for (target, host, is_good) in [
+            ("/x", Some("a"), true),
+            ("/x", None, true),
+            ("*", Some("a"), true),
+            ("a:80", Some("b"), true),
+            ("http://a/x", Some("A"), true),
+            ("https://a:1/x", Some("a:1"), true),
+            ("http://a/x", None, true),
+            ("http://a/x", Some("b"), false),
+            ("http://a:80/x", Some("a"), false),
+            ("http://u@a/x", Some("u@a"), false),
+            ("http://u@a/x", None, false),
+            ("ftp://a/x", Some("a"), false),
+        ] {
+            assert_eq!(check(target, host), is_good, "{target} {host:?}");
+        }
+    }
+
+    #[test]
+    fn targets_and_methods_have_bounds() {
+        let target = |length: usize| format!("/{}", "x".repeat(length - 1)).parse::<Uri>().unwrap();
+        assert!(check(&Method::GET, &target(MAX_TARGET), None).is_ok());
+        assert!(check(&Method::GET, &target(MAX_TARGET + 1), None).is_err());
+        let method = |length: usize| Method::from_bytes("X".repeat(length).as_bytes()).unwrap();
+        assert!(check(&method(MAX_METHOD), &target(1), None).is_ok());
+        assert!(check(&method(MAX_METHOD + 1), &target(1), None).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! `server.tls.*`: TLS of the public listener's TCP addresses.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    settings::{fault::Wrong, reader::Reader},
+    tls::{self, FileError},
+};
+
+use super::unreadable;
+
+/// `server.tls.*`, where it is set.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// `server.tls.cert_file`
+    pub cert_file: PathBuf,
+    /// `server.tls.key_file`
+    pub key_file: PathBuf,
+    /// `server.tls.client_ca_file`
+    pub client_ca_file: Option<PathBuf>,
+    /// `server.tls.client_auth`
+    pub client_auth: ClientAuth,
+}
+
+/// `server.tls.client_auth`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Clients aren't asked for a certificate.
+    Off,
+    /// They are; who has none is let in, who has a bad one isn't.
+    Optional,
+    /// Who has no good one isn't let in.
+    Required,
+}
+
+impl ServerTls {
+    /// `None` inside when TLS isn't set, outside when there are faults.
+    #[expect(clippy::option_option, reason = "a fault and an absence are two things")]
+    pub(in crate::settings) fn read(reader: &mut Reader<'_>) -> Option<Option<Self>> {
+        let cert_file = reader.at("server.tls.cert_file").file(holds_certificate);
+        let key_file = reader.at("server.tls.key_file").file(holds_key);
+        let client_ca_file = reader.at("server.tls.client_ca_file").file(holds_authorities);
+        let client_auth = reader.at("server.tls.client_auth").text(ClientAuth::parse)?;
+        let (Some(cert_file), Some(key_file)) = (cert_file, key_file) else {
+            return Some(None);
+        };
+        Some(Some(Self { cert_file, key_file, client_ca_file, client_auth }))
+    }
+}
+
+impl ClientAuth {
+    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "off" => Ok(Self::Off),
+            "optional" => Ok(Self::Optional),
+            "required" => Ok(Self::Required),
+            _ => Err(Wrong::new(
+                "there is no such choice",
+                "write \"off\", \"optional\" or \"required\"",
+            )),
+        }
+    }
+}
+
+pub(in crate::settings) fn holds_certificate(path: &Path) -> Result<(), Wrong> {
+    let fix = "write the path of a file with the server's certificate in PEM (BEGIN CERTIFICATE), \
+               its own first, then those that lead to the authority's";
+    tls::certificates(path).map(drop).map_err(|error| wrong(error, fix))
+}
+
+pub(in crate::settings) fn holds_key(path: &Path) -> Result<(), Wrong> {
+    let fix = "write the path of a file with the certificate's private key in PEM (BEGIN PRIVATE \
+               KEY), not encrypted; RSA from 2048 bits, P-256, P-384, P-521 or Ed25519";
+    tls::private_key(path).map(drop).map_err(|error| wrong(error, fix))
+}
+
+fn holds_authorities(path: &Path) -> Result<(), Wrong> {
+    let fix = "write the path of a file with the certificates, in PEM (BEGIN CERTIFICATE), of the \
+               authorities that certify clients";
+    tls::authorities_in(path).map(drop).map_err(|error| wrong(error, fix))
+}
+
+fn wrong(error: FileError, fix: &str) -> Wrong {
+    match error {
+        FileError::File(error) => unreadable(&error),
+        FileError::NotPem => Wrong::new("the file isn't PEM", fix),
+        FileError::Lacks(what) => Wrong::new(format!("the file holds no {what}"), fix),
+        FileError::Unusable(what) => Wrong::new(format!("a {what} in the file can't be used"), fix),
+    }
+}

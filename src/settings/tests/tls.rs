@@ -1,0 +1,107 @@
+//! `server.tls.*`: what is wrong with files, alone and together.
+
+use std::path::Path;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+use super::*;
+
+fn write(directory: &Path, name: &str, content: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.display().to_string()
+}
+
+/// Each line's fault: the key and a part of the reason.
+fn faults(lines: &str) -> Vec<(String, String)> {
+    let sources = good().text("x.toml", lines);
+    let faults = sources.load().err().map(|faults| faults.iter().cloned().collect());
+    let faults: Vec<Fault> = faults.unwrap_or_default();
+    let is_placed = |fault: &Fault| fault.origin.is_some() || fault.reason.contains("is missing");
+    assert!(faults.iter().all(|fault| !fault.fix.is_empty() && is_placed(fault)), "{lines}");
+    assert!(!format!("{faults:?}").contains("hush"), "{faults:?}");
+    faults.into_iter().map(|fault| (fault.key, fault.reason)).collect()
+}
+
+const CERT: &str = "server.tls.cert_file";
+const KEY: &str = "server.tls.key_file";
+const CLIENT_CA: &str = "server.tls.client_ca_file";
+const CLIENT_AUTH: &str = "server.tls.client_auth";
+
+fn pair_setting(crt: &str, key: &str) -> String {
+    format!("[server.tls]\ncert_file = '{crt}'\nkey_file = '{key}'\n")
+}
+
+/// A certificate's file and its key's.
+fn good_pair(directory: &Path) -> [String; 2] {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    [("crt", cert.pem()), ("key", signing_key.serialize_pem())]
+        .map(|(name, pem)| write(directory, name, &pem))
+}
+
+fn check(cases: &[(String, &[(&str, &str)])]) {
+    for (lines, expected) in cases {
+        let found = faults(lines);
+        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
+        let expected_keys: Vec<_> = expected.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, expected_keys, "{lines}: {found:?}");
+        for ((_, reason), (_, part)) in found.iter().zip(*expected) {
+            assert!(reason.contains(part), "{lines}: {reason}");
+        }
+    }
+}
+
+#[test]
+fn tls_files_are_tried_and_never_quoted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| write(directory.path(), name, content);
+    let [crt, key] = good_pair(directory.path());
+    let another = generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let other = file("other", &another.signing_key.serialize_pem());
+    let text = file("text", "hush");
+    let broken = file("broken", "-----BEGIN CERTIFICATE-----\nhush");
+    let odd = "-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n";
+    let odd = file("odd", &(odd.to_owned() + &odd.replace("CERTIFICATE", "PRIVATE KEY")));
+    check(&[
+        (pair_setting(&crt, &key), &[]),
+        (pair_setting(&crt, &other), &[(CERT, "don't fit together")]),
+        (pair_setting("/nonexistent", &key), &[(CERT, "can't be read")]),
+        (pair_setting(&text, &text), &[(CERT, "no certificate"), (KEY, "no private key")]),
+        (pair_setting(&broken, &broken), &[(CERT, "isn't PEM"), (KEY, "isn't PEM")]),
+        (pair_setting(&odd, &odd), &[(CERT, "can't be used"), (KEY, "can't be used")]),
+        (pair_setting(&key, &crt), &[(CERT, "no certificate"), (KEY, "no private key")]),
+        (
+            pair_setting(&crt, &key)
+                + &format!("client_ca_file = '{text}'\nclient_auth = 'required'"),
+            &[(CLIENT_CA, "no certificate")],
+        ),
+    ]);
+}
+
+#[test]
+fn tls_settings_that_say_too_little_or_contradict_each_other_are_faults() {
+    let directory = tempfile::tempdir().unwrap();
+    let [crt, key] = good_pair(directory.path());
+    let pair = pair_setting(&crt, &key);
+    check(&[
+        (format!("{CERT} = '{crt}'"), &[(KEY, "missing, though")]),
+        (format!("{KEY} = '{key}'"), &[(CERT, "missing, though")]),
+        (format!("{CLIENT_AUTH} = 'maybe'"), &[(CLIENT_AUTH, "no such choice")]),
+        (format!("{CLIENT_AUTH} = 'required'"), &[(CLIENT_AUTH, "is missing")]),
+        (format!("{pair}client_auth = 'optional'"), &[(CLIENT_AUTH, "is missing")]),
+        (format!("{pair}client_ca_file = '{crt}'"), &[(CLIENT_CA, "nobody would be asked")]),
+        (
+            format!("server.tls = {{ client_ca_file = '{crt}', client_auth = 'required' }}"),
+            &[(CLIENT_CA, "no TLS that it could be for")],
+        ),
+        (format!("server.listen = 'unix:/run/x'\n{pair}"), &[(CERT, "no TCP address")]),
+    ]);
+}
+
+#[test]
+fn without_files_there_is_no_tls() {
+    let server = good().load().unwrap().settings.server;
+    assert!(server.tls.is_none());
+    assert_eq!(server.max_connections, 8192);
+}

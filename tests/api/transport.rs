@@ -1,0 +1,6 @@
+//! The way in below HTTP and around it: connections, TLS, requests that are made to be misread.
+
+mod connections;
+mod corpus;
+mod process;
+mod tls;

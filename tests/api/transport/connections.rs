@@ -1,0 +1,181 @@
+//! Connections: how many there may be, how long each may keep the service waiting, and that one
+//! carries one request at a time.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::support::{Phone, Reply, World, until, within_reason};
+
+const OPEN: &str = "juspay_bff_http_connections";
+
+/// A head of which the end is missing.
+const HALF: &str = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n";
+
+/// A whole request that leaves the connection open.
+fn whole(method: &str, target: &str, token: &str) -> String {
+    format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+}
+
+/// The next answer. Nothing behind it is read.
+async fn answer(stream: &mut TcpStream) -> Reply {
+    let mut reply = head(stream).await;
+    let length = reply.header("content-length").expect("a length").parse().unwrap();
+    reply.body = vec![0; length];
+    within_reason("a body", stream.read_exact(&mut reply.body)).await.expect("a body");
+    reply
+}
+
+/// The next answer, but for its body.
+async fn head(stream: &mut TcpStream) -> Reply {
+    let reading = async {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(stream.read_u8().await.expect("an answer"));
+        }
+        Reply::parse(&bytes).expect("an answer")
+    };
+    within_reason("an answer", reading).await
+}
+
+/// All that still comes.
+async fn rest(mut stream: TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    within_reason("the end", async { drop(stream.read_to_end(&mut bytes).await) }).await;
+    bytes
+}
+
+async fn half_open(phone: &Phone, number: usize) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..number {
+        streams.push(phone.open(HALF).await.unwrap());
+    }
+    streams
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_max_connections_wait_until_one_closes() {
+    let world = World::with("server.max_connections = 4").await;
+    let phone = world.phone("alice");
+    let mut open = half_open(&phone, 4).await;
+    world.until_count(OPEN, 4).await;
+    let waiting = phone.begin().await;
+    for _ in 0..100 {
+        assert_eq!(world.count(OPEN).await, 4, "no more are let in");
+    }
+    assert!(!waiting.is_answered());
+    drop(open.pop());
+    assert_eq!(waiting.reply().await.status, 200);
+    drop(open);
+    world.until_count(OPEN, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_close_their_connections_when_many_are_open() {
+    let world = World::with("server.max_connections = 8").await;
+    let phone = world.phone("alice");
+    let others = half_open(&phone, 6).await;
+    world.until_count(OPEN, 6).await;
+    let request = whole("GET", "/me/customer", phone.token.as_deref().unwrap());
+    let mut stream = phone.open(&request).await.unwrap();
+    assert_eq!(answer(&mut stream).await.header("connection"), Some("close"));
+    assert_eq!(rest(stream).await, b"");
+    drop(others);
+    world.until_count(OPEN, 0).await;
+    let mut stream = phone.open(&request).await.unwrap();
+    assert_eq!(answer(&mut stream).await.header("connection"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_head_must_come_in_time_too() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let request = whole("GET", "/me/customer", phone.token.as_deref().unwrap());
+    let (first, second) = request.split_at(40);
+    let mut stream = phone.open(&request).await.unwrap();
+    assert_eq!(answer(&mut stream).await.status, 200);
+    // A head in two pieces is as good as one in one.
+    stream.write_all(first.as_bytes()).await.unwrap();
+    world.turn(Duration::from_millis(5_900)).await;
+    stream.write_all(second.as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut stream).await.status, 200);
+    stream.write_all(first.as_bytes()).await.unwrap();
+    let mut ended = tokio::spawn(rest(stream));
+    let has_ended = async || ended.is_finished();
+    world.turn_until("the end", Duration::from_secs(1), has_ended).await;
+    assert_eq!((&mut ended).await.unwrap(), b"");
+    assert_eq!(world.phone("alice").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_no_answers_is_given_up() {
+    let world = World::new().await;
+    let phone = world.stranger();
+    let request = whole("GET", "/nothing", "x").repeat(100);
+    let mut stream = phone.open(&request).await.unwrap();
+    let writing =
+        tokio::spawn(async move { while stream.write_all(request.as_bytes()).await.is_ok() {} });
+    let has_ended = async || writing.is_finished();
+    world.turn_until("the end", Duration::from_secs(1), has_ended).await;
+    world.until_count(OPEN, 0).await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_answered_in_turn_each_with_its_own_answer() {
+    let world = World::new().await;
+    let (alice, bob) = (world.phone("alice"), world.phone("bob"));
+    let [alices, bobs] = [&alice, &bob].map(|phone| phone.token.clone().unwrap());
+    for (one, other) in [("GET", "HEAD"), ("HEAD", "GET"), ("GET", "GET")] {
+        // Both come before Juspay has answered for the first.
+        let gate = world.simulator().hold("alice");
+        let both = [whole(one, "/me/customer", &alices), whole(other, "/me/customer", &bobs)];
+        let mut stream = alice.open(&both.concat()).await.unwrap();
+        gate.arrived(1).await;
+        world.settle().await;
+        gate.release();
+        for (method, owner) in [(one, "alice"), (other, "bob")] {
+            let reply =
+                if method == "HEAD" { head(&mut stream).await } else { answer(&mut stream).await };
+            assert_eq!(reply.status, 200, "{one} {other}");
+            if method == "GET" {
+                assert_eq!(reply.json()["object_reference_id"], owner, "{one} {other}");
+            }
+        }
+        world.purge_all().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_answered_behind_an_answer_that_closes() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let token = phone.token.clone().unwrap();
+    let next = whole("GET", "/me/customer", &token);
+    let with = |line: &str, body: &str| {
+        format!(
+            "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{line}\r\n{body}"
+        )
+    };
+    for (first, status) in [
+        (with("Connection: close\r\n", ""), 200),
+        (with("", "").replace("HTTP/1.1", "HTTP/1.0"), 200),
+        (with("Content-Length: 3\r\n", "abc"), 413),
+        (with("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"), 413),
+        (with("Expect: 100-continue\r\nContent-Length: 3\r\n", ""), 413),
+        (with("", "").replace("Host: localhost", "Host: a b"), 400),
+        (with("X\0: a\r\n", ""), 400),
+    ] {
+        let answers = phone.garbage(format!("{first}{next}").as_bytes()).await;
+        let answers = String::from_utf8(answers).unwrap();
+        let statuses = answers.match_indices("HTTP/1.").map(|(at, _)| &answers[at + 9..at + 12]);
+        let told: Vec<_> = statuses.filter(|status| *status != "100").collect();
+        assert_eq!(told, [status.to_string()], "{first:?}");
+    }
+    until("the end of all", async || world.count(OPEN).await == 0).await;
+}

@@ -1,0 +1,442 @@
+//! The corpus itself, by what each part of it tries.
+
+use super::Row;
+
+/// What the parser refuses.
+const BARE: &[&str] = &["400"];
+const OURS: &[&str] = &["400 invalid_request"];
+const BODY: &[&str] = &["413 body_not_allowed"];
+const TAKEN: &[&str] = &["200"];
+const NOT_FOUND: &[&str] = &["404 not_found"];
+const METHOD: &[&str] = &["405 method_not_allowed"];
+const TOO_LARGE: &[&str] = &["431"];
+
+const LINE: &str = "GET /me/customer HTTP/1.1";
+const HOST: &str = "Host: localhost\r\n";
+
+/// Makes rows for one caller.
+struct Corpus<'a> {
+    authorization: &'a str,
+    rows: Vec<Row>,
+}
+
+/// Every row; `authorization` is a good header line.
+pub(super) fn all(authorization: &str) -> Vec<Row> {
+    let mut corpus = Corpus { authorization, rows: Vec::new() };
+    corpus.lengths();
+    corpus.codings();
+    corpus.lines();
+    corpus.hosts();
+    corpus.forms();
+    corpus.methods();
+    corpus.versions();
+    corpus.upgrades();
+    corpus.targets();
+    corpus.sizes();
+    corpus.chunks();
+    corpus.pipelines();
+    corpus.left_open();
+    corpus.rows
+}
+
+impl Corpus<'_> {
+    fn row(
+        &mut self,
+        name: impl Into<String>,
+        bytes: impl Into<Vec<u8>>,
+        answers: &'static [&'static str],
+    ) {
+        self.rows.push(Row { name: name.into(), bytes: bytes.into(), answers });
+    }
+
+    /// A request that is good but for its `line`, its `host` lines, its further `lines`.
+    fn request(&self, line: &str, host: &str, lines: &str) -> String {
+        format!("{line}\r\n{host}{}Connection: close\r\n{lines}\r\n", self.authorization)
+    }
+
+    fn with_lines(&self, lines: &str) -> String {
+        self.request(LINE, HOST, lines)
+    }
+
+    /// The same without a wish to close.
+    fn kept(&self, lines: &str) -> String {
+        format!("{LINE}\r\n{HOST}{}{lines}\r\n", self.authorization)
+    }
+
+    fn line(&mut self, name: &str, line: &str, answers: &'static [&'static str]) {
+        let request = self.request(line, HOST, "");
+        self.row(name, request, answers);
+    }
+
+    fn lengths(&mut self) {
+        for (value, answers) in [
+            ("+0", BARE),
+            ("-0", BARE),
+            ("-1", BARE),
+            ("0, 0", BARE),
+            ("0,0", BARE),
+            ("0 0", BARE),
+            ("0x0", BARE),
+            ("0.0", BARE),
+            ("1e1", BARE),
+            ("5;", BARE),
+            ("\"0\"", BARE),
+            ("", BARE),
+            ("\u{b}0", BARE),
+            ("\u{660}", BARE),
+            ("18446744073709551616", BARE),
+            ("99999999999999999999999", BARE),
+            ("18446744073709551615", BODY),
+            ("00", BODY),
+            ("5", BODY),
+            ("0", TAKEN),
+            (" 0\t", TAKEN),
+        ] {
+            let request = self.with_lines(&format!("Content-Length: {value}\r\n"));
+            self.row(format!("Content-Length {value:?}"), request, answers);
+        }
+        for (name, lines) in [
+            ("the same Content-Length twice", "Content-Length: 0\r\nContent-Length: 0\r\n"),
+            ("two Content-Lengths", "Content-Length: 0\r\nContent-Length: 5\r\n"),
+            ("length, then coding", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+            ("coding, then length", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
+            ("coding and length of none", "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n"),
+            ("Content-Length with space before the colon", "Content-Length : 5\r\n"),
+            ("Content-Length with tab before the colon", "Content-Length\t: 5\r\n"),
+        ] {
+            let request = self.with_lines(lines) + "0\r\n\r\n";
+            self.row(name, request, BARE);
+        }
+    }
+
+    fn codings(&mut self) {
+        for (value, answers) in [
+            (" chunked", BODY),
+            ("chunked", BODY),
+            (" Chunked", BODY),
+            ("\tchunked \t", BODY),
+            (" chunked, identity", BARE),
+            (" identity, chunked", BARE),
+            (" identity", BARE),
+            (" gzip, chunked", BARE),
+            (" chunked, chunked", BARE),
+            (" chunked,", BARE),
+            (" ,chunked", BARE),
+            (" xchunked", BARE),
+            (" chunked\u{b}", BARE),
+            (" \u{b}chunked", BARE),
+            (" chunked\0", BARE),
+            (" chunked;q=1", BARE),
+            (" \"chunked\"", BARE),
+            (" chunke", BARE),
+            ("", BARE),
+            ("\r\n chunked", BARE),
+            ("\r\n\tchunked", BARE),
+            ("\rchunked", BARE),
+        ] {
+            let request = self.with_lines(&format!("Transfer-Encoding:{value}\r\n"));
+            self.row(format!("Transfer-Encoding{value:?}"), request + "0\r\n\r\n", answers);
+        }
+        let coding = "Transfer-Encoding: chunked\r\n";
+        for (name, lines) in [
+            ("Transfer-Encoding twice", coding.repeat(2)),
+            ("chunked, then identity", format!("{coding}Transfer-Encoding: identity\r\n")),
+            ("identity, then chunked", format!("Transfer-Encoding: identity\r\n{coding}")),
+            ("Transfer-Encoding with space before the colon", coding.replace(':', " :")),
+        ] {
+            let request = self.with_lines(&lines) + "0\r\n\r\n";
+            self.row(name, request, BARE);
+        }
+        let old = self.request("GET /me/customer HTTP/1.0", HOST, coding);
+        self.row("Transfer-Encoding in HTTP/1.0", old + "0\r\n\r\n", BARE);
+    }
+
+    /// Header lines.
+    fn lines(&mut self) {
+        for (name, lines) in [
+            ("obs-fold", "X: a\r\n b\r\n"),
+            ("obs-fold by tab", "X: a\r\n\tb\r\n"),
+            ("CR in a value", "X: a\rb\r\n"),
+            ("CR CR LF", "X: a\r\r\n"),
+            ("NUL in a value", "X: a\0b\r\n"),
+            ("NUL in a name", "X\0: a\r\n"),
+            ("vertical tab in a value", "X: a\u{b}b\r\n"),
+            ("DEL in a value", "X: a\u{7f}b\r\n"),
+            ("space before the colon", "X : a\r\n"),
+            ("space in a name", "X Y: a\r\n"),
+            ("no name", ": a\r\n"),
+            ("no colon", "nothing\r\n"),
+            ("non-ASCII name", "X\u{e4}: a\r\n"),
+            ("parenthesis in a name", "X(: a\r\n"),
+        ] {
+            let request = self.with_lines(lines);
+            self.row(name, request, BARE);
+        }
+        let folded = self.request(LINE, &format!(" Folded: a\r\n{HOST}"), "");
+        self.row("the first line is folded", folded, BARE);
+        let crs = self.with_lines("").replace("\r\n", "\r");
+        self.row("lines that end in CR", crs + "\r\n\r\n", BARE);
+        let authorization = self.authorization.to_owned();
+        let twice = self.with_lines(&authorization);
+        self.row("two Authorizations", twice, OURS);
+    }
+
+    fn hosts(&mut self) {
+        for value in [
+            "a b", "a/b", "user@a", "a,b", "a;b", "a:b", "a:123456", "[::1", "::1", "[]", "a?b",
+            "a#b", "a\\b", "\"a\"", "<a>", "%41", "a%zz", "ä", "a:80:80", "http://a",
+        ] {
+            let request = self.request(LINE, &format!("Host: {value}\r\n"), "");
+            self.row(format!("Host {value:?}"), request, OURS);
+        }
+        for value in ["", "a", "a:", "A.example:8080", "127.0.0.1", "[::1]", "[::1]:8080"] {
+            let request = self.request(LINE, &format!("Host: {value}\r\n"), "");
+            self.row(format!("Host {value:?}"), request, TAKEN);
+        }
+        for (name, host) in [
+            ("no Host", ""),
+            ("two Hosts", "Host: localhost\r\nHost: b\r\n"),
+            ("the same Host twice", "Host: localhost\r\nHost: localhost\r\n"),
+            ("Host in other letters twice", "Host: localhost\r\nhOST: b\r\n"),
+            ("Host with space before the colon", "Host : localhost\r\n"),
+        ] {
+            let request = self.request(LINE, host, "");
+            self.row(name, request, BARE);
+        }
+        let elsewhere = self.request("GET /nothing HTTP/1.1", "Host: a b\r\n", "");
+        self.row("a bad Host on an unknown path", elsewhere, OURS);
+        let post = self.request("POST /me/customer HTTP/1.1", "Host: a b\r\n", "");
+        self.row("a bad Host with another method", post, OURS);
+        let old = self.request("GET /me/customer HTTP/1.0", "", "");
+        self.row("no Host in HTTP/1.0", old, TAKEN);
+    }
+
+    /// The forms of a target (RFC 9112 §3.2).
+    fn forms(&mut self) {
+        for (target, answers) in [
+            ("http://localhost/me/customer", TAKEN),
+            ("https://LOCALHOST/me/customer", TAKEN),
+            ("http://evil.example/me/customer", OURS),
+            ("http://localhost:80/me/customer", OURS),
+            ("http://user@localhost/me/customer", OURS),
+            ("http://evil.example@localhost/me/customer", OURS),
+            ("ftp://localhost/me/customer", OURS),
+            ("javascript://localhost/me/customer", OURS),
+            ("http://localhost", NOT_FOUND),
+            ("http:/me/customer", BARE),
+            ("http:///me/customer", BARE),
+            ("localhost:80", NOT_FOUND),
+            ("*", NOT_FOUND),
+            ("me/customer", BARE),
+            ("?x", BARE),
+        ] {
+            self.line(&format!("target {target}"), &format!("GET {target} HTTP/1.1"), answers);
+        }
+    }
+
+    fn methods(&mut self) {
+        for (line, answers) in [
+            ("CONNECT localhost:80", NOT_FOUND),
+            ("CONNECT /me/customer", METHOD),
+            ("TRACE /me/customer", METHOD),
+            ("OPTIONS /me/customer", METHOD),
+            ("OPTIONS *", NOT_FOUND),
+            ("get /me/customer", METHOD),
+            ("Get /me/customer", METHOD),
+            ("PRI /me/customer", METHOD),
+            ("G!T /me/customer", METHOD),
+            ("G@T /me/customer", BARE),
+            ("G\u{c9}T /me/customer", BARE),
+            (" GET /me/customer", BARE),
+            ("GET  /me/customer", BARE),
+            ("GET\t/me/customer", BARE),
+            ("/me/customer", BARE),
+            ("GET", BARE),
+            ("", BARE),
+        ] {
+            self.line(&format!("line {line:?}"), &format!("{line} HTTP/1.1"), answers);
+        }
+        let long = format!("{} /me/customer HTTP/1.1", "X".repeat(33));
+        self.line("a method of 33 letters", &long, OURS);
+        let body = self.request("POST /me/customer HTTP/1.1", HOST, "Content-Length: 5\r\n");
+        self.row("POST with a body", body + "hello", METHOD);
+    }
+
+    fn versions(&mut self) {
+        for version in [
+            "HTTP/0.9",
+            "HTTP/1.2",
+            "HTTP/1.10",
+            "HTTP/2",
+            "HTTP/2.0",
+            "HTTP/3",
+            "http/1.1",
+            "HTTP/1",
+            "HTTP/1.1 ",
+            "HTTP/ 1.1",
+            "HTTPS/1.1",
+            "",
+            "HTTP/1.1\0",
+        ] {
+            self.line(
+                &format!("version {version:?}"),
+                &format!("GET /me/customer {version}"),
+                BARE,
+            );
+        }
+        self.row("HTTP/0.9 alone", "GET /me/customer\r\n\r\n", BARE);
+        self.row("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", BARE);
+        self.row("TLS", "\x16\x03\x01\x02\0\x01\0\x01\u{fc}\x03\x03\r\n\r\n", BARE);
+        self.line("HTTP/1.0", "GET /me/customer HTTP/1.0", TAKEN);
+    }
+
+    fn upgrades(&mut self) {
+        let h2c = "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n";
+        let request = self.with_lines(&format!("Connection: Upgrade, HTTP2-Settings\r\n{h2c}"));
+        self.row("h2c isn't taken up", request, TAKEN);
+        let websocket = "Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n";
+        let request = self.kept(&format!("Connection: Upgrade\r\n{websocket}"));
+        self.row("a WebSocket isn't taken up, and nothing behind it", request.repeat(2), TAKEN);
+        let request = self.with_lines("Expect: 100-continue\r\n");
+        self.row("Expect without a body", request, &["100", "200"]);
+        let request = self.with_lines("Expect: 100-continue\r\nContent-Length: 5\r\n");
+        self.row("Expect with a body", request, &["100", "413 body_not_allowed"]);
+        let request = self.with_lines("Expect: 200-ok\r\n");
+        self.row("an unknown Expect is ignored", request, TAKEN);
+    }
+
+    fn targets(&mut self) {
+        for (target, answers) in [
+            ("//me/customer", NOT_FOUND),
+            ("/me//customer", NOT_FOUND),
+            ("/me/./customer", NOT_FOUND),
+            ("/me/x/../customer", NOT_FOUND),
+            ("/me/%2e/customer", NOT_FOUND),
+            ("/me/customer/", NOT_FOUND),
+            ("/me/customer;x", NOT_FOUND),
+            ("/me/customer;x=y?a", NOT_FOUND),
+            ("/me/customer%3f", NOT_FOUND),
+            ("/me/customer%00", NOT_FOUND),
+            ("/me/customer%2f", NOT_FOUND),
+            ("/me/customer%0d%0a", NOT_FOUND),
+            ("/me%2fcustomer", NOT_FOUND),
+            ("/me%5ccustomer", NOT_FOUND),
+            ("/me\\customer", NOT_FOUND),
+            ("/ME/customer", NOT_FOUND),
+            ("/me/customer%", NOT_FOUND),
+            ("/me/customer?<>", BARE),
+            ("/me/customer?\"", BARE),
+            ("/me/customer?a b", BARE),
+            ("/me/customer?\u{fffd}", BARE),
+            ("/me/customer\u{e4}", BARE),
+            ("/me/cust\tomer", BARE),
+            ("/me/cust\0omer", BARE),
+            ("/me/customer?access_token=x", OURS),
+            ("/me/customer?acc%65ss_token=x", OURS),
+            ("/me/customer?options.get_client_auth_token=maybe", OURS),
+            ("/me/customer?%ff=%zz&%00", TAKEN),
+            ("/me/customer?", TAKEN),
+        ] {
+            self.line(&format!("target {target:?}"), &format!("GET {target} HTTP/1.1"), answers);
+        }
+        for (name, bytes) in [("target", "/me/\u{ff}"), ("query", "/me/customer?\u{ff}")] {
+            let request = self.request(&format!("GET {bytes} HTTP/1.1"), HOST, "");
+            let bytes: Vec<u8> = request.chars().map(|c| u8::try_from(c).unwrap()).collect();
+            self.row(format!("not UTF-8 in the {name}"), bytes, BARE);
+        }
+    }
+
+    fn sizes(&mut self) {
+        for (length, answers) in [(8192, TAKEN), (8193, OURS), (39_000, OURS), (70_000, TOO_LARGE)]
+        {
+            let target = format!("/me/customer?{}", "x".repeat(length - "/me/customer?".len()));
+            self.line(&format!("target of {length}"), &format!("GET {target} HTTP/1.1"), answers);
+        }
+        // Besides the three of every request.
+        for (number, answers) in [(93, TAKEN), (94, TOO_LARGE), (1000, TOO_LARGE)] {
+            let request = self.with_lines(&"X: y\r\n".repeat(number));
+            self.row(format!("{number} more headers"), request, answers);
+        }
+        for (length, answers) in [(32_000, TAKEN), (41_000, TOO_LARGE), (1_000_000, TOO_LARGE)] {
+            let request = self.with_lines(&format!("X: {}\r\n", "y".repeat(length)));
+            self.row(format!("a header of {length}"), request, answers);
+            let request = self.with_lines(&format!("{}: y\r\n", "x".repeat(length)));
+            self.row(format!("a name of {length}"), request, answers);
+        }
+        let endless = "X: y\r\n".repeat(100_000);
+        self.row("no end of headers", format!("{LINE}\r\n{HOST}{endless}"), TOO_LARGE);
+        self.row("no end of a line", "X".repeat(200_000), TOO_LARGE);
+    }
+
+    /// Bodies that nobody reads, and what could be taken for a request in them.
+    fn chunks(&mut self) {
+        let hidden = self.with_lines("");
+        for body in [
+            "0\r\n\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "5;a=b\r\nhello\r\n0\r\n\r\n",
+            "5;\n\r\nhello\r\n0\r\n\r\n",
+            "5 \r\nhello\r\n0\r\n\r\n",
+            "5\nhello\n0\n\n",
+            "5\r\nhelloX0\r\n\r\n",
+            "0\r\nX: trailer\r\n\r\n",
+            "0\r\nContent-Length: 5\r\n\r\n",
+            "0x5\r\nhello\r\n0\r\n\r\n",
+            "+5\r\nhello\r\n0\r\n\r\n",
+            "-1\r\n",
+            "g\r\n",
+            "\r\n",
+            "ffffffffffffffffff\r\n",
+            "00000000000000000000000\r\n\r\n",
+        ] {
+            let request = self.kept("Transfer-Encoding: chunked\r\n");
+            self.row(format!("chunks {body:?}"), request + body + &hidden, BODY);
+            let post =
+                self.request("POST /nothing HTTP/1.1", HOST, "Transfer-Encoding: chunked\r\n");
+            let post = post.replace("Connection: close\r\n", "");
+            self.row(format!("elsewhere {body:?}"), post + body + &hidden, NOT_FOUND);
+        }
+        let length = self.kept(&format!("Content-Length: {}\r\n", hidden.len()));
+        self.row("a request in a body", length + &hidden, BODY);
+        let short = self.kept("Content-Length: 1\r\n");
+        self.row("a request behind a body", short + "x" + &hidden, BODY);
+    }
+
+    /// What is sent behind a request without waiting for its answer.
+    fn pipelines(&mut self) {
+        let (good, last) = (self.kept(""), self.with_lines(""));
+        let bad = self.kept("X\0: a\r\n");
+        for (name, bytes, answers) in [
+            ("two good ones", format!("{good}{last}"), &["200", "200"][..]),
+            ("a bad one first", format!("{bad}{last}"), BARE),
+            ("a bad one second", format!("{good}{bad}{last}"), &["200", "400"]),
+            ("one behind the last", format!("{last}{last}"), TAKEN),
+            ("one behind HTTP/1.0", good.replace("HTTP/1.1", "HTTP/1.0") + &last, TAKEN),
+            ("one behind a bad Host", good.replace("localhost", "a b") + &last, OURS),
+            ("garbage behind the last", format!("{last}\0\0\0"), TAKEN),
+            ("lines between", format!("{good}\r\n\r\n{last}"), &["200", "200"]),
+            ("a hundred", format!("{}{last}", good.repeat(99)), &["200"; 100]),
+        ] {
+            self.row(format!("pipelined: {name}"), bytes, answers);
+        }
+    }
+
+    /// What passes although a stricter parser would refuse it. It is understood in one way here,
+    /// none of it hides another request, and SECURITY.md lists it.
+    fn left_open(&mut self) {
+        let request = self.with_lines("");
+        self.row("lines that end in LF", request.replace("\r\n", "\n"), TAKEN);
+        let request = self.with_lines("X: y\n");
+        self.row("one line that ends in LF", request, TAKEN);
+        let request = self.with_lines("X: y\nTransfer-Encoding: chunked\r\n");
+        self.row("LF hides no header", request + "0\r\n\r\n", BODY);
+        self.row("empty lines before", format!("\r\n\n\r\n{}", self.with_lines("")), TAKEN);
+        let request = self.with_lines("Transfer_Encoding: chunked\r\nContent_Length: 5\r\n");
+        self.row("underscores are no hyphens", request, TAKEN);
+        for target in ["/me/customer#x", "/me/customer?#x", "/me/%63ustomer", "/%6d%65/customer"] {
+            self.line(&format!("target {target}"), &format!("GET {target} HTTP/1.1"), TAKEN);
+        }
+        let request = self.with_lines("X: \u{e4}\r\nX-Empty:\r\n");
+        self.row("bytes above ASCII in a value", request, TAKEN);
+    }
+}
