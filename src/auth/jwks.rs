@@ -8,6 +8,7 @@ mod demand;
 mod fetch;
 mod keeper;
 mod key;
+mod small_order;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -114,7 +115,7 @@ impl KeySet {
             .keys
             .iter()
             .filter(|key| wanted.kid.is_none_or(|kid| key.kid() == Some(kid)))
-            .filter(|key| key.validation(wanted.algorithm).is_some())
+            .filter(|key| key.serves(wanted.algorithm))
             .collect();
         if wanted.kid.is_none() && keys.len() > 1 { Vec::new() } else { keys }
     }

@@ -110,6 +110,7 @@ fn weak_and_broken_keys_are_left_out() {
         (&*P384, json!({"y": base64url([1; 48])}), Unusable::Material),
         (&*ED25519, json!({"x": short}), Unusable::Material),
         (&*ED25519, json!({"x": null}), Unusable::Malformed),
+        (&*ED25519, json!({"x": base64url([0; 32])}), Unusable::Material),
     ];
     for (pair, change, why) in cases {
         let key = with(&pair.jwk("k"), change);

@@ -1,10 +1,8 @@
 //! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
 //!
-//! All checks are ours and go by our [`Clock`](crate::clock::Clock): the library's skip absent
-//! claims and read the machine's clock.
+//! All checks go by our [`Clock`](crate::clock::Clock).
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Rules, json::Object};
@@ -24,9 +22,7 @@ const VERIFIED_TWINS: [(&str, &str); 2] =
 /// Claims that name the app; a `sub` that equals one stands for the app, not for a person.
 const CLIENT_CLAIMS: [&str; 2] = ["client_id", "azp"];
 
-/// The claims of a token. Deserialised only behind a good signature.
-#[derive(Deserialize)]
-#[serde(transparent)]
+/// The claims of a token. Looked at only behind a good signature.
 pub(super) struct Claims(Object);
 
 /// What a good token says.
@@ -39,6 +35,10 @@ pub(in crate::auth) struct Accepted {
 }
 
 impl Claims {
+    pub(super) const fn new(members: Object) -> Self {
+        Self(members)
+    }
+
     /// Checks everything; the order is that of the answers: invalid, expired, scope, customer.
     pub(super) fn check(
         &self,
