@@ -23,6 +23,12 @@ impl WaitingRoom {
         Self { inside, most: i64::try_from(most).unwrap_or(i64::MAX) }
     }
 
+    /// The same room for those who leave half of it to the others.
+    #[must_use]
+    pub fn half(&self) -> Self {
+        Self { inside: self.inside.clone(), most: self.most.div_euclid(2).max(1) }
+    }
+
     /// A place, if there is one.
     #[must_use]
     pub fn enter(&self) -> Option<Place> {
@@ -51,5 +57,18 @@ mod tests {
         assert_eq!(gauge.get(), 2, "who was turned away isn't inside");
         drop(first);
         assert!(room.enter().is_some());
+    }
+
+    #[test]
+    fn some_leave_half_of_the_room_to_the_others() {
+        let gauge = IntGauge::new("waiting", "waiting").unwrap();
+        let room = WaitingRoom::new(gauge, 4);
+        let half = room.half();
+        let _inside = (half.enter().unwrap(), half.enter().unwrap());
+        assert!(half.enter().is_none());
+        let _others = (room.enter().unwrap(), room.enter().unwrap());
+        assert!(room.enter().is_none());
+        let smallest = WaitingRoom::new(IntGauge::new("waiting", "waiting").unwrap(), 1);
+        assert!(smallest.half().enter().is_some());
     }
 }

@@ -51,6 +51,8 @@ pub(crate) enum Unusable {
     Material,
     #[error("its private half is in it")]
     Private,
+    #[error("too many keys have its kid")]
+    Sharing,
 }
 
 /// A public key, and what it may check.
