@@ -12,6 +12,8 @@ mod small_order;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof;
 
 use serde::Deserialize;
 use serde_json::Value;

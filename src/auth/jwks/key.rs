@@ -78,6 +78,8 @@ struct Jwk {
     x: Option<String>,
     y: Option<String>,
     d: Option<IgnoredAny>,
+    p: Option<IgnoredAny>,
+    q: Option<IgnoredAny>,
 }
 
 /// What a key consists of, checked as far as its members go.
@@ -103,7 +105,7 @@ impl Key {
         {
             return Err(Unusable::Purpose);
         }
-        if jwk.d.is_some() {
+        if jwk.d.is_some() || jwk.p.is_some() || jwk.q.is_some() {
             return Err(Unusable::Private);
         }
         let Material { algorithms, public, canonical } = jwk.material()?;

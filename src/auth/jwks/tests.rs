@@ -70,6 +70,8 @@ fn keys_for_other_things_are_left_out() {
         (&*ED25519, json!({"alg": "ES256"}), Unusable::Algorithm),
         (&*RSA, json!({"d": "AQAB"}), Unusable::Private),
         (&*P256, json!({"d": "AQAB"}), Unusable::Private),
+        (&*RSA, json!({"p": "AQAB"}), Unusable::Private),
+        (&*RSA, json!({"q": ""}), Unusable::Private),
         (&*RSA, json!({"kty": "oct", "k": "c2VjcmV0"}), Unusable::Type),
         (&*RSA, json!({"kty": "rsa"}), Unusable::Type),
         (&*P256, json!({"crv": "P-521"}), Unusable::Type),

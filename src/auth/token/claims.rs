@@ -30,7 +30,7 @@ pub(super) struct Claims(Object);
 pub(in crate::auth) struct Accepted {
     /// Whom it names.
     pub(in crate::auth) customer: CustomerId,
-    /// From when on it is refused: `exp` and the leeway.
+    /// From when on it is refused: `exp`, or the greatest age, and the leeway.
     pub(in crate::auth) end: Timestamp,
 }
 
@@ -86,13 +86,16 @@ impl Claims {
 
     /// The token's end, once the other times are good.
     fn check_times(&self, rules: &Rules, now: Timestamp) -> Result<Timestamp, Reason> {
-        for name in ["nbf", "iat"] {
-            if self.time(name)?.is_some_and(|begin| begin > later(now, rules.leeway)) {
-                return Err(Reason::NotYetValid);
-            }
-        }
+        let (nbf, iat) = (self.time("nbf")?, self.time("iat")?);
         let exp = self.time("exp")?.ok_or(Reason::Claims)?;
-        Ok(later(exp, rules.leeway))
+        let end = match rules.settings.max_token_age {
+            Some(age) => exp.min(later(iat.ok_or(Reason::Claims)?, age)),
+            None => exp,
+        };
+        if nbf.max(iat).is_some_and(|begin| begin > later(now, rules.leeway)) {
+            return Err(Reason::NotYetValid);
+        }
+        Ok(later(end, rules.leeway))
     }
 
     fn check_scopes(&self, rules: &Rules) -> Result<(), AuthError> {

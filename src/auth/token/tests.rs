@@ -1,6 +1,8 @@
 //! What a token must be, checked end to end: each case is signed with a key that is trusted, so
 //! only the check in question can refuse it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -335,6 +337,42 @@ async fn times_hold_to_the_second_with_the_leeway() {
         ] {
             assert_eq!(world.outcome(&token("k1", change.clone())).await, outcome, "{change}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_is_no_older_than_the_issuers_greatest_age() {
+    const HOUR: i64 = 3600;
+    let mut aging = issuer();
+    aging.max_token_age = Some(Duration::from_secs(HOUR.unsigned_abs()));
+    let at = |iat: Value, exp: i64| json!({"iat": iat, "exp": START + exp});
+    let oldest = START - HOUR - LEEWAY;
+    locally(async {
+        let world = world_with(aging, &[P256.jwk("k1")]).await;
+        for (change, outcome) in [
+            (at(json!(START), 300), Ok("alice")),
+            (at(json!(START + LEEWAY), 300), Ok("alice")),
+            (at(json!(oldest + 1), 300), Ok("alice")),
+            (at(json!(oldest), 300), Err("expired")),
+            (at(json!(0), 300), Err("expired")),
+            (at(json!(START), -LEEWAY), Err("expired")),
+            (at(Value::Null, 300), Err("claims")),
+            (at(json!(START.to_string()), 300), Err("claims")),
+            (at(json!(-1), 300), Err("claims")),
+            (at(json!(START + LEEWAY + 1), 300), Err("not_yet_valid")),
+        ] {
+            let found = world.outcome(&token("k1", change.clone())).await;
+            assert_eq!(found, outcome.map(str::to_owned), "{change}");
+        }
+        let remembered = token("k1", at(json!(START), 10 * HOUR));
+        assert_eq!(world.outcome(&remembered).await, Ok("alice".to_owned()));
+        let end = Duration::from_secs((HOUR + LEEWAY).unsigned_abs());
+        world.pass(end - Duration::from_nanos(1)).await;
+        assert!(world.knows(&remembered));
+        world.pass(Duration::from_nanos(1)).await;
+        assert!(!world.knows(&remembered));
+        assert_eq!(world.outcome(&remembered).await, Err("expired"));
     })
     .await;
 }
