@@ -60,6 +60,9 @@ impl Claims {
         if self.text("iss") != Some(&rules.settings.issuer) {
             return Err(Reason::UnknownIssuer);
         }
+        if let Some(Value::Array(_) | Value::Object(_)) = self.0.get("sub") {
+            return Err(Reason::Claims);
+        }
         let audiences = match self.0.get("aud") {
             Some(Value::Array(audiences)) => audiences.as_slice(),
             Some(audience @ Value::String(_)) => std::slice::from_ref(audience),

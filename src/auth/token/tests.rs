@@ -252,6 +252,8 @@ async fn claims_are_checked_one_by_one() {
         (json!({"iss": [ISSUER]}), "unknown_issuer"),
         (json!({"iss": 1}), "unknown_issuer"),
         (json!({"iss": null}), "unknown_issuer"),
+        (json!({"sub": ["alice"]}), "claims"),
+        (json!({"sub": {"alice": true}}), "claims"),
         (json!({"aud": null}), "claims"),
         (json!({"aud": 1}), "claims"),
         (json!({"aud": {"juspay-bff": true}}), "claims"),
