@@ -185,7 +185,7 @@ fn scope(text: &str) -> Result<String, Wrong> {
 
 /// A media type whose `application/` may be left out (RFC 7515 §4.1.9); empty: none.
 fn typ(text: &str) -> Result<String, Wrong> {
-    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.ends_with('/') {
         let text = text.to_ascii_lowercase();
         Ok(text.strip_prefix("application/").unwrap_or(&text).to_owned())
     } else {
@@ -260,6 +260,8 @@ mod tests {
         }
         assert_eq!(typ("application/AT+jwt").as_deref(), Ok("at+jwt"));
         assert_eq!(typ("").as_deref(), Ok(""));
-        assert!(typ("a b").is_err());
+        for bad in ["a b", "application/", "é"] {
+            assert!(typ(bad).is_err(), "{bad}");
+        }
     }
 }
