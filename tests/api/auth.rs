@@ -146,6 +146,26 @@ async fn an_expired_token_is_told_so_when_all_else_is_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_ends_at_the_greatest_age_that_its_issuer_is_given() {
+    let world = World::with("auth.issuers.main.max_token_age = \"1h\"").await;
+    let life = SignedDuration::from_hours(10);
+    let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
+    assert_eq!(phone.me().await.status, 200);
+    world.clock.advance(Duration::from_millis(3_629_999));
+    assert_eq!(phone.me().await.status, 200);
+    let unseen = world.phone_with(
+        &MintRequest { life, ..MintRequest::of("alice") }.with("iat", world.clock_seconds() - 3629),
+    );
+    assert_eq!(unseen.me().await.status, 200);
+    world.clock.advance(Duration::from_secs(1));
+    for phone in [phone, unseen] {
+        refused("too old", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+    }
+    let ageless = world.phone_with(&MintRequest::of("alice").with("iat", Value::Null));
+    refused("no iat", &ageless.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_scope_is_named_in_the_challenge() {
     let world = World::with("auth.issuers.main.required_scopes = [\"pay\", \"read\"]").await;
     let challenge = r#"Bearer realm="juspay-bff", error="insufficient_scope", scope="pay read""#;

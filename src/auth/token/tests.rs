@@ -139,6 +139,32 @@ async fn what_is_no_compact_jws_is_refused() {
 }
 
 #[tokio::test]
+async fn no_character_of_a_token_can_be_changed_left_out_or_added() {
+    locally(async {
+        let world = world().await;
+        let good = token("k1", json!({}));
+        for at in 0..good.len() {
+            let (before, rest) = good.split_at(at);
+            let after = &rest[1..];
+            let turned = rest.chars().next().map(|c| if c == 'A' { 'B' } else { 'A' }).unwrap();
+            for changed in [
+                format!("{before}{turned}{after}"),
+                format!("{before}.{after}"),
+                format!("{before}{after}"),
+                format!("{before}A{rest}"),
+                before.to_owned(),
+            ] {
+                let outcome = world.outcome(&changed).await;
+                assert!(outcome.is_err(), "{at}: {changed}");
+            }
+        }
+        assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()));
+        assert_eq!(world.auth.verified.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn headers_that_change_the_meaning_or_have_a_wrong_type_are_refused() {
     let accepted = [
         json!({}),
