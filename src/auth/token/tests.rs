@@ -155,7 +155,7 @@ async fn no_character_of_a_token_can_be_changed_left_out_or_added() {
                 before.to_owned(),
             ] {
                 let outcome = world.outcome(&changed).await;
-                assert!(outcome.is_err(), "{at}: {changed}");
+                assert!(outcome.is_err() || changed == good, "{at}: {changed}");
             }
         }
         assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()));
