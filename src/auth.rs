@@ -30,7 +30,7 @@ pub use self::{
 use self::{
     issuer::Issuer,
     jwks::{KeyFetcher, NoKey, fetcher},
-    token::Unverified,
+    token::{Unverified, Verified},
     turns::Turns,
     verified::{Finding, Now, VerifiedTokens},
 };
@@ -73,6 +73,15 @@ pub struct Authenticator {
 struct Token {
     text: Box<str>,
     digest: Sha256,
+}
+
+/// A signature check that has succeeded.
+struct Proof<'t> {
+    verified: Verified<'t>,
+    /// Of the key that made the signature.
+    thumbprint: Sha256,
+    /// The key set's.
+    generation: u64,
 }
 
 /// What becomes of a request whose token isn't known.
@@ -180,24 +189,43 @@ impl Authenticator {
             .ok_or(Reason::UnknownIssuer)?;
         unverified.check_header(&issuer.rules)?;
         let wanted = unverified.wanted();
-        let current = issuer.keys.for_kid(wanted.kid).await?;
-        let turn = self.turns.take().await?;
-        let (verified, key) = unverified.verify(&current.set)?;
-        drop(turn);
+        let proof = self.prove(&unverified, issuer).await?;
         let now = self.now();
-        let accepted = verified.check(&issuer.rules, now.wall)?;
+        let accepted = proof.verified.check(&issuer.rules, now.wall)?;
         let caller = Caller::new(accepted.customer, Arc::clone(&issuer.name));
         let finding = Finding {
             caller: caller.clone(),
             issuer: index,
             kid: wanted.kid.map(Box::from),
             algorithm: wanted.algorithm,
-            thumbprint: *key.thumbprint(),
-            generation: current.generation,
+            thumbprint: proof.thumbprint,
+            generation: proof.generation,
             end: accepted.end,
         };
         self.verified.remember(token.digest, finding, epoch, now);
         Ok(caller)
+    }
+
+    /// Checks the signature: once, unless another key set turns out to be in force.
+    async fn prove<'t>(
+        &self,
+        unverified: &'t Unverified<'_>,
+        issuer: &Issuer,
+    ) -> Result<Proof<'t>, AuthError> {
+        let kid = unverified.wanted().kid;
+        let mut current = issuer.keys.for_kid(kid).await?;
+        loop {
+            let turn = self.turns.take().await?;
+            let reason = match unverified.verify(&current.set) {
+                Ok((verified, key)) => {
+                    let (thumbprint, generation) = (*key.thumbprint(), current.generation);
+                    return Ok(Proof { verified, thumbprint, generation });
+                }
+                Err(reason) => reason,
+            };
+            drop(turn);
+            current = issuer.keys.instead_of(&current).await?.ok_or(reason)?;
+        }
     }
 
     /// Whether an issuer has keys: without any, nobody can be let in.

@@ -70,6 +70,8 @@ pub struct Auth {
     pub jwks_refreshes: IntCounterVec,
     /// `jwks_keys{issuer}`
     pub jwks_keys: IntGaugeVec,
+    /// `jwks_keys_left_out{issuer}`
+    pub jwks_keys_left_out: IntGaugeVec,
     /// `jwks_last_success_timestamp_seconds{issuer}`
     pub jwks_last_success: GaugeVec,
 }
@@ -220,6 +222,11 @@ impl Maker {
                 &["issuer", "outcome"],
             )?,
             jwks_keys: self.gauges("jwks_keys", "Usable keys in an issuer's set.", &["issuer"])?,
+            jwks_keys_left_out: self.gauges(
+                "jwks_keys_left_out",
+                "Keys in an issuer's set that aren't used.",
+                &["issuer"],
+            )?,
             jwks_last_success: self.float_gauges(
                 "jwks_last_success_timestamp_seconds",
                 "When an issuer's key set was last fetched successfully.",

@@ -58,6 +58,12 @@ impl WaitingRoom {
         Self { inside, most: bound(most), beside: None }
     }
 
+    /// The same room for those who leave half of it to the others.
+    #[must_use]
+    pub fn half(&self) -> Self {
+        Self { most: self.most.div_euclid(2).max(1), ..self.clone() }
+    }
+
     /// A place, if there is one.
     #[must_use]
     pub fn enter(&self) -> Option<Place> {
@@ -106,6 +112,7 @@ mod tests {
         assert!(!room.is_full());
         assert!(room.enter().is_some());
     }
+
     #[test]
     fn two_rooms_have_a_bound_for_both() {
         let gauge = |name| IntGauge::new(name, name).unwrap();
@@ -117,5 +124,18 @@ mod tests {
         drop((verifying, waiting));
         let _verifying: Vec<_> = (0..3).map(|_| rooms.verification.enter().unwrap()).collect();
         assert!(rooms.verification.is_full() && rooms.upstream.is_full());
+    }
+
+    #[test]
+    fn some_leave_half_of_the_room_to_the_others() {
+        let gauge = IntGauge::new("waiting", "waiting").unwrap();
+        let room = WaitingRoom::new(gauge, 4);
+        let half = room.half();
+        let _inside = (half.enter().unwrap(), half.enter().unwrap());
+        assert!(half.enter().is_none());
+        let _others = (room.enter().unwrap(), room.enter().unwrap());
+        assert!(room.enter().is_none());
+        let smallest = WaitingRoom::new(IntGauge::new("waiting", "waiting").unwrap(), 1);
+        assert!(smallest.half().enter().is_some());
     }
 }

@@ -42,7 +42,7 @@ impl Issuer {
             Arc::clone(clock),
             auth.jwks_cooldown,
             auth.jwks_max_stale,
-            waiting.clone(),
+            waiting.half(),
         );
         Self {
             name: name.into(),

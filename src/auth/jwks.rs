@@ -8,9 +8,12 @@ mod demand;
 mod fetch;
 mod keeper;
 mod key;
+mod small_order;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,6 +35,9 @@ pub(super) const MAX_SET_BYTES: usize = 256 * 1024;
 /// Most keys in a set; issuers publish two or three.
 const MAX_KEYS: usize = 100;
 
+/// Most keys with the same `kid`: a forged token is checked with each of them.
+const MAX_SHARING: usize = 4;
+
 /// What a token asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
@@ -50,8 +56,8 @@ pub(crate) enum SetError {
     Malformed,
     #[error("it holds more than {MAX_KEYS} keys")]
     TooMany,
-    #[error("it holds no key that can be used")]
-    NoUsableKey,
+    #[error("it holds no key that can be used{}", first(*.0))]
+    NoUsableKey(Option<Unusable>),
 }
 
 /// The usable keys of an issuer; never empty.
@@ -89,12 +95,15 @@ impl KeySet {
         let mut keys = Vec::new();
         let mut left_out = Vec::new();
         for jwk in &document.keys {
-            match Key::parse(jwk, algorithms) {
+            match Key::parse(jwk, algorithms).and_then(|key| with_room(&keys, key)) {
                 Ok(key) => keys.push(key),
                 Err(why) => left_out.push(LeftOut { kid: shown_kid(jwk), why }),
             }
         }
-        if keys.is_empty() { Err(SetError::NoUsableKey) } else { Ok((Self { keys }, left_out)) }
+        if keys.is_empty() {
+            return Err(SetError::NoUsableKey(left_out.first().map(|left_out| left_out.why)));
+        }
+        Ok((Self { keys }, left_out))
     }
 
     /// How many keys it has.
@@ -114,10 +123,21 @@ impl KeySet {
             .keys
             .iter()
             .filter(|key| wanted.kid.is_none_or(|kid| key.kid() == Some(kid)))
-            .filter(|key| key.validation(wanted.algorithm).is_some())
+            .filter(|key| key.serves(wanted.algorithm))
             .collect();
         if wanted.kid.is_none() && keys.len() > 1 { Vec::new() } else { keys }
     }
+}
+
+/// `key`, unless as many as are taken have its `kid` already.
+fn with_room(keys: &[Key], key: Key) -> Result<Key, Unusable> {
+    let sharing = keys.iter().filter(|other| other.kid() == key.kid()).count();
+    if key.kid().is_some() && sharing >= MAX_SHARING { Err(Unusable::Sharing) } else { Ok(key) }
+}
+
+/// Why the first key of a set without usable keys is left out.
+fn first(why: Option<Unusable>) -> String {
+    why.map_or_else(String::new, |why| format!("; its first: {why}"))
 }
 
 /// A `kid` for a log line: an issuer may write anything into it.

@@ -166,6 +166,7 @@ pub(super) fn issuer() -> settings::Issuer {
         customer_id_prefix: String::new(),
         required_scopes: Vec::new(),
         typ: vec!["at+jwt".to_owned(), "jwt".to_owned(), String::new()],
+        max_token_age: None,
     }
 }
 

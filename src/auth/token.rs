@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use jsonwebtoken::errors::ErrorKind;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 pub(super) use self::claims::Accepted;
 use self::{claims::Claims, header::Header, json::Object};
@@ -38,31 +37,32 @@ pub(super) struct Rules {
 
 /// A token as it came.
 pub(super) struct Unverified<'a> {
-    text: &'a str,
+    /// What is signed (RFC 7515 §5.1): the first two parts, to the letter.
+    message: &'a str,
+    signature: Vec<u8>,
     header: Header,
     claims: UnverifiedClaims,
 }
 
-/// The one claim that is read before the signature is checked: it tells whose keys to check with.
+/// Claims that anybody may have written.
 struct UnverifiedClaims {
-    iss: String,
+    /// The one that is read before the signature is checked: it tells whose keys to check with.
+    iss: Box<str>,
+    all: Claims,
 }
 
 impl<'a> Unverified<'a> {
     /// Takes the token apart.
     pub(super) fn parse(text: &'a str) -> Result<Self, Reason> {
-        let mut parts = text.split('.');
-        let (Some(header), Some(payload), Some(_signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Reason::NotJws);
-        };
-        let header = Header::parse(&decode::<Object>(header)?)?;
-        let iss = decode::<Object>(payload)?
-            .get("iss")
-            .and_then(|iss| iss.as_str().map(str::to_owned))
-            .ok_or(Reason::UnknownIssuer)?;
-        Ok(Self { text, header, claims: UnverifiedClaims { iss } })
+        let (message, signature) = text.rsplit_once('.').ok_or(Reason::NotJws)?;
+        let (header, payload) = message.split_once('.').ok_or(Reason::NotJws)?;
+        // A payload with a dot in it isn't base64url, so that there are three parts.
+        let (header, payload) = (object(header)?, object(payload)?);
+        let signature = decode(signature)?;
+        let header = Header::parse(&header)?;
+        let iss = payload.get("iss").and_then(Value::as_str).ok_or(Reason::UnknownIssuer)?.into();
+        let claims = UnverifiedClaims { iss, all: Claims::new(payload) };
+        Ok(Self { message, signature, header, claims })
     }
 
     /// Who the token says has issued it.
@@ -81,38 +81,26 @@ impl<'a> Unverified<'a> {
     }
 
     /// Checks the signature with the keys that fit, and says which one made it.
-    pub(super) fn verify<'k>(&self, keys: &'k KeySet) -> Result<(Verified, &'k Key), Reason> {
+    pub(super) fn verify<'k>(&self, keys: &'k KeySet) -> Result<(Verified<'_>, &'k Key), Reason> {
         let mut reason = Reason::UnknownKey;
         for key in keys.fitting(self.wanted()) {
-            match self.verify_with(key) {
-                Ok(claims) => {
-                    let says_access_token = self.header.says_access_token();
-                    return Ok((Verified { claims, says_access_token }, key));
-                }
-                Err(why) => reason = why,
+            if key.verifies(self.header.algorithm, self.message.as_bytes(), &self.signature) {
+                let says_access_token = self.header.says_access_token();
+                return Ok((Verified { claims: &self.claims.all, says_access_token }, key));
             }
+            reason = Reason::Signature;
         }
         Err(reason)
-    }
-
-    fn verify_with(&self, key: &Key) -> Result<Claims, Reason> {
-        let validation = key.validation(self.header.algorithm).ok_or(Reason::UnknownKey)?;
-        match jsonwebtoken::decode::<Claims>(self.text, key.decoding(), validation) {
-            Ok(token) => Ok(token.claims),
-            // The library reads claims, some of a wrong type among them, behind a good signature.
-            Err(error) if matches!(error.kind(), ErrorKind::Json(_)) => Err(Reason::Claims),
-            Err(_) => Err(Reason::Signature),
-        }
     }
 }
 
 /// A token whose signature is good; its claims aren't checked yet.
-pub(super) struct Verified {
-    claims: Claims,
+pub(super) struct Verified<'a> {
+    claims: &'a Claims,
     says_access_token: bool,
 }
 
-impl Verified {
+impl Verified<'_> {
     /// Checks the claims.
     ///
     /// # Errors
@@ -122,8 +110,13 @@ impl Verified {
     }
 }
 
-/// A part of the token: base64url without padding, JSON inside.
-fn decode<T: DeserializeOwned>(part: &str) -> Result<T, Reason> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::NotJws)?;
-    serde_json::from_slice(&json).map_err(|_| Reason::NotJws)
+/// The JSON object in a part of the token.
+fn object(part: &str) -> Result<Object, Reason> {
+    serde_json::from_slice(&decode(part)?).map_err(|_| Reason::NotJws)
+}
+
+/// A part of the token: base64url without padding, and without bits that no byte takes, so that no
+/// part can be written in two ways.
+fn decode(part: &str) -> Result<Vec<u8>, Reason> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::NotJws)
 }

@@ -67,6 +67,7 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!((&*issuer.customer_id_claim, &*issuer.customer_id_prefix), ("sub", ""));
     assert!(issuer.required_scopes.is_empty());
     assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);
+    assert_eq!(issuer.max_token_age, None);
     assert_eq!(cache.capacity, 100_000);
     assert_eq!(cache.min_remaining, Duration::from_mins(2));
     assert_eq!(cache.refresh_ahead, Duration::from_mins(5));
@@ -152,6 +153,7 @@ fn the_environment_alone_is_enough() {
         ("AUTH__ISSUERS__MAIN__ALGORITHMS", "ES256,RS256"),
         ("AUTH__ISSUERS__MAIN__DISCOVERY", "true"),
         ("AUTH__ISSUERS__MAIN__TYP", "at+jwt,"),
+        ("AUTH__ISSUERS__MAIN__MAX_TOKEN_AGE", "12h"),
         ("AUTH__JWKS_COOLDOWN", "500ms"),
         ("SERVER__LISTEN", "127.0.0.1:0,unix:/tmp/x.sock"),
         ("RESPONSE__FIELDS", "id,juspay"),
@@ -170,6 +172,7 @@ fn the_environment_alone_is_enough() {
     assert_eq!(issuer.audiences, ["app", "web"]);
     assert_eq!(issuer.algorithms, [Algorithm::ES256, Algorithm::RS256]);
     assert_eq!(issuer.typ, ["at+jwt", ""]);
+    assert_eq!(issuer.max_token_age, Some(Duration::from_hours(12)));
     assert!(matches!(issuer.keys, KeySource::Discovery(_)));
     assert_eq!(settings.auth.jwks_cooldown, Duration::from_millis(500));
     assert_eq!(settings.server.listen.len(), 2);

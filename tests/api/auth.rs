@@ -1,8 +1,9 @@
 //! Who is let in: every refusal with its status, code and challenge, to the letter.
 //!
-//! `identity` holds whose customer a good token gets (P1), `keys` what becomes of tokens while
+//! `corpus` holds tables of attacks, `identity` whose customer a good token gets (P1), `keys` what becomes of tokens while
 //! keys come and go (P6).
 
+mod corpus;
 mod identity;
 mod keys;
 mod tokens;
@@ -10,6 +11,7 @@ mod tokens;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::SignedDuration;
@@ -17,6 +19,9 @@ use juspay_bff::simulator::{self, MintRequest, Running};
 use serde_json::{Value, json};
 
 use crate::support::{Reply, Stage, World};
+
+/// `auth.jwks_cooldown` as shipped.
+const COOLDOWN: Duration = Duration::from_secs(10);
 
 const BARE: &str = r#"Bearer realm="juspay-bff""#;
 const INVALID_REQUEST: &str = r#"Bearer realm="juspay-bff", error="invalid_request""#;
@@ -101,13 +106,17 @@ async fn tokens_that_prove_nothing_all_look_alike() {
     let (issuer, strange, claims) = (world.issuer(), strange.issuer(), tokens::claims(&world));
     let mut told = BTreeSet::new();
     let mut reasons = BTreeMap::new();
-    for (what, reason, token) in [
-        tokens::forged(issuer, &claims, strange),
-        tokens::with_odd_headers(issuer, &claims),
-        tokens::with_unfit_claims(&world, strange),
-    ]
-    .concat()
-    {
+    // Each is made when it is its turn, as its times are to the second.
+    let groups: [&dyn Fn() -> Vec<tokens::Invalid>; 3] = [
+        &|| tokens::forged(issuer, &claims, strange),
+        &|| tokens::with_odd_headers(issuer, &claims),
+        &|| tokens::with_unfit_claims(&world, strange),
+    ];
+    for (what, reason, token) in groups.into_iter().flat_map(|group| group()) {
+        if reason == "unknown_key" {
+            // The fetch of this cool-down was made for the signatures that don't fit.
+            world.clock.advance(COOLDOWN);
+        }
         let reply = world.phone_holding(&token).me().await;
         refused(what, &reply, 401, "invalid_token", Some(INVALID_TOKEN));
         let mut problem = reply.json();
@@ -134,6 +143,26 @@ async fn an_expired_token_is_told_so_when_all_else_is_good() {
     let reply = world.phone_with(&expired("a/b")).me().await;
     refused("expired, without a customer", &reply, 401, "expired_token", Some(INVALID_TOKEN));
     assert_eq!(world.simulator().total_requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_ends_at_the_greatest_age_that_its_issuer_is_given() {
+    let world = World::with("auth.issuers.main.max_token_age = \"1h\"").await;
+    let life = SignedDuration::from_hours(10);
+    let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
+    assert_eq!(phone.me().await.status, 200);
+    world.clock.advance(Duration::from_millis(3_629_999));
+    assert_eq!(phone.me().await.status, 200);
+    let unseen = world.phone_with(
+        &MintRequest { life, ..MintRequest::of("alice") }.with("iat", world.clock_seconds() - 3629),
+    );
+    assert_eq!(unseen.me().await.status, 200);
+    world.clock.advance(Duration::from_secs(1));
+    for phone in [phone, unseen] {
+        refused("too old", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+    }
+    let ageless = world.phone_with(&MintRequest::of("alice").with("iat", Value::Null));
+    refused("no iat", &ageless.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,8 @@ pub(crate) enum FetchError {
     Unreadable(io::ErrorKind),
     #[error("the address is neither https nor http on loopback")]
     Address,
+    #[error("the discovery document came over https, but its jwks_uri isn't https")]
+    Downgrade,
     #[error("no connection can be made: {0}")]
     Connect(String),
     #[error("the exchange broke off or isn't HTTP")]
@@ -120,6 +122,9 @@ impl KeyFetcher for FromDiscovery {
             if configuration.issuer != issuer {
                 return Err(FetchError::OtherIssuer);
             }
+            if is_https(&url) && !is_https(&configuration.jwks_uri) {
+                return Err(FetchError::Downgrade);
+            }
             http.get(&configuration.jwks_uri).await
         })
     }
@@ -156,6 +161,10 @@ impl Http {
         let is_whole = announced.is_none_or(|length| length == body.len().to_string().as_str());
         if body.is_empty() || !is_whole { Err(FetchError::Truncated) } else { Ok(body) }
     }
+}
+
+fn is_https(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
 }
 
 /// https anywhere, http on loopback only: else anyone on the way could plant keys.

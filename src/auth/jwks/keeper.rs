@@ -51,6 +51,7 @@ struct Gauges {
     successes: IntCounter,
     failures: IntCounter,
     keys: IntGauge,
+    left_out: IntGauge,
     last_success: Gauge,
 }
 
@@ -76,6 +77,7 @@ impl Keeper {
                 successes: refreshes("success"),
                 failures: refreshes("failure"),
                 keys: metrics.jwks_keys.with_label_values(&[&**issuer]),
+                left_out: metrics.jwks_keys_left_out.with_label_values(&[&**issuer]),
                 last_success: metrics.jwks_last_success.with_label_values(&[&**issuer]),
             },
             last: None,
@@ -128,6 +130,7 @@ impl Keeper {
             return Ok(None);
         }
         let (set, left_out) = KeySet::parse(&json, &self.algorithms)?;
+        self.gauges.left_out.set(i64::try_from(left_out.len()).unwrap_or(i64::MAX));
         for LeftOut { kid, why } in left_out {
             warn!(issuer = &*self.issuer, kid, %why, "a key of the set isn't used");
         }

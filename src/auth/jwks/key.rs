@@ -3,16 +3,18 @@
 //! Refuses all that can't check a signature of an algorithm that the issuer uses: symmetric keys,
 //! keys for encryption, weak or broken ones, and keys whose private half is published.
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
-};
+use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{DecodingKey, Validation};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
+use super::small_order;
 use crate::{
-    auth::{Sha256, algorithm, sha256},
+    auth::{
+        Sha256,
+        algorithm::{Scheme, scheme},
+        sha256,
+    },
     settings::Algorithm,
 };
 
@@ -49,14 +51,15 @@ pub(crate) enum Unusable {
     Material,
     #[error("its private half is in it")]
     Private,
+    #[error("too many keys have its kid")]
+    Sharing,
 }
 
 /// A public key, and what it may check.
 pub(crate) struct Key {
     kid: Option<Box<str>>,
-    /// One validation an algorithm, with that algorithm only.
-    algorithms: Vec<(Algorithm, Validation)>,
-    decoding: DecodingKey,
+    /// The key, made ready for each algorithm that it may check.
+    ready: Vec<(Algorithm, ParsedPublicKey)>,
     thumbprint: Sha256,
 }
 
@@ -75,14 +78,22 @@ struct Jwk {
     x: Option<String>,
     y: Option<String>,
     d: Option<IgnoredAny>,
+    p: Option<IgnoredAny>,
+    q: Option<IgnoredAny>,
 }
 
-/// What a key consists of, checked.
+/// What a key consists of, checked as far as its members go.
 struct Material {
     algorithms: &'static [Algorithm],
-    decoding: DecodingKey,
+    public: Public,
     /// RFC 7638 §3.2: the members that make the key, in order, without white space.
     canonical: String,
+}
+
+enum Public {
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
+    /// A point of a curve.
+    Point(Vec<u8>),
 }
 
 impl Key {
@@ -94,28 +105,22 @@ impl Key {
         {
             return Err(Unusable::Purpose);
         }
-        if jwk.d.is_some() {
+        if jwk.d.is_some() || jwk.p.is_some() || jwk.q.is_some() {
             return Err(Unusable::Private);
         }
-        let material = jwk.material()?;
+        let Material { algorithms, public, canonical } = jwk.material()?;
         let named = jwk.alg.as_deref().map(Algorithm::named);
-        let algorithms: Vec<_> = material
-            .algorithms
+        let ready: Vec<_> = algorithms
             .iter()
             .copied()
             .filter(|fitting| issuers.contains(fitting))
             .filter(|fitting| named.is_none_or(|named| named == Some(*fitting)))
-            .map(|algorithm| (algorithm, signature_only(algorithm)))
-            .collect();
-        if algorithms.is_empty() {
+            .map(|algorithm| Ok((algorithm, public.ready_for(algorithm)?)))
+            .collect::<Result<_, _>>()?;
+        if ready.is_empty() {
             return Err(Unusable::Algorithm);
         }
-        Ok(Self {
-            kid: jwk.kid.map(Box::from),
-            algorithms,
-            decoding: material.decoding,
-            thumbprint: sha256(material.canonical.as_bytes()),
-        })
+        Ok(Self { kid: jwk.kid.map(Box::from), ready, thumbprint: sha256(canonical.as_bytes()) })
     }
 
     pub(crate) fn kid(&self) -> Option<&str> {
@@ -127,34 +132,41 @@ impl Key {
         &self.thumbprint
     }
 
-    pub(crate) const fn decoding(&self) -> &DecodingKey {
-        &self.decoding
+    /// Whether it may check signatures of that algorithm.
+    pub(crate) fn serves(&self, algorithm: Algorithm) -> bool {
+        self.ready_for(algorithm).is_some()
     }
 
-    /// What the library shall do with this key; `None` when the key isn't for that algorithm.
-    pub(crate) fn validation(&self, algorithm: Algorithm) -> Option<&Validation> {
-        self.algorithms
-            .iter()
-            .find(|(ours, _)| *ours == algorithm)
-            .map(|(_, validation)| validation)
+    /// Whether it made this signature of that algorithm.
+    pub(crate) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        self.ready_for(algorithm).is_some_and(|key| key.verify_sig(message, signature).is_ok())
+    }
+
+    fn ready_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        self.ready.iter().find(|(ours, _)| *ours == algorithm).map(|(_, key)| key)
     }
 }
 
-/// The library checks the signature, with this algorithm only; the claims are checked by us.
-fn signature_only(algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm::library(algorithm));
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    validation
+impl Public {
+    /// Makes the key ready once, so that no check of a signature has to parse it.
+    fn ready_for(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, Unusable> {
+        let ready = match (self, scheme(algorithm)) {
+            (Self::Rsa(key), Scheme::Rsa(parameters)) => key.to_parsed_public_key(parameters),
+            (Self::Point(point), Scheme::Curve(curve)) => ParsedPublicKey::new(curve, point),
+            (Self::Rsa(_), Scheme::Curve(_)) | (Self::Point(_), Scheme::Rsa(_)) => {
+                return Err(Unusable::Algorithm);
+            }
+        };
+        ready.map_err(|_| Unusable::Material)
+    }
 }
 
 impl Jwk {
     fn material(&self) -> Result<Material, Unusable> {
         match (self.kty.as_str(), self.crv.as_deref()) {
             ("RSA", _) => self.rsa(),
-            ("EC", Some("P-256")) => self.elliptic("P-256", 32),
-            ("EC", Some("P-384")) => self.elliptic("P-384", 48),
+            ("EC", Some("P-256")) => self.elliptic("P-256", 32, &[Algorithm::ES256]),
+            ("EC", Some("P-384")) => self.elliptic("P-384", 48, &[Algorithm::ES384]),
             ("OKP", Some("Ed25519")) => self.edwards(),
             _ => Err(Unusable::Type),
         }
@@ -174,32 +186,30 @@ impl Jwk {
         }
         Ok(Material {
             algorithms: RSA,
-            decoding: DecodingKey::from_rsa_raw_components(&modulus, &exponent),
             canonical: format!(
                 r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
-                URL_SAFE_NO_PAD.encode(exponent),
-                URL_SAFE_NO_PAD.encode(modulus)
+                URL_SAFE_NO_PAD.encode(&exponent),
+                URL_SAFE_NO_PAD.encode(&modulus)
             ),
+            public: Public::Rsa(RsaPublicKeyComponents { n: modulus, e: exponent }),
         })
     }
 
-    fn elliptic(&self, curve: &str, coordinate_bytes: usize) -> Result<Material, Unusable> {
+    /// Whether the point is on its curve is told when the key is made ready.
+    fn elliptic(
+        &self,
+        curve: &str,
+        coordinate_bytes: usize,
+        algorithms: &'static [Algorithm],
+    ) -> Result<Material, Unusable> {
         let x = octets(self.x.as_deref())?;
         let y = octets(self.y.as_deref())?;
         if [&x, &y].iter().any(|coordinate| coordinate.len() != coordinate_bytes) {
             return Err(Unusable::Material);
         }
-        let point = [&[UNCOMPRESSED], x.as_slice(), y.as_slice()].concat();
-        let (on_curve, algorithms): (_, &[_]) = match curve {
-            "P-256" => {
-                (ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point), &[Algorithm::ES256])
-            }
-            _ => (ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &point), &[Algorithm::ES384]),
-        };
-        on_curve.map_err(|_| Unusable::Material)?;
         Ok(Material {
             algorithms,
-            decoding: DecodingKey::from_ec_der(&point),
+            public: Public::Point([&[UNCOMPRESSED], x.as_slice(), y.as_slice()].concat()),
             canonical: format!(
                 r#"{{"crv":"{curve}","kty":"EC","x":"{}","y":"{}"}}"#,
                 URL_SAFE_NO_PAD.encode(x),
@@ -210,14 +220,16 @@ impl Jwk {
 
     fn edwards(&self) -> Result<Material, Unusable> {
         let x = octets(self.x.as_deref())?;
-        ParsedPublicKey::new(&ED25519, &x).map_err(|_| Unusable::Material)?;
+        if small_order::is_one(&x) {
+            return Err(Unusable::Material);
+        }
         Ok(Material {
             algorithms: &[Algorithm::EdDSA],
-            decoding: DecodingKey::from_ed_der(&x),
             canonical: format!(
                 r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#,
-                URL_SAFE_NO_PAD.encode(x)
+                URL_SAFE_NO_PAD.encode(&x)
             ),
+            public: Public::Point(x),
         })
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Reading takes no lock. An unknown `kid` may cause one fetch a cool-down, whoever asks and for
 //! however many; it proves a token invalid only when a successful fetch that began after it was
-//! asked for lacks it. All else leaves the question open. The lock is held for look-ups in memory,
-//! never across a wait.
+//! asked for lacks it. A signature that doesn't fit is treated alike, for its `kid` may stand for
+//! another key by now: it proves a token invalid when such a fetch has found the set as it was. All
+//! else leaves the question open. The lock is held for look-ups in memory, never across a wait.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     KeySet,
-    demand::{Demand, Flight, Stage},
+    demand::{Demand, Flight, Question, Stage},
 };
 use crate::{
     clock::{Clock, Monotonic, before},
@@ -40,7 +41,7 @@ pub(crate) struct Current {
     /// Another number, another set.
     pub(crate) generation: u64,
     /// When the last successful fetch ended.
-    fetched: Monotonic,
+    pub(super) fetched: Monotonic,
 }
 
 /// Why there is no key.
@@ -68,10 +69,9 @@ pub(crate) struct KeyStore {
     waiting: WaitingRoom,
 }
 
-/// What becomes of a request whose key isn't there.
-enum Answer {
+/// What becomes of a request whose question is open.
+enum Open {
     Wait,
-    Lacking,
     Later(Duration),
 }
 
@@ -101,20 +101,49 @@ impl KeyStore {
 
     /// The set that a token with this `kid` can be checked with; fetched anew when need be.
     pub(crate) async fn for_kid(&self, kid: Option<&str>) -> Result<Arc<Current>, NoKey> {
-        let start = self.clock.monotonic();
-        if let Some(current) = self.holding(kid, start) {
+        if let Some(current) = self.holding(kid, self.clock.monotonic()) {
             return Ok(current);
         }
-        let deadline = start.plus(MAX_WAIT);
+        let told = |demand: &Demand, now| {
+            if let Some(current) = self.holding(kid, now) {
+                return Some(Ok(current));
+            }
+            let is_lacking = self.usable(now).is_some() && demand.lacks(kid, now, self.cooldown);
+            is_lacking.then_some(Err(NoKey::Unknown))
+        };
+        self.settled(Question::Kid(kid), told).await?
+    }
+
+    /// Another set for a token that the `doubted` one can't prove; fetched when need be. `None` when
+    /// the doubted one still is the issuer's.
+    pub(crate) async fn instead_of(
+        &self,
+        doubted: &Current,
+    ) -> Result<Option<Arc<Current>>, NoKey> {
+        let told = |demand: &Demand, now| {
+            let current = self.usable(now)?;
+            if current.generation != doubted.generation {
+                return Some(Some(current));
+            }
+            demand.confirms(doubted.generation, now, self.cooldown).then_some(None)
+        };
+        self.settled(Question::Doubt, told).await
+    }
+
+    /// What is `told` by what is in memory, if need be after a fetch.
+    async fn settled<T>(
+        &self,
+        question: Question<'_>,
+        told: impl Fn(&Demand, Monotonic) -> Option<T>,
+    ) -> Result<T, NoKey> {
+        let deadline = self.clock.monotonic().plus(MAX_WAIT);
         let mut ended = self.ended.subscribe();
         loop {
             ended.mark_unchanged();
-            let now = self.clock.monotonic();
-            match self.ask(kid, now) {
-                Ok(current) => return Ok(current),
-                Err(Answer::Lacking) => return Err(NoKey::Unknown),
-                Err(Answer::Later(wait)) => return Err(NoKey::Unavailable(wait.max(MIN_RETRY))),
-                Err(Answer::Wait) => {}
+            match self.ask(question, &told) {
+                Ok(told) => return Ok(told),
+                Err(Open::Later(wait)) => return Err(NoKey::Unavailable(wait.max(MIN_RETRY))),
+                Err(Open::Wait) => {}
             }
             let _place = self.waiting.enter().ok_or(NoKey::NoRoom)?;
             if before(&*self.clock, deadline, ended.changed()).await.is_none() {
@@ -129,29 +158,31 @@ impl KeyStore {
         self.usable(now).filter(|current| kid.is_none_or(|kid| current.set.knows(kid)))
     }
 
-    /// Looks again behind the lock, so that no fetch ends unseen, and asks for one if that's due.
-    fn ask(&self, kid: Option<&str>, now: Monotonic) -> Result<Arc<Current>, Answer> {
+    /// Looks behind the lock, so that no fetch ends unseen, and asks for one if that's due.
+    fn ask<T>(
+        &self,
+        question: Question<'_>,
+        told: impl Fn(&Demand, Monotonic) -> Option<T>,
+    ) -> Result<T, Open> {
         let mut demand = self.lock();
-        if let Some(current) = self.holding(kid, now) {
-            return Ok(current);
-        }
-        if self.usable(now).is_some() && demand.lacks(kid, now, self.cooldown) {
-            return Err(Answer::Lacking);
+        let now = self.clock.monotonic();
+        if let Some(told) = told(&demand, now) {
+            return Ok(told);
         }
         if demand.stage == Stage::InFlight {
-            return Err(Answer::Wait);
+            return Err(Open::Wait);
         }
         if demand.stage == Stage::Idle {
             let rest = demand.rest(now, self.cooldown);
             if !rest.is_zero() {
-                return Err(Answer::Later(rest));
+                return Err(Open::Later(rest));
             }
             demand.caused = Some(now);
             demand.stage = Stage::Asked;
             self.asked.notify_one();
         }
-        demand.want(kid);
-        Err(Answer::Wait)
+        demand.want(question);
+        Err(Open::Wait)
     }
 
     /// Completes once a request asks for a fetch.
@@ -167,9 +198,7 @@ impl KeyStore {
 
     /// A fetch begins; it serves all that has been asked for till now.
     pub(super) fn begin(&self) -> Flight {
-        let mut demand = self.lock();
-        demand.stage = Stage::InFlight;
-        Flight { wanted: std::mem::take(&mut demand.wanted) }
+        self.lock().begin()
     }
 
     /// A fetch has succeeded, with another set or, when `set` is `None`, with the same one.
@@ -189,7 +218,7 @@ impl KeyStore {
             }
         };
         if let Some(next) = next {
-            demand.remember(flight, &next.set, now, self.cooldown);
+            demand.remember(flight, &next, now, self.cooldown);
             self.current.store(Some(Arc::new(next)));
         }
         self.end(demand);

@@ -70,6 +70,8 @@ fn keys_for_other_things_are_left_out() {
         (&*ED25519, json!({"alg": "ES256"}), Unusable::Algorithm),
         (&*RSA, json!({"d": "AQAB"}), Unusable::Private),
         (&*P256, json!({"d": "AQAB"}), Unusable::Private),
+        (&*RSA, json!({"p": "AQAB"}), Unusable::Private),
+        (&*RSA, json!({"q": ""}), Unusable::Private),
         (&*RSA, json!({"kty": "oct", "k": "c2VjcmV0"}), Unusable::Type),
         (&*RSA, json!({"kty": "rsa"}), Unusable::Type),
         (&*P256, json!({"crv": "P-521"}), Unusable::Type),
@@ -110,6 +112,7 @@ fn weak_and_broken_keys_are_left_out() {
         (&*P384, json!({"y": base64url([1; 48])}), Unusable::Material),
         (&*ED25519, json!({"x": short}), Unusable::Material),
         (&*ED25519, json!({"x": null}), Unusable::Malformed),
+        (&*ED25519, json!({"x": base64url([0; 32])}), Unusable::Material),
     ];
     for (pair, change, why) in cases {
         let key = with(&pair.jwk("k"), change);
@@ -179,10 +182,15 @@ fn a_key_is_for_its_own_algorithms_and_its_issuers_only() {
 #[test]
 fn a_set_is_small_and_has_a_usable_key() {
     let key = P256.jwk("k");
-    assert_eq!(parse(&vec![key.clone(); 100]).map(|keys| keys.len()), Ok(100));
-    assert_eq!(parse(&vec![key.clone(); 101]).err(), Some(SetError::TooMany));
-    assert_eq!(parse(&[]).err(), Some(SetError::NoUsableKey));
-    assert_eq!(parse(&[json!({"kty": "oct", "k": "AA"})]).err(), Some(SetError::NoUsableKey));
+    let many =
+        |number: usize| -> Vec<_> { (0..number).map(|n| P256.jwk(&n.to_string())).collect() };
+    assert_eq!(parse(&many(100)).map(|keys| keys.len()), Ok(100));
+    assert_eq!(parse(&many(101)).err(), Some(SetError::TooMany));
+    assert_eq!(parse(&[]).err(), Some(SetError::NoUsableKey(None)));
+    let symmetric = parse(&[json!({"kty": "oct", "k": "AA"})]).err().unwrap();
+    assert_eq!(symmetric, SetError::NoUsableKey(Some(Unusable::Type)));
+    let told = "it holds no key that can be used; its first: its type or curve isn't taken";
+    assert_eq!(symmetric.to_string(), told);
     for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]"#, r#"{"keys":[],"keys":[]}"#] {
         let parsed = KeySet::parse(text.as_bytes(), &issuer().algorithms);
         assert_eq!(parsed.err(), Some(SetError::Malformed), "{text}");
@@ -193,6 +201,36 @@ fn a_set_is_small_and_has_a_usable_key() {
     json.push(b' ');
     let parsed = KeySet::parse(&json, &issuer().algorithms);
     assert_eq!(parsed.err(), Some(SetError::TooLarge));
+}
+
+#[test]
+fn a_kid_has_few_keys() {
+    let nameless = with(&P256.jwk("k"), json!({"kid": null}));
+    let keys = [vec![P256.jwk("k"); 5], vec![nameless; 5], vec![P256.jwk("other")]].concat();
+    let (keys, left_out) = KeySet::parse(&set(&keys), &issuer().algorithms).unwrap();
+    assert_eq!((keys.len(), left_out.len()), (10, 1));
+    assert_eq!(left_out[0].why, Unusable::Sharing);
+    let wanted = Wanted { kid: Some("k"), algorithm: Algorithm::ES256 };
+    assert_eq!(keys.fitting(wanted).len(), 4);
+}
+
+#[test]
+fn hostile_texts_are_no_sets() {
+    let deep = format!("{{\"keys\":[{}{}]}}", "[".repeat(100_000), "]".repeat(100_000));
+    let member = |member: &str| format!("{{\"keys\":[{{\"kty\":\"EC\",{member}}}]}}");
+    for text in [
+        deep.as_bytes(),
+        b"\xef\xbb\xbf{\"keys\":[]}",
+        b"{\"keys\":[]}{\"keys\":[]}",
+        b"{\"keys\":[]}\0",
+        b"{\"keys\":[{\"kid\":\"\xff\"}]}",
+        member(r#""kid":"\ud800""#).as_bytes(),
+        member(r#""kid":"k","exp":1e999"#).as_bytes(),
+        member("\"kid\":\"a\nb\"").as_bytes(),
+    ] {
+        let parsed = KeySet::parse(text, &issuer().algorithms);
+        assert_eq!(parsed.err(), Some(SetError::Malformed), "{}", String::from_utf8_lossy(text));
+    }
 }
 
 #[test]

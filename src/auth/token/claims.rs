@@ -1,10 +1,8 @@
 //! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
 //!
-//! All checks are ours and go by our [`Clock`](crate::clock::Clock): the library's skip absent
-//! claims and read the machine's clock.
+//! All checks go by our [`Clock`](crate::clock::Clock).
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Rules, json::Object};
@@ -24,9 +22,7 @@ const VERIFIED_TWINS: [(&str, &str); 2] =
 /// Claims that name the app; a `sub` that equals one stands for the app, not for a person.
 const CLIENT_CLAIMS: [&str; 2] = ["client_id", "azp"];
 
-/// The claims of a token. Deserialised only behind a good signature.
-#[derive(Deserialize)]
-#[serde(transparent)]
+/// The claims of a token. Looked at only behind a good signature.
 pub(super) struct Claims(Object);
 
 /// What a good token says.
@@ -34,11 +30,15 @@ pub(super) struct Claims(Object);
 pub(in crate::auth) struct Accepted {
     /// Whom it names.
     pub(in crate::auth) customer: CustomerId,
-    /// From when on it is refused: `exp` and the leeway.
+    /// From when on it is refused: `exp`, or the greatest age, and the leeway.
     pub(in crate::auth) end: Timestamp,
 }
 
 impl Claims {
+    pub(super) const fn new(members: Object) -> Self {
+        Self(members)
+    }
+
     /// Checks everything; the order is that of the answers: invalid, expired, scope, customer.
     pub(super) fn check(
         &self,
@@ -59,6 +59,9 @@ impl Claims {
     fn check_parties(&self, rules: &Rules) -> Result<(), Reason> {
         if self.text("iss") != Some(&rules.settings.issuer) {
             return Err(Reason::UnknownIssuer);
+        }
+        if let Some(Value::Array(_) | Value::Object(_)) = self.0.get("sub") {
+            return Err(Reason::Claims);
         }
         let audiences = match self.0.get("aud") {
             Some(Value::Array(audiences)) => audiences.as_slice(),
@@ -86,13 +89,16 @@ impl Claims {
 
     /// The token's end, once the other times are good.
     fn check_times(&self, rules: &Rules, now: Timestamp) -> Result<Timestamp, Reason> {
-        for name in ["nbf", "iat"] {
-            if self.time(name)?.is_some_and(|begin| begin > later(now, rules.leeway)) {
-                return Err(Reason::NotYetValid);
-            }
-        }
+        let (nbf, iat) = (self.time("nbf")?, self.time("iat")?);
         let exp = self.time("exp")?.ok_or(Reason::Claims)?;
-        Ok(later(exp, rules.leeway))
+        let end = match rules.settings.max_token_age {
+            Some(age) => exp.min(later(iat.ok_or(Reason::Claims)?, age)),
+            None => exp,
+        };
+        if nbf.max(iat).is_some_and(|begin| begin > later(now, rules.leeway)) {
+            return Err(Reason::NotYetValid);
+        }
+        Ok(later(end, rules.leeway))
     }
 
     fn check_scopes(&self, rules: &Rules) -> Result<(), AuthError> {

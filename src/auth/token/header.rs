@@ -39,7 +39,7 @@ impl Header {
         Ok(Self {
             algorithm: Algorithm::named(name).ok_or(Reason::Algorithm)?,
             kid: kid.map(Box::from),
-            typ: typ.strip_prefix(TYP_PREFIX).unwrap_or(&typ).to_owned(),
+            typ: without_prefix(&typ).to_owned(),
         })
     }
 
@@ -58,6 +58,11 @@ impl Header {
     pub(super) fn says_access_token(&self) -> bool {
         self.typ == "at+jwt"
     }
+}
+
+/// What is nothing but the prefix is a type all the same, and not an absent one.
+fn without_prefix(typ: &str) -> &str {
+    typ.strip_prefix(TYP_PREFIX).filter(|rest| !rest.is_empty()).unwrap_or(typ)
 }
 
 fn text<'a>(members: &'a Object, name: &str) -> Result<Option<&'a str>, Reason> {

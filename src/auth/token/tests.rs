@@ -1,6 +1,8 @@
 //! What a token must be, checked end to end: each case is signed with a key that is trusted, so
 //! only the check in question can refuse it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -130,8 +132,35 @@ async fn what_is_no_compact_jws_is_refused() {
         }
         let padded = format!("{head}=.{body}.{signature}");
         assert_eq!(world.outcome(&padded).await, Err("malformed_header"));
-        assert_eq!(world.outcome(&format!("{good}==")).await, Err("signature"));
+        assert_eq!(world.outcome(&format!("{good}==")).await, Err("not_jws"));
         assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_character_of_a_token_can_be_changed_left_out_or_added() {
+    locally(async {
+        let world = world().await;
+        let good = token("k1", json!({}));
+        for at in 0..good.len() {
+            let (before, rest) = good.split_at(at);
+            let mut rest_of_it = rest.chars();
+            let turned = if rest_of_it.next() == Some('A') { 'B' } else { 'A' };
+            let after = rest_of_it.as_str();
+            for changed in [
+                format!("{before}{turned}{after}"),
+                format!("{before}.{after}"),
+                format!("{before}{after}"),
+                format!("{before}A{rest}"),
+                before.to_owned(),
+            ] {
+                let outcome = world.outcome(&changed).await;
+                assert!(outcome.is_err() || changed == good, "{at}: {changed}");
+            }
+        }
+        assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()));
+        assert_eq!(world.auth.verified.len(), 1);
     })
     .await;
 }
@@ -167,6 +196,7 @@ async fn headers_that_change_the_meaning_or_have_a_wrong_type_are_refused() {
         (json!({"typ": "dpop+jwt"}), "type"),
         (json!({"typ": "application/application/at+jwt"}), "type"),
         (json!({"typ": "logout+jwt"}), "type"),
+        (json!({"typ": "application/"}), "type"),
         (json!({"typ": "at+jwt "}), "type"),
     ];
     locally(async {
@@ -250,6 +280,8 @@ async fn claims_are_checked_one_by_one() {
         (json!({"iss": [ISSUER]}), "unknown_issuer"),
         (json!({"iss": 1}), "unknown_issuer"),
         (json!({"iss": null}), "unknown_issuer"),
+        (json!({"sub": ["alice"]}), "claims"),
+        (json!({"sub": {"alice": true}}), "claims"),
         (json!({"aud": null}), "claims"),
         (json!({"aud": 1}), "claims"),
         (json!({"aud": {"juspay-bff": true}}), "claims"),
@@ -335,6 +367,42 @@ async fn times_hold_to_the_second_with_the_leeway() {
         ] {
             assert_eq!(world.outcome(&token("k1", change.clone())).await, outcome, "{change}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_is_no_older_than_the_issuers_greatest_age() {
+    const HOUR: i64 = 3600;
+    let mut aging = issuer();
+    aging.max_token_age = Some(Duration::from_secs(HOUR.unsigned_abs()));
+    let at = |iat: Value, exp: i64| json!({"iat": iat, "exp": START + exp});
+    let oldest = START - HOUR - LEEWAY;
+    locally(async {
+        let world = world_with(aging, &[P256.jwk("k1")]).await;
+        for (change, outcome) in [
+            (at(json!(START), 300), Ok("alice")),
+            (at(json!(START + LEEWAY), 300), Ok("alice")),
+            (at(json!(oldest + 1), 300), Ok("alice")),
+            (at(json!(oldest), 300), Err("expired")),
+            (at(json!(0), 300), Err("expired")),
+            (at(json!(START), -LEEWAY), Err("expired")),
+            (at(Value::Null, 300), Err("claims")),
+            (at(json!(START.to_string()), 300), Err("claims")),
+            (at(json!(-1), 300), Err("claims")),
+            (at(json!(START + LEEWAY + 1), 300), Err("not_yet_valid")),
+        ] {
+            let found = world.outcome(&token("k1", change.clone())).await;
+            assert_eq!(found, outcome.map(str::to_owned), "{change}");
+        }
+        let remembered = token("k1", at(json!(START), 10 * HOUR));
+        assert_eq!(world.outcome(&remembered).await, Ok("alice".to_owned()));
+        let end = (HOUR + LEEWAY).unsigned_abs();
+        world.pass(Duration::new(end - 1, 999_999_999)).await;
+        assert!(world.knows(&remembered));
+        world.pass(Duration::from_nanos(1)).await;
+        assert!(!world.knows(&remembered));
+        assert_eq!(world.outcome(&remembered).await, Err("expired"));
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! `auth.issuers.NAME.*`: one issuer, and whose customers its tokens name.
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use config::{Value, ValueKind};
 
@@ -16,6 +16,10 @@ use crate::{
         value::Items,
     },
 };
+
+/// How old `max_token_age` may let tokens be.
+const TOKEN_AGES: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(366 * 24);
 
 /// Where an issuer's keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub struct Issuer {
     pub required_scopes: Vec<String>,
     /// `typ`: accepted values of the header, in lower case; empty = absent.
     pub typ: Vec<String>,
+    /// `max_token_age`: since `iat`, which tokens must have then; `None`: only `exp` counts.
+    pub max_token_age: Option<Duration>,
 }
 
 impl Issuer {
@@ -75,6 +81,7 @@ impl Issuer {
             .or(Vec::<Value>::new())
             .list(Items::Any, scope);
         let typ = reader.at(format!("{at}.typ")).or(default_typ()).list(Items::Some, typ);
+        let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
         Some(Self {
             issuer: issuer?,
             audiences: audiences?,
@@ -84,6 +91,7 @@ impl Issuer {
             customer_id_prefix: customer_id_prefix?,
             required_scopes: required_scopes?,
             typ: typ?,
+            max_token_age,
         })
     }
 }
@@ -177,7 +185,7 @@ fn scope(text: &str) -> Result<String, Wrong> {
 
 /// A media type whose `application/` may be left out (RFC 7515 §4.1.9); empty: none.
 fn typ(text: &str) -> Result<String, Wrong> {
-    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.ends_with('/') {
         let text = text.to_ascii_lowercase();
         Ok(text.strip_prefix("application/").unwrap_or(&text).to_owned())
     } else {
@@ -252,6 +260,8 @@ mod tests {
         }
         assert_eq!(typ("application/AT+jwt").as_deref(), Ok("at+jwt"));
         assert_eq!(typ("").as_deref(), Ok(""));
-        assert!(typ("a b").is_err());
+        for bad in ["a b", "application/", "é"] {
+            assert!(typ(bad).is_err(), "{bad}");
+        }
     }
 }

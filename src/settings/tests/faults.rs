@@ -54,6 +54,8 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("auth.issuers.main.audiences = []", "auth.issuers.main.audiences", "empty"),
     ("auth.issuers.main.audiences = ['']", "auth.issuers.main.audiences[0]", "empty"),
     ("auth.issuers.main.typ = []", "auth.issuers.main.typ", "empty"),
+    ("auth.issuers.main.max_token_age = '0s'", "auth.issuers.main.max_token_age", "from 1s to"),
+    ("auth.issuers.main.max_token_age = 60", "auth.issuers.main.max_token_age", "without a unit"),
     (
         "auth.issuers.main.required_scopes = ['a b']",
         "auth.issuers.main.required_scopes[0]",

@@ -10,18 +10,17 @@ use juspay_bff::{
         issuer::{DISCOVERY_PATH, JWKS_PATH},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use futures_util::future::join_all;
 
 use super::{
-    INVALID_TOKEN, refused,
+    COOLDOWN, INVALID_TOKEN, refused, second_issuer,
     tokens::{claims, header},
 };
-use crate::support::{Reply, Stage, World, until};
+use crate::support::{Reply, Stage, World, tls::TlsEnd, until};
 
 const SECOND: Duration = Duration::from_secs(1);
-const COOLDOWN: Duration = Duration::from_secs(10);
 const MAX_STALE: Duration = Duration::from_hours(24);
 
 /// A token that outlives every test here.
@@ -257,4 +256,164 @@ async fn a_configuration_of_another_issuers_gives_no_keys() {
         world.clock.advance(COOLDOWN);
     }
     assert_eq!(world.issuer().calls(JWKS_PATH), 0, "the key set isn't even asked for");
+}
+
+/// From now on the issuer publishes these keys.
+fn publish(world: &World, keys: &Value) {
+    world.issuer().clear_faults();
+    let body = json!({ "keys": keys }).to_string();
+    let fault = Fault::Status { status: 200, headers: [].into(), body };
+    world.issuer().inject(JWKS_PATH, None, fault);
+}
+
+/// `key` under the `kid` of the world's issuer.
+fn renamed(world: &World, key: &Value) -> Value {
+    let mut key = key.clone();
+    key["kid"] = header(world.issuer())["kid"].clone();
+    key
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_kid_that_stands_for_another_key_never_costs_a_new_token_its_session() {
+    let stage = Stage::set().await;
+    let other = second_issuer(&stage).await;
+    let world = stage.open_ready("").await;
+    let old = world.phone("alice");
+    assert_eq!(old.me().await.status, 200);
+    let (header, claims) = (header(world.issuer()).to_string(), claims(&world).to_string());
+    let token = other.issuer().sign_raw(&header, &claims, Algorithm::ES256).unwrap();
+    let new = world.phone_holding(&token);
+    let jwk = renamed(&world, &other.issuer().jwks()["keys"][0]);
+
+    // While the issuer can't be asked, it is an open question.
+    die(&world);
+    unavailable(&new.me().await);
+    unavailable(&new.me().await);
+    assert_eq!(old.me().await.status, 200);
+    publish(&world, &json!([jwk]));
+    world.clock.advance(COOLDOWN);
+    assert_eq!(new.me().await.status, 200);
+    // That fetch was made to tell whether the key had changed.
+    refused("the key of before", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_good_token_in_a_flood_of_unknown_keys_is_a_503_until_its_key_is_found() {
+    let world = World::new().await;
+    for _ in 0..3 {
+        let known = world.phone("alice");
+        assert_eq!(known.me().await.status, 200);
+        let token = with_random_kids(&world, 1).remove(0);
+        let reply = world.phone_holding(&token).me().await;
+        refused("an unknown key", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        let fetches = world.issuer().calls(JWKS_PATH);
+        world.issuer().rotate(true).unwrap();
+        let good = world.phone("alice");
+        for token in with_random_kids(&world, 5) {
+            unavailable(&good.me().await);
+            unavailable(&world.phone_holding(&token).me().await);
+            assert_eq!(known.me().await.status, 200);
+        }
+        assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one a cool-down");
+        world.clock.advance(COOLDOWN);
+        assert_eq!(good.me().await.status, 200);
+        world.clock.advance(COOLDOWN);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_forged_signatures_makes_one_fetch_a_cool_down() {
+    let stage = Stage::set().await;
+    let stranger = second_issuer(&stage).await;
+    let world = stage.open_ready("").await;
+    let known = world.phone("alice");
+    let forged = |n: usize| {
+        let (header, mut claims) = (header(world.issuer()).to_string(), claims(&world));
+        claims["jti"] = json!(n);
+        stranger.issuer().sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
+    };
+    let mut fetches = world.issuer().calls(JWKS_PATH);
+    for _ in 0..2 {
+        for portion in (0..250).collect::<Vec<_>>().chunks(50) {
+            let phones = portion.iter().map(|n| world.phone_holding(&forged(*n)));
+            for reply in join_all(phones.map(async |phone| phone.me().await)).await {
+                refused("forged", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+            }
+            assert_eq!(known.me().await.status, 200);
+        }
+        fetches += 1;
+        assert_eq!(world.issuer().calls(JWKS_PATH), fetches);
+        world.clock.advance(COOLDOWN);
+    }
+    assert_eq!(world.simulator().total_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_an_hour_without_the_issuer_logs_nobody_out() {
+    let world = World::new().await;
+    let known = world.phone_with(&long_lived("alice"));
+    assert_eq!(known.me().await.status, 200);
+    die(&world);
+    for minute in 0..60 {
+        world.clock.advance(Duration::from_mins(1));
+        assert_eq!(known.me().await.status, 200, "minute {minute}");
+        let unseen = world.phone_with(&long_lived("alice").with("jti", minute));
+        assert_eq!(unseen.me().await.status, 200, "minute {minute}");
+        let token = with_random_kids(&world, 1).remove(0);
+        unavailable(&world.phone_holding(&token).me().await);
+    }
+    assert_eq!(world.admin().get("/readyz").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_turns_bad_is_not_taken_up() {
+    let world = World::new().await;
+    let refreshes = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
+    let gauge =
+        async |name: &str| world.count(&format!("juspay_bff_{name}{{issuer=\"main\"}}")).await;
+    let good = world.issuer().jwks()["keys"][0].clone();
+    let symmetric = json!({"kty": "oct", "k": "c2VjcmV0", "kid": good["kid"]});
+    let mut off_curve = good.clone();
+    off_curve["x"] = good["y"].clone();
+    let mut private = good.clone();
+    private["d"] = good["x"].clone();
+    for (failures, keys) in
+        (1..).zip([json!([]), json!([symmetric]), json!([off_curve, private]), json!(7)])
+    {
+        publish(&world, &keys);
+        world.clock.advance(Duration::from_mins(5));
+        until("a failed fetch", async || world.count(refreshes).await >= failures).await;
+        assert_eq!(world.phone("alice").me().await.status, 200, "{keys}");
+        assert_eq!((gauge("jwks_keys").await, gauge("jwks_keys_left_out").await), (1, 0));
+    }
+    publish(&world, &json!([off_curve, good, symmetric, private]));
+    world.clock.advance(Duration::from_mins(5));
+    until("three keys left out", async || gauge("jwks_keys_left_out").await == 3).await;
+    assert_eq!(gauge("jwks_keys").await, 1);
+    assert_eq!(world.phone("alice").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_from_whom_nobody_has_certified_or_from_another_origin_are_not_taken() {
+    let stage = Stage::set().await;
+    let issuer = stage.issuer().issuer_url().strip_prefix("http://").unwrap().parse().unwrap();
+    let end = TlsEnd::new("localhost", issuer).await;
+    let settings = format!(
+        "[auth.issuers.main]\ndiscovery = false\njwks_url = \"https://localhost:{}{JWKS_PATH}\"",
+        end.address.port(),
+    );
+    let world = stage.open(&settings);
+    unavailable(&world.phone("alice").me().await);
+    until("a refusal", async || end.refused() >= 1).await;
+    assert_eq!(world.issuer().calls(JWKS_PATH), 0, "nothing was asked");
+
+    let stage = Stage::set().await;
+    let elsewhere = second_issuer(&stage).await;
+    let headers = [("Location".to_owned(), elsewhere.issuer().jwks_url())].into();
+    let moved = Fault::Status { status: 302, headers, body: String::new() };
+    stage.issuer().inject(JWKS_PATH, None, moved);
+    let world = stage.open("");
+    unavailable(&world.phone("alice").me().await);
+    assert!(world.issuer().calls(JWKS_PATH) > 0);
+    assert!(elsewhere.issuer().requests().is_empty(), "the redirect was followed");
 }

@@ -5,11 +5,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::{
+    ServerConfig,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
 use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
@@ -29,22 +35,69 @@ async fn server(answer: impl Fn(&str, u16) -> String + 'static) -> (u16, Arc<Mut
     tokio::task::spawn_local(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = String::new();
-            while !request.ends_with("\r\n\r\n") {
-                request.push(char::from(stream.read_u8().await.unwrap()));
-            }
-            let path = request.split(' ').nth(1).unwrap().to_owned();
-            log.lock().unwrap().push_str(&request);
-            stream.write_all(answer(&path, port).as_bytes()).await.unwrap();
+            serve(&mut stream, &log, |path| answer(path, port)).await;
         }
     });
     (port, asked)
 }
 
+/// Answers one request.
+async fn serve(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    log: &Mutex<String>,
+    answer: impl Fn(&str) -> String,
+) {
+    let mut request = String::new();
+    while !request.ends_with("\r\n\r\n") {
+        request.push(char::from(stream.read_u8().await.unwrap()));
+    }
+    let path = request.split(' ').nth(1).unwrap().to_owned();
+    log.lock().unwrap().push_str(&request);
+    stream.write_all(answer(&path).as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+}
+
+/// The same over TLS, for `localhost`; also the certificate, which nobody has signed.
+async fn tls_server(
+    answer: impl Fn(&str, u16) -> String + 'static,
+) -> (u16, Arc<Mutex<String>>, tempfile::NamedTempFile) {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&certificate, cert.pem()).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(Mutex::new(String::new()));
+    let log = Arc::clone(&asked);
+    tokio::task::spawn_local(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that doesn't trust it hangs up.
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                serve(&mut stream, &log, |path| answer(path, port)).await;
+            }
+        }
+    });
+    (port, asked, certificate)
+}
+
 async fn fetch(keys: KeySource) -> Result<Bytes, FetchError> {
+    fetch_trusting(None, keys).await
+}
+
+async fn fetch_trusting(ca_file: Option<&Path>, keys: KeySource) -> Result<Bytes, FetchError> {
     let mut issuer = issuer();
     issuer.keys = keys;
-    fetcher(&issuer, &tls::client_config(None).unwrap()).fetch().await
+    fetcher(&issuer, &tls::client_config(ca_file).unwrap()).fetch().await
 }
 
 fn whole(body: &str) -> String {
@@ -174,6 +227,49 @@ async fn discovery_is_believed_about_its_own_issuer_only() {
         assert!(!heard.lock().unwrap().contains("/keys"), "nothing was asked of the wrong ones");
         let good = fetch(KeySource::Discovery(format!("http://127.0.0.1:{port}/good"))).await;
         assert_eq!(good, Ok(Bytes::from_static(b"the keys")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn keys_come_from_whom_an_authority_vouches_for_only() {
+    locally(async {
+        let (port, heard, certificate) = tls_server(|_, _| whole("the keys")).await;
+        let from = |host: &str| KeySource::Url(format!("https://{host}:{port}/keys"));
+        let unknown = fetch(from("localhost")).await;
+        assert!(matches!(unknown, Err(FetchError::Connect(_))), "{unknown:?}");
+        let other_name = fetch_trusting(Some(certificate.path()), from("127.0.0.1")).await;
+        assert!(matches!(other_name, Err(FetchError::Connect(_))), "{other_name:?}");
+        assert_eq!(*heard.lock().unwrap(), "", "nothing was asked");
+        let good = fetch_trusting(Some(certificate.path()), from("localhost")).await;
+        assert_eq!(good, Ok(Bytes::from_static(b"the keys")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn discovery_over_https_does_not_lead_to_plain_http() {
+    let plain = Arc::new(Mutex::new(0));
+    let port_of_plain = Arc::clone(&plain);
+    let answer = move |path: &str, port: u16| {
+        let uri = match path {
+            "/down" => format!("http://127.0.0.1:{}/keys", port_of_plain.lock().unwrap()),
+            "/good" => format!("https://localhost:{port}/keys"),
+            _ => return whole("the keys"),
+        };
+        whole(&json!({"issuer": "https://idp.example", "jwks_uri": uri}).to_string())
+    };
+    locally(async {
+        let (port, _, certificate) = tls_server(answer).await;
+        let (plain_port, asked) = server(|_, _| whole("planted")).await;
+        *plain.lock().unwrap() = plain_port;
+        let from = async |path| {
+            let url = format!("https://localhost:{port}/{path}");
+            fetch_trusting(Some(certificate.path()), KeySource::Discovery(url)).await
+        };
+        assert_eq!(from("down").await, Err(FetchError::Downgrade));
+        assert_eq!(from("good").await, Ok(Bytes::from_static(b"the keys")));
+        assert_eq!(*asked.lock().unwrap(), "", "loopback wasn't asked");
     })
     .await;
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::auth::{
     AuthError,
     testing::{
-        COOLDOWN, MAX_STALE, P256, REFRESH, START, issuer, locally, set, settle, token, unfetched,
-        world,
+        COOLDOWN, MAX_STALE, OTHER_P256, P256, REFRESH, START, issuer, locally, set, settle,
+        signed, token, unfetched, world,
     },
 };
 
@@ -125,6 +125,138 @@ async fn a_request_that_joins_a_fetch_it_did_not_cause_is_not_refused_by_it() {
         assert_eq!(second.await.unwrap(), Err(unavailable));
         assert!(third.await.unwrap().is_ok(), "a joined fetch may well bring the key");
         assert_eq!(world.origin().fetches(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kid_that_stands_for_another_key_is_found_out_by_one_fetch() {
+    locally(async {
+        let world = world().await;
+        let (old, new) = (token("k1", json!({})), signed(&OTHER_P256, "k1", json!({})));
+        assert_eq!(world.outcome(&old).await, Ok("alice".to_owned()));
+        world.origin().serve(&[OTHER_P256.jwk("k1")]);
+        assert_eq!(world.outcome(&new).await, Ok("alice".to_owned()), "no cool-down was running");
+        assert_eq!(world.origin().fetches(), 2);
+        assert_eq!(world.outcome(&old).await, Err("signature"), "a fetch has just told");
+        assert_eq!(world.origin().fetches(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p6_a_kid_that_stands_for_another_key_is_a_503_while_the_issuer_cannot_be_asked() {
+    locally(async {
+        let world = world().await;
+        let new = signed(&OTHER_P256, "k1", json!({}));
+        world.origin().serve(&[OTHER_P256.jwk("k1")]);
+        // Somebody else's unknown kid has caused the fetch of this cool-down before.
+        world.origin().fail();
+        assert_eq!(world.outcome(&token("x", json!({}))).await, Err("keys_unavailable"));
+        world.origin().serve(&[OTHER_P256.jwk("k1")]);
+        world.pass(Duration::from_secs(4)).await;
+        let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(6) };
+        assert_eq!(world.check(&new).await, Err(unavailable));
+        world.pass(Duration::from_secs(6)).await;
+        assert_eq!(world.outcome(&new).await, Ok("alice".to_owned()));
+        assert_eq!(world.origin().fetches(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_signatures_makes_one_fetch_a_cool_down() {
+    locally(async {
+        let world = world().await;
+        let known = token("k1", json!({}));
+        assert_eq!(world.outcome(&known).await, Ok("alice".to_owned()));
+        for round in 1..=3 {
+            for n in 0..200 {
+                let forged = signed(&OTHER_P256, "k1", json!({"sub": format!("x{round}-{n}")}));
+                assert_eq!(world.outcome(&forged).await, Err("signature"));
+            }
+            assert_eq!(world.origin().fetches(), 1 + round);
+            let unseen = token("k1", json!({"sub": "bob", "jti": round}));
+            assert_eq!(world.outcome(&unseen).await, Ok("bob".to_owned()));
+            assert!(world.knows(&known));
+            world.pass(COOLDOWN).await;
+        }
+        assert_eq!(world.waiting(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_signature_that_does_not_fit_is_no_401_while_the_issuer_is_down() {
+    locally(async {
+        let world = world().await;
+        world.origin().fail();
+        let forged = signed(&OTHER_P256, "k1", json!({}));
+        for fetches in [2, 2] {
+            assert_eq!(world.outcome(&forged).await, Err("keys_unavailable"));
+            assert_eq!(world.origin().fetches(), fetches);
+        }
+        assert_eq!(world.outcome(&token("k1", json!({}))).await, Ok("alice".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_doubt_is_not_settled_by_a_fetch_that_began_before_it() {
+    locally(async {
+        let world = world().await;
+        world.origin().hold(true);
+        world.pass(REFRESH).await;
+        let doubted = world.spawn(signed(&OTHER_P256, "k1", json!({"exp": START + 900})));
+        settle().await;
+        assert_eq!((world.origin().fetches(), world.waiting()), (2, 1), "joined");
+        world.origin().hold(false);
+        assert_eq!(doubted.await.unwrap().unwrap_err().reason(), "signature");
+        assert_eq!(world.origin().fetches(), 3, "one for the doubt");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn those_who_wait_for_keys_leave_room_for_others() {
+    locally(async {
+        let world = world().await;
+        world.origin().hold(true);
+        let flood: Vec<_> =
+            (0..600).map(|n| world.spawn(token(&format!("x{n}"), json!({})))).collect();
+        settle().await;
+        assert_eq!(world.waiting(), 500, "half of the room");
+        world.origin().hold(false);
+        let mut turned_away = 0;
+        for request in flood {
+            let reason = request.await.unwrap().unwrap_err().reason();
+            turned_away += u32::from(reason == "overloaded");
+        }
+        assert_eq!(turned_away, 100);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_set_that_turns_bad_keeps_the_last_good_one() {
+    locally(async {
+        let world = world().await;
+        let gauge = |world: &crate::auth::testing::World| {
+            let auth = &world.metrics.auth;
+            let keys = auth.jwks_keys.with_label_values(&["main"]).get();
+            (keys, auth.jwks_keys_left_out.with_label_values(&["main"]).get())
+        };
+        let symmetric = json!({"kty": "oct", "k": "c2VjcmV0", "kid": "k1"});
+        for bad in [vec![], vec![symmetric.clone()], vec![json!({"kty": "EC"}), json!(1)]] {
+            world.origin().serve(&bad);
+            world.pass(REFRESH).await;
+            assert_eq!(gauge(&world), (1, 0), "of the set in use");
+            let good = token("k1", json!({"exp": START + 9000}));
+            assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()));
+        }
+        world.origin().serve(&[P256.jwk("k1"), symmetric, json!({})]);
+        world.pass(REFRESH).await;
+        assert_eq!(gauge(&world), (1, 2));
     })
     .await;
 }

@@ -1,0 +1,176 @@
+//! A corpus of attacks with tokens, as tables: each row is a token and the refusal that it gets, with
+//! the reason that is counted. No row may be answered with 5xx, tell more than its code, reach
+//! Juspay, or make the service ask where the token says.
+//!
+//! The tables: `algorithms`, `keys`, `signatures`, `shapes`, `json`, `claims`, `times`. What looks
+//! odd but is good stands in `good`.
+
+mod algorithms;
+mod claims;
+mod forge;
+mod good;
+mod json;
+mod keys;
+mod shapes;
+mod signatures;
+mod times;
+
+use std::collections::BTreeMap;
+
+use juspay_bff::{settings::Algorithm, simulator::MintRequest};
+
+use self::forge::Forge;
+use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer};
+use crate::support::{Impostor, Reply, Stage, World};
+
+/// A token and what it gets.
+pub struct Row {
+    what: String,
+    token: String,
+    status: u16,
+    code: &'static str,
+    /// The label of `auth_failures_total`.
+    reason: &'static str,
+}
+
+impl Row {
+    /// A token that proves nothing, for that reason.
+    fn invalid(reason: &'static str, what: impl Into<String>, token: String) -> Self {
+        Self { what: what.into(), token, status: 401, code: "invalid_token", reason }
+    }
+
+    fn expired(what: impl Into<String>, token: String) -> Self {
+        Self { code: "expired_token", ..Self::invalid("expired", what, token) }
+    }
+
+    /// No token at all by RFC 6750 §2.1.
+    fn malformed(what: impl Into<String>, token: String) -> Self {
+        let (status, code) = (400, "invalid_request");
+        Self { status, code, ..Self::invalid("malformed_header", what, token) }
+    }
+
+    fn nobody(what: impl Into<String>, token: String) -> Self {
+        let (status, code) = (403, "no_customer");
+        Self { status, code, ..Self::invalid("no_customer", what, token) }
+    }
+
+    fn challenge(&self) -> Option<&'static str> {
+        match self.status {
+            400 => Some(INVALID_REQUEST),
+            401 => Some(INVALID_TOKEN),
+            _ => None,
+        }
+    }
+}
+
+/// A table, made when it is its turn, as some of its times are to the second.
+type Table = fn(&Forge<'_>) -> Vec<Row>;
+
+const TABLES: [Table; 17] = [
+    algorithms::none,
+    algorithms::public_keys_as_secrets,
+    algorithms::of_another_kind,
+    keys::brought_along,
+    keys::extensions,
+    keys::kids,
+    signatures::elliptic,
+    signatures::rsa,
+    shapes::parts,
+    shapes::other_serialisations,
+    shapes::encodings,
+    shapes::sizes,
+    json::headers,
+    json::payloads,
+    claims::parties,
+    claims::uses,
+    times::ends_and_beginnings,
+];
+
+/// What was refused so far, by reason.
+async fn failures(world: &World) -> BTreeMap<String, u64> {
+    let text = world.admin().get("/metrics").await.text();
+    let series = |line: &str| {
+        let rest = line.strip_prefix("juspay_bff_auth_failures_total{reason=\"")?;
+        let (reason, count) = rest.split_once("\"} ")?;
+        Some((reason.to_owned(), count.parse().expect("a whole number")))
+    };
+    text.lines().filter_map(series).collect()
+}
+
+/// The problem without what differs from request to request.
+fn told(reply: &Reply) -> String {
+    let mut problem = reply.json();
+    problem["request_id"].take();
+    problem.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_token_of_the_corpus_gets_its_refusal() {
+    let stage = Stage::set().await;
+    let stranger = second_issuer(&stage).await;
+    let trap = Impostor::new().await;
+    let world = stage.open_ready("").await;
+    let rsa = MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of("alice") };
+    assert_eq!(world.phone_with(&rsa).me().await.status, 200);
+    let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
+
+    let mut rows = 0;
+    let mut counts = failures(&world).await;
+    let mut details = BTreeMap::new();
+    for table in TABLES {
+        world.clock.advance(COOLDOWN);
+        for row in table(&forge) {
+            if row.reason == "unknown_key" {
+                world.clock.advance(COOLDOWN);
+            }
+            let reply = world.phone_holding(&row.token).me().await;
+            assert_eq!(reply.status, row.status, "{}", row.what);
+            refused(&row.what, &reply, row.status, row.code, row.challenge());
+            *counts.entry(row.reason.to_owned()).or_default() += 1;
+            assert_eq!(failures(&world).await, counts, "{}: not {}", row.what, row.reason);
+            let first = details.entry(row.code).or_insert_with(|| told(&reply)).clone();
+            // Of a malformed header is told what is wrong with it, as there is nothing to protect.
+            assert!(row.status == 400 || told(&reply) == first, "{}: {}", row.what, reply.text());
+            rows += 1;
+        }
+    }
+    println!("corpus of attacks with tokens: {rows} of {rows} refused as their rows say");
+    assert!(rows > 300, "{rows}");
+    assert!(!trap.is_called(), "a token made the service ask somebody");
+    assert_eq!(world.simulator().total_requests(), 1, "the first one");
+    assert_eq!(world.phone("alice").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looks_odd_but_is_good_gets_its_own_customer() {
+    let stage = Stage::set().await;
+    let stranger = second_issuer(&stage).await;
+    let trap = Impostor::new().await;
+    let world = stage.open_ready("").await;
+    let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
+    let rows = good::rows(&forge);
+    for (what, customer, token) in &rows {
+        let reply = world.phone_holding(token).me().await;
+        assert_eq!(reply.status, 200, "{what}: {}", reply.text());
+        assert_eq!(reply.json()["object_reference_id"], **customer, "{what}");
+    }
+    println!("odd but good tokens: {0} of {0} answered with their own customer", rows.len());
+    assert!(!trap.is_called(), "a token made the service ask somebody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_is_granted_by_a_list_of_its_words_only() {
+    let stage = Stage::set().await;
+    let stranger = second_issuer(&stage).await;
+    let trap = Impostor::new().await;
+    let world = stage.open_ready("auth.issuers.main.required_scopes = [\"pay\"]").await;
+    let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
+    let challenge = r#"Bearer realm="juspay-bff", error="insufficient_scope", scope="pay""#;
+    let rows = claims::without_the_scope(&forge);
+    for (what, token) in &rows {
+        let reply = world.phone_holding(token).me().await;
+        refused(what, &reply, 403, "insufficient_scope", Some(challenge));
+    }
+    println!("corpus of scopes: {0} of {0} refused", rows.len());
+    assert_eq!(world.simulator().total_requests(), 0);
+}

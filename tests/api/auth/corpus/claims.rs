@@ -1,0 +1,255 @@
+//! Who issued it, for whom, about whom, and what for: types, spellings, look-alikes.
+
+use serde_json::{Value, json};
+
+use super::{Row, forge::Forge};
+
+pub fn parties(forge: &Forge<'_>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    issuers(forge, &mut rows);
+    audiences(forge, &mut rows);
+    subjects(forge, &mut rows);
+    rows
+}
+
+fn issuers(forge: &Forge<'_>, rows: &mut Vec<Row>) {
+    let iss = forge.issuer().issuer_url();
+    for odd in [
+        json!(null),
+        json!(1),
+        json!(true),
+        json!([iss]),
+        json!([iss, "https://evil.example"]),
+        json!({ "iss": iss }),
+        json!({ "0": iss }),
+        json!(""),
+        json!(format!("{iss}/")),
+        json!(format!("{iss} ")),
+        json!(format!(" {iss}")),
+        json!(format!("{iss}\0")),
+        json!(format!("{iss}\n")),
+        json!(format!("{iss}?")),
+        json!(format!("{iss}#")),
+        json!(format!("{iss}/../")),
+        json!(format!("{iss}@evil.example")),
+        json!(format!("{iss}.evil.example")),
+        json!(iss.to_uppercase()),
+        json!(iss.replacen("http:", "https:", 1)),
+        json!(iss.replacen("http:", "HTTP:", 1)),
+        json!(iss.replacen("127.0.0.1", "localhost", 1)),
+        json!(iss.replacen("127.0.0.1", "127.1", 1)),
+        json!(iss.replacen("127.0.0.1", "2130706433", 1)),
+        json!(iss.replacen("127.0.0.1", "127.0.0.\u{ff11}", 1)),
+        json!(iss.replacen("http", "htt\u{440}", 1)),
+        json!(iss.replacen("http", "h\u{200b}ttp", 1)),
+        json!(iss.replacen(':', "%3A", 1)),
+        json!(iss[..iss.len() - 1]),
+        json!(forge.stranger.issuer_url()),
+        json!("self"),
+    ] {
+        let token = forge.with_claims(&json!({ "iss": odd }));
+        rows.push(Row::invalid("unknown_issuer", format!("iss {odd}"), token));
+    }
+    let token = forge.with_text_for("iss", "null");
+    rows.push(Row::invalid("unknown_issuer", "iss that is null", token));
+}
+
+fn audiences(forge: &Forge<'_>, rows: &mut Vec<Row>) {
+    let ours = "juspay-bff-demo";
+    for odd in [
+        json!(1),
+        json!(true),
+        json!({ ours: true }),
+        json!({ "aud": ours }),
+        json!([[ours]]),
+        json!([ours, 1]),
+        json!([ours, null]),
+        json!([{ "aud": ours }]),
+        json!(null),
+    ] {
+        let token = forge.with_claims(&json!({ "aud": odd }));
+        rows.push(Row::invalid("claims", format!("aud {odd}"), token));
+    }
+    rows.push(Row::invalid("claims", "aud that is null", forge.with_text_for("aud", "null")));
+    for odd in [
+        json!(""),
+        json!([]),
+        json!([""]),
+        json!("*"),
+        json!("juspay-bff-dem"),
+        json!("juspay-bff-demo2"),
+        json!("xjuspay-bff-demo"),
+        json!("juspay-bff-demo "),
+        json!(" juspay-bff-demo"),
+        json!("juspay-bff-demo\0"),
+        json!("JUSPAY-BFF-DEMO"),
+        json!("juspay-bff-demo other"),
+        json!("juspay-bff-demo,other"),
+        json!("[\"juspay-bff-demo\"]"),
+        json!("juspay\u{2010}bff\u{2010}demo"),
+        json!("jusp\u{430}y-bff-demo"),
+        json!("juspay-bff-demo\u{200b}"),
+        json!(["other", "another"]),
+        json!(forge.issuer().issuer_url()),
+    ] {
+        let token = forge.with_claims(&json!({ "aud": odd }));
+        rows.push(Row::invalid("audience", format!("aud {odd}"), token));
+    }
+}
+
+fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
+    for odd in [json!(["alice"]), json!([]), json!({ "sub": "alice" }), json!([["alice"]])] {
+        let token = forge.with_claims(&json!({ "sub": odd }));
+        rows.push(Row::invalid("claims", format!("sub {odd}"), token));
+    }
+    for odd in [
+        json!(null),
+        json!(true),
+        json!(1.5),
+        json!(""),
+        json!(" "),
+        json!("."),
+        json!(".."),
+        json!("a/b"),
+        json!("../bob"),
+        json!("a\\b"),
+        json!("bob\0"),
+        json!("\0bob"),
+        json!("bob\u{0}alice"),
+        json!("a\nb"),
+        json!("a\r\nx-routing-id: bob"),
+        json!("\u{85}"),
+        json!("\u{7f}"),
+        json!(" bob"),
+        json!("bob\t"),
+        json!("\u{a0}bob"),
+        json!("bob\u{2003}"),
+        json!("x".repeat(257)),
+        json!("é".repeat(129)),
+    ] {
+        let what: String = format!("sub {odd}").chars().take(40).collect();
+        rows.push(Row::nobody(what, forge.with_claims(&json!({ "sub": odd }))));
+    }
+    for odd in ["null", "-0", "1e3", "1E400e", "18446744073709551616", "1.0"] {
+        let token = forge.with_text_for("sub", odd);
+        let what = format!("sub {odd}, without quotes");
+        rows.push(match odd {
+            "1E400e" => Row::invalid("not_jws", what, token),
+            _ => Row::nobody(what, token),
+        });
+    }
+    for app in ["client_id", "azp"] {
+        let token = forge.with_claims(&json!({"sub": "app", app: "app"}));
+        rows.push(Row::nobody(format!("the app itself, by {app}"), token));
+    }
+}
+
+/// Types of other tokens, and what only looks like the type of ours.
+const OTHER_TYPES: [&str; 24] = [
+    "dpop+jwt",
+    "logout+jwt",
+    "secevent+jwt",
+    "token-introspection+jwt",
+    "oauth-authz-req+jwt",
+    "jwk-set+json",
+    "id_token+jwt",
+    "JOSE",
+    "JOSE+JSON",
+    "JWE",
+    "refresh",
+    "at+jwt ",
+    " at+jwt",
+    "at+jwt\0",
+    "at+jwt;x=y",
+    "at-jwt",
+    "at+jw",
+    "aat+jwt",
+    "application/",
+    "application",
+    "application/application/at+jwt",
+    "text/at+jwt",
+    "\u{430}t+jwt",
+    "at\u{ff0b}jwt",
+];
+
+/// Tokens that were made for something else.
+pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for typ in OTHER_TYPES {
+        let token = forge.with_header(&json!({ "typ": typ }));
+        rows.push(Row::invalid("type", format!("typ {typ:?}"), token));
+    }
+    for typ in [json!(1), json!(true), json!(["at+jwt"]), json!({}), json!([])] {
+        let token = forge.with_header(&json!({ "typ": typ }));
+        rows.push(Row::invalid("header", format!("typ {typ}"), token));
+    }
+    let header = forge.header().to_string().replacen("\"at+jwt\"", "null", 1);
+    let token = forge.signed(&header, &forge.claims().to_string());
+    rows.push(Row::invalid("header", "typ that is null", token));
+
+    let as_type = |typ: Value, claims: &str| {
+        let mut header = forge.header();
+        header["typ"] = typ;
+        header.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let claims = forge.claims().to_string().replacen('{', &format!("{{{claims},"), 1);
+        forge.signed(&header.to_string(), &claims)
+    };
+    for typ in [json!("JWT"), json!("jwt"), json!("application/jwt"), json!(""), json!(null)] {
+        for claim in
+            ["\"nonce\":\"n\"", "\"at_hash\":\"h\"", "\"c_hash\":null", "\"n\\u006fnce\":0"]
+        {
+            let what = format!("an ID token, typ {typ}, {claim}");
+            rows.push(Row::invalid("id_token", what, as_type(typ.clone(), claim)));
+        }
+    }
+    for cnf in [
+        "{}",
+        "null",
+        "[]",
+        "\"x\"",
+        "false",
+        "{\"jkt\":\"x\"}",
+        "{\"x5t#S256\":\"x\"}",
+        "{\"kid\":\"x\"}",
+        "{\"jwk\":{}}",
+    ] {
+        let token = forge.with_text(&format!("\"cnf\":{cnf}"));
+        rows.push(Row::invalid("confirmation", format!("cnf {cnf}"), token));
+    }
+    rows.push(Row::invalid("confirmation", "cnf, escaped", forge.with_text("\"c\\u006ef\":{}")));
+    rows
+}
+
+/// Tokens that lack the scope `pay`, and what they have instead.
+pub fn without_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
+    [
+        json!({}),
+        json!({"scope": ""}),
+        json!({"scope": "*"}),
+        json!({"scope": "Pay"}),
+        json!({"scope": "PAY"}),
+        json!({"scope": "pay,read"}),
+        json!({"scope": "pay;read"}),
+        json!({"scope": "pay\tread"}),
+        json!({"scope": "pay\nread"}),
+        json!({"scope": "pay\u{a0}read"}),
+        json!({"scope": "pay\0"}),
+        json!({"scope": "\"pay\""}),
+        json!({"scope": "p\u{430}y"}),
+        json!({"scope": "payment"}),
+        json!({"scope": "read:pay"}),
+        json!({"scope": ["pay"]}),
+        json!({"scope": {"pay": true}}),
+        json!({"scope": true}),
+        json!({"scope": 1}),
+        json!({"scp": true}),
+        json!({"scp": {"pay": true}}),
+        json!({"scp": [["pay"]]}),
+        json!({"scp": [{"pay": true}]}),
+        json!({"scp": ["pay read"]}),
+        json!({"scp": [true, 1, null]}),
+        json!({"scopes": "pay", "permissions": ["pay"], "roles": ["pay"]}),
+    ]
+    .map(|claims| (format!("scope {claims}"), forge.with_claims(&claims)))
+    .into()
+}
