@@ -29,6 +29,7 @@ pub mod limits;
 pub mod metrics;
 pub mod problem;
 pub mod response;
+pub mod revocation;
 pub mod routes;
 pub mod secret_file;
 pub mod settings;

@@ -164,6 +164,7 @@ pub(super) fn issuer() -> settings::Issuer {
         customer_id_prefix: String::new(),
         required_scopes: Vec::new(),
         typ: vec!["at+jwt".to_owned(), "jwt".to_owned(), String::new()],
+        logout_audiences: Vec::new(),
     }
 }
 
@@ -283,6 +284,9 @@ pub(super) fn settings() -> settings::Auth {
         jwks_max_stale: MAX_STALE,
         max_token_bytes: 8192,
         verified_tokens: 100,
+        revocations_file: None,
+        max_revocations: 10,
+        logout_ttl: Duration::from_hours(24),
     }
 }
 

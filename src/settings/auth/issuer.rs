@@ -48,6 +48,9 @@ pub struct Issuer {
     pub required_scopes: Vec<String>,
     /// `typ`: accepted values of the header, in lower case; empty = absent.
     pub typ: Vec<String>,
+    /// `logout_audiences`: one of them must be in a logout token's `aud`. Without them, one of
+    /// `audiences`.
+    pub logout_audiences: Vec<String>,
 }
 
 impl Issuer {
@@ -75,6 +78,10 @@ impl Issuer {
             .or(Vec::<Value>::new())
             .list(Items::Any, scope);
         let typ = reader.at(format!("{at}.typ")).or(default_typ()).list(Items::Some, typ);
+        let logout_audiences = reader
+            .at(format!("{at}.logout_audiences"))
+            .or(Vec::<Value>::new())
+            .list(Items::Any, claim_text);
         Some(Self {
             issuer: issuer?,
             audiences: audiences?,
@@ -84,6 +91,7 @@ impl Issuer {
             customer_id_prefix: customer_id_prefix?,
             required_scopes: required_scopes?,
             typ: typ?,
+            logout_audiences: logout_audiences?,
         })
     }
 }
