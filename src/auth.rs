@@ -2,7 +2,8 @@
 //!
 //! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
 //! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
-//! comes of it. Owns the [`Authenticator`] that leads a request along that way and counts who is
+//! comes of it. `revocations` holds what ends tokens before their time, `revoking` what that does,
+//! `logout` what issuers say about it. Owns the [`Authenticator`] that leads a request along that way and counts who is
 //! turned away. Refuses to learn more of a token
 //! than its customer, and knows no HTTP but for `caller`.
 
@@ -12,6 +13,9 @@ mod caller;
 mod error;
 mod issuer;
 mod jwks;
+mod logout;
+mod revocations;
+mod revoking;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -26,10 +30,14 @@ pub use self::{
     caller::Caller,
     error::{AuthError, Reason},
     issuer::Keepers,
+    logout::LogoutError,
+    revocations::RevokeError,
 };
 use self::{
     issuer::Issuer,
     jwks::{KeyFetcher, NoKey, fetcher},
+    logout::Queue,
+    revocations::{Grounds, Revocations},
     token::Unverified,
     turns::{MOST_WAITING, Turns},
     verified::{Finding, Now, VerifiedTokens},
@@ -37,6 +45,7 @@ use self::{
 use crate::{
     clock::Clock,
     metrics::Metrics,
+    revocation::file::FileError,
     settings,
     tls::{self, TlsError},
     waiting::WaitingRoom,
@@ -57,6 +66,9 @@ pub enum SetUpError {
     /// Two entries of `auth.issuers` with the same `issuer`: whose keys would count?
     #[error("auth.issuers.{0} and auth.issuers.{1} have the same issuer")]
     SameIssuer(String, String),
+    /// `auth.revocations_file` changed for the worse since the settings were read.
+    #[error("auth.revocations_file: {0}")]
+    Revocations(#[from] FileError),
 }
 
 /// Verifies bearer tokens. Shared by all workers.
@@ -64,6 +76,8 @@ pub struct Authenticator {
     issuers: Vec<Issuer>,
     verified: VerifiedTokens,
     turns: Turns,
+    revocations: Revocations,
+    logouts: Queue,
     max_token_bytes: usize,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -124,7 +138,18 @@ impl Authenticator {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let turns = Turns::new(cores, MOST_WAITING);
         let max_token_bytes = auth.max_token_bytes;
-        let authenticator = Self { issuers, verified, turns, max_token_bytes, clock, metrics };
+        let revocations = Revocations::new(auth, Arc::clone(&clock), &metrics)?;
+        let logouts = Queue::default();
+        let authenticator = Self {
+            issuers,
+            verified,
+            turns,
+            revocations,
+            logouts,
+            max_token_bytes,
+            clock,
+            metrics,
+        };
         Ok((authenticator, Keepers::new(keepers)))
     }
 
@@ -153,9 +178,13 @@ impl Authenticator {
         let digest = sha256(text.as_bytes());
         let now = self.now();
         let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
-        self.verified
-            .get(&digest, now, keys)
-            .ok_or_else(|| FirstSight::Token(Token { text: text.into(), digest }))
+        let Some(caller) = self.verified.get(&digest, now, keys) else {
+            return Err(FirstSight::Token(Token { text: text.into(), digest }));
+        };
+        match self.revocations.check(caller.grounds()) {
+            Ok(()) => Ok(caller),
+            Err(reason) => Err(FirstSight::Refused(self.counted(reason.into()))),
+        }
     }
 
     async fn verify(&self, token: Token) -> Result<Caller, AuthError> {
@@ -177,9 +206,12 @@ impl Authenticator {
         let turn = self.turns.take().await?;
         let (verified, key) = unverified.verify(&current.set)?;
         drop(turn);
+        // Before its age: only what is good in all else is told that it has expired.
+        let grounds = Arc::new(Grounds::new(index, Arc::clone(&issuer.name), verified.identity()));
+        self.revocations.check(&grounds)?;
         let now = self.now();
         let accepted = verified.check(&issuer.rules, now.wall)?;
-        let caller = Caller::new(accepted.customer, Arc::clone(&issuer.name));
+        let caller = Caller::new(accepted.customer, grounds);
         let finding = Finding {
             caller: caller.clone(),
             issuer: index,
@@ -209,6 +241,7 @@ impl Authenticator {
     /// Lets dead entries leave memory. Looks at every entry: for once in some seconds.
     pub fn sweep(&self) {
         self.verified.sweep(self.now());
+        self.revocations.sweep();
     }
 
     fn now(&self) -> Now {

@@ -4,6 +4,7 @@ mod admin;
 mod customer;
 mod directives;
 mod observe;
+mod revocations;
 mod trace_context;
 mod unread;
 
@@ -28,8 +29,8 @@ pub fn public(config: &mut web::ServiceConfig) {
         .default_service(web::to(nothing_here));
 }
 
-/// The admin listener. `/livez`, `/readyz` and `/metrics` are open; the rest is behind
-/// `admin::guard`.
+/// The admin listener. `/livez`, `/readyz` and `/metrics` are open, and `/backchannel-logout` is to
+/// whoever has an issuer's signature; the rest is behind `admin::guard`.
 pub fn admin(config: &mut web::ServiceConfig) {
     config
         .route("/livez", web::get().to(admin::livez))
@@ -39,6 +40,17 @@ pub fn admin(config: &mut web::ServiceConfig) {
             web::resource("/cache/purge")
                 .wrap(from_fn(admin::guard))
                 .route(web::post().to(admin::purge))
+                .default_service(web::to(only_post)),
+        )
+        .service(
+            web::resource("/revocations")
+                .wrap(from_fn(admin::guard))
+                .route(web::post().to(revocations::revoke))
+                .default_service(web::to(only_post)),
+        )
+        .service(
+            web::resource("/backchannel-logout")
+                .route(web::post().to(revocations::backchannel_logout))
                 .default_service(web::to(only_post)),
         )
         .default_service(web::to(nothing_here));

@@ -17,11 +17,12 @@ use jiff::Timestamp;
 use jsonwebtoken::errors::ErrorKind;
 use serde::de::DeserializeOwned;
 
-pub(super) use self::claims::Accepted;
+pub(super) use self::claims::{Accepted, Identity, Logout};
 use self::{claims::Claims, header::Header, json::Object};
 use super::{
     error::{AuthError, Reason},
     jwks::{Key, KeySet, Wanted},
+    logout::LogoutError,
 };
 use crate::settings;
 
@@ -75,6 +76,11 @@ impl<'a> Unverified<'a> {
         self.header.check(rules)
     }
 
+    /// The same for a logout token.
+    pub(super) fn check_logout_header(&self, rules: &Rules) -> Result<(), Reason> {
+        self.header.check_logout(rules)
+    }
+
     /// The key that the token asks for.
     pub(super) fn wanted(&self) -> Wanted<'_> {
         Wanted { kid: self.header.kid.as_deref(), algorithm: self.header.algorithm }
@@ -119,6 +125,20 @@ impl Verified {
     /// The first of: invalid, expired, lacking a scope, naming no customer.
     pub(super) fn check(&self, rules: &Rules, now: Timestamp) -> Result<Accepted, AuthError> {
         self.claims.check(rules, self.says_access_token, now)
+    }
+
+    /// Checks the claims of a logout token.
+    pub(super) fn check_logout(
+        &self,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Logout, LogoutError> {
+        self.claims.check_logout(rules, now)
+    }
+
+    /// By what it can be revoked.
+    pub(super) fn identity(&self) -> Identity {
+        self.claims.identity()
     }
 }
 

@@ -38,7 +38,6 @@ const fn fix(error: FileError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::settings::Sources;
 
     fn faults(json: &str, settings: &str) -> Option<String> {

@@ -1,0 +1,288 @@
+//! Entries, found by issuer and by what they name.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::Grounds;
+use crate::revocation::Target;
+
+/// An entry whose issuer is known by its index.
+pub(super) struct Item {
+    pub(super) issuer: usize,
+    pub(super) target: Target,
+    pub(super) expires: Timestamp,
+}
+
+/// A list of entries.
+#[derive(Default)]
+pub(in crate::auth) struct List {
+    issuers: BTreeMap<usize, Named>,
+    len: usize,
+}
+
+/// The entries of one issuer, by what they name.
+#[derive(Default)]
+struct Named {
+    subjects: Cuts,
+    tokens: Cuts,
+    sessions: Cuts,
+}
+
+type Cuts = HashMap<Box<str>, Vec<Cut>>;
+
+/// Ends what was issued before, until it ends itself. Of two cuts of the same name none is kept
+/// that does nothing which the other doesn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    issued_before: Timestamp,
+    expires: Timestamp,
+}
+
+impl Cut {
+    fn covers(self, other: Self) -> bool {
+        self.issued_before >= other.issued_before && self.expires >= other.expires
+    }
+
+    /// What doesn't tell when it was issued was issued before everything.
+    fn ends(self, issued: Option<Timestamp>, now: Timestamp) -> bool {
+        now < self.expires && issued.is_none_or(|issued| issued < self.issued_before)
+    }
+}
+
+impl Item {
+    fn id(&self) -> &str {
+        match &self.target {
+            Target::Subject { sub: id, .. } | Target::Token(id) | Target::Session(id) => id,
+        }
+    }
+
+    fn cut(&self) -> Cut {
+        let issued_before = match self.target {
+            Target::Subject { issued_before, .. } => issued_before,
+            Target::Token(_) | Target::Session(_) => Timestamp::MAX,
+        };
+        Cut { issued_before, expires: self.expires }
+    }
+}
+
+impl Named {
+    const fn of(&self, target: &Target) -> &Cuts {
+        match target {
+            Target::Subject { .. } => &self.subjects,
+            Target::Token(_) => &self.tokens,
+            Target::Session(_) => &self.sessions,
+        }
+    }
+
+    const fn of_mut(&mut self, target: &Target) -> &mut Cuts {
+        match target {
+            Target::Subject { .. } => &mut self.subjects,
+            Target::Token(_) => &mut self.tokens,
+            Target::Session(_) => &mut self.sessions,
+        }
+    }
+
+    fn all_mut(&mut self) -> [&mut Cuts; 3] {
+        [&mut self.subjects, &mut self.tokens, &mut self.sessions]
+    }
+}
+
+impl List {
+    pub(super) fn add(&mut self, item: &Item) {
+        if self.covers(item) {
+            return;
+        }
+        let cut = item.cut();
+        let cuts = self.issuers.entry(item.issuer).or_default().of_mut(&item.target);
+        let cuts = cuts.entry(item.id().into()).or_default();
+        let before = cuts.len();
+        cuts.retain(|known| !cut.covers(*known));
+        let replaced = before.saturating_sub(cuts.len());
+        cuts.push(cut);
+        self.len = self.len.saturating_add(1).saturating_sub(replaced);
+    }
+
+    /// Whether adding it would change nothing.
+    pub(super) fn covers(&self, item: &Item) -> bool {
+        self.same_name(item).iter().any(|known| known.covers(item.cut()))
+    }
+
+    /// Whether another entry would leave the list for it.
+    pub(super) fn would_replace(&self, item: &Item) -> bool {
+        self.same_name(item).iter().any(|known| item.cut().covers(*known))
+    }
+
+    fn same_name(&self, item: &Item) -> &[Cut] {
+        let named = self.issuers.get(&item.issuer);
+        let cuts = named.and_then(|named| named.of(&item.target).get(item.id()));
+        cuts.map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether it ends a token with these grounds.
+    pub(in crate::auth) fn ends(&self, grounds: &Grounds, now: Timestamp) -> bool {
+        let Some(named) = self.issuers.get(&grounds.issuer) else { return false };
+        let ends = |cuts: &Cuts, id: Option<&str>| {
+            let cuts = id.and_then(|id| cuts.get(id));
+            cuts.is_some_and(|cuts| cuts.iter().any(|cut| cut.ends(grounds.iat(), now)))
+        };
+        ends(&named.subjects, grounds.sub())
+            || ends(&named.tokens, grounds.jti())
+            || ends(&named.sessions, grounds.sid())
+    }
+
+    /// Removes what has come to its end.
+    pub(super) fn sweep(&mut self, now: Timestamp) {
+        let mut len: usize = 0;
+        for cuts in self.issuers.values_mut().flat_map(Named::all_mut) {
+            cuts.retain(|_, cuts| {
+                cuts.retain(|cut| now < cut.expires);
+                len = len.saturating_add(cuts.len());
+                !cuts.is_empty()
+            });
+        }
+        self.len = len;
+    }
+
+    /// The subjects that it names, with the index of their issuer.
+    pub(in crate::auth) fn subjects(&self) -> impl Iterator<Item = (usize, &str)> {
+        let issuers = self.issuers.iter();
+        issuers.flat_map(|(issuer, named)| named.subjects.keys().map(|sub| (*issuer, &**sub)))
+    }
+
+    /// Whether it names anything but subjects.
+    pub(in crate::auth) fn names_tokens_or_sessions(&self) -> bool {
+        self.issuers.values().any(|named| !named.tokens.is_empty() || !named.sessions.is_empty())
+    }
+
+    pub(in crate::auth) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Its length, for a gauge.
+    pub(super) fn count(&self) -> i64 {
+        i64::try_from(self.len).unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::token::Identity;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn subject(issued_before: i64, expires: i64) -> Item {
+        let issued_before = at(issued_before);
+        let target = Target::Subject { sub: "alice".into(), issued_before };
+        Item { issuer: 0, target, expires: at(expires) }
+    }
+
+    fn token(jti: &str, expires: i64) -> Item {
+        Item { issuer: 0, target: Target::Token(jti.into()), expires: at(expires) }
+    }
+
+    fn grounds(issuer: usize, sub: &str, iat: Option<i64>) -> Grounds {
+        let id = |text: &str| Some(Box::from(text));
+        let iat = iat.map(at);
+        let identity = Identity { sub: id(sub), jti: id("j"), sid: id("s"), iat };
+        Grounds::new(issuer, "main".into(), identity)
+    }
+
+    fn list<const N: usize>(items: [Item; N]) -> List {
+        let mut list = List::default();
+        items.iter().for_each(|item| list.add(item));
+        list
+    }
+
+    #[test]
+    fn a_subjects_tokens_end_that_were_issued_before() {
+        let list = list([subject(100, 1000)]);
+        for (grounds, now, ended) in [
+            (grounds(0, "alice", Some(99)), 500, true),
+            (grounds(0, "alice", Some(100)), 500, false),
+            (grounds(0, "alice", None), 500, true),
+            (grounds(0, "alice", Some(99)), 999, true),
+            (grounds(0, "alice", Some(99)), 1000, false),
+            (grounds(0, "bob", Some(99)), 500, false),
+            (grounds(1, "alice", Some(99)), 500, false),
+            (grounds(0, "j", Some(99)), 500, false),
+        ] {
+            assert_eq!(list.ends(&grounds, at(now)), ended);
+        }
+    }
+
+    #[test]
+    fn tokens_and_sessions_are_named_by_claims_of_their_own() {
+        let session = Item { issuer: 0, target: Target::Session("s".into()), expires: at(10) };
+        for (list, ended) in [
+            (list([token("j", 10)]), true),
+            (list([token("s", 10)]), false),
+            (list([session]), true),
+            (
+                list([Item { issuer: 0, target: Target::Session("j".into()), expires: at(10) }]),
+                false,
+            ),
+        ] {
+            assert_eq!(list.ends(&grounds(0, "alice", Some(5)), at(9)), ended);
+            assert!(!list.ends(&grounds(0, "alice", Some(5)), at(10)));
+            assert!(!list.ends(&grounds(1, "alice", Some(5)), at(9)));
+        }
+        let nameless = Identity { sub: None, jti: None, sid: None, iat: None };
+        let nameless = Grounds::new(0, "main".into(), nameless);
+        let list = list([token("j", 10), subject(100, 10)]);
+        assert!(!list.ends(&nameless, at(9)), "what has no jti can't be named by one");
+    }
+
+    #[test]
+    fn entries_of_one_name_add_up_to_what_each_says() {
+        // Each ends what the other doesn't.
+        let list = list([subject(100, 1000), subject(200, 500)]);
+        assert_eq!(list.len(), 2);
+        for (iat, now, ended) in [
+            (50, 400, true),
+            (150, 400, true),
+            (50, 700, true),
+            (150, 700, false),
+            (250, 400, false),
+        ] {
+            assert_eq!(list.ends(&grounds(0, "alice", Some(iat)), at(now)), ended, "{iat} {now}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_new_takes_no_room() {
+        let mut known = list([subject(100, 1000), subject(200, 500), token("j", 10)]);
+        for item in [subject(100, 1000), subject(99, 1000), subject(200, 499), token("j", 9)] {
+            assert!(known.covers(&item));
+            known.add(&item);
+            assert_eq!(known.len(), 3);
+        }
+        assert!(!known.covers(&subject(101, 1000)) && known.would_replace(&subject(101, 1000)));
+        assert!(!known.covers(&token("k", 1)) && !known.would_replace(&token("k", 99)));
+        known.add(&subject(200, 1000));
+        assert_eq!(known.len(), 2, "it says all that both said");
+        known.add(&token("j", 11));
+        assert_eq!((known.len(), known.count()), (2, 2));
+    }
+
+    #[test]
+    fn what_has_come_to_its_end_leaves_memory() {
+        let mut list = list([subject(100, 1000), subject(200, 500), token("j", 10)]);
+        list.sweep(at(9));
+        assert_eq!(list.len(), 3);
+        list.sweep(at(10));
+        assert_eq!(list.len(), 2);
+        assert!(!list.names_tokens_or_sessions());
+        list.sweep(at(500));
+        assert_eq!((list.len(), list.subjects().count()), (1, 1));
+        list.sweep(at(1000));
+        assert!(list.is_empty() && list.subjects().next().is_none());
+    }
+}
