@@ -4,6 +4,9 @@
 //! Anybody may send one; its signature is the permission. So few are looked at at a time, lest a
 //! flood of them take the turns and places that phones need.
 
+#[cfg(test)]
+mod tests;
+
 use tokio::sync::Semaphore;
 
 use super::{
