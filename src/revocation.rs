@@ -1,4 +1,4 @@
-//! A revocation as operators write it, in JSON: one entry, or a [`file`] with many.
+//! A revocation as operators write it, in JSON: one entry, or a file with many.
 //!
 //! Owns the format and its bounds; refuses what could be meant in two ways, and what says more than
 //! it means. Which tokens an entry ends is `auth`'s. A token is named by its claims and never by a

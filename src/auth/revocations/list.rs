@@ -195,9 +195,11 @@ mod tests {
         Grounds::new(issuer, "main".into(), identity)
     }
 
-    fn list<const N: usize>(items: [Item; N]) -> List {
+    fn list(items: impl IntoIterator<Item = Item>) -> List {
         let mut list = List::default();
-        items.iter().for_each(|item| list.add(item));
+        for item in items {
+            list.add(&item);
+        }
         list
     }
 
