@@ -158,7 +158,7 @@ impl Revocations {
 
     fn put(&self, lists: &mut Lists, item: &list::Item) -> Result<List, RevokeError> {
         let mut added = List::default();
-        if lists.file.covers(item) || lists.memory.covers(item) {
+        if lists.memory.covers(item) {
             return Ok(added);
         }
         let most = self.settings.max_revocations;
@@ -168,10 +168,13 @@ impl Revocations {
         if lists.memory.len() >= most && !lists.memory.would_replace(item) {
             return Err(RevokeError::Full);
         }
-        added.add(item);
         lists.memory.add(item);
         self.in_memory.set(lists.memory.count());
-        self.tell();
+        // Kept even so: the file may change.
+        if !lists.file.covers(item) {
+            added.add(item);
+            self.tell();
+        }
         Ok(added)
     }
 

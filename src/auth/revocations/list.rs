@@ -8,6 +8,7 @@ use super::Grounds;
 use crate::revocation::Target;
 
 /// An entry whose issuer is known by its index.
+#[derive(Debug)]
 pub(super) struct Item {
     pub(super) issuer: usize,
     pub(super) target: Target,
@@ -171,6 +172,8 @@ impl List {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::auth::token::Identity;
 
@@ -286,5 +289,47 @@ mod tests {
         assert_eq!((list.len(), list.subjects().count()), (1, 1));
         list.sweep(at(1000));
         assert!(list.is_empty() && list.subjects().next().is_none());
+    }
+
+    fn any_item() -> impl Strategy<Value = Item> {
+        let target = (0..3_u8, 0..8_i64).prop_map(|(kind, moment)| match kind {
+            0 => Target::Subject { sub: "alice".into(), issued_before: at(moment) },
+            1 => Target::Token("j".into()),
+            _ => Target::Session("s".into()),
+        });
+        (0..2_usize, target, 0..8_i64).prop_map(|(issuer, target, end)| Item {
+            issuer,
+            target,
+            expires: at(end),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_ends_what_any_of_its_entries_ends(
+            items in prop::collection::vec(any_item(), 0..12),
+            swept in 0..8_i64,
+            iat in prop::option::of(0..8_i64),
+        ) {
+            let mut all = List::default();
+            let mut alone = Vec::new();
+            for item in &items {
+                let (before, covered) = (all.len(), all.covers(item));
+                let grows = !covered && !all.would_replace(item);
+                all.add(item);
+                prop_assert!(all.covers(item));
+                prop_assert!(all.len() <= before + usize::from(grows), "no more than it needs");
+                prop_assert!(!covered || all.len() == before);
+                let mut one = List::default();
+                one.add(item);
+                alone.push(one);
+            }
+            all.sweep(at(swept));
+            for (issuer, now) in (0..2).flat_map(|issuer| (swept..9).map(move |now| (issuer, now))) {
+                let grounds = grounds(issuer, "alice", iat);
+                let expected = alone.iter().any(|one| one.ends(&grounds, at(now)));
+                prop_assert_eq!(all.ends(&grounds, at(now)), expected);
+            }
+        }
     }
 }

@@ -145,6 +145,8 @@ async fn who_waits_is_told_as_soon_as_it_is_revoked() {
         settle().await;
         assert!(!alices.is_finished(), "of something else");
         revoke(&world, subject("alice", START + 1));
+        settle().await;
+        assert!(alices.is_finished());
         let told: Result<(), AuthError> = alices.await.unwrap();
         assert_eq!(told.unwrap_err().reason(), "revoked");
         assert_eq!(refused(&world), 1);

@@ -99,10 +99,10 @@ async fn file_and_memory_are_kept_apart() {
     locally(async {
         let world = world(file.path()).await;
         let alices = token("k1", json!({"jti": "a"}));
-        let entry = Entry::parse(jti("a").to_string().as_bytes()).unwrap();
-        world.auth.revoke(entry).unwrap();
         write(file.path(), &json!([jti("a"), jti("b")]));
         reload(&world);
+        let entry = Entry::parse(jti("a").to_string().as_bytes()).unwrap();
+        world.auth.revoke(entry).unwrap();
         assert_eq!((count(&world, "file"), count(&world, "memory")), (2, 1));
         write(file.path(), &json!([]));
         reload(&world);
