@@ -34,7 +34,7 @@ use crate::{
     metrics::Metrics,
     routes::{self, Admin, Customers, Drain, Observer},
     settings::Settings,
-    waiting::WaitingRoom,
+    waiting::Rooms,
 };
 
 pub use listen::ListenError;
@@ -118,11 +118,13 @@ impl Stations {
     fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
         let secrets = Secrets::open(settings)?;
-        let waiting = WaitingRoom::new(metrics.http.waiting.clone(), settings.server.max_waiting);
+        let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
+        let server = &settings.server;
+        let rooms = Rooms::new(waiting, verifying, server.max_in_flight, server.max_waiting);
         let (authenticator, keepers) = Authenticator::new(
             &settings.auth,
             settings.secrets.poll,
-            &waiting,
+            &rooms,
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )?;
@@ -142,7 +144,12 @@ impl Stations {
         Ok(Self {
             authenticator: Arc::new(authenticator),
             keepers,
-            cache: CustomerCache::new(settings, waiting, Arc::clone(&clock), Arc::clone(&metrics)),
+            cache: CustomerCache::new(
+                settings,
+                rooms.upstream,
+                Arc::clone(&clock),
+                Arc::clone(&metrics),
+            ),
             limit: Arc::new(CustomerLimit::new(settings.limits.per_customer, Arc::clone(&clock))),
             juspay: Arc::new(juspay),
             resilience: Arc::new(resilience),
@@ -157,7 +164,6 @@ impl Stations {
     fn observer(&self, settings: &Settings) -> web::Data<Observer> {
         web::Data::new(Observer {
             drain: self.drain.clone(),
-            max_in_flight: i64::try_from(settings.server.max_in_flight).unwrap_or(i64::MAX),
             access: settings.log.access,
             refs: self.refs.clone(),
             metrics: Arc::clone(&self.metrics),

@@ -39,7 +39,7 @@ use self::{
     logout::Queue,
     revocations::{Grounds, Revocations},
     token::Unverified,
-    turns::{MOST_WAITING, Turns},
+    turns::Turns,
     verified::{Finding, Now, VerifiedTokens},
 };
 use crate::{
@@ -48,7 +48,7 @@ use crate::{
     revocation::file::FileError,
     settings,
     tls::{self, TlsError},
-    waiting::WaitingRoom,
+    waiting::Rooms,
 };
 
 /// What a caller is told after a bug of ours.
@@ -97,26 +97,27 @@ enum FirstSight {
 
 impl Authenticator {
     /// An authenticator for these issuers, without keys yet: the [`Keepers`] must run to get them.
-    /// Key files are looked at each `secrets_poll`; requests wait for keys in the `waiting` room.
+    /// Key files are looked at each `secrets_poll`; requests wait in `rooms` for their turn
+    /// and for keys.
     ///
     /// # Errors
     /// When two issuers can't be told apart, or TLS can't be set up.
     pub fn new(
         auth: &settings::Auth,
         secrets_poll: Duration,
-        waiting: &WaitingRoom,
+        rooms: &Rooms,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Keepers), SetUpError> {
         let tls = tls::client_config(None)?;
         let fetcher = |_: &str, issuer: &settings::Issuer| fetcher(issuer, &tls);
-        Self::with_fetchers(auth, secrets_poll, waiting, clock, metrics, fetcher)
+        Self::with_fetchers(auth, secrets_poll, rooms, clock, metrics, fetcher)
     }
 
     fn with_fetchers(
         auth: &settings::Auth,
         secrets_poll: Duration,
-        waiting: &WaitingRoom,
+        rooms: &Rooms,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         fetcher: impl Fn(&str, &settings::Issuer) -> Box<dyn KeyFetcher>,
@@ -129,14 +130,14 @@ impl Authenticator {
             {
                 return Err(SetUpError::SameIssuer(twin.name.to_string(), name.clone()));
             }
-            let issuer = Issuer::new(name, settings, auth, &clock, waiting);
+            let issuer = Issuer::new(name, settings, auth, &clock, &rooms.upstream);
             let schedule = issuer::schedule(&settings.keys, auth, secrets_poll);
             keepers.push(issuer.keeper(schedule, fetcher(name, settings), &clock, &metrics.auth));
             issuers.push(issuer);
         }
         let verified = VerifiedTokens::new(auth.verified_tokens);
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let turns = Turns::new(cores, MOST_WAITING);
+        let turns = Turns::new(cores, rooms.verification.clone());
         let max_token_bytes = auth.max_token_bytes;
         let revocations = Revocations::new(auth, Arc::clone(&clock), &metrics)?;
         let logouts = Queue::default();
@@ -178,13 +179,18 @@ impl Authenticator {
         let digest = sha256(text.as_bytes());
         let now = self.now();
         let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
-        let Some(caller) = self.verified.get(&digest, now, keys) else {
-            return Err(FirstSight::Token(Token { text: text.into(), digest }));
-        };
-        match self.revocations.check(caller.grounds()) {
-            Ok(()) => Ok(caller),
-            Err(reason) => Err(FirstSight::Refused(self.counted(reason.into()))),
+        if let Some(caller) = self.verified.get(&digest, now, keys) {
+            return match self.revocations.check(caller.grounds()) {
+                Ok(()) => Ok(caller),
+                Err(reason) => Err(FirstSight::Refused(self.counted(reason.into()))),
+            };
         }
+        // There may be a place by the time that the token needs it, but then a flood would be read
+        // before it is turned away.
+        if self.turns.are_all_taken() {
+            return Err(FirstSight::Refused(self.counted(AuthError::Overloaded)));
+        }
+        Err(FirstSight::Token(Token { text: text.into(), digest }))
     }
 
     async fn verify(&self, token: Token) -> Result<Caller, AuthError> {

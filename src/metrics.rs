@@ -58,6 +58,8 @@ pub struct Http {
 pub struct Auth {
     /// `auth_failures_total{reason}`
     pub failures: IntCounterVec,
+    /// `auth_verifications_in_flight`
+    pub verifications: IntGauge,
     /// `jwks_refreshes_total{issuer,outcome}`
     pub jwks_refreshes: IntCounterVec,
     /// `jwks_keys{issuer}`
@@ -195,6 +197,10 @@ impl Maker {
                 "auth_failures_total",
                 "Callers turned away, by reason.",
                 &["reason"],
+            )?,
+            verifications: self.gauge(
+                "auth_verifications_in_flight",
+                "Requests whose token is being verified, or awaits its turn.",
             )?,
             jwks_refreshes: self.counters(
                 "jwks_refreshes_total",

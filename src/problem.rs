@@ -7,19 +7,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
-    http::{
-        StatusCode,
-        header::{self, HeaderName},
-    },
+    http::{StatusCode, header},
 };
-use serde_json::json;
+use serde::{Serialize, Serializer};
 
 use crate::{auth::AuthError, cache::LookupError, juspay::JuspayError};
 
 /// Protection space of the challenges (RFC 9110 §11.5).
 const REALM: &str = "juspay-bff";
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// When Juspay may be well again after a single failed call.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(2);
@@ -94,6 +89,29 @@ struct Told {
     retry_after: Option<Duration>,
     /// The challenge's `error` (RFC 6750 §3.1), empty for a challenge without one.
     challenge: Option<&'static str>,
+}
+
+/// The members of RFC 9457 §3.1, and ours.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: ProblemType,
+    title: &'static str,
+    status: u16,
+    detail: &'static str,
+    code: &'static str,
+    request_id: &'a str,
+    retryable: bool,
+    retry_after: Option<u64>,
+}
+
+/// A URN that ends with the code.
+struct ProblemType(&'static str);
+
+impl Serialize for ProblemType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("urn:juspay-bff:problem:{}", self.0))
+    }
 }
 
 impl Told {
@@ -202,7 +220,7 @@ impl Problem {
         self.told().code
     }
 
-    /// The answer to the request of that id.
+    /// The answer to the request of that id, but for its header.
     #[must_use]
     pub fn response(&self, request_id: &str) -> HttpResponse {
         let told = self.told();
@@ -210,8 +228,7 @@ impl Problem {
         let mut response = HttpResponse::build(told.status);
         response
             .content_type("application/problem+json")
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .insert_header((REQUEST_ID, request_id));
+            .insert_header((header::CACHE_CONTROL, "no-store"));
         if let Some(seconds) = retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
@@ -224,17 +241,18 @@ impl Problem {
         if *self == Self::BodyNotAllowed {
             response.force_close();
         }
-        let body = json!({
-            "type": format!("urn:juspay-bff:problem:{}", told.code),
-            "title": told.title,
-            "status": told.status.as_u16(),
-            "detail": told.detail,
-            "code": told.code,
-            "request_id": request_id,
-            "retryable": told.retryable,
-            "retry_after": retry_after,
-        });
-        response.body(body.to_string())
+        let body = Body {
+            kind: ProblemType(told.code),
+            title: told.title,
+            status: told.status.as_u16(),
+            detail: told.detail,
+            code: told.code,
+            request_id,
+            retryable: told.retryable,
+            retry_after,
+        };
+        // Plain texts and numbers can always be written.
+        response.body(serde_json::to_vec(&body).unwrap_or_default())
     }
 
     /// `WWW-Authenticate` (RFC 6750 §3).

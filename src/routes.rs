@@ -4,6 +4,7 @@ mod admin;
 mod customer;
 mod directives;
 mod observe;
+mod request_id;
 mod revocations;
 mod trace_context;
 mod unread;

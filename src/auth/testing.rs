@@ -33,7 +33,7 @@ use crate::{
     clock::manual::ManualClock,
     metrics::Metrics,
     settings::{self, Algorithm, KeySource},
-    waiting::WaitingRoom,
+    waiting::Rooms,
 };
 
 /// The wall clock's start: 2026-01-01T00:00:00Z.
@@ -43,6 +43,8 @@ pub(super) const LEEWAY: i64 = 30;
 pub(super) const COOLDOWN: Duration = Duration::from_secs(10);
 pub(super) const REFRESH: Duration = Duration::from_mins(5);
 pub(super) const MAX_STALE: Duration = Duration::from_hours(24);
+/// Places in the rooms.
+pub(super) const PLACES: i64 = 1000;
 
 /// A key pair of an issuer's.
 pub(super) struct Pair {
@@ -273,7 +275,7 @@ fn unfetched_of<const N: usize>(
     let (auth, keepers) = Authenticator::with_fetchers(
         &auth,
         Duration::from_secs(10),
-        &room(&metrics),
+        &rooms(&metrics),
         Arc::<ManualClock>::clone(&clock),
         Arc::clone(&metrics),
         |name, _| Box::new(Scripted(Rc::clone(&origins[name]))),
@@ -365,6 +367,7 @@ impl World {
 }
 
 /// Where all the requests of a test can wait.
-pub(super) fn room(metrics: &Metrics) -> WaitingRoom {
-    WaitingRoom::new(metrics.http.waiting.clone(), 1000)
+pub(super) fn rooms(metrics: &Metrics) -> Rooms {
+    let most = PLACES.try_into().unwrap();
+    Rooms::new(&metrics.http.waiting, &metrics.auth.verifications, most, most)
 }

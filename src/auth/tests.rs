@@ -8,7 +8,8 @@ use serde_json::json;
 use super::{
     AuthError, Authenticator, Caller, SetUpError,
     testing::{
-        OTHER_P256, P256, clock, issuer, locally, room, set, settings, settle, signed, token, world,
+        OTHER_P256, P256, PLACES, clock, issuer, locally, rooms, set, settings, settle, signed,
+        token, world,
     },
 };
 use crate::{
@@ -18,6 +19,27 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn in_a_flood_of_unknown_tokens_known_ones_still_pass() {
+    locally(async {
+        let world = world().await;
+        let known = token("k1", json!({}));
+        assert!(world.check(&known).await.is_ok());
+        let new = token("k1", json!({"jti": "another"}));
+        let room = &world.metrics.auth.verifications;
+        room.set(PLACES);
+        assert!(world.check(&known).await.is_ok());
+        for unknown in [&*new, "no.token.at-all"] {
+            assert_eq!(world.check(unknown).await, Err(AuthError::Overloaded), "{unknown}");
+        }
+        assert_eq!(world.metrics.auth.failures.with_label_values(&["overloaded"]).get(), 2);
+        room.set(PLACES - 1);
+        assert!(world.check(&new).await.is_ok());
+        assert_eq!(room.get(), PLACES - 1, "the place is free again");
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn a_key_file_is_read_again_when_a_key_is_missing() {
@@ -32,7 +54,7 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
     let (auth, keepers) = Authenticator::new(
         &settings,
         SECOND,
-        &room(&metrics),
+        &rooms(&metrics),
         Arc::<ManualClock>::clone(&clock),
         metrics,
     )
@@ -67,7 +89,7 @@ fn two_issuers_with_one_name_are_a_fault() {
     settings.issuers.insert("b".to_owned(), issuer());
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
     let made =
-        Authenticator::new(&settings, SECOND, &room(&metrics), SystemClock::shared(), metrics);
+        Authenticator::new(&settings, SECOND, &rooms(&metrics), SystemClock::shared(), metrics);
     assert!(matches!(made, Err(SetUpError::SameIssuer(a, b)) if a == "a" && b == "b"));
 }
 

@@ -7,35 +7,36 @@ use std::future::ready;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::AuthError;
-
-/// Tokens that wait for their check at most: some 50 ms of work for one core. A crowd of phones that
-/// comes at once is no flood: it has room here.
-pub(super) const MOST_WAITING: usize = 1000;
+use crate::waiting::{Place, WaitingRoom};
 
 /// Checks that take turns.
 pub(super) struct Turns {
     /// As many checks at a time as there are cores.
     checks: Semaphore,
-    /// The places of those who wait, and of those whose turn it is.
-    places: Semaphore,
+    /// Those who wait, and those whose turn it is.
+    room: WaitingRoom,
 }
 
 /// It's this token's turn, until dropped.
 #[must_use = "dropped at once, it lets the next one in"]
 pub(super) struct Turn<'a> {
     _check: SemaphorePermit<'a>,
-    _place: SemaphorePermit<'a>,
+    _place: Place,
 }
 
 impl Turns {
-    pub(super) fn new(cores: usize, most_waiting: usize) -> Self {
-        let places = cores.saturating_add(most_waiting);
-        Self { checks: Semaphore::new(cores), places: Semaphore::new(places) }
+    pub(super) fn new(cores: usize, room: WaitingRoom) -> Self {
+        Self { checks: Semaphore::new(cores), room }
+    }
+
+    /// Whether who comes now would be turned away.
+    pub(super) fn are_all_taken(&self) -> bool {
+        self.room.is_full()
     }
 
     /// Waits for a turn. The worker does what else there is to do before it comes.
     pub(super) async fn take(&self) -> Result<Turn<'_>, AuthError> {
-        let place = self.places.try_acquire().map_err(|_| AuthError::Overloaded)?;
+        let place = self.room.enter().ok_or(AuthError::Overloaded)?;
         // Never closed.
         let check = self.checks.acquire().await.map_err(|_| AuthError::Overloaded)?;
         step_aside().await;
@@ -55,24 +56,32 @@ mod tests {
     use std::pin::pin;
 
     use futures_util::{FutureExt as _, future::join_all};
+    use prometheus::IntGauge;
 
     use super::*;
 
+    fn turns(cores: usize, most: usize) -> Turns {
+        Turns::new(cores, WaitingRoom::new(IntGauge::new("in", "in").unwrap(), most))
+    }
+
     #[tokio::test]
     async fn what_comes_when_too_many_wait_is_turned_away() {
-        let turns = Turns::new(1, 1);
+        let turns = self::turns(1, 2);
         let first = turns.take().await.unwrap();
         let mut second = pin!(turns.take());
+        assert!(!turns.are_all_taken());
         assert!(second.as_mut().now_or_never().is_none());
+        assert!(turns.are_all_taken());
         assert!(matches!(turns.take().await, Err(AuthError::Overloaded)));
         drop(first);
         drop(second.await.unwrap());
+        assert!(!turns.are_all_taken());
         assert!(turns.take().await.is_ok());
     }
 
     #[tokio::test]
     async fn who_goes_away_leaves_the_place_to_another() {
-        let turns = Turns::new(1, 1);
+        let turns = self::turns(1, 2);
         let _first = turns.take().await.unwrap();
         {
             let mut second = pin!(turns.take());
@@ -84,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn being_polled_again_is_no_turn() {
-        let turns = Turns::new(1, 1);
+        let turns = self::turns(1, 2);
         let mut first = pin!(turns.take());
         for _ in 0..3 {
             assert!(first.as_mut().now_or_never().is_none());
@@ -94,7 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_gets_a_turn() {
-        let turns = Turns::new(2, 8);
+        let turns = self::turns(2, 10);
         let all = join_all((0..10).map(|_| async { turns.take().await.is_ok() })).await;
         assert_eq!(all, [true; 10]);
     }

@@ -23,7 +23,10 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::observe::Drain;
+use super::{
+    observe::Drain,
+    request_id::{REQUEST_ID, RequestId},
+};
 use crate::{
     auth::Authenticator, cache::CustomerCache, clock::Clock, customer::CustomerId,
     juspay::resilience::Resilience, metrics::Metrics, problem::Problem, secret_file::Secret,
@@ -162,10 +165,12 @@ pub async fn explain(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let (request, response) = next.call(request).await?.map_into_boxed_body().into_parts();
-    let response = match response.error().map(Problem::behind) {
-        Some(problem) => problem.response(&format!("{:032x}", rand::random::<u128>())),
-        None => response,
+    let Some(problem) = response.error().map(Problem::behind) else {
+        return Ok(ServiceResponse::new(request, response));
     };
+    let id = RequestId::random();
+    let mut response = problem.response(id.as_str());
+    response.headers_mut().insert(REQUEST_ID, id.header());
     Ok(ServiceResponse::new(request, response))
 }
 

@@ -19,10 +19,7 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::{
-        ConnectionType, Method, StatusCode,
-        header::{HeaderMap, HeaderName, HeaderValue},
-    },
+    http::{ConnectionType, Method, StatusCode, header::HeaderMap},
     middleware::Next,
     web,
 };
@@ -31,7 +28,11 @@ use futures_util::{
     future::{Ready, ready},
 };
 
-use super::{trace_context::TraceContext, unread};
+use super::{
+    request_id::{REQUEST_ID, RequestId},
+    trace_context::TraceContext,
+    unread,
+};
 use crate::{
     cache::{Detail, Forward, Found, LookupError, Source},
     clock::Clock,
@@ -42,16 +43,12 @@ use crate::{
     settings::AccessLog,
 };
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: &str = "traceparent";
 
 /// The label of the one public route.
 const ME_CUSTOMER: &str = "/me/customer";
 /// The label of all other paths.
 const UNMATCHED: &str = "unmatched";
-
-/// Longest request id taken from a client, in bytes: it's logged, and passed back.
-const MAX_REQUEST_ID: usize = 128;
 
 /// Whether the service is going away: its answers then close their connections.
 #[derive(Debug, Clone, Default)]
@@ -75,8 +72,6 @@ impl Drain {
 pub struct Observer {
     /// Whether answers close their connections.
     pub drain: Drain,
-    /// `server.max_in_flight`
-    pub max_in_flight: i64,
     /// Which requests get a log line.
     pub access: AccessLog,
     /// What stands for customers in it.
@@ -93,7 +88,7 @@ pub(super) struct Observation(Rc<Seen>);
 
 #[derive(Debug)]
 struct Seen {
-    request_id: String,
+    request_id: RequestId,
     trace: Option<TraceContext>,
     customer: OnceCell<CustomerId>,
     cache: Cell<&'static str>,
@@ -103,7 +98,7 @@ impl Observation {
     fn new(headers: &HeaderMap) -> Self {
         let trace = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         Self(Rc::new(Seen {
-            request_id: request_id(headers),
+            request_id: RequestId::of(headers),
             trace: trace.and_then(TraceContext::parse),
             customer: OnceCell::new(),
             cache: Cell::new("-"),
@@ -163,19 +158,11 @@ pub async fn observe(
     let method = request.method().clone();
     let body = request.take_payload();
 
-    if observer.metrics.http.in_flight.get() > observer.max_in_flight {
-        // Nothing has been done for it yet, and nothing will be.
-        let response = Problem::Overloaded.response(&observation.0.request_id);
-        let elapsed = observer.clock.monotonic().since(start);
-        let done = Done { method, route: UNMATCHED, code: Problem::Overloaded.code(), elapsed };
-        let response = unread::keep(body, observer.finish(&done, &observation, response));
-        return Ok(request.into_response(response));
-    }
     let routed = AssertUnwindSafe(next.call(request)).catch_unwind().await;
 
     let elapsed = observer.clock.monotonic().since(start);
     let Ok(Ok(routed)) = routed else {
-        let response = Problem::InternalError.response(&observation.0.request_id);
+        let response = Problem::InternalError.response(observation.0.request_id.as_str());
         let done = Done { method, route: UNMATCHED, code: Problem::InternalError.code(), elapsed };
         let response = unread::keep(body, observer.finish(&done, &observation, response));
         return Err(InternalError::from_response("a handler panicked", response).into());
@@ -183,7 +170,8 @@ pub async fn observe(
     let (request, response) = routed.map_into_boxed_body().into_parts();
     let problem = response.error().map(Problem::behind);
     let code = problem.as_ref().map_or("ok", Problem::code);
-    let response = problem.map_or(response, |problem| problem.response(&observation.0.request_id));
+    let response =
+        problem.map_or(response, |problem| problem.response(observation.0.request_id.as_str()));
     let done = Done { method, route: route(&request), code, elapsed };
     let response = unread::keep(body, observer.finish(&done, &observation, response));
     Ok(ServiceResponse::new(request, response))
@@ -197,12 +185,9 @@ struct Done {
     elapsed: Duration,
 }
 
-/// The path's pattern: a closed set, whatever clients ask for.
+/// The path that was routed by: a closed set, whatever clients ask for.
 fn route(request: &HttpRequest) -> &'static str {
-    match request.match_pattern().as_deref() {
-        Some(ME_CUSTOMER) => ME_CUSTOMER,
-        _ => UNMATCHED,
-    }
+    if request.match_info().as_str() == ME_CUSTOMER { ME_CUSTOMER } else { UNMATCHED }
 }
 
 impl Observer {
@@ -220,9 +205,7 @@ impl Observer {
         if self.is_logged(status) {
             self.log(done, status, observation);
         }
-        if let Ok(id) = HeaderValue::try_from(observation.0.request_id.as_str()) {
-            response.headers_mut().insert(REQUEST_ID, id);
-        }
+        response.headers_mut().insert(REQUEST_ID, observation.0.request_id.header());
         if self.drain.has_begun() {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
@@ -249,47 +232,10 @@ impl Observer {
             code = done.code,
             duration_us = u64::try_from(done.elapsed.as_micros()).unwrap_or(u64::MAX),
             cache = seen.cache.get(),
-            request_id = seen.request_id,
+            request_id = seen.request_id.as_str(),
             customer_ref = customer_ref.map(tracing::field::display),
             trace_id = seen.trace.as_ref().map(TraceContext::trace_id),
             "request"
         );
-    }
-}
-
-/// The client's own id when it is a sane one, else a random one.
-fn request_id(headers: &HeaderMap) -> String {
-    let sane = |id: &&str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(allowed)
-    };
-    headers
-        .get(REQUEST_ID)
-        .and_then(|id| id.to_str().ok())
-        .filter(sane)
-        .map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id_for(sent: &str) -> String {
-        let mut headers = HeaderMap::new();
-        headers.insert(REQUEST_ID, HeaderValue::from_str(sent).unwrap());
-        request_id(&headers)
-    }
-
-    #[test]
-    fn sane_request_ids_are_kept_and_others_replaced() {
-        let longest = "x".repeat(MAX_REQUEST_ID);
-        for sane in ["a", "7f3d2c1a-4b5e_6.7", &longest] {
-            assert_eq!(id_for(sane), sane);
-        }
-        for odd in ["", "a b", "a\"b", "a{b", &format!("{longest}x")] {
-            let made = id_for(odd);
-            assert!(made.len() == 32 && made != odd, "{odd:?} became {made:?}");
-        }
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }
 }

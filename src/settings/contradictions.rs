@@ -102,7 +102,7 @@ fn in_flight(reader: &mut Reader<'_>) {
     let [waiting, all] = keys.map(|key| reader.again(key).number(0..=u64::MAX));
     if matches!((waiting, all), (Some(waiting), Some(all)) if waiting >= all) {
         let reason = "it isn't less than server.max_in_flight, so waiting requests would leave \
-                      no room for those that needn't wait";
+                      no room for tokens that have to be verified";
         reader.contradiction(&keys, Wrong::new(reason, "make it less, half of it is the default"));
     }
 }
