@@ -10,6 +10,7 @@ mod connection;
 mod gate;
 mod listen;
 mod public;
+mod revocations;
 mod secrets;
 
 use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
@@ -178,6 +179,7 @@ impl Stations {
             metrics: Arc::clone(&self.metrics),
             drain: self.drain.clone(),
             token: self.secrets.admin_token.clone(),
+            clock: Arc::clone(&self.clock),
         })
     }
 }
@@ -224,10 +226,17 @@ impl Application {
         let Stations {
             authenticator, keepers, cache, limit, secrets, clock, drain, metrics, ..
         } = stations;
+        let poll = settings.secrets.poll;
         let background = [
             rt::spawn(keepers.run()),
+            rt::spawn(revocations::follow(
+                Arc::clone(&authenticator),
+                cache.clone(),
+                poll,
+                Arc::clone(&clock),
+            )),
             rt::spawn(sweep(authenticator, cache, limit, Arc::clone(&clock))),
-            rt::spawn(secrets.follow(settings.secrets.poll, Arc::clone(&clock), metrics)),
+            rt::spawn(secrets.follow(poll, Arc::clone(&clock), metrics)),
         ];
         let mut servers = rt::spawn(async { try_join(public, admin).await.map(|_| ()) });
 
@@ -281,7 +290,9 @@ fn public_server(
         let client = Rc::new(Client::new(Arc::clone(&juspay)));
         let api: Rc<dyn CustomerApi> = Rc::new(Resilient::new(Arc::clone(&resilience), client));
         let (cache, limit) = (cache.clone(), Arc::clone(&limit));
-        let customers = Customers { cache, api, id_form, not_found_ttl, limit };
+        let auth = Arc::clone(&authenticator);
+        let customers =
+            Customers { authenticator: auth, cache, api, id_form, not_found_ttl, limit };
         App::new()
             .app_data(web::Data::new(customers))
             .app_data(web::Data::clone(&authenticator))

@@ -2,7 +2,8 @@
 //!
 //! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
 //! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
-//! comes of it. Owns the [`Authenticator`] that leads a request along that way and counts who is
+//! comes of it. `revocations` holds what ends tokens before their time, `revoking` what that does,
+//! `logout` what issuers say about it. Owns the [`Authenticator`] that leads a request along that way and counts who is
 //! turned away. Refuses to learn more of a token
 //! than its customer, and knows no HTTP but for `caller`.
 
@@ -12,6 +13,9 @@ mod caller;
 mod error;
 mod issuer;
 mod jwks;
+mod logout;
+mod revocations;
+mod revoking;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -26,10 +30,14 @@ pub use self::{
     caller::Caller,
     error::{AuthError, Reason},
     issuer::Keepers,
+    logout::LogoutError,
+    revocations::RevokeError,
 };
 use self::{
     issuer::Issuer,
     jwks::{KeyFetcher, NoKey, fetcher},
+    logout::Queue,
+    revocations::{Grounds, Revocations},
     token::{Unverified, Verified},
     turns::Turns,
     verified::{Finding, Now, VerifiedTokens},
@@ -37,6 +45,7 @@ use self::{
 use crate::{
     clock::Clock,
     metrics::Metrics,
+    revocation::file::FileError,
     settings,
     tls::{self, TlsError},
     waiting::Rooms,
@@ -57,6 +66,9 @@ pub enum SetUpError {
     /// Two entries of `auth.issuers` with the same `issuer`: whose keys would count?
     #[error("auth.issuers.{0} and auth.issuers.{1} have the same issuer")]
     SameIssuer(String, String),
+    /// `auth.revocations_file` changed for the worse since the settings were read.
+    #[error("auth.revocations_file: {0}")]
+    Revocations(#[from] FileError),
 }
 
 /// Verifies bearer tokens. Shared by all workers.
@@ -64,6 +76,8 @@ pub struct Authenticator {
     issuers: Vec<Issuer>,
     verified: VerifiedTokens,
     turns: Turns,
+    revocations: Revocations,
+    logouts: Queue,
     max_token_bytes: usize,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -134,7 +148,18 @@ impl Authenticator {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let turns = Turns::new(cores, rooms.verification.clone(), Arc::clone(&clock));
         let max_token_bytes = auth.max_token_bytes;
-        let authenticator = Self { issuers, verified, turns, max_token_bytes, clock, metrics };
+        let revocations = Revocations::new(auth, Arc::clone(&clock), &metrics)?;
+        let logouts = Queue::default();
+        let authenticator = Self {
+            issuers,
+            verified,
+            turns,
+            revocations,
+            logouts,
+            max_token_bytes,
+            clock,
+            metrics,
+        };
         Ok((authenticator, Keepers::new(keepers)))
     }
 
@@ -164,7 +189,10 @@ impl Authenticator {
         let now = self.now();
         let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
         if let Some(caller) = self.verified.get(&digest, now, keys) {
-            return Ok(caller);
+            return match self.revocations.check(caller.grounds()) {
+                Ok(()) => Ok(caller),
+                Err(reason) => Err(FirstSight::Refused(self.counted(reason.into()))),
+            };
         }
         // There may be a place by the time that the token needs it, but then a flood would be read
         // before it is turned away.
@@ -181,18 +209,17 @@ impl Authenticator {
     async fn verify_uncounted(&self, token: Token) -> Result<Caller, AuthError> {
         let epoch = self.verified.epoch();
         let unverified = Unverified::parse(&token.text)?;
-        let (index, issuer) = self
-            .issuers
-            .iter()
-            .enumerate()
-            .find(|(_, issuer)| issuer.rules.settings.issuer == unverified.claimed_issuer())
-            .ok_or(Reason::UnknownIssuer)?;
+        let (index, issuer) = self.issuer_of(&unverified)?;
         unverified.check_header(&issuer.rules)?;
         let wanted = unverified.wanted();
         let proof = self.prove(&unverified, issuer).await?;
+        let identity = proof.verified.identity();
+        let grounds = Arc::new(Grounds::new(index, Arc::clone(&issuer.name), identity));
+        // Before its age: only what is good in all else is told that it has expired.
+        self.revocations.check(&grounds)?;
         let now = self.now();
         let accepted = proof.verified.check(&issuer.rules, now.wall)?;
-        let caller = Caller::new(accepted.customer, Arc::clone(&issuer.name));
+        let caller = Caller::new(accepted.customer, grounds);
         let finding = Finding {
             caller: caller.clone(),
             issuer: index,
@@ -204,6 +231,15 @@ impl Authenticator {
         };
         self.verified.remember(token.digest, finding, epoch, now);
         Ok(caller)
+    }
+
+    /// The issuer that the token names, and its index.
+    fn issuer_of(&self, token: &Unverified<'_>) -> Result<(usize, &Issuer), Reason> {
+        let named = token.claimed_issuer();
+        let mut issuers = self.issuers.iter().enumerate();
+        issuers
+            .find(|(_, issuer)| issuer.rules.settings.issuer == named)
+            .ok_or(Reason::UnknownIssuer)
     }
 
     /// Checks the signature: once, unless another key set turns out to be in force.
@@ -244,6 +280,7 @@ impl Authenticator {
     /// Lets dead entries leave memory. Looks at every entry: for once in some seconds.
     pub fn sweep(&self) {
         self.verified.sweep(self.now());
+        self.revocations.sweep();
     }
 
     fn now(&self) -> Now {

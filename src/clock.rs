@@ -97,6 +97,13 @@ pub fn later(moment: Timestamp, duration: Duration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
+/// The beginning of the second after the one that `moment` lies in.
+#[must_use]
+pub fn next_second(moment: Timestamp) -> Timestamp {
+    let second = Timestamp::from_second(moment.as_second()).unwrap_or(moment);
+    later(second, Duration::from_secs(1))
+}
+
 /// The future's output, or `None` when `deadline` comes first.
 pub async fn before<F: Future>(
     clock: &dyn Clock,

@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod problem;
 pub mod process;
 pub mod response;
+pub mod revocation;
 pub mod routes;
 pub mod secret_file;
 pub mod settings;

@@ -74,6 +74,12 @@ pub struct Auth {
     pub jwks_keys_left_out: IntGaugeVec,
     /// `jwks_last_success_timestamp_seconds{issuer}`
     pub jwks_last_success: GaugeVec,
+    /// `auth_revocations{source}`
+    pub revocations: IntGaugeVec,
+    /// `auth_revocation_reloads_total{outcome}`
+    pub revocation_reloads: IntCounterVec,
+    /// `auth_logouts_total{outcome}`
+    pub logouts: IntCounterVec,
 }
 
 /// `cache_*`
@@ -231,6 +237,21 @@ impl Maker {
                 "jwks_last_success_timestamp_seconds",
                 "When an issuer's key set was last fetched successfully.",
                 &["issuer"],
+            )?,
+            revocations: self.gauges(
+                "auth_revocations",
+                "Revocations in force, by where they came from.",
+                &["source"],
+            )?,
+            revocation_reloads: self.counters(
+                "auth_revocation_reloads_total",
+                "Lists of revocations taken up from their file, and looks that found none.",
+                &["outcome"],
+            )?,
+            logouts: self.counters(
+                "auth_logouts_total",
+                "Logout tokens that issuers have sent, by outcome.",
+                &["outcome"],
             )?,
         })
     }

@@ -76,6 +76,8 @@ pub enum Problem {
     AdminDisabled,
     /// An admin request that a web page could have made.
     AdminForbidden,
+    /// A revocation beyond `auth.max_revocations`.
+    RevocationsFull,
 }
 
 /// What a phone is told.
@@ -209,6 +211,9 @@ impl Problem {
             Self::AdminForbidden =>
                 Told::new(S::FORBIDDEN, "admin_forbidden", "Admin request forbidden",
                     "Send it without Origin, to a loopback host."),
+            Self::RevocationsFull =>
+                Told::new(S::SERVICE_UNAVAILABLE, "revocations_full", "No room for revocations",
+                    "auth.max_revocations are in memory already; nothing was revoked."),
         }
     }
 

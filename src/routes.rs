@@ -6,6 +6,7 @@ mod customer;
 mod directives;
 mod observe;
 mod request_id;
+mod revocations;
 mod trace_context;
 mod unread;
 mod well_formed;
@@ -33,8 +34,8 @@ pub fn public(config: &mut web::ServiceConfig) {
         .default_service(web::to(nothing_public_here));
 }
 
-/// The admin listener. `/livez`, `/readyz` and `/metrics` are open; the rest is behind
-/// `admin::guard`.
+/// The admin listener. `/livez`, `/readyz` and `/metrics` are open, and `/backchannel-logout` is to
+/// whoever has an issuer's signature; the rest is behind `admin::guard`.
 pub fn admin(config: &mut web::ServiceConfig) {
     config
         .route("/livez", web::get().to(admin::livez))
@@ -44,6 +45,17 @@ pub fn admin(config: &mut web::ServiceConfig) {
             web::resource("/cache/purge")
                 .wrap(from_fn(admin::guard))
                 .route(web::post().to(admin::purge))
+                .default_service(web::to(only_post)),
+        )
+        .service(
+            web::resource("/revocations")
+                .wrap(from_fn(admin::guard))
+                .route(web::post().to(revocations::revoke))
+                .default_service(web::to(only_post)),
+        )
+        .service(
+            web::resource("/backchannel-logout")
+                .route(web::post().to(revocations::backchannel_logout))
                 .default_service(web::to(only_post)),
         )
         .default_service(web::to(nothing_here));

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web::Data};
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 
-use super::{Authenticator, FirstSight, error::AuthError};
+use super::{Authenticator, FirstSight, error::AuthError, revocations::Grounds};
 use crate::customer::CustomerId;
 
 /// A caller whose token was verified, and the customer that the token names.
@@ -19,17 +19,17 @@ use crate::customer::CustomerId;
 /// ```compile_fail,E0451
 /// # use juspay_bff::{auth::Caller, customer::CustomerId};
 /// let customer = CustomerId::parse("alice").unwrap();
-/// let forged = Caller { customer, issuer: "main".into() };
+/// let forged = Caller { customer, grounds: todo!() };
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Caller {
     customer: CustomerId,
-    issuer: Arc<str>,
+    grounds: Arc<Grounds>,
 }
 
 impl Caller {
-    pub(super) const fn new(customer: CustomerId, issuer: Arc<str>) -> Self {
-        Self { customer, issuer }
+    pub(super) const fn new(customer: CustomerId, grounds: Arc<Grounds>) -> Self {
+        Self { customer, grounds }
     }
 
     /// The customer that the token names.
@@ -41,13 +41,26 @@ impl Caller {
     /// The name of the token's issuer in the settings.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        &self.grounds.issuer_name
+    }
+
+    /// On what grounds; they may cease to hold.
+    pub(super) fn grounds(&self) -> &Grounds {
+        &self.grounds
+    }
+}
+
+/// Tests compare callers by whom they are.
+#[cfg(test)]
+impl PartialEq for Caller {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.customer, self.issuer()) == (&other.customer, other.issuer())
     }
 }
 
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caller").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("Caller").field("issuer", &self.issuer()).finish_non_exhaustive()
     }
 }
 

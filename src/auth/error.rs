@@ -96,6 +96,9 @@ pub enum Reason {
     /// `cnf`: bound to a key whose possession nobody has shown.
     #[error("it is bound to a key")]
     Confirmation,
+    /// Somebody has revoked it, or its subject has logged out.
+    #[error("it was revoked")]
+    Revoked,
 }
 
 impl Reason {
@@ -114,6 +117,7 @@ impl Reason {
             Self::NotYetValid => "not_yet_valid",
             Self::IdToken => "id_token",
             Self::Confirmation => "confirmation",
+            Self::Revoked => "revoked",
         }
     }
 }
@@ -146,6 +150,7 @@ mod tests {
             (Reason::NotYetValid, "not_yet_valid"),
             (Reason::IdToken, "id_token"),
             (Reason::Confirmation, "confirmation"),
+            (Reason::Revoked, "revoked"),
         ];
         let others = [
             (AuthError::MissingToken, "missing_token"),

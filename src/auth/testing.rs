@@ -167,6 +167,7 @@ pub(super) fn issuer() -> settings::Issuer {
         required_scopes: Vec::new(),
         typ: vec!["at+jwt".to_owned(), "jwt".to_owned(), String::new()],
         max_token_age: None,
+        logout_audiences: Vec::new(),
     }
 }
 
@@ -243,15 +244,29 @@ pub(super) async fn world_with(issuer: settings::Issuer, keys: &[Value]) -> Worl
 pub(super) async fn world_of<const N: usize>(
     issuers: [(&str, settings::Issuer, Bytes); N],
 ) -> World {
-    let world = unfetched(issuers);
+    world_of_auth(settings(), issuers).await
+}
+
+/// The same with other settings.
+pub(super) async fn world_of_auth<const N: usize>(
+    auth: settings::Auth,
+    issuers: [(&str, settings::Issuer, Bytes); N],
+) -> World {
+    let world = unfetched_of(auth, issuers);
     settle().await;
     world
 }
 
 /// The same before the first fetch.
 pub(super) fn unfetched<const N: usize>(issuers: [(&str, settings::Issuer, Bytes); N]) -> World {
+    unfetched_of(settings(), issuers)
+}
+
+fn unfetched_of<const N: usize>(
+    mut auth: settings::Auth,
+    issuers: [(&str, settings::Issuer, Bytes); N],
+) -> World {
     let mut origins = BTreeMap::new();
-    let mut auth = settings();
     for (name, issuer, keys) in issuers {
         origins.insert(name.to_owned(), Origin::new(keys));
         auth.issuers.insert(name.to_owned(), issuer);
@@ -286,6 +301,9 @@ pub(super) fn settings() -> settings::Auth {
         jwks_max_stale: MAX_STALE,
         max_token_bytes: 8192,
         verified_tokens: 100,
+        revocations_file: None,
+        max_revocations: 10,
+        logout_ttl: Duration::from_hours(24),
     }
 }
 

@@ -16,11 +16,12 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(super) use self::claims::Accepted;
+pub(super) use self::claims::{Accepted, Identity, Logout};
 use self::{claims::Claims, header::Header, json::Object};
 use super::{
     error::{AuthError, Reason},
     jwks::{Key, KeySet, Wanted},
+    logout::LogoutError,
 };
 use crate::settings;
 
@@ -75,6 +76,11 @@ impl<'a> Unverified<'a> {
         self.header.check(rules)
     }
 
+    /// The same for a logout token.
+    pub(super) fn check_logout_header(&self, rules: &Rules) -> Result<(), Reason> {
+        self.header.check_logout(rules)
+    }
+
     /// The key that the token asks for.
     pub(super) fn wanted(&self) -> Wanted<'_> {
         Wanted { kid: self.header.kid.as_deref(), algorithm: self.header.algorithm }
@@ -107,6 +113,20 @@ impl Verified<'_> {
     /// The first of: invalid, expired, lacking a scope, naming no customer.
     pub(super) fn check(&self, rules: &Rules, now: Timestamp) -> Result<Accepted, AuthError> {
         self.claims.check(rules, self.says_access_token, now)
+    }
+
+    /// Checks the claims of a logout token.
+    pub(super) fn check_logout(
+        &self,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Logout, LogoutError> {
+        self.claims.check_logout(rules, now)
+    }
+
+    /// By what it can be revoked.
+    pub(super) fn identity(&self) -> Identity {
+        self.claims.identity()
     }
 }
 

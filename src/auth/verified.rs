@@ -2,8 +2,8 @@
 //!
 //! Found by the SHA-256 of the whole token; the token itself isn't kept. An entry counts only as
 //! long as both clocks say that the token lives, its key is in its issuer's set, and nothing has
-//! been forgotten since its verification began: all of that is looked at when it is READ. Refused
-//! tokens aren't remembered. moka only bounds the memory.
+//! been forgotten since its verification began: all of that is looked at when it is READ. Whether it
+//! was revoked, `revocations` says then. Refused tokens aren't remembered. moka only bounds the memory.
 
 #[cfg(test)]
 mod tests;
@@ -119,6 +119,11 @@ impl VerifiedTokens {
             return None;
         }
         Some(entry.finding.caller.clone())
+    }
+
+    /// Those whose tokens are in memory, dead ones included. Looks at every entry.
+    pub(super) fn callers(&self) -> impl Iterator<Item = Caller> {
+        self.entries.iter().map(|(_, entry)| entry.finding.caller.clone())
     }
 
     fn is_alive(&self, entry: &Entry, now: Now) -> bool {

@@ -5,7 +5,8 @@
 //! - `GET /metrics`: the Prometheus text format
 //! - `POST /cache/purge`: `{"customer_id": "…"}` or `{"all": true}` → `{"purged": N}`
 //!
-//! The first three are open on any address. The rest is [`guard`]ed.
+//! The first three are open on any address. The rest is [`guard`]ed. `revocations` holds those that
+//! end tokens.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -27,7 +28,7 @@ use super::{
     request_id::{REQUEST_ID, RequestId},
 };
 use crate::{
-    auth::Authenticator, cache::CustomerCache, customer::CustomerId,
+    auth::Authenticator, cache::CustomerCache, clock::Clock, customer::CustomerId,
     juspay::resilience::Resilience, metrics::Metrics, problem::Problem, secret_file::Secret,
 };
 
@@ -46,6 +47,8 @@ pub struct Admin {
     pub drain: Drain,
     /// `server.admin_token_file`
     pub token: Option<Arc<Secret>>,
+    /// What bounds the time that bodies take.
+    pub clock: Arc<dyn Clock>,
 }
 
 pub(super) async fn livez() -> HttpResponse {

@@ -12,7 +12,7 @@ use futures_util::future::{Ready, ready};
 
 use super::{directives::Directives, observe::Observation, well_formed::WellFormed};
 use crate::{
-    auth::Caller,
+    auth::{Authenticator, Caller},
     cache::{CustomerCache, Lookup},
     customer::CustomerIdForm,
     juspay::CustomerApi,
@@ -24,6 +24,8 @@ use crate::{
 /// A worker's way to the customers.
 #[derive(Debug)]
 pub struct Customers {
+    /// Tells whether a token that was good is so still.
+    pub authenticator: Arc<Authenticator>,
     /// Shared by all workers.
     pub cache: CustomerCache,
     /// This worker's client.
@@ -57,7 +59,9 @@ pub(super) async fn me(
         freshness: directives.0,
         traceparent: observation.traceparent(),
     };
-    let found = customers.cache.get(&lookup, &customers.api).await;
+    let found = customers.cache.get(&lookup, &customers.api);
+    let found = customers.authenticator.unless_revoked(&caller, found).await;
+    let found = found.map_err(|error| Problem::from(&error))?;
     observation.looked_up(&found);
     found
         .map(response::customer)

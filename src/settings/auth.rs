@@ -1,8 +1,9 @@
 //! `auth.*`: who may call, and how their keys are looked after. Each issuer is `issuer`'s.
 
 mod issuer;
+mod revocations;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 pub use self::issuer::{Issuer, KeySource};
 use super::{fault::Wrong, reader::Reader};
@@ -28,6 +29,12 @@ pub struct Auth {
     pub max_token_bytes: usize,
     /// `auth.verified_tokens`
     pub verified_tokens: u64,
+    /// `auth.revocations_file`
+    pub revocations_file: Option<PathBuf>,
+    /// `auth.max_revocations`: in the file, and as many in memory.
+    pub max_revocations: usize,
+    /// `auth.logout_ttl`
+    pub logout_ttl: Duration,
 }
 
 impl Auth {
@@ -44,6 +51,14 @@ impl Auth {
         let switches = ["auth.allow_local_issuer", "auth.shared_customer_ids"]
             .map(|key| reader.at(key).boolean());
         let issuers = issuers(reader);
+        let max_revocations = reader.at("auth.max_revocations").number(1..=10_000_000);
+        let max_revocations = max_revocations.and_then(|most| usize::try_from(most).ok());
+        let revocations_file = reader
+            .at("auth.revocations_file")
+            .file(|path| revocations::check(path, max_revocations, issuers.as_ref()));
+        let logout_ttl = reader
+            .at("auth.logout_ttl")
+            .duration(Duration::from_mins(1)..=Duration::from_hours(30 * 24));
         switches.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Self {
             issuers: issuers?,
@@ -53,8 +68,23 @@ impl Auth {
             jwks_max_stale: jwks_max_stale?,
             max_token_bytes: usize::try_from(max_token_bytes?).ok()?,
             verified_tokens: verified_tokens?,
+            revocations_file,
+            max_revocations: max_revocations?,
+            logout_ttl: logout_ttl?,
         })
     }
+
+    /// The place among the issuers of the one that is called so, as revocations name it: by its
+    /// name here, or else by what `iss` is in its tokens.
+    #[must_use]
+    pub fn position_of_issuer(&self, called: &str) -> Option<usize> {
+        position(&self.issuers, called)
+    }
+}
+
+fn position(issuers: &BTreeMap<String, Issuer>, called: &str) -> Option<usize> {
+    let by_name = issuers.keys().position(|name| name == called);
+    by_name.or_else(|| issuers.values().position(|issuer| issuer.issuer == called))
 }
 
 /// All issuers; `None` when one has faults.

@@ -63,7 +63,10 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!(auth.jwks_cooldown, Duration::from_secs(10));
     assert_eq!(auth.jwks_max_stale, Duration::from_hours(24));
     assert_eq!((auth.max_token_bytes, auth.verified_tokens), (8192, 200_000));
+    assert_eq!((auth.revocations_file, auth.max_revocations), (None, 100_000));
+    assert_eq!(auth.logout_ttl, Duration::from_hours(24));
     let issuer = &auth.issuers["main"];
+    assert!(issuer.logout_audiences.is_empty());
     assert_eq!((&*issuer.customer_id_claim, &*issuer.customer_id_prefix), ("sub", ""));
     assert!(issuer.required_scopes.is_empty());
     assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);

@@ -21,6 +21,7 @@ mod customer;
 mod directives;
 mod outage;
 mod resilience;
+mod revocations;
 mod secrets;
 mod settings;
 mod shutdown;

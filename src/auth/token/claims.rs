@@ -1,10 +1,15 @@
 //! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
 //!
-//! All checks go by our [`Clock`](crate::clock::Clock).
+//! All checks go by our [`Clock`](crate::clock::Clock). `identity` holds by what a token can be
+//! revoked, `logout` the claims of logout tokens.
+
+mod identity;
+mod logout;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+pub(in crate::auth) use self::{identity::Identity, logout::Logout};
 use super::{Rules, json::Object};
 use crate::{
     auth::error::{AuthError, Reason},
@@ -46,7 +51,7 @@ impl Claims {
         says_access_token: bool,
         now: Timestamp,
     ) -> Result<Accepted, AuthError> {
-        self.check_parties(rules)?;
+        self.check_parties(rules, &rules.settings.audiences)?;
         self.check_use(says_access_token)?;
         let end = self.check_times(rules, now)?;
         if now >= end {
@@ -56,7 +61,7 @@ impl Claims {
         Ok(Accepted { customer: self.customer(rules).ok_or(AuthError::NoCustomer)?, end })
     }
 
-    fn check_parties(&self, rules: &Rules) -> Result<(), Reason> {
+    fn check_parties(&self, rules: &Rules, accepted: &[String]) -> Result<(), Reason> {
         if self.text("iss") != Some(&rules.settings.issuer) {
             return Err(Reason::UnknownIssuer);
         }
@@ -69,7 +74,7 @@ impl Claims {
             _ => return Err(Reason::Claims),
         };
         let audiences: Option<Vec<&str>> = audiences.iter().map(Value::as_str).collect();
-        let is_ours = |audience| rules.settings.audiences.iter().any(|ours| ours == audience);
+        let is_ours = |audience| accepted.iter().any(|ours| ours == audience);
         if audiences.ok_or(Reason::Claims)?.into_iter().any(is_ours) {
             Ok(())
         } else {
@@ -83,6 +88,9 @@ impl Claims {
         }
         if !says_access_token && ID_TOKEN_CLAIMS.iter().any(|name| self.0.has(name)) {
             return Err(Reason::IdToken);
+        }
+        if self.has_logout_event() {
+            return Err(Reason::Type);
         }
         Ok(())
     }

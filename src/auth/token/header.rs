@@ -17,6 +17,9 @@ const REFUSED: [&str; 4] = ["crit", "b64", "zip", "enc"];
 /// RFC 7515 §4.1.9: it may be left out.
 const TYP_PREFIX: &str = "application/";
 
+/// Types that a logout token may have.
+const LOGOUT_TYPES: [&str; 3] = ["logout+jwt", "jwt", ""];
+
 /// What we need of a header.
 pub(super) struct Header {
     pub(super) algorithm: Algorithm,
@@ -52,6 +55,15 @@ impl Header {
             return Err(Reason::Type);
         }
         Ok(())
+    }
+
+    /// The same for a logout token, whose type needn't be said (OpenID Connect Back-Channel
+    /// Logout 1.0 §2.4).
+    pub(super) fn check_logout(&self, rules: &Rules) -> Result<(), Reason> {
+        if !rules.settings.algorithms.contains(&self.algorithm) {
+            return Err(Reason::Algorithm);
+        }
+        if LOGOUT_TYPES.contains(&&*self.typ) { Ok(()) } else { Err(Reason::Type) }
     }
 
     /// RFC 9068: an access token that says so.

@@ -5,9 +5,13 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    auth::testing::{
-        COOLDOWN, LEEWAY, MAX_STALE, OTHER_P256, P256, REFRESH, RSA, START, World, claims, header,
-        issuer, locally, settle, signed, token, with, world, world_with,
+    auth::{
+        revocations::Grounds,
+        testing::{
+            COOLDOWN, LEEWAY, MAX_STALE, OTHER_P256, P256, REFRESH, RSA, START, World, claims,
+            header, issuer, locally, settle, signed, token, with, world, world_with,
+        },
+        token::Identity,
     },
     customer::CustomerId,
 };
@@ -250,9 +254,14 @@ async fn keys_serve_through_an_outage_but_not_for_ever() {
     .await;
 }
 
+fn grounds() -> Grounds {
+    let identity = Identity { sub: None, jti: None, sid: None, iat: None };
+    Grounds::new(0, "main".into(), identity)
+}
+
 fn finding(life: Duration) -> Finding {
     Finding {
-        caller: Caller::new(CustomerId::parse("alice").unwrap(), "main".into()),
+        caller: Caller::new(CustomerId::parse("alice").unwrap(), Arc::new(grounds())),
         issuer: 0,
         kid: None,
         algorithm: Algorithm::ES256,

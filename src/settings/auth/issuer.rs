@@ -54,6 +54,9 @@ pub struct Issuer {
     pub typ: Vec<String>,
     /// `max_token_age`: since `iat`, which tokens must have then; `None`: only `exp` counts.
     pub max_token_age: Option<Duration>,
+    /// `logout_audiences`: one of them must be in a logout token's `aud`. Without them, one of
+    /// `audiences`.
+    pub logout_audiences: Vec<String>,
 }
 
 impl Issuer {
@@ -82,6 +85,10 @@ impl Issuer {
             .list(Items::Any, scope);
         let typ = reader.at(format!("{at}.typ")).or(default_typ()).list(Items::Some, typ);
         let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
+        let logout_audiences = reader
+            .at(format!("{at}.logout_audiences"))
+            .or(Vec::<Value>::new())
+            .list(Items::Any, claim_text);
         Some(Self {
             issuer: issuer?,
             audiences: audiences?,
@@ -92,6 +99,7 @@ impl Issuer {
             required_scopes: required_scopes?,
             typ: typ?,
             max_token_age,
+            logout_audiences: logout_audiences?,
         })
     }
 }

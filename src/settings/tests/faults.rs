@@ -93,6 +93,11 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("server.admin_token_file = '/nonexistent'", "server.admin_token_file", "can't be read"),
     ("juspay.ca_file = '/nonexistent'", "juspay.ca_file", "can't be read"),
     ("log.customer_ref_key_file = '/dev/null'", "log.customer_ref_key_file", "is empty"),
+    ("auth.revocations_file = '/nonexistent'", "auth.revocations_file", "can't be read"),
+    ("auth.revocations_file = 'Cargo.toml'", "auth.revocations_file", "isn't JSON of the form"),
+    ("auth.max_revocations = 0", "auth.max_revocations", "from 1 to"),
+    ("auth.logout_ttl = '59s'", "auth.logout_ttl", "from 1m to 720h"),
+    ("auth.issuers.main.logout_audiences = ['']", "auth.issuers.main.logout_audiences[0]", "empty"),
     // Contradictions.
     ("server.admin_listen = '127.0.0.1:8080'", "server.listen", "the same address"),
     ("server.listen = ['127.0.0.1:1', '127.0.0.1:1']", "server.listen", "the same address"),

@@ -35,7 +35,7 @@ fn spellings(secret: &str) -> Vec<String> {
 }
 
 /// Where a secret may end up. Names of keys are told, so no table is among them.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "server.tls.cert_file",
     "server.tls.key_file",
     "server.tls.client_ca_file",
@@ -51,6 +51,7 @@ const KEYS: [&str; 20] = [
     "juspay.apikey",
     "api_key",
     "auth.issuers.main.jwks_file",
+    "auth.revocations_file",
     "auth.issuers.main.algorithms",
     "log.access",
     "response.fields",
@@ -92,6 +93,7 @@ fn what_is_in_secret_files_is_not_told() {
             "server.admin_token_file",
             "log.customer_ref_key_file",
             "auth.issuers.main.jwks_file",
+            "auth.revocations_file",
         ] {
             let said = everything(&good().text("x.toml", format!("{key} = '{path}'")));
             assert!(!said.contains("hush"), "{key}: {said}");

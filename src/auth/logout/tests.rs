@@ -1,0 +1,303 @@
+//! Logout tokens as §2.4 and §2.6 of OpenID Connect Back-Channel Logout 1.0 want them, and what
+//! comes of them. `tests/api` sends them over sockets.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::LogoutError;
+use crate::{
+    auth::{
+        AuthError, Reason, RevokeError,
+        testing::{
+            ISSUER, LEEWAY, OTHER_P256, P256, Pair, START, World, issuer, locally, settle, token,
+            with, world, world_with,
+        },
+    },
+    settings::Issuer,
+};
+
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+fn claims() -> Value {
+    json!({
+        "iss": ISSUER, "aud": "juspay-bff", "sub": "alice", "jti": "l1", "iat": START,
+        "exp": START + 120, "events": {EVENT: {}},
+    })
+}
+
+/// Signed by `pair`, with these changes to a good one's header and claims.
+fn signed(pair: &Pair, header: Value, changes: Value) -> String {
+    let good = json!({"alg": "ES256", "typ": "logout+jwt", "kid": "k1"});
+    let (header, claims) = (with(&good, header), with(&claims(), changes));
+    pair.sign(jsonwebtoken::Algorithm::ES256, &header.to_string(), &claims.to_string())
+}
+
+fn logout(changes: Value) -> String {
+    signed(&P256, json!({}), changes)
+}
+
+async fn send(world: &World, token: &str) -> Result<Vec<String>, LogoutError> {
+    let customers = world.auth.log_out(token).await?;
+    Ok(customers.iter().map(|customer| customer.as_str().to_owned()).collect())
+}
+
+fn count(world: &World, outcome: &str) -> u64 {
+    world.metrics.auth.logouts.with_label_values(&[outcome]).get()
+}
+
+fn refused(reason: Reason) -> LogoutError {
+    AuthError::from(reason).into()
+}
+
+#[tokio::test]
+async fn a_logout_ends_what_its_subject_was_given_until_then() {
+    locally(async {
+        let world = world().await;
+        let [early, same, late] =
+            [-1, 0, 1].map(|later| token("k1", json!({"iat": START + later, "jti": later})));
+        let bobs = token("k1", json!({"sub": "bob"}));
+        for token in [&early, &same, &late, &bobs] {
+            world.outcome(token).await.unwrap();
+        }
+        let sent = send(&world, &logout(json!({"sid": "s"}))).await;
+        assert_eq!(sent, Ok(vec!["alice".to_owned()]));
+        assert_eq!(world.outcome(&early).await, Err("revoked"));
+        assert_eq!(world.outcome(&same).await, Err("revoked"), "in the second of the logout");
+        assert_eq!(world.outcome(&late).await, Ok("alice".to_owned()), "a new login");
+        assert_eq!(world.outcome(&bobs).await, Ok("bob".to_owned()));
+        assert_eq!(count(&world, "success"), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_logout_by_session_alone_ends_the_tokens_of_that_session() {
+    locally(async {
+        let world = world().await;
+        let of = |sid: Value| token("k1", json!({"sid": sid}));
+        let (this, other, none) = (of(json!("s1")), of(json!("s2")), of(Value::Null));
+        for token in [&this, &other, &none] {
+            world.outcome(token).await.unwrap();
+        }
+        let sent = send(&world, &logout(json!({"sub": null, "sid": "s1"}))).await;
+        assert_eq!(sent, Ok(vec!["alice".to_owned()]));
+        assert_eq!(world.outcome(&this).await, Err("revoked"));
+        for token in [&other, &none] {
+            assert_eq!(world.outcome(token).await, Ok("alice".to_owned()));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn good_ones_come_in_several_forms() {
+    for (header, changes) in [
+        (json!({"typ": "JWT"}), json!({})),
+        (json!({"typ": null}), json!({})),
+        (json!({"typ": "application/LOGOUT+JWT"}), json!({})),
+        (json!({"kid": null}), json!({})),
+        (json!({}), json!({"aud": ["x", "juspay-bff"]})),
+        (json!({}), json!({"events": {EVENT: {"more": 1}, "other": {}}})),
+        (json!({}), json!({"iat": START + LEEWAY, "exp": START - LEEWAY + 1})),
+        (json!({}), json!({"unknown": [1]})),
+    ] {
+        locally(async {
+            let world = world().await;
+            let sent = send(&world, &signed(&P256, header.clone(), changes.clone())).await;
+            assert_eq!(sent, Ok(vec!["alice".to_owned()]), "{header} {changes}");
+        })
+        .await;
+    }
+}
+
+/// A header, claims, and why they are refused.
+fn bad() -> Vec<(Value, Value, LogoutError)> {
+    let long = "x".repeat(257);
+    let claims = |changes: Value, why: LogoutError| (json!({}), changes, why);
+    let header = |header: Value, why: Reason| (header, json!({}), refused(why));
+    vec![
+        header(json!({"typ": "at+jwt"}), Reason::Type),
+        header(json!({"typ": "secevent+jwt"}), Reason::Type),
+        header(json!({"alg": "none"}), Reason::Algorithm),
+        header(json!({"alg": "HS256"}), Reason::Algorithm),
+        header(json!({"crit": ["exp"]}), Reason::Header),
+        header(json!({"kid": "k2"}), Reason::UnknownKey),
+        claims(json!({"iss": "https://else"}), refused(Reason::UnknownIssuer)),
+        claims(json!({"iss": null}), refused(Reason::UnknownIssuer)),
+        claims(json!({"iss": [ISSUER]}), refused(Reason::UnknownIssuer)),
+        claims(json!({"aud": "else"}), refused(Reason::Audience)),
+        claims(json!({"aud": null}), refused(Reason::Claims)),
+        claims(json!({"events": null}), LogoutError::NoEvent),
+        claims(json!({"events": EVENT}), LogoutError::NoEvent),
+        claims(json!({"events": [EVENT]}), LogoutError::NoEvent),
+        claims(json!({"events": {"else": {}}}), LogoutError::NoEvent),
+        claims(json!({"events": {EVENT: true}}), LogoutError::NoEvent),
+        claims(json!({"events": {EVENT: null}}), LogoutError::NoEvent),
+        claims(json!({"nonce": "n"}), refused(Reason::IdToken)),
+        claims(json!({"iat": null}), refused(Reason::Claims)),
+        claims(json!({"iat": START.to_string()}), refused(Reason::Claims)),
+        claims(json!({"iat": START + LEEWAY + 1}), refused(Reason::NotYetValid)),
+        claims(json!({"exp": null}), refused(Reason::Claims)),
+        claims(json!({"exp": START - LEEWAY}), AuthError::ExpiredToken.into()),
+        claims(json!({"jti": null}), refused(Reason::Claims)),
+        claims(json!({"jti": ""}), refused(Reason::Claims)),
+        claims(json!({"jti": 1}), refused(Reason::Claims)),
+        claims(json!({"jti": &long}), refused(Reason::Claims)),
+        claims(json!({"sub": null}), LogoutError::Nobody),
+        claims(json!({"sub": 7}), refused(Reason::Claims)),
+        claims(json!({"sub": "", "sid": "s"}), refused(Reason::Claims)),
+        claims(json!({"sub": &long}), refused(Reason::Claims)),
+        claims(json!({"sub": null, "sid": ["s"]}), refused(Reason::Claims)),
+        claims(json!({"sid": ""}), refused(Reason::Claims)),
+    ]
+}
+
+#[tokio::test]
+async fn every_other_form_is_refused_and_has_no_effect() {
+    for (header, changes, why) in bad() {
+        locally(async {
+            let world = world().await;
+            let alices = token("k1", json!({}));
+            world.outcome(&alices).await.unwrap();
+            let sent = send(&world, &signed(&P256, header.clone(), changes.clone())).await;
+            assert_eq!(sent, Err(why), "{header} {changes}");
+            assert!(world.knows(&alices), "{header} {changes}");
+            assert_eq!((count(&world, "success"), count(&world, "invalid")), (0, 1));
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_its_issuer_has_not_signed_is_refused() {
+    locally(async {
+        let world = world().await;
+        let forged = signed(&OTHER_P256, json!({}), json!({}));
+        let good = logout(json!({}));
+        let cut = good.rsplit_once('.').unwrap().0.to_owned();
+        for (text, why) in [
+            (forged.as_str(), Reason::Signature),
+            (&format!("{cut}."), Reason::Signature),
+            (&cut, Reason::NotJws),
+            ("", Reason::NotJws),
+            ("a.b.c", Reason::NotJws),
+            (&"x".repeat(8193), Reason::TooLong),
+        ] {
+            assert_eq!(send(&world, text).await, Err(refused(why)), "{text}");
+        }
+        assert!(send(&world, &good).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_for_callers_logs_nobody_out_and_a_logout_lets_nobody_in() {
+    locally(async {
+        let world = world().await;
+        for (typ, why) in [("at+jwt", refused(Reason::Type)), ("JWT", LogoutError::NoEvent)] {
+            let header = json!({"typ": typ});
+            let access = signed(&P256, header, json!({"events": null}));
+            assert_eq!(world.outcome(&access).await, Ok("alice".to_owned()));
+            assert_eq!(send(&world, &access).await, Err(why));
+        }
+        for typ in [json!("logout+jwt"), json!("JWT"), Value::Null] {
+            let logout = signed(&P256, json!({"typ": typ}), json!({}));
+            assert_eq!(world.outcome(&logout).await, Err("type"), "{typ}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_logout_is_meant_for_the_client_that_the_settings_name() {
+    locally(async {
+        let by_client = Issuer { logout_audiences: vec!["app".to_owned()], ..issuer() };
+        let world = world_with(by_client, &[P256.jwk("k1")]).await;
+        assert_eq!(send(&world, &logout(json!({}))).await, Err(refused(Reason::Audience)));
+        assert!(send(&world, &logout(json!({"aud": "app"}))).await.is_ok());
+        let bobs = token("k1", json!({"aud": "app", "sub": "bob"}));
+        assert_eq!(world.outcome(&bobs).await, Err("audience"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_logout_that_comes_again_is_refused_until_its_age_alone_does() {
+    locally(async {
+        let world = world().await;
+        let first = logout(json!({}));
+        assert!(send(&world, &first).await.is_ok());
+        assert_eq!(send(&world, &first).await, Err(LogoutError::Replayed));
+        let same_jti = logout(json!({"sub": "bob"}));
+        assert_eq!(send(&world, &same_jti).await, Err(LogoutError::Replayed));
+        assert!(send(&world, &logout(json!({"jti": "l2"}))).await.is_ok());
+        world.clock.advance(Duration::from_secs(120 + LEEWAY.unsigned_abs()));
+        world.auth.sweep();
+        assert_eq!(send(&world, &first).await, Err(AuthError::ExpiredToken.into()));
+        assert_eq!((count(&world, "success"), count(&world, "replayed")), (2, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_logout_counts_for_its_time() {
+    locally(async {
+        let world = world().await;
+        let alices = token("k1", json!({"exp": START + 172_800}));
+        send(&world, &logout(json!({}))).await.unwrap();
+        world.pass(Duration::from_secs(86_399)).await;
+        world.auth.sweep();
+        assert_eq!(world.outcome(&alices).await, Err("revoked"));
+        world.pass(Duration::from_secs(1)).await;
+        assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn logouts_beyond_the_bound_are_refused() {
+    locally(async {
+        let world = world().await;
+        for number in 0..10 {
+            let id = number.to_string();
+            send(&world, &logout(json!({"sub": id, "jti": id}))).await.unwrap();
+        }
+        let more = logout(json!({"sub": "more", "jti": "more"}));
+        assert_eq!(send(&world, &more).await, Err(RevokeError::Full.into()));
+        assert_eq!(count(&world, "full"), 1);
+        // The tokens have gone, the entries haven't.
+        world.clock.advance(Duration::from_secs(151));
+        let later = json!({"sub": "more", "jti": "more", "exp": START + 600});
+        assert_eq!(send(&world, &logout(later)).await, Err(RevokeError::Full.into()));
+        let known = json!({"sub": "1", "jti": "more", "exp": START + 600});
+        assert_eq!(send(&world, &logout(known)).await, Ok(vec!["1".to_owned()]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_keys_nobody_is_logged_out_and_few_wait_for_them() {
+    locally(async {
+        let world = world().await;
+        world.origin().hold(true);
+        let unknown =
+            |number: i32| signed(&P256, json!({"kid": "k2"}), json!({"jti": number.to_string()}));
+        let waiting: Vec<_> = (0..20)
+            .map(|number| {
+                let (auth, token) = (std::sync::Arc::clone(&world.auth), unknown(number));
+                tokio::task::spawn_local(async move { auth.log_out(&token).await.map(drop) })
+            })
+            .collect();
+        settle().await;
+        assert_eq!(world.waiting(), 4, "phones have the other places");
+        world.origin().fail();
+        world.origin().hold(false);
+        for waiting in waiting {
+            let told = waiting.await.unwrap();
+            assert!(matches!(told, Err(LogoutError::Token(AuthError::KeysUnavailable { .. }))));
+        }
+        assert_eq!((count(&world, "keys_unavailable"), world.origin().fetches()), (20, 2));
+    })
+    .await;
+}

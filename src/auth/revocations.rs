@@ -1,0 +1,248 @@
+//! What was revoked: from a file and, for as long as the process lives, from operators and issuers.
+//!
+//! `list` holds entries and knows which tokens they end, `grounds` is what is kept of a good token
+//! to ask that again, `file` follows the file. A token is looked up when it is verified and again
+//! only when something new has been revoked since, which one number tells: a known token costs two
+//! loads. Bounded in number: what comes beyond is refused, never dropped. Whose customers are to be
+//! forgotten is `revoking`'s.
+
+mod file;
+mod grounds;
+mod list;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use prometheus::IntGauge;
+use tokio::sync::watch;
+
+use self::file::Follower;
+pub(super) use self::{grounds::Grounds, list::List};
+use super::{error::Reason, logout::LogoutError, token::Logout};
+use crate::{
+    clock::{Clock, later},
+    metrics::Metrics,
+    revocation::{Entry, file::FileError},
+    settings,
+};
+
+/// Why an entry isn't taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeError {
+    /// There is no such issuer.
+    #[error("its issuer isn't one of auth.issuers")]
+    UnknownIssuer,
+    /// It would never count.
+    #[error("its end has passed")]
+    Past,
+    /// `auth.max_revocations` are in memory.
+    #[error("auth.max_revocations are in memory already")]
+    Full,
+}
+
+/// All that is revoked.
+pub(super) struct Revocations {
+    settings: settings::Auth,
+    lists: RwLock<Lists>,
+    /// Another number, something new is revoked. Changed with the lists locked.
+    generation: AtomicU64,
+    /// Wakes those who wait for something else meanwhile.
+    changes: watch::Sender<()>,
+    follower: Option<Follower>,
+    clock: Arc<dyn Clock>,
+    from_file: IntGauge,
+    in_memory: IntGauge,
+}
+
+#[derive(Default)]
+struct Lists {
+    file: List,
+    memory: List,
+    /// Logout tokens that have come, by issuer and `jti`, until they are refused by their age.
+    logouts: HashMap<(usize, Box<str>), Timestamp>,
+}
+
+impl Revocations {
+    /// With what is in the file.
+    pub(super) fn new(
+        settings: &settings::Auth,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self, FileError> {
+        let count = |source| metrics.auth.revocations.with_label_values(&[source]);
+        let follower = settings.revocations_file.as_deref();
+        let revocations = Self {
+            settings: settings.clone(),
+            lists: RwLock::default(),
+            generation: AtomicU64::new(0),
+            changes: watch::Sender::new(()),
+            follower: follower.map(|path| Follower::new(path, metrics)),
+            clock,
+            from_file: count("file"),
+            in_memory: count("memory"),
+        };
+        if let Some(follower) = &revocations.follower {
+            follower.look(&revocations)?;
+        }
+        Ok(revocations)
+    }
+
+    /// Whether a token with these grounds is good still.
+    pub(super) fn check(&self, grounds: &Grounds) -> Result<(), Reason> {
+        if grounds.is_cleared_at(self.generation.load(Ordering::Acquire)) {
+            return Ok(());
+        }
+        self.look_up(grounds)
+    }
+
+    fn look_up(&self, grounds: &Grounds) -> Result<(), Reason> {
+        let now = self.clock.now();
+        let lists = self.read();
+        if lists.file.ends(grounds, now) || lists.memory.ends(grounds, now) {
+            return Err(Reason::Revoked);
+        }
+        // Nothing is added while the lists are being read, so that this is of what was seen.
+        grounds.clear_at(self.generation.load(Ordering::Acquire));
+        Ok(())
+    }
+
+    /// Completes once a token with these grounds isn't good any more.
+    pub(super) async fn reach(&self, grounds: &Grounds) {
+        let mut changes = self.changes.subscribe();
+        while self.check(grounds).is_ok() {
+            // An error would mean that nobody can revoke any more, but `self` keeps the sender.
+            drop(changes.changed().await);
+        }
+    }
+
+    /// Takes an operator's entry into memory, and gives what is new by it.
+    pub(super) fn add(&self, entry: Entry) -> Result<List, RevokeError> {
+        let issuer = self.settings.position_of_issuer(&entry.issuer);
+        let issuer = issuer.ok_or(RevokeError::UnknownIssuer)?;
+        if entry.expires <= self.clock.now() {
+            return Err(RevokeError::Past);
+        }
+        let mut lists = self.write();
+        self.put(&mut lists, &list::Item { issuer, target: entry.target, expires: entry.expires })
+    }
+
+    /// Takes an issuer's logout token into memory, which mustn't have come before, and gives what
+    /// is new by it.
+    pub(super) fn log_out(&self, issuer: usize, logout: Logout) -> Result<List, LogoutError> {
+        let now = self.clock.now();
+        let mut lists = self.write();
+        let key = (issuer, logout.jti);
+        if lists.logouts.get(&key).is_some_and(|end| now < *end) {
+            return Err(LogoutError::Replayed);
+        }
+        if lists.logouts.len() >= self.settings.max_revocations {
+            lists.logouts.retain(|_, end| now < *end);
+        }
+        if lists.logouts.len() >= self.settings.max_revocations {
+            return Err(RevokeError::Full.into());
+        }
+        let expires = later(now, self.settings.logout_ttl);
+        let added = self.put(&mut lists, &list::Item { issuer, target: logout.target, expires })?;
+        lists.logouts.insert(key, logout.end);
+        Ok(added)
+    }
+
+    fn put(&self, lists: &mut Lists, item: &list::Item) -> Result<List, RevokeError> {
+        let mut added = List::default();
+        if lists.memory.covers(item) {
+            return Ok(added);
+        }
+        let most = self.settings.max_revocations;
+        if lists.memory.len() >= most && !lists.memory.would_replace(item) {
+            lists.memory.sweep(self.clock.now());
+        }
+        if lists.memory.len() >= most && !lists.memory.would_replace(item) {
+            return Err(RevokeError::Full);
+        }
+        lists.memory.add(item);
+        self.in_memory.set(lists.memory.count());
+        // Kept even so: the file may change.
+        if !lists.file.covers(item) {
+            added.add(item);
+            self.tell();
+        }
+        Ok(added)
+    }
+
+    /// Puts the file's entries in the place of those that it had, and gives what is new by them.
+    fn replace(&self, entries: Vec<Entry>) -> List {
+        let now = self.clock.now();
+        let (mut file, mut added) = (List::default(), List::default());
+        let old = self.read();
+        for Entry { issuer, target, expires } in entries {
+            let Some(issuer) = self.settings.position_of_issuer(&issuer) else { continue };
+            if expires <= now {
+                continue;
+            }
+            let item = list::Item { issuer, target, expires };
+            if !old.file.covers(&item) && !old.memory.covers(&item) {
+                added.add(&item);
+            }
+            file.add(&item);
+        }
+        drop(old);
+        let mut lists = self.write();
+        lists.file = file;
+        self.from_file.set(lists.file.count());
+        if !added.is_empty() {
+            self.tell();
+        }
+        added
+    }
+
+    /// Looks at the file again, and gives what is new by it.
+    pub(super) fn reload(&self) -> List {
+        let Some(follower) = &self.follower else { return List::default() };
+        follower.look(self).unwrap_or_default()
+    }
+
+    /// Whether there is a file to look at.
+    pub(super) const fn has_file(&self) -> bool {
+        self.follower.is_some()
+    }
+
+    /// Lets what has come to its end leave memory.
+    pub(super) fn sweep(&self) {
+        let now = self.clock.now();
+        let mut lists = self.write();
+        lists.file.sweep(now);
+        lists.memory.sweep(now);
+        lists.logouts.retain(|_, end| now < *end);
+        self.from_file.set(lists.file.count());
+        self.in_memory.set(lists.memory.count());
+    }
+
+    /// Something new is revoked. To be called with the lists locked.
+    fn tell(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.changes.send_replace(());
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Lists> {
+        self.lists.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Lists> {
+        self.lists.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revocations").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! Follows `auth.revocations_file`: content is compared, as Kubernetes swaps a symlink and watches
+//! miss it. A file that turns bad keeps the last good list.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use prometheus::{Gauge, IntCounter};
+
+use super::{List, Revocations};
+use crate::{
+    auth::{Sha256, sha256},
+    metrics::Metrics,
+    revocation::file::{self, FileError},
+};
+
+/// The label of `secret_last_reload_success_timestamp_seconds`: the file is looked at as secrets are.
+const LABEL: &str = "revocations";
+
+/// Follows the file.
+pub(super) struct Follower {
+    path: PathBuf,
+    seen: Mutex<Seen>,
+    successes: IntCounter,
+    failures: IntCounter,
+    last_success: Gauge,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// What the list in use was read from.
+    digest: Option<Sha256>,
+    /// The last look found nothing usable; told once, not at each look.
+    is_failing: bool,
+}
+
+impl Follower {
+    pub(super) fn new(path: &Path, metrics: &Metrics) -> Self {
+        let reloads = |outcome| metrics.auth.revocation_reloads.with_label_values(&[outcome]);
+        Self {
+            path: path.to_owned(),
+            seen: Mutex::default(),
+            successes: reloads("success"),
+            failures: reloads("failure"),
+            last_success: metrics.secret_last_reload_success.with_label_values(&[LABEL]),
+        }
+    }
+
+    /// Looks at the file, and takes its list up when it has changed. Gives what is new by it.
+    pub(super) fn look(&self, revocations: &Revocations) -> Result<List, FileError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.take_up(&mut seen, revocations);
+        match &looked {
+            Ok(_) => {
+                seen.is_failing = false;
+                let now = revocations.clock.now().as_duration().as_secs_f64();
+                self.last_success.set(now);
+            }
+            Err(error) => {
+                self.failures.inc();
+                if !seen.is_failing {
+                    tracing::warn!(%error, "auth.revocations_file can't be used, its last good list stays");
+                }
+                seen.is_failing = true;
+            }
+        }
+        looked
+    }
+
+    fn take_up(&self, seen: &mut Seen, revocations: &Revocations) -> Result<List, FileError> {
+        let settings = &revocations.settings;
+        let most = settings.max_revocations;
+        let bytes = file::read(&self.path, most)?;
+        let digest = sha256(&bytes);
+        if seen.digest == Some(digest) {
+            return Ok(List::default());
+        }
+        let is_known = |called: &str| settings.position_of_issuer(called).is_some();
+        let entries = file::parse(&bytes, most, is_known)?;
+        tracing::info!(entries = entries.len(), "auth.revocations_file was read anew");
+        let added = revocations.replace(entries);
+        seen.digest = Some(digest);
+        self.successes.inc();
+        Ok(added)
+    }
+}

@@ -1,0 +1,174 @@
+//! Entries, found by issuer and by what they name.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::Grounds;
+use crate::revocation::Target;
+
+/// An entry whose issuer is known by its index.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) issuer: usize,
+    pub(super) target: Target,
+    pub(super) expires: Timestamp,
+}
+
+/// A list of entries.
+#[derive(Default)]
+pub(in crate::auth) struct List {
+    issuers: BTreeMap<usize, Named>,
+    len: usize,
+}
+
+/// The entries of one issuer, by what they name.
+#[derive(Default)]
+struct Named {
+    subjects: Cuts,
+    tokens: Cuts,
+    sessions: Cuts,
+}
+
+type Cuts = HashMap<Box<str>, Vec<Cut>>;
+
+/// Ends what was issued before, until it ends itself. Of two cuts of the same name none is kept
+/// that does nothing which the other doesn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    issued_before: Timestamp,
+    expires: Timestamp,
+}
+
+impl Cut {
+    fn covers(self, other: Self) -> bool {
+        self.issued_before >= other.issued_before && self.expires >= other.expires
+    }
+
+    /// What doesn't tell when it was issued was issued before everything.
+    fn ends(self, issued: Option<Timestamp>, now: Timestamp) -> bool {
+        now < self.expires && issued.is_none_or(|issued| issued < self.issued_before)
+    }
+}
+
+impl Item {
+    fn id(&self) -> &str {
+        match &self.target {
+            Target::Subject { sub: id, .. } | Target::Token(id) | Target::Session(id) => id,
+        }
+    }
+
+    fn cut(&self) -> Cut {
+        let issued_before = match self.target {
+            Target::Subject { issued_before, .. } => issued_before,
+            Target::Token(_) | Target::Session(_) => Timestamp::MAX,
+        };
+        Cut { issued_before, expires: self.expires }
+    }
+}
+
+impl Named {
+    const fn of(&self, target: &Target) -> &Cuts {
+        match target {
+            Target::Subject { .. } => &self.subjects,
+            Target::Token(_) => &self.tokens,
+            Target::Session(_) => &self.sessions,
+        }
+    }
+
+    const fn of_mut(&mut self, target: &Target) -> &mut Cuts {
+        match target {
+            Target::Subject { .. } => &mut self.subjects,
+            Target::Token(_) => &mut self.tokens,
+            Target::Session(_) => &mut self.sessions,
+        }
+    }
+
+    fn all_mut(&mut self) -> [&mut Cuts; 3] {
+        [&mut self.subjects, &mut self.tokens, &mut self.sessions]
+    }
+}
+
+impl List {
+    pub(super) fn add(&mut self, item: &Item) {
+        if self.covers(item) {
+            return;
+        }
+        let cut = item.cut();
+        let cuts = self.issuers.entry(item.issuer).or_default().of_mut(&item.target);
+        let cuts = cuts.entry(item.id().into()).or_default();
+        let before = cuts.len();
+        cuts.retain(|known| !cut.covers(*known));
+        let replaced = before.saturating_sub(cuts.len());
+        cuts.push(cut);
+        self.len = self.len.saturating_add(1).saturating_sub(replaced);
+    }
+
+    /// Whether adding it would change nothing.
+    pub(super) fn covers(&self, item: &Item) -> bool {
+        self.same_name(item).iter().any(|known| known.covers(item.cut()))
+    }
+
+    /// Whether another entry would leave the list for it.
+    pub(super) fn would_replace(&self, item: &Item) -> bool {
+        self.same_name(item).iter().any(|known| item.cut().covers(*known))
+    }
+
+    fn same_name(&self, item: &Item) -> &[Cut] {
+        let named = self.issuers.get(&item.issuer);
+        let cuts = named.and_then(|named| named.of(&item.target).get(item.id()));
+        cuts.map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether it ends a token with these grounds.
+    pub(in crate::auth) fn ends(&self, grounds: &Grounds, now: Timestamp) -> bool {
+        let Some(named) = self.issuers.get(&grounds.issuer) else { return false };
+        let ends = |cuts: &Cuts, id: Option<&str>| {
+            let cuts = id.and_then(|id| cuts.get(id));
+            cuts.is_some_and(|cuts| cuts.iter().any(|cut| cut.ends(grounds.iat(), now)))
+        };
+        ends(&named.subjects, grounds.sub())
+            || ends(&named.tokens, grounds.jti())
+            || ends(&named.sessions, grounds.sid())
+    }
+
+    /// Removes what has come to its end.
+    pub(super) fn sweep(&mut self, now: Timestamp) {
+        let mut len: usize = 0;
+        for cuts in self.issuers.values_mut().flat_map(Named::all_mut) {
+            cuts.retain(|_, cuts| {
+                cuts.retain(|cut| now < cut.expires);
+                len = len.saturating_add(cuts.len());
+                !cuts.is_empty()
+            });
+        }
+        self.len = len;
+    }
+
+    /// The subjects that it names, with the index of their issuer.
+    pub(in crate::auth) fn subjects(&self) -> impl Iterator<Item = (usize, &str)> {
+        let issuers = self.issuers.iter();
+        issuers.flat_map(|(issuer, named)| named.subjects.keys().map(|sub| (*issuer, &**sub)))
+    }
+
+    /// Whether it names anything but subjects.
+    pub(in crate::auth) fn names_tokens_or_sessions(&self) -> bool {
+        self.issuers.values().any(|named| !named.tokens.is_empty() || !named.sessions.is_empty())
+    }
+
+    pub(in crate::auth) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Its length, for a gauge.
+    pub(super) fn count(&self) -> i64 {
+        i64::try_from(self.len).unwrap_or(i64::MAX)
+    }
+}

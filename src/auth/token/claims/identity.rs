@@ -1,0 +1,31 @@
+//! By what a token can be named when it is revoked.
+
+use jiff::Timestamp;
+
+use super::{Claims, name};
+use crate::revocation::MAX_ID_BYTES;
+
+/// The claims that revocations go by. What is missing, or longer than a revocation can say, isn't
+/// kept: no entry can name it. No `Debug`: claims are personal.
+pub(in crate::auth) struct Identity {
+    pub(in crate::auth) sub: Option<Box<str>>,
+    pub(in crate::auth) jti: Option<Box<str>>,
+    pub(in crate::auth) sid: Option<Box<str>>,
+    pub(in crate::auth) iat: Option<Timestamp>,
+}
+
+impl Claims {
+    pub(in crate::auth::token) fn identity(&self) -> Identity {
+        Identity {
+            sub: self.id("sub"),
+            jti: self.id("jti"),
+            sid: self.id("sid"),
+            iat: self.time("iat").ok().flatten(),
+        }
+    }
+
+    fn id(&self, claim: &str) -> Option<Box<str>> {
+        let id = self.0.get(claim).and_then(name)?;
+        (1..=MAX_ID_BYTES).contains(&id.len()).then(|| id.into())
+    }
+}

@@ -1,0 +1,83 @@
+//! The claims of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4, §2.6).
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Claims;
+use crate::{
+    auth::{
+        error::{AuthError, Reason},
+        logout::LogoutError,
+        token::Rules,
+    },
+    clock::next_second,
+    revocation::{MAX_ID_BYTES, Target},
+};
+
+/// The member of `events` that makes a token a logout token.
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// What a good logout token says.
+#[derive(Debug)]
+pub(in crate::auth) struct Logout {
+    /// Whom it logs out.
+    pub(in crate::auth) target: Target,
+    /// By what it is known should it come again.
+    pub(in crate::auth) jti: Box<str>,
+    /// From when on it is refused by its age alone.
+    pub(in crate::auth) end: Timestamp,
+}
+
+impl Claims {
+    /// Checks everything, as §2.6 has it.
+    pub(in crate::auth::token) fn check_logout(
+        &self,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Logout, LogoutError> {
+        let settings = &rules.settings;
+        let clients = if settings.logout_audiences.is_empty() {
+            &settings.audiences
+        } else {
+            &settings.logout_audiences
+        };
+        self.check_parties(rules, clients).map_err(AuthError::from)?;
+        if !self.has_logout_event() {
+            return Err(LogoutError::NoEvent);
+        }
+        if self.0.has("nonce") {
+            return Err(AuthError::from(Reason::IdToken).into());
+        }
+        let end = self.check_times(rules, now).map_err(AuthError::from)?;
+        if now >= end {
+            return Err(AuthError::ExpiredToken.into());
+        }
+        let jti = self.logout_id("jti")?.ok_or(Reason::Claims).map_err(AuthError::from)?;
+        Ok(Logout { target: self.target()?, jti, end })
+    }
+
+    /// Whether it is a logout token, whatever else it says: no access token then.
+    pub(super) fn has_logout_event(&self) -> bool {
+        self.0.get("events").and_then(|events| events.get(EVENT)).is_some_and(Value::is_object)
+    }
+
+    /// By `sub` all that its subject was given until then; by `sid`, where there is no `sub`, the
+    /// tokens of that session.
+    fn target(&self) -> Result<Target, LogoutError> {
+        let iat = self.time("iat").and_then(|iat| iat.ok_or(Reason::Claims));
+        // Claims have whole seconds: what was issued in that of the logout counts as issued before.
+        let issued_before = next_second(iat.map_err(AuthError::from)?);
+        match (self.logout_id("sub")?, self.logout_id("sid")?) {
+            (Some(sub), _) => Ok(Target::Subject { sub, issued_before }),
+            (None, Some(sid)) => Ok(Target::Session(sid)),
+            (None, None) => Err(LogoutError::Nobody),
+        }
+    }
+
+    fn logout_id(&self, claim: &str) -> Result<Option<Box<str>>, AuthError> {
+        let Some(value) = self.0.get(claim) else { return Ok(None) };
+        let is_fit = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len());
+        let id = value.as_str().filter(is_fit).ok_or(Reason::Claims)?;
+        Ok(Some(id.into()))
+    }
+}

@@ -1,0 +1,138 @@
+//! The admin listener's routes for tokens that end before their time.
+//!
+//! - `POST /revocations`: an operator's entry, guarded as a purge is
+//! - `POST /backchannel-logout`: an issuer's logout token (OpenID Connect Back-Channel Logout 1.0
+//!   §2.5), open on any address: its signature is the permission. Whatever is wrong with it is told
+//!   in the same words, as anybody may ask.
+
+use std::time::Duration;
+
+use actix_web::{
+    Error, HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    web,
+};
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+use super::{admin::Admin, unread};
+use crate::{
+    auth::RevokeError,
+    clock::before,
+    customer::CustomerId,
+    problem::Problem,
+    revocation::{Entry, EntryError},
+};
+
+/// Largest form with a logout token, in bytes. They are small: no scopes, no roles.
+const MAX_FORM: usize = 16 * 1024;
+
+/// How long a form may take to arrive.
+const FORM_TIME: Duration = Duration::from_secs(5);
+
+pub(super) async fn revoke(
+    admin: web::Data<Admin>,
+    body: Result<web::Bytes, Error>,
+) -> Result<HttpResponse, Problem> {
+    let body = body.map_err(|_| Problem::InvalidRequest("The body is too large, or broken."))?;
+    let entry = Entry::parse(&body).map_err(EntryError::told).map_err(Problem::InvalidRequest)?;
+    let expires = entry.expires;
+    let purged = forget(&admin, &admin.authenticator.revoke(entry).map_err(problem)?);
+    tracing::info!(purged, %expires, "tokens were revoked");
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({
+        "expires": expires.to_string(),
+        "purged": purged,
+        "kept": "memory",
+        "note": "Only this process knows of it, until it ends. To keep it and to tell others, put \
+                 it into auth.revocations_file.",
+    })))
+}
+
+const fn problem(error: RevokeError) -> Problem {
+    match error {
+        RevokeError::UnknownIssuer => Problem::InvalidRequest(
+            "issuer is neither a name below auth.issuers nor what iss is in an issuer's tokens.",
+        ),
+        RevokeError::Past => Problem::InvalidRequest("expires has passed."),
+        RevokeError::Full => Problem::RevocationsFull,
+    }
+}
+
+/// Forgets these customers, and tells how many were in memory.
+fn forget(admin: &Admin, customers: &[CustomerId]) -> usize {
+    customers.iter().filter(|customer| admin.cache.purge(customer)).count()
+}
+
+pub(super) async fn backchannel_logout(
+    admin: web::Data<Admin>,
+    request: HttpRequest,
+    mut body: web::Payload,
+) -> HttpResponse {
+    let deadline = admin.clock.monotonic().plus(FORM_TIME);
+    let form = before(&*admin.clock, deadline, read(&mut body)).await.flatten();
+    let Some(form) = form.filter(|_| is_form(&request)) else {
+        return unread::keep(body.into_inner(), refusal());
+    };
+    let Some(token) = logout_token(&form) else { return refusal() };
+    match admin.authenticator.log_out(&token).await {
+        Ok(customers) => {
+            forget(&admin, &customers);
+            HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).finish()
+        }
+        Err(_told_and_counted) => refusal(),
+    }
+}
+
+/// §2.8: the same for whatever is wrong.
+fn refusal() -> HttpResponse {
+    HttpResponse::BadRequest()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(json!({ "error": "invalid_request" }))
+}
+
+/// The whole body; `None` when it is too large or broken.
+async fn read(body: &mut web::Payload) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await {
+        bytes.extend_from_slice(&chunk.ok()?);
+        if bytes.len() > MAX_FORM {
+            return None;
+        }
+    }
+    Some(bytes)
+}
+
+fn is_form(request: &HttpRequest) -> bool {
+    let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+/// The one `logout_token` of a form. Other parameters mean nothing to us.
+fn logout_token(form: &[u8]) -> Option<String> {
+    let form = std::str::from_utf8(form).ok()?;
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(form).ok()?.into_inner();
+    let mut tokens = pairs.into_iter().filter(|(name, _)| name == "logout_token");
+    let (_, token) = tokens.next()?;
+    tokens.next().is_none().then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_has_one_logout_token() {
+        for (form, token) in [
+            ("logout_token=a.b-_c", Some("a.b-_c")),
+            ("x=1&logout%5Ftoken=a&y", Some("a")),
+            ("logout_token=", Some("")),
+            ("", None),
+            ("token=a", None),
+            ("logout_token=a&logout_token=a", None),
+        ] {
+            assert_eq!(logout_token(form.as_bytes()).as_deref(), token, "{form}");
+        }
+        assert_eq!(logout_token(b"logout_token=\xff"), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! `POST /backchannel-logout` (OpenID Connect Back-Channel Logout 1.0 §2.5, §2.8). What is checked of
+//! the token has its own table beside the code; here is what an identity provider meets.
+
+use juspay_bff::{settings::Algorithm, simulator::MintRequest};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+
+use super::{EXPOSED, SECOND, is_refused};
+use crate::support::{Phone, Reply, World, within_reason};
+
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn claims(world: &World) -> Value {
+    json!({
+        "iss": world.issuer().issuer_url(),
+        "aud": "juspay-bff-demo",
+        "sub": "alice",
+        "jti": format!("{:032x}", rand::random::<u128>()),
+        "iat": world.clock_seconds(),
+        "exp": world.clock_seconds() + 120,
+        "events": {EVENT: {}},
+    })
+}
+
+fn sign(world: &World, claims: &Value) -> String {
+    let issuer = world.issuer();
+    let kid = issuer.kid(Algorithm::ES256).unwrap();
+    let header = json!({"alg": "ES256", "kid": kid, "typ": "logout+jwt"}).to_string();
+    issuer.sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
+}
+
+/// A claim with another value, or without one where that is null.
+fn with(mut claims: Value, claim: &str, value: Value) -> Value {
+    let members = claims.as_object_mut().unwrap();
+    members.insert(claim.to_owned(), value);
+    members.retain(|_, value| !value.is_null());
+    claims
+}
+
+async fn send(admin: &Phone, content_type: &str, body: &str) -> Reply {
+    let request = format!(
+        "POST /backchannel-logout HTTP/1.1\r\nHost: bff.example\r\nConnection: close\r\n\
+         Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    admin.raw(&request).await
+}
+
+async fn log_out(world: &World, token: &str) -> Reply {
+    send(&world.admin(), FORM, &format!("logout_token={token}")).await
+}
+
+fn is_done(reply: &Reply) {
+    assert_eq!((reply.status, &*reply.text()), (200, ""));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+}
+
+/// Whatever is wrong, the same is told.
+fn is_not_done(what: &str, reply: &Reply) {
+    assert_eq!(reply.status, 400, "{what}");
+    assert_eq!(reply.text(), "{\"error\":\"invalid_request\"}", "{what}");
+    assert_eq!(reply.header("content-type"), Some("application/json"), "{what}");
+    assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_ends_the_session_and_the_next_one_begins_afresh() {
+    // The provider reaches it over the network, where all else is closed.
+    for settings in ["", EXPOSED] {
+        let world = World::with(settings).await;
+        let (old, bob) = (world.phone("alice"), world.phone("bob"));
+        let old_token = old.me().await.token();
+        bob.me().await;
+        is_done(&log_out(&world, &sign(&world, &claims(&world))).await);
+        is_refused(&old.me().await);
+        world.clock.advance(SECOND);
+        let reply = world.phone("alice").me().await;
+        assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
+        assert_ne!(reply.token(), old_token);
+        assert!(bob.me().await.cache_status().starts_with("juspay-bff; hit"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_by_session_ends_the_tokens_of_that_session() {
+    let world = World::new().await;
+    let of = |sid: &str| world.phone_with(&MintRequest::of("alice").with("sid", sid));
+    let (this, other) = (of("s1"), of("s2"));
+    let old_token = this.me().await.token();
+    other.me().await;
+    let logout = with(with(claims(&world), "sub", Value::Null), "sid", json!("s1"));
+    is_done(&log_out(&world, &sign(&world, &logout)).await);
+    is_refused(&this.me().await);
+    let reply = other.me().await;
+    assert_eq!(reply.status, 200);
+    assert_ne!(reply.token(), old_token);
+}
+
+/// What is wrong, and a token that has it.
+fn bad_tokens(world: &World) -> Vec<(String, String)> {
+    let good = claims(world);
+    let now = world.clock_seconds();
+    let claims = [
+        ("iss", json!("https://else.example")),
+        ("iss", Value::Null),
+        ("aud", json!("else")),
+        ("aud", Value::Null),
+        ("iat", Value::Null),
+        ("iat", json!(now + 31)),
+        ("exp", Value::Null),
+        ("exp", json!(now - 30)),
+        ("jti", Value::Null),
+        ("sub", Value::Null),
+        ("sub", json!(["alice"])),
+        ("sid", json!(1)),
+        ("nonce", json!("n")),
+        ("events", Value::Null),
+        ("events", json!({})),
+        ("events", json!([EVENT])),
+        ("events", json!({EVENT: "now"})),
+    ];
+    let mut bad: Vec<_> = claims
+        .into_iter()
+        .map(|(claim, value)| {
+            let what = format!("{claim}: {value}");
+            (what, sign(world, &with(good.clone(), claim, value)))
+        })
+        .collect();
+    let token = sign(world, &good);
+    let (message, _) = token.rsplit_once('.').unwrap();
+    let bobs = world.issuer().mint(&MintRequest::of("bob")).unwrap();
+    let (_, bobs_signature) = bobs.rsplit_once('.').unwrap();
+    let access = world.phone("alice").token.unwrap();
+    let as_jwt = MintRequest { typ: "JWT".to_owned(), ..MintRequest::of("alice") };
+    for (what, token) in [
+        ("another signature", format!("{message}.{bobs_signature}")),
+        ("no signature", format!("{message}.")),
+        ("two parts", message.to_owned()),
+        ("nothing", String::new()),
+        ("an access token", access),
+        ("an access token of type JWT", world.issuer().mint(&as_jwt).unwrap()),
+        ("a token longer than any", format!("{token}{}", "x".repeat(8192))),
+    ] {
+        bad.push((what.to_owned(), token));
+    }
+    bad
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_token_is_told_the_same_and_ends_nothing() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    assert_eq!(phone.me().await.status, 200);
+    let bad = bad_tokens(&world);
+    let number = u64::try_from(bad.len()).unwrap();
+    for (what, token) in bad {
+        is_not_done(&what, &log_out(&world, &token).await);
+        assert!(phone.me().await.cache_status().starts_with("juspay-bff; hit"), "{what}");
+    }
+    let count = "juspay_bff_auth_logouts_total{outcome=\"invalid\"}";
+    assert_eq!(world.count(count).await, number);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_comes_again_is_refused() {
+    let world = World::new().await;
+    let token = sign(&world, &claims(&world));
+    is_done(&log_out(&world, &token).await);
+    is_not_done("again", &log_out(&world, &token).await);
+    let count = "juspay_bff_auth_logouts_total{outcome=\"replayed\"}";
+    assert_eq!(world.count(count).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_request_is_told_the_same() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let token = sign(&world, &claims(&world));
+    let form = format!("logout_token={token}");
+    let as_json = json!({"logout_token": token}).to_string();
+    for (what, content_type, body) in [
+        ("no token", FORM, "token=x"),
+        ("an empty body", FORM, ""),
+        ("two tokens", FORM, &*format!("{form}&{form}")),
+        ("not UTF-8", FORM, "logout_token=%ff%fe"),
+        ("JSON", "application/json", &as_json),
+        ("another type", "text/plain", &form),
+        ("a large body", FORM, &format!("{form}&x={}", "x".repeat(17_000))),
+    ] {
+        is_not_done(what, &send(&world.admin(), content_type, body).await);
+        assert_eq!(phone.me().await.status, 200, "{what}");
+    }
+    let other = world.admin().get("/backchannel-logout").await;
+    assert_eq!(
+        (other.code().as_str(), other.header("allow")),
+        ("method_not_allowed", Some("POST"))
+    );
+    let charset = format!("{FORM}; charset=UTF-8");
+    is_done(&send(&world.admin(), &charset, &format!("x=1&{form}")).await);
+    is_refused(&phone.me().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let world = World::new().await;
+    let head = format!(
+        "POST /backchannel-logout HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n5\r\nlogou\r\n"
+    );
+    let admin = world.admin();
+    let mut stream = admin.open(&head).await.unwrap();
+    // The listener has one worker: what was sent before has been looked at by then.
+    for _ in 0..4 {
+        assert_eq!(admin.get("/livez").await.status, 200);
+    }
+    world.clock.advance(SECOND * 5);
+    let mut answer = String::new();
+    within_reason("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+}
