@@ -101,6 +101,7 @@ struct Proof<'t> {
 /// What becomes of a request whose token isn't known.
 enum FirstSight {
     Refused(AuthError),
+    NoRoom,
     Token(Token),
 }
 
@@ -174,8 +175,13 @@ impl Authenticator {
         match self.at_once(authorization) {
             Ok(caller) => Ok(caller),
             Err(FirstSight::Refused(error)) => Err(error),
+            Err(FirstSight::NoRoom) => Err(self.turn_away().await),
             Err(FirstSight::Token(token)) => self.verify(token).await,
         }
+    }
+
+    async fn turn_away(&self) -> AuthError {
+        self.counted(self.turns.refuse().await)
     }
 
     /// What can be told without a signature check.
@@ -197,7 +203,7 @@ impl Authenticator {
         // There may be a place by the time that the token needs it, but then a flood would be read
         // before it is turned away.
         if self.turns.are_all_taken() {
-            return Err(FirstSight::Refused(self.counted(AuthError::Overloaded)));
+            return Err(FirstSight::NoRoom);
         }
         Err(FirstSight::Token(Token { text: text.into(), digest }))
     }

@@ -117,6 +117,7 @@ pub async fn run(flood: &Flood) -> Report {
         let crowd = crowd.clone();
         async move {
             crowd.pool.fill(CONNECTIONS).await;
+            crowd.pool.greet().await;
             crowd.open_loop(rate, FLOOD_TIME, |_, _, _| ()).await
         }
     }));

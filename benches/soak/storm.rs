@@ -96,6 +96,7 @@ pub async fn run(weather: &Weather) -> Report {
 async fn come(crowd: Load, size: usize, ready: oneshot::Sender<()>) -> Duration {
     // Not earlier: a connection without a request is closed after 5 s.
     crowd.pool.fill(size).await;
+    crowd.pool.greet().await;
     ready.send(()).unwrap();
     sleep(CALM_BEFORE).await;
     let came = Instant::now();
