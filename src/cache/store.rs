@@ -310,6 +310,16 @@ mod tests {
     }
 
     #[test]
+    fn the_next_refresh_may_be_made_when_the_pause_is_over() {
+        let Slot::Customer(entry) = customer() else { panic!("a customer") };
+        assert!(!entry.is_backing_off(start()));
+        entry.note_failure(start().monotonic);
+        let pause = entry.failed().unwrap().next.since(start().monotonic);
+        assert!(entry.is_backing_off(start().plus(pause - Duration::from_nanos(1))));
+        assert!(!entry.is_backing_off(start().plus(pause)));
+    }
+
+    #[test]
     fn moka_keeps_nothing_longer_than_its_whole_life() {
         assert_eq!(AtMost::of(&customer()), SEC * 900);
         assert_eq!(AtMost::of(&not_found(SEC)), SEC);

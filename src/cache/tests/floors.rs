@@ -11,7 +11,7 @@ use super::world::{
     run, secs, settle, token, token_of,
 };
 use crate::{
-    cache::{Detail, Forward, Source, lifetime::Phase, store::Slot},
+    cache::{Detail, Forward, Lookup, Source, lifetime::Phase, store::Slot},
     clock::Clock,
     juspay::{InvalidAnswer, JuspayError},
 };
@@ -76,8 +76,8 @@ fn p3_a_token_that_grew_old_while_juspay_answered_is_not_handed_out() {
 }
 
 /// What a phone gets whose request was asked, but not answered, for so long after the token came.
-async fn slow_to_wake(world: &World, slept: u64) -> Answered {
-    let (question, api) = (lookup("alice"), world.api());
+async fn slow_to_wake(world: &World, question: Lookup, slept: u64) -> Answered {
+    let api = world.api();
     let mut slow = pin!(world.cache.get(&question, &api));
     assert!(slow.as_mut().now_or_never().is_none());
     settle().await;
@@ -92,6 +92,19 @@ async fn slow_to_wake(world: &World, slept: u64) -> Answered {
 }
 
 #[test]
+fn a_waiter_that_wants_no_token_does_not_mind_a_dead_one() {
+    run(async {
+        for slept in [781, 871] {
+            let world = World::with(|settings| settings.juspay.deadline = secs(3600));
+            let question = Lookup { want_token: false, ..lookup("alice") };
+            let found = slow_to_wake(&world, question, slept).await.unwrap();
+            assert_eq!((token(&found), found.expires_in), (None, None), "{slept}");
+            assert_eq!(world.juspay.calls("alice"), 1, "{slept}");
+        }
+    });
+}
+
+#[test]
 fn p3_a_waiter_that_is_slow_to_wake_gets_no_dead_token_and_no_stale_one_while_juspay_is_well() {
     run(async {
         for (slept, answer, calls) in [
@@ -101,7 +114,7 @@ fn p3_a_waiter_that_is_slow_to_wake_gets_no_dead_token_and_no_stale_one_while_ju
             (871, Err(TOO_SHORT), 1),
         ] {
             let world = World::with(|settings| settings.juspay.deadline = secs(3600));
-            let found = slow_to_wake(&world, slept).await;
+            let found = slow_to_wake(&world, lookup("alice"), slept).await;
             assert_eq!(found.map(|found| found.expires_in.unwrap()), answer, "{slept}");
             assert_eq!(world.juspay.calls("alice"), calls, "{slept}");
         }
@@ -112,7 +125,7 @@ fn p3_a_waiter_that_is_slow_to_wake_gets_no_dead_token_and_no_stale_one_while_ju
 fn p3_a_waiter_that_wakes_past_its_deadline_gets_what_there_is_with_a_remark() {
     run(async {
         let world = World::new();
-        let found = slow_to_wake(&world, 781).await.unwrap();
+        let found = slow_to_wake(&world, lookup("alice"), 781).await.unwrap();
         assert_eq!((found.detail, found.expires_in), (Some(Detail::Outage), Some(secs(119))));
         assert_eq!((found.source, found.ttl), (Source::Hit, secs(89)));
         settle().await;

@@ -1,6 +1,7 @@
 //! What the service writes of its work: one line a request, and nobody's data in it.
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
+use juspay_bff::simulator::{Fault, FaultRule};
 use serde_json::Value;
 
 use crate::support::{Phone, World, guard, until};
@@ -136,6 +137,27 @@ async fn all_who_waited_for_one_fetch_have_their_line() {
     let mut caches: Vec<_> = ids.iter().map(|id| logged(id)[0]["cache"].clone()).collect();
     caches.sort_by_key(Value::to_string);
     assert_eq!(caches, ["joined", "joined", "joined", "joined", "miss"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_call_to_juspay_is_told_once_whoever_waited() {
+    let world = World::new().await;
+    // No other test has it, as all write into one log.
+    let error = Fault::Status { status: 507, headers: <_>::default(), body: String::new() };
+    world.simulator().inject(FaultRule::always(error).of("alice"));
+    let gate = world.simulator().hold("alice");
+    let asking: Vec<_> = (0..3)
+        .map(|_| {
+            let phone = world.phone("alice");
+            tokio::spawn(async move { phone.me().await })
+        })
+        .collect();
+    world.until_waiting(3).await;
+    gate.release();
+    for request in asking {
+        assert_eq!(request.await.unwrap().status, 502);
+    }
+    assert_eq!(guard::log_lines("call to Juspay failed: Juspay answered with status 507").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
