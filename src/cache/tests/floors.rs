@@ -99,6 +99,7 @@ fn a_waiter_that_wants_no_token_does_not_mind_a_dead_one() {
             let question = Lookup { want_token: false, ..lookup("alice") };
             let found = slow_to_wake(&world, question, slept).await.unwrap();
             assert_eq!((token(&found), found.expires_in), (None, None), "{slept}");
+            assert!(matches!(found.source, Source::Fetched { .. }), "no second look: {slept}");
             assert_eq!(world.juspay.calls("alice"), 1, "{slept}");
         }
     });
