@@ -33,6 +33,7 @@ use super::{
     request_id::{REQUEST_ID, RequestId},
     trace_context::TraceContext,
     unread,
+    well_formed::MAX_METHOD,
 };
 use crate::{
     cache::{Detail, Forward, Found, LookupError, Source},
@@ -193,6 +194,12 @@ fn route(request: &HttpRequest) -> &'static str {
     if request.match_info().as_str() == ME_CUSTOMER { ME_CUSTOMER } else { UNMATCHED }
 }
 
+/// For the log: a method may be as long as a head, but no line is to be.
+fn shown(method: &Method) -> &str {
+    let name = method.as_str();
+    if name.len() > MAX_METHOD { "(too long)" } else { name }
+}
+
 impl Observer {
     /// Counts and logs the request, and puts onto its answer what every answer has.
     fn finish(
@@ -229,7 +236,7 @@ impl Observer {
         let seen = &*observation.0;
         let customer_ref = seen.customer.get().map(|customer| self.refs.reference(customer));
         tracing::info!(
-            method = done.method.as_str(),
+            method = shown(&done.method),
             route = done.route,
             status = status.as_u16(),
             code = done.code,

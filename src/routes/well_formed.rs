@@ -15,7 +15,7 @@ use crate::problem::Problem;
 const MAX_TARGET: usize = 8192;
 
 /// Longest method taken, in bytes: the longest registered one is UPDATEREDIRECTREF.
-const MAX_METHOD: usize = 32;
+pub(super) const MAX_METHOD: usize = 32;
 
 /// Shows that the request means one thing to everybody.
 #[derive(Debug)]

@@ -117,6 +117,14 @@ async fn requests_that_end_badly_have_one_line_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_method_that_is_too_long_makes_no_long_line() {
+    let world = World::new().await;
+    let method = "M".repeat(20_000);
+    let line = line_of(&world.phone("alice"), &method, "/me/customer", "").await;
+    assert_eq!((&line["method"], &line["status"]), (&"(too long)".into(), &400.into()), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_who_waited_for_one_fetch_have_their_line() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
