@@ -101,7 +101,6 @@ struct Proof<'t> {
 /// What becomes of a request whose token isn't known.
 enum FirstSight {
     Refused(AuthError),
-    NoRoom,
     Token(Token),
 }
 
@@ -175,13 +174,8 @@ impl Authenticator {
         match self.at_once(authorization) {
             Ok(caller) => Ok(caller),
             Err(FirstSight::Refused(error)) => Err(error),
-            Err(FirstSight::NoRoom) => Err(self.turn_away().await),
             Err(FirstSight::Token(token)) => self.verify(token).await,
         }
-    }
-
-    async fn turn_away(&self) -> AuthError {
-        self.counted(self.turns.refuse().await)
     }
 
     /// What can be told without a signature check.
@@ -203,7 +197,7 @@ impl Authenticator {
         // There may be a place by the time that the token needs it, but then a flood would be read
         // before it is turned away.
         if self.turns.are_all_taken() {
-            return Err(FirstSight::NoRoom);
+            return Err(FirstSight::Refused(self.counted(AuthError::Overloaded)));
         }
         Err(FirstSight::Token(Token { text: text.into(), digest }))
     }

@@ -17,9 +17,6 @@ const TICKS_A_SECOND: u64 = 100;
 /// How long a process may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
 
-/// Neighbours end by themselves after so many seconds, also where nobody is left to end them.
-const LONGEST_RUN: &str = "300";
-
 /// A running `juspay-bff`. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Process {
@@ -117,8 +114,10 @@ pub struct Neighbours(Vec<Child>);
 impl Neighbours {
     /// So many on these cores.
     pub fn start(number: usize, cores: &str) -> Self {
-        let busy = ["-c", cores, "timeout", LONGEST_RUN, "sh", "-c", "while :; do :; done"];
-        let start = |_| Command::new("taskset").args(busy).spawn().unwrap();
+        // Each replaces the one before, so that the child is the last; it ends with us in any case.
+        let child = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", "while :; do :; done"];
+        let busy = [["-c", cores].as_slice(), &child].concat();
+        let start = |_| Command::new("taskset").args(&busy).spawn().unwrap();
         Self((0..number).map(start).collect())
     }
 }

@@ -81,10 +81,6 @@ impl FromRequest for Caller {
         match authenticator.at_once(headers.map(header::HeaderValue::as_bytes)) {
             Ok(caller) => Either::Left(ready(Ok(caller))),
             Err(FirstSight::Refused(error)) => Either::Left(ready(Err(error))),
-            Err(FirstSight::NoRoom) => {
-                let authenticator = Data::clone(authenticator);
-                Either::Right(Box::pin(async move { Err(authenticator.turn_away().await) }))
-            }
             Err(FirstSight::Token(token)) => {
                 let authenticator = Data::clone(authenticator);
                 Either::Right(Box::pin(async move { authenticator.verify(token).await }))

@@ -24,8 +24,6 @@ const PATIENCE: Duration = Duration::from_millis(2);
 pub(super) struct Turns {
     /// As many checks at a time as there are cores.
     checks: Semaphore,
-    /// As many refusals at a time.
-    refusals: Semaphore,
     /// Those who wait, and those whose turn it is.
     room: WaitingRoom,
     clock: Arc<dyn Clock>,
@@ -40,17 +38,7 @@ pub(super) struct Turn<'a> {
 
 impl Turns {
     pub(super) fn new(cores: usize, room: WaitingRoom, clock: Arc<dyn Clock>) -> Self {
-        let [checks, refusals] = [cores; 2].map(Semaphore::new);
-        Self { checks, refusals, room, clock }
-    }
-
-    /// Waits for the moment to turn somebody away: to write that takes as long as to answer a known
-    /// caller, who goes first.
-    pub(super) async fn refuse(&self) -> AuthError {
-        // Never closed.
-        let _refusal = self.refusals.acquire().await;
-        step_aside().await;
-        AuthError::Overloaded
+        Self { checks: Semaphore::new(cores), room, clock }
     }
 
     /// Whether who comes now would be turned away.
