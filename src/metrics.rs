@@ -80,6 +80,10 @@ pub struct Auth {
     pub revocation_reloads: IntCounterVec,
     /// `auth_logouts_total{outcome}`
     pub logouts: IntCounterVec,
+    /// `auth_introspections_total{issuer,outcome}`
+    pub introspections: IntCounterVec,
+    /// `auth_introspection_duration_seconds{issuer}`
+    pub introspection_duration: HistogramVec,
 }
 
 /// `cache_*`
@@ -252,6 +256,16 @@ impl Maker {
                 "auth_logouts_total",
                 "Logout tokens that issuers have sent, by outcome.",
                 &["outcome"],
+            )?,
+            introspections: self.counters(
+                "auth_introspections_total",
+                "Questions to an issuer about a token, by outcome.",
+                &["issuer", "outcome"],
+            )?,
+            introspection_duration: self.histograms(
+                "auth_introspection_duration_seconds",
+                "Time from a question about a token to the answer, with the wait for its turn.",
+                &["issuer"],
             )?,
         })
     }

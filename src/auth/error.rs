@@ -29,8 +29,9 @@ pub enum AuthError {
     /// Too many requests are waiting.
     #[error("too many requests are waiting")]
     Overloaded,
-    /// The signing key can't be looked up now; the token may well be good.
-    #[error("the signing key can't be looked up now")]
+    /// The signing key can't be looked up, or the issuer can't be asked, now; the token may well be
+    /// good.
+    #[error("the signing key can't be looked up, or the issuer can't be asked, now")]
     KeysUnavailable {
         /// When another look-up may be made, at the earliest.
         retry_after: Duration,
@@ -96,6 +97,9 @@ pub enum Reason {
     /// `cnf`: bound to a key whose possession nobody has shown.
     #[error("it is bound to a key")]
     Confirmation,
+    /// Its issuer says that it isn't active.
+    #[error("its issuer says that it isn't active")]
+    Inactive,
     /// Somebody has revoked it, or its subject has logged out.
     #[error("it was revoked")]
     Revoked,
@@ -117,6 +121,7 @@ impl Reason {
             Self::NotYetValid => "not_yet_valid",
             Self::IdToken => "id_token",
             Self::Confirmation => "confirmation",
+            Self::Inactive => "inactive",
             Self::Revoked => "revoked",
         }
     }
@@ -150,6 +155,7 @@ mod tests {
             (Reason::NotYetValid, "not_yet_valid"),
             (Reason::IdToken, "id_token"),
             (Reason::Confirmation, "confirmation"),
+            (Reason::Inactive, "inactive"),
             (Reason::Revoked, "revoked"),
         ];
         let others = [

@@ -19,6 +19,7 @@ mod caching;
 mod commands;
 mod customer;
 mod directives;
+mod introspection;
 mod outage;
 mod resilience;
 mod revocations;
