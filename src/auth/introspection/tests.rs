@@ -89,8 +89,9 @@ async fn worlds_with(auth: settings::Auth) -> (World, Arc<Oracle>) {
     let most = PLACES.try_into().unwrap();
     let rooms = Rooms::new(&metrics.http.waiting, &metrics.auth.verifications, most, most);
     let ticking: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-    let asker: Arc<dyn Asker> = Arc::<Oracle>::clone(&oracle);
-    let introspection = Introspection::by(asker, &whole, &rooms.upstream, &ticking, &metrics.auth);
+    let answering: Arc<dyn Asker> = Arc::<Oracle>::clone(&oracle);
+    let introspection =
+        Introspection::by(answering, &whole, &rooms.upstream, &ticking, &metrics.auth);
     let auth = Arc::into_inner(auth).unwrap();
     let auth = Arc::new(Authenticator { introspection: Some(introspection), ..auth });
     (World { auth, clock, metrics, origins }, oracle)

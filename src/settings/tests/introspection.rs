@@ -90,6 +90,12 @@ fn each_fault_is_told() {
         assert_eq!(*at, format!("auth.issuers.opaque.{key}"), "{line}");
         assert!(why.contains(reason), "{line}: {why}");
     }
+}
+
+#[test]
+fn faults_beyond_its_table_are_told() {
+    let file = secret();
+    let good = asked("opaque", file.path());
     for (line, key, reason) in [
         ("auth.introspection_cache = '61m'", "auth.introspection_cache", "from 0ms to 1h"),
         ("auth.introspection_cache = 60", "auth.introspection_cache", "without a unit"),

@@ -24,11 +24,9 @@ async fn it_tells_what_is_in_a_good_token_and_nothing_of_others() {
     let mut peer = Peer::of(running.issuer().issuer_url()).await;
     let past = SignedDuration::from_secs(-1);
     let expired = MintRequest { life: past, ..MintRequest::opaque("alice") };
-    for (wish, active) in [
-        (MintRequest::opaque("alice"), true),
-        (MintRequest::of("alice"), true),
-        (expired, false),
-    ] {
+    for (wish, active) in
+        [(MintRequest::opaque("alice"), true), (MintRequest::of("alice"), true), (expired, false)]
+    {
         let token = running.issuer().mint(&wish).unwrap();
         assert_eq!(token.starts_with("opq_"), wish.opaque, "{token}");
         let question = post("/introspect", CREDENTIALS, &format!("token={token}"));
@@ -64,9 +62,8 @@ async fn it_tells_strangers_nothing_and_takes_no_orders_from_them() {
     }
     // `a b:s+%é`, each part written as in a form.
     running.issuer().set_client("a b", "s+%\u{e9}");
-    let mut ask = async |credentials: &str| {
-        peer.ask(&post("/introspect", credentials, &form)).await.status
-    };
+    let mut ask =
+        async |credentials: &str| peer.ask(&post("/introspect", credentials, &form)).await.status;
     assert_eq!(ask(CREDENTIALS).await, 401);
     assert_eq!(ask("YStiOnMlMkIlMjUlQzMlQTk=").await, 200);
 }
