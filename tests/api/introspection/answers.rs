@@ -85,7 +85,7 @@ async fn p2_redirects_are_not_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_an_unasked_1xx_shifts_no_answer_to_another_token() {
-    let asked = Asked::new().await;
+    let asked = Asked::with("server.workers = 1").await;
     for code in [100, 102, 103, 199] {
         let (alice, bob) = (asked.phone("alice"), asked.phone("bob"));
         let fault = Fault::Interim { status: code, gap_ms: 5 };
