@@ -3,7 +3,8 @@
 //! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
 //! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
 //! comes of it. `introspection` asks the issuer of those that say nothing by
-//! themselves. `revocations` holds what ends tokens before their time, `revoking` what that does,
+//! themselves; `gateway` is in the place of all of these where a
+//! gateway has verified callers already. `revocations` holds what ends tokens before their time, `revoking` what that does,
 //! `logout` what issuers say about it. Owns the [`Authenticator`] that leads a request along that way and counts who is
 //! turned away. Refuses to learn more of a token
 //! than its customer, and knows no HTTP but for `caller`.
@@ -12,6 +13,7 @@ mod algorithm;
 mod bearer;
 mod caller;
 mod error;
+mod gateway;
 mod introspection;
 mod issuer;
 mod jwks;
@@ -31,11 +33,13 @@ use std::{fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 pub use self::{
     caller::Caller,
     error::{AuthError, Reason},
+    gateway::Approach,
     issuer::Keepers,
     logout::LogoutError,
     revocations::RevokeError,
 };
 use self::{
+    gateway::Gateway,
     introspection::Introspection,
     issuer::Issuer,
     jwks::{KeyFetcher, NoKey, fetcher},
@@ -82,6 +86,7 @@ pub enum SetUpError {
 pub struct Authenticator {
     issuers: Vec<Issuer>,
     introspection: Option<Introspection>,
+    gateway: Option<Gateway>,
     verified: VerifiedTokens,
     turns: Turns,
     revocations: Revocations,
@@ -165,6 +170,7 @@ impl Authenticator {
         let authenticator = Self {
             issuers,
             introspection: None,
+            gateway: auth.gateway.as_ref().map(Gateway::new),
             verified,
             turns,
             revocations,
@@ -286,11 +292,13 @@ impl Authenticator {
         }
     }
 
-    /// Whether an issuer has keys, or can be asked: without any, nobody can be let in.
+    /// Whether an issuer has keys, or can be asked, or a gateway says who is calling: without any,
+    /// nobody can be let in.
     #[must_use]
     pub fn ready(&self) -> bool {
         let now = self.clock.monotonic();
-        self.introspection.is_some()
+        self.gateway.is_some()
+            || self.introspection.is_some()
             || self.issuers.iter().any(|issuer| issuer.keys.usable(now).is_some())
     }
 

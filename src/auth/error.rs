@@ -97,6 +97,9 @@ pub enum Reason {
     /// `cnf`: bound to a key whose possession nobody has shown.
     #[error("it is bound to a key")]
     Confirmation,
+    /// Somebody speaks as the gateway who isn't known to be it.
+    #[error("whoever sent it isn't the gateway")]
+    UntrustedPeer,
     /// Its issuer says that it isn't active.
     #[error("its issuer says that it isn't active")]
     Inactive,
@@ -121,6 +124,7 @@ impl Reason {
             Self::NotYetValid => "not_yet_valid",
             Self::IdToken => "id_token",
             Self::Confirmation => "confirmation",
+            Self::UntrustedPeer => "untrusted_peer",
             Self::Inactive => "inactive",
             Self::Revoked => "revoked",
         }
@@ -155,6 +159,7 @@ mod tests {
             (Reason::NotYetValid, "not_yet_valid"),
             (Reason::IdToken, "id_token"),
             (Reason::Confirmation, "confirmation"),
+            (Reason::UntrustedPeer, "untrusted_peer"),
             (Reason::Inactive, "inactive"),
             (Reason::Revoked, "revoked"),
         ];

@@ -310,6 +310,7 @@ pub(super) fn clock() -> Arc<ManualClock> {
 /// Settings without issuers.
 pub(super) fn settings() -> settings::Auth {
     settings::Auth {
+        gateway: None,
         issuers: BTreeMap::new(),
         leeway: Duration::from_secs(LEEWAY.unsigned_abs()),
         jwks_refresh: REFRESH,

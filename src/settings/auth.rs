@@ -1,12 +1,15 @@
 //! `auth.*`: who may call, and how their keys are looked after. Each issuer is `issuer`'s.
 
+mod gateway;
 mod introspection;
 mod issuer;
 mod revocations;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+pub(super) use self::gateway::HEADER as GATEWAY_HEADER;
 pub use self::{
+    gateway::Gateway,
     introspection::Introspection,
     issuer::{Issuer, KeySource},
 };
@@ -19,7 +22,9 @@ pub(super) const ISSUERS: &str = "auth.issuers";
 /// `auth.*`
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// `auth.issuers.NAME`, by name. At least one.
+    /// `auth.gateway.*`, when it is on; then there are no issuers.
+    pub gateway: Option<Gateway>,
+    /// `auth.issuers.NAME`, by name. At least one, without a gateway.
     pub issuers: BTreeMap<String, Issuer>,
     /// `auth.leeway`
     pub leeway: Duration,
@@ -59,6 +64,7 @@ impl Auth {
         let verified_tokens = reader.at("auth.verified_tokens").number(0..=100_000_000);
         let switches = ["auth.allow_local_issuer", "auth.shared_customer_ids"]
             .map(|key| reader.at(key).boolean());
+        let gateway = Gateway::read(reader);
         let issuers = issuers(reader);
         let max_revocations = reader.at("auth.max_revocations").number(1..=10_000_000);
         let max_revocations = max_revocations.and_then(|most| usize::try_from(most).ok());
@@ -70,6 +76,7 @@ impl Auth {
             .duration(Duration::from_mins(1)..=Duration::from_hours(30 * 24));
         switches.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Self {
+            gateway: gateway?,
             issuers: issuers?,
             leeway: leeway?,
             jwks_refresh: jwks_refresh?,
@@ -100,7 +107,7 @@ fn position(issuers: &BTreeMap<String, Issuer>, called: &str) -> Option<usize> {
 /// All issuers; `None` when one has faults.
 fn issuers(reader: &mut Reader<'_>) -> Option<BTreeMap<String, Issuer>> {
     let names = reader.names(ISSUERS);
-    if names.is_empty() {
+    if names.is_empty() && !reader.is_set(GATEWAY_HEADER) {
         let fix = "write [auth.issuers.NAME] with issuer, audiences, and algorithms with one of \
                    jwks_url, jwks_file and discovery, or introspection_url";
         reader.missing(ISSUERS, Wrong::new("there is no issuer", fix));

@@ -19,6 +19,7 @@ mod caching;
 mod commands;
 mod customer;
 mod directives;
+mod gateway;
 mod introspection;
 mod outage;
 mod resilience;
