@@ -2,12 +2,11 @@
 //!
 //! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
 //! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
-//! comes of it. `introspection` asks the issuer of those that say nothing by
-//! themselves; `gateway` is in the place of all of these where a
-//! gateway has verified callers already. `revocations` holds what ends tokens before their time, `revoking` what that does,
-//! `logout` what issuers say about it. Owns the [`Authenticator`] that leads a request along that way and counts who is
-//! turned away. Refuses to learn more of a token
-//! than its customer, and knows no HTTP but for `caller`.
+//! comes of it. `introspection` asks the issuer of tokens that say nothing by themselves; `gateway`
+//! is in the place of all of these where a gateway has verified callers already. `revocations` holds
+//! what ends tokens before their time, `revoking` what that does, `logout` what issuers say about it.
+//! Owns the [`Authenticator`] that leads a request along that way and counts who is turned away.
+//! Refuses to learn more of a token than its customer, and knows no HTTP but for `caller`.
 
 mod algorithm;
 mod bearer;

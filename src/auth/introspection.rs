@@ -12,7 +12,7 @@ mod flights;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rustls::ClientConfig;
@@ -144,11 +144,5 @@ pub(super) const fn is_asked(keys: &KeySource) -> bool {
     match keys {
         KeySource::Introspection(_) => true,
         KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) => false,
-    }
-}
-
-impl fmt::Debug for Introspection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Introspection").field("issuer", &self.issuer).finish_non_exhaustive()
     }
 }
