@@ -116,7 +116,7 @@ struct Stations {
 impl Stations {
     fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
-        let secrets = Secrets::open(settings)?;
+        let mut secrets = Secrets::open(settings)?;
         let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
         let server = &settings.server;
         let rooms = Rooms::new(waiting, verifying, server.max_in_flight, server.max_waiting);
@@ -127,6 +127,7 @@ impl Stations {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )?;
+        secrets.introspection = authenticator.introspection_secret();
         let juspay = Juspay::new(
             settings.juspay.clone(),
             ApiKeys::new(

@@ -2,15 +2,18 @@
 //!
 //! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
 //! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
-//! comes of it. `revocations` holds what ends tokens before their time, `revoking` what that does,
-//! `logout` what issuers say about it. Owns the [`Authenticator`] that leads a request along that way and counts who is
-//! turned away. Refuses to learn more of a token
-//! than its customer, and knows no HTTP but for `caller`.
+//! comes of it. `introspection` asks the issuer of tokens that say nothing by themselves; `gateway`
+//! is in the place of all of these where a gateway has verified callers already. `revocations` holds
+//! what ends tokens before their time, `revoking` what that does, `logout` what issuers say about it.
+//! Owns the [`Authenticator`] that leads a request along that way and counts who is turned away.
+//! Refuses to learn more of a token than its customer, and knows no HTTP but for `caller`.
 
 mod algorithm;
 mod bearer;
 mod caller;
 mod error;
+mod gateway;
+mod introspection;
 mod issuer;
 mod jwks;
 mod logout;
@@ -29,23 +32,27 @@ use std::{fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 pub use self::{
     caller::Caller,
     error::{AuthError, Reason},
+    gateway::Approach,
     issuer::Keepers,
     logout::LogoutError,
     revocations::RevokeError,
 };
 use self::{
+    gateway::Gateway,
+    introspection::Introspection,
     issuer::Issuer,
     jwks::{KeyFetcher, NoKey, fetcher},
     logout::Queue,
     revocations::{Grounds, Revocations},
     token::{Unverified, Verified},
     turns::Turns,
-    verified::{Finding, Now, VerifiedTokens},
+    verified::{Finding, Now, Signed, VerifiedTokens},
 };
 use crate::{
     clock::Clock,
     metrics::Metrics,
     revocation::file::FileError,
+    secret_file::SecretFileError,
     settings,
     tls::{self, TlsError},
     waiting::Rooms,
@@ -69,11 +76,16 @@ pub enum SetUpError {
     /// `auth.revocations_file` changed for the worse since the settings were read.
     #[error("auth.revocations_file: {0}")]
     Revocations(#[from] FileError),
+    /// `introspection_client_secret_file` did.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
 }
 
 /// Verifies bearer tokens. Shared by all workers.
 pub struct Authenticator {
     issuers: Vec<Issuer>,
+    introspection: Option<Introspection>,
+    gateway: Option<Gateway>,
     verified: VerifiedTokens,
     turns: Turns,
     revocations: Revocations,
@@ -120,7 +132,9 @@ impl Authenticator {
     ) -> Result<(Self, Keepers), SetUpError> {
         let tls = tls::client_config(None)?;
         let fetcher = |_: &str, issuer: &settings::Issuer| fetcher(issuer, &tls);
-        Self::with_fetchers(auth, secrets_poll, rooms, clock, metrics, fetcher)
+        let introspection = Introspection::new(auth, &tls, &rooms.upstream, &clock, &metrics.auth)?;
+        let made = Self::with_fetchers(auth, secrets_poll, rooms, clock, metrics, fetcher);
+        made.map(|(authenticator, keepers)| (Self { introspection, ..authenticator }, keepers))
     }
 
     fn with_fetchers(
@@ -129,7 +143,7 @@ impl Authenticator {
         rooms: &Rooms,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-        fetcher: impl Fn(&str, &settings::Issuer) -> Box<dyn KeyFetcher>,
+        fetcher: impl Fn(&str, &settings::Issuer) -> Option<Box<dyn KeyFetcher>>,
     ) -> Result<(Self, Keepers), SetUpError> {
         let mut issuers: Vec<Issuer> = Vec::new();
         let mut keepers = Vec::new();
@@ -140,8 +154,10 @@ impl Authenticator {
                 return Err(SetUpError::SameIssuer(twin.name.to_string(), name.clone()));
             }
             let issuer = Issuer::new(name, settings, auth, &clock, &rooms.upstream);
-            let schedule = issuer::schedule(&settings.keys, auth, secrets_poll);
-            keepers.push(issuer.keeper(schedule, fetcher(name, settings), &clock, &metrics.auth));
+            if let Some(fetcher) = fetcher(name, settings) {
+                let schedule = issuer::schedule(&settings.keys, auth, secrets_poll);
+                keepers.push(issuer.keeper(schedule, fetcher, &clock, &metrics.auth));
+            }
             issuers.push(issuer);
         }
         let verified = VerifiedTokens::new(auth.verified_tokens);
@@ -152,6 +168,8 @@ impl Authenticator {
         let logouts = Queue::default();
         let authenticator = Self {
             issuers,
+            introspection: None,
+            gateway: auth.gateway.as_ref().map(Gateway::new),
             verified,
             turns,
             revocations,
@@ -208,8 +226,15 @@ impl Authenticator {
 
     async fn verify_uncounted(&self, token: Token) -> Result<Caller, AuthError> {
         let epoch = self.verified.epoch();
-        let unverified = Unverified::parse(&token.text)?;
-        let (index, issuer) = self.issuer_of(&unverified)?;
+        let parsed = Unverified::parse(&token.text)
+            .and_then(|unverified| self.issuer_of(&unverified).map(|found| (unverified, found)));
+        let (unverified, (index, issuer)) = match parsed {
+            Ok(parsed) => parsed,
+            Err(reason) => {
+                let introspection = self.introspection_of(&token, reason)?;
+                return self.introspect(introspection, token, epoch).await;
+            }
+        };
         unverified.check_header(&issuer.rules)?;
         let wanted = unverified.wanted();
         let proof = self.prove(&unverified, issuer).await?;
@@ -223,10 +248,12 @@ impl Authenticator {
         let finding = Finding {
             caller: caller.clone(),
             issuer: index,
-            kid: wanted.kid.map(Box::from),
-            algorithm: wanted.algorithm,
-            thumbprint: proof.thumbprint,
-            generation: proof.generation,
+            signed: Some(Signed {
+                kid: wanted.kid.map(Box::from),
+                algorithm: wanted.algorithm,
+                thumbprint: proof.thumbprint,
+                generation: proof.generation,
+            }),
             end: accepted.end,
         };
         self.verified.remember(token.digest, finding, epoch, now);
@@ -238,7 +265,7 @@ impl Authenticator {
         let named = token.claimed_issuer();
         let mut issuers = self.issuers.iter().enumerate();
         issuers
-            .find(|(_, issuer)| issuer.rules.settings.issuer == named)
+            .find(|(_, issuer)| issuer.has_keys() && issuer.rules.settings.issuer == named)
             .ok_or(Reason::UnknownIssuer)
     }
 
@@ -264,11 +291,14 @@ impl Authenticator {
         }
     }
 
-    /// Whether an issuer has keys: without any, nobody can be let in.
+    /// Whether an issuer has keys, or can be asked, or a gateway says who is calling: without any,
+    /// nobody can be let in.
     #[must_use]
     pub fn ready(&self) -> bool {
         let now = self.clock.monotonic();
-        self.issuers.iter().any(|issuer| issuer.keys.usable(now).is_some())
+        self.gateway.is_some()
+            || self.introspection.is_some()
+            || self.issuers.iter().any(|issuer| issuer.keys.usable(now).is_some())
     }
 
     /// Forgets all verified tokens, also those that are being verified right now: each is checked

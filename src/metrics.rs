@@ -80,6 +80,10 @@ pub struct Auth {
     pub revocation_reloads: IntCounterVec,
     /// `auth_logouts_total{outcome}`
     pub logouts: IntCounterVec,
+    /// `auth_introspections_total{issuer,outcome}`
+    pub introspections: IntCounterVec,
+    /// `auth_introspection_duration_seconds{issuer}`
+    pub introspection_duration: HistogramVec,
 }
 
 /// `cache_*`
@@ -253,7 +257,25 @@ impl Maker {
                 "Logout tokens that issuers have sent, by outcome.",
                 &["outcome"],
             )?,
+            introspections: self.introspections()?,
+            introspection_duration: self.introspection_duration()?,
         })
+    }
+
+    fn introspections(&self) -> Result<IntCounterVec, prometheus::Error> {
+        self.counters(
+            "auth_introspections_total",
+            "Questions to an issuer about a token, by outcome.",
+            &["issuer", "outcome"],
+        )
+    }
+
+    fn introspection_duration(&self) -> Result<HistogramVec, prometheus::Error> {
+        self.histograms(
+            "auth_introspection_duration_seconds",
+            "Time from a question about a token to the answer, with the wait for its turn.",
+            &["issuer"],
+        )
     }
 
     fn cache(&self) -> Result<Cache, prometheus::Error> {

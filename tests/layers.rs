@@ -79,7 +79,12 @@ const ACTIX: &[&str] = &[
 ];
 
 /// Where awc may be named.
-const AWC: &[&str] = &["src/auth/jwks/", "src/juspay/client.rs", "src/juspay/connect.rs"];
+const AWC: &[&str] = &[
+    "src/auth/introspection/ask.rs",
+    "src/auth/jwks/",
+    "src/juspay/client.rs",
+    "src/juspay/connect.rs",
+];
 
 fn sources() -> Vec<(String, String)> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::gate::{Gate, TooLong};
-use crate::{clock::Clock, metrics::Raised, tls::PeerCertificate};
+use crate::{auth::Approach, clock::Clock, metrics::Raised, tls::PeerCertificate};
 
 /// Most bytes taken from a client while its last request is being answered.
 const MOST_HELD: usize = 8192;
@@ -93,6 +93,17 @@ impl Connection {
     /// Who is at the other end, where a certificate has shown it.
     pub(super) const fn peer(&self) -> Option<&PeerCertificate> {
         self.peer.as_ref()
+    }
+
+    /// How it has come: by its own end, which stays known when the other one is gone.
+    pub(super) fn approach(&self) -> Approach {
+        let tcp = match &self.stream {
+            Stream::Unix(_) => return Approach::Unix,
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        let is_loopback = tcp.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        if is_loopback { Approach::Loopback } else { Approach::Network }
     }
 
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {

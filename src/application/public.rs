@@ -197,8 +197,9 @@ where
     .and_then(http)
 }
 
-/// For handlers: `HttpRequest::conn_data::<PeerCertificate>()`.
+/// For handlers: `HttpRequest::conn_data::<Approach>()`, and the same of `PeerCertificate`.
 fn note_peer(connection: &Connection, data: &mut Extensions) {
+    data.insert(connection.approach());
     if let Some(peer) = connection.peer() {
         data.insert(PeerCertificate::clone(peer));
     }

@@ -21,6 +21,8 @@ pub(super) struct Secrets {
     pub(super) api_key_next: Option<Arc<Secret>>,
     pub(super) admin_token: Option<Arc<Secret>>,
     pub(super) customer_ref_key: Option<Arc<Secret>>,
+    /// The authenticator's, which opens it itself.
+    pub(super) introspection: Option<Arc<Secret>>,
     pub(super) tls: Option<Arc<ServerTls>>,
 }
 
@@ -58,6 +60,7 @@ impl Secrets {
             api_key_next: by_file(&settings.juspay.api_key_next)?,
             admin_token: by_file(&settings.server.admin_token_file)?,
             customer_ref_key: by_file(&settings.log.customer_ref_key_file)?,
+            introspection: None,
             tls: settings.server.tls.as_ref().map(ServerTls::open).transpose()?.map(Arc::new),
         })
     }
@@ -69,6 +72,7 @@ impl Secrets {
             ("api_key_next", self.api_key_next),
             ("admin_token", self.admin_token),
             ("customer_ref_key", self.customer_ref_key),
+            ("introspection_client_secret", self.introspection),
         ];
         let read = &metrics.secret_last_reload_success;
         let secrets = named.into_iter().filter_map(|(name, secret)| {

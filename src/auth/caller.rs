@@ -77,6 +77,13 @@ impl FromRequest for Caller {
                 retry_after: super::BUG_RETRY,
             })));
         };
+        if let Some(gateway) = &authenticator.gateway {
+            let values = request.headers().get_all(gateway.header());
+            let values = values.map(header::HeaderValue::as_bytes);
+            let (approach, peer) = (request.conn_data().copied(), request.conn_data());
+            let caller = gateway.caller(values, approach, peer);
+            return Either::Left(ready(caller.map_err(|error| authenticator.counted(error))));
+        }
         let headers = request.headers().get_all(header::AUTHORIZATION);
         match authenticator.at_once(headers.map(header::HeaderValue::as_bytes)) {
             Ok(caller) => Either::Left(ready(Ok(caller))),

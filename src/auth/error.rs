@@ -29,8 +29,9 @@ pub enum AuthError {
     /// Too many requests are waiting.
     #[error("too many requests are waiting")]
     Overloaded,
-    /// The signing key can't be looked up now; the token may well be good.
-    #[error("the signing key can't be looked up now")]
+    /// The signing key can't be looked up, or the issuer can't be asked, now; the token may well be
+    /// good.
+    #[error("the signing key can't be looked up, or the issuer can't be asked, now")]
     KeysUnavailable {
         /// When another look-up may be made, at the earliest.
         retry_after: Duration,
@@ -96,6 +97,12 @@ pub enum Reason {
     /// `cnf`: bound to a key whose possession nobody has shown.
     #[error("it is bound to a key")]
     Confirmation,
+    /// Somebody speaks as the gateway who isn't known to be it.
+    #[error("whoever sent it isn't the gateway")]
+    UntrustedPeer,
+    /// Its issuer says that it isn't active.
+    #[error("its issuer says that it isn't active")]
+    Inactive,
     /// Somebody has revoked it, or its subject has logged out.
     #[error("it was revoked")]
     Revoked,
@@ -117,6 +124,8 @@ impl Reason {
             Self::NotYetValid => "not_yet_valid",
             Self::IdToken => "id_token",
             Self::Confirmation => "confirmation",
+            Self::UntrustedPeer => "untrusted_peer",
+            Self::Inactive => "inactive",
             Self::Revoked => "revoked",
         }
     }
@@ -150,6 +159,8 @@ mod tests {
             (Reason::NotYetValid, "not_yet_valid"),
             (Reason::IdToken, "id_token"),
             (Reason::Confirmation, "confirmation"),
+            (Reason::UntrustedPeer, "untrusted_peer"),
+            (Reason::Inactive, "inactive"),
             (Reason::Revoked, "revoked"),
         ];
         let others = [

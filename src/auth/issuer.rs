@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 
 use super::{
+    introspection::is_asked,
     jwks::{Keeper, KeyFetcher, KeyStore, Schedule},
     token::Rules,
 };
@@ -51,6 +52,11 @@ impl Issuer {
         }
     }
 
+    /// Whether its tokens are signed with keys of its own.
+    pub(super) const fn has_keys(&self) -> bool {
+        !is_asked(&self.rules.settings.keys)
+    }
+
     /// The task that keeps its keys fresh.
     pub(super) fn keeper(
         &self,
@@ -72,7 +78,7 @@ pub(super) fn schedule(
 ) -> Schedule {
     match source {
         KeySource::File(_) => Schedule { refresh: secrets_poll, retry: secrets_poll },
-        KeySource::Url(_) | KeySource::Discovery(_) => Schedule {
+        KeySource::Url(_) | KeySource::Discovery(_) | KeySource::Introspection(_) => Schedule {
             refresh: auth.jwks_refresh,
             retry: auth.jwks_cooldown.min(auth.jwks_refresh),
         },

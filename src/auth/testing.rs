@@ -171,6 +171,22 @@ pub(super) fn issuer() -> settings::Issuer {
     }
 }
 
+/// Settings of the same, but that it is asked about its tokens.
+pub(super) fn asked_issuer() -> settings::Issuer {
+    let introspection = settings::Introspection {
+        url: "https://idp.example/introspect".to_owned(),
+        client_id: "juspay-bff".to_owned(),
+        client_secret_file: "/nonexistent".into(),
+        allow_no_audience: false,
+    };
+    settings::Issuer {
+        algorithms: Vec::new(),
+        typ: Vec::new(),
+        keys: KeySource::Introspection(introspection),
+        ..issuer()
+    }
+}
+
 /// Where a scripted issuer's keys are.
 pub(super) struct Origin {
     answer: RefCell<Result<Bytes, FetchError>>,
@@ -279,7 +295,7 @@ fn unfetched_of<const N: usize>(
         &rooms(&metrics),
         Arc::<ManualClock>::clone(&clock),
         Arc::clone(&metrics),
-        |name, _| Box::new(Scripted(Rc::clone(&origins[name]))),
+        |name, _| Some(Box::new(Scripted(Rc::clone(&origins[name])))),
     )
     .unwrap();
     tokio::task::spawn_local(keepers.run());
@@ -294,6 +310,7 @@ pub(super) fn clock() -> Arc<ManualClock> {
 /// Settings without issuers.
 pub(super) fn settings() -> settings::Auth {
     settings::Auth {
+        gateway: None,
         issuers: BTreeMap::new(),
         leeway: Duration::from_secs(LEEWAY.unsigned_abs()),
         jwks_refresh: REFRESH,
@@ -301,6 +318,7 @@ pub(super) fn settings() -> settings::Auth {
         jwks_max_stale: MAX_STALE,
         max_token_bytes: 8192,
         verified_tokens: 100,
+        introspection_cache: Duration::from_mins(1),
         revocations_file: None,
         max_revocations: 10,
         logout_ttl: Duration::from_hours(24),

@@ -40,7 +40,7 @@ pub(super) struct Now {
 }
 
 /// Which verification is meant when tokens are forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Epoch(u64);
 
 /// What a verification has found.
@@ -48,13 +48,19 @@ pub(super) struct Finding {
     pub(super) caller: Caller,
     /// Index of the issuer.
     pub(super) issuer: usize,
+    /// `None`: the issuer was asked about the token, no key vouches for it.
+    pub(super) signed: Option<Signed>,
+    /// The token's end, or its answer's, on the wall clock.
+    pub(super) end: Timestamp,
+}
+
+/// By which key a token is good.
+pub(super) struct Signed {
     pub(super) kid: Option<Box<str>>,
     pub(super) algorithm: Algorithm,
     pub(super) thumbprint: Sha256,
     /// The key set's when the signature was checked.
     pub(super) generation: u64,
-    /// The token's end on the wall clock.
-    pub(super) end: Timestamp,
 }
 
 struct Entry {
@@ -90,7 +96,7 @@ impl VerifiedTokens {
         }
         let life = until(finding.end, now.wall).min(MAX_REMEMBERED);
         let entry = Entry {
-            generation: AtomicU64::new(finding.generation),
+            generation: AtomicU64::new(finding.signed.as_ref().map_or(0, |it| it.generation)),
             epoch,
             life,
             monotonic_end: now.monotonic.plus(life),
@@ -112,11 +118,13 @@ impl VerifiedTokens {
             self.entries.invalidate(digest);
             return None;
         }
-        // Without usable keys nothing passes, but they may come back.
-        let current = keys(entry.finding.issuer)?;
-        if !entry.has_its_key_in(&current) {
-            self.entries.invalidate(digest);
-            return None;
+        if let Some(signed) = &entry.finding.signed {
+            // Without usable keys nothing passes, but they may come back.
+            let current = keys(entry.finding.issuer)?;
+            if !entry.has_its_key_in(signed, &current) {
+                self.entries.invalidate(digest);
+                return None;
+            }
         }
         Some(entry.finding.caller.clone())
     }
@@ -158,11 +166,11 @@ impl VerifiedTokens {
 
 impl Entry {
     /// Whether the key that made the signature is still the one that the token asks for.
-    fn has_its_key_in(&self, current: &Current) -> bool {
+    fn has_its_key_in(&self, signed: &Signed, current: &Current) -> bool {
         if self.generation.load(Ordering::Relaxed) == current.generation {
             return true;
         }
-        let Finding { kid, algorithm, thumbprint, .. } = &self.finding;
+        let Signed { kid, algorithm, thumbprint, .. } = signed;
         let wanted = Wanted { kid: kid.as_deref(), algorithm: *algorithm };
         let is_there =
             current.set.fitting(wanted).into_iter().any(|key| key.thumbprint() == thumbprint);

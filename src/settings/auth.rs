@@ -1,11 +1,18 @@
 //! `auth.*`: who may call, and how their keys are looked after. Each issuer is `issuer`'s.
 
+mod gateway;
+mod introspection;
 mod issuer;
 mod revocations;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-pub use self::issuer::{Issuer, KeySource};
+pub(super) use self::gateway::HEADER as GATEWAY_HEADER;
+pub use self::{
+    gateway::Gateway,
+    introspection::Introspection,
+    issuer::{Issuer, KeySource},
+};
 use super::{fault::Wrong, reader::Reader};
 pub use crate::algorithm::Algorithm;
 
@@ -15,7 +22,9 @@ pub(super) const ISSUERS: &str = "auth.issuers";
 /// `auth.*`
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// `auth.issuers.NAME`, by name. At least one.
+    /// `auth.gateway.*`, when it is on; then there are no issuers.
+    pub gateway: Option<Gateway>,
+    /// `auth.issuers.NAME`, by name. At least one, without a gateway.
     pub issuers: BTreeMap<String, Issuer>,
     /// `auth.leeway`
     pub leeway: Duration,
@@ -29,6 +38,8 @@ pub struct Auth {
     pub max_token_bytes: usize,
     /// `auth.verified_tokens`
     pub verified_tokens: u64,
+    /// `auth.introspection_cache`: what an issuer has said of a token counts for so long.
+    pub introspection_cache: Duration,
     /// `auth.revocations_file`
     pub revocations_file: Option<PathBuf>,
     /// `auth.max_revocations`: in the file, and as many in memory.
@@ -46,10 +57,14 @@ impl Auth {
         let jwks_max_stale = reader
             .at("auth.jwks_max_stale")
             .duration(Duration::from_millis(1)..=Duration::from_hours(30 * 24));
+        let introspection_cache = reader
+            .at("auth.introspection_cache")
+            .duration(Duration::ZERO..=Duration::from_hours(1));
         let max_token_bytes = reader.at("auth.max_token_bytes").number(256..=65_536);
         let verified_tokens = reader.at("auth.verified_tokens").number(0..=100_000_000);
         let switches = ["auth.allow_local_issuer", "auth.shared_customer_ids"]
             .map(|key| reader.at(key).boolean());
+        let gateway = Gateway::read(reader);
         let issuers = issuers(reader);
         let max_revocations = reader.at("auth.max_revocations").number(1..=10_000_000);
         let max_revocations = max_revocations.and_then(|most| usize::try_from(most).ok());
@@ -61,6 +76,7 @@ impl Auth {
             .duration(Duration::from_mins(1)..=Duration::from_hours(30 * 24));
         switches.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Self {
+            gateway: gateway?,
             issuers: issuers?,
             leeway: leeway?,
             jwks_refresh: jwks_refresh?,
@@ -68,6 +84,7 @@ impl Auth {
             jwks_max_stale: jwks_max_stale?,
             max_token_bytes: usize::try_from(max_token_bytes?).ok()?,
             verified_tokens: verified_tokens?,
+            introspection_cache: introspection_cache?,
             revocations_file,
             max_revocations: max_revocations?,
             logout_ttl: logout_ttl?,
@@ -90,9 +107,9 @@ fn position(issuers: &BTreeMap<String, Issuer>, called: &str) -> Option<usize> {
 /// All issuers; `None` when one has faults.
 fn issuers(reader: &mut Reader<'_>) -> Option<BTreeMap<String, Issuer>> {
     let names = reader.names(ISSUERS);
-    if names.is_empty() {
-        let fix = "write [auth.issuers.NAME] with issuer, audiences, algorithms and one of \
-                   jwks_url, jwks_file and discovery";
+    if names.is_empty() && !reader.is_set(GATEWAY_HEADER) {
+        let fix = "write [auth.issuers.NAME] with issuer, audiences, and algorithms with one of \
+                   jwks_url, jwks_file and discovery, or introspection_url";
         reader.missing(ISSUERS, Wrong::new("there is no issuer", fix));
     }
     let read: Vec<_> = names

@@ -3,6 +3,8 @@
 //! Each check looks the keys up again, so that a fault elsewhere hides no contradiction. A key
 //! with a fault of its own takes part in none.
 
+mod gateway;
+mod introspection;
 mod issuers;
 mod tls;
 
@@ -22,6 +24,8 @@ pub(super) fn check(reader: &mut Reader<'_>) {
     in_flight(reader);
     jwks(reader);
     issuers::check(reader);
+    introspection::check(reader);
+    gateway::check(reader);
 }
 
 fn listeners(reader: &mut Reader<'_>) {

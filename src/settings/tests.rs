@@ -1,6 +1,8 @@
 //! Settings as a whole: what is in force, and what is told when it can't be.
 
 mod faults;
+mod gateway;
+mod introspection;
 mod secrets;
 mod tls;
 

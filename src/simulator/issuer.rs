@@ -4,6 +4,7 @@
 //! an algorithm is first used and never leave the process.
 
 mod algorithm;
+mod introspection;
 mod key;
 mod mint;
 
@@ -18,8 +19,12 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::key::{Family, SigningKey};
+use self::{
+    introspection::Register,
+    key::{Family, SigningKey},
+};
 pub use self::{
+    introspection::{DEFAULT_CLIENT, INTROSPECTION_PATH, REVOCATION_PATH},
     key::SigningError,
     mint::{DEFAULT_AUDIENCE, MintRequest},
 };
@@ -49,6 +54,7 @@ struct State {
     clock: Arc<dyn Clock>,
     keys: Mutex<Keys>,
     minted: AtomicU64,
+    register: Register,
     journal: Journal,
     rules: Rules,
     gates: Gates,
@@ -75,6 +81,7 @@ impl Issuer {
             clock,
             keys: Mutex::default(),
             minted: AtomicU64::new(0),
+            register: Register::new(),
             journal: Journal::new(),
             rules: Rules::default(),
             gates: Gates::default(),
@@ -95,16 +102,38 @@ impl Issuer {
         format!("{}{JWKS_PATH}", self.0.url)
     }
 
-    /// A signed token (RFC 9068, or as the request wants it).
+    /// Where it says whether a token is good (RFC 7662).
+    #[must_use]
+    pub fn introspection_url(&self) -> String {
+        format!("{}{INTROSPECTION_PATH}", self.0.url)
+    }
+
+    /// From now on only this client may ask about tokens, and revoke them.
+    pub fn set_client(&self, id: &str, secret: &str) {
+        self.0.register.set_client(id, secret);
+    }
+
+    /// The token isn't active any more. Who checks its signature doesn't notice.
+    pub fn revoke(&self, token: &str) {
+        self.0.register.revoke(token);
+    }
+
+    /// A signed token (RFC 9068, or as the request wants it), or one that says nothing by itself.
     ///
     /// # Errors
     /// When no key can be made or signed with.
     pub fn mint(&self, request: &MintRequest) -> Result<String, SigningError> {
-        let key = self.key(algorithm::family(request.algorithm))?;
-        let header = request.header(&key.kid);
         let number = self.0.minted.fetch_add(1, Ordering::Relaxed);
         let claims = request.claims(&self.0.url, self.0.clock.now(), number);
-        key.sign(request.algorithm, &header.to_string(), &claims.to_string())
+        let token = if request.opaque {
+            format!("opq_{:032x}", rand::random::<u128>())
+        } else {
+            let key = self.key(algorithm::family(request.algorithm))?;
+            let header = request.header(&key.kid);
+            key.sign(request.algorithm, &header.to_string(), &claims.to_string())?
+        };
+        self.0.register.note(&token, claims);
+        Ok(token)
     }
 
     /// A token of any header and claims, right or not, JSON or not, truly signed with the current
@@ -197,6 +226,8 @@ impl Issuer {
             ("GET", DISCOVERY_PATH) => Answer::json(200, &self.configuration()),
             ("GET", JWKS_PATH) => Answer::json(200, &self.jwks()),
             ("POST", "/token") => self.token(request).unwrap_or_else(|refusal| refusal),
+            ("POST", INTROSPECTION_PATH) => self.0.register.introspect(request, self.0.clock.now()),
+            ("POST", REVOCATION_PATH) => self.0.register.revocation(request),
             ("POST", "/rotate") => self.rotation(request).unwrap_or_else(|refusal| refusal),
             _ => refusal(404, "there is no such thing; GET / lists what there is"),
         }
@@ -207,6 +238,8 @@ impl Issuer {
             "issuer": self.0.url,
             "jwks_uri": self.jwks_url(),
             "token_endpoint": format!("{}/token", self.0.url),
+            "introspection_endpoint": self.introspection_url(),
+            "revocation_endpoint": format!("{}{REVOCATION_PATH}", self.0.url),
             "response_types_supported": ["token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::name),
@@ -236,7 +269,8 @@ const HELP: &str = r#"A dev issuer: it gives anybody a token for any subject.
   GET  /.well-known/openid-configuration
   GET  /jwks     the keys that were used so far
   POST /token    {"subject": "alice"} and, if you like, "audience", "life", "scope", "typ",
-                 "algorithm", "claims"
+                 "algorithm", "claims", "opaque": true
+  POST /introspect, /revoke   token=TOKEN, by client juspay-bff, secret sim_client_secret
   POST /rotate   {"overlap": true}
 "#;
 

@@ -4,6 +4,7 @@ mod control;
 mod faults;
 mod gates;
 mod http;
+mod introspection;
 mod issuer;
 mod juspay;
 mod peer;

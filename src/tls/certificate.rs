@@ -71,6 +71,13 @@ impl PeerCertificate {
         };
         Self { common_name: parts.common_name(), dns_names: of_kind(DNS_NAME), uris: of_kind(URI) }
     }
+
+    /// Whether the certificate names its subject so, in any of the ways that are read.
+    #[must_use]
+    pub fn has_name(&self, name: &str) -> bool {
+        let alternative = self.dns_names.iter().chain(&self.uris);
+        self.common_name.iter().chain(alternative).any(|own| own == name)
+    }
 }
 
 impl<'a> Parts<'a> {

@@ -19,6 +19,8 @@ mod caching;
 mod commands;
 mod customer;
 mod directives;
+mod gateway;
+mod introspection;
 mod outage;
 mod resilience;
 mod revocations;

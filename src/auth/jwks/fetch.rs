@@ -60,16 +60,20 @@ pub(crate) enum FetchError {
     Panicked,
 }
 
-/// The fetcher for an issuer's source of keys.
-pub(crate) fn fetcher(issuer: &settings::Issuer, tls: &Arc<ClientConfig>) -> Box<dyn KeyFetcher> {
+/// The fetcher for an issuer's source of keys; `None` when it has none.
+pub(crate) fn fetcher(
+    issuer: &settings::Issuer,
+    tls: &Arc<ClientConfig>,
+) -> Option<Box<dyn KeyFetcher>> {
     let http = Http { tls: Arc::clone(tls) };
-    match &issuer.keys {
+    Some(match &issuer.keys {
         KeySource::File(path) => Box::new(FromFile(path.clone())),
         KeySource::Url(url) => Box::new(FromUrl { http, url: url.clone() }),
         KeySource::Discovery(url) => {
             Box::new(FromDiscovery { http, url: url.clone(), issuer: issuer.issuer.clone() })
         }
-    }
+        KeySource::Introspection(_) => return None,
+    })
 }
 
 struct FromFile(PathBuf);

@@ -1,15 +1,16 @@
 //! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
 //!
 //! All checks go by our [`Clock`](crate::clock::Clock). `identity` holds by what a token can be
-//! revoked, `logout` the claims of logout tokens.
+//! revoked, `introspection` what issuers say of tokens, `logout` the claims of logout tokens.
 
 mod identity;
+mod introspection;
 mod logout;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-pub(in crate::auth) use self::{identity::Identity, logout::Logout};
+pub(in crate::auth) use self::{identity::Identity, introspection::Introspected, logout::Logout};
 use super::{Rules, json::Object};
 use crate::{
     auth::error::{AuthError, Reason},
@@ -62,12 +63,27 @@ impl Claims {
     }
 
     fn check_parties(&self, rules: &Rules, accepted: &[String]) -> Result<(), Reason> {
-        if self.text("iss") != Some(&rules.settings.issuer) {
-            return Err(Reason::UnknownIssuer);
+        self.check_issuer(rules)?;
+        self.check_subject()?;
+        self.check_audience(accepted)
+    }
+
+    fn check_issuer(&self, rules: &Rules) -> Result<(), Reason> {
+        if self.text("iss") == Some(&rules.settings.issuer) {
+            Ok(())
+        } else {
+            Err(Reason::UnknownIssuer)
         }
-        if let Some(Value::Array(_) | Value::Object(_)) = self.0.get("sub") {
-            return Err(Reason::Claims);
+    }
+
+    fn check_subject(&self) -> Result<(), Reason> {
+        match self.0.get("sub") {
+            Some(Value::Array(_) | Value::Object(_)) => Err(Reason::Claims),
+            _ => Ok(()),
         }
+    }
+
+    fn check_audience(&self, accepted: &[String]) -> Result<(), Reason> {
         let audiences = match self.0.get("aud") {
             Some(Value::Array(audiences)) => audiences.as_slice(),
             Some(audience @ Value::String(_)) => std::slice::from_ref(audience),
@@ -97,8 +113,18 @@ impl Claims {
 
     /// The token's end, once the other times are good.
     fn check_times(&self, rules: &Rules, now: Timestamp) -> Result<Timestamp, Reason> {
-        let (nbf, iat) = (self.time("nbf")?, self.time("iat")?);
         let exp = self.time("exp")?.ok_or(Reason::Claims)?;
+        Ok(later(self.check_times_until(exp, rules, now)?, rules.leeway))
+    }
+
+    /// The end without the leeway, of a token that ends at `exp`.
+    fn check_times_until(
+        &self,
+        exp: Timestamp,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Timestamp, Reason> {
+        let (nbf, iat) = (self.time("nbf")?, self.time("iat")?);
         let end = match rules.settings.max_token_age {
             Some(age) => exp.min(later(iat.ok_or(Reason::Claims)?, age)),
             None => exp,
@@ -106,7 +132,7 @@ impl Claims {
         if nbf.max(iat).is_some_and(|begin| begin > later(now, rules.leeway)) {
             return Err(Reason::NotYetValid);
         }
-        Ok(later(end, rules.leeway))
+        Ok(end)
     }
 
     fn check_scopes(&self, rules: &Rules) -> Result<(), AuthError> {

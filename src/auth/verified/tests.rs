@@ -263,10 +263,12 @@ fn finding(life: Duration) -> Finding {
     Finding {
         caller: Caller::new(CustomerId::parse("alice").unwrap(), Arc::new(grounds())),
         issuer: 0,
-        kid: None,
-        algorithm: Algorithm::ES256,
-        thumbprint: [0; 32],
-        generation: 1,
+        signed: Some(Signed {
+            kid: None,
+            algorithm: Algorithm::ES256,
+            thumbprint: [0; 32],
+            generation: 1,
+        }),
         end: crate::clock::later(Timestamp::UNIX_EPOCH, life),
     }
 }

@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use config::{Value, ValueKind};
 
+use super::Introspection;
 use crate::{
     algorithm::Algorithm,
     customer::CustomerId,
@@ -31,6 +32,8 @@ pub enum KeySource {
     /// `discovery`: the address of the OpenID provider's configuration document. `true` in the
     /// settings stands for the issuer with `/.well-known/openid-configuration`.
     Discovery(String),
+    /// `introspection_url`: there are no keys, the issuer is asked about each token.
+    Introspection(Introspection),
 }
 
 /// `auth.issuers.NAME.*`
@@ -40,7 +43,7 @@ pub struct Issuer {
     pub issuer: String,
     /// `audiences`: one of them must be in `aud`. At least one.
     pub audiences: Vec<String>,
-    /// `algorithms`. At least one.
+    /// `algorithms`. At least one, but for an issuer that is asked about its tokens.
     pub algorithms: Vec<Algorithm>,
     /// `jwks_url`, `jwks_file` or `discovery`
     pub keys: KeySource,
@@ -70,10 +73,8 @@ impl Issuer {
             .at(format!("{at}.audiences"))
             .required("list what the tokens' aud claim may be, such as [\"my-api\"]")
             .list(Items::Some, claim_text);
-        let algorithms = reader
-            .at(format!("{at}.algorithms"))
-            .required("list the algorithms that it signs with, such as [\"RS256\"]")
-            .list(Items::Some, algorithm);
+        let is_asked = Introspection::is_wanted(reader, at);
+        let algorithms = algorithms(reader, at, is_asked);
         let keys = keys(reader, at, issuer.as_deref());
         let customer_id_claim =
             reader.at(format!("{at}.customer_id_claim")).or("sub").text(claim_text);
@@ -83,12 +84,9 @@ impl Issuer {
             .at(format!("{at}.required_scopes"))
             .or(Vec::<Value>::new())
             .list(Items::Any, scope);
-        let typ = reader.at(format!("{at}.typ")).or(default_typ()).list(Items::Some, typ);
+        let typ = types(reader, at, is_asked);
         let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
-        let logout_audiences = reader
-            .at(format!("{at}.logout_audiences"))
-            .or(Vec::<Value>::new())
-            .list(Items::Any, claim_text);
+        let logout_audiences = logout_audiences(reader, at, is_asked);
         Some(Self {
             issuer: issuer?,
             audiences: audiences?,
@@ -102,6 +100,27 @@ impl Issuer {
             logout_audiences: logout_audiences?,
         })
     }
+}
+
+/// Of an issuer that is asked about its tokens: none. What is set all the same is told by
+/// `contradictions`.
+fn algorithms(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<Algorithm>> {
+    let fix = "list the algorithms that it signs with, such as [\"RS256\"]";
+    let setting = reader.at(format!("{at}.algorithms"));
+    let setting = if is_asked { setting } else { setting.required(fix) };
+    setting.list(Items::Some, algorithm).or_else(|| is_asked.then(Vec::new))
+}
+
+fn types(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<String>> {
+    let setting = reader.at(format!("{at}.typ"));
+    let setting = if is_asked { setting } else { setting.or(default_typ()) };
+    setting.list(Items::Some, typ).or_else(|| is_asked.then(Vec::new))
+}
+
+fn logout_audiences(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<String>> {
+    let setting = reader.at(format!("{at}.logout_audiences"));
+    let setting = if is_asked { setting } else { setting.or(Vec::<Value>::new()) };
+    setting.list(Items::Any, claim_text).or_else(|| is_asked.then(Vec::new))
 }
 
 /// That it is exactly one is told by `contradictions`.
@@ -120,8 +139,9 @@ fn keys(reader: &mut Reader<'_>, at: &str, issuer: Option<&str>) -> Option<KeySo
             }
         },
     };
+    let asked = Introspection::read(reader, at).map(KeySource::Introspection);
     let url = url.map(KeySource::Url);
-    url.or(file.map(KeySource::File)).or(discovery.map(KeySource::Discovery))
+    url.or(file.map(KeySource::File)).or(discovery.map(KeySource::Discovery)).or(asked)
 }
 
 /// Where an issuer's configuration stands by OpenID Connect Discovery 1.0 §4.1.
@@ -137,11 +157,13 @@ fn discovery_of(issuer: &str) -> Result<String, Wrong> {
     fetched(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))
 }
 
-/// An address that keys are fetched from: nobody on the way may change them.
-fn fetched(text: &str) -> Result<String, Wrong> {
+/// An address that keys are fetched from, or that vouches for tokens: nobody on the way may change
+/// what it says.
+pub(super) fn fetched(text: &str) -> Result<String, Wrong> {
     let address = WebAddress::parse(text)?;
     if address.exposed() {
-        let reason = "keys come over plain http from another machine, where they can be replaced";
+        let reason =
+            "it is plain http to another machine: on the way there, what comes can be replaced";
         return Err(Wrong::new(reason, "use https; http is for loopback addresses only"));
     }
     Ok(address.text)
@@ -160,7 +182,7 @@ fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
 }
 
 /// Text that a claim is compared with, or a claim's name.
-fn claim_text(text: &str) -> Result<String, Wrong> {
+pub(super) fn claim_text(text: &str) -> Result<String, Wrong> {
     if text.is_empty() {
         Err(Wrong::new("it is empty", "fill it"))
     } else if text.trim() != text || text.contains(char::is_control) {

@@ -33,16 +33,17 @@ fn key_source(reader: &mut Reader<'_>, table: &str) {
         reader.is_set(&format!("{table}.jwks_url")),
         reader.is_set(&format!("{table}.jwks_file")),
         reader.is_set(&discovery) && !off,
+        reader.is_set(&format!("{table}.introspection_url")),
     ];
     let wrong = match set.into_iter().filter(|set| *set).count() {
         0 => {
-            let fix = "set one of jwks_url, jwks_file and discovery";
+            let fix = "set one of jwks_url, jwks_file, discovery and introspection_url";
             return reader.missing(table, Wrong::new("it has no keys", fix));
         }
         1 => return,
         _ => Wrong::new(
-            "it has its keys from more than one place",
-            "keep one of jwks_url, jwks_file and discovery",
+            "it has its keys from more than one place, or is asked about tokens besides",
+            "keep one of jwks_url, jwks_file, discovery and introspection_url",
         ),
     };
     reader.contradiction(&[table], wrong);
@@ -55,7 +56,7 @@ fn local_issuer(reader: &mut Reader<'_>, table: &str) {
     if juspay_is_local.is_none_or(|address| address.loopback) || allowed != Some(false) {
         return;
     }
-    for key in ["issuer", "jwks_url", "discovery"] {
+    for key in ["issuer", "jwks_url", "discovery", "introspection_url"] {
         let key = format!("{table}.{key}");
         let plain = |text: &str| Ok(text.starts_with("http://"));
         if reader.again(&*key).text(plain) == Some(true) {

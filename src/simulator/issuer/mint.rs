@@ -34,6 +34,9 @@ pub struct MintRequest {
     /// The header's `alg`.
     #[serde(default = "default_algorithm", deserialize_with = "algorithm::deserialize")]
     pub algorithm: Algorithm,
+    /// A token that says nothing by itself: the issuer has to be asked about it.
+    #[serde(default)]
+    pub opaque: bool,
     /// Further claims. They go over the usual ones; a null takes a claim away.
     #[serde(default)]
     pub claims: Map<String, Value>,
@@ -66,8 +69,15 @@ impl MintRequest {
             scope: None,
             typ: default_typ(),
             algorithm: default_algorithm(),
+            opaque: false,
             claims: Map::new(),
         }
+    }
+
+    /// The usual token for `subject`, but opaque.
+    #[must_use]
+    pub fn opaque(subject: &str) -> Self {
+        Self { opaque: true, ..Self::of(subject) }
     }
 
     /// This wish with a further claim.

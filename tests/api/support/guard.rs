@@ -9,9 +9,10 @@ use std::{
     sync::{Arc, LazyLock, Mutex},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use juspay_bff::{
     settings::{AccessLog, Log, LogFormat, LogLevel},
-    simulator::{ReceivedRequest, Running},
+    simulator::{ReceivedRequest, Running, issuer::INTROSPECTION_PATH},
     telemetry,
 };
 
@@ -25,6 +26,10 @@ const KEY_BASE64: &str = "Y2FuYXJ5X";
 const CLIENT_TOKEN: &str = "tkn_";
 /// What every JWT begins with: `{"` in base64url.
 const BEARER: &str = "eyJ";
+/// What every opaque token begins with.
+const OPAQUE: &str = "opq_";
+/// What every secret begins with that an issuer is asked with. An API key's beginning is in it.
+pub const CLIENT_SECRET: &str = "canary_client_";
 
 /// Log lines that nobody has looked through yet, and all of them.
 static LOGS: LazyLock<Arc<Mutex<Logs>>> = LazyLock::new(Arc::default);
@@ -74,7 +79,7 @@ pub fn log_lines(text: &str) -> Vec<String> {
 /// Looks through an answer of the service's.
 pub fn answered(request: &str, reply: &Reply) {
     let whole = format!("{:?}\n{}", reply.headers, reply.text());
-    for secret in [KEY, KEY_BASE64, BEARER] {
+    for secret in [KEY, KEY_BASE64, BEARER, OPAQUE] {
         assert!(!whole.contains(secret), "{secret} got out: {whole}");
     }
     if whole.contains(CLIENT_TOKEN) {
@@ -100,7 +105,7 @@ pub fn check(api_key: &str, simulator: &Running) {
     let mut logs = LOGS.lock().unwrap();
     let new = &logs.text[logs.looked_through..];
     for line in new.lines() {
-        for secret in [KEY, KEY_BASE64, CLIENT_TOKEN, BEARER] {
+        for secret in [KEY, KEY_BASE64, CLIENT_TOKEN, BEARER, OPAQUE] {
             assert!(!line.contains(secret), "{secret} in the log: {line}");
         }
     }
@@ -115,14 +120,32 @@ pub fn check(api_key: &str, simulator: &Running) {
 }
 
 fn received(request: &ReceivedRequest, by_juspay: bool) {
-    let ReceivedRequest { path, query, headers, body, .. } = request;
+    let ReceivedRequest { method, path, query, headers, body, .. } = request;
+    let is_question = !by_juspay && (&**method, &**path) == ("POST", INTROSPECTION_PATH);
+    let body = if is_question { without_token(body) } else { body };
     let mut rest = format!("{path}?{query}\n{body}\n");
     for (name, value) in headers {
-        if !(by_juspay && name.eq_ignore_ascii_case("authorization")) {
+        let is_authorization = name.eq_ignore_ascii_case("authorization");
+        if is_question && is_authorization {
+            rest.extend([&*without_secret(value), "\n"]);
+        } else if !(by_juspay && is_authorization) {
             rest.extend([name, ": ", value, "\n"]);
         }
     }
-    for secret in [KEY, KEY_BASE64, CLIENT_TOKEN, BEARER] {
+    for secret in [KEY, KEY_BASE64, CLIENT_TOKEN, BEARER, OPAQUE] {
         assert!(!rest.contains(secret), "{secret} went upstream: {rest}");
     }
+}
+
+/// The question's body (RFC 7662 §2.1) without the token, which may be there and nowhere else.
+fn without_token(body: &str) -> &str {
+    let asked = body.strip_prefix("token=").and_then(|rest| rest.split_once('&'));
+    asked.map_or(body, |(_token, rest)| rest)
+}
+
+/// What is shown to the endpoint, but for the secret that is meant for it.
+fn without_secret(authorization: &str) -> String {
+    let shown = authorization.strip_prefix("Basic ").expect("Basic credentials");
+    let shown = String::from_utf8(STANDARD.decode(shown).unwrap()).unwrap();
+    shown.replacen(CLIENT_SECRET, "", 1)
 }

@@ -73,9 +73,22 @@ impl Stage {
 
     /// The service, whether it gets ready or not.
     pub fn open(self, settings: &str) -> World {
+        let base = base_settings(&self.simulator);
+        self.open_over(base, settings)
+    }
+
+    /// The service without any issuer.
+    pub fn open_without_issuers(self, settings: &str) -> World {
+        let base = base_settings(&self.simulator);
+        let (base, _issuer) = base.split_once("[auth.issuers.main]").unwrap();
+        let base = base.to_owned();
+        self.open_over(base, settings)
+    }
+
+    fn open_over(self, base: String, settings: &str) -> World {
         let Self { clock, ticking, api_key, simulator } = self;
         let sources = Sources::default()
-            .text("the world's", base_settings(&simulator))
+            .text("the world's", base)
             .text("the world's key", api_key_setting(&api_key, settings))
             .text("the test's", settings);
         let service = Service::start(sources, ticking);

@@ -97,7 +97,7 @@ async fn fetch(keys: KeySource) -> Result<Bytes, FetchError> {
 async fn fetch_trusting(ca_file: Option<&Path>, keys: KeySource) -> Result<Bytes, FetchError> {
     let mut issuer = issuer();
     issuer.keys = keys;
-    fetcher(&issuer, &tls::client_config(ca_file).unwrap()).fetch().await
+    fetcher(&issuer, &tls::client_config(ca_file).unwrap()).unwrap().fetch().await
 }
 
 fn whole(body: &str) -> String {

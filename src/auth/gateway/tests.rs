@@ -1,0 +1,93 @@
+//! Who is believed, and what.
+
+use super::*;
+
+fn peer(common_name: &str) -> PeerCertificate {
+    PeerCertificate {
+        common_name: Some(common_name.to_owned()),
+        dns_names: vec!["gw.example".to_owned()],
+        uris: vec!["spiffe://example/gw".to_owned()],
+    }
+}
+
+fn gateway(subjects: &[&str]) -> Gateway {
+    Gateway::new(&settings::Gateway {
+        header: "x-customer".to_owned(),
+        client_subjects: subjects.iter().map(|it| (*it).to_owned()).collect(),
+    })
+}
+
+fn said(
+    gateway: &Gateway,
+    approach: Option<Approach>,
+    peer: Option<&PeerCertificate>,
+    values: &[&[u8]],
+) -> Result<String, &'static str> {
+    let caller = gateway.caller(values.iter().copied(), approach, peer);
+    let caller = caller.map_err(|error| error.reason())?;
+    Ok(caller.customer().as_str().to_owned())
+}
+
+#[test]
+fn only_who_can_be_nobody_else_is_believed() {
+    use Approach::{Loopback, Network, Unix};
+
+    let (ours, other) = (peer("gw"), peer("other"));
+    let bare = PeerCertificate::default();
+    for (subjects, approach, peer, believed) in [
+        (&[][..], Some(Unix), None, true),
+        (&[], Some(Loopback), None, true),
+        (&[], Some(Network), None, false),
+        (&[], Some(Network), Some(&ours), false),
+        (&[], None, None, false),
+        (&[], None, Some(&ours), false),
+        (&["gw"], Some(Unix), None, true),
+        (&["gw"], Some(Loopback), None, false),
+        (&["gw"], Some(Loopback), Some(&other), false),
+        (&["gw"], Some(Loopback), Some(&ours), true),
+        (&["gw"], Some(Network), Some(&ours), true),
+        (&["gw"], Some(Network), Some(&other), false),
+        (&["gw"], Some(Network), Some(&bare), false),
+        (&["gw"], Some(Network), None, false),
+        (&["gw"], None, Some(&ours), false),
+        (&["GW"], Some(Network), Some(&ours), false),
+        (&["gw "], Some(Network), Some(&ours), false),
+        (&["x", "gw.example"], Some(Network), Some(&ours), true),
+        (&["spiffe://example/gw"], Some(Network), Some(&ours), true),
+        (&["spiffe://example/g"], Some(Network), Some(&ours), false),
+    ] {
+        let expected = if believed { Ok("alice".to_owned()) } else { Err("untrusted_peer") };
+        let said = said(&gateway(subjects), approach, peer, &[b"alice"]);
+        assert_eq!(said, expected, "{subjects:?} {approach:?} {peer:?}");
+    }
+}
+
+#[test]
+fn it_stands_for_the_issuer() {
+    let values = [&b"alice"[..]].into_iter();
+    let caller = gateway(&[]).caller(values, Some(Approach::Unix), None).unwrap();
+    assert_eq!(caller.issuer(), "gateway");
+}
+
+#[test]
+fn exactly_one_header_with_a_customers_id_counts() {
+    let gateway = gateway(&[]);
+    let long = [b'x'; 300];
+    for (values, outcome) in [
+        (&[&b"alice"[..]][..], Ok("alice".to_owned())),
+        (&[], Err("missing_token")),
+        (&[b"alice", b"alice"], Err("malformed_header")),
+        (&[b"alice", b""], Err("malformed_header")),
+        (&[b"", b"alice"], Err("malformed_header")),
+        (&[b"alice, bob"], Err("malformed_header")),
+        (&[b"alice,bob"], Err("malformed_header")),
+        (&[b""], Err("no_customer")),
+        (&[b"a/b"], Err("no_customer")),
+        (&[b".."], Err("no_customer")),
+        (&[b"\xff"], Err("no_customer")),
+        (&[&long], Err("no_customer")),
+    ] {
+        let said = said(&gateway, Some(Approach::Unix), None, values);
+        assert_eq!(said, outcome, "{values:?}");
+    }
+}

@@ -1,0 +1,164 @@
+//! The question (RFC 7662 §2.1), over awc. The only place where a bearer token leaves the process,
+//! in the body of a POST to the address of the settings (promise P2).
+//!
+//! Trusts no answer further than it must: 200 only, JSON, no redirects, a small body, as long as
+//! announced. Each question has a connection of its own, so no stray answer, an unasked 1xx or a
+//! surplus one, can be taken for another token's; TLS sessions are resumed, so that this costs
+//! little.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use awc::{
+    Client, ClientRequest, Connector,
+    error::PayloadError,
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderValue},
+    },
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::ClientConfig;
+use secrecy::ExposeSecret;
+
+use crate::{secret_file::Secret, settings};
+
+/// Largest answer read, in bytes. One has some hundred.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Who we are (RFC 9110 §10.1.5).
+const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
+
+/// What forms write as it is (URL Standard, application/x-www-form-urlencoded percent-encode set).
+/// A space becomes `+` afterwards.
+const FORM: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_').remove(b' ');
+
+/// Who can be asked about a token. Tests script it.
+pub(super) trait Asker: Send + Sync {
+    /// Asks once. The answer may be anything.
+    fn ask(&self, token: &str) -> LocalBoxFuture<'static, Result<Bytes, AskError>>;
+}
+
+/// Why there is no answer to go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AskError {
+    #[error("the exchange broke off, or never began")]
+    Unreachable,
+    #[error("it took too long")]
+    Timeout,
+    #[error("the client's credentials were refused")]
+    Credentials,
+    #[error("the status is {0}, not 200")]
+    Status(u16),
+    #[error("the answer isn't what RFC 7662 has")]
+    Answer,
+    #[error("the exchange panicked")]
+    Panicked,
+}
+
+impl AskError {
+    /// The label of `juspay_bff_auth_introspections_total{outcome}`.
+    pub(super) const fn outcome(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Credentials => "rejected_credentials",
+            Self::Status(_) => "error",
+            Self::Answer | Self::Panicked => "invalid_response",
+        }
+    }
+}
+
+/// An issuer's introspection endpoint.
+pub(super) struct Endpoint {
+    url: String,
+    client_id: String,
+    secret: Arc<Secret>,
+    tls: Arc<ClientConfig>,
+}
+
+impl Endpoint {
+    pub(super) fn new(
+        settings: &settings::Introspection,
+        secret: Arc<Secret>,
+        tls: Arc<ClientConfig>,
+    ) -> Self {
+        let settings::Introspection { url, client_id, .. } = settings;
+        Self { url: url.clone(), client_id: client_id.clone(), secret, tls }
+    }
+
+    /// The client comes along: its connection must live as long as the exchange.
+    fn request(&self) -> Result<(Client, ClientRequest), AskError> {
+        let client = Client::builder()
+            .connector(Connector::new().rustls_0_23(Arc::clone(&self.tls)))
+            .disable_redirects()
+            // Whoever asks bounds the whole exchange.
+            .disable_timeout()
+            .no_default_headers()
+            .finish();
+        let request = client
+            .post(&self.url)
+            .force_close()
+            .insert_header((header::AUTHORIZATION, self.authorization()?))
+            .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
+            .insert_header((header::ACCEPT, "application/json"))
+            .insert_header((header::USER_AGENT, USER_AGENT));
+        Ok((client, request))
+    }
+
+    /// RFC 6749 §2.3.1: both parts are form-urlencoded first. Marked as not to be printed.
+    fn authorization(&self) -> Result<HeaderValue, AskError> {
+        let secret = self.secret.current();
+        let secret = form(secret.expose_secret());
+        let credentials = STANDARD.encode(format!("{}:{secret}", form(&self.client_id)));
+        let value = HeaderValue::try_from(format!("Basic {credentials}"));
+        let mut value = value.map_err(|_| AskError::Credentials)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl Asker for Endpoint {
+    fn ask(&self, token: &str) -> LocalBoxFuture<'static, Result<Bytes, AskError>> {
+        let request = self.request();
+        let question = format!("token={}&token_type_hint=access_token", form(token));
+        Box::pin(async move {
+            let (_client, request) = request?;
+            let sent = request.send_body(question).await;
+            let mut answer = sent.map_err(|_| AskError::Unreachable)?;
+            match answer.status() {
+                StatusCode::OK if is_json(answer.headers()) => {}
+                StatusCode::OK => return Err(AskError::Answer),
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    return Err(AskError::Credentials);
+                }
+                status => return Err(AskError::Status(status.as_u16())),
+            }
+            let announced = answer.headers().get(header::CONTENT_LENGTH).cloned();
+            let body = answer.body().limit(MAX_BODY_BYTES).await.map_err(|error| {
+                let is_too_large = matches!(error, PayloadError::Overflow);
+                if is_too_large { AskError::Answer } else { AskError::Unreachable }
+            })?;
+            // awc gives a body that was cut off for a whole one.
+            let is_whole = announced.is_none_or(|length| length == body.len().to_string().as_str());
+            if is_whole { Ok(body) } else { Err(AskError::Answer) }
+        })
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = named.and_then(|value| value.split(';').next()).unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// `application/x-www-form-urlencoded`
+fn form(text: &str) -> String {
+    utf8_percent_encode(text, FORM).to_string().replace(' ', "+")
+}

@@ -1,0 +1,116 @@
+//! What an issuer says of a token when it is asked (RFC 7662 §2.2), held to the rules of claims.
+//!
+//! The issuer has checked the token; whether it is meant for us, and whom it names, is checked here
+//! with the same code as for signed claims.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Accepted, Claims, Identity};
+use crate::{
+    auth::{
+        error::{AuthError, Reason},
+        token::{Rules, json::Object},
+    },
+    clock::later,
+    settings::KeySource,
+};
+
+/// Members that say what kind of token it is, and the kinds that are taken, in lower case. Only the
+/// first is RFC 7662's; by the others issuers tell refresh tokens, which are active too.
+const KINDS: [(&str, &[&str]); 3] = [
+    ("token_type", &["bearer"]),
+    ("token_use", &["access_token", "access"]),
+    ("typ", &["bearer", "at+jwt", "jwt"]),
+];
+
+/// An answer about a token that is active.
+pub(in crate::auth) struct Introspected(Claims);
+
+/// The answer can't be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::auth) struct NoAnswer;
+
+impl Introspected {
+    /// Reads an answer; `None` when the token isn't active.
+    pub(in crate::auth) fn parse(json: &[u8]) -> Result<Option<Self>, NoAnswer> {
+        let members: Object = serde_json::from_slice(json).map_err(|_| NoAnswer)?;
+        match members.get("active") {
+            Some(Value::Bool(true)) => Ok(Some(Self(Claims::new(members)))),
+            Some(Value::Bool(false)) => Ok(None),
+            _ => Err(NoAnswer),
+        }
+    }
+
+    /// By what the token can be revoked.
+    pub(in crate::auth) fn identity(&self) -> Identity {
+        self.0.identity()
+    }
+
+    /// Checks everything, in the order of [`Claims::check`]. The end is the token's own, without
+    /// the leeway, which is only for clocks that differ.
+    pub(in crate::auth) fn check(
+        &self,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Accepted, AuthError> {
+        let claims = &self.0;
+        self.check_parties(rules)?;
+        self.check_kind()?;
+        claims.check_use(false)?;
+        let exp = self.exp(rules)?;
+        let end = claims.check_times_until(exp, rules, now)?;
+        if now >= later(end, rules.leeway) {
+            return Err(AuthError::ExpiredToken);
+        }
+        claims.check_scopes(rules)?;
+        Ok(Accepted { customer: claims.customer(rules).ok_or(AuthError::NoCustomer)?, end })
+    }
+
+    /// `iss` may be left out: it is known who was asked. `aud` only where the settings say so.
+    fn check_parties(&self, rules: &Rules) -> Result<(), Reason> {
+        let claims = &self.0;
+        if claims.0.has("iss") {
+            claims.check_issuer(rules)?;
+        }
+        claims.check_subject()?;
+        if !claims.0.has("aud") && may_lack_audience(&rules.settings.keys) {
+            return Ok(());
+        }
+        claims.check_audience(&rules.settings.audiences)
+    }
+
+    fn check_kind(&self) -> Result<(), Reason> {
+        for (name, taken) in KINDS {
+            let Some(value) = self.0.0.get(name) else { continue };
+            let kind = value.as_str().ok_or(Reason::Claims)?;
+            // A token that is bound to a key must be shown with a proof.
+            if kind.eq_ignore_ascii_case("DPoP") {
+                return Err(Reason::Confirmation);
+            }
+            if !taken.iter().any(|taken| kind.eq_ignore_ascii_case(taken)) {
+                return Err(Reason::Type);
+            }
+        }
+        Ok(())
+    }
+
+    /// `exp`. It may be left out where `max_token_age` ends the token's life, too.
+    fn exp(&self, rules: &Rules) -> Result<Timestamp, Reason> {
+        match (self.0.time("exp")?, rules.settings.max_token_age) {
+            (Some(exp), _) => Ok(exp),
+            (None, Some(_)) => Ok(Timestamp::MAX),
+            (None, None) => Err(Reason::Claims),
+        }
+    }
+}
+
+const fn may_lack_audience(keys: &KeySource) -> bool {
+    match keys {
+        KeySource::Introspection(introspection) => introspection.allow_no_audience,
+        KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Which answers are taken, and what each other one is refused for.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    auth::testing::{ISSUER, LEEWAY, START, asked_issuer, with},
+    settings,
+};
+
+fn rules(settings: settings::Issuer) -> Rules {
+    let leeway = Duration::from_secs(LEEWAY.unsigned_abs());
+    Rules { settings, leeway, foreign_prefixes: vec!["web-".to_owned()] }
+}
+
+fn answer() -> Value {
+    json!({"active": true, "aud": "juspay-bff", "sub": "alice", "exp": START + 300})
+}
+
+/// The customer, or the refusal's label; what can't be understood is `"none"`.
+fn outcome(settings: settings::Issuer, answer: &Value) -> Result<String, &'static str> {
+    match Introspected::parse(answer.to_string().as_bytes()) {
+        Ok(Some(introspected)) => {
+            let now = Timestamp::from_second(START).unwrap();
+            let checked = introspected.check(&rules(settings), now);
+            let accepted = checked.map_err(|error| error.reason())?;
+            Ok(accepted.customer.as_str().to_owned())
+        }
+        Ok(None) => Err("inactive"),
+        Err(NoAnswer) => Err("none"),
+    }
+}
+
+#[test]
+fn good_answers_name_their_customer() {
+    for changes in [
+        json!({}),
+        json!({"iss": ISSUER, "iat": START, "nbf": START, "jti": "j", "client_id": "app"}),
+        json!({"aud": ["x", "other-bff"]}),
+        json!({"token_type": "Bearer", "token_use": "access_token", "typ": "Bearer"}),
+        json!({"token_type": "bearer", "token_use": "access", "typ": "at+JWT"}),
+        json!({"exp": START - LEEWAY + 1}),
+        json!({"nbf": START + LEEWAY}),
+        json!({"scope": "a b", "username": "x", "anything": {"else": []}}),
+    ] {
+        let taken = outcome(asked_issuer(), &with(&answer(), changes.clone()));
+        assert_eq!(taken, Ok("alice".to_owned()), "{changes}");
+    }
+}
+
+#[test]
+fn each_other_answer_is_refused_for_its_reason() {
+    for (changes, label) in [
+        (json!({"active": false}), "inactive"),
+        (json!({"active": null}), "none"),
+        (json!({"active": "true"}), "none"),
+        (json!({"active": 1}), "none"),
+        (json!({"active": [true]}), "none"),
+        (json!({"iss": "https://other.example"}), "unknown_issuer"),
+        (json!({"iss": [ISSUER]}), "unknown_issuer"),
+        (json!({"iss": format!("{ISSUER}/")}), "unknown_issuer"),
+        (json!({"aud": null}), "claims"),
+        (json!({"aud": "another"}), "audience"),
+        (json!({"aud": []}), "audience"),
+        (json!({"aud": ["juspay-bff", 1]}), "claims"),
+        (json!({"aud": {"juspay-bff": true}}), "claims"),
+        (json!({"token_type": "DPoP"}), "confirmation"),
+        (json!({"token_type": "mac"}), "type"),
+        (json!({"token_type": 1}), "claims"),
+        (json!({"token_type": "refresh_token"}), "type"),
+        (json!({"token_use": "refresh_token"}), "type"),
+        (json!({"token_use": "id"}), "type"),
+        (json!({"typ": "Refresh"}), "type"),
+        (json!({"typ": "logout+jwt"}), "type"),
+        (json!({"cnf": {"jkt": "x"}}), "confirmation"),
+        (json!({"cnf": {}}), "confirmation"),
+        (json!({"nonce": "n"}), "id_token"),
+        (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), "type"),
+        (json!({"exp": null}), "claims"),
+        (json!({"exp": "soon"}), "claims"),
+        (json!({"exp": START - LEEWAY}), "expired"),
+        (json!({"nbf": START + LEEWAY + 1}), "not_yet_valid"),
+        (json!({"iat": START + LEEWAY + 1}), "not_yet_valid"),
+        (json!({"iat": "then"}), "claims"),
+        (json!({"sub": null}), "no_customer"),
+        (json!({"sub": ""}), "no_customer"),
+        (json!({"sub": ["alice"]}), "claims"),
+        (json!({"sub": "app", "client_id": "app"}), "no_customer"),
+        (json!({"sub": "web-1"}), "no_customer"),
+    ] {
+        let refused = outcome(asked_issuer(), &with(&answer(), changes.clone()));
+        assert_eq!(refused, Err(label), "{changes}");
+    }
+}
+
+#[test]
+fn what_is_no_object_or_says_a_thing_twice_is_no_answer() {
+    for text in [
+        "",
+        "true",
+        "[]",
+        "<html></html>",
+        "{}",
+        r#"{"active":true"#,
+        r#"{"active":true} {}"#,
+        r#"{"active":false,"active":true}"#,
+        r#"{"active":true,"sub":"alice","sub":"bob"}"#,
+    ] {
+        assert!(Introspected::parse(text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn an_answer_may_lack_an_audience_only_where_the_settings_say_so() {
+    let nobodys = with(&answer(), json!({"aud": null}));
+    assert_eq!(outcome(asked_issuer(), &nobodys), Err("claims"));
+    let mut lenient = asked_issuer();
+    if let KeySource::Introspection(introspection) = &mut lenient.keys {
+        introspection.allow_no_audience = true;
+    }
+    assert_eq!(outcome(lenient.clone(), &nobodys), Ok("alice".to_owned()));
+    let anothers = with(&answer(), json!({"aud": "another"}));
+    assert_eq!(outcome(lenient, &anothers), Err("audience"));
+}
+
+#[test]
+fn a_greatest_age_stands_in_for_an_end() {
+    let aged =
+        || settings::Issuer { max_token_age: Some(Duration::from_mins(1)), ..asked_issuer() };
+    for (changes, expected) in [
+        (json!({"exp": null, "iat": START}), Ok("alice".to_owned())),
+        (json!({"exp": null, "iat": START - 60 - LEEWAY}), Err("expired")),
+        (json!({"iat": START - 60 - LEEWAY}), Err("expired")),
+        (json!({"exp": null}), Err("claims")),
+        (json!({}), Err("claims")),
+    ] {
+        assert_eq!(outcome(aged(), &with(&answer(), changes.clone())), expected, "{changes}");
+    }
+}
+
+#[test]
+fn scopes_claim_and_prefix_count_as_in_signed_tokens() {
+    let wanting = settings::Issuer {
+        required_scopes: vec!["pay".to_owned()],
+        customer_id_claim: "email".to_owned(),
+        customer_id_prefix: "app-".to_owned(),
+        ..asked_issuer()
+    };
+    for (changes, expected) in [
+        (json!({"scope": "read pay", "email_verified": true}), Ok("app-a@b.example".to_owned())),
+        (json!({"scope": "read pay"}), Err("no_customer")),
+        (json!({"scope": "payread", "email_verified": true}), Err("insufficient_scope")),
+    ] {
+        let answer = with(&with(&answer(), json!({"email": "a@b.example"})), changes.clone());
+        assert_eq!(outcome(wanting.clone(), &answer), expected, "{changes}");
+    }
+}

@@ -1,0 +1,60 @@
+//! Where the header of `auth.gateway` could be believed from a stranger.
+//!
+//! What is at stake is P1: whoever can send that header is whoever it likes to be. So every address
+//! of the public listener must be one that only the gateway reaches.
+
+use crate::settings::{
+    auth::{GATEWAY_HEADER, ISSUERS},
+    fault::Wrong,
+    reader::Reader,
+    server::{ClientAuth, Listen},
+    value::Items,
+};
+
+const SUBJECTS: &str = "auth.gateway.client_subjects";
+const LISTEN: &str = "server.listen";
+
+pub(super) fn check(reader: &mut Reader<'_>) {
+    let has_subjects = reader.again(SUBJECTS).list(Items::Any, |_| Ok(()));
+    let has_subjects = has_subjects.is_some_and(|subjects| !subjects.is_empty());
+    if !reader.is_set(GATEWAY_HEADER) {
+        if has_subjects {
+            let reason = format!("{GATEWAY_HEADER} is missing, so no gateway is believed");
+            let fix = format!("set {GATEWAY_HEADER}, or take this out");
+            reader.contradiction(&[SUBJECTS], Wrong::new(reason, fix));
+        }
+        return;
+    }
+    if !reader.names_again(ISSUERS).is_empty() {
+        let reason = "auth.issuers is set too, and a caller is verified here or by a gateway";
+        let fix = "take out this or all issuers";
+        reader.contradiction(&[GATEWAY_HEADER, ISSUERS], Wrong::new(reason, fix));
+    }
+    let are_certified = certificates_are_required(reader);
+    if has_subjects && !are_certified {
+        let reason = "nobody has to show a certificate";
+        let fix = "set server.tls.cert_file, key_file, client_ca_file and client_auth = \
+                   \"required\", or take this out";
+        reader.contradiction(&[SUBJECTS, GATEWAY_HEADER], Wrong::new(reason, fix));
+    }
+    if !(has_subjects && are_certified) && is_reached_by_others(reader) {
+        let reason = "it has an address that others than the gateway reach: they could be whoever \
+                      they like by auth.gateway.header";
+        let fix = "listen on unix sockets and loopback only, or set server.tls with client_auth = \
+                   \"required\" and auth.gateway.client_subjects";
+        reader.contradiction(&[LISTEN, GATEWAY_HEADER], Wrong::new(reason, fix));
+    }
+}
+
+fn certificates_are_required(reader: &mut Reader<'_>) -> bool {
+    let auth = reader.again("server.tls.client_auth").text(ClientAuth::parse);
+    reader.is_set("server.tls.cert_file") && auth == Some(ClientAuth::Required)
+}
+
+fn is_reached_by_others(reader: &mut Reader<'_>) -> bool {
+    let listen = reader.again(LISTEN).list(Items::SomeOrText, Listen::parse).unwrap_or_default();
+    listen.iter().any(|listen| match listen {
+        Listen::Unix(_) => false,
+        Listen::Tcp(address) => !address.ip().is_loopback(),
+    })
+}

@@ -1,0 +1,147 @@
+//! `auth.issuers.NAME.introspection_*`: what is needed together, and what excludes what.
+
+use super::*;
+
+/// Good settings of an issuer that is asked, beside or instead of `main`.
+fn asked(name: &str, secret: &std::path::Path) -> String {
+    format!(
+        "[auth.issuers.{name}]\nissuer = 'https://{name}.example'\naudiences = ['api']\n\
+         introspection_url = 'https://{name}.example/introspect'\n\
+         introspection_client_id = 'bff'\n\
+         introspection_client_secret_file = '{}'\n",
+        secret.display(),
+    )
+}
+
+fn secret() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "hush\n").unwrap();
+    file
+}
+
+/// Each fault's key and reason, with these settings over good ones of two issuers.
+fn faults(issuers: &str, lines: &str) -> Vec<(String, String)> {
+    let sources = good().text("shared", "auth.shared_customer_ids = true");
+    let loaded = sources.text("issuers", issuers).text("x.toml", lines).load();
+    let faults: Vec<Fault> =
+        loaded.err().map(|faults| faults.iter().cloned().collect()).unwrap_or_default();
+    assert!(faults.iter().all(|fault| !fault.fix.is_empty()), "{lines}");
+    assert!(!format!("{faults:?}").contains("hush"), "{faults:?}");
+    faults.into_iter().map(|fault| (fault.key, fault.reason)).collect()
+}
+
+#[test]
+fn an_issuer_that_is_asked_needs_no_algorithms() {
+    let file = secret();
+    let sources = good().text("shared", "auth.shared_customer_ids = true");
+    let loaded = sources.text("issuers", asked("opaque", file.path())).load().unwrap();
+    let issuer = &loaded.settings.auth.issuers["opaque"];
+    let KeySource::Introspection(introspection) = &issuer.keys else { panic!("{issuer:?}") };
+    assert_eq!(introspection.url, "https://opaque.example/introspect");
+    assert_eq!(introspection.client_id, "bff");
+    assert_eq!(introspection.client_secret_file, file.path());
+    assert!(!introspection.allow_no_audience);
+    assert!(issuer.algorithms.is_empty() && issuer.typ.is_empty());
+    assert_eq!(loaded.settings.auth.introspection_cache, Duration::from_mins(1));
+    // What `check-config` shows can be read back.
+    let shown = loaded.effective.to_string();
+    assert!(!shown.contains("hush"), "{shown}");
+    let shown = shown.replace("api_key = \"********\"", "api_key = \"key\"");
+    if let Err(faults) = Sources::default().text("shown", shown).load() {
+        panic!("{faults}");
+    }
+}
+
+#[test]
+fn each_fault_is_told() {
+    let file = secret();
+    let good = asked("opaque", file.path());
+    assert_eq!(faults(&good, ""), []);
+    for (line, key, reason) in [
+        ("auth.issuers.opaque.algorithms = ['RS256']", "algorithms", "signs none"),
+        ("auth.issuers.opaque.typ = ['JWT']", "typ", "signs none"),
+        ("auth.issuers.opaque.logout_audiences = ['a']", "logout_audiences", "signs none"),
+        ("auth.issuers.opaque.introspection_client_id = ''", "introspection_client_id", "empty"),
+        (
+            "auth.issuers.opaque.introspection_client_secret_file = '/nonexistent'",
+            "introspection_client_secret_file",
+            "can't be read",
+        ),
+        (
+            "auth.issuers.opaque.introspection_url = 'http://a.example'",
+            "introspection_url",
+            "plain http",
+        ),
+        ("auth.issuers.opaque.introspection_url = 'x'", "introspection_url", "begins with"),
+        (
+            "auth.issuers.opaque.introspection_url = 'http://127.0.0.1/x'",
+            "introspection_url",
+            "development",
+        ),
+        (
+            "auth.issuers.opaque.introspection_allow_no_audience = 'yes'",
+            "introspection_allow_no_audience",
+            "true or false",
+        ),
+        ("auth.issuers.opaque.audiences = []", "audiences", "empty"),
+    ] {
+        let faults = faults(&good, line);
+        let [(at, why)] = &faults[..] else { panic!("{line}: {faults:#?}") };
+        assert_eq!(*at, format!("auth.issuers.opaque.{key}"), "{line}");
+        assert!(why.contains(reason), "{line}: {why}");
+    }
+}
+
+#[test]
+fn faults_beyond_its_table_are_told() {
+    let file = secret();
+    let good = asked("opaque", file.path());
+    for (line, key, reason) in [
+        ("auth.introspection_cache = '61m'", "auth.introspection_cache", "from 0ms to 1h"),
+        ("auth.introspection_cache = 60", "auth.introspection_cache", "without a unit"),
+        (
+            "auth.issuers.opaque.jwks_url = 'https://a.example'",
+            "auth.issuers.opaque",
+            "more than one place",
+        ),
+        ("auth.issuers.opaque.discovery = true", "auth.issuers.opaque", "more than one place"),
+        (
+            "auth.issuers.main.introspection_client_id = 'a'",
+            "auth.issuers.main.introspection_client_id",
+            "nobody is asked",
+        ),
+        (
+            "auth.issuers.main.introspection_allow_no_audience = true",
+            "auth.issuers.main.introspection_allow_no_audience",
+            "nobody is asked",
+        ),
+    ] {
+        let faults = faults(&good, line);
+        let [(at, why)] = &faults[..] else { panic!("{line}: {faults:#?}") };
+        assert!(at == key && why.contains(reason), "{line}: {at} {why}");
+    }
+}
+
+#[test]
+fn what_is_needed_besides_is_missed() {
+    let bare = "[auth.issuers.opaque]\nissuer = 'https://opaque.example'\naudiences = ['api']\n\
+                introspection_url = 'https://opaque.example/introspect'\n";
+    let keys: Vec<_> = faults(bare, "").into_iter().map(|(key, _)| key).collect();
+    assert_eq!(
+        keys,
+        [
+            "auth.issuers.opaque.introspection_client_id",
+            "auth.issuers.opaque.introspection_client_secret_file",
+        ]
+    );
+}
+
+#[test]
+fn one_issuer_at_most_is_asked() {
+    let file = secret();
+    let two = [asked("a", file.path()), asked("b", file.path())].concat();
+    let faults = faults(&two, "");
+    let [(key, reason)] = &faults[..] else { panic!("{faults:#?}") };
+    assert_eq!(key, "auth.issuers.b.introspection_url");
+    assert!(reason.contains("auth.issuers.a.introspection_url"), "{reason}");
+}

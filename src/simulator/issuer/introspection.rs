@@ -1,0 +1,105 @@
+//! What the issuer says of its tokens when it is asked (RFC 7662), and how they are revoked there
+//! (RFC 7009). Both want the client's credentials (RFC 6749 §2.3.1).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::simulator::{answer::Answer, bounded::Bounded, http::Request};
+
+/// Where questions go.
+pub const INTROSPECTION_PATH: &str = "/introspect";
+
+/// Where tokens are revoked.
+pub const REVOCATION_PATH: &str = "/revoke";
+
+/// Who may ask, unless told otherwise.
+pub const DEFAULT_CLIENT: (&str, &str) = ("juspay-bff", "sim_client_secret");
+
+/// Tokens that are known; the oldest is forgotten for a new one.
+const CAPACITY: usize = 100_000;
+
+/// The tokens that were given away, and who may ask about them.
+pub(super) struct Register {
+    /// The claims, while the token isn't revoked.
+    tokens: Mutex<Bounded<String, Option<Value>>>,
+    client: Mutex<(String, String)>,
+}
+
+impl Register {
+    pub(super) fn new() -> Self {
+        let (id, secret) = DEFAULT_CLIENT;
+        Self {
+            tokens: Mutex::new(Bounded::new(CAPACITY)),
+            client: Mutex::new((id.to_owned(), secret.to_owned())),
+        }
+    }
+
+    pub(super) fn set_client(&self, id: &str, secret: &str) {
+        *lock(&self.client) = (id.to_owned(), secret.to_owned());
+    }
+
+    pub(super) fn note(&self, token: &str, claims: Value) {
+        lock(&self.tokens).get_or_insert_with(&token.to_owned(), || Some(claims));
+    }
+
+    pub(super) fn revoke(&self, token: &str) {
+        if let Some(claims) = lock(&self.tokens).get_mut(token) {
+            *claims = None;
+        }
+    }
+
+    /// RFC 7662 §2.2: all that is known of a token that is good, and nothing of others.
+    pub(super) fn introspect(&self, request: &Request, now: Timestamp) -> Answer {
+        if !self.is_client(request) {
+            return stranger();
+        }
+        let token = request.form_value("token").unwrap_or_default();
+        let claims = lock(&self.tokens).get(&token).cloned().flatten();
+        let exp = |claims: &Value| claims.get("exp").and_then(Value::as_i64);
+        let is_alive = |claims: &Value| exp(claims).is_none_or(|exp| now.as_second() < exp);
+        let answer = match claims.filter(is_alive) {
+            Some(Value::Object(mut members)) => {
+                members.insert("active".to_owned(), true.into());
+                members.entry("token_type").or_insert("Bearer".into());
+                members.retain(|_, value| !value.is_null());
+                Value::Object(members)
+            }
+            _ => json!({"active": false}),
+        };
+        Answer::json(200, &answer).with("Cache-Control", "no-store")
+    }
+
+    /// RFC 7009 §2.2: it is revoked, or was never known, which is all the same.
+    pub(super) fn revocation(&self, request: &Request) -> Answer {
+        if !self.is_client(request) {
+            return stranger();
+        }
+        self.revoke(&request.form_value("token").unwrap_or_default());
+        Answer::json(200, &json!({}))
+    }
+
+    fn is_client(&self, request: &Request) -> bool {
+        let shown = request.header("authorization").and_then(|value| value.strip_prefix("Basic "));
+        let shown = shown.and_then(|shown| STANDARD.decode(shown).ok());
+        let shown = shown.and_then(|shown| String::from_utf8(shown).ok()).unwrap_or_default();
+        let Some((id, secret)) = shown.split_once(':') else { return false };
+        let decoded = |part: &str| {
+            let spaced = part.replace('+', " ");
+            percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+        };
+        *lock(&self.client) == (decoded(id), decoded(secret))
+    }
+}
+
+fn stranger() -> Answer {
+    Answer::json(401, &json!({"error": "invalid_client"}))
+        .with("WWW-Authenticate", "Basic realm=\"simulator\"")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
