@@ -11,6 +11,9 @@ mod algorithm;
 mod bearer;
 mod caller;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod issuer;
 mod jwks;
 mod logout;
