@@ -7,6 +7,9 @@
 //! last the admin listener, so that the end can be watched.
 
 mod connection;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod listen;
 mod public;

@@ -12,6 +12,9 @@ mod algorithm;
 mod bearer;
 mod caller;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod introspection;
 mod issuer;

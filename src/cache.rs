@@ -8,6 +8,9 @@
 mod answer;
 mod fetch;
 mod flight;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod lifetime;
 mod lookup;
 mod plan;

@@ -6,6 +6,9 @@
 mod breaker;
 pub mod client;
 mod connect;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod keys;
 pub mod resilience;
 mod window;

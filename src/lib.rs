@@ -22,6 +22,8 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+#[cfg(test)]
+mod corpus;
 pub mod customer;
 pub mod demo;
 pub mod juspay;

@@ -17,6 +17,9 @@ pub mod duration;
 mod effective;
 mod environment;
 mod fault;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod juspay;
 mod limits;
 mod log;

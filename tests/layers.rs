@@ -26,6 +26,7 @@ use std::{
 const GROUND: &[&str] = &[
     "algorithm",
     "clock",
+    "corpus",
     "customer",
     "limits",
     "metrics",
@@ -40,6 +41,7 @@ const GROUND: &[&str] = &[
 const ARROWS: &[(&str, &[&str])] = &[
     ("algorithm", &[]),
     ("clock", &[]),
+    ("corpus", &[]),
     ("customer", &[]),
     ("limits", &[]),
     ("metrics", &[]),

@@ -88,6 +88,10 @@ impl KeySet {
         if json.len() > MAX_SET_BYTES {
             return Err(SetError::TooLarge);
         }
+        // serde would take `[[…]]` for the object, too.
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return Err(SetError::Malformed);
+        }
         let document: Document = serde_json::from_slice(json).map_err(|_| SetError::Malformed)?;
         if document.keys.len() > MAX_KEYS {
             return Err(SetError::TooMany);

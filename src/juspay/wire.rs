@@ -3,7 +3,6 @@
 //! Field names, date styles and error bodies are those of Juspay's Get Customer page.
 
 use jiff::{Timestamp, fmt::rfc2822};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{InvalidAnswer, JuspayError};
@@ -13,6 +12,9 @@ use crate::customer::{
 
 /// The `error_code` and `error_info.code` of "no such customer". Other 404s are wrong routes.
 const NOT_FOUND_CODES: [&str; 2] = ["object_not_found", "RESOURCE_NOT_FOUND"];
+
+/// 0000-01-01T00:00:00Z, in seconds since 1970.
+const YEAR_ZERO: i64 = -62_167_219_200;
 
 /// A customer and its token, read from the body of a 200.
 type Read = (Customer, Result<ClientAuth, InvalidAnswer>);
@@ -72,9 +74,10 @@ fn rewritten(date: &Value) -> Option<Value> {
     date.as_str().and_then(timestamp).map(|moment| whole_seconds(moment).into())
 }
 
-/// `2016-08-02T08:07:52+0000` and `2020-03-17T14:45:26.123Z` alike.
+/// `2016-08-02T08:07:52+0000` and `2020-03-17T14:45:26.123Z` alike. Years before 0 can't be written
+/// in the style that leaves this service.
 fn timestamp(text: &str) -> Option<Timestamp> {
-    text.parse().ok()
+    text.parse().ok().filter(|moment: &Timestamp| moment.as_second() >= YEAR_ZERO)
 }
 
 /// An HTTP date (RFC 9110 §5.6.7), in the one form that is sent today.
@@ -82,23 +85,12 @@ pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
-#[derive(Deserialize)]
-struct ErrorBody {
-    error_code: Option<String>,
-    error_info: Option<ErrorInfo>,
-}
-
-#[derive(Deserialize)]
-struct ErrorInfo {
-    code: Option<String>,
-}
-
 /// Reads a 404: "no such customer", or something is wrong with the route.
 pub(super) fn not_found(body: &[u8]) -> JuspayError {
-    let told = serde_json::from_slice::<ErrorBody>(body).ok();
-    let codes = told.map(|told| [told.error_code, told.error_info.and_then(|info| info.code)]);
-    let says_so =
-        codes.into_iter().flatten().flatten().any(|code| NOT_FOUND_CODES.contains(&code.as_str()));
+    let told: Value = serde_json::from_slice(body).unwrap_or_default();
+    let codes = [told.get("error_code"), told.get("error_info").and_then(|info| info.get("code"))];
+    let mut codes = codes.into_iter().flatten().filter_map(Value::as_str);
+    let says_so = codes.any(|code| NOT_FOUND_CODES.contains(&code));
     if says_so { JuspayError::CustomerNotFound } else { JuspayError::Status(404, None) }
 }
 
@@ -238,6 +230,11 @@ mod tests {
             whole_seconds(timestamp("2020-03-17T14:45:26.999Z").unwrap()),
             "2020-03-17T14:45:26Z"
         );
+        let year_zero = "0000-01-01T00:00:00Z";
+        assert_eq!(timestamp(year_zero).map(whole_seconds).as_deref(), Some(year_zero));
+        for earlier in ["-000001-12-31T23:59:59Z", "0000-01-01T00:00:00+05:30"] {
+            assert_eq!(timestamp(earlier), None, "{earlier}");
+        }
         assert_eq!(http_date("Tue, 17 Mar 2020 14:45:26 GMT"), Some(moment));
         assert_eq!(http_date("2020-03-17"), None);
     }
@@ -261,7 +258,15 @@ mod tests {
         ] {
             assert_eq!(not_found(body.as_bytes()), JuspayError::CustomerNotFound, "{body}");
         }
-        for body in ["", "<html>", "{}", r#"{"error_code":"unique"}"#, r#"{"error_info":{}}"#] {
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"error_code":"unique"}"#,
+            r#"{"error_info":{}}"#,
+            r#"["object_not_found",null]"#,
+            r#"{"error_info":["RESOURCE_NOT_FOUND"]}"#,
+        ] {
             assert_eq!(not_found(body.as_bytes()), JuspayError::Status(404, None), "{body}");
         }
     }

@@ -99,6 +99,8 @@ enum Public {
 impl Key {
     /// Takes a JWK of an issuer that uses `issuers` algorithms.
     pub(crate) fn parse(jwk: &Value, issuers: &[Algorithm]) -> Result<Self, Unusable> {
+        // serde would take a list of the members' values, too.
+        let jwk = jwk.as_object().ok_or(Unusable::Malformed)?;
         let jwk = Jwk::deserialize(jwk).map_err(|_| Unusable::Malformed)?;
         if jwk.usage.as_ref().is_some_and(|usage| usage != "sig")
             || jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify"))

@@ -96,6 +96,27 @@ fn keys_for_other_things_are_left_out() {
 }
 
 #[test]
+fn a_list_of_its_members_values_is_no_key() {
+    let x = &ED25519.public["x"];
+    let values = json!([
+        "OKP",
+        "sig",
+        ["verify"],
+        "EdDSA",
+        "k",
+        "Ed25519",
+        null,
+        null,
+        x,
+        null,
+        null,
+        null,
+        null
+    ]);
+    assert_eq!(left_out(&values), Some(Unusable::Malformed));
+}
+
+#[test]
 fn weak_and_broken_keys_are_left_out() {
     let short = base64url([1; 31]);
     let cases = [
@@ -191,7 +212,10 @@ fn a_set_is_small_and_has_a_usable_key() {
     assert_eq!(symmetric, SetError::NoUsableKey(Some(Unusable::Type)));
     let told = "it holds no key that can be used; its first: its type or curve isn't taken";
     assert_eq!(symmetric.to_string(), told);
-    for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]"#, r#"{"keys":[],"keys":[]}"#] {
+    let keys_only = format!("[[{key}]]");
+    for text in
+        ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]"#, r#"{"keys":[],"keys":[]}"#, &keys_only]
+    {
         let parsed = KeySet::parse(text.as_bytes(), &issuer().algorithms);
         assert_eq!(parsed.err(), Some(SetError::Malformed), "{text}");
     }

@@ -1,0 +1,8 @@
+//! Settings files over good settings.
+
+#![no_main]
+
+use juspay_bff::settings::fuzzing::settings_file;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| settings_file(input));

@@ -1,0 +1,147 @@
+//! JWK sets: what is taken into use, and how much of it.
+
+#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::{
+    auth::jwks::{Key, KeySet, MAX_SET_BYTES, Wanted},
+    settings::Algorithm,
+};
+
+/// As `jwks` has them.
+const MAX_KEYS: usize = 100;
+const MAX_SHARING: usize = 4;
+
+/// `kid`s looked at in one set: each costs some signature checks.
+const MAX_KIDS: usize = 8;
+
+/// The signature of any message by a key that is the neutral element: the same element, and zero.
+const NEUTRAL: [u8; 64] = {
+    let mut signature = [0; 64];
+    signature[0] = 1;
+    signature
+};
+
+/// Takes a JWK set.
+pub fn key_set(json: &[u8]) {
+    let Ok((set, left_out)) = KeySet::parse(json, &Algorithm::ALL) else { return };
+    let document: Value = serde_json::from_slice(json).expect("JSON");
+    let jwks = document.get("keys").and_then(Value::as_array).expect("an object with keys");
+    assert!(json.len() <= MAX_SET_BYTES && jwks.len() <= MAX_KEYS, "more than is taken");
+    assert_eq!(set.len().checked_add(left_out.len()), Some(jwks.len()), "keys come and go");
+    assert!(set.len() <= jwks.iter().filter(|jwk| is_public(jwk)).count(), "a key that isn't one");
+    assert!(left_out.iter().all(|left_out| is_plain(&left_out.kid)), "a kid that spoils a line");
+    for kid in kids(jwks) {
+        check_found(&set, kid);
+    }
+    assert!(!set.knows("nobody's") || kids(jwks).contains("nobody's"));
+    check_alone(json, &set);
+}
+
+/// Whether it can be a key for checking signatures, as far as its members tell.
+fn is_public(jwk: &Value) -> bool {
+    let has = |name: &str| jwk.get(name).is_some_and(|value| !value.is_null());
+    let is_for_signatures = jwk.get("use").is_none_or(|usage| usage.is_null() || usage == "sig");
+    jwk.is_object()
+        && is_for_signatures
+        && !["d", "p", "q"].into_iter().any(has)
+        && ["RSA", "EC", "OKP"].iter().any(|kty| jwk.get("kty").is_some_and(|it| it == kty))
+}
+
+fn is_plain(kid: &str) -> bool {
+    kid.len() <= 64 && kid.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn kids(jwks: &[Value]) -> BTreeSet<&str> {
+    jwks.iter().filter_map(|jwk| jwk.get("kid").and_then(Value::as_str)).take(MAX_KIDS).collect()
+}
+
+/// What a token with this `kid` is checked with.
+fn check_found(set: &KeySet, kid: &str) {
+    let mut knows = false;
+    for algorithm in Algorithm::ALL {
+        let fitting = set.fitting(Wanted { kid: Some(kid), algorithm });
+        assert!(fitting.len() <= MAX_SHARING, "{} keys for one token", fitting.len());
+        knows |= !fitting.is_empty();
+        for key in fitting {
+            assert!(key.kid() == Some(kid) && key.serves(algorithm), "a key that doesn't fit");
+            check_refuses_forgeries(key, algorithm);
+        }
+        assert!(set.fitting(Wanted { kid: None, algorithm }).len() <= 1, "a choice of keys");
+    }
+    assert_eq!(set.knows(kid), knows);
+}
+
+/// Signatures that anybody can make must be nobody's.
+fn check_refuses_forgeries(key: &Key, algorithm: Algorithm) {
+    for signature in [&[][..], &[0; 64], &NEUTRAL, &[0; 96], &[0; 256], &[0xff; 64]] {
+        for message in [&b""[..], b"e30.e30"] {
+            assert!(!key.verifies(algorithm, message, signature), "forged");
+        }
+    }
+}
+
+/// An issuer of fewer algorithms has no key for the others, and none that it lacked before.
+fn check_alone(json: &[u8], whole: &KeySet) {
+    let only = Algorithm::ES256;
+    let Ok((set, _)) = KeySet::parse(json, &[only]) else { return };
+    assert!(set.len() <= whole.len(), "fewer algorithms and more keys");
+    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| *algorithm != only) {
+        assert!(set.fitting(Wanted { kid: None, algorithm }).is_empty(), "another algorithm");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    #[test]
+    fn every_kept_key_set_is_dealt_with_as_promised() {
+        crate::corpus::replay("key_set", key_set);
+    }
+
+    /// Members of a JWK: a P-256 key's (RFC 7515 §A.3), an Ed25519 key's (RFC 8037 §A.2), and others.
+    const MEMBERS: [&str; 20] = [
+        r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#,
+        r#""kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#,
+        r#""kty":"OKP","crv":"Ed25519","x":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA""#,
+        r#""kty":"oct","k":"AAAA""#,
+        r#""kty":"RSA","n":"AQAB","e":"AQAB""#,
+        r#""x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU""#,
+        r#""crv":"P-384""#,
+        r#""kid":"a""#,
+        r#""kid":"a""#,
+        r#""kid":"b\n""#,
+        r#""kid":7"#,
+        r#""use":"sig""#,
+        r#""use":"enc""#,
+        r#""use":null"#,
+        r#""key_ops":["verify"]"#,
+        r#""key_ops":["encrypt"]"#,
+        r#""alg":"ES256""#,
+        r#""alg":"EdDSA""#,
+        r#""d":"AA""#,
+        r#""d":null"#,
+    ];
+
+    fn jwk() -> impl Strategy<Value = String> {
+        let keys = (0..MEMBERS.len(), vec(select(&MEMBERS[..]), 0..3)).prop_map(|(first, rest)| {
+            let members: Vec<&str> = MEMBERS.into_iter().skip(first).take(1).chain(rest).collect();
+            format!("{{{}}}", members.join(","))
+        });
+        let others = select(&["null", "[]", "{}", "7", "[\"OKP\",\"sig\"]"][..]);
+        prop_oneof![9 => keys, 1 => others.prop_map(str::to_owned)]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_in_a_key_set_it_is_dealt_with_as_promised(jwks in vec(jwk(), 0..12)) {
+            key_set(format!(r#"{{"keys":[{}]}}"#, jwks.join(",")).as_bytes());
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! `Authorization` headers: what is taken out of them, and what becomes of a token.
+//!
+//! A fuzzer can't sign, so that each token that can be taken apart is signed anew with a key that is
+//! trusted: what is accepted then is what the claims alone have made so.
+
+#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::LazyLock, time::Duration};
+
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    auth::{
+        bearer,
+        jwks::KeySet,
+        token::{Accepted, Rules, Unverified, Verified},
+    },
+    settings::{Algorithm, Sources},
+};
+
+/// The default of `auth.max_token_bytes`.
+const MAX_TOKEN_BYTES: usize = 8192;
+/// 2026-01-01T00:00:00Z.
+const NOW: i64 = 1_767_225_600;
+const LEEWAY: Duration = Duration::from_secs(30);
+const PREFIX: &str = "m.";
+/// Another issuer's.
+const FOREIGN_PREFIX: &str = "m.n.";
+const KID: &str = "k";
+const SETTINGS: &str = r#"
+juspay = { base_url = "https://api.juspay.in", merchant_id = "merchant", api_key = "key" }
+
+[auth.issuers.main]
+issuer = "https://id.example"
+audiences = ["api"]
+algorithms = ["ES256", "EdDSA"]
+customer_id_prefix = "m."
+required_scopes = ["pay"]
+discovery = true
+"#;
+
+static ISSUER: LazyLock<Issuer> = LazyLock::new(Issuer::new);
+
+/// An issuer with one key, the same each time, so that corpora can hold good signatures.
+struct Issuer {
+    pair: Ed25519KeyPair,
+    keys: KeySet,
+    rules: Rules,
+}
+
+/// A token's two JSON objects, read once more by another reader.
+struct Reread {
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+}
+
+/// Takes the values of all `Authorization` headers of a request, a line each, or the two JSON texts
+/// of a token, a line each.
+pub fn bearer_token(input: &[u8]) {
+    match spelled(input) {
+        Some(header) => check_headers(header.as_bytes()),
+        None => check_headers(input),
+    }
+}
+
+/// The header with a token of these texts.
+fn spelled(texts: &[u8]) -> Option<String> {
+    let end = texts.iter().position(|byte| *byte == b'\n').filter(|_| texts.starts_with(b"{"))?;
+    let (header, claims) = texts.split_at_checked(end)?;
+    let [header, claims] = [header, claims.trim_ascii_start()].map(|it| URL_SAFE_NO_PAD.encode(it));
+    Some(format!("Bearer {header}.{claims}.AAAA"))
+}
+
+fn check_headers(headers: &[u8]) {
+    let values: Vec<&[u8]> = headers.split(|byte| *byte == b'\n').collect();
+    let Ok(text) = bearer::token(values.iter().copied(), MAX_TOKEN_BYTES) else { return };
+    assert!(values.len() == 1, "more than one header was taken");
+    assert!(headers.ends_with(text.as_bytes()), "a token that isn't the header's");
+    assert!(text.len() <= MAX_TOKEN_BYTES, "a token of {} bytes", text.len());
+    let again = format!("Bearer {text}");
+    assert_eq!(bearer::token([again.as_bytes()].into_iter(), MAX_TOKEN_BYTES), Ok(text));
+    take_apart(text);
+}
+
+fn take_apart(text: &str) {
+    let Ok(unverified) = Unverified::parse(text) else { return };
+    let reread = Reread::new(text);
+    reread.check(&unverified);
+    let (message, signature) = text.rsplit_once('.').expect("two dots");
+    let is_signed = unverified.verify(&ISSUER.keys).is_ok();
+    assert_eq!(is_signed, reread.asks_for_our_key() && ISSUER.has_signed(message, signature));
+    check_signed(&ISSUER.sign(message), &reread);
+}
+
+/// The same token with a good signature.
+fn check_signed(text: &str, reread: &Reread) {
+    let unverified = Unverified::parse(text).expect("only its signature is another");
+    let Ok((verified, _)) = unverified.verify(&ISSUER.keys) else {
+        assert!(!reread.asks_for_our_key(), "a good signature wasn't taken");
+        return;
+    };
+    let now = Timestamp::from_second(NOW).expect("a time");
+    let accepted =
+        unverified.check_header(&ISSUER.rules).is_ok().then(|| verified.check(&ISSUER.rules, now));
+    let is_logout = is_logout(&unverified, &verified, now);
+    if let Some(Ok(accepted)) = accepted {
+        assert!(!is_logout, "an access token that is a logout token, too");
+        reread.check_accepted(&accepted, now);
+    }
+}
+
+fn is_logout(unverified: &Unverified<'_>, verified: &Verified<'_>, now: Timestamp) -> bool {
+    unverified.check_logout_header(&ISSUER.rules).is_ok()
+        && verified.check_logout(&ISSUER.rules, now).is_ok()
+}
+
+impl Issuer {
+    fn new() -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key pair");
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": KID, "x": x});
+        let set = json!({ "keys": [jwk] }).to_string();
+        let (keys, _) = KeySet::parse(set.as_bytes(), &Algorithm::ALL).expect("a key set");
+        let loaded = Sources::default().text("fuzz.toml", SETTINGS).load().expect("settings");
+        let settings = loaded.settings.auth.issuers.into_values().next().expect("an issuer");
+        let foreign_prefixes = vec![FOREIGN_PREFIX.to_owned()];
+        Self { pair, keys, rules: Rules { settings, leeway: LEEWAY, foreign_prefixes } }
+    }
+
+    fn sign(&self, message: &str) -> String {
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes())))
+    }
+
+    fn has_signed(&self, message: &str, signature: &str) -> bool {
+        let key = UnparsedPublicKey::new(&ED25519, self.pair.public_key());
+        let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+        key.verify(message.as_bytes(), &signature).is_ok()
+    }
+}
+
+impl Reread {
+    /// Each part must be the one way to write what is in it.
+    fn new(text: &str) -> Self {
+        let parts: Vec<&str> = text.split('.').collect();
+        let [header, claims, signature] = parts.try_into().expect("three parts");
+        let decoded = [header, claims, signature].map(|part| {
+            let bytes = URL_SAFE_NO_PAD.decode(part).expect("base64url");
+            assert_eq!(URL_SAFE_NO_PAD.encode(&bytes), part, "a part with two spellings");
+            bytes
+        });
+        let [header, claims, _] = decoded.each_ref().map(|bytes| serde_json::from_slice(bytes));
+        Self { header: header.expect("an object"), claims: claims.expect("an object") }
+    }
+
+    fn check(&self, unverified: &Unverified<'_>) {
+        assert_eq!(self.claim("iss"), Some(unverified.claimed_issuer()));
+        for refused in ["crit", "b64", "zip", "enc"] {
+            assert!(!self.header.contains_key(refused), "a header with {refused}");
+        }
+        let wanted = unverified.wanted();
+        assert_eq!(self.head("kid"), wanted.kid);
+        assert_eq!(self.head("alg"), Some(wanted.algorithm.name()));
+        assert!(wanted.kid.is_none_or(|kid| kid.len() <= 256), "a kid too long");
+    }
+
+    fn asks_for_our_key(&self) -> bool {
+        self.head("alg") == Some("EdDSA") && self.head("kid").is_none_or(|kid| kid == KID)
+    }
+
+    /// What a token must say before anybody is let in with it.
+    fn check_accepted(&self, accepted: &Accepted, now: Timestamp) {
+        let typ = self.head("typ").unwrap_or_default().to_ascii_lowercase();
+        let typ = typ.strip_prefix("application/").unwrap_or(&typ);
+        assert!(["at+jwt", "jwt", ""].contains(&typ), "of type {typ}");
+        assert_eq!(self.claim("iss"), Some("https://id.example"));
+        let aud = self.claims.get("aud").expect("an audience");
+        let audiences = aud.as_array().map_or(std::slice::from_ref(aud), Vec::as_slice);
+        assert!(audiences.contains(&json!("api")), "meant for another");
+        assert!(!self.claims.contains_key("cnf"), "bound to a key");
+        assert!(self.is_granted("pay"), "without its scope");
+        self.check_times(accepted, now);
+        let sub = self.claims.get("sub").expect("a subject");
+        let sub = sub.as_str().map_or_else(|| sub.to_string(), str::to_owned);
+        let customer = accepted.customer.as_str();
+        assert_eq!(customer, format!("{PREFIX}{sub}"));
+        assert!(!sub.is_empty() && !customer.starts_with(FOREIGN_PREFIX), "a foreign customer");
+        assert!(self.claim("client_id") != Some(&sub), "an app and no person");
+    }
+
+    fn check_times(&self, accepted: &Accepted, now: Timestamp) {
+        let seconds = |moment: Timestamp| moment.as_duration().as_secs_f64();
+        let latest = seconds(now) + LEEWAY.as_secs_f64();
+        let exp = self.number("exp").expect("an exp");
+        assert!(accepted.end > now, "expired");
+        assert!(seconds(accepted.end) <= exp + LEEWAY.as_secs_f64() + 1e-3, "outlives its exp");
+        for begin in ["nbf", "iat"].into_iter().filter_map(|name| self.number(name)) {
+            assert!(begin <= latest, "begins at {begin}");
+        }
+    }
+
+    fn is_granted(&self, scope: &str) -> bool {
+        let said = ["scope", "scp"].into_iter().filter_map(|name| self.claim(name));
+        let listed = self.claims.get("scp").and_then(Value::as_array);
+        said.flat_map(|scopes| scopes.split(' ')).any(|said| said == scope)
+            || listed.is_some_and(|scopes| scopes.contains(&json!(scope)))
+    }
+
+    fn head(&self, name: &str) -> Option<&str> {
+        self.header.get(name).and_then(Value::as_str)
+    }
+
+    fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.get(name).and_then(Value::as_str)
+    }
+
+    fn number(&self, name: &str) -> Option<f64> {
+        self.claims.get(name).map(|value| value.as_f64().expect("a number"))
+    }
+}

@@ -1,0 +1,127 @@
+//! Signed tokens of any claims, and headers of any characters.
+
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+use super::*;
+
+#[test]
+fn every_kept_header_is_dealt_with_as_promised() {
+    crate::corpus::replay("bearer_token", bearer_token);
+}
+
+#[test]
+fn what_is_checked_here_is_also_reached() {
+    let text = token(r#"{"alg":"EdDSA"}"#, &good().to_string());
+    let unverified = Unverified::parse(&text).unwrap();
+    let (verified, _) = unverified.verify(&ISSUER.keys).unwrap();
+    let accepted = verified.check(&ISSUER.rules, Timestamp::from_second(NOW).unwrap());
+    assert_eq!(accepted.unwrap().customer.as_str(), "m.alice");
+}
+
+fn good() -> Value {
+    json!({
+        "iss": "https://id.example", "aud": ["api"], "sub": "alice", "scope": "a pay",
+        "iat": NOW, "exp": NOW + 600,
+    })
+}
+
+fn token(header: &str, claims: &str) -> String {
+    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+    ISSUER.sign(&format!("{header}.{claims}"))
+}
+
+/// Values that a member may be given in place of its own.
+fn odd() -> impl Strategy<Value = String> {
+    const ODD: &[&str] = &[
+        "null",
+        "true",
+        "\"\"",
+        "\"api\"",
+        "\"pay\"",
+        "[]",
+        "[\"api\",1]",
+        "{}",
+        "0",
+        "-1",
+        "1e400",
+        "1767225629.5",
+        "1767225631",
+        "99999999999999999999",
+        "1e18",
+        "\"n.x\"",
+        "\"a/b\"",
+    ];
+    select(ODD).prop_map(str::to_owned)
+}
+
+fn object(members: &[(&str, String)]) -> String {
+    let members: Vec<_> =
+        members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// A good token's claims, some of them changed, left out, doubled, or new.
+fn claims() -> impl Strategy<Value = String> {
+    const NAMES: &[&str] = &[
+        "iss",
+        "aud",
+        "sub",
+        "scope",
+        "scp",
+        "iat",
+        "nbf",
+        "exp",
+        "cnf",
+        "nonce",
+        "at_hash",
+        "client_id",
+        "azp",
+        "events",
+        "jti",
+        "sid",
+    ];
+    (vec((select(NAMES), option::of(odd())), 0..4), any::<bool>()).prop_map(|(changes, doubled)| {
+        let good = good();
+        let own = good.as_object().unwrap().iter();
+        let mut members: Vec<(&str, String)> =
+            own.map(|(name, value)| (name.as_str(), value.to_string())).collect();
+        for (name, value) in changes {
+            if !doubled {
+                members.retain(|(other, _)| *other != name);
+            }
+            members.extend(value.map(|value| (name, value)));
+        }
+        object(&members)
+    })
+}
+
+fn header() -> impl Strategy<Value = String> {
+    const NAMES: &[&str] = &["typ", "kid", "crit", "b64", "zip", "enc", "jwk", "alg"];
+    const VALUES: &[&str] =
+        &["\"JWT\"", "\"at+jwt\"", "\"logout+jwt\"", "\"k\"", "\"ES256\"", "null", "[]"];
+    vec((select(NAMES), select(VALUES)), 0..3).prop_map(|others| {
+        let own = [("alg", "\"EdDSA\"")].into_iter();
+        let members: Vec<_> =
+            own.chain(others).map(|(name, value)| (name, value.to_owned())).collect();
+        object(&members)
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_signed_token_says_it_is_dealt_with_as_promised(
+        header in header(),
+        claims in claims(),
+    ) {
+        bearer_token(format!("Bearer {}", token(&header, &claims)).as_bytes());
+    }
+
+    #[test]
+    fn whatever_characters_a_header_has_it_is_dealt_with_as_promised(
+        scheme in "(Bearer|bearer|Basic|) {0,2}",
+        parts in vec("[a-zA-Z0-9_+/=~-]{0,12}", 1..5),
+        rest in "[ \n\t,\"é]?",
+    ) {
+        bearer_token(format!("{scheme}{}{rest}", parts.join(".")).as_bytes());
+    }
+}

@@ -1,0 +1,136 @@
+//! What must hold whatever is in a settings file. For the fuzz targets and the tests only: no
+//! program has this in it.
+
+#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+
+use super::{Loaded, Sources};
+
+/// The API key below the file that is tried; it may be told nowhere.
+const API_KEY: &str = "Yq7canaryKey4Zx";
+
+/// Stands for a secret in the file itself: as a value, it isn't told by faults.
+const VALUE: &str = "hush";
+
+/// Settings that need nothing more.
+const BASE: &str = r#"
+juspay = { base_url = "https://api.juspay.in", merchant_id = "merchant", api_key = "Yq7canaryKey4Zx" }
+
+[auth.issuers.main]
+issuer = "https://id.example"
+audiences = ["api"]
+algorithms = ["RS256"]
+discovery = true
+"#;
+
+/// Takes the text of a settings file over good settings, and panics where a promise is broken.
+pub fn settings_file(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    if text.contains(API_KEY) {
+        return;
+    }
+    let sources = Sources::default().text("base.toml", BASE).text("fuzz.toml", text);
+    let said = match sources.clone().load() {
+        Ok(loaded) => {
+            check_reads_back(&loaded);
+            let Loaded { settings, effective, warnings } = loaded;
+            format!("{settings:?} {effective} {effective:?} {warnings:?}")
+        }
+        Err(faults) => {
+            assert!(faults.iter().next().is_some(), "refused without a fault");
+            let said = format!("{faults} {faults:?}");
+            assert!(names_keys_by(VALUE, text) || !said.contains(VALUE), "a value is told: {said}");
+            said
+        }
+    };
+    assert!(!said.contains(API_KEY) && !format!("{sources:?}").contains(API_KEY), "{said}");
+}
+
+/// Whether `word` is in the name of a key: those are told.
+fn names_keys_by(word: &str, text: &str) -> bool {
+    fn any(value: &toml::Value, word: &str) -> bool {
+        match value {
+            toml::Value::Table(table) => {
+                table.iter().any(|(name, value)| name.contains(word) || any(value, word))
+            }
+            toml::Value::Array(items) => items.iter().any(|item| any(item, word)),
+            toml::Value::String(_)
+            | toml::Value::Integer(_)
+            | toml::Value::Float(_)
+            | toml::Value::Boolean(_)
+            | toml::Value::Datetime(_) => false,
+        }
+    }
+    text.parse::<toml::Table>().is_ok_and(|table| any(&toml::Value::Table(table), word))
+}
+
+/// What is shown of good settings is a settings file that says the same, but for the secrets.
+fn check_reads_back(loaded: &Loaded) {
+    let shown = loaded.effective.to_string();
+    let again = Sources::default().text("shown.toml", &*shown).load();
+    let again = again.expect("settings that can be read back").effective.to_string();
+    let without_origins = |text: &str| text.parse::<toml::Table>().expect("TOML");
+    assert_eq!(without_origins(&shown), without_origins(&again));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    #[test]
+    fn every_kept_settings_file_is_dealt_with_as_promised() {
+        crate::corpus::replay("settings_file", settings_file);
+    }
+
+    const KEYS: [&str; 16] = [
+        "server.listen",
+        "server.workers",
+        "server.max_waiting",
+        "juspay.api_key",
+        "juspay.base_url",
+        "juspay.breaker.failure_rate",
+        "auth.leeway",
+        "auth.issuers.main.algorithms",
+        "auth.issuers.main.jwks_url",
+        "auth.issuers.other",
+        "cache.min_remaining",
+        "response.fields",
+        "limits.per_customer",
+        "log.access",
+        "secrets.poll",
+        "nothing.of.ours",
+    ];
+
+    const VALUES: [&str; 18] = [
+        "\"hush\"",
+        "hush",
+        "[\"hush\", 1]",
+        "{ a = \"hush\" }",
+        "\"unix:/hush\"",
+        "\"https://hush\"",
+        "\"127.0.0.1:1\"",
+        "0",
+        "4",
+        "-1",
+        "0.5",
+        "1e999",
+        "nan",
+        "true",
+        "\"10s\"",
+        "\"1/100\"",
+        "\"60/min\"",
+        "[]",
+    ];
+
+    proptest! {
+        #[test]
+        fn whatever_is_in_a_settings_file_it_is_dealt_with_as_promised(
+            lines in vec((select(&KEYS[..]), select(&VALUES[..])), 0..5),
+        ) {
+            let lines: Vec<_> =
+                lines.into_iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+            settings_file(lines.concat().as_bytes());
+        }
+    }
+}
