@@ -127,6 +127,8 @@ impl Stations {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )?;
+        let nonce_key = secrets.dpop_nonce_key.clone();
+        let authenticator = authenticator.reached_at(server.public_url.as_deref(), nonce_key);
         let juspay = Juspay::new(
             settings.juspay.clone(),
             ApiKeys::new(
@@ -165,6 +167,7 @@ impl Stations {
             drain: self.drain.clone(),
             connections: Connections::new(&self.metrics, settings.server.max_connections),
             access: settings.log.access,
+            challenges: routes::Challenges::of(&settings.auth),
             refs: self.refs.clone(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),

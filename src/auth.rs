@@ -2,7 +2,7 @@
 //!
 //! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
 //! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
-//! comes of it. `revocations` holds what ends tokens before their time, `revoking` what that does,
+//! comes of it. `dpop` asks for a proof besides where a token is bound to a key. `revocations` holds what ends tokens before their time, `revoking` what that does,
 //! `logout` what issuers say about it. Owns the [`Authenticator`] that leads a request along that way and counts who is
 //! turned away. Refuses to learn more of a token
 //! than its customer, and knows no HTTP but for `caller`.
@@ -10,6 +10,7 @@
 mod algorithm;
 mod bearer;
 mod caller;
+mod dpop;
 mod error;
 mod issuer;
 mod jwks;
@@ -26,14 +27,9 @@ mod verified;
 
 use std::{fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
-pub use self::{
-    caller::Caller,
-    error::{AuthError, Reason},
-    issuer::Keepers,
-    logout::LogoutError,
-    revocations::RevokeError,
-};
 use self::{
+    bearer::Scheme,
+    dpop::{Bound, Dpop},
     issuer::Issuer,
     jwks::{KeyFetcher, NoKey, fetcher},
     logout::Queue,
@@ -41,6 +37,13 @@ use self::{
     token::{Unverified, Verified},
     turns::Turns,
     verified::{Finding, Now, VerifiedTokens},
+};
+pub use self::{
+    caller::Caller,
+    error::{AuthError, ProofFault, Reason},
+    issuer::Keepers,
+    logout::LogoutError,
+    revocations::RevokeError,
 };
 use crate::{
     clock::Clock,
@@ -78,6 +81,7 @@ pub struct Authenticator {
     turns: Turns,
     revocations: Revocations,
     logouts: Queue,
+    dpop: Dpop,
     max_token_bytes: usize,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -98,10 +102,11 @@ struct Proof<'t> {
     generation: u64,
 }
 
-/// What becomes of a request whose token isn't known.
+/// What becomes of a request that can't be let in at once.
 enum FirstSight {
     Refused(AuthError),
     Token(Token),
+    Bound(Box<Bound>),
 }
 
 impl Authenticator {
@@ -150,12 +155,14 @@ impl Authenticator {
         let max_token_bytes = auth.max_token_bytes;
         let revocations = Revocations::new(auth, Arc::clone(&clock), &metrics)?;
         let logouts = Queue::default();
+        let dpop = Dpop::new(auth, metrics.auth.dpop_proofs.clone());
         let authenticator = Self {
             issuers,
             verified,
             turns,
             revocations,
             logouts,
+            dpop,
             max_token_bytes,
             clock,
             metrics,
@@ -163,7 +170,8 @@ impl Authenticator {
         Ok((authenticator, Keepers::new(keepers)))
     }
 
-    /// Who is calling, by the values of all `Authorization` headers of the request.
+    /// Who is calling, by the values of all `Authorization` headers of the request. Without the
+    /// rest of it, nobody with a token that is bound to a key gets in.
     ///
     /// # Errors
     /// When nobody has shown who they are; it is counted by then.
@@ -175,6 +183,7 @@ impl Authenticator {
             Ok(caller) => Ok(caller),
             Err(FirstSight::Refused(error)) => Err(error),
             Err(FirstSight::Token(token)) => self.verify(token).await,
+            Err(FirstSight::Bound(_)) => Err(self.counted(ProofFault::Missing.into())),
         }
     }
 
@@ -183,30 +192,41 @@ impl Authenticator {
         &self,
         authorization: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Caller, FirstSight> {
-        let text = bearer::token(authorization, self.max_token_bytes)
+        let takes_dpop = self.dpop.is_taken();
+        let (scheme, text) = bearer::credentials(authorization, self.max_token_bytes, takes_dpop)
             .map_err(|error| FirstSight::Refused(self.counted(error)))?;
         let digest = sha256(text.as_bytes());
         let now = self.now();
         let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
         if let Some(caller) = self.verified.get(&digest, now, keys) {
-            return match self.revocations.check(caller.grounds()) {
-                Ok(()) => Ok(caller),
-                Err(reason) => Err(FirstSight::Refused(self.counted(reason.into()))),
+            let refused = match (self.revocations.check(caller.grounds()), scheme) {
+                (Err(reason), _) => reason,
+                (Ok(()), Scheme::Dpop) => {
+                    let token = Token { text: Box::default(), digest };
+                    return Err(FirstSight::Bound(Box::new(Bound { token, known: Some(caller) })));
+                }
+                (Ok(()), Scheme::Bearer) if caller.bound_to().is_some() => Reason::Confirmation,
+                (Ok(()), Scheme::Bearer) => return Ok(caller),
             };
+            return Err(FirstSight::Refused(self.counted(refused.into())));
         }
         // There may be a place by the time that the token needs it, but then a flood would be read
         // before it is turned away.
         if self.turns.are_all_taken() {
             return Err(FirstSight::Refused(self.counted(AuthError::Overloaded)));
         }
-        Err(FirstSight::Token(Token { text: text.into(), digest }))
+        let token = Token { text: text.into(), digest };
+        Err(match scheme {
+            Scheme::Bearer => FirstSight::Token(token),
+            Scheme::Dpop => FirstSight::Bound(Box::new(Bound { token, known: None })),
+        })
     }
 
     async fn verify(&self, token: Token) -> Result<Caller, AuthError> {
-        self.verify_uncounted(token).await.map_err(|error| self.counted(error))
+        self.verify_uncounted(token, Scheme::Bearer).await.map_err(|error| self.counted(error))
     }
 
-    async fn verify_uncounted(&self, token: Token) -> Result<Caller, AuthError> {
+    async fn verify_uncounted(&self, token: Token, scheme: Scheme) -> Result<Caller, AuthError> {
         let epoch = self.verified.epoch();
         let unverified = Unverified::parse(&token.text)?;
         let (index, issuer) = self.issuer_of(&unverified)?;
@@ -218,8 +238,8 @@ impl Authenticator {
         // Before its age: only what is good in all else is told that it has expired.
         self.revocations.check(&grounds)?;
         let now = self.now();
-        let accepted = proof.verified.check(&issuer.rules, now.wall)?;
-        let caller = Caller::new(accepted.customer, grounds);
+        let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
+        let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
         let finding = Finding {
             caller: caller.clone(),
             issuer: index,
@@ -281,6 +301,7 @@ impl Authenticator {
     pub fn sweep(&self) {
         self.verified.sweep(self.now());
         self.revocations.sweep();
+        self.dpop.sweep(self.clock.moment());
     }
 
     fn now(&self) -> Now {

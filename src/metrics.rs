@@ -80,6 +80,8 @@ pub struct Auth {
     pub revocation_reloads: IntCounterVec,
     /// `auth_logouts_total{outcome}`
     pub logouts: IntCounterVec,
+    /// `auth_dpop_proofs`
+    pub dpop_proofs: IntGauge,
 }
 
 /// `cache_*`
@@ -252,6 +254,10 @@ impl Maker {
                 "auth_logouts_total",
                 "Logout tokens that issuers have sent, by outcome.",
                 &["outcome"],
+            )?,
+            dpop_proofs: self.gauge(
+                "auth_dpop_proofs",
+                "DPoP proofs that are remembered, so that none is taken twice.",
             )?,
         })
     }

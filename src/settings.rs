@@ -32,7 +32,7 @@ mod value;
 use std::time::Duration;
 
 pub use self::{
-    auth::{Algorithm, Auth, Issuer, KeySource},
+    auth::{Algorithm, Auth, Dpop, DpopMode, Issuer, KeySource},
     cache::Cache,
     effective::Effective,
     fault::{Fault, Faults},

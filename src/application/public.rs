@@ -34,7 +34,7 @@ use crate::{
     clock::{self, Clock},
     metrics::{Metrics, Raised},
     settings::{self, Settings},
-    tls::{PeerCertificate, ServerTls},
+    tls::{Encrypted, PeerCertificate, ServerTls},
 };
 
 /// Threads for what blocks: resolving Juspay's host name, nothing else.
@@ -197,8 +197,11 @@ where
     .and_then(http)
 }
 
-/// For handlers: `HttpRequest::conn_data::<PeerCertificate>()`.
+/// For handlers: `HttpRequest::conn_data::<PeerCertificate>()` and `…::<Encrypted>()`.
 fn note_peer(connection: &Connection, data: &mut Extensions) {
+    if connection.is_encrypted() {
+        data.insert(Encrypted);
+    }
     if let Some(peer) = connection.peer() {
         data.insert(PeerCertificate::clone(peer));
     }

@@ -21,6 +21,7 @@ pub(super) struct Secrets {
     pub(super) api_key_next: Option<Arc<Secret>>,
     pub(super) admin_token: Option<Arc<Secret>>,
     pub(super) customer_ref_key: Option<Arc<Secret>>,
+    pub(super) dpop_nonce_key: Option<Arc<Secret>>,
     pub(super) tls: Option<Arc<ServerTls>>,
 }
 
@@ -58,6 +59,7 @@ impl Secrets {
             api_key_next: by_file(&settings.juspay.api_key_next)?,
             admin_token: by_file(&settings.server.admin_token_file)?,
             customer_ref_key: by_file(&settings.log.customer_ref_key_file)?,
+            dpop_nonce_key: by_file(&settings.auth.dpop.nonce_key_file)?,
             tls: settings.server.tls.as_ref().map(ServerTls::open).transpose()?.map(Arc::new),
         })
     }
@@ -69,6 +71,7 @@ impl Secrets {
             ("api_key_next", self.api_key_next),
             ("admin_token", self.admin_token),
             ("customer_ref_key", self.customer_ref_key),
+            ("dpop_nonce_key", self.dpop_nonce_key),
         ];
         let read = &metrics.secret_last_reload_success;
         let secrets = named.into_iter().filter_map(|(name, secret)| {

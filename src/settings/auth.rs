@@ -1,11 +1,15 @@
 //! `auth.*`: who may call, and how their keys are looked after. Each issuer is `issuer`'s.
 
+mod dpop;
 mod issuer;
 mod revocations;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-pub use self::issuer::{Issuer, KeySource};
+pub use self::{
+    dpop::{Dpop, DpopMode},
+    issuer::{Issuer, KeySource},
+};
 use super::{fault::Wrong, reader::Reader};
 pub use crate::algorithm::Algorithm;
 
@@ -35,6 +39,8 @@ pub struct Auth {
     pub max_revocations: usize,
     /// `auth.logout_ttl`
     pub logout_ttl: Duration,
+    /// `auth.dpop.*`
+    pub dpop: Dpop,
 }
 
 impl Auth {
@@ -59,6 +65,7 @@ impl Auth {
         let logout_ttl = reader
             .at("auth.logout_ttl")
             .duration(Duration::from_mins(1)..=Duration::from_hours(30 * 24));
+        let dpop = Dpop::read(reader);
         switches.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Self {
             issuers: issuers?,
@@ -71,6 +78,7 @@ impl Auth {
             revocations_file,
             max_revocations: max_revocations?,
             logout_ttl: logout_ttl?,
+            dpop: dpop?,
         })
     }
 

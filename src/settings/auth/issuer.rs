@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use config::{Value, ValueKind};
 
+use super::DpopMode;
 use crate::{
     algorithm::Algorithm,
     customer::CustomerId,
@@ -57,6 +58,8 @@ pub struct Issuer {
     /// `logout_audiences`: one of them must be in a logout token's `aud`. Without them, one of
     /// `audiences`.
     pub logout_audiences: Vec<String>,
+    /// `dpop`: whether its tokens may or must be bound to a key.
+    pub dpop: DpopMode,
 }
 
 impl Issuer {
@@ -89,6 +92,7 @@ impl Issuer {
             .at(format!("{at}.logout_audiences"))
             .or(Vec::<Value>::new())
             .list(Items::Any, claim_text);
+        let dpop = reader.at(format!("{at}.dpop")).or("off").text(DpopMode::parse);
         Some(Self {
             issuer: issuer?,
             audiences: audiences?,
@@ -100,6 +104,7 @@ impl Issuer {
             typ: typ?,
             max_token_age,
             logout_audiences: logout_audiences?,
+            dpop: dpop?,
         })
     }
 }
