@@ -157,7 +157,7 @@ impl Problem {
                 Self::InvalidRequest(detail).told().challenge("invalid_request"),
             Self::MissingToken =>
                 Told::new(S::UNAUTHORIZED, "missing_token", "Missing token",
-                    "Send your access token as a bearer token.").challenge(""),
+                    "Send your access token in the Authorization header.").challenge(""),
             Self::InvalidToken =>
                 Told::new(S::UNAUTHORIZED, "invalid_token", "Invalid token",
                     "The access token isn't valid.").challenge("invalid_token"),

@@ -430,8 +430,8 @@ async fn a_bound_token_ends_and_is_revoked_like_any_other() {
     assert_eq!(reply.header("www-authenticate"), Some(&*challenge));
     let token = mint(&good.with("jti", "the-one"));
     assert_eq!(prover.me(&world, &token).await.status, 200);
-    let expires = world.clock_seconds() + 3600;
-    let entry = json!({"issuer": "main", "jti": "the-one", "expires": expires});
+    let end = world.clock_seconds() + 3600;
+    let entry = json!({"issuer": "main", "jti": "the-one", "expires": end});
     assert!(world.admin().post("/revocations", &entry).await.status < 300);
     refused("revoked", &prover.me(&world, &token).await, "invalid_token", &invalid);
 }
