@@ -12,8 +12,8 @@ use crate::{
     auth::{
         AuthError, Caller, FirstSight, sha256,
         testing::{
-            ED25519, ISSUER, OTHER_P256, P256, P384, Pair, RSA, START, World, base64url, issuer,
-            locally, set, settings, signed, token, with, world, world_of_auth,
+            ED25519, OTHER_P256, P256, P384, Pair, RSA, START, World, base64url, issuer, locally,
+            set, settings, signed, token, with, world, world_of_auth,
         },
     },
     settings::{self, DpopMode},
@@ -251,9 +251,6 @@ async fn what_else_a_token_may_be_bound_to_is_refused() {
             let outcome = world.with_proofs(&token, &[&proof(&token, json!({}))]).await;
             assert_eq!(outcome, Err("confirmation"), "{cnf}");
         }
-        // `null` takes the member away in these tests, so it is written by hand.
-        let null = signed(&P256, "k1", json!({"cnf": {"jkt": jkt}}));
-        assert_eq!(world.with_proofs(&null, &[&proof(&null, json!({}))]).await, alice());
     })
     .await;
 }
@@ -439,7 +436,6 @@ async fn by_default_a_bound_token_is_refused_whatever_comes_with_it() {
             let outcome = world.called(&format!("{scheme} {token}"), &presented(&[&proof])).await;
             assert!(outcome.is_err(), "{scheme}");
         }
-        assert_eq!(token.matches('.').count(), 2, "{ISSUER}");
     })
     .await;
 }

@@ -113,7 +113,7 @@ async fn a_nonce_doesnt_make_up_for_anything_else() {
             (json!({"ath": "x"}), "dpop_malformed"),
             (json!({"iat": null}), "dpop_malformed"),
         ] {
-            let changes = with(&changes, json!({ "nonce": nonce }));
+            let changes = with(&changes, json!({ "nonce": &*nonce }));
             let refused = called(&world, &token, changes).await.unwrap_err();
             assert_eq!(refused.reason(), why);
         }
@@ -145,6 +145,28 @@ async fn one_phone_uses_up_its_share_and_many_all_the_room() {
         world.clock.advance(121 * SECOND);
         world.auth.sweep();
         assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_proof_is_taken_twice_as_long_as_its_nonce_lasts() {
+    locally(async {
+        let world = with_nonces().await;
+        let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
+        // Of a replica whose clock is ahead.
+        let ahead = jiff::Timestamp::from_second(START + 60).unwrap();
+        let nonces = world.auth.dpop.nonces.as_ref().unwrap();
+        let nonce = nonces.check(None, ahead).unwrap_err();
+        let early = proof(&token, json!({ "nonce": &*nonce }));
+        assert_eq!(world.with_proofs(&token, &[&early]).await, alice());
+        for second in 0..180 {
+            world.auth.sweep();
+            let outcome = world.with_proofs(&token, &[&early]).await;
+            assert_eq!(outcome, Err("dpop_replayed"), "{second}");
+            world.pass(SECOND).await;
+        }
+        assert_eq!(world.with_proofs(&token, &[&early]).await, Err("dpop_nonce"));
     })
     .await;
 }
