@@ -83,10 +83,7 @@ mod tests {
 
     fn parse<'a>(headers: &[&'a str]) -> Result<&'a str, AuthError> {
         let headers = headers.iter().map(|header| header.as_bytes());
-        credentials(headers, 16, false).map(|(scheme, token)| {
-            assert_eq!(scheme, Scheme::Bearer);
-            token
-        })
+        credentials(headers, 16, false).map(|(_, token)| token)
     }
 
     #[test]

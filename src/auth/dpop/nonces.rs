@@ -110,8 +110,8 @@ mod tests {
         let (nonces, others) = (Nonces::random(PERIOD), Nonces::random(PERIOD));
         let ours = nonces.check(None, at(600)).unwrap_err();
         let foreign = others.check(None, at(600)).unwrap_err();
-        let padded = format!("{ours}=");
-        for nonce in ["", "AAAA", "%", &foreign, &ours[1..], &padded] {
+        let (padded, doubled) = (format!("{ours}="), ours.repeat(2));
+        for nonce in ["", "AAAA", "%", &foreign, &doubled, &padded] {
             assert_eq!(nonces.check(Some(nonce), at(600)), Err(Arc::clone(&ours)), "{nonce}");
         }
     }

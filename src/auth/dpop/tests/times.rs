@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    DpopMode, ES256, HTU, P256, START, Value, World, alice, bound_to, head, issuer_with, jkt, json,
+    ALICE, DpopMode, ES256, HTU, P256, START, Value, World, bound_to, head, issuer_with, jkt, json,
     locally, phone, presented, proof, says, set, settings, token, with, world_of_auth,
     world_taking,
 };
@@ -20,7 +20,7 @@ async fn a_proof_is_good_in_its_window_to_the_second() {
             let world = world_taking(DpopMode::Required).await;
             let token = bound_to(phone());
             let proof = proof(&token, json!({"iat": START + iat}));
-            let expected = if is_good { alice() } else { Err("dpop_time") };
+            let expected = if is_good { ALICE } else { Err("dpop_time") };
             assert_eq!(world.with_proofs(&token, &[&proof]).await, expected, "{iat}");
         })
         .await;
@@ -33,7 +33,7 @@ async fn no_proof_is_taken_twice_as_long_as_its_time_lasts() {
         let world = world_taking(DpopMode::Required).await;
         let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
         let early = proof(&token, json!({"iat": START + 30}));
-        assert_eq!(world.with_proofs(&token, &[&early]).await, alice());
+        assert_eq!(world.with_proofs(&token, &[&early]).await, ALICE);
         for second in 0..=120 {
             world.auth.sweep();
             let outcome = world.with_proofs(&token, &[&early]).await;
@@ -74,7 +74,7 @@ async fn a_nonce_stands_for_the_phones_clock() {
         let world = with_nonces().await;
         let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
         let nonce = wanted(called(&world, &token, json!({})).await);
-        for old in ["", "made up", &nonce[1..]] {
+        for old in ["", "made up", &nonce.repeat(2)] {
             assert_eq!(wanted(called(&world, &token, json!({"nonce": old})).await), nonce, "{old}");
         }
         // The phone's clock stands at 1970.
@@ -82,7 +82,7 @@ async fn a_nonce_stands_for_the_phones_clock() {
         let caller = called(&world, &token, good.clone()).await.unwrap();
         assert_eq!(caller.next_nonce(), None);
         let replayed = proof(&token, good.clone());
-        assert_eq!(world.with_proofs(&token, &[&replayed]).await, alice());
+        assert_eq!(world.with_proofs(&token, &[&replayed]).await, ALICE);
         world.pass(60 * SECOND).await;
         let caller = called(&world, &token, good.clone()).await.unwrap();
         let next = caller.next_nonce().expect("another").to_owned();
@@ -135,10 +135,10 @@ async fn one_phone_uses_up_its_share_and_many_all_the_room() {
             world.with_proofs(&token, &[&proof]).await
         };
         let es384 = jsonwebtoken::Algorithm::ES384;
-        assert_eq!(by(phone(), "ES256", ES256).await, alice());
+        assert_eq!(by(phone(), "ES256", ES256).await, ALICE);
         assert_eq!(by(phone(), "ES256", ES256).await, Err("dpop_too_many"));
-        assert_eq!(by(&P256, "ES256", ES256).await, alice());
-        assert_eq!(by(&crate::auth::testing::P384, "ES384", es384).await, alice());
+        assert_eq!(by(&P256, "ES256", ES256).await, ALICE);
+        assert_eq!(by(&crate::auth::testing::P384, "ES384", es384).await, ALICE);
         let eddsa = jsonwebtoken::Algorithm::EdDSA;
         assert_eq!(by(&ED25519, "EdDSA", eddsa).await, Err("overloaded"), "it fails closed");
         assert_eq!(world.metrics.auth.dpop_proofs.get(), 3);
@@ -159,7 +159,7 @@ async fn no_proof_is_taken_twice_as_long_as_its_nonce_lasts() {
         let nonces = world.auth.dpop.nonces.as_ref().unwrap();
         let nonce = nonces.check(None, ahead).unwrap_err();
         let early = proof(&token, json!({ "nonce": &*nonce }));
-        assert_eq!(world.with_proofs(&token, &[&early]).await, alice());
+        assert_eq!(world.with_proofs(&token, &[&early]).await, ALICE);
         for second in 0..180 {
             world.auth.sweep();
             let outcome = world.with_proofs(&token, &[&early]).await;
