@@ -131,6 +131,8 @@ impl Stations {
             Arc::clone(&metrics),
         )?;
         secrets.introspection = authenticator.introspection_secret();
+        let nonce_key = secrets.dpop_nonce_key.clone();
+        let authenticator = authenticator.reached_at(server.public_url.as_deref(), nonce_key);
         let juspay = Juspay::new(
             settings.juspay.clone(),
             ApiKeys::new(
@@ -169,6 +171,7 @@ impl Stations {
             drain: self.drain.clone(),
             connections: Connections::new(&self.metrics, settings.server.max_connections),
             access: settings.log.access,
+            challenges: routes::Challenges::of(&settings.auth),
             refs: self.refs.clone(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),

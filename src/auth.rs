@@ -2,15 +2,17 @@
 //!
 //! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
 //! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
-//! comes of it. `introspection` asks the issuer of tokens that say nothing by themselves; `gateway`
-//! is in the place of all of these where a gateway has verified callers already. `revocations` holds
-//! what ends tokens before their time, `revoking` what that does, `logout` what issuers say about it.
-//! Owns the [`Authenticator`] that leads a request along that way and counts who is turned away.
-//! Refuses to learn more of a token than its customer, and knows no HTTP but for `caller`.
+//! comes of it. `dpop` asks for a proof besides where a token is bound to a key. `introspection` asks
+//! the issuer of tokens that say nothing by themselves; `gateway` is in the place of all of these where
+//! a gateway has verified callers already. `revocations` holds what ends tokens before their time,
+//! `revoking` what that does, `logout` what issuers say about it. Owns the [`Authenticator`] that leads
+//! a request along that way and counts who is turned away. Refuses to learn more of a token than its
+//! customer, and knows no HTTP but for `caller`.
 
 mod algorithm;
 mod bearer;
 mod caller;
+mod dpop;
 mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -32,15 +34,9 @@ mod verified;
 
 use std::{fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
-pub use self::{
-    caller::Caller,
-    error::{AuthError, Reason},
-    gateway::Approach,
-    issuer::Keepers,
-    logout::LogoutError,
-    revocations::RevokeError,
-};
 use self::{
+    bearer::Scheme,
+    dpop::{Bound, Dpop},
     gateway::Gateway,
     introspection::Introspection,
     issuer::Issuer,
@@ -50,6 +46,14 @@ use self::{
     token::{Unverified, Verified},
     turns::Turns,
     verified::{Finding, Now, Signed, VerifiedTokens},
+};
+pub use self::{
+    caller::Caller,
+    error::{AuthError, ProofFault, Reason},
+    gateway::Approach,
+    issuer::Keepers,
+    logout::LogoutError,
+    revocations::RevokeError,
 };
 use crate::{
     clock::Clock,
@@ -93,6 +97,7 @@ pub struct Authenticator {
     turns: Turns,
     revocations: Revocations,
     logouts: Queue,
+    dpop: Dpop,
     max_token_bytes: usize,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -113,10 +118,11 @@ struct Proof<'t> {
     generation: u64,
 }
 
-/// What becomes of a request whose token isn't known.
+/// What becomes of a request that can't be let in at once.
 enum FirstSight {
     Refused(AuthError),
     Token(Token),
+    Bound(Box<Bound>),
 }
 
 impl Authenticator {
@@ -169,6 +175,7 @@ impl Authenticator {
         let max_token_bytes = auth.max_token_bytes;
         let revocations = Revocations::new(auth, Arc::clone(&clock), &metrics)?;
         let logouts = Queue::default();
+        let dpop = Dpop::new(auth, metrics.auth.dpop_proofs.clone());
         let authenticator = Self {
             issuers,
             introspection: None,
@@ -177,6 +184,7 @@ impl Authenticator {
             turns,
             revocations,
             logouts,
+            dpop,
             max_token_bytes,
             clock,
             metrics,
@@ -184,7 +192,8 @@ impl Authenticator {
         Ok((authenticator, Keepers::new(keepers)))
     }
 
-    /// Who is calling, by the values of all `Authorization` headers of the request.
+    /// Who is calling, by the values of all `Authorization` headers of the request. Without the
+    /// rest of it, nobody with a token that is bound to a key gets in.
     ///
     /// # Errors
     /// When nobody has shown who they are; it is counted by then.
@@ -196,6 +205,7 @@ impl Authenticator {
             Ok(caller) => Ok(caller),
             Err(FirstSight::Refused(error)) => Err(error),
             Err(FirstSight::Token(token)) => self.verify(token).await,
+            Err(FirstSight::Bound(_)) => Err(self.counted(ProofFault::Missing.into())),
         }
     }
 
@@ -204,30 +214,41 @@ impl Authenticator {
         &self,
         authorization: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Caller, FirstSight> {
-        let text = bearer::token(authorization, self.max_token_bytes)
+        let takes_dpop = self.dpop.is_taken();
+        let (scheme, text) = bearer::credentials(authorization, self.max_token_bytes, takes_dpop)
             .map_err(|error| FirstSight::Refused(self.counted(error)))?;
         let digest = sha256(text.as_bytes());
         let now = self.now();
         let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
         if let Some(caller) = self.verified.get(&digest, now, keys) {
-            return match self.revocations.check(caller.grounds()) {
-                Ok(()) => Ok(caller),
-                Err(reason) => Err(FirstSight::Refused(self.counted(reason.into()))),
+            let refused = match (self.revocations.check(caller.grounds()), scheme) {
+                (Err(reason), _) => reason,
+                (Ok(()), Scheme::Dpop) => {
+                    let token = Token { text: Box::default(), digest };
+                    return Err(FirstSight::Bound(Box::new(Bound { token, known: Some(caller) })));
+                }
+                (Ok(()), Scheme::Bearer) if caller.bound_to().is_some() => Reason::Confirmation,
+                (Ok(()), Scheme::Bearer) => return Ok(caller),
             };
+            return Err(FirstSight::Refused(self.counted(refused.into())));
         }
         // There may be a place by the time that the token needs it, but then a flood would be read
         // before it is turned away.
         if self.turns.are_all_taken() {
             return Err(FirstSight::Refused(self.counted(AuthError::Overloaded)));
         }
-        Err(FirstSight::Token(Token { text: text.into(), digest }))
+        let token = Token { text: text.into(), digest };
+        Err(match scheme {
+            Scheme::Bearer => FirstSight::Token(token),
+            Scheme::Dpop => FirstSight::Bound(Box::new(Bound { token, known: None })),
+        })
     }
 
     async fn verify(&self, token: Token) -> Result<Caller, AuthError> {
-        self.verify_uncounted(token).await.map_err(|error| self.counted(error))
+        self.verify_uncounted(token, Scheme::Bearer).await.map_err(|error| self.counted(error))
     }
 
-    async fn verify_uncounted(&self, token: Token) -> Result<Caller, AuthError> {
+    async fn verify_uncounted(&self, token: Token, scheme: Scheme) -> Result<Caller, AuthError> {
         let epoch = self.verified.epoch();
         let parsed = Unverified::parse(&token.text)
             .and_then(|unverified| self.issuer_of(&unverified).map(|found| (unverified, found)));
@@ -235,7 +256,7 @@ impl Authenticator {
             Ok(parsed) => parsed,
             Err(reason) => {
                 let introspection = self.introspection_of(&token, reason)?;
-                return self.introspect(introspection, token, epoch).await;
+                return self.introspect(introspection, token, scheme, epoch).await;
             }
         };
         unverified.check_header(&issuer.rules)?;
@@ -246,8 +267,8 @@ impl Authenticator {
         // Before its age: only what is good in all else is told that it has expired.
         self.revocations.check(&grounds)?;
         let now = self.now();
-        let accepted = proof.verified.check(&issuer.rules, now.wall)?;
-        let caller = Caller::new(accepted.customer, grounds);
+        let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
+        let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
         let finding = Finding {
             caller: caller.clone(),
             issuer: index,
@@ -314,6 +335,7 @@ impl Authenticator {
     pub fn sweep(&self) {
         self.verified.sweep(self.now());
         self.revocations.sweep();
+        self.dpop.sweep(self.clock.moment());
     }
 
     fn now(&self) -> Now {

@@ -84,6 +84,8 @@ pub struct Auth {
     pub introspections: IntCounterVec,
     /// `auth_introspection_duration_seconds{issuer}`
     pub introspection_duration: HistogramVec,
+    /// `auth_dpop_proofs`
+    pub dpop_proofs: IntGauge,
 }
 
 /// `cache_*`
@@ -259,6 +261,10 @@ impl Maker {
             )?,
             introspections: self.introspections()?,
             introspection_duration: self.introspection_duration()?,
+            dpop_proofs: self.gauge(
+                "auth_dpop_proofs",
+                "DPoP proofs that are remembered, so that none is taken twice.",
+            )?,
         })
     }
 

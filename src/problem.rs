@@ -1,20 +1,25 @@
 //! Every way a request can end badly, and what the phone is told of it (RFC 9457).
 //!
 //! One type, one exhaustive match: status, code, metric label and `Retry-After` stand side by
-//! side in `Problem::told`. Causes are logged where they are handled; none of them gets out.
+//! side in `Problem::told`; `challenge` writes `WWW-Authenticate`. Causes are logged where they are
+//! handled; none of them gets out.
+
+mod challenge;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
-    http::{StatusCode, header},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderValue},
+    },
 };
 use serde::{Serialize, Serializer};
 
+pub use self::challenge::Challenges;
+use self::challenge::{DPOP_NONCE, Wrong};
 use crate::{auth::AuthError, cache::LookupError, juspay::JuspayError};
-
-/// Protection space of the challenges (RFC 9110 §11.5).
-const REALM: &str = "juspay-bff";
 
 /// When Juspay may be well again after a single failed call.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(2);
@@ -36,6 +41,10 @@ pub enum Problem {
     MalformedBearer(&'static str),
     /// A token that proves nothing.
     InvalidToken,
+    /// A DPoP proof that proves nothing.
+    InvalidDpopProof,
+    /// A DPoP proof without this nonce.
+    UseDpopNonce(Arc<str>),
     /// A good token, but for its age.
     ExpiredToken,
     /// The token lacks one of these scopes.
@@ -148,10 +157,16 @@ impl Problem {
                 Self::InvalidRequest(detail).told().challenge("invalid_request"),
             Self::MissingToken =>
                 Told::new(S::UNAUTHORIZED, "missing_token", "Missing token",
-                    "Send your access token as a bearer token.").challenge(""),
+                    "Send your access token in the Authorization header.").challenge(""),
             Self::InvalidToken =>
                 Told::new(S::UNAUTHORIZED, "invalid_token", "Invalid token",
                     "The access token isn't valid.").challenge("invalid_token"),
+            Self::InvalidDpopProof =>
+                Told::new(S::UNAUTHORIZED, "invalid_dpop_proof", "Invalid DPoP proof",
+                    "The DPoP proof isn't valid.").challenge("invalid_dpop_proof"),
+            Self::UseDpopNonce(_) =>
+                Told::new(S::UNAUTHORIZED, "use_dpop_nonce", "DPoP nonce needed",
+                    "Make a proof with the nonce in DPoP-Nonce.").challenge("use_dpop_nonce"),
             Self::ExpiredToken =>
                 Told::new(S::UNAUTHORIZED, "expired_token", "Expired token",
                     "The access token has expired.").challenge("invalid_token"),
@@ -223,9 +238,15 @@ impl Problem {
         self.told().code
     }
 
-    /// The answer to the request of that id, but for its header.
+    /// The answer to the request of that id and with these headers, but for the id's header. Its
+    /// listener takes the schemes of `challenges`.
     #[must_use]
-    pub fn response(&self, request_id: &str) -> HttpResponse {
+    pub fn response(
+        &self,
+        request_id: &str,
+        headers: &HeaderMap,
+        challenges: Challenges,
+    ) -> HttpResponse {
         let told = self.told();
         let retry_after = told.retry_after.map(jittered_seconds);
         let mut response = HttpResponse::build(told.status);
@@ -236,7 +257,13 @@ impl Problem {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
         if let Some(error) = told.challenge {
-            response.insert_header((header::WWW_AUTHENTICATE, self.challenge(error)));
+            let wrong = Wrong { status: told.status, error, scope: self.scope() };
+            for challenge in challenges.for_request(headers, &wrong) {
+                response.append_header((header::WWW_AUTHENTICATE, challenge));
+            }
+        }
+        if let Self::UseDpopNonce(nonce) = self {
+            response.insert_header((DPOP_NONCE, &**nonce));
         }
         if let Self::MethodNotAllowed(allow) = self {
             response.insert_header((header::ALLOW, *allow));
@@ -258,15 +285,16 @@ impl Problem {
         response.body(serde_json::to_vec(&body).unwrap_or_default())
     }
 
-    /// `WWW-Authenticate` (RFC 6750 §3).
-    fn challenge(&self, error: &str) -> String {
-        let error = if error.is_empty() { String::new() } else { format!(", error=\"{error}\"") };
-        let scope = if let Self::InsufficientScope(scope) = self {
-            format!(", scope=\"{scope}\"")
-        } else {
-            String::new()
-        };
-        format!("Bearer realm=\"{REALM}\"{error}{scope}")
+    /// The scopes that the token should have.
+    fn scope(&self) -> Option<&str> {
+        if let Self::InsufficientScope(scope) = self { Some(scope) } else { None }
+    }
+}
+
+/// Tells the nonce that the client's next DPoP proof should have.
+pub fn tell_nonce(response: &mut HttpResponse, nonce: &str) {
+    if let Ok(nonce) = HeaderValue::from_str(nonce) {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
     }
 }
 
@@ -312,6 +340,9 @@ impl From<&AuthError> for Problem {
             AuthError::MissingToken => Self::MissingToken,
             AuthError::MalformedHeader(why) => Self::MalformedBearer(why),
             AuthError::InvalidToken(_) => Self::InvalidToken,
+            AuthError::InvalidProof(_) => Self::InvalidDpopProof,
+            AuthError::UseDpopNonce(nonce) => Self::UseDpopNonce(Arc::clone(nonce)),
+            AuthError::TooManyProofs { retry_after } => Self::RateLimited(*retry_after),
             AuthError::ExpiredToken => Self::ExpiredToken,
             AuthError::InsufficientScope(scopes) => Self::InsufficientScope(Arc::clone(scopes)),
             AuthError::NoCustomer => Self::NoCustomer,

@@ -20,6 +20,7 @@ pub use self::{
     customer::Customers,
     observe::{Drain, Observer, observe},
 };
+pub use crate::problem::Challenges;
 use crate::problem::Problem;
 
 /// The public listener: `GET` and `HEAD /me/customer`.

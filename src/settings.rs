@@ -35,7 +35,7 @@ mod value;
 use std::time::Duration;
 
 pub use self::{
-    auth::{Algorithm, Auth, Gateway, Introspection, Issuer, KeySource},
+    auth::{Algorithm, Auth, Dpop, DpopMode, Gateway, Introspection, Issuer, KeySource},
     cache::Cache,
     effective::Effective,
     fault::{Fault, Faults},

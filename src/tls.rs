@@ -23,6 +23,10 @@ pub use self::{
 /// HTTP/1.1 only: on a black-holed HTTP/2 connection every request fails, here just one does.
 const ALPN: &[u8] = b"http/1.1";
 
+/// Shows that a connection's TLS ends in this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Encrypted;
+
 /// Why no TLS configuration can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {

@@ -75,6 +75,7 @@ const ACTIX: &[&str] = &[
     "src/demo.rs",
     "src/main.rs",
     "src/problem.rs",
+    "src/problem/",
     "src/response.rs",
     "src/routes.rs",
     "src/routes/",

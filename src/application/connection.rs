@@ -106,6 +106,11 @@ impl Connection {
         if is_loopback { Approach::Loopback } else { Approach::Network }
     }
 
+    /// Whether its TLS ends here.
+    pub(super) const fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
         match &self.stream {
             Stream::Tcp(stream) => stream.peer_addr().ok(),

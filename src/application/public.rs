@@ -34,7 +34,7 @@ use crate::{
     clock::{self, Clock},
     metrics::{Metrics, Raised},
     settings::{self, Settings},
-    tls::{PeerCertificate, ServerTls},
+    tls::{Encrypted, PeerCertificate, ServerTls},
 };
 
 /// Threads for what blocks: resolving Juspay's host name, nothing else.
@@ -197,9 +197,13 @@ where
     .and_then(http)
 }
 
-/// For handlers: `HttpRequest::conn_data::<Approach>()`, and the same of `PeerCertificate`.
+/// For handlers: `HttpRequest::conn_data::<Approach>()`, and the same of `Encrypted` and
+/// `PeerCertificate`.
 fn note_peer(connection: &Connection, data: &mut Extensions) {
     data.insert(connection.approach());
+    if connection.is_encrypted() {
+        data.insert(Encrypted);
+    }
     if let Some(peer) = connection.peer() {
         data.insert(PeerCertificate::clone(peer));
     }

@@ -23,6 +23,7 @@ pub(super) struct Secrets {
     pub(super) customer_ref_key: Option<Arc<Secret>>,
     /// The authenticator's, which opens it itself.
     pub(super) introspection: Option<Arc<Secret>>,
+    pub(super) dpop_nonce_key: Option<Arc<Secret>>,
     pub(super) tls: Option<Arc<ServerTls>>,
 }
 
@@ -61,6 +62,7 @@ impl Secrets {
             admin_token: by_file(&settings.server.admin_token_file)?,
             customer_ref_key: by_file(&settings.log.customer_ref_key_file)?,
             introspection: None,
+            dpop_nonce_key: by_file(&settings.auth.dpop.nonce_key_file)?,
             tls: settings.server.tls.as_ref().map(ServerTls::open).transpose()?.map(Arc::new),
         })
     }
@@ -73,6 +75,7 @@ impl Secrets {
             ("admin_token", self.admin_token),
             ("customer_ref_key", self.customer_ref_key),
             ("introspection_client_secret", self.introspection),
+            ("dpop_nonce_key", self.dpop_nonce_key),
         ];
         let read = &metrics.secret_last_reload_success;
         let secrets = named.into_iter().filter_map(|(name, secret)| {

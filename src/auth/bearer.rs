@@ -1,21 +1,42 @@
-//! The `Authorization` header (RFC 6750 §2.1), down to the token's text.
+//! The `Authorization` header (RFC 6750 §2.1, RFC 9449 §7.1), down to the token's text.
 //!
 //! Pure text; whether the token is any good is for `token` to say. Refuses more than one header:
 //! which of two would count is a question that attackers ask.
 
 use super::error::{AuthError, Reason};
 
-/// The scheme, whose case doesn't matter (RFC 9110 §11.1).
-const SCHEME: &[u8] = b"bearer";
+/// How a token is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// Whoever has it may use it.
+    Bearer,
+    /// With a proof that its key is there (RFC 9449).
+    Dpop,
+}
 
-/// The bearer token in the values of all `Authorization` headers of a request.
+impl Scheme {
+    /// The one of that name, whose case doesn't matter (RFC 9110 §11.1).
+    fn named(name: &[u8]) -> Option<Self> {
+        if name.eq_ignore_ascii_case(b"bearer") {
+            Some(Self::Bearer)
+        } else if name.eq_ignore_ascii_case(b"dpop") {
+            Some(Self::Dpop)
+        } else {
+            None
+        }
+    }
+}
+
+/// The token in the values of all `Authorization` headers of a request, and its scheme. Where
+/// `takes_dpop` isn't true, that scheme is a stranger's.
 ///
 /// # Errors
 /// `MissingToken`, `MalformedHeader`, or `InvalidToken` when it is longer than `max_bytes`.
-pub(super) fn token<'a>(
+pub(super) fn credentials<'a>(
     mut headers: impl Iterator<Item = &'a [u8]>,
     max_bytes: usize,
-) -> Result<&'a str, AuthError> {
+    takes_dpop: bool,
+) -> Result<(Scheme, &'a str), AuthError> {
     let header = headers.next().ok_or(AuthError::MissingToken)?;
     if headers.next().is_some() {
         return Err(AuthError::MalformedHeader("there is more than one"));
@@ -23,9 +44,9 @@ pub(super) fn token<'a>(
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let scheme_bytes = header.iter().position(is_space).unwrap_or(header.len());
     let (scheme, rest) = header.split_at_checked(scheme_bytes).unwrap_or_default();
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return Err(AuthError::MissingToken);
-    }
+    let scheme = Scheme::named(scheme)
+        .filter(|scheme| takes_dpop || *scheme == Scheme::Bearer)
+        .ok_or(AuthError::MissingToken)?;
     let token = without_leading_spaces(rest);
     if token.len() > max_bytes {
         return Err(Reason::TooLong.into());
@@ -36,6 +57,7 @@ pub(super) fn token<'a>(
     std::str::from_utf8(token)
         .ok()
         .filter(|token| is_b64token(token))
+        .map(|token| (scheme, token))
         .ok_or(AuthError::MalformedHeader("the token holds characters that no token has"))
 }
 
@@ -60,7 +82,25 @@ mod tests {
     use super::*;
 
     fn parse<'a>(headers: &[&'a str]) -> Result<&'a str, AuthError> {
-        token(headers.iter().map(|header| header.as_bytes()), 16)
+        let headers = headers.iter().map(|header| header.as_bytes());
+        credentials(headers, 16, false).map(|(_, token)| token)
+    }
+
+    #[test]
+    fn the_other_scheme_is_taken_only_where_it_is_wanted() {
+        let parse = |header: &'static str, takes_dpop| {
+            credentials([header.as_bytes()].into_iter(), 16, takes_dpop)
+        };
+        for header in ["DPoP a.b.c", "dpop   a.b.c"] {
+            assert_eq!(parse(header, true), Ok((Scheme::Dpop, "a.b.c")));
+            assert_eq!(parse(header, false), Err(AuthError::MissingToken));
+        }
+        assert_eq!(parse("Bearer a.b.c", true), Ok((Scheme::Bearer, "a.b.c")));
+        assert!(matches!(parse("DPoP", true), Err(AuthError::MalformedHeader(_))));
+        assert!(matches!(parse("DPoP a b", true), Err(AuthError::MalformedHeader(_))));
+        assert_eq!(parse("DPoP", false), Err(AuthError::MissingToken));
+        assert_eq!(parse("DPoPx a", true), Err(AuthError::MissingToken));
+        assert_eq!(parse("DPoP 0123456789abcdefg", true), Err(Reason::TooLong.into()));
     }
 
     #[test]
@@ -103,7 +143,7 @@ mod tests {
                 "{header:?} {refused:?}"
             );
         }
-        let latin1 = token([&b"Bearer \xe4"[..]].into_iter(), 16);
+        let latin1 = credentials([&b"Bearer \xe4"[..]].into_iter(), 16, false);
         assert!(matches!(latin1, Err(AuthError::MalformedHeader(_))));
     }
 

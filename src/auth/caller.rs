@@ -6,11 +6,21 @@
 
 use std::{fmt, sync::Arc};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web::Data};
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::{header, uri::Authority},
+    web::Data,
+};
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 
-use super::{Authenticator, FirstSight, error::AuthError, revocations::Grounds};
-use crate::customer::CustomerId;
+use super::{
+    Authenticator, FirstSight, Sha256, dpop::Presented, error::AuthError, revocations::Grounds,
+};
+use crate::{customer::CustomerId, tls::Encrypted};
+
+/// RFC 9449 §4.1
+const DPOP: &str = "dpop";
 
 /// A caller whose token was verified, and the customer that the token names.
 ///
@@ -19,17 +29,52 @@ use crate::customer::CustomerId;
 /// ```compile_fail,E0451
 /// # use juspay_bff::{auth::Caller, customer::CustomerId};
 /// let customer = CustomerId::parse("alice").unwrap();
-/// let forged = Caller { customer, grounds: todo!() };
+/// let forged = Caller { customer, grounds: todo!(), possession: None };
 /// ```
 #[derive(Clone)]
 pub struct Caller {
     customer: CustomerId,
     grounds: Arc<Grounds>,
+    /// Of tokens that are bound to a key.
+    possession: Option<Arc<Possession>>,
+}
+
+/// What possession of a key is about.
+struct Possession {
+    /// The key's thumbprint.
+    key: Sha256,
+    /// The nonce that the next proof should have.
+    next_nonce: Option<Arc<str>>,
 }
 
 impl Caller {
-    pub(super) const fn new(customer: CustomerId, grounds: Arc<Grounds>) -> Self {
-        Self { customer, grounds }
+    /// `bound_to` is the key that the caller must show besides, each time.
+    pub(super) fn new(
+        customer: CustomerId,
+        grounds: Arc<Grounds>,
+        bound_to: Option<Sha256>,
+    ) -> Self {
+        let possession = bound_to.map(|key| Arc::new(Possession { key, next_nonce: None }));
+        Self { customer, grounds, possession }
+    }
+
+    /// The thumbprint of the key that the token is bound to.
+    pub(super) fn bound_to(&self) -> Option<&Sha256> {
+        self.possession.as_ref().map(|possession| &possession.key)
+    }
+
+    /// This caller, who is to be told another nonce.
+    pub(super) fn with_next_nonce(self, nonce: Arc<str>) -> Self {
+        let possession = self.possession.map(|possession| {
+            Arc::new(Possession { key: possession.key, next_nonce: Some(nonce) })
+        });
+        Self { possession, ..self }
+    }
+
+    /// The nonce that the caller's next DPoP proof should have (RFC 9449 §8.2), when it is another.
+    #[must_use]
+    pub fn next_nonce(&self) -> Option<&str> {
+        self.possession.as_ref()?.next_nonce.as_deref()
     }
 
     /// The customer that the token names.
@@ -88,10 +133,25 @@ impl FromRequest for Caller {
         match authenticator.at_once(headers.map(header::HeaderValue::as_bytes)) {
             Ok(caller) => Either::Left(ready(Ok(caller))),
             Err(FirstSight::Refused(error)) => Either::Left(ready(Err(error))),
+            Err(FirstSight::Bound(bound)) => {
+                let (authenticator, presented) = (Data::clone(authenticator), presented(request));
+                let verified = async move { authenticator.verify_bound(*bound, &presented).await };
+                Either::Right(Box::pin(verified))
+            }
             Err(FirstSight::Token(token)) => {
                 let authenticator = Data::clone(authenticator);
                 Either::Right(Box::pin(async move { authenticator.verify(token).await }))
             }
         }
     }
+}
+
+/// What a proof must fit. Neither forwarded headers nor anything else that clients may write is
+/// asked, but for the host that was meant.
+fn presented(request: &HttpRequest) -> Presented {
+    let proofs = request.headers().get_all(DPOP).map(header::HeaderValue::as_bytes);
+    let by_header = || request.headers().get(header::HOST)?.to_str().ok();
+    let host = request.uri().authority().map(Authority::as_str).or_else(by_header);
+    let secure = request.conn_data::<Encrypted>().is_some();
+    Presented::new(request.method().as_str(), secure, host, request.path(), proofs)
 }

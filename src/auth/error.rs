@@ -17,6 +17,18 @@ pub enum AuthError {
     /// The token proves nothing.
     #[error("the token isn't valid: {0}")]
     InvalidToken(Reason),
+    /// The token may be good, but what shows that its key is the caller's isn't.
+    #[error("the DPoP proof isn't valid: {0}")]
+    InvalidProof(ProofFault),
+    /// The proof lacks our nonce, or has an old one; the one that it must have.
+    #[error("the DPoP proof lacks the nonce")]
+    UseDpopNonce(Arc<str>),
+    /// This key has made more proofs than are remembered for it.
+    #[error("there are too many DPoP proofs of this key")]
+    TooManyProofs {
+        /// When there is room again, at the earliest.
+        retry_after: Duration,
+    },
     /// All about the token is good but its age.
     #[error("the token has expired")]
     ExpiredToken,
@@ -46,6 +58,9 @@ impl AuthError {
             Self::MissingToken => "missing_token",
             Self::MalformedHeader(_) => "malformed_header",
             Self::InvalidToken(reason) => reason.label(),
+            Self::InvalidProof(fault) => fault.label(),
+            Self::UseDpopNonce(_) => "dpop_nonce",
+            Self::TooManyProofs { .. } => "dpop_too_many",
             Self::ExpiredToken => "expired",
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::NoCustomer => "no_customer",
@@ -103,6 +118,9 @@ pub enum Reason {
     /// Its issuer says that it isn't active.
     #[error("its issuer says that it isn't active")]
     Inactive,
+    /// No `cnf`, but its issuer's must have one, or a proof came with it.
+    #[error("it isn't bound to a key")]
+    Unbound,
     /// Somebody has revoked it, or its subject has logged out.
     #[error("it was revoked")]
     Revoked,
@@ -127,7 +145,62 @@ impl Reason {
             Self::UntrustedPeer => "untrusted_peer",
             Self::Inactive => "inactive",
             Self::Revoked => "revoked",
+            Self::Unbound => "unbound",
         }
+    }
+}
+
+/// Which check a DPoP proof fails (RFC 9449 §4.3). For metrics and operators; callers aren't told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProofFault {
+    /// There is none.
+    #[error("there is none")]
+    Missing,
+    /// More than one, or no JWS with all that a proof has.
+    #[error("it isn't one proof, or lacks something")]
+    Malformed,
+    /// Its key is private, weak, or not one for its algorithm.
+    #[error("its key isn't taken")]
+    Key,
+    /// Its key hasn't signed it.
+    #[error("its signature doesn't fit")]
+    Signature,
+    /// `htm` is another method.
+    #[error("it is for another method")]
+    Method,
+    /// `htu` is another address.
+    #[error("it is for another address")]
+    Target,
+    /// `iat` is too far from now.
+    #[error("it is too old, or from the future")]
+    Time,
+    /// `ath` is another token's.
+    #[error("it is for another token")]
+    Token,
+    /// It was used before.
+    #[error("it was used before")]
+    Replayed,
+}
+
+impl ProofFault {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Missing => "dpop_missing",
+            Self::Malformed => "dpop_malformed",
+            Self::Key => "dpop_key",
+            Self::Signature => "dpop_signature",
+            Self::Method => "dpop_method",
+            Self::Target => "dpop_target",
+            Self::Time => "dpop_time",
+            Self::Token => "dpop_token",
+            Self::Replayed => "dpop_replayed",
+        }
+    }
+}
+
+impl From<ProofFault> for AuthError {
+    fn from(fault: ProofFault) -> Self {
+        Self::InvalidProof(fault)
     }
 }
 
@@ -162,8 +235,22 @@ mod tests {
             (Reason::UntrustedPeer, "untrusted_peer"),
             (Reason::Inactive, "inactive"),
             (Reason::Revoked, "revoked"),
+            (Reason::Unbound, "unbound"),
+        ];
+        let faults = [
+            (ProofFault::Missing, "dpop_missing"),
+            (ProofFault::Malformed, "dpop_malformed"),
+            (ProofFault::Key, "dpop_key"),
+            (ProofFault::Signature, "dpop_signature"),
+            (ProofFault::Method, "dpop_method"),
+            (ProofFault::Target, "dpop_target"),
+            (ProofFault::Time, "dpop_time"),
+            (ProofFault::Token, "dpop_token"),
+            (ProofFault::Replayed, "dpop_replayed"),
         ];
         let others = [
+            (AuthError::UseDpopNonce("n".into()), "dpop_nonce"),
+            (AuthError::TooManyProofs { retry_after: Duration::ZERO }, "dpop_too_many"),
             (AuthError::MissingToken, "missing_token"),
             (AuthError::MalformedHeader("why"), "malformed_header"),
             (AuthError::ExpiredToken, "expired"),
@@ -172,10 +259,12 @@ mod tests {
             (AuthError::Overloaded, "overloaded"),
             (AuthError::KeysUnavailable { retry_after: Duration::ZERO }, "keys_unavailable"),
         ];
-        let all = invalid.map(|(reason, label)| (AuthError::from(reason), label));
-        let labels: BTreeSet<_> = all.iter().chain(&others).map(|(_, label)| label).collect();
-        assert_eq!(labels.len(), invalid.len() + others.len());
-        for (error, label) in all.into_iter().chain(others) {
+        let invalid = invalid.map(|(reason, label)| (AuthError::from(reason), label));
+        let faults = faults.map(|(fault, label)| (AuthError::from(fault), label));
+        let all: Vec<_> = invalid.into_iter().chain(faults).chain(others).collect();
+        let labels: BTreeSet<_> = all.iter().map(|(_, label)| label).collect();
+        assert_eq!(labels.len(), all.len());
+        for (error, label) in all {
             assert_eq!(error.reason(), label);
         }
     }

@@ -70,7 +70,7 @@ impl Gateway {
         }
         let value = std::str::from_utf8(value).map_err(|_| AuthError::NoCustomer)?;
         let customer = CustomerId::parse(value).map_err(|_| AuthError::NoCustomer)?;
-        Ok(Caller::new(customer, Arc::clone(&self.grounds)))
+        Ok(Caller::new(customer, Arc::clone(&self.grounds), None))
     }
 
     /// Where subjects are named, every TCP connection must show one of them.

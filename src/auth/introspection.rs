@@ -25,6 +25,7 @@ use self::{
 };
 use super::{
     AuthError, Authenticator, Caller, Reason, Token,
+    bearer::Scheme,
     revocations::Grounds,
     token::{Accepted, names_issuer},
     verified::{Epoch, Finding},
@@ -117,6 +118,7 @@ impl Authenticator {
         &self,
         introspection: &Introspection,
         token: Token,
+        scheme: Scheme,
         epoch: Epoch,
     ) -> Result<Caller, AuthError> {
         let index = introspection.issuer;
@@ -128,9 +130,9 @@ impl Authenticator {
         // Before its age: only what is good in all else is told that it has expired.
         self.revocations.check(&grounds)?;
         let now = self.now();
-        let accepted = introspected.check(&issuer.rules, now.wall)?;
+        let accepted = introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(*asked, &accepted);
-        let caller = Caller::new(accepted.customer, grounds);
+        let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
         let finding = Finding { caller: caller.clone(), issuer: index, signed: None, end };
         if now.wall < end {
             self.verified.remember(token.digest, finding, epoch, now);

@@ -168,6 +168,7 @@ pub(super) fn issuer() -> settings::Issuer {
         typ: vec!["at+jwt".to_owned(), "jwt".to_owned(), String::new()],
         max_token_age: None,
         logout_audiences: Vec::new(),
+        dpop: settings::DpopMode::Off,
     }
 }
 
@@ -322,6 +323,12 @@ pub(super) fn settings() -> settings::Auth {
         revocations_file: None,
         max_revocations: 10,
         logout_ttl: Duration::from_hours(24),
+        dpop: settings::Dpop {
+            max_age: Duration::from_mins(1),
+            max_proofs: 1000,
+            nonces: false,
+            nonce_key_file: None,
+        },
     }
 }
 

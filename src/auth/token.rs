@@ -16,9 +16,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(super) use self::claims::{Accepted, Identity, Introspected, Logout};
-use self::{claims::Claims, header::Header, json::Object};
+use self::claims::Claims;
+pub(super) use self::{
+    claims::{Accepted, Identity, Introspected, Logout, numeric_date},
+    header::Header,
+    json::Object,
+};
 use super::{
+    bearer::Scheme,
     error::{AuthError, Reason},
     jwks::{Key, KeySet, Wanted},
     logout::LogoutError,
@@ -107,12 +112,17 @@ pub(super) struct Verified<'a> {
 }
 
 impl Verified<'_> {
-    /// Checks the claims.
+    /// Checks the claims of a token that came by that scheme.
     ///
     /// # Errors
     /// The first of: invalid, expired, lacking a scope, naming no customer.
-    pub(super) fn check(&self, rules: &Rules, now: Timestamp) -> Result<Accepted, AuthError> {
-        self.claims.check(rules, self.says_access_token, now)
+    pub(super) fn check(
+        &self,
+        rules: &Rules,
+        scheme: Scheme,
+        now: Timestamp,
+    ) -> Result<Accepted, AuthError> {
+        self.claims.check(rules, self.says_access_token, scheme, now)
     }
 
     /// Checks the claims of a logout token.
@@ -138,12 +148,12 @@ pub(super) fn names_issuer(text: &str, issuer: &str) -> bool {
 }
 
 /// The JSON object in a part of the token.
-fn object(part: &str) -> Result<Object, Reason> {
+pub(super) fn object(part: &str) -> Result<Object, Reason> {
     serde_json::from_slice(&decode(part)?).map_err(|_| Reason::NotJws)
 }
 
 /// A part of the token: base64url without padding, and without bits that no byte takes, so that no
 /// part can be written in two ways.
-fn decode(part: &str) -> Result<Vec<u8>, Reason> {
+pub(super) fn decode(part: &str) -> Result<Vec<u8>, Reason> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::NotJws)
 }

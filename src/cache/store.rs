@@ -315,7 +315,7 @@ mod tests {
         assert!(!entry.is_backing_off(start()));
         entry.note_failure(start().monotonic);
         let pause = entry.failed().unwrap().next.since(start().monotonic);
-        assert!(entry.is_backing_off(start().plus(pause - Duration::from_nanos(1))));
+        assert!(entry.is_backing_off(start().plus(pause.saturating_sub(Duration::from_nanos(1)))));
         assert!(!entry.is_backing_off(start().plus(pause)));
     }
 

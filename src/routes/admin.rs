@@ -28,8 +28,14 @@ use super::{
     request_id::{REQUEST_ID, RequestId},
 };
 use crate::{
-    auth::Authenticator, cache::CustomerCache, clock::Clock, customer::CustomerId,
-    juspay::resilience::Resilience, metrics::Metrics, problem::Problem, secret_file::Secret,
+    auth::Authenticator,
+    cache::CustomerCache,
+    clock::Clock,
+    customer::CustomerId,
+    juspay::resilience::Resilience,
+    metrics::Metrics,
+    problem::{Challenges, Problem},
+    secret_file::Secret,
 };
 
 /// What the admin routes work with.
@@ -169,7 +175,7 @@ pub async fn explain(
         return Ok(ServiceResponse::new(request, response));
     };
     let id = RequestId::random();
-    let mut response = problem.response(id.as_str());
+    let mut response = problem.response(id.as_str(), request.headers(), Challenges::BEARER);
     response.headers_mut().insert(REQUEST_ID, id.header());
     Ok(ServiceResponse::new(request, response))
 }

@@ -17,7 +17,7 @@ use crate::{
     customer::CustomerIdForm,
     juspay::CustomerApi,
     limits::CustomerLimit,
-    problem::Problem,
+    problem::{self, Problem},
     response,
 };
 
@@ -63,9 +63,12 @@ pub(super) async fn me(
     let found = customers.authenticator.unless_revoked(&caller, found).await;
     let found = found.map_err(|error| Problem::from(&error))?;
     observation.looked_up(&found);
-    found
-        .map(response::customer)
-        .map_err(|error| Problem::of_lookup(&error, customers.not_found_ttl))
+    let found = found.map_err(|error| Problem::of_lookup(&error, customers.not_found_ttl))?;
+    let mut response = response::customer(found);
+    if let Some(nonce) = caller.next_nonce() {
+        problem::tell_nonce(&mut response, nonce);
+    }
+    Ok(response)
 }
 
 /// The query's options, under Juspay's own names. Others are ignored.

@@ -41,7 +41,7 @@ use crate::{
     customer::{CustomerId, CustomerRefs},
     juspay::JuspayError,
     metrics::{Metrics, Raised},
-    problem::Problem,
+    problem::{Challenges, Problem},
     settings::AccessLog,
 };
 
@@ -78,6 +78,8 @@ pub struct Observer {
     pub connections: Connections,
     /// Which requests get a log line.
     pub access: AccessLog,
+    /// By which schemes callers may show who they are.
+    pub challenges: Challenges,
     /// What stands for customers in it.
     pub refs: CustomerRefs,
     /// Where requests are counted.
@@ -161,12 +163,17 @@ pub async fn observe(
     request.extensions_mut().insert(observation.clone());
     let method = request.method().clone();
     let body = request.take_payload();
+    let challenges = observer.challenges;
 
     let routed = AssertUnwindSafe(next.call(request)).catch_unwind().await;
 
     let elapsed = observer.clock.monotonic().since(start);
     let Ok(Ok(routed)) = routed else {
-        let response = Problem::InternalError.response(observation.0.request_id.as_str());
+        let response = Problem::InternalError.response(
+            observation.0.request_id.as_str(),
+            &HeaderMap::new(),
+            challenges,
+        );
         let done = Done { method, route: UNMATCHED, code: Problem::InternalError.code(), elapsed };
         let response = unread::keep(body, observer.finish(&done, &observation, response));
         return Err(InternalError::from_response("a handler panicked", response).into());
@@ -174,8 +181,9 @@ pub async fn observe(
     let (request, response) = routed.map_into_boxed_body().into_parts();
     let problem = response.error().map(Problem::behind);
     let code = problem.as_ref().map_or("ok", Problem::code);
-    let response =
-        problem.map_or(response, |problem| problem.response(observation.0.request_id.as_str()));
+    let response = problem.map_or(response, |problem| {
+        problem.response(observation.0.request_id.as_str(), request.headers(), challenges)
+    });
     let done = Done { method, route: route(&request), code, elapsed };
     let response = unread::keep(body, observer.finish(&done, &observation, response));
     Ok(ServiceResponse::new(request, response))

@@ -1,5 +1,6 @@
 //! `auth.*`: who may call, and how their keys are looked after. Each issuer is `issuer`'s.
 
+mod dpop;
 mod gateway;
 mod introspection;
 mod issuer;
@@ -9,6 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 pub(super) use self::gateway::HEADER as GATEWAY_HEADER;
 pub use self::{
+    dpop::{Dpop, DpopMode},
     gateway::Gateway,
     introspection::Introspection,
     issuer::{Issuer, KeySource},
@@ -46,6 +48,8 @@ pub struct Auth {
     pub max_revocations: usize,
     /// `auth.logout_ttl`
     pub logout_ttl: Duration,
+    /// `auth.dpop.*`
+    pub dpop: Dpop,
 }
 
 impl Auth {
@@ -74,6 +78,7 @@ impl Auth {
         let logout_ttl = reader
             .at("auth.logout_ttl")
             .duration(Duration::from_mins(1)..=Duration::from_hours(30 * 24));
+        let dpop = Dpop::read(reader);
         switches.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Self {
             gateway: gateway?,
@@ -88,6 +93,7 @@ impl Auth {
             revocations_file,
             max_revocations: max_revocations?,
             logout_ttl: logout_ttl?,
+            dpop: dpop?,
         })
     }
 

@@ -11,7 +11,7 @@ use std::{
 use secrecy::ExposeSecret;
 
 pub use self::tls::{ClientAuth, ServerTls};
-use super::{fault::Wrong, reader::Reader, value::Items};
+use super::{address::WebAddress, fault::Wrong, reader::Reader, value::Items};
 use crate::secret_file::{self, SecretFileError};
 
 /// Longest path of a socket, in bytes: `sun_path` has 108 with the zero at its end (unix(7)).
@@ -44,6 +44,8 @@ pub struct Server {
     pub admin_listen: Vec<Listen>,
     /// `server.admin_token_file`
     pub admin_token_file: Option<PathBuf>,
+    /// `server.public_url`: by which clients call this service; `None`: by what they say.
+    pub public_url: Option<String>,
     /// `server.workers`; `None`: as many as the machine has cores for us.
     pub workers: Option<usize>,
     /// `server.max_connections`
@@ -65,6 +67,7 @@ impl Server {
         let listen = reader.at("server.listen").list(Items::SomeOrText, Listen::parse);
         let admin_listen = reader.at("server.admin_listen").list(Items::SomeOrText, Listen::parse);
         let admin_token_file = reader.at("server.admin_token_file").file(holds_token);
+        let public_url = reader.at("server.public_url").text(without_query);
         let workers = reader.at("server.workers").number(WORKERS);
         let max_connections = reader.at("server.max_connections").number(CONNECTIONS);
         let max_in_flight = reader.at("server.max_in_flight").number(IN_FLIGHT);
@@ -81,6 +84,7 @@ impl Server {
             listen: listen?,
             admin_listen: admin_listen?,
             admin_token_file,
+            public_url,
             workers: workers.and_then(|workers| usize::try_from(workers).ok()),
             max_connections: usize::try_from(max_connections?).ok()?,
             tls: tls?,
@@ -128,6 +132,15 @@ impl Listen {
 /// What must be right about a file whose content nobody else has to like.
 pub(super) fn is_readable(path: &Path) -> Result<(), Wrong> {
     secret_file::read(path).map(drop).map_err(|error| unreadable(&error))
+}
+
+/// An address below which paths are.
+fn without_query(text: &str) -> Result<String, Wrong> {
+    let address = WebAddress::parse(text)?;
+    if address.query {
+        return Err(Wrong::new("it has a query", "take out the ? and what follows it"));
+    }
+    Ok(address.text)
 }
 
 /// The path isn't told: it may be the secret itself, written where its file belongs.

@@ -67,12 +67,15 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!((auth.max_token_bytes, auth.verified_tokens), (8192, 200_000));
     assert_eq!((auth.revocations_file, auth.max_revocations), (None, 100_000));
     assert_eq!(auth.logout_ttl, Duration::from_hours(24));
+    let Dpop { max_age, max_proofs, nonces, nonce_key_file } = auth.dpop;
+    assert_eq!((max_age, max_proofs), (Duration::from_mins(1), 100_000));
+    assert_eq!((nonces, nonce_key_file, server.public_url), (false, None, None));
     let issuer = &auth.issuers["main"];
     assert!(issuer.logout_audiences.is_empty());
     assert_eq!((&*issuer.customer_id_claim, &*issuer.customer_id_prefix), ("sub", ""));
     assert!(issuer.required_scopes.is_empty());
     assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);
-    assert_eq!(issuer.max_token_age, None);
+    assert_eq!((issuer.max_token_age, issuer.dpop), (None, DpopMode::Off));
     assert_eq!(cache.capacity, 100_000);
     assert_eq!(cache.min_remaining, Duration::from_mins(2));
     assert_eq!(cache.refresh_ahead, Duration::from_mins(5));
@@ -118,7 +121,7 @@ fn the_defaults_of_an_issuer_are_those_that_the_default_file_tells() {
     let told = &told["auth"]["issuers"]["main"];
     let effective = good().load().unwrap().effective.to_string();
     let used: toml::Table = toml::from_str(&effective).unwrap();
-    for key in ["customer_id_claim", "customer_id_prefix", "required_scopes", "typ"] {
+    for key in ["customer_id_claim", "customer_id_prefix", "required_scopes", "typ", "dpop"] {
         assert_eq!(used["auth"]["issuers"]["main"][key], told[key], "{key}");
     }
 }

@@ -1,9 +1,10 @@
 //! Who is let in: every refusal with its status, code and challenge, to the letter.
 //!
-//! `corpus` holds tables of attacks, `identity` whose customer a good token gets (P1), `keys` what becomes of tokens while
+//! `corpus` holds tables of attacks, `dpop` who must show a key besides, `identity` whose customer a good token gets (P1), `keys` what becomes of tokens while
 //! keys come and go (P6).
 
 mod corpus;
+mod dpop;
 mod identity;
 mod keys;
 mod tokens;

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     auth::{
-        bearer,
+        bearer::{self, Scheme},
         jwks::KeySet,
         token::{Accepted, Rules, Unverified, Verified},
     },
@@ -79,12 +79,14 @@ fn spelled(texts: &[u8]) -> Option<String> {
 
 fn check_headers(headers: &[u8]) {
     let values: Vec<&[u8]> = headers.split(|byte| *byte == b'\n').collect();
-    let Ok(text) = bearer::token(values.iter().copied(), MAX_TOKEN_BYTES) else { return };
+    let taken = bearer::credentials(values.iter().copied(), MAX_TOKEN_BYTES, true);
+    let Ok((scheme, text)) = taken else { return };
     assert!(values.len() == 1, "more than one header was taken");
     assert!(headers.ends_with(text.as_bytes()), "a token that isn't the header's");
     assert!(text.len() <= MAX_TOKEN_BYTES, "a token of {} bytes", text.len());
-    let again = format!("Bearer {text}");
-    assert_eq!(bearer::token([again.as_bytes()].into_iter(), MAX_TOKEN_BYTES), Ok(text));
+    let again = format!("{scheme:?} {text}");
+    let retaken = bearer::credentials([again.as_bytes()].into_iter(), MAX_TOKEN_BYTES, true);
+    assert_eq!(retaken, Ok((scheme, text)));
     take_apart(text);
 }
 
@@ -106,8 +108,10 @@ fn check_signed(text: &str, reread: &Reread) {
         return;
     };
     let now = Timestamp::from_second(NOW).expect("a time");
-    let accepted =
-        unverified.check_header(&ISSUER.rules).is_ok().then(|| verified.check(&ISSUER.rules, now));
+    let accepted = unverified
+        .check_header(&ISSUER.rules)
+        .is_ok()
+        .then(|| verified.check(&ISSUER.rules, Scheme::Bearer, now));
     let is_logout = is_logout(&unverified, &verified, now);
     if let Some(Ok(accepted)) = accepted {
         assert!(!is_logout, "an access token that is a logout token, too");
@@ -182,7 +186,8 @@ impl Reread {
         let aud = self.claims.get("aud").expect("an audience");
         let audiences = aud.as_array().map_or(std::slice::from_ref(aud), Vec::as_slice);
         assert!(audiences.contains(&json!("api")), "meant for another");
-        assert!(!self.claims.contains_key("cnf"), "bound to a key");
+        let is_bound = self.claims.contains_key("cnf") || accepted.bound_to.is_some();
+        assert!(!is_bound, "bound to a key");
         assert!(self.is_granted("pay"), "without its scope");
         self.check_times(accepted, now);
         let sub = self.claims.get("sub").expect("a subject");

@@ -1,8 +1,10 @@
 //! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
 //!
-//! All checks go by our [`Clock`](crate::clock::Clock). `identity` holds by what a token can be
-//! revoked, `introspection` what issuers say of tokens, `logout` the claims of logout tokens.
+//! All checks go by our [`Clock`](crate::clock::Clock). `confirmation` tells which key a token is bound
+//! to, `identity` holds by what a token can be revoked, `introspection` what issuers say of tokens,
+//! `logout` the claims of logout tokens.
 
+mod confirmation;
 mod identity;
 mod introspection;
 mod logout;
@@ -13,7 +15,11 @@ use serde_json::Value;
 pub(in crate::auth) use self::{identity::Identity, introspection::Introspected, logout::Logout};
 use super::{Rules, json::Object};
 use crate::{
-    auth::error::{AuthError, Reason},
+    auth::{
+        Sha256,
+        bearer::Scheme,
+        error::{AuthError, Reason},
+    },
     clock::later,
     customer::CustomerId,
 };
@@ -38,6 +44,8 @@ pub(in crate::auth) struct Accepted {
     pub(in crate::auth) customer: CustomerId,
     /// From when on it is refused: `exp`, or the greatest age, and the leeway.
     pub(in crate::auth) end: Timestamp,
+    /// RFC 7638 thumbprint of the key that its bearer must have, when it is bound to one.
+    pub(in crate::auth) bound_to: Option<Sha256>,
 }
 
 impl Claims {
@@ -50,16 +58,19 @@ impl Claims {
         &self,
         rules: &Rules,
         says_access_token: bool,
+        scheme: Scheme,
         now: Timestamp,
     ) -> Result<Accepted, AuthError> {
         self.check_parties(rules, &rules.settings.audiences)?;
+        let bound_to = self.bound_to(rules.settings.dpop, scheme)?;
         self.check_use(says_access_token)?;
         let end = self.check_times(rules, now)?;
         if now >= end {
             return Err(AuthError::ExpiredToken);
         }
         self.check_scopes(rules)?;
-        Ok(Accepted { customer: self.customer(rules).ok_or(AuthError::NoCustomer)?, end })
+        let customer = self.customer(rules).ok_or(AuthError::NoCustomer)?;
+        Ok(Accepted { customer, end, bound_to })
     }
 
     fn check_parties(&self, rules: &Rules, accepted: &[String]) -> Result<(), Reason> {
@@ -99,9 +110,6 @@ impl Claims {
     }
 
     fn check_use(&self, says_access_token: bool) -> Result<(), Reason> {
-        if self.0.has("cnf") {
-            return Err(Reason::Confirmation);
-        }
         if !says_access_token && ID_TOKEN_CLAIMS.iter().any(|name| self.0.has(name)) {
             return Err(Reason::IdToken);
         }
@@ -184,7 +192,7 @@ fn name(claim: &Value) -> Option<String> {
 }
 
 /// RFC 7519 §2 `NumericDate`: seconds since 1970, whole or not; `None` outside our calendar.
-fn numeric_date(value: &Value) -> Option<Timestamp> {
+pub(in crate::auth) fn numeric_date(value: &Value) -> Option<Timestamp> {
     let number = value.as_number()?;
     let date = if let Some(seconds) = number.as_i64() {
         Timestamp::from_second(seconds).ok()?

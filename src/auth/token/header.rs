@@ -21,15 +21,15 @@ const TYP_PREFIX: &str = "application/";
 const LOGOUT_TYPES: [&str; 3] = ["logout+jwt", "jwt", ""];
 
 /// What we need of a header.
-pub(super) struct Header {
-    pub(super) algorithm: Algorithm,
+pub(in crate::auth) struct Header {
+    pub(in crate::auth) algorithm: Algorithm,
     pub(super) kid: Option<Box<str>>,
     /// In lower case without `application/`; empty when there is none.
-    pub(super) typ: String,
+    pub(in crate::auth) typ: String,
 }
 
 impl Header {
-    pub(super) fn parse(members: &Object) -> Result<Self, Reason> {
+    pub(in crate::auth) fn parse(members: &Object) -> Result<Self, Reason> {
         if REFUSED.iter().any(|name| members.has(name)) {
             return Err(Reason::Header);
         }

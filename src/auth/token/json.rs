@@ -12,16 +12,16 @@ use serde::{
 use serde_json::Value;
 
 /// An object's members. No `Debug`: claims are personal.
-pub(super) struct Object(BTreeMap<String, Value>);
+pub(in crate::auth) struct Object(BTreeMap<String, Value>);
 
 impl Object {
     /// The member, when there is one, be it `null`.
-    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+    pub(in crate::auth) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
     /// Whether there is such a member, be it `null`.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::auth) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 }

@@ -261,7 +261,7 @@ fn grounds() -> Grounds {
 
 fn finding(life: Duration) -> Finding {
     Finding {
-        caller: Caller::new(CustomerId::parse("alice").unwrap(), Arc::new(grounds())),
+        caller: Caller::new(CustomerId::parse("alice").unwrap(), Arc::new(grounds()), None),
         issuer: 0,
         signed: Some(Signed {
             kid: None,

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use config::{Value, ValueKind};
 
-use super::Introspection;
+use super::{DpopMode, Introspection};
 use crate::{
     algorithm::Algorithm,
     customer::CustomerId,
@@ -60,6 +60,8 @@ pub struct Issuer {
     /// `logout_audiences`: one of them must be in a logout token's `aud`. Without them, one of
     /// `audiences`.
     pub logout_audiences: Vec<String>,
+    /// `dpop`: whether its tokens may or must be bound to a key.
+    pub dpop: DpopMode,
 }
 
 impl Issuer {
@@ -87,6 +89,7 @@ impl Issuer {
         let typ = types(reader, at, is_asked);
         let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
         let logout_audiences = logout_audiences(reader, at, is_asked);
+        let dpop = dpop(reader, at, is_asked);
         Some(Self {
             issuer: issuer?,
             audiences: audiences?,
@@ -98,6 +101,7 @@ impl Issuer {
             typ: typ?,
             max_token_age,
             logout_audiences: logout_audiences?,
+            dpop: dpop?,
         })
     }
 }
@@ -121,6 +125,12 @@ fn logout_audiences(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option
     let setting = reader.at(format!("{at}.logout_audiences"));
     let setting = if is_asked { setting } else { setting.or(Vec::<Value>::new()) };
     setting.list(Items::Any, claim_text).or_else(|| is_asked.then(Vec::new))
+}
+
+fn dpop(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<DpopMode> {
+    let setting = reader.at(format!("{at}.dpop"));
+    let setting = if is_asked { setting } else { setting.or("off") };
+    setting.text(DpopMode::parse).or_else(|| is_asked.then_some(DpopMode::Off))
 }
 
 /// That it is exactly one is told by `contradictions`.

@@ -97,6 +97,13 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("auth.revocations_file = 'Cargo.toml'", "auth.revocations_file", "isn't JSON of the form"),
     ("auth.max_revocations = 0", "auth.max_revocations", "from 1 to"),
     ("auth.logout_ttl = '59s'", "auth.logout_ttl", "from 1m to 720h"),
+    ("auth.dpop.max_age = '11m'", "auth.dpop.max_age", "from 1s to 10m"),
+    ("auth.dpop.max_proofs = 99", "auth.dpop.max_proofs", "from 100 to"),
+    ("auth.dpop.nonces = 'on'", "auth.dpop.nonces", "true or false"),
+    ("auth.dpop.nonce_key_file = '/dev/null'", "auth.dpop.nonce_key_file", "is empty"),
+    ("auth.issuers.main.dpop = 'on'", "auth.issuers.main.dpop", "no such choice"),
+    ("server.public_url = 'api.example'", "server.public_url", "begins with"),
+    ("server.public_url = 'https://a?b'", "server.public_url", "query"),
     ("auth.issuers.main.logout_audiences = ['']", "auth.issuers.main.logout_audiences[0]", "empty"),
     // Contradictions.
     ("server.admin_listen = '127.0.0.1:8080'", "server.listen", "the same address"),

@@ -61,6 +61,7 @@ fn each_fault_is_told() {
         ("auth.issuers.opaque.algorithms = ['RS256']", "algorithms", "signs none"),
         ("auth.issuers.opaque.typ = ['JWT']", "typ", "signs none"),
         ("auth.issuers.opaque.logout_audiences = ['a']", "logout_audiences", "signs none"),
+        ("auth.issuers.opaque.dpop = 'optional'", "dpop", "signs none"),
         ("auth.issuers.opaque.introspection_client_id = ''", "introspection_client_id", "empty"),
         (
             "auth.issuers.opaque.introspection_client_secret_file = '/nonexistent'",

@@ -35,7 +35,7 @@ fn spellings(secret: &str) -> Vec<String> {
 }
 
 /// Where a secret may end up. Names of keys are told, so no table is among them.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "server.tls.cert_file",
     "server.tls.key_file",
     "server.tls.client_ca_file",
@@ -47,6 +47,7 @@ const KEYS: [&str; 21] = [
     "server.workers",
     "server.shutdown_delay",
     "log.customer_ref_key_file",
+    "auth.dpop.nonce_key_file",
     "log.level",
     "juspay.apikey",
     "api_key",
@@ -92,6 +93,7 @@ fn what_is_in_secret_files_is_not_told() {
             "juspay.ca_file",
             "server.admin_token_file",
             "log.customer_ref_key_file",
+            "auth.dpop.nonce_key_file",
             "auth.issuers.main.jwks_file",
             "auth.revocations_file",
         ] {

@@ -118,7 +118,7 @@ fn parts(token: &str) -> [&str; 3] {
     parts.try_into().expect("three parts")
 }
 
-fn base64url(bytes: impl AsRef<[u8]>) -> String {
+pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 

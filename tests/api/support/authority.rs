@@ -156,6 +156,15 @@ impl TlsPhone {
             "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Authorization: Bearer {token}\r\n\r\n"
         );
+        self.say(stream, &request).await
+    }
+
+    /// This request, the last one on its connection.
+    pub async fn say(
+        &self,
+        stream: &mut TlsStream<TcpStream>,
+        request: &str,
+    ) -> std::io::Result<Reply> {
         let exchange = async {
             stream.write_all(request.as_bytes()).await?;
             let mut bytes = Vec::new();
@@ -164,7 +173,7 @@ impl TlsPhone {
         let bytes = within_reason("an answer", exchange).await?;
         let none = || std::io::Error::other(format!("no answer in {} bytes", bytes.len()));
         let reply = Reply::parse(&bytes).ok_or_else(none)?;
-        guard::answered(&request, &reply);
+        guard::answered(request, &reply);
         Ok(reply)
     }
 }

@@ -14,7 +14,8 @@ fn what_is_checked_here_is_also_reached() {
     let text = token(r#"{"alg":"EdDSA"}"#, &good().to_string());
     let unverified = Unverified::parse(&text).unwrap();
     let (verified, _) = unverified.verify(&ISSUER.keys).unwrap();
-    let accepted = verified.check(&ISSUER.rules, Timestamp::from_second(NOW).unwrap());
+    let accepted =
+        verified.check(&ISSUER.rules, Scheme::Bearer, Timestamp::from_second(NOW).unwrap());
     assert_eq!(accepted.unwrap().customer.as_str(), "m.alice");
 }
 

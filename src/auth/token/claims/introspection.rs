@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::{Accepted, Claims, Identity};
 use crate::{
     auth::{
+        bearer::Scheme,
         error::{AuthError, Reason},
         token::{Rules, json::Object},
     },
     clock::later,
-    settings::KeySource,
+    settings::{DpopMode, KeySource},
 };
 
 /// Members that say what kind of token it is, and the kinds that are taken, in lower case. Only the
@@ -52,10 +53,13 @@ impl Introspected {
     pub(in crate::auth) fn check(
         &self,
         rules: &Rules,
+        scheme: Scheme,
         now: Timestamp,
     ) -> Result<Accepted, AuthError> {
         let claims = &self.0;
         self.check_parties(rules)?;
+        // No proof is taken for what isn't a JWT: what is bound to a key is refused.
+        let bound_to = claims.bound_to(DpopMode::Off, scheme)?;
         self.check_kind()?;
         claims.check_use(false)?;
         let exp = self.exp(rules)?;
@@ -64,7 +68,8 @@ impl Introspected {
             return Err(AuthError::ExpiredToken);
         }
         claims.check_scopes(rules)?;
-        Ok(Accepted { customer: claims.customer(rules).ok_or(AuthError::NoCustomer)?, end })
+        let customer = claims.customer(rules).ok_or(AuthError::NoCustomer)?;
+        Ok(Accepted { customer, end, bound_to })
     }
 
     /// `iss` may be left out: it is known who was asked. `aud` only where the settings say so.

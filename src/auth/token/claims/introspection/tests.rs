@@ -24,12 +24,26 @@ fn outcome(settings: settings::Issuer, answer: &Value) -> Result<String, &'stati
     match Introspected::parse(answer.to_string().as_bytes()) {
         Ok(Some(introspected)) => {
             let now = Timestamp::from_second(START).unwrap();
-            let checked = introspected.check(&rules(settings), now);
+            let checked = introspected.check(&rules(settings), Scheme::Bearer, now);
             let accepted = checked.map_err(|error| error.reason())?;
             Ok(accepted.customer.as_str().to_owned())
         }
         Ok(None) => Err("inactive"),
         Err(NoAnswer) => Err("none"),
+    }
+}
+
+#[test]
+fn no_proof_is_taken_for_a_token_that_is_asked_about() {
+    let now = Timestamp::from_second(START).unwrap();
+    let rules = rules(asked_issuer());
+    for (changes, reason) in
+        [(json!({}), Reason::Unbound), (json!({"cnf": {"jkt": "x"}}), Reason::Confirmation)]
+    {
+        let answer = with(&answer(), changes).to_string();
+        let introspected = Introspected::parse(answer.as_bytes()).unwrap().unwrap();
+        let refused = introspected.check(&rules, Scheme::Dpop, now).err();
+        assert_eq!(refused, Some(reason.into()), "{answer}");
     }
 }
 

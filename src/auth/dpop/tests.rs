@@ -1,0 +1,442 @@
+//! Proofs of possession, end to end but for HTTP: each case differs in one thing from a good one.
+
+mod rfc9449;
+mod times;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+
+use super::Presented;
+use crate::{
+    auth::{
+        AuthError, Caller, FirstSight, sha256,
+        testing::{
+            ED25519, OTHER_P256, P256, P384, Pair, RSA, START, World, base64url, issuer, locally,
+            set, settings, signed, token, with, world, world_of_auth,
+        },
+    },
+    settings::{self, DpopMode},
+};
+
+const ES256: jsonwebtoken::Algorithm = jsonwebtoken::Algorithm::ES256;
+const HOST: &str = "api.example";
+const HTU: &str = "http://api.example/me/customer";
+
+/// The phone's key. Its issuer's is another.
+fn phone() -> &'static Pair {
+    &OTHER_P256
+}
+
+fn issuer_with(mode: DpopMode) -> settings::Issuer {
+    settings::Issuer { dpop: mode, ..issuer() }
+}
+
+async fn world_taking(mode: DpopMode) -> World {
+    world_of_auth(settings(), [("main", issuer_with(mode), set(&[P256.jwk("k1")]))]).await
+}
+
+/// RFC 7638.
+fn jkt(pair: &Pair) -> String {
+    let public = &pair.public;
+    let members: &[&str] = match public["kty"].as_str().unwrap() {
+        "RSA" => &["e", "kty", "n"],
+        "EC" => &["crv", "kty", "x", "y"],
+        _ => &["crv", "kty", "x"],
+    };
+    let members: Vec<_> =
+        members.iter().map(|name| format!("\"{name}\":{}", public[name])).collect();
+    base64url(sha256(format!("{{{}}}", members.join(",")).as_bytes()))
+}
+
+/// A token that is bound to that key.
+fn bound_to(pair: &Pair) -> String {
+    token("k1", json!({"cnf": {"jkt": jkt(pair)}}))
+}
+
+fn head() -> Value {
+    json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": phone().public})
+}
+
+/// What a proof for that token says, with a `jti` of its own.
+fn says(token: &str) -> Value {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    json!({
+        "jti": format!("proof-{number}"),
+        "htm": "GET",
+        "htu": HTU,
+        "iat": START,
+        "ath": base64url(sha256(token.as_bytes())),
+    })
+}
+
+fn proof(token: &str, changes: Value) -> String {
+    phone().sign(ES256, &head().to_string(), &with(&says(token), changes).to_string())
+}
+
+fn presented(proofs: &[&str]) -> Presented {
+    let proofs = proofs.iter().map(|proof| proof.as_bytes());
+    Presented::new("GET", false, Some(HOST), "/me/customer", proofs)
+}
+
+impl World {
+    /// A request with this value of `Authorization`.
+    async fn request(
+        &self,
+        authorization: &str,
+        presented: &Presented,
+    ) -> Result<Caller, AuthError> {
+        match self.auth.at_once([authorization.as_bytes()].into_iter()) {
+            Ok(caller) => Ok(caller),
+            Err(FirstSight::Refused(error)) => Err(error),
+            Err(FirstSight::Token(token)) => self.auth.verify(token).await,
+            Err(FirstSight::Bound(bound)) => self.auth.verify_bound(*bound, presented).await,
+        }
+    }
+
+    async fn with_proofs(&self, token: &str, proofs: &[&str]) -> Outcome {
+        self.called(&format!("DPoP {token}"), &presented(proofs)).await
+    }
+
+    async fn called(&self, authorization: &str, presented: &Presented) -> Outcome {
+        match self.request(authorization, presented).await {
+            Ok(caller) => {
+                let mut known = ["alice", "strict-alice"].into_iter();
+                Ok(known.find(|name| *name == caller.customer().as_str()).unwrap_or("another"))
+            }
+            Err(error) => Err(error.reason()),
+        }
+    }
+}
+
+/// The customer, or the refusal's label.
+type Outcome = Result<&'static str, &'static str>;
+
+const ALICE: Outcome = Ok("alice");
+
+#[tokio::test]
+async fn a_bound_token_is_good_with_a_proof_of_its_key_each_time() {
+    use jsonwebtoken::Algorithm as Jwa;
+    locally(async {
+        for mode in [DpopMode::Optional, DpopMode::Required] {
+            let world = world_taking(mode).await;
+            for (alg, jwa, pair) in [
+                ("RS256", Jwa::RS256, &RSA),
+                ("PS512", Jwa::PS512, &RSA),
+                ("ES256", Jwa::ES256, &P256),
+                ("ES384", Jwa::ES384, &P384),
+                ("EdDSA", Jwa::EdDSA, &ED25519),
+            ] {
+                let head = with(&head(), json!({"alg": alg, "jwk": pair.public})).to_string();
+                let token = bound_to(pair);
+                for sight in ["first", "second"] {
+                    let proof = pair.sign(jwa, &head, &says(&token).to_string());
+                    let outcome = world.with_proofs(&token, &[&proof]).await;
+                    assert_eq!(outcome, ALICE, "{alg} {sight}");
+                    let again = world.with_proofs(&token, &[&proof]).await;
+                    assert_eq!(again, Err("dpop_replayed"), "{alg} {sight}");
+                    let without = world.with_proofs(&token, &[]).await;
+                    assert_eq!(without, Err("dpop_missing"), "{alg} {sight}");
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_mode_takes_its_own_tokens_only() {
+    use DpopMode::{Off, Optional, Required};
+    let bound = || bound_to(phone());
+    let unbound = || token("k1", json!({"jti": "unbound"}));
+    locally(async {
+        for (mode, scheme, token, expected) in [
+            (Off, "Bearer", unbound(), ALICE),
+            (Off, "Bearer", bound(), Err("confirmation")),
+            (Off, "DPoP", unbound(), Err("missing_token")),
+            (Off, "DPoP", bound(), Err("missing_token")),
+            (Optional, "Bearer", unbound(), ALICE),
+            (Optional, "Bearer", bound(), Err("confirmation")),
+            (Optional, "DPoP", unbound(), Err("unbound")),
+            (Optional, "DPoP", bound(), ALICE),
+            (Required, "Bearer", unbound(), Err("unbound")),
+            (Required, "Bearer", bound(), Err("confirmation")),
+            (Required, "DPoP", unbound(), Err("unbound")),
+            (Required, "DPoP", bound(), ALICE),
+        ] {
+            let world = world_taking(mode).await;
+            let authorization = format!("{scheme} {token}");
+            for sight in ["first", "second"] {
+                let proof = proof(&token, json!({}));
+                let outcome = world.called(&authorization, &presented(&[&proof])).await;
+                assert_eq!(outcome, expected, "{mode:?} {scheme} {sight}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_one_scheme_has_shown_counts_for_no_other() {
+    locally(async {
+        let world = world_taking(DpopMode::Optional).await;
+        let (bound, unbound) = (bound_to(phone()), token("k1", json!({})));
+        assert_eq!(world.with_proofs(&bound, &[&proof(&bound, json!({}))]).await, ALICE);
+        assert_eq!(world.outcome(&bound).await, Err("confirmation"), "known, but a thief's");
+        assert!(!world.knows(&bound));
+        assert_eq!(world.outcome(&unbound).await, Ok("alice".to_owned()));
+        let outcome = world.with_proofs(&unbound, &[&proof(&unbound, json!({}))]).await;
+        assert_eq!(outcome, Err("unbound"), "known, but its proof proves nothing");
+        let bare = world.auth.authenticate([format!("DPoP {bound}").as_bytes()].into_iter()).await;
+        assert_eq!(bare.unwrap_err().reason(), "dpop_missing", "who has no request has no proof");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn issuers_with_and_without_proofs_stand_side_by_side() {
+    locally(async {
+        let strict = settings::Issuer {
+            issuer: "https://strict.example".to_owned(),
+            customer_id_prefix: "strict-".to_owned(),
+            ..issuer_with(DpopMode::Required)
+        };
+        let keys = || set(&[P256.jwk("k1")]);
+        let issuers = [("main", issuer(), keys()), ("strict", strict, keys())];
+        let world = world_of_auth(settings(), issuers).await;
+        let of_strict =
+            |changes| token("k1", with(&json!({"iss": "https://strict.example"}), changes));
+        let cnf = json!({"cnf": {"jkt": jkt(phone())}});
+        for (scheme, token, expected) in [
+            ("Bearer", token("k1", json!({})), ALICE),
+            ("DPoP", token("k1", json!({})), Err("unbound")),
+            ("Bearer", token("k1", cnf.clone()), Err("confirmation")),
+            ("DPoP", token("k1", cnf.clone()), Err("confirmation")),
+            ("Bearer", of_strict(json!({})), Err("unbound")),
+            ("Bearer", of_strict(cnf.clone()), Err("confirmation")),
+            ("DPoP", of_strict(cnf), Ok("strict-alice")),
+        ] {
+            let proof = proof(&token, json!({}));
+            let outcome = world.called(&format!("{scheme} {token}"), &presented(&[&proof])).await;
+            assert_eq!(outcome, expected, "{scheme} {token}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_else_a_token_may_be_bound_to_is_refused() {
+    let other_than = |cnf: Value| token("k1", json!({ "cnf": cnf }));
+    let jkt = jkt(phone());
+    locally(async {
+        let world = world_taking(DpopMode::Optional).await;
+        for cnf in [
+            json!({}),
+            json!({"jkt": null}),
+            json!({"jkt": 1}),
+            json!({"jkt": ""}),
+            json!({"jkt": [jkt]}),
+            json!({"jkt": format!("{jkt}=")}),
+            json!({"jkt": base64url([1; 31])}),
+            json!({"jkt": format!("{jkt}AAAA")}),
+            json!({"jkt": jkt, "x5t#S256": jkt}),
+            json!({"x5t#S256": jkt}),
+            json!({"jwk": phone().public}),
+            json!({"kid": "k1"}),
+            json!(jkt),
+            json!([{"jkt": jkt}]),
+            json!(true),
+        ] {
+            let token = other_than(cnf.clone());
+            let outcome = world.with_proofs(&token, &[&proof(&token, json!({}))]).await;
+            assert_eq!(outcome, Err("confirmation"), "{cnf}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_proof_that_differs_in_one_thing_is_refused() {
+    let token = bound_to(phone());
+    let other = bound_to(&P384);
+    let long = "x".repeat(257);
+    let by_claims = [
+        (json!({"htm": "HEAD"}), "dpop_method"),
+        (json!({"htm": "get"}), "dpop_method"),
+        (json!({"htm": ""}), "dpop_method"),
+        (json!({"htm": 1}), "dpop_malformed"),
+        (json!({"htm": null}), "dpop_malformed"),
+        (json!({"htu": "http://api.example/me"}), "dpop_target"),
+        (json!({"htu": "https://api.example/me/customer"}), "dpop_target"),
+        (json!({"htu": "http://evil.example/me/customer"}), "dpop_target"),
+        (json!({"htu": "http://api.example:8080/me/customer"}), "dpop_target"),
+        (json!({"htu": "/me/customer"}), "dpop_target"),
+        (json!({"htu": ""}), "dpop_target"),
+        (json!({"htu": [HTU]}), "dpop_malformed"),
+        (json!({"htu": null}), "dpop_malformed"),
+        (json!({"iat": START - 91}), "dpop_time"),
+        (json!({"iat": START + 31}), "dpop_time"),
+        (json!({"iat": 0}), "dpop_time"),
+        (json!({"iat": START.to_string()}), "dpop_malformed"),
+        (json!({"iat": -1}), "dpop_malformed"),
+        (json!({"iat": 1e300}), "dpop_malformed"),
+        (json!({"iat": null}), "dpop_malformed"),
+        (json!({"jti": ""}), "dpop_malformed"),
+        (json!({"jti": 1}), "dpop_malformed"),
+        (json!({"jti": long}), "dpop_malformed"),
+        (json!({"jti": null}), "dpop_malformed"),
+        (json!({"ath": base64url(sha256(other.as_bytes()))}), "dpop_token"),
+        (json!({"ath": base64url([0; 32])}), "dpop_token"),
+        (json!({"ath": base64url([0; 31])}), "dpop_malformed"),
+        (json!({"ath": "x"}), "dpop_malformed"),
+        (json!({"ath": 1}), "dpop_malformed"),
+        (json!({"ath": null}), "dpop_malformed"),
+        (json!({"nonce": 1}), "dpop_malformed"),
+    ];
+    let cases = by_claims.map(|(changes, why)| (proof(&token, changes), why));
+    refuse(&token, cases.into_iter()).await;
+}
+
+#[tokio::test]
+async fn a_proof_with_another_header_is_refused() {
+    let token = bound_to(phone());
+    let with_head = |changes: Value| {
+        phone().sign(ES256, &with(&head(), changes).to_string(), &says(&token).to_string())
+    };
+    let jwk = |changes: Value| json!({"jwk": with(&phone().public, changes)});
+    let weak = json!({"kty": "RSA", "n": base64url([255; 128]), "e": "AQAB"});
+    let by_head = [
+        (json!({"typ": "JWT"}), "dpop_malformed"),
+        (json!({"typ": "at+jwt"}), "dpop_malformed"),
+        (json!({"typ": ""}), "dpop_malformed"),
+        (json!({"typ": null}), "dpop_malformed"),
+        (json!({"typ": 1}), "dpop_malformed"),
+        (json!({"alg": "none"}), "dpop_malformed"),
+        (json!({"alg": "HS256"}), "dpop_malformed"),
+        (json!({"alg": null}), "dpop_malformed"),
+        (json!({"alg": "ES384"}), "dpop_key"),
+        (json!({"alg": "RS256"}), "dpop_key"),
+        (json!({"crit": ["exp"]}), "dpop_malformed"),
+        (json!({"b64": true}), "dpop_malformed"),
+        (json!({"jwk": null}), "dpop_key"),
+        (json!({"jwk": null, "kid": "k1"}), "dpop_key"),
+        (json!({"jwk": null, "jku": "https://idp.example/keys"}), "dpop_key"),
+        (json!({"jwk": "text"}), "dpop_key"),
+        (json!({"jwk": [phone().public]}), "dpop_key"),
+        (json!({"jwk": {}}), "dpop_key"),
+        (json!({"jwk": {"kty": "oct", "k": base64url([1; 32])}}), "dpop_key"),
+        (json!({"jwk": weak, "alg": "RS256"}), "dpop_key"),
+        (json!({"jwk": P256.public}), "confirmation"),
+        (jwk(json!({"d": base64url([1; 32])})), "dpop_key"),
+        (jwk(json!({"k": "AAAA"})), "dpop_key"),
+        (jwk(json!({"dp": 1})), "dpop_key"),
+        (jwk(json!({"use": "enc"})), "dpop_key"),
+        (jwk(json!({"key_ops": ["sign"]})), "dpop_key"),
+        (jwk(json!({"alg": "ES384"})), "dpop_key"),
+        (jwk(json!({"crv": "P-521"})), "dpop_key"),
+        (jwk(json!({"x": base64url([1; 32])})), "dpop_key"),
+        (jwk(json!({"y": null})), "dpop_key"),
+    ];
+    let cases = by_head.map(|(changes, why)| (with_head(changes), why));
+    refuse(&token, cases.into_iter()).await;
+}
+
+#[tokio::test]
+async fn what_is_no_proof_is_refused() {
+    let token = bound_to(phone());
+    let good = proof(&token, json!({}));
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let first = if signature.starts_with('A') { "B" } else { "A" };
+    let twice = r#"{"jti":"a","jti":"a"}"#;
+    let thief = P256.sign(ES256, &head().to_string(), &says(&token).to_string());
+    let cases = [
+        (String::new(), "dpop_malformed"),
+        ("a.b.c".to_owned(), "dpop_malformed"),
+        (message.to_owned(), "dpop_malformed"),
+        (format!("{good}.x"), "dpop_malformed"),
+        (format!("{good}="), "dpop_malformed"),
+        (format!("{good} "), "dpop_malformed"),
+        (format!("{good},{good}"), "dpop_malformed"),
+        (format!("{message}."), "dpop_signature"),
+        (format!("{message}.{first}{}", signature.get(1..).unwrap()), "dpop_signature"),
+        (phone().sign(ES256, &head().to_string(), twice), "dpop_malformed"),
+        (phone().sign(ES256, &head().to_string(), "[]"), "dpop_malformed"),
+        (token.clone(), "dpop_malformed"),
+        // The phone's public key, which anybody knows who has seen a proof.
+        (thief, "dpop_signature"),
+    ];
+    refuse(&token, cases.into_iter()).await;
+}
+
+/// Each is refused, at first sight of the token and later; and none has used anything up.
+async fn refuse(token: &str, cases: impl Iterator<Item = (String, &'static str)>) {
+    locally(async {
+        let world = world_taking(DpopMode::Required).await;
+        for (proof, why) in cases {
+            for sight in ["first", "second"] {
+                let outcome = world.with_proofs(token, &[&proof]).await;
+                assert_eq!(outcome, Err(why), "{proof} at {sight} sight");
+            }
+            world.auth.forget_all();
+        }
+        let good = proof(token, json!({}));
+        assert_eq!(world.with_proofs(token, &[&good, &good]).await, Err("dpop_malformed"));
+        assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);
+        assert_eq!(world.with_proofs(token, &[&good]).await, ALICE);
+        assert_eq!(world.metrics.auth.dpop_proofs.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_proof_is_looked_at_only_for_a_good_token() {
+    locally(async {
+        let world = world_taking(DpopMode::Required).await;
+        let cnf = json!({"cnf": {"jkt": jkt(phone())}});
+        let changed = |changes| token("k1", with(&cnf, changes));
+        for (token, why) in [
+            (signed(&OTHER_P256, "k1", cnf.clone()), "signature"),
+            (changed(json!({"exp": START - 31})), "expired"),
+            (changed(json!({"aud": "others"})), "audience"),
+            (changed(json!({"sub": "a/b"})), "no_customer"),
+        ] {
+            for proofs in [&[][..], &[&*proof(&token, json!({}))]] {
+                assert_eq!(world.with_proofs(&token, proofs).await, Err(why));
+            }
+        }
+        assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_proof_takes_its_turn_as_a_new_token_does() {
+    locally(async {
+        let world = world_taking(DpopMode::Required).await;
+        let token = bound_to(phone());
+        assert_eq!(world.with_proofs(&token, &[&proof(&token, json!({}))]).await, ALICE);
+        let room = &world.metrics.auth.verifications;
+        room.set(crate::auth::testing::PLACES);
+        let outcome = world.with_proofs(&token, &[&proof(&token, json!({}))]).await;
+        assert_eq!(outcome, Err("overloaded"));
+        room.set(0);
+        assert_eq!(world.with_proofs(&token, &[&proof(&token, json!({}))]).await, ALICE);
+        assert_eq!(room.get(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn by_default_a_bound_token_is_refused_whatever_comes_with_it() {
+    locally(async {
+        let world = world().await;
+        let token = bound_to(phone());
+        let proof = proof(&token, json!({}));
+        for scheme in ["Bearer", "DPoP"] {
+            let outcome = world.called(&format!("{scheme} {token}"), &presented(&[&proof])).await;
+            assert!(outcome.is_err(), "{scheme}");
+        }
+    })
+    .await;
+}

@@ -1,0 +1,172 @@
+//! What time does to proofs and nonces, by a clock that is turned by hand; and what becomes of
+//! proofs when there is no room for them.
+
+use std::time::Duration;
+
+use super::{
+    ALICE, DpopMode, ES256, HTU, P256, START, Value, World, bound_to, head, issuer_with, jkt, json,
+    locally, phone, presented, proof, says, set, settings, token, with, world_of_auth,
+    world_taking,
+};
+use crate::auth::{AuthError, Caller, testing::ED25519};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_proof_is_good_in_its_window_to_the_second() {
+    // `auth.dpop.max_age` and `auth.leeway`, and the leeway ahead.
+    for (iat, is_good) in [(-91, false), (-90, true), (0, true), (30, true), (31, false)] {
+        locally(async {
+            let world = world_taking(DpopMode::Required).await;
+            let token = bound_to(phone());
+            let proof = proof(&token, json!({"iat": START + iat}));
+            let expected = if is_good { ALICE } else { Err("dpop_time") };
+            assert_eq!(world.with_proofs(&token, &[&proof]).await, expected, "{iat}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn no_proof_is_taken_twice_as_long_as_its_time_lasts() {
+    locally(async {
+        let world = world_taking(DpopMode::Required).await;
+        let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
+        let early = proof(&token, json!({"iat": START + 30}));
+        assert_eq!(world.with_proofs(&token, &[&early]).await, ALICE);
+        for second in 0..=120 {
+            world.auth.sweep();
+            let outcome = world.with_proofs(&token, &[&early]).await;
+            assert_eq!(outcome, Err("dpop_replayed"), "{second}");
+            world.pass(SECOND).await;
+        }
+        assert_eq!(world.with_proofs(&token, &[&early]).await, Err("dpop_time"));
+        world.auth.sweep();
+        assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);
+    })
+    .await;
+}
+
+/// A world with nonces.
+async fn with_nonces() -> World {
+    let mut auth = settings();
+    auth.dpop.nonces = true;
+    let issuer = issuer_with(DpopMode::Required);
+    world_of_auth(auth, [("main", issuer, set(&[P256.jwk("k1")]))]).await
+}
+
+async fn called(world: &World, token: &str, changes: Value) -> Result<Caller, AuthError> {
+    let proof = proof(token, changes);
+    world.request(&format!("DPoP {token}"), &presented(&[&proof])).await
+}
+
+/// The nonce that is asked for.
+fn wanted(outcome: Result<Caller, AuthError>) -> String {
+    match outcome {
+        Err(AuthError::UseDpopNonce(nonce)) => nonce.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_stands_for_the_phones_clock() {
+    locally(async {
+        let world = with_nonces().await;
+        let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
+        let nonce = wanted(called(&world, &token, json!({})).await);
+        for old in ["", "made up", &nonce.repeat(2)] {
+            assert_eq!(wanted(called(&world, &token, json!({"nonce": old})).await), nonce, "{old}");
+        }
+        // The phone's clock stands at 1970.
+        let good = json!({"nonce": nonce, "iat": 1});
+        let caller = called(&world, &token, good.clone()).await.unwrap();
+        assert_eq!(caller.next_nonce(), None);
+        let replayed = proof(&token, good.clone());
+        assert_eq!(world.with_proofs(&token, &[&replayed]).await, ALICE);
+        world.pass(60 * SECOND).await;
+        let caller = called(&world, &token, good.clone()).await.unwrap();
+        let next = caller.next_nonce().expect("another").to_owned();
+        assert_ne!(next, nonce);
+        assert_eq!(world.with_proofs(&token, &[&replayed]).await, Err("dpop_replayed"));
+        let caller = called(&world, &token, json!({"nonce": next})).await.unwrap();
+        assert_eq!(caller.next_nonce(), None);
+        world.pass(60 * SECOND).await;
+        assert_ne!(wanted(called(&world, &token, good).await), next, "two periods are too long");
+        assert!(matches!(
+            world.request(&format!("DPoP {token}"), &presented(&[&replayed])).await,
+            Err(AuthError::UseDpopNonce(_))
+        ));
+        assert!(called(&world, &token, json!({"nonce": next})).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_nonce_doesnt_make_up_for_anything_else() {
+    locally(async {
+        let world = with_nonces().await;
+        let token = bound_to(phone());
+        let nonce = wanted(called(&world, &token, json!({})).await);
+        for (changes, why) in [
+            (json!({"htm": "HEAD"}), "dpop_method"),
+            (json!({"htu": format!("{HTU}/x")}), "dpop_target"),
+            (json!({"ath": "x"}), "dpop_malformed"),
+            (json!({"iat": null}), "dpop_malformed"),
+        ] {
+            let changes = with(&changes, json!({ "nonce": &*nonce }));
+            let refused = called(&world, &token, changes).await.unwrap_err();
+            assert_eq!(refused.reason(), why);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_phone_uses_up_its_share_and_many_all_the_room() {
+    locally(async {
+        let mut auth = settings();
+        auth.dpop.max_proofs = 3;
+        let issuer = issuer_with(DpopMode::Required);
+        let world = world_of_auth(auth, [("main", issuer, set(&[P256.jwk("k1")]))]).await;
+        let by = async |pair: &crate::auth::testing::Pair, alg: &str, jwa| {
+            let token = bound_to(pair);
+            let head = with(&head(), json!({"alg": alg, "jwk": pair.public})).to_string();
+            let proof = pair.sign(jwa, &head, &says(&token).to_string());
+            world.with_proofs(&token, &[&proof]).await
+        };
+        let es384 = jsonwebtoken::Algorithm::ES384;
+        assert_eq!(by(phone(), "ES256", ES256).await, ALICE);
+        assert_eq!(by(phone(), "ES256", ES256).await, Err("dpop_too_many"));
+        assert_eq!(by(&P256, "ES256", ES256).await, ALICE);
+        assert_eq!(by(&crate::auth::testing::P384, "ES384", es384).await, ALICE);
+        let eddsa = jsonwebtoken::Algorithm::EdDSA;
+        assert_eq!(by(&ED25519, "EdDSA", eddsa).await, Err("overloaded"), "it fails closed");
+        assert_eq!(world.metrics.auth.dpop_proofs.get(), 3);
+        world.clock.advance(121 * SECOND);
+        world.auth.sweep();
+        assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_proof_is_taken_twice_as_long_as_its_nonce_lasts() {
+    locally(async {
+        let world = with_nonces().await;
+        let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
+        // Of a replica whose clock is ahead.
+        let ahead = jiff::Timestamp::from_second(START + 60).unwrap();
+        let nonces = world.auth.dpop.nonces.as_ref().unwrap();
+        let nonce = nonces.check(None, ahead).unwrap_err();
+        let early = proof(&token, json!({ "nonce": &*nonce }));
+        assert_eq!(world.with_proofs(&token, &[&early]).await, ALICE);
+        for second in 0..180 {
+            world.auth.sweep();
+            let outcome = world.with_proofs(&token, &[&early]).await;
+            assert_eq!(outcome, Err("dpop_replayed"), "{second}");
+            world.pass(SECOND).await;
+        }
+        assert_eq!(world.with_proofs(&token, &[&early]).await, Err("dpop_nonce"));
+    })
+    .await;
+}

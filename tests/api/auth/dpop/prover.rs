@@ -1,0 +1,84 @@
+//! A phone's own key (P-256), and the proofs that it makes with it (RFC 9449 §4.2).
+
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use juspay_bff::simulator::MintRequest;
+use serde_json::{Value, json};
+
+use super::super::tokens::base64url;
+use crate::support::{Phone, Reply, World};
+
+pub struct Prover {
+    pair: EcdsaKeyPair,
+    pub jwk: Value,
+}
+
+impl Prover {
+    pub fn new() -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let jwk = json!({"crv": "P-256", "kty": "EC", "x": base64url(x), "y": base64url(y)});
+        Self { pair, jwk }
+    }
+
+    /// RFC 7638; the JWK's members are in order.
+    pub fn thumbprint(&self) -> String {
+        sha256(&self.jwk.to_string())
+    }
+
+    /// A wish for a token that is bound to this key.
+    pub fn wish(&self, subject: &str) -> MintRequest {
+        MintRequest::of(subject).with("cnf", json!({"jkt": self.thumbprint()}))
+    }
+
+    /// The world's token for alice that is bound to this key.
+    pub fn token(&self, world: &World) -> String {
+        world.issuer().mint(&self.wish("alice")).unwrap()
+    }
+
+    /// A proof for `GET /me/customer` now, with these changes; `null` takes a claim away.
+    pub fn proof(&self, world: &World, token: &str, changes: &Value) -> String {
+        let mut claims = json!({
+            "jti": format!("{:032x}", rand::random::<u128>()),
+            "htm": "GET",
+            "htu": "http://localhost/me/customer",
+            "iat": world.clock_seconds(),
+            "ath": sha256(token),
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": self.jwk});
+        self.sign(&header, &claims)
+    }
+
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
+        let [header, claims] = [header, claims].map(|part| base64url(part.to_string()));
+        let message = format!("{header}.{claims}");
+        let signature = self.pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
+        format!("{message}.{}", base64url(signature))
+    }
+
+    /// `GET /me/customer` with a fresh proof.
+    pub async fn me(&self, world: &World, token: &str) -> Reply {
+        self.me_with(world, token, &json!({})).await
+    }
+
+    pub async fn me_with(&self, world: &World, token: &str, changes: &Value) -> Reply {
+        show(&world.stranger(), "GET", token, &self.proof(world, token, changes)).await
+    }
+}
+
+/// A request for `/me/customer` with this token and proof.
+pub async fn show(phone: &Phone, method: &str, token: &str, proof: &str) -> Reply {
+    let lines = format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n");
+    phone.request(method, "/me/customer", &lines).await
+}
+
+fn sha256(text: &str) -> String {
+    base64url(digest(&SHA256, text.as_bytes()))
+}
