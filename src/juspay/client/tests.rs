@@ -3,7 +3,11 @@
 use prometheus::{IntGaugeVec, Opts};
 
 use super::*;
-use crate::{clock::SystemClock, juspay::tests::shipped_settings, secret_file::Secret};
+use crate::{
+    clock::{SystemClock, manual::ManualClock},
+    juspay::tests::shipped_settings,
+    secret_file::Secret,
+};
 
 #[test]
 fn p2_debug_shows_where_juspay_is_and_not_the_key() {
@@ -23,6 +27,31 @@ fn p2_debug_shows_where_juspay_is_and_not_the_key() {
     let authorization = authorization(&"hush".into()).unwrap();
     assert_eq!(authorization, "Basic aHVzaDo=");
     assert!(!format!("{authorization:?}").contains("aHVz"));
+}
+
+#[test]
+fn a_call_that_is_given_up_is_a_timeout_from_the_deadline_on() {
+    let clock = ManualClock::at("2026-01-01T00:00:00Z");
+    let metrics = Arc::new(Metrics::new("", "").unwrap());
+    let gauge = metrics.upstream.key_slot.clone();
+    let keys = ApiKeys::new(Arc::new(Secret::fixed("hush".into())), None, gauge);
+    let settings = shipped_settings();
+    let juspay =
+        Juspay::new(settings, keys, Arc::new(clock.clone()), Arc::clone(&metrics)).unwrap();
+    let deadline = clock.monotonic().plus(Duration::from_secs(5));
+    let given_up = || drop(Call { juspay: &juspay, deadline, outcome: None });
+    let counts = || {
+        ["aborted", "timeout"]
+            .map(|outcome| metrics.upstream.requests.with_label_values(&[outcome]).get())
+    };
+    clock.advance(Duration::from_millis(4_999));
+    given_up();
+    assert_eq!(counts(), [1, 0]);
+    clock.advance(Duration::from_millis(1));
+    given_up();
+    assert_eq!(counts(), [1, 1]);
+    drop(Call { juspay: &juspay, deadline, outcome: Some("success") });
+    assert_eq!(counts(), [1, 1]);
 }
 
 #[test]
