@@ -120,6 +120,21 @@ fn environment_text(value: &Value) -> Option<&str> {
     text(value).ok().filter(|_| is_variable)
 }
 
+/// The one of three choices that `text` names: whether something is never, perhaps or always asked
+/// for.
+pub(super) fn off_optional_or_required<T>(text: &str, choices: [T; 3]) -> Result<T, Wrong> {
+    let [off, optional, required] = choices;
+    match text {
+        "off" => Ok(off),
+        "optional" => Ok(optional),
+        "required" => Ok(required),
+        _ => Err(Wrong::new(
+            "there is no such choice",
+            "write \"off\", \"optional\" or \"required\"",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

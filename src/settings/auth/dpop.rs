@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::settings::{fault::Wrong, reader::Reader, server::is_readable};
+use crate::settings::{
+    fault::Wrong, reader::Reader, server::is_readable, value::off_optional_or_required,
+};
 
 /// `auth.dpop.*`
 #[derive(Debug, Clone)]
@@ -47,14 +49,6 @@ impl Dpop {
 
 impl DpopMode {
     pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
-        match text {
-            "off" => Ok(Self::Off),
-            "optional" => Ok(Self::Optional),
-            "required" => Ok(Self::Required),
-            _ => Err(Wrong::new(
-                "there is no such choice",
-                "write \"off\", \"optional\" or \"required\"",
-            )),
-        }
+        off_optional_or_required(text, [Self::Off, Self::Optional, Self::Required])
     }
 }

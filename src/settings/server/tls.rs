@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    settings::{fault::Wrong, reader::Reader},
+    settings::{fault::Wrong, reader::Reader, value::off_optional_or_required},
     tls::{self, FileError},
 };
 
@@ -50,15 +50,7 @@ impl ServerTls {
 
 impl ClientAuth {
     pub(in crate::settings) fn parse(text: &str) -> Result<Self, Wrong> {
-        match text {
-            "off" => Ok(Self::Off),
-            "optional" => Ok(Self::Optional),
-            "required" => Ok(Self::Required),
-            _ => Err(Wrong::new(
-                "there is no such choice",
-                "write \"off\", \"optional\" or \"required\"",
-            )),
-        }
+        off_optional_or_required(text, [Self::Off, Self::Optional, Self::Required])
     }
 }
 
