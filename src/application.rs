@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod gate;
 mod listen;
 mod public;
+mod queue;
 mod revocations;
 mod secrets;
 
@@ -308,7 +309,7 @@ fn public_server(
             .configure(routes::public)
     };
     let tls = stations.secrets.tls.clone();
-    let door = Door::new(settings, tls, &stations.clock, &stations.metrics);
+    let door = Door::new(settings, tls, &stations.drain, &stations.clock, &stations.metrics);
     Ok(public::serve(app, &door, &settings.server, sockets)?)
 }
 

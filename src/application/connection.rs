@@ -1,8 +1,9 @@
 //! A connection of the public listener, as actix reads and writes it.
 //!
-//! Owns what actix leaves open: only one request is let through at a time (`gate`), every head must
-//! be there in time, not just the first one, and who doesn't read its answer is given up. Counts
-//! itself for as long as it is open.
+//! Owns what actix leaves open: only one request is let through at a time (`gate`), and when many
+//! come at once those go first whom it costs least to serve (`queue`); every head must be there in
+//! time, not just the first one, and who doesn't read its answer is given up. Counts itself for as
+//! long as it is open.
 
 use std::{
     io,
@@ -18,7 +19,10 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::gate::{Gate, TooLong};
+use super::{
+    gate::{Gate, TooLong},
+    queue::{Queue, Turn},
+};
 use crate::{auth::Approach, clock::Clock, metrics::Raised, tls::PeerCertificate};
 
 /// Most bytes taken from a client while its last request is being answered.
@@ -57,6 +61,7 @@ pub(super) struct Connection {
     stream: Stream,
     peer: Option<PeerCertificate>,
     gate: Gate,
+    turn: Turn,
     bounds: Bounds,
     head_end: Option<BoxFuture<'static, ()>>,
     write_end: Option<BoxFuture<'static, ()>>,
@@ -73,6 +78,7 @@ impl Connection {
         stream: Stream,
         peer: Option<PeerCertificate>,
         bounds: Bounds,
+        queue: Queue,
         open: Raised,
     ) -> Self {
         let gate = Gate::new(bounds.max_head);
@@ -80,6 +86,7 @@ impl Connection {
             stream,
             peer,
             gate,
+            turn: Turn::new(queue),
             bounds,
             head_end: None,
             write_end: None,
@@ -136,7 +143,18 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Reads what may be seen; `None` when nothing has come.
+    /// Waits until something is there to be read, and it is its turn.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.turn.is_given() {
+            if self.gate.held() == 0 {
+                ready!(self.stream.poll_readable(context))?;
+            }
+            ready!(self.turn.poll(context));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what may be seen.
     fn poll_head(
         &mut self,
         context: &mut Context<'_>,
@@ -176,6 +194,17 @@ impl Connection {
             drop(Pin::new(&mut self.stream).poll_flush(context));
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Notes what has left.
+    fn left(&mut self, written: &[u8]) {
+        if self.gate.left(written) {
+            self.turn.answered(written);
+            if self.gate.held() > 0 {
+                // It has nothing to wait for but us.
+                self.reader.take().into_iter().for_each(Waker::wake);
+            }
+        }
     }
 
     /// Throws away what still comes, if anything does.
@@ -231,6 +260,7 @@ impl AsyncRead for Connection {
             this.head_end = None;
             return this.poll_end(context);
         }
+        ready!(this.poll_turn(context))?;
         match this.poll_head(context, buffer)? {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(TooLong)) => this.refuse(context),
@@ -250,12 +280,8 @@ impl AsyncWrite for Connection {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
-        if let Poll::Ready(Ok(count)) = written
-            && this.gate.left(bytes.get(..count).unwrap_or_default())
-            && this.gate.held() > 0
-        {
-            // It has nothing to wait for but us.
-            this.reader.take().into_iter().for_each(Waker::wake);
+        if let Poll::Ready(Ok(count)) = written {
+            this.left(bytes.get(..count).unwrap_or_default());
         }
         this.poll_write_time(context, written)
     }
@@ -271,6 +297,25 @@ impl AsyncWrite for Connection {
         let shut_down = Pin::new(&mut this.stream).poll_shutdown(context);
         ready!(this.poll_write_time(context, shut_down))?;
         this.poll_linger(context)
+    }
+}
+
+impl Stream {
+    /// Waits until there is something to read, or the end.
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
+            Self::Tls(stream) => {
+                let (tcp, session) = stream.get_ref();
+                // It may have decrypted more than was read of it.
+                if session.wants_read() {
+                    tcp.poll_read_ready(context)
+                } else {
+                    Poll::Ready(Ok(()))
+                }
+            }
+        }
     }
 }
 
@@ -314,6 +359,70 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use actix_web::rt;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::{clock::SystemClock, metrics::Metrics, routes::Drain};
+
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// A connection which has been answered once.
+    async fn connection(queue: &Queue, status: &str) -> (Connection, UnixStream) {
+        let (ours, mut phone) = UnixStream::pair().unwrap();
+        let bounds = Bounds {
+            max_head: 1000,
+            head_time: Duration::from_secs(5),
+            clock: SystemClock::shared(),
+        };
+        let open = Raised::new(&Metrics::new("", "").unwrap().http.connections);
+        let stream = Stream::Unix(ours);
+        let mut connection = Connection::new(stream, None, bounds, queue.clone(), open);
+        phone.write_all(HEAD).await.unwrap();
+        answer(&mut connection, status).await;
+        (connection, phone)
+    }
+
+    /// Reads a head and writes the answer.
+    async fn answer(connection: &mut Connection, status: &str) {
+        let mut head = [0; HEAD.len()];
+        connection.read_exact(&mut head).await.unwrap();
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        connection.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    #[actix_web::test]
+    async fn who_was_served_last_time_goes_before_a_crowd() {
+        for (status, is_first) in [("200 OK", true), ("503 Service Unavailable", false)] {
+            let queue = Queue::new(Drain::default());
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let (mut phones, mut tasks) = (Vec::new(), Vec::new());
+            for name in 0..=20 {
+                let status = if name == 20 { status } else { "401 Unauthorized" };
+                let (mut connection, phone) = connection(&queue, status).await;
+                let order = Rc::clone(&order);
+                phones.push(phone);
+                tasks.push(async move {
+                    answer(&mut connection, "401 Unauthorized").await;
+                    order.borrow_mut().push(name);
+                });
+            }
+            for phone in &mut phones {
+                phone.write_all(HEAD).await.unwrap();
+            }
+            for task in tasks.into_iter().map(rt::spawn).collect::<Vec<_>>() {
+                task.await.unwrap();
+            }
+            let place = order.borrow().iter().position(|name| *name == 20).unwrap();
+            assert_eq!(place < 6, is_first, "{status}: {:?}", order.borrow());
         }
     }
 }

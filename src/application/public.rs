@@ -29,10 +29,12 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     connection::{Bounds, Connection, Stream},
     listen::Listener,
+    queue::Queue,
 };
 use crate::{
     clock::{self, Clock},
     metrics::{Metrics, Raised},
+    routes::Drain,
     settings::{self, Settings},
     tls::{Encrypted, PeerCertificate, ServerTls},
 };
@@ -63,6 +65,7 @@ const MAX_HEAD: usize = 32 * 1024;
 pub(super) struct Door {
     tls: Option<Arc<ServerTls>>,
     bounds: Bounds,
+    drain: Drain,
     metrics: Arc<Metrics>,
     handshakes: IntCounterVec,
 }
@@ -71,6 +74,7 @@ impl Door {
     pub(super) fn new(
         settings: &Settings,
         tls: Option<Arc<ServerTls>>,
+        drain: &Drain,
         clock: &Arc<dyn Clock>,
         metrics: &Arc<Metrics>,
     ) -> Self {
@@ -78,15 +82,16 @@ impl Door {
         Self {
             tls,
             bounds: Bounds { max_head, head_time: LATER_HEAD_TIME, clock: Arc::clone(clock) },
+            drain: drain.clone(),
             handshakes: metrics.http.tls_handshakes.clone(),
             metrics: Arc::clone(metrics),
         }
     }
 
-    async fn tcp(self, stream: TcpStream) -> io::Result<Connection> {
+    async fn tcp(self, stream: TcpStream, queue: Queue) -> io::Result<Connection> {
         let open = Raised::new(&self.metrics.http.connections);
         let Some(tls) = &self.tls else {
-            return Ok(Connection::new(Stream::Tcp(stream), None, self.bounds, open));
+            return Ok(Connection::new(Stream::Tcp(stream), None, self.bounds, queue, open));
         };
         let handshake = TlsAcceptor::from(tls.config()).accept(stream);
         let clock = &*self.bounds.clock;
@@ -100,12 +105,12 @@ impl Door {
         let stream = done.inspect_err(|error| tracing::debug!("TLS handshake: {error}"))?;
         let certificates = stream.get_ref().1.peer_certificates();
         let peer = certificates.and_then(<[_]>::first).map(|it| PeerCertificate::read(it));
-        Ok(Connection::new(Stream::Tls(Box::new(stream)), peer, self.bounds, open))
+        Ok(Connection::new(Stream::Tls(Box::new(stream)), peer, self.bounds, queue, open))
     }
 
-    fn unix(self, stream: UnixStream) -> Connection {
+    fn unix(self, stream: UnixStream, queue: Queue) -> Connection {
         let open = Raised::new(&self.metrics.http.connections);
-        Connection::new(Stream::Unix(stream), None, self.bounds, open)
+        Connection::new(Stream::Unix(stream), None, self.bounds, queue, open)
     }
 }
 
@@ -149,13 +154,14 @@ where
         };
         server = match socket {
             Listener::Tcp(socket) => server.listen("public", socket, move || {
-                let door = door.clone();
-                let open = fn_service(move |stream| door.clone().tcp(stream));
+                let (door, queue) = (door.clone(), Queue::new(door.drain.clone()));
+                let open = fn_service(move |stream| door.clone().tcp(stream, queue.clone()));
                 open.map_err(drop).and_then(http())
             }),
             Listener::Unix(socket) => server.listen_uds("public", socket, move || {
-                let door = door.clone();
-                let open = fn_service(move |stream| ready(Ok(door.clone().unix(stream))));
+                let (door, queue) = (door.clone(), Queue::new(door.drain.clone()));
+                let open =
+                    fn_service(move |stream| ready(Ok(door.clone().unix(stream, queue.clone()))));
                 open.and_then(http())
             }),
         }?;
