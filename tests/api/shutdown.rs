@@ -10,11 +10,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    task::JoinHandle,
-};
+use tokio::task::JoinHandle;
 
 use crate::support::{Phone, Reply, World};
 
@@ -131,39 +127,6 @@ async fn p8_what_was_read_before_the_drains_end_is_answered() {
         assert_eq!(reply.unwrap().unwrap().status, 200);
     }
     until_ended(&world).await;
-}
-
-/// More than a worker reads before it hears of the stop.
-#[tokio::test(flavor = "multi_thread")]
-async fn p8_who_waits_for_a_turn_when_the_service_stops_at_once_is_answered() {
-    let mut world = World::with(
-        "server.shutdown_delay = \"0s\"
-         server.workers = 1",
-    )
-    .await;
-    let stranger = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let mut phones = Vec::new();
-    for _ in 0..300 {
-        let mut phone = world.phone("alice").open(stranger).await.unwrap();
-        assert_eq!(read_status(&mut phone).await, "404");
-        phones.push(phone);
-    }
-    for phone in &mut phones {
-        phone.write_all(stranger.as_bytes()).await.unwrap();
-    }
-    world.service.signal();
-    for phone in &mut phones {
-        assert_eq!(read_status(phone).await, "404");
-    }
-    until_ended(&world).await;
-}
-
-/// The status of the next answer; empty when there is none.
-async fn read_status(phone: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"}") && phone.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {}
-    let status = answer.get(9..12).unwrap_or_default();
-    String::from_utf8_lossy(status).into_owned()
 }
 
 /// Until the public listener takes no connection any more.
