@@ -82,8 +82,8 @@ impl Turn {
     }
 
     /// Whether the connection may be read as soon as something comes.
-    pub(super) fn is_given(&self) -> bool {
-        matches!(self.state, State::Given) || self.queue.drain.has_begun()
+    pub(super) const fn is_given(&self) -> bool {
+        matches!(self.state, State::Given)
     }
 
     /// Waits for it. To be asked when something has come.
@@ -91,7 +91,9 @@ impl Turn {
         if let State::Needed = self.state {
             self.state = State::Awaited(Box::pin(self.queue.clone().take()));
         }
-        if let State::Awaited(turn) = &mut self.state {
+        if let State::Awaited(turn) = &mut self.state
+            && !self.queue.drain.has_begun()
+        {
             ready!(Pin::new(turn).poll(context));
         }
         self.state = State::Given;
@@ -233,9 +235,12 @@ mod tests {
     #[actix_web::test]
     async fn p8_nobody_waits_once_the_service_is_going_away() {
         let queue = busy();
-        let mut waiting = Turn::new(queue.clone());
-        assert!(!is_there(&mut waiting));
+        let mut waiting = [(); 10].map(|()| Turn::new(queue.clone()));
+        assert!(!waiting.iter_mut().any(is_there));
         queue.drain.begin();
-        assert!(waiting.is_given() && Turn::new(queue).is_given());
+        // One is told of its turn, and leaves it to the next: none of them will be answered soon.
+        queue.let_pass();
+        assert!(waiting.iter_mut().all(is_there));
+        assert!(is_there(&mut Turn::new(queue)));
     }
 }
