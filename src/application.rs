@@ -40,7 +40,7 @@ use crate::{
     },
     limits::CustomerLimit,
     metrics::Metrics,
-    routes::{self, Admin, Connections, Customers, Drain, Observer},
+    routes::{self, Admin, Connections, Counts, Customers, Drain, Observer},
     settings::Settings,
     waiting::Rooms,
 };
@@ -167,16 +167,17 @@ impl Stations {
         })
     }
 
-    fn observer(&self, settings: &Settings) -> web::Data<Observer> {
-        web::Data::new(Observer {
+    fn observer(&self, settings: &Settings) -> Observer {
+        Observer {
             drain: self.drain.clone(),
             connections: Connections::new(&self.metrics, settings.server.max_connections),
             access: settings.log.access,
             challenges: routes::Challenges::of(&settings.auth),
             refs: self.refs.clone(),
             metrics: Arc::clone(&self.metrics),
+            counts: Counts::of(&self.metrics),
             clock: Arc::clone(&self.clock),
-        })
+        }
     }
 
     fn admin(&self) -> web::Data<Admin> {
@@ -297,15 +298,15 @@ fn public_server(
     let app = move || {
         let client = Rc::new(Client::new(Arc::clone(&juspay)));
         let api: Rc<dyn CustomerApi> = Rc::new(Resilient::new(Arc::clone(&resilience), client));
-        let (cache, limit) = (cache.clone(), Arc::clone(&limit));
+        let (cache, limit, observer) = (cache.clone(), Arc::clone(&limit), observer.clone());
+        let observer = Rc::new(observer);
         let auth = Arc::clone(&authenticator);
         let customers =
             Customers { authenticator: auth, cache, api, id_form, not_found_ttl, limit };
         App::new()
             .app_data(web::Data::new(customers))
             .app_data(web::Data::clone(&authenticator))
-            .app_data(web::Data::clone(&observer))
-            .wrap(from_fn(routes::observe))
+            .wrap_fn(move |request, service| routes::observe(&observer, request, service))
             .configure(routes::public)
     };
     let tls = stations.secrets.tls.clone();

@@ -1,8 +1,10 @@
 //! ④ The phone's answer: the customer's JSON and the headers that say where it came from.
 
+use std::{fmt, io::Write as _};
+
 use actix_web::{
     HttpResponse,
-    http::header::{CACHE_CONTROL, HeaderName},
+    http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
 use crate::cache::{Detail, Forward, Found, Source};
@@ -11,22 +13,26 @@ use crate::cache::{Detail, Forward, Found, Source};
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("juspay-token-expires-in");
 
+/// Longest value that is written here, in bytes.
+const MAX_VALUE: usize = 128;
+
 /// 200 with the customer.
 #[must_use]
 pub fn customer(found: Found) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
-    response
-        .content_type("application/json")
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .insert_header((CACHE_STATUS, cache_status(&found)));
+    let cache_status = cache_status(&found);
+    let mut response = HttpResponse::Ok().body(found.body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_STATUS, cache_status);
     if let Some(left) = found.expires_in {
-        response.insert_header((TOKEN_EXPIRES_IN, left.as_secs()));
+        headers.insert(TOKEN_EXPIRES_IN, value(format_args!("{}", left.as_secs())));
     }
-    response.body(found.body)
+    response
 }
 
 /// `hit` and `fwd` never together; `ttl` is how long the token is still handed out, in seconds.
-fn cache_status(found: &Found) -> String {
+fn cache_status(found: &Found) -> HeaderValue {
     let ttl = found.ttl.as_secs();
     let detail = match found.detail {
         Some(Detail::Outage) => "; detail=outage",
@@ -34,22 +40,31 @@ fn cache_status(found: &Found) -> String {
         Some(Detail::RefreshLimited) => "; detail=refresh-limited",
         None => "",
     };
-    match found.source {
-        Source::Hit => format!("juspay-bff; hit; ttl={ttl}{detail}"),
-        Source::Fetched { forward, collapsed, stored } => {
-            let fwd = match forward {
-                Forward::Miss => "uri-miss",
-                Forward::Stale => "stale",
-                Forward::Request => "request",
-            };
-            let how = match (collapsed, stored) {
-                (true, _) => "; collapsed".to_owned(),
-                (false, true) => format!("; stored; ttl={ttl}"),
-                (false, false) => String::new(),
-            };
-            format!("juspay-bff; fwd={fwd}{how}{detail}")
-        }
+    let (forward, collapsed, stored) = match found.source {
+        Source::Hit => return value(format_args!("juspay-bff; hit; ttl={ttl}{detail}")),
+        Source::Fetched { forward, collapsed, stored } => (forward, collapsed, stored),
+    };
+    let fwd = match forward {
+        Forward::Miss => "uri-miss",
+        Forward::Stale => "stale",
+        Forward::Request => "request",
+    };
+    match (collapsed, stored) {
+        (true, _) => value(format_args!("juspay-bff; fwd={fwd}; collapsed{detail}")),
+        (false, true) => value(format_args!("juspay-bff; fwd={fwd}; stored; ttl={ttl}{detail}")),
+        (false, false) => value(format_args!("juspay-bff; fwd={fwd}{detail}")),
     }
+}
+
+/// A header's value, with no allocation but its own.
+fn value(text: fmt::Arguments<'_>) -> HeaderValue {
+    let mut buffer = [0; MAX_VALUE];
+    let mut rest = buffer.as_mut_slice();
+    // Nothing here comes near the bound.
+    drop(rest.write_fmt(text));
+    let written = MAX_VALUE.saturating_sub(rest.len());
+    let written = buffer.get(..written).unwrap_or_default();
+    HeaderValue::from_bytes(written).unwrap_or(HeaderValue::from_static(""))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub use self::{
     admin::{Admin, explain},
     connections::Connections,
     customer::Customers,
-    observe::{Drain, Observer, observe},
+    observe::{Counts, Drain, Observer, observe},
 };
 pub use crate::problem::Challenges;
 use crate::problem::Problem;

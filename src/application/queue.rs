@@ -131,7 +131,7 @@ mod tests {
 
     /// Notes when it gets its turn.
     fn waits(queue: &Queue, name: &str, order: &Order) -> JoinHandle<Turn> {
-        let (mut turn, name, order) = (Turn::new(queue.clone()), name.to_owned(), order.clone());
+        let (mut turn, name, order) = (Turn::new(queue.clone()), name.to_owned(), Rc::clone(order));
         rt::spawn(async move {
             poll_fn(|context| turn.poll(context)).await;
             order.borrow_mut().push(name);

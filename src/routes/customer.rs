@@ -81,10 +81,8 @@ pub(super) struct Options {
 impl Options {
     fn parse(query: &str) -> Result<Self, Problem> {
         let mut want_token = None;
-        let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
-            .map_err(|_| Problem::InvalidRequest("The query can't be read."))?;
-        for (name, value) in pairs.into_inner() {
-            match (name.as_str(), value.as_str()) {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match (&*name, &*value) {
                 ("options.get_client_auth_token", "true" | "false") if want_token.is_none() => {
                     want_token = Some(value == "true");
                 }

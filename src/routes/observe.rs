@@ -5,6 +5,7 @@
 
 use std::{
     cell::{Cell, OnceCell},
+    future::Future,
     panic::AssertUnwindSafe,
     rc::Rc,
     sync::{
@@ -17,16 +18,15 @@ use std::{
 use actix_web::{
     Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
-    dev::{Payload, ServiceRequest, ServiceResponse},
+    dev::{Payload, Service, ServiceRequest, ServiceResponse},
     error::InternalError,
     http::{ConnectionType, Method, StatusCode, header::HeaderMap},
-    middleware::Next,
-    web,
 };
 use futures_util::{
     FutureExt as _,
     future::{Ready, ready},
 };
+use prometheus::{Histogram, IntCounter};
 
 use super::{
     connections::Connections,
@@ -37,20 +37,28 @@ use super::{
 };
 use crate::{
     cache::{Detail, Forward, Found, LookupError, Source},
-    clock::Clock,
+    clock::{Clock, Monotonic},
     customer::{CustomerId, CustomerRefs},
     juspay::JuspayError,
-    metrics::{Metrics, Raised},
+    metrics::{Http, Metrics},
     problem::{Challenges, Problem},
     settings::AccessLog,
 };
 
 const TRACEPARENT: &str = "traceparent";
 
-/// The label of the one public route.
+/// The one public route.
 const ME_CUSTOMER: &str = "/me/customer";
-/// The label of all other paths.
-const UNMATCHED: &str = "unmatched";
+
+/// The label of an answer that is no problem's.
+const OK: &str = "ok";
+
+/// The path that was routed by: a closed set, whatever clients ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    MeCustomer,
+    Unmatched,
+}
 
 /// Whether the service is going away: its answers then close their connections.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +78,7 @@ impl Drain {
 }
 
 /// What [`observe`] works with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Observer {
     /// Whether answers close their connections.
     pub drain: Drain,
@@ -84,8 +92,47 @@ pub struct Observer {
     pub refs: CustomerRefs,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// Those of its children that are counted most.
+    pub counts: Counts,
     /// What times them.
     pub clock: Arc<dyn Clock>,
+}
+
+/// The metrics of most requests, looked up once.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    /// `http_requests_total`, of answered customers.
+    served: IntCounter,
+    /// `http_request_duration_seconds`, of customers asked for.
+    duration: Histogram,
+}
+
+impl Counts {
+    /// Those of `metrics`.
+    #[must_use]
+    pub fn of(metrics: &Metrics) -> Self {
+        let route = Route::MeCustomer.label();
+        Self {
+            served: metrics.http.requests.with_label_values(&[route, StatusCode::OK.as_str(), OK]),
+            duration: metrics.http.duration.with_label_values(&[route]),
+        }
+    }
+
+    fn count(&self, metrics: &Http, done: &Done, status: StatusCode) {
+        let label = done.route.label();
+        let seconds = done.elapsed.as_secs_f64();
+        let is_customer = done.route == Route::MeCustomer;
+        if is_customer && status == StatusCode::OK && done.code == OK {
+            self.served.inc();
+        } else {
+            metrics.requests.with_label_values(&[label, status.as_str(), done.code]).inc();
+        }
+        if is_customer {
+            self.duration.observe(seconds);
+        } else {
+            metrics.duration.with_label_values(&[label]).observe(seconds);
+        }
+    }
 }
 
 /// What is known of a request, filled in on its way.
@@ -148,58 +195,109 @@ impl FromRequest for Observation {
     }
 }
 
-/// The middleware around every public request.
+/// What is done around every public request.
 ///
 /// # Errors
 /// When a handler panicked. The error's response is the problem's answer, like any other.
-pub async fn observe(
-    observer: web::Data<Observer>,
+pub fn observe<S, B>(
+    observer: &Rc<Observer>,
     mut request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let start = observer.clock.monotonic();
-    let _in_flight = Raised::new(&observer.metrics.http.in_flight);
-    let observation = Observation::new(request.headers());
-    request.extensions_mut().insert(observation.clone());
-    let method = request.method().clone();
-    let body = request.take_payload();
-    let challenges = observer.challenges;
-
-    let routed = AssertUnwindSafe(next.call(request)).catch_unwind().await;
-
-    let elapsed = observer.clock.monotonic().since(start);
-    let Ok(Ok(routed)) = routed else {
-        let response = Problem::InternalError.response(
-            observation.0.request_id.as_str(),
-            &HeaderMap::new(),
-            challenges,
-        );
-        let done = Done { method, route: UNMATCHED, code: Problem::InternalError.code(), elapsed };
-        let response = unread::keep(body, observer.finish(&done, &observation, response));
-        return Err(InternalError::from_response("a handler panicked", response).into());
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse<BoxBody>, Error>> + use<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    let begun = Begun {
+        start: observer.clock.monotonic(),
+        observation: Observation::new(request.headers()),
+        method: request.method().clone(),
+        body: request.take_payload(),
+        in_flight: InFlight::new(Rc::clone(observer)),
     };
-    let (request, response) = routed.map_into_boxed_body().into_parts();
-    let problem = response.error().map(Problem::behind);
-    let code = problem.as_ref().map_or("ok", Problem::code);
-    let response = problem.map_or(response, |problem| {
-        problem.response(observation.0.request_id.as_str(), request.headers(), challenges)
-    });
-    let done = Done { method, route: route(&request), code, elapsed };
-    let response = unread::keep(body, observer.finish(&done, &observation, response));
-    Ok(ServiceResponse::new(request, response))
+    request.extensions_mut().insert(begun.observation.clone());
+    let routed = AssertUnwindSafe(service.call(request)).catch_unwind();
+    async move {
+        let Ok(Ok(routed)) = routed.await else { return Err(begun.panicked()) };
+        let (request, response) = routed.map_into_boxed_body().into_parts();
+        let response = begun.answered(&request, response);
+        Ok(ServiceResponse::new(request, response))
+    }
+}
+
+/// A request on its way.
+struct Begun {
+    start: Monotonic,
+    observation: Observation,
+    method: Method,
+    body: Payload,
+    in_flight: InFlight,
+}
+
+impl Begun {
+    fn answered(self, request: &HttpRequest, response: HttpResponse) -> HttpResponse {
+        let problem = response.error().map(Problem::behind);
+        let code = problem.as_ref().map_or(OK, Problem::code);
+        let response = problem.map_or(response, |problem| self.told(&problem, request.headers()));
+        self.finish(route(request), code, response)
+    }
+
+    fn panicked(self) -> Error {
+        let response = self.told(&Problem::InternalError, &HeaderMap::new());
+        let response = self.finish(Route::Unmatched, Problem::InternalError.code(), response);
+        InternalError::from_response("a handler panicked", response).into()
+    }
+
+    fn told(&self, problem: &Problem, headers: &HeaderMap) -> HttpResponse {
+        let challenges = self.in_flight.0.challenges;
+        problem.response(self.observation.0.request_id.as_str(), headers, challenges)
+    }
+
+    fn finish(self, route: Route, code: &'static str, response: HttpResponse) -> HttpResponse {
+        let Self { start, observation, method, body, in_flight } = self;
+        let observer = &in_flight.0;
+        let elapsed = observer.clock.monotonic().since(start);
+        let done = Done { method, route, code, elapsed };
+        unread::keep(body, observer.finish(&done, &observation, response))
+    }
+}
+
+/// Counts a request for as long as it is worked on.
+struct InFlight(Rc<Observer>);
+
+impl InFlight {
+    fn new(observer: Rc<Observer>) -> Self {
+        observer.metrics.http.in_flight.inc();
+        Self(observer)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.metrics.http.in_flight.dec();
+    }
 }
 
 /// A request that has been answered.
 struct Done {
     method: Method,
-    route: &'static str,
+    route: Route,
     code: &'static str,
     elapsed: Duration,
 }
 
-/// The path that was routed by: a closed set, whatever clients ask for.
-fn route(request: &HttpRequest) -> &'static str {
-    if request.match_info().as_str() == ME_CUSTOMER { ME_CUSTOMER } else { UNMATCHED }
+impl Route {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::MeCustomer => ME_CUSTOMER,
+            Self::Unmatched => "unmatched",
+        }
+    }
+}
+
+fn route(request: &HttpRequest) -> Route {
+    let path = request.match_info().as_str();
+    if path == ME_CUSTOMER { Route::MeCustomer } else { Route::Unmatched }
 }
 
 /// For the log: a method may be as long as a head, but no line is to be.
@@ -217,9 +315,7 @@ impl Observer {
         mut response: HttpResponse,
     ) -> HttpResponse {
         let status = response.status();
-        let metrics = &self.metrics.http;
-        metrics.requests.with_label_values(&[done.route, status.as_str(), done.code]).inc();
-        metrics.duration.with_label_values(&[done.route]).observe(done.elapsed.as_secs_f64());
+        self.counts.count(&self.metrics.http, done, status);
         if self.is_logged(status) {
             self.log(done, status, observation);
         }
@@ -245,7 +341,7 @@ impl Observer {
         let customer_ref = seen.customer.get().map(|customer| self.refs.reference(customer));
         tracing::info!(
             method = shown(&done.method),
-            route = done.route,
+            route = done.route.label(),
             status = status.as_u16(),
             code = done.code,
             duration_us = u64::try_from(done.elapsed.as_micros()).unwrap_or(u64::MAX),
