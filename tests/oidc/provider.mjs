@@ -99,6 +99,8 @@ function rebuild() {
     cookies: { keys: cookieKeys },
     findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
     loadExistingGrant: grantAll,
+    // Logouts are told in 2.5 s else, which a busy machine may need.
+    httpOptions: () => ({ signal: AbortSignal.timeout(30_000) }),
     interactions: { url: (_ctx, { uid }) => `/interaction/${uid}` },
     ttl: {
       AccessToken: 3600,
