@@ -5,11 +5,11 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
 
-use super::super::tokens::base64url;
-use crate::support::{Phone, Reply, World};
+use super::{Phone, Reply, World};
 
 pub struct Prover {
     pair: EcdsaKeyPair,
@@ -81,4 +81,8 @@ pub async fn show(phone: &Phone, method: &str, token: &str, proof: &str) -> Repl
 
 fn sha256(text: &str) -> String {
     base64url(digest(&SHA256, text.as_bytes()))
+}
+
+fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -1,0 +1,172 @@
+//! The merchant's app, a public client of the provider's (RFC 6749, RFC 7636), in the hands of one
+//! user with a browser.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::{
+    provider::Provider,
+    support::{Reply, within_reason},
+};
+
+/// Its client id.
+pub const CLIENT: &str = "app";
+/// Where the provider sends its users back to.
+const BACK: &str = "https://app.example/back";
+/// RFC 7636, appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+pub struct App<'a> {
+    provider: &'a Provider,
+    subject: String,
+    cookies: BTreeMap<String, String>,
+}
+
+/// What the provider gives out.
+pub struct Tokens {
+    pub access: String,
+    pub id: String,
+    /// `Bearer` or `DPoP`.
+    pub kind: String,
+}
+
+impl<'a> App<'a> {
+    pub fn of(provider: &'a Provider, subject: &str) -> Self {
+        Self { provider, subject: subject.to_owned(), cookies: BTreeMap::new() }
+    }
+
+    /// Logs the user in, and gets tokens for this resource.
+    pub async fn tokens(&mut self, resource: &str) -> Tokens {
+        self.tokens_with(resource, "").await
+    }
+
+    /// The same with further header lines for the token endpoint, each ended by CR LF.
+    pub async fn tokens_with(&mut self, resource: &str, lines: &str) -> Tokens {
+        let code = self.code(resource).await;
+        let form = form(&[
+            ("grant_type", "authorization_code"),
+            ("client_id", CLIENT),
+            ("redirect_uri", BACK),
+            ("code_verifier", VERIFIER),
+            ("code", &code),
+            ("resource", resource),
+        ]);
+        let reply = self.send("POST", "/token", lines, &form).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let json = reply.json();
+        let member = |name: &str| json[name].as_str().expect(name).to_owned();
+        Tokens {
+            access: member("access_token"),
+            id: member("id_token"),
+            kind: member("token_type"),
+        }
+    }
+
+    /// The authorization endpoint and the login page, until the browser is sent back to the app.
+    async fn code(&mut self, resource: &str) -> String {
+        // It learns what time it is.
+        self.provider.order(json!({})).await;
+        let query = form(&[
+            ("response_type", "code"),
+            ("client_id", CLIENT),
+            ("redirect_uri", BACK),
+            ("scope", "openid pay"),
+            ("resource", resource),
+            ("login_hint", &self.subject),
+            ("nonce", "of this login"),
+            ("code_challenge", CHALLENGE),
+            ("code_challenge_method", "S256"),
+        ]);
+        let mut target = format!("/auth?{query}");
+        loop {
+            let reply = self.send("GET", &target, "", "").await;
+            let location = reply.header("location").unwrap_or_else(|| panic!("{}", reply.text()));
+            if let Some(query) = location.strip_prefix(BACK) {
+                return parameter(query, "code");
+            }
+            location
+                .strip_prefix(&self.provider.issuer)
+                .unwrap_or(location)
+                .clone_into(&mut target);
+        }
+    }
+
+    /// Takes back a token (RFC 7009).
+    pub async fn revoke(&mut self, token: &str) {
+        let form = form(&[("token", token), ("client_id", CLIENT)]);
+        let reply = self.send("POST", "/token/revocation", "", &form).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+
+    /// Logs the user out at the provider (OpenID Connect RP-Initiated Logout), which by then has
+    /// told whom it tells.
+    pub async fn log_out(&mut self) {
+        let page =
+            self.send("GET", &format!("/session/end?client_id={CLIENT}"), "", "").await.text();
+        let (_, rest) = page.split_once("name=\"xsrf\" value=\"").expect("a form");
+        let (xsrf, _) = rest.split_once('"').unwrap();
+        let form = form(&[("xsrf", xsrf), ("logout", "yes")]);
+        let reply = self.send("POST", "/session/end/confirm", "", &form).await;
+        assert_eq!(reply.status, 303, "{}", reply.text());
+    }
+
+    /// One exchange, with the browser's cookies.
+    async fn send(&mut self, method: &str, target: &str, lines: &str, form: &str) -> Reply {
+        let cookies: Vec<_> =
+            self.cookies.iter().map(|(name, it)| format!("{name}={it}")).collect();
+        let lines = format!("Cookie: {}\r\n{lines}", cookies.join("; "));
+        let reply = exchange(self.provider.address(), method, target, &lines, form).await;
+        for (_, cookie) in reply.headers.iter().filter(|(name, _)| name == "set-cookie") {
+            let (name, rest) = cookie.split_once('=').unwrap();
+            let (value, _attributes) = rest.split_once(';').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+        reply
+    }
+}
+
+/// One exchange with the provider.
+pub async fn exchange(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    lines: &str,
+    form: &str,
+) -> Reply {
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{lines}\r\n{form}",
+        form.len(),
+    );
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.map(|_| answer)
+    };
+    let answer = within_reason("the provider's answer", exchange).await.expect("an answer");
+    Reply::parse(&answer).expect("a whole answer")
+}
+
+/// `application/x-www-form-urlencoded`
+pub fn form(members: &[(&str, &str)]) -> String {
+    let pairs = members.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+pub fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn parameter(query: &str, name: &str) -> String {
+    let pairs = query.trim_start_matches('?').split('&');
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    values.next().unwrap_or_else(|| panic!("{name} in {query}")).to_owned()
+}
