@@ -1,4 +1,5 @@
-# Measured runs, which are no tests: they take minutes and both cores. See benches/soak/main.rs.
+# Measured runs, which are no tests: they take minutes and both cores. See benches/soak/main.rs and
+# benches/speed/main.rs.
 
 # How long `make soak` runs, in minutes: `SOAK=2m make soak`.
 SOAK ?= 10m
@@ -6,7 +7,13 @@ SOAK ?= 10m
 # Each connection is a file; thousands are open in an overload.
 FILES = ulimit -n 20000 2>/dev/null || ulimit -n "$$(ulimit -Hn)"
 
-.PHONY: soak overload
+# What `make bench` measures: `BENCH="--rows hot,miss --seconds 2" make bench`.
+BENCH ?= --all
+
+.PHONY: bench soak overload
+
+bench:
+	benches/speed/run $(BENCH)
 
 soak:
 	$(FILES); cargo bench --bench soak -- --minutes $(SOAK:m=)

@@ -23,9 +23,12 @@
 
 mod control;
 mod flood;
+#[path = "../common/http.rs"]
 mod http;
 mod load;
 mod phone;
+#[path = "../common/process.rs"]
+#[expect(dead_code, reason = "the speed runs use the rest")]
 mod process;
 mod steady;
 mod storm;

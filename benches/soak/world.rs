@@ -4,7 +4,6 @@
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
@@ -71,7 +70,7 @@ impl World {
         fs::write(settings, common(&juspay, &issuer) + design.settings).unwrap();
         let arguments = ["serve", "--config", "settings.toml"];
         let mut service = Process::start("service", &arguments, ours.as_deref(), directory.path());
-        let (public, admin) = service.said(addresses).await;
+        let (public, admin) = service.addresses().await;
         let control = Arc::new(Control::new(socket(&juspay), socket(&issuer), admin));
         while !control.is_ready().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -146,12 +145,4 @@ fn url(text: &str, line: &str) -> Option<String> {
 
 fn socket(url: &str) -> SocketAddr {
     url.trim_start_matches("http://").parse().unwrap()
-}
-
-/// Where the service listens, by its log.
-fn addresses(text: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let line = lines.into_iter().find(|line| line["message"] == "serving")?;
-    let address = |name: &str| line[name].as_str()?.parse().ok();
-    Some((address("public")?, address("admin")?))
 }

@@ -2,17 +2,25 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
+    thread,
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 /// The program under test.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_juspay-bff");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_juspay-bff");
 
 /// `USER_HZ`: the same on every Linux that we know.
 const TICKS_A_SECOND: u64 = 100;
+
+/// Bytes of piped output that are kept.
+const MOST_KEPT: usize = 1 << 16;
 
 /// How long a process may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
@@ -44,20 +52,40 @@ impl Process {
     /// Starts `juspay-bff` in `directory`, on these cores only where `taskset` can do that.
     pub fn start(name: &str, arguments: &[&str], cores: Option<&str>, directory: &Path) -> Self {
         let output = directory.join(format!("{name}.log"));
-        let mut command = match cores {
-            Some(cores) => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", cores, PROGRAM]);
-                command
-            }
-            None => Command::new(PROGRAM),
-        };
-        // No setting comes from whoever started us.
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.args(arguments).current_dir(directory).stdin(Stdio::null());
+        let mut command = command(PROGRAM, arguments, cores, directory);
         command.stdout(fs::File::create(&output).unwrap());
         let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { child, output }
+    }
+
+    /// Starts any program likewise, its output read from a pipe, as a container's is. What it says
+    /// first is kept, the rest isn't.
+    pub fn start_piped(
+        name: &str,
+        program: &str,
+        arguments: &[&str],
+        cores: Option<&str>,
+        directory: &Path,
+    ) -> Self {
+        let output = directory.join(format!("{name}.log"));
+        let mut file = fs::File::create(&output).unwrap();
+        let mut command = command(program, arguments, cores, directory);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut pipe = child.stdout.take().unwrap();
+        thread::spawn(move || {
+            let (mut space, mut left) = (vec![0; 1 << 16], MOST_KEPT);
+            while let Ok(length @ 1..) = pipe.read(&mut space) {
+                let kept = length.min(left);
+                file.write_all(&space[..kept]).unwrap();
+                left -= kept;
+            }
+        });
+        Self { child, output }
+    }
+
+    /// The service's public and admin addresses, by its log.
+    pub async fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
+        self.said(addresses).await
     }
 
     /// What `find` makes of the output, once it makes something of it.
@@ -89,6 +117,21 @@ impl Process {
         Duration::from_millis(ticks * 1000 / TICKS_A_SECOND)
     }
 
+    /// Its memory, KiB: what it has for itself, and its share of the rest. Only root may read this
+    /// of a process that lets nobody read its memory; others get the resident size.
+    pub fn memory(&self) -> u64 {
+        let directory = Path::new("/proc").join(self.child.id().to_string());
+        let read = |file: &str, name: &str| {
+            let text = fs::read_to_string(directory.join(file)).ok()?;
+            let kib =
+                |line: &str| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok();
+            text.lines().find_map(kib)
+        };
+        read("smaps_rollup", "Pss:")
+            .or_else(|| read("status", "VmRSS:"))
+            .expect("it runs, on Linux")
+    }
+
     /// What it holds now.
     pub fn holding(&self) -> Holding {
         let directory = Path::new("/proc").join(self.child.id().to_string());
@@ -105,6 +148,30 @@ impl Drop for Process {
     fn drop(&mut self) {
         end(&mut self.child);
     }
+}
+
+/// A program in `directory`, on these cores only.
+fn command(program: &str, arguments: &[&str], cores: Option<&str>, directory: &Path) -> Command {
+    let mut command = match cores {
+        Some(cores) => {
+            let mut command = Command::new("taskset");
+            command.args(["-c", cores, program]);
+            command
+        }
+        None => Command::new(program),
+    };
+    // No setting comes from whoever started us.
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.args(arguments).current_dir(directory).stdin(Stdio::null());
+    command
+}
+
+/// Where the service listens, by its log.
+fn addresses(text: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = lines.into_iter().find(|line| line["message"] == "serving")?;
+    let address = |name: &str| line[name].as_str()?.parse().ok();
+    Some((address("public")?, address("admin")?))
 }
 
 /// Processes that want all of a core, beside whoever else is there. Dropped, they end.

@@ -1,0 +1,108 @@
+//! The floor: actix-web alone, which answers the bytes that the service has answered.
+//!
+//! One handler, no middleware, nothing shared between workers. Asked to, it gets the same customer
+//! from Juspay before each answer, with awc alone.
+
+use std::{future::ready, io, net::SocketAddr, rc::Rc};
+
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    dev::Server,
+    http::{
+        StatusCode,
+        header::{AUTHORIZATION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue},
+    },
+    web,
+};
+use bytes::Bytes;
+
+/// Where it answers, as the service does.
+const PATH: &str = "/me/customer";
+
+/// An answer to be repeated.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Without those that actix-web writes itself.
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+}
+
+/// What is asked for before each answer.
+#[derive(Debug, Clone)]
+pub struct Question {
+    pub url: String,
+    /// The value of `Authorization`.
+    pub key: String,
+    pub merchant: String,
+}
+
+impl Answer {
+    /// Reads a whole answer.
+    pub fn read(bytes: &[u8]) -> Self {
+        let mut fields = [httparse::EMPTY_HEADER; 32];
+        let mut head = httparse::Response::new(&mut fields);
+        let length = head.parse(bytes).unwrap().unwrap();
+        let own = |name: &HeaderName| [CONTENT_LENGTH, DATE].contains(name);
+        let headers = head.headers.iter().map(|field| {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).unwrap();
+            (name, HeaderValue::from_bytes(field.value).unwrap())
+        });
+        Self {
+            headers: headers.filter(|(name, _)| !own(name)).collect(),
+            body: Bytes::copy_from_slice(&bytes[length..]),
+        }
+    }
+
+    fn with_body(&self, body: Bytes) -> HttpResponse<Bytes> {
+        let mut response = HttpResponse::with_body(StatusCode::OK, body);
+        for (name, value) in &self.headers {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+        response
+    }
+}
+
+/// Serves `answer`.
+pub fn serve(
+    answer: Answer,
+    workers: usize,
+    listen: SocketAddr,
+) -> io::Result<(Server, SocketAddr)> {
+    let server = HttpServer::new(move || {
+        let answer = answer.clone();
+        let answered = move || ready(answer.with_body(answer.body.clone()));
+        App::new().route(PATH, web::get().to(answered))
+    });
+    let server = server.workers(workers).disable_signals().bind(listen)?;
+    let address = server.addrs()[0];
+    Ok((server.run(), address))
+}
+
+/// The same with Juspay's answer as the body.
+pub fn serve_asking(
+    answer: Answer,
+    question: Question,
+    workers: usize,
+    listen: SocketAddr,
+) -> io::Result<(Server, SocketAddr)> {
+    let server = HttpServer::new(move || {
+        let (answer, question) = (Rc::new(answer.clone()), Rc::new(question.clone()));
+        let client = awc::Client::default();
+        let answered = move || {
+            let (answer, question) = (Rc::clone(&answer), Rc::clone(&question));
+            let asked = client
+                .get(&question.url)
+                .insert_header((AUTHORIZATION, &*question.key))
+                .insert_header(("x-merchantid", &*question.merchant))
+                .send();
+            async move {
+                let body = asked.await.unwrap().body().await.unwrap();
+                answer.with_body(body)
+            }
+        };
+        App::new().route(PATH, web::get().to(answered))
+    });
+    let server = server.workers(workers).disable_signals().bind(listen)?;
+    let address = server.addrs()[0];
+    Ok((server.run(), address))
+}

@@ -1,0 +1,92 @@
+//! What a hit came to when the baseline was written, and whether it has got dearer since.
+
+use std::{collections::BTreeMap, fs, process::Command};
+
+use serde::{Deserialize, Serialize};
+
+use super::{subject::Subject, valgrind};
+
+/// In the repository.
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/baseline.toml");
+
+const HEAD: &str = "# What a hit takes. Written by `benches/instructions/run --renew`.\n";
+
+/// Instructions may be more by this part of the baseline's. Runs of one build differ by less than
+/// a hundredth of it.
+const TOLERANCE: f64 = 0.03;
+
+/// Allocations may be more by so many: buffers grow now and then.
+const ALLOCATIONS_TOLERANCE: f64 = 0.2;
+
+/// What was counted, by subject.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Counts {
+    /// Another compiler makes other code.
+    rustc: String,
+    instructions: BTreeMap<String, f64>,
+    allocations: BTreeMap<String, f64>,
+}
+
+/// The service's answer first: the floor repeats it.
+const SUBJECTS: [Subject; 3] = [Subject::Hit, Subject::Logged, Subject::Bare];
+
+impl Counts {
+    /// Counts.
+    pub fn take() -> Self {
+        let rustc = Command::new("rustc").arg("--version").output().unwrap().stdout;
+        let by_name = |count: fn(Subject) -> f64, digits: f64| {
+            let counted = SUBJECTS.map(|subject| {
+                let count = (count(subject) * digits).round() / digits;
+                (format!("{subject:?}").to_lowercase(), count)
+            });
+            BTreeMap::from(counted)
+        };
+        Self {
+            rustc: String::from_utf8(rustc).unwrap().trim().to_owned(),
+            instructions: by_name(valgrind::instructions, 1.0),
+            allocations: by_name(valgrind::allocations, 10.0),
+        }
+    }
+
+    pub fn read() -> Self {
+        toml::from_str(&fs::read_to_string(FILE).unwrap()).unwrap()
+    }
+
+    pub fn write(&self) {
+        fs::write(FILE, HEAD.to_owned() + &toml::to_string(self).unwrap()).unwrap();
+    }
+
+    /// Prints both; tells whether all is within the tolerance.
+    pub fn tell(&self, baseline: &Self) -> bool {
+        let mut passed = true;
+        for (what, now, before, most) in [
+            ("instructions", &self.instructions, &baseline.instructions, None),
+            ("allocations", &self.allocations, &baseline.allocations, Some(ALLOCATIONS_TOLERANCE)),
+        ] {
+            let bare = now["bare"];
+            for (name, count) in now {
+                let before = before[name];
+                let most = before + most.unwrap_or(before * TOLERANCE);
+                let verdict = if *count <= most { "ok" } else { "DEARER" };
+                passed &= *count <= most;
+                println!(
+                    "{what} {name:6} {count:8.1}, {:.2} times bare, {:+.1} beyond it; \
+                     baseline {before:.1}, {:+.2} %: {verdict}",
+                    count / bare,
+                    count - bare,
+                    (count / before - 1.0) * 100.0,
+                );
+            }
+        }
+        if self.rustc != baseline.rustc {
+            println!(
+                "the baseline is of another compiler: {}, this is {}",
+                baseline.rustc, self.rustc
+            );
+        }
+        if !passed {
+            println!("when it must be dearer, say why and: benches/instructions/run --renew");
+        }
+        passed
+    }
+}

@@ -1,0 +1,78 @@
+//! How many instructions and allocations a hit takes, from the socket to the socket, beside
+//! actix-web alone that answers the same bytes. They repeat where times don't, so a change that
+//! costs something is seen with it.
+//!
+//! `benches/instructions/run` starts it, `.ci/run` among others; without a flag nothing is run.
+//! [`subject`] is this program under valgrind: a server with one worker, and a client that costs
+//! next to nothing. [`valgrind`] runs it; [`baseline`] says what it came to before.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a run that panics fails, as it should"
+)]
+
+#[path = "../common/bare.rs"]
+#[expect(dead_code, reason = "the speed runs use the rest")]
+mod bare;
+mod baseline;
+#[path = "../common/plain.rs"]
+mod plain;
+mod standing;
+mod subject;
+mod valgrind;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+use self::{baseline::Counts, subject::Subject};
+
+/// The flags.
+#[derive(Debug, Parser)]
+#[command(about = "Instructions and allocations of a hit")]
+struct Flags {
+    /// Compare with the baseline
+    #[arg(long)]
+    check: bool,
+    /// Write the baseline
+    #[arg(long)]
+    renew: bool,
+    /// Be what is counted
+    #[arg(long, hide = true)]
+    subject: Option<Subject>,
+    #[arg(long, hide = true, default_value_t = 0)]
+    requests: u32,
+    /// Where the service leaves its answer to actix-web alone
+    #[arg(long, hide = true, default_value = "")]
+    answer: PathBuf,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// The flags that make something run.
+const OURS: [&str; 4] = ["--check", "--renew", "--subject", "--help"];
+
+fn main() -> ExitCode {
+    // `cargo test --benches` may hand over flags of libtest's, which aren't ours to know.
+    let is_ours = |it: &String| OURS.iter().any(|flag| it.starts_with(flag));
+    if !std::env::args().any(|it| is_ours(&it)) {
+        println!("Nothing is run without a flag: see benches/instructions/run.");
+        return ExitCode::SUCCESS;
+    }
+    let flags = Flags::parse();
+    if let Some(subject) = flags.subject {
+        subject::run(subject, flags.requests, &flags.answer);
+        return ExitCode::SUCCESS;
+    }
+    let counts = Counts::take();
+    if flags.renew {
+        counts.write();
+    }
+    if counts.tell(&Counts::read()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

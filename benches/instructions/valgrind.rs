@@ -1,0 +1,72 @@
+//! Runs this program under valgrind, which counts.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::subject::Subject;
+
+/// Requests that are counted.
+const REQUESTS: u32 = 300;
+
+/// Where the profiles stay, to be looked at.
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/instructions");
+
+/// Instructions of one request.
+pub fn instructions(subject: Subject) -> f64 {
+    let count = |requests| {
+        let out = file(&format!("{subject:?}.{requests}.out"));
+        let arguments = [
+            "--tool=callgrind".to_owned(),
+            "--dump-before=*ask_counted*".to_owned(),
+            format!("--callgrind-out-file={}", out.display()),
+        ];
+        run(&arguments, subject, requests);
+        // What came before is in a file of its own.
+        let text = fs::read_to_string(out).unwrap();
+        number(text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("totals"))
+    };
+    (count(REQUESTS) - count(0)) / f64::from(REQUESTS)
+}
+
+/// Allocations of one request.
+pub fn allocations(subject: Subject) -> f64 {
+    let count = |requests| {
+        let arguments = ["--tool=dhat".to_owned(), "--dhat-out-file=/dev/null".to_owned()];
+        let told = run(&arguments, subject, requests);
+        // `==1== Total:     12,345 bytes in 678 blocks`
+        let line = told.lines().find(|line| line.contains(" Total: ")).expect("a total");
+        let (_, blocks) = line.rsplit_once(" bytes in ").unwrap();
+        number(blocks.strip_suffix(" blocks").unwrap())
+    };
+    (count(REQUESTS) - count(0)) / f64::from(REQUESTS)
+}
+
+/// Gives what valgrind has to say.
+fn run(arguments: &[String], subject: Subject, requests: u32) -> String {
+    let output = Command::new("valgrind")
+        .args(arguments)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--subject", &format!("{subject:?}").to_lowercase()])
+        .args(["--requests", &requests.to_string()])
+        .arg("--answer")
+        .arg(file("answer"))
+        .stdout(Stdio::null())
+        .output()
+        .expect("valgrind is installed (benches/instructions/run does it)");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    told
+}
+
+fn file(name: &str) -> PathBuf {
+    fs::create_dir_all(DIRECTORY).unwrap();
+    Path::new(DIRECTORY).join(name.to_lowercase())
+}
+
+/// `12,345`
+fn number(text: &str) -> f64 {
+    text.replace(',', "").trim().parse().unwrap()
+}

@@ -1,0 +1,113 @@
+//! Requests at a fixed rate, whatever the server does: due by the clock, latencies counted from
+//! when they were due. wrk can't do that, as it sends when it has been answered.
+//!
+//! One thread spins on its own core, so that no timer is late. When it is held up itself, by the
+//! machine or by what else runs there, nothing of that is counted.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use super::plain;
+
+/// Between two looks at all connections no more than this goes by, unless we are held up.
+const HELD_UP: Duration = Duration::from_micros(500);
+
+/// A connection, and the answer that is on its way on it.
+struct Line {
+    stream: TcpStream,
+    due: Instant,
+    is_counted: bool,
+    space: Vec<u8>,
+    filled: usize,
+}
+
+/// Latencies, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Paced {
+    pub p50: f64,
+    pub p99: f64,
+    pub p999: f64,
+    /// How often we were held up.
+    pub held_up: u32,
+}
+
+/// Sends the requests in turn over so many connections, evenly spaced, `rate` a second.
+pub fn pace(
+    server: SocketAddr,
+    requests: &[Vec<u8>],
+    connections: usize,
+    rate: f64,
+    time: Duration,
+) -> Paced {
+    let mut idle: Vec<_> = (0..connections).map(|_| Line::open(server)).collect();
+    let mut busy: Vec<Line> = Vec::with_capacity(connections);
+    let mut latencies = Vec::new();
+    let mut requests = requests.iter().cycle();
+    let start = Instant::now();
+    let gap = Duration::from_secs_f64(1.0 / rate);
+    let (mut due, mut looked, mut held_up) = (start, start, 0);
+    while due < start + time || !busy.is_empty() {
+        let now = Instant::now();
+        if now - looked > HELD_UP {
+            due = due.max(now);
+            busy.iter_mut().for_each(|line| line.is_counted = false);
+            held_up += 1;
+        }
+        looked = now;
+        if due < start + time
+            && now >= due
+            && let Some(mut line) = idle.pop()
+        {
+            line.send(requests.next().unwrap(), due);
+            busy.push(line);
+            due += gap;
+        }
+        let mut at = 0;
+        while at < busy.len() {
+            if busy[at].is_answered() {
+                let line = busy.swap_remove(at);
+                latencies.extend(line.is_counted.then(|| line.due.elapsed()));
+                idle.push(line);
+            } else {
+                at += 1;
+            }
+        }
+    }
+    latencies.sort_unstable();
+    let permille = |permille: usize| {
+        let latency = latencies[(latencies.len() * permille).div_ceil(1000) - 1];
+        latency.as_secs_f64() * 1e6
+    };
+    Paced { p50: permille(500), p99: permille(990), p999: permille(999), held_up }
+}
+
+impl Line {
+    fn open(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        Self { stream, due: Instant::now(), is_counted: true, space: vec![0; 4096], filled: 0 }
+    }
+
+    /// A request is smaller than a socket's buffer, so it always goes.
+    fn send(&mut self, request: &[u8], due: Instant) {
+        (self.due, self.is_counted, self.filled) = (due, true, 0);
+        self.stream.write_all(request).unwrap();
+    }
+
+    fn is_answered(&mut self) -> bool {
+        match self.stream.read(&mut self.space[self.filled..]) {
+            Ok(0) => panic!("the server has closed a connection"),
+            Ok(length) => self.filled += length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) => panic!("{error}"),
+        }
+        let answer = &self.space[..self.filled];
+        let whole = plain::is_whole(answer);
+        assert!(!whole || plain::is_ok(answer), "{}", String::from_utf8_lossy(answer));
+        whole
+    }
+}

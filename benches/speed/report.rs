@@ -1,0 +1,136 @@
+//! The table, as Markdown: what was measured on which machine, and whether the goals are met.
+
+use std::{fmt::Write as _, fs};
+
+use super::{
+    Plan,
+    contest::{Turn, Turns},
+    paced::Paced,
+};
+
+/// What a ratio to the floor should be.
+#[derive(Debug, Clone, Copy)]
+pub enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// A line of the table.
+#[derive(Debug)]
+pub struct Figure {
+    pub what: String,
+    ours: String,
+    floor: String,
+    pub ratio: Option<f64>,
+    pub limit: Option<Goal>,
+    goal: Option<(String, bool)>,
+}
+
+impl Figure {
+    pub fn new(what: impl Into<String>, ours: impl Into<String>, floor: impl Into<String>) -> Self {
+        let (what, ours, floor) = (what.into(), ours.into(), floor.into());
+        Self { what, ours, floor, ratio: None, limit: None, goal: None }
+    }
+
+    /// Compared with the floor.
+    pub fn with_ratio(self, ratio: f64, limit: Option<Goal>) -> Self {
+        let goal = limit.map(|limit| match limit {
+            Goal::AtMost(most) => (format!("≤ {most}"), ratio <= most),
+            Goal::AtLeast(least) => (format!("≥ {least}"), ratio >= least),
+        });
+        Self { ratio: Some(ratio), limit, goal, ..self }
+    }
+
+    /// A goal that isn't a ratio.
+    pub fn with_goal(self, goal: String, met: bool) -> Self {
+        Self { goal: Some((goal, met)), ..self }
+    }
+
+    fn line(&self) -> String {
+        let Self { what, ours, floor, .. } = self;
+        let ratio = self.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
+        let (goal, met) = match &self.goal {
+            Some((goal, met)) => (goal.as_str(), if *met { "yes" } else { "**no**" }),
+            None => ("–", "–"),
+        };
+        format!("| {what} | {ours} | {floor} | {ratio} | {goal} | {met} |")
+    }
+}
+
+/// All that was measured.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub figures: Vec<Figure>,
+    turns: String,
+}
+
+impl Report {
+    pub fn figure(&mut self, figure: Figure) {
+        self.figures.push(figure);
+    }
+
+    /// What wrk saw of each server.
+    pub fn turns(&mut self, row: &str, all: &[Turns]) {
+        for turns in all {
+            let median = |of: fn(&Turn) -> f64| turns.median(of);
+            writeln!(
+                self.turns,
+                "| {row} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:.0} % |",
+                turns.name,
+                median(|it| it.seen.a_second),
+                median(|it| it.seen.p50 / 1e3),
+                median(|it| it.seen.p99 / 1e3),
+                median(|it| it.seen.p999 / 1e3),
+                median(|it| it.cpu),
+                median(|it| it.seen.busy * 100.0),
+            )
+            .unwrap();
+        }
+    }
+
+    /// What was seen of a server at this rate.
+    pub fn paced(&mut self, row: &str, server: &str, rate: f64, seen: Paced) {
+        let [p50, p99, p999] = [seen.p50, seen.p99, seen.p999].map(|it| it / 1e3);
+        writeln!(
+            self.turns,
+            "| {row} | {server} | {rate:.0} | {p50:.2} | {p99:.2} | {p999:.2} | – | – |"
+        )
+        .unwrap();
+    }
+
+    pub fn markdown(&self, plan: Plan) -> String {
+        let Plan { rounds, seconds, .. } = plan;
+        let mut text = format!(
+            "# Measured speed\n\n\
+             Written by `make bench`: {} of {}, {rounds} rounds of {seconds} s each in turn, \
+             medians.\n\n\
+             | {} | juspay-bff | floor | ratio | goal | met |\n|---|---|---|---|---|---|\n",
+            juspay_bff::VERSION,
+            juspay_bff::COMMIT,
+            machine(),
+        );
+        let lines = self.figures.iter().map(Figure::line);
+        text += &lines.collect::<Vec<_>>().join("\n");
+        text += "\n\nThe floor is actix-web alone, answering the same bytes; for misses it asks \
+                 Juspay with awc before. CPU is the server's time in user and kernel mode for each \
+                 request. Limits and `max_hand_outs` are in the path, too high to refuse; metrics \
+                 are on; memory is PSS.\n";
+        if !self.turns.is_empty() {
+            text += "\nWhat clients saw over 64 connections, in milliseconds:\n\n\
+                     | row | server | requests/s | p50 | p99 | p99.9 | CPU, µs | wrk's own core |\n\
+                     |---|---|---|---|---|---|---|---|\n";
+            text += &self.turns;
+        }
+        text
+    }
+}
+
+/// Cores, their model, and the kernel.
+fn machine() -> String {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let info = read("/proc/cpuinfo");
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown", |(_, model)| model);
+    let cores = info.lines().filter(|line| line.starts_with("processor")).count();
+    format!("{cores} cores, {model}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+}

@@ -1,0 +1,232 @@
+//! The rows of the table: who is driven with what.
+
+mod herd;
+mod memory;
+mod start;
+
+use std::{fs, time::Duration};
+
+use juspay_bff::{
+    settings::Algorithm,
+    simulator::{Fault, FaultRule},
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Plan,
+    contest::{self, Turns, median},
+    paced::{Paced, pace},
+    plain, progress,
+    report::{Figure, Goal, Report},
+    world::{CONNECTIONS, Design, Server, Stage, Tokens},
+    wrk::Load,
+};
+
+/// The rows' names, in the table's order, and what is measured.
+pub const ROWS: [(&str, &str); 10] = [
+    ("hot", "hits, one customer"),
+    ("rs256", "hits, 10,000 customers with a token each, RS256"),
+    ("es256", "the same with ES256"),
+    ("first", "each token is verified, customers cached"),
+    ("workers", "hits, one customer, two workers"),
+    ("rate", "hits at half of peak load"),
+    ("miss", "misses, Juspay takes 1 ms"),
+    ("herd", "500 phones of one new customer, Juspay takes 200 ms"),
+    ("memory", "memory by the number of cached customers"),
+    ("start", "from exec to the first 200"),
+];
+
+const CUSTOMERS: usize = 10_000;
+
+const LOG_OFF: &str = "log.access = \"off\"";
+
+/// No token is remembered.
+const NONE_KNOWN: &str = "log.access = \"off\"\nauth.verified_tokens = 0";
+
+/// What Juspay takes for an answer in the row of misses, milliseconds.
+const JUSPAY_TAKES: u64 = 1;
+
+/// More than a core can fetch a second, so that no customer is asked for twice in a turn.
+const MISSES_A_SECOND: u64 = 25_000;
+
+/// Purged customers have left memory after this: a sweep of the service's, each 5 s.
+const PURGED: Duration = Duration::from_millis(5500);
+
+/// Measures a row.
+pub async fn measure(row: &str, stage: &Stage, plan: Plan, report: &mut Report) {
+    let off = |what| Hits { what, settings: LOG_OFF, goal: None };
+    match row {
+        "hot" => {
+            let hits = off("hit, one customer, access log off: CPU");
+            hits_of(row, stage, plan, report, &stage.one_token(), &[hits]).await;
+        }
+        "rs256" => {
+            let off = off("hit, 10,000 customers, RS256, access log off: CPU");
+            let on = Hits {
+                what: "the same, access log on: CPU",
+                settings: "",
+                goal: Some(Goal::AtMost(1.6)),
+            };
+            let tokens = stage.tokens(CUSTOMERS, Algorithm::RS256);
+            let off = Hits { goal: Some(Goal::AtMost(1.25)), ..off };
+            hits_of(row, stage, plan, report, &tokens, &[off, on]).await;
+        }
+        "es256" => {
+            let hits = off("hit, 10,000 customers, ES256, access log off: CPU");
+            let tokens = stage.tokens(CUSTOMERS, Algorithm::ES256);
+            hits_of(row, stage, plan, report, &tokens, &[hits]).await;
+        }
+        "first" => {
+            let hits = Hits {
+                what: "token verified each time (RS256), customer cached: CPU",
+                settings: NONE_KNOWN,
+                goal: Some(Goal::AtMost(3.7)),
+            };
+            let tokens = stage.tokens(CUSTOMERS, Algorithm::RS256);
+            hits_of(row, stage, plan, report, &tokens, &[hits]).await;
+        }
+        "workers" => two_workers(row, stage, plan, report).await,
+        "rate" => at_half_of_peak(row, stage, plan, report).await,
+        "miss" => misses(row, stage, plan, report).await,
+        "herd" => herd::measure(stage, plan, report).await,
+        "memory" => memory::measure(stage, plan, report).await,
+        "start" => start::measure(stage, plan, report).await,
+        _ => unreachable!("flags are checked"),
+    }
+}
+
+/// A service that is compared with the floor.
+#[derive(Debug, Clone, Copy)]
+struct Hits {
+    what: &'static str,
+    settings: &'static str,
+    goal: Option<Goal>,
+}
+
+/// CPU of hits, one worker on a core of its own.
+async fn hits_of(
+    row: &str,
+    stage: &Stage,
+    plan: Plan,
+    report: &mut Report,
+    tokens: &Tokens,
+    hits: &[Hits],
+) {
+    let cores = &stage.cores.server;
+    let mut servers = Vec::new();
+    for Hits { settings, .. } in hits {
+        let name = if settings.is_empty() { "juspay-bff, log on" } else { "juspay-bff" };
+        let server = stage.service(Design { name, workers: 1, cores, settings }).await;
+        server.fill(tokens).await;
+        servers.push(server);
+    }
+    let bare = stage.bare(1, cores, &servers[0], &tokens.list[0]).await;
+    let all: Vec<_> = std::iter::once(&bare).chain(&servers).collect();
+    let load = load(stage, plan, tokens);
+    let calls = stage.simulator().total_requests();
+    let turns = contest::hold(row, plan.rounds, &all, &load, async |_| ()).await;
+    // One for a token that was handed out a million times.
+    assert!(stage.simulator().total_requests() - calls < 3, "Juspay was asked for hits");
+    for (ours, hits) in turns[1..].iter().zip(hits) {
+        report.figure(cpu(hits.what, ours, &turns[0], hits.goal));
+    }
+    report.turns(row, &turns);
+}
+
+fn load<'l>(stage: &'l Stage, plan: Plan, tokens: &'l Tokens) -> Load<'l> {
+    Load {
+        tokens: &tokens.file,
+        connections: CONNECTIONS,
+        threads: 1,
+        cores: &stage.cores.load,
+        seconds: plan.seconds,
+    }
+}
+
+/// CPU of ours to the floor's.
+fn cpu(what: &str, ours: &Turns, floor: &Turns, goal: Option<Goal>) -> Figure {
+    let micros = |turns: &Turns| format!("{:.1} µs", turns.median(|it| it.cpu));
+    let ratio = ours.ratio(floor, |it| it.cpu);
+    Figure::new(what, micros(ours), micros(floor)).with_ratio(ratio, goal)
+}
+
+/// Two workers and wrk share two cores.
+async fn two_workers(row: &str, stage: &Stage, plan: Plan, report: &mut Report) {
+    let (tokens, cores) = (stage.one_token(), &stage.cores.shared);
+    let design = Design { name: "juspay-bff", workers: 2, cores, settings: LOG_OFF };
+    let ours = stage.service(design).await;
+    ours.fill(&tokens).await;
+    let bare = stage.bare(2, cores, &ours, &tokens.list[0]).await;
+    let load = Load { threads: 2, cores, ..load(stage, plan, &tokens) };
+    let turns = contest::hold(row, plan.rounds, &[&bare, &ours], &load, async |_| ()).await;
+    let rate = |turns: &Turns| format!("{:.0}/s", turns.median(|it| it.seen.a_second));
+    let ratio = turns[1].ratio(&turns[0], |it| it.seen.a_second);
+    let what = "hit, one customer, two workers, access log off: requests";
+    let figure = Figure::new(what, rate(&turns[1]), rate(&turns[0]));
+    report.figure(figure.with_ratio(ratio, Some(Goal::AtLeast(0.8))));
+    report.turns(row, &turns);
+}
+
+/// Latency at a rate that both can bear.
+async fn at_half_of_peak(row: &str, stage: &Stage, plan: Plan, report: &mut Report) {
+    let (tokens, cores) = (stage.tokens(CUSTOMERS, Algorithm::RS256), &stage.cores.server);
+    let design = Design { name: "juspay-bff", workers: 1, cores, settings: LOG_OFF };
+    let ours = stage.service(design).await;
+    ours.fill(&tokens).await;
+    let bare = stage.bare(1, cores, &ours, &tokens.list[0]).await;
+    let rate = load(stage, plan, &tokens).drive(ours.address).a_second / 2.0;
+    let requests: Vec<_> = tokens.list.iter().map(|token| plain::request(token)).collect();
+    let time = Duration::from_secs(plan.seconds);
+    let mut rounds = Vec::new();
+    for round in 1..=plan.rounds {
+        let pace = |server: &Server| pace(server.address, &requests, CONNECTIONS, rate, time);
+        let (floor, ours) = (pace(&bare), pace(&ours));
+        progress(&format!("{row} {round}/{}: {floor:.0?} {ours:.0?}", plan.rounds));
+        rounds.push((floor, ours));
+    }
+    let ratio = median(rounds.iter().map(|(floor, ours)| ours.p99 / floor.p99));
+    let middle = |of: fn(&(Paced, Paced)) -> Paced| Paced {
+        p50: median(rounds.iter().map(|both| of(both).p50)),
+        p99: median(rounds.iter().map(|both| of(both).p99)),
+        p999: median(rounds.iter().map(|both| of(both).p999)),
+        held_up: rounds.iter().map(|both| of(both).held_up).sum(),
+    };
+    let [floor, ours] = [middle(|both| both.0), middle(|both| both.1)];
+    report.paced(row, "bare", rate, floor);
+    report.paced(row, "juspay-bff", rate, ours);
+    let what = format!("hit at half of peak load ({rate:.0}/s), access log off: p99");
+    let figure = Figure::new(what, format!("{:.0} µs", ours.p99), format!("{:.0} µs", floor.p99));
+    report.figure(figure.with_ratio(ratio, Some(Goal::AtMost(1.3))));
+}
+
+/// Known tokens, but Juspay has to be asked.
+async fn misses(row: &str, stage: &Stage, plan: Plan, report: &mut Report) {
+    let number = usize::try_from(MISSES_A_SECOND * plan.seconds).unwrap();
+    let (tokens, cores) = (stage.tokens(number, Algorithm::ES256), &stage.cores.server);
+    let settings = format!("{LOG_OFF}\ncache.capacity = {}", number * 2);
+    let design = Design { name: "juspay-bff", workers: 1, cores, settings: &settings };
+    let ours = stage.service(design).await;
+    progress("letting the service see each token once");
+    ours.fill(&tokens).await;
+    let bare = stage.bare_asking(cores, &ours, &tokens.list[0]).await;
+    stage.simulator().inject(FaultRule::always(Fault::Latency { ms: JUSPAY_TAKES }));
+    let calls = stage.simulator().total_requests();
+    let purge = async |server: &Server| {
+        if server.admin.is_some() {
+            let end = Instant::now() + PURGED;
+            server.purge().await;
+            sleep_until(end).await;
+        }
+    };
+    let load = load(stage, plan, &tokens);
+    let turns = contest::hold(row, plan.rounds, &[&bare, &ours], &load, purge).await;
+    stage.simulator().clear_faults();
+    let calls = stage.simulator().total_requests() - calls;
+    let requests: f64 = turns.iter().flat_map(|it| &it.turns).map(|it| it.seen.requests).sum();
+    let share = f64::from(u32::try_from(calls).unwrap()) / requests;
+    assert!(share > 0.99, "only {share:.2} of the requests were misses");
+    let goal = Some(Goal::AtMost(1.5));
+    report.figure(cpu("miss, Juspay takes 1 ms, known token: CPU", &turns[1], &turns[0], goal));
+    report.turns(row, &turns);
+    fs::remove_file(&tokens.file).unwrap();
+}

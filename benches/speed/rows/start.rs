@@ -1,0 +1,70 @@
+//! From exec to the first 200: settings read, keys fetched, a token verified, Juspay asked.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    thread,
+    time::{Duration, Instant},
+};
+
+use juspay_bff::settings::Algorithm;
+
+use crate::{
+    Plan,
+    contest::median,
+    plain::{self, Plain},
+    process::{self, PROGRAM, Process},
+    progress,
+    report::{Figure, Report},
+    world::{ANSWER, Design, FREE_PORT, Stage, mint, this_program},
+};
+
+/// The goal, milliseconds.
+const GOAL: f64 = 15.0;
+
+/// Between two tries to connect.
+const TRY: Duration = Duration::from_micros(100);
+
+pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
+    // Both cores for all, as nobody pins what he starts.
+    process::pin_self(&stage.cores.shared);
+    let cores = &stage.cores.shared;
+    let design = Design { name: "starting", workers: 2, cores, settings: "" };
+    let token = mint(stage.issuer(), "starter", Algorithm::RS256);
+    let service = stage.service(Design { name: "started", ..design }).await;
+    // Leaves its answer to the floor.
+    drop(stage.bare(2, cores, &service, &token).await);
+    let (mut times, mut floors) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds {
+        let port = free_port();
+        let arguments = ["--bare", ANSWER, "--workers", "2", "--listen", &port.to_string()];
+        floors.push(time(stage, &this_program(), &arguments, port, &token));
+        let port = free_port();
+        let file = stage.settings(design, &port.to_string());
+        times.push(time(stage, PROGRAM, &["serve", "--config", &file], port, &token));
+    }
+    process::pin_self(&stage.cores.load);
+    progress(&format!("start: {times:.1?}, floor {floors:.1?} ms"));
+    let [ours, floor] = [times, floors].map(|times| median(times.into_iter()));
+    let [told, told_floor] = [ours, floor].map(|time| format!("{time:.1} ms"));
+    let figure = Figure::new("exec to first 200", told, told_floor);
+    report.figure(figure.with_goal(format!("≤ {GOAL} ms"), ours <= GOAL));
+}
+
+/// Milliseconds until a program that was started has answered with 200.
+fn time(stage: &Stage, program: &str, arguments: &[&str], address: SocketAddr, token: &str) -> f64 {
+    let request = plain::request(token);
+    let begun = Instant::now();
+    let _process = Process::start_piped("starting", program, arguments, None, stage.directory());
+    loop {
+        if let Ok(mut connection) = Plain::open(address)
+            && connection.exchange(&request).is_ok_and(plain::is_ok)
+        {
+            return begun.elapsed().as_secs_f64() * 1e3;
+        }
+        thread::sleep(TRY);
+    }
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind(FREE_PORT).unwrap().local_addr().unwrap()
+}

@@ -1,0 +1,70 @@
+//! wrk: drives a server as fast as it answers, and tells what it saw.
+
+use std::{fs, net::SocketAddr, path::Path, process::Command};
+
+/// What wrk is told to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Load<'l> {
+    /// Bearer tokens, one a line.
+    pub tokens: &'l Path,
+    pub connections: usize,
+    pub threads: usize,
+    pub cores: &'l str,
+    pub seconds: u64,
+}
+
+/// What it saw.
+#[derive(Debug)]
+pub struct Seen {
+    pub requests: f64,
+    pub a_second: f64,
+    /// Microseconds.
+    pub p50: f64,
+    pub p99: f64,
+    pub p999: f64,
+    /// The share of its cores that wrk had.
+    pub busy: f64,
+}
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/speed/requests.lua");
+
+/// Where `cutime` and `cstime` are in `/proc/self/stat`, behind the name's parenthesis; a tick is
+/// 10 ms.
+const CHILDREN_TIME: usize = 13;
+
+impl Load<'_> {
+    /// Drives the server. All answers must be good ones.
+    pub fn drive(&self, server: SocketAddr) -> Seen {
+        let before = childrens_time();
+        let numbers = [self.connections, self.threads].map(|number| number.to_string());
+        let output = Command::new("taskset")
+            .args(["-c", self.cores, "wrk", "--latency", "--script", SCRIPT])
+            .args(["--connections", &numbers[0], "--threads", &numbers[1]])
+            .args(["--duration", &format!("{}s", self.seconds)])
+            .arg(format!("http://{server}/me/customer"))
+            .arg("--")
+            .arg(self.tokens)
+            .output()
+            .expect("wrk and taskset are installed (benches/speed/run does it)");
+        let used = childrens_time() - before;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().find_map(|line| line.strip_prefix("seen "));
+        let line = line.unwrap_or_else(|| panic!("{text}{:?}", output.stderr));
+        let numbers: Vec<f64> = line.split(' ').map(|it| it.parse().unwrap()).collect();
+        let [requests, time, not_ok, broken, p50, p99, p999] = numbers[..] else {
+            panic!("{line}")
+        };
+        assert!(not_ok + broken == 0.0, "{not_ok} answers aren't 200, {broken} are missing");
+        let time = time / 1e6;
+        let busy = used / time / f64::from(u32::try_from(self.threads).unwrap());
+        Seen { requests, a_second: requests / time, p50, p99, p999, busy }
+    }
+}
+
+/// Seconds that children which have ended had of a core.
+fn childrens_time() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(CHILDREN_TIME).take(2);
+    ticks.map(|it| it.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
