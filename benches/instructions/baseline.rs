@@ -11,8 +11,8 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/ba
 
 const HEAD: &str = "# What a hit takes. Written by `benches/instructions/run --renew`.\n";
 
-/// Instructions may be more by this part of the baseline's. Runs of one build differ by less than
-/// a hundredth of it.
+/// Instructions may be more by this part of the baseline's. Runs of one build differ by a tenth of
+/// that.
 const TOLERANCE: f64 = 0.03;
 
 /// Allocations may be more by so many: buffers grow now and then.

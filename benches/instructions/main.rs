@@ -43,13 +43,13 @@ struct Flags {
     #[arg(long)]
     renew: bool,
     /// Be what is counted
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, requires = "answer")]
     subject: Option<Subject>,
     #[arg(long, hide = true, default_value_t = 0)]
     requests: u32,
     /// Where the service leaves its answer to actix-web alone
-    #[arg(long, hide = true, default_value = "")]
-    answer: PathBuf,
+    #[arg(long, hide = true)]
+    answer: Option<PathBuf>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -66,8 +66,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let flags = Flags::parse();
-    if let Some(subject) = flags.subject {
-        subject::run(subject, flags.requests, &flags.answer);
+    if let (Some(subject), Some(answer)) = (flags.subject, &flags.answer) {
+        subject::run(subject, flags.requests, answer);
         return ExitCode::SUCCESS;
     }
     let counts = Counts::take();
