@@ -35,7 +35,7 @@ mod verified;
 use std::{fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use self::{
-    bearer::Scheme,
+    bearer::{Credentials, Scheme},
     dpop::{Bound, Dpop},
     gateway::Gateway,
     introspection::Introspection,
@@ -215,13 +215,15 @@ impl Authenticator {
         authorization: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Caller, FirstSight> {
         let takes_dpop = self.dpop.is_taken();
-        let (scheme, text) = bearer::credentials(authorization, self.max_token_bytes, takes_dpop)
-            .map_err(|error| FirstSight::Refused(self.counted(error)))?;
-        let digest = sha256(text.as_bytes());
+        let refused = |error| FirstSight::Refused(self.counted(error));
+        let credentials = Credentials::of(authorization, self.max_token_bytes, takes_dpop);
+        let credentials = credentials.map_err(refused)?;
+        let Credentials { scheme, token } = credentials;
+        let digest = sha256(token);
         let now = self.now();
         let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
         if let Some(caller) = self.verified.get(&digest, now, keys) {
-            let refused = match (self.revocations.check(caller.grounds()), scheme) {
+            let reason = match (self.revocations.check(caller.grounds()), scheme) {
                 (Err(reason), _) => reason,
                 (Ok(()), Scheme::Dpop) => {
                     let token = Token { text: Box::default(), digest };
@@ -230,12 +232,13 @@ impl Authenticator {
                 (Ok(()), Scheme::Bearer) if caller.bound_to().is_some() => Reason::Confirmation,
                 (Ok(()), Scheme::Bearer) => return Ok(caller),
             };
-            return Err(FirstSight::Refused(self.counted(refused.into())));
+            return Err(refused(reason.into()));
         }
+        let text = credentials.text().map_err(refused)?;
         // There may be a place by the time that the token needs it, but then a flood would be read
         // before it is turned away.
         if self.turns.are_all_taken() {
-            return Err(FirstSight::Refused(self.counted(AuthError::Overloaded)));
+            return Err(refused(AuthError::Overloaded));
         }
         let token = Token { text: text.into(), digest };
         Err(match scheme {

@@ -27,38 +27,53 @@ impl Scheme {
     }
 }
 
-/// The token in the values of all `Authorization` headers of a request, and its scheme. Where
-/// `takes_dpop` isn't true, that scheme is a stranger's.
-///
-/// # Errors
-/// `MissingToken`, `MalformedHeader`, or `InvalidToken` when it is longer than `max_bytes`.
-pub(super) fn credentials<'a>(
-    mut headers: impl Iterator<Item = &'a [u8]>,
-    max_bytes: usize,
-    takes_dpop: bool,
-) -> Result<(Scheme, &'a str), AuthError> {
-    let header = headers.next().ok_or(AuthError::MissingToken)?;
-    if headers.next().is_some() {
-        return Err(AuthError::MalformedHeader("there is more than one"));
+/// What a request presents, its token not looked at yet.
+pub(super) struct Credentials<'a> {
+    pub(super) scheme: Scheme,
+    /// At least one byte.
+    pub(super) token: &'a [u8],
+}
+
+impl<'a> Credentials<'a> {
+    /// What the values of all `Authorization` headers of a request hold. Where `takes_dpop` isn't
+    /// true, that scheme is a stranger's.
+    ///
+    /// # Errors
+    /// `MissingToken`, `MalformedHeader`, or `InvalidToken` when it is longer than `max_bytes`.
+    pub(super) fn of(
+        mut headers: impl Iterator<Item = &'a [u8]>,
+        max_bytes: usize,
+        takes_dpop: bool,
+    ) -> Result<Self, AuthError> {
+        let header = headers.next().ok_or(AuthError::MissingToken)?;
+        if headers.next().is_some() {
+            return Err(AuthError::MalformedHeader("there is more than one"));
+        }
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let scheme_bytes = header.iter().position(is_space).unwrap_or(header.len());
+        let (scheme, rest) = header.split_at_checked(scheme_bytes).unwrap_or_default();
+        let scheme = Scheme::named(scheme)
+            .filter(|scheme| takes_dpop || *scheme == Scheme::Bearer)
+            .ok_or(AuthError::MissingToken)?;
+        let token = without_leading_spaces(rest);
+        if token.len() > max_bytes {
+            return Err(Reason::TooLong.into());
+        }
+        if token.is_empty() {
+            return Err(AuthError::MalformedHeader("there is no token in it"));
+        }
+        Ok(Self { scheme, token })
     }
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let scheme_bytes = header.iter().position(is_space).unwrap_or(header.len());
-    let (scheme, rest) = header.split_at_checked(scheme_bytes).unwrap_or_default();
-    let scheme = Scheme::named(scheme)
-        .filter(|scheme| takes_dpop || *scheme == Scheme::Bearer)
-        .ok_or(AuthError::MissingToken)?;
-    let token = without_leading_spaces(rest);
-    if token.len() > max_bytes {
-        return Err(Reason::TooLong.into());
+
+    /// The token's text. It needn't be asked for when the token is known: then it was before.
+    ///
+    /// # Errors
+    /// `MalformedHeader`.
+    pub(super) fn text(&self) -> Result<&'a str, AuthError> {
+        let text = std::str::from_utf8(self.token).ok();
+        text.filter(|text| is_b64token(text))
+            .ok_or(AuthError::MalformedHeader("the token holds characters that no token has"))
     }
-    if token.is_empty() {
-        return Err(AuthError::MalformedHeader("there is no token in it"));
-    }
-    std::str::from_utf8(token)
-        .ok()
-        .filter(|token| is_b64token(token))
-        .map(|token| (scheme, token))
-        .ok_or(AuthError::MalformedHeader("the token holds characters that no token has"))
 }
 
 fn without_leading_spaces(text: &[u8]) -> &[u8] {
@@ -83,13 +98,14 @@ mod tests {
 
     fn parse<'a>(headers: &[&'a str]) -> Result<&'a str, AuthError> {
         let headers = headers.iter().map(|header| header.as_bytes());
-        credentials(headers, 16, false).map(|(_, token)| token)
+        Credentials::of(headers, 16, false)?.text()
     }
 
     #[test]
     fn the_other_scheme_is_taken_only_where_it_is_wanted() {
         let parse = |header: &'static str, takes_dpop| {
-            credentials([header.as_bytes()].into_iter(), 16, takes_dpop)
+            let credentials = Credentials::of([header.as_bytes()].into_iter(), 16, takes_dpop)?;
+            credentials.text().map(|token| (credentials.scheme, token))
         };
         for header in ["DPoP a.b.c", "dpop   a.b.c"] {
             assert_eq!(parse(header, true), Ok((Scheme::Dpop, "a.b.c")));
@@ -143,8 +159,8 @@ mod tests {
                 "{header:?} {refused:?}"
             );
         }
-        let latin1 = credentials([&b"Bearer \xe4"[..]].into_iter(), 16, false);
-        assert!(matches!(latin1, Err(AuthError::MalformedHeader(_))));
+        let latin1 = Credentials::of([&b"Bearer \xe4"[..]].into_iter(), 16, false);
+        assert!(matches!(latin1.and_then(|it| it.text()), Err(AuthError::MalformedHeader(_))));
     }
 
     #[test]

@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     auth::{
-        bearer::{self, Scheme},
+        bearer::{Credentials, Scheme},
+        error::AuthError,
         jwks::KeySet,
         token::{Accepted, Rules, Unverified, Verified},
     },
@@ -79,15 +80,18 @@ fn spelled(texts: &[u8]) -> Option<String> {
 
 fn check_headers(headers: &[u8]) {
     let values: Vec<&[u8]> = headers.split(|byte| *byte == b'\n').collect();
-    let taken = bearer::credentials(values.iter().copied(), MAX_TOKEN_BYTES, true);
-    let Ok((scheme, text)) = taken else { return };
+    let Ok((scheme, text)) = credentials(&values) else { return };
     assert!(values.len() == 1, "more than one header was taken");
     assert!(headers.ends_with(text.as_bytes()), "a token that isn't the header's");
     assert!(text.len() <= MAX_TOKEN_BYTES, "a token of {} bytes", text.len());
     let again = format!("{scheme:?} {text}");
-    let retaken = bearer::credentials([again.as_bytes()].into_iter(), MAX_TOKEN_BYTES, true);
-    assert_eq!(retaken, Ok((scheme, text)));
+    assert_eq!(credentials(&[again.as_bytes()]), Ok((scheme, text)));
     take_apart(text);
+}
+
+fn credentials<'a>(values: &[&'a [u8]]) -> Result<(Scheme, &'a str), AuthError> {
+    let credentials = Credentials::of(values.iter().copied(), MAX_TOKEN_BYTES, true)?;
+    credentials.text().map(|text| (credentials.scheme, text))
 }
 
 fn take_apart(text: &str) {
