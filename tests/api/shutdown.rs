@@ -10,9 +10,9 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpStream, task::JoinHandle};
 
-use crate::support::{Phone, Reply, World};
+use crate::support::{Phone, Reply, World, until};
 
 const DELAY: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 64;
@@ -49,9 +49,12 @@ impl Crowd {
     /// Waits for so many answers more.
     async fn more(&self, number: u64) {
         let enough = self.answered.load(Ordering::Relaxed) + number;
-        while self.answered.load(Ordering::Relaxed) < enough {
-            tokio::task::yield_now().await;
-        }
+        let has_come = async || {
+            // Without clients no answer would come any more.
+            assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client has given up");
+            self.answered.load(Ordering::Relaxed) >= enough
+        };
+        until("so many answers more", has_come).await;
     }
 
     /// Lets each client finish its request, and gives what went wrong with any.
@@ -74,15 +77,11 @@ fn keep_alive_request(phone: &Phone) -> String {
 }
 
 async fn until_draining(world: &World) {
-    while world.admin().get("/readyz").await.status != 503 {
-        tokio::task::yield_now().await;
-    }
+    until("the drain", async || world.admin().get("/readyz").await.status == 503).await;
 }
 
 async fn until_ended(world: &World) {
-    while !world.service.has_ended() {
-        tokio::task::yield_now().await;
-    }
+    until("the end of the service", async || world.service.has_ended()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,9 +130,8 @@ async fn p8_what_was_read_before_the_drains_end_is_answered() {
 
 /// Until the public listener takes no connection any more.
 async fn until_closed(world: &World) {
-    while tokio::net::TcpStream::connect(world.service.public).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let is_closed = async || TcpStream::connect(world.service.public).await.is_err();
+    until("the public listener's end", is_closed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,23 +174,19 @@ async fn p8_who_waits_for_a_fetch_of_a_worker_that_stops_is_answered() {
     // Connections go to the two workers in turn: the first one fetches, the second one waits.
     let first = phone.open(&keep_alive_request(&phone)).await.unwrap();
     gate.arrived(1).await;
-    let waiting = tokio::spawn({
+    let second = tokio::spawn({
         let phone = phone.clone();
         async move { try_me(&phone).await }
     });
-    while world.metric("juspay_bff_http_requests_waiting").await < 2.0 {
-        tokio::task::yield_now().await;
-    }
+    world.until_count("juspay_bff_http_requests_waiting", 2).await;
     // The first worker has nothing left to wait for, and stops with the fetch under way.
     drop(first);
-    while world.metric("juspay_bff_http_requests_waiting").await > 1.0 {
-        tokio::task::yield_now().await;
-    }
+    world.until_count("juspay_bff_http_requests_waiting", 1).await;
     world.service.signal();
     until_draining(&world).await;
     world.clock.advance(Duration::from_secs(1));
     gate.arrived(2).await;
     gate.release();
-    assert_eq!(waiting.await.unwrap().unwrap().status, 200);
+    assert_eq!(second.await.unwrap().unwrap().status, 200);
     until_ended(&world).await;
 }
