@@ -6,10 +6,13 @@ SOAK ?= 10m
 # Each connection is a file; thousands are open in an overload.
 FILES = ulimit -n 20000 2>/dev/null || ulimit -n "$$(ulimit -Hn)"
 
-.PHONY: soak overload
+.PHONY: soak overload forgeries
 
 soak:
 	$(FILES); cargo bench --bench soak -- --minutes $(SOAK:m=)
 
 overload:
 	$(FILES); cargo bench --bench soak -- --overload
+
+forgeries:
+	$(FILES); cargo bench --bench soak -- --forgeries

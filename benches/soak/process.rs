@@ -3,10 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    pin::pin,
     process::{Child, Command, Stdio},
     sync::OnceLock,
     time::{Duration, Instant},
 };
+
+use tokio::time::sleep;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_juspay-bff");
@@ -16,6 +19,9 @@ const TICKS_A_SECOND: u64 = 100;
 
 /// How long a process may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
+
+/// Between two looks at what a process holds.
+const WATCH: Duration = Duration::from_millis(100);
 
 /// A running `juspay-bff`. Dropped, it is killed.
 #[derive(Debug)]
@@ -70,7 +76,7 @@ impl Process {
             }
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none() && start.elapsed() < START, "{ended:?}: {text}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -87,6 +93,18 @@ impl Process {
         let ticks =
             fields.split(' ').skip(11).take(2).map(|it| it.parse::<u64>().unwrap()).sum::<u64>();
         Duration::from_millis(ticks * 1000 / TICKS_A_SECOND)
+    }
+
+    /// Lets `work` come to its end; gives the most of each that it held meanwhile, besides.
+    pub async fn watched<T>(&self, work: impl Future<Output = T>) -> (T, Holding) {
+        let mut work = pin!(work);
+        let mut most = self.holding();
+        loop {
+            tokio::select! {
+                done = &mut work => return (done, most),
+                () = sleep(WATCH) => most = most.max(self.holding()),
+            }
+        }
     }
 
     /// What it holds now.
