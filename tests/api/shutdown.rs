@@ -4,15 +4,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 
-use crate::support::{Phone, Reply, World, until};
+use crate::support::{Phone, Reply, World, until, within_reason};
 
 const DELAY: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 64;
@@ -20,15 +20,17 @@ const CLIENTS: usize = 64;
 /// Clients that connect anew for each request, again and again.
 struct Crowd {
     go_home: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
+    /// How many answers have come; closed when no client is left.
+    answered: watch::Receiver<u64>,
     clients: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Crowd {
     fn of(phone: &Phone) -> Self {
-        let (go_home, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let go_home = Arc::<AtomicBool>::default();
+        let (count, answered) = watch::channel(0);
         let client = |phone: Phone| {
-            let (go_home, answered) = (Arc::clone(&go_home), Arc::clone(&answered));
+            let (go_home, count) = (Arc::clone(&go_home), count.clone());
             tokio::spawn(async move {
                 let mut lost = Vec::new();
                 while !go_home.load(Ordering::Relaxed) {
@@ -37,7 +39,7 @@ impl Crowd {
                         Ok(reply) => lost.push(format!("{} {}", reply.status, reply.text())),
                         Err(error) => lost.push(error.to_string()),
                     }
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    count.send_modify(|count| *count += 1);
                 }
                 lost
             })
@@ -47,14 +49,10 @@ impl Crowd {
     }
 
     /// Waits for so many answers more.
-    async fn more(&self, number: u64) {
-        let enough = self.answered.load(Ordering::Relaxed) + number;
-        let has_come = async || {
-            // Without clients no answer would come any more.
-            assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client has given up");
-            self.answered.load(Ordering::Relaxed) >= enough
-        };
-        until("so many answers more", has_come).await;
+    async fn more(&mut self, number: u64) {
+        let enough = *self.answered.borrow() + number;
+        let come = within_reason("answers", self.answered.wait_for(|count| *count >= enough)).await;
+        assert!(come.is_ok(), "each client has given up");
     }
 
     /// Lets each client finish its request, and gives what went wrong with any.
@@ -64,15 +62,18 @@ impl Crowd {
     }
 }
 
-/// `GET /me/customer` on a connection of its own that isn't asked to close.
+/// `GET /me/customer` on a connection of its own.
 async fn try_me(phone: &Phone) -> std::io::Result<Reply> {
-    phone.try_raw(&keep_alive_request(phone)).await
+    phone.try_raw(&request(phone, CLOSE)).await
 }
 
-fn keep_alive_request(phone: &Phone) -> String {
+const CLOSE: &str = "Connection: close\r\n";
+
+/// With further header lines, each ended by CR LF.
+fn request(phone: &Phone, lines: &str) -> String {
     let token = phone.token.as_deref().unwrap();
     format!(
-        "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{lines}\r\n"
     )
 }
 
@@ -92,7 +93,7 @@ async fn p8_no_request_is_lost_before_the_delays_end() {
              limits.per_customer = \"off\"",
         )
         .await;
-        let crowd = Crowd::of(&world.phone("alice"));
+        let mut crowd = Crowd::of(&world.phone("alice"));
         crowd.more(100).await;
         world.service.signal();
         until_draining(&world).await;
@@ -139,7 +140,7 @@ async fn p8_while_draining_connections_are_closed_behind_their_answers() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.status, 200);
-    let request = keep_alive_request(&phone).replace("Connection: close\r\n", "");
+    let request = request(&phone, "");
     world.service.signal();
     until_draining(&world).await;
     // The client doesn't ask for it, and still gets the end of the connection.
@@ -155,7 +156,7 @@ async fn p8_while_draining_connections_are_closed_behind_their_answers() {
 async fn idle_connections_do_not_hold_up_the_end() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     let phone = world.phone("alice");
-    let request = keep_alive_request(&phone).replace("Connection: close\r\n", "");
+    let request = request(&phone, "");
     let idle = phone.open(&request).await.unwrap();
     idle.readable().await.unwrap();
     world.service.signal();
@@ -172,7 +173,7 @@ async fn p8_who_waits_for_a_fetch_of_a_worker_that_stops_is_answered() {
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
     // Connections go to the two workers in turn: the first one fetches, the second one waits.
-    let first = phone.open(&keep_alive_request(&phone)).await.unwrap();
+    let first = phone.open(&request(&phone, CLOSE)).await.unwrap();
     gate.arrived(1).await;
     let second = tokio::spawn({
         let phone = phone.clone();
