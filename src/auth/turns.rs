@@ -118,7 +118,7 @@ mod tests {
     };
 
     use futures_util::{
-        FutureExt as _,
+        FutureExt,
         future::{BoxFuture, join_all},
     };
     use jiff::Timestamp;
@@ -177,7 +177,7 @@ mod tests {
         assert!(others.iter_mut().all(|other| other.now_or_never().is_none()));
         let first = first.await.unwrap();
         // Three were due in 7 ms, one of them was the first one's.
-        let taken: Vec<_> = others.iter_mut().filter_map(|other| other.now_or_never()).collect();
+        let taken: Vec<_> = others.iter_mut().filter_map(FutureExt::now_or_never).collect();
         assert_eq!(taken.len(), 2);
         drop(taken);
         let mut rest = others.split_off(2);
