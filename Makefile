@@ -10,7 +10,7 @@ FILES = ulimit -n 20000 2>/dev/null || ulimit -n "$$(ulimit -Hn)"
 # What `make bench` measures: `BENCH="--rows hot,miss --seconds 2" make bench`.
 BENCH ?= --all
 
-.PHONY: bench soak overload
+.PHONY: bench soak overload forgeries
 
 bench:
 	benches/speed/run $(BENCH)
@@ -20,3 +20,6 @@ soak:
 
 overload:
 	$(FILES); cargo bench --bench soak -- --overload
+
+forgeries:
+	$(FILES); cargo bench --bench soak -- --forgeries

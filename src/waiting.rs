@@ -72,6 +72,12 @@ impl WaitingRoom {
         self.holds(self.inside.get()).then_some(place)
     }
 
+    /// How many are in it.
+    #[must_use]
+    pub fn inside(&self) -> usize {
+        usize::try_from(self.inside.get()).unwrap_or_default()
+    }
+
     /// Whether who comes now would find no place.
     #[must_use]
     pub fn is_full(&self) -> bool {

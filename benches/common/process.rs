@@ -5,6 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
+    pin::pin,
     process::{Child, Command, Stdio},
     sync::OnceLock,
     thread,
@@ -12,6 +13,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::time::sleep;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_juspay-bff");
@@ -24,6 +26,9 @@ const MOST_KEPT: usize = 1 << 16;
 
 /// How long a process may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
+
+/// Between two looks at what a process holds.
+const WATCH: Duration = Duration::from_millis(100);
 
 /// A running `juspay-bff`. Dropped, it is killed.
 #[derive(Debug)]
@@ -98,7 +103,7 @@ impl Process {
             }
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none() && start.elapsed() < START, "{ended:?}: {text}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -130,6 +135,18 @@ impl Process {
         read("smaps_rollup", "Pss:")
             .or_else(|| read("status", "VmRSS:"))
             .expect("it runs, on Linux")
+    }
+
+    /// Lets `work` come to its end; gives the most of each that it held meanwhile, besides.
+    pub async fn watched<T>(&self, work: impl Future<Output = T>) -> (T, Holding) {
+        let mut work = pin!(work);
+        let mut most = self.holding();
+        loop {
+            tokio::select! {
+                done = &mut work => return (done, most),
+                () = sleep(WATCH) => most = most.max(self.holding()),
+            }
+        }
     }
 
     /// What it holds now.

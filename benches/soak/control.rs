@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use juspay_bff::simulator::issuer::JWKS_PATH;
 use serde_json::{Value, json};
 
 use super::http::{Connection, Pool};
@@ -74,6 +75,13 @@ impl Control {
         let (status, answer) = ask(&self.issuer, "POST", "/token", &wish).await;
         assert_eq!(status, 200, "{answer}");
         answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// How often the issuer has been asked for its keys.
+    pub async fn key_fetches(&self) -> u64 {
+        let (status, counts) = ask(&self.issuer, "GET", "/counts", &Value::Null).await;
+        assert_eq!(status, 200, "{counts}");
+        counts[JWKS_PATH].as_u64().unwrap_or_default()
     }
 
     /// The service's metrics as they are now.

@@ -3,8 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
-
 use super::{
     http::Pool,
     load::{Load, on_its_own},
@@ -71,9 +69,6 @@ const GROWTH: u64 = 32 * 4000;
 /// Hits are watched for so long from the last answer of the flood on.
 const RECOVERY: Duration = Duration::from_secs(3);
 
-/// Between two looks at what the service holds.
-const WATCH: Duration = Duration::from_millis(100);
-
 /// Quiet hits, a second.
 const QUIET_RATE: u32 = 200;
 const QUIET_TIME: Duration = Duration::from_secs(5);
@@ -113,21 +108,15 @@ pub async fn run(flood: &Flood) -> Report {
     let rate = u32::try_from(capacity).unwrap() * TIMES;
     let before = world.service.holding();
     let used = world.service.cpu();
-    let mut flooding = tokio::spawn(on_its_own({
+    let flooding = on_its_own({
         let crowd = crowd.clone();
         async move {
             crowd.pool.fill(CONNECTIONS).await;
             crowd.pool.greet().await;
             crowd.open_loop(rate, FLOOD_TIME, |_, _, _| ()).await
         }
-    }));
-    let mut most = Holding::default();
-    let took = loop {
-        tokio::select! {
-            took = &mut flooding => break took.unwrap(),
-            () = sleep(WATCH) => most = most.max(world.service.holding()),
-        }
-    };
+    });
+    let (took, most) = world.service.watched(flooding).await;
     let used = world.service.cpu().saturating_sub(used);
     hits.open_loop(QUIET_RATE, RECOVERY, |_, _, _| ()).await;
     let after = hits.tally.take();
@@ -154,10 +143,7 @@ impl Report {
         let (used, whole) = (seen.used.as_millis(), seen.took.as_millis());
         self.measure("time of its core that the service had", format!("{} %", used * 100 / whole));
         self.measure("connections", CONNECTIONS);
-        for ((status, code), latencies) in &flood.answers {
-            let told = format!("{}, {}", grouped(latencies.count()), spread(latencies));
-            self.measure(format!("{status} {code}"), told);
-        }
+        self.measure_answers("", flood);
         self.measure("connections that broke", flood.broken);
         self.measure("memory, KiB", format!("{} → {} at most", before.rss, most.rss));
         self.measure("open files", format!("{} → {} at most", before.files, most.files));

@@ -1,13 +1,14 @@
-//! The soak and the overload runs: real processes of the service and its simulator on loopback,
+//! The soak, overload and forgery runs: real processes of the service and its simulator on loopback,
 //! load from here, failures on schedule, and a verdict with a table at the end.
 //!
-//! `make soak` and `make overload` start it. Here times are asserted, which no test does: each
+//! `make soak`, `make overload` and `make forgeries` start it. Here times are asserted, which no test does: each
 //! bound is a constant with its reason. Without a flag of its own nothing is run, so that
 //! `cargo bench` and `cargo test --benches` pass it by.
 //!
 //! [`world`] holds the processes, [`control`] steers the simulator, [`load`] sends over [`http`],
-//! [`phone`] judges answers, [`tally`] counts them, [`verdict`] compares and prints. The runs are
-//! [`steady`] (with [`upsets`]), [`storm`] and [`flood`].
+//! [`phone`] judges answers (some of them are a [`forger`]'s), [`tally`] counts them, [`verdict`]
+//! compares and prints. The runs are [`steady`] (with [`upsets`]), [`storm`], [`flood`] and
+//! [`forgeries`].
 
 #![expect(
     clippy::unwrap_used,
@@ -23,6 +24,8 @@
 
 mod control;
 mod flood;
+mod forger;
+mod forgeries;
 #[path = "../common/http.rs"]
 mod http;
 mod load;
@@ -60,19 +63,23 @@ struct Flags {
     /// Overload: a slow and a dead Juspay with a crowd of cold customers, then too much of all
     #[arg(long)]
     overload: bool,
+    /// Forgeries: floods of forged tokens, each for so many seconds; no less than two cool-downs
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30",
+        value_parser = clap::value_parser!(u64).range(25..=3600))]
+    forgeries: Option<u64>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 /// The flags that make something run.
-const OURS: [&str; 3] = ["--minutes", "--overload", "--help"];
+const OURS: [&str; 4] = ["--minutes", "--overload", "--forgeries", "--help"];
 
 fn main() -> ExitCode {
     // `cargo test --benches` may hand over flags of libtest's, which aren't ours to know.
     let is_ours = |it: &String| OURS.iter().any(|flag| it.starts_with(flag));
     if !std::env::args().any(|it| is_ours(&it)) {
-        println!("Nothing is run without a flag: see `make soak` and `make overload`.");
+        println!("Nothing is run without a flag: see the Makefile.");
         return ExitCode::SUCCESS;
     }
     let flags = Flags::parse();
@@ -99,6 +106,11 @@ async fn run(flags: &Flags) -> bool {
         passed &= storm::run(&storm::DEAD).await.tell();
         passed &= flood::run(&flood::KNOWN_TOKENS).await.tell();
         passed &= flood::run(&flood::NEW_TOKENS).await.tell();
+    }
+    if let Some(seconds) = flags.forgeries {
+        let time = Duration::from_secs(seconds);
+        passed &= forgeries::run(&forgeries::RANDOM_KIDS, time).await.tell();
+        passed &= forgeries::run(&forgeries::FORGED_SIGNATURES, time).await.tell();
     }
     passed
 }

@@ -1,4 +1,5 @@
-//! A phone: a customer with a bearer token, and what it makes of an answer.
+//! A phone: a customer with a bearer token, or somebody who forges one each time, and what it makes of
+//! an answer.
 
 use std::sync::{
     Arc, RwLock,
@@ -8,16 +9,29 @@ use std::sync::{
 use juspay_bff::simulator::Simulator;
 use serde::Deserialize;
 
-use super::{control::Control, http::Reply, tally::Outcome};
+use super::{
+    control::Control,
+    forger::{Forger, Forgery},
+    http::Reply,
+    tally::Outcome,
+};
 
 /// A customer's phone.
 #[derive(Debug)]
 pub struct Phone {
     pub id: String,
     juspay_id: String,
-    request: RwLock<Arc<[u8]>>,
+    credentials: Credentials,
     /// It has had a token once.
     served: AtomicBool,
+}
+
+/// What a phone's requests are made with.
+#[derive(Debug)]
+enum Credentials {
+    /// The whole request, with the bearer token that the customer has now.
+    Own(RwLock<Arc<[u8]>>),
+    Forged(Forger),
 }
 
 /// What a phone makes of an answer.
@@ -31,6 +45,9 @@ pub struct Judged {
     /// What is wrong with it.
     pub breach: Option<String>,
 }
+
+/// Seconds that forged tokens say to live: longer than a run.
+const FORGED_LIFE: u64 = 24 * 3600;
 
 /// The least life, in seconds, that a token may be handed out with.
 #[derive(Debug, Clone, Copy)]
@@ -63,25 +80,35 @@ struct Problem<'j> {
 impl Phone {
     /// A phone with a bearer token that lives for so many seconds.
     pub async fn new(id: String, control: &Control, life: u64) -> Self {
+        let request = request(&control.mint(&id, life).await);
+        Self::with(id, Credentials::Own(RwLock::new(request)))
+    }
+
+    /// Somebody who says to be the customer `id`, with another forged token each time.
+    pub async fn forging(id: String, control: &Control, forgery: Forgery) -> Self {
+        let forger = Forger::new(forgery, &control.mint(&id, FORGED_LIFE).await);
+        Self::with(id, Credentials::Forged(forger))
+    }
+
+    fn with(id: String, credentials: Credentials) -> Self {
         let juspay_id = Simulator::juspay_id(&id);
-        let phone =
-            Self { id, juspay_id, request: RwLock::new(Arc::from([])), served: false.into() };
-        phone.log_in(control, life).await;
-        phone
+        Self { id, juspay_id, credentials, served: false.into() }
     }
 
-    /// Gets a new bearer token.
+    /// Gets a new bearer token; who forges them has no use for one.
     pub async fn log_in(&self, control: &Control, life: u64) {
-        let token = control.mint(&self.id, life).await;
-        let request = format!(
-            "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
-        );
-        *self.request.write().unwrap() = request.into_bytes().into();
+        if let Credentials::Own(own) = &self.credentials {
+            let request = request(&control.mint(&self.id, life).await);
+            *own.write().unwrap() = request;
+        }
     }
 
-    /// The bytes of its request.
+    /// The bytes of its next request.
     pub fn request(&self) -> Arc<[u8]> {
-        Arc::clone(&self.request.read().unwrap())
+        match &self.credentials {
+            Credentials::Own(request) => Arc::clone(&request.read().unwrap()),
+            Credentials::Forged(forger) => request(&forger.token()),
+        }
     }
 
     pub fn has_been_served(&self) -> bool {
@@ -123,6 +150,13 @@ impl Phone {
         }
         Ok((customer.juspay.client_auth_token.to_owned(), left))
     }
+}
+
+fn request(token: &str) -> Arc<[u8]> {
+    let request = format!(
+        "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    request.into_bytes().into()
 }
 
 /// `Cache-Status` in a word.

@@ -13,7 +13,7 @@ use super::{
     load::{Load, on_its_own},
     phone::Floors,
     tally::Counts,
-    verdict::{Report, grouped, ms, spread},
+    verdict::{Report, ms, spread},
     world::{Design, World},
 };
 
@@ -110,10 +110,7 @@ async fn come(crowd: Load, size: usize, ready: oneshot::Sender<()>) -> Duration 
 }
 
 fn tell_crowd(report: &mut Report, crowd: &Counts, took: Duration) {
-    for ((status, code), latencies) in &crowd.answers {
-        let told = format!("{}, {}", grouped(latencies.count()), spread(latencies));
-        report.measure(format!("cold: {status} {code}"), told);
-    }
+    report.measure_answers("cold: ", crowd);
     let answered = crowd.all().count();
     let what = format!("every cold request answered within {LONGEST:?}");
     let in_time = answered == u64::from(COLD) && took < LONGEST;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use serde_json::Value;
 
-use super::tally::Latencies;
+use super::tally::{Counts, Latencies};
 
 /// The end of a run.
 #[derive(Debug)]
@@ -29,6 +29,14 @@ impl Report {
     /// A row of the table.
     pub fn measure(&mut self, what: impl Into<String>, value: impl Display) {
         self.measures.push((what.into(), format!("{value}")));
+    }
+
+    /// A row for each sort of answer.
+    pub fn measure_answers(&mut self, whose: &str, counts: &Counts) {
+        for ((status, code), latencies) in &counts.answers {
+            let told = format!("{}, {}", grouped(latencies.count()), spread(latencies));
+            self.measure(format!("{whose}{status} {code}"), told);
+        }
     }
 
     /// Something that must be so, with what was seen.

@@ -1,8 +1,16 @@
 //! Whose signature is checked next (design decision 12). A check takes a core some 50 µs: a flood of
 //! unknown tokens would hold up everybody. So checks take turns, a turn comes when the worker has
-//! hardly anything else to do, and what comes when too many wait is turned away.
+//! hardly anything else to do, and what comes when too many wait is turned away. New callers aren't
+//! forgotten over that: how long a worker is busy also tells how many checks it owes them.
 
-use std::{future::ready, sync::Arc, time::Duration};
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -17,13 +25,15 @@ use crate::{
 const BUSY: Duration = Duration::from_micros(200);
 
 /// Longest time that a check gives way to others: new callers, too, want to be let in. Some 500 a
-/// second and core are, however busy it is.
+/// second and core are, however busy it is: a worker that comes back later owes the others' turns.
 const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Checks that take turns.
 pub(super) struct Turns {
-    /// As many checks at a time as there are cores.
+    /// As many checks at a time as there are cores, and those that are owed.
     checks: Semaphore,
+    /// Checks that give way no more: their time has come while another one did.
+    owed: AtomicUsize,
     /// Those who wait, and those whose turn it is.
     room: WaitingRoom,
     clock: Arc<dyn Clock>,
@@ -32,13 +42,14 @@ pub(super) struct Turns {
 /// It's this token's turn, until dropped.
 #[must_use = "dropped at once, it lets the next one in"]
 pub(super) struct Turn<'a> {
-    _check: SemaphorePermit<'a>,
+    /// None for a check that was owed.
+    _check: Option<SemaphorePermit<'a>>,
     _place: Place,
 }
 
 impl Turns {
     pub(super) fn new(cores: usize, room: WaitingRoom, clock: Arc<dyn Clock>) -> Self {
-        Self { checks: Semaphore::new(cores), room, clock }
+        Self { checks: Semaphore::new(cores), owed: AtomicUsize::new(0), room, clock }
     }
 
     /// Whether who comes now would be turned away.
@@ -51,22 +62,44 @@ impl Turns {
         let place = self.room.enter().ok_or(AuthError::Overloaded)?;
         // Never closed.
         let check = self.checks.acquire().await.map_err(|_| AuthError::Overloaded)?;
-        self.give_way().await;
-        Ok(Turn { _check: check, _place: place })
+        if self.is_owed() {
+            check.forget();
+            return Ok(Turn { _check: None, _place: place });
+        }
+        let gave_way = self.give_way().await;
+        self.owe(gave_way);
+        Ok(Turn { _check: Some(check), _place: place })
     }
 
-    /// Lets the worker do all else that is to be done: once, and again while that is much.
-    async fn give_way(&self) {
-        let mut now = self.clock.monotonic();
-        let end = now.plus(PATIENCE);
+    /// Lets the worker do all else that is to be done: once, and again while that is much. Gives how
+    /// long that took.
+    async fn give_way(&self) -> Duration {
+        let start = self.clock.monotonic();
+        let mut now = start;
         loop {
             let began = now;
             step_aside().await;
             now = self.clock.monotonic();
-            if now.since(began) < BUSY || now >= end {
-                return;
+            if now.since(began) < BUSY || now.since(start) >= PATIENCE {
+                return now.since(start);
             }
         }
+    }
+
+    /// One has given way for so long: a turn is due for each `PATIENCE` of it. Those who wait take
+    /// theirs all at once, as each hand-over from one to the next would take as long again.
+    fn owe(&self, gave_way: Duration) {
+        let due = gave_way.as_nanos().checked_div(PATIENCE.as_nanos()).unwrap_or_default();
+        let due = usize::try_from(due).unwrap_or(usize::MAX).saturating_sub(1);
+        let owed = due.min(self.room.inside().saturating_sub(1));
+        self.owed.fetch_add(owed, Ordering::Relaxed);
+        self.checks.add_permits(owed);
+    }
+
+    /// Whether a check is owed; it is this one, then.
+    fn is_owed(&self) -> bool {
+        let one_less = |owed: usize| owed.checked_sub(1);
+        self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 }
 
@@ -85,7 +118,7 @@ mod tests {
     };
 
     use futures_util::{
-        FutureExt as _,
+        FutureExt,
         future::{BoxFuture, join_all},
     };
     use jiff::Timestamp;
@@ -132,6 +165,35 @@ mod tests {
             assert!(turns.take().await.is_ok());
             assert_eq!(clock.readings.load(Ordering::Relaxed), readings, "{micros} µs a pass");
         }
+    }
+
+    #[tokio::test]
+    async fn while_a_worker_is_busy_for_long_a_turn_comes_due_each_two_milliseconds() {
+        let step = Duration::from_millis(7);
+        let turns = turns_by(Arc::new(Stepping { step, ..<_>::default() }), 1, 9);
+        let mut first = pin!(turns.take());
+        assert!(first.as_mut().now_or_never().is_none());
+        let mut others: Vec<_> = (0..4).map(|_| Box::pin(turns.take())).collect();
+        assert!(others.iter_mut().all(|other| other.now_or_never().is_none()));
+        let first = first.await.unwrap();
+        // Three were due in 7 ms, one of them was the first one's.
+        let taken: Vec<_> = others.iter_mut().filter_map(FutureExt::now_or_never).collect();
+        assert_eq!(taken.len(), 2);
+        drop(taken);
+        let mut rest = others.split_off(2);
+        assert!(rest.iter_mut().all(|other| other.now_or_never().is_none()), "none is owed more");
+        drop(first);
+        assert!(rest.remove(0).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn nobody_is_owed_a_turn_who_does_not_wait() {
+        let step = Duration::from_millis(100);
+        let turns = turns_by(Arc::new(Stepping { step, ..<_>::default() }), 1, 9);
+        let first = turns.take().await.unwrap();
+        assert!(pin!(turns.take()).now_or_never().is_none());
+        drop(first);
+        assert!(pin!(turns.take()).now_or_never().is_none(), "it gives way");
     }
 
     #[tokio::test]

@@ -32,6 +32,26 @@ fn good() -> Sources {
     Sources::default().text("good.toml", GOOD)
 }
 
+/// What is wrong with these settings. Each fault has a fix, and none quotes a secret, which is `hush`
+/// here.
+fn faults_of(sources: Sources) -> Vec<Fault> {
+    let faults = sources.load().err().map(|faults| faults.iter().cloned().collect());
+    let faults: Vec<Fault> = faults.unwrap_or_default();
+    assert!(faults.iter().all(|fault| !fault.fix.is_empty()), "{faults:#?}");
+    assert!(!format!("{faults:?}").contains("hush"), "{faults:#?}");
+    faults
+}
+
+/// Compares what is told of `lines` with the key of each fault, and a part of its reason.
+fn compare(lines: &str, faults: &[Fault], expected: &[(&str, &str)]) {
+    let keys: Vec<_> = faults.iter().map(|fault| &*fault.key).collect();
+    let expected_keys: Vec<_> = expected.iter().map(|(key, _)| *key).collect();
+    assert_eq!(keys, expected_keys, "{lines}: {faults:#?}");
+    for (fault, (_, part)) in faults.iter().zip(expected) {
+        assert!(fault.reason.contains(part), "{lines}: {}", fault.reason);
+    }
+}
+
 /// The default file with the settings that are commented out in it.
 fn uncommented() -> String {
     let is_setting = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');

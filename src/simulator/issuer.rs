@@ -225,6 +225,7 @@ impl Issuer {
             ("GET", "/") => Answer::text(200, HELP),
             ("GET", DISCOVERY_PATH) => Answer::json(200, &self.configuration()),
             ("GET", JWKS_PATH) => Answer::json(200, &self.jwks()),
+            ("GET", "/counts") => Answer::json(200, &json!(self.0.journal.counts())),
             ("POST", "/token") => self.token(request).unwrap_or_else(|refusal| refusal),
             ("POST", INTROSPECTION_PATH) => self.0.register.introspect(request, self.0.clock.now()),
             ("POST", REVOCATION_PATH) => self.0.register.revocation(request),
@@ -272,6 +273,7 @@ const HELP: &str = r#"A dev issuer: it gives anybody a token for any subject.
                  "algorithm", "claims", "opaque": true
   POST /introspect, /revoke   token=TOKEN, by client juspay-bff, secret sim_client_secret
   POST /rotate   {"overlap": true}
+  GET  /counts   requests per path
 "#;
 
 /// `POST /rotate`

@@ -4,15 +4,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 
-use crate::support::{Phone, Reply, World};
+use crate::support::{Phone, Reply, World, until, within_reason};
 
 const DELAY: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 64;
@@ -20,15 +20,17 @@ const CLIENTS: usize = 64;
 /// Clients that connect anew for each request, again and again.
 struct Crowd {
     go_home: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
+    /// How many answers have come; closed when no client is left.
+    answered: watch::Receiver<u64>,
     clients: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Crowd {
     fn of(phone: &Phone) -> Self {
-        let (go_home, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let go_home = Arc::<AtomicBool>::default();
+        let (count, answered) = watch::channel(0);
         let client = |phone: Phone| {
-            let (go_home, answered) = (Arc::clone(&go_home), Arc::clone(&answered));
+            let (go_home, count) = (Arc::clone(&go_home), count.clone());
             tokio::spawn(async move {
                 let mut lost = Vec::new();
                 while !go_home.load(Ordering::Relaxed) {
@@ -37,7 +39,7 @@ impl Crowd {
                         Ok(reply) => lost.push(format!("{} {}", reply.status, reply.text())),
                         Err(error) => lost.push(error.to_string()),
                     }
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    count.send_modify(|count| *count += 1);
                 }
                 lost
             })
@@ -47,11 +49,10 @@ impl Crowd {
     }
 
     /// Waits for so many answers more.
-    async fn more(&self, number: u64) {
-        let enough = self.answered.load(Ordering::Relaxed) + number;
-        while self.answered.load(Ordering::Relaxed) < enough {
-            tokio::task::yield_now().await;
-        }
+    async fn more(&mut self, number: u64) {
+        let enough = *self.answered.borrow() + number;
+        let come = within_reason("answers", self.answered.wait_for(|count| *count >= enough)).await;
+        assert!(come.is_ok(), "each client has given up");
     }
 
     /// Lets each client finish its request, and gives what went wrong with any.
@@ -61,28 +62,27 @@ impl Crowd {
     }
 }
 
-/// `GET /me/customer` on a connection of its own that isn't asked to close.
+/// `GET /me/customer` on a connection of its own.
 async fn try_me(phone: &Phone) -> std::io::Result<Reply> {
-    phone.try_raw(&keep_alive_request(phone)).await
+    phone.try_raw(&request(phone, CLOSE)).await
 }
 
-fn keep_alive_request(phone: &Phone) -> String {
+const CLOSE: &str = "Connection: close\r\n";
+
+/// With further header lines, each ended by CR LF.
+fn request(phone: &Phone, lines: &str) -> String {
     let token = phone.token.as_deref().unwrap();
     format!(
-        "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{lines}\r\n"
     )
 }
 
 async fn until_draining(world: &World) {
-    while world.admin().get("/readyz").await.status != 503 {
-        tokio::task::yield_now().await;
-    }
+    until("the drain", async || world.admin().get("/readyz").await.status == 503).await;
 }
 
 async fn until_ended(world: &World) {
-    while !world.service.has_ended() {
-        tokio::task::yield_now().await;
-    }
+    until("the end of the service", async || world.service.has_ended()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn p8_no_request_is_lost_before_the_delays_end() {
              limits.per_customer = \"off\"",
         )
         .await;
-        let crowd = Crowd::of(&world.phone("alice"));
+        let mut crowd = Crowd::of(&world.phone("alice"));
         crowd.more(100).await;
         world.service.signal();
         until_draining(&world).await;
@@ -131,9 +131,8 @@ async fn p8_what_was_read_before_the_drains_end_is_answered() {
 
 /// Until the public listener takes no connection any more.
 async fn until_closed(world: &World) {
-    while tokio::net::TcpStream::connect(world.service.public).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let is_closed = async || TcpStream::connect(world.service.public).await.is_err();
+    until("the public listener's end", is_closed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +140,7 @@ async fn p8_while_draining_connections_are_closed_behind_their_answers() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.status, 200);
-    let request = keep_alive_request(&phone).replace("Connection: close\r\n", "");
+    let request = request(&phone, "");
     world.service.signal();
     until_draining(&world).await;
     // The client doesn't ask for it, and still gets the end of the connection.
@@ -157,7 +156,7 @@ async fn p8_while_draining_connections_are_closed_behind_their_answers() {
 async fn idle_connections_do_not_hold_up_the_end() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     let phone = world.phone("alice");
-    let request = keep_alive_request(&phone).replace("Connection: close\r\n", "");
+    let request = request(&phone, "");
     let idle = phone.open(&request).await.unwrap();
     idle.readable().await.unwrap();
     world.service.signal();
@@ -174,25 +173,21 @@ async fn p8_who_waits_for_a_fetch_of_a_worker_that_stops_is_answered() {
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
     // Connections go to the two workers in turn: the first one fetches, the second one waits.
-    let first = phone.open(&keep_alive_request(&phone)).await.unwrap();
+    let first = phone.open(&request(&phone, CLOSE)).await.unwrap();
     gate.arrived(1).await;
-    let waiting = tokio::spawn({
+    let second = tokio::spawn({
         let phone = phone.clone();
         async move { try_me(&phone).await }
     });
-    while world.metric("juspay_bff_http_requests_waiting").await < 2.0 {
-        tokio::task::yield_now().await;
-    }
+    world.until_count("juspay_bff_http_requests_waiting", 2).await;
     // The first worker has nothing left to wait for, and stops with the fetch under way.
     drop(first);
-    while world.metric("juspay_bff_http_requests_waiting").await > 1.0 {
-        tokio::task::yield_now().await;
-    }
+    world.until_count("juspay_bff_http_requests_waiting", 1).await;
     world.service.signal();
     until_draining(&world).await;
     world.clock.advance(Duration::from_secs(1));
     gate.arrived(2).await;
     gate.release();
-    assert_eq!(waiting.await.unwrap().unwrap().status, 200);
+    assert_eq!(second.await.unwrap().unwrap().status, 200);
     until_ended(&world).await;
 }

@@ -83,11 +83,14 @@ fn on_another_worker(cache: CustomerCache, clock: ManualClock, name: &'static st
     })
 }
 
-#[test]
-fn p4_who_looks_just_before_a_landing_asks_nobody() {
-    let world = World::new();
-    let clock = TrappedClock::new(&world);
-    let cache = clock.cache(&world);
+/// Somebody looks, a flight with `token` begins and lands, and then whoever has looked goes on: without
+/// a call.
+fn look_just_before_a_landing(
+    world: &World,
+    clock: &TrappedClock,
+    cache: CustomerCache,
+    token: &'static str,
+) {
     let (looked, has_looked) = mpsc::channel();
     let (landed, has_landed) = mpsc::channel();
     clock.trap(move || {
@@ -99,9 +102,17 @@ fn p4_who_looks_just_before_a_landing_asks_nobody() {
         std::thread::spawn(move || on_another_worker(cache, clock, "tkn_late"))
     };
     has_looked.recv().unwrap();
-    assert_eq!(on_another_worker(cache, world.clock.clone(), "tkn_1"), 1);
+    assert_eq!(on_another_worker(cache, world.clock.clone(), token), 1);
     landed.send(()).unwrap();
-    assert_eq!(late.join().unwrap(), 0, "it found nothing, but then it had come");
+    assert_eq!(late.join().unwrap(), 0, "what it had missed had come by then");
+}
+
+#[test]
+fn p4_who_looks_just_before_a_landing_asks_nobody() {
+    let world = World::new();
+    let clock = TrappedClock::new(&world);
+    let cache = clock.cache(&world);
+    look_just_before_a_landing(&world, &clock, cache, "tkn_1");
     assert_eq!((world.requests("miss"), world.requests("hit")), (1, 1));
 }
 
@@ -112,20 +123,7 @@ fn p4_who_looks_just_before_a_refresh_lands_starts_no_second_one() {
     let cache = clock.cache(&world);
     assert_eq!(on_another_worker(cache.clone(), world.clock.clone(), "tkn_1"), 1);
     world.clock.advance(secs(REFRESH_FROM));
-    let (looked, has_looked) = mpsc::channel();
-    let (landed, has_landed) = mpsc::channel();
-    clock.trap(move || {
-        looked.send(()).unwrap();
-        has_landed.recv().unwrap();
-    });
-    let late = {
-        let (cache, clock) = (cache.clone(), world.clock.clone());
-        std::thread::spawn(move || on_another_worker(cache, clock, "tkn_late"))
-    };
-    has_looked.recv().unwrap();
-    assert_eq!(on_another_worker(cache, world.clock.clone(), "tkn_2"), 1);
-    landed.send(()).unwrap();
-    assert_eq!(late.join().unwrap(), 0);
+    look_just_before_a_landing(&world, &clock, cache, "tkn_2");
     assert_eq!(world.refreshes("success"), 1);
 }
 

@@ -1,8 +1,11 @@
 //! `auth.gateway.*`: off unless set, and a fault wherever a stranger could be believed.
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use std::path::Path;
 
-use super::*;
+use super::{
+    tls::{good_pair, pair_setting},
+    *,
+};
 
 const JUSPAY: &str =
     "juspay = {base_url = 'https://api.juspay.in', merchant_id = 'm', api_key = 'key'}\n";
@@ -10,26 +13,14 @@ const HEADER: &str = "auth.gateway.header";
 const SUBJECTS: &str = "auth.gateway.client_subjects";
 const LISTEN: &str = "server.listen";
 
-/// Each fault's key and reason.
-fn faults(lines: &str) -> Vec<(String, String)> {
-    let loaded = Sources::default().text("juspay", JUSPAY).text("x.toml", lines).load();
-    let faults: Vec<Fault> =
-        loaded.err().map(|faults| faults.iter().cloned().collect()).unwrap_or_default();
-    assert!(faults.iter().all(|fault| !fault.fix.is_empty()), "{lines}");
-    faults.into_iter().map(|fault| (fault.key, fault.reason)).collect()
+fn faults(lines: &str) -> Vec<Fault> {
+    faults_of(Sources::default().text("juspay", JUSPAY).text("x.toml", lines))
 }
 
-fn tls(directory: &std::path::Path, auth: &str) -> String {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-    for (name, pem) in [("crt", cert.pem()), ("key", signing_key.serialize_pem())] {
-        std::fs::write(directory.join(name), pem).unwrap();
-    }
-    let at = directory.display();
-    let ca = if auth == "off" { String::new() } else { format!("client_ca_file = '{at}/crt'\n") };
-    format!(
-        "[server.tls]\ncert_file = '{at}/crt'\nkey_file = '{at}/key'\nclient_auth = '{auth}'\n{ca}"
-    )
+fn tls(directory: &Path, auth: &str) -> String {
+    let [crt, key] = good_pair(directory);
+    let ca = if auth == "off" { String::new() } else { format!("client_ca_file = '{crt}'\n") };
+    format!("{}client_auth = '{auth}'\n{ca}", pair_setting(&crt, &key))
 }
 
 const ON: &str = "auth.gateway.header = 'X-Customer-Id'\n";
@@ -47,7 +38,7 @@ fn it_is_on_where_only_the_gateway_can_be_and_needs_no_issuer() {
         format!("{ON}server.listen = '127.0.0.1:1'\n{required}"),
         format!("{ON}server.listen = '127.0.0.1:1'\nserver.admin_listen = '0.0.0.0:2'\n"),
     ] {
-        assert_eq!(faults(&lines), [], "{lines}");
+        compare(&lines, &faults(&lines), &[]);
         let sources = Sources::default().text("juspay", JUSPAY).text("x.toml", lines);
         let auth = sources.load().unwrap().settings.auth;
         assert_eq!(auth.gateway.unwrap().header, "x-customer-id");
@@ -80,11 +71,7 @@ fn it_is_a_fault_wherever_somebody_else_could_be_believed() {
             vec![(HEADER, "auth.issuers is set")],
         ),
     ] {
-        let told = faults(&lines);
-        assert_eq!(told.len(), expected.len(), "{lines}: {told:#?}");
-        for ((key, reason), (at, why)) in told.iter().zip(expected) {
-            assert!(key == at && reason.contains(why), "{lines}: {key} {reason}");
-        }
+        compare(&lines, &faults(&lines), &expected);
     }
 }
 
@@ -103,8 +90,6 @@ fn its_own_settings_are_held_to_their_grammar() {
             "no such",
         ),
     ] {
-        let faults = faults(&format!("{local}{line}"));
-        let [(at, why)] = &faults[..] else { panic!("{line}: {faults:#?}") };
-        assert!(at == key && why.contains(reason), "{line}: {at} {why}");
+        compare(line, &faults(&format!("{local}{line}")), &[(key, reason)]);
     }
 }

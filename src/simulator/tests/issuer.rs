@@ -177,6 +177,16 @@ async fn rotation_keeps_the_former_keys_only_with_overlap() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_per_path() {
+    let (_running, mut peer) = issuer().await;
+    for _ in 0..2 {
+        published(&mut peer).await;
+    }
+    let counts = peer.ask("GET /counts HTTP/1.1\r\n\r\n").await.json();
+    assert_eq!(counts, json!({"/jwks": 2, "/counts": 1}));
+}
+
+#[tokio::test]
 async fn raw_tokens_say_what_they_are_told_to() {
     let (running, _) = issuer().await;
     let issuer = running.issuer();

@@ -160,39 +160,57 @@ async fn p6_an_unknown_key_is_a_503_while_the_issuer_cannot_be_asked() {
     assert_eq!(phone.me().await.status, 200);
 }
 
-/// Tokens with keys that nobody has.
-fn with_random_kids(world: &World, number: usize) -> Vec<String> {
+/// A token with a key that nobody has.
+fn with_random_kid(world: &World) -> String {
     let (mut header, claims) = (header(world.issuer()), claims(world).to_string());
-    let mut token = || {
-        header["kid"] = json!(format!("{:032x}", rand::random::<u128>()));
-        world.issuer().sign_raw(&header.to_string(), &claims, Algorithm::ES256).unwrap()
-    };
-    (0..number).map(|_| token()).collect()
+    header["kid"] = json!(format!("{:032x}", rand::random::<u128>()));
+    world.issuer().sign_raw(&header.to_string(), &claims, Algorithm::ES256).unwrap()
+}
+
+/// Two floods of tokens that `forge` makes, a cool-down apart. Each makes one fetch, and who is
+/// known is served amid it; `is_refused` looks at each answer.
+async fn flood(world: &World, forge: impl Fn(usize) -> String, is_refused: impl Fn(&Reply)) {
+    let known = world.phone("alice");
+    let mut fetches = world.issuer().calls(JWKS_PATH);
+    for _ in 0..2 {
+        let tokens: Vec<_> = (0..250).map(&forge).collect();
+        // In portions, as each request needs two file descriptors of this process.
+        for portion in tokens.chunks(50) {
+            let phones = portion.iter().map(|token| world.phone_holding(token));
+            let replies = join_all(phones.map(async |phone| phone.me().await)).await;
+            replies.iter().for_each(&is_refused);
+            assert_eq!(known.me().await.status, 200);
+        }
+        fetches += 1;
+        assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one a cool-down");
+        world.clock.advance(COOLDOWN);
+    }
+    assert_eq!(world.simulator().total_requests(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_unknown_keys_makes_one_fetch_a_cool_down() {
     let world = World::new().await;
-    let known = world.phone("alice");
-    let mut fetches = world.issuer().calls(JWKS_PATH);
-    for _ in 0..2 {
-        let tokens = with_random_kids(&world, 250);
-        // In portions, as each request needs two file descriptors of this process.
-        for portion in tokens.chunks(50) {
-            let phones = portion.iter().map(|token| world.phone_holding(token));
-            let replies = join_all(phones.map(async |phone| phone.me().await)).await;
-            for reply in replies {
-                let told = (reply.status, reply.code());
-                let expected = [(401, "invalid_token"), (503, "keys_unavailable")];
-                assert!(expected.contains(&(told.0, &*told.1)), "{told:?}");
-            }
-            assert_eq!(known.me().await.status, 200);
-        }
-        fetches += 1;
-        assert_eq!(world.issuer().calls(JWKS_PATH), fetches);
-        world.clock.advance(COOLDOWN);
-    }
-    assert_eq!(world.simulator().total_requests(), 1);
+    let is_refused = |reply: &Reply| {
+        let told = (reply.status, &*reply.code());
+        assert!([(401, "invalid_token"), (503, "keys_unavailable")].contains(&told), "{told:?}");
+    };
+    flood(&world, |_| with_random_kid(&world), is_refused).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_forged_signatures_makes_one_fetch_a_cool_down() {
+    let stage = Stage::set().await;
+    let stranger = second_issuer(&stage).await;
+    let world = stage.open_ready("").await;
+    let forged = |n: usize| {
+        let (header, mut claims) = (header(world.issuer()).to_string(), claims(&world));
+        claims["jti"] = json!(n);
+        stranger.issuer().sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
+    };
+    let is_refused =
+        |reply: &Reply| refused("forged", reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    flood(&world, forged, is_refused).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,15 +321,15 @@ async fn p6_a_good_token_in_a_flood_of_unknown_keys_is_a_503_until_its_key_is_fo
     for _ in 0..3 {
         let known = world.phone("alice");
         assert_eq!(known.me().await.status, 200);
-        let token = with_random_kids(&world, 1).remove(0);
+        let token = with_random_kid(&world);
         let reply = world.phone_holding(&token).me().await;
         refused("an unknown key", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
         let fetches = world.issuer().calls(JWKS_PATH);
         world.issuer().rotate(true).unwrap();
         let good = world.phone("alice");
-        for token in with_random_kids(&world, 5) {
+        for _ in 0..5 {
             unavailable(&good.me().await);
-            unavailable(&world.phone_holding(&token).me().await);
+            unavailable(&world.phone_holding(&with_random_kid(&world)).me().await);
             assert_eq!(known.me().await.status, 200);
         }
         assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one a cool-down");
@@ -319,33 +337,6 @@ async fn p6_a_good_token_in_a_flood_of_unknown_keys_is_a_503_until_its_key_is_fo
         assert_eq!(good.me().await.status, 200);
         world.clock.advance(COOLDOWN);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_forged_signatures_makes_one_fetch_a_cool_down() {
-    let stage = Stage::set().await;
-    let stranger = second_issuer(&stage).await;
-    let world = stage.open_ready("").await;
-    let known = world.phone("alice");
-    let forged = |n: usize| {
-        let (header, mut claims) = (header(world.issuer()).to_string(), claims(&world));
-        claims["jti"] = json!(n);
-        stranger.issuer().sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
-    };
-    let mut fetches = world.issuer().calls(JWKS_PATH);
-    for _ in 0..2 {
-        for portion in (0..250).collect::<Vec<_>>().chunks(50) {
-            let phones = portion.iter().map(|n| world.phone_holding(&forged(*n)));
-            for reply in join_all(phones.map(async |phone| phone.me().await)).await {
-                refused("forged", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
-            }
-            assert_eq!(known.me().await.status, 200);
-        }
-        fetches += 1;
-        assert_eq!(world.issuer().calls(JWKS_PATH), fetches);
-        world.clock.advance(COOLDOWN);
-    }
-    assert_eq!(world.simulator().total_requests(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,7 +350,7 @@ async fn p6_an_hour_without_the_issuer_logs_nobody_out() {
         assert_eq!(known.me().await.status, 200, "minute {minute}");
         let unseen = world.phone_with(&long_lived("alice").with("jti", minute));
         assert_eq!(unseen.me().await.status, 200, "minute {minute}");
-        let token = with_random_kids(&world, 1).remove(0);
+        let token = with_random_kid(&world);
         unavailable(&world.phone_holding(&token).me().await);
     }
     assert_eq!(world.admin().get("/readyz").await.status, 200);

@@ -1,0 +1,277 @@
+//! Floods of forged tokens: does the issuer notice, do valid callers, does the service's memory, and
+//! is each forged token refused in plain words?
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    forger::Forgery,
+    http::Pool,
+    load::{Load, on_its_own},
+    phone::Phone,
+    process::Holding,
+    storm::FLOORS,
+    tally::Counts,
+    verdict::{Report, complaints, grouped, percent, spread},
+    world::{Design, World},
+};
+
+/// What comes.
+#[derive(Debug)]
+pub struct Attack {
+    name: &'static str,
+    forgery: Forgery,
+    /// Whether the issuer takes new keys in the middle of it.
+    rotates: bool,
+}
+
+pub const RANDOM_KIDS: Attack = Attack {
+    name: "random kids; the issuer's keys are rotated amid them",
+    forgery: Forgery::RandomKid,
+    rotates: true,
+};
+
+pub const FORGED_SIGNATURES: Attack = Attack {
+    name: "forged signatures of a known kid",
+    forgery: Forgery::Signature,
+    rotates: false,
+};
+
+/// Forged tokens a second (issue: "a flood of 5,000 requests/s").
+const FORGED_RATE: u32 = 5000;
+
+/// Their connections.
+const CONNECTIONS: usize = 1000;
+
+/// Customers with a token in memory, and how often they ask, a second.
+const CUSTOMERS: u32 = 1000;
+const HIT_RATE: u32 = 500;
+const QUIET_TIME: Duration = Duration::from_secs(5);
+
+/// Between two of them that come with a token which is good, but new.
+const NEWCOMER_EACH: Duration = Duration::from_millis(50);
+
+/// `auth.jwks_cooldown`, the default.
+const COOLDOWN: Duration = Duration::from_secs(10);
+
+/// A fetch after a cool-down, and a newcomer who notices.
+const FETCHED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Growth of memory, KiB: 32 KiB of buffers a connection, and as much again for a thousand tokens that
+/// wait for their check.
+const GROWTH: u64 = 2 * 32 * 1000;
+
+/// Access lines would measure the disk.
+const SETTINGS: &str = "log.access = \"off\"";
+
+/// What a forged token may be told.
+const REFUSALS: [(u16, &str); 3] =
+    [(401, "invalid_token"), (503, "keys_unavailable"), (503, "overloaded")];
+
+/// What a newcomer may be told.
+const ANSWERS: [(u16, &str); 4] =
+    [(200, "ok"), (429, "rate_limited"), (503, "keys_unavailable"), (503, "overloaded")];
+
+/// What an attack has shown.
+struct Seen {
+    quiet: Counts,
+    hits: Counts,
+    forged: Counts,
+    newcomers: Newcomers,
+    /// How long it took to send it, and to answer it.
+    took: Duration,
+    elapsed: Duration,
+    /// The time of its core that the service used meanwhile.
+    used: Duration,
+    before: Holding,
+    most: Holding,
+    /// Fetches of the key set: as the issuer saw, and as the service counted.
+    fetches: u64,
+    told_fetches: u64,
+    errors: u64,
+}
+
+/// What those with new tokens were answered.
+struct Newcomers {
+    /// Up to the rotation.
+    old_key: Counts,
+    new_key: Counts,
+    /// From the rotation to the first who was served by a new key.
+    found_after: Option<Duration>,
+}
+
+pub async fn run(attack: &Attack, time: Duration) -> Report {
+    let design = Design { token_life: 900, apart: true, neighbours: 0, settings: SETTINGS };
+    let world = Arc::new(World::start(&design).await);
+    let phones = world.phones("warm", CUSTOMERS, 3600).await;
+    let hits = Load::new(Arc::new(Pool::new(world.public, 256)), phones, FLOORS);
+    hits.open_loop(500, Duration::from_secs(u64::from(CUSTOMERS / 500)), |_, _, _| ()).await;
+    hits.tally.take();
+    hits.open_loop(HIT_RATE, QUIET_TIME, |_, _, _| ()).await;
+    let quiet = hits.tally.take();
+
+    let forger = Phone::forging("warm0".to_owned(), &world.control, attack.forgery).await;
+    let pool = Arc::new(Pool::new(world.public, CONNECTIONS));
+    let crowd = Load::new(pool, [Arc::new(forger)].into(), FLOORS);
+    let flooding = on_its_own(rush(crowd.clone(), time));
+    let rotation = attack.rotates.then_some(time / 2);
+    let coming = tokio::spawn(come_anew(Arc::clone(&world), hits.clone(), time, rotation));
+    let (before, used) = (world.service.holding(), world.service.cpu());
+    let fetches = world.control.key_fetches().await;
+    let told_fetches = world.control.metrics().await.all("jwks_refreshes_total");
+    let began = Instant::now();
+    let hitting = hits.open_loop(HIT_RATE, time, |_, _, _| ());
+    let all = async { tokio::join!(flooding, coming, hitting) };
+    let ((took, newcomers, _), most) = world.service.watched(all).await;
+    let elapsed = began.elapsed();
+    let metrics = world.control.metrics().await;
+    let errors = complaints(&world.service.output());
+    let errors = errors.iter().filter(|(told, _)| told.starts_with("ERROR")).map(|(_, it)| it);
+
+    let seen = Seen {
+        quiet,
+        hits: hits.tally.take(),
+        forged: crowd.tally.take(),
+        newcomers: newcomers.unwrap(),
+        took,
+        elapsed,
+        used: world.service.cpu().saturating_sub(used),
+        before,
+        most,
+        fetches: world.control.key_fetches().await - fetches,
+        told_fetches: metrics.all("jwks_refreshes_total") - told_fetches,
+        errors: errors.sum(),
+    };
+    let mut report = Report::new(format!("{FORGED_RATE}/s for {time:?}, {}", attack.name));
+    report.measure("cores", &world.cores);
+    report.tell_attack(&seen, attack);
+    report.check_attack(&seen);
+    report.check_callers(&seen, attack);
+    report
+}
+
+/// The flood itself; gives how long it took to send.
+async fn rush(crowd: Load, time: Duration) -> Duration {
+    crowd.pool.fill(CONNECTIONS).await;
+    crowd.pool.greet().await;
+    crowd.open_loop(FORGED_RATE, time, |_, _, _| ()).await
+}
+
+/// Cached customers who come with new tokens; amid them, the issuer's keys are rotated.
+async fn come_anew(
+    world: Arc<World>,
+    load: Load,
+    time: Duration,
+    rotation: Option<Duration>,
+) -> Newcomers {
+    let (old_key, new_key) = (load.counted_apart(), load.counted_apart());
+    let (start, mut rotated) = (Instant::now(), None::<Instant>);
+    let mut asking = JoinSet::new();
+    let mut each = interval(NEWCOMER_EACH);
+    each.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for customer in (0..CUSTOMERS).cycle() {
+        each.tick().await;
+        if start.elapsed() > time {
+            break;
+        }
+        if rotated.is_none() && rotation.is_some_and(|rotation| start.elapsed() > rotation) {
+            world.control.rotate_issuer().await;
+            rotated = Some(Instant::now());
+        }
+        let load = if rotated.is_some() { new_key.clone() } else { old_key.clone() };
+        let phone = Phone::new(format!("warm{customer}"), &world.control, 3600).await;
+        asking.spawn(async move {
+            let served = load.ask(&phone).await.is_some_and(|judged| judged.outcome.0 == 200);
+            rotated.filter(|_| served).map(|rotated| rotated.elapsed())
+        });
+    }
+    let found_after = asking.join_all().await.into_iter().flatten().min();
+    Newcomers { old_key: old_key.tally.take(), new_key: new_key.tally.take(), found_after }
+}
+
+impl Report {
+    fn tell_attack(&mut self, seen: &Seen, attack: &Attack) {
+        self.measure("forged, sent a second", grouped(seen.sent_a_second()));
+        self.measure("connections", CONNECTIONS);
+        self.measure_answers("forged: ", &seen.forged);
+        self.measure("known tokens, quiet", spread(&seen.quiet.all()));
+        self.measure("known tokens, flood", spread(&seen.hits.all()));
+        let Newcomers { old_key, new_key, found_after } = &seen.newcomers;
+        self.measure_answers("new tokens: ", old_key);
+        self.measure("of them served", percent(old_key.ok().count(), old_key.all().count()));
+        if attack.rotates {
+            self.measure_answers("new tokens of a new key: ", new_key);
+            self.measure("of them served", percent(new_key.ok().count(), new_key.all().count()));
+            self.measure("the new key is found after", after(*found_after));
+        }
+        self.measure("fetches of the key set", seen.fetches);
+        let (used, whole) = (seen.used.as_millis(), seen.elapsed.as_millis());
+        self.measure("time of its core that the service had", format!("{} %", used * 100 / whole));
+        let (before, most) = (seen.before, seen.most);
+        self.measure("memory, KiB", format!("{} → {} at most", before.rss, most.rss));
+        self.measure("open files", format!("{} → {} at most", before.files, most.files));
+    }
+
+    fn check_attack(&mut self, seen: &Seen) {
+        let Seen { forged, before, most, fetches, .. } = seen;
+        let sent = seen.sent_a_second();
+        let told = format!("{}, {} not sent", grouped(sent), forged.unsent);
+        let enough = u64::from(FORGED_RATE) * 99 / 100;
+        self.check(format!("{FORGED_RATE} forged tokens a second"), told, sent >= enough);
+        let cooldowns = seen.elapsed.as_secs() / COOLDOWN.as_secs() + 1;
+        let what = "key fetches: one a cool-down at most, and any at all";
+        let told = format!("{fetches} in {:.1?}", seen.elapsed);
+        self.check(what, told, (1..=cooldowns).contains(fetches));
+        self.same("jwks_refreshes_total is what the issuer saw", *fetches, seen.told_fetches);
+        let other = others(forged, &REFUSALS);
+        let told = format!("{other} others {:?}", forged.breaches_shown());
+        self.check("each forged token is answered: 401 or 503", told, other == 0);
+        let told = format!("{} KiB more", most.rss.saturating_sub(before.rss));
+        let what = format!("memory bounded: {} MiB more at most", GROWTH / 1024);
+        self.check(what, told, most.rss <= before.rss + GROWTH);
+        self.check("no error in the log", seen.errors, seen.errors == 0);
+    }
+
+    fn check_callers(&mut self, seen: &Seen, attack: &Attack) {
+        let Newcomers { old_key, new_key, found_after } = &seen.newcomers;
+        let lost = others(&seen.hits, &ANSWERS[..1]) + seen.hits.unsent;
+        let told = format!("{lost} of {} not", grouped(seen.hits.all().count()));
+        self.check("known tokens are all served", told, lost == 0);
+        let lost = [old_key, new_key].map(|it| others(it, &ANSWERS) + it.unsent);
+        let lost = lost.iter().sum::<u64>();
+        self.check("no new token is told anything but 200, 429 or 503", lost, lost == 0);
+        let all = old_key.all().count();
+        let told = format!("{} of {all}", old_key.ok().count());
+        self.check("new tokens of a known key are all served", told, old_key.ok().count() == all);
+        if attack.rotates {
+            let most = COOLDOWN + FETCHED_WITHIN;
+            let found = found_after.is_some_and(|after| after <= most);
+            let what = format!("a new key is found within {most:?}");
+            self.check(what, after(*found_after), found);
+        }
+    }
+}
+
+impl Seen {
+    fn sent_a_second(&self) -> u64 {
+        let sent = self.forged.all().count() + self.forged.broken;
+        sent * 1000 / u64::try_from(self.took.as_millis()).unwrap()
+    }
+}
+
+fn after(time: Option<Duration>) -> String {
+    time.map_or_else(|| "never".to_owned(), |time| format!("{time:.1?}"))
+}
+
+/// Requests that weren't answered, or otherwise than `allowed`, or wrongly.
+fn others(counts: &Counts, allowed: &[(u16, &str)]) -> u64 {
+    let fine = allowed.iter().map(|(status, code)| counts.of(*status, code).count());
+    counts.all().count() - fine.sum::<u64>() + counts.broken + counts.breaches
+}
