@@ -12,7 +12,11 @@ use std::{
 
 use super::plain;
 
-/// Between two looks at all connections no more than this goes by, unless we are held up.
+/// Most requests sent before answers are looked for, and most connections without one that are
+/// looked at before requests are sent: whoever has been asked first mostly answers first.
+const AT_ONCE: usize = 8;
+
+/// Between two looks no more than this goes by, unless we are held up.
 const HELD_UP: Duration = Duration::from_micros(500);
 
 /// A connection, and the answer that is on its way on it.
@@ -43,6 +47,7 @@ pub fn pace(
     time: Duration,
 ) -> Paced {
     let mut idle: Vec<_> = (0..connections).map(|_| Line::open(server)).collect();
+    // The one that was sent first is first.
     let mut busy: Vec<Line> = Vec::with_capacity(connections);
     let mut latencies = Vec::new();
     let mut requests = requests.iter().cycle();
@@ -53,26 +58,29 @@ pub fn pace(
         let now = Instant::now();
         if now - looked > HELD_UP {
             due = due.max(now);
-            busy.iter_mut().for_each(|line| line.is_counted = false);
+            for line in &mut busy {
+                line.is_counted = false;
+            }
             held_up += 1;
         }
         looked = now;
-        if due < start + time
-            && now >= due
-            && let Some(mut line) = idle.pop()
-        {
+        for _ in 0..AT_ONCE {
+            if due > now || due >= start + time {
+                break;
+            }
+            let Some(mut line) = idle.pop() else { break };
             line.send(requests.next().unwrap(), due);
             busy.push(line);
             due += gap;
         }
-        let mut at = 0;
-        while at < busy.len() {
+        let (mut at, mut unanswered) = (0, 0);
+        while at < busy.len() && unanswered < AT_ONCE {
             if busy[at].is_answered() {
-                let line = busy.swap_remove(at);
+                let line = busy.remove(at);
                 latencies.extend(line.is_counted.then(|| line.due.elapsed()));
                 idle.push(line);
             } else {
-                at += 1;
+                (at, unanswered) = (at + 1, unanswered + 1);
             }
         }
     }

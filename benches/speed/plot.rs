@@ -33,7 +33,7 @@ pub fn svg(figures: &[Figure]) -> String {
     let mut y = TOP - 10.0;
     for (what, ratio, goal) in &bars {
         let (text, width) = (y + 13.0, ratio * scale);
-        let colour = if is_met(*ratio, *goal) { "#3a7d44" } else { "#c8553d" };
+        let colour = colour(*ratio, *goal);
         writeln!(
             svg,
             "<text x=\"{:.0}\" y=\"{text}\" text-anchor=\"end\">{what}</text>\n\
@@ -53,11 +53,13 @@ pub fn svg(figures: &[Figure]) -> String {
     svg + "</svg>\n"
 }
 
-fn is_met(ratio: f64, goal: Option<Goal>) -> bool {
+/// Green when the goal is met, red when it isn't, grey without one.
+fn colour(ratio: f64, goal: Option<Goal>) -> &'static str {
     match goal {
-        Some(Goal::AtMost(most)) => ratio <= most,
-        Some(Goal::AtLeast(least)) => ratio >= least,
-        None => true,
+        Some(Goal::AtMost(most)) if ratio <= most => "#3a7d44",
+        Some(Goal::AtLeast(least)) if ratio >= least => "#3a7d44",
+        Some(_) => "#c8553d",
+        None => "#8a94a3",
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
 pub const ROWS: [(&str, &str); 10] = [
     ("hot", "hits, one customer"),
     ("rs256", "hits, 10,000 customers with a token each, RS256"),
-    ("es256", "the same with ES256"),
+    ("es256", "hits, 10,000 customers with a token each, ES256"),
     ("first", "each token is verified, customers cached"),
     ("workers", "hits, one customer, two workers"),
     ("rate", "hits at half of peak load"),
@@ -63,7 +63,7 @@ pub async fn measure(row: &str, stage: &Stage, plan: Plan, report: &mut Report) 
         "rs256" => {
             let off = off("hit, 10,000 customers, RS256, access log off: CPU");
             let on = Hits {
-                what: "the same, access log on: CPU",
+                what: "hit, 10,000 customers, RS256, access log on: CPU",
                 settings: "",
                 goal: Some(Goal::AtMost(1.6)),
             };
