@@ -24,6 +24,7 @@ pub mod clock;
 pub mod commands;
 #[cfg(test)]
 mod corpus;
+pub mod credentials;
 pub mod customer;
 pub mod demo;
 pub mod juspay;
