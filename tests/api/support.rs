@@ -8,6 +8,7 @@ pub mod patience;
 pub mod pending;
 pub mod phone;
 pub mod process;
+pub mod prover;
 pub mod proxy;
 pub mod tls;
 pub mod turning;

@@ -1,8 +1,6 @@
 //! Proof of possession (RFC 9449): a token that is bound to a phone's key is good with that key's
 //! proof, and never without.
 
-mod prover;
-
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -10,9 +8,13 @@ use juspay_bff::simulator::{Issuer, MintRequest};
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
-use self::prover::{Prover, show};
 use super::second_issuer;
-use crate::support::{Reply, Stage, World, authority::Authority, until};
+use crate::support::{
+    Reply, Stage, World,
+    authority::Authority,
+    prover::{Prover, show},
+    until,
+};
 
 const OPTIONAL: &str = "auth.issuers.main.dpop = \"optional\"\n";
 const REQUIRED: &str = "auth.issuers.main.dpop = \"required\"\n";
