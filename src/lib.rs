@@ -27,6 +27,7 @@ mod corpus;
 pub mod credentials;
 pub mod customer;
 pub mod demo;
+pub mod json;
 pub mod juspay;
 pub mod limits;
 pub mod metrics;
