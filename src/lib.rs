@@ -24,8 +24,10 @@ pub mod clock;
 pub mod commands;
 #[cfg(test)]
 mod corpus;
+pub mod credentials;
 pub mod customer;
 pub mod demo;
+pub mod json;
 pub mod juspay;
 pub mod limits;
 pub mod metrics;

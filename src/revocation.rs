@@ -12,6 +12,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::json;
+
 /// Longest `sub`, `jti` or `sid` taken, in bytes. OpenID Connect Core §2 has 255 for `sub`. What is
 /// longer in a token can't be named, and isn't kept in memory with it.
 pub const MAX_ID_BYTES: usize = 256;
@@ -112,8 +114,8 @@ impl Entry {
     ///
     /// # Errors
     /// When it isn't exactly one.
-    pub fn parse(json: &[u8]) -> Result<Self, EntryError> {
-        serde_json::from_slice::<Written>(json).map_err(|_| EntryError::Shape)?.entry()
+    pub fn parse(text: &[u8]) -> Result<Self, EntryError> {
+        json::object::<Written>(text).map_err(|_| EntryError::Shape)?.entry()
     }
 }
 
@@ -199,6 +201,9 @@ mod tests {
         for (json, why) in [
             ("", EntryError::Shape),
             ("[]", EntryError::Shape),
+            (r#"["main",null,null,"a",null,200]"#, EntryError::Shape),
+            (r#"["main","alice",100,null,null,200]"#, EntryError::Shape),
+            (r#"[{"issuer":"main","jti":"a","expires":200}]"#, EntryError::Shape),
             (r#""alice""#, EntryError::Shape),
             (r#"{"issuer":"main","jti":"a","expires":200} x"#, EntryError::Shape),
             (r#"{"jti":"a","expires":200}"#, EntryError::Shape),

@@ -1,5 +1,8 @@
 //! Secrets by file: read at start, looked at again every `secrets.poll`, taken up without restart.
 //!
+//! A secret is wiped from memory when the last who uses it drops it, and nothing else of it stays
+//! there from reading.
+//!
 //! Content is compared, not watched for: Kubernetes swaps a symlink and watches miss it. A file
 //! that turns empty or unreadable keeps the last good secret.
 
@@ -10,7 +13,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use secrecy::{ExposeSecret, SecretString};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 /// Largest file taken, in bytes: far above any key, far below what would hurt.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -45,16 +49,16 @@ pub fn read(path: &Path) -> Result<SecretString, SecretFileError> {
     use io::Read as _;
 
     let unreadable = |source| SecretFileError::Unreadable { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
+    // With room for all of it: what grows is moved, and leaves its content behind.
+    let room = usize::try_from(MAX_BYTES).unwrap_or(0).saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
         return Err(SecretFileError::TooLarge(path.to_owned()));
     }
-    let text = SecretString::from(
-        String::from_utf8(bytes).map_err(|_| SecretFileError::NotText(path.to_owned()))?,
-    );
-    match text.expose_secret().trim_matches(['\u{feff}', '\r', '\n']) {
+    let text = str::from_utf8(&bytes).map_err(|_| SecretFileError::NotText(path.to_owned()))?;
+    match text.trim_matches(['\u{feff}', '\r', '\n']) {
         "" => Err(SecretFileError::Empty(path.to_owned())),
         trimmed => Ok(SecretString::from(trimmed)),
     }
@@ -82,6 +86,14 @@ impl Secret {
     #[must_use]
     pub fn fixed(secret: SecretString) -> Self {
         Self { path: None, current: ArcSwap::from_pointee(secret) }
+    }
+
+    /// One of 256 bits that no other process knows, and that never changes.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut bits = Zeroizing::new([0_u8; 32]);
+        rand::fill(&mut *bits);
+        Self::fixed(STANDARD.encode(*bits).into())
     }
 
     /// The secret in a file.

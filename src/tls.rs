@@ -1,7 +1,8 @@
 //! TLS towards Juspay and towards issuers: one client configuration for both. `server` is that of
-//! the public listener, `certificate` reads what certificates say.
+//! the public listener and `key` its private key, `certificate` reads what certificates say.
 
 mod certificate;
+mod key;
 mod server;
 
 use std::{path::Path, sync::Arc};
@@ -14,10 +15,8 @@ use rustls::{
 
 pub use self::{
     certificate::PeerCertificate,
-    server::{
-        FileError, Looked, ServerTls, ServerTlsError, authorities_in, certificates, pair,
-        private_key,
-    },
+    key::{PrivateKey, private_key},
+    server::{FileError, Looked, ServerTls, ServerTlsError, authorities_in, certificates, pair},
 };
 
 /// HTTP/1.1 only: on a black-holed HTTP/2 connection every request fails, here just one does.

@@ -27,7 +27,7 @@ pub(super) use self::{
     key::Key,
     store::{Current, KeyStore, NoKey},
 };
-use crate::settings::Algorithm;
+use crate::{json, settings::Algorithm};
 
 /// Largest set taken, in bytes: some 100 RSA keys with certificates.
 pub(super) const MAX_SET_BYTES: usize = 256 * 1024;
@@ -82,17 +82,13 @@ struct Document {
 impl KeySet {
     /// Takes a JWK set of an issuer that uses these `algorithms`. A bad key spoils only itself.
     pub(super) fn parse(
-        json: &[u8],
+        text: &[u8],
         algorithms: &[Algorithm],
     ) -> Result<(Self, Vec<LeftOut>), SetError> {
-        if json.len() > MAX_SET_BYTES {
+        if text.len() > MAX_SET_BYTES {
             return Err(SetError::TooLarge);
         }
-        // serde would take `[[…]]` for the object, too.
-        if json.trim_ascii_start().first() != Some(&b'{') {
-            return Err(SetError::Malformed);
-        }
-        let document: Document = serde_json::from_slice(json).map_err(|_| SetError::Malformed)?;
+        let document: Document = json::object(text).map_err(|_| SetError::Malformed)?;
         if document.keys.len() > MAX_KEYS {
             return Err(SetError::TooMany);
         }

@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use aws_lc_rs::hmac;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::CustomerId;
 use crate::secret_file::Secret;
@@ -27,8 +27,7 @@ impl CustomerRefs {
     /// References that mean nothing after this process has ended.
     #[must_use]
     pub fn random() -> Self {
-        let key = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-        Self(Arc::new(Secret::fixed(SecretString::from(key))))
+        Self(Arc::new(Secret::random()))
     }
 
     /// What stands for that customer.

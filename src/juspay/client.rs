@@ -15,7 +15,6 @@ use awc::{
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -28,6 +27,7 @@ use super::{
 };
 use crate::{
     clock::{self, Clock, Monotonic},
+    credentials,
     customer::CustomerId,
     metrics::{Metrics, Raised},
     settings,
@@ -263,8 +263,7 @@ impl Drop for Call<'_> {
 
 /// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as not to be printed.
 fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
-    let credentials = STANDARD.encode(format!("{}:", key.expose_secret()));
-    let mut value = HeaderValue::try_from(format!("Basic {credentials}"))
+    let mut value = HeaderValue::from_maybe_shared(credentials::basic(key.expose_secret(), ""))
         .map_err(|_| JuspayError::RejectedCredentials)?;
     value.set_sensitive(true);
     Ok(value)

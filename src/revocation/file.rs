@@ -8,6 +8,7 @@ use std::{fs::File, io, io::Read as _, path::Path};
 use serde::Deserialize;
 
 use super::{Entry, EntryError, Written};
+use crate::json::{self, Object};
 
 /// Bytes that an entry may take, on the average.
 const BYTES_AN_ENTRY: u64 = 1024;
@@ -50,7 +51,7 @@ pub enum FileError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    revocations: Vec<Written>,
+    revocations: Vec<Object<Written>>,
 }
 
 /// The bytes of the file, which may hold `most` entries.
@@ -81,13 +82,13 @@ pub fn parse(
     most: usize,
     is_known: impl Fn(&str) -> bool,
 ) -> Result<Vec<Entry>, FileError> {
-    let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    let document: Document = serde_json::from_slice(json)
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let document: Document = json::object(text)
         .map_err(|error| FileError::Malformed { line: error.line(), column: error.column() })?;
     if document.revocations.len() > most {
         return Err(FileError::TooMany(most));
     }
-    let entries = (1..).zip(document.revocations).map(|(number, written)| {
+    let entries = (1..).zip(document.revocations).map(|(number, Object(written))| {
         let entry = written.entry().map_err(|why| FileError::Entry { number, why })?;
         if is_known(&entry.issuer) { Ok(entry) } else { Err(FileError::UnknownIssuer(number)) }
     });
@@ -103,6 +104,8 @@ mod tests {
     }
 
     const ONE: &str = r#"{"issuer": "main", "jti": "a", "expires": 200}"#;
+    /// The same members' values.
+    const LISTED: &str = r#"["main", null, null, "a", null, 200]"#;
 
     #[test]
     fn a_file_is_taken_whole_or_not_at_all() {
@@ -117,6 +120,11 @@ mod tests {
             (String::new(), Err(FileError::Malformed { line: 1, column: 0 })),
             ("{}".to_owned(), Err(FileError::Malformed { line: 1, column: 2 })),
             (format!("[{ONE}]"), Err(FileError::Malformed { line: 1, column: 1 })),
+            (format!("[[{ONE}]]"), Err(FileError::Malformed { line: 1, column: 1 })),
+            (
+                format!("{{\"revocations\": [\n{LISTED}]}}"),
+                Err(FileError::Malformed { line: 2, column: 1 }),
+            ),
             (
                 "{\"revocations\": [\n  {\"issuer\": 1}]}".to_owned(),
                 Err(FileError::Malformed { line: 2, column: 14 }),

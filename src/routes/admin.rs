@@ -32,6 +32,7 @@ use crate::{
     cache::CustomerCache,
     clock::Clock,
     customer::CustomerId,
+    json,
     juspay::resilience::Resilience,
     metrics::Metrics,
     problem::{Challenges, Problem},
@@ -94,7 +95,7 @@ pub(super) async fn purge(
     body: Result<web::Bytes, Error>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.map_err(|_| Problem::InvalidRequest("The body is too large, or broken."))?;
-    let purged = match serde_json::from_slice(&body) {
+    let purged = match json::object(&body) {
         Ok(Purge { customer_id: None, all: Some(true) }) => admin.cache.purge_all(),
         Ok(Purge { customer_id: Some(id), all: None }) => {
             let customer = CustomerId::parse(&id)

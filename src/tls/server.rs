@@ -11,13 +11,17 @@ use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, pem::PemObject as _},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use secrecy::ExposeSecret as _;
 
-use super::{ALPN, certificate::not_after};
+use super::{
+    ALPN,
+    certificate::not_after,
+    key::{PrivateKey, private_key, signer},
+};
 use crate::{
     secret_file::{self, SecretFileError},
     settings::{ClientAuth, ServerTls as Settings},
@@ -135,7 +139,7 @@ impl Current {
             digest.update(authority);
         }
         let not_after = chain.first().and_then(|certificate| not_after(certificate));
-        let pair = pair(chain, key).map_err(|_| ServerTlsError::Mismatch)?;
+        let pair = pair(chain, &key).map_err(|_| ServerTlsError::Mismatch)?;
         let clients = authorities.map(|certificates| verifier(certificates, settings.client_auth));
         let clients = clients.transpose().map_err(of("server.tls.client_ca_file"))?;
         let config = config(pair, clients).map_err(|_| ServerTlsError::SetUp)?;
@@ -179,9 +183,10 @@ fn config(
 /// When they don't.
 pub fn pair(
     chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    key: &PrivateKey,
 ) -> Result<CertifiedKey, rustls::Error> {
-    CertifiedKey::from_der(chain, key, &provider())
+    let pair = CertifiedKey::new(chain, signer(key)?);
+    pair.keys_match().map(|()| pair)
 }
 
 /// The certificates in a file, the server's own first.
@@ -197,23 +202,6 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileErr
     rustls::server::ParsedCertificate::try_from(first)
         .map_err(|_| FileError::Unusable("certificate"))?;
     Ok(certificates)
-}
-
-/// The private key in a file.
-///
-/// # Errors
-/// When there is none that can be used.
-pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
-    use rustls::pki_types::pem::Error;
-
-    let text = secret_file::read(path)?;
-    let key = PrivateKeyDer::from_pem_slice(text.expose_secret().as_bytes());
-    let key = key.map_err(|error| {
-        let none = matches!(error, Error::NoItemsFound);
-        if none { FileError::Lacks("private key") } else { FileError::NotPem }
-    })?;
-    let usable = provider().key_provider.load_private_key(key.clone_key());
-    usable.map(|_| key).map_err(|_| FileError::Unusable("private key"))
 }
 
 /// The authorities in a file that certify clients.

@@ -85,6 +85,8 @@ async fn a_purge_says_exactly_what() {
     for body in [
         json!({}),
         json!([]),
+        json!([null, true]),
+        json!(["alice", null]),
         json!("all"),
         json!({"all": false}),
         json!({"all": "true"}),

@@ -1,7 +1,8 @@
 //! Opaque tokens: the service asks their issuer (RFC 7662). `answers` is about answers that can't
-//! be gone by.
+//! be gone by, `dpop` about tokens that are bound to a key.
 
 mod answers;
+mod dpop;
 
 use std::time::Duration;
 
@@ -34,6 +35,11 @@ impl Asked {
     }
 
     async fn with(settings: &str) -> Self {
+        Self::with_own(settings, "").await
+    }
+
+    /// With further settings of all, and of the issuer that is asked.
+    async fn with_own(settings: &str, own: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         let secret = format!("{}{:032x}%&+", guard::CLIENT_SECRET, rand::random::<u128>());
         std::fs::write(files.path().join("secret"), format!("{secret}\n")).unwrap();
@@ -47,7 +53,8 @@ impl Asked {
             audiences = ['juspay-bff-demo']
             introspection_url = '{}'
             introspection_client_id = '{CLIENT}'
-            introspection_client_secret_file = '{}/secret'",
+            introspection_client_secret_file = '{}/secret'
+            {own}",
             stage.issuer().introspection_url(),
             files.path().display(),
         );

@@ -150,6 +150,7 @@ async fn what_is_no_entry_is_refused_with_what_is_wrong() {
     let long = "x".repeat(257);
     for (entry, why) in [
         (json!([]), "An entry is a JSON object"),
+        (json!(["main", null, null, "a", null, end]), "An entry is a JSON object"),
         (json!({}), "An entry is a JSON object"),
         (json!({"issuer": "main", "jti": 1, "expires": end}), "An entry is a JSON object"),
         (json!({"issuer": "main", "token": "x", "expires": end}), "An entry is a JSON object"),

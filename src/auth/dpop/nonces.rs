@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use crate::secret_file::Secret;
 
@@ -30,8 +30,7 @@ pub(super) const fn longest_use(period: Duration) -> Duration {
 impl Nonces {
     /// Nonces that no other process knows.
     pub(super) fn random(period: Duration) -> Self {
-        let key = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-        Self { key: Arc::new(Secret::fixed(SecretString::from(key))), period }
+        Self { key: Arc::new(Secret::random()), period }
     }
 
     /// From now on nonces are made with this key.
@@ -118,7 +117,7 @@ mod tests {
 
     #[test]
     fn replicas_with_one_key_know_each_others() {
-        let key = Arc::new(Secret::fixed(SecretString::from("shared")));
+        let key = Arc::new(Secret::fixed("shared".into()));
         let [mut one, mut other] = [Nonces::random(PERIOD), Nonces::random(PERIOD)];
         one.use_key(Arc::clone(&key));
         other.use_key(key);

@@ -19,14 +19,13 @@ use awc::{
         header::{self, HeaderMap, HeaderValue},
     },
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
-use crate::{secret_file::Secret, settings};
+use crate::{credentials, secret_file::Secret, settings};
 
 /// Largest answer read, in bytes. One has some hundred.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -115,9 +114,8 @@ impl Endpoint {
     /// RFC 6749 §2.3.1: both parts are form-urlencoded first. Marked as not to be printed.
     fn authorization(&self) -> Result<HeaderValue, AskError> {
         let secret = self.secret.current();
-        let secret = form(secret.expose_secret());
-        let credentials = STANDARD.encode(format!("{}:{secret}", form(&self.client_id)));
-        let value = HeaderValue::try_from(format!("Basic {credentials}"));
+        let credentials = credentials::basic(&form(&self.client_id), &form(secret.expose_secret()));
+        let value = HeaderValue::from_maybe_shared(credentials);
         let mut value = value.map_err(|_| AskError::Credentials)?;
         value.set_sensitive(true);
         Ok(value)
@@ -127,7 +125,7 @@ impl Endpoint {
 impl Asker for Endpoint {
     fn ask(&self, token: &str) -> LocalBoxFuture<'static, Result<Bytes, AskError>> {
         let request = self.request();
-        let question = format!("token={}&token_type_hint=access_token", form(token));
+        let question = format!("token={}&token_type_hint=access_token", &*form(token));
         Box::pin(async move {
             let (_client, request) = request?;
             let sent = request.send_body(question).await;
@@ -159,6 +157,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// `application/x-www-form-urlencoded`
-fn form(text: &str) -> String {
-    utf8_percent_encode(text, FORM).to_string().replace(' ', "+")
+fn form(text: &str) -> Zeroizing<String> {
+    // With room for all of it: what grows is moved, and leaves its content behind.
+    let mut encoded = Zeroizing::new(String::with_capacity(text.len().saturating_mul(3)));
+    for piece in utf8_percent_encode(text, FORM) {
+        encoded.extend(piece.chars().map(|c| if c == ' ' { '+' } else { c }));
+    }
+    encoded
 }

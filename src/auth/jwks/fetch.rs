@@ -20,7 +20,10 @@ use rustls::ClientConfig;
 use serde::Deserialize;
 
 use super::{MAX_SET_BYTES, SetError};
-use crate::settings::{self, KeySource};
+use crate::{
+    json,
+    settings::{self, KeySource},
+};
 
 /// Who we are (RFC 9110 §10.1.5).
 const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
@@ -121,7 +124,7 @@ impl KeyFetcher for FromDiscovery {
         Box::pin(async move {
             let document = http.get(&url).await?;
             let configuration: Configuration =
-                serde_json::from_slice(&document).map_err(|_| FetchError::Discovery)?;
+                json::object(&document).map_err(|_| FetchError::Discovery)?;
             // §4.3: exactly, or keys of one provider would pass for another's.
             if configuration.issuer != issuer {
                 return Err(FetchError::OtherIssuer);

@@ -89,7 +89,7 @@ impl Issuer {
         let typ = types(reader, at, is_asked);
         let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
         let logout_audiences = logout_audiences(reader, at, is_asked);
-        let dpop = dpop(reader, at, is_asked);
+        let dpop = reader.at(format!("{at}.dpop")).or("off").text(DpopMode::parse);
         Some(Self {
             issuer: issuer?,
             audiences: audiences?,
@@ -125,12 +125,6 @@ fn logout_audiences(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option
     let setting = reader.at(format!("{at}.logout_audiences"));
     let setting = if is_asked { setting } else { setting.or(Vec::<Value>::new()) };
     setting.list(Items::Any, claim_text).or_else(|| is_asked.then(Vec::new))
-}
-
-fn dpop(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<DpopMode> {
-    let setting = reader.at(format!("{at}.dpop"));
-    let setting = if is_asked { setting } else { setting.or("off") };
-    setting.text(DpopMode::parse).or_else(|| is_asked.then_some(DpopMode::Off))
 }
 
 /// That it is exactly one is told by `contradictions`.

@@ -3,7 +3,7 @@
 use crate::settings::{auth::ISSUERS, fault::Wrong, reader::Reader};
 
 /// Settings that say how JWTs are checked: there are none to check.
-const FOR_SIGNATURES: [&str; 4] = ["algorithms", "typ", "logout_audiences", "dpop"];
+const FOR_SIGNATURES: [&str; 3] = ["algorithms", "typ", "logout_audiences"];
 
 /// Settings that say how the issuer is asked.
 const FOR_QUESTIONS: [&str; 3] = [

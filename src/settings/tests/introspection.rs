@@ -37,6 +37,7 @@ fn an_issuer_that_is_asked_needs_no_algorithms() {
     assert_eq!(introspection.client_secret_file, file.path());
     assert!(!introspection.allow_no_audience);
     assert!(issuer.algorithms.is_empty() && issuer.typ.is_empty());
+    assert_eq!(issuer.dpop, DpopMode::Off);
     assert_eq!(loaded.settings.auth.introspection_cache, Duration::from_mins(1));
     // What `check-config` shows can be read back.
     let shown = loaded.effective.to_string();
@@ -56,7 +57,7 @@ fn each_fault_is_told() {
         ("auth.issuers.opaque.algorithms = ['RS256']", "algorithms", "signs none"),
         ("auth.issuers.opaque.typ = ['JWT']", "typ", "signs none"),
         ("auth.issuers.opaque.logout_audiences = ['a']", "logout_audiences", "signs none"),
-        ("auth.issuers.opaque.dpop = 'optional'", "dpop", "signs none"),
+        ("auth.issuers.opaque.dpop = 'maybe'", "dpop", "no such choice"),
         ("auth.issuers.opaque.introspection_client_id = ''", "introspection_client_id", "empty"),
         (
             "auth.issuers.opaque.introspection_client_secret_file = '/nonexistent'",

@@ -52,6 +52,7 @@ fn tls_files_are_tried_and_never_quoted() {
     let other = file("other", &another.signing_key.serialize_pem());
     let text = file("text", "hush");
     let broken = file("broken", "-----BEGIN CERTIFICATE-----\nhush");
+    let broken_key = file("broken_key", "-----BEGIN PRIVATE KEY-----\nhush");
     let odd = "-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n";
     let odd = file("odd", &(odd.to_owned() + &odd.replace("CERTIFICATE", "PRIVATE KEY")));
     check(&[
@@ -59,7 +60,7 @@ fn tls_files_are_tried_and_never_quoted() {
         (pair_setting(&crt, &other), &[(CERT, "don't fit together")]),
         (pair_setting("/nonexistent", &key), &[(CERT, "can't be read")]),
         (pair_setting(&text, &text), &[(CERT, "no certificate"), (KEY, "no private key")]),
-        (pair_setting(&broken, &broken), &[(CERT, "isn't PEM"), (KEY, "isn't PEM")]),
+        (pair_setting(&broken, &broken_key), &[(CERT, "isn't PEM"), (KEY, "isn't PEM")]),
         (pair_setting(&odd, &odd), &[(CERT, "can't be used"), (KEY, "can't be used")]),
         (pair_setting(&key, &crt), &[(CERT, "no certificate"), (KEY, "no private key")]),
         (

@@ -64,8 +64,10 @@ impl Register {
         let answer = match claims.filter(is_alive) {
             Some(Value::Object(mut members)) => {
                 members.insert("active".to_owned(), true.into());
-                members.entry("token_type").or_insert("Bearer".into());
                 members.retain(|_, value| !value.is_null());
+                // RFC 9449 §6.2
+                let kind = if members.contains_key("cnf") { "DPoP" } else { "Bearer" };
+                members.entry("token_type").or_insert(kind.into());
                 Value::Object(members)
             }
             _ => json!({"active": false}),

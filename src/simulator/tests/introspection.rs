@@ -44,6 +44,10 @@ async fn it_tells_what_is_in_a_good_token_and_nothing_of_others() {
         assert_eq!(revoked.status, 200);
         assert_eq!(peer.ask(&question).await.json(), json!({"active": false}));
     }
+    let bound = MintRequest::opaque("alice").with("cnf", json!({"jkt": "x"}));
+    let token = running.issuer().mint(&bound).unwrap();
+    let said = peer.ask(&post("/introspect", CREDENTIALS, &format!("token={token}"))).await.json();
+    assert_eq!((&said["token_type"], &said["cnf"]["jkt"]), (&json!("DPoP"), &json!("x")));
     let unknown = peer.ask(&post("/introspect", CREDENTIALS, "token=opq_x")).await;
     assert_eq!(unknown.json(), json!({"active": false}));
 }

@@ -31,7 +31,12 @@ impl Prover {
 
     /// A wish for a token that is bound to this key.
     pub fn wish(&self, subject: &str) -> MintRequest {
-        MintRequest::of(subject).with("cnf", json!({"jkt": self.thumbprint()}))
+        self.bound(MintRequest::of(subject))
+    }
+
+    /// The same wish, but for a token that is bound to this key.
+    pub fn bound(&self, wish: MintRequest) -> MintRequest {
+        wish.with("cnf", json!({"jkt": self.thumbprint()}))
     }
 
     /// The world's token for alice that is bound to this key.
@@ -77,6 +82,10 @@ impl Prover {
 pub async fn show(phone: &Phone, method: &str, token: &str, proof: &str) -> Reply {
     let lines = format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n");
     phone.request(method, "/me/customer", &lines).await
+}
+
+fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn sha256(text: &str) -> String {

@@ -1,6 +1,7 @@
 //! How the question is written. What comes of answers over sockets is in `tests/api`.
 
 use awc::http::header::CONTENT_TYPE;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
 use crate::tls;
@@ -23,7 +24,7 @@ fn forms_are_written_as_the_url_standard_has_them() {
         ("&=%:\u{e4}\r\n", "%26%3D%25%3A%C3%A4%0D%0A"),
         ("", ""),
     ] {
-        assert_eq!(form(text), written, "{text:?}");
+        assert_eq!(*form(text), written, "{text:?}");
     }
 }
 

@@ -208,6 +208,9 @@ async fn discovery_is_believed_about_its_own_issuer_only() {
         "/gone" => document("https://idp.example", &format!("http://127.0.0.1:{port}/nothing")),
         "/html" => whole("<html>"),
         "/poor" => whole(r#"{"issuer":"https://idp.example"}"#),
+        "/list" => whole(
+            &json!(["https://idp.example", format!("http://127.0.0.1:{port}/keys")]).to_string(),
+        ),
         "/keys" => whole("the keys"),
         _ => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(),
     };
@@ -219,6 +222,7 @@ async fn discovery_is_believed_about_its_own_issuer_only() {
             ("gone", Err(FetchError::Status(404))),
             ("html", Err(FetchError::Discovery)),
             ("poor", Err(FetchError::Discovery)),
+            ("list", Err(FetchError::Discovery)),
             ("missing", Err(FetchError::Status(404))),
         ] {
             let url = format!("http://127.0.0.1:{port}/{path}");

@@ -14,11 +14,12 @@ use crate::{
         token::{Rules, json::Object},
     },
     clock::later,
-    settings::{DpopMode, KeySource},
+    settings::KeySource,
 };
 
-/// Members that say what kind of token it is, and the kinds that are taken, in lower case. Only the
-/// first is RFC 7662's; by the others issuers tell refresh tokens, which are active too.
+/// Members that say what kind of token it is, and the kinds that are taken, in lower case, besides
+/// `DPoP`. Only the first is RFC 7662's; by the others issuers tell refresh tokens, which are active
+/// too.
 const KINDS: [(&str, &[&str]); 3] = [
     ("token_type", &["bearer"]),
     ("token_use", &["access_token", "access"]),
@@ -58,9 +59,8 @@ impl Introspected {
     ) -> Result<Accepted, AuthError> {
         let claims = &self.0;
         self.check_parties(rules)?;
-        // No proof is taken for what isn't a JWT: what is bound to a key is refused.
-        let bound_to = claims.bound_to(DpopMode::Off, scheme)?;
-        self.check_kind()?;
+        let bound_to = claims.bound_to(rules.settings.dpop, scheme)?;
+        self.check_kind(bound_to.is_some())?;
         claims.check_use(false)?;
         let exp = self.exp(rules)?;
         let end = claims.check_times_until(exp, rules, now)?;
@@ -85,12 +85,16 @@ impl Introspected {
         claims.check_audience(&rules.settings.audiences)
     }
 
-    fn check_kind(&self) -> Result<(), Reason> {
+    /// What is called bound to a key must say to which one (RFC 9449 §6.2). What says to which one
+    /// may be called a bearer token all the same: some issuers do so.
+    fn check_kind(&self, is_bound: bool) -> Result<(), Reason> {
         for (name, taken) in KINDS {
             let Some(value) = self.0.0.get(name) else { continue };
             let kind = value.as_str().ok_or(Reason::Claims)?;
-            // A token that is bound to a key must be shown with a proof.
             if kind.eq_ignore_ascii_case("DPoP") {
+                if is_bound {
+                    continue;
+                }
                 return Err(Reason::Confirmation);
             }
             if !taken.iter().any(|taken| kind.eq_ignore_ascii_case(taken)) {

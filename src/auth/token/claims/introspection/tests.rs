@@ -6,8 +6,11 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    auth::testing::{ISSUER, LEEWAY, START, asked_issuer, with},
-    settings,
+    auth::{
+        Sha256,
+        testing::{ISSUER, LEEWAY, START, asked_issuer, with},
+    },
+    settings::{self, DpopMode},
 };
 
 fn rules(settings: settings::Issuer) -> Rules {
@@ -33,17 +36,81 @@ fn outcome(settings: settings::Issuer, answer: &Value) -> Result<String, &'stati
     }
 }
 
+/// A thumbprint, and how it stands in an answer.
+const THUMBPRINT: Sha256 = [7; 32];
+const JKT: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
+
+/// Bound to a key that isn't named, or in another way.
+fn unprovable() -> [Value; 11] {
+    [
+        json!({"token_type": "DPoP"}),
+        json!({"typ": "dpop"}),
+        json!({"cnf": {}}),
+        json!({"cnf": JKT}),
+        json!({"cnf": {"jkt": [JKT]}}),
+        json!({"cnf": [{"jkt": JKT}]}),
+        json!({"cnf": {"jkt": JKT.trim_start_matches('B')}}),
+        json!({"cnf": {"jkt": format!("{JKT}=")}}),
+        json!({"cnf": {"x5t#S256": JKT}}),
+        json!({"cnf": {"jkt": JKT, "x5t#S256": JKT}, "token_type": "DPoP"}),
+        json!({"cnf": {"jkt": ""}, "token_type": "DPoP"}),
+    ]
+}
+
 #[test]
-fn no_proof_is_taken_for_a_token_that_is_asked_about() {
+fn p1_what_is_bound_to_a_key_is_never_taken_without_it() {
+    use DpopMode::{Off, Optional, Required};
+    use Scheme::{Bearer, Dpop};
+    let unbound = [json!({}), json!({"token_type": "Bearer", "typ": "at+jwt"})];
+    let bound = [
+        json!({"cnf": {"jkt": JKT}, "token_type": "DPoP"}),
+        json!({"cnf": {"jkt": JKT}, "token_type": "dpop", "typ": "DPoP"}),
+        // What isn't RFC 9449's to the letter, but says which key.
+        json!({"cnf": {"jkt": JKT}}),
+        json!({"cnf": {"jkt": JKT}, "token_type": "Bearer"}),
+    ];
     let now = Timestamp::from_second(START).unwrap();
-    let rules = rules(asked_issuer());
-    for (changes, reason) in
-        [(json!({}), Reason::Unbound), (json!({"cnf": {"jkt": "x"}}), Reason::Confirmation)]
-    {
-        let answer = with(&answer(), changes).to_string();
+    for (mode, scheme, takes_unbound, takes_bound) in [
+        (Off, Bearer, true, false),
+        (Off, Dpop, false, false),
+        (Optional, Bearer, true, false),
+        (Optional, Dpop, false, true),
+        (Required, Bearer, false, false),
+        (Required, Dpop, false, true),
+    ] {
+        let rules = rules(settings::Issuer { dpop: mode, ..asked_issuer() });
+        let check = |changes: &Value| {
+            let answer = with(&answer(), changes.clone()).to_string();
+            let introspected = Introspected::parse(answer.as_bytes()).unwrap().unwrap();
+            let checked = introspected.check(&rules, scheme, now);
+            checked.map(|accepted| accepted.bound_to).map_err(|error| error.reason())
+        };
+        for changes in &unbound {
+            let expected = if takes_unbound { Ok(None) } else { Err("unbound") };
+            assert_eq!(check(changes), expected, "{mode:?} {changes}");
+        }
+        for changes in &bound {
+            let expected = if takes_bound { Ok(Some(THUMBPRINT)) } else { Err("confirmation") };
+            assert_eq!(check(changes), expected, "{mode:?} {changes}");
+        }
+        for changes in &unprovable() {
+            let refused = check(changes);
+            let is_refused = matches!(refused, Err("confirmation" | "unbound"));
+            assert!(is_refused, "{mode:?} {changes}: {refused:?}");
+        }
+    }
+}
+
+#[test]
+fn a_kind_that_is_not_taken_stays_so_for_bound_tokens() {
+    let settings = settings::Issuer { dpop: DpopMode::Optional, ..asked_issuer() };
+    let now = Timestamp::from_second(START).unwrap();
+    for kind in [json!({"token_use": "refresh_token"}), json!({"typ": "Refresh"})] {
+        let bound = json!({"cnf": {"jkt": JKT}, "token_type": "DPoP"});
+        let answer = with(&with(&answer(), bound), kind).to_string();
         let introspected = Introspected::parse(answer.as_bytes()).unwrap().unwrap();
-        let refused = introspected.check(&rules, Scheme::Dpop, now).err();
-        assert_eq!(refused, Some(reason.into()), "{answer}");
+        let refused = introspected.check(&rules(settings.clone()), Scheme::Dpop, now).err();
+        assert_eq!(refused, Some(Reason::Type.into()), "{answer}");
     }
 }
 

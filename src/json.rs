@@ -1,0 +1,95 @@
+//! Structures read from JSON objects, and from nothing else.
+//!
+//! serde takes a list of its members' values for a structure, too: `["a", 7]` for
+//! `{"name": "a", "number": 7}`. Nobody means that, and other readers refuse it.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// Reads a `T` from the text of an object.
+///
+/// # Errors
+/// When it isn't one, or not a `T`'s.
+pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(text).map(|Object(read)| read)
+}
+
+/// A `T` that was an object.
+pub struct Object<T>(pub T);
+
+impl<T> fmt::Debug for Object<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Object(…)")
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Thing {
+        name: String,
+        number: Option<u64>,
+    }
+
+    fn read(text: &str) -> Option<Thing> {
+        object(text.as_bytes()).ok()
+    }
+
+    #[test]
+    fn objects_are_read_as_ever() {
+        let a = |number| Some(Thing { name: "a".to_owned(), number });
+        assert_eq!(read(r#" {"name": "a", "number": 7} "#), a(Some(7)));
+        assert_eq!(read(r#"{"number": null, "name": "a"}"#), a(None));
+        assert_eq!(read(r#"{"name": "a"}"#), a(None));
+        for text in [
+            "",
+            "{}",
+            r#"{"name": "a""#,
+            r#"{"name": "a"} x"#,
+            r#"{"name": "a", "name": "b"}"#,
+            r#"{"name": "a", "more": 1}"#,
+            r#"{"name": 1}"#,
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        let error = object::<Thing>(b"{\n\"name\": 1}").unwrap_err();
+        assert_eq!((error.line(), error.column()), (2, 9));
+    }
+
+    #[test]
+    fn a_list_of_the_members_values_is_no_object() {
+        for text in [r#"["a", 7]"#, r#"["a", null]"#, r#"[{"name": "a"}]"#, "[]", "null", "\"a\""] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        let things = |text| serde_json::from_str::<Vec<Object<Thing>>>(text);
+        assert!(things(r#"[{"name": "a"}]"#).is_ok());
+        assert!(things(r#"[["a", 7]]"#).unwrap_err().to_string().contains("an object"));
+    }
+}

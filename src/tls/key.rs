@@ -1,0 +1,132 @@
+//! The private key of the public listener. Of its file, its PEM and its DER nothing stays in memory:
+//! what signs is aws-lc's own form of it, which aws-lc wipes when it is dropped.
+//!
+//! rustls's reader of PEM would leave the base64 behind, and what takes a key from it the DER.
+
+use std::{mem, path::Path, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls::{
+    crypto::aws_lc_rs::sign::any_supported_type, pki_types::PrivateKeyDer, sign::SigningKey,
+};
+use secrecy::{ExposeSecret as _, zeroize::Zeroizing};
+
+use super::FileError;
+use crate::secret_file;
+
+/// A private key in DER, wiped when it is dropped.
+pub type PrivateKey = Zeroizing<PrivateKeyDer<'static>>;
+
+/// Makes a key of its DER.
+type Kind = fn(Vec<u8>) -> PrivateKeyDer<'static>;
+
+/// The labels of the kinds of private keys (RFC 7468 §10, RFC 5915 §4, OpenSSL's for PKCS #1).
+const KINDS: [(&str, Kind); 3] = [
+    ("PRIVATE KEY", |der| PrivateKeyDer::Pkcs8(der.into())),
+    ("EC PRIVATE KEY", |der| PrivateKeyDer::Sec1(der.into())),
+    ("RSA PRIVATE KEY", |der| PrivateKeyDer::Pkcs1(der.into())),
+];
+
+/// The private key in a file.
+///
+/// # Errors
+/// When there is none that can be used.
+pub fn private_key(path: &Path) -> Result<PrivateKey, FileError> {
+    let text = secret_file::read(path)?;
+    let key = first_in(text.expose_secret())?;
+    signer(&key).map(|_| key).map_err(|_| FileError::Unusable("private key"))
+}
+
+/// What signs with that key.
+pub(super) fn signer(key: &PrivateKey) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+    any_supported_type(key)
+}
+
+/// The first private key in PEM; whatever else stands there is passed over.
+fn first_in(text: &str) -> Result<PrivateKey, FileError> {
+    let mut lines = text.split(['\r', '\n']).map(str::trim_ascii);
+    let begun =
+        lines.find_map(|line| KINDS.iter().find(|(label, _)| is_mark(line, "BEGIN", label)));
+    let (label, kind) = begun.ok_or(FileError::Lacks("private key"))?;
+    // With room for all of it: what grows is moved, and leaves its content behind.
+    let mut encoded = Zeroizing::new(String::with_capacity(text.len()));
+    loop {
+        match lines.next() {
+            Some(line) if is_mark(line, "END", label) => break,
+            Some(line) => encoded.push_str(line),
+            None => return Err(FileError::NotPem),
+        }
+    }
+    // Longer than what it stands for.
+    let mut der = Zeroizing::new(vec![0; encoded.len()]);
+    let length = STANDARD.decode_slice(&*encoded, &mut der).map_err(|_| FileError::NotPem)?;
+    der.truncate(length);
+    Ok(Zeroizing::new(kind(mem::take(&mut *der))))
+}
+
+/// `-----BEGIN LABEL-----` and its like.
+fn is_mark(line: &str, what: &str, label: &str) -> bool {
+    let inner = line.strip_prefix("-----").and_then(|line| line.strip_suffix("-----"));
+    inner.and_then(|line| line.strip_prefix(what)?.strip_prefix(' ')) == Some(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+    use rustls::pki_types::pem::PemObject as _;
+
+    use super::*;
+
+    /// SEC 1, behind its parameters, as OpenSSL writes it: RFC 9500 §2.3's P-256.
+    const SEC1: &str = "\
+-----BEGIN EC PARAMETERS-----
+BggqhkjOPQMBBw==
+-----END EC PARAMETERS-----
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIObLW92AqkWunJXowVR2Z5/+yVPBaFHnEedDk5WJxk/BoAoGCCqGSM49
+AwEHoUQDQgAEQiVI+I+3gv+17KN0RFLHKh5Vj71vc75eSOkyMsxFxbFsTNEMTLjV
+uKFxOelIgsiZJXKZNCX0FBmrfpCkKklCcg==
+-----END EC PRIVATE KEY-----
+";
+
+    #[test]
+    fn keys_are_read_as_rustls_reads_them() {
+        let algorithms = [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519];
+        let pems = algorithms.map(|it| KeyPair::generate_for(it).unwrap().serialize_pem());
+        for pem in pems.iter().map(String::as_str).chain([SEC1]) {
+            let theirs = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+            let pkcs1 = "-----BEGIN RSA PRIVATE KEY-----\nhush";
+            for text in [
+                pem.to_owned(),
+                pem.replace('\n', "\r\n"),
+                pem.replace('\n', "\r"),
+                pem.replace('\n', " \n"),
+                format!("{certificate}a word\n{pem}{pkcs1}"),
+            ] {
+                let ours = first_in(&text).unwrap();
+                assert_eq!(*ours, theirs, "{text}");
+                assert!(signer(&ours).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn what_holds_no_whole_key_says_why() {
+        let no_key = ["", "hush", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"];
+        let encrypted =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----";
+        for text in no_key.into_iter().chain([encrypted, "-----BEGIN PRIVATE KEY----\nAAAA"]) {
+            assert!(matches!(first_in(text), Err(FileError::Lacks("private key"))), "{text}");
+        }
+        for inside in [
+            "AAAA",
+            "AAAA\n-----END EC PRIVATE KEY-----",
+            "AAA\n-----END PRIVATE KEY-----",
+            "Proc-Type: 4,ENCRYPTED\n\nAAAA\n-----END PRIVATE KEY-----",
+        ] {
+            let text = format!("-----BEGIN PRIVATE KEY-----\n{inside}");
+            assert!(matches!(first_in(&text), Err(FileError::NotPem)), "{text}");
+        }
+    }
+}
