@@ -16,9 +16,11 @@ mod public;
 mod queue;
 mod revocations;
 mod secrets;
+mod shortcut;
 
 use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use actix_service::IntoServiceFactory as _;
 use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, rt, web};
 use futures_util::future::try_join;
 
@@ -26,6 +28,7 @@ use self::{
     listen::{Listener, Listeners, SocketFile},
     public::Door,
     secrets::Secrets,
+    shortcut::Shortcut,
 };
 use crate::{
     auth::{Authenticator, Keepers},
@@ -40,7 +43,7 @@ use crate::{
     },
     limits::CustomerLimit,
     metrics::Metrics,
-    routes::{self, Admin, Connections, Counts, Customers, Drain, Observer},
+    routes::{self, Admin, Connections, Counts, Customers, Drain, Observer, ShortWay},
     settings::Settings,
     waiting::Rooms,
 };
@@ -303,11 +306,13 @@ fn public_server(
         let auth = Arc::clone(&authenticator);
         let customers =
             Customers { authenticator: auth, cache, api, id_form, not_found_ttl, limit };
-        App::new()
+        let short_way = Rc::new(ShortWay::new(&customers, Rc::clone(&observer)));
+        let app = App::new()
             .app_data(web::Data::new(customers))
             .app_data(web::Data::clone(&authenticator))
             .wrap_fn(move |request, service| routes::observe(&observer, request, service))
-            .configure(routes::public)
+            .configure(routes::public);
+        Shortcut::new(app.into_factory(), short_way)
     };
     let tls = stations.secrets.tls.clone();
     let door = Door::new(settings, tls, &stations.drain, &stations.clock, &stations.metrics);

@@ -21,6 +21,7 @@ mod gateway;
 mod introspection;
 mod issuer;
 mod jwks;
+mod known;
 mod logout;
 mod revocations;
 mod revoking;
@@ -52,6 +53,7 @@ pub use self::{
     error::{AuthError, ProofFault, Reason},
     gateway::Approach,
     issuer::Keepers,
+    known::{Known, KnownCaller},
     logout::LogoutError,
     revocations::RevokeError,
 };
@@ -70,6 +72,10 @@ const BUG_RETRY: Duration = Duration::from_secs(1);
 
 /// A SHA-256 digest.
 type Sha256 = [u8; 32];
+
+/// A bearer token's digest: what it is found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenDigest(Sha256);
 
 /// Why no [`Authenticator`] can be made.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@
 //! memory.
 
 mod answer;
+mod at_hand;
 mod fetch;
 mod flight;
 #[cfg(any(test, fuzzing))]
@@ -20,13 +21,16 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-pub use self::lookup::{Detail, Forward, Found, Freshness, Lookup, LookupError, Source};
 use self::{
     answer::Counts,
     fetch::{Fetcher, Landing},
     flight::{Boarding, Flight},
     plan::{Plan, Rules, Trip},
     store::{Entry, Slot},
+};
+pub use self::{
+    at_hand::{AtHand, Ready},
+    lookup::{Detail, Forward, Found, Freshness, Lookup, LookupError, Source},
 };
 use crate::{
     clock::{self, Clock, Moment, Monotonic},

@@ -7,6 +7,7 @@ mod directives;
 mod observe;
 mod request_id;
 mod revocations;
+mod short_way;
 mod trace_context;
 mod unread;
 mod well_formed;
@@ -19,15 +20,19 @@ pub use self::{
     connections::Connections,
     customer::Customers,
     observe::{Counts, Drain, Observer, observe},
+    short_way::ShortWay,
 };
 pub use crate::problem::Challenges;
 use crate::problem::Problem;
+
+/// The one public path.
+const ME_CUSTOMER: &str = "/me/customer";
 
 /// The public listener: `GET` and `HEAD /me/customer`.
 pub fn public(config: &mut web::ServiceConfig) {
     config
         .service(
-            web::resource("/me/customer")
+            web::resource(ME_CUSTOMER)
                 .route(web::get().to(customer::me))
                 .route(web::head().to(customer::me))
                 .default_service(web::to(only_get_and_head)),

@@ -20,7 +20,7 @@ use actix_service::{
 };
 use actix_web::{
     body::MessageBody,
-    dev::{AppConfig, Extensions, Server, ServiceResponse},
+    dev::{AppConfig, Extensions, Server},
     rt::net::{TcpStream, UnixStream},
 };
 use prometheus::IntCounterVec;
@@ -124,13 +124,9 @@ pub(super) fn serve<F, I, S, B>(
 where
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
-    S: ServiceFactory<
-            Request,
-            Config = AppConfig,
-            Response = ServiceResponse<B>,
-            Error = actix_web::Error,
-            InitError = (),
-        > + 'static,
+    S: ServiceFactory<Request, Config = AppConfig, Error = actix_web::Error, InitError = ()>
+        + 'static,
+    S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
     let (workers, connections) = shares(settings);
@@ -176,13 +172,9 @@ fn http<I, S, B, W>(
 ) -> impl ServiceFactory<Connection, Config = (), Response = (), Error = (), InitError = ()>
 where
     I: IntoServiceFactory<S, Request>,
-    S: ServiceFactory<
-            Request,
-            Config = AppConfig,
-            Response = ServiceResponse<B>,
-            Error = actix_web::Error,
-            InitError = (),
-        > + 'static,
+    S: ServiceFactory<Request, Config = AppConfig, Error = actix_web::Error, InitError = ()>
+        + 'static,
+    S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
     W: Future<Output = ()> + 'static,
 {

@@ -63,7 +63,8 @@ pub(super) struct Signed {
     pub(super) generation: u64,
 }
 
-struct Entry {
+/// A token that was verified.
+pub(super) struct Entry {
     finding: Finding,
     /// The newest generation that is known to hold the key.
     generation: AtomicU64,
@@ -129,6 +130,25 @@ impl VerifiedTokens {
         Some(entry.finding.caller.clone())
     }
 
+    /// The token, whether it counts or not.
+    pub(super) fn entry(&self, digest: &Sha256) -> Option<Arc<Entry>> {
+        self.entries.get(digest)
+    }
+
+    /// Whether a token that was found earlier counts at this moment. `generation` gives the one of an
+    /// issuer's usable key set; another one than was seen last is for [`VerifiedTokens::get`].
+    pub(super) fn counts(
+        &self,
+        entry: &Entry,
+        now: Now,
+        generation: impl FnOnce(usize) -> Option<u64>,
+    ) -> bool {
+        let issuer = entry.finding.issuer;
+        self.is_alive(entry, now)
+            && (entry.finding.signed.is_none()
+                || generation(issuer) == Some(entry.generation.load(Ordering::Relaxed)))
+    }
+
     /// Those whose tokens are in memory, dead ones included. Looks at every entry.
     pub(super) fn callers(&self) -> impl Iterator<Item = Caller> {
         self.entries.iter().map(|(_, entry)| entry.finding.caller.clone())
@@ -165,6 +185,10 @@ impl VerifiedTokens {
 }
 
 impl Entry {
+    pub(super) const fn caller(&self) -> &Caller {
+        &self.finding.caller
+    }
+
     /// Whether the key that made the signature is still the one that the token asks for.
     fn has_its_key_in(&self, signed: &Signed, current: &Current) -> bool {
         if self.generation.load(Ordering::Relaxed) == current.generation {

@@ -17,7 +17,7 @@ use crate::{
 /// `cache_requests_total` by outcome, and the life of tokens at hand-out.
 #[derive(Debug)]
 pub(super) struct Counts {
-    hit: IntCounter,
+    pub(super) hit: IntCounter,
     pub(super) miss: IntCounter,
     joined: IntCounter,
     outage: IntCounter,
@@ -122,8 +122,20 @@ impl Shared {
             let body = entry.json.without_token();
             return Found { body, source, detail, ttl, expires_in: None };
         }
+        self.with_token(entry, source, detail, ttl, now)
+    }
+
+    /// The customer with its token, which is counted as handed out.
+    pub(super) fn with_token(
+        &self,
+        entry: &Entry,
+        source: Source,
+        detail: Option<Detail>,
+        ttl: Duration,
+        now: Moment,
+    ) -> Found {
         let body = entry.json.with_token();
-        let left = lifetime.remaining(now);
+        let left = entry.lifetime.remaining(now);
         let has_token = entry.json.has_token();
         if has_token {
             entry.count_hand_out();

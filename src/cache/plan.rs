@@ -131,7 +131,7 @@ impl Rules {
     }
 
     /// Handed out so often that Juspay's cap on its uses may be near.
-    fn is_used_up(self, entry: &Entry, now: Moment) -> bool {
+    pub(super) fn is_used_up(self, entry: &Entry, now: Moment) -> bool {
         self.max_hand_outs > 0
             && entry.hand_outs() >= self.max_hand_outs
             && entry.age(now) >= self.min_age

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -27,6 +27,8 @@ pub(super) struct Entry {
     born: Monotonic,
     hand_outs: AtomicU32,
     failed_refreshes: Mutex<Option<Failed>>,
+    /// It has left memory, or another one has come in its place.
+    is_gone: AtomicBool,
 }
 
 /// Refreshes of an entry that have failed, one after the other.
@@ -38,8 +40,14 @@ struct Failed {
 
 impl Entry {
     pub(super) fn new(json: CustomerJson, lifetime: Lifetime, born: Monotonic) -> Self {
-        let (hand_outs, failed_refreshes) = (AtomicU32::new(0), Mutex::default());
-        Self { json, lifetime, born, hand_outs, failed_refreshes }
+        Self {
+            json,
+            lifetime,
+            born,
+            hand_outs: AtomicU32::new(0),
+            failed_refreshes: Mutex::default(),
+            is_gone: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn age(&self, now: Moment) -> Duration {
@@ -111,6 +119,13 @@ impl Slot {
         }
     }
 
+    /// It isn't what is known of the customer any more.
+    fn leave(&self) {
+        if let Self::Customer(entry) = self {
+            entry.is_gone.store(true, Ordering::Release);
+        }
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Customer(this), Self::Customer(that)) => Arc::ptr_eq(this, that),
@@ -126,6 +141,8 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Store {
     slots: Cache<CustomerKey, Slot>,
+    /// How often all of them were removed.
+    clearings: AtomicU64,
     entries: IntGauge,
     expired: IntCounter,
     removed: IntCounter,
@@ -138,15 +155,19 @@ impl Store {
         let slots = Cache::builder()
             .max_capacity(capacity)
             .expire_after(AtMost)
-            .eviction_listener(move |_, _, cause| match cause {
-                RemovalCause::Size => by_size.inc(),
-                RemovalCause::Expired => by_time.inc(),
-                // Counted by whoever removes, who knows why.
-                RemovalCause::Explicit | RemovalCause::Replaced => {}
+            .eviction_listener(move |_, slot: Slot, cause| {
+                slot.leave();
+                match cause {
+                    RemovalCause::Size => by_size.inc(),
+                    RemovalCause::Expired => by_time.inc(),
+                    // Counted by whoever removes, who knows why.
+                    RemovalCause::Explicit | RemovalCause::Replaced => {}
+                }
             })
             .build();
         Self {
             slots,
+            clearings: AtomicU64::new(0),
             entries: metrics.cache.entries.clone(),
             expired: evicted("expired"),
             removed: evicted("removed"),
@@ -155,6 +176,16 @@ impl Store {
 
     pub(super) fn get(&self, key: &CustomerKey) -> Option<Slot> {
         self.slots.get(key)
+    }
+
+    /// To be noted before an entry is looked for that is to be found without a look, later.
+    pub(super) fn clearings(&self) -> u64 {
+        self.clearings.load(Ordering::Acquire)
+    }
+
+    /// Whether an entry that was found after so many clearings is still what is known.
+    pub(super) fn still_has(&self, entry: &Entry, clearings: u64) -> bool {
+        !entry.is_gone.load(Ordering::Acquire) && self.clearings() == clearings
     }
 
     pub(super) fn put(&self, key: &CustomerKey, slot: Slot) {
@@ -189,6 +220,8 @@ impl Store {
     pub(super) fn clear(&self) -> u64 {
         self.slots.run_pending_tasks();
         let number = self.slots.entry_count();
+        // moka removes them later, one by one.
+        self.clearings.fetch_add(1, Ordering::AcqRel);
         self.slots.invalidate_all();
         self.removed.inc_by(number);
         self.settle();

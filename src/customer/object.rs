@@ -210,7 +210,8 @@ pub struct CustomerJson {
 
 impl CustomerJson {
     fn new(json: String, without_token: usize) -> Self {
-        Self { whole: json.into(), without_token }
+        // Without what the text had room for besides.
+        Self { whole: json.into_bytes().into_boxed_slice().into(), without_token }
     }
 
     /// The object with its token. No copy.

@@ -29,6 +29,7 @@ use futures_util::{
 use prometheus::{Histogram, IntCounter};
 
 use super::{
+    ME_CUSTOMER,
     connections::Connections,
     request_id::{REQUEST_ID, RequestId},
     trace_context::TraceContext,
@@ -46,9 +47,6 @@ use crate::{
 };
 
 const TRACEPARENT: &str = "traceparent";
-
-/// The one public route.
-const ME_CUSTOMER: &str = "/me/customer";
 
 /// The label of an answer that is no problem's.
 const OK: &str = "ok";
@@ -139,23 +137,36 @@ impl Counts {
 #[derive(Debug, Clone)]
 pub(super) struct Observation(Rc<Seen>);
 
+/// What the answer and the log line tell of it.
 #[derive(Debug)]
-struct Seen {
+pub(super) struct Seen {
     request_id: RequestId,
     trace: Option<TraceContext>,
     customer: OnceCell<CustomerId>,
     cache: Cell<&'static str>,
 }
 
-impl Observation {
+impl Seen {
     fn new(headers: &HeaderMap) -> Self {
         let trace = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-        Self(Rc::new(Seen {
+        Self {
             request_id: RequestId::of(headers),
             trace: trace.and_then(TraceContext::parse),
             customer: OnceCell::new(),
             cache: Cell::new("-"),
-        }))
+        }
+    }
+
+    /// Of a request for this customer, who was in memory.
+    pub(super) fn of_hit(headers: &HeaderMap, customer: &CustomerId) -> Self {
+        let (customer, cache) = (OnceCell::from(customer.clone()), Cell::new("hit"));
+        Self { customer, cache, ..Self::new(headers) }
+    }
+}
+
+impl Observation {
+    fn new(headers: &HeaderMap) -> Self {
+        Self(Rc::new(Seen::new(headers)))
     }
 
     /// Notes who called.
@@ -258,7 +269,7 @@ impl Begun {
         let observer = &in_flight.0;
         let elapsed = observer.clock.monotonic().since(start);
         let done = Done { method, route, code, elapsed };
-        unread::keep(body, observer.finish(&done, &observation, response))
+        unread::keep(body, observer.finish(&done, &observation.0, response))
     }
 }
 
@@ -279,11 +290,18 @@ impl Drop for InFlight {
 }
 
 /// A request that has been answered.
-struct Done {
+pub(super) struct Done {
     method: Method,
     route: Route,
     code: &'static str,
     elapsed: Duration,
+}
+
+impl Done {
+    /// With the customer.
+    pub(super) const fn customer(method: Method, elapsed: Duration) -> Self {
+        Self { method, route: Route::MeCustomer, code: OK, elapsed }
+    }
 }
 
 impl Route {
@@ -308,18 +326,18 @@ fn shown(method: &Method) -> &str {
 
 impl Observer {
     /// Counts and logs the request, and puts onto its answer what every answer has.
-    fn finish(
+    pub(super) fn finish(
         &self,
         done: &Done,
-        observation: &Observation,
+        seen: &Seen,
         mut response: HttpResponse,
     ) -> HttpResponse {
         let status = response.status();
         self.counts.count(&self.metrics.http, done, status);
         if self.is_logged(status) {
-            self.log(done, status, observation);
+            self.log(done, status, seen);
         }
-        response.headers_mut().insert(REQUEST_ID, observation.0.request_id.header());
+        response.headers_mut().insert(REQUEST_ID, seen.request_id.header());
         if self.drain.has_begun() || self.connections.are_many() {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
@@ -336,8 +354,7 @@ impl Observer {
         }
     }
 
-    fn log(&self, done: &Done, status: StatusCode, observation: &Observation) {
-        let seen = &*observation.0;
+    fn log(&self, done: &Done, status: StatusCode, seen: &Seen) {
         let customer_ref = seen.customer.get().map(|customer| self.refs.reference(customer));
         tracing::info!(
             method = shown(&done.method),

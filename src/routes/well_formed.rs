@@ -56,7 +56,7 @@ fn check(method: &Method, target: &Uri, host: Option<&[u8]>) -> Result<(), &'sta
 
 /// Names and addresses with or without a port, and nothing: RFC 3986 §3.2.2 takes more, which no
 /// host that can be reached has.
-fn is_host(host: &[u8]) -> bool {
+pub(super) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.iter().rposition(|byte| *byte == b':') {
         Some(colon) if !host.ends_with(b"]") => host.split_at(colon),
         Some(_) | None => (host, &[][..]),

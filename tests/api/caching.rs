@@ -4,6 +4,7 @@
 mod not_found;
 mod one_door;
 mod purge;
+mod short_way;
 mod store;
 mod token_life;
 

@@ -99,6 +99,13 @@ impl KeyStore {
         self.current.load_full().filter(|current| now.since(current.fetched) <= self.max_stale)
     }
 
+    /// The generation of the set in use, unless that was fetched too long ago.
+    pub(crate) fn generation(&self, now: Monotonic) -> Option<u64> {
+        let current = self.current.load();
+        let current = current.as_ref()?;
+        (now.since(current.fetched) <= self.max_stale).then_some(current.generation)
+    }
+
     /// The set that a token with this `kid` can be checked with; fetched anew when need be.
     pub(crate) async fn for_kid(&self, kid: Option<&str>) -> Result<Arc<Current>, NoKey> {
         if let Some(current) = self.holding(kid, self.clock.monotonic()) {

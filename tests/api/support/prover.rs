@@ -91,7 +91,3 @@ fn base64url(bytes: impl AsRef<[u8]>) -> String {
 fn sha256(text: &str) -> String {
     base64url(digest(&SHA256, text.as_bytes()))
 }
-
-fn base64url(bytes: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}

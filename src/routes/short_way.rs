@@ -1,0 +1,173 @@
+//! The short way of most requests: a known caller's plain `GET /me/customer`, answered from memory
+//! before the app is gone through.
+//!
+//! It only takes what the long way would answer alike with nothing else to do; all else it leaves
+//! alone, and has counted nothing of it. A worker finds by itself whom it has answered a moment ago:
+//! the shared caches cost a walk through cold memory for each look. What it finds is asked each time
+//! whether it still counts, so that revocation, rotation, purge, expiry and limits hold at once.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_http::Request;
+use actix_web::{
+    HttpMessage as _, HttpResponse,
+    http::{
+        Method,
+        header::{
+            AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING,
+        },
+    },
+};
+
+use super::{
+    Customers, Observer,
+    observe::{Done, Seen},
+    well_formed::is_host,
+};
+use crate::{
+    auth::{Authenticator, Known, KnownCaller, TokenDigest},
+    cache::{AtHand, CustomerCache, Ready},
+    clock::{Moment, Monotonic},
+    customer::CustomerIdForm,
+    limits::CustomerLimit,
+    response,
+};
+
+/// How long a worker finds a caller by itself. Then the shared caches are asked again, which see by
+/// it that the entry is in use.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// Most callers that a worker finds by itself: as many are looked up again in a few milliseconds.
+const MOST: usize = 32_768;
+
+/// Between two looks for those that it doesn't find any more.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// The query that says what is meant anyway.
+const WANTS_TOKEN: &str = "options.get_client_auth_token=true";
+
+/// A worker's short way.
+pub struct ShortWay {
+    authenticator: Arc<Authenticator>,
+    cache: CustomerCache,
+    id_form: CustomerIdForm,
+    limit: Arc<CustomerLimit>,
+    observer: Rc<Observer>,
+    remembered: RefCell<Remembered>,
+}
+
+/// Those who were answered lately.
+#[derive(Default)]
+struct Remembered {
+    callers: HashMap<TokenDigest, Lately>,
+    next_sweep: Option<Monotonic>,
+}
+
+/// Somebody who was.
+struct Lately {
+    known: Known,
+    at_hand: AtHand,
+    until: Monotonic,
+}
+
+impl ShortWay {
+    /// The short way to these customers.
+    #[must_use]
+    pub fn new(customers: &Customers, observer: Rc<Observer>) -> Self {
+        Self {
+            authenticator: Arc::clone(&customers.authenticator),
+            cache: customers.cache.clone(),
+            id_form: customers.id_form,
+            limit: Arc::clone(&customers.limit),
+            observer,
+            remembered: RefCell::default(),
+        }
+    }
+
+    /// The answer, if it can be given here.
+    pub fn answer(&self, request: &Request) -> Option<HttpResponse> {
+        if !is_plain(request) {
+            return None;
+        }
+        // The long way tells of bugs.
+        catch_unwind(AssertUnwindSafe(|| self.answer_plain(request))).ok().flatten()
+    }
+
+    fn answer_plain(&self, request: &Request) -> Option<HttpResponse> {
+        let headers = request.headers();
+        let now = self.observer.clock.moment();
+        let authorization = headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let digest = self.authenticator.bearer_digest(authorization)?;
+        let (caller, customer) =
+            self.remembered(&digest, now).or_else(|| self.look_up(digest, now))?;
+        // The last thing that could be in the way: from here on it is a hit.
+        self.limit.spend(caller.customer()).ok()?;
+        let response = response::customer(self.cache.hand_out(&customer));
+        let seen = Seen::of_hit(headers, caller.customer());
+        let done =
+            Done::customer(Method::GET, self.observer.clock.monotonic().since(now.monotonic));
+        Some(self.observer.finish(&done, &seen, response))
+    }
+
+    fn remembered(&self, digest: &TokenDigest, now: Moment) -> Option<(KnownCaller, Ready)> {
+        let remembered = self.remembered.borrow();
+        let lately = remembered.callers.get(digest).filter(|it| now.monotonic < it.until)?;
+        let caller = self.authenticator.still_known(&lately.known, now)?;
+        Some((caller, self.cache.ready(&lately.at_hand, now)?))
+    }
+
+    fn look_up(&self, digest: TokenDigest, now: Moment) -> Option<(KnownCaller, Ready)> {
+        let known = self.authenticator.known(&digest, now)?;
+        let caller = self.authenticator.still_known(&known, now)?;
+        if !self.id_form.takes(caller.customer()) {
+            return None;
+        }
+        let at_hand = self.cache.at_hand(caller.customer())?;
+        let customer = self.cache.ready(&at_hand, now)?;
+        let until = now.monotonic.plus(REMEMBERED);
+        self.remembered.borrow_mut().put(digest, Lately { known, at_hand, until }, now.monotonic);
+        Some((caller, customer))
+    }
+}
+
+impl Remembered {
+    fn put(&mut self, digest: TokenDigest, lately: Lately, now: Monotonic) {
+        if self.next_sweep.is_none_or(|next| next <= now) {
+            self.callers.retain(|_, lately| now < lately.until);
+            self.next_sweep = Some(now.plus(SWEEP_EVERY));
+        }
+        if self.callers.len() >= MOST {
+            self.callers.clear();
+        }
+        self.callers.insert(digest, lately);
+    }
+}
+
+impl fmt::Debug for ShortWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShortWay").finish_non_exhaustive()
+    }
+}
+
+/// Whether the request says nothing but who is calling.
+fn is_plain(request: &Request) -> bool {
+    let (head, headers) = (request.head(), request.headers());
+    let is_usual = head.method == Method::GET
+        && head.uri.authority().is_none()
+        && head.uri.path() == super::ME_CUSTOMER
+        && head.uri.query().is_none_or(|query| query.is_empty() || query == WANTS_TOKEN);
+    let has_none = |name| !headers.contains_key(name);
+    is_usual
+        && has_none(CONTENT_LENGTH)
+        && has_none(TRANSFER_ENCODING)
+        && has_none(CACHE_CONTROL)
+        && headers.get(HOST).is_none_or(|host| is_host(host.as_bytes()))
+}

@@ -1,0 +1,181 @@
+//! The short way of hits: nobody can tell it from the long one, and what ends a hit ends it there in
+//! the same moment. One worker, so that each request meets what that worker remembers.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use juspay_bff::simulator::MintRequest;
+use serde_json::{Value, json};
+
+use super::served;
+use crate::support::{Phone, Reply, World, guard};
+
+/// The same request, said in a way that the short way leaves alone.
+const LONG: &str = "/me/customer?long";
+
+/// Says what is meant anyway.
+const SHORT: &str = "/me/customer?options.get_client_auth_token=true";
+
+async fn world(settings: &str) -> World {
+    World::with(&format!("server.workers = 1\n{settings}")).await
+}
+
+/// A phone that was answered lately, by the short way too, and whose token is good for a day.
+async fn known(world: &World) -> Phone {
+    let life = SignedDuration::from_hours(24);
+    let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
+    served(&phone).await;
+    for _ in 0..3 {
+        is_hit(&served(&phone).await);
+    }
+    phone
+}
+
+#[track_caller]
+fn is_hit(reply: &Reply) {
+    assert!(reply.cache_status().starts_with("juspay-bff; hit; "), "{}", reply.cache_status());
+}
+
+/// All of an answer but what is another one each time.
+fn told(reply: &Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
+    let mut headers = reply.headers.clone();
+    headers.retain(|(name, _)| !["x-request-id", "date"].contains(&name.as_str()));
+    headers.sort();
+    (reply.status, headers, reply.body.clone())
+}
+
+/// The one log line of that id, but for what is another one each time.
+fn line_of(id: &str) -> Value {
+    let lines = guard::log_lines(id);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let mut line: Value = serde_json::from_str(&lines[0]).unwrap();
+    for name in ["duration_us", "request_id", "timestamp"] {
+        assert!(line.as_object_mut().unwrap().remove(name).is_some(), "{name}");
+    }
+    line
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_ways_answer_log_and_count_alike() {
+    let world = world("").await;
+    let phone = known(&world).await;
+    let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+    let counts = async || {
+        let mut counts = Vec::new();
+        for series in [
+            "juspay_bff_http_requests_total{code=\"ok\",route=\"/me/customer\",status=\"200\"}",
+            "juspay_bff_http_request_duration_seconds_count{route=\"/me/customer\"}",
+            "juspay_bff_cache_requests_total{outcome=\"hit\"}",
+            "juspay_bff_token_remaining_seconds_count",
+            "juspay_bff_http_requests_in_flight",
+        ] {
+            counts.push(world.count(series).await);
+        }
+        counts
+    };
+    let mut seen = Vec::new();
+    for (id, target) in [("way-1", "/me/customer"), ("way-2", SHORT), ("way-3", LONG)] {
+        let before = counts().await;
+        let lines = format!("X-Request-Id: {id}\r\n{trace}");
+        let reply = phone.request("GET", target, &lines).await;
+        assert_eq!(reply.header("x-request-id"), Some(id));
+        let after = counts().await;
+        let more: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        seen.push((told(&reply), line_of(id), more));
+    }
+    assert_eq!(seen[0], seen[2]);
+    assert_eq!(seen[1], seen[2]);
+    assert_eq!(seen[2].2, [1, 1, 1, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_each_gets_their_own_however_often_they_ask() {
+    let world = world("").await;
+    let phones: Vec<_> = (0..50).map(|n| (n, world.phone(&format!("c{n}")))).collect();
+    for round in 0..4 {
+        for (n, phone) in &phones {
+            let reply = served(phone).await;
+            assert_eq!(reply.json()["object_reference_id"], format!("c{n}"), "{round}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_token_that_ends_ends_at_once() {
+    for end in ["revocation", "rotation", "expiry"] {
+        let world = world("").await;
+        let phone = known(&world).await;
+        match end {
+            "revocation" => {
+                let now = world.clock_seconds();
+                let entry = json!({
+                    "issuer": "main", "sub": "alice", "issued_before": now + 1, "expires": now + 86_400
+                });
+                assert_eq!(world.admin().post("/revocations", &entry).await.status, 200);
+            }
+            "rotation" => {
+                world.issuer().rotate(false).unwrap();
+                served(&world.phone("bob")).await;
+            }
+            _ => world.clock.advance(Duration::from_hours(25)),
+        }
+        let refused = phone.me().await;
+        assert_ne!(refused.status, 200, "{end}");
+        assert_eq!(told(&refused).0, phone.get(LONG).await.status, "{end}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_purged_or_aged_token_is_not_handed_out_again() {
+    for end in ["purge", "purge of all", "floor"] {
+        let world = world("").await;
+        let phone = known(&world).await;
+        let old = served(&phone).await.token();
+        match end {
+            "purge" => {
+                let alice = json!({"customer_id": "alice"});
+                let reply = world.admin().post("/cache/purge", &alice).await;
+                assert_eq!(reply.json()["purged"], 1);
+            }
+            "purge of all" => world.purge_all().await,
+            _ => world.clock.advance(Duration::from_secs(781)),
+        }
+        assert_ne!(served(&phone).await.token(), old, "{end}");
+        assert_eq!(world.simulator().calls("alice"), 2, "{end}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_replaced_is_not_handed_out_again() {
+    let world = world("cache.force_refresh_min_age = \"0s\"").await;
+    let phone = known(&world).await;
+    let old = served(&phone).await.token();
+    let new = phone.request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await.token();
+    assert_ne!(new, old);
+    assert_eq!(served(&phone).await.token(), new);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_token_is_fetched_ahead_all_the_same() {
+    let world = world("cache.max_hand_outs = 6\ncache.force_refresh_min_age = \"0s\"").await;
+    let phone = known(&world).await;
+    let old = served(&phone).await.token();
+    served(&phone).await;
+    // Handed out six times: the next one gets it still, and another one is fetched.
+    assert_eq!(served(&phone).await.token(), old);
+    crate::support::until("another token", async || served(&phone).await.token() != old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_a_customer_holds() {
+    let world = world("limits.per_customer = \"6/min\"").await;
+    let phone = known(&world).await;
+    for _ in 0..2 {
+        is_hit(&served(&phone).await);
+    }
+    let refused = phone.me().await;
+    assert_eq!((refused.status, &*refused.code()), (429, "rate_limited"));
+    world.clock.advance(Duration::from_secs(10));
+    is_hit(&served(&phone).await);
+    assert_eq!(phone.me().await.status, 429);
+}
