@@ -1,13 +1,14 @@
 //! Structures read from JSON objects, and from nothing else.
 //!
 //! serde takes a list of its members' values for a structure, too: `["a", 7]` for
-//! `{"name": "a", "number": 7}`. Nobody means that, and other readers refuse it.
+//! `{"name": "a", "number": 7}`. Nobody means that, and other readers refuse it. So do
+//! they with what isn't UTF-8 (RFC 8259 §8.1), which serde lets pass in members that it skips.
 
 use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{DeserializeOwned, Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// Reads a `T` from the text of an object.
@@ -15,7 +16,11 @@ use serde::{
 /// # Errors
 /// When it isn't one, or not a `T`'s.
 pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
-    serde_json::from_slice(text).map(|Object(read)| read)
+    let Object(read) = serde_json::from_slice(text)?;
+    match str::from_utf8(text) {
+        Ok(_) => Ok(read),
+        Err(error) => Err(serde_json::Error::custom(error)),
+    }
 }
 
 /// A `T` that was an object.
@@ -81,6 +86,19 @@ mod tests {
         }
         let error = object::<Thing>(b"{\n\"name\": 1}").unwrap_err();
         assert_eq!((error.line(), error.column()), (2, 9));
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_refused_wherever_it_stands() {
+        #[derive(Deserialize)]
+        struct Lenient {
+            name: String,
+        }
+        let read = |text: &[u8]| object::<Lenient>(text).map(|read| read.name).ok();
+        assert_eq!(read("{\"name\": \"a\", \"é\": \"é\"}".as_bytes()).as_deref(), Some("a"));
+        for text in [&b"{\"name\": \"a\xff\"}"[..], b"{\"name\": \"a\", \"more\": [\"\xf4\"]}"] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! is `token`'s, and is remembered like any other. Refuses a bound token without its proof, and a
 //! proof for a token that isn't bound: it would prove nothing.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod nonces;
 mod presented;
 mod proof;

@@ -3,7 +3,16 @@
 //!
 //! Each function takes any bytes and panics where a promise is broken.
 
+#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+
+mod discovery;
+mod introspection;
 mod keys;
+mod said;
 mod token;
 
-pub use self::{keys::key_set, token::bearer_token};
+pub use self::{
+    discovery::discovery_document, introspection::introspection_answer, keys::key_set,
+    token::bearer_token,
+};
+pub use super::{dpop::fuzzing::dpop_proof, revocations::fuzzing::revocations_file};

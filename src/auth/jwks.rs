@@ -20,6 +20,8 @@ use serde_json::Value;
 
 #[cfg(test)]
 pub(super) use self::fetch::FetchError;
+#[cfg(any(test, fuzzing))]
+pub(super) use self::fetch::{allowed, keys_address};
 use self::key::Unusable;
 pub(super) use self::{
     fetch::{KeyFetcher, fetcher},

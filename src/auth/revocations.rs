@@ -7,6 +7,8 @@
 //! forgotten is `revoking`'s.
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod grounds;
 mod list;
 #[cfg(test)]

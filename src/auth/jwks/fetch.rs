@@ -123,18 +123,22 @@ impl KeyFetcher for FromDiscovery {
         let (http, url, issuer) = (self.http.clone(), self.url.clone(), self.issuer.clone());
         Box::pin(async move {
             let document = http.get(&url).await?;
-            let configuration: Configuration =
-                json::object(&document).map_err(|_| FetchError::Discovery)?;
-            // §4.3: exactly, or keys of one provider would pass for another's.
-            if configuration.issuer != issuer {
-                return Err(FetchError::OtherIssuer);
-            }
-            if is_https(&url) && !is_https(&configuration.jwks_uri) {
-                return Err(FetchError::Downgrade);
-            }
-            http.get(&configuration.jwks_uri).await
+            http.get(&keys_address(&document, &url, &issuer)?).await
         })
     }
+}
+
+/// Where the keys are, by the document of that issuer, which came from `url`.
+pub(crate) fn keys_address(document: &[u8], url: &str, issuer: &str) -> Result<String, FetchError> {
+    let configuration: Configuration = json::object(document).map_err(|_| FetchError::Discovery)?;
+    // §4.3: exactly, or keys of one provider would pass for another's.
+    if configuration.issuer != issuer {
+        return Err(FetchError::OtherIssuer);
+    }
+    if is_https(url) && !is_https(&configuration.jwks_uri) {
+        return Err(FetchError::Downgrade);
+    }
+    Ok(configuration.jwks_uri)
 }
 
 /// GET over awc.
@@ -175,7 +179,7 @@ fn is_https(url: &str) -> bool {
 }
 
 /// https anywhere, http on loopback only: else anyone on the way could plant keys.
-fn allowed(url: &str) -> Option<Uri> {
+pub(crate) fn allowed(url: &str) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
     let host = uri.host()?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');

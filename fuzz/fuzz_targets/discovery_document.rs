@@ -1,0 +1,8 @@
+//! OpenID providers' configuration documents.
+
+#![no_main]
+
+use juspay_bff::auth::fuzzing::discovery_document;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| discovery_document(input));

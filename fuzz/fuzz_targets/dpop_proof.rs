@@ -1,0 +1,8 @@
+//! DPoP proofs, or their two JSON texts, a line each.
+
+#![no_main]
+
+use juspay_bff::auth::fuzzing::dpop_proof;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| dpop_proof(input));

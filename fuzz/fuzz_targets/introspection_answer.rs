@@ -1,0 +1,8 @@
+//! Answers of an issuer that is asked about a token.
+
+#![no_main]
+
+use juspay_bff::auth::fuzzing::introspection_answer;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| introspection_answer(input));

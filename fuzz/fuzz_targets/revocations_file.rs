@@ -1,0 +1,8 @@
+//! Files of revocations.
+
+#![no_main]
+
+use juspay_bff::auth::fuzzing::revocations_file;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| revocations_file(input));

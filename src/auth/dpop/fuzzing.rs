@@ -1,0 +1,325 @@
+//! What must hold whatever a proof says. For the fuzz targets and the tests only: no program has
+//! this in it.
+//!
+//! A fuzzer can't sign, so that each proof that can be taken apart is signed anew with the key that
+//! its token is bound to: what is accepted then is what the proof itself has made so.
+
+#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+
+use std::{sync::LazyLock, time::Duration};
+
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use prometheus::IntGauge;
+use serde_json::{Map, Value};
+
+use super::{Dpop, Presented};
+use crate::{
+    auth::{
+        Sha256,
+        error::{AuthError, ProofFault},
+        sha256,
+    },
+    clock::{Moment, Monotonic},
+    settings::{self, Sources},
+};
+
+/// 2026-01-01T00:00:00Z.
+const NOW: i64 = 1_767_225_600;
+/// `auth.dpop.max_age` and `auth.leeway`, by default.
+const MAX_AGE: i64 = 60;
+const LEEWAY: i64 = 30;
+const TOKEN: &[u8] = b"the token";
+const SETTINGS: &str = r#"
+juspay = { base_url = "https://api.juspay.in", merchant_id = "merchant", api_key = "key" }
+
+[auth.issuers.main]
+issuer = "https://id.example"
+audiences = ["api"]
+algorithms = ["ES256"]
+discovery = true
+dpop = "required"
+"#;
+
+static PHONE: LazyLock<Phone> = LazyLock::new(Phone::new);
+
+/// A phone with one key, the same each time, so that corpora can hold good signatures.
+struct Phone {
+    pair: Ed25519KeyPair,
+    /// The public key in base64url.
+    x: String,
+    /// RFC 7638.
+    thumbprint: Sha256,
+    auth: settings::Auth,
+}
+
+/// A request, by what a proof must fit.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    method: &'a str,
+    secure: bool,
+    host: &'a str,
+    path: &'a str,
+    token: &'a [u8],
+    key: &'a Sha256,
+    /// Seconds since 1970.
+    now: i64,
+}
+
+/// Takes a proof, or its two JSON texts, a line each.
+pub fn dpop_proof(input: &[u8]) {
+    let text = spelled(input).or_else(|| std::str::from_utf8(input).ok().map(str::to_owned));
+    let Some(text) = text else { return };
+    check(&text);
+    if let Some((message, _)) = text.rsplit_once('.') {
+        check(&PHONE.sign(message));
+    }
+}
+
+/// A proof of these texts, unsigned.
+fn spelled(texts: &[u8]) -> Option<String> {
+    let end = texts.iter().position(|byte| *byte == b'\n').filter(|_| texts.starts_with(b"{"))?;
+    let (header, claims) = texts.split_at_checked(end)?;
+    let [header, claims] = [header, claims.trim_ascii()].map(|it| URL_SAFE_NO_PAD.encode(it));
+    Some(format!("{header}.{claims}.AAAA"))
+}
+
+fn check(proof: &str) {
+    let request = Request {
+        method: "GET",
+        secure: true,
+        host: "api.example",
+        path: "/me/customer",
+        token: TOKEN,
+        key: &PHONE.thumbprint,
+        now: NOW,
+    };
+    let dpop = PHONE.dpop(false);
+    if request.shown(&dpop, &[proof]).is_err() {
+        return;
+    }
+    check_accepted(proof);
+    let again = request.shown(&dpop, &[proof]);
+    assert_eq!(again, Err(ProofFault::Replayed.into()), "taken twice");
+    assert!(request.shown(&PHONE.dpop(false), &[proof, proof]).is_err(), "two were taken");
+    let nonceless = request.shown(&PHONE.dpop(true), &[proof]);
+    assert!(matches!(nonceless, Err(AuthError::UseDpopNonce(_))), "without our nonce");
+    let end = MAX_AGE + LEEWAY + LEEWAY;
+    for other in [
+        Request { method: "HEAD", ..request },
+        Request { secure: false, ..request },
+        Request { host: "api.example:444", ..request },
+        Request { host: "evil.example", ..request },
+        Request { path: "/me", ..request },
+        Request { path: "/me/customer/", ..request },
+        Request { token: b"another token", ..request },
+        Request { key: &[0; 32], ..request },
+        Request { now: NOW + end + 1, ..request },
+        Request { now: NOW - end - 1, ..request },
+    ] {
+        assert!(other.shown(&PHONE.dpop(false), &[proof]).is_err(), "good for another request");
+    }
+}
+
+impl Request<'_> {
+    /// What becomes of it, with these proofs.
+    fn shown(&self, dpop: &Dpop, proofs: &[&str]) -> Result<(), AuthError> {
+        let proofs = proofs.iter().map(|proof| proof.as_bytes());
+        let presented =
+            Presented::new(self.method, self.secure, Some(self.host), self.path, proofs);
+        let wall = Timestamp::from_second(self.now).expect("a time");
+        let (proof, _) = dpop.examine(&presented, &sha256(self.token), wall)?;
+        proof.verify(self.key)?;
+        let now = Moment { wall, monotonic: Monotonic::new(Duration::ZERO) };
+        Ok(dpop.replays.take(self.key, &proof.jti, now)?)
+    }
+}
+
+impl Phone {
+    fn new() -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("a key pair");
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+        let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+        let loaded = Sources::default().text("fuzz.toml", SETTINGS).load().expect("settings");
+        let thumbprint = sha256(canonical.as_bytes());
+        Self { pair, x, thumbprint, auth: loaded.settings.auth }
+    }
+
+    fn sign(&self, message: &str) -> String {
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes())))
+    }
+
+    /// One that has taken nothing yet.
+    fn dpop(&self, nonces: bool) -> Dpop {
+        let gauge = IntGauge::new("proofs", "proofs").expect("a gauge");
+        let dpop = settings::Dpop { nonces, ..self.auth.dpop.clone() };
+        Dpop::new(&settings::Auth { dpop, ..self.auth.clone() }, gauge)
+    }
+}
+
+/// What a proof must be (RFC 9449 §4.3), read once more by another reader.
+fn check_accepted(proof: &str) {
+    let parts: Vec<&str> = proof.split('.').collect();
+    let [header, claims, signature] = parts.try_into().expect("three parts");
+    let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).expect("base64url");
+    let object =
+        |part| -> Map<String, Value> { serde_json::from_slice(&decoded(part)).expect("an object") };
+    let (header_members, claims_members) = (object(header), object(claims));
+    let head = |name: &str| header_members.get(name).and_then(Value::as_str);
+    let typ = head("typ").expect("a type").to_ascii_lowercase();
+    assert_eq!(typ.strip_prefix("application/").unwrap_or(&typ), "dpop+jwt");
+    assert_eq!(head("alg"), Some("EdDSA"));
+    let jwk = header_members.get("jwk").and_then(Value::as_object).expect("a key");
+    assert_eq!(jwk.get("x").and_then(Value::as_str), Some(&*PHONE.x), "another's key");
+    assert!(!["d", "k", "p", "q"].iter().any(|name| jwk.contains_key(*name)), "a private key");
+    let key = UnparsedPublicKey::new(&ED25519, PHONE.pair.public_key());
+    let message = format!("{header}.{claims}");
+    assert!(key.verify(message.as_bytes(), &decoded(signature)).is_ok(), "not signed by its key");
+    check_claims(&claims_members);
+}
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "seconds of this century")]
+fn check_claims(claims: &Map<String, Value>) {
+    let claim = |name: &str| claims.get(name).and_then(Value::as_str);
+    assert_eq!(claim("htm"), Some("GET"), "for another method");
+    assert!(is_ours(claim("htu").expect("an address")), "for another address");
+    assert_eq!(claim("ath"), Some(&*URL_SAFE_NO_PAD.encode(sha256(TOKEN))), "for another token");
+    assert!((1..=256).contains(&claim("jti").expect("a number").len()));
+    let iat = claims.get("iat").and_then(Value::as_f64).expect("a time");
+    let range = (NOW - MAX_AGE - LEEWAY) as f64..=(NOW + LEEWAY) as f64;
+    assert!(range.contains(&iat), "made at {iat}");
+}
+
+/// Whether it is our address, without query and fragment and in whatever spelling.
+fn is_ours(htu: &str) -> bool {
+    let bare = htu.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = bare.split_once("://") else { return false };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+    scheme.eq_ignore_ascii_case("https")
+        && host.eq_ignore_ascii_case("api.example")
+        && matches!(port.trim_start_matches('0'), "" | "443")
+        && percent_decode_str(path).eq(*b"me/customer")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_kept_proof_is_dealt_with_as_promised() {
+        crate::corpus::replay("dpop_proof", dpop_proof);
+    }
+
+    fn header() -> Value {
+        json!({
+            "typ": "dpop+jwt", "alg": "EdDSA",
+            "jwk": {"kty": "OKP", "crv": "Ed25519", "x": PHONE.x},
+        })
+    }
+
+    fn claims() -> Value {
+        json!({
+            "jti": "a", "htm": "GET", "htu": "https://api.example/me/customer", "iat": NOW,
+            "ath": URL_SAFE_NO_PAD.encode(sha256(TOKEN)),
+        })
+    }
+
+    #[test]
+    fn what_is_checked_here_is_also_reached() {
+        let texts = format!("{}\n{}", header(), claims());
+        let unsigned = spelled(texts.as_bytes()).unwrap();
+        let proof = PHONE.sign(unsigned.rsplit_once('.').unwrap().0);
+        let request = Request {
+            method: "GET",
+            secure: true,
+            host: "api.example",
+            path: "/me/customer",
+            token: TOKEN,
+            key: &PHONE.thumbprint,
+            now: NOW,
+        };
+        assert_eq!(request.shown(&PHONE.dpop(false), &[&proof]), Ok(()));
+    }
+
+    #[test]
+    fn an_address_is_ours_in_other_spellings_too() {
+        for (htu, expected) in [
+            ("https://api.example/me/customer", true),
+            ("HTTPS://API.example:443/%6de/customer?x#y", true),
+            ("https://api.example:/me/customer", true),
+            ("http://api.example/me/customer", false),
+            ("https://api.example:444/me/customer", false),
+            ("https://api.example/me/customer/", false),
+            ("https://api.example.evil/me/customer", false),
+        ] {
+            assert_eq!(is_ours(htu), expected, "{htu}");
+        }
+    }
+
+    fn odd() -> impl Strategy<Value = Value> {
+        let times = [NOW - 91, NOW - 90, NOW + 30, NOW + 31].map(|time| json!(time));
+        let addresses = [
+            "https://API.example:443/me/customer?a#b",
+            "https://api.example/me/%63ustomer",
+            "https://api.example/me/./customer",
+            "https://u@api.example/me/customer",
+            "https://api.example:0443/me/customer",
+            "http://api.example/me/customer",
+        ];
+        let others = [
+            json!("EdDSA"),
+            json!("ES256"),
+            json!("DPoP+JWT"),
+            json!("application/dpop+jwt"),
+            json!("POST"),
+            json!(""),
+            json!("x".repeat(257)),
+            json!([]),
+            json!({}),
+            json!(1e300),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": PHONE.x, "d": "AA"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": PHONE.x, "use": "sig", "kid": "x"}),
+        ];
+        let all: Vec<_> =
+            times.into_iter().chain(addresses.map(Value::from)).chain(others).collect();
+        select(all)
+    }
+
+    fn changed(mut object: Value, changes: Vec<(&'static str, Option<Value>)>) -> Value {
+        for (name, value) in changes {
+            let members = object.as_object_mut().unwrap();
+            match value {
+                Some(value) => members.insert(name.to_owned(), value),
+                None => members.remove(name),
+            };
+        }
+        object
+    }
+
+    const HEAD: &[&str] = &["typ", "alg", "jwk", "crit", "kid", "b64", "x5c"];
+    const CLAIMS: &[&str] = &["jti", "htm", "htu", "htu", "iat", "iat", "ath", "nonce", "exp"];
+
+    proptest! {
+        #[test]
+        fn whatever_a_proof_says_it_is_dealt_with_as_promised(
+            head in vec((select(HEAD), option::of(odd())), 0..2),
+            says in vec((select(CLAIMS), option::of(odd())), 0..3),
+        ) {
+            let (head, says) = (changed(header(), head), changed(claims(), says));
+            dpop_proof(format!("{head}\n{says}").as_bytes());
+        }
+
+        #[test]
+        fn whatever_characters_a_proof_has_it_is_dealt_with_as_promised(
+            parts in vec("[a-zA-Z0-9_+/=~é-]{0,12}", 1..5),
+        ) {
+            dpop_proof(parts.join(".").as_bytes());
+        }
+    }
+}

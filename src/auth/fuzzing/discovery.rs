@@ -1,0 +1,103 @@
+//! Discovery documents: where keys are looked for afterwards.
+
+use std::net::IpAddr;
+
+use super::said::{ISSUER, Said, is_text_of_object};
+use crate::auth::jwks::{allowed, keys_address};
+
+const BY_HTTPS: &str = "https://id.example/.well-known/openid-configuration";
+const ON_LOOPBACK: &str = "http://127.0.0.1:8082/.well-known/openid-configuration";
+
+/// Takes an OpenID provider's configuration document.
+pub fn discovery_document(document: &[u8]) {
+    for url in [BY_HTTPS, ON_LOOPBACK] {
+        let Ok(address) = keys_address(document, url, ISSUER) else { continue };
+        assert!(is_text_of_object(document), "no object");
+        // The other reader takes no numbers beyond its own, wherever they stand.
+        let Some(said) = Said::read(document) else { continue };
+        assert_eq!(said.text("issuer"), Some(ISSUER), "another issuer's");
+        assert_eq!(said.text("jwks_uri"), Some(&*address), "made up");
+        assert!(keys_address(document, url, "https://id.example/").is_err(), "anybody's");
+        let Some(uri) = allowed(&address) else { continue };
+        let is_https = uri.scheme_str() == Some("https");
+        assert_eq!(
+            is_https,
+            address.get(..8).is_some_and(|it| it.eq_ignore_ascii_case("https://"))
+        );
+        let may_be_plain = url == ON_LOOPBACK && is_on_loopback(&address);
+        assert!(is_https || may_be_plain, "keys that anybody on the way can replace");
+    }
+}
+
+/// The host found the plain way: between the scheme and the path, without user and port.
+fn is_on_loopback(address: &str) -> bool {
+    let rest = address.get(7..).unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    let host = match place.strip_prefix('[') {
+        Some(bracketed) => bracketed.split(']').next(),
+        None => place.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    #[test]
+    fn every_kept_document_is_dealt_with_as_promised() {
+        crate::corpus::replay("discovery_document", discovery_document);
+    }
+
+    #[test]
+    fn what_is_checked_here_is_also_reached() {
+        for (url, keys) in [(BY_HTTPS, "https://a/k"), (ON_LOOPBACK, "http://[::1]:1/k")] {
+            let document = format!(r#"{{"issuer":"{ISSUER}","jwks_uri":"{keys}"}}"#);
+            let address = keys_address(document.as_bytes(), url, ISSUER).unwrap();
+            assert!(allowed(&address).is_some(), "{address}");
+        }
+    }
+
+    const MEMBERS: &[&str] = &[
+        r#""issuer":"https://id.example""#,
+        r#""issuer":"https://id.example/""#,
+        r#""issuer":["https://id.example"]"#,
+        r#""jwks_uri":null"#,
+        r#""jwks_uri":["https://a"]"#,
+        r#""issu\u0065r":"https://id.example""#,
+        r#""other":{"jwks_uri":"http://evil.example"}"#,
+    ];
+
+    fn address() -> impl Strategy<Value = String> {
+        let scheme = select(&["https://", "HTTPS://", "http://", "ftp://", "//", ""][..]);
+        let user = select(&["", "a@", "127.0.0.1@", "localhost:80@", "@", "%40"][..]);
+        let host = select(
+            &["id.example", "localhost", "LOCALHOST", "127.0.0.1", "[::1]", "127.1", "::1", ""][..],
+        );
+        let rest = select(&["", "/", ":80/k", "?@localhost", "#@[::1]", ".evil.example", "\\"][..]);
+        (scheme, user, host, rest).prop_map(|(scheme, user, host, rest)| {
+            let text = [scheme, user, host, rest].concat();
+            format!("\"jwks_uri\":{}", serde_json::Value::from(text))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_document_says_it_is_dealt_with_as_promised(
+            address in address(),
+            others in vec(select(MEMBERS), 0..3),
+        ) {
+            let issuer = MEMBERS[0].to_owned();
+            let others = others.into_iter().map(str::to_owned);
+            let members: Vec<String> = [issuer, address].into_iter().chain(others).collect();
+            let all = members.join(",");
+            discovery_document(format!("{{{all}}}").as_bytes());
+            let two = members.iter().take(2).cloned().collect::<Vec<_>>().join(",");
+            discovery_document(format!("{{{two}}}").as_bytes());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What is said of a token, read once more by another reader, and the issuer whose rules count.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    auth::token::Rules,
+    customer::CustomerId,
+    settings::{self, Sources},
+};
+
+/// 2026-01-01T00:00:00Z.
+pub(super) const NOW: i64 = 1_767_225_600;
+pub(super) const ISSUER: &str = "https://id.example";
+const LEEWAY: Duration = Duration::from_secs(30);
+const PREFIX: &str = "m.";
+/// Another issuer's.
+const FOREIGN_PREFIX: &str = "m.n.";
+const SETTINGS: &str = r#"
+juspay = { base_url = "https://api.juspay.in", merchant_id = "merchant", api_key = "key" }
+
+[auth.issuers.main]
+issuer = "https://id.example"
+audiences = ["api"]
+algorithms = ["ES256", "EdDSA"]
+customer_id_prefix = "m."
+required_scopes = ["pay"]
+discovery = true
+"#;
+
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_second(NOW).expect("a time")
+}
+
+/// The rules of an issuer with these changes to its settings.
+pub(super) fn rules(change: impl FnOnce(&mut settings::Issuer)) -> Rules {
+    let loaded = Sources::default().text("fuzz.toml", SETTINGS).load().expect("settings");
+    let mut settings = loaded.settings.auth.issuers.into_values().next().expect("an issuer");
+    change(&mut settings);
+    Rules { settings, leeway: LEEWAY, foreign_prefixes: vec![FOREIGN_PREFIX.to_owned()] }
+}
+
+/// Whether it can be an object's text, as far as its begin and its characters tell.
+pub(super) fn is_text_of_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().starts_with(b"{") && std::str::from_utf8(json).is_ok()
+}
+
+/// Members of a JSON object.
+pub(super) struct Said(Map<String, Value>);
+
+impl Said {
+    /// `None` for what is no object.
+    pub(super) fn read(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok().map(Self)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Value::as_str)
+    }
+
+    pub(super) fn number(&self, name: &str) -> Option<f64> {
+        self.get(name).map(|value| value.as_f64().expect("a number"))
+    }
+
+    /// That it is for us, has begun, is granted what it takes, and names that customer.
+    pub(super) fn check(&self, customer: &CustomerId) {
+        let aud = self.get("aud").expect("an audience");
+        let audiences = aud.as_array().map_or(std::slice::from_ref(aud), Vec::as_slice);
+        assert!(audiences.contains(&json!("api")), "meant for another");
+        for begin in ["nbf", "iat"].into_iter().filter_map(|name| self.number(name)) {
+            assert!(begin <= seconds(now()) + LEEWAY.as_secs_f64(), "begins at {begin}");
+        }
+        assert!(self.is_granted("pay"), "without its scope");
+        let sub = self.get("sub").expect("a subject");
+        let sub = sub.as_str().map_or_else(|| sub.to_string(), str::to_owned);
+        let customer = customer.as_str();
+        assert_eq!(customer, format!("{PREFIX}{sub}"));
+        assert!(!sub.is_empty() && !customer.starts_with(FOREIGN_PREFIX), "a foreign customer");
+        assert!(self.text("client_id") != Some(&sub), "an app and no person");
+    }
+
+    /// That an end isn't beyond `exp`, but for so much.
+    pub(super) fn check_end(&self, end: Timestamp, leeway: bool) {
+        let leeway = if leeway { LEEWAY } else { Duration::ZERO };
+        let exp = self.number("exp").expect("an exp");
+        assert!(seconds(end) <= exp + leeway.as_secs_f64() + 1e-3, "outlives its exp");
+        assert!(exp + LEEWAY.as_secs_f64() > seconds(now()), "expired");
+    }
+
+    fn is_granted(&self, scope: &str) -> bool {
+        let said = ["scope", "scp"].into_iter().filter_map(|name| self.text(name));
+        let listed = self.get("scp").and_then(Value::as_array);
+        said.flat_map(|scopes| scopes.split(' ')).any(|said| said == scope)
+            || listed.is_some_and(|scopes| scopes.contains(&json!(scope)))
+    }
+}
+
+fn seconds(moment: Timestamp) -> f64 {
+    moment.as_duration().as_secs_f64()
+}
