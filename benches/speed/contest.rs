@@ -2,6 +2,7 @@
 //! all; and what that came to, as medians.
 
 use super::{
+    others::Others,
     progress,
     world::Server,
     wrk::{Load, Seen},
@@ -13,6 +14,8 @@ pub struct Turn {
     pub seen: Seen,
     /// Microseconds of a core for each request.
     pub cpu: f64,
+    /// What others had of a core meanwhile.
+    pub others: f64,
 }
 
 /// All turns of one server.
@@ -38,7 +41,7 @@ pub async fn hold(
             turns.turns.push(take(server, load));
         }
         let told = all.iter().map(|it| {
-            let Turn { seen, cpu } = it.turns.last().unwrap();
+            let Turn { seen, cpu, .. } = it.turns.last().unwrap();
             format!("{} {:.0}/s {cpu:.1} µs", it.name, seen.a_second)
         });
         progress(&format!("{row} {round}/{rounds}: {}", told.collect::<Vec<_>>().join(", ")));
@@ -47,11 +50,12 @@ pub async fn hold(
 }
 
 fn take(server: &Server, load: &Load<'_>) -> Turn {
+    let others = Others::watch(&server.process);
     let before = server.process.cpu();
     let seen = load.drive(server.address);
     let used = server.process.cpu().saturating_sub(before);
     let cpu = used.as_secs_f64() * 1e6 / seen.requests;
-    Turn { seen, cpu }
+    Turn { seen, cpu, others: others.share(&server.process) }
 }
 
 impl Turns {

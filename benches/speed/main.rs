@@ -26,6 +26,7 @@ mod contest;
 #[path = "../common/http.rs"]
 #[expect(dead_code, reason = "the soak uses the rest")]
 mod http;
+mod others;
 mod paced;
 #[path = "../common/plain.rs"]
 mod plain;

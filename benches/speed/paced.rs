@@ -36,6 +36,8 @@ pub struct Paced {
     pub p999: f64,
     /// How often we were held up.
     pub held_up: u32,
+    /// What others had of a core meanwhile; for who knows it.
+    pub others: f64,
 }
 
 /// Sends the requests in turn over so many connections, evenly spaced, `rate` a second.
@@ -89,7 +91,7 @@ pub fn pace(
         let latency = latencies[(latencies.len() * permille).div_ceil(1000) - 1];
         latency.as_secs_f64() * 1e6
     };
-    Paced { p50: permille(500), p99: permille(990), p999: permille(999), held_up }
+    Paced { p50: permille(500), p99: permille(990), p999: permille(999), held_up, others: 0.0 }
 }
 
 impl Line {

@@ -75,7 +75,7 @@ impl Report {
             let median = |of: fn(&Turn) -> f64| turns.median(of);
             writeln!(
                 self.turns,
-                "| {row} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:.0} % |",
+                "| {row} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:.0} % | {:.0} % |",
                 turns.name,
                 median(|it| it.seen.a_second),
                 median(|it| it.seen.p50 / 1e3),
@@ -83,6 +83,7 @@ impl Report {
                 median(|it| it.seen.p999 / 1e3),
                 median(|it| it.cpu),
                 median(|it| it.seen.busy * 100.0),
+                median(|it| it.others * 100.0),
             )
             .unwrap();
         }
@@ -93,7 +94,8 @@ impl Report {
         let [p50, p99, p999] = [seen.p50, seen.p99, seen.p999].map(|it| it / 1e3);
         writeln!(
             self.turns,
-            "| {row} | {server} | {rate:.0} | {p50:.2} | {p99:.2} | {p999:.2} | – | – |"
+            "| {row} | {server} | {rate:.0} | {p50:.2} | {p99:.2} | {p999:.2} | – | – | {:.0} % |",
+            seen.others * 100.0
         )
         .unwrap();
     }
@@ -116,9 +118,11 @@ impl Report {
                  request. Limits and `max_hand_outs` are in the path, too high to refuse; metrics \
                  are on; memory is PSS.\n";
         if !self.turns.is_empty() {
-            text += "\nWhat clients saw over 64 connections, in milliseconds:\n\n\
-                     | row | server | requests/s | p50 | p99 | p99.9 | CPU, µs | wrk's own core |\n\
-                     |---|---|---|---|---|---|---|---|\n";
+            text += "\nWhat clients saw over 64 connections, in milliseconds. Where others had much \
+                     of a core meanwhile, it is worth nothing.\n\n\
+                     | row | server | requests/s | p50 | p99 | p99.9 | CPU, µs | wrk's own core \
+                     | others |\n\
+                     |---|---|---|---|---|---|---|---|---|\n";
             text += &self.turns;
         }
         text

@@ -1,6 +1,8 @@
 //! wrk: drives a server as fast as it answers, and tells what it saw.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{net::SocketAddr, path::Path, process::Command};
+
+use super::others::childrens_time;
 
 /// What wrk is told to do.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +29,6 @@ pub struct Seen {
 }
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/speed/requests.lua");
-
-/// Where `cutime` and `cstime` are in `/proc/self/stat`, behind the name's parenthesis; a tick is
-/// 10 ms.
-const CHILDREN_TIME: usize = 13;
 
 impl Load<'_> {
     /// Drives the server. All answers must be good ones.
@@ -59,12 +57,4 @@ impl Load<'_> {
         let busy = used / time / f64::from(u32::try_from(self.threads).unwrap());
         Seen { requests, a_second: requests / time, p50, p99, p999, busy }
     }
-}
-
-/// Seconds that children which have ended had of a core.
-fn childrens_time() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks = fields.split(' ').skip(CHILDREN_TIME).take(2);
-    ticks.map(|it| it.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
