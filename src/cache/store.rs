@@ -378,6 +378,33 @@ mod tests {
     }
 
     #[test]
+    fn what_has_left_is_not_what_is_known() {
+        let metrics = Metrics::new("1", "1").unwrap();
+        let store = Store::new(10_000, &metrics);
+        let put = |name: &str| {
+            let slot = customer();
+            store.put(&key(name), slot.clone());
+            let Slot::Customer(entry) = slot else { panic!("a customer") };
+            (entry, store.clearings())
+        };
+        let has = |(entry, clearings): &(Arc<Entry>, u64)| store.still_has(entry, *clearings);
+        let (old, removed) = (put("a"), put("b"));
+        assert!(has(&old) && has(&removed));
+        let new = put("a");
+        assert!(!has(&old) && has(&new), "another one has come in its place");
+        store.remove(&key("b"));
+        assert!(!has(&removed));
+        store.put(&key("a"), not_found(SEC * 60));
+        assert!(!has(&new), "there is no such customer any more");
+        let many: Vec<_> = (0..5000).map(|n| put(&n.to_string())).collect();
+        assert!(many.iter().all(has));
+        store.clear();
+        assert!(!many.iter().any(has));
+        let again = put("1");
+        assert!(has(&again));
+    }
+
+    #[test]
     fn only_the_slot_that_was_found_dead_is_buried() {
         let (store, metrics) = store();
         let (dead, new) = (customer(), customer());

@@ -126,6 +126,40 @@ async fn p2_a_token_that_ends_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p2_a_revoked_token_stays_so_when_its_customer_is_in_memory_again() {
+    let world = world("").await;
+    let [phone, other] =
+        ["1", "2"].map(|jti| world.phone_with(&MintRequest::of("alice").with("jti", jti)));
+    for _ in 0..3 {
+        served(&phone).await;
+        served(&other).await;
+    }
+    let entry = json!({"issuer": "main", "jti": "1", "expires": world.clock_seconds() + 86_400});
+    assert_eq!(world.admin().post("/revocations", &entry).await.status, 200);
+    for _ in 0..3 {
+        served(&other).await;
+        assert_eq!(phone.me().await.code(), "invalid_token");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_expired_token_is_refused_although_it_was_taken_a_moment_ago() {
+    let world = world("").await;
+    let life = SignedDuration::from_secs(60);
+    let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
+    served(&phone).await;
+    // With the leeway of 30 s.
+    world.clock.advance(Duration::from_millis(89_600));
+    for _ in 0..3 {
+        is_hit(&served(&phone).await);
+    }
+    world.clock.advance(Duration::from_millis(400));
+    assert_eq!(phone.me().await.code(), "expired_token");
+    let reply = world.phone("alice").me().await;
+    is_hit(&reply);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p3_a_purged_or_aged_token_is_not_handed_out_again() {
     for end in ["purge", "purge of all", "floor"] {
         let world = world("").await;
