@@ -8,7 +8,8 @@
 //! 4. [`response`]: the phone's JSON and headers; [`problem`] when something went wrong.
 //!
 //! [`application`] puts them together behind two listeners; [`routes`] says which path leads
-//! where. `tests/layers.rs` holds who may use whom.
+//! where, and has a short way for those who were answered a moment ago. `tests/layers.rs` holds who
+//! may use whom.
 
 #![cfg_attr(
     test,
