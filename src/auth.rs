@@ -33,7 +33,7 @@ mod token;
 mod turns;
 mod verified;
 
-use std::{fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use self::{
     bearer::{Credentials, Scheme},
@@ -80,9 +80,9 @@ pub struct TokenDigest(Sha256);
 /// Why no [`Authenticator`] can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
-    /// The TLS configuration for fetching keys.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    /// The TLS configuration for what is fetched from an issuer, whose name this is.
+    #[error("auth.issuers.{0}.ca_file: {1}")]
+    Tls(String, TlsError),
     /// Two entries of `auth.issuers` with the same `issuer`: whose keys would count?
     #[error("auth.issuers.{0} and auth.issuers.{1} have the same issuer")]
     SameIssuer(String, String),
@@ -145,8 +145,13 @@ impl Authenticator {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Keepers), SetUpError> {
-        let tls = tls::client_config(None)?;
-        let fetcher = |_: &str, issuer: &settings::Issuer| fetcher(issuer, &tls);
+        let mut tls = BTreeMap::new();
+        for (name, issuer) in &auth.issuers {
+            let config = tls::client_config(issuer.ca_file.as_deref());
+            let config = config.map_err(|error| SetUpError::Tls(name.clone(), error))?;
+            tls.insert(name.as_str(), config);
+        }
+        let fetcher = |name: &str, issuer: &settings::Issuer| fetcher(issuer, tls.get(name)?);
         let introspection = Introspection::new(auth, &tls, &rooms.upstream, &clock, &metrics.auth)?;
         let made = Self::with_fetchers(auth, secrets_poll, rooms, clock, metrics, fetcher);
         made.map(|(authenticator, keepers)| (Self { introspection, ..authenticator }, keepers))

@@ -24,6 +24,7 @@ mod juspay;
 mod limits;
 mod log;
 mod reader;
+mod roots;
 mod server;
 mod setting;
 mod sources;

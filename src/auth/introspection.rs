@@ -12,7 +12,7 @@ mod flights;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rustls::ClientConfig;
@@ -52,13 +52,15 @@ impl Introspection {
     /// The first issuer with an `introspection_url`, if there is one; the settings have no second.
     pub(super) fn new(
         auth: &settings::Auth,
-        tls: &Arc<ClientConfig>,
+        tls: &BTreeMap<&str, Arc<ClientConfig>>,
         waiting: &WaitingRoom,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Result<Option<Self>, SecretFileError> {
         for (index, (name, issuer)) in auth.issuers.iter().enumerate() {
-            if let KeySource::Introspection(settings) = &issuer.keys {
+            if let KeySource::Introspection(settings) = &issuer.keys
+                && let Some(tls) = tls.get(name.as_str())
+            {
                 let secret = Arc::new(Secret::open(&settings.client_secret_file)?);
                 let endpoint = Endpoint::new(settings, Arc::clone(&secret), Arc::clone(tls));
                 let desk = Desk::new(name, Arc::new(endpoint), waiting.half(), clock, metrics);

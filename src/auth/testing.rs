@@ -169,6 +169,7 @@ pub(super) fn issuer() -> settings::Issuer {
         max_token_age: None,
         logout_audiences: Vec::new(),
         dpop: settings::DpopMode::Off,
+        ca_file: None,
     }
 }
 
@@ -341,7 +342,7 @@ pub(super) async fn settle() {
 
 /// Runs a test in which local tasks can be spawned.
 pub(super) async fn locally<F: Future>(test: F) -> F::Output {
-    tokio::task::LocalSet::new().run_until(test).await
+    tokio::task::LocalSet::new().run_until(Box::pin(test)).await
 }
 
 impl World {

@@ -9,11 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use crate::customer::CustomerIdForm;
 
-use super::{address::WebAddress, fault::Wrong, reader::Reader, server::unreadable};
-use crate::{
-    secret_file,
-    tls::{self, TlsError},
+use super::{
+    address::WebAddress, fault::Wrong, reader::Reader, roots::holds_roots, server::unreadable,
 };
+use crate::secret_file;
 
 /// A secret, by file (re-read when it changes) or in place.
 #[derive(Debug, Clone)]
@@ -220,21 +219,6 @@ fn holds_api_key(path: &Path) -> Result<(), Wrong> {
     })
 }
 
-/// The library's own words stay out: they quote lines of the file.
-fn holds_roots(path: &Path) -> Result<(), Wrong> {
-    use rustls::pki_types::pem::Error::Io;
-
-    let fix = "write the path of a file with certificates in PEM (BEGIN CERTIFICATE)";
-    tls::client_config(Some(path)).map(drop).map_err(|error| match error {
-        TlsError::Pem(Io(error)) => {
-            Wrong::new(format!("the file can't be read: {}", error.kind()), fix)
-        }
-        TlsError::Pem(_) => Wrong::new("the file isn't PEM", fix),
-        TlsError::NoCertificate => Wrong::new("the file holds no certificate", fix),
-        TlsError::Rustls(_) => Wrong::new("a certificate in the file can't be used", fix),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,27 +248,5 @@ mod tests {
         for bad in ["", "a:b", "a b", "a\n", "é", "\u{feff}a", "a\u{7f}"] {
             assert!(api_key(bad).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn roots_are_tried_and_never_quoted() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
-        std::fs::write(&file, ca.cert.pem()).unwrap();
-        assert_eq!(holds_roots(file.path()), Ok(()));
-        for (content, reason) in [
-            ("hush", "no certificate"),
-            ("-----BEGIN hush\nhush", "isn't PEM"),
-            ("-----BEGIN CERTIFICATE-----\nhush", "isn't PEM"),
-            ("-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n", "can't be used"),
-        ] {
-            std::fs::write(&file, content).unwrap();
-            let wrong = holds_roots(file.path()).unwrap_err();
-            assert!(wrong.reason.contains(reason), "{content}: {}", wrong.reason);
-            assert!(!format!("{wrong:?}").contains("hush"));
-        }
-        assert!(
-            holds_roots(Path::new("/nonexistent")).unwrap_err().reason.contains("can't be read")
-        );
     }
 }

@@ -15,7 +15,7 @@ use juspay_bff::simulator::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Phone, Reply, Stage, World, guard, until};
+use crate::support::{Phone, Reply, Stage, World, guard, tls::TlsEnd, until};
 
 /// What `iss` is in the tokens that are asked about. The world's issuer mints them with it, so that
 /// it can be two.
@@ -40,10 +40,16 @@ impl Asked {
 
     /// With further settings of all, and of the issuer that is asked.
     async fn with_own(settings: &str, own: &str) -> Self {
+        let stage = Stage::set().await;
+        let url = stage.issuer().introspection_url();
+        Self::at(stage, &url, settings, own).await
+    }
+
+    /// Whose issuer is asked at `url`.
+    async fn at(stage: Stage, url: &str, settings: &str, own: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         let secret = format!("{}{:032x}%&+", guard::CLIENT_SECRET, rand::random::<u128>());
         std::fs::write(files.path().join("secret"), format!("{secret}\n")).unwrap();
-        let stage = Stage::set().await;
         stage.issuer().set_client(CLIENT, &secret);
         let asked = format!(
             "auth.shared_customer_ids = true
@@ -51,11 +57,10 @@ impl Asked {
             [auth.issuers.opaque]
             issuer = '{ISSUER}'
             audiences = ['juspay-bff-demo']
-            introspection_url = '{}'
+            introspection_url = '{url}'
             introspection_client_id = '{CLIENT}'
             introspection_client_secret_file = '{}/secret'
             {own}",
-            stage.issuer().introspection_url(),
             files.path().display(),
         );
         Self { world: stage.open_ready(&asked).await, secret, files }
@@ -229,6 +234,26 @@ async fn p6_a_client_that_is_refused_is_no_401_and_its_new_secret_is_taken_up() 
         })
         .await;
     assert_eq!(asked.outcome("rejected_credentials").await + 1, asked.calls());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_issuer_is_asked_over_tls_when_its_ca_file_has_certified_it() {
+    for (is_certified, status) in [(true, 200), (false, 503)] {
+        let stage = Stage::set().await;
+        let plain = stage.issuer().introspection_url();
+        let (origin, _) = plain.strip_prefix("http://").unwrap().split_once('/').unwrap();
+        let end = TlsEnd::new("localhost", origin.parse().unwrap()).await;
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&ca, &end.ca).unwrap();
+        let url = plain.replace(
+            &format!("http://{origin}"),
+            &format!("https://localhost:{}", end.address.port()),
+        );
+        let trust = format!("ca_file = '{}'", ca.path().display());
+        let asked = Asked::at(stage, &url, "", if is_certified { &trust } else { "" }).await;
+        assert_eq!(asked.phone("alice").me().await.status, status);
+        assert_eq!(asked.calls(), u64::from(is_certified), "no token leaves for anybody else");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use crate::{
         address::WebAddress,
         fault::Wrong,
         reader::{BUILT_IN, Reader},
+        roots::holds_roots,
         server::is_readable,
         setting::Switch,
         value::Items,
@@ -62,6 +63,8 @@ pub struct Issuer {
     pub logout_audiences: Vec<String>,
     /// `dpop`: whether its tokens may or must be bound to a key.
     pub dpop: DpopMode,
+    /// `ca_file`: PEM roots besides the built-in ones, for whatever is fetched from it.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Issuer {
@@ -90,6 +93,7 @@ impl Issuer {
         let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
         let logout_audiences = logout_audiences(reader, at, is_asked);
         let dpop = reader.at(format!("{at}.dpop")).or("off").text(DpopMode::parse);
+        let ca_file = reader.at(format!("{at}.ca_file")).file(holds_roots);
         Some(Self {
             issuer: issuer?,
             audiences: audiences?,
@@ -102,6 +106,7 @@ impl Issuer {
             max_token_age,
             logout_audiences: logout_audiences?,
             dpop: dpop?,
+            ca_file,
         })
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
         reader.names_again(ISSUERS).iter().map(|name| format!("{ISSUERS}.{name}")).collect();
     for table in &tables {
         key_source(reader, table);
+        idle_roots(reader, table);
         local_issuer(reader, table);
         juspay_ids(reader, table);
     }
@@ -47,6 +48,15 @@ fn key_source(reader: &mut Reader<'_>, table: &str) {
         ),
     };
     reader.contradiction(&[table], wrong);
+}
+
+/// From an issuer whose keys come from a file, nothing is fetched.
+fn idle_roots(reader: &mut Reader<'_>, table: &str) {
+    let keys = ["ca_file", "jwks_file"].map(|key| format!("{table}.{key}"));
+    if keys.iter().all(|key| reader.is_set(key)) {
+        let wrong = Wrong::new("nothing is fetched from this issuer", "take ca_file out");
+        reader.contradiction(&keys.each_ref().map(String::as_str), wrong);
+    }
 }
 
 /// Everyone on the machine can speak for an issuer of plain http: good for development only.

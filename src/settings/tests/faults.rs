@@ -54,6 +54,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("auth.issuers.main.audiences = []", "auth.issuers.main.audiences", "empty"),
     ("auth.issuers.main.audiences = ['']", "auth.issuers.main.audiences[0]", "empty"),
     ("auth.issuers.main.typ = []", "auth.issuers.main.typ", "empty"),
+    ("auth.issuers.main.ca_file = '/nonexistent'", "auth.issuers.main.ca_file", "can't be read"),
     ("auth.issuers.main.max_token_age = '0s'", "auth.issuers.main.max_token_age", "from 1s to"),
     ("auth.issuers.main.max_token_age = 60", "auth.issuers.main.max_token_age", "without a unit"),
     (
@@ -303,4 +304,18 @@ fn a_key_in_place_and_one_in_a_file_contradict_each_other() {
     let from_file = GOOD.replace("api_key = \"key\"", &format!("api_key_file = '{path}'"));
     let settings = Sources::default().text("x", from_file).load().unwrap().settings;
     assert!(matches!(settings.juspay.api_key, SecretSource::File(found) if found == file.path()));
+}
+
+#[test]
+fn roots_for_an_issuer_that_nothing_is_fetched_from_are_told() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+    std::fs::write(&file, ca.cert.pem()).unwrap();
+    let trust = format!("[auth.issuers.main]\nca_file = '{}'\n", file.path().display());
+    let settings = good().text("x.toml", &*trust).load().unwrap().settings;
+    assert_eq!(settings.auth.issuers["main"].ca_file.as_deref(), Some(file.path()));
+    let text = trust + "discovery = false\njwks_file = 'Cargo.toml'";
+    let [fault] = &told(&text)[..] else { panic!("not one") };
+    assert_eq!(fault.key, "auth.issuers.main.ca_file");
+    assert!(fault.reason.contains("nothing is fetched"), "{}", fault.reason);
 }

@@ -35,7 +35,7 @@ fn spellings(secret: &str) -> Vec<String> {
 }
 
 /// Where a secret may end up. Names of keys are told, so no table is among them.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "server.tls.cert_file",
     "server.tls.key_file",
     "server.tls.client_ca_file",
@@ -52,6 +52,7 @@ const KEYS: [&str; 22] = [
     "juspay.apikey",
     "api_key",
     "auth.issuers.main.jwks_file",
+    "auth.issuers.main.ca_file",
     "auth.revocations_file",
     "auth.issuers.main.algorithms",
     "log.access",
@@ -95,6 +96,7 @@ fn what_is_in_secret_files_is_not_told() {
             "log.customer_ref_key_file",
             "auth.dpop.nonce_key_file",
             "auth.issuers.main.jwks_file",
+            "auth.issuers.main.ca_file",
             "auth.revocations_file",
         ] {
             let said = everything(&good().text("x.toml", format!("{key} = '{path}'")));

@@ -385,6 +385,40 @@ async fn a_set_that_turns_bad_is_not_taken_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ca_file_is_trusted_for_its_own_issuer_only() {
+    for (at, is_taken) in [("main", true), ("other", false)] {
+        let stage = Stage::set().await;
+        let issuer = stage.issuer().issuer_url().strip_prefix("http://").unwrap().parse().unwrap();
+        let end = TlsEnd::new("localhost", issuer).await;
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&ca, &end.ca).unwrap();
+        let trust = format!("ca_file = '{}'", ca.path().display());
+        let [main, other] = ["main", "other"].map(|name| if name == at { &*trust } else { "" });
+        let world = stage.open(&format!(
+            "auth.shared_customer_ids = true
+            [auth.issuers.main]
+            discovery = false
+            jwks_url = 'https://localhost:{port}{JWKS_PATH}'
+            {main}
+            [auth.issuers.other]
+            issuer = 'https://other.example'
+            audiences = ['a']
+            algorithms = ['RS256']
+            jwks_url = 'https://localhost:{port}{JWKS_PATH}?other'
+            {other}",
+            port = end.address.port(),
+        ));
+        let reply = world.phone("alice").me().await;
+        if is_taken {
+            assert_eq!(reply.status, 200);
+        } else {
+            unavailable(&reply);
+        }
+        until("a refusal of the other's", async || end.refused() >= 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_from_whom_nobody_has_certified_or_from_another_origin_are_not_taken() {
     let stage = Stage::set().await;
     let issuer = stage.issuer().issuer_url().strip_prefix("http://").unwrap().parse().unwrap();
