@@ -1,18 +1,24 @@
 //! Revocations in the authenticator as a whole: what they end, when, and whose customers follow.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::Revocations;
 use crate::{
     auth::{
         AuthError, RevokeError,
+        logout::LogoutError,
         testing::{
-            P256, START, World, issuer, locally, set, settings, settle, token, world, world_of,
-            world_with,
+            P256, START, World, clock, issuer, locally, set, settings, settle, token, world,
+            world_of, world_with,
         },
+        token::Logout,
     },
-    revocation::{Entry, MAX_ID_BYTES},
+    clock::Clock,
+    metrics::Metrics,
+    revocation::{Entry, MAX_ID_BYTES, Target},
 };
 
 /// An entry with these members over the usual ones.
@@ -270,4 +276,46 @@ async fn an_entry_that_says_nothing_new_forgets_nobody_again() {
         assert_eq!(revoke(&world, subject("alice", START + 2)), ["alice"]);
     })
     .await;
+}
+
+/// Of somebody else each time, so that only logouts run out of room.
+fn logout(jti: &str, end: i64) -> Logout {
+    let issued_before = Timestamp::from_second(START).unwrap();
+    let target = Target::Subject { sub: "alice".into(), issued_before };
+    Logout { target, jti: jti.into(), end: Timestamp::from_second(START + end).unwrap() }
+}
+
+#[test]
+fn a_logout_token_counts_once_until_its_age_refuses_it() {
+    let clock = clock();
+    let metrics = Metrics::new("", "").unwrap();
+    let settings = settings();
+    let most = settings.max_revocations;
+    let shared: Arc<dyn Clock> = Arc::<crate::clock::manual::ManualClock>::clone(&clock);
+    let revocations = Revocations::new(&settings, shared, &metrics).unwrap();
+    let log_out = |jti: &str, end| revocations.log_out(0, logout(jti, end)).map(drop);
+    let kept = || revocations.read().logouts.len();
+
+    assert_eq!(log_out("0", 60), Ok(()));
+    clock.advance(Duration::from_millis(59_999));
+    assert_eq!(log_out("0", 60), Err(LogoutError::Replayed));
+    clock.advance(Duration::from_millis(1));
+    // Its age refuses it before it comes here: there is nothing to keep it out for.
+    assert_eq!(log_out("0", 120), Ok(()));
+
+    for number in 1..most {
+        assert_eq!(log_out(&number.to_string(), 180), Ok(()));
+    }
+    assert_eq!(kept(), most);
+    assert_eq!(log_out("more", 180), Err(RevokeError::Full.into()), "none has ended");
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(log_out("more", 180), Ok(()), "in the place of the first");
+    assert_eq!(kept(), most);
+
+    clock.advance(Duration::from_millis(59_999));
+    revocations.sweep();
+    assert_eq!(kept(), most);
+    clock.advance(Duration::from_millis(1));
+    revocations.sweep();
+    assert_eq!(kept(), 0);
 }
