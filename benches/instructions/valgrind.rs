@@ -14,6 +14,10 @@ const REQUESTS: u32 = 300;
 /// Where the profiles stay, to be looked at.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/instructions");
 
+/// glibc's plain memcpy and memset: which of the others it takes depends on the machine, and valgrind
+/// counts some of them by the byte.
+const PLAIN_LIBC: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-ERMS,-FSRM";
+
 /// Instructions of one request.
 pub fn instructions(subject: Subject) -> f64 {
     let count = |requests| {
@@ -47,6 +51,7 @@ pub fn allocations(subject: Subject) -> f64 {
 /// Gives what valgrind has to say.
 fn run(arguments: &[String], subject: Subject, requests: u32) -> String {
     let output = Command::new("valgrind")
+        .env("GLIBC_TUNABLES", PLAIN_LIBC)
         .args(arguments)
         .arg(std::env::current_exe().unwrap())
         .args(["--subject", &format!("{subject:?}").to_lowercase()])
