@@ -16,13 +16,14 @@ use std::{
     time::Duration,
 };
 
-use actix_http::Request;
 use actix_web::{
-    HttpMessage as _, HttpResponse,
+    HttpResponse,
+    dev::RequestHead,
     http::{
         Method,
         header::{
-            AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING,
+            AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue,
+            TRANSFER_ENCODING,
         },
     },
 };
@@ -93,16 +94,15 @@ impl ShortWay {
     }
 
     /// The answer, if it can be given here.
-    pub fn answer(&self, request: &Request) -> Option<HttpResponse> {
+    pub fn answer(&self, request: &RequestHead) -> Option<HttpResponse> {
         if !is_plain(request) {
             return None;
         }
         // The long way tells of bugs.
-        catch_unwind(AssertUnwindSafe(|| self.answer_plain(request))).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.answer_plain(request.headers()))).ok().flatten()
     }
 
-    fn answer_plain(&self, request: &Request) -> Option<HttpResponse> {
-        let headers = request.headers();
+    fn answer_plain(&self, headers: &HeaderMap) -> Option<HttpResponse> {
         let now = self.observer.clock.moment();
         let authorization = headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
         let digest = self.authenticator.bearer_digest(authorization)?;
@@ -158,12 +158,12 @@ impl fmt::Debug for ShortWay {
 }
 
 /// Whether the request says nothing but who is calling.
-fn is_plain(request: &Request) -> bool {
-    let (head, headers) = (request.head(), request.headers());
-    let is_usual = head.method == Method::GET
-        && head.uri.authority().is_none()
-        && head.uri.path() == super::ME_CUSTOMER
-        && head.uri.query().is_none_or(|query| query.is_empty() || query == WANTS_TOKEN);
+fn is_plain(request: &RequestHead) -> bool {
+    let RequestHead { method, uri, headers, .. } = request;
+    let is_usual = *method == Method::GET
+        && uri.authority().is_none()
+        && uri.path() == super::ME_CUSTOMER
+        && uri.query().is_none_or(|query| query.is_empty() || query == WANTS_TOKEN);
     let has_none = |name| !headers.contains_key(name);
     is_usual
         && has_none(CONTENT_LENGTH)
