@@ -41,7 +41,7 @@ use crate::{
     clock::{Clock, Monotonic},
     customer::{CustomerId, CustomerRefs},
     juspay::JuspayError,
-    metrics::{Http, Metrics},
+    metrics::{Http, Metrics, Raised},
     problem::{Challenges, Problem},
     settings::AccessLog,
 };
@@ -224,7 +224,8 @@ where
         observation: Observation::new(request.headers()),
         method: request.method().clone(),
         body: request.take_payload(),
-        in_flight: InFlight::new(Rc::clone(observer)),
+        observer: Rc::clone(observer),
+        _in_flight: Raised::new(&observer.metrics.http.in_flight),
     };
     request.extensions_mut().insert(begun.observation.clone());
     let routed = AssertUnwindSafe(service.call(request)).catch_unwind();
@@ -242,7 +243,8 @@ struct Begun {
     observation: Observation,
     method: Method,
     body: Payload,
-    in_flight: InFlight,
+    observer: Rc<Observer>,
+    _in_flight: Raised,
 }
 
 impl Begun {
@@ -260,32 +262,15 @@ impl Begun {
     }
 
     fn told(&self, problem: &Problem, headers: &HeaderMap) -> HttpResponse {
-        let challenges = self.in_flight.0.challenges;
+        let challenges = self.observer.challenges;
         problem.response(self.observation.0.request_id.as_str(), headers, challenges)
     }
 
     fn finish(self, route: Route, code: &'static str, response: HttpResponse) -> HttpResponse {
-        let Self { start, observation, method, body, in_flight } = self;
-        let observer = &in_flight.0;
+        let Self { start, observation, method, body, observer, _in_flight } = self;
         let elapsed = observer.clock.monotonic().since(start);
         let done = Done { method, route, code, elapsed };
         unread::keep(body, observer.finish(&done, &observation.0, response))
-    }
-}
-
-/// Counts a request for as long as it is worked on.
-struct InFlight(Rc<Observer>);
-
-impl InFlight {
-    fn new(observer: Rc<Observer>) -> Self {
-        observer.metrics.http.in_flight.inc();
-        Self(observer)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.metrics.http.in_flight.dec();
     }
 }
 
