@@ -8,7 +8,7 @@
 mod discovery;
 mod introspection;
 mod keys;
-mod said;
+pub(super) mod said;
 mod token;
 
 pub use self::{

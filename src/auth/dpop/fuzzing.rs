@@ -20,6 +20,7 @@ use crate::{
     auth::{
         Sha256,
         error::{AuthError, ProofFault},
+        fuzzing::said::unsigned,
         sha256,
     },
     clock::{Moment, Monotonic},
@@ -70,7 +71,7 @@ struct Request<'a> {
 
 /// Takes a proof, or its two JSON texts, a line each.
 pub fn dpop_proof(input: &[u8]) {
-    let text = spelled(input).or_else(|| std::str::from_utf8(input).ok().map(str::to_owned));
+    let text = unsigned(input).or_else(|| std::str::from_utf8(input).ok().map(str::to_owned));
     let Some(text) = text else { return };
     check(&text);
     if let Some((message, _)) = text.rsplit_once('.') {
@@ -78,16 +79,9 @@ pub fn dpop_proof(input: &[u8]) {
     }
 }
 
-/// A proof of these texts, unsigned.
-fn spelled(texts: &[u8]) -> Option<String> {
-    let end = texts.iter().position(|byte| *byte == b'\n').filter(|_| texts.starts_with(b"{"))?;
-    let (header, claims) = texts.split_at_checked(end)?;
-    let [header, claims] = [header, claims.trim_ascii()].map(|it| URL_SAFE_NO_PAD.encode(it));
-    Some(format!("{header}.{claims}.AAAA"))
-}
-
-fn check(proof: &str) {
-    let request = Request {
+/// The request that the phone's proofs are for.
+fn usual() -> Request<'static> {
+    Request {
         method: "GET",
         secure: true,
         host: "api.example",
@@ -95,7 +89,11 @@ fn check(proof: &str) {
         token: TOKEN,
         key: &PHONE.thumbprint,
         now: NOW,
-    };
+    }
+}
+
+fn check(proof: &str) {
+    let request = usual();
     let dpop = PHONE.dpop(false);
     if request.shown(&dpop, &[proof]).is_err() {
         return;
@@ -233,18 +231,9 @@ mod tests {
     #[test]
     fn what_is_checked_here_is_also_reached() {
         let texts = format!("{}\n{}", header(), claims());
-        let unsigned = spelled(texts.as_bytes()).unwrap();
+        let unsigned = unsigned(texts.as_bytes()).unwrap();
         let proof = PHONE.sign(unsigned.rsplit_once('.').unwrap().0);
-        let request = Request {
-            method: "GET",
-            secure: true,
-            host: "api.example",
-            path: "/me/customer",
-            token: TOKEN,
-            key: &PHONE.thumbprint,
-            now: NOW,
-        };
-        assert_eq!(request.shown(&PHONE.dpop(false), &[&proof]), Ok(()));
+        assert_eq!(usual().shown(&PHONE.dpop(false), &[&proof]), Ok(()));
     }
 
     #[test]
