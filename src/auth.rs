@@ -46,7 +46,7 @@ use self::{
     revocations::{Grounds, Revocations},
     token::{Unverified, Verified},
     turns::Turns,
-    verified::{Finding, Now, Signed, VerifiedTokens},
+    verified::{Finding, Signed, VerifiedTokens},
 };
 pub use self::{
     caller::Caller,
@@ -231,7 +231,7 @@ impl Authenticator {
         let credentials = credentials.map_err(refused)?;
         let Credentials { scheme, token } = credentials;
         let digest = sha256(token);
-        let now = self.now();
+        let now = self.clock.moment();
         let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
         if let Some(caller) = self.verified.get(&digest, now, keys) {
             let reason = match (self.revocations.check(caller.grounds()), scheme) {
@@ -280,7 +280,7 @@ impl Authenticator {
         let grounds = Arc::new(Grounds::new(index, Arc::clone(&issuer.name), identity));
         // Before its age: only what is good in all else is told that it has expired.
         self.revocations.check(&grounds)?;
-        let now = self.now();
+        let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
         let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
         let finding = Finding {
@@ -347,13 +347,9 @@ impl Authenticator {
 
     /// Lets dead entries leave memory. Looks at every entry: for once in some seconds.
     pub fn sweep(&self) {
-        self.verified.sweep(self.now());
+        self.verified.sweep(self.clock.moment());
         self.revocations.sweep();
         self.dpop.sweep(self.clock.moment());
-    }
-
-    fn now(&self) -> Now {
-        Now { wall: self.clock.now(), monotonic: self.clock.monotonic() }
     }
 
     fn counted(&self, error: AuthError) -> AuthError {

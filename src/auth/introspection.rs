@@ -131,7 +131,7 @@ impl Authenticator {
         let grounds = Arc::new(grounds);
         // Before its age: only what is good in all else is told that it has expired.
         self.revocations.check(&grounds)?;
-        let now = self.now();
+        let now = self.clock.moment();
         let accepted = introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(*asked, &accepted);
         let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);

@@ -13,7 +13,7 @@ use super::{
     Authenticator, TokenDigest,
     bearer::{Credentials, Scheme},
     sha256,
-    verified::{Entry, Now},
+    verified::Entry,
 };
 use crate::{clock::Moment, customer::CustomerId};
 
@@ -37,6 +37,12 @@ impl fmt::Debug for KnownCaller {
 }
 
 impl KnownCaller {
+    /// The token, to be found again without being kept.
+    #[must_use]
+    pub fn token(&self) -> Known {
+        Known(Arc::downgrade(&self.0))
+    }
+
     /// The customer that the token names.
     #[must_use]
     pub fn customer(&self) -> &CustomerId {
@@ -59,24 +65,27 @@ impl Authenticator {
         is_bearer.then(|| TokenDigest(sha256(credentials.token)))
     }
 
-    /// The token, when it is known, counts at this moment, and isn't bound to a key.
-    pub fn known(&self, digest: &TokenDigest, now: Moment) -> Option<Known> {
-        let entry = self.verified.entry(&digest.0)?;
-        self.counts(&entry, now).then(|| Known(Arc::downgrade(&entry)))
+    /// Who is calling with a token of that digest, when it is known, counts at this moment, and isn't
+    /// bound to a key.
+    #[must_use]
+    pub fn known(&self, digest: &TokenDigest, now: Moment) -> Option<KnownCaller> {
+        self.counting(self.verified.entry(&digest.0)?, now)
     }
 
     /// Who is calling with it, when the token still counts.
     #[must_use]
     pub fn still_known(&self, known: &Known, now: Moment) -> Option<KnownCaller> {
-        let entry = known.0.upgrade()?;
+        self.counting(known.0.upgrade()?, now)
+    }
+
+    fn counting(&self, entry: Arc<Entry>, now: Moment) -> Option<KnownCaller> {
         self.counts(&entry, now).then_some(KnownCaller(entry))
     }
 
     fn counts(&self, entry: &Entry, now: Moment) -> bool {
-        let Moment { wall, monotonic } = now;
-        let generation = |index: usize| self.issuers.get(index)?.keys.generation(monotonic);
+        let generation = |index: usize| self.issuers.get(index)?.keys.generation(now.monotonic);
         let caller = entry.caller();
-        self.verified.counts(entry, Now { wall, monotonic }, generation)
+        self.verified.counts(entry, now, generation)
             && caller.bound_to().is_none()
             && self.revocations.check(caller.grounds()).is_ok()
     }

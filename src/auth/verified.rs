@@ -25,19 +25,12 @@ use super::{
     jwks::{Current, Wanted},
 };
 use crate::{
-    clock::{Monotonic, until},
+    clock::{Moment, Monotonic, until},
     settings::Algorithm,
 };
 
 /// Longest time that an entry counts; then the token is verified anew, however long it lives.
 const MAX_REMEMBERED: Duration = Duration::from_hours(24);
-
-/// A moment on both clocks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) wall: Timestamp,
-    pub(super) monotonic: Monotonic,
-}
 
 /// Which verification is meant when tokens are forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,7 +84,7 @@ impl VerifiedTokens {
     }
 
     /// Remembers what a verification that began in `epoch` has found at `now`.
-    pub(super) fn remember(&self, digest: Sha256, finding: Finding, epoch: Epoch, now: Now) {
+    pub(super) fn remember(&self, digest: Sha256, finding: Finding, epoch: Epoch, now: Moment) {
         if epoch != self.epoch() {
             return;
         }
@@ -111,7 +104,7 @@ impl VerifiedTokens {
     pub(super) fn get(
         &self,
         digest: &Sha256,
-        now: Now,
+        now: Moment,
         keys: impl FnOnce(usize) -> Option<Arc<Current>>,
     ) -> Option<Caller> {
         let entry = self.entries.get(digest)?;
@@ -140,7 +133,7 @@ impl VerifiedTokens {
     pub(super) fn counts(
         &self,
         entry: &Entry,
-        now: Now,
+        now: Moment,
         generation: impl FnOnce(usize) -> Option<u64>,
     ) -> bool {
         let issuer = entry.finding.issuer;
@@ -154,7 +147,7 @@ impl VerifiedTokens {
         self.entries.iter().map(|(_, entry)| entry.finding.caller.clone())
     }
 
-    fn is_alive(&self, entry: &Entry, now: Now) -> bool {
+    fn is_alive(&self, entry: &Entry, now: Moment) -> bool {
         entry.epoch == self.epoch()
             && now.wall < entry.finding.end
             && now.monotonic < entry.monotonic_end
@@ -167,7 +160,7 @@ impl VerifiedTokens {
     }
 
     /// Lets what is dead leave memory. Looks at every entry: for once in some seconds.
-    pub(super) fn sweep(&self, now: Now) {
+    pub(super) fn sweep(&self, now: Moment) {
         for (digest, entry) in &self.entries {
             if !self.is_alive(&entry, now) {
                 self.entries.invalidate(&*digest);

@@ -125,15 +125,15 @@ impl ShortWay {
     }
 
     fn look_up(&self, digest: TokenDigest, now: Moment) -> Option<(KnownCaller, Ready)> {
-        let known = self.authenticator.known(&digest, now)?;
-        let caller = self.authenticator.still_known(&known, now)?;
+        let caller = self.authenticator.known(&digest, now)?;
         if !self.id_form.takes(caller.customer()) {
             return None;
         }
         let at_hand = self.cache.at_hand(caller.customer())?;
         let customer = self.cache.ready(&at_hand, now)?;
         let until = now.monotonic.plus(REMEMBERED);
-        self.remembered.borrow_mut().put(digest, Lately { known, at_hand, until }, now.monotonic);
+        let lately = Lately { known: caller.token(), at_hand, until };
+        self.remembered.borrow_mut().put(digest, lately, now.monotonic);
         Some((caller, customer))
     }
 }

@@ -273,8 +273,8 @@ fn finding(life: Duration) -> Finding {
     }
 }
 
-fn now() -> Now {
-    Now { wall: Timestamp::UNIX_EPOCH, monotonic: Monotonic::new(Duration::from_secs(7)) }
+fn now() -> Moment {
+    Moment { wall: Timestamp::UNIX_EPOCH, monotonic: Monotonic::new(Duration::from_secs(7)) }
 }
 
 #[test]
