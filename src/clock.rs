@@ -83,6 +83,12 @@ impl Moment {
     pub fn remaining(self, now: Self) -> Duration {
         until(self.wall, now.wall).min(self.monotonic.since(now.monotonic))
     }
+
+    /// Whether it is no more to come by one of the clocks, `now`.
+    #[must_use]
+    pub fn has_come(self, now: Self) -> bool {
+        self.wall <= now.wall || self.monotonic <= now.monotonic
+    }
 }
 
 /// How long until `future`, seen from `now`; zero when it has passed.

@@ -1,13 +1,23 @@
 //! How often one customer may ask: GCRA with a burst of the whole count (`limits.*`).
 //!
-//! Memory is bounded by the customers of the last period: [`CustomerLimit::sweep`] forgets those
-//! whose allowance is whole again.
+//! Who asks often is found once: an [`Allowance`] is spent without a look for its customer. Memory is
+//! bounded by the customers of the last period: [`CustomerLimit::sweep`] forgets those whose allowance
+//! is whole again and held by nobody.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
+use dashmap::DashMap;
 use governor::{
-    Quota, RateLimiter, clock::Clock as _, middleware::NoOpMiddleware, nanos::Nanos,
-    state::keyed::DefaultKeyedStateStore,
+    Quota, RateLimiter,
+    clock::Clock as _,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed, StateStore},
 };
 
 use crate::{
@@ -19,21 +29,36 @@ use crate::{
 /// A limit for each customer; without a rate, none.
 pub struct CustomerLimit {
     limiter: Option<Limiter>,
+    customers: DashMap<CustomerId, Allowance>,
     clock: OurClock,
 }
 
-type Limiter =
-    RateLimiter<CustomerId, DefaultKeyedStateStore<CustomerId>, OurClock, NoOpMiddleware<Nanos>>;
+type Limiter = RateLimiter<Allowance, Allowances, OurClock, NoOpMiddleware<Nanos>>;
+
+/// What one customer may still ask.
+#[derive(Clone, Default)]
+pub struct Allowance(Arc<InMemoryState>);
 
 impl CustomerLimit {
     /// Nobody has asked yet.
     #[must_use]
     pub fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
         let clock = OurClock { start: clock.monotonic(), clock };
-        let limiter = rate
-            .and_then(quota)
-            .map(|quota| RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock.clone()));
-        Self { limiter, clock }
+        let limiter =
+            rate.and_then(quota).map(|quota| RateLimiter::new(quota, Allowances, clock.clone()));
+        Self { limiter, customers: DashMap::new(), clock }
+    }
+
+    /// The customer's allowance: the same for all who hold it.
+    #[must_use]
+    pub fn allowance(&self, customer: &CustomerId) -> Allowance {
+        if self.limiter.is_none() {
+            return Allowance::default();
+        }
+        if let Some(allowance) = self.customers.get(customer) {
+            return allowance.clone();
+        }
+        self.customers.entry(customer.clone()).or_default().clone()
     }
 
     /// Spends one of the customer's allowance, or tells when there will be one again.
@@ -41,28 +66,80 @@ impl CustomerLimit {
     /// # Errors
     /// With the time to wait.
     pub fn spend(&self, customer: &CustomerId) -> Result<(), Duration> {
+        self.spend_from(&self.allowance(customer))
+    }
+
+    /// Spends one of an allowance, or tells when there will be one again.
+    ///
+    /// # Errors
+    /// With the time to wait.
+    pub fn spend_from(&self, allowance: &Allowance) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        limiter.check_key(customer).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        limiter.check_key(allowance).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
     /// Forgets customers whose allowance is whole again.
     pub fn sweep(&self) {
-        if let Some(limiter) = &self.limiter {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
-        }
+        let now = self.clock.now();
+        // Who holds one that is forgotten would spend it beside another one.
+        self.customers
+            .retain(|_, allowance| Arc::strong_count(&allowance.0) > 1 || !allowance.is_whole(now));
+        self.customers.shrink_to_fit();
     }
 
     /// How many customers are in memory.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.limiter.as_ref().map_or(0, RateLimiter::len)
+        self.customers.len()
     }
 
     /// Whether none are.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Allowance {
+    fn is_whole(&self, now: Nanos) -> bool {
+        // An error stores nothing.
+        let is_before =
+            |due: Option<Nanos>| Err::<((), Nanos), _>(due.is_none_or(|due| due <= now));
+        self.0.measure_and_replace(&NotKeyed::NonKey, is_before).is_err_and(|is_before| is_before)
+    }
+}
+
+impl fmt::Debug for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Allowance(…)")
+    }
+}
+
+impl PartialEq for Allowance {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Allowance {}
+
+impl Hash for Allowance {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+/// Where governor finds what an allowance says: there.
+struct Allowances;
+
+impl StateStore for Allowances {
+    type Key = Allowance;
+
+    fn measure_and_replace<T, F, E>(&self, allowance: &Allowance, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        allowance.0.measure_and_replace(&NotKeyed::NonKey, f)
     }
 }
 
@@ -137,6 +214,22 @@ mod tests {
         assert_eq!(limit.spend(&id("late")), Ok(()));
         limit.sweep();
         assert_eq!(limit.len(), 1);
+    }
+
+    #[test]
+    fn an_allowance_that_is_held_is_not_forgotten() {
+        let (limit, clock) = limit(2, 60);
+        let held = limit.allowance(&id("a"));
+        assert_eq!((limit.spend_from(&held), limit.spend(&id("a"))), (Ok(()), Ok(())));
+        assert!(limit.spend_from(&held).is_err(), "it is the same for all");
+        clock.advance(Duration::from_secs(61));
+        limit.sweep();
+        assert_eq!((limit.spend(&id("a")), limit.spend_from(&held)), (Ok(()), Ok(())));
+        assert!(limit.spend(&id("a")).is_err(), "no other one has come beside it");
+        drop(held);
+        clock.advance(Duration::from_secs(61));
+        limit.sweep();
+        assert!(limit.is_empty());
     }
 
     #[test]

@@ -12,11 +12,14 @@ use clap::Parser as _;
 use juspay_bff::{
     cli::CommandLine,
     commands::{self, Ended},
+    telemetry,
 };
 
 fn main() -> ExitCode {
     let command = CommandLine::parse().command;
-    let (text, code) = match System::new().block_on(commands::run(command)) {
+    let ended = System::new().block_on(commands::run(command));
+    telemetry::end();
+    let (text, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Ended::Settings(faults)) => (faults.to_string(), 2),
         Err(Ended::Failed(why)) => (why, 1),

@@ -3,6 +3,8 @@
 //! Labels are closed sets; nothing here can name a customer. What the hot path counts is held as
 //! a child, not looked up: a look-up costs six times an increment.
 
+use std::sync::OnceLock;
+
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
@@ -124,6 +126,14 @@ pub struct Upstream {
     pub identity_mismatches: IntCounter,
 }
 
+/// `log_lines_lost_total`: the process has one log, whichever metrics it is counted in.
+static LOST_LOG_LINES: OnceLock<IntCounter> = OnceLock::new();
+
+/// Counts a log line that there was no room for.
+pub fn count_lost_log_line() {
+    LOST_LOG_LINES.get().inspect(|lost| lost.inc());
+}
+
 impl Metrics {
     /// A registry with all of them at zero, and the process's own (`process_*`).
     ///
@@ -132,6 +142,7 @@ impl Metrics {
     pub fn new(version: &str, commit: &str) -> Result<Self, prometheus::Error> {
         let make = Maker { registry: Registry::new() };
         make.info(version, commit)?;
+        make.log()?;
         #[cfg(target_os = "linux")]
         make.registry
             .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
@@ -360,6 +371,12 @@ impl Maker {
             .const_label("version", version)
             .const_label("commit", commit);
         self.register(Gauge::with_opts(opts)).map(|info| info.set(1.0))
+    }
+
+    fn log(&self) -> Result<(), prometheus::Error> {
+        let opts = opts("log_lines_lost_total", "Log lines that weren't read as fast as written.");
+        let lost = IntCounter::with_opts(opts)?;
+        self.register(Ok(LOST_LOG_LINES.get_or_init(|| lost).clone())).map(drop)
     }
 
     fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {

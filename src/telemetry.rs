@@ -4,9 +4,13 @@
 //! it sends, and with them the API key, so dependencies never tell more than `warn`. That is why
 //! the filter is made of two targets and can't be set by directives such as `RUST_LOG`.
 
+mod json;
+mod lines;
+
 use std::{
     io,
     panic::{self, Location},
+    sync::OnceLock,
     thread,
 };
 
@@ -18,19 +22,44 @@ use tracing_subscriber::{
     layer::SubscriberExt,
 };
 
+use self::{json::Json, lines::Lines};
 use crate::settings::{Log, LogFormat, LogLevel};
 
 /// What the targets of our own events begin with: the library's and the binary's.
 const OURS: &str = "juspay_bff";
 
-/// Sends the process's log lines to standard output, and panics among them.
+/// The process's lines.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// No thread to write it.
+    #[error("there is no thread for the log: {0}")]
+    Thread(#[from] io::Error),
+    /// There is one already.
+    #[error(transparent)]
+    Twice(#[from] SetGlobalDefaultError),
+}
+
+/// Sends the process's log lines to standard output, and panics among them. [`end`] waits for the
+/// last ones.
 ///
 /// # Errors
-/// When that was done before.
-pub fn init(log: &Log) -> Result<(), SetGlobalDefaultError> {
-    tracing::dispatcher::set_global_default(dispatch(log, io::stdout))?;
+/// When that was done before, or there is no thread for it.
+pub fn init(log: &Log) -> Result<(), InitError> {
+    let lines = Lines::to(io::stdout())?;
+    tracing::dispatcher::set_global_default(dispatch(log, lines.clone()))?;
+    LINES.get_or_init(|| lines);
     log_panics();
     Ok(())
+}
+
+/// Waits until the process's log lines have been written, for a second at most: to be done last.
+pub fn end() {
+    if let Some(lines) = LINES.get() {
+        lines.end();
+    }
 }
 
 /// Log lines by `log`, to `writer`.
@@ -42,7 +71,7 @@ where
     // standard output is closed, complaints on standard error would help nobody, and could panic.
     let lines = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Json => lines.event_format(Json).boxed(),
         LogFormat::Text => lines.boxed(),
     };
     Dispatch::new(Registry::default().with(lines.with_filter(filter(log.level))))
@@ -138,6 +167,34 @@ mod tests {
         assert_eq!(line["level"], "INFO");
         assert_eq!(line["target"], "juspay_bff::telemetry::tests");
         assert_eq!((&line["status"], &line["message"]), (&200.into(), &"served".into()));
+    }
+
+    #[test]
+    fn json_lines_tell_each_kind_of_value() {
+        let line = logged(LogLevel::Info, LogFormat::Json, || {
+            let error: &dyn std::error::Error = &io::Error::other("a \"b\"");
+            tracing::info!(
+                up = u64::MAX,
+                down = i64::MIN,
+                half = 0.5,
+                none = f64::NAN,
+                good = true,
+                text = "c\n",
+                list = ?["d"],
+                error,
+                absent = None::<u8>,
+                "said"
+            );
+        });
+        assert_eq!(line.lines().count(), 1, "{line}");
+        let mut line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line.as_object_mut().unwrap().remove("timestamp");
+        let expected = serde_json::json!({
+            "level": "INFO", "target": "juspay_bff::telemetry::tests", "message": "said",
+            "up": u64::MAX, "down": i64::MIN, "half": 0.5, "none": null, "good": true,
+            "text": "c\n", "list": "[\"d\"]", "error": "a \"b\"",
+        });
+        assert_eq!(line, expected);
     }
 
     #[test]

@@ -67,7 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("demo", &["application", "simulator"]),
     ("commands", &["application", "cli", "demo", "process", "simulator", "telemetry"]),
-    ("main", &["cli", "commands"]),
+    ("main", &["cli", "commands", "telemetry"]),
     ("lib", &[]),
 ];
 

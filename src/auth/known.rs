@@ -1,33 +1,29 @@
 //! Bearer tokens that a worker has seen lately: found by itself between two look-ups, and asked at
 //! each use whether they still count.
 //!
-//! The worker keeps neither token nor caller, only where they are: what is forgotten is forgotten
-//! there, too.
+//! The worker keeps neither token nor caller, only what they counted by.
 
-use std::{
-    fmt,
-    sync::{Arc, Weak},
-};
+use std::{fmt, sync::Arc};
 
 use super::{
     Authenticator, TokenDigest,
     bearer::{Credentials, Scheme},
-    sha256,
-    verified::Entry,
+    revocations, sha256, verified,
 };
 use crate::{clock::Moment, customer::CustomerId};
 
-/// A known token.
-#[derive(Clone)]
-pub struct Known(Weak<Entry>);
+/// By what a token counted when it was looked up: it does as long as that is so. One that came later
+/// is looked up again.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    token: verified::Standing,
+    revocations: revocations::Generation,
+}
 
-/// A known token that counts at this moment.
-pub struct KnownCaller(Arc<Entry>);
-
-impl fmt::Debug for Known {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Known(…)")
-    }
+/// Who is calling with a known token that counts at this moment.
+pub struct KnownCaller {
+    entry: Arc<verified::Entry>,
+    known: Known,
 }
 
 impl fmt::Debug for KnownCaller {
@@ -37,16 +33,16 @@ impl fmt::Debug for KnownCaller {
 }
 
 impl KnownCaller {
-    /// The token, to be found again without being kept.
+    /// The token, to be asked about without being kept.
     #[must_use]
-    pub fn token(&self) -> Known {
-        Known(Arc::downgrade(&self.0))
+    pub const fn token(&self) -> Known {
+        self.known
     }
 
     /// The customer that the token names.
     #[must_use]
     pub fn customer(&self) -> &CustomerId {
-        self.0.caller().customer()
+        self.entry.caller().customer()
     }
 }
 
@@ -69,24 +65,21 @@ impl Authenticator {
     /// bound to a key.
     #[must_use]
     pub fn known(&self, digest: &TokenDigest, now: Moment) -> Option<KnownCaller> {
-        self.counting(self.verified.entry(&digest.0)?, now)
-    }
-
-    /// Who is calling with it, when the token still counts.
-    #[must_use]
-    pub fn still_known(&self, known: &Known, now: Moment) -> Option<KnownCaller> {
-        self.counting(known.0.upgrade()?, now)
-    }
-
-    fn counting(&self, entry: Arc<Entry>, now: Moment) -> Option<KnownCaller> {
-        self.counts(&entry, now).then_some(KnownCaller(entry))
-    }
-
-    fn counts(&self, entry: &Entry, now: Moment) -> bool {
-        let generation = |index: usize| self.issuers.get(index)?.keys.generation(now.monotonic);
+        let entry = self.verified.entry(&digest.0)?;
         let caller = entry.caller();
-        self.verified.counts(entry, now, generation)
-            && caller.bound_to().is_none()
-            && self.revocations.check(caller.grounds()).is_ok()
+        if caller.bound_to().is_some() {
+            return None;
+        }
+        let revocations = self.revocations.clear(caller.grounds()).ok()?;
+        let known = Known { token: entry.standing(), revocations };
+        self.counts(&known, now).then_some(KnownCaller { entry, known })
+    }
+
+    /// Whether a token that was known counts still.
+    #[must_use]
+    pub fn counts(&self, known: &Known, now: Moment) -> bool {
+        let generation = |index: usize| self.issuers.get(index)?.keys.generation(now.monotonic);
+        self.verified.counts(&known.token, now, generation)
+            && self.revocations.generation() == known.revocations
     }
 }

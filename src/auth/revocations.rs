@@ -51,6 +51,10 @@ pub enum RevokeError {
     Full,
 }
 
+/// What is revoked: another number, something new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Generation(u64);
+
 /// All that is revoked.
 pub(super) struct Revocations {
     settings: settings::Auth,
@@ -98,23 +102,35 @@ impl Revocations {
         Ok(revocations)
     }
 
+    pub(super) fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Acquire))
+    }
+
     /// Whether a token with these grounds is good still.
     pub(super) fn check(&self, grounds: &Grounds) -> Result<(), Reason> {
-        if grounds.is_cleared_at(self.generation.load(Ordering::Acquire)) {
-            return Ok(());
+        self.clear(grounds).map(drop)
+    }
+
+    /// Whether a token with these grounds is good still; then it is for as long as nothing new is
+    /// revoked.
+    pub(super) fn clear(&self, grounds: &Grounds) -> Result<Generation, Reason> {
+        let generation = self.generation();
+        if grounds.is_cleared_at(generation.0) {
+            return Ok(generation);
         }
         self.look_up(grounds)
     }
 
-    fn look_up(&self, grounds: &Grounds) -> Result<(), Reason> {
+    fn look_up(&self, grounds: &Grounds) -> Result<Generation, Reason> {
         let now = self.clock.now();
         let lists = self.read();
         if lists.file.ends(grounds, now) || lists.memory.ends(grounds, now) {
             return Err(Reason::Revoked);
         }
         // Nothing is added while the lists are being read, so that this is of what was seen.
-        grounds.clear_at(self.generation.load(Ordering::Acquire));
-        Ok(())
+        let generation = self.generation();
+        grounds.clear_at(generation.0);
+        Ok(generation)
     }
 
     /// Completes once a token with these grounds isn't good any more.

@@ -66,6 +66,15 @@ pub(super) struct Entry {
     monotonic_end: Monotonic,
 }
 
+/// By what an entry counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    epoch: Epoch,
+    end: Moment,
+    /// The issuer and the generation of its keys, where one of them vouches for the token.
+    keys: Option<(usize, u64)>,
+}
+
 /// The cache of verified tokens.
 pub(super) struct VerifiedTokens {
     entries: Cache<Sha256, Arc<Entry>>,
@@ -132,14 +141,14 @@ impl VerifiedTokens {
     /// issuer's usable key set; another one than was seen last is for [`VerifiedTokens::get`].
     pub(super) fn counts(
         &self,
-        entry: &Entry,
+        standing: &Standing,
         now: Moment,
         generation: impl FnOnce(usize) -> Option<u64>,
     ) -> bool {
-        let issuer = entry.finding.issuer;
-        self.is_alive(entry, now)
-            && (entry.finding.signed.is_none()
-                || generation(issuer) == Some(entry.generation.load(Ordering::Relaxed)))
+        let Standing { epoch, end, keys } = standing;
+        *epoch == self.epoch()
+            && !end.has_come(now)
+            && keys.is_none_or(|(issuer, seen)| generation(issuer) == Some(seen))
     }
 
     /// Those whose tokens are in memory, dead ones included. Looks at every entry.
@@ -148,9 +157,7 @@ impl VerifiedTokens {
     }
 
     fn is_alive(&self, entry: &Entry, now: Moment) -> bool {
-        entry.epoch == self.epoch()
-            && now.wall < entry.finding.end
-            && now.monotonic < entry.monotonic_end
+        entry.epoch == self.epoch() && !entry.end().has_come(now)
     }
 
     /// Forgets all, also what is being verified right now.
@@ -180,6 +187,16 @@ impl VerifiedTokens {
 impl Entry {
     pub(super) const fn caller(&self) -> &Caller {
         &self.finding.caller
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let generation = || (self.finding.issuer, self.generation.load(Ordering::Relaxed));
+        let keys = self.finding.signed.as_ref().map(|_| generation());
+        Standing { epoch: self.epoch, end: self.end(), keys }
+    }
+
+    const fn end(&self) -> Moment {
+        Moment { wall: self.finding.end, monotonic: self.monotonic_end }
     }
 
     /// Whether the key that made the signature is still the one that the token asks for.

@@ -19,16 +19,19 @@ use crate::{
 };
 
 /// A customer and the life of its token.
+///
+/// In the order in which a hit looks at it: with many customers, each line of memory costs a wait.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Entry {
+    /// It has left memory, or another one has come in its place.
+    is_gone: AtomicBool,
+    hand_outs: AtomicU32,
     pub(super) json: CustomerJson,
     pub(super) lifetime: Lifetime,
     /// When Juspay was asked for it.
     born: Monotonic,
-    hand_outs: AtomicU32,
     failed_refreshes: Mutex<Option<Failed>>,
-    /// It has left memory, or another one has come in its place.
-    is_gone: AtomicBool,
 }
 
 /// Refreshes of an entry that have failed, one after the other.

@@ -20,7 +20,10 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{Payload, Service, ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::{ConnectionType, Method, StatusCode, header::HeaderMap},
+    http::{
+        ConnectionType, Method, StatusCode,
+        header::{HeaderMap, HeaderName},
+    },
 };
 use futures_util::{
     FutureExt as _,
@@ -39,14 +42,14 @@ use super::{
 use crate::{
     cache::{Detail, Forward, Found, LookupError, Source},
     clock::{Clock, Monotonic},
-    customer::{CustomerId, CustomerRefs},
+    customer::{CustomerId, CustomerRef, CustomerRefs},
     juspay::JuspayError,
     metrics::{Http, Metrics, Raised},
     problem::{Challenges, Problem},
     settings::AccessLog,
 };
 
-const TRACEPARENT: &str = "traceparent";
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The label of an answer that is no problem's.
 const OK: &str = "ok";
@@ -142,8 +145,15 @@ pub(super) struct Observation(Rc<Seen>);
 pub(super) struct Seen {
     request_id: RequestId,
     trace: Option<TraceContext>,
-    customer: OnceCell<CustomerId>,
+    customer: OnceCell<Who>,
     cache: Cell<&'static str>,
+}
+
+/// A customer, or what stands for one.
+#[derive(Debug)]
+enum Who {
+    Customer(CustomerId),
+    Reference(CustomerRef),
 }
 
 impl Seen {
@@ -157,10 +167,11 @@ impl Seen {
         }
     }
 
-    /// Of a request for this customer, who was in memory.
-    pub(super) fn of_hit(headers: &HeaderMap, customer: &CustomerId) -> Self {
-        let (customer, cache) = (OnceCell::from(customer.clone()), Cell::new("hit"));
-        Self { customer, cache, ..Self::new(headers) }
+    /// Of a request for a customer who was in memory.
+    pub(super) fn of_hit(headers: &HeaderMap, customer: Option<CustomerRef>) -> Self {
+        let customer =
+            customer.map_or_else(OnceCell::new, |customer| Who::Reference(customer).into());
+        Self { customer, cache: Cell::new("hit"), ..Self::new(headers) }
     }
 }
 
@@ -171,7 +182,7 @@ impl Observation {
 
     /// Notes who called.
     pub(super) fn caller(&self, customer: &CustomerId) {
-        self.0.customer.get_or_init(|| customer.clone());
+        self.0.customer.get_or_init(|| Who::Customer(customer.clone()));
     }
 
     /// Notes what the cache said.
@@ -329,6 +340,11 @@ impl Observer {
         response
     }
 
+    /// What stands for the customer in the log, when there is one.
+    pub(super) fn customer_ref(&self, customer: &CustomerId) -> Option<CustomerRef> {
+        (self.access != AccessLog::Off).then(|| self.refs.reference(customer))
+    }
+
     fn is_logged(&self, status: StatusCode) -> bool {
         let is_error = status.is_client_error() || status.is_server_error();
         match self.access {
@@ -340,7 +356,10 @@ impl Observer {
     }
 
     fn log(&self, done: &Done, status: StatusCode, seen: &Seen) {
-        let customer_ref = seen.customer.get().map(|customer| self.refs.reference(customer));
+        let customer_ref = seen.customer.get().map(|who| match who {
+            Who::Customer(customer) => self.refs.reference(customer),
+            Who::Reference(reference) => *reference,
+        });
         tracing::info!(
             method = shown(&done.method),
             route = done.route.label(),

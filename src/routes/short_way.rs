@@ -34,11 +34,11 @@ use super::{
     well_formed::is_host,
 };
 use crate::{
-    auth::{Authenticator, Known, KnownCaller, TokenDigest},
+    auth::{Authenticator, Known, TokenDigest},
     cache::{AtHand, CustomerCache, Ready},
     clock::{Moment, Monotonic},
-    customer::CustomerIdForm,
-    limits::CustomerLimit,
+    customer::{CustomerIdForm, CustomerRef},
+    limits::{Allowance, CustomerLimit},
     response,
 };
 
@@ -72,10 +72,13 @@ struct Remembered {
     next_sweep: Option<Monotonic>,
 }
 
-/// Somebody who was.
+/// Somebody who was: all that the next answer takes, side by side.
+#[derive(Clone)]
 struct Lately {
     known: Known,
     at_hand: AtHand,
+    allowance: Allowance,
+    customer_ref: Option<CustomerRef>,
     until: Monotonic,
 }
 
@@ -106,35 +109,56 @@ impl ShortWay {
         let now = self.observer.clock.moment();
         let authorization = headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
         let digest = self.authenticator.bearer_digest(authorization)?;
-        let (caller, customer) =
-            self.remembered(&digest, now).or_else(|| self.look_up(digest, now))?;
+        let remembered = self.remembered.borrow();
+        if let Some(lately) = remembered.callers.get(&digest)
+            && let Some(customer) = self.still_good(lately, now)
+        {
+            return self.answer_with(&customer, lately, headers, now);
+        }
+        drop(remembered);
+        let (lately, customer) = self.look_up(&digest, now)?;
+        let answer = self.answer_with(&customer, &lately, headers, now);
+        self.remembered.borrow_mut().put(digest, lately, now.monotonic);
+        answer
+    }
+
+    fn answer_with(
+        &self,
+        customer: &Ready,
+        lately: &Lately,
+        headers: &HeaderMap,
+        now: Moment,
+    ) -> Option<HttpResponse> {
         // The last thing that could be in the way: from here on it is a hit.
-        self.limit.spend(caller.customer()).ok()?;
-        let response = response::customer(self.cache.hand_out(&customer));
-        let seen = Seen::of_hit(headers, caller.customer());
+        self.limit.spend_from(&lately.allowance).ok()?;
+        let response = response::customer(self.cache.hand_out(customer));
+        let seen = Seen::of_hit(headers, lately.customer_ref);
         let done =
             Done::customer(Method::GET, self.observer.clock.monotonic().since(now.monotonic));
         Some(self.observer.finish(&done, &seen, response))
     }
 
-    fn remembered(&self, digest: &TokenDigest, now: Moment) -> Option<(KnownCaller, Ready)> {
-        let remembered = self.remembered.borrow();
-        let lately = remembered.callers.get(digest).filter(|it| now.monotonic < it.until)?;
-        let caller = self.authenticator.still_known(&lately.known, now)?;
-        Some((caller, self.cache.ready(&lately.at_hand, now)?))
+    fn still_good(&self, lately: &Lately, now: Moment) -> Option<Ready> {
+        let counts = now.monotonic < lately.until && self.authenticator.counts(&lately.known, now);
+        counts.then(|| self.cache.ready(&lately.at_hand, now)).flatten()
     }
 
-    fn look_up(&self, digest: TokenDigest, now: Moment) -> Option<(KnownCaller, Ready)> {
-        let caller = self.authenticator.known(&digest, now)?;
-        if !self.id_form.takes(caller.customer()) {
+    fn look_up(&self, digest: &TokenDigest, now: Moment) -> Option<(Lately, Ready)> {
+        let caller = self.authenticator.known(digest, now)?;
+        let customer = caller.customer();
+        if !self.id_form.takes(customer) {
             return None;
         }
-        let at_hand = self.cache.at_hand(caller.customer())?;
-        let customer = self.cache.ready(&at_hand, now)?;
-        let until = now.monotonic.plus(REMEMBERED);
-        let lately = Lately { known: caller.token(), at_hand, until };
-        self.remembered.borrow_mut().put(digest, lately, now.monotonic);
-        Some((caller, customer))
+        let at_hand = self.cache.at_hand(customer)?;
+        let ready = self.cache.ready(&at_hand, now)?;
+        let lately = Lately {
+            known: caller.token(),
+            at_hand,
+            allowance: self.limit.allowance(customer),
+            customer_ref: self.observer.customer_ref(customer),
+            until: now.monotonic.plus(REMEMBERED),
+        };
+        Some((lately, ready))
     }
 }
 
