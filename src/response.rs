@@ -1,6 +1,6 @@
 //! ④ The phone's answer: the customer's JSON and the headers that say where it came from.
 
-use std::{fmt, io::Write as _};
+use std::{cell::RefCell, fmt, io::Write as _, iter};
 
 use actix_web::{
     HttpResponse,
@@ -16,6 +16,33 @@ const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("juspay-token-expir
 /// Longest value that is written here, in bytes.
 const MAX_VALUE: usize = 128;
 
+/// Seconds, from none on, whose values are kept when they have been written: a token's life has less.
+const KEPT: usize = 1024;
+
+thread_local! {
+    static HITS: RefCell<Kept> = RefCell::default();
+    static LIVES: RefCell<Kept> = RefCell::default();
+}
+
+/// Values by the seconds that they tell: nearly all answers tell the same few.
+#[derive(Default)]
+struct Kept(Vec<Option<HeaderValue>>);
+
+impl Kept {
+    fn value(&mut self, seconds: u64, text: fmt::Arguments<'_>) -> HeaderValue {
+        let Some(index) = usize::try_from(seconds).ok().filter(|index| *index < KEPT) else {
+            return value(text);
+        };
+        if self.0.len() <= index {
+            let room = KEPT.saturating_sub(self.0.len());
+            self.0.extend(iter::repeat_n(None, room));
+        }
+        self.0
+            .get_mut(index)
+            .map_or_else(|| value(text), |kept| kept.get_or_insert_with(|| value(text)).clone())
+    }
+}
+
 /// 200 with the customer.
 #[must_use]
 pub fn customer(found: Found) -> HttpResponse {
@@ -26,7 +53,9 @@ pub fn customer(found: Found) -> HttpResponse {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CACHE_STATUS, cache_status);
     if let Some(left) = found.expires_in {
-        headers.insert(TOKEN_EXPIRES_IN, value(format_args!("{}", left.as_secs())));
+        let left = left.as_secs();
+        let told = LIVES.with_borrow_mut(|kept| kept.value(left, format_args!("{left}")));
+        headers.insert(TOKEN_EXPIRES_IN, told);
     }
     response
 }
@@ -41,6 +70,10 @@ fn cache_status(found: &Found) -> HeaderValue {
         None => "",
     };
     let (forward, collapsed, stored) = match found.source {
+        Source::Hit if detail.is_empty() => {
+            let told = format_args!("juspay-bff; hit; ttl={ttl}");
+            return HITS.with_borrow_mut(|kept| kept.value(ttl, told));
+        }
         Source::Hit => return value(format_args!("juspay-bff; hit; ttl={ttl}{detail}")),
         Source::Fetched { forward, collapsed, stored } => (forward, collapsed, stored),
     };

@@ -3,7 +3,10 @@
 //!
 //! The worker keeps neither token nor caller, only what they counted by.
 
-use std::{fmt, sync::Arc};
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, iter, sync::Arc};
 
 use super::{
     Authenticator, TokenDigest,
@@ -47,16 +50,15 @@ impl KnownCaller {
 }
 
 impl Authenticator {
-    /// The digest of the bearer token in the one `Authorization` header there is. `None` when that
-    /// is to be looked at more closely.
-    pub fn bearer_digest<'a>(
-        &self,
-        authorization: impl Iterator<Item = &'a [u8]>,
-    ) -> Option<TokenDigest> {
+    /// The digest of the bearer token in the only `Authorization` header. `None` when that is to be
+    /// looked at more closely.
+    #[must_use]
+    pub fn bearer_digest(&self, authorization: &[u8]) -> Option<TokenDigest> {
         if self.gateway.is_some() {
             return None;
         }
-        let credentials = Credentials::of(authorization, self.max_token_bytes, false).ok()?;
+        let only = iter::once(authorization);
+        let credentials = Credentials::of(only, self.max_token_bytes, false).ok()?;
         let is_bearer = credentials.scheme == Scheme::Bearer;
         is_bearer.then(|| TokenDigest(sha256(credentials.token)))
     }

@@ -22,7 +22,7 @@ use actix_web::{
     error::InternalError,
     http::{
         ConnectionType, Method, StatusCode,
-        header::{HeaderMap, HeaderName},
+        header::{HeaderMap, HeaderName, HeaderValue},
     },
 };
 use futures_util::{
@@ -49,7 +49,7 @@ use crate::{
     settings::AccessLog,
 };
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The label of an answer that is no problem's.
 const OK: &str = "ok";
@@ -157,27 +157,32 @@ enum Who {
 }
 
 impl Seen {
-    fn new(headers: &HeaderMap) -> Self {
-        let trace = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    fn new(request_id: RequestId, traceparent: Option<&HeaderValue>) -> Self {
+        let trace = traceparent.and_then(|value| value.to_str().ok());
         Self {
-            request_id: RequestId::of(headers),
+            request_id,
             trace: trace.and_then(TraceContext::parse),
             customer: OnceCell::new(),
             cache: Cell::new("-"),
         }
     }
 
-    /// Of a request for a customer who was in memory.
-    pub(super) fn of_hit(headers: &HeaderMap, customer: Option<CustomerRef>) -> Self {
+    /// Of a request with these headers for a customer who was in memory.
+    pub(super) fn of_hit(
+        request_id: Option<&HeaderValue>,
+        traceparent: Option<&HeaderValue>,
+        customer: Option<CustomerRef>,
+    ) -> Self {
         let customer =
             customer.map_or_else(OnceCell::new, |customer| Who::Reference(customer).into());
-        Self { customer, cache: Cell::new("hit"), ..Self::new(headers) }
+        let seen = Self::new(RequestId::sent(request_id), traceparent);
+        Self { customer, cache: Cell::new("hit"), ..seen }
     }
 }
 
 impl Observation {
     fn new(headers: &HeaderMap) -> Self {
-        Self(Rc::new(Seen::new(headers)))
+        Self(Rc::new(Seen::new(RequestId::of(headers), headers.get(TRACEPARENT))))
     }
 
     /// Notes who called.

@@ -1,6 +1,14 @@
 //! A request's id, as it stands in `X-Request-Id`, in problems and in the log.
 
+use std::cell::RefCell;
+
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use rand::{RngExt as _, rngs::SmallRng};
+
+thread_local! {
+    /// Ids must differ, not be unforeseeable, and nearly every request needs one.
+    static RANDOM: RefCell<SmallRng> = RefCell::new(rand::make_rng());
+}
 
 /// The header that it comes and goes in.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -21,13 +29,18 @@ pub(super) struct RequestId {
 impl RequestId {
     /// The client's own when it is a sane one, else a random one.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let sent = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
+        Self::sent(headers.get(REQUEST_ID))
+    }
+
+    /// The same, by the value of that header.
+    pub(super) fn sent(value: Option<&HeaderValue>) -> Self {
+        let sent = value.map(HeaderValue::as_bytes);
         sent.filter(|sent| is_sane(sent)).map_or_else(Self::random, Self::from_sane)
     }
 
     /// 128 random bits, as 32 hex digits.
     pub(super) fn random() -> Self {
-        let bits: [u8; 16] = rand::random();
+        let bits: [u8; 16] = RANDOM.with_borrow_mut(SmallRng::random);
         let mut id = Self { bytes: [0; MAX_BYTES], length: RANDOM_DIGITS };
         for (pair, byte) in id.bytes.as_chunks_mut().0.iter_mut().zip(bits) {
             *pair = [hex_digit(byte >> 4), hex_digit(byte & 0xf)];

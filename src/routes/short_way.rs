@@ -30,7 +30,8 @@ use actix_web::{
 
 use super::{
     Customers, Observer,
-    observe::{Done, Seen},
+    observe::{Done, Seen, TRACEPARENT},
+    request_id::REQUEST_ID,
     well_formed::is_host,
 };
 use crate::{
@@ -98,26 +99,23 @@ impl ShortWay {
 
     /// The answer, if it can be given here.
     pub fn answer(&self, request: &RequestHead) -> Option<HttpResponse> {
-        if !is_plain(request) {
-            return None;
-        }
+        let plain = Plain::of(request)?;
         // The long way tells of bugs.
-        catch_unwind(AssertUnwindSafe(|| self.answer_plain(request.headers()))).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.answer_plain(&plain))).ok().flatten()
     }
 
-    fn answer_plain(&self, headers: &HeaderMap) -> Option<HttpResponse> {
+    fn answer_plain(&self, request: &Plain<'_>) -> Option<HttpResponse> {
         let now = self.observer.clock.moment();
-        let authorization = headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
-        let digest = self.authenticator.bearer_digest(authorization)?;
+        let digest = self.authenticator.bearer_digest(request.authorization.as_bytes())?;
         let remembered = self.remembered.borrow();
         if let Some(lately) = remembered.callers.get(&digest)
             && let Some(customer) = self.still_good(lately, now)
         {
-            return self.answer_with(&customer, lately, headers, now);
+            return self.answer_with(&customer, lately, request, now);
         }
         drop(remembered);
         let (lately, customer) = self.look_up(&digest, now)?;
-        let answer = self.answer_with(&customer, &lately, headers, now);
+        let answer = self.answer_with(&customer, &lately, request, now);
         self.remembered.borrow_mut().put(digest, lately, now.monotonic);
         answer
     }
@@ -126,13 +124,13 @@ impl ShortWay {
         &self,
         customer: &Ready,
         lately: &Lately,
-        headers: &HeaderMap,
+        request: &Plain<'_>,
         now: Moment,
     ) -> Option<HttpResponse> {
         // The last thing that could be in the way: from here on it is a hit.
         self.limit.spend_from(&lately.allowance).ok()?;
         let response = response::customer(self.cache.hand_out(customer));
-        let seen = Seen::of_hit(headers, lately.customer_ref);
+        let seen = Seen::of_hit(request.id, request.traceparent, lately.customer_ref);
         let done =
             Done::customer(Method::GET, self.observer.clock.monotonic().since(now.monotonic));
         Some(self.observer.finish(&done, &seen, response))
@@ -181,17 +179,41 @@ impl fmt::Debug for ShortWay {
     }
 }
 
-/// Whether the request says nothing but who is calling.
-fn is_plain(request: &RequestHead) -> bool {
-    let RequestHead { method, uri, headers, .. } = request;
-    let is_usual = *method == Method::GET
-        && uri.authority().is_none()
-        && uri.path() == super::ME_CUSTOMER
-        && uri.query().is_none_or(|query| query.is_empty() || query == WANTS_TOKEN);
-    let has_none = |name| !headers.contains_key(name);
-    is_usual
-        && has_none(CONTENT_LENGTH)
-        && has_none(TRANSFER_ENCODING)
-        && has_none(CACHE_CONTROL)
-        && headers.get(HOST).is_none_or(|host| is_host(host.as_bytes()))
+/// A request that says nothing but who is calling, and its headers that count.
+struct Plain<'r> {
+    authorization: &'r HeaderValue,
+    id: Option<&'r HeaderValue>,
+    traceparent: Option<&'r HeaderValue>,
+}
+
+impl<'r> Plain<'r> {
+    fn of(request: &'r RequestHead) -> Option<Self> {
+        let RequestHead { method, uri, headers, .. } = request;
+        let is_usual = *method == Method::GET
+            && uri.authority().is_none()
+            && uri.path() == super::ME_CUSTOMER
+            && uri.query().is_none_or(|query| query.is_empty() || query == WANTS_TOKEN);
+        is_usual.then(|| Self::of_headers(headers)).flatten()
+    }
+
+    /// Looks at each header once, instead of looking for each that matters.
+    fn of_headers(headers: &'r HeaderMap) -> Option<Self> {
+        let (mut authorization, mut host, mut id, mut traceparent) = (None, None, None, None);
+        for (name, value) in headers {
+            let place = match *name {
+                CONTENT_LENGTH | TRANSFER_ENCODING | CACHE_CONTROL => return None,
+                AUTHORIZATION => &mut authorization,
+                HOST => &mut host,
+                ref name if *name == REQUEST_ID => &mut id,
+                ref name if *name == TRACEPARENT => &mut traceparent,
+                _ => continue,
+            };
+            if place.replace(value).is_some() {
+                return None;
+            }
+        }
+        let is_well_formed = host.is_none_or(|host| is_host(host.as_bytes()));
+        is_well_formed.then_some(())?;
+        Some(Self { authorization: authorization?, id, traceparent })
+    }
 }
