@@ -180,11 +180,12 @@ impl Revocations {
             return Ok(added);
         }
         let most = self.settings.max_revocations;
-        if lists.memory.len() >= most && !lists.memory.would_replace(item) {
+        let lacks_room = |list: &List| list.len() >= most && !list.would_replace(item);
+        if lacks_room(&lists.memory) {
             lists.memory.sweep(self.clock.now());
-        }
-        if lists.memory.len() >= most && !lists.memory.would_replace(item) {
-            return Err(RevokeError::Full);
+            if lacks_room(&lists.memory) {
+                return Err(RevokeError::Full);
+            }
         }
         lists.memory.add(item);
         self.in_memory.set(lists.memory.count());
@@ -222,15 +223,9 @@ impl Revocations {
         added
     }
 
-    /// Looks at the file again, and gives what is new by it.
-    pub(super) fn reload(&self) -> List {
-        let Some(follower) = &self.follower else { return List::default() };
-        follower.look(self).unwrap_or_default()
-    }
-
-    /// Whether there is a file to look at.
-    pub(super) const fn has_file(&self) -> bool {
-        self.follower.is_some()
+    /// Looks at the file again, and gives what is new by it; `None` when there is no file.
+    pub(super) fn reload(&self) -> Option<List> {
+        self.follower.as_ref().map(|follower| follower.look(self).unwrap_or_default())
     }
 
     /// Lets what has come to its end leave memory.

@@ -24,16 +24,11 @@ impl Authenticator {
         Ok(self.affected(&added))
     }
 
-    /// Looks at `auth.revocations_file` again. Gives the customers that are to be forgotten.
-    pub fn reload_revocations(&self) -> Vec<CustomerId> {
-        let added = self.revocations.reload();
-        self.affected(&added)
-    }
-
-    /// Whether there is an `auth.revocations_file`.
-    #[must_use]
-    pub const fn has_revocations_file(&self) -> bool {
-        self.revocations.has_file()
+    /// Looks at `auth.revocations_file` again. Gives the customers that are to be forgotten; `None`
+    /// when there is no file.
+    pub fn reload_revocations(&self) -> Option<Vec<CustomerId>> {
+        let added = self.revocations.reload()?;
+        Some(self.affected(&added))
     }
 
     /// What comes of `work`, unless the caller's token is revoked by then: the caller doesn't wait

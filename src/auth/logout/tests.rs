@@ -10,11 +10,11 @@ use crate::{
     auth::{
         AuthError, Reason, RevokeError,
         testing::{
-            ISSUER, LEEWAY, OTHER_P256, P256, Pair, START, World, issuer, locally, settle, token,
-            with, world, world_with,
+            ISSUER, LEEWAY, OTHER_P256, P256, Pair, START, World, issuer, locally, set, settings,
+            settle, token, with, world, world_of_auth, world_with,
         },
     },
-    settings::Issuer,
+    settings::{self, Issuer},
 };
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -187,6 +187,20 @@ async fn what_its_issuer_has_not_signed_is_refused() {
             assert_eq!(send(&world, text).await, Err(refused(why)), "{text}");
         }
         assert!(send(&world, &good).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_logout_token_may_be_as_long_as_any_token() {
+    locally(async {
+        let logout = logout(json!({}));
+        let longest = |bytes| settings::Auth { max_token_bytes: bytes, ..settings() };
+        let issuer = || [("main", issuer(), set(&[P256.jwk("k1")]))];
+        let world = world_of_auth(longest(logout.len() - 1), issuer()).await;
+        assert_eq!(send(&world, &logout).await, Err(refused(Reason::TooLong)));
+        let world = world_of_auth(longest(logout.len()), issuer()).await;
+        assert!(send(&world, &logout).await.is_ok());
     })
     .await;
 }

@@ -36,7 +36,7 @@ async fn world(path: &Path) -> World {
 }
 
 fn reload(world: &World) -> Vec<String> {
-    let customers = world.auth.reload_revocations();
+    let customers = world.auth.reload_revocations().unwrap();
     let mut customers: Vec<_> = customers.iter().map(|it| it.as_str().to_owned()).collect();
     customers.sort();
     customers
