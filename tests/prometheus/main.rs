@@ -15,6 +15,7 @@
 )]
 #![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
 
+mod picture;
 mod prometheus;
 mod queries;
 mod scenario;

@@ -46,18 +46,18 @@ impl Prometheus {
             .spawn()
             .expect("Prometheus is there: tests/prometheus/run installs it");
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut line_after = async |text: &str| {
+        let mut line_with = async |text: &str| {
             loop {
                 let line = lines.next_line().await.unwrap().expect("it runs");
-                if let Some((_, rest)) = line.split_once(text) {
-                    return rest.to_owned();
+                if line.contains(text) {
+                    return line;
                 }
             }
         };
         let starting = async {
-            let port = line_after("msg=\"Listening on\" address=127.0.0.1:").await;
-            line_after("msg=\"Server is ready").await;
-            port.parse::<u16>().expect("a port")
+            let line = line_with("Listening on").await;
+            line_with("Server is ready").await;
+            line.rsplit_once(':').expect("an address").1.parse::<u16>().expect("a port")
         };
         let port = within_reason("Prometheus", starting).await;
         // It would stop at a full pipe.
@@ -155,7 +155,10 @@ fn encoded(text: &str) -> String {
 fn labels(metric: &Value) -> BTreeMap<String, String> {
     let labels = metric.as_object().expect("labels").iter();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    labels.map(|(name, value)| (name.clone(), text(value))).filter(|(n, _)| n != "__name__").collect()
+    labels
+        .map(|(name, value)| (name.clone(), text(value)))
+        .filter(|(n, _)| n != "__name__")
+        .collect()
 }
 
 /// Of `[time, "value"]`.

@@ -34,7 +34,7 @@ pub async fn all_find_something(prometheus: &Prometheus, world: &World) {
         assert!(!prometheus.query(name).await.is_empty(), "{name} has no value");
     }
 
-    let panels: Vec<_> = panels().flat_map(queries).collect();
+    let panels: Vec<_> = panels().flat_map(|panel| queries(panel, "1m")).collect();
     let shipped = rules.iter().map(|rule| text(&rule["query"])).chain(panels.iter().cloned());
     let exposed = exposed(world).await;
     for query in shipped {
@@ -49,7 +49,8 @@ pub async fn all_find_something(prometheus: &Prometheus, world: &World) {
     let minute = end.checked_sub(SignedDuration::from_mins(1)).unwrap();
     for query in panels {
         let found = prometheus.query_range(&query, (minute, end), 1).await;
-        let has_value = |values: &Vec<(f64, f64)>| values.iter().any(|(_, value)| value.is_finite());
+        let has_value =
+            |values: &Vec<(f64, f64)>| values.iter().any(|(_, value)| value.is_finite());
         assert!(found.iter().any(|(_, values)| has_value(values)), "it finds nothing: {query}");
     }
 }
@@ -61,14 +62,16 @@ pub fn panels() -> impl Iterator<Item = &'static Value> {
 }
 
 /// A panel's queries, with Grafana's variables replaced.
-pub fn queries(panel: &Value) -> Vec<String> {
+pub fn queries(panel: &Value, rate_interval: &str) -> Vec<String> {
     let targets = panel["targets"].as_array().expect("targets").iter();
-    targets.map(|target| substituted(target["expr"].as_str().expect("a query"))).collect()
+    targets
+        .map(|target| substituted(target["expr"].as_str().expect("a query"), rate_interval))
+        .collect()
 }
 
-fn substituted(query: &str) -> String {
+fn substituted(query: &str, rate_interval: &str) -> String {
     let query = [
-        ("$__rate_interval", "1m"),
+        ("$__rate_interval", rate_interval),
         ("$namespace", ".*"),
         ("$job", "juspay-bff"),
         ("$instance", ".*"),
@@ -107,8 +110,8 @@ fn selectors(query: &str) -> Vec<(&str, &str)> {
         }
         at = end.max(at + 1);
         // What a label's value holds is no metric.
-        if after.starts_with('"') {
-            at = end + 2 + after[1..].find('"').expect("a quote");
+        if let Some(value) = after.strip_prefix('"') {
+            at = end + 2 + value.find('"').expect("a quote");
         }
     }
     found
