@@ -99,6 +99,8 @@ pub struct Cache {
     pub refreshes: IntCounterVec,
     /// `cache_entries`
     pub entries: IntGauge,
+    /// `cache_capacity`
+    pub capacity: IntGauge,
     /// `cache_evictions_total{cause}`
     pub evictions: IntCounterVec,
     /// `cache_token_remaining_seconds{at_least}`
@@ -308,6 +310,7 @@ impl Maker {
                 &["outcome"],
             )?,
             entries: self.gauge("cache_entries", "Customers in memory.")?,
+            capacity: self.gauge("cache_capacity", "Most customers that are kept in memory.")?,
             evictions: self.counters(
                 "cache_evictions_total",
                 "Customers that left memory, by cause.",

@@ -155,6 +155,7 @@ impl Store {
     pub(super) fn new(capacity: u64, metrics: &Metrics) -> Self {
         let evicted = |cause| metrics.cache.evictions.with_label_values(&[cause]);
         let (by_size, by_time) = (evicted("size"), evicted("expired"));
+        metrics.cache.capacity.set(i64::try_from(capacity).unwrap_or(i64::MAX));
         let slots = Cache::builder()
             .max_capacity(capacity)
             .expire_after(AtMost)

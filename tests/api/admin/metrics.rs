@@ -159,4 +159,5 @@ async fn gauges_show_what_is_the_case() {
         until(gauge, async || is(gauge, 0.0).await).await;
     }
     assert!(is("cache_entries", 1.0).await);
+    assert!(is("cache_capacity", 100_000.0).await);
 }

@@ -1,0 +1,25 @@
+//! Tests with a real Prometheus, which scrapes the service under load: `tests/prometheus/run`.
+//!
+//! `prometheus` is its process and its API, `scenario` the load with the client's own counts, `scrape`
+//! compares the two, `queries` proves that every rule and every panel of the dashboard finds something.
+//! `picture` draws the dashboard's panels; it is no test.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics fails, as it should"
+)]
+#![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
+
+mod picture;
+mod prometheus;
+mod queries;
+mod scenario;
+mod scrape;
+#[expect(dead_code, reason = "the other tests need more of it")]
+mod support;
+mod tally;

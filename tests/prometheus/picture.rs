@@ -1,0 +1,86 @@
+//! The picture in the README: the dashboard's panels as far as the row after "Tokens", drawn here out
+//! of Prometheus' range queries, as Grafana isn't to be had from Debian. `deploy/grafana/picture` runs
+//! it: seven minutes of real time, which is why it is no part of the tests.
+
+mod chart;
+mod day;
+
+use std::{fs, path::Path, process::Stdio};
+
+use tokio::process::Command;
+
+use self::{chart::Chart, day::Day};
+use crate::{
+    prometheus::Prometheus,
+    queries::{DASHBOARD, queries},
+    scenario::now,
+};
+
+/// Scraped and drawn each so many seconds.
+const STEP: u32 = 5;
+/// What Grafana makes of such a step.
+const RATE_INTERVAL: &str = "20s";
+/// The row that isn't drawn any more.
+const BELOW: &str = "Signing keys and secrets";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "draws the README's picture, in seven minutes: deploy/grafana/picture"]
+async fn picture() {
+    let day = Day::begin().await;
+    let prometheus = Prometheus::of(day.admin, &format!("{STEP}s")).await;
+    let begun = now();
+    day.pass().await;
+    prometheus.until_scraped(now()).await;
+    let time = (begun, now());
+
+    let end = height_of_the_picture();
+    let mut svg = String::new();
+    let panels = DASHBOARD["panels"].as_array().unwrap().iter();
+    for panel in panels.filter(|panel| panel["gridPos"]["y"].as_u64().unwrap() < end) {
+        if panel["type"] == "row" {
+            svg += &chart::heading(panel);
+            continue;
+        }
+        let mut series = Vec::new();
+        let targets = panel["targets"].as_array().unwrap();
+        for (query, target) in queries(panel, RATE_INTERVAL).iter().zip(targets) {
+            let legend = target["legendFormat"].as_str().unwrap();
+            let found = prometheus.query_range(query, time, STEP).await;
+            series
+                .extend(found.into_iter().map(|(labels, values)| (named(legend, &labels), values)));
+        }
+        svg += &Chart::new(panel, time).draw(&series);
+    }
+    let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard.svg");
+    fs::write(&page, chart::page(&svg, end)).unwrap();
+    shoot(&page, end).await;
+}
+
+/// In the dashboard's units.
+fn height_of_the_picture() -> u64 {
+    let rows = DASHBOARD["panels"].as_array().unwrap();
+    let below = rows.iter().find(|panel| panel["title"] == BELOW).expect("that row");
+    below["gridPos"]["y"].as_u64().unwrap()
+}
+
+/// Grafana's `legendFormat`.
+fn named(legend: &str, labels: &std::collections::BTreeMap<String, String>) -> String {
+    labels.iter().fold(legend.to_owned(), |legend, (name, value)| {
+        legend.replace(&format!("{{{{{name}}}}}"), value)
+    })
+}
+
+async fn shoot(page: &Path, height: u64) {
+    let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana/dashboard.png");
+    let (width, height) = chart::size(height);
+    let status = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
+        .arg(format!("--screenshot={picture}"))
+        .arg(format!("--window-size={width},{height}"))
+        .arg(format!("file://{}", page.display()))
+        .stderr(Stdio::null())
+        .status()
+        .await
+        .expect("Chromium is there: deploy/grafana/picture installs it");
+    assert!(status.success(), "{status}");
+}

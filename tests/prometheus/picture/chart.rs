@@ -1,0 +1,311 @@
+//! One panel as SVG: lines, stacked areas, or one number with its line behind it.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// Pixels of one of the dashboard's 24 columns, and of one of its units of height.
+const COLUMN: f64 = 64.0;
+const UNIT: f64 = 25.0;
+const GAP: f64 = 4.0;
+
+/// What is as it should be is green.
+const GREEN: &str = "#73bf69";
+const GOOD: [&str; 3] = ["ok", "success", "hit"];
+const COLOURS: [&str; 9] = [
+    "#f2cc0c", "#5794f2", "#ff9830", "#b877d9", "#f2495c", "#8ab8ff", "#ffa6b0", "#37872d",
+    "#c0d8ff",
+];
+
+/// A series: its name, and times with values.
+pub type Series = (String, Vec<(f64, f64)>);
+
+/// Where a panel is, and how its values are told.
+pub struct Chart<'p> {
+    panel: &'p Value,
+    time: (f64, f64),
+    place: [f64; 4],
+}
+
+/// Where the lines are: pixels, and the value at the top.
+struct Plot {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+    most: f64,
+    time: (f64, f64),
+}
+
+/// Pixels of a picture of so many units of height.
+pub fn size(height: u64) -> (u32, u32) {
+    let height = f64::from(u32::try_from(height).unwrap()) * UNIT + GAP;
+    let whole = |pixels: f64| format!("{pixels:.0}").parse().unwrap();
+    (whole(24.0 * COLUMN + GAP), whole(height))
+}
+
+/// The whole picture.
+pub fn page(panels: &str, height: u64) -> String {
+    let (width, height) = size(height);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         font-family=\"DejaVu Sans, sans-serif\" font-size=\"11\" fill=\"#ccccdc\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#111217\"/>\n{panels}</svg>\n"
+    )
+}
+
+/// The title of a row.
+pub fn heading(row: &Value) -> String {
+    let y = f64::from(u32::try_from(row["gridPos"]["y"].as_u64().unwrap()).unwrap());
+    let title = escaped(row["title"].as_str().unwrap());
+    format!("<text x=\"{GAP}\" y=\"{}\" font-size=\"14\">{title}</text>\n", y * UNIT + 19.0)
+}
+
+fn colour(name: &str, n: usize) -> &'static str {
+    if GOOD.contains(&name) { GREEN } else { COLOURS[n % COLOURS.len()] }
+}
+
+impl<'p> Chart<'p> {
+    pub fn new(panel: &'p Value, (from, to): (Timestamp, Timestamp)) -> Self {
+        let side = |name: &str| {
+            f64::from(u32::try_from(panel["gridPos"][name].as_u64().unwrap()).unwrap())
+        };
+        let place = [
+            side("x") * COLUMN + GAP,
+            side("y") * UNIT + GAP,
+            side("w") * COLUMN - GAP,
+            side("h") * UNIT - GAP,
+        ];
+        let time = (from.as_duration().as_secs_f64(), to.as_duration().as_secs_f64());
+        Self { panel, time, place }
+    }
+
+    pub fn draw(&self, series: &[Series]) -> String {
+        let [x, y, width, height] = self.place;
+        let mut svg = String::new();
+        writeln!(
+            svg,
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"3\" fill=\"#181b1f\"/>\n\
+             <text x=\"{}\" y=\"{}\" font-size=\"13\" fill=\"#fff\">{}</text>",
+            x + 10.0,
+            y + 18.0,
+            escaped(self.panel["title"].as_str().unwrap()),
+        )
+        .unwrap();
+        if self.panel["type"] == "stat" {
+            self.number(&mut svg, series);
+        } else {
+            self.lines(&mut svg, series);
+        }
+        svg
+    }
+
+    /// The last value, large, before its past.
+    fn number(&self, svg: &mut String, series: &[Series]) {
+        let [x, y, width, height] = self.place;
+        let values = series.first().map(|(_, values)| finite(values)).unwrap_or_default();
+        let most = values.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
+        let plot = Plot {
+            left: x,
+            top: y + height * 0.6,
+            width,
+            height: height * 0.4,
+            most: most * 1.2,
+            time: self.time,
+        };
+        let last = values.last().map_or("–".to_owned(), |(_, value)| self.told(*value));
+        plot.area(svg, &values, &[], COLOURS[1]);
+        writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" font-size=\"26\" text-anchor=\"middle\" fill=\"#fff\">{last}</text>",
+            x + width / 2.0,
+            y + height * 0.6,
+        )
+        .unwrap();
+    }
+
+    fn lines(&self, svg: &mut String, series: &[Series]) {
+        let [x, y, width, height] = self.place;
+        let stacked =
+            self.panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal";
+        let tops =
+            if stacked { stack(series) } else { series.iter().map(|(_, it)| finite(it)).collect() };
+        let most = tops.iter().flatten().map(|(_, value)| *value).fold(0.0, f64::max);
+        let step = nice(most);
+        let plot = Plot {
+            left: x + 52.0,
+            top: y + 28.0,
+            width: width - 62.0,
+            height: height - 84.0,
+            most: (most / step).ceil().max(1.0) * step,
+            time: self.time,
+        };
+        self.axes(svg, &plot, step);
+        for (n, top) in tops.iter().enumerate().rev() {
+            let below: &[(f64, f64)] = if stacked && n > 0 { &tops[n - 1] } else { &[] };
+            let colour = colour(&series[n].0, n);
+            if stacked {
+                plot.area(svg, top, below, colour);
+            }
+            plot.line(svg, top, colour);
+        }
+        self.legend(svg, series);
+    }
+
+    fn axes(&self, svg: &mut String, plot: &Plot, step: f64) {
+        let mut value = 0.0;
+        while value <= plot.most * 1.001 {
+            let y = plot.y(value);
+            writeln!(
+                svg,
+                "<line x1=\"{}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#2c3035\"/>\
+                 <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#9a9ba6\">{}</text>",
+                plot.left,
+                plot.left + plot.width,
+                plot.left - 6.0,
+                y + 4.0,
+                self.told(value),
+            )
+            .unwrap();
+            value += step;
+        }
+        let mut minute = 0.0;
+        while plot.time.0 + minute * 60.0 <= plot.time.1 {
+            writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#9a9ba6\">{minute}:00</text>",
+                plot.x(plot.time.0 + minute * 60.0),
+                plot.top + plot.height + 16.0,
+            )
+            .unwrap();
+            minute += 1.0;
+        }
+    }
+
+    /// Two lines of names, as far as there is room.
+    fn legend(&self, svg: &mut String, series: &[Series]) {
+        let [left, top, width, height] = self.place;
+        let (mut x, mut y) = (left + 10.0, top + height - 23.0);
+        for (n, (name, _)) in series.iter().enumerate() {
+            let room = 22.0 + 6.7 * f64::from(u32::try_from(name.len()).unwrap());
+            if x + room > left + width {
+                (x, y) = (left + 10.0, y + 14.0);
+            }
+            writeln!(
+                svg,
+                "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"10\" height=\"3\" fill=\"{}\"/>\
+                 <text x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
+                y - 5.0,
+                colour(name, n),
+                x + 14.0,
+                escaped(name),
+            )
+            .unwrap();
+            x += room;
+        }
+    }
+
+    /// A value in the panel's unit.
+    fn told(&self, value: f64) -> String {
+        let unit = self.panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap();
+        match unit {
+            "s" if value == 0.0 => "0 s".to_owned(),
+            "s" if value < 0.001 => format!("{} µs", short(value * 1e6)),
+            "s" if value < 1.0 => format!("{} ms", short(value * 1e3)),
+            "s" => format!("{} s", short(value)),
+            "percentunit" => format!("{} %", short(value * 100.0)),
+            "reqps" => format!("{}/s", short(value)),
+            _ => short(value),
+        }
+    }
+}
+
+impl Plot {
+    fn x(&self, time: f64) -> f64 {
+        self.left + (time - self.time.0) / (self.time.1 - self.time.0) * self.width
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        self.top + self.height - value / self.most * self.height
+    }
+
+    fn points<'v>(&self, values: impl Iterator<Item = &'v (f64, f64)>) -> String {
+        values.fold(String::new(), |mut points, (time, value)| {
+            write!(points, "{:.1},{:.1} ", self.x(*time), self.y(*value)).unwrap();
+            points
+        })
+    }
+
+    fn line(&self, svg: &mut String, values: &[(f64, f64)], colour: &str) {
+        let points = self.points(values.iter());
+        writeln!(
+            svg,
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.3\"/>"
+        )
+        .unwrap();
+    }
+
+    /// From `below`, or the ground, up to the values.
+    fn area(&self, svg: &mut String, values: &[(f64, f64)], below: &[(f64, f64)], colour: &str) {
+        let ground: Vec<_> = match below {
+            [] => values.iter().map(|(time, _)| (*time, 0.0)).collect(),
+            below => below.to_vec(),
+        };
+        let points = self.points(values.iter().chain(ground.iter().rev()));
+        writeln!(svg, "<polygon points=\"{points}\" fill=\"{colour}\" fill-opacity=\"0.35\"/>")
+            .unwrap();
+    }
+}
+
+fn finite(values: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    values.iter().filter(|(_, value)| value.is_finite()).copied().collect()
+}
+
+/// Each series on top of those before it, at all times that any has.
+fn stack(series: &[Series]) -> Vec<Vec<(f64, f64)>> {
+    let mut times: Vec<f64> =
+        series.iter().flat_map(|(_, it)| it.iter().map(|(t, _)| *t)).collect();
+    times.sort_by(f64::total_cmp);
+    times.dedup();
+    let mut tops: Vec<Vec<(f64, f64)>> = Vec::new();
+    for (_, values) in series {
+        let own = |time: f64| {
+            values.iter().find(|(t, _)| t.total_cmp(&time).is_eq()).map_or(0.0, |(_, value)| *value)
+        };
+        let below = |n: usize| tops.last().map_or(0.0, |below| below[n].1);
+        let top =
+            times.iter().enumerate().map(|(n, time)| (*time, below(n) + own(*time))).collect();
+        tops.push(top);
+    }
+    tops
+}
+
+/// One, two or five times a power of ten, so that it takes at most five to get there.
+fn nice(most: f64) -> f64 {
+    let rough = (most / 4.0).max(1e-9);
+    let power = 10_f64.powf(rough.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
+    steps.into_iter().find(|step| *step >= rough).unwrap_or(power)
+}
+
+/// Three digits.
+fn short(value: f64) -> String {
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{value:.digits$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}

@@ -1,0 +1,151 @@
+//! Every query that is shipped, in the rules and in the dashboard, against a service under load: its
+//! metrics exist, each selector has matched something, and it finds something.
+
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use crate::{prometheus::Prometheus, scenario::now, support::World};
+
+/// The dashboard as it is imported.
+pub static DASHBOARD: LazyLock<Value> = LazyLock::new(|| {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana/dashboard.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).expect("JSON")
+});
+
+/// What Prometheus itself says of a target.
+const ITS_OWN: &str = "up";
+
+pub async fn all_find_something(prometheus: &Prometheus, world: &World) {
+    // A rate needs a second scrape.
+    prometheus.until_scraped(now()).await;
+    let rules = prometheus.rules(now()).await;
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let recorded: BTreeSet<_> = rules
+        .iter()
+        .filter(|rule| rule["type"] == "recording")
+        .map(|rule| text(&rule["name"]))
+        .collect();
+    for rule in &rules {
+        assert_eq!((&rule["health"], &rule["lastError"]), (&"ok".into(), &Value::Null), "{rule}");
+    }
+    for name in &recorded {
+        assert!(!prometheus.query(name).await.is_empty(), "{name} has no value");
+    }
+
+    let panels: Vec<_> = panels().flat_map(|panel| queries(panel, "1m")).collect();
+    let shipped = rules.iter().map(|rule| text(&rule["query"])).chain(panels.iter().cloned());
+    let exposed = exposed(world).await;
+    for query in shipped {
+        for (name, selector) in selectors(&query) {
+            let exists = exposed.contains(name) || recorded.contains(name) || name == ITS_OWN;
+            assert!(exists, "there is no metric {name}: {query}");
+            let seen = format!("count(last_over_time({selector}[1h]))");
+            assert!(!prometheus.query(&seen).await.is_empty(), "nothing is {selector}: {query}");
+        }
+    }
+    let end = now();
+    let minute = end.checked_sub(SignedDuration::from_mins(1)).unwrap();
+    for query in panels {
+        let found = prometheus.query_range(&query, (minute, end), 1).await;
+        let has_value =
+            |values: &Vec<(f64, f64)>| values.iter().any(|(_, value)| value.is_finite());
+        assert!(found.iter().any(|(_, values)| has_value(values)), "it finds nothing: {query}");
+    }
+}
+
+/// The dashboard's panels that show something.
+pub fn panels() -> impl Iterator<Item = &'static Value> {
+    let panels = DASHBOARD["panels"].as_array().expect("panels").iter();
+    panels.filter(|panel| panel["type"] != "row")
+}
+
+/// A panel's queries, with Grafana's variables replaced.
+pub fn queries(panel: &Value, rate_interval: &str) -> Vec<String> {
+    let targets = panel["targets"].as_array().expect("targets").iter();
+    targets
+        .map(|target| substituted(target["expr"].as_str().expect("a query"), rate_interval))
+        .collect()
+}
+
+fn substituted(query: &str, rate_interval: &str) -> String {
+    let query = [
+        ("$__rate_interval", rate_interval),
+        ("$namespace", ".*"),
+        ("$job", "juspay-bff"),
+        ("$instance", ".*"),
+    ]
+    .into_iter()
+    .fold(query.to_owned(), |query, (name, value)| query.replace(name, value));
+    assert!(!query.contains('$'), "{query}");
+    query
+}
+
+/// The names of the series that the service exposes.
+async fn exposed(world: &World) -> BTreeSet<String> {
+    let text = world.admin().get("/metrics").await.text();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split(['{', ' ']).next().map(str::to_owned)).collect()
+}
+
+/// The metrics in a query, and each with its labels: no label's value holds a brace or a quote.
+fn selectors(query: &str) -> Vec<(&str, &str)> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
+    let bytes = query.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < query.len() {
+        let end = at + bytes[at..].iter().take_while(|byte| is_name(**byte)).count();
+        let name = &query[at..end];
+        let is_metric = name == ITS_OWN
+            || name.contains(':')
+            || ["juspay_bff_", "process_"].iter().any(|prefix| name.starts_with(prefix));
+        let after = &query[end..];
+        if is_metric && after.starts_with('{') {
+            let length = name.len() + after.find('}').expect("a brace") + 1;
+            found.push((name, &query[at..at + length]));
+        } else if is_metric {
+            found.push((name, name));
+        }
+        at = end.max(at + 1);
+        // What a label's value holds is no metric.
+        if let Some(value) = after.strip_prefix('"') {
+            at = end + 2 + value.find('"').expect("a quote");
+        }
+    }
+    found
+}
+
+#[test]
+fn selectors_are_found_in_a_query() {
+    let query = r#"sum by (job) (rate(juspay_bff_a{x="up",y=~"process_b"}[5m])) / (ns:juspay_bff_c:d > 0) or up"#;
+    let expected = [
+        ("juspay_bff_a", r#"juspay_bff_a{x="up",y=~"process_b"}"#),
+        ("ns:juspay_bff_c:d", "ns:juspay_bff_c:d"),
+        ("up", "up"),
+    ];
+    assert_eq!(selectors(query), expected);
+}
+
+#[test]
+fn the_dashboard_can_be_imported() {
+    assert!(DASHBOARD["schemaVersion"].as_u64().unwrap() >= 36, "Grafana 10");
+    assert!(DASHBOARD["uid"].is_string() && DASHBOARD["id"].is_null());
+    let variables = DASHBOARD["templating"]["list"].as_array().unwrap();
+    assert!(variables.iter().any(|it| it["name"] == "datasource" && it["type"] == "datasource"));
+    let all = DASHBOARD["panels"].as_array().unwrap();
+    let ids: BTreeSet<_> = all.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), all.len(), "two panels have the same id");
+    let mut taken = BTreeSet::new();
+    for panel in panels() {
+        assert_eq!(panel["datasource"]["uid"], "$datasource", "{}", panel["title"]);
+        assert!(panel["title"].is_string() && panel["description"].is_string(), "{panel}");
+        let place = |side: &str| panel["gridPos"][side].as_u64().unwrap();
+        let (x, y) = (place("x"), place("y"));
+        assert!(x + place("w") <= 24, "{}", panel["title"]);
+        for cell in (x..x + place("w")).flat_map(|x| (y..y + place("h")).map(move |y| (x, y))) {
+            assert!(taken.insert(cell), "{} is over another panel", panel["title"]);
+        }
+    }
+}

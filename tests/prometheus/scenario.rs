@@ -1,0 +1,270 @@
+//! The load: all that can happen to a request, so often that each count is known, over TLS. The time
+//! is turned by hand from the real one, which is Prometheus'.
+
+use std::{fs, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use juspay_bff::{
+    clock::SystemClock,
+    simulator::{Fault, FaultRule, MintRequest, issuer::INTROSPECTION_PATH},
+};
+use tempfile::TempDir;
+
+use crate::{
+    support::{
+        ManualClock, Reply, Stage, World,
+        authority::{Authority, TlsPhone},
+        guard, within_reason,
+    },
+    tally::Tally,
+};
+
+const SETTINGS: &str = r#"
+    server.max_waiting = 3
+    juspay.breaker = { min_calls = 4, open_for = "5s" }
+    cache.capacity = 1000
+    auth.shared_customer_ids = true
+"#;
+
+/// What `iss` is in opaque tokens.
+const OPAQUE: &str = "https://opaque.example";
+
+/// A service under load.
+pub struct Scenario {
+    pub world: World,
+    pub tally: Tally,
+    clock: ManualClock,
+    phone: TlsPhone,
+    _files: TempDir,
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn dead() -> Fault {
+    Fault::Status { status: 500, headers: <_>::default(), body: String::new() }
+}
+
+impl Scenario {
+    pub async fn set() -> Self {
+        let clock = ManualClock::at(&now().to_string());
+        let shared = clock.clone();
+        let stage = Stage::set_with(|config| config.clock = std::sync::Arc::new(shared)).await;
+        let files = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        let settings = settings(&stage, &authority, &files);
+        let world = stage.open_ready(&settings).await;
+        let phone = authority.phone(world.service.public, None);
+        Self { world, tally: Tally::default(), clock, phone, _files: files }
+    }
+
+    /// All of it.
+    pub async fn play(&mut self) {
+        self.served().await;
+        self.crowded().await;
+        self.refused().await;
+        self.missing().await;
+        self.asked_about().await;
+        self.refreshed().await;
+        self.outage().await;
+        self.rejected().await;
+        // Tokens in memory are counted each few seconds.
+        self.clock.advance(secs(6));
+        self.world
+            .until_count("juspay_bff_cache_token_remaining_seconds{at_least=\"600\"}", 4)
+            .await;
+    }
+
+    async fn served(&mut self) {
+        for customer in ["alice", "alice", "alice", "bob"] {
+            self.gets(customer, 200).await;
+        }
+        let token = self.token("alice");
+        assert_eq!(self.ask("HEAD", "/me/customer", Some(&token), "").await.status, 200);
+        self.gets("sim_expires_40s", 200).await;
+    }
+
+    /// Three wait for one answer, and there is no room for a fourth.
+    async fn crowded(&mut self) {
+        let gate = self.world.simulator().hold("carol");
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let (phone, token) = (self.phone.clone(), self.token("carol"));
+                tokio::spawn(async move { phone.me(&token).await.expect("an answer") })
+            })
+            .collect();
+        self.world.until_waiting(3).await;
+        self.fails("dave", "overloaded", Some("miss")).await;
+        gate.release();
+        for waiting in waiting {
+            self.tally.count("/me/customer", &waiting.await.unwrap());
+        }
+    }
+
+    async fn refused(&mut self) {
+        for _ in 0..2 {
+            let reply = self.ask("GET", "/me/customer", None, "").await;
+            assert_eq!(reply.code(), "missing_token");
+            self.tally.count_refusal("missing_token");
+        }
+        for _ in 0..3 {
+            let reply = self.ask("GET", "/me/customer", Some("garbage"), "").await;
+            assert_eq!(reply.code(), "invalid_token");
+            // So says the issuer of opaque tokens.
+            self.tally.count_refusal("inactive");
+        }
+        let life = SignedDuration::from_hours(-1);
+        let expired = self.mint(&MintRequest { life, ..MintRequest::of("alice") });
+        assert_eq!(
+            self.ask("GET", "/me/customer", Some(&expired), "").await.code(),
+            "expired_token"
+        );
+        self.tally.count_refusal("expired");
+        self.fails("a/b", "no_customer", None).await;
+        self.tally.count_refusal("no_customer");
+        let token = self.token("alice");
+        assert_eq!(self.ask("DELETE", "/me/customer", Some(&token), "").await.status, 405);
+    }
+
+    async fn missing(&mut self) {
+        for path in ["/", "/me/customer/alice"] {
+            assert_eq!(self.ask("GET", path, None, "").await.code(), "not_found");
+        }
+        self.fails("sim_not_found", "customer_not_found", Some("miss")).await;
+        self.fails("sim_not_found", "customer_not_found", Some("not_found")).await;
+        self.fails("sim_other_customer", "upstream_invalid_response", Some("miss")).await;
+        let token = self.token("erin");
+        let lines = "Cache-Control: only-if-cached\r\n";
+        let reply = self.ask("GET", "/me/customer", Some(&token), lines).await;
+        assert_eq!(reply.code(), "not_cached");
+        self.tally.count_look_up("miss");
+    }
+
+    /// By the issuer of opaque tokens, which then dies.
+    async fn asked_about(&mut self) {
+        let opaque = |customer| MintRequest::opaque(customer).with("iss", OPAQUE);
+        let [known, other] = ["alice", "bob"].map(|customer| self.mint(&opaque(customer)));
+        assert_eq!(self.ask("GET", "/me/customer", Some(&known), "").await.status, 200);
+        self.world.issuer().inject(INTROSPECTION_PATH, None, Fault::Reset);
+        let reply = self.ask("GET", "/me/customer", Some(&other), "").await;
+        assert_eq!(reply.code(), "keys_unavailable");
+        self.tally.count_refusal("keys_unavailable");
+    }
+
+    /// One token is, and one isn't, ahead of its end.
+    async fn refreshed(&mut self) {
+        self.clock.advance(secs(700));
+        self.gets("alice", 200).await;
+        self.world.until_count("juspay_bff_cache_refreshes_total{outcome=\"success\"}", 1).await;
+        self.world.simulator().inject(FaultRule::once(dead()).of("bob"));
+        self.gets("bob", 200).await;
+        self.world.until_count("juspay_bff_cache_refreshes_total{outcome=\"failure\"}", 1).await;
+        // A token that its phone doesn't like; one that nobody has had would do.
+        self.clock.advance(secs(40));
+        self.gets("alice", 200).await;
+        let token = self.token("alice");
+        let reply =
+            self.ask("GET", "/me/customer", Some(&token), "Cache-Control: no-cache\r\n").await;
+        assert!(reply.cache_status().contains("fwd=request"), "{}", reply.cache_status());
+    }
+
+    /// Who is in memory is served; for the others Juspay is asked until the breaker opens.
+    async fn outage(&mut self) {
+        self.clock.advance(secs(50));
+        self.world.simulator().inject(FaultRule::always(dead()));
+        for _ in 0..2 {
+            let reply = self.gets("carol", 200).await;
+            assert!(reply.cache_status().contains("detail=outage"), "{}", reply.cache_status());
+        }
+        for customer in ["frank", "gina", "henry"] {
+            self.fails(customer, "upstream_error", Some("miss")).await;
+        }
+        self.fails("ivan", "upstream_unavailable", Some("miss")).await;
+        self.gets("alice", 200).await;
+        self.world.simulator().clear_faults();
+        self.clock.advance(secs(6));
+        self.gets("frank", 200).await;
+    }
+
+    /// By Juspay: our key, then our address.
+    async fn rejected(&mut self) {
+        for (customer, code) in [
+            ("sim_bad_key", "upstream_rejected_credentials"),
+            ("sim_ip_blocked", "upstream_rejected_origin"),
+        ] {
+            self.fails(customer, code, Some("miss")).await;
+            self.clock.advance(secs(6));
+            self.gets(if code.ends_with("origin") { "gina" } else { "henry" }, 200).await;
+        }
+    }
+
+    async fn gets(&mut self, customer: &str, status: u16) -> Reply {
+        let token = self.token(customer);
+        let reply = self.ask("GET", "/me/customer", Some(&token), "").await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+        reply
+    }
+
+    async fn fails(&mut self, customer: &str, code: &str, look_up: Option<&str>) {
+        let token = self.token(customer);
+        let reply = self.ask("GET", "/me/customer", Some(&token), "").await;
+        assert_eq!(reply.code(), code);
+        if let Some(outcome) = look_up {
+            self.tally.count_look_up(outcome);
+        }
+    }
+
+    /// One request on a connection of its own, counted.
+    async fn ask(&mut self, method: &str, path: &str, token: Option<&str>, lines: &str) -> Reply {
+        let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{}{lines}\r\n",
+            token.unwrap_or_default(),
+        );
+        let mut stream = self.phone.connect().await.expect("a connection");
+        let saying = self.phone.say(&mut stream, &request);
+        let reply = within_reason("an answer", saying).await.expect("an answer");
+        let route = if path == "/me/customer" { path } else { "unmatched" };
+        self.tally.count(route, &reply);
+        reply
+    }
+
+    fn token(&self, customer: &str) -> String {
+        self.mint(&MintRequest::of(customer))
+    }
+
+    fn mint(&self, wish: &MintRequest) -> String {
+        self.world.issuer().mint(wish).unwrap()
+    }
+}
+
+/// By Prometheus' clock.
+pub fn now() -> Timestamp {
+    SystemClock::shared().now()
+}
+
+/// An issuer that is asked, too; a certificate; and the secrets that these have in files.
+fn settings(stage: &Stage, authority: &Authority, files: &TempDir) -> String {
+    let secret = format!("{}{:032x}", guard::CLIENT_SECRET, rand::random::<u128>());
+    fs::write(files.path().join("secret"), &secret).unwrap();
+    stage.issuer().set_client("juspay-bff", &secret);
+    let [certificate, key] = authority.server(2040).write(files.path());
+    format!(
+        r#"{SETTINGS}
+        [server.tls]
+        cert_file = '{certificate}'
+        key_file = '{key}'
+        [auth.issuers.opaque]
+        issuer = "{OPAQUE}"
+        audiences = ["juspay-bff-demo"]
+        introspection_url = '{url}'
+        introspection_client_id = 'juspay-bff'
+        introspection_client_secret_file = '{files}/secret'
+        "#,
+        certificate = certificate.display(),
+        key = key.display(),
+        url = stage.issuer().introspection_url(),
+        files = files.path().display(),
+    )
+}

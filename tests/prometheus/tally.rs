@@ -1,0 +1,68 @@
+//! What a client has counted of the answers that it got.
+
+use std::collections::BTreeMap;
+
+use crate::support::Reply;
+
+/// Counts by label values.
+pub type Counts = BTreeMap<Vec<String>, u64>;
+
+/// What the client saw.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// By route, status and code.
+    pub answers: Counts,
+    /// By outcome of the cache.
+    pub look_ups: Counts,
+    /// By reason of being turned away.
+    pub refusals: Counts,
+    /// Answers with a client auth token in them.
+    pub hand_outs: u64,
+    /// Of these, tokens that live no longer than a minute.
+    pub short: u64,
+    /// Connections.
+    pub handshakes: u64,
+}
+
+impl Tally {
+    pub fn count(&mut self, route: &str, reply: &Reply) {
+        let code = if reply.status == 200 { "ok".to_owned() } else { reply.code() };
+        add(&mut self.answers, &[route, &reply.status.to_string(), &code]);
+        self.handshakes = self.handshakes.saturating_add(1);
+        if let Some(left) = reply.header("juspay-token-expires-in") {
+            let left: u64 = left.parse().unwrap();
+            self.hand_outs = self.hand_outs.saturating_add(1);
+            self.short = self.short.saturating_add(u64::from(left < 60));
+        }
+        if reply.status == 200 {
+            add(&mut self.look_ups, &[outcome(reply.cache_status())]);
+        }
+    }
+
+    /// A look-up that brought no customer, which the answer doesn't tell.
+    pub fn count_look_up(&mut self, outcome: &str) {
+        add(&mut self.look_ups, &[outcome]);
+    }
+
+    pub fn count_refusal(&mut self, reason: &str) {
+        add(&mut self.refusals, &[reason]);
+    }
+}
+
+/// The outcome of the cache behind a `Cache-Status`.
+fn outcome(cache_status: &str) -> &'static str {
+    match cache_status {
+        status if status.contains("detail=outage") => "outage",
+        status if status.contains("; hit") => "hit",
+        status if status.contains("collapsed") => "joined",
+        status if status.contains("fwd=request") => "bypass",
+        status if status.contains("fwd=") => "miss",
+        status => panic!("{status}"),
+    }
+}
+
+fn add(counts: &mut Counts, labels: &[&str]) {
+    let labels = labels.iter().map(|&label| label.to_owned()).collect();
+    let count = counts.entry(labels).or_default();
+    *count = count.saturating_add(1);
+}
