@@ -6,14 +6,14 @@
 //! the shared caches cost a walk through cold memory for each look. What it finds is asked each time
 //! whether it still counts, so that revocation, rotation, purge, expiry and limits hold at once.
 
+mod remembered;
+
 use std::{
     cell::RefCell,
-    collections::HashMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 use actix_web::{
@@ -28,6 +28,7 @@ use actix_web::{
     },
 };
 
+use self::remembered::Remembered;
 use super::{
     Customers, Observer,
     observe::{Done, Seen, TRACEPARENT},
@@ -37,21 +38,11 @@ use super::{
 use crate::{
     auth::{Authenticator, Known, TokenDigest},
     cache::{AtHand, CustomerCache, Ready},
-    clock::{Moment, Monotonic},
+    clock::Moment,
     customer::{CustomerIdForm, CustomerRef},
     limits::{Allowance, CustomerLimit},
     response,
 };
-
-/// How long a worker finds a caller by itself. Then the shared caches are asked again, which see by
-/// it that the entry is in use.
-const REMEMBERED: Duration = Duration::from_secs(1);
-
-/// Most callers that a worker finds by itself: as many are looked up again in a few milliseconds.
-const MOST: usize = 32_768;
-
-/// Between two looks for those that it doesn't find any more.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// The query that says what is meant anyway.
 const WANTS_TOKEN: &str = "options.get_client_auth_token=true";
@@ -63,24 +54,15 @@ pub struct ShortWay {
     id_form: CustomerIdForm,
     limit: Arc<CustomerLimit>,
     observer: Rc<Observer>,
-    remembered: RefCell<Remembered>,
+    remembered: RefCell<Remembered<TokenDigest, Lately>>,
 }
 
-/// Those who were answered lately.
-#[derive(Default)]
-struct Remembered {
-    callers: HashMap<TokenDigest, Lately>,
-    next_sweep: Option<Monotonic>,
-}
-
-/// Somebody who was: all that the next answer takes, side by side.
-#[derive(Clone)]
+/// Somebody who was answered lately: all that the next answer takes, side by side.
 struct Lately {
     known: Known,
     at_hand: AtHand,
     allowance: Allowance,
     customer_ref: Option<CustomerRef>,
-    until: Monotonic,
 }
 
 impl ShortWay {
@@ -108,7 +90,7 @@ impl ShortWay {
         let now = self.observer.clock.moment();
         let digest = self.authenticator.bearer_digest(request.authorization.as_bytes())?;
         let remembered = self.remembered.borrow();
-        if let Some(lately) = remembered.callers.get(&digest)
+        if let Some(lately) = remembered.get(&digest, now.monotonic)
             && let Some(customer) = self.still_good(lately, now)
         {
             return self.answer_with(&customer, lately, request, now);
@@ -137,7 +119,7 @@ impl ShortWay {
     }
 
     fn still_good(&self, lately: &Lately, now: Moment) -> Option<Ready> {
-        let counts = now.monotonic < lately.until && self.authenticator.counts(&lately.known, now);
+        let counts = self.authenticator.counts(&lately.known, now);
         counts.then(|| self.cache.ready(&lately.at_hand, now)).flatten()
     }
 
@@ -154,22 +136,8 @@ impl ShortWay {
             at_hand,
             allowance: self.limit.allowance(customer),
             customer_ref: self.observer.customer_ref(customer),
-            until: now.monotonic.plus(REMEMBERED),
         };
         Some((lately, ready))
-    }
-}
-
-impl Remembered {
-    fn put(&mut self, digest: TokenDigest, lately: Lately, now: Monotonic) {
-        if self.next_sweep.is_none_or(|next| next <= now) {
-            self.callers.retain(|_, lately| now < lately.until);
-            self.next_sweep = Some(now.plus(SWEEP_EVERY));
-        }
-        if self.callers.len() >= MOST {
-            self.callers.clear();
-        }
-        self.callers.insert(digest, lately);
     }
 }
 
