@@ -3,7 +3,7 @@
 //! Bounds for planning, written as TOML comments so that they can stand behind the settings in
 //! force. The sizes were measured; where, their constants say.
 
-use std::{fmt, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeSet, fmt, num::NonZeroU32, time::Duration};
 
 use jiff::SignedDuration;
 
@@ -141,8 +141,7 @@ impl Capacity<'_> {
         )?;
         writeln!(f, "#   {:>11}   {:<28} at worst", "customers", "usually")?;
         let capacity = self.settings.cache.capacity;
-        let rows =
-            CUSTOMERS.into_iter().chain((!CUSTOMERS.contains(&capacity)).then_some(capacity));
+        let rows = BTreeSet::from_iter(CUSTOMERS.into_iter().chain([capacity]));
         for customers in rows {
             let (steady, worst) = (self.steady_rate(customers), self.worst_rate(customers));
             let customers = count(float(customers));
@@ -243,12 +242,20 @@ mod tests {
         Capacity { settings, replicas, quota: quota.map(|quota| quota.parse().unwrap()) }
     }
 
-    /// The row of a table that begins so.
-    fn row(told: &str, start: &str) -> String {
+    /// The row of a table that begins so, and in which `unit` stands.
+    fn row(told: &str, start: &str, unit: &str) -> String {
         let mut rows = told.lines().map(|line| line.trim_start_matches(['#', ' ']));
-        let row =
-            rows.find(|row| row.starts_with(start)).unwrap_or_else(|| panic!("{start}: {told}"));
+        let row = rows.find(|row| row.starts_with(start) && row.contains(unit));
+        let row = row.unwrap_or_else(|| panic!("{start}: {told}"));
         row.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn calls(told: &str, customers: &str) -> String {
+        row(told, &format!("{customers} "), "/s")
+    }
+
+    fn memory(told: &str, what: &str) -> String {
+        row(told, what, " MiB")
     }
 
     #[test]
@@ -256,16 +263,16 @@ mod tests {
         // 15 min less 2 min, two thirds of that: a call in 520 s.
         let shipped = settings("");
         let one = capacity(&shipped, 1, None).to_string();
-        assert_eq!(row(&one, "1,000 "), "1,000 1.9/s 83.3/s");
-        assert_eq!(row(&one, "100,000 "), "100,000 192/s 8,333/s");
+        assert_eq!(calls(&one, "1,000"), "1,000 1.9/s 83.3/s");
+        assert_eq!(calls(&one, "100,000"), "100,000 192/s 8,333/s");
         assert!(one.contains("in 8m 40s, two thirds") && one.contains("one in 12s,"), "{one}");
         let three = capacity(&shipped, 3, None).to_string();
-        assert_eq!(row(&three, "10,000 "), "10,000 57.7/s 2,500/s");
+        assert_eq!(calls(&three, "10,000"), "10,000 57.7/s 2,500/s");
         assert!(three.contains("(3 replicas)"), "{three}");
         let short = settings(
             "cache = { min_remaining = \"1m\", refresh_ahead = \"2m\", max_token_life = \"4m\" }",
         );
-        assert_eq!(row(&capacity(&short, 1, None).to_string(), "1,000 "), "1,000 8.3/s 83.3/s");
+        assert_eq!(calls(&capacity(&short, 1, None).to_string(), "1,000"), "1,000 8.3/s 83.3/s");
     }
 
     #[test]
@@ -281,7 +288,7 @@ mod tests {
             ("cache.force_refresh_min_age = \"0s\"", "1,050/s"),
         ] {
             let settings = settings(over);
-            let told = row(&capacity(&settings, 1, None).to_string(), "1,000 ");
+            let told = calls(&capacity(&settings, 1, None).to_string(), "1,000");
             assert_eq!(told, format!("1,000 1.9/s {worst}"), "{over}");
         }
     }
@@ -297,18 +304,21 @@ mod tests {
             assert!(warning.contains(told), "{told} in {warning}");
         }
         let told = small.to_string();
-        assert_eq!(row(&told, "10,000 "), "10,000 38.5/s 1,667/s (above the quota)");
-        assert!(row(&told, "50,000 ").starts_with("50,000 192/s (above the quota)"), "{told}");
+        assert_eq!(calls(&told, "10,000"), "10,000 38.5/s 1,667/s (above the quota)");
+        assert!(calls(&told, "50,000").starts_with("50,000 192/s (above the quota)"), "{told}");
     }
 
     #[test]
     fn memory_is_told_by_what_it_is_for() {
         let settings = settings("cache.capacity = 1000000\nserver.max_connections = 1000");
         let told = capacity(&settings, 1, None).to_string();
-        assert!(row(&told, "1,000,000 customers").ends_with("2,198 MiB 2.25 KiB each"), "{told}");
-        assert!(row(&told, "0 further").ends_with(" 0 MiB 1.00 KiB each"), "{told}");
-        assert!(row(&told, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{told}");
-        assert!(row(&told, "together").ends_with(" 2,266 MiB"), "{told}");
+        assert!(
+            memory(&told, "1,000,000 customers").ends_with("2,198 MiB 2.25 KiB each"),
+            "{told}"
+        );
+        assert!(memory(&told, "0 further").ends_with(" 0 MiB 1.00 KiB each"), "{told}");
+        assert!(memory(&told, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{told}");
+        assert!(memory(&told, "together").ends_with(" 2,266 MiB"), "{told}");
         assert!(told.lines().all(|line| line.starts_with('#')), "{told}");
     }
 

@@ -82,7 +82,7 @@ fn print(
     for Check { name, outcome, found } in &explanation.checks {
         let (level, why) = match outcome {
             Outcome::Passed => ("ok", String::new()),
-            Outcome::Failed(error) => ("FAILED", format!(": {error} ({})", error.reason())),
+            Outcome::Failed(error) => ("FAILED", format!(": {} ({})", why(error), error.reason())),
             Outcome::Open => ("-", String::new()),
         };
         writeln!(out, "{level:<8} {name:<14} {found}{why}")?;
@@ -92,12 +92,16 @@ fn print(
     out.flush()
 }
 
+fn why(error: &AuthError) -> String {
+    if let AuthError::InvalidToken(reason) = error { reason.to_string() } else { error.to_string() }
+}
+
 /// The service's own, and what a phone is told of it.
 fn verdict(explanation: &Explanation) -> String {
     let told = |error: &AuthError| {
         let problem = Problem::from(error);
         let (status, code) = (problem.status(), problem.code());
-        format!("refused with {status} {code}, reason {}: {error}", error.reason())
+        format!("refused with {status} {code}, reason {}: {}", error.reason(), why(error))
     };
     match &explanation.verdict {
         None => "none, as nobody was asked (--offline); what is FAILED above stands".to_owned(),

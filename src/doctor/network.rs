@@ -174,7 +174,8 @@ fn handshake_failed(error: &io::Error) -> (String, &'static str) {
         return (format!("the handshake failed: {error}"), fix);
     };
     match why {
-        C::UnknownIssuer => (
+        // Signed by another key of an authority of the same name.
+        C::UnknownIssuer | C::BadSignature => (
             "the certificate is of an authority that isn't trusted here".to_owned(),
             "put that authority's certificate into juspay.ca_file, if it is the one that is meant to \
              be there: the built-in roots know Juspay's",
