@@ -82,10 +82,7 @@ impl Explanation {
     /// The first check that fails.
     #[must_use]
     pub fn failure(&self) -> Option<&AuthError> {
-        self.checks.iter().find_map(|check| match &check.outcome {
-            Outcome::Failed(error) => Some(error),
-            Outcome::Passed | Outcome::Open => None,
-        })
+        first_failure(&self.checks)
     }
 
     fn refused(checks: Vec<Check>, error: AuthError) -> Self {
@@ -294,6 +291,14 @@ impl Explaining<'_> {
         let needs_proof = self.scheme == Scheme::Dpop;
         Explanation { checks: self.checks, customer, verdict, needs_proof }
     }
+}
+
+/// What the service would refuse a token for that comes to these checks.
+pub(super) fn first_failure(checks: &[Check]) -> Option<&AuthError> {
+    checks.iter().find_map(|check| match &check.outcome {
+        Outcome::Failed(error) => Some(error),
+        Outcome::Passed | Outcome::Open => None,
+    })
 }
 
 fn passed(check: &Check) -> bool {
