@@ -200,3 +200,30 @@ fn handshake_failed(error: &io::Error) -> (String, &'static str) {
 fn family(address: SocketAddr) -> IpFamily {
     if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(tried: &[Tried]) -> String {
+        let mut out = Vec::new();
+        connections(tried, &mut Report::new(&mut out)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_is_a_failure_only_when_none_does() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let dead: SocketAddr = "[::1]:9".parse().unwrap();
+        let hole = || (dead, Err(ConnectionFailure::ConnectTimeout));
+        let told = lines(&[hole(), (good, Ok(TcpStream::connect(good).await.unwrap()))]);
+        assert!(told.starts_with("warning  Juspay TCP [::1]:9 "), "{told}");
+        assert!(
+            told.contains("connecting took too long; each try")
+                && told.contains("juspay.ip_family")
+        );
+        assert!(told.contains(&format!("\nok       Juspay TCP {good}")), "{told}");
+        assert!(lines(&[hole()]).starts_with("FAILED   Juspay TCP [::1]:9 "));
+    }
+}
