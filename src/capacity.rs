@@ -141,7 +141,7 @@ impl Capacity<'_> {
         )?;
         writeln!(f, "#   {:>11}   {:<28} at worst", "customers", "usually")?;
         let capacity = self.settings.cache.capacity;
-        let rows = BTreeSet::from_iter(CUSTOMERS.into_iter().chain([capacity]));
+        let rows: BTreeSet<u64> = CUSTOMERS.into_iter().chain([capacity]).collect();
         for customers in rows {
             let (steady, worst) = (self.steady_rate(customers), self.worst_rate(customers));
             let customers = count(float(customers));

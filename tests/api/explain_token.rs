@@ -98,7 +98,7 @@ fn told(ended: &Ended, failed: &[&str], verdict: &str) {
     assert_eq!(names, failed, "{}", ended.stdout);
     let said = ended.stdout.lines().last().unwrap();
     assert!(said.starts_with(&format!("verdict:  {verdict}")), "{}", ended.stdout);
-    let code = if verdict.starts_with("good") { 0 } else { 1 };
+    let code = i32::from(!verdict.starts_with("good"));
     assert_eq!(ended.code, Some(code), "{}", ended.stderr);
     assert_eq!(ended.stderr.is_empty(), code == 0, "{}", ended.stderr);
 }

@@ -18,7 +18,7 @@ mod times;
 use std::{collections::BTreeMap, sync::Arc};
 
 use juspay_bff::{
-    auth::{Explanation, explain},
+    auth::{AuthError, Explanation, explain},
     settings::Algorithm,
     simulator::MintRequest,
 };
@@ -113,7 +113,7 @@ fn told(reply: &Reply) -> String {
 async fn explained(world: &World, what: &str, token: &str) -> Explanation {
     let header = format!("Bearer {token}");
     let clock = Arc::new(world.clock.clone());
-    let explaining = explain(&world.settings, &header, false, clock);
+    let explaining = Box::pin(explain(&world.settings, &header, false, clock));
     let explanation = LocalSet::new().run_until(explaining).await.expect("good settings");
     for check in &explanation.checks {
         for part in token.split('.').filter(|part| part.len() > 40) {
@@ -126,7 +126,7 @@ async fn explained(world: &World, what: &str, token: &str) -> Explanation {
 /// The explanation comes to the service's refusal, by its verdict and by its first check that fails.
 async fn explained_as(world: &World, what: &str, token: &str, reason: &str) {
     let explanation = explained(world, what, token).await;
-    let failure = explanation.failure().map(|error| error.reason());
+    let failure = explanation.failure().map(AuthError::reason);
     let verdict = explanation.verdict.expect("somebody was asked");
     let verdict = verdict.map(|_| ()).map_err(|error| error.reason());
     assert_eq!((verdict, failure), (Err(reason), Some(reason)), "{what}: {:?}", explanation.checks);

@@ -13,7 +13,8 @@ use super::Ward;
 const KEYS: &str = "issuer main keys";
 
 fn answers(body: &Value) -> Fault {
-    Fault::Status { status: 200, headers: [].into(), body: body.to_string() }
+    let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
+    Fault::Status { status: 200, headers: headers.into(), body: body.to_string() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,14 +124,6 @@ async fn an_introspection_endpoint_is_asked_about_nonsense() {
         (Fault::Reset, "never began", "auth.issuers.opaque.ca_file"),
     ] {
         issuer.clear_faults();
-        let fault = match fault {
-            Fault::Status { status, body, .. } => Fault::Status {
-                status,
-                headers: [("Content-Type".to_owned(), "application/json".to_owned())].into(),
-                body,
-            },
-            other => other,
-        };
         issuer.inject(INTROSPECTION_PATH, None, fault);
         let checkup = ward.doctor_with(&over, &[]).await;
         checkup.says(subject, "FAILED ", &[told, fix]);
