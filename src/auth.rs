@@ -5,7 +5,8 @@
 //! comes of it. `dpop` asks for a proof besides where a token is bound to a key. `introspection` asks
 //! the issuer of tokens that say nothing by themselves; `gateway` is in the place of all of these where
 //! a gateway has verified callers already. `revocations` holds what ends tokens before their time,
-//! `revoking` what that does, `logout` what issuers say about it. Owns the [`Authenticator`] that leads
+//! `revoking` what that does, `logout` what issuers say about it. `explanation` and `inspection` are for
+//! operators: why a token is refused, and what the issuers answer. Owns the [`Authenticator`] that leads
 //! a request along that way and counts who is turned away. Refuses to learn more of a token than its
 //! customer, and knows no HTTP but for `caller`.
 
@@ -14,10 +15,12 @@ mod bearer;
 mod caller;
 mod dpop;
 mod error;
+mod explanation;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
+mod inspection;
 mod introspection;
 mod issuer;
 mod jwks;
@@ -51,11 +54,17 @@ use self::{
 pub use self::{
     caller::Caller,
     error::{AuthError, ProofFault, Reason},
+    explanation::{Check, Explanation, Outcome, explain},
     gateway::Approach,
     issuer::Keepers,
     known::{Known, KnownCaller},
     logout::LogoutError,
     revocations::RevokeError,
+};
+pub(crate) use self::{
+    inspection::{Introspectable, KeySetSeen, KeysFound},
+    introspection::AskError,
+    jwks::FetchError,
 };
 use crate::{
     clock::Clock,
@@ -92,6 +101,9 @@ pub enum SetUpError {
     /// `introspection_client_secret_file` did.
     #[error(transparent)]
     Secret(#[from] SecretFileError),
+    /// A bug of ours.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
 }
 
 /// Verifies bearer tokens. Shared by all workers.

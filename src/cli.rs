@@ -2,11 +2,14 @@
 //!
 //! Wrong usage is told by clap and ends with code 2, as wrong settings do.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::settings::duration;
+use crate::{
+    customer::CustomerId,
+    settings::{Rate, duration},
+};
 
 const VERSION_AND_COMMIT: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("BUILD_COMMIT"), ")");
@@ -35,6 +38,7 @@ const AFTER_LONG_HELP: &str = "\
 Start here:
   juspay-bff demo                           all of it on this machine, without any set-up
   juspay-bff check-config --config my.toml  are these settings good, and what do they add up to?
+  juspay-bff doctor --config my.toml        do Juspay and the issuers take them, from this machine?
   juspay-bff serve --config my.toml         the service
 
 Settings:
@@ -55,7 +59,13 @@ pub enum Command {
     Serve(SettingsFiles),
     /// Check the settings and print those in force, secrets masked
     #[command(long_about = CHECK_CONFIG, after_long_help = SETTINGS)]
-    CheckConfig(SettingsFiles),
+    CheckConfig(CheckConfig),
+    /// Check from this machine what the service needs: Juspay, the API keys, the issuers
+    #[command(long_about = DOCTOR, after_long_help = SETTINGS)]
+    Doctor(Doctor),
+    /// Tell why the service takes or refuses a bearer token
+    #[command(long_about = EXPLAIN_TOKEN, after_long_help = SETTINGS)]
+    ExplainToken(ExplainToken),
     /// Show the service at work on this machine, without any set-up
     #[command(long_about = DEMO)]
     Demo(Demo),
@@ -81,11 +91,40 @@ const CHECK_CONFIG: &str = "\
 Reads the settings as `serve` would, files that they name included, and opens no port.
 
 Good settings are printed as TOML, defaults included and secrets masked, each with the file and \
-line or the variable that it came from; the exit code is 0. Otherwise everything that is wrong is \
-told at once, with key, reason and fix; the exit code is 2.
+line or the variable that it came from; the exit code is 0. Behind them stands, as comments, what \
+they add up to: memory, and calls to Juspay by the number of active customers. Otherwise everything \
+that is wrong is told at once, with key, reason and fix; the exit code is 2.
 
 Example:
-  juspay-bff check-config --config base.toml --config production.toml";
+  juspay-bff check-config --config base.toml --config production.toml
+  juspay-bff check-config --config production.toml --replicas 3 --juspay-quota 100/s";
+
+const DOCTOR: &str = "\
+Checks, from where it runs, what the service needs there: the settings, addresses to listen on, \
+secret files, Juspay's host (DNS, TCP, TLS), each API key with one Get Customer call, clocks, and each \
+issuer's keys or introspection endpoint. Prints a line for each: ok, warning, or FAILED with what to \
+do and which setting it is about. No secret is shown.
+
+Nothing is listened on and nothing is written. The exit code is 0 when nothing has failed, 1 when \
+something has, 2 when the settings are wrong.
+
+Juspay is asked for a customer that doesn't exist. With --customer, a real one is asked for besides, \
+and the life of its token is held against the settings.
+
+Example:
+  juspay-bff doctor --config /etc/juspay-bff/settings.toml --customer my_test_customer";
+
+const EXPLAIN_TOKEN: &str = "\
+Reads one access token from standard input and tells what the service would say of it: each check in \
+the service's order, and the service's own verdict at the end. For operators; phones are never told. \
+The exit code is 0 when the token is good, 1 when it isn't or that can't be told.
+
+Neither the token nor its signature is printed; the customer is told as logs tell it \
+(log.customer_ref_key_file), or plainly with --show-customer. Write `DPoP TOKEN` for a token that is \
+bound to a key. A token that says nothing by itself is sent to its issuer's introspection endpoint.
+
+Example:
+  juspay-bff explain-token --config /etc/juspay-bff/settings.toml < token";
 
 const SETTINGS: &str = "\
 Settings are the built-in defaults, then each --config FILE over the ones before it, then the \
@@ -126,6 +165,45 @@ pub struct SettingsFiles {
     /// A settings file (TOML); later ones go over earlier ones
     #[arg(long = "config", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+/// `check-config`
+#[derive(Debug, Args)]
+pub struct CheckConfig {
+    /// The settings.
+    #[command(flatten)]
+    pub settings: SettingsFiles,
+    /// How many processes run with these settings
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub replicas: NonZeroU32,
+    /// How often Juspay lets the merchant ask, such as 100/s; warns when that won't do
+    #[arg(long, value_name = "RATE")]
+    pub juspay_quota: Option<Rate>,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The settings.
+    #[command(flatten)]
+    pub settings: SettingsFiles,
+    /// A customer that exists, to see how long its client auth token lives
+    #[arg(long, value_name = "ID", value_parser = CustomerId::parse)]
+    pub customer: Option<CustomerId>,
+}
+
+/// `explain-token`
+#[derive(Debug, Args)]
+pub struct ExplainToken {
+    /// The settings.
+    #[command(flatten)]
+    pub settings: SettingsFiles,
+    /// Ask nobody: without a key file the signature isn't checked then
+    #[arg(long)]
+    pub offline: bool,
+    /// Tell the customer's id as it is
+    #[arg(long)]
+    pub show_customer: bool,
 }
 
 /// `demo`
@@ -194,6 +272,9 @@ mod tests {
         CommandLine::try_parse_from(words).map(|line| line.command)
     }
 
+    const COMMANDS: [&str; 7] =
+        ["serve", "check-config", "doctor", "explain-token", "demo", "simulator", "token"];
+
     #[test]
     fn clap_finds_no_contradiction_in_it() {
         CommandLine::command().debug_assert();
@@ -207,7 +288,7 @@ mod tests {
         };
         assert_eq!(files, [PathBuf::from("b"), PathBuf::from("a")]);
         assert!(
-            matches!(parse("check-config"), Ok(Command::CheckConfig(none)) if none.files.is_empty())
+            matches!(parse("check-config"), Ok(Command::CheckConfig(none)) if none.settings.files.is_empty())
         );
     }
 
@@ -247,9 +328,17 @@ mod tests {
 
     #[test]
     fn wrong_usage_ends_with_code_2() {
-        for arguments in
-            ["serve --port 1", "fly", "token --subject a --life 60", "demo --listen x", ""]
-        {
+        for arguments in [
+            "serve --port 1",
+            "fly",
+            "token --subject a --life 60",
+            "demo --listen x",
+            "check-config --replicas 0",
+            "check-config --juspay-quota 100",
+            "doctor --customer a/b",
+            "explain-token eyJ",
+            "",
+        ] {
             assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments}");
         }
     }
@@ -265,7 +354,7 @@ mod tests {
     fn help_tells_exit_codes_and_where_settings_come_from() {
         let help = parse("--help").unwrap_err().to_string();
         assert!(help.contains("Exit codes:") && help.contains("JUSPAY_BFF__"), "{help}");
-        for command in ["serve", "check-config", "demo", "simulator", "token"] {
+        for command in COMMANDS {
             let help = parse(&format!("{command} --help")).unwrap_err().to_string();
             assert!(help.contains("Example"), "{help}");
         }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use rustix::time::ClockId;
 
 /// A clock of the service or of the simulator.
@@ -110,6 +110,26 @@ pub fn next_second(moment: Timestamp) -> Timestamp {
     later(second, Duration::from_secs(1))
 }
 
+/// How far another clock is ahead of ours, or behind, by an HTTP date that it told between two moments
+/// of ours. Such dates have whole seconds; what those and the way explain is no difference.
+#[must_use]
+pub fn ahead(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
+    let date_end = later(date, Duration::from_secs(1));
+    if date > received {
+        date.duration_since(received)
+    } else if date_end < sent {
+        date_end.duration_since(sent)
+    } else {
+        SignedDuration::ZERO
+    }
+}
+
+/// An HTTP date (RFC 9110 §5.6.7), in the one form that is sent today.
+#[must_use]
+pub fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
 /// The future's output, or `None` when `deadline` comes first.
 pub async fn before<F: Future>(
     clock: &dyn Clock,
@@ -191,6 +211,20 @@ mod tests {
         let suspended = Moment { monotonic: start.monotonic.plus(Duration::from_secs(7)), ..start };
         assert_eq!(end.remaining(suspended), Duration::from_secs(3));
         assert_eq!(start.remaining(end), Duration::ZERO);
+    }
+
+    #[test]
+    fn http_dates_are_read() {
+        let moment = "2020-03-17T14:45:26Z".parse().unwrap();
+        assert_eq!(http_date("Tue, 17 Mar 2020 14:45:26 GMT"), Some(moment));
+        assert_eq!(http_date("2020-03-17"), None);
+    }
+
+    #[test]
+    fn another_clock_is_ahead_only_beyond_what_the_way_and_whole_seconds_explain() {
+        let at = |milliseconds: i64| Timestamp::from_millisecond(1_000_000 + milliseconds).unwrap();
+        let ahead = |date| ahead(at(date), at(500), at(900)).as_millis();
+        assert_eq!([0, 1000, -1000, 5000].map(ahead), [0, 100, -500, 4100]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What each command does, from its flags on.
 
+mod explain_token;
+
 use std::{
     fmt::Display,
     io::{self, Write as _},
@@ -11,9 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     COMMIT, VERSION,
     application::Application,
-    cli::{self, Command, SettingsFiles},
+    capacity::Capacity,
+    cli::{self, CheckConfig, Command, Doctor, SettingsFiles},
     clock::SystemClock,
-    demo, process,
+    demo, doctor, process,
     settings::{AccessLog, Faults, Loaded, Log, LogFormat, LogLevel, Settings, Sources},
     simulator::{
         self,
@@ -38,7 +41,9 @@ pub enum Ended {
 pub async fn run(command: Command) -> Result<(), Ended> {
     match command {
         Command::Serve(files) => serve(files).await,
-        Command::CheckConfig(files) => check_config(files),
+        Command::CheckConfig(flags) => check_config(flags),
+        Command::Doctor(flags) => run_doctor(flags).await,
+        Command::ExplainToken(flags) => explain_token::run(flags).await,
         Command::Demo(flags) => run_demo(flags).await,
         Command::Simulator(flags) => {
             simulate(simulator_config(flags), &mut io::stdout()).await.map_err(failed)
@@ -92,12 +97,9 @@ fn make_room(connections: usize) {
     }
 }
 
-/// Calls to Juspay go there directly, whatever the environment says.
 fn warn_of_proxies() {
-    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
-        if std::env::var_os(name).is_some() {
-            tracing::warn!("{name} is set, but juspay-bff uses no proxy: it connects directly");
-        }
+    for name in process::proxy_variables() {
+        tracing::warn!("{name} is set, but juspay-bff uses no proxy: it connects directly");
     }
 }
 
@@ -118,12 +120,35 @@ fn tell_start(settings: &Settings, application: &Application) {
     );
 }
 
-fn check_config(files: SettingsFiles) -> Result<(), Ended> {
-    let Loaded { effective, warnings, .. } = load(files)?;
-    for warning in warnings {
+fn check_config(flags: CheckConfig) -> Result<(), Ended> {
+    let Loaded { settings, effective, warnings } = load(flags.settings)?;
+    let capacity =
+        Capacity { settings: &settings, replicas: flags.replicas, quota: flags.juspay_quota };
+    for warning in warnings.into_iter().chain(capacity.warning()) {
         writeln!(io::stderr(), "warning: {warning}").map_err(failed)?;
     }
-    write!(io::stdout(), "{effective}").map_err(failed)
+    write!(io::stdout(), "{effective}\n{capacity}").map_err(failed)
+}
+
+/// Before a secret is read, in commands that end by themselves and log nothing.
+fn keep_memory_private() -> Result<(), Ended> {
+    let Err(error) = process::keep_memory_private() else { return Ok(()) };
+    writeln!(io::stderr(), "warning: core dumps, which hold secrets, can't be turned off: {error}")
+        .map_err(failed)
+}
+
+/// Nothing is logged: each finding has its line.
+async fn run_doctor(flags: Doctor) -> Result<(), Ended> {
+    keep_memory_private()?;
+    let loaded = load(flags.settings)?;
+    let clock = SystemClock::shared();
+    let out = &mut io::stdout();
+    let tally = doctor::examine(&loaded, flags.customer, clock, out).await.map_err(failed)?;
+    match tally.failed {
+        0 => Ok(()),
+        1 => Err(failed("1 check failed")),
+        failures => Err(failed(format!("{failures} checks failed"))),
+    }
 }
 
 async fn run_demo(flags: cli::Demo) -> Result<(), Ended> {

@@ -1,7 +1,7 @@
 //! ③ The provider: what we ask of Juspay, and how it can fail.
 //!
 //! The cache knows Juspay by [`CustomerApi`] only, so that its tests can script the answers.
-//! `client` is the real thing, `wire` its JSON.
+//! `client` is the real thing, `wire` its JSON; `inspection` goes its way step by step for `doctor`.
 
 mod breaker;
 pub mod client;
@@ -9,6 +9,7 @@ mod connect;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub(crate) mod inspection;
 pub mod keys;
 pub mod resilience;
 mod window;

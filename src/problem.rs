@@ -238,6 +238,12 @@ impl Problem {
         self.told().code
     }
 
+    /// The status that goes with it.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.told().status.as_u16()
+    }
+
     /// The answer to the request of that id and with these headers, but for the id's header. Its
     /// listener takes the schemes of `challenges`.
     #[must_use]

@@ -1,5 +1,6 @@
 //! What the process asks of the kernel before it holds a secret: that its memory is written nowhere,
-//! and that it may open as many files as it has connections.
+//! and that it may open as many files as it has connections. And what its environment says that it
+//! doesn't follow.
 
 use rustix::{
     io::Errno,
@@ -34,6 +35,13 @@ pub fn make_room_for(connections: usize) -> Result<(), u64> {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum });
     let has = if raised.is_ok() { Some(most) } else { current };
     if is_enough(has) { Ok(()) } else { Err(has.unwrap_or(most)) }
+}
+
+/// The variables by which a proxy is set. Calls to Juspay and to issuers go there directly, whatever
+/// the environment says.
+pub fn proxy_variables() -> impl Iterator<Item = &'static str> {
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    names.into_iter().filter(|name| std::env::var_os(name).is_some())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use rustls::{
 };
 
 pub use self::{
-    certificate::PeerCertificate,
+    certificate::{PeerCertificate, not_after},
     key::{PrivateKey, private_key},
     server::{FileError, Looked, ServerTls, ServerTlsError, authorities_in, certificates, pair},
 };

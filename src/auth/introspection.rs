@@ -17,8 +17,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use rustls::ClientConfig;
 
+pub(crate) use self::ask::AskError;
 #[cfg(test)]
-use self::ask::{AskError, Asker};
+use self::ask::Asker;
+pub(super) use self::flights::UNAVAILABLE;
 use self::{
     ask::Endpoint,
     flights::{Desk, Told},
@@ -27,7 +29,7 @@ use super::{
     AuthError, Authenticator, Caller, Reason, Token,
     bearer::Scheme,
     revocations::Grounds,
-    token::{Accepted, names_issuer},
+    token::{Accepted, Introspected, names_issuer},
     verified::{Epoch, Finding},
 };
 use crate::{
@@ -85,6 +87,16 @@ impl Introspection {
         let name = auth.issuers.keys().nth(index).unwrap();
         let desk = Desk::new(name, asker, waiting.half(), clock, metrics);
         Self { issuer: index, desk, remembered: auth.introspection_cache, secret: None }
+    }
+
+    /// Its issuer's index.
+    pub(super) const fn issuer(&self) -> usize {
+        self.issuer
+    }
+
+    /// Asks about a token for an operator; nothing is remembered of it.
+    pub(super) async fn probe(&self, token: &str) -> Result<Option<Introspected>, AskError> {
+        self.desk.probe(token).await
     }
 
     /// Until when an answer to a question of that time counts.

@@ -87,7 +87,8 @@ pub(super) fn schedule(
 
 /// The tasks that fetch key sets.
 #[must_use = "without them no issuer has keys"]
-pub struct Keepers(Vec<Keeper>);
+#[derive(Default)]
+pub struct Keepers(pub(super) Vec<Keeper>);
 
 impl Keepers {
     pub(super) const fn new(keepers: Vec<Keeper>) -> Self {

@@ -18,8 +18,7 @@ mod wycheproof;
 use serde::Deserialize;
 use serde_json::Value;
 
-#[cfg(test)]
-pub(super) use self::fetch::FetchError;
+pub(crate) use self::fetch::FetchError;
 #[cfg(any(test, fuzzing))]
 pub(super) use self::fetch::{allowed, keys_address};
 use self::key::Unusable;
@@ -111,6 +110,11 @@ impl KeySet {
     /// How many keys it has.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// Whether a key may check signatures of this algorithm.
+    pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.serves(algorithm))
     }
 
     /// Whether a key has this `kid`.

@@ -5,6 +5,7 @@
 //! of a token; refuses to choose keys for itself (`jwks` holds them) and to remember (`verified`).
 
 mod claims;
+mod explain;
 mod header;
 mod json;
 #[cfg(test)]
@@ -18,7 +19,8 @@ use serde_json::Value;
 
 use self::claims::Claims;
 pub(super) use self::{
-    claims::{Accepted, Identity, Introspected, Logout, numeric_date},
+    claims::{Accepted, Against, Explained, Identity, Introspected, Logout, numeric_date},
+    explain::explain_form,
     header::Header,
     json::Object,
 };

@@ -51,6 +51,14 @@ impl From<&settings::Cache> for Policy {
     }
 }
 
+impl Policy {
+    /// Below how much of its whole life a token isn't handed out in normal running.
+    #[must_use]
+    pub fn normal_floor(&self, life: Duration) -> Duration {
+        self.outage_min_remaining.max(self.min_remaining.min(share(life, 4)))
+    }
+}
+
 /// What is known of a token's expiry when it arrives.
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
@@ -109,7 +117,7 @@ impl Lifetime {
         if life < outage_floor.saturating_add(SHORTEST_USE) {
             return None;
         }
-        let normal_floor = outage_floor.max(policy.min_remaining.min(share(life, 4)));
+        let normal_floor = policy.normal_floor(life);
         let lead = policy
             .refresh_ahead
             .saturating_sub(policy.min_remaining)

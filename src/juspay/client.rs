@@ -22,6 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, RetryAfter,
     connect::{self, LastFamily},
+    inspection::Seen,
     keys::{ApiKeys, Slot},
     wire,
 };
@@ -45,6 +46,8 @@ const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
 const MERCHANT_ID: HeaderName = HeaderName::from_static("x-merchantid");
 const ROUTING_ID: HeaderName = HeaderName::from_static("x-routing-id");
 const API_VERSION: HeaderName = HeaderName::from_static("version");
+/// Whose key it was, in Juspay's answers.
+const KEYS_MERCHANT: HeaderName = HeaderName::from_static("x-jp-merchant-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What all workers' clients share.
@@ -86,6 +89,8 @@ struct Inner {
     juspay: Arc<Juspay>,
     http: RefCell<awc::Client>,
     last_family: LastFamily,
+    /// Of the last answer's head.
+    date_and_merchant: RefCell<(Option<Timestamp>, Option<HeaderValue>)>,
 }
 
 impl fmt::Debug for Inner {
@@ -100,7 +105,15 @@ impl Client {
     pub fn new(juspay: Arc<Juspay>) -> Self {
         let last_family = LastFamily::default();
         let http = RefCell::new(http_client(&juspay, &last_family));
-        Self(Rc::new(Inner { juspay, http, last_family }))
+        let date_and_merchant = RefCell::default();
+        Self(Rc::new(Inner { juspay, http, last_family, date_and_merchant }))
+    }
+
+    /// What the head of the last answer told, whatever its status.
+    pub(crate) fn seen(&self) -> Seen {
+        let (date, merchant) = &*self.0.date_and_merchant.borrow();
+        let merchant = merchant.as_ref().and_then(|value| value.to_str().ok());
+        Seen { date: *date, merchant: merchant.map(str::to_owned) }
     }
 }
 
@@ -215,6 +228,7 @@ impl Inner {
     {
         let status = response.status();
         let date = date(response.headers());
+        self.date_and_merchant.replace((date, response.headers().get(KEYS_MERCHANT).cloned()));
         let announced = content_length(response.headers());
         let retry_after = retry_after(response.headers());
         let body =
@@ -302,7 +316,7 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
     if headers.contains_key(header::AGE) {
         return None;
     }
-    headers.get(header::DATE)?.to_str().ok().and_then(wire::http_date)
+    headers.get(header::DATE)?.to_str().ok().and_then(clock::http_date)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {
@@ -314,7 +328,7 @@ fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => clock::until(wire::http_date(text)?, date(headers)?),
+        Err(_) => clock::until(clock::http_date(text)?, date(headers)?),
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }
@@ -330,7 +344,7 @@ fn sending_failed(error: SendRequestError) -> JuspayError {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
-fn connecting_failed(error: &ConnectError) -> ConnectionFailure {
+pub(super) fn connecting_failed(error: &ConnectError) -> ConnectionFailure {
     match error {
         ConnectError::Resolver(_) | ConnectError::NoRecords => ConnectionFailure::Resolve,
         ConnectError::Timeout => ConnectionFailure::ConnectTimeout,

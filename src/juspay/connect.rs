@@ -62,19 +62,33 @@ pub(super) fn connector(
         let last = Rc::clone(&last);
         async move {
             let host = info.hostname().trim_start_matches('[').trim_end_matches(']').to_owned();
-            let found = lookup_host((host, info.port())).await.map_err(resolving_failed)?;
-            let addresses = in_turn(found.collect(), ip_family, last.get());
+            let found = resolve(&host, info.port()).await.map_err(resolving_failed)?;
+            let addresses = in_turn(found, ip_family, last.get());
             let stream = first_to_answer(&addresses, connect_timeout, &last).await?;
             Ok(Connection::new(info.request().clone(), stream))
         }
     })
 }
 
+/// Host, port and whether it's https, of an address that settings have taken.
+pub(super) fn target(base_url: &str) -> Option<(String, u16, bool)> {
+    let uri: Uri = base_url.parse().ok()?;
+    let is_tls = uri.scheme_str() == Some("https");
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Some((host, uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }), is_tls))
+}
+
+/// All addresses of a host.
+pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(lookup_host((host, port)).await?.collect())
+}
+
 fn resolving_failed(error: io::Error) -> ConnectError {
     ConnectError::Resolver(Box::new(error))
 }
 
-async fn first_to_answer(
+/// A connection to the first of the addresses that takes one.
+pub(super) async fn first_to_answer(
     addresses: &[SocketAddr],
     time: Duration,
     last: &LastFamily,

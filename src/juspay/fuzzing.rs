@@ -116,5 +116,5 @@ fn check_not_found(body: &[u8]) {
 
 /// The `Date` of an answer.
 pub fn date(text: &str) -> Option<jiff::Timestamp> {
-    wire::http_date(text)
+    crate::clock::http_date(text)
 }

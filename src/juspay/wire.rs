@@ -2,7 +2,7 @@
 //!
 //! Field names, date styles and error bodies are those of Juspay's Get Customer page.
 
-use jiff::{Timestamp, fmt::rfc2822};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{InvalidAnswer, JuspayError};
@@ -78,11 +78,6 @@ fn rewritten(date: &Value) -> Option<Value> {
 /// in the style that leaves this service.
 fn timestamp(text: &str) -> Option<Timestamp> {
     text.parse().ok().filter(|moment: &Timestamp| moment.as_second() >= YEAR_ZERO)
-}
-
-/// An HTTP date (RFC 9110 §5.6.7), in the one form that is sent today.
-pub(super) fn http_date(text: &str) -> Option<Timestamp> {
-    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 /// Reads a 404: "no such customer", or something is wrong with the route.
@@ -235,8 +230,6 @@ mod tests {
         for earlier in ["-000001-12-31T23:59:59Z", "0000-01-01T00:00:00+05:30"] {
             assert_eq!(timestamp(earlier), None, "{earlier}");
         }
-        assert_eq!(http_date("Tue, 17 Mar 2020 14:45:26 GMT"), Some(moment));
-        assert_eq!(http_date("2020-03-17"), None);
     }
 
     #[test]

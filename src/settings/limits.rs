@@ -1,6 +1,6 @@
 //! `limits.*`: how often one customer may ask.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 use super::{fault::Wrong, reader::Reader};
 
@@ -11,6 +11,24 @@ pub struct Rate {
     pub count: NonZeroU32,
     /// In how much time.
     pub per: Duration,
+}
+
+impl Rate {
+    /// How many a second.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        f64::from(self.count.get()) / self.per.as_secs_f64()
+    }
+}
+
+/// As in the settings, but not `"off"`.
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = rate(text).map_err(|wrong| format!("{}; {}", wrong.reason, wrong.fix))?;
+        read.ok_or_else(|| "it must be a rate such as \"100/s\"".to_owned())
+    }
 }
 
 /// `limits.*`; `None` is `"off"`.
@@ -62,6 +80,8 @@ mod tests {
             assert_eq!((read.count.get(), read.per.as_secs()), (count, secs), "{text}");
         }
         assert_eq!(rate("off"), Ok(None));
+        assert!("off".parse::<Rate>().is_err() && "60".parse::<Rate>().is_err());
+        assert!(("90/min".parse::<Rate>().unwrap().per_second() - 1.5).abs() < f64::EPSILON);
         for text in ["", "60", "60/m", "0/s", "-1/s", "+1/s", "1.5/s", "1/ s", "Off", "/s", "1/s/s"]
         {
             assert!(rate(text).is_err(), "{text}");

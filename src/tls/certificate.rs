@@ -43,7 +43,8 @@ struct Parts<'a> {
 }
 
 /// The moment after which the certificate (DER) doesn't hold any more.
-pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+#[must_use]
+pub fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let mut validity = Parts::of(certificate)?.validity;
     element(&mut validity)?;
     let (tag, text) = element(&mut validity)?;

@@ -9,7 +9,8 @@ use crate::support::{
     process::{Process, bff, run},
 };
 
-const COMMANDS: [&str; 5] = ["serve", "check-config", "demo", "simulator", "token"];
+const COMMANDS: [&str; 7] =
+    ["serve", "check-config", "doctor", "explain-token", "demo", "simulator", "token"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn help_is_worth_reading() {

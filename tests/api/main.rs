@@ -19,6 +19,8 @@ mod caching;
 mod commands;
 mod customer;
 mod directives;
+mod doctor;
+mod explain_token;
 mod gateway;
 mod introspection;
 mod outage;

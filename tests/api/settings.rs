@@ -159,6 +159,28 @@ async fn good_settings_are_shown_as_toml_with_secrets_masked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_settings_add_up_to_stands_behind_them_as_comments() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = write(directory.path(), "good.toml", GOOD);
+    let plain = run(bff(&["check-config", "--config", &good])).await;
+    assert_eq!((plain.code, &*plain.stderr), (Some(0), ""));
+    let (settings, table) = plain.stdout.split_once("\n# Capacity: ").unwrap();
+    assert!(table.starts_with("what these settings add up to (1 replica)\n"), "{table}");
+    assert!(table.lines().skip(1).all(|line| line.starts_with('#')), "{table}");
+
+    let flags = ["--replicas", "3", "--juspay-quota", "100/s"];
+    let planned = run(bff(&[&["check-config", "--config", &good][..], &flags].concat())).await;
+    assert_eq!(planned.code, Some(0));
+    let warning = "warning: 100,000 active customers (cache.capacity) make 577/s to Juspay, above \
+                   the quota of 100/s, which lasts for 17,333: ";
+    assert!(planned.stderr.starts_with(warning), "{}", planned.stderr);
+    assert_eq!(planned.stderr.lines().count(), 1);
+    assert!(planned.stdout.starts_with(settings), "the settings stay as they were");
+    assert!(planned.stdout.contains("577/s (above the quota)"), "{}", planned.stdout);
+    toml::from_str::<toml::Table>(&planned.stdout).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_in_a_file_is_read_and_not_shown() {
     let directory = tempfile::tempdir().unwrap();
     let key = write(directory.path(), "key", "canary_in_a_file\n");

@@ -9,7 +9,8 @@ use super::said::{self, Said};
 use crate::{
     auth::{
         bearer::Scheme,
-        token::{Accepted, Introspected, Rules},
+        explanation::first_failure,
+        token::{Accepted, Against, Introspected, Rules},
     },
     settings::{DpopMode, Introspection, KeySource},
 };
@@ -38,7 +39,11 @@ pub fn introspection_answer(json: &[u8]) {
     let Some(introspected) = parsed else { return };
     for (mode, rules) in &*RULES {
         for scheme in [Scheme::Bearer, Scheme::Dpop] {
-            if let Ok(accepted) = introspected.check(rules, scheme, said::now()) {
+            let checked = introspected.check(rules, scheme, said::now());
+            let against = Against { rules, table: "auth.issuers.x", scheme, now: said::now() };
+            let (checks, _) = introspected.explain(&against);
+            assert_eq!(checked.as_ref().err(), first_failure(&checks), "explained otherwise");
+            if let Ok(accepted) = checked {
                 check_accepted(&said, &accepted);
                 check_binding(&said, &accepted, *mode, scheme);
             }

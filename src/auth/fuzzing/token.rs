@@ -18,8 +18,9 @@ use crate::{
     auth::{
         bearer::{Credentials, Scheme},
         error::AuthError,
+        explanation::first_failure,
         jwks::KeySet,
-        token::{Accepted, Rules, Unverified, Verified},
+        token::{Accepted, Against, Rules, Unverified, Verified, explain_form},
     },
     settings::Algorithm,
 };
@@ -74,7 +75,10 @@ fn credentials<'a>(values: &[&'a [u8]]) -> Result<(Scheme, &'a str), AuthError> 
 }
 
 fn take_apart(text: &str) {
-    let Ok(unverified) = Unverified::parse(text) else { return };
+    let parsed = Unverified::parse(text);
+    let reason = parsed.as_ref().err().copied().map(AuthError::from);
+    assert_eq!(reason.as_ref(), first_failure(&explain_form(text)), "explained otherwise");
+    let Ok(unverified) = parsed else { return };
     let reread = Reread::new(text);
     reread.check(&unverified);
     let (message, signature) = text.rsplit_once('.').expect("two dots");
@@ -95,10 +99,29 @@ fn check_signed(text: &str, reread: &Reread) {
         .check_header(&ISSUER.rules)
         .is_ok()
         .then(|| verified.check(&ISSUER.rules, Scheme::Bearer, now));
+    check_explained(&unverified, &verified, now);
     let is_logout = is_logout(&unverified, &verified, now);
     if let Some(Ok(accepted)) = accepted {
         assert!(!is_logout, "an access token that is a logout token, too");
         reread.check_accepted(&accepted);
+    }
+}
+
+/// Operators are told what the service says.
+fn check_explained(unverified: &Unverified<'_>, verified: &Verified<'_>, now: Timestamp) {
+    if unverified.claimed_issuer() != said::ISSUER {
+        return;
+    }
+    for scheme in [Scheme::Bearer, Scheme::Dpop] {
+        let rules = &ISSUER.rules;
+        let against = Against { rules, table: "auth.issuers.x", scheme, now };
+        let checked = unverified
+            .check_header(rules)
+            .map_err(AuthError::from)
+            .and_then(|()| verified.check(rules, scheme, now));
+        let mut checks = unverified.explain_header(&against).to_vec();
+        checks.extend(unverified.explain_claims(&against).0);
+        assert_eq!(checked.as_ref().err(), first_failure(&checks), "explained otherwise");
     }
 }
 

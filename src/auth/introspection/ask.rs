@@ -46,7 +46,7 @@ pub(super) trait Asker: Send + Sync {
 
 /// Why there is no answer to go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     #[error("the exchange broke off, or never began")]
     Unreachable,
     #[error("it took too long")]

@@ -105,6 +105,11 @@ impl Desk {
         landed.ok().and_then(|landed| landed.clone()).unwrap_or(Err(UNAVAILABLE))
     }
 
+    /// The same outside of the table, with the reason when there is no answer.
+    pub(super) async fn probe(&self, token: &str) -> Result<Option<Introspected>, AskError> {
+        self.line.bounded(token).await
+    }
+
     fn board(&self, token: &Token, epoch: Epoch) -> watch::Receiver<Option<Landing>> {
         let key = (token.digest, epoch);
         let mut table = lock(&self.table);
@@ -123,7 +128,8 @@ impl Desk {
 }
 
 /// Nothing can be said about the token.
-const UNAVAILABLE: AuthError = AuthError::KeysUnavailable { retry_after: RETRY };
+pub(in crate::auth) const UNAVAILABLE: AuthError =
+    AuthError::KeysUnavailable { retry_after: RETRY };
 
 impl Line {
     /// Asks about a token, counts and times that, and says what comes of it.

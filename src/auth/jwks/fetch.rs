@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{fs::File, io, io::Read as _, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{cell::Cell, fs::File, io, io::Read as _, net::IpAddr, path::PathBuf, rc::Rc, sync::Arc};
 
 use awc::{
     Client, Connector,
@@ -16,12 +16,13 @@ use awc::{
 };
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, ready};
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use serde::Deserialize;
 
 use super::{MAX_SET_BYTES, SetError};
 use crate::{
-    json,
+    clock, json,
     settings::{self, KeySource},
 };
 
@@ -32,6 +33,11 @@ const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
 pub(crate) trait KeyFetcher {
     /// Reads the set once.
     fn fetch(&self) -> LocalBoxFuture<'static, Result<Bytes, FetchError>>;
+
+    /// The clock of who answered last, if it told.
+    fn date(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Why a key set can't be had.
@@ -68,7 +74,7 @@ pub(crate) fn fetcher(
     issuer: &settings::Issuer,
     tls: &Arc<ClientConfig>,
 ) -> Option<Box<dyn KeyFetcher>> {
-    let http = Http { tls: Arc::clone(tls) };
+    let http = Http { tls: Arc::clone(tls), date: Rc::default() };
     Some(match &issuer.keys {
         KeySource::File(path) => Box::new(FromFile(path.clone())),
         KeySource::Url(url) => Box::new(FromUrl { http, url: url.clone() }),
@@ -103,6 +109,10 @@ impl KeyFetcher for FromUrl {
         let (http, url) = (self.http.clone(), self.url.clone());
         Box::pin(async move { http.get(&url).await })
     }
+
+    fn date(&self) -> Option<Timestamp> {
+        self.http.date.get()
+    }
 }
 
 struct FromDiscovery {
@@ -126,6 +136,10 @@ impl KeyFetcher for FromDiscovery {
             http.get(&keys_address(&document, &url, &issuer)?).await
         })
     }
+
+    fn date(&self) -> Option<Timestamp> {
+        self.http.date.get()
+    }
 }
 
 /// Where the keys are, by the document of that issuer, which came from `url`.
@@ -145,6 +159,8 @@ pub(crate) fn keys_address(document: &[u8], url: &str, issuer: &str) -> Result<S
 #[derive(Clone)]
 struct Http {
     tls: Arc<ClientConfig>,
+    /// Of the last answer.
+    date: Rc<Cell<Option<Timestamp>>>,
 }
 
 impl Http {
@@ -160,6 +176,7 @@ impl Http {
             .finish();
         let mut answer =
             client.get(uri).force_close().send().await.map_err(|error| flat(&error))?;
+        self.date.set(date(answer.headers()));
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status().as_u16()));
         }
@@ -172,6 +189,12 @@ impl Http {
         let is_whole = announced.is_none_or(|length| length == body.len().to_string().as_str());
         if body.is_empty() || !is_whole { Err(FetchError::Truncated) } else { Ok(body) }
     }
+}
+
+/// The server's clock, unless the answer has aged in a cache.
+fn date(headers: &header::HeaderMap) -> Option<Timestamp> {
+    let date = headers.get(header::DATE).filter(|_| !headers.contains_key(header::AGE))?;
+    clock::http_date(date.to_str().ok()?)
 }
 
 fn is_https(url: &str) -> bool {

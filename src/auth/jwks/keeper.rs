@@ -8,6 +8,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use prometheus::{Gauge, IntCounter, IntGauge};
 use tracing::{info, warn};
 
@@ -96,22 +97,55 @@ impl Keeper {
 
     /// Fetches once; whether that succeeded.
     async fn refresh(&mut self) -> bool {
+        let fetched = self.fetch_once().await;
+        if let Err(error) = &fetched {
+            warn!(issuer = &*self.issuer, %error, "the key set can't be fetched; the last good one stays");
+        }
+        fetched.is_ok()
+    }
+
+    /// Fetches once; gives what was left out of the set if it is another one.
+    pub(crate) async fn fetch_once(&mut self) -> Result<Vec<LeftOut>, FetchError> {
         let flight = self.store.begin();
         let fetched = self.fetch().await;
         match fetched.and_then(|json| self.take_up(json)) {
-            Ok(set) => {
+            Ok(taken) => {
+                let (set, left_out) = taken.unzip();
                 self.store.succeed(flight, set);
                 self.gauges.successes.inc();
                 self.gauges.last_success.set(self.clock.now().as_duration().as_secs_f64());
-                true
+                Ok(left_out.unwrap_or_default())
             }
             Err(error) => {
                 self.store.fail(flight);
                 self.gauges.failures.inc();
-                warn!(issuer = &*self.issuer, %error, "the key set can't be fetched; the last good one stays");
-                false
+                Err(error)
             }
         }
+    }
+
+    /// The name of its issuer.
+    pub(crate) fn issuer(&self) -> &Arc<str> {
+        &self.issuer
+    }
+
+    /// How many keys there are, and which of the issuer's algorithms they serve.
+    pub(crate) fn held(&self) -> (usize, Vec<Algorithm>) {
+        let Some(current) = self.store.usable(self.clock.monotonic()) else {
+            return (0, Vec::new());
+        };
+        let served = self.algorithms.iter().copied().filter(|it| current.set.serves(*it));
+        (current.set.len(), served.collect())
+    }
+
+    /// The time by its clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The issuer's clock at its last answer, if it told.
+    pub(crate) fn date(&self) -> Option<Timestamp> {
+        self.fetcher.date()
     }
 
     async fn fetch(&mut self) -> Result<Bytes, FetchError> {
@@ -124,20 +158,20 @@ impl Keeper {
             .map_err(|_panic| FetchError::Panicked)?
     }
 
-    /// The set in `json`; `None` when it is the one in use.
-    fn take_up(&mut self, json: Bytes) -> Result<Option<KeySet>, FetchError> {
+    /// The set in `json` and what is left out of it; `None` when it is the one in use.
+    fn take_up(&mut self, json: Bytes) -> Result<Option<(KeySet, Vec<LeftOut>)>, FetchError> {
         if self.last.as_ref() == Some(&json) {
             return Ok(None);
         }
         let (set, left_out) = KeySet::parse(&json, &self.algorithms)?;
         self.gauges.left_out.set(i64::try_from(left_out.len()).unwrap_or(i64::MAX));
-        for LeftOut { kid, why } in left_out {
+        for LeftOut { kid, why } in &left_out {
             warn!(issuer = &*self.issuer, kid, %why, "a key of the set isn't used");
         }
         info!(issuer = &*self.issuer, keys = set.len(), "another key set is in use");
         self.gauges.keys.set(i64::try_from(set.len()).unwrap_or(i64::MAX));
         self.last = Some(json);
-        Ok(Some(set))
+        Ok(Some((set, left_out)))
     }
 }
 

@@ -1,10 +1,11 @@
 //! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
 //!
 //! All checks go by our [`Clock`](crate::clock::Clock). `confirmation` tells which key a token is bound
-//! to, `identity` holds by what a token can be revoked, `introspection` what issuers say of tokens,
+//! to, `explain` tells operators of each check, `identity` holds by what a token can be revoked, `introspection` what issuers say of tokens,
 //! `logout` the claims of logout tokens.
 
 mod confirmation;
+mod explain;
 mod identity;
 mod introspection;
 mod logout;
@@ -12,7 +13,12 @@ mod logout;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-pub(in crate::auth) use self::{identity::Identity, introspection::Introspected, logout::Logout};
+pub(in crate::auth) use self::{
+    explain::{Against, Explained},
+    identity::Identity,
+    introspection::Introspected,
+    logout::Logout,
+};
 use super::{Rules, json::Object};
 use crate::{
     auth::{
@@ -21,7 +27,7 @@ use crate::{
         error::{AuthError, Reason},
     },
     clock::later,
-    customer::CustomerId,
+    customer::{CustomerId, CustomerIdError},
 };
 
 /// Claims that only an ID token has (OpenID Connect Core §2, §3.3.2.11).
@@ -48,6 +54,23 @@ pub(in crate::auth) struct Accepted {
     pub(in crate::auth) bound_to: Option<Sha256>,
 }
 
+/// Why a token names no usable customer. For operators; callers aren't told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Nobody {
+    #[error("the claim is missing")]
+    Missing,
+    #[error("the claim is neither a text nor a whole number")]
+    NoName,
+    #[error("the token is the app's own, as sub equals client_id or azp")]
+    Client,
+    #[error("its _verified twin isn't true")]
+    Unverified,
+    #[error("with that prefix it is another issuer's customer")]
+    Foreign,
+    #[error(transparent)]
+    Malformed(#[from] CustomerIdError),
+}
+
 impl Claims {
     pub(super) const fn new(members: Object) -> Self {
         Self(members)
@@ -69,7 +92,7 @@ impl Claims {
             return Err(AuthError::ExpiredToken);
         }
         self.check_scopes(rules)?;
-        let customer = self.customer(rules).ok_or(AuthError::NoCustomer)?;
+        let customer = self.customer(rules).map_err(|_| AuthError::NoCustomer)?;
         Ok(Accepted { customer, end, bound_to })
     }
 
@@ -158,22 +181,28 @@ impl Claims {
     }
 
     /// The customer, when the token names one inside its issuer's own namespace.
-    fn customer(&self, rules: &Rules) -> Option<CustomerId> {
+    fn customer(&self, rules: &Rules) -> Result<CustomerId, Nobody> {
         let claim = rules.settings.customer_id_claim.as_str();
-        let named = name(self.0.get(claim)?)?;
+        let named = name(self.0.get(claim).ok_or(Nobody::Missing)?).ok_or(Nobody::NoName)?;
         let is_client =
             claim == "sub" && CLIENT_CLAIMS.iter().any(|client| self.text(client) == Some(&named));
         let is_unverified = VERIFIED_TWINS
             .iter()
             .any(|(name, twin)| *name == claim && self.0.get(twin) != Some(&Value::Bool(true)));
-        if named.is_empty() || is_client || is_unverified {
-            return None;
+        if is_client {
+            return Err(Nobody::Client);
+        }
+        if is_unverified {
+            return Err(Nobody::Unverified);
+        }
+        if named.is_empty() {
+            return Err(CustomerIdError::Empty.into());
         }
         let id = format!("{}{named}", rules.settings.customer_id_prefix);
         if rules.foreign_prefixes.iter().any(|prefix| id.starts_with(prefix.as_str())) {
-            return None;
+            return Err(Nobody::Foreign);
         }
-        CustomerId::parse(&id).ok()
+        Ok(CustomerId::parse(&id)?)
     }
 
     fn text(&self, name: &str) -> Option<&str> {

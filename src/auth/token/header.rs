@@ -48,9 +48,16 @@ impl Header {
 
     /// Checks what the issuer's settings say about headers.
     pub(super) fn check(&self, rules: &Rules) -> Result<(), Reason> {
-        if !rules.settings.algorithms.contains(&self.algorithm) {
-            return Err(Reason::Algorithm);
-        }
+        self.check_algorithm(rules)?;
+        self.check_typ(rules)
+    }
+
+    pub(super) fn check_algorithm(&self, rules: &Rules) -> Result<(), Reason> {
+        let is_taken = rules.settings.algorithms.contains(&self.algorithm);
+        if is_taken { Ok(()) } else { Err(Reason::Algorithm) }
+    }
+
+    pub(super) fn check_typ(&self, rules: &Rules) -> Result<(), Reason> {
         if !rules.settings.typ.iter().any(|typ| typ.eq_ignore_ascii_case(&self.typ)) {
             return Err(Reason::Type);
         }
@@ -60,9 +67,7 @@ impl Header {
     /// The same for a logout token, whose type needn't be said (OpenID Connect Back-Channel
     /// Logout 1.0 §2.4).
     pub(super) fn check_logout(&self, rules: &Rules) -> Result<(), Reason> {
-        if !rules.settings.algorithms.contains(&self.algorithm) {
-            return Err(Reason::Algorithm);
-        }
+        self.check_algorithm(rules)?;
         if LOGOUT_TYPES.contains(&&*self.typ) { Ok(()) } else { Err(Reason::Type) }
     }
 

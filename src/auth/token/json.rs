@@ -20,6 +20,11 @@ impl Object {
         self.0.get(name)
     }
 
+    /// The names of all members.
+    pub(in crate::auth) fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
     /// Whether there is such a member, be it `null`.
     pub(in crate::auth) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)

@@ -15,9 +15,14 @@ mod shapes;
 mod signatures;
 mod times;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use juspay_bff::{settings::Algorithm, simulator::MintRequest};
+use juspay_bff::{
+    auth::{AuthError, Explanation, explain},
+    settings::Algorithm,
+    simulator::MintRequest,
+};
+use tokio::task::LocalSet;
 
 use self::forge::Forge;
 use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer};
@@ -104,6 +109,29 @@ fn told(reply: &Reply) -> String {
     problem.to_string()
 }
 
+/// What operators are told of a token; nothing of the token itself.
+async fn explained(world: &World, what: &str, token: &str) -> Explanation {
+    let header = format!("Bearer {token}");
+    let clock = Arc::new(world.clock.clone());
+    let explaining = Box::pin(explain(&world.settings, &header, false, clock));
+    let explanation = LocalSet::new().run_until(explaining).await.expect("good settings");
+    for check in &explanation.checks {
+        for part in token.split('.').filter(|part| part.len() > 40) {
+            assert!(!check.found.contains(part), "{what}: {}", check.found);
+        }
+    }
+    explanation
+}
+
+/// The explanation comes to the service's refusal, by its verdict and by its first check that fails.
+async fn explained_as(world: &World, what: &str, token: &str, reason: &str) {
+    let explanation = explained(world, what, token).await;
+    let failure = explanation.failure().map(AuthError::reason);
+    let verdict = explanation.verdict.expect("somebody was asked");
+    let verdict = verdict.map(|_| ()).map_err(|error| error.reason());
+    assert_eq!((verdict, failure), (Err(reason), Some(reason)), "{what}: {:?}", explanation.checks);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_token_of_the_corpus_gets_its_refusal() {
     let stage = Stage::set().await;
@@ -131,6 +159,7 @@ async fn every_token_of_the_corpus_gets_its_refusal() {
             let first = details.entry(row.code).or_insert_with(|| told(&reply)).clone();
             // Of a malformed header is told what is wrong with it, as there is nothing to protect.
             assert!(row.status == 400 || told(&reply) == first, "{}: {}", row.what, reply.text());
+            explained_as(&world, &row.what, &row.token, row.reason).await;
             rows += 1;
         }
     }
@@ -153,6 +182,11 @@ async fn what_looks_odd_but_is_good_gets_its_own_customer() {
         let reply = world.phone_holding(token).me().await;
         assert_eq!(reply.status, 200, "{what}: {}", reply.text());
         assert_eq!(reply.json()["object_reference_id"], **customer, "{what}");
+        let explanation = explained(&world, what, token).await;
+        assert_eq!(explanation.failure(), None, "{what}: {:?}", explanation.checks);
+        let caller = explanation.verdict.unwrap().unwrap();
+        assert_eq!(Some(caller.customer()), explanation.customer.as_ref(), "{what}");
+        assert_eq!(caller.customer().as_str(), &**customer, "{what}");
     }
     println!("odd but good tokens: {0} of {0} answered with their own customer", rows.len());
     assert!(!trap.is_called(), "a token made the service ask somebody");
@@ -170,6 +204,7 @@ async fn a_scope_is_granted_by_a_list_of_its_words_only() {
     for (what, token) in &rows {
         let reply = world.phone_holding(token).me().await;
         refused(what, &reply, 403, "insufficient_scope", Some(challenge));
+        explained_as(&world, what, token, "insufficient_scope").await;
     }
     println!("corpus of scopes: {0} of {0} refused", rows.len());
     assert_eq!(world.simulator().total_requests(), 0);

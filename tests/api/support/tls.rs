@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
@@ -40,7 +40,12 @@ struct Seen {
 impl TlsEnd {
     /// In front of `behind`, with a certificate for `name`.
     pub async fn new(name: &str, behind: SocketAddr) -> Self {
-        let (ca, config) = certified(name);
+        Self::good_until(name, behind, 4096).await
+    }
+
+    /// The same with a certificate that is good until the first day of that year.
+    pub async fn good_until(name: &str, behind: SocketAddr, year: i32) -> Self {
+        let (ca, config) = certified(name, year);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Seen>::default();
@@ -66,15 +71,16 @@ impl Drop for TlsEnd {
 }
 
 /// An authority, and a server that it has certified. It would rather speak HTTP/2.
-fn certified(name: &str) -> (String, ServerConfig) {
+fn certified(name: &str, year: i32) -> (String, ServerConfig) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca_params = CertificateParams::default();
     ca_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = ca_params.self_signed(&ca_key).unwrap().pem();
     let issuer = Issuer::new(ca_params, ca_key);
     let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.not_after = date_time_ymd(year, 1, 1);
+    let certificate = params.signed_by(&key, &issuer).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()

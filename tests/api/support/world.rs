@@ -9,7 +9,7 @@ use std::{
 use juspay_bff::{
     application::Application,
     clock::Clock,
-    settings::Sources,
+    settings::{Settings, Sources},
     simulator::{self, Issuer, MintRequest, Simulator},
 };
 use tokio::sync::oneshot;
@@ -33,6 +33,8 @@ pub struct World {
     pub clock: ManualClock,
     pub service: Service,
     pub api_key: String,
+    /// The service's.
+    pub settings: Settings,
     simulator: simulator::Running,
 }
 
@@ -91,8 +93,9 @@ impl Stage {
             .text("the world's", base)
             .text("the world's key", api_key_setting(&api_key, settings))
             .text("the test's", settings);
+        let settings = sources.clone().load().unwrap_or_else(|faults| panic!("{faults}")).settings;
         let service = Service::start(sources, ticking);
-        World { clock, service, api_key, simulator }
+        World { clock, service, api_key, settings, simulator }
     }
 
     /// The service, ready.

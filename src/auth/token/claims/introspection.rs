@@ -27,7 +27,7 @@ const KINDS: [(&str, &[&str]); 3] = [
 ];
 
 /// An answer about a token that is active.
-pub(in crate::auth) struct Introspected(Claims);
+pub(in crate::auth) struct Introspected(pub(super) Claims);
 
 /// The answer can't be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Introspected {
             return Err(AuthError::ExpiredToken);
         }
         claims.check_scopes(rules)?;
-        let customer = claims.customer(rules).ok_or(AuthError::NoCustomer)?;
+        let customer = claims.customer(rules).map_err(|_| AuthError::NoCustomer)?;
         Ok(Accepted { customer, end, bound_to })
     }
 
@@ -79,15 +79,19 @@ impl Introspected {
             claims.check_issuer(rules)?;
         }
         claims.check_subject()?;
-        if !claims.0.has("aud") && may_lack_audience(&rules.settings.keys) {
+        self.check_audience(rules)
+    }
+
+    pub(super) fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
+        if !self.0.0.has("aud") && may_lack_audience(&rules.settings.keys) {
             return Ok(());
         }
-        claims.check_audience(&rules.settings.audiences)
+        self.0.check_audience(&rules.settings.audiences)
     }
 
     /// What is called bound to a key must say to which one (RFC 9449 §6.2). What says to which one
     /// may be called a bearer token all the same: some issuers do so.
-    fn check_kind(&self, is_bound: bool) -> Result<(), Reason> {
+    pub(super) fn check_kind(&self, is_bound: bool) -> Result<(), Reason> {
         for (name, taken) in KINDS {
             let Some(value) = self.0.0.get(name) else { continue };
             let kind = value.as_str().ok_or(Reason::Claims)?;
@@ -105,7 +109,7 @@ impl Introspected {
     }
 
     /// `exp`. It may be left out where `max_token_age` ends the token's life, too.
-    fn exp(&self, rules: &Rules) -> Result<Timestamp, Reason> {
+    pub(super) fn exp(&self, rules: &Rules) -> Result<Timestamp, Reason> {
         match (self.0.time("exp")?, rules.settings.max_token_age) {
             (Some(exp), _) => Ok(exp),
             (None, Some(_)) => Ok(Timestamp::MAX),

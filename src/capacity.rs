@@ -1,0 +1,331 @@
+//! What the settings add up to: memory, and calls to Juspay by the number of active customers.
+//!
+//! Bounds for planning, written as TOML comments so that they can stand behind the settings in
+//! force. The sizes were measured; where, their constants say.
+
+use std::{collections::BTreeSet, fmt, num::NonZeroU32, time::Duration};
+
+use jiff::SignedDuration;
+
+use crate::{
+    cache::lifetime::Policy,
+    settings::{Rate, Settings},
+};
+
+/// Bytes of a cached customer with one verified token, all in: the rows "memory, N customers" of
+/// benches/results.md (`make bench`), rounded up.
+const CUSTOMER_BYTES: u64 = 2304;
+
+/// Bytes of a further verified token. Not in `make bench`; 0.9 KiB were seen with 30,000 tokens of
+/// one customer, rounded up.
+const TOKEN_BYTES: u64 = 1024;
+
+/// Bytes of a connection that is sending a head, the most that one takes (README, "Connections").
+const CONNECTION_BYTES: u64 = 60 * 1024;
+
+/// Bytes of the process without customers: the row "memory, no customer", rounded up.
+const IDLE_BYTES: u64 = 10 * 1024 * 1024;
+
+/// Rows of the table of calls.
+const CUSTOMERS: [u64; 3] = [1_000, 10_000, 100_000];
+
+/// What the settings add up to.
+#[derive(Debug)]
+pub struct Capacity<'s> {
+    /// The settings.
+    pub settings: &'s Settings,
+    /// How many processes run with them.
+    pub replicas: NonZeroU32,
+    /// How often Juspay lets the merchant ask, all replicas together.
+    pub quota: Option<Rate>,
+}
+
+impl Capacity<'_> {
+    /// What to say when as many customers as there is room for, always asking, are more than the
+    /// quota allows.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let quota = self.quota?.per_second();
+        let capacity = self.settings.cache.capacity;
+        let rate = self.steady_rate(capacity);
+        let within = count(quota * self.steady_interval() / f64::from(self.replicas.get()));
+        (rate > quota).then(|| {
+            format!(
+                "{} active customers (cache.capacity) make {} to Juspay, above the quota of {}, \
+                 which lasts for {within}: have it raised, or make tokens be handed out for longer \
+                 (a smaller cache.min_remaining), or run fewer replicas",
+                count(float(capacity)),
+                calls(rate),
+                calls(quota),
+            )
+        })
+    }
+
+    /// How long a token is handed out in normal running.
+    fn usable_life(&self) -> Duration {
+        let policy = Policy::from(&self.settings.cache);
+        policy.max_token_life.saturating_sub(policy.normal_floor(policy.max_token_life))
+    }
+
+    /// Seconds between two calls for a customer whose phones ask all the time: two thirds of the
+    /// usable life at least, which the tests of `cache::lifetime` hold.
+    fn steady_interval(&self) -> f64 {
+        self.usable_life().as_secs_f64() * 2.0 / 3.0
+    }
+
+    fn steady_rate(&self, customers: u64) -> f64 {
+        float(customers) * f64::from(self.replicas.get()) / self.steady_interval()
+    }
+
+    /// Calls a second for one customer that phones can cause at worst: by using tokens up, and by
+    /// asking for new ones. Infinite where the settings put no bound to it.
+    fn worst_rate_of_one(&self) -> f64 {
+        let (cache, limits) = (&self.settings.cache, &self.settings.limits);
+        let requests = limits.per_customer.map_or(f64::INFINITY, |rate| rate.per_second());
+        let used_up = match cache.max_hand_outs {
+            0 => 0.0,
+            most => {
+                (requests / f64::from(most)).min(1.0 / cache.force_refresh_min_age.as_secs_f64())
+            }
+        };
+        let asked_for =
+            limits.force_refresh_per_customer.map_or(requests, |rate| rate.per_second());
+        (used_up + asked_for).min(requests).max(1.0 / self.steady_interval())
+    }
+
+    fn worst_rate(&self, customers: u64) -> f64 {
+        float(customers) * f64::from(self.replicas.get()) * self.worst_rate_of_one()
+    }
+
+    fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let customers = self.settings.cache.capacity;
+        let tokens = self.settings.auth.verified_tokens.saturating_sub(customers);
+        let connections = u64::try_from(self.settings.server.max_connections).unwrap_or(u64::MAX);
+        let rows = [
+            (
+                Some(customers),
+                "customers, each with a verified token (cache.capacity)",
+                CUSTOMER_BYTES,
+            ),
+            (Some(tokens), "further verified tokens (auth.verified_tokens)", TOKEN_BYTES),
+            (
+                Some(connections),
+                "connections, all sending a head (server.max_connections)",
+                CONNECTION_BYTES,
+            ),
+            (None, "the process itself", IDLE_BYTES),
+        ];
+        writeln!(f, "# Memory of each replica, at most:")?;
+        let mut together: u64 = 0;
+        for (number, what, bytes) in rows {
+            let all = bytes.saturating_mul(number.unwrap_or(1));
+            together = together.saturating_add(all);
+            let told = number.map(|number| count(float(number))).unwrap_or_default();
+            let each = number.map(|_| format!("{:>6.2} KiB each", float(bytes) / 1024.0));
+            let line =
+                format!("#   {told:>11} {what:<58} {}  {}", mib(all), each.unwrap_or_default());
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        writeln!(f, "#   {:>11} {:<58} {}", "", "together", mib(together))
+    }
+
+    fn calls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quota = self.quota.map_or(f64::INFINITY, |quota| quota.per_second());
+        let told = |rate: f64| {
+            let mark = if rate > quota { " (above the quota)" } else { "" };
+            format!("{}{mark}", calls(rate))
+        };
+        writeln!(
+            f,
+            "# Calls to Juspay, by the number of customers whose phones ask all the time:"
+        )?;
+        writeln!(f, "#   {:>11}   {:<28} at worst", "customers", "usually")?;
+        let capacity = self.settings.cache.capacity;
+        let rows: BTreeSet<u64> = CUSTOMERS.into_iter().chain([capacity]).collect();
+        for customers in rows {
+            let (steady, worst) = (self.steady_rate(customers), self.worst_rate(customers));
+            let customers = count(float(customers));
+            writeln!(f, "#   {customers:>11}   {:<28} {}", told(steady), told(worst))?;
+        }
+        self.reasons(f)
+    }
+
+    fn reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steady = span(self.steady_interval());
+        let worst = 1.0 / self.worst_rate_of_one();
+        writeln!(
+            f,
+            "# Usually: one call a customer and replica in {steady}, two thirds of the time that a \
+             token of\n# cache.max_token_life is handed out for. At worst: one in {}, when at each \
+             checkout a token is\n# used up (cache.max_hand_outs, not before \
+             cache.force_refresh_min_age) or a new one is asked for\n# \
+             (limits.force_refresh_per_customer), and each replica sees every customer.",
+            span(worst)
+        )
+    }
+}
+
+impl fmt::Display for Capacity<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let replicas = match self.replicas.get() {
+            1 => "1 replica".to_owned(),
+            replicas => format!("{replicas} replicas"),
+        };
+        let quota = self.quota.map_or_else(String::new, |quota| {
+            format!(", Juspay's quota {}", calls(quota.per_second()))
+        });
+        writeln!(f, "# Capacity: what these settings add up to ({replicas}{quota})\n#")?;
+        self.memory(f)?;
+        writeln!(f, "#")?;
+        self.calls(f)
+    }
+}
+
+/// A whole number, thousands apart.
+fn count(number: f64) -> String {
+    let digits = format!("{:.0}", number.floor());
+    let mut told = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && digits.len().saturating_sub(at).is_multiple_of(3) {
+            told.push(',');
+        }
+        told.push(digit);
+    }
+    told
+}
+
+fn calls(rate: f64) -> String {
+    match rate {
+        rate if rate.is_infinite() => "without bound".to_owned(),
+        rate if rate < 100.0 => format!("{rate:.1}/s"),
+        rate => format!("{}/s", count(rate.round())),
+    }
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:>8} MiB", count((float(bytes) / 1024.0 / 1024.0).ceil()))
+}
+
+/// Seconds as people say them.
+fn span(seconds: f64) -> String {
+    let duration = SignedDuration::try_from_secs_f64(seconds.round()).unwrap_or_default();
+    if duration.is_zero() { "no time".to_owned() } else { format!("{duration:#}") }
+}
+
+/// Exact for all numbers that settings can have.
+fn float(number: u64) -> f64 {
+    let [high, low] = [number >> 32, number & u64::from(u32::MAX)];
+    let part = |part: u64| f64::from(u32::try_from(part).unwrap_or(u32::MAX));
+    part(high).mul_add(4_294_967_296.0, part(low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sources;
+
+    fn settings(over: &str) -> Settings {
+        let least = r#"
+            juspay = { base_url = "https://juspay.example", merchant_id = "m", api_key = "k" }
+            [auth.issuers.main]
+            issuer = "https://id.example"
+            audiences = ["a"]
+            algorithms = ["RS256"]
+            discovery = true
+        "#;
+        let sources = Sources::default().text("least", least).text("over", over);
+        sources.load().unwrap().settings
+    }
+
+    fn capacity<'s>(settings: &'s Settings, replicas: u32, quota: Option<&str>) -> Capacity<'s> {
+        let replicas = NonZeroU32::new(replicas).unwrap();
+        Capacity { settings, replicas, quota: quota.map(|quota| quota.parse().unwrap()) }
+    }
+
+    /// The row of a table that begins so, and in which `unit` stands.
+    fn row(told: &str, start: &str, unit: &str) -> String {
+        let mut rows = told.lines().map(|line| line.trim_start_matches(['#', ' ']));
+        let row = rows.find(|row| row.starts_with(start) && row.contains(unit));
+        let row = row.unwrap_or_else(|| panic!("{start}: {told}"));
+        row.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn calls(told: &str, customers: &str) -> String {
+        row(told, &format!("{customers} "), "/s")
+    }
+
+    fn memory(told: &str, what: &str) -> String {
+        row(told, what, " MiB")
+    }
+
+    #[test]
+    fn calls_follow_the_usable_life_and_the_replicas() {
+        // 15 min less 2 min, two thirds of that: a call in 520 s.
+        let shipped = settings("");
+        let one = capacity(&shipped, 1, None).to_string();
+        assert_eq!(calls(&one, "1,000"), "1,000 1.9/s 83.3/s");
+        assert_eq!(calls(&one, "100,000"), "100,000 192/s 8,333/s");
+        assert!(one.contains("in 8m 40s, two thirds") && one.contains("one in 12s,"), "{one}");
+        let three = capacity(&shipped, 3, None).to_string();
+        assert_eq!(calls(&three, "10,000"), "10,000 57.7/s 2,500/s");
+        assert!(three.contains("(3 replicas)"), "{three}");
+        let short = settings(
+            "cache = { min_remaining = \"1m\", refresh_ahead = \"2m\", max_token_life = \"4m\" }",
+        );
+        assert_eq!(calls(&capacity(&short, 1, None).to_string(), "1,000"), "1,000 8.3/s 83.3/s");
+    }
+
+    #[test]
+    fn the_worst_is_what_limits_let_happen() {
+        for (over, worst) in [
+            ("cache.max_hand_outs = 0", "50.0/s"),
+            ("limits.force_refresh_per_customer = \"1/h\"", "33.6/s"),
+            ("limits = { per_customer = \"1/h\", force_refresh_per_customer = \"off\" }", "1.9/s"),
+            (
+                "limits = { per_customer = \"off\", force_refresh_per_customer = \"off\" }",
+                "without bound",
+            ),
+            ("cache.force_refresh_min_age = \"0s\"", "1,050/s"),
+        ] {
+            let settings = settings(over);
+            let told = calls(&capacity(&settings, 1, None).to_string(), "1,000");
+            assert_eq!(told, format!("1,000 1.9/s {worst}"), "{over}");
+        }
+    }
+
+    #[test]
+    fn a_quota_that_does_not_suffice_is_warned_about() {
+        let settings = settings("cache.capacity = 50000");
+        assert_eq!(capacity(&settings, 1, None).warning(), None);
+        assert_eq!(capacity(&settings, 1, Some("97/s")).warning(), None);
+        let small = capacity(&settings, 2, Some("97/s"));
+        let warning = small.warning().unwrap();
+        for told in ["50,000 active customers", "192/s", "97.0/s", "lasts for 25,220"] {
+            assert!(warning.contains(told), "{told} in {warning}");
+        }
+        let told = small.to_string();
+        assert_eq!(calls(&told, "10,000"), "10,000 38.5/s 1,667/s (above the quota)");
+        assert!(calls(&told, "50,000").starts_with("50,000 192/s (above the quota)"), "{told}");
+    }
+
+    #[test]
+    fn memory_is_told_by_what_it_is_for() {
+        let settings = settings("cache.capacity = 1000000\nserver.max_connections = 1000");
+        let told = capacity(&settings, 1, None).to_string();
+        assert!(
+            memory(&told, "1,000,000 customers").ends_with("2,198 MiB 2.25 KiB each"),
+            "{told}"
+        );
+        assert!(memory(&told, "0 further").ends_with(" 0 MiB 1.00 KiB each"), "{told}");
+        assert!(memory(&told, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{told}");
+        assert!(memory(&told, "together").ends_with(" 2,266 MiB"), "{told}");
+        assert!(told.lines().all(|line| line.starts_with('#')), "{told}");
+    }
+
+    #[test]
+    fn numbers_are_exact() {
+        for number in [0, 1, 999, 1_000, 123_456_789, 100_000_000, u64::from(u32::MAX) + 1] {
+            assert_eq!(count(float(number)).replace(',', ""), number.to_string());
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What is on this machine: addresses to listen on, secret files, our own certificate, proxies.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use jiff::SignedDuration;
+use tokio::net::TcpSocket;
+
+use super::{
+    Patient,
+    report::{Report, left},
+};
+use crate::{
+    process, secret_file,
+    settings::{KeySource, Listen, SecretSource, Settings},
+    tls::ServerTls,
+};
+
+/// A certificate that ends sooner than this is warned about.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// Others than owner and group may read.
+const WORLD_READABLE: u32 = 0o004;
+
+pub(super) fn examine(patient: &Patient<'_>, report: &mut Report<'_>) -> io::Result<()> {
+    let server = &patient.settings.server;
+    for listen in &server.listen {
+        listener("server.listen", listen, report)?;
+    }
+    for listen in &server.admin_listen {
+        listener("server.admin_listen", listen, report)?;
+    }
+    admin_token(patient.settings, report)?;
+    certificate(patient, report)?;
+    secrets(patient.settings, report)?;
+    proxies(report)
+}
+
+/// Whether it can be had, without listening on it: the service itself may be doing that.
+fn listener(key: &str, listen: &Listen, report: &mut Report<'_>) -> io::Result<()> {
+    match listen {
+        Listen::Tcp(address) => tcp(key, *address, report),
+        Listen::Unix(path) => unix(key, path, report),
+    }
+}
+
+fn tcp(key: &str, address: SocketAddr, report: &mut Report<'_>) -> io::Result<()> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    // Any port will do to see whether the address is one of this machine's.
+    let bound = socket.and_then(|socket| socket.bind(SocketAddr::new(address.ip(), 0)));
+    let reach = match address.ip() {
+        ip if ip.is_loopback() => "reached from this machine (or pod) only",
+        ip if ip.is_unspecified() => "reached by every address of this machine",
+        _ => "an address of this machine",
+    };
+    match bound {
+        Ok(()) if address.port() == 0 => {
+            let found = format!("{address}: another port at each start");
+            report.warning(key, &found, &format!("write a port in {key}"))
+        }
+        Ok(()) => report.ok(key, &format!("{address}: {reach}")),
+        Err(error) => {
+            let found = format!("{address}: not to be had here: {}", error.kind());
+            report.failed(key, &found, &format!("write an address of this machine in {key}"))
+        }
+    }
+}
+
+fn unix(key: &str, path: &Path, report: &mut Report<'_>) -> io::Result<()> {
+    let shown = path.display();
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let there = fs::symlink_metadata(path).map(|file| file.file_type().is_socket());
+    if !directory.is_none_or(Path::is_dir) {
+        let found = format!("unix:{shown}: its directory isn't there");
+        report.failed(key, &found, &format!("make the directory, or write another path in {key}"))
+    } else if matches!(there, Ok(false)) {
+        let found = format!("unix:{shown}: a file that is no socket is there");
+        report.failed(key, &found, &format!("remove it, or write another path in {key}"))
+    } else {
+        report.ok(key, &format!("unix:{shown}"))
+    }
+}
+
+fn admin_token(settings: &Settings, report: &mut Report<'_>) -> io::Result<()> {
+    let is_open = |listen: &Listen| matches!(listen, Listen::Tcp(it) if !it.ip().is_loopback());
+    let server = &settings.server;
+    if server.admin_token_file.is_some() || !server.admin_listen.iter().any(is_open) {
+        return Ok(());
+    }
+    let found = "isn't set: from other machines, purging and revoking are refused (403)";
+    let fix = "set server.admin_token_file if that is to be possible";
+    report.warning("server.admin_token_file", found, fix)
+}
+
+fn certificate(patient: &Patient<'_>, report: &mut Report<'_>) -> io::Result<()> {
+    let Some(tls) = &patient.settings.server.tls else { return Ok(()) };
+    let (subject, fix) = ("server.tls.cert_file", "renew what is in server.tls.cert_file");
+    let opened = match ServerTls::open(tls) {
+        Ok(opened) => opened,
+        Err(error) => return report.failed(subject, &error.to_string(), fix),
+    };
+    let now = patient.clock.now();
+    match opened.not_after() {
+        Some(end) if end <= now => report.failed(subject, &format!("expired at {end}"), fix),
+        Some(end) => {
+            let found = format!("good until {end} ({})", left(end, now));
+            let is_soon = end.duration_since(now) < SOON;
+            if is_soon { report.warning(subject, &found, fix) } else { report.ok(subject, &found) }
+        }
+        None => report.warning(subject, "its end can't be read", fix),
+    }
+}
+
+fn secrets(settings: &Settings, report: &mut Report<'_>) -> io::Result<()> {
+    for (key, path) in secret_files(settings) {
+        secret(&key, path, report)?;
+    }
+    if let SecretSource::Inline(_) = settings.juspay.api_key {
+        report.ok("juspay.api_key", "in the settings themselves: another key needs a restart")?;
+    }
+    Ok(())
+}
+
+/// Each file that holds a secret, by its key.
+fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
+    let juspay = &settings.juspay;
+    let api_key = match &juspay.api_key {
+        SecretSource::File(path) => Some(path),
+        SecretSource::Inline(_) => None,
+    };
+    let fixed = [
+        ("juspay.api_key_file", api_key),
+        ("juspay.api_key_next_file", juspay.api_key_next.as_ref()),
+        ("server.admin_token_file", settings.server.admin_token_file.as_ref()),
+        ("server.tls.key_file", settings.server.tls.as_ref().map(|tls| &tls.key_file)),
+        ("auth.dpop.nonce_key_file", settings.auth.dpop.nonce_key_file.as_ref()),
+        ("log.customer_ref_key_file", settings.log.customer_ref_key_file.as_ref()),
+    ];
+    let fixed = fixed.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.as_path())));
+    let asked = settings.auth.issuers.iter().filter_map(|(name, issuer)| match &issuer.keys {
+        KeySource::Introspection(introspection) => Some((
+            format!("auth.issuers.{name}.introspection_client_secret_file"),
+            introspection.client_secret_file.as_path(),
+        )),
+        KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) => None,
+    });
+    fixed.chain(asked).collect()
+}
+
+fn secret(key: &str, path: &Path, report: &mut Report<'_>) -> io::Result<()> {
+    if let Err(error) = secret_file::read(path) {
+        let fix = format!("fill that file and let this process read it, or change {key}");
+        return report.failed(key, &error.to_string(), &fix);
+    }
+    let mode = fs::metadata(path).map(|file| file.permissions().mode()).unwrap_or_default();
+    if mode & WORLD_READABLE == 0 {
+        return report.ok(key, "filled, and not for everybody to read");
+    }
+    let found = format!("every user of this machine may read it (mode {:o})", mode & 0o777);
+    report.warning(key, &found, "chmod o-r (defaultMode: 0440 of a Kubernetes secret's volume)")
+}
+
+fn proxies(report: &mut Report<'_>) -> io::Result<()> {
+    let set: Vec<_> = process::proxy_variables().collect();
+    if set.is_empty() {
+        return report.ok("proxy", "none is set, and none would be used");
+    }
+    let found =
+        format!("{} is set, but juspay-bff uses no proxy: it connects directly", set.join(", "));
+    report.warning(
+        "proxy",
+        &found,
+        "let this machine reach juspay.base_url and the issuers directly",
+    )
+}

@@ -1,0 +1,229 @@
+//! The way to Juspay's host: its addresses, a connection to each, TLS on it.
+
+use std::{io, net::SocketAddr, path::Path};
+
+use jiff::{SignedDuration, Timestamp};
+use rustls::CertificateError;
+use tokio::net::TcpStream;
+
+use super::{
+    DoctorError, Patient,
+    report::{Report, left},
+};
+use crate::{
+    juspay::{
+        ConnectionFailure,
+        inspection::{Handshake, Target},
+    },
+    settings::IpFamily,
+    tls,
+};
+
+/// Juspay's certificate is Juspay's to renew; this near to its end somebody should ask.
+const SOON: SignedDuration = SignedDuration::from_hours(3 * 24);
+
+/// An address, and a connection to it or why there is none.
+type Tried = (SocketAddr, Result<TcpStream, ConnectionFailure>);
+
+/// The families by which calls can be made.
+pub(super) async fn examine(
+    patient: &Patient<'_>,
+    report: &mut Report<'_>,
+) -> Result<Vec<IpFamily>, DoctorError> {
+    let settings = &patient.settings.juspay;
+    let Some(target) = Target::of(&settings.base_url) else { return Ok(Vec::new()) };
+    let addresses = resolved(patient, &target, report).await?;
+    let mut tried = Vec::new();
+    for address in addresses {
+        tried.push((address, Target::connect(address, settings).await));
+    }
+    connections(&tried, report)?;
+    let mut families = Vec::new();
+    for (address, connection) in tried {
+        let Ok(stream) = connection else { continue };
+        let family = family(address);
+        if encrypted(patient, &target, address, stream, report).await?
+            && !families.contains(&family)
+        {
+            families.push(family);
+        }
+    }
+    Ok(families)
+}
+
+/// The addresses that `juspay.ip_family` allows.
+async fn resolved(
+    patient: &Patient<'_>,
+    target: &Target,
+    report: &mut Report<'_>,
+) -> io::Result<Vec<SocketAddr>> {
+    let settings = &patient.settings.juspay;
+    let subject = format!("Juspay DNS {}", target.host);
+    let fix = "check the host in juspay.base_url and this machine's DNS";
+    let found = match target.resolve(settings, &*patient.clock).await {
+        Some(Ok(found)) => found,
+        Some(Err(error)) => {
+            report.failed(&subject, &format!("the name can't be resolved: {error}"), fix)?;
+            return Ok(Vec::new());
+        }
+        None => {
+            report.failed(&subject, "no answer within juspay.deadline", fix)?;
+            return Ok(Vec::new());
+        }
+    };
+    let mut allowed = Vec::new();
+    for (of, name) in [(IpFamily::V4, "IPv4"), (IpFamily::V6, "IPv6")] {
+        let ours: Vec<_> = found.iter().copied().filter(|it| family(*it) == of).collect();
+        let told: Vec<_> = ours.iter().map(|address| address.ip().to_string()).collect();
+        let told = if told.is_empty() { "none".to_owned() } else { told.join(", ") };
+        let subject = format!("{subject} {name}");
+        let is_wanted = settings.ip_family == of || settings.ip_family == IpFamily::Any;
+        if settings.ip_family == of && ours.is_empty() {
+            report.failed(&subject, "none, and juspay.ip_family allows no other", FAMILY)?;
+        } else if is_wanted {
+            report.ok(&subject, &told)?;
+        } else {
+            report.ok(&subject, &format!("{told}; not used (juspay.ip_family)"))?;
+        }
+        allowed.extend(ours.into_iter().filter(|_| is_wanted));
+    }
+    Ok(allowed)
+}
+
+const FAMILY: &str = "set juspay.ip_family to a family that the host has, or \"any\"";
+
+/// An address that doesn't answer is no failure while another one does.
+fn connections(tried: &[Tried], report: &mut Report<'_>) -> io::Result<()> {
+    let is_reachable = tried.iter().any(|(_, connection)| connection.is_ok());
+    for (address, connection) in tried {
+        let subject = format!("Juspay TCP {address}");
+        match connection {
+            Ok(_) => report.ok(&subject, "connected")?,
+            Err(why) if is_reachable => {
+                let fix = "let this machine reach it, or leave its family out (juspay.ip_family)";
+                report.warning(&subject, &format!("{why}; each try of it costs time"), fix)?;
+            }
+            Err(why) => {
+                let fix = "let this machine reach it (firewall, network policy, route, \
+                           juspay.connect_timeout)";
+                report.failed(&subject, &why.to_string(), fix)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether calls can be made over that connection.
+async fn encrypted(
+    patient: &Patient<'_>,
+    target: &Target,
+    address: SocketAddr,
+    stream: TcpStream,
+    report: &mut Report<'_>,
+) -> Result<bool, DoctorError> {
+    let settings = &patient.settings.juspay;
+    let subject = format!("Juspay TLS {address}");
+    if !target.is_tls {
+        report.ok(&subject, "none: juspay.base_url is plain http")?;
+        return Ok(true);
+    }
+    let config = tls::client_config(settings.ca_file.as_deref().map(Path::new))?;
+    match target.handshake(stream, config, settings, &*patient.clock).await {
+        Some(Ok(handshake)) => {
+            certificate(&subject, &handshake, patient.clock.now(), report)?;
+            Ok(true)
+        }
+        Some(Err(error)) => {
+            let (found, fix) = handshake_failed(&error);
+            report.failed(&subject, &found, fix)?;
+            Ok(false)
+        }
+        None => {
+            let fix = "find out what on the way holds up TLS, or raise juspay.connect_timeout";
+            report.failed(&subject, "the handshake took too long", fix)?;
+            Ok(false)
+        }
+    }
+}
+
+fn certificate(
+    subject: &str,
+    handshake: &Handshake,
+    now: Timestamp,
+    report: &mut Report<'_>,
+) -> io::Result<()> {
+    let version = handshake.version.replace('_', ".");
+    let Some(end) = handshake.not_after else {
+        return report.ok(subject, &format!("{version}, a good certificate"));
+    };
+    let found = format!("{version}, a good certificate until {end} ({})", left(end, now));
+    if end.duration_since(now) < SOON {
+        let fix = "ask whoever runs the host of juspay.base_url to renew it";
+        report.warning(subject, &found, fix)
+    } else {
+        report.ok(subject, &found)
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's enum may grow")]
+fn handshake_failed(error: &io::Error) -> (String, &'static str) {
+    use CertificateError as C;
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(why)) = tls else {
+        let fix = "check the host and port of juspay.base_url, and what is on the way there";
+        return (format!("the handshake failed: {error}"), fix);
+    };
+    match why {
+        // Signed by another key of an authority of the same name.
+        C::UnknownIssuer | C::BadSignature => (
+            "the certificate is of an authority that isn't trusted here".to_owned(),
+            "put that authority's certificate into juspay.ca_file, if it is the one that is meant to \
+             be there: the built-in roots know Juspay's",
+        ),
+        C::Expired | C::ExpiredContext { .. } => (
+            "the certificate has expired".to_owned(),
+            "check this machine's clock, then ask whoever runs the host of juspay.base_url to renew it",
+        ),
+        C::NotValidYet | C::NotValidYetContext { .. } => {
+            ("the certificate isn't valid yet".to_owned(), "check this machine's clock")
+        }
+        C::NotValidForName | C::NotValidForNameContext { .. } => (
+            "the certificate is for another host".to_owned(),
+            "check the host in juspay.base_url, and who answers at this address",
+        ),
+        other => {
+            (format!("the certificate isn't good: {other}"), "see who answers at this address")
+        }
+    }
+}
+
+fn family(address: SocketAddr) -> IpFamily {
+    if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(tried: &[Tried]) -> String {
+        let mut out = Vec::new();
+        connections(tried, &mut Report::new(&mut out)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_is_a_failure_only_when_none_does() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let dead: SocketAddr = "[::1]:9".parse().unwrap();
+        let hole = || (dead, Err(ConnectionFailure::ConnectTimeout));
+        let told = lines(&[hole(), (good, Ok(TcpStream::connect(good).await.unwrap()))]);
+        assert!(told.starts_with("warning  Juspay TCP [::1]:9 "), "{told}");
+        assert!(
+            told.contains("connecting took too long; each try")
+                && told.contains("juspay.ip_family")
+        );
+        assert!(told.contains(&format!("\nok       Juspay TCP {good}")), "{told}");
+        assert!(lines(&[hole()]).starts_with("FAILED   Juspay TCP [::1]:9 "));
+    }
+}

@@ -1,0 +1,137 @@
+//! What `doctor` sees of the way to Juspay: the client's own steps, one at a time, and calls with one
+//! key over one family of addresses.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use jiff::Timestamp;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{
+    Answer, ConnectionFailure, CustomerApi as _, GetCustomer, JuspayError,
+    client::{Client, Juspay, connecting_failed},
+    connect::{self, LastFamily},
+    keys::ApiKeys,
+};
+use crate::{
+    clock::{Clock, Moment, before},
+    customer::CustomerId,
+    metrics::Metrics,
+    secret_file::Secret,
+    settings::{self, IpFamily},
+    tls::{self, TlsError},
+};
+
+/// Where `juspay.base_url` leads.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) is_tls: bool,
+}
+
+/// A TLS handshake that went well.
+pub(crate) struct Handshake {
+    pub(crate) version: &'static str,
+    /// The certificate's end, where it can be read.
+    pub(crate) not_after: Option<Timestamp>,
+}
+
+/// A call with one key, over one family of addresses.
+pub(crate) struct Asked {
+    pub(crate) answer: Result<Answer, JuspayError>,
+    /// What any answer tells, whatever its status.
+    pub(crate) seen: Seen,
+    pub(crate) sent: Moment,
+    pub(crate) received: Timestamp,
+}
+
+/// What the head of Juspay's last answer told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// Its clock, unless a cache on the way makes that useless.
+    pub(crate) date: Option<Timestamp>,
+    /// `x-jp-merchant-id`: whose key it was.
+    pub(crate) merchant: Option<String>,
+}
+
+impl Target {
+    /// `None` for what the settings would have refused.
+    pub(crate) fn of(base_url: &str) -> Option<Self> {
+        let (host, port, is_tls) = connect::target(base_url)?;
+        Some(Self { host, port, is_tls })
+    }
+
+    /// All its addresses, of both families. Told apart from a slow answer by `None`.
+    pub(crate) async fn resolve(
+        &self,
+        settings: &settings::Juspay,
+        clock: &dyn Clock,
+    ) -> Option<io::Result<Vec<SocketAddr>>> {
+        let deadline = clock.monotonic().plus(settings.deadline);
+        before(clock, deadline, connect::resolve(&self.host, self.port)).await
+    }
+
+    /// Connects to one of the addresses.
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        settings: &settings::Juspay,
+    ) -> Result<TcpStream, ConnectionFailure> {
+        let last = LastFamily::default();
+        let connected = connect::first_to_answer(&[address], settings.connect_timeout, &last).await;
+        connected.map_err(|error| connecting_failed(&error.into()))
+    }
+
+    /// Does TLS on a connection; `None` when that takes longer than `juspay.connect_timeout`.
+    pub(crate) async fn handshake(
+        &self,
+        stream: TcpStream,
+        tls: Arc<rustls::ClientConfig>,
+        settings: &settings::Juspay,
+        clock: &dyn Clock,
+    ) -> Option<io::Result<Handshake>> {
+        let deadline = clock.monotonic().plus(settings.connect_timeout);
+        before(clock, deadline, self.encrypt(stream, tls)).await
+    }
+
+    async fn encrypt(
+        &self,
+        stream: TcpStream,
+        tls: Arc<rustls::ClientConfig>,
+    ) -> io::Result<Handshake> {
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(tls).connect(name, stream).await?;
+        let (_, session) = stream.get_ref();
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        Ok(Handshake {
+            version: session
+                .protocol_version()
+                .and_then(|version| version.as_str())
+                .unwrap_or("TLS"),
+            not_after: certificate.and_then(|certificate| tls::not_after(certificate)),
+        })
+    }
+}
+
+/// Asks for a customer with one key, over one family.
+///
+/// # Errors
+/// When `juspay.ca_file` holds no certificates.
+pub(crate) async fn ask(
+    settings: &settings::Juspay,
+    family: IpFamily,
+    key: Arc<Secret>,
+    customer: CustomerId,
+    (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
+) -> Result<Asked, TlsError> {
+    let keys = ApiKeys::new(key, None, metrics.upstream.key_slot.clone());
+    let settings = settings::Juspay { ip_family: family, ..settings.clone() };
+    let deadline = clock.monotonic().plus(settings.deadline);
+    let juspay = Juspay::new(settings, keys, Arc::clone(clock), Arc::clone(metrics))?;
+    let client = Client::new(Arc::new(juspay));
+    let sent = clock.moment();
+    let request = GetCustomer { customer, traceparent: None, deadline };
+    let answer = client.get_customer(request).await;
+    Ok(Asked { answer, seen: client.seen(), sent, received: clock.now() })
+}
