@@ -123,6 +123,24 @@ def check_ports(name, container, settings):
             ask(get["port"] == "admin", f"{name}: {probe} asks {get['port']}")
 
 
+def check_wiring(name, everything, pod, container):
+    """Files are where settings and arguments look for them; the service's port is one of the pod's."""
+    mounts = {it["name"]: it["mountPath"] for it in container["volumeMounts"]}
+    ask(mounts["juspay-bff-secrets"] + "/" == SECRETS, f"{name}: secrets at {mounts}")
+    file = container["args"][container["args"].index("--config") + 1]
+    ask(file == mounts["juspay-bff-settings"] + "/settings.toml", f"{name}: settings at {mounts}")
+    secret = next(it["secret"] for it in pod["volumes"] if "secret" in it)
+    ask(secret["secretName"] == "juspay-bff", f"{name}: its Secret is {secret}")
+    if service := one(everything, "Service"):
+        ports = [it["name"] for it in container["ports"]]
+        targets = [it["targetPort"] for it in service["spec"]["ports"]]
+        ask(targets == ["http"] and "http" in ports, f"{name}: the service goes to {targets}")
+    if policy := one(everything, "NetworkPolicy", "networking.k8s.io"):
+        allowed = [port["port"] for it in policy["spec"]["ingress"] for port in it["ports"]]
+        ports = [it["containerPort"] for it in container["ports"]]
+        ask(allowed == ports, f"{name}: the network lets {allowed} in")
+
+
 def check_sizes(name, pod, container, settings):
     """The end comes after the drain, and the memory suffices for what the settings allow."""
     grace = seconds(settings["server"]["shutdown_grace"])
@@ -164,14 +182,13 @@ def merchant(site_env):
     lines = [line.split("=", 1) for line in site_env.read_text().splitlines() if "=" in line]
     site = dict(it for it in lines if not it[0].startswith("#"))
 
-    def host(key):
-        return urlsplit(site[f"JUSPAY_BFF__{key}"]).hostname
-
+    issuers = [value for key, value in site.items() if key.endswith("__ISSUER")]
+    addresses = [site["JUSPAY_BFF__JUSPAY__BASE_URL"], *issuers]
     return {
         "image": site["IMAGE"],
         "id": site["JUSPAY_BFF__JUSPAY__MERCHANT_ID"],
-        "host": host("SERVER__PUBLIC_URL"),
-        "hosts": [host("JUSPAY__BASE_URL"), host("AUTH__ISSUERS__MAIN__ISSUER")],
+        "host": urlsplit(site["JUSPAY_BFF__SERVER__PUBLIC_URL"]).hostname,
+        "hosts": [urlsplit(it).hostname for it in addresses],
         "namespaces": [site["INGRESS_NAMESPACE"], site["MONITORING_NAMESPACE"]],
     }
 
@@ -255,7 +272,8 @@ def check_nothing_left(folder):
 
 
 def check_versions():
-    cargo = tomllib.loads((DEPLOY / "../Cargo.toml").read_text())["package"]["version"]
+    manifest = tomllib.loads((DEPLOY / "../Cargo.toml").read_text())
+    cargo = manifest["package"]["version"]
     for file, pattern in {
         "Dockerfile": r"ARG VERSION=(\S+)",
         "helm/juspay-bff/Chart.yaml": r"appVersion: (\S+)",
@@ -263,6 +281,11 @@ def check_versions():
     }.items():
         version = re.search(pattern, (DEPLOY / file).read_text()).group(1)
         ask(version == cargo, f"{file} is for {version}, and this is {cargo}")
+    # The layer of dependencies has an empty program for each target that Cargo.toml names.
+    stubs = re.search(r"mkdir -p ((?:[\w/]+ )+)", (DEPLOY / "Dockerfile").read_text()).group(1).split()
+    for folder, kind in {"tests": "test", "benches": "bench"}.items():
+        for target in manifest.get(kind, []):
+            ask(f"{folder}/{target['name']}" in stubs, f"Dockerfile has no stub of {folder}/{target['name']}")
     ours, chart = (DEPLOY / it for it in ("kubernetes/base/settings.toml", "helm/juspay-bff/files/settings.toml"))
     ask(ours.read_bytes() == chart.read_bytes(), f"{chart} isn't {ours}: copy it")
 
@@ -322,6 +345,7 @@ def manifests(folder, program, site_env):
             if container["args"][0] == "doctor":
                 continue
             check_ports(name, container, settings)
+            check_wiring(name, everything, pod, container)
             check_sizes(name, pod, container, settings)
             sidecar = container not in pod["containers"]
             ask(("readinessProbe" in container) != sidecar, f"{name}: readiness")

@@ -91,6 +91,8 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 65532
   runAsGroup: 65532
+  # Whose the files of the Secret are.
+  fsGroup: 65532
   seccompProfile: {type: RuntimeDefault}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -105,5 +107,5 @@ volumes:
   - name: juspay-bff-settings
     configMap: {name: {{ include "juspay-bff.name" . }}-settings}
   - name: juspay-bff-secrets
-    secret: {secretName: {{ .Values.secretName }}, defaultMode: 0444}
+    secret: {secretName: {{ .Values.secretName }}, defaultMode: 0440}
 {{- end }}
