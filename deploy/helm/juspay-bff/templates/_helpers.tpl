@@ -1,0 +1,111 @@
+{{- define "juspay-bff.name" -}}
+{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "juspay-bff.labels" -}}
+app.kubernetes.io/name: juspay-bff
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{/* All of its pods. */}}
+{{- define "juspay-bff.pods" -}}
+app.kubernetes.io/name: juspay-bff
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Those that serve. */}}
+{{- define "juspay-bff.server" -}}
+{{ include "juspay-bff.pods" . }}
+app.kubernetes.io/component: server
+{{- end }}
+
+{{/*
+Settings as environment variables, a line each: JUSPAY_BFF__SECTION__KEY: "value", lists with commas.
+Takes the name so far and the value.
+*/}}
+{{- define "juspay-bff.settings" -}}
+{{- range $key, $value := .value }}
+{{- $name := printf "%s__%s" $.name (upper $key) }}
+{{- if kindIs "map" $value }}
+{{- include "juspay-bff.settings" (dict "name" $name "value" $value) }}
+{{- else if kindIs "slice" $value }}
+{{ $name }}: {{ join "," $value | quote }}
+{{- else if kindIs "string" $value }}
+{{ $name }}: {{ $value | quote }}
+{{- else }}
+{{ $name }}: {{ toJson $value | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The hosts that it calls, as a JSON list: Juspay, the issuers, and what else values name. */}}
+{{- define "juspay-bff.hosts" -}}
+{{- $addresses := list .Values.settings.juspay.base_url }}
+{{- range .Values.settings.auth.issuers }}
+{{- $addresses = concat $addresses (list .issuer .jwks_url .introspection_url) }}
+{{- if kindIs "string" .discovery }}
+{{- $addresses = append $addresses .discovery }}
+{{- end }}
+{{- end }}
+{{- $hosts := list }}
+{{- range compact $addresses }}
+{{- $hosts = append $hosts (urlParse .).hostname }}
+{{- end }}
+{{- concat $hosts .Values.networkPolicy.extraHosts | uniq | toJson }}
+{{- end }}
+
+{{/* What a pod runs: the server's and the test's container. Takes the root and the arguments. */}}
+{{- define "juspay-bff.container" -}}
+name: juspay-bff
+image: "{{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}"
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+args: {{ toJson .arguments }}
+envFrom:
+  - configMapRef: {name: {{ include "juspay-bff.name" .root }}-site}
+resources: {{- toYaml .root.Values.resources | nindent 2 }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+volumeMounts:
+  - {name: juspay-bff-settings, mountPath: /etc/juspay-bff, readOnly: true}
+  # The whole Secret: a subPath would never see a new key.
+  - {name: juspay-bff-secrets, mountPath: /run/secrets/juspay-bff, readOnly: true}
+{{- end }}
+
+{{/* What every pod has. */}}
+{{- define "juspay-bff.pod" -}}
+serviceAccountName: {{ include "juspay-bff.name" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+# Juspay and issuers are asked for as they are written, not first within the cluster.
+dnsConfig:
+  options: [{name: ndots, value: "1"}]
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  # Whose the files of the Secret are.
+  fsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+volumes:
+  - name: juspay-bff-settings
+    configMap: {name: {{ include "juspay-bff.name" . }}-settings}
+  - name: juspay-bff-secrets
+    secret: {secretName: {{ .Values.secretName }}, defaultMode: 0440}
+{{- end }}
