@@ -159,7 +159,7 @@ function span(seconds) {
   if (!Number.isFinite(seconds)) return '–';
   if (seconds < 1) return `${digits(seconds * 1000)} ms`;
   if (seconds < 120) return `${Math.round(seconds)} s`;
-  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 7_200) return `${Math.round(seconds / 30) / 2} min`;
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
 }
 
@@ -177,10 +177,12 @@ function make(name, text) {
 }
 
 function bar(part) {
-  const element = make('span', '');
-  element.className = 'bar';
-  element.style.width = `${100 * part}%`;
-  return element;
+  const [track, filled] = [make('span', ''), make('span', '')];
+  track.className = 'track';
+  filled.className = 'bar';
+  filled.style.width = `${100 * part}%`;
+  track.append(filled);
+  return track;
 }
 
 /** A table's rows, whose first cell is a heading; a number stands for a bar of that share. */
@@ -249,18 +251,19 @@ function showTraffic(here, answers) {
   const withStatus = (digit) => total(new Map([...answers.told].filter(([key]) => key.startsWith(digit))));
   const [all, refused, failed] = [total(answers.told), withStatus('4'), withStatus('5')];
   put('failed', share(failed, all), failed > 0 ? 'bad' : undefined);
-  put('failed-note', `5xx; and 4xx ${share(refused, all)}, ${answers.when}`);
+  put('failed-note', `5xx; 4xx ${share(refused, all)}; ${answers.when}`);
   counts('answers', answers, 'No requests yet');
 }
 
 function drawTrace(here, rates) {
   const most = Math.max(1, ...rates.map(([, rate]) => rate));
-  const x = (at) => (120 * (1 - (here.at - at) / KEPT)).toFixed(1);
+  const wide = Math.max(30_000, here.at - looks[0].at);
+  const x = (at) => (120 * (1 - (here.at - at) / wide)).toFixed(1);
   const points = rates.map(([at, rate]) => `${x(at)} ${(29 - (28 * rate) / most).toFixed(1)}`);
   const [area, line] = $('trace').children;
   line.setAttribute('d', points.length > 0 ? `M${points.join('L')}` : '');
   area.setAttribute('d', points.length > 0 ? `M${x(rates[0][0])} 30L${points.join('L')}L120 30Z` : '');
-  $('trace').setAttribute('aria-label', `Requests a second in the last two minutes, at most ${digits(most)}`);
+  $('trace').setAttribute('aria-label', `Requests a second in the last ${span(wide / 1000)}, at most ${digits(most)}`);
 }
 
 function showCache(here) {
@@ -284,11 +287,11 @@ function showCache(here) {
 
   const cumulative = [...by(here, `${P}token_remaining_seconds_bucket`, 'le')];
   const handOuts = cumulative.map(([bound, many], index) => [
-    bound === '+Inf' ? `> ${span(Number(cumulative[index - 1][0]))}` : `≤ ${span(Number(bound))}`,
+    bound === '+Inf' ? 'more' : `up to ${span(Number(bound))}`,
     many - (cumulative[index - 1]?.[1] ?? 0),
-  ]);
+  ]).filter(([, many]) => many > 0);
   const all = Math.max(1, sum(here, `${P}token_remaining_seconds_count`));
-  rows('handouts', handOuts.map(([life, many]) => [life, many / all, count(many)]));
+  rows('handouts', handOuts.map(([life, many]) => [life, many / all, count(many)]), 'None yet');
 }
 
 function showJuspay(here, calls) {
@@ -338,7 +341,6 @@ function showLoad(here, answers) {
     ['Under way', count(sum(here, `${P}http_requests_in_flight`))],
     ['Waiting for Juspay or keys', count(sum(here, `${P}http_requests_waiting`))],
     ['Shed in the last minute', count(answers.minute.get('503 overloaded') ?? 0)],
-    ['Shed since start', count(answers.since.get('503 overloaded') ?? 0)],
     ['Connections', count(sum(here, `${P}http_connections`))],
     ['Memory', `${(sum(here, 'process_resident_memory_bytes') / 1_048_576).toFixed(0)} MiB`],
     ['Up for', span(Math.max(0, here.now - startOf(here)))],
