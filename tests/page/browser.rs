@@ -1,7 +1,7 @@
 //! Headless Chromium with one tab, driven by the DevTools protocol over a pair of pipes: JSON
 //! messages, each ended by a NUL.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -150,11 +150,14 @@ impl Browser {
         self.order("Emulation.setEmulatedMedia", json!({"features": features})).await;
     }
 
-    /// The whole page, PNG.
-    pub async fn picture(&mut self) -> Vec<u8> {
+    /// Puts a picture of the whole page into `target/page`.
+    pub async fn picture(&mut self, name: &str) {
         let whole = json!({"captureBeyondViewport": true});
         let picture = self.order("Page.captureScreenshot", whole).await;
-        STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
+        let picture = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join(format!("{name}.png")), picture).unwrap();
     }
 
     /// Errors and warnings of the tab so far: of its console, of its policy, and of the network.

@@ -1,8 +1,6 @@
 //! How the page looks, and to whom: on a desk and on a phone, light and dark, and to those who
 //! don't see it (axe-core's rules). The pictures are in `target/page`.
 
-use std::path::Path;
-
 use juspay_bff::simulator::{Fault, FaultRule, TokenFault};
 
 use crate::{browser::Browser, opened::Opened, support::World};
@@ -52,14 +50,12 @@ async fn everybody_can_read_it_everywhere() {
     an_evening(&opened.world, browser).await;
     let axe = std::fs::read_to_string(AXE).expect("tests/page/run gets it");
     browser.evaluate(&axe).await;
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page");
-    std::fs::create_dir_all(&directory).unwrap();
     for (device, width, height, mobile) in [("desk", 1120, 800, false), ("phone", 360, 740, true)] {
         browser.resize(width, height, mobile).await;
         for scheme in ["light", "dark"] {
             browser.prefer(scheme).await;
             let name = format!("{scheme}-{device}");
-            std::fs::write(directory.join(format!("{name}.png")), browser.picture().await).unwrap();
+            browser.picture(&name).await;
             browser.evaluate("document.querySelector('details').open = true").await;
             let root = "document.documentElement";
             let hidden = format!("{root}.scrollWidth - {root}.clientWidth");

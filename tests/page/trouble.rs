@@ -27,6 +27,7 @@ async fn an_open_breaker_is_told_and_its_end_too() {
     assert_eq!(opened.row("answers", "503 upstream_unavailable").await, ["1", "1"]);
     assert_eq!(opened.row("calls", "connection").await, ["2", "2"]);
     assert_eq!(opened.browser.text("#failed").await, "100 %");
+    opened.browser.picture("breaker").await;
 
     opened.browser.until("document.querySelector('#breaker').textContent === 'Half open'").await;
     opened.world.simulator().clear_faults();
@@ -88,6 +89,7 @@ async fn a_service_that_is_gone_is_told_and_another_one_is_shown_from_its_start(
     assert_eq!(process.terminate().await, Some(0));
     browser.until("document.body.dataset.state === 'lost'").await;
     assert_eq!(browser.text("#word").await, "Can’t be reached, trying again");
+    browser.picture("lost").await;
     assert_eq!(browser.text("#breaker").await, "Closed", "the last numbers stay");
 
     write(&admin, 2000);
