@@ -89,6 +89,7 @@ async fn a_service_that_is_gone_is_told_and_another_one_is_shown_from_its_start(
     assert_eq!(process.terminate().await, Some(0));
     browser.until("document.body.dataset.state === 'lost'").await;
     assert_eq!(browser.text("#word").await, "Can’t be reached, trying again");
+    assert_eq!(browser.evaluate(&warns("The service can’t be reached")).await, true);
     browser.picture("lost").await;
     assert_eq!(browser.text("#breaker").await, "Closed", "the last numbers stay");
 

@@ -82,6 +82,7 @@ async function look() {
   if (here === null) return tell('signin', 'Needs the admin token');
   if (here === undefined) {
     tell('lost', 'Can’t be reached, trying again');
+    warn(['The service can’t be reached; what is shown is what it said last.']);
   } else {
     looks = [...looks.filter((look) => here.at - look.at < KEPT), here];
     show(here);
@@ -211,7 +212,7 @@ function pairs(id, lines) {
 }
 
 function counts(id, { since, minute }, none) {
-  const lines = [...since].sort(([, one], [, other]) => other - one);
+  const lines = [...since].filter(([, value]) => value > 0).sort(([, one], [, other]) => other - one);
   rows(id, lines.map(([key, value]) => [key, count(minute.get(key)), count(value)]), none);
 }
 
@@ -271,7 +272,7 @@ function showCache(here) {
   const fromMemory = (lookups.told.get('hit') ?? 0) + (lookups.told.get('outage') ?? 0);
   put('hits', share(fromMemory, total(lookups.told)));
   put('hits-note', `from memory, ${lookups.when}`);
-  counts('lookups', lookups);
+  counts('lookups', lookups, 'None yet');
 
   const lives = [...by(here, `${P}cache_token_remaining_seconds`, 'at_least')].map(([at, many]) => [Number(at), many]);
   lives.sort(([one], [other]) => other - one);
@@ -281,7 +282,7 @@ function showCache(here) {
   put('cover', cover);
   put('cover-note', entries === 0 ? 'nobody is cached' : 'is left in at least half of the cached tokens');
   const part = (many) => Math.min(1, many / Math.max(1, entries));
-  rows('lives', lives.map(([at, many]) => [`≥ ${span(at)}`, part(many), count(many)]), 'Counted in 5 s');
+  rows('lives', lives.map(([at, many]) => [`≥ ${span(at)}`, part(many), count(many)]), 'Counted each 5 s');
   put('floor', setting('outage_min_remaining'));
   put('entries', `${count(entries)} of ${count(Number(setting('capacity')))} places are taken.`);
 
@@ -351,7 +352,7 @@ function showWarnings(here, answers, calls) {
   const lately = (outcome) => calls.minute.get(outcome) ?? 0;
   const shed = answers.minute.get('503 overloaded') ?? 0;
   const outage = sums(here, `${P}cache_requests_total`, 'outcome').minute.get('outage') ?? 0;
-  const found = [
+  const conditions = [
     [here.readiness !== 'ready', `Not ready: ${here.readiness}.`],
     [breaker(here) === 'open', 'The breaker is open: Juspay isn’t asked.'],
     [lately('rejected_credentials') > 0, 'Juspay rejects our API key.'],
@@ -361,7 +362,11 @@ function showWarnings(here, answers, calls) {
     ...keySets(here).map(({ issuer, failedLately }) => [
       failedLately > 0, `The keys of ${issuer} couldn’t be fetched in the last minute.`,
     ]),
-  ].filter(([is]) => is).map(([, text]) => text);
+  ];
+  warn(conditions.filter(([is]) => is).map(([, text]) => text));
+}
+
+function warn(found) {
   const texts = found.length > 0 ? found.map((text) => `▲ ${text}`) : ['Nothing needs attention.'];
   $('attention').dataset.calm = found.length > 0 ? 'no' : 'yes';
   if ($('warnings').textContent !== texts.join('')) {
