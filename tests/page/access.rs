@@ -2,6 +2,7 @@
 
 use crate::{
     browser::Browser,
+    looks::is_accessible,
     opened::{LIVE, open, world},
 };
 
@@ -25,6 +26,7 @@ async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
     browser.until("document.body.dataset.state === 'signin'").await;
     assert!(browser.text("#signin").await.contains("server.admin_token_file"));
     browser.picture("token").await;
+    is_accessible(&mut browser, "the question for the token").await;
     assert_eq!(browser.evaluate("document.querySelector('#page').checkVisibility()").await, false);
     let shown = browser.text("body").await;
     assert!(!shown.contains("sim_merchant") && !shown.contains("Breaker"), "{shown}");

@@ -1,4 +1,4 @@
-//! Headless Chromium with one tab, driven by the DevTools protocol over a pair of pipes: JSON
+//! Headless Chromium with one tab, driven by the `DevTools` protocol over a pair of pipes: JSON
 //! messages, each ended by a NUL.
 
 use std::{path::Path, process::Stdio};

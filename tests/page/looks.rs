@@ -36,7 +36,10 @@ async fn an_evening(world: &World, browser: &mut Browser) {
     }
 }
 
-async fn is_accessible(browser: &mut Browser, what: &str) {
+/// Nothing that axe-core finds fault with.
+pub async fn is_accessible(browser: &mut Browser, what: &str) {
+    let axe = std::fs::read_to_string(AXE).expect("tests/page/run gets it");
+    browser.evaluate(&axe).await;
     let found = "axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>
         [id, ...nodes.map((node) => node.html + ' ' + node.failureSummary)]))";
     let found = browser.evaluate(found).await;
@@ -48,8 +51,6 @@ async fn everybody_can_read_it_everywhere() {
     let mut opened = Opened::with("").await;
     let browser = &mut opened.browser;
     an_evening(&opened.world, browser).await;
-    let axe = std::fs::read_to_string(AXE).expect("tests/page/run gets it");
-    browser.evaluate(&axe).await;
     for (device, width, height, mobile) in [("desk", 1120, 800, false), ("phone", 360, 740, true)] {
         browser.resize(width, height, mobile).await;
         for scheme in ["light", "dark"] {
