@@ -20,6 +20,8 @@ const FLAGS: &[&str] = &[
     // Root may not run it otherwise, and it is shown our own page only.
     "--no-sandbox",
     "--disable-gpu",
+    // As on a phone; the pictures are as wide as the page then.
+    "--hide-scrollbars",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",

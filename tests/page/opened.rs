@@ -1,4 +1,4 @@
-//! The page in a browser, beside a service that real time passes for, as it does for the browser.
+//! The page in a browser. Real time passes for it, and, where that matters, for the service too.
 
 use std::net::SocketAddr;
 
@@ -18,11 +18,22 @@ pub struct Opened {
 impl Opened {
     /// The page, with its first numbers.
     pub async fn with(settings: &str) -> Self {
-        let world = world(settings).await;
+        Self::beside(world(settings).await).await
+    }
+
+    /// The page of that world's service.
+    pub async fn beside(world: World) -> Self {
         let browser = open(world.service.admin).await;
         let mut opened = Self { world, browser };
         opened.browser.until(LIVE).await;
         opened
+    }
+
+    /// Waits until the page shows so many requests: then it shows all that came with them.
+    pub async fn until_shown(&mut self, requests: u32) {
+        let note = format!("{requests} since start");
+        let shows = format!("document.querySelector('#rate-note').textContent === '{note}'");
+        self.browser.until(&shows).await;
     }
 
     /// The cells of the row with this heading, in the table with this id.
@@ -34,6 +45,7 @@ impl Opened {
 /// The page shows what it was told.
 pub const LIVE: &str = "document.body.dataset.state === 'live'";
 
+/// One whose service lives by real time.
 pub async fn world(settings: &str) -> World {
     let stage = Stage::set_with(|simulator| simulator.clock = SystemClock::shared()).await;
     stage.open_ready(settings).await

@@ -1,11 +1,16 @@
 //! What the page shows when something is wrong: with Juspay, with the issuer, with the service.
 
+use std::time::Duration;
+
 use juspay_bff::simulator::{Fault, FaultRule, issuer::JWKS_PATH};
 
 use crate::{
     browser::Browser,
     opened::{LIVE, Opened, cell_is, open, world},
-    support::process::{Process, bff},
+    support::{
+        World,
+        process::{Process, bff},
+    },
 };
 
 fn warns(text: &str) -> String {
@@ -14,21 +19,27 @@ fn warns(text: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_breaker_is_told_and_its_end_too() {
-    let breaker = "juspay.breaker = { min_calls = 2, failure_rate = 0.5, open_for = \"3s\" }";
-    let mut opened = Opened::with(breaker).await;
+    let breaker = "juspay.breaker = { min_calls = 2, failure_rate = 0.5, open_for = \"5s\" }";
+    // The breaker's time is turned by hand.
+    let mut opened = Opened::beside(World::with(breaker).await).await;
     let rule = FaultRule::always(Fault::Reset);
     opened.world.simulator().inject(rule);
     for customer in ["alice", "bob", "carol"] {
         opened.world.phone(customer).me().await;
     }
-    opened.browser.until("document.querySelector('#breaker').textContent === 'Open'").await;
-    opened.browser.until(&warns("The breaker is open: Juspay isn’t asked.")).await;
+    opened.until_shown(3).await;
+    assert_eq!(opened.browser.text("#breaker").await, "Open");
+    assert_eq!(
+        opened.browser.evaluate(&warns("The breaker is open: Juspay isn’t asked.")).await,
+        true
+    );
     assert_eq!(opened.row("answers", "502 upstream_error").await, ["2", "2"]);
     assert_eq!(opened.row("answers", "503 upstream_unavailable").await, ["1", "1"]);
     assert_eq!(opened.row("calls", "connection").await, ["2", "2"]);
     assert_eq!(opened.browser.text("#failed").await, "100 %");
     opened.browser.picture("breaker").await;
 
+    opened.world.clock.advance(Duration::from_secs(5));
     opened.browser.until("document.querySelector('#breaker').textContent === 'Half open'").await;
     opened.world.simulator().clear_faults();
     assert_eq!(opened.world.phone("alice").me().await.status, 200);
