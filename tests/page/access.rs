@@ -50,6 +50,7 @@ async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
     for complaint in browser.complaints() {
         assert!(complaint.contains("401 (Unauthorized)"), "{complaint}");
     }
+    browser.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,4 +85,5 @@ async fn no_other_origin_gets_the_settings_nor_frames_the_page() {
     let refusal = "violates the following Content Security Policy directive: \\\"frame-ancestors";
     let complaints = browser.complaints();
     assert!(complaints.iter().any(|it| it.contains(refusal)), "{complaints:#?}");
+    browser.end().await;
 }

@@ -168,8 +168,13 @@ impl Browser {
     }
 
     /// Ends it, if nothing was to be complained about.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
         assert_eq!(self.complaints(), Vec::<String>::new());
+        self.end().await;
+    }
+
+    /// Ends it, so that nothing is left of its profile.
+    pub async fn end(mut self) {
         self.session = None;
         self.order("Browser.close", json!({})).await;
         within_reason("Chromium's end", self.child.wait()).await.unwrap();

@@ -110,4 +110,5 @@ async fn a_service_that_is_gone_is_told_and_another_one_is_shown_from_its_start(
     browser.until("document.querySelector('#entries').textContent.includes('of 2,000')").await;
     complains_about_the_network_only(&browser);
     process.terminate().await;
+    browser.end().await;
 }
