@@ -44,7 +44,7 @@ use crate::{
     limits::CustomerLimit,
     metrics::Metrics,
     routes::{self, Admin, Connections, Counts, Customers, Drain, Observer, ShortWay},
-    settings::Settings,
+    settings::{Effective, Loaded, Settings},
     waiting::Rooms,
 };
 
@@ -183,7 +183,7 @@ impl Stations {
         }
     }
 
-    fn admin(&self) -> web::Data<Admin> {
+    fn admin(&self, settings: Effective) -> web::Data<Admin> {
         web::Data::new(Admin {
             authenticator: Arc::clone(&self.authenticator),
             cache: self.cache.clone(),
@@ -191,6 +191,7 @@ impl Stations {
             metrics: Arc::clone(&self.metrics),
             drain: self.drain.clone(),
             token: self.secrets.admin_token.clone(),
+            settings,
             clock: Arc::clone(&self.clock),
         })
     }
@@ -201,13 +202,14 @@ impl Application {
     ///
     /// # Errors
     /// When the settings, though well-formed, don't fit this machine.
-    pub fn build(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub fn build(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let Loaded { settings, effective, .. } = loaded;
         let stations = Stations::new(&settings, clock)?;
         let public = Listeners::bind("server.listen", &settings.server.listen)?;
         let admin = Listeners::bind("server.admin_listen", &settings.server.admin_listen)?;
         Ok(Self {
             public: public_server(&stations, &settings, public.sockets)?,
-            admin: admin_server(&stations, admin.sockets)?,
+            admin: admin_server(&stations, effective, admin.sockets)?,
             public_addresses: public.addresses,
             admin_addresses: admin.addresses,
             socket_files: public.files.into_iter().chain(admin.files).collect(),
@@ -319,8 +321,12 @@ fn public_server(
     Ok(public::serve(app, &door, &settings.server, sockets)?)
 }
 
-fn admin_server(stations: &Stations, sockets: Vec<Listener>) -> Result<Server, StartError> {
-    let admin = stations.admin();
+fn admin_server(
+    stations: &Stations,
+    in_force: Effective,
+    sockets: Vec<Listener>,
+) -> Result<Server, StartError> {
+    let admin = stations.admin(in_force);
     let app = move || {
         App::new()
             .app_data(web::Data::clone(&admin))

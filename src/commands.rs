@@ -67,7 +67,8 @@ fn load(files: SettingsFiles) -> Result<Loaded, Ended> {
 async fn serve(files: SettingsFiles) -> Result<(), Ended> {
     // Before a secret is read.
     let memory = process::keep_memory_private();
-    let Loaded { settings, warnings, .. } = load(files)?;
+    let loaded = load(files)?;
+    let settings = loaded.settings.clone();
     telemetry::init(&settings.log).map_err(failed)?;
     if let Err(error) = memory {
         tracing::warn!(
@@ -75,14 +76,13 @@ async fn serve(files: SettingsFiles) -> Result<(), Ended> {
         );
     }
     make_room(settings.server.max_connections);
-    for warning in warnings {
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     warn_of_proxies();
     let stop = stop_signal().map_err(failed)?;
-    let told = settings.clone();
-    let application = Application::build(settings, SystemClock::shared()).map_err(failed)?;
-    tell_start(&told, &application);
+    let application = Application::build(loaded, SystemClock::shared()).map_err(failed)?;
+    tell_start(&settings, &application);
     application.run(stop).await.map_err(failed)
 }
 

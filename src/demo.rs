@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     application::{Application, StartError},
     clock::{Clock, SystemClock},
-    settings::{Faults, Settings, Sources},
+    settings::{Faults, Loaded, Sources},
     simulator::{
         self, Config, Running,
         client::{Reply, exchange},
@@ -48,7 +48,7 @@ pub enum DemoError {
 }
 
 /// The demo's settings. Access lines would be all over the tour.
-fn settings(listen: SocketAddr, running: &Running) -> Result<Settings, Faults> {
+fn settings(listen: SocketAddr, running: &Running) -> Result<Loaded, Faults> {
     let text = format!(
         r#"
         server = {{ listen = "{listen}", admin_listen = "127.0.0.1:0", shutdown_delay = "0s" }}
@@ -63,7 +63,7 @@ fn settings(listen: SocketAddr, running: &Running) -> Result<Settings, Faults> {
         base_url = running.simulator().base_url(),
         issuer = running.issuer().issuer_url(),
     );
-    Sources::default().text("the demo", text).load().map(|loaded| loaded.settings)
+    Sources::default().text("the demo", text).load()
 }
 
 /// Runs the demo: the tour, then, unless `once`, the service until `stop`.
@@ -113,7 +113,8 @@ impl Tour<'_> {
         writeln!(self.out, "Stand-in for Juspay  {}", self.running.simulator().base_url())?;
         writeln!(self.out, "Dev issuer           {}", self.running.issuer().issuer_url())?;
         writeln!(self.out, "Service              http://{}", self.service)?;
-        writeln!(self.out, "Metrics              http://{admin}/metrics\n")?;
+        writeln!(self.out, "Metrics              http://{admin}/metrics")?;
+        writeln!(self.out, "Page for operators   http://{admin}/\n")?;
         while exchange(&admin.to_string(), "GET", "/readyz", &[], "").await?.status != 200 {
             let soon = self.clock.monotonic().plus(Duration::from_millis(5));
             self.clock.sleep_until(soon).await;

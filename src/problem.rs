@@ -262,11 +262,8 @@ impl Problem {
         if let Some(seconds) = retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        if let Some(error) = told.challenge {
-            let wrong = Wrong { status: told.status, error, scope: self.scope() };
-            for challenge in challenges.for_request(headers, &wrong) {
-                response.append_header((header::WWW_AUTHENTICATE, challenge));
-            }
+        for challenge in self.challenges(headers, challenges) {
+            response.append_header((header::WWW_AUTHENTICATE, challenge));
         }
         if let Self::UseDpopNonce(nonce) = self {
             response.insert_header((DPOP_NONCE, &**nonce));
@@ -289,6 +286,15 @@ impl Problem {
         };
         // Plain texts and numbers can always be written.
         response.body(serde_json::to_vec(&body).unwrap_or_default())
+    }
+
+    /// What its answer says in `WWW-Authenticate`, for a listener that takes those schemes.
+    #[must_use]
+    pub fn challenges(&self, headers: &HeaderMap, schemes: Challenges) -> Vec<String> {
+        let told = self.told();
+        let Some(error) = told.challenge else { return Vec::new() };
+        let wrong = Wrong { status: told.status, error, scope: self.scope() };
+        schemes.for_request(headers, &wrong)
     }
 
     /// The scopes that the token should have.

@@ -5,6 +5,7 @@ mod connections;
 mod customer;
 mod directives;
 mod observe;
+mod page;
 mod request_id;
 mod revocations;
 mod short_way;
@@ -41,12 +42,21 @@ pub fn public(config: &mut web::ServiceConfig) {
 }
 
 /// The admin listener. `/livez`, `/readyz` and `/metrics` are open, and `/backchannel-logout` is to
-/// whoever has an issuer's signature; the rest is behind `admin::guard`.
+/// whoever has an issuer's signature; the rest is behind `admin::guard`, or asks as it does.
 pub fn admin(config: &mut web::ServiceConfig) {
     config
         .route("/livez", web::get().to(admin::livez))
         .route("/readyz", web::get().to(admin::readyz))
         .route("/metrics", web::get().to(admin::metrics))
+        .service(
+            web::resource("/").route(web::get().to(page::page)).default_service(web::to(only_get)),
+        )
+        .service(
+            web::resource("/settings")
+                .wrap(from_fn(admin::guard))
+                .route(web::get().to(page::settings))
+                .default_service(web::to(only_get)),
+        )
         .service(
             web::resource("/cache/purge")
                 .wrap(from_fn(admin::guard))
@@ -77,6 +87,10 @@ async fn nothing_here() -> HttpResponse {
 
 async fn only_get_and_head(_: WellFormed) -> HttpResponse {
     HttpResponse::from_error(Problem::MethodNotAllowed("GET, HEAD"))
+}
+
+async fn only_get() -> HttpResponse {
+    HttpResponse::from_error(Problem::MethodNotAllowed("GET"))
 }
 
 async fn only_post() -> HttpResponse {

@@ -124,9 +124,9 @@ fn serve(access: &str, ready: &Sender<Ready>) {
         let wish = MintRequest::of("bench_0").with("padding", "x".repeat(PADDING));
         let token = juspay.issuer().mint(&wish).unwrap();
         let settings = Sources::default().text("the run's", settings(&juspay, access));
-        let settings = settings.load().unwrap().settings;
-        telemetry::init(&settings.log).unwrap();
-        let application = Application::build(settings, clock).unwrap();
+        let loaded = settings.load().unwrap();
+        telemetry::init(&loaded.settings.log).unwrap();
+        let application = Application::build(loaded, clock).unwrap();
         ready.send((application.public_addresses()[0], token)).unwrap();
         application.run(std::future::pending()).await.unwrap();
     });

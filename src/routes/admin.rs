@@ -3,6 +3,7 @@
 //! - `GET /livez`: 200 while the process runs
 //! - `GET /readyz`: 200 once an issuer has keys, 503 before that and while draining
 //! - `GET /metrics`: the Prometheus text format
+//! - `GET /`: a page for people, and `GET /settings`, the settings in force: see `page`
 //! - `POST /cache/purge`: `{"customer_id": "…"}` or `{"all": true}` → `{"purged": N}`
 //!
 //! The first three are open on any address. The rest is [`guard`]ed. `revocations` holds those that
@@ -11,7 +12,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use actix_web::{
-    Error, HttpResponse,
+    Error, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN},
@@ -37,6 +38,7 @@ use crate::{
     metrics::Metrics,
     problem::{Challenges, Problem},
     secret_file::Secret,
+    settings::Effective,
 };
 
 /// What the admin routes work with.
@@ -54,6 +56,8 @@ pub struct Admin {
     pub drain: Drain,
     /// `server.admin_token_file`
     pub token: Option<Arc<Secret>>,
+    /// What `/settings` shows.
+    pub settings: Effective,
     /// What bounds the time that bodies take.
     pub clock: Arc<dyn Clock>,
 }
@@ -112,21 +116,13 @@ pub(super) async fn purge(
     Ok(HttpResponse::Ok().json(json!({ "purged": purged })))
 }
 
-/// Lets nobody but operators through: on loopback, nothing that a web page could have sent there;
-/// elsewhere, only who has the admin token.
+/// Lets nobody through but those whom [`Admin::admits`].
 pub(super) async fn guard(
     admin: web::Data<Admin>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // The address that we listen on, not the peer's: port forwarding and proxies make any peer
-    // look local. A unix socket counts as loopback: its file's mode is its guard.
-    let allowed = if request.app_config().local_addr().ip().is_loopback() {
-        not_from_a_web_page(request.headers())
-    } else {
-        admin.knows(request.headers())
-    };
-    if let Err(problem) = allowed {
+    if let Err(problem) = admin.admits(request.request()) {
         // An error would pass by `explain`.
         return Ok(request.error_response(problem).map_into_boxed_body());
     }
@@ -134,6 +130,18 @@ pub(super) async fn guard(
 }
 
 impl Admin {
+    /// Nobody but operators: on loopback, nothing that a web page could have sent there; elsewhere,
+    /// only who has the admin token.
+    pub(super) fn admits(&self, request: &HttpRequest) -> Result<(), Problem> {
+        // The address that we listen on, not the peer's: port forwarding and proxies make any peer
+        // look local. A unix socket counts as loopback: its file's mode is its guard.
+        if request.app_config().local_addr().ip().is_loopback() {
+            not_from_a_web_page(request.headers())
+        } else {
+            self.knows(request.headers())
+        }
+    }
+
     fn knows(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let expected = self.token.as_ref().ok_or(Problem::AdminDisabled)?.current();
         let sent = headers.get(AUTHORIZATION).ok_or(Problem::MissingToken)?;

@@ -1,8 +1,9 @@
-//! The admin listener: what is open, who may do the rest, purging. `logs` and `metrics` hold what
-//! operators see.
+//! The admin listener: what is open, who may do the rest, purging. `logs`, `metrics` and `page`
+//! hold what operators see.
 
 mod logs;
 mod metrics;
+mod page;
 
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -122,7 +123,7 @@ async fn other_paths_and_methods_are_told_apart() {
         refused(&reply, 405, "method_not_allowed");
         assert_eq!(reply.header("allow"), Some("POST"));
     }
-    for path in ["/", "/me/customer", "/cache", "/cache/purge/", "/metrics/", "/admin"] {
+    for path in ["//", "/me/customer", "/cache", "/cache/purge/", "/metrics/", "/admin"] {
         refused(&world.admin().get(path).await, 404, "not_found");
     }
 }

@@ -212,12 +212,12 @@ fn base_settings(simulator: &simulator::Running) -> String {
 impl Service {
     /// Starts the service as `serve` does, but for the clock.
     pub fn start(sources: Sources, clock: Arc<dyn Clock>) -> Self {
-        let settings = sources.load().unwrap_or_else(|faults| panic!("{faults}")).settings;
+        let loaded = sources.load().unwrap_or_else(|faults| panic!("{faults}"));
         let (stop, stopped) = oneshot::channel();
         let (started, addresses) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let application = Application::build(settings, clock).expect("it starts");
+                let application = Application::build(loaded, clock).expect("it starts");
                 let public = reachable(application.public_addresses());
                 let admin = reachable(application.admin_addresses());
                 started.send((public, admin)).expect("the test waits");

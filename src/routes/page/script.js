@@ -1,0 +1,392 @@
+'use strict';
+// Looks at this listener's /metrics and /readyz every two seconds while the tab is seen, and shows
+// what they say and how it has changed. Only texts are written, never markup: the page's policy
+// forbids it (Trusted Types).
+
+const EVERY = 2_000; // ms between two looks
+const PATIENCE = 5_000; // ms until one has failed
+const MINUTE = 61_000; // ms that "last minute" reaches back
+const KEPT = 121_000; // ms that looks are kept, for the curve
+const P = 'juspay_bff_';
+
+let token = null; // where the address needs one: in this tab's memory, and nowhere else
+let settings = null;
+let looks = []; // the oldest first
+let timer = null;
+let looking = false;
+
+// ---- Asking
+
+async function ask(path) {
+  const headers = token === null ? {} : { authorization: `Bearer ${token}` };
+  return fetch(path, { headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+}
+
+/** The Prometheus text format: the series of each name. */
+function series(text) {
+  const found = new Map();
+  for (const line of text.split('\n')) {
+    const parts = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
+    if (parts === null) continue;
+    const [, name, inBraces = '', value] = parts;
+    const labels = [...inBraces.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, is]) => [key, is]);
+    const those = found.get(name) ?? found.set(name, []).get(name);
+    those.push({ labels: Object.fromEntries(labels), value: Number(value) });
+  }
+  return found;
+}
+
+/** Whether the settings are known, in the end. */
+async function askForSettings() {
+  const reply = await ask('settings');
+  if (reply.status === 401) {
+    put('refusal', token === null ? '' : 'That isn’t the admin token.');
+    token = null;
+    return false;
+  }
+  settings = await whole(reply);
+  put('settings', settings);
+  return true;
+}
+
+async function whole(reply) {
+  if (!reply.ok) throw new Error(`${reply.url}: ${reply.status}`);
+  return reply.text();
+}
+
+/** What the listener says now; `null` as long as it wants a token. */
+async function askForAll() {
+  if (settings === null && !(await askForSettings())) return null;
+  const [metrics, ready] = await Promise.all([ask('metrics'), ask('readyz')]);
+  const here = {
+    at: performance.now(),
+    now: Date.parse(metrics.headers.get('date')) / 1000,
+    series: series(await whole(metrics)),
+    readiness: (await ready.text()).trim(),
+  };
+  if (looks.length > 0 && startOf(looks.at(-1)) !== startOf(here)) {
+    // Another process: its counters begin anew, and its settings may be others.
+    looks = [];
+    settings = null;
+    if (!(await askForSettings())) return null;
+  }
+  return here;
+}
+
+async function look() {
+  clearTimeout(timer);
+  if (looking || document.hidden) return;
+  looking = true;
+  const here = await askForAll().catch(() => undefined);
+  looking = false;
+  if (here === null) return tell('signin', 'Needs the admin token');
+  if (here === undefined) {
+    tell('lost', 'Can’t be reached, trying again');
+    warn(['The service can’t be reached; what is shown is what it said last.']);
+  } else {
+    looks = [...looks.filter((look) => here.at - look.at < KEPT), here];
+    show(here);
+    tell('live', 'Live');
+  }
+  goOn();
+}
+
+function goOn() {
+  clearTimeout(timer);
+  if (!document.hidden) timer = setTimeout(look, EVERY);
+  else if (looks.length > 0) tell('paused', 'Paused');
+}
+
+// ---- Reading
+
+/** A metric's series with these labels, added up. */
+function sum(look, name, labels = {}) {
+  const fits = (one) => Object.entries(labels).every(([key, value]) => one.labels[key] === value);
+  const those = look.series.get(name) ?? [];
+  return those.filter(fits).reduce((total, one) => total + one.value, 0);
+}
+
+/** A metric added up by one label, or by several. */
+function by(look, name, ...keys) {
+  const sums = new Map();
+  for (const { labels, value } of look.series.get(name) ?? []) {
+    const key = keys.map((key) => labels[key]).join(' ');
+    sums.set(key, (sums.get(key) ?? 0) + value);
+  }
+  return sums;
+}
+
+const startOf = (look) => sum(look, 'process_start_time_seconds');
+const total = (sums) => [...sums.values()].reduce((total, value) => total + value, 0);
+
+/** The look that was so long ago, or the oldest since. */
+const ago = (here, ms) => looks.find((look) => here.at - look.at <= ms) ?? here;
+
+/** The same sums of the last minute, and since the start. */
+function sums(here, name, ...keys) {
+  const since = by(here, name, ...keys);
+  const before = by(ago(here, MINUTE), name, ...keys);
+  const minute = new Map([...since].map(([key, value]) => [key, value - (before.get(key) ?? 0)]));
+  // What is told as one figure is the last minute's, if there was anything in it.
+  const lately = total(minute) > 0;
+  return { since, minute, told: lately ? minute : since, when: lately ? 'last minute' : 'since start' };
+}
+
+/** The quantile of a histogram, from cumulative counts by upper bound; as PromQL estimates it. */
+function quantile(buckets, q) {
+  const ordered = [...buckets].map(([bound, count]) => [Number(bound.replace('+Inf', 'Infinity')), count]);
+  ordered.sort(([one], [other]) => one - other);
+  const rank = q * (ordered.at(-1)?.[1] ?? 0);
+  let [lower, below] = [0, 0];
+  for (const [bound, count] of ordered) {
+    if (count > 0 && count >= rank) {
+      return bound === Infinity ? lower : lower + ((bound - lower) * (rank - below)) / (count - below);
+    }
+    [lower, below] = [bound, count];
+  }
+  return NaN;
+}
+
+const setting = (name) => new RegExp(`^${name} = "?([^"#\n]*[^"#\\s])`, 'm').exec(settings)?.[1];
+
+// ---- Writing
+
+const $ = (id) => document.getElementById(id);
+const count = (value) => Math.round(value).toLocaleString('en');
+const share = (part, whole) => (whole > 0 ? `${((100 * part) / whole).toFixed(part === whole ? 0 : 1)} %` : '–');
+const digits = (value) => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
+
+function span(seconds) {
+  if (!Number.isFinite(seconds)) return '–';
+  if (seconds < 1) return `${digits(seconds * 1000)} ms`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7_200) return `${Math.round(seconds / 30) / 2} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
+}
+
+/** Leaves alone what is right already: a reader's selection, and what screen readers announce. */
+function put(id, text, tone) {
+  const element = $(id);
+  if (element.textContent !== text) element.textContent = text;
+  for (const one of ['good', 'warn', 'bad']) element.classList.toggle(one, one === tone);
+}
+
+function make(name, text) {
+  const element = document.createElement(name);
+  element.textContent = text;
+  return element;
+}
+
+function bar(part) {
+  const [track, filled] = [make('span', ''), make('span', '')];
+  track.className = 'track';
+  filled.className = 'bar';
+  filled.style.width = `${100 * part}%`;
+  track.append(filled);
+  return track;
+}
+
+/** A table's rows, whose first cell is a heading; a number stands for a bar of that share. */
+function rows(id, lines, none) {
+  const written = JSON.stringify(lines);
+  const table = $(id);
+  if (table.dataset.written === written) return;
+  table.dataset.written = written;
+  const shown = lines.length > 0 ? lines : [[none]];
+  table.tBodies[0].replaceChildren(...shown.map(([first, ...cells]) => {
+    const row = document.createElement('tr');
+    const head = make('th', first);
+    head.scope = 'row';
+    row.append(head);
+    for (const cell of cells) {
+      const data = make('td', typeof cell === 'number' ? '' : cell);
+      if (typeof cell === 'number') data.append(bar(cell));
+      row.append(data);
+    }
+    return row;
+  }));
+}
+
+function pairs(id, lines) {
+  $(id).replaceChildren(...lines.flatMap(([name, value]) => [make('dt', name), make('dd', value)]));
+}
+
+function counts(id, { since, minute }, none) {
+  const lines = [...since].filter(([, value]) => value > 0).sort(([, one], [, other]) => other - one);
+  rows(id, lines.map(([key, value]) => [key, count(minute.get(key)), count(value)]), none);
+}
+
+/** The listener's own state, in a word and a sign. */
+function tell(state, word) {
+  const signs = { live: '●', paused: '‖', lost: '▲', signin: '◆' };
+  document.body.dataset.state = state;
+  put('sign', signs[state]);
+  put('word', word);
+  $('signin').hidden = state !== 'signin';
+  $('page').hidden = state === 'signin' || looks.length === 0;
+}
+
+// ---- Showing
+
+function show(here) {
+  const build = here.series.get(`${P}build_info`)[0].labels;
+  put('who', `${build.version} · ${build.commit} · ${setting('merchant_id')} at ${setting('base_url')}`);
+  const answers = sums(here, `${P}http_requests_total`, 'status', 'code');
+  const calls = sums(here, `${P}upstream_requests_total`, 'outcome');
+  showTraffic(here, answers);
+  showCache(here);
+  showJuspay(here, calls);
+  showKeySets(here);
+  showLoad(here, answers);
+  showWarnings(here, answers, calls);
+}
+
+function showTraffic(here, answers) {
+  const requests = (look) => sum(look, `${P}http_requests_total`);
+  const rate = (from, to) => (1000 * (requests(to) - requests(from))) / (to.at - from.at);
+  const rates = looks.slice(1).map((look, index) => [look.at, rate(looks[index], look)]);
+  put('rate', rates.length > 0 ? digits(rate(ago(here, 5 * EVERY + 500), here)) : '–');
+  put('rate-note', `${count(requests(here))} since start`);
+  drawTrace(here, rates);
+
+  const withStatus = (digit) => total(new Map([...answers.told].filter(([key]) => key.startsWith(digit))));
+  const [all, refused, failed] = [total(answers.told), withStatus('4'), withStatus('5')];
+  put('failed', share(failed, all), failed > 0 ? 'bad' : undefined);
+  put('failed-note', `5xx; 4xx ${share(refused, all)}; ${answers.when}`);
+  counts('answers', answers, 'No requests yet');
+}
+
+function drawTrace(here, rates) {
+  const most = Math.max(1, ...rates.map(([, rate]) => rate));
+  const wide = Math.max(30_000, here.at - looks[0].at);
+  const x = (at) => (120 * (1 - (here.at - at) / wide)).toFixed(1);
+  const points = rates.map(([at, rate]) => `${x(at)} ${(29 - (28 * rate) / most).toFixed(1)}`);
+  const [area, line] = $('trace').children;
+  line.setAttribute('d', points.length > 0 ? `M${points.join('L')}` : '');
+  area.setAttribute('d', points.length > 0 ? `M${x(rates[0][0])} 30L${points.join('L')}L120 30Z` : '');
+  $('trace').setAttribute('aria-label', `Requests a second in the last ${span(wide / 1000)}, at most ${digits(most)}`);
+}
+
+function showCache(here) {
+  const lookups = sums(here, `${P}cache_requests_total`, 'outcome');
+  const fromMemory = (lookups.told.get('hit') ?? 0) + (lookups.told.get('outage') ?? 0);
+  put('hits', share(fromMemory, total(lookups.told)));
+  put('hits-note', `from memory, ${lookups.when}`);
+  counts('lookups', lookups, 'None yet');
+
+  const lives = [...by(here, `${P}cache_token_remaining_seconds`, 'at_least')].map(([at, many]) => [Number(at), many]);
+  lives.sort(([one], [other]) => other - one);
+  const entries = sum(here, `${P}cache_entries`);
+  const half = lives.find(([, many]) => entries > 0 && many >= entries / 2);
+  const cover = entries === 0 ? '–' : half === undefined ? `< ${span(lives.at(-1)?.[0])}` : `≥ ${span(half[0])}`;
+  put('cover', cover);
+  put('cover-note', entries === 0 ? 'nobody is cached' : 'is left in at least half of the cached tokens');
+  const part = (many) => Math.min(1, many / Math.max(1, entries));
+  rows('lives', lives.map(([at, many]) => [`≥ ${span(at)}`, part(many), count(many)]), 'Counted each 5 s');
+  put('floor', setting('outage_min_remaining'));
+  put('entries', `${count(entries)} of ${count(Number(setting('capacity')))} places are taken.`);
+
+  const cumulative = [...by(here, `${P}token_remaining_seconds_bucket`, 'le')];
+  const handOuts = cumulative.map(([bound, many], index) => [
+    bound === '+Inf' ? 'more' : `up to ${span(Number(bound))}`,
+    many - (cumulative[index - 1]?.[1] ?? 0),
+  ]).filter(([, many]) => many > 0);
+  const all = Math.max(1, sum(here, `${P}token_remaining_seconds_count`));
+  rows('handouts', handOuts.map(([life, many]) => [life, many / all, count(many)]), 'None yet');
+}
+
+function showJuspay(here, calls) {
+  const times = sums(here, `${P}upstream_request_duration_seconds_bucket`, 'le');
+  put('p99', span(quantile(times.told, 0.99)));
+  put('p99-note', `p50 ${span(quantile(times.told, 0.5))}, ${times.when}`);
+  counts('calls', calls, 'None yet');
+  const inUse = [...by(here, `${P}upstream_key_slot`, 'slot')].find(([, used]) => used === 1);
+  pairs('juspay', [
+    ['Under way', count(sum(here, `${P}upstream_in_flight`))],
+    ['Further tries', count(sum(here, `${P}upstream_retries_total`))],
+    ['About another customer, refused', count(sum(here, `${P}upstream_identity_mismatches_total`))],
+    ['Key in use', inUse?.[0] ?? '–'],
+  ]);
+  const told = {
+    closed: ['Closed', 'Juspay is asked', 'good'],
+    open: ['Open', 'Juspay isn’t asked', 'bad'],
+    half_open: ['Half open', 'one call tries', 'warn'],
+  };
+  const [word, note, tone] = told[breaker(here)];
+  put('breaker', word, tone);
+  put('breaker-note', note);
+}
+
+const breaker = (here) => [...by(here, `${P}upstream_breaker_state`, 'state')].find(([, is]) => is === 1)[0];
+
+/** For each issuer with a key set: how many keys it has, how old they are, which fetches failed. */
+function keySets(here) {
+  const fetched = by(here, `${P}jwks_last_success_timestamp_seconds`, 'issuer');
+  const fetches = sums(here, `${P}jwks_refreshes_total`, 'issuer', 'outcome');
+  return [...by(here, `${P}jwks_refreshes_total`, 'issuer').keys()].map((issuer) => ({
+    issuer,
+    keys: sum(here, `${P}jwks_keys`, { issuer }),
+    age: fetched.has(issuer) ? Math.max(0, here.now - fetched.get(issuer)) : NaN,
+    failed: fetches.since.get(`${issuer} failure`) ?? 0,
+    failedLately: fetches.minute.get(`${issuer} failure`) ?? 0,
+  }));
+}
+
+function showKeySets(here) {
+  const lines = keySets(here).map(({ issuer, keys, age, failed }) => [issuer, count(keys), span(age), count(failed)]);
+  rows('keysets', lines, 'No issuer has keys');
+}
+
+function showLoad(here, answers) {
+  pairs('load', [
+    ['Under way', count(sum(here, `${P}http_requests_in_flight`))],
+    ['Waiting for Juspay or keys', count(sum(here, `${P}http_requests_waiting`))],
+    ['Shed in the last minute', count(answers.minute.get('503 overloaded') ?? 0)],
+    ['Connections', count(sum(here, `${P}http_connections`))],
+    ['Memory', `${(sum(here, 'process_resident_memory_bytes') / 1_048_576).toFixed(0)} MiB`],
+    ['Up for', span(Math.max(0, here.now - startOf(here)))],
+  ]);
+}
+
+function showWarnings(here, answers, calls) {
+  const lately = (outcome) => calls.minute.get(outcome) ?? 0;
+  const shed = answers.minute.get('503 overloaded') ?? 0;
+  const outage = sums(here, `${P}cache_requests_total`, 'outcome').minute.get('outage') ?? 0;
+  const conditions = [
+    [here.readiness !== 'ready', `Not ready: ${here.readiness}.`],
+    [breaker(here) === 'open', 'The breaker is open: Juspay isn’t asked.'],
+    [lately('rejected_credentials') > 0, 'Juspay rejects our API key.'],
+    [lately('rejected_origin') > 0, 'Juspay rejects our address: it isn’t on its allow-list.'],
+    [outage > 0, 'Tokens below the normal floor were handed out in the last minute.'],
+    [shed > 0, 'Requests were shed in the last minute.'],
+    ...keySets(here).map(({ issuer, failedLately }) => [
+      failedLately > 0, `The keys of ${issuer} couldn’t be fetched in the last minute.`,
+    ]),
+  ];
+  warn(conditions.filter(([is]) => is).map(([, text]) => text));
+}
+
+function warn(found) {
+  const texts = found.length > 0 ? found.map((text) => `▲ ${text}`) : ['Nothing needs attention.'];
+  $('attention').dataset.calm = found.length > 0 ? 'no' : 'yes';
+  if ($('warnings').textContent !== texts.join('')) {
+    $('warnings').replaceChildren(...texts.map((text) => make('li', text)));
+  }
+}
+
+// ---- Starting
+
+document.addEventListener('visibilitychange', () => {
+  if (document.body.dataset.state === 'signin') return;
+  if (document.hidden) goOn();
+  else look();
+});
+
+document.querySelector('form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  token = $('token').value.trim();
+  $('token').value = '';
+  look();
+});
+
+look();

@@ -1,0 +1,173 @@
+//! The page for people, `GET /`, and the settings it shows, `GET /settings`: who gets them, and what
+//! browsers may do with them. `tests/page` has the page in a browser.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{EXPOSED, refused, token_file};
+use crate::support::{
+    Phone, Reply, World,
+    process::{Process, bff, run},
+};
+
+/// What browsers send when a person opens an address.
+const BROWSER: &str = "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n";
+
+fn is_page(reply: &Reply, status: u16) {
+    assert_eq!(reply.status, status, "{}", reply.text());
+    assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(reply.text().starts_with("<!doctype html>"));
+    is_for_its_own_origin(reply);
+}
+
+fn is_for_its_own_origin(reply: &Reply) {
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(reply.header("cross-origin-resource-policy"), Some("same-origin"));
+}
+
+/// The texts of the elements of that name, and their hashes as a policy has them.
+fn hashes(page: &str, element: &str) -> Vec<String> {
+    let (open, close) = (format!("<{element}"), format!("</{element}>"));
+    let texts = page.split(&open).skip(1).map(|rest| {
+        let (attributes, rest) = rest.split_once('>').unwrap();
+        assert_eq!(attributes, "", "{element} has no attributes");
+        rest.split_once(&close).unwrap().0
+    });
+    let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
+    texts.map(|text| format!("'sha256-{}'", hash(text))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_whole_and_its_policy_lets_in_nothing_else() {
+    let world = World::new().await;
+    let reply = world.admin().get("/").await;
+    is_page(&reply, 200);
+    assert_eq!(reply.header("referrer-policy"), Some("no-referrer"));
+    let page = reply.text();
+    let [style] = &*hashes(&page, "style") else { panic!("one style") };
+    let [script] = &*hashes(&page, "script") else { panic!("one script") };
+    let policy: Vec<_> = reply.header("content-security-policy").unwrap().split("; ").collect();
+    let expected = [
+        "default-src 'none'",
+        &format!("script-src {script}"),
+        &format!("style-src {style}"),
+        "img-src data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ];
+    assert_eq!(policy, expected);
+    for outside in [" src=", "url(", "@import", " style=", " onclick=", "href=\"http"] {
+        assert!(!page.contains(outside), "{outside} in the page");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_are_what_check_config_prints_and_hold_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("settings.toml");
+    let token = token_file(directory.path(), "admin-secret");
+    let settings = format!(
+        "{token}
+         server.listen = \"127.0.0.1:0\"
+         server.admin_listen = \"127.0.0.1:0\"
+         juspay = {{ base_url = \"http://127.0.0.1:9\", merchant_id = \"m\", api_key = \"canary_1\" }}
+         auth.issuers.main = {{ issuer = \"http://127.0.0.1:9\", audiences = [\"a\"], \
+         algorithms = [\"ES256\"], discovery = true }}"
+    );
+    std::fs::write(&file, settings).unwrap();
+    let file = file.to_str().unwrap();
+    let printed = run(bff(&["check-config", "--config", file])).await.stdout;
+    let mut service = Process::start(bff(&["serve", "--config", file]));
+    let line = service.line_with("\"serving\"").await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let admin = Phone::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
+    let reply = admin.get("/settings").await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
+    is_for_its_own_origin(&reply);
+    let shown = reply.text();
+    assert_eq!(shown, printed);
+    assert!(shown.contains("api_key = \"********\"") && !shown.contains("admin-secret"), "{shown}");
+    service.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_page_and_settings_know_no_customer_and_no_secret() {
+    let world = World::new().await;
+    for customer in ["alice", "sim_not_found"] {
+        world.phone(customer).me().await;
+    }
+    for path in ["/", "/settings"] {
+        let text = world.admin().get(path).await.text();
+        assert!(text.len() > 1000, "{path}");
+        for secret in [&*world.api_key, "tkn", "eyJ", "alice", "sim_not_found", "cst_"] {
+            assert!(!text.contains(secret), "{secret} in {path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_loopback_neither_is_for_other_origins_nor_rebound_names() {
+    let world = World::new().await;
+    for path in ["/", "/settings"] {
+        for head in [
+            "Host: evil.example\r\n",
+            "",
+            "Host: localhost\r\nOrigin: null\r\n",
+            "Host: localhost\r\nOrigin: http://localhost\r\n",
+        ] {
+            let request = format!("GET {path} HTTP/1.0\r\n{head}{BROWSER}\r\n");
+            refused(&world.admin().raw(&request).await, 403, "admin_forbidden");
+        }
+        assert_eq!(world.admin().request("GET", path, BROWSER).await.status, 200);
+        for method in ["POST", "HEAD", "PUT"] {
+            let reply = world.admin().request(method, path, "").await;
+            assert_eq!(
+                (reply.status, reply.header("allow")),
+                (405, Some("GET")),
+                "{method} {path}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn off_loopback_both_need_the_token_which_the_page_asks_browsers_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = token_file(directory.path(), "secret-1");
+    let world = World::with(&format!("{EXPOSED}\n{settings}")).await;
+    let with = |token: Option<&str>| Phone::new(world.service.admin, token.map(str::to_owned));
+
+    is_page(&with(Some("secret-1")).get("/").await, 200);
+    assert_eq!(with(Some("secret-1")).get("/settings").await.status, 200);
+    for path in ["/", "/settings"] {
+        refused(&with(None).get(path).await, 401, "missing_token");
+        for lines in ["", BROWSER] {
+            refused(&with(Some("wrong")).request("GET", path, lines).await, 401, "invalid_token");
+        }
+    }
+    refused(&with(None).request("GET", "/settings", BROWSER).await, 401, "missing_token");
+
+    let asked = with(None).request("GET", "/", BROWSER).await;
+    is_page(&asked, 401);
+    assert_eq!(asked.header("www-authenticate"), Some("Bearer realm=\"juspay-bff\""));
+    let opened = with(Some("secret-1")).get("/").await;
+    assert_eq!(asked.text(), opened.text(), "it holds no data either way");
+    let policy = |reply: &Reply| reply.header("content-security-policy").map(str::to_owned);
+    assert_eq!(policy(&asked), policy(&opened));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn off_loopback_both_are_off_without_a_token_file() {
+    let world = World::with(EXPOSED).await;
+    for path in ["/", "/settings"] {
+        for lines in ["", BROWSER] {
+            refused(&world.admin().request("GET", path, lines).await, 403, "admin_disabled");
+        }
+    }
+}

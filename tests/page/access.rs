@@ -1,0 +1,89 @@
+//! Who gets the page where the admin token is needed, and what becomes of that token.
+
+use crate::{
+    browser::Browser,
+    looks::is_accessible,
+    opened::{LIVE, open, world},
+};
+
+async fn enter(browser: &mut Browser, token: &str) {
+    let enter = format!(
+        "document.querySelector('#token').value = '{token}';
+         document.querySelector('button').click();"
+    );
+    browser.evaluate(&enter).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("admin-token");
+    std::fs::write(&file, "admin-secret-1").unwrap();
+    let world =
+        world(&format!("server.admin_listen = \"0.0.0.0:0\"\nserver.admin_token_file = {file:?}"))
+            .await;
+    let mut browser = open(world.service.admin).await;
+    browser.until("document.body.dataset.state === 'signin'").await;
+    assert!(browser.text("#signin").await.contains("server.admin_token_file"));
+    browser.picture("token").await;
+    is_accessible(&mut browser, "the question for the token").await;
+    assert_eq!(browser.evaluate("document.querySelector('#page').checkVisibility()").await, false);
+    let shown = browser.text("body").await;
+    assert!(!shown.contains("sim_merchant") && !shown.contains("Breaker"), "{shown}");
+
+    enter(&mut browser, "wrong").await;
+    browser.until("document.querySelector('#refusal').textContent !== ''").await;
+    assert_eq!(browser.text("#refusal").await, "That isn’t the admin token.");
+    enter(&mut browser, "admin-secret-1").await;
+    browser.until(LIVE).await;
+    assert_eq!(browser.text("#breaker").await, "Closed");
+    assert_eq!(
+        browser.evaluate("document.querySelector('#signin').checkVisibility()").await,
+        false
+    );
+
+    let kept = "JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage},
+        location.href, document.documentElement.outerHTML, document.querySelector('#token').value])";
+    let kept = browser.evaluate(kept).await;
+    assert!(!kept.as_str().unwrap().contains("admin-secret-1"), "{kept}");
+    // The 401s themselves are told by the browser; the policy has nothing to complain about.
+    for complaint in browser.complaints() {
+        assert!(complaint.contains("401 (Unauthorized)"), "{complaint}");
+    }
+    browser.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_origin_gets_the_settings_nor_frames_the_page() {
+    let world = world("").await;
+    let mut browser = open(world.service.admin).await;
+    browser.until(LIVE).await;
+    // A page of another port of this machine, which is the nearest that another origin can be.
+    browser.open(&format!("{}/_simulator", world.simulator().base_url())).await;
+    let admin = world.service.admin;
+    let tries = format!(
+        "Promise.allSettled([
+            fetch('http://{admin}/settings').then((it) => it.text()),
+            fetch('http://{admin}/settings', {{ mode: 'no-cors' }}),
+            new Promise((done, failed) => {{
+                const script = document.createElement('script');
+                Object.assign(script, {{ src: 'http://{admin}/settings', onload: done, onerror: failed }});
+                document.head.append(script);
+            }}),
+        ]).then((them) => them.map((it) => it.status))"
+    );
+    let outcomes = browser.evaluate(&tries).await;
+    assert_eq!(outcomes, serde_json::json!(["rejected", "rejected", "rejected"]));
+    let frame = format!(
+        "new Promise((done) => {{
+            const frame = document.createElement('iframe');
+            Object.assign(frame, {{ src: 'http://{admin}/', onload: done }});
+            document.body.append(frame);
+        }}).then(() => null)"
+    );
+    browser.evaluate(&frame).await;
+    let refusal = "violates the following Content Security Policy directive: \\\"frame-ancestors";
+    let complaints = browser.complaints();
+    assert!(complaints.iter().any(|it| it.contains(refusal)), "{complaints:#?}");
+    browser.end().await;
+}

@@ -1,0 +1,130 @@
+//! What the page shows is what the client and the simulator have counted, and nobody's secrets.
+
+use juspay_bff::{COMMIT, VERSION};
+
+use crate::{
+    opened::{Opened, cell_is},
+    support::World,
+};
+
+/// Requests of every kind: 4 served, of whom 2 from memory, and 3 refused.
+async fn requests(world: &World) {
+    let alice = world.phone("alice");
+    for _ in 0..3 {
+        assert_eq!(alice.me().await.status, 200);
+    }
+    assert_eq!(world.phone("bob").me().await.status, 200);
+    assert_eq!(world.phone("sim_not_found").me().await.status, 404);
+    for _ in 0..2 {
+        assert_eq!(world.stranger().me().await.status, 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_those_that_client_and_juspay_counted() {
+    let mut opened = Opened::with("").await;
+    requests(&opened.world).await;
+    opened.until_shown(7).await;
+    let calls = opened.world.simulator().total_requests().to_string();
+    assert_eq!(calls, "3");
+    for (table, heading, cells) in [
+        ("answers", "200 ok", ["4", "4"]),
+        ("answers", "401 missing_token", ["2", "2"]),
+        ("answers", "404 customer_not_found", ["1", "1"]),
+        ("lookups", "hit", ["2", "2"]),
+        ("lookups", "miss", ["3", "3"]),
+        ("calls", "success", ["2", "2"]),
+        ("calls", "not_found", ["1", "1"]),
+        ("handouts", "up to 15 min", ["", "4"]),
+    ] {
+        assert_eq!(opened.row(table, heading).await, cells, "{table} {heading}");
+    }
+    let figures = [
+        ("#failed", "0.0 %"),
+        ("#failed-note", "5xx; 4xx 42.9 %; last minute"),
+        ("#hits", "40.0 %"),
+        ("#hits-note", "from memory, last minute"),
+        ("#breaker", "Closed"),
+        ("#warnings", "Nothing needs attention."),
+    ];
+    for (selector, text) in figures {
+        assert_eq!(opened.browser.text(selector).await, text, "{selector}");
+    }
+    let p99 = opened.browser.text("#p99").await;
+    assert!(p99.ends_with(" ms") || p99.ends_with(" s"), "{p99}");
+    let who =
+        format!("{VERSION} · {COMMIT} · sim_merchant at {}", opened.world.simulator().base_url());
+    assert_eq!(opened.browser.text("#who").await, who);
+    // The sweeper counts lives each five seconds.
+    opened.browser.until(&cell_is("lives", "≥ 10 min", 2, "2")).await;
+    assert_eq!(opened.browser.text("#cover").await, "≥ 10 min");
+    let keys = opened.row("keysets", "main").await;
+    assert_eq!((&*keys[0], &*keys[2]), ("1", "0"));
+    assert!(keys[1].ends_with(" s"), "an age: {}", keys[1]);
+
+    // More traffic, and the page follows by itself.
+    for _ in 0..5 {
+        opened.world.phone("alice").me().await;
+    }
+    opened.until_shown(12).await;
+    assert_eq!(opened.row("answers", "200 ok").await, ["9", "9"]);
+    assert_eq!(opened.row("lookups", "hit").await, ["7", "7"]);
+    opened.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_the_page_shows_settings_but_no_secret_and_no_customer() {
+    let mut opened = Opened::with("").await;
+    requests(&opened.world).await;
+    opened.until_shown(7).await;
+    let settings = opened.browser.evaluate("document.querySelector('#settings').textContent").await;
+    let in_force = opened.world.admin().get("/settings").await.text();
+    assert_eq!(settings.as_str(), Some(&*in_force));
+    assert!(in_force.contains("api_key = \"********\""), "{in_force}");
+    let all = opened.browser.evaluate("document.documentElement.outerHTML").await;
+    let all = all.as_str().unwrap();
+    assert!(all.contains("Calls to Juspay"));
+    for secret in [&*opened.world.api_key, "tkn_", "eyJ", "alice", "bob", "sim_not_found", "cst_"] {
+        assert!(!all.contains(secret), "{secret} is on the page");
+    }
+    opened.browser.close().await;
+}
+
+/// Knows from now on which timers the page waits for.
+const WATCH_TIMERS: &str = "
+    window.timers = new Set();
+    const [set, clear] = [window.setTimeout, window.clearTimeout];
+    window.setTimeout = (then, ms) => {
+        const timer = set(() => { timers.delete(timer); then(); }, ms);
+        timers.add(timer);
+        return timer;
+    };
+    window.clearTimeout = (timer) => { timers.delete(timer); clear(timer); };";
+
+fn hide(hidden: bool) -> String {
+    format!(
+        "Object.defineProperty(document, 'hidden', {{ configurable: true, value: {hidden} }});
+         document.dispatchEvent(new Event('visibilitychange'));"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_tab_asks_for_nothing_until_it_is_seen_again() {
+    let mut opened = Opened::with("").await;
+    opened.browser.evaluate(WATCH_TIMERS).await;
+    requests(&opened.world).await;
+    opened.until_shown(7).await;
+    assert_eq!(opened.browser.evaluate("timers.size").await, 1, "the next look");
+
+    opened.browser.evaluate(&hide(true)).await;
+    opened.browser.until("document.querySelector('#word').textContent === 'Paused'").await;
+    assert_eq!(opened.browser.evaluate("timers.size").await, 0, "no look to come");
+    requests(&opened.world).await;
+    assert_eq!(opened.browser.text("#rate-note").await, "7 since start");
+
+    opened.browser.evaluate(&hide(false)).await;
+    opened.until_shown(14).await;
+    assert_eq!(opened.browser.text("#word").await, "Live");
+    assert_eq!(opened.browser.evaluate("timers.size").await, 1);
+    opened.browser.close().await;
+}

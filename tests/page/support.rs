@@ -1,0 +1,21 @@
+//! What the tests in `tests/api` stand on, as far as it is needed here: the same files.
+
+#[path = "../api/support/clock.rs"]
+pub mod clock;
+#[path = "../api/support/guard.rs"]
+pub mod guard;
+#[path = "../api/support/patience.rs"]
+pub mod patience;
+#[path = "../api/support/phone.rs"]
+pub mod phone;
+#[path = "../api/support/process.rs"]
+pub mod process;
+#[path = "../api/support/world.rs"]
+pub mod world;
+
+pub use self::{
+    clock::manual::ManualClock,
+    patience::{until, within_reason},
+    phone::{Phone, Reply},
+    world::{Stage, World},
+};
