@@ -6,6 +6,8 @@
 
 mod json;
 mod lines;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     io,
@@ -100,25 +102,8 @@ fn log_panics() {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
+    use super::{testing::Kept, *};
     use crate::settings::AccessLog;
-
-    /// Keeps what is written.
-    #[derive(Debug, Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Kept {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// What `work` makes the log say.
     fn logged(level: LogLevel, format: LogFormat, work: impl FnOnce()) -> String {
@@ -126,7 +111,7 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         tracing::dispatcher::with_default(&dispatch(&log, move || writer.clone()), work);
-        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+        kept.text()
     }
 
     fn everyone_logs() {

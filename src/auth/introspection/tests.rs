@@ -22,6 +22,7 @@ use crate::{
     },
     clock::manual::ManualClock,
     revocation::{Entry, Target},
+    telemetry::testing::Kept,
     waiting::Rooms,
 };
 
@@ -215,6 +216,32 @@ async fn p6_whatever_goes_wrong_is_a_503_and_is_asked_anew() {
         oracle.panics.store(false, Ordering::Relaxed);
         oracle.says("a", &good("alice"));
         assert_eq!(world.outcome("a").await, Ok("alice".to_owned()), "at once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_log_tells_when_an_issuer_begins_to_fail_and_when_it_answers_again() {
+    let (log, _guard) = Kept::on_this_thread();
+    locally(async {
+        let (world, oracle) = worlds().await;
+        let told = || {
+            let log = log.text();
+            let count = |text| log.matches(text).count();
+            (count("can't be asked about a token"), count("answers about tokens again"))
+        };
+        oracle.says("a", &good("alice"));
+        assert!(world.check("a").await.is_ok());
+        assert_eq!(told(), (0, 0));
+        for _ in 0..2 {
+            oracle.fails("b", AskError::Unreachable);
+            assert!(world.check("b").await.is_err());
+            assert_eq!(told(), (1, 0));
+        }
+        for unknown in ["c", "d"] {
+            assert!(world.check(unknown).await.is_err());
+            assert_eq!(told(), (1, 1));
+        }
     })
     .await;
 }

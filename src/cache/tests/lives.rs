@@ -1,42 +1,17 @@
 //! Token lives of all lengths work with the shipped settings: no storm, nobody locked out, and a
 //! warning where settings and life disagree.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::{
     moody::{Mood, Stage, brief},
     world::{lookup, run, secs, token},
 };
-use crate::clock::Clock;
-
-/// What is logged on this thread while the guard lives.
-fn logs() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    #[derive(Clone)]
-    struct Writer(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Writer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let text = Arc::<Mutex<Vec<u8>>>::default();
-    let writer = Writer(Arc::clone(&text));
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-    (text, tracing::subscriber::set_default(subscriber))
-}
+use crate::{clock::Clock, telemetry::testing::Kept};
 
 /// A phone that asks every second for an hour; how often Juspay is asked, and what is warned of.
 fn an_hour(life: u64, after: Duration, max_hand_outs: Option<u32>) -> (usize, String) {
-    let (text, guard) = logs();
+    let (log, guard) = Kept::on_this_thread();
     let calls = run(async {
         let stage = Stage::with(Mood::Well { life, after }, |settings| {
             if let Some(most) = max_hand_outs {
@@ -69,8 +44,7 @@ fn an_hour(life: u64, after: Duration, max_hand_outs: Option<u32>) -> (usize, St
         stage.juspay.all_calls()
     });
     drop(guard);
-    let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
-    (calls, text)
+    (calls, log.text())
 }
 
 fn normal_floor(life: u64) -> u64 {
