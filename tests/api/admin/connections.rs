@@ -118,6 +118,24 @@ async fn what_is_sent_ahead_is_answered_in_turn_each_with_its_own_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_reads_late_gets_every_answer_and_then_a_refusal() {
+    let world = World::new().await;
+    // Far more than the kernel keeps for a reader.
+    let scrapes = 300;
+    let bad = post("/cache/purge", "Transfer-Encoding: chunked\r\n", "");
+    let all = get("/metrics").repeat(scrapes) + &bad;
+    let mut stream = world.admin().open(&all).await.unwrap();
+    settle(&world).await;
+    for _ in 0..scrapes {
+        let reply = answer(&mut stream).await;
+        is_kept(&reply);
+        assert!(reply.text().ends_with('\n'));
+    }
+    assert_eq!(answer(&mut stream).await.status, 411);
+    assert_eq!(rest(stream).await, b"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_asks_before_it_sends_a_body_is_told_to_go_on() {
     let world = World::new().await;
     let request = post("/cache/purge", "Expect: 100-continue\r\n", ALL);
