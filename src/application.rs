@@ -7,27 +7,29 @@
 //! last the admin listener, so that the end can be watched.
 
 mod connection;
+mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
 mod listen;
-mod public;
 mod queue;
 mod revocations;
 mod secrets;
+mod serve;
 mod shortcut;
+mod stream;
 
 use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_service::IntoServiceFactory as _;
-use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, rt, web};
+use actix_web::{App, dev::Server, middleware::from_fn, rt, web};
 use futures_util::future::try_join;
 
 use self::{
     listen::{Listener, Listeners, SocketFile},
-    public::Door,
     secrets::Secrets,
+    serve::{Door, Share, serve},
     shortcut::Shortcut,
 };
 use crate::{
@@ -52,12 +54,6 @@ pub use listen::ListenError;
 
 /// Between two looks for tokens that are dead and may leave memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Largest body of an admin request, in bytes.
-const MAX_ADMIN_BODY: usize = 4096;
-
-/// Connections of the admin listener: scrapers, probes and people.
-const ADMIN_CONNECTIONS: usize = 256;
 
 /// A service that listens, but doesn't serve yet.
 pub struct Application {
@@ -192,7 +188,6 @@ impl Stations {
             drain: self.drain.clone(),
             token: self.secrets.admin_token.clone(),
             settings,
-            clock: Arc::clone(&self.clock),
         })
     }
 }
@@ -317,8 +312,8 @@ fn public_server(
         Shortcut::new(app.into_factory(), short_way)
     };
     let tls = stations.secrets.tls.clone();
-    let door = Door::new(settings, tls, &stations.drain, &stations.clock, &stations.metrics);
-    Ok(public::serve(app, &door, &settings.server, sockets)?)
+    let door = Door::public(settings, tls, &stations.drain, &stations.clock, &stations.metrics);
+    Ok(serve(app, &door, &Share::public(&settings.server), sockets)?)
 }
 
 fn admin_server(
@@ -330,20 +325,9 @@ fn admin_server(
     let app = move || {
         App::new()
             .app_data(web::Data::clone(&admin))
-            .app_data(web::PayloadConfig::new(MAX_ADMIN_BODY))
             .wrap(from_fn(routes::explain))
             .configure(routes::admin)
     };
-    let mut server = HttpServer::new(app)
-        .disable_signals()
-        .workers(1)
-        .max_connections(ADMIN_CONNECTIONS)
-        .shutdown_timeout(1);
-    for socket in sockets {
-        server = match socket {
-            Listener::Tcp(socket) => server.listen(socket),
-            Listener::Unix(socket) => server.listen_uds(socket),
-        }?;
-    }
-    Ok(server.run())
+    let door = Door::admin(&stations.drain, &stations.clock, &stations.metrics);
+    Ok(serve(app, &door, &Share::admin(), sockets)?)
 }

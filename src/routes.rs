@@ -13,11 +13,13 @@ mod trace_context;
 mod unread;
 mod well_formed;
 
-use actix_web::{HttpResponse, middleware::from_fn, web};
+use actix_web::{
+    FromRequest, Handler, HttpResponse, Resource, Responder, middleware::from_fn, web,
+};
 
 use self::well_formed::WellFormed;
 pub use self::{
-    admin::{Admin, explain},
+    admin::{Admin, OnThisMachine, explain},
     connections::Connections,
     customer::Customers,
     observe::{Counts, Drain, Observer, observe},
@@ -29,15 +31,13 @@ use crate::problem::Problem;
 /// The one public path.
 const ME_CUSTOMER: &str = "/me/customer";
 
+/// Largest body of an admin request, in bytes: logout tokens are small, having no scopes nor roles.
+pub const MAX_ADMIN_BODY: usize = 16 * 1024;
+
 /// The public listener: `GET` and `HEAD /me/customer`.
 pub fn public(config: &mut web::ServiceConfig) {
     config
-        .service(
-            web::resource(ME_CUSTOMER)
-                .route(web::get().to(customer::me))
-                .route(web::head().to(customer::me))
-                .default_service(web::to(only_get_and_head)),
-        )
+        .service(readable(ME_CUSTOMER, customer::me))
         .default_service(web::to(nothing_public_here));
 }
 
@@ -45,9 +45,10 @@ pub fn public(config: &mut web::ServiceConfig) {
 /// whoever has an issuer's signature; the rest is behind `admin::guard`, or asks as it does.
 pub fn admin(config: &mut web::ServiceConfig) {
     config
-        .route("/livez", web::get().to(admin::livez))
-        .route("/readyz", web::get().to(admin::readyz))
-        .route("/metrics", web::get().to(admin::metrics))
+        .app_data(web::PayloadConfig::new(MAX_ADMIN_BODY))
+        .service(readable("/livez", admin::livez))
+        .service(readable("/readyz", admin::readyz))
+        .service(readable("/metrics", admin::metrics))
         .service(
             web::resource("/").route(web::get().to(page::page)).default_service(web::to(only_get)),
         )
@@ -75,6 +76,19 @@ pub fn admin(config: &mut web::ServiceConfig) {
                 .default_service(web::to(only_post)),
         )
         .default_service(web::to(nothing_here));
+}
+
+/// What answers `GET` and `HEAD`.
+fn readable<F, A>(path: &str, handler: F) -> Resource
+where
+    F: Handler<A> + Clone,
+    A: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .default_service(web::to(only_get_and_head))
 }
 
 async fn nothing_public_here(_: WellFormed) -> HttpResponse {

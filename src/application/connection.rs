@@ -1,9 +1,9 @@
-//! A connection of the public listener, as actix reads and writes it.
+//! A connection of a listener, as actix reads and writes it.
 //!
 //! Owns what actix leaves open: only one request is let through at a time (`gate`), and when many
-//! come at once those go first whom it costs least to serve (`queue`); every head must be there in
-//! time, not just the first one, and who doesn't read its answer is given up. Counts itself for as
-//! long as it is open.
+//! come at once those go first whom it costs least to serve (`queue`); every request must be there
+//! in time, not just the first one's head, and who doesn't read its answer is given up. Counts
+//! itself for as long as it is open.
 
 use std::{
     io,
@@ -14,14 +14,14 @@ use std::{
     time::Duration,
 };
 
-use actix_web::rt::net::{TcpStream, UnixStream};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
 
 use super::{
-    gate::{Gate, TooLong},
+    frame::Refusal,
+    gate::Gate,
     queue::{Queue, Turn},
+    stream::Stream,
 };
 use crate::{auth::Approach, clock::Clock, metrics::Raised, tls::PeerCertificate};
 
@@ -35,24 +35,15 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 /// the kernel would take that answer back (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What actix says in this case, when a head is larger than its own bound.
-const TOO_LONG: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
-    content-length: 0\r\nconnection: close\r\n\r\n";
-
-/// What a connection runs over.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
 /// What every connection of a listener has in common.
 #[derive(Clone)]
 pub(super) struct Bounds {
     /// Longest head, in bytes.
     pub(super) max_head: usize,
-    /// How long a head may take from its first byte on.
-    pub(super) head_time: Duration,
+    /// Longest body, in bytes, where bodies are taken.
+    pub(super) max_body: Option<usize>,
+    /// How long a request may take to be there, from its first byte on.
+    pub(super) request_time: Duration,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -63,14 +54,14 @@ pub(super) struct Connection {
     gate: Gate,
     turn: Turn,
     bounds: Bounds,
-    head_end: Option<BoxFuture<'static, ()>>,
+    request_end: Option<BoxFuture<'static, ()>>,
     write_end: Option<BoxFuture<'static, ()>>,
     /// It has had its last answer from us; nothing that actix says besides is sent.
     refused: bool,
     linger_end: Option<BoxFuture<'static, ()>>,
     /// To be told when the gate opens while bytes are held.
     reader: Option<Waker>,
-    _open: Raised,
+    _open: Option<Raised>,
 }
 
 impl Connection {
@@ -79,16 +70,16 @@ impl Connection {
         peer: Option<PeerCertificate>,
         bounds: Bounds,
         queue: Queue,
-        open: Raised,
+        open: Option<Raised>,
     ) -> Self {
-        let gate = Gate::new(bounds.max_head);
+        let gate = Gate::new(bounds.max_head, bounds.max_body);
         Self {
             stream,
             peer,
             gate,
             turn: Turn::new(queue),
             bounds,
-            head_end: None,
+            request_end: None,
             write_end: None,
             refused: false,
             linger_end: None,
@@ -102,15 +93,9 @@ impl Connection {
         self.peer.as_ref()
     }
 
-    /// How it has come: by its own end, which stays known when the other one is gone.
+    /// How it has come.
     pub(super) fn approach(&self) -> Approach {
-        let tcp = match &self.stream {
-            Stream::Unix(_) => return Approach::Unix,
-            Stream::Tcp(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().0,
-        };
-        let is_loopback = tcp.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        if is_loopback { Approach::Loopback } else { Approach::Network }
+        self.stream.approach()
     }
 
     /// Whether its TLS ends here.
@@ -119,11 +104,7 @@ impl Connection {
     }
 
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.peer_addr().ok(),
-            Stream::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
-            Stream::Unix(_) => None,
-        }
+        self.stream.peer_address()
     }
 
     /// While a request is answered: keeps what comes, and tells the end of the connection.
@@ -155,11 +136,11 @@ impl Connection {
     }
 
     /// Reads what may be seen.
-    fn poll_head(
+    fn poll_request(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<Result<(), TooLong>>> {
+    ) -> Poll<io::Result<Result<(), Refusal>>> {
         if self.gate.held() > 0 {
             let passed = self.gate.pass_held(buffer.remaining());
             return Poll::Ready(Ok(passed.map(|passed| buffer.put_slice(&passed))));
@@ -171,25 +152,26 @@ impl Connection {
         Poll::Ready(Ok(passed.map(|_| ())))
     }
 
-    /// Times a head that has begun.
-    fn poll_head_time(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.gate.is_amid_head() {
-            self.head_end = None;
+    /// Times a request that has begun.
+    fn poll_request_time(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.gate.is_amid_request() {
+            self.request_end = None;
             return Poll::Pending;
         }
-        let Bounds { clock, head_time, .. } = &self.bounds;
-        let end = || clock.sleep_until(clock.monotonic().plus(*head_time));
-        self.head_end
-            .get_or_insert_with(end)
-            .poll_unpin(context)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let Bounds { clock, request_time, .. } = &self.bounds;
+        let end = || clock.sleep_until(clock.monotonic().plus(*request_time));
+        ready!(self.request_end.get_or_insert_with(end).poll_unpin(context));
+        if self.gate.is_amid_body() {
+            return self.refuse(Refusal::TooSlow, context);
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Says that the head is too long; then nothing more is read.
-    fn refuse(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Says why the request goes no further; then nothing more is read.
+    fn refuse(&mut self, why: Refusal, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.refused = true;
-        tracing::debug!("a request's head is longer than {} bytes", self.bounds.max_head);
-        let said = Pin::new(&mut self.stream).poll_write(context, TOO_LONG);
+        tracing::debug!("a request was refused before it was read: {why:?}");
+        let said = Pin::new(&mut self.stream).poll_write(context, why.answer().as_bytes());
         if matches!(said, Poll::Ready(Ok(_))) {
             drop(Pin::new(&mut self.stream).poll_flush(context));
         }
@@ -200,16 +182,21 @@ impl Connection {
     fn left(&mut self, written: &[u8]) {
         if self.gate.left(written) {
             self.turn.answered(written);
-            if self.gate.held() > 0 {
-                // It has nothing to wait for but us.
-                self.reader.take().into_iter().for_each(Waker::wake);
-            }
+            self.wake_reader();
+        }
+    }
+
+    /// Who would read what is held has nothing to wait for but us.
+    fn wake_reader(&mut self) {
+        if self.gate.held() > 0 {
+            self.reader.take().into_iter().for_each(Waker::wake);
         }
     }
 
     /// Throws away what still comes, if anything does.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut comes = self.refused || self.gate.held() > 0 || self.gate.is_amid_head();
+        let gate = &self.gate;
+        let mut comes = self.refused || gate.held() > 0 || gate.is_amid_request() || gate.is_last();
         let mut space = [0; 1024];
         loop {
             let mut buffer = ReadBuf::new(&mut space);
@@ -227,6 +214,11 @@ impl Connection {
         self.linger_end.get_or_insert_with(end).poll_unpin(context).map(Ok)
     }
 
+    /// Whether an answer waits for its reader: nothing may be said in the midst of it.
+    const fn is_stuck(&self) -> bool {
+        self.write_end.is_some()
+    }
+
     /// Times an answer that doesn't get away.
     fn poll_write_time<T>(
         &mut self,
@@ -234,7 +226,9 @@ impl Connection {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.write_end = None;
+            if self.write_end.take().is_some() {
+                self.wake_reader();
+            }
             return written;
         }
         let clock = &self.bounds.clock;
@@ -257,14 +251,17 @@ impl AsyncRead for Connection {
             return Poll::Ready(Ok(()));
         }
         if this.gate.is_shut() {
-            this.head_end = None;
+            this.request_end = None;
+            return this.poll_end(context);
+        }
+        if this.is_stuck() {
             return this.poll_end(context);
         }
         ready!(this.poll_turn(context))?;
-        match this.poll_head(context, buffer)? {
+        match this.poll_request(context, buffer)? {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(TooLong)) => this.refuse(context),
-            Poll::Pending => this.poll_head_time(context),
+            Poll::Ready(Err(refusal)) => this.refuse(refusal, context),
+            Poll::Pending => this.poll_request_time(context),
         }
     }
 }
@@ -300,78 +297,15 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Stream {
-    /// Waits until there is something to read, or the end.
-    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(context),
-            Self::Unix(stream) => stream.poll_read_ready(context),
-            Self::Tls(stream) => {
-                let (tcp, session) = stream.get_ref();
-                // It may have decrypted more than was read of it.
-                if session.wants_read() {
-                    tcp.poll_read_ready(context)
-                } else {
-                    Poll::Ready(Ok(()))
-                }
-            }
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{cell::RefCell, rc::Rc};
 
-    use actix_web::rt;
+    use actix_web::rt::{self, net::UnixStream};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::{clock::SystemClock, metrics::Metrics, routes::Drain};
+    use crate::{clock::SystemClock, routes::Drain};
 
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -380,12 +314,12 @@ mod tests {
         let (ours, mut phone) = UnixStream::pair().unwrap();
         let bounds = Bounds {
             max_head: 1000,
-            head_time: Duration::from_secs(5),
+            max_body: None,
+            request_time: Duration::from_secs(5),
             clock: SystemClock::shared(),
         };
-        let open = Raised::new(&Metrics::new("", "").unwrap().http.connections);
         let stream = Stream::Unix(ours);
-        let mut connection = Connection::new(stream, None, bounds, queue.clone(), open);
+        let mut connection = Connection::new(stream, None, bounds, queue.clone(), None);
         phone.write_all(HEAD).await.unwrap();
         answer(&mut connection, status).await;
         (connection, phone)
@@ -424,5 +358,28 @@ mod tests {
             let place = order.borrow().iter().position(|name| *name == 20).unwrap();
             assert_eq!(place < 6, is_first, "{status}: {:?}", order.borrow());
         }
+    }
+
+    #[actix_web::test]
+    async fn a_refusal_waits_for_the_answer_before_it() {
+        let (mut connection, mut phone) = connection(&Queue::new(Drain::default()), "200 OK").await;
+        let mut seen = vec![0; b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".len()];
+        phone.read_exact(&mut seen).await.unwrap();
+        phone.write_all(HEAD).await.unwrap();
+        connection.read_exact(&mut [0; HEAD.len()]).await.unwrap();
+        // As much of an answer as the kernel keeps for a reader, and then a head that is too long.
+        let mut sent = 0;
+        while let Some(written) = connection.write(&[b'x'; 8192]).now_or_never() {
+            sent += written.unwrap();
+        }
+        phone.write_all(&[b'y'; 2000]).await.unwrap();
+        assert!(connection.read_u8().now_or_never().is_none(), "nothing is let through yet");
+        phone.read_exact(&mut vec![0; sent]).await.unwrap();
+        connection.write_all(b"the end").await.unwrap();
+        assert_eq!(connection.read(&mut [0; 4096]).await.unwrap(), 0, "it is refused");
+        drop(connection);
+        let mut rest = String::new();
+        phone.read_to_string(&mut rest).await.unwrap();
+        assert!(rest.starts_with("the endHTTP/1.1 431 "), "{rest}");
     }
 }

@@ -1,38 +1,53 @@
-//! Which bytes of a connection the HTTP parser gets to see, and when: one request's head at a time.
+//! Which bytes of a connection the HTTP parser gets to see, and when: one request at a time.
 //!
 //! actix decodes whatever has come before it answers, and answers by what it decoded last: a `HEAD`
 //! behind a `GET` would take the `GET`'s body away, and requests behind `Connection: close` would be
-//! answered. So what comes behind a head is held until the answer has begun to leave. Owns where a
-//! head ends and how long it may get; knows no sockets.
+//! answered. So what comes behind a head is held until the answer has begun to leave. Where bodies
+//! are taken (the admin listener), a head's own body is let through besides, as long as the head
+//! says (`frame`). Owns where a head ends and how long it may get; knows no sockets.
 
 use bytes::{Buf as _, BytesMut};
+
+use super::frame::{Frame, Refusal};
 
 /// What goes before the answer to `Expect: 100-continue`, and is none (RFC 9110 §15.2).
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Lets heads through.
+/// Lets requests through.
 #[derive(Debug)]
 pub(super) struct Gate {
     head: Head,
     /// Longest head let through, in bytes.
     max_head: usize,
+    /// Where bodies are taken; elsewhere no byte behind a head is.
+    frame: Option<Frame>,
+    /// How many bytes of a body are still to come.
+    body: usize,
     held: BytesMut,
-    /// Shut behind a head: what of [`INTERIM`] may still leave without being an answer.
+    /// Shut behind a head, but for its body: what of [`INTERIM`] may still leave without being an
+    /// answer.
     shut: Option<&'static [u8]>,
+    /// The answer came before the body's end: nobody can tell any more what follows is part of.
+    is_last: bool,
 }
 
-/// A head longer than it may be.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
-
 impl Gate {
-    pub(super) fn new(max_head: usize) -> Self {
-        Self { head: Head::default(), max_head, held: BytesMut::new(), shut: None }
+    /// For heads of that many bytes, and for bodies where there is a bound for them.
+    pub(super) fn new(max_head: usize, max_body: Option<usize>) -> Self {
+        Self {
+            head: Head::default(),
+            max_head,
+            frame: max_body.map(Frame::new),
+            body: 0,
+            held: BytesMut::new(),
+            shut: None,
+            is_last: false,
+        }
     }
 
-    /// Whether a request is being answered.
+    /// Whether a request is being answered, all of which has been let through.
     pub(super) const fn is_shut(&self) -> bool {
-        self.shut.is_some()
+        self.shut.is_some() && self.body == 0
     }
 
     /// How many bytes have come that nobody has seen.
@@ -40,9 +55,20 @@ impl Gate {
         self.held.len()
     }
 
-    /// Whether a part of a head has been let through, but not all of it.
-    pub(super) const fn is_amid_head(&self) -> bool {
-        self.head.length > 0 && self.shut.is_none()
+    /// Whether a part of a request has been let through, but not all of it.
+    pub(super) const fn is_amid_request(&self) -> bool {
+        self.is_amid_body() || (self.head.length > 0 && self.shut.is_none())
+    }
+
+    /// Whether a head has been let through, but not all of its body.
+    pub(super) const fn is_amid_body(&self) -> bool {
+        self.body > 0
+    }
+
+    /// Whether there is more to come that nobody will read: the rest of a request whose answer came
+    /// before its end.
+    pub(super) const fn is_last(&self) -> bool {
+        self.is_last
     }
 
     /// Keeps what has come for later.
@@ -51,44 +77,63 @@ impl Gate {
     }
 
     /// How many of `fresh` may be seen now. The others are kept.
-    pub(super) fn pass(&mut self, fresh: &[u8]) -> Result<usize, TooLong> {
+    pub(super) fn pass(&mut self, fresh: &[u8]) -> Result<usize, Refusal> {
         let passed = self.advance(fresh)?;
         self.hold(fresh.get(passed..).unwrap_or_default());
         Ok(passed)
     }
 
     /// What was kept and may be seen now, at most `room` bytes of it.
-    pub(super) fn pass_held(&mut self, room: usize) -> Result<BytesMut, TooLong> {
+    pub(super) fn pass_held(&mut self, room: usize) -> Result<BytesMut, Refusal> {
         let held = std::mem::take(&mut self.held);
         let passed = self.advance(held.get(..room.min(held.len())).unwrap_or_default());
         self.held = held;
         Ok(self.held.split_to(passed?))
     }
 
-    fn advance(&mut self, fresh: &[u8]) -> Result<usize, TooLong> {
-        if self.is_shut() {
-            return Ok(0);
+    fn advance(&mut self, fresh: &[u8]) -> Result<usize, Refusal> {
+        if self.shut.is_some() {
+            return Ok(self.advance_body(fresh.len()));
         }
         let end = self.head.end_in(fresh);
         let passed = end.unwrap_or(fresh.len());
         self.head.length = self.head.length.saturating_add(passed);
         if self.head.length > self.max_head {
-            return Err(TooLong);
+            return Err(Refusal::HeadTooLarge);
         }
-        if end.is_some() {
-            self.shut = Some(INTERIM);
+        if let Some(frame) = &mut self.frame {
+            frame.passes(fresh.get(..passed).unwrap_or_default());
         }
-        Ok(passed)
+        if end.is_none() {
+            return Ok(passed);
+        }
+        self.shut = Some(INTERIM);
+        let Some(frame) = &mut self.frame else { return Ok(passed) };
+        self.body = frame.body()?;
+        let behind = fresh.len().saturating_sub(passed);
+        Ok(passed.saturating_add(self.advance_body(behind)))
+    }
+
+    /// How many of the next `come` bytes are the body's.
+    fn advance_body(&mut self, come: usize) -> usize {
+        let passed = come.min(self.body);
+        self.body = self.body.saturating_sub(passed);
+        passed
     }
 
     /// Notes what has left. With an answer's first bytes the gate opens for the next request, which
-    /// is told.
+    /// is told; but not before the body has been let through, behind which actix closes.
     pub(super) fn left(&mut self, mut written: &[u8]) -> bool {
         let Some(interim) = self.shut else { return false };
         let common = interim.iter().zip(written).take_while(|(one, other)| one == other).count();
         written.advance(common);
         if written.is_empty() {
             self.shut = interim.get(common..);
+            return false;
+        }
+        self.is_last |= self.is_amid_body();
+        self.body = 0;
+        if self.is_last {
             return false;
         }
         self.shut = None;
@@ -151,7 +196,7 @@ mod tests {
 
     /// How much of `bytes` is let through when they come in pieces of `size`.
     fn passed(bytes: &[u8], size: usize) -> usize {
-        let mut gate = Gate::new(1000);
+        let mut gate = Gate::new(1000, None);
         bytes.chunks(size).map(|piece| gate.pass(piece).unwrap()).sum()
     }
 
@@ -193,17 +238,17 @@ mod tests {
 
     #[test]
     fn the_next_head_waits_for_the_answer_and_an_interim_one_is_none() {
-        let mut gate = Gate::new(1000);
+        let mut gate = Gate::new(1000, None);
         let (one, two) = (&b"GET / HTTP/1.1\r\n\r\n"[..], &b"GET /2 HTTP/1.1\r\n\r\n"[..]);
         assert_eq!(gate.pass(&[one, two].concat()), Ok(one.len()));
-        assert!(gate.is_shut() && !gate.is_amid_head());
+        assert!(gate.is_shut() && !gate.is_amid_request());
         assert_eq!(gate.pass_held(1000), Ok(BytesMut::new()));
         for piece in [&INTERIM[..7], &INTERIM[7..20], &INTERIM[20..]] {
             assert!(!gate.left(piece), "{piece:?}");
         }
         assert!(gate.left(b"HTTP/1.1 200 OK\r\n"));
         assert_eq!(gate.pass_held(3).unwrap(), two[..3]);
-        assert!(gate.is_amid_head());
+        assert!(gate.is_amid_request());
         assert_eq!(gate.pass_held(1000).unwrap(), two[3..]);
         assert!(gate.is_shut());
         assert!(gate.left(&[INTERIM, b"HTTP/1.1 404"].concat()), "both at once");
@@ -211,13 +256,53 @@ mod tests {
         assert!(!gate.left(b"more of it"), "it is open already");
     }
 
+    const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
+
+    #[test]
+    fn where_bodies_are_taken_one_head_and_its_body_are_let_through() {
+        // A body may look like a head, and end like one.
+        for (body, behind) in
+            [("GET /\r\n\r\n", "GET /2 HTTP/1.1\r\n\r\n"), ("\r\n\r\n\r\n\r\n\r", "x")]
+        {
+            let all = [POST, body.as_bytes(), behind.as_bytes()].concat();
+            for size in 1..=all.len() {
+                let mut gate = Gate::new(1000, Some(9));
+                let passed: usize = all.chunks(size).map(|piece| gate.pass(piece).unwrap()).sum();
+                assert_eq!(passed, POST.len() + body.len(), "{body:?} by {size}");
+                assert!(gate.is_shut() && !gate.is_amid_request());
+                assert_eq!(gate.held(), behind.len());
+                assert!(gate.left(b"HTTP/1.1 200 OK\r\n"));
+                assert_eq!(gate.pass_held(1000).unwrap(), *behind.as_bytes());
+            }
+        }
+        let mut small = Gate::new(1000, Some(8));
+        assert_eq!(small.pass(POST), Err(Refusal::BodyTooLarge));
+    }
+
+    #[test]
+    fn nothing_is_let_through_behind_an_answer_that_came_before_the_body() {
+        let mut gate = Gate::new(1000, Some(9));
+        assert_eq!(gate.pass(POST), Ok(POST.len()));
+        assert!(gate.is_amid_body() && gate.is_amid_request() && !gate.is_shut());
+        assert!(!gate.left(INTERIM), "the body is waited for");
+        assert_eq!(gate.pass(b"12"), Ok(2));
+        assert!(!gate.left(b"HTTP/1.1 403 Forbidden\r\n"));
+        assert!(gate.is_shut() && gate.is_last() && !gate.is_amid_request());
+        assert_eq!(gate.pass(b"3456789GET / HTTP/1.1\r\n\r\n"), Ok(0));
+        assert!(!gate.left(b"more of it"));
+        assert_eq!(gate.pass_held(1000), Ok(BytesMut::new()));
+    }
+
     #[test]
     fn a_head_has_a_longest_length() {
         let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100));
-        assert_eq!(Gate::new(head.len()).pass(head.as_bytes()), Ok(head.len()));
-        assert_eq!(Gate::new(head.len() - 1).pass(head.as_bytes()), Err(TooLong));
-        let mut gate = Gate::new(10);
+        assert_eq!(Gate::new(head.len(), None).pass(head.as_bytes()), Ok(head.len()));
+        assert_eq!(
+            Gate::new(head.len() - 1, None).pass(head.as_bytes()),
+            Err(Refusal::HeadTooLarge)
+        );
+        let mut gate = Gate::new(10, None);
         gate.hold(head.as_bytes());
-        assert_eq!(gate.pass_held(1000), Err(TooLong));
+        assert_eq!(gate.pass_held(1000), Err(Refusal::HeadTooLarge));
     }
 }

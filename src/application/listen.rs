@@ -46,6 +46,17 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 pub(super) struct SocketFile(PathBuf);
 
+impl Listener {
+    /// Whether nobody else's machine reaches it. The address that we listen on tells, not a peer's:
+    /// port forwarding and proxies make any peer look near.
+    pub(super) fn is_on_this_machine(&self) -> io::Result<bool> {
+        match self {
+            Self::Tcp(listener) => Ok(listener.local_addr()?.ip().is_loopback()),
+            Self::Unix(_) => Ok(true),
+        }
+    }
+}
+
 impl Listeners {
     /// Binds all of `key`'s addresses.
     pub(super) fn bind(key: &'static str, listen: &[Listen]) -> Result<Self, ListenError> {

@@ -27,11 +27,11 @@ use serde_json::json;
 use super::{
     observe::Drain,
     request_id::{REQUEST_ID, RequestId},
+    well_formed,
 };
 use crate::{
     auth::Authenticator,
     cache::CustomerCache,
-    clock::Clock,
     customer::CustomerId,
     json,
     juspay::resilience::Resilience,
@@ -58,9 +58,11 @@ pub struct Admin {
     pub token: Option<Arc<Secret>>,
     /// What `/settings` shows.
     pub settings: Effective,
-    /// What bounds the time that bodies take.
-    pub clock: Arc<dyn Clock>,
 }
+
+/// Of a connection that came to an address which only this machine reaches.
+#[derive(Debug, Clone, Copy)]
+pub struct OnThisMachine;
 
 pub(super) async fn livez() -> HttpResponse {
     HttpResponse::Ok().body("ok\n")
@@ -98,7 +100,7 @@ pub(super) async fn purge(
     admin: web::Data<Admin>,
     body: Result<web::Bytes, Error>,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.map_err(|_| Problem::InvalidRequest("The body is too large, or broken."))?;
+    let body = body.map_err(|_| Problem::InvalidRequest("The body is broken."))?;
     let purged = match json::object(&body) {
         Ok(Purge { customer_id: None, all: Some(true) }) => admin.cache.purge_all(),
         Ok(Purge { customer_id: Some(id), all: None }) => {
@@ -130,12 +132,11 @@ pub(super) async fn guard(
 }
 
 impl Admin {
-    /// Nobody but operators: on loopback, nothing that a web page could have sent there; elsewhere,
+    /// Nobody but operators: on this machine, nothing that a web page could have sent there; elsewhere,
     /// only who has the admin token.
     pub(super) fn admits(&self, request: &HttpRequest) -> Result<(), Problem> {
-        // The address that we listen on, not the peer's: port forwarding and proxies make any peer
-        // look local. A unix socket counts as loopback: its file's mode is its guard.
-        if request.app_config().local_addr().ip().is_loopback() {
+        // A unix socket is one of this machine, too: its file's mode is its guard.
+        if request.conn_data::<OnThisMachine>().is_some() {
             not_from_a_web_page(request.headers())
         } else {
             self.knows(request.headers())
@@ -171,7 +172,7 @@ fn is_loopback(host: &str) -> bool {
         || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Around every admin request: writes the answer of a problem.
+/// Around every admin request: refuses what is malformed, and writes the answer of a problem.
 ///
 /// # Errors
 /// None of its own.
@@ -179,7 +180,11 @@ pub async fn explain(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let (request, response) = next.call(request).await?.map_into_boxed_body().into_parts();
+    let (request, response) = match well_formed::check(request.request()) {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(problem) => request.error_response(problem),
+    }
+    .into_parts();
     let Some(problem) = response.error().map(Problem::behind) else {
         return Ok(ServiceResponse::new(request, response));
     };

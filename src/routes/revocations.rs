@@ -5,36 +5,26 @@
 //!   §2.5), open on any address: its signature is the permission. Whatever is wrong with it is told
 //!   in the same words, as anybody may ask.
 
-use std::time::Duration;
-
 use actix_web::{
     Error, HttpRequest, HttpResponse,
     http::header::{CACHE_CONTROL, CONTENT_TYPE},
     web,
 };
-use futures_util::StreamExt as _;
 use serde_json::json;
 
-use super::{admin::Admin, unread};
+use super::admin::Admin;
 use crate::{
     auth::RevokeError,
-    clock::before,
     customer::CustomerId,
     problem::Problem,
     revocation::{Entry, EntryError},
 };
 
-/// Largest form with a logout token, in bytes. They are small: no scopes, no roles.
-const MAX_FORM: usize = 16 * 1024;
-
-/// How long a form may take to arrive.
-const FORM_TIME: Duration = Duration::from_secs(5);
-
 pub(super) async fn revoke(
     admin: web::Data<Admin>,
     body: Result<web::Bytes, Error>,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.map_err(|_| Problem::InvalidRequest("The body is too large, or broken."))?;
+    let body = body.map_err(|_| Problem::InvalidRequest("The body is broken."))?;
     let entry = Entry::parse(&body).map_err(EntryError::told).map_err(Problem::InvalidRequest)?;
     let expires = entry.expires;
     let purged = forget(&admin, &admin.authenticator.revoke(entry).map_err(problem)?);
@@ -66,14 +56,10 @@ fn forget(admin: &Admin, customers: &[CustomerId]) -> usize {
 pub(super) async fn backchannel_logout(
     admin: web::Data<Admin>,
     request: HttpRequest,
-    mut body: web::Payload,
+    form: Result<web::Bytes, Error>,
 ) -> HttpResponse {
-    let deadline = admin.clock.monotonic().plus(FORM_TIME);
-    let form = before(&*admin.clock, deadline, read(&mut body)).await.flatten();
-    let Some(form) = form.filter(|_| is_form(&request)) else {
-        return unread::keep(body.into_inner(), refusal());
-    };
-    let Some(token) = logout_token(&form) else { return refusal() };
+    let form = form.ok().filter(|_| is_form(&request));
+    let Some(token) = form.and_then(|form| logout_token(&form)) else { return refusal() };
     match admin.authenticator.log_out(&token).await {
         Ok(customers) => {
             forget(&admin, &customers);
@@ -88,18 +74,6 @@ fn refusal() -> HttpResponse {
     HttpResponse::BadRequest()
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(json!({ "error": "invalid_request" }))
-}
-
-/// The whole body; `None` when it is too large or broken.
-async fn read(body: &mut web::Payload) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await {
-        bytes.extend_from_slice(&chunk.ok()?);
-        if bytes.len() > MAX_FORM {
-            return None;
-        }
-    }
-    Some(bytes)
 }
 
 fn is_form(request: &HttpRequest) -> bool {

@@ -26,13 +26,17 @@ impl FromRequest for WellFormed {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let host = request.headers().get(header::HOST).map(header::HeaderValue::as_bytes);
-        let checked = check(request.method(), request.uri(), host);
-        ready(checked.map(|()| Self).map_err(Problem::Malformed))
+        ready(check(request).map(|()| Self))
     }
 }
 
-fn check(method: &Method, target: &Uri, host: Option<&[u8]>) -> Result<(), &'static str> {
+/// The same in front of all handlers.
+pub(super) fn check(request: &HttpRequest) -> Result<(), Problem> {
+    let host = request.headers().get(header::HOST).map(header::HeaderValue::as_bytes);
+    check_parts(request.method(), request.uri(), host).map_err(Problem::Malformed)
+}
+
+fn check_parts(method: &Method, target: &Uri, host: Option<&[u8]>) -> Result<(), &'static str> {
     if method.as_str().len() > MAX_METHOD {
         return Err("The method is too long.");
     }
@@ -95,7 +99,7 @@ mod tests {
     #[test]
     fn a_target_with_a_host_says_what_the_header_says() {
         let check = |target: &str, host: Option<&str>| {
-            check(&Method::GET, &target.parse().unwrap(), host.map(str::as_bytes)).is_ok()
+            check_parts(&Method::GET, &target.parse().unwrap(), host.map(str::as_bytes)).is_ok()
         };
         for (target, host, is_good) in [
             ("/x", Some("a"), true),
@@ -118,10 +122,10 @@ mod tests {
     #[test]
     fn targets_and_methods_have_bounds() {
         let target = |length: usize| format!("/{}", "x".repeat(length - 1)).parse::<Uri>().unwrap();
-        assert!(check(&Method::GET, &target(MAX_TARGET), None).is_ok());
-        assert!(check(&Method::GET, &target(MAX_TARGET + 1), None).is_err());
+        assert!(check_parts(&Method::GET, &target(MAX_TARGET), None).is_ok());
+        assert!(check_parts(&Method::GET, &target(MAX_TARGET + 1), None).is_err());
         let method = |length: usize| Method::from_bytes("X".repeat(length).as_bytes()).unwrap();
-        assert!(check(&method(MAX_METHOD), &target(1), None).is_ok());
-        assert!(check(&method(MAX_METHOD + 1), &target(1), None).is_err());
+        assert!(check_parts(&method(MAX_METHOD), &target(1), None).is_ok());
+        assert!(check_parts(&method(MAX_METHOD + 1), &target(1), None).is_err());
     }
 }

@@ -163,7 +163,7 @@ async fn what_is_no_entry_is_refused_with_what_is_wrong() {
         (json!({"issuer": "main", "jti": "a"}), "needs expires"),
         (json!({"issuer": "main", "jti": "a", "expires": now}), "has passed"),
         (json!({"issuer": "other", "jti": "a", "expires": end}), "auth.issuers"),
-        (json!({"issuer": "main", "jti": "x".repeat(8192), "expires": end}), "too large"),
+        (json!({"issuer": "main", "jti": "x".repeat(8192), "expires": end}), "from 1 to 256 bytes"),
     ] {
         let reply = post(&world, &entry).await;
         assert_eq!((reply.status, &*reply.code()), (400, "invalid_request"), "{entry}");

@@ -159,12 +159,15 @@ async fn idle_connections_do_not_hold_up_the_end() {
     let request = request(&phone, "");
     let idle = phone.open(&request).await.unwrap();
     idle.readable().await.unwrap();
+    let scrape = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let scraper = world.admin().open(scrape).await.unwrap();
+    scraper.readable().await.unwrap();
     world.service.signal();
     until_draining(&world).await;
     world.clock.advance(DELAY);
     // Without this the end would come with the idle connection's, 75 s later.
     tokio::time::timeout(Duration::from_secs(15), until_ended(&world)).await.expect("the end");
-    drop(idle);
+    drop((idle, scraper));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ pub mod authority;
 pub mod clock;
 pub mod guard;
 pub mod impostor;
+pub mod kept;
 pub mod patience;
 pub mod pending;
 pub mod phone;

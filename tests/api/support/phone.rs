@@ -112,6 +112,8 @@ impl Phone {
     /// Sends these bytes, and leaves the answer to the caller; dropped, it hangs up.
     pub async fn open(&self, request: &str) -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.address).await?;
+        // What comes in pieces goes in pieces, at once.
+        stream.set_nodelay(true)?;
         stream.write_all(request.as_bytes()).await?;
         Ok(stream)
     }

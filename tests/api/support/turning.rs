@@ -9,8 +9,9 @@ use super::{World, until};
 const TURNS: usize = 8;
 
 impl World {
-    /// Lets each worker do what it was woken for: by the clock, or by bytes that have come.
+    /// Lets each thread do what it was woken for: by the clock, or by bytes that have come.
     pub async fn settle(&self) {
+        self.service.turn().await;
         for _ in 0..TURNS {
             assert_eq!(self.stranger().me().await.code(), "missing_token");
         }
@@ -22,7 +23,9 @@ impl World {
         self.settle().await;
     }
 
-    /// Turns the clock again and again until something has come of it.
+    /// Turns the clock again and again until something has come of it, each time no further than
+    /// `step` beyond what the service has seen: else the clock of a busy machine runs away, and
+    /// tokens with it.
     pub async fn turn_until(
         &self,
         what: &str,
@@ -31,6 +34,7 @@ impl World {
     ) {
         until(what, async || {
             self.clock.advance(step);
+            self.service.turn().await;
             condition().await
         })
         .await;

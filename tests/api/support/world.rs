@@ -12,7 +12,7 @@ use juspay_bff::{
     settings::{Settings, Sources},
     simulator::{self, Issuer, MintRequest, Simulator},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{ManualClock, Phone, guard, until};
 
@@ -43,6 +43,8 @@ pub struct Service {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
+    /// Asks for an answer from its main thread.
+    turns: UnboundedSender<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -215,17 +217,23 @@ impl Service {
         let loaded = sources.load().unwrap_or_else(|faults| panic!("{faults}"));
         let (stop, stopped) = oneshot::channel();
         let (started, addresses) = mpsc::channel();
+        let (turns, mut asked) = tokio::sync::mpsc::unbounded_channel::<oneshot::Sender<()>>();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let application = Application::build(loaded, clock).expect("it starts");
                 let public = reachable(application.public_addresses());
                 let admin = reachable(application.admin_addresses());
                 started.send((public, admin)).expect("the test waits");
+                actix_web::rt::spawn(async move {
+                    while let Some(turn) = asked.recv().await {
+                        let _is_waited_for = turn.send(());
+                    }
+                });
                 application.run(async { drop(stopped.await) }).await.expect("it stops well");
             });
         });
         let (public, admin) = addresses.recv().expect("the service has started");
-        Self { public, admin, stop: Some(stop), thread: Some(thread) }
+        Self { public, admin, stop: Some(stop), turns, thread: Some(thread) }
     }
 
     /// The stop signal, without waiting for the end.
@@ -233,6 +241,14 @@ impl Service {
         if let Some(stop) = self.stop.take() {
             let _was_waiting = stop.send(());
         }
+    }
+
+    /// Lets what runs behind the workers, such as the look at secrets' files, do what it was woken
+    /// for: who was woken first has its turn first.
+    pub async fn turn(&self) {
+        let (turn, taken) = oneshot::channel();
+        let _is_running = self.turns.send(turn);
+        let _has_ended = taken.await;
     }
 
     /// Whether the service has ended.

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::support::{Phone, Reply, World, until, within_reason};
+use crate::support::{
+    Phone, World,
+    kept::{answer, head, rest},
+    until,
+};
 
 const OPEN: &str = "juspay_bff_http_connections";
 
@@ -20,34 +21,6 @@ fn whole(method: &str, target: &str, token: &str) -> String {
     format!(
         "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
     )
-}
-
-/// The next answer. Nothing behind it is read.
-async fn answer(stream: &mut TcpStream) -> Reply {
-    let mut reply = head(stream).await;
-    let length = reply.header("content-length").expect("a length").parse().unwrap();
-    reply.body = vec![0; length];
-    within_reason("a body", stream.read_exact(&mut reply.body)).await.expect("a body");
-    reply
-}
-
-/// The next answer, but for its body.
-async fn head(stream: &mut TcpStream) -> Reply {
-    let reading = async {
-        let mut bytes = Vec::new();
-        while !bytes.ends_with(b"\r\n\r\n") {
-            bytes.push(stream.read_u8().await.expect("an answer"));
-        }
-        Reply::parse(&bytes).expect("an answer")
-    };
-    within_reason("an answer", reading).await
-}
-
-/// All that still comes.
-async fn rest(mut stream: TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    within_reason("the end", async { drop(stream.read_to_end(&mut bytes).await) }).await;
-    bytes
 }
 
 async fn half_open(phone: &Phone, number: usize) -> Vec<TcpStream> {

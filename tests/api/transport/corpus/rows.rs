@@ -11,18 +11,21 @@ const NOT_FOUND: &[&str] = &["404 not_found"];
 const METHOD: &[&str] = &["405 method_not_allowed"];
 const TOO_LARGE: &[&str] = &["431"];
 
+/// The path in the rows; another listener's own stands in its place.
+const PATH: &str = "/me/customer";
 const LINE: &str = "GET /me/customer HTTP/1.1";
 const HOST: &str = "Host: localhost\r\n";
 
 /// Makes rows for one caller.
 struct Corpus<'a> {
+    path: &'a str,
     authorization: &'a str,
     rows: Vec<Row>,
 }
 
-/// Every row; `authorization` is a good header line.
-pub(super) fn all(authorization: &str) -> Vec<Row> {
-    let mut corpus = Corpus { authorization, rows: Vec::new() };
+/// Every row; `path` is one that answers `GET` and `HEAD`, `authorization` a good header line.
+pub(super) fn all(path: &str, authorization: &str) -> Vec<Row> {
+    let mut corpus = Corpus { path, authorization, rows: Vec::new() };
     corpus.lengths();
     corpus.codings();
     corpus.lines();
@@ -51,6 +54,7 @@ impl Corpus<'_> {
 
     /// A request that is good but for its `line`, its `host` lines, its further `lines`.
     fn request(&self, line: &str, host: &str, lines: &str) -> String {
+        let line = line.replace(PATH, self.path);
         format!("{line}\r\n{host}{}Connection: close\r\n{lines}\r\n", self.authorization)
     }
 
@@ -60,7 +64,8 @@ impl Corpus<'_> {
 
     /// The same without a wish to close.
     fn kept(&self, lines: &str) -> String {
-        format!("{LINE}\r\n{HOST}{}{lines}\r\n", self.authorization)
+        let line = LINE.replace(PATH, self.path);
+        format!("{line}\r\n{HOST}{}{lines}\r\n", self.authorization)
     }
 
     fn line(&mut self, name: &str, line: &str, answers: &'static [&'static str]) {
@@ -349,7 +354,7 @@ impl Corpus<'_> {
     fn sizes(&mut self) {
         for (length, answers) in [(8192, TAKEN), (8193, OURS), (39_000, OURS), (70_000, TOO_LARGE)]
         {
-            let target = format!("/me/customer?{}", "x".repeat(length - "/me/customer?".len()));
+            let target = format!("{}?{}", self.path, "x".repeat(length - self.path.len() - 1));
             self.line(&format!("target of {length}"), &format!("GET {target} HTTP/1.1"), answers);
         }
         // Besides the three of every request.

@@ -1,7 +1,7 @@
-//! The public listener: from a bound socket to requests for the routes.
+//! Both listeners: from a bound socket to requests for the routes.
 //!
 //! actix-web's own server offers connections no place to be looked after, so its parts are put
-//! together here: actix-server accepts, up to `server.max_connections`; `connection` lets requests
+//! together here: actix-server accepts, as many as a listener may have; `connection` lets requests
 //! through; actix-http reads them; the app answers. TLS is shaken hands on before, each time with
 //! the files as they are by then.
 
@@ -23,36 +23,37 @@ use actix_web::{
     dev::{AppConfig, Extensions, Server},
     rt::net::{TcpStream, UnixStream},
 };
-use prometheus::IntCounterVec;
+use prometheus::{IntCounterVec, IntGauge};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    connection::{Bounds, Connection, Stream},
+    connection::{Bounds, Connection},
     listen::Listener,
     queue::Queue,
+    stream::Stream,
 };
 use crate::{
     clock::{self, Clock},
     metrics::{Metrics, Raised},
-    routes::Drain,
+    routes::{self, Drain, OnThisMachine},
     settings::{self, Settings},
     tls::{Encrypted, PeerCertificate, ServerTls},
 };
 
-/// Threads for what blocks: resolving Juspay's host name, nothing else.
+/// Threads for what blocks: resolving host names, nothing else.
 const BLOCKING_THREADS: usize = 4;
 
 /// How long an idle connection is kept: longer than load balancers keep theirs (60 s), so that
 /// it is they who close, and no request meets a closing connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long a request's head may take: a phone's comes in one packet. Who sends it a byte at a time
-/// holds a connection for so long, and nothing else.
+/// How long a connection's first head may take: it comes in one packet. Who sends it a byte at a
+/// time holds a connection for so long, and nothing else.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 
-/// The same for a connection's later heads, for which actix has no limit. A second longer, so that
-/// it is actix that ends the first one, with a 408.
-const LATER_HEAD_TIME: Duration = Duration::from_secs(6);
+/// The same for a whole request, be it a later one or one with a body, for which actix has no limit.
+/// A second longer, so that it is actix that ends a first head, with a 408.
+const REQUEST_TIME: Duration = Duration::from_secs(6);
 
 /// How long a TLS handshake may take: a phone's takes two round trips.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -60,36 +61,64 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// Longest head without its bearer token, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
 
-/// What comes to a connection before HTTP does.
+/// Connections of the admin listener: scrapers, probes and people.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// How long the admin listener waits for its last answers.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+/// What comes to a listener's connections before HTTP does.
 #[derive(Clone)]
 pub(super) struct Door {
     tls: Option<Arc<ServerTls>>,
     bounds: Bounds,
     drain: Drain,
-    metrics: Arc<Metrics>,
+    /// Counts connections, where they are counted.
+    open: Option<IntGauge>,
     handshakes: IntCounterVec,
 }
 
 impl Door {
-    pub(super) fn new(
+    /// The public listener's: plain or with TLS, and without bodies.
+    pub(super) fn public(
         settings: &Settings,
         tls: Option<Arc<ServerTls>>,
         drain: &Drain,
         clock: &Arc<dyn Clock>,
-        metrics: &Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Self {
         let max_head = MAX_HEAD.saturating_add(settings.auth.max_token_bytes);
         Self {
             tls,
-            bounds: Bounds { max_head, head_time: LATER_HEAD_TIME, clock: Arc::clone(clock) },
+            open: Some(metrics.http.connections.clone()),
+            ..Self::plain(max_head, None, drain, clock, metrics)
+        }
+    }
+
+    /// The admin listener's.
+    pub(super) fn admin(drain: &Drain, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
+        Self::plain(MAX_HEAD, Some(routes::MAX_ADMIN_BODY), drain, clock, metrics)
+    }
+
+    fn plain(
+        max_head: usize,
+        max_body: Option<usize>,
+        drain: &Drain,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Self {
+        let clock = Arc::clone(clock);
+        Self {
+            tls: None,
+            bounds: Bounds { max_head, max_body, request_time: REQUEST_TIME, clock },
             drain: drain.clone(),
+            open: None,
             handshakes: metrics.http.tls_handshakes.clone(),
-            metrics: Arc::clone(metrics),
         }
     }
 
     async fn tcp(self, stream: TcpStream, queue: Queue) -> io::Result<Connection> {
-        let open = Raised::new(&self.metrics.http.connections);
+        let open = self.open.as_ref().map(Raised::new);
         let Some(tls) = &self.tls else {
             return Ok(Connection::new(Stream::Tcp(stream), None, self.bounds, queue, open));
         };
@@ -109,8 +138,37 @@ impl Door {
     }
 
     fn unix(self, stream: UnixStream, queue: Queue) -> Connection {
-        let open = Raised::new(&self.metrics.http.connections);
+        let open = self.open.as_ref().map(Raised::new);
         Connection::new(Stream::Unix(stream), None, self.bounds, queue, open)
+    }
+}
+
+/// How much of the machine a listener has.
+pub(super) struct Share {
+    name: &'static str,
+    workers: usize,
+    /// Of each worker.
+    connections: usize,
+    /// How long it waits for its last answers.
+    grace: Duration,
+}
+
+impl Share {
+    /// Never more workers nor connections than there may be connections.
+    pub(super) fn public(settings: &settings::Server) -> Self {
+        let most = settings.max_connections;
+        let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get).min(512);
+        let workers = settings.workers.unwrap_or_else(cores).min(most).max(1);
+        Self {
+            name: "public",
+            workers,
+            connections: most.checked_div(workers).unwrap_or(1).max(1),
+            grace: settings.shutdown_grace.saturating_sub(settings.shutdown_delay),
+        }
+    }
+
+    pub(super) const fn admin() -> Self {
+        Self { name: "admin", workers: 1, connections: ADMIN_CONNECTIONS, grace: ADMIN_GRACE }
     }
 }
 
@@ -118,7 +176,7 @@ impl Door {
 pub(super) fn serve<F, I, S, B>(
     app: F,
     door: &Door,
-    settings: &settings::Server,
+    share: &Share,
     sockets: Vec<Listener>,
 ) -> io::Result<Server>
 where
@@ -129,32 +187,31 @@ where
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    let (workers, connections) = shares(settings);
-    let grace = settings.shutdown_grace.saturating_sub(settings.shutdown_delay);
     let mut server = Server::build()
         .disable_signals()
-        .workers(workers)
-        .max_concurrent_connections(connections)
+        .workers(share.workers)
+        .max_concurrent_connections(share.connections)
         .worker_max_blocking_threads(BLOCKING_THREADS)
-        .shutdown_timeout(grace.as_secs().max(1));
+        .shutdown_timeout(share.grace.as_secs().max(1));
     let stopping = server.graceful_shutdown_signal();
     for socket in sockets {
         let (app, door, stopping) = (app.clone(), door.clone(), stopping.clone());
+        let is_on_this_machine = socket.is_on_this_machine()?;
         let http = move || {
             let stopping = stopping.clone();
             let stopping = move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             };
-            http(app(), stopping)
+            http(app(), is_on_this_machine, stopping)
         };
         server = match socket {
-            Listener::Tcp(socket) => server.listen("public", socket, move || {
+            Listener::Tcp(socket) => server.listen(share.name, socket, move || {
                 let (door, queue) = (door.clone(), Queue::new(door.drain.clone()));
                 let open = fn_service(move |stream| door.clone().tcp(stream, queue.clone()));
                 open.map_err(drop).and_then(http())
             }),
-            Listener::Unix(socket) => server.listen_uds("public", socket, move || {
+            Listener::Unix(socket) => server.listen_uds(share.name, socket, move || {
                 let (door, queue) = (door.clone(), Queue::new(door.drain.clone()));
                 let open =
                     fn_service(move |stream| ready(Ok(door.clone().unix(stream, queue.clone()))));
@@ -168,6 +225,7 @@ where
 /// actix's HTTP/1 on our connections.
 fn http<I, S, B, W>(
     app: I,
+    is_on_this_machine: bool,
     stopping: impl Fn() -> W + 'static,
 ) -> impl ServiceFactory<Connection, Config = (), Response = (), Error = (), InitError = ()>
 where
@@ -185,7 +243,12 @@ where
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIME)
         .h1_allow_half_closed(false)
-        .on_connect_ext(note_peer)
+        .on_connect_ext(move |connection, data| {
+            note(connection, data);
+            if is_on_this_machine {
+                data.insert(OnThisMachine);
+            }
+        })
         .h1(map_config(app, |()| AppConfig::default()))
         .map_err(drop);
     fn_service(|connection: Connection| async {
@@ -195,9 +258,9 @@ where
     .and_then(http)
 }
 
-/// For handlers: `HttpRequest::conn_data::<Approach>()`, and the same of `Encrypted` and
-/// `PeerCertificate`.
-fn note_peer(connection: &Connection, data: &mut Extensions) {
+/// For handlers: `HttpRequest::conn_data::<Approach>()`, and the same of `Encrypted`,
+/// `PeerCertificate` and `OnThisMachine`.
+fn note(connection: &Connection, data: &mut Extensions) {
     data.insert(connection.approach());
     if connection.is_encrypted() {
         data.insert(Encrypted);
@@ -205,13 +268,6 @@ fn note_peer(connection: &Connection, data: &mut Extensions) {
     if let Some(peer) = connection.peer() {
         data.insert(PeerCertificate::clone(peer));
     }
-}
-
-/// Workers, and connections for each of them: never more of either than there may be connections.
-fn shares(settings: &settings::Server) -> (usize, usize) {
-    let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get).min(512);
-    let workers = settings.workers.unwrap_or_else(cores).min(settings.max_connections).max(1);
-    (workers, settings.max_connections.checked_div(workers).unwrap_or(1).max(1))
 }
 
 #[cfg(test)]

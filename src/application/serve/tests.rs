@@ -76,7 +76,7 @@ async fn a_handler_can_know_whom_the_peers_certificate_names() {
     let settings = settings(&directory);
     let tls = ServerTls::open(settings.server.tls.as_ref().unwrap()).unwrap();
     let metrics = Arc::new(Metrics::new("", "").unwrap());
-    let door = Door::new(
+    let door = Door::public(
         &settings,
         Some(Arc::new(tls)),
         &Drain::default(),
@@ -86,7 +86,8 @@ async fn a_handler_can_know_whom_the_peers_certificate_names() {
     let listeners = Listeners::bind("server.listen", &settings.server.listen).unwrap();
     let address = listeners.addresses[0];
     let app = || App::new().route("/", web::get().to(whoami));
-    let server = serve(app, &door, &settings.server, listeners.sockets).unwrap();
+    let share = Share::public(&settings.server);
+    let server = serve(app, &door, &share, listeners.sockets).unwrap();
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
 
@@ -128,7 +129,8 @@ fn there_are_never_more_connections_than_allowed() {
         (512, 1_000_000, (512, 1953)),
     ] {
         (server.workers, server.max_connections) = (Some(workers), most);
-        assert_eq!(shares(&server), expected);
+        let Share { workers, connections, .. } = Share::public(&server);
+        assert_eq!((workers, connections), expected);
         assert!(expected.0 * expected.1 <= most);
     }
 }

@@ -1,0 +1,33 @@
+//! Connections that carry more than one request: their answers one by one.
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::{Reply, within_reason};
+
+/// The next answer. Nothing behind it is read.
+pub async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
+    let mut reply = head(stream).await;
+    let length = reply.header("content-length").expect("a length").parse().unwrap();
+    reply.body = vec![0; length];
+    within_reason("a body", stream.read_exact(&mut reply.body)).await.expect("a body");
+    reply
+}
+
+/// The next answer, but for its body.
+pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
+    let reading = async {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(stream.read_u8().await.expect("an answer"));
+        }
+        Reply::parse(&bytes).expect("an answer")
+    };
+    within_reason("an answer", reading).await
+}
+
+/// All that still comes.
+pub async fn rest(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    within_reason("the end", async { drop(stream.read_to_end(&mut bytes).await) }).await;
+    bytes
+}
