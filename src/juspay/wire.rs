@@ -124,6 +124,20 @@ mod tests {
         object
     }
 
+    #[test]
+    fn numbers_leave_as_they_came() {
+        let object = documented().to_string();
+        for number in ["70e+300", "7.000000000000001e301", "0.1", "9007199254740993", "-0.0"] {
+            let object = object.replace("\"9999999999\"", number);
+            let id = CustomerId::parse("alice").unwrap();
+            let (read, _) = customer(object.as_bytes(), &id, CustomerIdForm::Merchant).unwrap();
+            let json = read.to_json(&FieldSet::all(), None).with_token();
+            let told: Value = serde_json::from_slice(&json).unwrap();
+            let meant: f64 = number.parse().unwrap();
+            assert_eq!(told["mobile_number"].as_f64(), Some(meant), "{number}");
+        }
+    }
+
     fn without(member: &str) -> Value {
         let mut object = documented();
         object.as_object_mut().unwrap().remove(member);

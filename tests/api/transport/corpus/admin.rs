@@ -77,7 +77,9 @@ fn here(row: Row) -> (Row, Option<&'static str>) {
 async fn p7_the_admin_listener_answers_each_row_of_the_corpus_as_it_says() {
     let world = World::new().await;
     let admin = world.admin();
-    let rows = rows::all(PATH, "Authorization: Bearer x\r\n");
+    let mut rows = rows::all(PATH, "Authorization: Bearer x\r\n");
+    // The one row about the root, which on this listener is the page for people.
+    rows.retain(|row| row.name != "target http://localhost");
     let (rows, otherwise): (Vec<_>, Vec<_>) = rows.into_iter().map(here).unzip();
     for row in &rows {
         for reply in answered(row, &admin).await {
