@@ -299,7 +299,12 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, rc::Rc};
+    use std::{
+        cell::RefCell,
+        rc::Rc,
+        sync::atomic::{AtomicBool, Ordering},
+        task::Wake,
+    };
 
     use actix_web::rt::{self, net::UnixStream};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -360,6 +365,16 @@ mod tests {
         }
     }
 
+    /// Whether it was woken.
+    #[derive(Default)]
+    struct Reader(AtomicBool);
+
+    impl Wake for Reader {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
     #[actix_web::test]
     async fn a_refusal_waits_for_the_answer_before_it() {
         let (mut connection, mut phone) = connection(&Queue::new(Drain::default()), "200 OK").await;
@@ -373,9 +388,14 @@ mod tests {
             sent += written.unwrap();
         }
         phone.write_all(&[b'y'; 2000]).await.unwrap();
-        assert!(connection.read_u8().now_or_never().is_none(), "nothing is let through yet");
+        let reader = Arc::new(Reader::default());
+        let waker = Waker::from(Arc::clone(&reader));
+        let read = Box::pin(connection.read_u8()).poll_unpin(&mut Context::from_waker(&waker));
+        assert!(read.is_pending(), "nothing is let through yet");
         phone.read_exact(&mut vec![0; sent]).await.unwrap();
+        assert!(!reader.0.load(Ordering::Relaxed));
         connection.write_all(b"the end").await.unwrap();
+        assert!(reader.0.load(Ordering::Relaxed), "nobody else would wake it");
         assert_eq!(connection.read(&mut [0; 4096]).await.unwrap(), 0, "it is refused");
         drop(connection);
         let mut rest = String::new();
