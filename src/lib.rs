@@ -32,6 +32,8 @@ pub mod demo;
 pub mod doctor;
 pub mod json;
 pub mod juspay;
+#[cfg(test)]
+mod kept_log;
 pub mod limits;
 pub mod metrics;
 pub mod problem;

@@ -6,8 +6,6 @@
 
 mod json;
 mod lines;
-#[cfg(test)]
-pub(crate) mod testing;
 
 use std::{
     io,
@@ -102,8 +100,8 @@ fn log_panics() {
 
 #[cfg(test)]
 mod tests {
-    use super::{testing::Kept, *};
-    use crate::settings::AccessLog;
+    use super::*;
+    use crate::{kept_log::Kept, settings::AccessLog};
 
     /// What `work` makes the log say.
     fn logged(level: LogLevel, format: LogFormat, work: impl FnOnce()) -> String {

@@ -21,8 +21,8 @@ use crate::{
         settings, settle, token, with, world_of_auth,
     },
     clock::manual::ManualClock,
+    kept_log::Kept,
     revocation::{Entry, Target},
-    telemetry::testing::Kept,
     waiting::Rooms,
 };
 

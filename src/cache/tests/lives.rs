@@ -7,7 +7,7 @@ use super::{
     moody::{Mood, Stage, brief},
     world::{lookup, run, secs, token},
 };
-use crate::{clock::Clock, telemetry::testing::Kept};
+use crate::{clock::Clock, kept_log::Kept};
 
 /// A phone that asks every second for an hour; how often Juspay is asked, and what is warned of.
 fn an_hour(life: u64, after: Duration, max_hand_outs: Option<u32>) -> (usize, String) {
