@@ -1,6 +1,6 @@
 //! ④ The phone's answer: the customer's JSON and the headers that say where it came from.
 
-use std::{cell::RefCell, fmt, io::Write as _, iter};
+use std::{cell::RefCell, fmt, io::Write as _};
 
 use actix_web::{
     HttpResponse,
@@ -30,16 +30,11 @@ struct Kept(Vec<Option<HeaderValue>>);
 
 impl Kept {
     fn value(&mut self, seconds: u64, text: fmt::Arguments<'_>) -> HeaderValue {
-        let Some(index) = usize::try_from(seconds).ok().filter(|index| *index < KEPT) else {
-            return value(text);
-        };
-        if self.0.len() <= index {
-            let room = KEPT.saturating_sub(self.0.len());
-            self.0.extend(iter::repeat_n(None, room));
+        if self.0.is_empty() {
+            self.0.resize(KEPT, None);
         }
-        self.0
-            .get_mut(index)
-            .map_or_else(|| value(text), |kept| kept.get_or_insert_with(|| value(text)).clone())
+        let kept = usize::try_from(seconds).ok().and_then(|seconds| self.0.get_mut(seconds));
+        kept.map_or_else(|| value(text), |kept| kept.get_or_insert_with(|| value(text)).clone())
     }
 }
 
