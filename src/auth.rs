@@ -44,7 +44,7 @@ use self::{
     gateway::Gateway,
     introspection::Introspection,
     issuer::Issuer,
-    jwks::{KeyFetcher, NoKey, fetcher},
+    jwks::{Key, KeyFetcher, NoKey, fetcher},
     logout::Queue,
     revocations::{Grounds, Revocations},
     token::{Unverified, Verified},
@@ -130,8 +130,8 @@ struct Token {
 /// A signature check that has succeeded.
 struct Proof<'t> {
     verified: Verified<'t>,
-    /// Of the key that made the signature.
-    thumbprint: Sha256,
+    /// Which made the signature.
+    key: Arc<Key>,
     /// The key set's.
     generation: u64,
 }
@@ -297,12 +297,11 @@ impl Authenticator {
         let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
         let finding = Finding {
             caller: caller.clone(),
-            issuer: index,
             signed: Some(Signed {
-                kid: wanted.kid.map(Box::from),
+                key: proof.key,
                 algorithm: wanted.algorithm,
-                thumbprint: proof.thumbprint,
-                generation: proof.generation,
+                names_key: wanted.kid.is_some(),
+                generation: proof.generation.into(),
             }),
             end: accepted.end,
         };
@@ -331,8 +330,8 @@ impl Authenticator {
             let turn = self.turns.take().await?;
             let reason = match unverified.verify(&current.set) {
                 Ok((verified, key)) => {
-                    let (thumbprint, generation) = (*key.thumbprint(), current.generation);
-                    return Ok(Proof { verified, thumbprint, generation });
+                    let (key, generation) = (Arc::clone(key), current.generation);
+                    return Ok(Proof { verified, key, generation });
                 }
                 Err(reason) => reason,
             };

@@ -1,10 +1,10 @@
-//! How many instructions and allocations a hit takes, from the socket to the socket, beside
+//! How many instructions and allocations a request takes, from the socket to the socket, beside
 //! actix-web alone that answers the same bytes. They repeat where times don't, so a change that
 //! costs something is seen with it.
 //!
 //! `benches/instructions/run` starts it, `.ci/run` among others; without a flag nothing is run.
 //! [`subject`] is this program under valgrind: a server with one worker, and a client that costs
-//! next to nothing. [`valgrind`] runs it; [`baseline`] says what it came to before.
+//! next to nothing; Juspay's [`stand_in`] is a process of its own. [`valgrind`] runs it; [`baseline`] says what it came to before.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,11 +17,11 @@
 )]
 
 #[path = "../common/bare.rs"]
-#[expect(dead_code, reason = "the speed runs use the rest")]
 mod bare;
 mod baseline;
 #[path = "../common/plain.rs"]
 mod plain;
+mod stand_in;
 mod standing;
 mod subject;
 mod valgrind;
@@ -34,7 +34,7 @@ use self::{baseline::Counts, subject::Subject};
 
 /// The flags.
 #[derive(Debug, Parser)]
-#[command(about = "Instructions and allocations of a hit")]
+#[command(about = "Instructions and allocations of a request")]
 struct Flags {
     /// Compare with the baseline
     #[arg(long)]
@@ -47,6 +47,9 @@ struct Flags {
     subject: Option<Subject>,
     #[arg(long, hide = true, default_value_t = 0)]
     requests: u32,
+    /// Be Juspay's stand-in, with so many customers' tokens
+    #[arg(long, hide = true)]
+    stand_in: Option<u32>,
     /// Where the service leaves its answer to actix-web alone
     #[arg(long, hide = true)]
     answer: Option<PathBuf>,
@@ -56,7 +59,7 @@ struct Flags {
 }
 
 /// The flags that make something run.
-const OURS: [&str; 4] = ["--check", "--renew", "--subject", "--help"];
+const OURS: [&str; 5] = ["--check", "--renew", "--subject", "--stand-in", "--help"];
 
 fn main() -> ExitCode {
     // `cargo test --benches` may hand over flags of libtest's, which aren't ours to know.
@@ -68,6 +71,10 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     if let (Some(subject), Some(answer)) = (flags.subject, &flags.answer) {
         subject::run(subject, flags.requests, answer);
+        return ExitCode::SUCCESS;
+    }
+    if let Some(tokens) = flags.stand_in {
+        stand_in::run(tokens);
         return ExitCode::SUCCESS;
     }
     let counts = Counts::take();

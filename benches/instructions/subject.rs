@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{self, Sender},
@@ -14,29 +14,30 @@ use std::{
 };
 
 use clap::ValueEnum;
-use juspay_bff::{
-    application::Application,
-    clock::Clock,
-    settings::Sources,
-    simulator::{self, MintRequest},
-    telemetry,
-};
+use juspay_bff::{application::Application, clock::Clock, settings::Sources, telemetry};
 
 use super::{
-    bare::{self, Answer},
-    plain::{Plain, is_ok, request},
+    bare::{self, Answer, Question},
+    plain::{self, Plain, is_ok},
+    stand_in::StandIn,
     standing::StandingClock,
 };
 
-/// Who answers.
+/// Who answers what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Subject {
-    /// The service, access log off.
+    /// The service a known caller's cached customer, access log off.
     Hit,
-    /// The service, access log on.
+    /// The same, access log on.
     Logged,
+    /// The same, whose token is verified each time.
+    First,
+    /// The service a known caller's customer, for which it asks Juspay.
+    Miss,
     /// actix-web alone.
     Bare,
+    /// actix-web, which asks Juspay with awc alone.
+    Asking,
 }
 
 /// Asked so often first, that all is warm.
@@ -48,36 +49,35 @@ const REST: Duration = Duration::from_millis(3);
 /// Time for the service to get its keys, valgrind's slowness included: each try too early is counted.
 const START: Duration = Duration::from_secs(1);
 
-/// A claim that makes the token as long as one with an RSA signature. RSA keys take a different
-/// number of instructions to make each time.
-const PADDING: usize = 192;
-
-/// The length of the service's tokens, for those that nobody reads.
-const BARE_TOKEN: usize = 740;
-
-/// A server on its way: where it listens, and a token for it.
-type Ready = (SocketAddr, String);
+/// A server on its way.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    address: SocketAddr,
+    /// The service's other listener.
+    admin: Option<SocketAddr>,
+}
 
 /// Serves, asks so often, and ends. The service leaves an answer at `answer`, where actix-web
 /// alone takes it from.
 pub fn run(subject: Subject, requests: u32, answer: &Path) {
-    let (ready, started) = mpsc::channel();
-    let recorded = answer.to_owned();
-    thread::spawn(move || match subject {
-        Subject::Bare => serve_bare(&recorded, &ready),
-        Subject::Hit => serve("off", &ready),
-        Subject::Logged => serve("all", &ready),
-    });
-    let (address, token) = started.recv().unwrap();
-    let mut client = Plain::open(address).unwrap();
-    let request = request(&token);
-    let first = until_ok(&mut client, &request, address);
+    let customers = if subject == Subject::Miss { WARM_UP + requests } else { 1 };
+    let stand_in = Arc::new(StandIn::start(customers));
+    let asked: Vec<_> = stand_in.tokens.iter().map(|token| plain::request(token)).collect();
+    let ready = start(subject, Arc::clone(&stand_in), answer.to_owned());
+    let mut client = Plain::open(ready.address).unwrap();
+    let first = until_ok(&mut client, &asked[0], ready.address);
     if subject == Subject::Hit {
         fs::write(answer, first).unwrap();
     }
-    ask(&mut client, &request, WARM_UP);
-    ask_counted(&mut client, &request, requests);
+    if subject == Subject::Miss {
+        asked.iter().for_each(|request| assert!(is_ok(client.exchange(request).unwrap())));
+        purge(ready.admin.unwrap());
+    }
+    let mut asked = asked.iter().cycle().map(Vec::as_slice);
+    ask(&mut client, &mut asked, WARM_UP);
+    ask_counted(&mut client, &mut asked, requests);
     // Nothing is taken apart, as that would be counted, too.
+    drop(stand_in);
     std::process::exit(0);
 }
 
@@ -90,69 +90,97 @@ fn until_ok(client: &mut Plain, request: &[u8], address: SocketAddr) -> Vec<u8> 
     client.exchange(request).unwrap().to_vec()
 }
 
-/// From here on is counted (`--dump-before`), so the name must be found in the program.
-#[inline(never)]
-fn ask_counted(client: &mut Plain, request: &[u8], times: u32) {
-    ask(client, request, times);
+/// Lets the service forget all customers, but not its callers.
+fn purge(admin: SocketAddr) {
+    let request = b"POST /cache/purge HTTP/1.1\r\nHost: localhost\r\n\
+        Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"all\":true}";
+    assert!(is_ok(Plain::open(admin).unwrap().exchange(request).unwrap()));
 }
 
-/// All answers are hits of the same length.
-fn ask(client: &mut Plain, request: &[u8], times: u32) {
-    let length = client.exchange(request).unwrap().len();
-    for _ in 0..times {
+/// From here on is counted (`--dump-before`), so the name must be found in the program.
+#[inline(never)]
+fn ask_counted<'r>(client: &mut Plain, asked: &mut impl Iterator<Item = &'r [u8]>, times: u32) {
+    ask(client, asked, times);
+}
+
+/// An answer is whole when its JSON is: to read its head would be counted, too.
+fn ask<'r>(client: &mut Plain, asked: &mut impl Iterator<Item = &'r [u8]>, times: u32) {
+    for request in asked.take(usize::try_from(times).unwrap()) {
         thread::sleep(REST);
-        let answer = client.exchange_until(request, |answer| answer.len() >= length).unwrap();
-        assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.len() == length);
+        let answer = client.exchange_until(request, |answer| answer.ends_with(b"}")).unwrap();
+        assert!(is_ok(answer));
     }
 }
 
-fn serve_bare(answer: &Path, ready: &Sender<Ready>) {
+/// Starts the server in a thread of its own.
+fn start(subject: Subject, stand_in: Arc<StandIn>, answer: PathBuf) -> Ready {
+    let (ready, started) = mpsc::channel();
+    thread::spawn(move || match subject {
+        Subject::Bare => serve_bare(&answer, None, &ready),
+        Subject::Asking => serve_bare(&answer, Some(question(&stand_in)), &ready),
+        Subject::Hit | Subject::Miss => serve(&stand_in, "log.access = \"off\"", &ready),
+        Subject::Logged => serve(&stand_in, "", &ready),
+        Subject::First => {
+            serve(&stand_in, "log.access = \"off\"\nauth.verified_tokens = 0", &ready);
+        }
+    });
+    started.recv().unwrap()
+}
+
+fn serve_bare(answer: &Path, question: Option<Question>, ready: &Sender<Ready>) {
     let answer = Answer::read(&fs::read(answer).unwrap());
+    let listen = ([127, 0, 0, 1], 0).into();
     actix_web::rt::System::new().block_on(async {
-        let (server, address) = bare::serve(answer, 1, ([127, 0, 0, 1], 0).into()).unwrap();
-        ready.send((address, "x".repeat(BARE_TOKEN))).unwrap();
+        let (server, address) = match question {
+            None => bare::serve(answer, 1, listen).unwrap(),
+            Some(question) => bare::serve_asking(answer, question, 1, listen).unwrap(),
+        };
+        ready.send(Ready { address, admin: None }).unwrap();
         server.await.unwrap();
     });
 }
 
-fn serve(access: &str, ready: &Sender<Ready>) {
+/// What the floor of misses asks with: `sim_key:` in base64 (RFC 7617).
+fn question(stand_in: &StandIn) -> Question {
+    let StandIn { base_url, merchant, .. } = stand_in;
+    Question {
+        url: format!("{base_url}/customers/bench_00000?options.get_client_auth_token=true"),
+        key: "Basic c2ltX2tleTo=".to_owned(),
+        merchant: merchant.clone(),
+    }
+}
+
+fn serve(stand_in: &StandIn, more: &str, ready: &Sender<Ready>) {
     actix_web::rt::System::new().block_on(async {
-        let clock: Arc<dyn Clock> = Arc::new(StandingClock);
-        let config = simulator::Config::on_free_ports();
-        let config = simulator::Config { clock: Arc::clone(&clock), ..config };
-        let juspay = simulator::start(config).await.unwrap();
-        let wish = MintRequest::of("bench_0").with("padding", "x".repeat(PADDING));
-        let token = juspay.issuer().mint(&wish).unwrap();
-        let settings = Sources::default().text("the run's", settings(&juspay, access));
+        let settings = Sources::default().text("the run's", settings(stand_in, more));
         let loaded = settings.load().unwrap();
         telemetry::init(&loaded.settings.log).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(StandingClock);
         let application = Application::build(loaded, clock).unwrap();
-        ready.send((application.public_addresses()[0], token)).unwrap();
+        let address = application.public_addresses()[0];
+        ready.send(Ready { address, admin: Some(application.admin_addresses()[0]) }).unwrap();
         application.run(std::future::pending()).await.unwrap();
     });
 }
 
 /// As `make bench` has them: limits are in the path, but too high to refuse.
-fn settings(juspay: &simulator::Running, access: &str) -> String {
-    let (simulator, issuer) = (juspay.simulator(), juspay.issuer());
+fn settings(stand_in: &StandIn, more: &str) -> String {
+    let StandIn { base_url, merchant, issuer_url, .. } = stand_in;
     format!(
         r#"
         server.listen = "127.0.0.1:0"
         server.admin_listen = "127.0.0.1:0"
         server.workers = 1
-        juspay.base_url = "{}"
-        juspay.merchant_id = "{}"
+        juspay.base_url = "{base_url}"
+        juspay.merchant_id = "{merchant}"
         juspay.api_key = "sim_key"
-        auth.issuers.main.issuer = "{}"
+        auth.issuers.main.issuer = "{issuer_url}"
         auth.issuers.main.audiences = ["juspay-bff-demo"]
-        auth.issuers.main.algorithms = ["ES256"]
+        auth.issuers.main.algorithms = ["RS256"]
         auth.issuers.main.discovery = true
         cache.max_hand_outs = 1000000
         limits.per_customer = "100000000/h"
-        log.access = "{access}"
-        "#,
-        simulator.base_url(),
-        simulator.merchant(),
-        issuer.issuer_url(),
+        {more}
+        "#
     )
 }

@@ -147,7 +147,7 @@ impl Authenticator {
         let accepted = introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(*asked, &accepted);
         let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
-        let finding = Finding { caller: caller.clone(), issuer: index, signed: None, end };
+        let finding = Finding { caller: caller.clone(), signed: None, end };
         if now.wall < end {
             self.verified.remember(token.digest, finding, epoch, now);
         }

@@ -15,6 +15,8 @@ mod tests;
 #[cfg(test)]
 mod wycheproof;
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -63,7 +65,7 @@ pub(crate) enum SetError {
 
 /// The usable keys of an issuer; never empty.
 pub(super) struct KeySet {
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
 }
 
 /// A key that was left out.
@@ -97,7 +99,7 @@ impl KeySet {
         let mut left_out = Vec::new();
         for jwk in &document.keys {
             match Key::parse(jwk, algorithms).and_then(|key| with_room(&keys, key)) {
-                Ok(key) => keys.push(key),
+                Ok(key) => keys.push(Arc::new(key)),
                 Err(why) => left_out.push(LeftOut { kid: shown_kid(jwk), why }),
             }
         }
@@ -124,8 +126,8 @@ impl KeySet {
 
     /// The keys that may have signed such a token. Several keys may share a `kid` (RFC 7517 §4.5):
     /// all whose algorithm fits are given. Without a `kid` it must be the only one that fits.
-    pub(super) fn fitting(&self, wanted: Wanted<'_>) -> Vec<&Key> {
-        let keys: Vec<&Key> = self
+    pub(super) fn fitting(&self, wanted: Wanted<'_>) -> Vec<&Arc<Key>> {
+        let keys: Vec<_> = self
             .keys
             .iter()
             .filter(|key| wanted.kid.is_none_or(|kid| key.kid() == Some(kid)))
@@ -136,7 +138,7 @@ impl KeySet {
 }
 
 /// `key`, unless as many as are taken have its `kid` already.
-fn with_room(keys: &[Key], key: Key) -> Result<Key, Unusable> {
+fn with_room(keys: &[Arc<Key>], key: Key) -> Result<Key, Unusable> {
     let sharing = keys.iter().filter(|other| other.kid() == key.kid()).count();
     if key.kid().is_some() && sharing >= MAX_SHARING { Err(Unusable::Sharing) } else { Ok(key) }
 }

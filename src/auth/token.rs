@@ -11,7 +11,7 @@ mod json;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -94,7 +94,10 @@ impl<'a> Unverified<'a> {
     }
 
     /// Checks the signature with the keys that fit, and says which one made it.
-    pub(super) fn verify<'k>(&self, keys: &'k KeySet) -> Result<(Verified<'_>, &'k Key), Reason> {
+    pub(super) fn verify<'k>(
+        &self,
+        keys: &'k KeySet,
+    ) -> Result<(Verified<'_>, &'k Arc<Key>), Reason> {
         let mut reason = Reason::UnknownKey;
         for key in keys.fitting(self.wanted()) {
             if key.verifies(self.header.algorithm, self.message.as_bytes(), &self.signature) {

@@ -3,7 +3,7 @@
 //! Found by the SHA-256 of the whole token; the token itself isn't kept. An entry counts only as
 //! long as both clocks say that the token lives, its key is in its issuer's set, and nothing has
 //! been forgotten since its verification began: all of that is looked at when it is READ. Whether it
-//! was revoked, `revocations` says then. Refused tokens aren't remembered. moka only bounds the memory.
+//! was revoked, `revocations` says then. Refused tokens aren't remembered. moka only bounds the number.
 
 #[cfg(test)]
 mod tests;
@@ -13,19 +13,19 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use moka::{Expiry, sync::Cache};
+use moka::sync::Cache;
 
 use super::{
     Sha256,
     caller::Caller,
-    jwks::{Current, Wanted},
+    jwks::{Current, Key, Wanted},
 };
 use crate::{
-    clock::{Moment, Monotonic, until},
+    clock::{Moment, until},
     settings::Algorithm,
 };
 
@@ -39,8 +39,6 @@ pub(super) struct Epoch(u64);
 /// What a verification has found.
 pub(super) struct Finding {
     pub(super) caller: Caller,
-    /// Index of the issuer.
-    pub(super) issuer: usize,
     /// `None`: the issuer was asked about the token, no key vouches for it.
     pub(super) signed: Option<Signed>,
     /// The token's end, or its answer's, on the wall clock.
@@ -49,21 +47,21 @@ pub(super) struct Finding {
 
 /// By which key a token is good.
 pub(super) struct Signed {
-    pub(super) kid: Option<Box<str>>,
+    /// Shared with its set, as there are many tokens.
+    pub(super) key: Arc<Key>,
     pub(super) algorithm: Algorithm,
-    pub(super) thumbprint: Sha256,
-    /// The key set's when the signature was checked.
-    pub(super) generation: u64,
+    /// Whether the token says which key, by the key's `kid`.
+    pub(super) names_key: bool,
+    /// The newest generation of the key set that is known to hold the key.
+    pub(super) generation: AtomicU64,
 }
 
 /// A token that was verified.
 pub(super) struct Entry {
-    finding: Finding,
-    /// The newest generation that is known to hold the key.
-    generation: AtomicU64,
+    caller: Caller,
+    signed: Option<Signed>,
+    end: Moment,
     epoch: Epoch,
-    life: Duration,
-    monotonic_end: Monotonic,
 }
 
 /// By what an entry counts.
@@ -83,7 +81,7 @@ pub(super) struct VerifiedTokens {
 
 impl VerifiedTokens {
     pub(super) fn new(capacity: u64) -> Self {
-        let entries = Cache::builder().max_capacity(capacity).expire_after(ByLife).build();
+        let entries = Cache::builder().max_capacity(capacity).build();
         Self { entries, epoch: AtomicU64::new(0) }
     }
 
@@ -97,14 +95,10 @@ impl VerifiedTokens {
         if epoch != self.epoch() {
             return;
         }
-        let life = until(finding.end, now.wall).min(MAX_REMEMBERED);
-        let entry = Entry {
-            generation: AtomicU64::new(finding.signed.as_ref().map_or(0, |it| it.generation)),
-            epoch,
-            life,
-            monotonic_end: now.monotonic.plus(life),
-            finding,
-        };
+        let Finding { caller, signed, end } = finding;
+        let life = until(end, now.wall).min(MAX_REMEMBERED);
+        let end = Moment { wall: end, monotonic: now.monotonic.plus(life) };
+        let entry = Entry { caller, signed, end, epoch };
         self.entries.insert(digest, Arc::new(entry));
     }
 
@@ -121,15 +115,15 @@ impl VerifiedTokens {
             self.entries.invalidate(digest);
             return None;
         }
-        if let Some(signed) = &entry.finding.signed {
+        if let Some(signed) = &entry.signed {
             // Without usable keys nothing passes, but they may come back.
-            let current = keys(entry.finding.issuer)?;
-            if !entry.has_its_key_in(signed, &current) {
+            let current = keys(entry.issuer())?;
+            if !signed.has_its_key_in(&current) {
                 self.entries.invalidate(digest);
                 return None;
             }
         }
-        Some(entry.finding.caller.clone())
+        Some(entry.caller.clone())
     }
 
     /// The token, whether it counts or not.
@@ -153,11 +147,11 @@ impl VerifiedTokens {
 
     /// Those whose tokens are in memory, dead ones included. Looks at every entry.
     pub(super) fn callers(&self) -> impl Iterator<Item = Caller> {
-        self.entries.iter().map(|(_, entry)| entry.finding.caller.clone())
+        self.entries.iter().map(|(_, entry)| entry.caller.clone())
     }
 
     fn is_alive(&self, entry: &Entry, now: Moment) -> bool {
-        entry.epoch == self.epoch() && !entry.end().has_come(now)
+        entry.epoch == self.epoch() && !entry.end.has_come(now)
     }
 
     /// Forgets all, also what is being verified right now.
@@ -186,51 +180,33 @@ impl VerifiedTokens {
 
 impl Entry {
     pub(super) const fn caller(&self) -> &Caller {
-        &self.finding.caller
+        &self.caller
+    }
+
+    /// The issuer's index.
+    fn issuer(&self) -> usize {
+        self.caller.grounds().issuer
     }
 
     pub(super) fn standing(&self) -> Standing {
-        let generation = || (self.finding.issuer, self.generation.load(Ordering::Relaxed));
-        let keys = self.finding.signed.as_ref().map(|_| generation());
-        Standing { epoch: self.epoch, end: self.end(), keys }
+        let generation = |signed: &Signed| signed.generation.load(Ordering::Relaxed);
+        let keys = self.signed.as_ref().map(|signed| (self.issuer(), generation(signed)));
+        Standing { epoch: self.epoch, end: self.end, keys }
     }
+}
 
-    const fn end(&self) -> Moment {
-        Moment { wall: self.finding.end, monotonic: self.monotonic_end }
-    }
-
+impl Signed {
     /// Whether the key that made the signature is still the one that the token asks for.
-    fn has_its_key_in(&self, signed: &Signed, current: &Current) -> bool {
+    fn has_its_key_in(&self, current: &Current) -> bool {
         if self.generation.load(Ordering::Relaxed) == current.generation {
             return true;
         }
-        let Signed { kid, algorithm, thumbprint, .. } = signed;
-        let wanted = Wanted { kid: kid.as_deref(), algorithm: *algorithm };
-        let is_there =
-            current.set.fitting(wanted).into_iter().any(|key| key.thumbprint() == thumbprint);
+        let kid = self.key.kid().filter(|_| self.names_key);
+        let fitting = current.set.fitting(Wanted { kid, algorithm: self.algorithm });
+        let is_there = fitting.into_iter().any(|key| key.thumbprint() == self.key.thumbprint());
         if is_there {
             self.generation.store(current.generation, Ordering::Relaxed);
         }
         is_there
-    }
-}
-
-/// moka's bound, by its own clock. An update counts from the new value: moka's default would keep
-/// the old one's end.
-struct ByLife;
-
-impl Expiry<Sha256, Arc<Entry>> for ByLife {
-    fn expire_after_create(&self, _: &Sha256, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(entry.life)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Sha256,
-        entry: &Arc<Entry>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(entry.life)
     }
 }

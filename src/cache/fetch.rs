@@ -150,9 +150,8 @@ impl Fetcher {
                 Landing::Customer { entry, stored: true }
             }
             Landing::Failed(JuspayError::CustomerNotFound) => {
-                let ttl = self.not_found_ttl;
-                let until = self.clock.monotonic().plus(ttl);
-                self.store.put(key, Slot::NotFound { until, ttl });
+                let until = self.clock.monotonic().plus(self.not_found_ttl);
+                self.store.put(key, Slot::NotFound { until });
                 landing
             }
             Landing::Tokenless { .. } | Landing::Failed(_) => {

@@ -58,7 +58,7 @@ impl Rules {
     /// What becomes of `lookup` when `slot` is in memory.
     pub(super) fn plan(self, slot: Option<&Slot>, lookup: &Lookup, now: Moment) -> Plan {
         match slot {
-            Some(Slot::NotFound { until, .. }) if now.monotonic < *until => Plan::NotFound,
+            Some(Slot::NotFound { until }) if now.monotonic < *until => Plan::NotFound,
             Some(Slot::Customer(entry)) => {
                 let plan = self.with_entry(entry, lookup, now);
                 let asks = matches!(plan, Plan::Fetch(_));

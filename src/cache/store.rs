@@ -1,14 +1,17 @@
-//! The memory: moka, bounded in number and, as a backstop, in time.
+//! The memory: moka, bounded in number.
+//!
+//! moka isn't told of lives: what is over is buried by a sweep, by our own clock, and an entry that
+//! has no timer of moka's takes less memory.
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use moka::{Expiry, notification::RemovalCause, sync::Cache};
+use moka::{notification::RemovalCause, sync::Cache};
 use prometheus::{IntCounter, IntGauge};
 
 use super::lifetime::{Lifetime, Phase};
@@ -110,7 +113,7 @@ pub(super) enum Slot {
     /// Juspay told about it.
     Customer(Arc<Entry>),
     /// Juspay said that there is none; not asked again before `until`.
-    NotFound { until: Monotonic, ttl: Duration },
+    NotFound { until: Monotonic },
 }
 
 impl Slot {
@@ -118,7 +121,7 @@ impl Slot {
     fn is_dead(&self, now: Moment) -> bool {
         match self {
             Self::Customer(entry) => entry.lifetime.phase(now) == Phase::Dead,
-            Self::NotFound { until, .. } => *until <= now.monotonic,
+            Self::NotFound { until } => *until <= now.monotonic,
         }
     }
 
@@ -132,9 +135,7 @@ impl Slot {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Customer(this), Self::Customer(that)) => Arc::ptr_eq(this, that),
-            (Self::NotFound { until: this, .. }, Self::NotFound { until: that, .. }) => {
-                this == that
-            }
+            (Self::NotFound { until: this }, Self::NotFound { until: that }) => this == that,
             (Self::Customer(_), Self::NotFound { .. })
             | (Self::NotFound { .. }, Self::Customer(_)) => false,
         }
@@ -154,18 +155,16 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new(capacity: u64, metrics: &Metrics) -> Self {
         let evicted = |cause| metrics.cache.evictions.with_label_values(&[cause]);
-        let (by_size, by_time) = (evicted("size"), evicted("expired"));
+        let by_size = evicted("size");
         metrics.cache.capacity.set(i64::try_from(capacity).unwrap_or(i64::MAX));
         let slots = Cache::builder()
             .max_capacity(capacity)
-            .expire_after(AtMost)
             .eviction_listener(move |_, slot: Slot, cause| {
                 slot.leave();
                 match cause {
                     RemovalCause::Size => by_size.inc(),
-                    RemovalCause::Expired => by_time.inc(),
                     // Counted by whoever removes, who knows why.
-                    RemovalCause::Explicit | RemovalCause::Replaced => {}
+                    RemovalCause::Expired | RemovalCause::Explicit | RemovalCause::Replaced => {}
                 }
             })
             .build();
@@ -259,35 +258,6 @@ impl Store {
     }
 }
 
-/// moka's own expiry, on moka's own clock: a bound on memory, not on what is handed out.
-struct AtMost;
-
-impl AtMost {
-    fn of(slot: &Slot) -> Duration {
-        match slot {
-            Slot::Customer(entry) => entry.lifetime.whole(),
-            Slot::NotFound { ttl, .. } => *ttl,
-        }
-    }
-}
-
-impl Expiry<CustomerKey, Slot> for AtMost {
-    fn expire_after_create(&self, _: &CustomerKey, slot: &Slot, _: Instant) -> Option<Duration> {
-        Some(Self::of(slot))
-    }
-
-    /// moka's default would keep the old slot's time for the new one.
-    fn expire_after_update(
-        &self,
-        _: &CustomerKey,
-        slot: &Slot,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(Self::of(slot))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,21 +299,7 @@ mod tests {
     }
 
     fn not_found(ttl: Duration) -> Slot {
-        Slot::NotFound { until: start().monotonic.plus(ttl), ttl }
-    }
-
-    #[test]
-    fn a_new_slot_has_a_time_of_its_own_and_not_the_old_ones() {
-        let (store, _) = store();
-        let key = key("a");
-        store.put(&key, not_found(Duration::ZERO));
-        assert!(store.get(&key).is_none(), "over at once");
-        store.put(&key, customer());
-        assert!(store.get(&key).is_some());
-        store.put(&key, not_found(Duration::ZERO));
-        assert!(store.get(&key).is_none());
-        store.put(&key, not_found(SEC * 60));
-        assert!(store.get(&key).is_some());
+        Slot::NotFound { until: start().monotonic.plus(ttl) }
     }
 
     #[test]
@@ -354,12 +310,6 @@ mod tests {
         let pause = entry.failed().unwrap().next.since(start().monotonic);
         assert!(entry.is_backing_off(start().plus(pause.saturating_sub(Duration::from_nanos(1)))));
         assert!(!entry.is_backing_off(start().plus(pause)));
-    }
-
-    #[test]
-    fn moka_keeps_nothing_longer_than_its_whole_life() {
-        assert_eq!(AtMost::of(&customer()), SEC * 900);
-        assert_eq!(AtMost::of(&not_found(SEC)), SEC);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const NEVER: u64 = u64::MAX;
 /// On what grounds somebody was let in. No `Debug`: claims are personal.
 pub(in crate::auth) struct Grounds {
     /// Index of the issuer.
-    pub(super) issuer: usize,
+    pub(in crate::auth) issuer: usize,
     /// Its name in the settings.
     pub(in crate::auth) issuer_name: Arc<str>,
     identity: Identity,

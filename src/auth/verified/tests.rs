@@ -13,6 +13,7 @@ use crate::{
         },
         token::Identity,
     },
+    clock::Monotonic,
     customer::CustomerId,
 };
 
@@ -262,32 +263,13 @@ fn grounds() -> Grounds {
 fn finding(life: Duration) -> Finding {
     Finding {
         caller: Caller::new(CustomerId::parse("alice").unwrap(), Arc::new(grounds()), None),
-        issuer: 0,
-        signed: Some(Signed {
-            kid: None,
-            algorithm: Algorithm::ES256,
-            thumbprint: [0; 32],
-            generation: 1,
-        }),
+        signed: None,
         end: crate::clock::later(Timestamp::UNIX_EPOCH, life),
     }
 }
 
 fn now() -> Moment {
     Moment { wall: Timestamp::UNIX_EPOCH, monotonic: Monotonic::new(Duration::from_secs(7)) }
-}
-
-#[test]
-fn memory_is_held_as_long_as_the_newest_value_lives() {
-    let tokens = VerifiedTokens::new(10);
-    tokens.remember([1; 32], finding(Duration::from_mins(5)), tokens.epoch(), now());
-    let entry = tokens.entries.get(&[1; 32]).unwrap();
-    let life = Some(Duration::from_mins(5));
-    #[expect(clippy::disallowed_methods, reason = "moka wants one and ours doesn't read it")]
-    let instant = Instant::now();
-    assert_eq!(ByLife.expire_after_create(&[1; 32], &entry, instant), life);
-    let old = Some(Duration::from_secs(1));
-    assert_eq!(ByLife.expire_after_update(&[1; 32], &entry, instant, old), life);
 }
 
 #[test]
