@@ -79,6 +79,9 @@ impl Field {
     }
 }
 
+/// What names, punctuation and a token take in a customer's JSON, in bytes; more makes it grow.
+const ROOM: usize = 512;
+
 /// Which fields a phone is given (`response.fields`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldSet(Vec<Field>);
@@ -132,41 +135,56 @@ pub struct ClientAuth {
 
 /// A customer as Juspay told of it: documented fields only, scalars only.
 #[derive(Clone, Default)]
-pub struct Customer(Vec<(Field, Value)>);
+pub struct Customer {
+    /// The fields' values in JSON, one behind the other.
+    text: String,
+    /// Each field, and where its value ends.
+    ends: Vec<(Field, usize)>,
+}
 
 impl Customer {
-    /// A customer of these fields. `Field::Juspay` has a type of its own ([`ClientAuth`]) and
-    /// nested values aren't documented: both are left out.
+    /// A customer without fields, with room for so many bytes of them.
     #[must_use]
-    pub fn new(fields: impl IntoIterator<Item = (Field, Value)>) -> Self {
-        let scalar = |(field, value): &(Field, Value)| {
-            *field != Field::Juspay && !value.is_object() && !value.is_array()
-        };
-        Self(fields.into_iter().filter(scalar).collect())
+    pub fn with_room(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(Field::ALL.len()) }
     }
 
-    /// The value of `field`, when it is there.
+    /// Adds a field with its value in JSON: a scalar, which isn't looked at.
+    pub fn push(&mut self, field: Field, json: &str) {
+        self.text.push_str(json);
+        self.ends.push((field, self.text.len()));
+    }
+
+    /// The value of `field` in JSON, when it is there.
     #[must_use]
-    pub fn get(&self, field: Field) -> Option<&Value> {
-        self.0.iter().find(|(name, _)| *name == field).map(|(_, value)| value)
+    pub fn get(&self, field: Field) -> Option<&str> {
+        let index = self.ends.iter().position(|(name, _)| *name == field)?;
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before));
+        self.text.get(start.map_or(0, |(_, end)| *end)..self.ends.get(index)?.1)
     }
 
     /// The phone's JSON: the wanted fields in order, `juspay` last. `auth` is told with the expiry
     /// that it carries, which is the careful one when the caller has put it there.
     #[must_use]
     pub fn to_json(&self, wanted: &FieldSet, auth: Option<&ClientAuth>) -> CustomerJson {
-        let mut json = String::from("{");
+        let mut json = String::with_capacity(self.text.len().saturating_add(ROOM));
+        json.push('{');
         for field in Field::ALL.into_iter().filter(|field| wanted.contains(*field)) {
             if let Some(value) = self.get(field) {
-                push_member(&mut json, field.name(), value);
+                push_member(&mut json, field.name());
+                json.push_str(value);
             }
         }
         let without_token = json.len();
         if let Some(auth) = auth.filter(|_| wanted.contains(Field::Juspay)) {
-            let mut inner = String::from("{");
-            push_member(&mut inner, "client_auth_token", &auth.token.0.expose_secret().into());
-            push_member(&mut inner, "client_auth_token_expiry", &whole_seconds(auth.expiry).into());
-            push_raw_member(&mut json, Field::Juspay.name(), &format!("{inner}}}"));
+            push_member(&mut json, Field::Juspay.name());
+            json.push('{');
+            push_member(&mut json, "client_auth_token");
+            json.push_str(&Value::from(auth.token.0.expose_secret()).to_string());
+            push_member(&mut json, "client_auth_token_expiry");
+            json.push('"');
+            json.push_str(&whole_seconds(auth.expiry));
+            json.push_str("\"}");
         }
         json.push('}');
         CustomerJson::new(json, without_token)
@@ -185,19 +203,14 @@ pub fn whole_seconds(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Writes `,"name":value`, without the comma behind an opening brace.
-fn push_member(json: &mut String, name: &str, value: &Value) {
-    push_raw_member(json, name, &value.to_string());
-}
-
-fn push_raw_member(json: &mut String, name: &str, value: &str) {
+/// Writes `,"name":`, without the comma behind an opening brace.
+fn push_member(json: &mut String, name: &str) {
     if !json.ends_with('{') {
         json.push(',');
     }
     json.push('"');
     json.push_str(name);
     json.push_str("\":");
-    json.push_str(value);
 }
 
 /// The bytes a phone is answered with. They hold the token, so `Debug` shows their number only.
@@ -253,17 +266,27 @@ impl fmt::Debug for CustomerJson {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn alice() -> Customer {
-        Customer::new([
-            (Field::FirstName, json!("Alice \"A\"")),
-            (Field::Id, json!("cst_1")),
-            (Field::LastName, Value::Null),
-            (Field::EmailAddress, json!({"nested": "is not documented"})),
-        ])
+        let mut alice = Customer::default();
+        alice.push(Field::FirstName, r#""Alice \"A\"""#);
+        alice.push(Field::Id, "\"cst_1\"");
+        alice.push(Field::LastName, "null");
+        alice
+    }
+
+    #[test]
+    fn each_field_has_its_value() {
+        let alice = alice();
+        for (field, value) in [
+            (Field::FirstName, Some(r#""Alice \"A\"""#)),
+            (Field::Id, Some("\"cst_1\"")),
+            (Field::LastName, Some("null")),
+            (Field::Object, None),
+        ] {
+            assert_eq!(alice.get(field), value);
+        }
     }
 
     fn auth() -> ClientAuth {

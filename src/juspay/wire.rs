@@ -1,10 +1,16 @@
 //! Juspay's JSON: read leniently where it is about people, strictly where it is about whose token.
 //!
-//! Field names, date styles and error bodies are those of Juspay's Get Customer page.
+//! Field names, date styles and error bodies are those of Juspay's Get Customer page. Values are
+//! passed on as they were written, where that is how we would write them.
+
+mod members;
+
+use std::borrow::Cow;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Value, value::RawValue};
 
+use self::members::{Members, members};
 use super::{InvalidAnswer, JuspayError};
 use crate::customer::{
     ClientAuth, ClientAuthToken, Customer, CustomerId, CustomerIdForm, Field, whole_seconds,
@@ -16,6 +22,10 @@ const NOT_FOUND_CODES: [&str; 2] = ["object_not_found", "RESOURCE_NOT_FOUND"];
 /// 0000-01-01T00:00:00Z, in seconds since 1970.
 const YEAR_ZERO: i64 = -62_167_219_200;
 
+/// Of `juspay`.
+const TOKEN: &str = "client_auth_token";
+const EXPIRY: &str = "client_auth_token_expiry";
+
 /// A customer and its token, read from the body of a 200.
 type Read = (Customer, Result<ClientAuth, InvalidAnswer>);
 
@@ -25,53 +35,81 @@ pub(super) fn customer(
     asked: &CustomerId,
     form: CustomerIdForm,
 ) -> Result<Read, InvalidAnswer> {
-    let object: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|_| InvalidAnswer::Json)?;
+    let object = members(body, Field::ALL.map(Field::name)).map_err(|_| InvalidAnswer::Json)?;
     if !is_about(&object, asked, form) {
         return Err(InvalidAnswer::OtherCustomer);
     }
-    let auth = client_auth(&object);
-    let fields = Field::ALL.into_iter().filter_map(|field| {
-        let value = object.get(field.name())?.clone();
-        Some((field, if is_date(field) { rewritten(&value)? } else { value }))
-    });
-    Ok((Customer::new(fields), auth))
+    let mut customer = Customer::with_room(body.len());
+    for field in Field::ALL {
+        if let Some(value) = object.get(field.name())
+            && let Some(json) = told(field, value)?
+        {
+            customer.push(field, &json);
+        }
+    }
+    Ok((customer, client_auth(&object)))
 }
 
 /// Whether the answer is about the customer that was asked for.
-fn is_about(object: &Map<String, Value>, asked: &CustomerId, form: CustomerIdForm) -> bool {
-    let present = |field: Field| object.get(field.name()).filter(|value| !value.is_null());
+fn is_about<const N: usize>(
+    object: &Members<'_, N>,
+    asked: &CustomerId,
+    form: CustomerIdForm,
+) -> bool {
+    let present = |field: Field| object.get(field.name()).filter(|value| value.get() != "null");
     let named = match form {
         CustomerIdForm::Merchant => {
             present(Field::ObjectReferenceId).or_else(|| present(Field::CustomerId))
         }
         CustomerIdForm::Juspay => present(Field::Id),
     };
-    named.and_then(Value::as_str) == Some(asked.as_str())
+    named.and_then(text).is_some_and(|named| named == asked.as_str())
 }
 
-fn client_auth(object: &Map<String, Value>) -> Result<ClientAuth, InvalidAnswer> {
-    let text = |name| {
-        object.get(Field::Juspay.name()).and_then(|juspay| juspay.get(name)).and_then(Value::as_str)
-    };
-    let token = text("client_auth_token")
-        .and_then(|token| ClientAuthToken::parse(token.to_owned()))
+fn client_auth<const N: usize>(object: &Members<'_, N>) -> Result<ClientAuth, InvalidAnswer> {
+    let juspay = object.get(Field::Juspay.name());
+    let juspay = juspay.and_then(|it| members(it.get().as_bytes(), [TOKEN, EXPIRY]).ok());
+    let text = |name| juspay.as_ref()?.get(name).and_then(text);
+    let token = text(TOKEN)
+        .and_then(|token| ClientAuthToken::parse(token.into_owned()))
         .ok_or(InvalidAnswer::NoToken)?;
-    let expiry =
-        text("client_auth_token_expiry").and_then(timestamp).ok_or(InvalidAnswer::NoExpiry)?;
+    let expiry = text(EXPIRY).and_then(|it| timestamp(&it)).ok_or(InvalidAnswer::NoExpiry)?;
     Ok(ClientAuth { token, expiry })
 }
 
-fn is_date(field: Field) -> bool {
-    matches!(field, Field::DateCreated | Field::LastUpdated)
+/// The field's value as a phone is told it; `None` when it isn't.
+fn told<'v>(field: Field, value: &'v RawValue) -> Result<Option<Cow<'v, str>>, InvalidAnswer> {
+    let json = value.get();
+    let is_nested = json.starts_with(['{', '[']);
+    Ok(match field {
+        // Has a type of its own, and nested values aren't documented.
+        Field::Juspay => None,
+        _ if is_nested => None,
+        _ if json == "null" => Some(json.into()),
+        Field::DateCreated | Field::LastUpdated => text(value)
+            .and_then(|date| timestamp(&date))
+            .map(|moment| format!("\"{}\"", whole_seconds(moment)).into()),
+        _ if plain(json).is_some() => Some(json.into()),
+        _ => Some(rewritten(json)?.into()),
+    })
 }
 
-/// The date in the one style that leaves this service; nothing when it can't be read.
-fn rewritten(date: &Value) -> Option<Value> {
-    if date.is_null() {
-        return Some(Value::Null);
-    }
-    date.as_str().and_then(timestamp).map(|moment| whole_seconds(moment).into())
+/// What stands between the quotes of a string without escapes.
+fn plain(json: &str) -> Option<&str> {
+    json.strip_prefix('"')?.strip_suffix('"').filter(|text| !text.contains('\\'))
+}
+
+/// The text of a string.
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let json = value.get();
+    plain(json)
+        .map_or_else(|| serde_json::from_str(json).ok().map(Cow::Owned), |it| Some(it.into()))
+}
+
+/// A number, or a string with escapes, in our own writing; neither may be one that phones can't read.
+fn rewritten(json: &str) -> Result<String, InvalidAnswer> {
+    let value: Value = serde_json::from_str(json).map_err(|_| InvalidAnswer::Json)?;
+    Ok(value.to_string())
 }
 
 /// `2016-08-02T08:07:52+0000` and `2020-03-17T14:45:26.123Z` alike. Years before 0 can't be written
@@ -170,7 +208,7 @@ mod tests {
         }
         assert_eq!(names.len(), 7);
         let (customer, _) = read_null_date();
-        assert_eq!(customer.get(Field::DateCreated), Some(&Value::Null));
+        assert_eq!(customer.get(Field::DateCreated), Some("null"));
     }
 
     fn read_null_date() -> Read {

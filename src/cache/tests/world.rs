@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::juspay::{FakeJuspay, Reply};
@@ -123,7 +123,10 @@ pub(super) fn tokenless(why: InvalidAnswer) -> Reply {
 }
 
 pub(super) fn customer() -> Customer {
-    Customer::new([(Field::Id, json!("cst_1")), (Field::FirstName, json!("A"))])
+    let mut customer = Customer::default();
+    customer.push(Field::Id, "\"cst_1\"");
+    customer.push(Field::FirstName, "\"A\"");
+    customer
 }
 
 impl World {

@@ -122,7 +122,7 @@ impl Drop for UnderWay {
 }
 
 fn answer_of_a_customer() -> Answer {
-    Answer { customer: Customer::new([]), auth: Err(InvalidAnswer::NoToken), date: None }
+    Answer { customer: Customer::default(), auth: Err(InvalidAnswer::NoToken), date: None }
 }
 
 /// How a call ended, and when.
