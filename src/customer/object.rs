@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -200,7 +200,7 @@ impl fmt::Debug for Customer {
 /// `YYYY-MM-DDTHH:MM:SSZ`, the one date style that leaves this service; rounded down.
 #[must_use]
 pub fn whole_seconds(moment: Timestamp) -> String {
-    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    DateTimePrinter::new().precision(Some(0)).timestamp_to_string(&moment)
 }
 
 /// Writes `,"name":`, without the comma behind an opening brace.
@@ -342,5 +342,17 @@ mod tests {
     #[test]
     fn an_empty_token_is_none() {
         assert!(ClientAuthToken::parse(String::new()).is_none());
+    }
+
+    #[test]
+    fn seconds_are_rounded_down() {
+        for (moment, told) in [
+            ("2026-01-02T03:04:05.999999999Z", "2026-01-02T03:04:05Z"),
+            ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+            ("9999-12-30T22:00:00Z", "9999-12-30T22:00:00Z"),
+        ] {
+            assert_eq!(whole_seconds(moment.parse().unwrap()), told);
+        }
     }
 }

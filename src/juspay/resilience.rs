@@ -193,9 +193,14 @@ impl Resilient {
 
     async fn call(self, request: GetCustomer) -> Result<Answer, JuspayError> {
         let shared = &*self.shared;
-        // Refused already? Then not even a place is waited for.
-        drop(shared.admit()?);
-        let _permit = shared.permit(request.deadline).await?;
+        let _permit = match shared.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                // Refused already? Then not even a place is waited for.
+                drop(shared.admit()?);
+                shared.permit(request.deadline).await?
+            }
+        };
         let mut admission = shared.admit()?;
         shared.count_call();
         let mut backoff = FIRST_BACKOFF;

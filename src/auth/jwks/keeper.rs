@@ -177,13 +177,7 @@ impl Keeper {
 
 /// The last fifth of `pause` is drawn, so that many processes don't ask at once.
 fn jittered(pause: Duration) -> Duration {
-    let mut random = [0];
-    if aws_lc_rs::rand::fill(&mut random).is_err() {
-        return pause;
-    }
-    let [random] = random;
-    let earlier = pause.checked_div(5 * 255).unwrap_or_default().saturating_mul(u32::from(random));
-    pause.saturating_sub(earlier)
+    pause.mul_f64(rand::random_range(0.8..=1.0))
 }
 
 #[cfg(test)]
