@@ -167,6 +167,20 @@ async fn what_was_revoked_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_no_issuer_of_ours_is_told_once() {
+    let desk = Desk::new().await;
+    let es256 = juspay_bff::settings::Algorithm::ES256;
+    for (claims, failed) in
+        [(json!({"iss": "https://other.example"}), "issuer"), (json!({"sub": "alice"}), "iss")]
+    {
+        let signed =
+            desk.running.issuer().sign_raw(r#"{"alg":"ES256"}"#, &claims.to_string(), es256);
+        let ended = desk.explain(&signed.unwrap(), "", &[]).await;
+        told(&ended, &[failed], "refused with 401 invalid_token, reason unknown_issuer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn offline_nobody_is_asked() {
     let desk = Desk::new().await;
     let token = desk.mint(&MintRequest::of("alice"));
