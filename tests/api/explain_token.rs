@@ -112,6 +112,12 @@ async fn a_good_token_passes_each_check() {
         told(&ended, &[], "good, by auth.issuers.main");
         assert!(!ended.stdout.contains("alice"), "{}", ended.stdout);
         assert!(ended.stdout.contains("customer: not told: set log.customer_ref_key_file"));
+        for names in [
+            r#"three parts; claims "aud", "client_id", "exp", "iat", "iss", "jti", "sub""#,
+            r#"members "alg", "kid", "typ"; alg "ES256", typ "at+jwt", kid ""#,
+        ] {
+            assert!(ended.stdout.contains(names), "{names} in {}", ended.stdout);
+        }
     }
     let ended = desk.explain(&token, "", &["--show-customer"]).await;
     assert!(ended.stdout.contains("customer: id \"alice\"\n"), "{}", ended.stdout);
@@ -151,6 +157,31 @@ async fn all_that_is_wrong_is_told_with_its_setting() {
         r#"the claim "email" of auth.issuers.main.customer_id_claim names none: the claim is missing"#,
     ] {
         assert!(ended.stdout.contains(line), "{line} in {}", ended.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_something_else_is_told_by_what_shows_it() {
+    let desk = Desk::new().await;
+    let typed = |typ: &str| {
+        let mut wish = MintRequest::of("alice");
+        wish.typ = typ.to_owned();
+        wish
+    };
+    let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
+    let id_token = "it is an ID token: it has nonce and its typ isn't at+jwt";
+    let neither = "neither an ID token nor a logout token";
+    for (wish, found, is_good) in [
+        (typed("JWT"), neither, true),
+        (typed("at+jwt").with("nonce", "n"), neither, true),
+        (typed("JWT").with("nonce", "n"), id_token, false),
+        (typed("at+jwt").with("events", events), "it is a logout token (events)", false),
+    ] {
+        let ended = desk.explain(&desk.mint(&wish), "", &[]).await;
+        let (failed, verdict) =
+            if is_good { (&[][..], "good") } else { (&["use"][..], "refused with 401") };
+        told(&ended, failed, verdict);
+        assert!(ended.stdout.contains(found), "{found} in {}", ended.stdout);
     }
 }
 
