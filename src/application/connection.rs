@@ -42,7 +42,8 @@ pub(super) struct Bounds {
     pub(super) max_head: usize,
     /// Longest body, in bytes, where bodies are taken.
     pub(super) max_body: Option<usize>,
-    /// How long a request may take to be there, from its first byte on.
+    /// How long a request may take to be there: from its first byte on, or, where it is a
+    /// connection's first, from the connection's beginning on.
     pub(super) request_time: Duration,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -54,6 +55,8 @@ pub(super) struct Connection {
     gate: Gate,
     turn: Turn,
     bounds: Bounds,
+    /// Its first request isn't there yet.
+    is_new: bool,
     request_end: Option<BoxFuture<'static, ()>>,
     write_end: Option<BoxFuture<'static, ()>>,
     /// It has had its last answer from us; nothing that actix says besides is sent.
@@ -79,6 +82,7 @@ impl Connection {
             gate,
             turn: Turn::new(queue),
             bounds,
+            is_new: true,
             request_end: None,
             write_end: None,
             refused: false,
@@ -152,16 +156,16 @@ impl Connection {
         Poll::Ready(Ok(passed.map(|_| ())))
     }
 
-    /// Times a request that has begun.
+    /// Times a request that has begun, or is to be a connection's first.
     fn poll_request_time(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.gate.is_amid_request() {
+        if !self.is_new && !self.gate.is_amid_request() {
             self.request_end = None;
             return Poll::Pending;
         }
         let Bounds { clock, request_time, .. } = &self.bounds;
         let end = || clock.sleep_until(clock.monotonic().plus(*request_time));
         ready!(self.request_end.get_or_insert_with(end).poll_unpin(context));
-        if self.gate.is_amid_body() {
+        if self.is_new || self.gate.is_amid_body() {
             return self.refuse(Refusal::TooSlow, context);
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -251,13 +255,16 @@ impl AsyncRead for Connection {
             return Poll::Ready(Ok(()));
         }
         if this.gate.is_shut() {
+            this.is_new = false;
             this.request_end = None;
             return this.poll_end(context);
         }
         if this.is_stuck() {
             return this.poll_end(context);
         }
-        ready!(this.poll_turn(context))?;
+        if this.poll_turn(context)?.is_pending() {
+            return if this.is_new { this.poll_request_time(context) } else { Poll::Pending };
+        }
         match this.poll_request(context, buffer)? {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(refusal)) => this.refuse(refusal, context),

@@ -47,12 +47,8 @@ const BLOCKING_THREADS: usize = 4;
 /// it is they who close, and no request meets a closing connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long a connection's first head may take: it comes in one packet. Who sends it a byte at a
-/// time holds a connection for so long, and nothing else.
-const HEAD_TIME: Duration = Duration::from_secs(5);
-
-/// The same for a whole request, be it a later one or one with a body, for which actix has no limit.
-/// A second longer, so that it is actix that ends a first head, with a 408.
+/// How long a request may take to be there, with its body: it comes in one packet, or a few. Who
+/// sends it a byte at a time, or never, holds a connection for so long, and nothing else.
 const REQUEST_TIME: Duration = Duration::from_secs(6);
 
 /// How long a TLS handshake may take: a phone's takes two round trips.
@@ -241,7 +237,8 @@ where
     let http = HttpService::build()
         .graceful_shutdown_signal(stopping)
         .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIME)
+        // Ours is for every request, and by the clock.
+        .client_request_timeout(Duration::ZERO)
         .h1_allow_half_closed(false)
         .on_connect_ext(move |connection, data| {
             note(connection, data);

@@ -223,9 +223,10 @@ impl Store {
     pub(super) fn clear(&self) -> u64 {
         self.slots.run_pending_tasks();
         let number = self.slots.entry_count();
-        // moka removes them later, one by one.
-        self.clearings.fetch_add(1, Ordering::AcqRel);
         self.slots.invalidate_all();
+        // moka removes them later, one by one. Counted behind: whoever reads the new count finds
+        // none of them any more.
+        self.clearings.fetch_add(1, Ordering::AcqRel);
         self.removed.inc_by(number);
         self.settle();
         number
@@ -260,6 +261,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::{
         cache::lifetime::{Policy, Report},
@@ -284,6 +287,11 @@ mod tests {
 
     /// A token that lives for 900 s.
     fn customer() -> Slot {
+        customer_of(Duration::ZERO)
+    }
+
+    /// The same, asked for at that time.
+    fn customer_of(born: Duration) -> Slot {
         let policy = Policy {
             min_remaining: SEC * 120,
             refresh_ahead: SEC * 300,
@@ -295,7 +303,7 @@ mod tests {
         let report = Report { expiry, date: Some(wall), sent: start(), received: wall };
         let lifetime = Lifetime::new(&policy, &report, 0.0).unwrap();
         let json = Customer::default().to_json(&FieldSet::all(), None);
-        Slot::Customer(Arc::new(Entry::new(json, lifetime, Monotonic::new(Duration::ZERO))))
+        Slot::Customer(Arc::new(Entry::new(json, lifetime, Monotonic::new(born))))
     }
 
     fn not_found(ttl: Duration) -> Slot {
@@ -357,6 +365,30 @@ mod tests {
         assert!(!many.iter().any(has));
         let again = put("1");
         assert!(has(&again));
+    }
+
+    #[test]
+    fn nobody_finds_under_a_new_count_what_was_cleared_before_it() {
+        let (store, _) = store();
+        let key = key("a");
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let clearings = store.clearings();
+                    let Some(Slot::Customer(entry)) = store.get(&key) else { continue };
+                    // Each was born as many nanoseconds after zero as clearings came before it.
+                    let before = entry.born.since(Monotonic::new(Duration::ZERO)).as_nanos();
+                    assert!(u128::from(clearings) <= before, "{clearings} > {before}");
+                }
+            });
+            for number in 0..20_000 {
+                store.put(&key, customer_of(Duration::from_nanos(number)));
+                store.clear();
+            }
+            is_over.store(true, Ordering::Relaxed);
+            looking.join().unwrap();
+        });
     }
 
     #[test]

@@ -112,6 +112,12 @@ async fn a_good_token_passes_each_check() {
         told(&ended, &[], "good, by auth.issuers.main");
         assert!(!ended.stdout.contains("alice"), "{}", ended.stdout);
         assert!(ended.stdout.contains("customer: not told: set log.customer_ref_key_file"));
+        for names in [
+            r#"three parts; claims "aud", "client_id", "exp", "iat", "iss", "jti", "sub""#,
+            r#"members "alg", "kid", "typ"; alg "ES256", typ "at+jwt", kid ""#,
+        ] {
+            assert!(ended.stdout.contains(names), "{names} in {}", ended.stdout);
+        }
     }
     let ended = desk.explain(&token, "", &["--show-customer"]).await;
     assert!(ended.stdout.contains("customer: id \"alice\"\n"), "{}", ended.stdout);
@@ -155,6 +161,31 @@ async fn all_that_is_wrong_is_told_with_its_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_something_else_is_told_by_what_shows_it() {
+    let desk = Desk::new().await;
+    let typed = |typ: &str| {
+        let mut wish = MintRequest::of("alice");
+        wish.typ = typ.to_owned();
+        wish
+    };
+    let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
+    let id_token = "it is an ID token: it has nonce and its typ isn't at+jwt";
+    let neither = "neither an ID token nor a logout token";
+    for (wish, found, is_good) in [
+        (typed("JWT"), neither, true),
+        (typed("at+jwt").with("nonce", "n"), neither, true),
+        (typed("JWT").with("nonce", "n"), id_token, false),
+        (typed("at+jwt").with("events", events), "it is a logout token (events)", false),
+    ] {
+        let ended = desk.explain(&desk.mint(&wish), "", &[]).await;
+        let (failed, verdict) =
+            if is_good { (&[][..], "good") } else { (&["use"][..], "refused with 401") };
+        told(&ended, failed, verdict);
+        assert!(ended.stdout.contains(found), "{found} in {}", ended.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_revoked_is_told() {
     let desk = Desk::new().await;
     let entries = json!({"issuer": "main", "sub": "alice", "issued_before": "2090-01-01T00:00:00Z", "expires": "2100-01-01T00:00:00Z"});
@@ -164,6 +195,20 @@ async fn what_was_revoked_is_told() {
     told(&ended, &["revoked"], "refused with 401 invalid_token, reason revoked");
     let ended = desk.explain(&desk.mint(&MintRequest::of("bob")), &over, &[]).await;
     told(&ended, &[], "good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_no_issuer_of_ours_is_told_once() {
+    let desk = Desk::new().await;
+    let es256 = juspay_bff::settings::Algorithm::ES256;
+    for (claims, failed) in
+        [(json!({"iss": "https://other.example"}), "issuer"), (json!({"sub": "alice"}), "iss")]
+    {
+        let signed =
+            desk.running.issuer().sign_raw(r#"{"alg":"ES256"}"#, &claims.to_string(), es256);
+        let ended = desk.explain(&signed.unwrap(), "", &[]).await;
+        told(&ended, &[failed], "refused with 401 invalid_token, reason unknown_issuer");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,9 +119,15 @@ async fn requests_that_end_badly_have_one_line_each() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_method_that_is_too_long_makes_no_long_line() {
     let world = World::new().await;
-    let method = "M".repeat(20_000);
-    let line = line_of(&world.phone("alice"), &method, "/me/customer", "").await;
-    assert_eq!((&line["method"], &line["status"]), (&"(too long)".into(), &400.into()), "{line}");
+    let longest = "M".repeat(32);
+    let line = line_of(&world.phone("alice"), &longest, "/me/customer", "").await;
+    assert_eq!((&line["method"], &line["status"]), (&longest.into(), &405.into()), "{line}");
+    for length in [33, 20_000] {
+        let method = "M".repeat(length);
+        let line = line_of(&world.phone("alice"), &method, "/me/customer", "").await;
+        assert_eq!(line["method"], "(too long)", "{line}");
+        assert_eq!(line["status"], 400);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

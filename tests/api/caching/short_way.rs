@@ -8,7 +8,7 @@ use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
 
 use super::served;
-use crate::support::{Phone, Reply, World, guard};
+use crate::support::{Phone, Reply, World, guard, kept::answer};
 
 /// The same request, said in a way that the short way leaves alone.
 const LONG: &str = "/me/customer?long";
@@ -86,6 +86,24 @@ async fn both_ways_answer_log_and_count_alike() {
     assert_eq!(seen[0], seen[2]);
     assert_eq!(seen[1], seen[2]);
     assert_eq!(seen[2].2, [1, 1, 1, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_traceparent_tells_of_a_trace() {
+    let world = world("").await;
+    let phone = known(&world).await;
+    let token = phone.token.as_deref().unwrap();
+    for (id, target) in [("other-1", "/me/customer"), ("other-2", LONG)] {
+        // Nothing else is in the head that could be taken for it.
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+             X-Request-Id: {id}\r\n\
+             X-Other: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n"
+        );
+        let mut stream = phone.open(&request).await.unwrap();
+        is_hit(&answer(&mut stream).await);
+        assert_eq!(line_of(id)["trace_id"], Value::Null);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,6 +85,10 @@ async fn each_source_of_keys_is_named_by_its_setting() {
         "FAILED the key set can't be had: no connection",
         &["auth.issuers.main.jwks_url", "auth.issuers.main.ca_file"],
     );
+    let by_url = format!("jwks_url = '{}'", ward.running.issuer().jwks_url());
+    let checkup = doctor_by(&ward, &keys_from(&ward, &by_url)).await;
+    checkup.says(KEYS, "ok 1 usable for ES256", &[]);
+    checkup.says("issuer main clock", "ok ", &[]);
     let set = ward.path("keys.json");
     fs::write(&set, ward.running.issuer().jwks().to_string()).unwrap();
     let by_file = keys_from(&ward, &format!("jwks_file = '{}'", set.display()));

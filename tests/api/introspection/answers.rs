@@ -61,6 +61,14 @@ async fn p6_what_is_no_answer_is_a_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_may_tell_much() {
+    let asked = Asked::new().await;
+    let fault = Fault::Huge { bytes: 63 * 1024 };
+    asked.world.issuer().inject(INTROSPECTION_PATH, Some(1), fault);
+    assert_eq!(owner(&asked.phone("alice").me().await), "alice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p6_any_other_status_is_a_503_whatever_the_body_says() {
     let statuses = [201, 202, 204, 206, 300, 304, 400, 404, 405, 429, 500, 502, 503, 599];
     let others = statuses.map(|code| (status(code, "application/json", ANOTHERS), "error"));

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::all_at_once;
-use crate::support::{Reply, World, within_reason};
+use crate::support::{Reply, World, kept::answer, within_reason};
 
 const HEAD: &str = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\n";
 
@@ -77,22 +77,11 @@ async fn a_body_that_trickles_is_not_waited_for() {
 async fn a_head_that_comes_a_byte_at_a_time_is_cut_off() {
     let world = World::new().await;
     let mut stream = world.stranger().open(HEAD).await.unwrap();
-    let (mut read, mut write) = stream.split();
-    let trickling = async {
-        let mut beat = tokio::time::interval(Duration::from_millis(100));
-        while write.write_all(b"x").await.is_ok() {
-            beat.tick().await;
-        }
-    };
-    let mut answer = Vec::new();
-    let reading = async { drop(read.read_to_end(&mut answer).await) };
-    within_reason("the end", async {
-        tokio::select! {
-            () = trickling => {}
-            () = reading => {}
-        }
-    })
-    .await;
-    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408 "), "{answer:?}");
+    world.settle().await;
+    for _ in 0..6 {
+        stream.write_all(b"x").await.unwrap();
+        world.turn(Duration::from_secs(1)).await;
+    }
+    assert_eq!(answer(&mut stream).await.status, 408);
     assert_eq!(world.count("juspay_bff_http_requests_in_flight").await, 0);
 }

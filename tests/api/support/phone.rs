@@ -158,7 +158,9 @@ impl Reply {
 
     /// The problem's code, of an answer that is one in all its parts.
     pub fn code(&self) -> String {
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let Self { status, headers, .. } = self;
+        let is_problem = self.header("content-type") == Some("application/problem+json");
+        assert!(is_problem, "{status} {headers:?} {:?}", self.text());
         let problem = self.json();
         assert_eq!(problem["status"], self.status);
         assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));

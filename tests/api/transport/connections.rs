@@ -65,6 +65,30 @@ async fn answers_close_their_connections_when_many_are_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_head_must_come_in_time() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    let request = whole("GET", "/me/customer", phone.token.as_deref().unwrap());
+    for begun in [0, 40] {
+        let (begun, remaining) = request.split_at(begun);
+        let mut stream = phone.open(begun).await.unwrap();
+        let mut late = phone.open(begun).await.unwrap();
+        world.settle().await;
+        world.turn(Duration::from_millis(5_900)).await;
+        stream.write_all(remaining.as_bytes()).await.unwrap();
+        assert_eq!(answer(&mut stream).await.status, 200);
+        world.turn(Duration::from_millis(100)).await;
+        let reply = answer(&mut late).await;
+        assert_eq!((reply.status, reply.header("connection")), (408, Some("close")));
+        assert_eq!(reply.text(), "");
+        // It has been answered, and may rest.
+        world.turn(Duration::from_secs(10)).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(answer(&mut stream).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_later_head_must_come_in_time_too() {
     let world = World::new().await;
     let phone = world.phone("alice");

@@ -12,7 +12,9 @@ use tokio::{
 use crate::support::{
     Phone, Stage, World,
     authority::{Authority, Pair, TlsPhone},
-    guard, until, within_reason,
+    guard,
+    kept::answer,
+    until, within_reason,
 };
 
 const POLL: Duration = Duration::from_secs(10);
@@ -159,13 +161,19 @@ async fn a_new_certificate_is_shown_to_new_connections() {
     assert_eq!(shown(&phone).await, secured.pair.der().to_vec());
     assert_eq!(world.count(NOT_AFTER).await, 1_893_456_000);
     let mut old = phone.connect().await.unwrap();
+    let token = secured.token();
+    let request = format!(
+        "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    old.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut old).await.status, 200);
     let new = secured.authority.server(2031);
     new.write(secured.directory.path());
     assert_eq!(shown(&phone).await, secured.pair.der().to_vec(), "not before its time");
     let is_shown = async || shown(&phone).await == new.der().to_vec();
     world.turn_until("the new certificate", Duration::from_secs(1), is_shown).await;
     world.until_count(NOT_AFTER, 1_924_992_000).await;
-    let reply = phone.ask(&mut old, &secured.token()).await.unwrap();
+    let reply = phone.ask(&mut old, &token).await.unwrap();
     assert_eq!(reply.status, 200, "open connections go on");
     assert!(secured.is_answered(&phone).await);
 }

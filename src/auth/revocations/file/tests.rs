@@ -13,6 +13,7 @@ use crate::{
         },
     },
     clock::manual::ManualClock,
+    kept_log::Kept,
     metrics::Metrics,
     revocation::{Entry, file::FileError},
 };
@@ -146,6 +147,28 @@ async fn a_file_that_turns_bad_keeps_the_last_good_list() {
         assert_eq!(reloads(&world, "success"), 2);
         assert!(read.get() > begin);
         assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_log_tells_when_the_file_turns_bad_and_not_at_each_look() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    write(file.path(), &json!([]));
+    locally(async {
+        let world = world(file.path()).await;
+        let (log, _guard) = Kept::on_this_thread();
+        let told = || log.text().matches("its last good list stays").count();
+        for times in 1..=2 {
+            for _ in 0..3 {
+                fs::write(file.path(), "bad").unwrap();
+                reload(&world);
+                assert_eq!(told(), times);
+            }
+            write(file.path(), &json!([]));
+            reload(&world);
+            assert_eq!(told(), times);
+        }
     })
     .await;
 }

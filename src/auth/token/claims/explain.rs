@@ -227,3 +227,21 @@ fn relative(time: Timestamp, now: Timestamp) -> String {
 fn span(duration: SignedDuration) -> String {
     format!("{:#}", SignedDuration::from_secs(duration.as_secs()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_told_with_its_distance_in_whole_seconds() {
+        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
+        for (time, now, told) in [
+            (90_999, 0, "1970-01-01T00:01:30Z (in 1m 30s)"),
+            (90_000, 90_000, "1970-01-01T00:01:30Z (in 0s)"),
+            (0, 3_600_000, "1970-01-01T00:00:00Z (1h ago)"),
+            (0, 1_500, "1970-01-01T00:00:00Z (1s ago)"),
+        ] {
+            assert_eq!(relative(at(time), at(now)), told);
+        }
+    }
+}
