@@ -1,0 +1,117 @@
+//! Some members of a JSON object, each as it was written: the others are passed over, and nothing is
+//! taken apart that isn't looked at.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Error, value::RawValue};
+
+/// The members of these names that are there.
+pub(super) struct Members<'a, const N: usize> {
+    names: [&'static str; N],
+    values: [Option<&'a RawValue>; N],
+}
+
+impl<'a, const N: usize> Members<'a, N> {
+    /// The member's value.
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let both = self.names.iter().zip(&self.values);
+        both.into_iter().find(|(it, _)| **it == name).and_then(|(_, value)| *value)
+    }
+}
+
+/// The members of these names, of a text that is an object and nothing else. Of several with the same
+/// name, the last one.
+pub(super) fn members<'a, const N: usize>(
+    text: &'a [u8],
+    names: [&'static str; N],
+) -> Result<Members<'a, N>, Error> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let values = reader.deserialize_map(Reading { names: &names })?;
+    reader.end()?;
+    Ok(Members { names, values })
+}
+
+struct Reading<'n, const N: usize> {
+    names: &'n [&'static str; N],
+}
+
+impl<'de, const N: usize> Visitor<'de> for Reading<'_, N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut values = [None; N];
+        while let Some(index) = map.next_key_seed(IndexOf(self.names))? {
+            match index.and_then(|index: usize| values.get_mut(index)) {
+                Some(value) => *value = Some(map.next_value()?),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Reads a name: its place among those that are looked for.
+struct IndexOf<'n>(&'n [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for IndexOf<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
+        reader.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for IndexOf<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|it| *it == name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<[Option<&str>; 2]> {
+        let members = members(text.as_bytes(), ["a", "b"]).ok()?;
+        Some(["a", "b"].map(|name| members.get(name).map(RawValue::get)))
+    }
+
+    #[test]
+    fn members_are_given_as_they_were_written() {
+        for (text, values) in [
+            (r#"{}"#, [None, None]),
+            (r#"{"a":1}"#, [Some("1"), None]),
+            (
+                r#" {"c":[{}], "b" : "x\u0041" ,"\u0061":{"a":2}} "#,
+                [Some(r#"{"a":2}"#), Some(r#""x\u0041""#)],
+            ),
+            (r#"{"a":1,"b":null,"a":2}"#, [Some("2"), Some("null")]),
+            (r#"{"c":"\ud800","a":1e999}"#, [Some("1e999"), None]),
+        ] {
+            assert_eq!(read(text), Some(values), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_has_none() {
+        for text in
+            ["", "null", "[]", "\"a\"", "{", "{} {}", "{a:1}", "{\"a\":}", "{\"\\ud800\":1}"]
+        {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert!(members(b"{\"a\":\"\xff\"}", ["a"]).is_err());
+    }
+}
