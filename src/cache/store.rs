@@ -142,9 +142,18 @@ impl Slot {
     }
 }
 
+/// A slot in memory.
+#[derive(Debug, Clone)]
+struct Kept {
+    slot: Slot,
+    /// How often all had been removed when it came. moka's own note of that can fail: while another
+    /// value comes for the same key, the removed one counts as new for a moment.
+    clearings: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Store {
-    slots: Cache<CustomerKey, Slot>,
+    slots: Cache<CustomerKey, Kept>,
     /// How often all of them were removed.
     clearings: AtomicU64,
     entries: IntGauge,
@@ -159,8 +168,8 @@ impl Store {
         metrics.cache.capacity.set(i64::try_from(capacity).unwrap_or(i64::MAX));
         let slots = Cache::builder()
             .max_capacity(capacity)
-            .eviction_listener(move |_, slot: Slot, cause| {
-                slot.leave();
+            .eviction_listener(move |_, kept: Kept, cause| {
+                kept.slot.leave();
                 match cause {
                     RemovalCause::Size => by_size.inc(),
                     // Counted by whoever removes, who knows why.
@@ -178,7 +187,11 @@ impl Store {
     }
 
     pub(super) fn get(&self, key: &CustomerKey) -> Option<Slot> {
-        self.slots.get(key)
+        self.current(self.slots.get(key)?)
+    }
+
+    fn current(&self, kept: Kept) -> Option<Slot> {
+        (kept.clearings == self.clearings()).then_some(kept.slot)
     }
 
     /// To be noted before an entry is looked for that is to be found without a look, later.
@@ -192,12 +205,12 @@ impl Store {
     }
 
     pub(super) fn put(&self, key: &CustomerKey, slot: Slot) {
-        self.slots.insert(key.clone(), slot);
+        self.slots.insert(key.clone(), Kept { slot, clearings: self.clearings() });
     }
 
     /// Whether `seen` is still what is known.
     pub(super) fn holds(&self, key: &CustomerKey, seen: Option<&Slot>) -> bool {
-        match (self.slots.get(key), seen) {
+        match (self.get(key), seen) {
             (Some(current), Some(seen)) => current.is_same(seen),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
@@ -206,7 +219,7 @@ impl Store {
 
     /// Tells whether there was one.
     pub(super) fn remove(&self, key: &CustomerKey) -> bool {
-        let removed = self.slots.remove(key).is_some();
+        let removed = self.slots.remove(key).and_then(|kept| self.current(kept)).is_some();
         self.removed.inc_by(u64::from(removed));
         removed
     }
@@ -223,10 +236,9 @@ impl Store {
     pub(super) fn clear(&self) -> u64 {
         self.slots.run_pending_tasks();
         let number = self.slots.entry_count();
-        self.slots.invalidate_all();
-        // moka removes them later, one by one. Counted behind: whoever reads the new count finds
-        // none of them any more.
         self.clearings.fetch_add(1, Ordering::AcqRel);
+        // moka removes them later, one by one.
+        self.slots.invalidate_all();
         self.removed.inc_by(number);
         self.settle();
         number
@@ -234,14 +246,14 @@ impl Store {
 
     /// A refresh of the customer has failed.
     pub(super) fn note_failure(&self, key: &CustomerKey, now: Monotonic) {
-        if let Some(Slot::Customer(entry)) = self.slots.get(key) {
+        if let Some(Slot::Customer(entry)) = self.get(key) {
             entry.note_failure(now);
         }
     }
 
     /// The life left of each token.
     pub(super) fn lives(&self, now: Moment) -> impl Iterator<Item = Duration> {
-        self.slots.iter().filter_map(move |(_, slot)| match slot {
+        self.slots.iter().filter_map(move |(_, kept)| match self.current(kept)? {
             Slot::Customer(entry) => Some(entry.lifetime.remaining(now)),
             Slot::NotFound { .. } => None,
         })
@@ -249,7 +261,8 @@ impl Store {
 
     /// The slots that nobody will be answered with any more.
     pub(super) fn dead(&self, now: Moment) -> Vec<(Arc<CustomerKey>, Slot)> {
-        self.slots.iter().filter(|(_, slot)| slot.is_dead(now)).collect()
+        let slots = self.slots.iter().map(|(key, kept)| (key, kept.slot));
+        slots.filter(|(_, slot)| slot.is_dead(now)).collect()
     }
 
     /// Does moka's pending work, such as freeing memory, and counts what is left.

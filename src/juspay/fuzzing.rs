@@ -45,7 +45,7 @@ fn read(body: &[u8], id: &str, form: CustomerIdForm) -> Option<Auth> {
     Some(auth)
 }
 
-/// The members that serde_json reads: what is passed over may be what it doesn't.
+/// The members that `serde_json` reads: what is passed over may be what it doesn't.
 fn document(body: &[u8]) -> Option<Map<String, Value>> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
     let read =

@@ -193,13 +193,12 @@ impl Resilient {
 
     async fn call(self, request: GetCustomer) -> Result<Answer, JuspayError> {
         let shared = &*self.shared;
-        let _permit = match shared.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                // Refused already? Then not even a place is waited for.
-                drop(shared.admit()?);
-                shared.permit(request.deadline).await?
-            }
+        let _permit = if let Ok(free) = shared.permits.try_acquire() {
+            free
+        } else {
+            // Refused already? Then not even a place is waited for.
+            drop(shared.admit()?);
+            shared.permit(request.deadline).await?
         };
         let mut admission = shared.admit()?;
         shared.count_call();

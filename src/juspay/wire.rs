@@ -78,20 +78,21 @@ fn client_auth<const N: usize>(object: &Members<'_, N>) -> Result<ClientAuth, In
 }
 
 /// The field's value as a phone is told it; `None` when it isn't.
-fn told<'v>(field: Field, value: &'v RawValue) -> Result<Option<Cow<'v, str>>, InvalidAnswer> {
+fn told(field: Field, value: &RawValue) -> Result<Option<Cow<'_, str>>, InvalidAnswer> {
     let json = value.get();
-    let is_nested = json.starts_with(['{', '[']);
-    Ok(match field {
-        // Has a type of its own, and nested values aren't documented.
-        Field::Juspay => None,
-        _ if is_nested => None,
-        _ if json == "null" => Some(json.into()),
-        Field::DateCreated | Field::LastUpdated => text(value)
-            .and_then(|date| timestamp(&date))
-            .map(|moment| format!("\"{}\"", whole_seconds(moment)).into()),
-        _ if plain(json).is_some() => Some(json.into()),
-        _ => Some(rewritten(json)?.into()),
-    })
+    // `juspay` has a type of its own, and nested values aren't documented.
+    if field == Field::Juspay || json.starts_with(['{', '[']) {
+        return Ok(None);
+    }
+    if json == "null" {
+        return Ok(Some(json.into()));
+    }
+    if matches!(field, Field::DateCreated | Field::LastUpdated) {
+        let moment = text(value).and_then(|date| timestamp(&date));
+        return Ok(moment.map(|moment| format!("\"{}\"", whole_seconds(moment)).into()));
+    }
+    let is_ours = plain(json).is_some();
+    Ok(Some(if is_ours { json.into() } else { rewritten(json)?.into() }))
 }
 
 /// What stands between the quotes of a string without escapes.
