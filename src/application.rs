@@ -35,7 +35,7 @@ use self::{
 use crate::{
     auth::{Authenticator, Keepers},
     cache::CustomerCache,
-    clock::Clock,
+    clock::{Clock, Monotonic},
     customer::CustomerRefs,
     juspay::{
         CustomerApi,
@@ -47,6 +47,7 @@ use crate::{
     metrics::Metrics,
     routes::{self, Admin, Connections, Counts, Customers, Drain, Observer, ShortWay},
     settings::{Effective, Loaded, Settings},
+    traces::{self, Exporter, Tracer},
     waiting::Rooms,
 };
 
@@ -54,6 +55,9 @@ pub use listen::ListenError;
 
 /// Between two looks for tokens that are dead and may leave memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the last spans have to be sent, within `server.shutdown_grace`.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// A service that listens, but doesn't serve yet.
 pub struct Application {
@@ -96,6 +100,9 @@ pub enum StartError {
     /// The issuers' keys.
     #[error("auth: {0}")]
     Auth(#[from] crate::auth::SetUpError),
+    /// The sender of spans.
+    #[error(transparent)]
+    Traces(#[from] traces::StartError),
     /// A bug of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -111,6 +118,8 @@ struct Stations {
     resilience: Arc<Resilience>,
     secrets: Secrets,
     refs: CustomerRefs,
+    tracer: Tracer,
+    exporter: Exporter,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     drain: Drain,
@@ -123,16 +132,10 @@ impl Stations {
         let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
         let server = &settings.server;
         let rooms = Rooms::new(waiting, verifying, server.max_in_flight, server.max_waiting);
-        let (authenticator, keepers) = Authenticator::new(
-            &settings.auth,
-            settings.secrets.poll,
-            &rooms,
-            Arc::clone(&clock),
-            Arc::clone(&metrics),
-        )?;
-        secrets.introspection = authenticator.introspection_secret();
-        let nonce_key = secrets.dpop_nonce_key.clone();
-        let authenticator = authenticator.reached_at(server.public_url.as_deref(), nonce_key);
+        let (authenticator, keepers) =
+            authenticator(settings, &mut secrets, &rooms, (&clock, &metrics))?;
+        let headers = secrets.traces_headers.clone();
+        let (tracer, exporter) = traces::start(&settings.traces, headers, &clock, &metrics.traces)?;
         let juspay = Juspay::new(
             settings.juspay.clone(),
             ApiKeys::new(
@@ -160,6 +163,8 @@ impl Stations {
             resilience: Arc::new(resilience),
             refs: refs.map_or_else(CustomerRefs::random, |key| CustomerRefs::new(Arc::clone(key))),
             secrets,
+            tracer,
+            exporter,
             metrics,
             clock,
             drain: Drain::default(),
@@ -172,6 +177,7 @@ impl Stations {
             connections: Connections::new(&self.metrics, settings.server.max_connections),
             access: settings.log.access,
             challenges: routes::Challenges::of(&settings.auth),
+            tracer: self.tracer.clone(),
             refs: self.refs.clone(),
             metrics: Arc::clone(&self.metrics),
             counts: Counts::of(&self.metrics),
@@ -233,7 +239,16 @@ impl Application {
         let Self { public, admin, stations, settings, socket_files, .. } = self;
         let (public_handle, admin_handle) = (public.handle(), admin.handle());
         let Stations {
-            authenticator, keepers, cache, limit, secrets, clock, drain, metrics, ..
+            authenticator,
+            keepers,
+            cache,
+            limit,
+            secrets,
+            clock,
+            drain,
+            metrics,
+            exporter,
+            ..
         } = stations;
         let poll = settings.secrets.poll;
         let background = [
@@ -247,6 +262,7 @@ impl Application {
             rt::spawn(sweep(authenticator, cache, limit, Arc::clone(&clock))),
             rt::spawn(secrets.follow(poll, Arc::clone(&clock), metrics)),
         ];
+        let mut last = Monotonic::END;
         let mut servers = rt::spawn(async { try_join(public, admin).await.map(|_| ()) });
 
         let ended = tokio::select! {
@@ -254,6 +270,7 @@ impl Application {
             () = stop => {
                 let delay = settings.server.shutdown_delay;
                 let end = clock.monotonic().plus(delay);
+                last = clock.monotonic().plus(settings.server.shutdown_grace);
                 drain.begin();
                 tracing::info!(?delay, "draining: not ready any more, still serving");
                 clock.sleep_until(end).await;
@@ -263,10 +280,27 @@ impl Application {
             }
         };
         background.iter().for_each(rt::task::JoinHandle::abort);
+        exporter.end(last.min(clock.monotonic().plus(LAST_SPANS))).await;
         drop(socket_files);
         tracing::info!("stopped");
         ended.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
     }
+}
+
+/// Who verifies callers, and who keeps the keys for that.
+fn authenticator(
+    settings: &Settings,
+    secrets: &mut Secrets,
+    rooms: &Rooms,
+    (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
+) -> Result<(Authenticator, Keepers), StartError> {
+    let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));
+    let poll = settings.secrets.poll;
+    let (authenticator, keepers) = Authenticator::new(&settings.auth, poll, rooms, clock, metrics)?;
+    secrets.introspection = authenticator.introspection_secret();
+    let nonce_key = secrets.dpop_nonce_key.clone();
+    let reached_at = settings.server.public_url.as_deref();
+    Ok((authenticator.reached_at(reached_at, nonce_key), keepers))
 }
 
 /// Frees what is dead, again and again.

@@ -30,7 +30,9 @@ use self::{
 };
 pub use self::{
     at_hand::{AtHand, Ready},
-    lookup::{Detail, Forward, Found, Freshness, Lookup, LookupError, Source},
+    lookup::{
+        Detail, Forward, Found, Freshness, Lookup, LookupError, Source, outcome as lookup_outcome,
+    },
 };
 use crate::{
     clock::{self, Clock, Moment, Monotonic},
@@ -39,6 +41,7 @@ use crate::{
     limits::CustomerLimit,
     metrics::Metrics,
     settings,
+    traces::{Kind, Span},
     waiting::WaitingRoom,
 };
 
@@ -104,16 +107,29 @@ impl CustomerCache {
         lookup: &Lookup,
         api: &Rc<dyn CustomerApi>,
     ) -> Result<Found, LookupError> {
+        let span = lookup.trace.begin("look up customer", Kind::Internal);
+        let found = self.look_up(lookup, &span, api).await;
+        span.set("juspay_bff.cache.outcome", lookup_outcome(&found));
+        found
+    }
+
+    async fn look_up(
+        &self,
+        lookup: &Lookup,
+        span: &Span,
+        api: &Rc<dyn CustomerApi>,
+    ) -> Result<Found, LookupError> {
         let shared = &self.shared;
         let key = self.key(&lookup.customer);
         let mut deadline = None;
         loop {
             let seen = shared.fetcher.store.get(&key);
             let now = shared.clock.moment();
+            let look = Look { key: &key, seen: seen.as_ref(), lookup, span, now };
             let trip = match shared.rules.plan(seen.as_ref(), lookup, now) {
                 Plan::HandOut { entry, behind } => {
                     if behind {
-                        self.refresh_behind(&key, seen.as_ref(), lookup, api);
+                        self.refresh_behind(&look, api);
                     }
                     let detail = lookup.shortcoming(&entry, now);
                     return Ok(shared.hit(&entry, detail, lookup, now));
@@ -129,7 +145,6 @@ impl CustomerCache {
                 }
             };
             let deadline = *deadline.get_or_insert(now.monotonic.plus(shared.deadline));
-            let look = Look { key: &key, seen: seen.as_ref(), lookup, now };
             if let Some(answered) = self.travel(&look, &trip, deadline, api).await {
                 return answered;
             }
@@ -224,17 +239,12 @@ impl CustomerCache {
     }
 
     /// Starts a fetch that nobody waits for, unless one is under way or has just landed.
-    fn refresh_behind(
-        &self,
-        key: &CustomerKey,
-        seen: Option<&Slot>,
-        lookup: &Lookup,
-        api: &Rc<dyn CustomerApi>,
-    ) {
+    fn refresh_behind(&self, look: &Look<'_>, api: &Rc<dyn CustomerApi>) {
         let fetcher = &self.shared.fetcher;
-        let needed = || fetcher.store.holds(key, seen);
-        if let Boarding::Leader(pilot) = fetcher.flights.board(key, needed) {
-            let flying = Arc::clone(fetcher).fly(pilot, lookup.clone(), Rc::clone(api));
+        let needed = || fetcher.store.holds(look.key, look.seen);
+        if let Boarding::Leader(pilot) = fetcher.flights.board(look.key, needed) {
+            let span = look.span.parent().begin("refresh customer", Kind::Internal);
+            let flying = Arc::clone(fetcher).fly(pilot, look.lookup.within(&span), Rc::clone(api));
             let metrics = Arc::clone(&self.shared.metrics);
             tokio::task::spawn_local(async move {
                 let outcome = match flying.await {
@@ -242,6 +252,7 @@ impl CustomerCache {
                     Some(JuspayError::CustomerNotFound) => "not_found",
                     Some(_) => "failure",
                 };
+                span.set("juspay_bff.refresh.outcome", outcome);
                 metrics.cache.refreshes.with_label_values(&[outcome]).inc();
             });
         }
@@ -262,10 +273,14 @@ impl CustomerCache {
             limited.is_none()
         });
         match (boarding, limited) {
-            (Boarding::Joined(flight), _) => Boarded::On(flight, true),
+            (Boarding::Joined(flight), _) => {
+                look.span.link(flight.span());
+                Boarded::On(flight, true)
+            }
             (Boarding::Leader(pilot), _) => {
                 let flight = pilot.flight();
-                let flying = Arc::clone(fetcher).fly(pilot, look.lookup.clone(), Rc::clone(api));
+                let lookup = look.lookup.within(look.span);
+                let flying = Arc::clone(fetcher).fly(pilot, lookup, Rc::clone(api));
                 tokio::task::spawn_local(flying);
                 Boarded::On(flight, false)
             }
@@ -282,6 +297,7 @@ struct Look<'a> {
     key: &'a CustomerKey,
     seen: Option<&'a Slot>,
     lookup: &'a Lookup,
+    span: &'a Span,
     now: Moment,
 }
 

@@ -43,6 +43,9 @@ pub trait Clock: Debug + Send + Sync + 'static {
 pub struct Monotonic(Duration);
 
 impl Monotonic {
+    /// The scale's end: never.
+    pub const END: Self = Self(Duration::MAX);
+
     /// The moment `since_start` after the scale's beginning.
     #[must_use]
     pub const fn new(since_start: Duration) -> Self {

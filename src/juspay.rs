@@ -20,8 +20,11 @@ use std::{fmt::Debug, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 
-use crate::clock::Monotonic;
-use crate::customer::{ClientAuth, Customer, CustomerId};
+use crate::{
+    clock::Monotonic,
+    customer::{ClientAuth, Customer, CustomerId},
+    traces::Parent,
+};
 
 /// Juspay's Get Customer API, with `options.get_client_auth_token=true`.
 ///
@@ -41,6 +44,10 @@ pub struct GetCustomer {
     pub customer: CustomerId,
     /// W3C `traceparent` of the phone's request that made us ask, passed on.
     pub traceparent: Option<String>,
+    /// What the span of the call is begun under.
+    pub trace: Parent,
+    /// Which try of the call it is, from 1 on.
+    pub attempt: u32,
     /// When to give up.
     pub deadline: Monotonic,
 }

@@ -46,6 +46,7 @@ pub mod settings;
 pub mod simulator;
 pub mod telemetry;
 pub mod tls;
+pub mod traces;
 pub mod waiting;
 
 /// The version in Cargo.toml.

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub cache: Cache,
     /// The Juspay client's.
     pub upstream: Upstream,
+    /// What became of spans.
+    pub traces: Traces,
     /// `secret_last_reload_success_timestamp_seconds{secret}`
     pub secret_last_reload_success: GaugeVec,
     /// `tls_certificate_not_after_timestamp_seconds{certificate}`
@@ -128,6 +130,15 @@ pub struct Upstream {
     pub identity_mismatches: IntCounter,
 }
 
+/// `trace_spans_*`
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// `trace_spans_exported_total`
+    pub exported: IntCounter,
+    /// `trace_spans_lost_total{cause}`
+    pub lost: IntCounterVec,
+}
+
 /// `log_lines_lost_total`: the process has one log, whichever metrics it is counted in.
 static LOST_LOG_LINES: OnceLock<IntCounter> = OnceLock::new();
 
@@ -153,6 +164,7 @@ impl Metrics {
             auth: make.auth()?,
             cache: make.cache()?,
             upstream: make.upstream()?,
+            traces: make.traces()?,
             secret_last_reload_success: make.float_gauges(
                 "secret_last_reload_success_timestamp_seconds",
                 "When a secret's file was last read successfully.",
@@ -356,6 +368,20 @@ impl Maker {
             identity_mismatches: self.counter(
                 "upstream_identity_mismatches_total",
                 "Answers of Juspay's about another customer, all refused.",
+            )?,
+        })
+    }
+
+    fn traces(&self) -> Result<Traces, prometheus::Error> {
+        Ok(Traces {
+            exported: self.counter(
+                "trace_spans_exported_total",
+                "Spans of traces that the collector has taken.",
+            )?,
+            lost: self.counters(
+                "trace_spans_lost_total",
+                "Spans of traces that never reached the collector, by cause.",
+                &["cause"],
             )?,
         })
     }

@@ -9,8 +9,8 @@ mod page;
 mod request_id;
 mod revocations;
 mod short_way;
-mod trace_context;
 mod unread;
+mod verified;
 mod well_formed;
 
 use actix_web::{

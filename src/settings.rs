@@ -30,6 +30,7 @@ mod setting;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod unknown;
 mod value;
 
@@ -45,6 +46,7 @@ pub use self::{
     log::{AccessLog, Log, LogFormat, LogLevel},
     server::{ClientAuth, Listen, Server, ServerTls},
     sources::{Loaded, Sources},
+    traces::{Traces, header_lines},
 };
 use self::{fault::Wrong, reader::Reader, value::Items};
 use crate::customer::{Field, FieldSet};
@@ -66,6 +68,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `log.*`
     pub log: Log,
+    /// `traces.*`
+    pub traces: Traces,
     /// `secrets.*`
     pub secrets: Secrets,
 }
@@ -94,6 +98,7 @@ impl Settings {
         let fields = reader.at("response.fields").list(Items::Some, field);
         let limits = Limits::read(reader);
         let log = Log::read(reader);
+        let traces = Traces::read(reader);
         let poll = reader.at("secrets.poll").duration(POLL);
         Some(Self {
             server: server?,
@@ -103,6 +108,7 @@ impl Settings {
             response: Response { fields: FieldSet::new(&fields?) },
             limits: limits?,
             log: log?,
+            traces: traces?,
             secrets: Secrets { poll: poll? },
         })
     }

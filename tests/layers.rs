@@ -37,6 +37,7 @@ const GROUND: &[&str] = &[
     "secret_file",
     "settings",
     "tls",
+    "traces",
     "waiting",
 ];
 
@@ -55,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("secret_file", &[]),
     ("settings", &[]),
     ("tls", &[]),
+    ("traces", &[]),
     ("waiting", &[]),
     ("juspay", &[]),
     ("auth", &[]),
@@ -109,7 +111,16 @@ const AWC: &[&str] = &[
     "src/auth/jwks/",
     "src/juspay/client.rs",
     "src/juspay/connect.rs",
+    "src/traces/export/post.rs",
 ];
+
+/// Where OTLP's messages, and what writes them, may be named.
+const OTLP: &[&str] = &["src/traces/export/otlp.rs"];
+
+/// Where a span may be given a text that isn't one of the program's own words: an issuer's name, the
+/// request's id, Juspay's host.
+const NAMES: &[&str] =
+    &["src/juspay/client.rs", "src/routes/observe.rs", "src/routes/verified.rs", "src/traces/"];
 
 fn sources() -> Vec<(String, String)> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -202,7 +213,13 @@ fn only_those_who_speak_http_know_the_http_libraries() {
     for (path, code) in sources() {
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let parts = &["src/application/"][..];
-        for (library, homes) in [("actix_web", ACTIX), ("actix_http", parts), ("awc", AWC)] {
+        for (library, homes) in [
+            ("actix_web", ACTIX),
+            ("actix_http", parts),
+            ("awc", AWC),
+            ("opentelemetry_proto", OTLP),
+            ("prost", OTLP),
+        ] {
             let is_test =
                 ["/tests.rs", "/tests/", "/testing.rs"].iter().any(|it| path.contains(it));
             let at_home = is_test || homes.iter().any(|home| path.starts_with(home));
@@ -210,6 +227,14 @@ fn only_those_who_speak_http_know_the_http_libraries() {
                 code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == library);
             assert!(at_home || !names_it, "{path} names {library}");
         }
+    }
+}
+
+#[test]
+fn spans_are_told_texts_of_others_in_few_places() {
+    for (path, code) in sources() {
+        let at_home = NAMES.iter().any(|home| path.starts_with(home));
+        assert!(at_home || !code.contains("span.name("), "{path} gives a span a text");
     }
 }
 

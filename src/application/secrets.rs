@@ -24,6 +24,8 @@ pub(super) struct Secrets {
     /// The authenticator's, which opens it itself.
     pub(super) introspection: Option<Arc<Secret>>,
     pub(super) dpop_nonce_key: Option<Arc<Secret>>,
+    /// What the collector of traces wants to see.
+    pub(super) traces_headers: Option<Arc<Secret>>,
     pub(super) tls: Option<Arc<ServerTls>>,
 }
 
@@ -63,6 +65,7 @@ impl Secrets {
             customer_ref_key: by_file(&settings.log.customer_ref_key_file)?,
             introspection: None,
             dpop_nonce_key: by_file(&settings.auth.dpop.nonce_key_file)?,
+            traces_headers: by_file(&settings.traces.headers_file)?,
             tls: settings.server.tls.as_ref().map(ServerTls::open).transpose()?.map(Arc::new),
         })
     }
@@ -76,6 +79,7 @@ impl Secrets {
             ("customer_ref_key", self.customer_ref_key),
             ("introspection_client_secret", self.introspection),
             ("dpop_nonce_key", self.dpop_nonce_key),
+            ("traces_headers", self.traces_headers),
         ];
         let read = &metrics.secret_last_reload_success;
         let secrets = named.into_iter().filter_map(|(name, secret)| {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use actix_http::{Request, Response, body::BoxBody};
+use actix_http::{HttpMessage as _, Request, Response, body::BoxBody};
 use actix_service::{Service, ServiceFactory, forward_ready};
 use actix_web::{
     Error,
@@ -68,7 +68,9 @@ where
     forward_ready!(app);
 
     fn call(&self, request: Request) -> Self::Future {
-        if let Some(answer) = self.short_way.answer(request.head()) {
+        if let Some(trace) = self.short_way.draw(request.head()) {
+            request.extensions_mut().insert(trace);
+        } else if let Some(answer) = self.short_way.answer(request.head()) {
             return Either::Left(ready(Ok(answer.into())));
         }
         let boxed: Boxed<B> = |answer| answer.map_into_boxed_body().into();

@@ -24,6 +24,7 @@ use crate::{
     juspay::{Answer, CustomerApi, GetCustomer, InvalidAnswer, JuspayError},
     metrics::Metrics,
     settings,
+    traces::{Kind, Span},
 };
 
 /// Memory, the door, and what is known about judging answers.
@@ -70,27 +71,32 @@ impl Fetcher {
     }
 
     /// Asks Juspay and lands the flight, whatever happens. Gives the failure, if it was one.
-    pub(super) async fn fly(
+    pub(super) fn fly(
         self: Arc<Self>,
         mut pilot: Pilot<Landing>,
         lookup: Lookup,
         api: Rc<dyn CustomerApi>,
-    ) -> Option<JuspayError> {
-        pilot.take_off().await;
-        let landing = self.ask(lookup, &*api).await;
-        let failure = landing.failure();
-        if let Some(why) = &failure {
-            tell(why);
+    ) -> impl Future<Output = Option<JuspayError>> {
+        let span = lookup.trace.begin("fetch customer", Kind::Internal);
+        pilot.note_span(span.place());
+        async move {
+            pilot.take_off().await;
+            let landing = self.ask(lookup.within(&span), &*api).await;
+            let failure = landing.failure();
+            note(&span, failure.as_ref());
+            if let Some(why) = &failure {
+                tell(why);
+            }
+            pilot.land(|key, may_store| if may_store { self.keep(key, landing) } else { landing });
+            failure
         }
-        pilot.land(|key, may_store| if may_store { self.keep(key, landing) } else { landing });
-        failure
     }
 
     async fn ask(&self, lookup: Lookup, api: &dyn CustomerApi) -> Landing {
         let sent = self.clock.moment();
         let deadline = sent.monotonic.plus(self.deadline);
-        let Lookup { customer, traceparent, .. } = lookup;
-        let request = GetCustomer { customer, traceparent, deadline };
+        let Lookup { customer, traceparent, trace, .. } = lookup;
+        let request = GetCustomer { customer, traceparent, trace, attempt: 1, deadline };
         // A panic is a bug of ours, but it must not leave those who wait without an answer, nor
         // have them ask again and again.
         let asked = AssertUnwindSafe(async {
@@ -170,6 +176,15 @@ impl Landing {
             Self::Failed(error) => Some(error.clone()),
         }
     }
+}
+
+/// Ends the span of a flight before those who waited for it are answered.
+fn note(span: &Span, failure: Option<&JuspayError>) {
+    span.set("juspay_bff.fetch.outcome", failure.map_or("success", JuspayError::outcome));
+    if let Some(why) = failure.filter(|why| **why != JuspayError::CustomerNotFound) {
+        span.fail(why.outcome());
+    }
+    span.end();
 }
 
 /// Logs a failure that nobody has logged yet and that is news.

@@ -12,14 +12,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use tokio::sync::watch;
 
-use crate::customer::CustomerKey;
+use crate::{customer::CustomerKey, traces::Place};
 
 /// Flights under way, by customer. `L` is what a flight brings.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(super) struct Flight<L> {
     airborne: AtomicBool,
     /// What it brings isn't to be stored.
     void: AtomicBool,
+    /// The span of its work, where that is traced.
+    span: OnceLock<Place>,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +91,7 @@ impl<L: Clone> Flights<L> {
             landing: watch::Sender::new(State::Flying),
             airborne: AtomicBool::new(false),
             void: AtomicBool::new(false),
+            span: OnceLock::new(),
         });
         table.insert(key.clone(), Arc::clone(&flight));
         let table = Arc::clone(&self.table);
@@ -134,6 +137,11 @@ impl<L: Clone> Flight<L> {
 }
 
 impl<L> Flight<L> {
+    /// The span of its work, for those of others that wait for it.
+    pub(super) fn span(&self) -> Option<Place> {
+        self.span.get().copied()
+    }
+
     fn is_flying(&self) -> bool {
         matches!(*self.landing.borrow(), State::Flying)
     }
@@ -167,6 +175,13 @@ impl<L: Clone> Pilot<L> {
 }
 
 impl<L> Pilot<L> {
+    /// Notes the span of the flight's work.
+    pub(super) fn note_span(&self, span: Option<Place>) {
+        if let Some(span) = span {
+            self.flight.span.get_or_init(|| span);
+        }
+    }
+
     /// Takes the flight off the table, unless a later one stands there. If it leaves before the
     /// void one that it waits for, that one gets its place back: the next has to wait for it too.
     fn leave(&mut self, table: &mut Table<L>) {

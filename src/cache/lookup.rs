@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{customer::CustomerId, juspay::JuspayError};
+use crate::{
+    customer::CustomerId,
+    juspay::JuspayError,
+    traces::{Parent, Span},
+};
 
 /// What a phone asks for.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub struct Lookup {
     pub freshness: Freshness,
     /// The request's `traceparent`, for a call to Juspay that it causes.
     pub traceparent: Option<String>,
+    /// What spans of work for it are begun under.
+    pub trace: Parent,
 }
 
 /// How fresh a token is to be (RFC 9111 §5.2.1).
@@ -98,6 +104,30 @@ pub enum LookupError {
     /// Too many requests are waiting.
     #[error("too many requests are waiting")]
     Overloaded,
+}
+
+impl Lookup {
+    /// The same, for work within that of `span`.
+    pub(super) fn within(&self, span: &Span) -> Self {
+        Self { trace: span.parent(), ..self.clone() }
+    }
+}
+
+/// What came of a look-up, in a word.
+#[must_use]
+pub const fn outcome(found: &Result<Found, LookupError>) -> &'static str {
+    match found {
+        Ok(Found { detail: Some(Detail::Outage), .. }) => "outage",
+        Ok(Found { source: Source::Hit, .. }) => "hit",
+        Ok(Found { source: Source::Fetched { collapsed: true, .. }, .. }) => "joined",
+        Ok(Found { source: Source::Fetched { forward, .. }, .. }) => match forward {
+            Forward::Miss => "miss",
+            Forward::Stale => "stale",
+            Forward::Request => "bypass",
+        },
+        Err(LookupError::Juspay(JuspayError::CustomerNotFound)) => "not_found",
+        Err(_) => "error",
+    }
 }
 
 impl LookupError {

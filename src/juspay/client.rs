@@ -33,6 +33,7 @@ use crate::{
     metrics::{Metrics, Raised},
     settings,
     tls::{self, TlsError},
+    traces::{Kind, Span},
 };
 
 /// Largest answer read, in bytes. A customer object has some 500.
@@ -41,6 +42,9 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Longest `Retry-After` that is taken for true. No wait of ours is longer, and phones that are told
 /// more would stay away for longer than we do.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// The outcome of a call that has brought a token.
+const SUCCESS: &str = "success";
 
 const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
 const MERCHANT_ID: HeaderName = HeaderName::from_static("x-merchantid");
@@ -55,6 +59,8 @@ pub struct Juspay {
     settings: settings::Juspay,
     keys: ApiKeys,
     tls: Arc<rustls::ClientConfig>,
+    /// Its host and port, as spans name it.
+    server: Option<(String, u16)>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -71,7 +77,8 @@ impl Juspay {
         metrics: Arc<Metrics>,
     ) -> Result<Self, TlsError> {
         let tls = tls::client_config(settings.ca_file.as_deref().map(Path::new))?;
-        Ok(Self { settings, keys, tls, clock, metrics })
+        let server = connect::target(&settings.base_url).map(|(host, port, _)| (host, port));
+        Ok(Self { settings, keys, tls, server, clock, metrics })
     }
 }
 
@@ -147,23 +154,51 @@ impl Inner {
     /// One exchange with Juspay, counted and timed.
     async fn measured(&self, request: &GetCustomer, slot: Slot) -> Result<Answer, JuspayError> {
         let Juspay { clock, metrics, .. } = &*self.juspay;
-        let mut call = Call { juspay: &self.juspay, deadline: request.deadline, outcome: None };
+        let span = self.span(request, slot);
+        let juspay = &self.juspay;
+        let mut call = Call { juspay, deadline: request.deadline, outcome: None, span };
         let _in_flight = Raised::new(&metrics.upstream.in_flight);
         let _timer = metrics.upstream.duration.start_timer();
-        let answer = clock::before(&**clock, request.deadline, self.exchange(request, slot))
-            .await
-            .unwrap_or(Err(JuspayError::Timeout));
+        let answer =
+            clock::before(&**clock, request.deadline, self.exchange(request, slot, &call.span))
+                .await
+                .unwrap_or(Err(JuspayError::Timeout));
         call.outcome = Some(match &answer {
-            Ok(Answer { auth: Ok(_), .. }) => "success",
+            Ok(Answer { auth: Ok(_), .. }) => SUCCESS,
             Ok(Answer { auth: Err(_), .. }) => "invalid_response",
             Err(error) => error.outcome(),
         });
         answer
     }
 
-    async fn exchange(&self, request: &GetCustomer, slot: Slot) -> Result<Answer, JuspayError> {
+    /// The span of an exchange. Not the address asked for: the customer's id is in it.
+    fn span(&self, request: &GetCustomer, slot: Slot) -> Span {
+        let span = request.trace.begin("GET /customers/{id}", Kind::Client);
+        if span.place().is_some() {
+            span.set("http.request.method", "GET");
+            span.set("url.template", "/customers/{id}");
+            if let Some((host, port)) = &self.juspay.server {
+                span.name("server.address", host);
+                span.set("server.port", *port);
+            }
+            span.set("juspay_bff.attempt", request.attempt);
+            if let Some(resent) = request.attempt.checked_sub(1).filter(|resent| *resent > 0) {
+                span.set("http.request.resend_count", resent);
+            }
+            span.set("juspay_bff.key_slot", slot.name());
+        }
+        span
+    }
+
+    async fn exchange(
+        &self,
+        request: &GetCustomer,
+        slot: Slot,
+        span: &Span,
+    ) -> Result<Answer, JuspayError> {
         let sending = self.request(request, slot)?.send();
         let response = sending.await.map_err(sending_failed)?;
+        span.set("http.response.status_code", response.status().as_u16());
         if !has_clear_end(response.status(), response.headers()) {
             // Nothing may be awaited between awc's answer and this.
             self.throw_connections_away();
@@ -263,6 +298,7 @@ struct Call<'j> {
     juspay: &'j Juspay,
     deadline: Monotonic,
     outcome: Option<&'static str>,
+    span: Span,
 }
 
 impl Drop for Call<'_> {
@@ -272,6 +308,10 @@ impl Drop for Call<'_> {
         let given_up = if has_time { JuspayError::Aborted } else { JuspayError::Timeout };
         let outcome = self.outcome.unwrap_or(given_up.outcome());
         metrics.upstream.requests.with_label_values(&[outcome]).inc();
+        self.span.set("juspay_bff.juspay.outcome", outcome);
+        if outcome != SUCCESS {
+            self.span.fail(outcome);
+        }
     }
 }
 

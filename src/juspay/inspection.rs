@@ -21,6 +21,7 @@ use crate::{
     secret_file::Secret,
     settings::{self, IpFamily},
     tls::{self, TlsError},
+    traces::Parent,
 };
 
 /// Where `juspay.base_url` leads.
@@ -131,7 +132,8 @@ pub(crate) async fn ask(
     let juspay = Juspay::new(settings, keys, Arc::clone(clock), Arc::clone(metrics))?;
     let client = Client::new(Arc::new(juspay));
     let sent = clock.moment();
-    let request = GetCustomer { customer, traceparent: None, deadline };
+    let trace = Parent::default();
+    let request = GetCustomer { customer, traceparent: None, trace, attempt: 1, deadline };
     let answer = client.get_customer(request).await;
     Ok(Asked { answer, seen: client.seen(), sent, received: clock.now() })
 }

@@ -191,7 +191,7 @@ impl Resilient {
         Self { shared, inner }
     }
 
-    async fn call(self, request: GetCustomer) -> Result<Answer, JuspayError> {
+    async fn call(self, mut request: GetCustomer) -> Result<Answer, JuspayError> {
         let shared = &*self.shared;
         let _permit = if let Ok(free) = shared.permits.try_acquire() {
             free
@@ -218,6 +218,7 @@ impl Resilient {
             admission = shared.admit()?;
             shared.metrics.upstream.retries.inc();
             retries_left = retries_left.saturating_sub(1);
+            request.attempt = request.attempt.saturating_add(1);
             backoff = backoff.saturating_mul(2);
         }
     }

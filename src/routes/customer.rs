@@ -10,9 +10,11 @@ use actix_web::{
 };
 use futures_util::future::{Ready, ready};
 
-use super::{directives::Directives, observe::Observation, well_formed::WellFormed};
+use super::{
+    directives::Directives, observe::Observation, verified::Verified, well_formed::WellFormed,
+};
 use crate::{
-    auth::{Authenticator, Caller},
+    auth::Authenticator,
     cache::{CustomerCache, Lookup},
     customer::CustomerIdForm,
     juspay::CustomerApi,
@@ -44,7 +46,7 @@ pub(super) async fn me(
     _: NoBody,
     options: Options,
     directives: Directives,
-    caller: Caller,
+    Verified(caller): Verified,
     customers: web::Data<Customers>,
     observation: Observation,
 ) -> Result<HttpResponse, Problem> {
@@ -58,6 +60,7 @@ pub(super) async fn me(
         want_token: options.want_token,
         freshness: directives.0,
         traceparent: observation.traceparent(),
+        trace: observation.trace(),
     };
     let found = customers.cache.get(&lookup, &customers.api);
     let found = customers.authenticator.unless_revoked(&caller, found).await;

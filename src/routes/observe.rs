@@ -35,24 +35,27 @@ use super::{
     ME_CUSTOMER,
     connections::Connections,
     request_id::{REQUEST_ID, RequestId},
-    trace_context::TraceContext,
     unread,
     well_formed::MAX_METHOD,
 };
 use crate::{
-    cache::{Detail, Forward, Found, LookupError, Source},
+    cache::{Found, LookupError, lookup_outcome},
     clock::{Clock, Monotonic},
     customer::{CustomerId, CustomerRef, CustomerRefs},
-    juspay::JuspayError,
     metrics::{Http, Metrics, Raised},
     problem::{Challenges, Problem},
     settings::AccessLog,
+    tls::Encrypted,
+    traces::{Kind, Parent, Span, TraceContext, TraceId, Tracer},
 };
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The label of an answer that is no problem's.
 const OK: &str = "ok";
+
+/// What is told of a request that never came to the cache.
+const NO_LOOKUP: &str = "-";
 
 /// The path that was routed by: a closed set, whatever clients ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +98,8 @@ pub struct Observer {
     pub metrics: Arc<Metrics>,
     /// Those of its children that are counted most.
     pub counts: Counts,
+    /// Which of them are traced.
+    pub tracer: Tracer,
     /// What times them.
     pub clock: Arc<dyn Clock>,
 }
@@ -145,6 +150,7 @@ pub(super) struct Observation(Rc<Seen>);
 pub(super) struct Seen {
     request_id: RequestId,
     trace: Option<TraceContext>,
+    span: Span,
     customer: OnceCell<Who>,
     cache: Cell<&'static str>,
 }
@@ -162,8 +168,9 @@ impl Seen {
         Self {
             request_id,
             trace: trace.and_then(TraceContext::parse),
+            span: Span::default(),
             customer: OnceCell::new(),
-            cache: Cell::new("-"),
+            cache: Cell::new(NO_LOOKUP),
         }
     }
 
@@ -180,9 +187,43 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// The trace that the request belongs to: the phone's, or the one that begins here.
+    fn trace_id(&self) -> Option<TraceId> {
+        let own = || self.span.place().map(|place| place.trace_id);
+        self.trace.as_ref().map(TraceContext::trace_id).or_else(own)
+    }
+
+    fn end_span(&self, done: &Done, status: StatusCode) {
+        let Self { span, cache, request_id, .. } = self;
+        if span.place().is_none() {
+            return;
+        }
+        if done.route == Route::MeCustomer {
+            span.set("http.route", ME_CUSTOMER);
+        }
+        span.set("http.response.status_code", status.as_u16());
+        span.set("juspay_bff.code", done.code);
+        span.name("juspay_bff.request_id", request_id.as_str());
+        if cache.get() != NO_LOOKUP {
+            span.set("juspay_bff.cache.outcome", cache.get());
+        }
+        if status.is_server_error() {
+            span.fail(done.code);
+        }
+        span.end();
+    }
+}
+
 impl Observation {
-    fn new(headers: &HeaderMap) -> Self {
-        Self(Rc::new(Seen::new(RequestId::of(headers), headers.get(TRACEPARENT))))
+    fn new(headers: &HeaderMap, span: Span) -> Self {
+        let seen = Seen::new(RequestId::of(headers), headers.get(TRACEPARENT));
+        Self(Rc::new(Seen { span, ..seen }))
+    }
+
+    /// What spans of work for the request are begun under.
+    pub(super) fn trace(&self) -> Parent {
+        self.0.span.parent()
     }
 
     /// Notes who called.
@@ -192,18 +233,7 @@ impl Observation {
 
     /// Notes what the cache said.
     pub(super) fn looked_up(&self, found: &Result<Found, LookupError>) {
-        self.0.cache.set(match found {
-            Ok(Found { detail: Some(Detail::Outage), .. }) => "outage",
-            Ok(Found { source: Source::Hit, .. }) => "hit",
-            Ok(Found { source: Source::Fetched { collapsed: true, .. }, .. }) => "joined",
-            Ok(Found { source: Source::Fetched { forward, .. }, .. }) => match forward {
-                Forward::Miss => "miss",
-                Forward::Stale => "stale",
-                Forward::Request => "bypass",
-            },
-            Err(LookupError::Juspay(JuspayError::CustomerNotFound)) => "not_found",
-            Err(_) => "error",
-        });
+        self.0.cache.set(lookup_outcome(found));
     }
 
     /// The `traceparent` for a call to Juspay that this request causes.
@@ -235,9 +265,10 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
+    let span = span(observer, &request);
     let begun = Begun {
         start: observer.clock.monotonic(),
-        observation: Observation::new(request.headers()),
+        observation: Observation::new(request.headers(), span),
         method: request.method().clone(),
         body: request.take_payload(),
         observer: Rc::clone(observer),
@@ -251,6 +282,34 @@ where
         let response = begun.answered(&request, response);
         Ok(ServiceResponse::new(request, response))
     }
+}
+
+/// The span of a request that was drawn (`ShortWay::draw`). Its name is made of no word of the phone's.
+fn span(observer: &Observer, request: &ServiceRequest) -> Span {
+    if !observer.tracer.is_on() {
+        return Span::default();
+    }
+    let Some(trace) = request.extensions_mut().remove::<Parent>() else { return Span::default() };
+    let span = trace.begin(span_name(request.method(), request.path()), Kind::Server);
+    let scheme = if request.conn_data::<Encrypted>().is_some() { "https" } else { "http" };
+    span.set("http.request.method", method_name(request.method()));
+    span.set("url.scheme", scheme);
+    span
+}
+
+fn span_name(method: &Method, path: &str) -> &'static str {
+    match (method_name(method), path) {
+        ("GET", ME_CUSTOMER) => "GET /me/customer",
+        ("HEAD", ME_CUSTOMER) => "HEAD /me/customer",
+        ("_OTHER", _) => "HTTP",
+        (known, _) => known,
+    }
+}
+
+/// The method, when it is a known one.
+fn method_name(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    known.into_iter().find(|name| *name == method.as_str()).unwrap_or("_OTHER")
 }
 
 /// A request on its way.
@@ -338,6 +397,7 @@ impl Observer {
         if self.is_logged(status) {
             self.log(done, status, seen);
         }
+        seen.end_span(done, status);
         response.headers_mut().insert(REQUEST_ID, seen.request_id.header());
         if self.drain.has_begun() || self.connections.are_many() {
             response.head_mut().set_connection_type(ConnectionType::Close);
@@ -374,7 +434,7 @@ impl Observer {
             cache = seen.cache.get(),
             request_id = seen.request_id.as_str(),
             customer_ref = customer_ref.map(tracing::field::display),
-            trace_id = seen.trace.as_ref().map(TraceContext::trace_id),
+            trace_id = seen.trace_id().map(tracing::field::display),
             "request"
         );
     }

@@ -42,6 +42,7 @@ use crate::{
     customer::{CustomerIdForm, CustomerRef},
     limits::{Allowance, CustomerLimit},
     response,
+    traces::Parent,
 };
 
 /// The query that says what is meant anyway.
@@ -77,6 +78,12 @@ impl ShortWay {
             observer,
             remembered: RefCell::default(),
         }
+    }
+
+    /// What the request's spans belong to, if it is one that is traced. It has to go the long way
+    /// then, where they are made.
+    pub fn draw(&self, request: &RequestHead) -> Option<Parent> {
+        self.observer.tracer.draw(|| request.headers.get(TRACEPARENT)?.to_str().ok())
     }
 
     /// The answer, if it can be given here.

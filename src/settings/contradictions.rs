@@ -18,6 +18,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
     tls::check(reader);
     shutdown(reader);
     plain_http(reader);
+    collector(reader);
     api_key(reader);
     cache(reader);
     tries(reader);
@@ -61,6 +62,16 @@ fn plain_http(reader: &mut Reader<'_>) {
         let reason = "the API key would go over the network in plain http";
         let fix = "use https, or set juspay.allow_plain_http = true where the way there is private";
         reader.contradiction(&[key], Wrong::new(reason, fix));
+    }
+}
+
+fn collector(reader: &mut Reader<'_>) {
+    let keys = ["traces.endpoint", "traces.headers_file"];
+    let exposed = reader.again(keys[0]).text(WebAddress::parse).is_some_and(|a| a.exposed());
+    if exposed && reader.is_set(keys[1]) {
+        let reason = "what is in traces.headers_file would go over the network in plain http";
+        let fix = "use https, or a collector on loopback, such as a sidecar";
+        reader.contradiction(&keys, Wrong::new(reason, fix));
     }
 }
 

@@ -62,7 +62,7 @@ fn uncommented() -> String {
 #[test]
 fn what_is_not_set_has_the_default_of_the_contract() {
     let Loaded { settings, warnings, .. } = good().load().unwrap();
-    let Settings { server, juspay, auth, cache, response, limits, log, secrets } = settings;
+    let Settings { server, juspay, auth, cache, response, limits, log, traces, secrets } = settings;
     assert_eq!(server.listen, [Listen::Tcp(([0, 0, 0, 0], 8080).into())]);
     assert_eq!(server.admin_listen, [Listen::Tcp(([127, 0, 0, 1], 9464).into())]);
     assert_eq!((server.admin_token_file, server.workers), (None, None));
@@ -109,6 +109,9 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!(response.fields, FieldSet::all());
     assert_eq!((log.level, log.format), (LogLevel::Info, LogFormat::Json));
     assert_eq!((log.access, log.customer_ref_key_file), (AccessLog::All, None));
+    assert_eq!((traces.endpoint, traces.headers_file, traces.ca_file), (None, None, None));
+    assert_eq!((traces.sample * 10.0, traces.trust_traceparent), (10.0, false));
+    assert_eq!(traces.service_name, "juspay-bff");
     assert_eq!(secrets.poll, Duration::from_secs(10));
     assert_eq!(warnings, [""; 0]);
 }

@@ -19,6 +19,7 @@ use crate::{
     juspay::{Answer, CustomerApi, InvalidAnswer, JuspayError},
     metrics::Metrics,
     settings::{Settings, Sources},
+    traces::Parent,
     waiting::WaitingRoom,
 };
 
@@ -84,6 +85,7 @@ pub(super) fn lookup(customer: &str) -> Lookup {
         want_token: true,
         freshness: Freshness::default(),
         traceparent: None,
+        trace: Parent::default(),
     }
 }
 

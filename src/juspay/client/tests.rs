@@ -39,7 +39,8 @@ fn a_call_that_is_given_up_is_a_timeout_from_the_deadline_on() {
     let juspay =
         Juspay::new(settings, keys, Arc::new(clock.clone()), Arc::clone(&metrics)).unwrap();
     let deadline = clock.monotonic().plus(Duration::from_secs(5));
-    let given_up = || drop(Call { juspay: &juspay, deadline, outcome: None });
+    let call = |outcome| Call { juspay: &juspay, deadline, outcome, span: Span::default() };
+    let given_up = || drop(call(None));
     let counts = || {
         ["aborted", "timeout"]
             .map(|outcome| metrics.upstream.requests.with_label_values(&[outcome]).get())
@@ -50,7 +51,7 @@ fn a_call_that_is_given_up_is_a_timeout_from_the_deadline_on() {
     clock.advance(Duration::from_millis(1));
     given_up();
     assert_eq!(counts(), [1, 1]);
-    drop(Call { juspay: &juspay, deadline, outcome: Some("success") });
+    drop(call(Some("success")));
     assert_eq!(counts(), [1, 1]);
 }
 

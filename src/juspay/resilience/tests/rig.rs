@@ -22,6 +22,7 @@ use crate::{
     },
     metrics::Metrics,
     settings::Juspay,
+    traces::Parent,
 };
 
 /// `juspay.deadline` of calls that say nothing else, in milliseconds.
@@ -184,6 +185,8 @@ impl Rig {
         let request = GetCustomer {
             customer: CustomerId::parse("alice").unwrap(),
             traceparent: None,
+            trace: Parent::default(),
+            attempt: 1,
             deadline: self.fake.clock.monotonic().plus(Duration::from_millis(time)),
         };
         let answer = self.api.get_customer(request);

@@ -1,0 +1,120 @@
+//! Carries a message to the collector: OTLP/HTTP, each request on a connection of its own.
+//!
+//! Goes no other way than the service does elsewhere: no proxy, no redirects, and https with our
+//! roots. The headers that a collector may want are secret: they stand in no log line and no error.
+
+use std::sync::Arc;
+
+use awc::{
+    Client, Connector,
+    error::SendRequestError,
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+};
+use bytes::Bytes;
+use rustls::ClientConfig;
+use secrecy::ExposeSecret as _;
+
+use super::otlp;
+use crate::{secret_file::Secret, settings};
+
+/// What is added to `traces.endpoint`.
+const PATH: &str = "/v1/traces";
+
+/// Largest answer read, in bytes: it holds a number and a sentence.
+const MAX_ANSWER: usize = 16 * 1024;
+
+/// Who we are (RFC 9110 §10.1.5).
+const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
+
+/// Where spans are sent.
+pub(super) struct Collector {
+    address: String,
+    http: Client,
+    headers: Option<Arc<Secret>>,
+}
+
+/// Why a message isn't taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("no connection to the collector can be made")]
+    Connect,
+    #[error("the exchange with the collector broke off or isn't HTTP")]
+    Broken,
+    #[error("the collector didn't answer in time")]
+    Timeout,
+    #[error("the collector answered with status {0}")]
+    Status(u16),
+    #[error("the collector took only some of them")]
+    Partly,
+}
+
+impl Failure {
+    /// Whether the same message may be taken later (OTLP/HTTP: 429, 502, 503 and 504).
+    pub(super) const fn may_pass(self) -> bool {
+        match self {
+            Self::Connect | Self::Broken | Self::Timeout => true,
+            Self::Status(status) => matches!(status, 429 | 502..=504),
+            Self::Partly => false,
+        }
+    }
+}
+
+impl Collector {
+    /// The collector at that address. To be called where awc can be used.
+    pub(super) fn new(
+        endpoint: &str,
+        tls: Arc<ClientConfig>,
+        headers: Option<Arc<Secret>>,
+    ) -> Self {
+        let http = Client::builder()
+            .connector(Connector::new().rustls_0_23(tls))
+            .disable_redirects()
+            // Whoever posts bounds the whole exchange.
+            .disable_timeout()
+            .no_default_headers()
+            .finish();
+        Self { address: format!("{endpoint}{PATH}"), http, headers }
+    }
+
+    /// Sends a message, and tells how many of its spans are refused although it was taken.
+    pub(super) async fn post(&self, message: Bytes) -> Result<u64, Failure> {
+        let mut request = self
+            .http
+            .post(&self.address)
+            .force_close()
+            .insert_header((header::USER_AGENT, USER_AGENT))
+            .insert_header((header::CONTENT_TYPE, "application/x-protobuf"));
+        for (name, value) in self.headers() {
+            request = request.insert_header((name, value));
+        }
+        let mut answer = request.send_body(message).await.map_err(|error| flat(&error))?;
+        if answer.status() != StatusCode::OK {
+            return Err(Failure::Status(answer.status().as_u16()));
+        }
+        // It has been taken, whatever becomes of the rest of the answer.
+        let body = answer.body().limit(MAX_ANSWER).await.unwrap_or_default();
+        Ok(otlp::refused(&body))
+    }
+
+    /// Those of `traces.headers_file`, as it is by now; none when it has gone bad.
+    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(secret) = self.headers.as_ref().map(|secret| secret.current()) else {
+            return Vec::new();
+        };
+        let lines = settings::header_lines(secret.expose_secret()).unwrap_or_default();
+        let header = |(name, value): (&str, &str)| {
+            let mut value = HeaderValue::from_str(value).ok()?;
+            value.set_sensitive(true);
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+        };
+        lines.into_iter().filter_map(header).collect()
+    }
+}
+
+/// awc's own words may name addresses, and aren't `Send`.
+fn flat(error: &SendRequestError) -> Failure {
+    if let SendRequestError::Connect(_) = error { Failure::Connect } else { Failure::Broken }
+}

@@ -1,0 +1,156 @@
+//! Who is drawn, what a span becomes, and what happens when there is no room.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus::IntCounter;
+
+use super::{Kind, Parent, Queue, Record, Sampling, Span, Tracer, Value, Waiting};
+use crate::clock::{Clock as _, later, manual::ManualClock};
+
+const START: &str = "2026-01-01T00:00:00Z";
+const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// A tracer, and where its spans come out.
+struct Rig {
+    clock: ManualClock,
+    tracer: Tracer,
+    waiting: Waiting,
+    lost: IntCounter,
+}
+
+fn rig(share: f64, trust: bool) -> Rig {
+    let clock = ManualClock::at(START);
+    let lost = IntCounter::new("lost", "lost").unwrap();
+    let (queue, waiting) = Queue::new(lost.clone());
+    let tracer = Tracer::new(Sampling { share, trust }, queue, Arc::new(clock.clone()));
+    Rig { clock, tracer, waiting, lost }
+}
+
+impl Rig {
+    fn all(&mut self) -> Vec<Record> {
+        std::iter::from_fn(|| self.waiting.take()).flatten().collect()
+    }
+
+    fn draw(&self) -> Parent {
+        self.tracer.draw(|| None).unwrap()
+    }
+}
+
+fn header(flags: &str) -> String {
+    format!("00-{TRACE_ID}-b7ad6b7169203331-{flags}")
+}
+
+#[test]
+fn callers_that_are_not_trusted_have_no_say_in_what_is_recorded() {
+    for flags in ["00", "01"] {
+        let header = header(flags);
+        let sent = || Some(&*header);
+        assert!(rig(1.0, false).tracer.draw(sent).is_some(), "{flags}");
+        assert!(rig(0.0, false).tracer.draw(sent).is_none(), "{flags}");
+        let trusted = flags == "01";
+        assert_eq!(rig(1.0, true).tracer.draw(sent).is_some(), trusted, "{flags}");
+        assert_eq!(rig(0.0, true).tracer.draw(sent).is_some(), trusted, "{flags}");
+    }
+    assert!(rig(1.0, true).tracer.draw(|| Some("nonsense")).is_some());
+    assert!(rig(0.0, true).tracer.draw(|| None).is_none());
+}
+
+#[test]
+fn about_the_share_of_requests_is_drawn() {
+    let rig = rig(0.25, false);
+    let drawn = (0..4000).filter(|_| rig.tracer.draw(|| None).is_some()).count();
+    assert!((800..1200).contains(&drawn), "{drawn}");
+}
+
+#[test]
+fn where_nobody_traces_a_span_is_nothing() {
+    let tracer = Tracer::off();
+    assert!(!tracer.is_on());
+    assert!(tracer.draw(|| panic!("nobody asks")).is_none());
+    let span = Parent::default().begin("work", Kind::Internal);
+    span.set("key", true);
+    span.name("name", "text");
+    span.fail("badly");
+    assert_eq!(span.place(), None);
+    assert_eq!(span.parent().begin("within", Kind::Internal).place(), None);
+    assert_eq!(Span::default().place(), None);
+}
+
+#[test]
+fn a_callers_trace_is_gone_on_with_and_another_begins_a_new_one() {
+    let mut rig = rig(1.0, false);
+    let header = header("01");
+    let span = rig.tracer.draw(|| Some(&header)).unwrap().begin("served", Kind::Server);
+    let place = span.place().unwrap();
+    assert_eq!(place.trace_id.to_string(), TRACE_ID);
+    drop(span.parent().begin("within", Kind::Internal));
+    drop(span);
+    drop(rig.draw().begin("another", Kind::Server));
+    let [within, served, another] = rig.all().try_into().unwrap();
+    assert_eq!((served.parent, served.parent_is_remote), (Some(0xb7ad_6b71_6920_3331), true));
+    assert_eq!((within.parent, within.parent_is_remote), (Some(place.span_id), false));
+    assert_eq!(within.place.trace_id, place.trace_id);
+    assert_eq!((another.parent, another.parent_is_remote), (None, false));
+    assert_ne!(another.place.trace_id, place.trace_id);
+}
+
+#[test]
+fn a_span_tells_what_was_noted_and_how_long_it_took_whatever_the_wall_clock_does() {
+    let mut rig = rig(1.0, false);
+    let other = rig.draw().begin("other", Kind::Internal);
+    let span = rig.draw().begin("work", Kind::Client);
+    span.set("word", "ok");
+    span.set("number", 200_u16);
+    span.set("truth", true);
+    span.name("name", "main");
+    span.link(other.place());
+    span.link(None);
+    rig.clock.advance(Duration::from_millis(7));
+    rig.clock.jump_wall(jiff::SignedDuration::from_hours(-3));
+    span.fail("timeout");
+    span.end();
+    span.set("late", true);
+    drop(span);
+    let [record] = rig.all().try_into().unwrap();
+    assert_eq!(record.start, START.parse().unwrap());
+    assert_eq!(record.end, later(record.start, Duration::from_millis(7)));
+    assert_ne!(record.end, rig.clock.now());
+    assert_eq!((record.name, record.kind, record.failed), ("work", Kind::Client, true));
+    assert_eq!(record.links, [other.place().unwrap()]);
+    let text = |text: &str| Value::Text(text.to_owned().into());
+    let expected = [
+        ("word", text("ok")),
+        ("number", Value::Number(200)),
+        ("truth", Value::Truth(true)),
+        ("name", text("main")),
+        ("error.type", text("timeout")),
+    ];
+    assert_eq!(record.attributes, expected);
+}
+
+#[test]
+fn what_finds_no_room_is_lost_and_counted() {
+    let mut rig = rig(1.0, false);
+    for _ in 0..5000 {
+        drop(rig.draw().begin("work", Kind::Internal));
+    }
+    assert_eq!(rig.lost.get(), 5000 - 4096);
+    assert_eq!(rig.waiting.take().unwrap().len(), 512);
+    drop(rig.draw().begin("work", Kind::Internal));
+    assert_eq!(rig.lost.get(), 5000 - 4096);
+    drop(rig.waiting);
+    drop(rig.tracer.draw(|| None).unwrap().begin("work", Kind::Internal));
+    assert_eq!(rig.lost.get(), 5001 - 4096, "nobody takes it");
+}
+
+#[tokio::test]
+async fn enough_spans_wake_who_sends_them() {
+    let rig = rig(1.0, false);
+    for _ in 0..511 {
+        drop(rig.draw().begin("work", Kind::Internal));
+    }
+    let woken = futures_util::FutureExt::now_or_never(rig.waiting.enough());
+    assert!(woken.is_none());
+    drop(rig.draw().begin("work", Kind::Internal));
+    rig.waiting.enough().await;
+}

@@ -1,0 +1,83 @@
+//! Which requests are traced, and what becomes of a caller's own trace.
+
+use crate::{
+    collector::{Collector, Plan},
+    support::{Reply, World, guard, until},
+};
+
+const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+const SPAN_ID: &str = "b7ad6b7169203331";
+
+async fn me(world: &World, flags: &str) -> Reply {
+    let line = format!("traceparent: 00-{TRACE_ID}-{SPAN_ID}-{flags}\r\n");
+    let reply = world.phone("alice").request("GET", "/me/customer", &line).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply
+}
+
+/// What `log_lines` has of that request.
+async fn line(reply: &Reply) -> serde_json::Value {
+    let id = reply.header("x-request-id").unwrap();
+    until("its line", async || !guard::log_lines(id).is_empty()).await;
+    serde_json::from_str(&guard::log_lines(id)[0]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_trace_is_gone_on_with_whether_it_is_recorded_there_or_not() {
+    for flags in ["00", "01"] {
+        let collector = Collector::new(Plan::Take).await;
+        let world = collector.world("").await;
+        me(&world, flags).await;
+        let passed_on =
+            world.simulator().requests().last().unwrap().header("traceparent").unwrap().to_owned();
+        assert!(passed_on.starts_with(&format!("00-{TRACE_ID}-")) && passed_on.ends_with(flags));
+        let told = collector.told_in_the_end(world).await;
+        assert_eq!(told.spans.len(), 5);
+        assert!(told.spans.iter().all(|span| span.trace_id == TRACE_ID));
+        let request = told.one("GET /me/customer");
+        assert_eq!((&*request.parent, request.flags), (SPAN_ID, 0x301));
+        assert_eq!(told.one("verify token").flags, 0x101);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_share_of_zero_there_is_nothing_whatever_a_phone_says() {
+    let collector = Collector::new(Plan::Take).await;
+    let world = collector.world("traces.sample = 0").await;
+    me(&world, "01").await;
+    assert_eq!(me(&world, "01").await.cache_status(), "juspay-bff; hit; ttl=779");
+    let told = collector.told_in_the_end(world).await;
+    assert!(told.spans.is_empty() && collector.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_is_trusted_says_whether_it_is_recorded() {
+    let collector = Collector::new(Plan::Take).await;
+    let world = collector.world("traces.sample = 0\ntraces.trust_traceparent = true").await;
+    me(&world, "00").await;
+    me(&world, "01").await;
+    world.phone("alice").me().await;
+    let told = collector.told_in_the_end(world).await;
+    assert_eq!(told.trees(), "GET /me/customer\n  verify token\n  look up customer\n");
+    assert_eq!(told.one("GET /me/customer").parent, SPAN_ID);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_lines_name_the_trace_and_juspay_is_told_of_none_that_begins_here() {
+    let collector = Collector::new(Plan::Take).await;
+    let world = collector.world("").await;
+    let reply = world.phone("alice").me().await;
+    let trace_id = line(&reply).await["trace_id"].as_str().unwrap().to_owned();
+    assert_eq!(line(&me(&world, "01").await).await["trace_id"], TRACE_ID);
+    assert_eq!(world.simulator().requests().last().unwrap().header("traceparent"), None);
+    let told = collector.told_in_the_end(world).await;
+    assert_eq!(told.one("fetch customer").trace_id, trace_id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_collector_nobody_is_traced() {
+    let world = World::with("").await;
+    let reply = world.phone("alice").me().await;
+    assert!(line(&reply).await.get("trace_id").is_none());
+    assert_eq!(world.count("juspay_bff_trace_spans_exported_total").await, 0);
+}

@@ -1,0 +1,105 @@
+//! A collector that is away, slow or of another opinion: never an answer less, and the loss is told.
+
+use std::time::Duration;
+
+use crate::{
+    collector::{Collector, Plan},
+    support::{World, guard, until},
+};
+
+/// Between two looks for spans.
+const EVERY: Duration = Duration::from_secs(2);
+
+fn lost(cause: &str) -> String {
+    format!("juspay_bff_trace_spans_lost_total{{cause=\"{cause}\"}}")
+}
+
+async fn served(world: &World) {
+    for _ in 0..3 {
+        assert_eq!(world.phone("alice").me().await.status, 200);
+    }
+}
+
+/// Turns the clock until one series counts so far.
+async fn turn_until_count(world: &World, series: &str, value: u64) {
+    let has_come = async || world.count(series).await >= value;
+    world.turn_until(series, Duration::from_millis(500), has_come).await;
+    assert_eq!(world.count(series).await, value);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_leave_while_the_service_runs() {
+    let collector = Collector::new(Plan::Take).await;
+    let world = collector.world("").await;
+    served(&world).await;
+    turn_until_count(&world, "juspay_bff_trace_spans_exported_total", 11).await;
+    assert_eq!(collector.told().spans.len(), 11);
+    for cause in ["queue_full", "refused", "unreachable"] {
+        assert_eq!(world.count(&lost(cause)).await, 0);
+    }
+    let head = &collector.received()[0].head;
+    assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_lowercase().contains("content-type: application/x-protobuf"), "{head}");
+    assert!(head.to_lowercase().contains("user-agent: juspay-bff/"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
+    let collector = Collector::new(Plan::Take).await;
+    let settings = collector.settings("");
+    drop(collector);
+    let world = World::with(&settings).await;
+    served(&world).await;
+    turn_until_count(&world, &lost("unreachable"), 11).await;
+    served(&world).await;
+    let why = "no connection to the collector can be made";
+    until("the log line", async || !guard::log_lines(why).is_empty()).await;
+    let line = guard::log_lines(why).remove(0);
+    assert!(line.contains("\"lost\":11") && line.contains("WARN"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_taken_now_is_sent_again() {
+    let collector = Collector::new(Plan::Status(503)).await;
+    let world = collector.world("").await;
+    served(&world).await;
+    let has_come = async || collector.received().len() == 1;
+    world.turn_until("a try", EVERY / 4, has_come).await;
+    collector.plan(Plan::Take);
+    turn_until_count(&world, "juspay_bff_trace_spans_exported_total", 11).await;
+    let received = collector.received();
+    assert_eq!((received.len(), &received[0].body), (2, &received[1].body));
+    assert_eq!(world.count(&lost("unreachable")).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_collector_refuses_is_not_sent_again() {
+    let collector = Collector::new(Plan::Status(400)).await;
+    let world = collector.world("").await;
+    served(&world).await;
+    turn_until_count(&world, &lost("refused"), 11).await;
+    assert_eq!(collector.received().len(), 1);
+    collector.plan(Plan::TakeWithout(2));
+    served(&world).await;
+    turn_until_count(&world, &lost("refused"), 13).await;
+    assert_eq!(world.count("juspay_bff_trace_spans_exported_total").await, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_says_nothing_holds_up_neither_answers_nor_the_end() {
+    let collector = Collector::new(Plan::Hang).await;
+    let mut world = collector.world("").await;
+    served(&world).await;
+    let has_come = async || collector.received().len() == 1;
+    world.turn_until("a try", EVERY / 4, has_come).await;
+    served(&world).await;
+    world.service.signal();
+    let mut turned = Duration::ZERO;
+    until("the end of the service", async || {
+        world.clock.advance(Duration::from_millis(100));
+        turned += Duration::from_millis(100);
+        world.service.has_ended()
+    })
+    .await;
+    assert!(turned >= EVERY, "the last spans had {turned:?}");
+}
