@@ -189,6 +189,7 @@ def merchant(site_env):
         "id": site["JUSPAY_BFF__JUSPAY__MERCHANT_ID"],
         "host": urlsplit(site["JUSPAY_BFF__SERVER__PUBLIC_URL"]).hostname,
         "hosts": [urlsplit(it).hostname for it in addresses],
+        "collector": site.get("COLLECTOR_NAMESPACE"),
         "namespaces": [site["INGRESS_NAMESPACE"], site["MONITORING_NAMESPACE"]],
     }
 
@@ -200,6 +201,13 @@ def check_merchant(name, manifests, container, settings, who):
     if ingress := one(manifests, "Ingress"):
         hosts = [ingress["spec"]["rules"][0]["host"], *ingress["spec"]["tls"][0]["hosts"]]
         ask(hosts == [who["host"]] * 2, f"{name}: the ingress is for {hosts}")
+    policies = [it for it in manifests if it["metadata"]["name"] == "juspay-bff-traces"]
+    for it in policies:
+        names = it["spec"]["egress"][0]["to"][0]["namespaceSelector"]["matchLabels"].values()
+        ask(list(names) == [who["collector"]], f"{name}: traces may leave to {names}")
+        port = it["spec"]["egress"][0]["ports"][0]["port"]
+        endpoint = settings["traces"].get("endpoint", "")
+        ask(endpoint.endswith(f":{port}"), f"{name}: traces leave for {endpoint}, and port {port} is open")
     policy = one(manifests, "NetworkPolicy", "networking.k8s.io")
     if policy:
         sources = [it["from"][0]["namespaceSelector"]["matchLabels"] for it in policy["spec"]["ingress"]]
@@ -254,7 +262,7 @@ def comparable(manifests):
 
 def check_same(folder):
     """The chart is what the overlay is."""
-    for variant in ["", "-cilium", "-calico", "-istio"]:
+    for variant in ["", "-cilium", "-calico", "-istio", "-traces"]:
         overlay = comparable(objects(folder / f"standalone{variant}.yaml"))
         chart = comparable(objects(folder / f"helm{variant}.yaml"))
         for key in overlay.keys() | chart.keys():

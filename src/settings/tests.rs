@@ -81,8 +81,7 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!((juspay.retry_budget * 10.0, failure_rate * 10.0, min_calls), (2.0, 5.0, 20));
     assert_eq!((window, open_for), (Duration::from_secs(10), Duration::from_secs(5)));
     assert_eq!(auth.leeway, Duration::from_secs(30));
-    assert_eq!(auth.jwks_refresh, Duration::from_mins(5));
-    assert_eq!(auth.jwks_cooldown, Duration::from_secs(10));
+    assert_eq!((auth.jwks_refresh.as_secs(), auth.jwks_cooldown.as_secs()), (300, 10));
     assert_eq!(auth.jwks_max_stale, Duration::from_hours(24));
     assert_eq!((auth.max_token_bytes, auth.verified_tokens), (8192, 200_000));
     assert_eq!((auth.revocations_file, auth.max_revocations), (None, 100_000));
@@ -109,9 +108,7 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!(response.fields, FieldSet::all());
     assert_eq!((log.level, log.format), (LogLevel::Info, LogFormat::Json));
     assert_eq!((log.access, log.customer_ref_key_file), (AccessLog::All, None));
-    assert_eq!((traces.endpoint, traces.headers_file, traces.ca_file), (None, None, None));
-    assert_eq!((traces.sample * 10.0, traces.trust_traceparent), (10.0, false));
-    assert_eq!(traces.service_name, "juspay-bff");
+    assert_eq!((traces.endpoint, traces.sample * 10.0), (None, 10.0));
     assert_eq!(secrets.poll, Duration::from_secs(10));
     assert_eq!(warnings, [""; 0]);
 }

@@ -142,13 +142,6 @@ mod tests {
         assert!(reason("collector:4318").contains("begins with"));
     }
 
-    #[cfg(feature = "traces")]
-    #[test]
-    fn plain_http_is_taken_anywhere() {
-        assert_eq!(endpoint("http://collector:4318/").unwrap(), "http://collector:4318");
-        assert_eq!(endpoint("https://x.example/otlp").unwrap(), "https://x.example/otlp");
-    }
-
     #[cfg(not(feature = "traces"))]
     #[test]
     fn a_program_without_traces_says_how_to_get_them() {

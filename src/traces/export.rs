@@ -99,7 +99,9 @@ impl Exporter {
     pub async fn end(self, until: Monotonic) {
         self.ending.send_replace(true);
         // Nobody sends where nobody traces: then it is over by now, too.
-        clock::before(&*self.clock, until, self.over).await;
+        if clock::before(&*self.clock, until, self.over).await.is_none() {
+            tracing::warn!("the last spans were lost: the collector didn't take them in time");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which requests are traced, and what becomes of a caller's own trace.
 
+use juspay_bff::settings::Sources;
+
 use crate::{
     collector::{Collector, Plan},
     support::{Reply, World, guard, until},
@@ -80,4 +82,23 @@ async fn without_a_collector_nobody_is_traced() {
     let reply = world.phone("alice").me().await;
     assert!(line(&reply).await.get("trace_id").is_none());
     assert_eq!(world.count("juspay_bff_trace_spans_exported_total").await, 0);
+}
+
+#[test]
+fn plain_http_is_taken_but_not_with_what_the_collector_alone_may_see() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "Authorization: hush").unwrap();
+    let file = format!("traces.headers_file = \"{}\"", file.path().display());
+    let load = |settings: &str| {
+        let faults = Sources::default().text("x", settings).load().unwrap_err();
+        let of_traces = faults.iter().filter(|fault| fault.key.starts_with("traces."));
+        of_traces.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for endpoint in ["http://otel-collector:4318", "https://x.example/otlp/", "http://127.0.0.1"] {
+        let endpoint = format!("traces.endpoint = \"{endpoint}\"\n");
+        assert_eq!(load(&endpoint), [""; 0]);
+        let faults = load(&format!("{endpoint}{file}"));
+        assert_eq!(faults.len(), usize::from(endpoint.contains("otel-collector")), "{faults:?}");
+        assert!(faults.iter().all(|it| it.contains("plain http") && !it.contains("hush")));
+    }
 }

@@ -102,4 +102,6 @@ async fn a_collector_that_says_nothing_holds_up_neither_answers_nor_the_end() {
     })
     .await;
     assert!(turned >= EVERY, "the last spans had {turned:?}");
+    let told = "the last spans were lost";
+    until("the log line", async || !guard::log_lines(told).is_empty()).await;
 }
