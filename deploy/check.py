@@ -44,6 +44,11 @@ def one(manifests, kind, group=""):
     return found[0] if found else None
 
 
+def network_policy(manifests, name):
+    found = [it for it in manifests if it["kind"] == "NetworkPolicy" and it["metadata"]["name"] == name]
+    return found[0] if found else None
+
+
 def schemas(version, paths):
     for path in paths:
         for it in objects(Path(path)):
@@ -135,7 +140,7 @@ def check_wiring(name, everything, pod, container):
         ports = [it["name"] for it in container["ports"]]
         targets = [it["targetPort"] for it in service["spec"]["ports"]]
         ask(targets == ["http"] and "http" in ports, f"{name}: the service goes to {targets}")
-    if policy := one(everything, "NetworkPolicy", "networking.k8s.io"):
+    if policy := network_policy(everything, "juspay-bff"):
         allowed = [port["port"] for it in policy["spec"]["ingress"] for port in it["ports"]]
         ports = [it["containerPort"] for it in container["ports"]]
         ask(allowed == ports, f"{name}: the network lets {allowed} in")
@@ -201,15 +206,14 @@ def check_merchant(name, manifests, container, settings, who):
     if ingress := one(manifests, "Ingress"):
         hosts = [ingress["spec"]["rules"][0]["host"], *ingress["spec"]["tls"][0]["hosts"]]
         ask(hosts == [who["host"]] * 2, f"{name}: the ingress is for {hosts}")
-    policies = [it for it in manifests if it["metadata"]["name"] == "juspay-bff-traces"]
-    for it in policies:
-        names = it["spec"]["egress"][0]["to"][0]["namespaceSelector"]["matchLabels"].values()
+    if policy := network_policy(manifests, "juspay-bff-traces"):
+        [egress] = policy["spec"]["egress"]
+        names = egress["to"][0]["namespaceSelector"]["matchLabels"].values()
         ask(list(names) == [who["collector"]], f"{name}: traces may leave to {names}")
-        port = it["spec"]["egress"][0]["ports"][0]["port"]
+        port = egress["ports"][0]["port"]
         endpoint = settings["traces"].get("endpoint", "")
         ask(endpoint.endswith(f":{port}"), f"{name}: traces leave for {endpoint}, and port {port} is open")
-    policy = one(manifests, "NetworkPolicy", "networking.k8s.io")
-    if policy:
+    if policy := network_policy(manifests, "juspay-bff"):
         sources = [it["from"][0]["namespaceSelector"]["matchLabels"] for it in policy["spec"]["ingress"]]
         names = [it["kubernetes.io/metadata.name"] for it in sources]
         ask(names == who["namespaces"], f"{name}: {names} are let in")
