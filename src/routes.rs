@@ -9,6 +9,7 @@ mod page;
 mod request_id;
 mod revocations;
 mod short_way;
+mod traced;
 mod unread;
 mod verified;
 mod well_formed;

@@ -120,7 +120,7 @@ const OTLP: &[&str] = &["src/traces/export/otlp.rs"];
 /// Where a span may be given a text that isn't one of the program's own words: an issuer's name, the
 /// request's id, Juspay's host.
 const NAMES: &[&str] =
-    &["src/juspay/client.rs", "src/routes/observe.rs", "src/routes/verified.rs", "src/traces/"];
+    &["src/juspay/client.rs", "src/routes/traced.rs", "src/routes/verified.rs", "src/traces/"];
 
 fn sources() -> Vec<(String, String)> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {

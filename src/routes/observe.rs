@@ -35,6 +35,7 @@ use super::{
     ME_CUSTOMER,
     connections::Connections,
     request_id::{REQUEST_ID, RequestId},
+    traced::{self, Answered},
     unread,
     well_formed::MAX_METHOD,
 };
@@ -45,8 +46,7 @@ use crate::{
     metrics::{Http, Metrics, Raised},
     problem::{Challenges, Problem},
     settings::AccessLog,
-    tls::Encrypted,
-    traces::{Kind, Parent, Span, TraceContext, TraceId, Tracer},
+    traces::{Parent, Span, TraceContext, TraceId, Tracer},
 };
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -195,23 +195,17 @@ impl Seen {
     }
 
     fn end_span(&self, done: &Done, status: StatusCode) {
-        let Self { span, cache, request_id, .. } = self;
-        if span.place().is_none() {
-            return;
-        }
-        if done.route == Route::MeCustomer {
-            span.set("http.route", ME_CUSTOMER);
-        }
-        span.set("http.response.status_code", status.as_u16());
-        span.set("juspay_bff.code", done.code);
-        span.name("juspay_bff.request_id", request_id.as_str());
-        if cache.get() != NO_LOOKUP {
-            span.set("juspay_bff.cache.outcome", cache.get());
-        }
-        if status.is_server_error() {
-            span.fail(done.code);
-        }
-        span.end();
+        let cache = Some(self.cache.get()).filter(|cache| *cache != NO_LOOKUP);
+        traced::end(
+            &self.span,
+            &Answered {
+                route: (done.route == Route::MeCustomer).then_some(ME_CUSTOMER),
+                status,
+                code: done.code,
+                cache,
+                request_id: &self.request_id,
+            },
+        );
     }
 }
 
@@ -265,7 +259,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
-    let span = span(observer, &request);
+    let span = traced::begin(&observer.tracer, &request);
     let begun = Begun {
         start: observer.clock.monotonic(),
         observation: Observation::new(request.headers(), span),
@@ -282,34 +276,6 @@ where
         let response = begun.answered(&request, response);
         Ok(ServiceResponse::new(request, response))
     }
-}
-
-/// The span of a request that was drawn (`ShortWay::draw`). Its name is made of no word of the phone's.
-fn span(observer: &Observer, request: &ServiceRequest) -> Span {
-    if !observer.tracer.is_on() {
-        return Span::default();
-    }
-    let Some(trace) = request.extensions_mut().remove::<Parent>() else { return Span::default() };
-    let span = trace.begin(span_name(request.method(), request.path()), Kind::Server);
-    let scheme = if request.conn_data::<Encrypted>().is_some() { "https" } else { "http" };
-    span.set("http.request.method", method_name(request.method()));
-    span.set("url.scheme", scheme);
-    span
-}
-
-fn span_name(method: &Method, path: &str) -> &'static str {
-    match (method_name(method), path) {
-        ("GET", ME_CUSTOMER) => "GET /me/customer",
-        ("HEAD", ME_CUSTOMER) => "HEAD /me/customer",
-        ("_OTHER", _) => "HTTP",
-        (known, _) => known,
-    }
-}
-
-/// The method, when it is a known one.
-fn method_name(method: &Method) -> &'static str {
-    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
-    known.into_iter().find(|name| *name == method.as_str()).unwrap_or("_OTHER")
 }
 
 /// A request on its way.

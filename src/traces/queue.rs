@@ -52,7 +52,7 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Those that have come, [`ENOUGH`] at most; `None` when there are none.
+    /// Those that have come, but no more than are enough; `None` when there are none.
     pub fn take(&mut self) -> Option<Vec<Record>> {
         let come = std::iter::from_fn(|| self.records.try_recv().ok());
         let batch: Vec<_> = come.take(ENOUGH).collect();
