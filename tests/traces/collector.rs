@@ -33,7 +33,7 @@ pub enum Plan {
 
 /// Closes its port when it is dropped.
 pub struct Collector {
-    pub address: SocketAddr,
+    address: SocketAddr,
     shared: Arc<Shared>,
     serving: JoinHandle<()>,
 }
@@ -61,11 +61,8 @@ impl Collector {
 
     /// A world whose spans come here, with further settings.
     pub async fn world(&self, settings: &str) -> World {
-        World::with(&self.settings(settings)).await
-    }
-
-    pub fn settings(&self, further: &str) -> String {
-        format!("traces.endpoint = \"http://{}\"\n{further}", self.address)
+        let endpoint = format!("traces.endpoint = \"http://{}\"\n", self.address);
+        World::with(&format!("{endpoint}{settings}")).await
     }
 
     pub fn plan(&self, plan: Plan) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpSocket;
+
 use crate::{
     collector::{Collector, Plan},
     support::{World, guard, until},
@@ -48,10 +50,11 @@ async fn spans_leave_while_the_service_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
-    let collector = Collector::new(Plan::Take).await;
-    let settings = collector.settings("");
-    drop(collector);
-    let world = World::with(&settings).await;
+    // Nobody listens there, and nobody else can.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
+    let world = World::with(&format!("traces.endpoint = \"http://{address}\"")).await;
     served(&world).await;
     turn_until_count(&world, &lost("unreachable"), 11).await;
     served(&world).await;
