@@ -9,7 +9,7 @@ use super::{subject::Subject, valgrind};
 /// In the repository.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/baseline.toml");
 
-const HEAD: &str = "# What a hit takes. Written by `benches/instructions/run --renew`.\n";
+const HEAD: &str = "# What a request takes. Written by `benches/instructions/run --renew`.\n";
 
 /// Instructions may be more by this part of the baseline's. Runs of one build differ by a tenth of
 /// that.
@@ -69,7 +69,7 @@ impl Counts {
         ] {
             for (name, count) in now {
                 let floor = now[if name == "miss" { "asking" } else { "bare" }];
-                let before = before.get(name).copied().unwrap_or(*count);
+                let before = before[name];
                 let most = before + most.unwrap_or(before * TOLERANCE);
                 let verdict = if *count <= most { "ok" } else { "DEARER" };
                 passed &= *count <= most;
