@@ -35,6 +35,8 @@ pub(super) fn customer(
     asked: &CustomerId,
     form: CustomerIdForm,
 ) -> Result<Read, InvalidAnswer> {
+    // All of it: members that are passed over aren't looked at any more.
+    let body = str::from_utf8(body).map_err(|_| InvalidAnswer::Json)?;
     let object = members(body, Field::ALL.map(Field::name)).map_err(|_| InvalidAnswer::Json)?;
     if !is_about(&object, asked, form) {
         return Err(InvalidAnswer::OtherCustomer);
@@ -68,7 +70,7 @@ fn is_about<const N: usize>(
 
 fn client_auth<const N: usize>(object: &Members<'_, N>) -> Result<ClientAuth, InvalidAnswer> {
     let juspay = object.get(Field::Juspay.name());
-    let juspay = juspay.and_then(|it| members(it.get().as_bytes(), [TOKEN, EXPIRY]).ok());
+    let juspay = juspay.and_then(|it| members(it.get(), [TOKEN, EXPIRY]).ok());
     let text = |name| juspay.as_ref()?.get(name).and_then(text);
     let token = text(TOKEN)
         .and_then(|token| ClientAuthToken::parse(token.into_owned()))
@@ -293,6 +295,18 @@ mod tests {
         {
             let read = customer(body.as_bytes(), &asked, form);
             assert_eq!(read.unwrap_err(), InvalidAnswer::Json, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_wherever_that_is() {
+        let asked = CustomerId::parse("alice").unwrap();
+        for member in ["email_address", "hidden"] {
+            let object = with(member, json!({"inner": "MARK"})).to_string();
+            let (before, behind) = object.split_once("MARK").unwrap();
+            let body = [before.as_bytes(), b"\xff", behind.as_bytes()].concat();
+            let read = customer(&body, &asked, CustomerIdForm::Merchant);
+            assert_eq!(read.unwrap_err(), InvalidAnswer::Json, "{member}");
         }
     }
 

@@ -23,10 +23,10 @@ impl<'a, const N: usize> Members<'a, N> {
 /// The members of these names, of a text that is an object and nothing else. Of several with the same
 /// name, the last one.
 pub(super) fn members<'a, const N: usize>(
-    text: &'a [u8],
+    text: &'a str,
     names: [&'static str; N],
 ) -> Result<Members<'a, N>, Error> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
+    let mut reader = serde_json::Deserializer::from_str(text);
     let values = reader.deserialize_map(Reading { names: &names })?;
     reader.end()?;
     Ok(Members { names, values })
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<[Option<&str>; 2]> {
-        let members = members(text.as_bytes(), ["a", "b"]).ok()?;
+        let members = members(text, ["a", "b"]).ok()?;
         Some(["a", "b"].map(|name| members.get(name).map(RawValue::get)))
     }
 
@@ -112,6 +112,5 @@ mod tests {
         {
             assert_eq!(read(text), None, "{text}");
         }
-        assert!(members(b"{\"a\":\"\xff\"}", ["a"]).is_err());
     }
 }
