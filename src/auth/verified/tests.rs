@@ -9,12 +9,13 @@ use crate::{
         revocations::Grounds,
         testing::{
             COOLDOWN, LEEWAY, MAX_STALE, OTHER_P256, P256, REFRESH, RSA, START, World, claims,
-            header, issuer, locally, settle, signed, token, with, world, world_with,
+            header, issuer, locally, set, settle, signed, token, with, world, world_of, world_with,
         },
         token::Identity,
     },
     clock::Monotonic,
     customer::CustomerId,
+    settings,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -115,6 +116,28 @@ async fn what_is_dead_by_our_clock_is_swept_out() {
         world.clock.advance(Duration::from_secs(350));
         world.auth.sweep();
         assert_eq!(world.auth.verified.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_ends_with_a_key_of_its_own_issuer() {
+    locally(async {
+        let other = settings::Issuer { issuer: "https://other.example".to_owned(), ..issuer() };
+        let keys = || set(&[P256.jwk("k1")]);
+        let world = world_of([("first", issuer(), keys()), ("second", other, keys())]).await;
+        let ours = long_lived("k1");
+        let others = json!({"iss": "https://other.example", "exp": START + 172_800});
+        let others = token("k1", others);
+        for token in [&ours, &others] {
+            assert_eq!(world.outcome(token).await, Ok("alice".to_owned()));
+        }
+        world.origins["second"].serve(&[OTHER_P256.jwk("k2")]);
+        world.pass(REFRESH).await;
+        assert!(world.knows(&ours) && !world.knows(&others));
+        world.origins["first"].serve(&[OTHER_P256.jwk("k2")]);
+        world.pass(REFRESH).await;
+        assert!(!world.knows(&ours));
     })
     .await;
 }
