@@ -244,7 +244,8 @@ impl CustomerCache {
         let needed = || fetcher.store.holds(look.key, look.seen);
         if let Boarding::Leader(pilot) = fetcher.flights.board(look.key, needed) {
             let span = look.span.parent().begin("refresh customer", Kind::Internal);
-            let flying = Arc::clone(fetcher).fly(pilot, look.lookup.within(&span), Rc::clone(api));
+            let lookup = look.lookup.clone().within(&span);
+            let flying = Arc::clone(fetcher).fly(pilot, lookup, Rc::clone(api));
             let metrics = Arc::clone(&self.shared.metrics);
             tokio::task::spawn_local(async move {
                 let outcome = match flying.await {
@@ -279,7 +280,7 @@ impl CustomerCache {
             }
             (Boarding::Leader(pilot), _) => {
                 let flight = pilot.flight();
-                let lookup = look.lookup.within(look.span);
+                let lookup = look.lookup.clone().within(look.span);
                 let flying = Arc::clone(fetcher).fly(pilot, lookup, Rc::clone(api));
                 tokio::task::spawn_local(flying);
                 Boarded::On(flight, false)

@@ -108,8 +108,8 @@ pub enum LookupError {
 
 impl Lookup {
     /// The same, for work within that of `span`.
-    pub(super) fn within(&self, span: &Span) -> Self {
-        Self { trace: span.parent(), ..self.clone() }
+    pub(super) fn within(self, span: &Span) -> Self {
+        Self { trace: span.parent(), ..self }
     }
 }
 
