@@ -54,3 +54,6 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit that the program was built from, or "unknown".
 pub const COMMIT: &str = env!("BUILD_COMMIT");
+
+/// Who we are to those whom we ask (RFC 9110 §10.1.5).
+const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));

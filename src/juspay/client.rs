@@ -46,7 +46,6 @@ const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// The outcome of a call that has brought a token.
 const SUCCESS: &str = "success";
 
-const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
 const MERCHANT_ID: HeaderName = HeaderName::from_static("x-merchantid");
 const ROUTING_ID: HeaderName = HeaderName::from_static("x-routing-id");
 const API_VERSION: HeaderName = HeaderName::from_static("version");
@@ -241,7 +240,7 @@ impl Inner {
             .insert_header((header::AUTHORIZATION, authorization(&key)?))
             .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
             .insert_header((header::ACCEPT, "application/json"))
-            .insert_header((header::USER_AGENT, USER_AGENT))
+            .insert_header((header::USER_AGENT, crate::USER_AGENT))
             .insert_header((MERCHANT_ID, settings.merchant_id.as_str()))
             .insert_header((ROUTING_ID, routing_id));
         if let Some(version) = &settings.api_version {

@@ -30,9 +30,6 @@ use crate::{credentials, secret_file::Secret, settings};
 /// Largest answer read, in bytes. One has some hundred.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Who we are (RFC 9110 §10.1.5).
-const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
-
 /// What forms write as it is (URL Standard, application/x-www-form-urlencoded percent-encode set).
 /// A space becomes `+` afterwards.
 const FORM: &AsciiSet =
@@ -107,7 +104,7 @@ impl Endpoint {
             .insert_header((header::AUTHORIZATION, self.authorization()?))
             .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
             .insert_header((header::ACCEPT, "application/json"))
-            .insert_header((header::USER_AGENT, USER_AGENT));
+            .insert_header((header::USER_AGENT, crate::USER_AGENT));
         Ok((client, request))
     }
 

@@ -26,9 +26,6 @@ use crate::{
     settings::{self, KeySource},
 };
 
-/// Who we are (RFC 9110 §10.1.5).
-const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
-
 /// Where the text of a key set comes from. Tests script it.
 pub(crate) trait KeyFetcher {
     /// Reads the set once.
@@ -171,7 +168,7 @@ impl Http {
             .disable_redirects()
             // The keeper bounds the whole exchange.
             .disable_timeout()
-            .add_default_header((header::USER_AGENT, USER_AGENT))
+            .add_default_header((header::USER_AGENT, crate::USER_AGENT))
             .add_default_header((header::ACCEPT, "application/json"))
             .finish();
         let mut answer =

@@ -26,9 +26,6 @@ const PATH: &str = "/v1/traces";
 /// Largest answer read, in bytes: it holds a number and a sentence.
 const MAX_ANSWER: usize = 16 * 1024;
 
-/// Who we are (RFC 9110 §10.1.5).
-const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));
-
 /// Where spans are sent.
 pub(super) struct Collector {
     address: String,
@@ -85,7 +82,7 @@ impl Collector {
             .http
             .post(&self.address)
             .force_close()
-            .insert_header((header::USER_AGENT, USER_AGENT))
+            .insert_header((header::USER_AGENT, crate::USER_AGENT))
             .insert_header((header::CONTENT_TYPE, "application/x-protobuf"));
         for (name, value) in self.headers() {
             request = request.insert_header((name, value));
