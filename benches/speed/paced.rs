@@ -34,8 +34,6 @@ pub struct Paced {
     pub p50: f64,
     pub p99: f64,
     pub p999: f64,
-    /// How often we were held up.
-    pub held_up: u32,
     /// What others had of a core meanwhile; for who knows it.
     pub others: f64,
 }
@@ -55,7 +53,7 @@ pub fn pace(
     let mut requests = requests.iter().cycle();
     let start = Instant::now();
     let gap = Duration::from_secs_f64(1.0 / rate);
-    let (mut due, mut looked, mut held_up) = (start, start, 0);
+    let (mut due, mut looked) = (start, start);
     while due < start + time || !busy.is_empty() {
         let now = Instant::now();
         if now - looked > HELD_UP {
@@ -63,7 +61,6 @@ pub fn pace(
             for line in &mut busy {
                 line.is_counted = false;
             }
-            held_up += 1;
         }
         looked = now;
         for _ in 0..AT_ONCE {
@@ -91,7 +88,7 @@ pub fn pace(
         let latency = latencies[(latencies.len() * permille).div_ceil(1000) - 1];
         latency.as_secs_f64() * 1e6
     };
-    Paced { p50: permille(500), p99: permille(990), p999: permille(999), held_up, others: 0.0 }
+    Paced { p50: permille(500), p99: permille(990), p999: permille(999), others: 0.0 }
 }
 
 impl Line {
