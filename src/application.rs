@@ -35,7 +35,7 @@ use self::{
 use crate::{
     auth::{Authenticator, Keepers},
     cache::CustomerCache,
-    clock::{Clock, Monotonic},
+    clock::{Clock, Monotonic, Pace},
     customer::CustomerRefs,
     juspay::{
         CustomerApi,
@@ -53,7 +53,7 @@ use crate::{
 
 pub use listen::ListenError;
 
-/// Between two looks for tokens that are dead and may leave memory.
+/// Rest between two looks at all tokens for those that are dead and may leave memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the last spans have to be sent, within `server.shutdown_grace`.
@@ -259,7 +259,8 @@ impl Application {
                 poll,
                 Arc::clone(&clock),
             )),
-            rt::spawn(sweep(authenticator, cache, limit, Arc::clone(&clock))),
+            rt::spawn(sweep(Arc::clone(&authenticator), limit, Arc::clone(&clock))),
+            rt::spawn(sweep_tokens(authenticator, cache, Arc::clone(&clock))),
             rt::spawn(secrets.follow(poll, Arc::clone(&clock), metrics)),
         ];
         let mut last = Monotonic::END;
@@ -306,15 +307,27 @@ fn authenticator(
 /// Frees what is dead, again and again.
 async fn sweep(
     authenticator: Arc<Authenticator>,
-    cache: CustomerCache,
     limit: Arc<CustomerLimit>,
     clock: Arc<dyn Clock>,
 ) {
     loop {
         clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
-        cache.sweep();
         limit.sweep();
         authenticator.sweep();
+    }
+}
+
+/// The same for tokens of both kinds, of which there may be millions.
+async fn sweep_tokens(
+    authenticator: Arc<Authenticator>,
+    cache: CustomerCache,
+    clock: Arc<dyn Clock>,
+) {
+    let mut pace = Pace::new(Arc::clone(&clock));
+    loop {
+        clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
+        cache.sweep(&mut pace).await;
+        authenticator.sweep_tokens(&mut pace).await;
     }
 }
 

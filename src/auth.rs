@@ -67,7 +67,7 @@ pub(crate) use self::{
     jwks::FetchError,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Pace},
     metrics::Metrics,
     revocation::file::FileError,
     secret_file::SecretFileError,
@@ -295,7 +295,8 @@ impl Authenticator {
         self.revocations.check(&grounds)?;
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
-        let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
+        let customer = grounds.share_with(accepted.customer);
+        let caller = Caller::new(customer, grounds, accepted.bound_to);
         let finding = Finding {
             caller: caller.clone(),
             signed: Some(Signed {
@@ -357,9 +358,13 @@ impl Authenticator {
         self.verified.forget_all();
     }
 
-    /// Lets dead entries leave memory. Looks at every entry: for once in some seconds.
+    /// Lets verified tokens that are dead leave memory. Looks at every one.
+    pub async fn sweep_tokens(&self, pace: &mut Pace) {
+        self.verified.sweep(pace).await;
+    }
+
+    /// Lets all else that is dead leave memory: for once in some seconds.
     pub fn sweep(&self) {
-        self.verified.sweep(self.clock.moment());
         self.revocations.sweep();
         self.dpop.sweep(self.clock.moment());
     }

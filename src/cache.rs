@@ -35,7 +35,7 @@ pub use self::{
     },
 };
 use crate::{
-    clock::{self, Clock, Moment, Monotonic},
+    clock::{self, Clock, Moment, Monotonic, Pace},
     customer::{CustomerId, CustomerKey},
     juspay::{CustomerApi, JuspayError},
     limits::CustomerLimit,
@@ -202,27 +202,23 @@ impl CustomerCache {
     }
 
     /// Frees the memory of tokens that will never be handed out again, and counts the others by
-    /// the life they have left. Looks at every one: for once in some seconds.
-    pub fn sweep(&self) {
+    /// the life they have left. Looks at every one.
+    pub async fn sweep(&self, pace: &mut Pace) {
         let Fetcher { flights, store, .. } = &*self.shared.fetcher;
-        let now = self.shared.clock.moment();
-        for (key, slot) in store.dead(now) {
-            flights.while_none_lands(|| store.bury(&key, &slot));
+        let mut counts = [0_i64; LIFE_BOUNDS.len()];
+        for (key, slot) in store.slots() {
+            let now = pace.step().await;
+            if slot.is_dead(now) {
+                flights.while_none_lands(|| store.bury(&key, &slot));
+            } else if let Slot::Customer(entry) = slot {
+                let life = entry.lifetime.remaining(now).as_secs();
+                for (count, _) in counts.iter_mut().zip(LIFE_BOUNDS).filter(|(_, b)| life >= *b) {
+                    *count = count.saturating_add(1);
+                }
+            }
         }
         store.settle();
         self.shared.force_refreshes.sweep();
-        self.count_lives(now);
-    }
-
-    fn count_lives(&self, now: Moment) {
-        let mut counts = [0_i64; LIFE_BOUNDS.len()];
-        for life in self.shared.fetcher.store.lives(now) {
-            for (count, _) in
-                counts.iter_mut().zip(LIFE_BOUNDS).filter(|(_, b)| life.as_secs() >= *b)
-            {
-                *count = count.saturating_add(1);
-            }
-        }
         for (count, bound) in counts.into_iter().zip(LIFE_BOUNDS) {
             let gauge = &self.shared.metrics.cache.token_remaining;
             gauge.with_label_values(&[&bound.to_string()]).set(count);

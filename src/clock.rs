@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 pub mod manual;
+mod pace;
 
 use std::{
     fmt::Debug,
@@ -20,6 +21,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use rustix::time::ClockId;
+
+pub use self::pace::Pace;
 
 /// A clock of the service or of the simulator.
 pub trait Clock: Debug + Send + Sync + 'static {
@@ -38,30 +41,62 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()>;
 }
 
-/// A moment on a clock's monotonic scale. Moments of different clocks don't compare.
+/// A moment on a clock's monotonic scale, which is 584 years long. Moments of different clocks don't
+/// compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Monotonic(Duration);
+pub struct Monotonic(Nanos);
 
 impl Monotonic {
     /// The scale's end: never.
-    pub const END: Self = Self(Duration::MAX);
+    pub const END: Self = Self(Nanos::MAX);
 
     /// The moment `since_start` after the scale's beginning.
     #[must_use]
-    pub const fn new(since_start: Duration) -> Self {
-        Self(since_start)
+    pub fn new(since_start: Duration) -> Self {
+        Self(since_start.into())
     }
 
     /// This moment moved into the future, stopping at the scale's end.
     #[must_use]
-    pub const fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(duration))
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.plus(duration.into()))
     }
 
     /// How long after `earlier` this is; zero when it isn't after.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        self.0.minus(earlier.0).duration()
+    }
+}
+
+/// A time in half of a [`Duration`]'s memory, for what is kept of each customer: of 584 years at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Nanos(u64);
+
+impl Nanos {
+    const MAX: Self = Self(u64::MAX);
+
+    /// The same, to be told.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
+    const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// The time by which this is longer than `other`.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl From<Duration> for Nanos {
+    fn from(duration: Duration) -> Self {
+        let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+        Self(seconds.saturating_add(duration.subsec_nanos().into()))
     }
 }
 
@@ -171,7 +206,7 @@ impl Clock for SystemClock {
         #[cfg(not(target_os = "linux"))]
         const CLOCK: ClockId = ClockId::Monotonic;
         let time = rustix::time::clock_gettime(CLOCK);
-        Monotonic(Duration::try_from(time).unwrap_or(Duration::ZERO))
+        Monotonic::new(Duration::try_from(time).unwrap_or(Duration::ZERO))
     }
 
     fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()> {

@@ -20,7 +20,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ use super::{
     jwks::{FetchError, KeyFetcher},
 };
 use crate::{
-    clock::manual::ManualClock,
+    clock::{Pace, manual::ManualClock},
     metrics::Metrics,
     settings::{self, Algorithm, KeySource},
     waiting::Rooms,
@@ -346,6 +346,13 @@ pub(super) async fn locally<F: Future>(test: F) -> F::Output {
 }
 
 impl World {
+    /// All at once: there are few.
+    pub(super) fn sweep(&self) {
+        let mut pace = Pace::new(Arc::<ManualClock>::clone(&self.clock));
+        self.auth.sweep_tokens(&mut pace).now_or_never().expect("fewer than a portion");
+        self.auth.sweep();
+    }
+
     /// The origin of `main`'s keys.
     pub(super) fn origin(&self) -> &Origin {
         &self.origins["main"]

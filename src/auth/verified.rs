@@ -25,7 +25,7 @@ use super::{
     jwks::{Current, Key, Wanted},
 };
 use crate::{
-    clock::{Moment, until},
+    clock::{Moment, Pace, until},
     settings::Algorithm,
 };
 
@@ -160,10 +160,10 @@ impl VerifiedTokens {
         self.entries.invalidate_all();
     }
 
-    /// Lets what is dead leave memory. Looks at every entry: for once in some seconds.
-    pub(super) fn sweep(&self, now: Moment) {
+    /// Lets what is dead leave memory. Looks at every entry.
+    pub(super) async fn sweep(&self, pace: &mut Pace) {
         for (digest, entry) in &self.entries {
-            if !self.is_alive(&entry, now) {
+            if !self.is_alive(&entry, pace.step().await) {
                 self.entries.invalidate(&*digest);
             }
         }

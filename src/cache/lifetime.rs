@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    clock::{Moment, until},
+    clock::{Moment, Nanos, until},
     settings,
 };
 
@@ -86,11 +86,11 @@ impl Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     end: Moment,
-    whole: Duration,
-    outage_floor: Duration,
-    normal_floor: Duration,
+    whole: Nanos,
+    outage_floor: Nanos,
+    normal_floor: Nanos,
     /// How long before the normal end a refresh starts.
-    refresh_lead: Duration,
+    refresh_lead: Nanos,
 }
 
 /// What may be done with a token at some moment.
@@ -124,22 +124,22 @@ impl Lifetime {
             .min(share(life.saturating_sub(normal_floor), 3));
         Some(Self {
             end: report.sent.plus(life),
-            whole: life,
-            outage_floor,
-            normal_floor,
-            refresh_lead: lead.mul_f64(1.0 - JITTER * jitter.clamp(0.0, 1.0)),
+            whole: life.into(),
+            outage_floor: outage_floor.into(),
+            normal_floor: normal_floor.into(),
+            refresh_lead: lead.mul_f64(1.0 - JITTER * jitter.clamp(0.0, 1.0)).into(),
         })
     }
 
     /// What may be done with the token now.
     #[must_use]
     pub fn phase(&self, now: Moment) -> Phase {
-        let remaining = self.remaining(now);
+        let remaining = Nanos::from(self.remaining(now));
         if remaining < self.outage_floor {
             Phase::Dead
         } else if remaining < self.normal_floor {
             Phase::Stale
-        } else if remaining.saturating_sub(self.normal_floor) < self.refresh_lead {
+        } else if remaining.minus(self.normal_floor) < self.refresh_lead {
             Phase::Refresh
         } else {
             Phase::Fresh
@@ -155,25 +155,25 @@ impl Lifetime {
     /// The whole life, from the sending of the request on.
     #[must_use]
     pub fn whole(&self) -> Duration {
-        self.whole
+        self.whole.duration()
     }
 
     /// How long it is still handed out in normal running.
     #[must_use]
     pub fn ttl(&self, now: Moment) -> Duration {
-        self.remaining(now).saturating_sub(self.normal_floor)
+        self.remaining(now).saturating_sub(self.normal_floor.duration())
     }
 
     /// How long it is still handed out while Juspay fails.
     #[must_use]
     pub fn outage_ttl(&self, now: Moment) -> Duration {
-        self.remaining(now).saturating_sub(self.outage_floor)
+        self.remaining(now).saturating_sub(self.outage_floor.duration())
     }
 
     /// Whether the life is so short that the policy's floor had to give way.
     #[must_use]
     pub fn is_shorter_than_meant(&self, policy: &Policy) -> bool {
-        self.normal_floor < policy.min_remaining
+        self.normal_floor.duration() < policy.min_remaining
     }
 
     /// The expiry that phones are told: ours, not Juspay's.

@@ -4,6 +4,7 @@
 //! has no timer of moka's takes less memory.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -40,7 +41,7 @@ pub(super) struct Entry {
 /// Refreshes of an entry that have failed, one after the other.
 #[derive(Debug, Clone, Copy)]
 struct Failed {
-    times: u32,
+    times: NonZeroU32,
     next: Monotonic,
 }
 
@@ -92,10 +93,11 @@ impl Entry {
     /// Notes that a refresh has failed: the next one waits longer each time.
     pub(super) fn note_failure(&self, now: Monotonic) {
         let mut failed = self.failed();
-        let times = failed.map_or(0, |failed| failed.times);
-        let pause = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(times)).min(MAX_BACKOFF);
+        let before = failed.map_or(0, |failed| failed.times.get());
+        let pause = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(before)).min(MAX_BACKOFF);
         let pause = pause.mul_f64(rand::random_range(0.5..=1.0));
-        *failed = Some(Failed { times: times.saturating_add(1), next: now.plus(pause) });
+        let times = NonZeroU32::MIN.saturating_add(before);
+        *failed = Some(Failed { times, next: now.plus(pause) });
     }
 
     fn failed(&self) -> MutexGuard<'_, Option<Failed>> {
@@ -118,7 +120,7 @@ pub(super) enum Slot {
 
 impl Slot {
     /// Whether nobody will be answered with it any more.
-    fn is_dead(&self, now: Moment) -> bool {
+    pub(super) fn is_dead(&self, now: Moment) -> bool {
         match self {
             Self::Customer(entry) => entry.lifetime.phase(now) == Phase::Dead,
             Self::NotFound { until } => *until <= now.monotonic,
@@ -251,18 +253,9 @@ impl Store {
         }
     }
 
-    /// The life left of each token.
-    pub(super) fn lives(&self, now: Moment) -> impl Iterator<Item = Duration> {
-        self.slots.iter().filter_map(move |(_, kept)| match self.current(kept)? {
-            Slot::Customer(entry) => Some(entry.lifetime.remaining(now)),
-            Slot::NotFound { .. } => None,
-        })
-    }
-
-    /// The slots that nobody will be answered with any more.
-    pub(super) fn dead(&self, now: Moment) -> Vec<(Arc<CustomerKey>, Slot)> {
-        let slots = self.slots.iter().map(|(key, kept)| (key, kept.slot));
-        slots.filter(|(_, slot)| slot.is_dead(now)).collect()
+    /// All that is known. Others may come and go meanwhile.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (Arc<CustomerKey>, Slot)> {
+        self.slots.iter().filter_map(|(key, kept)| Some((key, self.current(kept)?)))
     }
 
     /// Does moka's pending work, such as freeing memory, and counts what is left.
@@ -411,8 +404,8 @@ mod tests {
         store.put(&key("a"), dead.clone());
         store.put(&key("b"), new.clone());
         let later = start().plus(SEC * 871);
-        assert_eq!(store.dead(start().plus(SEC * 870)).len(), 0);
-        assert_eq!(store.dead(later).len(), 2);
+        let number_dead = |now| store.slots().filter(|(_, slot)| slot.is_dead(now)).count();
+        assert_eq!([start().plus(SEC * 870), later].map(number_dead), [0, 2]);
 
         store.put(&key("a"), new.clone());
         store.bury(&key("a"), &dead);

@@ -59,6 +59,12 @@ impl CustomerId {
         &self.0
     }
 
+    /// The same id in the memory of `text`, where that says the same.
+    #[must_use]
+    pub fn shared_with(self, text: &Arc<str>) -> Self {
+        if self.0 == *text { Self(Arc::clone(text)) } else { self }
+    }
+
     /// The id as exactly one path segment (RFC 3986 §3.3).
     #[must_use]
     pub fn path_segment(&self) -> impl fmt::Display + '_ {

@@ -247,7 +247,7 @@ async fn a_logout_that_comes_again_is_refused_until_its_age_alone_does() {
         assert_eq!(send(&world, &same_jti).await, Err(LogoutError::Replayed));
         assert!(send(&world, &logout(json!({"jti": "l2"}))).await.is_ok());
         world.clock.advance(Duration::from_secs(120 + LEEWAY.unsigned_abs()));
-        world.auth.sweep();
+        world.sweep();
         assert_eq!(send(&world, &first).await, Err(AuthError::ExpiredToken.into()));
         assert_eq!((count(&world, "success"), count(&world, "replayed")), (2, 2));
     })
@@ -261,7 +261,7 @@ async fn a_logout_counts_for_its_time() {
         let alices = token("k1", json!({"exp": START + 172_800}));
         send(&world, &logout(json!({}))).await.unwrap();
         world.pass(Duration::from_secs(86_399)).await;
-        world.auth.sweep();
+        world.sweep();
         assert_eq!(world.outcome(&alices).await, Err("revoked"));
         world.pass(Duration::from_secs(1)).await;
         assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()));

@@ -3,6 +3,8 @@
 
 #![expect(clippy::expect_used, reason = "what can't be is a finding")]
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -119,8 +121,8 @@ struct Token<'e> {
 
 impl Token<'_> {
     fn identity(&self) -> Identity {
-        let [sub, jti, sid] = [self.sub, self.jti, self.sid].map(|id| id.map(Box::from));
-        Identity { sub, jti, sid, iat: self.iat }
+        let [jti, sid] = [self.jti, self.sid].map(|id| id.map(Box::from));
+        Identity { sub: self.sub.map(Arc::from), jti, sid, iat: self.iat }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{
 
 use jiff::Timestamp;
 
-use crate::auth::token::Identity;
+use crate::{auth::token::Identity, customer::CustomerId};
 
 /// No generation: revocations begin at zero and never come so far.
 const NEVER: u64 = u64::MAX;
@@ -38,6 +38,14 @@ impl Grounds {
 
     pub(super) fn clear_at(&self, generation: u64) {
         self.cleared.store(generation, Ordering::Release);
+    }
+
+    /// The customer's id, in the memory of `sub` where that is the same.
+    pub(in crate::auth) fn share_with(&self, customer: CustomerId) -> CustomerId {
+        match &self.identity.sub {
+            Some(sub) => customer.shared_with(sub),
+            None => customer,
+        }
     }
 
     pub(super) fn sub(&self) -> Option<&str> {

@@ -176,11 +176,11 @@ async fn an_entry_past_its_end_counts_no_more_and_leaves_memory() {
         let in_memory = || world.metrics.auth.revocations.with_label_values(&["memory"]).get();
         assert_eq!((in_memory(), world.outcome(&alices).await), (1, Err("revoked")));
         world.clock.advance(Duration::from_secs(59));
-        world.auth.sweep();
+        world.sweep();
         assert_eq!((in_memory(), world.outcome(&alices).await), (1, Err("revoked")));
         world.clock.advance(Duration::from_secs(1));
         assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()));
-        world.auth.sweep();
+        world.sweep();
         assert_eq!(in_memory(), 0);
     })
     .await;

@@ -1,5 +1,6 @@
 //! What is remembered of a verified token, and all that ends it.
 
+use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::{
         },
         token::Identity,
     },
-    clock::Monotonic,
+    clock::{Clock as _, Monotonic, manual::ManualClock},
     customer::CustomerId,
     settings,
 };
@@ -111,10 +112,10 @@ async fn what_is_dead_by_our_clock_is_swept_out() {
         let world = world().await;
         world.outcome(&token("k1", json!({}))).await.unwrap();
         world.outcome(&token("k1", json!({"sub": "bob", "exp": START + 400}))).await.unwrap();
-        world.auth.sweep();
+        world.sweep();
         assert_eq!(world.auth.verified.len(), 2);
         world.clock.advance(Duration::from_secs(350));
-        world.auth.sweep();
+        world.sweep();
         assert_eq!(world.auth.verified.len(), 1);
     })
     .await;
@@ -319,11 +320,14 @@ fn what_was_verified_before_forgetting_is_not_remembered() {
 #[test]
 fn an_entry_of_an_older_epoch_is_dead_should_it_slip_in() {
     let tokens = VerifiedTokens::new(3);
-    tokens.remember([1; 32], finding(Duration::from_mins(5)), tokens.epoch(), now());
+    let clock = ManualClock::at("1970-01-01T00:00:00Z");
+    let now = clock.moment();
+    tokens.remember([1; 32], finding(Duration::from_mins(5)), tokens.epoch(), now);
     // As if `forget_all` had run between the check of the epoch and the insertion.
     tokens.epoch.fetch_add(1, Ordering::AcqRel);
     let entry = tokens.entries.get(&[1; 32]).unwrap();
-    assert!(!tokens.is_alive(&entry, now()));
-    tokens.sweep(now());
+    assert!(!tokens.is_alive(&entry, now));
+    let mut pace = Pace::new(Arc::new(clock));
+    assert_eq!(tokens.sweep(&mut pace).now_or_never(), Some(()));
     assert_eq!(tokens.len(), 0);
 }

@@ -290,7 +290,7 @@ async fn check(row: Row) {
         (Err(error), Err(expected)) => assert_eq!(error, expected, "{name}"),
         (found, expected) => panic!("{name}: {found:?} instead of {expected:?}"),
     }
-    world.cache.sweep();
+    world.sweep();
     assert_eq!(kept(&world, old.as_ref()), row.kept, "{name}: kept");
     if world.juspay.under_way("alice") > 0 {
         // Whoever didn't wait for it has started it all the same.

@@ -113,7 +113,7 @@ async fn play(steps: Vec<Step>) {
             }
             Step::Purge(customer) => drop(stage.world.cache.purge(&id(customer))),
             Step::PurgeAll => drop(stage.world.cache.purge_all()),
-            Step::Sweep => stage.world.cache.sweep(),
+            Step::Sweep => stage.world.sweep(),
         }
         settle().await;
         answered(&stage, &mut waiting, &mut seen).await;

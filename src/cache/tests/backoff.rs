@@ -111,7 +111,7 @@ fn idle_customers_are_not_refreshed() {
         brief().await;
         assert!(phone.await.unwrap().is_ok());
         for _ in 0..900 {
-            stage.world.cache.sweep();
+            stage.world.sweep();
             stage.pass(secs(1)).await;
         }
         assert_eq!(stage.juspay.all_calls(), 1);

@@ -117,18 +117,18 @@ fn the_lives_in_memory_by_what_is_left_of_them() {
                 gauge.with_label_values(&[&bound.to_string()]).get()
             })
         };
-        world.cache.sweep();
+        world.sweep();
         assert_eq!(lives(), [0; 5]);
         world.remembers("old", "tkn_1", 300).await;
         world.remembers("alice", "tkn_2", 0).await;
         assert!(world.fetches("gone", fails(JuspayError::CustomerNotFound)).await.is_err());
-        world.cache.sweep();
+        world.sweep();
         assert_eq!(lives(), [2, 2, 2, 2, 2], "exactly 600 s are at least 600 s");
         world.clock.advance(secs(REFRESH_TO - 300));
-        world.cache.sweep();
+        world.sweep();
         assert_eq!(lives(), [2, 2, 2, 1, 0]);
         world.clock.advance(secs(DEAD_FROM - REFRESH_TO));
-        world.cache.sweep();
+        world.sweep();
         assert_eq!(lives(), [1, 1, 1, 1, 0], "what is dead isn't counted");
     });
 }

@@ -9,22 +9,22 @@ fn dead_tokens_are_swept_by_our_clock() {
         let world = World::new();
         world.remembers("alice", "tkn_a", 10).await;
         world.remembers("bob", "tkn_b", 0).await;
-        world.cache.sweep();
+        world.sweep();
         assert_eq!(world.metrics.cache.entries.get(), 2);
 
         world.clock.advance(secs(STALE_TO - 10));
-        world.cache.sweep();
+        world.sweep();
         assert!(world.in_memory("alice").is_some(), "its last second above the outage floor");
 
         world.clock.advance(secs(1));
-        world.cache.sweep();
+        world.sweep();
         assert!(world.in_memory("alice").is_none());
         assert!(world.in_memory("bob").is_some());
         assert_eq!(world.metrics.cache.entries.get(), 1);
         assert_eq!((world.evictions("expired"), world.evictions("removed")), (1, 0));
 
         world.clock.advance(secs(10_000));
-        world.cache.sweep();
+        world.sweep();
         assert!(world.in_memory("bob").is_none());
         assert_eq!(world.metrics.cache.entries.get(), 0);
         assert_eq!((world.evictions("expired"), world.evictions("removed")), (2, 0));
@@ -37,10 +37,10 @@ fn not_found_is_swept_when_its_time_has_come() {
         let world = World::new();
         assert!(world.fetches("alice", fails(JuspayError::CustomerNotFound)).await.is_err());
         world.clock.advance(secs(59));
-        world.cache.sweep();
+        world.sweep();
         assert!(world.in_memory("alice").is_some());
         world.clock.advance(secs(1));
-        world.cache.sweep();
+        world.sweep();
         assert!(world.in_memory("alice").is_none());
     });
 }
@@ -51,7 +51,7 @@ fn the_wall_clock_ends_tokens_too() {
         let world = World::new();
         world.remembers("alice", "tkn_a", 0).await;
         world.clock.jump_wall(jiff::SignedDuration::from_hours(1));
-        world.cache.sweep();
+        world.sweep();
         assert!(world.in_memory("alice").is_none());
     });
 }
@@ -62,10 +62,10 @@ fn a_dead_token_that_is_being_replaced_may_go() {
         let world = World::new();
         world.remembers("alice", "tkn_1", DEAD_FROM).await;
         let phone = world.asks("alice").await;
-        world.cache.sweep();
+        world.sweep();
         world.answers("alice", world.token("tkn_2", 900)).await;
         assert!(phone.await.unwrap().is_ok());
-        world.cache.sweep();
+        world.sweep();
         assert_eq!(world.hit("alice"), "tkn_2");
     });
 }
@@ -94,7 +94,7 @@ fn no_more_customers_than_the_capacity() {
             world.answers(customer, world.token("tkn_1", 900)).await;
             assert!(phone.await.unwrap().is_ok());
         }
-        world.cache.sweep();
+        world.sweep();
         let here = customers.iter().filter(|customer| world.in_memory(customer).is_some()).count();
         assert_eq!(here, 20);
         assert_eq!(world.metrics.cache.entries.get(), 20);

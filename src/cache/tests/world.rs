@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use super::juspay::{FakeJuspay, Reply};
 use crate::{
     cache::{CustomerCache, Found, Freshness, Lookup, LookupError, store::Slot},
-    clock::{Clock, later, manual::ManualClock},
+    clock::{Clock, Pace, later, manual::ManualClock},
     customer::{ClientAuth, ClientAuthToken, Customer, CustomerId, Field},
     juspay::{Answer, CustomerApi, InvalidAnswer, JuspayError},
     metrics::Metrics,
@@ -132,6 +132,12 @@ pub(super) fn customer() -> Customer {
 }
 
 impl World {
+    /// All at once: there are few.
+    pub(super) fn sweep(&self) {
+        let mut pace = Pace::new(Arc::new(self.clock.clone()));
+        self.cache.sweep(&mut pace).now_or_never().expect("fewer than a portion");
+    }
+
     pub(super) fn new() -> Self {
         Self::with(|_| {})
     }

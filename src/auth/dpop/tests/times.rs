@@ -35,13 +35,13 @@ async fn no_proof_is_taken_twice_as_long_as_its_time_lasts() {
         let early = proof(&token, json!({"iat": START + 30}));
         assert_eq!(world.with_proofs(&token, &[&early]).await, ALICE);
         for second in 0..=120 {
-            world.auth.sweep();
+            world.sweep();
             let outcome = world.with_proofs(&token, &[&early]).await;
             assert_eq!(outcome, Err("dpop_replayed"), "{second}");
             world.pass(SECOND).await;
         }
         assert_eq!(world.with_proofs(&token, &[&early]).await, Err("dpop_time"));
-        world.auth.sweep();
+        world.sweep();
         assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);
     })
     .await;
@@ -143,7 +143,7 @@ async fn one_phone_uses_up_its_share_and_many_all_the_room() {
         assert_eq!(by(&ED25519, "EdDSA", eddsa).await, Err("overloaded"), "it fails closed");
         assert_eq!(world.metrics.auth.dpop_proofs.get(), 3);
         world.clock.advance(121 * SECOND);
-        world.auth.sweep();
+        world.sweep();
         assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);
     })
     .await;
@@ -161,7 +161,7 @@ async fn no_proof_is_taken_twice_as_long_as_its_nonce_lasts() {
         let early = proof(&token, json!({ "nonce": &*nonce }));
         assert_eq!(world.with_proofs(&token, &[&early]).await, ALICE);
         for second in 0..180 {
-            world.auth.sweep();
+            world.sweep();
             let outcome = world.with_proofs(&token, &[&early]).await;
             assert_eq!(outcome, Err("dpop_replayed"), "{second}");
             world.pass(SECOND).await;

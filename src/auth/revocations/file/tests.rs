@@ -182,7 +182,7 @@ async fn entries_of_the_file_come_to_their_end_too() {
         let world = world(file.path()).await;
         assert_eq!(count(&world, "file"), 1, "what has ended isn't taken into memory");
         world.clock.advance(Duration::from_secs(3600));
-        world.auth.sweep();
+        world.sweep();
         assert_eq!(count(&world, "file"), 0);
     })
     .await;

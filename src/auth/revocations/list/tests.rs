@@ -22,7 +22,7 @@ fn token(jti: &str, expires: i64) -> Item {
 fn grounds(issuer: usize, sub: &str, iat: Option<i64>) -> Grounds {
     let id = |text: &str| Some(Box::from(text));
     let iat = iat.map(at);
-    let identity = Identity { sub: id(sub), jti: id("j"), sid: id("s"), iat };
+    let identity = Identity { sub: Some(sub.into()), jti: id("j"), sid: id("s"), iat };
     Grounds::new(issuer, "main".into(), identity)
 }
 

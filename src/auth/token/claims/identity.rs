@@ -1,5 +1,7 @@
 //! By what a token can be named when it is revoked.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{Claims, name};
@@ -8,7 +10,8 @@ use crate::revocation::MAX_ID_BYTES;
 /// The claims that revocations go by. What is missing, or longer than a revocation can say, isn't
 /// kept: no entry can name it. No `Debug`: claims are personal.
 pub(in crate::auth) struct Identity {
-    pub(in crate::auth) sub: Option<Box<str>>,
+    /// Shared with the customer's id, where that is the same.
+    pub(in crate::auth) sub: Option<Arc<str>>,
     pub(in crate::auth) jti: Option<Box<str>>,
     pub(in crate::auth) sid: Option<Box<str>>,
     pub(in crate::auth) iat: Option<Timestamp>,
@@ -24,7 +27,7 @@ impl Claims {
         }
     }
 
-    fn id(&self, claim: &str) -> Option<Box<str>> {
+    fn id<T: From<String>>(&self, claim: &str) -> Option<T> {
         let id = self.0.get(claim).and_then(name)?;
         (1..=MAX_ID_BYTES).contains(&id.len()).then(|| id.into())
     }
