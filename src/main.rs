@@ -15,6 +15,11 @@ use juspay_bff::{
     telemetry,
 };
 
+/// See Cargo.toml.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let command = CommandLine::parse().command;
     let ended = System::new().block_on(commands::run(command));

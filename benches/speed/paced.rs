@@ -19,6 +19,9 @@ const AT_ONCE: usize = 8;
 /// Between two looks no more than this goes by, unless we are held up.
 const HELD_UP: Duration = Duration::from_micros(500);
 
+/// Connections are taken up and first answers come meanwhile, which isn't counted.
+const WARM_UP: Duration = Duration::from_millis(50);
+
 /// A connection, and the answer that is on its way on it.
 struct Line {
     stream: TcpStream,
@@ -51,9 +54,10 @@ pub fn pace(
     let mut busy: Vec<Line> = Vec::with_capacity(connections);
     let mut latencies = Vec::new();
     let mut requests = requests.iter().cycle();
-    let start = Instant::now();
+    let begin = Instant::now();
+    let start = begin + WARM_UP;
     let gap = Duration::from_secs_f64(1.0 / rate);
-    let (mut due, mut looked) = (start, start);
+    let (mut due, mut looked) = (begin, begin);
     while due < start + time || !busy.is_empty() {
         let now = Instant::now();
         if now - looked > HELD_UP {
@@ -76,7 +80,7 @@ pub fn pace(
         while at < busy.len() && unanswered < AT_ONCE {
             if busy[at].is_answered() {
                 let line = busy.remove(at);
-                latencies.extend(line.is_counted.then(|| line.due.elapsed()));
+                latencies.extend((line.is_counted && line.due >= start).then(|| line.due.elapsed()));
                 idle.push(line);
             } else {
                 (at, unanswered) = (at + 1, unanswered + 1);
