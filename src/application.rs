@@ -325,7 +325,10 @@ async fn sweep_tokens(
 ) {
     let mut pace = Pace::new(Arc::clone(&clock));
     loop {
-        clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
+        tokio::select! {
+            () = clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)) => {}
+            () = cache.purged() => {}
+        }
         cache.sweep(&mut pace).await;
         authenticator.sweep_tokens(&mut pace).await;
     }

@@ -21,12 +21,14 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
+use tokio::sync::Notify;
+
 use self::{
     answer::Counts,
     fetch::{Fetcher, Landing},
     flight::{Boarding, Flight},
     plan::{Plan, Rules, Trip},
-    store::{Entry, Slot},
+    store::{Entry, Slot, Swept},
 };
 pub use self::{
     at_hand::{AtHand, Ready},
@@ -68,6 +70,7 @@ struct Shared {
     waiting: WaitingRoom,
     clock: Arc<dyn Clock>,
     counts: Counts,
+    purged: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -90,6 +93,7 @@ impl CustomerCache {
             waiting,
             clock,
             counts: Counts::new(&metrics),
+            purged: Notify::new(),
             metrics,
         };
         Self { shared: Arc::new(shared) }
@@ -198,7 +202,14 @@ impl CustomerCache {
     /// Forgets all customers, and tells how many.
     pub fn purge_all(&self) -> u64 {
         let Fetcher { flights, store, .. } = &*self.shared.fetcher;
-        flights.void(None, || store.clear())
+        let number = flights.void(None, || store.clear());
+        self.shared.purged.notify_one();
+        number
+    }
+
+    /// Completes when all have been forgotten since it did so last: they are still to be swept out.
+    pub async fn purged(&self) {
+        self.shared.purged.notified().await;
     }
 
     /// Frees the memory of tokens that will never be handed out again, and counts the others by
@@ -206,15 +217,21 @@ impl CustomerCache {
     pub async fn sweep(&self, pace: &mut Pace) {
         let Fetcher { flights, store, .. } = &*self.shared.fetcher;
         let mut counts = [0_i64; LIFE_BOUNDS.len()];
-        for (key, slot) in store.slots() {
+        for (key, swept) in store.all() {
             let now = pace.step().await;
-            if slot.is_dead(now) {
-                flights.while_none_lands(|| store.bury(&key, &slot));
-            } else if let Slot::Customer(entry) = slot {
-                let life = entry.lifetime.remaining(now).as_secs();
-                for (count, _) in counts.iter_mut().zip(LIFE_BOUNDS).filter(|(_, b)| life >= *b) {
-                    *count = count.saturating_add(1);
+            match swept {
+                Swept::Removed => flights.while_none_lands(|| store.bury_removed(&key)),
+                Swept::Known(slot) if slot.is_dead(now) => {
+                    flights.while_none_lands(|| store.bury(&key, &slot));
                 }
+                Swept::Known(Slot::Customer(entry)) => {
+                    let life = entry.lifetime.remaining(now).as_secs();
+                    let counts = counts.iter_mut().zip(LIFE_BOUNDS);
+                    for (count, _) in counts.filter(|(_, bound)| life >= *bound) {
+                        *count = count.saturating_add(1);
+                    }
+                }
+                Swept::Known(Slot::NotFound { .. }) => {}
             }
         }
         store.settle();

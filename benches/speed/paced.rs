@@ -80,7 +80,8 @@ pub fn pace(
         while at < busy.len() && unanswered < AT_ONCE {
             if busy[at].is_answered() {
                 let line = busy.remove(at);
-                latencies.extend((line.is_counted && line.due >= start).then(|| line.due.elapsed()));
+                latencies
+                    .extend((line.is_counted && line.due >= start).then(|| line.due.elapsed()));
                 idle.push(line);
             } else {
                 (at, unanswered) = (at + 1, unanswered + 1);

@@ -157,7 +157,6 @@ impl VerifiedTokens {
     /// Forgets all, also what is being verified right now.
     pub(super) fn forget_all(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.entries.invalidate_all();
     }
 
     /// Lets what is dead leave memory. Looks at every entry.

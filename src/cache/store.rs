@@ -1,7 +1,9 @@
 //! The memory: moka, bounded in number.
 //!
 //! moka isn't told of lives: what is over is buried by a sweep, by our own clock, and an entry that
-//! has no timer of moka's takes less memory.
+//! has no timer of moka's takes less memory. Nor is it told to remove everything: that would hold up
+//! whoever comes next, for a second with some 100,000 entries. What was there is no longer known, and
+//! the sweep buries it, too.
 
 use std::{
     num::NonZeroU32,
@@ -148,16 +150,53 @@ impl Slot {
 #[derive(Debug, Clone)]
 struct Kept {
     slot: Slot,
-    /// How often all had been removed when it came. moka's own note of that can fail: while another
-    /// value comes for the same key, the removed one counts as new for a moment.
+    /// How often all had been removed when it came.
     clearings: u64,
+}
+
+/// How often all slots were removed, and how many of those are still in memory.
+#[derive(Debug, Default)]
+struct Clearings {
+    number: AtomicU64,
+    left: AtomicU64,
+}
+
+impl Clearings {
+    fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    fn left(&self) -> u64 {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// Counts one that leaves memory; tells whether it had been removed before.
+    fn leaves(&self, kept: &Kept) -> bool {
+        let was_removed = kept.clearings != self.number();
+        if was_removed {
+            let one_less = |left: u64| left.checked_sub(1);
+            // None is left where it came while all were removed.
+            self.left
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less)
+                .unwrap_or_default();
+        }
+        was_removed
+    }
+}
+
+/// What a sweep comes by.
+#[derive(Debug)]
+pub(super) enum Swept {
+    /// Something that is known.
+    Known(Slot),
+    /// Something that was removed.
+    Removed,
 }
 
 #[derive(Debug)]
 pub(super) struct Store {
     slots: Cache<CustomerKey, Kept>,
-    /// How often all of them were removed.
-    clearings: AtomicU64,
+    clearings: Arc<Clearings>,
     entries: IntGauge,
     expired: IntCounter,
     removed: IntCounter,
@@ -168,20 +207,21 @@ impl Store {
         let evicted = |cause| metrics.cache.evictions.with_label_values(&[cause]);
         let by_size = evicted("size");
         metrics.cache.capacity.set(i64::try_from(capacity).unwrap_or(i64::MAX));
+        let clearings = Arc::<Clearings>::default();
+        let cleared = Arc::clone(&clearings);
         let slots = Cache::builder()
             .max_capacity(capacity)
             .eviction_listener(move |_, kept: Kept, cause| {
                 kept.slot.leave();
-                match cause {
-                    RemovalCause::Size => by_size.inc(),
-                    // Counted by whoever removes, who knows why.
-                    RemovalCause::Expired | RemovalCause::Explicit | RemovalCause::Replaced => {}
+                // Others are counted by whoever removes, who knows why.
+                if !cleared.leaves(&kept) && cause == RemovalCause::Size {
+                    by_size.inc();
                 }
             })
             .build();
         Self {
             slots,
-            clearings: AtomicU64::new(0),
+            clearings,
             entries: metrics.cache.entries.clone(),
             expired: evicted("expired"),
             removed: evicted("removed"),
@@ -198,7 +238,7 @@ impl Store {
 
     /// To be noted before an entry is looked for that is to be found without a look, later.
     pub(super) fn clearings(&self) -> u64 {
-        self.clearings.load(Ordering::Acquire)
+        self.clearings.number()
     }
 
     /// Whether an entry that was found after so many clearings is still what is known.
@@ -234,16 +274,22 @@ impl Store {
         }
     }
 
-    /// Removes everything, and tells how many there were.
+    /// Removes everything, and tells how many there were. They leave memory by a sweep.
     pub(super) fn clear(&self) -> u64 {
         self.slots.run_pending_tasks();
-        let number = self.slots.entry_count();
-        self.clearings.fetch_add(1, Ordering::AcqRel);
-        // moka removes them later, one by one.
-        self.slots.invalidate_all();
+        let number = self.number();
+        self.clearings.left.store(self.slots.entry_count(), Ordering::Release);
+        self.clearings.number.fetch_add(1, Ordering::AcqRel);
         self.removed.inc_by(number);
         self.settle();
         number
+    }
+
+    /// Lets one leave memory that was removed, unless another one has come in its place.
+    pub(super) fn bury_removed(&self, key: &CustomerKey) {
+        if self.get(key).is_none() {
+            self.slots.invalidate(key);
+        }
     }
 
     /// A refresh of the customer has failed.
@@ -253,15 +299,21 @@ impl Store {
         }
     }
 
-    /// All that is known. Others may come and go meanwhile.
-    pub(super) fn slots(&self) -> impl Iterator<Item = (Arc<CustomerKey>, Slot)> {
-        self.slots.iter().filter_map(|(key, kept)| Some((key, self.current(kept)?)))
+    /// All that is in memory. Others may come and go meanwhile.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Arc<CustomerKey>, Swept)> {
+        let slots = self.slots.iter();
+        slots.map(|(key, kept)| (key, self.current(kept).map_or(Swept::Removed, Swept::Known)))
     }
 
     /// Does moka's pending work, such as freeing memory, and counts what is left.
     pub(super) fn settle(&self) {
         self.slots.run_pending_tasks();
-        self.entries.set(i64::try_from(self.slots.entry_count()).unwrap_or(i64::MAX));
+        self.entries.set(i64::try_from(self.number()).unwrap_or(i64::MAX));
+    }
+
+    /// How many are known, when moka has no work pending.
+    fn number(&self) -> u64 {
+        self.slots.entry_count().saturating_sub(self.clearings.left())
     }
 }
 
@@ -364,13 +416,42 @@ mod tests {
         assert!(!has(&removed));
         store.put(&key("a"), not_found(SEC * 60));
         assert!(!has(&new), "there is no such customer any more");
-        // So many that moka doesn't remove all of them at once.
+        // In memory until a sweep, all the same.
         let many: Vec<_> = (0..20_000).map(|n| put(&n.to_string())).collect();
         assert!(many.iter().all(has));
         store.clear();
         assert!(!many.iter().any(has));
         let again = put("1");
         assert!(has(&again));
+    }
+
+    #[test]
+    fn what_was_cleared_counts_no_more_and_leaves_memory_by_a_sweep() {
+        let (store, metrics) = store();
+        let in_memory = || store.all().count();
+        let known = || {
+            store.settle();
+            metrics.cache.entries.get()
+        };
+        for name in ["a", "b", "c"] {
+            store.put(&key(name), customer());
+        }
+        assert_eq!((store.clear(), known(), in_memory()), (3, 0, 3));
+        assert!(store.all().all(|(_, swept)| matches!(swept, Swept::Removed)));
+        assert!(!store.remove(&key("c")), "it was removed before");
+        assert_eq!((known(), in_memory()), (0, 2));
+
+        store.put(&key("a"), customer());
+        assert_eq!((known(), in_memory()), (1, 2), "in the place of the removed one");
+        assert_eq!(store.clear(), 1, "each is removed once");
+        store.put(&key("a"), customer());
+        for name in ["a", "b", "c"] {
+            store.bury_removed(&key(name));
+        }
+        assert_eq!((known(), in_memory()), (1, 1));
+        assert!(store.get(&key("a")).is_some());
+        let evictions = |cause| metrics.cache.evictions.with_label_values(&[cause]).get();
+        assert_eq!(["removed", "size", "expired"].map(evictions), [4, 0, 0]);
     }
 
     #[test]
@@ -404,7 +485,8 @@ mod tests {
         store.put(&key("a"), dead.clone());
         store.put(&key("b"), new.clone());
         let later = start().plus(SEC * 871);
-        let number_dead = |now| store.slots().filter(|(_, slot)| slot.is_dead(now)).count();
+        let is_dead = |swept: &Swept, now| matches!(swept, Swept::Known(slot) if slot.is_dead(now));
+        let number_dead = |now| store.all().filter(|(_, swept)| is_dead(swept, now)).count();
         assert_eq!([start().plus(SEC * 870), later].map(number_dead), [0, 2]);
 
         store.put(&key("a"), new.clone());

@@ -232,15 +232,17 @@ impl Inner {
         // The routing id is the customer's, encoded where a header couldn't carry it.
         let id = request.customer.as_str();
         let routing_id = if id.bytes().all(|byte| byte.is_ascii_graphic()) { id } else { &segment };
+        // Without a copy for each request.
+        let constant = HeaderValue::from_static;
         let key = keys.secret(slot).ok_or(JuspayError::RejectedCredentials)?;
         let mut http = self
             .http
             .borrow()
             .get(url)
             .insert_header((header::AUTHORIZATION, authorization(&key)?))
-            .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
-            .insert_header((header::ACCEPT, "application/json"))
-            .insert_header((header::USER_AGENT, crate::USER_AGENT))
+            .insert_header((header::CONTENT_TYPE, constant("application/x-www-form-urlencoded")))
+            .insert_header((header::ACCEPT, constant("application/json")))
+            .insert_header((header::USER_AGENT, constant(crate::USER_AGENT)))
             .insert_header((MERCHANT_ID, settings.merchant_id.as_str()))
             .insert_header((ROUTING_ID, routing_id));
         if let Some(version) = &settings.api_version {
