@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Bytes of a cached customer with one verified token, all in: the rows "memory, N customers" of
-/// benches/results.md (`make bench`), rounded up.
+/// benches/results.md (`make bench`) with glibc's allocator, rounded up; jemalloc takes a fifth less.
 const CUSTOMER_BYTES: u64 = 2304;
 
 /// Bytes of a further verified token. Not in `make bench`; 0.9 KiB were seen with 30,000 tokens of

@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 32;
 /// Told each time that so many have come.
 const STEP: usize = 100_000;
 
-/// The service's caches are at rest after this: a sweep of theirs, each 5 s.
+/// The service has no more work pending after this.
 const REST: Duration = Duration::from_secs(6);
 
 /// The goals, KiB.
