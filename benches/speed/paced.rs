@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::plain;
+use super::{contest::median, plain};
 
 /// Most requests sent before answers are looked for, and most connections without one that are
 /// looked at before requests are sent: whoever has been asked first mostly answers first.
@@ -19,8 +19,8 @@ const AT_ONCE: usize = 8;
 /// Between two looks no more than this goes by, unless we are held up.
 const HELD_UP: Duration = Duration::from_micros(500);
 
-/// Connections are taken up and first answers come meanwhile, which isn't counted.
-const WARM_UP: Duration = Duration::from_millis(50);
+/// Latencies are told for each so long a time: what the machine does besides holds up a few of them.
+const SLICE: Duration = Duration::from_millis(250);
 
 /// A connection, and the answer that is on its way on it.
 struct Line {
@@ -31,7 +31,7 @@ struct Line {
     filled: usize,
 }
 
-/// Latencies, in microseconds.
+/// Latencies of a slice, in microseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Paced {
     pub p50: f64,
@@ -41,23 +41,24 @@ pub struct Paced {
     pub others: f64,
 }
 
-/// Sends the requests in turn over so many connections, evenly spaced, `rate` a second.
+/// Sends the requests in turn over so many connections, evenly spaced, `rate` a second. Tells of each
+/// slice of that time.
 pub fn pace(
     server: SocketAddr,
     requests: &[Vec<u8>],
     connections: usize,
     rate: f64,
     time: Duration,
-) -> Paced {
+) -> Vec<Paced> {
     let mut idle: Vec<_> = (0..connections).map(|_| Line::open(server)).collect();
     // The one that was sent first is first.
     let mut busy: Vec<Line> = Vec::with_capacity(connections);
-    let mut latencies = Vec::new();
+    let slice = |since: Duration| usize::try_from(since.as_nanos() / SLICE.as_nanos()).unwrap();
+    let mut latencies = vec![Vec::new(); slice(time)];
     let mut requests = requests.iter().cycle();
-    let begin = Instant::now();
-    let start = begin + WARM_UP;
+    let start = Instant::now();
     let gap = Duration::from_secs_f64(1.0 / rate);
-    let (mut due, mut looked) = (begin, begin);
+    let (mut due, mut looked) = (start, start);
     while due < start + time || !busy.is_empty() {
         let now = Instant::now();
         if now - looked > HELD_UP {
@@ -80,20 +81,40 @@ pub fn pace(
         while at < busy.len() && unanswered < AT_ONCE {
             if busy[at].is_answered() {
                 let line = busy.remove(at);
-                latencies
-                    .extend((line.is_counted && line.due >= start).then(|| line.due.elapsed()));
+                if line.is_counted
+                    && let Some(all) = latencies.get_mut(slice(line.due - start))
+                {
+                    all.push(line.due.elapsed());
+                }
                 idle.push(line);
             } else {
                 (at, unanswered) = (at + 1, unanswered + 1);
             }
         }
     }
-    latencies.sort_unstable();
-    let permille = |permille: usize| {
-        let latency = latencies[(latencies.len() * permille).div_ceil(1000) - 1];
-        latency.as_secs_f64() * 1e6
-    };
-    Paced { p50: permille(500), p99: permille(990), p999: permille(999), others: 0.0 }
+    latencies.into_iter().filter(|all| !all.is_empty()).map(Paced::of).collect()
+}
+
+impl Paced {
+    fn of(mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        let permille = |permille: usize| {
+            let latency = latencies[(latencies.len() * permille).div_ceil(1000) - 1];
+            latency.as_secs_f64() * 1e6
+        };
+        Self { p50: permille(500), p99: permille(990), p999: permille(999), others: 0.0 }
+    }
+
+    /// What is in the middle of these.
+    pub fn median(of: &[Self]) -> Self {
+        let median = |value: fn(&Self) -> f64| median(of.iter().map(value));
+        Self {
+            p50: median(|it| it.p50),
+            p99: median(|it| it.p99),
+            p999: median(|it| it.p999),
+            others: median(|it| it.others),
+        }
+    }
 }
 
 impl Line {

@@ -50,11 +50,6 @@ const JUSPAY_TAKES: u64 = 1;
 /// More than a core can fetch a second, so that no customer is asked for twice in a turn.
 const MISSES_A_SECOND: u64 = 25_000;
 
-/// A slice of the row of hits at a fixed rate, in which ours and the floor take turns: what the machine
-/// does besides holds up a few of them, and the median is of the others.
-const SLICE: Duration = Duration::from_millis(250);
-const SLICES_A_SECOND: u64 = 4;
-
 /// Purged customers have left memory after this: the service looks at 20,000 of them a second.
 const PURGED: Duration = Duration::from_secs(8);
 
@@ -184,26 +179,21 @@ async fn at_half_of_peak(row: &str, stage: &Stage, plan: Plan, report: &mut Repo
     let peaks = (0..plan.rounds).map(|_| load(stage, plan, &tokens).drive(ours.address).a_second);
     let rate = peaks.fold(0.0, f64::max) / 2.0;
     let requests: Vec<_> = tokens.list.iter().map(|token| plain::request(token)).collect();
-    let pace = |server: &Server| {
-        let others = Others::watch(&server.process);
-        let paced = pace(server.address, &requests, CONNECTIONS, rate, SLICE);
-        Paced { others: others.share(&server.process), ..paced }
-    };
-    let mut slices = Vec::new();
+    let time = Duration::from_secs(plan.seconds);
+    let mut rounds = Vec::new();
     for round in 1..=plan.rounds {
-        slices.extend((0..plan.seconds * SLICES_A_SECOND).map(|_| (pace(&bare), pace(&ours))));
-        let p99 = |of: fn(&(Paced, Paced)) -> Paced| median(slices.iter().map(|it| of(it).p99));
-        let (floor, ours) = (p99(|both| both.0), p99(|both| both.1));
-        progress(&format!("{row} {round}/{}: p99 {floor:.0} µs {ours:.0} µs", plan.rounds));
+        let pace = |server: &Server| {
+            let others = Others::watch(&server.process);
+            let paced = Paced::median(&pace(server.address, &requests, CONNECTIONS, rate, time));
+            Paced { others: others.share(&server.process), ..paced }
+        };
+        let (floor, ours) = (pace(&bare), pace(&ours));
+        progress(&format!("{row} {round}/{}: {floor:.0?} {ours:.0?}", plan.rounds));
+        rounds.push((floor, ours));
     }
-    let ratio = median(slices.iter().map(|(floor, ours)| ours.p99 / floor.p99));
-    let middle = |of: fn(&(Paced, Paced)) -> Paced| Paced {
-        p50: median(slices.iter().map(|both| of(both).p50)),
-        p99: median(slices.iter().map(|both| of(both).p99)),
-        p999: median(slices.iter().map(|both| of(both).p999)),
-        others: median(slices.iter().map(|both| of(both).others)),
-    };
-    let [floor, ours] = [middle(|both| both.0), middle(|both| both.1)];
+    let ratio = median(rounds.iter().map(|(floor, ours)| ours.p99 / floor.p99));
+    let (floor, ours): (Vec<_>, Vec<_>) = rounds.into_iter().unzip();
+    let [floor, ours] = [floor, ours].map(|of| Paced::median(&of));
     report.paced(row, "bare", rate, floor);
     report.paced(row, "juspay-bff", rate, ours);
     let what = format!("hit at half of peak load ({rate:.0}/s), access log off: p99");

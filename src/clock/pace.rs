@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Clock, Moment};
 
-/// Steps between two rests: about a millisecond's.
-const PORTION: u32 = 500;
+/// Steps between two rests: some 100 µs, which whoever shares the core has to wait.
+const PORTION: u32 = 40;
 
 /// A rest. So there are some 20,000 steps a second, which take a few hundredths of a core.
-const REST: Duration = Duration::from_millis(25);
+const REST: Duration = Duration::from_millis(2);
 
 /// For work that looks at everything in memory: it rests after each portion, so that it doesn't hold
 /// up who shares the core.

@@ -4,9 +4,12 @@ use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use crate::clock::Monotonic;
 
-/// How long it is found. Then the shared caches are asked again, which see by it that the entry is
-/// in use.
+/// How long it is found at most. Then the shared caches are asked again, which see by it that the entry
+/// is in use.
 const FOR: Duration = Duration::from_secs(1);
+
+/// The shortest part of it. What was looked up together, in a crowd, isn't to be so again and again.
+const SHORTEST: f64 = 0.75;
 
 /// Most that are kept: as many are looked up again in a few milliseconds.
 const MOST: usize = 32_768;
@@ -34,7 +37,8 @@ impl<K: Eq + Hash, V> Remembered<K, V> {
         if self.found.len() >= MOST {
             self.found.clear();
         }
-        self.found.insert(key, (now.plus(FOR), value));
+        let until = now.plus(FOR.mul_f64(rand::random_range(SHORTEST..=1.0)));
+        self.found.insert(key, (until, value));
     }
 }
 
@@ -53,14 +57,25 @@ mod tests {
     }
 
     #[test]
-    fn it_is_found_for_a_second() {
+    fn it_is_found_for_a_second_at_most() {
         let mut remembered = Remembered::default();
         remembered.put('a', 1, at(0));
-        assert_eq!(remembered.get(&'a', at(999)), Some(&1));
+        assert_eq!(remembered.get(&'a', at(749)), Some(&1));
         assert_eq!(remembered.get(&'a', at(1000)), None);
         assert_eq!(remembered.get(&'b', at(0)), None);
         remembered.put('a', 2, at(1000));
-        assert_eq!(remembered.get(&'a', at(1999)), Some(&2));
+        assert_eq!(remembered.get(&'a', at(1749)), Some(&2));
+    }
+
+    #[test]
+    fn what_was_looked_up_together_is_not_looked_up_again_together() {
+        let mut remembered = Remembered::default();
+        for number in 0..1000 {
+            remembered.put(number, (), at(0));
+        }
+        let found = |time| (0..1000).filter(|n| remembered.get(n, at(time)).is_some()).count();
+        assert_eq!([749, 1000].map(found), [1000, 0]);
+        assert!((300..700).contains(&found(875)), "half of them after seven eighths");
     }
 
     #[test]
