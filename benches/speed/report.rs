@@ -90,11 +90,11 @@ impl Report {
     }
 
     /// What was seen of a server at this rate.
-    pub fn paced(&mut self, row: &str, server: &str, rate: f64, seen: Paced) {
+    pub fn paced(&mut self, whom: &str, server: &str, rate: f64, seen: Paced) {
         let [p50, p99, p999] = [seen.p50, seen.p99, seen.p999].map(|it| it / 1e3);
         writeln!(
             self.turns,
-            "| {row} | {server} | {rate:.0} | {p50:.2} | {p99:.2} | {p999:.2} | – | – | {:.0} % |",
+            "| rate, {whom} | {server} | {rate:.0} | {p50:.2} | {p99:.2} | {p999:.2} | – | – | {:.0} % |",
             seen.others * 100.0
         )
         .unwrap();
