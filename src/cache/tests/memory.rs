@@ -1,5 +1,7 @@
 //! What leaves memory, and when: by our clock, and by number.
 
+use futures_util::FutureExt as _;
+
 use super::world::{DEAD_FROM, STALE_TO, World, fails, lookup, run, secs, settle};
 use crate::juspay::JuspayError;
 
@@ -42,6 +44,17 @@ fn not_found_is_swept_when_its_time_has_come() {
         world.clock.advance(secs(1));
         world.sweep();
         assert!(world.in_memory("alice").is_none());
+    });
+}
+
+#[test]
+fn whoever_sweeps_is_told_once_that_all_were_forgotten() {
+    run(async {
+        let world = World::new();
+        let is_told = || world.cache.purged().now_or_never().is_some();
+        assert!(!is_told());
+        world.cache.purge_all();
+        assert_eq!([is_told(), is_told()], [true, false]);
     });
 }
 
