@@ -217,6 +217,7 @@ impl CustomerCache {
     pub async fn sweep(&self, pace: &mut Pace) {
         let Fetcher { flights, store, .. } = &*self.shared.fetcher;
         let mut counts = [0_i64; LIFE_BOUNDS.len()];
+        let clearings = store.clearings();
         for (key, swept) in store.all() {
             let now = pace.step().await;
             match swept {
@@ -234,6 +235,7 @@ impl CustomerCache {
                 Swept::Known(Slot::NotFound { .. }) => {}
             }
         }
+        flights.while_none_lands(|| store.swept(clearings));
         store.settle();
         self.shared.force_refreshes.sweep();
         for (count, bound) in counts.into_iter().zip(LIFE_BOUNDS) {

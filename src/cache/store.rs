@@ -299,6 +299,14 @@ impl Store {
         }
     }
 
+    /// A sweep that began after so many clearings has come by all that was in memory.
+    pub(super) fn swept(&self, clearings: u64) {
+        if clearings == self.clearings() {
+            // Also where one left while it was counted.
+            self.clearings.left.store(0, Ordering::Release);
+        }
+    }
+
     /// All that is in memory. Others may come and go meanwhile.
     pub(super) fn all(&self) -> impl Iterator<Item = (Arc<CustomerKey>, Swept)> {
         let slots = self.slots.iter();
@@ -452,6 +460,13 @@ mod tests {
         assert!(store.get(&key("a")).is_some());
         let evictions = |cause| metrics.cache.evictions.with_label_values(&[cause]).get();
         assert_eq!(["removed", "size", "expired"].map(evictions), [4, 0, 0]);
+
+        // As if one had left while it was counted.
+        store.clearings.left.store(1, Ordering::Release);
+        store.swept(1);
+        assert_eq!(known(), 0, "all have been removed since that sweep began");
+        store.swept(2);
+        assert_eq!(known(), 1);
     }
 
     #[test]
