@@ -295,8 +295,7 @@ impl Authenticator {
         self.revocations.check(&grounds)?;
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
-        let customer = grounds.share_with(accepted.customer);
-        let caller = Caller::new(customer, grounds, accepted.bound_to);
+        let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
         let finding = Finding {
             caller: caller.clone(),
             signed: Some(Signed {

@@ -55,7 +55,7 @@ impl Caller {
         bound_to: Option<Sha256>,
     ) -> Self {
         let possession = bound_to.map(|key| Arc::new(Possession { key, next_nonce: None }));
-        Self { customer, grounds, possession }
+        Self { customer: grounds.share_with(customer), grounds, possession }
     }
 
     /// The thumbprint of the key that the token is bound to.

@@ -146,8 +146,7 @@ impl Authenticator {
         let now = self.clock.moment();
         let accepted = introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(*asked, &accepted);
-        let customer = grounds.share_with(accepted.customer);
-        let caller = Caller::new(customer, grounds, accepted.bound_to);
+        let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
         let finding = Finding { caller: caller.clone(), signed: None, end };
         if now.wall < end {
             self.verified.remember(token.digest, finding, epoch, now);
