@@ -28,7 +28,7 @@ use self::{
     fetch::{Fetcher, Landing},
     flight::{Boarding, Flight},
     plan::{Plan, Rules, Trip},
-    store::{Entry, Slot, Swept},
+    store::{Entry, Slot},
 };
 pub use self::{
     at_hand::{AtHand, Ready},
@@ -218,21 +218,21 @@ impl CustomerCache {
         let Fetcher { flights, store, .. } = &*self.shared.fetcher;
         let mut counts = [0_i64; LIFE_BOUNDS.len()];
         let clearings = store.clearings();
-        for (key, swept) in store.all() {
+        for (key, slot) in store.all() {
             let now = pace.step().await;
-            match swept {
-                Swept::Removed => flights.while_none_lands(|| store.bury_removed(&key)),
-                Swept::Known(slot) if slot.is_dead(now) => {
+            match slot {
+                None => flights.while_none_lands(|| store.bury_removed(&key)),
+                Some(slot) if slot.is_dead(now) => {
                     flights.while_none_lands(|| store.bury(&key, &slot));
                 }
-                Swept::Known(Slot::Customer(entry)) => {
+                Some(Slot::Customer(entry)) => {
                     let life = entry.lifetime.remaining(now).as_secs();
                     let counts = counts.iter_mut().zip(LIFE_BOUNDS);
                     for (count, _) in counts.filter(|(_, bound)| life >= *bound) {
                         *count = count.saturating_add(1);
                     }
                 }
-                Swept::Known(Slot::NotFound { .. }) => {}
+                Some(Slot::NotFound { .. }) => {}
             }
         }
         flights.while_none_lands(|| store.swept(clearings));
