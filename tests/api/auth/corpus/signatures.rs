@@ -25,6 +25,17 @@ pub fn minus(a: &[u8; 32], b: &[u8]) -> [u8; 32] {
     difference
 }
 
+/// The next big-endian number.
+fn and_one(mut number: Vec<u8>) -> Vec<u8> {
+    for digit in number.iter_mut().rev() {
+        *digit = digit.wrapping_add(1);
+        if *digit != 0 {
+            break;
+        }
+    }
+    number
+}
+
 /// A signature as X.509 has it, two DER integers.
 fn in_der(signature: &[u8]) -> Vec<u8> {
     let (r, s) = signature.split_at(32);
@@ -115,11 +126,7 @@ pub fn rsa(forge: &Forge<'_>) -> Vec<Row> {
     signatures.extend([
         ("one".to_owned(), one.clone()),
         ("the modulus".to_owned(), modulus.clone()),
-        ("the modulus and one".to_owned(), {
-            let mut next = modulus;
-            next[255] += 1;
-            next
-        }),
+        ("the modulus and one".to_owned(), and_one(modulus)),
         ("as of 1024 bits".to_owned(), good[128..].to_vec()),
     ]);
     rows(&message, signatures)
