@@ -259,8 +259,7 @@ impl Application {
                 poll,
                 Arc::clone(&clock),
             )),
-            rt::spawn(sweep(Arc::clone(&authenticator), limit, Arc::clone(&clock))),
-            rt::spawn(sweep_tokens(authenticator, cache, Arc::clone(&clock))),
+            rt::spawn(sweep_all(authenticator, cache, limit, Arc::clone(&clock))),
             rt::spawn(secrets.follow(poll, Arc::clone(&clock), metrics)),
         ];
         let mut last = Monotonic::END;
@@ -305,32 +304,50 @@ fn authenticator(
 }
 
 /// Frees what is dead, again and again.
-async fn sweep(
+async fn sweep_all(
     authenticator: Arc<Authenticator>,
+    cache: CustomerCache,
     limit: Arc<CustomerLimit>,
     clock: Arc<dyn Clock>,
 ) {
+    tokio::join!(
+        sweep_customers(&cache, &clock),
+        sweep_tokens(&authenticator, &clock),
+        sweep_the_rest(&authenticator, &limit, &*clock),
+    );
+}
+
+/// There may be millions of customers: at leisure, but without delay where all have been forgotten.
+async fn sweep_customers(cache: &CustomerCache, clock: &Arc<dyn Clock>) {
+    let mut leisurely = Pace::leisurely(Arc::clone(clock));
+    let mut brisk = Pace::brisk(Arc::clone(clock));
+    loop {
+        let at_leisure = async {
+            clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
+            cache.sweep(&mut leisurely).await;
+        };
+        tokio::select! {
+            biased;
+            () = cache.purged() => cache.sweep(&mut brisk).await,
+            () = at_leisure => {}
+        }
+    }
+}
+
+/// And as many verified tokens.
+async fn sweep_tokens(authenticator: &Authenticator, clock: &Arc<dyn Clock>) {
+    let mut pace = Pace::leisurely(Arc::clone(clock));
+    loop {
+        clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
+        authenticator.sweep_tokens(&mut pace).await;
+    }
+}
+
+async fn sweep_the_rest(authenticator: &Authenticator, limit: &CustomerLimit, clock: &dyn Clock) {
     loop {
         clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
         limit.sweep();
         authenticator.sweep();
-    }
-}
-
-/// The same for tokens of both kinds, of which there may be millions.
-async fn sweep_tokens(
-    authenticator: Arc<Authenticator>,
-    cache: CustomerCache,
-    clock: Arc<dyn Clock>,
-) {
-    let mut pace = Pace::new(Arc::clone(&clock));
-    loop {
-        tokio::select! {
-            () = clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)) => {}
-            () = cache.purged() => {}
-        }
-        cache.sweep(&mut pace).await;
-        authenticator.sweep_tokens(&mut pace).await;
     }
 }
 

@@ -218,6 +218,7 @@ impl CustomerCache {
         let Fetcher { flights, store, .. } = &*self.shared.fetcher;
         let mut counts = [0_i64; LIFE_BOUNDS.len()];
         let clearings = store.clearings();
+        pace.begin(store.len());
         for (key, slot) in store.all() {
             let now = pace.step().await;
             match slot {

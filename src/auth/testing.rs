@@ -348,7 +348,7 @@ pub(super) async fn locally<F: Future>(test: F) -> F::Output {
 impl World {
     /// All at once: there are few.
     pub(super) fn sweep(&self) {
-        let mut pace = Pace::new(Arc::<ManualClock>::clone(&self.clock));
+        let mut pace = Pace::leisurely(Arc::<ManualClock>::clone(&self.clock));
         self.auth.sweep_tokens(&mut pace).now_or_never().expect("fewer than a portion");
         self.auth.sweep();
     }

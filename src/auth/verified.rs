@@ -161,6 +161,7 @@ impl VerifiedTokens {
 
     /// Lets what is dead leave memory. Looks at every entry.
     pub(super) async fn sweep(&self, pace: &mut Pace) {
+        pace.begin(self.entries.entry_count());
         for (digest, entry) in &self.entries {
             if !self.is_alive(&entry, pace.step().await) {
                 self.entries.invalidate(&*digest);

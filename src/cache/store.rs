@@ -309,6 +309,11 @@ impl Store {
         self.entries.set(i64::try_from(self.number()).unwrap_or(i64::MAX));
     }
 
+    /// How many are in memory, by moka's last count.
+    pub(super) fn len(&self) -> u64 {
+        self.slots.entry_count()
+    }
+
     /// How many are known, when moka has no work pending.
     fn number(&self) -> u64 {
         self.slots.entry_count().saturating_sub(self.clearings.left())

@@ -7,8 +7,15 @@ use super::{Clock, Moment};
 /// Steps between two rests: some 100 µs, which whoever shares the core has to wait.
 const PORTION: u32 = 40;
 
-/// A rest. So there are some 20,000 steps a second, which take a few hundredths of a core.
-const REST: Duration = Duration::from_millis(2);
+/// The shortest rest: 20,000 steps a second are nearly a tenth of a core, memory being cold.
+const SHORTEST: Duration = Duration::from_millis(2);
+
+/// The longest one: 2,000 steps a second are next to nothing.
+const LONGEST: Duration = Duration::from_millis(20);
+
+/// What work at leisure takes, as far as rests can bring that about: 30,000 steps rest longest, and
+/// 300,000 shortest.
+const LEISURE: Duration = Duration::from_secs(15);
 
 /// For work that looks at everything in memory: it rests after each portion, so that it doesn't hold
 /// up who shares the core.
@@ -16,19 +23,35 @@ const REST: Duration = Duration::from_millis(2);
 pub struct Pace {
     clock: Arc<dyn Clock>,
     left: u32,
+    rest: Duration,
+    /// What the work is to take at least.
+    time: Duration,
 }
 
 impl Pace {
-    /// By that clock.
+    /// For work that somebody waits for.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, left: PORTION }
+    pub fn brisk(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, left: PORTION, rest: SHORTEST, time: Duration::ZERO }
+    }
+
+    /// For work that is done again and again.
+    #[must_use]
+    pub fn leisurely(clock: Arc<dyn Clock>) -> Self {
+        Self { time: LEISURE, ..Self::brisk(clock) }
+    }
+
+    /// Work of about so many steps begins.
+    pub fn begin(&mut self, steps: u64) {
+        let portions = u32::try_from(steps).unwrap_or(u32::MAX).checked_div(PORTION);
+        let rest = portions.and_then(|portions| self.time.checked_div(portions));
+        self.rest = rest.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
     }
 
     /// To be waited for before each step: gives its moment.
     pub async fn step(&mut self) -> Moment {
         if self.left == 0 {
-            self.clock.sleep_until(self.clock.monotonic().plus(REST)).await;
+            self.clock.sleep_until(self.clock.monotonic().plus(self.rest)).await;
             self.left = PORTION;
         }
         self.left = self.left.saturating_sub(1);
@@ -45,18 +68,42 @@ mod tests {
     use super::*;
     use crate::clock::manual::ManualClock;
 
+    const START: &str = "2026-01-01T00:00:00Z";
+
     #[tokio::test]
     async fn it_rests_after_each_portion() {
-        let clock = ManualClock::at("2026-01-01T00:00:00Z");
-        let mut pace = Pace::new(Arc::new(clock.clone()));
+        let clock = ManualClock::at(START);
+        let mut pace = Pace::brisk(Arc::new(clock.clone()));
         for portion in [PORTION, PORTION - 1, PORTION - 1] {
             for _ in 0..portion {
                 assert_eq!(pace.step().now_or_never(), Some(clock.moment()));
             }
             let mut rested = pin!(pace.step());
             assert_eq!(rested.as_mut().now_or_never(), None);
-            clock.advance(REST);
+            clock.advance(SHORTEST);
             assert_eq!(rested.now_or_never(), Some(clock.moment()), "the first of the next one");
+        }
+    }
+
+    #[test]
+    fn work_at_leisure_rests_for_longer_the_less_there_is_to_do() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START));
+        let (mut brisk, mut leisurely) =
+            (Pace::brisk(Arc::clone(&clock)), Pace::leisurely(Arc::clone(&clock)));
+        for (steps, rest) in [
+            (0, LONGEST),
+            (39, LONGEST),
+            (30_000, LONGEST),
+            (60_000, LONGEST / 2),
+            (300_000, SHORTEST),
+            (u64::MAX, SHORTEST),
+        ] {
+            leisurely.begin(steps);
+            assert_eq!(leisurely.rest, rest, "{steps}");
+        }
+        for steps in [1000, 60_000, u64::MAX] {
+            brisk.begin(steps);
+            assert_eq!(brisk.rest, SHORTEST, "{steps}");
         }
     }
 }

@@ -134,7 +134,7 @@ pub(super) fn customer() -> Customer {
 impl World {
     /// All at once: there are few.
     pub(super) fn sweep(&self) {
-        let mut pace = Pace::new(Arc::new(self.clock.clone()));
+        let mut pace = Pace::leisurely(Arc::new(self.clock.clone()));
         self.cache.sweep(&mut pace).now_or_never().expect("fewer than a portion");
     }
 
