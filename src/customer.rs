@@ -8,6 +8,6 @@ mod reference;
 
 pub use id::{CustomerId, CustomerIdError, CustomerIdForm, CustomerKey};
 pub use object::{
-    ClientAuth, ClientAuthToken, Customer, CustomerJson, Field, FieldSet, whole_seconds,
+    ClientAuth, ClientAuthToken, Customer, CustomerJson, Field, FieldSet, date_json, whole_seconds,
 };
 pub use reference::{CustomerRef, CustomerRefs};

@@ -82,6 +82,9 @@ impl Field {
 /// What names, punctuation and a token take in a customer's JSON, in bytes; more makes it grow.
 const ROOM: usize = 512;
 
+/// Room for a date, in bytes.
+const DATE: usize = "\"2000-01-01T00:00:00Z\"".len();
+
 /// Which fields a phone is given (`response.fields`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldSet(Vec<Field>);
@@ -180,11 +183,10 @@ impl Customer {
             push_member(&mut json, Field::Juspay.name());
             json.push('{');
             push_member(&mut json, "client_auth_token");
-            json.push_str(&Value::from(auth.token.0.expose_secret()).to_string());
+            push_text(&mut json, auth.token.0.expose_secret());
             push_member(&mut json, "client_auth_token_expiry");
-            json.push('"');
-            json.push_str(&whole_seconds(auth.expiry));
-            json.push_str("\"}");
+            push_date(&mut json, auth.expiry);
+            json.push('}');
         }
         json.push('}');
         CustomerJson::new(json, without_token)
@@ -200,7 +202,39 @@ impl fmt::Debug for Customer {
 /// `YYYY-MM-DDTHH:MM:SSZ`, the one date style that leaves this service; rounded down.
 #[must_use]
 pub fn whole_seconds(moment: Timestamp) -> String {
-    DateTimePrinter::new().precision(Some(0)).timestamp_to_string(&moment)
+    let mut date = String::with_capacity(DATE);
+    push_whole_seconds(&mut date, moment);
+    date
+}
+
+/// The same as a JSON string.
+#[must_use]
+pub fn date_json(moment: Timestamp) -> String {
+    let mut json = String::with_capacity(DATE);
+    push_date(&mut json, moment);
+    json
+}
+
+fn push_date(json: &mut String, moment: Timestamp) {
+    json.push('"');
+    push_whole_seconds(json, moment);
+    json.push('"');
+}
+
+fn push_whole_seconds(text: &mut String, moment: Timestamp) {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+    // A text takes whatever is written.
+    drop(PRINTER.print_timestamp(&moment, text));
+}
+
+/// Writes a string as JSON.
+fn push_text(json: &mut String, text: &str) {
+    // Tokens need no escapes.
+    if text.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
+        json.extend(["\"", text, "\""]);
+    } else {
+        json.push_str(&Value::from(text).to_string());
+    }
 }
 
 /// Writes `,"name":`, without the comma behind an opening brace.
@@ -307,6 +341,17 @@ mod tests {
             json.without_token(),
             r#"{"id":"cst_1","first_name":"Alice \"A\"","last_name":null}"#
         );
+    }
+
+    #[test]
+    fn whatever_is_in_a_token_leaves_as_json() {
+        for token in ["tkn_1", "\"", "a\\b", "\u{0}", "\u{1f}", "\n", " ~\u{7f}", "é€😀"] {
+            let parsed = ClientAuthToken::parse(token.to_owned()).unwrap();
+            let auth = ClientAuth { token: parsed, ..auth() };
+            let json = alice().to_json(&FieldSet::new(&[Field::Juspay]), Some(&auth));
+            let told: Value = serde_json::from_slice(&json.with_token()).unwrap();
+            assert_eq!(told["juspay"]["client_auth_token"], token);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::{Value, value::RawValue};
 use self::members::{Members, members};
 use super::{InvalidAnswer, JuspayError};
 use crate::customer::{
-    ClientAuth, ClientAuthToken, Customer, CustomerId, CustomerIdForm, Field, whole_seconds,
+    ClientAuth, ClientAuthToken, Customer, CustomerId, CustomerIdForm, Field, date_json,
 };
 
 /// The `error_code` and `error_info.code` of "no such customer". Other 404s are wrong routes.
@@ -42,8 +42,8 @@ pub(super) fn customer(
         return Err(InvalidAnswer::OtherCustomer);
     }
     let mut customer = Customer::with_room(body.len());
-    for field in Field::ALL {
-        if let Some(value) = object.get(field.name())
+    for (field, value) in Field::ALL.into_iter().zip(object.values()) {
+        if let Some(value) = value
             && let Some(json) = told(field, value)?
         {
             customer.push(field, &json);
@@ -91,7 +91,7 @@ fn told(field: Field, value: &RawValue) -> Result<Option<Cow<'_, str>>, InvalidA
     }
     if matches!(field, Field::DateCreated | Field::LastUpdated) {
         let moment = text(value).and_then(|date| timestamp(&date));
-        return Ok(moment.map(|moment| format!("\"{}\"", whole_seconds(moment)).into()));
+        return Ok(moment.map(|moment| date_json(moment).into()));
     }
     let is_ours = plain(json).is_some();
     Ok(Some(if is_ours { json.into() } else { rewritten(json)?.into() }))
@@ -277,11 +277,12 @@ mod tests {
             assert_eq!(timestamp(style), Some(moment), "{style}");
         }
         assert_eq!(
-            whole_seconds(timestamp("2020-03-17T14:45:26.999Z").unwrap()),
-            "2020-03-17T14:45:26Z"
+            date_json(timestamp("2020-03-17T14:45:26.999Z").unwrap()),
+            "\"2020-03-17T14:45:26Z\""
         );
         let year_zero = "0000-01-01T00:00:00Z";
-        assert_eq!(timestamp(year_zero).map(whole_seconds).as_deref(), Some(year_zero));
+        let told = timestamp(year_zero).map(date_json);
+        assert_eq!(told.as_deref(), Some("\"0000-01-01T00:00:00Z\""));
         for earlier in ["-000001-12-31T23:59:59Z", "0000-01-01T00:00:00+05:30"] {
             assert_eq!(timestamp(earlier), None, "{earlier}");
         }

@@ -13,6 +13,11 @@ pub(super) struct Members<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Members<'a, N> {
+    /// The members' values, in the order of their names.
+    pub(super) fn values(&self) -> impl Iterator<Item = Option<&'a RawValue>> {
+        self.values.into_iter()
+    }
+
     /// The member's value.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         let both = self.names.iter().zip(&self.values);
