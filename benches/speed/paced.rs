@@ -6,7 +6,9 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
+    iter::Cycle,
     net::{SocketAddr, TcpStream},
+    slice::Iter,
     time::{Duration, Instant},
 };
 
@@ -41,58 +43,63 @@ pub struct Paced {
     pub others: f64,
 }
 
-/// Sends the requests in turn over so many connections, evenly spaced, `rate` a second. Tells of each
-/// slice of that time.
-pub fn pace(
-    server: SocketAddr,
-    requests: &[Vec<u8>],
-    connections: usize,
-    rate: f64,
-    time: Duration,
-) -> Vec<Paced> {
-    let mut idle: Vec<_> = (0..connections).map(|_| Line::open(server)).collect();
-    // The one that was sent first is first.
-    let mut busy: Vec<Line> = Vec::with_capacity(connections);
-    let slice = |since: Duration| usize::try_from(since.as_nanos() / SLICE.as_nanos()).unwrap();
-    let mut latencies = vec![Vec::new(); slice(time)];
-    let mut requests = requests.iter().cycle();
-    let start = Instant::now();
-    let gap = Duration::from_secs_f64(1.0 / rate);
-    let (mut due, mut looked) = (start, start);
-    while due < start + time || !busy.is_empty() {
-        let now = Instant::now();
-        if now - looked > HELD_UP {
-            due = due.max(now);
-            for line in &mut busy {
-                line.is_counted = false;
-            }
-        }
-        looked = now;
-        for _ in 0..AT_ONCE {
-            if due > now || due >= start + time {
-                break;
-            }
-            let Some(mut line) = idle.pop() else { break };
-            line.send(requests.next().unwrap(), due);
-            busy.push(line);
-            due += gap;
-        }
-        let (mut at, mut unanswered) = (0, 0);
-        while at < busy.len() && unanswered < AT_ONCE {
-            if busy[at].is_answered() {
-                let line = busy.remove(at);
-                if line.is_counted
-                    && let Some(all) = latencies.get_mut(slice(line.due - start))
-                {
-                    all.push(line.due.elapsed());
-                }
-                idle.push(line);
-            } else {
-                (at, unanswered) = (at + 1, unanswered + 1);
-            }
-        }
+/// Asks one server, again and again over the same connections.
+pub struct Pacer<'r> {
+    idle: Vec<Line>,
+    requests: Cycle<Iter<'r, Vec<u8>>>,
+}
+
+impl<'r> Pacer<'r> {
+    /// Makes so many connections. The requests are sent in turn.
+    pub fn new(server: SocketAddr, requests: &'r [Vec<u8>], connections: usize) -> Self {
+        let idle = (0..connections).map(|_| Line::open(server)).collect();
+        Self { idle, requests: requests.iter().cycle() }
     }
-    latencies.into_iter().filter(|all| !all.is_empty()).map(Paced::of).collect()
+
+    /// Sends requests, evenly spaced, `rate` a second. Tells of each slice of that time.
+    pub fn pace(&mut self, rate: f64, time: Duration) -> Vec<Paced> {
+        // The one that was sent first is first.
+        let mut busy: Vec<Line> = Vec::with_capacity(self.idle.len());
+        let slice = |since: Duration| usize::try_from(since.as_nanos() / SLICE.as_nanos()).unwrap();
+        let mut latencies = vec![Vec::new(); slice(time)];
+        let start = Instant::now();
+        let gap = Duration::from_secs_f64(1.0 / rate);
+        let (mut due, mut looked) = (start, start);
+        while due < start + time || !busy.is_empty() {
+            let now = Instant::now();
+            if now - looked > HELD_UP {
+                due = due.max(now);
+                for line in &mut busy {
+                    line.is_counted = false;
+                }
+            }
+            looked = now;
+            for _ in 0..AT_ONCE {
+                if due > now || due >= start + time {
+                    break;
+                }
+                let Some(mut line) = self.idle.pop() else { break };
+                line.send(self.requests.next().unwrap(), due);
+                busy.push(line);
+                due += gap;
+            }
+            let (mut at, mut unanswered) = (0, 0);
+            while at < busy.len() && unanswered < AT_ONCE {
+                if busy[at].is_answered() {
+                    let line = busy.remove(at);
+                    if line.is_counted
+                        && let Some(all) = latencies.get_mut(slice(line.due - start))
+                    {
+                        all.push(line.due.elapsed());
+                    }
+                    self.idle.push(line);
+                } else {
+                    (at, unanswered) = (at + 1, unanswered + 1);
+                }
+            }
+        }
+        latencies.into_iter().filter(|all| !all.is_empty()).map(Paced::of).collect()
+    }
 }
 
 impl Paced {

@@ -16,7 +16,7 @@ use super::{
     Plan,
     contest::{self, Turns, median},
     others::Others,
-    paced::{Paced, pace},
+    paced::{Paced, Pacer},
     plain, progress,
     report::{Figure, Goal, Report},
     world::{CONNECTIONS, Design, Server, Stage, Tokens},
@@ -189,16 +189,19 @@ async fn at_half_of_peak(
     let peaks = (0..plan.rounds).map(|_| load(stage, plan, &tokens).drive(ours.address).a_second);
     let rate = peaks.fold(0.0, f64::max) / 2.0;
     let requests: Vec<_> = tokens.list.iter().map(|token| plain::request(token)).collect();
-    let time = Duration::from_secs(plan.seconds);
+    let open = |server: &Server| Pacer::new(server.address, &requests, CONNECTIONS);
+    let (mut to_bare, mut to_ours) = (open(&bare), open(&ours));
+    // By short turns, as the machine has good and bad seconds.
+    let number = plan.rounds * usize::try_from(plan.seconds).unwrap();
     let mut rounds = Vec::new();
-    for round in 1..=plan.rounds {
-        let pace = |server: &Server| {
+    for round in 1..=number {
+        let pace = |pacer: &mut Pacer<'_>, server: &Server| {
             let others = Others::watch(&server.process);
-            let paced = Paced::median(&pace(server.address, &requests, CONNECTIONS, rate, time));
+            let paced = Paced::median(&pacer.pace(rate, Duration::from_secs(1)));
             Paced { others: others.share(&server.process), ..paced }
         };
-        let (floor, ours) = (pace(&bare), pace(&ours));
-        progress(&format!("rate, {whom} {round}/{}: {floor:.0?} {ours:.0?}", plan.rounds));
+        let (floor, ours) = (pace(&mut to_bare, &bare), pace(&mut to_ours, &ours));
+        progress(&format!("rate, {whom} {round}/{number}: {floor:.0?} {ours:.0?}"));
         rounds.push((floor, ours));
     }
     let ratio = median(rounds.iter().map(|(floor, ours)| ours.p99 / floor.p99));
