@@ -5,6 +5,7 @@
 //! machine or by what else runs there, nothing of that is counted.
 
 use std::{
+    collections::VecDeque,
     io::{ErrorKind, Read as _, Write as _},
     iter::Cycle,
     net::{SocketAddr, TcpStream},
@@ -45,7 +46,8 @@ pub struct Paced {
 
 /// Asks one server, again and again over the same connections.
 pub struct Pacer<'r> {
-    idle: Vec<Line>,
+    /// The one that has waited longest is first: none is left until its server closes it.
+    idle: VecDeque<Line>,
     requests: Cycle<Iter<'r, Vec<u8>>>,
 }
 
@@ -78,7 +80,7 @@ impl<'r> Pacer<'r> {
                 if due > now || due >= start + time {
                     break;
                 }
-                let Some(mut line) = self.idle.pop() else { break };
+                let Some(mut line) = self.idle.pop_front() else { break };
                 line.send(self.requests.next().unwrap(), due);
                 busy.push(line);
                 due += gap;
@@ -92,7 +94,7 @@ impl<'r> Pacer<'r> {
                     {
                         all.push(line.due.elapsed());
                     }
-                    self.idle.push(line);
+                    self.idle.push_back(line);
                 } else {
                     (at, unanswered) = (at + 1, unanswered + 1);
                 }

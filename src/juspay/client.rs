@@ -305,9 +305,12 @@ struct Call<'j> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         let Juspay { clock, metrics, .. } = self.juspay;
-        let has_time = clock.monotonic() < self.deadline;
-        let given_up = if has_time { JuspayError::Aborted } else { JuspayError::Timeout };
-        let outcome = self.outcome.unwrap_or(given_up.outcome());
+        let given_up = || {
+            let has_time = clock.monotonic() < self.deadline;
+            let error = if has_time { JuspayError::Aborted } else { JuspayError::Timeout };
+            error.outcome()
+        };
+        let outcome = self.outcome.unwrap_or_else(given_up);
         metrics.upstream.requests.with_label_values(&[outcome]).inc();
         self.span.set("juspay_bff.juspay.outcome", outcome);
         if outcome != SUCCESS {

@@ -257,7 +257,7 @@ impl Attempt<'_> {
 /// timeout all the same; given up before, the try was never made.
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if self.shared.clock.monotonic() >= self.deadline {
+        if self.admission.is_some() && self.shared.clock.monotonic() >= self.deadline {
             self.ended(&Err(JuspayError::Timeout));
         }
     }
