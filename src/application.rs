@@ -311,30 +311,13 @@ async fn sweep_all(
     clock: Arc<dyn Clock>,
 ) {
     tokio::join!(
-        sweep_customers(&cache, &clock),
+        cache.keep_swept(SWEEP_EVERY),
         sweep_tokens(&authenticator, &clock),
         sweep_the_rest(&authenticator, &limit, &*clock),
     );
 }
 
-/// There may be millions of customers: at leisure, but without delay where all have been forgotten.
-async fn sweep_customers(cache: &CustomerCache, clock: &Arc<dyn Clock>) {
-    let mut leisurely = Pace::leisurely(Arc::clone(clock));
-    let mut brisk = Pace::brisk(Arc::clone(clock));
-    loop {
-        let at_leisure = async {
-            clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
-            cache.sweep(&mut leisurely).await;
-        };
-        tokio::select! {
-            biased;
-            () = cache.purged() => cache.sweep(&mut brisk).await,
-            () = at_leisure => {}
-        }
-    }
-}
-
-/// And as many verified tokens.
+/// There may be millions of them.
 async fn sweep_tokens(authenticator: &Authenticator, clock: &Arc<dyn Clock>) {
     let mut pace = Pace::leisurely(Arc::clone(clock));
     loop {

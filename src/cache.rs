@@ -207,14 +207,28 @@ impl CustomerCache {
         number
     }
 
-    /// Completes when all have been forgotten since it did so last: they are still to be swept out.
-    pub async fn purged(&self) {
-        self.shared.purged.notified().await;
+    /// Frees memory of what is dead, again and again: at leisure, with a rest each time; but without
+    /// any delay of what a purge of all has removed.
+    pub async fn keep_swept(&self, rest: Duration) {
+        let Shared { clock, purged, .. } = &*self.shared;
+        let mut leisurely = Pace::leisurely(Arc::clone(clock));
+        let mut brisk = Pace::brisk(Arc::clone(clock));
+        loop {
+            let at_leisure = async {
+                clock.sleep_until(clock.monotonic().plus(rest)).await;
+                self.sweep(&mut leisurely).await;
+            };
+            tokio::select! {
+                biased;
+                () = purged.notified() => self.sweep(&mut brisk).await,
+                () = at_leisure => {}
+            }
+        }
     }
 
     /// Frees the memory of tokens that will never be handed out again, and counts the others by
     /// the life they have left. Looks at every one.
-    pub async fn sweep(&self, pace: &mut Pace) {
+    async fn sweep(&self, pace: &mut Pace) {
         let Fetcher { flights, store, .. } = &*self.shared.fetcher;
         let mut counts = [0_i64; LIFE_BOUNDS.len()];
         let clearings = store.clearings();

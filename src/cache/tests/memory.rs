@@ -1,5 +1,7 @@
 //! What leaves memory, and when: by our clock, and by number.
 
+use std::pin::pin;
+
 use futures_util::FutureExt as _;
 
 use super::world::{DEAD_FROM, STALE_TO, World, fails, lookup, run, secs, settle};
@@ -48,13 +50,26 @@ fn not_found_is_swept_when_its_time_has_come() {
 }
 
 #[test]
-fn whoever_sweeps_is_told_once_that_all_were_forgotten() {
+fn sweeps_come_again_and_again_and_at_once_when_all_were_forgotten() {
     run(async {
         let world = World::new();
-        let is_told = || world.cache.purged().now_or_never().is_some();
-        assert!(!is_told());
+        world.remembers("alice", "tkn_a", 0).await;
+        let cache = world.cache.clone();
+        let mut sweeping = pin!(cache.keep_swept(secs(5)));
+        let mut left = |advanced| {
+            world.clock.advance(secs(advanced));
+            assert!(sweeping.as_mut().now_or_never().is_none(), "it never ends");
+            cache.settle();
+            cache.shared.fetcher.store.len()
+        };
+        assert_eq!(left(0), 1);
         world.cache.purge_all();
-        assert_eq!([is_told(), is_told()], [true, false]);
+        assert_eq!(left(0), 0);
+
+        for customer in ["bob", "carol"] {
+            world.remembers(customer, "tkn", 0).await;
+            assert_eq!([left(0), left(5), left(10_000)], [1, 1, 0], "{customer}");
+        }
     });
 }
 
