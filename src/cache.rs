@@ -251,7 +251,7 @@ impl CustomerCache {
             }
         }
         flights.while_none_lands(|| store.swept(clearings));
-        store.settle();
+        self.settle();
         self.shared.force_refreshes.sweep();
         for (count, bound) in counts.into_iter().zip(LIFE_BOUNDS) {
             let gauge = &self.shared.metrics.cache.token_remaining;
@@ -261,7 +261,9 @@ impl CustomerCache {
 
     /// Counts the customers in memory, for `cache_entries`.
     pub fn settle(&self) {
-        self.shared.fetcher.store.settle();
+        let Fetcher { flights, store, .. } = &*self.shared.fetcher;
+        // One that a sweep removes meanwhile would be counted twice.
+        flights.while_none_lands(|| store.settle());
     }
 
     fn key(&self, customer: &CustomerId) -> CustomerKey {

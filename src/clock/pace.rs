@@ -93,6 +93,7 @@ mod tests {
         for (steps, rest) in [
             (0, LONGEST),
             (39, LONGEST),
+            (40, LONGEST),
             (30_000, LONGEST),
             (60_000, LONGEST / 2),
             (300_000, SHORTEST),
