@@ -262,6 +262,8 @@ impl CustomerCache {
     /// Counts the customers in memory, for `cache_entries`.
     pub fn settle(&self) {
         let Fetcher { flights, store, .. } = &*self.shared.fetcher;
+        // The most of it without the lock, which every fetch needs to land.
+        store.catch_up();
         // One that a sweep removes meanwhile would be counted twice.
         flights.while_none_lands(|| store.settle());
     }

@@ -267,9 +267,9 @@ impl Store {
 
     /// Removes everything, and tells how many there were. They leave memory by a sweep.
     pub(super) fn clear(&self) -> u64 {
-        self.slots.run_pending_tasks();
+        self.catch_up();
         let number = self.number();
-        self.clearings.left.store(self.slots.entry_count(), Ordering::Release);
+        self.clearings.left.store(self.len(), Ordering::Release);
         self.clearings.number.fetch_add(1, Ordering::AcqRel);
         self.removed.inc_by(number);
         self.entries.set(0);
@@ -303,9 +303,14 @@ impl Store {
         self.slots.iter().map(|(key, kept)| (key, self.current(kept)))
     }
 
-    /// Does moka's pending work, such as freeing memory, and counts what is left.
-    pub(super) fn settle(&self) {
+    /// Does moka's pending work, such as freeing memory.
+    pub(super) fn catch_up(&self) {
         self.slots.run_pending_tasks();
+    }
+
+    /// The same, and counts what is left.
+    pub(super) fn settle(&self) {
+        self.catch_up();
         self.entries.set(i64::try_from(self.number()).unwrap_or(i64::MAX));
     }
 
@@ -316,7 +321,7 @@ impl Store {
 
     /// How many are known, when moka has no work pending.
     fn number(&self) -> u64 {
-        self.slots.entry_count().saturating_sub(self.clearings.left())
+        self.len().saturating_sub(self.clearings.left())
     }
 }
 

@@ -82,6 +82,8 @@ impl Field {
 /// What names, punctuation and a token take in a customer's JSON, in bytes; more makes it grow.
 const ROOM: usize = 512;
 
+const DATES: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+
 /// Room for a date, in bytes.
 const DATE: usize = "\"2000-01-01T00:00:00Z\"".len();
 
@@ -202,9 +204,7 @@ impl fmt::Debug for Customer {
 /// `YYYY-MM-DDTHH:MM:SSZ`, the one date style that leaves this service; rounded down.
 #[must_use]
 pub fn whole_seconds(moment: Timestamp) -> String {
-    let mut date = String::with_capacity(DATE);
-    push_whole_seconds(&mut date, moment);
-    date
+    DATES.timestamp_to_string(&moment)
 }
 
 /// The same as a JSON string.
@@ -217,14 +217,9 @@ pub fn date_json(moment: Timestamp) -> String {
 
 fn push_date(json: &mut String, moment: Timestamp) {
     json.push('"');
-    push_whole_seconds(json, moment);
-    json.push('"');
-}
-
-fn push_whole_seconds(text: &mut String, moment: Timestamp) {
-    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
     // A text takes whatever is written.
-    drop(PRINTER.print_timestamp(&moment, text));
+    drop(DATES.print_timestamp(&moment, &mut *json));
+    json.push('"');
 }
 
 /// Writes a string as JSON.
