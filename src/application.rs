@@ -152,12 +152,7 @@ impl Stations {
         Ok(Self {
             authenticator: Arc::new(authenticator),
             keepers,
-            cache: CustomerCache::new(
-                settings,
-                rooms.upstream,
-                Arc::clone(&clock),
-                Arc::clone(&metrics),
-            ),
+            cache: CustomerCache::new(settings, &rooms, Arc::clone(&clock), Arc::clone(&metrics)),
             limit: Arc::new(CustomerLimit::new(settings.limits.per_customer, Arc::clone(&clock))),
             juspay: Arc::new(juspay),
             resilience: Arc::new(resilience),

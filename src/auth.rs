@@ -164,7 +164,7 @@ impl Authenticator {
             tls.insert(name.as_str(), config);
         }
         let fetcher = |name: &str, issuer: &settings::Issuer| fetcher(issuer, tls.get(name)?);
-        let introspection = Introspection::new(auth, &tls, &rooms.upstream, &clock, &metrics.auth)?;
+        let introspection = Introspection::new(auth, &tls, rooms, &clock, &metrics.auth)?;
         let made = Self::with_fetchers(auth, secrets_poll, rooms, clock, metrics, fetcher);
         made.map(|(authenticator, keepers)| (Self { introspection, ..authenticator }, keepers))
     }
@@ -177,6 +177,7 @@ impl Authenticator {
         metrics: Arc<Metrics>,
         fetcher: impl Fn(&str, &settings::Issuer) -> Option<Box<dyn KeyFetcher>>,
     ) -> Result<(Self, Keepers), SetUpError> {
+        let keys = rooms.keys();
         let mut issuers: Vec<Issuer> = Vec::new();
         let mut keepers = Vec::new();
         for (name, settings) in &auth.issuers {
@@ -185,7 +186,7 @@ impl Authenticator {
             {
                 return Err(SetUpError::SameIssuer(twin.name.to_string(), name.clone()));
             }
-            let issuer = Issuer::new(name, settings, auth, &clock, &rooms.upstream);
+            let issuer = Issuer::new(name, settings, auth, &clock, keys.clone());
             if let Some(fetcher) = fetcher(name, settings) {
                 let schedule = issuer::schedule(&settings.keys, auth, secrets_poll);
                 keepers.push(issuer.keeper(schedule, fetcher, &clock, &metrics.auth));

@@ -21,7 +21,7 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use self::{
     answer::Counts,
@@ -44,7 +44,7 @@ use crate::{
     metrics::Metrics,
     settings,
     traces::{Kind, Span},
-    waiting::WaitingRoom,
+    waiting::{FairRoom, Rooms},
 };
 
 /// How long a request waits for a fresh token when it could have one below the normal floor.
@@ -67,7 +67,9 @@ struct Shared {
     fetcher: Arc<Fetcher>,
     /// Replacements of good tokens that phones ask for (`limits.force_refresh_per_customer`).
     force_refreshes: CustomerLimit,
-    waiting: WaitingRoom,
+    waiting: FairRoom<CustomerId>,
+    /// Fetches that requests wait for, of which each holds a permit (`server.max_waiting`).
+    fetches: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     counts: Counts,
     purged: Notify,
@@ -79,7 +81,7 @@ impl CustomerCache {
     #[must_use]
     pub fn new(
         settings: &settings::Settings,
-        waiting: WaitingRoom,
+        rooms: &Rooms,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -90,7 +92,8 @@ impl CustomerCache {
             deadline: settings.juspay.deadline,
             fetcher: Arc::new(Fetcher::new(settings, Arc::clone(&clock), &metrics)),
             force_refreshes: CustomerLimit::new(force_refreshes, Arc::clone(&clock)),
-            waiting,
+            waiting: rooms.fair(),
+            fetches: Arc::clone(&rooms.fetches),
             clock,
             counts: Counts::new(&metrics),
             purged: Notify::new(),
@@ -165,13 +168,17 @@ impl CustomerCache {
         api: &Rc<dyn CustomerApi>,
     ) -> Option<Result<Found, LookupError>> {
         let (shared, lookup) = (&self.shared, look.lookup);
-        let Some(_place) = shared.waiting.enter() else {
-            return Some(shared.instead(trip, LookupError::Overloaded, false, lookup));
+        let _place = match shared.waiting.enter(&lookup.customer) {
+            Ok(place) => place,
+            Err(full) => return Some(shared.instead(trip, full.into(), false, lookup)),
         };
         let (flight, collapsed) = match self.board(look, trip, api) {
             Boarded::On(flight, collapsed) => (flight, collapsed),
             // One has landed since we looked: look again.
             Boarded::Missed => return None,
+            Boarded::Full => {
+                return Some(shared.instead(trip, LookupError::Overloaded, false, lookup));
+            }
             Boarded::Limited(entry, detail) => {
                 return Some(Ok(shared.hit(&entry, Some(detail), lookup, look.now)));
             }
@@ -297,8 +304,13 @@ impl CustomerCache {
         let Self { shared } = self;
         let fetcher = &shared.fetcher;
         let mut limited = None;
+        let mut permit = None;
         let boarding = fetcher.flights.board(look.key, || {
             if !fetcher.store.holds(look.key, look.seen) {
+                return false;
+            }
+            permit = Some(Arc::clone(&shared.fetches).try_acquire_owned());
+            if matches!(permit, Some(Err(_))) {
                 return false;
             }
             // Joining is free; starting a fetch although a good token is there isn't.
@@ -316,12 +328,16 @@ impl CustomerCache {
                 let flight = pilot.flight();
                 let lookup = look.lookup.clone().within(look.span);
                 let flying = Arc::clone(fetcher).fly(pilot, lookup, Rc::clone(api));
-                tokio::task::spawn_local(flying);
+                tokio::task::spawn_local(async move {
+                    let _permit = permit;
+                    flying.await
+                });
                 Boarded::On(flight, false)
             }
             (Boarding::Missed, Some((entry, detail))) => {
                 Boarded::Limited(Arc::clone(entry), detail)
             }
+            (Boarding::Missed, None) if matches!(permit, Some(Err(_))) => Boarded::Full,
             (Boarding::Missed, None) => Boarded::Missed,
         }
     }
@@ -342,6 +358,8 @@ enum Boarded {
     On(Arc<Flight<Landing>>, bool),
     /// One has landed since memory was looked into.
     Missed,
+    /// As many fetches are under way as may be.
+    Full,
     /// The customer has had too many good tokens replaced: this one stays.
     Limited(Arc<Entry>, Detail),
 }

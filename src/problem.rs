@@ -73,7 +73,7 @@ pub enum Problem {
     UpstreamUnavailable(Duration),
     /// More requests than we take at a time.
     Overloaded,
-    /// This customer asks too often; for how long.
+    /// This customer sends too many requests, or too many at once; when to retry.
     RateLimited(Duration),
     /// The phone wants only what is in memory, and nothing is.
     NotCached,
@@ -210,7 +210,7 @@ impl Problem {
                     "Too many requests at a time.").after(OVERLOAD_RETRY),
             Self::RateLimited(retry_after) =>
                 Told::new(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limited",
-                    "This customer asks too often.").after(*retry_after),
+                    "This customer sends too many requests.").after(*retry_after),
             Self::NotCached =>
                 Told::new(S::GATEWAY_TIMEOUT, "not_cached", "Not cached",
                     "There is nothing in memory, and nothing else was wanted."),
@@ -359,6 +359,7 @@ impl From<&AuthError> for Problem {
             AuthError::InsufficientScope(scopes) => Self::InsufficientScope(Arc::clone(scopes)),
             AuthError::NoCustomer => Self::NoCustomer,
             AuthError::Overloaded => Self::Overloaded,
+            AuthError::TooManyAtOnce => Self::RateLimited(OVERLOAD_RETRY),
             AuthError::KeysUnavailable { retry_after } => Self::KeysUnavailable(*retry_after),
         }
     }
@@ -373,6 +374,7 @@ impl Problem {
             LookupError::NotCached => Self::NotCached,
             LookupError::NoNewToken => Self::UpstreamUnavailable(UPSTREAM_RETRY),
             LookupError::Overloaded => Self::Overloaded,
+            LookupError::TooManyAtOnce => Self::RateLimited(OVERLOAD_RETRY),
         }
     }
 

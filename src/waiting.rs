@@ -1,147 +1,278 @@
-//! Requests that can't be answered at once: counted, and bounded (`server.max_in_flight`).
+//! Limits on requests that can't be answered at once (`server.max_in_flight`, `server.max_waiting`).
 //!
-//! Those that can be are answered, however many others wait: to refuse a hit costs as much as to
-//! serve it.
+//! Hits are never limited: refusing one costs as much as serving it. A request that waits for a
+//! fetch takes a place among all waiting requests, with a bound for each customer, so that a herd of
+//! one customer leaves room for others. The fetch itself takes a place of its own; joining a fetch
+//! takes none.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use prometheus::IntGauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Where requests wait, each in one room at a time; together they hold `server.max_in_flight`.
+use crate::metrics::Raised;
+
+/// All limits. Together, waiting requests hold at most `server.max_in_flight` places.
 #[derive(Debug, Clone)]
 pub struct Rooms {
-    /// For Juspay, or for signing keys (`server.max_waiting`).
-    pub upstream: WaitingRoom,
-    /// For the check of a token that isn't known.
+    max_in_flight: usize,
+    max_waiting: usize,
+    in_flight: Arc<Semaphore>,
+    waiting: IntGauge,
+    /// Fetches from Juspay that requests wait for (`server.max_waiting`).
+    pub fetches: Arc<Semaphore>,
+    /// Requests that wait for a token's signature check.
     pub verification: WaitingRoom,
 }
 
-/// Where requests wait. Clones are the same room.
+/// A limit. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct WaitingRoom {
-    /// The count and the metric are one.
+    /// Every one of them must have a permit left.
+    limits: Arc<[Arc<Semaphore>]>,
     inside: IntGauge,
-    most: i64,
-    /// The other room, and how many both may hold.
-    beside: Option<(IntGauge, i64)>,
 }
 
-/// A place in the room, until dropped.
+/// A place in a room, until dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it holds no place"]
-pub struct Place(IntGauge);
+pub struct Place {
+    _permits: Vec<OwnedSemaphorePermit>,
+    _inside: Raised,
+}
+
+/// A limit on waiting requests that is fair between keys: a key may hold half of
+/// `server.max_in_flight`, and the last quarter of it is for keys that hold nothing yet.
+#[derive(Debug)]
+pub struct FairRoom<K> {
+    in_flight: Arc<Semaphore>,
+    waiting: IntGauge,
+    max_per_key: usize,
+    reserved: usize,
+    held: Arc<Mutex<HashMap<K, usize>>>,
+}
+
+/// A key's place in a [`FairRoom`], until dropped.
+#[derive(Debug)]
+#[must_use = "dropped at once, it holds no place"]
+pub struct FairPlace<K: Hash + Eq> {
+    key: K,
+    held: Arc<Mutex<HashMap<K, usize>>>,
+    _permit: OwnedSemaphorePermit,
+    _waiting: Raised,
+}
+
+/// Why a [`FairRoom`] has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// This key holds as many places as one key may.
+    ForKey,
+    /// The room is full, or what is left is for keys that hold nothing.
+    ForAll,
+}
 
 impl Rooms {
-    /// Rooms that are counted by these gauges.
+    /// Limits whose use is shown by these gauges.
     #[must_use]
     pub fn new(
-        upstream: &IntGauge,
-        verification: &IntGauge,
+        waiting: &IntGauge,
+        verifying: &IntGauge,
         max_in_flight: usize,
         max_waiting: usize,
     ) -> Self {
-        let together = bound(max_in_flight);
-        let room = |inside: &IntGauge, beside: &IntGauge, most| WaitingRoom {
-            inside: inside.clone(),
-            most,
-            beside: Some((beside.clone(), together)),
-        };
+        let in_flight = Arc::new(Semaphore::new(max_in_flight));
+        let verification =
+            WaitingRoom { limits: [Arc::clone(&in_flight)].into(), inside: verifying.clone() };
         Self {
-            upstream: room(upstream, verification, bound(max_waiting)),
-            verification: room(verification, upstream, together),
+            max_in_flight,
+            max_waiting,
+            in_flight,
+            waiting: waiting.clone(),
+            fetches: Arc::new(Semaphore::new(max_waiting)),
+            verification,
         }
+    }
+
+    /// For requests that wait for an issuer's keys. They leave half of `server.max_waiting` unused, as
+    /// anyone can send tokens with unknown key ids.
+    #[must_use]
+    pub fn keys(&self) -> WaitingRoom {
+        let keys = Arc::new(Semaphore::new(self.half_of_waiting()));
+        let limits = [keys, Arc::clone(&self.in_flight)].into();
+        WaitingRoom { limits, inside: self.waiting.clone() }
+    }
+
+    /// For introspection calls that requests wait for: as many as requests may wait for keys.
+    #[must_use]
+    pub fn introspections(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(self.half_of_waiting()))
+    }
+
+    /// For requests that wait for a fetch which others with the same key wait for too.
+    #[must_use]
+    pub fn fair<K>(&self) -> FairRoom<K> {
+        FairRoom {
+            in_flight: Arc::clone(&self.in_flight),
+            waiting: self.waiting.clone(),
+            max_per_key: self.max_in_flight.div_euclid(2).max(1),
+            reserved: self.max_in_flight.div_euclid(4),
+            held: Arc::default(),
+        }
+    }
+
+    fn half_of_waiting(&self) -> usize {
+        self.max_waiting.div_euclid(2).max(1)
     }
 }
 
 impl WaitingRoom {
-    /// A room by itself, for `most` at a time.
+    /// A limit of its own, whose use is shown by `inside`.
     #[must_use]
     pub fn new(inside: IntGauge, most: usize) -> Self {
-        Self { inside, most: bound(most), beside: None }
-    }
-
-    /// The same room for those who leave half of it to the others.
-    #[must_use]
-    pub fn half(&self) -> Self {
-        Self { most: self.most.div_euclid(2).max(1), ..self.clone() }
+        Self { limits: [Arc::new(Semaphore::new(most))].into(), inside }
     }
 
     /// A place, if there is one.
     #[must_use]
     pub fn enter(&self) -> Option<Place> {
-        self.inside.inc();
-        let place = Place(self.inside.clone());
-        self.holds(self.inside.get()).then_some(place)
+        let permits = self.limits.iter().map(|limit| Arc::clone(limit).try_acquire_owned());
+        let permits = permits.collect::<Result<_, _>>().ok()?;
+        Some(Place { _permits: permits, _inside: Raised::new(&self.inside) })
     }
 
-    /// How many are in it.
+    /// How many places are taken.
     #[must_use]
     pub fn inside(&self) -> usize {
         usize::try_from(self.inside.get()).unwrap_or_default()
     }
 
-    /// Whether who comes now would find no place.
+    /// Whether there is no place left.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        !self.holds(self.inside.get().saturating_add(1))
-    }
-
-    fn holds(&self, inside: i64) -> bool {
-        let beside = self.beside.as_ref();
-        inside <= self.most
-            && beside.is_none_or(|(beside, both)| inside.saturating_add(beside.get()) <= *both)
+        self.limits.iter().any(|limit| limit.available_permits() == 0)
     }
 }
 
-fn bound(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+impl<K: Hash + Eq + Clone> FairRoom<K> {
+    /// A place for `key`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn enter(&self, key: &K) -> Result<FairPlace<K>, Full> {
+        let mut held = lock(&self.held);
+        let holds = held.get(key).copied().unwrap_or_default();
+        if holds >= self.max_per_key {
+            return Err(Full::ForKey);
+        }
+        if holds > 0 && self.in_flight.available_permits() <= self.reserved {
+            return Err(Full::ForAll);
+        }
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Full::ForAll)?;
+        held.insert(key.clone(), holds.saturating_add(1));
+        Ok(FairPlace {
+            key: key.clone(),
+            held: Arc::clone(&self.held),
+            _permit: permit,
+            _waiting: Raised::new(&self.waiting),
+        })
+    }
 }
 
-impl Drop for Place {
+impl<K: Hash + Eq> Drop for FairPlace<K> {
     fn drop(&mut self) {
-        self.0.dec();
+        let mut held = lock(&self.held);
+        let Some(holds) = held.get_mut(&self.key) else { return };
+        *holds = holds.saturating_sub(1);
+        if *holds == 0 {
+            held.remove(&self.key);
+        }
     }
+}
+
+/// A thread that panicked with the lock left the map whole: nothing in between can panic.
+fn lock<K>(held: &Mutex<HashMap<K, usize>>) -> MutexGuard<'_, HashMap<K, usize>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn gauge(name: &str) -> IntGauge {
+        IntGauge::new(name, name).unwrap()
+    }
+
     #[test]
-    fn the_room_holds_so_many_and_no_more() {
-        let gauge = IntGauge::new("waiting", "waiting").unwrap();
+    fn a_room_holds_its_number_and_no_more() {
+        let gauge = gauge("waiting");
         let room = WaitingRoom::new(gauge.clone(), 2);
         let first = room.enter().unwrap();
         assert!(!room.is_full());
         let _second = room.enter().unwrap();
         assert!(room.is_full() && room.enter().is_none());
-        assert_eq!(gauge.get(), 2, "who was turned away isn't inside");
+        assert_eq!(gauge.get(), 2, "a rejected request isn't inside");
         drop(first);
         assert!(!room.is_full());
         assert!(room.enter().is_some());
     }
 
     #[test]
-    fn two_rooms_have_a_bound_for_both() {
-        let gauge = |name| IntGauge::new(name, name).unwrap();
-        let rooms = Rooms::new(&gauge("u"), &gauge("v"), 3, 2);
-        let waiting = [rooms.upstream.enter().unwrap(), rooms.upstream.enter().unwrap()];
-        assert!(rooms.upstream.is_full() && !rooms.verification.is_full());
-        let verifying = rooms.verification.enter().unwrap();
+    fn waiting_and_verifying_requests_share_a_bound() {
+        let (waiting, verifying) = (gauge("w"), gauge("v"));
+        let rooms = Rooms::new(&waiting, &verifying, 3, 2);
+        let fair = rooms.fair::<&str>();
+        let _waiting = [fair.enter(&"a").unwrap(), fair.enter(&"b").unwrap()];
+        assert!(!rooms.verification.is_full());
+        let place = rooms.verification.enter().unwrap();
+        assert_eq!((waiting.get(), verifying.get()), (2, 1));
         assert!(rooms.verification.is_full() && rooms.verification.enter().is_none());
-        drop((verifying, waiting));
-        let _verifying: Vec<_> = (0..3).map(|_| rooms.verification.enter().unwrap()).collect();
-        assert!(rooms.verification.is_full() && rooms.upstream.is_full());
+        assert!(rooms.keys().enter().is_none());
+        assert_eq!(fair.enter(&"c").unwrap_err(), Full::ForAll);
+        drop(place);
+        let keys = rooms.keys();
+        let _place = keys.enter().unwrap();
+        assert_eq!((waiting.get(), verifying.get()), (3, 0));
+        assert!(rooms.verification.is_full());
+        assert_eq!(rooms.fetches.available_permits(), 2, "a fetch isn't a waiting request");
     }
 
     #[test]
-    fn some_leave_half_of_the_room_to_the_others() {
-        let gauge = IntGauge::new("waiting", "waiting").unwrap();
-        let room = WaitingRoom::new(gauge, 4);
-        let half = room.half();
-        let _inside = (half.enter().unwrap(), half.enter().unwrap());
-        assert!(half.enter().is_none());
-        let _others = (room.enter().unwrap(), room.enter().unwrap());
-        assert!(room.enter().is_none());
-        let smallest = WaitingRoom::new(IntGauge::new("waiting", "waiting").unwrap(), 1);
-        assert!(smallest.half().enter().is_some());
+    fn requests_for_keys_and_introspections_have_half_of_max_waiting() {
+        let rooms = Rooms::new(&gauge("w"), &gauge("v"), 100, 4);
+        let keys = rooms.keys();
+        let _inside = (keys.enter().unwrap(), keys.enter().unwrap());
+        assert!(keys.enter().is_none());
+        let free = (rooms.introspections().available_permits(), rooms.fetches.available_permits());
+        assert_eq!(free, (2, 4));
+        let smallest = Rooms::new(&gauge("w"), &gauge("v"), 2, 1);
+        assert!(smallest.keys().enter().is_some());
+    }
+
+    #[test]
+    fn one_key_may_hold_half_of_the_places() {
+        let rooms = Rooms::new(&gauge("w"), &gauge("v"), 16, 8);
+        let room = rooms.fair::<&str>();
+        let mut held: Vec<_> = (0..8).map(|_| room.enter(&"a").unwrap()).collect();
+        assert_eq!(room.enter(&"a").unwrap_err(), Full::ForKey);
+        assert!(room.enter(&"b").is_ok());
+        held.pop();
+        assert!(room.enter(&"a").is_ok(), "a place given back can be taken again");
+    }
+
+    #[test]
+    fn the_last_quarter_is_for_keys_that_hold_nothing() {
+        let waiting = gauge("w");
+        let rooms = Rooms::new(&waiting, &gauge("v"), 16, 8);
+        let room = rooms.fair::<u32>();
+        let mut held: Vec<_> = (0..12).map(|n| room.enter(&(n % 3)).unwrap()).collect();
+        assert_eq!(room.enter(&0).unwrap_err(), Full::ForAll);
+        held.extend((3..7).map(|n| room.enter(&n).unwrap()));
+        assert_eq!((room.enter(&7).unwrap_err(), waiting.get()), (Full::ForAll, 16));
+        drop(held);
+        assert_eq!((waiting.get(), lock(&room.held).len()), (0, 0), "nothing is kept of a key");
     }
 }

@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::waiting::Full;
+
 /// Why a caller isn't let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
@@ -41,6 +43,9 @@ pub enum AuthError {
     /// Too many requests are waiting.
     #[error("too many requests are waiting")]
     Overloaded,
+    /// Too many requests with this token are waiting.
+    #[error("too many requests with this token are waiting")]
+    TooManyAtOnce,
     /// The signing key can't be looked up, or the issuer can't be asked, now; the token may well be
     /// good.
     #[error("the signing key can't be looked up, or the issuer can't be asked, now")]
@@ -65,6 +70,7 @@ impl AuthError {
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::NoCustomer => "no_customer",
             Self::Overloaded => "overloaded",
+            Self::TooManyAtOnce => "too_many_at_once",
             Self::KeysUnavailable { .. } => "keys_unavailable",
         }
     }
@@ -204,6 +210,15 @@ impl From<ProofFault> for AuthError {
     }
 }
 
+impl From<Full> for AuthError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::ForKey => Self::TooManyAtOnce,
+            Full::ForAll => Self::Overloaded,
+        }
+    }
+}
+
 impl From<Reason> for AuthError {
     fn from(reason: Reason) -> Self {
         Self::InvalidToken(reason)
@@ -257,6 +272,7 @@ mod tests {
             (AuthError::InsufficientScope("a b".into()), "insufficient_scope"),
             (AuthError::NoCustomer, "no_customer"),
             (AuthError::Overloaded, "overloaded"),
+            (AuthError::TooManyAtOnce, "too_many_at_once"),
             (AuthError::KeysUnavailable { retry_after: Duration::ZERO }, "keys_unavailable"),
         ];
         let invalid = invalid.map(|(reason, label)| (AuthError::from(reason), label));

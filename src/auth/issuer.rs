@@ -30,7 +30,7 @@ impl Issuer {
         settings: &settings::Issuer,
         auth: &settings::Auth,
         clock: &Arc<dyn Clock>,
-        waiting: &WaitingRoom,
+        waiting: WaitingRoom,
     ) -> Self {
         let own = settings.customer_id_prefix.as_str();
         let foreign_prefixes = auth
@@ -39,12 +39,8 @@ impl Issuer {
             .map(|issuer| issuer.customer_id_prefix.clone())
             .filter(|prefix| prefix.len() > own.len() && prefix.starts_with(own))
             .collect();
-        let keys = KeyStore::new(
-            Arc::clone(clock),
-            auth.jwks_cooldown,
-            auth.jwks_max_stale,
-            waiting.half(),
-        );
+        let keys =
+            KeyStore::new(Arc::clone(clock), auth.jwks_cooldown, auth.jwks_max_stale, waiting);
         Self {
             name: name.into(),
             rules: Rules { settings: settings.clone(), leeway: auth.leeway, foreign_prefixes },

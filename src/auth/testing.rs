@@ -33,7 +33,7 @@ use crate::{
     clock::{Pace, manual::ManualClock},
     metrics::Metrics,
     settings::{self, Algorithm, KeySource},
-    waiting::Rooms,
+    waiting::{Place, Rooms},
 };
 
 /// The wall clock's start: 2026-01-01T00:00:00Z.
@@ -44,7 +44,7 @@ pub(super) const COOLDOWN: Duration = Duration::from_secs(10);
 pub(super) const REFRESH: Duration = Duration::from_mins(5);
 pub(super) const MAX_STALE: Duration = Duration::from_hours(24);
 /// Places in the rooms.
-pub(super) const PLACES: i64 = 1000;
+pub(super) const PLACES: usize = 1000;
 
 /// A key pair of an issuer's.
 pub(super) struct Pair {
@@ -246,6 +246,7 @@ pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) origins: BTreeMap<String, Rc<Origin>>,
+    pub(super) rooms: Rooms,
 }
 
 /// One issuer `main` with [`P256`] as key `k1`.
@@ -291,17 +292,18 @@ fn unfetched_of<const N: usize>(
     }
     let clock = clock();
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
+    let rooms = rooms(&metrics);
     let (auth, keepers) = Authenticator::with_fetchers(
         &auth,
         Duration::from_secs(10),
-        &rooms(&metrics),
+        &rooms,
         Arc::<ManualClock>::clone(&clock),
         Arc::clone(&metrics),
         |name, _| Some(Box::new(Scripted(Rc::clone(&origins[name])))),
     )
     .unwrap();
     tokio::task::spawn_local(keepers.run());
-    World { auth: Arc::new(auth), clock, metrics, origins }
+    World { auth: Arc::new(auth), clock, metrics, origins, rooms }
 }
 
 /// A clock at the start.
@@ -395,6 +397,11 @@ impl World {
         self.auth.at_once([header.as_bytes()].into_iter()).is_ok()
     }
 
+    /// That many of the places for signature checks, taken.
+    pub(super) fn verifying(&self, number: usize) -> Vec<Place> {
+        (0..number).map(|_| self.rooms.verification.enter().unwrap()).collect()
+    }
+
     pub(super) fn waiting(&self) -> i64 {
         self.metrics.http.waiting.get()
     }
@@ -402,6 +409,5 @@ impl World {
 
 /// Where all the requests of a test can wait.
 pub(super) fn rooms(metrics: &Metrics) -> Rooms {
-    let most = PLACES.try_into().unwrap();
-    Rooms::new(&metrics.http.waiting, &metrics.auth.verifications, most, most)
+    Rooms::new(&metrics.http.waiting, &metrics.auth.verifications, PLACES, PLACES)
 }

@@ -8,6 +8,7 @@ use crate::{
     customer::CustomerId,
     juspay::JuspayError,
     traces::{Parent, Span},
+    waiting::Full,
 };
 
 /// What a phone asks for.
@@ -104,6 +105,18 @@ pub enum LookupError {
     /// Too many requests are waiting.
     #[error("too many requests are waiting")]
     Overloaded,
+    /// Too many requests of this customer are waiting.
+    #[error("too many requests of this customer are waiting")]
+    TooManyAtOnce,
+}
+
+impl From<Full> for LookupError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::ForKey => Self::TooManyAtOnce,
+            Full::ForAll => Self::Overloaded,
+        }
+    }
 }
 
 impl Lookup {
@@ -134,7 +147,7 @@ impl LookupError {
     /// Whether it says that Juspay can't be asked now, or doesn't answer in time.
     pub(super) const fn is_about_now(&self) -> bool {
         match self {
-            Self::NoNewToken | Self::Overloaded => true,
+            Self::NoNewToken | Self::Overloaded | Self::TooManyAtOnce => true,
             Self::Juspay(error) => matches!(
                 error,
                 JuspayError::Timeout

@@ -1,9 +1,9 @@
 //! One question a token at a time, however many show it: the others wait for the same answer.
 //!
 //! A flight is a task that nobody's hanging up cancels, bounded in time; whatever ends it, its
-//! [`Pilot`] takes it off the table. Those who wait are bounded as those for keys are, calls by a
-//! number of their own. A flight that began before all tokens were forgotten is joined by nobody
-//! who came after.
+//! [`Pilot`] takes it off the table. Calls are bounded, and so are the requests that wait for them,
+//! each token's by a bound of its own. A request that comes after all tokens were forgotten doesn't
+//! join a flight that began before.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     clock::{Clock, before},
     metrics,
-    waiting::WaitingRoom,
+    waiting::{FairRoom, Rooms},
 };
 
 /// Longest time from a question to its answer, with the wait for its turn.
@@ -43,7 +43,9 @@ const AT_A_TIME: usize = 64;
 pub(super) struct Desk {
     line: Arc<Line>,
     table: Arc<Mutex<Table>>,
-    waiting: WaitingRoom,
+    waiting: FairRoom<Sha256>,
+    /// Calls under way, of which each holds a permit.
+    flights: Arc<Semaphore>,
 }
 
 /// What a flight needs of its own.
@@ -80,7 +82,7 @@ impl Desk {
     pub(super) fn new(
         issuer: &str,
         asker: Arc<dyn Asker>,
-        waiting: WaitingRoom,
+        rooms: &Rooms,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Self {
@@ -93,13 +95,18 @@ impl Desk {
             duration: metrics.introspection_duration.with_label_values(&[issuer]),
             failing: AtomicBool::new(false),
         };
-        Self { line: Arc::new(line), table: Arc::default(), waiting }
+        Self {
+            line: Arc::new(line),
+            table: Arc::default(),
+            waiting: rooms.fair(),
+            flights: rooms.introspections(),
+        }
     }
 
     /// What the issuer says of the token. To be called where local tasks can be spawned.
     pub(super) async fn ask(&self, token: &Token, epoch: Epoch) -> Landing {
-        let _place = self.waiting.enter().ok_or(AuthError::Overloaded)?;
-        let mut flight = self.board(token, epoch);
+        let _place = self.waiting.enter(&token.digest)?;
+        let mut flight = self.board(token, epoch)?;
         let landed = flight.wait_for(Option::is_some).await;
         // Without a landing the flight's worker has stopped.
         landed.ok().and_then(|landed| landed.clone()).unwrap_or(Err(UNAVAILABLE))
@@ -110,20 +117,29 @@ impl Desk {
         self.line.bounded(token).await
     }
 
-    fn board(&self, token: &Token, epoch: Epoch) -> watch::Receiver<Option<Landing>> {
+    fn board(
+        &self,
+        token: &Token,
+        epoch: Epoch,
+    ) -> Result<watch::Receiver<Option<Landing>>, AuthError> {
         let key = (token.digest, epoch);
         let mut table = lock(&self.table);
         if let Some(flight) = table.get(&key) {
-            return flight.clone();
+            return Ok(flight.clone());
         }
+        let permit = Arc::clone(&self.flights).try_acquire_owned();
+        let permit = permit.map_err(|_| AuthError::Overloaded)?;
         let (landing, flight) = watch::channel(None);
         table.insert(key, flight.clone());
         drop(table);
         let pilot = Pilot { table: Arc::clone(&self.table), key, landing };
         let line = Arc::clone(&self.line);
         let text = token.text.clone();
-        tokio::task::spawn_local(async move { pilot.land(line.answer(&text).await) });
-        flight
+        tokio::task::spawn_local(async move {
+            let _permit = permit;
+            pilot.land(line.answer(&text).await);
+        });
+        Ok(flight)
     }
 }
 

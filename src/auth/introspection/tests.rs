@@ -23,7 +23,6 @@ use crate::{
     clock::manual::ManualClock,
     kept_log::Kept,
     revocation::{Entry, Target},
-    waiting::Rooms,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -86,16 +85,13 @@ async fn worlds_with(auth: settings::Auth) -> (World, Arc<Oracle>) {
         held: watch::Sender::new(false),
         panics: AtomicBool::new(false),
     });
-    let World { auth, clock, metrics, origins } = world;
-    let most = PLACES.try_into().unwrap();
-    let rooms = Rooms::new(&metrics.http.waiting, &metrics.auth.verifications, most, most);
+    let World { auth, clock, metrics, origins, rooms } = world;
     let ticking: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let answering: Arc<dyn Asker> = Arc::<Oracle>::clone(&oracle);
-    let introspection =
-        Introspection::by(answering, &whole, &rooms.upstream, &ticking, &metrics.auth);
+    let introspection = Introspection::by(answering, &whole, &rooms, &ticking, &metrics.auth);
     let auth = Arc::into_inner(auth).unwrap();
     let auth = Arc::new(Authenticator { introspection: Some(introspection), ..auth });
-    (World { auth, clock, metrics, origins }, oracle)
+    (World { auth, clock, metrics, origins, rooms }, oracle)
 }
 
 fn count(world: &World, outcome: &str) -> u64 {
@@ -273,10 +269,36 @@ async fn half_of_the_room_is_left_to_others() {
         oracle.says("a", &good("alice"));
         let known = token("k1", json!({}));
         assert!(world.check("a").await.is_ok() && world.check(&known).await.is_ok());
-        world.metrics.http.waiting.set(PLACES / 2);
+        oracle.held.send_replace(true);
+        for number in 0..PLACES / 2 {
+            drop(world.spawn(format!("new{number}")));
+        }
+        settle().await;
         assert_eq!(world.check("b").await, Err(AuthError::Overloaded));
         assert!(world.check("a").await.is_ok() && world.check(&known).await.is_ok());
-        assert_eq!(oracle.asked(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p4_requests_with_one_token_leave_half_of_the_places_to_others() {
+    locally(async {
+        let (world, oracle) = worlds().await;
+        oracle.says("a", &good("alice"));
+        oracle.says("b", &good("bob"));
+        oracle.held.send_replace(true);
+        let phones: Vec<_> = (0..PLACES / 2).map(|_| world.spawn("a".to_owned())).collect();
+        settle().await;
+        assert_eq!(world.check("a").await, Err(AuthError::TooManyAtOnce));
+        let others: Vec<_> = (0..PLACES / 4).map(|_| world.spawn("b".to_owned())).collect();
+        settle().await;
+        assert_eq!(world.check("b").await, Err(AuthError::Overloaded), "the rest is for others");
+        assert_eq!(oracle.asked(), 2);
+        oracle.held.send_replace(false);
+        for caller in join_all(phones.into_iter().chain(others)).await {
+            assert!(caller.unwrap().is_ok());
+        }
+        assert_eq!(world.waiting(), 0);
     })
     .await;
 }

@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::world::{World, room, shipped};
+use super::world::{World, rooms, shipped};
 use crate::{
     cache::CustomerCache,
     clock::{Clock, Moment, Monotonic, manual::ManualClock},
@@ -31,7 +31,9 @@ impl TrappedClock {
 
     pub(super) fn cache(self: &Arc<Self>, world: &World) -> CustomerCache {
         let metrics = Arc::clone(&world.metrics);
-        CustomerCache::new(&shipped(), room(&metrics), Arc::<Self>::clone(self), metrics)
+        let settings = shipped();
+        let rooms = rooms(&settings, &metrics);
+        CustomerCache::new(&settings, &rooms, Arc::<Self>::clone(self), metrics)
     }
 
     pub(super) fn trap(&self, at_moment: impl FnOnce() + Send + 'static) {

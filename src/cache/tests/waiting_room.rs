@@ -1,20 +1,32 @@
-//! Room for those who wait is bounded: who doesn't have to wait is answered whoever does, and who
-//! would have to is refused at once.
+//! Fetches and waiting requests are bounded: a request that needn't wait is always answered, and one
+//! that would have to is rejected at once. Joining a fetch is free, within a customer's own bound.
 
-use super::world::{DEAD_FROM, REFRESH_FROM, STALE_FROM, World, id, lookup, run, secs, settle};
+use tokio::task::JoinHandle;
+
+use super::world::{
+    Answered, DEAD_FROM, REFRESH_FROM, STALE_FROM, World, id, lookup, run, secs, settle, token_of,
+};
 use crate::{
     cache::{Detail, Freshness, Lookup, LookupError},
     settings::Settings,
-    waiting::{Place, WaitingRoom},
 };
 
-/// A world with all places taken.
-async fn full(customer: &str, age: u64) -> (World, Place) {
+/// The only fetch that there may be, under way for another customer.
+struct OnlyFetch(JoinHandle<Answered>);
+
+impl OnlyFetch {
+    async fn end(self, world: &World) {
+        world.answers("other", world.token("tkn_other", 900)).await;
+        assert_eq!(token_of(self.0.await.unwrap()), "tkn_other");
+    }
+}
+
+/// A world in which as many fetches are under way as may be.
+async fn full(customer: &str, age: u64) -> (World, OnlyFetch) {
     let world = World::with(|settings: &mut Settings| settings.server.max_waiting = 1);
     world.remembers(customer, "tkn_old", age).await;
-    let room = WaitingRoom::new(world.metrics.http.waiting.clone(), 1);
-    let place = room.enter().expect("the only place");
-    (world, place)
+    let other = world.asks("other").await;
+    (world, OnlyFetch(other))
 }
 
 fn anew() -> Lookup {
@@ -45,10 +57,9 @@ fn p5_hits_are_served_and_what_can_be_served_from_memory_is() {
             (100, at_least(801), unmet, 0),
             (STALE_FROM, at_least(801), unmet, 0),
         ] {
-            let (world, place) = full("alice", age).await;
+            let (world, _fetch) = full("alice", age).await;
             assert_eq!(at_once(&world, question).await, (Ok(answer), calls), "{age}");
             assert_eq!(world.waiting(), 1, "refused, one holds no place");
-            drop(place);
         }
     });
 }
@@ -63,10 +74,10 @@ fn who_would_have_to_wait_is_refused_at_once() {
             (100, anew()),
             (STALE_FROM, anew()),
         ] {
-            let (world, place) = full("alice", age).await;
+            let (world, fetch) = full("alice", age).await;
             let refused = (Err(LookupError::Overloaded), 0);
             assert_eq!(at_once(&world, question.clone()).await, refused, "{age}");
-            drop(place);
+            fetch.end(&world).await;
             let phone = world.request(question);
             settle().await;
             assert!(!phone.is_finished() && world.waiting() == 1, "there is room again");
@@ -80,7 +91,7 @@ fn who_would_have_to_wait_is_refused_at_once() {
 #[test]
 fn a_refused_one_costs_nothing_of_the_limit() {
     run(async {
-        let (world, _place) = full("alice", 100).await;
+        let (world, _fetch) = full("alice", 100).await;
         for _ in 0..10 {
             assert_eq!(at_once(&world, anew()).await.0, Err(LookupError::Overloaded));
         }
@@ -88,4 +99,73 @@ fn a_refused_one_costs_nothing_of_the_limit() {
         assert_eq!(limit.spend(&id("alice")), Ok(()));
         assert_eq!(world.requests("bypass"), 10, "and is counted all the same");
     });
+}
+
+#[test]
+fn p4_joining_a_fetch_takes_no_place_of_a_fetch() {
+    run(async {
+        let world = World::with(|settings: &mut Settings| settings.server.max_waiting = 1);
+        let mut phones = Vec::new();
+        for _ in 0..100 {
+            phones.push(world.asks("alice").await);
+        }
+        assert_eq!((world.juspay.calls("alice"), world.waiting()), (1, 100));
+        assert_eq!(at_once_for(&world, "bob").await, Err(LookupError::Overloaded));
+        world.answers("alice", world.token("tkn_1", 900)).await;
+        for phone in phones {
+            assert_eq!(token_of(phone.await.unwrap()), "tkn_1");
+        }
+        let bob = world.asks("bob").await;
+        assert!(!bob.is_finished(), "there is room for a fetch again");
+    });
+}
+
+#[test]
+fn p4_a_fetch_keeps_its_place_when_its_phones_hang_up() {
+    run(async {
+        let world = World::with(|settings: &mut Settings| settings.server.max_waiting = 1);
+        world.asks("alice").await.abort();
+        settle().await;
+        assert_eq!(world.waiting(), 0);
+        assert_eq!(at_once_for(&world, "bob").await, Err(LookupError::Overloaded));
+        world.answers("alice", world.token("tkn_1", 900)).await;
+        assert!(!world.asks("bob").await.is_finished());
+    });
+}
+
+#[test]
+fn p4_one_customer_holds_half_of_the_waiting_requests_at_most() {
+    run(async {
+        let world = World::with(|settings: &mut Settings| {
+            settings.server.max_in_flight = 16;
+            settings.server.max_waiting = 15;
+        });
+        let mut phones = Vec::new();
+        for _ in 0..8 {
+            phones.push(world.asks("alice").await);
+        }
+        assert_eq!(at_once_for(&world, "alice").await, Err(LookupError::TooManyAtOnce));
+        // The last quarter is for customers that wait for nothing yet.
+        for customer in ["b", "b", "b", "b", "c", "d", "e", "f"] {
+            phones.push(world.asks(customer).await);
+        }
+        assert!(phones.iter().all(|phone| !phone.is_finished()));
+        assert_eq!(world.waiting(), 16);
+        assert_eq!(at_once_for(&world, "c").await, Err(LookupError::Overloaded));
+        assert_eq!(at_once_for(&world, "g").await, Err(LookupError::Overloaded));
+        world.answers("b", world.token("tkn_b", 900)).await;
+        assert_eq!(world.waiting(), 12);
+        assert_eq!(at_once_for(&world, "c").await, Err(LookupError::Overloaded));
+        assert!(!world.asks("g").await.is_finished());
+        world.answers("alice", world.token("tkn_a", 900)).await;
+        assert!(!world.asks("c").await.is_finished());
+    });
+}
+
+/// The error that a plain request gets without waiting.
+async fn at_once_for(world: &World, customer: &str) -> Result<(), LookupError> {
+    let phone = world.request(lookup(customer));
+    settle().await;
+    assert!(phone.is_finished());
+    phone.await.unwrap().map(drop)
 }

@@ -18,9 +18,9 @@ use crate::{
     customer::{ClientAuth, ClientAuthToken, Customer, CustomerId, Field},
     juspay::{Answer, CustomerApi, InvalidAnswer, JuspayError},
     metrics::Metrics,
-    settings::{Settings, Sources},
+    settings::{self, Settings, Sources},
     traces::Parent,
-    waiting::WaitingRoom,
+    waiting::Rooms,
 };
 
 /// What has no default.
@@ -89,18 +89,21 @@ pub(super) fn lookup(customer: &str) -> Lookup {
     }
 }
 
-/// Room for as many as the shipped settings have.
-pub(super) fn room(metrics: &Metrics) -> WaitingRoom {
-    WaitingRoom::new(metrics.http.waiting.clone(), 512)
+/// The limits of these settings.
+pub(super) fn rooms(settings: &Settings, metrics: &Metrics) -> Rooms {
+    let settings::Server { max_in_flight, max_waiting, .. } = settings.server;
+    let verifying = &metrics.auth.verifications;
+    Rooms::new(&metrics.http.waiting, verifying, max_in_flight, max_waiting)
 }
 
 /// Most tests are about Juspay's errors; the others ask the cache itself.
 pub(super) fn of_juspay(error: LookupError) -> JuspayError {
     match error {
         LookupError::Juspay(error) => error,
-        other @ (LookupError::NotCached | LookupError::NoNewToken | LookupError::Overloaded) => {
-            panic!("{other}")
-        }
+        other @ (LookupError::NotCached
+        | LookupError::NoNewToken
+        | LookupError::Overloaded
+        | LookupError::TooManyAtOnce) => panic!("{other}"),
     }
 }
 
@@ -148,10 +151,9 @@ impl World {
         change(&mut settings);
         let clock = ManualClock::at(START);
         let metrics = Arc::new(Metrics::new("1", "1").unwrap());
-        let most = settings.server.max_waiting;
-        let room = WaitingRoom::new(metrics.http.waiting.clone(), most);
+        let rooms = rooms(&settings, &metrics);
         let shared_clock = Arc::new(clock.clone());
-        let cache = CustomerCache::new(&settings, room, shared_clock, Arc::clone(&metrics));
+        let cache = CustomerCache::new(&settings, &rooms, shared_clock, Arc::clone(&metrics));
         Self { clock, juspay: FakeJuspay::default(), metrics, cache }
     }
 

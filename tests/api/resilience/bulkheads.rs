@@ -91,6 +91,60 @@ async fn five_hundred_cold_customers_wait_and_hits_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p4_a_crowd_of_one_customer_leaves_room_for_others() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("crowd");
+    let phone = world.phone("crowd");
+    let crowd: Vec<_> = std::iter::repeat_n(phone, 560).map(ask).collect();
+    world.until_waiting(512).await;
+    world.settle().await;
+    // More than half of the places one customer doesn't get.
+    for phone in std::iter::repeat_n(world.phone("crowd"), 3) {
+        let reply = phone.me().await;
+        assert_eq!((reply.status, &*reply.code()), (429, "rate_limited"), "{}", reply.text());
+        retry_after(&reply, 1);
+    }
+    for reply in all_at_once(cold(&world, "other", 20)).await {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    gate.arrived(1).await;
+    gate.release();
+    let mut statuses = std::collections::BTreeMap::new();
+    for asking in crowd {
+        *statuses.entry(asking.await.unwrap().status).or_insert(0) += 1;
+    }
+    assert_eq!(statuses, [(200, 512), (429, 48)].into());
+    assert_eq!(world.simulator().calls("crowd"), 1);
+    world.until_waiting(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_herd_of_five_hundred_for_one_customer_is_served_by_one_call() {
+    let world = World::new().await;
+    let gate = world.simulator().hold("herd");
+    let herd: Vec<_> = std::iter::repeat_n(world.phone("herd"), 500).map(ask).collect();
+    world.until_waiting(500).await;
+    gate.release();
+    for asking in herd {
+        assert_eq!(asking.await.unwrap().status, 200);
+    }
+    assert_eq!(world.simulator().calls("herd"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_with_all_fetches_taken_joining_one_is_still_free() {
+    let world = World::with("server.max_waiting = 1").await;
+    let held = Held::new(&world, 1);
+    held.all_at_juspay().await;
+    let joined = ask(world.phone("held0"));
+    world.until_waiting(2).await;
+    overloaded(&world.phone("late").me().await);
+    assert!(held.release().await.iter().all(|reply| reply.status == 200));
+    assert!(joined.await.unwrap().cache_status().ends_with("; collapsed"));
+    assert_eq!(world.phone("late").me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_finds_no_room_to_wait_is_refused_at_once_and_hits_are_not() {
     let world = World::with("server.max_in_flight = 8\nserver.max_waiting = 7").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
