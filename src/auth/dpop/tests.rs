@@ -416,10 +416,10 @@ async fn a_proof_takes_its_turn_as_a_new_token_does() {
         let world = world_taking(DpopMode::Required).await;
         let token = bound_to(phone());
         assert_eq!(world.with_proofs(&token, &[&proof(&token, json!({}))]).await, ALICE);
-        let taken = world.verifying(crate::auth::testing::PLACES);
+        let places = world.verifying(crate::auth::testing::PLACES);
         let outcome = world.with_proofs(&token, &[&proof(&token, json!({}))]).await;
         assert_eq!(outcome, Err("overloaded"));
-        drop(taken);
+        drop(places);
         assert_eq!(world.with_proofs(&token, &[&proof(&token, json!({}))]).await, ALICE);
         assert_eq!(world.metrics.auth.verifications.get(), 0);
     })
