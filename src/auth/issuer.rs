@@ -43,6 +43,7 @@ impl Issuer {
             Arc::clone(clock),
             auth.jwks_cooldown,
             auth.jwks_max_stale,
+            auth.leeway,
             waiting.half(),
         );
         Self {
