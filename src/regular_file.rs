@@ -178,11 +178,15 @@ fn regular(kind: FileType) -> Result<(), ReadError> {
 
 fn explain(path: &Path, error: &io::Error) -> ReadError {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    match error.kind() {
-        io::ErrorKind::NotFound if directory.is_none_or(Path::is_dir) => ReadError::NoFile,
-        io::ErrorKind::NotFound => ReadError::NoDirectory,
-        io::ErrorKind::PermissionDenied => ReadError::Denied,
-        kind => ReadError::Other(kind),
+    let kind = error.kind();
+    if kind == io::ErrorKind::PermissionDenied {
+        ReadError::Denied
+    } else if kind != io::ErrorKind::NotFound {
+        ReadError::Other(kind)
+    } else if directory.is_none_or(Path::is_dir) {
+        ReadError::NoFile
+    } else {
+        ReadError::NoDirectory
     }
 }
 

@@ -85,7 +85,7 @@ fn a_fifo_that_takes_the_place_of_a_file_is_opened_without_waiting() {
 #[test]
 fn a_file_that_may_not_be_read_says_so() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let denied = content(file.path(), 5);
     // The superuser may read anything.
     assert!(rustix::process::geteuid().is_root() || denied == Err(ReadError::Denied), "{denied:?}");
@@ -123,10 +123,10 @@ async fn a_read_that_hangs_ends_its_callers_wait_and_is_alone() {
     for _ in 0..3 {
         let next = begin(Arc::clone(&clock));
         clock.sleepers(1).await;
-        clock.advance(TIMEOUT - Duration::from_millis(1));
+        clock.advance(TIMEOUT / 2);
         tokio::task::yield_now().await;
         assert!(!next.is_finished(), "the earlier read may end yet");
-        clock.advance(Duration::from_millis(1));
+        clock.advance(TIMEOUT / 2);
         assert_eq!(next.await.unwrap(), Err(ReadError::TimedOut));
     }
     // Another file is not held up.

@@ -90,7 +90,7 @@ impl ServerTls {
     /// # Errors
     /// When they can't be used.
     pub fn open(settings: &Settings) -> Result<Self, ServerTlsError> {
-        let current = ArcSwap::from_pointee(Current::of(Texts::read(settings)?, settings)?);
+        let current = ArcSwap::from_pointee(Current::of(&Texts::read(settings)?, settings)?);
         Ok(Self { settings: settings.clone(), current })
     }
 
@@ -111,7 +111,7 @@ impl ServerTls {
     /// # Errors
     /// When they can't be used now; what is in use stays so.
     pub async fn look(&self) -> Result<Looked, ServerTlsError> {
-        let new = Current::of(Texts::reread(&self.settings).await?, &self.settings)?;
+        let new = Current::of(&Texts::reread(&self.settings).await?, &self.settings)?;
         if new.digest == self.current.load().digest {
             return Ok(Looked::Unchanged);
         }
@@ -163,7 +163,7 @@ fn of_file<E: Into<FileError>>(key: &'static str) -> impl FnOnce(E) -> ServerTls
 }
 
 impl Current {
-    fn of(texts: Texts, settings: &Settings) -> Result<Self, ServerTlsError> {
+    fn of(texts: &Texts, settings: &Settings) -> Result<Self, ServerTlsError> {
         let chain = certificates_in(&texts.cert).map_err(of_file(CERT))?;
         let key = private_key_in(&texts.key).map_err(of_file(KEY))?;
         let mut digest = aws_lc_rs_digest();

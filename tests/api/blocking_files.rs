@@ -52,7 +52,8 @@ pub fn fifo(path: &Path) {
 
 /// Settings of a service in which `path` is each of these files.
 fn settings(files: &[&str], path: &Path) -> String {
-    let files: String = files.iter().map(|key| format!("{key} = '{}'\n", path.display())).collect();
+    let files: Vec<_> = files.iter().map(|key| format!("{key} = '{}'\n", path.display())).collect();
+    let files = files.concat();
     format!(
         "server.listen = '127.0.0.1:0'
         server.admin_listen = '127.0.0.1:0'
@@ -244,12 +245,10 @@ async fn a_process_whose_secret_turns_into_a_fifo_reloads_others_and_ends_at_sig
         .replace("KEYS", path("keys").to_str().unwrap())
         .replace("KEY", path("key").to_str().unwrap())
         .replace("TOKEN", path("token").to_str().unwrap());
-    let text: String = settings(&[], &path(""))
-        .lines()
-        .filter(|line| !line.contains("opaque"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    fs::write(path("settings.toml"), text + &files).unwrap();
+    let text = settings(&[], &path(""));
+    let lines = text.lines().filter(|line| !line.contains("opaque"));
+    let text = lines.chain(files.lines()).collect::<Vec<_>>().join("\n");
+    fs::write(path("settings.toml"), text).unwrap();
     fs::write(path("keys"), json!({"keys": []}).to_string()).unwrap();
     fs::write(path("key"), "canary_key").unwrap();
     fs::write(path("token"), "one").unwrap();

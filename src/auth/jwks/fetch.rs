@@ -91,9 +91,12 @@ impl KeyFetcher for FromFile {
         Box::pin(async move {
             let limit = u64::try_from(MAX_SET_BYTES).unwrap_or(u64::MAX);
             let content = regular_file::read(&path, limit).await;
-            content.map(Bytes::from_owner).map_err(|error| match error {
-                ReadError::TooLarge(_) => SetError::TooLarge.into(),
-                error => FetchError::Unreadable(error),
+            content.map(Bytes::from_owner).map_err(|error| {
+                if matches!(error, ReadError::TooLarge(_)) {
+                    SetError::TooLarge.into()
+                } else {
+                    FetchError::Unreadable(error)
+                }
             })
         })
     }

@@ -18,9 +18,12 @@ pub(super) fn check(
     let Some(most) = most else { return Ok(()) };
     let is_known = |called: &str| issuers.is_none_or(|all| position(all, called).is_some());
     let checked = file::read(path, most).and_then(|bytes| file::parse(&bytes, most, is_known));
-    checked.map(drop).map_err(|error| match error {
-        FileError::Unreadable(error) => Wrong::unreadable(path, error),
-        _ => Wrong::new(error.to_string(), fix(error)),
+    checked.map(drop).map_err(|error| {
+        if let FileError::Unreadable(error) = error {
+            Wrong::unreadable(path, error)
+        } else {
+            Wrong::new(error.to_string(), fix(error))
+        }
     })
 }
 
