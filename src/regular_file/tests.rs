@@ -93,6 +93,13 @@ fn a_file_that_may_not_be_read_says_so() {
     assert_eq!(explain(file.path(), &error), ReadError::Denied);
 }
 
+/// Lets every task go on until all of them wait.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_read_that_hangs_ends_its_callers_wait_and_is_alone() {
     static BEGUN: AtomicUsize = AtomicUsize::new(0);
@@ -117,14 +124,14 @@ async fn a_read_that_hangs_ends_its_callers_wait_and_is_alone() {
         let clock = Arc::clone(&clock);
         tokio::spawn(async move { read_by(hanging, path, 5, &*clock).await })
     };
-    clock.sleepers(1).await;
+    settle().await;
     clock.advance(TIMEOUT);
     assert_eq!(first.await.unwrap(), Err(ReadError::TimedOut));
     for _ in 0..3 {
         let next = begin(Arc::clone(&clock));
-        clock.sleepers(1).await;
+        settle().await;
         clock.advance(TIMEOUT / 2);
-        tokio::task::yield_now().await;
+        settle().await;
         assert!(!next.is_finished(), "the earlier read may end yet");
         clock.advance(TIMEOUT / 2);
         assert_eq!(next.await.unwrap(), Err(ReadError::TimedOut));
@@ -135,7 +142,7 @@ async fn a_read_that_hangs_ends_its_callers_wait_and_is_alone() {
     assert_eq!(elsewhere, Ok(Content::default()));
 
     let next = begin(Arc::clone(&clock));
-    clock.sleepers(1).await;
+    settle().await;
     release.send(()).unwrap();
     assert_eq!(next.await.unwrap(), Ok(Content::new(b"fresh".to_vec())), "and not what came late");
     assert_eq!(BEGUN.load(Ordering::Relaxed), 2, "none began while the first hung");
