@@ -13,6 +13,7 @@ mod frame;
 pub mod fuzzing;
 mod gate;
 mod listen;
+mod polling;
 mod queue;
 mod revocations;
 mod secrets;
@@ -28,6 +29,7 @@ use futures_util::future::try_join;
 
 use self::{
     listen::{Listener, Listeners, SocketFile},
+    polling::Polling,
     secrets::Secrets,
     serve::{Door, Share, serve},
     shortcut::Shortcut,
@@ -245,17 +247,16 @@ impl Application {
             exporter,
             ..
         } = stations;
-        let poll = settings.secrets.poll;
+        let polling = Polling::new(settings.secrets.poll, &clock);
         let background = [
             rt::spawn(keepers.run()),
             rt::spawn(revocations::follow(
                 Arc::clone(&authenticator),
                 cache.clone(),
-                poll,
-                Arc::clone(&clock),
+                polling.clone(),
             )),
             rt::spawn(sweep_all(authenticator, cache, limit, Arc::clone(&clock))),
-            rt::spawn(secrets.follow(poll, Arc::clone(&clock), metrics)),
+            rt::spawn(secrets.follow(polling, metrics)),
         ];
         let mut last = Monotonic::END;
         let mut servers = rt::spawn(async { try_join(public, admin).await.map(|_| ()) });

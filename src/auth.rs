@@ -327,7 +327,8 @@ impl Authenticator {
         issuer: &Issuer,
     ) -> Result<Proof<'t>, AuthError> {
         let kid = unverified.wanted().kid;
-        let mut current = issuer.keys.for_kid(kid).await?;
+        let issue_time = kid.and(unverified.claimed_issue_time());
+        let mut current = issuer.keys.for_kid(kid, issue_time).await?;
         loop {
             let turn = self.turns.take().await?;
             let reason = match unverified.verify(&current.set) {
@@ -338,7 +339,7 @@ impl Authenticator {
                 Err(reason) => reason,
             };
             drop(turn);
-            current = issuer.keys.instead_of(&current).await?.ok_or(reason)?;
+            current = issuer.keys.instead_of(&current, issue_time).await?.ok_or(reason)?;
         }
     }
 

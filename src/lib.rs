@@ -38,6 +38,7 @@ pub mod limits;
 pub mod metrics;
 pub mod problem;
 pub mod process;
+pub mod regular_file;
 pub mod response;
 pub mod revocation;
 pub mod routes;

@@ -7,7 +7,7 @@
 //! that turns empty or unreadable keeps the last good secret.
 
 use std::{
-    fmt, io,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,6 +16,8 @@ use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
+use crate::regular_file::{self, Content, ReadError};
+
 /// Largest file taken, in bytes: far above any key, far below what would hurt.
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -23,40 +25,45 @@ const MAX_BYTES: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     /// The file can't be read.
-    #[error("{} can't be read: {}", path.display(), source.kind())]
+    #[error("{} can't be read: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
-        source: io::Error,
+        /// Why.
+        source: ReadError,
     },
     /// Nothing in it but line ends.
     #[error("{} is empty", .0.display())]
     Empty(PathBuf),
-    /// More than 64 KiB.
-    #[error("{} is larger than {MAX_BYTES} bytes", .0.display())]
-    TooLarge(PathBuf),
     /// Not UTF-8.
     #[error("{} isn't UTF-8 text", .0.display())]
     NotText(PathBuf),
 }
 
-/// Reads a secret, without CR, LF and byte order mark at its ends.
+/// Reads a secret, without CR, LF and byte order mark at its ends. Blocks the thread, for a bounded
+/// time: for the start and for commands.
 ///
 /// # Errors
 /// When there is no secret in the file.
 pub fn read(path: &Path) -> Result<SecretString, SecretFileError> {
-    use io::Read as _;
+    secret(path, regular_file::read_blocking(path, MAX_BYTES))
+}
 
+/// The same without blocking the thread.
+///
+/// # Errors
+/// As [`read`].
+pub async fn reread(path: &Path) -> Result<SecretString, SecretFileError> {
+    secret(path, regular_file::read(path, MAX_BYTES).await)
+}
+
+/// The secret in what was read of a file.
+fn secret(
+    path: &Path,
+    content: Result<Content, ReadError>,
+) -> Result<SecretString, SecretFileError> {
     let unreadable = |source| SecretFileError::Unreadable { path: path.to_owned(), source };
-    // With room for all of it: what grows is moved, and leaves its content behind.
-    let room = usize::try_from(MAX_BYTES).unwrap_or(0).saturating_add(1);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
-        return Err(SecretFileError::TooLarge(path.to_owned()));
-    }
+    let bytes = content.map_err(unreadable)?;
     let text = str::from_utf8(&bytes).map_err(|_| SecretFileError::NotText(path.to_owned()))?;
     match text.trim_matches(['\u{feff}', '\r', '\n']) {
         "" => Err(SecretFileError::Empty(path.to_owned())),
@@ -118,10 +125,9 @@ impl Secret {
     }
 
     /// Looks at the file again.
-    #[must_use]
-    pub fn poll(&self) -> Polled {
+    pub async fn poll(&self) -> Polled {
         let Some(path) = &self.path else { return Polled::Unchanged };
-        match read(path) {
+        match reread(path).await {
             Ok(new) if new.expose_secret() == self.current.load().expose_secret() => {
                 Polled::Unchanged
             }
@@ -174,20 +180,20 @@ mod tests {
         assert!(read(Path::new("/nonexistent")).unwrap_err().to_string().contains("can't be read"));
     }
 
-    #[test]
-    fn a_secret_follows_its_file_and_outlives_it() {
+    #[tokio::test]
+    async fn a_secret_follows_its_file_and_outlives_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         std::fs::write(&path, "one").unwrap();
         let secret = Secret::open(&path).unwrap();
-        assert!(matches!(secret.poll(), Polled::Unchanged));
+        assert!(matches!(secret.poll().await, Polled::Unchanged));
         std::fs::write(&path, "two\n").unwrap();
-        assert!(matches!(secret.poll(), Polled::Changed));
+        assert!(matches!(secret.poll().await, Polled::Changed));
         assert_eq!(secret.current().expose_secret(), "two");
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(secret.poll(), Polled::Failed(SecretFileError::Empty(_))));
+        assert!(matches!(secret.poll().await, Polled::Failed(SecretFileError::Empty(_))));
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(secret.poll(), Polled::Failed(SecretFileError::Unreadable { .. })));
+        assert!(matches!(secret.poll().await, Polled::Failed(SecretFileError::Unreadable { .. })));
         assert_eq!(secret.current().expose_secret(), "two");
     }
 

@@ -19,8 +19,13 @@ pub use self::{
     server::{FileError, Looked, ServerTls, ServerTlsError, authorities_in, certificates, pair},
 };
 
+use crate::regular_file::{self, ReadError};
+
 /// HTTP/1.1 only: on a black-holed HTTP/2 connection every request fails, here just one does.
 const ALPN: &[u8] = b"http/1.1";
+
+/// Largest file of roots, in bytes: some ten times Mozilla's whole list in PEM.
+const MAX_ROOTS_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Shows that a connection's TLS ends in this process.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +35,9 @@ pub struct Encrypted;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file with further roots.
+    #[error("it can't be read: {0}")]
+    File(#[from] ReadError),
+    /// What is in it.
     #[error("no certificates can be read: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
     /// A certificate in it, or the library's own set-up.
@@ -47,8 +55,9 @@ pub enum TlsError {
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = ca_file {
+        let content = regular_file::read_blocking(path, MAX_ROOTS_BYTES)?;
         let certificates: Vec<_> =
-            CertificateDer::pem_file_iter(path)?.collect::<Result<_, _>>()?;
+            CertificateDer::pem_slice_iter(&content).collect::<Result<_, _>>()?;
         if certificates.is_empty() {
             return Err(TlsError::NoCertificate);
         }

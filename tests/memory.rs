@@ -103,8 +103,8 @@ fn writable(line: &str) -> Option<Range<usize>> {
     Some(number(start)..number(end))
 }
 
-#[test]
-fn a_secret_by_file_is_in_memory_once_and_not_at_all_when_another_has_taken_its_place() {
+#[tokio::test]
+async fn a_secret_by_file_is_in_memory_once_and_not_at_all_when_another_has_taken_its_place() {
     const ONE: &str = "wiped-one-e7c1d04be3b84d1f9a52c6078fd3b914";
     const OTHER: &str = "wiped-other-0a9d7c5e1f284b6c8d03e5f7a6b2c481";
     let directory = TempDir::new().unwrap();
@@ -112,10 +112,10 @@ fn a_secret_by_file_is_in_memory_once_and_not_at_all_when_another_has_taken_its_
     let [one, other] = [ONE, OTHER].map(|it| Needle::of(it.as_bytes()));
     fs::write(&path, ONE).unwrap();
     let secret = Secret::open(&path).unwrap();
-    assert!(matches!(secret.poll(), Polled::Unchanged));
+    assert!(matches!(secret.poll().await, Polled::Unchanged));
     assert_eq!((one.copies(), other.copies()), (1, 0));
     fs::write(&path, OTHER).unwrap();
-    assert!(matches!(secret.poll(), Polled::Changed));
+    assert!(matches!(secret.poll().await, Polled::Changed));
     assert_eq!((one.copies(), other.copies()), (0, 1));
     drop(secret);
     assert_eq!((one.copies(), other.copies()), (0, 0));
@@ -173,8 +173,8 @@ kdVtrkqKUw3xagzspi+LGQIgCD42Kx7WIuwZuiYv2tQ5foMWNdeHvdCJA2N41kcE
 -----END CERTIFICATE-----
 ";
 
-#[test]
-fn of_a_private_keys_file_nothing_stays_but_what_signs() {
+#[tokio::test]
+async fn of_a_private_keys_file_nothing_stays_but_what_signs() {
     let directory = TempDir::new().unwrap();
     let [cert_file, key_file] = ["crt", "key"].map(|name| directory.path().join(name));
     fs::write(&cert_file, CERTIFICATE).unwrap();
@@ -192,7 +192,7 @@ fn of_a_private_keys_file_nothing_stays_but_what_signs() {
     let client_auth = ClientAuth::Off;
     let settings = ServerTls { cert_file, key_file, client_ca_file: None, client_auth };
     let tls = tls::ServerTls::open(&settings).unwrap();
-    assert_eq!(tls.look().unwrap(), Looked::Unchanged);
+    assert_eq!(tls.look().await.unwrap(), Looked::Unchanged);
     assert_eq!((base64.copies(), scalar.copies()), (0, 0));
 }
 

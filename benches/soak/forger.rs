@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// What is wrong with a forger's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgery {
-    /// Their `kid` is nobody's, each another.
+    /// Their `kid` is nobody's, each another. They were issued long ago, so that no new key explains it.
     RandomKid,
     /// Their `kid` is good; the signature is one of another token, altered.
     Signature,
@@ -47,7 +47,10 @@ impl Forger {
         // No two are the same: a cache of tokens would be of no use.
         claims["jti"] = json!(format!("forged-{number}"));
         match self.forgery {
-            Forgery::RandomKid => header["kid"] = json!(random_kid()),
+            Forgery::RandomKid => {
+                header["kid"] = json!(random_kid());
+                claims["iat"] = json!(0);
+            }
             Forgery::Signature => {
                 let intact = signature.len() - ALTERED;
                 signature[intact..].copy_from_slice(&rand::random::<[u8; ALTERED]>());

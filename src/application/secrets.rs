@@ -1,7 +1,8 @@
 //! The secrets that follow their files while the service runs.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
+use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 use prometheus::GaugeVec;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     tls::{Looked, ServerTls},
 };
 
-use super::StartError;
+use super::{StartError, polling::Polling};
 
 /// Every secret by file; the API key may stand in the settings themselves.
 #[derive(Debug)]
@@ -32,23 +33,29 @@ pub(super) struct Secrets {
 /// Something by file, as it is followed.
 trait ByFile {
     /// Looks at its files again: whether they have changed, or why they can't be used.
-    fn look(&self) -> Result<bool, String>;
+    fn look(&self) -> BoxFuture<'_, Result<bool, String>>;
 }
 
 impl ByFile for Secret {
-    fn look(&self) -> Result<bool, String> {
-        match self.poll() {
-            Polled::Unchanged => Ok(false),
-            Polled::Changed => Ok(true),
-            Polled::Failed(error) => Err(error.to_string()),
-        }
+    fn look(&self) -> BoxFuture<'_, Result<bool, String>> {
+        let look = async {
+            match self.poll().await {
+                Polled::Unchanged => Ok(false),
+                Polled::Changed => Ok(true),
+                Polled::Failed(error) => Err(error.to_string()),
+            }
+        };
+        look.boxed()
     }
 }
 
 impl ByFile for ServerTls {
-    fn look(&self) -> Result<bool, String> {
-        let looked = ServerTls::look(self).map_err(|error| error.to_string())?;
-        Ok(looked == Looked::Changed)
+    fn look(&self) -> BoxFuture<'_, Result<bool, String>> {
+        let look = async {
+            let looked = ServerTls::look(self).await.map_err(|error| error.to_string())?;
+            Ok(looked == Looked::Changed)
+        };
+        look.boxed()
     }
 }
 
@@ -70,8 +77,9 @@ impl Secrets {
         })
     }
 
-    /// Follows the files, looking at each every `poll`, for as long as it is polled itself.
-    pub(super) async fn follow(self, poll: Duration, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
+    /// Follows the files, looking at all of them whenever they are due, for as long as it is polled
+    /// itself. They are read at once, so that one on a hung mount does not hold up the others.
+    pub(super) async fn follow(self, polling: Polling, metrics: Arc<Metrics>) {
         let named = [
             ("api_key", Some(self.api_key)),
             ("api_key_next", self.api_key_next),
@@ -81,7 +89,7 @@ impl Secrets {
             ("dpop_nonce_key", self.dpop_nonce_key),
             ("traces_headers", self.traces_headers),
         ];
-        let read = &metrics.secret_last_reload_success;
+        let (read, clock) = (&metrics.secret_last_reload_success, &*polling.clock);
         let secrets = named.into_iter().filter_map(|(name, secret)| {
             let by_file: Arc<dyn ByFile> = secret.filter(|it| it.has_file())?;
             Some((name, by_file))
@@ -92,13 +100,11 @@ impl Secrets {
         });
         let followed = secrets.chain(tls);
         let mut followed: Vec<_> =
-            followed.map(|(name, secret)| Followed::new(name, secret, read, &*clock)).collect();
+            followed.map(|(name, secret)| Followed::new(name, secret, read, clock)).collect();
         loop {
             note_certificate(self.tls.as_deref(), &metrics);
-            clock.sleep_until(clock.monotonic().plus(poll)).await;
-            for secret in &mut followed {
-                secret.look(read, &*clock);
-            }
+            polling.due().await;
+            join_all(followed.iter_mut().map(|secret| secret.look(read, clock))).await;
         }
     }
 }
@@ -133,8 +139,8 @@ impl Followed {
         followed
     }
 
-    fn look(&mut self, read: &GaugeVec, clock: &dyn Clock) {
-        let looked = self.secret.look();
+    async fn look(&mut self, read: &GaugeVec, clock: &dyn Clock) {
+        let looked = self.secret.look().await;
         if let Err(error) = looked {
             if !self.failing {
                 tracing::warn!(

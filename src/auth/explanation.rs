@@ -322,7 +322,13 @@ fn explain_keys(
     let fitting = current.set.fitting(wanted).len();
     let kid =
         wanted.kid.map_or_else(|| "without kid".to_owned(), |kid| format!("kid {}", shown(kid)));
-    let found = format!("{kid}: {fitting} of {} keys of {table} fit", current.set.len());
+    let mut found = format!("{kid}: {fitting} of {} keys of {table} fit", current.set.len());
+    if fitting == 0 && wanted.kid.is_some() {
+        found.push_str(
+            "; a service that last fetched them less than auth.leeway after the token's iat answers \
+             503 until its next fetch",
+        );
+    }
     let keys = if fitting == 0 { Err(Reason::UnknownKey) } else { Ok(()) };
     let signature = match unverified.verify(&current.set) {
         Ok(_) => Check::of::<Reason>("signature", Ok(()), "made with that key"),

@@ -39,8 +39,13 @@ impl Issuer {
             .map(|issuer| issuer.customer_id_prefix.clone())
             .filter(|prefix| prefix.len() > own.len() && prefix.starts_with(own))
             .collect();
-        let keys =
-            KeyStore::new(Arc::clone(clock), auth.jwks_cooldown, auth.jwks_max_stale, waiting);
+        let keys = KeyStore::new(
+            Arc::clone(clock),
+            auth.jwks_cooldown,
+            auth.jwks_max_stale,
+            auth.leeway,
+            waiting,
+        );
         Self {
             name: name.into(),
             rules: Rules { settings: settings.clone(), leeway: auth.leeway, foreign_prefixes },

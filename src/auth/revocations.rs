@@ -97,7 +97,7 @@ impl Revocations {
             in_memory: count("memory"),
         };
         if let Some(follower) = &revocations.follower {
-            follower.look(&revocations)?;
+            follower.open(&revocations)?;
         }
         Ok(revocations)
     }
@@ -224,8 +224,8 @@ impl Revocations {
     }
 
     /// Looks at the file again, and gives what is new by it; `None` when there is no file.
-    pub(super) fn reload(&self) -> Option<List> {
-        self.follower.as_ref().map(|follower| follower.look(self).unwrap_or_default())
+    pub(super) async fn reload(&self) -> Option<List> {
+        Some(self.follower.as_ref()?.look(self).await.unwrap_or_default())
     }
 
     /// Lets what has come to its end leave memory.

@@ -26,8 +26,8 @@ impl Authenticator {
 
     /// Looks at `auth.revocations_file` again. Gives the customers that are to be forgotten; `None`
     /// when there is no file.
-    pub fn reload_revocations(&self) -> Option<Vec<CustomerId>> {
-        let added = self.revocations.reload()?;
+    pub async fn reload_revocations(&self) -> Option<Vec<CustomerId>> {
+        let added = self.revocations.reload().await?;
         Some(self.affected(&added))
     }
 

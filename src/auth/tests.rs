@@ -50,6 +50,7 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
     let mut settings = settings();
     settings.issuers.insert("main".to_owned(), by_file);
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
+    let refreshes = metrics.auth.jwks_refreshes.clone();
     let clock = clock();
     let (auth, keepers) = Authenticator::new(
         &settings,
@@ -63,20 +64,29 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
     let by_k1 = format!("Bearer {}", token("k1", json!({})));
     let passes =
         async |header: &str| auth.authenticate([header.as_bytes()].into_iter()).await.is_ok();
+    let reads = |outcome| refreshes.with_label_values(&["main", outcome]).get();
+    // Files are read in a thread of their own.
+    let until = async |condition: &dyn Fn() -> bool| {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
     locally(async {
         tokio::task::spawn_local(keepers.run());
-        settle().await;
-        assert!(auth.ready() && passes(&by_k0).await);
+        until(&|| auth.ready()).await;
+        assert!(passes(&by_k0).await);
         std::fs::write(&file, set(&[P256.jwk("k1")])).unwrap();
         assert!(passes(&by_k1).await, "the unknown kid makes it look");
         assert!(!passes(&by_k0).await);
         std::fs::write(&file, set(&[OTHER_P256.jwk("k0")])).unwrap();
+        let before = reads("success");
         clock.advance(SECOND);
-        settle().await;
+        until(&|| reads("success") > before).await;
         assert!(passes(&by_k0).await, "it looks at each poll, too");
         std::fs::write(&file, "").unwrap();
-        clock.advance(SECOND);
         settle().await;
+        clock.advance(SECOND);
+        until(&|| reads("failure") == 1).await;
         assert!(passes(&by_k0).await, "what turns empty is left alone");
     })
     .await;

@@ -1,8 +1,9 @@
 //! A JWS in compact form (RFC 7515 §3.1, RFC 7519): from text to checked claims.
 //!
 //! What the token says of itself before its signature is checked has a type of its own,
-//! [`Unverified`], from which only the issuer's name and the header can be read. Owns every check
-//! of a token; refuses to choose keys for itself (`jwks` holds them) and to remember (`verified`).
+//! [`Unverified`], from which only the issuer's name, the header and the time of issue can be read.
+//! Owns every check of a token; refuses to choose keys for itself (`jwks` holds them) and to remember
+//! (`verified`).
 
 mod claims;
 mod explain;
@@ -76,6 +77,12 @@ impl<'a> Unverified<'a> {
     /// Who the token says has issued it.
     pub(super) fn claimed_issuer(&self) -> &str {
         &self.claims.iss
+    }
+
+    /// When the token says that it was issued, if that is a time. Anybody may have written it: it
+    /// only decides how a token is refused whose key isn't known.
+    pub(super) fn claimed_issue_time(&self) -> Option<Timestamp> {
+        self.claims.all.issue_time()
     }
 
     /// Checks the header against the issuer's settings.

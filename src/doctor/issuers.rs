@@ -67,7 +67,7 @@ fn remedy(issuer: &Issuer, name: &str, error: &FetchError) -> String {
         KeySource::Discovery(_) | KeySource::Introspection(_) => format!("{table}.discovery"),
     };
     match error {
-        FetchError::Unreadable(_) => format!("let this process read the file of {key}"),
+        FetchError::Unreadable(error) => format!("{} ({key})", error.fix()),
         FetchError::Address | FetchError::Downgrade => {
             format!("have the issuer publish its keys by https, see {key}")
         }

@@ -229,9 +229,11 @@ impl Inner {
         let segment = request.customer.path_segment().to_string();
         let url =
             format!("{}/customers/{segment}?options.get_client_auth_token=true", settings.base_url);
-        // The routing id is the customer's, encoded where a header couldn't carry it.
+        // The id itself where that is unambiguous, else percent-encoded: a raw `%` would make the ids
+        // `a b` and `a%20b` the same routing id.
         let id = request.customer.as_str();
-        let routing_id = if id.bytes().all(|byte| byte.is_ascii_graphic()) { id } else { &segment };
+        let is_plain = id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%');
+        let routing_id = if is_plain { id } else { &segment };
         // Without a copy for each request.
         let constant = HeaderValue::from_static;
         let key = keys.secret(slot).ok_or(JuspayError::RejectedCredentials)?;

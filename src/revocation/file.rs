@@ -3,12 +3,15 @@
 //! Bounded in bytes before it is parsed and in entries after; one bad entry spoils the file, as
 //! nobody should believe that somebody is locked out who isn't.
 
-use std::{fs::File, io, io::Read as _, path::Path};
+use std::path::Path;
 
 use serde::Deserialize;
 
 use super::{Entry, EntryError, Written};
-use crate::json::{self, Object};
+use crate::{
+    json::{self, Object},
+    regular_file::{self, Content, ReadError},
+};
 
 /// Bytes that an entry may take, on the average.
 const BYTES_AN_ENTRY: u64 = 1024;
@@ -18,7 +21,7 @@ const BYTES_AN_ENTRY: u64 = 1024;
 pub enum FileError {
     /// It can't be read.
     #[error("the file can't be read: {0}")]
-    Unreadable(io::ErrorKind),
+    Unreadable(ReadError),
     /// More bytes than so many entries need.
     #[error("the file is larger than {0} bytes")]
     TooLarge(u64),
@@ -54,22 +57,36 @@ struct Document {
     revocations: Vec<Object<Written>>,
 }
 
-/// The bytes of the file, which may hold `most` entries.
+impl From<ReadError> for FileError {
+    fn from(error: ReadError) -> Self {
+        if let ReadError::TooLarge(limit) = error {
+            Self::TooLarge(limit)
+        } else {
+            Self::Unreadable(error)
+        }
+    }
+}
+
+/// The bytes of the file, which may hold `most` entries. Blocks the thread, for a bounded time: for
+/// the start and for commands.
 ///
 /// # Errors
 /// When they can't be read, or are too many.
-pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    let limit = limit.saturating_mul(BYTES_AN_ENTRY);
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| FileError::Unreadable(error.kind()))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= limit) {
-        Ok(bytes)
-    } else {
-        Err(FileError::TooLarge(limit))
-    }
+pub fn read(path: &Path, most: usize) -> Result<Content, FileError> {
+    Ok(regular_file::read_blocking(path, limit(most))?)
+}
+
+/// The same without blocking the thread.
+///
+/// # Errors
+/// As [`read`].
+pub async fn reread(path: &Path, most: usize) -> Result<Content, FileError> {
+    Ok(regular_file::read(path, limit(most)).await?)
+}
+
+fn limit(most: usize) -> u64 {
+    let entries = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    entries.saturating_mul(BYTES_AN_ENTRY)
 }
 
 /// The entries in the file's bytes, at most so many. `is_known` tells whether there is such an
@@ -166,6 +183,6 @@ mod tests {
         std::fs::write(&file, "x".repeat(2049)).unwrap();
         assert_eq!(read(file.path(), 1), Err(FileError::TooLarge(2048)));
         let missing = read(Path::new("/nonexistent"), 1);
-        assert_eq!(missing, Err(FileError::Unreadable(io::ErrorKind::NotFound)));
+        assert_eq!(missing, Err(FileError::Unreadable(ReadError::NoFile)));
     }
 }

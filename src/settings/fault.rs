@@ -1,9 +1,11 @@
 //! What is wrong with the settings, told so that it can be put right.
 //!
 //! A fault names keys, files and variables and never quotes a value: a value in the wrong place
-//! may well be a secret.
+//! may well be a secret. The one exception is a path that is known to be one.
 
-use std::fmt;
+use std::{fmt, path::Path};
+
+use crate::regular_file::ReadError;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,15 +76,54 @@ impl Wrong {
         Self { reason: reason.into(), fix: fix.into() }
     }
 
+    /// A file that can't be read.
+    pub(super) fn unreadable(path: &Path, error: ReadError) -> Self {
+        let shown = if is_surely_a_path(path, error) {
+            format!("{} can't be read: {error}", path.display())
+        } else {
+            format!("the file can't be read: {error}")
+        };
+        Self::new(shown, error.fix())
+    }
+
     /// The fault that this is for `key`.
     pub(super) fn of(self, key: impl Into<String>, origin: Option<String>) -> Fault {
         Fault { key: key.into(), reason: self.reason, fix: self.fix, origin }
     }
 }
 
+/// Whether the value of a setting that should be a path is one, and not a secret that was written in
+/// its place: something is there, or the directory is that it should be in. A secret in base64 may
+/// begin with a slash, but has no directory.
+fn is_surely_a_path(path: &Path, error: ReadError) -> bool {
+    let is_below_a_directory =
+        path.is_absolute() && path.parent().is_some_and(|parent| parent.parent().is_some());
+    match error {
+        ReadError::NotRegular(_) | ReadError::TooLarge(_) => true,
+        ReadError::NoFile | ReadError::Denied | ReadError::TimedOut => is_below_a_directory,
+        ReadError::NoDirectory | ReadError::Other(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_told_only_where_it_can_be_no_secret() {
+        for (path, error, told) in [
+            ("/etc/bff/key", ReadError::NoFile, "/etc/bff/key can't be read: no such file"),
+            ("/etc/bff/key", ReadError::Denied, "/etc/bff/key can't be read: permission denied"),
+            ("bff", ReadError::NotRegular("a directory"), "bff can't be read: it is a directory"),
+            ("hush", ReadError::NoFile, "the file can't be read: no such file"),
+            ("/hush", ReadError::NoFile, "the file can't be read: no such file"),
+            ("/hu/sh", ReadError::NoDirectory, "the file can't be read: no such file, nor the"),
+            ("hush", ReadError::Denied, "the file can't be read: permission denied"),
+        ] {
+            let reason = Wrong::unreadable(Path::new(path), error).reason;
+            assert!(reason.starts_with(told), "{path}: {reason}");
+        }
+    }
 
     #[test]
     fn each_fault_is_a_block_of_its_own() {

@@ -7,13 +7,9 @@ use crate::tls::{self, TlsError};
 
 /// Whether the file can be used. The library's own words stay out: they quote lines of it.
 pub(super) fn holds_roots(path: &Path) -> Result<(), Wrong> {
-    use rustls::pki_types::pem::Error::Io;
-
     let fix = "write the path of a file with certificates in PEM (BEGIN CERTIFICATE)";
     tls::client_config(Some(path)).map(drop).map_err(|error| match error {
-        TlsError::Pem(Io(error)) => {
-            Wrong::new(format!("the file can't be read: {}", error.kind()), fix)
-        }
+        TlsError::File(error) => Wrong::unreadable(path, error),
         TlsError::Pem(_) => Wrong::new("the file isn't PEM", fix),
         TlsError::NoCertificate => Wrong::new("the file holds no certificate", fix),
         TlsError::Rustls(_) => Wrong::new("a certificate in the file can't be used", fix),

@@ -143,17 +143,13 @@ fn without_query(text: &str) -> Result<String, Wrong> {
     Ok(address.text)
 }
 
-/// The path isn't told: it may be the secret itself, written where its file belongs.
 pub(super) fn unreadable(error: &SecretFileError) -> Wrong {
-    let reason = match error {
-        SecretFileError::Unreadable { source, .. } => {
-            format!("the file can't be read: {}", source.kind())
-        }
-        SecretFileError::Empty(_) => "the file is empty".to_owned(),
-        SecretFileError::TooLarge(_) => "the file is larger than 64 KiB".to_owned(),
-        SecretFileError::NotText(_) => "the file isn't UTF-8 text".to_owned(),
-    };
-    Wrong::new(reason, "write the path of a file that this process can read and that is filled")
+    let fix = "write the path of a file that this process can read and that is filled";
+    match error {
+        SecretFileError::Unreadable { path, source } => Wrong::unreadable(path, *source),
+        SecretFileError::Empty(_) => Wrong::new("the file is empty", fix),
+        SecretFileError::NotText(_) => Wrong::new("the file isn't UTF-8 text", fix),
+    }
 }
 
 /// A bearer token must be able to travel: RFC 6750 §2.1, `b64token`.

@@ -15,9 +15,13 @@ use super::{
     reader::{BUILT_IN, Reader},
     unknown, value,
 };
+use crate::regular_file;
 
 /// Every key, with its default and what it means.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// Largest settings file, in bytes: some twenty times the documented defaults.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// What settings are made of.
 #[derive(Clone, Default)]
@@ -120,11 +124,15 @@ impl Document {
             Self::Text { name, text } => document::parse(name, text),
             Self::File(path) => {
                 let name = path.display().to_string();
-                let unreadable = |error: std::io::Error| {
-                    let reason = format!("the settings file can't be read: {}", error.kind());
-                    vec![Wrong::new(reason, "check its path and its permissions").of(&*name, None)]
-                };
-                document::parse(&name, &std::fs::read_to_string(path).map_err(unreadable)?)
+                let fault = |wrong: Wrong| vec![wrong.of(&*name, None)];
+                let content =
+                    regular_file::read_blocking(path, MAX_FILE_BYTES).map_err(|error| {
+                        let reason = format!("the settings file can't be read: {error}");
+                        fault(Wrong::new(reason, error.fix()))
+                    })?;
+                let text = str::from_utf8(&content)
+                    .map_err(|_| fault(Wrong::new("it isn't UTF-8 text", "save it as UTF-8")))?;
+                document::parse(&name, text)
             }
         }
     }

@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type, pki_types::PrivateKeyDer, sign::SigningKey,
 };
-use secrecy::{ExposeSecret as _, zeroize::Zeroizing};
+use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 
 use super::FileError;
 use crate::secret_file;
@@ -27,12 +27,16 @@ const KINDS: [(&str, Kind); 3] = [
     ("RSA PRIVATE KEY", |der| PrivateKeyDer::Pkcs1(der.into())),
 ];
 
-/// The private key in a file.
+/// The private key in a file, read as [`secret_file::read`] does.
 ///
 /// # Errors
 /// When there is none that can be used.
 pub fn private_key(path: &Path) -> Result<PrivateKey, FileError> {
-    let text = secret_file::read(path)?;
+    private_key_in(&secret_file::read(path)?)
+}
+
+/// The private key in a file's text.
+pub(super) fn private_key_in(text: &SecretString) -> Result<PrivateKey, FileError> {
     let key = first_in(text.expose_secret())?;
     signer(&key).map(|_| key).map_err(|_| FileError::Unusable("private key"))
 }

@@ -15,17 +15,21 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     ALPN,
     certificate::not_after,
-    key::{PrivateKey, private_key, signer},
+    key::{PrivateKey, private_key_in, signer},
 };
 use crate::{
     secret_file::{self, SecretFileError},
     settings::{ClientAuth, ServerTls as Settings},
 };
+
+const CERT: &str = "server.tls.cert_file";
+const KEY: &str = "server.tls.key_file";
+const CLIENT_CA: &str = "server.tls.client_ca_file";
 
 /// Why a file can't be used for TLS. What is in it is never part of it.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +90,7 @@ impl ServerTls {
     /// # Errors
     /// When they can't be used.
     pub fn open(settings: &Settings) -> Result<Self, ServerTlsError> {
-        let current = ArcSwap::from_pointee(Current::read(settings)?);
+        let current = ArcSwap::from_pointee(Current::of(&Texts::read(settings)?, settings)?);
         Ok(Self { settings: settings.clone(), current })
     }
 
@@ -106,8 +110,8 @@ impl ServerTls {
     ///
     /// # Errors
     /// When they can't be used now; what is in use stays so.
-    pub fn look(&self) -> Result<Looked, ServerTlsError> {
-        let new = Current::read(&self.settings)?;
+    pub async fn look(&self) -> Result<Looked, ServerTlsError> {
+        let new = Current::of(&Texts::reread(&self.settings).await?, &self.settings)?;
         if new.digest == self.current.load().digest {
             return Ok(Looked::Unchanged);
         }
@@ -122,26 +126,60 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-impl Current {
+/// What is in the files.
+struct Texts {
+    cert: SecretString,
+    key: SecretString,
+    client_ca: Option<SecretString>,
+}
+
+impl Texts {
     fn read(settings: &Settings) -> Result<Self, ServerTlsError> {
-        let of = |key| move |error| ServerTlsError::File(key, error);
-        let chain = certificates(&settings.cert_file).map_err(of("server.tls.cert_file"))?;
-        let key = private_key(&settings.key_file).map_err(of("server.tls.key_file"))?;
+        let read = |key, path: &Path| secret_file::read(path).map_err(of_file(key));
+        let client_ca = settings.client_ca_file.as_deref();
+        Ok(Self {
+            cert: read(CERT, &settings.cert_file)?,
+            key: read(KEY, &settings.key_file)?,
+            client_ca: client_ca.map(|path| read(CLIENT_CA, path)).transpose()?,
+        })
+    }
+
+    async fn reread(settings: &Settings) -> Result<Self, ServerTlsError> {
+        let read = async |key, path: &Path| secret_file::reread(path).await.map_err(of_file(key));
+        let client_ca = match &settings.client_ca_file {
+            Some(path) => Some(read(CLIENT_CA, path).await?),
+            None => None,
+        };
+        Ok(Self {
+            cert: read(CERT, &settings.cert_file).await?,
+            key: read(KEY, &settings.key_file).await?,
+            client_ca,
+        })
+    }
+}
+
+fn of_file<E: Into<FileError>>(key: &'static str) -> impl FnOnce(E) -> ServerTlsError {
+    move |error| ServerTlsError::File(key, error.into())
+}
+
+impl Current {
+    fn of(texts: &Texts, settings: &Settings) -> Result<Self, ServerTlsError> {
+        let chain = certificates_in(&texts.cert).map_err(of_file(CERT))?;
+        let key = private_key_in(&texts.key).map_err(of_file(KEY))?;
         let mut digest = aws_lc_rs_digest();
         for certificate in &chain {
             digest.update(certificate);
         }
         digest.update(key.secret_der());
-        let authorities = settings.client_ca_file.as_deref();
-        let authorities = authorities.map(authorities_in).transpose();
-        let authorities = authorities.map_err(of("server.tls.client_ca_file"))?;
+        let authorities = texts.client_ca.as_ref().map(certificates_in).transpose();
+        let authorities = authorities.map_err(of_file(CLIENT_CA))?;
         for authority in authorities.iter().flatten() {
             digest.update(authority);
         }
         let not_after = chain.first().and_then(|certificate| not_after(certificate));
         let pair = pair(chain, &key).map_err(|_| ServerTlsError::Mismatch)?;
         let clients = authorities.map(|certificates| verifier(certificates, settings.client_auth));
-        let clients = clients.transpose().map_err(of("server.tls.client_ca_file"))?;
+        let clients = clients.transpose().map_err(of_file(CLIENT_CA))?;
         let config = config(pair, clients).map_err(|_| ServerTlsError::SetUp)?;
         let digest = digest.finish().as_ref().to_vec();
         Ok(Self { config: Arc::new(config), not_after, digest })
@@ -194,7 +232,10 @@ pub fn pair(
 /// # Errors
 /// When there is none that can be used.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let text = secret_file::read(path)?;
+    certificates_in(&secret_file::read(path)?)
+}
+
+fn certificates_in(text: &SecretString) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let certificates = CertificateDer::pem_slice_iter(text.expose_secret().as_bytes());
     let certificates: Vec<_> =
         certificates.collect::<Result<_, _>>().map_err(|_| FileError::NotPem)?;

@@ -161,6 +161,28 @@ async fn all_that_is_wrong_is_told_with_its_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_applications_own_token_is_told() {
+    let desk = Desk::new().await;
+    for (sub, client) in [("app", "cid"), ("app@clients", "azp")] {
+        let token = desk.mint(&MintRequest::of(sub).with(client, "app"));
+        let ended = desk.explain(&token, "", &[]).await;
+        told(&ended, &["customer"], "refused with 403 no_customer, reason no_customer");
+        let found = "names none: it is the application's own token: sub names the client";
+        assert!(ended.stdout.contains(found), "{}", ended.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_kid_is_told_with_what_the_service_answers_meanwhile() {
+    let desk = Desk::new().await;
+    let token = desk.mint(&MintRequest::of("alice"));
+    desk.running.issuer().rotate(false).unwrap();
+    let ended = desk.explain(&token, "", &[]).await;
+    told(&ended, &["keys"], "refused with 401 invalid_token, reason unknown_key");
+    assert!(ended.stdout.contains("answers 503 until its next fetch"), "{}", ended.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_for_something_else_is_told_by_what_shows_it() {
     let desk = Desk::new().await;
     let typed = |typ: &str| {

@@ -102,6 +102,29 @@ fn unavailable(reply: &Reply) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_applications_own_token_names_no_customer() {
+    let asked = Asked::new().await;
+    for (sub, client) in [("app", "client_id"), ("app", "cid"), ("app@clients", "azp")] {
+        let token = asked.mint(MintRequest::opaque(sub).with(client, "app"));
+        let reply = asked.world.phone_holding(&token).me().await;
+        assert_eq!((reply.status, &*reply.code()), (403, "no_customer"), "{sub} by {client}");
+    }
+    assert_eq!(asked.world.simulator().total_requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_token_with_an_unknown_key_is_refused_and_its_issuer_not_asked() {
+    let asked = Asked::new().await;
+    let old = asked.world.issuer().mint(&MintRequest::of("alice")).unwrap();
+    asked.world.clock.advance(Duration::from_secs(60));
+    asked.world.issuer().rotate(false).unwrap();
+    // The new key makes the service fetch the set; the old one has left it.
+    assert_eq!(owner(&asked.world.phone("bob").me().await), "bob");
+    invalid(&asked.world.phone_holding(&old).me().await);
+    assert_eq!(asked.calls(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p1_opaque_tokens_get_their_own_customer_beside_signed_ones() {
     let asked = Asked::new().await;
     let (alice, bob) = (asked.phone("alice"), asked.phone("bob"));

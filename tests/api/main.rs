@@ -15,6 +15,7 @@
 
 mod admin;
 mod auth;
+mod blocking_files;
 mod caching;
 mod commands;
 mod customer;

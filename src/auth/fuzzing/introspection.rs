@@ -179,6 +179,7 @@ mod tests {
         "nonce",
         "client_id",
         "azp",
+        "cid",
         "jti",
         "events",
     ];

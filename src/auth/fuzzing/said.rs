@@ -95,7 +95,10 @@ impl Said {
         let customer = customer.as_str();
         assert_eq!(customer, format!("{PREFIX}{sub}"));
         assert!(!sub.is_empty() && !customer.starts_with(FOREIGN_PREFIX), "a foreign customer");
-        assert!(self.text("client_id") != Some(&sub), "an app and no person");
+        for client in ["client_id", "azp", "cid"].into_iter().filter_map(|name| self.text(name)) {
+            let is_own = sub == client || sub == format!("{client}@clients");
+            assert!(!is_own, "an application and no person");
+        }
     }
 
     /// That an end isn't beyond `exp`, but for so much.

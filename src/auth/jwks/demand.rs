@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Current;
-use crate::clock::Monotonic;
+use crate::clock::{Moment, Monotonic};
 
 /// Most `kid`s that are remembered as asked for; one has 256 bytes at most.
 const MAX_ASKED: usize = 64;
@@ -44,6 +44,7 @@ pub(super) enum Stage {
 
 /// A fetch under way.
 pub(super) struct Flight {
+    pub(super) begun: Moment,
     wanted: Vec<Box<str>>,
     doubted: bool,
 }
@@ -84,9 +85,10 @@ impl Demand {
     }
 
     /// A fetch begins; it is for all that has been asked till now.
-    pub(super) fn begin(&mut self) -> Flight {
+    pub(super) fn begin(&mut self, now: Moment) -> Flight {
         self.stage = Stage::InFlight;
         Flight {
+            begun: now,
             wanted: std::mem::take(&mut self.wanted),
             doubted: std::mem::take(&mut self.doubted),
         }
@@ -114,6 +116,8 @@ impl Demand {
 mod tests {
     use std::sync::Arc;
 
+    use jiff::Timestamp;
+
     use super::*;
     use crate::auth::{
         jwks::KeySet,
@@ -134,8 +138,13 @@ mod tests {
     fn fetch(kids: &[&str]) -> (Flight, Current) {
         let (keys, _) = KeySet::parse(&set(&[P256.jwk("k")]), &issuer().algorithms).unwrap();
         let wanted = kids.iter().map(|kid| Box::from(*kid)).collect();
-        let current = Current { set: Arc::new(keys), generation: 7, fetched: at(0) };
-        (Flight { wanted, doubted: false }, current)
+        let begun = moment();
+        let current = Current { set: Arc::new(keys), generation: 7, begun, fetched: at(0) };
+        (Flight { begun, wanted, doubted: false }, current)
+    }
+
+    fn moment() -> Moment {
+        Moment { wall: Timestamp::UNIX_EPOCH, monotonic: at(0) }
     }
 
     #[test]
@@ -181,8 +190,8 @@ mod tests {
         demand.remember(flight, &current, at(100), COOLDOWN);
         assert!(!demand.confirms(7, at(100), COOLDOWN), "nobody has doubted");
         demand.want(Question::Doubt);
-        let flight = demand.begin();
-        assert!(!demand.begin().doubted, "asked once");
+        let flight = demand.begin(moment());
+        assert!(!demand.begin(moment()).doubted, "asked once");
         demand.remember(flight, &current, at(100), COOLDOWN);
         assert!(demand.confirms(7, at(109), COOLDOWN));
         assert!(!demand.confirms(7, at(110), COOLDOWN));

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{cell::Cell, fs::File, io, io::Read as _, net::IpAddr, path::PathBuf, rc::Rc, sync::Arc};
+use std::{cell::Cell, net::IpAddr, path::PathBuf, rc::Rc, sync::Arc};
 
 use awc::{
     Client, Connector,
@@ -15,7 +15,7 @@ use awc::{
     http::{StatusCode, Uri, header},
 };
 use bytes::Bytes;
-use futures_util::future::{LocalBoxFuture, ready};
+use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 use rustls::ClientConfig;
 use serde::Deserialize;
@@ -23,6 +23,7 @@ use serde::Deserialize;
 use super::{MAX_SET_BYTES, SetError};
 use crate::{
     clock, json,
+    regular_file::{self, ReadError},
     settings::{self, KeySource},
 };
 
@@ -41,7 +42,7 @@ pub(crate) trait KeyFetcher {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error("its file can't be read: {0}")]
-    Unreadable(io::ErrorKind),
+    Unreadable(ReadError),
     #[error("the address is neither https nor http on loopback")]
     Address,
     #[error("the discovery document came over https, but its jwks_uri isn't https")]
@@ -86,13 +87,18 @@ struct FromFile(PathBuf);
 
 impl KeyFetcher for FromFile {
     fn fetch(&self) -> LocalBoxFuture<'static, Result<Bytes, FetchError>> {
-        let read = || {
-            let mut bytes = Vec::new();
-            let limit = u64::try_from(MAX_SET_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-            File::open(&self.0)?.take(limit).read_to_end(&mut bytes)?;
-            Ok(Bytes::from(bytes))
-        };
-        Box::pin(ready(read().map_err(|error: io::Error| FetchError::Unreadable(error.kind()))))
+        let path = self.0.clone();
+        Box::pin(async move {
+            let limit = u64::try_from(MAX_SET_BYTES).unwrap_or(u64::MAX);
+            let content = regular_file::read(&path, limit).await;
+            content.map(Bytes::from_owner).map_err(|error| {
+                if matches!(error, ReadError::TooLarge(_)) {
+                    SetError::TooLarge.into()
+                } else {
+                    FetchError::Unreadable(error)
+                }
+            })
+        })
     }
 }
 

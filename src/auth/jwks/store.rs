@@ -3,8 +3,10 @@
 //! Reading takes no lock. An unknown `kid` may cause one fetch a cool-down, whoever asks and for
 //! however many; it proves a token invalid only when a successful fetch that began after it was
 //! asked for lacks it. A signature that doesn't fit is treated alike, for its `kid` may stand for
-//! another key by now: it proves a token invalid when such a fetch has found the set as it was. All
-//! else leaves the question open. The lock is held for look-ups in memory, never across a wait.
+//! another key by now: it proves a token invalid when such a fetch has found the set as it was.
+//! Within the cool-down, a token whose own `iat` is older than the last successful fetch is invalid
+//! too: the issuer had published its key by then. All else leaves the question open. The lock is
+//! held for look-ups in memory, never across a wait.
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +17,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use super::{
@@ -22,7 +25,7 @@ use super::{
     demand::{Demand, Flight, Question, Stage},
 };
 use crate::{
-    clock::{Clock, Monotonic, before},
+    clock::{Clock, Moment, Monotonic, before, later},
     waiting::WaitingRoom,
 };
 
@@ -40,6 +43,8 @@ pub(crate) struct Current {
     pub(crate) set: Arc<KeySet>,
     /// Another number, another set.
     pub(crate) generation: u64,
+    /// When the last successful fetch began.
+    pub(super) begun: Moment,
     /// When the last successful fetch ended.
     pub(super) fetched: Monotonic,
 }
@@ -60,6 +65,7 @@ pub(crate) struct KeyStore {
     clock: Arc<dyn Clock>,
     cooldown: Duration,
     max_stale: Duration,
+    leeway: Duration,
     current: ArcSwapOption<Current>,
     demand: Mutex<Demand>,
     /// Wakes the keeper.
@@ -73,6 +79,8 @@ pub(crate) struct KeyStore {
 enum Open {
     Wait,
     Later(Duration),
+    /// No fetch can answer it otherwise than the last one: the token is older than that.
+    Settled,
 }
 
 impl KeyStore {
@@ -80,12 +88,14 @@ impl KeyStore {
         clock: Arc<dyn Clock>,
         cooldown: Duration,
         max_stale: Duration,
+        leeway: Duration,
         waiting: WaitingRoom,
     ) -> Self {
         Self {
             clock,
             cooldown: cooldown.max(MIN_COOLDOWN),
             max_stale,
+            leeway,
             current: ArcSwapOption::empty(),
             demand: Mutex::default(),
             asked: Notify::new(),
@@ -106,8 +116,13 @@ impl KeyStore {
         (now.since(current.fetched) <= self.max_stale).then_some(current.generation)
     }
 
-    /// The set that a token with this `kid` can be checked with; fetched anew when need be.
-    pub(crate) async fn for_kid(&self, kid: Option<&str>) -> Result<Arc<Current>, NoKey> {
+    /// The set that a token with this `kid` can be checked with; fetched when need be. `issued` is
+    /// the token's unverified `iat`.
+    pub(crate) async fn for_kid(
+        &self,
+        kid: Option<&str>,
+        issued: Option<Timestamp>,
+    ) -> Result<Arc<Current>, NoKey> {
         if let Some(current) = self.holding(kid, self.clock.monotonic()) {
             return Ok(current);
         }
@@ -118,14 +133,16 @@ impl KeyStore {
             let is_lacking = self.usable(now).is_some() && demand.lacks(kid, now, self.cooldown);
             is_lacking.then_some(Err(NoKey::Unknown))
         };
-        self.settled(Question::Kid(kid), told).await?
+        self.settled(Question::Kid(kid), issued, told).await?
     }
 
     /// Another set for a token that the `doubted` one can't prove; fetched when need be. `None` when
-    /// the doubted one still is the issuer's.
+    /// the doubted one still is the issuer's, or was when the token was older than its fetch by its
+    /// unverified `iat`, `issued`.
     pub(crate) async fn instead_of(
         &self,
         doubted: &Current,
+        issued: Option<Timestamp>,
     ) -> Result<Option<Arc<Current>>, NoKey> {
         let told = |demand: &Demand, now| {
             let current = self.usable(now)?;
@@ -134,21 +151,26 @@ impl KeyStore {
             }
             demand.confirms(doubted.generation, now, self.cooldown).then_some(None)
         };
-        self.settled(Question::Doubt, told).await
+        match self.settled(Question::Doubt, issued, told).await {
+            Err(NoKey::Unknown) => Ok(None),
+            settled => settled,
+        }
     }
 
     /// What is `told` by what is in memory, if need be after a fetch.
     async fn settled<T>(
         &self,
         question: Question<'_>,
+        issued: Option<Timestamp>,
         told: impl Fn(&Demand, Monotonic) -> Option<T>,
     ) -> Result<T, NoKey> {
         let deadline = self.clock.monotonic().plus(MAX_WAIT);
         let mut ended = self.ended.subscribe();
         loop {
             ended.mark_unchanged();
-            match self.ask(question, &told) {
+            match self.ask(question, issued, &told) {
                 Ok(told) => return Ok(told),
+                Err(Open::Settled) => return Err(NoKey::Unknown),
                 Err(Open::Later(wait)) => return Err(NoKey::Unavailable(wait.max(MIN_RETRY))),
                 Err(Open::Wait) => {}
             }
@@ -169,6 +191,7 @@ impl KeyStore {
     fn ask<T>(
         &self,
         question: Question<'_>,
+        issued: Option<Timestamp>,
         told: impl Fn(&Demand, Monotonic) -> Option<T>,
     ) -> Result<T, Open> {
         let mut demand = self.lock();
@@ -182,7 +205,8 @@ impl KeyStore {
         if demand.stage == Stage::Idle {
             let rest = demand.rest(now, self.cooldown);
             if !rest.is_zero() {
-                return Err(Open::Later(rest));
+                let is_older = issued.is_some_and(|issued| self.was_published(issued));
+                return Err(if is_older { Open::Settled } else { Open::Later(rest) });
             }
             demand.caused = Some(now);
             demand.stage = Stage::Asked;
@@ -190,6 +214,19 @@ impl KeyStore {
         }
         demand.want(question);
         Err(Open::Wait)
+    }
+
+    /// Whether the key of a token that was issued then is in the set in use, if it is the issuer's:
+    /// it was published before the token was signed, and that set was asked for after. A clock that
+    /// was set back since doesn't make the fetch any later.
+    fn was_published(&self, issued: Timestamp) -> bool {
+        let now = self.clock.moment();
+        self.usable(now.monotonic).is_some_and(|current| {
+            let begun = current.begun;
+            let elapsed = now.monotonic.since(begun.monotonic);
+            let by_monotonic = now.wall.checked_sub(elapsed).unwrap_or(Timestamp::MIN);
+            later(issued, self.leeway) < begun.wall.min(by_monotonic)
+        })
     }
 
     /// Completes once a request asks for a fetch.
@@ -205,7 +242,7 @@ impl KeyStore {
 
     /// A fetch begins; it serves all that has been asked for till now.
     pub(super) fn begin(&self) -> Flight {
-        self.lock().begin()
+        self.lock().begin(self.clock.moment())
     }
 
     /// A fetch has succeeded, with another set or, when `set` is `None`, with the same one.
@@ -218,10 +255,18 @@ impl KeyStore {
             (Some(set), _) => Some(Current {
                 set: Arc::new(set),
                 generation: generation.wrapping_add(1),
+                begun: flight.begun,
                 fetched: now,
             }),
             (None, last) => {
-                last.map(|last| Current { set: Arc::clone(&last.set), generation, fetched: now })
+                let begun = flight.begun;
+                let again = |last: Arc<Current>| Current {
+                    set: Arc::clone(&last.set),
+                    generation,
+                    begun,
+                    fetched: now,
+                };
+                last.map(again)
             }
         };
         if let Some(next) = next {

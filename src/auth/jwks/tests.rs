@@ -331,6 +331,7 @@ async fn a_panic_is_a_failed_fetch_and_the_keeper_goes_on() {
         Arc::<ManualClock>::clone(&clock),
         minute,
         minute,
+        Duration::ZERO,
         WaitingRoom::new(metrics.http.waiting.clone(), 1000),
     );
     let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);

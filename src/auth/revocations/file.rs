@@ -15,6 +15,7 @@ use super::{List, Revocations};
 use crate::{
     auth::{Sha256, sha256},
     metrics::Metrics,
+    regular_file::Content,
     revocation::file::{self, FileError},
 };
 
@@ -50,10 +51,25 @@ impl Follower {
         }
     }
 
+    /// Looks at the file at the start.
+    pub(super) fn open(&self, revocations: &Revocations) -> Result<List, FileError> {
+        let read = file::read(&self.path, revocations.settings.max_revocations);
+        self.note(read, revocations)
+    }
+
     /// Looks at the file, and takes its list up when it has changed. Gives what is new by it.
-    pub(super) fn look(&self, revocations: &Revocations) -> Result<List, FileError> {
+    pub(super) async fn look(&self, revocations: &Revocations) -> Result<List, FileError> {
+        let read = file::reread(&self.path, revocations.settings.max_revocations).await;
+        self.note(read, revocations)
+    }
+
+    fn note(
+        &self,
+        read: Result<Content, FileError>,
+        revocations: &Revocations,
+    ) -> Result<List, FileError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let looked = self.take_up(&mut seen, revocations);
+        let looked = read.and_then(|bytes| self.take_up(&bytes, &mut seen, revocations));
         match &looked {
             Ok(_) => {
                 seen.is_failing = false;
@@ -71,16 +87,19 @@ impl Follower {
         looked
     }
 
-    fn take_up(&self, seen: &mut Seen, revocations: &Revocations) -> Result<List, FileError> {
+    fn take_up(
+        &self,
+        bytes: &[u8],
+        seen: &mut Seen,
+        revocations: &Revocations,
+    ) -> Result<List, FileError> {
         let settings = &revocations.settings;
-        let most = settings.max_revocations;
-        let bytes = file::read(&self.path, most)?;
-        let digest = sha256(&bytes);
+        let digest = sha256(bytes);
         if seen.digest == Some(digest) {
             return Ok(List::default());
         }
         let is_known = |called: &str| settings.position_of_issuer(called).is_some();
-        let entries = file::parse(&bytes, most, is_known)?;
+        let entries = file::parse(bytes, settings.max_revocations, is_known)?;
         tracing::info!(entries = entries.len(), "auth.revocations_file was read anew");
         let added = revocations.replace(entries);
         seen.digest = Some(digest);

@@ -37,10 +37,14 @@ const ID_TOKEN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
 const VERIFIED_TWINS: [(&str, &str); 2] =
     [("email", "email_verified"), ("phone_number", "phone_number_verified")];
 
-/// Claims that name the app; a `sub` that equals one stands for the app, not for a person.
-const CLIENT_CLAIMS: [&str; 2] = ["client_id", "azp"];
+/// Claims that name the application: RFC 9068 §2.2, OpenID Connect Core §2, Okta. A `sub` that names
+/// the same client stands for the application (client credentials grant), not for a person.
+const CLIENT_CLAIMS: [&str; 3] = ["client_id", "azp", "cid"];
 
-/// The claims of a token. Looked at only behind a good signature.
+/// Auth0 appends this to the client's id in the `sub` of such a token.
+const AUTH0_CLIENT_SUFFIX: &str = "@clients";
+
+/// The claims of a token. But for [`Claims::issue_time`], they are read only when the signature is good.
 pub(super) struct Claims(Object);
 
 /// What a good token says.
@@ -61,7 +65,9 @@ enum Nobody {
     Missing,
     #[error("the claim is neither a text nor a whole number")]
     NoName,
-    #[error("the token is the app's own, as sub equals client_id or azp")]
+    #[error(
+        "it is the application's own token: sub names the client, as client_id, azp or cid does"
+    )]
     Client,
     #[error("its _verified twin isn't true")]
     Unverified,
@@ -74,6 +80,11 @@ enum Nobody {
 impl Claims {
     pub(super) const fn new(members: Object) -> Self {
         Self(members)
+    }
+
+    /// `iat`, if it is a time: also for a token whose signature was not checked.
+    pub(super) fn issue_time(&self) -> Option<Timestamp> {
+        self.time("iat").ok().flatten()
     }
 
     /// Checks everything; the order is that of the answers: invalid, expired, scope, customer.
@@ -184,12 +195,10 @@ impl Claims {
     fn customer(&self, rules: &Rules) -> Result<CustomerId, Nobody> {
         let claim = rules.settings.customer_id_claim.as_str();
         let named = name(self.0.get(claim).ok_or(Nobody::Missing)?).ok_or(Nobody::NoName)?;
-        let is_client =
-            claim == "sub" && CLIENT_CLAIMS.iter().any(|client| self.text(client) == Some(&named));
         let is_unverified = VERIFIED_TWINS
             .iter()
             .any(|(name, twin)| *name == claim && self.0.get(twin) != Some(&Value::Bool(true)));
-        if is_client {
+        if claim == "sub" && self.is_applications_own(&named) {
             return Err(Nobody::Client);
         }
         if is_unverified {
@@ -203,6 +212,15 @@ impl Claims {
             return Err(Nobody::Foreign);
         }
         Ok(CustomerId::parse(&id)?)
+    }
+
+    /// Whether that subject is the application to which the token was issued.
+    fn is_applications_own(&self, sub: &str) -> bool {
+        let without_suffix = sub.strip_suffix(AUTH0_CLIENT_SUFFIX);
+        CLIENT_CLAIMS.iter().filter_map(|claim| name(self.0.get(claim)?)).any(|client| {
+            let client = client.as_str();
+            client == sub || Some(client) == without_suffix
+        })
     }
 
     fn text(&self, name: &str) -> Option<&str> {

@@ -494,6 +494,27 @@ async fn the_answer_is_the_gravest_fault_only() {
 }
 
 #[tokio::test]
+async fn an_applications_own_token_names_no_customer() {
+    locally(async {
+        let world = world().await;
+        for (change, outcome) in [
+            (json!({"sub": "0oa1", "cid": "0oa1"}), Err("no_customer")),
+            (json!({"sub": "app@clients", "azp": "app"}), Err("no_customer")),
+            (json!({"sub": "app@clients", "client_id": "app"}), Err("no_customer")),
+            (json!({"sub": "7", "client_id": 7}), Err("no_customer")),
+            (json!({"sub": "alice", "cid": "0oa1"}), Ok("alice")),
+            (json!({"sub": "bob@clients", "azp": "app"}), Ok("bob@clients")),
+            (json!({"sub": "app@clients.example", "azp": "app"}), Ok("app@clients.example")),
+            (json!({"sub": "app", "azp": "app@clients"}), Ok("app")),
+        ] {
+            let found = world.outcome(&token("k1", change.clone())).await;
+            assert_eq!(found, outcome.map(str::to_owned), "{change}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_claim_becomes_a_customer_or_nobody() {
     let by_sub = [
         (json!({"sub": "a@b.example"}), Ok("a@b.example")),
@@ -526,6 +547,7 @@ async fn a_claim_becomes_a_customer_or_nobody() {
             Err("no_customer"),
         ),
         ("customer", json!({"customer": "c1", "azp": "c1"}), Ok("c1")),
+        ("customer", json!({"customer": "c1@clients", "azp": "c1"}), Ok("c1@clients")),
         ("customer", json!({"email_verified": false, "customer": "c1"}), Ok("c1")),
         ("customer", json!({}), Err("no_customer")),
         ("a.b", json!({"a": {"b": "c1"}}), Err("no_customer")),

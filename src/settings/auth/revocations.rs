@@ -18,12 +18,18 @@ pub(super) fn check(
     let Some(most) = most else { return Ok(()) };
     let is_known = |called: &str| issuers.is_none_or(|all| position(all, called).is_some());
     let checked = file::read(path, most).and_then(|bytes| file::parse(&bytes, most, is_known));
-    checked.map(drop).map_err(|error| Wrong::new(error.to_string(), fix(error)))
+    checked.map(drop).map_err(|error| {
+        if let FileError::Unreadable(error) = error {
+            Wrong::unreadable(path, error)
+        } else {
+            Wrong::new(error.to_string(), fix(error))
+        }
+    })
 }
 
 const fn fix(error: FileError) -> &'static str {
     match error {
-        FileError::Unreadable(_) => "write the path of a file that this process can read",
+        FileError::Unreadable(error) => error.fix(),
         FileError::TooLarge(_) | FileError::TooMany(_) => {
             "take out entries whose end has passed, or raise auth.max_revocations"
         }

@@ -97,7 +97,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     // Files.
     ("server.admin_token_file = '/nonexistent'", "server.admin_token_file", "can't be read"),
     ("juspay.ca_file = '/nonexistent'", "juspay.ca_file", "can't be read"),
-    ("log.customer_ref_key_file = '/dev/null'", "log.customer_ref_key_file", "is empty"),
+    ("log.customer_ref_key_file = '/dev/null'", "log.customer_ref_key_file", "it is a device"),
     ("auth.revocations_file = '/nonexistent'", "auth.revocations_file", "can't be read"),
     ("auth.revocations_file = 'Cargo.toml'", "auth.revocations_file", "isn't JSON of the form"),
     ("auth.max_revocations = 0", "auth.max_revocations", "from 1 to"),
@@ -105,7 +105,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("auth.dpop.max_age = '11m'", "auth.dpop.max_age", "from 1s to 10m"),
     ("auth.dpop.max_proofs = 99", "auth.dpop.max_proofs", "from 100 to"),
     ("auth.dpop.nonces = 'on'", "auth.dpop.nonces", "true or false"),
-    ("auth.dpop.nonce_key_file = '/dev/null'", "auth.dpop.nonce_key_file", "is empty"),
+    ("auth.dpop.nonce_key_file = '/dev/null'", "auth.dpop.nonce_key_file", "it is a device"),
     ("auth.issuers.main.dpop = 'on'", "auth.issuers.main.dpop", "no such choice"),
     ("server.public_url = 'api.example'", "server.public_url", "begins with"),
     ("server.public_url = 'https://a?b'", "server.public_url", "query"),

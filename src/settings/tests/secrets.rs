@@ -133,4 +133,8 @@ fn admin_tokens_must_be_able_to_travel() {
     std::fs::write(&file, "a b").unwrap();
     let faults = good().text("x", setting).load().unwrap_err().to_string();
     assert!(faults.contains("bearer token can't have"), "{faults}");
+    std::fs::write(&file, "\n").unwrap();
+    let empty = format!("server.admin_token_file = '{}'", file.path().display());
+    let faults = good().text("x", empty).load().unwrap_err().to_string();
+    assert!(faults.contains("the file is empty"), "{faults}");
 }

@@ -327,6 +327,21 @@ async fn nonces_are_given_out_wanted_and_renewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bound_token_older_than_the_last_fetch_that_lacks_its_key_is_refused() {
+    let world = World::with(REQUIRED).await;
+    let prover = Prover::new();
+    let (old, unseen) = (prover.token(&world), prover.token(&world));
+    assert_eq!(prover.me(&world, &old).await.status, 200);
+    world.clock.advance(Duration::from_secs(60));
+    world.issuer().rotate(false).unwrap();
+    assert_eq!(prover.me(&world, &prover.token(&world)).await.status, 200);
+    for token in [old, unseen] {
+        let reply = prover.me(&world, &token).await;
+        refused("its key has gone", &reply, "invalid_token", &[dpop("invalid_token")]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replicas_with_one_nonce_key_take_each_others_nonces() {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(&file, "a key that replicas share").unwrap();

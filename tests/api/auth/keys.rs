@@ -1,5 +1,7 @@
 //! Keys that come and go. Trouble with them is a 503, never a phone's 401 (promise P6).
 
+mod forged_kids;
+
 use std::time::Duration;
 
 use jiff::SignedDuration;

@@ -5,7 +5,10 @@ use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 use tempfile::TempDir;
 
 use super::owner;
-use crate::support::{Stage, World, guard};
+use crate::{
+    blocking_files::fifo,
+    support::{Stage, World, guard},
+};
 
 const POLL: Duration = Duration::from_secs(10);
 const READ: &str = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"api_key\"}";
@@ -98,7 +101,7 @@ async fn a_file_that_turns_bad_keeps_the_old_key_and_is_told() {
         let is_read = async || world.count(READ).await > read_last;
         world.turn_until("a good look", Duration::from_secs(1), is_read).await;
     };
-    for bad in ["empty", "gone", "line end", "not text", "directory"] {
+    for bad in ["empty", "gone", "line end", "not text", "directory", "FIFO"] {
         is_bad(bad).await;
     }
 }
@@ -113,6 +116,10 @@ fn spoil(path: &Path, how: &str) {
             fs::remove_file(path).unwrap();
             fs::create_dir(path).unwrap();
         }
+        "FIFO" => {
+            fs::remove_file(path).unwrap();
+            fifo(path);
+        }
         _ => panic!("{how}"),
     }
 }
@@ -120,6 +127,8 @@ fn spoil(path: &Path, how: &str) {
 fn restore(path: &Path, key: &str) {
     if path.is_dir() {
         fs::remove_dir(path).unwrap();
+    } else if path.exists() {
+        fs::remove_file(path).unwrap();
     }
     fs::write(path, key).unwrap();
 }

@@ -78,6 +78,7 @@ fn claims() -> impl Strategy<Value = String> {
         "at_hash",
         "client_id",
         "azp",
+        "cid",
         "events",
         "jti",
         "sid",

@@ -279,11 +279,13 @@ async fn discovery_over_https_does_not_lead_to_plain_http() {
 }
 
 #[tokio::test]
-async fn a_file_is_read_up_to_a_byte_beyond_the_limit() {
+async fn a_file_is_read_up_to_the_limit() {
     let read = async |path: &Path| fetch(KeySource::File(path.to_owned())).await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, " ".repeat(MAX_SET_BYTES + 2)).unwrap();
-    assert_eq!(read(file.path()).await.map(|bytes| bytes.len()), Ok(MAX_SET_BYTES + 1));
+    std::fs::write(&file, " ".repeat(MAX_SET_BYTES)).unwrap();
+    assert_eq!(read(file.path()).await.map(|bytes| bytes.len()), Ok(MAX_SET_BYTES));
+    std::fs::write(&file, " ".repeat(MAX_SET_BYTES + 1)).unwrap();
+    assert_eq!(read(file.path()).await, Err(FetchError::Set(SetError::TooLarge)));
     let missing = read(Path::new("/nonexistent")).await;
-    assert_eq!(missing, Err(FetchError::Unreadable(std::io::ErrorKind::NotFound)));
+    assert_eq!(missing, Err(FetchError::Unreadable(ReadError::NoFile)));
 }

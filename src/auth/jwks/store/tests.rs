@@ -1,5 +1,7 @@
 //! Unknown `kid`s, fetches and failures, with the issuer scripted and the clock turned by hand.
 
+mod ages;
+
 use std::time::Duration;
 
 use serde_json::json;

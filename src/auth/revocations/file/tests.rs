@@ -36,8 +36,8 @@ async fn world(path: &Path) -> World {
     world_of_auth(auth, [("main", issuer(), set(&[P256.jwk("k1")]))]).await
 }
 
-fn reload(world: &World) -> Vec<String> {
-    let customers = world.auth.reload_revocations().unwrap();
+async fn reload(world: &World) -> Vec<String> {
+    let customers = world.auth.reload_revocations().await.unwrap();
     let mut customers: Vec<_> = customers.iter().map(|it| it.as_str().to_owned()).collect();
     customers.sort();
     customers
@@ -62,7 +62,7 @@ async fn the_list_of_the_start_counts_from_the_start() {
             assert_eq!(world.outcome(&token("k1", claims)).await, Err("revoked"));
         }
         assert_eq!(world.outcome(&token("k1", json!({}))).await, Ok("alice".to_owned()));
-        assert_eq!(reload(&world), [""; 0]);
+        assert_eq!(reload(&world).await, [""; 0]);
         assert_eq!(reloads(&world, "success"), 1, "the same list isn't taken up again");
     })
     .await;
@@ -79,12 +79,12 @@ async fn what_is_new_in_the_file_counts_and_what_is_gone_does_not() {
         world.outcome(&alices).await.unwrap();
         write(file.path(), &json!([sub("bob"), jti("a")]));
         assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()), "nobody has looked");
-        assert_eq!(reload(&world), ["alice"], "bob was forgotten before");
+        assert_eq!(reload(&world).await, ["alice"], "bob was forgotten before");
         assert_eq!(world.outcome(&alices).await, Err("revoked"));
         assert_eq!(world.outcome(&bobs).await, Err("revoked"));
 
         write(file.path(), &json!([]));
-        assert_eq!(reload(&world), [""; 0]);
+        assert_eq!(reload(&world).await, [""; 0]);
         assert_eq!(count(&world, "file"), 0);
         for token in [&alices, &bobs] {
             assert!(world.outcome(token).await.is_ok(), "the operator has taken it back");
@@ -101,12 +101,12 @@ async fn file_and_memory_are_kept_apart() {
         let world = world(file.path()).await;
         let alices = token("k1", json!({"jti": "a"}));
         write(file.path(), &json!([jti("a"), jti("b")]));
-        reload(&world);
+        reload(&world).await;
         let entry = Entry::parse(jti("a").to_string().as_bytes()).unwrap();
         world.auth.revoke(entry).unwrap();
         assert_eq!((count(&world, "file"), count(&world, "memory")), (2, 1));
         write(file.path(), &json!([]));
-        reload(&world);
+        reload(&world).await;
         assert_eq!((count(&world, "file"), count(&world, "memory")), (0, 1));
         assert_eq!(world.outcome(&alices).await, Err("revoked"));
     })
@@ -137,13 +137,13 @@ async fn a_file_that_turns_bad_keeps_the_last_good_list() {
                 None => fs::remove_file(&path).unwrap(),
             }
             world.clock.advance(Duration::from_secs(10));
-            assert_eq!(reload(&world), [""; 0]);
+            assert_eq!(reload(&world).await, [""; 0]);
             assert_eq!(world.outcome(&alices).await, Err("revoked"));
             assert_eq!((reloads(&world, "success"), reloads(&world, "failure")), (1, looks));
             assert_eq!(read.get().to_bits(), begin.to_bits(), "it stands still");
         }
         write(&path, &json!([jti("b")]));
-        reload(&world);
+        reload(&world).await;
         assert_eq!(reloads(&world, "success"), 2);
         assert!(read.get() > begin);
         assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()));
@@ -162,11 +162,11 @@ async fn the_log_tells_when_the_file_turns_bad_and_not_at_each_look() {
         for times in 1..=2 {
             for _ in 0..3 {
                 fs::write(file.path(), "bad").unwrap();
-                reload(&world);
+                reload(&world).await;
                 assert_eq!(told(), times);
             }
             write(file.path(), &json!([]));
-            reload(&world);
+            reload(&world).await;
             assert_eq!(told(), times);
         }
     })

@@ -138,9 +138,11 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
             _ => Row::nobody(what, token),
         });
     }
-    for app in ["client_id", "azp"] {
-        let token = forge.with_claims(&json!({"sub": "app", app: "app"}));
-        rows.push(Row::nobody(format!("the app itself, by {app}"), token));
+    for app in ["client_id", "azp", "cid"] {
+        for sub in ["app", "app@clients"] {
+            let token = forge.with_claims(&json!({"sub": sub, app: "app"}));
+            rows.push(Row::nobody(format!("the application itself, {sub} by {app}"), token));
+        }
     }
 }
 

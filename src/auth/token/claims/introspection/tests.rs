@@ -169,6 +169,8 @@ fn each_other_answer_is_refused_for_its_reason() {
         (json!({"sub": ""}), "no_customer"),
         (json!({"sub": ["alice"]}), "claims"),
         (json!({"sub": "app", "client_id": "app"}), "no_customer"),
+        (json!({"sub": "0oa1", "cid": "0oa1"}), "no_customer"),
+        (json!({"sub": "app@clients", "azp": "app"}), "no_customer"),
         (json!({"sub": "web-1"}), "no_customer"),
     ] {
         let refused = outcome(asked_issuer(), &with(&answer(), changes.clone()));

@@ -1,0 +1,78 @@
+//! Tokens with a `kid` that no key has: those that are older than the last fetch can't be signed by a
+//! new key, so they are a 401 and no outlier detection takes them for an outage.
+
+use std::time::Duration;
+
+use juspay_bff::{settings::Algorithm, simulator::issuer::JWKS_PATH};
+use serde_json::json;
+
+use super::{COOLDOWN, INVALID_TOKEN, claims, header, refused, unavailable};
+use crate::support::World;
+
+/// Claims of a token that was issued that long ago.
+fn issued_before(world: &World, age: i64) -> String {
+    let mut claims = claims(world);
+    claims["iat"] = json!(world.clock_seconds() - age);
+    claims.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_kids_of_old_tokens_are_a_401_and_never_a_503() {
+    let world = World::new().await;
+    let known = world.phone("alice");
+    assert_eq!(known.me().await.status, 200);
+    world.clock.advance(Duration::from_secs(60));
+    let forged = |number: usize| {
+        let (mut header, claims) = (header(world.issuer()), issued_before(&world, 50));
+        header["kid"] = json!(format!("random-{number}"));
+        world.issuer().sign_raw(&header.to_string(), &claims, Algorithm::ES256).unwrap()
+    };
+    let first = world.phone_holding(&forged(0)).me().await;
+    refused("the one that is looked for", &first, 401, "invalid_token", Some(INVALID_TOKEN));
+    let fetches = world.issuer().calls(JWKS_PATH);
+    for number in 1..200 {
+        let reply = world.phone_holding(&forged(number)).me().await;
+        refused("a random kid", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    }
+    assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one a cool-down");
+    let series = "juspay_bff_auth_failures_total{reason=\"unknown_key\"}";
+    assert_eq!(world.count(series).await, 200);
+
+    // A key that is new since, with the tokens that it signs, is an open question as before.
+    world.issuer().rotate(true).unwrap();
+    let new = world.phone("alice");
+    unavailable(&new.me().await);
+    let reply = world.phone_holding(&forged(200)).me().await;
+    refused("amid the rotation", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_eq!(known.me().await.status, 200);
+    world.clock.advance(COOLDOWN);
+    assert_eq!(new.me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_kid_is_a_401_by_the_tokens_age_and_a_503_without_one() {
+    let world = World::new().await;
+    world.clock.advance(Duration::from_secs(60));
+    let with_kid = |kid: &str, claims: &str| {
+        let mut header = header(world.issuer());
+        header["kid"] = json!(kid);
+        let token = world.issuer().sign_raw(&header.to_string(), claims, Algorithm::ES256);
+        world.phone_holding(&token.unwrap())
+    };
+    let first = with_kid("first", &issued_before(&world, 0)).me().await;
+    refused("the one that is looked for", &first, 401, "invalid_token", Some(INVALID_TOKEN));
+    // `auth.leeway` is 30 s as shipped.
+    let older = with_kid("older", &issued_before(&world, 31)).me().await;
+    refused("older", &older, 401, "invalid_token", Some(INVALID_TOKEN));
+    for age in [30, 1, 0, -1000] {
+        unavailable(&with_kid("new", &issued_before(&world, age)).me().await);
+    }
+    for unusable in [json!(null), json!("1"), json!(-1), json!({})] {
+        let mut claims = claims(&world);
+        claims["iat"] = unusable;
+        unavailable(&with_kid("new", &claims.to_string()).me().await);
+    }
+    let mut absent = claims(&world);
+    absent.as_object_mut().unwrap().remove("iat");
+    unavailable(&with_kid("new", &absent.to_string()).me().await);
+}

@@ -1,0 +1,276 @@
+//! Files that would block whoever opens them. Such a file is a fault at the start, like one that is
+//! missing; while the service runs it keeps the last good content and holds up nothing else.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{
+    Phone, Stage, World,
+    authority::Authority,
+    guard,
+    process::{Process, bff, run},
+    until, within_reason,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Each setting that names a file.
+const FILES: [&str; 15] = [
+    "server.admin_token_file",
+    "server.tls.cert_file",
+    "server.tls.key_file",
+    "server.tls.client_ca_file",
+    "juspay.api_key_file",
+    "juspay.api_key_next_file",
+    "juspay.ca_file",
+    "auth.issuers.main.jwks_file",
+    "auth.issuers.main.ca_file",
+    "auth.issuers.opaque.introspection_client_secret_file",
+    "auth.revocations_file",
+    "auth.dpop.nonce_key_file",
+    "log.customer_ref_key_file",
+    "traces.headers_file",
+    "traces.ca_file",
+];
+
+/// The fault of a FIFO, and what to do about it.
+const IS_A_FIFO: &str = "it is a FIFO, not a regular file";
+const FIX: &str = "fix:    write the path of a regular file, or of a symlink to one";
+
+/// A FIFO that nobody writes to: opening it to read waits for a writer.
+pub fn fifo(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+}
+
+/// Settings of a service in which `path` is each of these files.
+fn settings(files: &[&str], path: &Path) -> String {
+    let files: Vec<_> = files.iter().map(|key| format!("{key} = '{}'\n", path.display())).collect();
+    let files = files.concat();
+    format!(
+        "server.listen = '127.0.0.1:0'
+        server.admin_listen = '127.0.0.1:0'
+        juspay.base_url = 'https://juspay.example'
+        juspay.merchant_id = 'm'
+        auth.shared_customer_ids = true
+        auth.issuers.main.issuer = 'https://id.example'
+        auth.issuers.main.audiences = ['a']
+        auth.issuers.main.algorithms = ['ES256']
+        auth.issuers.opaque.issuer = 'https://opaque.example'
+        auth.issuers.opaque.audiences = ['a']
+        auth.issuers.opaque.introspection_url = 'https://opaque.example/introspect'
+        auth.issuers.opaque.introspection_client_id = 'bff'
+        {files}"
+    )
+}
+
+/// The block that tells of one fault.
+fn block<'t>(told: &'t str, key: &str) -> &'t str {
+    let (_, rest) = told.split_once(&format!("\n\n{key}\n")).unwrap_or_else(|| panic!("{told}"));
+    rest.split("\n\n").next().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_fifo_is_a_fault_of_each_file_and_nothing_waits_for_it() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fifo(&path("fifo"));
+    // As Kubernetes mounts files: by symlinks.
+    std::os::unix::fs::symlink("fifo", path("link")).unwrap();
+    let file = path("settings.toml");
+    fs::write(&file, settings(&FILES, &path("link"))).unwrap();
+    for command in ["serve", "check-config", "doctor", "explain-token"] {
+        let ended = run(bff(&[command, "--config", file.to_str().unwrap()])).await;
+        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{command}: {}", ended.stderr);
+        for key in FILES {
+            let block = block(&ended.stderr, key);
+            let reason = format!("reason: {} can't be read: {IS_A_FIFO}", path("link").display());
+            assert!(block.contains(&reason) && block.contains(FIX), "{command}: {key}: {block}");
+            assert!(block.contains("where:  "), "{command}: {key}: {block}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_settings_file_that_is_a_fifo_is_a_fault() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("settings.toml");
+    fifo(&path);
+    for command in ["serve", "check-config", "doctor", "explain-token"] {
+        let ended = run(bff(&[command, "--config", path.to_str().unwrap()])).await;
+        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{command}: {}", ended.stderr);
+        let told =
+            format!("{}\n  reason: the settings file can't be read: {IS_A_FIFO}", path.display());
+        assert!(ended.stderr.contains(&told), "{command}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_why_a_file_cannot_be_read_is_told_with_its_path_and_what_to_do() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::create_dir(path("directory")).unwrap();
+    fs::write(path("large"), "x".repeat(64 * 1024 + 1)).unwrap();
+    for (name, reason, fix) in [
+        ("missing", "no such file", "write the path of a file that exists, or put the file there"),
+        ("directory", "it is a directory, not a regular file", "write the path of a regular file"),
+        ("large", "it is larger than 65536 bytes", "or make the file smaller"),
+    ] {
+        let file = path("settings.toml");
+        fs::write(&file, settings(&["juspay.api_key_file"], &path(name))).unwrap();
+        let ended = run(bff(&["check-config", "--config", file.to_str().unwrap()])).await;
+        assert_eq!(ended.code, Some(2));
+        let block = block(&ended.stderr, "juspay.api_key_file");
+        let reason = format!("reason: {} can't be read: {reason}", path(name).display());
+        assert!(block.contains(&reason) && block.contains(fix), "{name}: {block}");
+    }
+}
+
+/// A world all of whose files are followed, and where they are by the label of their metric.
+async fn following(directory: &Path) -> (World, BTreeMap<&'static str, PathBuf>) {
+    let stage = Stage::set().await;
+    let path = |name: &str| directory.join(name);
+    let write = |name: &str, text: &str| {
+        fs::write(path(name), text).unwrap();
+        path(name).display().to_string()
+    };
+    let (authority, shown) = (Authority::new(), |files: PathBuf| files.display().to_string());
+    authority.server(2030).write(directory);
+    let settings = format!(
+        "server.admin_token_file = '{}'
+        juspay.api_key_file = '{}'
+        juspay.api_key_next_file = '{}'
+        log.customer_ref_key_file = '{}'
+        auth.dpop.nonce_key_file = '{}'
+        auth.revocations_file = '{}'
+        server.tls.cert_file = '{}'
+        server.tls.key_file = '{}'
+        [auth.issuers.main]
+        discovery = false
+        jwks_file = '{}'",
+        write("admin_token", "an-admin-token"),
+        write("api_key", &stage.api_key),
+        write("api_key_next", &stage.api_key),
+        write("customer_ref_key", "a key of references"),
+        write("dpop_nonce_key", "a key of nonces"),
+        write("revocations", &json!({"revocations": []}).to_string()),
+        shown(path("tls.crt")),
+        shown(path("tls.key")),
+        write("jwks", &stage.issuer().jwks().to_string()),
+    );
+    let labels = [
+        "admin_token",
+        "api_key",
+        "api_key_next",
+        "customer_ref_key",
+        "dpop_nonce_key",
+        "revocations",
+    ];
+    let mut files: BTreeMap<_, _> = labels.into_iter().map(|label| (label, path(label))).collect();
+    files.insert("server_tls", path("tls.key"));
+    (stage.open_ready(&settings).await, files)
+}
+
+async fn last_read(world: &World, label: &str) -> u64 {
+    let series =
+        format!("juspay_bff_secret_last_reload_success_timestamp_seconds{{secret=\"{label}\"}}");
+    world.count(&series).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifo_in_the_place_of_a_file_holds_up_neither_other_files_nor_the_drain() {
+    let directory = TempDir::new().unwrap();
+    let (mut world, files) = following(directory.path()).await;
+    for (label, path) in &files {
+        let content = fs::read(path).unwrap();
+        let told = || guard::log_lines(path.to_str().unwrap()).len();
+        let told_of_list = || guard::log_lines("auth.revocations_file can't be used").len();
+        let (told_before, list_before) = (told(), told_of_list());
+        fs::remove_file(path).unwrap();
+        fifo(path);
+        let is_told = async || told() > told_before || told_of_list() > list_before;
+        world.turn_until(label, SECOND, is_told).await;
+        // It stands still, while the others are read on.
+        let last = last_read(&world, label).await;
+        let other = files.keys().find(|other| *other != label).unwrap();
+        let others = last_read(&world, other).await;
+        let go_on = async || last_read(&world, other).await > others + 10;
+        world.turn_until("further looks at the others", SECOND, go_on).await;
+        assert_eq!(last_read(&world, label).await, last, "{label}");
+        fs::remove_file(path).unwrap();
+        fs::write(path, content).unwrap();
+        let is_read = async || last_read(&world, label).await > last;
+        world.turn_until("the file is back", SECOND, is_read).await;
+    }
+    // And again the last one, up to the end.
+    let path = &files["api_key"];
+    fs::remove_file(path).unwrap();
+    fifo(path);
+    world.clock.advance(Duration::from_secs(30));
+    world.service.turn().await;
+    world.service.signal();
+    until("the end", async || world.service.has_ended()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_set_that_turns_into_a_fifo_keeps_the_last_good_keys() {
+    let directory = TempDir::new().unwrap();
+    let (world, _) = following(directory.path()).await;
+    let path = directory.path().join("jwks");
+    fs::remove_file(&path).unwrap();
+    fifo(&path);
+    let failures = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
+    let has_failed = async || world.count(failures).await >= 2;
+    world.turn_until("failed looks", SECOND, has_failed).await;
+    assert!(!guard::log_lines(&format!("its file can't be read: {IS_A_FIFO}")).is_empty());
+    assert_eq!(world.admin().get("/readyz").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_secret_turns_into_a_fifo_reloads_others_and_ends_at_sigterm() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let files = "juspay.api_key_file = 'KEY'
+        server.admin_token_file = 'TOKEN'
+        secrets.poll = '10ms'
+        server.shutdown_delay = '0s'
+        auth.issuers.main.jwks_file = 'KEYS'\n"
+        .replace("KEYS", path("keys").to_str().unwrap())
+        .replace("KEY", path("key").to_str().unwrap())
+        .replace("TOKEN", path("token").to_str().unwrap());
+    let text = settings(&[], &path(""));
+    let lines = text.lines().filter(|line| !line.contains("opaque"));
+    let text = lines.chain(files.lines()).collect::<Vec<_>>().join("\n");
+    fs::write(path("settings.toml"), text).unwrap();
+    fs::write(path("keys"), json!({"keys": []}).to_string()).unwrap();
+    fs::write(path("key"), "canary_key").unwrap();
+    fs::write(path("token"), "one").unwrap();
+    let config = path("settings.toml");
+    let mut serving = Process::start(bff(&["serve", "--config", config.to_str().unwrap()]));
+    let line = serving.line_with("\"serving\"").await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let admin = Phone::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
+
+    fs::remove_file(path("key")).unwrap();
+    fifo(&path("key"));
+    let warning = serving.line_with("\"secret\":\"api_key\"").await;
+    assert!(warning.contains("\"WARN\"") && warning.contains(IS_A_FIFO), "{warning}");
+    let series = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"api_key\"} ";
+    let last_read = async || {
+        let text = within_reason("metrics", admin.get("/metrics")).await.text();
+        text.lines().find_map(|line| line.strip_prefix(series).map(str::to_owned)).unwrap()
+    };
+    let last = last_read().await;
+    fs::write(path("token"), "two").unwrap();
+    let read = serving.line_with("the secret was read anew").await;
+    assert!(read.contains("\"secret\":\"admin_token\""), "{read}");
+    assert_eq!(last_read().await, last, "it stands still");
+    assert_eq!(serving.terminate().await, Some(0));
+}
