@@ -86,7 +86,9 @@ impl Report {
     fn life(&self) -> Duration {
         let by_our_clock = until(self.expiry, self.received);
         match self.date {
-            Some(date) => until(self.expiry, date).min(by_our_clock).saturating_sub(DATE_RESOLUTION),
+            Some(date) => {
+                until(self.expiry, date).min(by_our_clock).saturating_sub(DATE_RESOLUTION)
+            }
             None => by_our_clock,
         }
     }

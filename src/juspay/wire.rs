@@ -47,8 +47,8 @@ pub(super) fn customer(
     form: CustomerIdForm,
 ) -> Result<Read, InvalidAnswer> {
     let document = Document::read(body);
-    let object = members(document.text(), Field::ALL.map(Field::name))
-        .map_err(|_| InvalidAnswer::Json)?;
+    let object =
+        members(document.text(), Field::ALL.map(Field::name)).map_err(|_| InvalidAnswer::Json)?;
     check_identity(&document, &object, asked, form)?;
     let auth = client_auth(&document, &object);
     if let Err(InvalidAnswer::MalformedToken) = auth {
@@ -71,27 +71,24 @@ fn check_identity<const N: usize>(
     asked: &CustomerId,
     form: CustomerIdForm,
 ) -> Result<(), InvalidAnswer> {
-    let ids = [Field::ObjectReferenceId, Field::CustomerId, Field::Id];
-    if !ids.into_iter().all(|id| is_exact(document, object, id.name())) {
+    let (deciding, other): (&[Field], &[Field]) = match form {
+        CustomerIdForm::Merchant => (&[Field::ObjectReferenceId, Field::CustomerId], &[Field::Id]),
+        CustomerIdForm::Juspay => (&[Field::Id], &[Field::ObjectReferenceId, Field::CustomerId]),
+    };
+    let are_exact = |ids: &[Field]| ids.iter().all(|id| is_exact(document, object, id.name()));
+    if !are_exact(deciding) {
         return Err(InvalidAnswer::MalformedIdentity);
     }
-    let present = |field: Field| object.get(field.name()).filter(|value| value.get() != "null");
-    let named = match form {
-        CustomerIdForm::Merchant => {
-            present(Field::ObjectReferenceId).or_else(|| present(Field::CustomerId))
-        }
-        CustomerIdForm::Juspay => present(Field::Id),
-    };
-    let is_about_asked = named.and_then(text).is_some_and(|named| named == asked.as_str());
-    if is_about_asked { Ok(()) } else { Err(InvalidAnswer::OtherCustomer) }
+    let mut named = deciding.iter().filter_map(|id| object.get(id.name()));
+    let named = named.find(|value| value.get() != "null").and_then(text);
+    if named.is_none_or(|named| named != asked.as_str()) {
+        return Err(InvalidAnswer::OtherCustomer);
+    }
+    if are_exact(other) { Ok(()) } else { Err(InvalidAnswer::MalformedIdentity) }
 }
 
 /// Whether the member occurs once at most, and as Juspay wrote it.
-fn is_exact<const N: usize>(
-    document: &Document<'_>,
-    object: &Members<'_, N>,
-    name: &str,
-) -> bool {
+fn is_exact<const N: usize>(document: &Document<'_>, object: &Members<'_, N>, name: &str) -> bool {
     let is_intact = |value: &RawValue| document.is_intact(value.get());
     !object.is_repeated(name) && object.get(name).is_none_or(is_intact)
 }
@@ -140,7 +137,13 @@ fn told(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
         | Field::EmailAddress
         | Field::FirstName
         | Field::LastName => {
-            if plain(json).is_some() { Some(json.into()) } else if is_text { rewritten(json) } else { None }
+            if plain(json).is_some() {
+                Some(json.into())
+            } else if is_text {
+                rewritten(json)
+            } else {
+                None
+            }
         }
     }
 }

@@ -191,9 +191,7 @@ mod tests {
     const LATE: [&str; 3] = ["253402300799", "253402300800", "\"9999-12-31T23:59:59Z\""];
 
     fn entry() -> impl Strategy<Value = String> {
-        let times = || {
-            prop_oneof![1 => select(&LATE[..]), 4 => select(&USUAL[..])]
-        };
+        let times = || prop_oneof![1 => select(&LATE[..]), 4 => select(&USUAL[..])];
         let ids = || option::of(select(&["\"a\"", "\"b\"", "\"\"", "null", "7"][..]));
         let issuer = select(&["\"main\"", "\"https://id.example\"", "\"other\"", "\"x\""][..]);
         let entry = (issuer, [ids(), ids(), ids()], option::of(times()), option::of(times()));

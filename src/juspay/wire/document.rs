@@ -75,7 +75,11 @@ impl Repair {
                 other => (true, other.len_utf8()),
             };
             let (part, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
-            if is_good { self.text.push_str(part) } else { self.replace() }
+            if is_good {
+                self.text.push_str(part)
+            } else {
+                self.replace()
+            }
             rest = after;
         }
     }
@@ -158,7 +162,8 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_stays_unreadable() {
-        for body in [&b"\"a"[..], b"\"a\\", b"\"a\\\"", b"\"a\\u00", b"\"\xe9", b"\xff", b"{\"a\xff"]
+        for body in
+            [&b"\"a"[..], b"\"a\\", b"\"a\\\"", b"\"a\\u00", b"\"\xe9", b"\xff", b"{\"a\xff"]
         {
             let document = Document::read(body);
             let read = serde_json::from_str::<Value>(document.text());
@@ -167,8 +172,21 @@ mod tests {
     }
 
     const PARTS: [&[u8]; 15] = [
-        b"a", b"\\", b"\\\\", b"\\u", b"\\u12", b"\\ud83d", b"\\ude00", b"\\u0000", b"\xff",
-        b"\xc3", b"\xa9", b"\xed\xa0\x80", b"\0", b"\n", b"D800",
+        b"a",
+        b"\\",
+        b"\\\\",
+        b"\\u",
+        b"\\u12",
+        b"\\ud83d",
+        b"\\ude00",
+        b"\\u0000",
+        b"\xff",
+        b"\xc3",
+        b"\xa9",
+        b"\xed\xa0\x80",
+        b"\0",
+        b"\n",
+        b"D800",
     ];
 
     proptest! {

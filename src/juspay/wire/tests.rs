@@ -172,8 +172,7 @@ fn an_expiry_in_the_last_hours_of_the_year_9999_is_as_late_as_possible() {
 fn what_is_no_customers_json_is_refused() {
     let asked = CustomerId::parse("alice").unwrap();
     let form = CustomerIdForm::Merchant;
-    for body in ["", "null", "[]", "\"alice\"", "<html>", "{\"object_reference_id\":\"alice\""]
-    {
+    for body in ["", "null", "[]", "\"alice\"", "<html>", "{\"object_reference_id\":\"alice\""] {
         let read = customer(body.as_bytes(), &asked, form);
         assert_eq!(read.unwrap_err(), InvalidAnswer::Json, "{body}");
     }
@@ -277,6 +276,10 @@ fn p1_an_id_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
     }
     let body = altered("\"cst_1\"", b"\"cst_\xff\"");
     assert_eq!(read_bytes(&body).unwrap_err(), InvalidAnswer::MalformedIdentity);
+    // What certainly is another customer's stays that.
+    let bob = CustomerId::parse("bob").unwrap();
+    let why = customer(&body, &bob, CustomerIdForm::Merchant).unwrap_err();
+    assert_eq!(why, InvalidAnswer::OtherCustomer);
     // Repaired, it would be the customer that was asked for.
     let asked = CustomerId::parse("Andr\u{fffd}").unwrap();
     let read = |body: &[u8]| customer(body, &asked, CustomerIdForm::Merchant);

@@ -73,8 +73,7 @@ async fn odd_data_costs_a_customer_nothing_but_what_is_odd() {
     ];
     for (number, (members, told)) in rows.into_iter().enumerate() {
         let customer = format!("customer{number}");
-        let reply =
-            play.answer(&customer, "/me/customer", &object(&customer, members)).await;
+        let reply = play.answer(&customer, "/me/customer", &object(&customer, members)).await;
         let shown: String = members.escape_ascii().take(80).map(char::from).collect();
         assert_eq!(owner(&reply), customer, "{shown}");
         assert_eq!(reply.token(), "tkn_0", "{shown}");
