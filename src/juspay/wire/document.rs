@@ -76,9 +76,9 @@ impl Repair {
             };
             let (part, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
             if is_good {
-                self.text.push_str(part)
+                self.text.push_str(part);
             } else {
-                self.replace()
+                self.replace();
             }
             rest = after;
         }
@@ -155,7 +155,7 @@ mod tests {
             ("[\"c\u{fffd}\"]", false),
         ] {
             let start = document.text().find(part).unwrap();
-            let part = &document.text()[start..start + part.len()];
+            let part = document.text().get(start..start + part.len()).unwrap();
             assert_eq!(document.is_intact(part), is_intact, "{part}");
         }
     }

@@ -232,7 +232,7 @@ fn fields_of_another_type_or_out_of_range_are_dropped_alone() {
 #[test]
 fn undocumented_members_decide_nothing() {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(20_000), close.repeat(20_000));
-    let (list, object) = (deep("[", "]"), deep("{\"a\":", "}").replacen("}", "1}", 1));
+    let (list, object) = (deep("[", "]"), deep("{\"a\":", "}").replacen('}', "1}", 1));
     for value in [
         &b"1e999"[..],
         b"99999999999999999999999999999999999999",
