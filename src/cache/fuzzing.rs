@@ -67,7 +67,11 @@ fn check(report: &Report, jitter: f64) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::{collection::vec, prelude::*, sample::select};
+    use proptest::{
+        collection::vec,
+        prelude::*,
+        sample::{Index, select},
+    };
 
     use super::*;
 
@@ -119,6 +123,25 @@ mod tests {
         br#""gstin":1e999"#,
     ];
 
+    const GOOD: &[u8] = br#"{"object_reference_id":"alice","id":"cst_1","first_name":"A","mobile_number":1,"a":[1],"juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"2026-01-01T00:15:00Z"}}"#;
+
+    const INSERTED: [&[u8]; 14] = [
+        b"\xff",
+        b"\0",
+        b"\n",
+        b"\"",
+        b"\\",
+        b"\\ud800",
+        b"\\u0069",
+        b"{",
+        b"}",
+        b"[",
+        b",",
+        b":",
+        b"e999",
+        b"\xef\xbb\xbf",
+    ];
+
     proptest! {
         #[test]
         fn whatever_juspay_answers_it_is_dealt_with_as_promised(
@@ -132,6 +155,23 @@ mod tests {
             members in vec(select(&MEMBERS[..]), 0..8),
         ) {
             let body = [date.as_bytes(), b"{", &members.join(&b','), b"}"].concat();
+            juspay_answer(&body);
+        }
+
+        #[test]
+        fn whatever_bytes_are_inserted_or_cut_off_it_is_dealt_with_as_promised(
+            inserted in vec((any::<Index>(), select(&INSERTED[..])), 0..5),
+            end in any::<Index>(),
+            is_cut in prop::bool::weighted(0.2),
+        ) {
+            let mut body = GOOD.to_vec();
+            for (at, bytes) in inserted {
+                let at = at.index(body.len());
+                body.splice(at..at, bytes.iter().copied());
+            }
+            if is_cut {
+                body.truncate(end.index(body.len()));
+            }
             juspay_answer(&body);
         }
     }
