@@ -1,7 +1,8 @@
 //! ③ The provider: what we ask of Juspay, and how it can fail.
 //!
 //! The cache knows Juspay by [`CustomerApi`] only, so that its tests can script the answers.
-//! `client` is the real thing, `wire` its JSON; `inspection` goes its way step by step for `doctor`.
+//! `client` is the real thing, `wire` its JSON, `skew` compares the clocks; `inspection` goes its way step
+//! by step for `doctor`.
 
 mod breaker;
 pub mod client;
