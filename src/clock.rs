@@ -7,6 +7,7 @@
 //! Two clocks are told: the wall clock, which others' expiries are written in and which may jump;
 //! and a monotonic one that runs on while the machine is suspended, which never jumps.
 
+pub mod calendar;
 #[cfg(test)]
 pub mod manual;
 mod pace;

@@ -1,7 +1,8 @@
 //! ③ The provider: what we ask of Juspay, and how it can fail.
 //!
 //! The cache knows Juspay by [`CustomerApi`] only, so that its tests can script the answers.
-//! `client` is the real thing, `wire` its JSON; `inspection` goes its way step by step for `doctor`.
+//! `client` is the real thing, `wire` its JSON, `skew` compares the clocks; `inspection` goes its way step
+//! by step for `doctor`.
 
 mod breaker;
 pub mod client;
@@ -12,6 +13,7 @@ pub mod fuzzing;
 pub(crate) mod inspection;
 pub mod keys;
 pub mod resilience;
+pub mod skew;
 mod window;
 mod wire;
 
@@ -151,6 +153,14 @@ pub enum InvalidAnswer {
     /// About somebody else, or nobody.
     #[error("an answer about another customer")]
     OtherCustomer,
+    /// A customer's JSON in which an id occurs twice, or isn't valid text: it can't be known for
+    /// certain whom it is about.
+    #[error("an id that occurs twice, or isn't valid text")]
+    MalformedIdentity,
+    /// About the right customer, but `juspay`, the token or its expiry occurs twice, or isn't valid
+    /// text.
+    #[error("a client auth token that occurs twice, or isn't valid text")]
+    MalformedToken,
     /// `juspay` is missing or null, or has no token.
     #[error("no client auth token in it")]
     NoToken,
@@ -160,6 +170,13 @@ pub enum InvalidAnswer {
     /// The token has expired, or will in no time.
     #[error("a client auth token without enough life")]
     TooShortLived,
+    /// The token would live long enough by Juspay's clock, but not by this server's, which is ahead by
+    /// so many seconds.
+    #[error(
+        "a client auth token that has no life left by this server's clock, which is {0} s ahead of \
+         Juspay's"
+    )]
+    ClockAhead(u64),
 }
 
 impl JuspayError {
@@ -244,7 +261,8 @@ impl JuspayError {
 
 impl InvalidAnswer {
     /// Whether such answers come of an outage, such as a page that says so, rather than of one
-    /// customer's data, which a caller may have a say in.
+    /// customer's data, which a caller may have a say in. It isn't one when the answer was a
+    /// customer's JSON: wrong data in it, from `OtherCustomer` on, says nothing about Juspay's health.
     const fn is_outage(self) -> bool {
         match self {
             Self::Interim
@@ -254,7 +272,13 @@ impl InvalidAnswer {
             | Self::Truncated
             | Self::TooLarge
             | Self::Json => true,
-            Self::OtherCustomer | Self::NoToken | Self::NoExpiry | Self::TooShortLived => false,
+            Self::OtherCustomer
+            | Self::MalformedIdentity
+            | Self::MalformedToken
+            | Self::NoToken
+            | Self::NoExpiry
+            | Self::TooShortLived
+            | Self::ClockAhead(_) => false,
         }
     }
 }

@@ -128,6 +128,8 @@ pub struct Upstream {
     pub key_slot: IntGaugeVec,
     /// `upstream_identity_mismatches_total`
     pub identity_mismatches: IntCounter,
+    /// `upstream_clock_skew_seconds`, without a value until it is known.
+    pub clock_skew: GaugeVec,
 }
 
 /// `trace_spans_*`
@@ -368,6 +370,12 @@ impl Maker {
             identity_mismatches: self.counter(
                 "upstream_identity_mismatches_total",
                 "Answers of Juspay's about another customer, all refused.",
+            )?,
+            clock_skew: self.float_gauges(
+                "upstream_clock_skew_seconds",
+                "Juspay's clock minus this server's, by Juspay's last Date; negative when this server \
+                 is ahead.",
+                &[],
             )?,
         })
     }

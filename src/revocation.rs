@@ -9,10 +9,10 @@ pub mod file;
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::json;
+use crate::{clock::calendar, json};
 
 /// Longest `sub`, `jti` or `sid` taken, in bytes. OpenID Connect Core §2 has 255 for `sub`. What is
 /// longer in a token can't be named, and isn't kept in memory with it.
@@ -141,10 +141,10 @@ impl Written {
 impl Time {
     fn read(self) -> Result<Timestamp, EntryError> {
         match self {
-            Self::Seconds(seconds) => Timestamp::from_second(seconds),
-            Self::Text(text) => text.parse(),
+            Self::Seconds(seconds) => calendar::since_1970(SignedDuration::from_secs(seconds)),
+            Self::Text(text) => calendar::utc(&text).and_then(calendar::timestamp),
         }
-        .map_err(|_| EntryError::Time)
+        .ok_or(EntryError::Time)
     }
 }
 
@@ -196,6 +196,15 @@ mod tests {
     }
 
     #[test]
+    fn an_end_in_the_last_hours_of_the_year_9999_is_as_late_as_possible() {
+        for expires in ["\"9999-12-31T23:59:59Z\"", "253402300799"] {
+            let json = format!(r#"{{"issuer":"main","jti":"a","expires":{expires}}}"#);
+            let entry = Entry::parse(json.as_bytes()).map(|entry| entry.expires);
+            assert_eq!(entry, Ok(Timestamp::MAX), "{expires}");
+        }
+    }
+
+    #[test]
     fn what_could_be_meant_otherwise_is_refused() {
         let long = "x".repeat(MAX_ID_BYTES + 1);
         for (json, why) in [
@@ -229,6 +238,11 @@ mod tests {
             (r#"{"issuer":"main","jti":"a","expires":"soon"}"#, EntryError::Time),
             (r#"{"issuer":"main","jti":"a","expires":"2026-01-01"}"#, EntryError::Time),
             (r#"{"issuer":"main","jti":"a","expires":999999999999999}"#, EntryError::Time),
+            (r#"{"issuer":"main","jti":"a","expires":253402300800}"#, EntryError::Time),
+            (
+                r#"{"issuer":"main","jti":"a","expires":"+010000-01-01T00:00:00Z"}"#,
+                EntryError::Time,
+            ),
             (r#"{"issuer":"main","jti":"a"}"#, EntryError::Expires),
         ] {
             assert_eq!(Entry::parse(json.as_bytes()), Err(why), "{json}");

@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 
 use super::{
     Lookup,
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     clock::{self, Clock, Moment},
     customer::{ClientAuth, CustomerJson, CustomerKey, FieldSet},
-    juspay::{Answer, CustomerApi, GetCustomer, InvalidAnswer, JuspayError},
+    juspay::{Answer, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, skew::ClockSkew},
     metrics::Metrics,
     settings,
     traces::{Kind, Span},
@@ -37,6 +38,7 @@ pub(super) struct Fetcher {
     not_found_ttl: Duration,
     deadline: Duration,
     clock: Arc<dyn Clock>,
+    skew: ClockSkew,
     /// Told once that tokens live shorter than the settings are meant for.
     has_told_of_short_lives: AtomicBool,
 }
@@ -66,6 +68,7 @@ impl Fetcher {
             not_found_ttl: settings.cache.not_found_ttl,
             deadline: settings.juspay.deadline,
             clock,
+            skew: ClockSkew::new(metrics.upstream.clock_skew.clone()),
             has_told_of_short_lives: AtomicBool::new(false),
         }
     }
@@ -114,7 +117,12 @@ impl Fetcher {
 
     /// Reads how long the answer's token may be handed out, and writes the phone's JSON.
     fn judge(&self, answer: &Answer, sent: Moment) -> Landing {
-        match self.timed(answer, sent) {
+        let received = self.clock.now();
+        if let Some(date) = answer.date {
+            let skew = clock::ahead(date, sent.wall, received);
+            self.skew.observe(skew, self.clock.monotonic());
+        }
+        match self.timed(answer, sent, received) {
             Ok((auth, lifetime)) => {
                 let json = answer.customer.to_json(&self.fields, Some(&auth));
                 let entry = Arc::new(Entry::new(json, lifetime, sent.monotonic));
@@ -131,12 +139,12 @@ impl Fetcher {
         &self,
         answer: &Answer,
         sent: Moment,
+        received: Timestamp,
     ) -> Result<(ClientAuth, Lifetime), InvalidAnswer> {
         let auth = answer.auth.as_ref().map_err(|why| *why)?;
-        let received = self.clock.now();
         let report = Report { expiry: auth.expiry, date: answer.date, sent, received };
         let lifetime = Lifetime::new(&self.policy, &report, rand::random())
-            .ok_or(InvalidAnswer::TooShortLived)?;
+            .ok_or_else(|| too_short(&self.policy, &report))?;
         if lifetime.is_shorter_than_meant(&self.policy)
             && !self.has_told_of_short_lives.swap(true, Ordering::Relaxed)
         {
@@ -175,6 +183,14 @@ impl Landing {
             Self::Tokenless { why, .. } => Some((*why).into()),
             Self::Failed(error) => Some(error.clone()),
         }
+    }
+}
+
+/// Why a token lives too short.
+fn too_short(policy: &Policy, report: &Report) -> InvalidAnswer {
+    match report.lost_to_our_clock(policy) {
+        Some(seconds) => InvalidAnswer::ClockAhead(seconds),
+        None => InvalidAnswer::TooShortLived,
     }
 }
 

@@ -48,7 +48,9 @@ fn parts(input: &[u8]) -> Option<(Option<Timestamp>, &[u8])> {
 }
 
 fn check(report: &Report, jitter: f64) {
-    let reported = until(report.expiry, report.date.unwrap_or(report.received));
+    let by_our_clock = until(report.expiry, report.received);
+    let by_juspays = report.date.map(|date| until(report.expiry, date));
+    let reported = by_juspays.unwrap_or(by_our_clock).min(by_our_clock);
     let Some(life) = Lifetime::new(&POLICY, report, jitter) else {
         assert!(reported < Duration::from_secs(36), "a token that is good for {reported:?}");
         return;
@@ -65,7 +67,11 @@ fn check(report: &Report, jitter: f64) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::{collection::vec, prelude::*, sample::select};
+    use proptest::{
+        collection::vec,
+        prelude::*,
+        sample::{Index, select},
+    };
 
     use super::*;
 
@@ -75,38 +81,98 @@ mod tests {
     }
 
     /// Members of an answer, right ones and wrong ones.
-    const MEMBERS: [&str; 22] = [
-        r#""object_reference_id":"alice""#,
-        r#""object_reference_id":"alice""#,
-        r#""object_reference_id":"bob""#,
-        r#""object_reference_id":null"#,
-        r#""object_reference_id":["alice"]"#,
-        r#""customer_id":"alice""#,
-        r#""customer_id":"bob""#,
-        r#""id":"cst_1""#,
-        r#""id":7"#,
-        r#""first_name":"A\u0000\"é""#,
-        r#""last_name":{"a":1}"#,
-        r#""mobile_number":1e3"#,
-        r#""date_created":"2016-08-02T08:07:52+0000""#,
-        r#""last_updated":"-009999-01-02T01:59:33Z""#,
-        r#""gstin":"29ABCDE1234F1Z5""#,
-        r#""juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"2026-01-01T00:15:00Z"}"#,
-        r#""juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"2026-01-01T00:00:37.5Z"}"#,
-        r#""juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"9999-12-30T22:00:00Z"}"#,
-        r#""juspay":{"client_auth_token":"","client_auth_token_expiry":"2026-01-01T00:15:00Z"}"#,
-        r#""juspay":null"#,
-        r#""error_code":"object_not_found""#,
-        r#""error_info":{"code":"RESOURCE_NOT_FOUND"}"#,
+    const MEMBERS: [&[u8]; 39] = [
+        br#""object_reference_id":"alice""#,
+        br#""object_reference_id":"alice""#,
+        br#""object_reference_id":"bob""#,
+        br#""object_reference_id":null"#,
+        br#""object_reference_id":["alice"]"#,
+        br#""customer_id":"alice""#,
+        br#""customer_id":"bob""#,
+        br#""id":"cst_1""#,
+        br#""id":7"#,
+        br#""first_name":"A\u0000\"\u00e9""#,
+        br#""last_name":{"a":1}"#,
+        br#""mobile_number":1e3"#,
+        br#""date_created":"2016-08-02T08:07:52+0000""#,
+        br#""last_updated":"-009999-01-02T01:59:33Z""#,
+        br#""gstin":"29ABCDE1234F1Z5""#,
+        br#""juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"2026-01-01T00:15:00Z"}"#,
+        br#""juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"2026-01-01T00:00:37.5Z"}"#,
+        br#""juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"9999-12-30T22:00:00Z"}"#,
+        br#""juspay":{"client_auth_token":"","client_auth_token_expiry":"2026-01-01T00:15:00Z"}"#,
+        br#""juspay":null"#,
+        br#""error_code":"object_not_found""#,
+        br#""error_info":{"code":"RESOURCE_NOT_FOUND"}"#,
+        br#""juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"9999-12-31T23:59:59Z"}"#,
+        br#""juspay":{"client_auth_token":"tkn","client_auth_token":"t","client_auth_token_expiry":1}"#,
+        br#""juspay":{"client_auth_token":"tkn\ud800","client_auth_token_expiry":"2026-01-01T00:15:00Z"}"#,
+        b"\"juspay\":{\"client_auth_token\":\"tkn\xff\",\"client_auth_token_expiry\":\"2026-01-01T00:15:00Z\"}",
+        b"\"juspay\":{\"client_auth_token\":\"tkn\",\"client_auth_token_expiry\":\"2026-01-01T00:15:00Z\",\"a\":\"\xff\"}",
+        b"\"object_reference_id\":\"alice\xff\"",
+        br#""object_reference_id":"alice\ud800""#,
+        br#""\u0069d":"cst_1""#,
+        b"\"customer_id\":\"\n\"",
+        b"\"first_name\":\"Andr\xe9\"",
+        br#""first_name":"\ud800\q""#,
+        b"\"last_name\":\"a\0b\nc\"",
+        br#""mobile_number":1e999"#,
+        br#""email_address":true"#,
+        br#""date_created":"9999-12-31T23:59:59Z""#,
+        b"\"\xff\":[[[[{\"a\":\"\x01\\ud800\"}]]]]",
+        br#""gstin":1e999"#,
+    ];
+
+    const GOOD: &[u8] = br#"{"object_reference_id":"alice","id":"cst_1","first_name":"A","mobile_number":1,"a":[1],"juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"2026-01-01T00:15:00Z"}}"#;
+
+    const INSERTED: [&[u8]; 14] = [
+        b"\xff",
+        b"\0",
+        b"\n",
+        b"\"",
+        b"\\",
+        b"\\ud800",
+        b"\\u0069",
+        b"{",
+        b"}",
+        b"[",
+        b",",
+        b":",
+        b"e999",
+        b"\xef\xbb\xbf",
     ];
 
     proptest! {
         #[test]
         fn whatever_juspay_answers_it_is_dealt_with_as_promised(
-            date in select(&["", "Date: Thu, 01 Jan 2026 00:00:00 GMT\n", "Date: x\n"][..]),
+            date in select(&[
+                "",
+                "Date: Thu, 01 Jan 2026 00:00:00 GMT\n",
+                "Date: Wed, 31 Dec 2025 23:45:00 GMT\n",
+                "Date: Thu, 01 Jan 2026 00:20:00 GMT\n",
+                "Date: x\n",
+            ][..]),
             members in vec(select(&MEMBERS[..]), 0..8),
         ) {
-            juspay_answer(format!("{date}{{{}}}", members.join(",")).as_bytes());
+            let body = [date.as_bytes(), b"{", &members.join(&b','), b"}"].concat();
+            juspay_answer(&body);
+        }
+
+        #[test]
+        fn whatever_bytes_are_inserted_or_cut_off_it_is_dealt_with_as_promised(
+            inserted in vec((any::<Index>(), select(&INSERTED[..])), 0..5),
+            end in any::<Index>(),
+            is_cut in prop::bool::weighted(0.2),
+        ) {
+            let mut body = GOOD.to_vec();
+            for (at, bytes) in inserted {
+                let at = at.index(body.len());
+                body.splice(at..at, bytes.iter().copied());
+            }
+            if is_cut {
+                body.truncate(end.index(body.len()));
+            }
+            juspay_answer(&body);
         }
     }
 }

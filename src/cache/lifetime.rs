@@ -6,13 +6,16 @@
 //!                                                  |<-------- normal floor --->|
 //!                                                                  |<- outage ->|
 //! ```
+//!
+//! From `sent` to `end` is the token's life: the smaller of what is left of it by Juspay's clock when
+//! Juspay answered and by ours when the answer had come.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    clock::{Moment, Nanos, until},
+    clock::{self, Moment, Nanos, until},
     settings,
 };
 
@@ -52,6 +55,11 @@ impl From<&settings::Cache> for Policy {
 }
 
 impl Policy {
+    /// A token that lives shorter when it comes is of no use.
+    const fn shortest_life(&self) -> Duration {
+        self.outage_min_remaining.saturating_add(SHORTEST_USE)
+    }
+
     /// Below how much of its whole life a token isn't handed out in normal running.
     #[must_use]
     pub fn normal_floor(&self, life: Duration) -> Duration {
@@ -73,12 +81,32 @@ pub struct Report {
 }
 
 impl Report {
-    /// The most careful reading of the token's life.
+    /// The most careful reading of the token's life: the smaller one of both clocks', less what
+    /// `Date` may be off. One clock may be wrong, and phones are told the end on ours.
     fn life(&self) -> Duration {
+        let by_our_clock = until(self.expiry, self.received);
         match self.date {
-            Some(date) => until(self.expiry, date).saturating_sub(DATE_RESOLUTION),
-            None => until(self.expiry, self.received),
+            Some(date) => {
+                until(self.expiry, date).min(by_our_clock).saturating_sub(DATE_RESOLUTION)
+            }
+            None => by_our_clock,
         }
+    }
+
+    /// How far Juspay's clock is ahead of ours, or behind; beyond what whole seconds and the time on
+    /// the way explain.
+    fn skew(&self) -> Option<SignedDuration> {
+        self.date.map(|date| clock::ahead(date, self.sent.wall, self.received))
+    }
+
+    /// By how many seconds our clock is ahead of Juspay's, when that alone makes the token's life too
+    /// short.
+    #[must_use]
+    pub fn lost_to_our_clock(&self, policy: &Policy) -> Option<u64> {
+        let by_juspays = until(self.expiry, self.date?).saturating_sub(DATE_RESOLUTION);
+        let ahead = u64::try_from(self.skew()?.as_secs().checked_neg()?).ok()?;
+        let is_lost = by_juspays >= policy.shortest_life() && self.life() < policy.shortest_life();
+        (is_lost && ahead > 0).then_some(ahead)
     }
 }
 
@@ -114,7 +142,7 @@ impl Lifetime {
     pub fn new(policy: &Policy, report: &Report, jitter: f64) -> Option<Self> {
         let life = report.life().min(policy.max_token_life);
         let outage_floor = policy.outage_min_remaining;
-        if life < outage_floor.saturating_add(SHORTEST_USE) {
+        if life < policy.shortest_life() {
             return None;
         }
         let normal_floor = policy.normal_floor(life);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
+use jiff::{Timestamp, civil::DateTime, fmt::temporal::DateTimePrinter};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -207,11 +207,14 @@ pub fn whole_seconds(moment: Timestamp) -> String {
     DATES.timestamp_to_string(&moment)
 }
 
-/// The same as a JSON string.
+/// The same as a JSON string, of a date and time in UTC.
 #[must_use]
-pub fn date_json(moment: Timestamp) -> String {
+pub fn date_json(utc: DateTime) -> String {
     let mut json = String::with_capacity(DATE);
-    push_date(&mut json, moment);
+    json.push('"');
+    // A text takes whatever is written.
+    drop(DATES.print_datetime(&utc, &mut json));
+    json.push_str("Z\"");
     json
 }
 

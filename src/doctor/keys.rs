@@ -25,6 +25,10 @@ const NOBODY: &str = "juspay-bff-doctor-asks-for-nobody";
 /// The same in Juspay's own form.
 const NOBODY_OF_JUSPAY: &str = "cst_juspay_bff_doctor_asks_for_nobody";
 
+/// What is wrong with one customer's data.
+const MALFORMED: [InvalidAnswer; 2] =
+    [InvalidAnswer::MalformedIdentity, InvalidAnswer::MalformedToken];
+
 /// Clocks that differ by less are well set.
 const WELL_SET: SignedDuration = SignedDuration::from_secs(5);
 
@@ -241,6 +245,8 @@ pub(super) fn remedy_for_customer(error: &JuspayError) -> String {
         "give --customer one that exists".to_owned()
     } else if *error == InvalidAnswer::OtherCustomer.into() {
         "check juspay.customer_id_form: the answer names the customer otherwise".to_owned()
+    } else if MALFORMED.iter().any(|why| *error == (*why).into()) {
+        "have Juspay correct what it answers about that customer".to_owned()
     } else {
         remedy("--customer", error)
     }

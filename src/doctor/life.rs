@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     cache::lifetime::{Lifetime, Policy, Report as Reported},
-    juspay::inspection::Asked,
+    juspay::{InvalidAnswer, inspection::Asked},
 };
 
 const SUBJECT: &str = "token life";
@@ -42,6 +42,10 @@ pub(super) fn examine(
     let unbounded = Policy { max_token_life: Duration::MAX, ..policy };
     let lives = [&unbounded, &policy].map(|policy| Lifetime::new(policy, &told, 0.0));
     let [Some(whole), Some(used)] = lives else {
+        if let Some(seconds) = told.lost_to_our_clock(&policy) {
+            let found = InvalidAnswer::ClockAhead(seconds).to_string();
+            return report.failed(SUBJECT, &found, "set this machine's clock (NTP)");
+        }
         let found = "shorter than cache.outage_min_remaining: it couldn't be handed out";
         let fix = "have Juspay lengthen it, or lower cache.outage_min_remaining";
         return report.failed(SUBJECT, found, fix);

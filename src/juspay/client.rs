@@ -357,12 +357,14 @@ fn has_clear_end(status: StatusCode, headers: &HeaderMap) -> bool {
     has_length && !headers.contains_key(header::UPGRADE) && !status.is_informational()
 }
 
-/// Juspay's clock, unless the answer has aged in a cache.
+/// Juspay's clock, unless the answer has aged in a cache, or has more than one `Date`.
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
     if headers.contains_key(header::AGE) {
         return None;
     }
-    headers.get(header::DATE)?.to_str().ok().and_then(clock::http_date)
+    let mut dates = headers.get_all(header::DATE);
+    let (Some(date), None) = (dates.next(), dates.next()) else { return None };
+    date.to_str().ok().and_then(clock::http_date)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {

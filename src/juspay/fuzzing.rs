@@ -3,8 +3,9 @@
 
 #![expect(clippy::expect_used, reason = "what can't be is a finding")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{InvalidAnswer, JuspayError, wire};
@@ -34,6 +35,7 @@ pub fn answer(body: &[u8]) -> Option<ClientAuth> {
 fn read(body: &[u8], id: &str, form: CustomerIdForm) -> Option<Auth> {
     let asked = CustomerId::parse(id).expect("an id");
     let (customer, auth) = wire::customer(body, &asked, form).ok()?;
+    check_exact(body);
     let document = document(body).expect("an object");
     assert_eq!(named(&document, form), Some(id), "about another customer");
     let told = auth.as_ref().ok();
@@ -45,11 +47,75 @@ fn read(body: &[u8], id: &str, form: CustomerIdForm) -> Option<Auth> {
     Some(auth)
 }
 
-/// The members that `serde_json` reads: what is passed over may be what it doesn't.
+/// Ids, token and expiry are in the body as they are read, and once.
+fn check_exact(body: &[u8]) {
+    let text = wire::repaired(body);
+    let Pairs(object) = serde_json::from_str(&text).expect("an object");
+    let ids = ["object_reference_id", "customer_id", "id"];
+    check_written_once(body, &object, &ids);
+    let of_token = object.iter().filter(|(name, _)| name == "juspay");
+    let of_token: Vec<_> = of_token.map(|(_, value)| value).collect();
+    assert!(of_token.len() <= 1, "juspay occurs twice");
+    for juspay in of_token {
+        let Ok(Pairs(juspay)) = serde_json::from_str(juspay.get()) else { continue };
+        check_written_once(body, &juspay, &["client_auth_token", "client_auth_token_expiry"]);
+    }
+}
+
+fn check_written_once(body: &[u8], object: &[(String, &RawValue)], names: &[&str]) {
+    for name in names {
+        let values: Vec<_> = object.iter().filter(|(it, _)| it == name).collect();
+        assert!(values.len() <= 1, "{name} occurs twice");
+        for (_, value) in values {
+            let written = value.get().as_bytes();
+            let is_written = body.windows(written.len()).any(|part| part == written);
+            assert!(is_written, "{name} isn't as it was written");
+        }
+    }
+}
+
+/// All members of an object, in order.
+struct Pairs<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Pairs<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairsVisitor)
+    }
+}
+
+struct PairsVisitor;
+
+impl<'de> Visitor<'de> for PairsVisitor {
+    type Value = Pairs<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+/// The members that `serde_json` reads: what is passed over may be what it doesn't. Of several with
+/// the same name, the last one.
 fn document(body: &[u8]) -> Option<Map<String, Value>> {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
-    let read =
-        |(name, value): (String, &RawValue)| Some((name, serde_json::from_str(value.get()).ok()?));
+    object(&wire::repaired(body), true)
+}
+
+/// `is_deep`: objects in it are read alike.
+fn object(text: &str, is_deep: bool) -> Option<Map<String, Value>> {
+    let Pairs(members) = serde_json::from_str(text).ok()?;
+    let members: BTreeMap<String, &RawValue> = members.into_iter().collect();
+    let read = |(name, value): (String, &RawValue)| {
+        let inner = if is_deep { object(value.get(), false) } else { None };
+        let inner = inner.map(Value::Object);
+        Some((name, inner.or_else(|| serde_json::from_str(value.get()).ok())?))
+    };
     Some(members.into_iter().filter_map(read).collect())
 }
 
@@ -81,7 +147,10 @@ fn check_told(json: &[u8], document: &Map<String, Value>, auth: Option<&ClientAu
             | Field::EmailAddress
             | Field::FirstName
             | Field::LastName => {
-                assert!(!value.is_object() && !value.is_array(), "{name} isn't a scalar");
+                let may_be_number = name.starts_with("mobile_");
+                let is_documented =
+                    value.is_string() || value.is_null() || value.is_number() && may_be_number;
+                assert!(is_documented, "{name} is of another type");
                 assert_eq!(document.get(name), Some(value), "{name} has changed");
             }
         }
@@ -116,7 +185,7 @@ fn is_in_style(date: &Value) -> bool {
 
 fn check_not_found(body: &[u8]) {
     let says_so = matches!(wire::not_found(body), JuspayError::CustomerNotFound);
-    let document = serde_json::from_slice::<Map<String, Value>>(body).unwrap_or_default();
+    let document = document(body).unwrap_or_default();
     let inner = document.get("error_info").and_then(|info| info.get("code"));
     let codes = [document.get("error_code"), inner].into_iter().flatten().filter_map(Value::as_str);
     let is_said =

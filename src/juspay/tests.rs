@@ -44,7 +44,15 @@ fn rows() -> Vec<Row> {
     {
         rows.push((answer.into(), "invalid_response", OUTAGE));
     }
-    for answer in [I::OtherCustomer, I::NoToken, I::NoExpiry, I::TooShortLived] {
+    for answer in [
+        I::OtherCustomer,
+        I::MalformedIdentity,
+        I::MalformedToken,
+        I::NoToken,
+        I::NoExpiry,
+        I::TooShortLived,
+        I::ClockAhead(900),
+    ] {
         rows.push((answer.into(), "invalid_response", CUSTOMERS));
     }
     rows

@@ -2,7 +2,9 @@
 //!
 //! rustls has checked it by then, or will; this only reads. What can't be read says nothing.
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::{Timestamp, civil::DateTime};
+
+use crate::clock::calendar;
 
 const INTEGER: u8 = 0x02;
 const OCTET_STRING: u8 = 0x04;
@@ -57,7 +59,7 @@ pub fn not_after(certificate: &[u8]) -> Option<Timestamp> {
         (_, _) => return None,
     };
     let time = DateTime::strptime("%Y%m%d%H%M%S", text).ok()?;
-    TimeZone::UTC.to_timestamp(time).ok()
+    calendar::timestamp(time)
 }
 
 impl PeerCertificate {
@@ -178,6 +180,9 @@ mod tests {
             let der = certificate(|params| params.not_after = date_time_ymd(year, 1, 1));
             assert_eq!(not_after(&der).unwrap().as_second(), seconds, "{year}");
         }
+        // RFC 5280 §4.1.2.5: without a well-defined end it is 99991231235959Z.
+        let der = certificate(|params| params.not_after = date_time_ymd(9999, 12, 31));
+        assert_eq!(not_after(&der), Some(Timestamp::MAX));
     }
 
     #[test]

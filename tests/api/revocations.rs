@@ -144,6 +144,22 @@ async fn an_entry_past_its_end_leaves_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_at_the_end_of_the_year_9999_is_as_late_as_possible() {
+    let world = World::new().await;
+    for (jti, end) in [("a", json!("9999-12-31T23:59:59Z")), ("b", json!(253_402_300_799_i64))] {
+        let phone = with_jti(&world, jti);
+        assert_eq!(phone.me().await.status, 200);
+        revoke(&world, &json!({"issuer": "main", "jti": jti, "expires": end})).await;
+        is_refused(&phone.me().await);
+    }
+    assert_eq!(world.count(IN_MEMORY).await, 2);
+    for end in [json!("+010000-01-01T00:00:00Z"), json!(253_402_300_800_i64)] {
+        let reply = post(&world, &json!({"issuer": "main", "jti": "c", "expires": end})).await;
+        assert_eq!(reply.status, 400, "{end}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_entry_is_refused_with_what_is_wrong() {
     let world = World::with("auth.max_revocations = 1").await;
     let (now, end) = (world.clock_seconds(), world.clock_seconds() + 60);

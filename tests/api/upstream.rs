@@ -2,6 +2,8 @@
 //! and the traps of awc).
 
 mod answers;
+mod clock;
+mod data;
 mod deadline;
 mod framing;
 mod identity;

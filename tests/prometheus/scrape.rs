@@ -111,6 +111,7 @@ async fn states(prometheus: &Prometheus, world: &World) {
         assert_eq!(only(prometheus, &gauge).await, value, "{state}");
     }
     assert_eq!(only(prometheus, "juspay_bff_cache_capacity").await, 1000);
+    assert_eq!(only(prometheus, "juspay_bff_upstream_clock_skew_seconds").await, 0);
     // alice, bob, carol, frank, gina, henry; the others have died.
     assert_eq!(only(prometheus, "juspay_bff_cache_entries").await, 6);
 }

@@ -21,6 +21,8 @@ const MOST: usize = 8;
 /// One issuer by both of its names, and another.
 const ISSUERS: [(&str, usize); 3] = [("main", 0), ("https://id.example", 0), ("other", 1)];
 const MEMBERS: [&str; 6] = ["issuer", "sub", "issued_before", "jti", "sid", "expires"];
+/// 9999-12-31T23:59:59Z, in seconds since 1970.
+const END_OF_9999: i64 = 253_402_300_799;
 const NOBODY: &str = "nobody that an entry names";
 
 /// Takes a file's bytes.
@@ -81,10 +83,19 @@ fn check_entry(entry: &Entry, written: &Map<String, Value>) {
     assert!(Entry::parse(again.as_bytes()).as_ref() == Ok(entry), "alone it is another");
 }
 
+/// Times after the latest timestamp are as late as possible, up to the end of the year 9999.
 fn moment(value: &Value) -> Timestamp {
-    match value.as_i64() {
-        Some(seconds) => Timestamp::from_second(seconds).expect("a time"),
-        None => value.as_str().expect("a text").parse().expect("a time"),
+    if let Some(seconds) = value.as_i64() {
+        Timestamp::from_second(seconds).unwrap_or_else(|_| {
+            assert!((Timestamp::MAX.as_second()..=END_OF_9999).contains(&seconds), "no time");
+            Timestamp::MAX
+        })
+    } else {
+        let text = value.as_str().expect("a text");
+        text.parse().unwrap_or_else(|_| {
+            assert!(text.starts_with("9999"), "no time");
+            Timestamp::MAX
+        })
     }
 }
 
@@ -176,8 +187,11 @@ mod tests {
         crate::corpus::replay("revocations_file", revocations_file);
     }
 
+    const USUAL: [&str; 5] = ["100", "200", "\"1970-01-01T00:01:40Z\"", "null", "\"x\""];
+    const LATE: [&str; 3] = ["253402300799", "253402300800", "\"9999-12-31T23:59:59Z\""];
+
     fn entry() -> impl Strategy<Value = String> {
-        let times = || select(&["100", "200", "\"1970-01-01T00:01:40Z\"", "null", "\"x\""][..]);
+        let times = || prop_oneof![1 => select(&LATE[..]), 4 => select(&USUAL[..])];
         let ids = || option::of(select(&["\"a\"", "\"b\"", "\"\"", "null", "7"][..]));
         let issuer = select(&["\"main\"", "\"https://id.example\"", "\"other\"", "\"x\""][..]);
         let entry = (issuer, [ids(), ids(), ids()], option::of(times()), option::of(times()));

@@ -26,7 +26,7 @@ use crate::{
         bearer::Scheme,
         error::{AuthError, Reason},
     },
-    clock::later,
+    clock::{calendar, later},
     customer::{CustomerId, CustomerIdError},
 };
 
@@ -241,11 +241,10 @@ fn name(claim: &Value) -> Option<String> {
 /// RFC 7519 §2 `NumericDate`: seconds since 1970, whole or not; `None` outside our calendar.
 pub(in crate::auth) fn numeric_date(value: &Value) -> Option<Timestamp> {
     let number = value.as_number()?;
-    let date = if let Some(seconds) = number.as_i64() {
-        Timestamp::from_second(seconds).ok()?
+    let since = if let Some(seconds) = number.as_i64() {
+        SignedDuration::from_secs(seconds)
     } else {
-        let since = SignedDuration::try_from_secs_f64(number.as_f64()?).ok()?;
-        Timestamp::from_duration(since).ok()?
+        SignedDuration::try_from_secs_f64(number.as_f64()?).ok()?
     };
-    (date >= Timestamp::UNIX_EPOCH).then_some(date)
+    calendar::since_1970(since).filter(|date| *date >= Timestamp::UNIX_EPOCH)
 }

@@ -96,6 +96,51 @@ fn without_a_date_our_clock_at_receipt_counts() {
     assert_eq!(life.remaining(start()), secs(600), "and the life counts from the sending");
 }
 
+/// Juspay's clock is right, and ours is ahead of it by so many seconds, or behind.
+fn with_our_clock_ahead(seconds: i64, life: u64) -> Report {
+    let sent = start();
+    let date = sent.wall.checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap();
+    Report { expiry: later(date, secs(life)), date: Some(date), sent, received: sent.wall }
+}
+
+#[test]
+fn p3_the_clock_that_leaves_less_life_counts() {
+    for (ahead, life) in [(-900, 899), (-30, 899), (0, 899), (1, 898), (30, 869), (864, 35)] {
+        let report = with_our_clock_ahead(ahead, 900);
+        let lifetime = Lifetime::new(&SHIPPED, &report, 0.0).unwrap();
+        assert_eq!(lifetime.remaining(start()), secs(life), "{ahead}");
+        assert!(lifetime.expiry() <= later(start().wall, secs(899)), "{ahead}");
+        assert_eq!(report.lost_to_our_clock(&SHIPPED), None, "{ahead}");
+    }
+}
+
+#[test]
+fn a_life_that_only_our_clock_cuts_short_is_known() {
+    // A second of it may be of `Date`, which has whole ones.
+    for (ahead, known) in [(865, 864), (900, 899), (3600, 3599)] {
+        let report = with_our_clock_ahead(ahead, 900);
+        assert!(Lifetime::new(&SHIPPED, &report, 0.0).is_none(), "{ahead}");
+        assert_eq!(report.lost_to_our_clock(&SHIPPED), Some(known));
+    }
+    // By Juspay's own clock, too, it is too short; or its clock isn't known.
+    assert_eq!(with_our_clock_ahead(900, 35).lost_to_our_clock(&SHIPPED), None);
+    assert_eq!(with_our_clock_ahead(-900, 35).lost_to_our_clock(&SHIPPED), None);
+    let unknown = Report { date: None, ..with_our_clock_ahead(900, 900) };
+    assert_eq!(unknown.lost_to_our_clock(&SHIPPED), None);
+}
+
+#[test]
+fn the_latest_expiry_is_valid() {
+    let latest = Report { expiry: Timestamp::MAX, ..reported(secs(0)) };
+    for date in [None, latest.date] {
+        let report = Report { date, ..latest };
+        let unbounded = Policy { max_token_life: Duration::MAX, ..SHIPPED };
+        assert!(Lifetime::new(&unbounded, &report, 0.0).unwrap().expiry() > start().wall);
+        let life = Lifetime::new(&SHIPPED, &report, 0.0).unwrap();
+        assert_eq!(life.expiry(), later(start().wall, secs(900)));
+    }
+}
+
 #[test]
 fn jitter_starts_the_refresh_later_never_earlier() {
     let life = Lifetime::new(&SHIPPED, &reported(secs(901)), 1.0).unwrap();
@@ -134,19 +179,25 @@ proptest! {
     fn p3_the_phases_come_in_order_and_keep_their_floors(
         policy in policies(),
         life_ms in 0_u64..7_200_000,
+        ahead_ms in -7_200_000_i64..7_200_000,
         jitter in 0.0_f64..1.0,
         ages in proptest::collection::vec(0_u64..7_300_000, 1..20),
     ) {
-        let Some(life) = Lifetime::new(&policy, &reported(Duration::from_millis(life_ms)), jitter)
-        else {
-            prop_assert!(
-                Duration::from_millis(life_ms) < policy.outage_min_remaining + secs(6)
-            );
+        let ahead = jiff::SignedDuration::from_millis(ahead_ms);
+        let date = start().wall.checked_sub(ahead).unwrap();
+        let expiry = later(date, Duration::from_millis(life_ms));
+        let report = Report { expiry, date: Some(date), sent: start(), received: start().wall };
+        let readings = [Duration::from_millis(life_ms), until(expiry, start().wall)];
+        let [by_juspays_clock, by_ours] = readings;
+        let Some(life) = Lifetime::new(&policy, &report, jitter) else {
+            let shortest = by_juspays_clock.min(by_ours);
+            prop_assert!(shortest < policy.outage_min_remaining + secs(6));
             return Ok(());
         };
         let whole = life.remaining(start());
         prop_assert!(whole <= policy.max_token_life);
-        prop_assert!(whole <= Duration::from_millis(life_ms));
+        prop_assert!(whole < by_juspays_clock && whole < by_ours);
+        prop_assert!(life.expiry() < expiry, "told later than Juspay says, on our clock");
         let usable = life.ttl(start());
         let mut ages = ages;
         ages.sort_unstable();

@@ -208,8 +208,8 @@ fn lacks_only_the_token(error: &JuspayError) -> bool {
 /// Every kind of failure.
 fn failures() -> Vec<JuspayError> {
     use InvalidAnswer::{
-        Http, Interim, Json, NoExpiry, NoToken, OtherCustomer, Redirect, Status, TooLarge,
-        TooShortLived, Truncated,
+        Http, Interim, Json, MalformedIdentity, MalformedToken, NoExpiry, NoToken, OtherCustomer,
+        Redirect, Status, TooLarge, TooShortLived, Truncated,
     };
     let mut failures = vec![
         JuspayError::RejectedCredentials,
@@ -235,6 +235,8 @@ fn failures() -> Vec<JuspayError> {
         TooLarge,
         Json,
         OtherCustomer,
+        MalformedIdentity,
+        MalformedToken,
         NoToken,
         NoExpiry,
         TooShortLived,

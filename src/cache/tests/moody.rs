@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::world::{START, World, customer, secs};
 use crate::{
     cache::{Found, Lookup, LookupError},
-    clock::{Clock, Moment, Monotonic, later, manual::ManualClock},
+    clock::{Clock, Moment, Monotonic, later, manual::ManualClock, until},
     customer::{ClientAuth, ClientAuthToken},
     juspay::{
         Answer, CustomerApi, GetCustomer, JuspayError,
@@ -110,11 +110,14 @@ impl Moody {
     fn answer(&self, life: u64, sent: Moment) -> Answer {
         let state = &mut *self.state.borrow_mut();
         let token = format!("tkn_{}", state.tokens.len());
-        // `cache.max_token_life`
-        let bounded = secs(life.min(900));
+        let now = self.now();
+        let expiry = later(now, secs(life + 1));
+        // On the clock that says less; `cache.max_token_life`.
+        let left = until(expiry, now).min(until(expiry, self.clock.now()));
+        let bounded = left.saturating_sub(secs(1)).min(secs(900));
         state.tokens.insert(token.clone(), (sent.plus(bounded), bounded));
-        let (token, now) = (ClientAuthToken::parse(token).unwrap(), self.now());
-        let auth = Ok(ClientAuth { token, expiry: later(now, secs(life + 1)) });
+        let token = ClientAuthToken::parse(token).unwrap();
+        let auth = Ok(ClientAuth { token, expiry });
         Answer { customer: customer(), auth, date: Some(now) }
     }
 }

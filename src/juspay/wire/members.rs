@@ -9,19 +9,35 @@ use serde_json::{Error, value::RawValue};
 /// The members of these names that are there.
 pub(super) struct Members<'a, const N: usize> {
     names: [&'static str; N],
-    values: [Option<&'a RawValue>; N],
+    found: [Found<'a>; N],
+}
+
+/// A member, which may occur more than once.
+#[derive(Clone, Copy, Default)]
+struct Found<'a> {
+    value: Option<&'a RawValue>,
+    is_repeated: bool,
 }
 
 impl<'a, const N: usize> Members<'a, N> {
     /// The members' values, in the order of their names.
     pub(super) fn values(&self) -> impl Iterator<Item = Option<&'a RawValue>> {
-        self.values.into_iter()
+        self.found.into_iter().map(|found| found.value)
     }
 
     /// The member's value.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
-        let both = self.names.iter().zip(&self.values);
-        both.into_iter().find(|(it, _)| **it == name).and_then(|(_, value)| *value)
+        self.found(name).value
+    }
+
+    /// Whether the member occurs more than once.
+    pub(super) fn is_repeated(&self, name: &str) -> bool {
+        self.found(name).is_repeated
+    }
+
+    fn found(&self, name: &str) -> Found<'a> {
+        let both = self.names.iter().zip(&self.found);
+        both.into_iter().find(|(it, _)| **it == name).map(|(_, found)| *found).unwrap_or_default()
     }
 }
 
@@ -32,9 +48,9 @@ pub(super) fn members<'a, const N: usize>(
     names: [&'static str; N],
 ) -> Result<Members<'a, N>, Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let values = reader.deserialize_map(Reading { names: &names })?;
+    let found = reader.deserialize_map(Reading { names: &names })?;
     reader.end()?;
-    Ok(Members { names, values })
+    Ok(Members { names, found })
 }
 
 struct Reading<'n, const N: usize> {
@@ -42,23 +58,26 @@ struct Reading<'n, const N: usize> {
 }
 
 impl<'de, const N: usize> Visitor<'de> for Reading<'_, N> {
-    type Value = [Option<&'de RawValue>; N];
+    type Value = [Found<'de>; N];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut values = [None; N];
+        let mut members = [Found::default(); N];
         while let Some(index) = map.next_key_seed(IndexOf(self.names))? {
-            match index.and_then(|index: usize| values.get_mut(index)) {
-                Some(value) => *value = Some(map.next_value()?),
+            match index.and_then(|index: usize| members.get_mut(index)) {
+                Some(found) => {
+                    found.is_repeated = found.value.is_some();
+                    found.value = Some(map.next_value()?);
+                }
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(values)
+        Ok(members)
     }
 }
 
@@ -108,6 +127,28 @@ mod tests {
         ] {
             assert_eq!(read(text), Some(values), "{text}");
         }
+    }
+
+    #[test]
+    fn a_repeated_member_is_noticed_however_it_is_spelled() {
+        for (text, repeated) in [
+            (r#"{"a":1,"b":1}"#, [false, false]),
+            (r#"{"a":1,"b":1,"c":1,"c":1,"a":1}"#, [true, false]),
+            (r#"{"\u0061":null,"a":1,"a":1,"b":{"b":1}}"#, [true, false]),
+            (r#"{"b":1,"\u0062":1}"#, [false, true]),
+        ] {
+            let members = members(text, ["a", "b"]).unwrap();
+            assert_eq!(["a", "b"].map(|name| members.is_repeated(name)), repeated, "{text}");
+        }
+    }
+
+    #[test]
+    fn members_that_are_passed_over_may_be_as_deep_as_they_like() {
+        let [open, close] = ["[", "]"].map(|bracket| bracket.repeat(30_000));
+        let text = format!(r#"{{"c":{open}{close},"a":1,"b":{open}{close}}}"#);
+        let members = members(&text, ["a", "b"]).unwrap();
+        assert_eq!(members.get("a").map(RawValue::get), Some("1"));
+        assert_eq!(members.get("b").unwrap().get().len(), 60_000);
     }
 
     #[test]

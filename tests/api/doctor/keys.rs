@@ -197,6 +197,18 @@ async fn the_life_of_a_real_token_is_held_against_the_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_leaves_tokens_no_life_is_named() {
+    let ward = Ward::new().await;
+    ward.running.simulator().set_provision(true);
+    ward.running.simulator().set_clock_offset(SignedDuration::from_mins(-15));
+    let checkup = ward.doctor_with("", &["--customer", "alice"]).await;
+    checkup.says("Juspay clock", "FAILED ", &["behind this machine's", "NTP"]);
+    let told = ["no life left by this server's clock", "s ahead of Juspay's", "NTP"];
+    checkup.says("token life", "FAILED ", &told);
+    checkup.failed_only(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn juspays_own_form_of_ids_is_kept_to() {
     let ward = Ward::new().await;
     ward.doctor_with("juspay.customer_id_form = 'juspay'", &[]).await.failed_only(0);

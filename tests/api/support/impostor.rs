@@ -64,9 +64,9 @@ impl Line {
         within_reason("a request", reading).await
     }
 
-    pub async fn say(&mut self, bytes: &str) {
+    pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
         // The other side may have had enough before the end.
-        drop(within_reason("sending", self.0.write_all(bytes.as_bytes())).await);
+        drop(within_reason("sending", self.0.write_all(bytes.as_ref())).await);
     }
 
     /// What the other side still says until it closes, or resets, the connection.

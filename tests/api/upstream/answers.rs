@@ -70,7 +70,7 @@ async fn bodies_that_are_no_whole_customer_are_invalid() {
         answer(200, "[]"),
         answer(200, "\"customer\""),
         answer(200, "{\"object_reference_id\": \"customer\"} trailing"),
-        answer(200, "\u{feff}{\"object_reference_id\": \"customer\"}"),
+        answer(200, "{\u{feff}\"object_reference_id\": \"customer\"}"),
     ];
     each_is_told(faults.map(|fault| (fault, INVALID))).await;
 }

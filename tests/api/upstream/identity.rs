@@ -83,7 +83,7 @@ async fn p1_an_object_is_nobodys_unless_it_names_the_caller() {
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{object}");
         assert_eq!(identity_mismatches(&world).await, mismatches, "{object}");
     }
-    // Of two members of one name, the same one is checked and answered with.
+    // Of two members of one name, neither counts.
     let twice = r#"{"object_reference_id": "alice", "object_reference_id": "victim"}"#;
     let fault = Fault::Status { status: 200, headers: [].into(), body: twice.to_owned() };
     world.simulator().inject(FaultRule::once(fault));

@@ -97,6 +97,9 @@ fn times(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         ("exp", (now - LEEWAY + 1).to_string()),
         ("exp", format!("{}.001", now - LEEWAY)),
         ("exp", "253402207200".to_owned()),
+        // 9999-12-31T23:59:59Z, with which many mean "never".
+        ("exp", "253402300799".to_owned()),
+        ("exp", "253402300799.5".to_owned()),
         ("exp", "4.1024448e9".to_owned()),
         ("nbf", (now + LEEWAY).to_string()),
         ("nbf", "0".to_owned()),

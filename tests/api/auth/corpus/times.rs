@@ -9,7 +9,7 @@ use super::{Row, forge::Forge};
 pub const LEEWAY: i64 = 30;
 
 /// What is no `NumericDate` (RFC 7519 §2), or none of our calendar.
-const NO_TIMES: [&str; 21] = [
+const NO_TIMES: [&str; 22] = [
     "null",
     "true",
     "\"\"",
@@ -24,6 +24,7 @@ const NO_TIMES: [&str; 21] = [
     "-0.5",
     "-4102444800",
     "-1e300",
+    "253402300800",
     "4102444800000",
     "9223372036854775807",
     "9223372036854775808",

@@ -1,0 +1,215 @@
+//! The body of an answer as text. What JSON doesn't allow inside a string is replaced by U+FFFD:
+//! bytes that aren't UTF-8, control characters, lone surrogates, unknown escapes.
+//!
+//! Outside strings nothing is repaired, so a body that isn't JSON, or is cut off, stays unreadable.
+//! The places of all repairs are kept: ids and tokens must be intact.
+
+use std::borrow::Cow;
+
+/// Length of a `\uXXXX` escape, in bytes.
+const UNICODE_ESCAPE: usize = 6;
+
+const BOM: &[u8] = "\u{feff}".as_bytes();
+
+/// A body whose strings are valid.
+pub(super) struct Document<'a> {
+    text: Cow<'a, str>,
+    /// Where in `text` each repair is, in bytes.
+    repairs: Vec<usize>,
+}
+
+impl<'a> Document<'a> {
+    /// Reads a body, without its byte order mark.
+    pub(super) fn read(body: &'a [u8]) -> Self {
+        let body = body.strip_prefix(BOM).unwrap_or(body);
+        match str::from_utf8(body) {
+            // The usual case, without a look at each string.
+            Ok(text) if !body.iter().any(|byte| *byte < b' ' || *byte == b'\\') => {
+                Self { text: text.into(), repairs: Vec::new() }
+            }
+            _ => Repair::of(body),
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether `part`, a slice of [`Document::text`], is as Juspay wrote it.
+    pub(super) fn is_intact(&self, part: &str) -> bool {
+        let start = part.as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
+        let end = start.saturating_add(part.len());
+        !self.repairs.iter().any(|place| (start..end).contains(place))
+    }
+}
+
+/// A repair under way.
+struct Repair {
+    text: String,
+    repairs: Vec<usize>,
+    is_in_string: bool,
+}
+
+impl Repair {
+    fn of(body: &[u8]) -> Document<'static> {
+        let text = String::with_capacity(body.len());
+        let mut repair = Self { text, repairs: Vec::new(), is_in_string: false };
+        for chunk in body.utf8_chunks() {
+            repair.push(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                repair.replace();
+            }
+        }
+        Document { text: repair.text.into(), repairs: repair.repairs }
+    }
+
+    fn push(&mut self, mut rest: &str) {
+        while let Some(first) = rest.chars().next() {
+            let (is_good, length) = match first {
+                '"' => {
+                    self.is_in_string = !self.is_in_string;
+                    (true, 1)
+                }
+                '\\' if self.is_in_string => escape(rest),
+                '\0'..' ' if self.is_in_string => (false, 1),
+                other => (true, other.len_utf8()),
+            };
+            let (part, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
+            if is_good {
+                self.text.push_str(part);
+            } else {
+                self.replace();
+            }
+            rest = after;
+        }
+    }
+
+    fn replace(&mut self) {
+        self.repairs.push(self.text.len());
+        self.text.push(char::REPLACEMENT_CHARACTER);
+    }
+}
+
+/// Whether a text begins with a good escape (RFC 8259 §7), and the length of that or of what to
+/// replace.
+fn escape(text: &str) -> (bool, usize) {
+    match text.as_bytes().get(1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => (true, 2),
+        Some(b'u') => match code_unit(text) {
+            Some(0xd800..0xdc00) => {
+                let low = text.get(UNICODE_ESCAPE..).and_then(code_unit);
+                let is_pair = low.is_some_and(|low| (0xdc00..0xe000).contains(&low));
+                (is_pair, if is_pair { 2 * UNICODE_ESCAPE } else { UNICODE_ESCAPE })
+            }
+            Some(0xdc00..0xe000) => (false, UNICODE_ESCAPE),
+            Some(_) => (true, UNICODE_ESCAPE),
+            None => (false, 1),
+        },
+        _ => (false, 1),
+    }
+}
+
+/// The code unit of a `\uXXXX` that `text` begins with.
+fn code_unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hex.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn invalid_parts_of_strings_are_replaced() {
+        for (body, text) in [
+            (&b"{}"[..], "{}"),
+            (b"\xef\xbb\xbf{\"a\":\"\xc3\xa9\"}", "{\"a\":\"é\"}"),
+            (b"\"Andr\xe9\"", "\"Andr\u{fffd}\""),
+            (b"\"\xf0\x9f\x98\"", "\"\u{fffd}\""),
+            (b"\"a\0b\nc\x1f\x7f\"", "\"a\u{fffd}b\u{fffd}c\u{fffd}\x7f\""),
+            (b"{\n\t\"a\" : 1\r\n}", "{\n\t\"a\" : 1\r\n}"),
+            (br#""\ud83d\ude00\u00e9\"\\\/\b\f\n\r\t""#, r#""\ud83d\ude00\u00e9\"\\\/\b\f\n\r\t""#),
+            (br#""\ud800""#, "\"\u{fffd}\""),
+            (br#""\uDC00x""#, "\"\u{fffd}x\""),
+            (br#""\ud800\ud83d\ude00""#, "\"\u{fffd}\\ud83d\\ude00\""),
+            (br#""\ud800\u0041""#, "\"\u{fffd}\\u0041\""),
+            (br#""\x\u12\u+123""#, "\"\u{fffd}x\u{fffd}u12\u{fffd}u+123\""),
+            (b"\"\\\xe9\"", "\"\u{fffd}\u{fffd}\""),
+            (b"\"\\u00\xe9\"", "\"\u{fffd}u00\u{fffd}\""),
+        ] {
+            assert_eq!(Document::read(body).text(), text, "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn only_repaired_parts_are_not_intact() {
+        let document = Document::read(b"[\"a\", \"b\xff\", \"\xef\xbf\xbd\", [\"c\x01\"]]");
+        for (part, is_intact) in [
+            ("\"a\"", true),
+            ("\"b\u{fffd}\"", false),
+            ("\"\u{fffd}\"", true),
+            ("[\"c\u{fffd}\"]", false),
+        ] {
+            let start = document.text().find(part).unwrap();
+            let part = document.text().get(start..start + part.len()).unwrap();
+            assert_eq!(document.is_intact(part), is_intact, "{part}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_stays_unreadable() {
+        for body in
+            [&b"\"a"[..], b"\"a\\", b"\"a\\\"", b"\"a\\u00", b"\"\xe9", b"\xff", b"{\"a\xff"]
+        {
+            let document = Document::read(body);
+            let read = serde_json::from_str::<Value>(document.text());
+            assert!(read.is_err(), "{}", body.escape_ascii());
+        }
+    }
+
+    const PARTS: [&[u8]; 15] = [
+        b"a",
+        b"\\",
+        b"\\\\",
+        b"\\u",
+        b"\\u12",
+        b"\\ud83d",
+        b"\\ude00",
+        b"\\u0000",
+        b"\xff",
+        b"\xc3",
+        b"\xa9",
+        b"\xed\xa0\x80",
+        b"\0",
+        b"\n",
+        b"D800",
+    ];
+
+    proptest! {
+        #[test]
+        fn whatever_is_in_a_string_it_becomes_valid(
+            parts in vec(
+                select(&PARTS[..]),
+                0..12,
+            ),
+        ) {
+            let body = [b"[\"", &*parts.concat(), b"\"]"].concat();
+            let document = Document::read(&body);
+            let strict = str::from_utf8(&body).ok();
+            let strict = strict.and_then(|text| serde_json::from_str::<Value>(text).ok());
+            let repaired = serde_json::from_str::<Value>(document.text());
+            let is_whole = document.repairs.is_empty();
+            match (repaired, strict) {
+                (Ok(repaired), Some(strict)) => prop_assert_eq!((repaired, is_whole), (strict, true)),
+                (Ok(_), None) => prop_assert!(!is_whole),
+                // A backslash before the closing quote: the string has no end.
+                (Err(_), None) => prop_assert!(body.ends_with(b"\\\"]")),
+                (Err(error), Some(_)) => prop_assert!(false, "{error}"),
+            }
+        }
+    }
+}

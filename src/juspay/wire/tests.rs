@@ -1,0 +1,338 @@
+//! Tests of reading Juspay's answers.
+
+use serde_json::json;
+
+use super::*;
+use crate::customer::FieldSet;
+
+/// The documented answer with a token.
+fn documented() -> Value {
+    json!({
+        "id": "cst_1", "object": "customer", "object_reference_id": "alice",
+        "mobile_number": "9999999999", "date_created": "2016-08-02T08:07:52+0000",
+        "last_updated": "2020-03-17T14:30:26.5Z", "email_address": "alice@example.com",
+        "first_name": "Alice", "last_name": null, "mobile_country_code": "91",
+        "juspay": {
+            "client_auth_token": "tkn_8649cd66d30c47728b8dd2fb6279a4cc",
+            "client_auth_token_expiry": "2020-03-17T14:45:26Z",
+        },
+    })
+}
+
+fn read_as(object: &Value, asked: &str, form: CustomerIdForm) -> Result<Read, InvalidAnswer> {
+    customer(object.to_string().as_bytes(), &CustomerId::parse(asked).unwrap(), form)
+}
+
+fn read(object: &Value) -> Result<Read, InvalidAnswer> {
+    read_as(object, "alice", CustomerIdForm::Merchant)
+}
+
+fn with(member: &str, value: Value) -> Value {
+    let mut object = documented();
+    object[member] = value;
+    object
+}
+
+#[test]
+fn numbers_leave_as_they_came() {
+    let object = documented().to_string();
+    for number in ["70e+300", "7.000000000000001e301", "0.1", "9007199254740993", "-0.0"] {
+        let object = object.replace("\"9999999999\"", number);
+        let id = CustomerId::parse("alice").unwrap();
+        let (read, _) = customer(object.as_bytes(), &id, CustomerIdForm::Merchant).unwrap();
+        let json = read.to_json(&FieldSet::all(), None).with_token();
+        let told: Value = serde_json::from_slice(&json).unwrap();
+        let meant: f64 = number.parse().unwrap();
+        assert_eq!(told["mobile_number"].as_f64(), Some(meant), "{number}");
+    }
+}
+
+fn without(member: &str) -> Value {
+    let mut object = documented();
+    object.as_object_mut().unwrap().remove(member);
+    object
+}
+
+#[test]
+fn the_documented_answer_is_read() {
+    let (customer, auth) = read(&documented()).unwrap();
+    let json = customer.to_json(&FieldSet::all(), Some(&auth.unwrap())).with_token();
+    let read: Value = serde_json::from_slice(&json).unwrap();
+    let mut expected = documented();
+    expected["date_created"] = json!("2016-08-02T08:07:52Z");
+    expected["last_updated"] = json!("2020-03-17T14:30:26Z");
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn undocumented_and_nested_members_are_dropped_and_unreadable_dates_too() {
+    let mut object = with("first_name", json!({"hidden": 1}));
+    object["gstin"] = json!("29ABCDE1234F1Z5");
+    object["date_created"] = json!("yesterday");
+    object["last_updated"] = json!(7);
+    let (customer, _) = read(&object).unwrap();
+    let json = customer.to_json(&FieldSet::all(), None).without_token();
+    let read: Value = serde_json::from_slice(&json).unwrap();
+    let names: Vec<_> = read.as_object().unwrap().keys().collect();
+    for gone in ["first_name", "gstin", "date_created", "last_updated", "juspay"] {
+        assert!(!names.contains(&&gone.to_owned()), "{gone} in {names:?}");
+    }
+    assert_eq!(names.len(), 7);
+    let (customer, _) = read_null_date();
+    assert_eq!(customer.get(Field::DateCreated), Some("null"));
+}
+
+fn read_null_date() -> Read {
+    read(&with("date_created", Value::Null)).unwrap()
+}
+
+#[test]
+fn p1_an_answer_about_another_customer_is_refused() {
+    use CustomerIdForm::{Juspay, Merchant};
+    let ok = |object: &Value, asked, form| read_as(object, asked, form).is_ok();
+    assert!(ok(&documented(), "alice", Merchant));
+    assert!(!ok(&documented(), "bob", Merchant));
+    assert!(!ok(&documented(), "Alice", Merchant));
+    // `customer_id` counts only where `object_reference_id` is absent.
+    assert!(!ok(&with("customer_id", json!("bob")), "bob", Merchant));
+    let mut by_customer_id = without("object_reference_id");
+    assert!(!ok(&by_customer_id, "alice", Merchant), "about nobody");
+    by_customer_id["customer_id"] = json!("alice");
+    assert!(ok(&by_customer_id, "alice", Merchant));
+    by_customer_id["object_reference_id"] = Value::Null;
+    assert!(ok(&by_customer_id, "alice", Merchant));
+    by_customer_id["object_reference_id"] = json!(["alice"]);
+    assert!(!ok(&by_customer_id, "alice", Merchant));
+    // A caller named by another customer's Juspay id.
+    assert!(!ok(&documented(), "cst_1", Merchant));
+    assert!(ok(&documented(), "cst_1", Juspay));
+    assert!(!ok(&documented(), "cst_2", Juspay));
+    assert!(!ok(&documented(), "alice", Juspay));
+    assert!(!ok(&without("id"), "cst_1", Juspay));
+}
+
+#[test]
+fn a_token_needs_a_text_and_a_readable_expiry() {
+    let auth = |juspay: Value| read(&with("juspay", juspay)).unwrap().1;
+    for (juspay, why) in [
+        (Value::Null, InvalidAnswer::NoToken),
+        (json!({}), InvalidAnswer::NoToken),
+        (json!("tkn"), InvalidAnswer::NoToken),
+        (json!({"client_auth_token": null}), InvalidAnswer::NoToken),
+        (json!({"client_auth_token": ""}), InvalidAnswer::NoToken),
+        (json!({"client_auth_token": 7}), InvalidAnswer::NoToken),
+        (json!({"client_auth_token": "t"}), InvalidAnswer::NoExpiry),
+        (
+            json!({"client_auth_token": "t", "client_auth_token_expiry": null}),
+            InvalidAnswer::NoExpiry,
+        ),
+        (
+            json!({"client_auth_token": "t", "client_auth_token_expiry": "soon"}),
+            InvalidAnswer::NoExpiry,
+        ),
+    ] {
+        assert_eq!(auth(juspay.clone()).unwrap_err(), why, "{juspay}");
+    }
+    assert_eq!(read(&without("juspay")).unwrap().1.unwrap_err(), InvalidAnswer::NoToken);
+}
+
+#[test]
+fn dates_of_every_style_and_up_to_the_year_9999_leave_in_one() {
+    for (style, told) in [
+        ("2020-03-17T14:45:26Z", Some("2020-03-17T14:45:26Z")),
+        ("2020-03-17T14:45:26+0000", Some("2020-03-17T14:45:26Z")),
+        ("2020-03-17T20:15:26+05:30", Some("2020-03-17T14:45:26Z")),
+        ("2020-03-17T14:45:26.999Z", Some("2020-03-17T14:45:26Z")),
+        ("1969-12-31T23:59:59.5Z", Some("1969-12-31T23:59:59Z")),
+        ("0000-01-01T00:00:00Z", Some("0000-01-01T00:00:00Z")),
+        ("9999-12-31T23:59:59Z", Some("9999-12-31T23:59:59Z")),
+        ("9999-12-31T23:59:59-00:01", None),
+        ("-000001-12-31T23:59:59Z", None),
+        ("0000-01-01T00:00:00+05:30", None),
+        ("2020-13-17T14:45:26Z", None),
+    ] {
+        let (customer, _) = read(&with("date_created", json!(style))).unwrap();
+        let expected = told.map(|told| format!("\"{told}\""));
+        assert_eq!(customer.get(Field::DateCreated), expected.as_deref(), "{style}");
+    }
+}
+
+#[test]
+fn an_expiry_in_the_last_hours_of_the_year_9999_is_as_late_as_possible() {
+    let auth = |expiry: &str| {
+        let juspay = json!({"client_auth_token": "t", "client_auth_token_expiry": expiry});
+        read(&with("juspay", juspay)).unwrap().1.map(|auth| auth.expiry)
+    };
+    assert_eq!(auth("9999-12-31T23:59:59Z"), Ok(jiff::Timestamp::MAX));
+    assert_eq!(auth("9999-12-31T23:59:59-00:01"), Err(InvalidAnswer::NoExpiry));
+    assert_eq!(auth("+010000-01-01T00:00:00Z"), Err(InvalidAnswer::NoExpiry));
+}
+
+#[test]
+fn what_is_no_customers_json_is_refused() {
+    let asked = CustomerId::parse("alice").unwrap();
+    let form = CustomerIdForm::Merchant;
+    for body in ["", "null", "[]", "\"alice\"", "<html>", "{\"object_reference_id\":\"alice\""] {
+        let read = customer(body.as_bytes(), &asked, form);
+        assert_eq!(read.unwrap_err(), InvalidAnswer::Json, "{body}");
+    }
+}
+
+/// The documented answer with other bytes for a part of it.
+fn altered(part: &str, bytes: &[u8]) -> Vec<u8> {
+    let object = documented().to_string();
+    let (before, after) = object.split_once(part).unwrap_or_else(|| panic!("{part}"));
+    [before.as_bytes(), bytes, after.as_bytes()].concat()
+}
+
+fn read_bytes(body: &[u8]) -> Result<Read, InvalidAnswer> {
+    customer(body, &CustomerId::parse("alice").unwrap(), CustomerIdForm::Merchant)
+}
+
+#[test]
+fn what_json_does_not_allow_in_a_text_becomes_a_replacement_character() {
+    for (name, told) in [
+        (&b"\"Ali\\ud800ce\""[..], "\"Ali\u{fffd}ce\""),
+        (b"\"Ali\x00ce\"", "\"Ali\u{fffd}ce\""),
+        (b"\"Ali\nce\"", "\"Ali\u{fffd}ce\""),
+        (b"\"Andr\xe9\"", "\"Andr\u{fffd}\""),
+        (b"\"\\q\"", "\"\u{fffd}q\""),
+        ("\"\u{fffd}\u{7f}é\"".as_bytes(), "\"\u{fffd}\u{7f}é\""),
+    ] {
+        let (customer, auth) = read_bytes(&altered("\"Alice\"", name)).unwrap();
+        assert_eq!(customer.get(Field::FirstName), Some(told), "{}", name.escape_ascii());
+        assert!(auth.is_ok());
+    }
+}
+
+#[test]
+fn fields_of_another_type_or_out_of_range_are_dropped_alone() {
+    for (part, field, value, told) in [
+        ("\"Alice\"", Field::FirstName, "7", None),
+        ("\"Alice\"", Field::FirstName, "true", None),
+        ("\"Alice\"", Field::FirstName, "1e999", None),
+        ("\"Alice\"", Field::FirstName, "[\"\\ud800\"]", None),
+        ("\"cst_1\"", Field::Id, "7", None),
+        ("\"9999999999\"", Field::MobileNumber, "9999999999", Some("9999999999")),
+        ("\"9999999999\"", Field::MobileNumber, "1e999", None),
+        ("\"9999999999\"", Field::MobileNumber, "-1e999", None),
+        ("\"9999999999\"", Field::MobileNumber, "false", None),
+        ("\"91\"", Field::MobileCountryCode, "91", Some("91")),
+        ("\"2016-08-02T08:07:52+0000\"", Field::DateCreated, "1e999", None),
+        ("\"2016-08-02T08:07:52+0000\"", Field::DateCreated, "\"2016\u{1}\"", None),
+    ] {
+        let (customer, auth) = read_bytes(&altered(part, value.as_bytes())).unwrap();
+        assert_eq!(customer.get(field), told, "{field:?}: {value}");
+        let others = Field::ALL.into_iter().filter(|it| *it != field);
+        assert_eq!(others.filter(|it| customer.get(*it).is_some()).count(), 9, "{value}");
+        assert!(auth.is_ok());
+    }
+}
+
+#[test]
+fn undocumented_members_decide_nothing() {
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(20_000), close.repeat(20_000));
+    let (list, object) = (deep("[", "]"), deep("{\"a\":", "}").replacen('}', "1}", 1));
+    for value in [
+        &b"1e999"[..],
+        b"99999999999999999999999999999999999999",
+        b"\"\\ud800\x00\xff\\q\"",
+        b"{\"id\":\"cst_2\",\"id\":[\"\xff\"]}",
+        list.as_bytes(),
+        object.as_bytes(),
+    ] {
+        let body = altered("\"id\"", &[b"\"hid\xe9\":", value, b",\"id\""].concat());
+        let (customer, auth) = read_bytes(&body).unwrap();
+        assert_eq!(customer.get(Field::Id), Some("\"cst_1\""), "{}", value.escape_ascii());
+        assert!(auth.is_ok());
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    let object = documented().to_string();
+    assert!(read_bytes(format!("\u{feff}{object}").as_bytes()).unwrap().1.is_ok());
+    for body in [format!("\u{feff}\u{feff}{object}"), format!("{object}\u{feff}")] {
+        assert_eq!(read_bytes(body.as_bytes()).unwrap_err(), InvalidAnswer::Json);
+    }
+}
+
+#[test]
+fn p1_an_id_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
+    let id = "\"object_reference_id\":\"alice\"";
+    for part in [
+        &b"\"object_reference_id\":\"alice\\ud800\""[..],
+        b"\"object_reference_id\":\"alice\xff\"",
+        b"\"object_reference_id\":\"alice\0\"",
+        b"\"object_reference_id\":\"alice\",\"object_reference_id\":\"alice\"",
+        b"\"object_reference_id\":null,\"object_reference_id\":\"alice\"",
+        b"\"object_reference_id\":\"alice\",\"object_reference_\\u0069d\":\"bob\"",
+        b"\"object_reference_id\":\"alice\",\"customer_id\":\"\xff\"",
+        b"\"object_reference_id\":\"alice\",\"customer_id\":\"alice\",\"customer_id\":1",
+        b"\"object_reference_id\":\"alice\",\"\\u0069d\":\"cst_1\"",
+    ] {
+        let why = read_bytes(&altered(id, part)).unwrap_err();
+        assert_eq!(why, InvalidAnswer::MalformedIdentity, "{}", part.escape_ascii());
+    }
+    let body = altered("\"cst_1\"", b"\"cst_\xff\"");
+    assert_eq!(read_bytes(&body).unwrap_err(), InvalidAnswer::MalformedIdentity);
+    // What certainly is another customer's stays that.
+    let bob = CustomerId::parse("bob").unwrap();
+    let why = customer(&body, &bob, CustomerIdForm::Merchant).unwrap_err();
+    assert_eq!(why, InvalidAnswer::OtherCustomer);
+    // Repaired, it would be the customer that was asked for.
+    let asked = CustomerId::parse("Andr\u{fffd}").unwrap();
+    let read = |body: &[u8]| customer(body, &asked, CustomerIdForm::Merchant);
+    let repaired = read(&altered(id, b"\"object_reference_id\":\"Andr\xe9\"")).unwrap_err();
+    assert_eq!(repaired, InvalidAnswer::MalformedIdentity);
+    let name = "\"object_reference_id\":\"Andr\u{fffd}\",\"a\":\"";
+    let itself = altered(id, &[name.as_bytes(), b"\xff\""].concat());
+    assert!(read(&itself).is_ok(), "an id that has the character itself");
+}
+
+#[test]
+fn p2_a_token_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
+    let token = "\"client_auth_token\":\"tkn_8649cd66d30c47728b8dd2fb6279a4cc\"";
+    let expiry = "\"client_auth_token_expiry\":\"2020-03-17T14:45:26Z\"";
+    for (part, bytes) in [
+        (token, &b"\"client_auth_token\":\"tkn\\ud800\""[..]),
+        (token, b"\"client_auth_token\":\"tkn\xff\""),
+        (token, b"\"client_auth_token\":\"tkn\n\""),
+        (token, b"\"client_auth_token\":\"a\",\"client_auth_token\":\"a\""),
+        (token, b"\"client_auth_token\":\"a\",\"client_auth_\\u0074oken\":\"b\""),
+        (expiry, b"\"client_auth_token_expiry\":\"2020-03-17T14:45:26Z\xff\""),
+        (
+            expiry,
+            b"\"client_auth_token_expiry\":1,\"client_auth_token_expiry\":\"2020-03-17T14:45:26Z\"",
+        ),
+        ("\"juspay\"", b"\"juspay\":null,\"juspay\""),
+        ("\"juspay\"", b"\"\\u006auspay\":null,\"juspay\""),
+    ] {
+        let why = read_bytes(&altered(part, bytes)).unwrap_err();
+        assert_eq!(why, InvalidAnswer::MalformedToken, "{}", bytes.escape_ascii());
+    }
+    let beside = altered(token, &[b"\"a\":\"\xff\",", token.as_bytes()].concat());
+    assert!(read_bytes(&beside).unwrap().1.is_ok(), "undocumented members decide nothing");
+}
+
+#[test]
+fn only_juspays_own_404_means_that_there_is_no_such_customer() {
+    for body in [
+        r#"{"status":"invalid_request_error","error_code":"object_not_found"}"#,
+        r#"{"error_info":{"code":"RESOURCE_NOT_FOUND"}}"#,
+        "\u{feff}{\"error_message\":\"\\ud800\n\",\"a\":1e999,\"error_code\":\"object_not_found\"}",
+    ] {
+        assert_eq!(not_found(body.as_bytes()), JuspayError::CustomerNotFound, "{body}");
+    }
+    for body in [
+        "",
+        "<html>",
+        "{}",
+        r#"{"error_code":"unique"}"#,
+        r#"{"error_info":{}}"#,
+        r#"["object_not_found",null]"#,
+        r#"{"error_info":["RESOURCE_NOT_FOUND"]}"#,
+    ] {
+        assert_eq!(not_found(body.as_bytes()), JuspayError::Status(404, None), "{body}");
+    }
+}

@@ -1,0 +1,91 @@
+//! This server's clock and Juspay's: a difference bounds the life of tokens, and is told.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::owner;
+use crate::support::{Impostor, World, guard};
+
+/// The gauge, as it is shown.
+async fn skew(world: &World) -> Option<String> {
+    let metrics = world.admin().get("/metrics").await.text();
+    let value = |line: &str| {
+        line.strip_prefix("juspay_bff_upstream_clock_skew_seconds ").map(str::to_owned)
+    };
+    metrics.lines().find_map(value)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_clock_is_15_minutes_fast_answers_502_and_its_log_names_the_clock() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    assert_eq!(skew(&world).await, None, "not known yet");
+    world.simulator().set_clock_offset(SignedDuration::from_secs(-907));
+    let reply = phone.me().await;
+    assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
+    assert!(!reply.text().contains("clock"), "no more than the code: {}", reply.text());
+    assert_eq!(skew(&world).await.as_deref(), Some("-906"));
+    let failed = guard::log_lines(
+        "a client auth token that has no life left by this server's clock, which is 906 s ahead of \
+         Juspay's",
+    );
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(failed[0].contains("call to Juspay failed"), "{failed:?}");
+    // The object is good for those who want no token.
+    let target = "/me/customer?options.get_client_auth_token=false";
+    assert_eq!(owner(&world.phone("bob").get(target).await), "bob");
+    let warned = || guard::log_lines("this server's clock is 906 s ahead of Juspay's").len();
+    assert_eq!(warned(), 1, "once, not once a call");
+
+    world.clock.advance(Duration::from_secs(61));
+    world.simulator().set_clock_offset(SignedDuration::ZERO);
+    assert_eq!(owner(&phone.me().await), "alice");
+    assert_eq!(skew(&world).await.as_deref(), Some("0"));
+    assert_eq!(warned(), 1);
+    assert!(!guard::log_lines("this server's clock agrees with Juspay's again").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_token_lives_as_long_as_both_clocks_say() {
+    let world = World::new().await;
+    // By how much Juspay's clock is ahead, and the life that a phone is told.
+    for (offset, expires_in) in [(0, "899"), (3600, "899"), (-10, "889"), (-600, "299")] {
+        world.purge_all().await;
+        world.simulator().set_clock_offset(SignedDuration::from_secs(offset));
+        let reply = world.phone("alice").me().await;
+        assert_eq!(owner(&reply), "alice", "{offset}");
+        assert_eq!(reply.header("juspay-token-expires-in"), Some(expires_in), "{offset}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_dates_count_as_none() {
+    let juspay = Impostor::new().await;
+    let world = World::with(&juspay.as_base_url()).await;
+    let right = "Date: Mon, 23 Nov 2026 12:00:00 GMT\r\n";
+    let later = "Date: Mon, 23 Nov 2026 12:05:00 GMT\r\n";
+    // By our clock alone there are 600 s left; by the second `Date`, 300.
+    for (customer, dates, expires_in) in [
+        ("alice", right.to_owned(), "599"),
+        ("bob", later.to_owned(), "299"),
+        ("carol", format!("{right}{later}"), "600"),
+        ("dave", format!("{later}{right}"), "600"),
+        ("erin", format!("{later}{later}"), "600"),
+    ] {
+        let phone = world.phone(customer);
+        let asking = tokio::spawn(async move { phone.me().await });
+        let mut line = juspay.accept().await;
+        line.request().await;
+        let body = format!(
+            r#"{{"object_reference_id":"{customer}","juspay":{{"client_auth_token":"tkn_0","client_auth_token_expiry":"2026-11-23T12:10:00Z"}}}}"#
+        );
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{dates}Connection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        line.say(format!("{head}{body}")).await;
+        let reply = asking.await.unwrap();
+        assert_eq!(reply.header("juspay-token-expires-in"), Some(expires_in), "{customer}");
+    }
+}

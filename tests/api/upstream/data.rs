@@ -1,0 +1,189 @@
+//! Customers whose data at Juspay is odd, byte by byte: they are served as far as whose answer and
+//! whose token it is stays certain.
+
+use serde_json::{Value, json};
+
+use super::{identity_mismatches, owner};
+use crate::support::{Impostor, Reply, World};
+
+const TOKEN: &str = r#""client_auth_token":"tkn_0""#;
+const EXPIRY: &str = r#""client_auth_token_expiry":"2026-11-23T12:15:00Z""#;
+
+/// A service whose Juspay is played by hand, with the shipped settings.
+struct Play {
+    juspay: Impostor,
+    world: World,
+}
+
+impl Play {
+    async fn new() -> Self {
+        let juspay = Impostor::new().await;
+        let world = World::with(&juspay.as_base_url()).await;
+        Self { juspay, world }
+    }
+
+    /// What `customer` gets when Juspay answers with that body.
+    async fn answer(&self, customer: &str, target: &str, body: &[u8]) -> Reply {
+        let (phone, target) = (self.world.phone(customer), target.to_owned());
+        let asking = tokio::spawn(async move { phone.get(&target).await });
+        let mut line = self.juspay.accept().await;
+        line.request().await;
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 12:00:00 GMT\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        line.say([head.as_bytes(), body].concat()).await;
+        asking.await.unwrap()
+    }
+}
+
+/// An object about `customer` with further members, and a token.
+fn object(customer: &str, members: &[u8]) -> Vec<u8> {
+    let id = format!("{{\"object_reference_id\":\"{customer}\",");
+    let juspay = format!(",\"juspay\":{{{TOKEN},{EXPIRY}}}}}");
+    [id.as_bytes(), members, juspay.as_bytes()].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_data_costs_a_customer_nothing_but_what_is_odd() {
+    let play = Play::new().await;
+    let deep = format!("\"x\":{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    let rows: [(&[u8], Value); 17] = [
+        (br#""first_name":"Ali\ud800ce""#, json!({"first_name": "Ali\u{fffd}ce"})),
+        (br#""first_name":"\udc00\ud83d\ude00""#, json!({"first_name": "\u{fffd}\u{1f600}"})),
+        (b"\"first_name\":\"Andr\xe9\"", json!({"first_name": "Andr\u{fffd}"})),
+        (b"\"last_name\":\"a\0b\nc\x1f\"", json!({"last_name": "a\u{fffd}b\u{fffd}c\u{fffd}"})),
+        (b"\"email_address\":\"\xff\xfe@a\"", json!({"email_address": "\u{fffd}\u{fffd}@a"})),
+        (br#""mobile_number":9999999999"#, json!({"mobile_number": 9_999_999_999_u64})),
+        (br#""mobile_number":1e999,"first_name":"A""#, json!({"first_name": "A"})),
+        (br#""first_name":{"a":"\ud800"},"last_name":["B"]"#, json!({})),
+        (br#""first_name":7,"last_name":true,"id":7"#, json!({})),
+        (br#""date_created":"2026-02-30T00:00:00Z","last_updated":1e999"#, json!({})),
+        (
+            br#""date_created":"9999-12-31T23:59:59Z""#,
+            json!({"date_created": "9999-12-31T23:59:59Z"}),
+        ),
+        (br#""first_name":"\u0000""#, json!({"first_name": "\0"})),
+        (br#""score":1e999,"balance":-99999999999999999999999"#, json!({})),
+        (b"\"note\xff\":\"\\ud800\0\xff\",\"first_name\":\"A\"", json!({"first_name": "A"})),
+        (b"\"nested\":{\"id\":\"cst_2\",\"id\":[\"\xff\"],\"juspay\":{}}", json!({})),
+        (br#""note":1,"note":2,"first_name":"A","first_name":"B""#, json!({"first_name": "B"})),
+        (deep.as_bytes(), json!({})),
+    ];
+    for (number, (members, told)) in rows.into_iter().enumerate() {
+        let customer = format!("customer{number}");
+        let reply = play.answer(&customer, "/me/customer", &object(&customer, members)).await;
+        let shown: String = members.escape_ascii().take(80).map(char::from).collect();
+        assert_eq!(owner(&reply), customer, "{shown}");
+        assert_eq!(reply.token(), "tkn_0", "{shown}");
+        let mut object = reply.json();
+        let rest = object.as_object_mut().unwrap();
+        for known in ["object_reference_id", "juspay"] {
+            rest.remove(known);
+        }
+        assert_eq!(object, told, "{shown}");
+    }
+    let body = [b"\xef\xbb\xbf", &*object("bom", b"\"first_name\":\"A\"")].concat();
+    assert_eq!(owner(&play.answer("bom", "/me/customer", &body).await), "bom");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_an_answer_whose_customer_is_not_certain_is_refused() {
+    let play = Play::new().await;
+    let juspay = format!("\"juspay\":{{{TOKEN},{EXPIRY}}}");
+    let ids: [&[u8]; 9] = [
+        b"\"object_reference_id\":\"alice\xff\"",
+        br#""object_reference_id":"alice\ud800""#,
+        b"\"object_reference_id\":\"al\nice\"",
+        br#""object_reference_id":"alice","object_reference_id":"alice""#,
+        br#""object_reference_id":"bob","object_reference_\u0069d":"alice""#,
+        br#""object_reference_id":"alice","customer_id":"alice","customer_id":"bob""#,
+        b"\"object_reference_id\":\"alice\",\"customer_id\":\"\xff\"",
+        br#""object_reference_id":"alice","id":"cst_1","\u0069d":"cst_2""#,
+        b"\"object_reference_id\":\"alice\",\"id\":\"cst_\0\"",
+    ];
+    for id in ids {
+        let body = [b"{", id, b",", juspay.as_bytes(), b"}"].concat();
+        for target in ["/me/customer", "/me/customer?options.get_client_auth_token=false"] {
+            play.world.purge_all().await;
+            let reply = play.answer("alice", target, &body).await;
+            let shown = id.escape_ascii();
+            assert_eq!(&*reply.code(), "upstream_invalid_response", "{shown}");
+            assert_eq!(reply.status, 502, "{shown}");
+        }
+    }
+    // It isn't known to be somebody else's either.
+    assert_eq!(identity_mismatches(&play.world).await, 0);
+}
+
+/// Repaired, an id would be the one that was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_an_id_is_never_repaired() {
+    let play = Play::new().await;
+    let customer = "Andr\u{fffd}";
+    let juspay = format!("\"juspay\":{{{TOKEN},{EXPIRY}}}}}");
+    let body = [b"{\"object_reference_id\":\"Andr\xe9\",", juspay.as_bytes()].concat();
+    let reply = play.answer(customer, "/me/customer", &body).await;
+    assert_eq!(&*reply.code(), "upstream_invalid_response");
+    play.world.purge_all().await;
+    let body = object(customer, b"\"first_name\":\"Andr\xe9\"");
+    assert_eq!(owner(&play.answer(customer, "/me/customer", &body).await), customer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_token_that_is_not_certain_is_refused() {
+    let play = Play::new().await;
+    let bodies = [
+        format!(r#""juspay":{{"client_auth_token":"tkn_\ud800",{EXPIRY}}}"#).into_bytes(),
+        [b"\"juspay\":{\"client_auth_token\":\"tkn_\xff\",", EXPIRY.as_bytes(), b"}"].concat(),
+        [b"\"juspay\":{\"client_auth_token\":\"tkn_\0\",", EXPIRY.as_bytes(), b"}"].concat(),
+        format!(r#""juspay":{{{TOKEN},"client_auth_\u0074oken":"tkn_1",{EXPIRY}}}"#).into_bytes(),
+        format!(r#""juspay":{{{TOKEN},{EXPIRY},{EXPIRY}}}"#).into_bytes(),
+        [b"\"juspay\":{", TOKEN.as_bytes(), b",\"client_auth_token_expiry\":\"\xff\"}"].concat(),
+        format!(r#""juspay":null,"juspay":{{{TOKEN},{EXPIRY}}}"#).into_bytes(),
+        format!(r#""\u006auspay":{{{TOKEN},{EXPIRY}}},"juspay":{{{TOKEN},{EXPIRY}}}"#).into_bytes(),
+    ];
+    for body in bodies {
+        let whole = [b"{\"object_reference_id\":\"alice\",", &*body, b"}"].concat();
+        for target in ["/me/customer", "/me/customer?options.get_client_auth_token=false"] {
+            play.world.purge_all().await;
+            let reply = play.answer("alice", target, &whole).await;
+            assert_eq!(&*reply.code(), "upstream_invalid_response", "{}", body.escape_ascii());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_within_a_repaired_string_is_invalid() {
+    let play = Play::new().await;
+    let whole = object("alice", b"\"first_name\":\"Andr\xe9\\ud800\"");
+    for end in [1, 30, 48, 55, 60, whole.len() - 2, whole.len() - 1] {
+        play.world.purge_all().await;
+        let reply = play.answer("alice", "/me/customer", &whole[..end]).await;
+        assert_eq!(&*reply.code(), "upstream_invalid_response", "{end}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_expiry_is_valid_and_a_later_one_is_none() {
+    let play = Play::new().await;
+    for (customer, expiry, status) in [
+        ("alice", "9999-12-31T23:59:59Z", 200),
+        ("bob", "9999-12-30T22:00:00.999999999Z", 200),
+        ("carol", "9999-12-31T23:59:59-00:01", 502),
+        ("dave", "+010000-01-01T00:00:00Z", 502),
+    ] {
+        let body = format!(
+            r#"{{"object_reference_id":"{customer}","juspay":{{{TOKEN},"client_auth_token_expiry":"{expiry}"}}}}"#
+        );
+        let reply = play.answer(customer, "/me/customer", body.as_bytes()).await;
+        assert_eq!(reply.status, status, "{expiry}: {}", reply.text());
+        if status == 200 {
+            // cache.max_token_life
+            assert_eq!(reply.header("juspay-token-expires-in"), Some("900"), "{expiry}");
+            let told = &reply.json()["juspay"]["client_auth_token_expiry"];
+            assert_eq!(*told, "2026-11-23T12:15:00Z", "{expiry}");
+        }
+    }
+}
