@@ -2,7 +2,7 @@
 
     check.py schemas VERSION FILE…              every object is as that Kubernetes wants it
     check.py manifests FOLDER PROGRAM SITE_ENV  manifests fit the program and the merchant
-    check.py repository FOLDER                  overlay, chart, README and versions fit each other
+    check.py repository FOLDER SITE_ENV         variants, chart, README and versions fit each other
 """
 
 import hmac
@@ -165,13 +165,17 @@ def check_security(name, pod, container):
     both = pod.get("securityContext", {}) | container["securityContext"]
     for key, value in {
         "runAsNonRoot": True,
-        "runAsUser": 65532,
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
     }.items():
         ask(both.get(key) == value, f"{name}: {key} is {both.get(key)}")
+    # A sidecar's pod is the app's.
+    sidecar = container not in pod["containers"]
+    own = container["securityContext"] if sidecar else both
+    ids = [own.get(it) for it in ["runAsUser", "runAsGroup", *([] if sidecar else ["fsGroup"])]]
+    ask(set(ids) in ({65532}, {None}), f"{name}: its ids are {ids}, not the image's nor the platform's")
     for key in ["automountServiceAccountToken", "enableServiceLinks"]:
         ask(pod.get(key) is False, f"{name}: {key} isn't false")
     for mount in container["volumeMounts"]:
@@ -214,21 +218,93 @@ def check_merchant(name, manifests, container, settings, who):
         endpoint = settings["traces"].get("endpoint", "")
         ask(endpoint.endswith(f":{port}"), f"{name}: traces leave for {endpoint}, and port {port} is open")
     if policy := network_policy(manifests, "juspay-bff"):
-        sources = [it["from"][0]["namespaceSelector"]["matchLabels"] for it in policy["spec"]["ingress"]]
-        names = [it["kubernetes.io/metadata.name"] for it in sources]
-        ask(names == who["namespaces"], f"{name}: {names} are let in")
+        for rule, namespace in zip(policy["spec"]["ingress"], who["namespaces"], strict=True):
+            labels = [it.get("namespaceSelector", {}).get("matchLabels", {}) for it in rule["from"]]
+            names = {it.get("kubernetes.io/metadata.name", namespace) for it in labels}
+            ask(names == {namespace}, f"{name}: {names} are let in instead of {namespace}")
     cilium = one(manifests, "CiliumNetworkPolicy")
     calico = one(manifests, "NetworkPolicy", "projectcalico.org")
     ask(not (cilium or calico) or "egress" not in policy["spec"], f"{name}: open egress")
     lists = []
     if cilium:
-        dns, https = cilium["spec"]["egress"]
-        for named in dns["toPorts"][0]["rules"]["dns"], https["toFQDNs"]:
+        *dns, https = cilium["spec"]["egress"]
+        for named in [*(it["toPorts"][0]["rules"]["dns"] for it in dns), https["toFQDNs"]]:
             lists.append([it["matchName"] for it in named])
     if calico:
-        lists.append(calico["spec"]["egress"][1]["destination"]["domains"])
+        lists.append(calico["spec"]["egress"][-1]["destination"]["domains"])
     for hosts in lists:
         ask(hosts == who["hosts"], f"{name}: egress to {hosts}")
+
+
+# ── what each variant is for ──
+
+
+def in_namespace(name, **labels):
+    pods = {"podSelector": {"matchLabels": labels}} if labels else {}
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}} | pods
+
+
+def check_peers(folder, site_env):
+    """Clients of port 8080 and DNS servers are those of the variant's network."""
+    ingress, monitoring = merchant(site_env)["namespaces"]
+    kube_dns = in_namespace("kube-system", **{"k8s-app": "kube-dns"})
+    openshift_dns = in_namespace("openshift-dns", **{"dns.operator.openshift.io/daemonset-dns": "default"})
+    router = {"namespaceSelector": {"matchLabels": {"policy-group.network.openshift.io/ingress": ""}}}
+    for variant, (clients, servers, port) in {
+        "": ([in_namespace(ingress)], [kube_dns], 53),
+        "-load-balancer": ([{"ipBlock": {"cidr": "10.0.0.0/20"}}], [kube_dns], 53),
+        "-node-local-dns": ([in_namespace(ingress)], [kube_dns, {"ipBlock": {"cidr": "169.254.20.10/32"}}], 53),
+        "-openshift": ([router], [openshift_dns], 5353),
+    }.items():
+        policy = network_policy(objects(folder / f"standalone{variant}.yaml"), "juspay-bff")["spec"]
+        let_in = [it["from"] for it in policy["ingress"]]
+        ask(let_in == [clients, [in_namespace(monitoring)]], f"standalone{variant} lets {let_in} in")
+        dns = policy["egress"][0]
+        ports = [{"protocol": it, "port": port} for it in ["UDP", "TCP"]]
+        ask(dns == {"to": servers, "ports": ports}, f"standalone{variant}: DNS is {dns}")
+
+
+def check_translated_peers(folder):
+    """The chart's DNS servers are the same in the words of Cilium and of Calico."""
+    kube_dns = {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s:k8s-app": "kube-dns"}
+    openshift_dns = {
+        "k8s:io.kubernetes.pod.namespace": "openshift-dns",
+        "k8s:dns.operator.openshift.io/daemonset-dns": "default",
+    }
+    cache = "169.254.20.10/32"
+    for variant, (servers, port) in {
+        "node-local-dns": ([{"toEndpoints": [{"matchLabels": kube_dns}]}, {"toCIDRSet": [{"cidr": cache}]}], 53),
+        "openshift": ([{"toEndpoints": [{"matchLabels": openshift_dns}]}], 5353),
+    }.items():
+        policy = one(objects(folder / f"helm-{variant}-cilium.yaml"), "CiliumNetworkPolicy")
+        rules = [dict(it) for it in policy["spec"]["egress"][:-1]]
+        ports = [it.pop("toPorts")[0]["ports"] for it in rules]
+        ask(rules == servers, f"helm-{variant}-cilium: DNS is {rules}")
+        ask(ports == [[{"port": str(port), "protocol": "ANY"}]] * len(servers), f"helm-{variant}-cilium: {ports}")
+    kube_dns = {
+        "namespaceSelector": "kubernetes.io/metadata.name == 'kube-system'",
+        "selector": "k8s-app == 'kube-dns'",
+    }
+    openshift_dns = {
+        "namespaceSelector": "kubernetes.io/metadata.name == 'openshift-dns'",
+        "selector": "dns.operator.openshift.io/daemonset-dns == 'default'",
+    }
+    for variant, (servers, port) in {
+        "node-local-dns": ([kube_dns, {"nets": [cache]}], 53),
+        "openshift": ([openshift_dns], 5353),
+    }.items():
+        policy = one(objects(folder / f"helm-{variant}-calico.yaml"), "NetworkPolicy", "projectcalico.org")
+        rules = [it["destination"] for it in policy["spec"]["egress"][:-1]]
+        ask(rules == [it | {"ports": [port]} for it in servers], f"helm-{variant}-calico: DNS is {rules}")
+
+
+def check_ids(folder):
+    """No id is set where the platform assigns them, and the image's everywhere else."""
+    for path in folder.glob("*.yaml"):
+        ids = set(re.findall(r"(?:runAsUser|runAsGroup|fsGroup): (\d+)", path.read_text()))
+        # 10001 is the example app's.
+        expected = set() if re.search("openshift|platform-user", path.name) else {"65532"}
+        ask(ids - {"10001"} == expected, f"{path}: ids {ids}")
 
 
 # ── what must be the same ──
@@ -266,7 +342,7 @@ def comparable(manifests):
 
 def check_same(folder):
     """The chart is what the overlay is."""
-    for variant in ["", "-cilium", "-calico", "-istio", "-traces"]:
+    for variant in ["", "-cilium", "-calico", "-istio", "-traces", "-load-balancer", "-node-local-dns", "-openshift"]:
         overlay = comparable(objects(folder / f"standalone{variant}.yaml"))
         chart = comparable(objects(folder / f"helm{variant}.yaml"))
         for key in overlay.keys() | chart.keys():
@@ -365,7 +441,10 @@ def manifests(folder, program, site_env):
             ask(not sidecar or container["restartPolicy"] == "Always", f"{name}: restartPolicy")
 
 
-def repository(folder):
+def repository(folder, site_env):
+    check_peers(folder, site_env)
+    check_translated_peers(folder)
+    check_ids(folder)
     check_same(folder)
     check_nothing_left(folder)
     check_versions()
@@ -379,8 +458,8 @@ match sys.argv[1:]:
         schemas(version, files)
     case ["manifests", folder, program, site_env]:
         manifests(Path(folder), os.path.abspath(program), Path(site_env))
-    case ["repository", folder]:
-        repository(Path(folder))
+    case ["repository", folder, site_env]:
+        repository(Path(folder), Path(site_env))
     case _:
         sys.exit(__doc__)
 for fault in dict.fromkeys(faults):

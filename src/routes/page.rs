@@ -26,7 +26,7 @@ use super::admin::Admin;
 use crate::problem::{Challenges, Problem};
 
 const STYLE: &str = include_str!("page/style.css");
-const SCRIPT: &str = include_str!("page/script.js");
+const SCRIPT: &str = concat!(include_str!("page/attention.js"), include_str!("page/script.js"));
 
 /// The whole of it.
 static PAGE: LazyLock<String> = LazyLock::new(|| {

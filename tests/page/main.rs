@@ -2,7 +2,8 @@
 //!
 //! `browser` drives it, `opened` is the page in it beside a service that real time passes for.
 //! `numbers` is about what the page shows, `trouble` about what it shows when something is wrong,
-//! `access` about who gets it, `looks` about how it looks, and to whom.
+//! `attention` about each rule of that, `access` about who gets it, `looks` about how it looks, and
+//! to whom.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@
 #![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
 
 mod access;
+mod attention;
 mod browser;
 mod looks;
 mod numbers;

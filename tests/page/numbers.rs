@@ -124,7 +124,7 @@ async fn a_hidden_tab_asks_for_nothing_until_it_is_seen_again() {
 
     opened.browser.evaluate(&hide(false)).await;
     opened.until_shown(14).await;
-    assert_eq!(opened.browser.text("#word").await, "Live");
+    assert_eq!(opened.browser.text("#word").await, "Ready");
     assert_eq!(opened.browser.evaluate("timers.size").await, 1);
     opened.browser.close().await;
 }

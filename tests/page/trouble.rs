@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use juspay_bff::simulator::{Fault, FaultRule, issuer::JWKS_PATH};
+use juspay_bff::{
+    clock::SystemClock,
+    simulator::{Fault, FaultRule, issuer::JWKS_PATH},
+};
 
 use crate::{
     browser::Browser,
+    looks::is_accessible,
     opened::{LIVE, Opened, cell_is, open, world},
     support::{
-        World,
+        Stage, World,
         process::{Process, bff},
     },
 };
@@ -29,10 +33,8 @@ async fn an_open_breaker_is_told_and_its_end_too() {
     }
     opened.until_shown(3).await;
     assert_eq!(opened.browser.text("#breaker").await, "Open");
-    assert_eq!(
-        opened.browser.evaluate(&warns("The breaker is open: Juspay isn’t asked.")).await,
-        true
-    );
+    let open = warns("The circuit breaker is open: Juspay is not called.");
+    assert_eq!(opened.browser.evaluate(&open).await, true);
     assert_eq!(opened.row("answers", "502 upstream_error").await, ["2", "2"]);
     assert_eq!(opened.row("answers", "503 upstream_unavailable").await, ["1", "1"]);
     assert_eq!(opened.row("calls", "connection").await, ["2", "2"]);
@@ -41,6 +43,8 @@ async fn an_open_breaker_is_told_and_its_end_too() {
 
     opened.world.clock.advance(Duration::from_secs(5));
     opened.browser.until("document.querySelector('#breaker').textContent === 'Half open'").await;
+    let half_open = warns("The circuit breaker is half open: one call tests Juspay.");
+    assert_eq!(opened.browser.evaluate(&half_open).await, true);
     opened.world.simulator().clear_faults();
     assert_eq!(opened.world.phone("alice").me().await.status, 200);
     opened.browser.until("document.querySelector('#breaker').textContent === 'Closed'").await;
@@ -52,13 +56,103 @@ async fn an_open_breaker_is_told_and_its_end_too() {
 async fn rejections_and_lost_keys_are_told() {
     let mut opened = Opened::with("").await;
     opened.world.phone("sim_bad_key").me().await;
-    opened.browser.until(&warns("Juspay rejects our API key.")).await;
+    let rejected = "Juspay rejected our API key in the last minute, and customers got errors.";
+    opened.browser.until(&warns(rejected)).await;
     opened.world.issuer().inject(JWKS_PATH, None, Fault::Html);
     opened.world.issuer().rotate(false).unwrap();
     opened.world.phone("alice").me().await;
-    opened.browser.until(&warns("The keys of main couldn’t be fetched")).await;
+    opened
+        .browser
+        .until(&warns("Fetching the signing keys of main failed in the last minute."))
+        .await;
     opened.browser.until(&cell_is("keysets", "main", 3, "1")).await;
     opened.browser.close().await;
+}
+
+/// Makes the page believe that so much more time has passed.
+async fn time_passes(browser: &mut Browser, ms: u32) {
+    let jump = format!(
+        "(() => {{
+            const now = performance.now.bind(performance);
+            performance.now = () => now() + {ms};
+        }})()"
+    );
+    browser.evaluate(&jump).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_before_the_page_was_opened_are_reported_until_the_last_minute_is_known() {
+    let world = world("juspay.try_timeout = \"100ms\"").await;
+    world.simulator().inject(FaultRule::always(Fault::Hang));
+    for customer in ["alice", "bob", "carol"] {
+        assert_eq!(world.phone(customer).me().await.status, 504);
+    }
+    let mut opened = Opened::beside(world).await;
+    let failed = warns("Customers got errors since start: upstream_timeout. JuspayBffUnserved");
+    assert_eq!(opened.browser.evaluate(&failed).await, true, "with the first look");
+    let timed_out = warns("Calls to Juspay timed out since start.");
+    assert_eq!(opened.browser.evaluate(&timed_out).await, true);
+    let severity = "document.querySelector('#attention').dataset.severity";
+    assert_eq!(opened.browser.evaluate(severity).await, "page");
+    for scheme in ["light", "dark"] {
+        opened.browser.prefer(scheme).await;
+        opened.browser.picture(&format!("{scheme}-failing")).await;
+        is_accessible(&mut opened.browser, &format!("failures, {scheme}")).await;
+    }
+
+    time_passes(&mut opened.browser, 55_000).await;
+    opened.browser.until(&warns("Nothing needs attention.")).await;
+
+    assert_eq!(opened.world.phone("dave").me().await.status, 504);
+    let failed = "Customers got errors in the last minute: upstream_timeout.";
+    opened.browser.until(&warns(failed)).await;
+    opened.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_were_never_fetched_have_no_age_and_the_service_is_not_ready() {
+    let stage = Stage::set_with(|simulator| simulator.clock = SystemClock::shared()).await;
+    stage.issuer().inject(JWKS_PATH, None, Fault::Html);
+    let world = stage.open("auth.jwks_cooldown = \"1s\"");
+    assert_eq!(world.phone("alice").me().await.status, 503);
+    let mut opened = Opened::beside(world).await;
+    assert_eq!(opened.browser.text("#word").await, "Not ready");
+    assert_eq!(opened.browser.text("#sign").await, "▲");
+    opened.browser.until(&cell_is("keysets", "main", 2, "never fetched")).await;
+    opened.browser.until(&warns("The signing keys of main have never been fetched.")).await;
+    for text in [
+        "▲ Not ready: no issuer has keys yet.",
+        "▲ Access tokens could not be verified since start, and customers got errors.",
+    ] {
+        assert_eq!(opened.browser.evaluate(&warns(text)).await, true, "{text}");
+    }
+    opened.browser.picture("not-ready").await;
+
+    opened.world.issuer().clear_faults();
+    opened.browser.until("document.querySelector('#word').textContent === 'Ready'").await;
+    let age =
+        "[...document.querySelectorAll('#keysets td')].some((it) => it.textContent.endsWith(' s'))";
+    opened.browser.until(age).await;
+    opened.browser.until(&format!("!{}", warns("never been fetched"))).await;
+    // Readiness comes as a 503, which the console notes.
+    complains_about_the_network_only(&opened.browser);
+    opened.browser.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_service_is_not_reported_as_a_fault() {
+    let delay = "server.shutdown_delay = \"5s\"";
+    // The drain's time is turned by hand.
+    let mut opened = Opened::beside(World::with(delay).await).await;
+    assert_eq!(opened.browser.text("#word").await, "Ready");
+    opened.world.service.signal();
+    opened.browser.until("document.querySelector('#word').textContent === 'Draining'").await;
+    assert_eq!(opened.browser.text("#sign").await, "▼");
+    assert_eq!(opened.browser.evaluate(&warns("Not ready")).await, false);
+    opened.browser.picture("draining").await;
+    complains_about_the_network_only(&opened.browser);
+    opened.browser.end().await;
+    opened.world.clock.advance(Duration::from_secs(5));
 }
 
 /// Only what a browser says of a server that isn't there.

@@ -1,4 +1,3 @@
-'use strict';
 // Looks at this listener's /metrics and /readyz every two seconds while the tab is seen, and shows
 // what they say and how it has changed. Only texts are written, never markup: the page's policy
 // forbids it (Trusted Types).
@@ -82,11 +81,12 @@ async function look() {
   if (here === null) return tell('signin', 'Needs the admin token');
   if (here === undefined) {
     tell('lost', 'Can’t be reached, trying again');
-    warn(['The service can’t be reached; what is shown is what it said last.']);
+    warn([{ alert: null, severity: 'page', text: 'The service can’t be reached; the last known values are shown.' }]);
   } else {
     looks = [...looks.filter((look) => here.at - look.at < KEPT), here];
     show(here);
-    tell('live', 'Live');
+    const readiness = { ready: 'Ready', draining: 'Draining' }[here.readiness] ?? 'Not ready';
+    tell('live', readiness);
   }
   goOn();
 }
@@ -216,11 +216,14 @@ function counts(id, { since, minute }, none) {
   rows(id, lines.map(([key, value]) => [key, count(minute.get(key)), count(value)]), none);
 }
 
-/** The listener's own state, in a word and a sign. */
+/** The badge: the state of the page, and of the service while the page is live. */
 function tell(state, word) {
-  const signs = { live: '●', paused: '‖', lost: '▲', signin: '◆' };
+  const live = { Ready: ['●', 'good'], 'Not ready': ['▲', 'bad'], Draining: ['▼', 'warn'] };
+  const other = { paused: ['‖', ''], lost: ['▲', 'bad'], signin: ['◆', ''] };
+  const [sign, tone] = other[state] ?? live[word];
   document.body.dataset.state = state;
-  put('sign', signs[state]);
+  $('state').className = tone;
+  put('sign', sign);
   put('word', word);
   $('signin').hidden = state !== 'signin';
   $('page').hidden = state === 'signin' || looks.length === 0;
@@ -232,13 +235,13 @@ function show(here) {
   const build = here.series.get(`${P}build_info`)[0].labels;
   put('who', `${build.version} · ${build.commit} · ${setting('merchant_id')} at ${setting('base_url')}`);
   const answers = sums(here, `${P}http_requests_total`, 'status', 'code');
-  const calls = sums(here, `${P}upstream_requests_total`, 'outcome');
+  const seen = windows(here);
   showTraffic(here, answers);
   showCache(here);
-  showJuspay(here, calls);
-  showKeySets(here);
+  showJuspay(here);
+  showKeySets(seen[0]);
   showLoad(here, answers);
-  showWarnings(here, answers, calls);
+  warn(attention(seen));
 }
 
 function showTraffic(here, answers) {
@@ -295,11 +298,11 @@ function showCache(here) {
   rows('handouts', handOuts.map(([life, many]) => [life, many / all, count(many)]), 'None yet');
 }
 
-function showJuspay(here, calls) {
+function showJuspay(here) {
   const times = sums(here, `${P}upstream_request_duration_seconds_bucket`, 'le');
   put('p99', span(quantile(times.told, 0.99)));
   put('p99-note', `p50 ${span(quantile(times.told, 0.5))}, ${times.when}`);
-  counts('calls', calls, 'None yet');
+  counts('calls', sums(here, `${P}upstream_requests_total`, 'outcome'), 'None yet');
   const inUse = [...by(here, `${P}upstream_key_slot`, 'slot')].find(([, used]) => used === 1);
   pairs('juspay', [
     ['Under way', count(sum(here, `${P}upstream_in_flight`))],
@@ -312,28 +315,15 @@ function showJuspay(here, calls) {
     open: ['Open', 'Juspay isn’t asked', 'bad'],
     half_open: ['Half open', 'one call tries', 'warn'],
   };
-  const [word, note, tone] = told[breaker(here)];
+  const state = [...by(here, `${P}upstream_breaker_state`, 'state')].find(([, is]) => is === 1)?.[0];
+  const [word, note, tone] = told[state] ?? ['–', ''];
   put('breaker', word, tone);
   put('breaker-note', note);
 }
 
-const breaker = (here) => [...by(here, `${P}upstream_breaker_state`, 'state')].find(([, is]) => is === 1)[0];
-
-/** For each issuer with a key set: how many keys it has, how old they are, which fetches failed. */
-function keySets(here) {
-  const fetched = by(here, `${P}jwks_last_success_timestamp_seconds`, 'issuer');
-  const fetches = sums(here, `${P}jwks_refreshes_total`, 'issuer', 'outcome');
-  return [...by(here, `${P}jwks_refreshes_total`, 'issuer').keys()].map((issuer) => ({
-    issuer,
-    keys: sum(here, `${P}jwks_keys`, { issuer }),
-    age: fetched.has(issuer) ? Math.max(0, here.now - fetched.get(issuer)) : NaN,
-    failed: fetches.since.get(`${issuer} failure`) ?? 0,
-    failedLately: fetches.minute.get(`${issuer} failure`) ?? 0,
-  }));
-}
-
-function showKeySets(here) {
-  const lines = keySets(here).map(({ issuer, keys, age, failed }) => [issuer, count(keys), span(age), count(failed)]);
+function showKeySets(seen) {
+  const age = (seconds) => (Number.isNaN(seconds) ? 'never fetched' : span(seconds));
+  const lines = keySets(seen).map((set) => [set.issuer, count(set.keys), age(set.age), count(set.failed)]);
   rows('keysets', lines, 'No issuer has keys');
 }
 
@@ -348,30 +338,19 @@ function showLoad(here, answers) {
   ]);
 }
 
-function showWarnings(here, answers, calls) {
-  const lately = (outcome) => calls.minute.get(outcome) ?? 0;
-  const shed = answers.minute.get('503 overloaded') ?? 0;
-  const outage = sums(here, `${P}cache_requests_total`, 'outcome').minute.get('outage') ?? 0;
-  const conditions = [
-    [here.readiness !== 'ready', `Not ready: ${here.readiness}.`],
-    [breaker(here) === 'open', 'The breaker is open: Juspay isn’t asked.'],
-    [lately('rejected_credentials') > 0, 'Juspay rejects our API key.'],
-    [lately('rejected_origin') > 0, 'Juspay rejects our address: it isn’t on its allow-list.'],
-    [outage > 0, 'Tokens below the normal floor were handed out in the last minute.'],
-    [shed > 0, 'Requests were shed in the last minute.'],
-    ...keySets(here).map(({ issuer, failedLately }) => [
-      failedLately > 0, `The keys of ${issuer} couldn’t be fetched in the last minute.`,
-    ]),
-  ];
-  warn(conditions.filter(([is]) => is).map(([, text]) => text));
-}
-
+/** Leaves the list alone when it stays the same: screen readers announce its changes. */
 function warn(found) {
-  const texts = found.length > 0 ? found.map((text) => `▲ ${text}`) : ['Nothing needs attention.'];
-  $('attention').dataset.calm = found.length > 0 ? 'no' : 'yes';
-  if ($('warnings').textContent !== texts.join('')) {
-    $('warnings').replaceChildren(...texts.map((text) => make('li', text)));
-  }
+  $('attention').dataset.severity = found[0]?.severity ?? 'none';
+  const shown = JSON.stringify(found);
+  if ($('warnings').dataset.shown === shown) return;
+  $('warnings').dataset.shown = shown;
+  const lines = found.map(({ alert, severity, text }) => {
+    const line = make('li', `${severity === 'page' ? '▲' : '△'} ${text} `);
+    line.className = severity;
+    line.append(make('small', alert ?? ''));
+    return line;
+  });
+  $('warnings').replaceChildren(...(lines.length > 0 ? lines : [make('li', 'Nothing needs attention.')]));
 }
 
 // ---- Starting

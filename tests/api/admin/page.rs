@@ -1,6 +1,8 @@
 //! The page for people, `GET /`, and the settings it shows, `GET /settings`: who gets them, and what
 //! browsers may do with them. `tests/page` has the page in a browser.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -63,6 +65,73 @@ async fn the_page_is_whole_and_its_policy_lets_in_nothing_else() {
     assert_eq!(policy, expected);
     for outside in [" src=", "url(", "@import", " style=", " onclick=", "href=\"http"] {
         assert!(!page.contains(outside), "{outside} in the page");
+    }
+}
+
+const ALERT_RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/alert-rules.yml");
+
+/// Alerts that the page has no rule for, and why.
+const NOT_ON_THE_PAGE: &[(&str, &str)] = &[(
+    "JuspayBffDown page",
+    "the page can't be loaded then; one that is open reports that it can't reach the service",
+)];
+
+/// Rules of the page whose alert may be missing, and why.
+const NOT_ALERTED: &[(&str, &str)] = &[
+    ("JuspayBffClockSkew ticket", "its gauge and its alert come together"),
+    ("JuspayBffInternalErrors ticket", "its alert needs the counter to exist from the start"),
+];
+
+/// Alert and severity, with the expressions, of which one name may have several.
+fn alerts() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::<_, String>::new();
+    let text = std::fs::read_to_string(ALERT_RULES).unwrap();
+    for block in text.split("- alert: ").skip(1) {
+        let name = block.lines().next().unwrap();
+        let (expression, rest) = block.split_once("labels:").unwrap();
+        let severity = rest.split_once("severity: ").unwrap().1.lines().next().unwrap();
+        found.entry(format!("{name} {severity}")).or_default().push_str(expression);
+    }
+    found
+}
+
+/// Alert and severity of the page's rules, with their bounds.
+fn rules_of(page: &str) -> BTreeMap<String, Option<String>> {
+    let rules = page.lines().filter_map(|line| line.trim_start().strip_prefix("alert: '"));
+    let rule = |line: &str| {
+        let (alert, rest) = line.split_once("', severity: '").unwrap();
+        let (severity, rest) = rest.split_once("',").unwrap();
+        let bound = rest.split_once("bound: ").map(|(_, bound)| bound.split(',').next().unwrap());
+        (format!("{alert} {severity}"), bound.map(str::to_owned))
+    };
+    rules.map(rule).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_attention_rules_are_the_alert_rules() {
+    let world = World::new().await;
+    let rules = rules_of(&world.admin().get("/").await.text());
+    let alerts = alerts();
+    assert!(alerts.len() > 15 && rules.len() > 15, "{alerts:#?} {rules:#?}");
+    for alert in alerts.keys() {
+        let excepted = NOT_ON_THE_PAGE.iter().any(|(name, _)| name == alert);
+        assert_ne!(rules.contains_key(alert), excepted, "{alert} in src/routes/page/attention.js");
+    }
+    for (rule, bound) in &rules {
+        let Some(expression) = alerts.get(rule) else {
+            let excepted = NOT_ALERTED.iter().any(|(name, _)| name == rule);
+            assert!(excepted, "{rule} isn't in deploy/prometheus/alert-rules.yml");
+            continue;
+        };
+        let Some(bound) = bound else { continue };
+        let compares = ["> ", "< "].iter().any(|sign| {
+            let wanted = format!("{sign}{bound}");
+            expression.match_indices(&wanted).any(|(at, _)| {
+                !expression[at + wanted.len()..]
+                    .starts_with(|next: char| next.is_ascii_digit() || next == '.')
+            })
+        });
+        assert!(compares, "{rule}: the page's bound is {bound}, and the alert is {expression}");
     }
 }
 

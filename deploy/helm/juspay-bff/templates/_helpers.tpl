@@ -57,6 +57,37 @@ Takes the name so far and the value.
 {{- concat $hosts .Values.networkPolicy.extraHosts | uniq | toJson }}
 {{- end }}
 
+{{/* The peers of a NetworkPolicy's rule, as a list. Takes peers and the namespace they replace. */}}
+{{- define "juspay-bff.peers" -}}
+{{- $namespace := dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .namespace)) }}
+{{- .peers | default (list $namespace) | toYaml }}
+{{- end }}
+
+{{/* A peer's selectors as labels of Cilium, as a JSON object. */}}
+{{- define "juspay-bff.ciliumLabels" -}}
+{{- $labels := dict }}
+{{- range $key, $value := dig "namespaceSelector" "matchLabels" dict . }}
+{{- if eq $key "kubernetes.io/metadata.name" }}
+{{- $_ := set $labels "k8s:io.kubernetes.pod.namespace" $value }}
+{{- else }}
+{{- $_ := set $labels (printf "k8s:io.cilium.k8s.namespace.labels.%s" $key) $value }}
+{{- end }}
+{{- end }}
+{{- range $key, $value := dig "podSelector" "matchLabels" dict . }}
+{{- $_ := set $labels (printf "k8s:%s" $key) $value }}
+{{- end }}
+{{- toJson $labels }}
+{{- end }}
+
+{{/* Labels as an expression of Calico. */}}
+{{- define "juspay-bff.calicoSelector" -}}
+{{- $all := list }}
+{{- range $key, $value := . }}
+{{- $all = append $all (printf "%s == '%s'" $key $value) }}
+{{- end }}
+{{- join " && " $all }}
+{{- end }}
+
 {{/* What a pod runs: the server's and the test's container. Takes the root and the arguments. */}}
 {{- define "juspay-bff.container" -}}
 name: juspay-bff
@@ -89,10 +120,11 @@ dnsConfig:
   options: [{name: ndots, value: "1"}]
 securityContext:
   runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  # Whose the files of the Secret are.
-  fsGroup: 65532
+  {{- range $key, $id := .Values.podSecurityContext }}
+  {{- if $id }}
+  {{ $key }}: {{ int64 $id }}
+  {{- end }}
+  {{- end }}
   seccompProfile: {type: RuntimeDefault}
 {{- with .Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}

@@ -1,0 +1,123 @@
+//! Each rule of the page's attention, by metrics made up for it: it holds just beyond its bound, and
+//! not at it. The service's own metrics stay where a case says nothing of them.
+
+mod cases;
+
+use std::collections::BTreeSet;
+
+use self::cases::CASES;
+use crate::opened::Opened;
+
+/// Lets a test replace metrics: each line of `replaced` stands for all series of its name.
+const REPLACE_METRICS: &str = "(() => {
+    window.replaced = [];
+    window.kept = () => true;
+    window.first = false;
+    const name = (line) => /^\\w*/.exec(line)[0];
+    const original = window.fetch;
+    window.fetch = async (path, options) => {
+        const reply = await original(path, options);
+        if (path !== 'metrics') return reply;
+        const text = await reply.text();
+        // A look that was under way already may have been added before.
+        if (first) looks = [];
+        first = false;
+        const names = new Set(replaced.map(name));
+        const lines = text.split('\\n').filter((line) => !names.has(name(line)) && kept(name(line)));
+        const date = reply.headers.get('date');
+        const at = (_, seconds) => Date.parse(date) / 1000 + Number(seconds);
+        const made = replaced.map((line) => line.replace(/now([+-]\\d+)$/, at));
+        return new Response([...lines, ...made].join('\\n'), { headers: { date } });
+    };
+})()";
+
+/// A case's line as `/metrics` has it.
+fn series(line: &str) -> String {
+    let words: Vec<_> = line.split(' ').collect();
+    match words[..] {
+        [status, code, count] => format!(
+            "juspay_bff_http_requests_total{{code=\"{code}\",route=\"/me/customer\",status=\"{status}\"}} {count}"
+        ),
+        _ => format!("juspay_bff_{line}"),
+    }
+}
+
+/// Replaces these metrics, and waits until the page has judged them as its first look. The look's
+/// number is shown as the number of connections.
+async fn show(opened: &mut Opened, look: u32, metrics: &[&str]) {
+    let lines: Vec<_> = metrics.iter().map(|line| series(line)).collect();
+    let lines = serde_json::to_string(&lines).unwrap();
+    let replace = format!(
+        "replaced = {lines}; replaced.push('juspay_bff_http_connections {look}'); first = true"
+    );
+    opened.browser.evaluate(&replace).await;
+    let shown = format!(
+        "(window.look(), [...document.querySelectorAll('#load dd')].some((it) => it.textContent === '{look}'))"
+    );
+    opened.browser.until(&shown).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rule_holds_beyond_its_bound_and_not_at_it() {
+    let mut opened = Opened::with("").await;
+    opened.browser.evaluate(REPLACE_METRICS).await;
+    let mut look = 100;
+    // Readiness is no metric; `trouble` has it.
+    let mut tested = BTreeSet::from(["- page".to_owned()]);
+    for (alert, severity, text, wrong, right) in CASES.iter().copied().flatten() {
+        let sign = if *severity == "page" { "▲" } else { "△" };
+        let line = format!("{sign} {text} {alert}");
+        let line = line.trim_end_matches(" -");
+        for (metrics, expected) in [(wrong, true), (right, false)] {
+            look += 1;
+            show(&mut opened, look, metrics).await;
+            let lines = "[...document.querySelectorAll('#warnings li')].map((it) => it.innerText)";
+            let lines = opened.browser.evaluate(lines).await;
+            let shown = lines.as_array().unwrap().iter().any(|it| it.as_str() == Some(line));
+            assert_eq!(shown, expected, "{line}: {metrics:?} gives {lines}");
+        }
+        tested.insert(format!("{alert} {severity}"));
+    }
+    let rules = "RULES.map(({ alert, severity }) => `${alert ?? '-'} ${severity}`)";
+    let rules = opened.browser.evaluate(rules).await;
+    let rules: BTreeSet<_> =
+        rules.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect();
+    assert_eq!(tested, rules);
+    opened.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn series_that_are_0_or_absent_need_no_attention() {
+    let mut opened = Opened::with("").await;
+    opened.browser.evaluate(REPLACE_METRICS).await;
+    let zeros = [
+        "200 ok 0",
+        "401 invalid_token 0",
+        "500 internal_error 0",
+        "503 keys_unavailable 0",
+        "http_request_duration_seconds_bucket{route=\"/me/customer\",le=\"1\"} 0",
+        "http_request_duration_seconds_count{route=\"/me/customer\"} 0",
+        "upstream_requests_total{outcome=\"timeout\"} 0",
+        "cache_requests_total{outcome=\"outage\"} 0",
+        "cache_refreshes_total{outcome=\"failure\"} 0",
+        "auth_introspections_total{issuer=\"opaque\",outcome=\"unreachable\"} 0",
+        "jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 0",
+        "jwks_last_success_timestamp_seconds{issuer=\"main\"} 0",
+        "secret_last_reload_success_timestamp_seconds{secret=\"api_key\"} 0",
+        "tls_certificate_not_after_timestamp_seconds{certificate=\"server\"} 0",
+        "upstream_clock_skew_seconds 0",
+        "log_lines_lost_total 0",
+    ];
+    show(&mut opened, 101, &zeros).await;
+    assert_eq!(opened.browser.text("#warnings").await, "Nothing needs attention.");
+    assert_eq!(opened.row("keysets", "main").await[1], "never fetched");
+
+    let only =
+        "kept = (name) => ['juspay_bff_build_info', 'process_start_time_seconds'].includes(name)";
+    opened.browser.evaluate(only).await;
+    show(&mut opened, 102, &[]).await;
+    assert_eq!(opened.browser.text("#warnings").await, "Nothing needs attention.");
+    assert_eq!(opened.browser.text("#word").await, "Ready");
+    assert_eq!(opened.browser.text("#breaker").await, "–");
+    opened.browser.close().await;
+}

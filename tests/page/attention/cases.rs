@@ -1,0 +1,263 @@
+//! The cases of each rule: metrics with which it holds, and metrics with which it doesn't, right at
+//! its bound.
+
+/// Alert and severity as in the alert rules (`-` for rules without an alert); the text of the page;
+/// metrics with which the rule makes this text, and metrics with which it doesn't.
+///
+/// A metric is a line of `/metrics` without the common prefix, in which `now-900` is a time. What
+/// begins with a status is short for a line of `http_requests_total`.
+pub type Case =
+    (&'static str, &'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+
+pub const CASES: &[&[Case]] = &[CUSTOMERS, JUSPAY, KEYS, OTHERS];
+
+const CUSTOMERS: &[Case] = &[
+    (
+        "JuspayBffUnserved",
+        "page",
+        "Customers got errors since start: upstream_error.",
+        &["200 ok 9856", "502 upstream_error 145"],
+        &[
+            "200 ok 9856",
+            "502 upstream_error 144",
+            "503 keys_unavailable 999",
+            "504 not_cached 999",
+        ],
+    ),
+    (
+        "JuspayBffUnserved",
+        "ticket",
+        "Some customers got errors since start: upstream_error.",
+        &["200 ok 9969", "502 upstream_error 31"],
+        &["200 ok 9970", "502 upstream_error 30", "503 keys_unavailable 999", "504 not_cached 999"],
+    ),
+    (
+        "JuspayBffSlow",
+        "ticket",
+        "Customers waited longer than a second since start.",
+        &[
+            "http_request_duration_seconds_bucket{route=\"/me/customer\",le=\"1\"} 855",
+            "http_request_duration_seconds_count{route=\"/me/customer\"} 1000",
+        ],
+        &[
+            "http_request_duration_seconds_bucket{route=\"/me/customer\",le=\"1\"} 856",
+            "http_request_duration_seconds_count{route=\"/me/customer\"} 1000",
+        ],
+    ),
+    (
+        "JuspayBffShortTokens",
+        "ticket",
+        "Customers got tokens with a minute of life or less since start.",
+        &["token_remaining_seconds_bucket{le=\"60\"} 6", "token_remaining_seconds_count 100"],
+        &["token_remaining_seconds_bucket{le=\"60\"} 5", "token_remaining_seconds_count 100"],
+    ),
+    (
+        "JuspayBffTokensRejected",
+        "ticket",
+        "Most requests were rejected with 401 since start.",
+        &["200 ok 50", "401 invalid_token 51"],
+        &["200 ok 50", "401 expired_token 50"],
+    ),
+    (
+        "JuspayBffShedding",
+        "ticket",
+        "Requests were rejected for lack of capacity since start.",
+        &["200 ok 98", "503 overloaded 2"],
+        &["200 ok 99", "503 overloaded 1"],
+    ),
+    (
+        "JuspayBffInternalErrors",
+        "ticket",
+        "Requests failed because of a bug since start.",
+        &["200 ok 1000", "500 internal_error 1"],
+        &["200 ok 1000", "500 internal_error 0"],
+    ),
+];
+
+const JUSPAY: &[Case] = &[
+    (
+        "JuspayBffKeyRejected",
+        "page",
+        "Juspay rejected our API key since start, and customers got errors.",
+        &["502 upstream_rejected_credentials 1"],
+        &["502 upstream_rejected_credentials 0"],
+    ),
+    (
+        "JuspayBffKeyRejected",
+        "ticket",
+        "Juspay rejected our API key since start.",
+        &["upstream_requests_total{outcome=\"rejected_credentials\"} 1"],
+        &["upstream_requests_total{outcome=\"rejected_credentials\"} 0"],
+    ),
+    (
+        "JuspayBffAddressRejected",
+        "page",
+        "Juspay rejected our address since start, and customers got errors: it is not on the allow-list.",
+        &["502 upstream_rejected_origin 1"],
+        &["502 upstream_rejected_origin 0"],
+    ),
+    (
+        "JuspayBffAddressRejected",
+        "ticket",
+        "Juspay rejected our address since start: it is not on the allow-list.",
+        &["upstream_requests_total{outcome=\"rejected_origin\"} 1"],
+        &["upstream_requests_total{outcome=\"rejected_origin\"} 0"],
+    ),
+    (
+        "JuspayBffBreakerOpen",
+        "ticket",
+        "The circuit breaker is open: Juspay is not called.",
+        &["upstream_breaker_state{state=\"open\"} 1"],
+        &["upstream_breaker_state{state=\"closed\"} 1"],
+    ),
+    (
+        "JuspayBffBreakerOpen",
+        "ticket",
+        "The circuit breaker is half open: one call tests Juspay.",
+        &["upstream_breaker_state{state=\"half_open\"} 1"],
+        &["upstream_breaker_state{state=\"closed\"} 1"],
+    ),
+    (
+        "-",
+        "ticket",
+        "Calls to Juspay timed out since start.",
+        &[
+            "upstream_requests_total{outcome=\"success\"} 94",
+            "upstream_requests_total{outcome=\"timeout\"} 6",
+        ],
+        &[
+            "upstream_requests_total{outcome=\"success\"} 95",
+            "upstream_requests_total{outcome=\"timeout\"} 5",
+        ],
+    ),
+    (
+        "JuspayBffRefreshesFail",
+        "ticket",
+        "Refreshes of cached tokens failed since start.",
+        &[
+            "cache_refreshes_total{outcome=\"success\"} 79",
+            "cache_refreshes_total{outcome=\"failure\"} 21",
+        ],
+        &[
+            "cache_refreshes_total{outcome=\"success\"} 80",
+            "cache_refreshes_total{outcome=\"failure\"} 20",
+        ],
+    ),
+    (
+        "-",
+        "ticket",
+        "Juspay failed, and customers got tokens below the normal floor since start.",
+        &["cache_requests_total{outcome=\"outage\"} 1"],
+        &["cache_requests_total{outcome=\"outage\"} 0"],
+    ),
+    (
+        "JuspayBffWrongCustomer",
+        "ticket",
+        "Juspay answered with another customer’s data since start; it was rejected.",
+        &["upstream_identity_mismatches_total 1"],
+        &["upstream_identity_mismatches_total 0"],
+    ),
+    (
+        "JuspayBffClockSkew",
+        "ticket",
+        "This server’s clock and Juspay’s differ by more than 30 seconds.",
+        &["upstream_clock_skew_seconds -31"],
+        &["upstream_clock_skew_seconds -30"],
+    ),
+];
+
+const KEYS: &[Case] = &[
+    (
+        "JuspayBffKeysUnavailable",
+        "page",
+        "Access tokens could not be verified since start, and customers got errors.",
+        &["503 keys_unavailable 1", "jwks_last_success_timestamp_seconds{issuer=\"main\"} now-901"],
+        &["503 keys_unavailable 1", "jwks_last_success_timestamp_seconds{issuer=\"main\"} now-900"],
+    ),
+    (
+        "JuspayBffKeysUnavailable",
+        "page",
+        "Access tokens could not be verified since start, and customers got errors.",
+        &[
+            "503 keys_unavailable 1",
+            "jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 1",
+            "jwks_last_success_timestamp_seconds{issuer=\"main\"} 0",
+        ],
+        &["503 keys_unavailable 1", "jwks_last_success_timestamp_seconds{issuer=\"main\"} 0"],
+    ),
+    (
+        "JuspayBffKeysUnavailable",
+        "page",
+        "Access tokens could not be verified since start, and customers got errors.",
+        &[
+            "503 keys_unavailable 1",
+            "auth_introspections_total{issuer=\"opaque\",outcome=\"unreachable\"} 1",
+        ],
+        &[
+            "503 keys_unavailable 1",
+            "auth_introspections_total{issuer=\"opaque\",outcome=\"inactive\"} 1",
+        ],
+    ),
+    (
+        "JuspayBffKeySetStale",
+        "ticket",
+        "The signing keys of main have not been fetched for more than an hour.",
+        &["jwks_last_success_timestamp_seconds{issuer=\"main\"} now-3601"],
+        &["jwks_last_success_timestamp_seconds{issuer=\"main\"} now-3600"],
+    ),
+    (
+        "JuspayBffKeySetStale",
+        "ticket",
+        "The signing keys of main have never been fetched.",
+        &[
+            "jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 1",
+            "jwks_last_success_timestamp_seconds{issuer=\"main\"} 0",
+        ],
+        &["jwks_last_success_timestamp_seconds{issuer=\"main\"} 0"],
+    ),
+    (
+        "-",
+        "ticket",
+        "Fetching the signing keys of main failed since start.",
+        &["jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 1"],
+        &["jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"} 0"],
+    ),
+];
+
+const OTHERS: &[Case] = &[
+    (
+        "JuspayBffCacheNearCapacity",
+        "ticket",
+        "The cache is nearly full.",
+        &["cache_entries 91", "cache_capacity 100"],
+        &["cache_entries 90", "cache_capacity 100"],
+    ),
+    (
+        "JuspayBffLogLinesLost",
+        "ticket",
+        "Log lines were lost since start.",
+        &["log_lines_lost_total 1"],
+        &["log_lines_lost_total 0"],
+    ),
+    (
+        "JuspayBffSecretNotRead",
+        "ticket",
+        "The file of api_key can’t be read.",
+        &["secret_last_reload_success_timestamp_seconds{secret=\"api_key\"} now-301"],
+        &["secret_last_reload_success_timestamp_seconds{secret=\"api_key\"} now-300"],
+    ),
+    (
+        "JuspayBffCertificateEnds",
+        "ticket",
+        "The TLS certificate of server expires in less than 14 days.",
+        &["tls_certificate_not_after_timestamp_seconds{certificate=\"server\"} now+1209599"],
+        &["tls_certificate_not_after_timestamp_seconds{certificate=\"server\"} now+1209600"],
+    ),
+    (
+        "JuspayBffCertificateEnds",
+        "page",
+        "The TLS certificate of server has expired.",
+        &["tls_certificate_not_after_timestamp_seconds{certificate=\"server\"} now-1"],
+        &["tls_certificate_not_after_timestamp_seconds{certificate=\"server\"} now+0"],
+    ),
+];
