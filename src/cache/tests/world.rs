@@ -98,7 +98,7 @@ pub(super) fn room(metrics: &Metrics) -> WaitingRoom {
 pub(super) fn of_juspay(error: LookupError) -> JuspayError {
     match error {
         LookupError::Juspay(error) => error,
-        other @ (LookupError::NotCached | LookupError::NoNewToken | LookupError::Overloaded) => {
+        other @ (LookupError::NotCached | LookupError::NoNewToken(_) | LookupError::Overloaded) => {
             panic!("{other}")
         }
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use juspay_bff::simulator::{Fault, FaultRule};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{behind, breaker, cold};
@@ -78,12 +79,28 @@ async fn one_bad_connection_costs_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_is_refused_and_not_tried_again() {
+async fn a_body_cut_midway_is_retried_like_a_failed_connection() {
     let (world, _proxy) = first_go_like(Plan::ResetMidBody, 1, PERSISTENT).await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.simulator().calls("alice"), 2);
+    let whole_json = false;
+    for (n, cut) in [Fault::CutBody { whole_json }, Fault::CutChunked { whole_json }].iter().enumerate()
+    {
+        let id = format!("cut{n}");
+        world.simulator().inject(FaultRule::once(cut.clone()).of(&id));
+        assert_eq!(world.phone(&id).me().await.status, 200, "{cut:?}");
+        assert_eq!(world.simulator().calls(&id), 2, "{cut:?}");
+    }
+    assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_body_that_is_no_customer_is_not_retried() {
+    let (world, _proxy) = first_go_like(Plan::Pass, 1, PERSISTENT).await;
+    world.simulator().inject(FaultRule::once(Fault::Html));
     let reply = world.phone("alice").me().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
     assert_eq!(world.simulator().calls("alice"), 1);
-    assert_eq!(world.phone("alice").me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
