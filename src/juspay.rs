@@ -143,7 +143,7 @@ pub enum InvalidAnswer {
     /// Not what HTTP allows.
     #[error("broken HTTP")]
     Http,
-    /// Less than was announced, or nothing.
+    /// Less than was announced, or JSON that ends too early.
     #[error("a body that is cut off")]
     Truncated,
     /// More than 64 KiB.

@@ -330,7 +330,7 @@ impl Inner {
             response.body().limit(MAX_BODY_BYTES).await.map_err(|error| body_failed(&error))?;
         match status {
             StatusCode::OK => {
-                if body.is_empty() || announced.is_some_and(|length| length != body.len()) {
+                if announced.is_some_and(|length| length != body.len()) {
                     return Err(InvalidAnswer::Truncated.into());
                 }
                 let form = self.juspay.settings.customer_id_form;
@@ -442,9 +442,10 @@ fn body_failed(error: &PayloadError) -> JuspayError {
     why.into()
 }
 
-/// Whether JSON ends too early. A chunked body without its last chunk looks whole to awc.
+/// Whether JSON begins and ends too early. A chunked body without its last chunk looks whole to awc.
 fn is_cut_off(json: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(json).is_err_and(|error| error.is_eof())
+    let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(json);
+    !json.is_empty() && parsed.is_err_and(|error| error.is_eof())
 }
 
 fn is_io(error: &dyn std::error::Error) -> bool {

@@ -7,7 +7,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{
-    Simulator, answer::Answer, fault::Fault, http::Request, page, rules::FaultRule, span, tokens::Unusable,
+    Simulator, answer::Answer, fault::Fault, http::Request, page, rules::FaultRule, span,
+    tokens::Unusable,
 };
 
 /// What every path here begins with.

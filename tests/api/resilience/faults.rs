@@ -84,7 +84,8 @@ async fn a_body_cut_midway_is_retried_like_a_failed_connection() {
     assert_eq!(world.phone("alice").me().await.status, 200);
     assert_eq!(world.simulator().calls("alice"), 2);
     let whole_json = false;
-    for (n, cut) in [Fault::CutBody { whole_json }, Fault::CutChunked { whole_json }].iter().enumerate()
+    for (n, cut) in
+        [Fault::CutBody { whole_json }, Fault::CutChunked { whole_json }].iter().enumerate()
     {
         let id = format!("cut{n}");
         world.simulator().inject(FaultRule::once(cut.clone()).of(&id));
@@ -97,10 +98,13 @@ async fn a_body_cut_midway_is_retried_like_a_failed_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_body_that_is_no_customer_is_not_retried() {
     let (world, _proxy) = first_go_like(Plan::Pass, 1, PERSISTENT).await;
-    world.simulator().inject(FaultRule::once(Fault::Html));
-    let reply = world.phone("alice").me().await;
-    assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
-    assert_eq!(world.simulator().calls("alice"), 1);
+    for (n, fault) in [Fault::Html, Fault::Empty, Fault::NoLength].into_iter().enumerate() {
+        let id = format!("whole{n}");
+        world.simulator().inject(FaultRule::once(fault.clone()).of(&id));
+        let reply = world.phone(&id).me().await;
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
+        assert_eq!(world.simulator().calls(&id), 1, "{fault:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

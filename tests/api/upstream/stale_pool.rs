@@ -185,7 +185,8 @@ async fn a_silence_while_connections_as_old_deliver_is_juspays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_that_fails_counts_once() {
-    let settings = format!("{}juspay.max_retries = 0", shipped(1).replace("juspay.max_retries", "#"));
+    let settings =
+        format!("{}juspay.max_retries = 0", shipped(1).replace("juspay.max_retries", "#"));
     let world = World::with(&settings).await;
     fill_pool(&world, 9).await;
     world.simulator().inject(FaultRule::always(Fault::Reset).of("alice"));
