@@ -12,6 +12,7 @@ mod connect;
 pub mod fuzzing;
 pub(crate) mod inspection;
 pub mod keys;
+mod pool;
 pub mod resilience;
 pub mod skew;
 mod window;
@@ -50,8 +51,11 @@ pub struct GetCustomer {
     pub trace: Parent,
     /// Which try of the call it is, from 1 on.
     pub attempt: u32,
-    /// When to give up.
+    /// When this try ends.
     pub deadline: Monotonic,
+    /// When the whole call ends. If a pooled connection turns out to be stale, the request is
+    /// repeated at once, and the repeat has the time of a try of its own, up to this deadline.
+    pub call_deadline: Monotonic,
 }
 
 /// A whole answer about the customer that was asked for.
@@ -141,7 +145,7 @@ pub enum InvalidAnswer {
     /// Not what HTTP allows.
     #[error("broken HTTP")]
     Http,
-    /// Less than was announced, or nothing.
+    /// Less than was announced, or JSON that ends too early.
     #[error("a body that is cut off")]
     Truncated,
     /// More than 64 KiB.
@@ -238,7 +242,13 @@ impl JuspayError {
     /// Whether the same call may succeed when it is made again right now.
     #[must_use]
     pub const fn is_worth_another_try(&self) -> bool {
-        matches!(self, Self::Connection(_) | Self::Timeout | Self::Status(502..=504, _))
+        matches!(
+            self,
+            Self::Connection(_)
+                | Self::Timeout
+                | Self::Status(502..=504, _)
+                | Self::InvalidAnswer(InvalidAnswer::Truncated)
+        )
     }
 
     /// How long Juspay wants us to wait, when it says so.

@@ -347,7 +347,7 @@ impl Maker {
         Ok(Upstream {
             requests: self.counters(
                 "upstream_requests_total",
-                "Calls to Juspay, by outcome.",
+                "Calls to Juspay, by outcome; stale_connection: repeated at once on a new connection.",
                 &["outcome"],
             )?,
             duration: self.histogram(

@@ -24,6 +24,9 @@ use crate::{auth::AuthError, cache::LookupError, juspay::JuspayError};
 /// When Juspay may be well again after a single failed call.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(2);
 
+/// How long a rejected key or address is left alone before this service tries it again.
+const REJECTED_RETRY: Duration = Duration::from_secs(5);
+
 /// When there may be room again.
 const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
 
@@ -67,8 +70,8 @@ pub enum Problem {
     UpstreamRejectedOrigin,
     /// An answer of Juspay's that can't be used.
     UpstreamInvalidResponse,
-    /// Juspay's other errors, and no connection to it.
-    UpstreamError,
+    /// Juspay's other errors, and no connection to it; when to try again.
+    UpstreamError(Duration),
     /// Juspay isn't asked now; for how long.
     UpstreamUnavailable(Duration),
     /// More requests than we take at a time.
@@ -192,16 +195,16 @@ impl Problem {
                     "Something went wrong here."),
             Self::UpstreamRejectedCredentials =>
                 Told::new(S::BAD_GATEWAY, "upstream_rejected_credentials", "Upstream rejected us",
-                    "Juspay rejected this service's API key."),
+                    "Juspay rejected this service's API key.").after(REJECTED_RETRY),
             Self::UpstreamRejectedOrigin =>
                 Told::new(S::BAD_GATEWAY, "upstream_rejected_origin", "Upstream rejected us",
-                    "Juspay rejected this service's address."),
+                    "Juspay rejected this service's address.").after(REJECTED_RETRY),
             Self::UpstreamInvalidResponse =>
                 Told::new(S::BAD_GATEWAY, "upstream_invalid_response", "Upstream failed",
                     "Juspay's answer can't be used.").after(UPSTREAM_RETRY),
-            Self::UpstreamError =>
+            Self::UpstreamError(retry_after) =>
                 Told::new(S::BAD_GATEWAY, "upstream_error", "Upstream failed",
-                    "Juspay failed.").after(UPSTREAM_RETRY),
+                    "Juspay failed.").after(*retry_after),
             Self::UpstreamUnavailable(retry_after) =>
                 Told::new(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Upstream unavailable",
                     "Juspay can't be asked now.").after(*retry_after),
@@ -372,7 +375,9 @@ impl Problem {
         match error {
             LookupError::Juspay(error) => Self::of_juspay(error, not_found_ttl),
             LookupError::NotCached => Self::NotCached,
-            LookupError::NoNewToken => Self::UpstreamUnavailable(UPSTREAM_RETRY),
+            LookupError::NoNewToken(after) => {
+                Self::UpstreamUnavailable(after.unwrap_or(UPSTREAM_RETRY))
+            }
             LookupError::Overloaded => Self::Overloaded,
             LookupError::TooManyAtOnce => Self::RateLimited(OVERLOAD_RETRY),
         }
@@ -386,7 +391,9 @@ impl Problem {
             JuspayError::RejectedCredentials => Self::UpstreamRejectedCredentials,
             JuspayError::RejectedOrigin => Self::UpstreamRejectedOrigin,
             JuspayError::InvalidAnswer(_) => Self::UpstreamInvalidResponse,
-            JuspayError::Status(..) | JuspayError::Connection(_) => Self::UpstreamError,
+            JuspayError::Status(..) | JuspayError::Connection(_) => {
+                Self::UpstreamError(error.retry_after().unwrap_or(UPSTREAM_RETRY))
+            }
             JuspayError::TooManyRequests(after) => {
                 Self::UpstreamUnavailable(after.unwrap_or(UPSTREAM_RETRY))
             }

@@ -26,6 +26,7 @@ mod object;
 mod page;
 mod rules;
 mod span;
+mod stale;
 mod tokens;
 
 #[cfg(test)]

@@ -33,6 +33,11 @@ impl Control {
         self.steer("POST", "/faults", &json!({"fault": fault})).await;
     }
 
+    /// The fault of the next request on each connection to Juspay that has been used up to now.
+    pub async fn make_connections_stale(&self, fault: &Value) {
+        self.steer("POST", "/connections", &json!({"fault": fault})).await;
+    }
+
     /// Ends all faults.
     pub async fn heal(&self) {
         self.steer("DELETE", "/faults", &Value::Null).await;

@@ -1,7 +1,8 @@
 //! The soak: steady load while Juspay fails again and again and keys are rotated.
 //!
 //! Customers who have been served once and go on asking must never notice. Strangers, who come
-//! once, are let down while Juspay fails; they keep the retries and the breaker at work.
+//! once, are let down while Juspay fails; they keep the retries and the breaker at work. While only
+//! pooled connections fail, they must not notice either.
 
 mod judgement;
 
@@ -67,6 +68,8 @@ const PROGRESS_EACH: Duration = Duration::from_secs(10);
 struct Seen {
     /// Answers other than 200 to customers who had been served before.
     let_down: Tally,
+    /// Answers other than 200 to strangers while only pooled connections failed.
+    let_down_strangers: Tally,
     /// Tokens used at Juspay shortly before their told end, and those that it refused.
     proofs: AtomicU64,
     refused_proofs: AtomicU64,
@@ -95,12 +98,12 @@ pub async fn run(plan: &Plan) -> Report {
     let mut watchers = JoinSet::new();
     watchers.spawn(hold(Arc::clone(&world), Arc::clone(&load.pool), Arc::clone(&seen)));
     watchers.spawn(progress(Arc::clone(&world), load.clone(), Arc::clone(&seen)));
-    let coming = come_once(Arc::clone(&world), strangers.clone(), start + plan.time);
+    let end = start + plan.time;
+    let coming = come_once(Arc::clone(&world), strangers.clone(), Arc::clone(&seen), end);
     let coming = tokio::spawn(coming);
     let proofs = Arc::new(Mutex::new(JoinSet::new()));
     let see = {
         let (world, seen, proofs) = (Arc::clone(&world), Arc::clone(&seen), Arc::clone(&proofs));
-        let end = start + plan.time;
         move |id: &str, served: bool, judged: &Judged| {
             seen.look_at(id, served, judged);
             seen.prove(&world, judged, end, &proofs);
@@ -152,16 +155,22 @@ impl Seen {
 }
 
 /// New customers, each of whom asks once.
-async fn come_once(world: Arc<World>, load: Load, end: Instant) {
+async fn come_once(world: Arc<World>, load: Load, seen: Arc<Seen>, end: Instant) {
     let mut under_way = JoinSet::new();
     for number in 0.. {
         if Instant::now() > end {
             break;
         }
-        let (world, load) = (Arc::clone(&world), load.clone());
+        let (world, load, seen) = (Arc::clone(&world), load.clone(), Arc::clone(&seen));
         under_way.spawn(async move {
             let phone = Phone::new(format!("stranger{number}"), &world.control, 60).await;
-            load.ask(&phone).await;
+            let only_pools_fail = seen.upsets.only_pools_fail.load(Ordering::Relaxed);
+            if let Some(judged) = load.ask(&phone).await
+                && only_pools_fail
+                && judged.outcome.0 != 200
+            {
+                seen.let_down_strangers.breach(format!("{}: {:?}", phone.id, judged.outcome));
+            }
         });
         sleep(STRANGER_EACH).await;
     }

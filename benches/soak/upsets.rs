@@ -1,10 +1,10 @@
-//! What goes wrong during a soak, on schedule: Juspay fails, its API keys are rotated, and the
-//! issuer's signing keys.
+//! What goes wrong during a soak, on schedule: Juspay fails, pooled connections to it turn stale, its
+//! API keys are rotated, and the issuer's signing keys.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,14 @@ use super::{
 const OUTAGE_EACH: Duration = Duration::from_secs(30);
 const OUTAGE_BEGINS: Duration = Duration::from_secs(20);
 const OUTAGE_LASTS: Duration = Duration::from_secs(5);
+
+/// In each period of outages, connections to Juspay turn stale at these times, each time in another
+/// way: before the outage, so that its failures aren't taken for theirs.
+const STALE_AT: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(15)];
+
+/// From the first of them until then, nothing else fails: new customers must be served, too.
+const STALE_UNTIL: Duration = Duration::from_millis(17_500);
 
 /// Between two rotations of the API key, and how long both are good: several times `secrets.poll`.
 const KEY_EACH: Duration = Duration::from_secs(45);
@@ -46,6 +54,10 @@ pub const BEARER_LIFE: u64 = 150;
 #[derive(Debug, Default)]
 pub struct Counted {
     pub outages: AtomicU64,
+    /// How often connections to Juspay turned stale.
+    pub stale_pools: AtomicU64,
+    /// Nothing but connections to Juspay fails now.
+    pub only_pools_fail: AtomicBool,
     pub key_rotations: AtomicU64,
     pub issuer_rotations: AtomicU64,
     /// Juspay is failing now.
@@ -62,6 +74,7 @@ pub fn begin(
     let mut upsets = JoinSet::new();
     let start = Instant::now();
     upsets.spawn(outages(Arc::clone(world), Arc::clone(counted), start));
+    upsets.spawn(stale_pools(Arc::clone(world), Arc::clone(counted), start));
     upsets.spawn(api_keys(Arc::clone(world), Arc::clone(counted), start, start + time));
     upsets.spawn(signing_keys(Arc::clone(world), Arc::clone(phones), Arc::clone(counted), start));
     upsets
@@ -83,6 +96,27 @@ async fn outages(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
         world.control.heal().await;
         counted.failing.store(0, Ordering::Relaxed);
         begins += OUTAGE_EACH;
+    }
+}
+
+/// How a stale connection fails on its next use, in turn: reset, closed, and silent.
+fn stale_failures() -> [Value; 3] {
+    [json!("reset"), json!("close"), json!("hang")]
+}
+
+/// All connections to Juspay that have been used fail on their next use.
+async fn stale_pools(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
+    let mut period = start;
+    loop {
+        for (at, failure) in STALE_AT.iter().zip(stale_failures()) {
+            sleep_until(period + *at).await;
+            world.control.make_connections_stale(&failure).await;
+            counted.stale_pools.fetch_add(1, Ordering::Relaxed);
+            counted.only_pools_fail.store(true, Ordering::Relaxed);
+        }
+        sleep_until(period + STALE_UNTIL).await;
+        counted.only_pools_fail.store(false, Ordering::Relaxed);
+        period += OUTAGE_EACH;
     }
 }
 

@@ -92,7 +92,7 @@ impl Shared {
         self.count_fetch(trip.forward(), collapsed);
         let is_forced = matches!(trip, Trip::Forced(..));
         Err(if is_forced && !is_gone && !error.is_about_now() {
-            LookupError::NoNewToken
+            LookupError::NoNewToken(error.retry_after())
         } else {
             error
         })

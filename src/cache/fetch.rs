@@ -99,7 +99,14 @@ impl Fetcher {
         let sent = self.clock.moment();
         let deadline = sent.monotonic.plus(self.deadline);
         let Lookup { customer, traceparent, trace, .. } = lookup;
-        let request = GetCustomer { customer, traceparent, trace, attempt: 1, deadline };
+        let request = GetCustomer {
+            customer,
+            traceparent,
+            trace,
+            attempt: 1,
+            deadline,
+            call_deadline: deadline,
+        };
         // A panic is a bug of ours, but it must not leave those who wait without an answer, nor
         // have them ask again and again.
         let asked = AssertUnwindSafe(async {

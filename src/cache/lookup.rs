@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     customer::CustomerId,
-    juspay::JuspayError,
+    juspay::{JuspayError, RetryAfter},
     traces::{Parent, Span},
     waiting::Full,
 };
@@ -99,9 +99,10 @@ pub enum LookupError {
     /// Nothing in memory, and the phone wants nothing else.
     #[error("there is no such customer in memory")]
     NotCached,
-    /// The phone wants a new token, and Juspay gives none now.
+    /// The phone wants a new token, and Juspay gives none now; how long Juspay wants us to wait,
+    /// when it says so.
     #[error("there is no new token to be had now")]
-    NoNewToken,
+    NoNewToken(Option<RetryAfter>),
     /// Too many requests are waiting.
     #[error("too many requests are waiting")]
     Overloaded,
@@ -144,10 +145,19 @@ pub const fn outcome(found: &Result<Found, LookupError>) -> &'static str {
 }
 
 impl LookupError {
+    /// How long Juspay wants us to wait, when it says so.
+    pub(super) const fn retry_after(&self) -> Option<RetryAfter> {
+        match self {
+            Self::Juspay(error) => error.retry_after(),
+            Self::NoNewToken(after) => *after,
+            Self::NotCached | Self::Overloaded | Self::TooManyAtOnce => None,
+        }
+    }
+
     /// Whether it says that Juspay can't be asked now, or doesn't answer in time.
     pub(super) const fn is_about_now(&self) -> bool {
         match self {
-            Self::NoNewToken | Self::Overloaded | Self::TooManyAtOnce => true,
+            Self::NoNewToken(_) | Self::Overloaded | Self::TooManyAtOnce => true,
             Self::Juspay(error) => matches!(
                 error,
                 JuspayError::Timeout

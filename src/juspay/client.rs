@@ -4,11 +4,15 @@
 //! then one behind: somebody else's. So a 1xx, an answer without a clear end, or one about another
 //! customer, makes this worker's client be thrown away with all its connections before anything
 //! else can use them.
+//!
+//! An exchange that fails because its pooled connection was stale (see `pool`) is repeated once on a
+//! new connection. The repeat is part of the same try: whoever counts tries, retries or failures
+//! sees one. All connections that are older than the failure are discarded.
 
 use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use awc::{
-    ClientRequest, ClientResponse, Connector,
+    ClientRequest, ClientResponse,
     error::{ConnectError, PayloadError, SendRequestError},
     http::{
         StatusCode,
@@ -21,9 +25,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, RetryAfter,
-    connect::{self, LastFamily},
+    connect::{self, Http, LastFamily, connecting_failed},
     inspection::Seen,
     keys::{ApiKeys, Slot},
+    pool::Exchange,
     wire,
 };
 use crate::{
@@ -45,6 +50,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// The outcome of a call that has brought a token.
 const SUCCESS: &str = "success";
+
+/// The outcome of an exchange on a stale connection that is repeated on a new one.
+const STALE_CONNECTION: &str = "stale_connection";
 
 const MERCHANT_ID: HeaderName = HeaderName::from_static("x-merchantid");
 const ROUTING_ID: HeaderName = HeaderName::from_static("x-routing-id");
@@ -93,11 +101,14 @@ pub struct Client(Rc<Inner>);
 
 struct Inner {
     juspay: Arc<Juspay>,
-    http: RefCell<awc::Client>,
+    http: RefCell<Http>,
     last_family: LastFamily,
     /// Of the last answer's head.
     date_and_merchant: RefCell<(Option<Timestamp>, Option<HeaderValue>)>,
 }
+
+/// A failure that says something about the exchange's connection rather than about Juspay.
+struct StaleConnection(JuspayError);
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,7 +121,7 @@ impl Client {
     #[must_use]
     pub fn new(juspay: Arc<Juspay>) -> Self {
         let last_family = LastFamily::default();
-        let http = RefCell::new(http_client(&juspay, &last_family));
+        let http = RefCell::new(Http::new(&juspay.settings, &juspay.tls, &last_family));
         let date_and_merchant = RefCell::default();
         Self(Rc::new(Inner { juspay, http, last_family, date_and_merchant }))
     }
@@ -136,13 +147,13 @@ impl CustomerApi for Client {
 impl Inner {
     /// One try, within the request's deadline. On Juspay's 401, never on its 403, the other key is
     /// tried once, and stays if it works.
-    async fn get_customer(&self, request: GetCustomer) -> Result<Answer, JuspayError> {
+    async fn get_customer(&self, mut request: GetCustomer) -> Result<Answer, JuspayError> {
         let keys = &self.juspay.keys;
         let slot = keys.in_use();
-        let answer = self.measured(&request, slot).await;
+        let answer = self.try_key(&mut request, slot).await;
         let is_rejected = answer.as_ref().err() == Some(&JuspayError::RejectedCredentials);
         let Some(other) = keys.other(slot).filter(|_| is_rejected) else { return answer };
-        let answer = self.measured(&request, other).await;
+        let answer = self.try_key(&mut request, other).await;
         match &answer {
             Ok(_) | Err(JuspayError::CustomerNotFound) => keys.switch_to(other),
             Err(_) => {}
@@ -150,24 +161,65 @@ impl Inner {
         answer
     }
 
+    /// One exchange, repeated once if its connection was stale. The repeat has the time of a whole
+    /// try, as a silent connection has used up the first one's.
+    async fn try_key(&self, request: &mut GetCustomer, slot: Slot) -> Result<Answer, JuspayError> {
+        let Juspay { clock, settings, .. } = &*self.juspay;
+        match self.measured(request, slot).await {
+            Ok(answer) => answer,
+            Err(StaleConnection(why)) => {
+                tracing::debug!("stale connection to Juspay, repeating the request: {why}");
+                let end = clock.monotonic().plus(settings.try_timeout);
+                request.deadline = end.min(request.call_deadline);
+                // Every connection is gone and nothing was awaited since, so this one is new.
+                self.measured(request, slot).await.unwrap_or_else(|StaleConnection(why)| Err(why))
+            }
+        }
+    }
+
     /// One exchange with Juspay, counted and timed.
-    async fn measured(&self, request: &GetCustomer, slot: Slot) -> Result<Answer, JuspayError> {
+    async fn measured(
+        &self,
+        request: &GetCustomer,
+        slot: Slot,
+    ) -> Result<Result<Answer, JuspayError>, StaleConnection> {
         let Juspay { clock, metrics, .. } = &*self.juspay;
         let span = self.span(request, slot);
         let juspay = &self.juspay;
         let mut call = Call { juspay, deadline: request.deadline, outcome: None, span };
         let _in_flight = Raised::new(&metrics.upstream.in_flight);
         let _timer = metrics.upstream.duration.start_timer();
-        let answer =
-            clock::before(&**clock, request.deadline, self.exchange(request, slot, &call.span))
-                .await
-                .unwrap_or(Err(JuspayError::Timeout));
+        let exchange = self.http.borrow().pool.start_exchange();
+        let answering = self.exchange(request, slot, &call.span, &exchange);
+        let answer = clock::before(&**clock, request.deadline, answering)
+            .await
+            .unwrap_or(Err(JuspayError::Timeout));
+        let has_time = clock.monotonic() < request.call_deadline;
+        let answer = match answer {
+            Err(why) if self.discards_stale(&exchange, &why) && has_time => {
+                Err(StaleConnection(why))
+            }
+            answer => Ok(answer),
+        };
         call.outcome = Some(match &answer {
-            Ok(Answer { auth: Ok(_), .. }) => SUCCESS,
-            Ok(Answer { auth: Err(_), .. }) => "invalid_response",
-            Err(error) => error.outcome(),
+            Ok(Ok(Answer { auth: Ok(_), .. })) => SUCCESS,
+            Ok(Ok(Answer { auth: Err(_), .. })) => "invalid_response",
+            Ok(Err(error)) => error.outcome(),
+            Err(StaleConnection(_)) => STALE_CONNECTION,
         });
         answer
+    }
+
+    /// Whether an exchange failed because its connection, a pooled one, was stale. If it may have
+    /// been, all connections up to now are discarded: they are as old.
+    fn discards_stale(&self, exchange: &Exchange, why: &JuspayError) -> bool {
+        let has_ended = *why == JuspayError::Connection(ConnectionFailure::Broken);
+        let is_silent = *why == JuspayError::Timeout;
+        if !(has_ended || is_silent) || !exchange.is_unanswered_on_reused_connection() {
+            return false;
+        }
+        self.throw_connections_away();
+        has_ended || !exchange.has_older_connection_received()
     }
 
     /// The span of an exchange. Not the address asked for: the customer's id is in it.
@@ -194,9 +246,15 @@ impl Inner {
         request: &GetCustomer,
         slot: Slot,
         span: &Span,
+        exchange: &Rc<Exchange>,
     ) -> Result<Answer, JuspayError> {
         let sending = self.request(request, slot)?.send();
-        let response = sending.await.map_err(sending_failed)?;
+        let response = exchange.send(sending).await.map_err(|error| {
+            if matches!(error, SendRequestError::Connect(ConnectError::Disconnected)) {
+                exchange.ended_before_response();
+            }
+            sending_failed(error)
+        })?;
         span.set("http.response.status_code", response.status().as_u16());
         if !has_clear_end(response.status(), response.headers()) {
             // Nothing may be awaited between awc's answer and this.
@@ -240,6 +298,7 @@ impl Inner {
         let mut http = self
             .http
             .borrow()
+            .client
             .get(url)
             .insert_header((header::AUTHORIZATION, authorization(&key)?))
             .insert_header((header::CONTENT_TYPE, constant("application/x-www-form-urlencoded")))
@@ -273,11 +332,14 @@ impl Inner {
             response.body().limit(MAX_BODY_BYTES).await.map_err(|error| body_failed(&error))?;
         match status {
             StatusCode::OK => {
-                if body.is_empty() || announced.is_some_and(|length| length != body.len()) {
+                if announced.is_some_and(|length| length != body.len()) {
                     return Err(InvalidAnswer::Truncated.into());
                 }
                 let form = self.juspay.settings.customer_id_form;
-                let (customer, auth) = wire::customer(&body, asked, form)?;
+                let (customer, auth) = wire::customer(&body, asked, form).map_err(|why| {
+                    let is_cut = announced.is_none() && is_cut_off(&body);
+                    if is_cut { InvalidAnswer::Truncated } else { why }
+                })?;
                 Ok(Answer { customer, auth, date })
             }
             StatusCode::UNAUTHORIZED => Err(JuspayError::RejectedCredentials),
@@ -291,7 +353,8 @@ impl Inner {
     }
 
     fn throw_connections_away(&self) {
-        self.http.replace(http_client(&self.juspay, &self.last_family));
+        let Juspay { settings, tls, .. } = &*self.juspay;
+        self.http.replace(Http::new(settings, tls, &self.last_family));
     }
 }
 
@@ -327,24 +390,6 @@ fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
         .map_err(|_| JuspayError::RejectedCredentials)?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// No redirects: they'd carry the key elsewhere. No timeout of awc's own: it leaves out the body;
-/// the deadline is around the whole exchange. No limit of awc's own: it counts connections that it
-/// has lost, and `resilience` has one.
-fn http_client(juspay: &Juspay, last_family: &LastFamily) -> awc::Client {
-    let connector = Connector::new()
-        .connector(connect::connector(&juspay.settings, Rc::clone(last_family)))
-        .limit(0)
-        .timeout(juspay.settings.connect_timeout)
-        .handshake_timeout(juspay.settings.connect_timeout)
-        .rustls_0_23(Arc::clone(&juspay.tls));
-    awc::Client::builder()
-        .connector(connector)
-        .disable_redirects()
-        .disable_timeout()
-        .no_default_headers()
-        .finish()
 }
 
 /// Whether the answer ends where awc takes it to end. A 1xx is none; and a body without a length, or
@@ -392,23 +437,6 @@ fn sending_failed(error: SendRequestError) -> JuspayError {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
-pub(super) fn connecting_failed(error: &ConnectError) -> ConnectionFailure {
-    match error {
-        ConnectError::Resolver(_) | ConnectError::NoRecords => ConnectionFailure::Resolve,
-        ConnectError::Timeout => ConnectionFailure::ConnectTimeout,
-        ConnectError::Disconnected => ConnectionFailure::Broken,
-        ConnectError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-            ConnectionFailure::ConnectTimeout
-        }
-        // What rustls refuses comes as this.
-        ConnectError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            ConnectionFailure::Tls
-        }
-        _ => ConnectionFailure::Connect,
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
 fn body_failed(error: &PayloadError) -> JuspayError {
     let why = match error {
         PayloadError::Overflow => InvalidAnswer::TooLarge,
@@ -416,6 +444,12 @@ fn body_failed(error: &PayloadError) -> JuspayError {
         _ => InvalidAnswer::Http,
     };
     why.into()
+}
+
+/// Whether JSON begins and ends too early. A chunked body without its last chunk looks whole to awc.
+fn is_cut_off(json: &[u8]) -> bool {
+    let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(json);
+    !json.is_empty() && parsed.is_err_and(|error| error.is_eof())
 }
 
 fn is_io(error: &dyn std::error::Error) -> bool {

@@ -8,14 +8,19 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
 use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
-use awc::http::Uri;
+use awc::{Connector, error::ConnectError as AwcError, http::Uri};
 use tokio::net::{TcpStream, lookup_host};
 
+use super::{
+    ConnectionFailure,
+    pool::{Pool, PooledStream},
+};
 use crate::settings::{self, IpFamily};
 
 /// As many addresses get a turn within `juspay.connect_timeout`, each an equal share of it: both
@@ -50,22 +55,57 @@ impl From<IpAddr> for Family {
 /// The family that the last connection was made with.
 pub(super) type LastFamily = Rc<Cell<Option<Family>>>;
 
-/// A connector for awc.
-pub(super) fn connector(
+/// awc's client, and its connections.
+pub(super) struct Http {
+    pub(super) client: awc::Client,
+    pub(super) pool: Rc<Pool>,
+}
+
+impl Http {
+    /// A client without connections.
+    ///
+    /// No redirects: they'd carry the key elsewhere. No timeout of awc's own: it leaves out the
+    /// body; the deadline is around the whole exchange. No limit of awc's own: it counts connections
+    /// that it has lost, and `resilience` has one.
+    pub(super) fn new(
+        settings: &settings::Juspay,
+        tls: &Arc<rustls::ClientConfig>,
+        last_family: &LastFamily,
+    ) -> Self {
+        let pool = Rc::<Pool>::default();
+        let connector = Connector::new()
+            .connector(connector(settings, Rc::clone(last_family), Rc::clone(&pool)))
+            .limit(0)
+            .timeout(settings.connect_timeout)
+            .handshake_timeout(settings.connect_timeout)
+            .rustls_0_23(Arc::clone(tls));
+        let client = awc::Client::builder()
+            .connector(connector)
+            .disable_redirects()
+            .disable_timeout()
+            .no_default_headers()
+            .finish();
+        Self { client, pool }
+    }
+}
+
+/// A connector for awc, whose connections are those of `pool`.
+fn connector(
     settings: &settings::Juspay,
     last: LastFamily,
-) -> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError>
+    pool: Rc<Pool>,
+) -> impl Service<ConnectInfo<Uri>, Response = Connection<Uri, PooledStream>, Error = ConnectError>
 + Clone
 + use<> {
     let settings::Juspay { ip_family, connect_timeout, .. } = *settings;
     fn_service(move |info: ConnectInfo<Uri>| {
-        let last = Rc::clone(&last);
+        let (last, pool) = (Rc::clone(&last), Rc::clone(&pool));
         async move {
             let host = info.hostname().trim_start_matches('[').trim_end_matches(']').to_owned();
             let found = resolve(&host, info.port()).await.map_err(resolving_failed)?;
             let addresses = in_turn(found, ip_family, last.get());
             let stream = first_to_answer(&addresses, connect_timeout, &last).await?;
-            Ok(Connection::new(info.request().clone(), stream))
+            Ok(Connection::new(info.request().clone(), pool.add(stream)))
         }
     })
 }
@@ -142,6 +182,22 @@ fn in_turn(
         if turns.len() == before {
             return turns;
         }
+    }
+}
+
+/// awc's error in our words.
+#[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
+pub(super) fn connecting_failed(error: &AwcError) -> ConnectionFailure {
+    match error {
+        AwcError::Resolver(_) | AwcError::NoRecords => ConnectionFailure::Resolve,
+        AwcError::Timeout => ConnectionFailure::ConnectTimeout,
+        AwcError::Disconnected => ConnectionFailure::Broken,
+        AwcError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            ConnectionFailure::ConnectTimeout
+        }
+        // What rustls refuses comes as this.
+        AwcError::Io(error) if error.kind() == io::ErrorKind::InvalidData => ConnectionFailure::Tls,
+        _ => ConnectionFailure::Connect,
     }
 }
 

@@ -10,8 +10,8 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Answer, ConnectionFailure, CustomerApi as _, GetCustomer, JuspayError,
-    client::{Client, Juspay, connecting_failed},
-    connect::{self, LastFamily},
+    client::{Client, Juspay},
+    connect::{self, LastFamily, connecting_failed},
     keys::ApiKeys,
 };
 use crate::{
@@ -133,7 +133,9 @@ pub(crate) async fn ask(
     let client = Client::new(Arc::new(juspay));
     let sent = clock.moment();
     let trace = Parent::default();
-    let request = GetCustomer { customer, traceparent: None, trace, attempt: 1, deadline };
+    let call_deadline = deadline;
+    let request =
+        GetCustomer { customer, traceparent: None, trace, attempt: 1, deadline, call_deadline };
     let answer = client.get_customer(request).await;
     Ok(Asked { answer, seen: client.seen(), sent, received: clock.now() })
 }

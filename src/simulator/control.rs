@@ -7,7 +7,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{
-    Simulator, answer::Answer, http::Request, page, rules::FaultRule, span, tokens::Unusable,
+    Simulator, answer::Answer, fault::Fault, http::Request, page, rules::FaultRule, span,
+    tokens::Unusable,
 };
 
 /// What every path here begins with.
@@ -19,6 +20,13 @@ const ROOT: &str = "/_simulator";
 struct KeySwitch {
     key: String,
     enabled: bool,
+}
+
+/// `POST /connections`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaleConnections {
+    fault: Fault,
 }
 
 /// `POST /clock`
@@ -50,6 +58,7 @@ pub(super) fn answer(simulator: &Simulator, request: &Request) -> Option<Answer>
             simulator.clear_faults();
             Ok(done())
         }
+        ("POST", "/connections") => make_connections_stale(simulator, request),
         ("POST", "/keys") => switch_key(simulator, request),
         ("POST", "/clock") => set_clock(simulator, request),
         ("GET", "/requests") => Ok(requests(simulator)),
@@ -67,6 +76,12 @@ pub(super) fn answer(simulator: &Simulator, request: &Request) -> Option<Answer>
 fn add_fault(simulator: &Simulator, request: &Request) -> Result<Answer, Answer> {
     simulator.inject(read::<FaultRule>(request)?);
     Ok(Answer::json(200, &simulator.faults()))
+}
+
+fn make_connections_stale(simulator: &Simulator, request: &Request) -> Result<Answer, Answer> {
+    let StaleConnections { fault } = read(request)?;
+    simulator.make_connections_stale(fault);
+    Ok(done())
 }
 
 fn switch_key(simulator: &Simulator, request: &Request) -> Result<Answer, Answer> {

@@ -27,6 +27,7 @@ use super::{
     magic::MagicCustomer,
     rules::{FaultRule, Rules},
     span::OffsetClock,
+    stale::StaleConnections,
     tokens::{Tokens, Unusable},
 };
 
@@ -46,6 +47,7 @@ struct State {
     tokens: Tokens,
     journal: Journal,
     rules: Rules,
+    stale: StaleConnections,
     gates: Gates,
 }
 
@@ -70,6 +72,7 @@ impl Simulator {
             tokens: Tokens::new(),
             journal: Journal::new(),
             rules: Rules::default(),
+            stale: StaleConnections::default(),
             gates: Gates::default(),
         }))
     }
@@ -103,9 +106,16 @@ impl Simulator {
         self.0.rules.all()
     }
 
-    /// Forgets all rules. Magic customers stay what they are.
+    /// Makes stale the connections that have sent a request up to now: the next request on each of
+    /// them meets `fault`. Connections made later work.
+    pub fn make_connections_stale(&self, fault: Fault) {
+        self.0.stale.begin(fault);
+    }
+
+    /// Forgets all rules and stale connections. Magic customers stay what they are.
     pub fn clear_faults(&self) {
         self.0.rules.clear();
+        self.0.stale.clear();
     }
 
     /// Holds back the answers about a customer (the id as it is asked for) until the gate is
@@ -185,7 +195,7 @@ impl Handler for Simulator {
         let customer = call.customer();
         let now = self.now();
         let number = self.0.journal.record(&request, customer, now);
-        let fault = self.fault(customer);
+        let fault = self.0.stale.fault(&request).or_else(|| self.fault(customer));
         let id = format!("sim-{number}");
         let answer = api::answer(self, &request, &call, fault.as_ref())
             .dated(now)

@@ -13,6 +13,11 @@ const CONTROL_API: &[(&str, &str, &str)] = &[
     ("GET", "/_simulator/faults", "the faults that are still to come"),
     ("POST", "/_simulator/faults", r#"{"customer": "alice", "times": 2, "fault": "reset"}"#),
     ("DELETE", "/_simulator/faults", "forgets them"),
+    (
+        "POST",
+        "/_simulator/connections",
+        r#"{"fault": "reset"} for the next request on each connection used so far"#,
+    ),
     ("POST", "/_simulator/keys", r#"{"key": "sim_key", "enabled": false}"#),
     ("POST", "/_simulator/clock", r#"{"offset": "-1h"}, or seconds"#),
     ("POST", "/_simulator/tokens/use", r#"{"token": "tkn_…"} uses a client auth token once"#),
@@ -69,7 +74,7 @@ pub(super) fn magic_customers() -> String {
 fn control_api() -> String {
     let mut text = String::new();
     for (method, path, what) in CONTROL_API {
-        writeln!(text, "  {method:<6} {path:<23} {what}").unwrap_or_default();
+        writeln!(text, "  {method:<6} {path:<24} {what}").unwrap_or_default();
     }
     text
 }

@@ -10,6 +10,7 @@ mod identity;
 mod interim;
 mod key_file;
 mod question;
+mod stale_pool;
 mod surplus;
 mod tls;
 mod tokens;

@@ -115,6 +115,8 @@ fn measures(report: &mut Report, evidence: &Evidence, seen: &Seen) {
     report.measure("breaker openings", evidence.complaint("breaker open"));
     let upsets = &seen.upsets;
     report.measure("outages of Juspay", upsets.outages.load(Ordering::Relaxed));
+    let stale_pools = upsets.stale_pools.load(Ordering::Relaxed);
+    report.measure("times that connections to Juspay turned stale", stale_pools);
     report.measure("API key rotations", upsets.key_rotations.load(Ordering::Relaxed));
     report.measure("issuer key rotations", upsets.issuer_rotations.load(Ordering::Relaxed));
     for (message, times) in &evidence.complaints {
@@ -127,6 +129,10 @@ fn served(report: &mut Report, evidence: &Evidence, seen: &Seen) {
     let let_down = seen.let_down.counts();
     let told = format!("{} others {:?}", let_down.breaches, let_down.breaches_shown());
     report.check("cached customers saw only 200s", told, let_down.breaches == 0);
+    let let_down = seen.let_down_strangers.counts();
+    let told = format!("{} others {:?}", let_down.breaches, let_down.breaches_shown());
+    let what = "strangers saw only 200s while only pooled connections failed";
+    report.check(what, told, let_down.breaches == 0);
     let breaches = phones.breaches + strangers.breaches;
     let told = [phones.breaches_shown(), strangers.breaches_shown()].concat().join("; ");
     let told = format!("{breaches} others {told}");
@@ -168,6 +174,8 @@ fn counters(report: &mut Report, evidence: &Evidence) {
     let handed_out = metrics.all("token_remaining_seconds_count");
     let ok = answers.get(&(200, "ok".to_owned())).copied().unwrap_or_default();
     report.same("token_remaining_seconds counts each 200", handed_out, ok);
+    let stale = metrics.sum("upstream_requests_total", |it| it.contains("stale_connection"));
+    report.check("stale connections were met, and repeated on new ones", stale, stale > 0);
     let told = metrics.all("upstream_requests_total");
     report.same("upstream_requests_total is what Juspay saw", told, *calls);
 }

@@ -101,7 +101,7 @@ pub(super) fn of_juspay(error: LookupError) -> JuspayError {
     match error {
         LookupError::Juspay(error) => error,
         other @ (LookupError::NotCached
-        | LookupError::NoNewToken
+        | LookupError::NoNewToken(_)
         | LookupError::Overloaded
         | LookupError::TooManyAtOnce) => panic!("{other}"),
     }

@@ -24,6 +24,8 @@ const MAX_FIELDS: usize = 96;
 pub(in crate::simulator) struct Request {
     /// The number of its connection, from 1.
     pub(in crate::simulator) connection: u64,
+    /// Whether it is the first request on its connection.
+    pub(in crate::simulator) is_first: bool,
     pub(in crate::simulator) method: String,
     /// Still percent-encoded.
     pub(in crate::simulator) path: String,
@@ -98,13 +100,14 @@ pub(super) enum Received {
 #[derive(Debug)]
 pub(super) struct Incoming {
     connection: u64,
+    has_had_request: bool,
     buffer: BytesMut,
 }
 
 impl Incoming {
     /// Nothing yet.
     pub(super) fn of(connection: u64) -> Self {
-        Self { connection, buffer: BytesMut::new() }
+        Self { connection, has_had_request: false, buffer: BytesMut::new() }
     }
 
     /// Waits for the next request.
@@ -113,6 +116,7 @@ impl Incoming {
             match self.parse() {
                 Ok(Some((request, length))) => {
                     self.buffer.advance(length);
+                    self.has_had_request = true;
                     return Ok(Received::Request(request));
                 }
                 Ok(None) => {}
@@ -153,6 +157,7 @@ impl Incoming {
         };
         Request {
             connection: self.connection,
+            is_first: !self.has_had_request,
             method: head.method.unwrap_or_default().to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),

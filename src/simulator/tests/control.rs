@@ -1,5 +1,7 @@
 //! The control API.
 
+use std::io::ErrorKind;
+
 use serde_json::json;
 
 use super::*;
@@ -34,6 +36,7 @@ async fn mistakes_are_told() {
         ("/faults", r#"{"fault": "hangs"}"#, "unknown variant `hangs`"),
         ("/faults", "", "EOF"),
         ("/keys", r#"{"key": "a"}"#, "missing field `enabled`"),
+        ("/connections", r#"{"faults": "reset"}"#, "unknown field `faults`"),
         ("/clock", r#"{"offset": "soon"}"#, "-1h"),
         ("/tokens/use", r#"{"tokn": "a"}"#, "unknown field `tokn`"),
     ] {
@@ -45,6 +48,28 @@ async fn mistakes_are_told() {
     assert_eq!(peer.ask(&bare("GET", "/nothing")).await.status, 404);
     let juspays = peer.ask("GET /_simulators HTTP/1.1\r\n\r\n").await;
     assert_eq!((juspays.status, juspays.body.starts_with("<html>")), (404, true));
+}
+
+#[tokio::test]
+async fn connections_used_so_far_fail_on_their_next_request() {
+    let (running, mut steering) = simulator().await;
+    for fault in ["reset", "close", "hang"] {
+        let mut used = Peer::of(running.simulator().base_url()).await;
+        let mut unused = Peer::of(running.simulator().base_url()).await;
+        assert_eq!(used.ask(&get("alice")).await.status, 200);
+        let body = format!(r#"{{"fault": "{fault}"}}"#);
+        assert_eq!(steering.ask(&control("/connections", &body)).await.status, 200);
+        used.send(&get("alice")).await;
+        match fault {
+            "reset" => assert_eq!(used.broken().await, ErrorKind::ConnectionReset),
+            "close" => assert_eq!(used.rest().await, ""),
+            _ => {}
+        }
+        assert_eq!(unused.ask(&get("bob")).await.status, 200);
+        assert_eq!(unused.ask(&get("bob")).await.status, 200);
+        assert!(fault != "hang" || used.is_silent());
+    }
+    assert_eq!(steering.ask(&bare("DELETE", "/faults")).await.status, 200);
 }
 
 #[tokio::test]

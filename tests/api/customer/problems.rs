@@ -146,7 +146,7 @@ async fn retry_after_is_drawn_between_the_wait_and_half_as_much_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_operator_can_mend_is_not_to_be_retried() {
+async fn a_rejected_key_or_address_is_retried_when_this_service_tries_it_again() {
     for (customer, code) in [
         ("sim_bad_key", "upstream_rejected_credentials"),
         ("sim_ip_blocked", "upstream_rejected_origin"),
@@ -155,7 +155,9 @@ async fn what_only_the_operator_can_mend_is_not_to_be_retried() {
         let reply = world.phone(customer).me().await;
         assert_eq!(reply.status, 502);
         let problem = problem(&reply);
-        assert_eq!((&problem["code"], &problem["retryable"]), (&code.into(), &false.into()));
+        assert_eq!((&problem["code"], &problem["retryable"]), (&code.into(), &true.into()));
+        let seconds = problem["retry_after"].as_u64().unwrap();
+        assert!((5..=8).contains(&seconds), "5 s, and half of it for jitter: {seconds}");
         assert_eq!(reply.header("www-authenticate"), None, "the phone's token is good");
     }
 }

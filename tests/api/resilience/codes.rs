@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures_util::future::join_all;
 use juspay_bff::simulator::{ApiError, Fault, FaultRule};
 use tempfile::TempDir;
 
@@ -119,11 +120,49 @@ async fn juspays_429_is_a_503_and_holds_everyone_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn phones_are_not_told_to_stay_away_for_longer_than_we_do() {
     for told in ["86400", "18446744073709551615", "Tue, 24 Nov 2026 12:00:00 GMT"] {
-        let world = World::new().await;
-        world.simulator().inject(status(429, Some(told)));
-        retry_after(&world.phone("bob").me().await, 60);
-        retry_after(&world.phone("bob").me().await, 30);
+        for code in [429, 503] {
+            let world = World::new().await;
+            world.simulator().inject(status(code, Some(told)));
+            retry_after(&world.phone("bob").me().await, 60);
+            retry_after(&world.phone("bob").me().await, 30);
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_of_juspays_503_reaches_every_phone_that_waited_for_it() {
+    let shipped = "
+        juspay.max_retries = 2
+        juspay.try_timeout = \"2s\"
+        juspay.breaker.min_calls = 20
+    ";
+    let world = World::with(shipped).await;
+    world.simulator().inject(status(503, Some("7")).times(1));
+    let gate = world.simulator().hold("bob");
+    let phone = world.phone("bob");
+    let asking = join_all((0..5).map(|_| phone.begin())).await;
+    gate.arrived(1).await;
+    world.until_waiting(5).await;
+    gate.release();
+    for asking in asking {
+        let reply = asking.reply().await;
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
+        assert_eq!(reply.json()["retryable"], true);
+        retry_after(&reply, 7);
+    }
+    assert_eq!(world.simulator().calls("bob"), 1, "7 s are more than the deadline leaves");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_of_juspays_503_reaches_a_phone_that_wants_a_new_token() {
+    let world = with_alice("").await;
+    world.clock.advance(Duration::from_secs(31));
+    world.simulator().inject(status(503, Some("9")).times(1));
+    let reply =
+        world.phone("alice").request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
+    assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
+    retry_after(&reply, 9);
+    alice_does_not_notice(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use juspay_bff::simulator::{Fault, FaultRule};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{behind, breaker, cold};
 use crate::support::{
     Phone, Reply, World,
     proxy::{Plan, Proxy},
-    within_reason,
+    until, within_reason,
 };
 
 /// As shipped; worlds do without, unless they say so.
@@ -78,12 +79,40 @@ async fn one_bad_connection_costs_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_is_refused_and_not_tried_again() {
+async fn a_body_cut_midway_is_retried_like_a_failed_connection() {
     let (world, _proxy) = first_go_like(Plan::ResetMidBody, 1, PERSISTENT).await;
-    let reply = world.phone("alice").me().await;
-    assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
-    assert_eq!(world.simulator().calls("alice"), 1);
     assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.simulator().calls("alice"), 2);
+    assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_whose_connection_ends_midway_is_retried() {
+    let whole_json = false;
+    for cut in [Fault::CutBody { whole_json }, Fault::CutChunked { whole_json }] {
+        let world = World::with(RETRIES).await;
+        world.simulator().inject(FaultRule::once(cut.clone()));
+        let asking = world.phone("alice").begin().await;
+        until("the first try", async || world.simulator().calls("alice") == 1).await;
+        until("its end", async || world.upstream("invalid_response").await == 1).await;
+        world.settle().await;
+        world.turn(Duration::from_millis(50)).await;
+        assert_eq!(asking.reply().await.status, 200, "{cut:?}");
+        assert_eq!(world.simulator().calls("alice"), 2);
+        assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_body_that_is_no_customer_is_not_retried() {
+    let world = World::with(RETRIES).await;
+    for (n, fault) in [Fault::Html, Fault::Empty, Fault::NoLength].into_iter().enumerate() {
+        let id = format!("whole{n}");
+        world.simulator().inject(FaultRule::once(fault.clone()).of(&id));
+        let reply = world.phone(&id).me().await;
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
+        assert_eq!(world.simulator().calls(&id), 1, "{fault:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,7 +108,7 @@ async fn p6_a_key_that_juspay_has_switched_off_logs_nobody_out() {
     world.simulator().set_key(&world.api_key, false);
     let reply = world.phone("alice").me().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_credentials"));
-    assert_eq!(reply.json()["retryable"], false);
+    assert_eq!(reply.json()["retryable"], true);
     world.simulator().set_key(&world.api_key, true);
     world.clock.advance(LATCHED_FOR);
     assert_eq!(owner(&world.phone("alice").me().await), "alice");

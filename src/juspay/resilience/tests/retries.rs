@@ -21,13 +21,13 @@ fn only_what_may_pass_is_tried_again() {
         .map(E::Connection)
         .into_iter()
         .chain([E::Timeout, GATEWAY, E::Status(503, None), E::Status(504, None)])
+        .chain([E::InvalidAnswer(I::Truncated)])
         .map(|error| (error, 3));
     let not_again = [
         I::Interim,
         I::Status,
         I::Redirect,
         I::Http,
-        I::Truncated,
         I::TooLarge,
         I::Json,
         I::OtherCustomer,

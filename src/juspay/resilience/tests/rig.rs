@@ -182,12 +182,14 @@ impl Rig {
 
     /// Starts a call that may take so many milliseconds.
     pub(super) fn start_with(&self, time: u64) -> JoinHandle<Ended> {
+        let deadline = self.fake.clock.monotonic().plus(Duration::from_millis(time));
         let request = GetCustomer {
             customer: CustomerId::parse("alice").unwrap(),
             traceparent: None,
             trace: Parent::default(),
             attempt: 1,
-            deadline: self.fake.clock.monotonic().plus(Duration::from_millis(time)),
+            deadline,
+            call_deadline: deadline,
         };
         let answer = self.api.get_customer(request);
         let fake = Rc::clone(&self.fake);

@@ -1,0 +1,256 @@
+//! Pooled connections that the peer or a firewall has dropped while they were idle. Each fails on
+//! its next use; no customer notices, and nothing counts as a failure of Juspay's.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use juspay_bff::simulator::{Fault, FaultRule};
+
+use super::{connections, owner};
+use crate::support::{Pending, World, tls::TlsEnd, until};
+
+/// `juspay.try_timeout`, as shipped.
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// The longest pause before a first retry.
+const BACKOFF: Duration = Duration::from_millis(50);
+
+/// The shipped values of what worlds set otherwise.
+fn shipped(workers: usize) -> String {
+    let shipped: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
+    let juspay = &shipped["juspay"];
+    let [retries, time] = ["max_retries", "try_timeout"].map(|key| &juspay[key]);
+    let calls = &juspay["breaker"]["min_calls"];
+    format!(
+        "server.workers = {workers}\njuspay.max_retries = {retries}\njuspay.try_timeout = {time}\n\
+         juspay.breaker.min_calls = {calls}\n"
+    )
+}
+
+/// Default settings, and so many connections in the workers' pools.
+async fn world_with_pool(workers: usize, connections: usize) -> World {
+    let world = World::with(&shipped(workers)).await;
+    fill_pool(&world, connections).await;
+    world
+}
+
+/// As many customers at a time as there are to be connections.
+async fn fill_pool(world: &World, connections: usize) {
+    let ids: Vec<_> = (0..connections).map(|n| format!("pooled{n}")).collect();
+    let gates: Vec<_> = ids.iter().map(|id| world.simulator().hold(id)).collect();
+    let asking = begin(world, &ids).await;
+    join_all(gates.iter().map(|gate| gate.arrived(1))).await;
+    drop(gates);
+    each_is_served(&ids, asking).await;
+    assert_eq!(newest_connection(world), u64::try_from(connections).unwrap());
+}
+
+fn newest_connection(world: &World) -> u64 {
+    world.simulator().requests().iter().map(|it| it.connection).max().unwrap()
+}
+
+fn customers(prefix: &str, number: usize) -> Vec<String> {
+    (0..number).map(|n| format!("{prefix}{n}")).collect()
+}
+
+/// Each of these customers asks, all at once.
+async fn begin(world: &World, ids: &[String]) -> Vec<Pending> {
+    let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();
+    join_all(phones.iter().map(|phone| phone.begin())).await
+}
+
+async fn each_is_served(ids: &[String], asking: Vec<Pending>) {
+    for (id, asking) in ids.iter().zip(asking) {
+        assert_eq!(owner(&asking.reply().await), *id);
+    }
+}
+
+/// Repeats on new connections were all there was: no failure, no retry, no breaker.
+async fn only_repeats(world: &World, stale: std::ops::RangeInclusive<u64>) {
+    let repeats = world.upstream("stale_connection").await;
+    assert!(stale.contains(&repeats), "{repeats} of {stale:?}");
+    for outcome in ["connection", "timeout", "aborted", "invalid_response"] {
+        assert_eq!(world.upstream(outcome).await, 0, "{outcome}");
+    }
+    assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 0);
+    let closed = "juspay_bff_upstream_breaker_state{state=\"closed\"}";
+    assert_eq!(world.count(closed).await, 1);
+    let exchanges = world.count("juspay_bff_upstream_request_duration_seconds_count").await;
+    assert_eq!(exchanges, world.simulator().total_requests());
+}
+
+/// Pools and workers that each test runs with.
+const SIZES: [(usize, usize); 6] = [(1, 1), (1, 9), (1, 60), (2, 2), (2, 9), (2, 60)];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_end_on_reuse_cost_successive_customers_nothing() {
+    for fault in [Fault::Reset, Fault::Close] {
+        for (workers, connections) in SIZES {
+            let world = world_with_pool(workers, connections).await;
+            world.simulator().make_connections_stale(fault.clone());
+            for id in customers("next", 10) {
+                assert_eq!(owner(&world.phone(&id).me().await), id);
+            }
+            // The first failure takes the rest of a worker's pool along.
+            only_repeats(&world, 1..=u64::try_from(workers).unwrap()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_end_on_reuse_cost_a_crowd_nothing() {
+    for fault in [Fault::Reset, Fault::Close] {
+        for (workers, connections) in SIZES {
+            let world = world_with_pool(workers, connections).await;
+            world.simulator().make_connections_stale(fault.clone());
+            let crowd = customers("crowd", connections);
+            each_is_served(&crowd, begin(&world, &crowd).await).await;
+            only_repeats(&world, 1..=u64::try_from(connections).unwrap()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_silent_on_reuse_cost_a_crowd_one_try_timeout() {
+    for (workers, connections) in SIZES {
+        let world = world_with_pool(workers, connections).await;
+        world.simulator().make_connections_stale(Fault::Hang);
+        let crowd = customers("crowd", connections);
+        let before = world.simulator().total_requests();
+        let asking = begin(&world, &crowd).await;
+        let sent = u64::try_from(connections).unwrap();
+        until("all requests", async || world.simulator().total_requests() == before + sent).await;
+        world.turn(TRY_TIMEOUT - MOMENT).await;
+        world.turn(MOMENT).await;
+        each_is_served(&crowd, asking).await;
+        only_repeats(&world, 1..=sent).await;
+        // The pool was discarded: nobody waits again.
+        for id in customers("next", 10) {
+            assert_eq!(owner(&world.phone(&id).me().await), id);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_connection_is_given_up_at_the_try_timeout() {
+    let world = world_with_pool(1, 9).await;
+    world.simulator().make_connections_stale(Fault::Hang);
+    let asking = world.phone("alice").begin().await;
+    until("the request", async || world.simulator().calls("alice") == 1).await;
+    world.turn(TRY_TIMEOUT - MOMENT).await;
+    assert!(!asking.is_answered());
+    world.turn(MOMENT).await;
+    assert_eq!(owner(&asking.reply().await), "alice");
+    only_repeats(&world, 1..=1).await;
+    let [silent, new] = connections(&world, "alice")[..] else { panic!("two exchanges") };
+    assert!(silent <= 9 && new > 9, "{silent} {new}");
+    // The new connection is the pool now.
+    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    assert_eq!(connections(&world, "bob"), [new]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_on_new_connections_do_not_vouch_for_the_old_ones() {
+    let world = world_with_pool(1, 1).await;
+    world.simulator().make_connections_stale(Fault::Hang);
+    let asking = world.phone("alice").begin().await;
+    until("the request", async || world.simulator().calls("alice") == 1).await;
+    // On a connection of his own, as a firewall lets new ones through.
+    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    world.turn(TRY_TIMEOUT).await;
+    assert_eq!(owner(&asking.reply().await), "alice");
+    only_repeats(&world, 1..=1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_while_connections_as_old_deliver_is_juspays() {
+    let world = world_with_pool(1, 2).await;
+    world.simulator().inject(FaultRule::once(Fault::Hang).of("alice"));
+    let asking = world.phone("alice").begin().await;
+    until("the request", async || world.simulator().calls("alice") == 1).await;
+    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    assert!(connections(&world, "bob") <= vec![2], "or this test shows nothing");
+    world.turn(TRY_TIMEOUT).await;
+    world.until_count("juspay_bff_upstream_requests_total{outcome=\"timeout\"}", 1).await;
+    world.settle().await;
+    world.turn(BACKOFF).await;
+    assert_eq!(owner(&asking.reply().await), "alice");
+    assert_eq!(world.upstream("stale_connection").await, 0);
+    assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
+    // Even so, it may have been the connection: those that are as old aren't used again.
+    assert_eq!(owner(&world.phone("carol").me().await), "carol");
+    assert!(connections(&world, "carol") > vec![2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_that_fails_counts_once() {
+    let settings =
+        format!("{}juspay.max_retries = 0", shipped(1).replace("juspay.max_retries", "#"));
+    let world = World::with(&settings).await;
+    fill_pool(&world, 9).await;
+    world.simulator().inject(FaultRule::always(Fault::Reset).of("alice"));
+    let reply = world.phone("alice").me().await;
+    assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
+    assert_eq!(world.upstream("stale_connection").await, 1);
+    assert_eq!(world.upstream("connection").await, 1);
+    let [old, new] = connections(&world, "alice")[..] else { panic!("two exchanges") };
+    assert!(old <= 9 && new > 9, "{old} {new}");
+    // On a new connection from the start, there is nothing to repeat.
+    assert_eq!(world.phone("alice").me().await.code(), "upstream_error");
+    assert_eq!(connections(&world, "alice").len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_in_use_when_others_fail_go_on() {
+    let world = world_with_pool(1, 2).await;
+    let gate = world.simulator().hold("alice");
+    let alice = world.phone("alice").begin().await;
+    gate.arrived(1).await;
+    world.simulator().make_connections_stale(Fault::Reset);
+    assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    assert_eq!(world.upstream("stale_connection").await, 1);
+    drop(gate);
+    assert_eq!(owner(&alice.reply().await), "alice");
+    assert_eq!(world.simulator().calls("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_has_begun_is_not_a_stale_connections() {
+    let world = world_with_pool(1, 1).await;
+    world.simulator().inject(FaultRule::once(Fault::UnfinishedHead).of("alice"));
+    let asking = world.phone("alice").begin().await;
+    until("the request", async || world.simulator().calls("alice") == 1).await;
+    world.settle().await;
+    world.turn(TRY_TIMEOUT).await;
+    world.until_count("juspay_bff_upstream_requests_total{outcome=\"timeout\"}", 1).await;
+    world.settle().await;
+    world.turn(BACKOFF).await;
+    assert_eq!(owner(&asking.reply().await), "alice");
+    assert_eq!(world.upstream("stale_connection").await, 0);
+    assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_tls_too_the_end_of_a_pooled_connection_costs_nothing() {
+    let stage = crate::support::Stage::set().await;
+    let behind = stage.simulator().base_url().strip_prefix("http://").unwrap().parse().unwrap();
+    let end = TlsEnd::new("127.0.0.1", behind).await;
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&ca, &end.ca).unwrap();
+    let settings = format!(
+        "{}juspay.base_url = \"https://{}\"\njuspay.ca_file = \"{}\"\n",
+        shipped(1),
+        end.address,
+        ca.path().display()
+    );
+    let world = stage.open_ready(&settings).await;
+    for (stale, fault) in [(1, Fault::Close), (2, Fault::Reset)] {
+        let crowd = customers(&format!("crowd{stale}"), 9);
+        each_is_served(&crowd, begin(&world, &crowd).await).await;
+        world.simulator().make_connections_stale(fault);
+        let id = format!("next{stale}");
+        assert_eq!(owner(&world.phone(&id).me().await), id);
+        only_repeats(&world, stale..=stale).await;
+    }
+}
