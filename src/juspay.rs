@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use crate::{
     clock::Monotonic,
     customer::{ClientAuth, Customer, CustomerId},
+    metrics,
     traces::Parent,
 };
 
@@ -163,10 +164,10 @@ pub enum InvalidAnswer {
 }
 
 impl JuspayError {
-    /// The label of `juspay_bff_upstream_requests_total{outcome}`.
-    #[must_use]
-    pub const fn outcome(&self) -> &'static str {
-        match self {
+    metrics::labels! {
+        /// The label of `juspay_bff_upstream_requests_total{outcome}`.
+        #[must_use]
+        pub const fn outcome(&self) in OUTCOMES {
             Self::CustomerNotFound => "not_found",
             Self::RejectedCredentials => "rejected_credentials",
             Self::RejectedOrigin => "rejected_origin",
@@ -179,6 +180,24 @@ impl JuspayError {
             Self::BreakerOpen(_) => "breaker_open",
             Self::Saturated => "saturated",
             Self::Aborted => "aborted",
+        }
+    }
+
+    /// The `cause` of a request's log line: the outcome, with the fault of an answer by its name.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::InvalidAnswer(why) => why.cause(),
+            Self::Aborted => "panic",
+            Self::CustomerNotFound
+            | Self::RejectedCredentials
+            | Self::RejectedOrigin
+            | Self::TooManyRequests(_)
+            | Self::Status(..)
+            | Self::Connection(_)
+            | Self::Timeout
+            | Self::BreakerOpen(_)
+            | Self::Saturated => self.outcome(),
         }
     }
 
@@ -243,6 +262,23 @@ impl JuspayError {
 }
 
 impl InvalidAnswer {
+    /// The `cause` of a request's log line.
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::Interim => "interim",
+            Self::Status => "status",
+            Self::Redirect => "redirect",
+            Self::Http => "http",
+            Self::Truncated => "truncated",
+            Self::TooLarge => "too_large",
+            Self::Json => "json",
+            Self::OtherCustomer => "other_customer",
+            Self::NoToken => "no_token",
+            Self::NoExpiry => "no_expiry",
+            Self::TooShortLived => "too_short_lived",
+        }
+    }
+
     /// Whether such answers come of an outage, such as a page that says so, rather than of one
     /// customer's data, which a caller may have a say in.
     const fn is_outage(self) -> bool {

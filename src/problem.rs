@@ -5,6 +5,7 @@
 //! handled; none of them gets out.
 
 mod challenge;
+mod occurrence;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -371,7 +372,7 @@ impl Problem {
         match error {
             LookupError::Juspay(error) => Self::of_juspay(error, not_found_ttl),
             LookupError::NotCached => Self::NotCached,
-            LookupError::NoNewToken => Self::UpstreamUnavailable(UPSTREAM_RETRY),
+            LookupError::NoNewToken(_) => Self::UpstreamUnavailable(UPSTREAM_RETRY),
             LookupError::Overloaded => Self::Overloaded,
         }
     }

@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::metrics;
+
 /// Why a caller isn't let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
@@ -51,21 +53,21 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// The label of `juspay_bff_auth_failures_total{reason}`.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
+    metrics::labels! {
+        /// The label of `juspay_bff_auth_failures_total{reason}`.
+        #[must_use]
+        pub const fn reason(&self) in REASONS {
             Self::MissingToken => "missing_token",
             Self::MalformedHeader(_) => "malformed_header",
-            Self::InvalidToken(reason) => reason.label(),
-            Self::InvalidProof(fault) => fault.label(),
             Self::UseDpopNonce(_) => "dpop_nonce",
             Self::TooManyProofs { .. } => "dpop_too_many",
             Self::ExpiredToken => "expired",
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::NoCustomer => "no_customer",
             Self::Overloaded => "overloaded",
-            Self::KeysUnavailable { .. } => "keys_unavailable",
+            Self::KeysUnavailable { .. } => "keys_unavailable";
+            Self::InvalidToken(reason) => (reason.label()) of Reason::LABELS,
+            Self::InvalidProof(fault) => (fault.label()) of ProofFault::LABELS,
         }
     }
 }
@@ -127,8 +129,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    const fn label(self) -> &'static str {
-        match self {
+    metrics::labels! {
+        const fn label(self) in LABELS {
             Self::TooLong => "too_long",
             Self::NotJws => "not_jws",
             Self::Header => "header",
@@ -183,8 +185,8 @@ pub enum ProofFault {
 }
 
 impl ProofFault {
-    const fn label(self) -> &'static str {
-        match self {
+    metrics::labels! {
+        const fn label(self) in LABELS {
             Self::Missing => "dpop_missing",
             Self::Malformed => "dpop_malformed",
             Self::Key => "dpop_key",

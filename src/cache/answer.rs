@@ -91,10 +91,12 @@ impl Shared {
         }
         self.count_fetch(trip.forward(), collapsed);
         let is_forced = matches!(trip, Trip::Forced(..));
-        Err(if is_forced && !is_gone && !error.is_about_now() {
-            LookupError::NoNewToken
-        } else {
-            error
+        Err(match error {
+            error if !is_forced || is_gone || error.is_about_now() => error,
+            LookupError::Juspay(error) => LookupError::NoNewToken(error),
+            error @ (LookupError::NotCached
+            | LookupError::NoNewToken(_)
+            | LookupError::Overloaded) => error,
         })
     }
 

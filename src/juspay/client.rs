@@ -30,7 +30,7 @@ use crate::{
     clock::{self, Clock, Monotonic},
     credentials,
     customer::CustomerId,
-    metrics::{Metrics, Raised},
+    metrics::{Metrics, Raised, Series as _},
     settings,
     tls::{self, TlsError},
     traces::{Kind, Span},
@@ -77,6 +77,7 @@ impl Juspay {
     ) -> Result<Self, TlsError> {
         let tls = tls::client_config(settings.ca_file.as_deref().map(Path::new))?;
         let server = connect::target(&settings.base_url).map(|(host, port, _)| (host, port));
+        metrics.upstream.requests.initialize(call_outcomes());
         Ok(Self { settings, keys, tls, server, clock, metrics })
     }
 }
@@ -164,7 +165,7 @@ impl Inner {
                 .unwrap_or(Err(JuspayError::Timeout));
         call.outcome = Some(match &answer {
             Ok(Answer { auth: Ok(_), .. }) => SUCCESS,
-            Ok(Answer { auth: Err(_), .. }) => "invalid_response",
+            Ok(Answer { auth: Err(why), .. }) => JuspayError::from(*why).outcome(),
             Err(error) => error.outcome(),
         });
         answer
@@ -317,6 +318,14 @@ impl Drop for Call<'_> {
             self.span.fail(outcome);
         }
     }
+}
+
+/// Every outcome of a call that was made.
+fn call_outcomes() -> impl Iterator<Item = &'static str> {
+    let without_call =
+        [JuspayError::BreakerOpen(Duration::ZERO), JuspayError::Saturated].map(|it| it.outcome());
+    let failures = JuspayError::OUTCOMES.iter().copied();
+    failures.filter(move |outcome| !without_call.contains(outcome)).chain([SUCCESS])
 }
 
 /// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as not to be printed.

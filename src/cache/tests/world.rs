@@ -86,6 +86,7 @@ pub(super) fn lookup(customer: &str) -> Lookup {
         freshness: Freshness::default(),
         traceparent: None,
         trace: Parent::default(),
+        requester: None,
     }
 }
 
@@ -98,7 +99,7 @@ pub(super) fn room(metrics: &Metrics) -> WaitingRoom {
 pub(super) fn of_juspay(error: LookupError) -> JuspayError {
     match error {
         LookupError::Juspay(error) => error,
-        other @ (LookupError::NotCached | LookupError::NoNewToken | LookupError::Overloaded) => {
+        other @ (LookupError::NotCached | LookupError::NoNewToken(_) | LookupError::Overloaded) => {
             panic!("{other}")
         }
     }
