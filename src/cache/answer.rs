@@ -91,12 +91,13 @@ impl Shared {
         }
         self.count_fetch(trip.forward(), collapsed);
         let is_forced = matches!(trip, Trip::Forced(..));
+        let is_told = !is_forced || is_gone || error.is_about_now();
         Err(match error {
-            error if !is_forced || is_gone || error.is_about_now() => error,
-            LookupError::Juspay(error) => LookupError::NoNewToken(error),
-            error @ (LookupError::NotCached
+            LookupError::Juspay(error) if !is_told => LookupError::NoNewToken(error),
+            LookupError::Juspay(_)
+            | LookupError::NotCached
             | LookupError::NoNewToken(_)
-            | LookupError::Overloaded) => error,
+            | LookupError::Overloaded => error,
         })
     }
 

@@ -202,8 +202,8 @@ fn tell(failure: &JuspayError, requester: Option<&dyn Requester>) {
         tracing::warn!(
             outcome = failure.outcome(),
             cause = failure.cause(),
-            request_id = requester.map(|it| it.request_id()),
-            customer_ref = requester.and_then(|it| it.customer_ref()).map(tracing::field::display),
+            request_id = requester.map(Requester::request_id),
+            customer_ref = requester.and_then(Requester::customer_ref).map(tracing::field::display),
             "call to Juspay failed: {failure}"
         );
     }

@@ -199,8 +199,8 @@ impl<W: Write> Output<W> {
 }
 
 fn count_lines(lines: &[u8]) -> u64 {
-    let ends = lines.iter().filter(|byte| **byte == b'\n').count();
-    u64::try_from(ends).unwrap_or(u64::MAX)
+    let lines = lines.split_inclusive(|byte| *byte == b'\n').count();
+    u64::try_from(lines).unwrap_or(u64::MAX)
 }
 
 impl Waiting {

@@ -51,7 +51,7 @@ fn a_panic_is_counted_and_logged_under_its_route() {
         let app = init_service(app).await;
         for (path, route) in [("/me/customer", "/me/customer"), ("/elsewhere", "unmatched")] {
             let request = TestRequest::get().uri(path).to_request();
-            let error = app.call(request).await.err().expect("the panic's answer");
+            let error = app.call(request).await.expect_err("the panic's answer");
             assert_eq!(error.error_response().status(), StatusCode::INTERNAL_SERVER_ERROR);
             let labels = [route, "500", "internal_error"];
             assert_eq!(metrics.http.requests.with_label_values(&labels).get(), 1, "{path}");

@@ -233,19 +233,18 @@ async fn a_refusal_has_its_reason_in_the_log_and_nowhere_else() {
     let good = MintRequest { scope: Some("pay".to_owned()), ..MintRequest::of("alice") };
     let revoked = MintRequest { subject: "revoked".to_owned(), ..good.clone() };
     let now = world.clock_seconds();
-    let (issued_before, expires) = (now + 1, now + 86_400);
     let entry = serde_json::json!({
-        "issuer": "main", "sub": "revoked", "issued_before": issued_before, "expires": expires,
+        "issuer": "main", "sub": "revoked", "issued_before": now + 1, "expires": now + 86_400,
     });
     let reply = world.admin().post("/revocations", &entry).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let life = SignedDuration::from_hours(-1);
+    let expired = MintRequest { life: SignedDuration::from_hours(-1), ..good.clone() };
     let no_customer = MintRequest { subject: "a/b".to_owned(), ..good.clone() };
     let cases = [
         (world.stranger(), 401, "missing_token"),
         (world.phone_holding("garbage"), 401, "not_jws"),
         (world.phone_holding(&forged(&world).await), 401, "signature"),
-        (world.phone_with(&MintRequest { life, ..good.clone() }), 401, "expired"),
+        (world.phone_with(&expired), 401, "expired"),
         (
             world.phone_with(&MintRequest { audience: "x".to_owned(), ..good.clone() }),
             401,
