@@ -68,7 +68,7 @@ pub(crate) use self::{
 };
 use crate::{
     clock::{Clock, Pace},
-    metrics::Metrics,
+    metrics::{Metrics, Series as _},
     revocation::file::FileError,
     secret_file::SecretFileError,
     settings,
@@ -193,6 +193,8 @@ impl Authenticator {
             }
             issuers.push(issuer);
         }
+        metrics.auth.failures.initialize(AuthError::REASONS.iter().copied().flatten().copied());
+        metrics.auth.logouts.initialize(LogoutError::outcomes());
         let verified = VerifiedTokens::new(auth.verified_tokens);
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let turns = Turns::new(cores, rooms.verification.clone(), Arc::clone(&clock));

@@ -33,7 +33,8 @@ use self::{
 pub use self::{
     at_hand::{AtHand, Ready},
     lookup::{
-        Detail, Forward, Found, Freshness, Lookup, LookupError, Source, outcome as lookup_outcome,
+        Detail, Forward, Found, Freshness, Lookup, LookupError, Requester, Source,
+        outcome as lookup_outcome,
     },
 };
 use crate::{
@@ -41,7 +42,7 @@ use crate::{
     customer::{CustomerId, CustomerKey},
     juspay::{CustomerApi, JuspayError},
     limits::CustomerLimit,
-    metrics::Metrics,
+    metrics::{self, Metrics, Series as _},
     settings,
     traces::{Kind, Span},
     waiting::{FairRoom, Rooms},
@@ -86,6 +87,7 @@ impl CustomerCache {
         metrics: Arc<Metrics>,
     ) -> Self {
         let force_refreshes = settings.limits.force_refresh_per_customer;
+        metrics.cache.refreshes.initialize(REFRESH_OUTCOMES.iter().copied());
         let shared = Shared {
             merchant: settings.juspay.merchant_id.as_str().into(),
             rules: Rules::from(&settings.cache),
@@ -289,11 +291,7 @@ impl CustomerCache {
             let flying = Arc::clone(fetcher).fly(pilot, lookup, Rc::clone(api));
             let metrics = Arc::clone(&self.shared.metrics);
             tokio::task::spawn_local(async move {
-                let outcome = match flying.await {
-                    None => "success",
-                    Some(JuspayError::CustomerNotFound) => "not_found",
-                    Some(_) => "failure",
-                };
+                let outcome = refresh_outcome(flying.await.as_ref());
                 span.set("juspay_bff.refresh.outcome", outcome);
                 metrics.cache.refreshes.with_label_values(&[outcome]).inc();
             });
@@ -340,6 +338,15 @@ impl CustomerCache {
             (Boarding::Missed, None) if matches!(permit, Some(Err(_))) => Boarded::Full,
             (Boarding::Missed, None) => Boarded::Missed,
         }
+    }
+}
+
+metrics::labels! {
+    /// The label of `cache_refreshes_total{outcome}`.
+    const fn refresh_outcome(failure: Option<&JuspayError>) in REFRESH_OUTCOMES {
+        None => "success",
+        Some(JuspayError::CustomerNotFound) => "not_found",
+        Some(_) => "failure",
     }
 }
 

@@ -26,6 +26,7 @@ use jiff::Timestamp;
 use crate::{
     clock::Monotonic,
     customer::{ClientAuth, Customer, CustomerId},
+    metrics,
     traces::Parent,
 };
 
@@ -184,10 +185,10 @@ pub enum InvalidAnswer {
 }
 
 impl JuspayError {
-    /// The label of `juspay_bff_upstream_requests_total{outcome}`.
-    #[must_use]
-    pub const fn outcome(&self) -> &'static str {
-        match self {
+    metrics::labels! {
+        /// The label of `juspay_bff_upstream_requests_total{outcome}`.
+        #[must_use]
+        pub const fn outcome(&self) in OUTCOMES {
             Self::CustomerNotFound => "not_found",
             Self::RejectedCredentials => "rejected_credentials",
             Self::RejectedOrigin => "rejected_origin",
@@ -200,6 +201,24 @@ impl JuspayError {
             Self::BreakerOpen(_) => "breaker_open",
             Self::Saturated => "saturated",
             Self::Aborted => "aborted",
+        }
+    }
+
+    /// The `cause` of a request's log line: the outcome, with the fault of an answer by its name.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::InvalidAnswer(why) => why.cause(),
+            Self::Aborted => "panic",
+            Self::CustomerNotFound
+            | Self::RejectedCredentials
+            | Self::RejectedOrigin
+            | Self::TooManyRequests(_)
+            | Self::Status(..)
+            | Self::Connection(_)
+            | Self::Timeout
+            | Self::BreakerOpen(_)
+            | Self::Saturated => self.outcome(),
         }
     }
 
@@ -270,6 +289,26 @@ impl JuspayError {
 }
 
 impl InvalidAnswer {
+    /// The `cause` of a request's log line.
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::Interim => "interim",
+            Self::Status => "status",
+            Self::Redirect => "redirect",
+            Self::Http => "http",
+            Self::Truncated => "truncated",
+            Self::TooLarge => "too_large",
+            Self::Json => "json",
+            Self::OtherCustomer => "other_customer",
+            Self::NoToken => "no_token",
+            Self::NoExpiry => "no_expiry",
+            Self::TooShortLived => "too_short_lived",
+            Self::MalformedIdentity => "malformed_identity",
+            Self::MalformedToken => "malformed_token",
+            Self::ClockAhead(_) => "clock_ahead",
+        }
+    }
+
     /// Whether such answers come of an outage, such as a page that says so, rather than of one
     /// customer's data, which a caller may have a say in. It isn't one when the answer was a
     /// customer's JSON: wrong data in it, from `OtherCustomer` on, says nothing about Juspay's health.

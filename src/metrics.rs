@@ -3,21 +3,19 @@
 //! Labels are closed sets; nothing here can name a customer. What the hot path counts is held as
 //! a child, not looked up: a look-up costs six times an increment.
 
-use std::sync::OnceLock;
+mod labels;
+mod maker;
+
+use std::sync::LazyLock;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Registry, TextEncoder,
 };
 
-/// What every name begins with.
-const NAMESPACE: &str = "juspay_bff";
-
-/// Seconds. From a hit on an idle machine to beyond `juspay.deadline`.
-const DURATION_BUCKETS: &[f64] = &[
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0,
-];
+pub use self::labels::Series;
+pub(crate) use self::labels::labels;
+use self::maker::{Maker, opts};
 
 /// Seconds. A network away at least, `juspay.deadline` at most.
 const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -141,12 +139,18 @@ pub struct Traces {
     pub lost: IntCounterVec,
 }
 
-/// `log_lines_lost_total`: the process has one log, whichever metrics it is counted in.
-static LOST_LOG_LINES: OnceLock<IntCounter> = OnceLock::new();
+/// `log_lines_lost_total`: the process has one log, whichever metrics it is counted in, and lines
+/// before there are metrics count too.
+static LOST_LOG_LINES: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
+    let help = "Log lines lost: standard output was full, closed or read too slowly.";
+    IntCounter::with_opts(opts("log_lines_lost_total", help)).ok()
+});
 
-/// Counts a log line that there was no room for.
-pub fn count_lost_log_line() {
-    LOST_LOG_LINES.get().inspect(|lost| lost.inc());
+/// Counts log lines that couldn't be written.
+pub fn count_lost_log_lines(number: u64) {
+    if let Some(lost) = &*LOST_LOG_LINES {
+        lost.inc_by(number);
+    }
 }
 
 impl Metrics {
@@ -209,11 +213,6 @@ impl Drop for Raised {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// Makes metrics and registers them.
-struct Maker {
-    registry: Registry,
 }
 
 impl Maker {
@@ -394,15 +393,6 @@ impl Maker {
         })
     }
 
-    fn register<C: Collector + Clone + 'static>(
-        &self,
-        metric: Result<C, prometheus::Error>,
-    ) -> Result<C, prometheus::Error> {
-        let metric = metric?;
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
     fn info(&self, version: &str, commit: &str) -> Result<(), prometheus::Error> {
         let opts = opts("build_info", "What runs here; always 1.")
             .const_label("version", version)
@@ -411,69 +401,10 @@ impl Maker {
     }
 
     fn log(&self) -> Result<(), prometheus::Error> {
-        let opts = opts("log_lines_lost_total", "Log lines that weren't read as fast as written.");
-        let lost = IntCounter::with_opts(opts)?;
-        self.register(Ok(LOST_LOG_LINES.get_or_init(|| lost).clone())).map(drop)
+        let lost = LOST_LOG_LINES.clone();
+        let missing = || prometheus::Error::Msg("log_lines_lost_total isn't a metric".to_owned());
+        self.register(lost.ok_or_else(missing)).map(drop)
     }
-
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        self.register(IntCounter::with_opts(opts(name, help)))
-    }
-
-    fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntCounterVec, prometheus::Error> {
-        self.register(IntCounterVec::new(opts(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.register(IntGauge::with_opts(opts(name, help)))
-    }
-
-    fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntGaugeVec, prometheus::Error> {
-        self.register(IntGaugeVec::new(opts(name, help), labels))
-    }
-
-    fn float_gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<GaugeVec, prometheus::Error> {
-        self.register(GaugeVec::new(opts(name, help), labels))
-    }
-
-    fn histogram(
-        &self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-    ) -> Result<Histogram, prometheus::Error> {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.register(Histogram::with_opts(opts))
-    }
-
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<HistogramVec, prometheus::Error> {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(DURATION_BUCKETS.to_vec());
-        self.register(HistogramVec::new(opts, labels))
-    }
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace(NAMESPACE)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! handled; none of them gets out.
 
 mod challenge;
+mod occurrence;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -375,8 +376,8 @@ impl Problem {
         match error {
             LookupError::Juspay(error) => Self::of_juspay(error, not_found_ttl),
             LookupError::NotCached => Self::NotCached,
-            LookupError::NoNewToken(after) => {
-                Self::UpstreamUnavailable(after.unwrap_or(UPSTREAM_RETRY))
+            LookupError::NoNewToken(error) => {
+                Self::UpstreamUnavailable(error.retry_after().unwrap_or(UPSTREAM_RETRY))
             }
             LookupError::Overloaded => Self::Overloaded,
             LookupError::TooManyAtOnce => Self::RateLimited(OVERLOAD_RETRY),

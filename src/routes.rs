@@ -2,6 +2,7 @@
 
 mod admin;
 mod connections;
+mod counts;
 mod customer;
 mod directives;
 mod observe;
@@ -22,8 +23,9 @@ use self::well_formed::WellFormed;
 pub use self::{
     admin::{Admin, OnThisMachine, explain},
     connections::Connections,
+    counts::Counts,
     customer::Customers,
-    observe::{Counts, Drain, Observer, observe},
+    observe::{Drain, Observer, observe},
     short_way::ShortWay,
 };
 pub use crate::problem::Challenges;

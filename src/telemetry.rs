@@ -8,7 +8,9 @@ mod json;
 mod lines;
 
 use std::{
+    fs::File,
     io,
+    os::fd::AsFd as _,
     panic::{self, Location},
     sync::OnceLock,
     thread,
@@ -34,6 +36,9 @@ static LINES: OnceLock<Lines> = OnceLock::new();
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
+    /// Standard output can't be opened a second time.
+    #[error("standard output can't be used for the log: {0}")]
+    Output(io::Error),
     /// No thread to write it.
     #[error("there is no thread for the log: {0}")]
     Thread(#[from] io::Error),
@@ -46,9 +51,11 @@ pub enum InitError {
 /// last ones.
 ///
 /// # Errors
-/// When that was done before, or there is no thread for it.
+/// When that was done before, there is no thread for it, or standard output can't be opened again.
 pub fn init(log: &Log) -> Result<(), InitError> {
-    let lines = Lines::to(io::stdout())?;
+    // The library's own handle has a buffer, which hides how much of a failed write is lost.
+    let out = io::stdout().as_fd().try_clone_to_owned().map_err(InitError::Output)?;
+    let lines = Lines::to(File::from(out))?;
     tracing::dispatcher::set_global_default(dispatch(log, lines.clone()))?;
     LINES.get_or_init(|| lines);
     log_panics();

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     clock::{self, Clock},
-    metrics::{Metrics, Raised},
+    metrics::{self, Metrics, Raised, Series as _},
     routes::{self, Drain, OnThisMachine},
     settings::{self, Settings},
     tls::{Encrypted, PeerCertificate, ServerTls},
@@ -74,6 +74,16 @@ pub(super) struct Door {
     handshakes: IntCounterVec,
 }
 
+metrics::labels! {
+    /// The label of `tls_handshakes_total{outcome}`, by whether a handshake succeeded if it ended in
+    /// time.
+    const fn handshake_outcome(succeeded: Option<bool>) in HANDSHAKE_OUTCOMES {
+        Some(true) => "ok",
+        Some(false) => "failed",
+        None => "timeout",
+    }
+}
+
 impl Door {
     /// The public listener's: plain or with TLS, and without bodies.
     pub(super) fn public(
@@ -104,6 +114,7 @@ impl Door {
         metrics: &Metrics,
     ) -> Self {
         let clock = Arc::clone(clock);
+        metrics.http.tls_handshakes.initialize(HANDSHAKE_OUTCOMES.iter().copied());
         Self {
             tls: None,
             bounds: Bounds { max_head, max_body, request_time: REQUEST_TIME, clock },
@@ -121,12 +132,10 @@ impl Door {
         let handshake = TlsAcceptor::from(tls.config()).accept(stream);
         let clock = &*self.bounds.clock;
         let end = clock.monotonic().plus(HANDSHAKE_TIME);
-        let (outcome, done) = match clock::before(clock, end, handshake).await {
-            Some(Ok(stream)) => ("ok", Ok(stream)),
-            Some(Err(error)) => ("failed", Err(error)),
-            None => ("timeout", Err(io::ErrorKind::TimedOut.into())),
-        };
+        let ended = clock::before(clock, end, handshake).await;
+        let outcome = handshake_outcome(ended.as_ref().map(Result::is_ok));
         self.handshakes.with_label_values(&[outcome]).inc();
+        let done = ended.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
         let stream = done.inspect_err(|error| tracing::debug!("TLS handshake: {error}"))?;
         let certificates = stream.get_ref().1.peer_certificates();
         let peer = certificates.and_then(<[_]>::first).map(|it| PeerCertificate::read(it));

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::waiting::Full;
+use crate::{metrics, waiting::Full};
 
 /// Why a caller isn't let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,14 +56,12 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// The label of `juspay_bff_auth_failures_total{reason}`.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
+    metrics::labels! {
+        /// The label of `juspay_bff_auth_failures_total{reason}`.
+        #[must_use]
+        pub const fn reason(&self) in REASONS {
             Self::MissingToken => "missing_token",
             Self::MalformedHeader(_) => "malformed_header",
-            Self::InvalidToken(reason) => reason.label(),
-            Self::InvalidProof(fault) => fault.label(),
             Self::UseDpopNonce(_) => "dpop_nonce",
             Self::TooManyProofs { .. } => "dpop_too_many",
             Self::ExpiredToken => "expired",
@@ -71,7 +69,9 @@ impl AuthError {
             Self::NoCustomer => "no_customer",
             Self::Overloaded => "overloaded",
             Self::TooManyAtOnce => "too_many_at_once",
-            Self::KeysUnavailable { .. } => "keys_unavailable",
+            Self::KeysUnavailable { .. } => "keys_unavailable";
+            Self::InvalidToken(reason) => (reason.label()) of Reason::LABELS,
+            Self::InvalidProof(fault) => (fault.label()) of ProofFault::LABELS,
         }
     }
 }
@@ -133,8 +133,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    const fn label(self) -> &'static str {
-        match self {
+    metrics::labels! {
+        const fn label(self) in LABELS {
             Self::TooLong => "too_long",
             Self::NotJws => "not_jws",
             Self::Header => "header",
@@ -189,8 +189,8 @@ pub enum ProofFault {
 }
 
 impl ProofFault {
-    const fn label(self) -> &'static str {
-        match self {
+    metrics::labels! {
+        const fn label(self) in LABELS {
             Self::Missing => "dpop_missing",
             Self::Malformed => "dpop_malformed",
             Self::Key => "dpop_key",

@@ -14,10 +14,13 @@ use super::{
     revocations::{List, RevokeError},
     token::Unverified,
 };
-use crate::customer::CustomerId;
+use crate::{customer::CustomerId, metrics};
 
 /// Logout tokens that are looked at at a time. Others wait.
 const AT_A_TIME: usize = 4;
+
+/// The outcome of a logout token that has revoked something.
+const SUCCESS: &str = "success";
 
 /// Why a logout token has no effect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,15 +43,20 @@ pub enum LogoutError {
 }
 
 impl LogoutError {
-    /// The label of `juspay_bff_auth_logouts_total{outcome}`.
-    const fn outcome(&self) -> &'static str {
-        match self {
+    metrics::labels! {
+        /// The label of `juspay_bff_auth_logouts_total{outcome}`.
+        const fn outcome(&self) in FAILURES {
             Self::Token(AuthError::KeysUnavailable { .. }) => "keys_unavailable",
             Self::Token(AuthError::Overloaded) => "overloaded",
             Self::Token(_) | Self::NoEvent | Self::Nobody => "invalid",
             Self::Replayed => "replayed",
             Self::Room(_) => "full",
         }
+    }
+
+    /// Every outcome of a logout token.
+    pub(super) fn outcomes() -> impl Iterator<Item = &'static str> {
+        Self::FAILURES.iter().copied().chain([SUCCESS])
     }
 }
 
@@ -68,7 +76,7 @@ impl Authenticator {
     /// When it says nothing that counts; that is counted and logged by then.
     pub async fn log_out(&self, token: &str) -> Result<Vec<CustomerId>, LogoutError> {
         let logged_out = self.log_out_uncounted(token).await;
-        let outcome = logged_out.as_ref().map_or_else(LogoutError::outcome, |_| "success");
+        let outcome = logged_out.as_ref().map_or_else(LogoutError::outcome, |_| SUCCESS);
         self.metrics.auth.logouts.with_label_values(&[outcome]).inc();
         match &logged_out {
             Ok(_) => tracing::info!("an issuer has logged somebody out"),

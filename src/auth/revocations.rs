@@ -32,7 +32,7 @@ pub(super) use self::{grounds::Grounds, list::List};
 use super::{error::Reason, logout::LogoutError, token::Logout};
 use crate::{
     clock::{Clock, later},
-    metrics::Metrics,
+    metrics::{Metrics, Series as _},
     revocation::{Entry, file::FileError},
     settings,
 };
@@ -85,6 +85,7 @@ impl Revocations {
         metrics: &Metrics,
     ) -> Result<Self, FileError> {
         let count = |source| metrics.auth.revocations.with_label_values(&[source]);
+        metrics.auth.revocation_reloads.initialize(file::OUTCOMES);
         let follower = settings.revocations_file.as_deref();
         let revocations = Self {
             settings: settings.clone(),

@@ -91,10 +91,14 @@ impl Shared {
         }
         self.count_fetch(trip.forward(), collapsed);
         let is_forced = matches!(trip, Trip::Forced(..));
-        Err(if is_forced && !is_gone && !error.is_about_now() {
-            LookupError::NoNewToken(error.retry_after())
-        } else {
-            error
+        let is_told = !is_forced || is_gone || error.is_about_now();
+        Err(match error {
+            LookupError::Juspay(error) if !is_told => LookupError::NoNewToken(error),
+            LookupError::Juspay(_)
+            | LookupError::NotCached
+            | LookupError::NoNewToken(_)
+            | LookupError::Overloaded
+            | LookupError::TooManyAtOnce => error,
         })
     }
 

@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
 use super::{
-    Lookup,
+    Lookup, Requester,
     flight::{Flights, Pilot},
     lifetime::{Lifetime, Policy, Report},
     store::{Entry, Slot, Store},
@@ -84,11 +84,12 @@ impl Fetcher {
         pilot.note_span(span.place());
         async move {
             pilot.take_off().await;
+            let requester = lookup.requester.clone();
             let landing = self.ask(lookup.within(&span), &*api).await;
             let failure = landing.failure();
             note(&span, failure.as_ref());
             if let Some(why) = &failure {
-                tell(why);
+                tell(why, requester.as_deref());
             }
             pilot.land(|key, may_store| if may_store { self.keep(key, landing) } else { landing });
             failure
@@ -210,8 +211,9 @@ fn note(span: &Span, failure: Option<&JuspayError>) {
     span.end();
 }
 
-/// Logs a failure that nobody has logged yet and that is news.
-fn tell(failure: &JuspayError) {
+/// Logs a failure that nobody has logged yet and that is news, with the request that started the
+/// fetch.
+fn tell(failure: &JuspayError, requester: Option<&dyn Requester>) {
     let is_told_or_no_news = matches!(
         failure,
         JuspayError::CustomerNotFound
@@ -220,6 +222,12 @@ fn tell(failure: &JuspayError) {
             | JuspayError::BreakerOpen(_)
     );
     if !is_told_or_no_news {
-        tracing::warn!(outcome = failure.outcome(), "call to Juspay failed: {failure}");
+        tracing::warn!(
+            outcome = failure.outcome(),
+            cause = failure.cause(),
+            request_id = requester.map(Requester::request_id),
+            customer_ref = requester.and_then(Requester::customer_ref).map(tracing::field::display),
+            "call to Juspay failed: {failure}"
+        );
     }
 }

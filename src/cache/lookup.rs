@@ -1,12 +1,12 @@
 //! What a phone asks the cache for, and what it gets.
 
-use std::time::Duration;
+use std::{fmt::Debug, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
-    customer::CustomerId,
-    juspay::{JuspayError, RetryAfter},
+    customer::{CustomerId, CustomerRef},
+    juspay::JuspayError,
     traces::{Parent, Span},
     waiting::Full,
 };
@@ -24,6 +24,17 @@ pub struct Lookup {
     pub traceparent: Option<String>,
     /// What spans of work for it are begun under.
     pub trace: Parent,
+    /// The request that it is for.
+    pub requester: Option<Rc<dyn Requester>>,
+}
+
+/// A request, as log lines about work for it name it.
+pub trait Requester: Debug {
+    /// Its id.
+    fn request_id(&self) -> &str;
+
+    /// The reference of its customer: computed here, as most requests never need it.
+    fn customer_ref(&self) -> Option<CustomerRef>;
 }
 
 /// How fresh a token is to be (RFC 9111 §5.2.1).
@@ -99,10 +110,9 @@ pub enum LookupError {
     /// Nothing in memory, and the phone wants nothing else.
     #[error("there is no such customer in memory")]
     NotCached,
-    /// The phone wants a new token, and Juspay gives none now; how long Juspay wants us to wait,
-    /// when it says so.
+    /// The phone wants a new token, and Juspay gives none now; the failure of the fetch.
     #[error("there is no new token to be had now")]
-    NoNewToken(Option<RetryAfter>),
+    NoNewToken(JuspayError),
     /// Too many requests are waiting.
     #[error("too many requests are waiting")]
     Overloaded,
@@ -145,12 +155,15 @@ pub const fn outcome(found: &Result<Found, LookupError>) -> &'static str {
 }
 
 impl LookupError {
-    /// How long Juspay wants us to wait, when it says so.
-    pub(super) const fn retry_after(&self) -> Option<RetryAfter> {
+    /// The `cause` of a request's log line, unless the answer is about the customer alone.
+    #[must_use]
+    pub const fn cause(&self) -> Option<&'static str> {
         match self {
-            Self::Juspay(error) => error.retry_after(),
-            Self::NoNewToken(after) => *after,
-            Self::NotCached | Self::Overloaded | Self::TooManyAtOnce => None,
+            Self::Juspay(JuspayError::CustomerNotFound) => None,
+            Self::Juspay(error) | Self::NoNewToken(error) => Some(error.cause()),
+            Self::NotCached => Some("not_cached"),
+            Self::Overloaded => Some("max_waiting"),
+            Self::TooManyAtOnce => Some("customer_share"),
         }
     }
 

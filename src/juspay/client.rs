@@ -35,7 +35,7 @@ use crate::{
     clock::{self, Clock, Monotonic},
     credentials,
     customer::CustomerId,
-    metrics::{Metrics, Raised},
+    metrics::{Metrics, Raised, Series as _},
     settings,
     tls::{self, TlsError},
     traces::{Kind, Span},
@@ -85,6 +85,7 @@ impl Juspay {
     ) -> Result<Self, TlsError> {
         let tls = tls::client_config(settings.ca_file.as_deref().map(Path::new))?;
         let server = connect::target(&settings.base_url).map(|(host, port, _)| (host, port));
+        metrics.upstream.requests.initialize(call_outcomes());
         Ok(Self { settings, keys, tls, server, clock, metrics })
     }
 }
@@ -203,7 +204,7 @@ impl Inner {
         };
         call.outcome = Some(match &answer {
             Ok(Ok(Answer { auth: Ok(_), .. })) => SUCCESS,
-            Ok(Ok(Answer { auth: Err(_), .. })) => "invalid_response",
+            Ok(Ok(Answer { auth: Err(why), .. })) => JuspayError::from(*why).outcome(),
             Ok(Err(error)) => error.outcome(),
             Err(StaleConnection(_)) => STALE_CONNECTION,
         });
@@ -382,6 +383,14 @@ impl Drop for Call<'_> {
             self.span.fail(outcome);
         }
     }
+}
+
+/// Every outcome of a call that was made.
+fn call_outcomes() -> impl Iterator<Item = &'static str> {
+    let without_call =
+        [JuspayError::BreakerOpen(Duration::ZERO), JuspayError::Saturated].map(|it| it.outcome());
+    let failures = JuspayError::OUTCOMES.iter().copied();
+    failures.filter(move |outcome| !without_call.contains(outcome)).chain([SUCCESS, STALE_CONNECTION])
 }
 
 /// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as not to be printed.

@@ -14,7 +14,7 @@ use super::{
     directives::Directives, observe::Observation, verified::Verified, well_formed::WellFormed,
 };
 use crate::{
-    auth::Authenticator,
+    auth::{AuthError, Authenticator},
     cache::{CustomerCache, Lookup},
     customer::CustomerIdForm,
     juspay::CustomerApi,
@@ -51,8 +51,12 @@ pub(super) async fn me(
     observation: Observation,
 ) -> Result<HttpResponse, Problem> {
     observation.caller(caller.customer());
+    let refused = |error: AuthError| {
+        observation.refused(&error);
+        Problem::from(&error)
+    };
     if !customers.id_form.takes(caller.customer()) {
-        return Err(Problem::NoCustomer);
+        return Err(refused(AuthError::NoCustomer));
     }
     customers.limit.spend(caller.customer()).map_err(Problem::RateLimited)?;
     let lookup = Lookup {
@@ -61,10 +65,11 @@ pub(super) async fn me(
         freshness: directives.0,
         traceparent: observation.traceparent(),
         trace: observation.trace(),
+        requester: Some(observation.requester()),
     };
     let found = customers.cache.get(&lookup, &customers.api);
     let found = customers.authenticator.unless_revoked(&caller, found).await;
-    let found = found.map_err(|error| Problem::from(&error))?;
+    let found = found.map_err(refused)?;
     observation.looked_up(&found);
     let found = found.map_err(|error| Problem::of_lookup(&error, customers.not_found_ttl))?;
     let mut response = response::customer(found);

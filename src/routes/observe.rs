@@ -29,21 +29,22 @@ use futures_util::{
     FutureExt as _,
     future::{Ready, ready},
 };
-use prometheus::{Histogram, IntCounter};
 
 use super::{
     ME_CUSTOMER,
     connections::Connections,
+    counts::{Counts, OK, Route},
     request_id::{REQUEST_ID, RequestId},
     traced::{self, Answered},
     unread,
     well_formed::MAX_METHOD,
 };
 use crate::{
-    cache::{Found, LookupError, lookup_outcome},
+    auth::AuthError,
+    cache::{Found, LookupError, Requester, lookup_outcome},
     clock::{Clock, Monotonic},
     customer::{CustomerId, CustomerRef, CustomerRefs},
-    metrics::{Http, Metrics, Raised},
+    metrics::{Metrics, Raised},
     problem::{Challenges, Problem},
     settings::AccessLog,
     traces::{Parent, Span, TraceContext, TraceId, Tracer},
@@ -51,18 +52,14 @@ use crate::{
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The label of an answer that is no problem's.
-const OK: &str = "ok";
+/// The cause of a handler's panic.
+const PANIC: &str = "panic";
+
+/// The cause of a failure that nothing explains: a bug.
+const UNKNOWN: &str = "unknown";
 
 /// What is told of a request that never came to the cache.
 const NO_LOOKUP: &str = "-";
-
-/// The path that was routed by: a closed set, whatever clients ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Route {
-    MeCustomer,
-    Unmatched,
-}
 
 /// Whether the service is going away: its answers then close their connections.
 #[derive(Debug, Clone, Default)]
@@ -104,43 +101,6 @@ pub struct Observer {
     pub clock: Arc<dyn Clock>,
 }
 
-/// The metrics of most requests, looked up once.
-#[derive(Debug, Clone)]
-pub struct Counts {
-    /// `http_requests_total`, of answered customers.
-    served: IntCounter,
-    /// `http_request_duration_seconds`, of customers asked for.
-    duration: Histogram,
-}
-
-impl Counts {
-    /// Those of `metrics`.
-    #[must_use]
-    pub fn of(metrics: &Metrics) -> Self {
-        let route = Route::MeCustomer.label();
-        Self {
-            served: metrics.http.requests.with_label_values(&[route, StatusCode::OK.as_str(), OK]),
-            duration: metrics.http.duration.with_label_values(&[route]),
-        }
-    }
-
-    fn count(&self, metrics: &Http, done: &Done, status: StatusCode) {
-        let label = done.route.label();
-        let seconds = done.elapsed.as_secs_f64();
-        let is_customer = done.route == Route::MeCustomer;
-        if is_customer && status == StatusCode::OK && done.code == OK {
-            self.served.inc();
-        } else {
-            metrics.requests.with_label_values(&[label, status.as_str(), done.code]).inc();
-        }
-        if is_customer {
-            self.duration.observe(seconds);
-        } else {
-            metrics.duration.with_label_values(&[label]).observe(seconds);
-        }
-    }
-}
-
 /// What is known of a request, filled in on its way.
 #[derive(Debug, Clone)]
 pub(super) struct Observation(Rc<Seen>);
@@ -152,7 +112,11 @@ pub(super) struct Seen {
     trace: Option<TraceContext>,
     span: Span,
     customer: OnceCell<Who>,
+    /// Makes the customer's reference, if it isn't known.
+    refs: Option<CustomerRefs>,
     cache: Cell<&'static str>,
+    /// Why the request was refused, or failed.
+    why: Cell<Option<&'static str>>,
 }
 
 /// A customer, or what stands for one.
@@ -170,7 +134,9 @@ impl Seen {
             trace: trace.and_then(TraceContext::parse),
             span: Span::default(),
             customer: OnceCell::new(),
+            refs: None,
             cache: Cell::new(NO_LOOKUP),
+            why: Cell::new(None),
         }
     }
 
@@ -194,6 +160,15 @@ impl Seen {
         self.trace.as_ref().map(TraceContext::trace_id).or_else(own)
     }
 
+    /// The `reason` of a refusal, and the `cause` of a failure of this service or of Juspay.
+    fn explanation(&self, status: StatusCode) -> (Option<&'static str>, Option<&'static str>) {
+        if status.is_server_error() {
+            (None, Some(self.why.get().unwrap_or(UNKNOWN)))
+        } else {
+            (self.why.get(), None)
+        }
+    }
+
     fn end_span(&self, done: &Done, status: StatusCode) {
         let cache = Some(self.cache.get()).filter(|cache| *cache != NO_LOOKUP);
         traced::end(
@@ -209,10 +184,23 @@ impl Seen {
     }
 }
 
+impl Requester for Seen {
+    fn request_id(&self) -> &str {
+        self.request_id.as_str()
+    }
+
+    fn customer_ref(&self) -> Option<CustomerRef> {
+        match self.customer.get()? {
+            Who::Customer(customer) => self.refs.as_ref().map(|refs| refs.reference(customer)),
+            Who::Reference(reference) => Some(*reference),
+        }
+    }
+}
+
 impl Observation {
-    fn new(headers: &HeaderMap, span: Span) -> Self {
+    fn new(headers: &HeaderMap, span: Span, refs: &CustomerRefs) -> Self {
         let seen = Seen::new(RequestId::of(headers), headers.get(TRACEPARENT));
-        Self(Rc::new(Seen { span, ..seen }))
+        Self(Rc::new(Seen { span, refs: Some(refs.clone()), ..seen }))
     }
 
     /// What spans of work for the request are begun under.
@@ -228,6 +216,17 @@ impl Observation {
     /// Notes what the cache said.
     pub(super) fn looked_up(&self, found: &Result<Found, LookupError>) {
         self.0.cache.set(lookup_outcome(found));
+        self.0.why.set(found.as_ref().err().and_then(LookupError::cause));
+    }
+
+    /// Notes why the caller was refused.
+    pub(super) fn refused(&self, error: &AuthError) {
+        self.0.why.set(Some(error.reason()));
+    }
+
+    /// The request, for log lines about work that it causes.
+    pub(super) fn requester(&self) -> Rc<dyn Requester> {
+        Rc::<Seen>::clone(&self.0)
     }
 
     /// The `traceparent` for a call to Juspay that this request causes.
@@ -262,7 +261,8 @@ where
     let span = traced::begin(&observer.tracer, &request);
     let begun = Begun {
         start: observer.clock.monotonic(),
-        observation: Observation::new(request.headers(), span),
+        route: Route::of(&request),
+        observation: Observation::new(request.headers(), span, &observer.refs),
         method: request.method().clone(),
         body: request.take_payload(),
         observer: Rc::clone(observer),
@@ -281,6 +281,7 @@ where
 /// A request on its way.
 struct Begun {
     start: Monotonic,
+    route: Route,
     observation: Observation,
     method: Method,
     body: Payload,
@@ -290,15 +291,19 @@ struct Begun {
 
 impl Begun {
     fn answered(self, request: &HttpRequest, response: HttpResponse) -> HttpResponse {
-        let problem = response.error().map(Problem::behind);
-        let code = problem.as_ref().map_or(OK, Problem::code);
-        let response = problem.map_or(response, |problem| self.told(&problem, request.headers()));
-        self.finish(route(request), code, response)
+        let Some(error) = response.error() else { return self.finish(OK, response) };
+        if let Some(refusal) = error.as_error::<AuthError>() {
+            self.observation.refused(refusal);
+        }
+        let problem = Problem::behind(error);
+        let response = self.told(&problem, request.headers());
+        self.finish(problem.code(), response)
     }
 
     fn panicked(self) -> Error {
+        self.observation.0.why.set(Some(PANIC));
         let response = self.told(&Problem::InternalError, &HeaderMap::new());
-        let response = self.finish(Route::Unmatched, Problem::InternalError.code(), response);
+        let response = self.finish(Problem::InternalError.code(), response);
         InternalError::from_response("a handler panicked", response).into()
     }
 
@@ -307,8 +312,8 @@ impl Begun {
         problem.response(self.observation.0.request_id.as_str(), headers, challenges)
     }
 
-    fn finish(self, route: Route, code: &'static str, response: HttpResponse) -> HttpResponse {
-        let Self { start, observation, method, body, observer, _in_flight } = self;
+    fn finish(self, code: &'static str, response: HttpResponse) -> HttpResponse {
+        let Self { start, route, observation, method, body, observer, _in_flight } = self;
         let elapsed = observer.clock.monotonic().since(start);
         let done = Done { method, route, code, elapsed };
         unread::keep(body, observer.finish(&done, &observation.0, response))
@@ -330,20 +335,6 @@ impl Done {
     }
 }
 
-impl Route {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::MeCustomer => ME_CUSTOMER,
-            Self::Unmatched => "unmatched",
-        }
-    }
-}
-
-fn route(request: &HttpRequest) -> Route {
-    let path = request.match_info().as_str();
-    if path == ME_CUSTOMER { Route::MeCustomer } else { Route::Unmatched }
-}
-
 /// For the log: a method may be as long as a head, but no line is to be.
 fn shown(method: &Method) -> &str {
     let name = method.as_str();
@@ -359,9 +350,9 @@ impl Observer {
         mut response: HttpResponse,
     ) -> HttpResponse {
         let status = response.status();
-        self.counts.count(&self.metrics.http, done, status);
+        self.counts.count(&self.metrics.http, (done.route, status, done.code), done.elapsed);
         if self.is_logged(status) {
-            self.log(done, status, seen);
+            Self::log(done, status, seen);
         }
         seen.end_span(done, status);
         response.headers_mut().insert(REQUEST_ID, seen.request_id.header());
@@ -386,22 +377,24 @@ impl Observer {
         }
     }
 
-    fn log(&self, done: &Done, status: StatusCode, seen: &Seen) {
-        let customer_ref = seen.customer.get().map(|who| match who {
-            Who::Customer(customer) => self.refs.reference(customer),
-            Who::Reference(reference) => *reference,
-        });
+    fn log(done: &Done, status: StatusCode, seen: &Seen) {
+        let (reason, cause) = seen.explanation(status);
         tracing::info!(
             method = shown(&done.method),
             route = done.route.label(),
             status = status.as_u16(),
             code = done.code,
+            reason,
+            cause,
             duration_us = u64::try_from(done.elapsed.as_micros()).unwrap_or(u64::MAX),
             cache = seen.cache.get(),
             request_id = seen.request_id.as_str(),
-            customer_ref = customer_ref.map(tracing::field::display),
+            customer_ref = seen.customer_ref().map(tracing::field::display),
             trace_id = seen.trace_id().map(tracing::field::display),
             "request"
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

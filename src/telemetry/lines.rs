@@ -1,9 +1,9 @@
 //! Log lines on their way out: kept by whoever logs, written by a thread of its own.
 //!
 //! A write costs more than an answer from memory, and a reader that stands still would stop the
-//! workers. So lines wait a moment for others and leave together; what there is no room for is lost,
-//! counted, and told about as soon as there is room again. Nobody waits for a line that isn't urgent,
-//! and nobody but the thread waits for its reader.
+//! workers. So lines wait a moment for others and leave together. Lines for which there is no room,
+//! and lines that can't be written, are lost and counted; the log says so after the next write that
+//! succeeds. Nobody waits for a line that isn't urgent, and nobody but the thread waits for its reader.
 
 use std::{
     io::{self, Write},
@@ -78,11 +78,15 @@ impl Lines {
     }
 
     fn bounded(out: impl Write + Send + 'static, most: usize) -> io::Result<Self> {
-        let shared = Shared { waiting: Mutex::default(), changed: Condvar::new(), most };
-        let lines = Self(Arc::new(shared));
+        let lines = Self::unwritten(most);
         let thread = lines.clone();
         thread::Builder::new().name("log".to_owned()).spawn(move || thread.write_to(out))?;
         Ok(lines)
+    }
+
+    /// Lines that no thread writes yet.
+    fn unwritten(most: usize) -> Self {
+        Self(Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new(), most }))
     }
 
     /// Waits until all lines have left, unless nobody takes them.
@@ -94,15 +98,23 @@ impl Lines {
         drop(changed.wait_timeout_while(waiting, LAST, |waiting| waiting.end != End::Over));
     }
 
-    fn write_to(&self, mut out: impl Write) {
+    fn write_to(&self, out: impl Write) {
+        let mut out = Output { out, is_line_open: false };
         let mut leaving = Vec::new();
-        while let Some(lost) = self.take(&mut leaving) {
-            // When nobody reads them, there is nobody to tell.
-            drop(out.write_all(&leaving).and_then(|()| out.flush()));
+        let mut unreported: u64 = 0;
+        while let Some(without_room) = self.take(&mut leaving) {
+            let unwritten = out.write_lines(&leaving);
+            metrics::count_lost_log_lines(unwritten);
             leaving.clear();
             leaving.shrink_to(ENOUGH);
-            if lost > 0 {
-                tracing::warn!(lost, "log lines were lost: they weren't read as fast as written");
+            unreported = unreported.saturating_add(without_room).saturating_add(unwritten);
+            // After a failed write, this line would be lost too, and be the reason for another one.
+            if unwritten == 0 && unreported > 0 {
+                let lost = mem::take(&mut unreported);
+                tracing::warn!(
+                    lost,
+                    "log lines were lost: standard output was full, closed or slow"
+                );
             }
         }
         self.waiting().end = End::Over;
@@ -133,7 +145,7 @@ impl Lines {
         let mut waiting = self.waiting();
         if waiting.lines.len().saturating_add(line.len()) > self.0.most {
             waiting.lost = waiting.lost.saturating_add(1);
-            metrics::count_lost_log_line();
+            metrics::count_lost_log_lines(1);
             return;
         }
         let could_wait = waiting.may_wait();
@@ -149,6 +161,46 @@ impl Lines {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where lines are written.
+struct Output<W> {
+    out: W,
+    /// The last write ended within a line.
+    is_line_open: bool,
+}
+
+impl<W: Write> Output<W> {
+    /// Writes whole lines, until a write fails. Gives the number of lines that weren't written, or not
+    /// to their end.
+    fn write_lines(&mut self, lines: &[u8]) -> u64 {
+        if self.is_line_open && self.write(b"\n") == 0 {
+            return count_lines(lines);
+        }
+        let (written, rest) = lines.split_at_checked(self.write(lines)).unwrap_or((lines, &[]));
+        self.is_line_open = written.last().is_some_and(|last| *last != b'\n');
+        drop(self.out.flush());
+        count_lines(rest)
+    }
+
+    /// Writes until a write fails. Gives the number of bytes that were written.
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        let mut written: usize = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            match self.out.write(rest) {
+                Ok(0) => break,
+                Ok(more) => written = written.saturating_add(more),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        written
+    }
+}
+
+fn count_lines(lines: &[u8]) -> u64 {
+    let lines = lines.split_inclusive(|byte| *byte == b'\n').count();
+    u64::try_from(lines).unwrap_or(u64::MAX)
 }
 
 impl Waiting {
@@ -181,105 +233,4 @@ impl Write for Line<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{self, Receiver, SyncSender};
-
-    use super::*;
-
-    /// A reader that takes a write when it is asked to.
-    struct Reader {
-        writes: SyncSender<Vec<u8>>,
-    }
-
-    impl Write for Reader {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-            self.writes.send(bytes.to_vec()).map_err(gone)?;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn lines(most: usize) -> (Lines, Receiver<Vec<u8>>) {
-        // No room: each write is over once it is received.
-        let (writes, reader) = mpsc::sync_channel(0);
-        (Lines::bounded(Reader { writes }, most).unwrap(), reader)
-    }
-
-    fn read(reader: &Receiver<Vec<u8>>) -> String {
-        String::from_utf8(reader.recv().unwrap()).unwrap()
-    }
-
-    /// Puts a line, and waits until the thread stands before its reader with it.
-    fn put_alone(lines: &Lines, line: &str) {
-        lines.put(line.as_bytes(), true);
-        while !lines.waiting().lines.is_empty() {
-            thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn lines_that_come_while_others_are_read_leave_together_in_their_order() {
-        let (lines, reader) = lines(100);
-        put_alone(&lines, "1\n");
-        for line in ["2\n", "3\n", "4\n"] {
-            lines.put(line.as_bytes(), false);
-        }
-        assert_eq!(read(&reader), "1\n");
-        assert_eq!(read(&reader), "2\n3\n4\n");
-    }
-
-    #[test]
-    fn what_there_is_no_room_for_is_lost_and_counted_and_nobody_waits() {
-        let (lines, reader) = lines(10);
-        let metrics = metrics::Metrics::new("1", "1").unwrap();
-        put_alone(&lines, "first\n");
-        lines.put(b"123456789\n", false);
-        for _ in 0..1000 {
-            lines.put(b"too much\n", true);
-        }
-        assert_eq!(lines.waiting().lost, 1000);
-        let told = String::from_utf8(metrics.render().unwrap()).unwrap();
-        assert!(told.contains("juspay_bff_log_lines_lost_total 1000\n"), "{told}");
-        assert_eq!((read(&reader), read(&reader)), ("first\n".into(), "123456789\n".into()));
-        put_alone(&lines, "again\n");
-        assert_eq!(read(&reader), "again\n");
-        assert_eq!(lines.waiting().lost, 0);
-    }
-
-    #[test]
-    fn the_end_waits_for_the_last_line() {
-        let (lines, reader) = lines(100);
-        lines.put(b"last\n", false);
-        let ended = thread::spawn(move || lines.end());
-        assert_eq!(read(&reader), "last\n");
-        ended.join().unwrap();
-        assert!(reader.recv().is_err(), "the thread has ended");
-    }
-
-    #[test]
-    fn a_reader_that_is_gone_stops_nobody() {
-        let (lines, reader) = lines(100);
-        drop(reader);
-        put_alone(&lines, "1\n");
-        put_alone(&lines, "2\n");
-        lines.end();
-        assert_eq!(lines.waiting().end, End::Over);
-    }
-
-    #[test]
-    fn warnings_are_urgent() {
-        let (lines, reader) = lines(1000);
-        let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!("one");
-            assert!(!lines.waiting().is_urgent);
-            tracing::warn!("two");
-        });
-        let both = read(&reader);
-        assert!(both.contains("one") && both.contains("two"), "{both}");
-    }
-}
+mod tests;

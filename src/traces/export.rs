@@ -24,7 +24,7 @@ use self::{
 use super::{Queue, Record, Sampling, StartError, Tracer, Waiting};
 use crate::{
     clock::{self, Clock, Monotonic},
-    metrics,
+    metrics::{self, Series as _},
     secret_file::Secret,
     settings, tls,
 };
@@ -44,10 +44,27 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Between two log lines about spans that were lost.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
 
-/// Why spans were lost: the label of `trace_spans_lost_total{cause}`.
-const QUEUE_FULL: &str = "queue_full";
-const REFUSED: &str = "refused";
-const UNREACHABLE: &str = "unreachable";
+/// Why spans were lost.
+#[derive(Debug, Clone, Copy)]
+enum Cause {
+    /// They ended faster than they were sent.
+    QueueFull,
+    /// The collector rejected them.
+    Refused,
+    /// The collector didn't answer.
+    Unreachable,
+}
+
+impl Cause {
+    metrics::labels! {
+        /// The label of `trace_spans_lost_total{cause}`.
+        const fn label(self) in LABELS {
+            Self::QueueFull => "queue_full",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
 
 /// The thread that sends. Dropped, it sends what there is and ends.
 #[derive(Debug)]
@@ -70,9 +87,10 @@ pub fn start(
     let (ending, end) = watch::channel(false);
     let (done, over) = oneshot::channel();
     let exporter = Exporter { ending, over, clock: Arc::clone(clock) };
+    metrics.lost.initialize(Cause::LABELS.iter().copied());
     let Some(endpoint) = &settings.endpoint else { return Ok((Tracer::off(), exporter)) };
     let tls = tls::client_config(settings.ca_file.as_deref())?;
-    let (queue, waiting) = Queue::new(metrics.lost.with_label_values(&[QUEUE_FULL]));
+    let (queue, waiting) = Queue::new(metrics.lost.with_label_values(&[Cause::QueueFull.label()]));
     let counts = Counts::of(metrics);
     let resource = Resource::new(&settings.service_name);
     let (endpoint, for_thread) = (endpoint.clone(), Arc::clone(clock));
@@ -166,10 +184,10 @@ impl Sender {
                 Ok(refused) => {
                     let refused = refused.min(size);
                     self.counts.exported.inc_by(size.saturating_sub(refused));
-                    return self.lose(REFUSED, refused, Failure::Partly);
+                    return self.lose(Cause::Refused, refused, Failure::Partly);
                 }
-                Err(why) if !why.may_pass() => return self.lose(REFUSED, size, why),
-                Err(why) if tries_left == 0 => return self.lose(UNREACHABLE, size, why),
+                Err(why) if !why.may_pass() => return self.lose(Cause::Refused, size, why),
+                Err(why) if tries_left == 0 => return self.lose(Cause::Unreachable, size, why),
                 Err(_) => {}
             }
             let next = self.clock.monotonic().plus(pause);
@@ -181,9 +199,9 @@ impl Sender {
         }
     }
 
-    fn lose(&mut self, cause: &str, number: u64, why: Failure) {
+    fn lose(&mut self, cause: Cause, number: u64, why: Failure) {
         if number > 0 {
-            self.counts.lost.with_label_values(&[cause]).inc_by(number);
+            self.counts.lost.with_label_values(&[cause.label()]).inc_by(number);
             self.losses.why = Some(why);
         }
     }
@@ -212,15 +230,12 @@ async fn ended(mut end: watch::Receiver<bool>) {
 
 impl Counts {
     fn of(metrics: &metrics::Traces) -> Self {
-        for cause in [QUEUE_FULL, REFUSED, UNREACHABLE] {
-            metrics.lost.with_label_values(&[cause]);
-        }
         Self { exported: metrics.exported.clone(), lost: metrics.lost.clone() }
     }
 
     /// How many were lost, whatever the cause.
     fn lost(&self) -> u64 {
-        let of = |cause| self.lost.with_label_values(&[cause]).get();
-        [QUEUE_FULL, REFUSED, UNREACHABLE].map(of).into_iter().fold(0, u64::saturating_add)
+        let counts = Cause::LABELS.iter().map(|cause| self.lost.with_label_values(&[*cause]).get());
+        counts.fold(0, u64::saturating_add)
     }
 }

@@ -1,8 +1,9 @@
-//! The admin listener: what is open, who may do the rest, purging. `logs`, `metrics` and `page`
-//! hold what operators see, `connections` what comes before the routes.
+//! The admin listener: what is open, who may do the rest, purging. `logs`, `lost_lines`,
+//! `metrics` and `page` hold what operators see, `connections` what comes before the routes.
 
 mod connections;
 mod logs;
+mod lost_lines;
 mod metrics;
 mod page;
 

@@ -72,6 +72,7 @@ pub fn queries(panel: &Value, rate_interval: &str) -> Vec<String> {
 fn substituted(query: &str, rate_interval: &str) -> String {
     let query = [
         ("$__rate_interval", rate_interval),
+        ("$__range", "1h"),
         ("$namespace", ".*"),
         ("$job", "juspay-bff"),
         ("$instance", ".*"),

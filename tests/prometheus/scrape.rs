@@ -1,6 +1,6 @@
 //! What Prometheus has after a known load is what the client and the simulator counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use juspay_bff::{
     COMMIT, VERSION,
@@ -45,7 +45,10 @@ fn counts(expected: &[(&str, u64)]) -> Counts {
 async fn prometheus_has_what_the_client_and_juspay_counted() {
     let mut scenario = Scenario::set().await;
     let prometheus = Prometheus::of(scenario.world.service.admin, "1s").await;
+    let first = counters(&scenario.world).await;
     scenario.play().await;
+    let appeared: Vec<_> = counters(&scenario.world).await.difference(&first).cloned().collect();
+    assert!(appeared.is_empty(), "series whose first event rate() misses: {appeared:?}");
     prometheus.until_scraped(now()).await;
 
     answers(&prometheus, &scenario).await;
@@ -53,6 +56,21 @@ async fn prometheus_has_what_the_client_and_juspay_counted() {
     states(&prometheus, &scenario.world).await;
     queries::all_find_something(&prometheus, &scenario.world).await;
     alerts(&prometheus).await;
+}
+
+/// The series of counters and histograms.
+async fn counters(world: &World) -> BTreeSet<String> {
+    let text = world.admin().get("/metrics").await.text();
+    let mut is_counter = false;
+    let mut series = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(metric) = line.strip_prefix("# TYPE juspay_bff_") {
+            is_counter = metric.ends_with(" counter") || metric.ends_with(" histogram");
+        } else if is_counter && line.starts_with("juspay_bff_") {
+            series.extend(line.rsplit_once(' ').map(|(series, _)| series.to_owned()));
+        }
+    }
+    series
 }
 
 async fn answers(prometheus: &Prometheus, Scenario { tally, .. }: &Scenario) {

@@ -25,7 +25,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
-use crate::{credentials, secret_file::Secret, settings};
+use crate::{credentials, metrics, secret_file::Secret, settings};
 
 /// Largest answer read, in bytes. One has some hundred.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -59,9 +59,9 @@ pub(crate) enum AskError {
 }
 
 impl AskError {
-    /// The label of `juspay_bff_auth_introspections_total{outcome}`.
-    pub(super) const fn outcome(self) -> &'static str {
-        match self {
+    metrics::labels! {
+        /// The label of `juspay_bff_auth_introspections_total{outcome}`.
+        pub(super) const fn outcome(self) in OUTCOMES {
             Self::Unreachable => "unreachable",
             Self::Timeout => "timeout",
             Self::Credentials => "rejected_credentials",

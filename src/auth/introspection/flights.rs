@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, before},
-    metrics,
+    metrics::{self, Series as _},
     waiting::{FairRoom, Rooms},
 };
 
@@ -38,6 +38,10 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Calls at a time. An issuer that answers in 50 ms is asked about 1,280 tokens a second then.
 const AT_A_TIME: usize = 64;
+
+/// The outcomes of a question that was answered.
+const ACTIVE: &str = "active";
+const INACTIVE: &str = "inactive";
 
 /// Where questions are put.
 pub(super) struct Desk {
@@ -86,6 +90,9 @@ impl Desk {
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Self {
+        for outcome in AskError::OUTCOMES.iter().chain(&[ACTIVE, INACTIVE]) {
+            metrics.introspections.create(&[issuer, outcome]);
+        }
         let line = Line {
             issuer: issuer.into(),
             asker,
@@ -156,8 +163,8 @@ impl Line {
             self.bounded(token).await
         };
         let outcome = match &told {
-            Ok(Some(_)) => "active",
-            Ok(None) => "inactive",
+            Ok(Some(_)) => ACTIVE,
+            Ok(None) => INACTIVE,
             Err(error) => error.outcome(),
         };
         self.outcomes.with_label_values(&[&*self.issuer, outcome]).inc();

@@ -9,7 +9,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use prometheus::{Gauge, IntCounter, IntGauge};
+use prometheus::{GaugeVec, IntCounter, IntGauge};
 use tracing::{info, warn};
 
 use super::{
@@ -53,7 +53,8 @@ struct Gauges {
     failures: IntCounter,
     keys: IntGauge,
     left_out: IntGauge,
-    last_success: Gauge,
+    /// Without a series for this issuer before the first success.
+    last_success: GaugeVec,
 }
 
 impl Keeper {
@@ -79,7 +80,7 @@ impl Keeper {
                 failures: refreshes("failure"),
                 keys: metrics.jwks_keys.with_label_values(&[&**issuer]),
                 left_out: metrics.jwks_keys_left_out.with_label_values(&[&**issuer]),
-                last_success: metrics.jwks_last_success.with_label_values(&[&**issuer]),
+                last_success: metrics.jwks_last_success.clone(),
             },
             last: None,
         }
@@ -113,7 +114,8 @@ impl Keeper {
                 let (set, left_out) = taken.unzip();
                 self.store.succeed(flight, set);
                 self.gauges.successes.inc();
-                self.gauges.last_success.set(self.clock.now().as_duration().as_secs_f64());
+                let now = self.clock.now().as_duration().as_secs_f64();
+                self.gauges.last_success.with_label_values(&[&*self.issuer]).set(now);
                 Ok(left_out.unwrap_or_default())
             }
             Err(error) => {

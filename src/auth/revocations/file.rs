@@ -22,6 +22,9 @@ use crate::{
 /// The label of `secret_last_reload_success_timestamp_seconds`: the file is looked at as secrets are.
 const LABEL: &str = "revocations";
 
+/// The labels of `auth_revocation_reloads_total{outcome}`: of a changed list, and of an unusable file.
+pub(super) const OUTCOMES: [&str; 2] = ["success", "failure"];
+
 /// Follows the file.
 pub(super) struct Follower {
     path: PathBuf,
@@ -42,11 +45,12 @@ struct Seen {
 impl Follower {
     pub(super) fn new(path: &Path, metrics: &Metrics) -> Self {
         let reloads = |outcome| metrics.auth.revocation_reloads.with_label_values(&[outcome]);
+        let [successes, failures] = OUTCOMES.map(reloads);
         Self {
             path: path.to_owned(),
             seen: Mutex::default(),
-            successes: reloads("success"),
-            failures: reloads("failure"),
+            successes,
+            failures,
             last_success: metrics.secret_last_reload_success.with_label_values(&[LABEL]),
         }
     }

@@ -86,6 +86,7 @@ pub(super) fn lookup(customer: &str) -> Lookup {
         freshness: Freshness::default(),
         traceparent: None,
         trace: Parent::default(),
+        requester: None,
     }
 }
 

@@ -1,10 +1,13 @@
 //! What the service writes of its work: one line a request, and nobody's data in it.
 
+use std::{sync::Arc, time::Duration};
+
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
-use juspay_bff::simulator::{Fault, FaultRule};
+use jiff::SignedDuration;
+use juspay_bff::simulator::{self, Fault, FaultRule, MintRequest, issuer::JWKS_PATH};
 use serde_json::Value;
 
-use crate::support::{Phone, World, guard, until};
+use crate::support::{Phone, Stage, World, guard, until};
 
 /// Requests are told apart by their ids, as all worlds write into one log.
 fn id() -> String {
@@ -20,10 +23,16 @@ async fn lines_of(phone: &Phone, method: &str, target: &str, lines: &str) -> Vec
     logged(&id)
 }
 
-/// The lines that name a request. They are written before its answer is sent.
+/// The lines about a request. They are written before its answer is sent.
 fn logged(id: &str) -> Vec<Value> {
-    let parse = |line: String| serde_json::from_str(&line).expect("JSON");
-    guard::log_lines(id).into_iter().map(parse).collect()
+    lines_with(id, "request")
+}
+
+/// The lines that name a request, and begin with this message.
+fn lines_with(id: &str, message: &str) -> Vec<Value> {
+    let parse = |line: String| -> Value { serde_json::from_str(&line).expect("JSON") };
+    let is_meant = |line: &Value| line["message"].as_str().unwrap().starts_with(message);
+    guard::log_lines(id).into_iter().map(parse).filter(is_meant).collect()
 }
 
 /// The one line of a request.
@@ -153,25 +162,181 @@ async fn all_who_waited_for_one_fetch_have_their_line() {
     assert_eq!(caches, ["joined", "joined", "joined", "joined", "miss"]);
 }
 
+/// The warnings about failed calls to Juspay that a request has started.
+fn warnings(id: &str) -> Vec<Value> {
+    lines_with(id, "call to Juspay failed")
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_call_to_juspay_is_told_once_whoever_waited() {
+async fn a_failed_call_to_juspay_is_logged_once_with_the_request_that_started_it() {
     let world = World::new().await;
-    // No other test has it, as all write into one log.
     let error = Fault::Status { status: 507, headers: <_>::default(), body: String::new() };
     world.simulator().inject(FaultRule::always(error).of("alice"));
     let gate = world.simulator().hold("alice");
-    let asking: Vec<_> = (0..3)
-        .map(|_| {
-            let phone = world.phone("alice");
-            tokio::spawn(async move { phone.me().await })
-        })
-        .collect();
-    world.until_waiting(3).await;
+    let ids: Vec<_> = (0..3).map(|_| id()).collect();
+    let mut asking = Vec::new();
+    for (before, id) in ids.iter().enumerate() {
+        let (phone, line) = (world.phone("alice"), format!("X-Request-Id: {id}\r\n"));
+        asking.push(tokio::spawn(async move { phone.request("GET", "/me/customer", &line).await }));
+        world.until_waiting(u64::try_from(before).unwrap() + 1).await;
+    }
     gate.release();
     for request in asking {
         assert_eq!(request.await.unwrap().status, 502);
     }
-    assert_eq!(guard::log_lines("call to Juspay failed: Juspay answered with status 507").len(), 1);
+    let warnings: Vec<_> = ids.iter().map(|id| warnings(id)).collect();
+    assert_eq!(warnings.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0]);
+    let warning = &warnings[0][0];
+    assert_eq!(warning["message"], "call to Juspay failed: Juspay answered with status 507");
+    assert_eq!((&warning["level"], &warning["outcome"]), (&"WARN".into(), &"server_error".into()));
+    for id in &ids {
+        let request = &logged(id)[0];
+        assert_eq!(request["cause"], "server_error");
+        assert_eq!(request["customer_ref"], warning["customer_ref"]);
+    }
+    assert_eq!(warning["customer_ref"].as_str().unwrap().len(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_refresh_is_logged_with_the_request_that_started_it() {
+    let world = World::new().await;
+    let alice = world.phone("alice");
+    let stored = line_of(&alice, "GET", "/me/customer", "").await;
+    world.simulator().inject(FaultRule::always(Fault::Reset).of("alice"));
+    world.clock.advance(Duration::from_secs(700));
+    let id = id();
+    let reply = alice.request("GET", "/me/customer", &format!("X-Request-Id: {id}\r\n")).await;
+    assert_eq!(reply.status, 200, "the old token is still good");
+    until("the warning", async || !warnings(&id).is_empty()).await;
+    let warning = warnings(&id).remove(0);
+    assert_eq!(warning["cause"], "connection");
+    assert_eq!(warning["customer_ref"], stored["customer_ref"]);
+    // The request itself has nothing to explain.
+    let line = &logged(&id)[0];
+    assert_eq!((&line["status"], &line["cause"]), (&200.into(), &Value::Null));
+}
+
+/// A token of an issuer that isn't known, under the name of the one that is.
+async fn forged(world: &World) -> String {
+    let mut config = simulator::Config::on_free_ports();
+    config.clock = Arc::new(world.clock.clone());
+    let other = simulator::start(config).await.expect("free ports");
+    let good = world.phone("alice").token.unwrap();
+    let bad = other.issuer().mint(&MintRequest::of("alice")).unwrap();
+    let (message, signature) = (good.rsplit_once('.').unwrap().0, bad.rsplit_once('.').unwrap().1);
+    format!("{message}.{signature}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_has_its_reason_in_the_log_and_nowhere_else() {
+    let world = World::with("auth.issuers.main.required_scopes = [\"pay\"]").await;
+    let good = MintRequest { scope: Some("pay".to_owned()), ..MintRequest::of("alice") };
+    let revoked = MintRequest { subject: "revoked".to_owned(), ..good.clone() };
+    let now = world.clock_seconds();
+    let entry = serde_json::json!({
+        "issuer": "main", "sub": "revoked", "issued_before": now + 1, "expires": now + 86_400,
+    });
+    let reply = world.admin().post("/revocations", &entry).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let expired = MintRequest { life: SignedDuration::from_hours(-1), ..good.clone() };
+    let no_customer = MintRequest { subject: "a/b".to_owned(), ..good.clone() };
+    let cases = [
+        (world.stranger(), 401, "missing_token"),
+        (world.phone_holding("garbage"), 401, "not_jws"),
+        (world.phone_holding(&forged(&world).await), 401, "signature"),
+        (world.phone_with(&expired), 401, "expired"),
+        (
+            world.phone_with(&MintRequest { audience: "x".to_owned(), ..good.clone() }),
+            401,
+            "audience",
+        ),
+        (
+            world.phone_with(&good.clone().with("iss", "https://other.example")),
+            401,
+            "unknown_issuer",
+        ),
+        (world.phone_with(&revoked), 401, "revoked"),
+        (world.phone_with(&MintRequest { scope: None, ..good.clone() }), 403, "insufficient_scope"),
+        (world.phone_with(&no_customer), 403, "no_customer"),
+    ];
+    for (phone, status, reason) in cases {
+        let id = id();
+        let line = format!("X-Request-Id: {id}\r\n");
+        let reply = phone.request("GET", "/me/customer", &line).await;
+        let line = logged(&id).remove(0);
+        assert_eq!((&line["status"], &line["reason"]), (&status.into(), &reason.into()));
+        assert_eq!(line["cause"], Value::Null);
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        if reply.code() == "invalid_token" {
+            assert_eq!(detail, "The access token isn't valid.");
+        }
+        let labels = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
+        assert_eq!(world.count(&labels).await, 1, "{reason}");
+    }
+    let good = line_of(&world.phone_with(&good), "GET", "/me/customer", "").await;
+    assert_eq!((&good["status"], &good["reason"]), (&200.into(), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_has_its_cause_in_the_log() {
+    let world = World::new().await;
+    for (customer, lines, status, cause) in [
+        ("sim_500", "", 502, Some("server_error")),
+        ("sim_bad_request", "", 502, Some("client_error")),
+        ("sim_reset", "", 502, Some("connection")),
+        ("sim_429", "", 503, Some("too_many_requests")),
+        ("sim_html", "", 502, Some("json")),
+        ("sim_huge", "", 502, Some("too_large")),
+        ("sim_redirect", "", 502, Some("redirect")),
+        ("sim_other_customer", "", 502, Some("other_customer")),
+        ("sim_no_token", "", 502, Some("no_token")),
+        ("sim_no_expiry", "", 502, Some("no_expiry")),
+        ("sim_expired", "", 502, Some("too_short_lived")),
+        ("bob", "Cache-Control: only-if-cached\r\n", 504, Some("not_cached")),
+        ("sim_not_found", "", 404, None),
+        ("bob", "Cache-Control: max-age=x\r\n", 200, None),
+        ("sim_ip_blocked", "", 502, Some("rejected_origin")),
+    ] {
+        // Juspay is called again, whatever it has said to the others.
+        world.clock.advance(Duration::from_secs(10));
+        let line = line_of(&world.phone(customer), "GET", "/me/customer", lines).await;
+        assert_eq!(line["status"], status, "{customer}");
+        assert_eq!(line["cause"], cause.map_or(Value::Null, Value::from), "{customer}");
+        assert_eq!(line["reason"], Value::Null, "{customer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_renewed_has_the_calls_failure_as_its_cause() {
+    let world = World::new().await;
+    let alice = world.phone("alice");
+    assert_eq!(alice.me().await.status, 200);
+    world.clock.advance(Duration::from_secs(120));
+    let error = Fault::Status { status: 500, headers: <_>::default(), body: String::new() };
+    world.simulator().inject(FaultRule::always(error).of("alice"));
+    let line = line_of(&alice, "GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
+    assert_eq!((&line["status"], &line["code"]), (&503.into(), &"upstream_unavailable".into()));
+    assert_eq!(line["cause"], "server_error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_and_missing_keys_are_causes() {
+    let world = World::with("juspay.breaker.min_calls = 1").await;
+    let error = Fault::Status { status: 500, headers: <_>::default(), body: String::new() };
+    world.simulator().inject(FaultRule::always(error));
+    for customer in ["alice", "bob", "carol", "dave", "erin", "frank", "gina"] {
+        world.phone(customer).me().await;
+    }
+    let line = line_of(&world.phone("henry"), "GET", "/me/customer", "").await;
+    assert_eq!((&line["status"], &line["cause"]), (&503.into(), &"breaker_open".into()));
+
+    let stage = Stage::set().await;
+    stage.issuer().inject(JWKS_PATH, None, Fault::Reset);
+    let world = stage.open("");
+    let failures = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
+    world.until_count(failures, 1).await;
+    let line = line_of(&world.phone("alice"), "GET", "/me/customer", "").await;
+    assert_eq!((&line["status"], &line["cause"]), (&503.into(), &"keys_unavailable".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

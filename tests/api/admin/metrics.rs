@@ -1,11 +1,17 @@
 //! `/metrics` after requests that are known.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::SignedDuration;
-use juspay_bff::{COMMIT, VERSION, simulator::MintRequest};
+use juspay_bff::{
+    COMMIT, VERSION,
+    simulator::{Fault, MintRequest, issuer::JWKS_PATH},
+};
 
-use crate::support::{World, until};
+use crate::support::{Stage, World, until};
 
 /// The series of one metric, by their labels.
 fn series(text: &str, name: &str) -> BTreeMap<String, f64> {
@@ -14,6 +20,13 @@ fn series(text: &str, name: &str) -> BTreeMap<String, f64> {
         Some((labels.to_owned(), value.parse().ok()?))
     };
     text.lines().filter_map(of).collect()
+}
+
+/// The same, of those that have counted something.
+fn counted(text: &str, name: &str) -> BTreeMap<String, f64> {
+    let mut counted = series(text, name);
+    counted.retain(|_, count| *count > 0.0);
+    counted
 }
 
 fn expected(series: &[(&str, f64)]) -> BTreeMap<String, f64> {
@@ -56,7 +69,7 @@ async fn requests_are_counted_by_route_status_and_code() {
         format!("code=\"{code}\",route=\"/me/customer\",status=\"{status}\"")
     };
     assert_eq!(
-        series(&metrics, "juspay_bff_http_requests_total"),
+        counted(&metrics, "juspay_bff_http_requests_total"),
         expected(&[
             (&me("ok", 200), 4.0),
             (&me("missing_token", 401), 1.0),
@@ -84,18 +97,7 @@ async fn what_the_stations_did_is_counted_by_its_outcome() {
     requests(&world).await;
     let metrics = world.admin().get("/metrics").await.text();
     for (name, label, counts) in [
-        (
-            "cache_requests_total",
-            "outcome",
-            &[
-                ("hit", 3.0),
-                ("miss", 4.0),
-                ("joined", 0.0),
-                ("not_found", 1.0),
-                ("outage", 0.0),
-                ("bypass", 0.0),
-            ][..],
-        ),
+        ("cache_requests_total", "outcome", &[("hit", 3.0), ("miss", 4.0), ("not_found", 1.0)][..]),
         (
             "upstream_requests_total",
             "outcome",
@@ -114,7 +116,7 @@ async fn what_the_stations_did_is_counted_by_its_outcome() {
     ] {
         let labelled = |(value, count): &(&str, f64)| (format!("{label}=\"{value}\""), *count);
         let expected: BTreeMap<_, _> = counts.iter().map(labelled).collect();
-        assert_eq!(series(&metrics, &format!("juspay_bff_{name}")), expected);
+        assert_eq!(counted(&metrics, &format!("juspay_bff_{name}")), expected);
     }
 }
 
@@ -160,4 +162,153 @@ async fn gauges_show_what_is_the_case() {
     }
     assert!(is("cache_entries", 1.0).await);
     assert!(is("cache_capacity", 100_000.0).await);
+}
+
+/// The labels of a metric's only label.
+fn labels(text: &str, name: &str) -> Vec<String> {
+    series(text, &format!("juspay_bff_{name}")).into_keys().collect()
+}
+
+/// Every counter and histogram.
+const COUNTERS: [&str; 17] = [
+    "auth_failures_total",
+    "auth_logouts_total",
+    "auth_revocation_reloads_total",
+    "cache_evictions_total",
+    "cache_refreshes_total",
+    "cache_requests_total",
+    "http_request_duration_seconds",
+    "http_requests_total",
+    "jwks_refreshes_total",
+    "log_lines_lost_total",
+    "tls_handshakes_total",
+    "token_remaining_seconds",
+    "trace_spans_exported_total",
+    "upstream_identity_mismatches_total",
+    "upstream_request_duration_seconds",
+    "upstream_requests_total",
+    "upstream_retries_total",
+];
+
+/// All values of their label.
+const VALUES: [(&str, &str, &str); 8] = [
+    ("auth_logouts_total", "outcome", "full invalid keys_unavailable overloaded replayed success"),
+    ("auth_revocation_reloads_total", "outcome", "failure success"),
+    ("cache_evictions_total", "cause", "expired removed size"),
+    ("cache_refreshes_total", "outcome", "failure not_found success"),
+    ("cache_requests_total", "outcome", "bypass hit joined miss not_found outage"),
+    ("http_request_duration_seconds_count", "route", "/me/customer unmatched"),
+    ("tls_handshakes_total", "outcome", "failed ok timeout"),
+    (
+        "upstream_requests_total",
+        "outcome",
+        "aborted client_error connection invalid_response not_found rejected_credentials \
+         rejected_origin server_error success timeout too_many_requests",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_exist_with_zero_from_the_start() {
+    let world = World::new().await;
+    let metrics = world.admin().get("/metrics").await.text();
+    let is_first_fetch =
+        |line: &str| line.contains("jwks_refreshes_total{issuer=\"main\",outcome=\"success\"}");
+    let mut counters = BTreeSet::new();
+    for (line, name) in events(&metrics) {
+        // The log is the whole process'.
+        if !is_first_fetch(line) && name != "juspay_bff_log_lines_lost_total" {
+            assert!(line.ends_with(" 0"), "{line}");
+        }
+        counters.insert(name.trim_start_matches("juspay_bff_"));
+    }
+    let mut expected = BTreeSet::from(COUNTERS);
+    expected.extend(cfg!(feature = "traces").then_some("trace_spans_lost_total"));
+    assert_eq!(counters, expected);
+    assert!(metrics.len() < 40_000, "{} bytes", metrics.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_label_has_all_of_its_values_from_the_start() {
+    let world = World::new().await;
+    let metrics = world.admin().get("/metrics").await.text();
+    for (name, label, values) in VALUES {
+        let of = |value: &str| format!("{label}=\"{value}\"");
+        let expected: Vec<_> = values.split_whitespace().map(of).collect();
+        assert_eq!(labels(&metrics, name), expected, "{name}");
+    }
+    assert_eq!(
+        labels(&metrics, "jwks_refreshes_total"),
+        ["issuer=\"main\",outcome=\"failure\"", "issuer=\"main\",outcome=\"success\""]
+    );
+    let reasons = labels(&metrics, "auth_failures_total");
+    for reason in
+        ["audience", "dpop_replayed", "expired", "keys_unavailable", "revoked", "signature"]
+    {
+        assert!(reasons.contains(&format!("reason=\"{reason}\"")), "{reason}: {reasons:?}");
+    }
+    let answers = labels(&metrics, "http_requests_total");
+    for (code, route, status) in [
+        ("ok", "/me/customer", 200),
+        ("internal_error", "/me/customer", 500),
+        ("upstream_timeout", "/me/customer", 504),
+        ("not_found", "unmatched", 404),
+        ("internal_error", "unmatched", 500),
+    ] {
+        let labels = format!("code=\"{code}\",route=\"{route}\",status=\"{status}\"");
+        assert!(answers.contains(&labels), "{labels}: {answers:?}");
+    }
+    assert!(!answers.iter().any(|labels| labels.contains("admin")), "{answers:?}");
+}
+
+/// The series of counters and histograms, each with the metric's name.
+fn events(text: &str) -> Vec<(&str, &str)> {
+    let mut metric = ("", false);
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            let counts = name.starts_with("juspay_bff_") && matches!(kind, "counter" | "histogram");
+            metric = (name, counts);
+        } else if metric.1 && !line.starts_with('#') {
+            found.push((line, metric.0));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_series_of_a_counter_appears_later() {
+    let world = World::new().await;
+    let series = async || -> BTreeSet<String> {
+        let text = world.admin().get("/metrics").await.text();
+        let series = |line: &str| line.rsplit_once(' ').expect("a value").0.to_owned();
+        events(&text).into_iter().map(|(line, _)| series(line)).collect()
+    };
+    let first = series().await;
+    requests(&world).await;
+    world.clock.advance(Duration::from_secs(10));
+    for customer in ["sim_429", "sim_500", "sim_reset", "sim_other_customer", "sim_no_token", "bob"]
+    {
+        world.phone(customer).me().await;
+    }
+    world.phone_with(&MintRequest::of("alice").with("aud", "other")).me().await;
+    world.phone("carol").request("GET", "/me/customer", "Cache-Control: only-if-cached\r\n").await;
+    world.phone("alice").request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
+    world.stranger().request("GET", "/", "Host: evil.example\r\n").await;
+    world.admin().post("/cache/purge", &serde_json::json!({"all": true})).await;
+    let later = series().await;
+    let appeared: Vec<_> = later.difference(&first).collect();
+    assert!(appeared.is_empty(), "{appeared:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_set_that_was_never_fetched_has_no_time() {
+    let stage = Stage::set().await;
+    stage.issuer().inject(JWKS_PATH, None, Fault::Reset);
+    let world = stage.open("");
+    world
+        .until_count("juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}", 1)
+        .await;
+    let metrics = world.admin().get("/metrics").await.text();
+    assert!(!metrics.contains("\njuspay_bff_jwks_last_success_timestamp_seconds"), "{metrics}");
 }

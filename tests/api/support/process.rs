@@ -22,7 +22,8 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    /// `None` when nothing reads its standard output any more.
+    lines: Option<Lines<BufReader<ChildStdout>>>,
     /// What it has said so far.
     pub stdout: String,
 }
@@ -59,7 +60,7 @@ impl Process {
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::inherit()).spawn().expect("it starts");
         let stdout = child.stdout.take().expect("it is piped");
-        Self { child, lines: BufReader::new(stdout).lines(), stdout: String::new() }
+        Self { child, lines: Some(BufReader::new(stdout).lines()), stdout: String::new() }
     }
 
     /// Its number.
@@ -81,6 +82,11 @@ impl Process {
         within_reason(text, reading).await
     }
 
+    /// Closes its standard output at this end.
+    pub fn close_stdout(&mut self) {
+        self.lines = None;
+    }
+
     /// Sends SIGTERM; the exit code, when all is said.
     pub async fn terminate(&mut self) -> Option<i32> {
         let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
@@ -93,7 +99,7 @@ impl Process {
     }
 
     async fn next_line(&mut self) -> Option<String> {
-        let line = self.lines.next_line().await.expect("text")?;
+        let line = self.lines.as_mut()?.next_line().await.expect("text")?;
         self.stdout.push_str(&line);
         self.stdout.push('\n');
         Some(line)

@@ -53,7 +53,7 @@ fn past_the_limit_the_old_one_stays_while_it_is_good() {
 fn no_new_token(error: &JuspayError) -> LookupError {
     use JuspayError::{BreakerOpen, Saturated, Timeout, TooManyRequests};
     let is_told = matches!(error, Timeout | TooManyRequests(_) | BreakerOpen(_) | Saturated);
-    if is_told { error.clone().into() } else { LookupError::NoNewToken(error.retry_after()) }
+    if is_told { error.clone().into() } else { LookupError::NoNewToken(error.clone()) }
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! Where each problem can be the answer: the closed set of statuses and codes of each route.
+
+use std::time::Duration;
+
+use super::Problem;
+
+/// Where a problem can be the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// `/me/customer`
+    Customer,
+    /// Any path of the public listener.
+    Public,
+    /// Paths of the public listener that lead nowhere.
+    Unmatched,
+    /// The admin listener.
+    Admin,
+}
+
+/// Each problem by its pattern, with an example and its place. Both functions come from the same
+/// `match`: no problem can be missing from the examples.
+macro_rules! places {
+    ($($pattern:pat, $example:expr => $place:ident;)+) => {
+        impl Problem {
+            const fn place(&self) -> Place {
+                match self {
+                    $($pattern => Place::$place,)+
+                }
+            }
+
+            fn examples() -> Vec<Self> {
+                vec![$($example),+]
+            }
+        }
+    };
+}
+
+const ZERO: Duration = Duration::ZERO;
+
+places! {
+    Self::InvalidRequest(_), Self::InvalidRequest("") => Customer;
+    Self::Malformed(_), Self::Malformed("") => Public;
+    Self::MissingToken, Self::MissingToken => Customer;
+    Self::MalformedBearer(_), Self::MalformedBearer("") => Customer;
+    Self::InvalidToken, Self::InvalidToken => Customer;
+    Self::InvalidDpopProof, Self::InvalidDpopProof => Customer;
+    Self::UseDpopNonce(_), Self::UseDpopNonce("".into()) => Customer;
+    Self::ExpiredToken, Self::ExpiredToken => Customer;
+    Self::InsufficientScope(_), Self::InsufficientScope("".into()) => Customer;
+    Self::NoCustomer, Self::NoCustomer => Customer;
+    Self::CustomerNotFound(_), Self::CustomerNotFound(ZERO) => Customer;
+    Self::NotFound, Self::NotFound => Unmatched;
+    Self::MethodNotAllowed(_), Self::MethodNotAllowed("") => Customer;
+    Self::BodyNotAllowed, Self::BodyNotAllowed => Customer;
+    Self::InternalError, Self::InternalError => Public;
+    Self::UpstreamRejectedCredentials, Self::UpstreamRejectedCredentials => Customer;
+    Self::UpstreamRejectedOrigin, Self::UpstreamRejectedOrigin => Customer;
+    Self::UpstreamInvalidResponse, Self::UpstreamInvalidResponse => Customer;
+    Self::UpstreamError(_), Self::UpstreamError(ZERO) => Customer;
+    Self::UpstreamUnavailable(_), Self::UpstreamUnavailable(ZERO) => Customer;
+    Self::Overloaded, Self::Overloaded => Customer;
+    Self::RateLimited(_), Self::RateLimited(ZERO) => Customer;
+    Self::NotCached, Self::NotCached => Customer;
+    Self::UpstreamTimeout, Self::UpstreamTimeout => Customer;
+    Self::KeysUnavailable(_), Self::KeysUnavailable(ZERO) => Customer;
+    Self::AdminDisabled, Self::AdminDisabled => Admin;
+    Self::AdminForbidden, Self::AdminForbidden => Admin;
+    Self::RevocationsFull, Self::RevocationsFull => Admin;
+}
+
+impl Problem {
+    /// An example of each problem that `/me/customer` can answer with.
+    pub fn of_customer_route() -> impl Iterator<Item = Self> {
+        Self::examples()
+            .into_iter()
+            .filter(|it| matches!(it.place(), Place::Customer | Place::Public))
+    }
+
+    /// The same of the public listener's other paths.
+    pub fn of_other_routes() -> impl Iterator<Item = Self> {
+        Self::examples()
+            .into_iter()
+            .filter(|it| matches!(it.place(), Place::Unmatched | Place::Public))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, mem::discriminant};
+
+    use super::*;
+
+    #[test]
+    fn there_is_one_example_of_each_problem() {
+        let examples = Problem::examples();
+        let kinds: BTreeSet<_> =
+            examples.iter().map(|it| format!("{:?}", discriminant(it))).collect();
+        assert_eq!(kinds.len(), examples.len());
+    }
+
+    #[test]
+    fn each_route_has_its_problems() {
+        let codes = |problems: Vec<Problem>| -> BTreeSet<_> {
+            problems.iter().map(|problem| format!("{} {problem}", problem.status())).collect()
+        };
+        let other = codes(Problem::of_other_routes().collect());
+        assert_eq!(
+            other.iter().map(String::as_str).collect::<Vec<_>>(),
+            ["400 invalid_request", "404 not_found", "500 internal_error"]
+        );
+        let customer = codes(Problem::of_customer_route().collect());
+        for code in ["400 invalid_request", "401 use_dpop_nonce", "500 internal_error"] {
+            assert!(customer.contains(code), "{code}: {customer:?}");
+        }
+        for code in ["404 not_found", "403 admin_disabled"] {
+            assert!(!customer.contains(code), "{code}: {customer:?}");
+        }
+    }
+}
