@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::fault::Wrong;
+use super::fault::{Wrong, why_unreadable};
 use crate::tls::{self, TlsError};
 
 /// Whether the file can be used. The library's own words stay out: they quote lines of it.
@@ -11,9 +11,7 @@ pub(super) fn holds_roots(path: &Path) -> Result<(), Wrong> {
 
     let fix = "write the path of a file with certificates in PEM (BEGIN CERTIFICATE)";
     tls::client_config(Some(path)).map(drop).map_err(|error| match error {
-        TlsError::Pem(Io(error)) => {
-            Wrong::new(format!("the file can't be read: {}", error.kind()), fix)
-        }
+        TlsError::Pem(Io(error)) => Wrong::new(why_unreadable(error.kind()), fix),
         TlsError::Pem(_) => Wrong::new("the file isn't PEM", fix),
         TlsError::NoCertificate => Wrong::new("the file holds no certificate", fix),
         TlsError::Rustls(_) => Wrong::new("a certificate in the file can't be used", fix),
@@ -42,7 +40,7 @@ mod tests {
             assert!(!format!("{wrong:?}").contains("hush"));
         }
         assert!(
-            holds_roots(Path::new("/nonexistent")).unwrap_err().reason.contains("can't be read")
+            holds_roots(Path::new("/nonexistent")).unwrap_err().reason.contains("no such file")
         );
     }
 }
