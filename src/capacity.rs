@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, fmt, num::NonZeroU32, time::Duration};
 
 use jiff::SignedDuration;
+use serde::Serialize;
 
 use crate::{
     cache::lifetime::Policy,
@@ -38,6 +39,39 @@ pub struct Capacity<'s> {
     pub replicas: NonZeroU32,
     /// How often Juspay lets the merchant ask, all replicas together.
     pub quota: Option<Rate>,
+}
+
+/// [`Capacity`] for programs; docs/cli.md describes it.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    replicas: u32,
+    memory_bytes: MemoryBytes,
+    juspay_quota_per_second: Option<f64>,
+    juspay_calls_per_second: Vec<CallRates>,
+    warning: Option<String>,
+}
+
+/// Of each replica, at most.
+#[derive(Debug, Serialize)]
+struct MemoryBytes {
+    customers: u64,
+    verified_tokens: u64,
+    connections: u64,
+    process: u64,
+    total: u64,
+}
+
+/// Calls of all replicas together, for a number of active customers.
+#[derive(Debug, Serialize)]
+struct CallRates {
+    customers: u64,
+    usual: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usual_is_above_quota: Option<bool>,
+    /// `None`: without bound.
+    worst: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worst_is_above_quota: Option<bool>,
 }
 
 impl Capacity<'_> {
@@ -97,11 +131,12 @@ impl Capacity<'_> {
         float(customers) * f64::from(self.replicas.get()) * self.worst_rate_of_one()
     }
 
-    fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// How many of what there are at most, and the bytes of each; without a number it is one.
+    fn memory_rows(&self) -> [(Option<u64>, &'static str, u64); 4] {
         let customers = self.settings.cache.capacity;
         let tokens = self.settings.auth.verified_tokens.saturating_sub(customers);
         let connections = u64::try_from(self.settings.server.max_connections).unwrap_or(u64::MAX);
-        let rows = [
+        [
             (
                 Some(customers),
                 "customers, each with a verified token (cache.capacity)",
@@ -114,10 +149,46 @@ impl Capacity<'_> {
                 CONNECTION_BYTES,
             ),
             (None, "the process itself", IDLE_BYTES),
-        ];
+        ]
+    }
+
+    /// The rows of the table of calls: numbers of customers.
+    fn customer_rows(&self) -> BTreeSet<u64> {
+        CUSTOMERS.into_iter().chain([self.settings.cache.capacity]).collect()
+    }
+
+    /// The same for programs.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let bytes =
+            self.memory_rows().map(|(number, _, bytes)| bytes.saturating_mul(number.unwrap_or(1)));
+        let [customers, verified_tokens, connections, process] = bytes;
+        let total = bytes.into_iter().fold(0, u64::saturating_add);
+        let quota = self.quota.map(|quota| quota.per_second());
+        let is_above = |rate: f64| quota.map(|quota| rate > quota);
+        let calls = self.customer_rows().into_iter().map(|customers| {
+            let (usual, worst) = (self.steady_rate(customers), self.worst_rate(customers));
+            CallRates {
+                customers,
+                usual,
+                usual_is_above_quota: is_above(usual),
+                worst: worst.is_finite().then_some(worst),
+                worst_is_above_quota: is_above(worst),
+            }
+        });
+        Summary {
+            replicas: self.replicas.get(),
+            memory_bytes: MemoryBytes { customers, verified_tokens, connections, process, total },
+            juspay_quota_per_second: quota,
+            juspay_calls_per_second: calls.collect(),
+            warning: self.warning(),
+        }
+    }
+
+    fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# Memory of each replica, at most:")?;
         let mut together: u64 = 0;
-        for (number, what, bytes) in rows {
+        for (number, what, bytes) in self.memory_rows() {
             let all = bytes.saturating_mul(number.unwrap_or(1));
             together = together.saturating_add(all);
             let told = number.map(|number| count(float(number))).unwrap_or_default();
@@ -140,9 +211,7 @@ impl Capacity<'_> {
             "# Calls to Juspay, by the number of customers whose phones ask all the time:"
         )?;
         writeln!(f, "#   {:>11}   {:<28} at worst", "customers", "usually")?;
-        let capacity = self.settings.cache.capacity;
-        let rows: BTreeSet<u64> = CUSTOMERS.into_iter().chain([capacity]).collect();
-        for customers in rows {
+        for customers in self.customer_rows() {
             let (steady, worst) = (self.steady_rate(customers), self.worst_rate(customers));
             let customers = count(float(customers));
             writeln!(f, "#   {customers:>11}   {:<28} {}", told(steady), told(worst))?;

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     customer::CustomerId,
@@ -66,6 +66,9 @@ pub enum Command {
     /// Tell why the service takes or refuses a bearer token
     #[command(long_about = EXPLAIN_TOKEN, after_long_help = SETTINGS)]
     ExplainToken(ExplainToken),
+    /// Check whether the running service is ready; for containers without a shell
+    #[command(long_about = HEALTHCHECK, after_long_help = SETTINGS)]
+    Healthcheck(Healthcheck),
     /// Show the service at work on this machine, without any set-up
     #[command(long_about = DEMO)]
     Demo(Demo),
@@ -126,6 +129,18 @@ bound to a key. A token that says nothing by itself is sent to its issuer's intr
 Example:
   juspay-bff explain-token --config /etc/juspay-bff/settings.toml < token";
 
+const HEALTHCHECK: &str = "\
+Sends GET /readyz to the admin listener of the service that runs here with the same settings, and \
+ends with code 0 when it is ready, else with code 1 and the reason on standard error. With --live it \
+is GET /livez, which says whether the process still answers.
+
+Of the settings only server.admin_listen is read, so no secret has to be there: its first address, \
+and loopback where that is 0.0.0.0 or [::]. Any trouble with the settings ends with code 1 as well, \
+because Docker reserves 2.
+
+Example, in a Dockerfile:
+  HEALTHCHECK CMD [\"/juspay-bff\", \"healthcheck\"]";
+
 const SETTINGS: &str = "\
 Settings are the built-in defaults, then each --config FILE over the ones before it, then the \
 environment: JUSPAY_BFF__SECTION__KEY, with commas in lists. config/default.toml documents every \
@@ -145,6 +160,10 @@ const SIMULATOR: &str = "\
 Runs a stand-in for Juspay's customer API, and beside it an issuer that signs tokens for anybody: \
 for development and tests on this machine, never for production. Prints its addresses, the API key \
 and the merchant.
+
+A customer that is unknown is made up when it is requested. With --strict it doesn't exist, as at \
+Juspay, until POST /customers has created it: 404 object_not_found. The magic customers (sim_…) \
+always exist.
 
 Example, with the service and a phone in other terminals:
   juspay-bff simulator
@@ -167,18 +186,48 @@ pub struct SettingsFiles {
     pub files: Vec<PathBuf>,
 }
 
+/// How a command prints what it has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// One JSON document on standard output; docs/cli.md describes it
+    Json,
+}
+
 /// `check-config`
 #[derive(Debug, Args)]
 pub struct CheckConfig {
     /// The settings.
     #[command(flatten)]
     pub settings: SettingsFiles,
-    /// How many processes run with these settings
-    #[arg(long, value_name = "N", default_value = "1")]
+    /// How to print the result, settings errors included
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// How many processes run with these settings, 1 or more
+    #[arg(long, value_name = "N", default_value = "1", value_parser = replicas)]
     pub replicas: NonZeroU32,
     /// How often Juspay lets the merchant ask, such as 100/s; warns when that won't do
     #[arg(long, value_name = "RATE")]
     pub juspay_quota: Option<Rate>,
+}
+
+fn replicas(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "write a whole number of 1 or more, such as 3".to_owned())
+}
+
+/// `healthcheck`
+#[derive(Debug, Args)]
+pub struct Healthcheck {
+    /// The settings.
+    #[command(flatten)]
+    pub settings: SettingsFiles,
+    /// Request /livez instead of /readyz
+    #[arg(long)]
+    pub live: bool,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
+    pub timeout: Duration,
 }
 
 /// `doctor`
@@ -187,6 +236,9 @@ pub struct Doctor {
     /// The settings.
     #[command(flatten)]
     pub settings: SettingsFiles,
+    /// How to print the result, settings errors included
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
     /// A customer that exists, to see how long its client auth token lives
     #[arg(long, value_name = "ID", value_parser = CustomerId::parse)]
     pub customer: Option<CustomerId>,
@@ -198,6 +250,9 @@ pub struct ExplainToken {
     /// The settings.
     #[command(flatten)]
     pub settings: SettingsFiles,
+    /// How to print the result, settings errors included
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
     /// Ask nobody: without a key file the signature isn't checked then
     #[arg(long)]
     pub offline: bool,
@@ -238,6 +293,9 @@ pub struct Simulator {
     /// How often a client auth token can be used
     #[arg(long, value_name = "COUNT", default_value_t = 30)]
     pub token_uses: u32,
+    /// Answer 404 for customers that nobody has created, instead of making them up
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `token`
@@ -272,8 +330,16 @@ mod tests {
         CommandLine::try_parse_from(words).map(|line| line.command)
     }
 
-    const COMMANDS: [&str; 7] =
-        ["serve", "check-config", "doctor", "explain-token", "demo", "simulator", "token"];
+    const COMMANDS: [&str; 8] = [
+        "serve",
+        "check-config",
+        "doctor",
+        "explain-token",
+        "healthcheck",
+        "demo",
+        "simulator",
+        "token",
+    ];
 
     #[test]
     fn clap_finds_no_contradiction_in_it() {
@@ -302,7 +368,7 @@ mod tests {
         assert_eq!(simulator.api_keys, ["sim_key"]);
         assert_eq!(simulator.merchant, "sim_merchant");
         assert_eq!(simulator.token_life, Duration::from_mins(15));
-        assert_eq!(simulator.token_uses, 30);
+        assert_eq!((simulator.token_uses, simulator.strict), (30, false));
         let Command::Simulator(simulator) = parse("simulator --api-key a --api-key b").unwrap()
         else {
             panic!("another command")
@@ -334,6 +400,8 @@ mod tests {
             "token --subject a --life 60",
             "demo --listen x",
             "check-config --replicas 0",
+            "check-config --format xml",
+            "healthcheck --timeout 2",
             "check-config --juspay-quota 100",
             "doctor --customer a/b",
             "explain-token eyJ",

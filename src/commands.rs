@@ -1,6 +1,8 @@
 //! What each command does, from its flags on.
 
+mod document;
 mod explain_token;
+mod healthcheck;
 
 use std::{
     fmt::Display,
@@ -14,10 +16,10 @@ use crate::{
     COMMIT, VERSION,
     application::Application,
     capacity::Capacity,
-    cli::{self, CheckConfig, Command, Doctor, SettingsFiles},
+    cli::{self, CheckConfig, Command, Doctor, Format, SettingsFiles},
     clock::SystemClock,
     demo, doctor, process,
-    settings::{AccessLog, Faults, Loaded, Log, LogFormat, LogLevel, Settings, Sources},
+    settings::{AccessLog, Fault, Faults, Loaded, Log, LogFormat, LogLevel, Settings, Sources},
     simulator::{
         self,
         command::{simulate, token},
@@ -32,6 +34,8 @@ pub enum Ended {
     Settings(Faults),
     /// Something else went wrong; what, in a sentence.
     Failed(String),
+    /// It has been reported on standard output; the exit code.
+    Reported(u8),
 }
 
 /// Runs a command to its end.
@@ -41,9 +45,12 @@ pub enum Ended {
 pub async fn run(command: Command) -> Result<(), Ended> {
     match command {
         Command::Serve(files) => serve(files).await,
-        Command::CheckConfig(flags) => check_config(flags),
-        Command::Doctor(flags) => run_doctor(flags).await,
-        Command::ExplainToken(flags) => explain_token::run(flags).await,
+        Command::CheckConfig(flags) => document::in_format(flags.format, check_config(flags)),
+        Command::Doctor(flags) => document::in_format(flags.format, run_doctor(flags).await),
+        Command::ExplainToken(flags) => {
+            document::in_format(flags.format, explain_token::run(flags).await)
+        }
+        Command::Healthcheck(flags) => healthcheck::run(flags).await,
         Command::Demo(flags) => run_demo(flags).await,
         Command::Simulator(flags) => {
             simulate(simulator_config(flags), &mut io::stdout()).await.map_err(failed)
@@ -56,8 +63,11 @@ pub async fn run(command: Command) -> Result<(), Ended> {
     }
 }
 
+/// What a failure's text begins with.
+const PROGRAM: &str = "juspay-bff: ";
+
 fn failed(why: impl Display) -> Ended {
-    Ended::Failed(format!("juspay-bff: {why}"))
+    Ended::Failed(format!("{PROGRAM}{why}"))
 }
 
 fn load(files: SettingsFiles) -> Result<Loaded, Ended> {
@@ -77,7 +87,7 @@ async fn serve(files: SettingsFiles) -> Result<(), Ended> {
     }
     make_room(settings.server.max_connections);
     for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.warning());
     }
     warn_of_proxies();
     let stop = stop_signal().map_err(failed)?;
@@ -124,7 +134,10 @@ fn check_config(flags: CheckConfig) -> Result<(), Ended> {
     let Loaded { settings, effective, warnings } = load(flags.settings)?;
     let capacity =
         Capacity { settings: &settings, replicas: flags.replicas, quota: flags.juspay_quota };
-    for warning in warnings.into_iter().chain(capacity.warning()) {
+    if flags.format == Format::Json {
+        return document::print(&document::CheckedConfig::new(&warnings, &effective, &capacity));
+    }
+    for warning in warnings.iter().map(Fault::warning).chain(capacity.warning()) {
         writeln!(io::stderr(), "warning: {warning}").map_err(failed)?;
     }
     write!(io::stdout(), "{effective}\n{capacity}").map_err(failed)
@@ -143,8 +156,17 @@ async fn run_doctor(flags: Doctor) -> Result<(), Ended> {
     let loaded = load(flags.settings)?;
     let clock = SystemClock::shared();
     let out = &mut io::stdout();
-    let tally = doctor::examine(&loaded, flags.customer, clock, out).await.map_err(failed)?;
-    match tally.failed {
+    let lines: Option<&mut dyn io::Write> = match flags.format {
+        Format::Text => Some(out),
+        Format::Json => None,
+    };
+    let examined = doctor::examine(&loaded, flags.customer, clock, lines).await.map_err(failed)?;
+    let failures = examined.tally.failed;
+    if flags.format == Format::Json {
+        document::print(&document::Checkup::from(&examined))?;
+        return if failures == 0 { Ok(()) } else { Err(Ended::Reported(1)) };
+    }
+    match failures {
         0 => Ok(()),
         1 => Err(failed("1 check failed")),
         failures => Err(failed(format!("{failures} checks failed"))),
@@ -171,6 +193,7 @@ fn simulator_config(flags: cli::Simulator) -> simulator::Config {
         merchant: flags.merchant,
         token_life: flags.token_life,
         token_uses: flags.token_uses,
+        provision: !flags.strict,
         ..simulator::Config::default()
     }
 }

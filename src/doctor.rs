@@ -18,7 +18,7 @@ mod report;
 use std::{io, sync::Arc};
 
 use self::report::Report;
-pub use self::report::Tally;
+pub use self::report::{Examined, Finding, Status, Tally};
 use crate::{
     auth::SetUpError,
     clock::Clock,
@@ -50,8 +50,9 @@ struct Patient<'s> {
     clock: Arc<dyn Clock>,
 }
 
-/// Makes every check and tells of it on `out`. With `customer`, who must exist, the life of a real
-/// token is looked at, too. To be called where local tasks can be spawned.
+/// Makes every check, and writes a line for each to `lines`, where there is that. With `customer`,
+/// who must exist, the life of a real token is looked at, too. To be called where local tasks can be
+/// spawned.
 ///
 /// # Errors
 /// When the checks can't be made; what they find is in the lines, and counted.
@@ -59,13 +60,14 @@ pub async fn examine(
     loaded: &Loaded,
     customer: Option<CustomerId>,
     clock: Arc<dyn Clock>,
-    out: &mut dyn io::Write,
-) -> Result<Tally, DoctorError> {
+    lines: Option<&mut dyn io::Write>,
+) -> Result<Examined, DoctorError> {
     let patient = Patient { settings: &loaded.settings, clock };
-    let mut report = Report::new(out);
+    let mut report = Report::new(lines);
     report.ok("settings", "read, and without faults")?;
     for warning in &loaded.warnings {
-        report.warning("settings", warning, "rename the variable, or take it out")?;
+        let found = format!("{} {}", warning.key, warning.reason);
+        report.warning("settings", &found, &warning.fix)?;
     }
     machine::examine(&patient, &mut report)?;
     let families = network::examine(&patient, &mut report).await?;

@@ -35,6 +35,7 @@ pub mod juspay;
 #[cfg(test)]
 mod kept_log;
 pub mod limits;
+pub mod loopback;
 pub mod metrics;
 pub mod problem;
 pub mod process;

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Ended::Settings(faults)) => (faults.to_string(), 2),
         Err(Ended::Failed(why)) => (why, 1),
+        Err(Ended::Reported(code)) => return ExitCode::from(code),
     };
     // When standard error is closed, there is nobody left to tell.
     drop(writeln!(io::stderr(), "{}", text.trim_end()));

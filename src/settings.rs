@@ -100,6 +100,12 @@ impl Settings {
         let log = Log::read(reader);
         let traces = Traces::read(reader);
         let poll = reader.at("secrets.poll").duration(POLL);
+        if fields.as_ref().is_some_and(|fields| !fields.contains(&Field::Juspay)) {
+            let reason = "has no \"juspay\", so phones get no client auth token";
+            let fix = "add \"juspay\" to it, unless that is meant; a phone that needs no token asks \
+                       with ?options.get_client_auth_token=false";
+            reader.warning("response.fields", Wrong::new(reason, fix));
+        }
         Some(Self {
             server: server?,
             juspay: juspay?,

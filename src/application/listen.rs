@@ -12,7 +12,7 @@ use std::{
 
 use tokio::net::TcpSocket;
 
-use crate::settings::Listen;
+use crate::{loopback::is_loopback_address, settings::Listen};
 
 /// Connections that wait to be accepted; the kernel's own bound is lower in places.
 const BACKLOG: u32 = 1024;
@@ -22,11 +22,28 @@ const SOCKET_MODE: u32 = 0o660;
 
 /// An address that can't be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: can't listen on {address}: {source}")]
+#[error("{key}: can't listen on {address}: {}; {}", .source, fix(.key, .source.kind()))]
 pub struct ListenError {
     key: &'static str,
     address: String,
     source: io::Error,
+}
+
+/// What to do about it.
+fn fix(key: &str, error: io::ErrorKind) -> String {
+    let known = [
+        (
+            io::ErrorKind::AddrInUse,
+            "stop the process that listens there, or write another address or port",
+        ),
+        (io::ErrorKind::AddrNotAvailable, "write an address of this machine"),
+        (
+            io::ErrorKind::PermissionDenied,
+            "write a port from 1024 on, or the path of a socket that this process may create",
+        ),
+    ];
+    let words = known.into_iter().find(|(kind, _)| *kind == error).map(|(_, words)| words);
+    format!("{} in {key}", words.unwrap_or("write another address"))
 }
 
 /// A bound socket.
@@ -51,7 +68,7 @@ impl Listener {
     /// port forwarding and proxies make any peer look near.
     pub(super) fn is_on_this_machine(&self) -> io::Result<bool> {
         match self {
-            Self::Tcp(listener) => Ok(listener.local_addr()?.ip().is_loopback()),
+            Self::Tcp(listener) => Ok(is_loopback_address(listener.local_addr()?.ip())),
             Self::Unix(_) => Ok(true),
         }
     }

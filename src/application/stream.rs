@@ -11,7 +11,7 @@ use actix_web::rt::net::{TcpStream, UnixStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use crate::auth::Approach;
+use crate::{auth::Approach, loopback::is_loopback_address};
 
 /// An accepted one.
 pub(super) enum Stream {
@@ -28,7 +28,7 @@ impl Stream {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
         };
-        let is_loopback = tcp.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let is_loopback = tcp.local_addr().is_ok_and(|address| is_loopback_address(address.ip()));
         if is_loopback { Approach::Loopback } else { Approach::Network }
     }
 

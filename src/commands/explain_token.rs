@@ -1,16 +1,18 @@
 //! `juspay-bff explain-token`: reads the token, prints what `auth` explains of it.
 
 use std::{
+    fmt,
     io::{self, Read as _},
     sync::Arc,
 };
 
 use secrecy::zeroize::Zeroizing;
+use serde::Serialize;
 
-use super::{Ended, failed, keep_memory_private, load};
+use super::{Ended, document, failed, keep_memory_private, load};
 use crate::{
     auth::{AuthError, Check, Explanation, Outcome, explain},
-    cli::ExplainToken,
+    cli::{ExplainToken, Format},
     clock::SystemClock,
     customer::{CustomerId, CustomerRefs},
     problem::Problem,
@@ -32,9 +34,14 @@ pub(super) async fn run(flags: ExplainToken) -> Result<(), Ended> {
     let clock = SystemClock::shared();
     let explanation = explain(&settings, &header, flags.offline, clock).await.map_err(failed)?;
     let customer = explanation.customer.as_ref();
-    let customer = customer.map(|customer| named(customer, &settings, flags.show_customer));
+    let customer = customer.map(|customer| Named::new(customer, &settings, flags.show_customer));
     let customer = customer.transpose().map_err(failed)?;
-    print(&explanation, customer.as_deref(), &mut io::stdout()).map_err(failed)?;
+    if flags.format == Format::Json {
+        document::print(&Explained::new(&explanation, customer))?;
+        let is_good = matches!(explanation.verdict, Some(Ok(_)));
+        return if is_good { Ok(()) } else { Err(Ended::Reported(1)) };
+    }
+    print(&explanation, customer.as_ref(), &mut io::stdout()).map_err(failed)?;
     match explanation.verdict {
         Some(Ok(_)) => Ok(()),
         Some(Err(_)) => Err(failed("the token is refused")),
@@ -62,21 +69,103 @@ fn presented(pasted: &str) -> Option<Zeroizing<String>> {
     (!text.is_empty()).then(|| Zeroizing::new(header))
 }
 
-/// The customer as logs tell it, or plainly.
-fn named(id: &CustomerId, settings: &Settings, plainly: bool) -> io::Result<String> {
-    if plainly {
-        return Ok(format!("id {:?}", id.as_str()));
+/// The customer that a token names, as far as it may be shown: by the reference that logs have, or
+/// by its id. Neither without `log.customer_ref_key_file` and `--show-customer`.
+#[derive(Serialize)]
+struct Named {
+    id: Option<String>,
+    customer_ref: Option<String>,
+}
+
+impl Named {
+    fn new(id: &CustomerId, settings: &Settings, plainly: bool) -> io::Result<Self> {
+        if plainly {
+            return Ok(Self { id: Some(id.as_str().to_owned()), customer_ref: None });
+        }
+        let Some(path) = &settings.log.customer_ref_key_file else {
+            return Ok(Self { id: None, customer_ref: None });
+        };
+        let key = Secret::open(path).map_err(io::Error::other)?;
+        let reference = CustomerRefs::new(Arc::new(key)).reference(id);
+        Ok(Self { id: None, customer_ref: Some(reference.to_string()) })
     }
-    let Some(path) = &settings.log.customer_ref_key_file else {
-        return Ok("not told: set log.customer_ref_key_file, or use --show-customer".to_owned());
-    };
-    let key = Secret::open(path).map_err(io::Error::other)?;
-    Ok(format!("customer_ref {}", CustomerRefs::new(Arc::new(key)).reference(id)))
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { id: Some(id), .. } => write!(f, "id {id:?}"),
+            Self { customer_ref: Some(reference), .. } => write!(f, "customer_ref {reference}"),
+            Self { id: None, customer_ref: None } => {
+                f.write_str("not told: set log.customer_ref_key_file, or use --show-customer")
+            }
+        }
+    }
+}
+
+/// The document of `--format json`; docs/cli.md describes it.
+#[derive(Serialize)]
+struct Explained<'e> {
+    ok: bool,
+    verdict: Verdict<'e>,
+    customer: Option<Named>,
+    checks: Vec<Checked<'e>>,
+}
+
+/// The service's verdict, and what a phone gets.
+#[derive(Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Verdict<'e> {
+    Accepted { issuer: &'e str, needs_dpop_proof: bool },
+    Rejected { status: u16, code: &'static str, reason: &'static str, message: String },
+    Unknown,
+}
+
+#[derive(Serialize)]
+struct Checked<'e> {
+    name: &'static str,
+    outcome: &'static str,
+    found: &'e str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl<'e> Explained<'e> {
+    fn new(explanation: &'e Explanation, customer: Option<Named>) -> Self {
+        let verdict = match &explanation.verdict {
+            None => Verdict::Unknown,
+            Some(Ok(caller)) => Verdict::Accepted {
+                issuer: caller.issuer(),
+                needs_dpop_proof: explanation.needs_proof,
+            },
+            Some(Err(error)) => {
+                let problem = Problem::from(error);
+                let (status, code) = (problem.status(), problem.code());
+                Verdict::Rejected { status, code, reason: error.reason(), message: why(error) }
+            }
+        };
+        let checks = explanation.checks.iter().map(Checked::from).collect();
+        Self { ok: matches!(verdict, Verdict::Accepted { .. }), verdict, customer, checks }
+    }
+}
+
+impl<'e> From<&'e Check> for Checked<'e> {
+    fn from(check: &'e Check) -> Self {
+        let (outcome, error) = match &check.outcome {
+            Outcome::Passed => ("passed", None),
+            Outcome::Failed(error) => ("failed", Some(error)),
+            Outcome::Open => ("open", None),
+        };
+        let (reason, message) = (error.map(AuthError::reason), error.map(why));
+        Self { name: check.name, outcome, found: &check.found, reason, message }
+    }
 }
 
 fn print(
     explanation: &Explanation,
-    customer: Option<&str>,
+    customer: Option<&Named>,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     for Check { name, outcome, found } in &explanation.checks {
@@ -87,7 +176,9 @@ fn print(
         };
         writeln!(out, "{level:<8} {name:<14} {found}{why}")?;
     }
-    writeln!(out, "\ncustomer: {}", customer.unwrap_or("none is named, or nobody was asked"))?;
+    let customer = customer.map(ToString::to_string);
+    let customer = customer.as_deref().unwrap_or("none is named, or nobody was asked");
+    writeln!(out, "\ncustomer: {customer}")?;
     writeln!(out, "verdict:  {}", verdict(explanation))?;
     out.flush()
 }

@@ -15,6 +15,7 @@ use super::{
     report::{Report, left},
 };
 use crate::{
+    loopback::is_loopback_address,
     process, secret_file,
     settings::{KeySource, Listen, SecretSource, Settings},
     tls::ServerTls,
@@ -53,7 +54,7 @@ fn tcp(key: &str, address: SocketAddr, report: &mut Report<'_>) -> io::Result<()
     // Any port will do to see whether the address is one of this machine's.
     let bound = socket.and_then(|socket| socket.bind(SocketAddr::new(address.ip(), 0)));
     let reach = match address.ip() {
-        ip if ip.is_loopback() => "reached from this machine (or pod) only",
+        ip if is_loopback_address(ip) => "reached from this machine (or pod) only",
         ip if ip.is_unspecified() => "reached by every address of this machine",
         _ => "an address of this machine",
     };
@@ -86,7 +87,8 @@ fn unix(key: &str, path: &Path, report: &mut Report<'_>) -> io::Result<()> {
 }
 
 fn admin_token(settings: &Settings, report: &mut Report<'_>) -> io::Result<()> {
-    let is_open = |listen: &Listen| matches!(listen, Listen::Tcp(it) if !it.ip().is_loopback());
+    let is_open =
+        |listen: &Listen| matches!(listen, Listen::Tcp(it) if !is_loopback_address(it.ip()));
     let server = &settings.server;
     if server.admin_token_file.is_some() || !server.admin_listen.iter().any(is_open) {
         return Ok(());
@@ -139,6 +141,7 @@ fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
         ("server.tls.key_file", settings.server.tls.as_ref().map(|tls| &tls.key_file)),
         ("auth.dpop.nonce_key_file", settings.auth.dpop.nonce_key_file.as_ref()),
         ("log.customer_ref_key_file", settings.log.customer_ref_key_file.as_ref()),
+        ("traces.headers_file", settings.traces.headers_file.as_ref()),
     ];
     let fixed = fixed.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.as_path())));
     let asked = settings.auth.issuers.iter().filter_map(|(name, issuer)| match &issuer.keys {

@@ -207,7 +207,7 @@ mod tests {
 
     fn lines(tried: &[Tried]) -> String {
         let mut out = Vec::new();
-        connections(tried, &mut Report::new(&mut out)).unwrap();
+        connections(tried, &mut Report::new(Some(&mut out))).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -9,7 +9,7 @@
 //! The first three are open on any address. The rest is [`guard`]ed. `revocations` holds those that
 //! end tokens.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use actix_web::{
     Error, HttpRequest, HttpResponse,
@@ -35,6 +35,7 @@ use crate::{
     customer::CustomerId,
     json,
     juspay::resilience::Resilience,
+    loopback::is_loopback_host,
     metrics::Metrics,
     problem::{Challenges, Problem},
     secret_file::Secret,
@@ -161,15 +162,13 @@ fn not_from_a_web_page(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// `localhost`, `127.0.0.1:9464`, `[::1]:9464` and the like.
+/// A `Host` header, with or without a port, that names loopback.
 fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost")
-        || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    is_loopback_host(name)
 }
 
 /// Around every admin request: refuses what is malformed, and writes the answer of a problem.
@@ -200,9 +199,15 @@ mod tests {
 
     #[test]
     fn loopback_hosts_are_known_by_name_and_by_address() {
-        for host in
-            ["localhost", "LOCALHOST:9464", "127.0.0.1", "127.1.2.3:80", "[::1]:9464", "[::1]"]
-        {
+        for host in [
+            "localhost",
+            "LOCALHOST:9464",
+            "127.0.0.1",
+            "127.1.2.3:80",
+            "[::1]:9464",
+            "[::1]",
+            "[::ffff:127.0.0.1]:9464",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
         for host in [

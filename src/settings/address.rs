@@ -1,11 +1,13 @@
 //! Web addresses in settings: a strict grammar, so that every later parser reads them alike.
 //!
-//! Refused: other schemes, user names and passwords, fragments, dot segments, and whatever RFC
-//! 3986 wants percent-encoded. What is loopback is told by the address itself, never by DNS.
+//! Rejects other schemes, user names and passwords, fragments, dot segments, and whatever RFC 3986
+//! wants percent-encoded. Reports everything that is wrong with an address, not only the first
+//! fault.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::fault::Wrong;
+use crate::loopback::is_loopback_host;
 
 /// An `https` or `http` address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,51 +15,99 @@ pub(super) struct WebAddress {
     /// As written.
     pub(super) text: String,
     /// It is `http`.
-    pub(super) plain: bool,
-    /// Its host is this machine.
-    pub(super) loopback: bool,
+    plain: bool,
+    /// With brackets around IPv6; `None` when it can't be read.
+    pub(super) host: Option<String>,
+    /// What follows host and port, without query and fragment.
+    pub(super) path: String,
     /// It has a query.
-    pub(super) query: bool,
+    query: bool,
+}
+
+/// What a setting demands of its address beyond the grammar.
+pub(super) type Demand = fn(&WebAddress) -> Option<Wrong>;
+
+/// For addresses to which something is appended.
+pub(super) fn no_query(address: &WebAddress) -> Option<Wrong> {
+    address.query.then(|| Wrong::new("it has a query", "drop the ? and what follows it"))
+}
+
+/// For addresses whose answers must not be replaced on the way.
+pub(super) fn not_exposed(address: &WebAddress) -> Option<Wrong> {
+    let reason =
+        "it is plain http to another machine: on the way there, what comes can be replaced";
+    let fix = "use https; http is for loopback addresses only";
+    address.exposed().then(|| Wrong::new(reason, fix))
 }
 
 impl WebAddress {
-    /// Takes `text` as an absolute address.
-    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
-        let (plain, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-            (Some(rest), _) => (false, rest),
-            (None, Some(rest)) => (true, rest),
-            (None, None) => {
-                let reason = "it isn't an address that begins with https:// or http://";
-                return Err(Wrong::new(reason, EXAMPLE));
-            }
+    /// Takes `text` as an absolute address, or reports all that is wrong with it.
+    pub(super) fn parse(text: &str, demands: &[Demand]) -> Result<Self, Vec<Wrong>> {
+        let Some(address) = Self::read(text) else {
+            let reason = "it isn't an address that begins with https:// or http://";
+            return Err(vec![Wrong::new(reason, EXAMPLE)]);
         };
-        if !rest.bytes().all(is_uri_byte) || !escapes_are_whole(rest) {
-            let reason = "it holds a character that must be percent-encoded in an address";
-            return Err(Wrong::new(reason, "percent-encode it, or take it out"));
-        }
-        if rest.contains('#') {
-            return Err(Wrong::new("it has a fragment", "take out the # and what follows it"));
-        }
-        let (before_query, query) =
-            rest.split_once('?').map_or((rest, false), |(before, _)| (before, true));
+        let mut wrongs = address.wrongs();
+        wrongs.extend(demands.iter().filter_map(|demand| demand(&address)));
+        if wrongs.is_empty() { Ok(address) } else { Err(wrongs) }
+    }
+
+    /// Reads what can be read, also of an address with faults. `None` for another scheme.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let rest = rest(text)?;
+        let before_fragment = rest.split('#').next().unwrap_or_default();
+        let (before_query, query) = match before_fragment.split_once('?') {
+            Some((before, _)) => (before, true),
+            None => (before_fragment, false),
+        };
         let (authority, path) = before_query.split_once('/').unwrap_or((before_query, ""));
-        if authority.contains('@') {
-            let reason = "it has a user name or a password in it";
-            return Err(Wrong::new(reason, "take it out; secrets have settings of their own"));
-        }
-        if path.split('/').any(is_dot_segment) {
-            return Err(Wrong::new("its path has dot segments", "write the path without . and .."));
-        }
-        let Some(loopback) = host_is_loopback(authority) else {
-            return Err(Wrong::new("its host or port can't be read", EXAMPLE));
-        };
-        Ok(Self { text: text.to_owned(), plain, loopback, query })
+        let place = authority.rsplit('@').next().unwrap_or_default();
+        let host = host(place).map(str::to_owned);
+        let (text, plain) = (text.to_owned(), text.starts_with("http://"));
+        Some(Self { text, plain, host, path: path.to_owned(), query })
+    }
+
+    /// Whether its host is another machine.
+    pub(super) fn is_remote(&self) -> bool {
+        self.host.as_deref().is_some_and(|host| !is_loopback_host(host))
     }
 
     /// Whether it goes over the network in the clear.
     pub(super) fn exposed(&self) -> bool {
-        self.plain && !self.loopback
+        self.plain && self.is_remote()
     }
+
+    /// What the grammar has against it.
+    fn wrongs(&self) -> Vec<Wrong> {
+        let rest = rest(&self.text).unwrap_or_default();
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_legal = |text: &str| text.bytes().all(is_uri_byte) && escapes_are_whole(text);
+        let mut wrongs = Vec::new();
+        if !is_legal(rest) {
+            let reason = "it holds a character that must be percent-encoded in an address";
+            wrongs.push(Wrong::new(reason, "percent-encode it, or drop it"));
+        }
+        if rest.contains('#') {
+            wrongs.push(Wrong::new("it has a fragment", "drop the # and what follows it"));
+        }
+        if authority.contains('@') {
+            let reason = "it has a user name or a password in it";
+            wrongs.push(Wrong::new(reason, "drop it; secrets have settings of their own"));
+        }
+        if self.path.split('/').any(is_dot_segment) {
+            wrongs.push(Wrong::new("its path has dot segments", "write the path without . and .."));
+        }
+        // With an illegal character in it, the host is unreadable for that reason.
+        if self.host.is_none() && is_legal(authority) {
+            wrongs.push(Wrong::new("its host or port can't be read", EXAMPLE));
+        }
+        wrongs
+    }
+}
+
+/// What follows the scheme.
+fn rest(text: &str) -> Option<&str> {
+    text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))
 }
 
 const EXAMPLE: &str = "write an address such as \"https://host.example\" or \
@@ -79,33 +129,33 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
-/// `None` when the authority is no host with or without a port.
-fn host_is_loopback(authority: &str) -> Option<bool> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => authority.find(':').map_or((authority, ""), |at| authority.split_at(at)),
+/// The host of an authority, with its brackets; `None` when it is no host with or without a port.
+fn host(authority: &str) -> Option<&str> {
+    let bracket = authority.strip_prefix('[').and_then(|rest| rest.find(']'));
+    let end = match bracket {
+        // Both brackets count.
+        Some(at) => at.saturating_add(2),
+        None => authority.find(':').unwrap_or(authority.len()),
     };
+    let (host, port) = authority.split_at_checked(end)?;
     let port_is_good = |digits: &str| {
         digits.bytes().all(|byte| byte.is_ascii_digit())
             && digits.parse::<u16>().is_ok_and(|port| port > 0)
     };
-    if !port.is_empty() && !port.strip_prefix(':').is_some_and(port_is_good) {
-        return None;
-    }
-    if authority.starts_with('[') {
-        return Some(is_loopback(host.parse::<Ipv6Addr>().ok()?.into()));
-    }
-    let last = host.rsplit('.').next()?;
-    if last.starts_with(|c: char| c.is_ascii_digit()) {
-        // A name whose last label is a number is an IPv4 address to every URL parser.
-        return Some(is_loopback(host.parse::<Ipv4Addr>().ok()?.into()));
-    }
-    let is_name = host.len() <= 253 && host.split('.').all(is_label);
-    is_name.then(|| host.eq_ignore_ascii_case("localhost"))
+    let port_is_good = port.is_empty() || port.strip_prefix(':').is_some_and(port_is_good);
+    (port_is_good && is_host(host)).then_some(host)
 }
 
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
+fn is_host(host: &str) -> bool {
+    if let Some(bracketed) = host.strip_prefix('[') {
+        return bracketed.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok());
+    }
+    let last = host.rsplit('.').next().unwrap_or_default();
+    if last.starts_with(|c: char| c.is_ascii_digit()) {
+        // A name whose last label is a number is an IPv4 address to every URL parser.
+        return host.parse::<Ipv4Addr>().is_ok();
+    }
+    host.len() <= 253 && host.split('.').all(is_label)
 }
 
 /// RFC 1123 §2.1, and the underscore that names inside clusters have.
@@ -118,8 +168,12 @@ fn is_label(label: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<WebAddress, Vec<Wrong>> {
+        WebAddress::parse(text, &[])
+    }
+
     #[test]
-    fn loopback_is_told_by_the_address() {
+    fn loopback_is_recognized_by_the_address() {
         for (text, loopback) in [
             ("http://127.0.0.1:8081", true),
             ("http://127.9.9.9", true),
@@ -133,56 +187,82 @@ mod tests {
             ("http://127.0.0.1.example", false),
             ("http://keycloak_1:8080", false),
         ] {
-            assert_eq!(WebAddress::parse(text).unwrap().loopback, loopback, "{text}");
+            assert_eq!(parse(text).unwrap().is_remote(), !loopback, "{text}");
         }
     }
 
     #[test]
-    fn what_two_parsers_could_read_differently_is_refused() {
-        for (text, reason) in [
-            ("", "begins with"),
-            ("ftp://host", "begins with"),
-            ("HTTPS://host", "begins with"),
-            (" https://host", "begins with"),
-            ("https://host ", "percent-encoded"),
-            ("https://host\\@evil", "percent-encoded"),
-            ("https://hóst", "percent-encoded"),
-            ("https://host/%2", "percent-encoded"),
-            ("https://host/%zz", "percent-encoded"),
-            ("https://host#x", "fragment"),
-            ("https://user:hush@host", "user name"),
-            ("https://127.0.0.1@evil.example", "user name"),
-            ("https://host/a/../b", "dot segments"),
-            ("https://host/%2E%2e/b", "dot segments"),
-            ("https://", "host or port"),
-            ("https://host:", "host or port"),
-            ("https://host:0", "host or port"),
-            ("https://host:65536", "host or port"),
-            ("https://host:+1", "host or port"),
-            ("https://host:1:2", "host or port"),
-            ("https://[::1", "host or port"),
-            ("https://[::1]x", "host or port"),
-            ("https://[v1.x]", "host or port"),
-            ("https://0127.0.0.1", "host or port"),
-            ("https://127.1", "host or port"),
-            ("https://0x7f", "host or port"),
-            ("https://a..b", "host or port"),
-            ("https://host.", "host or port"),
-            ("https://a%41", "host or port"),
+    fn what_two_parsers_could_read_differently_is_rejected() {
+        for (text, reasons) in [
+            ("", &["begins with"][..]),
+            ("ftp://host", &["begins with"]),
+            ("HTTPS://host", &["begins with"]),
+            (" https://host", &["begins with"]),
+            ("https://host ", &["percent-encoded"]),
+            ("https://host\\@evil", &["percent-encoded", "user name"]),
+            ("https://hóst", &["percent-encoded"]),
+            ("https://host/%2", &["percent-encoded"]),
+            ("https://host/%zz", &["percent-encoded"]),
+            ("https://host#x", &["fragment"]),
+            ("https://user:hush@host", &["user name"]),
+            ("https://127.0.0.1@evil.example", &["user name"]),
+            ("https://host/a/../b", &["dot segments"]),
+            ("https://host/%2E%2e/b", &["dot segments"]),
+            ("https://", &["host or port"]),
+            ("https://host:", &["host or port"]),
+            ("https://host:0", &["host or port"]),
+            ("https://host:65536", &["host or port"]),
+            ("https://host:+1", &["host or port"]),
+            ("https://host:1:2", &["host or port"]),
+            ("https://[::1", &["host or port"]),
+            ("https://[::1]x", &["host or port"]),
+            ("https://[v1.x]", &["host or port"]),
+            ("https://[]", &["host or port"]),
+            ("https://0127.0.0.1", &["host or port"]),
+            ("https://127.1", &["host or port"]),
+            ("https://0x7f", &["host or port"]),
+            ("https://a..b", &["host or port"]),
+            ("https://host.", &["host or port"]),
+            ("https://a%41", &["host or port"]),
+            (
+                "https://user:hush@:1/../é#x",
+                &["percent-encoded", "fragment", "user name", "dot segments", "host or port"],
+            ),
         ] {
-            let wrong = WebAddress::parse(text).unwrap_err();
-            assert!(wrong.reason.contains(reason), "{text}: {}", wrong.reason);
-            assert!(!format!("{wrong:?}").contains("hush"));
+            let wrongs = parse(text).unwrap_err();
+            assert_eq!(wrongs.len(), reasons.len(), "{text}: {wrongs:?}");
+            for (wrong, reason) in wrongs.iter().zip(reasons) {
+                assert!(wrong.reason.contains(reason), "{text}: {}", wrong.reason);
+            }
+            assert!(!format!("{wrongs:?}").contains("hush"));
         }
-        assert!(WebAddress::parse(&format!("https://{}", "a".repeat(64))).is_err());
-        assert!(WebAddress::parse(&format!("https://{}a", "a.".repeat(127))).is_err());
+        assert!(parse(&format!("https://{}", "a".repeat(64))).is_err());
+        assert!(parse(&format!("https://{}a", "a.".repeat(127))).is_err());
     }
 
     #[test]
-    fn parts_are_told() {
-        let address = WebAddress::parse("https://host.example:8443/a/b%20c?p=q@r").unwrap();
-        assert!(address.query && !address.plain && !address.exposed());
-        assert!(WebAddress::parse("http://host.example").unwrap().exposed());
-        assert!(!WebAddress::parse("http://[::1]/a").unwrap().exposed());
+    fn demands_are_reported_beside_the_faults_of_the_grammar() {
+        let demands: [Demand; 2] = [no_query, not_exposed];
+        let reasons = |text: &str| {
+            let wrongs = WebAddress::parse(text, &demands).err().unwrap_or_default();
+            wrongs.into_iter().map(|wrong| wrong.reason).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(reasons("https://host.example/b"), "");
+        assert_eq!(reasons("http://localhost:81"), "");
+        let all = reasons("http://a:hush@host.example/b?c#d");
+        for part in ["fragment", "user name", "query", "plain http"] {
+            assert!(all.contains(part), "{part} in {all}");
+        }
+    }
+
+    #[test]
+    fn what_goes_in_the_clear_is_recognized() {
+        assert!(!parse("https://host.example:8443/a/b%20c?p=q@r").unwrap().exposed());
+        assert!(parse("http://host.example").unwrap().exposed());
+        assert!(!parse("http://[::1]/a").unwrap().exposed());
+        // Also of an address with faults.
+        assert!(WebAddress::read("http://user@host.example?x#y").unwrap().exposed());
+        assert!(!WebAddress::read("http://user@127.0.0.1?x#y").unwrap().is_remote());
+        assert_eq!(WebAddress::read("ftp://host.example"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! What each key may be is settled in its section; here is what keys may not be together.
 //!
 //! Each check looks the keys up again, so that a fault elsewhere hides no contradiction. A key
-//! with a fault of its own takes part in none.
+//! with a fault of its own takes part in none, but for addresses that would expose something.
 
 mod gateway;
 mod introspection;
@@ -57,8 +57,7 @@ fn shutdown(reader: &mut Reader<'_>) {
 
 fn plain_http(reader: &mut Reader<'_>) {
     let key = "juspay.base_url";
-    let exposed = reader.again(key).text(WebAddress::parse).is_some_and(|a| a.exposed());
-    if exposed && reader.again("juspay.allow_plain_http").boolean() == Some(false) {
+    if is_exposed(reader, key) && reader.again("juspay.allow_plain_http").boolean() == Some(false) {
         let reason = "the API key would go over the network in plain http";
         let fix = "use https, or set juspay.allow_plain_http = true where the way there is private";
         reader.contradiction(&[key], Wrong::new(reason, fix));
@@ -67,12 +66,16 @@ fn plain_http(reader: &mut Reader<'_>) {
 
 fn collector(reader: &mut Reader<'_>) {
     let keys = ["traces.endpoint", "traces.headers_file"];
-    let exposed = reader.again(keys[0]).text(WebAddress::parse).is_some_and(|a| a.exposed());
-    if exposed && reader.is_set(keys[1]) {
+    if is_exposed(reader, keys[0]) && reader.is_set(keys[1]) {
         let reason = "what is in traces.headers_file would go over the network in plain http";
         let fix = "use https, or a collector on loopback, such as a sidecar";
         reader.contradiction(&keys, Wrong::new(reason, fix));
     }
+}
+
+/// Whether an address is plain http to another machine, whatever else is wrong with it.
+fn is_exposed(reader: &Reader<'_>, key: &str) -> bool {
+    reader.raw_text(key).and_then(WebAddress::read).is_some_and(|address| address.exposed())
 }
 
 fn api_key(reader: &mut Reader<'_>) {
@@ -85,7 +88,7 @@ fn api_key(reader: &mut Reader<'_>) {
         [false, false] => {
             let reason = "it is missing, and so is juspay.api_key";
             let fix = "set it to the path of a file that holds the API key";
-            return reader.missing("juspay.api_key_file", Wrong::new(reason, fix));
+            return reader.missing(&keys, Wrong::new(reason, fix));
         }
         [true, false] | [false, true] => return,
     };

@@ -1,6 +1,7 @@
 //! A TOML text as a tree of values that remember their lines.
 //!
-//! The parser's own messages stay here: they may quote the text, and the text may hold a secret.
+//! A syntax fault tells where it is and what the parser expected there, and never quotes the line: it
+//! may hold a secret.
 
 use config::{Map, Value, ValueKind};
 use toml::{
@@ -20,13 +21,16 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Map<String, Value>, Vec<Fa
     if errors.is_empty() {
         return Ok(document.table(table.get_ref()));
     }
-    let mut places: Vec<_> = errors
+    // The message has the parser's words only; it is `Display` that quotes the line.
+    let mut causes: Vec<_> = errors
         .iter()
-        .map(|error| document.position(error.span().map_or(0, |span| span.start)))
+        .map(|error| {
+            (document.position(error.span().map_or(0, |span| span.start)), error.message())
+        })
         .collect();
-    places.sort_unstable();
-    places.dedup_by_key(|(line, _)| *line);
-    Err(places.into_iter().take(MAX_FAULTS).map(|place| document.fault(place)).collect())
+    causes.sort_by_key(|(place, _)| *place);
+    causes.dedup_by_key(|((line, _), _)| *line);
+    Err(causes.into_iter().take(MAX_FAULTS).map(|cause| document.fault(cause)).collect())
 }
 
 struct Document<'t> {
@@ -35,10 +39,10 @@ struct Document<'t> {
 }
 
 impl Document<'_> {
-    fn fault(&self, (line, column): (usize, usize)) -> Fault {
+    fn fault(&self, ((line, column), cause): ((usize, usize), &str)) -> Fault {
         Wrong::new(
-            format!("it isn't valid TOML at line {line}, column {column}"),
-            "put it right there; texts and durations need quotes, a key may occur only once",
+            format!("it isn't valid TOML at line {line}, column {column}: {cause}"),
+            "correct that line; strings and durations need quotes, a key may occur only once",
         )
         .of(self.name, Some(format!("{}, line {line}", self.name)))
     }

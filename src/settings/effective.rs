@@ -1,6 +1,9 @@
-//! The settings in force, as TOML that can be read back. Secrets are masked before they get here.
+//! The settings in force, as TOML that can be read back, or as JSON. Secrets are masked before they
+//! get here.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
+
+use serde_json::{Map, Value};
 
 /// What stands for a secret.
 pub(super) const MASK: &str = "********";
@@ -26,6 +29,46 @@ impl Effective {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
         let (section, name) = (section.to_owned(), name.to_owned());
         self.0.push(Entry { section, name, value, origin });
+    }
+
+    /// The settings as JSON, a member for each table; what isn't set is null.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut root = Map::new();
+        for Entry { section, name, value, .. } in &self.0 {
+            // Every value of a setting can be written as JSON.
+            let value = value.as_ref().and_then(|value| serde_json::to_value(value).ok());
+            insert(&mut root, section, name, value.unwrap_or_default());
+        }
+        root.into()
+    }
+
+    /// Where each setting that isn't a default came from, by its key.
+    #[must_use]
+    pub fn origins(&self) -> BTreeMap<String, &str> {
+        let set = self.0.iter().filter_map(|entry| Some((entry, entry.origin.as_deref()?)));
+        set.map(|(entry, origin)| (entry.key(), origin)).collect()
+    }
+}
+
+/// Puts a value into the table below `root` that `section` is the path of.
+fn insert(root: &mut Map<String, Value>, section: &str, name: &str, value: Value) {
+    if section.is_empty() {
+        root.insert(name.to_owned(), value);
+        return;
+    }
+    let (first, rest) = section.split_once('.').unwrap_or((section, ""));
+    let inner = root.entry(first).or_insert_with(|| Map::new().into());
+    // A setting and a table never share a name.
+    if let Value::Object(inner) = inner {
+        insert(inner, rest, name, value);
+    }
+}
+
+impl Entry {
+    fn key(&self) -> String {
+        let Self { section, name, .. } = self;
+        if section.is_empty() { name.clone() } else { format!("{section}.{name}") }
     }
 }
 
@@ -72,6 +115,13 @@ mod tests {
         effective.note("a.unset", None, None);
         let written = effective.to_string();
         assert!(written.contains(" # od?d.toml\n# unset is not set\n\n[b.c]\n"), "{written}");
+        let json = effective.to_json();
+        assert_eq!(json["a"], serde_json::json!({"text": text, "unset": null}));
+        assert_eq!(json["b"]["c"]["number"], 3);
+        assert_eq!(
+            effective.origins().into_iter().collect::<Vec<_>>(),
+            [("a.text".to_owned(), "od\nd.toml")]
+        );
         let read: toml::Table = toml::from_str(&written).unwrap();
         assert_eq!(read["a"]["text"], text);
         assert_eq!(read["b"]["c"]["number"], toml::Value::Integer(3));

@@ -2,6 +2,8 @@
 
 use config::{Environment, Map, Source, Value, ValueKind};
 
+use super::fault::{Fault, Wrong};
+
 /// What the origin of a value from the environment begins with; the variable's name follows.
 pub(super) const ORIGIN: &str = "environment variable ";
 
@@ -22,15 +24,27 @@ pub(super) fn layer(name: &str, value: &str) -> Option<Map<String, Value>> {
     nested.into_table().ok()
 }
 
+/// The key of a variable that would be a setting if it weren't empty.
+pub(super) fn empty(name: &str, value: &str) -> Option<String> {
+    fn key(table: Map<String, Value>) -> Option<String> {
+        let (name, value) = table.into_iter().next()?;
+        let ValueKind::Table(inner) = value.kind else { return Some(name) };
+        Some(format!("{name}.{}", key(inner)?))
+    }
+    if value.is_empty() { key(layer(name, "not empty")?) } else { None }
+}
+
 /// What to say about a variable that looks like a setting and is none.
-pub(super) fn warning(name: &str, value: &str) -> Option<String> {
+pub(super) fn warning(name: &str, value: &str) -> Option<Fault> {
     let rest = strip_prefix_ignoring_case(name, PREFIX)?;
     let is_near = rest.starts_with('_') && !rest.starts_with("__");
     (is_near && !is_service_link(rest, value)).then(|| {
-        format!(
-            "{name} is ignored: settings begin with {PREFIX}__, with two underscores, and have \
-                 two between section and key"
-        )
+        let reason = format!(
+            "is ignored: settings begin with {PREFIX}__, with two underscores, and have two \
+             between section and key"
+        );
+        let fix = "rename the variable, or unset it";
+        Wrong::new(reason, fix).of(name, Some(format!("{ORIGIN}{name}")))
     })
 }
 
@@ -83,11 +97,20 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_variable_is_known_by_its_key() {
+        let key = |name, value| empty(name, value);
+        let prefix = "JUSPAY_BFF__AUTH__ISSUERS__MAIN__CUSTOMER_ID_PREFIX";
+        assert_eq!(key(prefix, "").as_deref(), Some("auth.issuers.main.customer_id_prefix"));
+        assert_eq!(key(prefix, "web-"), None);
+        assert_eq!(key("PATH", ""), None);
+    }
+
+    #[test]
     fn near_misses_are_warned_about_without_their_value() {
         for name in
             ["JUSPAY_BFF_LOG_LEVEL", "juspay_bff_api_key", "JUSPAY_BFF_LOG__LEVEL", "JUSPAY_BFF_"]
         {
-            let warning = warning(name, "hush").unwrap();
+            let warning = warning(name, "hush").unwrap().warning();
             assert!(warning.contains(name) && !warning.contains("hush"), "{warning}");
         }
         for name in ["JUSPAY_BFF__LOG__LEVEL", "JUSPAY_BFF", "JUSPAY_BFFX_A", "PATH", "JÜSPAY_BFF"]

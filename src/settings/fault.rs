@@ -5,10 +5,12 @@
 
 use std::{fmt, path::Path};
 
+use serde::Serialize;
+
 use crate::regular_file::ReadError;
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One thing that is wrong, or, as a warning, looks like it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The setting, or the file that can't be taken.
     pub key: String,
@@ -22,12 +24,30 @@ pub struct Fault {
 
 /// Everything that is wrong, in the order of `config/default.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults(pub(super) Vec<Fault>);
+pub struct Faults {
+    pub(super) faults: Vec<Fault>,
+    pub(super) warnings: Vec<Fault>,
+}
 
 impl Faults {
     /// Each fault.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
-        self.0.iter()
+        self.faults.iter()
+    }
+
+    /// What looks like a mistake beside them.
+    #[must_use]
+    pub fn warnings(&self) -> &[Fault] {
+        &self.warnings
+    }
+}
+
+impl Fault {
+    /// The same as a warning, on one line.
+    #[must_use]
+    pub fn warning(&self) -> String {
+        let Self { key, reason, fix, .. } = self;
+        format!("{key} {reason}; {fix}")
     }
 }
 
@@ -51,11 +71,13 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.len() {
+        match self.faults.len() {
             1 => writeln!(f, "The settings have 1 fault:")?,
             count => writeln!(f, "The settings have {count} faults:")?,
         }
-        self.iter().try_for_each(|fault| write!(f, "\n{fault}"))
+        self.iter().try_for_each(|fault| write!(f, "\n{fault}"))?;
+        let mut warnings = self.warnings.iter();
+        warnings.try_for_each(|warning| write!(f, "\nwarning: {}\n", warning.warning()))
     }
 }
 
@@ -129,12 +151,14 @@ mod tests {
     fn each_fault_is_a_block_of_its_own() {
         let wrong = Wrong::new("it is missing", "set it");
         let first = wrong.clone().of("a.b", Some("prod.toml, line 3".to_owned()));
-        let faults = Faults(vec![first, wrong.of("c", None)]);
+        let warning = Wrong::new("is ignored", "drop it").of("d", None);
+        let faults = Faults { faults: vec![first, wrong.of("c", None)], warnings: vec![warning] };
         assert_eq!(
             faults.to_string(),
             "The settings have 2 faults:\n\
              \na.b\n  reason: it is missing\n  fix:    set it\n  where:  prod.toml, line 3\n\
-             \nc\n  reason: it is missing\n  fix:    set it\n"
+             \nc\n  reason: it is missing\n  fix:    set it\n\
+             \nwarning: d is ignored; drop it\n"
         );
     }
 }

@@ -10,7 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 pub use crate::customer::CustomerIdForm;
 
 use super::{
-    address::WebAddress, fault::Wrong, reader::Reader, roots::holds_roots, server::unreadable,
+    address::{WebAddress, no_query},
+    fault::Wrong,
+    reader::Reader,
+    roots::holds_roots,
+    server::unreadable,
 };
 use crate::secret_file;
 
@@ -175,47 +179,65 @@ impl CustomerIdForm {
     }
 }
 
-/// Whatever stands after it is ours, so it has no query.
-fn base_url(text: &str) -> Result<String, Wrong> {
-    let address = WebAddress::parse(text)?;
-    if address.query {
-        return Err(Wrong::new("it has a query", "take out the ? and what follows it"));
-    }
+/// Paths and queries of calls are appended to it, so it has neither.
+fn base_url(text: &str) -> Result<String, Vec<Wrong>> {
+    WebAddress::parse(text, &[no_query, no_endpoint])?;
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// Visible ASCII, with spaces inside at most (RFC 9110 §5.5).
+/// A gateway may have Juspay's API below a path. Juspay's own hosts have none, and the endpoint's
+/// own path is added to each call.
+fn no_endpoint(address: &WebAddress) -> Option<Wrong> {
+    let host = address.host.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let is_juspays = ["juspay.in", "juspay.io"].iter().any(|domain| {
+        host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    });
+    let mut segments = address.path.split('/').filter(|segment| !segment.is_empty());
+    let has_path = segments.clone().next().is_some();
+    let has_endpoint = segments.any(|segment| segment.eq_ignore_ascii_case("customers"));
+    let reason = "it has a path, but the service itself adds /customers/… to each call";
+    let fix = "drop the path: write the origin alone, such as \"https://api.juspay.in\"";
+    (has_endpoint || (is_juspays && has_path)).then(|| Wrong::new(reason, fix))
+}
+
+/// Visible ASCII (RFC 9110 §5.5). None of these values has a space in it.
 fn header_value(text: &str) -> Result<String, Wrong> {
-    let is_legal = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let fix = "write it as Juspay shows it, in ASCII and without spaces";
     if text.is_empty() {
-        Err(Wrong::new("it is empty", "fill it, or take it out"))
-    } else if !is_legal || text.trim() != text {
-        let reason = "it can't be sent in a header";
-        Err(Wrong::new(reason, "write ASCII without control characters or spaces at its ends"))
+        Err(Wrong::new("it is empty", "fill it, or drop it"))
+    } else if text.contains(char::is_whitespace) {
+        Err(Wrong::new("it has white space in it", fix))
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let reason = "it has a control character or a non-ASCII character in it";
+        Err(Wrong::new(reason, fix))
     } else {
         Ok(text.to_owned())
     }
 }
 
 /// The user name of Basic authentication, which ends at the first colon (RFC 7617 §2).
-fn api_key(text: &str) -> Result<(), Wrong> {
+fn api_key(text: &str) -> Result<(), Vec<Wrong>> {
     let fix = "put the key there as Juspay's dashboard shows it, and nothing else";
-    if text.is_empty() {
-        Err(Wrong::new("it is empty", fix))
-    } else if text.contains(':') {
-        Err(Wrong::new("it has a colon in it, which no API key can have", fix))
-    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let reason = "it has white space, control characters or non-ASCII characters in it";
-        Err(Wrong::new(reason, fix))
-    } else {
-        Ok(())
-    }
+    let is_legal = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let wrongs: Vec<_> = [
+        (text.is_empty(), "it is empty"),
+        (text.contains(':'), "it has a colon in it, which no API key can have"),
+        (!is_legal, "it has white space, control characters or non-ASCII characters in it"),
+    ]
+    .into_iter()
+    .filter(|(is_wrong, _)| *is_wrong)
+    .map(|(_, reason)| Wrong::new(reason, fix))
+    .collect();
+    if wrongs.is_empty() { Ok(()) } else { Err(wrongs) }
 }
 
-fn holds_api_key(path: &Path) -> Result<(), Wrong> {
-    let key = secret_file::read(path).map_err(|error| unreadable(&error))?;
-    api_key(key.expose_secret()).map_err(|wrong| {
-        Wrong::new(format!("what is in the file can't be used: {}", wrong.reason), wrong.fix)
+fn holds_api_key(path: &Path) -> Result<(), Vec<Wrong>> {
+    let key = secret_file::read(path).map_err(|error| vec![unreadable(&error)])?;
+    api_key(key.expose_secret()).map_err(|wrongs| {
+        let of_file = |wrong: Wrong| {
+            Wrong::new(format!("what is in the file can't be used: {}", wrong.reason), wrong.fix)
+        };
+        wrongs.into_iter().map(of_file).collect()
     })
 }
 
@@ -228,16 +250,33 @@ mod tests {
         assert_eq!(base_url("https://host/").unwrap(), "https://host");
         assert_eq!(base_url("https://host/a//").unwrap(), "https://host/a");
         assert_eq!(base_url("http://host:81").unwrap(), "http://host:81");
+        assert_eq!(base_url("https://api.juspay.in/").unwrap(), "https://api.juspay.in");
+        assert_eq!(base_url("https://notjuspay.in/a").unwrap(), "https://notjuspay.in/a");
         assert!(base_url("https://host/?a=b").is_err());
         assert!(base_url("https://host?").is_err());
     }
 
     #[test]
+    fn a_base_url_has_no_endpoint_in_it() {
+        for bad in [
+            "https://api.juspay.in/customers",
+            "https://sandbox.juspay.in/v1/",
+            "https://API.Juspay.in:443/v1",
+            "https://eu.juspay.io/a",
+            "https://juspay.in/a",
+            "https://gateway.example/juspay/customers/",
+        ] {
+            let wrongs = base_url(bad).unwrap_err();
+            assert!(wrongs[0].reason.contains("it has a path"), "{bad}: {wrongs:?}");
+        }
+    }
+
+    #[test]
     fn header_values_are_visible_ascii() {
-        for good in ["sim_merchant", "a b", "2019-05-07", "~!"] {
+        for good in ["sim_merchant", "2019-05-07", "~!"] {
             assert_eq!(header_value(good).as_deref(), Ok(good));
         }
-        for bad in ["", " a", "a ", "a\tb", "a\r\nb: c", "é", "a\u{7f}"] {
+        for bad in ["", " a", "a ", "a b", "a\tb", "a\r\nb: c", "é", "a\u{7f}"] {
             assert!(header_value(bad).is_err(), "{bad:?}");
         }
     }

@@ -3,12 +3,16 @@
 //!
 //! serde would stop at the first fault; this goes on, so that all are told at once.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use config::{Map, Value};
 
 use super::{
     effective::Effective,
+    environment,
     fault::{Fault, Wrong},
     setting::Setting,
     unknown, value,
@@ -22,15 +26,24 @@ pub(super) struct Reader<'v> {
     root: &'v Map<String, Value>,
     /// Every source could be read, so that what is missing really is.
     whole: bool,
+    /// Keys whose environment variable is empty, which counts as unset, and that variable's name.
+    empty: BTreeMap<String, String>,
     known: BTreeSet<String>,
     faults: Vec<Fault>,
+    warnings: Vec<Fault>,
     effective: Effective,
 }
 
 impl<'v> Reader<'v> {
     pub(super) fn new(root: &'v Map<String, Value>, whole: bool) -> Self {
         let (known, faults, effective) = (BTreeSet::new(), Vec::new(), Effective::default());
-        Self { root, whole, known, faults, effective }
+        let (empty, warnings) = (BTreeMap::new(), Vec::new());
+        Self { root, whole, empty, known, faults, warnings, effective }
+    }
+
+    /// The same, with the keys whose environment variable is empty.
+    pub(super) fn with_empty(self, empty: BTreeMap<String, String>) -> Self {
+        Self { empty, ..self }
     }
 
     /// The setting called `key`, to be read in the way of its type.
@@ -85,11 +98,22 @@ impl<'v> Reader<'v> {
         self.faults.push(wrong.of(key, origin));
     }
 
-    /// Notes that `key` isn't there, unless it may stand in a source that can't be read.
-    pub(super) fn missing(&mut self, key: &str, wrong: Wrong) {
-        if self.whole {
-            self.wrong(key, wrong);
-        }
+    /// The text of `key`, whatever is wrong with it. Nothing is noted.
+    pub(super) fn raw_text(&self, key: &str) -> Option<&'v str> {
+        value::text(self.find(key)?).ok()
+    }
+
+    /// Notes that none of `keys` is there, unless they may stand in a source that can't be read. The
+    /// fault is the first one's.
+    pub(super) fn missing(&mut self, keys: &[&str], wrong: Wrong) {
+        let Some(key) = keys.first().filter(|_| self.whole) else { return };
+        let Some(variable) = keys.iter().find_map(|key| self.empty.get(*key)) else {
+            return self.wrong(key, wrong);
+        };
+        let reason =
+            format!("{}: {variable} is empty, and an empty variable counts as unset", wrong.reason);
+        let origin = Some(format!("{}{variable}", environment::ORIGIN));
+        self.faults.push(Wrong::new(reason, wrong.fix).of(*key, origin));
     }
 
     /// Notes that `keys` contradict each other, unless a source that can't be read may settle it.
@@ -107,6 +131,22 @@ impl<'v> Reader<'v> {
 
     pub(super) fn push(&mut self, fault: Fault) {
         self.faults.push(fault);
+    }
+
+    /// Notes that `key`, which can stay as it is, looks like a mistake.
+    pub(super) fn warning(&mut self, key: &str, wrong: Wrong) {
+        let origin = self.find(key).and_then(value::origin);
+        self.warnings.push(wrong.of(key, origin));
+    }
+
+    /// The warnings so far.
+    pub(super) fn take_warnings(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// The faults so far, without unknown keys.
+    pub(super) fn faults(self) -> Vec<Fault> {
+        self.faults
     }
 
     pub(super) fn note(&mut self, key: &str, value: Option<toml::Value>, origin: Option<&str>) {

@@ -11,7 +11,12 @@ use std::{
 use secrecy::ExposeSecret;
 
 pub use self::tls::{ClientAuth, ServerTls};
-use super::{address::WebAddress, fault::Wrong, reader::Reader, value::Items};
+use super::{
+    address::{WebAddress, no_query},
+    fault::Wrong,
+    reader::Reader,
+    value::Items,
+};
 use crate::secret_file::{self, SecretFileError};
 
 /// Longest path of a socket, in bytes: `sun_path` has 108 with the zero at its end (unix(7)).
@@ -64,8 +69,8 @@ pub struct Server {
 
 impl Server {
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let listen = reader.at("server.listen").list(Items::SomeOrText, Listen::parse);
-        let admin_listen = reader.at("server.admin_listen").list(Items::SomeOrText, Listen::parse);
+        let listen = listeners(reader, "server.listen");
+        let admin_listen = admin_listen(reader);
         let admin_token_file = reader.at("server.admin_token_file").file(holds_token);
         let public_url = reader.at("server.public_url").text(without_query);
         let workers = reader.at("server.workers").number(WORKERS);
@@ -96,9 +101,22 @@ impl Server {
     }
 }
 
+/// `server.admin_listen`
+pub(super) fn admin_listen(reader: &mut Reader<'_>) -> Option<Vec<Listen>> {
+    listeners(reader, "server.admin_listen")
+}
+
+fn listeners(reader: &mut Reader<'_>, key: &str) -> Option<Vec<Listen>> {
+    reader.at(key).fix_of_type(LISTEN).list(Items::SomeOrText, Listen::parse)
+}
+
+/// How a listener's address is written.
+const LISTEN: &str =
+    "write an IP address and port in quotes, such as \"0.0.0.0:8080\", or \"unix:PATH\"";
+
 impl Listen {
     pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
-        let fix = "write an IP address and port such as \"0.0.0.0:8080\", or \"unix:PATH\"";
+        let fix = LISTEN;
         match text.strip_prefix("unix:") {
             Some("") => Err(Wrong::new("it has no path after unix:", fix)),
             Some(path) if path.len() > MAX_SOCKET_PATH || path.contains('\0') => Err(Wrong::new(
@@ -135,12 +153,8 @@ pub(super) fn is_readable(path: &Path) -> Result<(), Wrong> {
 }
 
 /// An address below which paths are.
-fn without_query(text: &str) -> Result<String, Wrong> {
-    let address = WebAddress::parse(text)?;
-    if address.query {
-        return Err(Wrong::new("it has a query", "take out the ? and what follows it"));
-    }
-    Ok(address.text)
+fn without_query(text: &str) -> Result<String, Vec<Wrong>> {
+    WebAddress::parse(text, &[no_query]).map(|address| address.text)
 }
 
 pub(super) fn unreadable(error: &SecretFileError) -> Wrong {

@@ -26,6 +26,8 @@ pub(super) struct Setting<'r, 'v> {
     key: String,
     value: Option<Cow<'v, Value>>,
     silent: bool,
+    /// What to do when the value is of another type.
+    fix_of_type: Option<&'static str>,
 }
 
 /// A setting that is a switch or something more exact.
@@ -37,7 +39,7 @@ pub(super) enum Switch<T> {
 }
 
 /// All that is wrong with one value.
-struct Wrongs(Vec<(Place, Wrong)>);
+pub(super) struct Wrongs(Vec<(Place, Wrong)>);
 
 /// Which part of a value is wrong.
 enum Place {
@@ -47,7 +49,13 @@ enum Place {
 
 impl From<Wrong> for Wrongs {
     fn from(wrong: Wrong) -> Self {
-        Self(vec![(Place::Whole, wrong)])
+        vec![wrong].into()
+    }
+}
+
+impl From<Vec<Wrong>> for Wrongs {
+    fn from(wrongs: Vec<Wrong>) -> Self {
+        Self(wrongs.into_iter().map(|wrong| (Place::Whole, wrong)).collect())
     }
 }
 
@@ -57,7 +65,7 @@ impl<'r, 'v> Setting<'r, 'v> {
         key: String,
         value: Option<Cow<'v, Value>>,
     ) -> Self {
-        Self { reader, key, value, silent: false }
+        Self { reader, key, value, silent: false, fix_of_type: None }
     }
 
     /// Reads, but notes nothing.
@@ -68,9 +76,14 @@ impl<'r, 'v> Setting<'r, 'v> {
     /// A fault when it isn't set.
     pub(super) fn required(self, fix: &str) -> Self {
         if self.value.is_none() && !self.silent {
-            self.reader.missing(&self.key, Wrong::new("it is missing", fix));
+            self.reader.missing(&[&self.key], Wrong::new("it is missing", fix));
         }
         self
+    }
+
+    /// What to do when the value isn't of the type that it must be.
+    pub(super) fn fix_of_type(self, fix: &'static str) -> Self {
+        Self { fix_of_type: Some(fix), ..self }
     }
 
     /// For settings below a name that the user gives, whose defaults no file can hold.
@@ -80,27 +93,33 @@ impl<'r, 'v> Setting<'r, 'v> {
     }
 
     /// A text that `parse` takes.
-    pub(super) fn text<T>(self, parse: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
+    pub(super) fn text<T, E: Into<Wrongs>>(
+        self,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         self.read(|value| {
             let text = value::text(value)?;
-            Ok((parse(text)?, text.into()))
+            Ok((parse(text).map_err(Into::into)?, text.into()))
         })
     }
 
     /// A text that stays secret.
-    pub(super) fn secret(
+    pub(super) fn secret<E: Into<Wrongs>>(
         self,
-        check: impl FnOnce(&str) -> Result<(), Wrong>,
+        check: impl FnOnce(&str) -> Result<(), E>,
     ) -> Option<SecretString> {
         self.read(|value| {
             let text = value::text(value)?;
-            check(text)?;
+            check(text).map_err(Into::into)?;
             Ok((text.into(), MASK.into()))
         })
     }
 
     /// The path of a file that passes `check` now.
-    pub(super) fn file(self, check: impl FnOnce(&Path) -> Result<(), Wrong>) -> Option<PathBuf> {
+    pub(super) fn file<E: Into<Wrongs>>(
+        self,
+        check: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Option<PathBuf> {
         self.text(|text| {
             let path = PathBuf::from(text);
             check(&path).map(|()| path)
@@ -110,23 +129,24 @@ impl<'r, 'v> Setting<'r, 'v> {
     /// `true` or `false`.
     pub(super) fn boolean(self) -> Option<bool> {
         self.read(|value| {
-            let wrong = || value::mismatch(value, "true or false", "write true or false");
+            let wrong =
+                || value::mismatch(value, "true or false", "write true or false without quotes");
             let boolean = value::boolean(value).ok_or_else(wrong)?;
             Ok((boolean, boolean.into()))
         })
     }
 
     /// `true`, `false` or a text that `parse` takes.
-    pub(super) fn switch<T>(
+    pub(super) fn switch<T, E: Into<Wrongs>>(
         self,
-        parse: impl FnOnce(&str) -> Result<T, Wrong>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Switch<T>> {
         self.read(|value| match value::boolean(value) {
             Some(true) => Ok((Switch::On, true.into())),
             Some(false) => Ok((Switch::Off, false.into())),
             None => {
-                let text = value::text(value)?;
-                Ok((Switch::At(parse(text)?), text.into()))
+                let text = value::switch_text(value)?;
+                Ok((Switch::At(parse(text).map_err(Into::into)?), text.into()))
             }
         })
     }
@@ -181,9 +201,11 @@ impl<'r, 'v> Setting<'r, 'v> {
         items: Items,
         parse: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Option<Vec<T>> {
+        let fix = self.fix_of_type;
         self.read(|value| {
             let (mut read, mut shown, mut wrongs) = (Vec::new(), Vec::new(), Vec::new());
-            for (index, (text, origin)) in value::items(value, items)?.into_iter().enumerate() {
+            let found = value::items(value, items, fix)?;
+            for (index, (text, origin)) in found.into_iter().enumerate() {
                 match text.and_then(|text| Ok((parse(&text)?, text))) {
                     Ok((item, text)) => {
                         read.push(item);
@@ -200,7 +222,7 @@ impl<'r, 'v> Setting<'r, 'v> {
         self,
         convert: impl FnOnce(&Value) -> Result<(T, toml::Value), Wrongs>,
     ) -> Option<T> {
-        let Self { reader, key, value, silent } = self;
+        let Self { reader, key, value, silent, .. } = self;
         let Some(value) = value else {
             if !silent {
                 reader.note(&key, None, None);

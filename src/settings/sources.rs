@@ -3,17 +3,17 @@
 //!
 //! Every source is looked at before anything is told, so that two broken files are two faults.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 
 use super::{
-    Settings, contradictions, document,
+    Listen, Settings, contradictions, document,
     effective::Effective,
     environment,
     fault::{Fault, Faults, Wrong},
     reader::{BUILT_IN, Reader},
-    unknown, value,
+    server, unknown, value,
 };
 use crate::regular_file;
 
@@ -44,7 +44,7 @@ pub struct Loaded {
     /// The same to be shown, secrets masked.
     pub effective: Effective,
     /// What looks like a mistake and is none.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Fault>,
 }
 
 impl Sources {
@@ -91,19 +91,49 @@ impl Sources {
         let layers = self.layers(&mut faults);
         let whole = faults.is_empty();
         let merged = merge(layers, &mut faults);
-        let mut reader = Reader::new(&merged, whole);
+        let mut reader = Reader::new(&merged, whole).with_empty(self.empty_variables());
         let settings = Settings::read(&mut reader);
         contradictions::check(&mut reader);
+        let mut warnings = self.warnings();
+        warnings.extend(reader.take_warnings());
         let (found, effective) = reader.finish();
         faults.extend(found);
-        let warnings = self.environment.iter();
-        let warnings = warnings.filter_map(|(name, value)| environment::warning(name, value));
         match settings {
-            Some(settings) if faults.is_empty() => {
-                Ok(Loaded { settings, effective, warnings: warnings.collect() })
-            }
-            _ => Err(Faults(faults)),
+            Some(settings) if faults.is_empty() => Ok(Loaded { settings, effective, warnings }),
+            _ => Err(Faults { faults, warnings }),
         }
+    }
+
+    /// Where the admin listener listens, by these sources. Reads nothing else of them: no secret
+    /// has to be there, and other settings may have faults.
+    ///
+    /// # Errors
+    /// With what is wrong with the sources or with that setting.
+    pub fn admin_listen(mut self) -> Result<Vec<Listen>, Faults> {
+        let mut faults = Vec::new();
+        self.environment.sort();
+        let layers = self.layers(&mut faults);
+        let merged = merge(layers, &mut Vec::new());
+        let mut reader = Reader::new(&merged, faults.is_empty());
+        let listen = server::admin_listen(&mut reader);
+        faults.extend(reader.faults());
+        match listen {
+            Some(listen) if faults.is_empty() => Ok(listen),
+            _ => Err(Faults { faults, warnings: self.warnings() }),
+        }
+    }
+
+    fn warnings(&self) -> Vec<Fault> {
+        let variables = self.environment.iter();
+        variables.filter_map(|(name, value)| environment::warning(name, value)).collect()
+    }
+
+    /// The keys whose variable is empty, with that variable.
+    fn empty_variables(&self) -> BTreeMap<String, String> {
+        let key = |(name, value): &(String, String)| {
+            environment::empty(name, value).map(|key| (key, name.clone()))
+        };
+        self.environment.iter().filter_map(key).collect()
     }
 
     fn layers(&self, faults: &mut Vec<Fault>) -> Vec<Map<String, Value>> {

@@ -3,6 +3,7 @@
 mod faults;
 mod gateway;
 mod introspection;
+mod messages;
 mod secrets;
 mod tls;
 
@@ -110,7 +111,7 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!((log.access, log.customer_ref_key_file), (AccessLog::All, None));
     assert_eq!((traces.endpoint, traces.sample * 10.0), (None, 10.0));
     assert_eq!(secrets.poll, Duration::from_secs(10));
-    assert_eq!(warnings, [""; 0]);
+    assert_eq!(warnings, []);
 }
 
 #[test]
@@ -219,7 +220,7 @@ fn near_misses_in_the_environment_are_warnings() {
         .load()
         .unwrap();
     assert_eq!(loaded.warnings.len(), 1);
-    assert!(loaded.warnings[0].starts_with("JUSPAY_BFF_LOG_LEVEL is ignored"));
+    assert!(loaded.warnings[0].warning().starts_with("JUSPAY_BFF_LOG_LEVEL is ignored: "));
 }
 
 #[test]

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use secrecy::ExposeSecret as _;
 
 use super::{
-    address::WebAddress, fault::Wrong, reader::Reader, roots::holds_roots, server::unreadable,
+    address::{WebAddress, no_query},
+    fault::Wrong,
+    reader::Reader,
+    roots::holds_roots,
+    server::unreadable,
 };
 use crate::secret_file;
 
@@ -53,24 +57,19 @@ impl Traces {
 }
 
 /// A collector's address, if this program can send anything there.
-pub(super) fn endpoint(text: &str) -> Result<String, Wrong> {
-    let address = WebAddress::parse(text)?;
-    if address.query {
-        return Err(Wrong::new("it has a query", "take out the ? and what follows it"));
-    }
+pub(super) fn endpoint(text: &str) -> Result<String, Vec<Wrong>> {
     let base = text.trim_end_matches('/');
+    let mut wrongs = WebAddress::parse(text, &[no_query]).err().unwrap_or_default();
     if base.ends_with(PATH) {
-        return Err(Wrong::new(
-            "it ends in /v1/traces, which is added to it",
-            "take that out of it",
-        ));
+        let reason = "it ends in /v1/traces, which is added to it";
+        wrongs.push(Wrong::new(reason, "drop /v1/traces"));
     }
     if cfg!(not(feature = "traces")) {
         let reason = "this program is built without traces";
         let fix = "build it with `--features traces`, as the image is, or take the setting out";
-        return Err(Wrong::new(reason, fix));
+        wrongs.push(Wrong::new(reason, fix));
     }
-    Ok(base.to_owned())
+    if wrongs.is_empty() { Ok(base.to_owned()) } else { Err(wrongs) }
 }
 
 fn service_name(text: &str) -> Result<String, Wrong> {
@@ -136,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_collectors_address_has_neither_query_nor_the_path_that_is_added() {
-        let reason = |text| endpoint(text).unwrap_err().reason;
+        let reason = |text| endpoint(text).unwrap_err().swap_remove(0).reason;
         assert!(reason("http://collector:4318?a=b").contains("query"));
         assert!(reason("https://collector.example/v1/traces/").contains("/v1/traces"));
         assert!(reason("collector:4318").contains("begins with"));
@@ -145,7 +144,7 @@ mod tests {
     #[cfg(not(feature = "traces"))]
     #[test]
     fn a_program_without_traces_says_how_to_get_them() {
-        let wrong = endpoint("http://collector:4318").unwrap_err();
+        let wrong = endpoint("http://collector:4318").unwrap_err().swap_remove(0);
         assert!(wrong.reason.contains("without traces"), "{wrong:?}");
         assert!(wrong.fix.contains("--features traces"), "{wrong:?}");
     }

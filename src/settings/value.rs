@@ -35,8 +35,21 @@ pub(super) const fn table(value: &Value) -> Option<&Map<String, Value>> {
 /// A text.
 pub(super) fn text(value: &Value) -> Result<&str, Wrong> {
     let ValueKind::String(text) = &value.kind else {
-        return Err(mismatch(value, "a text", "write a text in quotes"));
+        return Err(mismatch(value, "a string", "write a string in quotes"));
     };
+    Ok(text)
+}
+
+/// The text of a setting that may be true or false as well.
+pub(super) fn switch_text(value: &Value) -> Result<&str, Wrong> {
+    let ValueKind::String(text) = &value.kind else {
+        let fix = "write true or false without quotes, or a string in quotes";
+        return Err(mismatch(value, "true, false or a string", fix));
+    };
+    if text.parse::<bool>().is_ok() {
+        let reason = "it is true or false in quotes, which is a string, not a boolean";
+        return Err(Wrong::new(reason, "write true or false without quotes"));
+    }
     Ok(text)
 }
 
@@ -54,7 +67,7 @@ pub(super) fn number(value: &Value, fix: &str) -> Result<Option<u64>, Wrong> {
         (ValueKind::I64(number), _) => Ok(u64::try_from(*number).ok()),
         (ValueKind::I128(_), _) => Ok(None),
         (_, Some(text)) => Ok(text.parse().ok()),
-        (_, None) => Err(mismatch(value, "a whole number", fix)),
+        (_, None) => Err(mismatch(value, "an integer", fix)),
     }
 }
 
@@ -76,10 +89,20 @@ pub(super) const fn is_number(value: &Value) -> bool {
 }
 
 /// The items of a list of texts.
-pub(super) fn items(value: &Value, items: Items) -> Result<Vec<Item>, Wrong> {
+///
+/// `fix` is what to do about a value of another type.
+pub(super) fn items(value: &Value, items: Items, fix: Option<&str>) -> Result<Vec<Item>, Wrong> {
     let list: Vec<Item> = match (&value.kind, environment_text(value)) {
         (ValueKind::Array(values), _) => {
             values.iter().map(|item| (text(item).map(str::to_owned), origin(item))).collect()
+        }
+        (_, Some(text)) if is_in_brackets(text) => {
+            let reason = "it is written as a JSON or TOML list, which an environment variable can't \
+                          hold";
+            return Err(Wrong::new(
+                reason,
+                "write the items with commas between them, such as a,b",
+            ));
         }
         (_, Some(text)) => {
             text.split(',').map(|item| (Ok(item.trim().to_owned()), origin(value))).collect()
@@ -88,8 +111,12 @@ pub(super) fn items(value: &Value, items: Items) -> Result<Vec<Item>, Wrong> {
             vec![(Ok(text.clone()), origin(value))]
         }
         (_, None) => {
-            let fix = "write a list of texts, such as [\"a\", \"b\"]";
-            return Err(mismatch(value, "a list", fix));
+            let expected = match items {
+                Items::SomeOrText => "a string or a list of strings",
+                Items::Any | Items::Some => "a list of strings",
+            };
+            let fix = fix.unwrap_or("write a list of strings, such as [\"a\", \"b\"]");
+            return Err(mismatch(value, expected, fix));
         }
     };
     if list.is_empty() && items != Items::Any {
@@ -102,16 +129,23 @@ pub(super) fn items(value: &Value, items: Items) -> Result<Vec<Item>, Wrong> {
 pub(super) fn mismatch(value: &Value, expected: &str, fix: &str) -> Wrong {
     let found = match &value.kind {
         ValueKind::Nil => "nothing",
-        ValueKind::Boolean(_) => "true or false",
+        ValueKind::Boolean(_) => "a boolean",
         ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => {
-            "a whole number"
+            "an integer"
         }
-        ValueKind::Float(_) => "a number with a fraction",
-        ValueKind::String(_) => "a text",
+        ValueKind::Float(_) => "a float",
+        ValueKind::String(_) => "a string",
         ValueKind::Table(_) => "a table",
         ValueKind::Array(_) => "a list",
     };
-    Wrong::new(format!("it is {found} and must be {expected}"), fix)
+    Wrong::new(format!("expected {expected}, found {found}"), fix)
+}
+
+/// `["a","b"]`, which isn't how the environment writes lists. No address in brackets ends so: its
+/// port follows.
+fn is_in_brackets(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with('[') && text.ends_with(']')
 }
 
 /// The text of a variable, which is a text only because the environment knows nothing else.
@@ -173,7 +207,7 @@ mod tests {
     #[test]
     fn lists_come_as_lists_or_with_commas() {
         let texts = |value: &Value, kind| {
-            let list = items(value, kind).ok()?;
+            let list = items(value, kind, None).ok()?;
             Some(list.into_iter().map(|(text, _)| text.unwrap()).collect::<Vec<_>>())
         };
         assert_eq!(texts(&from_environment("a, b,"), Items::Some).unwrap(), ["a", "b", ""]);
@@ -183,6 +217,11 @@ mod tests {
         assert_eq!(texts(&from_file(Vec::<String>::new()), Items::SomeOrText), None);
         assert_eq!(texts(&from_file(Vec::<String>::new()), Items::Some), None);
         assert_eq!(texts(&from_file(Vec::<String>::new()), Items::Any).unwrap(), [""; 0]);
-        assert!(items(&from_file(vec![1]), Items::Any).unwrap()[0].0.is_err());
+        assert!(items(&from_file(vec![1]), Items::Any, None).unwrap()[0].0.is_err());
+        for json in [r#"["a","b"]"#, " ['a'] ", "[]", "[a,b]"] {
+            assert_eq!(texts(&from_environment(json), Items::Any), None, "{json}");
+        }
+        let addresses = from_environment("[::1]:80,[::]:81");
+        assert_eq!(texts(&addresses, Items::SomeOrText).unwrap(), ["[::1]:80", "[::]:81"]);
     }
 }

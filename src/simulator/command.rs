@@ -55,6 +55,8 @@ fn banner(config: &Config, running: &Running) -> String {
          Merchant             {merchant}\n\
          Audience of tokens   {DEFAULT_AUDIENCE}\n\
          \n\
+         {unknown}\n\
+         \n\
          {magic}\n\
          Ask the stand-in as Juspay would be asked:\n\
          \x20 curl -u '{first_key}:' -H 'x-merchantid: {merchant}' \\\n\
@@ -68,6 +70,7 @@ fn banner(config: &Config, running: &Running) -> String {
          \n\
          Client auth tokens of the simulator don't work in the real SDK. Ctrl-C ends it.\n",
         all_keys = keys.join(", "),
+        unknown = page::unknown_customers(config.provision),
         magic = page::magic_customers(),
         fault = r#"{"customer": "alice", "times": 1, "fault": "reset"}"#,
     )

@@ -163,6 +163,11 @@ impl Simulator {
         self.0.provision.store(provision, Ordering::Relaxed);
     }
 
+    /// Whether customers that were never created are made up.
+    pub(super) fn makes_up_customers(&self) -> bool {
+        self.0.provision.load(Ordering::Relaxed)
+    }
+
     /// Sets the simulator's wall clock wrong by `offset`: `Date`, expiries and tokens go by it.
     pub fn set_clock_offset(&self, offset: SignedDuration) {
         self.0.clock.set_offset(offset);

@@ -47,8 +47,8 @@ pub(super) fn text(simulator: &Simulator) -> String {
          \n\
          GET {base}/customers/ID, POST {base}/customers, POST {base}/customers/ID\n\
          Basic authorization with an API key as user name; x-merchantid: {merchant}.\n\
-         A customer that nobody has created is made up when it is asked for, always with the\n\
-         same fields and the same cst_ id. Tokens don't work in the real SDK.\n\
+         {unknown}\n\
+         Tokens don't work in the real SDK.\n\
          \n\
          {magic}\n\
          Control API:\n{control}\n\
@@ -56,9 +56,20 @@ pub(super) fn text(simulator: &Simulator) -> String {
          \"times\": for ever):\n{FAULTS}",
         base = simulator.base_url(),
         merchant = simulator.merchant(),
+        unknown = unknown_customers(simulator.makes_up_customers()),
         magic = magic_customers(),
         control = control_api(),
     )
+}
+
+/// What becomes of a customer that was never created.
+pub(super) const fn unknown_customers(are_made_up: bool) -> &'static str {
+    if are_made_up {
+        "A customer that was never created is made up when it is requested, always with the\n\
+         same fields and the same cst_ id (unless started with --strict)."
+    } else {
+        "Strict: a customer that was never created is answered with 404 object_not_found."
+    }
 }
 
 /// The magic customers, a line each.

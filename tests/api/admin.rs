@@ -150,7 +150,13 @@ async fn on_loopback_no_web_page_gets_through() {
     ] {
         refused(&ask(head).await, 403, "admin_forbidden");
     }
-    for head in ["Host: localhost\r\n", "Host: 127.0.0.1:9464\r\n", "Host: [::1]:1\r\n"] {
+    for head in [
+        "Host: localhost\r\n",
+        "Host: Localhost:9464\r\n",
+        "Host: 127.0.0.1:9464\r\n",
+        "Host: [::1]:1\r\n",
+        "Host: [::ffff:127.0.0.1]:9464\r\n",
+    ] {
         assert_eq!(ask(head).await.status, 200, "{head}");
     }
 }

@@ -9,8 +9,16 @@ use crate::support::{
     process::{Process, bff, run},
 };
 
-const COMMANDS: [&str; 7] =
-    ["serve", "check-config", "doctor", "explain-token", "demo", "simulator", "token"];
+const COMMANDS: [&str; 8] = [
+    "serve",
+    "check-config",
+    "doctor",
+    "explain-token",
+    "healthcheck",
+    "demo",
+    "simulator",
+    "token",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn help_is_worth_reading() {
@@ -42,6 +50,13 @@ async fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
     for (arguments, told) in [
         (&[][..], "Usage: juspay-bff <COMMAND>"),
         (&["fly"], "unrecognized subcommand 'fly'"),
+        (&["srve"], "a similar subcommand exists: 'serve'"),
+        (&["serve", "--confg", "x"], "a similar argument exists: '--config'"),
+        (
+            &["check-config", "--replicas", "0"],
+            "invalid value '0' for '--replicas <N>': write a whole number of 1 or more, such as 3\n",
+        ),
+        (&["check-config", "--format", "yaml"], "[possible values: text, json]"),
         (&["serve", "--port", "1"], "unexpected argument '--port'"),
         (&["token"], "--subject <ID>"),
         (&["token", "--subject", "a", "--life", "60"], "--life"),
@@ -121,6 +136,23 @@ async fn the_simulator_tells_what_it_takes_to_use_it() {
         assert!(simulator.stdout.contains(told), "{told} in {}", simulator.stdout);
     }
     assert_eq!(simulator.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_strict_simulator_knows_no_customer_until_it_is_created() {
+    let free = ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
+    for (flags, status) in [(&[][..], 200), (&["--strict"], 404)] {
+        let mut simulator = Process::start(bff(&[&free, flags].concat()));
+        let line = simulator.line_with("Stand-in for Juspay").await;
+        simulator.line_with("Ctrl-C ends it").await;
+        assert_eq!(simulator.stdout.contains("Strict: "), status == 404, "{}", simulator.stdout);
+        let address = line.rsplit('/').next().unwrap().parse().unwrap();
+        let juspay = Phone::new(address, None);
+        let credentials = "Authorization: Basic c2ltX2tleTo=\r\nx-merchantid: sim_merchant\r\n";
+        let reply = juspay.request("GET", "/customers/alice", credentials).await;
+        assert_eq!(reply.status, status, "{flags:?}");
+        assert_eq!(simulator.terminate().await, Some(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

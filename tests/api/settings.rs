@@ -7,6 +7,7 @@ use juspay_bff::settings::Sources;
 use crate::support::{
     Phone,
     process::{Process, bff, run},
+    until,
 };
 
 /// What may be shown nowhere.
@@ -38,9 +39,9 @@ not_found_ttl = 2
 
 /// Each fault: its key, and a part of its reason and of its fix.
 const FAULTS: [(&str, &str, &str); 9] = [
-    ("server.workers", "reason: it is a text", "fix:    "),
+    ("server.workers", "reason: expected an integer, found a string", "fix:    "),
     ("juspay.api_key", "white space", "fix:    "),
-    ("juspay.ca_file", "can't be read", "fix:    "),
+    ("juspay.ca_file", "can't be read: no such file", "fix:    "),
     ("auth.issuers.main.algorithms[1]", "whoever verifies could sign", "fix:    "),
     ("cache.not_found_ttl", "without a unit", "fix:    "),
     ("server.listen", "the same address", "fix:    "),
@@ -208,6 +209,14 @@ async fn a_variable_that_was_meant_for_us_is_warned_about() {
     assert!(checked.stderr.starts_with("warning: JUSPAY_BFF_LOG_LEVEL is ignored: "));
     assert_eq!(checked.stderr.lines().count(), 1, "{}", checked.stderr);
 
+    let mut faulty = with_typo("check-config");
+    faulty.env("JUSPAY_BFF__LOG__LEVEL", "canary_inline");
+    let faulty = run(faulty).await;
+    assert_eq!(faulty.code, Some(2));
+    let warning = "\n\nwarning: JUSPAY_BFF_LOG_LEVEL is ignored: ";
+    assert!(faulty.stderr.contains(warning), "beside the faults: {}", faulty.stderr);
+    shows_no_secret(&faulty.stderr);
+
     let mut serving = Process::start(with_typo("serve"));
     let warning = serving.line_with("JUSPAY_BFF_LOG_LEVEL is ignored").await;
     assert!(warning.contains("\"level\":\"WARN\""), "{warning}");
@@ -230,8 +239,11 @@ async fn a_port_that_is_taken_is_told_with_its_key() {
         command.env(variable, &address);
         let served = run(command).await;
         assert_eq!(served.code, Some(1));
-        let told = format!("juspay-bff: {key}: can't listen on {address}: ");
-        assert!(served.stderr.starts_with(&told), "{}", served.stderr);
+        let told = format!(
+            "juspay-bff: {key}: can't listen on {address}: Address already in use (os error 98); \
+             stop the process that listens there, or write another address or port in {key}\n"
+        );
+        assert_eq!((&*served.stderr, served.stdout.contains("\"serving\"")), (&*told, false));
     }
 }
 
@@ -296,4 +308,39 @@ async fn the_environment_alone_is_enough_to_serve() {
     for secret in ["canary_inline", "tkn_", &*token, "alice"] {
         assert!(!serving.stdout.contains(secret), "{secret} in the log");
     }
+}
+
+/// A key set with a key that nobody has the other half of.
+const KEY_SET: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k",
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_fetch_of_keys_says_whether_there_are_any_to_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = write(directory.path(), "keys.json", KEY_SET);
+    let by_file = format!("jwks_file = {keys:?}\n[auth]\njwks_refresh = \"10ms\"");
+    let settings = GOOD.replace("discovery = true", &by_file).replace("RS256", "EdDSA");
+    let good = write(directory.path(), "good.toml", &settings);
+    let mut serving = Process::start(bff(&["serve", "--config", &good]));
+    let line = serving.line_with("\"serving\"").await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let admin = Phone::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
+    until("readiness", async || admin.get("/readyz").await.status == 200).await;
+    std::fs::remove_file(&keys).unwrap();
+    let line = serving.line_with("failed to fetch the key set").await;
+    assert!(line.contains("failed to fetch the key set; keeping the previous one"), "{line}");
+    assert!(line.contains("\"issuer\":\"main\""), "{line}");
+    assert_eq!(serving.terminate().await, Some(0));
+
+    // Bound, but not listened on.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("jwks_url = \"http://{}/\"", socket.local_addr().unwrap());
+    let settings = GOOD.replace("discovery = true", &url);
+    let local = "[auth]\nallow_local_issuer = true\n";
+    let good = write(directory.path(), "good.toml", &(settings + local));
+    let mut serving = Process::start(bff(&["serve", "--config", &good]));
+    let line = serving.line_with("failed to fetch the key set").await;
+    assert!(line.contains("failed to fetch the key set, and there is none to use"), "{line}");
+    assert_eq!(serving.terminate().await, Some(0));
 }

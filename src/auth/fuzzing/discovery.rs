@@ -39,7 +39,8 @@ fn is_on_loopback(address: &str) -> bool {
         None => place.split(':').next(),
     };
     let host = host.unwrap_or_default();
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
 }
 
 #[cfg(test)]
@@ -76,7 +77,17 @@ mod tests {
         let scheme = select(&["https://", "HTTPS://", "http://", "ftp://", "//", ""][..]);
         let user = select(&["", "a@", "127.0.0.1@", "localhost:80@", "@", "%40"][..]);
         let host = select(
-            &["id.example", "localhost", "LOCALHOST", "127.0.0.1", "[::1]", "127.1", "::1", ""][..],
+            &[
+                "id.example",
+                "localhost",
+                "LOCALHOST",
+                "127.0.0.1",
+                "[::1]",
+                "[::ffff:127.0.0.1]",
+                "127.1",
+                "::1",
+                "",
+            ][..],
         );
         let rest = select(&["", "/", ":80/k", "?@localhost", "#@[::1]", ".evil.example", "\\"][..]);
         (scheme, user, host, rest).prop_map(|(scheme, user, host, rest)| {

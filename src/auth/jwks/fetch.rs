@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{cell::Cell, net::IpAddr, path::PathBuf, rc::Rc, sync::Arc};
+use std::{cell::Cell, path::PathBuf, rc::Rc, sync::Arc};
 
 use awc::{
     Client, Connector,
@@ -23,6 +23,7 @@ use serde::Deserialize;
 use super::{MAX_SET_BYTES, SetError};
 use crate::{
     clock, json,
+    loopback::is_loopback_host,
     regular_file::{self, ReadError},
     settings::{self, KeySource},
 };
@@ -208,12 +209,9 @@ fn is_https(url: &str) -> bool {
 pub(crate) fn allowed(url: &str) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
     let host = uri.host()?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback =
-        host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     let is_allowed = match uri.scheme_str() {
         Some("https") => true,
-        Some("http") => is_loopback,
+        Some("http") => is_loopback_host(host),
         _ => false,
     };
     is_allowed.then_some(uri)

@@ -100,7 +100,12 @@ impl Keeper {
     async fn refresh(&mut self) -> bool {
         let fetched = self.fetch_once().await;
         if let Err(error) = &fetched {
-            warn!(issuer = &*self.issuer, %error, "the key set can't be fetched; the last good one stays");
+            let issuer = &*self.issuer;
+            if self.store.usable(self.clock.monotonic()).is_some() {
+                warn!(issuer, %error, "failed to fetch the key set; keeping the previous one");
+            } else {
+                warn!(issuer, %error, "failed to fetch the key set, and there is none to use");
+            }
         }
         fetched.is_ok()
     }

@@ -9,7 +9,7 @@ use crate::{
     algorithm::Algorithm,
     customer::CustomerId,
     settings::{
-        address::WebAddress,
+        address::{WebAddress, no_query, not_exposed},
         fault::Wrong,
         reader::{BUILT_IN, Reader},
         roots::holds_roots,
@@ -18,6 +18,9 @@ use crate::{
         value::Items,
     },
 };
+
+/// Below it stand discovery documents (RFC 8615), and no issuer's name.
+const WELL_KNOWN: &str = "/.well-known/";
 
 /// How old `max_token_age` may let tokens be.
 const TOKEN_AGES: RangeInclusive<Duration> =
@@ -73,7 +76,7 @@ impl Issuer {
         let issuer = reader
             .at(format!("{at}.issuer"))
             .required("set it to what the tokens' iss claim is, to the letter")
-            .text(claim_text);
+            .text(issuer_name);
         let audiences = reader
             .at(format!("{at}.audiences"))
             .required("list what the tokens' aud claim may be, such as [\"my-api\"]")
@@ -142,8 +145,10 @@ fn keys(reader: &mut Reader<'_>, at: &str, issuer: Option<&str>) -> Option<KeySo
         Some(Switch::At(address)) => Some(address),
         Some(Switch::On) => match discovery_of(issuer?) {
             Ok(address) => Some(address),
-            Err(wrong) => {
-                reader.wrong(&key, wrong);
+            Err(wrongs) => {
+                for wrong in wrongs {
+                    reader.wrong(&key, wrong);
+                }
                 None
             }
         },
@@ -154,28 +159,21 @@ fn keys(reader: &mut Reader<'_>, at: &str, issuer: Option<&str>) -> Option<KeySo
 }
 
 /// Where an issuer's configuration stands by OpenID Connect Discovery 1.0 §4.1.
-fn discovery_of(issuer: &str) -> Result<String, Wrong> {
+fn discovery_of(issuer: &str) -> Result<String, Vec<Wrong>> {
     let fix = "write the address of its openid-configuration instead of true";
     let wrong = |wrong: Wrong| {
         let reason = format!("it can't be found from the issuer's name: there {}", wrong.reason);
         Wrong::new(reason, fix)
     };
-    if WebAddress::parse(issuer).map_err(wrong)?.query {
-        return Err(wrong(Wrong::new("it has a query", fix)));
-    }
+    WebAddress::parse(issuer, &[no_query])
+        .map_err(|wrongs| wrongs.into_iter().map(wrong).collect::<Vec<_>>())?;
     fetched(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))
 }
 
 /// An address that keys are fetched from, or that vouches for tokens: nobody on the way may change
 /// what it says.
-pub(super) fn fetched(text: &str) -> Result<String, Wrong> {
-    let address = WebAddress::parse(text)?;
-    if address.exposed() {
-        let reason =
-            "it is plain http to another machine: on the way there, what comes can be replaced";
-        return Err(Wrong::new(reason, "use https; http is for loopback addresses only"));
-    }
-    Ok(address.text)
+pub(super) fn fetched(text: &str) -> Result<String, Vec<Wrong>> {
+    WebAddress::parse(text, &[not_exposed]).map(|address| address.text)
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
@@ -188,6 +186,17 @@ fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
     };
     let names = || Algorithm::ALL.map(Algorithm::name).join(", ");
     Algorithm::named(name).ok_or_else(|| Wrong::new(reason, format!("write some of {}", names())))
+}
+
+/// What the `iss` claim is compared with. The address of a discovery document is none.
+fn issuer_name(text: &str) -> Result<String, Wrong> {
+    if text.contains(WELL_KNOWN) {
+        let reason = "it is the address of the issuer's discovery document, not its name";
+        let fix = "drop /.well-known/ and what follows it, so that it equals the tokens' iss claim \
+                   to the letter, and set discovery = true";
+        return Err(Wrong::new(reason, fix));
+    }
+    claim_text(text)
 }
 
 /// Text that a claim is compared with, or a claim's name.
@@ -260,7 +269,7 @@ mod tests {
     fn keys_are_fetched_over_https_or_loopback() {
         assert!(fetched("https://id.example/keys?p=policy").is_ok());
         assert!(fetched("http://[::1]:9/keys").is_ok());
-        assert!(fetched("http://id.example/keys").unwrap_err().reason.contains("plain http"));
+        assert!(fetched("http://id.example/keys").unwrap_err()[0].reason.contains("plain http"));
     }
 
     #[test]

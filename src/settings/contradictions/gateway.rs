@@ -3,12 +3,15 @@
 //! What is at stake is P1: whoever can send that header is whoever it likes to be. So every address
 //! of the public listener must be one that only the gateway reaches.
 
-use crate::settings::{
-    auth::{GATEWAY_HEADER, ISSUERS},
-    fault::Wrong,
-    reader::Reader,
-    server::{ClientAuth, Listen},
-    value::Items,
+use crate::{
+    loopback::is_loopback_address,
+    settings::{
+        auth::{GATEWAY_HEADER, ISSUERS},
+        fault::Wrong,
+        reader::Reader,
+        server::{ClientAuth, Listen},
+        value::Items,
+    },
 };
 
 const SUBJECTS: &str = "auth.gateway.client_subjects";
@@ -55,6 +58,6 @@ fn is_reached_by_others(reader: &mut Reader<'_>) -> bool {
     let listen = reader.again(LISTEN).list(Items::SomeOrText, Listen::parse).unwrap_or_default();
     listen.iter().any(|listen| match listen {
         Listen::Unix(_) => false,
-        Listen::Tcp(address) => !address.ip().is_loopback(),
+        Listen::Tcp(address) => !is_loopback_address(address.ip()),
     })
 }

@@ -29,7 +29,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
 
 fn key_source(reader: &mut Reader<'_>, table: &str) {
     let discovery = format!("{table}.discovery");
-    let off = reader.again(&*discovery).switch(|_| Ok(())) == Some(Switch::Off);
+    let off = reader.again(&*discovery).switch(|_| Ok::<_, Wrong>(())) == Some(Switch::Off);
     let set = [
         reader.is_set(&format!("{table}.jwks_url")),
         reader.is_set(&format!("{table}.jwks_file")),
@@ -39,7 +39,7 @@ fn key_source(reader: &mut Reader<'_>, table: &str) {
     let wrong = match set.into_iter().filter(|set| *set).count() {
         0 => {
             let fix = "set one of jwks_url, jwks_file, discovery and introspection_url";
-            return reader.missing(table, Wrong::new("it has no keys", fix));
+            return reader.missing(&[table], Wrong::new("it has no keys", fix));
         }
         1 => return,
         _ => Wrong::new(
@@ -61,14 +61,14 @@ fn idle_roots(reader: &mut Reader<'_>, table: &str) {
 
 /// Everyone on the machine can speak for an issuer of plain http: good for development only.
 fn local_issuer(reader: &mut Reader<'_>, table: &str) {
-    let juspay_is_local = reader.again("juspay.base_url").text(WebAddress::parse);
+    let juspay = reader.raw_text("juspay.base_url").and_then(WebAddress::read);
     let allowed = reader.again("auth.allow_local_issuer").boolean();
-    if juspay_is_local.is_none_or(|address| address.loopback) || allowed != Some(false) {
+    if juspay.is_none_or(|address| !address.is_remote()) || allowed != Some(false) {
         return;
     }
     for key in ["issuer", "jwks_url", "discovery", "introspection_url"] {
         let key = format!("{table}.{key}");
-        let plain = |text: &str| Ok(text.starts_with("http://"));
+        let plain = |text: &str| Ok::<_, Wrong>(text.starts_with("http://"));
         if reader.again(&*key).text(plain) == Some(true) {
             let reason = "an issuer of plain http is for development, but juspay.base_url isn't a \
                           loopback address";
@@ -96,7 +96,9 @@ fn same_issuer(reader: &mut Reader<'_>, tables: &[String]) {
     let mut seen: Vec<(String, &str)> = Vec::new();
     for table in tables {
         let key = format!("{table}.issuer");
-        let Some(issuer) = reader.again(&*key).text(|text| Ok(text.to_owned())) else { continue };
+        let Some(issuer) = reader.again(&*key).text(|text| Ok::<_, Wrong>(text.to_owned())) else {
+            continue;
+        };
         match seen.iter().find(|(other, _)| *other == issuer) {
             Some((_, other)) => {
                 let reason = format!("it is the same as {other}.issuer");
@@ -119,7 +121,8 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
             let key = format!("{table}.customer_id_prefix");
             if !reader.is_set(&key) {
                 let reason = "it is missing, but there are several issuers";
-                reader.missing(&key, Wrong::new(reason, fix));
+                let fix = format!("{fix}; an empty prefix can only be written in a settings file");
+                reader.missing(&[&key], Wrong::new(reason, fix));
             }
             continue;
         };
@@ -144,6 +147,6 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
 /// The key of a table's prefix, and the prefix where one is set.
 fn prefix(reader: &mut Reader<'_>, table: &str) -> Option<(String, String)> {
     let key = format!("{table}.customer_id_prefix");
-    let prefix = reader.again(&*key).text(|text| Ok(text.to_owned()))?;
+    let prefix = reader.again(&*key).text(|text| Ok::<_, Wrong>(text.to_owned()))?;
     Some((key, prefix))
 }

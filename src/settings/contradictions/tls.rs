@@ -30,7 +30,7 @@ fn together(reader: &mut Reader<'_>) {
     for (one, other) in [(CERT, KEY), (KEY, CERT)] {
         if reader.is_set(one) && !reader.is_set(other) {
             let reason = format!("it is missing, though {one} is set");
-            reader.missing(other, Wrong::new(reason, "set both, or neither"));
+            reader.missing(&[other], Wrong::new(reason, "set both, or neither"));
         }
     }
 }

@@ -5,18 +5,38 @@ use super::*;
 /// One line over good settings, the key that is at fault, and a part of the reason.
 const FAULTS: &[(&str, &str, &str)] = &[
     // Types.
-    ("server.listen = 8080", "server.listen", "a whole number and must be a list"),
-    ("server.workers = '4'", "server.workers", "a text and must be a whole number"),
-    ("server.workers = 1.5", "server.workers", "a number with a fraction and must be"),
-    ("cache.capacity = true", "cache.capacity", "true or false and must be"),
-    ("juspay.merchant_id = 5", "juspay.merchant_id", "a whole number and must be a text"),
-    ("juspay.allow_plain_http = 'no'", "juspay.allow_plain_http", "must be true or false"),
-    ("auth.issuers.main.audiences = 'a'", "auth.issuers.main.audiences", "must be a list"),
-    ("auth.issuers.main.audiences = ['a', 1]", "auth.issuers.main.audiences[1]", "must be a text"),
-    ("auth.issuers.main.discovery = 1", "auth.issuers.main.discovery", "must be a text"),
-    ("log.level = {a = 1}", "log.level", "a table and must be a text"),
-    ("log = 'info'", "log", "a text and must be a table"),
-    ("auth.issuers = []", "auth.issuers", "a list and must be a table"),
+    (
+        "server.listen = 8080",
+        "server.listen",
+        "expected a string or a list of strings, found an integer",
+    ),
+    ("server.workers = '4'", "server.workers", "expected an integer, found a string"),
+    ("server.workers = 1.5", "server.workers", "expected an integer, found a float"),
+    ("cache.capacity = true", "cache.capacity", "expected an integer, found a boolean"),
+    ("juspay.merchant_id = 5", "juspay.merchant_id", "expected a string, found an integer"),
+    (
+        "juspay.allow_plain_http = 'no'",
+        "juspay.allow_plain_http",
+        "expected true or false, found a string",
+    ),
+    (
+        "auth.issuers.main.audiences = 'a'",
+        "auth.issuers.main.audiences",
+        "expected a list of strings",
+    ),
+    (
+        "auth.issuers.main.audiences = ['a', 1]",
+        "auth.issuers.main.audiences[1]",
+        "expected a string",
+    ),
+    (
+        "auth.issuers.main.discovery = 1",
+        "auth.issuers.main.discovery",
+        "expected true, false or a string, found",
+    ),
+    ("log.level = {a = 1}", "log.level", "expected a string, found a table"),
+    ("log = 'info'", "log", "expected a table, found a string"),
+    ("auth.issuers = []", "auth.issuers", "expected a table, found a list"),
     // Unknown keys.
     ("cache.capasity = 1", "cache.capasity", "no such setting"),
     ("chache.capacity = 1", "chache", "no such setting"),
@@ -28,7 +48,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("traces.headers_file = '/nonexistent'", "traces.headers_file", "can't be read"),
     ("limits.per_customer = '1/fortnight'", "limits.per_customer", "isn't a rate"),
     ("juspay.retry_budget = 1.1", "juspay.retry_budget", "isn't a share"),
-    ("juspay.breaker.failure_rate = '0.5'", "juspay.breaker.failure_rate", "must be a number"),
+    ("juspay.breaker.failure_rate = '0.5'", "juspay.breaker.failure_rate", "expected a number"),
     ("juspay.ip_family = '4'", "juspay.ip_family", "no such family"),
     ("juspay.max_retries = 11", "juspay.max_retries", "from 0 to 10"),
     ("'a[99999999999]' = 1", "\"a[99999999999]\"", "no such setting"),
@@ -58,7 +78,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("auth.issuers.main.audiences = []", "auth.issuers.main.audiences", "empty"),
     ("auth.issuers.main.audiences = ['']", "auth.issuers.main.audiences[0]", "empty"),
     ("auth.issuers.main.typ = []", "auth.issuers.main.typ", "empty"),
-    ("auth.issuers.main.ca_file = '/nonexistent'", "auth.issuers.main.ca_file", "can't be read"),
+    ("auth.issuers.main.ca_file = '/nonexistent'", "auth.issuers.main.ca_file", "no such file"),
     ("auth.issuers.main.max_token_age = '0s'", "auth.issuers.main.max_token_age", "from 1s to"),
     ("auth.issuers.main.max_token_age = 60", "auth.issuers.main.max_token_age", "without a unit"),
     (
@@ -83,8 +103,8 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("juspay.base_url = 'https://u:p@a'", "juspay.base_url", "user name"),
     ("juspay.base_url = 'https://a/#b'", "juspay.base_url", "fragment"),
     ("juspay.merchant_id = ''", "juspay.merchant_id", "empty"),
-    ("juspay.merchant_id = \"a\\nb\"", "juspay.merchant_id", "header"),
-    ("juspay.api_version = 'é'", "juspay.api_version", "header"),
+    ("juspay.merchant_id = \"a\\nb\"", "juspay.merchant_id", "white space"),
+    ("juspay.api_version = 'é'", "juspay.api_version", "non-ASCII"),
     ("juspay.api_key = 'a:b'", "juspay.api_key", "colon"),
     ("juspay.api_key = 'a b'", "juspay.api_key", "white space"),
     ("juspay.api_key = ''", "juspay.api_key", "empty"),
@@ -115,7 +135,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("server.listen = ['127.0.0.1:1', '127.0.0.1:1']", "server.listen", "the same address"),
     ("server.shutdown_delay = '20s'", "server.shutdown_grace", "aren't shorter"),
     ("juspay.base_url = 'http://10.0.0.1'", "juspay.base_url", "plain http"),
-    ("juspay.api_key_file = 'Cargo.toml'", "juspay.api_key_file", "file can't be used"),
+    ("juspay.api_key_file = 'rustfmt.toml'", "juspay.api_key_file", "file can't be used"),
     ("cache.outage_min_remaining = '121s'", "cache.outage_min_remaining", "cache.min_remaining"),
     ("cache.refresh_ahead = '2m'", "cache.refresh_ahead", "isn't longer"),
     ("cache.max_token_life = '5m'", "cache.max_token_life", "isn't longer"),
@@ -140,8 +160,12 @@ fn told(text: &str) -> Vec<Fault> {
 fn each_fault_is_told_alone_and_in_full() {
     for (text, key, reason) in FAULTS {
         let mut faults = told(text);
-        // The API key of the good settings and one in a file contradict each other besides.
-        faults.retain(|fault| !fault.reason.contains("juspay.api_key is set"));
+        // The API key of the good settings and one in a file contradict each other as well, and a
+        // collector needs a program that is built with traces.
+        let is_beside_the_point = |fault: &Fault| {
+            ["juspay.api_key is set", "without traces"].iter().any(|it| fault.reason.contains(it))
+        };
+        faults.retain(|fault| !is_beside_the_point(fault));
         compare(text, &faults, &[(key, reason)]);
         assert!(faults.iter().all(|fault| fault.origin.is_some()), "{text}");
     }
@@ -260,7 +284,7 @@ not_found_ttl = 2
     assert!(told.contains("did you mean cache.min_remaining?"), "{told}");
     assert!(told.contains(&format!("where:  {}, line 4", path.display())), "{told}");
     let delay = format!("{}, line 3", path.display());
-    assert_eq!(faults.0[4].origin, Some(delay), "of the two only the delay was set");
+    assert_eq!(faults.faults[4].origin, Some(delay), "of the two only the delay was set");
 }
 
 #[test]

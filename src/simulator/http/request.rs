@@ -1,6 +1,7 @@
-//! Reads requests off a connection: head, then a body with a Content-Length.
-//!
-//! Chunked request bodies are refused (nobody sends Juspay any), as is all that is too large.
+//! Reads requests off a connection: head, then a body with a Content-Length or in chunks, as Juspay's
+//! own npm client sends it. Rejects what is too large.
+
+mod chunked;
 
 use std::{borrow::Cow, io};
 
@@ -142,11 +143,19 @@ impl Incoming {
             Err(_) => return Err(Refusal::Malformed),
         };
         let mut request = self.request(&head);
-        let body_length = body_length(&request)?;
-        let length = head_length.saturating_add(body_length);
-        let Some(body) = self.buffer.get(head_length..length) else { return Ok(None) };
-        request.body = Bytes::copy_from_slice(body);
-        Ok(Some((request, length)))
+        let received = self.buffer.get(head_length..).unwrap_or_default();
+        let (body, body_length) = match framing(&request)? {
+            Framing::Length(length) => match received.get(..length) {
+                Some(body) => (Bytes::copy_from_slice(body), length),
+                None => return Ok(None),
+            },
+            Framing::Chunked => match chunked::decode(received, MAX_BODY)? {
+                Some((body, length)) => (body.into(), length),
+                None => return Ok(None),
+            },
+        };
+        request.body = body;
+        Ok(Some((request, head_length.saturating_add(body_length))))
     }
 
     fn request(&self, head: &httparse::Request<'_, '_>) -> Request {
@@ -168,16 +177,26 @@ impl Incoming {
     }
 }
 
-/// The length of the body that the head announces.
-fn body_length(request: &Request) -> Result<usize, Refusal> {
-    if request.header("transfer-encoding").is_some() {
-        return Err(Refusal::Chunked);
-    }
-    let Some(length) = request.header("content-length") else { return Ok(0) };
-    match length.parse() {
-        Ok(length) if length > MAX_BODY => Err(Refusal::BodyTooLarge),
-        Ok(length) => Ok(length),
-        Err(_) => Err(Refusal::Malformed),
+/// How the end of a body is found.
+enum Framing {
+    Length(usize),
+    Chunked,
+}
+
+/// The framing that the head announces (RFC 9112 §6.3); both at once are an error.
+fn framing(request: &Request) -> Result<Framing, Refusal> {
+    match (request.header("transfer-encoding"), request.header("content-length")) {
+        (Some(_), Some(_)) => Err(Refusal::Malformed),
+        (Some(coding), None) if coding.trim().eq_ignore_ascii_case("chunked") => {
+            Ok(Framing::Chunked)
+        }
+        (Some(_), None) => Err(Refusal::UnknownCoding),
+        (None, None) => Ok(Framing::Length(0)),
+        (None, Some(length)) => match length.parse() {
+            Ok(length) if length > MAX_BODY => Err(Refusal::BodyTooLarge),
+            Ok(length) => Ok(Framing::Length(length)),
+            Err(_) => Err(Refusal::Malformed),
+        },
     }
 }
 
@@ -187,7 +206,7 @@ enum Refusal {
     Malformed,
     HeadTooLarge,
     BodyTooLarge,
-    Chunked,
+    UnknownCoding,
 }
 
 impl Refusal {
@@ -196,7 +215,7 @@ impl Refusal {
             Self::Malformed => (400, "The simulator can't read this request.\n"),
             Self::HeadTooLarge => (431, "The request's head is too large.\n"),
             Self::BodyTooLarge => (413, "The request's body is too large.\n"),
-            Self::Chunked => (411, "The simulator takes bodies with a Content-Length only.\n"),
+            Self::UnknownCoding => (501, "The only transfer coding here is chunked.\n"),
         };
         Answer::text(status, text).with("Connection", "close")
     }

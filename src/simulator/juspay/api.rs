@@ -12,6 +12,7 @@ use crate::simulator::{
     errors::{self, ApiError},
     fault::{Fault, ObjectFault, TokenFault},
     http::Request,
+    magic::MagicCustomer,
     object::{CustomerObject, juspay_member},
     span::shifted,
 };
@@ -121,7 +122,8 @@ fn carry_out(
 
 fn find(simulator: &Simulator, id: &str) -> Result<CustomerRecord, Answer> {
     let customers = &simulator.0.customers;
-    if simulator.0.provision.load(Ordering::Relaxed) {
+    let is_magic = || MagicCustomer::named(id).is_some();
+    if simulator.0.provision.load(Ordering::Relaxed) || is_magic() {
         Ok(customers.find_or_make_up(id, simulator.now()))
     } else {
         customers.find(id).ok_or_else(|| ApiError::NotFound.answer())

@@ -45,7 +45,14 @@ async fn what_cannot_be_read_is_refused() {
         ("GET / SMTP\r\n\r\n".to_owned(), 400),
         ("GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n".to_owned(), 400),
         ("GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n".to_owned(), 400),
-        ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), 411),
+        ("GET / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n".to_owned(), 501),
+        ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n10001\r\n".to_owned(), 413),
+        (
+            "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
+                .to_owned(),
+            400,
+        ),
         (post("/customers/a", &big), 413),
         (format!("GET / HTTP/1.1\r\nx: {big}"), 431),
         (format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(97)), 431),
@@ -59,9 +66,53 @@ async fn what_cannot_be_read_is_refused() {
     }
 }
 
+/// A whole request whose body comes in chunks of at most `size` bytes, as Node.js sends it.
+fn post_in_chunks(path: &str, body: &str, size: usize) -> String {
+    let chunk = |part: &[u8]| {
+        format!("{:x}\r\n{}\r\n", part.len(), String::from_utf8(part.to_vec()).unwrap())
+    };
+    let chunks: String = body.as_bytes().chunks(size).map(chunk).collect();
+    format!(
+        "POST {path} HTTP/1.1\r\n{CREDENTIALS}Content-Type: application/x-www-form-urlencoded\r\n\
+         Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn create_and_update_take_chunked_bodies() {
+    let (running, mut peer) = running(Config { provision: false, ..Config::on_free_ports() }).await;
+    let form = "object_reference_id=alice&mobile_number=9876543210&first_name=A";
+    let created = peer.ask(&post_in_chunks("/customers", form, 7)).await;
+    assert_eq!((created.status, &created.json()["first_name"]), (200, &"A".into()));
+    let update = post_in_chunks("/customers/alice", "first_name=Alia&last_name=K", 999);
+    // The next request follows on the same connection.
+    let pair = format!("{update}{}", get("alice"));
+    assert_eq!(peer.ask(&pair).await.json()["first_name"], "Alia");
+    assert_eq!(peer.answer().await.json()["last_name"], "K");
+    let empty = peer.ask(&post_in_chunks("/customers/alice", "", 1)).await;
+    assert_eq!((empty.status, &empty.json()["first_name"]), (200, &"Alia".into()));
+    assert_eq!(running.simulator().requests()[0].connection, 1, "the connection was kept");
+    assert_eq!(running.simulator().requests()[3].connection, 1);
+}
+
+#[tokio::test]
+async fn a_chunked_body_may_come_in_pieces() {
+    let (_running, mut peer) = simulator().await;
+    let request = post_in_chunks("/customers/a", "first_name=A&last_name=B", 10);
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    peer.send(head).await;
+    peer.send("\r\n\r\n").await;
+    for byte in body.chars() {
+        peer.send(&byte.to_string()).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(peer.answer().await.json()["last_name"], "B");
+}
+
 #[tokio::test]
 async fn a_body_of_64_kib_is_taken() {
     let (_running, mut peer) = simulator().await;
     let form = format!("first_name={}", "x".repeat(64 * 1024 - 11));
     assert_eq!(peer.ask(&post("/customers/a", &form)).await.status, 200);
+    assert_eq!(peer.ask(&post_in_chunks("/customers/a", &form, 1000)).await.status, 200);
 }

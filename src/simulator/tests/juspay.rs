@@ -151,6 +151,24 @@ async fn an_unknown_customer_is_made_up_or_not_found() {
 }
 
 #[tokio::test]
+async fn in_strict_mode_a_customer_exists_once_it_is_created() {
+    let (_running, mut peer) =
+        running(Config { provision: false, ..Config::on_free_ports() }).await;
+    let update = post("/customers/alice", "first_name=A");
+    assert_eq!(peer.ask(&get("alice")).await.json()["error_code"], "object_not_found");
+    assert_eq!(peer.ask(&update).await.json()["error_code"], "object_not_found");
+    let form = "object_reference_id=alice&mobile_number=1";
+    assert_eq!(peer.ask(&post("/customers", form)).await.status, 200);
+    assert_eq!(peer.ask(&update).await.json()["first_name"], "A");
+    assert_eq!(peer.ask(&get("alice")).await.json()["first_name"], "A");
+    // Magic customers need no creation, or they would all be the same.
+    assert!(peer.ask(&get("sim_expires_20s")).await.json()["juspay"].is_object());
+    assert_eq!(peer.ask(&get("sim_not_found")).await.status, 404);
+    let page = peer.ask("GET /_simulator HTTP/1.1\r\n\r\n").await;
+    assert!(page.body.contains("Strict: "), "{}", page.body);
+}
+
+#[tokio::test]
 async fn both_forms_of_an_id_lead_to_the_customer_and_a_slash_to_nowhere() {
     let (_running, mut peer) = simulator().await;
     let by_reference = peer.ask(&get("a.b%2Bc%40example.com")).await.json();

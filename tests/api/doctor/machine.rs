@@ -20,6 +20,17 @@ async fn secrets_that_everybody_may_read_are_warned_about() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_collectors_headers_are_a_secret_too() {
+    let ward = Ward::new().await;
+    let headers = ward.secret("headers", "Authorization: Bearer canary_");
+    let over = format!("traces.headers_file = '{}'", headers.display());
+    ward.doctor_with(&over, &[]).await.says("traces.headers_file", "ok filled", &[]);
+    fs::set_permissions(&headers, fs::Permissions::from_mode(0o644)).unwrap();
+    let checkup = ward.doctor_with(&over, &[]).await;
+    checkup.says("traces.headers_file", "warning every user of this machine may read it", &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn addresses_to_listen_on_are_looked_at_but_not_taken() {
     let ward = Ward::new().await;
     // The service may be there already.

@@ -190,9 +190,14 @@ async fn plain_http_is_for_loopback_only() {
         }
     })
     .await;
-    for url in
-        ["https://idp.example/keys", "http://localhost:1", "http://127.9.9.9", "http://[::1]:1"]
-    {
+    for url in [
+        "https://idp.example/keys",
+        "http://localhost:1",
+        "http://Localhost:1",
+        "http://127.9.9.9",
+        "http://[::1]:1",
+        "http://[::ffff:127.0.0.1]:1",
+    ] {
         assert!(allowed(url).is_some(), "{url}");
     }
 }

@@ -1,0 +1,126 @@
+//! `juspay-bff healthcheck`: requests `/readyz` of the service that runs on this machine.
+//!
+//! Ends with code 0 or 1 only: Docker reserves 2. Reads no setting but `server.admin_listen`.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+use super::{Ended, failed};
+use crate::{
+    cli::Healthcheck,
+    settings::{Listen, Sources},
+};
+
+/// Most that is read of an answer, in bytes. One has some hundred.
+const MAX_ANSWER: u64 = 16 * 1024;
+
+/// Most of the answer's text that is printed, in characters.
+const MAX_SHOWN: usize = 200;
+
+/// A status, and the first line of the body.
+type Answer = (u16, String);
+
+pub(super) async fn run(flags: Healthcheck) -> Result<(), Ended> {
+    let sources = Sources::of_process(flags.settings.files);
+    let listen = sources.admin_listen().map_err(|faults| Ended::Failed(faults.to_string()))?;
+    let Some(listen) = listen.into_iter().next() else {
+        return Err(failed("server.admin_listen has no address"));
+    };
+    let path = if flags.live { "/livez" } else { "/readyz" };
+    let (listen, what) = match reachable(listen) {
+        Listen::Tcp(address) if address.port() == 0 => {
+            return Err(failed("server.admin_listen has port 0, so its port isn't known here"));
+        }
+        Listen::Tcp(address) => (Listen::Tcp(address), format!("http://{address}{path}")),
+        Listen::Unix(file) => {
+            let what = format!("{path} on unix:{}", file.display());
+            (Listen::Unix(file), what)
+        }
+    };
+    // The wait for a socket is bounded by real time, as in `doctor`.
+    match timeout(flags.timeout, request(&listen, path)).await {
+        Ok(Ok((200, _))) => Ok(()),
+        Ok(Ok((status, text))) => Err(failed(format!("{what} answers {status}: {text}"))),
+        Ok(Err(error)) => {
+            let why = format!("{what} (server.admin_listen) can't be reached: {error}");
+            Err(failed(why))
+        }
+        Err(_) => Err(failed(format!("{what} doesn't answer within {:?}", flags.timeout))),
+    }
+}
+
+/// The address by which this machine reaches a listener.
+fn reachable(listen: Listen) -> Listen {
+    let Listen::Tcp(mut address) = listen else { return listen };
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Listen::Tcp(address)
+}
+
+async fn request(listen: &Listen, path: &str) -> io::Result<Answer> {
+    match listen {
+        Listen::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
+        Listen::Unix(file) => exchange(UnixStream::connect(file).await?, path).await,
+    }
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+) -> io::Result<Answer> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    parse(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn parse(answer: &[u8]) -> Option<Answer> {
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(length) = head.parse(answer).ok()? else { return None };
+    let body = String::from_utf8_lossy(answer.get(length..)?).into_owned();
+    let line = body.lines().next().unwrap_or_default();
+    let text = line.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c });
+    Some((head.code?, text.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_address_is_reached_over_loopback() {
+        for (listen, reached) in [
+            ("0.0.0.0:9464", "127.0.0.1:9464"),
+            ("[::]:9464", "[::1]:9464"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("10.0.0.1:1", "10.0.0.1:1"),
+        ] {
+            let reachable = reachable(Listen::Tcp(listen.parse().unwrap()));
+            assert_eq!(reachable, Listen::Tcp(reached.parse().unwrap()));
+        }
+        assert_eq!(reachable(Listen::Unix("a".into())), Listen::Unix("a".into()));
+    }
+
+    #[test]
+    fn an_answer_is_a_status_and_one_harmless_line() {
+        let answer = parse(b"HTTP/1.1 503 x\r\n\r\nno issuer\x1b has keys\nmore").unwrap();
+        assert_eq!(answer, (503, "no issuer  has keys".to_owned()));
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\n"), Some((200, String::new())));
+        assert_eq!(parse(b"SSH-2.0-x\r\n\r\n"), None);
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\n"), None);
+    }
+}

@@ -1,0 +1,286 @@
+//! The whole message of faults that once misled: key, reason, fix and place.
+
+use super::*;
+
+/// What an operator reads of one fault.
+fn message(key: &str, reason: &str, fix: &str, place: &str) -> String {
+    format!("{key}\n  reason: {reason}\n  fix:    {fix}\n  where:  {place}\n")
+}
+
+/// What is printed of these settings' faults, one block each.
+fn blocks(sources: Sources) -> Vec<String> {
+    faults_of(sources).iter().map(ToString::to_string).collect()
+}
+
+/// The same, of lines over good settings.
+fn of_lines(lines: &str) -> Vec<String> {
+    blocks(good().text("x.toml", lines))
+}
+
+#[test]
+fn a_port_alone_is_no_address() {
+    for (key, line) in [
+        ("server.listen", "server.listen = 8080"),
+        ("server.admin_listen", "server.admin_listen = 9464"),
+    ] {
+        let reason = "expected a string or a list of strings, found an integer";
+        let fix =
+            "write an IP address and port in quotes, such as \"0.0.0.0:8080\", or \"unix:PATH\"";
+        assert_eq!(of_lines(line), [message(key, reason, fix, "x.toml, line 1")]);
+    }
+}
+
+#[test]
+fn a_settings_file_that_cannot_be_read_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing.toml");
+    let binary = directory.path().join("binary.toml");
+    std::fs::write(&binary, b"\xff").unwrap();
+    for (path, reason, fix) in [
+        (
+            missing.as_path(),
+            "the settings file can't be read: no such file",
+            "write the path of a file that exists, or put the file there",
+        ),
+        (
+            directory.path(),
+            "the settings file can't be read: it is a directory, not a regular file",
+            "write the path of a regular file, or of a symlink to one",
+        ),
+        (&binary, "it isn't UTF-8 text", "save it as UTF-8"),
+    ] {
+        let faults = faults_of(good().file(path));
+        let told = (&*faults[0].key, &*faults[0].reason, &*faults[0].fix);
+        assert_eq!(told, (path.to_str().unwrap(), reason, fix));
+        assert_eq!(faults.len(), 1);
+    }
+}
+
+#[test]
+fn broken_toml_says_where_and_what_was_expected_and_quotes_nothing() {
+    let fix = "correct that line; strings and durations need quotes, a key may occur only once";
+    for (text, place, cause) in [
+        (
+            "[juspay]\nmerchant_id = hush",
+            (2, 15),
+            "string values must be quoted, expected literal string",
+        ),
+        ("a = \"hush\nb = 1", (1, 10), "invalid basic string, expected `\"`"),
+        ("a = 1\na = 'hush'", (2, 1), "duplicate key"),
+        ("[hush", (1, 6), "unclosed table, expected `]`"),
+        ("hush", (1, 5), "key with no value, expected `=`"),
+        ("a = [1, 'hush'", (1, 15), "unclosed array, expected `]`"),
+        ("a = 2026-13-45hush", (1, 5), ""),
+        ("a = 1hush", (1, 5), ""),
+        ("a.b = 'hush'\na.b.c = 1", (2, 3), "cannot extend value of type string with a dotted key"),
+    ] {
+        let (line, column) = place;
+        let faults = faults_of(good().text("x.toml", text));
+        let fault = &faults[0];
+        let reason = format!("it isn't valid TOML at line {line}, column {column}: {cause}");
+        if cause.is_empty() {
+            // The parser's words for numbers and dates are its own affair.
+            assert!(fault.reason.starts_with("it isn't valid TOML at line 1, column "), "{fault}");
+            assert!(fault.reason.len() > reason.len(), "{fault}");
+        } else {
+            assert_eq!(fault.reason, reason, "{text}");
+        }
+        assert_eq!((&*fault.key, &*fault.fix), ("x.toml", fix));
+        assert_eq!(fault.origin.as_deref(), Some(&*format!("x.toml, line {line}")));
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_an_address_is_reported() {
+    let exposed = message(
+        "juspay.base_url",
+        "the API key would go over the network in plain http",
+        "use https, or set juspay.allow_plain_http = true where the way there is private",
+        "x.toml, line 1",
+    );
+    let query = message(
+        "juspay.base_url",
+        "it has a query",
+        "drop the ? and what follows it",
+        "x.toml, line 1",
+    );
+    assert_eq!(of_lines("juspay.base_url = 'http://juspay.example?hush'"), [query, exposed]);
+    let reasons = |lines: &str| {
+        let faults = faults_of(good().text("x.toml", lines));
+        faults.into_iter().map(|fault| fault.reason).collect::<Vec<_>>()
+    };
+    let keys = "auth.issuers.main.discovery = 'http://a:hush@id.example/#hush'";
+    assert_eq!(reasons(keys).len(), 3, "{:?}", reasons(keys));
+    let public = "server.public_url = 'https://a:hush@b.example/../?hush'";
+    assert_eq!(reasons(public).len(), 3, "{:?}", reasons(public));
+    let key = "juspay.api_key = 'hush hush:'";
+    assert_eq!(reasons(key).len(), 2, "{:?}", reasons(key));
+}
+
+#[test]
+fn a_boolean_in_quotes_is_no_boolean() {
+    let quoted = message(
+        "auth.issuers.main.discovery",
+        "it is true or false in quotes, which is a string, not a boolean",
+        "write true or false without quotes",
+        "x.toml, line 1",
+    );
+    assert_eq!(of_lines("auth.issuers.main.discovery = \"true\""), [&*quoted]);
+    assert_eq!(of_lines("auth.issuers.main.discovery = \"false\""), [quoted]);
+    let plain = message(
+        "juspay.allow_plain_http",
+        "expected true or false, found a string",
+        "write true or false without quotes",
+        "x.toml, line 1",
+    );
+    assert_eq!(of_lines("juspay.allow_plain_http = 'true'"), [plain]);
+}
+
+#[test]
+fn the_address_of_a_discovery_document_is_no_issuer() {
+    for issuer in [
+        "https://id.example/.well-known/openid-configuration",
+        "https://id.example/realm/.well-known/openid-configuration",
+        "https://id.example/.well-known/oauth-authorization-server/realm",
+    ] {
+        let told = of_lines(&format!("auth.issuers.main.issuer = '{issuer}'"));
+        let expected = message(
+            "auth.issuers.main.issuer",
+            "it is the address of the issuer's discovery document, not its name",
+            "drop /.well-known/ and what follows it, so that it equals the tokens' iss claim to \
+             the letter, and set discovery = true",
+            "x.toml, line 1",
+        );
+        assert_eq!(told, [expected], "{issuer}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_no_base_url() {
+    for url in ["https://api.juspay.in/customers", "https://sandbox.juspay.in/v1"] {
+        let expected = message(
+            "juspay.base_url",
+            "it has a path, but the service itself adds /customers/… to each call",
+            "drop the path: write the origin alone, such as \"https://api.juspay.in\"",
+            "x.toml, line 1",
+        );
+        assert_eq!(of_lines(&format!("juspay.base_url = '{url}'")), [expected], "{url}");
+    }
+    assert_eq!(of_lines("juspay.base_url = 'https://gateway.example/juspay'"), [""; 0]);
+}
+
+#[test]
+fn a_merchant_id_has_no_white_space() {
+    for id in ["my merchant", " merchant", "merchant "] {
+        let expected = message(
+            "juspay.merchant_id",
+            "it has white space in it",
+            "write it as Juspay shows it, in ASCII and without spaces",
+            "x.toml, line 1",
+        );
+        assert_eq!(of_lines(&format!("juspay.merchant_id = '{id}'")), [expected], "{id:?}");
+    }
+}
+
+#[test]
+fn fields_without_the_token_are_a_warning() {
+    let warnings = |sources: Sources| {
+        let loaded = sources.load().unwrap();
+        loaded.warnings.iter().map(Fault::warning).collect::<Vec<_>>()
+    };
+    let fields = "response.fields = ['id', 'first_name']";
+    assert_eq!(
+        warnings(good().text("x.toml", fields)),
+        [
+            "response.fields has no \"juspay\", so phones get no client auth token; add \"juspay\" to \
+          it, unless that is meant; a phone that needs no token asks with \
+          ?options.get_client_auth_token=false"
+        ]
+    );
+    let loaded = good().text("x.toml", fields).load().unwrap();
+    assert_eq!(loaded.warnings[0].origin.as_deref(), Some("x.toml, line 1"));
+    assert_eq!(warnings(good().text("x.toml", "response.fields = ['juspay']")), [""; 0]);
+}
+
+#[test]
+fn a_json_list_in_a_variable_is_rejected() {
+    let name = "JUSPAY_BFF__AUTH__ISSUERS__MAIN__AUDIENCES";
+    for list in [r#"["hush","b"]"#, "['hush']", "[hush]"] {
+        let expected = message(
+            "auth.issuers.main.audiences",
+            "it is written as a JSON or TOML list, which an environment variable can't hold",
+            "write the items with commas between them, such as a,b",
+            &format!("environment variable {name}"),
+        );
+        assert_eq!(blocks(good().variable(name, list)), [expected], "{list}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_named_where_its_setting_is_missing() {
+    let second = "[auth.issuers.second]\nissuer = 'https://b.example'\naudiences = ['b']\n\
+                  algorithms = ['ES256']\ndiscovery = true\ncustomer_id_prefix = 'b-'";
+    let name = "JUSPAY_BFF__AUTH__ISSUERS__MAIN__CUSTOMER_ID_PREFIX";
+    let expected = message(
+        "auth.issuers.main.customer_id_prefix",
+        &format!(
+            "it is missing, but there are several issuers: {name} is empty, and an empty variable \
+             counts as unset"
+        ),
+        "give each issuer a customer_id_prefix of its own, or set auth.shared_customer_ids = true \
+         if all of them name the same customers; an empty prefix can only be written in a settings \
+         file",
+        &format!("environment variable {name}"),
+    );
+    assert_eq!(blocks(good().text("second", second).variable(name, "")), [expected]);
+
+    let name = "JUSPAY_BFF__JUSPAY__MERCHANT_ID";
+    let without = GOOD.replace("merchant_id = \"merchant\"\n", "");
+    let expected = message(
+        "juspay.merchant_id",
+        &format!("it is missing: {name} is empty, and an empty variable counts as unset"),
+        "set it to the merchant's id, as Juspay's dashboard tells it",
+        &format!("environment variable {name}"),
+    );
+    assert_eq!(blocks(Sources::default().text("x", without).variable(name, "")), [expected]);
+
+    let name = "JUSPAY_BFF__JUSPAY__API_KEY";
+    let without = GOOD.replace("api_key = \"key\"\n", "");
+    let told = blocks(Sources::default().text("x", without).variable(name, ""));
+    assert!(told[0].starts_with("juspay.api_key_file\n") && told[0].contains(name), "{told:?}");
+}
+
+#[test]
+fn warnings_are_reported_beside_faults() {
+    let faults = good()
+        .text("x.toml", "log.level = 'loud'\nresponse.fields = ['id']")
+        .variable("JUSPAY_BFF_LOG_LEVEL", "hush")
+        .load()
+        .unwrap_err();
+    let told = faults.to_string();
+    assert!(told.starts_with("The settings have 1 fault:\n\nlog.level\n"), "{told}");
+    let typo = "\n\nwarning: JUSPAY_BFF_LOG_LEVEL is ignored: settings begin with JUSPAY_BFF__, \
+                with two underscores, and have two between section and key; rename the variable, \
+                or unset it\n";
+    assert!(told.contains(typo), "{told}");
+    assert!(told.contains("\nwarning: response.fields has no \"juspay\""), "{told}");
+    assert!(!told.contains("hush"), "{told}");
+    assert_eq!(faults.warnings().len(), 2);
+}
+
+#[test]
+fn the_admin_address_is_read_alone() {
+    let broken = "server = {admin_listen = '0.0.0.0:1', workers = 0}\njuspay.api_key = 'a:b'";
+    let listen = |sources: Sources| sources.admin_listen();
+    let tcp = |text: &str| Listen::Tcp(text.parse().unwrap());
+    assert_eq!(listen(Sources::default()).unwrap(), [tcp("127.0.0.1:9464")]);
+    assert_eq!(listen(Sources::default().text("x.toml", broken)).unwrap(), [tcp("0.0.0.0:1")]);
+    let variable = "JUSPAY_BFF__SERVER__ADMIN_LISTEN";
+    let sources = Sources::default().text("x.toml", broken).variable(variable, "unix:/a,[::1]:2");
+    assert_eq!(listen(sources).unwrap(), [Listen::Unix("/a".into()), tcp("[::1]:2")]);
+    let faults = listen(Sources::default().text("x.toml", "server.admin_listen = 9464"));
+    assert_eq!(faults.unwrap_err().iter().next().unwrap().key, "server.admin_listen");
+    let faults = listen(Sources::default().file("/nonexistent.toml")).unwrap_err();
+    let reason = &faults.iter().next().unwrap().reason;
+    assert_eq!(reason, "the settings file can't be read: no such file");
+}

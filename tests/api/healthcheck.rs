@@ -1,0 +1,108 @@
+//! `juspay-bff healthcheck`, with the real binary, against services in every state.
+
+use std::net::TcpListener;
+
+use juspay_bff::simulator::{Fault, issuer::DISCOVERY_PATH};
+
+use crate::support::{
+    Stage, World,
+    process::{Ended, bff, run},
+};
+
+/// Runs it with that admin address and these flags, and nothing else in the settings.
+async fn check(admin: &str, flags: &[&str]) -> Ended {
+    let mut command = bff(&[&["healthcheck"], flags].concat());
+    command.env("JUSPAY_BFF__SERVER__ADMIN_LISTEN", admin);
+    run(command).await
+}
+
+fn is_healthy(ended: &Ended) {
+    assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(0), "", ""));
+}
+
+fn is_unhealthy(ended: &Ended, why: &str) {
+    let told = (ended.code, &*ended.stdout, &*ended.stderr);
+    assert_eq!(told, (Some(1), "", &*format!("juspay-bff: {why}\n")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ready_service_is_healthy_and_needs_no_other_setting() {
+    let world = World::new().await;
+    let admin = world.service.admin;
+    is_healthy(&check(&admin.to_string(), &[]).await);
+    is_healthy(&check(&admin.to_string(), &["--live"]).await);
+    // As the service was started with it.
+    is_healthy(&check(&format!("0.0.0.0:{}", admin.port()), &[]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_comes_from_the_settings_files() {
+    let world = World::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settings.toml");
+    // The secret isn't there, and another setting is wrong: neither matters.
+    let settings = format!(
+        "server = {{admin_listen = [\"{}\", \"127.0.0.1:9\"], workers = 0}}\n\
+         juspay.api_key_file = \"/nonexistent\"",
+        world.service.admin
+    );
+    std::fs::write(&path, settings).unwrap();
+    let config = ["healthcheck", "--config", path.to_str().unwrap()];
+    is_healthy(&run(bff(&config)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_keys_is_live_but_not_ready() {
+    let stage = Stage::set().await;
+    stage.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
+    let world = stage.open("");
+    let admin = world.service.admin.to_string();
+    let why = format!("http://{admin}/readyz answers 503: no issuer has keys yet");
+    is_unhealthy(&check(&admin, &[]).await, &why);
+    is_healthy(&check(&admin, &["--live"]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_is_asked_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", directory.path().join("admin.sock").display());
+    let settings = format!("server.admin_listen = [\"127.0.0.1:0\", \"{socket}\"]");
+    let _world = World::with(&settings).await;
+    is_healthy(&check(&socket, &[]).await);
+    let gone = format!("unix:{}", directory.path().join("gone.sock").display());
+    let why = format!(
+        "/readyz on {gone} (server.admin_listen) can't be reached: No such file or directory (os error 2)"
+    );
+    is_unhealthy(&check(&gone, &[]).await, &why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_answer_is_unhealthy() {
+    // Bound, but not listened on: nobody else takes it meanwhile, and nobody answers.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let dead = socket.local_addr().unwrap().to_string();
+    let why = format!(
+        "http://{dead}/readyz (server.admin_listen) can't be reached: Connection refused (os error 111)"
+    );
+    is_unhealthy(&check(&dead, &[]).await, &why);
+    // Connections wait in the backlog.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let why = format!("http://{address}/readyz doesn't answer within 50ms");
+    is_unhealthy(&check(&address, &["--timeout", "50ms"]).await, &why);
+    let why = "server.admin_listen has port 0, so its port isn't known here";
+    is_unhealthy(&check("127.0.0.1:0", &[]).await, why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_settings_end_with_1_because_docker_reserves_2() {
+    let ended = check("9464", &[]).await;
+    assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
+    for told in ["server.admin_listen[0]\n", "fix:", "JUSPAY_BFF__SERVER__ADMIN_LISTEN"] {
+        assert!(ended.stderr.contains(told), "{told} in {}", ended.stderr);
+    }
+    let ended = run(bff(&["healthcheck", "--config", "/nonexistent.toml"])).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("can't be read: no such file"), "{}", ended.stderr);
+}
