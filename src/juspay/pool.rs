@@ -119,7 +119,7 @@ impl PooledStream {
 
     /// Notes that the exchange being sent uses this connection.
     fn is_written(&self) {
-        // Outside of an exchange, TLS may still say goodbye.
+        // TLS writes outside of exchanges, too, such as its closing alert.
         let _is_sending = SENDING.try_with(|exchange| exchange.connection.set(Some(self.number)));
     }
 }
