@@ -1,5 +1,5 @@
-//! Tracks which pooled connection an exchange uses, and tells a stale connection from a failing
-//! Juspay.
+//! Tracks which pooled connection an exchange uses, and distinguishes a stale connection from a
+//! failing Juspay.
 //!
 //! awc reuses idle connections and does not report it. A connection that the peer or a firewall has
 //! dropped in the meantime fails only once a request is written to it. The streams handed to awc
