@@ -6,8 +6,8 @@
 //! else can use them.
 //!
 //! An exchange that fails because its pooled connection was stale (see `pool`) is repeated once on a
-//! new connection. The repeat is part of the same try: whoever counts tries, retries or failures
-//! sees one. All connections that are older than the failure are discarded.
+//! new connection. The repeat is part of the same try, so the breaker and the retry budget count one
+//! try. All connections that are older than the failure are discarded.
 
 use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Tracks which pooled connection an exchange uses, and tells a stale connection from a failing
-//! Juspay.
+//! Tracks which pooled connection an exchange uses, and distinguishes a stale connection from a
+//! failing Juspay.
 //!
 //! awc reuses idle connections and does not report it. A connection that the peer or a firewall has
 //! dropped in the meantime fails only once a request is written to it. The streams handed to awc
@@ -119,7 +119,7 @@ impl PooledStream {
 
     /// Notes that the exchange being sent uses this connection.
     fn is_written(&self) {
-        // Outside of an exchange, TLS may still say goodbye.
+        // TLS writes outside of exchanges, too, such as its closing alert.
         let _is_sending = SENDING.try_with(|exchange| exchange.connection.set(Some(self.number)));
     }
 }

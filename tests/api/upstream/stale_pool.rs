@@ -1,13 +1,13 @@
 //! Pooled connections that the peer or a firewall has dropped while they were idle. Each fails on
 //! its next use; no customer notices, and nothing counts as a failure of Juspay's.
 
-use std::time::Duration;
+use std::{fs, ops::RangeInclusive, time::Duration};
 
 use futures_util::future::join_all;
 use juspay_bff::simulator::{Fault, FaultRule};
 
 use super::{connections, owner};
-use crate::support::{Pending, World, tls::TlsEnd, until};
+use crate::support::{Pending, Phone, Stage, World, tls::TlsEnd, until};
 
 /// `juspay.try_timeout`, as shipped.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,7 +57,7 @@ fn customers(prefix: &str, number: usize) -> Vec<String> {
 /// Each of these customers asks, all at once.
 async fn begin(world: &World, ids: &[String]) -> Vec<Pending> {
     let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();
-    join_all(phones.iter().map(|phone| phone.begin())).await
+    join_all(phones.iter().map(Phone::begin)).await
 }
 
 async fn each_is_served(ids: &[String], asking: Vec<Pending>) {
@@ -67,7 +67,7 @@ async fn each_is_served(ids: &[String], asking: Vec<Pending>) {
 }
 
 /// Repeats on new connections were all there was: no failure, no retry, no breaker.
-async fn only_repeats(world: &World, stale: std::ops::RangeInclusive<u64>) {
+async fn only_repeats(world: &World, stale: RangeInclusive<u64>) {
     let repeats = world.upstream("stale_connection").await;
     assert!(stale.contains(&repeats), "{repeats} of {stale:?}");
     for outcome in ["connection", "timeout", "aborted", "invalid_response"] {
@@ -125,7 +125,7 @@ async fn connections_that_are_silent_on_reuse_cost_a_crowd_one_try_timeout() {
         world.turn(MOMENT).await;
         each_is_served(&crowd, asking).await;
         only_repeats(&world, 1..=sent).await;
-        // The pool was discarded: nobody waits again.
+        // The pool was discarded: no customer waits again.
         for id in customers("next", 10) {
             assert_eq!(owner(&world.phone(&id).me().await), id);
         }
@@ -233,11 +233,11 @@ async fn a_response_that_has_begun_is_not_a_stale_connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_tls_too_the_end_of_a_pooled_connection_costs_nothing() {
-    let stage = crate::support::Stage::set().await;
+    let stage = Stage::set().await;
     let behind = stage.simulator().base_url().strip_prefix("http://").unwrap().parse().unwrap();
     let end = TlsEnd::new("127.0.0.1", behind).await;
     let ca = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&ca, &end.ca).unwrap();
+    fs::write(&ca, &end.ca).unwrap();
     let settings = format!(
         "{}juspay.base_url = \"https://{}\"\njuspay.ca_file = \"{}\"\n",
         shipped(1),
