@@ -1,19 +1,19 @@
 //! Follows `auth.revocations_file`, as secrets are followed.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use crate::{auth::Authenticator, cache::CustomerCache, clock::Clock};
+use super::polling::Polling;
+use crate::{auth::Authenticator, cache::CustomerCache};
 
-/// Looks at the file every `poll`, for as long as it is polled itself, and forgets whose tokens it
+/// Looks at the file whenever it is due, for as long as it is polled itself, and forgets whose tokens it
 /// ends. Without a file there is nothing to follow.
 pub(super) async fn follow(
     authenticator: Arc<Authenticator>,
     cache: CustomerCache,
-    poll: Duration,
-    clock: Arc<dyn Clock>,
+    polling: Polling,
 ) {
     loop {
-        clock.sleep_until(clock.monotonic().plus(poll)).await;
+        polling.due().await;
         let Some(customers) = authenticator.reload_revocations() else { return };
         for customer in customers {
             cache.purge(&customer);

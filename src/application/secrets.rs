@@ -1,6 +1,6 @@
 //! The secrets that follow their files while the service runs.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use prometheus::GaugeVec;
 
@@ -12,7 +12,7 @@ use crate::{
     tls::{Looked, ServerTls},
 };
 
-use super::StartError;
+use super::{StartError, polling::Polling};
 
 /// Every secret by file; the API key may stand in the settings themselves.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Secrets {
         })
     }
 
-    /// Follows the files, looking at each every `poll`, for as long as it is polled itself.
-    pub(super) async fn follow(self, poll: Duration, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
+    /// Follows the files, looking at each whenever they are due, for as long as it is polled itself.
+    pub(super) async fn follow(self, polling: Polling, metrics: Arc<Metrics>) {
         let named = [
             ("api_key", Some(self.api_key)),
             ("api_key_next", self.api_key_next),
@@ -81,7 +81,7 @@ impl Secrets {
             ("dpop_nonce_key", self.dpop_nonce_key),
             ("traces_headers", self.traces_headers),
         ];
-        let read = &metrics.secret_last_reload_success;
+        let (read, clock) = (&metrics.secret_last_reload_success, &*polling.clock);
         let secrets = named.into_iter().filter_map(|(name, secret)| {
             let by_file: Arc<dyn ByFile> = secret.filter(|it| it.has_file())?;
             Some((name, by_file))
@@ -92,12 +92,12 @@ impl Secrets {
         });
         let followed = secrets.chain(tls);
         let mut followed: Vec<_> =
-            followed.map(|(name, secret)| Followed::new(name, secret, read, &*clock)).collect();
+            followed.map(|(name, secret)| Followed::new(name, secret, read, clock)).collect();
         loop {
             note_certificate(self.tls.as_deref(), &metrics);
-            clock.sleep_until(clock.monotonic().plus(poll)).await;
+            polling.due().await;
             for secret in &mut followed {
-                secret.look(read, &*clock);
+                secret.look(read, clock);
             }
         }
     }
