@@ -3,41 +3,44 @@
 //!
 //! Drain, from the stop signal on: `/readyz` says 503 and answers close their connections, so that
 //! load balancers and clients go elsewhere; new connections are served for
-//! `server.shutdown_delay`; then the public listener closes and finishes what it has read, and at
-//! last the admin listener, so that the end can be watched.
+//! `server.shutdown_delay`; then the public listener accepts what waits, closes and answers all that
+//! it has accepted, and at last the admin listener, so that the end can be watched.
 
+mod closing;
 mod connection;
 mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod head;
 mod listen;
 mod polling;
 mod queue;
 mod revocations;
 mod secrets;
 mod serve;
+mod server;
 mod shortcut;
 mod stream;
 
 use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_service::IntoServiceFactory as _;
-use actix_web::{App, dev::Server, middleware::from_fn, rt, web};
-use futures_util::future::try_join;
+use actix_web::{App, middleware::from_fn, rt, web};
 
 use self::{
-    listen::{Listener, Listeners, SocketFile},
+    listen::{Listener, Listeners},
     polling::Polling,
     secrets::Secrets,
-    serve::{Door, Share, serve},
+    serve::{Door, serve},
+    server::{Server, Share},
     shortcut::Shortcut,
 };
 use crate::{
     auth::{Authenticator, Keepers},
     cache::CustomerCache,
-    clock::{Clock, Monotonic, Pace},
+    clock::{Clock, Pace},
     customer::CustomerRefs,
     juspay::{
         CustomerApi,
@@ -54,6 +57,7 @@ use crate::{
 };
 
 pub use listen::ListenError;
+pub use polling::Reload;
 
 /// Rest between two looks at all tokens for those that are dead and may leave memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -67,7 +71,7 @@ pub struct Application {
     admin: Server,
     public_addresses: Vec<SocketAddr>,
     admin_addresses: Vec<SocketAddr>,
-    socket_files: Vec<SocketFile>,
+    reload: Reload,
     stations: Stations,
     settings: Settings,
 }
@@ -210,7 +214,7 @@ impl Application {
             admin: admin_server(&stations, effective, admin.sockets)?,
             public_addresses: public.addresses,
             admin_addresses: admin.addresses,
-            socket_files: public.files.into_iter().chain(admin.files).collect(),
+            reload: Reload::default(),
             stations,
             settings,
         })
@@ -228,13 +232,19 @@ impl Application {
         &self.admin_addresses
     }
 
+    /// Makes the service read its files at once.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
+    }
+
     /// Serves until `stop` completes, then drains.
     ///
     /// # Errors
     /// When a listener fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { public, admin, stations, settings, socket_files, .. } = self;
-        let (public_handle, admin_handle) = (public.handle(), admin.handle());
+        let Self { public, admin, stations, settings, reload, .. } = self;
+        let (public, admin) = (public.start().await?, admin.start().await?);
         let Stations {
             authenticator,
             keepers,
@@ -247,7 +257,7 @@ impl Application {
             exporter,
             ..
         } = stations;
-        let polling = Polling::new(settings.secrets.poll, &clock);
+        let polling = Polling::new(settings.secrets.poll, &clock, reload.clone());
         let background = [
             rt::spawn(keepers.run()),
             rt::spawn(revocations::follow(
@@ -255,31 +265,31 @@ impl Application {
                 cache.clone(),
                 polling.clone(),
             )),
+            rt::spawn(reload_keys(Arc::clone(&authenticator), reload)),
             rt::spawn(sweep_all(authenticator, cache, limit, Arc::clone(&clock))),
             rt::spawn(secrets.follow(polling, metrics)),
         ];
-        let mut last = Monotonic::END;
-        let mut servers = rt::spawn(async { try_join(public, admin).await.map(|_| ()) });
-
-        let ended = tokio::select! {
-            ended = &mut servers => ended,
-            () = stop => {
-                let delay = settings.server.shutdown_delay;
-                let end = clock.monotonic().plus(delay);
-                last = clock.monotonic().plus(settings.server.shutdown_grace);
-                drain.begin();
-                tracing::info!(?delay, "draining: not ready any more, still serving");
-                clock.sleep_until(end).await;
-                public_handle.stop(true).await;
-                admin_handle.stop(true).await;
-                servers.await
-            }
-        };
+        stop.await;
+        let delay = settings.server.shutdown_delay;
+        let end = clock.monotonic().plus(delay);
+        let last = clock.monotonic().plus(settings.server.shutdown_grace);
+        drain.begin();
+        tracing::info!(?delay, "draining: not ready any more, still serving");
+        clock.sleep_until(end).await;
+        public.stop().await;
+        admin.stop().await;
         background.iter().for_each(rt::task::JoinHandle::abort);
         exporter.end(last.min(clock.monotonic().plus(LAST_SPANS))).await;
-        drop(socket_files);
         tracing::info!("stopped");
-        ended.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+        Ok(())
+    }
+}
+
+/// Has the issuers' key files read when all files are to be; by themselves they are read as often.
+async fn reload_keys(authenticator: Arc<Authenticator>, reload: Reload) {
+    let mut requests = reload.requests();
+    while requests.next().await {
+        authenticator.reload_key_files();
     }
 }
 
@@ -359,7 +369,7 @@ fn public_server(
     };
     let tls = stations.secrets.tls.clone();
     let door = Door::public(settings, tls, &stations.drain, &stations.clock, &stations.metrics);
-    Ok(serve(app, &door, &Share::public(&settings.server), sockets)?)
+    Ok(serve(app, &door, Share::public(&settings.server), sockets)?)
 }
 
 fn admin_server(
@@ -375,5 +385,5 @@ fn admin_server(
             .configure(routes::admin)
     };
     let door = Door::admin(&stations.drain, &stations.clock, &stations.metrics);
-    Ok(serve(app, &door, &Share::admin(), sockets)?)
+    Ok(serve(app, &door, Share::admin(), sockets)?)
 }

@@ -47,7 +47,7 @@ environment: JUSPAY_BFF__SECTION__KEY, such as JUSPAY_BFF__JUSPAY__MERCHANT_ID, 
 lists. config/default.toml documents every key.
 
 Exit codes:
-  0  done, or stopped as asked to (SIGTERM, SIGINT)
+  0  done, or stopped as asked to (SIGTERM, SIGINT, SIGQUIT)
   1  something failed at run time
   2  wrong usage or wrong settings; all that is wrong with the settings is told at once";
 
@@ -81,11 +81,17 @@ pub enum Command {
 }
 
 const SERVE: &str = "\
-Runs the service until SIGTERM or SIGINT.
+Runs the service until SIGTERM, SIGINT or SIGQUIT.
 
 Phones are answered on server.listen (0.0.0.0:8080), operators and probes on server.admin_listen \
-(127.0.0.1:9464). With wrong settings no port is opened. After SIGTERM new connections are still \
-served for server.shutdown_delay, then the requests under way are finished.
+(127.0.0.1:9464). With wrong settings no port is opened.
+
+Signals:
+  SIGTERM, SIGINT, SIGQUIT  drain: new connections are still served for server.shutdown_delay, then the \
+requests under way are finished
+  SIGHUP                    read all watched files at once: secrets, key sets and revocations by file, the \
+TLS certificate
+  SIGUSR1, SIGUSR2          ignored
 
 Example:
   juspay-bff serve --config /etc/juspay-bff/settings.toml";

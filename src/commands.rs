@@ -3,6 +3,7 @@
 mod document;
 mod explain_token;
 mod healthcheck;
+mod signals;
 
 use std::{
     fmt::Display,
@@ -10,8 +11,7 @@ use std::{
     net::SocketAddr,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
-
+use self::signals::{Signals, stop_signal};
 use crate::{
     COMMIT, VERSION,
     application::Application,
@@ -90,9 +90,10 @@ async fn serve(files: SettingsFiles) -> Result<(), Ended> {
         tracing::warn!("{}", warning.warning());
     }
     warn_of_proxies();
-    let stop = stop_signal().map_err(failed)?;
+    let signals = Signals::of_service().map_err(failed)?;
     let application = Application::build(loaded, SystemClock::shared()).map_err(failed)?;
     tell_start(&settings, &application);
+    let stop = signals.stop(application.reload());
     application.run(stop).await.map_err(failed)
 }
 
@@ -206,16 +207,4 @@ fn token_order(flags: cli::Token) -> token::TokenOrder {
         life: Some(flags.life),
         scope: (!flags.scopes.is_empty()).then(|| flags.scopes.join(" ")),
     }
-}
-
-/// Completes at SIGTERM or SIGINT. From the call on, neither ends the process by itself.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

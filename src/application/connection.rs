@@ -18,8 +18,9 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    closing::{Closing, Ending},
     frame::Refusal,
-    gate::Gate,
+    gate::{Gate, INTERIM},
     queue::{Queue, Turn},
     stream::Stream,
 };
@@ -35,6 +36,10 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 /// the kernel would take that answer back (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a new connection has to begin its first request once its listener has closed: longer than a
+/// phone's round trip.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
 /// What every connection of a listener has in common.
 #[derive(Clone)]
 pub(super) struct Bounds {
@@ -46,6 +51,7 @@ pub(super) struct Bounds {
     /// connection's first, from the connection's beginning on.
     pub(super) request_time: Duration,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) closing: Closing,
 }
 
 /// An accepted connection.
@@ -62,6 +68,9 @@ pub(super) struct Connection {
     /// It has had its last answer from us; nothing that actix says besides is sent.
     refused: bool,
     linger_end: Option<BoxFuture<'static, ()>>,
+    /// The listener's.
+    ending: Ending,
+    last_call: Option<BoxFuture<'static, ()>>,
     /// To be told when the gate opens while bytes are held.
     reader: Option<Waker>,
     _open: Option<Raised>,
@@ -81,12 +90,14 @@ impl Connection {
             peer,
             gate,
             turn: Turn::new(queue),
+            ending: bounds.closing.ending(),
             bounds,
             is_new: true,
             request_end: None,
             write_end: None,
             refused: false,
             linger_end: None,
+            last_call: None,
             reader: None,
             _open: open,
         }
@@ -145,15 +156,81 @@ impl Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<Result<(), Refusal>>> {
-        if self.gate.held() > 0 {
-            let passed = self.gate.pass_held(buffer.remaining());
-            return Poll::Ready(Ok(passed.map(|passed| buffer.put_slice(&passed))));
+        if self.gate.held() == 0 {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+            let fresh = buffer.filled().get(before..).unwrap_or_default();
+            let (passed, has_ended) = (self.gate.pass(fresh), fresh.is_empty());
+            let visible = *passed.as_ref().unwrap_or(&0);
+            buffer.set_filled(before.saturating_add(visible));
+            if visible > 0 || has_ended || passed.is_err() {
+                return Poll::Ready(Ok(passed.map(|_| ())));
+            }
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let passed = self.gate.pass(buffer.filled().get(before..).unwrap_or_default());
-        buffer.set_filled(before.saturating_add(*passed.as_ref().unwrap_or(&0)));
-        Poll::Ready(Ok(passed.map(|_| ())))
+        self.poll_held(context, buffer)
+    }
+
+    /// The same where bytes are held, which may have to wait for others.
+    fn poll_held(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Result<(), Refusal>>> {
+        let mut space = [0; 1024];
+        loop {
+            match self.gate.pass_held(buffer.remaining()) {
+                Err(refusal) => return Poll::Ready(Ok(Err(refusal))),
+                Ok(passed) if !passed.is_empty() => {
+                    buffer.put_slice(&passed);
+                    return Poll::Ready(Ok(Ok(())));
+                }
+                Ok(_) => {}
+            }
+            if self.gate.takes_interim() {
+                self.send_interim(context)?;
+            }
+            let mut fresh = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut fresh))?;
+            if fresh.filled().is_empty() {
+                self.gate.end();
+            }
+            self.gate.hold(fresh.filled());
+        }
+    }
+
+    /// Nothing else is being written: the request is still to be answered.
+    fn send_interim(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match Pin::new(&mut self.stream).poll_write(context, INTERIM) {
+            Poll::Ready(Ok(length)) if length == INTERIM.len() => {
+                // What TLS still holds leaves with the answer at the latest.
+                drop(Pin::new(&mut self.stream).poll_flush(context));
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(_)) | Poll::Pending => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Nothing can be read now. Ends a connection without a request when its listener has closed, and
+    /// a request that takes too long.
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_idle = self.gate.held() == 0 && !self.gate.is_amid_request();
+        if is_idle && self.poll_ending(context).is_ready() {
+            self.is_new = false;
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_request_time(context)
+    }
+
+    /// Completes when no request is expected any more.
+    fn poll_ending(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        ready!(self.ending.poll(context));
+        if !self.is_new {
+            return Poll::Ready(());
+        }
+        let clock = &self.bounds.clock;
+        let end = || clock.sleep_until(clock.monotonic().plus(LAST_CALL));
+        self.last_call.get_or_insert_with(end).poll_unpin(context)
     }
 
     /// Times a request that has begun, or is to be a connection's first.
@@ -263,12 +340,12 @@ impl AsyncRead for Connection {
             return this.poll_end(context);
         }
         if this.poll_turn(context)?.is_pending() {
-            return if this.is_new { this.poll_request_time(context) } else { Poll::Pending };
+            return this.poll_wait(context);
         }
         match this.poll_request(context, buffer)? {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(refusal)) => this.refuse(refusal, context),
-            Poll::Pending => this.poll_request_time(context),
+            Poll::Pending => this.poll_wait(context),
         }
     }
 }
@@ -305,108 +382,4 @@ impl AsyncWrite for Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        cell::RefCell,
-        rc::Rc,
-        sync::atomic::{AtomicBool, Ordering},
-        task::Wake,
-    };
-
-    use actix_web::rt::{self, net::UnixStream};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-    use crate::{clock::SystemClock, routes::Drain};
-
-    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-    /// A connection which has been answered once.
-    async fn connection(queue: &Queue, status: &str) -> (Connection, UnixStream) {
-        let (ours, mut phone) = UnixStream::pair().unwrap();
-        let bounds = Bounds {
-            max_head: 1000,
-            max_body: None,
-            request_time: Duration::from_secs(5),
-            clock: SystemClock::shared(),
-        };
-        let stream = Stream::Unix(ours);
-        let mut connection = Connection::new(stream, None, bounds, queue.clone(), None);
-        phone.write_all(HEAD).await.unwrap();
-        answer(&mut connection, status).await;
-        (connection, phone)
-    }
-
-    /// Reads a head and writes the answer.
-    async fn answer(connection: &mut Connection, status: &str) {
-        let mut head = [0; HEAD.len()];
-        connection.read_exact(&mut head).await.unwrap();
-        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-        connection.write_all(answer.as_bytes()).await.unwrap();
-    }
-
-    #[actix_web::test]
-    async fn who_was_served_last_time_goes_before_a_crowd() {
-        for (status, is_first) in [("200 OK", true), ("503 Service Unavailable", false)] {
-            let queue = Queue::new(Drain::default());
-            let order = Rc::new(RefCell::new(Vec::new()));
-            let (mut phones, mut tasks) = (Vec::new(), Vec::new());
-            for name in 0..=20 {
-                let status = if name == 20 { status } else { "401 Unauthorized" };
-                let (mut connection, phone) = connection(&queue, status).await;
-                let order = Rc::clone(&order);
-                phones.push(phone);
-                tasks.push(async move {
-                    answer(&mut connection, "401 Unauthorized").await;
-                    order.borrow_mut().push(name);
-                });
-            }
-            for phone in &mut phones {
-                phone.write_all(HEAD).await.unwrap();
-            }
-            for task in tasks.into_iter().map(rt::spawn).collect::<Vec<_>>() {
-                task.await.unwrap();
-            }
-            let place = order.borrow().iter().position(|name| *name == 20).unwrap();
-            assert_eq!(place < 6, is_first, "{status}: {:?}", order.borrow());
-        }
-    }
-
-    /// Whether it was woken.
-    #[derive(Default)]
-    struct Reader(AtomicBool);
-
-    impl Wake for Reader {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    #[actix_web::test]
-    async fn a_refusal_waits_for_the_answer_before_it() {
-        let (mut connection, mut phone) = connection(&Queue::new(Drain::default()), "200 OK").await;
-        let mut seen = vec![0; b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".len()];
-        phone.read_exact(&mut seen).await.unwrap();
-        phone.write_all(HEAD).await.unwrap();
-        connection.read_exact(&mut [0; HEAD.len()]).await.unwrap();
-        // As much of an answer as the kernel keeps for a reader, and then a head that is too long.
-        let mut sent = 0;
-        while let Some(written) = connection.write(&[b'x'; 8192]).now_or_never() {
-            sent += written.unwrap();
-        }
-        phone.write_all(&[b'y'; 2000]).await.unwrap();
-        let reader = Arc::new(Reader::default());
-        let waker = Waker::from(Arc::clone(&reader));
-        let read = Box::pin(connection.read_u8()).poll_unpin(&mut Context::from_waker(&waker));
-        assert!(read.is_pending(), "nothing is let through yet");
-        phone.read_exact(&mut vec![0; sent]).await.unwrap();
-        assert!(!reader.0.load(Ordering::Relaxed));
-        connection.write_all(b"the end").await.unwrap();
-        assert!(reader.0.load(Ordering::Relaxed), "nobody else would wake it");
-        assert_eq!(connection.read(&mut [0; 4096]).await.unwrap(), 0, "it is refused");
-        drop(connection);
-        let mut rest = String::new();
-        phone.read_to_string(&mut rest).await.unwrap();
-        assert!(rest.starts_with("the endHTTP/1.1 431 "), "{rest}");
-    }
-}
+mod tests;

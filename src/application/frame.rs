@@ -4,10 +4,7 @@
 //! stricter of the two: a head by which others could see another end is refused, and so is a body
 //! without a length told in front, or a larger one than is taken.
 
-use bytes::BytesMut;
-
-/// As many header lines as actix takes.
-const MAX_LINES: usize = 96;
+use super::head::MAX_LINES;
 
 /// What a request isn't let through for. Its connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,31 +35,10 @@ impl Refusal {
     }
 }
 
-/// Measures bodies by the heads before them.
-#[derive(Debug)]
-pub(super) struct Frame {
-    /// Longest body, in bytes.
-    max_body: usize,
-    /// What has passed of a head.
-    head: BytesMut,
-}
-
-impl Frame {
-    pub(super) fn new(max_body: usize) -> Self {
-        Self { max_body, head: BytesMut::new() }
-    }
-
-    /// Notes a piece of a head.
-    pub(super) fn passes(&mut self, piece: &[u8]) {
-        self.head.extend_from_slice(piece);
-    }
-
-    /// The length of the body behind the head that has ended.
-    pub(super) fn body(&mut self) -> Result<usize, Refusal> {
-        let length = body_length(&self.head)?;
-        self.head.clear();
-        if length > self.max_body { Err(Refusal::BodyTooLarge) } else { Ok(length) }
-    }
+/// The length of the body behind a whole head, at most `max_body`.
+pub(super) fn body(head: &[u8], max_body: usize) -> Result<usize, Refusal> {
+    let length = body_length(head)?;
+    if length > max_body { Err(Refusal::BodyTooLarge) } else { Ok(length) }
 }
 
 fn body_length(head: &[u8]) -> Result<usize, Refusal> {
@@ -80,10 +56,6 @@ fn body_length(head: &[u8]) -> Result<usize, Refusal> {
     };
     if values("transfer-encoding").next().is_some() {
         return Err(Refusal::LengthRequired);
-    }
-    // The parser takes all that follows for its body, whatever its length says.
-    if values("upgrade").any(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
-        return Err(Refusal::Malformed);
     }
     let mut lengths = values("content-length");
     match (lengths.next(), lengths.next()) {
@@ -103,11 +75,7 @@ mod tests {
     use super::*;
 
     fn body(lines: &str) -> Result<usize, Refusal> {
-        let mut frame = Frame::new(100);
-        for piece in ["POST / HTTP/1.1\r\nHost: a\r\n", lines, "\r\n"] {
-            frame.passes(piece.as_bytes());
-        }
-        frame.body()
+        super::body(format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes(), 100)
     }
 
     #[test]
@@ -148,22 +116,11 @@ mod tests {
             ("transfer-encoding:\r\n", LengthRequired),
             ("Content-Length: 7\r\nTransfer-Encoding: chunked\r\n", LengthRequired),
             ("Transfer-Encoding : chunked\r\n", Malformed),
-            ("Upgrade: WebSocket\r\nContent-Length: 7\r\n", Malformed),
             ("nothing\r\n", Malformed),
             (&"X: y\r\n".repeat(MAX_LINES), HeadTooLarge),
         ] {
             assert_eq!(body(lines), Err(refusal), "{lines:?}");
         }
         assert_eq!(body(&"X: y\r\n".repeat(MAX_LINES - 1)), Ok(0));
-    }
-
-    #[test]
-    fn each_head_is_measured_by_its_own_lines() {
-        let mut frame = Frame::new(100);
-        for (lines, length) in [("Content-Length: 7\r\n", 7), ("", 0), ("Content-Length: 9\r\n", 9)]
-        {
-            frame.passes(format!("POST / HTTP/1.1\r\n{lines}\r\n").as_bytes());
-            assert_eq!(frame.body(), Ok(length));
-        }
     }
 }

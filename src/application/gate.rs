@@ -4,14 +4,18 @@
 //! behind a `GET` would take the `GET`'s body away, and requests behind `Connection: close` would be
 //! answered. So what comes behind a head is held until the answer has begun to leave. Where bodies
 //! are taken (the admin listener), a head's own body is let through besides, as long as the head
-//! says (`frame`). Owns where a head ends and how long it may get; knows no sockets.
+//! says (`frame`). Lines that the parser may not see are held until their head is whole, and left out
+//! (`head`). Knows no sockets.
 
 use bytes::{Buf as _, BytesMut};
 
-use super::frame::{Frame, Refusal};
+use super::{
+    frame::{self, Refusal},
+    head::{self, Chunks, Found, Head, Without},
+};
 
 /// What goes before the answer to `Expect: 100-continue`, and is none (RFC 9110 §15.2).
-const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub(super) const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Lets requests through.
 #[derive(Debug)]
@@ -19,16 +23,42 @@ pub(super) struct Gate {
     head: Head,
     /// Longest head let through, in bytes.
     max_head: usize,
-    /// Where bodies are taken; elsewhere no byte behind a head is.
-    frame: Option<Frame>,
+    /// Longest body, in bytes, where bodies are taken; elsewhere no byte behind a head is.
+    max_body: Option<usize>,
+    /// What the parser has seen of a head that comes in pieces.
+    seen: BytesMut,
     /// How many bytes of a body are still to come.
     body: usize,
     held: BytesMut,
+    /// How many of the held bytes the parser may see, from the first one on.
+    clear: usize,
+    chunks: Awaited,
+    /// The client sends no more.
+    has_ended: bool,
     /// Shut behind a head, but for its body: what of [`INTERIM`] may still leave without being an
     /// answer.
     shut: Option<&'static [u8]>,
     /// The answer came before the body's end: nobody can tell any more what follows is part of.
     is_last: bool,
+}
+
+/// Whether a whole head is held until its chunked body begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    No,
+    Yes,
+    /// The client waits for an interim answer.
+    AfterInterim,
+    /// It has had one.
+    InterimSent,
+}
+
+/// What becomes of the next bytes.
+enum Passed {
+    /// The parser may see so many of them.
+    Plain(usize),
+    /// The parser sees other bytes instead of the first so many.
+    Instead(usize, BytesMut),
 }
 
 impl Gate {
@@ -37,9 +67,13 @@ impl Gate {
         Self {
             head: Head::default(),
             max_head,
-            frame: max_body.map(Frame::new),
+            max_body,
+            seen: BytesMut::new(),
             body: 0,
             held: BytesMut::new(),
+            clear: 0,
+            chunks: Awaited::No,
+            has_ended: false,
             shut: None,
             is_last: false,
         }
@@ -47,7 +81,7 @@ impl Gate {
 
     /// Whether a request is being answered, all of which has been let through.
     pub(super) const fn is_shut(&self) -> bool {
-        self.shut.is_some() && self.body == 0
+        self.shut.is_some() && self.body == 0 && self.clear == 0
     }
 
     /// How many bytes have come that nobody has seen.
@@ -57,12 +91,12 @@ impl Gate {
 
     /// Whether a part of a request has been let through, but not all of it.
     pub(super) const fn is_amid_request(&self) -> bool {
-        self.is_amid_body() || (self.head.length > 0 && self.shut.is_none())
+        self.is_amid_body() || self.clear > 0 || (self.head.length > 0 && self.shut.is_none())
     }
 
-    /// Whether a head has been let through, but not all of its body.
+    /// Whether a whole head has come, but not all of its body.
     pub(super) const fn is_amid_body(&self) -> bool {
-        self.body > 0
+        self.body > 0 || !matches!(self.chunks, Awaited::No)
     }
 
     /// Whether there is more to come that nobody will read: the rest of a request whose answer came
@@ -71,47 +105,135 @@ impl Gate {
         self.is_last
     }
 
+    /// Whether the client now waits for [`INTERIM`]; true once for each request.
+    pub(super) fn takes_interim(&mut self) -> bool {
+        let is_due = self.chunks == Awaited::AfterInterim;
+        if is_due {
+            self.chunks = Awaited::InterimSent;
+        }
+        is_due
+    }
+
     /// Keeps what has come for later.
     pub(super) fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
+    /// Notes that the client sends no more: what is held to be looked at as a whole is let through.
+    pub(super) const fn end(&mut self) {
+        self.has_ended = true;
+    }
+
     /// How many of `fresh` may be seen now. The others are kept.
     pub(super) fn pass(&mut self, fresh: &[u8]) -> Result<usize, Refusal> {
-        let passed = self.advance(fresh)?;
+        if !self.held.is_empty() {
+            self.hold(fresh);
+            return Ok(0);
+        }
+        let passed = match self.advance(fresh)? {
+            Passed::Plain(passed) => passed,
+            Passed::Instead(taken, seen) => {
+                self.replace(fresh.get(taken..).unwrap_or_default(), seen);
+                return Ok(0);
+            }
+        };
         self.hold(fresh.get(passed..).unwrap_or_default());
         Ok(passed)
     }
 
     /// What was kept and may be seen now, at most `room` bytes of it.
     pub(super) fn pass_held(&mut self, room: usize) -> Result<BytesMut, Refusal> {
-        let held = std::mem::take(&mut self.held);
-        let passed = self.advance(held.get(..room.min(held.len())).unwrap_or_default());
-        self.held = held;
-        Ok(self.held.split_to(passed?))
+        if self.clear == 0 {
+            let held = std::mem::take(&mut self.held);
+            match self.advance(&held)? {
+                Passed::Plain(passed) => (self.held, self.clear) = (held, passed),
+                Passed::Instead(taken, seen) => {
+                    self.replace(held.get(taken..).unwrap_or_default(), seen);
+                }
+            }
+        }
+        let passed = self.clear.min(room);
+        self.clear = self.clear.saturating_sub(passed);
+        Ok(self.held.split_to(passed))
     }
 
-    fn advance(&mut self, fresh: &[u8]) -> Result<usize, Refusal> {
+    /// Holds `seen`, which the parser may see, and `rest`.
+    fn replace(&mut self, rest: &[u8], seen: BytesMut) {
+        self.clear = seen.len();
+        self.held = seen;
+        self.hold(rest);
+    }
+
+    fn advance(&mut self, fresh: &[u8]) -> Result<Passed, Refusal> {
         if self.shut.is_some() {
-            return Ok(self.advance_body(fresh.len()));
+            return Ok(Passed::Plain(self.advance_body(fresh.len())));
         }
-        let end = self.head.end_in(fresh);
-        let passed = end.unwrap_or(fresh.len());
-        self.head.length = self.head.length.saturating_add(passed);
-        if self.head.length > self.max_head {
+        let Found { end, special } = self.head.look(fresh);
+        let length = self.head.length.saturating_add(end.unwrap_or(fresh.len()));
+        if length > self.max_head {
             return Err(Refusal::HeadTooLarge);
         }
-        if let Some(frame) = &mut self.frame {
-            frame.passes(fresh.get(..passed).unwrap_or_default());
+        let Some(end) = end else {
+            let special = special.filter(|_| !self.has_ended);
+            return Ok(self.pass_part(fresh, special.unwrap_or(fresh.len())));
+        };
+        if special.is_none() && self.max_body.is_none() {
+            self.shut = Some(INTERIM);
+            return Ok(Passed::Plain(end));
         }
-        if end.is_none() {
-            return Ok(passed);
+        self.advance_whole(fresh, end, special.unwrap_or(end))
+    }
+
+    /// A head ends at `end`; its lines from `special` on must be looked at.
+    fn advance_whole(
+        &mut self,
+        fresh: &[u8],
+        end: usize,
+        special: usize,
+    ) -> Result<Passed, Refusal> {
+        let (lines, behind) = fresh.split_at_checked(end).unwrap_or((fresh, &[]));
+        let (plain, lines) = lines.split_at_checked(special).unwrap_or((lines, &[]));
+        let said = head::read(&[&self.seen, plain, lines].concat());
+        let mut chunk = None;
+        if let Some(said) = &said
+            && said.is_chunked
+        {
+            match head::chunks(behind) {
+                Chunks::Empty(length) => chunk = Some(length),
+                Chunks::Unknown if !self.has_ended => {
+                    if self.chunks == Awaited::No {
+                        self.chunks =
+                            if said.expects { Awaited::AfterInterim } else { Awaited::Yes };
+                    }
+                    return Ok(self.pass_part(fresh, special));
+                }
+                Chunks::Body | Chunks::Unknown => {}
+            }
         }
+        let expectation = chunk.is_some() || self.chunks == Awaited::InterimSent;
+        let without = Without { coding: chunk.is_some(), expectation };
+        let seen = said.map(|_| head::for_parser(lines, without));
+        let seen = seen.as_deref().unwrap_or(lines);
+        if let Some(max_body) = self.max_body {
+            self.body = frame::body(&[&self.seen, plain, seen].concat(), max_body)?;
+        }
+        self.chunks = Awaited::No;
         self.shut = Some(INTERIM);
-        let Some(frame) = &mut self.frame else { return Ok(passed) };
-        self.body = frame.body()?;
-        let behind = fresh.len().saturating_sub(passed);
-        Ok(passed.saturating_add(self.advance_body(behind)))
+        if seen == lines {
+            return Ok(Passed::Plain(end.saturating_add(self.advance_body(behind.len()))));
+        }
+        let taken = end.saturating_add(chunk.unwrap_or(0));
+        Ok(Passed::Instead(taken, BytesMut::from(&*[plain, seen].concat())))
+    }
+
+    /// The first `length` bytes of `fresh` are a part of a head.
+    fn pass_part(&mut self, fresh: &[u8], length: usize) -> Passed {
+        self.seen.extend_from_slice(fresh.get(..length).unwrap_or_default());
+        self.head.length = self.head.length.saturating_add(length);
+        if length < fresh.len() {
+            self.head.back_to_line();
+        }
+        Passed::Plain(length)
     }
 
     /// How many of the next `come` bytes are the body's.
@@ -122,7 +244,7 @@ impl Gate {
     }
 
     /// Notes what has left. With an answer's first bytes the gate opens for the next request, which
-    /// is told; but not before the body has been let through, behind which actix closes.
+    /// is told; but not before the whole request has been let through, behind which actix closes.
     pub(super) fn left(&mut self, mut written: &[u8]) -> bool {
         let Some(interim) = self.shut else { return false };
         let common = interim.iter().zip(written).take_while(|(one, other)| one == other).count();
@@ -131,178 +253,17 @@ impl Gate {
             self.shut = interim.get(common..);
             return false;
         }
-        self.is_last |= self.is_amid_body();
-        self.body = 0;
+        self.is_last |= self.is_amid_body() || self.clear > 0;
+        (self.body, self.clear) = (0, 0);
         if self.is_last {
             return false;
         }
         self.shut = None;
         self.head = Head::default();
+        self.seen.clear();
         true
     }
 }
 
-/// Finds the end of a head as httparse does: at the first empty line behind one that isn't, lines
-/// ending in LF with or without CR before it.
-#[derive(Debug, Default)]
-struct Head {
-    length: usize,
-    has_text: bool,
-    line: Line,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-enum Line {
-    #[default]
-    Empty,
-    OneCr,
-    Text,
-}
-
-impl Head {
-    /// The index behind the head's end, if it is in `bytes`.
-    fn end_in(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut start: usize = 0;
-        for end in memchr::memchr_iter(b'\n', bytes) {
-            let is_empty = self.is_still_empty(bytes.get(start..end).unwrap_or_default());
-            start = end.saturating_add(1);
-            self.line = Line::Empty;
-            if is_empty && self.has_text {
-                return Some(start);
-            }
-            self.has_text |= !is_empty;
-        }
-        self.line = match (self.line, bytes.get(start..).unwrap_or_default()) {
-            (line, []) => line,
-            (Line::Empty, [b'\r']) => Line::OneCr,
-            (Line::Empty | Line::OneCr | Line::Text, _) => Line::Text,
-        };
-        None
-    }
-
-    /// Whether the line that ends with `rest` has nothing in it but a CR.
-    fn is_still_empty(&self, rest: &[u8]) -> bool {
-        match self.line {
-            Line::Empty => matches!(rest, [] | [b'\r']),
-            Line::OneCr => rest.is_empty(),
-            Line::Text => false,
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// How much of `bytes` is let through when they come in pieces of `size`.
-    fn passed(bytes: &[u8], size: usize) -> usize {
-        let mut gate = Gate::new(1000, None);
-        bytes.chunks(size).map(|piece| gate.pass(piece).unwrap()).sum()
-    }
-
-    #[test]
-    fn one_head_is_let_through_however_it_comes() {
-        for (head, rest) in [
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /2 HTTP/1.1\r\n\r\n"),
-            ("GET / HTTP/1.1\nHost: a\n\n", "\n"),
-            ("GET / HTTP/1.1\r\nHost: a\n\r\n", "body"),
-            ("\r\n\n\r\nGET / HTTP/1.1\r\n\r\n", "x"),
-            ("GET /\r\n\n", "x"),
-            ("x\r\r\n\r\n", "x"),
-            ("\rGET / HTTP/1.1\r\n\r\n", "x"),
-            ("GET / HTTP/1.1\r\nHost: a\r\n", ""),
-            ("\r\n\r\n", ""),
-        ] {
-            let both = format!("{head}{rest}");
-            for size in 1..=both.len() {
-                assert_eq!(passed(both.as_bytes(), size), head.len(), "{both:?} by {size}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_end_of_a_head_is_where_the_parser_sees_it() {
-        let strategy = proptest::collection::vec(
-            proptest::sample::select(&["\r", "\n", "\r\n", "GET / HTTP/1.1", "a: b", " ", "x"][..]),
-            0..12,
-        );
-        proptest::proptest!(|(parts in strategy)| {
-            let bytes = parts.concat();
-            let mut headers = [httparse::EMPTY_HEADER; 16];
-            let parsed = httparse::Request::new(&mut headers).parse(bytes.as_bytes());
-            if let Ok(httparse::Status::Complete(end)) = parsed {
-                assert_eq!(passed(bytes.as_bytes(), bytes.len()), end, "{bytes:?}");
-            }
-        });
-    }
-
-    #[test]
-    fn the_next_head_waits_for_the_answer_and_an_interim_one_is_none() {
-        let mut gate = Gate::new(1000, None);
-        let (one, two) = (&b"GET / HTTP/1.1\r\n\r\n"[..], &b"GET /2 HTTP/1.1\r\n\r\n"[..]);
-        assert_eq!(gate.pass(&[one, two].concat()), Ok(one.len()));
-        assert!(gate.is_shut() && !gate.is_amid_request());
-        assert_eq!(gate.pass_held(1000), Ok(BytesMut::new()));
-        for piece in [&INTERIM[..7], &INTERIM[7..20], &INTERIM[20..]] {
-            assert!(!gate.left(piece), "{piece:?}");
-        }
-        assert!(gate.left(b"HTTP/1.1 200 OK\r\n"));
-        assert_eq!(gate.pass_held(3).unwrap(), two[..3]);
-        assert!(gate.is_amid_request());
-        assert_eq!(gate.pass_held(1000).unwrap(), two[3..]);
-        assert!(gate.is_shut());
-        assert!(gate.left(&[INTERIM, b"HTTP/1.1 404"].concat()), "both at once");
-        assert_eq!((gate.held(), gate.is_shut()), (0, false));
-        assert!(!gate.left(b"more of it"), "it is open already");
-    }
-
-    const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
-
-    #[test]
-    fn where_bodies_are_taken_one_head_and_its_body_are_let_through() {
-        // A body may look like a head, and end like one.
-        for (body, behind) in
-            [("GET /\r\n\r\n", "GET /2 HTTP/1.1\r\n\r\n"), ("\r\n\r\n\r\n\r\n\r", "x")]
-        {
-            let all = [POST, body.as_bytes(), behind.as_bytes()].concat();
-            for size in 1..=all.len() {
-                let mut gate = Gate::new(1000, Some(9));
-                let passed: usize = all.chunks(size).map(|piece| gate.pass(piece).unwrap()).sum();
-                assert_eq!(passed, POST.len() + body.len(), "{body:?} by {size}");
-                assert!(gate.is_shut() && !gate.is_amid_request());
-                assert_eq!(gate.held(), behind.len());
-                assert!(gate.left(b"HTTP/1.1 200 OK\r\n"));
-                assert_eq!(gate.pass_held(1000).unwrap(), *behind.as_bytes());
-            }
-        }
-        let mut small = Gate::new(1000, Some(8));
-        assert_eq!(small.pass(POST), Err(Refusal::BodyTooLarge));
-    }
-
-    #[test]
-    fn nothing_is_let_through_behind_an_answer_that_came_before_the_body() {
-        let mut gate = Gate::new(1000, Some(9));
-        assert_eq!(gate.pass(POST), Ok(POST.len()));
-        assert!(gate.is_amid_body() && gate.is_amid_request() && !gate.is_shut());
-        assert!(!gate.left(INTERIM), "the body is waited for");
-        assert_eq!(gate.pass(b"12"), Ok(2));
-        assert!(!gate.left(b"HTTP/1.1 403 Forbidden\r\n"));
-        assert!(gate.is_shut() && gate.is_last() && !gate.is_amid_request());
-        assert_eq!(gate.pass(b"3456789GET / HTTP/1.1\r\n\r\n"), Ok(0));
-        assert!(!gate.left(b"more of it"));
-        assert_eq!(gate.pass_held(1000), Ok(BytesMut::new()));
-    }
-
-    #[test]
-    fn a_head_has_a_longest_length() {
-        let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100));
-        assert_eq!(Gate::new(head.len(), None).pass(head.as_bytes()), Ok(head.len()));
-        assert_eq!(
-            Gate::new(head.len() - 1, None).pass(head.as_bytes()),
-            Err(Refusal::HeadTooLarge)
-        );
-        let mut gate = Gate::new(10, None);
-        gate.hold(head.as_bytes());
-        assert_eq!(gate.pass_held(1000), Err(Refusal::HeadTooLarge));
-    }
-}
+mod tests;

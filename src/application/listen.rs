@@ -1,15 +1,18 @@
-//! The sockets: TCP addresses and unix socket files, bound before anything else is started.
+//! The sockets: TCP addresses and unix socket files, bound before anything else is started, and closed
+//! without losing a connection (promise P8).
 
 use std::{
     fs, io,
-    net::{SocketAddr, TcpListener},
+    net::{self, Shutdown, SocketAddr, TcpListener},
     os::unix::{
-        fs::{FileTypeExt as _, PermissionsExt as _},
-        net::{UnixListener, UnixStream},
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+        net::{self as unix, UnixListener},
     },
     path::{Path, PathBuf},
+    task::{Context, Poll, ready},
 };
 
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::TcpSocket;
 
 use crate::{loopback::is_loopback_address, settings::Listen};
@@ -49,19 +52,38 @@ fn fix(key: &str, error: io::ErrorKind) -> String {
 /// A bound socket.
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// The file goes before the socket is closed.
+    Unix(Option<SocketFile>, UnixListener),
+}
+
+/// A socket that is accepted from.
+pub(super) enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(Option<SocketFile>, tokio::net::UnixListener),
+}
+
+/// What was accepted.
+pub(super) enum Accepted {
+    Tcp(net::TcpStream),
+    Unix(unix::UnixStream),
 }
 
 /// The bound sockets of one listener of ours.
 pub(super) struct Listeners {
     pub(super) sockets: Vec<Listener>,
     pub(super) addresses: Vec<SocketAddr>,
-    pub(super) files: Vec<SocketFile>,
 }
 
-/// Removes a unix socket's file when it isn't used any more.
+/// A unix socket's file, which is removed when the socket isn't listened on any more.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Another process may have put its own file there.
+    identity: Identity,
+}
+
+/// Which file it is: device and inode.
+type Identity = (u64, u64);
 
 impl Listener {
     /// Whether nobody else's machine reaches it. The address that we listen on tells, not a peer's:
@@ -69,15 +91,107 @@ impl Listener {
     pub(super) fn is_on_this_machine(&self) -> io::Result<bool> {
         match self {
             Self::Tcp(listener) => Ok(is_loopback_address(listener.local_addr()?.ip())),
-            Self::Unix(_) => Ok(true),
+            Self::Unix(..) => Ok(true),
         }
     }
+
+    /// To be called within a runtime.
+    pub(super) fn accepting(self) -> io::Result<Accepting> {
+        Ok(match self {
+            Self::Tcp(listener) => Accepting::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Self::Unix(file, listener) => {
+                Accepting::Unix(file, tokio::net::UnixListener::from_std(listener)?)
+            }
+        })
+    }
+
+    /// The next connection that waits; an error when there is none.
+    pub(super) fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Accepted::Tcp(stream))
+            }
+            Self::Unix(_, listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Accepted::Unix(stream))
+            }
+        }
+    }
+}
+
+impl Accepting {
+    /// The next connection.
+    pub(super) fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = ready!(listener.poll_accept(context))?;
+                Poll::Ready(stream.into_std().map(Accepted::Tcp))
+            }
+            Self::Unix(_, listener) => {
+                let (stream, _) = ready!(listener.poll_accept(context))?;
+                Poll::Ready(stream.into_std().map(Accepted::Unix))
+            }
+        }
+    }
+
+    /// Lets no further connection begin; those that wait can still be accepted. Closed while
+    /// connections wait, the kernel would reset them.
+    ///
+    /// A connection that begins now is refused: at once by a unix socket; by TCP, after its first
+    /// packet was dropped, when the client sends that again (1 s later) and the socket is closed.
+    pub(super) fn keep_out(&mut self) {
+        let kept_out = match self {
+            Self::Tcp(listener) => drop_handshakes(&SockRef::from(&*listener)),
+            Self::Unix(file, listener) => {
+                drop(file.take());
+                SockRef::from(&*listener).shutdown(Shutdown::Read)
+            }
+        };
+        if let Err(error) = kept_out {
+            tracing::debug!(%error, "connections begin until the listener is closed");
+        }
+    }
+
+    /// For those that wait still, whether or not the runtime knows.
+    pub(super) fn into_std(self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(listener) => Listener::Tcp(listener.into_std()?),
+            Self::Unix(file, listener) => Listener::Unix(file, listener.into_std()?),
+        })
+    }
+}
+
+/// Drops the first packet of each handshake (SYN without ACK), and no other.
+#[cfg(target_os = "linux")]
+fn drop_handshakes(socket: &Socket) -> io::Result<()> {
+    use socket2::SockFilter;
+
+    // Classic BPF, which sees a packet from the TCP header on: `tcp[13] & 0x12 == 0x02`.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    socket.attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, 0x12),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, 0x02),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
+}
+
+#[cfg(not(target_os = "linux"))]
+fn drop_handshakes(_: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl Listeners {
     /// Binds all of `key`'s addresses.
     pub(super) fn bind(key: &'static str, listen: &[Listen]) -> Result<Self, ListenError> {
-        let mut listeners = Self { sockets: Vec::new(), addresses: Vec::new(), files: Vec::new() };
+        let mut listeners = Self { sockets: Vec::new(), addresses: Vec::new() };
         for listen in listen {
             let (address, bound) = match listen {
                 Listen::Tcp(address) => (address.to_string(), listeners.bind_tcp(*address)),
@@ -101,11 +215,10 @@ impl Listeners {
     fn bind_unix(&mut self, path: &Path) -> io::Result<()> {
         remove_left_behind(path)?;
         let listener = UnixListener::bind(path)?;
-        let file = SocketFile(path.to_owned());
+        let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
         fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
         listener.set_nonblocking(true)?;
-        self.files.push(file);
-        self.sockets.push(Listener::Unix(listener));
+        self.sockets.push(Listener::Unix(Some(file), listener));
         Ok(())
     }
 }
@@ -114,23 +227,44 @@ impl Listeners {
 /// is in use.
 fn remove_left_behind(path: &Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let nobody_there = || {
-        UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    };
-    if is_socket && nobody_there() { fs::remove_file(path) } else { Ok(()) }
+    if !is_socket {
+        return Ok(());
+    }
+    let left_behind = identity(path)?;
+    // Doesn't wait: a live process may be too busy to accept.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    let connected = socket.connect(&SockAddr::unix(path)?);
+    let nobody_there =
+        connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    // Meanwhile another process may have replaced it.
+    if nobody_there && identity(path)? == left_behind { fs::remove_file(path) } else { Ok(()) }
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "the socket's file stays behind");
+        let path = self.path.display();
+        match identity(&self.path) {
+            Ok(identity) if identity == self.identity => {
+                if let Err(error) = fs::remove_file(&self.path) {
+                    tracing::warn!(%path, %error, "the socket's file stays behind");
+                }
+            }
+            Ok(_) => {
+                tracing::info!(%path, "the socket's file belongs to another process and stays");
+            }
+            Err(error) => tracing::info!(%path, %error, "the socket's file is gone already"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -154,9 +288,70 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         drop(Listeners::bind("server.listen", &[Listen::Unix(path.clone())]).unwrap());
+        assert!(!path.exists());
         fs::write(&path, "precious").unwrap();
         assert!(Listeners::bind("server.listen", &[Listen::Unix(path.clone())]).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_a_successor_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bff.sock");
+        let listen = [Listen::Unix(path.clone())];
+        let first = Listeners::bind("server.listen", &listen).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = Listeners::bind("server.listen", &listen).unwrap();
+        drop(first);
+        assert!(unix::UnixStream::connect(&path).is_ok());
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_busy_processs_socket_is_in_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bff.sock");
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(0).unwrap();
+        // As many as wait when nobody accepts.
+        let waiting: Vec<_> = std::iter::from_fn(|| {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+            client.connect(&SockAddr::unix(&path).unwrap()).is_ok().then_some(client)
+        })
+        .collect();
+        assert!(!waiting.is_empty());
+        assert!(Listeners::bind("server.listen", &[Listen::Unix(path.clone())]).is_err());
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn p8_who_waits_to_be_accepted_is_accepted_when_others_are_kept_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bff.sock");
+        let listen = [Listen::Unix(path.clone()), Listen::Tcp("127.0.0.1:0".parse().unwrap())];
+        let listeners = Listeners::bind("server.listen", &listen).unwrap();
+        let address = listeners.addresses[0];
+        let waiting = net::TcpStream::connect(address).unwrap();
+        let waiting_too = unix::UnixStream::connect(&path).unwrap();
+        for listener in listeners.sockets {
+            let mut accepting = listener.accepting().unwrap();
+            accepting.keep_out();
+            let listener = accepting.into_std().unwrap();
+            assert!(listener.accept().is_ok());
+            assert_eq!(listener.accept().err().unwrap().kind(), io::ErrorKind::WouldBlock);
+            let late = match &listener {
+                Listener::Unix(..) => unix::UnixStream::connect(&path).map(drop),
+                Listener::Tcp(_) => tokio::net::TcpStream::connect(address)
+                    .now_or_never()
+                    .unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
+                    .map(drop),
+            };
+            assert!(late.is_err());
+            assert!(!path.exists());
+        }
+        drop((waiting, waiting_too));
     }
 
     #[tokio::test]

@@ -1,35 +1,31 @@
 //! Both listeners: from a bound socket to requests for the routes.
 //!
 //! actix-web's own server offers connections no place to be looked after, so its parts are put
-//! together here: actix-server accepts, as many as a listener may have; `connection` lets requests
+//! together here: `server` accepts, as many as a listener may have; `connection` lets requests
 //! through; actix-http reads them; the app answers. TLS is shaken hands on before, each time with
 //! the files as they are by then.
 
-use std::{
-    future::{Future, ready},
-    io,
-    num::NonZeroUsize,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{future::poll_fn, io, num::NonZeroUsize, rc::Rc, sync::Arc, thread, time::Duration};
 
-use actix_http::{HttpService, Request, Response, body::BoxBody};
+use actix_http::{ConnectionType, HttpService, Request, Response, body::BoxBody};
 use actix_service::{
-    IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+    IntoServiceFactory, Service as _, ServiceFactory, ServiceFactoryExt as _, fn_service,
+    map_config,
 };
 use actix_web::{
     body::MessageBody,
-    dev::{AppConfig, Extensions, Server},
+    dev::{AppConfig, Extensions},
     rt::net::{TcpStream, UnixStream},
 };
 use prometheus::{IntCounterVec, IntGauge};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
+    closing::Closing,
     connection::{Bounds, Connection},
-    listen::Listener,
+    listen::{Accepted, Listener},
     queue::Queue,
+    server::{Handler, MakeHandler, Making, Server, Share},
     stream::Stream,
 };
 use crate::{
@@ -39,9 +35,6 @@ use crate::{
     settings::{self, Settings},
     tls::{Encrypted, PeerCertificate, ServerTls},
 };
-
-/// Threads for what blocks: resolving host names, nothing else.
-const BLOCKING_THREADS: usize = 4;
 
 /// How long an idle connection is kept: longer than load balancers keep theirs (60 s), so that
 /// it is they who close, and no request meets a closing connection.
@@ -62,6 +55,10 @@ const ADMIN_CONNECTIONS: usize = 256;
 
 /// How long the admin listener waits for its last answers.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+/// How long handshakes that have begun have to end before the public listener's sockets are closed:
+/// a round trip of most phones, with `server.shutdown_delay` as its bound.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
 
 /// What comes to a listener's connections before HTTP does.
 #[derive(Clone)]
@@ -117,10 +114,23 @@ impl Door {
         metrics.http.tls_handshakes.initialize(HANDSHAKE_OUTCOMES.iter().copied());
         Self {
             tls: None,
-            bounds: Bounds { max_head, max_body, request_time: REQUEST_TIME, clock },
+            bounds: Bounds {
+                max_head,
+                max_body,
+                request_time: REQUEST_TIME,
+                clock,
+                closing: Closing::default(),
+            },
             drain: drain.clone(),
             open: None,
             handshakes: metrics.http.tls_handshakes.clone(),
+        }
+    }
+
+    async fn open(self, accepted: Accepted, queue: Queue) -> io::Result<Connection> {
+        match accepted {
+            Accepted::Tcp(stream) => self.tcp(TcpStream::from_std(stream)?, queue).await,
+            Accepted::Unix(stream) => Ok(self.unix(UnixStream::from_std(stream)?, queue)),
         }
     }
 
@@ -148,16 +158,6 @@ impl Door {
     }
 }
 
-/// How much of the machine a listener has.
-pub(super) struct Share {
-    name: &'static str,
-    workers: usize,
-    /// Of each worker.
-    connections: usize,
-    /// How long it waits for its last answers.
-    grace: Duration,
-}
-
 impl Share {
     /// Never more workers nor connections than there may be connections.
     pub(super) fn public(settings: &settings::Server) -> Self {
@@ -169,11 +169,18 @@ impl Share {
             workers,
             connections: most.checked_div(workers).unwrap_or(1).max(1),
             grace: settings.shutdown_grace.saturating_sub(settings.shutdown_delay),
+            last_handshakes: LAST_HANDSHAKES.min(settings.shutdown_delay),
         }
     }
 
     pub(super) const fn admin() -> Self {
-        Self { name: "admin", workers: 1, connections: ADMIN_CONNECTIONS, grace: ADMIN_GRACE }
+        Self {
+            name: "admin",
+            workers: 1,
+            connections: ADMIN_CONNECTIONS,
+            grace: ADMIN_GRACE,
+            last_handshakes: Duration::ZERO,
+        }
     }
 }
 
@@ -181,57 +188,63 @@ impl Share {
 pub(super) fn serve<F, I, S, B>(
     app: F,
     door: &Door,
-    share: &Share,
+    share: Share,
     sockets: Vec<Listener>,
 ) -> io::Result<Server>
 where
-    F: Fn() -> I + Send + Clone + 'static,
-    I: IntoServiceFactory<S, Request>,
+    F: Fn() -> I + Send + Sync + Clone + 'static,
+    I: IntoServiceFactory<S, Request> + 'static,
     S: ServiceFactory<Request, Config = AppConfig, Error = actix_web::Error, InitError = ()>
         + 'static,
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    let mut server = Server::build()
-        .disable_signals()
-        .workers(share.workers)
-        .max_concurrent_connections(share.connections)
-        .worker_max_blocking_threads(BLOCKING_THREADS)
-        .shutdown_timeout(share.grace.as_secs().max(1));
-    let stopping = server.graceful_shutdown_signal();
-    for socket in sockets {
-        let (app, door, stopping) = (app.clone(), door.clone(), stopping.clone());
-        let is_on_this_machine = socket.is_on_this_machine()?;
-        let http = move || {
-            let stopping = stopping.clone();
-            let stopping = move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            };
-            http(app(), is_on_this_machine, stopping)
-        };
-        server = match socket {
-            Listener::Tcp(socket) => server.listen(share.name, socket, move || {
-                let (door, queue) = (door.clone(), Queue::new(door.drain.clone()));
-                let open = fn_service(move |stream| door.clone().tcp(stream, queue.clone()));
-                open.map_err(drop).and_then(http())
-            }),
-            Listener::Unix(socket) => server.listen_uds(share.name, socket, move || {
-                let (door, queue) = (door.clone(), Queue::new(door.drain.clone()));
-                let open =
-                    fn_service(move |stream| ready(Ok(door.clone().unix(stream, queue.clone()))));
-                open.and_then(http())
-            }),
-        }?;
-    }
-    Ok(server.run())
+    let made = sockets.into_iter().map(|socket| {
+        let (app, door, is_on_this_machine) =
+            (app.clone(), door.clone(), socket.is_on_this_machine()?);
+        let make: MakeHandler = Arc::new(move || handler(app(), door.clone(), is_on_this_machine));
+        Ok((socket, make))
+    });
+    Ok(Server {
+        share,
+        sockets: made.collect::<io::Result<_>>()?,
+        closing: door.bounds.closing.clone(),
+        clock: Arc::clone(&door.bounds.clock),
+    })
+}
+
+/// Serves one socket's connections in one worker.
+fn handler<I, S, B>(app: I, door: Door, is_on_this_machine: bool) -> Making
+where
+    I: IntoServiceFactory<S, Request> + 'static,
+    S: ServiceFactory<Request, Config = AppConfig, Error = actix_web::Error, InitError = ()>
+        + 'static,
+    S::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
+{
+    let http = http(app, is_on_this_machine, door.bounds.closing.clone());
+    Box::pin(async move {
+        let http = Rc::new(http.new_service(()).await?);
+        let queue = Queue::new(door.drain.clone());
+        let handler: Handler = Box::new(move |accepted| {
+            let (door, queue, http) = (door.clone(), queue.clone(), Rc::clone(&http));
+            Box::pin(async move {
+                let Ok(connection) = door.open(accepted, queue).await else { return };
+                if poll_fn(|context| http.poll_ready(context)).await.is_ok() {
+                    // What went wrong is actix's to tell.
+                    http.call(connection).await.unwrap_or_default();
+                }
+            })
+        });
+        Ok(handler)
+    })
 }
 
 /// actix's HTTP/1 on our connections.
-fn http<I, S, B, W>(
+fn http<I, S, B>(
     app: I,
     is_on_this_machine: bool,
-    stopping: impl Fn() -> W + 'static,
+    closing: Closing,
 ) -> impl ServiceFactory<Connection, Config = (), Response = (), Error = (), InitError = ()>
 where
     I: IntoServiceFactory<S, Request>,
@@ -239,12 +252,18 @@ where
         + 'static,
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
-    W: Future<Output = ()> + 'static,
 {
-    let app =
-        app.into_factory().map_err(|error| -> Response<BoxBody> { error.error_response().into() });
+    let app = app
+        .into_factory()
+        .map_err(|error| -> Response<BoxBody> { error.error_response().into() })
+        .map(move |answer| {
+            let mut answer: Response<B> = answer.into();
+            if closing.has_begun() {
+                answer.head_mut().set_connection_type(ConnectionType::Close);
+            }
+            answer
+        });
     let http = HttpService::build()
-        .graceful_shutdown_signal(stopping)
         .keep_alive(KEEP_ALIVE)
         // Ours is for every request, and by the clock.
         .client_request_timeout(Duration::ZERO)

@@ -58,6 +58,11 @@ impl Issuer {
         !is_asked(&self.rules.settings.keys)
     }
 
+    /// Whether its keys are in a file.
+    pub(super) const fn has_key_file(&self) -> bool {
+        matches!(self.rules.settings.keys, KeySource::File(_))
+    }
+
     /// The task that keeps its keys fresh.
     pub(super) fn keeper(
         &self,

@@ -31,6 +31,13 @@ impl Authenticator {
         Some(self.affected(&added))
     }
 
+    /// Reads the key sets that are files again.
+    pub fn reload_key_files(&self) {
+        for issuer in self.issuers.iter().filter(|issuer| issuer.has_key_file()) {
+            issuer.keys.fetch_now();
+        }
+    }
+
     /// What comes of `work`, unless the caller's token is revoked by then: the caller doesn't wait
     /// for what isn't theirs any more.
     ///

@@ -390,7 +390,9 @@ fn call_outcomes() -> impl Iterator<Item = &'static str> {
     let without_call =
         [JuspayError::BreakerOpen(Duration::ZERO), JuspayError::Saturated].map(|it| it.outcome());
     let failures = JuspayError::OUTCOMES.iter().copied();
-    failures.filter(move |outcome| !without_call.contains(outcome)).chain([SUCCESS, STALE_CONNECTION])
+    failures
+        .filter(move |outcome| !without_call.contains(outcome))
+        .chain([SUCCESS, STALE_CONNECTION])
 }
 
 /// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as not to be printed.

@@ -120,7 +120,8 @@ impl FromRequest for Options {
     }
 }
 
-/// Shows that the request has no body: `Content-Length: 0` is none.
+/// Shows that the request has no body: `Content-Length: 0` is none. An empty chunked one doesn't come as
+/// far as here (`application::head`).
 #[derive(Debug)]
 pub(super) struct NoBody;
 

@@ -2,6 +2,7 @@
 //! request whose head was read before the drain's end is answered.
 
 use std::{
+    io::ErrorKind,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,9 +11,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch, task::JoinHandle};
 
-use crate::support::{Phone, Reply, World, until, within_reason};
+use crate::support::{
+    Phone, Reply, World,
+    kept::{answer, rest},
+    until, within_reason,
+};
 
 const DELAY: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 64;
@@ -104,6 +109,83 @@ async fn p8_no_request_is_lost_before_the_delays_end() {
         world.clock.advance(Duration::from_millis(1));
         until_ended(&world).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_no_connection_is_reset_when_the_listener_closes() {
+    for _ in 0..5 {
+        let mut world = World::with("server.shutdown_delay = \"5s\"").await;
+        let phones: Vec<_> = (0..24).map(|n| world.phone(&format!("c{n}"))).collect();
+        // The clock will be turned: nobody may wait for Juspay then.
+        assert!(join_all(phones.iter().map(Phone::me)).await.iter().all(|it| it.status == 200));
+        let clients: Vec<_> = phones.into_iter().map(hammer).collect();
+        world.service.signal();
+        until_draining(&world).await;
+        world.clock.advance(DELAY);
+        for client in join_all(clients).await {
+            assert_eq!(client.unwrap(), Vec::<String>::new());
+        }
+        until_ended(&world).await;
+    }
+}
+
+/// Connects for each request until that is refused; gives what went wrong with connections that were
+/// made.
+fn hammer(phone: Phone) -> JoinHandle<Vec<String>> {
+    tokio::spawn(async move {
+        let mut lost = Vec::new();
+        loop {
+            match try_me(&phone).await {
+                Ok(reply) if matches!(reply.status, 200 | 429) => {}
+                Ok(reply) => lost.push(format!("{} {}", reply.status, reply.text())),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return lost,
+                Err(error) => lost.push(error.to_string()),
+            }
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_connections_that_wait_to_be_accepted_are_answered() {
+    let mut world = World::with(
+        "server.shutdown_delay = \"1s\"
+         server.max_connections = 2",
+    )
+    .await;
+    let gate = world.simulator().hold("alice");
+    let phone = world.phone("alice");
+    let (first, second) = (phone.begin().await, phone.begin().await);
+    world.until_waiting(2).await;
+    // No more are accepted: they wait in the kernel.
+    let waiting = join_all((0..10).map(|_| phone.begin())).await;
+    world.service.signal();
+    until_draining(&world).await;
+    world.clock.advance(Duration::from_secs(1));
+    gate.arrived(1).await;
+    gate.release();
+    for pending in [first, second].into_iter().chain(waiting) {
+        assert_eq!(pending.reply().await.status, 200);
+    }
+    until_ended(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_connection_without_a_request_is_waited_for_and_not_for_long() {
+    let mut world = World::with("server.shutdown_delay = \"5s\"").await;
+    let phone = world.phone("alice");
+    let request = request(&phone, "");
+    let (mut late, silent) = (phone.open("").await.unwrap(), phone.open("").await.unwrap());
+    world.until_count("juspay_bff_http_connections", 2).await;
+    world.service.signal();
+    until_draining(&world).await;
+    world.clock.advance(DELAY);
+    until_closed(&world).await;
+    late.write_all(request.as_bytes()).await.unwrap();
+    let reply = answer(&mut late).await;
+    assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(rest(silent).await, b"");
+    until_ended(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,9 +87,7 @@ async fn a_handler_can_know_whom_the_peers_certificate_names() {
     let address = listeners.addresses[0];
     let app = || App::new().route("/", web::get().to(whoami));
     let share = Share::public(&settings.server);
-    let server = serve(app, &door, &share, listeners.sockets).unwrap();
-    let handle = server.handle();
-    let serving = actix_web::rt::spawn(server);
+    let running = serve(app, &door, share, listeners.sockets).unwrap().start().await.unwrap();
 
     let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let mut roots = RootCertStore::empty();
@@ -109,8 +107,7 @@ async fn a_handler_can_know_whom_the_peers_certificate_names() {
     };
     let answer = asked(address, &gateway).await;
     assert!(answer.ends_with(&format!("{:?}", Some(peer))), "{answer}");
-    handle.stop(true).await;
-    serving.await.unwrap().unwrap();
+    running.stop().await;
 }
 
 #[test]

@@ -229,6 +229,15 @@ impl KeyStore {
         })
     }
 
+    /// Has the keys fetched at once, whatever the cool-down.
+    pub(crate) fn fetch_now(&self) {
+        let mut demand = self.lock();
+        if demand.stage == Stage::Idle {
+            demand.stage = Stage::Asked;
+            self.asked.notify_one();
+        }
+    }
+
     /// Completes once a request asks for a fetch.
     pub(super) async fn fetch_is_asked_for(&self) {
         loop {

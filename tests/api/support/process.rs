@@ -89,13 +89,22 @@ impl Process {
 
     /// Sends SIGTERM; the exit code, when all is said.
     pub async fn terminate(&mut self) -> Option<i32> {
-        let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
-        kill_process(id.expect("it runs still"), Signal::TERM).expect("it can be told");
+        self.signal(Signal::TERM);
+        self.end().await
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let id = self.id().try_into().ok().and_then(Pid::from_raw);
+        kill_process(id.expect("it runs still"), signal).expect("it can be told");
+    }
+
+    /// The exit code, when all is said; none when a signal has ended it.
+    pub async fn end(&mut self) -> Option<i32> {
         let ending = async {
             while self.next_line().await.is_some() {}
             self.child.wait().await.expect("it ends").code()
         };
-        within_reason("the end after SIGTERM", ending).await
+        within_reason("the end of a process", ending).await
     }
 
     async fn next_line(&mut self) -> Option<String> {

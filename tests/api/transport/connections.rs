@@ -163,7 +163,7 @@ async fn nothing_is_answered_behind_an_answer_that_closes() {
         (with("Connection: close\r\n", ""), 200),
         (with("", "").replace("HTTP/1.1", "HTTP/1.0"), 200),
         (with("Content-Length: 3\r\n", "abc"), 413),
-        (with("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"), 413),
+        (with("Transfer-Encoding: chunked\r\n", "1\r\nx\r\n0\r\n\r\n"), 413),
         (with("Expect: 100-continue\r\nContent-Length: 3\r\n", ""), 413),
         (with("", "").replace("Host: localhost", "Host: a b"), 400),
         (with("X\0: a\r\n", ""), 400),

@@ -54,6 +54,10 @@ async fn answered(row: &Row, client: &Phone) -> Vec<Reply> {
     assert_eq!(String::from_utf8_lossy(rest), "", "{}", row.name);
     let all: Vec<_> = replies.iter().map(told).collect();
     assert_eq!(all, row.answers, "{}", row.name);
+    for reply in &replies {
+        let connection = reply.header("connection");
+        assert_ne!(connection, Some("upgrade"), "{}", row.name);
+    }
     replies
 }
 

@@ -116,10 +116,10 @@ impl Corpus<'_> {
 
     fn codings(&mut self) {
         for (value, answers) in [
-            (" chunked", BODY),
-            ("chunked", BODY),
-            (" Chunked", BODY),
-            ("\tchunked \t", BODY),
+            (" chunked", TAKEN),
+            ("chunked", TAKEN),
+            (" Chunked", TAKEN),
+            ("\tchunked \t", TAKEN),
             (" chunked, identity", BARE),
             (" identity, chunked", BARE),
             (" identity", BARE),
@@ -297,15 +297,34 @@ impl Corpus<'_> {
 
     fn upgrades(&mut self) {
         let h2c = "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n";
-        let request = self.with_lines(&format!("Connection: Upgrade, HTTP2-Settings\r\n{h2c}"));
-        self.row("h2c isn't taken up", request, TAKEN);
         let websocket = "Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n";
-        let request = self.kept(&format!("Connection: Upgrade\r\n{websocket}"));
-        self.row("a WebSocket isn't taken up, and nothing behind it", request.repeat(2), TAKEN);
+        for (name, lines) in [
+            ("h2c", format!("Connection: Upgrade, HTTP2-Settings\r\n{h2c}")),
+            ("a WebSocket", format!("Connection: keep-alive, Upgrade\r\n{websocket}")),
+            ("a WebSocket without an option", websocket.to_owned()),
+            ("an option without a protocol", "Connection: upgrade\r\n".to_owned()),
+            ("two protocols", format!("{h2c}{websocket}Connection: Upgrade\r\n")),
+        ] {
+            let (kept, last) = (self.kept(&lines), self.with_lines(&lines));
+            let requests = kept.repeat(2) + &last;
+            self.row(format!("upgrade to {name} is ignored"), requests, &["200"; 3]);
+            let old = kept.replace("HTTP/1.1", "HTTP/1.0");
+            let answers = if lines.contains("keep-alive") { &["200"; 2][..] } else { TAKEN };
+            self.row(format!("upgrade to {name} by HTTP/1.0"), old + &last, answers);
+            let elsewhere = kept.replace(self.path, "/nothing") + &last;
+            self.row(format!("upgrade to {name} elsewhere"), elsewhere, &["404 not_found", "200"]);
+            let bad = self.with_lines(&format!("{lines}X\0: a\r\n"));
+            self.row(format!("upgrade to {name}, malformed"), kept + &bad, &["200", "400"]);
+        }
         let request = self.with_lines("Expect: 100-continue\r\n");
         self.row("Expect without a body", request, &["100", "200"]);
         let request = self.with_lines("Expect: 100-continue\r\nContent-Length: 5\r\n");
         self.row("Expect with a body", request, &["100", "413 body_not_allowed"]);
+        let chunked = "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n";
+        let request = self.with_lines(chunked) + "0\r\n\r\n";
+        self.row("Expect with a lone last chunk", request, TAKEN);
+        let request = self.with_lines(chunked) + "5\r\nhello\r\n0\r\n\r\n";
+        self.row("Expect with a chunk", request, &["100", "413 body_not_allowed"]);
         let request = self.with_lines("Expect: 200-ok\r\n");
         self.row("an unknown Expect is ignored", request, TAKEN);
     }
@@ -376,8 +395,20 @@ impl Corpus<'_> {
     /// Bodies that nobody reads, and what could be taken for a request in them.
     fn chunks(&mut self) {
         let hidden = self.with_lines("");
+        let coding = "Transfer-Encoding: chunked\r\n";
+        let empty = self.kept(coding) + "0\r\n\r\n";
+        self.row("a lone last chunk", empty.clone() + &hidden, &["200"; 2]);
+        self.row("lone last chunks", empty.repeat(20) + &hidden, &["200"; 21]);
+        let elsewhere = empty.replace(&format!("GET {}", self.path), "POST /nothing");
+        self.row("a lone last chunk elsewhere", elsewhere + &hidden, &["404 not_found", "200"]);
+        let last = self.with_lines(coding) + "0\r\n\r\n";
+        self.row("something behind a lone last chunk", last + &hidden, TAKEN);
         for body in [
-            "0\r\n\r\n",
+            "00\r\n\r\n",
+            "0\n\n",
+            "0 \r\n\r\n",
+            "0;a=b\r\n\r\n",
+            "0\r\n0\r\n\r\n",
             "5\r\nhello\r\n0\r\n\r\n",
             "5;a=b\r\nhello\r\n0\r\n\r\n",
             "5;\n\r\nhello\r\n0\r\n\r\n",
@@ -394,10 +425,9 @@ impl Corpus<'_> {
             "ffffffffffffffffff\r\n",
             "00000000000000000000000\r\n\r\n",
         ] {
-            let request = self.kept("Transfer-Encoding: chunked\r\n");
+            let request = self.kept(coding);
             self.row(format!("chunks {body:?}"), request + body + &hidden, BODY);
-            let post =
-                self.request("POST /nothing HTTP/1.1", HOST, "Transfer-Encoding: chunked\r\n");
+            let post = self.request("POST /nothing HTTP/1.1", HOST, coding);
             let post = post.replace("Connection: close\r\n", "");
             self.row(format!("elsewhere {body:?}"), post + body + &hidden, NOT_FOUND);
         }
@@ -434,7 +464,7 @@ impl Corpus<'_> {
         let request = self.with_lines("X: y\n");
         self.row("one line that ends in LF", request, TAKEN);
         let request = self.with_lines("X: y\nTransfer-Encoding: chunked\r\n");
-        self.row("LF hides no header", request + "0\r\n\r\n", BODY);
+        self.row("LF hides no header", request + "5\r\nhello\r\n0\r\n\r\n", BODY);
         self.row("empty lines before", format!("\r\n\n\r\n{}", self.with_lines("")), TAKEN);
         let request = self.with_lines("Transfer_Encoding: chunked\r\nContent_Length: 5\r\n");
         self.row("underscores are no hyphens", request, TAKEN);

@@ -1,0 +1,125 @@
+//! Offers of other protocols, as Java's HTTP client and Spring make with every request: they are
+//! ignored on both listeners. Each answer is HTTP/1.1 and says what becomes of its connection.
+
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{
+    Phone, Reply, World,
+    kept::{answer, head, rest},
+    until,
+};
+
+/// Header lines of such requests.
+const OFFERS: [&str; 4] = [
+    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n",
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n",
+    "Upgrade: websocket\r\n",
+    "Connection: keep-alive, upgrade\r\n",
+];
+
+fn request(method: &str, path: &str, phone: &Phone, lines: &str) -> String {
+    let authorization = phone.token.as_deref().map(|it| format!("Authorization: Bearer {it}\r\n"));
+    let authorization = authorization.unwrap_or_default();
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}{lines}\r\n")
+}
+
+/// It is HTTP/1.1, switches to nothing, and keeps its connection or says that it closes.
+fn is_plain(reply: &Reply, status: u16, connection: Option<&str>) {
+    let said = (reply.status, reply.header("connection"), reply.header("upgrade"));
+    assert_eq!(said, (status, connection, None), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_is_ignored_by_every_kind_of_answer_and_the_connection_is_kept() {
+    let world = World::new().await;
+    let (alice, admin) = (world.phone("alice"), world.admin());
+    for offer in OFFERS {
+        for (phone, path, status) in [
+            (&alice, "/me/customer", 200),
+            (&alice, "/me/customer?options.get_client_auth_token=false", 200),
+            (&world.stranger(), "/me/customer", 401),
+            (&alice, "/me/customer?access_token=x", 400),
+            (&alice, "/nothing", 404),
+            (&admin, "/livez", 200),
+            (&admin, "/metrics", 200),
+            (&admin, "/nothing", 404),
+            (&admin, "/cache/purge", 405),
+        ] {
+            let mut stream = phone.open("").await.unwrap();
+            for _ in 0..3 {
+                let get = request("GET", path, phone, offer);
+                stream.write_all(get.as_bytes()).await.unwrap();
+                is_plain(&answer(&mut stream).await, status, None);
+                let asked = request("HEAD", path, phone, offer);
+                stream.write_all(asked.as_bytes()).await.unwrap();
+                is_plain(&head(&mut stream).await, status, None);
+            }
+            // Sent ahead, too; and a wish to close is still one.
+            let last = request("GET", path, phone, &format!("Connection: close\r\n{offer}"));
+            let all = request("GET", path, phone, offer).repeat(3) + &last;
+            stream.write_all(all.as_bytes()).await.unwrap();
+            for connection in [None, None, None, Some("close")] {
+                is_plain(&answer(&mut stream).await, status, connection);
+            }
+            assert_eq!(rest(stream).await, b"");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_comes_with_an_offer_as_without() {
+    let world = World::new().await;
+    let body = "{\"all\": true}";
+    for offer in OFFERS {
+        let lines = format!("Content-Length: {}\r\n{offer}", body.len());
+        let purge = request("POST", "/cache/purge", &world.admin(), &lines) + body;
+        let mut stream = world.admin().open(&purge.repeat(3)).await.unwrap();
+        for _ in 0..3 {
+            is_plain(&answer(&mut stream).await, 200, None);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_request_with_an_offer_is_answered_and_closed() {
+    let world = World::new().await;
+    for (phone, path) in [(world.phone("alice"), "/me/customer"), (world.admin(), "/livez")] {
+        for offer in OFFERS {
+            let bad = request("GET", path, &phone, &format!("{offer}X\0: y\r\n"));
+            let mut stream = phone.open(&bad).await.unwrap();
+            is_plain(&answer(&mut stream).await, 400, Some("close"));
+            assert_eq!(rest(stream).await, b"");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_client_with_an_offer_gets_what_it_asks_for() {
+    let world = World::new().await;
+    let phone = world.phone("alice");
+    for offer in OFFERS {
+        let old = request("GET", "/me/customer", &phone, offer).replace("HTTP/1.1", "HTTP/1.0");
+        let mut stream = phone.open(&old).await.unwrap();
+        let is_kept = offer.contains("keep-alive");
+        is_plain(&answer(&mut stream).await, 200, is_kept.then_some("keep-alive"));
+        if !is_kept {
+            assert_eq!(rest(stream).await, b"");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_draining_an_offer_gets_an_answer_that_closes() {
+    let mut world = World::with("server.shutdown_delay = \"5s\"").await;
+    world.service.signal();
+    until("the drain", async || world.admin().get("/readyz").await.status == 503).await;
+    let phone = world.phone("alice");
+    for offer in OFFERS {
+        for (path, status) in [("/me/customer", 200), ("/nothing", 404)] {
+            let mut stream = phone.open(&request("GET", path, &phone, offer)).await.unwrap();
+            is_plain(&answer(&mut stream).await, status, Some("close"));
+            assert_eq!(rest(stream).await, b"");
+        }
+    }
+    world.clock.advance(std::time::Duration::from_secs(5));
+}
