@@ -139,11 +139,14 @@ const RULES = [
     },
   },
   {
-    alert: 'JuspayBffKeySetStale', severity: 'ticket', bound: 3600, text: 'The signing keys of {}.',
-    when: (seen, bound) => keySets(seen).flatMap(({ issuer, age, failed }) => {
-      if (Number.isNaN(age) && failed > 0) return [`${issuer} have never been fetched`];
-      return age > bound ? [`${issuer} have not been fetched for more than an hour`] : NOTHING;
-    }),
+    alert: 'JuspayBffKeySetStale', severity: 'ticket', bound: 3600,
+    text: 'The signing keys of {} have not been fetched for more than an hour.',
+    when: (seen, bound) => keySets(seen).filter(({ age }) => age > bound).map(({ issuer }) => issuer),
+  },
+  {
+    alert: 'JuspayBffKeySetMissing', severity: 'ticket', text: 'The signing keys of {} have never been fetched.',
+    when: (seen) => keySets(seen).filter(({ age, failed }) => Number.isNaN(age) && failed > 0)
+      .map(({ issuer }) => issuer),
   },
   {
     alert: null, severity: 'ticket', text: 'Fetching the signing keys of {} failed {when}.',

@@ -206,7 +206,7 @@ const KEYS: &[Case] = &[
         &["jwks_last_success_timestamp_seconds{issuer=\"main\"} now-3600"],
     ),
     (
-        "JuspayBffKeySetStale",
+        "JuspayBffKeySetMissing",
         "ticket",
         "The signing keys of main have never been fetched.",
         &[
