@@ -23,6 +23,7 @@ mod doctor;
 mod explain_token;
 mod gateway;
 mod introspection;
+mod isolation;
 mod outage;
 mod resilience;
 mod revocations;
