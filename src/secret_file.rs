@@ -89,11 +89,7 @@ impl Secret {
     /// A secret that never changes.
     #[must_use]
     pub fn fixed(secret: SecretString) -> Self {
-        Self {
-            path: None,
-            current: ArcSwap::from_pointee(secret),
-            changes: AtomicU64::default(),
-        }
+        Self { path: None, current: ArcSwap::from_pointee(secret), changes: AtomicU64::default() }
     }
 
     /// One of 256 bits that no other process knows, and that never changes.

@@ -92,9 +92,11 @@ impl Fetcher {
             if let Some(why) = &failure {
                 tell(why);
             }
-            pilot.land(|key, may_store| {
-                if may_store { self.keep(key, landing, recoveries) } else { landing }
-            });
+            pilot.land(
+                |key, may_store| {
+                    if may_store { self.keep(key, landing, recoveries) } else { landing }
+                },
+            );
             failure
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    probes::{Probes, Prober},
+    probes::{Prober, Probes},
     window::{CustomerCounts, CustomerHash, CustomerWindow},
 };
 use crate::clock::Monotonic;
@@ -144,7 +144,8 @@ impl Rules {
     fn are_broken_by(&self, counts: CustomerCounts) -> bool {
         let CustomerCounts { calls, customers, failing } = counts;
         let share = |part: usize, whole: usize| {
-            let [part, whole] = [part, whole].map(|it| f64::from(u32::try_from(it).unwrap_or(u32::MAX)));
+            let [part, whole] =
+                [part, whole].map(|it| f64::from(u32::try_from(it).unwrap_or(u32::MAX)));
             part >= self.failure_rate * whole
         };
         calls >= self.min_calls && failing >= MIN_FAILING_CUSTOMERS && share(failing, customers)

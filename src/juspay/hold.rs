@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{JuspayError, RejectedBy, probes::Probes, probes::Prober, window::CustomerHash};
+use super::{JuspayError, RejectedBy, probes::Prober, probes::Probes, window::CustomerHash};
 use crate::clock::Monotonic;
 
 /// How long a rejection counts as evidence.
@@ -183,9 +183,8 @@ impl Pass {
         }
         match &mut inner.phase {
             Phase::Off(rejections) => {
-                rejections.retain(|it| {
-                    it.customer != self.customer && now.since(it.at) < EVIDENCE_FOR
-                });
+                rejections
+                    .retain(|it| it.customer != self.customer && now.since(it.at) < EVIDENCE_FOR);
                 let is_juspays = by == RejectedBy::Juspay;
                 rejections.push(Rejection { customer: self.customer, at: now, is_juspays });
                 let own = rejections.iter().filter(|it| it.is_juspays).count();

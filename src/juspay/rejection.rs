@@ -51,7 +51,11 @@ mod tests {
         let inner = r#"{"error_info":{"code":"UNAUTHORIZED"}}"#;
         let origin = r#"{"error":true,"error_info":{"code":"BAD_ORIGIN","category":"USER_ERROR"}}"#;
         let of = [
-            (RejectedBy::of_credentials as fn(&[u8]) -> RejectedBy, [denied, inner], [origin, "{}"]),
+            (
+                RejectedBy::of_credentials as fn(&[u8]) -> RejectedBy,
+                [denied, inner],
+                [origin, "{}"],
+            ),
             (RejectedBy::of_origin, [origin, origin], [denied, "[]"]),
         ];
         for (read, own, other) in of {

@@ -82,8 +82,7 @@ fn the_pause_stays_a_second_while_all_fail() {
 #[test]
 fn it_is_jittered() {
     let failures = Failures::default();
-    let mut waits: Vec<_> =
-        (0..32).map(|n| fails(&failures, &format!("c{n}"), at(0))).collect();
+    let mut waits: Vec<_> = (0..32).map(|n| fails(&failures, &format!("c{n}"), at(0))).collect();
     waits.sort_unstable();
     waits.dedup();
     assert!(waits.len() > 16, "{waits:?}");

@@ -11,7 +11,12 @@ fn at(secs: u64) -> Monotonic {
 }
 
 /// A call of the customer of that number that ends at once; `None` when it is refused.
-fn call(hold: &Hold, number: u64, secs: u64, error: Option<&JuspayError>) -> Option<Option<Change>> {
+fn call(
+    hold: &Hold,
+    number: u64,
+    secs: u64,
+    error: Option<&JuspayError>,
+) -> Option<Option<Change>> {
     hold.admit(customer(number), at(secs)).ok().map(|pass| pass.ended(at(secs), error))
 }
 
@@ -76,7 +81,11 @@ fn a_call_that_is_let_in_takes_the_evidence_away() {
     let outage = JuspayError::Timeout;
     let hold = rejected([1], &OWN);
     assert_eq!(call(&hold, 3, 1, Some(&outage)), Some(None));
-    assert_eq!(call(&hold, 2, 2, Some(&OWN)), Some(Some(Change::Started)), "a timeout says nothing");
+    assert_eq!(
+        call(&hold, 2, 2, Some(&OWN)),
+        Some(Some(Change::Started)),
+        "a timeout says nothing"
+    );
 }
 
 #[test]

@@ -127,10 +127,8 @@ async fn a_changed_key_file_ends_it() {
     let path = directory.path().join("key");
     fs::write(&path, "canary_wrong").unwrap();
     let stage = Stage::set().await;
-    let settings = format!(
-        "{SHIPPED}juspay.api_key_file = \"{}\"\nsecrets.poll = \"1s\"",
-        path.display()
-    );
+    let settings =
+        format!("{SHIPPED}juspay.api_key_file = \"{}\"\nsecrets.poll = \"1s\"", path.display());
     let world = stage.open_ready(&settings).await;
     rejected(&world, 0..10).await;
     fs::write(&path, &world.api_key).unwrap();

@@ -72,9 +72,9 @@ async fn no_other_customer_notices((oddity, bytes): &Oddity) {
             assert!((1..=45).contains(&retry_after(&reply)), "{oddity}");
         }
     }
-    // Pauses of 1, 2, 4 and 8 s, or half of them; and two more tries of one call.
+    // Pauses of 1, 2, 4 and 8 s, or half of them; and two more tries of a call every 10 s.
     let calls = juspay.calls("odd");
-    assert!((1..=8).contains(&calls), "{oddity}: {calls} calls");
+    assert!((1..=9).contains(&calls), "{oddity}: {calls} calls");
     assert!(failed == 0 || failed == STEPS, "{oddity}: {failed} failed");
 }
 
@@ -162,8 +162,8 @@ async fn one_customer_does_not_use_up_the_retries_of_others() {
     juspay.answer("odd", json("503 Service Unavailable", "{}"));
     let odd = world.phone("odd");
     let mut asking = Vec::new();
-    // The odd one fails as often as it can within the budget's window.
-    for _ in 0..100 {
+    // The odd one fails as often as it can, well within the budget's window.
+    for _ in 0..60 {
         asking.push(odd.begin().await);
         world.clock.advance(STEP);
         world.service.turn().await;

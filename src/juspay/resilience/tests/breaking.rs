@@ -296,7 +296,7 @@ fn a_probe_that_nobody_waits_for_any_more_leaves_its_place() {
 #[test]
 fn retries_end_when_it_opens() {
     run(async {
-        let rig = Rig::with(|it| (it.breaker.min_calls, it.retry_budget) = (10, 1.0));
+        let rig = Rig::with(|it| (it.breaker.min_calls, it.retry_budget) = (10, 2.0));
         rig.always(fails(JuspayError::Status(503, None)));
         let calls = [(); 5].map(|()| rig.start());
         for call in calls {
