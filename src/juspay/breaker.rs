@@ -79,7 +79,7 @@ pub(super) struct Ticket {
     breaker: Breaker,
     era: u64,
     customer: CustomerHash,
-    prober: Option<Prober>,
+    turn: Option<Prober>,
 }
 
 impl Breaker {
@@ -92,11 +92,11 @@ impl Breaker {
     /// Permission for a call, or the time for which there is none.
     pub(super) fn admit(&self, customer: CustomerHash, now: Monotonic) -> Result<Ticket, Duration> {
         let mut inner = self.lock();
-        let prober = match &mut inner.phase {
+        let turn = match &mut inner.phase {
             Phase::Closed => None,
             Phase::Open(probes) => Some(probes.admit(customer, now)?),
         };
-        Ok(Ticket { breaker: self.clone(), era: inner.era, customer, prober })
+        Ok(Ticket { breaker: self.clone(), era: inner.era, customer, turn })
     }
 
     /// Refuses all calls until then, as Juspay wants it; never for less time than it does anyway. A
@@ -173,12 +173,12 @@ impl Ticket {
             }
             // One customer's probe doesn't say how long all are to wait.
             (Phase::Open(probes), CallEnd::Outage(_)) => {
-                let prober = self.prober.take()?;
-                probes.failed(prober, self.customer, now.plus(breaker.rules.open_for));
-                (prober == Prober::Other).then_some(State::Open)
+                let turn = self.turn.take()?;
+                probes.failed(turn, self.customer, now.plus(breaker.rules.open_for));
+                (turn == Prober::Other).then_some(State::Open)
             }
             (Phase::Open(_), CallEnd::Healthy) => {
-                self.prober = None;
+                self.turn = None;
                 inner.enter(Phase::Closed);
                 Some(State::Closed)
             }
@@ -188,12 +188,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(prober) = self.prober.take() else { return };
+        let Some(turn) = self.turn.take() else { return };
         let mut inner = self.breaker.lock();
         if inner.era == self.era
             && let Phase::Open(probes) = &mut inner.phase
         {
-            probes.give_back(prober);
+            probes.give_back(turn);
         }
     }
 }

@@ -70,7 +70,7 @@ pub(super) struct Pass {
     hold: Hold,
     era: u64,
     customer: CustomerHash,
-    prober: Option<Prober>,
+    turn: Option<Prober>,
 }
 
 /// How the result of a call changed the hold.
@@ -88,14 +88,14 @@ impl Hold {
         now: Monotonic,
     ) -> Result<Pass, JuspayError> {
         let mut inner = self.lock();
-        let prober = match &mut inner.phase {
+        let turn = match &mut inner.phase {
             Phase::Off(_) => None,
             Phase::On { probes, status } => match probes.admit(customer, now) {
-                Ok(prober) => Some(prober),
+                Ok(turn) => Some(turn),
                 Err(wait) => return Err(status.rejection(RejectedBy::Hold(wait))),
             },
         };
-        Ok(Pass { hold: self.clone(), era: inner.era, customer, prober })
+        Ok(Pass { hold: self.clone(), era: inner.era, customer, turn })
     }
 
     /// Ends the hold when the API keys have changed since.
@@ -174,7 +174,7 @@ impl Pass {
         let hold = self.hold.clone();
         let mut inner = hold.lock();
         if error.is_none_or(JuspayError::shows_that_we_are_let_in) {
-            self.prober = None;
+            self.turn = None;
             return inner.end().then_some(Change::Ended);
         }
         let (status, by) = error.and_then(Status::of)?;
@@ -199,8 +199,8 @@ impl Pass {
             }
             Phase::On { probes, status: last } => {
                 *last = status;
-                match self.prober.take() {
-                    Some(prober) => probes.failed(prober, self.customer, now.plus(PAUSE)),
+                match self.turn.take() {
+                    Some(turn) => probes.failed(turn, self.customer, now.plus(PAUSE)),
                     // It was under way when the hold started.
                     None => probes.suspect(self.customer),
                 }
@@ -212,12 +212,12 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let Some(prober) = self.prober.take() else { return };
+        let Some(turn) = self.turn.take() else { return };
         let mut inner = self.hold.lock();
         if inner.era == self.era
             && let Phase::On { probes, .. } = &mut inner.phase
         {
-            probes.give_back(prober);
+            probes.give_back(turn);
         }
     }
 }

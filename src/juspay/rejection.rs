@@ -50,21 +50,18 @@ mod tests {
         let denied = r#"{"status":"error","error_code":"access_denied","error_info":{"code":"UNAUTHORIZED"}}"#;
         let inner = r#"{"error_info":{"code":"UNAUTHORIZED"}}"#;
         let origin = r#"{"error":true,"error_info":{"code":"BAD_ORIGIN","category":"USER_ERROR"}}"#;
-        let of = [
-            (
-                RejectedBy::of_credentials as fn(&[u8]) -> RejectedBy,
-                [denied, inner],
-                [origin, "{}"],
-            ),
-            (RejectedBy::of_origin, [origin, origin], [denied, "[]"]),
-        ];
-        for (read, own, other) in of {
-            for body in own {
-                assert_eq!(read(body.as_bytes()), RejectedBy::Juspay, "{body}");
-            }
-            for body in other.into_iter().chain(["", "<html>403 Forbidden</html>", "null"]) {
-                assert_eq!(read(body.as_bytes()), RejectedBy::Unknown, "{body}");
-            }
+        let pages = ["", "<html>403 Forbidden</html>", "null", "[]", "{}"];
+        let read = |status: u16, body: &str| {
+            let is_401 = status == 401;
+            let of = if is_401 { RejectedBy::of_credentials } else { RejectedBy::of_origin };
+            of(body.as_bytes())
+        };
+        for (status, body) in [(401, denied), (401, inner), (403, origin)] {
+            assert_eq!(read(status, body), RejectedBy::Juspay, "{status} {body}");
+        }
+        let others = pages.into_iter().flat_map(|page| [(401, page), (403, page)]);
+        for (status, body) in others.chain([(401, origin), (403, denied), (403, inner)]) {
+            assert_eq!(read(status, body), RejectedBy::Unknown, "{status} {body}");
         }
     }
 }
