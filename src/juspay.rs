@@ -236,16 +236,16 @@ impl JuspayError {
     }
 
     /// Whether the customer gets it again for a while, without a call: when a call was made and
-    /// failed for that customer. What kept a call from being made, or holds all customers, has a rule
-    /// of its own; so has [`Self::CustomerNotFound`].
+    /// failed for that customer. What kept a call from being made has a rule of its own; so has
+    /// [`Self::CustomerNotFound`].
     #[must_use]
     pub const fn is_remembered(&self) -> bool {
         match self {
             Self::RejectedCredentials(by) | Self::RejectedOrigin(by) => {
                 !matches!(by, RejectedBy::Hold(_))
             }
-            Self::TooManyRequests(after) => after.is_none(),
-            Self::Status(..)
+            Self::TooManyRequests(_)
+            | Self::Status(..)
             | Self::InvalidAnswer(_)
             | Self::Connection(_)
             | Self::Timeout

@@ -50,8 +50,7 @@ fn oddities(id: &str) -> Vec<(&'static str, Value)> {
         );
         status(200, &body)
     };
-    let unavailable =
-        json!({"status": {"status": 503, "headers": {"Retry-After": "30"}, "body": ""}});
+    let later = |status: u16| json!({"status": {"status": status, "headers": {"Retry-After": "7"}, "body": ""}});
     vec![
         ("403 of a firewall", status(403, html)),
         ("401 of a firewall", status(401, html)),
@@ -63,7 +62,8 @@ fn oddities(id: &str) -> Vec<(&'static str, Value)> {
         ("an object over 64 KiB", json!({"huge": {"bytes": 65536}})),
         ("500", status(500, "{}")),
         ("503", status(503, "{}")),
-        ("503 with Retry-After", unavailable),
+        ("503 with Retry-After", later(503)),
+        ("429 with Retry-After", later(429)),
         ("a redirect", json!({"redirect": {"location": "http://127.0.0.1:9/"}})),
         ("a cut body", json!({"cut_body": {}})),
         ("a reset", json!("reset")),

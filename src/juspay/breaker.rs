@@ -19,6 +19,11 @@ use crate::clock::Monotonic;
 /// Different customers whose calls must fail before the breaker opens: fewer may be odd data.
 const MIN_FAILING_CUSTOMERS: usize = 5;
 
+/// Different customers whose calls met a rate limit (429) before it is taken for one of all calls, and
+/// how long each counts.
+const RATE_LIMITED_CUSTOMERS: usize = 2;
+const RATE_LIMIT_COUNTS_FOR: Duration = Duration::from_secs(30);
+
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
@@ -62,6 +67,9 @@ struct Inner {
     /// Counts the phases: a call that was admitted in an earlier one changes nothing any more.
     era: u64,
     window: CustomerWindow,
+    /// Customers whose calls met a rate limit since a call last went well, and when; at most
+    /// [`RATE_LIMITED_CUSTOMERS`].
+    rate_limited: Vec<(CustomerHash, Monotonic)>,
 }
 
 #[derive(Debug)]
@@ -85,7 +93,7 @@ pub(super) struct Ticket {
 impl Breaker {
     pub(super) fn new(rules: Rules) -> Self {
         let window = CustomerWindow::new(rules.window);
-        let inner = Inner { phase: Phase::Closed, era: 0, window };
+        let inner = Inner { phase: Phase::Closed, era: 0, window, rate_limited: Vec::new() };
         Self { rules, inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -99,10 +107,23 @@ impl Breaker {
         Ok(Ticket { breaker: self.clone(), era: inner.era, customer, turn })
     }
 
-    /// Refuses all calls until then, as Juspay wants it; never for less time than it does anyway. A
-    /// probe under way decides nothing any more. Returns whether calls went out before.
-    pub(super) fn hold(&self, until: Monotonic) -> bool {
+    /// A customer's call met a rate limit: Juspay wants no calls until then. Once it said so for
+    /// different customers, all calls are refused; never for less time than they are anyway, and a
+    /// probe under way decides nothing any more. Returns whether calls went out before and don't now.
+    pub(super) fn rate_limited(
+        &self,
+        customer: CustomerHash,
+        now: Monotonic,
+        until: Monotonic,
+    ) -> bool {
         let mut inner = self.lock();
+        let limited = &mut inner.rate_limited;
+        limited.retain(|(of, at)| *of != customer && now.since(*at) < RATE_LIMIT_COUNTS_FOR);
+        limited.truncate(RATE_LIMITED_CUSTOMERS.saturating_sub(1));
+        limited.push((customer, now));
+        if limited.len() < RATE_LIMITED_CUSTOMERS {
+            return false;
+        }
         if let Phase::Open(probes) = &mut inner.phase {
             let was_probing = probes.put_off(until);
             inner.era = inner.era.wrapping_add(1);
@@ -153,6 +174,10 @@ impl Rules {
 }
 
 impl Ticket {
+    pub(super) fn customer(&self) -> CustomerHash {
+        self.customer
+    }
+
     /// The call has ended. Returns the state that this has led to, when it is another one.
     pub(super) fn ended(mut self, now: Monotonic, end: CallEnd) -> Option<State> {
         let breaker = self.breaker.clone();
@@ -162,6 +187,9 @@ impl Ticket {
         }
         match (&mut inner.phase, end) {
             (Phase::Closed, _) => {
+                if end == CallEnd::Healthy {
+                    inner.rate_limited.clear();
+                }
                 inner.window.count(self.customer, now, end != CallEnd::Healthy);
                 let CallEnd::Outage(asked_to_wait) = end else { return None };
                 let counts = inner.window.total(now);
@@ -179,6 +207,7 @@ impl Ticket {
             }
             (Phase::Open(_), CallEnd::Healthy) => {
                 self.turn = None;
+                inner.rate_limited.clear();
                 inner.enter(Phase::Closed);
                 Some(State::Closed)
             }

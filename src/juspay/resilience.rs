@@ -151,11 +151,12 @@ impl Resilience {
             .map(|wait| wait.min(MAX_HOLD))
             .filter(|wait| !wait.is_zero());
         let end = outage.map_or(CallEnd::Healthy, |_| CallEnd::Outage(asked_to_wait));
+        let customer = admission.breaker.customer();
         let changed = admission.breaker.ended(now, end);
-        // Only a rate limit is about all customers. What a 5xx asks for is about the one called for.
-        let is_about_all = matches!(error, Some(JuspayError::TooManyRequests(_)));
-        let hold = asked_to_wait.filter(|_| is_about_all);
-        let is_held = hold.is_some_and(|wait| self.breaker.hold(now.plus(wait)));
+        // Only a rate limit may be about all customers.
+        let is_limit = matches!(error, Some(JuspayError::TooManyRequests(_)));
+        let limit = asked_to_wait.filter(|_| is_limit).map(|wait| now.plus(wait));
+        let is_held = limit.is_some_and(|until| self.breaker.rate_limited(customer, now, until));
         self.changed(if is_held { Some(State::Open) } else { changed }, asked_to_wait);
     }
 

@@ -137,7 +137,7 @@ fn what_kept_a_call_from_being_made_is_not_remembered() {
         (E::Saturated, false),
         (E::RejectedCredentials(RejectedBy::Hold(wait)), false),
         (E::RejectedOrigin(RejectedBy::Hold(wait)), false),
-        (E::TooManyRequests(Some(wait)), false),
+        (E::TooManyRequests(Some(wait)), true),
         (E::TooManyRequests(None), true),
         (E::RejectedCredentials(RejectedBy::Juspay), true),
         (E::RejectedOrigin(RejectedBy::Unknown), true),

@@ -197,32 +197,66 @@ fn a_time_that_juspay_asks_for_lengthens_an_opening_and_never_makes_one() {
     }
 }
 
+/// A second customer meets a rate limit at that time, and may be told to come back at another.
+fn limited(breaker: &Breaker, now: u64, until: u64) -> bool {
+    breaker.rate_limited(customer(now), at(now), at(until))
+}
+
 #[test]
-fn a_hold_refuses_for_so_long_and_never_for_less_than_before() {
+fn a_rate_limit_of_two_customers_refuses_all_for_so_long_and_never_for_less_than_before() {
     let breaker = Breaker::new(RULES);
-    assert!(breaker.hold(at(700)));
-    assert_eq!(admit(&breaker, 0).unwrap_err(), Duration::from_millis(700));
-    assert!(!breaker.hold(at(600)), "no news");
-    assert_eq!(admit(&breaker, 0).unwrap_err(), Duration::from_millis(700));
-    assert!(!breaker.hold(at(800)));
-    assert_eq!(admit(&breaker, 0).unwrap_err(), Duration::from_millis(800));
+    assert!(!limited(&breaker, 0, 700), "one customer");
+    assert!(admit(&breaker, 0).is_ok());
+    assert!(limited(&breaker, 1, 700));
+    assert_eq!(admit(&breaker, 1).unwrap_err(), Duration::from_millis(699));
+    assert!(!limited(&breaker, 2, 600), "no news");
+    assert_eq!(admit(&breaker, 2).unwrap_err(), Duration::from_millis(698));
+    assert!(!limited(&breaker, 3, 800));
+    assert_eq!(admit(&breaker, 3).unwrap_err(), Duration::from_millis(797));
     assert_eq!(breaker.state(at(799)), State::Open);
     assert_eq!(breaker.state(at(800)), State::HalfOpen);
     assert!(admit(&breaker, 800).is_ok());
 }
 
 #[test]
-fn a_probe_from_before_a_hold_decides_nothing_and_holds_no_place() {
+fn a_rate_limit_of_one_customer_is_its_own() {
+    let breaker = Breaker::new(RULES);
+    for n in 0..100 {
+        assert!(!breaker.rate_limited(ODD, at(n), at(n + 30_000)));
+    }
+    // Of different customers, but a call in between went well.
+    for n in 100..200 {
+        assert_eq!(call(&breaker, n, false), None);
+        assert!(!limited(&breaker, n, n + 30_000), "{n}");
+    }
+    assert_eq!(breaker.state(at(200)), State::Closed);
+}
+
+#[test]
+fn a_rate_limit_counts_for_thirty_seconds() {
+    for (second, opens) in [(29_999, true), (30_000, false)] {
+        let breaker = Breaker::new(RULES);
+        assert!(!limited(&breaker, 0, 700));
+        assert_eq!(limited(&breaker, second, second + 700), opens, "{second}");
+    }
+}
+
+#[test]
+fn a_probe_from_before_a_rate_limit_decides_nothing_and_holds_no_place() {
+    let again = |breaker: &Breaker| {
+        assert!(!limited(breaker, 6000, 7000));
+        assert!(limited(breaker, 6001, 7000));
+    };
     let breaker = opened();
     let old = admit(&breaker, 6000).unwrap();
-    assert!(breaker.hold(at(7000)));
+    again(&breaker);
     let new = admit(&breaker, 7000).unwrap();
     drop(old);
     assert!(admit(&breaker, 7001).is_err(), "the new probe is under way");
     assert_eq!(new.ended(at(7001), CallEnd::Healthy), Some(State::Closed));
     let breaker = opened();
     let old = admit(&breaker, 6000).unwrap();
-    assert!(breaker.hold(at(7000)));
+    again(&breaker);
     let _new = admit(&breaker, 7000).unwrap();
     assert_eq!(old.ended(at(7001), CallEnd::Healthy), None);
     assert_eq!(breaker.state(at(7001)), State::HalfOpen);

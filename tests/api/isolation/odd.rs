@@ -44,6 +44,7 @@ const ODDITIES: &[Oddity] = &[
     ("400", |_| json("400 Bad Request", "{}")),
     ("no JSON", |_| html("200 OK")),
     ("429", |_| json("429 Too Many Requests", "{}")),
+    ("429 with Retry-After", |_| answer("429 Too Many Requests", "Retry-After: 7\r\n", b"")),
 ];
 
 async fn no_other_customer_notices((oddity, bytes): &Oddity) {

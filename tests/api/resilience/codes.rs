@@ -101,10 +101,13 @@ async fn callers_do_not_open_the_breaker_by_their_ids() {
 #[tokio::test(flavor = "multi_thread")]
 async fn juspays_429_is_a_503_and_holds_everyone_off() {
     let world = with_alice("").await;
-    world.simulator().inject(status(429, Some("7")).times(1));
-    let reply = world.phone("bob").me().await;
-    assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
-    retry_after(&reply, 7);
+    world.simulator().inject(status(429, Some("7")).times(2));
+    // Two customers': one's could be its own.
+    for phone in cold(&world, "limited", 2) {
+        let reply = phone.me().await;
+        assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
+        retry_after(&reply, 7);
+    }
     let calls = world.simulator().total_requests();
     for reply in all_at_once(cold(&world, "held", 20)).await {
         assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
@@ -122,7 +125,8 @@ async fn phones_are_not_told_to_stay_away_for_longer_than_we_do() {
         let world = World::new().await;
         world.simulator().inject(status(429, Some(told)));
         retry_after(&world.phone("bob").me().await, 60);
-        retry_after(&world.phone("bob").me().await, 30);
+        retry_after(&world.phone("carol").me().await, 60);
+        retry_after(&world.phone("dave").me().await, 30);
     }
 }
 

@@ -208,7 +208,9 @@ fn juspays_429_holds_all_customers() {
         run(async {
             let rig = Rig::new();
             let error = E::TooManyRequests(Some(secs(told)));
-            rig.then([fails(error.clone())]);
+            rig.then([fails(error.clone()), fails(error.clone())]);
+            assert_eq!(rig.call().await.error, Some(error.clone()));
+            assert_eq!(rig.gauges(), "closed", "one customer's, so far");
             assert_eq!(rig.call().await.error, Some(error.clone()));
             assert_eq!(rig.gauges(), "open");
             rig.jump(held * 1000 - 1).await;
@@ -216,9 +218,23 @@ fn juspays_429_holds_all_customers() {
             assert_eq!(refused, Some(E::BreakerOpen(Duration::from_millis(1))), "{error:?}");
             rig.jump(1).await;
             assert_eq!(rig.call().await.error, None);
-            assert_eq!((rig.gauges(), rig.seen()), ("closed", 2));
+            assert_eq!((rig.gauges(), rig.seen()), ("closed", 3));
         });
     }
+}
+
+#[test]
+fn one_customers_429_holds_nobody_else() {
+    run(async {
+        let rig = Rig::new();
+        let error = JuspayError::TooManyRequests(Some(secs(30)));
+        for _ in 0..100 {
+            rig.then([fails(error.clone()), fails(error.clone())]);
+            rig.call_for("odd").await;
+            rig.call_for("odd").await;
+            assert_eq!(rig.call().await.error, None);
+        }
+    });
 }
 
 #[test]
@@ -254,7 +270,8 @@ fn the_retry_after_of_a_5xx_lengthens_an_opening() {
 fn a_wish_for_no_time_holds_nobody_off() {
     run(async {
         let rig = Rig::new();
-        rig.then([fails(JuspayError::TooManyRequests(Some(Duration::ZERO)))]);
+        rig.then([Duration::ZERO; 2].map(|wait| fails(JuspayError::TooManyRequests(Some(wait)))));
+        rig.call().await;
         rig.call().await;
         assert_eq!(rig.breaker(), "closed");
     });
@@ -265,12 +282,13 @@ fn a_short_wish_does_not_shorten_what_the_breaker_does() {
     run(async {
         let rig = small();
         rig.always(fails(JuspayError::TooManyRequests(None)));
-        rig.then([FAILURE; 4].map(fails));
-        for _ in 0..4 {
+        rig.then([FAILURE; 3].map(fails));
+        rig.then(
+            [1, 1].map(|secs_told| fails(JuspayError::TooManyRequests(Some(secs(secs_told))))),
+        );
+        for _ in 0..5 {
             rig.call().await;
         }
-        rig.then([fails(JuspayError::TooManyRequests(Some(secs(1))))]);
-        rig.call().await;
         let refused = rig.call().await.error;
         assert_eq!(refused, Some(JuspayError::BreakerOpen(secs(5))));
     });

@@ -232,6 +232,7 @@ fn an_outage_holds_nothing_and_an_open_breaker_takes_no_holds_probe() {
         rig.jump(5000).await;
         rig.always(fails(JuspayError::TooManyRequests(Some(Duration::from_secs(7)))));
         rig.call().await;
+        rig.call().await;
         assert_eq!(rig.breaker(), "open");
         for _ in 0..10 {
             let refused = rig.call().await.error;
