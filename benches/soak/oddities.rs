@@ -28,9 +28,9 @@ const ODD_RATE: u32 = 11;
 /// Between two new customers.
 const NEW_EACH: Duration = Duration::from_millis(100);
 
-/// Calls for an odd customer: pauses of 1, 2, 4 and 8 s, or half of them, and two more tries of a call
-/// every 10 s.
-const MOST_CALLS: u64 = 9;
+/// Calls for an odd customer: five fetches, with pauses of 1, 2, 4 and 8 s or half of them between; each
+/// with both keys or on a new connection as well; and two more tries of a fetch every 10 s.
+const MOST_CALLS: u64 = 14;
 
 const CONNECTIONS: usize = 256;
 
