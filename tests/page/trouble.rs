@@ -24,18 +24,19 @@ async fn an_open_breaker_is_told_and_its_end_too() {
     let mut opened = Opened::beside(World::with(breaker).await).await;
     let rule = FaultRule::always(Fault::Reset);
     opened.world.simulator().inject(rule);
-    for customer in ["alice", "bob", "carol"] {
+    // Five customers open it, and the sixth is told so.
+    for customer in ["alice", "bob", "carol", "dave", "erin", "frank"] {
         opened.world.phone(customer).me().await;
     }
-    opened.until_shown(3).await;
+    opened.until_shown(6).await;
     assert_eq!(opened.browser.text("#breaker").await, "Open");
     assert_eq!(
         opened.browser.evaluate(&warns("The breaker is open: Juspay isn’t asked.")).await,
         true
     );
-    assert_eq!(opened.row("answers", "502 upstream_error").await, ["2", "2"]);
+    assert_eq!(opened.row("answers", "502 upstream_error").await, ["5", "5"]);
     assert_eq!(opened.row("answers", "503 upstream_unavailable").await, ["1", "1"]);
-    assert_eq!(opened.row("calls", "connection").await, ["2", "2"]);
+    assert_eq!(opened.row("calls", "connection").await, ["5", "5"]);
     assert_eq!(opened.browser.text("#failed").await, "100 %");
     opened.browser.picture("breaker").await;
 
