@@ -2,8 +2,8 @@
 //!
 //! `plan` says what becomes of a look-up, `flight` is the one door to Juspay, `fetch` goes through
 //! it, `answer` tells what came of it, `store` is the memory, `failures` remembers failed fetches and
-//! [`lifetime`] says how long a token is good. No HTTP here, and no clock but the [`Clock`]: what is dead is swept, and moka only bounds
-//! the number.
+//! [`lifetime`] says how long a token is good. No HTTP here, and no clock but the [`Clock`]: what is
+//! dead is swept, and moka only bounds the number.
 
 mod answer;
 mod at_hand;

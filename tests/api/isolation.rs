@@ -1,5 +1,5 @@
-//! One customer's failures and data are nobody else's, over sockets and with the shipped settings
-//! (promise P4).
+//! One customer's failures and data don't affect other customers, over sockets and with the shipped
+//! settings (promise P4).
 
 mod hold;
 mod juspay;

@@ -63,7 +63,7 @@ fn the_pause_doubles_to_thirty_seconds_while_others_succeed() {
         now = now.plus(wait);
         failures.note_success(&key("bob"));
     }
-    // Nobody succeeds any more: the fault isn't the customer's.
+    // No fetch succeeds any more: the fault isn't the customer's.
     assert!(fails(&failures, "alice", now) >= Duration::from_secs(15), "one more");
     assert_eq!(pause_of(fails(&failures, "alice", now)), 1);
 }
@@ -156,7 +156,7 @@ fn what_kept_a_call_from_being_made_is_not_remembered() {
 }
 
 #[test]
-fn an_object_without_a_token_holds_up_nobody_who_wants_none() {
+fn an_object_without_a_token_holds_up_no_look_up_that_wants_none() {
     let failures = Failures::default();
     let failure = Failure { error: InvalidAnswer::NoToken.into(), lacks_only_token: true };
     failures.note(&key("alice"), failure, 0, at(0));

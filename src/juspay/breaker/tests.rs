@@ -191,13 +191,13 @@ fn a_time_that_juspay_asks_for_lengthens_an_opening_and_never_makes_one() {
         }
         assert_eq!(call_of(&breaker, customer(4), 0, end), Some(State::Open));
         assert_eq!(admit(&breaker, 0).unwrap_err(), Duration::from_secs(secs));
-        // The time that a probe is told is about its customer.
+        // The `Retry-After` of a probe is about its customer.
         assert_eq!(call_of(&breaker, ODD, secs * 1000, end), Some(State::Open));
         assert_eq!(admit(&breaker, secs * 1000).unwrap_err(), Duration::from_secs(5));
     }
 }
 
-/// A second customer meets a rate limit at that time, and may be told to come back at another.
+/// A customer's call meets a rate limit at one time, with a `Retry-After` that ends at another.
 fn limited(breaker: &Breaker, now: u64, until: u64) -> bool {
     breaker.rate_limited(customer(now), at(now), at(until))
 }

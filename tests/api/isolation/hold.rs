@@ -33,7 +33,7 @@ async fn held(settings: &str) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_two_customers_with_juspays_own_rejection_are_nobody_elses_matter() {
+async fn p4_two_rejected_customers_hold_no_other_customer() {
     for (status, body) in [("401 Unauthorized", ACCESS_DENIED), ("403 Forbidden", BAD_ORIGIN)] {
         let (world, juspay) = scripted().await;
         for odd in ["odd1", "odd2"] {
@@ -94,7 +94,7 @@ async fn a_wrong_key_is_one_probe_in_five_seconds_by_a_customer_that_was_not_rej
     }
 }
 
-/// Nobody else comes who could find out.
+/// No other customer comes that could find out.
 #[tokio::test(flavor = "multi_thread")]
 async fn customers_that_were_rejected_are_not_locked_out() {
     let world = held("").await;

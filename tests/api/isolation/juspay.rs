@@ -60,7 +60,7 @@ impl ScriptedJuspay {
         self.script.lock().unwrap().answers.remove(customer);
     }
 
-    /// How often that customer was asked for.
+    /// The calls for that customer.
     pub(super) fn calls(&self, customer: &str) -> usize {
         self.script.lock().unwrap().calls.get(customer).copied().unwrap_or_default()
     }

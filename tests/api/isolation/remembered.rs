@@ -1,4 +1,4 @@
-//! A customer's failed fetch is remembered for that customer: what ends that, and what it says.
+//! A customer's failed fetch is remembered for that customer: what ends that, and its `Retry-After`.
 
 use std::{fs, time::Duration};
 

@@ -224,7 +224,7 @@ fn juspays_429_holds_all_customers() {
 }
 
 #[test]
-fn one_customers_429_holds_nobody_else() {
+fn one_customers_429_holds_no_other_customer() {
     run(async {
         let rig = Rig::new();
         let error = JuspayError::TooManyRequests(Some(secs(30)));

@@ -1,5 +1,5 @@
 //! A wrong key and a blocked address aren't tried ten thousand times, and are no outage; one
-//! customer's rejection is nobody else's.
+//! customer's rejection holds no other customer.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn a_wrong_key_is_one_probe_in_five_seconds_however_many_ask() {
 }
 
 #[test]
-fn one_customers_rejections_hold_nobody_else() {
+fn one_customers_rejections_hold_no_other_customer() {
     for error in REJECTIONS.into_iter().chain(PAGES) {
         run(async {
             let rig = Rig::new();
@@ -88,7 +88,7 @@ fn one_customers_rejections_hold_nobody_else() {
 }
 
 #[test]
-fn two_odd_customers_hold_nobody_else_either() {
+fn two_odd_customers_hold_no_other_customer_either() {
     for error in REJECTIONS {
         run(async {
             let rig = Rig::new();
