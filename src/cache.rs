@@ -1,12 +1,13 @@
 //! ② Customers by key: handed out from memory, or fetched once.
 //!
 //! `plan` says what becomes of a look-up, `flight` is the one door to Juspay, `fetch` goes through
-//! it, `answer` tells what came of it, `store` is the memory and [`lifetime`] says how long a token
-//! is good. No HTTP here, and no clock but the [`Clock`]: what is dead is swept, and moka only bounds
-//! the number.
+//! it, `answer` tells what came of it, `store` is the memory, `failures` remembers failed fetches and
+//! [`lifetime`] says how long a token is good. No HTTP here, and no clock but the [`Clock`]: what is
+//! dead is swept, and moka only bounds the number.
 
 mod answer;
 mod at_hand;
+mod failures;
 mod fetch;
 mod flight;
 #[cfg(any(test, fuzzing))]
@@ -153,11 +154,44 @@ impl CustomerCache {
                     return Err(JuspayError::CustomerNotFound.into());
                 }
             };
+            if let Some(error) = self.remembered_failure(&look, api) {
+                return shared.instead(&trip, error.into(), false, lookup);
+            }
             let deadline = *deadline.get_or_insert(now.monotonic.plus(shared.deadline));
             if let Some(answered) = self.travel(&look, &trip, deadline, api).await {
                 return answered;
             }
         }
+    }
+
+    /// How long the customer's requests get the same error, where it is one that is remembered or
+    /// that holds all customers.
+    #[must_use]
+    pub fn retry_after(
+        &self,
+        error: &LookupError,
+        customer: &CustomerId,
+        api: &Rc<dyn CustomerApi>,
+    ) -> Option<Duration> {
+        let Shared { fetcher, clock, .. } = &*self.shared;
+        match error {
+            LookupError::Juspay(error) if !error.is_remembered() => error.hold(),
+            LookupError::Juspay(_) | LookupError::NoNewToken(_) => {
+                fetcher.failures.wait(&self.key(customer), api.recoveries(), clock.monotonic())
+            }
+            LookupError::NotCached | LookupError::Overloaded | LookupError::TooManyAtOnce => None,
+        }
+    }
+
+    /// The error of the customer's last fetch, while it isn't repeated.
+    fn remembered_failure(
+        &self,
+        look: &Look<'_>,
+        api: &Rc<dyn CustomerApi>,
+    ) -> Option<JuspayError> {
+        let Shared { fetcher, clock, .. } = &*self.shared;
+        let (want_token, now) = (look.lookup.want_token, clock.monotonic());
+        fetcher.failures.remembered(look.key, want_token, api.recoveries(), now)
     }
 
     /// Joins or starts a fetch and waits for it; `None` when that led nowhere and memory is to be
@@ -203,15 +237,21 @@ impl CustomerCache {
     /// Forgets a customer: those who come from now on get a new answer of Juspay's. Tells whether
     /// there was one.
     pub fn purge(&self, customer: &CustomerId) -> bool {
-        let Fetcher { flights, store, .. } = &*self.shared.fetcher;
+        let Fetcher { flights, store, failures, .. } = &*self.shared.fetcher;
         let key = self.key(customer);
-        flights.void(Some(&key), || store.remove(&key))
+        flights.void(Some(&key), || {
+            failures.forget(Some(&key));
+            store.remove(&key)
+        })
     }
 
     /// Forgets all customers, and tells how many.
     pub fn purge_all(&self) -> u64 {
-        let Fetcher { flights, store, .. } = &*self.shared.fetcher;
-        let number = flights.void(None, || store.clear());
+        let Fetcher { flights, store, failures, .. } = &*self.shared.fetcher;
+        let number = flights.void(None, || {
+            failures.forget(None);
+            store.clear()
+        });
         self.shared.purged.notify_one();
         number
     }
@@ -262,6 +302,7 @@ impl CustomerCache {
         flights.while_none_lands(|| store.swept(clearings));
         self.settle();
         self.shared.force_refreshes.sweep();
+        self.shared.fetcher.failures.sweep(self.shared.clock.monotonic());
         for (count, bound) in counts.into_iter().zip(LIFE_BOUNDS) {
             let gauge = &self.shared.metrics.cache.token_remaining;
             gauge.with_label_values(&[&bound.to_string()]).set(count);
@@ -304,7 +345,8 @@ impl CustomerCache {
         let mut limited = None;
         let mut permit = None;
         let boarding = fetcher.flights.board(look.key, || {
-            if !fetcher.store.holds(look.key, look.seen) {
+            let has_landed = !fetcher.store.holds(look.key, look.seen);
+            if has_landed || self.remembered_failure(look, api).is_some() {
                 return false;
             }
             permit = Some(Arc::clone(&shared.fetches).try_acquire_owned());

@@ -10,9 +10,12 @@ mod connect;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hold;
 pub(crate) mod inspection;
 pub mod keys;
 mod pool;
+mod probes;
+mod rejection;
 pub mod resilience;
 pub mod skew;
 mod window;
@@ -23,6 +26,7 @@ use std::{fmt::Debug, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 
+pub use self::rejection::RejectedBy;
 use crate::{
     clock::Monotonic,
     customer::{ClientAuth, Customer, CustomerId},
@@ -39,6 +43,12 @@ pub trait CustomerApi: Debug {
         &self,
         request: GetCustomer,
     ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>>;
+
+    /// Counts events after which calls that failed may succeed: another API key is in use, or the
+    /// breaker has closed.
+    fn recoveries(&self) -> u64 {
+        0
+    }
 }
 
 /// One question to Juspay.
@@ -76,12 +86,12 @@ pub enum JuspayError {
     /// Juspay knows no such customer (`object_not_found`).
     #[error("Juspay knows no such customer")]
     CustomerNotFound,
-    /// 401: our API key is wrong.
+    /// 401: our API key is wrong, or something else rejected the call.
     #[error("Juspay rejected our API key (401)")]
-    RejectedCredentials,
-    /// 403: our address isn't on the merchant's allow-list.
+    RejectedCredentials(RejectedBy),
+    /// 403: our address isn't on the merchant's allow-list, or something else rejected the call.
     #[error("Juspay rejected our address (403); have it put on the merchant's allow-list")]
-    RejectedOrigin,
+    RejectedOrigin(RejectedBy),
     /// 429.
     #[error("Juspay says that we ask too often (429)")]
     TooManyRequests(Option<RetryAfter>),
@@ -190,8 +200,8 @@ impl JuspayError {
         #[must_use]
         pub const fn outcome(&self) in OUTCOMES {
             Self::CustomerNotFound => "not_found",
-            Self::RejectedCredentials => "rejected_credentials",
-            Self::RejectedOrigin => "rejected_origin",
+            Self::RejectedCredentials(_) => "rejected_credentials",
+            Self::RejectedOrigin(_) => "rejected_origin",
             Self::TooManyRequests(_) => "too_many_requests",
             Self::Status(400..=499, _) => "client_error",
             Self::Status(..) => "server_error",
@@ -211,8 +221,8 @@ impl JuspayError {
             Self::InvalidAnswer(why) => why.cause(),
             Self::Aborted => "panic",
             Self::CustomerNotFound
-            | Self::RejectedCredentials
-            | Self::RejectedOrigin
+            | Self::RejectedCredentials(_)
+            | Self::RejectedOrigin(_)
             | Self::TooManyRequests(_)
             | Self::Status(..)
             | Self::Connection(_)
@@ -222,7 +232,8 @@ impl JuspayError {
         }
     }
 
-    /// Whether it speaks against Juspay's health: not what is about one customer or our doing.
+    /// Whether it speaks against Juspay's health: not what is about one customer's data or this
+    /// service. It counts once for each customer: one customer alone never makes an outage.
     #[must_use]
     pub const fn is_outage(&self) -> bool {
         match self {
@@ -232,8 +243,8 @@ impl JuspayError {
             | Self::Timeout => true,
             Self::InvalidAnswer(why) => why.is_outage(),
             Self::CustomerNotFound
-            | Self::RejectedCredentials
-            | Self::RejectedOrigin
+            | Self::RejectedCredentials(_)
+            | Self::RejectedOrigin(_)
             | Self::Status(..)
             | Self::BreakerOpen(_)
             | Self::Saturated
@@ -246,8 +257,8 @@ impl JuspayError {
         match self {
             Self::CustomerNotFound | Self::Status(400..=499, _) => true,
             Self::InvalidAnswer(why) => !why.is_outage(),
-            Self::RejectedCredentials
-            | Self::RejectedOrigin
+            Self::RejectedCredentials(_)
+            | Self::RejectedOrigin(_)
             | Self::TooManyRequests(_)
             | Self::Status(..)
             | Self::Connection(_)
@@ -270,6 +281,37 @@ impl JuspayError {
         )
     }
 
+    /// Whether the customer gets it again for a while, without a call: when a call was made and
+    /// failed for that customer. What kept a call from being made has a rule of its own; so has
+    /// [`Self::CustomerNotFound`].
+    #[must_use]
+    pub const fn is_remembered(&self) -> bool {
+        match self {
+            Self::RejectedCredentials(by) | Self::RejectedOrigin(by) => {
+                !matches!(by, RejectedBy::Hold(_))
+            }
+            Self::TooManyRequests(_)
+            | Self::Status(..)
+            | Self::InvalidAnswer(_)
+            | Self::Connection(_)
+            | Self::Timeout
+            | Self::Aborted => true,
+            Self::CustomerNotFound | Self::BreakerOpen(_) | Self::Saturated => false,
+        }
+    }
+
+    /// How long the hold after rejections refuses calls, where it refused this one.
+    #[must_use]
+    pub const fn hold(&self) -> Option<RetryAfter> {
+        if let Self::RejectedCredentials(RejectedBy::Hold(after))
+        | Self::RejectedOrigin(RejectedBy::Hold(after)) = self
+        {
+            Some(*after)
+        } else {
+            None
+        }
+    }
+
     /// How long Juspay wants us to wait, when it says so.
     #[must_use]
     pub const fn retry_after(&self) -> Option<RetryAfter> {
@@ -277,8 +319,8 @@ impl JuspayError {
             Self::TooManyRequests(after) | Self::Status(_, after) => *after,
             Self::BreakerOpen(after) => Some(*after),
             Self::CustomerNotFound
-            | Self::RejectedCredentials
-            | Self::RejectedOrigin
+            | Self::RejectedCredentials(_)
+            | Self::RejectedOrigin(_)
             | Self::Connection(_)
             | Self::Timeout
             | Self::InvalidAnswer(_)
@@ -309,9 +351,8 @@ impl InvalidAnswer {
         }
     }
 
-    /// Whether such answers come of an outage, such as a page that says so, rather than of one
-    /// customer's data, which a caller may have a say in. It isn't one when the answer was a
-    /// customer's JSON: wrong data in it, from `OtherCustomer` on, says nothing about Juspay's health.
+    /// Whether such answers come of an outage, such as a page that says so. An answer whose identity
+    /// could be read is none, whatever is wrong with its data, which the customer may have chosen.
     const fn is_outage(self) -> bool {
         match self {
             Self::Interim

@@ -91,6 +91,8 @@ pub enum Problem {
     AdminForbidden,
     /// A revocation beyond `auth.max_revocations`.
     RevocationsFull,
+    /// The same, and the same again for that long.
+    RetryLater(Box<Self>, Duration),
 }
 
 /// What a phone is told.
@@ -233,6 +235,16 @@ impl Problem {
             Self::RevocationsFull =>
                 Told::new(S::SERVICE_UNAVAILABLE, "revocations_full", "No room for revocations",
                     "auth.max_revocations are in memory already; nothing was revoked."),
+            Self::RetryLater(problem, retry_after) => problem.told().after(*retry_after),
+        }
+    }
+
+    /// The same problem, with the time after which a request may succeed, where that is known.
+    #[must_use]
+    pub fn retry_after(self, wait: Option<Duration>) -> Self {
+        match wait {
+            Some(wait) => Self::RetryLater(Box::new(self), wait),
+            None => self,
         }
     }
 
@@ -389,8 +401,8 @@ impl Problem {
     fn of_juspay(error: &JuspayError, not_found_ttl: Duration) -> Self {
         match error {
             JuspayError::CustomerNotFound => Self::CustomerNotFound(not_found_ttl),
-            JuspayError::RejectedCredentials => Self::UpstreamRejectedCredentials,
-            JuspayError::RejectedOrigin => Self::UpstreamRejectedOrigin,
+            JuspayError::RejectedCredentials(_) => Self::UpstreamRejectedCredentials,
+            JuspayError::RejectedOrigin(_) => Self::UpstreamRejectedOrigin,
             JuspayError::InvalidAnswer(_) => Self::UpstreamInvalidResponse,
             JuspayError::Status(..) | JuspayError::Connection(_) => {
                 Self::UpstreamError(error.retry_after().unwrap_or(UPSTREAM_RETRY))

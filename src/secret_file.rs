@@ -9,7 +9,10 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -86,13 +89,14 @@ pub enum Polled {
 pub struct Secret {
     path: Option<PathBuf>,
     current: ArcSwap<SecretString>,
+    changes: AtomicU64,
 }
 
 impl Secret {
     /// A secret that never changes.
     #[must_use]
     pub fn fixed(secret: SecretString) -> Self {
-        Self { path: None, current: ArcSwap::from_pointee(secret) }
+        Self { path: None, current: ArcSwap::from_pointee(secret), changes: AtomicU64::default() }
     }
 
     /// One of 256 bits that no other process knows, and that never changes.
@@ -109,7 +113,7 @@ impl Secret {
     /// When there is none in it.
     pub fn open(path: &Path) -> Result<Self, SecretFileError> {
         let current = ArcSwap::from_pointee(read(path)?);
-        Ok(Self { path: Some(path.to_owned()), current })
+        Ok(Self { path: Some(path.to_owned()), current, changes: AtomicU64::default() })
     }
 
     /// Whether it can change.
@@ -124,6 +128,12 @@ impl Secret {
         self.current.load_full()
     }
 
+    /// How often the secret has changed.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Looks at the file again.
     pub async fn poll(&self) -> Polled {
         let Some(path) = &self.path else { return Polled::Unchanged };
@@ -133,6 +143,7 @@ impl Secret {
             }
             Ok(new) => {
                 self.current.store(Arc::new(new));
+                self.changes.fetch_add(1, Ordering::Release);
                 Polled::Changed
             }
             Err(error) => Polled::Failed(error),
@@ -195,6 +206,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(secret.poll().await, Polled::Failed(SecretFileError::Unreadable { .. })));
         assert_eq!(secret.current().expose_secret(), "two");
+        assert_eq!(secret.changes(), 1);
     }
 
     #[test]

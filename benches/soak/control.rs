@@ -38,6 +38,11 @@ impl Control {
         self.steer("POST", "/connections", &json!({"fault": fault})).await;
     }
 
+    /// The fault of every answer for one customer, until [`Self::heal`].
+    pub async fn fail_for(&self, customer: &str, fault: &Value) {
+        self.steer("POST", "/faults", &json!({"customer": customer, "fault": fault})).await;
+    }
+
     /// Ends all faults.
     pub async fn heal(&self) {
         self.steer("DELETE", "/faults", &Value::Null).await;
@@ -58,6 +63,12 @@ impl Control {
     pub async fn calls(&self) -> u64 {
         let counts = self.steer("GET", "/counts", &Value::Null).await;
         counts.as_object().unwrap().values().filter_map(Value::as_u64).sum()
+    }
+
+    /// The calls that Juspay saw for one customer.
+    pub async fn calls_for(&self, customer: &str) -> u64 {
+        let counts = self.steer("GET", "/counts", &Value::Null).await;
+        counts[customer].as_u64().unwrap_or_default()
     }
 
     async fn steer(&self, method: &str, path: &str, body: &Value) -> Value {

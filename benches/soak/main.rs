@@ -7,8 +7,8 @@
 //!
 //! [`world`] holds the processes, [`control`] steers the simulator, [`load`] sends over [`http`],
 //! [`phone`] judges answers (some of them are a [`forger`]'s), [`tally`] counts them, [`verdict`]
-//! compares and prints. The runs are [`steady`] (with [`upsets`]), [`storm`], [`flood`] and
-//! [`forgeries`].
+//! compares and prints. The runs are [`steady`] (with [`upsets`]) and [`oddities`], [`storm`],
+//! [`flood`] and [`forgeries`].
 
 #![expect(
     clippy::unwrap_used,
@@ -29,6 +29,7 @@ mod forgeries;
 #[path = "../common/http.rs"]
 mod http;
 mod load;
+mod oddities;
 mod phone;
 #[path = "../common/process.rs"]
 #[expect(dead_code, reason = "the speed runs use the rest")]
@@ -48,7 +49,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(about = "Soak and overload runs of juspay-bff, on loopback")]
 struct Flags {
-    /// Soak for so many minutes
+    /// Soak for so many minutes, and then with one customer that is odd in many ways
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=24 * 60))]
     minutes: Option<u64>,
     /// Customers that ask again and again
@@ -100,6 +101,7 @@ async fn run(flags: &Flags) -> bool {
         })
         .await
         .tell();
+        passed &= oddities::run().await.tell();
     }
     if flags.overload {
         passed &= storm::run(&storm::SLOW).await.tell();

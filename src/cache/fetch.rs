@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use super::{
     Lookup, Requester,
+    failures::{Failure, Failures},
     flight::{Flights, Pilot},
     lifetime::{Lifetime, Policy, Report},
     store::{Entry, Slot, Store},
@@ -33,6 +34,7 @@ use crate::{
 pub(super) struct Fetcher {
     pub(super) store: Store,
     pub(super) flights: Flights<Landing>,
+    pub(super) failures: Failures,
     policy: Policy,
     fields: FieldSet,
     not_found_ttl: Duration,
@@ -63,6 +65,7 @@ impl Fetcher {
         Self {
             store: Store::new(settings.cache.capacity, metrics),
             flights: Flights::default(),
+            failures: Failures::default(),
             policy: Policy::from(&settings.cache),
             fields: settings.response.fields.clone(),
             not_found_ttl: settings.cache.not_found_ttl,
@@ -85,13 +88,19 @@ impl Fetcher {
         async move {
             pilot.take_off().await;
             let requester = lookup.requester.clone();
+            // An event during the fetch may have ended the cause of its failure.
+            let recoveries = api.recoveries();
             let landing = self.ask(lookup.within(&span), &*api).await;
             let failure = landing.failure();
             note(&span, failure.as_ref());
             if let Some(why) = &failure {
                 tell(why, requester.as_deref());
             }
-            pilot.land(|key, may_store| if may_store { self.keep(key, landing) } else { landing });
+            pilot.land(
+                |key, may_store| {
+                    if may_store { self.keep(key, landing, recoveries) } else { landing }
+                },
+            );
             failure
         }
     }
@@ -164,23 +173,31 @@ impl Fetcher {
         Ok((ClientAuth { token: auth.token.clone(), expiry: lifetime.expiry() }, lifetime))
     }
 
-    /// Puts into memory what is worth it. A failure leaves there what was there.
-    fn keep(&self, key: &CustomerKey, landing: Landing) -> Landing {
+    /// Puts into memory what is worth it. A failure leaves there what was there, and is remembered.
+    fn keep(&self, key: &CustomerKey, landing: Landing, recoveries: u64) -> Landing {
+        let now = self.clock.monotonic();
         match landing {
             Landing::Customer { entry, .. } => {
+                self.failures.note_success(key);
                 self.store.put(key, Slot::Customer(Arc::clone(&entry)));
-                Landing::Customer { entry, stored: true }
+                return Landing::Customer { entry, stored: true };
             }
             Landing::Failed(JuspayError::CustomerNotFound) => {
-                let until = self.clock.monotonic().plus(self.not_found_ttl);
-                self.store.put(key, Slot::NotFound { until });
-                landing
+                self.failures.note_success(key);
+                self.store.put(key, Slot::NotFound { until: now.plus(self.not_found_ttl) });
             }
-            Landing::Tokenless { .. } | Landing::Failed(_) => {
-                self.store.note_failure(key, self.clock.monotonic());
-                landing
+            Landing::Tokenless { why, .. } => {
+                let failure = Failure { error: why.into(), lacks_only_token: true };
+                self.failures.note(key, failure, recoveries, now);
+                self.store.note_failure(key, now);
+            }
+            Landing::Failed(ref error) => {
+                let failure = Failure { error: error.clone(), lacks_only_token: false };
+                self.failures.note(key, failure, recoveries, now);
+                self.store.note_failure(key, now);
             }
         }
+        landing
     }
 }
 
@@ -217,8 +234,8 @@ fn tell(failure: &JuspayError, requester: Option<&dyn Requester>) {
     let is_told_or_no_news = matches!(
         failure,
         JuspayError::CustomerNotFound
-            | JuspayError::RejectedCredentials
-            | JuspayError::RejectedOrigin
+            | JuspayError::RejectedCredentials(_)
+            | JuspayError::RejectedOrigin(_)
             | JuspayError::BreakerOpen(_)
     );
     if !is_told_or_no_news {

@@ -156,7 +156,7 @@ fn told(
         Err(error) => error,
     };
     let found = format!("{error}{over}");
-    if works && *error == JuspayError::RejectedCredentials {
+    if works && matches!(error, JuspayError::RejectedCredentials(_)) {
         let fix = format!("take that key out of {key}; another one works");
         return report.warning(key, &found, &fix);
     }
@@ -165,11 +165,11 @@ fn told(
 
 fn remedy(key: &str, error: &JuspayError) -> String {
     match error {
-        JuspayError::RejectedCredentials => format!(
+        JuspayError::RejectedCredentials(_) => format!(
             "put a key that is active in Juspay's dashboard for this host into {key}; Juspay says the \
              same of a key that isn't juspay.merchant_id's"
         ),
-        JuspayError::RejectedOrigin => "have the public address that this machine's calls come from put \
+        JuspayError::RejectedOrigin(_) => "have the public address that this machine's calls come from put \
                                         on the merchant's allow-list in Juspay's dashboard; where only \
                                         one family's is on it, set juspay.ip_family"
             .to_owned(),

@@ -24,7 +24,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, RetryAfter,
+    Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, RejectedBy,
+    RetryAfter,
     connect::{self, Http, LastFamily, connecting_failed},
     inspection::Seen,
     keys::{ApiKeys, Slot},
@@ -47,6 +48,9 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Longest `Retry-After` that is taken for true. No wait of ours is longer, and phones that are told
 /// more would stay away for longer than we do.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// The key can't be sent, so Juspay can't have accepted it.
+const UNUSABLE_KEY: JuspayError = JuspayError::RejectedCredentials(RejectedBy::Unknown);
 
 /// The outcome of a call that has brought a token.
 const SUCCESS: &str = "success";
@@ -143,6 +147,10 @@ impl CustomerApi for Client {
         let inner = Rc::clone(&self.0);
         Box::pin(async move { inner.get_customer(request).await })
     }
+
+    fn recoveries(&self) -> u64 {
+        self.0.juspay.keys.changes()
+    }
 }
 
 impl Inner {
@@ -152,7 +160,7 @@ impl Inner {
         let keys = &self.juspay.keys;
         let slot = keys.in_use();
         let answer = self.try_key(&mut request, slot).await;
-        let is_rejected = answer.as_ref().err() == Some(&JuspayError::RejectedCredentials);
+        let is_rejected = matches!(answer, Err(JuspayError::RejectedCredentials(_)));
         let Some(other) = keys.other(slot).filter(|_| is_rejected) else { return answer };
         let answer = self.try_key(&mut request, other).await;
         match &answer {
@@ -270,10 +278,10 @@ impl Inner {
                 self.throw_connections_away();
                 self.juspay.metrics.upstream.identity_mismatches.inc();
             }
-            Err(JuspayError::RejectedCredentials) => {
+            Err(JuspayError::RejectedCredentials(_)) => {
                 tracing::warn!(slot = slot.name(), "Juspay rejected the API key");
             }
-            Err(JuspayError::RejectedOrigin) => {
+            Err(JuspayError::RejectedOrigin(_)) => {
                 let family = self.last_family.get().map(connect::Family::name);
                 tracing::warn!(family, "Juspay rejected our address");
             }
@@ -295,7 +303,7 @@ impl Inner {
         let routing_id = if is_plain { id } else { &segment };
         // Without a copy for each request.
         let constant = HeaderValue::from_static;
-        let key = keys.secret(slot).ok_or(JuspayError::RejectedCredentials)?;
+        let key = keys.secret(slot).ok_or(UNUSABLE_KEY)?;
         let mut http = self
             .http
             .borrow()
@@ -343,8 +351,10 @@ impl Inner {
                 })?;
                 Ok(Answer { customer, auth, date })
             }
-            StatusCode::UNAUTHORIZED => Err(JuspayError::RejectedCredentials),
-            StatusCode::FORBIDDEN => Err(JuspayError::RejectedOrigin),
+            StatusCode::UNAUTHORIZED => {
+                Err(JuspayError::RejectedCredentials(RejectedBy::of_credentials(&body)))
+            }
+            StatusCode::FORBIDDEN => Err(JuspayError::RejectedOrigin(RejectedBy::of_origin(&body))),
             StatusCode::NOT_FOUND => Err(wire::not_found(&body)),
             StatusCode::TOO_MANY_REQUESTS => Err(JuspayError::TooManyRequests(retry_after)),
             status if status.is_redirection() => Err(InvalidAnswer::Redirect.into()),
@@ -398,7 +408,7 @@ fn call_outcomes() -> impl Iterator<Item = &'static str> {
 /// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as not to be printed.
 fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
     let mut value = HeaderValue::from_maybe_shared(credentials::basic(key.expose_secret(), ""))
-        .map_err(|_| JuspayError::RejectedCredentials)?;
+        .map_err(|_| UNUSABLE_KEY)?;
     value.set_sensitive(true);
     Ok(value)
 }

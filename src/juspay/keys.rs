@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use prometheus::IntGaugeVec;
@@ -20,6 +20,8 @@ const NAMES: [&str; 2] = ["api_key", "api_key_next"];
 pub struct ApiKeys {
     keys: Vec<Arc<Secret>>,
     in_use: AtomicUsize,
+    /// How often the key in use has changed because Juspay rejected it.
+    switches: AtomicU64,
     gauge: IntGaugeVec,
 }
 
@@ -32,7 +34,8 @@ impl ApiKeys {
     #[must_use]
     pub fn new(first: Arc<Secret>, next: Option<Arc<Secret>>, gauge: IntGaugeVec) -> Self {
         let keys = std::iter::once(first).chain(next).collect();
-        let keys = Self { keys, in_use: AtomicUsize::new(0), gauge };
+        let keys =
+            Self { keys, in_use: AtomicUsize::new(0), switches: AtomicU64::default(), gauge };
         keys.tell();
         keys
     }
@@ -51,9 +54,16 @@ impl ApiKeys {
         self.keys.get(slot.0).map(|key| key.current())
     }
 
+    /// Counts changes of the keys: of a file's content, or of the key in use.
+    pub(super) fn changes(&self) -> u64 {
+        let switches = self.switches.load(Ordering::Relaxed);
+        self.keys.iter().fold(switches, |sum, key| sum.wrapping_add(key.changes()))
+    }
+
     /// From now on, calls are made with that key.
     pub(super) fn switch_to(&self, slot: Slot) {
         if self.in_use.swap(slot.0, Ordering::Relaxed) != slot.0 {
+            self.switches.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 slot = slot.name(),
                 "another API key is in use: Juspay rejects the last"
@@ -105,6 +115,7 @@ mod tests {
         let next = keys.other(keys.in_use()).unwrap();
         keys.switch_to(next);
         assert_eq!((gauges(), shown(keys.in_use())), ([0, 1], "two".to_owned()));
+        assert_eq!(keys.changes(), 1);
         assert_eq!(keys.in_use().name(), "api_key_next");
         assert_eq!(keys.other(next).map(Slot::name), Some("api_key"));
     }

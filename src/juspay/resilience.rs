@@ -1,13 +1,18 @@
-//! How Juspay is asked when it fails: a bound on calls, a breaker, tries within a budget, and one
+//! How Juspay is called when it fails: a bound on calls, a breaker, retries within a budget, and one
 //! deadline around all of it.
 //!
-//! Wraps the client of a worker; what it knows of Juspay's health is shared by all workers. Two
-//! latches of their own keep a wrong key (401) or a blocked address (403) from being tried again
-//! and again: neither is an outage, and neither opens the breaker.
+//! Wraps the client of a worker; what it knows of Juspay's health is shared by all workers. A hold
+//! keeps a wrong key (401) or a blocked address (403) from being tried again and again: neither is an
+//! outage, and neither opens the breaker. Breaker, hold and budget count different customers, so
+//! that one customer's failures never affect another's calls; the cache remembers each customer's
+//! failures.
 
 use std::{
     rc::Rc,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,17 +21,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     Answer, CustomerApi, GetCustomer, JuspayError,
-    breaker::{Breaker, Rules, State, Ticket},
-    window::Window,
+    breaker::{Breaker, CallEnd, Rules, State, Ticket},
+    hold::{Change, Hold, Pass},
+    window::{CustomerHash, CustomerHasher, CustomerWindow, Window},
 };
 use crate::{
     clock::{self, Clock, Monotonic},
+    customer::CustomerId,
     metrics::Metrics,
     settings,
 };
-
-/// How long a rejected key or address isn't tried again. Shorter than an operator's patience.
-const LATCHED_FOR: Duration = Duration::from_secs(5);
 
 /// The first pause before another try; it doubles. A router's reload takes about so long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -36,7 +40,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const BUDGET_RESERVE: f64 = 3.0;
 
-/// Longest `Retry-After` of Juspay's that is honoured for everyone.
+/// Longest `Retry-After` of Juspay that is honored for all customers.
 const MAX_HOLD: Duration = Duration::from_secs(30);
 
 /// What all workers know of Juspay's health.
@@ -45,11 +49,23 @@ pub struct Resilience {
     settings: settings::Juspay,
     permits: Semaphore,
     breaker: Breaker,
-    credentials: Breaker,
-    origin: Breaker,
-    budget: Mutex<Window>,
+    /// How often the breaker has closed.
+    recoveries: AtomicU64,
+    hold: Hold,
+    budget: Mutex<Budget>,
+    hasher: CustomerHasher,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+}
+
+/// Calls and retries of the last seconds.
+#[derive(Debug)]
+struct Budget {
+    /// Retries are marked.
+    calls: Window,
+    /// Customers with a call that was retried. One such call each, so that one customer can't use up
+    /// the retries of all.
+    retried: CustomerWindow,
 }
 
 /// A worker's client, with care.
@@ -62,8 +78,7 @@ pub struct Resilient {
 /// Permission for one try from each that can refuse it.
 struct Admission {
     breaker: Ticket,
-    credentials: Ticket,
-    origin: Ticket,
+    hold: Pass,
 }
 
 impl Resilience {
@@ -74,9 +89,13 @@ impl Resilience {
         let resilience = Self {
             permits: Semaphore::new(settings.max_in_flight),
             breaker: Breaker::new(Rules { failure_rate, window, min_calls, open_for }),
-            credentials: Breaker::latch(LATCHED_FOR),
-            origin: Breaker::latch(LATCHED_FOR),
-            budget: Mutex::new(Window::new(BUDGET_WINDOW)),
+            recoveries: AtomicU64::default(),
+            hold: Hold::default(),
+            budget: Mutex::new(Budget {
+                calls: Window::new(BUDGET_WINDOW),
+                retried: CustomerWindow::new(BUDGET_WINDOW),
+            }),
+            hasher: CustomerHasher::default(),
             settings,
             clock,
             metrics,
@@ -99,15 +118,19 @@ impl Resilience {
         }
     }
 
-    fn admit(&self) -> Result<Admission, JuspayError> {
+    /// Forgets what is held against one customer, or against the API key and this service's address.
+    pub fn forget_rejections(&self, customer: Option<&CustomerId>) {
+        match customer {
+            Some(customer) => self.hold.forget(self.hasher.hash(customer)),
+            None => self.hold.end(),
+        }
+    }
+
+    fn admit(&self, customer: CustomerHash) -> Result<Admission, JuspayError> {
         let now = self.clock.monotonic();
         Ok(Admission {
-            credentials: self
-                .credentials
-                .admit(now)
-                .map_err(|_| JuspayError::RejectedCredentials)?,
-            origin: self.origin.admit(now).map_err(|_| JuspayError::RejectedOrigin)?,
-            breaker: self.breaker.admit(now).map_err(JuspayError::BreakerOpen)?,
+            hold: self.hold.admit(customer, now)?,
+            breaker: self.breaker.admit(customer, now).map_err(JuspayError::BreakerOpen)?,
         })
     }
 
@@ -115,29 +138,48 @@ impl Resilience {
     fn learn(&self, admission: Admission, answer: &Result<Answer, JuspayError>) {
         let now = self.clock.monotonic();
         let error = answer.as_ref().err();
-        tell_latch(admission.credentials, now, error, &JuspayError::RejectedCredentials);
-        tell_latch(admission.origin, now, error, &JuspayError::RejectedOrigin);
+        match admission.hold.ended(now, error) {
+            Some(Change::Started) => tracing::warn!(
+                "hold started: Juspay rejected calls for different customers; one call at a time is made"
+            ),
+            Some(Change::Ended) => tracing::info!("hold ended: Juspay accepts calls again"),
+            None => {}
+        }
         let outage = error.filter(|error| error.is_outage());
-        let changed = admission.breaker.ended(now, outage.is_some());
-        // An error that isn't an outage may be about one customer: that holds nobody else up.
-        let hold = outage.and_then(JuspayError::retry_after).filter(|wait| !wait.is_zero());
-        let is_held = hold.is_some_and(|wait| self.breaker.hold(now.plus(wait.min(MAX_HOLD))));
-        let changed = if is_held { Some(State::Open) } else { changed };
-        match changed {
+        let asked_to_wait = outage
+            .and_then(JuspayError::retry_after)
+            .map(|wait| wait.min(MAX_HOLD))
+            .filter(|wait| !wait.is_zero());
+        let end = outage.map_or(CallEnd::Healthy, |_| CallEnd::Outage(asked_to_wait));
+        let customer = admission.breaker.customer();
+        let changed = admission.breaker.ended(now, end);
+        // Only a rate limit may be about all customers.
+        let is_limit = matches!(error, Some(JuspayError::TooManyRequests(_)));
+        let limit = asked_to_wait.filter(|_| is_limit).map(|wait| now.plus(wait));
+        let is_held = limit.is_some_and(|until| self.breaker.rate_limited(customer, now, until));
+        self.changed(if is_held { Some(State::Open) } else { changed }, asked_to_wait);
+    }
+
+    /// Reports another state of the breaker.
+    fn changed(&self, state: Option<State>, asked_to_wait: Option<Duration>) {
+        match state {
             Some(State::Open) => tracing::warn!(
-                asked_to_wait = hold.map(tracing::field::debug),
+                asked_to_wait = asked_to_wait.map(tracing::field::debug),
                 "breaker open: Juspay isn't asked for a while"
             ),
-            Some(State::Closed) => tracing::info!("breaker closed: Juspay is asked again"),
+            Some(State::Closed) => {
+                self.recoveries.fetch_add(1, Ordering::Relaxed);
+                tracing::info!("breaker closed: Juspay is asked again");
+            }
             Some(State::HalfOpen) | None => {}
         }
-        if let Some(state) = changed {
+        if let Some(state) = state {
             self.tell(state);
         }
     }
 
     fn count_call(&self) {
-        self.budget().count(self.clock.monotonic(), false);
+        self.budget().calls.count(self.clock.monotonic(), false);
     }
 
     /// When the call may be tried again, if that is of use, in time and within the budget, which
@@ -146,29 +188,34 @@ impl Resilience {
         &self,
         error: &JuspayError,
         backoff: Duration,
-        deadline: Monotonic,
+        request: &GetCustomer,
     ) -> Option<Monotonic> {
         let now = self.clock.monotonic();
         let wait = error.retry_after().unwrap_or_default().max(jittered(backoff));
         let next = now.plus(wait);
-        (error.is_worth_another_try() && next < deadline && self.spend_retry(now)).then_some(next)
+        let is_of_use = error.is_worth_another_try() && next < request.deadline;
+        (is_of_use && self.spend_retry(request, now)).then_some(next)
     }
 
-    /// Whether the budget has a retry left; if so, it is spent.
-    fn spend_retry(&self, now: Monotonic) -> bool {
+    /// Whether the budget has a retry left for the call; if so, it is spent.
+    fn spend_retry(&self, request: &GetCustomer, now: Monotonic) -> bool {
+        let customer = self.hasher.hash(&request.customer);
         let mut budget = self.budget();
-        let total = budget.total(now);
+        let total = budget.calls.total(now);
         let calls = f64::from(total.all.saturating_sub(total.marked));
         let share = self.settings.retry_budget;
         let allowed = if share > 0.0 { share * calls + BUDGET_RESERVE } else { 0.0 };
-        let may = f64::from(total.marked) + 1.0 <= allowed;
+        let is_same_call = request.attempt > 1;
+        let may = f64::from(total.marked) + 1.0 <= allowed
+            && (is_same_call || !budget.retried.contains(customer, now));
         if may {
-            budget.count(now, true);
+            budget.calls.count(now, true);
+            budget.retried.count(customer, now, true);
         }
         may
     }
 
-    fn budget(&self) -> MutexGuard<'_, Window> {
+    fn budget(&self) -> MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -193,14 +240,16 @@ impl Resilient {
 
     async fn call(self, mut request: GetCustomer) -> Result<Answer, JuspayError> {
         let shared = &*self.shared;
+        let customer = shared.hasher.hash(&request.customer);
+        shared.hold.note_key_changes(self.inner.recoveries());
         let _permit = if let Ok(free) = shared.permits.try_acquire() {
             free
         } else {
             // Refused already? Then not even a place is waited for.
-            drop(shared.admit()?);
+            drop(shared.admit(customer)?);
             shared.permit(request.deadline).await?
         };
-        let mut admission = shared.admit()?;
+        let mut admission = shared.admit(customer)?;
         shared.count_call();
         let mut backoff = FIRST_BACKOFF;
         let mut retries_left = shared.settings.max_retries;
@@ -210,12 +259,12 @@ impl Resilient {
             if retries_left == 0 {
                 return answer;
             }
-            let Some(next) = shared.next_try(error, backoff, request.deadline) else {
+            let Some(next) = shared.next_try(error, backoff, &request) else {
                 return answer;
             };
             tracing::debug!(outcome = error.outcome(), "another try soon: {error}");
             shared.clock.sleep_until(next).await;
-            admission = shared.admit()?;
+            admission = shared.admit(customer)?;
             shared.metrics.upstream.retries.inc();
             retries_left = retries_left.saturating_sub(1);
             request.attempt = request.attempt.saturating_add(1);
@@ -270,20 +319,9 @@ impl CustomerApi for Resilient {
     ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
         Box::pin(self.clone().call(request))
     }
-}
 
-/// Tells a latch how a call ended, if that says anything about what the latch is for: a timeout
-/// doesn't say whether the key is right.
-fn tell_latch(
-    ticket: Ticket,
-    now: Monotonic,
-    error: Option<&JuspayError>,
-    rejection: &JuspayError,
-) {
-    if error == Some(rejection) {
-        ticket.ended(now, true);
-    } else if error.is_none_or(JuspayError::shows_that_we_are_let_in) {
-        ticket.ended(now, false);
+    fn recoveries(&self) -> u64 {
+        self.shared.recoveries.load(Ordering::Relaxed).wrapping_add(self.inner.recoveries())
     }
 }
 

@@ -21,8 +21,9 @@ fn rows() -> Vec<Row> {
     const CUSTOMERS: [bool; 3] = [false, false, true];
     let mut rows = vec![
         (E::CustomerNotFound, "not_found", CUSTOMERS),
-        (E::RejectedCredentials, "rejected_credentials", OURS),
-        (E::RejectedOrigin, "rejected_origin", OURS),
+        (E::RejectedCredentials(RejectedBy::Juspay), "rejected_credentials", OURS),
+        (E::RejectedCredentials(RejectedBy::Hold(WAIT)), "rejected_credentials", OURS),
+        (E::RejectedOrigin(RejectedBy::Unknown), "rejected_origin", OURS),
         (E::TooManyRequests(None), "too_many_requests", OUTAGE),
         (E::Status(400, None), "client_error", CUSTOMERS),
         (E::Status(499, None), "client_error", CUSTOMERS),

@@ -22,9 +22,10 @@ enum Place {
 macro_rules! places {
     ($($pattern:pat, $example:expr => $place:ident;)+) => {
         impl Problem {
-            const fn place(&self) -> Place {
+            fn place(&self) -> Place {
                 match self {
                     $($pattern => Place::$place,)+
+                    Self::RetryLater(problem, _) => problem.place(),
                 }
             }
 

@@ -71,7 +71,10 @@ pub(super) async fn me(
     let found = customers.authenticator.unless_revoked(&caller, found).await;
     let found = found.map_err(refused)?;
     observation.looked_up(&found);
-    let found = found.map_err(|error| Problem::of_lookup(&error, customers.not_found_ttl))?;
+    let found = found.map_err(|error| {
+        let wait = customers.cache.retry_after(&error, caller.customer(), &customers.api);
+        Problem::of_lookup(&error, customers.not_found_ttl).retry_after(wait)
+    })?;
     let mut response = response::customer(found);
     if let Some(nonce) = caller.next_nonce() {
         problem::tell_nonce(&mut response, nonce);

@@ -25,6 +25,7 @@ mod explain_token;
 mod gateway;
 mod healthcheck;
 mod introspection;
+mod isolation;
 mod json_format;
 mod loopback;
 mod outage;

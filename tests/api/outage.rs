@@ -66,6 +66,7 @@ async fn p5_a_dead_juspay_is_invisible_above_the_outage_floor() {
     world.clock.advance(secs(1));
     assert_eq!(alice.me().await.code(), "upstream_error", "below the floor, to the second");
     world.simulator().clear_faults();
+    world.clock.advance(secs(1));
     fetched(&alice.me().await);
 }
 
@@ -230,5 +231,6 @@ async fn p3_a_suspended_machine_hands_out_no_dead_token() {
         assert_eq!(alice.request("GET", "/me/customer", &lines).await.status, 502);
     }
     world.simulator().clear_faults();
+    world.clock.advance(secs(1));
     assert_ne!(alice.me().await.token(), old);
 }

@@ -28,16 +28,17 @@ async fn an_open_breaker_is_told_and_its_end_too() {
     let mut opened = Opened::beside(World::with(breaker).await).await;
     let rule = FaultRule::always(Fault::Reset);
     opened.world.simulator().inject(rule);
-    for customer in ["alice", "bob", "carol"] {
+    // Five customers open it, and the sixth is told so.
+    for customer in ["alice", "bob", "carol", "dave", "erin", "frank"] {
         opened.world.phone(customer).me().await;
     }
-    opened.until_shown(3).await;
+    opened.until_shown(6).await;
     assert_eq!(opened.browser.text("#breaker").await, "Open");
     let open = warns("The circuit breaker is open: Juspay is not called.");
     assert_eq!(opened.browser.evaluate(&open).await, true);
-    assert_eq!(opened.row("answers", "502 upstream_error").await, ["2", "2"]);
+    assert_eq!(opened.row("answers", "502 upstream_error").await, ["5", "5"]);
     assert_eq!(opened.row("answers", "503 upstream_unavailable").await, ["1", "1"]);
-    assert_eq!(opened.row("calls", "connection").await, ["2", "2"]);
+    assert_eq!(opened.row("calls", "connection").await, ["5", "5"]);
     assert_eq!(opened.browser.text("#failed").await, "100 %");
     opened.browser.picture("breaker").await;
 

@@ -177,7 +177,7 @@ impl Scenario {
             let reply = self.gets("carol", 200).await;
             assert!(reply.cache_status().contains("detail=outage"), "{}", reply.cache_status());
         }
-        for customer in ["frank", "gina", "henry"] {
+        for customer in ["frank", "gina", "henry", "irma"] {
             self.fails(customer, "upstream_error", Some("miss")).await;
         }
         self.fails("ivan", "upstream_unavailable", Some("miss")).await;

@@ -98,7 +98,7 @@ async fn calls(prometheus: &Prometheus, world: &World) {
     let failed = [
         ("not_found", 1),
         ("invalid_response", 1),
-        ("server_error", 5),
+        ("server_error", 6),
         ("rejected_credentials", 1),
         ("rejected_origin", 1),
     ];

@@ -17,7 +17,7 @@ use crate::{
     cache::{Detail, Forward, Freshness, Lookup, LookupError, Source, store::Slot},
     clock::{Clock, later},
     customer::whole_seconds,
-    juspay::{ConnectionFailure, InvalidAnswer, JuspayError},
+    juspay::{ConnectionFailure, InvalidAnswer, JuspayError, RejectedBy},
 };
 
 /// The life of every good token here.
@@ -187,8 +187,8 @@ fn failing(error: &JuspayError) -> Juspay {
         JuspayError::InvalidAnswer(why) if lacks_only_the_token(error) => Says::Tokenless(*why),
         JuspayError::InvalidAnswer(_)
         | JuspayError::CustomerNotFound
-        | JuspayError::RejectedCredentials
-        | JuspayError::RejectedOrigin
+        | JuspayError::RejectedCredentials(_)
+        | JuspayError::RejectedOrigin(_)
         | JuspayError::TooManyRequests(_)
         | JuspayError::Status(..)
         | JuspayError::Connection(_)
@@ -212,8 +212,8 @@ fn failures() -> Vec<JuspayError> {
         Redirect, Status, TooLarge, TooShortLived, Truncated,
     };
     let mut failures = vec![
-        JuspayError::RejectedCredentials,
-        JuspayError::RejectedOrigin,
+        JuspayError::RejectedCredentials(RejectedBy::Juspay),
+        JuspayError::RejectedOrigin(RejectedBy::Unknown),
         JuspayError::TooManyRequests(None),
         JuspayError::TooManyRequests(Some(secs(7))),
         JuspayError::Status(500, None),

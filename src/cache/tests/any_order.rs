@@ -14,7 +14,7 @@ use super::{
 use crate::{
     cache::{Detail, Found, Freshness, Lookup, LookupError, Source},
     clock::{Clock, Moment},
-    juspay::JuspayError,
+    juspay::{JuspayError, RejectedBy},
 };
 
 const CUSTOMERS: [&str; 2] = ["alice", "bob"];
@@ -74,7 +74,7 @@ fn moods() -> impl Strategy<Value = Mood> {
     let after = select(vec![0, 1, 249, 250, 1000, 4999, 5000]).prop_map(Duration::from_millis);
     let errors = select(vec![
         JuspayError::Status(500, None),
-        JuspayError::RejectedCredentials,
+        JuspayError::RejectedCredentials(RejectedBy::Juspay),
         JuspayError::BreakerOpen(secs(5)),
         JuspayError::CustomerNotFound,
     ]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     moody::{Mood, Stage, brief},
-    world::{REFRESH_FROM, STALE_FROM, World, fails, lookup, run, secs, settle},
+    world::{REFRESH_FROM, STALE_FROM, World, fails, id, lookup, run, secs, settle},
 };
 use crate::{
     cache::{Freshness, Lookup},
@@ -95,11 +95,78 @@ fn a_success_ends_it() {
 }
 
 #[test]
-fn a_failed_first_fetch_puts_nothing_off() {
+fn a_failed_first_fetch_is_not_repeated_for_a_second() {
     run(async {
         let world = World::new();
-        assert!(world.fetches("alice", fails(JuspayError::Timeout)).await.is_err());
+        let error = JuspayError::Timeout;
+        assert_eq!(world.fetches("alice", fails(error.clone())).await.unwrap_err(), error);
+        let told = world.cache.retry_after(&error.clone().into(), &id("alice"), &world.api());
+        let wait = told.expect("a wait");
+        assert!(wait <= secs(1) && wait >= secs(1) / 2, "{wait:?}");
+        for freshness in [
+            Freshness::default(),
+            Freshness { no_cache: true, ..Freshness::default() },
+            Freshness { min_fresh: Some(secs(500)), ..Freshness::default() },
+        ] {
+            let phone = world.phone(Lookup { freshness, ..lookup("alice") });
+            assert_eq!(phone.await.unwrap().unwrap_err(), error, "{freshness:?}");
+        }
+        assert_eq!(world.juspay.calls("alice"), 1);
+        let _bob = world.asks("bob").await;
+        assert_eq!(world.juspay.calls("bob"), 1, "another customer is another matter");
+        world.clock.advance(wait);
         assert!(world.fetches("alice", world.token("tkn_1", 900)).await.is_ok());
+    });
+}
+
+#[test]
+fn a_purge_ends_it_even_while_the_fetch_is_under_way() {
+    run(async {
+        for all in [false, true] {
+            let world = World::new();
+            let purge = || {
+                if all {
+                    world.cache.purge_all();
+                } else {
+                    world.cache.purge(&id("alice"));
+                }
+            };
+            assert!(world.fetches("alice", fails(JuspayError::Timeout)).await.is_err());
+            purge();
+            let phone = world.asks("alice").await;
+            purge();
+            world.answers("alice", fails(JuspayError::Timeout)).await;
+            assert!(phone.await.unwrap().is_err());
+            assert!(world.fetches("alice", world.token("tkn_1", 900)).await.is_ok());
+        }
+    });
+}
+
+#[test]
+fn a_failed_first_fetch_puts_off_longer_each_time_while_others_succeed() {
+    run(async {
+        let mut stage = Stage::new(Mood::fails(JuspayError::Status(500, None)));
+        for others_succeed in [true, false] {
+            let odd = format!("odd{others_succeed}");
+            for n in 0..600 {
+                let phone = stage.phone(lookup(&odd));
+                brief().await;
+                assert!(phone.await.unwrap().is_err());
+                if others_succeed {
+                    stage.juspay.feels(Mood::well(900));
+                    let other = stage.phone(lookup(&format!("c{n}")));
+                    brief().await;
+                    assert!(other.await.unwrap().is_ok());
+                    stage.juspay.feels(Mood::fails(JuspayError::Status(500, None)));
+                }
+                stage.pass(Duration::from_millis(100)).await;
+            }
+            let calls = stage.juspay.calls(&odd).len();
+            // Pauses of 1, 2, 4, 8, 16 and 30 s, or of a second, all of them or half.
+            let expected = if others_succeed { 5..=8 } else { 54..=120 };
+            assert!(expected.contains(&calls), "{others_succeed}: {calls}");
+            stage = Stage::new(Mood::fails(JuspayError::Status(500, None)));
+        }
     });
 }
 

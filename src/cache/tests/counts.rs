@@ -50,6 +50,7 @@ fn each_look_up_once() {
             settle().await;
             world.answers("alice", reply).await;
             drop(phone.await.unwrap());
+            world.clock.advance(secs(1));
         }
         assert_eq!(counts(&world), [1, 1, 1, 0, 0, 2]);
         assert_eq!(hand_outs(&world), (4, 3600.0));
@@ -61,7 +62,7 @@ fn each_look_up_once() {
         assert_eq!(hand_outs(&world), (4, 3600.0));
 
         // A failure below the floor: outage, whatever is said about the token.
-        world.clock.advance(secs(STALE_FROM));
+        world.clock.advance(secs(STALE_FROM - 1));
         for question in [lookup("alice"), lookup("alice"), at_least(500)] {
             let phone = world.request(question);
             settle().await;
@@ -82,14 +83,18 @@ fn failures_too() {
         let world = World::new();
         assert!(world.fetches("alice", fails(JuspayError::Timeout)).await.is_err());
         assert_eq!(counts(&world), [0, 1, 0, 0, 0, 0]);
+        // The same failure again, without a call.
+        assert!(world.at_once("alice").unwrap().is_err());
+        assert_eq!(counts(&world), [0, 2, 0, 0, 0, 0]);
+        world.clock.advance(secs(1));
         let gone = world.fetches("alice", fails(JuspayError::CustomerNotFound)).await;
         assert!(gone.is_err());
-        assert_eq!(counts(&world), [0, 2, 0, 0, 0, 0]);
+        assert_eq!(counts(&world), [0, 3, 0, 0, 0, 0]);
         assert!(world.at_once("alice").unwrap().is_err());
-        assert_eq!(counts(&world), [0, 2, 0, 0, 1, 0]);
+        assert_eq!(counts(&world), [0, 3, 0, 0, 1, 0]);
         let refused = world.request(cached("bob")).await.unwrap();
         assert_eq!(refused.unwrap_err(), LookupError::NotCached);
-        assert_eq!(counts(&world), [0, 3, 0, 0, 1, 0]);
+        assert_eq!(counts(&world), [0, 4, 0, 0, 1, 0]);
         assert_eq!(hand_outs(&world), (0, 0.0));
     });
 }

@@ -102,6 +102,7 @@ fn p4_a_failed_fetch_answers_all_its_waiters_with_that_failure() {
         assert_eq!(world.juspay.calls("alice"), 1, "none was set loose on Juspay");
         assert_eq!((world.requests("miss"), world.requests("joined")), (1, 49));
 
+        world.clock.advance(std::time::Duration::from_secs(1));
         let found = world.fetches("alice", world.token("tkn_1", 900)).await;
         assert_eq!(token_of(found), "tkn_1");
         assert_eq!(world.juspay.calls("alice"), 2);
@@ -130,6 +131,7 @@ fn p4_a_hanging_call_is_given_up_at_the_deadline() {
         assert_eq!((world.requests("miss"), world.requests("joined")), (1, 1));
         assert_eq!(world.waiting(), 0);
 
+        world.clock.advance(ms(1000));
         let found = world.fetches("alice", world.token("tkn_1", 900)).await;
         assert_eq!(token_of(found), "tkn_1");
         assert_eq!(world.juspay.calls("alice"), 2);

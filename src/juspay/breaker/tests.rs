@@ -1,6 +1,8 @@
-//! The breaker by the milliseconds of a clock that is a number.
+//! The breaker by the milliseconds of a clock that is a number. Each call is by another customer,
+//! unless a test says so.
 
 use super::*;
+use crate::juspay::window::tests::customer;
 
 const RULES: Rules = Rules {
     failure_rate: 0.5,
@@ -9,29 +11,48 @@ const RULES: Rules = Rules {
     open_for: Duration::from_secs(5),
 };
 
+const FAILS: CallEnd = CallEnd::Outage(None);
+
+/// A customer whose calls fail while those of others succeed.
+const ODD: CustomerHash = customer(u64::MAX);
+
 fn at(millis: u64) -> Monotonic {
     Monotonic::new(Duration::from_millis(millis))
 }
 
-/// A call at that time that ends at once.
-fn call(breaker: &Breaker, millis: u64, fails: bool) -> Option<State> {
-    breaker.admit(at(millis)).unwrap().ended(at(millis), fails)
+fn end(fails: bool) -> CallEnd {
+    if fails { FAILS } else { CallEnd::Healthy }
 }
 
+/// A call of a customer at that time that ends at once.
+fn call_of(breaker: &Breaker, of: CustomerHash, millis: u64, end: CallEnd) -> Option<State> {
+    breaker.admit(of, at(millis)).unwrap().ended(at(millis), end)
+}
+
+/// A call at that time, by a customer of its own.
+fn call(breaker: &Breaker, millis: u64, fails: bool) -> Option<State> {
+    call_of(breaker, customer(millis), millis, end(fails))
+}
+
+fn admit(breaker: &Breaker, millis: u64) -> Result<Ticket, Duration> {
+    breaker.admit(customer(millis), at(millis))
+}
+
+/// Opened at 5, by the customers 0 to 5.
 fn opened() -> Breaker {
     let breaker = Breaker::new(RULES);
-    assert_eq!(call(&breaker, 0, true), None);
-    assert_eq!(call(&breaker, 1, true), None);
-    assert_eq!(call(&breaker, 2, false), None);
-    assert_eq!(call(&breaker, 3, true), Some(State::Open));
+    for n in 0..5 {
+        assert_eq!(call(&breaker, n, n != 2), None);
+    }
+    assert_eq!(call(&breaker, 5, true), Some(State::Open));
     breaker
 }
 
 #[test]
-fn it_opens_at_the_rate_and_not_without_enough_calls() {
+fn it_opens_at_the_rate_and_not_below_it() {
     let breaker = opened();
-    assert_eq!(breaker.admit(at(4)).unwrap_err(), Duration::from_millis(4999));
-    assert_eq!(breaker.state(at(5002)), State::Open);
+    assert_eq!(admit(&breaker, 6).unwrap_err(), Duration::from_millis(4999));
+    assert_eq!(breaker.state(at(5004)), State::Open);
     let breaker = Breaker::new(RULES);
     for n in 0..100 {
         assert_eq!(call(&breaker, n, n % 3 == 2), None, "a third isn't half");
@@ -42,110 +63,215 @@ fn it_opens_at_the_rate_and_not_without_enough_calls() {
 #[test]
 fn exactly_the_rate_opens_it() {
     let breaker = Breaker::new(RULES);
-    for (n, fails) in [true, false, false].into_iter().enumerate() {
-        assert_eq!(call(&breaker, n.try_into().unwrap(), fails), None);
+    for n in 0..9 {
+        assert_eq!(call(&breaker, n, n >= 5), None, "{n}");
     }
-    assert_eq!(call(&breaker, 3, true), Some(State::Open));
+    assert_eq!(call(&breaker, 9, true), Some(State::Open));
+}
+
+#[test]
+fn it_needs_enough_calls() {
+    let breaker = Breaker::new(Rules { min_calls: 20, ..RULES });
+    for n in 0..19 {
+        assert_eq!(call(&breaker, n, true), None);
+    }
+    assert_eq!(call(&breaker, 19, true), Some(State::Open));
+}
+
+#[test]
+fn it_needs_five_failing_customers() {
+    let breaker = Breaker::new(RULES);
+    for n in 0..1000 {
+        assert_eq!(call_of(&breaker, customer(n % 4), n, FAILS), None);
+    }
+    assert_eq!(call_of(&breaker, customer(4), 1000, FAILS), Some(State::Open));
+}
+
+#[test]
+fn a_customer_counts_once_however_often_it_fails() {
+    let breaker = Breaker::new(RULES);
+    for n in 0..6 {
+        assert_eq!(call_of(&breaker, customer(n), n, CallEnd::Healthy), None);
+    }
+    for n in 0..1000 {
+        assert_eq!(call_of(&breaker, customer(100 + n % 5), n, FAILS), None, "5 of 11 isn't half");
+    }
+    assert_eq!(call_of(&breaker, customer(105), 1000, FAILS), Some(State::Open));
+}
+
+#[test]
+fn a_customer_whose_next_call_succeeds_does_not_count_as_failing() {
+    let breaker = Breaker::new(RULES);
+    for n in 0..100 {
+        assert_eq!(call_of(&breaker, customer(n / 2), n, end(n % 2 == 0)), None);
+    }
 }
 
 #[test]
 fn failures_are_forgotten_when_the_window_has_passed() {
-    let breaker = Breaker::new(RULES);
-    for n in 0..3 {
-        assert_eq!(call(&breaker, n, true), None);
+    for (last, state) in [(10_000, None), (9_999, Some(State::Open))] {
+        let breaker = Breaker::new(RULES);
+        for n in 0..4 {
+            assert_eq!(call_of(&breaker, customer(n), 0, FAILS), None);
+        }
+        assert_eq!(call(&breaker, last, true), state, "{last}");
     }
-    assert_eq!(call(&breaker, 10_000, true), None, "the others have left the window");
-    let breaker = Breaker::new(RULES);
-    for n in 0..3 {
-        assert_eq!(call(&breaker, n, true), None);
-    }
-    assert_eq!(call(&breaker, 9_999, true), Some(State::Open));
 }
 
 #[test]
 fn half_open_one_probe_at_a_time_decides() {
     let breaker = opened();
-    assert_eq!(breaker.state(at(5003)), State::HalfOpen);
-    let probe = breaker.admit(at(5003)).unwrap();
-    assert_eq!(breaker.admit(at(5003)).unwrap_err(), Duration::ZERO);
-    assert_eq!(breaker.state(at(5003)), State::HalfOpen);
-    assert_eq!(probe.ended(at(5100), true), Some(State::Open));
-    assert_eq!(breaker.admit(at(5101)).unwrap_err(), Duration::from_millis(4999));
-    let probe = breaker.admit(at(10_100)).unwrap();
-    assert_eq!(probe.ended(at(10_200), false), Some(State::Closed));
+    assert_eq!(breaker.state(at(5005)), State::HalfOpen);
+    let probe = admit(&breaker, 5005).unwrap();
+    assert_eq!(admit(&breaker, 5006).unwrap_err(), Duration::ZERO);
+    assert_eq!(breaker.state(at(5006)), State::HalfOpen);
+    assert_eq!(probe.ended(at(5100), FAILS), Some(State::Open));
+    assert_eq!(breaker.state(at(5100)), State::Open);
+    assert_eq!(admit(&breaker, 5101).unwrap_err(), Duration::from_millis(4999));
+    let probe = admit(&breaker, 10_100).unwrap();
+    assert_eq!(probe.ended(at(10_200), CallEnd::Healthy), Some(State::Closed));
     assert_eq!(breaker.state(at(10_200)), State::Closed);
-    assert_eq!(call(&breaker, 10_201, true), None, "it counts anew");
+    for n in 10_201..10_205 {
+        assert_eq!(call(&breaker, n, true), None, "it counts from zero");
+    }
 }
 
 #[test]
 fn a_probe_that_never_ends_gives_its_place_back() {
     let breaker = opened();
-    drop(breaker.admit(at(6000)).unwrap());
-    assert!(breaker.admit(at(6000)).is_ok());
+    drop(admit(&breaker, 6000).unwrap());
+    assert!(admit(&breaker, 6001).is_ok());
+}
+
+#[test]
+fn an_odd_customer_cannot_keep_it_open() {
+    let breaker = opened();
+    assert_eq!(call_of(&breaker, ODD, 5005, FAILS), Some(State::Open), "once");
+    for round in 0..100 {
+        let now = 10_005 + round * 5_000;
+        assert_eq!(call_of(&breaker, ODD, now, FAILS), None);
+        assert_eq!(breaker.state(at(now)), State::HalfOpen);
+        assert_eq!(breaker.admit(ODD, at(now + 1)).unwrap_err(), Duration::from_millis(4999));
+    }
+    let odd = breaker.admit(ODD, at(600_000)).unwrap();
+    assert_eq!(call(&breaker, 600_000, false), Some(State::Closed), "while that one is under way");
+    assert_eq!(odd.ended(at(600_001), FAILS), None);
+}
+
+#[test]
+fn customers_that_failed_when_it_opened_keep_no_other_waiting_and_find_out_by_themselves() {
+    let breaker = opened();
+    let failed = customer(0);
+    assert_eq!(call_of(&breaker, failed, 5005, FAILS), None);
+    assert_eq!(breaker.state(at(5005)), State::HalfOpen, "open to others");
+    assert_eq!(call_of(&breaker, failed, 10_005, CallEnd::Healthy), Some(State::Closed));
 }
 
 #[test]
 fn calls_from_before_it_opened_change_nothing() {
     let breaker = Breaker::new(RULES);
-    let (good, bad) = (breaker.admit(at(0)).unwrap(), breaker.admit(at(0)).unwrap());
-    for n in 0..4 {
+    let (good, bad) = (admit(&breaker, 100).unwrap(), admit(&breaker, 101).unwrap());
+    for n in 0..5 {
         let _ = call(&breaker, n, true);
     }
-    assert_eq!(good.ended(at(10), false), None);
+    assert_eq!(good.ended(at(10), CallEnd::Healthy), None);
     assert_eq!(breaker.state(at(10)), State::Open);
-    let probe = breaker.admit(at(5003)).unwrap();
-    assert_eq!(bad.ended(at(5004), true), None);
-    assert_eq!(probe.ended(at(5005), false), Some(State::Closed));
+    let probe = admit(&breaker, 5004).unwrap();
+    assert_eq!(bad.ended(at(5004), FAILS), None);
+    assert_eq!(probe.ended(at(5005), CallEnd::Healthy), Some(State::Closed));
 }
 
 #[test]
-fn a_latch_opens_at_once() {
-    let latch = Breaker::latch(Duration::from_secs(5));
-    assert_eq!(call(&latch, 0, false), None);
-    assert_eq!(call(&latch, 1, true), Some(State::Open));
+fn a_time_that_juspay_asks_for_lengthens_an_opening_and_never_makes_one() {
+    for (asked, secs) in [(7, 7), (3, 5)] {
+        let breaker = Breaker::new(RULES);
+        let end = CallEnd::Outage(Some(Duration::from_secs(asked)));
+        for n in 0..4 {
+            assert_eq!(call_of(&breaker, customer(n), 0, end), None);
+        }
+        assert_eq!(call_of(&breaker, customer(4), 0, end), Some(State::Open));
+        assert_eq!(admit(&breaker, 0).unwrap_err(), Duration::from_secs(secs));
+        // The `Retry-After` of a probe is about its customer.
+        assert_eq!(call_of(&breaker, ODD, secs * 1000, end), Some(State::Open));
+        assert_eq!(admit(&breaker, secs * 1000).unwrap_err(), Duration::from_secs(5));
+    }
+}
+
+/// A customer's call meets a rate limit at one time, with a `Retry-After` that ends at another.
+fn limited(breaker: &Breaker, now: u64, until: u64) -> bool {
+    breaker.rate_limited(customer(now), at(now), at(until))
 }
 
 #[test]
-fn a_hold_refuses_for_so_long_and_never_for_less_than_before() {
+fn a_rate_limit_of_two_customers_refuses_all_for_so_long_and_never_for_less_than_before() {
     let breaker = Breaker::new(RULES);
-    assert!(breaker.hold(at(700)));
-    assert_eq!(breaker.admit(at(0)).unwrap_err(), Duration::from_millis(700));
-    assert!(!breaker.hold(at(600)), "no news");
-    assert_eq!(breaker.admit(at(0)).unwrap_err(), Duration::from_millis(700));
-    assert!(!breaker.hold(at(800)));
-    assert_eq!(breaker.admit(at(0)).unwrap_err(), Duration::from_millis(800));
+    assert!(!limited(&breaker, 0, 700), "one customer");
+    assert!(admit(&breaker, 0).is_ok());
+    assert!(limited(&breaker, 1, 700));
+    assert_eq!(admit(&breaker, 1).unwrap_err(), Duration::from_millis(699));
+    assert!(!limited(&breaker, 2, 600), "no news");
+    assert_eq!(admit(&breaker, 2).unwrap_err(), Duration::from_millis(698));
+    assert!(!limited(&breaker, 3, 800));
+    assert_eq!(admit(&breaker, 3).unwrap_err(), Duration::from_millis(797));
     assert_eq!(breaker.state(at(799)), State::Open);
     assert_eq!(breaker.state(at(800)), State::HalfOpen);
-    assert!(breaker.admit(at(800)).is_ok());
+    assert!(admit(&breaker, 800).is_ok());
 }
 
 #[test]
-fn a_probe_from_before_a_hold_decides_nothing_and_holds_no_place() {
+fn a_rate_limit_of_one_customer_is_its_own() {
+    let breaker = Breaker::new(RULES);
+    for n in 0..100 {
+        assert!(!breaker.rate_limited(ODD, at(n), at(n + 30_000)));
+    }
+    // Of different customers, but a call in between went well.
+    for n in 100..200 {
+        assert_eq!(call(&breaker, n, false), None);
+        assert!(!limited(&breaker, n, n + 30_000), "{n}");
+    }
+    assert_eq!(breaker.state(at(200)), State::Closed);
+}
+
+#[test]
+fn a_rate_limit_counts_for_thirty_seconds() {
+    for (second, opens) in [(29_999, true), (30_000, false)] {
+        let breaker = Breaker::new(RULES);
+        assert!(!limited(&breaker, 0, 700));
+        assert_eq!(limited(&breaker, second, second + 700), opens, "{second}");
+    }
+}
+
+#[test]
+fn a_probe_from_before_a_rate_limit_decides_nothing_and_holds_no_place() {
+    let again = |breaker: &Breaker| {
+        assert!(!limited(breaker, 6000, 7000));
+        assert!(limited(breaker, 6001, 7000));
+    };
     let breaker = opened();
-    let old = breaker.admit(at(6000)).unwrap();
-    assert!(breaker.hold(at(7000)));
-    let new = breaker.admit(at(7000)).unwrap();
+    let old = admit(&breaker, 6000).unwrap();
+    again(&breaker);
+    let new = admit(&breaker, 7000).unwrap();
     drop(old);
-    assert!(breaker.admit(at(7000)).is_err(), "the new probe is under way");
-    assert_eq!(new.ended(at(7001), false), Some(State::Closed));
+    assert!(admit(&breaker, 7001).is_err(), "the new probe is under way");
+    assert_eq!(new.ended(at(7001), CallEnd::Healthy), Some(State::Closed));
     let breaker = opened();
-    let old = breaker.admit(at(6000)).unwrap();
-    assert!(breaker.hold(at(7000)));
-    let _new = breaker.admit(at(7000)).unwrap();
-    assert_eq!(old.ended(at(7001), false), None);
+    let old = admit(&breaker, 6000).unwrap();
+    again(&breaker);
+    let _new = admit(&breaker, 7000).unwrap();
+    assert_eq!(old.ended(at(7001), CallEnd::Healthy), None);
     assert_eq!(breaker.state(at(7001)), State::HalfOpen);
 }
 
 #[test]
 fn calls_from_before_it_opened_do_not_count_when_it_is_closed_again() {
     let breaker = Breaker::new(RULES);
-    let hung: Vec<_> = (0..4).map(|_| breaker.admit(at(0)).unwrap()).collect();
-    for n in 0..4 {
+    let hung: Vec<_> = (100..105).map(|n| breaker.admit(customer(n), at(0)).unwrap()).collect();
+    for n in 0..5 {
         let _ = call(&breaker, n, true);
     }
     assert_eq!(call(&breaker, 6000, false), Some(State::Closed));
     for ticket in hung {
-        assert_eq!(ticket.ended(at(6001), true), None);
+        assert_eq!(ticket.ended(at(6001), FAILS), None);
     }
     assert_eq!(breaker.state(at(6001)), State::Closed);
 }

@@ -1,7 +1,7 @@
 //! What Juspay sees and callers get, to the millisecond of a clock turned by hand.
 
 mod breaking;
-mod latches;
+mod holding;
 mod places;
 mod retries;
 mod rig;

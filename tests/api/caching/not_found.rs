@@ -66,11 +66,15 @@ async fn who_is_not_found_any_more_loses_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_errors_are_not_remembered() {
+async fn other_errors_are_remembered_for_a_second_at_most() {
     let world = World::new().await;
     let fault = Fault::Status { status: 404, headers: [].into(), body: String::new() };
     world.simulator().inject(FaultRule::once(fault).of("alice"));
     let phone = world.phone("alice");
-    assert_eq!(phone.me().await.code(), "upstream_error");
+    for _ in 0..2 {
+        assert_eq!(phone.me().await.code(), "upstream_error");
+    }
+    world.clock.advance(Duration::from_secs(1));
     served(&phone).await;
+    assert_eq!(world.simulator().calls("alice"), 2);
 }

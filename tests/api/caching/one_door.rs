@@ -125,6 +125,7 @@ async fn p4_who_waits_for_the_deadline_waits_for_one_call() {
     }
     assert_eq!(world.simulator().calls("alice"), 1);
     gate.release();
+    world.clock.advance(std::time::Duration::from_secs(1));
     assert_eq!(phone.me().await.status, 200);
 }
 

@@ -128,9 +128,10 @@ async fn retry_after_is_drawn_between_the_wait_and_half_as_much_again() {
     .await;
     for (customer, code, range) in [
         ("sim_not_found", "customer_not_found", 10..=15),
-        ("sim_500", "upstream_error", 2..=3),
-        ("sim_html", "upstream_invalid_response", 2..=3),
-        // Last, as nobody is asked for as long as Juspay wants: 7 s.
+        // As long as the failure is remembered for its customer.
+        ("sim_500", "upstream_error", 1..=2),
+        ("sim_html", "upstream_invalid_response", 1..=2),
+        // For as long as Juspay wants.
         ("sim_429", "upstream_unavailable", 7..=11),
     ] {
         let phone = world.phone(customer);

@@ -206,7 +206,11 @@ async fn two_rejected_keys_are_a_502_and_both_are_left_alone_for_a_while() {
     for phone in cold(&world, "first", 20) {
         assert_eq!(phone.me().await.code(), "upstream_rejected_credentials");
     }
-    assert_eq!(world.simulator().total_requests(), 2, "each key once");
+    assert_eq!(
+        world.simulator().total_requests(),
+        6,
+        "each key for two, and for one that found out"
+    );
     assert_eq!(slot(&world).await, "api_key");
     for slot in ["\"slot\":\"api_key\"", "\"slot\":\"api_key_next\""] {
         let lines = guard::log_lines("Juspay rejected the API key");
@@ -215,7 +219,7 @@ async fn two_rejected_keys_are_a_502_and_both_are_left_alone_for_a_while() {
     assert!(is_ready(&world).await);
     world.clock.advance(Duration::from_secs(5));
     drop(all_at_once(cold(&world, "second", 20)).await);
-    assert_eq!(world.simulator().total_requests(), 4);
+    assert_eq!(world.simulator().total_requests(), 8);
     world.simulator().set_key(&next, true);
     world.clock.advance(Duration::from_secs(5));
     assert_eq!(world.phone("alice").me().await.status, 200);

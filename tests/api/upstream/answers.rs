@@ -19,8 +19,8 @@ const SERVER_ERROR: Told = (502, "upstream_error", "server_error");
 const CONNECTION: Told = (502, "upstream_error", "connection");
 const TOO_MANY: Told = (503, "upstream_unavailable", "too_many_requests");
 
-/// How long Juspay isn't asked after a 401 or a 403.
-const LATCHED_FOR: Duration = Duration::from_secs(5);
+/// How long a customer's first failed fetch is remembered, at most.
+const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
 /// An object that would do, were it not for the status.
 fn status(status: u16) -> Fault {
@@ -46,7 +46,7 @@ async fn each_is_told(rows: impl IntoIterator<Item = (Fault, Told)>) {
         assert_eq!((reply.status, &*reply.code()), (status, code), "{fault:?}");
         assert_eq!(world.upstream(outcome).await, counted + 1, "{fault:?}");
         assert_eq!(reply.header("www-authenticate"), None, "{fault:?}");
-        world.clock.advance(LATCHED_FOR);
+        world.clock.advance(REMEMBERED_FOR);
         let reply = phone.me().await;
         assert_eq!(owner(&reply), "customer", "{fault:?}");
         assert!(reply.cache_status().contains("fwd=uri-miss; stored"), "{fault:?}");
@@ -110,7 +110,7 @@ async fn p6_a_key_that_juspay_has_switched_off_logs_nobody_out() {
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_credentials"));
     assert_eq!(reply.json()["retryable"], true);
     world.simulator().set_key(&world.api_key, true);
-    world.clock.advance(LATCHED_FOR);
+    world.clock.advance(REMEMBERED_FOR);
     assert_eq!(owner(&world.phone("alice").me().await), "alice");
 }
 

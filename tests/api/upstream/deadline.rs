@@ -11,6 +11,9 @@ use crate::support::{World, until};
 const ALMOST: Duration = Duration::from_millis(4_999);
 const MOMENT: Duration = Duration::from_millis(1);
 
+/// How long a customer's first failed fetch is remembered, at most.
+const REMEMBERED_FOR: Duration = Duration::from_secs(1);
+
 async fn until_called(world: &World, customer: &str) {
     until("the call", async || world.simulator().calls(customer) > 0).await;
 }
@@ -33,6 +36,7 @@ async fn p7_no_answer_is_waited_for_longer_than_the_deadline() {
         let counted = "juspay_bff_upstream_requests_total{outcome=\"timeout\"}";
         world.until_count(counted, timeouts).await;
         world.until_count("juspay_bff_upstream_in_flight", 0).await;
+        world.clock.advance(REMEMBERED_FOR);
         assert_eq!(owner(&phone.me().await), id, "nothing is kept of {fault:?}");
     }
 }

@@ -54,6 +54,7 @@ async fn p7_what_is_no_http_is_invalid() {
         let reply = asking.reply().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{told}");
         line.closed().await;
+        world.purge_all().await;
     }
     assert_eq!(world.upstream("invalid_response").await, 13);
 }

@@ -16,6 +16,7 @@ async fn p1_another_customers_object_is_refused_and_its_connection_closed() {
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
     assert!(!reply.text().contains("somebody_else"), "{}", reply.text());
     assert_eq!(identity_mismatches(&world).await, 1);
+    world.purge_all().await;
     assert_eq!(owner(&phone.me().await), "alice");
     let [first, second] = connections(&world, "alice")[..] else { panic!("two calls") };
     assert_ne!(first, second);
@@ -82,12 +83,14 @@ async fn p1_an_object_is_nobodys_unless_it_names_the_caller() {
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{object}");
         assert_eq!(identity_mismatches(&world).await, mismatches, "{object}");
+        world.purge_all().await;
     }
     // Of two members of one name, neither counts.
     let twice = r#"{"object_reference_id": "alice", "object_reference_id": "victim"}"#;
     let fault = Fault::Status { status: 200, headers: [].into(), body: twice.to_owned() };
     world.simulator().inject(FaultRule::once(fault));
     assert_eq!(phone.me().await.code(), "upstream_invalid_response");
+    world.purge_all().await;
     assert_eq!(owner(&phone.me().await), "alice");
 }
 
@@ -103,6 +106,7 @@ async fn p1_a_token_that_names_anothers_juspay_id_gets_nothing() {
         let reply = thief.get(path).await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
         assert!(!reply.text().contains("victim"), "{}", reply.text());
+        world.purge_all().await;
     }
     // Juspay takes the id and would have told.
     assert_eq!(world.simulator().calls(&victim), 2);

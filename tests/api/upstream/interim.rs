@@ -97,6 +97,7 @@ async fn a_1xx_in_one_packet_with_the_answer_is_refused_too() {
     world.simulator().inject(FaultRule::once(fault).of("alice"));
     assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
     assert_eq!(owner(&world.phone("bob").me().await), "bob");
+    world.purge_all().await;
     assert_eq!(owner(&world.phone("alice").me().await), "alice");
     assert_ne!(connections(&world, "alice")[0], connections(&world, "bob")[0]);
 }

@@ -27,6 +27,7 @@ async fn nobody_is_asked(world: &World, end: &TlsEnd) {
         let reply = world.phone("alice").me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
         until("a refusal", async || end.refused() == asked).await;
+        world.purge_all().await;
     }
     assert_eq!(world.upstream("connection").await, 2);
     assert_eq!(world.simulator().total_requests(), 0, "no key was sent");

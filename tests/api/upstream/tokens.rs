@@ -1,6 +1,8 @@
 //! Client auth tokens that are missing or unusable: no customer is lost by that, but no phone gets
 //! such a token.
 
+use std::time::Duration;
+
 use juspay_bff::simulator::{Fault, FaultRule, TokenFault};
 
 use super::owner;
@@ -21,7 +23,8 @@ async fn is_no_token(fault: TokenFault, outcome: &str) {
     assert_eq!(reply.header("juspay-token-expires-in"), None);
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss", "{fault:?}");
     assert_eq!(world.upstream(outcome).await, 2, "{fault:?}");
-    // Nothing of that was kept.
+    // Nothing of that was kept, but for a second that there was no token.
+    world.clock.advance(Duration::from_secs(1));
     let reply = phone.me().await;
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779", "{fault:?}");
     assert_eq!(world.simulator().calls("alice"), 3, "{fault:?}");

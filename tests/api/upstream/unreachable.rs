@@ -22,6 +22,7 @@ async fn nobody_is_reached(base_url: &str) {
         let reply = world.phone("alice").me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"), "{base_url}");
         assert_eq!(world.upstream("connection").await, asked);
+        world.purge_all().await;
     }
     assert_eq!(world.simulator().total_requests(), 0);
 }

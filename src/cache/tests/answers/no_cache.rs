@@ -82,13 +82,13 @@ fn a_silent_juspay_is_waited_for_until_the_deadline() {
     ]);
 }
 
-/// Such a phone has no use for the old token, so the next try isn't put off for it; above the
-/// normal end the limit bounds what it costs Juspay, and below it the breaker, as for a first one.
+/// A failed fetch isn't repeated for a while, whatever the phone wants; the old token stays.
 #[test]
-fn after_a_failure_juspay_is_asked_all_the_same() {
+fn after_a_failure_the_same_error_comes_without_a_call() {
+    let timeout = || Err(JuspayError::Timeout.into());
     check_all([
-        row(Failed(100), anew(), well(), Ok(new(Forward::Request)), Kept::New),
-        row(Failed(STALE_FROM), anew(), well(), Ok(new(Forward::Stale)), Kept::New),
+        row(Failed(100), anew(), NotAsked, timeout(), Kept::Old),
+        row(Failed(STALE_FROM), anew(), NotAsked, timeout(), Kept::Old),
     ]);
 }
 

@@ -76,7 +76,7 @@ fn p5_after_a_failure_nobody_waits() {
         row(Failed(REFRESH_TO), PLAIN, NotAsked, Ok(hit(REFRESH_TO)), Kept::Old),
         row(Failed(STALE_FROM), PLAIN, NotAsked, outage(STALE_FROM), Kept::Old),
         row(Failed(STALE_TO), PLAIN, NotAsked, outage(STALE_TO), Kept::Old),
-        row(Failed(DEAD_FROM), PLAIN, well(), Ok(new(Forward::Stale)), Kept::New),
+        row(Failed(DEAD_FROM), PLAIN, NotAsked, Err(JuspayError::Timeout.into()), Kept::Nothing),
     ]);
 }
 

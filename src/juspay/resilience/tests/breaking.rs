@@ -16,11 +16,11 @@ fn small() -> Rig {
     Rig::with(|settings| settings.breaker.min_calls = 4)
 }
 
-/// A rig whose breaker has just opened, at 0.
+/// A rig whose breaker has just opened, at 0: five customers' calls have failed.
 async fn opened() -> Rig {
     let rig = small();
     rig.always(fails(FAILURE));
-    for _ in 0..4 {
+    for _ in 0..5 {
         assert_eq!(rig.breaker(), "closed");
         assert_eq!(rig.call().await.error, Some(FAILURE));
     }
@@ -37,7 +37,7 @@ fn it_opens_at_the_rate_and_refuses_at_once() {
         for _ in 0..100 {
             assert_eq!(rig.call().await, refused);
         }
-        assert_eq!(rig.seen(), 4);
+        assert_eq!(rig.seen(), 5);
         assert_eq!(rig.retries(), 0);
     });
 }
@@ -69,11 +69,11 @@ fn half_open_one_call_at_a_time_finds_out() {
             let refused = rig.call().await;
             assert_eq!(refused.error, Some(JuspayError::BreakerOpen(Duration::ZERO)));
         }
-        assert_eq!((rig.seen(), rig.breaker()), (5, "half_open"));
+        assert_eq!((rig.seen(), rig.breaker()), (6, "half_open"));
         // The probe times out: open anew, and no retry.
         let ended = rig.end(probe).await;
         assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
-        assert_eq!((rig.seen(), rig.gauges(), rig.retries()), (5, "open", 0));
+        assert_eq!((rig.seen(), rig.gauges(), rig.retries()), (6, "open", 0));
         rig.jump(5000).await;
         rig.always(succeeds());
         assert_eq!(rig.call().await.error, None);
@@ -100,7 +100,8 @@ fn each_kind_of_outage_opens_it() {
             let rig =
                 Rig::with(|settings| (settings.breaker.min_calls, settings.max_retries) = (4, 0));
             rig.always(fails(error.clone()));
-            for _ in 0..4 {
+            for _ in 0..5 {
+                assert_eq!(rig.breaker(), "closed", "{error}");
                 assert_eq!(rig.call().await.error, Some(error.clone()));
             }
             assert_eq!(rig.gauges(), "open", "{error}");
@@ -145,18 +146,71 @@ fn no_such_customer_is_a_sign_of_health() {
 }
 
 #[test]
-fn juspays_wish_to_be_left_alone_holds_everyone_off() {
+fn one_customers_failures_never_open_it() {
     use JuspayError as E;
-    for (error, held) in [
-        (E::TooManyRequests(Some(secs(7))), 7),
-        (E::Status(503, Some(secs(7))), 7),
-        (E::Status(500, Some(secs(30))), 30),
-        (E::TooManyRequests(Some(secs(31))), 30),
-        (E::TooManyRequests(Some(secs(60))), 30),
+    for error in [
+        E::Timeout,
+        E::Status(500, None),
+        E::Status(503, Some(secs(30))),
+        E::Connection(ConnectionFailure::Broken),
+        E::InvalidAnswer(InvalidAnswer::TooLarge),
+        E::InvalidAnswer(InvalidAnswer::Redirect),
     ] {
         run(async {
             let rig = Rig::new();
-            rig.then([fails(error.clone())]);
+            rig.always(fails(error.clone()));
+            for _ in 0..200 {
+                rig.call_for("odd").await;
+                assert_eq!(rig.breaker(), "closed", "{error}");
+            }
+            rig.always(succeeds());
+            assert_eq!(rig.call().await.error, None);
+        });
+    }
+}
+
+#[test]
+fn four_odd_customers_do_not_open_it() {
+    run(async {
+        let rig = Rig::new();
+        rig.always(fails(FAILURE));
+        for n in 0..200 {
+            rig.call_for(&format!("odd{}", n % 4)).await;
+        }
+        assert_eq!(rig.breaker(), "closed");
+        rig.call_for("odd4").await;
+        assert_eq!(rig.breaker(), "open");
+    });
+}
+
+#[test]
+fn an_odd_customer_does_not_keep_it_open() {
+    run(async {
+        let rig = opened().await;
+        rig.jump(5000).await;
+        // It is the first to call, whenever it may.
+        assert_eq!(rig.call_for("odd").await.error, Some(FAILURE));
+        assert_eq!(rig.breaker(), "open", "once");
+        rig.jump(5000).await;
+        assert_eq!(rig.call_for("odd").await.error, Some(FAILURE));
+        assert_eq!(rig.breaker(), "half_open");
+        rig.always(succeeds());
+        assert_eq!(rig.recoveries(), 0);
+        assert_eq!(rig.call().await.error, None);
+        assert_eq!((rig.breaker(), rig.recoveries()), ("closed", 1));
+    });
+}
+
+#[test]
+fn juspays_429_holds_all_customers() {
+    use JuspayError as E;
+    for (told, held) in [(7, 7), (31, 30), (60, 30)] {
+        run(async {
+            let rig = Rig::new();
+            let error = E::TooManyRequests(Some(secs(told)));
+            rig.then([fails(error.clone()), fails(error.clone())]);
+            assert_eq!(rig.call().await.error, Some(error.clone()));
+            assert_eq!(rig.gauges(), "closed", "one customer's, so far");
             assert_eq!(rig.call().await.error, Some(error.clone()));
             assert_eq!(rig.gauges(), "open");
             rig.jump(held * 1000 - 1).await;
@@ -164,7 +218,50 @@ fn juspays_wish_to_be_left_alone_holds_everyone_off() {
             assert_eq!(refused, Some(E::BreakerOpen(Duration::from_millis(1))), "{error:?}");
             rig.jump(1).await;
             assert_eq!(rig.call().await.error, None);
-            assert_eq!((rig.gauges(), rig.seen()), ("closed", 2));
+            assert_eq!((rig.gauges(), rig.seen()), ("closed", 3));
+        });
+    }
+}
+
+#[test]
+fn one_customers_429_holds_no_other_customer() {
+    run(async {
+        let rig = Rig::new();
+        let error = JuspayError::TooManyRequests(Some(secs(30)));
+        for _ in 0..100 {
+            rig.then([fails(error.clone()), fails(error.clone())]);
+            rig.call_for("odd").await;
+            rig.call_for("odd").await;
+            assert_eq!(rig.call().await.error, None);
+        }
+    });
+}
+
+#[test]
+fn the_retry_after_of_a_5xx_holds_no_other_customer() {
+    for status in [500, 503] {
+        run(async {
+            let rig = Rig::new();
+            let error = JuspayError::Status(status, Some(secs(30)));
+            rig.then([fails(error.clone())]);
+            assert_eq!(rig.call().await.error, Some(error));
+            assert_eq!(rig.breaker(), "closed");
+            assert_eq!(rig.call().await.error, None);
+        });
+    }
+}
+
+#[test]
+fn the_retry_after_of_a_5xx_lengthens_an_opening() {
+    for (told, held) in [(9, 9), (3, 5), (60, 30)] {
+        run(async {
+            let rig = small();
+            rig.always(fails(JuspayError::Status(500, Some(secs(told)))));
+            for _ in 0..5 {
+                rig.call().await;
+            }
+            let refused = rig.call().await.error;
+            assert_eq!(refused, Some(JuspayError::BreakerOpen(secs(held))), "{told}");
         });
     }
 }
@@ -173,7 +270,8 @@ fn juspays_wish_to_be_left_alone_holds_everyone_off() {
 fn a_wish_for_no_time_holds_nobody_off() {
     run(async {
         let rig = Rig::new();
-        rig.then([fails(JuspayError::TooManyRequests(Some(Duration::ZERO)))]);
+        rig.then([Duration::ZERO; 2].map(|wait| fails(JuspayError::TooManyRequests(Some(wait)))));
+        rig.call().await;
         rig.call().await;
         assert_eq!(rig.breaker(), "closed");
     });
@@ -184,13 +282,13 @@ fn a_short_wish_does_not_shorten_what_the_breaker_does() {
     run(async {
         let rig = small();
         rig.always(fails(JuspayError::TooManyRequests(None)));
-        let slow = [FAILURE; 3].map(fails);
-        rig.then(slow);
-        for _ in 0..3 {
+        rig.then([FAILURE; 3].map(fails));
+        rig.then(
+            [1, 1].map(|secs_told| fails(JuspayError::TooManyRequests(Some(secs(secs_told))))),
+        );
+        for _ in 0..5 {
             rig.call().await;
         }
-        rig.then([fails(JuspayError::TooManyRequests(Some(secs(1))))]);
-        rig.call().await;
         let refused = rig.call().await.error;
         assert_eq!(refused, Some(JuspayError::BreakerOpen(secs(5))));
     });
@@ -204,7 +302,7 @@ fn a_probe_that_nobody_waits_for_any_more_leaves_its_place() {
         rig.always(hangs());
         let probe = rig.start();
         rig.pass(1).await;
-        assert_eq!(rig.seen(), 5);
+        assert_eq!(rig.seen(), 6);
         probe.abort();
         rig.pass(1).await;
         rig.always(succeeds_after(0));
@@ -216,16 +314,15 @@ fn a_probe_that_nobody_waits_for_any_more_leaves_its_place() {
 #[test]
 fn retries_end_when_it_opens() {
     run(async {
-        let rig = Rig::with(|it| (it.breaker.min_calls, it.retry_budget) = (4, 1.0));
+        let rig = Rig::with(|it| (it.breaker.min_calls, it.retry_budget) = (10, 2.0));
         rig.always(fails(JuspayError::Status(503, None)));
-        let first = rig.start();
-        let second = rig.start();
-        let ends = [rig.end(first).await, rig.end(second).await];
-        assert_eq!(rig.seen(), 4, "two calls, a retry of each, and it is open");
-        for ended in ends {
+        let calls = [(); 5].map(|()| rig.start());
+        for call in calls {
+            let ended = rig.end(call).await;
             assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
         }
-        assert_eq!(rig.retries(), 2, "what wasn't tried isn't counted");
+        assert_eq!(rig.seen(), 10, "five calls, a retry of each, and it is open");
+        assert_eq!(rig.retries(), 5, "what wasn't tried isn't counted");
     });
 }
 
@@ -235,7 +332,7 @@ fn a_try_that_is_given_up_at_its_deadline_has_timed_out() {
         run(async {
             let rig = small();
             rig.always(hangs());
-            let hung = [rig.start(), rig.start(), rig.start(), rig.start()];
+            let hung = [(); 5].map(|()| rig.start());
             rig.pass(1).await;
             rig.drop_at(given_up_at, hung).await;
             assert_eq!(rig.gauges(), state, "{given_up_at}");

@@ -93,8 +93,9 @@ fn who_is_refused_anyway_waits_for_no_place() {
         rig.then([hangs(), hangs()]);
         rig.always(fails(JuspayError::Status(500, None)));
         let hung = [rig.start(), rig.start()];
-        rig.call().await;
-        rig.call().await;
+        for _ in 0..5 {
+            rig.call().await;
+        }
         assert_eq!(rig.gauges(), "open");
         rig.pass(1).await;
         let refused = rig.call().await;
@@ -112,12 +113,16 @@ fn who_waited_for_a_place_does_not_ask_when_the_breaker_has_opened_meanwhile() {
             settings.breaker.min_calls = 1;
             settings.max_retries = 0;
         });
+        rig.always(fails(JuspayError::Status(500, None)));
+        for _ in 0..4 {
+            rig.call().await;
+        }
         rig.always(hangs());
         let hung = rig.start();
         let waiting = rig.start();
         let ended = rig.end(waiting).await;
         assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
-        assert_eq!((ended.at, rig.seen()), (2000, 1));
+        assert_eq!((ended.at, rig.seen()), (2000, 5));
         drop(hung);
     });
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Ended, Rig, Try, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError};
+use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError, RejectedBy};
 
 const GATEWAY: JuspayError = JuspayError::Status(502, None);
 
@@ -36,7 +36,11 @@ fn only_what_may_pass_is_tried_again() {
     .map(E::InvalidAnswer)
     .into_iter()
     .chain([400, 404, 408, 499, 500, 501, 505].map(|status| E::Status(status, None)))
-    .chain([E::CustomerNotFound, E::RejectedCredentials, E::RejectedOrigin])
+    .chain([
+        E::CustomerNotFound,
+        E::RejectedCredentials(RejectedBy::Juspay),
+        E::RejectedOrigin(RejectedBy::Unknown),
+    ])
     .chain([E::TooManyRequests(None), E::Aborted])
     .map(|error| (error, 1));
     for (error, tries) in again.chain(not_again) {
@@ -225,5 +229,22 @@ fn a_slow_answer_within_its_time_is_waited_for() {
         rig.always(succeeds_after(2001));
         let ended = rig.call().await;
         assert_eq!(ended, Ended { error: Some(JuspayError::Timeout), at: 1999 + 5000 });
+    });
+}
+
+#[test]
+fn one_customer_uses_the_shared_budget_for_one_call_in_its_window() {
+    run(async {
+        let rig = unbroken(0.2);
+        rig.always(fails(GATEWAY));
+        for _ in 0..100 {
+            assert_eq!(rig.call_for("odd").await.error, Some(GATEWAY));
+        }
+        assert_eq!(rig.retries(), 2, "those of its first call");
+        rig.call_for("another").await;
+        assert_eq!(rig.retries(), 4);
+        rig.jump(10_000).await;
+        rig.call_for("odd").await;
+        assert_eq!(rig.retries(), 6);
     });
 }

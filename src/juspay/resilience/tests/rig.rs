@@ -72,6 +72,8 @@ struct Fake {
     next: RefCell<VecDeque<Script>>,
     always: RefCell<Script>,
     tries: RefCell<Vec<Try>>,
+    /// What the client beneath says.
+    key_changes: Cell<u64>,
     under_way: Cell<usize>,
     most: Cell<usize>,
 }
@@ -97,6 +99,10 @@ impl CustomerApi for Rc<Fake> {
                 Some(()) => error.map_or_else(|| Ok(answer_of_a_customer()), Err),
             }
         })
+    }
+
+    fn recoveries(&self) -> u64 {
+        self.key_changes.get()
     }
 }
 
@@ -137,6 +143,8 @@ pub(super) struct Rig {
     fake: Rc<Fake>,
     resilience: Arc<Resilience>,
     api: Resilient,
+    /// Customers of calls so far.
+    customers: Cell<usize>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -157,12 +165,13 @@ impl Rig {
             next: RefCell::default(),
             always: RefCell::new(succeeds()),
             tries: RefCell::default(),
+            key_changes: Cell::default(),
             under_way: Cell::default(),
             most: Cell::default(),
         });
         let resilience = Arc::new(Resilience::new(settings, Arc::new(clock), Arc::clone(&metrics)));
         let api = Resilient::new(Arc::clone(&resilience), Rc::new(Rc::clone(&fake)));
-        Self { fake, resilience, api, metrics }
+        Self { fake, resilience, api, customers: Cell::default(), metrics }
     }
 
     /// Every try goes like this, but for those that `then` has scripts for.
@@ -175,16 +184,21 @@ impl Rig {
         self.fake.next.borrow_mut().extend(scripts);
     }
 
-    /// Starts a call that may take as long as `juspay.deadline`.
+    /// Starts a call that may take as long as `juspay.deadline`, for a customer of its own.
     pub(super) fn start(&self) -> JoinHandle<Ended> {
         self.start_with(DEADLINE)
     }
 
-    /// Starts a call that may take so many milliseconds.
+    /// Starts a call that may take so many milliseconds, for a customer of its own.
     pub(super) fn start_with(&self, time: u64) -> JoinHandle<Ended> {
+        self.customers.set(self.customers.get() + 1);
+        self.start_for(&format!("c{}", self.customers.get()), time)
+    }
+
+    fn start_for(&self, customer: &str, time: u64) -> JoinHandle<Ended> {
         let deadline = self.fake.clock.monotonic().plus(Duration::from_millis(time));
         let request = GetCustomer {
-            customer: CustomerId::parse("alice").unwrap(),
+            customer: CustomerId::parse(customer).unwrap(),
             traceparent: None,
             trace: Parent::default(),
             attempt: 1,
@@ -213,9 +227,29 @@ impl Rig {
         settle().await;
     }
 
-    /// One call, to its end.
+    /// One call for a customer of its own, to its end.
     pub(super) async fn call(&self) -> Ended {
         self.end(self.start()).await
+    }
+
+    /// One call for that customer, to its end.
+    pub(super) async fn call_for(&self, customer: &str) -> Ended {
+        self.end(self.start_for(customer, DEADLINE)).await
+    }
+
+    /// The API keys have changed so often.
+    pub(super) fn change_keys(&self, times: u64) {
+        self.fake.key_changes.set(times);
+    }
+
+    /// An operator's purge.
+    pub(super) fn purge(&self, customer: Option<&str>) {
+        let customer = customer.map(|customer| CustomerId::parse(customer).unwrap());
+        self.resilience.forget_rejections(customer.as_ref());
+    }
+
+    pub(super) fn recoveries(&self) -> u64 {
+        self.api.recoveries()
     }
 
     /// Lets time pass until a call has ended.

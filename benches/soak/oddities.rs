@@ -1,0 +1,120 @@
+//! One customer is odd, in one way after the other, and sends as many requests as its limit lets it,
+//! while new customers come once each: no other customer may notice, and Juspay sees few calls for
+//! the odd one. With the shipped settings.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::sleep};
+
+use super::{
+    http::Pool,
+    load::Load,
+    phone::{Floors, Phone},
+    tally::Counts,
+    verdict::{Report, grouped},
+    world::{Design, World},
+};
+
+/// How long a customer is odd: longer than `juspay.breaker.window`.
+const EACH: Duration = Duration::from_secs(12);
+
+/// The odd customer's requests a second: just above `limits.per_customer`, in the long run.
+const ODD_RATE: u32 = 11;
+
+/// Between two new customers.
+const NEW_EACH: Duration = Duration::from_millis(100);
+
+/// Calls for an odd customer: five fetches, with pauses of 1, 2, 4 and 8 s or half of them between; each
+/// with both keys or on a new connection as well; and two more tries of a fetch every 10 s.
+const MOST_CALLS: u64 = 14;
+
+const CONNECTIONS: usize = 256;
+
+/// Access lines would measure the disk.
+const SETTINGS: &str = "log.access = \"errors\"";
+
+/// The default floors, seconds.
+const FLOORS: Floors = Floors { normal: 120, outage: 30 };
+
+/// The ways of being odd, as faults of the simulator; some need the customer's id.
+fn oddities(id: &str) -> Vec<(&'static str, Value)> {
+    let status = |status: u16, body: &str| json!({"status": {"status": status, "body": body}});
+    let html = "<html><h1>Request blocked</h1></html>";
+    let named = |first_name: &str| {
+        let body = format!(
+            r#"{{"object_reference_id":"{id}","first_name":{first_name},"juspay":{{"client_auth_token":"tkn_odd","client_auth_token_expiry":"2099-01-01T00:00:00Z"}}}}"#
+        );
+        status(200, &body)
+    };
+    let later = |status: u16| json!({"status": {"status": status, "headers": {"Retry-After": "7"}, "body": ""}});
+    vec![
+        ("403 of a firewall", status(403, html)),
+        ("401 of a firewall", status(401, html)),
+        ("Juspay's own 403", json!({"error": "bad_origin"})),
+        ("Juspay's own 401", json!({"error": "access_denied"})),
+        ("a lone surrogate", named(r#""\ud800""#)),
+        ("a number out of range", named("1e999")),
+        ("a raw control character", named("\"a\u{1}b\"")),
+        ("an object over 64 KiB", json!({"huge": {"bytes": 65536}})),
+        ("500", status(500, "{}")),
+        ("503", status(503, "{}")),
+        ("503 with Retry-After", later(503)),
+        ("429 with Retry-After", later(429)),
+        ("a redirect", json!({"redirect": {"location": "http://127.0.0.1:9/"}})),
+        ("a cut body", json!({"cut_body": {}})),
+        ("a reset", json!("reset")),
+    ]
+}
+
+pub async fn run() -> Report {
+    let design = Design { token_life: 900, apart: false, neighbours: 0, settings: SETTINGS };
+    let world = Arc::new(World::start(&design).await);
+    let pool = Arc::new(Pool::new(world.public, CONNECTIONS));
+    let mut report = Report::new("Oddities: one customer is odd, the others must not notice");
+    for number in 0..oddities("").len() {
+        let id = format!("odd{number}");
+        let (name, fault) = oddities(&id).swap_remove(number);
+        world.control.fail_for(&id, &fault).await;
+        let odd: Arc<[_]> = [Arc::new(Phone::new(id.clone(), &world.control, 3600).await)].into();
+        let odd = Load::new(Arc::clone(&pool), odd, FLOORS);
+        let others = odd.counted_apart();
+        let coming = tokio::spawn(come_once(Arc::clone(&world), others.clone(), number));
+        odd.open_loop(ODD_RATE, EACH, |_, _, _| ()).await;
+        coming.await.unwrap();
+        let calls = world.control.calls_for(&id).await;
+        judge(&mut report, name, &odd.tally.counts(), &others.tally.counts(), calls);
+    }
+    report
+}
+
+/// New customers, each of whom asks once.
+async fn come_once(world: Arc<World>, load: Load, number: usize) {
+    let end = Instant::now() + EACH;
+    let mut under_way = JoinSet::new();
+    for nth in 0.. {
+        if Instant::now() > end {
+            break;
+        }
+        let (world, load) = (Arc::clone(&world), load.clone());
+        under_way.spawn(async move {
+            let phone = Phone::new(format!("other{number}-{nth}"), &world.control, 60).await;
+            load.ask(&phone).await;
+        });
+        sleep(NEW_EACH).await;
+    }
+    under_way.join_all().await;
+}
+
+fn judge(report: &mut Report, oddity: &str, odd: &Counts, others: &Counts, calls: u64) {
+    report.measure(format!("{oddity}: answers to the odd one"), odd.outcomes());
+    let all = others.all().count();
+    let bad = others.not_ok() + others.breaches + others.broken + others.unsent;
+    let told = format!("{bad} of {} others: {}", grouped(all), others.outcomes());
+    report.check(format!("{oddity}: other customers saw only 200s"), told, bad == 0 && all > 0);
+    let what = format!("{oddity}: calls to Juspay for the odd one, at most {MOST_CALLS}");
+    report.check(what, calls, (1..=MOST_CALLS).contains(&calls));
+}

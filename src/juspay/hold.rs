@@ -1,0 +1,226 @@
+//! The hold after rejections: when calls with a wrong key or from a blocked address are refused
+//! without calling Juspay. Pure but for the clock's readings given to it.
+//!
+//! One customer's 401 or 403 says nothing about other customers: a firewall may reject just that
+//! one. The hold starts when, within 30 s, two customers got Juspay's own JSON rejection or five got
+//! any, and no call in between showed that this service is let in. During the hold [`Probes`] decide
+//! which calls go out. A call that is let in, another API key or a purge of all ends it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{JuspayError, RejectedBy, probes::Prober, probes::Probes, window::CustomerHash};
+use crate::clock::Monotonic;
+
+/// How long a rejection counts as evidence.
+const EVIDENCE_FOR: Duration = Duration::from_secs(30);
+
+/// Different customers with Juspay's own JSON rejection that start a hold.
+const OWN_REJECTIONS: usize = 2;
+
+/// Different customers with any rejection that start a hold.
+const ANY_REJECTIONS: usize = 5;
+
+/// The pause after a rejected probe. Shorter than an operator's patience.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A hold; clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hold {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    phase: Phase,
+    /// Counts what ended a hold or its evidence: rejections of earlier calls are no evidence.
+    era: u64,
+    /// The highest number of key changes seen.
+    key_changes: u64,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Calls go out. At most one rejection for each customer, and fewer than [`ANY_REJECTIONS`].
+    Off(Vec<Rejection>),
+    /// Calls are refused with the last rejection, but for probes.
+    On { probes: Probes, status: Status },
+}
+
+#[derive(Debug)]
+struct Rejection {
+    customer: CustomerHash,
+    at: Monotonic,
+    is_juspays: bool,
+}
+
+/// What Juspay rejects.
+#[derive(Debug, Clone, Copy)]
+enum Status {
+    Credentials,
+    Origin,
+}
+
+/// Permission for one call. Dropped without a result, it proves nothing.
+#[derive(Debug)]
+#[must_use = "the call's result is needed"]
+pub(super) struct Pass {
+    hold: Hold,
+    era: u64,
+    customer: CustomerHash,
+    turn: Option<Prober>,
+}
+
+/// How the result of a call changed the hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Started,
+    Ended,
+}
+
+impl Hold {
+    /// Permission for a call, or the rejection that it would meet.
+    pub(super) fn admit(
+        &self,
+        customer: CustomerHash,
+        now: Monotonic,
+    ) -> Result<Pass, JuspayError> {
+        let mut inner = self.lock();
+        let turn = match &mut inner.phase {
+            Phase::Off(_) => None,
+            Phase::On { probes, status } => match probes.admit(customer, now) {
+                Ok(turn) => Some(turn),
+                Err(wait) => return Err(status.rejection(RejectedBy::Hold(wait))),
+            },
+        };
+        Ok(Pass { hold: self.clone(), era: inner.era, customer, turn })
+    }
+
+    /// Ends the hold when the API keys have changed since.
+    pub(super) fn note_key_changes(&self, key_changes: u64) {
+        let mut inner = self.lock();
+        if inner.key_changes < key_changes {
+            inner.key_changes = key_changes;
+            inner.end();
+        }
+    }
+
+    /// Ends the hold and forgets all rejections.
+    pub(super) fn end(&self) {
+        self.lock().end();
+    }
+
+    /// Forgets the rejections of one customer, who may be a probe again.
+    pub(super) fn forget(&self, customer: CustomerHash) {
+        match &mut self.lock().phase {
+            Phase::Off(rejections) => rejections.retain(|it| it.customer != customer),
+            Phase::On { probes, .. } => probes.clear(customer),
+        }
+    }
+
+    /// A thread that panicked with the lock left it whole: nothing in between can panic.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn end(&mut self) -> bool {
+        let was_on = matches!(self.phase, Phase::On { .. });
+        self.phase = Phase::default();
+        self.era = self.era.wrapping_add(1);
+        was_on
+    }
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Off(Vec::new())
+    }
+}
+
+impl Status {
+    const fn rejection(self, by: RejectedBy) -> JuspayError {
+        match self {
+            Self::Credentials => JuspayError::RejectedCredentials(by),
+            Self::Origin => JuspayError::RejectedOrigin(by),
+        }
+    }
+
+    /// What was rejected, and by whom; `None` for other errors.
+    const fn of(error: &JuspayError) -> Option<(Self, RejectedBy)> {
+        match error {
+            JuspayError::RejectedCredentials(by) => Some((Self::Credentials, *by)),
+            JuspayError::RejectedOrigin(by) => Some((Self::Origin, *by)),
+            JuspayError::CustomerNotFound
+            | JuspayError::TooManyRequests(_)
+            | JuspayError::Status(..)
+            | JuspayError::InvalidAnswer(_)
+            | JuspayError::Connection(_)
+            | JuspayError::Timeout
+            | JuspayError::BreakerOpen(_)
+            | JuspayError::Saturated
+            | JuspayError::Aborted => None,
+        }
+    }
+}
+
+impl Pass {
+    /// The call has ended: with this error, or well. An error that says nothing about key and
+    /// address, such as a timeout, changes nothing.
+    pub(super) fn ended(mut self, now: Monotonic, error: Option<&JuspayError>) -> Option<Change> {
+        let hold = self.hold.clone();
+        let mut inner = hold.lock();
+        if error.is_none_or(JuspayError::shows_that_we_are_let_in) {
+            self.turn = None;
+            return inner.end().then_some(Change::Ended);
+        }
+        let (status, by) = error.and_then(Status::of)?;
+        if inner.era != self.era {
+            return None;
+        }
+        match &mut inner.phase {
+            Phase::Off(rejections) => {
+                rejections
+                    .retain(|it| it.customer != self.customer && now.since(it.at) < EVIDENCE_FOR);
+                let is_juspays = by == RejectedBy::Juspay;
+                rejections.push(Rejection { customer: self.customer, at: now, is_juspays });
+                let own = rejections.iter().filter(|it| it.is_juspays).count();
+                if own < OWN_REJECTIONS && rejections.len() < ANY_REJECTIONS {
+                    return None;
+                }
+                // Another customer may find out at once: this may be about the rejected ones only.
+                let suspects = rejections.iter().map(|it| it.customer);
+                let probes = Probes::new(suspects, now, now.plus(PAUSE));
+                inner.phase = Phase::On { probes, status };
+                Some(Change::Started)
+            }
+            Phase::On { probes, status: last } => {
+                *last = status;
+                match self.turn.take() {
+                    Some(turn) => probes.failed(turn, self.customer, now.plus(PAUSE)),
+                    // It was under way when the hold started.
+                    None => probes.suspect(self.customer),
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        let mut inner = self.hold.lock();
+        if inner.era == self.era
+            && let Phase::On { probes, .. } = &mut inner.phase
+        {
+            probes.give_back(turn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! The hold by the seconds of a clock that is a number.
+
+use super::*;
+use crate::juspay::{InvalidAnswer, window::tests::customer};
+
+const OWN: JuspayError = JuspayError::RejectedCredentials(RejectedBy::Juspay);
+const PAGE: JuspayError = JuspayError::RejectedOrigin(RejectedBy::Unknown);
+
+fn at(secs: u64) -> Monotonic {
+    Monotonic::new(Duration::from_secs(secs))
+}
+
+/// A call of the customer of that number that ends at once; an error when it is refused.
+fn call(
+    hold: &Hold,
+    number: u64,
+    secs: u64,
+    error: Option<&JuspayError>,
+) -> Result<Option<Change>, JuspayError> {
+    hold.admit(customer(number), at(secs)).map(|pass| pass.ended(at(secs), error))
+}
+
+/// The customers of those numbers are rejected, one after the other.
+fn rejected(numbers: impl IntoIterator<Item = u64>, error: &JuspayError) -> Hold {
+    let hold = Hold::default();
+    for number in numbers {
+        assert!(call(&hold, number, 0, Some(error)).is_ok());
+    }
+    hold
+}
+
+fn is_on(hold: &Hold) -> bool {
+    matches!(hold.lock().phase, Phase::On { .. })
+}
+
+#[test]
+fn two_customers_with_juspays_own_json_start_it() {
+    let hold = rejected([1], &OWN);
+    assert_eq!(call(&hold, 2, 29, Some(&OWN)), Ok(Some(Change::Started)));
+}
+
+#[test]
+fn five_customers_with_anything_else_start_it() {
+    for number in 2..=5 {
+        let hold = rejected(1..number, &PAGE);
+        let expected = (number == 5).then_some(Change::Started);
+        assert_eq!(call(&hold, number, 29, Some(&PAGE)), Ok(expected), "{number}");
+    }
+    let hold = rejected(1..5, &PAGE);
+    assert_eq!(call(&hold, 5, 1, Some(&OWN)), Ok(Some(Change::Started)), "of both kinds");
+}
+
+#[test]
+fn one_customer_alone_never_starts_it() {
+    for error in [OWN, PAGE] {
+        let hold = Hold::default();
+        for second in 0..1000 {
+            assert_eq!(call(&hold, 1, second, Some(&error)), Ok(None));
+        }
+    }
+}
+
+#[test]
+fn a_rejection_counts_for_thirty_seconds() {
+    for (second, change) in [(29, Some(Change::Started)), (30, None)] {
+        let hold = rejected([1], &OWN);
+        assert_eq!(call(&hold, 2, second, Some(&OWN)), Ok(change), "{second}");
+    }
+}
+
+#[test]
+fn a_call_that_is_let_in_takes_the_evidence_away() {
+    let not_found = JuspayError::CustomerNotFound;
+    let no_token = InvalidAnswer::NoToken.into();
+    for well in [None, Some(&not_found), Some(&no_token)] {
+        let hold = rejected([1], &OWN);
+        assert_eq!(call(&hold, 3, 1, well), Ok(None));
+        assert_eq!(call(&hold, 2, 2, Some(&OWN)), Ok(None), "{well:?}");
+        assert!(!is_on(&hold));
+    }
+    let outage = JuspayError::Timeout;
+    let hold = rejected([1], &OWN);
+    assert_eq!(call(&hold, 3, 1, Some(&outage)), Ok(None));
+    assert_eq!(call(&hold, 2, 2, Some(&OWN)), Ok(Some(Change::Started)), "a timeout says nothing");
+}
+
+#[test]
+fn a_rejection_of_a_call_from_before_a_success_is_no_evidence() {
+    let hold = rejected([1], &OWN);
+    let slow = hold.admit(customer(2), at(0)).unwrap();
+    assert_eq!(call(&hold, 3, 1, None), Ok(None));
+    assert_eq!(slow.ended(at(2), Some(&OWN)), None);
+    assert_eq!(call(&hold, 4, 3, Some(&OWN)), Ok(None));
+}
+
+#[test]
+fn another_customer_finds_out_at_once_and_ends_it() {
+    let hold = rejected([1, 2], &OWN);
+    let error = hold.admit(customer(1), at(0)).unwrap_err();
+    assert_eq!(error.hold(), Some(PAUSE), "not one of the rejected");
+    assert_eq!(call(&hold, 3, 0, None), Ok(Some(Change::Ended)));
+    assert!(!is_on(&hold));
+    assert_eq!(call(&hold, 1, 0, Some(&OWN)), Ok(None), "it takes two again");
+}
+
+#[test]
+fn one_probe_runs_at_a_time_and_each_five_seconds() {
+    let hold = rejected([1, 2], &OWN);
+    let probe = hold.admit(customer(3), at(0)).unwrap();
+    let refused = hold.admit(customer(4), at(0)).unwrap_err();
+    assert_eq!(refused, JuspayError::RejectedCredentials(RejectedBy::Hold(Duration::ZERO)));
+    assert_eq!(probe.ended(at(1), Some(&PAGE)), None);
+    let refused = hold.admit(customer(4), at(1)).unwrap_err();
+    assert_eq!(refused, JuspayError::RejectedOrigin(RejectedBy::Hold(PAUSE)), "the last rejection");
+    assert!(call(&hold, 4, 5, None).is_err());
+    assert_eq!(call(&hold, 4, 6, None), Ok(Some(Change::Ended)));
+}
+
+#[test]
+fn a_probe_that_proves_nothing_leaves_its_place() {
+    let hold = rejected([1, 2], &OWN);
+    drop(hold.admit(customer(3), at(0)).unwrap());
+    assert_eq!(call(&hold, 4, 0, Some(&JuspayError::Timeout)), Ok(None));
+    assert!(is_on(&hold));
+    assert!(call(&hold, 5, 0, None).is_ok());
+}
+
+#[test]
+fn rejected_customers_find_out_by_themselves_after_a_while_and_keep_no_other_waiting() {
+    let hold = rejected([1, 2], &OWN);
+    assert!(call(&hold, 1, 4, None).is_err());
+    let rejected = hold.admit(customer(1), at(5)).unwrap();
+    assert!(hold.admit(customer(2), at(5)).is_err(), "one at a time");
+    let other = hold.admit(customer(3), at(5)).unwrap();
+    drop(other);
+    assert_eq!(rejected.ended(at(5), Some(&OWN)), None);
+    assert!(call(&hold, 2, 9, None).is_err());
+    assert_eq!(call(&hold, 2, 10, None), Ok(Some(Change::Ended)));
+}
+
+#[test]
+fn calls_under_way_when_it_starts_put_no_probe_off() {
+    let hold = Hold::default();
+    let [first, second, third] =
+        [1, 2, 3].map(|number| hold.admit(customer(number), at(0)).unwrap());
+    assert_eq!(first.ended(at(1), Some(&OWN)), None);
+    assert_eq!(second.ended(at(1), Some(&OWN)), Some(Change::Started));
+    assert_eq!(third.ended(at(1), Some(&OWN)), None);
+    assert!(call(&hold, 3, 1, None).is_err(), "rejected, too");
+    assert_eq!(call(&hold, 4, 1, None), Ok(Some(Change::Ended)));
+}
+
+#[test]
+fn another_key_and_a_purge_end_it() {
+    let hold = rejected([1, 2], &OWN);
+    let old = hold.admit(customer(3), at(0)).unwrap();
+    hold.note_key_changes(1);
+    assert!(!is_on(&hold));
+    assert_eq!(old.ended(at(1), Some(&OWN)), None, "that was with the old key");
+    assert_eq!(call(&hold, 1, 1, Some(&OWN)), Ok(None));
+    hold.note_key_changes(1);
+    assert_eq!(call(&hold, 2, 1, Some(&OWN)), Ok(Some(Change::Started)), "no news");
+    hold.note_key_changes(0);
+    assert!(is_on(&hold), "another worker's count may be older");
+    hold.end();
+    assert!(!is_on(&hold));
+}
+
+#[test]
+fn a_purged_customer_is_not_among_the_rejected() {
+    let hold = rejected([1], &OWN);
+    hold.forget(customer(1));
+    assert_eq!(call(&hold, 2, 1, Some(&OWN)), Ok(None));
+    assert_eq!(call(&hold, 3, 1, Some(&OWN)), Ok(Some(Change::Started)));
+    hold.forget(customer(2));
+    assert_eq!(call(&hold, 2, 1, None), Ok(Some(Change::Ended)));
+}

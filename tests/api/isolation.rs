@@ -1,0 +1,46 @@
+//! One customer's failures and data don't affect other customers, over sockets and with the shipped
+//! settings (promise P4).
+
+mod hold;
+mod juspay;
+mod odd;
+mod remembered;
+
+use std::time::Duration;
+
+use self::juspay::ScriptedJuspay;
+use crate::support::{Reply, Stage, World};
+
+/// Worlds make one try and have no breaker, unless they say so.
+const SHIPPED: &str = "
+    juspay.max_retries = 2
+    juspay.try_timeout = \"2s\"
+    juspay.breaker.min_calls = 20
+";
+
+/// Between two requests of a customer that sends eleven in a second, as often as the shipped limit
+/// lets it.
+const STEP: Duration = Duration::from_millis(90);
+
+/// The shipped settings, and a Juspay that answers as a test wants.
+async fn scripted() -> (World, ScriptedJuspay) {
+    let stage = Stage::set().await;
+    let juspay = ScriptedJuspay::start(stage.clock.clone()).await;
+    let settings = format!("{SHIPPED}juspay.base_url = \"{}\"\n", juspay.base_url());
+    (stage.open_ready(&settings).await, juspay)
+}
+
+/// A customer without a token in memory gets one.
+async fn first_sight(world: &World, customer: &str) {
+    let reply = world.phone(customer).me().await;
+    assert_eq!(reply.status, 200, "{customer}: {}", reply.text());
+    assert_eq!(reply.json()["object_reference_id"], *customer);
+}
+
+/// `Retry-After`, in seconds.
+fn retry_after(reply: &Reply) -> u64 {
+    assert_eq!(reply.json()["retryable"], true, "{}", reply.text());
+    let told = reply.header("retry-after").expect("Retry-After").parse().expect("seconds");
+    assert_eq!(reply.json()["retry_after"], told);
+    told
+}

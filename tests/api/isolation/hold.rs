@@ -1,0 +1,157 @@
+//! The hold after 401 and 403: what starts it, what it does, and what ends it.
+
+use std::{fs, time::Duration};
+
+use juspay_bff::simulator::{ApiError, Fault, FaultRule};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{
+    SHIPPED, first_sight,
+    juspay::{ACCESS_DENIED, BAD_ORIGIN, answer},
+    retry_after, scripted,
+};
+use crate::support::{Stage, World};
+
+const CREDENTIALS: &str = "upstream_rejected_credentials";
+
+/// Requests of a customer for each of these numbers.
+async fn rejected(world: &World, numbers: impl IntoIterator<Item = usize>) {
+    for number in numbers {
+        let reply = world.phone(&format!("c{number}")).me().await;
+        assert_eq!((reply.status, &*reply.code()), (502, CREDENTIALS), "{number}");
+    }
+}
+
+/// A world whose key Juspay has switched off, and that has noticed.
+async fn held(settings: &str) -> World {
+    let world = World::with(&format!("{SHIPPED}{settings}")).await;
+    world.simulator().set_key(&world.api_key, false);
+    rejected(&world, 0..20).await;
+    assert_eq!(world.simulator().total_requests(), 3, "two, and one that found out");
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_two_rejected_customers_hold_no_other_customer() {
+    for (status, body) in [("401 Unauthorized", ACCESS_DENIED), ("403 Forbidden", BAD_ORIGIN)] {
+        let (world, juspay) = scripted().await;
+        for odd in ["odd1", "odd2"] {
+            juspay.answer(odd, answer(status, "", body.as_bytes()));
+            assert_eq!(world.phone(odd).me().await.status, 502);
+        }
+        for number in 0..20 {
+            assert_eq!(world.phone("odd1").me().await.status, 502);
+            first_sight(&world, &format!("c{number}")).await;
+            world.clock.advance(Duration::from_millis(500));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_customers_with_a_firewalls_page_start_it() {
+    let (world, juspay) = scripted().await;
+    let blocks = |customer: &str| {
+        juspay.answer(customer, answer("403 Forbidden", "", b"<html>blocked</html>"));
+    };
+    // Four, and another customer in between: nothing is held.
+    for number in 0..4 {
+        let customer = format!("first{number}");
+        blocks(&customer);
+        assert_eq!(world.phone(&customer).me().await.code(), "upstream_rejected_origin");
+    }
+    first_sight(&world, "alice").await;
+    // Five, and a sixth that found out.
+    for number in 0..20 {
+        let customer = format!("then{number}");
+        blocks(&customer);
+        let reply = world.phone(&customer).me().await;
+        assert_eq!(reply.code(), "upstream_rejected_origin");
+        assert_eq!(juspay.calls(&customer), usize::from(number < 6), "{number}");
+        if number >= 6 {
+            assert!((5..=8).contains(&retry_after(&reply)), "{}", reply.text());
+        }
+    }
+    world.clock.advance(Duration::from_secs(5));
+    first_sight(&world, "bob").await;
+    first_sight(&world, "carol").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_is_one_probe_in_five_seconds_by_a_customer_that_was_not_rejected() {
+    let world = held("").await;
+    world.clock.advance(Duration::from_secs(4));
+    rejected(&world, 0..40).await;
+    assert_eq!(world.simulator().total_requests(), 3);
+    world.clock.advance(Duration::from_secs(1));
+    rejected(&world, 20..60).await;
+    assert_eq!(world.simulator().total_requests(), 4);
+    assert_eq!(world.simulator().calls("c20"), 1);
+    world.simulator().set_key(&world.api_key, true);
+    world.clock.advance(Duration::from_secs(5));
+    for number in 0..60 {
+        first_sight(&world, &format!("c{number}")).await;
+    }
+}
+
+/// No other customer comes that could find out.
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_that_were_rejected_are_not_locked_out() {
+    let world = held("").await;
+    world.simulator().set_key(&world.api_key, true);
+    rejected(&world, 0..3).await;
+    assert_eq!(world.simulator().total_requests(), 3);
+    world.clock.advance(Duration::from_secs(5));
+    for number in 0..3 {
+        first_sight(&world, &format!("c{number}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_of_all_ends_it() {
+    let world = held("").await;
+    world.simulator().set_key(&world.api_key, true);
+    rejected(&world, 0..20).await;
+    let purge = json!({"customer_id": "c0"});
+    assert_eq!(world.admin().post("/cache/purge", &purge).await.status, 200);
+    rejected(&world, 20..30).await;
+    world.purge_all().await;
+    for number in 0..30 {
+        first_sight(&world, &format!("c{number}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_key_file_ends_it() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("key");
+    fs::write(&path, "canary_wrong").unwrap();
+    let stage = Stage::set().await;
+    let settings =
+        format!("{SHIPPED}juspay.api_key_file = \"{}\"\nsecrets.poll = \"1s\"", path.display());
+    let world = stage.open_ready(&settings).await;
+    rejected(&world, 0..10).await;
+    fs::write(&path, &world.api_key).unwrap();
+    for _ in 0..3 {
+        world.turn(Duration::from_secs(1)).await;
+    }
+    // Sooner than the next probe, and all of them.
+    for number in 0..20 {
+        first_sight(&world, &format!("c{number}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_customer_with_a_wrong_rejection_keeps_its_error_for_a_second() {
+    let world = World::with(SHIPPED).await;
+    world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
+    let phone = world.phone("alice");
+    for _ in 0..10 {
+        let reply = phone.me().await;
+        assert_eq!(reply.code(), CREDENTIALS);
+        assert!((1..=2).contains(&retry_after(&reply)));
+    }
+    assert_eq!(world.simulator().calls("alice"), 1);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(phone.me().await.status, 200);
+}

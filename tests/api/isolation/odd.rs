@@ -1,0 +1,188 @@
+//! One customer is odd in each of these ways, and sends as many requests as it may: every other
+//! customer gets its token, and Juspay few calls for the odd one.
+
+use super::{
+    STEP, first_sight,
+    juspay::{ACCESS_DENIED, BAD_ORIGIN, answer, named},
+    retry_after, scripted,
+};
+use crate::support::{ManualClock, Pending};
+
+/// Longer than `juspay.breaker.window`.
+const STEPS: usize = 150;
+
+/// What Juspay, or something in front of it, answers for the odd customer.
+type Oddity = (&'static str, fn(&ManualClock) -> Vec<u8>);
+
+fn html(status: &str) -> Vec<u8> {
+    answer(status, "Content-Type: text/html\r\n", b"<html><h1>Request blocked</h1></html>")
+}
+
+fn json(status: &str, body: &str) -> Vec<u8> {
+    answer(status, "Content-Type: application/json\r\n", body.as_bytes())
+}
+
+const ODDITIES: &[Oddity] = &[
+    ("403 of a firewall", |_| html("403 Forbidden")),
+    ("401 of a firewall", |_| html("401 Unauthorized")),
+    ("Juspay's own 403", |_| json("403 Forbidden", BAD_ORIGIN)),
+    ("Juspay's own 401", |_| json("401 Unauthorized", ACCESS_DENIED)),
+    ("a lone surrogate", |clock| named(clock, "odd", br#""\ud800""#)),
+    ("a number out of range", |clock| named(clock, "odd", b"1e999")),
+    ("a raw control character", |clock| named(clock, "odd", b"\"a\x01b\"")),
+    ("a Latin-1 byte", |clock| named(clock, "odd", b"\"Ren\xe9\"")),
+    ("an object over 64 KiB", |clock| {
+        let name = [b"\"", vec![b'x'; 64 * 1024].as_slice(), b"\""].concat();
+        named(clock, "odd", &name)
+    }),
+    ("another customer's object", |clock| named(clock, "someone_else", b"\"A\"")),
+    ("500", |_| json("500 Internal Server Error", "{}")),
+    ("503", |_| json("503 Service Unavailable", "{}")),
+    ("503 with Retry-After", |_| answer("503 Service Unavailable", "Retry-After: 30\r\n", b"")),
+    ("a redirect", |_| answer("302 Found", "Location: https://blocked.test/\r\n", b"")),
+    ("201", |_| json("201 Created", "{}")),
+    ("400", |_| json("400 Bad Request", "{}")),
+    ("no JSON", |_| html("200 OK")),
+    ("429", |_| json("429 Too Many Requests", "{}")),
+    ("429 with Retry-After", |_| answer("429 Too Many Requests", "Retry-After: 7\r\n", b"")),
+];
+
+async fn no_other_customer_notices((oddity, bytes): &Oddity) {
+    let (world, juspay) = scripted().await;
+    juspay.answer("odd", bytes(&world.clock));
+    let odd = world.phone("odd");
+    let mut asking: Vec<Pending> = Vec::new();
+    for step in 0..STEPS {
+        asking.push(odd.begin().await);
+        if step % 4 == 0 {
+            first_sight(&world, &format!("c{step}")).await;
+        }
+        // A retry waits for the clock, and the service notices that it was turned.
+        world.clock.advance(STEP);
+        world.service.turn().await;
+    }
+    let is_answered = async || asking.iter().all(Pending::is_answered);
+    world.turn_until("all answers", STEP, is_answered).await;
+    first_sight(&world, "last").await;
+    let mut failed = 0;
+    for pending in asking {
+        let reply = pending.reply().await;
+        if reply.status != 200 {
+            failed += 1;
+            assert!([502, 503].contains(&reply.status), "{oddity}: {}", reply.text());
+            assert!((1..=45).contains(&retry_after(&reply)), "{oddity}");
+        }
+    }
+    // Pauses of 1, 2, 4 and 8 s, or half of them; and two more tries of a call every 10 s.
+    let calls = juspay.calls("odd");
+    assert!((1..=9).contains(&calls), "{oddity}: {calls} calls");
+    assert!(failed == 0 || failed == STEPS, "{oddity}: {failed} failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_no_other_customer_notices_an_odd_one() {
+    for oddity in ODDITIES {
+        no_other_customer_notices(oddity).await;
+    }
+}
+
+/// Each odd in another way, so that no failure is only one customer's.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_no_other_customer_notices_four_odd_ones() {
+    let (world, juspay) = scripted().await;
+    let statuses = ["500 Internal Server Error", "505 HTTP Version Not Supported", "302 Found"];
+    let mut odd = Vec::new();
+    for status in statuses.into_iter().chain(["201 Created"]) {
+        let customer = format!("odd{}", odd.len());
+        juspay.answer(&customer, json(status, "{}"));
+        odd.push(world.phone(&customer));
+    }
+    for step in 0..STEPS {
+        for phone in &odd {
+            assert_eq!(phone.me().await.status, 502);
+        }
+        if step % 8 == 0 {
+            first_sight(&world, &format!("c{step}")).await;
+        }
+        world.clock.advance(STEP);
+    }
+    for customer in 0..4 {
+        let calls = juspay.calls(&format!("odd{customer}"));
+        assert!((1..=6).contains(&calls), "{calls}");
+    }
+}
+
+/// Juspay is well again, and the first to call is odd: once it costs the others another pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_an_odd_customer_does_not_keep_the_breaker_open() {
+    let (world, juspay) = scripted().await;
+    let fails = || json("500 Internal Server Error", "{}");
+    for number in 0..20 {
+        let customer = format!("c{number}");
+        juspay.answer(&customer, fails());
+        assert_eq!(world.phone(&customer).me().await.code(), "upstream_error");
+        juspay.heal(&customer);
+    }
+    juspay.answer("odd", fails());
+    let odd = world.phone("odd");
+    assert_eq!(odd.me().await.code(), "upstream_unavailable", "open");
+    for _ in 0..2 {
+        for _ in 0..56 {
+            odd.me().await;
+            world.clock.advance(STEP);
+        }
+    }
+    assert!((1..=2).contains(&juspay.calls("odd")), "{}", juspay.calls("odd"));
+    for _ in 0..56 {
+        odd.me().await;
+        world.clock.advance(STEP);
+        first_sight(&world, "alice").await;
+    }
+    first_sight(&world, "bob").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_all_customers_opens_the_breaker() {
+    let (world, juspay) = scripted().await;
+    let mut opened_after = None;
+    for number in 0..30 {
+        let customer = format!("c{number}");
+        juspay.answer(&customer, json("500 Internal Server Error", "{}"));
+        let code = world.phone(&customer).me().await.code();
+        if code == "upstream_unavailable" {
+            opened_after.get_or_insert(number);
+        }
+    }
+    assert_eq!(opened_after, Some(20), "juspay.breaker.min_calls");
+    assert_eq!(juspay.calls("c20"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_customer_does_not_use_up_the_retries_of_others() {
+    let (world, juspay) = scripted().await;
+    juspay.answer("odd", json("503 Service Unavailable", "{}"));
+    let odd = world.phone("odd");
+    let mut asking = Vec::new();
+    // The odd one fails as often as it can, well within the budget's window.
+    for _ in 0..60 {
+        asking.push(odd.begin().await);
+        world.clock.advance(STEP);
+        world.service.turn().await;
+    }
+    let is_answered = async || asking.iter().all(Pending::is_answered);
+    world.turn_until("all answers", STEP, is_answered).await;
+    let retries = "juspay_bff_upstream_retries_total";
+    assert_eq!(world.count(retries).await, 2, "those of one call");
+    // Of the three that there are in any case, one is left.
+    juspay.answer("alice", json("503 Service Unavailable", "{}"));
+    let alice = world.phone("alice").begin().await;
+    let is_counted = async || juspay.calls("alice") == 1;
+    crate::support::until("the first try", is_counted).await;
+    juspay.heal("alice");
+    let is_answered = async || alice.is_answered();
+    world.turn_until("the retry", STEP, is_answered).await;
+    assert_eq!(alice.reply().await.status, 200);
+    for pending in asking {
+        assert_eq!(pending.reply().await.status, 502);
+    }
+}

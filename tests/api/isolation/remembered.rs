@@ -1,0 +1,151 @@
+//! A customer's failed fetch is remembered for that customer: what ends that, and its `Retry-After`.
+
+use std::{fs, time::Duration};
+
+use tempfile::TempDir;
+
+use super::{
+    SHIPPED, first_sight,
+    juspay::{ScriptedJuspay, answer},
+    retry_after, scripted,
+};
+use crate::support::{Phone, Reply, Stage, World};
+
+/// A failure that is remembered for longer than any pause that this service makes by itself.
+fn unavailable(retry_after: u64) -> Vec<u8> {
+    let lines = format!("Retry-After: {retry_after}\r\n");
+    answer("500 Internal Server Error", &lines, b"")
+}
+
+/// A world in which `alice` has failed once, for thirty seconds, and Juspay is well again.
+async fn failed() -> (World, ScriptedJuspay, Phone) {
+    let (world, juspay) = scripted().await;
+    juspay.answer("alice", unavailable(30));
+    let phone = world.phone("alice");
+    assert_eq!(phone.me().await.code(), "upstream_error");
+    juspay.heal("alice");
+    is_remembered(&juspay, &phone).await;
+    (world, juspay, phone)
+}
+
+async fn is_remembered(juspay: &ScriptedJuspay, phone: &Phone) {
+    assert_eq!(phone.me().await.code(), "upstream_error");
+    assert_eq!(juspay.calls("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_error_comes_without_a_call_and_says_how_long() {
+    let (world, juspay) = scripted().await;
+    juspay.answer("alice", unavailable(7));
+    let phone = world.phone("alice");
+    // And up to half as much again, by chance.
+    for (passed, told) in [(0, 7..=11), (0, 7..=11), (3, 4..=6), (3, 1..=2)] {
+        world.clock.advance(Duration::from_secs(passed));
+        let reply = phone.me().await;
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
+        assert!(told.contains(&retry_after(&reply)), "{}", reply.text());
+    }
+    assert_eq!(juspay.calls("alice"), 1);
+    first_sight(&world, "bob").await;
+    juspay.heal("alice");
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(phone.me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_pause_is_a_second_at_most() {
+    let (world, juspay) = scripted().await;
+    juspay.answer("alice", answer("500 Internal Server Error", "", b""));
+    let phone = world.phone("alice");
+    assert!((1..=2).contains(&retry_after(&phone.me().await)));
+    juspay.heal("alice");
+    assert!((1..=2).contains(&retry_after(&phone.me().await)));
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(phone.me().await.status, 200);
+    assert_eq!(juspay.calls("alice"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_directive_gets_round_it() {
+    let (_world, juspay, phone) = failed().await;
+    for directive in ["no-cache", "min-fresh=300", "no-cache, min-fresh=300"] {
+        let lines = format!("Cache-Control: {directive}\r\n");
+        let reply: Reply = phone.request("GET", "/me/customer", &lines).await;
+        assert_eq!(reply.code(), "upstream_error", "{directive}");
+        assert!((30..=45).contains(&retry_after(&reply)), "{directive}");
+    }
+    let without_token = phone.get("/me/customer?options.get_client_auth_token=false").await;
+    assert_eq!(without_token.code(), "upstream_error");
+    is_remembered(&juspay, &phone).await;
+}
+
+/// The token in memory stays, and phones that don't insist get it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cache_with_a_token_in_memory_causes_few_calls() {
+    let (world, juspay) = scripted().await;
+    let phone = world.phone("alice");
+    assert_eq!(phone.me().await.status, 200);
+    // Below the normal floor no limit applies to no-cache.
+    world.clock.advance(Duration::from_secs(790));
+    juspay.answer("alice", answer("500 Internal Server Error", "", b""));
+    for _ in 0..20 {
+        let reply = phone.request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
+        assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
+        retry_after(&reply);
+    }
+    assert_eq!(juspay.calls("alice"), 2);
+    assert_eq!(phone.me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_of_the_customer_or_of_all_ends_it() {
+    for what in [serde_json::json!({"customer_id": "alice"}), serde_json::json!({"all": true})] {
+        let (world, juspay, phone) = failed().await;
+        let other = serde_json::json!({"customer_id": "bob"});
+        assert_eq!(world.admin().post("/cache/purge", &other).await.status, 200);
+        is_remembered(&juspay, &phone).await;
+        assert_eq!(world.admin().post("/cache/purge", &what).await.status, 200);
+        assert_eq!(phone.me().await.status, 200, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_key_ends_it() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("key");
+    let stage = Stage::set().await;
+    fs::write(&path, &stage.api_key).unwrap();
+    let juspay = ScriptedJuspay::start(stage.clock.clone()).await;
+    let settings = format!(
+        "{SHIPPED}juspay.base_url = \"{}\"\njuspay.api_key_file = \"{}\"\nsecrets.poll = \"1s\"",
+        juspay.base_url(),
+        path.display()
+    );
+    let world = stage.open_ready(&settings).await;
+    juspay.answer("alice", unavailable(30));
+    let phone = world.phone("alice");
+    assert_eq!(phone.me().await.code(), "upstream_error");
+    juspay.heal("alice");
+    is_remembered(&juspay, &phone).await;
+    fs::write(&path, "canary_another").unwrap();
+    for _ in 0..3 {
+        world.turn(Duration::from_secs(1)).await;
+    }
+    assert_eq!(phone.me().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breaker_that_closes_ends_it() {
+    let (world, juspay, phone) = failed().await;
+    for number in 0..20 {
+        let customer = format!("c{number}");
+        juspay.answer(&customer, answer("500 Internal Server Error", "", b""));
+        world.phone(&customer).me().await;
+    }
+    assert_eq!(world.phone("bob").me().await.code(), "upstream_unavailable");
+    is_remembered(&juspay, &phone).await;
+    world.clock.advance(Duration::from_secs(5));
+    is_remembered(&juspay, &phone).await;
+    first_sight(&world, "bob").await;
+    assert_eq!(phone.me().await.status, 200);
+}
