@@ -196,7 +196,9 @@ async fn a_repeat_that_fails_counts_once() {
     assert_eq!(world.upstream("connection").await, 1);
     let [old, new] = connections(&world, "alice")[..] else { panic!("two exchanges") };
     assert!(old <= 9 && new > 9, "{old} {new}");
-    // On a new connection from the start, there is nothing to repeat.
+    // On a new connection from the start, there is nothing to repeat. The customer's failure is
+    // remembered for a second.
+    world.turn(Duration::from_secs(1)).await;
     assert_eq!(world.phone("alice").me().await.code(), "upstream_error");
     assert_eq!(connections(&world, "alice").len(), 3);
 }
