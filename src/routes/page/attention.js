@@ -15,6 +15,8 @@ const exceeds = (part, whole, bound) => (part > bound * whole ? FOUND : NOTHING)
 const outcome = (...expected) => (labels) => expected.includes(labels.outcome);
 const code = (expected) => (labels) => labels.code === expected;
 
+/** Whether Juspay accepts no call. While it accepts some, a firewall rejects a few customers. */
+const noneSucceeds = (seen) => seen.count('upstream_requests_total', outcome('success')) === 0;
 const ours = ({ route }) => route === '/me/customer';
 // As in recording-rules.yml: 4xx are the caller's, not_cached is what the phone asked for, and forged
 // tokens can cause keys_unavailable.
@@ -58,7 +60,7 @@ const RULES = [
   {
     alert: 'JuspayBffKeyRejected', severity: 'page',
     text: 'Juspay rejected our API key {when}, and customers got errors.',
-    when: (seen) => any(seen.count('http_requests_total', code('upstream_rejected_credentials'))),
+    when: (seen) => (noneSucceeds(seen) ? any(seen.count('http_requests_total', code('upstream_rejected_credentials'))) : NOTHING),
   },
   {
     alert: 'JuspayBffKeyRejected', severity: 'ticket',
@@ -68,7 +70,7 @@ const RULES = [
   {
     alert: 'JuspayBffAddressRejected', severity: 'page',
     text: 'Juspay rejected our address {when}, and customers got errors: it is not on the allow-list.',
-    when: (seen) => any(seen.count('http_requests_total', code('upstream_rejected_origin'))),
+    when: (seen) => (noneSucceeds(seen) ? any(seen.count('http_requests_total', code('upstream_rejected_origin'))) : NOTHING),
   },
   {
     alert: 'JuspayBffAddressRejected', severity: 'ticket',

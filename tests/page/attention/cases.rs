@@ -80,7 +80,7 @@ const JUSPAY: &[Case] = &[
         "page",
         "Juspay rejected our API key since start, and customers got errors.",
         &["502 upstream_rejected_credentials 1"],
-        &["502 upstream_rejected_credentials 0"],
+        &["502 upstream_rejected_credentials 1", "upstream_requests_total{outcome=\"success\"} 1"],
     ),
     (
         "JuspayBffKeyRejected",
@@ -94,7 +94,7 @@ const JUSPAY: &[Case] = &[
         "page",
         "Juspay rejected our address since start, and customers got errors: it is not on the allow-list.",
         &["502 upstream_rejected_origin 1"],
-        &["502 upstream_rejected_origin 0"],
+        &["502 upstream_rejected_origin 1", "upstream_requests_total{outcome=\"success\"} 1"],
     ),
     (
         "JuspayBffAddressRejected",
