@@ -1,7 +1,7 @@
 //! Reads a file that the settings name: a regular file, of bounded size, in bounded time.
 //!
 //! Opening or reading a FIFO or a file on a hung mount can block forever, and a blocked thread cannot
-//! be stopped. Each read therefore has a thread of its own, its caller waits for [`TIMEOUT`] at most,
+//! be stopped. Each read therefore has a thread of its own, its caller waits for `TIMEOUT` at most,
 //! and a file whose read hangs is not read again until that read has ended. This module neither
 //! interprets nor watches files.
 
