@@ -20,7 +20,7 @@ use crate::{
 };
 
 const SETTINGS: &str = r#"
-    server.max_waiting = 3
+    server.max_waiting = 1
     juspay.breaker = { min_calls = 4, open_for = "5s" }
     cache.capacity = 1000
     auth.shared_customer_ids = true
@@ -85,7 +85,7 @@ impl Scenario {
         self.gets("sim_expires_40s", 200).await;
     }
 
-    /// Three wait for one answer, and there is no room for a fourth.
+    /// Three wait for one fetch, and there may be no second one.
     async fn crowded(&mut self) {
         let gate = self.world.simulator().hold("carol");
         let waiting: Vec<_> = (0..3)
