@@ -9,14 +9,7 @@ mod remembered;
 use std::time::Duration;
 
 use self::juspay::ScriptedJuspay;
-use crate::support::{Reply, Stage, World};
-
-/// Worlds make one try and have no breaker, unless they say so.
-const SHIPPED: &str = "
-    juspay.max_retries = 2
-    juspay.try_timeout = \"2s\"
-    juspay.breaker.min_calls = 20
-";
+use crate::support::{Reply, Stage, World, shipped};
 
 /// Between two requests of a customer that sends eleven in a second, as often as the shipped limit
 /// lets it.
@@ -26,7 +19,7 @@ const STEP: Duration = Duration::from_millis(90);
 async fn scripted() -> (World, ScriptedJuspay) {
     let stage = Stage::set().await;
     let juspay = ScriptedJuspay::start(stage.clock.clone()).await;
-    let settings = format!("{SHIPPED}juspay.base_url = \"{}\"\n", juspay.base_url());
+    let settings = format!("{}juspay.base_url = \"{}\"\n", shipped(), juspay.base_url());
     (stage.open_ready(&settings).await, juspay)
 }
 

@@ -21,5 +21,5 @@ pub use self::{
     patience::{until, within_reason},
     pending::Pending,
     phone::{Phone, Reply},
-    world::{Stage, World},
+    world::{Stage, World, shipped},
 };

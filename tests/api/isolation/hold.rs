@@ -7,11 +7,11 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
-    SHIPPED, first_sight,
+    first_sight,
     juspay::{ACCESS_DENIED, BAD_ORIGIN, answer},
     retry_after, scripted,
 };
-use crate::support::{Stage, World};
+use crate::support::{Stage, World, shipped};
 
 const CREDENTIALS: &str = "upstream_rejected_credentials";
 
@@ -25,7 +25,7 @@ async fn rejected(world: &World, numbers: impl IntoIterator<Item = usize>) {
 
 /// A world whose key Juspay has switched off, and that has noticed.
 async fn held(settings: &str) -> World {
-    let world = World::with(&format!("{SHIPPED}{settings}")).await;
+    let world = World::with(&format!("{}{settings}", shipped())).await;
     world.simulator().set_key(&world.api_key, false);
     rejected(&world, 0..20).await;
     assert_eq!(world.simulator().total_requests(), 3, "two, and one that found out");
@@ -128,7 +128,7 @@ async fn a_changed_key_file_ends_it() {
     fs::write(&path, "canary_wrong").unwrap();
     let stage = Stage::set().await;
     let settings =
-        format!("{SHIPPED}juspay.api_key_file = \"{}\"\nsecrets.poll = \"1s\"", path.display());
+        format!("{}juspay.api_key_file = \"{}\"\nsecrets.poll = \"1s\"", shipped(), path.display());
     let world = stage.open_ready(&settings).await;
     rejected(&world, 0..10).await;
     fs::write(&path, &world.api_key).unwrap();
@@ -143,7 +143,7 @@ async fn a_changed_key_file_ends_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_customer_with_a_wrong_rejection_keeps_its_error_for_a_second() {
-    let world = World::with(SHIPPED).await;
+    let world = World::with(&shipped()).await;
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
     let phone = world.phone("alice");
     for _ in 0..10 {

@@ -5,11 +5,11 @@ use std::{fs, time::Duration};
 use tempfile::TempDir;
 
 use super::{
-    SHIPPED, first_sight,
+    first_sight,
     juspay::{ScriptedJuspay, answer},
     retry_after, scripted,
 };
-use crate::support::{Phone, Reply, Stage, World};
+use crate::support::{Phone, Reply, Stage, World, shipped};
 
 /// A failure that is remembered for longer than any pause that this service makes by itself.
 fn unavailable(retry_after: u64) -> Vec<u8> {
@@ -117,7 +117,8 @@ async fn a_changed_key_ends_it() {
     fs::write(&path, &stage.api_key).unwrap();
     let juspay = ScriptedJuspay::start(stage.clock.clone()).await;
     let settings = format!(
-        "{SHIPPED}juspay.base_url = \"{}\"\njuspay.api_key_file = \"{}\"\nsecrets.poll = \"1s\"",
+        "{}juspay.base_url = \"{}\"\njuspay.api_key_file = \"{}\"\nsecrets.poll = \"1s\"",
+        shipped(),
         juspay.base_url(),
         path.display()
     );

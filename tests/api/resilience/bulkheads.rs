@@ -6,7 +6,7 @@ use juspay_bff::simulator::Gate;
 use tokio::task::JoinHandle;
 
 use super::{all_at_once, breaker, cold, is_ready, retry_after};
-use crate::support::{Phone, Reply, World};
+use crate::support::{Phone, Reply, World, shipped};
 
 /// Phones whose answers Juspay holds back.
 struct Held {
@@ -92,7 +92,7 @@ async fn five_hundred_cold_customers_wait_and_hits_do_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_crowd_of_one_customer_leaves_room_for_others() {
-    let world = World::new().await;
+    let world = World::with(&shipped()).await;
     let gate = world.simulator().hold("crowd");
     let phone = world.phone("crowd");
     let crowd: Vec<_> = std::iter::repeat_n(phone, 560).map(ask).collect();
@@ -120,7 +120,7 @@ async fn p4_a_crowd_of_one_customer_leaves_room_for_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_herd_of_five_hundred_for_one_customer_is_served_by_one_call() {
-    let world = World::new().await;
+    let world = World::with(&shipped()).await;
     let gate = world.simulator().hold("herd");
     let herd: Vec<_> = std::iter::repeat_n(world.phone("herd"), 500).map(ask).collect();
     world.until_waiting(500).await;

@@ -175,6 +175,18 @@ impl World {
     }
 }
 
+/// The shipped settings in the places where a world has others: retries, a try's time, the breaker.
+pub fn shipped() -> String {
+    let shipped: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
+    let juspay = &shipped["juspay"];
+    let [retries, time] = ["max_retries", "try_timeout"].map(|key| &juspay[key]);
+    let calls = &juspay["breaker"]["min_calls"];
+    format!(
+        "juspay.max_retries = {retries}\njuspay.try_timeout = {time}\n\
+         juspay.breaker.min_calls = {calls}\n"
+    )
+}
+
 /// The key in place, unless the test has a file for it.
 fn api_key_setting(api_key: &str, settings: &str) -> String {
     let by_file = settings.contains("api_key_file");

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use juspay_bff::simulator::{Fault, FaultRule};
 
 use super::{connections, owner};
-use crate::support::{Pending, Phone, Stage, World, tls::TlsEnd, until};
+use crate::support::{Pending, Phone, Stage, World, shipped, tls::TlsEnd, until};
 
 /// `juspay.try_timeout`, as shipped.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -16,21 +16,9 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// The longest pause before a first retry.
 const BACKOFF: Duration = Duration::from_millis(50);
 
-/// The shipped values of what worlds set otherwise.
-fn shipped(workers: usize) -> String {
-    let shipped: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
-    let juspay = &shipped["juspay"];
-    let [retries, time] = ["max_retries", "try_timeout"].map(|key| &juspay[key]);
-    let calls = &juspay["breaker"]["min_calls"];
-    format!(
-        "server.workers = {workers}\njuspay.max_retries = {retries}\njuspay.try_timeout = {time}\n\
-         juspay.breaker.min_calls = {calls}\n"
-    )
-}
-
 /// Default settings, and so many connections in the workers' pools.
 async fn world_with_pool(workers: usize, connections: usize) -> World {
-    let world = World::with(&shipped(workers)).await;
+    let world = World::with(&format!("server.workers = {workers}\n{}", shipped())).await;
     fill_pool(&world, connections).await;
     world
 }
@@ -185,8 +173,10 @@ async fn a_silence_while_connections_as_old_deliver_is_juspays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_that_fails_counts_once() {
-    let settings =
-        format!("{}juspay.max_retries = 0", shipped(1).replace("juspay.max_retries", "#"));
+    let settings = format!(
+        "server.workers = 1\njuspay.max_retries = 0\n{}",
+        shipped().replace("juspay.max_retries", "#")
+    );
     let world = World::with(&settings).await;
     fill_pool(&world, 9).await;
     world.simulator().inject(FaultRule::always(Fault::Reset).of("alice"));
@@ -241,8 +231,8 @@ async fn under_tls_too_the_end_of_a_pooled_connection_costs_nothing() {
     let ca = tempfile::NamedTempFile::new().unwrap();
     fs::write(&ca, &end.ca).unwrap();
     let settings = format!(
-        "{}juspay.base_url = \"https://{}\"\njuspay.ca_file = \"{}\"\n",
-        shipped(1),
+        "server.workers = 1\n{}juspay.base_url = \"https://{}\"\njuspay.ca_file = \"{}\"\n",
+        shipped(),
         end.address,
         ca.path().display()
     );
