@@ -75,7 +75,7 @@ async fn bad_authorization_headers_are_told_apart() {
             "invalid_request",
             INVALID_REQUEST,
         ),
-        (&format!("Authorization: Bearer {long}\r\n"), 401, "invalid_token", INVALID_TOKEN),
+        (&format!("Authorization: Bearer {long}\r\n"), 400, "token_too_large", INVALID_REQUEST),
     ] {
         let reply = world.stranger().request("GET", "/me/customer", lines).await;
         refused(lines, &reply, status, code, Some(challenge));

@@ -335,7 +335,7 @@ async fn what_is_no_token_is_said_so() {
     for (pasted, failed, verdict) in [
         ("two words", "header", "refused with 400 invalid_request"),
         ("opaque", "form", "refused with 401 invalid_token, reason not_jws"),
-        (&"x".repeat(9000), "header", "refused with 401 invalid_token, reason too_long"),
+        (&"x".repeat(9000), "header", "refused with 400 token_too_large, reason too_long"),
     ] {
         told(&desk.explain(pasted, "", &[]).await, &[failed], verdict);
     }

@@ -54,6 +54,12 @@ impl Row {
         Self { status, code, ..Self::invalid("malformed_header", what, token) }
     }
 
+    /// Longer than `auth.max_token_bytes`.
+    fn too_large(what: impl Into<String>, token: String) -> Self {
+        let (status, code) = (400, "token_too_large");
+        Self { status, code, ..Self::invalid("too_long", what, token) }
+    }
+
     fn nobody(what: impl Into<String>, token: String) -> Self {
         let (status, code) = (403, "no_customer");
         Self { status, code, ..Self::invalid("no_customer", what, token) }
