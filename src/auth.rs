@@ -64,7 +64,7 @@ pub use self::{
 pub(crate) use self::{
     inspection::{Introspectable, KeySetSeen, KeysFound},
     introspection::AskError,
-    jwks::FetchError,
+    jwks::{FetchError, SetError},
 };
 use crate::{
     clock::{Clock, Pace},
@@ -163,7 +163,9 @@ impl Authenticator {
             let config = config.map_err(|error| SetUpError::Tls(name.clone(), error))?;
             tls.insert(name.as_str(), config);
         }
-        let fetcher = |name: &str, issuer: &settings::Issuer| fetcher(issuer, tls.get(name)?);
+        let fetcher = |name: &str, issuer: &settings::Issuer| {
+            fetcher(issuer, &auth.plain_http_hosts, tls.get(name)?)
+        };
         let introspection = Introspection::new(auth, &tls, rooms, &clock, &metrics.auth)?;
         let made = Self::with_fetchers(auth, secrets_poll, rooms, clock, metrics, fetcher);
         made.map(|(authenticator, keepers)| (Self { introspection, ..authenticator }, keepers))

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use super::{DoctorError, Patient, keys::skew, report::Report};
 use crate::{
-    auth::{AskError, Authenticator, FetchError, Introspectable, KeySetSeen, KeysFound},
+    auth::{AskError, Authenticator, FetchError, Introspectable, KeySetSeen, KeysFound, SetError},
     settings::{Issuer, KeySource},
 };
 
@@ -71,6 +71,9 @@ fn remedy(issuer: &Issuer, name: &str, error: &FetchError) -> String {
         FetchError::Address | FetchError::Downgrade => {
             format!("have the issuer publish its keys by https, see {key}")
         }
+        FetchError::OtherOrigin | FetchError::TooManyRedirects => {
+            format!("write the address that it redirects to, see {key}")
+        }
         FetchError::Connect(_) | FetchError::Timeout => format!(
             "let this machine reach the address of {key} (DNS, firewall, network policy); the \
              certificate of a private authority belongs into {table}.ca_file"
@@ -79,6 +82,9 @@ fn remedy(issuer: &Issuer, name: &str, error: &FetchError) -> String {
             "make {table}.issuer what the document says, to the letter, or see whose document is at \
              {key}"
         ),
+        FetchError::Set(SetError::PrivateKey) => {
+            format!("take the private key out of the file; the public one is enough ({key})")
+        }
         FetchError::Set(_) => format!(
             "see what is at {key}, and list the algorithms of its keys in {table}.algorithms"
         ),

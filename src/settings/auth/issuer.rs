@@ -1,15 +1,22 @@
 //! `auth.issuers.NAME.*`: one issuer, and whose customers its tokens name.
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use config::{Value, ValueKind};
 
-use super::{DpopMode, Introspection};
+use super::{DpopMode, Introspection, PLAIN_HTTP_HOSTS};
 use crate::{
     algorithm::Algorithm,
     customer::CustomerId,
+    regular_file,
     settings::{
-        address::{WebAddress, no_query, not_exposed},
+        address::{
+            Demand, WebAddress, lone_host, no_query, not_exposed, not_exposed_unless_listed,
+        },
         fault::Wrong,
         reader::{BUILT_IN, Reader},
         roots::holds_roots,
@@ -21,6 +28,9 @@ use crate::{
 
 /// Below it stand discovery documents (RFC 8615), and no issuer's name.
 const WELL_KNOWN: &str = "/.well-known/";
+
+/// Longer files are rejected by those who use them.
+const MAX_KEY_FILE_BYTES: u64 = 256 * 1024;
 
 /// How old `max_token_age` may let tokens be.
 const TOKEN_AGES: RangeInclusive<Duration> =
@@ -137,8 +147,9 @@ fn logout_audiences(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option
 
 /// That it is exactly one is told by `contradictions`.
 fn keys(reader: &mut Reader<'_>, at: &str, issuer: Option<&str>) -> Option<KeySource> {
-    let url = reader.at(format!("{at}.jwks_url")).text(fetched);
-    let file = reader.at(format!("{at}.jwks_file")).file(is_readable);
+    let hosts = reader.again(PLAIN_HTTP_HOSTS).list(Items::Any, lone_host).unwrap_or_default();
+    let url = reader.at(format!("{at}.jwks_url")).text(|text| jwks_address(text, &hosts));
+    let file = reader.at(format!("{at}.jwks_file")).file(has_no_private_key);
     let key = format!("{at}.discovery");
     let discovery = match reader.at(&*key).switch(fetched) {
         None | Some(Switch::Off) => None,
@@ -176,6 +187,26 @@ pub(super) fn fetched(text: &str) -> Result<String, Vec<Wrong>> {
     WebAddress::parse(text, &[not_exposed]).map(|address| address.text)
 }
 
+/// The same, but http is accepted for the hosts of `auth.plain_http_hosts`.
+fn jwks_address(text: &str, hosts: &[String]) -> Result<String, Vec<Wrong>> {
+    let is_listed = WebAddress::read(text).is_some_and(|address| address.is_on(hosts));
+    let demands: &[Demand] = if is_listed { &[] } else { &[not_exposed_unless_listed] };
+    WebAddress::parse(text, demands).map(|address| address.text)
+}
+
+/// Whether a file of public keys can be read, and holds no private one in PEM.
+fn has_no_private_key(path: &Path) -> Result<(), Wrong> {
+    is_readable(path)?;
+    let content = regular_file::read_blocking(path, MAX_KEY_FILE_BYTES).unwrap_or_default();
+    let text = String::from_utf8_lossy(&content);
+    let is_private = |line: &str| line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
+    if text.lines().any(is_private) {
+        let reason = "the file holds a private key, which this service must not have";
+        return Err(Wrong::new(reason, "write the path of a file with the public key only"));
+    }
+    Ok(())
+}
+
 fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
     let reason = match name {
         "none" => "\"none\" is no signature: anybody could sign",
@@ -194,6 +225,12 @@ fn issuer_name(text: &str) -> Result<String, Wrong> {
         let reason = "it is the address of the issuer's discovery document, not its name";
         let fix = "drop /.well-known/ and what follows it, so that it equals the tokens' iss claim \
                    to the letter, and set discovery = true";
+        return Err(Wrong::new(reason, fix));
+    }
+    if text.split_once('{').is_some_and(|(_, rest)| rest.contains('}')) {
+        let reason = "it holds a placeholder in braces, such as {tenantid}, which no token has";
+        let fix = "write what stands there in the iss claim of your tokens, such as the tenant's id; \
+                   each tenant is an issuer of its own";
         return Err(Wrong::new(reason, fix));
     }
     claim_text(text)

@@ -4,8 +4,13 @@
 //! way to an issuer may sign for its customers.
 
 use crate::settings::{
-    CustomerIdForm, address::WebAddress, auth::ISSUERS, fault::Wrong, reader::Reader,
+    CustomerIdForm,
+    address::{WebAddress, lone_host},
+    auth::{ISSUERS, PLAIN_HTTP_HOSTS},
+    fault::Wrong,
+    reader::Reader,
     setting::Switch,
+    value::Items,
 };
 
 /// What Juspay's own customer ids begin with.
@@ -66,9 +71,15 @@ fn local_issuer(reader: &mut Reader<'_>, table: &str) {
     if juspay.is_none_or(|address| !address.is_remote()) || allowed != Some(false) {
         return;
     }
-    for key in ["issuer", "jwks_url", "discovery", "introspection_url"] {
-        let key = format!("{table}.{key}");
-        let plain = |text: &str| Ok::<_, Wrong>(text.starts_with("http://"));
+    let hosts = reader.again(PLAIN_HTTP_HOSTS).list(Items::Any, lone_host).unwrap_or_default();
+    for name in ["issuer", "jwks_url", "discovery", "introspection_url"] {
+        let key = format!("{table}.{name}");
+        let may_be_listed = matches!(name, "issuer" | "jwks_url");
+        let plain = |text: &str| {
+            let is_on_listed = |address: WebAddress| address.is_on(&hosts);
+            let is_listed = may_be_listed && WebAddress::read(text).is_some_and(is_on_listed);
+            Ok::<_, Wrong>(text.starts_with("http://") && !is_listed)
+        };
         if reader.again(&*key).text(plain) == Some(true) {
             let reason = "an issuer of plain http is for development, but juspay.base_url isn't a \
                           loopback address";
