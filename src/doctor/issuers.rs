@@ -64,7 +64,9 @@ fn remedy(issuer: &Issuer, name: &str, error: &FetchError) -> String {
     let key = match issuer.keys {
         KeySource::Url(_) => format!("{table}.jwks_url"),
         KeySource::File(_) => format!("{table}.jwks_file"),
-        KeySource::Discovery(_) | KeySource::Introspection(_) => format!("{table}.discovery"),
+        KeySource::Discovery(_) | KeySource::Introspection(_) | KeySource::Hmac(_) => {
+            format!("{table}.discovery")
+        }
     };
     match error {
         FetchError::Unreadable(error) => format!("{} ({key})", error.fix()),

@@ -2,6 +2,7 @@
 
 mod dpop;
 mod gateway;
+mod hmac;
 mod introspection;
 mod issuer;
 mod revocations;
@@ -12,11 +13,12 @@ pub(super) use self::gateway::HEADER as GATEWAY_HEADER;
 pub use self::{
     dpop::{Dpop, DpopMode},
     gateway::Gateway,
+    hmac::{Hmac, HmacSecretError, hmac_secrets},
     introspection::Introspection,
     issuer::{Issuer, KeySource},
 };
 use super::{address::lone_host, fault::Wrong, reader::Reader, value::Items};
-pub use crate::algorithm::Algorithm;
+pub use crate::algorithm::{Algorithm, HmacAlgorithm};
 
 /// The table of issuers.
 pub(super) const ISSUERS: &str = "auth.issuers";
@@ -122,7 +124,7 @@ fn issuers(reader: &mut Reader<'_>) -> Option<BTreeMap<String, Issuer>> {
     let names = reader.names(ISSUERS);
     if names.is_empty() && !reader.is_set(GATEWAY_HEADER) {
         let fix = "write [auth.issuers.NAME] with issuer, audiences, and algorithms with one of \
-                   jwks_url, jwks_file and discovery, or introspection_url";
+                   jwks_url, jwks_file, discovery and hmac_secret_file, or introspection_url";
         reader.missing(&[ISSUERS], Wrong::new("there is no issuer", fix));
     }
     let read: Vec<_> = names

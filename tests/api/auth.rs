@@ -1,11 +1,12 @@
 //! Who is let in: every refusal with its status, code and challenge, to the letter.
 //!
-//! `corpus` holds tables of attacks, `dpop` who must show a key besides, `identity` whose customer a good token gets (P1), `key_sources`
+//! `corpus` holds tables of attacks, `dpop` who must show a key besides, `hmac` issuers with shared secrets, `identity` whose customer a good token gets (P1), `key_sources`
 //! where keys may come from, `keys` what becomes of tokens while keys come and go (P6).
 
 mod corpus;
 mod der;
 mod dpop;
+mod hmac;
 mod identity;
 mod key_sources;
 mod keys;

@@ -105,7 +105,7 @@ pub(crate) fn fetcher(
         KeySource::Discovery(url) => {
             Box::new(FromDiscovery { http, url: url.clone(), issuer: issuer.issuer.clone() })
         }
-        KeySource::Introspection(_) => return None,
+        KeySource::Introspection(_) | KeySource::Hmac(_) => return None,
     })
 }
 

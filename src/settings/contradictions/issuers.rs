@@ -21,6 +21,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
         reader.names_again(ISSUERS).iter().map(|name| format!("{ISSUERS}.{name}")).collect();
     for table in &tables {
         key_source(reader, table);
+        nameless(reader, table);
         idle_roots(reader, table);
         local_issuer(reader, table);
         juspay_ids(reader, table);
@@ -40,27 +41,54 @@ fn key_source(reader: &mut Reader<'_>, table: &str) {
         reader.is_set(&format!("{table}.jwks_file")),
         reader.is_set(&discovery) && !off,
         reader.is_set(&format!("{table}.introspection_url")),
+        reader.is_set(&format!("{table}.hmac_secret_file")),
     ];
     let wrong = match set.into_iter().filter(|set| *set).count() {
         0 => {
-            let fix = "set one of jwks_url, jwks_file, discovery and introspection_url";
+            let fix = "set one of jwks_url, jwks_file, discovery, introspection_url and \
+                       hmac_secret_file";
             return reader.missing(&[table], Wrong::new("it has no keys", fix));
         }
         1 => return,
         _ => Wrong::new(
             "it has its keys from more than one place, or is asked about tokens besides",
-            "keep one of jwks_url, jwks_file, discovery and introspection_url",
+            "keep one of jwks_url, jwks_file, discovery, introspection_url and hmac_secret_file; \
+             shared secrets are never used beside public keys",
         ),
     };
     reader.contradiction(&[table], wrong);
 }
 
+/// Of an issuer whose tokens have no `iss`, nobody can ask for more.
+fn nameless(reader: &mut Reader<'_>, table: &str) {
+    let key = format!("{table}.issuer");
+    if reader.raw_text(&key) != Some("") {
+        return;
+    }
+    let discovery = format!("{table}.discovery");
+    let off = reader.again(&*discovery).switch(|_| Ok::<_, Wrong>(())) == Some(Switch::Off);
+    let introspection = format!("{table}.introspection_url");
+    let is_set = [
+        (&discovery, reader.is_set(&discovery) && !off),
+        (&introspection, reader.is_set(&introspection)),
+    ];
+    for (other, _) in is_set.iter().filter(|(_, is_set)| *is_set) {
+        let reason = format!(
+            "it is empty, which stands for tokens without iss, but {other} is for an issuer with a name"
+        );
+        let fix = "write what iss is in its tokens, or set jwks_url, jwks_file or hmac_secret_file";
+        reader.contradiction(&[&key, other], Wrong::new(reason, fix));
+    }
+}
+
 /// From an issuer whose keys come from a file, nothing is fetched.
 fn idle_roots(reader: &mut Reader<'_>, table: &str) {
-    let keys = ["ca_file", "jwks_file"].map(|key| format!("{table}.{key}"));
-    if keys.iter().all(|key| reader.is_set(key)) {
-        let wrong = Wrong::new("nothing is fetched from this issuer", "take ca_file out");
-        reader.contradiction(&keys.each_ref().map(String::as_str), wrong);
+    let ca_file = format!("{table}.ca_file");
+    for file in ["jwks_file", "hmac_secret_file"].map(|key| format!("{table}.{key}")) {
+        if reader.is_set(&ca_file) && reader.is_set(&file) {
+            let wrong = Wrong::new("nothing is fetched from this issuer", "take ca_file out");
+            reader.contradiction(&[&ca_file, &file], wrong);
+        }
     }
 }
 
