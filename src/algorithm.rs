@@ -1,6 +1,7 @@
 //! The signature algorithms that tokens may have (RFC 7518 §3.1, RFC 8037 §3.1), by name.
 //!
-//! `none` and the HMAC family have no place here, so nothing can name them by mistake.
+//! `none` has no place here, so nothing can name it by mistake. The HMAC family has a type of its own,
+//! so that no public key can be taken for a secret, nor a secret for a key (RFC 8725 §3.1).
 
 /// A signature algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,46 @@ impl Algorithm {
     }
 }
 
+/// An HMAC with a secret that both sides have (RFC 7518 §3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub enum HmacAlgorithm {
+    HS256,
+    HS384,
+    HS512,
+}
+
+impl HmacAlgorithm {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::HS256, Self::HS384, Self::HS512];
+
+    /// Its name, as `alg` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HS256 => "HS256",
+            Self::HS384 => "HS384",
+            Self::HS512 => "HS512",
+        }
+    }
+
+    /// The one of that name, to the letter.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
+    /// The least bytes of its secret: as many as its hash has.
+    #[must_use]
+    pub const fn min_secret_bytes(self) -> usize {
+        match self {
+            Self::HS256 => 32,
+            Self::HS384 => 48,
+            Self::HS512 => 64,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +107,13 @@ mod tests {
         }
         for name in ["none", "HS256", "ES512", "rs256", ""] {
             assert_eq!(Algorithm::named(name), None, "{name}");
+        }
+        for algorithm in HmacAlgorithm::ALL {
+            assert_eq!(format!("{algorithm:?}"), algorithm.name());
+            assert_eq!(HmacAlgorithm::named(algorithm.name()), Some(algorithm));
+        }
+        for name in ["none", "ES256", "HS1", "hs256", ""] {
+            assert_eq!(HmacAlgorithm::named(name), None, "{name}");
         }
     }
 }

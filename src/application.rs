@@ -304,6 +304,7 @@ fn authenticator(
     let poll = settings.secrets.poll;
     let (authenticator, keepers) = Authenticator::new(&settings.auth, poll, rooms, clock, metrics)?;
     secrets.introspection = authenticator.introspection_secret();
+    secrets.hmac = authenticator.hmac_secrets();
     let nonce_key = secrets.dpop_nonce_key.clone();
     let reached_at = settings.server.public_url.as_deref();
     Ok((authenticator.reached_at(reached_at, nonce_key), keepers))

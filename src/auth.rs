@@ -6,7 +6,7 @@
 //! the issuer of tokens that say nothing by themselves; `gateway` is in the place of all of these where
 //! a gateway has verified callers already. `revocations` holds what ends tokens before their time,
 //! `revoking` what that does, `logout` what issuers say about it. `explanation` and `inspection` are for
-//! operators: why a token is refused, and what the issuers answer. Owns the [`Authenticator`] that leads
+//! operators: why a token is refused, and what the issuers answer. `hmac` holds the secrets of issuers that have no public keys. Owns the [`Authenticator`] that leads
 //! a request along that way and counts who is turned away. Refuses to learn more of a token than its
 //! customer, and knows no HTTP but for `caller`.
 
@@ -20,6 +20,7 @@ mod explanation;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
+mod hmac;
 mod inspection;
 mod introspection;
 mod issuer;
@@ -44,18 +45,19 @@ use self::{
     gateway::Gateway,
     introspection::Introspection,
     issuer::Issuer,
-    jwks::{Key, KeyFetcher, NoKey, fetcher},
+    jwks::{KeyFetcher, NoKey, Wanted, fetcher},
     logout::Queue,
     revocations::{Grounds, Revocations},
-    token::{Unverified, Verified},
+    token::{Unverified, Verified, is_issuer},
     turns::Turns,
-    verified::{Finding, Signed, VerifiedTokens},
+    verified::{Finding, Signed, Signer, VerifiedTokens},
 };
 pub use self::{
     caller::Caller,
     error::{AuthError, ProofFault, Reason},
     explanation::{Check, Explanation, Outcome, explain},
     gateway::Approach,
+    hmac::{HmacFileError, HmacSecrets},
     issuer::Keepers,
     known::{Known, KnownCaller},
     logout::LogoutError,
@@ -64,7 +66,7 @@ pub use self::{
 pub(crate) use self::{
     inspection::{Introspectable, KeySetSeen, KeysFound},
     introspection::AskError,
-    jwks::FetchError,
+    jwks::{FetchError, SetError},
 };
 use crate::{
     clock::{Clock, Pace},
@@ -101,6 +103,9 @@ pub enum SetUpError {
     /// `introspection_client_secret_file` did.
     #[error(transparent)]
     Secret(#[from] SecretFileError),
+    /// `hmac_secret_file` did, of the issuer whose name this is.
+    #[error("auth.issuers.{0}.hmac_secret_file: {1}")]
+    Hmac(String, HmacFileError),
     /// A bug of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -130,9 +135,8 @@ struct Token {
 /// A signature check that has succeeded.
 struct Proof<'t> {
     verified: Verified<'t>,
-    /// Which made the signature.
-    key: Arc<Key>,
-    /// The key set's.
+    by: Signer,
+    /// The key set's, or the secrets'.
     generation: u64,
 }
 
@@ -163,7 +167,9 @@ impl Authenticator {
             let config = config.map_err(|error| SetUpError::Tls(name.clone(), error))?;
             tls.insert(name.as_str(), config);
         }
-        let fetcher = |name: &str, issuer: &settings::Issuer| fetcher(issuer, tls.get(name)?);
+        let fetcher = |name: &str, issuer: &settings::Issuer| {
+            fetcher(issuer, &auth.plain_http_hosts, tls.get(name)?)
+        };
         let introspection = Introspection::new(auth, &tls, rooms, &clock, &metrics.auth)?;
         let made = Self::with_fetchers(auth, secrets_poll, rooms, clock, metrics, fetcher);
         made.map(|(authenticator, keepers)| (Self { introspection, ..authenticator }, keepers))
@@ -186,7 +192,10 @@ impl Authenticator {
             {
                 return Err(SetUpError::SameIssuer(twin.name.to_string(), name.clone()));
             }
-            let issuer = Issuer::new(name, settings, auth, &clock, keys.clone());
+            let secrets = settings.keys.hmac().map(HmacSecrets::open).transpose();
+            let secrets = secrets.map_err(|error| SetUpError::Hmac(name.clone(), error))?;
+            let issuer =
+                Issuer::new(name, settings, auth, &clock, keys.clone(), secrets.map(Arc::new));
             if let Some(fetcher) = fetcher(name, settings) {
                 let schedule = issuer::schedule(&settings.keys, auth, secrets_poll);
                 keepers.push(issuer.keeper(schedule, fetcher, &clock, &metrics.auth));
@@ -247,7 +256,7 @@ impl Authenticator {
         let Credentials { scheme, token } = credentials;
         let digest = sha256(token);
         let now = self.clock.moment();
-        let keys = |index: usize| self.issuers.get(index)?.keys.usable(now.monotonic);
+        let keys = |index: usize| self.issuers.get(index)?.in_force(now.monotonic);
         if let Some(caller) = self.verified.get(&digest, now, keys) {
             let reason = match (self.revocations.check(caller.grounds()), scheme) {
                 (Err(reason), _) => reason,
@@ -290,7 +299,6 @@ impl Authenticator {
             }
         };
         unverified.check_header(&issuer.rules)?;
-        let wanted = unverified.wanted();
         let proof = self.prove(&unverified, issuer).await?;
         let identity = proof.verified.identity();
         let grounds = Arc::new(Grounds::new(index, Arc::clone(&issuer.name), identity));
@@ -301,12 +309,7 @@ impl Authenticator {
         let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
         let finding = Finding {
             caller: caller.clone(),
-            signed: Some(Signed {
-                key: proof.key,
-                algorithm: wanted.algorithm,
-                names_key: wanted.kid.is_some(),
-                generation: proof.generation.into(),
-            }),
+            signed: Some(Signed { by: proof.by, generation: proof.generation.into() }),
             end: accepted.end,
         };
         self.verified.remember(token.digest, finding, epoch, now);
@@ -318,7 +321,9 @@ impl Authenticator {
         let named = token.claimed_issuer();
         let mut issuers = self.issuers.iter().enumerate();
         issuers
-            .find(|(_, issuer)| issuer.has_keys() && issuer.rules.settings.issuer == named)
+            .find(|(_, issuer)| {
+                issuer.has_keys() && is_issuer(named, &issuer.rules.settings.issuer)
+            })
             .ok_or(Reason::UnknownIssuer)
     }
 
@@ -328,15 +333,22 @@ impl Authenticator {
         unverified: &'t Unverified<'_>,
         issuer: &Issuer,
     ) -> Result<Proof<'t>, AuthError> {
-        let kid = unverified.wanted().kid;
+        if let Some(secrets) = &issuer.secrets {
+            let _turn = self.turns.take().await?;
+            let current = secrets.current();
+            let (verified, (id, _)) = unverified.verify_hmac(&current)?;
+            return Ok(Proof { verified, by: Signer::Secret(id), generation: current.generation });
+        }
+        let Wanted { kid, algorithm } = unverified.wanted().ok_or(Reason::Algorithm)?;
         let issue_time = kid.and(unverified.claimed_issue_time());
         let mut current = issuer.keys.for_kid(kid, issue_time).await?;
         loop {
             let turn = self.turns.take().await?;
             let reason = match unverified.verify(&current.set) {
                 Ok((verified, key)) => {
-                    let (key, generation) = (Arc::clone(key), current.generation);
-                    return Ok(Proof { verified, key, generation });
+                    let (key, names_key) = (Arc::clone(key), kid.is_some());
+                    let by = Signer::Key { key, algorithm, names_key };
+                    return Ok(Proof { verified, by, generation: current.generation });
                 }
                 Err(reason) => reason,
             };
@@ -352,7 +364,16 @@ impl Authenticator {
         let now = self.clock.monotonic();
         self.gateway.is_some()
             || self.introspection.is_some()
-            || self.issuers.iter().any(|issuer| issuer.keys.usable(now).is_some())
+            || self.issuers.iter().any(|issuer| issuer.in_force(now).is_some())
+    }
+
+    /// The shared secrets of issuers by their names, to be followed.
+    #[must_use]
+    pub fn hmac_secrets(&self) -> Vec<(Arc<str>, Arc<HmacSecrets>)> {
+        let secrets = |issuer: &Issuer| {
+            Some((Arc::clone(&issuer.name), Arc::clone(issuer.secrets.as_ref()?)))
+        };
+        self.issuers.iter().filter_map(secrets).collect()
     }
 
     /// Forgets all verified tokens, also those that are being verified right now: each is checked

@@ -43,6 +43,8 @@ pub enum Problem {
     MissingToken,
     /// Malformed bearer header; what is wrong, in a sentence.
     MalformedBearer(&'static str),
+    /// A token that is longer than this service accepts.
+    TokenTooLarge,
     /// A token that proves nothing.
     InvalidToken,
     /// A DPoP proof that proves nothing.
@@ -161,6 +163,10 @@ impl Problem {
                 Told::new(S::BAD_REQUEST, "invalid_request", "Invalid request", detail),
             Self::MalformedBearer(detail) =>
                 Self::InvalidRequest(detail).told().challenge("invalid_request"),
+            Self::TokenTooLarge =>
+                Told::new(S::BAD_REQUEST, "token_too_large", "Token too large",
+                    "The access token is longer than this service accepts.")
+                    .challenge("invalid_request"),
             Self::MissingToken =>
                 Told::new(S::UNAUTHORIZED, "missing_token", "Missing token",
                     "Send your access token in the Authorization header.").challenge(""),
@@ -367,6 +373,7 @@ impl From<&AuthError> for Problem {
         match error {
             AuthError::MissingToken => Self::MissingToken,
             AuthError::MalformedHeader(why) => Self::MalformedBearer(why),
+            AuthError::TokenTooLarge => Self::TokenTooLarge,
             AuthError::InvalidToken(_) => Self::InvalidToken,
             AuthError::InvalidProof(_) => Self::InvalidDpopProof,
             AuthError::UseDpopNonce(nonce) => Self::UseDpopNonce(Arc::clone(nonce)),

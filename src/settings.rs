@@ -37,7 +37,10 @@ mod value;
 use std::time::Duration;
 
 pub use self::{
-    auth::{Algorithm, Auth, Dpop, DpopMode, Gateway, Introspection, Issuer, KeySource},
+    auth::{
+        Algorithm, Auth, Dpop, DpopMode, Gateway, Hmac, HmacAlgorithm, HmacSecretError,
+        Introspection, Issuer, KeySource, hmac_secrets,
+    },
     cache::Cache,
     effective::Effective,
     fault::{Fault, Faults},

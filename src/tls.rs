@@ -1,8 +1,10 @@
 //! TLS towards Juspay and towards issuers: one client configuration for both. `server` is that of
-//! the public listener and `key` its private key, `certificate` reads what certificates say.
+//! the public listener and `key` its private key, `certificate` reads what certificates say,
+//! `public_key` what public keys consist of.
 
 mod certificate;
 mod key;
+mod public_key;
 mod server;
 
 use std::{path::Path, sync::Arc};
@@ -16,6 +18,7 @@ use rustls::{
 pub use self::{
     certificate::{PeerCertificate, not_after},
     key::{PrivateKey, private_key},
+    public_key::PublicKey,
     server::{FileError, Looked, ServerTls, ServerTlsError, authorities_in, certificates, pair},
 };
 

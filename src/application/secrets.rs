@@ -6,6 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 use prometheus::GaugeVec;
 
 use crate::{
+    auth::HmacSecrets,
     clock::Clock,
     metrics::Metrics,
     secret_file::{Polled, Secret, SecretFileError},
@@ -24,6 +25,8 @@ pub(super) struct Secrets {
     pub(super) customer_ref_key: Option<Arc<Secret>>,
     /// The authenticator's, which opens it itself.
     pub(super) introspection: Option<Arc<Secret>>,
+    /// The same, by the names of their issuers.
+    pub(super) hmac: Vec<(Arc<str>, Arc<HmacSecrets>)>,
     pub(super) dpop_nonce_key: Option<Arc<Secret>>,
     /// What the collector of traces wants to see.
     pub(super) traces_headers: Option<Arc<Secret>>,
@@ -49,6 +52,12 @@ impl ByFile for Secret {
     }
 }
 
+impl ByFile for HmacSecrets {
+    fn look(&self) -> BoxFuture<'_, Result<bool, String>> {
+        async { self.reload().await.map_err(|error| error.to_string()) }.boxed()
+    }
+}
+
 impl ByFile for ServerTls {
     fn look(&self) -> BoxFuture<'_, Result<bool, String>> {
         let look = async {
@@ -71,6 +80,7 @@ impl Secrets {
             admin_token: by_file(&settings.server.admin_token_file)?,
             customer_ref_key: by_file(&settings.log.customer_ref_key_file)?,
             introspection: None,
+            hmac: Vec::new(),
             dpop_nonce_key: by_file(&settings.auth.dpop.nonce_key_file)?,
             traces_headers: by_file(&settings.traces.headers_file)?,
             tls: settings.server.tls.as_ref().map(ServerTls::open).transpose()?.map(Arc::new),
@@ -92,13 +102,17 @@ impl Secrets {
         let (read, clock) = (&metrics.secret_last_reload_success, &*polling.clock);
         let secrets = named.into_iter().filter_map(|(name, secret)| {
             let by_file: Arc<dyn ByFile> = secret.filter(|it| it.has_file())?;
-            Some((name, by_file))
+            Some((name.to_owned(), by_file))
+        });
+        let hmac = self.hmac.into_iter().map(|(issuer, secrets)| {
+            let by_file: Arc<dyn ByFile> = secrets;
+            (format!("hmac_secret_{issuer}"), by_file)
         });
         let tls = self.tls.clone().map(|tls| {
             let by_file: Arc<dyn ByFile> = tls;
-            ("server_tls", by_file)
+            ("server_tls".to_owned(), by_file)
         });
-        let followed = secrets.chain(tls);
+        let followed = secrets.chain(hmac).chain(tls);
         let mut followed: Vec<_> =
             followed.map(|(name, secret)| Followed::new(name, secret, read, clock)).collect();
         loop {
@@ -121,19 +135,14 @@ fn note_certificate(tls: Option<&ServerTls>, metrics: &Metrics) {
 }
 
 struct Followed {
-    name: &'static str,
+    name: String,
     secret: Arc<dyn ByFile>,
     /// The last look found nothing usable; told once, not at each look.
     failing: bool,
 }
 
 impl Followed {
-    fn new(
-        name: &'static str,
-        secret: Arc<dyn ByFile>,
-        read: &GaugeVec,
-        clock: &dyn Clock,
-    ) -> Self {
+    fn new(name: String, secret: Arc<dyn ByFile>, read: &GaugeVec, clock: &dyn Clock) -> Self {
         let followed = Self { name, secret, failing: false };
         followed.note_success(read, clock);
         followed
@@ -144,7 +153,7 @@ impl Followed {
         if let Err(error) = looked {
             if !self.failing {
                 tracing::warn!(
-                    secret = self.name,
+                    secret = &*self.name,
                     "the secret's file can't be used, the last good one stays: {error}"
                 );
             }
@@ -152,7 +161,7 @@ impl Followed {
             return;
         }
         if looked == Ok(true) || self.failing {
-            tracing::info!(secret = self.name, "the secret was read anew");
+            tracing::info!(secret = &*self.name, "the secret was read anew");
         }
         self.failing = false;
         self.note_success(read, clock);
@@ -160,6 +169,6 @@ impl Followed {
 
     fn note_success(&self, read: &GaugeVec, clock: &dyn Clock) {
         let now = clock.now().as_duration().as_secs_f64();
-        read.with_label_values(&[self.name]).set(now);
+        read.with_label_values(&[&*self.name]).set(now);
     }
 }

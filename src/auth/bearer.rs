@@ -3,7 +3,7 @@
 //! Pure text; whether the token is any good is for `token` to say. Refuses more than one header:
 //! which of two would count is a question that attackers ask.
 
-use super::error::{AuthError, Reason};
+use super::error::AuthError;
 
 /// How a token is presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl<'a> Credentials<'a> {
     /// true, that scheme is a stranger's.
     ///
     /// # Errors
-    /// `MissingToken`, `MalformedHeader`, or `InvalidToken` when it is longer than `max_bytes`.
+    /// `MissingToken`, `MalformedHeader`, or `TokenTooLarge` when it is longer than `max_bytes`.
     pub(super) fn of(
         mut headers: impl Iterator<Item = &'a [u8]>,
         max_bytes: usize,
@@ -57,7 +57,7 @@ impl<'a> Credentials<'a> {
             .ok_or(AuthError::MissingToken)?;
         let token = without_leading_spaces(rest);
         if token.len() > max_bytes {
-            return Err(Reason::TooLong.into());
+            return Err(AuthError::TokenTooLarge);
         }
         if token.is_empty() {
             return Err(AuthError::MalformedHeader("there is no token in it"));
@@ -116,7 +116,7 @@ mod tests {
         assert!(matches!(parse("DPoP a b", true), Err(AuthError::MalformedHeader(_))));
         assert_eq!(parse("DPoP", false), Err(AuthError::MissingToken));
         assert_eq!(parse("DPoPx a", true), Err(AuthError::MissingToken));
-        assert_eq!(parse("DPoP 0123456789abcdefg", true), Err(Reason::TooLong.into()));
+        assert_eq!(parse("DPoP 0123456789abcdefg", true), Err(AuthError::TokenTooLarge));
     }
 
     #[test]
@@ -173,9 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn too_long_a_token_is_invalid_before_anything_else_is_looked_at() {
+    fn a_token_above_the_limit_is_rejected_before_anything_else_is_looked_at() {
         assert_eq!(parse(&["Bearer 0123456789abcdef"]), Ok("0123456789abcdef"));
-        assert_eq!(parse(&["Bearer 0123456789abcdefg"]), Err(Reason::TooLong.into()));
-        assert_eq!(parse(&["Bearer 0123456789 bcdefg"]), Err(Reason::TooLong.into()));
+        assert_eq!(parse(&["Bearer 0123456789abcdefg"]), Err(AuthError::TokenTooLarge));
+        assert_eq!(parse(&["Bearer 0123456789 bcdefg"]), Err(AuthError::TokenTooLarge));
     }
 }

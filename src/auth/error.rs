@@ -16,6 +16,9 @@ pub enum AuthError {
     /// A bearer header that RFC 6750 §2.1 doesn't allow, or more than one header.
     #[error("the Authorization header is malformed: {0}")]
     MalformedHeader(&'static str),
+    /// The token is longer than `auth.max_token_bytes`: a new one would be, too.
+    #[error("the token is longer than auth.max_token_bytes")]
+    TokenTooLarge,
     /// The token proves nothing.
     #[error("the token isn't valid: {0}")]
     InvalidToken(Reason),
@@ -62,6 +65,7 @@ impl AuthError {
         pub const fn reason(&self) in REASONS {
             Self::MissingToken => "missing_token",
             Self::MalformedHeader(_) => "malformed_header",
+            Self::TokenTooLarge => "too_long",
             Self::UseDpopNonce(_) => "dpop_nonce",
             Self::TooManyProofs { .. } => "dpop_too_many",
             Self::ExpiredToken => "expired",
@@ -74,14 +78,18 @@ impl AuthError {
             Self::InvalidProof(fault) => (fault.label()) of ProofFault::LABELS,
         }
     }
+
+    /// The setting by which the token was rejected, for the log: where the operator, and not the app,
+    /// can let such tokens in.
+    #[must_use]
+    pub const fn setting(&self) -> Option<&'static str> {
+        if matches!(self, Self::TokenTooLarge) { Some("auth.max_token_bytes") } else { None }
+    }
 }
 
 /// Which check an invalid token fails. For metrics and operators; callers aren't told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// Longer than `auth.max_token_bytes`.
-    #[error("it is too long")]
-    TooLong,
     /// Not three parts of base64url with JSON objects in the first two.
     #[error("it isn't a JWS in compact form")]
     NotJws,
@@ -135,7 +143,6 @@ pub enum Reason {
 impl Reason {
     metrics::labels! {
         const fn label(self) in LABELS {
-            Self::TooLong => "too_long",
             Self::NotJws => "not_jws",
             Self::Header => "header",
             Self::Algorithm => "algorithm",
@@ -234,7 +241,6 @@ mod tests {
     #[test]
     fn every_refusal_has_a_label_of_its_own() {
         let invalid = [
-            (Reason::TooLong, "too_long"),
             (Reason::NotJws, "not_jws"),
             (Reason::Header, "header"),
             (Reason::Algorithm, "algorithm"),
@@ -268,6 +274,7 @@ mod tests {
             (AuthError::TooManyProofs { retry_after: Duration::ZERO }, "dpop_too_many"),
             (AuthError::MissingToken, "missing_token"),
             (AuthError::MalformedHeader("why"), "malformed_header"),
+            (AuthError::TokenTooLarge, "too_long"),
             (AuthError::ExpiredToken, "expired"),
             (AuthError::InsufficientScope("a b".into()), "insufficient_scope"),
             (AuthError::NoCustomer, "no_customer"),

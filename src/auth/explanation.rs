@@ -10,13 +10,14 @@ use std::{future::pending, sync::Arc};
 use super::{
     AuthError, Authenticator, Caller, Keepers, Reason, SetUpError, Token,
     bearer::{Credentials, Scheme},
+    hmac::SecretSet,
     inspection::KeySetSeen,
     introspection::Introspection,
     issuer::Issuer,
     jwks::Current,
     revocations::Grounds,
     sha256,
-    token::{Against, Explained, Object, Unverified, explain_form},
+    token::{Against, Explained, Object, Unverified, explain_form, names_issuer},
 };
 use crate::{
     clock::Clock,
@@ -161,13 +162,15 @@ impl Explaining<'_> {
         let table = format!("auth.issuers.{}", issuer.name);
         let now = self.authenticator.clock.now();
         let against = Against { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
-        let name = shown(unverified.claimed_issuer());
+        let name = unverified.claimed_issuer().map_or_else(|| "no iss".to_owned(), shown);
         let mut checks = vec![Check::of::<Reason>("issuer", Ok(()), format!("{name} is {table}"))];
         checks.extend(unverified.explain_header(&against));
         let mut keepers = keepers.of(&issuer.name);
-        let is_near = matches!(issuer.rules.settings.keys, KeySource::File(_));
+        let is_near = matches!(issuer.rules.settings.keys, KeySource::File(_) | KeySource::Hmac(_));
         let has_keys = !self.offline || is_near;
-        if has_keys {
+        if let Some(secrets) = &issuer.secrets {
+            checks.extend(explain_secrets(unverified, &table, &secrets.current()));
+        } else if has_keys {
             let seen = keepers.fetch_once().await;
             let now = self.authenticator.clock.monotonic();
             let current = issuer.keys.usable(now);
@@ -203,7 +206,11 @@ impl Explaining<'_> {
         if reason == Reason::UnknownIssuer && self.checks.iter().all(passed) {
             let issuers = self.authenticator.issuers.iter().filter(|issuer| issuer.has_keys());
             let names = listed(issuers.map(|issuer| issuer.rules.settings.issuer.as_str()));
-            let found = format!("no auth.issuers.NAME.issuer equals its iss: {names}");
+            let found = if names_issuer(self.text, "") {
+                format!("it has no iss, and no auth.issuers.NAME.issuer is \"\": {names}")
+            } else {
+                format!("no auth.issuers.NAME.issuer equals its iss: {names}")
+            };
             self.checks.push(Check::of("issuer", Err(reason), found));
         }
         let token = self.token();
@@ -318,12 +325,11 @@ fn explain_keys(
         let retry_after = super::BUG_RETRY;
         return vec![Check::of("keys", Err(AuthError::KeysUnavailable { retry_after }), found)];
     };
-    let wanted = unverified.wanted();
-    let fitting = current.set.fitting(wanted).len();
-    let kid =
-        wanted.kid.map_or_else(|| "without kid".to_owned(), |kid| format!("kid {}", shown(kid)));
-    let mut found = format!("{kid}: {fitting} of {} keys of {table} fit", current.set.len());
-    if fitting == 0 && wanted.kid.is_some() {
+    let fitting = unverified.wanted().map_or(0, |wanted| current.set.fitting(wanted).len());
+    let kid = unverified.kid();
+    let named = kid.map_or_else(|| "without kid".to_owned(), |kid| format!("kid {}", shown(kid)));
+    let mut found = format!("{named}: {fitting} of {} keys of {table} fit", current.set.len());
+    if fitting == 0 && kid.is_some() {
         found.push_str(
             "; a service that last fetched them less than auth.leeway after the token's iat answers \
              503 until its next fetch",
@@ -332,7 +338,7 @@ fn explain_keys(
     let keys = if fitting == 0 { Err(Reason::UnknownKey) } else { Ok(()) };
     let signature = match unverified.verify(&current.set) {
         Ok(_) => Check::of::<Reason>("signature", Ok(()), "made with that key"),
-        Err(Reason::UnknownKey) => {
+        Err(Reason::UnknownKey | Reason::Algorithm) => {
             Check::open("signature", "not checked: what follows is unproven")
         }
         Err(reason) => {
@@ -341,6 +347,24 @@ fn explain_keys(
         }
     };
     vec![Check::of("keys", keys, found), signature]
+}
+
+/// The shared secrets, and whether one of them has signed.
+fn explain_secrets(unverified: &Unverified<'_>, table: &str, secrets: &SecretSet) -> Vec<Check> {
+    let found = format!("{} of {table}.hmac_secret_file", secrets.len());
+    let signature = match unverified.verify_hmac(secrets) {
+        Ok((_, (_, line))) => {
+            let found = format!("made with the secret of line {line}");
+            Check::of::<Reason>("signature", Ok(()), found)
+        }
+        Err(Reason::Algorithm) => Check::open("signature", "not checked: what follows is unproven"),
+        Err(reason) => {
+            let found = "made with none of these secrets, which are used as they are, without \
+                         decoding them: what follows is unproven";
+            Check::of("signature", Err(reason), found)
+        }
+    };
+    vec![Check::of::<Reason>("secrets", Ok(()), found), signature]
 }
 
 /// Text that anybody may have written, on one line, in quotes and not too long.

@@ -159,6 +159,8 @@ impl Authenticator {
 pub(super) const fn is_asked(keys: &KeySource) -> bool {
     match keys {
         KeySource::Introspection(_) => true,
-        KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) => false,
+        KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) | KeySource::Hmac(_) => {
+            false
+        }
     }
 }

@@ -5,12 +5,14 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 
 use super::{
+    hmac::HmacSecrets,
     introspection::is_asked,
     jwks::{Keeper, KeyFetcher, KeyStore, Schedule},
     token::Rules,
+    verified::InForce,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Monotonic},
     metrics,
     settings::{self, KeySource},
     waiting::WaitingRoom,
@@ -22,6 +24,8 @@ pub(super) struct Issuer {
     pub(super) name: Arc<str>,
     pub(super) rules: Rules,
     pub(super) keys: Arc<KeyStore>,
+    /// In the place of keys.
+    pub(super) secrets: Option<Arc<HmacSecrets>>,
 }
 
 impl Issuer {
@@ -31,6 +35,7 @@ impl Issuer {
         auth: &settings::Auth,
         clock: &Arc<dyn Clock>,
         waiting: WaitingRoom,
+        secrets: Option<Arc<HmacSecrets>>,
     ) -> Self {
         let own = settings.customer_id_prefix.as_str();
         let foreign_prefixes = auth
@@ -50,10 +55,27 @@ impl Issuer {
             name: name.into(),
             rules: Rules { settings: settings.clone(), leeway: auth.leeway, foreign_prefixes },
             keys: Arc::new(keys),
+            secrets,
         }
     }
 
-    /// Whether its tokens are signed with keys of its own.
+    /// What its tokens are checked with at that moment.
+    pub(super) fn in_force(&self, now: Monotonic) -> Option<InForce> {
+        match &self.secrets {
+            Some(secrets) => Some(InForce::Secrets(secrets.current())),
+            None => self.keys.usable(now).map(InForce::Keys),
+        }
+    }
+
+    /// The generation of that.
+    pub(super) fn generation(&self, now: Monotonic) -> Option<u64> {
+        match &self.secrets {
+            Some(secrets) => Some(secrets.generation()),
+            None => self.keys.generation(now),
+        }
+    }
+
+    /// Whether its tokens are signed, with a key or with a shared secret.
     pub(super) const fn has_keys(&self) -> bool {
         !is_asked(&self.rules.settings.keys)
     }
@@ -83,7 +105,9 @@ pub(super) fn schedule(
     secrets_poll: Duration,
 ) -> Schedule {
     match source {
-        KeySource::File(_) => Schedule { refresh: secrets_poll, retry: secrets_poll },
+        KeySource::File(_) | KeySource::Hmac(_) => {
+            Schedule { refresh: secrets_poll, retry: secrets_poll }
+        }
         KeySource::Url(_) | KeySource::Discovery(_) | KeySource::Introspection(_) => Schedule {
             refresh: auth.jwks_refresh,
             retry: auth.jwks_cooldown.min(auth.jwks_refresh),

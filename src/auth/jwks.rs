@@ -1,6 +1,6 @@
 //! The keys of an issuer (RFC 7517 §5): the set, and who keeps it fresh.
 //!
-//! `key` takes one JWK; [`KeySet`] a whole set; `store` holds an issuer's current set and answers
+//! `key` takes one JWK; [`KeySet`] a whole set; `pem` makes JWKs of a file in PEM; `store` holds an issuer's current set and answers
 //! for unknown `kid`s, by what `demand` remembers; `keeper` refreshes it; `fetch` reads it from a file or over HTTP.
 //! Signatures are checked in `token`.
 
@@ -8,6 +8,7 @@ mod demand;
 mod fetch;
 mod keeper;
 mod key;
+mod pem;
 mod small_order;
 mod store;
 #[cfg(test)]
@@ -61,11 +62,19 @@ pub(crate) enum SetError {
     TooMany,
     #[error("it holds no key that can be used{}", first(*.0))]
     NoUsableKey(Option<Unusable>),
+    #[error("it isn't PEM with public keys or certificates")]
+    Pem,
+    #[error("it holds more than {} public keys or certificates", pem::MAX_KEYS)]
+    TooManyInPem,
+    #[error("it holds a private key, which this service must not have")]
+    PrivateKey,
 }
 
 /// The usable keys of an issuer; never empty.
 pub(super) struct KeySet {
     keys: Vec<Arc<Key>>,
+    /// They are from PEM, which has no `kid`s: each may have signed, whatever `kid` a token names.
+    are_nameless: bool,
 }
 
 /// A key that was left out.
@@ -95,18 +104,43 @@ impl KeySet {
         if document.keys.len() > MAX_KEYS {
             return Err(SetError::TooMany);
         }
+        let named = document.keys.iter().map(|jwk| (shown_kid(jwk), jwk));
+        Self::of(named, algorithms, false)
+    }
+
+    /// Takes a file of such an issuer, which may also be PEM with public keys and certificates.
+    pub(super) fn parse_file(
+        text: &[u8],
+        algorithms: &[Algorithm],
+    ) -> Result<(Self, Vec<LeftOut>), SetError> {
+        if text.len() > MAX_SET_BYTES {
+            return Err(SetError::TooLarge);
+        }
+        if !pem::is_pem(text) {
+            return Self::parse(text, algorithms);
+        }
+        let blocks = pem::keys(text)?;
+        let named = (1..).zip(&blocks).map(|(number, jwk)| (format!("block {number}"), jwk));
+        Self::of(named, algorithms, true)
+    }
+
+    fn of<'a>(
+        jwks: impl Iterator<Item = (String, &'a Value)>,
+        algorithms: &[Algorithm],
+        are_nameless: bool,
+    ) -> Result<(Self, Vec<LeftOut>), SetError> {
         let mut keys = Vec::new();
         let mut left_out = Vec::new();
-        for jwk in &document.keys {
+        for (kid, jwk) in jwks {
             match Key::parse(jwk, algorithms).and_then(|key| with_room(&keys, key)) {
                 Ok(key) => keys.push(Arc::new(key)),
-                Err(why) => left_out.push(LeftOut { kid: shown_kid(jwk), why }),
+                Err(why) => left_out.push(LeftOut { kid, why }),
             }
         }
         if keys.is_empty() {
             return Err(SetError::NoUsableKey(left_out.first().map(|left_out| left_out.why)));
         }
-        Ok((Self { keys }, left_out))
+        Ok((Self { keys, are_nameless }, left_out))
     }
 
     /// How many keys it has.
@@ -119,21 +153,24 @@ impl KeySet {
         self.keys.iter().any(|key| key.serves(algorithm))
     }
 
-    /// Whether a key has this `kid`.
+    /// Whether a key has this `kid`, or may be meant by it.
     pub(super) fn knows(&self, kid: &str) -> bool {
-        self.keys.iter().any(|key| key.kid() == Some(kid))
+        self.are_nameless || self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
     /// The keys that may have signed such a token. Several keys may share a `kid` (RFC 7517 §4.5):
-    /// all whose algorithm fits are given. Without a `kid` it must be the only one that fits.
+    /// all whose algorithm fits are given. Without a `kid` it must be the only one that fits, unless
+    /// no key can have one.
     pub(super) fn fitting(&self, wanted: Wanted<'_>) -> Vec<&Arc<Key>> {
+        let kid = wanted.kid.filter(|_| !self.are_nameless);
         let keys: Vec<_> = self
             .keys
             .iter()
-            .filter(|key| wanted.kid.is_none_or(|kid| key.kid() == Some(kid)))
+            .filter(|key| kid.is_none_or(|kid| key.kid() == Some(kid)))
             .filter(|key| key.serves(wanted.algorithm))
             .collect();
-        if wanted.kid.is_none() && keys.len() > 1 { Vec::new() } else { keys }
+        let is_ambiguous = kid.is_none() && keys.len() > 1 && !self.are_nameless;
+        if is_ambiguous { Vec::new() } else { keys }
     }
 }
 

@@ -80,7 +80,7 @@ impl Authenticator {
     /// Whether a token that was known counts still.
     #[must_use]
     pub fn counts(&self, known: &Known, now: Moment) -> bool {
-        let generation = |index: usize| self.issuers.get(index)?.keys.generation(now.monotonic);
+        let generation = |index: usize| self.issuers.get(index)?.generation(now.monotonic);
         self.verified.counts(&known.token, now, generation)
             && self.revocations.generation() == known.revocations
     }

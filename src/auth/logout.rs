@@ -88,7 +88,7 @@ impl Authenticator {
     async fn log_out_uncounted(&self, token: &str) -> Result<List, LogoutError> {
         let refused = |reason: Reason| LogoutError::from(AuthError::from(reason));
         if token.len() > self.max_token_bytes {
-            return Err(refused(Reason::TooLong));
+            return Err(AuthError::TokenTooLarge.into());
         }
         let unverified = Unverified::parse(token).map_err(refused)?;
         let (index, issuer) = self.issuer_of(&unverified).map_err(refused)?;

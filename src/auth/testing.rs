@@ -320,6 +320,7 @@ pub(super) fn settings() -> settings::Auth {
         jwks_refresh: REFRESH,
         jwks_cooldown: COOLDOWN,
         jwks_max_stale: MAX_STALE,
+        plain_http_hosts: Vec::new(),
         max_token_bytes: 8192,
         verified_tokens: 100,
         introspection_cache: Duration::from_mins(1),

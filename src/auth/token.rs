@@ -22,12 +22,13 @@ use self::claims::Claims;
 pub(super) use self::{
     claims::{Accepted, Against, Explained, Identity, Introspected, Logout, numeric_date},
     explain::explain_form,
-    header::Header,
+    header::{Header, TokenAlgorithm},
     json::Object,
 };
 use super::{
     bearer::Scheme,
     error::{AuthError, Reason},
+    hmac::{SecretId, SecretSet},
     jwks::{Key, KeySet, Wanted},
     logout::LogoutError,
 };
@@ -56,7 +57,7 @@ pub(super) struct Unverified<'a> {
 /// Claims that anybody may have written.
 struct UnverifiedClaims {
     /// The one that is read before the signature is checked: it tells whose keys to check with.
-    iss: Box<str>,
+    iss: Option<Box<str>>,
     all: Claims,
 }
 
@@ -69,14 +70,14 @@ impl<'a> Unverified<'a> {
         let (header, payload) = (object(header)?, object(payload)?);
         let signature = decode(signature)?;
         let header = Header::parse(&header)?;
-        let iss = payload.get("iss").and_then(Value::as_str).ok_or(Reason::UnknownIssuer)?.into();
+        let iss = claimed_issuer(&payload)?.map(Box::from);
         let claims = UnverifiedClaims { iss, all: Claims::new(payload) };
         Ok(Self { message, signature, header, claims })
     }
 
-    /// Who the token says has issued it.
-    pub(super) fn claimed_issuer(&self) -> &str {
-        &self.claims.iss
+    /// Who the token says has issued it, if it says so.
+    pub(super) fn claimed_issuer(&self) -> Option<&str> {
+        self.claims.iss.as_deref()
     }
 
     /// When the token says that it was issued, if that is a time. Anybody may have written it: it
@@ -95,9 +96,23 @@ impl<'a> Unverified<'a> {
         self.header.check_logout(rules)
     }
 
-    /// The key that the token asks for.
-    pub(super) fn wanted(&self) -> Wanted<'_> {
-        Wanted { kid: self.header.kid.as_deref(), algorithm: self.header.algorithm }
+    /// The header's `kid`.
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.header.kid.as_deref()
+    }
+
+    /// The header's `alg`.
+    #[cfg(any(test, fuzzing))]
+    pub(super) const fn algorithm(&self) -> TokenAlgorithm {
+        self.header.algorithm
+    }
+
+    /// The public key that the token asks for; `None` when it asks for a secret.
+    pub(super) fn wanted(&self) -> Option<Wanted<'_>> {
+        match self.header.algorithm {
+            TokenAlgorithm::Signature(algorithm) => Some(Wanted { kid: self.kid(), algorithm }),
+            TokenAlgorithm::Hmac(_) => None,
+        }
     }
 
     /// Checks the signature with the keys that fit, and says which one made it.
@@ -105,15 +120,32 @@ impl<'a> Unverified<'a> {
         &self,
         keys: &'k KeySet,
     ) -> Result<(Verified<'_>, &'k Arc<Key>), Reason> {
+        let wanted = self.wanted().ok_or(Reason::Algorithm)?;
         let mut reason = Reason::UnknownKey;
-        for key in keys.fitting(self.wanted()) {
-            if key.verifies(self.header.algorithm, self.message.as_bytes(), &self.signature) {
-                let says_access_token = self.header.says_access_token();
-                return Ok((Verified { claims: &self.claims.all, says_access_token }, key));
+        for key in keys.fitting(wanted) {
+            if key.verifies(wanted.algorithm, self.message.as_bytes(), &self.signature) {
+                return Ok((self.verified(), key));
             }
             reason = Reason::Signature;
         }
         Err(reason)
+    }
+
+    /// The same with shared secrets; says also which line of their file has made it.
+    pub(super) fn verify_hmac(
+        &self,
+        secrets: &SecretSet,
+    ) -> Result<(Verified<'_>, (SecretId, usize)), Reason> {
+        let TokenAlgorithm::Hmac(algorithm) = self.header.algorithm else {
+            return Err(Reason::Algorithm);
+        };
+        let signer = secrets.signer(algorithm, self.message.as_bytes(), &self.signature);
+        Ok((self.verified(), signer.ok_or(Reason::Signature)?))
+    }
+
+    fn verified(&self) -> Verified<'_> {
+        let says_access_token = self.header.says_access_token();
+        Verified { claims: &self.claims.all, says_access_token }
     }
 }
 
@@ -156,7 +188,29 @@ impl Verified<'_> {
 pub(super) fn names_issuer(text: &str, issuer: &str) -> bool {
     let payload = text.split('.').nth(1).and_then(|payload| decode(payload).ok());
     let claims: Option<Value> = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    claims.is_some_and(|claims| claims.get("iss").and_then(Value::as_str) == Some(issuer))
+    let claims = claims.as_ref().and_then(Value::as_object);
+    claims.is_some_and(|claims| match claims.get("iss") {
+        None => is_issuer(None, issuer),
+        Some(iss) => iss.as_str().is_some_and(|iss| is_issuer(Some(iss), issuer)),
+    })
+}
+
+/// What a token says of its issuer, if anything.
+fn claimed_issuer(payload: &Object) -> Result<Option<&str>, Reason> {
+    match payload.get("iss") {
+        None => Ok(None),
+        Some(Value::String(iss)) => Ok(Some(iss)),
+        Some(_) => Err(Reason::UnknownIssuer),
+    }
+}
+
+/// Whether tokens with that `iss`, or without any, are those of `issuer` in the settings: the empty
+/// one has tokens without `iss`, and an empty `iss` is nobody's.
+pub(super) fn is_issuer(iss: Option<&str>, issuer: &str) -> bool {
+    match iss {
+        None => issuer.is_empty(),
+        Some(iss) => !iss.is_empty() && iss == issuer,
+    }
 }
 
 /// The JSON object in a part of the token.

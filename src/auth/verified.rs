@@ -1,7 +1,8 @@
 //! Verified tokens, remembered so that a signature is checked once (design decision 2).
 //!
 //! Found by the SHA-256 of the whole token; the token itself isn't kept. An entry counts only as
-//! long as both clocks say that the token lives, its key is in its issuer's set, and nothing has
+//! long as both clocks say that the token lives, its key is in its issuer's set, or
+//! its secret in its issuer's file, and nothing has
 //! been forgotten since its verification began: all of that is looked at when it is READ. Whether it
 //! was revoked, `revocations` says then. Refused tokens aren't remembered. moka only bounds the number.
 
@@ -22,6 +23,7 @@ use moka::sync::Cache;
 use super::{
     Sha256,
     caller::Caller,
+    hmac::{SecretId, SecretSet},
     jwks::{Current, Key, Wanted},
 };
 use crate::{
@@ -45,15 +47,29 @@ pub(super) struct Finding {
     pub(super) end: Timestamp,
 }
 
-/// By which key a token is good.
+/// By which key or secret a token is good.
 pub(super) struct Signed {
-    /// Shared with its set, as there are many tokens.
-    pub(super) key: Arc<Key>,
-    pub(super) algorithm: Algorithm,
-    /// Whether the token says which key, by the key's `kid`.
-    pub(super) names_key: bool,
-    /// The newest generation of the key set that is known to hold the key.
+    pub(super) by: Signer,
+    /// The newest generation of the key set, or of the secrets, that is known to hold it.
     pub(super) generation: AtomicU64,
+}
+
+/// What has signed a token.
+pub(super) enum Signer {
+    Key {
+        /// Shared with its set, as there are many tokens.
+        key: Arc<Key>,
+        algorithm: Algorithm,
+        /// Whether the token says which key, by the key's `kid`.
+        names_key: bool,
+    },
+    Secret(SecretId),
+}
+
+/// What an issuer's tokens are checked with.
+pub(super) enum InForce {
+    Keys(Arc<Current>),
+    Secrets(Arc<SecretSet>),
 }
 
 /// A token that was verified.
@@ -103,12 +119,12 @@ impl VerifiedTokens {
     }
 
     /// The caller with this token, when it is known and still good. `keys` gives an issuer's usable
-    /// key set.
+    /// key set, or its secrets.
     pub(super) fn get(
         &self,
         digest: &Sha256,
         now: Moment,
-        keys: impl FnOnce(usize) -> Option<Arc<Current>>,
+        keys: impl FnOnce(usize) -> Option<InForce>,
     ) -> Option<Caller> {
         let entry = self.entries.get(digest)?;
         if !self.is_alive(&entry, now) {
@@ -118,7 +134,7 @@ impl VerifiedTokens {
         if let Some(signed) = &entry.signed {
             // Without usable keys nothing passes, but they may come back.
             let current = keys(entry.issuer())?;
-            if !signed.has_its_key_in(&current) {
+            if !signed.is_in(&current) {
                 self.entries.invalidate(digest);
                 return None;
             }
@@ -196,16 +212,28 @@ impl Entry {
 }
 
 impl Signed {
-    /// Whether the key that made the signature is still the one that the token asks for.
-    fn has_its_key_in(&self, current: &Current) -> bool {
-        if self.generation.load(Ordering::Relaxed) == current.generation {
+    /// Whether what made the signature is still what the token asks for.
+    fn is_in(&self, in_force: &InForce) -> bool {
+        let generation = match in_force {
+            InForce::Keys(current) => current.generation,
+            InForce::Secrets(secrets) => secrets.generation,
+        };
+        if self.generation.load(Ordering::Relaxed) == generation {
             return true;
         }
-        let kid = self.key.kid().filter(|_| self.names_key);
-        let fitting = current.set.fitting(Wanted { kid, algorithm: self.algorithm });
-        let is_there = fitting.into_iter().any(|key| key.thumbprint() == self.key.thumbprint());
+        let is_there = match (&self.by, in_force) {
+            (Signer::Key { key, algorithm, names_key }, InForce::Keys(current)) => {
+                let kid = key.kid().filter(|_| *names_key);
+                let fitting = current.set.fitting(Wanted { kid, algorithm: *algorithm });
+                fitting.into_iter().any(|other| other.thumbprint() == key.thumbprint())
+            }
+            (Signer::Secret(id), InForce::Secrets(secrets)) => secrets.holds(*id),
+            (Signer::Key { .. }, InForce::Secrets(_)) | (Signer::Secret(_), InForce::Keys(_)) => {
+                false
+            }
+        };
         if is_there {
-            self.generation.store(current.generation, Ordering::Relaxed);
+            self.generation.store(generation, Ordering::Relaxed);
         }
         is_there
     }

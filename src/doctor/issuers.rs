@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use super::{DoctorError, Patient, keys::skew, report::Report};
 use crate::{
-    auth::{AskError, Authenticator, FetchError, Introspectable, KeySetSeen, KeysFound},
+    auth::{AskError, Authenticator, FetchError, Introspectable, KeySetSeen, KeysFound, SetError},
     settings::{Issuer, KeySource},
 };
 
@@ -64,12 +64,17 @@ fn remedy(issuer: &Issuer, name: &str, error: &FetchError) -> String {
     let key = match issuer.keys {
         KeySource::Url(_) => format!("{table}.jwks_url"),
         KeySource::File(_) => format!("{table}.jwks_file"),
-        KeySource::Discovery(_) | KeySource::Introspection(_) => format!("{table}.discovery"),
+        KeySource::Discovery(_) | KeySource::Introspection(_) | KeySource::Hmac(_) => {
+            format!("{table}.discovery")
+        }
     };
     match error {
         FetchError::Unreadable(error) => format!("{} ({key})", error.fix()),
         FetchError::Address | FetchError::Downgrade => {
             format!("have the issuer publish its keys by https, see {key}")
+        }
+        FetchError::OtherOrigin | FetchError::TooManyRedirects => {
+            format!("write the address that it redirects to, see {key}")
         }
         FetchError::Connect(_) | FetchError::Timeout => format!(
             "let this machine reach the address of {key} (DNS, firewall, network policy); the \
@@ -79,6 +84,9 @@ fn remedy(issuer: &Issuer, name: &str, error: &FetchError) -> String {
             "make {table}.issuer what the document says, to the letter, or see whose document is at \
              {key}"
         ),
+        FetchError::Set(SetError::PrivateKey) => {
+            format!("take the private key out of the file; the public one is enough ({key})")
+        }
         FetchError::Set(_) => format!(
             "see what is at {key}, and list the algorithms of its keys in {table}.algorithms"
         ),

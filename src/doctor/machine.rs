@@ -149,6 +149,9 @@ fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
             format!("auth.issuers.{name}.introspection_client_secret_file"),
             introspection.client_secret_file.as_path(),
         )),
+        KeySource::Hmac(hmac) => {
+            Some((format!("auth.issuers.{name}.hmac_secret_file"), hmac.secret_file.as_path()))
+        }
         KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) => None,
     });
     fixed.chain(asked).collect()

@@ -43,6 +43,7 @@ places! {
     Self::Malformed(_), Self::Malformed("") => Public;
     Self::MissingToken, Self::MissingToken => Customer;
     Self::MalformedBearer(_), Self::MalformedBearer("") => Customer;
+    Self::TokenTooLarge, Self::TokenTooLarge => Customer;
     Self::InvalidToken, Self::InvalidToken => Customer;
     Self::InvalidDpopProof, Self::InvalidDpopProof => Customer;
     Self::UseDpopNonce(_), Self::UseDpopNonce("".into()) => Customer;
@@ -110,7 +111,12 @@ mod tests {
             ["400 invalid_request", "404 not_found", "500 internal_error"]
         );
         let customer = codes(Problem::of_customer_route().collect());
-        for code in ["400 invalid_request", "401 use_dpop_nonce", "500 internal_error"] {
+        for code in [
+            "400 invalid_request",
+            "400 token_too_large",
+            "401 use_dpop_nonce",
+            "500 internal_error",
+        ] {
             assert!(customer.contains(code), "{code}: {customer:?}");
         }
         for code in ["404 not_found", "403 admin_disabled"] {

@@ -117,6 +117,8 @@ pub(super) struct Seen {
     cache: Cell<&'static str>,
     /// Why the request was refused, or failed.
     why: Cell<Option<&'static str>>,
+    /// The setting by which the caller's token was rejected.
+    setting: Cell<Option<&'static str>>,
 }
 
 /// A customer, or what stands for one.
@@ -137,6 +139,7 @@ impl Seen {
             refs: None,
             cache: Cell::new(NO_LOOKUP),
             why: Cell::new(None),
+            setting: Cell::new(None),
         }
     }
 
@@ -222,6 +225,7 @@ impl Observation {
     /// Notes why the caller was refused.
     pub(super) fn refused(&self, error: &AuthError) {
         self.0.why.set(Some(error.reason()));
+        self.0.setting.set(error.setting());
     }
 
     /// The request, for log lines about work that it causes.
@@ -385,6 +389,7 @@ impl Observer {
             status = status.as_u16(),
             code = done.code,
             reason,
+            setting = seen.setting.get(),
             cause,
             duration_us = u64::try_from(done.elapsed.as_micros()).unwrap_or(u64::MAX),
             cache = seen.cache.get(),

@@ -40,6 +40,23 @@ pub(super) fn not_exposed(address: &WebAddress) -> Option<Wrong> {
     address.exposed().then(|| Wrong::new(reason, fix))
 }
 
+/// The same for addresses that a setting can make an exception for.
+pub(super) fn not_exposed_unless_listed(address: &WebAddress) -> Option<Wrong> {
+    let fix =
+        "use https, or list the host in auth.plain_http_hosts where the network to it is private";
+    not_exposed(address).map(|wrong| Wrong::new(wrong.reason, fix))
+}
+
+/// A host by itself.
+pub(super) fn lone_host(text: &str) -> Result<String, Wrong> {
+    if host(text).is_some_and(|host| host == text) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        let fix = "write a host without scheme, port and path, such as \"keycloak.auth.svc\"";
+        Err(Wrong::new("it isn't a host", fix))
+    }
+}
+
 impl WebAddress {
     /// Takes `text` as an absolute address, or reports all that is wrong with it.
     pub(super) fn parse(text: &str, demands: &[Demand]) -> Result<Self, Vec<Wrong>> {
@@ -65,6 +82,12 @@ impl WebAddress {
         let host = host(place).map(str::to_owned);
         let (text, plain) = (text.to_owned(), text.starts_with("http://"));
         Some(Self { text, plain, host, path: path.to_owned(), query })
+    }
+
+    /// Whether its host is one of `hosts`.
+    pub(super) fn is_on(&self, hosts: &[String]) -> bool {
+        let host = self.host.as_deref();
+        host.is_some_and(|host| hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host)))
     }
 
     /// Whether its host is another machine.

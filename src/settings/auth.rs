@@ -2,6 +2,7 @@
 
 mod dpop;
 mod gateway;
+mod hmac;
 mod introspection;
 mod issuer;
 mod revocations;
@@ -12,14 +13,18 @@ pub(super) use self::gateway::HEADER as GATEWAY_HEADER;
 pub use self::{
     dpop::{Dpop, DpopMode},
     gateway::Gateway,
+    hmac::{Hmac, HmacSecretError, hmac_secrets},
     introspection::Introspection,
     issuer::{Issuer, KeySource},
 };
-use super::{fault::Wrong, reader::Reader};
-pub use crate::algorithm::Algorithm;
+use super::{address::lone_host, fault::Wrong, reader::Reader, value::Items};
+pub use crate::algorithm::{Algorithm, HmacAlgorithm};
 
 /// The table of issuers.
 pub(super) const ISSUERS: &str = "auth.issuers";
+
+/// Hosts whose `jwks_url` may be http.
+pub(super) const PLAIN_HTTP_HOSTS: &str = "auth.plain_http_hosts";
 
 /// `auth.*`
 #[derive(Debug, Clone)]
@@ -36,6 +41,8 @@ pub struct Auth {
     pub jwks_cooldown: Duration,
     /// `auth.jwks_max_stale`
     pub jwks_max_stale: Duration,
+    /// `auth.plain_http_hosts`, in lower case.
+    pub plain_http_hosts: Vec<String>,
     /// `auth.max_token_bytes`
     pub max_token_bytes: usize,
     /// `auth.verified_tokens`
@@ -61,6 +68,7 @@ impl Auth {
         let jwks_max_stale = reader
             .at("auth.jwks_max_stale")
             .duration(Duration::from_millis(1)..=Duration::from_hours(30 * 24));
+        let plain_http_hosts = reader.at(PLAIN_HTTP_HOSTS).list(Items::Any, lone_host);
         let introspection_cache = reader
             .at("auth.introspection_cache")
             .duration(Duration::ZERO..=Duration::from_hours(1));
@@ -87,6 +95,7 @@ impl Auth {
             jwks_refresh: jwks_refresh?,
             jwks_cooldown: jwks_cooldown?,
             jwks_max_stale: jwks_max_stale?,
+            plain_http_hosts: plain_http_hosts?,
             max_token_bytes: usize::try_from(max_token_bytes?).ok()?,
             verified_tokens: verified_tokens?,
             introspection_cache: introspection_cache?,
@@ -115,7 +124,7 @@ fn issuers(reader: &mut Reader<'_>) -> Option<BTreeMap<String, Issuer>> {
     let names = reader.names(ISSUERS);
     if names.is_empty() && !reader.is_set(GATEWAY_HEADER) {
         let fix = "write [auth.issuers.NAME] with issuer, audiences, and algorithms with one of \
-                   jwks_url, jwks_file and discovery, or introspection_url";
+                   jwks_url, jwks_file, discovery and hmac_secret_file, or introspection_url";
         reader.missing(&[ISSUERS], Wrong::new("there is no issuer", fix));
     }
     let read: Vec<_> = names

@@ -2,6 +2,7 @@
 
 mod faults;
 mod gateway;
+mod hmac;
 mod introspection;
 mod messages;
 mod secrets;

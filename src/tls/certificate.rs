@@ -41,6 +41,8 @@ pub struct PeerCertificate {
 struct Parts<'a> {
     validity: &'a [u8],
     subject: &'a [u8],
+    /// What is in its `SubjectPublicKeyInfo`.
+    key: &'a [u8],
     extensions: &'a [u8],
 }
 
@@ -60,6 +62,11 @@ pub fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     };
     let time = DateTime::strptime("%Y%m%d%H%M%S", text).ok()?;
     calendar::timestamp(time)
+}
+
+/// What is in the `SubjectPublicKeyInfo` of a certificate (DER).
+pub(super) fn public_key_of(certificate: &[u8]) -> Option<&[u8]> {
+    Parts::of(certificate).map(|parts| parts.key)
 }
 
 impl PeerCertificate {
@@ -92,12 +99,12 @@ impl<'a> Parts<'a> {
             element(&mut tbs)?;
         }
         expect(&mut tbs, INTEGER)?;
-        let [_algorithm, _issuer, validity, subject, _key] =
+        let [_algorithm, _issuer, validity, subject, key] =
             [(); 5].map(|()| expect(&mut tbs, SEQUENCE));
         let extensions = elements(tbs).into_iter().find(|(tag, _)| *tag == EXTENSIONS);
         let extensions = extensions
             .map_or(&[][..], |(_, mut tagged)| expect(&mut tagged, SEQUENCE).unwrap_or_default());
-        Some(Self { validity: validity?, subject: subject?, extensions })
+        Some(Self { validity: validity?, subject: subject?, key: key?, extensions })
     }
 
     fn common_name(&self) -> Option<String> {
@@ -131,7 +138,7 @@ fn ascii(text: &[u8]) -> Option<String> {
 }
 
 /// The content of the next element, which must have that tag.
-fn expect<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+pub(super) fn expect<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     element(bytes).filter(|(found, _)| *found == tag).map(|(_, content)| content)
 }
 
@@ -222,7 +229,7 @@ mod tests {
             [&[SET, 10, SEQUENCE, 8][..], &name].concat()
         };
         let of = |subject: &[u8]| {
-            let parts = Parts { validity: &[], subject, extensions: &[] };
+            let parts = Parts { validity: &[], subject, key: &[], extensions: &[] };
             parts.common_name()
         };
         assert_eq!(of(&name("a")).as_deref(), Some("a"));

@@ -1,11 +1,14 @@
 //! Who is let in: every refusal with its status, code and challenge, to the letter.
 //!
-//! `corpus` holds tables of attacks, `dpop` who must show a key besides, `identity` whose customer a good token gets (P1), `keys` what becomes of tokens while
-//! keys come and go (P6).
+//! `corpus` holds tables of attacks, `dpop` who must show a key besides, `hmac` issuers with shared secrets, `identity` whose customer a good token gets (P1), `key_sources`
+//! where keys may come from, `keys` what becomes of tokens while keys come and go (P6).
 
 mod corpus;
+mod der;
 mod dpop;
+mod hmac;
 mod identity;
+mod key_sources;
 mod keys;
 mod tokens;
 
@@ -75,7 +78,7 @@ async fn bad_authorization_headers_are_told_apart() {
             "invalid_request",
             INVALID_REQUEST,
         ),
-        (&format!("Authorization: Bearer {long}\r\n"), 401, "invalid_token", INVALID_TOKEN),
+        (&format!("Authorization: Bearer {long}\r\n"), 400, "token_too_large", INVALID_REQUEST),
     ] {
         let reply = world.stranger().request("GET", "/me/customer", lines).await;
         refused(lines, &reply, status, code, Some(challenge));

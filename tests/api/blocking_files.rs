@@ -23,7 +23,7 @@ use crate::support::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Each setting that names a file.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "server.admin_token_file",
     "server.tls.cert_file",
     "server.tls.key_file",
@@ -34,12 +34,20 @@ const FILES: [&str; 15] = [
     "auth.issuers.main.jwks_file",
     "auth.issuers.main.ca_file",
     "auth.issuers.opaque.introspection_client_secret_file",
+    HMAC_SECRET,
     "auth.revocations_file",
     "auth.dpop.nonce_key_file",
     "log.customer_ref_key_file",
     "traces.headers_file",
     "traces.ca_file",
 ];
+
+const HMAC_SECRET: &str = "auth.issuers.shared.hmac_secret_file";
+
+/// What else its issuer has.
+const SHARED: &str = "auth.issuers.shared.issuer = 'https://shared.example'
+    auth.issuers.shared.audiences = ['a']
+    auth.issuers.shared.algorithms = ['HS256']";
 
 /// The fault of a FIFO, and what to do about it.
 const IS_A_FIFO: &str = "it is a FIFO, not a regular file";
@@ -54,6 +62,7 @@ pub fn fifo(path: &Path) {
 fn settings(files: &[&str], path: &Path) -> String {
     let files: Vec<_> = files.iter().map(|key| format!("{key} = '{}'\n", path.display())).collect();
     let files = files.concat();
+    let shared = if files.contains(HMAC_SECRET) { SHARED } else { "" };
     format!(
         "server.listen = '127.0.0.1:0'
         server.admin_listen = '127.0.0.1:0'
@@ -67,7 +76,7 @@ fn settings(files: &[&str], path: &Path) -> String {
         auth.issuers.opaque.audiences = ['a']
         auth.issuers.opaque.introspection_url = 'https://opaque.example/introspect'
         auth.issuers.opaque.introspection_client_id = 'bff'
-        {files}"
+        {files}{shared}"
     )
 }
 

@@ -4,6 +4,7 @@
 
 use std::{path::PathBuf, process::Stdio};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::SignedDuration;
 use juspay_bff::simulator::{
     self, Fault, MintRequest, Running,
@@ -223,13 +224,56 @@ async fn what_was_revoked_is_told() {
 async fn a_token_of_no_issuer_of_ours_is_told_once() {
     let desk = Desk::new().await;
     let es256 = juspay_bff::settings::Algorithm::ES256;
-    for (claims, failed) in
-        [(json!({"iss": "https://other.example"}), "issuer"), (json!({"sub": "alice"}), "iss")]
-    {
+    for (claims, failed, found) in [
+        (json!({"iss": "https://other.example"}), "issuer", "equals its iss"),
+        (json!({"sub": "alice"}), "issuer", "it has no iss"),
+        (json!({"iss": 1}), "iss", "1"),
+    ] {
         let signed =
             desk.running.issuer().sign_raw(r#"{"alg":"ES256"}"#, &claims.to_string(), es256);
         let ended = desk.explain(&signed.unwrap(), "", &[]).await;
         told(&ended, &[failed], "refused with 401 invalid_token, reason unknown_issuer");
+        assert!(ended.stdout.contains(found), "{}", ended.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_signed_with_a_shared_secret_is_explained_offline_too() {
+    let desk = Desk::new().await;
+    let secret = "0123456789abcdef0123456789abcdef";
+    let file = desk.file("secret", &format!("{}\n{secret}\n", "x".repeat(32)));
+    let settings = desk.settings(&format!("hmac_secret_file = '{}'", file.display()));
+    let settings = settings.replace("ES256", "HS256");
+    let claims = json!({
+        "iss": desk.running.issuer().issuer_url(), "aud": "juspay-bff-demo", "sub": "alice",
+        "exp": 4_102_444_800_u64,
+    });
+    let sign = |alg: &str, secret: &str| {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
+        let [header, claims] = [json!({ "alg": alg }), claims.clone()]
+            .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let signature = aws_lc_rs::hmac::sign(&key, format!("{header}.{claims}").as_bytes());
+        format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode(signature))
+    };
+    for (token, failed, verdict, found) in [
+        (sign("HS256", secret), &[][..], "good", "made with the secret of line 2"),
+        (
+            sign("HS256", "another"),
+            &["signature"],
+            "refused with 401 invalid_token, reason signature",
+            "made with none of these secrets",
+        ),
+        (
+            sign("ES256", secret),
+            &["alg"],
+            "refused with 401 invalid_token, reason algorithm",
+            "ES256; auth.issuers.main.algorithms: \"HS256\"",
+        ),
+    ] {
+        let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+        told(&ended, failed, verdict);
+        assert!(ended.stdout.contains(found), "{}", ended.stdout);
+        assert!(!ended.stdout.contains(secret), "{}", ended.stdout);
     }
 }
 
@@ -335,7 +379,7 @@ async fn what_is_no_token_is_said_so() {
     for (pasted, failed, verdict) in [
         ("two words", "header", "refused with 400 invalid_request"),
         ("opaque", "form", "refused with 401 invalid_token, reason not_jws"),
-        (&"x".repeat(9000), "header", "refused with 401 invalid_token, reason too_long"),
+        (&"x".repeat(9000), "header", "refused with 400 token_too_large, reason too_long"),
     ] {
         told(&desk.explain(pasted, "", &[]).await, &[failed], verdict);
     }

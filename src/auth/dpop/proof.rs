@@ -6,11 +6,14 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::auth::{
-    Sha256,
-    error::{AuthError, ProofFault, Reason},
-    jwks::Key,
-    token::{Header, Object, decode, numeric_date, object},
+use crate::{
+    auth::{
+        Sha256,
+        error::{AuthError, ProofFault, Reason},
+        jwks::Key,
+        token::{Header, Object, TokenAlgorithm, decode, numeric_date, object},
+    },
+    settings::Algorithm,
 };
 
 /// What `typ` must be.
@@ -27,7 +30,7 @@ pub(super) struct Proof {
     /// What is signed.
     message: Box<str>,
     signature: Vec<u8>,
-    header: Header,
+    algorithm: Algorithm,
     jwk: Value,
     pub(super) htm: Box<str>,
     pub(super) htu: Box<str>,
@@ -50,6 +53,10 @@ impl Proof {
         if header.typ != TYP {
             return Err(ProofFault::Malformed);
         }
+        // A proof shows a key of the phone's own: a secret is none.
+        let TokenAlgorithm::Signature(algorithm) = header.algorithm else {
+            return Err(ProofFault::Malformed);
+        };
         let iat = claims.get("iat").and_then(numeric_date).ok_or(ProofFault::Malformed)?;
         let jti = text_of(&claims, "jti")?;
         if !(1..=MAX_JTI_BYTES).contains(&jti.len()) {
@@ -59,7 +66,7 @@ impl Proof {
         Ok(Self {
             message: message.into(),
             signature: decode(signature).map_err(malformed)?,
-            header,
+            algorithm,
             jwk: public_key(&members)?.clone(),
             htm: text_of(&claims, "htm")?.into(),
             htu: text_of(&claims, "htu")?.into(),
@@ -72,7 +79,7 @@ impl Proof {
 
     /// Checks that its key is the one of that thumbprint, and has made its signature.
     pub(super) fn verify(&self, thumbprint: &Sha256) -> Result<(), AuthError> {
-        let algorithm = self.header.algorithm;
+        let algorithm = self.algorithm;
         let key = Key::parse(&self.jwk, &[algorithm]).map_err(|_| ProofFault::Key)?;
         if key.thumbprint() != thumbprint {
             return Err(Reason::Confirmation.into());

@@ -1,8 +1,10 @@
 //! Reads a key set from a file, from an address, or from where an OpenID provider's configuration
 //! document says (OpenID Connect Discovery 1.0 §4).
 //!
-//! Trusts no answer further than it must: 200 only, no redirects, a small body, as long as
-//! announced. Each request has a connection of its own, so no stray answer can be taken for it.
+//! Trusts no answer further than it must: 200 only, at most two redirects, which stay with their
+//! server, and a small body, as long as announced. Each request has a connection of its own, so no
+//! stray answer can be taken for it. awc reads no interim answers, and a body without a length only
+//! from HTTP/1.0 servers: both are failed fetches.
 
 #[cfg(test)]
 mod tests;
@@ -28,10 +30,25 @@ use crate::{
     settings::{self, KeySource},
 };
 
+/// Most redirects that one request follows.
+const MAX_REDIRECTS: usize = 2;
+
+/// Key sets and configurations are JSON by any name: some servers send `application/jwk-set+json`
+/// (RFC 7517 §8.5.1), others `application/octet-stream`.
+const ACCEPT: &str = "application/json, application/jwk-set+json;q=0.9, */*;q=0.1";
+
+/// RFC 8259 §8.1: it isn't part of the JSON, but some servers send it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Where the text of a key set comes from. Tests script it.
 pub(crate) trait KeyFetcher {
     /// Reads the set once.
     fn fetch(&self) -> LocalBoxFuture<'static, Result<Bytes, FetchError>>;
+
+    /// Whether it is a file, which may be PEM.
+    fn is_file(&self) -> bool {
+        false
+    }
 
     /// The clock of who answered last, if it told.
     fn date(&self) -> Option<Timestamp> {
@@ -44,7 +61,7 @@ pub(crate) trait KeyFetcher {
 pub(crate) enum FetchError {
     #[error("its file can't be read: {0}")]
     Unreadable(ReadError),
-    #[error("the address is neither https nor http on loopback")]
+    #[error("the address is neither https nor http on loopback or a host of auth.plain_http_hosts")]
     Address,
     #[error("the discovery document came over https, but its jwks_uri isn't https")]
     Downgrade,
@@ -54,6 +71,10 @@ pub(crate) enum FetchError {
     Broken,
     #[error("the status is {0}, not 200")]
     Status(u16),
+    #[error("it redirects to another scheme, host or port")]
+    OtherOrigin,
+    #[error("it redirects more than {MAX_REDIRECTS} times")]
+    TooManyRedirects,
     #[error("the answer is cut off")]
     Truncated,
     #[error("it took too long")]
@@ -71,16 +92,20 @@ pub(crate) enum FetchError {
 /// The fetcher for an issuer's source of keys; `None` when it has none.
 pub(crate) fn fetcher(
     issuer: &settings::Issuer,
+    plain_http_hosts: &[String],
     tls: &Arc<ClientConfig>,
 ) -> Option<Box<dyn KeyFetcher>> {
-    let http = Http { tls: Arc::clone(tls), date: Rc::default() };
+    let http = Http { tls: Arc::clone(tls), plain_http_hosts: Rc::default(), date: Rc::default() };
     Some(match &issuer.keys {
         KeySource::File(path) => Box::new(FromFile(path.clone())),
-        KeySource::Url(url) => Box::new(FromUrl { http, url: url.clone() }),
+        KeySource::Url(url) => {
+            let http = Http { plain_http_hosts: plain_http_hosts.into(), ..http };
+            Box::new(FromUrl { http, url: url.clone() })
+        }
         KeySource::Discovery(url) => {
             Box::new(FromDiscovery { http, url: url.clone(), issuer: issuer.issuer.clone() })
         }
-        KeySource::Introspection(_) => return None,
+        KeySource::Introspection(_) | KeySource::Hmac(_) => return None,
     })
 }
 
@@ -92,7 +117,8 @@ impl KeyFetcher for FromFile {
         Box::pin(async move {
             let limit = u64::try_from(MAX_SET_BYTES).unwrap_or(u64::MAX);
             let content = regular_file::read(&path, limit).await;
-            content.map(Bytes::from_owner).map_err(|error| {
+            let content = content.map(Bytes::from_owner).map(without_byte_order_mark);
+            content.map_err(|error| {
                 if matches!(error, ReadError::TooLarge(_)) {
                     SetError::TooLarge.into()
                 } else {
@@ -100,6 +126,10 @@ impl KeyFetcher for FromFile {
                 }
             })
         })
+    }
+
+    fn is_file(&self) -> bool {
+        true
     }
 }
 
@@ -163,24 +193,40 @@ pub(crate) fn keys_address(document: &[u8], url: &str, issuer: &str) -> Result<S
 #[derive(Clone)]
 struct Http {
     tls: Arc<ClientConfig>,
+    /// `auth.plain_http_hosts`, where they count.
+    plain_http_hosts: Rc<[String]>,
     /// Of the last answer.
     date: Rc<Cell<Option<Timestamp>>>,
 }
 
 impl Http {
+    /// Follows redirects by hand: awc would follow them to anywhere.
     async fn get(&self, url: &str) -> Result<Bytes, FetchError> {
-        let uri = allowed(url).ok_or(FetchError::Address)?;
+        let mut uri = allowed(url, &self.plain_http_hosts).ok_or(FetchError::Address)?;
+        for _ in 0..=MAX_REDIRECTS {
+            match self.get_once(&uri).await? {
+                Answer::Document(body) => return Ok(without_byte_order_mark(body)),
+                Answer::Redirect(to) => uri = to,
+            }
+        }
+        Err(FetchError::TooManyRedirects)
+    }
+
+    async fn get_once(&self, uri: &Uri) -> Result<Answer, FetchError> {
         let client = Client::builder()
             .connector(Connector::new().rustls_0_23(Arc::clone(&self.tls)))
             .disable_redirects()
             // The keeper bounds the whole exchange.
             .disable_timeout()
             .add_default_header((header::USER_AGENT, crate::USER_AGENT))
-            .add_default_header((header::ACCEPT, "application/json"))
+            .add_default_header((header::ACCEPT, ACCEPT))
             .finish();
         let mut answer =
-            client.get(uri).force_close().send().await.map_err(|error| flat(&error))?;
+            client.get(uri.clone()).force_close().send().await.map_err(|error| flat(&error))?;
         self.date.set(date(answer.headers()));
+        if let Some(location) = location(answer.status(), answer.headers()) {
+            return redirect(uri, location).map(Answer::Redirect);
+        }
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status().as_u16()));
         }
@@ -191,8 +237,73 @@ impl Http {
         })?;
         // awc gives a body that was cut off for a whole one, and an empty one when no length is told.
         let is_whole = announced.is_none_or(|length| length == body.len().to_string().as_str());
-        if body.is_empty() || !is_whole { Err(FetchError::Truncated) } else { Ok(body) }
+        if body.is_empty() || !is_whole {
+            Err(FetchError::Truncated)
+        } else {
+            Ok(Answer::Document(body))
+        }
     }
+}
+
+/// What a server answers.
+enum Answer {
+    Document(Bytes),
+    /// The document is at this address of the same server.
+    Redirect(Uri),
+}
+
+/// Where an answer with that status redirects to (RFC 9110 §15.4).
+fn location(status: StatusCode, headers: &header::HeaderMap) -> Option<&str> {
+    let is_redirect = matches!(
+        status,
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    );
+    headers.get(header::LOCATION).filter(|_| is_redirect)?.to_str().ok()
+}
+
+/// The address that `location` stands for in an answer from `from` (RFC 3986 §5.2): another server's
+/// could be anybody's.
+fn redirect(from: &Uri, location: &str) -> Result<Uri, FetchError> {
+    let scheme = from.scheme_str().unwrap_or_default();
+    let authority = from.authority().map_or("", |authority| authority.as_str());
+    let reference = location.split('#').next().unwrap_or_default();
+    let has_scheme = reference
+        .find([':', '/', '?'])
+        .is_some_and(|at| reference.get(at..).is_some_and(|rest| rest.starts_with(':')));
+    let address = if has_scheme {
+        reference.to_owned()
+    } else if reference.starts_with("//") {
+        format!("{scheme}:{reference}")
+    } else if reference.starts_with('/') {
+        format!("{scheme}://{authority}{reference}")
+    } else if reference.is_empty() || reference.starts_with('?') {
+        format!("{scheme}://{authority}{}{reference}", from.path())
+    } else {
+        let directory = from.path().rsplit_once('/').map_or("", |(directory, _)| directory);
+        format!("{scheme}://{authority}{directory}/{reference}")
+    };
+    let to: Uri = address.parse().map_err(|_| FetchError::OtherOrigin)?;
+    let has_user = to.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    if !has_user && origin(&to).is_some() && origin(&to) == origin(from) {
+        Ok(to)
+    } else {
+        Err(FetchError::OtherOrigin)
+    }
+}
+
+/// Scheme, host and port (RFC 6454 §4).
+fn origin(uri: &Uri) -> Option<(&str, String, u16)> {
+    let scheme = uri.scheme_str()?;
+    let usual = if scheme == "https" { 443 } else { 80 };
+    Some((scheme, uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(usual)))
+}
+
+fn without_byte_order_mark(text: Bytes) -> Bytes {
+    if text.starts_with(BYTE_ORDER_MARK) { text.slice(BYTE_ORDER_MARK.len()..) } else { text }
 }
 
 /// The server's clock, unless the answer has aged in a cache.
@@ -205,13 +316,17 @@ fn is_https(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
 }
 
-/// https anywhere, http on loopback only: else anyone on the way could plant keys.
-pub(crate) fn allowed(url: &str) -> Option<Uri> {
+/// https anywhere, http on loopback and on the hosts of `auth.plain_http_hosts` only: else anyone on
+/// the way could plant keys.
+pub(crate) fn allowed(url: &str, plain_http_hosts: &[String]) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
     let host = uri.host()?;
     let is_allowed = match uri.scheme_str() {
         Some("https") => true,
-        Some("http") => is_loopback_host(host),
+        Some("http") => {
+            let mut listed = plain_http_hosts.iter();
+            is_loopback_host(host) || listed.any(|listed| listed.eq_ignore_ascii_case(host))
+        }
         _ => false,
     };
     is_allowed.then_some(uri)

@@ -23,7 +23,7 @@ use crate::{
     settings::Algorithm,
 };
 
-/// Longest time for a fetch, with both of discovery's requests.
+/// Longest time for a fetch, with both of discovery's requests and all redirects.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// When a key set is fetched without being asked for.
@@ -170,7 +170,8 @@ impl Keeper {
         if self.last.as_ref() == Some(&json) {
             return Ok(None);
         }
-        let (set, left_out) = KeySet::parse(&json, &self.algorithms)?;
+        let parse = if self.fetcher.is_file() { KeySet::parse_file } else { KeySet::parse };
+        let (set, left_out) = parse(&json, &self.algorithms)?;
         self.gauges.left_out.set(i64::try_from(left_out.len()).unwrap_or(i64::MAX));
         for LeftOut { kid, why } in &left_out {
             warn!(issuer = &*self.issuer, kid, %why, "a key of the set isn't used");

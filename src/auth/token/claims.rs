@@ -19,7 +19,7 @@ pub(in crate::auth) use self::{
     introspection::Introspected,
     logout::Logout,
 };
-use super::{Rules, json::Object};
+use super::{Rules, claimed_issuer, is_issuer, json::Object};
 use crate::{
     auth::{
         Sha256,
@@ -114,11 +114,8 @@ impl Claims {
     }
 
     fn check_issuer(&self, rules: &Rules) -> Result<(), Reason> {
-        if self.text("iss") == Some(&rules.settings.issuer) {
-            Ok(())
-        } else {
-            Err(Reason::UnknownIssuer)
-        }
+        let iss = claimed_issuer(&self.0)?;
+        if is_issuer(iss, &rules.settings.issuer) { Ok(()) } else { Err(Reason::UnknownIssuer) }
     }
 
     fn check_subject(&self) -> Result<(), Reason> {

@@ -1,8 +1,8 @@
 //! Every check of a token before its claims, told one by one to operators; `claims` tells the rest.
 
-use serde_json::Value;
-
-use super::{Header, Unverified, claims::Against, claims::Explained, decode, object};
+use super::{
+    Header, Unverified, claimed_issuer, claims::Against, claims::Explained, decode, object,
+};
 use crate::auth::{
     error::Reason,
     explanation::{Check, listed, shown, told},
@@ -29,7 +29,7 @@ pub(in crate::auth) fn explain_form(text: &str) -> Vec<Check> {
         );
         return vec![Check::of("form", Err(Reason::NotJws), found)];
     };
-    let iss = payload.get("iss").and_then(Value::as_str);
+    let iss = claimed_issuer(&payload).map(drop);
     let read = Header::parse(&header);
     let found = format!(
         "members {}; alg {}, typ {}, kid {}",
@@ -45,7 +45,7 @@ pub(in crate::auth) fn explain_form(text: &str) -> Vec<Check> {
             format!("three parts; claims {}", listed(payload.names())),
         ),
         Check::of("header", read.map(drop), found),
-        Check::of("iss", iss.map(drop).ok_or(Reason::UnknownIssuer), told(&payload, "iss")),
+        Check::of("iss", iss, told(&payload, "iss")),
     ]
 }
 
@@ -53,7 +53,10 @@ impl Unverified<'_> {
     /// Each check of [`Unverified::check_header`].
     pub(in crate::auth) fn explain_header(&self, against: &Against<'_>) -> [Check; 2] {
         let (settings, table) = (&against.rules.settings, against.table);
-        let algorithms = listed(settings.algorithms.iter().map(|algorithm| algorithm.name()));
+        let algorithms = match settings.keys.hmac() {
+            Some(hmac) => listed(hmac.algorithms.iter().map(|it| it.name())),
+            None => listed(settings.algorithms.iter().map(|it| it.name())),
+        };
         let algorithm = self.header.algorithm.name();
         [
             Check::of(

@@ -6,7 +6,10 @@
 use serde_json::Value;
 
 use super::{Rules, json::Object};
-use crate::{auth::error::Reason, settings::Algorithm};
+use crate::{
+    auth::error::Reason,
+    settings::{Algorithm, HmacAlgorithm},
+};
 
 /// Longest `kid` taken, in bytes: it is kept in memory for a while when no key has it.
 const MAX_KID_BYTES: usize = 256;
@@ -20,9 +23,32 @@ const TYP_PREFIX: &str = "application/";
 /// Types that a logout token may have.
 const LOGOUT_TYPES: [&str; 3] = ["logout+jwt", "jwt", ""];
 
+/// What an `alg` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::auth) enum TokenAlgorithm {
+    /// A signature that public keys check.
+    Signature(Algorithm),
+    /// A signature that a shared secret checks.
+    Hmac(HmacAlgorithm),
+}
+
+impl TokenAlgorithm {
+    fn named(name: &str) -> Option<Self> {
+        let signature = Algorithm::named(name).map(Self::Signature);
+        signature.or_else(|| HmacAlgorithm::named(name).map(Self::Hmac))
+    }
+
+    pub(in crate::auth) const fn name(self) -> &'static str {
+        match self {
+            Self::Signature(algorithm) => algorithm.name(),
+            Self::Hmac(algorithm) => algorithm.name(),
+        }
+    }
+}
+
 /// What we need of a header.
 pub(in crate::auth) struct Header {
-    pub(in crate::auth) algorithm: Algorithm,
+    pub(in crate::auth) algorithm: TokenAlgorithm,
     pub(super) kid: Option<Box<str>>,
     /// In lower case without `application/`; empty when there is none.
     pub(in crate::auth) typ: String,
@@ -40,7 +66,7 @@ impl Header {
         }
         let typ = text(members, "typ")?.unwrap_or_default().to_ascii_lowercase();
         Ok(Self {
-            algorithm: Algorithm::named(name).ok_or(Reason::Algorithm)?,
+            algorithm: TokenAlgorithm::named(name).ok_or(Reason::Algorithm)?,
             kid: kid.map(Box::from),
             typ: without_prefix(&typ).to_owned(),
         })
@@ -53,7 +79,13 @@ impl Header {
     }
 
     pub(super) fn check_algorithm(&self, rules: &Rules) -> Result<(), Reason> {
-        let is_taken = rules.settings.algorithms.contains(&self.algorithm);
+        let settings = &rules.settings;
+        let is_taken = match self.algorithm {
+            TokenAlgorithm::Signature(algorithm) => settings.algorithms.contains(&algorithm),
+            TokenAlgorithm::Hmac(algorithm) => {
+                settings.keys.hmac().is_some_and(|hmac| hmac.algorithms.contains(&algorithm))
+            }
+        };
         if is_taken { Ok(()) } else { Err(Reason::Algorithm) }
     }
 

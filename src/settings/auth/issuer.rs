@@ -1,15 +1,22 @@
 //! `auth.issuers.NAME.*`: one issuer, and whose customers its tokens name.
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use config::{Value, ValueKind};
 
-use super::{DpopMode, Introspection};
+use super::{DpopMode, Hmac, Introspection, PLAIN_HTTP_HOSTS, hmac::holds_secrets};
 use crate::{
-    algorithm::Algorithm,
+    algorithm::{Algorithm, HmacAlgorithm},
     customer::CustomerId,
+    regular_file,
     settings::{
-        address::{WebAddress, no_query, not_exposed},
+        address::{
+            Demand, WebAddress, lone_host, no_query, not_exposed, not_exposed_unless_listed,
+        },
         fault::Wrong,
         reader::{BUILT_IN, Reader},
         roots::holds_roots,
@@ -21,6 +28,9 @@ use crate::{
 
 /// Below it stand discovery documents (RFC 8615), and no issuer's name.
 const WELL_KNOWN: &str = "/.well-known/";
+
+/// Longer files are rejected by those who use them.
+const MAX_KEY_FILE_BYTES: u64 = 256 * 1024;
 
 /// How old `max_token_age` may let tokens be.
 const TOKEN_AGES: RangeInclusive<Duration> =
@@ -38,16 +48,30 @@ pub enum KeySource {
     Discovery(String),
     /// `introspection_url`: there are no keys, the issuer is asked about each token.
     Introspection(Introspection),
+    /// `hmac_secret_file`: there are no public keys, the issuer signs with a shared secret.
+    Hmac(Hmac),
+}
+
+impl KeySource {
+    /// The shared secret, where there is one in the place of keys.
+    #[must_use]
+    pub const fn hmac(&self) -> Option<&Hmac> {
+        match self {
+            Self::Hmac(hmac) => Some(hmac),
+            Self::Url(_) | Self::File(_) | Self::Discovery(_) | Self::Introspection(_) => None,
+        }
+    }
 }
 
 /// `auth.issuers.NAME.*`
 #[derive(Debug, Clone)]
 pub struct Issuer {
-    /// `issuer`: what the `iss` claim must be, to the letter.
+    /// `issuer`: what the `iss` claim must be, to the letter. Empty: there must be none.
     pub issuer: String,
     /// `audiences`: one of them must be in `aud`. At least one.
     pub audiences: Vec<String>,
-    /// `algorithms`. At least one, but for an issuer that is asked about its tokens.
+    /// `algorithms`. At least one, but for an issuer that is asked about its tokens, and one with a
+    /// shared secret.
     pub algorithms: Vec<Algorithm>,
     /// `jwks_url`, `jwks_file` or `discovery`
     pub keys: KeySource,
@@ -75,15 +99,21 @@ impl Issuer {
     pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Option<Self> {
         let issuer = reader
             .at(format!("{at}.issuer"))
-            .required("set it to what the tokens' iss claim is, to the letter")
+            .required("set it to what the tokens' iss claim is, to the letter, or to \"\" if they have none")
             .text(issuer_name);
         let audiences = reader
             .at(format!("{at}.audiences"))
             .required("list what the tokens' aud claim may be, such as [\"my-api\"]")
             .list(Items::Some, claim_text);
         let is_asked = Introspection::is_wanted(reader, at);
-        let algorithms = algorithms(reader, at, is_asked);
-        let keys = keys(reader, at, issuer.as_deref());
+        let has_secret = reader.is_set(&format!("{at}.hmac_secret_file"));
+        let hmac_algorithms = has_secret.then(|| hmac_algorithms(reader, at));
+        let algorithms = match hmac_algorithms {
+            Some(_) => Some(Vec::new()),
+            None => algorithms(reader, at, is_asked),
+        };
+        let hmac = hmac(reader, at, hmac_algorithms.flatten());
+        let keys = keys(reader, at, issuer.as_deref(), hmac);
         let customer_id_claim =
             reader.at(format!("{at}.customer_id_claim")).or("sub").text(claim_text);
         let customer_id_prefix =
@@ -123,6 +153,27 @@ fn algorithms(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<A
     setting.list(Items::Some, algorithm).or_else(|| is_asked.then(Vec::new))
 }
 
+/// Of an issuer with a shared secret.
+fn hmac_algorithms(reader: &mut Reader<'_>, at: &str) -> Option<Vec<HmacAlgorithm>> {
+    let fix = "list the algorithms that it signs with, such as [\"HS256\"]";
+    let setting = reader.at(format!("{at}.algorithms")).required(fix);
+    setting.list(Items::Some, hmac_algorithm)
+}
+
+/// The secret is checked for the algorithms that are known by then.
+fn hmac(
+    reader: &mut Reader<'_>,
+    at: &str,
+    algorithms: Option<Vec<HmacAlgorithm>>,
+) -> Option<KeySource> {
+    let setting = reader.at(format!("{at}.hmac_secret_file"));
+    let secret_file = setting.file(|path| match &algorithms {
+        Some(algorithms) => holds_secrets(path, algorithms),
+        None => is_readable(path),
+    });
+    Some(KeySource::Hmac(Hmac { secret_file: secret_file?, algorithms: algorithms? }))
+}
+
 fn types(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<String>> {
     let setting = reader.at(format!("{at}.typ"));
     let setting = if is_asked { setting } else { setting.or(default_typ()) };
@@ -136,13 +187,21 @@ fn logout_audiences(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option
 }
 
 /// That it is exactly one is told by `contradictions`.
-fn keys(reader: &mut Reader<'_>, at: &str, issuer: Option<&str>) -> Option<KeySource> {
-    let url = reader.at(format!("{at}.jwks_url")).text(fetched);
-    let file = reader.at(format!("{at}.jwks_file")).file(is_readable);
+fn keys(
+    reader: &mut Reader<'_>,
+    at: &str,
+    issuer: Option<&str>,
+    hmac: Option<KeySource>,
+) -> Option<KeySource> {
+    let hosts = reader.again(PLAIN_HTTP_HOSTS).list(Items::Any, lone_host).unwrap_or_default();
+    let url = reader.at(format!("{at}.jwks_url")).text(|text| jwks_address(text, &hosts));
+    let file = reader.at(format!("{at}.jwks_file")).file(has_no_private_key);
     let key = format!("{at}.discovery");
     let discovery = match reader.at(&*key).switch(fetched) {
         None | Some(Switch::Off) => None,
         Some(Switch::At(address)) => Some(address),
+        // Told by `contradictions`.
+        Some(Switch::On) if issuer == Some("") => None,
         Some(Switch::On) => match discovery_of(issuer?) {
             Ok(address) => Some(address),
             Err(wrongs) => {
@@ -155,7 +214,7 @@ fn keys(reader: &mut Reader<'_>, at: &str, issuer: Option<&str>) -> Option<KeySo
     };
     let asked = Introspection::read(reader, at).map(KeySource::Introspection);
     let url = url.map(KeySource::Url);
-    url.or(file.map(KeySource::File)).or(discovery.map(KeySource::Discovery)).or(asked)
+    url.or(file.map(KeySource::File)).or(discovery.map(KeySource::Discovery)).or(asked).or(hmac)
 }
 
 /// Where an issuer's configuration stands by OpenID Connect Discovery 1.0 §4.1.
@@ -176,6 +235,26 @@ pub(super) fn fetched(text: &str) -> Result<String, Vec<Wrong>> {
     WebAddress::parse(text, &[not_exposed]).map(|address| address.text)
 }
 
+/// The same, but http is accepted for the hosts of `auth.plain_http_hosts`.
+fn jwks_address(text: &str, hosts: &[String]) -> Result<String, Vec<Wrong>> {
+    let is_listed = WebAddress::read(text).is_some_and(|address| address.is_on(hosts));
+    let demands: &[Demand] = if is_listed { &[] } else { &[not_exposed_unless_listed] };
+    WebAddress::parse(text, demands).map(|address| address.text)
+}
+
+/// Whether a file of public keys can be read, and holds no private one in PEM.
+fn has_no_private_key(path: &Path) -> Result<(), Wrong> {
+    is_readable(path)?;
+    let content = regular_file::read_blocking(path, MAX_KEY_FILE_BYTES).unwrap_or_default();
+    let text = String::from_utf8_lossy(&content);
+    let is_private = |line: &str| line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
+    if text.lines().any(is_private) {
+        let reason = "the file holds a private key, which this service must not have";
+        return Err(Wrong::new(reason, "write the path of a file with the public key only"));
+    }
+    Ok(())
+}
+
 fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
     let reason = match name {
         "none" => "\"none\" is no signature: anybody could sign",
@@ -184,16 +263,39 @@ fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
         }
         _ => "there is no such algorithm here",
     };
-    let names = || Algorithm::ALL.map(Algorithm::name).join(", ");
-    Algorithm::named(name).ok_or_else(|| Wrong::new(reason, format!("write some of {}", names())))
+    let fix = || {
+        let names = Algorithm::ALL.map(Algorithm::name).join(", ");
+        let is_hmac = HmacAlgorithm::named(name).is_some();
+        let secret =
+            if is_hmac { "; an issuer without public keys needs hmac_secret_file" } else { "" };
+        format!("write some of {names}{secret}")
+    };
+    Algorithm::named(name).ok_or_else(|| Wrong::new(reason, fix()))
 }
 
-/// What the `iss` claim is compared with. The address of a discovery document is none.
+fn hmac_algorithm(name: &str) -> Result<HmacAlgorithm, Wrong> {
+    HmacAlgorithm::named(name).ok_or_else(|| {
+        let reason = "hmac_secret_file is set, and a secret signs with HS algorithms only";
+        Wrong::new(reason, "write some of HS256, HS384, HS512, or take hmac_secret_file out")
+    })
+}
+
+/// What the `iss` claim is compared with. The address of a discovery document is none. The empty one
+/// stands for tokens without that claim.
 fn issuer_name(text: &str) -> Result<String, Wrong> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
     if text.contains(WELL_KNOWN) {
         let reason = "it is the address of the issuer's discovery document, not its name";
         let fix = "drop /.well-known/ and what follows it, so that it equals the tokens' iss claim \
                    to the letter, and set discovery = true";
+        return Err(Wrong::new(reason, fix));
+    }
+    if text.split_once('{').is_some_and(|(_, rest)| rest.contains('}')) {
+        let reason = "it holds a placeholder in braces, such as {tenantid}, which no token has";
+        let fix = "write what stands there in the iss claim of your tokens, such as the tenant's id; \
+                   each tenant is an issuer of its own";
         return Err(Wrong::new(reason, fix));
     }
     claim_text(text)

@@ -4,8 +4,13 @@
 //! way to an issuer may sign for its customers.
 
 use crate::settings::{
-    CustomerIdForm, address::WebAddress, auth::ISSUERS, fault::Wrong, reader::Reader,
+    CustomerIdForm,
+    address::{WebAddress, lone_host},
+    auth::{ISSUERS, PLAIN_HTTP_HOSTS},
+    fault::Wrong,
+    reader::Reader,
     setting::Switch,
+    value::Items,
 };
 
 /// What Juspay's own customer ids begin with.
@@ -16,6 +21,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
         reader.names_again(ISSUERS).iter().map(|name| format!("{ISSUERS}.{name}")).collect();
     for table in &tables {
         key_source(reader, table);
+        nameless(reader, table);
         idle_roots(reader, table);
         local_issuer(reader, table);
         juspay_ids(reader, table);
@@ -35,27 +41,54 @@ fn key_source(reader: &mut Reader<'_>, table: &str) {
         reader.is_set(&format!("{table}.jwks_file")),
         reader.is_set(&discovery) && !off,
         reader.is_set(&format!("{table}.introspection_url")),
+        reader.is_set(&format!("{table}.hmac_secret_file")),
     ];
     let wrong = match set.into_iter().filter(|set| *set).count() {
         0 => {
-            let fix = "set one of jwks_url, jwks_file, discovery and introspection_url";
+            let fix = "set one of jwks_url, jwks_file, discovery, introspection_url and \
+                       hmac_secret_file";
             return reader.missing(&[table], Wrong::new("it has no keys", fix));
         }
         1 => return,
         _ => Wrong::new(
             "it has its keys from more than one place, or is asked about tokens besides",
-            "keep one of jwks_url, jwks_file, discovery and introspection_url",
+            "keep one of jwks_url, jwks_file, discovery, introspection_url and hmac_secret_file; \
+             shared secrets are never used beside public keys",
         ),
     };
     reader.contradiction(&[table], wrong);
 }
 
+/// Of an issuer whose tokens have no `iss`, nobody can ask for more.
+fn nameless(reader: &mut Reader<'_>, table: &str) {
+    let key = format!("{table}.issuer");
+    if reader.raw_text(&key) != Some("") {
+        return;
+    }
+    let discovery = format!("{table}.discovery");
+    let off = reader.again(&*discovery).switch(|_| Ok::<_, Wrong>(())) == Some(Switch::Off);
+    let introspection = format!("{table}.introspection_url");
+    let is_set = [
+        (&discovery, reader.is_set(&discovery) && !off),
+        (&introspection, reader.is_set(&introspection)),
+    ];
+    for (other, _) in is_set.iter().filter(|(_, is_set)| *is_set) {
+        let reason = format!(
+            "it is empty, which stands for tokens without iss, but {other} is for an issuer with a name"
+        );
+        let fix = "write what iss is in its tokens, or set jwks_url, jwks_file or hmac_secret_file";
+        reader.contradiction(&[&key, other], Wrong::new(reason, fix));
+    }
+}
+
 /// From an issuer whose keys come from a file, nothing is fetched.
 fn idle_roots(reader: &mut Reader<'_>, table: &str) {
-    let keys = ["ca_file", "jwks_file"].map(|key| format!("{table}.{key}"));
-    if keys.iter().all(|key| reader.is_set(key)) {
-        let wrong = Wrong::new("nothing is fetched from this issuer", "take ca_file out");
-        reader.contradiction(&keys.each_ref().map(String::as_str), wrong);
+    let ca_file = format!("{table}.ca_file");
+    for file in ["jwks_file", "hmac_secret_file"].map(|key| format!("{table}.{key}")) {
+        if reader.is_set(&ca_file) && reader.is_set(&file) {
+            let wrong = Wrong::new("nothing is fetched from this issuer", "take ca_file out");
+            reader.contradiction(&[&ca_file, &file], wrong);
+        }
     }
 }
 
@@ -66,9 +99,15 @@ fn local_issuer(reader: &mut Reader<'_>, table: &str) {
     if juspay.is_none_or(|address| !address.is_remote()) || allowed != Some(false) {
         return;
     }
-    for key in ["issuer", "jwks_url", "discovery", "introspection_url"] {
-        let key = format!("{table}.{key}");
-        let plain = |text: &str| Ok::<_, Wrong>(text.starts_with("http://"));
+    let hosts = reader.again(PLAIN_HTTP_HOSTS).list(Items::Any, lone_host).unwrap_or_default();
+    for name in ["issuer", "jwks_url", "discovery", "introspection_url"] {
+        let key = format!("{table}.{name}");
+        let may_be_listed = matches!(name, "issuer" | "jwks_url");
+        let plain = |text: &str| {
+            let is_on_listed = |address: WebAddress| address.is_on(&hosts);
+            let is_listed = may_be_listed && WebAddress::read(text).is_some_and(is_on_listed);
+            Ok::<_, Wrong>(text.starts_with("http://") && !is_listed)
+        };
         if reader.again(&*key).text(plain) == Some(true) {
             let reason = "an issuer of plain http is for development, but juspay.base_url isn't a \
                           loopback address";

@@ -110,6 +110,16 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("juspay.api_key = ''", "juspay.api_key", "empty"),
     ("auth.issuers.main.issuer = ''", "auth.issuers.main.issuer", "empty"),
     (
+        "auth.issuers.main.issuer = 'https://login.microsoftonline.com/{tenantid}/v2.0'",
+        "auth.issuers.main.issuer",
+        "placeholder in braces",
+    ),
+    ("auth.plain_http_hosts = ['']", "auth.plain_http_hosts[0]", "isn't a host"),
+    ("auth.plain_http_hosts = ['http://a']", "auth.plain_http_hosts[0]", "isn't a host"),
+    ("auth.plain_http_hosts = ['a', 'a:80']", "auth.plain_http_hosts[1]", "isn't a host"),
+    ("auth.plain_http_hosts = ['a/']", "auth.plain_http_hosts[0]", "isn't a host"),
+    ("auth.plain_http_hosts = ['*.svc']", "auth.plain_http_hosts[0]", "isn't a host"),
+    (
         "auth.issuers.main.discovery = 'http://a.example'",
         "auth.issuers.main.discovery",
         "plain http",
@@ -232,6 +242,41 @@ fn issuers_that_cannot_be_told_apart_are_faults() {
     );
     let prefix = "juspay.customer_id_form = 'juspay'\nauth.issuers.main.customer_id_prefix = 'a'";
     assert_eq!(told(prefix)[0].key, "auth.issuers.main.customer_id_prefix");
+}
+
+#[test]
+fn key_sets_may_be_plain_http_on_listed_hosts_only() {
+    let main =
+        "[auth.issuers.main]\ndiscovery = false\nissuer = 'http://keycloak.svc:8080/realms/a'";
+    let keys = "jwks_url = 'http://keycloak.svc:8080/keys'";
+    let listed = "[auth]\nplain_http_hosts = ['other', 'Keycloak.SVC']";
+    let settings = good().text("x", format!("{listed}\n{main}\n{keys}")).load().unwrap().settings;
+    assert_eq!(settings.auth.plain_http_hosts, ["other", "keycloak.svc"]);
+    let url = KeySource::Url("http://keycloak.svc:8080/keys".to_owned());
+    assert_eq!(settings.auth.issuers["main"].keys, url);
+
+    let other = keys.replace("keycloak.svc", "svc");
+    let unlisted = told(&format!("{listed}\n{main}\n{other}"));
+    assert_eq!(unlisted[0].key, "auth.issuers.main.jwks_url");
+    assert!(unlisted[0].reason.contains("plain http"), "{}", unlisted[0].reason);
+    assert!(unlisted[0].fix.contains("auth.plain_http_hosts"), "{}", unlisted[0].fix);
+    // Whoever answers there says which keys count, or that a token is good.
+    let discovery = main.replace("false", "'http://keycloak.svc:8080/configuration'");
+    let faults = told(&format!("{listed}\n{discovery}"));
+    assert_eq!(faults[0].key, "auth.issuers.main.discovery", "{faults:?}");
+}
+
+#[test]
+fn a_private_key_is_no_source_of_keys() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let settings =
+        format!("[auth.issuers.main]\ndiscovery = false\njwks_file = '{}'", file.path().display());
+    std::fs::write(&file, pair.serialize_pem()).unwrap();
+    let faults = told(&settings);
+    compare("a private key", &faults, &[("auth.issuers.main.jwks_file", "holds a private key")]);
+    std::fs::write(&file, pair.public_key_pem()).unwrap();
+    assert!(good().text("x", &settings).load().is_ok());
 }
 
 #[test]

@@ -256,6 +256,7 @@ async fn a_refusal_has_its_reason_in_the_log_and_nowhere_else() {
             "unknown_issuer",
         ),
         (world.phone_with(&revoked), 401, "revoked"),
+        (world.phone_holding(&"x".repeat(8193)), 400, "too_long"),
         (world.phone_with(&MintRequest { scope: None, ..good.clone() }), 403, "insufficient_scope"),
         (world.phone_with(&no_customer), 403, "no_customer"),
     ];
@@ -266,6 +267,8 @@ async fn a_refusal_has_its_reason_in_the_log_and_nowhere_else() {
         let line = logged(&id).remove(0);
         assert_eq!((&line["status"], &line["reason"]), (&status.into(), &reason.into()));
         assert_eq!(line["cause"], Value::Null);
+        let setting = (reason == "too_long").then_some("auth.max_token_bytes");
+        assert_eq!(line["setting"], setting.map_or(Value::Null, Value::from));
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         if reply.code() == "invalid_token" {
             assert_eq!(detail, "The access token isn't valid.");

@@ -25,6 +25,7 @@ use juspay_bff::{
 use tokio::task::LocalSet;
 
 use self::forge::Forge;
+pub use self::forge::{changed, mac};
 use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer};
 use crate::support::{Impostor, Reply, Stage, World};
 
@@ -52,6 +53,12 @@ impl Row {
     fn malformed(what: impl Into<String>, token: String) -> Self {
         let (status, code) = (400, "invalid_request");
         Self { status, code, ..Self::invalid("malformed_header", what, token) }
+    }
+
+    /// Longer than `auth.max_token_bytes`.
+    fn too_large(what: impl Into<String>, token: String) -> Self {
+        let (status, code) = (400, "token_too_large");
+        Self { status, code, ..Self::invalid("too_long", what, token) }
     }
 
     fn nobody(what: impl Into<String>, token: String) -> Self {
@@ -124,7 +131,7 @@ async fn explained(world: &World, what: &str, token: &str) -> Explanation {
 }
 
 /// The explanation comes to the service's refusal, by its verdict and by its first check that fails.
-async fn explained_as(world: &World, what: &str, token: &str, reason: &str) {
+pub async fn explained_as(world: &World, what: &str, token: &str, reason: &str) {
     let explanation = explained(world, what, token).await;
     let failure = explanation.failure().map(AuthError::reason);
     let verdict = explanation.verdict.expect("somebody was asked");

@@ -97,7 +97,11 @@ async fn fetch(keys: KeySource) -> Result<Bytes, FetchError> {
 async fn fetch_trusting(ca_file: Option<&Path>, keys: KeySource) -> Result<Bytes, FetchError> {
     let mut issuer = issuer();
     issuer.keys = keys;
-    fetcher(&issuer, &tls::client_config(ca_file).unwrap()).unwrap().fetch().await
+    fetcher(&issuer, &[], &tls::client_config(ca_file).unwrap()).unwrap().fetch().await
+}
+
+fn moved(to: &str) -> String {
+    format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
 }
 
 fn whole(body: &str) -> String {
@@ -106,7 +110,7 @@ fn whole(body: &str) -> String {
 
 #[tokio::test]
 async fn only_whole_and_plain_answers_are_taken() {
-    let answer = |path: &str, port: u16| match path {
+    let answer = |path: &str, _port: u16| match path {
         "/good" => whole("{\"keys\":[]}"),
         "/chunked" => {
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".into()
@@ -114,9 +118,8 @@ async fn only_whole_and_plain_answers_are_taken() {
         "/until-close" => "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}".into(),
         "/cut" => "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}".into(),
         "/cut-chunk" => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\n{}".into(),
-        "/moved" => format!(
-            "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{port}/good\r\ncontent-length: 0\r\n\r\n"
-        ),
+        "/until-close-1.0" => "HTTP/1.0 200 OK\r\n\r\n{}".into(),
+        "/marked" => whole("\u{feff}{\"keys\":[]}"),
         "/hints" => format!("HTTP/1.1 103 Early Hints\r\n\r\n{}", whole("{}")),
         "/empty" => "HTTP/1.1 204 No Content\r\n\r\n".into(),
         "/broken" => "HTTP/1.1 500 Oops\r\ncontent-length: 2\r\n\r\n{}".into(),
@@ -134,10 +137,11 @@ async fn only_whole_and_plain_answers_are_taken() {
         for (path, expected) in [
             ("good", Ok(11)),
             ("until-close", Err(FetchError::Truncated)),
+            ("until-close-1.0", Ok(2)),
+            ("marked", Ok(11)),
             ("chunked", Ok(2)),
             ("largest", Ok(MAX_SET_BYTES)),
             ("cut", Err(FetchError::Truncated)),
-            ("moved", Err(FetchError::Status(302))),
             ("hints", Err(FetchError::Status(103))),
             ("empty", Err(FetchError::Status(204))),
             ("broken", Err(FetchError::Status(500))),
@@ -154,6 +158,110 @@ async fn only_whole_and_plain_answers_are_taken() {
         let heard = heard.lock().unwrap().to_ascii_lowercase();
         let agent = format!("user-agent: juspay-bff/{}\r\n", env!("CARGO_PKG_VERSION"));
         assert!(heard.contains(&agent) && heard.contains("connection: close"), "{heard}");
+        let accept = "accept: application/json, application/jwk-set+json;q=0.9, */*;q=0.1\r\n";
+        assert!(heard.contains(accept), "{heard}");
+    })
+    .await;
+}
+
+/// A server whose key set has moved, to many places.
+fn moving(path: &str, port: u16) -> String {
+    match path {
+        "/good" | "/a/good" | "/query?b" | "/a/?c" => whole("the keys"),
+        "/absolute" => moved(&format!("http://127.0.0.1:{port}/good")),
+        "/upper-case" => moved(&format!("HTTP://127.0.0.1:{port}/good#fragment")),
+        "/no-scheme" => moved(&format!("//127.0.0.1:{port}/good")),
+        "/root" => moved("/good"),
+        "/a/relative" => moved("good"),
+        "/query" | "/a/" => moved(if path == "/query" { "?b" } else { "?c" }),
+        "/two" => moved("/root"),
+        "/three" => moved("two"),
+        "/loop" => moved("/loop"),
+        "/host" => moved(&format!("http://localhost:{port}/good")),
+        "/port" => moved("http://127.0.0.1:1/good"),
+        "/usual-port" => moved("http://127.0.0.1/good"),
+        "/scheme" => moved(&format!("https://127.0.0.1:{port}/good")),
+        "/user" => moved(&format!("http://a@127.0.0.1:{port}/good")),
+        "/user-is-host" => moved(&format!("http://127.0.0.1:{port}@evil.example/good")),
+        "/other" => moved("//evil.example/good"),
+        "/file" => moved("file:///etc/passwd"),
+        "/nowhere" => "HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n".into(),
+        "/choices" => moved("/good").replacen("302", "300", 1),
+        "/unchanged" => moved("/good").replacen("302", "304", 1),
+        _ => whole("wrong"),
+    }
+}
+
+#[tokio::test]
+async fn at_most_two_redirects_are_followed_and_none_to_another_origin() {
+    let good = || Ok(Bytes::from_static(b"the keys"));
+    locally(async {
+        let (port, _) = server(moving).await;
+        for (path, expected) in [
+            ("absolute", good()),
+            ("upper-case", good()),
+            ("no-scheme", good()),
+            ("root", good()),
+            ("a/relative", good()),
+            ("query", good()),
+            ("a/", good()),
+            ("two", good()),
+            ("three", Err(FetchError::TooManyRedirects)),
+            ("loop", Err(FetchError::TooManyRedirects)),
+            ("host", Err(FetchError::OtherOrigin)),
+            ("port", Err(FetchError::OtherOrigin)),
+            ("usual-port", Err(FetchError::OtherOrigin)),
+            ("scheme", Err(FetchError::OtherOrigin)),
+            ("user", Err(FetchError::OtherOrigin)),
+            ("user-is-host", Err(FetchError::OtherOrigin)),
+            ("other", Err(FetchError::OtherOrigin)),
+            ("file", Err(FetchError::OtherOrigin)),
+            ("nowhere", Err(FetchError::Status(302))),
+            ("choices", Err(FetchError::Status(300))),
+            ("unchanged", Err(FetchError::Status(304))),
+        ] {
+            let fetched = fetch(KeySource::Url(format!("http://127.0.0.1:{port}/{path}"))).await;
+            assert_eq!(fetched, expected, "{path}");
+        }
+    })
+    .await;
+}
+
+#[test]
+fn listed_hosts_may_be_plain_http_and_no_others() {
+    let listed = ["keycloak.auth.svc".to_owned(), "10.0.0.1".to_owned(), "[fd00::1]".to_owned()];
+    for url in [
+        "http://keycloak.auth.svc:8080/keys",
+        "http://Keycloak.Auth.SVC/keys",
+        "http://10.0.0.1/keys",
+        "http://[fd00::1]/keys",
+        "https://idp.example/keys",
+    ] {
+        assert!(allowed(url, &listed).is_some(), "{url}");
+    }
+    for url in [
+        "http://auth.svc/keys",
+        "http://keycloak.auth.svc.example/keys",
+        "http://a.keycloak.auth.svc/keys",
+        "http://keycloak.auth.svc@idp.example/keys",
+        "http://10.0.0.10/keys",
+        "ftp://keycloak.auth.svc/keys",
+    ] {
+        assert!(allowed(url, &listed).is_none(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn discovery_leads_to_plain_http_on_no_listed_host() {
+    let document = json!({"issuer": "https://idp.example", "jwks_uri": "http://keys.svc/keys"});
+    let document = document.to_string();
+    locally(async {
+        let (port, _) = server(move |_, _| whole(&document)).await;
+        let mut issuer = issuer();
+        issuer.keys = KeySource::Discovery(format!("http://127.0.0.1:{port}/"));
+        let tls = tls::client_config(None).unwrap();
+        let fetcher = fetcher(&issuer, &["keys.svc".to_owned()], &tls).unwrap();
+        assert_eq!(fetcher.fetch().await, Err(FetchError::Address));
     })
     .await;
 }
@@ -198,7 +306,7 @@ async fn plain_http_is_for_loopback_only() {
         "http://[::1]:1",
         "http://[::ffff:127.0.0.1]:1",
     ] {
-        assert!(allowed(url).is_some(), "{url}");
+        assert!(allowed(url, &[]).is_some(), "{url}");
     }
 }
 
@@ -291,6 +399,8 @@ async fn a_file_is_read_up_to_the_limit() {
     assert_eq!(read(file.path()).await.map(|bytes| bytes.len()), Ok(MAX_SET_BYTES));
     std::fs::write(&file, " ".repeat(MAX_SET_BYTES + 1)).unwrap();
     assert_eq!(read(file.path()).await, Err(FetchError::Set(SetError::TooLarge)));
+    std::fs::write(&file, "\u{feff}{}").unwrap();
+    assert_eq!(read(file.path()).await, Ok(Bytes::from_static(b"{}")), "a byte order mark");
     let missing = read(Path::new("/nonexistent")).await;
     assert_eq!(missing, Err(FetchError::Unreadable(ReadError::NoFile)));
 }

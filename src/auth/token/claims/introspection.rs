@@ -121,7 +121,9 @@ impl Introspected {
 const fn may_lack_audience(keys: &KeySource) -> bool {
     match keys {
         KeySource::Introspection(introspection) => introspection.allow_no_audience,
-        KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) => false,
+        KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) | KeySource::Hmac(_) => {
+            false
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Attacks on `alg` (RFC 8725 §2.1 and §3.1): none, a public key as a secret, another kind of key.
 
 use aws_lc_rs::hmac::{HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use juspay_bff::settings::Algorithm;
 use serde_json::{Value, json};
 
 use super::{
+    super::der::{ELLIPTIC, RSA, der, integer, pem, spki},
     Row,
     forge::{Forge, base64url, decoded, mac},
 };
@@ -98,42 +98,8 @@ fn secrets(forge: &Forge<'_>) -> Vec<(String, Value, Vec<u8>)> {
     forms.map(|(key, what, secret)| (what.to_owned(), key["kid"].clone(), secret)).into()
 }
 
-/// Object identifiers of keys (RFC 5480 §2.1.1, P-256; RFC 8017 appendix A.1), with their parameters.
-const ELLIPTIC: &[u8] = &[
-    0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-    0x03, 0x01, 0x07,
-];
-const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
-
 fn text(member: &Value) -> Vec<u8> {
     member.as_str().expect("a text").as_bytes().to_vec()
-}
-
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len().to_be_bytes();
-    let length: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();
-    let head = match content.len() {
-        short @ 0..128 => vec![tag, u8::try_from(short).unwrap()],
-        _ => [vec![tag, 0x80 | u8::try_from(length.len()).unwrap()], length].concat(),
-    };
-    [head, content.to_vec()].concat()
-}
-
-fn integer(magnitude: &[u8]) -> Vec<u8> {
-    der(0x02, &[&[0], magnitude].concat())
-}
-
-fn spki(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
-    let key = der(0x03, &[&[0], key].concat());
-    der(0x30, &[der(0x30, algorithm), key].concat())
-}
-
-fn pem(label: &str, der: &[u8], end: &str) -> Vec<u8> {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    let (lines, dashes) = (lines.join(end), "-----");
-    format!("{dashes}BEGIN {label}{dashes}{end}{lines}{end}{dashes}END {label}{dashes}{end}").into()
 }
 
 pub fn of_another_kind(forge: &Forge<'_>) -> Vec<Row> {

@@ -151,12 +151,12 @@ pub fn sizes(forge: &Forge<'_>) -> Vec<Row> {
     let header = forge.header().to_string();
     let many = header.replacen('{', &format!("{{{members}"), 1);
     vec![
-        Row::invalid("too_long", "a byte beyond the cap", "a".repeat(CAP + 1)),
-        Row::invalid("too_long", "good, but too long", huge("x".repeat(CAP))),
-        Row::invalid("too_long", "dots", ".".repeat(CAP + 1)),
-        Row::invalid("too_long", "good and much after it", format!("{good}.{}", "A".repeat(CAP))),
-        Row::invalid("too_long", "not even a token", "\"".repeat(CAP + 1)),
-        Row::invalid("too_long", "30,000 bytes", "A".repeat(30_000)),
+        Row::too_large("a byte beyond the cap", "a".repeat(CAP + 1)),
+        Row::too_large("good, but too long", huge("x".repeat(CAP))),
+        Row::too_large("dots", ".".repeat(CAP + 1)),
+        Row::too_large("good and much after it", format!("{good}.{}", "A".repeat(CAP))),
+        Row::too_large("not even a token", "\"".repeat(CAP + 1)),
+        Row::too_large("30,000 bytes", "A".repeat(30_000)),
         not_jws("as long as the cap", "a".repeat(CAP)),
         not_jws("as many dots", ".".repeat(CAP)),
         not_jws("as deep", format!("{}.{body}.{signature}", base64url("[".repeat(4000)))),

@@ -1,0 +1,253 @@
+//! Public keys and certificates of an issuer in PEM (RFC 7468), as JWKs without `kid`.
+//!
+//! Only files hold them: what is fetched from an address is a JWK set. Rejects a file with a private
+//! key in any block. The validity of a certificate is not checked: the operator chose the file.
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use serde_json::{Value, json};
+
+use super::SetError;
+use crate::tls::PublicKey;
+
+/// Most keys in a file: a token is checked with each of them.
+pub(super) const MAX_KEYS: usize = 4;
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+const DASHES: &str = "-----";
+
+/// What a block is read as.
+type Read = for<'a> fn(&'a [u8]) -> Option<PublicKey<'a>>;
+
+/// Whether a file holds PEM. A JWK set begins with a brace.
+pub(super) fn is_pem(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    !text.starts_with(b"{") && text.windows(BEGIN.len()).any(|it| it == BEGIN.as_bytes())
+}
+
+/// The key of each block; `null` for one that can't be read.
+pub(super) fn keys(text: &[u8]) -> Result<Vec<Value>, SetError> {
+    let text = str::from_utf8(text).map_err(|_| SetError::Pem)?;
+    if text.lines().filter_map(label).any(|label| label.contains("PRIVATE")) {
+        return Err(SetError::PrivateKey);
+    }
+    let mut keys = Vec::new();
+    let mut lines = text.lines();
+    while let Some(begin) = lines.next() {
+        let Some(label) = label(begin) else { continue };
+        if keys.len() == MAX_KEYS {
+            return Err(SetError::TooManyInPem);
+        }
+        let read: Read = match label {
+            "PUBLIC KEY" => |der| PublicKey::of_spki(der),
+            "RSA PUBLIC KEY" => |der| PublicKey::of_pkcs1(der),
+            "CERTIFICATE" => |der| PublicKey::of_certificate(der),
+            _ => return Err(SetError::Pem),
+        };
+        let end = format!("{END}{label}{DASHES}");
+        let mut content = String::new();
+        loop {
+            match lines.next().map(str::trim) {
+                Some(line) if line == end => break,
+                Some(line) if !line.contains(DASHES) => content.push_str(line),
+                _ => return Err(SetError::Pem),
+            }
+        }
+        let der = STANDARD.decode(content).map_err(|_| SetError::Pem)?;
+        keys.push(read(&der).map_or(Value::Null, |key| jwk(&key)));
+    }
+    Ok(keys)
+}
+
+fn label(line: &str) -> Option<&str> {
+    line.trim().strip_prefix(BEGIN)?.strip_suffix(DASHES)
+}
+
+fn jwk(key: &PublicKey<'_>) -> Value {
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    match key {
+        PublicKey::Rsa { modulus, exponent } => {
+            json!({"kty": "RSA", "n": text(modulus), "e": text(exponent)})
+        }
+        PublicKey::Elliptic { curve, x, y } => {
+            json!({"kty": "EC", "crv": curve, "x": text(x), "y": text(y)})
+        }
+        PublicKey::Ed25519(x) => json!({"kty": "OKP", "crv": "Ed25519", "x": text(x)}),
+        // A JWK of a type that is never used.
+        PublicKey::Other => json!({"kty": ""}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+
+    use super::*;
+    use crate::auth::{
+        jwks::{KeySet, Unusable, Wanted},
+        testing::{P256, P384, RSA, base64url, issuer},
+    };
+    use crate::settings::Algorithm;
+
+    fn block(label: &str, der: &[u8]) -> String {
+        let text = STANDARD.encode(der);
+        let lines: Vec<_> =
+            text.as_bytes().chunks(64).map(|it| str::from_utf8(it).unwrap()).collect();
+        format!("{BEGIN}{label}{DASHES}\n{}\n{END}{label}{DASHES}\n", lines.join("\n"))
+    }
+
+    fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &length[..], content].concat()
+    }
+
+    fn rsa_of(modulus: &[u8]) -> Vec<u8> {
+        let integers = [der(0x02, &[&[0], modulus].concat()), der(0x02, &[1, 0, 1])];
+        der(0x30, &integers.concat())
+    }
+
+    fn rsa() -> Vec<u8> {
+        rsa_of(&URL_SAFE_NO_PAD.decode(RSA.public["n"].as_str().unwrap()).unwrap())
+    }
+
+    fn spki(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
+        der(0x30, &[der(0x30, algorithm), der(0x03, &[&[0], key].concat())].concat())
+    }
+
+    fn rsa_info(key: &[u8]) -> Vec<u8> {
+        let oid = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+        spki(&oid, key)
+    }
+
+    fn generated(algorithm: &'static rcgen::SignatureAlgorithm) -> KeyPair {
+        KeyPair::generate_for(algorithm).unwrap()
+    }
+
+    fn file(text: &str) -> Result<(KeySet, Vec<Unusable>), SetError> {
+        let parsed = KeySet::parse_file(text.as_bytes(), &issuer().algorithms);
+        parsed.map(|(set, out)| (set, out.into_iter().map(|out| out.why).collect()))
+    }
+
+    fn fitting(set: &KeySet, kid: Option<&str>, algorithm: Algorithm) -> usize {
+        set.fitting(Wanted { kid, algorithm }).len()
+    }
+
+    #[test]
+    fn keys_are_the_same_in_pem_and_as_jwks() {
+        let as_jwk = KeySet::parse_file(
+            json!({"keys": [RSA.public]}).to_string().as_bytes(),
+            &issuer().algorithms,
+        );
+        let (as_jwk, _) = as_jwk.unwrap();
+        let wanted = Wanted { kid: None, algorithm: Algorithm::RS256 };
+        for text in [
+            block("RSA PUBLIC KEY", &rsa()),
+            block("PUBLIC KEY", &rsa_info(&rsa())),
+            block("PUBLIC KEY", &rsa_info(&rsa())).replace('\n', "\r\n"),
+            format!("Bag Attributes: none\n\n{}\ntrailing text", block("RSA PUBLIC KEY", &rsa())),
+        ] {
+            let (set, left_out) = file(&text).unwrap();
+            assert_eq!((set.len(), left_out.len()), (1, 0), "{text}");
+            let [key] = set.fitting(wanted)[..] else { panic!("{text}") };
+            assert_eq!(key.thumbprint(), as_jwk.fitting(wanted)[0].thumbprint());
+        }
+    }
+
+    #[test]
+    fn keys_and_certificates_of_all_kinds_are_used_whatever_kid_is_named() {
+        let pairs = [
+            (&rcgen::PKCS_ECDSA_P256_SHA256, Algorithm::ES256),
+            (&rcgen::PKCS_ECDSA_P384_SHA384, Algorithm::ES384),
+            (&rcgen::PKCS_ED25519, Algorithm::EdDSA),
+        ];
+        let mut text = block("RSA PUBLIC KEY", &rsa());
+        for (kind, algorithm) in pairs {
+            let pair = generated(kind);
+            let info = pair.subject_public_key_info();
+            let certificate = CertificateParams::default().self_signed(&pair).unwrap();
+            let both = block("PUBLIC KEY", &info) + &certificate.pem();
+            let (set, left_out) = file(&both).unwrap();
+            assert_eq!((set.len(), left_out.len()), (2, 0), "{algorithm:?}");
+            for kid in [None, Some("any")] {
+                assert_eq!(fitting(&set, kid, algorithm), 2, "{algorithm:?} {kid:?}");
+            }
+            assert!(set.knows("any"), "no fetch is made for an unknown kid");
+            let [one, other] = set.fitting(Wanted { kid: None, algorithm })[..] else { panic!() };
+            assert_eq!(one.thumbprint(), other.thumbprint(), "{algorithm:?}");
+            text.push_str(&certificate.pem());
+        }
+        assert_eq!(file(&text).unwrap().0.len(), MAX_KEYS);
+        text.push_str(&block("RSA PUBLIC KEY", &rsa()));
+        assert_eq!(file(&text).err(), Some(SetError::TooManyInPem));
+    }
+
+    #[test]
+    fn a_set_of_jwks_in_a_file_keeps_the_rules_of_jwks() {
+        let set = json!({"keys": [P256.jwk("a"), P256.jwk("b"), P384.public]});
+        let (set, _) = file(&format!("\n {set}")).unwrap();
+        assert_eq!(fitting(&set, None, Algorithm::ES256), 0, "which of the two?");
+        assert_eq!(fitting(&set, Some("c"), Algorithm::ES256), 0);
+        assert!(!set.knows("c"));
+    }
+
+    #[test]
+    fn a_file_with_a_private_key_is_not_used() {
+        let public = block("RSA PUBLIC KEY", &rsa());
+        let pair = generated(&rcgen::PKCS_ED25519);
+        for private in [
+            pair.serialize_pem(),
+            block("RSA PRIVATE KEY", b"x"),
+            block("EC PRIVATE KEY", b"x"),
+            block("ENCRYPTED PRIVATE KEY", b"x"),
+            block("OPENSSH PRIVATE KEY", b"x"),
+        ] {
+            for text in
+                [private.clone(), format!("{public}{private}"), format!("{private}{public}")]
+            {
+                assert_eq!(file(&text).err(), Some(SetError::PrivateKey), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_weak_broken_or_something_else_is_not_used() {
+        let odd = |bytes: usize| [vec![0x81_u8; bytes], vec![0x01]].concat();
+        for (text, why) in [
+            (block("RSA PUBLIC KEY", &rsa_of(&odd(127))), Unusable::Material),
+            (block("RSA PUBLIC KEY", &rsa_of(&odd(254))), Unusable::Material),
+            (block("PUBLIC KEY", &rsa_info(&rsa_of(&odd(127)))), Unusable::Material),
+            (block("RSA PUBLIC KEY", &[rsa(), vec![0]].concat()), Unusable::Malformed),
+            (block("PUBLIC KEY", &rsa()), Unusable::Malformed),
+            (block("RSA PUBLIC KEY", &rsa_info(&rsa())), Unusable::Malformed),
+            (block("PUBLIC KEY", b""), Unusable::Malformed),
+            (block("CERTIFICATE", &rsa_info(&rsa())), Unusable::Malformed),
+            (block("PUBLIC KEY", &spki(&[0x06, 0x01, 0x2a], &[0; 32])), Unusable::Type),
+        ] {
+            assert_eq!(file(&text).err(), Some(SetError::NoUsableKey(Some(why))), "{text}");
+            let (set, left_out) =
+                file(&format!("{text}{}", block("RSA PUBLIC KEY", &rsa()))).unwrap();
+            assert_eq!((set.len(), left_out), (1, vec![why]), "one bad key spoils only itself");
+        }
+        let good = block("RSA PUBLIC KEY", &rsa());
+        for text in [
+            block("CERTIFICATE REQUEST", b"x"),
+            block("X509 CRL", b"x"),
+            good.replacen(END, BEGIN, 1),
+            good.replacen("END RSA", "END", 1),
+            good.split(END).next().unwrap().to_owned(),
+            good.replacen("\nM", "\n!", 1),
+            format!("{}\nhush\n", BEGIN.trim_end()),
+        ] {
+            assert!(
+                matches!(file(&text).err(), Some(SetError::Pem | SetError::Malformed)),
+                "{text}"
+            );
+        }
+        assert_eq!(file(&base64url("x")).err(), Some(SetError::Malformed));
+        let fetched = KeySet::parse(good.as_bytes(), &issuer().algorithms).err();
+        assert_eq!(fetched, Some(SetError::Malformed), "PEM is for files");
+    }
+}

@@ -1,0 +1,129 @@
+//! Issuers with a shared secret, and issuers whose tokens have no `iss`.
+
+use std::fs;
+
+use super::*;
+use crate::settings::{HmacAlgorithm, HmacSecretError, hmac_secrets};
+
+const SECRET: &str = "hush-hush-hush-hush-hush-hush-hush-hush-hush-hush-hush-hush-hush";
+
+fn cut(bytes: usize) -> String {
+    SECRET.chars().take(bytes).collect()
+}
+
+fn secrets(content: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, content).unwrap();
+    file
+}
+
+/// The good settings, but that `main` has a shared secret, and these lines.
+fn shared(file: &tempfile::NamedTempFile, lines: &str) -> Sources {
+    let path = file.path().display();
+    let main = "[auth.issuers.main]\ndiscovery = false";
+    good().text("x.toml", format!("{main}\nhmac_secret_file = '{path}'\n{lines}"))
+}
+
+/// Each fault's key and reason.
+fn told(sources: Sources) -> Vec<(String, String)> {
+    let Err(faults) = sources.load() else { return Vec::new() };
+    let all: Vec<_> = faults.iter().collect();
+    assert!(!format!("{all:?}").contains("hush"), "a secret is shown");
+    assert!(all.iter().all(|fault| !fault.fix.is_empty()));
+    all.into_iter().map(|fault| (fault.key.clone(), fault.reason.clone())).collect()
+}
+
+fn expect(what: &str, told: &[(String, String)], expected: &[(&str, &str)]) {
+    assert_eq!(told.len(), expected.len(), "{what}: {told:?}");
+    for ((key, reason), (expected_key, part)) in told.iter().zip(expected) {
+        assert_eq!(key, &format!("auth.issuers.{expected_key}"), "{what}");
+        assert!(reason.contains(part), "{what}: {reason}");
+    }
+}
+
+#[test]
+fn an_issuer_may_have_a_shared_secret_in_the_place_of_keys() {
+    let file = secrets(&format!("{SECRET}\n{SECRET}\n"));
+    let settings = shared(&file, "algorithms = ['HS256', 'HS512']").load().unwrap().settings;
+    let issuer = &settings.auth.issuers["main"];
+    let KeySource::Hmac(hmac) = &issuer.keys else { panic!("{issuer:?}") };
+    assert_eq!(hmac.secret_file, file.path());
+    assert_eq!(hmac.algorithms, [HmacAlgorithm::HS256, HmacAlgorithm::HS512]);
+    assert!(issuer.algorithms.is_empty(), "no public key checks its tokens");
+}
+
+#[test]
+fn a_secret_that_cannot_be_used_is_a_fault() {
+    let at = "main.hmac_secret_file";
+    for (content, algorithms, reason) in [
+        ("hush", "['HS256']", "line 1 has 4 bytes, but at least 32 are needed for HS256"),
+        (&cut(47), "['HS256', 'HS384']", "at least 48 are needed for HS384"),
+        (&cut(63), "['HS512']", "at least 64 are needed for HS512"),
+        (&format!("{SECRET}\nhush"), "['HS256']", "line 2 has 4 bytes"),
+        (&format!("{SECRET}\n{SECRET}\n{SECRET}"), "['HS256']", "more than two lines"),
+        ("\n", "['HS256']", "file can't be used"),
+    ] {
+        let told = told(shared(&secrets(content), &format!("algorithms = {algorithms}")));
+        assert_eq!(told.len(), 1, "{told:?}");
+        let is_empty = content == "\n";
+        expect(content, &told, &[(at, if is_empty { "empty" } else { reason })]);
+    }
+    let algorithms = [HmacAlgorithm::HS512];
+    let short = cut(63);
+    let short = hmac_secrets(&short, &algorithms);
+    assert!(matches!(short, Err(HmacSecretError::TooShort { least: 64, .. })));
+}
+
+#[test]
+fn secrets_and_public_keys_have_their_own_algorithms() {
+    let told_of =
+        |algorithms: &str| told(shared(&secrets(SECRET), &format!("algorithms = {algorithms}")));
+    let at = "main.algorithms";
+    for algorithms in ["['RS256']", "['none']", "['hs256']"] {
+        let first = format!("{at}[0]");
+        expect(algorithms, &told_of(algorithms), &[(&first, "HS algorithms only")]);
+    }
+    expect("both", &told_of("['HS256', 'ES256']"), &[("main.algorithms[1]", "HS algorithms only")]);
+    expect("none", &told_of("[]"), &[(at, "empty")]);
+    let faults = good().text("x", "auth.issuers.main.algorithms = ['HS256']").load().unwrap_err();
+    let fault = faults.iter().next().unwrap();
+    assert!(fault.reason.contains("could sign"), "{}", fault.reason);
+    assert!(fault.fix.contains("hmac_secret_file"), "{}", fault.fix);
+}
+
+#[test]
+fn a_secret_beside_anything_else_is_a_contradiction() {
+    let file = secrets(SECRET);
+    let told_of = |lines: &str| told(shared(&file, &format!("algorithms = ['HS256']\n{lines}")));
+    expect("nothing else", &told_of(""), &[]);
+    let keys = "jwks_url = 'https://id.example/keys'";
+    expect("keys", &told_of(keys), &[("main", "more than one place")]);
+    let more = told_of("jwks_file = 'Cargo.toml'\nca_file = '/nonexistent'\ntyp = []");
+    let found: Vec<_> = more.iter().map(|(key, _)| key.rsplit('.').next().unwrap()).collect();
+    for key in ["ca_file", "typ", "main"] {
+        assert!(found.contains(&key), "{key} in {more:?}");
+    }
+    let introspection = "introspection_url = 'https://id.example/i'\nintrospection_client_id = 'a'\n\
+                         introspection_client_secret_file = 'Cargo.toml'";
+    let told = told_of(introspection);
+    assert!(told.iter().any(|(key, _)| key == "auth.issuers.main"), "{told:?}");
+}
+
+#[test]
+fn an_empty_issuer_is_one_issuers_and_nobodys_that_is_asked() {
+    let file = secrets(SECRET);
+    let lines = "algorithms = ['HS256']\nissuer = ''";
+    let settings = shared(&file, lines).load().unwrap().settings;
+    assert_eq!(settings.auth.issuers["main"].issuer, "");
+
+    let second = format!(
+        "{lines}\n[auth]\nshared_customer_ids = true\n[auth.issuers.other]\nissuer = ''\n\
+         audiences = ['a']\nalgorithms = ['HS256']\nhmac_secret_file = '{}'",
+        file.path().display()
+    );
+    expect("two", &told(shared(&file, &second)), &[("other.issuer", "is the same as")]);
+
+    let main = "[auth.issuers.main]\nissuer = ''";
+    let discovery = told(good().text("x", main));
+    expect("discovery", &discovery, &[("main.issuer", "is for an issuer with a name")]);
+}

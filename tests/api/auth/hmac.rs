@@ -1,0 +1,281 @@
+//! Issuers without public keys, which sign with a shared secret.
+//!
+//! Algorithm confusion is impossible in a process with both kinds of issuer: an issuer's secret
+//! counts for its own tokens with its own algorithms only, and a public key is nobody's secret.
+
+use std::fs;
+
+use aws_lc_rs::hmac::{Algorithm as Function, HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use juspay_bff::{
+    settings::Algorithm,
+    simulator::{MintRequest, issuer::JWKS_PATH},
+};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::{
+    COOLDOWN, INVALID_TOKEN,
+    corpus::{changed, explained_as, mac},
+    der::public_key_pem,
+    refused, tokens,
+};
+use crate::support::{Stage, World, until};
+
+const ISSUER: &str = "https://home-made.example";
+const SECRET: &str = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU2Nzg5QUJDREVG";
+const OTHER: &str = "another secret of more than thirty-two bytes in all";
+
+/// The settings of an issuer `shared` with that `iss`, beside the public keys of `main`.
+fn shared(secrets: &NamedTempFile, issuer: &str, algorithms: &str) -> String {
+    let path = secrets.path().display();
+    format!(
+        "auth.shared_customer_ids = true
+        [auth.issuers.shared]
+        issuer = '{issuer}'
+        audiences = ['shop']
+        algorithms = {algorithms}
+        hmac_secret_file = '{path}'"
+    )
+}
+
+fn file(content: &str) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    fs::write(&file, content).unwrap();
+    file
+}
+
+/// Good claims of alice's; `null` takes one away.
+fn claims(world: &World, changes: &Value) -> Value {
+    let exp = world.clock_seconds() + 3600;
+    changed(json!({"iss": ISSUER, "sub": "alice", "aud": "shop", "exp": exp}), changes)
+}
+
+fn signed(alg: &str, function: Function, secret: &str, claims: &Value) -> String {
+    mac(&json!({"alg": alg, "typ": "JWT"}), claims, function, secret.as_bytes())
+}
+
+/// Signed with HS256.
+fn token(world: &World, secret: &str, changes: &Value) -> String {
+    signed("HS256", HMAC_SHA256, secret, &claims(world, changes))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_secret_lets_its_issuers_tokens_in_beside_public_keys() {
+    let stage = Stage::set().await;
+    let secrets = file(&format!("{SECRET}{SECRET}\n"));
+    let all = "['HS256', 'HS384', 'HS512']";
+    let world = stage.open_ready(&shared(&secrets, ISSUER, all)).await;
+    let secret = format!("{SECRET}{SECRET}");
+    let functions = [("HS256", HMAC_SHA256), ("HS384", HMAC_SHA384), ("HS512", HMAC_SHA512)];
+    for (alg, function) in functions {
+        let good = signed(alg, function, &secret, &claims(&world, &json!({})));
+        let reply = world.phone_holding(&good).me().await;
+        assert_eq!(reply.status, 200, "{alg}: {}", reply.text());
+        assert_eq!(reply.json()["object_reference_id"], "alice", "{alg}");
+    }
+    assert_eq!(world.phone("alice").me().await.status, 200, "with a public key");
+    let expired = json!({"exp": world.clock_seconds() - 31});
+    let reply = world.phone_holding(&token(&world, &secret, &expired)).me().await;
+    refused("expired", &reply, 401, "expired_token", Some(INVALID_TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_with_a_secret_makes_the_service_ready_by_itself() {
+    let stage = Stage::set().await;
+    let secrets = file(SECRET);
+    let settings = shared(&secrets, ISSUER, "['HS256']");
+    let settings = settings.replace("issuers.shared]", "issuers.main]\ndiscovery = false");
+    let world = stage.open_ready(&settings).await;
+    assert_eq!(world.admin().get("/readyz").await.status, 200);
+    let good = world.phone_holding(&token(&world, SECRET, &json!({})));
+    assert_eq!(good.me().await.status, 200);
+    assert_eq!(world.issuer().calls(JWKS_PATH), 0, "nothing is fetched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_a_secret_ends_its_tokens_and_a_bad_file_ends_none() {
+    let stage = Stage::set().await;
+    let secrets = file(OTHER);
+    let world = stage.open_ready(&shared(&secrets, ISSUER, "['HS256']")).await;
+    let read = "juspay_bff_secret_last_reload_success_timestamp_seconds\
+                {secret=\"hmac_secret_shared\"}";
+    let reload = async || {
+        let before = world.metric(read).await;
+        world.clock.advance(COOLDOWN);
+        until("another look at the file", async || world.metric(read).await > before).await;
+    };
+    let old = world.phone_holding(&token(&world, OTHER, &json!({})));
+    let new = world.phone_holding(&token(&world, SECRET, &json!({})));
+    assert_eq!((old.me().await.status, new.me().await.status), (200, 401));
+
+    fs::write(&secrets, format!("{SECRET}\n{OTHER}\n")).unwrap();
+    reload().await;
+    assert_eq!((old.me().await.status, new.me().await.status), (200, 200));
+
+    // While the file is no good, the secrets in force stay.
+    let last = world.metric(read).await;
+    for bad in ["", "short", "three\nshort\nlines"] {
+        fs::write(&secrets, bad).unwrap();
+        world.clock.advance(COOLDOWN);
+        assert_eq!((old.me().await.status, new.me().await.status), (200, 200), "{bad:?}");
+    }
+    assert!((world.metric(read).await - last).abs() < f64::EPSILON);
+
+    fs::write(&secrets, format!("{SECRET}\n")).unwrap();
+    reload().await;
+    refused("a removed secret", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_eq!(new.me().await.status, 200);
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    // Nobody can learn of the secrets from the metrics: labels are names of settings.
+    let metrics = world.admin().get("/metrics").await.text();
+    assert!(!metrics.contains(SECRET) && !metrics.contains(OTHER));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_issuer_is_for_tokens_without_iss_only() {
+    let stage = Stage::set().await;
+    let secrets = file(SECRET);
+    let world = stage.open_ready(&shared(&secrets, "", "['HS256']")).await;
+    let good = token(&world, SECRET, &json!({"iss": null}));
+    assert_eq!(world.phone_holding(&good).me().await.status, 200);
+    let main = world.issuer().issuer_url();
+    for (iss, reason) in [
+        (json!(""), "unknown_issuer"),
+        (json!(ISSUER), "unknown_issuer"),
+        (json!([]), "unknown_issuer"),
+        (json!(0), "unknown_issuer"),
+        (json!(main), "algorithm"),
+    ] {
+        let bad = token(&world, SECRET, &json!({ "iss": iss }));
+        let reply = world.phone_holding(&bad).me().await;
+        refused("with iss", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        explained_as(&world, &iss.to_string(), &bad, reason).await;
+    }
+    let mut null = claims(&world, &json!({}));
+    null["iss"] = Value::Null;
+    let null = signed("HS256", HMAC_SHA256, SECRET, &null);
+    explained_as(&world, "iss null", &null, "unknown_issuer").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn public_keys_may_be_an_issuers_whose_tokens_have_no_iss() {
+    let stage = Stage::set().await;
+    let set = stage.issuer().jwks();
+    let keys = file(&public_key_pem(&set["keys"][0]));
+    let world = stage
+        .open_ready(&format!(
+            "[auth.issuers.main]\ndiscovery = false\nissuer = ''\njwks_file = '{}'",
+            keys.path().display()
+        ))
+        .await;
+    let header = tokens::header(world.issuer()).to_string();
+    let sign = |claims: &Value| {
+        world.issuer().sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
+    };
+    let named = tokens::claims(&world);
+    let nameless = sign(&changed(named.clone(), &json!({"iss": null})));
+    assert_eq!(world.phone_holding(&nameless).me().await.status, 200);
+    for bad in [named.clone(), changed(named, &json!({"iss": ""}))] {
+        let reply = world.phone_holding(&sign(&bad)).me().await;
+        refused("with iss", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    }
+}
+
+/// What is wrong, the reason that is counted for it, and the token.
+type Row = (String, &'static str, String);
+
+/// Tokens that mix up the two issuers, their keys and their algorithms.
+fn confusions(world: &World) -> Vec<Row> {
+    let issuer = world.issuer();
+    let main = tokens::claims(world);
+    let shared = claims(world, &json!({}));
+    let jwk = issuer.jwks()["keys"][0].clone();
+    let by_key = |header: &Value, claims: &Value| {
+        issuer.sign_raw(&header.to_string(), &claims.to_string(), Algorithm::ES256).unwrap()
+    };
+    let by_secret = |alg: &str, secret: &str, claims: &Value| {
+        let header = json!({"alg": alg, "kid": jwk["kid"], "typ": "JWT"});
+        mac(&header, claims, HMAC_SHA256, secret.as_bytes())
+    };
+    let mut rows = Vec::new();
+    let mut row = |what: &str, reason, token| rows.push((what.to_owned(), reason, token));
+    row("the secret for the other issuer", "algorithm", by_secret("HS256", SECRET, &main));
+    row("the secret as ES256", "signature", by_secret("ES256", SECRET, &main));
+    row("the secret as ES256, own issuer", "algorithm", by_secret("ES256", SECRET, &shared));
+    row("the key for the other issuer", "algorithm", by_key(&tokens::header(issuer), &shared));
+    let hs256 = json!({"alg": "HS256", "kid": jwk["kid"], "typ": "JWT"});
+    row("the key's signature as HS256", "signature", by_key(&hs256, &shared));
+    row("the same for its own issuer", "algorithm", by_key(&hs256, &main));
+    let decoded = String::from_utf8(STANDARD.decode(SECRET).unwrap()).unwrap();
+    for (what, secret) in [
+        ("the PEM", public_key_pem(&jwk)),
+        ("the JWK", jwk.to_string()),
+        ("the key set", issuer.jwks().to_string()),
+        ("x", jwk["x"].as_str().unwrap().to_owned()),
+        ("nothing", String::new()),
+        ("the decoded secret", decoded),
+        ("the secret and a line end", format!("{SECRET}\n")),
+        ("a part of the secret", SECRET[..32].to_owned()),
+        ("both secrets", format!("{SECRET}\n{OTHER}")),
+        ("another secret", "x".repeat(64)),
+    ] {
+        row(what, "signature", by_secret("HS256", &secret, &shared));
+        row(&format!("{what}, main"), "algorithm", by_secret("HS256", &secret, &main));
+    }
+    rows
+}
+
+/// Tokens with a broken signature or header, for the issuer with the secret.
+fn broken(world: &World) -> Vec<Row> {
+    let shared = claims(world, &json!({}));
+    let good = token(world, SECRET, &json!({}));
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let mut rows = Vec::new();
+    let mut row = |what: &str, reason, token| rows.push((what.to_owned(), reason, token));
+    for alg in ["none", "hs256", "HS256 ", "HS1", "", "HS3840"] {
+        let other = signed(alg, HMAC_SHA256, SECRET, &shared);
+        row(&format!("alg {alg:?}"), "algorithm", other);
+    }
+    for (alg, function) in [("HS384", HMAC_SHA384), ("HS512", HMAC_SHA512)] {
+        row(alg, "algorithm", signed(alg, function, SECRET, &shared));
+        let as_other = signed("HS256", function, SECRET, &shared);
+        row(&format!("HS256 made as {alg}"), "signature", as_other);
+    }
+    row("no signature", "signature", format!("{message}."));
+    row("a cut signature", "signature", format!("{message}.{}", &signature[..32]));
+    row("a longer signature", "signature", format!("{message}.{signature}AAAA"));
+    let bob = token(world, SECRET, &json!({"sub": "bob"}));
+    let bobs = bob.rsplit_once('.').unwrap().1;
+    row("another token's signature", "signature", format!("{message}.{bobs}"));
+    row("another audience", "audience", token(world, SECRET, &json!({"aud": "other"})));
+    row("no end", "claims", token(world, SECRET, &json!({"exp": null})));
+    row("no issuer", "unknown_issuer", token(world, SECRET, &json!({"iss": null})));
+    row("another issuer", "unknown_issuer", token(world, SECRET, &json!({"iss": "x"})));
+    row("an ID token", "id_token", token(world, SECRET, &json!({"at_hash": "x"})));
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_keys_nor_secrets_count_for_another_issuer_or_algorithm() {
+    let stage = Stage::set().await;
+    let secrets = file(&format!("{SECRET}\n{OTHER}\n"));
+    let world = stage.open_ready(&shared(&secrets, ISSUER, "['HS256']")).await;
+    let good = world.phone_holding(&token(&world, OTHER, &json!({})));
+    assert_eq!(good.me().await.status, 200);
+    let rows: Vec<Row> = confusions(&world).into_iter().chain(broken(&world)).collect();
+    for (what, reason, token) in &rows {
+        // A signature that doesn't fit makes the keys be fetched at most once in this time.
+        world.clock.advance(COOLDOWN);
+        let series = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
+        let before = world.count(&series).await;
+        let reply = world.phone_holding(token).me().await;
+        refused(what, &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        assert_eq!(world.count(&series).await, before + 1, "{what}: not {reason}");
+        explained_as(&world, what, token, reason).await;
+    }
+    println!("algorithm confusion and forged HMACs: {0} of {0} refused", rows.len());
+    assert_eq!(world.simulator().total_requests(), 1);
+    let by_key = MintRequest::of("alice");
+    assert_eq!(world.phone_with(&by_key).me().await.status, 200);
+}
