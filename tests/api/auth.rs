@@ -1,13 +1,14 @@
 //! Who is let in: every refusal with its status, code and challenge, to the letter.
 //!
 //! `corpus` holds tables of attacks, `dpop` who must show a key besides, `identity` whose customer a good token gets (P1), `keys` what becomes of tokens while
-//! keys come and go (P6).
+//! keys come and go (P6), `verdicts` compares verdicts over the corpora with the kept ones.
 
 mod corpus;
 mod dpop;
 mod identity;
 mod keys;
 mod tokens;
+mod verdicts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,6 +20,7 @@ use jiff::SignedDuration;
 use juspay_bff::simulator::{self, MintRequest, Running};
 use serde_json::{Value, json};
 
+use self::verdicts::Verdicts;
 use crate::support::{Reply, Stage, World};
 
 /// `auth.jwks_cooldown` as shipped.
@@ -107,6 +109,7 @@ async fn tokens_that_prove_nothing_all_look_alike() {
     let (issuer, strange, claims) = (world.issuer(), strange.issuer(), tokens::claims(&world));
     let mut told = BTreeSet::new();
     let mut reasons = BTreeMap::new();
+    let mut verdicts = Verdicts::of("tokens");
     // Each is made when it is its turn, as its times are to the second.
     let groups: [&dyn Fn() -> Vec<tokens::Invalid>; 3] = [
         &|| tokens::forged(issuer, &claims, strange),
@@ -130,7 +133,9 @@ async fn tokens_that_prove_nothing_all_look_alike() {
             (world.metric(&series).await - *count).abs() < f64::EPSILON,
             "{what}: not {reason}"
         );
+        verdicts.note(reason, what);
     }
+    verdicts.compare();
     assert_eq!(told.len(), 1, "callers are told which check failed: {told:?}");
     assert_eq!(world.simulator().total_requests(), 0);
     assert_eq!(world.phone("alice").me().await.status, 200);

@@ -24,8 +24,8 @@ use juspay_bff::{
 };
 use tokio::task::LocalSet;
 
-use self::forge::Forge;
-use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer};
+pub use self::forge::Forge;
+use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer, verdicts::Verdicts};
 use crate::support::{Impostor, Reply, Stage, World};
 
 /// A token and what it gets.
@@ -145,6 +145,7 @@ async fn every_token_of_the_corpus_gets_its_refusal() {
     let mut rows = 0;
     let mut counts = failures(&world).await;
     let mut details = BTreeMap::new();
+    let mut verdicts = Verdicts::of("attacks").with_random_parts_of(&forge);
     for table in TABLES {
         world.clock.advance(COOLDOWN);
         for row in table(&forge) {
@@ -160,9 +161,11 @@ async fn every_token_of_the_corpus_gets_its_refusal() {
             // Of a malformed header is told what is wrong with it, as there is nothing to protect.
             assert!(row.status == 400 || told(&reply) == first, "{}: {}", row.what, reply.text());
             explained_as(&world, &row.what, &row.token, row.reason).await;
+            verdicts.note(row.reason, &row.what);
             rows += 1;
         }
     }
+    verdicts.compare();
     println!("corpus of attacks with tokens: {rows} of {rows} refused as their rows say");
     assert!(rows > 300, "{rows}");
     assert!(!trap.is_called(), "a token made the service ask somebody");
@@ -178,6 +181,7 @@ async fn what_looks_odd_but_is_good_gets_its_own_customer() {
     let world = stage.open_ready("").await;
     let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
     let rows = good::rows(&forge);
+    let mut verdicts = Verdicts::of("good").with_random_parts_of(&forge);
     for (what, customer, token) in &rows {
         let reply = world.phone_holding(token).me().await;
         assert_eq!(reply.status, 200, "{what}: {}", reply.text());
@@ -187,7 +191,9 @@ async fn what_looks_odd_but_is_good_gets_its_own_customer() {
         let caller = explanation.verdict.unwrap().unwrap();
         assert_eq!(Some(caller.customer()), explanation.customer.as_ref(), "{what}");
         assert_eq!(caller.customer().as_str(), &**customer, "{what}");
+        verdicts.note("accepted", what);
     }
+    verdicts.compare();
     println!("odd but good tokens: {0} of {0} answered with their own customer", rows.len());
     assert!(!trap.is_called(), "a token made the service ask somebody");
 }
@@ -201,11 +207,14 @@ async fn a_scope_is_granted_by_a_list_of_its_words_only() {
     let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
     let challenge = r#"Bearer realm="juspay-bff", error="insufficient_scope", scope="pay""#;
     let rows = claims::without_the_scope(&forge);
+    let mut verdicts = Verdicts::of("scopes");
     for (what, token) in &rows {
         let reply = world.phone_holding(token).me().await;
         refused(what, &reply, 403, "insufficient_scope", Some(challenge));
         explained_as(&world, what, token, "insufficient_scope").await;
+        verdicts.note("insufficient_scope", what);
     }
+    verdicts.compare();
     println!("corpus of scopes: {0} of {0} refused", rows.len());
     assert_eq!(world.simulator().total_requests(), 0);
 }

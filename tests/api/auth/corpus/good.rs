@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     forge::{Forge, base64url, decoded},
     signatures::{ORDER, minus},
-    times::LEEWAY,
+    times::{LEEWAY, named},
 };
 
 /// What it is, whom it names, and the token.
@@ -108,7 +108,8 @@ fn times(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         ("iat", format!("{}.999", now + LEEWAY - 1)),
         ("iat", "0".to_owned()),
     ] {
-        rows.push(alice(format!("{claim} {value}"), forge.with_text_for(claim, &value)));
+        let what = format!("{claim} {}", named(&value, now));
+        rows.push(alice(what, forge.with_text_for(claim, &value)));
     }
 }
 
