@@ -169,6 +169,7 @@ mod tests {
         "sub",
         "scope",
         "scp",
+        "scopes",
         "exp",
         "iat",
         "nbf",

@@ -110,10 +110,13 @@ impl Said {
     }
 
     fn is_granted(&self, scope: &str) -> bool {
-        let said = ["scope", "scp"].into_iter().filter_map(|name| self.text(name));
-        let listed = self.get("scp").and_then(Value::as_array);
-        said.flat_map(|scopes| scopes.split(' ')).any(|said| said == scope)
-            || listed.is_some_and(|scopes| scopes.contains(&json!(scope)))
+        ["scope", "scp", "scopes"].into_iter().filter_map(|name| self.get(name)).any(|said| {
+            match said {
+                Value::String(scopes) => scopes.split(' ').any(|said| said == scope),
+                Value::Array(scopes) => scopes.contains(&json!(scope)),
+                _ => false,
+            }
+        })
     }
 }
 

@@ -41,6 +41,10 @@ const VERIFIED_TWINS: [(&str, &str); 2] =
 /// the same client stands for the application (client credentials grant), not for a person.
 const CLIENT_CLAIMS: [&str; 3] = ["client_id", "azp", "cid"];
 
+/// Claims that grant scopes, each as a text with spaces or as a list: RFC 9068 §2.2.3, Okta and
+/// Microsoft Entra (`scp`), Laravel Passport (`scopes`). Duende writes `scope` as a list.
+const SCOPE_CLAIMS: [&str; 3] = ["scope", "scp", "scopes"];
+
 /// Auth0 appends this to the client's id in the `sub` of such a token.
 const AUTH0_CLIENT_SUFFIX: &str = "@clients";
 
@@ -178,12 +182,11 @@ impl Claims {
     }
 
     fn check_scopes(&self, rules: &Rules) -> Result<(), AuthError> {
-        let spaced = ["scope", "scp"].into_iter().filter_map(|name| self.text(name));
-        let listed = self.0.get("scp").and_then(Value::as_array).into_iter().flatten();
-        let granted: Vec<&str> = spaced
-            .flat_map(|scopes| scopes.split(' '))
-            .chain(listed.filter_map(Value::as_str))
-            .collect();
+        let claims = || SCOPE_CLAIMS.into_iter().filter_map(|name| self.0.get(name));
+        let spaced = claims().filter_map(Value::as_str).flat_map(|scopes| scopes.split(' '));
+        // An item is one scope: a space in it separates nothing.
+        let listed = claims().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+        let granted: Vec<&str> = spaced.chain(listed).collect();
         if rules.settings.required_scopes.iter().all(|scope| granted.contains(&scope.as_str())) {
             Ok(())
         } else {

@@ -179,13 +179,15 @@ async fn headers_that_change_the_meaning_or_have_a_wrong_type_are_refused() {
         json!({"jku": "https://evil.example", "x5u": "https://evil.example", "x5c": ["AA"]}),
         json!({"jwk": OTHER_P256.public}),
         json!({"unknown": {"a": 1}}),
+        json!({"zip": "DEF"}),
+        json!({"zip": 1}),
     ];
     let refused = [
         (json!({"crit": []}), "header"),
         (json!({"crit": ["exp"], "exp": 1}), "header"),
         (json!({"b64": false}), "header"),
         (json!({"b64": true}), "header"),
-        (json!({"zip": "DEF"}), "header"),
+        (json!({"crit": ["zip"], "zip": "DEF"}), "header"),
         (json!({"enc": "A128GCM"}), "header"),
         (json!({"alg": null}), "header"),
         (json!({"alg": 256}), "header"),
@@ -433,7 +435,7 @@ async fn an_id_token_is_refused_unless_it_is_typed_as_an_access_token() {
 }
 
 #[tokio::test]
-async fn every_required_scope_must_be_there_in_either_claim() {
+async fn every_required_scope_must_be_in_one_of_the_claims_for_scopes() {
     let mut scoped = issuer();
     scoped.required_scopes = vec!["customer".to_owned(), "pay".to_owned()];
     let granted = [
@@ -442,6 +444,10 @@ async fn every_required_scope_must_be_there_in_either_claim() {
         json!({"scp": "customer pay"}),
         json!({"scp": ["customer", "pay"]}),
         json!({"scope": "customer", "scp": ["pay"]}),
+        json!({"scope": ["customer", "pay"]}),
+        json!({"scopes": ["customer", "pay"]}),
+        json!({"scopes": "customer pay"}),
+        json!({"scope": ["x"], "scp": "customer", "scopes": ["pay", 1, null]}),
     ];
     let lacking = [
         json!({}),
@@ -450,10 +456,12 @@ async fn every_required_scope_must_be_there_in_either_claim() {
         json!({"scope": "customer,pay"}),
         json!({"scope": "customers payment"}),
         json!({"scope": "Customer Pay"}),
-        json!({"scope": ["customer", "pay"]}),
         json!({"scp": ["customer pay"]}),
+        json!({"scope": ["customer pay"]}),
+        json!({"scopes": {"customer": true, "pay": true}}),
+        json!({"scopes": ["customer,pay"]}),
+        json!({"Scopes": ["customer", "pay"], "permissions": ["customer", "pay"]}),
         json!({"scp": [["customer", "pay"], 1]}),
-        json!({"scopes": "customer pay"}),
     ];
     locally(async {
         let world = world_with(scoped, &[P256.jwk("k1")]).await;

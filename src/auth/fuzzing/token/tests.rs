@@ -70,6 +70,7 @@ fn claims() -> impl Strategy<Value = String> {
         "sub",
         "scope",
         "scp",
+        "scopes",
         "iat",
         "nbf",
         "exp",

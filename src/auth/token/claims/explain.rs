@@ -8,7 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{Claims, ID_TOKEN_CLAIMS, Introspected};
+use super::{Claims, ID_TOKEN_CLAIMS, Introspected, SCOPE_CLAIMS};
 use crate::{
     auth::{
         bearer::Scheme,
@@ -157,9 +157,8 @@ impl Claims {
         let found = match required.as_slice() {
             [] => format!("{}.required_scopes is empty", against.table),
             required => format!(
-                "scope {}, scp {}; {}.required_scopes: {}",
-                self.told("scope"),
-                self.told("scp"),
+                "{}; {}.required_scopes: {}",
+                SCOPE_CLAIMS.map(|claim| format!("{claim} {}", self.told(claim))).join(", "),
                 against.table,
                 listed(required)
             ),

@@ -240,7 +240,8 @@ pub fn without_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
         json!({"scope": "p\u{430}y"}),
         json!({"scope": "payment"}),
         json!({"scope": "read:pay"}),
-        json!({"scope": ["pay"]}),
+        json!({"scope": ["pay read"]}),
+        json!({"scope": [["pay"]]}),
         json!({"scope": {"pay": true}}),
         json!({"scope": true}),
         json!({"scope": 1}),
@@ -250,8 +251,22 @@ pub fn without_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
         json!({"scp": [{"pay": true}]}),
         json!({"scp": ["pay read"]}),
         json!({"scp": [true, 1, null]}),
-        json!({"scopes": "pay", "permissions": ["pay"], "roles": ["pay"]}),
+        json!({"scopes": {"pay": true}}),
+        json!({"scopes": ["pay read", "Pay", ["pay"], true]}),
+        json!({"scopes": "pay,read", "permissions": ["pay"], "roles": ["pay"]}),
     ]
     .map(|claims| (format!("scope {claims}"), forge.with_claims(&claims)))
     .into()
+}
+
+/// Tokens that have it, in each form.
+pub fn with_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
+    let in_each_form = |claim: &str| {
+        [json!("pay"), json!("read pay"), json!(["pay"]), json!(["read", "pay", 1])]
+            .map(|scopes| json!({ claim: scopes }))
+    };
+    let mut rows = ["scope", "scp", "scopes"].map(in_each_form).concat();
+    rows.push(json!({"scopes": "pay", "permissions": ["pay"], "roles": ["pay"]}));
+    let row = |claims: Value| (format!("scope {claims}"), forge.with_claims(&claims));
+    rows.into_iter().map(row).collect()
 }

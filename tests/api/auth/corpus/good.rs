@@ -50,6 +50,9 @@ fn headers(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         json!({"jku": trap, "x5u": trap, "x5c": ["AAAA"], "x5t": 1}),
         json!({"cty": "JWT"}),
         json!({"Crit": ["exp"], "ZIP": "DEF"}),
+        json!({"zip": "DEF"}),
+        json!({"zip": "GZ"}),
+        json!({"zip": [null]}),
         json!({"unknown": {"deep": [1, {"a": null}]}}),
     ] {
         rows.push(alice(format!("header {changes}"), forge.with_header(&changes)));
