@@ -168,6 +168,7 @@ pub(super) fn issuer() -> settings::Issuer {
         typ: vec!["at+jwt".to_owned(), "jwt".to_owned(), String::new()],
         max_token_age: None,
         logout_audiences: Vec::new(),
+        accepts_id_tokens: false,
         dpop: settings::DpopMode::Off,
         ca_file: None,
     }

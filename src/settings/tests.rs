@@ -90,12 +90,6 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     let Dpop { max_age, max_proofs, nonces, nonce_key_file } = auth.dpop;
     assert_eq!((max_age, max_proofs), (Duration::from_mins(1), 100_000));
     assert_eq!((nonces, nonce_key_file, server.public_url), (false, None, None));
-    let issuer = &auth.issuers["main"];
-    assert!(issuer.logout_audiences.is_empty());
-    assert_eq!((&*issuer.customer_id_claim, &*issuer.customer_id_prefix), ("sub", ""));
-    assert!(issuer.required_scopes.is_empty());
-    assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);
-    assert_eq!((issuer.max_token_age, issuer.dpop), (None, DpopMode::Off));
     assert_eq!(cache.capacity, 100_000);
     assert_eq!(cache.min_remaining, Duration::from_mins(2));
     assert_eq!(cache.refresh_ahead, Duration::from_mins(5));
@@ -112,6 +106,18 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     assert_eq!((traces.endpoint, traces.sample * 10.0), (None, 10.0));
     assert_eq!(secrets.poll, Duration::from_secs(10));
     assert_eq!(warnings, []);
+}
+
+#[test]
+fn an_issuer_has_the_defaults_of_the_contract() {
+    let Loaded { settings, .. } = good().load().unwrap();
+    let issuer = &settings.auth.issuers["main"];
+    assert!(issuer.logout_audiences.is_empty());
+    assert_eq!((&*issuer.customer_id_claim, &*issuer.customer_id_prefix), ("sub", ""));
+    assert!(issuer.required_scopes.is_empty());
+    assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);
+    assert_eq!((issuer.max_token_age, issuer.dpop), (None, DpopMode::Off));
+    assert!(!issuer.accepts_id_tokens);
 }
 
 #[test]
@@ -142,7 +148,9 @@ fn the_defaults_of_an_issuer_are_those_that_the_default_file_tells() {
     let told = &told["auth"]["issuers"]["main"];
     let effective = good().load().unwrap().effective.to_string();
     let used: toml::Table = toml::from_str(&effective).unwrap();
-    for key in ["customer_id_claim", "customer_id_prefix", "required_scopes", "typ", "dpop"] {
+    for key in
+        ["customer_id_claim", "customer_id_prefix", "required_scopes", "typ", "id_tokens", "dpop"]
+    {
         assert_eq!(used["auth"]["issuers"]["main"][key], told[key], "{key}");
     }
 }

@@ -1,12 +1,13 @@
 //! Who is let in: every refusal with its status, code and challenge, to the letter.
 //!
 //! `corpus` holds tables of attacks, `dpop` who must show a key besides, `identity` whose customer a good token gets (P1), `keys` what becomes of tokens while
-//! keys come and go (P6), `verdicts` compares verdicts over the corpora with the kept ones.
+//! keys come and go (P6), `providers` tokens that a setting admits, `verdicts` compares verdicts over the corpora with the kept ones.
 
 mod corpus;
 mod dpop;
 mod identity;
 mod keys;
+mod providers;
 mod tokens;
 mod verdicts;
 

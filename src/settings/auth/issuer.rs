@@ -64,6 +64,8 @@ pub struct Issuer {
     /// `logout_audiences`: one of them must be in a logout token's `aud`. Without them, one of
     /// `audiences`.
     pub logout_audiences: Vec<String>,
+    /// `id_tokens`: whether ID tokens are accepted as well.
+    pub accepts_id_tokens: bool,
     /// `dpop`: whether its tokens may or must be bound to a key.
     pub dpop: DpopMode,
     /// `ca_file`: PEM roots besides the built-in ones, for whatever is fetched from it.
@@ -95,6 +97,7 @@ impl Issuer {
         let typ = types(reader, at, is_asked);
         let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
         let logout_audiences = logout_audiences(reader, at, is_asked);
+        let id_tokens = reader.at(format!("{at}.id_tokens")).or("reject").text(id_tokens);
         let dpop = reader.at(format!("{at}.dpop")).or("off").text(DpopMode::parse);
         let ca_file = reader.at(format!("{at}.ca_file")).file(holds_roots);
         Some(Self {
@@ -108,6 +111,7 @@ impl Issuer {
             typ: typ?,
             max_token_age,
             logout_audiences: logout_audiences?,
+            accepts_id_tokens: id_tokens?,
             dpop: dpop?,
             ca_file,
         })
@@ -218,6 +222,15 @@ fn id_prefix(text: &str) -> Result<String, Wrong> {
         let reason = format!("no customer id can begin with it: {error}");
         Wrong::new(reason, "write a short one such as \"web-\"")
     })
+}
+
+/// Whether ID tokens are accepted.
+fn id_tokens(text: &str) -> Result<bool, Wrong> {
+    match text {
+        "reject" => Ok(false),
+        "accept" => Ok(true),
+        _ => Err(Wrong::new("there is no such choice", "write \"reject\" or \"accept\"")),
+    }
 }
 
 /// RFC 6749 §3.3, `scope-token`.

@@ -51,6 +51,9 @@ fn odd() -> impl Strategy<Value = String> {
         "99999999999999999999",
         "1e18",
         "\"n.x\"",
+        "\"ID\"",
+        "\"refresh\"",
+        "[\"Offline\"]",
         "\"a/b\"",
     ];
     select(ODD).prop_map(str::to_owned)
@@ -77,6 +80,9 @@ fn claims() -> impl Strategy<Value = String> {
         "cnf",
         "nonce",
         "at_hash",
+        "token_use",
+        "token_type",
+        "typ",
         "client_id",
         "azp",
         "cid",

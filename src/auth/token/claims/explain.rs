@@ -8,7 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{Claims, ID_TOKEN_CLAIMS, Introspected, SCOPE_CLAIMS};
+use super::{Claims, Introspected, SCOPE_CLAIMS, kind::KIND_CLAIMS};
 use crate::{
     auth::{
         bearer::Scheme,
@@ -43,13 +43,9 @@ impl Claims {
         let end = self.check_times(against.rules, against.now);
         let mut checks = vec![
             self.explain_subject(),
-            Check::of(
-                "aud",
-                self.check_audience(&against.rules.settings.audiences),
-                self.audience(against),
-            ),
+            Check::of("aud", self.check_audience(against.rules), self.audience(against)),
             self.explain_binding(against),
-            self.explain_use(says_access_token),
+            self.explain_use(against, says_access_token),
         ];
         checks.extend(self.explain_times(against, end, end));
         self.explain_rest(against, checks)
@@ -80,7 +76,15 @@ impl Claims {
 
     fn audience(&self, against: &Against<'_>) -> String {
         let ours = listed(&against.rules.settings.audiences);
-        format!("{}; {}.audiences: {ours}", self.told("aud"), against.table)
+        let (aud, table) = (self.told("aud"), against.table);
+        let azp = if against.rules.settings.accepts_id_tokens
+            && self.0.get("aud").is_some_and(Value::is_array)
+        {
+            format!(", azp {}", self.told("azp"))
+        } else {
+            String::new()
+        };
+        format!("{aud}{azp}; {table}.audiences: {ours}")
     }
 
     fn explain_binding(&self, against: &Against<'_>) -> Check {
@@ -100,17 +104,21 @@ impl Claims {
         Check::of("cnf", result, found)
     }
 
-    fn explain_use(&self, says_access_token: bool) -> Check {
-        let id_token = ID_TOKEN_CLAIMS.iter().filter(|name| self.0.has(name));
-        let id_token: Vec<_> = id_token.copied().collect();
-        let found = if self.has_logout_event() {
-            "it is a logout token (events)".to_owned()
-        } else if !id_token.is_empty() && !says_access_token {
-            format!("it is an ID token: it has {} and its typ isn't at+jwt", id_token.join(", "))
-        } else {
-            "neither an ID token nor a logout token".to_owned()
-        };
-        Check::of("use", self.check_use(says_access_token), found)
+    fn explain_use(&self, against: &Against<'_>, says_access_token: bool) -> Check {
+        Check::of(
+            "use",
+            self.check_use(against.rules, says_access_token),
+            self.kind(against, says_access_token),
+        )
+    }
+
+    fn kind(&self, against: &Against<'_>, says_access_token: bool) -> String {
+        let id_tokens = if against.rules.settings.accepts_id_tokens { "accept" } else { "reject" };
+        let setting = format!("{}.id_tokens: {id_tokens}", against.table);
+        match self.evidence(says_access_token) {
+            Some(evidence) => format!("{evidence}; {setting}"),
+            None => format!("neither an ID token nor a refresh or logout token; {setting}"),
+        }
     }
 
     /// `end` is when its life ends by what it says, `refused` from when on it is.
@@ -178,7 +186,7 @@ impl Introspected {
         let (claims, rules) = (&self.0, against.rules);
         let iss = if claims.0.has("iss") { claims.check_issuer(rules) } else { Ok(()) };
         let is_bound = claims.bound_to(rules.settings.dpop, against.scheme);
-        let kind = self.check_kind(matches!(is_bound, Ok(Some(_))));
+        let kind = self.check_kind(rules, matches!(is_bound, Ok(Some(_))));
         let end = self.exp(rules).and_then(|exp| claims.check_times_until(exp, rules, against.now));
         let refused = end.map(|end| later(end, rules.leeway));
         let mut checks = vec![
@@ -199,13 +207,11 @@ impl Introspected {
                 "kind",
                 kind,
                 format!(
-                    "token_type {}, token_use {}, typ {}",
-                    claims.told("token_type"),
-                    claims.told("token_use"),
-                    claims.told("typ")
+                    "{}; {}",
+                    KIND_CLAIMS.map(|claim| format!("{claim} {}", claims.told(claim))).join(", "),
+                    claims.kind(against, false)
                 ),
             ),
-            claims.explain_use(false),
         ];
         checks.extend(claims.explain_times(against, end, refused));
         claims.explain_rest(against, checks)

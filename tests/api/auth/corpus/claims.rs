@@ -198,12 +198,13 @@ pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
     };
     for typ in [json!("JWT"), json!("jwt"), json!("application/jwt"), json!(""), json!(null)] {
         for claim in
-            ["\"nonce\":\"n\"", "\"at_hash\":\"h\"", "\"c_hash\":null", "\"n\\u006fnce\":0"]
+            ["\"at_hash\":\"h\"", "\"c_hash\":null", "\"at\\u005fhash\":0", "\"token_use\":\"id\""]
         {
             let what = format!("an ID token, typ {typ}, {claim}");
             rows.push(Row::invalid("id_token", what, as_type(typ.clone(), claim)));
         }
     }
+    kinds(forge, &mut rows);
     for cnf in [
         "{}",
         "null",
@@ -220,6 +221,23 @@ pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
     }
     rows.push(Row::invalid("confirmation", "cnf, escaped", forge.with_text("\"c\\u006ef\":{}")));
     rows
+}
+
+/// Tokens whose claims name another kind.
+fn kinds(forge: &Forge<'_>, rows: &mut Vec<Row>) {
+    for kind in ["id", "ID", "id_token", "refresh", "Refresh", "Offline", "logout", "logout+jwt"] {
+        for claim in ["token_use", "token_type", "typ"] {
+            let reason = if kind.to_lowercase().starts_with("id") { "id_token" } else { "type" };
+            let claims = json!({ claim: kind });
+            rows.push(Row::invalid(reason, format!("claims {claims}"), forge.with_claims(&claims)));
+        }
+    }
+    for events in ["null", "{}", "[]", "\"x\"", "{\"urn:x\":{}}"] {
+        let what = format!("events {events}");
+        rows.push(Row::invalid("type", what, forge.with_text(&format!("\"events\":{events}"))));
+    }
+    let listed = forge.with_claims(&json!({"token_use": ["access", "refresh"]}));
+    rows.push(Row::invalid("type", "a list of kinds", listed));
 }
 
 /// Tokens that lack the scope `pay`, and what they have instead.

@@ -5,7 +5,7 @@ use juspay_bff::settings::Algorithm;
 use serde_json::json;
 
 use super::{
-    forge::{Forge, base64url, decoded},
+    forge::{Forge, base64url, changed, decoded},
     signatures::{ORDER, minus},
     times::{LEEWAY, named},
 };
@@ -69,6 +69,8 @@ fn claims(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         json!({"aud": ["others", "juspay-bff-demo"]}),
         json!({"aud": ["juspay-bff-demo", "juspay-bff-demo"]}),
         json!({"nonce": "n", "at_hash": "h"}),
+        json!({"typ": "Bearer", "token_use": "access", "token_type": "access"}),
+        json!({"typ": "idea", "token_use": "refreshing", "token_type": 1}),
         json!({"customer_id": "bob", "user_id": "bob", "object_reference_id": "bob"}),
         json!({"SUB": "bob", "Sub": "bob", "sub ": "bob", "preferred_username": "bob"}),
         json!({"act": {"sub": "bob"}, "may_act": {"sub": "bob"}}),
@@ -78,6 +80,11 @@ fn claims(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         json!({"client_id": "app", "azp": "other app"}),
     ] {
         rows.push(alice(format!("claims {changes}"), forge.with_claims(&changes)));
+    }
+    for typ in ["JWT", ""] {
+        let header = changed(forge.header(), &json!({ "typ": typ })).to_string();
+        let claims = changed(forge.claims(), &json!({"nonce": "n"})).to_string();
+        rows.push(alice(format!("nonce alone, typ {typ:?}"), forge.signed(&header, &claims)));
     }
     let deep = format!("\"x\":{}1{}", "[".repeat(100), "]".repeat(100));
     rows.push(alice("100 lists deep", forge.with_text(&deep)));

@@ -122,6 +122,7 @@ fn good_answers_name_their_customer() {
         json!({"aud": ["x", "other-bff"]}),
         json!({"token_type": "Bearer", "token_use": "access_token", "typ": "Bearer"}),
         json!({"token_type": "bearer", "token_use": "access", "typ": "at+JWT"}),
+        json!({"nonce": "n"}),
         json!({"exp": START - LEEWAY + 1}),
         json!({"nbf": START + LEEWAY}),
         json!({"scope": "a b", "username": "x", "anything": {"else": []}}),
@@ -148,16 +149,18 @@ fn each_other_answer_is_refused_for_its_reason() {
         (json!({"aud": ["juspay-bff", 1]}), "claims"),
         (json!({"aud": {"juspay-bff": true}}), "claims"),
         (json!({"token_type": "DPoP"}), "confirmation"),
-        (json!({"token_type": "mac"}), "type"),
+        (json!({"token_type": "mac", "nonce": "n"}), "type"),
         (json!({"token_type": 1}), "claims"),
         (json!({"token_type": "refresh_token"}), "type"),
         (json!({"token_use": "refresh_token"}), "type"),
-        (json!({"token_use": "id"}), "type"),
+        (json!({"token_use": "id"}), "id_token"),
+        (json!({"token_use": "access", "at_hash": "h"}), "id_token"),
+        (json!({"typ": "Offline"}), "type"),
         (json!({"typ": "Refresh"}), "type"),
         (json!({"typ": "logout+jwt"}), "type"),
         (json!({"cnf": {"jkt": "x"}}), "confirmation"),
         (json!({"cnf": {}}), "confirmation"),
-        (json!({"nonce": "n"}), "id_token"),
+        (json!({"events": {}}), "type"),
         (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), "type"),
         (json!({"exp": null}), "claims"),
         (json!({"exp": "soon"}), "claims"),
@@ -175,6 +178,23 @@ fn each_other_answer_is_refused_for_its_reason() {
     ] {
         let refused = outcome(asked_issuer(), &with(&answer(), changes.clone()));
         assert_eq!(refused, Err(label), "{changes}");
+    }
+}
+
+#[test]
+fn id_tokens_are_accepted_where_the_settings_say_so_but_no_refresh_tokens() {
+    let accepting = || settings::Issuer { accepts_id_tokens: true, ..asked_issuer() };
+    for (changes, expected) in [
+        (json!({}), Ok("alice".to_owned())),
+        (json!({"token_use": "id", "at_hash": "h"}), Ok("alice".to_owned())),
+        (json!({"typ": "ID"}), Ok("alice".to_owned())),
+        (json!({"aud": ["juspay-bff", "x"], "azp": "juspay-bff"}), Ok("alice".to_owned())),
+        (json!({"aud": ["juspay-bff", "x"]}), Err("audience")),
+        (json!({"token_use": "id", "typ": "Refresh"}), Err("type")),
+        (json!({"token_use": "id", "events": {}}), Err("type")),
+        (json!({"token_use": "other"}), Err("type")),
+    ] {
+        assert_eq!(outcome(accepting(), &with(&answer(), changes.clone())), expected, "{changes}");
     }
 }
 
