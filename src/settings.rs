@@ -37,7 +37,9 @@ mod value;
 use std::time::Duration;
 
 pub use self::{
-    auth::{Algorithm, Auth, Dpop, DpopMode, Gateway, Introspection, Issuer, KeySource},
+    auth::{
+        Algorithm, AudienceClaim, Auth, Dpop, DpopMode, Gateway, Introspection, Issuer, KeySource,
+    },
     cache::Cache,
     effective::Effective,
     fault::{Fault, Faults},

@@ -159,6 +159,7 @@ pub(super) fn signed(pair: &Pair, kid: &str, changes: Value) -> String {
 pub(super) fn issuer() -> settings::Issuer {
     settings::Issuer {
         issuer: ISSUER.to_owned(),
+        audience_claim: settings::AudienceClaim::Aud,
         audiences: vec!["juspay-bff".to_owned(), "other-bff".to_owned()],
         algorithms: Algorithm::ALL.to_vec(),
         keys: KeySource::Url("https://idp.example/keys".to_owned()),

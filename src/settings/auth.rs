@@ -1,5 +1,6 @@
 //! `auth.*`: who may call, and how their keys are looked after. Each issuer is `issuer`'s.
 
+mod claims;
 mod dpop;
 mod gateway;
 mod introspection;
@@ -10,6 +11,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 pub(super) use self::gateway::HEADER as GATEWAY_HEADER;
 pub use self::{
+    claims::AudienceClaim,
     dpop::{Dpop, DpopMode},
     gateway::Gateway,
     introspection::Introspection,

@@ -1,5 +1,6 @@
 //! Settings as a whole: what is in force, and what is told when it can't be.
 
+mod claims;
 mod faults;
 mod gateway;
 mod introspection;
@@ -118,6 +119,7 @@ fn an_issuer_has_the_defaults_of_the_contract() {
     assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);
     assert_eq!((issuer.max_token_age, issuer.dpop), (None, DpopMode::Off));
     assert!(!issuer.accepts_id_tokens);
+    assert_eq!(issuer.audience_claim, AudienceClaim::Aud);
 }
 
 #[test]
@@ -148,9 +150,15 @@ fn the_defaults_of_an_issuer_are_those_that_the_default_file_tells() {
     let told = &told["auth"]["issuers"]["main"];
     let effective = good().load().unwrap().effective.to_string();
     let used: toml::Table = toml::from_str(&effective).unwrap();
-    for key in
-        ["customer_id_claim", "customer_id_prefix", "required_scopes", "typ", "id_tokens", "dpop"]
-    {
+    for key in [
+        "customer_id_claim",
+        "customer_id_prefix",
+        "required_scopes",
+        "typ",
+        "audience_claim",
+        "id_tokens",
+        "dpop",
+    ] {
         assert_eq!(used["auth"]["issuers"]["main"][key], told[key], "{key}");
     }
 }

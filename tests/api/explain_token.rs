@@ -161,6 +161,27 @@ async fn all_that_is_wrong_is_told_with_its_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_audience_is_shown_with_the_claim_that_it_is_in() {
+    let desk = Desk::new().await;
+    let mut wish =
+        MintRequest::of("alice").with("client_id", "juspay-bff-demo").with("aud", json!([]));
+    let stand_in = "aud []; auth.issuers.main.audiences: \"juspay-bff-demo\"; \
+                    auth.issuers.main.audience_claim could name one of these: client_id \"juspay-bff-demo\"";
+    let ended = desk.explain(&desk.mint(&wish), "", &[]).await;
+    told(&ended, &["aud"], "refused with 401 invalid_token, reason audience");
+    assert!(ended.stdout.contains(stand_in), "{}", ended.stdout);
+    let over = "auth.issuers.main.audience_claim = 'client_id'";
+    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    told(&ended, &[], "good");
+    wish = wish.with("client_id", "another");
+    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    told(&ended, &["aud"], "refused with 401 invalid_token, reason audience");
+    let named = "client_id \"another\"; auth.issuers.main.audience_claim: \"client_id\", \
+                 auth.issuers.main.audiences: \"juspay-bff-demo\"";
+    assert!(ended.stdout.contains(named), "{}", ended.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_applications_own_token_is_told() {
     let desk = Desk::new().await;
     for (sub, client) in [("app", "cid"), ("app@clients", "azp")] {

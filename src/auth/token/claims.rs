@@ -1,10 +1,12 @@
 //! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
 //!
-//! All checks go by our [`Clock`](crate::clock::Clock). `confirmation` tells which key a token is bound
+//! All checks go by our [`Clock`](crate::clock::Clock). `audience` checks whom a token is
+//! for, `confirmation` tells which key a token is bound
 //! to, `explain` tells operators of each check, `identity` holds by what a token can be revoked,
 //! `introspection` what issuers say of tokens, `kind` classifies tokens by evidence, `logout` holds the
 //! claims of logout tokens.
 
+mod audience;
 mod confirmation;
 mod explain;
 mod identity;
@@ -128,37 +130,6 @@ impl Claims {
         match self.0.get("sub") {
             Some(Value::Array(_) | Value::Object(_)) => Err(Reason::Claims),
             _ => Ok(()),
-        }
-    }
-
-    /// That it is for us. An ID token for several must have been issued to us as well (OpenID Connect
-    /// Core §3.1.3.7).
-    fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
-        let ours = &rules.settings.audiences;
-        self.check_aud(ours)?;
-        let has_several =
-            self.0.get("aud").and_then(Value::as_array).is_some_and(|aud| aud.len() > 1);
-        let is_issued_to_us =
-            || self.text("azp").is_some_and(|azp| ours.iter().any(|our| our == azp));
-        if rules.settings.accepts_id_tokens && has_several && !is_issued_to_us() {
-            return Err(Reason::Audience);
-        }
-        Ok(())
-    }
-
-    /// That one of these is in `aud`.
-    fn check_aud(&self, accepted: &[String]) -> Result<(), Reason> {
-        let audiences = match self.0.get("aud") {
-            Some(Value::Array(audiences)) => audiences.as_slice(),
-            Some(audience @ Value::String(_)) => std::slice::from_ref(audience),
-            _ => return Err(Reason::Claims),
-        };
-        let audiences: Option<Vec<&str>> = audiences.iter().map(Value::as_str).collect();
-        let is_ours = |audience| accepted.iter().any(|ours| ours == audience);
-        if audiences.ok_or(Reason::Claims)?.into_iter().any(is_ours) {
-            Ok(())
-        } else {
-            Err(Reason::Audience)
         }
     }
 

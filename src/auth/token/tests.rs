@@ -1,6 +1,7 @@
 //! What a token must be, checked end to end: each case is signed with a key that is trusted, so
 //! only the check in question can refuse it.
 
+mod audiences;
 mod kinds;
 
 use std::time::Duration;

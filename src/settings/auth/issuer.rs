@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use config::{Value, ValueKind};
 
-use super::{DpopMode, Introspection};
+use super::{AudienceClaim, DpopMode, Introspection};
 use crate::{
     algorithm::Algorithm,
     customer::CustomerId,
@@ -45,7 +45,9 @@ pub enum KeySource {
 pub struct Issuer {
     /// `issuer`: what the `iss` claim must be, to the letter.
     pub issuer: String,
-    /// `audiences`: one of them must be in `aud`. At least one.
+    /// `audience_claim`: the claim that is compared with `audiences`.
+    pub audience_claim: AudienceClaim,
+    /// `audiences`: one of them must be in that claim. At least one, unless nothing is compared.
     pub audiences: Vec<String>,
     /// `algorithms`. At least one, but for an issuer that is asked about its tokens.
     pub algorithms: Vec<Algorithm>,
@@ -79,10 +81,7 @@ impl Issuer {
             .at(format!("{at}.issuer"))
             .required("set it to what the tokens' iss claim is, to the letter")
             .text(issuer_name);
-        let audiences = reader
-            .at(format!("{at}.audiences"))
-            .required("list what the tokens' aud claim may be, such as [\"my-api\"]")
-            .list(Items::Some, claim_text);
+        let (audience_claim, audiences) = AudienceClaim::read(reader, at);
         let is_asked = Introspection::is_wanted(reader, at);
         let algorithms = algorithms(reader, at, is_asked);
         let keys = keys(reader, at, issuer.as_deref());
@@ -102,6 +101,7 @@ impl Issuer {
         let ca_file = reader.at(format!("{at}.ca_file")).file(holds_roots);
         Some(Self {
             issuer: issuer?,
+            audience_claim: audience_claim?,
             audiences: audiences?,
             algorithms: algorithms?,
             keys: keys?,

@@ -24,7 +24,7 @@ use juspay_bff::{
 };
 use tokio::task::LocalSet;
 
-pub use self::forge::Forge;
+pub use self::forge::{AUDIENCE, Forge};
 use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer, verdicts::Verdicts};
 use crate::support::{Impostor, Reply, Stage, World};
 
@@ -134,13 +134,30 @@ async fn explained_as(world: &World, what: &str, token: &str, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_token_of_the_corpus_gets_its_refusal() {
+    let verdicts = attack("aud", "").await;
+    println!("corpus of attacks with tokens: {0} of {0} refused as their rows say", verdicts.len());
+    verdicts.compare();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_token_of_the_corpus_is_rejected_where_another_claim_is_the_audience() {
+    let settings = "auth.issuers.main.audience_claim = 'client_id'";
+    let verdicts = attack("client_id", settings).await;
+    println!("by another audience_claim: {0} of {0} refused as their rows say", verdicts.len());
+}
+
+/// Shows each token of the corpus to a service whose issuer has this `audience_claim`, by these
+/// settings.
+async fn attack(audience_claim: &'static str, settings: &str) -> Verdicts {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
     let trap = Impostor::new().await;
-    let world = stage.open_ready("").await;
+    let world = stage.open_ready(settings).await;
     let rsa = MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of("alice") };
+    let rsa = rsa.with(audience_claim, AUDIENCE);
     assert_eq!(world.phone_with(&rsa).me().await.status, 200);
-    let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
+    let forge =
+        Forge { world: &world, stranger: stranger.issuer(), trap: trap.address, audience_claim };
 
     let mut rows = 0;
     let mut counts = failures(&world).await;
@@ -165,12 +182,11 @@ async fn every_token_of_the_corpus_gets_its_refusal() {
             rows += 1;
         }
     }
-    verdicts.compare();
-    println!("corpus of attacks with tokens: {rows} of {rows} refused as their rows say");
     assert!(rows > 300, "{rows}");
     assert!(!trap.is_called(), "a token made the service ask somebody");
     assert_eq!(world.simulator().total_requests(), 1, "the first one");
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.phone_holding(&forge.good()).me().await.status, 200);
+    verdicts
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +195,12 @@ async fn what_looks_odd_but_is_good_gets_its_own_customer() {
     let stranger = second_issuer(&stage).await;
     let trap = Impostor::new().await;
     let world = stage.open_ready("").await;
-    let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
+    let forge = Forge {
+        world: &world,
+        stranger: stranger.issuer(),
+        trap: trap.address,
+        audience_claim: "aud",
+    };
     let rows = good::rows(&forge);
     let mut verdicts = Verdicts::of("good").with_random_parts_of(&forge);
     for (what, customer, token) in &rows {
@@ -204,7 +225,12 @@ async fn a_scope_is_granted_by_a_list_of_its_words_only() {
     let stranger = second_issuer(&stage).await;
     let trap = Impostor::new().await;
     let world = stage.open_ready("auth.issuers.main.required_scopes = [\"pay\"]").await;
-    let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
+    let forge = Forge {
+        world: &world,
+        stranger: stranger.issuer(),
+        trap: trap.address,
+        audience_claim: "aud",
+    };
     let challenge = r#"Bearer realm="juspay-bff", error="insufficient_scope", scope="pay""#;
     let rows = claims::without_the_scope(&forge);
     let mut verdicts = Verdicts::of("scopes");

@@ -4,7 +4,7 @@ use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
 
 use super::{INVALID_TOKEN, refused};
-use crate::support::World;
+use crate::support::{Stage, World, until};
 
 /// A token of alice's that has these claims as well.
 fn with(typ: &str, claims: &Value) -> MintRequest {
@@ -44,4 +44,48 @@ async fn id_tokens_are_accepted_only_where_they_are_the_apps_credential() {
     let for_another = json!({"aud": ["juspay-bff-demo", "x"], "azp": "x", "at_hash": "h"});
     let others = [&others[..], &[for_another]].concat();
     decides("id_tokens = 'accept'", &id_tokens, &others).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_claim_may_say_whom_a_token_is_for() {
+    let ours = "juspay-bff-demo";
+    let cognito = json!({"aud": null, "client_id": ours, "token_use": "access"});
+    let hydra = json!({"aud": [], "client_id": ours});
+    let others = [
+        json!({"client_id": "another"}),
+        json!({"client_id": null}),
+        json!({"client_id": [ours]}),
+        json!({"client_id": "another", "azp": ours}),
+    ];
+    decides("audience_claim = 'client_id'", &[cognito.clone(), hydra.clone()], &others).await;
+    let keycloak = [json!({"aud": null, "azp": ours, "typ": "Bearer", "nonce": "n"})];
+    let by_client = [cognito, hydra];
+    decides("audience_claim = 'azp'", &keycloak, &by_client).await;
+    decides("", &[], &[&by_client[..], &keycloak].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_of_this_service_alone_needs_no_audience() {
+    let stage = Stage::set().await;
+    let settings = format!(
+        "auth.shared_customer_ids = true
+        [auth.issuers.open]
+        issuer = 'https://open.example'
+        audience_claim = 'none'
+        algorithms = ['ES256']
+        jwks_url = '{}'",
+        stage.issuer().jwks_url(),
+    );
+    let world = stage.open_ready(&settings).await;
+    let series = "juspay_bff_jwks_keys{issuer=\"open\"}";
+    until("keys of the issuer", async || world.metric(series).await > 0.0).await;
+    let open = |claims: Value| with("JWT", &claims).with("iss", "https://open.example");
+    for claims in [json!({"aud": null}), json!({"aud": "another"}), json!({"aud": [1]})] {
+        let reply = world.phone_with(&open(claims.clone())).me().await;
+        assert_eq!(reply.status, 200, "{claims}: {}", reply.text());
+        let reply = world.phone_with(&with("JWT", &claims)).me().await;
+        refused(&claims.to_string(), &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    }
+    let reply = world.phone_with(&open(json!({"token_use": "id"}))).me().await;
+    refused("an ID token", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
 }

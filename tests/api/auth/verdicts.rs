@@ -40,6 +40,11 @@ impl Verdicts {
         Self { random, ..self }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Notes what came of the token of that name.
     pub fn note(&mut self, verdict: &str, name: &str) {
         let replace =

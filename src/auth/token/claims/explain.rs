@@ -18,7 +18,7 @@ use crate::{
     },
     clock::later,
     customer::CustomerId,
-    settings::DpopMode,
+    settings::{AudienceClaim, DpopMode},
 };
 
 /// What the claims are held against.
@@ -75,16 +75,32 @@ impl Claims {
     }
 
     fn audience(&self, against: &Against<'_>) -> String {
-        let ours = listed(&against.rules.settings.audiences);
-        let (aud, table) = (self.told("aud"), against.table);
-        let azp = if against.rules.settings.accepts_id_tokens
-            && self.0.get("aud").is_some_and(Value::is_array)
-        {
-            format!(", azp {}", self.told("azp"))
-        } else {
-            String::new()
+        let (settings, table) = (&against.rules.settings, against.table);
+        let Some(claim) = settings.audience_claim.name() else {
+            return format!("not compared; {table}.audience_claim: \"none\"");
         };
-        format!("{aud}{azp}; {table}.audiences: {ours}")
+        let azp = settings.accepts_id_tokens && self.0.get("aud").is_some_and(Value::is_array);
+        let azp = if azp { format!(", azp {}", self.told("azp")) } else { String::new() };
+        let setting = match &settings.audience_claim {
+            AudienceClaim::Named(name) => format!("{table}.audience_claim: {}, ", shown(name)),
+            AudienceClaim::Aud | AudienceClaim::None => String::new(),
+        };
+        let ours = listed(&settings.audiences);
+        let found =
+            format!("{claim} {}{azp}; {setting}{table}.audiences: {ours}", self.told(claim));
+        let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+        if !self.0.get(claim).is_none_or(is_empty) {
+            return found;
+        }
+        let others = ["aud", "client_id", "azp", "cid"].into_iter().filter(|other| *other != claim);
+        let others: Vec<_> = others
+            .filter(|other| self.text(other).is_some())
+            .map(|other| format!("{other} {}", self.told(other)))
+            .collect();
+        if others.is_empty() {
+            return found;
+        }
+        format!("{found}; {table}.audience_claim could name one of these: {}", others.join(", "))
     }
 
     fn explain_binding(&self, against: &Against<'_>) -> Check {

@@ -17,7 +17,7 @@ use crate::{
         token::{Rules, json::Object},
     },
     clock::later,
-    settings::KeySource,
+    settings::{AudienceClaim, KeySource},
 };
 
 /// The kinds that each of [`KIND_CLAIMS`] may name, in lower case, as well as `DPoP`. Issuers that
@@ -81,7 +81,8 @@ impl Introspected {
     }
 
     pub(super) fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
-        if !self.0.0.has("aud") && may_lack_audience(&rules.settings.keys) {
+        let by_aud = rules.settings.audience_claim == AudienceClaim::Aud;
+        if by_aud && !self.0.0.has("aud") && may_lack_audience(&rules.settings.keys) {
             return Ok(());
         }
         self.0.check_audience(rules)

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Row, forge::Forge};
+use super::{
+    Row,
+    forge::{AUDIENCE, Forge},
+};
 
 pub fn parties(forge: &Forge<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -55,7 +58,7 @@ fn issuers(forge: &Forge<'_>, rows: &mut Vec<Row>) {
 }
 
 fn audiences(forge: &Forge<'_>, rows: &mut Vec<Row>) {
-    let ours = "juspay-bff-demo";
+    let (ours, claim) = (AUDIENCE, forge.audience_claim);
     for odd in [
         json!(1),
         json!(true),
@@ -67,10 +70,11 @@ fn audiences(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         json!([{ "aud": ours }]),
         json!(null),
     ] {
-        let token = forge.with_claims(&json!({ "aud": odd }));
-        rows.push(Row::invalid("claims", format!("aud {odd}"), token));
+        let token = forge.with_claims(&json!({ claim: odd }));
+        rows.push(Row::invalid("claims", format!("{claim} {odd}"), token));
     }
-    rows.push(Row::invalid("claims", "aud that is null", forge.with_text_for("aud", "null")));
+    let null = forge.with_text_for(claim, "null");
+    rows.push(Row::invalid("claims", format!("{claim} that is null"), null));
     for odd in [
         json!(""),
         json!([]),
@@ -92,8 +96,10 @@ fn audiences(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         json!(["other", "another"]),
         json!(forge.issuer().issuer_url()),
     ] {
-        let token = forge.with_claims(&json!({ "aud": odd }));
-        rows.push(Row::invalid("audience", format!("aud {odd}"), token));
+        let token = forge.with_claims(&json!({ claim: odd }));
+        // Only aud may be a list.
+        let reason = if odd.is_array() && claim != "aud" { "claims" } else { "audience" };
+        rows.push(Row::invalid(reason, format!("{claim} {odd}"), token));
     }
 }
 
@@ -139,8 +145,10 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         });
     }
     for app in ["client_id", "azp", "cid"] {
-        for sub in ["app", "app@clients"] {
-            let token = forge.with_claims(&json!({"sub": sub, app: "app"}));
+        for end in ["", "@clients"] {
+            let client = if app == forge.audience_claim { AUDIENCE } else { "app" };
+            let sub = format!("{client}{end}");
+            let token = forge.with_claims(&json!({"sub": sub, app: client}));
             rows.push(Row::nobody(format!("the application itself, {sub} by {app}"), token));
         }
     }

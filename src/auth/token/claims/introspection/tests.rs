@@ -229,6 +229,34 @@ fn an_answer_may_lack_an_audience_only_where_the_settings_say_so() {
 }
 
 #[test]
+fn another_claim_is_the_audience_of_an_answer() {
+    let named = AudienceClaim::Named("client_id".to_owned());
+    let mut by_client = settings::Issuer { audience_claim: named, ..asked_issuer() };
+    if let KeySource::Introspection(introspection) = &mut by_client.keys {
+        introspection.allow_no_audience = true;
+    }
+    let open = || settings::Issuer {
+        audience_claim: AudienceClaim::None,
+        audiences: Vec::new(),
+        ..asked_issuer()
+    };
+    for (changes, by_claim, by_none) in [
+        (json!({"aud": null, "client_id": "other-bff"}), Ok("alice"), Ok("alice")),
+        (json!({"aud": ["x"], "client_id": "juspay-bff"}), Ok("alice"), Ok("alice")),
+        (json!({}), Err("claims"), Ok("alice")),
+        (json!({"aud": null}), Err("claims"), Ok("alice")),
+        (json!({"client_id": "x"}), Err("audience"), Ok("alice")),
+        (json!({"client_id": ["juspay-bff"]}), Err("claims"), Ok("alice")),
+        (json!({"client_id": "juspay-bff", "exp": 0}), Err("expired"), Err("expired")),
+    ] {
+        let answer = with(&answer(), changes.clone());
+        let by_claim = by_claim.map(str::to_owned);
+        assert_eq!(outcome(by_client.clone(), &answer), by_claim, "{changes}");
+        assert_eq!(outcome(open(), &answer), by_none.map(str::to_owned), "{changes}");
+    }
+}
+
+#[test]
 fn a_greatest_age_stands_in_for_an_end() {
     let aged =
         || settings::Issuer { max_token_age: Some(Duration::from_mins(1)), ..asked_issuer() };
