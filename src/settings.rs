@@ -38,7 +38,8 @@ use std::time::Duration;
 
 pub use self::{
     auth::{
-        Algorithm, AudienceClaim, Auth, Dpop, DpopMode, Gateway, Introspection, Issuer, KeySource,
+        Algorithm, AudienceClaim, Auth, ClaimPath, ClaimValue, Dpop, DpopMode, Gateway,
+        Introspection, Issuer, KeySource, RequiredClaim,
     },
     cache::Cache,
     effective::Effective,

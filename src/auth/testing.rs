@@ -166,6 +166,7 @@ pub(super) fn issuer() -> settings::Issuer {
         customer_id_claim: "sub".to_owned(),
         customer_id_prefix: String::new(),
         required_scopes: Vec::new(),
+        required_claims: Vec::new(),
         typ: vec!["at+jwt".to_owned(), "jwt".to_owned(), String::new()],
         max_token_age: None,
         logout_audiences: Vec::new(),

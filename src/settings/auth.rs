@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 pub(super) use self::gateway::HEADER as GATEWAY_HEADER;
 pub use self::{
-    claims::AudienceClaim,
+    claims::{AudienceClaim, ClaimPath, ClaimValue, RequiredClaim},
     dpop::{Dpop, DpopMode},
     gateway::Gateway,
     introspection::Introspection,

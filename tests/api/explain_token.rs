@@ -182,6 +182,21 @@ async fn the_audience_is_shown_with_the_claim_that_it_is_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_required_claim_is_shown_with_its_value() {
+    let desk = Desk::new().await;
+    let over = "auth.issuers.main.required_claims = { token_use = 'access', '/a/b' = [1, false] }";
+    let wish = MintRequest::of("alice").with("token_use", "web").with("a", json!({"b": false}));
+    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    told(&ended, &["required"], "refused with 401 invalid_token, reason claims");
+    for line in [
+        "token_use \"web\"; auth.issuers.main.required_claims: \"access\": a claim is missing",
+        "/a/b false; auth.issuers.main.required_claims: 1 or false",
+    ] {
+        assert!(ended.stdout.contains(line), "{line} in {}", ended.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_applications_own_token_is_told() {
     let desk = Desk::new().await;
     for (sub, client) in [("app", "cid"), ("app@clients", "azp")] {

@@ -4,7 +4,7 @@
 //! for, `confirmation` tells which key a token is bound
 //! to, `explain` tells operators of each check, `identity` holds by what a token can be revoked,
 //! `introspection` what issuers say of tokens, `kind` classifies tokens by evidence, `logout` holds the
-//! claims of logout tokens.
+//! claims of logout tokens, `required` checks what the settings require.
 
 mod audience;
 mod confirmation;
@@ -13,6 +13,7 @@ mod identity;
 mod introspection;
 mod kind;
 mod logout;
+mod required;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -103,6 +104,7 @@ impl Claims {
         self.check_parties(rules)?;
         let bound_to = self.bound_to(rules.settings.dpop, scheme)?;
         self.check_use(rules, says_access_token)?;
+        self.check_required(rules)?;
         let end = self.check_times(rules, now)?;
         if now >= end {
             return Err(AuthError::ExpiredToken);

@@ -11,6 +11,8 @@ use serde::{
 };
 use serde_json::Value;
 
+use crate::settings::ClaimPath;
+
 /// An object's members. No `Debug`: claims are personal.
 pub(in crate::auth) struct Object(BTreeMap<String, Value>);
 
@@ -18,6 +20,16 @@ impl Object {
     /// The member, when there is one, be it `null`.
     pub(in crate::auth) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
+    }
+
+    /// What a path leads to: through members of objects and items of lists (RFC 6901 §4).
+    pub(in crate::auth) fn at(&self, path: &ClaimPath) -> Option<&Value> {
+        let (first, inner) = path.segments().split_first()?;
+        inner.iter().try_fold(self.get(first)?, |value, segment| match value {
+            Value::Object(members) => members.get(segment),
+            Value::Array(items) => items.get(index(segment)?),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        })
     }
 
     /// The names of all members.
@@ -29,6 +41,12 @@ impl Object {
     pub(in crate::auth) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
+}
+
+/// Digits without leading zeros.
+fn index(segment: &str) -> Option<usize> {
+    let is_canonical = segment == "0" || !segment.starts_with(['0', '+']);
+    segment.parse().ok().filter(|_| is_canonical)
 }
 
 impl<'de> Deserialize<'de> for Object {
@@ -63,6 +81,27 @@ mod tests {
 
     fn parse(text: &str) -> Option<Object> {
         serde_json::from_str(text).ok()
+    }
+
+    #[test]
+    fn a_path_leads_through_objects_and_lists() {
+        let object = parse(r#"{"a":{"b/c":[{"~":7}]},"a/b":1,"0":[5]}"#).unwrap();
+        for (path, found) in [
+            ("a/b", Some(1)),
+            ("/a~1b", Some(1)),
+            ("/a/b~1c/0/~0", Some(7)),
+            ("/0/0", Some(5)),
+            ("/a/b", None),
+            ("/a/b~1c/00/~0", None),
+            ("/a/b~1c/+0/~0", None),
+            ("/a/b~1c/-/~0", None),
+            ("/a/b~1c/1/~0", None),
+            ("/a~1b/c", None),
+            ("/x", None),
+        ] {
+            let value = object.at(&ClaimPath::of(path)).and_then(Value::as_i64);
+            assert_eq!(value, found, "{path}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod audiences;
 mod kinds;
+mod required;
 
 use std::time::Duration;
 

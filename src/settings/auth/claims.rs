@@ -1,10 +1,43 @@
 //! `auth.issuers.NAME.*`: claims that the operator names.
 
+use config::{Map, Value, ValueKind};
+
 use super::issuer::claim_text;
-use crate::settings::{fault::Wrong, reader::Reader, value::Items};
+use crate::settings::{
+    fault::Wrong,
+    reader::Reader,
+    value::{self, Items},
+};
 
 /// Claims that never say whom a token is for.
 const NO_AUDIENCES: [&str; 3] = ["sub", "iss", "jti"];
+
+/// A claim, by its name or by a JSON Pointer (RFC 6901), which begins with a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimPath {
+    text: String,
+    segments: Vec<String>,
+}
+
+/// An entry of `required_claims`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequiredClaim {
+    /// Which claim.
+    pub claim: ClaimPath,
+    /// It must equal one of them.
+    pub accepted: Vec<ClaimValue>,
+}
+
+/// A value that a claim may be required to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimValue {
+    /// A text, to the letter.
+    Text(String),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+}
 
 /// `audience_claim`: what is compared with `audiences`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +95,97 @@ impl AudienceClaim {
             Self::Aud => Some("aud"),
             Self::Named(name) => Some(name),
             Self::None => None,
+        }
+    }
+}
+
+impl ClaimPath {
+    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Wrong> {
+        let text = claim_text(text)?;
+        let segments = match text.strip_prefix('/') {
+            Some(pointer) => pointer.split('/').map(segment).collect::<Result<_, _>>()?,
+            None => vec![text.clone()],
+        };
+        Ok(Self { text, segments })
+    }
+
+    /// One that is good.
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Self::parse(text).expect("a claim")
+    }
+
+    /// As it is written in the settings.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The names that lead to it, from the outermost one on; a claim's name alone is one.
+    #[must_use]
+    pub fn segments(&self) -> &[String] {
+        &self.segments
+    }
+}
+
+/// A name in a JSON Pointer (RFC 6901 §3).
+fn segment(escaped: &str) -> Result<String, Wrong> {
+    let wrong = |reason| {
+        let fix = "write it as \"/app_metadata/customer_id\", with ~1 for a slash and ~0 for a tilde \
+                   in a name";
+        Err(Wrong::new(reason, fix))
+    };
+    if escaped.is_empty() {
+        return wrong("it begins with a slash, so it is a JSON Pointer, and a name in it is empty");
+    }
+    let is_escape = |rest: &str| rest.starts_with(['0', '1']);
+    if !escaped.split('~').skip(1).all(is_escape) {
+        return wrong(
+            "it begins with a slash, so it is a JSON Pointer, and has a ~ without 0 or 1",
+        );
+    }
+    Ok(escaped.replace("~1", "/").replace("~0", "~"))
+}
+
+impl RequiredClaim {
+    /// Reads `required_claims` of the table at `at`.
+    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Option<Vec<Self>> {
+        let fix = "write a table in a settings file, such as { token_use = \"access\" }";
+        let setting = reader.at(format!("{at}.required_claims")).fix_of_type(fix);
+        setting.or(Map::<String, Value>::new()).table(|name, value| {
+            let claim = ClaimPath::parse(name)?;
+            let (accepted, shown) = ClaimValue::all(value)?;
+            Ok((Self { claim, accepted }, shown))
+        })
+    }
+}
+
+impl ClaimValue {
+    fn all(value: &Value) -> Result<(Vec<Self>, toml::Value), Wrong> {
+        let ValueKind::Array(items) = &value.kind else {
+            return Self::one(value).map(|(accepted, shown)| (vec![accepted], shown));
+        };
+        if items.is_empty() {
+            return Err(Wrong::new("the list is empty", "put at least one value into it"));
+        }
+        let read = items.iter().map(Self::one).collect::<Result<Vec<_>, _>>()?;
+        let (accepted, shown): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+        Ok((accepted, shown.into()))
+    }
+
+    fn one(value: &Value) -> Result<(Self, toml::Value), Wrong> {
+        match &value.kind {
+            ValueKind::String(text) => Ok((Self::Text(text.clone()), text.clone().into())),
+            ValueKind::Boolean(boolean) => Ok((Self::Boolean(*boolean), (*boolean).into())),
+            ValueKind::I64(number) => Ok((Self::Integer(*number), (*number).into())),
+            ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => {
+                Err(Wrong::new("it is an integer of more than 64 bits", "write a smaller one"))
+            }
+            ValueKind::Nil | ValueKind::Float(_) | ValueKind::Table(_) | ValueKind::Array(_) => {
+                let expected = "a string, a boolean, an integer or a list of them";
+                let fix = "write it as token_use = \"access\" or is_anonymous = false";
+                Err(value::mismatch(value, expected, fix))
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use config::{Value, ValueKind};
 
-use super::{AudienceClaim, DpopMode, Introspection};
+use super::{AudienceClaim, DpopMode, Introspection, RequiredClaim};
 use crate::{
     algorithm::Algorithm,
     customer::CustomerId,
@@ -59,6 +59,8 @@ pub struct Issuer {
     pub customer_id_prefix: String,
     /// `required_scopes`
     pub required_scopes: Vec<String>,
+    /// `required_claims`
+    pub required_claims: Vec<RequiredClaim>,
     /// `typ`: accepted values of the header, in lower case; empty = absent.
     pub typ: Vec<String>,
     /// `max_token_age`: since `iat`, which tokens must have then; `None`: only `exp` counts.
@@ -93,6 +95,7 @@ impl Issuer {
             .at(format!("{at}.required_scopes"))
             .or(Vec::<Value>::new())
             .list(Items::Any, scope);
+        let required_claims = RequiredClaim::read(reader, at);
         let typ = types(reader, at, is_asked);
         let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
         let logout_audiences = logout_audiences(reader, at, is_asked);
@@ -108,6 +111,7 @@ impl Issuer {
             customer_id_claim: customer_id_claim?,
             customer_id_prefix: customer_id_prefix?,
             required_scopes: required_scopes?,
+            required_claims: required_claims?,
             typ: typ?,
             max_token_age,
             logout_audiences: logout_audiences?,

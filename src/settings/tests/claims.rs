@@ -77,3 +77,56 @@ fn an_issuer_of_everybodys_apps_has_an_audience() {
     let project = "[auth.issuers.main]\nissuer = 'https://securetoken.google.com/project'";
     assert_eq!(faults_of(without_audiences(none).text("y.toml", project)), []);
 }
+
+#[test]
+fn required_claims_are_names_or_pointers_with_values() {
+    let lines = "[auth.issuers.main.required_claims]\ntoken_use = 'access'\nis_anonymous = false\n\
+                 '/firebase/sign_in_provider' = ['phone', 'google.com']\n'https://a.example/x' = 7";
+    let loaded = good().text("x.toml", lines).load().unwrap();
+    let found = &loaded.settings.auth.issuers["main"].required_claims;
+    let text = |text: &str| ClaimValue::Text(text.to_owned());
+    let claim = |path: &str, accepted| RequiredClaim { claim: ClaimPath::of(path), accepted };
+    let expected = [
+        claim("/firebase/sign_in_provider", vec![text("phone"), text("google.com")]),
+        claim("https://a.example/x", vec![ClaimValue::Integer(7)]),
+        claim("is_anonymous", vec![ClaimValue::Boolean(false)]),
+        claim("token_use", vec![text("access")]),
+    ];
+    assert_eq!(**found, expected);
+    assert_eq!(expected[0].claim.segments(), ["firebase", "sign_in_provider"]);
+    // What `check-config` shows can be read back.
+    let shown = loaded.effective.to_string().replace("\"********\"", "\"key\"");
+    let again = Sources::default().text("shown", shown).load().unwrap();
+    assert_eq!(*again.settings.auth.issuers["main"].required_claims, expected);
+    // A later file adds to it.
+    let later = good().text("x.toml", lines).text("y.toml", lines.replace("token_use", "kind"));
+    let loaded = later.load().unwrap();
+    assert_eq!(loaded.settings.auth.issuers["main"].required_claims.len(), 5);
+}
+
+#[test]
+fn each_bad_entry_of_required_claims_is_a_fault() {
+    let entries = "required_claims = {a = 1.5, b = [], '' = 'x', '/c//d' = 1, '/~2' = 1, e = {f = 1}, \
+                   g = [[1]], ok = 'hush', h = 99999999999999999999}";
+    compare(
+        entries,
+        &faults(entries),
+        &[
+            (&key("required_claims.\"\""), "empty"),
+            (&key("required_claims.\"/c//d\""), "a name in it is empty"),
+            (&key("required_claims.\"/~2\""), "a ~ without 0 or 1"),
+            (&key("required_claims.a"), "found a float"),
+            (&key("required_claims.b"), "empty"),
+            (&key("required_claims.e"), "found a table"),
+            (&key("required_claims.g"), "found a list"),
+            (&key("required_claims.h"), "64 bits"),
+        ],
+    );
+    let line = "required_claims = ['token_use']";
+    compare(line, &faults(line), &[(&key("required_claims"), "expected a table")]);
+    let name = "JUSPAY_BFF__AUTH__ISSUERS__MAIN__REQUIRED_CLAIMS";
+    let found = faults_of(good().variable(format!("{name}__TOKEN_USE"), "hush"));
+    compare(name, &found, &[(&key("required_claims.token_use"), "environment variable")]);
+    let found = faults_of(good().variable(name, "hush"));
+    compare(name, &found, &[(&key("required_claims"), "expected a table")]);
+}

@@ -89,3 +89,21 @@ async fn an_issuer_of_this_service_alone_needs_no_audience() {
     let reply = world.phone_with(&open(json!({"token_use": "id"}))).me().await;
     refused("an ID token", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn required_claims_are_required() {
+    let settings = "required_claims = { token_use = 'access', is_anonymous = false, \
+                    '/firebase/sign_in_provider' = ['phone', 'google.com'] }";
+    let good = |provider: &str| {
+        json!({
+            "token_use": "access", "is_anonymous": false, "firebase": {"sign_in_provider": provider},
+        })
+    };
+    let mut others = vec![json!({}), good("anonymous"), json!({"token_use": "access"})];
+    for (claim, value) in [("token_use", json!("other")), ("is_anonymous", json!(true))] {
+        let mut claims = good("phone");
+        claims[claim] = value;
+        others.push(claims);
+    }
+    decides(settings, &[good("phone"), good("google.com")], &others).await;
+}

@@ -13,12 +13,12 @@ use crate::{
     auth::{
         bearer::Scheme,
         error::{AuthError, Reason},
-        explanation::{Check, listed, shown, told},
+        explanation::{Check, listed, plain, shown, told},
         token::Rules,
     },
     clock::later,
     customer::CustomerId,
-    settings::{AudienceClaim, DpopMode},
+    settings::{AudienceClaim, ClaimValue, DpopMode, RequiredClaim},
 };
 
 /// What the claims are held against.
@@ -47,6 +47,7 @@ impl Claims {
             self.explain_binding(against),
             self.explain_use(against, says_access_token),
         ];
+        checks.extend(self.explain_required(against));
         checks.extend(self.explain_times(against, end, end));
         self.explain_rest(against, checks)
     }
@@ -135,6 +136,25 @@ impl Claims {
             Some(evidence) => format!("{evidence}; {setting}"),
             None => format!("neither an ID token nor a refresh or logout token; {setting}"),
         }
+    }
+
+    /// A check for each claim that is required.
+    fn explain_required(&self, against: &Against<'_>) -> Vec<Check> {
+        let required = &against.rules.settings.required_claims;
+        let explain = |required: &RequiredClaim| {
+            let claim = required.claim.as_str();
+            let found = self.0.at(&required.claim);
+            let found = found.map_or_else(|| "none".to_owned(), |value| plain(&value.to_string()));
+            let accepted = required.accepted.iter().map(|value| match value {
+                ClaimValue::Text(text) => shown(text),
+                ClaimValue::Boolean(boolean) => boolean.to_string(),
+                ClaimValue::Integer(number) => number.to_string(),
+            });
+            let accepted = accepted.collect::<Vec<_>>().join(" or ");
+            let found = format!("{claim} {found}; {}.required_claims: {accepted}", against.table);
+            Check::of("required claim", self.check_one(required), found)
+        };
+        required.iter().map(explain).collect()
     }
 
     /// `end` is when its life ends by what it says, `refused` from when on it is.
@@ -229,6 +249,7 @@ impl Introspected {
                 ),
             ),
         ];
+        checks.extend(claims.explain_required(against));
         checks.extend(claims.explain_times(against, end, refused));
         claims.explain_rest(against, checks)
     }

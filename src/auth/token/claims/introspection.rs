@@ -60,6 +60,7 @@ impl Introspected {
         self.check_parties(rules)?;
         let bound_to = claims.bound_to(rules.settings.dpop, scheme)?;
         self.check_kind(rules, bound_to.is_some())?;
+        claims.check_required(rules)?;
         let exp = self.exp(rules)?;
         let end = claims.check_times_until(exp, rules, now)?;
         if now >= later(end, rules.leeway) {

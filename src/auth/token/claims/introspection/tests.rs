@@ -10,7 +10,7 @@ use crate::{
         Sha256,
         testing::{ISSUER, LEEWAY, START, asked_issuer, with},
     },
-    settings::{self, DpopMode},
+    settings::{self, ClaimPath, ClaimValue, DpopMode, RequiredClaim},
 };
 
 fn rules(settings: settings::Issuer) -> Rules {
@@ -226,6 +226,23 @@ fn an_answer_may_lack_an_audience_only_where_the_settings_say_so() {
     assert_eq!(outcome(lenient.clone(), &nobodys), Ok("alice".to_owned()));
     let anothers = with(&answer(), json!({"aud": "another"}));
     assert_eq!(outcome(lenient, &anothers), Err("audience"));
+}
+
+#[test]
+fn required_claims_are_required_of_answers() {
+    let claim = ClaimPath::of("/ext/tier");
+    let accepted = vec![ClaimValue::Text("gold".to_owned())];
+    let required_claims = vec![RequiredClaim { claim, accepted }];
+    let requiring = settings::Issuer { required_claims, ..asked_issuer() };
+    for (changes, expected) in [
+        (json!({"ext": {"tier": "gold"}}), Ok("alice".to_owned())),
+        (json!({"ext": {"tier": ["gold"]}}), Err("claims")),
+        (json!({"tier": "gold"}), Err("claims")),
+        (json!({}), Err("claims")),
+    ] {
+        let answer = with(&answer(), changes.clone());
+        assert_eq!(outcome(requiring.clone(), &answer), expected, "{changes}");
+    }
 }
 
 #[test]
