@@ -114,11 +114,11 @@ fn an_issuer_has_the_defaults_of_the_contract() {
     let Loaded { settings, .. } = good().load().unwrap();
     let issuer = &settings.auth.issuers["main"];
     assert!(issuer.logout_audiences.is_empty());
-    assert_eq!((&*issuer.customer_id_claim, &*issuer.customer_id_prefix), ("sub", ""));
+    assert_eq!((issuer.customer_id_claim.as_str(), &*issuer.customer_id_prefix), ("sub", ""));
     assert!(issuer.required_scopes.is_empty() && issuer.required_claims.is_empty());
     assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);
     assert_eq!((issuer.max_token_age, issuer.dpop), (None, DpopMode::Off));
-    assert!(!issuer.accepts_id_tokens);
+    assert!(!issuer.accepts_id_tokens && !issuer.assumes_verified);
     assert_eq!(issuer.audience_claim, AudienceClaim::Aud);
 }
 
@@ -153,6 +153,7 @@ fn the_defaults_of_an_issuer_are_those_that_the_default_file_tells() {
     for key in [
         "customer_id_claim",
         "customer_id_prefix",
+        "customer_id_verified",
         "required_scopes",
         "required_claims",
         "typ",

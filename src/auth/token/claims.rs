@@ -33,11 +33,8 @@ use crate::{
     },
     clock::{calendar, later},
     customer::{CustomerId, CustomerIdError},
+    settings::ClaimPath,
 };
-
-/// Claims that count only when their twin says that they were verified (OpenID Connect Core §5.1).
-const VERIFIED_TWINS: [(&str, &str); 2] =
-    [("email", "email_verified"), ("phone_number", "phone_number_verified")];
 
 /// Claims that name the application: RFC 9068 §2.2, OpenID Connect Core §2, Okta. A `sub` that names
 /// the same client stands for the application (client credentials grant), not for a person.
@@ -69,14 +66,16 @@ pub(in crate::auth) struct Accepted {
 enum Nobody {
     #[error("the claim is missing")]
     Missing,
-    #[error("the claim is neither a text nor a whole number")]
+    #[error("the claim is neither a text nor a whole number, nor a list of one")]
     NoName,
     #[error(
         "it is the application's own token: sub names the client, as client_id, azp or cid does"
     )]
     Client,
-    #[error("its _verified twin isn't true")]
+    #[error("its _verified twin is missing, and customer_id_verified is \"required\"")]
     Unverified,
+    #[error("its _verified twin isn't true")]
+    NotVerified,
     #[error("with that prefix it is another issuer's customer")]
     Foreign,
     #[error(transparent)]
@@ -174,16 +173,20 @@ impl Claims {
 
     /// The customer, when the token names one inside its issuer's own namespace.
     fn customer(&self, rules: &Rules) -> Result<CustomerId, Nobody> {
-        let claim = rules.settings.customer_id_claim.as_str();
-        let named = name(self.0.get(claim).ok_or(Nobody::Missing)?).ok_or(Nobody::NoName)?;
-        let is_unverified = VERIFIED_TWINS
-            .iter()
-            .any(|(name, twin)| *name == claim && self.0.get(twin) != Some(&Value::Bool(true)));
-        if claim == "sub" && self.is_applications_own(&named) {
+        let claim = &rules.settings.customer_id_claim;
+        let value = self.0.at(claim).ok_or(Nobody::Missing)?;
+        // Azure AD B2C has `emails` with one item.
+        let value = match value.as_array().map(Vec::as_slice) {
+            None => value,
+            Some([item]) => item,
+            Some(_) => return Err(Nobody::NoName),
+        };
+        let named = name(value).ok_or(Nobody::NoName)?;
+        if claim.is("sub") && self.is_applications_own(&named) {
             return Err(Nobody::Client);
         }
-        if is_unverified {
-            return Err(Nobody::Unverified);
+        if let Some(twin) = claim.verified_twin() {
+            self.check_verified(&twin, rules.settings.assumes_verified)?;
         }
         if named.is_empty() {
             return Err(CustomerIdError::Empty.into());
@@ -193,6 +196,17 @@ impl Claims {
             return Err(Nobody::Foreign);
         }
         Ok(CustomerId::parse(&id)?)
+    }
+
+    /// Cognito and Apple write the twin as a text.
+    fn check_verified(&self, twin: &ClaimPath, is_assumed: bool) -> Result<(), Nobody> {
+        match self.0.at(twin) {
+            None if is_assumed => Ok(()),
+            None => Err(Nobody::Unverified),
+            Some(Value::Bool(true)) => Ok(()),
+            Some(twin) if twin.as_str() == Some("true") => Ok(()),
+            Some(_) => Err(Nobody::NotVerified),
+        }
     }
 
     /// Whether that subject is the application to which the token was issued.

@@ -1,4 +1,4 @@
-//! JSON objects whose members each occur once.
+//! JSON objects whose members each occur once, at any depth.
 //!
 //! RFC 7515 §4 and RFC 7519 §4 let a receiver refuse duplicates or take the last; two readers that
 //! choose differently see two different tokens, so duplicates are refused here.
@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Map, Number, Value};
 
 use crate::settings::ClaimPath;
 
@@ -66,12 +66,79 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
         let mut members = BTreeMap::new();
-        while let Some((name, value)) = map.next_entry()? {
+        while let Some((name, Unambiguous(value))) = map.next_entry()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member occurs twice"));
+                return Err(A::Error::custom(TWICE));
             }
         }
         Ok(Object(members))
+    }
+}
+
+const TWICE: &str = "a member occurs twice";
+
+/// A value without objects that have a member twice.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue).map(Self)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unambiguous(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some((name, Unambiguous(value))) = map.next_entry::<String, _>()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom(TWICE));
+            }
+        }
+        Ok(members.into())
     }
 }
 
@@ -81,6 +148,24 @@ mod tests {
 
     fn parse(text: &str) -> Option<Object> {
         serde_json::from_str(text).ok()
+    }
+
+    #[test]
+    fn values_are_read_as_serde_json_reads_them() {
+        for text in [
+            r#"{"a":[null,true,false,-1,0,18446744073709551615,-0,1.5,1e3,"é\u00e9\ud83d\ude00",{}]}"#,
+            r#"{"a":{"b":[],"c":{"b":{"b":1}}},"b":"","":99999999999999999999}"#,
+        ] {
+            let object = parse(text).unwrap();
+            let other: Value = serde_json::from_str(text).unwrap();
+            let other = other.as_object().unwrap();
+            assert_eq!(object.names().count(), other.len());
+            for (name, value) in other {
+                assert_eq!(object.get(name), Some(value), "{text}");
+            }
+        }
+        let deep = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(&deep(100)).is_some() && parse(&deep(200)).is_none());
     }
 
     #[test]
@@ -110,7 +195,16 @@ mod tests {
         assert_eq!(object.get("a"), Some(&Value::from(1)));
         assert!(object.has("b") && !object.has("c"));
         assert!(object.get("c").is_none());
-        for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, "[]", "1", r#"{"a":1} x"#, ""] {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":{"b":1,"b":1}}"#,
+            r#"{"a":[1,[{"b":{"c":1,"\u0063":2}}]]}"#,
+            "[]",
+            "1",
+            r#"{"a":1} x"#,
+            "",
+        ] {
             assert!(parse(text).is_none(), "{text}");
         }
         let error = serde_json::from_str::<Object>("[]").err().unwrap().to_string();

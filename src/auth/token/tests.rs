@@ -2,6 +2,7 @@
 //! only the check in question can refuse it.
 
 mod audiences;
+mod customers;
 mod kinds;
 mod required;
 
@@ -17,7 +18,7 @@ use crate::{
             header, issuer, locally, set, signed, token, with, world, world_of, world_with,
         },
     },
-    settings::Algorithm,
+    settings::{Algorithm, ClaimPath},
 };
 
 const ES256: jsonwebtoken::Algorithm = jsonwebtoken::Algorithm::ES256;
@@ -522,7 +523,6 @@ async fn a_claim_becomes_a_customer_or_nobody() {
         ("email", json!({"email": "a@b.example", "email_verified": true}), Ok("a@b.example")),
         ("email", json!({"email": "a@b.example"}), Err("no_customer")),
         ("email", json!({"email": "a@b.example", "email_verified": false}), Err("no_customer")),
-        ("email", json!({"email": "a@b.example", "email_verified": "true"}), Err("no_customer")),
         ("email", json!({"email_verified": true}), Err("no_customer")),
         ("phone_number", json!({"phone_number": "+91", "phone_number_verified": true}), Ok("+91")),
         ("phone_number", json!({"phone_number": "+91"}), Err("no_customer")),
@@ -541,7 +541,7 @@ async fn a_claim_becomes_a_customer_or_nobody() {
         let cases = by_sub.into_iter().map(|(change, outcome)| ("sub", change, outcome));
         for (claim, change, outcome) in cases.chain(by_claim) {
             let mut by_claim = issuer();
-            claim.clone_into(&mut by_claim.customer_id_claim);
+            by_claim.customer_id_claim = ClaimPath::of(claim);
             let world = world_with(by_claim, &[P256.jwk("k1")]).await;
             let found = world.outcome(&token("k1", change.clone())).await;
             assert_eq!(found, outcome.map(str::to_owned), "{claim} {change}");

@@ -9,6 +9,12 @@ use crate::settings::{
     value::{self, Items},
 };
 
+/// Claims that count only when their twin says that they were verified (OpenID Connect Core §5.1).
+const VERIFIED: [&str; 2] = ["email", "phone_number"];
+
+/// Where users of Supabase, Auth0 and Clerk write what they like.
+const USER_EDITABLE: [&str; 2] = ["user_metadata", "unsafe_metadata"];
+
 /// Claims that never say whom a token is for.
 const NO_AUDIENCES: [&str; 3] = ["sub", "iss", "jti"];
 
@@ -121,6 +127,50 @@ impl ClaimPath {
         &self.text
     }
 
+    /// The same, for the claim that names the customer: users must not be able to edit it.
+    pub(super) fn of_customer(text: &str) -> Result<Self, Wrong> {
+        let path = Self::parse(text)?;
+        let is_editable = |segment: &String| {
+            let last = segment.rsplit('/').next().unwrap_or_default();
+            USER_EDITABLE.iter().any(|name| name.eq_ignore_ascii_case(last))
+        };
+        if path.segments.iter().any(is_editable) {
+            let reason = "users can edit what is in user_metadata and unsafe_metadata, so they could \
+                          name another customer there";
+            let fix = "write a claim that only your backend sets, such as \
+                       \"/app_metadata/customer_id\"";
+            return Err(Wrong::new(reason, fix));
+        }
+        Ok(path)
+    }
+
+    /// Whether it is the claim of that name itself, however it is written.
+    #[must_use]
+    pub fn is(&self, claim: &str) -> bool {
+        matches!(&self.segments[..], [name] if name == claim)
+    }
+
+    /// The claim beside it that says whether it was verified: `email_verified` of `email`, also in
+    /// nested claims and of an item of a list.
+    #[must_use]
+    pub fn verified_twin(&self) -> Option<Self> {
+        let is_index = |segment: &String| segment.bytes().all(|byte| byte.is_ascii_digit());
+        let at = self.segments.iter().rposition(|segment| !is_index(segment))?;
+        let (parents, rest) = self.segments.split_at_checked(at)?;
+        let name = rest.first().filter(|name| VERIFIED.contains(&name.as_str()))?;
+        let twin = format!("{name}_verified");
+        let text = match parents {
+            [] => twin.clone(),
+            parents => {
+                let escape = |name: &String| name.replace('~', "~0").replace('/', "~1");
+                let parents: Vec<_> = parents.iter().map(escape).collect();
+                format!("/{}/{twin}", parents.join("/"))
+            }
+        };
+        let segments = parents.iter().cloned().chain([twin]).collect();
+        Some(Self { text, segments })
+    }
+
     /// The names that lead to it, from the outermost one on; a claim's name alone is one.
     #[must_use]
     pub fn segments(&self) -> &[String] {
@@ -187,5 +237,14 @@ impl ClaimValue {
                 Err(value::mismatch(value, expected, fix))
             }
         }
+    }
+}
+
+/// `customer_id_verified`: whether a missing `_verified` twin is waived.
+pub(super) fn assumes_verified(text: &str) -> Result<bool, Wrong> {
+    match text {
+        "required" => Ok(false),
+        "assumed" => Ok(true),
+        _ => Err(Wrong::new("there is no such choice", "write \"required\" or \"assumed\"")),
     }
 }

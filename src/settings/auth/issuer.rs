@@ -4,7 +4,9 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use config::{Value, ValueKind};
 
-use super::{AudienceClaim, DpopMode, Introspection, RequiredClaim};
+use super::{
+    AudienceClaim, ClaimPath, DpopMode, Introspection, RequiredClaim, claims::assumes_verified,
+};
 use crate::{
     algorithm::Algorithm,
     customer::CustomerId,
@@ -54,7 +56,9 @@ pub struct Issuer {
     /// `jwks_url`, `jwks_file` or `discovery`
     pub keys: KeySource,
     /// `customer_id_claim`
-    pub customer_id_claim: String,
+    pub customer_id_claim: ClaimPath,
+    /// `customer_id_verified`: a `_verified` twin may be missing, but never be false.
+    pub assumes_verified: bool,
     /// `customer_id_prefix`, empty when there is none.
     pub customer_id_prefix: String,
     /// `required_scopes`
@@ -88,7 +92,9 @@ impl Issuer {
         let algorithms = algorithms(reader, at, is_asked);
         let keys = keys(reader, at, issuer.as_deref());
         let customer_id_claim =
-            reader.at(format!("{at}.customer_id_claim")).or("sub").text(claim_text);
+            reader.at(format!("{at}.customer_id_claim")).or("sub").text(ClaimPath::of_customer);
+        let customer_id_verified =
+            reader.at(format!("{at}.customer_id_verified")).or("required").text(assumes_verified);
         let customer_id_prefix =
             reader.at(format!("{at}.customer_id_prefix")).or("").text(id_prefix);
         let required_scopes = reader
@@ -109,6 +115,7 @@ impl Issuer {
             algorithms: algorithms?,
             keys: keys?,
             customer_id_claim: customer_id_claim?,
+            assumes_verified: customer_id_verified?,
             customer_id_prefix: customer_id_prefix?,
             required_scopes: required_scopes?,
             required_claims: required_claims?,

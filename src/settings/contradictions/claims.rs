@@ -1,7 +1,7 @@
 //! Claims of an issuer's tokens that can't be used together.
 
 use crate::settings::{
-    auth::{AudienceClaim, ISSUERS},
+    auth::{AudienceClaim, ClaimPath, ISSUERS},
     fault::Wrong,
     reader::Reader,
 };
@@ -21,6 +21,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
     for name in reader.names_again(ISSUERS) {
         let table = format!("{ISSUERS}.{name}");
         let key = format!("{table}.audience_claim");
+        nothing_to_assume(reader, &table);
         let Some(claim) = reader.again(&*key).text(AudienceClaim::parse) else { continue };
         if claim == AudienceClaim::None {
             no_audience(reader, &table, &key);
@@ -29,6 +30,21 @@ pub(super) fn check(reader: &mut Reader<'_>) {
             missing_aud(reader, &table, &key);
         }
         customers_claim(reader, &table, &key, &claim);
+    }
+}
+
+/// Only addresses have a twin that can be missing.
+fn nothing_to_assume(reader: &mut Reader<'_>, table: &str) {
+    let [key, claim] =
+        ["customer_id_verified", "customer_id_claim"].map(|it| format!("{table}.{it}"));
+    let path = ClaimPath::parse(reader.raw_text(&claim).unwrap_or("sub"));
+    let has_twin = path.is_ok_and(|path| path.verified_twin().is_some());
+    if reader.raw_text(&key) == Some("assumed") && !has_twin {
+        let reason = format!(
+            "it waives the _verified twin of email and phone_number, but {claim} is \
+                              another claim"
+        );
+        reader.contradiction(&[&key, &claim], Wrong::new(reason, "take it out"));
     }
 }
 
@@ -78,8 +94,8 @@ fn missing_aud(reader: &mut Reader<'_>, table: &str, key: &str) {
 /// The customer can't be the audience: one of the two would prove nothing.
 fn customers_claim(reader: &mut Reader<'_>, table: &str, key: &str, claim: &AudienceClaim) {
     let customer = format!("{table}.customer_id_claim");
-    let named = reader.raw_text(&customer);
-    if named.is_some() && named == claim.name() {
+    let named = reader.raw_text(&customer).and_then(|text| ClaimPath::parse(text).ok());
+    if named.is_some_and(|named| claim.name().is_some_and(|claim| named.is(claim))) {
         let reason = format!("it is the same as {customer}, and a customer is no audience");
         let fix = "write another claim in one of the two";
         reader.contradiction(&[key, &customer], Wrong::new(reason, fix));

@@ -130,3 +130,55 @@ fn each_bad_entry_of_required_claims_is_a_fault() {
     let found = faults_of(good().variable(name, "hush"));
     compare(name, &found, &[(&key("required_claims"), "expected a table")]);
 }
+
+#[test]
+fn no_customer_is_named_by_what_users_can_edit() {
+    for line in [
+        "customer_id_claim = '/user_metadata/customer_id'",
+        "customer_id_claim = '/unsafe_metadata/customer_id'",
+        "customer_id_claim = '/a/user_metadata'",
+        "customer_id_claim = 'user_metadata'",
+        "customer_id_claim = '/User_Metadata/x'",
+        "customer_id_claim = '/https:~1~1shop.example~1user_metadata/id'",
+    ] {
+        compare(line, &faults(line), &[(&key("customer_id_claim"), "users can edit")]);
+    }
+    for claim in ["/app_metadata/customer_id", "https://shop.example/id", "/public_metadata/id"] {
+        assert_eq!(faults(&format!("customer_id_claim = '{claim}'")), [], "{claim}");
+    }
+    let line = "customer_id_claim = '/a//b'";
+    compare(line, &faults(line), &[(&key("customer_id_claim"), "a name in it is empty")]);
+    let line = "customer_id_claim = '/azp'\naudience_claim = 'azp'";
+    compare(line, &faults(line), &[(&key("audience_claim"), "no audience")]);
+}
+
+#[test]
+fn only_addresses_can_be_assumed_to_be_verified() {
+    let assumed = "customer_id_verified = 'assumed'";
+    for claim in ["email", "phone_number", "/a/email", "/email/0"] {
+        assert_eq!(faults(&format!("customer_id_claim = '{claim}'\n{assumed}")), [], "{claim}");
+    }
+    for claim in ["sub", "emails", "/email/x", "email_address"] {
+        let line = format!("customer_id_claim = '{claim}'\n{assumed}");
+        compare(&line, &faults(&line), &[(&key("customer_id_verified"), "another claim")]);
+    }
+    compare(assumed, &faults(assumed), &[(&key("customer_id_verified"), "another claim")]);
+    let line = "customer_id_verified = 'yes'";
+    compare(line, &faults(line), &[(&key("customer_id_verified"), "no such choice")]);
+}
+
+#[test]
+fn a_twin_stands_beside_its_claim() {
+    for (claim, twin) in [
+        ("email", Some("email_verified")),
+        ("/email", Some("email_verified")),
+        ("/a~1b/email/0", Some("/a~1b/email_verified")),
+        ("/a/phone_number", Some("/a/phone_number_verified")),
+        ("/email/a", None),
+        ("sub", None),
+        ("/0", None),
+    ] {
+        let found = ClaimPath::of(claim).verified_twin();
+        assert_eq!(found.as_ref().map(ClaimPath::as_str), twin, "{claim}");
+    }
+}

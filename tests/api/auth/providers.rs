@@ -107,3 +107,51 @@ async fn required_claims_are_required() {
     }
     decides(settings, &[good("phone"), good("google.com")], &others).await;
 }
+
+/// That these settings give each of these tokens its customer, or none.
+async fn names(settings: &str, rows: &[(Value, Option<&str>)]) {
+    let world = World::with(&format!("[auth.issuers.main]\n{settings}")).await;
+    for (claims, customer) in rows {
+        let reply = world.phone_with(&with("JWT", claims)).me().await;
+        match customer {
+            Some(customer) => {
+                assert_eq!(reply.status, 200, "{settings} {claims}: {}", reply.text());
+                assert_eq!(reply.json()["object_reference_id"], **customer, "{settings} {claims}");
+            }
+            None => refused(&claims.to_string(), &reply, 403, "no_customer", None),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nested_claim_names_the_customer() {
+    let rows = [
+        (json!({"app_metadata": {"customer_id": "c1"}}), Some("c1")),
+        (json!({"app_metadata": {"customer_id": ["c2"]}}), Some("c2")),
+        (json!({"app_metadata": {"customer_id": 7}}), Some("7")),
+        (json!({"app_metadata": {"customer_id": ["c1", "c2"]}}), None),
+        (json!({"user_metadata": {"customer_id": "c1"}}), None),
+        (json!({}), None),
+    ];
+    names("customer_id_claim = '/app_metadata/customer_id'", &rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_twin_is_waived_where_the_settings_say_so_and_a_false_one_never() {
+    let email = |verified: Value| json!({"email": "a@b.example", "email_verified": verified});
+    let rows = |missing| {
+        [
+            (email(json!(true)), Some("a@b.example")),
+            (email(json!("true")), Some("a@b.example")),
+            (email(json!(false)), None),
+            (email(json!("false")), None),
+            (email(Value::Null), missing),
+        ]
+    };
+    for claim in ["email", "/email"] {
+        let by_claim = format!("customer_id_claim = '{claim}'");
+        names(&by_claim, &rows(None)).await;
+        let assumed = format!("{by_claim}\ncustomer_id_verified = 'assumed'");
+        names(&assumed, &rows(Some("a@b.example"))).await;
+    }
+}

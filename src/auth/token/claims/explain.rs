@@ -55,7 +55,7 @@ impl Claims {
     fn explain_rest(&self, against: &Against<'_>, mut checks: Vec<Check>) -> Explained {
         checks.push(self.explain_scopes(against));
         let customer = self.customer(against.rules);
-        let claim = &against.rules.settings.customer_id_claim;
+        let claim = against.rules.settings.customer_id_claim.as_str();
         let named = format!("{} of {}.customer_id_claim", shown(claim), against.table);
         let found = match &customer {
             Ok(_) => format!("the claim {named} names a customer"),

@@ -292,7 +292,7 @@ fn a_greatest_age_stands_in_for_an_end() {
 fn scopes_claim_and_prefix_count_as_in_signed_tokens() {
     let wanting = settings::Issuer {
         required_scopes: vec!["pay".to_owned()],
-        customer_id_claim: "email".to_owned(),
+        customer_id_claim: ClaimPath::of("email"),
         customer_id_prefix: "app-".to_owned(),
         ..asked_issuer()
     };
