@@ -1,5 +1,6 @@
 //! What each command does, from its flags on.
 
+mod customers;
 mod document;
 mod explain_token;
 mod healthcheck;
@@ -11,7 +12,10 @@ use std::{
     net::SocketAddr,
 };
 
-use self::signals::{Signals, stop_signal};
+use self::{
+    customers::Customers,
+    signals::{Signals, stop_signal},
+};
 use crate::{
     COMMIT, VERSION,
     application::Application,
@@ -136,12 +140,15 @@ fn check_config(flags: CheckConfig) -> Result<(), Ended> {
     let capacity =
         Capacity { settings: &settings, replicas: flags.replicas, quota: flags.juspay_quota };
     if flags.format == Format::Json {
-        return document::print(&document::CheckedConfig::new(&warnings, &effective, &capacity));
+        let customers = Customers::of(&settings).sources();
+        let document = document::CheckedConfig::new(&warnings, &effective, customers, &capacity);
+        return document::print(&document);
     }
     for warning in warnings.iter().map(Fault::warning).chain(capacity.warning()) {
         writeln!(io::stderr(), "warning: {warning}").map_err(failed)?;
     }
-    write!(io::stdout(), "{effective}\n{capacity}").map_err(failed)
+    let customers = Customers::of(&settings);
+    write!(io::stdout(), "{effective}\n{customers}\n{capacity}").map_err(failed)
 }
 
 /// Before a secret is read, in commands that end by themselves and log nothing.

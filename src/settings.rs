@@ -38,8 +38,9 @@ use std::time::Duration;
 
 pub use self::{
     auth::{
-        Algorithm, Auth, Dpop, DpopMode, Gateway, Hmac, HmacAlgorithm, HmacSecretError,
-        Introspection, Issuer, KeySource, hmac_secrets,
+        Algorithm, AudienceClaim, Auth, ClaimPath, ClaimValue, Dpop, DpopMode, Gateway, Hmac,
+        HmacAlgorithm, HmacSecretError, Introspection, Issuer, KeySource, RequiredClaim,
+        hmac_secrets,
     },
     cache::Cache,
     effective::Effective,

@@ -93,7 +93,7 @@ pub enum Reason {
     /// Not three parts of base64url with JSON objects in the first two.
     #[error("it isn't a JWS in compact form")]
     NotJws,
-    /// `crit`, `b64`, `zip`, `enc`, or a member of a wrong type.
+    /// `crit`, `b64`, `enc`, or a member of a wrong type.
     #[error("its header holds what isn't taken")]
     Header,
     /// `alg` isn't one of the issuer's.

@@ -384,7 +384,7 @@ pub(super) fn listed<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Strin
 }
 
 /// What a terminal takes for text.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let mut told = String::new();
     for c in text.chars().take(MAX_SHOWN) {
         match c {

@@ -66,7 +66,7 @@ impl Authenticator {
         for (issuer, sub) in added.subjects() {
             let settings = self.issuers.get(issuer).map(|issuer| &issuer.rules.settings);
             let Some(settings) = settings else { continue };
-            if settings.customer_id_claim == "sub" {
+            if settings.customer_id_claim.is("sub") {
                 let id = format!("{}{sub}", settings.customer_id_prefix);
                 customers.extend(CustomerId::parse(&id));
             } else {

@@ -159,15 +159,19 @@ pub(super) fn signed(pair: &Pair, kid: &str, changes: Value) -> String {
 pub(super) fn issuer() -> settings::Issuer {
     settings::Issuer {
         issuer: ISSUER.to_owned(),
+        audience_claim: settings::AudienceClaim::Aud,
         audiences: vec!["juspay-bff".to_owned(), "other-bff".to_owned()],
         algorithms: Algorithm::ALL.to_vec(),
         keys: KeySource::Url("https://idp.example/keys".to_owned()),
-        customer_id_claim: "sub".to_owned(),
+        customer_id_claim: settings::ClaimPath::of("sub"),
+        assumes_verified: false,
         customer_id_prefix: String::new(),
         required_scopes: Vec::new(),
+        required_claims: Vec::new(),
         typ: vec!["at+jwt".to_owned(), "jwt".to_owned(), String::new()],
         max_token_age: None,
         logout_audiences: Vec::new(),
+        accepts_id_tokens: false,
         dpop: settings::DpopMode::Off,
         ca_file: None,
     }

@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Ended, PROGRAM, failed};
+use super::{Ended, PROGRAM, customers::CustomerSource, failed};
 use crate::{
     capacity::{self, Capacity},
     cli::Format,
@@ -36,6 +36,7 @@ pub(super) struct CheckedConfig<'c> {
     warnings: &'c [Fault],
     settings: Value,
     origins: BTreeMap<String, &'c str>,
+    customers: Vec<CustomerSource>,
     capacity: capacity::Summary,
 }
 
@@ -51,10 +52,11 @@ impl<'c> CheckedConfig<'c> {
     pub(super) fn new(
         warnings: &'c [Fault],
         effective: &'c Effective,
+        customers: Vec<CustomerSource>,
         capacity: &Capacity<'_>,
     ) -> Self {
         let (settings, origins) = (effective.to_json(), effective.origins());
-        Self { ok: true, warnings, settings, origins, capacity: capacity.summary() }
+        Self { ok: true, warnings, settings, origins, customers, capacity: capacity.summary() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `auth.*`: who may call, and how their keys are looked after. Each issuer is `issuer`'s.
 
+mod claims;
 mod dpop;
 mod gateway;
 mod hmac;
@@ -11,6 +12,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 pub(super) use self::gateway::HEADER as GATEWAY_HEADER;
 pub use self::{
+    claims::{AudienceClaim, ClaimPath, ClaimValue, RequiredClaim},
     dpop::{Dpop, DpopMode},
     gateway::Gateway,
     hmac::{Hmac, HmacSecretError, hmac_secrets},

@@ -3,6 +3,7 @@
 //! Each check looks the keys up again, so that a fault elsewhere hides no contradiction. A key
 //! with a fault of its own takes part in none, but for addresses that would expose something.
 
+mod claims;
 mod gateway;
 mod introspection;
 mod issuers;
@@ -25,6 +26,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
     in_flight(reader);
     jwks(reader);
     issuers::check(reader);
+    claims::check(reader);
     introspection::check(reader);
     gateway::check(reader);
 }

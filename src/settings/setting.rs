@@ -4,6 +4,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -15,8 +16,10 @@ use secrecy::SecretString;
 use super::{
     duration,
     effective::MASK,
+    environment,
     fault::Wrong,
     reader::{BUILT_IN, Reader},
+    unknown,
     value::{self, Items},
 };
 
@@ -44,6 +47,7 @@ pub(super) struct Wrongs(Vec<(Place, Wrong)>);
 /// Which part of a value is wrong.
 enum Place {
     Whole,
+    Entry { name: String, origin: Option<String> },
     Item { index: usize, origin: Option<String> },
 }
 
@@ -218,6 +222,38 @@ impl<'r, 'v> Setting<'r, 'v> {
         })
     }
 
+    /// A table with names of the operator's choice, each entry of which `parse` takes. It can be
+    /// written in files only. Every bad entry is a fault of its own.
+    pub(super) fn table<T>(
+        self,
+        parse: impl Fn(&str, &Value) -> Result<(T, toml::Value), Wrong>,
+    ) -> Option<Vec<T>> {
+        let fix = self.fix_of_type.unwrap_or("write a table");
+        self.read(|value| {
+            let (mut read, mut shown, mut wrongs) = (Vec::new(), toml::Table::new(), Vec::new());
+            let table = value::table(value).ok_or_else(|| value::mismatch(value, "a table", fix))?;
+            for (name, value) in table.iter().collect::<BTreeMap<_, _>>() {
+                let origin = value::origin(value);
+                let is_variable = origin.as_ref().is_some_and(|it| it.starts_with(environment::ORIGIN));
+                let parsed = if is_variable {
+                    let reason = "an environment variable can't hold it: names of variables have no \
+                                  upper and lower case";
+                    Err(Wrong::new(reason, fix))
+                } else {
+                    parse(name, value)
+                };
+                match parsed {
+                    Ok((entry, as_shown)) => {
+                        read.push(entry);
+                        shown.insert(name.clone(), as_shown);
+                    }
+                    Err(wrong) => wrongs.push((Place::Entry { name: name.clone(), origin }, wrong)),
+                }
+            }
+            if wrongs.is_empty() { Ok((read, shown.into())) } else { Err(Wrongs(wrongs)) }
+        })
+    }
+
     fn read<T>(
         self,
         convert: impl FnOnce(&Value) -> Result<(T, toml::Value), Wrongs>,
@@ -240,6 +276,9 @@ impl<'r, 'v> Setting<'r, 'v> {
                 for (place, wrong) in wrongs.into_iter().filter(|_| !silent) {
                     match place {
                         Place::Whole => reader.push(wrong.of(&*key, value::origin(&value))),
+                        Place::Entry { name, origin } => {
+                            reader.push(wrong.of(unknown::path(&key, &name), origin));
+                        }
                         Place::Item { index, origin } => {
                             reader.push(wrong.of(format!("{key}[{index}]"), origin));
                         }

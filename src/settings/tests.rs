@@ -1,5 +1,6 @@
 //! Settings as a whole: what is in force, and what is told when it can't be.
 
+mod claims;
 mod faults;
 mod gateway;
 mod hmac;
@@ -91,12 +92,6 @@ fn what_is_not_set_has_the_default_of_the_contract() {
     let Dpop { max_age, max_proofs, nonces, nonce_key_file } = auth.dpop;
     assert_eq!((max_age, max_proofs), (Duration::from_mins(1), 100_000));
     assert_eq!((nonces, nonce_key_file, server.public_url), (false, None, None));
-    let issuer = &auth.issuers["main"];
-    assert!(issuer.logout_audiences.is_empty());
-    assert_eq!((&*issuer.customer_id_claim, &*issuer.customer_id_prefix), ("sub", ""));
-    assert!(issuer.required_scopes.is_empty());
-    assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);
-    assert_eq!((issuer.max_token_age, issuer.dpop), (None, DpopMode::Off));
     assert_eq!(cache.capacity, 100_000);
     assert_eq!(cache.min_remaining, Duration::from_mins(2));
     assert_eq!(cache.refresh_ahead, Duration::from_mins(5));
@@ -116,6 +111,19 @@ fn what_is_not_set_has_the_default_of_the_contract() {
 }
 
 #[test]
+fn an_issuer_has_the_defaults_of_the_contract() {
+    let Loaded { settings, .. } = good().load().unwrap();
+    let issuer = &settings.auth.issuers["main"];
+    assert!(issuer.logout_audiences.is_empty());
+    assert_eq!((issuer.customer_id_claim.as_str(), &*issuer.customer_id_prefix), ("sub", ""));
+    assert!(issuer.required_scopes.is_empty() && issuer.required_claims.is_empty());
+    assert_eq!(issuer.typ, ["at+jwt", "jwt", ""]);
+    assert_eq!((issuer.max_token_age, issuer.dpop), (None, DpopMode::Off));
+    assert!(!issuer.accepts_id_tokens && !issuer.assumes_verified);
+    assert_eq!(issuer.audience_claim, AudienceClaim::Aud);
+}
+
+#[test]
 fn the_default_file_documents_every_key_and_no_other() {
     let tree = document::parse("", &uncommented()).unwrap();
     let mut reader = Reader::new(&tree, true);
@@ -131,8 +139,8 @@ fn keys(at: &str, table: &toml::Table) -> BTreeSet<String> {
     table
         .iter()
         .flat_map(|(name, value)| match value.as_table() {
-            Some(inner) => keys(&path(name), inner),
-            None => BTreeSet::from([path(name)]),
+            Some(inner) if name != "required_claims" => keys(&path(name), inner),
+            _ => BTreeSet::from([path(name)]),
         })
         .collect()
 }
@@ -143,7 +151,17 @@ fn the_defaults_of_an_issuer_are_those_that_the_default_file_tells() {
     let told = &told["auth"]["issuers"]["main"];
     let effective = good().load().unwrap().effective.to_string();
     let used: toml::Table = toml::from_str(&effective).unwrap();
-    for key in ["customer_id_claim", "customer_id_prefix", "required_scopes", "typ", "dpop"] {
+    for key in [
+        "customer_id_claim",
+        "customer_id_prefix",
+        "customer_id_verified",
+        "required_scopes",
+        "required_claims",
+        "typ",
+        "audience_claim",
+        "id_tokens",
+        "dpop",
+    ] {
         assert_eq!(used["auth"]["issuers"]["main"][key], told[key], "{key}");
     }
 }

@@ -1,7 +1,9 @@
 //! Who is let in: every refusal with its status, code and challenge, to the letter.
 //!
-//! `corpus` holds tables of attacks, `dpop` who must show a key besides, `hmac` issuers with shared secrets, `identity` whose customer a good token gets (P1), `key_sources`
-//! where keys may come from, `keys` what becomes of tokens while keys come and go (P6).
+//! `corpus` holds tables of attacks, `dpop` tokens that are bound to a key, `hmac` issuers with shared
+//! secrets, `identity` whose customer a good token gets (P1), `key_sources` where keys may come from, `keys`
+//! what becomes of tokens while keys come and go (P6), `providers` tokens that a setting admits, `verdicts`
+//! compares verdicts over the corpora with the kept ones.
 
 mod corpus;
 mod der;
@@ -10,7 +12,9 @@ mod hmac;
 mod identity;
 mod key_sources;
 mod keys;
+mod providers;
 mod tokens;
+mod verdicts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +26,7 @@ use jiff::SignedDuration;
 use juspay_bff::simulator::{self, MintRequest, Running};
 use serde_json::{Value, json};
 
+use self::verdicts::Verdicts;
 use crate::support::{Reply, Stage, World};
 
 /// `auth.jwks_cooldown` as shipped.
@@ -110,6 +115,7 @@ async fn tokens_that_prove_nothing_all_look_alike() {
     let (issuer, strange, claims) = (world.issuer(), strange.issuer(), tokens::claims(&world));
     let mut told = BTreeSet::new();
     let mut reasons = BTreeMap::new();
+    let mut verdicts = Verdicts::of("tokens");
     // Each is made when it is its turn, as its times are to the second.
     let groups: [&dyn Fn() -> Vec<tokens::Invalid>; 3] = [
         &|| tokens::forged(issuer, &claims, strange),
@@ -133,7 +139,9 @@ async fn tokens_that_prove_nothing_all_look_alike() {
             (world.metric(&series).await - *count).abs() < f64::EPSILON,
             "{what}: not {reason}"
         );
+        verdicts.note(reason, what);
     }
+    verdicts.compare();
     assert_eq!(told.len(), 1, "callers are told which check failed: {told:?}");
     assert_eq!(world.simulator().total_requests(), 0);
     assert_eq!(world.phone("alice").me().await.status, 200);
@@ -235,7 +243,7 @@ async fn an_unverified_address_names_nobody() {
             World::with(&format!("auth.issuers.main.customer_id_claim = \"{claim}\"")).await;
         let wish = MintRequest::of("alice").with(claim, "a@b.example");
         let twin = format!("{claim}_verified");
-        for verified in [Value::Null, json!(false), json!("true"), json!(1)] {
+        for verified in [Value::Null, json!(false), json!("false"), json!(1)] {
             let reply = world.phone_with(&wish.clone().with(&twin, verified)).me().await;
             refused(claim, &reply, 403, "no_customer", None);
         }

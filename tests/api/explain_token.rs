@@ -162,6 +162,42 @@ async fn all_that_is_wrong_is_told_with_its_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_audience_is_shown_with_the_claim_that_it_is_in() {
+    let desk = Desk::new().await;
+    let mut wish =
+        MintRequest::of("alice").with("client_id", "juspay-bff-demo").with("aud", json!([]));
+    let stand_in = "aud []; auth.issuers.main.audiences: \"juspay-bff-demo\"; \
+                    auth.issuers.main.audience_claim could name one of these: client_id \"juspay-bff-demo\"";
+    let ended = desk.explain(&desk.mint(&wish), "", &[]).await;
+    told(&ended, &["aud"], "refused with 401 invalid_token, reason audience");
+    assert!(ended.stdout.contains(stand_in), "{}", ended.stdout);
+    let over = "auth.issuers.main.audience_claim = 'client_id'";
+    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    told(&ended, &[], "good");
+    wish = wish.with("client_id", "another");
+    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    told(&ended, &["aud"], "refused with 401 invalid_token, reason audience");
+    let named = "client_id \"another\"; auth.issuers.main.audience_claim: \"client_id\", \
+                 auth.issuers.main.audiences: \"juspay-bff-demo\"";
+    assert!(ended.stdout.contains(named), "{}", ended.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_required_claim_is_shown_with_its_value() {
+    let desk = Desk::new().await;
+    let over = "auth.issuers.main.required_claims = { token_use = 'access', '/a/b' = [1, false] }";
+    let wish = MintRequest::of("alice").with("token_use", "web").with("a", json!({"b": false}));
+    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    told(&ended, &["required"], "refused with 401 invalid_token, reason claims");
+    for line in [
+        "token_use \"web\"; auth.issuers.main.required_claims: \"access\": a claim is missing",
+        "/a/b false; auth.issuers.main.required_claims: 1 or false",
+    ] {
+        assert!(ended.stdout.contains(line), "{line} in {}", ended.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_applications_own_token_is_told() {
     let desk = Desk::new().await;
     for (sub, client) in [("app", "cid"), ("app@clients", "azp")] {
@@ -192,13 +228,18 @@ async fn a_token_for_something_else_is_told_by_what_shows_it() {
         wish
     };
     let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
-    let id_token = "it is an ID token: it has nonce and its typ isn't at+jwt";
-    let neither = "neither an ID token nor a logout token";
+    let by_hash = "it is an ID token: it has the claim at_hash, and its typ isn't at+jwt; \
+                   auth.issuers.main.id_tokens: reject";
+    let by_name = "it is a refresh token: its claim typ says so";
+    let by_events = "it is a logout token or another event: it has the claim events";
+    let neither = "neither an ID token nor a refresh or logout token";
     for (wish, found, is_good) in [
         (typed("JWT"), neither, true),
-        (typed("at+jwt").with("nonce", "n"), neither, true),
-        (typed("JWT").with("nonce", "n"), id_token, false),
-        (typed("at+jwt").with("events", events), "it is a logout token (events)", false),
+        (typed("at+jwt").with("at_hash", "h"), neither, true),
+        (typed("JWT").with("nonce", "n"), neither, true),
+        (typed("JWT").with("at_hash", "h"), by_hash, false),
+        (typed("JWT").with("typ", "Refresh"), by_name, false),
+        (typed("at+jwt").with("events", events), by_events, false),
     ] {
         let ended = desk.explain(&desk.mint(&wish), "", &[]).await;
         let (failed, verdict) =

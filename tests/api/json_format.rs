@@ -111,7 +111,8 @@ async fn check_config_prints_settings_origins_and_capacity() {
     command.env("JUSPAY_BFF__LOG__LEVEL", "warn").env("JUSPAY_BFF_LOG_LEVEL", SECRET);
     let (code, document) = document(run(command).await);
     assert_eq!(code, Some(0));
-    assert_eq!(names(&document), ["capacity", "ok", "origins", "settings", "warnings"]);
+    let members = ["capacity", "customers", "ok", "origins", "settings", "warnings"];
+    assert_eq!(names(&document), members);
     assert_eq!(document["ok"], true);
     let settings = &document["settings"];
     assert_eq!(settings["juspay"]["api_key"], "********");
@@ -135,6 +136,7 @@ async fn check_config_prints_settings_origins_and_capacity() {
             "origin": "environment variable JUSPAY_BFF_LOG_LEVEL",
         }])
     );
+    assert_eq!(document["customers"], json!([{"table": "auth.issuers.main", "claim": "sub"}]));
     let capacity = &document["capacity"];
     assert_eq!(
         (&capacity["replicas"], &capacity["juspay_quota_per_second"]),

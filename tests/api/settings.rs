@@ -160,6 +160,48 @@ async fn good_settings_are_shown_as_toml_with_secrets_masked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_claim_that_names_the_customer_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = write(directory.path(), "good.toml", GOOD);
+    let main = "auth.issuers.main: the claim";
+    for (lines, line) in [
+        ("", format!("# {main} \"sub\" names the customer\n")),
+        (
+            "customer_id_claim = '/app_metadata/id'\ncustomer_id_prefix = 'app-'",
+            format!("# {main} \"/app_metadata/id\" names the customer, with \"app-\" before it\n"),
+        ),
+        (
+            "customer_id_claim = 'email'",
+            format!("# {main} \"email\" names the customer, if \"email_verified\" is true\n"),
+        ),
+        (
+            "customer_id_claim = '/a/email'\ncustomer_id_verified = 'assumed'",
+            format!(
+                "# {main} \"/a/email\" names the customer, unless \"/a/email_verified\" is there and \
+                 not true\n"
+            ),
+        ),
+    ] {
+        let over = write(directory.path(), "over.toml", &format!("[auth.issuers.main]\n{lines}"));
+        let checked = run(bff(&["check-config", "--config", &good, "--config", &over])).await;
+        assert_eq!((checked.code, &*checked.stderr), (Some(0), ""));
+        assert!(checked.stdout.contains(&line), "{line} in {}", checked.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_without_an_audience_is_warned_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = GOOD.replace("audiences = [\"a\", \"b\"]", "audience_claim = 'none'");
+    let good = write(directory.path(), "good.toml", &good);
+    let checked = run(bff(&["check-config", "--config", &good])).await;
+    assert_eq!(checked.code, Some(0));
+    let warning =
+        "warning: auth.issuers.main.audience_claim is \"none\": every token of this issuer";
+    assert!(checked.stderr.starts_with(warning), "{}", checked.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_settings_add_up_to_stands_behind_them_as_comments() {
     let directory = tempfile::tempdir().unwrap();
     let good = write(directory.path(), "good.toml", GOOD);

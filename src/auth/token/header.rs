@@ -1,4 +1,5 @@
-//! The JOSE header of a token (RFC 7515 §4), as strict as we can be.
+//! The JOSE header of a token (RFC 7515 §4). Members that aren't known here are ignored, `zip` among
+//! them, which belongs to JWE; a token that says that one must be understood (`crit`) is rejected.
 //!
 //! Keys that a token brings along (`jwk`, `jku`, `x5u`, `x5c`) are never looked at: the key comes
 //! from the issuer's set, found by `kid`.
@@ -14,8 +15,10 @@ use crate::{
 /// Longest `kid` taken, in bytes: it is kept in memory for a while when no key has it.
 const MAX_KID_BYTES: usize = 256;
 
-/// Members that change what is signed or how it is read (RFC 7515 §4.1.11, RFC 7797, RFC 7516).
-const REFUSED: [&str; 4] = ["crit", "b64", "zip", "enc"];
+/// Members that say that it must be read in another way: `crit` names extensions, none of which is
+/// implemented here (RFC 7515 §4.1.11), `b64` is about an unencoded payload (RFC 7797 §3), `enc`
+/// makes it a JWE (RFC 7516 §9).
+const REFUSED: [&str; 3] = ["crit", "b64", "enc"];
 
 /// RFC 7515 §4.1.9: it may be left out.
 const TYP_PREFIX: &str = "application/";

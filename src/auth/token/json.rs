@@ -1,4 +1,4 @@
-//! JSON objects whose members each occur once.
+//! JSON objects whose members each occur once, at any depth.
 //!
 //! RFC 7515 §4 and RFC 7519 §4 let a receiver refuse duplicates or take the last; two readers that
 //! choose differently see two different tokens, so duplicates are refused here.
@@ -7,9 +7,11 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Map, Number, Value};
+
+use crate::settings::ClaimPath;
 
 /// An object's members. No `Debug`: claims are personal.
 pub(in crate::auth) struct Object(BTreeMap<String, Value>);
@@ -18,6 +20,16 @@ impl Object {
     /// The member, when there is one, be it `null`.
     pub(in crate::auth) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
+    }
+
+    /// What a path leads to: through members of objects and items of lists (RFC 6901 §4).
+    pub(in crate::auth) fn at(&self, path: &ClaimPath) -> Option<&Value> {
+        let (first, inner) = path.segments().split_first()?;
+        inner.iter().try_fold(self.get(first)?, |value, segment| match value {
+            Value::Object(members) => members.get(segment),
+            Value::Array(items) => items.get(index(segment)?),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        })
     }
 
     /// The names of all members.
@@ -29,6 +41,12 @@ impl Object {
     pub(in crate::auth) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
+}
+
+/// Digits without leading zeros.
+fn index(segment: &str) -> Option<usize> {
+    let is_canonical = segment == "0" || !segment.starts_with(['0', '+']);
+    segment.parse().ok().filter(|_| is_canonical)
 }
 
 impl<'de> Deserialize<'de> for Object {
@@ -48,12 +66,79 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
         let mut members = BTreeMap::new();
-        while let Some((name, value)) = map.next_entry()? {
+        while let Some((name, Unambiguous(value))) = map.next_entry()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member occurs twice"));
+                return Err(A::Error::custom(TWICE));
             }
         }
         Ok(Object(members))
+    }
+}
+
+const TWICE: &str = "a member occurs twice";
+
+/// A value without objects that have a member twice.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue).map(Self)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unambiguous(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some((name, Unambiguous(value))) = map.next_entry::<String, _>()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom(TWICE));
+            }
+        }
+        Ok(members.into())
     }
 }
 
@@ -66,12 +151,60 @@ mod tests {
     }
 
     #[test]
+    fn values_are_read_as_serde_json_reads_them() {
+        for text in [
+            r#"{"a":[null,true,false,-1,0,18446744073709551615,-0,1.5,1e3,"é\u00e9\ud83d\ude00",{}]}"#,
+            r#"{"a":{"b":[],"c":{"b":{"b":1}}},"b":"","":99999999999999999999}"#,
+        ] {
+            let object = parse(text).unwrap();
+            let other: Value = serde_json::from_str(text).unwrap();
+            let other = other.as_object().unwrap();
+            assert_eq!(object.names().count(), other.len());
+            for (name, value) in other {
+                assert_eq!(object.get(name), Some(value), "{text}");
+            }
+        }
+        let deep = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(&deep(100)).is_some() && parse(&deep(200)).is_none());
+    }
+
+    #[test]
+    fn a_path_leads_through_objects_and_lists() {
+        let object = parse(r#"{"a":{"b/c":[{"~":7}]},"a/b":1,"0":[5]}"#).unwrap();
+        for (path, found) in [
+            ("a/b", Some(1)),
+            ("/a~1b", Some(1)),
+            ("/a/b~1c/0/~0", Some(7)),
+            ("/0/0", Some(5)),
+            ("/a/b", None),
+            ("/a/b~1c/00/~0", None),
+            ("/a/b~1c/+0/~0", None),
+            ("/a/b~1c/-/~0", None),
+            ("/a/b~1c/1/~0", None),
+            ("/a~1b/c", None),
+            ("/x", None),
+        ] {
+            let value = object.at(&ClaimPath::of(path)).and_then(Value::as_i64);
+            assert_eq!(value, found, "{path}");
+        }
+    }
+
+    #[test]
     fn a_member_that_occurs_twice_spoils_the_object() {
         let object = parse(r#"{"a":1,"b":null}"#).unwrap();
         assert_eq!(object.get("a"), Some(&Value::from(1)));
         assert!(object.has("b") && !object.has("c"));
         assert!(object.get("c").is_none());
-        for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, "[]", "1", r#"{"a":1} x"#, ""] {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":{"b":1,"b":1}}"#,
+            r#"{"a":[1,[{"b":{"c":1,"\u0063":2}}]]}"#,
+            "[]",
+            "1",
+            r#"{"a":1} x"#,
+            "",
+        ] {
             assert!(parse(text).is_none(), "{text}");
         }
         let error = serde_json::from_str::<Object>("[]").err().unwrap().to_string();

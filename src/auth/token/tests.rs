@@ -1,6 +1,11 @@
 //! What a token must be, checked end to end: each case is signed with a key that is trusted, so
 //! only the check in question can refuse it.
 
+mod audiences;
+mod customers;
+mod kinds;
+mod required;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,7 +18,7 @@ use crate::{
             header, issuer, locally, set, signed, token, with, world, world_of, world_with,
         },
     },
-    settings::Algorithm,
+    settings::{Algorithm, ClaimPath},
 };
 
 const ES256: jsonwebtoken::Algorithm = jsonwebtoken::Algorithm::ES256;
@@ -179,13 +184,13 @@ async fn headers_that_change_the_meaning_or_have_a_wrong_type_are_refused() {
         json!({"jku": "https://evil.example", "x5u": "https://evil.example", "x5c": ["AA"]}),
         json!({"jwk": OTHER_P256.public}),
         json!({"unknown": {"a": 1}}),
+        json!({"zip": "DEF", "zap": 1}),
     ];
     let refused = [
         (json!({"crit": []}), "header"),
-        (json!({"crit": ["exp"], "exp": 1}), "header"),
         (json!({"b64": false}), "header"),
         (json!({"b64": true}), "header"),
-        (json!({"zip": "DEF"}), "header"),
+        (json!({"crit": ["zip"], "zip": "DEF"}), "header"),
         (json!({"enc": "A128GCM"}), "header"),
         (json!({"alg": null}), "header"),
         (json!({"alg": 256}), "header"),
@@ -408,32 +413,7 @@ async fn a_token_is_no_older_than_the_issuers_greatest_age() {
 }
 
 #[tokio::test]
-async fn an_id_token_is_refused_unless_it_is_typed_as_an_access_token() {
-    locally(async {
-        let world = world().await;
-        for (typ, claim, outcome) in [
-            (json!("JWT"), "nonce", Err("id_token")),
-            (json!("JWT"), "at_hash", Err("id_token")),
-            (json!("JWT"), "c_hash", Err("id_token")),
-            (Value::Null, "nonce", Err("id_token")),
-            (json!("application/at+jwt"), "nonce", Ok("alice".to_owned())),
-        ] {
-            let header = with(&header("k1"), json!({"typ": typ})).to_string();
-            let claims = with(&claims(), json!({ claim: "x" })).to_string();
-            let token = P256.sign(ES256, &header, &claims);
-            assert_eq!(world.outcome(&token).await, outcome, "{header} {claims}");
-        }
-        // A member that is `null` is there all the same.
-        let claims = claims().to_string().replacen('{', "{\"nonce\":null,", 1);
-        let header = json!({"alg": "ES256", "kid": "k1"}).to_string();
-        let outcome = world.outcome(&P256.sign(ES256, &header, &claims)).await;
-        assert_eq!(outcome, Err("id_token"));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn every_required_scope_must_be_there_in_either_claim() {
+async fn every_required_scope_must_be_in_one_of_the_claims_for_scopes() {
     let mut scoped = issuer();
     scoped.required_scopes = vec!["customer".to_owned(), "pay".to_owned()];
     let granted = [
@@ -442,6 +422,10 @@ async fn every_required_scope_must_be_there_in_either_claim() {
         json!({"scp": "customer pay"}),
         json!({"scp": ["customer", "pay"]}),
         json!({"scope": "customer", "scp": ["pay"]}),
+        json!({"scope": ["customer", "pay"]}),
+        json!({"scopes": ["customer", "pay"]}),
+        json!({"scopes": "customer pay"}),
+        json!({"scope": ["x"], "scp": "customer", "scopes": ["pay", 1, null]}),
     ];
     let lacking = [
         json!({}),
@@ -450,10 +434,12 @@ async fn every_required_scope_must_be_there_in_either_claim() {
         json!({"scope": "customer,pay"}),
         json!({"scope": "customers payment"}),
         json!({"scope": "Customer Pay"}),
-        json!({"scope": ["customer", "pay"]}),
         json!({"scp": ["customer pay"]}),
+        json!({"scope": ["customer pay"]}),
+        json!({"scopes": {"customer": true, "pay": true}}),
+        json!({"scopes": ["customer,pay"]}),
+        json!({"Scopes": ["customer", "pay"], "permissions": ["customer", "pay"]}),
         json!({"scp": [["customer", "pay"], 1]}),
-        json!({"scopes": "customer pay"}),
     ];
     locally(async {
         let world = world_with(scoped, &[P256.jwk("k1")]).await;
@@ -537,7 +523,6 @@ async fn a_claim_becomes_a_customer_or_nobody() {
         ("email", json!({"email": "a@b.example", "email_verified": true}), Ok("a@b.example")),
         ("email", json!({"email": "a@b.example"}), Err("no_customer")),
         ("email", json!({"email": "a@b.example", "email_verified": false}), Err("no_customer")),
-        ("email", json!({"email": "a@b.example", "email_verified": "true"}), Err("no_customer")),
         ("email", json!({"email_verified": true}), Err("no_customer")),
         ("phone_number", json!({"phone_number": "+91", "phone_number_verified": true}), Ok("+91")),
         ("phone_number", json!({"phone_number": "+91"}), Err("no_customer")),
@@ -556,7 +541,7 @@ async fn a_claim_becomes_a_customer_or_nobody() {
         let cases = by_sub.into_iter().map(|(change, outcome)| ("sub", change, outcome));
         for (claim, change, outcome) in cases.chain(by_claim) {
             let mut by_claim = issuer();
-            claim.clone_into(&mut by_claim.customer_id_claim);
+            by_claim.customer_id_claim = ClaimPath::of(claim);
             let world = world_with(by_claim, &[P256.jwk("k1")]).await;
             let found = world.outcome(&token("k1", change.clone())).await;
             assert_eq!(found, outcome.map(str::to_owned), "{claim} {change}");

@@ -8,7 +8,10 @@ use std::{
 
 use config::{Value, ValueKind};
 
-use super::{DpopMode, Hmac, Introspection, PLAIN_HTTP_HOSTS, hmac::holds_secrets};
+use super::{
+    AudienceClaim, ClaimPath, DpopMode, Hmac, Introspection, PLAIN_HTTP_HOSTS, RequiredClaim,
+    claims::assumes_verified, hmac::holds_secrets,
+};
 use crate::{
     algorithm::{Algorithm, HmacAlgorithm},
     customer::CustomerId,
@@ -68,7 +71,9 @@ impl KeySource {
 pub struct Issuer {
     /// `issuer`: what the `iss` claim must be, to the letter. Empty: there must be none.
     pub issuer: String,
-    /// `audiences`: one of them must be in `aud`. At least one.
+    /// `audience_claim`: the claim that is compared with `audiences`.
+    pub audience_claim: AudienceClaim,
+    /// `audiences`: one of them must be in that claim. At least one, unless nothing is compared.
     pub audiences: Vec<String>,
     /// `algorithms`. At least one, but for an issuer that is asked about its tokens, and one with a
     /// shared secret.
@@ -76,11 +81,15 @@ pub struct Issuer {
     /// `jwks_url`, `jwks_file` or `discovery`
     pub keys: KeySource,
     /// `customer_id_claim`
-    pub customer_id_claim: String,
+    pub customer_id_claim: ClaimPath,
+    /// `customer_id_verified`: a `_verified` twin may be missing, but never be false.
+    pub assumes_verified: bool,
     /// `customer_id_prefix`, empty when there is none.
     pub customer_id_prefix: String,
     /// `required_scopes`
     pub required_scopes: Vec<String>,
+    /// `required_claims`
+    pub required_claims: Vec<RequiredClaim>,
     /// `typ`: accepted values of the header, in lower case; empty = absent.
     pub typ: Vec<String>,
     /// `max_token_age`: since `iat`, which tokens must have then; `None`: only `exp` counts.
@@ -88,6 +97,8 @@ pub struct Issuer {
     /// `logout_audiences`: one of them must be in a logout token's `aud`. Without them, one of
     /// `audiences`.
     pub logout_audiences: Vec<String>,
+    /// `id_tokens`: whether ID tokens are accepted as well.
+    pub accepts_id_tokens: bool,
     /// `dpop`: whether its tokens may or must be bound to a key.
     pub dpop: DpopMode,
     /// `ca_file`: PEM roots besides the built-in ones, for whatever is fetched from it.
@@ -101,10 +112,7 @@ impl Issuer {
             .at(format!("{at}.issuer"))
             .required("set it to what the tokens' iss claim is, to the letter, or to \"\" if they have none")
             .text(issuer_name);
-        let audiences = reader
-            .at(format!("{at}.audiences"))
-            .required("list what the tokens' aud claim may be, such as [\"my-api\"]")
-            .list(Items::Some, claim_text);
+        let (audience_claim, audiences) = AudienceClaim::read(reader, at);
         let is_asked = Introspection::is_wanted(reader, at);
         let has_secret = reader.is_set(&format!("{at}.hmac_secret_file"));
         let hmac_algorithms = has_secret.then(|| hmac_algorithms(reader, at));
@@ -115,29 +123,37 @@ impl Issuer {
         let hmac = hmac(reader, at, hmac_algorithms.flatten());
         let keys = keys(reader, at, issuer.as_deref(), hmac);
         let customer_id_claim =
-            reader.at(format!("{at}.customer_id_claim")).or("sub").text(claim_text);
+            reader.at(format!("{at}.customer_id_claim")).or("sub").text(ClaimPath::of_customer);
+        let customer_id_verified =
+            reader.at(format!("{at}.customer_id_verified")).or("required").text(assumes_verified);
         let customer_id_prefix =
             reader.at(format!("{at}.customer_id_prefix")).or("").text(id_prefix);
         let required_scopes = reader
             .at(format!("{at}.required_scopes"))
             .or(Vec::<Value>::new())
             .list(Items::Any, scope);
+        let required_claims = RequiredClaim::read(reader, at);
         let typ = types(reader, at, is_asked);
         let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
         let logout_audiences = logout_audiences(reader, at, is_asked);
+        let id_tokens = reader.at(format!("{at}.id_tokens")).or("reject").text(id_tokens);
         let dpop = reader.at(format!("{at}.dpop")).or("off").text(DpopMode::parse);
         let ca_file = reader.at(format!("{at}.ca_file")).file(holds_roots);
         Some(Self {
             issuer: issuer?,
+            audience_claim: audience_claim?,
             audiences: audiences?,
             algorithms: algorithms?,
             keys: keys?,
             customer_id_claim: customer_id_claim?,
+            assumes_verified: customer_id_verified?,
             customer_id_prefix: customer_id_prefix?,
             required_scopes: required_scopes?,
+            required_claims: required_claims?,
             typ: typ?,
             max_token_age,
             logout_audiences: logout_audiences?,
+            accepts_id_tokens: id_tokens?,
             dpop: dpop?,
             ca_file,
         })
@@ -320,6 +336,15 @@ fn id_prefix(text: &str) -> Result<String, Wrong> {
         let reason = format!("no customer id can begin with it: {error}");
         Wrong::new(reason, "write a short one such as \"web-\"")
     })
+}
+
+/// Whether ID tokens are accepted.
+fn id_tokens(text: &str) -> Result<bool, Wrong> {
+    match text {
+        "reject" => Ok(false),
+        "accept" => Ok(true),
+        _ => Err(Wrong::new("there is no such choice", "write \"reject\" or \"accept\"")),
+    }
 }
 
 /// RFC 6749 §3.3, `scope-token`.

@@ -137,6 +137,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("auth.dpop.nonces = 'on'", "auth.dpop.nonces", "true or false"),
     ("auth.dpop.nonce_key_file = '/dev/null'", "auth.dpop.nonce_key_file", "it is a device"),
     ("auth.issuers.main.dpop = 'on'", "auth.issuers.main.dpop", "no such choice"),
+    ("auth.issuers.main.id_tokens = 'yes'", "auth.issuers.main.id_tokens", "no such choice"),
     ("server.public_url = 'api.example'", "server.public_url", "begins with"),
     ("server.public_url = 'https://a?b'", "server.public_url", "query"),
     ("auth.issuers.main.logout_audiences = ['']", "auth.issuers.main.logout_audiences[0]", "empty"),

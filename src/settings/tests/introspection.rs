@@ -81,6 +81,11 @@ fn each_fault_is_told() {
             "true or false",
         ),
         ("auth.issuers.opaque.audiences = []", "audiences", "empty"),
+        (
+            "auth.issuers.opaque = {audience_claim = 'client_id', introspection_allow_no_audience = true}",
+            "introspection_allow_no_audience",
+            "about the claim aud",
+        ),
     ] {
         let key = format!("auth.issuers.opaque.{key}");
         compare(line, &faults(&good, line), &[(&key, reason)]);

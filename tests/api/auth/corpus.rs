@@ -24,9 +24,8 @@ use juspay_bff::{
 };
 use tokio::task::LocalSet;
 
-use self::forge::Forge;
-pub use self::forge::{changed, mac};
-use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer};
+pub use self::forge::{AUDIENCE, Forge, changed, mac};
+use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer, verdicts::Verdicts};
 use crate::support::{Impostor, Reply, Stage, World};
 
 /// A token and what it gets.
@@ -141,17 +140,35 @@ pub async fn explained_as(world: &World, what: &str, token: &str, reason: &str) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_token_of_the_corpus_gets_its_refusal() {
+    let verdicts = attack("aud", "").await;
+    println!("corpus of attacks with tokens: {0} of {0} refused as their rows say", verdicts.len());
+    verdicts.compare();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_token_of_the_corpus_is_rejected_where_another_claim_is_the_audience() {
+    let settings = "auth.issuers.main.audience_claim = 'client_id'";
+    let verdicts = attack("client_id", settings).await;
+    println!("by another audience_claim: {0} of {0} refused as their rows say", verdicts.len());
+}
+
+/// Shows each token of the corpus to a service whose issuer has this `audience_claim`, by these
+/// settings.
+async fn attack(audience_claim: &'static str, settings: &str) -> Verdicts {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
     let trap = Impostor::new().await;
-    let world = stage.open_ready("").await;
+    let world = stage.open_ready(settings).await;
     let rsa = MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of("alice") };
+    let rsa = rsa.with(audience_claim, AUDIENCE);
     assert_eq!(world.phone_with(&rsa).me().await.status, 200);
-    let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
+    let forge =
+        Forge { world: &world, stranger: stranger.issuer(), trap: trap.address, audience_claim };
 
     let mut rows = 0;
     let mut counts = failures(&world).await;
     let mut details = BTreeMap::new();
+    let mut verdicts = Verdicts::of("attacks").with_random_parts_of(&forge);
     for table in TABLES {
         world.clock.advance(COOLDOWN);
         for row in table(&forge) {
@@ -167,14 +184,15 @@ async fn every_token_of_the_corpus_gets_its_refusal() {
             // Of a malformed header is told what is wrong with it, as there is nothing to protect.
             assert!(row.status == 400 || told(&reply) == first, "{}: {}", row.what, reply.text());
             explained_as(&world, &row.what, &row.token, row.reason).await;
+            verdicts.note(row.reason, &row.what);
             rows += 1;
         }
     }
-    println!("corpus of attacks with tokens: {rows} of {rows} refused as their rows say");
     assert!(rows > 300, "{rows}");
     assert!(!trap.is_called(), "a token made the service ask somebody");
     assert_eq!(world.simulator().total_requests(), 1, "the first one");
-    assert_eq!(world.phone("alice").me().await.status, 200);
+    assert_eq!(world.phone_holding(&forge.good()).me().await.status, 200);
+    verdicts
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,8 +201,14 @@ async fn what_looks_odd_but_is_good_gets_its_own_customer() {
     let stranger = second_issuer(&stage).await;
     let trap = Impostor::new().await;
     let world = stage.open_ready("").await;
-    let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
+    let forge = Forge {
+        world: &world,
+        stranger: stranger.issuer(),
+        trap: trap.address,
+        audience_claim: "aud",
+    };
     let rows = good::rows(&forge);
+    let mut verdicts = Verdicts::of("good").with_random_parts_of(&forge);
     for (what, customer, token) in &rows {
         let reply = world.phone_holding(token).me().await;
         assert_eq!(reply.status, 200, "{what}: {}", reply.text());
@@ -194,7 +218,9 @@ async fn what_looks_odd_but_is_good_gets_its_own_customer() {
         let caller = explanation.verdict.unwrap().unwrap();
         assert_eq!(Some(caller.customer()), explanation.customer.as_ref(), "{what}");
         assert_eq!(caller.customer().as_str(), &**customer, "{what}");
+        verdicts.note("accepted", what);
     }
+    verdicts.compare();
     println!("odd but good tokens: {0} of {0} answered with their own customer", rows.len());
     assert!(!trap.is_called(), "a token made the service ask somebody");
 }
@@ -205,14 +231,28 @@ async fn a_scope_is_granted_by_a_list_of_its_words_only() {
     let stranger = second_issuer(&stage).await;
     let trap = Impostor::new().await;
     let world = stage.open_ready("auth.issuers.main.required_scopes = [\"pay\"]").await;
-    let forge = Forge { world: &world, stranger: stranger.issuer(), trap: trap.address };
+    let forge = Forge {
+        world: &world,
+        stranger: stranger.issuer(),
+        trap: trap.address,
+        audience_claim: "aud",
+    };
     let challenge = r#"Bearer realm="juspay-bff", error="insufficient_scope", scope="pay""#;
     let rows = claims::without_the_scope(&forge);
+    let mut verdicts = Verdicts::of("scopes");
     for (what, token) in &rows {
         let reply = world.phone_holding(token).me().await;
         refused(what, &reply, 403, "insufficient_scope", Some(challenge));
         explained_as(&world, what, token, "insufficient_scope").await;
+        verdicts.note("insufficient_scope", what);
     }
     println!("corpus of scopes: {0} of {0} refused", rows.len());
     assert_eq!(world.simulator().total_requests(), 0);
+    for (what, token) in &claims::with_the_scope(&forge) {
+        let reply = world.phone_holding(token).me().await;
+        assert_eq!(reply.status, 200, "{what}: {}", reply.text());
+        assert_eq!(explained(&world, what, token).await.failure(), None, "{what}");
+        verdicts.note("accepted", what);
+    }
+    verdicts.compare();
 }

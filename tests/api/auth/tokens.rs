@@ -63,7 +63,6 @@ pub fn with_odd_headers(issuer: &Issuer, claims: &Value) -> Vec<Invalid> {
         ("a kid that is a number", "header", with("kid", json!(1))),
         ("a critical extension", "header", with("crit", json!(["exp"]))),
         ("an unencoded payload", "header", with("b64", json!(false))),
-        ("a compressed payload", "header", with("zip", json!("DEF"))),
         ("another type", "type", with("typ", json!("dpop+jwt"))),
         ("an algorithm that isn't the issuer's", "algorithm", issuer.mint(&es384).unwrap()),
     ]
@@ -90,7 +89,8 @@ pub fn with_unfit_claims(world: &World, strange: &Issuer) -> Vec<Invalid> {
         ("not valid yet", "not_yet_valid", with("nbf", future.clone())),
         ("issued in the future", "not_yet_valid", with("iat", future)),
         ("bound to a key", "confirmation", with("cnf", json!({"jkt": "x"}))),
-        ("an ID token", "id_token", mint(id_token.with("nonce", "n"))),
+        ("an ID token", "id_token", mint(id_token.with("at_hash", "h"))),
+        ("a refresh token", "type", with("typ", json!("Refresh"))),
         ("expired, for others", "audience", mint(expired("alice").with("aud", "others"))),
         ("expired, a stranger's", "unknown_issuer", strange.mint(&expired("alice")).unwrap()),
         ("expired, bound to a key", "confirmation", mint(expired("alice").with("cnf", json!({})))),

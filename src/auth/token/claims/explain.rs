@@ -8,17 +8,17 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{Claims, ID_TOKEN_CLAIMS, Introspected};
+use super::{Claims, Introspected, SCOPE_CLAIMS, kind::KIND_CLAIMS};
 use crate::{
     auth::{
         bearer::Scheme,
         error::{AuthError, Reason},
-        explanation::{Check, listed, shown, told},
+        explanation::{Check, listed, plain, shown, told},
         token::Rules,
     },
     clock::later,
     customer::CustomerId,
-    settings::DpopMode,
+    settings::{AudienceClaim, ClaimValue, DpopMode, RequiredClaim},
 };
 
 /// What the claims are held against.
@@ -43,14 +43,11 @@ impl Claims {
         let end = self.check_times(against.rules, against.now);
         let mut checks = vec![
             self.explain_subject(),
-            Check::of(
-                "aud",
-                self.check_audience(&against.rules.settings.audiences),
-                self.audience(against),
-            ),
+            Check::of("aud", self.check_audience(against.rules), self.audience(against)),
             self.explain_binding(against),
-            self.explain_use(says_access_token),
+            self.explain_use(against, says_access_token),
         ];
+        checks.extend(self.explain_required(against));
         checks.extend(self.explain_times(against, end, end));
         self.explain_rest(against, checks)
     }
@@ -58,7 +55,7 @@ impl Claims {
     fn explain_rest(&self, against: &Against<'_>, mut checks: Vec<Check>) -> Explained {
         checks.push(self.explain_scopes(against));
         let customer = self.customer(against.rules);
-        let claim = &against.rules.settings.customer_id_claim;
+        let claim = against.rules.settings.customer_id_claim.as_str();
         let named = format!("{} of {}.customer_id_claim", shown(claim), against.table);
         let found = match &customer {
             Ok(_) => format!("the claim {named} names a customer"),
@@ -79,8 +76,32 @@ impl Claims {
     }
 
     fn audience(&self, against: &Against<'_>) -> String {
-        let ours = listed(&against.rules.settings.audiences);
-        format!("{}; {}.audiences: {ours}", self.told("aud"), against.table)
+        let (settings, table) = (&against.rules.settings, against.table);
+        let Some(claim) = settings.audience_claim.name() else {
+            return format!("not compared; {table}.audience_claim: \"none\"");
+        };
+        let azp = settings.accepts_id_tokens && self.0.get("aud").is_some_and(Value::is_array);
+        let azp = if azp { format!(", azp {}", self.told("azp")) } else { String::new() };
+        let setting = match &settings.audience_claim {
+            AudienceClaim::Named(name) => format!("{table}.audience_claim: {}, ", shown(name)),
+            AudienceClaim::Aud | AudienceClaim::None => String::new(),
+        };
+        let ours = listed(&settings.audiences);
+        let found =
+            format!("{claim} {}{azp}; {setting}{table}.audiences: {ours}", self.told(claim));
+        let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+        if !self.0.get(claim).is_none_or(is_empty) {
+            return found;
+        }
+        let others = ["aud", "client_id", "azp", "cid"].into_iter().filter(|other| *other != claim);
+        let others: Vec<_> = others
+            .filter(|other| self.text(other).is_some())
+            .map(|other| format!("{other} {}", self.told(other)))
+            .collect();
+        if others.is_empty() {
+            return found;
+        }
+        format!("{found}; {table}.audience_claim could name one of these: {}", others.join(", "))
     }
 
     fn explain_binding(&self, against: &Against<'_>) -> Check {
@@ -100,17 +121,40 @@ impl Claims {
         Check::of("cnf", result, found)
     }
 
-    fn explain_use(&self, says_access_token: bool) -> Check {
-        let id_token = ID_TOKEN_CLAIMS.iter().filter(|name| self.0.has(name));
-        let id_token: Vec<_> = id_token.copied().collect();
-        let found = if self.has_logout_event() {
-            "it is a logout token (events)".to_owned()
-        } else if !id_token.is_empty() && !says_access_token {
-            format!("it is an ID token: it has {} and its typ isn't at+jwt", id_token.join(", "))
-        } else {
-            "neither an ID token nor a logout token".to_owned()
+    fn explain_use(&self, against: &Against<'_>, says_access_token: bool) -> Check {
+        Check::of(
+            "use",
+            self.check_use(against.rules, says_access_token),
+            self.kind(against, says_access_token),
+        )
+    }
+
+    fn kind(&self, against: &Against<'_>, says_access_token: bool) -> String {
+        let id_tokens = if against.rules.settings.accepts_id_tokens { "accept" } else { "reject" };
+        let setting = format!("{}.id_tokens: {id_tokens}", against.table);
+        match self.evidence(says_access_token) {
+            Some(evidence) => format!("{evidence}; {setting}"),
+            None => format!("neither an ID token nor a refresh or logout token; {setting}"),
+        }
+    }
+
+    /// A check for each claim that is required.
+    fn explain_required(&self, against: &Against<'_>) -> Vec<Check> {
+        let required = &against.rules.settings.required_claims;
+        let explain = |required: &RequiredClaim| {
+            let claim = required.claim.as_str();
+            let found = self.0.at(&required.claim);
+            let found = found.map_or_else(|| "none".to_owned(), |value| plain(&value.to_string()));
+            let accepted = required.accepted.iter().map(|value| match value {
+                ClaimValue::Text(text) => shown(text),
+                ClaimValue::Boolean(boolean) => boolean.to_string(),
+                ClaimValue::Integer(number) => number.to_string(),
+            });
+            let accepted = accepted.collect::<Vec<_>>().join(" or ");
+            let found = format!("{claim} {found}; {}.required_claims: {accepted}", against.table);
+            Check::of("required claim", self.check_one(required), found)
         };
-        Check::of("use", self.check_use(says_access_token), found)
+        required.iter().map(explain).collect()
     }
 
     /// `end` is when its life ends by what it says, `refused` from when on it is.
@@ -157,9 +201,8 @@ impl Claims {
         let found = match required.as_slice() {
             [] => format!("{}.required_scopes is empty", against.table),
             required => format!(
-                "scope {}, scp {}; {}.required_scopes: {}",
-                self.told("scope"),
-                self.told("scp"),
+                "{}; {}.required_scopes: {}",
+                SCOPE_CLAIMS.map(|claim| format!("{claim} {}", self.told(claim))).join(", "),
                 against.table,
                 listed(required)
             ),
@@ -179,7 +222,7 @@ impl Introspected {
         let (claims, rules) = (&self.0, against.rules);
         let iss = if claims.0.has("iss") { claims.check_issuer(rules) } else { Ok(()) };
         let is_bound = claims.bound_to(rules.settings.dpop, against.scheme);
-        let kind = self.check_kind(matches!(is_bound, Ok(Some(_))));
+        let kind = self.check_kind(rules, matches!(is_bound, Ok(Some(_))));
         let end = self.exp(rules).and_then(|exp| claims.check_times_until(exp, rules, against.now));
         let refused = end.map(|end| later(end, rules.leeway));
         let mut checks = vec![
@@ -200,14 +243,13 @@ impl Introspected {
                 "kind",
                 kind,
                 format!(
-                    "token_type {}, token_use {}, typ {}",
-                    claims.told("token_type"),
-                    claims.told("token_use"),
-                    claims.told("typ")
+                    "{}; {}",
+                    KIND_CLAIMS.map(|claim| format!("{claim} {}", claims.told(claim))).join(", "),
+                    claims.kind(against, false)
                 ),
             ),
-            claims.explain_use(false),
         ];
+        checks.extend(claims.explain_required(against));
         checks.extend(claims.explain_times(against, end, refused));
         claims.explain_rest(against, checks)
     }

@@ -6,7 +6,10 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Accepted, Claims, Identity};
+use super::{
+    Accepted, Claims, Identity,
+    kind::{KIND_CLAIMS, Kind},
+};
 use crate::{
     auth::{
         bearer::Scheme,
@@ -14,17 +17,13 @@ use crate::{
         token::{Rules, json::Object},
     },
     clock::later,
-    settings::KeySource,
+    settings::{AudienceClaim, KeySource},
 };
 
-/// Members that say what kind of token it is, and the kinds that are taken, in lower case, besides
-/// `DPoP`. Only the first is RFC 7662's; by the others issuers tell refresh tokens, which are active
-/// too.
-const KINDS: [(&str, &[&str]); 3] = [
-    ("token_type", &["bearer"]),
-    ("token_use", &["access_token", "access"]),
-    ("typ", &["bearer", "at+jwt", "jwt"]),
-];
+/// The kinds that each of [`KIND_CLAIMS`] may name, in lower case, as well as `DPoP`. Issuers that
+/// are asked say more than those that sign, so that a kind that isn't known here is rejected.
+const ACCEPTED: [&[&str]; 3] =
+    [&["bearer"], &["access_token", "access"], &["bearer", "at+jwt", "jwt"]];
 
 /// An answer about a token that is active.
 pub(in crate::auth) struct Introspected(pub(super) Claims);
@@ -60,8 +59,8 @@ impl Introspected {
         let claims = &self.0;
         self.check_parties(rules)?;
         let bound_to = claims.bound_to(rules.settings.dpop, scheme)?;
-        self.check_kind(bound_to.is_some())?;
-        claims.check_use(false)?;
+        self.check_kind(rules, bound_to.is_some())?;
+        claims.check_required(rules)?;
         let exp = self.exp(rules)?;
         let end = claims.check_times_until(exp, rules, now)?;
         if now >= later(end, rules.leeway) {
@@ -83,16 +82,19 @@ impl Introspected {
     }
 
     pub(super) fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
-        if !self.0.0.has("aud") && may_lack_audience(&rules.settings.keys) {
+        let by_aud = rules.settings.audience_claim == AudienceClaim::Aud;
+        if by_aud && !self.0.0.has("aud") && may_lack_audience(&rules.settings.keys) {
             return Ok(());
         }
-        self.0.check_audience(&rules.settings.audiences)
+        self.0.check_audience(rules)
     }
 
     /// What is called bound to a key must say to which one (RFC 9449 §6.2). What says to which one
-    /// may be called a bearer token all the same: some issuers do so.
-    pub(super) fn check_kind(&self, is_bound: bool) -> Result<(), Reason> {
-        for (name, taken) in KINDS {
+    /// may be called a bearer token all the same: some issuers do so. ID tokens, where they are
+    /// accepted, may be called so.
+    pub(super) fn check_kind(&self, rules: &Rules, is_bound: bool) -> Result<(), Reason> {
+        self.0.check_use(rules, false)?;
+        for (name, taken) in KIND_CLAIMS.into_iter().zip(ACCEPTED) {
             let Some(value) = self.0.0.get(name) else { continue };
             let kind = value.as_str().ok_or(Reason::Claims)?;
             if kind.eq_ignore_ascii_case("DPoP") {
@@ -101,7 +103,8 @@ impl Introspected {
                 }
                 return Err(Reason::Confirmation);
             }
-            if !taken.iter().any(|taken| kind.eq_ignore_ascii_case(taken)) {
+            let is_id_token = Kind::named(kind) == Some(Kind::Id);
+            if !is_id_token && !taken.iter().any(|taken| kind.eq_ignore_ascii_case(taken)) {
                 return Err(Reason::Type);
             }
         }

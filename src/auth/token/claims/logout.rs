@@ -41,7 +41,9 @@ impl Claims {
         } else {
             &settings.logout_audiences
         };
-        self.check_parties(rules, clients).map_err(AuthError::from)?;
+        self.check_issuer(rules).map_err(AuthError::from)?;
+        self.check_subject().map_err(AuthError::from)?;
+        self.check_aud(clients).map_err(AuthError::from)?;
         if !self.has_logout_event() {
             return Err(LogoutError::NoEvent);
         }
@@ -56,8 +58,8 @@ impl Claims {
         Ok(Logout { target: self.target()?, jti, end })
     }
 
-    /// Whether it is a logout token, whatever else it says: no access token then.
-    pub(super) fn has_logout_event(&self) -> bool {
+    /// Whether it says that a logout has happened.
+    fn has_logout_event(&self) -> bool {
         self.0.get("events").and_then(|events| events.get(EVENT)).is_some_and(Value::is_object)
     }
 

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Row, forge::Forge};
+use super::{
+    Row,
+    forge::{AUDIENCE, Forge},
+};
 
 pub fn parties(forge: &Forge<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -55,7 +58,7 @@ fn issuers(forge: &Forge<'_>, rows: &mut Vec<Row>) {
 }
 
 fn audiences(forge: &Forge<'_>, rows: &mut Vec<Row>) {
-    let ours = "juspay-bff-demo";
+    let (ours, claim) = (AUDIENCE, forge.audience_claim);
     for odd in [
         json!(1),
         json!(true),
@@ -67,10 +70,11 @@ fn audiences(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         json!([{ "aud": ours }]),
         json!(null),
     ] {
-        let token = forge.with_claims(&json!({ "aud": odd }));
-        rows.push(Row::invalid("claims", format!("aud {odd}"), token));
+        let token = forge.with_claims(&json!({ claim: odd }));
+        rows.push(Row::invalid("claims", format!("{claim} {odd}"), token));
     }
-    rows.push(Row::invalid("claims", "aud that is null", forge.with_text_for("aud", "null")));
+    let null = forge.with_text_for(claim, "null");
+    rows.push(Row::invalid("claims", format!("{claim} that is null"), null));
     for odd in [
         json!(""),
         json!([]),
@@ -92,8 +96,10 @@ fn audiences(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         json!(["other", "another"]),
         json!(forge.issuer().issuer_url()),
     ] {
-        let token = forge.with_claims(&json!({ "aud": odd }));
-        rows.push(Row::invalid("audience", format!("aud {odd}"), token));
+        let token = forge.with_claims(&json!({ claim: odd }));
+        // Only aud may be a list.
+        let reason = if odd.is_array() && claim != "aud" { "claims" } else { "audience" };
+        rows.push(Row::invalid(reason, format!("{claim} {odd}"), token));
     }
 }
 
@@ -139,8 +145,10 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         });
     }
     for app in ["client_id", "azp", "cid"] {
-        for sub in ["app", "app@clients"] {
-            let token = forge.with_claims(&json!({"sub": sub, app: "app"}));
+        for end in ["", "@clients"] {
+            let client = if app == forge.audience_claim { AUDIENCE } else { "app" };
+            let sub = format!("{client}{end}");
+            let token = forge.with_claims(&json!({"sub": sub, app: client}));
             rows.push(Row::nobody(format!("the application itself, {sub} by {app}"), token));
         }
     }
@@ -198,12 +206,13 @@ pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
     };
     for typ in [json!("JWT"), json!("jwt"), json!("application/jwt"), json!(""), json!(null)] {
         for claim in
-            ["\"nonce\":\"n\"", "\"at_hash\":\"h\"", "\"c_hash\":null", "\"n\\u006fnce\":0"]
+            ["\"at_hash\":\"h\"", "\"c_hash\":null", "\"at\\u005fhash\":0", "\"token_use\":\"id\""]
         {
             let what = format!("an ID token, typ {typ}, {claim}");
             rows.push(Row::invalid("id_token", what, as_type(typ.clone(), claim)));
         }
     }
+    kinds(forge, &mut rows);
     for cnf in [
         "{}",
         "null",
@@ -220,6 +229,23 @@ pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
     }
     rows.push(Row::invalid("confirmation", "cnf, escaped", forge.with_text("\"c\\u006ef\":{}")));
     rows
+}
+
+/// Tokens whose claims name another kind.
+fn kinds(forge: &Forge<'_>, rows: &mut Vec<Row>) {
+    for kind in ["id", "ID", "id_token", "refresh", "Refresh", "Offline", "logout", "logout+jwt"] {
+        for claim in ["token_use", "token_type", "typ"] {
+            let reason = if kind.to_lowercase().starts_with("id") { "id_token" } else { "type" };
+            let claims = json!({ claim: kind });
+            rows.push(Row::invalid(reason, format!("claims {claims}"), forge.with_claims(&claims)));
+        }
+    }
+    for events in ["null", "{}", "[]", "\"x\"", "{\"urn:x\":{}}"] {
+        let what = format!("events {events}");
+        rows.push(Row::invalid("type", what, forge.with_text(&format!("\"events\":{events}"))));
+    }
+    let listed = forge.with_claims(&json!({"token_use": ["access", "refresh"]}));
+    rows.push(Row::invalid("type", "a list of kinds", listed));
 }
 
 /// Tokens that lack the scope `pay`, and what they have instead.
@@ -240,7 +266,8 @@ pub fn without_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
         json!({"scope": "p\u{430}y"}),
         json!({"scope": "payment"}),
         json!({"scope": "read:pay"}),
-        json!({"scope": ["pay"]}),
+        json!({"scope": ["pay read"]}),
+        json!({"scope": [["pay"]]}),
         json!({"scope": {"pay": true}}),
         json!({"scope": true}),
         json!({"scope": 1}),
@@ -250,8 +277,22 @@ pub fn without_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
         json!({"scp": [{"pay": true}]}),
         json!({"scp": ["pay read"]}),
         json!({"scp": [true, 1, null]}),
-        json!({"scopes": "pay", "permissions": ["pay"], "roles": ["pay"]}),
+        json!({"scopes": {"pay": true}}),
+        json!({"scopes": ["pay read", "Pay", ["pay"], true]}),
+        json!({"scopes": "pay,read", "permissions": ["pay"], "roles": ["pay"]}),
     ]
     .map(|claims| (format!("scope {claims}"), forge.with_claims(&claims)))
     .into()
+}
+
+/// Tokens that have it, in each form.
+pub fn with_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
+    let in_each_form = |claim: &str| {
+        [json!("pay"), json!("read pay"), json!(["pay"]), json!(["read", "pay", 1])]
+            .map(|scopes| json!({ claim: scopes }))
+    };
+    let mut rows = ["scope", "scp", "scopes"].map(in_each_form).concat();
+    rows.push(json!({"scopes": "pay", "permissions": ["pay"], "roles": ["pay"]}));
+    let row = |claims: Value| (format!("scope {claims}"), forge.with_claims(&claims));
+    rows.into_iter().map(row).collect()
 }

@@ -14,12 +14,17 @@ use serde_json::{Value, json};
 use super::super::tokens;
 use crate::support::World;
 
+/// Whom the issuer's tokens are for.
+pub const AUDIENCE: &str = "juspay-bff-demo";
+
 pub struct Forge<'w> {
     pub world: &'w World,
     /// An issuer that nobody knows.
     pub stranger: &'w Issuer,
     /// Where nobody may come.
     pub trap: SocketAddr,
+    /// The issuer's `audience_claim`.
+    pub audience_claim: &'static str,
 }
 
 impl Forge<'_> {
@@ -29,7 +34,8 @@ impl Forge<'_> {
 
     /// Alice's usual token.
     pub fn good(&self) -> String {
-        self.issuer().mint(&MintRequest::of("alice")).expect("a token")
+        let wish = MintRequest::of("alice").with(self.audience_claim, AUDIENCE);
+        self.issuer().mint(&wish).expect("a token")
     }
 
     /// Its parts.
@@ -48,7 +54,12 @@ impl Forge<'_> {
     }
 
     pub fn claims(&self) -> Value {
-        tokens::claims(self.world)
+        let mut claims = tokens::claims(self.world);
+        if self.audience_claim != "aud" {
+            claims["aud"] = json!("elsewhere");
+        }
+        claims[self.audience_claim] = json!(AUDIENCE);
+        claims
     }
 
     /// Truly signed with the issuer's P-256 key.

@@ -5,9 +5,9 @@ use juspay_bff::settings::Algorithm;
 use serde_json::json;
 
 use super::{
-    forge::{Forge, base64url, decoded},
+    forge::{Forge, base64url, changed, decoded},
     signatures::{ORDER, minus},
-    times::LEEWAY,
+    times::{LEEWAY, named},
 };
 
 /// What it is, whom it names, and the token.
@@ -50,6 +50,9 @@ fn headers(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         json!({"jku": trap, "x5u": trap, "x5c": ["AAAA"], "x5t": 1}),
         json!({"cty": "JWT"}),
         json!({"Crit": ["exp"], "ZIP": "DEF"}),
+        json!({"zip": "DEF"}),
+        json!({"zip": "GZ"}),
+        json!({"zip": [null]}),
         json!({"unknown": {"deep": [1, {"a": null}]}}),
     ] {
         rows.push(alice(format!("header {changes}"), forge.with_header(&changes)));
@@ -66,6 +69,8 @@ fn claims(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         json!({"aud": ["others", "juspay-bff-demo"]}),
         json!({"aud": ["juspay-bff-demo", "juspay-bff-demo"]}),
         json!({"nonce": "n", "at_hash": "h"}),
+        json!({"typ": "Bearer", "token_use": "access", "token_type": "access"}),
+        json!({"typ": "idea", "token_use": "refreshing", "token_type": 1}),
         json!({"customer_id": "bob", "user_id": "bob", "object_reference_id": "bob"}),
         json!({"SUB": "bob", "Sub": "bob", "sub ": "bob", "preferred_username": "bob"}),
         json!({"act": {"sub": "bob"}, "may_act": {"sub": "bob"}}),
@@ -75,6 +80,11 @@ fn claims(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         json!({"client_id": "app", "azp": "other app"}),
     ] {
         rows.push(alice(format!("claims {changes}"), forge.with_claims(&changes)));
+    }
+    for typ in ["JWT", ""] {
+        let header = changed(forge.header(), &json!({ "typ": typ })).to_string();
+        let claims = changed(forge.claims(), &json!({"nonce": "n"})).to_string();
+        rows.push(alice(format!("nonce alone, typ {typ:?}"), forge.signed(&header, &claims)));
     }
     let deep = format!("\"x\":{}1{}", "[".repeat(100), "]".repeat(100));
     rows.push(alice("100 lists deep", forge.with_text(&deep)));
@@ -108,7 +118,8 @@ fn times(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         ("iat", format!("{}.999", now + LEEWAY - 1)),
         ("iat", "0".to_owned()),
     ] {
-        rows.push(alice(format!("{claim} {value}"), forge.with_text_for(claim, &value)));
+        let what = format!("{claim} {}", named(&value, now));
+        rows.push(alice(what, forge.with_text_for(claim, &value)));
     }
 }
 

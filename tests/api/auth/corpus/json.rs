@@ -72,6 +72,8 @@ pub fn headers(forge: &Forge<'_>) -> Vec<Row> {
         r#""kid":"x""#,
         r#""typ":"JWT""#,
         r#""x":{"y":1},"x":{"y":2}"#,
+        r#""x":{"y":1,"y":1}"#,
+        r#""x":[{"y":{"z":1,"\u007a":2}}]"#,
         r#""crit":[],"crit":[]"#,
     ] {
         let doubled = header.replacen('{', &format!("{{{member},"), 1);
@@ -106,6 +108,9 @@ pub fn payloads(forge: &Forge<'_>) -> Vec<Row> {
         r#""exp":1"#,
         r#""exp":99999999999"#,
         r#""x":1,"x":2"#,
+        r#""x":{"y":1,"y":2}"#,
+        r#""x":[[{"y":1,"\u0079":1}]]"#,
+        r#""app_metadata":{"customer_id":"alice","customer_id":"bob"}"#,
         r#""":1,"":2"#,
         r#""cnf":{},"cnf":{}"#,
     ] {

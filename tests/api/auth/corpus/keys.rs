@@ -66,9 +66,9 @@ pub fn extensions(forge: &Forge<'_>) -> Vec<Row> {
         r#""b64":false"#,
         r#""b64":true"#,
         r#""b64":null"#,
-        r#""zip":"DEF""#,
-        r#""zip":null"#,
-        r#""zip":"GZ""#,
+        r#""crit":["zip"],"zip":"DEF""#,
+        r#""crit":["unknown"],"unknown":1"#,
+        r#""crit":["missing"]"#,
         r#""enc":"A128CBC-HS256""#,
         r#""enc":null"#,
     ]

@@ -10,7 +10,7 @@ use crate::{
         Sha256,
         testing::{ISSUER, LEEWAY, START, asked_issuer, with},
     },
-    settings::{self, DpopMode},
+    settings::{self, ClaimPath, ClaimValue, DpopMode, RequiredClaim},
 };
 
 fn rules(settings: settings::Issuer) -> Rules {
@@ -122,6 +122,7 @@ fn good_answers_name_their_customer() {
         json!({"aud": ["x", "other-bff"]}),
         json!({"token_type": "Bearer", "token_use": "access_token", "typ": "Bearer"}),
         json!({"token_type": "bearer", "token_use": "access", "typ": "at+JWT"}),
+        json!({"nonce": "n"}),
         json!({"exp": START - LEEWAY + 1}),
         json!({"nbf": START + LEEWAY}),
         json!({"scope": "a b", "username": "x", "anything": {"else": []}}),
@@ -148,16 +149,18 @@ fn each_other_answer_is_refused_for_its_reason() {
         (json!({"aud": ["juspay-bff", 1]}), "claims"),
         (json!({"aud": {"juspay-bff": true}}), "claims"),
         (json!({"token_type": "DPoP"}), "confirmation"),
-        (json!({"token_type": "mac"}), "type"),
+        (json!({"token_type": "mac", "nonce": "n"}), "type"),
         (json!({"token_type": 1}), "claims"),
         (json!({"token_type": "refresh_token"}), "type"),
         (json!({"token_use": "refresh_token"}), "type"),
-        (json!({"token_use": "id"}), "type"),
+        (json!({"token_use": "id"}), "id_token"),
+        (json!({"token_use": "access", "at_hash": "h"}), "id_token"),
+        (json!({"typ": "Offline"}), "type"),
         (json!({"typ": "Refresh"}), "type"),
         (json!({"typ": "logout+jwt"}), "type"),
         (json!({"cnf": {"jkt": "x"}}), "confirmation"),
         (json!({"cnf": {}}), "confirmation"),
-        (json!({"nonce": "n"}), "id_token"),
+        (json!({"events": {}}), "type"),
         (json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}), "type"),
         (json!({"exp": null}), "claims"),
         (json!({"exp": "soon"}), "claims"),
@@ -175,6 +178,23 @@ fn each_other_answer_is_refused_for_its_reason() {
     ] {
         let refused = outcome(asked_issuer(), &with(&answer(), changes.clone()));
         assert_eq!(refused, Err(label), "{changes}");
+    }
+}
+
+#[test]
+fn id_tokens_are_accepted_where_the_settings_say_so_but_no_refresh_tokens() {
+    let accepting = || settings::Issuer { accepts_id_tokens: true, ..asked_issuer() };
+    for (changes, expected) in [
+        (json!({}), Ok("alice".to_owned())),
+        (json!({"token_use": "id", "at_hash": "h"}), Ok("alice".to_owned())),
+        (json!({"typ": "ID"}), Ok("alice".to_owned())),
+        (json!({"aud": ["juspay-bff", "x"], "azp": "juspay-bff"}), Ok("alice".to_owned())),
+        (json!({"aud": ["juspay-bff", "x"]}), Err("audience")),
+        (json!({"token_use": "id", "typ": "Refresh"}), Err("type")),
+        (json!({"token_use": "id", "events": {}}), Err("type")),
+        (json!({"token_use": "other"}), Err("type")),
+    ] {
+        assert_eq!(outcome(accepting(), &with(&answer(), changes.clone())), expected, "{changes}");
     }
 }
 
@@ -209,6 +229,51 @@ fn an_answer_may_lack_an_audience_only_where_the_settings_say_so() {
 }
 
 #[test]
+fn required_claims_are_required_of_answers() {
+    let claim = ClaimPath::of("/ext/tier");
+    let accepted = vec![ClaimValue::Text("gold".to_owned())];
+    let required_claims = vec![RequiredClaim { claim, accepted }];
+    let requiring = settings::Issuer { required_claims, ..asked_issuer() };
+    for (changes, expected) in [
+        (json!({"ext": {"tier": "gold"}}), Ok("alice".to_owned())),
+        (json!({"ext": {"tier": ["gold"]}}), Err("claims")),
+        (json!({"tier": "gold"}), Err("claims")),
+        (json!({}), Err("claims")),
+    ] {
+        let answer = with(&answer(), changes.clone());
+        assert_eq!(outcome(requiring.clone(), &answer), expected, "{changes}");
+    }
+}
+
+#[test]
+fn another_claim_is_the_audience_of_an_answer() {
+    let named = AudienceClaim::Named("client_id".to_owned());
+    let mut by_client = settings::Issuer { audience_claim: named, ..asked_issuer() };
+    if let KeySource::Introspection(introspection) = &mut by_client.keys {
+        introspection.allow_no_audience = true;
+    }
+    let open = || settings::Issuer {
+        audience_claim: AudienceClaim::None,
+        audiences: Vec::new(),
+        ..asked_issuer()
+    };
+    for (changes, by_claim, by_none) in [
+        (json!({"aud": null, "client_id": "other-bff"}), Ok("alice"), Ok("alice")),
+        (json!({"aud": ["x"], "client_id": "juspay-bff"}), Ok("alice"), Ok("alice")),
+        (json!({}), Err("claims"), Ok("alice")),
+        (json!({"aud": null}), Err("claims"), Ok("alice")),
+        (json!({"client_id": "x"}), Err("audience"), Ok("alice")),
+        (json!({"client_id": ["juspay-bff"]}), Err("claims"), Ok("alice")),
+        (json!({"client_id": "juspay-bff", "exp": 0}), Err("expired"), Err("expired")),
+    ] {
+        let answer = with(&answer(), changes.clone());
+        let by_claim = by_claim.map(str::to_owned);
+        assert_eq!(outcome(by_client.clone(), &answer), by_claim, "{changes}");
+        assert_eq!(outcome(open(), &answer), by_none.map(str::to_owned), "{changes}");
+    }
+}
+
+#[test]
 fn a_greatest_age_stands_in_for_an_end() {
     let aged =
         || settings::Issuer { max_token_age: Some(Duration::from_mins(1)), ..asked_issuer() };
@@ -227,7 +292,7 @@ fn a_greatest_age_stands_in_for_an_end() {
 fn scopes_claim_and_prefix_count_as_in_signed_tokens() {
     let wanting = settings::Issuer {
         required_scopes: vec!["pay".to_owned()],
-        customer_id_claim: "email".to_owned(),
+        customer_id_claim: ClaimPath::of("email"),
         customer_id_prefix: "app-".to_owned(),
         ..asked_issuer()
     };

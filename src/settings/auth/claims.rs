@@ -1,0 +1,250 @@
+//! `auth.issuers.NAME.*`: claims that the operator names.
+
+use config::{Map, Value, ValueKind};
+
+use super::issuer::claim_text;
+use crate::settings::{
+    fault::Wrong,
+    reader::Reader,
+    value::{self, Items},
+};
+
+/// Claims that count only when their twin says that they were verified (OpenID Connect Core §5.1).
+const VERIFIED: [&str; 2] = ["email", "phone_number"];
+
+/// Where users of Supabase, Auth0 and Clerk write what they like.
+const USER_EDITABLE: [&str; 2] = ["user_metadata", "unsafe_metadata"];
+
+/// Claims that never say whom a token is for.
+const NO_AUDIENCES: [&str; 3] = ["sub", "iss", "jti"];
+
+/// A claim, by its name or by a JSON Pointer (RFC 6901), which begins with a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimPath {
+    text: String,
+    segments: Vec<String>,
+}
+
+/// An entry of `required_claims`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequiredClaim {
+    /// Which claim.
+    pub claim: ClaimPath,
+    /// It must equal one of them.
+    pub accepted: Vec<ClaimValue>,
+}
+
+/// A value that a claim may be required to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimValue {
+    /// A text, to the letter.
+    Text(String),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+}
+
+/// `audience_claim`: what is compared with `audiences`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AudienceClaim {
+    /// `aud`, a text or a list of texts.
+    Aud,
+    /// Another claim, a text.
+    Named(String),
+    /// `"none"`: nothing, as every token of the issuer is for this service.
+    None,
+}
+
+impl AudienceClaim {
+    /// Reads `audience_claim` and `audiences` of the table at `at`.
+    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> (Option<Self>, Option<Vec<String>>) {
+        let key = format!("{at}.audience_claim");
+        let claim = reader.at(&*key).or("aud").text(Self::parse);
+        let is_none = claim == Some(Self::None);
+        if is_none {
+            let reason = "is \"none\": every token of this issuer is accepted, whichever app or API \
+                          it was issued for";
+            let fix = "keep it only if this issuer serves no other app or API";
+            reader.warning(&key, Wrong::new(reason, fix));
+        }
+        let fix = "list the accepted values of audience_claim, such as [\"my-api\"]";
+        let audiences = reader.at(format!("{at}.audiences"));
+        let audiences = if is_none { audiences } else { audiences.required(fix) };
+        let audiences = audiences.list(Items::Some, claim_text);
+        (claim, audiences.or_else(|| is_none.then(Vec::new)))
+    }
+
+    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "aud" => Ok(Self::Aud),
+            "none" => Ok(Self::None),
+            name if NO_AUDIENCES.contains(&name) => {
+                let reason = "it is a claim that doesn't say whom a token is for";
+                Err(Wrong::new(
+                    reason,
+                    "write \"aud\", \"client_id\", \"azp\", \"cid\" or \"none\"",
+                ))
+            }
+            pointer if pointer.starts_with('/') => {
+                let reason = "it is a JSON Pointer, and the audience must be a claim of its own";
+                Err(Wrong::new(reason, "write the name of a claim, such as \"client_id\""))
+            }
+            name => claim_text(name).map(Self::Named),
+        }
+    }
+
+    /// The claim's name; `None` for [`AudienceClaim::None`].
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Aud => Some("aud"),
+            Self::Named(name) => Some(name),
+            Self::None => None,
+        }
+    }
+}
+
+impl ClaimPath {
+    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Wrong> {
+        let text = claim_text(text)?;
+        let segments = match text.strip_prefix('/') {
+            Some(pointer) => pointer.split('/').map(segment).collect::<Result<_, _>>()?,
+            None => vec![text.clone()],
+        };
+        Ok(Self { text, segments })
+    }
+
+    /// One that is good.
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Self::parse(text).expect("a claim")
+    }
+
+    /// As it is written in the settings.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The same, for the claim that names the customer: users must not be able to edit it.
+    pub(super) fn of_customer(text: &str) -> Result<Self, Wrong> {
+        let path = Self::parse(text)?;
+        let is_editable = |segment: &String| {
+            let last = segment.rsplit('/').next().unwrap_or_default();
+            USER_EDITABLE.iter().any(|name| name.eq_ignore_ascii_case(last))
+        };
+        if path.segments.iter().any(is_editable) {
+            let reason = "users can edit what is in user_metadata and unsafe_metadata, so they could \
+                          name another customer there";
+            let fix = "write a claim that only your backend sets, such as \
+                       \"/app_metadata/customer_id\"";
+            return Err(Wrong::new(reason, fix));
+        }
+        Ok(path)
+    }
+
+    /// Whether it is the claim of that name itself, however it is written.
+    #[must_use]
+    pub fn is(&self, claim: &str) -> bool {
+        matches!(&self.segments[..], [name] if name == claim)
+    }
+
+    /// The claim beside it that says whether it was verified: `email_verified` of `email`, also in
+    /// nested claims and of an item of a list.
+    #[must_use]
+    pub fn verified_twin(&self) -> Option<Self> {
+        let is_index = |segment: &String| segment.bytes().all(|byte| byte.is_ascii_digit());
+        let at = self.segments.iter().rposition(|segment| !is_index(segment))?;
+        let (parents, rest) = self.segments.split_at_checked(at)?;
+        let name = rest.first().filter(|name| VERIFIED.contains(&name.as_str()))?;
+        let twin = format!("{name}_verified");
+        let text = match parents {
+            [] => twin.clone(),
+            parents => {
+                let escape = |name: &String| name.replace('~', "~0").replace('/', "~1");
+                let parents: Vec<_> = parents.iter().map(escape).collect();
+                format!("/{}/{twin}", parents.join("/"))
+            }
+        };
+        let segments = parents.iter().cloned().chain([twin]).collect();
+        Some(Self { text, segments })
+    }
+
+    /// The names that lead to it, from the outermost one on; a claim's name alone is one.
+    #[must_use]
+    pub fn segments(&self) -> &[String] {
+        &self.segments
+    }
+}
+
+/// A name in a JSON Pointer (RFC 6901 §3).
+fn segment(escaped: &str) -> Result<String, Wrong> {
+    let wrong = |reason| {
+        let fix = "write it as \"/app_metadata/customer_id\", with ~1 for a slash and ~0 for a tilde \
+                   in a name";
+        Err(Wrong::new(reason, fix))
+    };
+    if escaped.is_empty() {
+        return wrong("it begins with a slash, so it is a JSON Pointer, and a name in it is empty");
+    }
+    let is_escape = |rest: &str| rest.starts_with(['0', '1']);
+    if !escaped.split('~').skip(1).all(is_escape) {
+        return wrong(
+            "it begins with a slash, so it is a JSON Pointer, and has a ~ without 0 or 1",
+        );
+    }
+    Ok(escaped.replace("~1", "/").replace("~0", "~"))
+}
+
+impl RequiredClaim {
+    /// Reads `required_claims` of the table at `at`.
+    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Option<Vec<Self>> {
+        let fix = "write a table in a settings file, such as { token_use = \"access\" }";
+        let setting = reader.at(format!("{at}.required_claims")).fix_of_type(fix);
+        setting.or(Map::<String, Value>::new()).table(|name, value| {
+            let claim = ClaimPath::parse(name)?;
+            let (accepted, shown) = ClaimValue::all(value)?;
+            Ok((Self { claim, accepted }, shown))
+        })
+    }
+}
+
+impl ClaimValue {
+    fn all(value: &Value) -> Result<(Vec<Self>, toml::Value), Wrong> {
+        let ValueKind::Array(items) = &value.kind else {
+            return Self::one(value).map(|(accepted, shown)| (vec![accepted], shown));
+        };
+        if items.is_empty() {
+            return Err(Wrong::new("the list is empty", "put at least one value into it"));
+        }
+        let read = items.iter().map(Self::one).collect::<Result<Vec<_>, _>>()?;
+        let (accepted, shown): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+        Ok((accepted, shown.into()))
+    }
+
+    fn one(value: &Value) -> Result<(Self, toml::Value), Wrong> {
+        match &value.kind {
+            ValueKind::String(text) => Ok((Self::Text(text.clone()), text.clone().into())),
+            ValueKind::Boolean(boolean) => Ok((Self::Boolean(*boolean), (*boolean).into())),
+            ValueKind::I64(number) => Ok((Self::Integer(*number), (*number).into())),
+            ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => {
+                Err(Wrong::new("it is an integer of more than 64 bits", "write a smaller one"))
+            }
+            ValueKind::Nil | ValueKind::Float(_) | ValueKind::Table(_) | ValueKind::Array(_) => {
+                let expected = "a string, a boolean, an integer or a list of them";
+                let fix = "write it as token_use = \"access\" or is_anonymous = false";
+                Err(value::mismatch(value, expected, fix))
+            }
+        }
+    }
+}
+
+/// `customer_id_verified`: whether a missing `_verified` twin is waived.
+pub(super) fn assumes_verified(text: &str) -> Result<bool, Wrong> {
+    match text {
+        "required" => Ok(false),
+        "assumed" => Ok(true),
+        _ => Err(Wrong::new("there is no such choice", "write \"required\" or \"assumed\"")),
+    }
+}

@@ -1,0 +1,103 @@
+//! Claims of an issuer's tokens that can't be used together.
+
+use crate::settings::{
+    auth::{AudienceClaim, ClaimPath, ISSUERS},
+    fault::Wrong,
+    reader::Reader,
+};
+
+/// Issuers that serve everybody's apps: without an audience, any app's token would be accepted.
+/// Google, Apple, Facebook, and Microsoft's tenant of personal accounts.
+const SHARED_ISSUERS: [&str; 6] = [
+    "https://accounts.google.com",
+    "accounts.google.com",
+    "https://appleid.apple.com",
+    "https://www.facebook.com",
+    "https://limited.facebook.com",
+    "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
+];
+
+pub(super) fn check(reader: &mut Reader<'_>) {
+    for name in reader.names_again(ISSUERS) {
+        let table = format!("{ISSUERS}.{name}");
+        let key = format!("{table}.audience_claim");
+        nothing_to_assume(reader, &table);
+        let Some(claim) = reader.again(&*key).text(AudienceClaim::parse) else { continue };
+        if claim == AudienceClaim::None {
+            no_audience(reader, &table, &key);
+        }
+        if claim != AudienceClaim::Aud {
+            missing_aud(reader, &table, &key);
+        }
+        customers_claim(reader, &table, &key, &claim);
+    }
+}
+
+/// Only addresses have a twin that can be missing.
+fn nothing_to_assume(reader: &mut Reader<'_>, table: &str) {
+    let [key, claim] =
+        ["customer_id_verified", "customer_id_claim"].map(|it| format!("{table}.{it}"));
+    let path = ClaimPath::parse(reader.raw_text(&claim).unwrap_or("sub"));
+    let has_twin = path.is_ok_and(|path| path.verified_twin().is_some());
+    if reader.raw_text(&key) == Some("assumed") && !has_twin {
+        let reason = format!(
+            "it waives the _verified twin of email and phone_number, but {claim} is \
+                              another claim"
+        );
+        reader.contradiction(&[&key, &claim], Wrong::new(reason, "take it out"));
+    }
+}
+
+fn no_audience(reader: &mut Reader<'_>, table: &str, key: &str) {
+    let audiences = format!("{table}.audiences");
+    if reader.is_set(&audiences) {
+        let reason = format!("{key} is \"none\", so nothing is compared with it");
+        let fix = "take it out, or set audience_claim to the claim that names the audience";
+        reader.contradiction(&[&audiences, key], Wrong::new(reason, fix));
+    }
+    let id_tokens = format!("{table}.id_tokens");
+    if reader.raw_text(&id_tokens) == Some("accept") {
+        let reason = format!(
+            "it is \"none\", and {id_tokens} is \"accept\": ID tokens of any app would \
+                              be accepted"
+        );
+        let fix = "set audience_claim = \"aud\" and audiences to your app's client ids";
+        reader.contradiction(&[key, &id_tokens], Wrong::new(reason, fix));
+    }
+    let issuer = format!("{table}.issuer");
+    let is_shared = reader.raw_text(&issuer).is_some_and(is_shared);
+    if is_shared {
+        let reason = format!(
+            "it is \"none\", but {issuer} serves everybody's apps: tokens of any of \
+                              them would be accepted"
+        );
+        let fix = "set audience_claim = \"aud\" and audiences to your app's client ids";
+        reader.contradiction(&[key, &issuer], Wrong::new(reason, fix));
+    }
+}
+
+fn is_shared(issuer: &str) -> bool {
+    let issuer = issuer.trim_end_matches('/');
+    SHARED_ISSUERS.iter().any(|shared| shared.eq_ignore_ascii_case(issuer))
+}
+
+/// Answers without `aud` are about `aud` only.
+fn missing_aud(reader: &mut Reader<'_>, table: &str, key: &str) {
+    let allowed = format!("{table}.introspection_allow_no_audience");
+    if reader.again(&*allowed).boolean() == Some(true) {
+        let reason = format!("it is about the claim aud, but {key} is another");
+        let fix = "take it out, or take audience_claim out";
+        reader.contradiction(&[&allowed, key], Wrong::new(reason, fix));
+    }
+}
+
+/// The customer can't be the audience: one of the two would prove nothing.
+fn customers_claim(reader: &mut Reader<'_>, table: &str, key: &str, claim: &AudienceClaim) {
+    let customer = format!("{table}.customer_id_claim");
+    let named = reader.raw_text(&customer).and_then(|text| ClaimPath::parse(text).ok());
+    if named.is_some_and(|named| claim.name().is_some_and(|claim| named.is(claim))) {
+        let reason = format!("it is the same as {customer}, and a customer is no audience");
+        let fix = "write another claim in one of the two";
+        reader.contradiction(&[key, &customer], Wrong::new(reason, fix));
+    }
+}

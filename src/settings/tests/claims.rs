@@ -1,0 +1,184 @@
+//! Claims that the operator names: which may be, and which can't be together.
+
+use super::*;
+
+/// The key below `auth.issuers.main`.
+fn key(name: &str) -> String {
+    format!("auth.issuers.main.{name}")
+}
+
+/// What is wrong with these lines in the table of the good issuer.
+fn faults(lines: &str) -> Vec<Fault> {
+    faults_of(good().text("x.toml", format!("[auth.issuers.main]\n{lines}")))
+}
+
+/// An issuer without audiences, with these further lines.
+fn without_audiences(lines: &str) -> Sources {
+    let main = "[auth.issuers.main]\nissuer = 'https://id.example'\nalgorithms = ['RS256']\n\
+                jwks_url = 'https://id.example/keys'";
+    let juspay = "juspay = {base_url = 'https://api.juspay.in', merchant_id = 'm', api_key = 'k'}";
+    Sources::default().text("x.toml", format!("{juspay}\n{main}\n{lines}"))
+}
+
+#[test]
+fn an_audience_is_in_a_claim_of_its_own_or_in_none() {
+    for (text, claim) in [
+        ("aud", AudienceClaim::Aud),
+        ("client_id", AudienceClaim::Named("client_id".to_owned())),
+        ("https://a.example/app", AudienceClaim::Named("https://a.example/app".to_owned())),
+    ] {
+        let loaded = good().text("x", format!("[auth.issuers.main]\naudience_claim = '{text}'"));
+        let loaded = loaded.load().unwrap();
+        assert_eq!(loaded.settings.auth.issuers["main"].audience_claim, claim);
+        assert_eq!(loaded.warnings, []);
+    }
+    for (line, reason) in [
+        ("audience_claim = 'sub'", "whom a token is for"),
+        ("audience_claim = 'iss'", "whom a token is for"),
+        ("audience_claim = 'jti'", "whom a token is for"),
+        ("audience_claim = '/app/id'", "JSON Pointer"),
+        ("audience_claim = ''", "empty"),
+        ("audience_claim = ['aud']", "expected a string"),
+        ("audience_claim = 'email'\ncustomer_id_claim = 'email'", "no audience"),
+        ("audience_claim = 'none'\nissuer = 'https://id.example'", "nothing is compared"),
+    ] {
+        let at = if reason == "nothing is compared" { "audiences" } else { "audience_claim" };
+        compare(line, &faults(line), &[(&key(at), reason)]);
+    }
+}
+
+#[test]
+fn an_issuer_without_audiences_is_reported() {
+    let loaded = without_audiences("audience_claim = 'none'").load().unwrap();
+    let issuer = &loaded.settings.auth.issuers["main"];
+    assert_eq!((&issuer.audience_claim, issuer.audiences.len()), (&AudienceClaim::None, 0));
+    let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.warning().starts_with(&key("audience_claim is \"none\": every token")));
+    let missing = faults_of(without_audiences(""));
+    compare("", &missing, &[(&key("audiences"), "missing")]);
+}
+
+#[test]
+fn an_issuer_of_everybodys_apps_has_an_audience() {
+    let (claim, none) = (key("audience_claim"), "audience_claim = 'none'");
+    let id_tokens = faults_of(without_audiences(&format!("{none}\nid_tokens = 'accept'")));
+    compare("ID tokens", &id_tokens, &[(&claim, "ID tokens of any app")]);
+    for issuer in [
+        "https://accounts.google.com",
+        "accounts.google.com",
+        "https://Accounts.Google.com/",
+        "https://appleid.apple.com",
+        "https://www.facebook.com",
+    ] {
+        let over = format!("[auth.issuers.main]\nissuer = '{issuer}'");
+        let found = faults_of(without_audiences(none).text("y.toml", over));
+        compare(issuer, &found, &[(&claim, "everybody's apps")]);
+    }
+    let project = "[auth.issuers.main]\nissuer = 'https://securetoken.google.com/project'";
+    assert_eq!(faults_of(without_audiences(none).text("y.toml", project)), []);
+}
+
+#[test]
+fn required_claims_are_names_or_pointers_with_values() {
+    let lines = "[auth.issuers.main.required_claims]\ntoken_use = 'access'\nis_anonymous = false\n\
+                 '/firebase/sign_in_provider' = ['phone', 'google.com']\n'https://a.example/x' = 7";
+    let loaded = good().text("x.toml", lines).load().unwrap();
+    let found = &loaded.settings.auth.issuers["main"].required_claims;
+    let text = |text: &str| ClaimValue::Text(text.to_owned());
+    let claim = |path: &str, accepted| RequiredClaim { claim: ClaimPath::of(path), accepted };
+    let expected = [
+        claim("/firebase/sign_in_provider", vec![text("phone"), text("google.com")]),
+        claim("https://a.example/x", vec![ClaimValue::Integer(7)]),
+        claim("is_anonymous", vec![ClaimValue::Boolean(false)]),
+        claim("token_use", vec![text("access")]),
+    ];
+    assert_eq!(**found, expected);
+    assert_eq!(expected[0].claim.segments(), ["firebase", "sign_in_provider"]);
+    // What `check-config` shows can be read back.
+    let shown = loaded.effective.to_string().replace("\"********\"", "\"key\"");
+    let again = Sources::default().text("shown", shown).load().unwrap();
+    assert_eq!(*again.settings.auth.issuers["main"].required_claims, expected);
+    // A later file adds to it.
+    let later = good().text("x.toml", lines).text("y.toml", lines.replace("token_use", "kind"));
+    let loaded = later.load().unwrap();
+    assert_eq!(loaded.settings.auth.issuers["main"].required_claims.len(), 5);
+}
+
+#[test]
+fn each_bad_entry_of_required_claims_is_a_fault() {
+    let entries = "required_claims = {a = 1.5, b = [], '' = 'x', '/c//d' = 1, '/~2' = 1, e = {f = 1}, \
+                   g = [[1]], ok = 'hush', h = 99999999999999999999}";
+    compare(
+        entries,
+        &faults(entries),
+        &[
+            (&key("required_claims.\"\""), "empty"),
+            (&key("required_claims.\"/c//d\""), "a name in it is empty"),
+            (&key("required_claims.\"/~2\""), "a ~ without 0 or 1"),
+            (&key("required_claims.a"), "found a float"),
+            (&key("required_claims.b"), "empty"),
+            (&key("required_claims.e"), "found a table"),
+            (&key("required_claims.g"), "found a list"),
+            (&key("required_claims.h"), "64 bits"),
+        ],
+    );
+    let line = "required_claims = ['token_use']";
+    compare(line, &faults(line), &[(&key("required_claims"), "expected a table")]);
+    let name = "JUSPAY_BFF__AUTH__ISSUERS__MAIN__REQUIRED_CLAIMS";
+    let found = faults_of(good().variable(format!("{name}__TOKEN_USE"), "hush"));
+    compare(name, &found, &[(&key("required_claims.token_use"), "environment variable")]);
+    let found = faults_of(good().variable(name, "hush"));
+    compare(name, &found, &[(&key("required_claims"), "expected a table")]);
+}
+
+#[test]
+fn no_customer_is_named_by_what_users_can_edit() {
+    for line in [
+        "customer_id_claim = '/user_metadata/customer_id'",
+        "customer_id_claim = '/unsafe_metadata/customer_id'",
+        "customer_id_claim = '/a/user_metadata'",
+        "customer_id_claim = 'user_metadata'",
+        "customer_id_claim = '/User_Metadata/x'",
+        "customer_id_claim = '/https:~1~1shop.example~1user_metadata/id'",
+    ] {
+        compare(line, &faults(line), &[(&key("customer_id_claim"), "users can edit")]);
+    }
+    for claim in ["/app_metadata/customer_id", "https://shop.example/id", "/public_metadata/id"] {
+        assert_eq!(faults(&format!("customer_id_claim = '{claim}'")), [], "{claim}");
+    }
+    let line = "customer_id_claim = '/a//b'";
+    compare(line, &faults(line), &[(&key("customer_id_claim"), "a name in it is empty")]);
+    let line = "customer_id_claim = '/azp'\naudience_claim = 'azp'";
+    compare(line, &faults(line), &[(&key("audience_claim"), "no audience")]);
+}
+
+#[test]
+fn only_addresses_can_be_assumed_to_be_verified() {
+    let assumed = "customer_id_verified = 'assumed'";
+    for claim in ["email", "phone_number", "/a/email", "/email/0"] {
+        assert_eq!(faults(&format!("customer_id_claim = '{claim}'\n{assumed}")), [], "{claim}");
+    }
+    for claim in ["sub", "emails", "/email/x", "email_address"] {
+        let line = format!("customer_id_claim = '{claim}'\n{assumed}");
+        compare(&line, &faults(&line), &[(&key("customer_id_verified"), "another claim")]);
+    }
+    compare(assumed, &faults(assumed), &[(&key("customer_id_verified"), "another claim")]);
+    let line = "customer_id_verified = 'yes'";
+    compare(line, &faults(line), &[(&key("customer_id_verified"), "no such choice")]);
+}
+
+#[test]
+fn a_twin_stands_beside_its_claim() {
+    for (claim, twin) in [
+        ("email", Some("email_verified")),
+        ("/email", Some("email_verified")),
+        ("/a~1b/email/0", Some("/a~1b/email_verified")),
+        ("/a/phone_number", Some("/a/phone_number_verified")),
+        ("/email/a", None),
+        ("sub", None),
+        ("/0", None),
+    ] {
+        let found = ClaimPath::of(claim).verified_twin();
+        assert_eq!(found.as_ref().map(ClaimPath::as_str), twin, "{claim}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Tokens of particular identity providers, and the settings that admit them.
+
+use juspay_bff::simulator::MintRequest;
+use serde_json::{Value, json};
+
+use super::{INVALID_TOKEN, refused};
+use crate::support::{Stage, World, until};
+
+/// A token of alice's that has these claims as well.
+fn with(typ: &str, claims: &Value) -> MintRequest {
+    let wish = MintRequest { typ: typ.to_owned(), ..MintRequest::of("alice") };
+    let claims = claims.as_object().expect("an object").iter();
+    claims.fold(wish, |wish, (claim, value)| wish.with(claim, value.clone()))
+}
+
+/// That these settings of the issuer `main` accept and reject these tokens.
+async fn decides(settings: &str, accepted: &[Value], rejected: &[Value]) {
+    let world = World::with(&format!("[auth.issuers.main]\n{settings}")).await;
+    for claims in accepted {
+        let reply = world.phone_with(&with("JWT", claims)).me().await;
+        assert_eq!(reply.status, 200, "{settings} {claims}: {}", reply.text());
+    }
+    for claims in rejected {
+        let reply = world.phone_with(&with("JWT", claims)).me().await;
+        refused(&claims.to_string(), &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn id_tokens_are_accepted_only_where_they_are_the_apps_credential() {
+    let id_tokens = [
+        json!({"at_hash": "h", "nonce": "n"}),
+        json!({"token_use": "id"}),
+        json!({"typ": "ID"}),
+        json!({"aud": ["juspay-bff-demo", "x"], "azp": "juspay-bff-demo", "at_hash": "h"}),
+    ];
+    let others = [
+        json!({"typ": "Refresh"}),
+        json!({"token_type": "refresh", "at_hash": "h"}),
+        json!({"typ": "Offline"}),
+        json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
+    ];
+    decides("", &[json!({"nonce": "n"})], &[&id_tokens[..], &others].concat()).await;
+    let for_another = json!({"aud": ["juspay-bff-demo", "x"], "azp": "x", "at_hash": "h"});
+    let others = [&others[..], &[for_another]].concat();
+    decides("id_tokens = 'accept'", &id_tokens, &others).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_claim_may_say_whom_a_token_is_for() {
+    let ours = "juspay-bff-demo";
+    let cognito = json!({"aud": null, "client_id": ours, "token_use": "access"});
+    let hydra = json!({"aud": [], "client_id": ours});
+    let others = [
+        json!({"client_id": "another"}),
+        json!({"client_id": null}),
+        json!({"client_id": [ours]}),
+        json!({"client_id": "another", "azp": ours}),
+    ];
+    decides("audience_claim = 'client_id'", &[cognito.clone(), hydra.clone()], &others).await;
+    let keycloak = [json!({"aud": null, "azp": ours, "typ": "Bearer", "nonce": "n"})];
+    let by_client = [cognito, hydra];
+    decides("audience_claim = 'azp'", &keycloak, &by_client).await;
+    decides("", &[], &[&by_client[..], &keycloak].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_of_this_service_alone_needs_no_audience() {
+    let stage = Stage::set().await;
+    let settings = format!(
+        "auth.shared_customer_ids = true
+        [auth.issuers.open]
+        issuer = 'https://open.example'
+        audience_claim = 'none'
+        algorithms = ['ES256']
+        jwks_url = '{}'",
+        stage.issuer().jwks_url(),
+    );
+    let world = stage.open_ready(&settings).await;
+    let series = "juspay_bff_jwks_keys{issuer=\"open\"}";
+    until("keys of the issuer", async || world.metric(series).await > 0.0).await;
+    let open = |claims: Value| with("JWT", &claims).with("iss", "https://open.example");
+    for claims in [json!({"aud": null}), json!({"aud": "another"}), json!({"aud": [1]})] {
+        let reply = world.phone_with(&open(claims.clone())).me().await;
+        assert_eq!(reply.status, 200, "{claims}: {}", reply.text());
+        let reply = world.phone_with(&with("JWT", &claims)).me().await;
+        refused(&claims.to_string(), &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    }
+    let reply = world.phone_with(&open(json!({"token_use": "id"}))).me().await;
+    refused("an ID token", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn required_claims_are_required() {
+    let settings = "required_claims = { token_use = 'access', is_anonymous = false, \
+                    '/firebase/sign_in_provider' = ['phone', 'google.com'] }";
+    let good = |provider: &str| {
+        json!({
+            "token_use": "access", "is_anonymous": false, "firebase": {"sign_in_provider": provider},
+        })
+    };
+    let mut others = vec![json!({}), good("anonymous"), json!({"token_use": "access"})];
+    for (claim, value) in [("token_use", json!("other")), ("is_anonymous", json!(true))] {
+        let mut claims = good("phone");
+        claims[claim] = value;
+        others.push(claims);
+    }
+    decides(settings, &[good("phone"), good("google.com")], &others).await;
+}
+
+/// That these settings give each of these tokens its customer, or none.
+async fn names(settings: &str, rows: &[(Value, Option<&str>)]) {
+    let world = World::with(&format!("[auth.issuers.main]\n{settings}")).await;
+    for (claims, customer) in rows {
+        let reply = world.phone_with(&with("JWT", claims)).me().await;
+        match customer {
+            Some(customer) => {
+                assert_eq!(reply.status, 200, "{settings} {claims}: {}", reply.text());
+                assert_eq!(reply.json()["object_reference_id"], **customer, "{settings} {claims}");
+            }
+            None => refused(&claims.to_string(), &reply, 403, "no_customer", None),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nested_claim_names_the_customer() {
+    let rows = [
+        (json!({"app_metadata": {"customer_id": "c1"}}), Some("c1")),
+        (json!({"app_metadata": {"customer_id": ["c2"]}}), Some("c2")),
+        (json!({"app_metadata": {"customer_id": 7}}), Some("7")),
+        (json!({"app_metadata": {"customer_id": ["c1", "c2"]}}), None),
+        (json!({"user_metadata": {"customer_id": "c1"}}), None),
+        (json!({}), None),
+    ];
+    names("customer_id_claim = '/app_metadata/customer_id'", &rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_twin_is_waived_where_the_settings_say_so_and_a_false_one_never() {
+    let email = |verified: Value| json!({"email": "a@b.example", "email_verified": verified});
+    let rows = |missing| {
+        [
+            (email(json!(true)), Some("a@b.example")),
+            (email(json!("true")), Some("a@b.example")),
+            (email(json!(false)), None),
+            (email(json!("false")), None),
+            (email(Value::Null), missing),
+        ]
+    };
+    for claim in ["email", "/email"] {
+        let by_claim = format!("customer_id_claim = '{claim}'");
+        names(&by_claim, &rows(None)).await;
+        let assumed = format!("{by_claim}\ncustomer_id_verified = 'assumed'");
+        names(&assumed, &rows(Some("a@b.example"))).await;
+    }
+}

@@ -1,0 +1,74 @@
+//! Verdicts over whole corpora of tokens under default settings, compared with the kept ones in
+//! `verdicts/*.txt`. A change of a check shows there which tokens it accepts or rejects from now on.
+
+use std::{fs, path::Path};
+
+use super::corpus::Forge;
+
+/// The verdicts over one corpus so far.
+pub struct Verdicts {
+    name: &'static str,
+    /// Texts that differ from run to run, and the names that stand for them.
+    random: Vec<(String, &'static str)>,
+    lines: Vec<String>,
+}
+
+impl Verdicts {
+    /// Those over the corpus whose kept verdicts are in `verdicts/NAME.txt`.
+    pub fn of(name: &'static str) -> Self {
+        Self { name, random: Vec::new(), lines: Vec::new() }
+    }
+
+    /// The same, where names of rows hold addresses and keys.
+    pub fn with_random_parts_of(self, forge: &Forge<'_>) -> Self {
+        let port = |url: &str| url.rsplit(':').next().expect("a port").to_owned();
+        let own = port(forge.issuer().issuer_url());
+        let kid = forge.header()["kid"].as_str().expect("a text").to_owned();
+        let random = vec![
+            (forge.stranger.jwks()["keys"][0].to_string(), "STRANGER_JWK"),
+            (port(forge.stranger.issuer_url()), "STRANGER_PORT"),
+            (forge.trap.port().to_string(), "TRAP_PORT"),
+            (format!(":{}\"", &own[..own.len() - 1]), ":PORT_CUT\""),
+            (own, "PORT"),
+            (kid.to_uppercase(), "UPPERCASE_KID"),
+            (kid.to_lowercase(), "LOWERCASE_KID"),
+            (kid[1..kid.len() - 1].to_owned(), "MIDDLE_OF_KID"),
+            (kid[..1].to_owned() + "MIDDLE_OF_KID", "START_OF_KID"),
+            ("START_OF_KID".to_owned() + &kid[kid.len() - 1..], "KID"),
+            ("MIDDLE_OF_KID".to_owned() + &kid[kid.len() - 1..], "END_OF_KID"),
+        ];
+        Self { random, ..self }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Notes what came of the token of that name.
+    pub fn note(&mut self, verdict: &str, name: &str) {
+        let replace =
+            |name: String, (text, stand_in): &(String, &str)| name.replace(text, stand_in);
+        let name = self.random.iter().fold(name.to_owned(), replace);
+        let plain = |c: char| {
+            let is_plain = c.is_ascii_graphic() || c == ' ';
+            if is_plain { c.to_string() } else { c.escape_unicode().to_string() }
+        };
+        let name: String = name.chars().map(plain).collect();
+        self.lines.push(format!("{verdict}\t{name}\n"));
+    }
+
+    /// Compares them with the kept ones.
+    pub fn compare(self) {
+        let file = Path::new("tests/api/auth/verdicts").join(self.name).with_extension("txt");
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
+        let kept = fs::read_to_string(kept).unwrap_or_default();
+        let found = self.lines.concat();
+        if kept == found {
+            return;
+        }
+        let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.name).with_extension("txt");
+        fs::write(&new, found).expect("a writable directory");
+        panic!("verdicts differ: diff {} {}", file.display(), new.display());
+    }
+}
