@@ -195,13 +195,15 @@ impl Claims {
         Ok(CustomerId::parse(&id)?)
     }
 
-    /// Cognito and Apple write the twin as a text.
     fn check_verified(&self, twin: &ClaimPath, is_assumed: bool) -> Result<(), Nobody> {
         match self.0.at(twin) {
-            None if is_assumed => Ok(()),
+            // The claim may be nested where its twin isn't, as in Firebase's identities.
+            None if is_assumed => match twin.segments().last().and_then(|name| self.0.get(name)) {
+                Some(twin) if !is_true(twin) => Err(Nobody::NotVerified),
+                Some(_) | None => Ok(()),
+            },
             None => Err(Nobody::Unverified),
-            Some(Value::Bool(true)) => Ok(()),
-            Some(twin) if twin.as_str() == Some("true") => Ok(()),
+            Some(twin) if is_true(twin) => Ok(()),
             Some(_) => Err(Nobody::NotVerified),
         }
     }
@@ -228,6 +230,11 @@ impl Claims {
 fn name(claim: &Value) -> Option<String> {
     let number = claim.as_number().filter(|number| number.is_i64() || number.is_u64());
     claim.as_str().map(str::to_owned).or_else(|| number.map(ToString::to_string))
+}
+
+/// Whether a `_verified` twin says so. Cognito and Apple write it as a text.
+fn is_true(twin: &Value) -> bool {
+    *twin == Value::Bool(true) || twin.as_str() == Some("true")
 }
 
 /// RFC 7519 §2 `NumericDate`: seconds since 1970, whole or not; `None` outside our calendar.

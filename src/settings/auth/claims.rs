@@ -12,8 +12,8 @@ use crate::settings::{
 /// Claims that count only when their twin says that they were verified (OpenID Connect Core §5.1).
 const VERIFIED: [&str; 2] = ["email", "phone_number"];
 
-/// Where users of Supabase, Auth0 and Clerk write what they like.
-const USER_EDITABLE: [&str; 2] = ["user_metadata", "unsafe_metadata"];
+/// Where users of Supabase, Auth0 and Clerk write what they like; underscores don't count.
+const USER_EDITABLE: [&str; 2] = ["usermetadata", "unsafemetadata"];
 
 /// Claims that never say whom a token is for.
 const NO_AUDIENCES: [&str; 3] = ["sub", "iss", "jti"];
@@ -127,16 +127,18 @@ impl ClaimPath {
         &self.text
     }
 
-    /// The same, for the claim that names the customer: users must not be able to edit it.
-    pub(super) fn of_customer(text: &str) -> Result<Self, Wrong> {
+    /// The same, for a claim that decides something: users must not be able to edit it.
+    pub(super) fn of_trusted(text: &str) -> Result<Self, Wrong> {
         let path = Self::parse(text)?;
         let is_editable = |segment: &String| {
-            let last = segment.rsplit('/').next().unwrap_or_default();
-            USER_EDITABLE.iter().any(|name| name.eq_ignore_ascii_case(last))
+            let words = segment.split(['/', '.']).map(|word| word.replace('_', ""));
+            let is_one =
+                |word: String| USER_EDITABLE.iter().any(|name| name.eq_ignore_ascii_case(&word));
+            words.into_iter().any(is_one)
         };
         if path.segments.iter().any(is_editable) {
             let reason = "users can edit what is in user_metadata and unsafe_metadata, so they could \
-                          name another customer there";
+                          write there what they like";
             let fix = "write a claim that only your backend sets, such as \
                        \"/app_metadata/customer_id\"";
             return Err(Wrong::new(reason, fix));
@@ -203,7 +205,7 @@ impl RequiredClaim {
         let fix = "write a table in a settings file, such as { token_use = \"access\" }";
         let setting = reader.at(format!("{at}.required_claims")).fix_of_type(fix);
         setting.or(Map::<String, Value>::new()).table(|name, value| {
-            let claim = ClaimPath::parse(name)?;
+            let claim = ClaimPath::of_trusted(name)?;
             let (accepted, shown) = ClaimValue::all(value)?;
             Ok((Self { claim, accepted }, shown))
         })

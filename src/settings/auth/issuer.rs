@@ -123,7 +123,7 @@ impl Issuer {
         let hmac = hmac(reader, at, hmac_algorithms.flatten());
         let keys = keys(reader, at, issuer.as_deref(), hmac);
         let customer_id_claim =
-            reader.at(format!("{at}.customer_id_claim")).or("sub").text(ClaimPath::of_customer);
+            reader.at(format!("{at}.customer_id_claim")).or("sub").text(ClaimPath::of_trusted);
         let customer_id_verified =
             reader.at(format!("{at}.customer_id_verified")).or("required").text(assumes_verified);
         let customer_id_prefix =

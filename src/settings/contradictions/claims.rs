@@ -7,13 +7,14 @@ use crate::settings::{
 };
 
 /// Issuers that serve everybody's apps: without an audience, any app's token would be accepted.
-/// Google, Apple, Facebook, and Microsoft's tenant of personal accounts.
-const SHARED_ISSUERS: [&str; 6] = [
+/// Google, Apple, Facebook, LINE, and Microsoft's tenant of personal accounts.
+const SHARED_ISSUERS: [&str; 7] = [
     "https://accounts.google.com",
     "accounts.google.com",
     "https://appleid.apple.com",
     "https://www.facebook.com",
     "https://limited.facebook.com",
+    "https://access.line.me",
     "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
 ];
 
@@ -22,7 +23,8 @@ pub(super) fn check(reader: &mut Reader<'_>) {
         let table = format!("{ISSUERS}.{name}");
         let key = format!("{table}.audience_claim");
         nothing_to_assume(reader, &table);
-        let Some(claim) = reader.again(&*key).text(AudienceClaim::parse) else { continue };
+        let claim = reader.again(&*key).or("aud").text(AudienceClaim::parse);
+        let Some(claim) = claim else { continue };
         if claim == AudienceClaim::None {
             no_audience(reader, &table, &key);
         }
@@ -95,8 +97,9 @@ fn missing_aud(reader: &mut Reader<'_>, table: &str, key: &str) {
 fn customers_claim(reader: &mut Reader<'_>, table: &str, key: &str, claim: &AudienceClaim) {
     let customer = format!("{table}.customer_id_claim");
     let named = reader.raw_text(&customer).and_then(|text| ClaimPath::parse(text).ok());
-    if named.is_some_and(|named| claim.name().is_some_and(|claim| named.is(claim))) {
-        let reason = format!("it is the same as {customer}, and a customer is no audience");
+    let outermost = named.as_ref().and_then(|named| named.segments().first());
+    if outermost.is_some_and(|name| claim.name() == Some(name)) {
+        let reason = format!("{customer} is in the same claim, and a customer is no audience");
         let fix = "write another claim in one of the two";
         reader.contradiction(&[key, &customer], Wrong::new(reason, fix));
     }

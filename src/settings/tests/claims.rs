@@ -40,6 +40,8 @@ fn an_audience_is_in_a_claim_of_its_own_or_in_none() {
         ("audience_claim = ''", "empty"),
         ("audience_claim = ['aud']", "expected a string"),
         ("audience_claim = 'email'\ncustomer_id_claim = 'email'", "no audience"),
+        ("customer_id_claim = 'aud'", "no audience"),
+        ("audience_claim = 'aud'\ncustomer_id_claim = '/aud/0'", "no audience"),
         ("audience_claim = 'none'\nissuer = 'https://id.example'", "nothing is compared"),
     ] {
         let at = if reason == "nothing is compared" { "audiences" } else { "audience_claim" };
@@ -139,6 +141,8 @@ fn no_customer_is_named_by_what_users_can_edit() {
         "customer_id_claim = '/a/user_metadata'",
         "customer_id_claim = 'user_metadata'",
         "customer_id_claim = '/User_Metadata/x'",
+        "customer_id_claim = '/unsafeMetadata/x'",
+        "customer_id_claim = 'user_metadata.customer_id'",
         "customer_id_claim = '/https:~1~1shop.example~1user_metadata/id'",
     ] {
         compare(line, &faults(line), &[(&key("customer_id_claim"), "users can edit")]);
@@ -146,6 +150,12 @@ fn no_customer_is_named_by_what_users_can_edit() {
     for claim in ["/app_metadata/customer_id", "https://shop.example/id", "/public_metadata/id"] {
         assert_eq!(faults(&format!("customer_id_claim = '{claim}'")), [], "{claim}");
     }
+    let line = "required_claims = { '/user_metadata/tier' = 'gold' }";
+    let faults_found = faults(line);
+    assert!(
+        faults_found.iter().any(|fault| fault.reason.contains("users can edit")),
+        "{faults_found:?}"
+    );
     let line = "customer_id_claim = '/a//b'";
     compare(line, &faults(line), &[(&key("customer_id_claim"), "a name in it is empty")]);
     let line = "customer_id_claim = '/azp'\naudience_claim = 'azp'";

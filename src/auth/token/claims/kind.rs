@@ -11,6 +11,10 @@ use crate::auth::{error::Reason, token::Rules};
 /// Claims in which issuers name the kind: Cognito, Keycloak, Django and RFC 7662.
 pub(super) const KIND_CLAIMS: [&str; 3] = ["token_type", "token_use", "typ"];
 
+/// The same, and where Flask-JWT-Extended names the kind; an introspection answer may have it for
+/// something else.
+const NAMING_CLAIMS: [&str; 4] = ["token_type", "token_use", "typ", "type"];
+
 /// Claims that only an ID token has, unless its header says that it is an access token (OpenID Connect
 /// Core §3.1.3.6, §3.3.2.11).
 const ID_TOKEN_CLAIMS: [&str; 2] = ["at_hash", "c_hash"];
@@ -58,7 +62,7 @@ impl Claims {
     /// What proves that it is no access token, first what no setting admits.
     pub(super) fn evidence(&self, says_access_token: bool) -> Option<Evidence> {
         let named = |wanted: Kind| {
-            let claim = KIND_CLAIMS.into_iter().find(|claim| self.names_kind(claim, wanted))?;
+            let claim = NAMING_CLAIMS.into_iter().find(|claim| self.names_kind(claim, wanted))?;
             Some(Evidence { kind: wanted, claim })
         };
         let hash = || {
