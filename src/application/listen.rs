@@ -130,7 +130,9 @@ impl Accepting {
                 let (stream, _) = ready!(listener.poll_accept(context))?;
                 Poll::Ready(stream.into_std().map(Accepted::Tcp))
             }
-            Self::Unix(_, listener) => {
+            // After `keep_out` it is always readable, and its queue is accepted at the end.
+            Self::Unix(None, _) => Poll::Pending,
+            Self::Unix(Some(_), listener) => {
                 let (stream, _) = ready!(listener.poll_accept(context))?;
                 Poll::Ready(stream.into_std().map(Accepted::Unix))
             }

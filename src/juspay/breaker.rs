@@ -178,6 +178,12 @@ impl Ticket {
         self.customer
     }
 
+    /// Whether it is the probe of a customer whose calls have failed: its failures say nothing about
+    /// other customers.
+    pub(super) fn is_suspects(&self) -> bool {
+        self.turn == Some(Prober::Suspect)
+    }
+
     /// The call has ended. Returns the state that this has led to, when it is another one.
     pub(super) fn ended(mut self, now: Monotonic, end: CallEnd) -> Option<State> {
         let breaker = self.breaker.clone();

@@ -154,18 +154,19 @@ impl CustomerApi for Client {
 }
 
 impl Inner {
-    /// One try, within the request's deadline. On Juspay's 401, never on its 403, the other key is
-    /// tried once, and stays if it works.
+    /// One try, within the request's deadline. On a 401, never on a 403, the other key is tried once. It
+    /// stays if it works and the 401 was Juspay's own.
     async fn get_customer(&self, mut request: GetCustomer) -> Result<Answer, JuspayError> {
         let keys = &self.juspay.keys;
         let slot = keys.in_use();
         let answer = self.try_key(&mut request, slot).await;
-        let is_rejected = matches!(answer, Err(JuspayError::RejectedCredentials(_)));
-        let Some(other) = keys.other(slot).filter(|_| is_rejected) else { return answer };
+        let Err(JuspayError::RejectedCredentials(by)) = answer else { return answer };
+        let Some(other) = keys.other(slot) else { return answer };
         let answer = self.try_key(&mut request, other).await;
-        match &answer {
-            Ok(_) | Err(JuspayError::CustomerNotFound) => keys.switch_to(other),
-            Err(_) => {}
+        // A firewall's 401 says nothing about the key.
+        if by == RejectedBy::Juspay && matches!(answer, Ok(_) | Err(JuspayError::CustomerNotFound))
+        {
+            keys.switch_to(other);
         }
         answer
     }
@@ -337,8 +338,15 @@ impl Inner {
         self.date_and_merchant.replace((date, response.headers().get(KEYS_MERCHANT).cloned()));
         let announced = content_length(response.headers());
         let retry_after = retry_after(response.headers());
-        let body =
-            response.body().limit(MAX_BODY_BYTES).await.map_err(|error| body_failed(&error))?;
+        let read = response.body().limit(MAX_BODY_BYTES).await;
+        let body = match read.map_err(|error| body_failed(&error)) {
+            Ok(body) => body,
+            Err(error) if matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) => {
+                return Err(error);
+            }
+            // What any other answer means, its status says.
+            Err(_) => bytes::Bytes::new(),
+        };
         match status {
             StatusCode::OK => {
                 if announced.is_some_and(|length| length != body.len()) {

@@ -152,9 +152,11 @@ impl Resilience {
             .filter(|wait| !wait.is_zero());
         let end = outage.map_or(CallEnd::Healthy, |_| CallEnd::Outage(asked_to_wait));
         let customer = admission.breaker.customer();
+        // Only a rate limit may be about all customers, unless it is met again by a customer whose calls
+        // failed before.
+        let is_limit = matches!(error, Some(JuspayError::TooManyRequests(_)))
+            && !admission.breaker.is_suspects();
         let changed = admission.breaker.ended(now, end);
-        // Only a rate limit may be about all customers.
-        let is_limit = matches!(error, Some(JuspayError::TooManyRequests(_)));
         let limit = asked_to_wait.filter(|_| is_limit).map(|wait| now.plus(wait));
         let is_held = limit.is_some_and(|until| self.breaker.rate_limited(customer, now, until));
         self.changed(if is_held { Some(State::Open) } else { changed }, asked_to_wait);

@@ -240,3 +240,13 @@ async fn a_second_key_that_proves_nothing_is_not_taken() {
     assert_eq!(world.phone("nobody").me().await.code(), "customer_not_found");
     assert_eq!(slot(&world).await, "api_key_next");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firewalls_401_for_one_customer_switches_no_key() {
+    let (world, _mount, _next) = two_keys().await;
+    let body = "<html>Request blocked</html>".to_owned();
+    let blocked = Fault::Status { status: 401, headers: [].into(), body };
+    world.simulator().inject(FaultRule::once(blocked).of("alice"));
+    assert_eq!(world.phone("alice").me().await.status, 200, "the other key is tried all the same");
+    assert_eq!((world.simulator().calls("alice"), slot(&world).await), (2, "api_key"));
+}

@@ -96,6 +96,10 @@ async fn p6_what_juspay_holds_against_us_is_no_401_of_the_phones() {
         (Fault::Error(ApiError::BadOrigin), ORIGIN),
         (status(403), ORIGIN),
         (answer(403, "<html>"), ORIGIN),
+        // The status says all, however long the page is.
+        (answer(401, &"<html>".repeat(20_000)), CREDENTIALS),
+        (answer(403, &"<html>".repeat(20_000)), ORIGIN),
+        (answer(418, &"<html>".repeat(20_000)), CLIENT_ERROR),
         (Fault::Error(ApiError::MandatoryFieldsMissing), CLIENT_ERROR),
         (status(407), CLIENT_ERROR),
     ])

@@ -238,6 +238,23 @@ fn one_customers_429_holds_no_other_customer() {
 }
 
 #[test]
+fn two_customers_whose_429s_go_on_hold_no_other_customer_for_longer() {
+    run(async {
+        let rig = Rig::new();
+        let error = JuspayError::TooManyRequests(Some(secs(10)));
+        rig.then([fails(error.clone()), fails(error.clone())]);
+        rig.call_for("odd1").await;
+        rig.call_for("odd2").await;
+        assert_eq!(rig.gauges(), "open");
+        rig.jump(15_000).await;
+        rig.then([fails(error.clone())]);
+        assert_eq!(rig.call_for("odd1").await.error, Some(error));
+        assert_eq!(rig.call().await.error, None, "another customer finds out that all is well");
+        assert_eq!(rig.gauges(), "closed");
+    });
+}
+
+#[test]
 fn the_retry_after_of_a_5xx_holds_no_other_customer() {
     for status in [500, 503] {
         run(async {
