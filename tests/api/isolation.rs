@@ -23,6 +23,13 @@ async fn scripted() -> (World, ScriptedJuspay) {
     (stage.open_ready(&settings).await, juspay)
 }
 
+/// Lets the service do all that is due, calls to Juspay included: else the clock of a busy machine runs
+/// ahead of it, and calls time out.
+async fn catch_up(world: &World) {
+    world.settle().await;
+    world.until_count("juspay_bff_upstream_in_flight", 0).await;
+}
+
 /// A customer without a token in memory gets one.
 async fn first_sight(world: &World, customer: &str) {
     let reply = world.phone(customer).me().await;

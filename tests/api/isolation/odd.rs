@@ -2,7 +2,7 @@
 //! customer gets its token, and Juspay few calls for the odd one.
 
 use super::{
-    STEP, first_sight,
+    STEP, catch_up, first_sight,
     juspay::{ACCESS_DENIED, BAD_ORIGIN, answer, named},
     retry_after, scripted,
 };
@@ -56,12 +56,16 @@ async fn no_other_customer_notices((oddity, bytes): &Oddity) {
         asking.push(odd.begin().await);
         if step % 4 == 0 {
             first_sight(&world, &format!("c{step}")).await;
+            catch_up(&world).await;
         }
         // A retry waits for the clock, and the service notices that it was turned.
         world.clock.advance(STEP);
         world.service.turn().await;
     }
-    let is_answered = async || asking.iter().all(Pending::is_answered);
+    let is_answered = async || {
+        catch_up(&world).await;
+        asking.iter().all(Pending::is_answered)
+    };
     world.turn_until("all answers", STEP, is_answered).await;
     first_sight(&world, "last").await;
     let mut failed = 0;
@@ -166,10 +170,14 @@ async fn one_customer_does_not_use_up_the_retries_of_others() {
     // The odd one fails as often as it can, well within the budget's window.
     for _ in 0..60 {
         asking.push(odd.begin().await);
+        catch_up(&world).await;
         world.clock.advance(STEP);
         world.service.turn().await;
     }
-    let is_answered = async || asking.iter().all(Pending::is_answered);
+    let is_answered = async || {
+        catch_up(&world).await;
+        asking.iter().all(Pending::is_answered)
+    };
     world.turn_until("all answers", STEP, is_answered).await;
     let retries = "juspay_bff_upstream_retries_total";
     assert_eq!(world.count(retries).await, 2, "those of one call");
@@ -179,7 +187,10 @@ async fn one_customer_does_not_use_up_the_retries_of_others() {
     let is_counted = async || juspay.calls("alice") == 1;
     crate::support::until("the first try", is_counted).await;
     juspay.heal("alice");
-    let is_answered = async || alice.is_answered();
+    let is_answered = async || {
+        catch_up(&world).await;
+        alice.is_answered()
+    };
     world.turn_until("the retry", STEP, is_answered).await;
     assert_eq!(alice.reply().await.status, 200);
     for pending in asking {
