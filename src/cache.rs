@@ -343,14 +343,15 @@ impl CustomerCache {
         let Self { shared } = self;
         let fetcher = &shared.fetcher;
         let mut limited = None;
-        let mut permit = None;
+        let (mut permit, mut is_full) = (None, false);
         let boarding = fetcher.flights.board(look.key, || {
             let has_landed = !fetcher.store.holds(look.key, look.seen);
             if has_landed || self.remembered_failure(look, api).is_some() {
                 return false;
             }
-            permit = Some(Arc::clone(&shared.fetches).try_acquire_owned());
-            if matches!(permit, Some(Err(_))) {
+            permit = Arc::clone(&shared.fetches).try_acquire_owned().ok();
+            is_full = permit.is_none();
+            if is_full {
                 return false;
             }
             // Joining is free; starting a fetch although a good token is there isn't.
@@ -377,7 +378,7 @@ impl CustomerCache {
             (Boarding::Missed, Some((entry, detail))) => {
                 Boarded::Limited(Arc::clone(entry), detail)
             }
-            (Boarding::Missed, None) if matches!(permit, Some(Err(_))) => Boarded::Full,
+            (Boarding::Missed, None) if is_full => Boarded::Full,
             (Boarding::Missed, None) => Boarded::Missed,
         }
     }

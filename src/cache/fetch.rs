@@ -186,14 +186,12 @@ impl Fetcher {
                 self.failures.note_success(key);
                 self.store.put(key, Slot::NotFound { until: now.plus(self.not_found_ttl) });
             }
-            Landing::Tokenless { why, .. } => {
-                let failure = Failure { error: why.into(), lacks_only_token: true };
-                self.failures.note(key, failure, recoveries, now);
-                self.store.note_failure(key, now);
-            }
-            Landing::Failed(ref error) => {
-                let failure = Failure { error: error.clone(), lacks_only_token: false };
-                self.failures.note(key, failure, recoveries, now);
+            Landing::Tokenless { .. } | Landing::Failed(_) => {
+                let lacks_only_token = matches!(landing, Landing::Tokenless { .. });
+                if let Some(error) = landing.failure() {
+                    let failure = Failure { error, lacks_only_token };
+                    self.failures.note(key, failure, recoveries, now);
+                }
                 self.store.note_failure(key, now);
             }
         }
