@@ -136,6 +136,12 @@ pub fn until(future: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(future.duration_since(now)).unwrap_or(Duration::ZERO)
 }
 
+/// From half of `pause` to all of it, drawn, so that what failed together isn't tried again together.
+#[must_use]
+pub fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}
+
 /// `moment` moved into the future, stopping at the end of time.
 #[must_use]
 pub fn later(moment: Timestamp, duration: Duration) -> Timestamp {

@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{clock::Monotonic, customer::CustomerKey, juspay::JuspayError};
+use crate::{
+    clock::{Monotonic, jittered},
+    customer::CustomerKey,
+    juspay::JuspayError,
+};
 
 /// The pause after the first failure, and the longest, before jitter takes up to half away.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -80,7 +84,7 @@ impl Failures {
             }
             Some(_) | None => FIRST_PAUSE,
         };
-        let wait = pause.mul_f64(rand::random_range(0.5..=1.0));
+        let wait = jittered(pause);
         let until = now.plus(failure.error.retry_after().unwrap_or_default().max(wait));
         if inner.has_room_for(key, now) {
             let remembered = Remembered { failure, until, pause, successes, recoveries };

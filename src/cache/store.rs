@@ -19,7 +19,7 @@ use prometheus::{IntCounter, IntGauge};
 
 use super::lifetime::{Lifetime, Phase};
 use crate::{
-    clock::{Moment, Monotonic},
+    clock::{Moment, Monotonic, jittered},
     customer::{CustomerJson, CustomerKey},
     metrics::Metrics,
 };
@@ -97,7 +97,7 @@ impl Entry {
         let mut failed = self.failed();
         let before = failed.map_or(0, |failed| failed.times.get());
         let pause = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(before)).min(MAX_BACKOFF);
-        let pause = pause.mul_f64(rand::random_range(0.5..=1.0));
+        let pause = jittered(pause);
         let times = NonZeroU32::MIN.saturating_add(before);
         *failed = Some(Failed { times, next: now.plus(pause) });
     }

@@ -193,7 +193,7 @@ impl Resilience {
         request: &GetCustomer,
     ) -> Option<Monotonic> {
         let now = self.clock.monotonic();
-        let wait = error.retry_after().unwrap_or_default().max(jittered(backoff));
+        let wait = error.retry_after().unwrap_or_default().max(clock::jittered(backoff));
         let next = now.plus(wait);
         let is_of_use = error.is_worth_another_try() && next < request.deadline;
         (is_of_use && self.spend_retry(request, now)).then_some(next)
@@ -325,11 +325,6 @@ impl CustomerApi for Resilient {
     fn recoveries(&self) -> u64 {
         self.shared.recoveries.load(Ordering::Relaxed).wrapping_add(self.inner.recoveries())
     }
-}
-
-/// From half of `pause` to all of it.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.5..=1.0))
 }
 
 #[cfg(test)]
