@@ -13,15 +13,17 @@ use crate::{
     settings::{Rate, Settings},
 };
 
-/// Bytes of a cached customer with one verified token, all in: the rows "memory, N customers" of
-/// benches/results.md (`make bench`) with glibc's allocator, rounded up; jemalloc takes a fifth less.
+/// Bytes of a cached customer with one verified token: the rows "memory, N customers" of
+/// docs/measurements/speed.md (`make bench`) with glibc's allocator, rounded up. jemalloc needs a
+/// fifth less.
 const CUSTOMER_BYTES: u64 = 2304;
 
-/// Bytes of a further verified token. Not in `make bench`; 0.9 KiB were seen with 30,000 tokens of
-/// one customer, rounded up.
+/// Bytes of a further verified token. Not in `make bench`; measured by hand as the growth of PSS
+/// with 30,000 tokens of one customer (0.9 KiB each), rounded up.
 const TOKEN_BYTES: u64 = 1024;
 
-/// Bytes of a connection that is sending a head, the most that one takes (README, "Connections").
+/// Bytes of a connection that is sending a request head, the most that a connection uses
+/// (docs/operations.md#capacity).
 const CONNECTION_BYTES: u64 = 60 * 1024;
 
 /// Bytes of the process without customers: the row "memory, no customer", rounded up.

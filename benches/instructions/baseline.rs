@@ -71,10 +71,10 @@ impl Counts {
                 let floor = now[if name == "miss" { "asking" } else { "bare" }];
                 let before = before[name];
                 let most = before + most.unwrap_or(before * TOLERANCE);
-                let verdict = if *count <= most { "ok" } else { "DEARER" };
+                let verdict = if *count <= most { "ok" } else { "TOO HIGH" };
                 passed &= *count <= most;
                 println!(
-                    "{what} {name:6} {count:8.1}, {:.2} times its floor, {:+.1} beyond it; \
+                    "{what} {name:6} {count:8.1}, {:.2} times actix-web, {:+.1} more; \
                      baseline {before:.1}, {:+.2} %: {verdict}",
                     count / floor,
                     count - floor,
@@ -84,12 +84,14 @@ impl Counts {
         }
         if self.rustc != baseline.rustc {
             println!(
-                "the baseline is of another compiler: {}, this is {}",
+                "the baseline was made by another compiler: {}, not {}",
                 baseline.rustc, self.rustc
             );
         }
         if !passed {
-            println!("when it must be dearer, say why and: benches/instructions/run --renew");
+            println!(
+                "if the increase is justified, explain it and run benches/instructions/run --renew"
+            );
         }
         passed
     }

@@ -1,10 +1,11 @@
-//! How many instructions and allocations a request takes, from the socket to the socket, beside
-//! actix-web alone that answers the same bytes. They repeat where times don't, so a change that
-//! costs something is seen with it.
+//! Counts the instructions and allocations of a request, from socket to socket, beside a bare
+//! actix-web server that returns the same bytes. Counts are reproducible where times are not, so
+//! they reveal what a change costs.
 //!
-//! `benches/instructions/run` starts it, `.ci/run` among others; without a flag nothing is run.
+//! `benches/instructions/run` starts it, also from `.ci/run`. Without a flag it does nothing.
 //! [`subject`] is this program under valgrind: a server with one worker, and a client that costs
-//! next to nothing; Juspay's [`stand_in`] is a process of its own. [`valgrind`] runs it; [`baseline`] says what it came to before.
+//! a few hundred instructions. Juspay's [`stand_in`] is a separate process. [`valgrind`] runs the
+//! subject, and [`baseline`] compares the counts with the stored ones.
 
 #![expect(
     clippy::unwrap_used,
@@ -42,15 +43,15 @@ struct Flags {
     /// Write the baseline
     #[arg(long)]
     renew: bool,
-    /// Be what is counted
+    /// Run the server and client that are counted
     #[arg(long, hide = true, requires = "answer")]
     subject: Option<Subject>,
     #[arg(long, hide = true, default_value_t = 0)]
     requests: u32,
-    /// Be Juspay's stand-in, with so many customers' tokens
+    /// Run Juspay's stand-in, with this number of customers' tokens
     #[arg(long, hide = true)]
     stand_in: Option<u32>,
-    /// Where the service leaves its answer to actix-web alone
+    /// File with the response that the bare actix-web server returns
     #[arg(long, hide = true)]
     answer: Option<PathBuf>,
     /// Given by `cargo bench`
@@ -58,14 +59,14 @@ struct Flags {
     bench: bool,
 }
 
-/// The flags that make something run.
+/// Flags that start a run.
 const OURS: [&str; 5] = ["--check", "--renew", "--subject", "--stand-in", "--help"];
 
 fn main() -> ExitCode {
-    // `cargo test --benches` may hand over flags of libtest's, which aren't ours to know.
+    // `cargo test --benches` may pass flags of libtest.
     let is_ours = |it: &String| OURS.iter().any(|flag| it.starts_with(flag));
     if !std::env::args().any(|it| is_ours(&it)) {
-        println!("Nothing is run without a flag: see benches/instructions/run.");
+        println!("Does nothing without a flag; see benches/instructions/run.");
         return ExitCode::SUCCESS;
     }
     let flags = Flags::parse();

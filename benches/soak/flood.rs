@@ -48,7 +48,7 @@ const CUSTOMERS: u32 = 1000;
 const CAPACITY_CONNECTIONS: usize = 64;
 const CAPACITY_TIME: Duration = Duration::from_secs(5);
 
-/// How many times the capacity (issue: "three times what the machine can serve for 30 s").
+/// Load as a multiple of the capacity.
 const TIMES: u32 = 3;
 const FLOOD_TIME: Duration = Duration::from_secs(30);
 

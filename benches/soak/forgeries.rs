@@ -44,7 +44,7 @@ pub const FORGED_SIGNATURES: Attack = Attack {
     rotates: false,
 };
 
-/// Forged tokens a second (issue: "a flood of 5,000 requests/s").
+/// Forged tokens per second.
 const FORGED_RATE: u32 = 5000;
 
 /// Their connections.

@@ -1,14 +1,14 @@
 //! The soak, overload and forgery runs: real processes of the service and its simulator on loopback,
 //! load from here, failures on schedule, and a verdict with a table at the end.
 //!
-//! `make soak`, `make overload` and `make forgeries` start it. Here times are asserted, which no test does: each
-//! bound is a constant with its reason. Without a flag of its own nothing is run, so that
-//! `cargo bench` and `cargo test --benches` pass it by.
+//! `make soak`, `make overload` and `make forgeries` start it. These runs assert times, which no
+//! test does: each bound is a constant with its reason. Without one of its flags it does nothing,
+//! so that `cargo bench` and `cargo test --benches` skip it.
 //!
-//! [`world`] holds the processes, [`control`] steers the simulator, [`load`] sends over [`http`],
-//! [`phone`] judges answers (some of them are a [`forger`]'s), [`tally`] counts them, [`verdict`]
-//! compares and prints. The runs are [`steady`] (with [`upsets`]) and [`oddities`], [`storm`],
-//! [`flood`] and [`forgeries`].
+//! [`world`] owns the processes, [`control`] controls the simulator, [`load`] sends requests over
+//! [`http`], [`phone`] checks responses (some requests are a [`forger`]'s), [`tally`] counts them,
+//! [`verdict`] compares and prints. The runs are [`steady`] (with [`upsets`]) and [`oddities`],
+//! [`storm`], [`flood`] and [`forgeries`].
 
 #![expect(
     clippy::unwrap_used,
@@ -49,22 +49,22 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(about = "Soak and overload runs of juspay-bff, on loopback")]
 struct Flags {
-    /// Soak for so many minutes, and then with one customer that is odd in many ways
+    /// Soak for N minutes, then test one customer with faulty data after another
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=24 * 60))]
     minutes: Option<u64>,
-    /// Customers that ask again and again
+    /// Customers that send requests repeatedly
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     customers: u32,
-    /// Requests a second, of all of them
+    /// Requests per second of all customers
     #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     rate: u32,
-    /// Seconds that client auth tokens live in the soak
+    /// Life of client auth tokens in the soak, in seconds
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(45..=900))]
     token_life: u32,
-    /// Overload: a slow and a dead Juspay with a crowd of cold customers, then too much of all
+    /// Overload: a burst of uncached customers with a slow and a dead Juspay, then excess load
     #[arg(long)]
     overload: bool,
-    /// Forgeries: floods of forged tokens, each for so many seconds; no less than two cool-downs
+    /// Forgeries: floods of forged tokens, each for this time; at least two cool-downs
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30",
         value_parser = clap::value_parser!(u64).range(25..=3600))]
     forgeries: Option<u64>,
@@ -73,14 +73,14 @@ struct Flags {
     bench: bool,
 }
 
-/// The flags that make something run.
+/// Flags that start a run.
 const OURS: [&str; 4] = ["--minutes", "--overload", "--forgeries", "--help"];
 
 fn main() -> ExitCode {
-    // `cargo test --benches` may hand over flags of libtest's, which aren't ours to know.
+    // `cargo test --benches` may pass flags of libtest.
     let is_ours = |it: &String| OURS.iter().any(|flag| it.starts_with(flag));
     if !std::env::args().any(|it| is_ours(&it)) {
-        println!("Nothing is run without a flag: see the Makefile.");
+        println!("Does nothing without a flag; see the Makefile.");
         return ExitCode::SUCCESS;
     }
     let flags = Flags::parse();

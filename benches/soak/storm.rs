@@ -51,7 +51,7 @@ const CALM_BEFORE: Duration = Duration::from_secs(1);
 /// `juspay.deadline`, and time for a busy machine to send the answer.
 const LONGEST: Duration = Duration::from_millis(5500);
 
-/// The hits' p99 may be so many times the quiet one (issue: "within 2×").
+/// The most that the hits' p99 may grow, as a multiple of the quiet one.
 const SLOWER: u32 = 2;
 
 /// Access lines would measure the disk.

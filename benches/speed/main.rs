@@ -1,10 +1,10 @@
-//! The benchmark: what a request costs, side by side with actix-web alone that answers the same
-//! bytes, on the same machine in the same minutes.
+//! The benchmark: measures what a request costs, relative to a bare actix-web server that returns
+//! the same bytes on the same machine at the same time.
 //!
-//! `make bench` starts it; without a flag of its own nothing is run, so that `cargo bench` and
-//! `cargo test --benches` pass it by. [`rows`] says what is measured, in a [`world`] of processes;
-//! a [`contest`] drives servers in turn with [`wrk`], [`paced`] at a fixed rate; [`report`] and
-//! [`plot`] tell. The floor ([`bare`]) is this program, started with `--bare`.
+//! `make bench` starts it. Without one of its flags it does nothing, so that `cargo bench` and
+//! `cargo test --benches` skip it. [`rows`] defines the measurements, in a [`world`] of processes.
+//! A [`contest`] loads the servers in turn with [`wrk`], or [`paced`] at a fixed rate. [`report`]
+//! and [`plot`] write the results. The baseline server ([`bare`]) is this program with `--bare`.
 
 #![expect(
     clippy::unwrap_used,
@@ -53,29 +53,29 @@ use self::{bare::Answer, report::Report, rows::ROWS, world::Stage};
 #[derive(Debug, Parser)]
 #[command(about = "Benchmark of juspay-bff, on loopback")]
 struct Flags {
-    /// Measure all rows, and write benches/results.md and benches/results.svg
+    /// Measure all rows and write docs/measurements/speed.md and speed.svg
     #[arg(long)]
     all: bool,
-    /// Measure these rows and print them
+    /// Measure only these rows and print the results
     #[arg(long, value_delimiter = ',', value_parser = rows(), conflicts_with = "all")]
     rows: Vec<String>,
-    /// How often each server has its turn
+    /// Rounds; each server runs once per round
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1000))]
     rounds: u64,
-    /// How long a turn is
+    /// Seconds per server and round
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// Three rounds of 2 s, and no million of customers
+    /// Three rounds of 2 s, without the row of a million customers
     #[arg(long)]
     quick: bool,
-    /// Be the floor, with the answer in this file
+    /// Run the baseline server, with the response in this file
     #[arg(long, hide = true)]
     bare: Option<PathBuf>,
     #[arg(long, hide = true, default_value_t = 1)]
     workers: usize,
     #[arg(long, hide = true, default_value_t = SocketAddr::from(([127, 0, 0, 1], 0)))]
     listen: SocketAddr,
-    /// What the floor asks before each answer
+    /// URL that the baseline server calls before each response
     #[arg(long, hide = true)]
     ask: Option<String>,
     /// Given by `cargo bench`
@@ -83,30 +83,30 @@ struct Flags {
     bench: bool,
 }
 
-/// How long each row is measured.
+/// The duration of each row.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     rounds: usize,
     seconds: u64,
-    /// Without what takes minutes.
+    /// Skips rows that take minutes.
     quick: bool,
 }
 
-/// The flags that make something run.
+/// Flags that start a run.
 const OURS: [&str; 5] = ["--all", "--rows", "--quick", "--bare", "--help"];
 
-/// Where results go.
-const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results");
+/// Path of the results, without extension.
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measurements/speed");
 
 fn rows() -> PossibleValuesParser {
     PossibleValuesParser::from(ROWS.map(|(name, what)| PossibleValue::new(name).help(what)))
 }
 
 fn main() {
-    // `cargo test --benches` may hand over flags of libtest's, which aren't ours to know.
+    // `cargo test --benches` may pass flags of libtest.
     let is_ours = |it: &String| OURS.iter().any(|flag| it.starts_with(flag));
     if !std::env::args().any(|it| is_ours(&it)) {
-        println!("Nothing is run without a flag: see `make bench`.");
+        println!("Does nothing without a flag; see `make bench`.");
         return;
     }
     let flags = Flags::parse();
@@ -126,7 +126,7 @@ fn main() {
     }
 }
 
-/// These rows; all of them when none is named.
+/// Measures these rows, or all of them if the list is empty.
 async fn run(rows: &[String], plan: Plan) -> Report {
     let stage = Stage::set().await;
     let mut report = Report::default();
@@ -154,7 +154,7 @@ fn be_bare(answer: &PathBuf, flags: &Flags) {
     });
 }
 
-/// A line for who waits.
+/// Prints progress on standard error.
 fn progress(text: &str) {
     eprintln!("{text}");
 }

@@ -1,4 +1,4 @@
-//! The ratios to the floor as bars, with the goals as marks: an SVG.
+//! Draws the ratios to bare actix-web as bars, with the goals as marks, in an SVG.
 
 use std::fmt::Write as _;
 
@@ -27,18 +27,18 @@ pub fn svg(figures: &[Figure]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"10\" y=\"20\" font-size=\"14\">juspay-bff ÷ actix-web alone (grey line: 1; \
+         <text x=\"10\" y=\"20\" font-size=\"14\">juspay-bff ÷ bare actix-web (gray line: 1; \
          black marks: goals)</text>\n"
     );
     let mut y = TOP - 10.0;
     for (what, ratio, goal) in &bars {
         let (text, width) = (y + 13.0, ratio * scale);
-        let colour = colour(*ratio, *goal);
+        let color = color(*ratio, *goal);
         writeln!(
             svg,
             "<text x=\"{:.0}\" y=\"{text}\" text-anchor=\"end\">{what}</text>\n\
              <rect x=\"{LABELS}\" y=\"{y}\" width=\"{width:.1}\" height=\"{BAR}\" \
-             fill=\"{colour}\"/>\n\
+             fill=\"{color}\"/>\n\
              <text x=\"{:.1}\" y=\"{text}\">{ratio:.2}</text>",
             LABELS - 8.0,
             LABELS + width + 6.0,
@@ -53,8 +53,8 @@ pub fn svg(figures: &[Figure]) -> String {
     svg + "</svg>\n"
 }
 
-/// Green when the goal is met, red when it isn't, grey without one.
-fn colour(ratio: f64, goal: Option<Goal>) -> &'static str {
+/// Green if the goal is met, red if not, gray without a goal.
+fn color(ratio: f64, goal: Option<Goal>) -> &'static str {
     match goal {
         Some(Goal::AtMost(most)) if ratio <= most => "#3a7d44",
         Some(Goal::AtLeast(least)) if ratio >= least => "#3a7d44",
@@ -63,10 +63,10 @@ fn colour(ratio: f64, goal: Option<Goal>) -> &'static str {
     }
 }
 
-fn mark(svg: &mut String, x: f64, y: f64, height: f64, colour: &str) {
+fn mark(svg: &mut String, x: f64, y: f64, height: f64, color: &str) {
     writeln!(
         svg,
-        "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"1.5\" height=\"{height:.1}\" fill=\"{colour}\"/>"
+        "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"1.5\" height=\"{height:.1}\" fill=\"{color}\"/>"
     )
     .unwrap();
 }

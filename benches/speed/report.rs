@@ -1,4 +1,4 @@
-//! The table, as Markdown: what was measured on which machine, and whether the goals are met.
+//! Writes the table as Markdown: measurements, the machine, and whether the goals are met.
 
 use std::{fmt::Write as _, fs};
 
@@ -104,24 +104,24 @@ impl Report {
         let Plan { rounds, seconds, .. } = plan;
         let mut text = format!(
             "# Measured speed\n\n\
-             Written by `make bench`: {} of {}, {rounds} rounds of {seconds} s each in turn, \
-             medians.\n\n\
-             | {} | juspay-bff | floor | ratio | goal | met |\n|---|---|---|---|---|---|\n",
+             Written by `make bench`: version {}, commit {}. Medians of {rounds} rounds, in which \
+             each server runs for {seconds} s in turn.\n\n\
+             | {} | juspay-bff | actix-web | ratio | goal | met |\n|---|---|---|---|---|---|\n",
             juspay_bff::VERSION,
             juspay_bff::COMMIT,
             machine(),
         );
         let lines = self.figures.iter().map(Figure::line);
         text += &lines.collect::<Vec<_>>().join("\n");
-        text += "\n\nThe floor is actix-web alone, answering the same bytes; for misses it asks \
-                 Juspay with awc before. CPU is the server's time in user and kernel mode for each \
-                 request. Limits and `max_hand_outs` are in the path, too high to refuse; metrics \
-                 are on; memory is PSS.\n";
+        text += "\n\nThe column actix-web is a bare actix-web server that returns the same bytes; \
+                 for misses it calls Juspay with awc first. CPU is the server's time in user and \
+                 kernel mode per request. Limits and `max_hand_outs` are active, but too high to \
+                 have an effect. Metrics are on. Memory is PSS.\n";
         if !self.turns.is_empty() {
-            text += "\nWhat clients saw over 64 connections, in milliseconds. Where others had much \
-                     of a core meanwhile, it is worth nothing.\n\n\
+            text += "\nLatencies that clients saw over 64 connections, in milliseconds. Ignore a \
+                     row if other processes used much of a core during it (last column).\n\n\
                      | row | server | requests/s | p50 | p99 | p99.9 | CPU, µs | wrk's own core \
-                     | others |\n\
+                     | other processes |\n\
                      |---|---|---|---|---|---|---|---|---|\n";
             text += &self.turns;
         }
