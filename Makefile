@@ -1,13 +1,13 @@
-# What takes minutes. Measured runs, which are no tests and take both cores: see benches/soak/main.rs
-# and benches/speed/main.rs. And the image: see deploy/image/build.
+# Commands that take minutes: measured runs (docs/measurements/README.md), which use all cores, and the
+# container image (deploy/image/build).
 
-# How long `make soak` runs, in minutes: `SOAK=2m make soak`.
+# Duration of `make soak` in minutes: `SOAK=2m make soak`.
 SOAK ?= 10m
 
-# Each connection is a file; thousands are open in an overload.
+# Each connection needs a file descriptor; the overload run opens thousands.
 FILES = ulimit -n 20000 2>/dev/null || ulimit -n "$$(ulimit -Hn)"
 
-# What `make bench` measures: `BENCH="--rows hot,miss --seconds 2" make bench`.
+# Flags of `make bench`: `BENCH="--rows hot,miss --seconds 2" make bench`.
 BENCH ?= --all
 
 .PHONY: bench soak overload forgeries image
