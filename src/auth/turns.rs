@@ -1,4 +1,4 @@
-//! Whose signature is checked next (design decision 12). A check takes a core some 50 µs: a flood of
+//! Whose signature is checked next. A check takes a core some 50 µs: a flood of
 //! unknown tokens would hold up everybody. So checks take turns, a turn comes when the worker has
 //! hardly anything else to do, and what comes when too many wait is turned away. New callers aren't
 //! forgotten over that: how long a worker is busy also tells how many checks it owes them.

@@ -1,4 +1,4 @@
-//! Verified tokens, remembered so that a signature is checked once (design decision 2).
+//! Verified tokens, remembered so that a signature is checked once.
 //!
 //! Found by the SHA-256 of the whole token; the token itself isn't kept. An entry counts only as
 //! long as both clocks say that the token lives, its key is in its issuer's set, or

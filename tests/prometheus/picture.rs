@@ -1,4 +1,4 @@
-//! The picture in the README: the dashboard's panels as far as the row after "Tokens", drawn here out
+//! The picture in docs/operations.md: the dashboard's panels as far as the row after "Tokens", drawn here out
 //! of Prometheus' range queries, as Grafana isn't to be had from Debian. `deploy/grafana/picture` runs
 //! it: seven minutes of real time, which is why it is no part of the tests.
 
@@ -24,7 +24,7 @@ const RATE_INTERVAL: &str = "20s";
 const BELOW: &str = "Signing keys and secrets";
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "draws the README's picture, in seven minutes: deploy/grafana/picture"]
+#[ignore = "draws dashboard.png in seven minutes: run deploy/grafana/picture"]
 async fn picture() {
     let day = Day::begin().await;
     let prometheus = Prometheus::of(day.admin, &format!("{STEP}s")).await;
