@@ -1,8 +1,8 @@
-"""What deploy/check asks of manifests beyond their schemas.
+"""Checks for deploy/check beyond the syntax of manifests.
 
-    check.py schemas VERSION FILE…              every object is as that Kubernetes wants it
-    check.py manifests FOLDER PROGRAM SITE_ENV  manifests fit the program and the merchant
-    check.py repository FOLDER SITE_ENV         variants, chart, README and versions fit each other
+    check.py schemas VERSION FILE…              objects match the schemas of that Kubernetes version
+    check.py manifests FOLDER PROGRAM SITE_ENV  manifests match the program's settings and the merchant
+    check.py repository FOLDER SITE_ENV         variants, chart, documents and versions are consistent
 """
 
 import hmac
@@ -21,18 +21,19 @@ import yaml
 
 DEPLOY = Path(__file__).parent
 SECRETS = "/run/secrets/juspay-bff/"
-# Objects of others, which have no schema here.
+OPERATIONS = "../docs/operations.md"
+# Custom resources, for which there are no schemas here.
 FOREIGN = ("cilium.io/", "projectcalico.org/", "networking.istio.io/")
-# benches/results.md and config/default.toml, in bytes: the process, a customer with a token, a further
-# token, a connection with a head on its way.
+# Memory in bytes: the process, a customer with a token, a further access token, a connection while a
+# head arrives. Sources: the measurements in docs/measurements, and config/default.toml.
 IDLE, CUSTOMER, TOKEN, CONNECTION = 10 * 10**6, 2.2 * 1024, 1024, 60 * 1024
 
 faults = []
 
 
-def ask(good, what):
-    if not good:
-        faults.append(what)
+def expect(condition, fault):
+    if not condition:
+        faults.append(fault)
 
 
 def objects(path):
@@ -56,7 +57,7 @@ def schemas(version, paths):
                 continue
             try:
                 kubernetes_validate.validate(it, version, strict=True)
-            except Exception as error:  # Of several kinds, all of which are faults.
+            except Exception as error:  # The library raises several types.
                 faults.append(f"{path}: {it['kind']} {it['metadata']['name']}: {error}")
 
 
@@ -64,7 +65,7 @@ def schemas(version, paths):
 
 
 def pods(manifests):
-    """Name and pod of everything that runs the program."""
+    """Names and pod specs of all objects that run the program."""
     for it in manifests:
         if it["kind"] == "Deployment":
             yield it["metadata"]["name"], it["spec"]["template"]["spec"]
@@ -78,7 +79,7 @@ def container_of(pod):
 
 
 def effective_settings(container, manifests, program):
-    """What the program itself makes of the ConfigMaps and the variables, as the pod would have them."""
+    """The settings that the program reads from the pod's ConfigMaps and variables."""
     maps = {it["metadata"]["name"]: it["data"] for it in manifests if it["kind"] == "ConfigMap"}
     variables = {}
     for source in container["envFrom"]:
@@ -92,10 +93,10 @@ def effective_settings(container, manifests, program):
         file = Path(folder, "settings.toml")
         file.write_text(text.replace(SECRETS, folder + "/"))
         command = [program, "check-config", "--config", str(file)]
-        told = subprocess.run(command, env=variables, capture_output=True, text=True)
-        if told.returncode or told.stderr:
-            faults.append(f"check-config: {told.stderr}")
-        return tomllib.loads(told.stdout)
+        result = subprocess.run(command, env=variables, capture_output=True, text=True)
+        if result.returncode or result.stderr:
+            faults.append(f"check-config: {result.stderr}")
+        return tomllib.loads(result.stdout)
 
 
 def seconds(text):
@@ -108,15 +109,16 @@ def mebibytes(text):
 
 
 def check_ports(name, container, settings):
-    """Ports and probes are those of the listeners."""
+    """Ports and probes match the listeners."""
     ports = {it["name"]: it["containerPort"] for it in container["ports"]}
     admin = settings["server"]["admin_listen"][0]
     public, _, port = settings["server"]["listen"][0].rpartition(":")
-    ask(admin == f"0.0.0.0:{ports['admin']}", f"{name}: the admin listener is on {admin}")
+    expected = f"0.0.0.0:{ports['admin']}"
+    expect(admin == expected, f"{name}: admin_listen is {admin}, expected {expected}")
     if public.startswith("127."):
-        ask("http" not in ports, f"{name}: a port for what is on loopback")
+        expect("http" not in ports, f"{name}: a container port for a loopback listener")
     else:
-        ask(ports.get("http") == int(port), f"{name}: the public listener is on {port}")
+        expect(ports.get("http") == int(port), f"{name}: no container port http for the public listener on {port}")
     for probe, paths in {
         "startupProbe": ["/livez"],
         "livenessProbe": ["/livez"],
@@ -124,44 +126,44 @@ def check_ports(name, container, settings):
     }.items():
         if probe in container:
             get = container[probe]["httpGet"]
-            ask(get["path"] in paths, f"{name}: {probe} asks {get['path']}")
-            ask(get["port"] == "admin", f"{name}: {probe} asks {get['port']}")
+            expect(get["path"] in paths, f"{name}: {probe} requests {get['path']}")
+            expect(get["port"] == "admin", f"{name}: {probe} uses port {get['port']}, expected admin")
 
 
 def check_wiring(name, everything, pod, container):
-    """Files are where settings and arguments look for them; the service's port is one of the pod's."""
+    """Mounts match the paths in settings and arguments; the Service's port is one of the pod's."""
     mounts = {it["name"]: it["mountPath"] for it in container["volumeMounts"]}
-    ask(mounts["juspay-bff-secrets"] + "/" == SECRETS, f"{name}: secrets at {mounts}")
+    expect(mounts["juspay-bff-secrets"] + "/" == SECRETS, f"{name}: the secrets are not mounted at {SECRETS}: {mounts}")
     file = container["args"][container["args"].index("--config") + 1]
-    ask(file == mounts["juspay-bff-settings"] + "/settings.toml", f"{name}: settings at {mounts}")
+    expect(file == mounts["juspay-bff-settings"] + "/settings.toml", f"{name}: {file} is not mounted: {mounts}")
     secret = next(it["secret"] for it in pod["volumes"] if "secret" in it)
-    ask(secret["secretName"] == "juspay-bff", f"{name}: its Secret is {secret}")
+    expect(secret["secretName"] == "juspay-bff", f"{name}: unexpected Secret {secret}")
     if service := one(everything, "Service"):
         ports = [it["name"] for it in container["ports"]]
         targets = [it["targetPort"] for it in service["spec"]["ports"]]
-        ask(targets == ["http"] and "http" in ports, f"{name}: the service goes to {targets}")
+        expect(targets == ["http"] and "http" in ports, f"{name}: the Service targets {targets}, expected http")
     if policy := network_policy(everything, "juspay-bff"):
         allowed = [port["port"] for it in policy["spec"]["ingress"] for port in it["ports"]]
         ports = [it["containerPort"] for it in container["ports"]]
-        ask(allowed == ports, f"{name}: the network lets {allowed} in")
+        expect(allowed == ports, f"{name}: the NetworkPolicy allows the ports {allowed}, the container has {ports}")
 
 
 def check_sizes(name, pod, container, settings):
-    """The end comes after the drain, and the memory suffices for what the settings allow."""
+    """The pod outlives the drain, and the memory limit covers what the settings allow."""
     grace = seconds(settings["server"]["shutdown_grace"])
     end = pod["terminationGracePeriodSeconds"]
-    ask(end > grace, f"{name}: it is killed after {end} s, and drains for up to {grace} s")
+    expect(end > grace, f"{name}: the pod is killed after {end} s, but drains for up to {grace} s")
     customers = settings["cache"]["capacity"]
     connections = settings["server"]["max_connections"]
     tokens = max(0, settings["auth"]["verified_tokens"] - customers)
     need = IDLE + customers * CUSTOMER + tokens * TOKEN + connections * CONNECTION
     limit = mebibytes(container["resources"]["limits"]["memory"])
-    ask(need <= limit, f"{name}: {customers} customers and {connections} connections take {need / 2**20:.0f} MiB")
-    ask("workers" in settings["server"], f"{name}: as many workers as the node has cores")
+    expect(need <= limit, f"{name}: {customers} customers and {connections} connections need {need / 2**20:.0f} MiB")
+    expect("workers" in settings["server"], f"{name}: server.workers is not set")
 
 
 def check_security(name, pod, container):
-    """The restricted level of the pod security standards, and what goes beyond."""
+    """The restricted level of the pod security standards, and stricter rules."""
     both = pod.get("securityContext", {}) | container["securityContext"]
     for key, value in {
         "runAsNonRoot": True,
@@ -170,24 +172,24 @@ def check_security(name, pod, container):
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
     }.items():
-        ask(both.get(key) == value, f"{name}: {key} is {both.get(key)}")
-    # A sidecar's pod is the app's.
+        expect(both.get(key) == value, f"{name}: {key} is {both.get(key)}")
+    # A sidecar's pod belongs to the app.
     sidecar = container not in pod["containers"]
     own = container["securityContext"] if sidecar else both
     ids = [own.get(it) for it in ["runAsUser", "runAsGroup", *([] if sidecar else ["fsGroup"])]]
-    ask(set(ids) in ({65532}, {None}), f"{name}: its ids are {ids}, not the image's nor the platform's")
+    expect(set(ids) in ({65532}, {None}), f"{name}: ids {ids}, expected 65532 or none")
     for key in ["automountServiceAccountToken", "enableServiceLinks"]:
-        ask(pod.get(key) is False, f"{name}: {key} isn't false")
+        expect(pod.get(key) is False, f"{name}: {key} is not false")
     for mount in container["volumeMounts"]:
-        ask("subPath" not in mount and mount["readOnly"], f"{name}: {mount}")
+        expect("subPath" not in mount and mount["readOnly"], f"{name}: {mount} has a subPath or is writable")
     for variable in container.get("env", []):
-        ask("valueFrom" not in variable, f"{name}: {variable['name']} may be a secret")
+        expect("valueFrom" not in variable, f"{name}: {variable['name']} uses valueFrom, which may be a secret")
     for source in container["envFrom"]:
-        ask("secretRef" not in source, f"{name}: secrets in the environment")
+        expect("secretRef" not in source, f"{name}: secrets in the environment")
 
 
 def merchant(site_env):
-    """Whose service it is, by the one file that was edited."""
+    """The merchant's values in site.env."""
     lines = [line.split("=", 1) for line in site_env.read_text().splitlines() if "=" in line]
     site = dict(it for it in lines if not it[0].startswith("#"))
 
@@ -204,27 +206,27 @@ def merchant(site_env):
 
 
 def check_merchant(name, manifests, container, settings, who):
-    """The one edited file has reached everything."""
-    ask(container["image"] == who["image"], f"{name}: {container['image']}")
-    ask(settings["juspay"]["merchant_id"] == who["id"], f"{name}: another merchant")
+    """The values of site.env are in every object."""
+    expect(container["image"] == who["image"], f"{name}: image {container['image']}, expected {who['image']}")
+    expect(settings["juspay"]["merchant_id"] == who["id"], f"{name}: merchant_id is not {who['id']}")
     if ingress := one(manifests, "Ingress"):
         hosts = [ingress["spec"]["rules"][0]["host"], *ingress["spec"]["tls"][0]["hosts"]]
-        ask(hosts == [who["host"]] * 2, f"{name}: the ingress is for {hosts}")
+        expect(hosts == [who["host"]] * 2, f"{name}: the Ingress has the hosts {hosts}")
     if policy := network_policy(manifests, "juspay-bff-traces"):
         [egress] = policy["spec"]["egress"]
         names = egress["to"][0]["namespaceSelector"]["matchLabels"].values()
-        ask(list(names) == [who["collector"]], f"{name}: traces may leave to {names}")
+        expect(list(names) == [who["collector"]], f"{name}: traces may be sent to {list(names)}")
         port = egress["ports"][0]["port"]
         endpoint = settings["traces"].get("endpoint", "")
-        ask(endpoint.endswith(f":{port}"), f"{name}: traces leave for {endpoint}, and port {port} is open")
+        expect(endpoint.endswith(f":{port}"), f"{name}: traces.endpoint is {endpoint}, the allowed port {port}")
     if policy := network_policy(manifests, "juspay-bff"):
         for rule, namespace in zip(policy["spec"]["ingress"], who["namespaces"], strict=True):
             labels = [it.get("namespaceSelector", {}).get("matchLabels", {}) for it in rule["from"]]
             names = {it.get("kubernetes.io/metadata.name", namespace) for it in labels}
-            ask(names == {namespace}, f"{name}: {names} are let in instead of {namespace}")
+            expect(names == {namespace}, f"{name}: the NetworkPolicy allows {names}, expected {namespace}")
     cilium = one(manifests, "CiliumNetworkPolicy")
     calico = one(manifests, "NetworkPolicy", "projectcalico.org")
-    ask(not (cilium or calico) or "egress" not in policy["spec"], f"{name}: open egress")
+    expect(not (cilium or calico) or "egress" not in policy["spec"], f"{name}: egress is not limited to host names")
     lists = []
     if cilium:
         *dns, https = cilium["spec"]["egress"]
@@ -233,10 +235,10 @@ def check_merchant(name, manifests, container, settings, who):
     if calico:
         lists.append(calico["spec"]["egress"][-1]["destination"]["domains"])
     for hosts in lists:
-        ask(hosts == who["hosts"], f"{name}: egress to {hosts}")
+        expect(hosts == who["hosts"], f"{name}: egress is allowed to {hosts}, expected {who['hosts']}")
 
 
-# ── what each variant is for ──
+# ── variants ──
 
 
 def in_namespace(name, **labels):
@@ -245,7 +247,7 @@ def in_namespace(name, **labels):
 
 
 def check_peers(folder, site_env):
-    """Clients of port 8080 and DNS servers are those of the variant's network."""
+    """Peers of port 8080 and DNS servers match the variant's network."""
     ingress, monitoring = merchant(site_env)["namespaces"]
     kube_dns = in_namespace("kube-system", **{"k8s-app": "kube-dns"})
     openshift_dns = in_namespace("openshift-dns", **{"dns.operator.openshift.io/daemonset-dns": "default"})
@@ -257,15 +259,15 @@ def check_peers(folder, site_env):
         "-openshift": ([router], [openshift_dns], 5353),
     }.items():
         policy = network_policy(objects(folder / f"standalone{variant}.yaml"), "juspay-bff")["spec"]
-        let_in = [it["from"] for it in policy["ingress"]]
-        ask(let_in == [clients, [in_namespace(monitoring)]], f"standalone{variant} lets {let_in} in")
+        allowed = [it["from"] for it in policy["ingress"]]
+        expect(allowed == [clients, [in_namespace(monitoring)]], f"standalone{variant} allows {allowed}")
         dns = policy["egress"][0]
         ports = [{"protocol": it, "port": port} for it in ["UDP", "TCP"]]
-        ask(dns == {"to": servers, "ports": ports}, f"standalone{variant}: DNS is {dns}")
+        expect(dns == {"to": servers, "ports": ports}, f"standalone{variant}: wrong DNS egress {dns}")
 
 
 def check_translated_peers(folder):
-    """The chart's DNS servers are the same in the words of Cilium and of Calico."""
+    """The chart translates the DNS servers correctly for Cilium and Calico."""
     kube_dns = {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s:k8s-app": "kube-dns"}
     openshift_dns = {
         "k8s:io.kubernetes.pod.namespace": "openshift-dns",
@@ -279,8 +281,9 @@ def check_translated_peers(folder):
         policy = one(objects(folder / f"helm-{variant}-cilium.yaml"), "CiliumNetworkPolicy")
         rules = [dict(it) for it in policy["spec"]["egress"][:-1]]
         ports = [it.pop("toPorts")[0]["ports"] for it in rules]
-        ask(rules == servers, f"helm-{variant}-cilium: DNS is {rules}")
-        ask(ports == [[{"port": str(port), "protocol": "ANY"}]] * len(servers), f"helm-{variant}-cilium: {ports}")
+        expect(rules == servers, f"helm-{variant}-cilium: wrong DNS egress {rules}")
+        expected = [[{"port": str(port), "protocol": "ANY"}]] * len(servers)
+        expect(ports == expected, f"helm-{variant}-cilium: wrong ports {ports}")
     kube_dns = {
         "namespaceSelector": "kubernetes.io/metadata.name == 'kube-system'",
         "selector": "k8s-app == 'kube-dns'",
@@ -295,23 +298,23 @@ def check_translated_peers(folder):
     }.items():
         policy = one(objects(folder / f"helm-{variant}-calico.yaml"), "NetworkPolicy", "projectcalico.org")
         rules = [it["destination"] for it in policy["spec"]["egress"][:-1]]
-        ask(rules == [it | {"ports": [port]} for it in servers], f"helm-{variant}-calico: DNS is {rules}")
+        expect(rules == [it | {"ports": [port]} for it in servers], f"helm-{variant}-calico: wrong DNS egress {rules}")
 
 
 def check_ids(folder):
-    """No id is set where the platform assigns them, and the image's everywhere else."""
+    """No ids where the platform assigns them, 65532 everywhere else."""
     for path in folder.glob("*.yaml"):
         ids = set(re.findall(r"(?:runAsUser|runAsGroup|fsGroup): (\d+)", path.read_text()))
-        # 10001 is the example app's.
+        # The example app runs as 10001.
         expected = set() if re.search("openshift|platform-user", path.name) else {"65532"}
-        ask(ids - {"10001"} == expected, f"{path}: ids {ids}")
+        expect(ids - {"10001"} == expected, f"{path}: ids {ids}, expected {expected or 'none'}")
 
 
-# ── what must be the same ──
+# ── consistency ──
 
 
 def bare(it):
-    """An object without what only a chart has, nor the ends of generated names."""
+    """An object without the chart's labels and the suffixes of generated names."""
     if isinstance(it, dict):
         chart = {"app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by"}
         chart |= {"helm.sh/chart", "checksum/settings"}
@@ -341,22 +344,22 @@ def comparable(manifests):
 
 
 def check_same(folder):
-    """The chart is what the overlay is."""
+    """The chart renders the same objects as the overlay."""
     for variant in ["", "-cilium", "-calico", "-istio", "-traces", "-load-balancer", "-node-local-dns", "-openshift"]:
         overlay = comparable(objects(folder / f"standalone{variant}.yaml"))
         chart = comparable(objects(folder / f"helm{variant}.yaml"))
         for key in overlay.keys() | chart.keys():
             ours, theirs = (json.dumps(it.get(key), indent=1, sort_keys=True) for it in (overlay, chart))
-            ask(ours == theirs, f"helm{variant} differs from standalone{variant} in {key}:\n{ours}\n{theirs}")
+            expect(ours == theirs, f"helm{variant} and standalone{variant} differ in {key}:\n{ours}\n{theirs}")
 
 
 def check_nothing_left(folder):
-    """Nothing of the example merchant is in what another one rendered."""
+    """No value of the example merchant is left in another merchant's manifests."""
     for path in folder.glob("*.yaml"):
-        # The example app has an image of its own.
+        # The example app has its own image.
         text = path.read_text().replace("registry.example.com/shop", "")
         left = re.findall(r"\S*(?:example\.com|my_merchant|my-app|api\.juspay\.in)\S*", text)
-        ask(not left, f"{path}: left of the example: {left}")
+        expect(not left, f"{path}: values of the example merchant: {left}")
 
 
 def check_versions():
@@ -368,54 +371,54 @@ def check_versions():
         "kubernetes/base/site.env": r"IMAGE=\S+:(\S+)",
     }.items():
         version = re.search(pattern, (DEPLOY / file).read_text()).group(1)
-        ask(version == cargo, f"{file} is for {version}, and this is {cargo}")
-    # The layer of dependencies has an empty program for each target that Cargo.toml names.
+        expect(version == cargo, f"{file} has version {version}, Cargo.toml {cargo}")
+    # The Dockerfile's dependency layer needs an empty program for each target in Cargo.toml.
     stubs = re.search(r"mkdir -p ((?:[\w/]+ )+)", (DEPLOY / "Dockerfile").read_text()).group(1).split()
     for folder, kind in {"tests": "test", "benches": "bench"}.items():
         for target in manifest.get(kind, []):
-            ask(f"{folder}/{target['name']}" in stubs, f"Dockerfile has no stub of {folder}/{target['name']}")
+            expect(f"{folder}/{target['name']}" in stubs, f"Dockerfile has no stub for {folder}/{target['name']}")
     ours, chart = (DEPLOY / it for it in ("kubernetes/base/settings.toml", "helm/juspay-bff/files/settings.toml"))
-    ask(ours.read_bytes() == chart.read_bytes(), f"{chart} isn't {ours}: copy it")
+    expect(ours.read_bytes() == chart.read_bytes(), f"{chart} differs from {ours}: copy it")
 
 
 def check_secret():
-    """The Secret that README and NOTES.txt make has the files that the settings name, no others."""
+    """The documented commands create a Secret with exactly the files that the settings name."""
     text = (DEPLOY / "kubernetes/base/settings.toml").read_text()
     files = set(re.findall(re.escape(SECRETS) + r"([\w-]+)", text))
-    for file in ["README.md", "helm/juspay-bff/templates/NOTES.txt"]:
+    for file in [OPERATIONS, "helm/juspay-bff/templates/NOTES.txt"]:
         text = (DEPLOY / file).read_text()
         command = re.search(r"create secret generic(?:.*\\\n)*.*", text).group()
         made = set(re.findall(r"--from-(?:file|literal)=([\w-]+)", command))
-        ask(made == files, f"{file} makes a Secret with {made}, and the settings name {files}")
+        expect(made == files, f"{file} creates a Secret with {made}, but the settings name {files}")
 
 
 def check_reference():
-    """deploy/customer-ref: RFC 4231, test case 2, as src/customer/reference.rs has it."""
+    """deploy/customer-ref prints what the service logs: RFC 4231, test case 2."""
     with tempfile.NamedTemporaryFile("w") as key:
         key.write("Jefe\n")
         key.flush()
         command = [DEPLOY / "customer-ref", key.name, "what do ya want for nothing?"]
-        told = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    ask(told == "5bdcc146bf60754e", f"customer-ref tells {told}")
+        printed = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    expect(printed == "5bdcc146bf60754e", f"customer-ref prints {printed}")
 
 
 def calls(replicas, requests):
-    """Calls to Juspay for a customer in the usable life of a token.
+    """Calls to Juspay for a customer within the usable life of a token.
 
-    A replica that has no token asks; its next is due when that one's usable life has passed and a
-    request comes again, on average replicas/requests of such a life later.
+    A replica without a token makes a call. Its next call is due at the first request after that
+    token's usable life, on average replicas/requests of a usable life later.
     """
     return replicas / (1 + replicas / requests)
 
 
 def check_table():
-    """README's table of calls by replicas."""
-    table = re.search(r"\| replicas \|(.*)\n\|[-|: ]+\n((?:\|.*\n)+)", (DEPLOY / "README.md").read_text())
+    """The table of calls by replicas in docs/operations.md."""
+    table = re.search(r"\| replicas \|(.*)\n\|[-|: ]+\n((?:\|.*\n)+)", (DEPLOY / OPERATIONS).read_text())
     requests = [int(it) for it in re.findall(r"(\d+) requests?", table.group(1))]
     for row in table.group(2).splitlines():
-        replicas, *told = [it.strip() for it in row.strip("|").split("|")]
+        replicas, *written = [it.strip() for it in row.strip("|").split("|")]
         computed = [f"{calls(int(replicas), it):.2f}" for it in requests]
-        ask(told == computed, f"README's table for {replicas} replicas: {told}, and it is {computed}")
+        expect(written == computed, f"{OPERATIONS}, {replicas} replicas: {written}, expected {computed}")
 
 
 def manifests(folder, program, site_env):
@@ -436,9 +439,9 @@ def manifests(folder, program, site_env):
             check_wiring(name, everything, pod, container)
             check_sizes(name, pod, container, settings)
             sidecar = container not in pod["containers"]
-            ask(("readinessProbe" in container) != sidecar, f"{name}: readiness")
-            ask(("startupProbe" in container) == sidecar, f"{name}: start-up")
-            ask(not sidecar or container["restartPolicy"] == "Always", f"{name}: restartPolicy")
+            expect(("readinessProbe" in container) != sidecar, f"{name}: a sidecar has no readiness probe, others do")
+            expect(("startupProbe" in container) == sidecar, f"{name}: a sidecar has a startup probe, others do not")
+            expect(not sidecar or container["restartPolicy"] == "Always", f"{name}: restartPolicy is not Always")
 
 
 def repository(folder, site_env):
