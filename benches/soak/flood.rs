@@ -26,14 +26,14 @@ pub struct Flood {
 /// that each asks oftener than one could. One core of ours can't send three times what another one
 /// answers, so the service has a quarter of it, as a sidecar would.
 pub const KNOWN_TOKENS: Flood = Flood {
-    name: "known bearer tokens",
+    name: "known access tokens",
     settings: "log.access = \"off\"\nlimits.per_customer = \"off\"",
     neighbours: 3,
 };
 
 /// Each request costs a signature check, as those of new callers do.
 pub const NEW_TOKENS: Flood = Flood {
-    name: "bearer tokens that are all new",
+    name: "only new access tokens",
     settings: r#"
         log.access = "off"
         limits.per_customer = "off"
@@ -133,43 +133,46 @@ pub async fn run(flood: &Flood) -> Report {
 impl Report {
     fn tell_flood(&mut self, seen: &Seen) {
         let Seen { quiet, capacity, flood, before, most, .. } = seen;
-        self.measure("hits, quiet", spread(&quiet.all()));
-        self.measure("capacity, 1/s", grouped(*capacity));
-        self.measure("wanted, 1/s", grouped(capacity * u64::from(TIMES)));
+        self.measure("hits before the flood", spread(&quiet.all()));
+        self.measure("capacity, requests/s", grouped(*capacity));
+        self.measure("target, requests/s", grouped(capacity * u64::from(TIMES)));
         let (sent, due) = seen.load();
-        self.measure("due, 1/s", grouped(due));
+        self.measure("scheduled, requests/s", grouped(due));
         let told = format!("{}, {} of the capacity", grouped(sent), percent(sent, *capacity));
-        self.measure("sent, as a connection was free, 1/s", told);
+        self.measure("sent on free connections, requests/s", told);
         let (used, whole) = (seen.used.as_millis(), seen.took.as_millis());
-        self.measure("time of its core that the service had", format!("{} %", used * 100 / whole));
+        self.measure(
+            "share of its core that the service used",
+            format!("{} %", used * 100 / whole),
+        );
         self.measure("connections", CONNECTIONS);
         self.measure_answers("", flood);
-        self.measure("connections that broke", flood.broken);
-        self.measure("memory, KiB", format!("{} → {} at most", before.rss, most.rss));
-        self.measure("open files", format!("{} → {} at most", before.files, most.files));
-        self.measure("hits, right after", spread(&seen.after.all()));
+        self.measure("broken connections", flood.broken);
+        self.measure("memory, KiB", format!("{} → at most {}", before.rss, most.rss));
+        self.measure("open files", format!("{} → at most {}", before.files, most.files));
+        self.measure("hits right after the flood", spread(&seen.after.all()));
     }
 
     fn check_flood(&mut self, seen: &Seen) {
         let Seen { flood, before, most, .. } = seen;
         let shed = flood.of(503, "overloaded");
-        let told = format!("{} shed, {}", grouped(shed.count()), spread(&shed));
-        let what = format!("shed requests answered within {SHED_WITHIN:?} (p99)");
+        let told = format!("{} rejected, {}", grouped(shed.count()), spread(&shed));
+        let what = format!("rejections sent within {SHED_WITHIN:?} (p99)");
         self.check(what, told, shed.p99() <= SHED_WITHIN);
         let all = flood.all();
         let what = format!("all requests answered within {ANSWERED_WITHIN:?} (p99)");
         self.check(what, spread(&all), all.p99() <= ANSWERED_WITHIN);
         let told = format!("{} KiB more", most.rss.saturating_sub(before.rss));
-        let what = format!("memory bounded: {} MiB more at most", GROWTH / 1024);
+        let what = format!("memory grows by at most {} MiB", GROWTH / 1024);
         self.check(what, told, most.rss <= before.rss + GROWTH);
         let other = flood.not_ok() - shed.count() + flood.broken + flood.breaches;
         let told = format!("{other} others {:?}", flood.breaches_shown());
-        self.check("nothing but 200 and 503 overloaded", told, other == 0);
+        self.check("only 200 and 503 overloaded", told, other == 0);
         let after = &seen.after;
         let lost = after.not_ok() + after.broken + after.unsent;
         let slow = after.all().p99() > (seen.quiet.all().p99() * 2).max(QUIET_AT_MOST);
-        let told = format!("{lost} refused, p99 {}", ms(after.all().p99()));
-        let what = "right after it, hits are as before";
+        let told = format!("{lost} rejected, p99 {}", ms(after.all().p99()));
+        let what = "hits right after the flood are as before";
         self.check(what, told, lost == 0 && !slow);
     }
 }

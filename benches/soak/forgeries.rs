@@ -33,13 +33,13 @@ pub struct Attack {
 }
 
 pub const RANDOM_KIDS: Attack = Attack {
-    name: "random kids; the issuer's keys are rotated amid them",
+    name: "random kids, with a rotation of the issuer's keys",
     forgery: Forgery::RandomKid,
     rotates: true,
 };
 
 pub const FORGED_SIGNATURES: Attack = Attack {
-    name: "forged signatures of a known kid",
+    name: "invalid signatures under a known kid",
     forgery: Forgery::Signature,
     rotates: false,
 };
@@ -197,25 +197,31 @@ async fn come_anew(
 
 impl Report {
     fn tell_attack(&mut self, seen: &Seen, attack: &Attack) {
-        self.measure("forged, sent a second", grouped(seen.sent_a_second()));
+        self.measure("forged tokens per second", grouped(seen.sent_a_second()));
         self.measure("connections", CONNECTIONS);
         self.measure_answers("forged: ", &seen.forged);
-        self.measure("known tokens, quiet", spread(&seen.quiet.all()));
-        self.measure("known tokens, flood", spread(&seen.hits.all()));
+        self.measure("known tokens before the flood", spread(&seen.quiet.all()));
+        self.measure("known tokens during the flood", spread(&seen.hits.all()));
         let Newcomers { old_key, new_key, found_after } = &seen.newcomers;
         self.measure_answers("new tokens: ", old_key);
-        self.measure("of them served", percent(old_key.ok().count(), old_key.all().count()));
+        self.measure("share of them served", percent(old_key.ok().count(), old_key.all().count()));
         if attack.rotates {
             self.measure_answers("new tokens of a new key: ", new_key);
-            self.measure("of them served", percent(new_key.ok().count(), new_key.all().count()));
-            self.measure("the new key is found after", after(*found_after));
+            self.measure(
+                "share of them served",
+                percent(new_key.ok().count(), new_key.all().count()),
+            );
+            self.measure("time until the new key is accepted", after(*found_after));
         }
         self.measure("fetches of the key set", seen.fetches);
         let (used, whole) = (seen.used.as_millis(), seen.elapsed.as_millis());
-        self.measure("time of its core that the service had", format!("{} %", used * 100 / whole));
+        self.measure(
+            "share of its core that the service used",
+            format!("{} %", used * 100 / whole),
+        );
         let (before, most) = (seen.before, seen.most);
-        self.measure("memory, KiB", format!("{} → {} at most", before.rss, most.rss));
-        self.measure("open files", format!("{} → {} at most", before.files, most.files));
+        self.measure("memory, KiB", format!("{} → at most {}", before.rss, most.rss));
+        self.measure("open files", format!("{} → at most {}", before.files, most.files));
     }
 
     fn check_attack(&mut self, seen: &Seen) {
@@ -223,17 +229,21 @@ impl Report {
         let sent = seen.sent_a_second();
         let told = format!("{}, {} not sent", grouped(sent), forged.unsent);
         let enough = u64::from(FORGED_RATE) * 99 / 100;
-        self.check(format!("{FORGED_RATE} forged tokens a second"), told, sent >= enough);
+        self.check(format!("{FORGED_RATE} forged tokens per second"), told, sent >= enough);
         let cooldowns = seen.elapsed.as_secs() / COOLDOWN.as_secs() + 1;
-        let what = "key fetches: one a cool-down at most, and any at all";
+        let what = "at least one key fetch, and at most one per cool-down";
         let told = format!("{fetches} in {:.1?}", seen.elapsed);
         self.check(what, told, (1..=cooldowns).contains(fetches));
-        self.same("jwks_refreshes_total is what the issuer saw", *fetches, seen.told_fetches);
+        self.same(
+            "jwks_refreshes_total equals the fetches that the issuer saw",
+            *fetches,
+            seen.told_fetches,
+        );
         let other = others(forged, &REFUSALS);
         let told = format!("{other} others {:?}", forged.breaches_shown());
-        self.check("each forged token is answered: 401, or 503 overloaded", told, other == 0);
+        self.check("each forged token gets 401 or 503 overloaded", told, other == 0);
         let told = format!("{} KiB more", most.rss.saturating_sub(before.rss));
-        let what = format!("memory bounded: {} MiB more at most", GROWTH / 1024);
+        let what = format!("memory grows by at most {} MiB", GROWTH / 1024);
         self.check(what, told, most.rss <= before.rss + GROWTH);
         self.check("no error in the log", seen.errors, seen.errors == 0);
     }
@@ -241,18 +251,18 @@ impl Report {
     fn check_callers(&mut self, seen: &Seen, attack: &Attack) {
         let Newcomers { old_key, new_key, found_after } = &seen.newcomers;
         let lost = others(&seen.hits, &ANSWERS[..1]) + seen.hits.unsent;
-        let told = format!("{lost} of {} not", grouped(seen.hits.all().count()));
-        self.check("known tokens are all served", told, lost == 0);
+        let told = format!("{lost} of {} not served", grouped(seen.hits.all().count()));
+        self.check("all known tokens are served", told, lost == 0);
         let lost = [old_key, new_key].map(|it| others(it, &ANSWERS) + it.unsent);
         let lost = lost.iter().sum::<u64>();
-        self.check("no new token is told anything but 200, 429 or 503", lost, lost == 0);
+        self.check("new tokens get only 200, 429 or 503", lost, lost == 0);
         let all = old_key.all().count();
         let told = format!("{} of {all}", old_key.ok().count());
-        self.check("new tokens of a known key are all served", told, old_key.ok().count() == all);
+        self.check("all new tokens of a known key are served", told, old_key.ok().count() == all);
         if attack.rotates {
             let most = COOLDOWN + FETCHED_WITHIN;
             let found = found_after.is_some_and(|after| after <= most);
-            let what = format!("a new key is found within {most:?}");
+            let what = format!("a new key is accepted within {most:?}");
             self.check(what, after(*found_after), found);
         }
     }

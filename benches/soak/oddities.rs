@@ -74,7 +74,8 @@ pub async fn run() -> Report {
     let design = Design { token_life: 900, apart: false, neighbours: 0, settings: SETTINGS };
     let world = Arc::new(World::start(&design).await);
     let pool = Arc::new(Pool::new(world.public, CONNECTIONS));
-    let mut report = Report::new("Oddities: one customer is odd, the others must not notice");
+    let mut report =
+        Report::new("Faulty customers: one customer is faulty, the others must not notice");
     for number in 0..oddities("").len() {
         let id = format!("odd{number}");
         let (name, fault) = oddities(&id).swap_remove(number);
@@ -110,11 +111,11 @@ async fn come_once(world: Arc<World>, load: Load, number: usize) {
 }
 
 fn judge(report: &mut Report, oddity: &str, odd: &Counts, others: &Counts, calls: u64) {
-    report.measure(format!("{oddity}: answers to the odd one"), odd.outcomes());
+    report.measure(format!("{oddity}: responses to the faulty customer"), odd.outcomes());
     let all = others.all().count();
     let bad = others.not_ok() + others.breaches + others.broken + others.unsent;
     let told = format!("{bad} of {} others: {}", grouped(all), others.outcomes());
     report.check(format!("{oddity}: other customers saw only 200s"), told, bad == 0 && all > 0);
-    let what = format!("{oddity}: calls to Juspay for the odd one, at most {MOST_CALLS}");
+    let what = format!("{oddity}: calls to Juspay for the faulty customer, at most {MOST_CALLS}");
     report.check(what, calls, (1..=MOST_CALLS).contains(&calls));
 }

@@ -141,7 +141,7 @@ impl Phone {
         let customer: Customer<'_> =
             serde_json::from_slice(reply.body).map_err(|error| error.to_string())?;
         if (customer.object_reference_id, customer.id) != (&*self.id, &*self.juspay_id) {
-            return Err(format!("got the object of {}", customer.object_reference_id));
+            return Err(format!("received the object of {}", customer.object_reference_id));
         }
         let left = reply.expires_in.ok_or("no Juspay-Token-Expires-In")?;
         let floor = if source == "outage" { floors.outage } else { floors.normal };

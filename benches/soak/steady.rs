@@ -194,7 +194,8 @@ async fn progress(world: Arc<World>, load: Load, seen: Arc<Seen>) {
         let (counts, held) = (load.tally.counts(), world.service.holding());
         let (all, failing) = (counts.all(), seen.upsets.failing.load(Ordering::Relaxed) > 0);
         println!(
-            "{:>4} s  {} answers, {} not 200, {} let down, {} hits, p99 {}, max {}, {} MiB, {} files{}",
+            "{:>4} s  {} responses, {} not 200, {} failed for cached customers, {} hits, p99 {}, \
+             max {}, {} MiB, {} files{}",
             start.elapsed().as_secs(),
             grouped(all.count()),
             counts.not_ok(),

@@ -26,9 +26,9 @@ pub struct Weather {
 }
 
 pub const SLOW: Weather =
-    Weather { name: "that answers in 5 s", fault: r#"{"latency": {"ms": 5000}}"# };
+    Weather { name: "that responds in 5 s", fault: r#"{"latency": {"ms": 5000}}"# };
 
-pub const DEAD: Weather = Weather { name: "that never answers", fault: r#""hang""# };
+pub const DEAD: Weather = Weather { name: "that never responds", fault: r#""hang""# };
 
 /// Customers with a token in memory, and how often they ask, a second.
 const WARM: u32 = 1000;
@@ -84,9 +84,9 @@ pub async fn run(weather: &Weather) -> Report {
     let took = coming.await.unwrap();
 
     let mut report =
-        Report::new(format!("{COLD} cold customers at once, a Juspay {}", weather.name));
+        Report::new(format!("{COLD} uncached customers at once, a Juspay {}", weather.name));
     report.measure("cores", &world.cores);
-    report.measure("calls to Juspay for the crowd", world.control.calls().await - calls);
+    report.measure("calls to Juspay for the burst", world.control.calls().await - calls);
     tell_crowd(&mut report, &crowd.tally.counts(), took);
     tell_hits(&mut report, &warmed, &quiet, &hits.tally.counts());
     report
@@ -112,23 +112,23 @@ async fn come(crowd: Load, size: usize, ready: oneshot::Sender<()>) -> Duration 
 fn tell_crowd(report: &mut Report, crowd: &Counts, took: Duration) {
     report.measure_answers("cold: ", crowd);
     let answered = crowd.all().count();
-    let what = format!("every cold request answered within {LONGEST:?}");
+    let what = format!("every uncached request answered within {LONGEST:?}");
     let in_time = answered == u64::from(COLD) && took < LONGEST;
     report.check(what, format!("{answered} in {took:.2?}"), in_time);
     let overloaded = crowd.of(503, "overloaded");
-    report.measure("shed at once", spread(&overloaded));
+    report.measure("rejected at once", spread(&overloaded));
 }
 
 fn tell_hits(report: &mut Report, warmed: &Counts, quiet: &Counts, storm: &Counts) {
-    report.measure("hits, quiet", spread(&quiet.all()));
-    report.measure("hits, storm", spread(&storm.all()));
-    report.measure("hits' answers", storm.outcomes());
+    report.measure("hits before the burst", spread(&quiet.all()));
+    report.measure("hits during the burst", spread(&storm.all()));
+    report.measure("responses to hits", storm.outcomes());
     let (refused, lost) = (storm.not_ok(), storm.broken + storm.unsent);
-    let told = format!("{refused} refused, {lost} not sent or lost");
-    report.check("no hit refused", told, refused + lost == 0);
+    let told = format!("{refused} rejected, {lost} not sent or lost");
+    report.check("no hit rejected", told, refused + lost == 0);
     let (before, with) = (quiet.all().p99(), storm.all().p99());
-    let what = format!("hits' p99 within {SLOWER}× of the quiet one");
+    let what = format!("p99 of hits at most {SLOWER}× that before the burst");
     report.check(what, format!("{} → {}", ms(before), ms(with)), with <= before * SLOWER);
     let other = quiet.not_ok() + warmed.not_ok() + quiet.breaches + storm.breaches;
-    report.check("all well before", other, other == 0);
+    report.check("no error before the burst", other, other == 0);
 }

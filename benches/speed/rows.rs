@@ -32,7 +32,7 @@ pub const ROWS: [(&str, &str); 10] = [
     ("workers", "hits, one customer, two workers"),
     ("rate", "hits at half of peak load"),
     ("miss", "misses, Juspay takes 1 ms"),
-    ("herd", "500 phones of one new customer, Juspay takes 200 ms"),
+    ("herd", "500 clients of one new customer, Juspay takes 200 ms"),
     ("memory", "memory by the number of cached customers"),
     ("start", "from exec to the first 200"),
 ];
@@ -131,7 +131,7 @@ async fn hits_of(
     let calls = stage.simulator().total_requests();
     let turns = contest::hold(row, plan.rounds, &all, &load, async |_| ()).await;
     // One for a token that was handed out a million times.
-    assert!(stage.simulator().total_requests() - calls < 3, "Juspay was asked for hits");
+    assert!(stage.simulator().total_requests() - calls < 3, "hits caused calls to Juspay");
     for (ours, hits) in turns[1..].iter().zip(hits) {
         report.figure(cpu(hits.what, ours, &turns[0], hits.goal));
     }
@@ -221,7 +221,7 @@ async fn misses(row: &str, stage: &Stage, plan: Plan, report: &mut Report) {
     let settings = format!("{LOG_OFF}\ncache.capacity = {}", number * 2);
     let design = Design { name: "juspay-bff", workers: 1, cores, settings: &settings };
     let ours = stage.service(design).await;
-    progress("letting the service see each token once");
+    progress("sending each token once");
     ours.fill(&tokens).await;
     let bare = stage.bare_asking(cores, &ours, &tokens.list[0]).await;
     stage.simulator().inject(FaultRule::always(Fault::Latency { ms: JUSPAY_TAKES }));

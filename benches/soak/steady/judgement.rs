@@ -99,13 +99,13 @@ pub fn report(plan: &Plan, evidence: &Evidence, seen: &Seen) -> Report {
 fn measures(report: &mut Report, evidence: &Evidence, seen: &Seen) {
     let Evidence { phones, strangers, metrics, calls, .. } = evidence;
     let all = phones.all();
-    report.measure("requests of the customers", grouped(all.count()));
-    report.measure("answers to them", phones.outcomes());
+    report.measure("requests of cached customers", grouped(all.count()));
+    report.measure("responses to them", phones.outcomes());
     report.measure("latency", spread(&all));
     let hits = phones.source("hit") + phones.source("outage");
     report.measure("hits", percent(hits, all.count()));
-    report.measure("of them below the normal floor", phones.source("outage"));
-    report.measure("answers to strangers", strangers.outcomes());
+    report.measure("of these, below the normal floor", phones.source("outage"));
+    report.measure("responses to new customers", strangers.outcomes());
     report.measure("their latency", spread(&strangers.all()));
     report.measure("calls to Juspay", grouped(*calls));
     for (labels, value) in metrics.each("upstream_requests_total") {
@@ -116,7 +116,7 @@ fn measures(report: &mut Report, evidence: &Evidence, seen: &Seen) {
     let upsets = &seen.upsets;
     report.measure("outages of Juspay", upsets.outages.load(Ordering::Relaxed));
     let stale_pools = upsets.stale_pools.load(Ordering::Relaxed);
-    report.measure("times that connections to Juspay turned stale", stale_pools);
+    report.measure("rounds of stale connections to Juspay", stale_pools);
     report.measure("API key rotations", upsets.key_rotations.load(Ordering::Relaxed));
     report.measure("issuer key rotations", upsets.issuer_rotations.load(Ordering::Relaxed));
     for (message, times) in &evidence.complaints {
@@ -131,25 +131,29 @@ fn served(report: &mut Report, evidence: &Evidence, seen: &Seen) {
     report.check("cached customers saw only 200s", told, let_down.breaches == 0);
     let let_down = seen.let_down_strangers.counts();
     let told = format!("{} others {:?}", let_down.breaches, let_down.breaches_shown());
-    let what = "strangers saw only 200s while only pooled connections failed";
+    let what = "new customers saw only 200s while only pooled connections failed";
     report.check(what, told, let_down.breaches == 0);
     let breaches = phones.breaches + strangers.breaches;
     let told = [phones.breaches_shown(), strangers.breaches_shown()].concat().join("; ");
     let told = format!("{breaches} others {told}");
-    report.check("own object, and a token above its floor, in each 200", told, breaches == 0);
+    report.check(
+        "each 200 has the customer's own object and a token above its floor",
+        told,
+        breaches == 0,
+    );
     let [proofs, refused] =
         [&seen.proofs, &seen.refused_proofs].map(|it| it.load(Ordering::Relaxed));
     let told = format!("{} of {proofs}", proofs - refused);
-    let what = "tokens that Juspay takes a second before their told end";
+    let what = "tokens that Juspay accepts one second before their reported expiry";
     report.check(what, told, refused == 0 && proofs > 0);
     let lost = phones.broken + phones.unsent + strangers.broken + strangers.unsent;
-    report.check("no request without an answer", lost, lost == 0);
+    report.check("every request is answered", lost, lost == 0);
     let longest = phones.all().most().max(strangers.all().most());
     let what = format!("every answer within {LONGEST:?}");
     report.check(what, format!("{longest:.2?}"), longest < LONGEST);
     let rotations = seen.upsets.key_rotations.load(Ordering::Relaxed);
     let switches = evidence.complaint("another API key is in use");
-    report.same("each rotation led to the other key once", rotations, switches);
+    report.same("each rotation switched the key once", rotations, switches);
 }
 
 fn counters(report: &mut Report, evidence: &Evidence) {
@@ -165,7 +169,7 @@ fn counters(report: &mut Report, evidence: &Evidence) {
     let all = answers.values().sum::<u64>();
     let same = differ.is_empty() && metrics.all("http_requests_total") == all;
     let told = format!("{} and {all} {differ:?}", metrics.all("http_requests_total"));
-    report.check("http_requests_total by status and code is what phones saw", told, same);
+    report.check("http_requests_total by status and code equals what clients saw", told, same);
     let of_cache = |outcome: &str| {
         metrics.sum("cache_requests_total", |labels| labels.contains(&format!("\"{outcome}\"")))
     };
@@ -175,9 +179,9 @@ fn counters(report: &mut Report, evidence: &Evidence) {
     let ok = answers.get(&(200, "ok".to_owned())).copied().unwrap_or_default();
     report.same("token_remaining_seconds counts each 200", handed_out, ok);
     let stale = metrics.sum("upstream_requests_total", |it| it.contains("stale_connection"));
-    report.check("stale connections were met, and repeated on new ones", stale, stale > 0);
+    report.check("requests on stale connections were repeated on new ones", stale, stale > 0);
     let told = metrics.all("upstream_requests_total");
-    report.same("upstream_requests_total is what Juspay saw", told, *calls);
+    report.same("upstream_requests_total equals the calls that Juspay saw", told, *calls);
 }
 
 /// Medians of the second quarter, when all is warm, and of the last one.
