@@ -10,21 +10,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
-{{/* All of its pods. */}}
+{{/* Labels of all pods. */}}
 {{- define "juspay-bff.pods" -}}
 app.kubernetes.io/name: juspay-bff
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* Those that serve. */}}
+{{/* Labels of the pods that serve requests. */}}
 {{- define "juspay-bff.server" -}}
 {{ include "juspay-bff.pods" . }}
 app.kubernetes.io/component: server
 {{- end }}
 
 {{/*
-Settings as environment variables, a line each: JUSPAY_BFF__SECTION__KEY: "value", lists with commas.
-Takes the name so far and the value.
+Settings as environment variables, one per line: JUSPAY_BFF__SECTION__KEY: "value", lists comma-separated.
+Arguments: the name's prefix and the value.
 */}}
 {{- define "juspay-bff.settings" -}}
 {{- range $key, $value := .value }}
@@ -41,7 +41,7 @@ Takes the name so far and the value.
 {{- end }}
 {{- end }}
 
-{{/* The hosts that it calls, as a JSON list: Juspay, the issuers, and what else values name. */}}
+{{/* The hosts that the service calls, as a JSON list: Juspay, the issuers, and networkPolicy.extraHosts. */}}
 {{- define "juspay-bff.hosts" -}}
 {{- $addresses := list .Values.settings.juspay.base_url }}
 {{- range .Values.settings.auth.issuers }}
@@ -57,13 +57,13 @@ Takes the name so far and the value.
 {{- concat $hosts .Values.networkPolicy.extraHosts | uniq | toJson }}
 {{- end }}
 
-{{/* The peers of a NetworkPolicy's rule, as a list. Takes peers and the namespace they replace. */}}
+{{/* The peers of a NetworkPolicy rule, as a list. Arguments: peers, and the namespace to use without them. */}}
 {{- define "juspay-bff.peers" -}}
 {{- $namespace := dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .namespace)) }}
 {{- .peers | default (list $namespace) | toYaml }}
 {{- end }}
 
-{{/* A peer's selectors as labels of Cilium, as a JSON object. */}}
+{{/* A peer's selectors as Cilium labels, as a JSON object. */}}
 {{- define "juspay-bff.ciliumLabels" -}}
 {{- $labels := dict }}
 {{- range $key, $value := dig "namespaceSelector" "matchLabels" dict . }}
@@ -79,7 +79,7 @@ Takes the name so far and the value.
 {{- toJson $labels }}
 {{- end }}
 
-{{/* Labels as an expression of Calico. */}}
+{{/* Labels as a Calico selector. */}}
 {{- define "juspay-bff.calicoSelector" -}}
 {{- $all := list }}
 {{- range $key, $value := . }}
@@ -88,7 +88,7 @@ Takes the name so far and the value.
 {{- join " && " $all }}
 {{- end }}
 
-{{/* What a pod runs: the server's and the test's container. Takes the root and the arguments. */}}
+{{/* The container of the server and of the test. Arguments: the root context and the program's arguments. */}}
 {{- define "juspay-bff.container" -}}
 name: juspay-bff
 image: "{{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}"
@@ -103,11 +103,11 @@ securityContext:
   capabilities: {drop: [ALL]}
 volumeMounts:
   - {name: juspay-bff-settings, mountPath: /etc/juspay-bff, readOnly: true}
-  # The whole Secret: a subPath would never see a new key.
+  # The whole Secret: a subPath mount is not updated when the Secret changes.
   - {name: juspay-bff-secrets, mountPath: /run/secrets/juspay-bff, readOnly: true}
 {{- end }}
 
-{{/* What every pod has. */}}
+{{/* The pod spec of the server and of the test. */}}
 {{- define "juspay-bff.pod" -}}
 serviceAccountName: {{ include "juspay-bff.name" . }}
 automountServiceAccountToken: false
@@ -115,7 +115,7 @@ enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
-# Juspay and issuers are asked for as they are written, not first within the cluster.
+# Resolve names as written, without trying the cluster's search domains first.
 dnsConfig:
   options: [{name: ndots, value: "1"}]
 securityContext:
