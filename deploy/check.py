@@ -21,7 +21,7 @@ import yaml
 
 DEPLOY = Path(__file__).parent
 SECRETS = "/run/secrets/juspay-bff/"
-OPERATIONS = "../docs/operations.md"
+OPERATIONS = DEPLOY / "../docs/operations.md"
 # Custom resources, for which there are no schemas here.
 FOREIGN = ("cilium.io/", "projectcalico.org/", "networking.istio.io/")
 # Memory in bytes: the process, a customer with a token, a further access token, a connection while a
@@ -385,11 +385,11 @@ def check_secret():
     """The documented commands create a Secret with exactly the files that the settings name."""
     text = (DEPLOY / "kubernetes/base/settings.toml").read_text()
     files = set(re.findall(re.escape(SECRETS) + r"([\w-]+)", text))
-    for file in [OPERATIONS, "helm/juspay-bff/templates/NOTES.txt"]:
-        text = (DEPLOY / file).read_text()
+    for file in [OPERATIONS, DEPLOY / "helm/juspay-bff/templates/NOTES.txt"]:
+        text = file.read_text()
         command = re.search(r"create secret generic(?:.*\\\n)*.*", text).group()
         made = set(re.findall(r"--from-(?:file|literal)=([\w-]+)", command))
-        expect(made == files, f"{file} creates a Secret with {made}, but the settings name {files}")
+        expect(made == files, f"{file.name} creates a Secret with {made}, but the settings name {files}")
 
 
 def check_reference():
@@ -413,12 +413,12 @@ def calls(replicas, requests):
 
 def check_table():
     """The table of calls by replicas in docs/operations.md."""
-    table = re.search(r"\| replicas \|(.*)\n\|[-|: ]+\n((?:\|.*\n)+)", (DEPLOY / OPERATIONS).read_text())
+    table = re.search(r"\| replicas \|(.*)\n\|[-|: ]+\n((?:\|.*\n)+)", OPERATIONS.read_text())
     requests = [int(it) for it in re.findall(r"(\d+) requests?", table.group(1))]
     for row in table.group(2).splitlines():
         replicas, *written = [it.strip() for it in row.strip("|").split("|")]
         computed = [f"{calls(int(replicas), it):.2f}" for it in requests]
-        expect(written == computed, f"{OPERATIONS}, {replicas} replicas: {written}, expected {computed}")
+        expect(written == computed, f"{OPERATIONS.name}, {replicas} replicas: {written}, expected {computed}")
 
 
 def manifests(folder, program, site_env):
