@@ -82,7 +82,7 @@ fn each_recipe_names_its_source_and_what_explain_token_says() {
         let source = section.split_once("\nSource: [").expect(heading).1;
         assert!(source.split_once("](https://").is_some(), "{heading}");
         let check = section.split_once("\nCheck: `explain-token` ends with ").expect(heading).1;
-        let verdict = format!("`good, by auth.issuers.{}`; ", recipe.issuer().0);
+        let verdict = format!("`accepted by auth.issuers.{}`;", recipe.issuer().0);
         assert!(check.starts_with(&verdict), "{heading}: {check}");
     }
 }
@@ -99,6 +99,23 @@ fn links_within_the_document_lead_to_its_headings() {
     // The contents link to each chapter.
     for chapter in DOCUMENT.lines().filter_map(|line| line.strip_prefix("## ")) {
         assert!(links.contains(&*anchor(chapter)), "{chapter} isn't linked");
+    }
+}
+
+#[test]
+fn links_to_other_documents_lead_to_their_headings() {
+    let authentication = include_str!("../../../../AUTHENTICATION.md");
+    let headings = authentication.lines().filter_map(|line| line.strip_prefix("## "));
+    let anchors: Vec<_> = headings.map(anchor).collect();
+    let links: Vec<_> = DOCUMENT.split("](../").skip(1).collect();
+    assert!(!links.is_empty());
+    for link in links {
+        let link = link.split_once(')').expect("its end").0;
+        match link.split_once('#') {
+            Some(("AUTHENTICATION.md", to)) => assert!(anchors.iter().any(|it| it == to), "{link}"),
+            Some(_) => panic!("{link}"),
+            None => assert!(["AUTHENTICATION.md", "config/default.toml"].contains(&link), "{link}"),
+        }
     }
 }
 

@@ -46,7 +46,8 @@ impl Row {
         let series = format!("juspay_bff_auth_failures_total{{reason=\"{}\"}}", self.reason);
         let before = served.world.count(&series).await;
         let reply = served.world.phone_holding(&self.token).me().await;
-        assert_eq!((reply.status, &*reply.code()), (self.status, self.code), "{what}");
+        assert_eq!(reply.status, self.status, "{what}");
+        assert_eq!(reply.code(), self.code, "{what}");
         assert_eq!(served.world.count(&series).await, before + 1, "{what}: not {}", self.reason);
         explained_as(&served.world, &what, &self.token, self.reason).await;
     }
@@ -55,7 +56,7 @@ impl Row {
 fn of_another_audience(served: &Served) -> Vec<Row> {
     let claim = served.text("audience_claim").unwrap_or("aud");
     if claim == "none" {
-        // No audience is another one: every token of such an issuer is for this app.
+        // Skipped: nothing is compared, as every token of such an issuer is for this app.
         return Vec::new();
     }
     let ours = &served.texts("audiences")[0];
