@@ -1,10 +1,12 @@
 //! The recipes of `docs/identity-providers.md`: each service has the settings of one recipe, and is called with
 //! the token that the document shows, signed now. Only the source of the keys is a local one.
 //!
-//! `document` checks what the document says, `served` starts the services and signs, `unfit` makes each token
-//! unfit in every way that its recipe rules out.
+//! `document` checks what the document says, `mistakes` has the rejected token that each recipe names,
+//! `served` starts the services and signs, `unfit` makes each token unfit in every way that its recipe rules
+//! out.
 
 mod document;
+mod mistakes;
 mod served;
 mod unfit;
 

@@ -42,6 +42,20 @@ const RECIPES: [&str; 26] = [
 /// The last recipe, which isn't the one to aim at.
 const BARE: &str = "NestJS and other home-made tokens: With the bare minimum";
 
+/// The text below each heading with a recipe.
+fn sections() -> Vec<&'static str> {
+    let sections = DOCUMENT.split("\n## ").flat_map(|section| section.split("\n### "));
+    sections.filter(|section| section.contains("```toml recipe")).collect()
+}
+
+/// What a recipe says about the check with `explain-token`.
+pub fn check(heading: &str) -> String {
+    let number = recipes().iter().position(|recipe| recipe.heading == heading).expect(heading);
+    let check = sections()[number].split_once("\nCheck: ").expect(heading).1;
+    let check = check.split_once("\n\n").map_or(check, |(check, _)| check);
+    check.replace('\n', " ")
+}
+
 #[test]
 fn every_provider_has_its_recipe() {
     let headings: Vec<_> = recipes().into_iter().map(|recipe| recipe.heading).collect();
@@ -73,8 +87,7 @@ fn the_settings_of_each_recipe_load_with_no_other_warning_than_of_a_missing_audi
 
 #[test]
 fn each_recipe_names_its_source_and_what_explain_token_says() {
-    let sections = DOCUMENT.split("\n## ").flat_map(|section| section.split("\n### "));
-    let sections: Vec<_> = sections.filter(|section| section.contains("```toml recipe")).collect();
+    let sections = sections();
     let recipes = recipes();
     assert_eq!(sections.len(), recipes.len());
     for (section, recipe) in sections.iter().zip(&recipes) {

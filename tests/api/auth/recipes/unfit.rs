@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::served::{Served, Stranger, with};
+use super::{
+    mistakes::named_by_the_document,
+    served::{Served, Stranger, with},
+};
 use crate::auth::corpus::{changed, explained_as};
 
 /// What is wrong with a token, the answer, and the reason that is counted.
@@ -11,13 +14,13 @@ pub struct Row {
     token: String,
     status: u16,
     code: &'static str,
-    reason: &'static str,
+    pub reason: &'static str,
 }
 
 /// Made when it is its turn, as times are to the second.
 type Group = fn(&Served, &Stranger) -> Vec<Row>;
 
-pub const GROUPS: [Group; 8] = [
+pub const GROUPS: [Group; 9] = [
     |served, _| of_another_audience(served),
     |served, _| of_another_issuer(served),
     |served, _| of_another_kind(served),
@@ -25,19 +28,20 @@ pub const GROUPS: [Group; 8] = [
     |served, _| without_a_scope(served),
     |served, _| without_a_customer(served),
     |served, _| too_old(served),
+    |served, _| named_by_the_document(served),
     by_another_key,
 ];
 
 impl Row {
-    fn invalid(what: impl Into<String>, reason: &'static str, token: String) -> Self {
+    pub fn invalid(what: impl Into<String>, reason: &'static str, token: String) -> Self {
         Self { what: what.into(), token, status: 401, code: "invalid_token", reason }
     }
 
-    fn forbidden(what: impl Into<String>, code: &'static str, token: String) -> Self {
+    pub fn forbidden(what: impl Into<String>, code: &'static str, token: String) -> Self {
         Self { what: what.into(), token, status: 403, code, reason: code }
     }
 
-    fn expired(what: &str, token: String) -> Self {
+    pub fn expired(what: &str, token: String) -> Self {
         Self { code: "expired_token", ..Self::invalid(what, "expired", token) }
     }
 
