@@ -116,7 +116,7 @@ fn told(reply: &Reply) -> String {
 }
 
 /// What operators are told of a token; nothing of the token itself.
-async fn explained(world: &World, what: &str, token: &str) -> Explanation {
+pub async fn explained(world: &World, what: &str, token: &str) -> Explanation {
     let header = format!("Bearer {token}");
     let clock = Arc::new(world.clock.clone());
     let explaining = Box::pin(explain(&world.settings, &header, false, clock));
