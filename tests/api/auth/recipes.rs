@@ -1,17 +1,22 @@
 //! The recipes of `docs/identity-providers.md`: each service has the settings of one recipe, and is called with
 //! the token that the document shows, signed now. Only the source of the keys is a local one.
 //!
-//! `document` checks what the document says, `served` starts the services and signs, `unfit` makes each token
-//! unfit in every way that its recipe rules out.
+//! `document` checks what the document says, `mistakes` has the rejected token that each recipe names,
+//! `served` starts the services and signs, `unfit` makes each token unfit in every way that its recipe rules
+//! out.
 
 mod document;
+mod mistakes;
 mod served;
 mod unfit;
 
 use serde_json::{Value, json};
 
 use self::served::{Served, Stranger};
-use super::{COOLDOWN, corpus::explained};
+use super::{
+    COOLDOWN,
+    corpus::{changed, explained},
+};
 use crate::support::recipes::{recipe, recipes};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,9 +85,10 @@ async fn an_applications_own_token_names_no_customer() {
     ];
     for (heading, changes, status, code) in rows {
         let served = Served::new(&recipe(heading)).await;
-        let token = served.token(&super::corpus::changed(served.claims(), &changes));
+        let token = served.token(&changed(served.claims(), &changes));
         let reply = served.world.phone_holding(&token).me().await;
-        assert_eq!((reply.status, &*reply.code()), (status, code), "{heading}: {changes}");
+        assert_eq!(reply.status, status, "{heading}: {changes}");
+        assert_eq!(reply.code(), code, "{heading}: {changes}");
         assert_eq!(served.world.simulator().total_requests(), 0, "{heading}");
     }
 }

@@ -42,6 +42,20 @@ const RECIPES: [&str; 26] = [
 /// The last recipe, which isn't the one to aim at.
 const BARE: &str = "NestJS and other home-made tokens: With the bare minimum";
 
+/// The text below each heading with a recipe.
+fn sections() -> Vec<&'static str> {
+    let sections = DOCUMENT.split("\n## ").flat_map(|section| section.split("\n### "));
+    sections.filter(|section| section.contains("```toml recipe")).collect()
+}
+
+/// What a recipe says about the check with `explain-token`.
+pub fn check(heading: &str) -> String {
+    let number = recipes().iter().position(|recipe| recipe.heading == heading).expect(heading);
+    let check = sections()[number].split_once("\nCheck: ").expect(heading).1;
+    let check = check.split_once("\n\n").map_or(check, |(check, _)| check);
+    check.replace('\n', " ")
+}
+
 #[test]
 fn every_provider_has_its_recipe() {
     let headings: Vec<_> = recipes().into_iter().map(|recipe| recipe.heading).collect();
@@ -73,8 +87,7 @@ fn the_settings_of_each_recipe_load_with_no_other_warning_than_of_a_missing_audi
 
 #[test]
 fn each_recipe_names_its_source_and_what_explain_token_says() {
-    let sections = DOCUMENT.split("\n## ").flat_map(|section| section.split("\n### "));
-    let sections: Vec<_> = sections.filter(|section| section.contains("```toml recipe")).collect();
+    let sections = sections();
     let recipes = recipes();
     assert_eq!(sections.len(), recipes.len());
     for (section, recipe) in sections.iter().zip(&recipes) {
@@ -82,7 +95,7 @@ fn each_recipe_names_its_source_and_what_explain_token_says() {
         let source = section.split_once("\nSource: [").expect(heading).1;
         assert!(source.split_once("](https://").is_some(), "{heading}");
         let check = section.split_once("\nCheck: `explain-token` ends with ").expect(heading).1;
-        let verdict = format!("`good, by auth.issuers.{}`; ", recipe.issuer().0);
+        let verdict = format!("`accepted by auth.issuers.{}`;", recipe.issuer().0);
         assert!(check.starts_with(&verdict), "{heading}: {check}");
     }
 }
@@ -99,6 +112,23 @@ fn links_within_the_document_lead_to_its_headings() {
     // The contents link to each chapter.
     for chapter in DOCUMENT.lines().filter_map(|line| line.strip_prefix("## ")) {
         assert!(links.contains(&*anchor(chapter)), "{chapter} isn't linked");
+    }
+}
+
+#[test]
+fn links_to_other_documents_lead_to_their_headings() {
+    let authentication = include_str!("../../../../AUTHENTICATION.md");
+    let headings = authentication.lines().filter_map(|line| line.strip_prefix("## "));
+    let anchors: Vec<_> = headings.map(anchor).collect();
+    let links: Vec<_> = DOCUMENT.split("](../").skip(1).collect();
+    assert!(!links.is_empty());
+    for link in links {
+        let link = link.split_once(')').expect("its end").0;
+        match link.split_once('#') {
+            Some(("AUTHENTICATION.md", to)) => assert!(anchors.iter().any(|it| it == to), "{link}"),
+            Some(_) => panic!("{link}"),
+            None => assert!(["AUTHENTICATION.md", "config/default.toml"].contains(&link), "{link}"),
+        }
     }
 }
 

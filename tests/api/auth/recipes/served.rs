@@ -19,7 +19,7 @@ use crate::{
 };
 
 const SECRET: &str = "a secret of more than thirty-two bytes, as a recipe demands";
-const OTHER_SECRET: &str = "another secret of more than thirty-two bytes, which nobody uses";
+const OTHER_SECRET: &str = "another secret of more than thirty-two bytes, which is in no file";
 
 /// Claims with a time.
 const TIMES: [&str; 4] = ["exp", "iat", "nbf", "auth_time"];

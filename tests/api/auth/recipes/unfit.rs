@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::served::{Served, Stranger, with};
+use super::{
+    mistakes::named_by_the_document,
+    served::{Served, Stranger, with},
+};
 use crate::auth::corpus::{changed, explained_as};
 
 /// What is wrong with a token, the answer, and the reason that is counted.
@@ -11,13 +14,13 @@ pub struct Row {
     token: String,
     status: u16,
     code: &'static str,
-    reason: &'static str,
+    pub reason: &'static str,
 }
 
 /// Made when it is its turn, as times are to the second.
 type Group = fn(&Served, &Stranger) -> Vec<Row>;
 
-pub const GROUPS: [Group; 8] = [
+pub const GROUPS: [Group; 9] = [
     |served, _| of_another_audience(served),
     |served, _| of_another_issuer(served),
     |served, _| of_another_kind(served),
@@ -25,19 +28,20 @@ pub const GROUPS: [Group; 8] = [
     |served, _| without_a_scope(served),
     |served, _| without_a_customer(served),
     |served, _| too_old(served),
+    |served, _| named_by_the_document(served),
     by_another_key,
 ];
 
 impl Row {
-    fn invalid(what: impl Into<String>, reason: &'static str, token: String) -> Self {
+    pub fn invalid(what: impl Into<String>, reason: &'static str, token: String) -> Self {
         Self { what: what.into(), token, status: 401, code: "invalid_token", reason }
     }
 
-    fn forbidden(what: impl Into<String>, code: &'static str, token: String) -> Self {
+    pub fn forbidden(what: impl Into<String>, code: &'static str, token: String) -> Self {
         Self { what: what.into(), token, status: 403, code, reason: code }
     }
 
-    fn expired(what: &str, token: String) -> Self {
+    pub fn expired(what: &str, token: String) -> Self {
         Self { code: "expired_token", ..Self::invalid(what, "expired", token) }
     }
 
@@ -46,7 +50,8 @@ impl Row {
         let series = format!("juspay_bff_auth_failures_total{{reason=\"{}\"}}", self.reason);
         let before = served.world.count(&series).await;
         let reply = served.world.phone_holding(&self.token).me().await;
-        assert_eq!((reply.status, &*reply.code()), (self.status, self.code), "{what}");
+        assert_eq!(reply.status, self.status, "{what}");
+        assert_eq!(reply.code(), self.code, "{what}");
         assert_eq!(served.world.count(&series).await, before + 1, "{what}: not {}", self.reason);
         explained_as(&served.world, &what, &self.token, self.reason).await;
     }
@@ -55,7 +60,7 @@ impl Row {
 fn of_another_audience(served: &Served) -> Vec<Row> {
     let claim = served.text("audience_claim").unwrap_or("aud");
     if claim == "none" {
-        // No audience is another one: every token of such an issuer is for this app.
+        // Skipped: nothing is compared, as every token of such an issuer is for this app.
         return Vec::new();
     }
     let ours = &served.texts("audiences")[0];
