@@ -201,8 +201,9 @@ function hold(path) {
 
 // now: milliseconds since 1970. keys: "add" signs with new ones from now on, "replace" publishes
 // no others. secret: the client's that asks about tokens. logoutUri: where the app's logouts are
-// told. recipe: payload and header that access tokens get, and ID tokens what they can of it. login: the
-// issuer that is named in ID tokens, the app's client id and what they are signed with. hold: requests for this path wait; null lets them go. down: connections are broken off.
+// sent. recipe: payload and header that access tokens get, and ID tokens what they can of it. login: the
+// issuer that ID tokens name, the app's client id and the algorithm. hold: requests for this path wait; null
+// lets them go. down: connections are broken off.
 function obey(order) {
   now = order.now;
   if (order.keys !== undefined) {
