@@ -139,6 +139,10 @@ async fn a_customers_claim_that_cannot_be_used_is_explained() {
             "hint           the token has it as \"/user_metadata/customer_id\", which users can edit",
         ),
         (wish(), "hint           of the usual claims the token has sub"),
+        (
+            wish().with("act", json!({"customer_id": id})),
+            "hint           of the usual claims the token has sub",
+        ),
     ] {
         let lines = [expected, missing, hint];
         explained(&desk, "customer_id_claim = 'customer_id'", &wish, "customer", &lines).await;

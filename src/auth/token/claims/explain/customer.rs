@@ -16,6 +16,9 @@ use crate::{
 /// Claims that name a customer where `sub` does not, or another one: Entra, Okta, Cognito, Django.
 const CUSTOMER_CLAIMS: [&str; 5] = ["customer_id", "user_id", "uid", "oid", "sub"];
 
+/// Claims whose members describe another party: the actor of a delegation (RFC 8693 §4.1, §4.4).
+const OTHER_PARTIES: [&str; 2] = ["act", "may_act"];
+
 impl Claims {
     pub(super) fn explain_customer(&self, against: &Against<'_>) -> (Check, Option<CustomerId>) {
         let customer = self.customer(against.rules);
@@ -112,6 +115,9 @@ impl Claims {
                 let is_pointer = outer.starts_with('/');
                 let name = if is_pointer { format!("/{}", escape(outer)) } else { outer.clone() };
                 places.push(name);
+            }
+            if OTHER_PARTIES.contains(&outer.as_str()) {
+                continue;
             }
             if let Some(Value::Object(members)) = self.0.get(outer) {
                 let inner = members.keys().filter(|inner| is_it(inner));
