@@ -8,7 +8,7 @@ use juspay_bff::simulator::{
 };
 use serde_json::json;
 
-use super::{Desk, ends};
+use super::{Desk, ends, near_misses::block};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_signed_with_a_shared_secret_is_explained_offline_too() {
@@ -138,4 +138,40 @@ async fn an_opaque_token_is_introspected() {
     let ended = desk.explain_by(&settings, &token, "", &[]).await;
     ends(&ended, &["introspection"], "rejected with 503 keys_unavailable");
     assert!(ended.stdout.contains("the client's credentials were refused"), "{}", ended.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_introspected_token_shows_the_difference_of_its_issuer() {
+    let desk = Desk::new().await;
+    let secret = desk.file("secret", DEFAULT_CLIENT.1);
+    let issuer = desk.running.issuer().issuer_url();
+    let settings = format!(
+        "juspay = {{ base_url = 'http://127.0.0.1:9', merchant_id = 'm', api_key = 'k' }}
+        [auth.issuers.opaque]
+        issuer = '{issuer}'
+        audiences = ['juspay-bff-demo']
+        introspection_url = '{}'
+        introspection_client_id = '{}'
+        introspection_client_secret_file = '{}'",
+        desk.running.issuer().introspection_url(),
+        DEFAULT_CLIENT.0,
+        secret.display()
+    );
+    let token = desk.mint(&MintRequest::opaque("alice").with("iss", format!("{issuer}/")));
+    let ended = desk.explain_by(&settings, &token, "", &[]).await;
+    ends(&ended, &["iss"], "rejected with 401 invalid_token, reason unknown_issuer");
+    let suggested = format!("auth.issuers.opaque.issuer = \"{issuer}/\"");
+    assert_eq!(
+        block(&ended.stdout, "iss"),
+        [
+            format!("expected       \"{issuer}\" (auth.issuers.opaque.issuer)"),
+            format!("found          \"{issuer}/\""),
+            "hint           the token's iss differs only by a trailing slash, which the token has"
+                .to_owned(),
+            format!("to accept such tokens: {suggested}"),
+            "meaning        tokens with the previous issuer are then rejected".to_owned(),
+        ]
+    );
+    let ended = desk.explain_by(&settings, &token, &suggested, &[]).await;
+    ends(&ended, &[], "accepted by auth.issuers.opaque");
 }
