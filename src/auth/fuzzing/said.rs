@@ -156,11 +156,9 @@ impl Said {
         }
         assert!(self.is_granted("pay"), "without its scope");
         let sub = self.at(demands.customer).expect("a customer");
-        let sub = match sub.as_array().map(Vec::as_slice) {
-            None => sub,
-            Some([item]) => item,
-            Some(_) => panic!("one customer of several"),
-        };
+        let several = sub.as_array().map_or(std::slice::from_ref(sub), Vec::as_slice);
+        assert_eq!(several.len(), 1, "one customer of several");
+        let sub = several.first().expect("a customer");
         let sub = sub.as_str().map_or_else(|| sub.to_string(), str::to_owned);
         let customer = customer.as_str();
         assert_eq!(customer, format!("{PREFIX}{sub}"));

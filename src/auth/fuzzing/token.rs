@@ -114,8 +114,8 @@ fn check_signed(text: &str, reread: &Reread) {
     };
     assert!(unverified.verify_hmac(&ISSUER.secrets).is_err(), "a key that is a secret");
     assert!(unverified.check_header(&ISSUER.by_secret.rules).is_err(), "for another issuer");
-    for ruled in &ISSUER.by_key {
-        check_claims(&unverified, &verified, ruled, reread);
+    for by in &ISSUER.by_key {
+        check_claims(&unverified, &verified, by, reread);
     }
 }
 
@@ -127,27 +127,22 @@ fn check_maced(text: &str, reread: &Reread) {
         return;
     };
     assert!(unverified.verify(&ISSUER.keys).is_err(), "a secret that is a key");
-    for ruled in &ISSUER.by_key {
-        assert!(unverified.check_header(&ruled.rules).is_err(), "for another issuer");
+    for by in &ISSUER.by_key {
+        assert!(unverified.check_header(&by.rules).is_err(), "for another issuer");
     }
     check_claims(&unverified, &verified, &ISSUER.by_secret, reread);
 }
 
 /// A token with a good signature, by these rules.
-fn check_claims(
-    unverified: &Unverified<'_>,
-    verified: &Verified<'_>,
-    ruled: &Ruled,
-    reread: &Reread,
-) {
-    let (now, rules) = (said::now(), &ruled.rules);
+fn check_claims(unverified: &Unverified<'_>, verified: &Verified<'_>, by: &Ruled, reread: &Reread) {
+    let (now, rules) = (said::now(), &by.rules);
     let accepted =
         unverified.check_header(rules).is_ok().then(|| verified.check(rules, Scheme::Bearer, now));
     check_explained(unverified, verified, rules, now);
     let is_logout = is_logout(unverified, verified, rules, now);
     if let Some(Ok(accepted)) = accepted {
         assert!(!is_logout, "an access token that is a logout token, too");
-        reread.check_accepted(&accepted, &ruled.demands);
+        reread.check_accepted(&accepted, &by.demands);
     }
 }
 

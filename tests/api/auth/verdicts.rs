@@ -2,7 +2,7 @@
 //! `verdicts/*.txt`. A change of a check shows there which tokens it accepts or rejects from now on.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,13 @@ pub struct Verdicts {
     /// Texts that differ from run to run, and the names that stand for them.
     random: Vec<(String, &'static str)>,
     lines: Vec<String>,
+}
+
+impl fmt::Display for Verdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (all, accepted) = (self.lines.len(), self.accepted());
+        write!(f, "corpus {}: {} of {all} tokens rejected", self.name, all - accepted)
+    }
 }
 
 impl Verdicts {
@@ -46,11 +53,6 @@ impl Verdicts {
             ("MIDDLE_OF_KID".to_owned() + &kid[kid.len() - 1..], "END_OF_KID"),
         ];
         Self { random, ..self }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.lines.len()
     }
 
     /// How many tokens were accepted.

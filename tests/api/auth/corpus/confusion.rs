@@ -76,13 +76,12 @@ fn by_secrets(forge: &Forge<'_>, both: &Both, rows: &mut Vec<Row>) {
     };
     let functions = [("HS256", HMAC_SHA256), ("HS384", HMAC_SHA384), ("HS512", HMAC_SHA512)];
     for (which, secret) in [("the secret", SECRET), ("the previous secret", PREVIOUS)] {
-        for kid in [&both.elliptic, &both.rsa, &json!("shared"), &Value::Null] {
-            let key = match kid {
-                _ if kid == &both.elliptic => "the P-256 kid",
-                _ if kid == &both.rsa => "the RSA kid",
-                Value::Null => "no kid",
-                _ => "the name as kid",
-            };
+        for (key, kid) in [
+            ("the P-256 kid", &both.elliptic),
+            ("the RSA kid", &both.rsa),
+            ("the name as kid", &json!("shared")),
+            ("no kid", &Value::Null),
+        ] {
             for (alg, function) in functions {
                 let what = format!("{alg} with {which} for the issuer with public keys, {key}");
                 row("algorithm", what, &header(alg, kid), &both.main, function, secret);

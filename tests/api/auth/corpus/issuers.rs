@@ -51,7 +51,7 @@ impl IssuerKind {
             "aud" => String::new(),
             claim => format!("audience_claim = '{claim}'"),
         };
-        let mut settings = format!(
+        let both = format!(
             "auth.shared_customer_ids = true
             [auth.issuers.main]
             {claim}
@@ -64,10 +64,12 @@ impl IssuerKind {
             Self::Hmac.iss(issuer),
             file("shared", &format!("{SECRET}\n{PREVIOUS}\n")),
         );
-        if self == Self::Introspection {
-            issuer.set_client(CLIENT, guard::CLIENT_SECRET);
-            settings += &format!(
-                "
+        if self != Self::Introspection {
+            return both;
+        }
+        issuer.set_client(CLIENT, guard::CLIENT_SECRET);
+        format!(
+            "{both}
                 [auth.issuers.opaque]
                 issuer = '{}'
                 audiences = ['{AUDIENCE}']
@@ -75,12 +77,10 @@ impl IssuerKind {
                 introspection_client_id = '{CLIENT}'
                 introspection_client_secret_file = '{}'
                 {claim}",
-                self.iss(issuer),
-                issuer.introspection_url(),
-                file("client", guard::CLIENT_SECRET),
-            );
-        }
-        settings
+            self.iss(issuer),
+            issuer.introspection_url(),
+            file("client", guard::CLIENT_SECRET),
+        )
     }
 
     /// The row as this kind of issuer answers it. `is_answered`: the issuer says of the token, which
