@@ -65,7 +65,7 @@ pub use self::{
     revocations::RevokeError,
 };
 pub(crate) use self::{
-    inspection::{Introspectable, KeySetSeen, KeysFound},
+    inspection::{Introspectable, KeySetSeen, KeysFound, SecretsSeen},
     introspection::AskError,
     jwks::{FetchError, SetError},
 };
