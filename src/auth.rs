@@ -6,7 +6,7 @@
 //! the issuer of tokens that say nothing by themselves; `gateway` is in the place of all of these where
 //! a gateway has verified callers already. `revocations` holds what ends tokens before their time,
 //! `revoking` what that does, `logout` what issuers say about it. `explanation` and `inspection` are for
-//! operators: why a token is refused, and what the issuers answer. `hmac` holds the secrets of issuers that have no public keys. Owns the [`Authenticator`] that leads
+//! operators: why a token is refused, and what the issuers answer; `near_miss` names common differences. `hmac` holds the secrets of issuers that have no public keys. Owns the [`Authenticator`] that leads
 //! a request along that way and counts who is turned away. Refuses to learn more of a token than its
 //! customer, and knows no HTTP but for `caller`.
 
@@ -27,6 +27,7 @@ mod issuer;
 mod jwks;
 mod known;
 mod logout;
+mod near_miss;
 mod revocations;
 mod revoking;
 #[cfg(test)]
@@ -55,7 +56,7 @@ use self::{
 pub use self::{
     caller::Caller,
     error::{AuthError, ProofFault, Reason},
-    explanation::{Check, Explanation, Outcome, explain},
+    explanation::{Check, Explanation, Outcome, Suggestion, explain},
     gateway::Approach,
     hmac::{HmacFileError, HmacSecrets},
     issuer::Keepers,
@@ -64,7 +65,7 @@ pub use self::{
     revocations::RevokeError,
 };
 pub(crate) use self::{
-    inspection::{Introspectable, KeySetSeen, KeysFound},
+    inspection::{Introspectable, KeySetSeen, KeysFound, SecretsSeen},
     introspection::AskError,
     jwks::{FetchError, SetError},
 };

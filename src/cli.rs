@@ -124,13 +124,14 @@ Example:
   juspay-bff doctor --config /etc/juspay-bff/settings.toml --customer my_test_customer";
 
 const EXPLAIN_TOKEN: &str = "\
-Reads one access token from standard input and tells what the service would say of it: each check in \
-the service's order, and the service's own verdict at the end. For operators; phones are never told. \
-The exit code is 0 when the token is good, 1 when it isn't or that can't be told.
+Reads one access token from standard input and prints each check in the service's order, then the \
+service's own verdict. A failed check shows what was expected and what was found, and if a setting \
+would accept such tokens, its line. For operators; phones only get a code. The exit code is 0 if the \
+token is accepted, 1 if it is rejected or there is no verdict.
 
-Neither the token nor its signature is printed; the customer is told as logs tell it \
-(log.customer_ref_key_file), or plainly with --show-customer. Write `DPoP TOKEN` for a token that is \
-bound to a key. A token that says nothing by itself is sent to its issuer's introspection endpoint.
+Neither the token nor its signature is printed. The customer is shown as in logs \
+(log.customer_ref_key_file), or by its id with --show-customer. Write `DPoP TOKEN` for a token that is \
+bound to a key. An opaque token is sent to its issuer's introspection endpoint.
 
 Example:
   juspay-bff explain-token --config /etc/juspay-bff/settings.toml < token";
@@ -259,10 +260,10 @@ pub struct ExplainToken {
     /// How to print the result, settings errors included
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
-    /// Ask nobody: without a key file the signature isn't checked then
+    /// Call no issuer: without a key file the signature is not checked
     #[arg(long)]
     pub offline: bool,
-    /// Tell the customer's id as it is
+    /// Show the customer's id
     #[arg(long)]
     pub show_customer: bool,
 }

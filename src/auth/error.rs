@@ -91,34 +91,34 @@ impl AuthError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Not three parts of base64url with JSON objects in the first two.
-    #[error("it isn't a JWS in compact form")]
+    #[error("it is not a signed JWT")]
     NotJws,
     /// `crit`, `b64`, `enc`, or a member of a wrong type.
-    #[error("its header holds what isn't taken")]
+    #[error("its header is malformed or has an unsupported member")]
     Header,
     /// `alg` isn't one of the issuer's.
-    #[error("its algorithm isn't one of its issuer's")]
+    #[error("its algorithm is not accepted")]
     Algorithm,
     /// `typ` isn't one of the issuer's.
-    #[error("its type isn't one of its issuer's")]
+    #[error("its type is not accepted")]
     Type,
     /// `iss` is nobody's.
-    #[error("its issuer isn't known")]
+    #[error("its issuer is unknown")]
     UnknownIssuer,
     /// The issuer has no such key.
     #[error("its issuer has no such key")]
     UnknownKey,
     /// The signature is another's.
-    #[error("its signature doesn't fit")]
+    #[error("its signature is invalid")]
     Signature,
     /// A needed claim is missing, or one has a wrong type or value.
     #[error("a claim is missing or malformed")]
     Claims,
     /// `aud` is somebody else.
-    #[error("it is meant for another audience")]
+    #[error("it is for another audience")]
     Audience,
     /// `nbf` or `iat` lies in the future.
-    #[error("it isn't valid yet")]
+    #[error("it is not valid yet")]
     NotYetValid,
     /// An ID token, which is for the app itself.
     #[error("it is an ID token")]
@@ -127,13 +127,13 @@ pub enum Reason {
     #[error("it is bound to a key")]
     Confirmation,
     /// Somebody speaks as the gateway who isn't known to be it.
-    #[error("whoever sent it isn't the gateway")]
+    #[error("its sender is not the gateway")]
     UntrustedPeer,
     /// Its issuer says that it isn't active.
-    #[error("its issuer says that it isn't active")]
+    #[error("its issuer answers that it is not active")]
     Inactive,
     /// No `cnf`, but its issuer's must have one, or a proof came with it.
-    #[error("it isn't bound to a key")]
+    #[error("it is not bound to a key")]
     Unbound,
     /// Somebody has revoked it, or its subject has logged out.
     #[error("it was revoked")]
@@ -176,7 +176,7 @@ pub enum ProofFault {
     #[error("its key isn't taken")]
     Key,
     /// Its key hasn't signed it.
-    #[error("its signature doesn't fit")]
+    #[error("its signature is invalid")]
     Signature,
     /// `htm` is another method.
     #[error("it is for another method")]

@@ -1,23 +1,33 @@
-//! Why a token is taken or refused, told to operators (`juspay-bff explain-token`); callers never
-//! learn more than a code.
+//! Explains to operators why the service accepts or rejects a token (`juspay-bff explain-token`).
+//! Callers never get more than a code.
 //!
-//! The verdict is the service's own: the token is verified as any other. Beside it stands each check in
-//! the service's order, made by the same functions, also those that the service doesn't come to any
-//! more. Nothing of the token is in it but values that are compared with settings.
+//! The verdict is the service's own: the token is verified as any other. The checks are listed in the
+//! service's order and made by the same functions, including those after the first failure. Of the
+//! token's values only those are shown that settings are compared with.
+
+mod check;
+mod keys;
+mod text;
 
 use std::{future::pending, sync::Arc};
 
+pub use self::check::{Check, Outcome, Suggestion};
+pub(super) use self::{
+    check::first_failure,
+    text::{listed, member, printable, quoted, toml_list, toml_text},
+};
+use self::{
+    check::{conclude, list_unmade},
+    keys::{explain_keys, explain_secrets},
+};
 use super::{
     AuthError, Authenticator, Caller, Keepers, Reason, SetUpError, Token,
     bearer::{Credentials, Scheme},
-    hmac::SecretSet,
-    inspection::KeySetSeen,
     introspection::Introspection,
     issuer::Issuer,
-    jwks::Current,
     revocations::Grounds,
     sha256,
-    token::{Against, Explained, Object, Unverified, explain_form, names_issuer},
+    token::{Against, Explained, Unverified, explain_form, explain_unknown_issuer},
 };
 use crate::{
     clock::Clock,
@@ -25,58 +35,22 @@ use crate::{
     settings::{KeySource, Settings},
 };
 
-/// Longest text of a token's that is told, in characters.
-const MAX_SHOWN: usize = 200;
+/// The most that `auth.max_token_bytes` can be.
+const MAX_TOKEN_BYTES: usize = 65536;
 
-/// How one check came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// As it should.
-    Passed,
-    /// For this the token is refused.
-    Failed(AuthError),
-    /// It couldn't be made.
-    Open,
-}
-
-/// One check of a token.
-#[derive(Debug, Clone)]
-pub struct Check {
-    /// What is checked.
-    pub name: &'static str,
-    /// How it came out.
-    pub outcome: Outcome,
-    /// What was found, and what it is held against.
-    pub found: String,
-}
-
-/// All that can be told of a token.
+/// The explanation of a token.
 #[derive(Debug)]
 pub struct Explanation {
     /// Each check, in the service's order.
     pub checks: Vec<Check>,
-    /// Whom the token names, whether it is good or not.
+    /// The customer that the token names, whether the token is valid or not.
     pub customer: Option<CustomerId>,
-    /// The service's own verdict; `None` when nobody was to be asked and so there is none.
+    /// The service's own verdict; `None` if it needs an issuer and `--offline` forbids that.
     pub verdict: Option<Result<Caller, AuthError>>,
-    /// The token came as `DPoP`, so that a proof must come with each request.
+    /// The token was sent as `DPoP`, so each request needs a proof.
     pub needs_proof: bool,
-}
-
-impl Check {
-    pub(super) fn of<E: Into<AuthError>>(
-        name: &'static str,
-        result: Result<(), E>,
-        found: impl Into<String>,
-    ) -> Self {
-        let outcome =
-            result.map_or_else(|error| Outcome::Failed(error.into()), |()| Outcome::Passed);
-        Self { name, outcome, found: found.into() }
-    }
-
-    pub(super) fn open(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, outcome: Outcome::Open, found: found.into() }
-    }
+    /// Whether a signature, or the answer of the issuer, proves the claims.
+    pub is_proven: bool,
 }
 
 impl Explanation {
@@ -86,16 +60,22 @@ impl Explanation {
         first_failure(&self.checks)
     }
 
-    fn refused(checks: Vec<Check>, error: AuthError) -> Self {
-        Self { checks, customer: None, verdict: Some(Err(error)), needs_proof: false }
+    fn rejected(checks: Vec<Check>, error: AuthError) -> Self {
+        Self {
+            checks,
+            customer: None,
+            verdict: Some(Err(error)),
+            needs_proof: false,
+            is_proven: false,
+        }
     }
 }
 
-/// Explains what would become of a request with this `Authorization` header. With `offline` nobody is
-/// asked. To be called where local tasks can be spawned.
+/// Explains the result of a request with this `Authorization` header. With `offline` no issuer is
+/// called. Must run where local tasks can be spawned.
 ///
 /// # Errors
-/// When the settings can't be put to use.
+/// When the settings can't be used.
 pub async fn explain(
     settings: &Settings,
     authorization: &str,
@@ -110,24 +90,48 @@ pub async fn explain(
             .and_then(|credentials| credentials.text().map(|text| (credentials.scheme, text)));
     Ok(match credentials {
         Ok((scheme, text)) => {
-            let size = format!(
-                "{} bytes; auth.max_token_bytes: {}",
-                text.len(),
-                authenticator.max_token_bytes
-            );
-            let first = Check::of::<AuthError>("size", Ok(()), size);
-            let explaining =
-                Explaining { authenticator, scheme, text, offline, checks: vec![first] };
+            let checks = vec![
+                Check::passed("size", format!("{} bytes", text.len()))
+                    .expecting(allowed_size(authenticator.max_token_bytes)),
+            ];
+            let explaining = Explaining { authenticator, scheme, text, offline, checks };
             explaining.with(keepers).await
         }
         Err(error) => {
-            let found = error.to_string();
-            Explanation::refused(vec![Check::of("header", Err(error.clone()), found)], error)
+            let check = explain_credentials(&error, authorization, authenticator.max_token_bytes);
+            let mut checks = vec![check];
+            list_unmade(&mut checks, "size", "as there is no token in the header");
+            conclude(&mut checks);
+            Explanation::rejected(checks, error)
         }
     })
 }
 
-/// An explanation under way.
+fn allowed_size(max: usize) -> String {
+    format!("at most {max} bytes (auth.max_token_bytes)")
+}
+
+/// Why a header has no token that the service reads.
+fn explain_credentials(error: &AuthError, authorization: &str, max: usize) -> Check {
+    let check = Check::of("header", Err(error.clone()), error.to_string());
+    if *error == AuthError::TokenTooLarge {
+        let token = authorization.split_once(' ').map_or("", |(_, token)| token.trim());
+        let room = token.len().next_power_of_two();
+        let suggestion = (room <= MAX_TOKEN_BYTES).then(|| Suggestion {
+            toml: format!("auth.max_token_bytes = {room}"),
+            meaning: "larger tokens use more memory for each waiting request".to_owned(),
+        });
+        return Check { found: format!("{} bytes", token.len()), ..check }
+            .expecting(allowed_size(max))
+            .suggesting(suggestion);
+    }
+    let dpop = "DPoP tokens are accepted if an issuer's dpop is \"optional\" or \"required\"";
+    check
+        .wanting("Bearer and one token, without spaces or quotes in it")
+        .hinting((*error == AuthError::MissingToken).then_some(dpop))
+}
+
+/// Makes an explanation.
 struct Explaining<'t> {
     authenticator: Authenticator,
     scheme: Scheme,
@@ -145,11 +149,11 @@ impl Explaining<'_> {
         });
         match parsed {
             Ok((unverified, index)) => self.signed(&unverified, index, keepers).await,
-            Err(reason) => self.unsigned(reason).await,
+            Err(reason) => self.without_issuer(reason).await,
         }
     }
 
-    /// A token that leads to an issuer with keys.
+    /// A token of an issuer with keys.
     async fn signed(
         mut self,
         unverified: &Unverified<'_>,
@@ -157,13 +161,13 @@ impl Explaining<'_> {
         keepers: Keepers,
     ) -> Explanation {
         let Some(issuer) = self.authenticator.issuers.get(index) else {
-            return self.unsigned(Reason::UnknownIssuer).await;
+            return self.without_issuer(Reason::UnknownIssuer).await;
         };
         let table = format!("auth.issuers.{}", issuer.name);
         let now = self.authenticator.clock.now();
         let against = Against { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
-        let name = unverified.claimed_issuer().map_or_else(|| "no iss".to_owned(), shown);
-        let mut checks = vec![Check::of::<Reason>("issuer", Ok(()), format!("{name} is {table}"))];
+        let name = unverified.claimed_issuer().map_or_else(|| "no iss".to_owned(), quoted);
+        let mut checks = vec![Check::passed("issuer", format!("{name} is {table}"))];
         checks.extend(unverified.explain_header(&against));
         let mut keepers = keepers.of(&issuer.name);
         let is_near = matches!(issuer.rules.settings.keys, KeySource::File(_) | KeySource::Hmac(_));
@@ -176,9 +180,10 @@ impl Explaining<'_> {
             let current = issuer.keys.usable(now);
             checks.extend(explain_keys(unverified, &table, seen.first(), current.as_deref()));
         } else {
-            let found = format!("not fetched (--offline), as {table} has no jwks_file");
+            let found = format!("not fetched, because of --offline: {table} has no jwks_file");
             checks.push(Check::open("keys", found));
-            checks.push(Check::open("signature", "not checked: what follows is unproven"));
+            let found = "not checked, because of --offline: what follows is unproven";
+            checks.push(Check::open("signature", found));
         }
         checks.push(self.explain_revocation(unverified, index, issuer));
         let (claims, customer) = unverified.explain_claims(&against);
@@ -196,29 +201,28 @@ impl Explaining<'_> {
     ) -> Check {
         let grounds = Grounds::new(index, Arc::clone(&issuer.name), unverified.claimed_identity());
         let result = self.authenticator.revocations.check(&grounds);
-        let found = "by auth.revocations_file; what POST /revocations and logouts have told the \
-                     running service isn't known here";
-        Check::of("revoked", result, found)
+        explain_revoked(result)
     }
 
-    /// A token that leads to none: another issuer may be asked about it.
-    async fn unsigned(mut self, reason: Reason) -> Explanation {
-        if reason == Reason::UnknownIssuer && self.checks.iter().all(passed) {
+    /// A token of no issuer with keys: another issuer may have introspection.
+    async fn without_issuer(mut self, reason: Reason) -> Explanation {
+        if reason == Reason::UnknownIssuer && self.checks.iter().all(|it| it.failure().is_none()) {
             let issuers = self.authenticator.issuers.iter().filter(|issuer| issuer.has_keys());
-            let names = listed(issuers.map(|issuer| issuer.rules.settings.issuer.as_str()));
-            let found = if names_issuer(self.text, "") {
-                format!("it has no iss, and no auth.issuers.NAME.issuer is \"\": {names}")
-            } else {
-                format!("no auth.issuers.NAME.issuer equals its iss: {names}")
-            };
-            self.checks.push(Check::of("issuer", Err(reason), found));
+            let issuers: Vec<_> =
+                issuers.map(|issuer| (&*issuer.name, &issuer.rules.settings)).collect();
+            self.checks.push(explain_unknown_issuer(self.text, &issuers));
         }
         let token = self.token();
         if let Err(reason) = self.authenticator.introspection_of(&token, reason) {
-            return Explanation::refused(self.checks, reason.into());
+            let failed = self.checks.iter().find(|check| check.failure().is_some());
+            let because = failed.map(|check| format!("as the check {:?} failed", check.name));
+            let last = self.checks.last().map_or("size", |check| check.name);
+            list_unmade(&mut self.checks, last, &because.unwrap_or_default());
+            conclude(&mut self.checks);
+            return Explanation::rejected(self.checks, reason.into());
         }
-        // It is no JWT of ours, and needn't be one.
-        self.checks.retain(passed);
+        // The issuer with introspection accepts tokens of any form.
+        self.checks.retain(|check| check.failure().is_none());
         self.introspected(&token).await
     }
 
@@ -231,19 +235,25 @@ impl Explaining<'_> {
         };
         let table = format!("auth.issuers.{}", issuer.name);
         if self.offline {
-            let found = format!("{table}.introspection_url would be asked, but for --offline");
+            let found = format!("not sent to {table}.introspection_url, because of --offline");
             self.checks.push(Check::open("introspection", found));
+            list_unmade(&mut self.checks, "introspection", "because of --offline");
             return self.end(None, None);
         }
         let now = self.authenticator.clock.now();
         let against = Against { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
-        let (checks, customer) = self.asked(introspection, token, &against).await;
+        let (checks, customer) = self.ask(introspection, token, &against).await;
         self.checks.extend(checks);
+        if self.checks.last().is_some_and(|check| check.name == "introspection") {
+            let because = "as the issuer confirms no claims of the token";
+            list_unmade(&mut self.checks, "introspection", because);
+        }
         let verdict = self.verdict(Keepers::default()).await;
         self.end(customer, Some(verdict))
     }
 
-    async fn asked(
+    /// Sends the token to the issuer and checks the claims of the answer.
+    async fn ask(
         &self,
         introspection: &Introspection,
         token: &Token,
@@ -253,27 +263,30 @@ impl Explaining<'_> {
         let introspected = match introspection.probe(&token.text).await {
             Ok(Some(introspected)) => introspected,
             Ok(None) => {
-                let found = format!("{url} says that it isn't active");
-                return (vec![Check::of("introspection", Err(Reason::Inactive), found)], None);
+                let found = format!("{url} answers that it is not active");
+                let check = Check::of("introspection", Err(Reason::Inactive), found);
+                let hint = "the token has expired, was revoked, or was issued by another server";
+                return (vec![check.wanting("an active token").hinting(Some(hint))], None);
             }
             Err(error) => {
                 let unavailable = Err(super::introspection::UNAVAILABLE);
-                let found = format!("{url} can't be asked: {error}");
-                return (vec![Check::of("introspection", unavailable, found)], None);
+                let found = format!("{url} failed: {error}");
+                let check = Check::of("introspection", unavailable, found);
+                return (vec![check.wanting("an answer of the issuer")], None);
             }
         };
-        let found = format!("{url} says that it is active");
-        let mut checks = vec![Check::of::<Reason>("introspection", Ok(()), found)];
+        let found = format!("{url} answers that it is active");
+        let mut checks = vec![Check::passed("introspection", found)];
         let (index, identity) = (introspection.issuer(), introspected.identity());
         let grounds = Grounds::new(index, against.table.into(), identity);
         let revoked = self.authenticator.revocations.check(&grounds);
-        checks.push(Check::of("revoked", revoked, "by auth.revocations_file"));
+        checks.push(explain_revoked(revoked));
         let (claims, customer) = introspected.explain(against);
         checks.extend(claims);
         (checks, customer)
     }
 
-    /// What the service itself says of the token.
+    /// The service's own verdict.
     async fn verdict(&self, keepers: Keepers) -> Result<Caller, AuthError> {
         let keeping = async {
             keepers.run().await;
@@ -291,109 +304,22 @@ impl Explaining<'_> {
     }
 
     fn end(
-        self,
+        mut self,
         customer: Option<CustomerId>,
         verdict: Option<Result<Caller, AuthError>>,
     ) -> Explanation {
+        let is_proven = conclude(&mut self.checks);
         let needs_proof = self.scheme == Scheme::Dpop;
-        Explanation { checks: self.checks, customer, verdict, needs_proof }
+        Explanation { checks: self.checks, customer, verdict, needs_proof, is_proven }
     }
 }
 
-/// What the service would refuse a token for that comes to these checks.
-pub(super) fn first_failure(checks: &[Check]) -> Option<&AuthError> {
-    checks.iter().find_map(|check| match &check.outcome {
-        Outcome::Failed(error) => Some(error),
-        Outcome::Passed | Outcome::Open => None,
-    })
-}
-
-fn passed(check: &Check) -> bool {
-    check.outcome == Outcome::Passed
-}
-
-/// The key set as it was fetched, the keys that fit, and whether one of them has signed.
-fn explain_keys(
-    unverified: &Unverified<'_>,
-    table: &str,
-    seen: Option<&KeySetSeen>,
-    current: Option<&Current>,
-) -> Vec<Check> {
-    let Some(current) = current else {
-        let why = seen.and_then(|seen| seen.fetched.as_ref().err()).map(ToString::to_string);
-        let found = format!("{table} has no keys: {}", why.unwrap_or_default());
-        let retry_after = super::BUG_RETRY;
-        return vec![Check::of("keys", Err(AuthError::KeysUnavailable { retry_after }), found)];
+fn explain_revoked(result: Result<(), Reason>) -> Check {
+    let found = if result.is_ok() {
+        "not in auth.revocations_file; entries of POST /revocations and logouts are in the running \
+         service only"
+    } else {
+        "in auth.revocations_file"
     };
-    let fitting = unverified.wanted().map_or(0, |wanted| current.set.fitting(wanted).len());
-    let kid = unverified.kid();
-    let named = kid.map_or_else(|| "without kid".to_owned(), |kid| format!("kid {}", shown(kid)));
-    let mut found = format!("{named}: {fitting} of {} keys of {table} fit", current.set.len());
-    if fitting == 0 && kid.is_some() {
-        found.push_str(
-            "; a service that last fetched them less than auth.leeway after the token's iat answers \
-             503 until its next fetch",
-        );
-    }
-    let keys = if fitting == 0 { Err(Reason::UnknownKey) } else { Ok(()) };
-    let signature = match unverified.verify(&current.set) {
-        Ok(_) => Check::of::<Reason>("signature", Ok(()), "made with that key"),
-        Err(Reason::UnknownKey | Reason::Algorithm) => {
-            Check::open("signature", "not checked: what follows is unproven")
-        }
-        Err(reason) => {
-            let found = "not made with that key: what follows is unproven";
-            Check::of("signature", Err(reason), found)
-        }
-    };
-    vec![Check::of("keys", keys, found), signature]
-}
-
-/// The shared secrets, and whether one of them has signed.
-fn explain_secrets(unverified: &Unverified<'_>, table: &str, secrets: &SecretSet) -> Vec<Check> {
-    let found = format!("{} of {table}.hmac_secret_file", secrets.len());
-    let signature = match unverified.verify_hmac(secrets) {
-        Ok((_, (_, line))) => {
-            let found = format!("made with the secret of line {line}");
-            Check::of::<Reason>("signature", Ok(()), found)
-        }
-        Err(Reason::Algorithm) => Check::open("signature", "not checked: what follows is unproven"),
-        Err(reason) => {
-            let found = "made with none of these secrets, which are used as they are, without \
-                         decoding them: what follows is unproven";
-            Check::of("signature", Err(reason), found)
-        }
-    };
-    vec![Check::of::<Reason>("secrets", Ok(()), found), signature]
-}
-
-/// Text that anybody may have written, on one line, in quotes and not too long.
-pub(super) fn shown(text: &str) -> String {
-    format!("\"{}\"", plain(text))
-}
-
-/// The member of an object, as JSON that is as harmless.
-pub(super) fn told(object: &Object, member: &str) -> String {
-    object.get(member).map_or_else(|| "none".to_owned(), |value| plain(&value.to_string()))
-}
-
-/// Such texts, separated by commas.
-pub(super) fn listed<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
-    let told: Vec<_> = texts.into_iter().map(|text| shown(text.as_ref())).collect();
-    if told.is_empty() { "none".to_owned() } else { told.join(", ") }
-}
-
-/// What a terminal takes for text.
-pub(super) fn plain(text: &str) -> String {
-    let mut told = String::new();
-    for c in text.chars().take(MAX_SHOWN) {
-        match c {
-            '"' | '\'' | '\\' => told.push(c),
-            _ => told.extend(c.escape_debug()),
-        }
-    }
-    if text.chars().nth(MAX_SHOWN).is_some() {
-        told.push('…');
-    }
-    told
+    Check::of("revoked", result, found).wanting("a token that is not revoked")
 }

@@ -7,12 +7,13 @@
 
 mod discovery;
 mod introspection;
+mod key_file;
 mod keys;
 pub(super) mod said;
 mod token;
 
 pub use self::{
-    discovery::discovery_document, introspection::introspection_answer, keys::key_set,
-    token::bearer_token,
+    discovery::discovery_document, introspection::introspection_answer, key_file::key_file,
+    keys::key_set, token::bearer_token,
 };
 pub use super::{dpop::fuzzing::dpop_proof, revocations::fuzzing::revocations_file};

@@ -115,6 +115,12 @@ impl SecretSet {
         found.map(|(line, secret)| (secret.id, line))
     }
 
+    /// A set with one secret.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn of_one(text: &str, algorithms: &[HmacAlgorithm]) -> Self {
+        Self { secrets: vec![Arc::new(Loaded::new(text, algorithms))], generation: 0 }
+    }
+
     /// Whether that secret is in force.
     pub(super) fn holds(&self, id: SecretId) -> bool {
         self.secrets.iter().any(|secret| secret.id == id)

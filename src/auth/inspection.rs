@@ -44,6 +44,14 @@ pub(crate) struct Introspectable {
     pub(crate) vouches: Result<bool, AskError>,
 }
 
+/// The shared secrets of an issuer, as its file was read.
+pub(crate) struct SecretsSeen {
+    /// The issuer's name in the settings.
+    pub(crate) issuer: Arc<str>,
+    /// How many there are.
+    pub(crate) count: usize,
+}
+
 impl Authenticator {
     /// An authenticator without a service around it.
     ///
@@ -58,6 +66,14 @@ impl Authenticator {
         let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
         let rooms = Rooms::new(waiting, verifying, server.max_in_flight, server.max_waiting);
         Self::new(&settings.auth, settings.secrets.poll, &rooms, clock, metrics)
+    }
+
+    /// How many shared secrets each issuer has that signs with them.
+    pub(crate) fn secrets_seen(&self) -> Vec<SecretsSeen> {
+        let secrets = self.hmac_secrets().into_iter();
+        secrets
+            .map(|(issuer, secrets)| SecretsSeen { issuer, count: secrets.current().len() })
+            .collect()
     }
 
     /// Asks about a token that nobody has issued; `None` where no issuer is asked about tokens.

@@ -148,6 +148,14 @@ impl KeySet {
         self.keys.len()
     }
 
+    /// The `kid`s of its keys; none if they are from PEM.
+    pub(super) fn kids(&self) -> Vec<&str> {
+        if self.are_nameless {
+            return Vec::new();
+        }
+        self.keys.iter().filter_map(|key| key.kid()).collect()
+    }
+
     /// Whether a key may check signatures of this algorithm.
     pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
         self.keys.iter().any(|key| key.serves(algorithm))

@@ -21,7 +21,7 @@ use serde_json::Value;
 use self::claims::Claims;
 pub(super) use self::{
     claims::{Accepted, Against, Explained, Identity, Introspected, Logout, numeric_date},
-    explain::explain_form,
+    explain::{explain_form, explain_unknown_issuer},
     header::{Header, TokenAlgorithm},
     json::Object,
 };
@@ -102,7 +102,6 @@ impl<'a> Unverified<'a> {
     }
 
     /// The header's `alg`.
-    #[cfg(any(test, fuzzing))]
     pub(super) const fn algorithm(&self) -> TokenAlgorithm {
         self.header.algorithm
     }

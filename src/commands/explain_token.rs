@@ -1,4 +1,4 @@
-//! `juspay-bff explain-token`: reads the token, prints what `auth` explains of it.
+//! `juspay-bff explain-token`: reads a token and prints the explanation of `auth`.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Ended, document, failed, keep_memory_private, load};
 use crate::{
-    auth::{AuthError, Check, Explanation, Outcome, explain},
+    auth::{AuthError, Check, Explanation, Outcome, Suggestion, explain},
     cli::{ExplainToken, Format},
     clock::SystemClock,
     customer::{CustomerId, CustomerRefs},
@@ -27,7 +27,7 @@ pub(super) async fn run(flags: ExplainToken) -> Result<(), Ended> {
     keep_memory_private()?;
     let settings = load(flags.settings)?.settings;
     if settings.auth.gateway.is_some() {
-        return Err(failed("auth.gateway is on: the service looks at no token"));
+        return Err(failed("auth.gateway is on: the service reads no tokens"));
     }
     let header = presented(&read(io::stdin()).map_err(failed)?)
         .ok_or_else(|| failed("there is no token on standard input"))?;
@@ -44,8 +44,8 @@ pub(super) async fn run(flags: ExplainToken) -> Result<(), Ended> {
     print(&explanation, customer.as_ref(), &mut io::stdout()).map_err(failed)?;
     match explanation.verdict {
         Some(Ok(_)) => Ok(()),
-        Some(Err(_)) => Err(failed("the token is refused")),
-        None => Err(failed("whether the token is good can't be told offline")),
+        Some(Err(_)) => Err(failed("the token is rejected")),
+        None => Err(failed("no verdict: with --offline the signature can't be checked")),
     }
 }
 
@@ -69,8 +69,8 @@ fn presented(pasted: &str) -> Option<Zeroizing<String>> {
     (!text.is_empty()).then(|| Zeroizing::new(header))
 }
 
-/// The customer that a token names, as far as it may be shown: by the reference that logs have, or
-/// by its id. Neither without `log.customer_ref_key_file` and `--show-customer`.
+/// The customer that a token names, as it may be shown: by the reference in logs, or by its id with
+/// `--show-customer`. Neither without `log.customer_ref_key_file` and `--show-customer`.
 #[derive(Serialize)]
 struct Named {
     id: Option<String>,
@@ -97,7 +97,7 @@ impl fmt::Display for Named {
             Self { id: Some(id), .. } => write!(f, "id {id:?}"),
             Self { customer_ref: Some(reference), .. } => write!(f, "customer_ref {reference}"),
             Self { id: None, customer_ref: None } => {
-                f.write_str("not told: set log.customer_ref_key_file, or use --show-customer")
+                f.write_str("not shown: set log.customer_ref_key_file, or use --show-customer")
             }
         }
     }
@@ -112,7 +112,7 @@ struct Explained<'e> {
     checks: Vec<Checked<'e>>,
 }
 
-/// The service's verdict, and what a phone gets.
+/// The service's verdict, and the answer that a phone gets.
 #[derive(Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 enum Verdict<'e> {
@@ -125,11 +125,25 @@ enum Verdict<'e> {
 struct Checked<'e> {
     name: &'static str,
     outcome: &'static str,
+    proven: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<&'e str>,
     found: &'e str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggestion: Option<Suggested<'e>>,
+}
+
+#[derive(Serialize)]
+struct Suggested<'e> {
+    toml: &'e str,
+    meaning: &'e str,
+    proven: bool,
 }
 
 impl<'e> Explained<'e> {
@@ -146,20 +160,35 @@ impl<'e> Explained<'e> {
                 Verdict::Rejected { status, code, reason: error.reason(), message: why(error) }
             }
         };
-        let checks = explanation.checks.iter().map(Checked::from).collect();
+        let checks = explanation.checks.iter();
+        let checks = checks.map(|check| Checked::new(check, explanation.is_proven)).collect();
         Self { ok: matches!(verdict, Verdict::Accepted { .. }), verdict, customer, checks }
     }
 }
 
-impl<'e> From<&'e Check> for Checked<'e> {
-    fn from(check: &'e Check) -> Self {
+impl<'e> Checked<'e> {
+    fn new(check: &'e Check, is_proven: bool) -> Self {
         let (outcome, error) = match &check.outcome {
             Outcome::Passed => ("passed", None),
             Outcome::Failed(error) => ("failed", Some(error)),
             Outcome::Open => ("open", None),
         };
-        let (reason, message) = (error.map(AuthError::reason), error.map(why));
-        Self { name: check.name, outcome, found: &check.found, reason, message }
+        let suggestion = check.suggestion.as_ref().map(|Suggestion { toml, meaning }| Suggested {
+            toml,
+            meaning,
+            proven: is_proven,
+        });
+        Self {
+            name: check.name,
+            outcome,
+            proven: check.proven,
+            expected: check.expected.as_deref(),
+            found: &check.found,
+            reason: error.map(AuthError::reason),
+            message: error.map(why),
+            hint: check.hint.as_deref(),
+            suggestion,
+        }
     }
 }
 
@@ -168,41 +197,76 @@ fn print(
     customer: Option<&Named>,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    for Check { name, outcome, found } in &explanation.checks {
-        let (level, why) = match outcome {
-            Outcome::Passed => ("ok", String::new()),
-            Outcome::Failed(error) => ("FAILED", format!(": {} ({})", why(error), error.reason())),
-            Outcome::Open => ("-", String::new()),
-        };
-        writeln!(out, "{level:<8} {name:<14} {found}{why}")?;
+    for check in &explanation.checks {
+        print_check(check, explanation.is_proven, out)?;
     }
     let customer = customer.map(ToString::to_string);
-    let customer = customer.as_deref().unwrap_or("none is named, or nobody was asked");
+    let customer = customer.as_deref().unwrap_or("none named, or its claim was not checked");
     writeln!(out, "\ncustomer: {customer}")?;
     writeln!(out, "verdict:  {}", verdict(explanation))?;
     out.flush()
+}
+
+/// One line, or for a failed check a line and a block below it.
+fn print_check(check: &Check, is_proven: bool, out: &mut dyn io::Write) -> io::Result<()> {
+    let Check { name, outcome, expected, found, hint, suggestion, proven } = check;
+    let error = match outcome {
+        Outcome::Failed(error) => error,
+        Outcome::Open => return writeln!(out, "{:<8} {name:<14} {found}", "-"),
+        Outcome::Passed => {
+            let level = if *proven { "ok" } else { "unproven" };
+            let expected = expected.as_ref().map(|expected| format!("; expected {expected}"));
+            let expected = expected.unwrap_or_default();
+            return writeln!(out, "{level:<8} {name:<14} {found}{expected}");
+        }
+    };
+    let unproven = if *proven { "" } else { "; unproven" };
+    writeln!(out, "{:<8} {name:<14} {} ({}){unproven}", "FAILED", why(error), error.reason())?;
+    let blank = "";
+    if let Some(expected) = expected {
+        writeln!(out, "{blank:<8} expected       {expected}")?;
+    }
+    writeln!(out, "{blank:<8} found          {found}")?;
+    if let Some(hint) = hint {
+        writeln!(out, "{blank:<8} hint           {hint}")?;
+    }
+    if let Some(Suggestion { toml, meaning }) = suggestion {
+        for line in toml.lines() {
+            writeln!(out, "{blank:<8} to accept such tokens: {line}")?;
+        }
+        let caution = if is_proven {
+            ""
+        } else {
+            "; the token's signature is unproven: anyone may have written its values"
+        };
+        writeln!(out, "{blank:<8} meaning        {meaning}{caution}")?;
+    }
+    Ok(())
 }
 
 fn why(error: &AuthError) -> String {
     if let AuthError::InvalidToken(reason) = error { reason.to_string() } else { error.to_string() }
 }
 
-/// The service's own, and what a phone is told of it.
+/// The service's own verdict, and the answer that a phone gets.
 fn verdict(explanation: &Explanation) -> String {
-    let told = |error: &AuthError| {
-        let problem = Problem::from(error);
-        let (status, code) = (problem.status(), problem.code());
-        format!("refused with {status} {code}, reason {}: {}", error.reason(), why(error))
-    };
     match &explanation.verdict {
-        None => "none, as nobody was asked (--offline); what is FAILED above stands".to_owned(),
-        Some(Err(error)) => told(error),
-        Some(Ok(caller)) if explanation.needs_proof => format!(
-            "good, by auth.issuers.{}; a DPoP proof must come with each request, which isn't checked \
-             here",
-            caller.issuer()
-        ),
-        Some(Ok(caller)) => format!("good, by auth.issuers.{}", caller.issuer()),
+        None => {
+            "none, because of --offline; checks that FAILED above would reject the token".to_owned()
+        }
+        Some(Err(error)) => {
+            let problem = Problem::from(error);
+            let (status, code) = (problem.status(), problem.code());
+            format!("rejected with {status} {code}, reason {}: {}", error.reason(), why(error))
+        }
+        Some(Ok(caller)) => {
+            let proof = if explanation.needs_proof {
+                "; each request needs a DPoP proof as well, which is not checked here"
+            } else {
+                ""
+            };
+            format!("accepted by auth.issuers.{}{proof}", caller.issuer())
+        }
     }
 }
 

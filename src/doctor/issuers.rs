@@ -1,10 +1,14 @@
-//! The issuers of phones' tokens: their key sets and clocks, and whether they take questions.
+//! The issuers of phones' tokens: their key sets or shared secrets and their clocks, and whether they take
+//! questions.
 
 use std::{io, sync::Arc};
 
 use super::{DoctorError, Patient, keys::skew, report::Report};
 use crate::{
-    auth::{AskError, Authenticator, FetchError, Introspectable, KeySetSeen, KeysFound, SetError},
+    auth::{
+        AskError, Authenticator, FetchError, Introspectable, KeySetSeen, KeysFound, SecretsSeen,
+        SetError,
+    },
     settings::{Issuer, KeySource},
 };
 
@@ -26,6 +30,10 @@ pub(super) async fn examine(
             skew(patient, &format!("issuer {} clock", seen.issuer), ahead, report)?;
         }
     }
+    for seen in authenticator.secrets_seen() {
+        let Some(issuer) = auth.issuers.get(&*seen.issuer) else { continue };
+        secrets(issuer, &seen, report)?;
+    }
     if let Some(seen) = authenticator.probe_introspection().await {
         introspection(&seen, report)?;
     }
@@ -41,6 +49,21 @@ fn keys(issuer: &Issuer, seen: &KeySetSeen, report: &mut Report<'_>) -> io::Resu
             report.failed(&subject, &found, &remedy(issuer, &seen.issuer, error))
         }
     }
+}
+
+/// Shared secrets: a file without them, or with one that is too short, is a fault of the settings.
+fn secrets(issuer: &Issuer, seen: &SecretsSeen, report: &mut Report<'_>) -> io::Result<()> {
+    let Some(hmac) = issuer.keys.hmac() else { return Ok(()) };
+    let SecretsSeen { issuer: name, count } = seen;
+    let (secrets, has) = if *count == 1 { ("secret", "it has") } else { ("secrets", "each has") };
+    let strictest = hmac.strictest();
+    let found = format!(
+        "{count} {secrets} read from auth.issuers.{name}.hmac_secret_file; {has} at least the {} bytes \
+         that {} requires",
+        strictest.min_secret_bytes(),
+        strictest.name(),
+    );
+    report.ok(&format!("issuer {name} keys"), &found)
 }
 
 fn counted(issuer: &Issuer, found: &KeysFound) -> String {

@@ -2,8 +2,9 @@
 //!
 //! `corpus` holds tables of attacks, `dpop` tokens that are bound to a key, `hmac` issuers with shared
 //! secrets, `identity` whose customer a good token gets (P1), `key_sources` where keys may come from, `keys`
-//! what becomes of tokens while keys come and go (P6), `providers` tokens that a setting admits, `verdicts`
-//! compares verdicts over the corpora with the kept ones.
+//! what becomes of tokens while keys come and go (P6), `providers` tokens that a setting admits,
+//! `recipes` those of each recipe in docs/identity-providers.md, `verdicts` compares verdicts over the corpora
+//! with the kept ones.
 
 mod corpus;
 mod der;
@@ -13,6 +14,7 @@ mod identity;
 mod key_sources;
 mod keys;
 mod providers;
+mod recipes;
 mod tokens;
 mod verdicts;
 

@@ -11,6 +11,7 @@ pub mod phone;
 pub mod process;
 pub mod prover;
 pub mod proxy;
+pub mod recipes;
 pub mod tls;
 pub mod turning;
 pub mod world;

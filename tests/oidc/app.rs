@@ -26,6 +26,7 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 pub struct App<'a> {
     provider: &'a Provider,
     subject: String,
+    client: String,
     cookies: BTreeMap<String, String>,
 }
 
@@ -39,7 +40,13 @@ pub struct Tokens {
 
 impl<'a> App<'a> {
     pub fn of(provider: &'a Provider, subject: &str) -> Self {
-        Self { provider, subject: subject.to_owned(), cookies: BTreeMap::new() }
+        Self::with_client_id(provider, subject, CLIENT)
+    }
+
+    /// The same app, registered by this client id.
+    pub fn with_client_id(provider: &'a Provider, subject: &str, client: &str) -> Self {
+        let (subject, client) = (subject.to_owned(), client.to_owned());
+        Self { provider, subject, client, cookies: BTreeMap::new() }
     }
 
     /// Logs the user in, and gets tokens for this resource.
@@ -52,7 +59,7 @@ impl<'a> App<'a> {
         let code = self.code(resource).await;
         let form = form(&[
             ("grant_type", "authorization_code"),
-            ("client_id", CLIENT),
+            ("client_id", &self.client),
             ("redirect_uri", BACK),
             ("code_verifier", VERIFIER),
             ("code", &code),
@@ -75,7 +82,7 @@ impl<'a> App<'a> {
         self.provider.order(json!({})).await;
         let query = form(&[
             ("response_type", "code"),
-            ("client_id", CLIENT),
+            ("client_id", &self.client),
             ("redirect_uri", BACK),
             ("scope", "openid pay"),
             ("resource", resource),
@@ -132,7 +139,7 @@ impl<'a> App<'a> {
     }
 }
 
-/// One exchange with the provider.
+/// One exchange with an issuer, with a form in the request.
 pub async fn exchange(
     address: SocketAddr,
     method: &str,
@@ -140,10 +147,22 @@ pub async fn exchange(
     lines: &str,
     form: &str,
 ) -> Reply {
+    let lines = format!("Content-Type: application/x-www-form-urlencoded\r\n{lines}");
+    send(address, method, target, &lines, form).await
+}
+
+/// One exchange with an issuer.
+pub async fn send(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    lines: &str,
+    body: &str,
+) -> Reply {
     let request = format!(
         "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{lines}\r\n{form}",
-        form.len(),
+         Content-Length: {}\r\n{lines}\r\n{body}",
+        body.len(),
     );
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -151,7 +170,7 @@ pub async fn exchange(
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.map(|_| answer)
     };
-    let answer = within_reason("the provider's answer", exchange).await.expect("an answer");
+    let answer = within_reason("the issuer's answer", exchange).await.expect("an answer");
     Reply::parse(&answer).expect("a whole answer")
 }
 
@@ -165,7 +184,8 @@ pub fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-fn parameter(query: &str, name: &str) -> String {
+/// The value of a parameter of that query.
+pub fn parameter(query: &str, name: &str) -> String {
     let pairs = query.trim_start_matches('?').split('&');
     let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     values.next().unwrap_or_else(|| panic!("{name} in {query}")).to_owned()

@@ -1,10 +1,10 @@
-//! Tests of the service with a real OpenID provider in the place of the simulator's issuer:
-//! `tests/oidc/run`.
+//! Tests of the service with tokens of real issuers instead of the simulator's: `tests/oidc/run`.
 //!
-//! `provider` is its process, `app` the merchant's app that its users log in to, `meeting` puts the
-//! service beside it. `signed` is about tokens that its keys vouch for, `rotation` about those keys,
-//! `opaque` about tokens that it is asked about, `bound` about those that need a proof (DPoP),
-//! `logout` about users who log out there.
+//! npm's `oidc-provider` (`provider`, its process; `app`, a merchant's app with a user; `meeting`, the service
+//! next to it): `signed` tests access tokens that its keys sign, `rotation` these keys, `opaque`
+//! introspection, `bound` DPoP, `logout` back-channel logout, and `recipes` tokens of the shapes in
+//! `docs/identity-providers.md`. `glewlwyd` (its process is `glewlwyd_server`) and `simplejwt` are two more
+//! issuers, each with cryptography of its own.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,11 +18,15 @@
 
 mod app;
 mod bound;
+mod glewlwyd;
+mod glewlwyd_server;
 mod logout;
 mod meeting;
 mod opaque;
 mod provider;
+mod recipes;
 mod rotation;
 mod signed;
+mod simplejwt;
 #[expect(dead_code, reason = "the other tests need more of it")]
 mod support;

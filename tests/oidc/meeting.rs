@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use juspay_bff::settings::Algorithm;
-use serde_json::json;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use juspay_bff::{
+    clock::{Clock as _, SystemClock},
+    settings::Algorithm,
+};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
     app::{App, Tokens, encoded, exchange, form},
     provider::Provider,
-    support::{Phone, Reply, Stage, World, guard},
+    support::{ManualClock, Phone, Reply, Stage, World, guard},
 };
 
 /// What the provider calls us in its tokens.
@@ -125,6 +131,23 @@ impl Meeting {
 /// One that must be encoded, too.
 pub fn a_secret() -> String {
     format!("{}{:032x}%&+: =/", guard::CLIENT_SECRET, rand::random::<u128>())
+}
+
+/// Sets the wall clock to that of the machine, which issuers that are given no other time live by.
+pub fn to_real_time(clock: &ManualClock) {
+    clock.jump_wall(SystemClock.now().duration_since(clock.now()));
+}
+
+/// The answer to that token at the machine's time.
+pub async fn me(world: &World, token: &str) -> Reply {
+    to_real_time(&world.clock);
+    world.phone_holding(token).me().await
+}
+
+/// The payload of a token, unverified.
+pub fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
 /// Whose customer was answered.

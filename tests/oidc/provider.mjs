@@ -38,6 +38,8 @@ const newKeys = () => [
 let keys = newKeys();
 let secret = randomBytes(16).toString('hex');
 let logoutUri;
+let recipe;
+let login = {};
 let held;
 let isDown = false;
 let provider;
@@ -46,10 +48,10 @@ const cookieKeys = [randomBytes(16).toString('hex')];
 
 const clients = () => [
   {
-    client_id: 'app',
+    client_id: login.client ?? 'app',
     token_endpoint_auth_method: 'none',
     redirect_uris: ['https://app.example/back'],
-    id_token_signed_response_alg: 'ES256',
+    id_token_signed_response_alg: login.alg ?? 'ES256',
     ...(logoutUri && {
       backchannel_logout_uri: logoutUri,
       backchannel_logout_session_required: true,
@@ -88,16 +90,47 @@ async function grantAll({ oidc }) {
   return grant;
 }
 
+// An access token of another provider's shape: the claims and header of the recipe, in this provider's time
+// (but for fractions of seconds) and with its keys.
+function shape(_ctx, _token, jwt) {
+  if (recipe === undefined) {
+    return;
+  }
+  const { iat, exp } = jwt.payload;
+  const times = { iat, exp, nbf: iat, auth_time: iat };
+  const now = (claim, value) => (claim in times ? times[claim] + (value % 1) : value);
+  const payload = Object.fromEntries(
+    Object.entries(recipe.payload).map(([claim, value]) => [claim, now(claim, value)]),
+  );
+  if (payload.aud === undefined) {
+    // The library issues no token without an audience. JSON leaves out what is not enumerable.
+    Object.defineProperty(payload, 'aud', { value: 'none', writable: true });
+  }
+  const { alg, kid, ...header } = { typ: 'JWT', ...recipe.header };
+  Object.assign(jwt, { header, payload });
+}
+
+// Claims that ID tokens take from the user; the library itself makes those of the protocol.
+function claimsOfUsers() {
+  const protocol = [
+    'acr', 'amr', 'at_hash', 'aud', 'auth_time', 'azp', 'c_hash', 'exp', 'iat', 'iss', 'jti', 'nbf', 'nonce',
+    'sid', 'sub',
+  ];
+  return Object.keys(recipe?.payload ?? {}).filter((claim) => !protocol.includes(claim));
+}
+
 // Another provider in the place of the one before, which issues, knows and remembers the same but
 // for what an order has changed: keys and clients are fixed when it is made.
 function rebuild() {
-  provider = new Provider(issuer, {
+  provider = new Provider(login.issuer ?? issuer, {
     // The default, named, so that it doesn't warn; what is in it outlives a provider.
     adapter: (model) => new MemoryAdapter(model),
     jwks: { keys },
     clients: clients(),
     cookies: { keys: cookieKeys },
-    findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+    claims: { openid: ['sub', ...claimsOfUsers()] },
+    findAccount: (_ctx, sub) => ({ accountId: sub, claims: () => ({ ...recipe?.payload, sub }) }),
+    formats: { customizers: { jwt: shape } },
     loadExistingGrant: grantAll,
     // Logouts are told in 2.5 s else, which a busy machine may need.
     httpOptions: () => ({ signal: AbortSignal.timeout(30_000) }),
@@ -111,7 +144,7 @@ function rebuild() {
       Interaction: 3600,
       Session: 86400,
     },
-    enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
+    enabledJWA: { idTokenSigningAlgValues: ['ES256', 'RS256'] },
     features: {
       backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
@@ -142,6 +175,8 @@ async function logIn(request, response) {
 }
 
 async function handle(request, response) {
+  // Without this the library warns that an https issuer (`login`) answers over http.
+  request.headers['x-forwarded-proto'] ??= 'http';
   const [path] = request.url.split('?');
   requests[path] = (requests[path] ?? 0) + 1;
   if (held?.path === path) {
@@ -166,7 +201,9 @@ function hold(path) {
 
 // now: milliseconds since 1970. keys: "add" signs with new ones from now on, "replace" publishes
 // no others. secret: the client's that asks about tokens. logoutUri: where the app's logouts are
-// told. hold: requests for this path wait; null lets them go. down: connections are broken off.
+// sent. recipe: payload and header that access tokens get, and ID tokens what they can of it. login: the
+// issuer that ID tokens name, the app's client id and the algorithm. hold: requests for this path wait; null
+// lets them go. down: connections are broken off.
 function obey(order) {
   now = order.now;
   if (order.keys !== undefined) {
@@ -174,6 +211,8 @@ function obey(order) {
   }
   secret = order.secret ?? secret;
   logoutUri = order.logoutUri ?? logoutUri;
+  recipe = order.recipe ?? recipe;
+  login = order.login ?? login;
   isDown = order.down ?? isDown;
   if (order.hold !== undefined) {
     hold(order.hold);

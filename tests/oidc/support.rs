@@ -12,6 +12,8 @@ pub mod pending;
 pub mod phone;
 #[path = "../api/support/prover.rs"]
 pub mod prover;
+#[path = "../api/support/recipes.rs"]
+pub mod recipes;
 #[path = "../api/support/turning.rs"]
 pub mod turning;
 #[path = "../api/support/world.rs"]

@@ -64,7 +64,7 @@ fn check_accepted(said: &Said, accepted: &Accepted) {
         assert!(kind.is_none_or(|kind| taken.contains(&&*kind)), "of another kind: {name}");
     }
     said.check_end(accepted.end, false);
-    said.check(&accepted.customer);
+    said.check(&accepted.customer, &said::USUAL);
 }
 
 /// A token that is bound to a key is never taken without it, and no other passes for one.

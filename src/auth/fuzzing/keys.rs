@@ -77,7 +77,7 @@ fn check_found(set: &KeySet, kid: &str) {
 }
 
 /// Signatures that anybody can make must be nobody's.
-fn check_refuses_forgeries(key: &Key, algorithm: Algorithm) {
+pub(super) fn check_refuses_forgeries(key: &Key, algorithm: Algorithm) {
     for signature in [&[][..], &[0; 64], &NEUTRAL, &[0; 96], &[0; 256], &[0xff; 64]] {
         for message in [&b""[..], b"e30.e30"] {
             assert!(!key.verifies(algorithm, message, signature), "forged");

@@ -43,9 +43,59 @@ pub(in crate::auth) fn unsigned(texts: &[u8]) -> Option<String> {
     Some(format!("{header}.{claims}.AAAA"))
 }
 
+/// What an issuer's settings require of a token.
+pub(super) struct Demands {
+    /// `audience_claim`
+    audience_claim: &'static str,
+    /// `customer_id_claim`, as a JSON Pointer.
+    customer: &'static str,
+    /// `required_claims`: JSON Pointers, and the accepted values as JSON.
+    required: &'static [(&'static str, &'static [&'static str])],
+    /// These as settings.
+    settings: &'static str,
+}
+
+/// Without further settings.
+pub(super) const USUAL: Demands =
+    Demands { audience_claim: "aud", customer: "/sub", required: &[], settings: "" };
+
+/// With another `audience_claim`, a nested `customer_id_claim`, and `required_claims`.
+pub(super) const OTHER_CLAIMS: Demands = Demands {
+    audience_claim: "client_id",
+    customer: "/app_metadata/customer_id",
+    required: &[
+        ("/token_use", &["\"access\""]),
+        ("/is_anonymous", &["false"]),
+        ("/acr/level", &["1", "2"]),
+    ],
+    settings: r#"
+audience_claim = "client_id"
+customer_id_claim = "/app_metadata/customer_id"
+required_claims = { token_use = "access", is_anonymous = false, "/acr/level" = [1, 2] }
+"#,
+};
+
+/// The same for an issuer with a shared secret.
+pub(super) const SHARED: Demands = Demands {
+    audience_claim: "azp",
+    customer: "/ids/0",
+    required: &[("/is_anonymous", &["false"])],
+    settings: r#"
+audience_claim = "azp"
+customer_id_claim = "/ids/0"
+required_claims = { is_anonymous = false }
+"#,
+};
+
 /// The rules of an issuer with these changes to its settings.
 pub(super) fn rules(change: impl FnOnce(&mut settings::Issuer)) -> Rules {
-    let loaded = Sources::default().text("fuzz.toml", SETTINGS).load().expect("settings");
+    rules_of(&USUAL, change)
+}
+
+/// The same, where the issuer's settings require this.
+pub(super) fn rules_of(demands: &Demands, change: impl FnOnce(&mut settings::Issuer)) -> Rules {
+    let text = format!("{SETTINGS}{}", demands.settings);
+    let loaded = Sources::default().text("fuzz.toml", text).load().expect("settings");
     let mut settings = loaded.settings.auth.issuers.into_values().next().expect("an issuer");
     change(&mut settings);
     Rules { settings, leeway: LEEWAY, foreign_prefixes: vec![FOREIGN_PREFIX.to_owned()] }
@@ -81,23 +131,41 @@ impl Said {
         self.get(name).map(|value| value.as_f64().expect("a number"))
     }
 
-    /// That it is for us, has begun, is granted what it takes, and names that customer.
-    pub(super) fn check(&self, customer: &CustomerId) {
-        let aud = self.get("aud").expect("an audience");
-        let audiences = aud.as_array().map_or(std::slice::from_ref(aud), Vec::as_slice);
+    /// What a JSON Pointer without escapes leads to.
+    fn at(&self, pointer: &str) -> Option<&Value> {
+        let (_, path) = pointer.split_once('/')?;
+        let (first, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+        self.get(first)?.pointer(rest)
+    }
+
+    /// That it is for us, has begun, is granted what it takes, says what it must, and names that
+    /// customer.
+    pub(super) fn check(&self, customer: &CustomerId, demands: &Demands) {
+        let aud = self.get(demands.audience_claim).expect("an audience");
+        let audiences = match aud.as_array() {
+            Some(audiences) if demands.audience_claim == "aud" => audiences.as_slice(),
+            _ => std::slice::from_ref(aud),
+        };
         assert!(audiences.contains(&json!("api")), "meant for another");
+        for (pointer, accepted) in demands.required {
+            let value = self.at(pointer).expect("a required claim").to_string();
+            assert!(accepted.contains(&&*value), "{pointer} is {value}");
+        }
         for begin in ["nbf", "iat"].into_iter().filter_map(|name| self.number(name)) {
             assert!(begin <= seconds(now()) + LEEWAY.as_secs_f64(), "begins at {begin}");
         }
         assert!(self.is_granted("pay"), "without its scope");
-        let sub = self.get("sub").expect("a subject");
+        let sub = self.at(demands.customer).expect("a customer");
+        let several = sub.as_array().map_or(std::slice::from_ref(sub), Vec::as_slice);
+        assert_eq!(several.len(), 1, "one customer of several");
+        let sub = several.first().expect("a customer");
         let sub = sub.as_str().map_or_else(|| sub.to_string(), str::to_owned);
         let customer = customer.as_str();
         assert_eq!(customer, format!("{PREFIX}{sub}"));
         assert!(!sub.is_empty() && !customer.starts_with(FOREIGN_PREFIX), "a foreign customer");
         for client in ["client_id", "azp", "cid"].into_iter().filter_map(|name| self.text(name)) {
             let is_own = sub == client || sub == format!("{client}@clients");
-            assert!(!is_own, "an application and no person");
+            assert!(!is_own || demands.customer != USUAL.customer, "an application and no person");
         }
     }
 

@@ -1,41 +1,56 @@
 //! `Authorization` headers: what is taken out of them, and what becomes of a token.
 //!
-//! A fuzzer can't sign, so that each token that can be taken apart is signed anew with a key that is
-//! trusted: what is accepted then is what the claims alone have made so.
+//! A fuzzer can't sign. Each token that can be parsed is therefore signed again with a trusted key and with
+//! a trusted secret: whether it is accepted then depends on its header and claims only.
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::LazyLock;
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use aws_lc_rs::{
+    hmac,
+    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::said::{self, Said};
+use super::said::{self, Demands, Said};
 use crate::{
     auth::{
         bearer::{Credentials, Scheme},
         error::AuthError,
         explanation::first_failure,
+        hmac::SecretSet,
         jwks::KeySet,
         token::{Accepted, Against, Rules, Unverified, Verified, explain_form},
     },
-    settings::Algorithm,
+    settings::{Algorithm, Hmac, HmacAlgorithm, KeySource},
 };
 
 /// The default of `auth.max_token_bytes`.
 const MAX_TOKEN_BYTES: usize = 8192;
 const KID: &str = "k";
+const SECRET: &str = "a secret of at least thirty-two bytes";
 
 static ISSUER: LazyLock<Issuer> = LazyLock::new(Issuer::new);
 
-/// An issuer with one key, the same each time, so that corpora can hold good signatures.
+/// An issuer with one key and one secret, the same each time, so that corpora can hold good signatures.
 struct Issuer {
     pair: Ed25519KeyPair,
     keys: KeySet,
+    secrets: SecretSet,
+    /// For tokens that the key has signed: the usual rules, and other ones.
+    by_key: [Ruled; 2],
+    /// For tokens that the secret has signed.
+    by_secret: Ruled,
+}
+
+/// An issuer's rules, and what they require of a token.
+struct Ruled {
     rules: Rules,
+    demands: Demands,
 }
 
 /// A token's two JSON objects, read once more by another reader.
@@ -84,7 +99,10 @@ fn take_apart(text: &str) {
     let (message, signature) = text.rsplit_once('.').expect("two dots");
     let is_signed = unverified.verify(&ISSUER.keys).is_ok();
     assert_eq!(is_signed, reread.asks_for_our_key() && ISSUER.has_signed(message, signature));
+    let is_maced = unverified.verify_hmac(&ISSUER.secrets).is_ok();
+    assert_eq!(is_maced, reread.asks_for_our_secret() && Issuer::has_maced(message, signature));
     check_signed(&ISSUER.sign(message), &reread);
+    check_maced(&Issuer::mac(message), &reread);
 }
 
 /// The same token with a good signature.
@@ -94,26 +112,51 @@ fn check_signed(text: &str, reread: &Reread) {
         assert!(!reread.asks_for_our_key(), "a good signature wasn't taken");
         return;
     };
-    let now = said::now();
-    let accepted = unverified
-        .check_header(&ISSUER.rules)
-        .is_ok()
-        .then(|| verified.check(&ISSUER.rules, Scheme::Bearer, now));
-    check_explained(&unverified, &verified, now);
-    let is_logout = is_logout(&unverified, &verified, now);
+    assert!(unverified.verify_hmac(&ISSUER.secrets).is_err(), "a key that is a secret");
+    assert!(unverified.check_header(&ISSUER.by_secret.rules).is_err(), "for another issuer");
+    for by in &ISSUER.by_key {
+        check_claims(&unverified, &verified, by, reread);
+    }
+}
+
+/// The same token with a good HMAC.
+fn check_maced(text: &str, reread: &Reread) {
+    let unverified = Unverified::parse(text).expect("only its signature is another");
+    let Ok((verified, _)) = unverified.verify_hmac(&ISSUER.secrets) else {
+        assert!(!reread.asks_for_our_secret(), "a good HMAC wasn't accepted");
+        return;
+    };
+    assert!(unverified.verify(&ISSUER.keys).is_err(), "a secret that is a key");
+    for by in &ISSUER.by_key {
+        assert!(unverified.check_header(&by.rules).is_err(), "for another issuer");
+    }
+    check_claims(&unverified, &verified, &ISSUER.by_secret, reread);
+}
+
+/// A token with a good signature, by these rules.
+fn check_claims(unverified: &Unverified<'_>, verified: &Verified<'_>, by: &Ruled, reread: &Reread) {
+    let (now, rules) = (said::now(), &by.rules);
+    let accepted =
+        unverified.check_header(rules).is_ok().then(|| verified.check(rules, Scheme::Bearer, now));
+    check_explained(unverified, verified, rules, now);
+    let is_logout = is_logout(unverified, verified, rules, now);
     if let Some(Ok(accepted)) = accepted {
         assert!(!is_logout, "an access token that is a logout token, too");
-        reread.check_accepted(&accepted);
+        reread.check_accepted(&accepted, &by.demands);
     }
 }
 
 /// Operators are told what the service says.
-fn check_explained(unverified: &Unverified<'_>, verified: &Verified<'_>, now: Timestamp) {
+fn check_explained(
+    unverified: &Unverified<'_>,
+    verified: &Verified<'_>,
+    rules: &Rules,
+    now: Timestamp,
+) {
     if unverified.claimed_issuer() != Some(said::ISSUER) {
         return;
     }
     for scheme in [Scheme::Bearer, Scheme::Dpop] {
-        let rules = &ISSUER.rules;
         let against = Against { rules, table: "auth.issuers.x", scheme, now };
         let checked = unverified
             .check_header(rules)
@@ -125,9 +168,13 @@ fn check_explained(unverified: &Unverified<'_>, verified: &Verified<'_>, now: Ti
     }
 }
 
-fn is_logout(unverified: &Unverified<'_>, verified: &Verified<'_>, now: Timestamp) -> bool {
-    unverified.check_logout_header(&ISSUER.rules).is_ok()
-        && verified.check_logout(&ISSUER.rules, now).is_ok()
+fn is_logout(
+    unverified: &Unverified<'_>,
+    verified: &Verified<'_>,
+    rules: &Rules,
+    now: Timestamp,
+) -> bool {
+    unverified.check_logout_header(rules).is_ok() && verified.check_logout(rules, now).is_ok()
 }
 
 impl Issuer {
@@ -137,7 +184,30 @@ impl Issuer {
         let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": KID, "x": x});
         let set = json!({ "keys": [jwk] }).to_string();
         let (keys, _) = KeySet::parse(set.as_bytes(), &Algorithm::ALL).expect("a key set");
-        Self { pair, keys, rules: said::rules(|_| ()) }
+        let algorithms = vec![HmacAlgorithm::HS256];
+        let secrets = SecretSet::of_one(SECRET, &algorithms);
+        let by_key = [said::USUAL, said::OTHER_CLAIMS]
+            .map(|demands| Ruled { rules: said::rules_of(&demands, |_| ()), demands });
+        let rules = said::rules_of(&said::SHARED, |issuer| {
+            issuer.algorithms = Vec::new();
+            issuer.keys = KeySource::Hmac(Hmac { secret_file: "/nonexistent".into(), algorithms });
+        });
+        let by_secret = Ruled { rules, demands: said::SHARED };
+        Self { pair, keys, secrets, by_key, by_secret }
+    }
+
+    fn mac(message: &str) -> String {
+        let tag = hmac::sign(&Self::secret(), message.as_bytes());
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
+    }
+
+    fn has_maced(message: &str, signature: &str) -> bool {
+        let tag = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+        hmac::verify(&Self::secret(), message.as_bytes(), &tag).is_ok()
+    }
+
+    fn secret() -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes())
     }
 
     fn sign(&self, message: &str) -> String {
@@ -181,8 +251,12 @@ impl Reread {
             && self.header.text("kid").is_none_or(|kid| kid == KID)
     }
 
+    fn asks_for_our_secret(&self) -> bool {
+        self.header.text("alg") == Some("HS256")
+    }
+
     /// What a token must say before anybody is let in with it.
-    fn check_accepted(&self, accepted: &Accepted) {
+    fn check_accepted(&self, accepted: &Accepted, demands: &Demands) {
         let typ = self.header.text("typ").unwrap_or_default().to_ascii_lowercase();
         let typ = typ.strip_prefix("application/").unwrap_or(&typ);
         assert!(["at+jwt", "jwt", ""].contains(&typ), "of type {typ}");
@@ -192,6 +266,6 @@ impl Reread {
         assert!(!is_bound, "bound to a key");
         assert!(accepted.end > said::now(), "expired");
         self.claims.check_end(accepted.end, true);
-        self.claims.check(&accepted.customer);
+        self.claims.check(&accepted.customer, demands);
     }
 }

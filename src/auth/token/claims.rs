@@ -18,6 +18,7 @@ mod required;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+pub(super) use self::{explain::one_of, kind::Kind};
 pub(in crate::auth) use self::{
     explain::{Against, Explained},
     identity::Identity,
@@ -61,12 +62,12 @@ pub(in crate::auth) struct Accepted {
     pub(in crate::auth) bound_to: Option<Sha256>,
 }
 
-/// Why a token names no usable customer. For operators; callers aren't told.
+/// Why a token names no usable customer. Only operators see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Nobody {
     #[error("the claim is missing")]
     Missing,
-    #[error("the claim is neither a text nor a whole number, nor a list of one")]
+    #[error("the claim is neither a string nor an integer, nor a list of one")]
     NoName,
     #[error(
         "it is the application's own token: sub names the client, as client_id, azp or cid does"

@@ -1,19 +1,39 @@
-//! Every check of a token before its claims, told one by one to operators; `claims` tells the rest.
+//! Explains the checks of a token before its claims: form, header and issuer. `claims` explains the
+//! rest.
+
+use serde_json::Value;
 
 use super::{
-    Header, Unverified, claimed_issuer, claims::Against, claims::Explained, decode, object,
+    Header, TokenAlgorithm, Unverified, claimed_issuer,
+    claims::{Against, Explained, Kind, one_of},
+    decode, object,
 };
-use crate::auth::{
-    error::Reason,
-    explanation::{Check, listed, shown, told},
+use crate::{
+    auth::{
+        error::Reason,
+        explanation::{Check, Suggestion, listed, member, quoted, toml_list, toml_text},
+        near_miss::{self, Closeness, NearMiss},
+    },
+    settings::{self, Algorithm, HmacAlgorithm, KeySource},
 };
 
-/// What [`Unverified::parse`] looks at, in its order.
+/// Types of access tokens that may be added to `typ`. Any other may be another kind of token (RFC 8725
+/// §3.11).
+const ACCESS_TOKEN_TYPES: [&str; 3] = ["", "jwt", "at+jwt"];
+
+/// Explains [`Unverified::parse`], in its order.
 pub(in crate::auth) fn explain_form(text: &str) -> Vec<Check> {
+    let signed = "a signed JWT: three parts of base64url without padding, two of them JSON objects";
     let parts: Vec<&str> = text.split('.').collect();
     let [header, payload, signature] = parts[..] else {
         let found = format!("{} parts between dots; a signed token has three", parts.len());
-        return vec![Check::of("form", Err(Reason::NotJws), found)];
+        let hint = match parts.len() {
+            1 => "an opaque token: only an issuer with introspection_url accepts those",
+            5 => "an encrypted token (JWE): the issuer must send signed tokens",
+            _ => "the token was cut, or is not a JWT",
+        };
+        let check = Check::of("form", Err(Reason::NotJws), found);
+        return vec![check.wanting(signed).hinting(Some(hint))];
     };
     let (header, payload) = (object(header), object(payload));
     let broken = [
@@ -24,60 +44,222 @@ pub(in crate::auth) fn explain_form(text: &str) -> Vec<Check> {
     let broken: Vec<_> = broken.iter().filter(|(_, good)| !good).map(|(part, _)| *part).collect();
     let (Ok(header), Ok(payload), []) = (header, payload, &broken[..]) else {
         let found = format!(
-            "{}: not base64url without padding, or no JSON object, or one with a member twice",
+            "{}: not base64url without padding, not a JSON object, or with a duplicate member",
             broken.join(", ")
         );
-        return vec![Check::of("form", Err(Reason::NotJws), found)];
+        return vec![Check::of("form", Err(Reason::NotJws), found).wanting(signed)];
     };
-    let iss = claimed_issuer(&payload).map(drop);
-    let read = Header::parse(&header);
-    let found = format!(
-        "members {}; alg {}, typ {}, kid {}",
-        listed(header.names()),
-        told(&header, "alg"),
-        told(&header, "typ"),
-        told(&header, "kid")
-    );
-    vec![
-        Check::of::<Reason>(
-            "form",
-            Ok(()),
-            format!("three parts; claims {}", listed(payload.names())),
-        ),
-        Check::of("header", read.map(drop), found),
-        Check::of("iss", iss, told(&payload, "iss")),
-    ]
+    let found = format!("three parts; claims {}", listed(payload.names()));
+    let iss = Check::of("iss", claimed_issuer(&payload).map(drop), member(&payload, "iss"));
+    vec![Check::passed("form", found), explain_members(&header), iss.wanting("a string, or no iss")]
+}
+
+fn explain_members(header: &super::Object) -> Check {
+    let read = Header::parse(header).map(drop);
+    let names = listed(header.names());
+    let [alg, typ, kid] = ["alg", "typ", "kid"].map(|name| member(header, name));
+    let (expected, hint) = if read == Err(Reason::Algorithm) {
+        ("an algorithm that this service knows", unknown_algorithm(header))
+    } else {
+        let hint = "the token is encrypted (JWE): the issuer must send signed tokens";
+        let expected = "alg, kid and typ as strings, without crit, b64 and enc";
+        (expected, header.has("enc").then(|| hint.to_owned()))
+    };
+    Check::of("header", read, format!("members {names}; alg {alg}, typ {typ}, kid {kid}"))
+        .wanting(expected)
+        .hinting(hint)
+}
+
+fn unknown_algorithm(header: &super::Object) -> Option<String> {
+    let alg = header.get("alg").and_then(Value::as_str)?;
+    if alg.eq_ignore_ascii_case("none") {
+        return Some("the token is not signed".to_owned());
+    }
+    let known = Algorithm::ALL.map(Algorithm::name).into_iter();
+    let known = known.chain(HmacAlgorithm::ALL.map(HmacAlgorithm::name));
+    known.into_iter().find_map(|name| {
+        let difference = near_miss::text(name, alg)?;
+        Some(format!("alg {difference} from {name}, and letter case counts"))
+    })
+}
+
+/// Explains that no issuer with keys has the token's `iss`. The issuers are those of the settings with
+/// their names.
+pub(in crate::auth) fn explain_unknown_issuer(
+    text: &str,
+    issuers: &[(&str, &settings::Issuer)],
+) -> Check {
+    let payload = text.split('.').nth(1).and_then(|payload| object(payload).ok());
+    let iss = payload.as_ref().and_then(|payload| claimed_issuer(payload).ok().flatten());
+    let expected = issuers
+        .iter()
+        .map(|(name, it)| format!("{} (auth.issuers.{name}.issuer)", quoted(&it.issuer)))
+        .collect::<Vec<_>>()
+        .join(" or ");
+    let (found, hint, suggestion) = match iss {
+        None => ("the token has no iss".to_owned(), no_iss(), no_iss_suggestion(issuers)),
+        Some(iss) => {
+            let closest = issuers
+                .iter()
+                .filter_map(|(name, it)| Some((near_miss::issuer(&it.issuer, iss)?, *name, *it)))
+                .min_by_key(|(near, ..)| near.closeness);
+            let hint = closest.as_ref().map_or_else(
+                || "no configured issuer is similar".to_owned(),
+                |(near, name, it)| {
+                    let closest = format!("the closest issuer is auth.issuers.{name}");
+                    format!("{closest}: {}", issuer_hint(near, &it.issuer, iss))
+                },
+            );
+            let suggestion = closest.and_then(|(near, name, it)| {
+                suggested_issuer(&near, &format!("auth.issuers.{name}"), it, iss)
+            });
+            (format!("iss {}", quoted(iss)), hint, suggestion)
+        }
+    };
+    Check::of("issuer", Err(Reason::UnknownIssuer), found)
+        .expecting(if expected.is_empty() { "an issuer with keys".to_owned() } else { expected })
+        .hinting(Some(hint))
+        .suggesting(suggestion)
+}
+
+fn no_iss() -> String {
+    "only an issuer with issuer = \"\" accepts tokens without iss; it needs jwks_url, jwks_file or \
+     hmac_secret_file"
+        .to_owned()
+}
+
+/// Only where it is clear which issuer is meant, and its keys are not found by its name.
+fn no_iss_suggestion(issuers: &[(&str, &settings::Issuer)]) -> Option<Suggestion> {
+    let [(name, it)] = issuers else { return None };
+    let is_found_by_name = matches!(it.keys, KeySource::Discovery(_));
+    (!is_found_by_name).then(|| Suggestion {
+        toml: format!("auth.issuers.{name}.issuer = \"\""),
+        meaning: "tokens without iss are then checked with this issuer's keys, and others are not"
+            .to_owned(),
+    })
+}
+
+/// The difference between the issuer of the settings and a token's `iss`.
+pub(super) fn issuer_hint(near: &NearMiss, expected: &str, found: &str) -> String {
+    let difference = &near.difference;
+    if is_downgrade(expected, found) {
+        return format!(
+            "the token's iss {difference}; set the provider's public address to https, which it does not \
+             know behind a proxy"
+        );
+    }
+    format!("the token's iss {difference}")
+}
+
+/// The `iss` of the token as the issuer's name, where both are the same party.
+pub(super) fn suggested_issuer(
+    near: &NearMiss,
+    table: &str,
+    settings: &settings::Issuer,
+    iss: &str,
+) -> Option<Suggestion> {
+    let is_same = matches!(near.closeness, Closeness::Spelling | Closeness::Version);
+    let is_found_by_name = matches!(settings.keys, KeySource::Discovery(_));
+    let lacks_scheme = is_found_by_name && !iss.contains("://");
+    if !is_same || is_downgrade(&settings.issuer, iss) || lacks_scheme || iss.is_empty() {
+        return None;
+    }
+    let toml = toml_text(iss)?;
+    let meaning = "tokens with the previous issuer are then rejected".to_owned();
+    Some(Suggestion { toml: format!("{table}.issuer = {toml}"), meaning })
+}
+
+fn is_downgrade(expected: &str, found: &str) -> bool {
+    let is_plain = |text: &str| text.get(..7).is_some_and(|it| it.eq_ignore_ascii_case("http://"));
+    is_plain(found) && !is_plain(expected)
 }
 
 impl Unverified<'_> {
-    /// Each check of [`Unverified::check_header`].
+    /// Explains [`Unverified::check_header`].
     pub(in crate::auth) fn explain_header(&self, against: &Against<'_>) -> [Check; 2] {
-        let (settings, table) = (&against.rules.settings, against.table);
-        let algorithms = match settings.keys.hmac() {
-            Some(hmac) => listed(hmac.algorithms.iter().map(|it| it.name())),
-            None => listed(settings.algorithms.iter().map(|it| it.name())),
-        };
-        let algorithm = self.header.algorithm.name();
-        [
-            Check::of(
-                "alg",
-                self.header.check_algorithm(against.rules),
-                format!("{algorithm}; {table}.algorithms: {algorithms}"),
-            ),
-            Check::of(
-                "typ",
-                self.header.check_typ(against.rules),
-                format!("{}; {table}.typ: {}", shown(&self.header.typ), listed(&settings.typ)),
-            ),
-        ]
+        [self.explain_algorithm(against), self.explain_typ(against)]
     }
 
-    /// Each check of the claims, which anybody may have written.
+    fn explain_algorithm(&self, against: &Against<'_>) -> Check {
+        let settings = &against.rules.settings;
+        let accepted: Vec<_> = match settings.keys.hmac() {
+            Some(hmac) => hmac.algorithms.iter().map(|it| it.name()).collect(),
+            None => settings.algorithms.iter().map(|it| it.name()).collect(),
+        };
+        let name = self.header.algorithm.name();
+        let has_secret = settings.keys.hmac().is_some();
+        let (hint, suggestion) = match (self.header.algorithm, has_secret) {
+            (TokenAlgorithm::Hmac(_), false) => {
+                let hint = format!(
+                    "{name} is signed with a shared secret, but {} has public keys; the token is of \
+                     another issuer, or the issuer must sign with a private key",
+                    against.table
+                );
+                (Some(hint), None)
+            }
+            (TokenAlgorithm::Signature(_), true) => {
+                let hint = format!(
+                    "{name} is signed with a private key, but {} has a shared secret \
+                     (hmac_secret_file); tokens signed so need an issuer with jwks_url, jwks_file or \
+                     discovery",
+                    against.table
+                );
+                (Some(hint), None)
+            }
+            _ => {
+                let toml = toml_list(accepted.iter().copied().chain([name]));
+                let meaning = if has_secret {
+                    "the secret must be long enough for it"
+                } else {
+                    "the issuer's key set must have a key for it"
+                };
+                (None, against.suggest("algorithms", toml, meaning))
+            }
+        };
+        Check::of("alg", self.header.check_algorithm(against.rules), quoted(name))
+            .expecting(against.expects(&one_of(&accepted), "algorithms"))
+            .hinting(hint)
+            .suggesting(suggestion)
+    }
+
+    fn explain_typ(&self, against: &Against<'_>) -> Check {
+        let (accepted, typ) = (&against.rules.settings.typ, self.header.typ.as_str());
+        let written = self.message.split_once('.').and_then(|(header, _)| object(header).ok());
+        let written = written.as_ref().and_then(|it| it.get("typ")).and_then(Value::as_str);
+        let found = match written {
+            None => "no typ".to_owned(),
+            Some(written) if written == typ => quoted(typ),
+            Some(written) => {
+                let same = "letter case and the prefix application/ do not count";
+                format!("{}, compared as {}: {same}", quoted(written), quoted(typ))
+            }
+        };
+        let is_access_token = ACCESS_TOKEN_TYPES.contains(&typ);
+        let toml = toml_list(accepted.iter().map(String::as_str).chain([typ]));
+        let toml = toml.filter(|_| is_access_token);
+        let hint = match Kind::named(typ) {
+            Some(kind) => {
+                Some(format!("the type names {kind}; the app must send its access token"))
+            }
+            None if is_access_token => None,
+            None => Some(format!(
+                "it may be another kind of token; if the issuer's access tokens have this type, add it to \
+                 {}.typ",
+                against.table
+            )),
+        };
+        Check::of("typ", self.header.check_typ(against.rules), found)
+            .expecting(against.expects(&one_of(accepted), "typ"))
+            .hinting(hint)
+            .suggesting(against.suggest("typ", toml, "\"\" stands for tokens without typ"))
+    }
+
+    /// Explains the checks of the claims, whose signature may not be valid.
     pub(in crate::auth) fn explain_claims(&self, against: &Against<'_>) -> Explained {
         self.claims.all.explain(against, self.header.says_access_token())
     }
 
-    /// By what it could be revoked, if it is what it says.
+    /// What the token could be revoked by, if its claims are true.
     pub(in crate::auth) fn claimed_identity(&self) -> super::Identity {
         self.claims.all.identity()
     }

@@ -115,6 +115,12 @@ impl ClaimPath {
         Ok(Self { text, segments })
     }
 
+    /// A claim that may name a customer; `None` if it is malformed or users can edit it.
+    #[must_use]
+    pub fn trusted(text: &str) -> Option<Self> {
+        Self::of_trusted(text).ok()
+    }
+
     /// One that is good.
     #[cfg(test)]
     pub(crate) fn of(text: &str) -> Self {

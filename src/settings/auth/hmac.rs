@@ -25,6 +25,19 @@ pub struct Hmac {
     pub algorithms: Vec<HmacAlgorithm>,
 }
 
+impl Hmac {
+    /// The algorithm that needs the longest secret.
+    #[must_use]
+    pub fn strictest(&self) -> HmacAlgorithm {
+        strictest(&self.algorithms)
+    }
+}
+
+fn strictest(algorithms: &[HmacAlgorithm]) -> HmacAlgorithm {
+    let strictest = algorithms.iter().copied().max_by_key(|it| it.min_secret_bytes());
+    strictest.unwrap_or(HmacAlgorithm::HS512)
+}
+
 /// Why a text holds no secrets. Nothing of the text is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HmacSecretError {
@@ -57,8 +70,7 @@ pub fn hmac_secrets<'t>(
     if secrets.len() > MAX_SECRETS {
         return Err(HmacSecretError::TooMany);
     }
-    let strictest = algorithms.iter().copied().max_by_key(|it| it.min_secret_bytes());
-    let algorithm = strictest.unwrap_or(HmacAlgorithm::HS512);
+    let algorithm = strictest(algorithms);
     let least = algorithm.min_secret_bytes();
     for (line, secret) in (1..).zip(&secrets) {
         let length = secret.len();

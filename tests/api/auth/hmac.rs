@@ -1,16 +1,11 @@
-//! Issuers without public keys, which sign with a shared secret.
-//!
-//! Algorithm confusion is impossible in a process with both kinds of issuer: an issuer's secret
-//! counts for its own tokens with its own algorithms only, and a public key is nobody's secret.
+//! Issuers without public keys, which sign with a shared secret: what accepts their tokens, and what
+//! becomes of them while secrets come and go. That they reject the attacks of the corpus, algorithm
+//! confusion among them, is tested in `corpus`.
 
 use std::fs;
 
 use aws_lc_rs::hmac::{Algorithm as Function, HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{MintRequest, issuer::JWKS_PATH},
-};
+use juspay_bff::{settings::Algorithm, simulator::issuer::JWKS_PATH};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -180,102 +175,4 @@ async fn public_keys_may_be_an_issuers_whose_tokens_have_no_iss() {
         let reply = world.phone_holding(&sign(&bad)).me().await;
         refused("with iss", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     }
-}
-
-/// What is wrong, the reason that is counted for it, and the token.
-type Row = (String, &'static str, String);
-
-/// Tokens that mix up the two issuers, their keys and their algorithms.
-fn confusions(world: &World) -> Vec<Row> {
-    let issuer = world.issuer();
-    let main = tokens::claims(world);
-    let shared = claims(world, &json!({}));
-    let jwk = issuer.jwks()["keys"][0].clone();
-    let by_key = |header: &Value, claims: &Value| {
-        issuer.sign_raw(&header.to_string(), &claims.to_string(), Algorithm::ES256).unwrap()
-    };
-    let by_secret = |alg: &str, secret: &str, claims: &Value| {
-        let header = json!({"alg": alg, "kid": jwk["kid"], "typ": "JWT"});
-        mac(&header, claims, HMAC_SHA256, secret.as_bytes())
-    };
-    let mut rows = Vec::new();
-    let mut row = |what: &str, reason, token| rows.push((what.to_owned(), reason, token));
-    row("the secret for the other issuer", "algorithm", by_secret("HS256", SECRET, &main));
-    row("the secret as ES256", "signature", by_secret("ES256", SECRET, &main));
-    row("the secret as ES256, own issuer", "algorithm", by_secret("ES256", SECRET, &shared));
-    row("the key for the other issuer", "algorithm", by_key(&tokens::header(issuer), &shared));
-    let hs256 = json!({"alg": "HS256", "kid": jwk["kid"], "typ": "JWT"});
-    row("the key's signature as HS256", "signature", by_key(&hs256, &shared));
-    row("the same for its own issuer", "algorithm", by_key(&hs256, &main));
-    let decoded = String::from_utf8(STANDARD.decode(SECRET).unwrap()).unwrap();
-    for (what, secret) in [
-        ("the PEM", public_key_pem(&jwk)),
-        ("the JWK", jwk.to_string()),
-        ("the key set", issuer.jwks().to_string()),
-        ("x", jwk["x"].as_str().unwrap().to_owned()),
-        ("nothing", String::new()),
-        ("the decoded secret", decoded),
-        ("the secret and a line end", format!("{SECRET}\n")),
-        ("a part of the secret", SECRET[..32].to_owned()),
-        ("both secrets", format!("{SECRET}\n{OTHER}")),
-        ("another secret", "x".repeat(64)),
-    ] {
-        row(what, "signature", by_secret("HS256", &secret, &shared));
-        row(&format!("{what}, main"), "algorithm", by_secret("HS256", &secret, &main));
-    }
-    rows
-}
-
-/// Tokens with a broken signature or header, for the issuer with the secret.
-fn broken(world: &World) -> Vec<Row> {
-    let shared = claims(world, &json!({}));
-    let good = token(world, SECRET, &json!({}));
-    let (message, signature) = good.rsplit_once('.').unwrap();
-    let mut rows = Vec::new();
-    let mut row = |what: &str, reason, token| rows.push((what.to_owned(), reason, token));
-    for alg in ["none", "hs256", "HS256 ", "HS1", "", "HS3840"] {
-        let other = signed(alg, HMAC_SHA256, SECRET, &shared);
-        row(&format!("alg {alg:?}"), "algorithm", other);
-    }
-    for (alg, function) in [("HS384", HMAC_SHA384), ("HS512", HMAC_SHA512)] {
-        row(alg, "algorithm", signed(alg, function, SECRET, &shared));
-        let as_other = signed("HS256", function, SECRET, &shared);
-        row(&format!("HS256 made as {alg}"), "signature", as_other);
-    }
-    row("no signature", "signature", format!("{message}."));
-    row("a cut signature", "signature", format!("{message}.{}", &signature[..32]));
-    row("a longer signature", "signature", format!("{message}.{signature}AAAA"));
-    let bob = token(world, SECRET, &json!({"sub": "bob"}));
-    let bobs = bob.rsplit_once('.').unwrap().1;
-    row("another token's signature", "signature", format!("{message}.{bobs}"));
-    row("another audience", "audience", token(world, SECRET, &json!({"aud": "other"})));
-    row("no end", "claims", token(world, SECRET, &json!({"exp": null})));
-    row("no issuer", "unknown_issuer", token(world, SECRET, &json!({"iss": null})));
-    row("another issuer", "unknown_issuer", token(world, SECRET, &json!({"iss": "x"})));
-    row("an ID token", "id_token", token(world, SECRET, &json!({"at_hash": "x"})));
-    rows
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn neither_keys_nor_secrets_count_for_another_issuer_or_algorithm() {
-    let stage = Stage::set().await;
-    let secrets = file(&format!("{SECRET}\n{OTHER}\n"));
-    let world = stage.open_ready(&shared(&secrets, ISSUER, "['HS256']")).await;
-    let good = world.phone_holding(&token(&world, OTHER, &json!({})));
-    assert_eq!(good.me().await.status, 200);
-    let rows: Vec<Row> = confusions(&world).into_iter().chain(broken(&world)).collect();
-    for (what, reason, token) in &rows {
-        // A signature that doesn't fit makes the keys be fetched at most once in this time.
-        world.clock.advance(COOLDOWN);
-        let series = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
-        let before = world.count(&series).await;
-        let reply = world.phone_holding(token).me().await;
-        refused(what, &reply, 401, "invalid_token", Some(INVALID_TOKEN));
-        assert_eq!(world.count(&series).await, before + 1, "{what}: not {reason}");
-        explained_as(&world, what, token, reason).await;
-    }
-    println!("algorithm confusion and forged HMACs: {0} of {0} refused", rows.len());
-    assert_eq!(world.simulator().total_requests(), 1);
-    let by_key = MintRequest::of("alice");
-    assert_eq!(world.phone_with(&by_key).me().await.status, 200);
 }

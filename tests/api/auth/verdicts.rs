@@ -1,7 +1,10 @@
 //! Verdicts over whole corpora of tokens under default settings, compared with the kept ones in
 //! `verdicts/*.txt`. A change of a check shows there which tokens it accepts or rejects from now on.
 
-use std::{fs, path::Path};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
 
 use super::corpus::Forge;
 
@@ -13,22 +16,34 @@ pub struct Verdicts {
     lines: Vec<String>,
 }
 
+impl fmt::Display for Verdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (all, accepted) = (self.lines.len(), self.accepted());
+        write!(f, "corpus {}: {} of {all} tokens rejected", self.name, all - accepted)
+    }
+}
+
 impl Verdicts {
     /// Those over the corpus whose kept verdicts are in `verdicts/NAME.txt`.
     pub fn of(name: &'static str) -> Self {
         Self { name, random: Vec::new(), lines: Vec::new() }
     }
 
-    /// The same, where names of rows hold addresses and keys.
+    /// The same, where names of rows hold addresses and keys, `iss` and the audience's claim. Each row has
+    /// one name for all kinds of issuers and all such claims.
     pub fn with_random_parts_of(self, forge: &Forge<'_>) -> Self {
         let port = |url: &str| url.rsplit(':').next().expect("a port").to_owned();
         let own = port(forge.issuer().issuer_url());
         let kid = forge.header()["kid"].as_str().expect("a text").to_owned();
+        let iss = port(&forge.iss());
         let random = vec![
+            (format!("{}\"", &iss[..iss.len() - 1]), "PORT_CUT\""),
+            (iss.to_uppercase(), "PORT"),
+            (iss, "PORT"),
+            (format!("{} ", forge.audience_claim), "aud "),
             (forge.stranger.jwks()["keys"][0].to_string(), "STRANGER_JWK"),
             (port(forge.stranger.issuer_url()), "STRANGER_PORT"),
             (forge.trap.port().to_string(), "TRAP_PORT"),
-            (format!(":{}\"", &own[..own.len() - 1]), ":PORT_CUT\""),
             (own, "PORT"),
             (kid.to_uppercase(), "UPPERCASE_KID"),
             (kid.to_lowercase(), "LOWERCASE_KID"),
@@ -40,9 +55,9 @@ impl Verdicts {
         Self { random, ..self }
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.lines.len()
+    /// How many tokens were accepted.
+    pub fn accepted(&self) -> usize {
+        self.lines.iter().filter(|line| line.starts_with("accepted\t")).count()
     }
 
     /// Notes what came of the token of that name.
@@ -58,11 +73,29 @@ impl Verdicts {
         self.lines.push(format!("{verdict}\t{name}\n"));
     }
 
+    /// Compares the tokens' names with the kept ones: the verdicts are those of another kind of issuer, but
+    /// no token is left out.
+    pub fn compare_names(&self) {
+        let (_, kept) = self.kept();
+        let name = |line: &str| line.split_once('\t').expect("a verdict").1.trim_end().to_owned();
+        let kept: Vec<String> = kept.lines().map(name).collect();
+        let found: Vec<String> = self.lines.iter().map(|line| name(line)).collect();
+        assert_eq!(found.len(), kept.len(), "tokens of {}", self.name);
+        for (found, kept) in found.iter().zip(&kept) {
+            assert_eq!(found, kept, "tokens of {}", self.name);
+        }
+    }
+
+    /// The file of the kept ones, and what is in it.
+    fn kept(&self) -> (PathBuf, String) {
+        let file = Path::new("tests/api/auth/verdicts").join(self.name).with_extension("txt");
+        let kept = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file));
+        (file, kept.unwrap_or_default())
+    }
+
     /// Compares them with the kept ones.
     pub fn compare(self) {
-        let file = Path::new("tests/api/auth/verdicts").join(self.name).with_extension("txt");
-        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
-        let kept = fs::read_to_string(kept).unwrap_or_default();
+        let (file, kept) = self.kept();
         let found = self.lines.concat();
         if kept == found {
             return;

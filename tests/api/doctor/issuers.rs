@@ -1,7 +1,8 @@
-//! Key sets and introspection endpoints.
+//! Key sets, shared secrets and introspection endpoints.
 
 use std::{fs, path::Path};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use juspay_bff::simulator::{
     Fault,
     issuer::{DEFAULT_CLIENT, DISCOVERY_PATH, INTROSPECTION_PATH, JWKS_PATH},
@@ -144,6 +145,52 @@ async fn an_introspection_endpoint_is_asked_about_nonsense() {
             "auth.issuers.opaque.introspection_client_secret_file",
         ],
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shared_secrets_are_counted_and_never_shown() {
+    let ward = Ward::new().await;
+    let current = format!("canary_hmac_{}", "a".repeat(52));
+    let previous = format!("canary_hmac_{}", "b".repeat(60));
+    for (lines, algorithms, told) in [
+        (
+            current.clone(),
+            "['HS256']",
+            "1 secret read from auth.issuers.shared.hmac_secret_file; it has at least the 32 bytes \
+             that HS256 requires",
+        ),
+        (
+            format!("{current}\n{previous}"),
+            "['HS512', 'HS256']",
+            "2 secrets read from auth.issuers.shared.hmac_secret_file; each has at least the 64 bytes \
+             that HS512 requires",
+        ),
+    ] {
+        let file = ward.secret("shared", &lines);
+        let over = format!(
+            "auth.shared_customer_ids = true
+            [auth.issuers.shared]
+            issuer = 'https://shared.example'
+            audiences = ['a']
+            algorithms = {algorithms}
+            hmac_secret_file = '{}'",
+            file.display()
+        );
+        let checkup = ward.doctor_with(&over, &[]).await;
+        assert_eq!(checkup.lines("issuer shared keys"), [format!("ok {told}")]);
+        assert!(checkup.lines("issuer shared clock").is_empty(), "a file has none");
+        checkup.says(KEYS, "ok 1 usable for ES256", &[]);
+        checkup.failed_only(0);
+        for secret in [&current, &previous] {
+            let hash = digest(&SHA256, secret.as_bytes());
+            let start = hash.as_ref()[..4].try_into().map(u32::from_be_bytes).unwrap();
+            assert!(
+                !checkup.said.contains(&format!("{start:08x}")),
+                "a hash of a secret: {}",
+                checkup.said
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,20 +16,34 @@ fn what_is_checked_here_is_also_reached() {
     let text = token(r#"{"alg":"EdDSA"}"#, &good().to_string());
     let unverified = Unverified::parse(&text).unwrap();
     let (verified, _) = unverified.verify(&ISSUER.keys).unwrap();
-    let accepted = verified.check(&ISSUER.rules, Scheme::Bearer, said::now());
-    assert_eq!(accepted.unwrap().customer.as_str(), "m.alice");
+    for (ruled, customer) in ISSUER.by_key.iter().zip(["m.alice", "m.bob"]) {
+        let accepted = verified.check(&ruled.rules, Scheme::Bearer, said::now());
+        assert_eq!(accepted.unwrap().customer.as_str(), customer);
+    }
+    let text = message(r#"{"alg":"HS256"}"#, &good().to_string());
+    let text = Issuer::mac(&text);
+    let unverified = Unverified::parse(&text).unwrap();
+    unverified.check_header(&ISSUER.by_secret.rules).unwrap();
+    let (verified, _) = unverified.verify_hmac(&ISSUER.secrets).unwrap();
+    let accepted = verified.check(&ISSUER.by_secret.rules, Scheme::Bearer, said::now());
+    assert_eq!(accepted.unwrap().customer.as_str(), "m.7");
 }
 
 fn good() -> Value {
     json!({
         "iss": "https://id.example", "aud": ["api"], "sub": "alice", "scope": "a pay",
-        "iat": NOW, "exp": NOW + 600,
+        "iat": NOW, "exp": NOW + 600, "client_id": "api", "azp": "api", "token_use": "access",
+        "is_anonymous": false, "acr": {"level": 2}, "app_metadata": {"customer_id": ["bob"]},
+        "ids": [7],
     })
 }
 
+fn message(header: &str, claims: &str) -> String {
+    [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+}
+
 fn token(header: &str, claims: &str) -> String {
-    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
-    ISSUER.sign(&format!("{header}.{claims}"))
+    ISSUER.sign(&message(header, claims))
 }
 
 /// Values that a member may be given in place of its own.
@@ -55,6 +69,18 @@ fn odd() -> impl Strategy<Value = String> {
         "\"refresh\"",
         "[\"Offline\"]",
         "\"a/b\"",
+        "[\"a/b\"]",
+        "[[\"bob\"]]",
+        "[\"n.x\"]",
+        "[true]",
+        "{\"customer_id\":\"alice\"}",
+        "{\"customer_id\":[\"alice\",\"bob\"]}",
+        "{\"customer_id\":{\"0\":\"bob\"}}",
+        "{\"level\":1}",
+        "{\"level\":1.0}",
+        "{\"level\":3}",
+        "{\"level\":[2]}",
+        "\"false\"",
     ];
     select(ODD).prop_map(str::to_owned)
 }
@@ -89,6 +115,10 @@ fn claims() -> impl Strategy<Value = String> {
         "events",
         "jti",
         "sid",
+        "is_anonymous",
+        "acr",
+        "app_metadata",
+        "ids",
     ];
     (vec((select(NAMES), option::of(odd())), 0..4), any::<bool>()).prop_map(|(changes, doubled)| {
         let good = good();
@@ -107,10 +137,19 @@ fn claims() -> impl Strategy<Value = String> {
 
 fn header() -> impl Strategy<Value = String> {
     const NAMES: &[&str] = &["typ", "kid", "crit", "b64", "zip", "enc", "jwk", "alg"];
-    const VALUES: &[&str] =
-        &["\"JWT\"", "\"at+jwt\"", "\"logout+jwt\"", "\"k\"", "\"ES256\"", "null", "[]"];
-    vec((select(NAMES), select(VALUES)), 0..3).prop_map(|others| {
-        let own = [("alg", "\"EdDSA\"")].into_iter();
+    const VALUES: &[&str] = &[
+        "\"JWT\"",
+        "\"at+jwt\"",
+        "\"logout+jwt\"",
+        "\"k\"",
+        "\"ES256\"",
+        "\"HS512\"",
+        "null",
+        "[]",
+    ];
+    const ALGS: &[&str] = &["\"EdDSA\"", "\"HS256\""];
+    (select(ALGS), vec((select(NAMES), select(VALUES)), 0..3)).prop_map(|(alg, others)| {
+        let own = [("alg", alg)].into_iter();
         let members: Vec<_> =
             own.chain(others).map(|(name, value)| (name, value.to_owned())).collect();
         object(&members)

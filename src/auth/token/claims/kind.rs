@@ -21,7 +21,7 @@ const ID_TOKEN_CLAIMS: [&str; 2] = ["at_hash", "c_hash"];
 
 /// A kind of token that isn't an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::auth::token) enum Kind {
     Id,
     Refresh,
     /// A logout token, or another security event (RFC 8417).
@@ -37,7 +37,7 @@ pub(super) struct Evidence {
 
 impl Kind {
     /// The kind that a claim names, in any case: `refresh`, `Refresh`, `refresh_token`.
-    pub(super) fn named(text: &str) -> Option<Self> {
+    pub(in crate::auth::token) fn named(text: &str) -> Option<Self> {
         let text = text.trim().to_ascii_lowercase();
         let text = text.strip_prefix("application/").unwrap_or(&text);
         let ends = ["_token", "-token", " token", "token", "+jwt"];
@@ -92,18 +92,23 @@ impl Claims {
     }
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Id => "an ID token",
+            Self::Refresh => "a refresh token",
+            Self::Event => "a logout token or another event",
+        })
+    }
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, claim } = self;
-        let kind = match kind {
-            Kind::Id => "an ID token",
-            Kind::Refresh => "a refresh token",
-            Kind::Event => "a logout token or another event",
-        };
         let why = match *claim {
             "events" => "it has the claim events".to_owned(),
             hash if ID_TOKEN_CLAIMS.contains(&hash) => {
-                format!("it has the claim {hash}, and its typ isn't at+jwt")
+                format!("it has the claim {hash}, and its header typ isn't at+jwt")
             }
             claim => format!("its claim {claim} says so"),
         };

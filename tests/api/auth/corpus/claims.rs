@@ -16,7 +16,7 @@ pub fn parties(forge: &Forge<'_>) -> Vec<Row> {
 }
 
 fn issuers(forge: &Forge<'_>, rows: &mut Vec<Row>) {
-    let iss = forge.issuer().issuer_url();
+    let iss = &*forge.iss();
     for odd in [
         json!(null),
         json!(1),
@@ -94,7 +94,7 @@ fn audiences(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         json!("jusp\u{430}y-bff-demo"),
         json!("juspay-bff-demo\u{200b}"),
         json!(["other", "another"]),
-        json!(forge.issuer().issuer_url()),
+        json!(forge.iss()),
     ] {
         let token = forge.with_claims(&json!({ claim: odd }));
         // Only aud may be a list.
@@ -149,7 +149,7 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
             let client = if app == forge.audience_claim { AUDIENCE } else { "app" };
             let sub = format!("{client}{end}");
             let token = forge.with_claims(&json!({"sub": sub, app: client}));
-            rows.push(Row::nobody(format!("the application itself, {sub} by {app}"), token));
+            rows.push(Row::nobody(format!("the application itself, app{end} by {app}"), token));
         }
     }
 }
@@ -182,8 +182,8 @@ const OTHER_TYPES: [&str; 24] = [
     "at\u{ff0b}jwt",
 ];
 
-/// Tokens that were made for something else.
-pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
+/// Tokens whose header says that they were made for something else.
+pub fn types(forge: &Forge<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
     for typ in OTHER_TYPES {
         let token = forge.with_header(&json!({ "typ": typ }));
@@ -196,13 +196,18 @@ pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
     let header = forge.header().to_string().replacen("\"at+jwt\"", "null", 1);
     let token = forge.signed(&header, &forge.claims().to_string());
     rows.push(Row::invalid("header", "typ that is null", token));
+    rows
+}
 
+/// Tokens whose claims say that they were made for something else.
+pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
+    let mut rows = Vec::new();
     let as_type = |typ: Value, claims: &str| {
         let mut header = forge.header();
         header["typ"] = typ;
         header.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         let claims = forge.claims().to_string().replacen('{', &format!("{{{claims},"), 1);
-        forge.signed(&header.to_string(), &claims)
+        forge.saying(&header.to_string(), &claims)
     };
     for typ in [json!("JWT"), json!("jwt"), json!("application/jwt"), json!(""), json!(null)] {
         for claim in

@@ -94,7 +94,7 @@ pub fn payloads(forge: &Forge<'_>) -> Vec<Row> {
         let what = format!("claims: {what}");
         // Truly signed where the text can be; else the signature isn't looked at.
         let token = match std::str::from_utf8(text) {
-            Ok(text) => forge.signed(&header, text),
+            Ok(text) => forge.saying(&header, text),
             Err(_) => format!("{head}.{}.{signature}", base64url(text)),
         };
         rows.push(Row::invalid("not_jws", what, token));
@@ -122,13 +122,13 @@ pub fn payloads(forge: &Forge<'_>) -> Vec<Row> {
     let objects = format!("\"x\":{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
     rows.push(Row::invalid("not_jws", "claims: 200 objects deep", forge.with_text(&objects)));
     let inside = json!({ "claims": forge.claims() }).to_string();
-    let wrapped = forge.signed(&header, &inside);
+    let wrapped = forge.saying(&header, &inside);
     rows.push(Row::invalid("unknown_issuer", "claims in a claim", wrapped));
-    rows.push(Row::invalid("unknown_issuer", "claims: {}", forge.signed(&header, "{}")));
+    rows.push(Row::invalid("unknown_issuer", "claims: {}", forge.saying(&header, "{}")));
     rows.push(Row::invalid(
         "unknown_issuer",
         "claims: white space",
-        forge.signed(&header, " {\n} "),
+        forge.saying(&header, " {\n} "),
     ));
     rows
 }

@@ -20,10 +20,7 @@ pub fn brought_along(forge: &Forge<'_>) -> Vec<Row> {
         ("a key as kid's neighbour", json!({"keys": [own]})),
         ("jku", json!({"jku": trap("jwks")})),
         ("jku at the stranger's", json!({"jku": forge.stranger.jwks_url()})),
-        (
-            "jku with our name in it",
-            json!({"jku": format!("{}@{}", forge.issuer().issuer_url(), forge.trap)}),
-        ),
+        ("jku with our name in it", json!({"jku": format!("{}@{}", forge.iss(), forge.trap)})),
         ("x5u", json!({"x5u": trap("cert.pem")})),
         ("x5c", json!({"x5c": ["MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A"]})),
         ("x5t", json!({"x5t": "AAAAAAAAAAAAAAAAAAAAAAAAAAA", "x5t#S256": "AAAA"})),
@@ -120,7 +117,7 @@ pub fn kids(forge: &Forge<'_>) -> Vec<Row> {
     let with = |kid: &Value| {
         let mut header = forge.header();
         header["kid"] = kid.clone();
-        forge.signed(&header.to_string(), &forge.claims().to_string())
+        forge.found_by_kid(&header)
     };
     let mut rows = Vec::new();
     for odd in [

@@ -146,7 +146,10 @@ pub fn sizes(forge: &Forge<'_>) -> Vec<Row> {
     const CAP: usize = 8192;
     let [head, body, signature] = &forge.parts();
     let good = forge.good();
-    let huge = |claim: String| forge.with_claims(&json!({ "x": claim }));
+    let huge = |claim: String| {
+        let claims = changed(forge.claims(), &json!({ "x": claim }));
+        forge.signed(&forge.header().to_string(), &claims.to_string())
+    };
     let members = (0..600).map(|n| format!("\"{n}\":{n},")).collect::<Vec<_>>().concat();
     let header = forge.header().to_string();
     let many = header.replacen('{', &format!("{{{members}"), 1);

@@ -81,6 +81,7 @@ fn rows(message: &str, signatures: Vec<(String, Vec<u8>)>) -> Vec<Row> {
     signatures.into_iter().map(row).collect()
 }
 
+/// Two numbers of 32 bytes, or an HMAC as long as both.
 pub fn elliptic(forge: &Forge<'_>) -> Vec<Row> {
     let (message, good) = split(&forge.good());
     let (_, other) = split(&forge.good());
@@ -116,7 +117,10 @@ pub fn elliptic(forge: &Forge<'_>) -> Vec<Row> {
 }
 
 pub fn rsa(forge: &Forge<'_>) -> Vec<Row> {
-    let wish = |subject| MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of(subject) };
+    let wish = |subject| {
+        let wish = MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of(subject) };
+        wish.with("iss", forge.iss())
+    };
     let (message, good) = split(&forge.issuer().mint(&wish("alice")).unwrap());
     let (_, other) = split(&forge.issuer().mint(&wish("bob")).unwrap());
     let modulus = decoded(&forge.jwk("RSA")["n"]);

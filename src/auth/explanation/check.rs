@@ -1,0 +1,176 @@
+//! One check of an explanation: what it expects, what it found, and which setting would change its
+//! outcome. Also decides what stays unproven and for which tokens no setting is suggested.
+
+use crate::auth::{AuthError, Reason};
+
+/// The checks of a signed token, in the service's order. `required claim` is not among them, as it
+/// depends on the issuer.
+const SIGNED: [&str; 18] = [
+    "size",
+    "form",
+    "header",
+    "iss",
+    "issuer",
+    "alg",
+    "typ",
+    "keys",
+    "signature",
+    "revoked",
+    "sub",
+    "aud",
+    "cnf",
+    "use",
+    "times",
+    "expiry",
+    "scope",
+    "customer",
+];
+
+/// Those of a token that its issuer is asked about, from the introspection on.
+const INTROSPECTED: [&str; 11] = [
+    "introspection",
+    "revoked",
+    "iss",
+    "sub",
+    "aud",
+    "cnf",
+    "kind",
+    "times",
+    "expiry",
+    "scope",
+    "customer",
+];
+
+/// The outcome of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The token is as expected.
+    Passed,
+    /// The service rejects the token for this reason.
+    Failed(AuthError),
+    /// The check was not made.
+    Open,
+}
+
+/// One check of a token.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// What is checked.
+    pub name: &'static str,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The value that a comparison expects, with its setting.
+    pub expected: Option<String>,
+    /// What was found.
+    pub found: String,
+    /// For a failed check: the difference if it is a common one, or what to do.
+    pub hint: Option<String>,
+    /// For a failed check: the setting that would accept such tokens.
+    pub suggestion: Option<Suggestion>,
+    /// False if the check relied on claims that no valid signature covers, or was not made.
+    pub proven: bool,
+}
+
+/// A change of settings that would accept a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suggestion {
+    /// Lines of TOML, each with its whole key.
+    pub toml: String,
+    /// What the change means.
+    pub meaning: String,
+}
+
+impl Check {
+    pub(in crate::auth) fn of<E: Into<AuthError>>(
+        name: &'static str,
+        result: Result<(), E>,
+        found: impl Into<String>,
+    ) -> Self {
+        let outcome =
+            result.map_or_else(|error| Outcome::Failed(error.into()), |()| Outcome::Passed);
+        let found = found.into();
+        Self { name, outcome, expected: None, found, hint: None, suggestion: None, proven: true }
+    }
+
+    pub(in crate::auth) fn passed(name: &'static str, found: impl Into<String>) -> Self {
+        Self::of::<Reason>(name, Ok(()), found)
+    }
+
+    pub(in crate::auth) fn open(name: &'static str, found: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Open, ..Self::passed(name, found) }
+    }
+
+    pub(in crate::auth) fn expecting(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    /// An expectation that depends on no setting: it is kept by a failed check only.
+    pub(in crate::auth) fn wanting(self, expected: impl Into<String>) -> Self {
+        if self.failure().is_some() { self.expecting(expected) } else { self }
+    }
+
+    /// The hint is kept by a failed check only.
+    pub(in crate::auth) fn hinting<H: Into<String>>(mut self, hint: Option<H>) -> Self {
+        self.hint = hint.map(Into::into).filter(|_| self.failure().is_some());
+        self
+    }
+
+    /// The suggestion is kept by a failed check only.
+    pub(in crate::auth) fn suggesting(mut self, suggestion: Option<Suggestion>) -> Self {
+        self.suggestion = suggestion.filter(|_| self.failure().is_some());
+        self
+    }
+
+    pub(in crate::auth) const fn failure(&self) -> Option<&AuthError> {
+        match &self.outcome {
+            Outcome::Failed(error) => Some(error),
+            Outcome::Passed | Outcome::Open => None,
+        }
+    }
+
+    fn has_passed(&self) -> bool {
+        self.outcome == Outcome::Passed
+    }
+
+    /// Whether no setting may be suggested for a token that fails this check: it is forged, at its end,
+    /// or not an access token.
+    fn forbids_suggestions(&self) -> bool {
+        let Some(AuthError::InvalidToken(reason)) = self.failure() else {
+            return self.failure() == Some(&AuthError::ExpiredToken);
+        };
+        matches!(reason, Reason::Signature | Reason::Revoked | Reason::Inactive)
+            || (*reason == Reason::Type && self.suggestion.is_none())
+    }
+}
+
+/// Lists the checks of the service after the one of that name, which were not made.
+pub(super) fn list_unmade(checks: &mut Vec<Check>, last: &str, because: &str) {
+    let is_asked = checks.iter().any(|check| check.name == "introspection");
+    let order: &[&'static str] = if is_asked { &INTROSPECTED } else { &SIGNED };
+    let made: Vec<_> = checks.iter().map(|check| check.name).collect();
+    let rest = order.iter().skip_while(|name| **name != last).skip(1);
+    // An introspected token may have an iss check of its own before the introspection.
+    let unmade = rest.filter(|name| is_asked || !made.contains(name));
+    checks.extend(unmade.map(|name| Check::open(name, format!("not checked, {because}"))));
+}
+
+/// Marks what is not proven and removes suggestions where accepting the token would be dangerous.
+/// Returns whether the token's claims are proven.
+pub(super) fn conclude(checks: &mut [Check]) -> bool {
+    let is_proof = |check: &Check| matches!(check.name, "signature" | "introspection");
+    let proof = checks.iter().position(is_proof);
+    let is_proven = checks.iter().any(|check| is_proof(check) && check.has_passed());
+    let is_dangerous = checks.iter().any(Check::forbids_suggestions);
+    for (index, check) in checks.iter_mut().enumerate() {
+        let follows = proof.is_some_and(|proof| index > proof);
+        check.proven = check.outcome != Outcome::Open && (is_proven || !follows);
+        check.suggestion.take_if(|_| is_dangerous);
+    }
+    is_proven
+}
+
+/// The first failure of these checks, which is the service's reason to reject the token.
+pub(in crate::auth) fn first_failure(checks: &[Check]) -> Option<&AuthError> {
+    checks.iter().find_map(Check::failure)
+}

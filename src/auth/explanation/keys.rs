@@ -1,0 +1,123 @@
+//! Explains the lookup of keys and the check of a signature.
+
+use super::{
+    check::Check,
+    text::{listed, quoted},
+};
+use crate::auth::{
+    AuthError, BUG_RETRY, Reason, hmac::SecretSet, inspection::KeySetSeen, jwks::Current,
+    near_miss, token::Unverified,
+};
+
+/// Most `kid`s of a key set that are listed.
+const MAX_KIDS: usize = 8;
+
+/// The key set as it was fetched, the keys that fit, and whether one of them has signed.
+pub(super) fn explain_keys(
+    unverified: &Unverified<'_>,
+    table: &str,
+    seen: Option<&KeySetSeen>,
+    current: Option<&Current>,
+) -> Vec<Check> {
+    let Some(current) = current else {
+        let why = seen.and_then(|seen| seen.fetched.as_ref().err()).map(ToString::to_string);
+        let found = format!("{table} has no keys: {}", why.unwrap_or_default());
+        let unavailable = Err(AuthError::KeysUnavailable { retry_after: BUG_RETRY });
+        return vec![
+            Check::of("keys", unavailable, found).wanting(format!("the key set of {table}")),
+            Check::open("signature", "not checked, as there are no keys: what follows is unproven"),
+        ];
+    };
+    let fitting = unverified.wanted().map_or(0, |wanted| current.set.fitting(wanted).len());
+    let kid = unverified.kid();
+    let named = kid.map_or_else(|| "no kid".to_owned(), |kid| format!("kid {}", quoted(kid)));
+    let kids = current.set.kids();
+    let mut expected = match current.set.len() {
+        1 => format!("the key of {table}"),
+        number => format!("one of the {number} keys of {table}"),
+    };
+    if !kids.is_empty() {
+        expected = format!("{expected}, kid {}", listed(kids.iter().take(MAX_KIDS)));
+    }
+    let keys = if fitting == 0 { Err(Reason::UnknownKey) } else { Ok(()) };
+    let keys = Check::of("keys", keys, format!("{named}; fitting keys: {fitting}"))
+        .expecting(expected)
+        .hinting(Some(unknown_key(unverified, seen, current)));
+    let signature = match unverified.verify(&current.set) {
+        Ok(_) => Check::passed("signature", "made with that key"),
+        Err(Reason::UnknownKey | Reason::Algorithm) => Check::open(
+            "signature",
+            "not checked, as no key fits the token: what follows is unproven",
+        ),
+        Err(reason) => {
+            let found = "not made with that key: what follows is unproven";
+            Check::of("signature", Err(reason), found)
+                .wanting("a signature made with that key")
+                .hinting(Some(
+                    "the token was changed, cut or forged, or another key has the same kid",
+                ))
+        }
+    };
+    vec![keys, signature]
+}
+
+fn unknown_key(
+    unverified: &Unverified<'_>,
+    seen: Option<&KeySetSeen>,
+    current: &Current,
+) -> String {
+    let algorithm = unverified.algorithm().name();
+    let Some(wanted) = unverified.wanted() else {
+        return format!("{algorithm} is signed with a shared secret, not with one of these keys");
+    };
+    let Some(kid) = wanted.kid else {
+        return format!(
+            "without kid, exactly one key must be for {algorithm}; the issuer should send kid"
+        );
+    };
+    let found = seen.and_then(|seen| seen.fetched.as_ref().ok());
+    if let Some((_, why)) =
+        found.and_then(|found| found.left_out.iter().find(|(left_out, _)| left_out == kid))
+    {
+        return format!("the set has a key of that kid, which is not usable: {why}");
+    }
+    if current.set.knows(kid) {
+        return format!("the key of that kid is not for {algorithm}");
+    }
+    let kids = current.set.kids();
+    let near = kids.iter().find_map(|known| near_miss::text(known, kid));
+    let near = near.map(|difference| format!("; the kid {difference}"));
+    format!(
+        "the key was removed, or the token is from another issuer or environment{}; a service that last \
+         fetched the keys less than auth.leeway after the token's iat answers 503 until its next fetch",
+        near.unwrap_or_default()
+    )
+}
+
+/// The shared secrets, and whether one of them has signed.
+pub(super) fn explain_secrets(
+    unverified: &Unverified<'_>,
+    table: &str,
+    secrets: &SecretSet,
+) -> Vec<Check> {
+    let found = format!("{} of {table}.hmac_secret_file", secrets.len());
+    let signature = match unverified.verify_hmac(secrets) {
+        Ok((_, (_, line))) => {
+            Check::passed("signature", format!("made with the secret of line {line}"))
+        }
+        Err(Reason::Algorithm) => Check::open(
+            "signature",
+            "not checked, as no secret fits the token's alg: what follows is unproven",
+        ),
+        Err(reason) => {
+            let found = "made with none of these secrets: what follows is unproven";
+            Check::of("signature", Err(reason), found)
+                .wanting(format!("a signature made with a secret of {table}.hmac_secret_file"))
+                .hinting(Some(
+                    "a secret is the bytes of its line, which are not decoded: if the issuer decodes \
+                     base64, its secret is another one",
+                ))
+        }
+    };
+    vec![Check::passed("secrets", found), signature]
+}

@@ -1,0 +1,90 @@
+//! How values of a token are written for operators. Anyone may have written a token, so its values
+//! are quoted, escaped and cut; a value in a suggested setting is never cut, but left out if it is long.
+
+use std::fmt::Write as _;
+
+use crate::auth::token::Object;
+
+/// Longest value of a token that is shown, in characters. Longer ones are cut.
+const MAX_SHOWN: usize = 200;
+
+/// Longest value of a token that a setting is suggested with, in characters. Client ids of Google have
+/// 72; a cut one would be wrong.
+const MAX_SUGGESTED: usize = 120;
+
+/// A text in quotes, on one line.
+pub(in crate::auth) fn quoted(text: &str) -> String {
+    format!("\"{}\"", printable(text))
+}
+
+/// The member of an object as JSON, or `none`.
+pub(in crate::auth) fn member(object: &Object, name: &str) -> String {
+    object.get(name).map_or_else(|| "none".to_owned(), |value| printable(&value.to_string()))
+}
+
+/// Texts in quotes, separated by commas.
+pub(in crate::auth) fn listed<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    let quoted: Vec<_> = texts.into_iter().map(|text| quoted(text.as_ref())).collect();
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
+}
+
+/// The text without what a terminal interprets, cut to [`MAX_SHOWN`].
+pub(in crate::auth) fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars().take(MAX_SHOWN) {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    if text.chars().nth(MAX_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A TOML basic string; `None` for a text that settings would reject, or that is too long to show.
+pub(in crate::auth) fn toml_text(text: &str) -> Option<String> {
+    let is_bad = text.contains(char::is_control) || text.trim() != text;
+    if is_bad || text.chars().nth(MAX_SUGGESTED).is_some() {
+        return None;
+    }
+    let mut toml = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => toml.extend(['\\', c]),
+            ' '..='~' => toml.push(c),
+            _ if c.is_alphanumeric() => toml.push(c),
+            _ => write!(toml, "\\U{:08X}", u32::from(c)).ok()?,
+        }
+    }
+    toml.push('"');
+    Some(toml)
+}
+
+/// A TOML array of such strings.
+pub(in crate::auth) fn toml_list<'t>(texts: impl IntoIterator<Item = &'t str>) -> Option<String> {
+    let texts = texts.into_iter().map(toml_text).collect::<Option<Vec<_>>>()?;
+    Some(format!("[{}]", texts.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggested_text_is_valid_toml_and_stays_on_its_line() {
+        for text in ["", "a", "a\"b", "a\\", "'", "\"\"\"", "# x", "é", "a\u{202e}b", "x\u{301}"] {
+            let toml = toml_text(text).unwrap();
+            let line = format!("key = {toml}");
+            let table: toml::Table = line.parse().unwrap();
+            assert_eq!(table["key"].as_str(), Some(text), "{line}");
+            assert!(!line.contains(['\u{202e}', '\u{301}', '\n']), "{line}");
+        }
+        for bad in ["a\nb", "\u{1b}[2J", " a", "a\u{9b}", &"x".repeat(121)] {
+            assert_eq!(toml_text(bad), None, "{bad:?}");
+        }
+        assert_eq!(toml_list(["a", "b"]).as_deref(), Some("[\"a\", \"b\"]"));
+        assert_eq!(toml_list(["a", "b\n"]), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! Explains the check of the audience.
+
+use serde_json::Value;
+
+use super::{Against, one_of};
+use crate::{
+    auth::{
+        error::Reason,
+        explanation::{Check, Suggestion, quoted, toml_list},
+        near_miss,
+        token::claims::Claims,
+    },
+    settings::{AudienceClaim, Issuer, KeySource},
+};
+
+/// Claims that name the application, and `aud`: an `audience_claim` can be one of them.
+const STAND_INS: [&str; 4] = ["aud", "client_id", "azp", "cid"];
+
+impl Claims {
+    pub(super) fn explain_audience(
+        &self,
+        against: &Against<'_>,
+        result: Result<(), Reason>,
+    ) -> Check {
+        let settings = &against.rules.settings;
+        let Some(claim) = settings.audience_claim.name() else {
+            let found = format!("not compared ({}.audience_claim: \"none\")", against.table);
+            return Check::of("aud", result, found);
+        };
+        let aud = self.0.get("aud").and_then(Value::as_array);
+        let needs_azp = settings.accepts_id_tokens && aud.is_some_and(|aud| aud.len() > 1);
+        let mut found = format!("{claim} {}", self.shown(claim));
+        let mut expected = format!("{claim} {}", one_of(&settings.audiences));
+        if needs_azp && claim != "azp" {
+            found = format!("{found}, azp {}", self.shown("azp"));
+            expected = format!("{expected}, and one of them in azp");
+        }
+        let mut key = "audiences".to_owned();
+        if matches!(settings.audience_claim, AudienceClaim::Named(_)) {
+            key = format!("audiences, {}.audience_claim", against.table);
+        }
+        let (hint, suggestion) = self.audience_help(against, claim, needs_azp);
+        Check::of("aud", result, found)
+            .expecting(against.expects(&expected, &key))
+            .hinting(hint)
+            .suggesting(suggestion)
+    }
+
+    fn audience_help(
+        &self,
+        against: &Against<'_>,
+        claim: &str,
+        needs_azp: bool,
+    ) -> (Option<String>, Option<Suggestion>) {
+        let ours = &against.rules.settings.audiences;
+        let (values, is_malformed) = match self.0.get(claim) {
+            None => return self.missing_audience(against, claim),
+            Some(Value::Array(values)) if values.is_empty() => {
+                return self.missing_audience(against, claim);
+            }
+            Some(Value::String(value)) => (vec![value.as_str()], false),
+            Some(Value::Array(values)) if claim == "aud" => {
+                let texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();
+                let is_malformed = texts.len() < values.len();
+                (texts, is_malformed)
+            }
+            Some(_) => (Vec::new(), true),
+        };
+        if is_malformed {
+            let form = if claim == "aud" { "a string or a list of strings" } else { "a string" };
+            return (Some(format!("{claim} must be {form}")), None);
+        }
+        if needs_azp && values.iter().any(|value| ours.iter().any(|ours| ours == value)) {
+            let hint = "an ID token with several audiences must have been issued to one of audiences \
+                        (azp)";
+            return (Some(hint.to_owned()), None);
+        }
+        let pairs = ours.iter().flat_map(|ours| values.iter().map(move |value| (ours, *value)));
+        let near = pairs
+            .into_iter()
+            .find_map(|(ours, value)| Some((ours, value, near_miss::audience(ours, value)?)));
+        if let Some((ours, value, difference)) = near {
+            let hint = format!("{} {difference} from {}", quoted(value), quoted(ours));
+            let meaning = "the token's spelling of the audience is then accepted as well";
+            return (Some(hint), append(against, value, meaning));
+        }
+        // Auth0 adds its own endpoint.
+        let others: Vec<_> =
+            values.into_iter().filter(|value| !value.ends_with("/userinfo")).collect();
+        let [value] = others[..] else {
+            let hint = "if one of them names this API, add it to audiences";
+            return (Some(hint.to_owned()), None);
+        };
+        let hint =
+            "the token was issued for another API or app: the app must request one for this API";
+        let meaning = "tokens issued for that API or app are then accepted: only if it is this one";
+        (Some(hint.to_owned()), append(against, value, meaning))
+    }
+
+    fn missing_audience(
+        &self,
+        against: &Against<'_>,
+        claim: &str,
+    ) -> (Option<String>, Option<Suggestion>) {
+        let settings = &against.rules.settings;
+        let customer = settings.customer_id_claim.segments().first();
+        let candidates = STAND_INS
+            .into_iter()
+            .filter(|other| *other != claim && customer.is_none_or(|customer| customer != other));
+        let candidates: Vec<_> =
+            candidates.filter_map(|other| Some((other, self.text(other)?))).collect();
+        let is_ours = |value: &str| settings.audiences.iter().any(|ours| ours == value);
+        let best = candidates.iter().find(|(_, value)| is_ours(value)).or(candidates.first());
+        let Some((name, value)) = best else {
+            let hint =
+                format!("{claim} is missing, and the token has none of {}", STAND_INS.join(", "));
+            return (Some(hint), None);
+        };
+        let found: Vec<_> =
+            candidates.iter().map(|(name, _)| format!("{name} {}", self.shown(name))).collect();
+        let hint = format!(
+            "{claim} is missing; {}.audience_claim could name one of these: {}",
+            against.table,
+            found.join(", ")
+        );
+        if excludes_stand_ins(settings) {
+            return (Some(hint), None);
+        }
+        let meaning = "the app that a token was issued to is then compared, not the API: every token of \
+                       that app is accepted";
+        let mut suggestion =
+            against.suggest("audience_claim", Some(format!("\"{name}\"")), meaning);
+        if !is_ours(value) {
+            let audiences = toml_list([*value]);
+            let audiences = against.suggest("audiences", audiences, meaning);
+            suggestion = suggestion.zip(audiences).map(|(claim, audiences)| Suggestion {
+                toml: format!("{}\n{}", claim.toml, audiences.toml),
+                ..claim
+            });
+        }
+        (Some(hint), suggestion)
+    }
+}
+
+/// `introspection_allow_no_audience` is about `aud` only.
+const fn excludes_stand_ins(settings: &Issuer) -> bool {
+    match &settings.keys {
+        KeySource::Introspection(introspection) => introspection.allow_no_audience,
+        KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) | KeySource::Hmac(_) => {
+            false
+        }
+    }
+}
+
+/// The accepted audiences with one more.
+fn append(against: &Against<'_>, value: &str, meaning: &str) -> Option<Suggestion> {
+    let ours = against.rules.settings.audiences.iter().map(String::as_str);
+    let toml = toml_list(ours.chain([value])).filter(|_| !value.is_empty());
+    against.suggest("audiences", toml, meaning)
+}

@@ -1,0 +1,172 @@
+//! Explains the checks of scopes and of required claims.
+
+use serde_json::Value;
+
+use super::Against;
+use crate::{
+    auth::{
+        explanation::{Check, Suggestion, listed, printable, quoted, toml_list, toml_text},
+        near_miss,
+        token::claims::{Claims, SCOPE_CLAIMS},
+    },
+    settings::{ClaimPath, ClaimValue, RequiredClaim},
+};
+
+/// Claims of permissions that are no scopes: Auth0, Keycloak, Spring, Entra.
+const OTHER_GRANTS: [&str; 6] =
+    ["permissions", "permission", "roles", "role", "authorities", "groups"];
+
+impl Claims {
+    pub(super) fn explain_scopes(&self, against: &Against<'_>) -> Check {
+        let required = &against.rules.settings.required_scopes;
+        let result = self.check_scopes(against.rules);
+        if required.is_empty() {
+            let found = format!("none is required ({}.required_scopes)", against.table);
+            return Check::of("scope", result, found);
+        }
+        let found = SCOPE_CLAIMS.map(|claim| format!("{claim} {}", self.shown(claim))).join(", ");
+        let (hint, suggestion) = self.scope_help(against, required);
+        let expected = format!("{} in scope, scp or scopes", listed(required));
+        Check::of("scope", result, found)
+            .expecting(against.expects(&expected, "required_scopes"))
+            .hinting(hint)
+            .suggesting(suggestion)
+    }
+
+    fn scope_help(
+        &self,
+        against: &Against<'_>,
+        required: &[String],
+    ) -> (Option<String>, Option<Suggestion>) {
+        let granted = self.words(&SCOPE_CLAIMS);
+        let missing: Vec<_> =
+            required.iter().filter(|scope| !granted.contains(&scope.as_str())).collect();
+        let near = |scope: &str| {
+            let near = granted.iter().find_map(|it| Some((*it, near_miss::text(scope, it)?)))?;
+            Some(near)
+        };
+        let nears: Vec<_> = missing.iter().map(|scope| (*scope, near(scope))).collect();
+        if let Some((scope, (word, difference))) =
+            nears.iter().find_map(|(scope, near)| Some((scope, near.as_ref()?)))
+        {
+            let hint = format!("the token's {} {difference} from {}", quoted(word), quoted(scope));
+            let replaced = required.iter().map(|scope| {
+                let near = nears.iter().find(|(missing, _)| *missing == scope);
+                near.and_then(|(_, near)| near.as_ref()).map_or(scope.as_str(), |(word, _)| *word)
+            });
+            let all_near = nears.iter().all(|(_, near)| near.is_some());
+            let toml = toml_list(replaced).filter(|_| all_near);
+            let meaning = "scopes are compared with their letter case: tokens with the previous spelling \
+                           are then rejected";
+            return (Some(hint), against.suggest("required_scopes", toml, meaning));
+        }
+        let elsewhere = OTHER_GRANTS.into_iter().find_map(|claim| {
+            let words = self.words(&[claim]);
+            let scope = missing.iter().find(|scope| words.contains(&scope.as_str()))?;
+            Some(format!("{} is in the claim {claim}, which grants no scopes", quoted(scope)))
+        });
+        let has_comma = |scope: &&&String| {
+            granted.iter().any(|it| it.split(',').any(|word| word.trim() == scope.as_str()))
+        };
+        let hint = elsewhere.or_else(|| {
+            missing.iter().find(has_comma).map(|scope| {
+                format!("{} is separated by a comma; scopes are separated by spaces", quoted(scope))
+            })
+        });
+        (hint.or_else(|| Some(format!("the app must request the scope {}", listed(missing)))), None)
+    }
+
+    /// The words of these claims, each a text or a list.
+    fn words<'v>(&'v self, claims: &[&str]) -> Vec<&'v str> {
+        let values = claims.iter().filter_map(|name| self.0.get(name));
+        let words = |value: &'v Value| -> Vec<&'v str> {
+            if let Some(items) = value.as_array() {
+                return items.iter().filter_map(Value::as_str).collect();
+            }
+            value.as_str().map_or_else(Vec::new, |text| text.split(' ').collect())
+        };
+        values.flat_map(words).collect()
+    }
+
+    /// A check for each required claim.
+    pub(super) fn explain_required(&self, against: &Against<'_>) -> Vec<Check> {
+        let required = &against.rules.settings.required_claims;
+        required.iter().map(|required| self.explain_one(against, required)).collect()
+    }
+
+    fn explain_one(&self, against: &Against<'_>, required: &RequiredClaim) -> Check {
+        let claim = required.claim.as_str();
+        let value = self.0.at(&required.claim);
+        let found = value.map_or_else(|| "none".to_owned(), |value| printable(&value.to_string()));
+        let accepted = required.accepted.iter().map(shown).collect::<Vec<_>>().join(" or ");
+        let (hint, suggestion) = match value {
+            None => (Some(self.elsewhere(&required.claim)), None),
+            Some(value) => required_help(against, required, value),
+        };
+        Check::of("required claim", self.check_one(required), format!("{claim} {found}"))
+            .expecting(against.expects(&format!("{claim} {accepted}"), "required_claims"))
+            .hinting(hint)
+            .suggesting(suggestion)
+    }
+
+    fn elsewhere(&self, claim: &ClaimPath) -> String {
+        let name = claim.segments().last().map(String::as_str).unwrap_or_default();
+        match self.places(name).iter().find(|place| *place != claim.as_str()) {
+            Some(place) => format!("the claim is missing; the token has it as {}", quoted(place)),
+            None => "the claim is missing; the issuer has to add it".to_owned(),
+        }
+    }
+}
+
+fn shown(value: &ClaimValue) -> String {
+    match value {
+        ClaimValue::Text(text) => quoted(text),
+        ClaimValue::Boolean(boolean) => boolean.to_string(),
+        ClaimValue::Integer(number) => number.to_string(),
+    }
+}
+
+/// Names a value of another type or letter case that is the same otherwise.
+fn required_help(
+    against: &Against<'_>,
+    required: &RequiredClaim,
+    value: &Value,
+) -> (Option<String>, Option<Suggestion>) {
+    let toml = match value {
+        Value::String(text) => toml_text(text),
+        Value::Bool(boolean) => Some(boolean.to_string()),
+        Value::Number(number) => number.as_i64().map(|number| number.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    let difference = required.accepted.iter().find_map(|accepted| {
+        let word = match accepted {
+            ClaimValue::Text(text) => text.clone(),
+            other @ (ClaimValue::Boolean(_) | ClaimValue::Integer(_)) => shown(other),
+        };
+        match (value, accepted) {
+            (Value::String(text), ClaimValue::Text(expected)) => near_miss::text(expected, text),
+            (Value::String(text), _) => (*text == word).then(|| "is a string".to_owned()),
+            (Value::Bool(boolean), _) => {
+                (boolean.to_string() == word).then(|| "is a boolean, not a string".to_owned())
+            }
+            (Value::Number(number), _) => {
+                (number.to_string() == word).then(|| "is a number, not a string".to_owned())
+            }
+            _ => None,
+        }
+    });
+    let Some(difference) = difference else {
+        let is_list = value.is_array() || value.is_object();
+        let hint = "a list or an object equals no value; name an item of it with a JSON Pointer";
+        return (is_list.then(|| hint.to_owned()), None);
+    };
+    let claim = required.claim.as_str();
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let is_bare = !claim.is_empty() && claim.bytes().all(is_bare);
+    let key = if is_bare { Some(claim.to_owned()) } else { toml_text(claim) };
+    let suggestion = key.and_then(|key| {
+        let meaning = "type and letter case count: the previous value is then rejected";
+        against.suggest(&format!("required_claims.{key}"), toml, meaning)
+    });
+    (Some(format!("the token's value {difference}")), suggestion)
+}

@@ -1,0 +1,152 @@
+//! The kinds of issuer that the corpus is run against, their settings, and the rows to which a kind
+//! of issuer gives another answer.
+//!
+//! The issuer with public keys and the one with shared secrets are always in one process.
+
+use juspay_bff::simulator::Issuer;
+use tempfile::TempDir;
+
+use super::{Row, forge::AUDIENCE};
+use crate::support::{Stage, guard};
+
+/// The secret that signs the tokens of the issuer with shared secrets. Long enough for HS512.
+pub const SECRET: &str = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU2Nzg5QUJDREVGYWJjZGVmZ2hpamts";
+
+/// Its previous secret, the second line of the file.
+pub const PREVIOUS: &str =
+    "a previous secret of more than sixty-four bytes in all, which is still valid";
+
+/// The client of the introspection endpoint.
+const CLIENT: &str = "corpus";
+
+/// How an issuer vouches for its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuerKind {
+    PublicKeys,
+    Hmac,
+    Introspection,
+}
+
+impl IssuerKind {
+    /// What `iss` is in its tokens.
+    pub fn iss(self, issuer: &Issuer) -> String {
+        let url = issuer.issuer_url();
+        match self {
+            Self::PublicKeys => url.to_owned(),
+            Self::Hmac => format!("{url}/shared"),
+            Self::Introspection => format!("{url}/opaque"),
+        }
+    }
+
+    /// The settings of a process that has an issuer of this kind, each with that `audience_claim`.
+    pub fn settings(self, stage: &Stage, audience_claim: &str, files: &TempDir) -> String {
+        let issuer = stage.issuer();
+        let file = |name: &str, content: &str| {
+            let path = files.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path.display().to_string()
+        };
+        // Without it the default counts.
+        let claim = match audience_claim {
+            "aud" => String::new(),
+            claim => format!("audience_claim = '{claim}'"),
+        };
+        let both = format!(
+            "auth.shared_customer_ids = true
+            [auth.issuers.main]
+            {claim}
+            [auth.issuers.shared]
+            issuer = '{}'
+            audiences = ['{AUDIENCE}']
+            algorithms = ['HS256', 'HS512']
+            hmac_secret_file = '{}'
+            {claim}",
+            Self::Hmac.iss(issuer),
+            file("shared", &format!("{SECRET}\n{PREVIOUS}\n")),
+        );
+        if self != Self::Introspection {
+            return both;
+        }
+        issuer.set_client(CLIENT, guard::CLIENT_SECRET);
+        format!(
+            "{both}
+                [auth.issuers.opaque]
+                issuer = '{}'
+                audiences = ['{AUDIENCE}']
+                introspection_url = '{}'
+                introspection_client_id = '{CLIENT}'
+                introspection_client_secret_file = '{}'
+                {claim}",
+            self.iss(issuer),
+            issuer.introspection_url(),
+            file("client", guard::CLIENT_SECRET),
+        )
+    }
+
+    /// The row as this kind of issuer answers it. `is_answered`: the issuer says of the token, which
+    /// is opaque, that it is active and has the row's claims.
+    pub fn adapt(self, table: &str, row: Row, is_answered: bool) -> Row {
+        match self {
+            Self::PublicKeys => row,
+            // Its tokens name their issuer themselves, which isn't asked about them.
+            _ if table == "confusion" && row.reason != "unknown_issuer" => row,
+            Self::Hmac => by_hmac(table, row),
+            Self::Introspection if is_answered => by_answer(row),
+            // The header was malformed or too long, so that no issuer is asked.
+            Self::Introspection if row.status == 400 => row,
+            // A token that its issuer hasn't issued, whatever it says and whoever has signed it.
+            Self::Introspection => Row::invalid("inactive", row.what, row.token),
+        }
+    }
+}
+
+/// Rows with another reason where the issuer has shared secrets: table, reason in the row, beginning of
+/// the row's name, reason here.
+const BY_HMAC: [(&str, &str, &str, &str); 9] = [
+    // HMACs are its algorithms, and public keys none of its secrets. HS384 isn't in its settings.
+    ("public_keys_as_secrets", "algorithm", "HS256 ", "signature"),
+    ("public_keys_as_secrets", "algorithm", "HS512 ", "signature"),
+    ("public_keys_as_secrets", "signature", "", "algorithm"),
+    ("of_another_kind", "algorithm", "alg HS256", "signature"),
+    ("of_another_kind", "signature", "", "algorithm"),
+    ("of_another_kind", "unknown_key", "", "algorithm"),
+    // A `kid` leads nowhere: each secret is tried.
+    ("brought_along", "unknown_key", "", "signature"),
+    ("kids", "unknown_key", "", "signature"),
+    ("rsa", "signature", "", "algorithm"),
+];
+
+fn by_hmac(table: &str, row: Row) -> Row {
+    let other = BY_HMAC.iter().find(|(its_table, reason, name, _)| {
+        *its_table == table && *reason == row.reason && row.what.starts_with(name)
+    });
+    match other {
+        Some((.., reason)) => Row::invalid(reason, row.what, row.token),
+        None => row,
+    }
+}
+
+/// Answers without `iss` are their issuer's all the same (RFC 7662 §2.2): name of the row, and the next
+/// check that fails, if one does.
+const WITHOUT_ISS: [(&str, Option<&str>); 4] = [
+    ("iss null", None),
+    ("claims in a claim", Some("claims")),
+    ("claims: {}", Some("claims")),
+    ("claims: white space", Some("claims")),
+];
+
+fn by_answer(row: Row) -> Row {
+    if let Some((_, reason)) = WITHOUT_ISS.iter().find(|(name, _)| *name == row.what) {
+        return match reason {
+            Some(reason) => Row::invalid(reason, row.what, row.token),
+            None => Row { status: 200, ..row },
+        };
+    }
+    match row.reason {
+        // An answer that can't be read says nothing about the token.
+        "not_jws" => {
+            Row { status: 503, code: "keys_unavailable", reason: "keys_unavailable", ..row }
+        }
+        _ => row,
+    }
+}

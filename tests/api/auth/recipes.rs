@@ -1,0 +1,94 @@
+//! The recipes of `docs/identity-providers.md`: each service has the settings of one recipe, and is called with
+//! the token that the document shows, signed now. Only the source of the keys is a local one.
+//!
+//! `document` checks what the document says, `mistakes` has the rejected token that each recipe names,
+//! `served` starts the services and signs, `unfit` makes each token unfit in every way that its recipe rules
+//! out.
+
+mod document;
+mod mistakes;
+mod served;
+mod unfit;
+
+use serde_json::{Value, json};
+
+use self::served::{Served, Stranger};
+use super::{
+    COOLDOWN,
+    corpus::{changed, explained},
+};
+use crate::support::recipes::{recipe, recipes};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_each_recipe_gets_its_customer() {
+    for recipe in recipes() {
+        let (heading, customer) = (&recipe.heading, &recipe.customer);
+        let served = Served::new(&recipe).await;
+        let token = served.token(&served.claims());
+        let reply = served.world.phone_holding(&token).me().await;
+        assert_eq!(reply.status, 200, "{heading}: {}", reply.text());
+        assert_eq!(reply.json()["object_reference_id"], **customer, "{heading}");
+        assert_eq!(served.world.simulator().calls(customer), 1, "{heading}");
+
+        let explanation = explained(&served.world, heading, &token).await;
+        assert_eq!(explanation.failure(), None, "{heading}: {:?}", explanation.checks);
+        let caller = explanation.verdict.unwrap().unwrap();
+        assert_eq!(caller.issuer(), served.name, "{heading}");
+        assert_eq!(caller.customer().as_str(), customer, "{heading}");
+
+        for (what, claims) in served.also_accepted() {
+            let reply = served.world.phone_holding(&served.token(&claims)).me().await;
+            assert_eq!(reply.status, 200, "{heading}, {what}: {}", reply.text());
+        }
+        assert_eq!(served.world.simulator().total_requests(), 1, "{heading}: another customer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_token_is_rejected_with_any_part_that_the_recipe_rules_out() {
+    let stranger = Stranger::new().await;
+    let mut rejected = 0;
+    for recipe in recipes() {
+        let served = Served::new(&recipe).await;
+        for rows in unfit::GROUPS {
+            // Signatures that don't fit make the keys be fetched at most once in this time.
+            served.world.clock.advance(COOLDOWN);
+            for row in rows(&served, &stranger) {
+                row.is_rejected(&served).await;
+                rejected += 1;
+            }
+        }
+        assert_eq!(served.world.simulator().total_requests(), 0, "{}", recipe.heading);
+        let good = served.world.phone_holding(&served.token(&served.claims()));
+        assert_eq!(good.me().await.status, 200, "{}", recipe.heading);
+    }
+    println!("recipes: {rejected} of {rejected} unfit tokens rejected");
+    assert!(rejected > 400, "{rejected}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_applications_own_token_names_no_customer() {
+    let client = "57cbishk4j24pabc1234567890";
+    let auth0 = "https://shop.example/customer_id";
+    let rows: [(&str, Value, u16, &str); 6] = [
+        ("Amazon Cognito", json!({"sub": client, "username": null}), 403, "no_customer"),
+        ("Auth0", json!({"sub": "app@clients", "azp": "app", auth0: null}), 403, "no_customer"),
+        (
+            "Microsoft Entra ID: Version 2 tokens",
+            json!({"scp": null, "roles": ["Customer.Read"]}),
+            403,
+            "insufficient_scope",
+        ),
+        ("Okta", json!({"sub": "0oa1a2b3c4D5e6F7g8h9", "uid": null}), 403, "no_customer"),
+        ("Ory Hydra", json!({"sub": "shop-app"}), 403, "no_customer"),
+        ("Laravel Passport", json!({"sub": "42", "aud": "42"}), 401, "invalid_token"),
+    ];
+    for (heading, changes, status, code) in rows {
+        let served = Served::new(&recipe(heading)).await;
+        let token = served.token(&changed(served.claims(), &changes));
+        let reply = served.world.phone_holding(&token).me().await;
+        assert_eq!(reply.status, status, "{heading}: {changes}");
+        assert_eq!(reply.code(), code, "{heading}: {changes}");
+        assert_eq!(served.world.simulator().total_requests(), 0, "{heading}");
+    }
+}

@@ -1,0 +1,177 @@
+//! `juspay-bff explain-token` with each source of keys: fetched, in a file, a shared secret, and
+//! introspection.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use juspay_bff::simulator::{
+    Fault, MintRequest,
+    issuer::{DEFAULT_CLIENT, INTROSPECTION_PATH, JWKS_PATH},
+};
+use serde_json::json;
+
+use super::{Desk, ends, near_misses::block};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_signed_with_a_shared_secret_is_explained_offline_too() {
+    let desk = Desk::new().await;
+    let secret = "0123456789abcdef0123456789abcdef";
+    let file = desk.file("secret", &format!("{}\n{secret}\n", "x".repeat(32)));
+    let settings = desk.settings(&format!("hmac_secret_file = '{}'", file.display()));
+    let settings = settings.replace("ES256", "HS256");
+    let claims = json!({
+        "iss": desk.running.issuer().issuer_url(), "aud": "juspay-bff-demo", "sub": "alice",
+        "exp": 4_102_444_800_u64,
+    });
+    let sign = |alg: &str, secret: &str| {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
+        let [header, claims] = [json!({ "alg": alg }), claims.clone()]
+            .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let signature = aws_lc_rs::hmac::sign(&key, format!("{header}.{claims}").as_bytes());
+        format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode(signature))
+    };
+    for (token, failed, verdict, found) in [
+        (sign("HS256", secret), &[][..], "accepted", "made with the secret of line 2"),
+        (
+            sign("HS256", "another"),
+            &["signature"],
+            "rejected with 401 invalid_token, reason signature",
+            "made with none of these secrets",
+        ),
+        (
+            sign("ES256", secret),
+            &["alg"],
+            "rejected with 401 invalid_token, reason algorithm",
+            "expected       \"HS256\" (auth.issuers.main.algorithms)\n         found          \"ES256\"\n",
+        ),
+    ] {
+        let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+        ends(&ended, failed, verdict);
+        assert!(ended.stdout.contains(found), "{}", ended.stdout);
+        assert!(!ended.stdout.contains(secret), "{}", ended.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offline_no_issuer_is_called() {
+    let desk = Desk::new().await;
+    let token = desk.mint(&MintRequest::of("alice"));
+    let ended = desk.explain(&token, "", &["--offline"]).await;
+    ends(&ended, &[], "none, because of --offline");
+    assert!(
+        ended.stdout.contains("not checked, because of --offline: what follows is unproven"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stderr.contains("no verdict: with --offline the signature can't be checked"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(desk.running.issuer().requests().len(), 0);
+
+    // With the keys at hand there is a verdict all the same.
+    let set = desk.file("keys.json", &desk.running.issuer().jwks().to_string());
+    let settings = desk.settings(&format!("jwks_file = '{}'", set.display()));
+    let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+    ends(&ended, &[], "accepted");
+    let (message, _) = token.rsplit_once('.').unwrap();
+    let ended = desk
+        .explain_by(&settings, &format!("{message}.{}", "A".repeat(86)), "", &["--offline"])
+        .await;
+    ends(&ended, &["signature"], "rejected with 401 invalid_token, reason signature");
+    assert_eq!(desk.running.issuer().requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unavailable_keys_are_answered_with_503() {
+    let desk = Desk::new().await;
+    let token = desk.mint(&MintRequest::of("alice"));
+    desk.running.issuer().inject(JWKS_PATH, None, Fault::Html);
+    let ended = desk.explain(&token, "", &[]).await;
+    ends(&ended, &["keys"], "rejected with 503 keys_unavailable");
+    assert!(
+        ended.stdout.contains(
+            "auth.issuers.main has no keys: the document can't be used: it isn't a JWK set"
+        ),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opaque_token_is_introspected() {
+    let desk = Desk::new().await;
+    let secret = desk.file("secret", DEFAULT_CLIENT.1);
+    let settings = format!(
+        "juspay = {{ base_url = 'http://127.0.0.1:9', merchant_id = 'm', api_key = 'k' }}
+        [auth.issuers.opaque]
+        issuer = '{}'
+        audiences = ['juspay-bff-demo']
+        introspection_url = '{}'
+        introspection_client_id = '{}'
+        introspection_client_secret_file = '{}'",
+        desk.running.issuer().issuer_url(),
+        desk.running.issuer().introspection_url(),
+        DEFAULT_CLIENT.0,
+        secret.display()
+    );
+    let token = desk.mint(&MintRequest::opaque("alice"));
+    let ended = desk.explain_by(&settings, &token, "", &[]).await;
+    ends(&ended, &[], "accepted by auth.issuers.opaque");
+    let calls = desk.running.issuer().calls(INTROSPECTION_PATH);
+    let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+    ends(&ended, &[], "none, because of --offline");
+    assert!(
+        ended
+            .stdout
+            .contains("not sent to auth.issuers.opaque.introspection_url, because of --offline")
+    );
+    assert_eq!(desk.running.issuer().calls(INTROSPECTION_PATH), calls);
+
+    let mut other = MintRequest::opaque("alice");
+    other.audience = "another".to_owned();
+    let ended = desk.explain_by(&settings, &desk.mint(&other), "", &[]).await;
+    ends(&ended, &["aud"], "rejected with 401 invalid_token, reason audience");
+    desk.running.issuer().revoke(&token);
+    let ended = desk.explain_by(&settings, &token, "", &[]).await;
+    ends(&ended, &["introspection"], "rejected with 401 invalid_token, reason inactive");
+    desk.running.issuer().set_client(DEFAULT_CLIENT.0, "another");
+    let ended = desk.explain_by(&settings, &token, "", &[]).await;
+    ends(&ended, &["introspection"], "rejected with 503 keys_unavailable");
+    assert!(ended.stdout.contains("the client's credentials were refused"), "{}", ended.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_introspected_token_shows_the_difference_of_its_issuer() {
+    let desk = Desk::new().await;
+    let secret = desk.file("secret", DEFAULT_CLIENT.1);
+    let issuer = desk.running.issuer().issuer_url();
+    let settings = format!(
+        "juspay = {{ base_url = 'http://127.0.0.1:9', merchant_id = 'm', api_key = 'k' }}
+        [auth.issuers.opaque]
+        issuer = '{issuer}'
+        audiences = ['juspay-bff-demo']
+        introspection_url = '{}'
+        introspection_client_id = '{}'
+        introspection_client_secret_file = '{}'",
+        desk.running.issuer().introspection_url(),
+        DEFAULT_CLIENT.0,
+        secret.display()
+    );
+    let token = desk.mint(&MintRequest::opaque("alice").with("iss", format!("{issuer}/")));
+    let ended = desk.explain_by(&settings, &token, "", &[]).await;
+    ends(&ended, &["iss"], "rejected with 401 invalid_token, reason unknown_issuer");
+    let suggested = format!("auth.issuers.opaque.issuer = \"{issuer}/\"");
+    assert_eq!(
+        block(&ended.stdout, "iss"),
+        [
+            format!("expected       \"{issuer}\" (auth.issuers.opaque.issuer)"),
+            format!("found          \"{issuer}/\""),
+            "hint           the token's iss differs only by a trailing slash, which the token has"
+                .to_owned(),
+            format!("to accept such tokens: {suggested}"),
+            "meaning        tokens with the previous issuer are then rejected".to_owned(),
+        ]
+    );
+    let ended = desk.explain_by(&settings, &token, &suggested, &[]).await;
+    ends(&ended, &[], "accepted by auth.issuers.opaque");
+}
