@@ -5,6 +5,7 @@ mod connections;
 mod logs;
 mod lost_lines;
 mod metrics;
+mod metrics_document;
 mod page;
 
 use std::{
