@@ -1,4 +1,4 @@
-//! What becomes of a look-up, by what is in memory: a pure function, the table of answers.
+//! Decides how to respond to a lookup from what the cache holds. Pure: the caller does the I/O.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,42 +9,42 @@ use super::{
 };
 use crate::{clock::Moment, settings};
 
-/// The settings that plans are made by (`cache.*`).
+/// The settings that decide when the cache serves, refreshes or fetches (`cache.*`).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// A token handed out this often is replaced; 0: never.
+    /// A token is refreshed after it was served this many times; 0 disables this.
     max_hand_outs: u32,
-    /// A younger one isn't.
+    /// A younger token is never refreshed for that reason, and satisfies `no-cache`.
     min_age: Duration,
 }
 
-/// What becomes of a look-up.
+/// How to respond to a lookup.
 #[derive(Debug)]
 pub(super) enum Plan {
-    /// Juspay has just said that there is no such customer.
+    /// Juspay reported recently that the customer doesn't exist.
     NotFound,
-    /// Nothing in memory will do, and the phone wants nothing else.
+    /// The request has `only-if-cached`, and the cache has no usable entry.
     NotCached,
-    /// What is in memory is answered.
+    /// Serve the cached entry.
     HandOut {
         entry: Arc<Entry>,
-        /// The next one is fetched behind the answer.
+        /// Whether to fetch a new entry in the background.
         behind: bool,
     },
-    /// Juspay is to be asked.
+    /// Fetch from Juspay and wait for it.
     Fetch(Trip),
 }
 
-/// Why Juspay is asked, and what is answered if it fails.
+/// Why a fetch is needed, and the fallback if it fails.
 #[derive(Debug)]
 pub(super) enum Trip {
-    /// Nothing in memory may be handed out.
+    /// The cache has nothing that may be served.
     Needed(Forward),
-    /// Better a token below the normal floor than none.
+    /// The token is below the normal floor; it is served if the fetch fails.
     OrStale(Arc<Entry>),
-    /// Better a token that isn't as fresh as the phone wants than none.
+    /// The token's life is shorter than the request's `min-fresh`; it is served if the fetch fails.
     OrLessFresh(Arc<Entry>, Forward),
-    /// The phone won't have the old one.
+    /// The request has `no-cache`; the cached token is no fallback.
     Forced(Arc<Entry>, Forward),
 }
 
@@ -55,7 +55,7 @@ impl From<&settings::Cache> for Rules {
 }
 
 impl Rules {
-    /// What becomes of `lookup` when `slot` is in memory.
+    /// Decides how to respond to `lookup`, given the cached `slot`.
     pub(super) fn plan(self, slot: Option<&Slot>, lookup: &Lookup, now: Moment) -> Plan {
         match slot {
             Some(Slot::NotFound { until }) if now.monotonic < *until => Plan::NotFound,
@@ -100,8 +100,9 @@ impl Rules {
         Plan::HandOut { entry: Arc::clone(entry), behind }
     }
 
-    /// Between the two floors: waited for, unless the last fetch failed. Who asks then gets what
-    /// there is at once; only a phone that wants more life in its token waits for the next try.
+    /// Handles a token between the two floors. A request waits for a fetch unless the last fetch
+    /// failed; then it gets the cached token at once. A request with an unmet `min-fresh` waits for
+    /// the next fetch.
     fn stale(entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
         let is_unmet = lookup.wants_more_than(entry, now);
         let behind = !entry.is_backing_off(now);
@@ -116,21 +117,21 @@ impl Rules {
         })
     }
 
-    /// A phone that wants something new gets this: it was fetched a moment ago, or it is a token
-    /// that nobody has had yet.
+    /// Whether the entry satisfies `no-cache`: it was fetched moments ago, or its token was never
+    /// served.
     fn counts_as_new(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
         entry.age(now) < self.min_age || (lookup.want_token && entry.is_unused())
     }
 
-    /// Whether a fetch would bring no longer life: the last one failed a moment ago, or brought
-    /// this token, which never had the life that the phone wants.
+    /// Whether a fetch can't bring a longer life: the last fetch failed moments ago, or it brought
+    /// this token, whose total life is below `min-fresh`.
     fn is_best(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
         let never_had_it =
             lookup.freshness.min_fresh.is_some_and(|least| entry.lifetime.whole() < least);
         entry.is_backing_off(now) || (never_had_it && entry.age(now) < self.min_age)
     }
 
-    /// Handed out so often that Juspay's cap on its uses may be near.
+    /// Whether the token was served so often that it may be near Juspay's limit on its uses.
     pub(super) fn is_used_up(self, entry: &Entry, now: Moment) -> bool {
         self.max_hand_outs > 0
             && entry.hand_outs() >= self.max_hand_outs
@@ -139,13 +140,13 @@ impl Rules {
 }
 
 impl Lookup {
-    /// Whether the token lives shorter than the phone wants it to.
+    /// Whether the token's remaining life is below the request's `min-fresh`.
     pub(super) fn wants_more_than(&self, entry: &Entry, now: Moment) -> bool {
         let least = self.freshness.min_fresh.filter(|_| self.want_token);
         least.is_some_and(|least| entry.lifetime.remaining(now) < least)
     }
 
-    /// What is to be said of the token when it is handed out.
+    /// The limitation of a served token that the response must mention.
     pub(super) fn shortcoming(&self, entry: &Entry, now: Moment) -> Option<Detail> {
         if self.wants_more_than(entry, now) {
             Some(Detail::MinFreshUnmet)
@@ -156,14 +157,14 @@ impl Lookup {
         }
     }
 
-    /// Whether the token is wanted, and is below the normal floor: good for outages only.
+    /// Whether the request wants the token, and the token is below the normal floor.
     pub(super) fn is_below_floor(&self, entry: &Entry, now: Moment) -> bool {
         self.want_token && entry.lifetime.phase(now) == Phase::Stale
     }
 }
 
 impl Trip {
-    /// What `Cache-Status` calls it.
+    /// The `fwd` parameter of `Cache-Status` (RFC 9211 §2.2).
     pub(super) fn forward(&self) -> Forward {
         match self {
             Self::Needed(forward) | Self::OrLessFresh(_, forward) | Self::Forced(_, forward) => {
@@ -173,8 +174,8 @@ impl Trip {
         }
     }
 
-    /// The token above its normal end that is there already, and what is to be said of it when it
-    /// may not be replaced: that costs the customer one unit of a limit.
+    /// The usable token that the fetch would replace, and the detail to report if it may not be
+    /// replaced. Replacing it costs the customer one request of a rate limit.
     pub(super) fn replaces(&self) -> Option<(&Arc<Entry>, Detail)> {
         match self {
             Self::OrLessFresh(entry, Forward::Request) => Some((entry, Detail::MinFreshUnmet)),
@@ -183,7 +184,7 @@ impl Trip {
         }
     }
 
-    /// The token that is answered if the fetch fails, while it is alive.
+    /// The token to serve if the fetch fails, unless it has expired.
     pub(super) fn fallback(&self, now: Moment) -> Option<&Arc<Entry>> {
         match self {
             Self::OrStale(entry) | Self::OrLessFresh(entry, _) => {

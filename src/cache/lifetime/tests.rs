@@ -1,4 +1,4 @@
-//! Tests of lifetimes: the shipped settings to the second, then properties of any settings.
+//! The shipped settings to the second, then properties of any settings.
 
 use proptest::prelude::*;
 
@@ -20,18 +20,18 @@ fn start() -> Moment {
     Moment { wall: "2026-01-01T00:00:00Z".parse().unwrap(), monotonic: Monotonic::new(secs(1000)) }
 }
 
-/// A token for which Juspay reports `life`, answered at once, by clocks that agree.
+/// Juspay reports `life` and responds at once; both clocks agree.
 fn reported(life: Duration) -> Report {
     let sent = start();
     Report { expiry: later(sent.wall, life), date: Some(sent.wall), sent, received: sent.wall }
 }
 
 fn lifetime(life: u64) -> Lifetime {
-    // One second more, which the resolution of `Date` takes away again.
+    // One second more, because the resolution of `Date` is subtracted.
     Lifetime::new(&SHIPPED, &reported(secs(life + 1)), 0.0).unwrap()
 }
 
-/// The phase a second before `at` and at it, in seconds since the request was sent.
+/// The phases one second before `at` and exactly at it, in seconds since the request was sent.
 fn phases(lifetime: &Lifetime, at: u64) -> (Phase, Phase) {
     (lifetime.phase(start().plus(secs(at - 1))), lifetime.phase(start().plus(secs(at))))
 }
@@ -52,11 +52,11 @@ fn fifteen_minutes_with_the_shipped_settings() {
 
 #[test]
 fn short_lives_keep_a_third_for_refreshing_and_a_quarter_as_floor() {
-    // 2 minutes: floor 30 s, 90 s usable, refresh after 60 s.
+    // 2 minutes: floor 30 s, served for 90 s, refreshed after 60 s.
     let life = lifetime(120);
     assert_eq!(phases(&life, 61), (Phase::Fresh, Phase::Refresh));
     assert_eq!(phases(&life, 91), (Phase::Refresh, Phase::Dead));
-    // 40 s: the outage floor rules.
+    // 40 s: the outage floor applies.
     let life = lifetime(40);
     assert_eq!(life.ttl(start()), secs(10));
     // 5 minutes: floor 75 s.
@@ -96,7 +96,7 @@ fn without_a_date_our_clock_at_receipt_counts() {
     assert_eq!(life.remaining(start()), secs(600), "and the life counts from the sending");
 }
 
-/// Juspay's clock is right, and ours is ahead of it by so many seconds, or behind.
+/// Juspay's clock is right, and this server's is ahead of it by `seconds`.
 fn with_our_clock_ahead(seconds: i64, life: u64) -> Report {
     let sent = start();
     let date = sent.wall.checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap();
@@ -116,13 +116,13 @@ fn p3_the_clock_that_leaves_less_life_counts() {
 
 #[test]
 fn a_life_that_only_our_clock_cuts_short_is_known() {
-    // A second of it may be of `Date`, which has whole ones.
+    // The resolution of `Date` may account for one of the seconds.
     for (ahead, known) in [(865, 864), (900, 899), (3600, 3599)] {
         let report = with_our_clock_ahead(ahead, 900);
         assert!(Lifetime::new(&SHIPPED, &report, 0.0).is_none(), "{ahead}");
         assert_eq!(report.lost_to_our_clock(&SHIPPED), Some(known));
     }
-    // By Juspay's own clock, too, it is too short; or its clock isn't known.
+    // Too short on Juspay's own clock as well; then a case without Juspay's clock.
     assert_eq!(with_our_clock_ahead(900, 35).lost_to_our_clock(&SHIPPED), None);
     assert_eq!(with_our_clock_ahead(-900, 35).lost_to_our_clock(&SHIPPED), None);
     let unknown = Report { date: None, ..with_our_clock_ahead(900, 900) };
@@ -174,7 +174,7 @@ prop_compose! {
 }
 
 proptest! {
-    /// P3, and the property of decision 3: a flight lasts for two thirds of the usable life.
+    /// Promise P3. Also: the life before the refresh lasts at least two thirds of the usable life.
     #[test]
     fn p3_the_phases_come_in_order_and_keep_their_floors(
         policy in policies(),
