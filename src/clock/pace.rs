@@ -1,54 +1,55 @@
-//! Long work at a walking pace.
+//! Limits the CPU use of work that iterates over everything in memory.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{Clock, Moment};
 
-/// Steps between two rests: some 100 µs, which whoever shares the core has to wait.
+/// Steps between two pauses. They block other tasks on the same core for about 100 µs.
 const PORTION: u32 = 40;
 
-/// The shortest rest: 20,000 steps a second are nearly a tenth of a core, memory being cold.
+/// The shortest pause: 20,000 steps per second, which take about a tenth of a core with cold
+/// caches.
 const SHORTEST: Duration = Duration::from_millis(2);
 
-/// The longest one: 2,000 steps a second are next to nothing.
+/// The longest pause: 2,000 steps per second, with negligible CPU use.
 const LONGEST: Duration = Duration::from_millis(20);
 
-/// What work at leisure takes, as far as rests can bring that about: 30,000 steps rest longest, and
-/// 300,000 shortest.
+/// Target duration of background work. From 30,000 to 300,000 steps, the pause shrinks from the
+/// longest to the shortest.
 const LEISURE: Duration = Duration::from_secs(15);
 
-/// For work that looks at everything in memory: it rests after each portion, so that it doesn't hold
-/// up who shares the core.
+/// Pauses long work after each batch of steps, so that it doesn't block other tasks on the same
+/// core.
 #[derive(Debug)]
 pub struct Pace {
     clock: Arc<dyn Clock>,
     left: u32,
     rest: Duration,
-    /// What the work is to take at least.
+    /// How long the work should take at least.
     time: Duration,
 }
 
 impl Pace {
-    /// For work that somebody waits for.
+    /// For work whose caller waits for it.
     #[must_use]
     pub fn brisk(clock: Arc<dyn Clock>) -> Self {
         Self { clock, left: PORTION, rest: SHORTEST, time: Duration::ZERO }
     }
 
-    /// For work that is done again and again.
+    /// For periodic background work.
     #[must_use]
     pub fn leisurely(clock: Arc<dyn Clock>) -> Self {
         Self { time: LEISURE, ..Self::brisk(clock) }
     }
 
-    /// Work of about so many steps begins.
+    /// Starts work of about this many steps.
     pub fn begin(&mut self, steps: u64) {
         let portions = u32::try_from(steps).unwrap_or(u32::MAX).checked_div(PORTION);
         let rest = portions.and_then(|portions| self.time.checked_div(portions));
         self.rest = rest.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
     }
 
-    /// To be waited for before each step: gives its moment.
+    /// Pauses if the batch is complete. Call it before each step; it returns the time of the step.
     pub async fn step(&mut self) -> Moment {
         if self.left == 0 {
             self.clock.sleep_until(self.clock.monotonic().plus(self.rest)).await;
