@@ -1,6 +1,6 @@
-//! The vocabulary: whose customer object it is, what it says, and the token in it.
+//! The customer's id, Juspay's customer object and its client auth token.
 //!
-//! No I/O, no HTTP, no time. Everything personal here prints nothing in `Debug`.
+//! No I/O, no HTTP, no time. `Debug` output never contains personal data or tokens.
 
 mod id;
 mod object;

@@ -1,5 +1,5 @@
-//! What stands for a customer in logs: a keyed hash, so that lines about one customer can be told
-//! apart, and nobody without the key can tell whose they are.
+//! Pseudonyms of customers in logs: keyed hashes. Log lines of one customer share one; without the
+//! key, it doesn't reveal the customer.
 
 use std::{fmt, sync::Arc};
 
@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::CustomerId;
 use crate::secret_file::Secret;
 
-/// The key of the references (`log.customer_ref_key_file`).
+/// The key of the pseudonyms (`log.customer_ref_key_file`).
 #[derive(Debug, Clone)]
 pub struct CustomerRefs(Arc<Secret>);
 
@@ -18,19 +18,19 @@ pub struct CustomerRefs(Arc<Secret>);
 pub struct CustomerRef([u8; 8]);
 
 impl CustomerRefs {
-    /// References by a key that follows its file.
+    /// Uses a key that is reloaded when its file changes.
     #[must_use]
     pub fn new(key: Arc<Secret>) -> Self {
         Self(key)
     }
 
-    /// References that mean nothing after this process has ended.
+    /// Uses a random key. The pseudonyms can't be matched with those of another process.
     #[must_use]
     pub fn random() -> Self {
         Self(Arc::new(Secret::random()))
     }
 
-    /// What stands for that customer.
+    /// The customer's pseudonym.
     #[must_use]
     pub fn reference(&self, customer: &CustomerId) -> CustomerRef {
         let key = self.0.current();
