@@ -1,9 +1,9 @@
-//! When Juspay isn't called: a circuit breaker, pure but for the clock's readings given to it.
+//! A circuit breaker: stops calls to Juspay during an outage.
 //!
-//! Closed, calls go out, and the customers with calls are counted over a sliding window, each once.
-//! It opens when the calls of enough different customers fail, and refuses calls for a while. Then
-//! it is half open: [`Probes`] find out whether Juspay is back; a success closes it, a failure of a
-//! customer whose calls haven't failed before opens it again.
+//! Pure: the caller passes the time. Closed, it admits every call and counts customers over a
+//! sliding window, each customer once. It opens when calls of enough different customers fail.
+//! After a pause it is half open, and [`Probes`] find out whether Juspay works again. A successful
+//! probe closes it; a failed probe of a customer without earlier failures opens it again.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,22 +16,23 @@ use super::{
 };
 use crate::clock::Monotonic;
 
-/// Different customers whose calls must fail before the breaker opens: fewer may be odd data.
+/// Minimum number of customers with failed calls before the breaker opens. Fewer may just have odd
+/// data.
 const MIN_FAILING_CUSTOMERS: usize = 5;
 
-/// Different customers whose calls met a rate limit (429) before it is taken for one of all calls, and
-/// how long each counts.
+/// A rate limit (429) of this many different customers counts as a rate limit of all calls. Each
+/// one counts for [`RATE_LIMIT_COUNTS_FOR`].
 const RATE_LIMITED_CUSTOMERS: usize = 2;
 const RATE_LIMIT_COUNTS_FOR: Duration = Duration::from_secs(30);
 
-/// When a breaker opens, and for how long.
+/// When the breaker opens, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// The share of customers with failing calls at which it opens.
+    /// Share of customers with failed calls at which it opens.
     pub(super) failure_rate: f64,
-    /// The time that is counted.
+    /// Length of the sliding window.
     pub(super) window: Duration,
-    /// Calls in that time without which it doesn't open.
+    /// Minimum number of calls in the window before it opens.
     pub(super) min_calls: u32,
     /// How long it stays open.
     pub(super) open_for: Duration,
@@ -45,16 +46,16 @@ pub(super) enum State {
     HalfOpen,
 }
 
-/// How a call ended.
+/// The result of a call, as the breaker sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallEnd {
-    /// Well, or in a way that isn't an outage.
+    /// A success, or an error that doesn't indicate an outage.
     Healthy,
-    /// As in an outage; with the time for which Juspay wants no calls.
+    /// An error that indicates an outage, with Juspay's `Retry-After`.
     Outage(Option<Duration>),
 }
 
-/// A breaker; clones are the same one.
+/// The circuit breaker. Clones share its state.
 #[derive(Debug, Clone)]
 pub(super) struct Breaker {
     rules: Rules,
@@ -64,10 +65,10 @@ pub(super) struct Breaker {
 #[derive(Debug)]
 struct Inner {
     phase: Phase,
-    /// Counts the phases: a call that was admitted in an earlier one changes nothing any more.
+    /// Incremented with each change of state. Results of calls admitted before are ignored.
     era: u64,
     window: CustomerWindow,
-    /// Customers whose calls met a rate limit since a call last went well, and when; at most
+    /// Customers whose calls were rate limited since the last success, and when; at most
     /// [`RATE_LIMITED_CUSTOMERS`].
     rate_limited: Vec<(CustomerHash, Monotonic)>,
 }
@@ -75,12 +76,11 @@ struct Inner {
 #[derive(Debug)]
 enum Phase {
     Closed,
-    /// Open until the probes may begin, then half open.
+    /// Open until probes may start, then half open.
     Open(Probes),
 }
 
-/// Permission for one call. Dropped without its end, it proves nothing, and a probe gives its place
-/// back.
+/// Permission for one call. Dropping it without a result releases the probe and counts nothing.
 #[derive(Debug)]
 #[must_use = "the call's end is needed"]
 pub(super) struct Ticket {
@@ -97,7 +97,7 @@ impl Breaker {
         Self { rules, inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// Permission for a call, or the time for which there is none.
+    /// Admits a call, or returns how long calls are refused.
     pub(super) fn admit(&self, customer: CustomerHash, now: Monotonic) -> Result<Ticket, Duration> {
         let mut inner = self.lock();
         let turn = match &mut inner.phase {
@@ -107,9 +107,9 @@ impl Breaker {
         Ok(Ticket { breaker: self.clone(), era: inner.era, customer, turn })
     }
 
-    /// A customer's call met a rate limit: Juspay wants no calls until then. Once it said so for
-    /// different customers, all calls are refused; never for less time than they are anyway, and a
-    /// probe under way decides nothing any more. Returns whether calls went out before and don't now.
+    /// Records that Juspay rate limited a customer's call until `until`. After rate limits of
+    /// different customers, the breaker refuses all calls until then, and never for less time than
+    /// before. A running probe no longer counts. Returns whether this stopped calls or probes.
     pub(super) fn rate_limited(
         &self,
         customer: CustomerHash,
@@ -141,14 +141,14 @@ impl Breaker {
         }
     }
 
-    /// A thread that panicked with the lock left it whole: nothing in between can panic.
+    /// No code panics while it holds the lock, so a poisoned lock is safe to use.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    /// Customers with failing calls are no probes for all: their calls may fail for another reason.
+    /// Customers with failed calls become suspects: their probes may fail for reasons of their own.
     fn open(&mut self, until: Monotonic) {
         let probes = Probes::new(self.window.failing(), until, until);
         self.enter(Phase::Open(probes));
@@ -178,13 +178,12 @@ impl Ticket {
         self.customer
     }
 
-    /// Whether it is the probe of a customer whose calls have failed: its failures say nothing about
-    /// other customers.
+    /// Whether this is a probe of a suspect, whose failure says nothing about other customers.
     pub(super) fn is_suspects(&self) -> bool {
         self.turn == Some(Prober::Suspect)
     }
 
-    /// The call has ended. Returns the state that this has led to, when it is another one.
+    /// Records the result of the call. Returns the new state if it changed.
     pub(super) fn ended(mut self, now: Monotonic, end: CallEnd) -> Option<State> {
         let breaker = self.breaker.clone();
         let mut inner = breaker.lock();
@@ -205,7 +204,7 @@ impl Ticket {
                     State::Open
                 })
             }
-            // One customer's probe doesn't say how long all are to wait.
+            // The `Retry-After` of one customer's probe doesn't apply to all.
             (Phase::Open(probes), CallEnd::Outage(_)) => {
                 let turn = self.turn.take()?;
                 probes.failed(turn, self.customer, now.plus(breaker.rules.open_for));

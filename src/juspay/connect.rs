@@ -1,7 +1,7 @@
-//! How a connection to Juspay is made: every address of the host gets a fair try.
+//! Connects to Juspay and gives every address of the host a fair chance.
 //!
-//! A black-holed IPv6 address must not eat every attempt, so the families take turns, each address
-//! gets a bounded time, and the family that worked last goes first.
+//! An unreachable IPv6 address must not use up every attempt. Therefore the address families
+//! alternate, each address has its own timeout, and the family that worked last goes first.
 
 use std::{
     cell::Cell,
@@ -23,11 +23,11 @@ use super::{
 };
 use crate::settings::{self, IpFamily};
 
-/// As many addresses get a turn within `juspay.connect_timeout`, each an equal share of it: both
-/// families, and one more.
+/// Maximum number of addresses tried within `juspay.connect_timeout`, each with an equal share of
+/// it: one of each family, and one more.
 const TURNS: usize = 3;
 
-/// A family of addresses.
+/// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     V4,
@@ -52,10 +52,10 @@ impl From<IpAddr> for Family {
     }
 }
 
-/// The family that the last connection was made with.
+/// The family of the last successful connection.
 pub(super) type LastFamily = Rc<Cell<Option<Family>>>;
 
-/// awc's client, and its connections.
+/// An awc client and its connections.
 pub(super) struct Http {
     pub(super) client: awc::Client,
     pub(super) pool: Rc<Pool>,
@@ -64,9 +64,10 @@ pub(super) struct Http {
 impl Http {
     /// A client without connections.
     ///
-    /// No redirects: they'd carry the key elsewhere. No timeout of awc's own: it leaves out the
-    /// body; the deadline is around the whole exchange. No limit of awc's own: it counts connections
-    /// that it has lost, and `resilience` has one.
+    /// Redirects are disabled, because they would send the key elsewhere. awc's timeout is
+    /// disabled, because it doesn't cover the body; the deadline covers the whole exchange. awc's
+    /// connection limit is disabled, because it counts lost connections; `resilience` has its own
+    /// limit.
     pub(super) fn new(
         settings: &settings::Juspay,
         tls: &Arc<rustls::ClientConfig>,
@@ -89,7 +90,7 @@ impl Http {
     }
 }
 
-/// A connector for awc, whose connections are those of `pool`.
+/// A connector for awc that registers its connections in `pool`.
 fn connector(
     settings: &settings::Juspay,
     last: LastFamily,
@@ -110,7 +111,7 @@ fn connector(
     })
 }
 
-/// Host, port and whether it's https, of an address that settings have taken.
+/// Host, port and whether the scheme is https, of a URL validated by `settings`.
 pub(super) fn target(base_url: &str) -> Option<(String, u16, bool)> {
     let uri: Uri = base_url.parse().ok()?;
     let is_tls = uri.scheme_str() == Some("https");
@@ -118,7 +119,7 @@ pub(super) fn target(base_url: &str) -> Option<(String, u16, bool)> {
     Some((host, uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }), is_tls))
 }
 
-/// All addresses of a host.
+/// Resolves all addresses of a host.
 pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(lookup_host((host, port)).await?.collect())
 }
@@ -127,14 +128,14 @@ fn resolving_failed(error: io::Error) -> ConnectError {
     ConnectError::Resolver(Box::new(error))
 }
 
-/// A connection to the first of the addresses that takes one.
+/// Connects to the first address that accepts a connection.
 pub(super) async fn first_to_answer(
     addresses: &[SocketAddr],
     time: Duration,
     last: &LastFamily,
 ) -> Result<TcpStream, ConnectError> {
     let mut failure = ConnectError::NoRecords;
-    // The real clock, as everywhere below awc: a socket's time can't be turned by hand.
+    // awc's timers use the real clock, and a test can't control a socket's time.
     let share = share_of(time, addresses.len());
     for address in addresses {
         let connected = tokio::time::timeout(share, TcpStream::connect(address))
@@ -151,13 +152,13 @@ pub(super) async fn first_to_answer(
     Err(failure)
 }
 
-/// The time that each address gets.
+/// The timeout for each address.
 fn share_of(time: Duration, addresses: usize) -> Duration {
     let turns = u32::try_from(addresses.min(TURNS)).unwrap_or(u32::MAX);
     time.checked_div(turns).unwrap_or(time)
 }
 
-/// The addresses to try: of the allowed families, by turns, the preferred family first.
+/// The addresses to try: the allowed families, alternating, the preferred family first.
 fn in_turn(
     found: Vec<SocketAddr>,
     allowed: IpFamily,
@@ -185,7 +186,7 @@ fn in_turn(
     }
 }
 
-/// awc's error in our words.
+/// Converts awc's error.
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
 pub(super) fn connecting_failed(error: &AwcError) -> ConnectionFailure {
     match error {
@@ -195,7 +196,7 @@ pub(super) fn connecting_failed(error: &AwcError) -> ConnectionFailure {
         AwcError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             ConnectionFailure::ConnectTimeout
         }
-        // What rustls refuses comes as this.
+        // rustls reports its errors as this kind.
         AwcError::Io(error) if error.kind() == io::ErrorKind::InvalidData => ConnectionFailure::Tls,
         _ => ConnectionFailure::Connect,
     }
@@ -255,7 +256,7 @@ mod tests {
         hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let hole = hole.listen(1).unwrap();
         let full = hole.local_addr().unwrap();
-        // Once its queue is full, Linux says nothing at all to further connections.
+        // Linux ignores further connection attempts when the listener's queue is full.
         let time = Duration::from_millis(100);
         let mut queue = Vec::new();
         let last = LastFamily::default();

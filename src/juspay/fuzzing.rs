@@ -1,5 +1,4 @@
-//! What must hold whatever Juspay answers. For the fuzz targets and the tests only: no program has
-//! this in it.
+//! Invariants that hold for every response from Juspay. Compiled for fuzz targets and tests only.
 
 #![expect(clippy::expect_used, reason = "what can't be is a finding")]
 
@@ -11,11 +10,11 @@ use serde_json::{Map, Value, value::RawValue};
 use super::{InvalidAnswer, JuspayError, wire};
 use crate::customer::{ClientAuth, CustomerId, CustomerIdForm, Field, FieldSet};
 
-/// The token in an answer that is about the right customer.
+/// The token of a response about the right customer.
 type Auth = Result<ClientAuth, InvalidAnswer>;
 
-/// Takes the body of an answer and panics where a promise is broken. The token's expiry is for the
-/// cache to judge.
+/// Parses a response body and panics if an invariant is violated. The cache checks the token's
+/// expiry.
 pub fn answer(body: &[u8]) -> Option<ClientAuth> {
     check_not_found(body);
     let [merchant, juspay] = [
@@ -31,7 +30,7 @@ pub fn answer(body: &[u8]) -> Option<ClientAuth> {
     merchant.or(juspay)?.ok()
 }
 
-/// The token when the answer is taken for one about `id`.
+/// The token if the response is accepted as one about `id`.
 fn read(body: &[u8], id: &str, form: CustomerIdForm) -> Option<Auth> {
     let asked = CustomerId::parse(id).expect("an id");
     let (customer, auth) = wire::customer(body, &asked, form).ok()?;
@@ -47,7 +46,7 @@ fn read(body: &[u8], id: &str, form: CustomerIdForm) -> Option<Auth> {
     Some(auth)
 }
 
-/// Ids, token and expiry are in the body as they are read, and once.
+/// Checks that ids, token and expiry occur in the body once, exactly as parsed.
 fn check_exact(body: &[u8]) {
     let text = wire::repaired(body);
     let Pairs(object) = serde_json::from_str(&text).expect("an object");
@@ -101,13 +100,13 @@ impl<'de> Visitor<'de> for PairsVisitor {
     }
 }
 
-/// The members that `serde_json` reads: what is passed over may be what it doesn't. Of several with
-/// the same name, the last one.
+/// Parses the body with `serde_json`, in which the last of several members with the same name wins.
+/// Members that the code under test skips may be invalid for `serde_json`.
 fn document(body: &[u8]) -> Option<Map<String, Value>> {
     object(&wire::repaired(body), true)
 }
 
-/// `is_deep`: objects in it are read alike.
+/// With `is_deep`, nested objects are parsed in the same way.
 fn object(text: &str, is_deep: bool) -> Option<Map<String, Value>> {
     let Pairs(members) = serde_json::from_str(text).ok()?;
     let members: BTreeMap<String, &RawValue> = members.into_iter().collect();
@@ -119,7 +118,7 @@ fn object(text: &str, is_deep: bool) -> Option<Map<String, Value>> {
     Some(members.into_iter().filter_map(read).collect())
 }
 
-/// Whom the answer is about.
+/// The customer that the response identifies.
 fn named(document: &Map<String, Value>, form: CustomerIdForm) -> Option<&str> {
     let names: &[&str] = match form {
         CustomerIdForm::Merchant => &["object_reference_id", "customer_id"],
@@ -129,7 +128,7 @@ fn named(document: &Map<String, Value>, form: CustomerIdForm) -> Option<&str> {
     present.into_iter().find(|value| !value.is_null()).and_then(Value::as_str)
 }
 
-/// What a phone is told: documented fields, each as Juspay has told it.
+/// Checks what clients receive: documented fields only, with Juspay's values.
 fn check_told(json: &[u8], document: &Map<String, Value>, auth: Option<&ClientAuth>) {
     let told: Map<String, Value> = serde_json::from_slice(json).expect("an object");
     for (name, value) in &told {
@@ -171,7 +170,7 @@ fn check_token(told: &Value, document: &Map<String, Value>, auth: &ClientAuth) {
     assert!(expiry.expect("a time") <= auth.expiry, "later than Juspay says");
 }
 
-/// `YYYY-MM-DDTHH:MM:SSZ`.
+/// Whether the date has the format `YYYY-MM-DDTHH:MM:SSZ`.
 fn is_in_style(date: &Value) -> bool {
     let is_separator = |(index, byte)| match index {
         4 | 7 => byte == b'-',
@@ -193,7 +192,7 @@ fn check_not_found(body: &[u8]) {
     assert!(!says_so || is_said, "a customer that is said not to be, though nobody says so");
 }
 
-/// The `Date` of an answer.
+/// Parses the `Date` of a response.
 pub fn date(text: &str) -> Option<jiff::Timestamp> {
     crate::clock::http_date(text)
 }

@@ -1,10 +1,10 @@
-//! The hold after rejections: when calls with a wrong key or from a blocked address are refused
-//! without calling Juspay. Pure but for the clock's readings given to it.
+//! The hold after rejections: stops calls with a wrong API key or from a blocked address.
 //!
-//! One customer's 401 or 403 says nothing about other customers: a firewall may reject just that
-//! one. The hold starts when, within 30 s, two customers got Juspay's own JSON rejection or five got
-//! any, and no call in between showed that this service is let in. During the hold [`Probes`] decide
-//! which calls go out. A call that is let in, another API key or a purge of all ends it.
+//! Pure: the caller passes the time. A single customer's 401 or 403 says nothing about other
+//! customers, because a firewall may reject just that one. The hold starts when, within 30 s, two
+//! customers got Juspay's own JSON rejection or five got any, and no call in between was accepted.
+//! During the hold [`Probes`] decide which calls are made. An accepted call, a changed API key or a
+//! purge of all entries ends it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,16 +17,16 @@ use crate::clock::Monotonic;
 /// How long a rejection counts as evidence.
 const EVIDENCE_FOR: Duration = Duration::from_secs(30);
 
-/// Different customers with Juspay's own JSON rejection that start a hold.
+/// Number of different customers with Juspay's own JSON rejection that starts the hold.
 const OWN_REJECTIONS: usize = 2;
 
-/// Different customers with any rejection that start a hold.
+/// Number of different customers with any rejection that starts the hold.
 const ANY_REJECTIONS: usize = 5;
 
-/// The pause after a rejected probe. Shorter than an operator's patience.
+/// Pause after a rejected probe. Short, so that operators see the effect of a fix soon.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A hold; clones are the same one.
+/// The hold. Clones share its state.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hold {
     inner: Arc<Mutex<Inner>>,
@@ -35,17 +35,19 @@ pub(super) struct Hold {
 #[derive(Debug, Default)]
 struct Inner {
     phase: Phase,
-    /// Counts what ended a hold or its evidence: rejections of earlier calls are no evidence.
+    /// Incremented when a hold or its evidence is discarded. Rejections of calls admitted before
+    /// are ignored.
     era: u64,
-    /// The highest number of key changes seen.
+    /// The highest count of key changes so far.
     key_changes: u64,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// Calls go out. At most one rejection for each customer, and fewer than [`ANY_REJECTIONS`].
+    /// No hold: calls are made. Contains at most one rejection for each customer, and fewer than
+    /// [`ANY_REJECTIONS`].
     Off(Vec<Rejection>),
-    /// Calls are refused with the last rejection, but for probes.
+    /// Calls other than probes fail with the last rejection.
     On { probes: Probes, status: Status },
 }
 
@@ -56,14 +58,14 @@ struct Rejection {
     is_juspays: bool,
 }
 
-/// What Juspay rejects.
+/// What Juspay rejected.
 #[derive(Debug, Clone, Copy)]
 enum Status {
     Credentials,
     Origin,
 }
 
-/// Permission for one call. Dropped without a result, it proves nothing.
+/// Permission for one call. Dropping it without a result releases the probe and counts nothing.
 #[derive(Debug)]
 #[must_use = "the call's result is needed"]
 pub(super) struct Pass {
@@ -81,7 +83,7 @@ pub(super) enum Change {
 }
 
 impl Hold {
-    /// Permission for a call, or the rejection that it would meet.
+    /// Admits a call, or returns the rejection that it would get.
     pub(super) fn admit(
         &self,
         customer: CustomerHash,
@@ -98,7 +100,7 @@ impl Hold {
         Ok(Pass { hold: self.clone(), era: inner.era, customer, turn })
     }
 
-    /// Ends the hold when the API keys have changed since.
+    /// Ends the hold if the API keys have changed.
     pub(super) fn note_key_changes(&self, key_changes: u64) {
         let mut inner = self.lock();
         if inner.key_changes < key_changes {
@@ -107,12 +109,12 @@ impl Hold {
         }
     }
 
-    /// Ends the hold and forgets all rejections.
+    /// Ends the hold and discards all rejections.
     pub(super) fn end(&self) {
         self.lock().end();
     }
 
-    /// Forgets the rejections of one customer, who may be a probe again.
+    /// Discards the rejections of one customer, which is no longer a suspect.
     pub(super) fn forget(&self, customer: CustomerHash) {
         match &mut self.lock().phase {
             Phase::Off(rejections) => rejections.retain(|it| it.customer != customer),
@@ -120,7 +122,7 @@ impl Hold {
         }
     }
 
-    /// A thread that panicked with the lock left it whole: nothing in between can panic.
+    /// No code panics while it holds the lock, so a poisoned lock is safe to use.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,8 +170,8 @@ impl Status {
 }
 
 impl Pass {
-    /// The call has ended: with this error, or well. An error that says nothing about key and
-    /// address, such as a timeout, changes nothing.
+    /// Records the result of the call. Errors that say nothing about key and address, such as a
+    /// timeout, change nothing.
     pub(super) fn ended(mut self, now: Monotonic, error: Option<&JuspayError>) -> Option<Change> {
         let hold = self.hold.clone();
         let mut inner = hold.lock();
@@ -191,7 +193,8 @@ impl Pass {
                 if own < OWN_REJECTIONS && rejections.len() < ANY_REJECTIONS {
                     return None;
                 }
-                // Another customer may find out at once: this may be about the rejected ones only.
+                // Another customer may probe at once: the rejections may concern only those
+                // customers.
                 let suspects = rejections.iter().map(|it| it.customer);
                 let probes = Probes::new(suspects, now, now.plus(PAUSE));
                 inner.phase = Phase::On { probes, status };
@@ -201,7 +204,7 @@ impl Pass {
                 *last = status;
                 match self.turn.take() {
                     Some(turn) => probes.failed(turn, self.customer, now.plus(PAUSE)),
-                    // It was under way when the hold started.
+                    // The call was in progress when the hold started.
                     None => probes.suspect(self.customer),
                 }
                 None

@@ -1,19 +1,20 @@
-//! Which calls find out whether Juspay works again, while all others are refused. Pure.
+//! Probes: the calls that find out whether Juspay works again, while the breaker or the hold
+//! refuses all others.
 //!
-//! One call at a time, by a customer whose calls haven't failed. Customers whose calls have failed,
-//! the suspects, are on a turn of their own: one of them at a time, and its failure puts off only the
-//! other suspects. So one odd customer can't keep all others waiting, and recovery doesn't depend on
-//! a new customer where the calls of all have failed.
+//! Pure. One probe runs at a time, for a customer whose calls haven't failed. Suspects, which are
+//! customers whose calls have failed, have a separate schedule: one of them at a time, and its
+//! failure delays only other suspects. So one customer with odd data can't block the others, and
+//! recovery works even if the calls of all customers have failed.
 
 use std::{collections::HashSet, time::Duration};
 
 use super::window::CustomerHash;
 use crate::clock::Monotonic;
 
-/// Most suspects that are kept. Later ones probe like customers whose calls haven't failed.
+/// Maximum number of suspects. Further ones probe like customers whose calls haven't failed.
 const MAX_SUSPECTS: usize = 8192;
 
-/// Probes of something that refuses calls.
+/// The probes of the breaker or the hold.
 #[derive(Debug)]
 pub(super) struct Probes {
     suspects: HashSet<CustomerHash>,
@@ -21,14 +22,14 @@ pub(super) struct Probes {
     suspects_turn: Turn,
 }
 
-/// When the next probe may begin.
+/// When the next probe may start, and whether one is running.
 #[derive(Debug, Clone, Copy)]
 struct Turn {
     from: Monotonic,
     is_taken: bool,
 }
 
-/// Whose turn a probe is.
+/// The schedule that a probe belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prober {
     /// A customer whose calls haven't failed.
@@ -50,8 +51,7 @@ impl Probes {
         }
     }
 
-    /// Takes the turn for a probe, or returns the time until it may be taken: zero while a probe is
-    /// under way.
+    /// Starts a probe, or returns how long to wait: zero while another probe is running.
     pub(super) fn admit(
         &mut self,
         customer: CustomerHash,
@@ -71,7 +71,7 @@ impl Probes {
         Ok(prober)
     }
 
-    /// A probe failed: the next one may begin at `next`.
+    /// Records that a probe failed. The next one may start at `next`.
     pub(super) fn failed(&mut self, prober: Prober, customer: CustomerHash, next: Monotonic) {
         self.give_back(prober);
         self.suspect(customer);
@@ -81,12 +81,12 @@ impl Probes {
         }
     }
 
-    /// A probe ended without a result.
+    /// Records that a probe ended without a result.
     pub(super) fn give_back(&mut self, prober: Prober) {
         self.turn(prober).is_taken = false;
     }
 
-    /// Puts off all probes until then, and gives up those under way. Returns whether there was one.
+    /// Delays all probes until `until` and abandons running ones. Returns whether one was running.
     pub(super) fn put_off(&mut self, until: Monotonic) -> bool {
         let turns = [&mut self.others_turn, &mut self.suspects_turn];
         turns.into_iter().fold(false, |was_probing, turn| {
@@ -96,14 +96,14 @@ impl Probes {
         })
     }
 
-    /// A call of that customer failed, a probe or not.
+    /// Makes the customer a suspect after a failed call, probe or not.
     pub(super) fn suspect(&mut self, customer: CustomerHash) {
         if self.suspects.len() < MAX_SUSPECTS {
             self.suspects.insert(customer);
         }
     }
 
-    /// The customer isn't a suspect.
+    /// Removes the customer from the suspects.
     pub(super) fn clear(&mut self, customer: CustomerHash) {
         self.suspects.remove(&customer);
     }

@@ -1,11 +1,10 @@
-//! How Juspay is called when it fails: a bound on calls, a breaker, retries within a budget, and one
-//! deadline around all of it.
+//! Wraps a worker's client with a concurrency limit, a circuit breaker, a hold, retries within a
+//! budget, and one deadline around all of it.
 //!
-//! Wraps the client of a worker; what it knows of Juspay's health is shared by all workers. A hold
-//! keeps a wrong key (401) or a blocked address (403) from being tried again and again: neither is an
-//! outage, and neither opens the breaker. Breaker, hold and budget count different customers, so
-//! that one customer's failures never affect another's calls; the cache remembers each customer's
-//! failures.
+//! All workers share this state. After a wrong key (401) or a blocked address (403), the hold stops
+//! calls; neither counts as an outage or opens the breaker. Breaker, hold and retry budget count
+//! different customers, so that one customer's failures never affect other customers' calls. Each
+//! customer's failures are remembered by the cache, not here.
 
 use std::{
     rc::Rc,
@@ -32,18 +31,19 @@ use crate::{
     settings,
 };
 
-/// The first pause before another try; it doubles. A router's reload takes about so long.
+/// The pause before the first retry; it doubles with each one. A router's reload takes about this
+/// long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// What retries are counted over, and how many there may be in it however few calls there are: a
-/// lone call may be tried again.
+/// Window of the retry budget. [`BUDGET_RESERVE`] retries are allowed in it even with few calls, so
+/// that a single call can be retried.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const BUDGET_RESERVE: f64 = 3.0;
 
-/// Longest `Retry-After` of Juspay that is honored for all customers.
+/// Upper limit of a `Retry-After` from Juspay that applies to all customers.
 const MAX_HOLD: Duration = Duration::from_secs(30);
 
-/// What all workers know of Juspay's health.
+/// Juspay's health as known to all workers.
 #[derive(Debug)]
 pub struct Resilience {
     settings: settings::Juspay,
@@ -58,31 +58,31 @@ pub struct Resilience {
     metrics: Arc<Metrics>,
 }
 
-/// Calls and retries of the last seconds.
+/// Calls and retries in the window.
 #[derive(Debug)]
 struct Budget {
     /// Retries are marked.
     calls: Window,
-    /// Customers with a call that was retried. One such call each, so that one customer can't use up
-    /// the retries of all.
+    /// Customers with a retried call. Only one of a customer's calls is retried, so that one
+    /// customer can't use up the budget.
     retried: CustomerWindow,
 }
 
-/// A worker's client, with care.
+/// A worker's client, wrapped.
 #[derive(Debug, Clone)]
 pub struct Resilient {
     shared: Arc<Resilience>,
     inner: Rc<dyn CustomerApi>,
 }
 
-/// Permission for one try from each that can refuse it.
+/// Permissions of the hold and the breaker for one attempt.
 struct Admission {
     breaker: Ticket,
     hold: Pass,
 }
 
 impl Resilience {
-    /// Health as good as can be.
+    /// Starts with a closed breaker and no hold.
     #[must_use]
     pub fn new(settings: settings::Juspay, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let settings::Breaker { failure_rate, window, min_calls, open_for } = settings.breaker;
@@ -104,7 +104,7 @@ impl Resilience {
         resilience
     }
 
-    /// Shows the breaker's state, which time alone may have changed.
+    /// Updates the gauge of the breaker's state, which may change with time alone.
     pub fn refresh_metrics(&self) {
         self.tell(self.breaker.state(self.clock.monotonic()));
     }
@@ -118,7 +118,7 @@ impl Resilience {
         }
     }
 
-    /// Forgets what is held against one customer, or against the API key and this service's address.
+    /// Discards the rejections of one customer, or of the API key and this server's address.
     pub fn forget_rejections(&self, customer: Option<&CustomerId>) {
         match customer {
             Some(customer) => self.hold.forget(self.hasher.hash(customer)),
@@ -134,7 +134,7 @@ impl Resilience {
         })
     }
 
-    /// Learns from the end of a try.
+    /// Records the result of an attempt.
     fn learn(&self, admission: Admission, answer: &Result<Answer, JuspayError>) {
         let now = self.clock.monotonic();
         let error = answer.as_ref().err();
@@ -152,8 +152,7 @@ impl Resilience {
             .filter(|wait| !wait.is_zero());
         let end = outage.map_or(CallEnd::Healthy, |_| CallEnd::Outage(asked_to_wait));
         let customer = admission.breaker.customer();
-        // Only a rate limit may be about all customers, unless it is met again by a customer whose calls
-        // failed before.
+        // Only a rate limit may apply to all customers, unless it was a probe of a suspect.
         let is_limit = matches!(error, Some(JuspayError::TooManyRequests(_)))
             && !admission.breaker.is_suspects();
         let changed = admission.breaker.ended(now, end);
@@ -162,7 +161,7 @@ impl Resilience {
         self.changed(if is_held { Some(State::Open) } else { changed }, asked_to_wait);
     }
 
-    /// Reports another state of the breaker.
+    /// Logs a changed state of the breaker and sets its gauge.
     fn changed(&self, state: Option<State>, asked_to_wait: Option<Duration>) {
         match state {
             Some(State::Open) => tracing::warn!(
@@ -184,8 +183,8 @@ impl Resilience {
         self.budget().calls.count(self.clock.monotonic(), false);
     }
 
-    /// When the call may be tried again, if that is of use, in time and within the budget, which
-    /// it is charged to.
+    /// When to retry, or `None` if a retry can't help, would miss the deadline or exceeds the
+    /// budget. A retry is charged to the budget.
     fn next_try(
         &self,
         error: &JuspayError,
@@ -199,7 +198,7 @@ impl Resilience {
         (is_of_use && self.spend_retry(request, now)).then_some(next)
     }
 
-    /// Whether the budget has a retry left for the call; if so, it is spent.
+    /// Charges a retry to the budget, if the budget allows it.
     fn spend_retry(&self, request: &GetCustomer, now: Monotonic) -> bool {
         let customer = self.hasher.hash(&request.customer);
         let mut budget = self.budget();
@@ -221,8 +220,8 @@ impl Resilience {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place among the calls under way, waited for half of the time at most: what comes later
-    /// would only time out.
+    /// Waits for a permit of the concurrency limit, for at most half of the remaining time: a call
+    /// that starts later would only time out.
     async fn permit(&self, deadline: Monotonic) -> Result<SemaphorePermit<'_>, JuspayError> {
         let now = self.clock.monotonic();
         let half = deadline.since(now).checked_div(2).unwrap_or_default();
@@ -234,7 +233,7 @@ impl Resilience {
 }
 
 impl Resilient {
-    /// A worker's client with what all workers know.
+    /// Wraps a worker's client.
     #[must_use]
     pub fn new(shared: Arc<Resilience>, inner: Rc<dyn CustomerApi>) -> Self {
         Self { shared, inner }
@@ -247,7 +246,7 @@ impl Resilient {
         let _permit = if let Ok(free) = shared.permits.try_acquire() {
             free
         } else {
-            // Refused already? Then not even a place is waited for.
+            // A call that would be refused doesn't wait for a permit.
             drop(shared.admit(customer)?);
             shared.permit(request.deadline).await?
         };
@@ -289,7 +288,7 @@ impl Resilient {
     }
 }
 
-/// A try under way.
+/// An attempt in progress.
 struct Attempt<'r> {
     shared: &'r Resilience,
     admission: Option<Admission>,
@@ -304,8 +303,8 @@ impl Attempt<'_> {
     }
 }
 
-/// Whoever asked has a timer of its own for the same deadline. Where that one is first, it was a
-/// timeout all the same; given up before, the try was never made.
+/// The caller has its own timer for the same deadline. If it fires first, the attempt still counts
+/// as timed out. An attempt dropped before its deadline counts as not made.
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if self.admission.is_some() && self.shared.clock.monotonic() >= self.deadline {

@@ -1,5 +1,5 @@
-//! The breaker by the milliseconds of a clock that is a number. Each call is by another customer,
-//! unless a test says so.
+//! The breaker on a clock in milliseconds. Each call is for another customer unless a test says
+//! otherwise.
 
 use super::*;
 use crate::juspay::window::tests::customer;
@@ -24,12 +24,12 @@ fn end(fails: bool) -> CallEnd {
     if fails { FAILS } else { CallEnd::Healthy }
 }
 
-/// A call of a customer at that time that ends at once.
+/// A call for the customer that starts and ends at `millis`.
 fn call_of(breaker: &Breaker, of: CustomerHash, millis: u64, end: CallEnd) -> Option<State> {
     breaker.admit(of, at(millis)).unwrap().ended(at(millis), end)
 }
 
-/// A call at that time, by a customer of its own.
+/// A call for a new customer that starts and ends at `millis`.
 fn call(breaker: &Breaker, millis: u64, fails: bool) -> Option<State> {
     call_of(breaker, customer(millis), millis, end(fails))
 }
@@ -38,7 +38,7 @@ fn admit(breaker: &Breaker, millis: u64) -> Result<Ticket, Duration> {
     breaker.admit(customer(millis), at(millis))
 }
 
-/// Opened at 5, by the customers 0 to 5.
+/// A breaker opened at 5 ms by the customers 0 to 5.
 fn opened() -> Breaker {
     let breaker = Breaker::new(RULES);
     for n in 0..5 {
@@ -191,13 +191,13 @@ fn a_time_that_juspay_asks_for_lengthens_an_opening_and_never_makes_one() {
         }
         assert_eq!(call_of(&breaker, customer(4), 0, end), Some(State::Open));
         assert_eq!(admit(&breaker, 0).unwrap_err(), Duration::from_secs(secs));
-        // The `Retry-After` of a probe is about its customer.
+        // The `Retry-After` of a probe applies to its customer only.
         assert_eq!(call_of(&breaker, ODD, secs * 1000, end), Some(State::Open));
         assert_eq!(admit(&breaker, secs * 1000).unwrap_err(), Duration::from_secs(5));
     }
 }
 
-/// A customer's call meets a rate limit at one time, with a `Retry-After` that ends at another.
+/// Juspay rate limits a customer's call at `now`, with a `Retry-After` that ends at `until`.
 fn limited(breaker: &Breaker, now: u64, until: u64) -> bool {
     breaker.rate_limited(customer(now), at(now), at(until))
 }
@@ -224,7 +224,7 @@ fn a_rate_limit_of_one_customer_is_its_own() {
     for n in 0..100 {
         assert!(!breaker.rate_limited(ODD, at(n), at(n + 30_000)));
     }
-    // Of different customers, but a call in between went well.
+    // Different customers, but with a successful call in between.
     for n in 100..200 {
         assert_eq!(call(&breaker, n, false), None);
         assert!(!limited(&breaker, n, n + 30_000), "{n}");

@@ -1,4 +1,4 @@
-//! What the client makes of errors and headers. What it makes of answers, `tests/api` holds.
+//! How the client handles errors and headers. `tests/api` covers responses.
 
 use prometheus::{IntGaugeVec, Opts};
 

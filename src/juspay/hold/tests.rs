@@ -1,4 +1,4 @@
-//! The hold by the seconds of a clock that is a number.
+//! The hold on a clock in seconds.
 
 use super::*;
 use crate::juspay::{InvalidAnswer, window::tests::customer};
@@ -10,7 +10,7 @@ fn at(secs: u64) -> Monotonic {
     Monotonic::new(Duration::from_secs(secs))
 }
 
-/// A call of the customer of that number that ends at once; an error when it is refused.
+/// A call for the customer with this number that ends at once; an error if it is refused.
 fn call(
     hold: &Hold,
     number: u64,
@@ -20,7 +20,7 @@ fn call(
     hold.admit(customer(number), at(secs)).map(|pass| pass.ended(at(secs), error))
 }
 
-/// The customers of those numbers are rejected, one after the other.
+/// Rejects one call for each of these customers, in order.
 fn rejected(numbers: impl IntoIterator<Item = u64>, error: &JuspayError) -> Hold {
     let hold = Hold::default();
     for number in numbers {

@@ -1,4 +1,4 @@
-//! What Juspay sees and callers get, to the millisecond of a clock turned by hand.
+//! Attempts that Juspay sees and results that callers get, to the millisecond of a manual clock.
 
 mod breaking;
 mod holding;

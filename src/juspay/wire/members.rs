@@ -1,12 +1,11 @@
-//! Some members of a JSON object, each as it was written: the others are passed over, and nothing is
-//! taken apart that isn't looked at.
+//! Extracts some members of a JSON object, unparsed. Other members are skipped.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Error, value::RawValue};
 
-/// The members of these names that are there.
+/// The members with the requested names.
 pub(super) struct Members<'a, const N: usize> {
     names: [&'static str; N],
     found: [Found<'a>; N],
@@ -20,7 +19,7 @@ struct Found<'a> {
 }
 
 impl<'a, const N: usize> Members<'a, N> {
-    /// The members' values, in the order of their names.
+    /// The values in the order of the requested names.
     pub(super) fn values(&self) -> impl Iterator<Item = Option<&'a RawValue>> {
         self.found.into_iter().map(|found| found.value)
     }
@@ -41,8 +40,8 @@ impl<'a, const N: usize> Members<'a, N> {
     }
 }
 
-/// The members of these names, of a text that is an object and nothing else. Of several with the same
-/// name, the last one.
+/// Extracts the members with these names from a text that is one object and nothing else. Of
+/// several with the same name, the last one counts.
 pub(super) fn members<'a, const N: usize>(
     text: &'a str,
     names: [&'static str; N],
@@ -81,7 +80,7 @@ impl<'de, const N: usize> Visitor<'de> for Reading<'_, N> {
     }
 }
 
-/// Reads a name: its place among those that are looked for.
+/// Deserializes a name to its index in the requested names.
 struct IndexOf<'n>(&'n [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for IndexOf<'_> {

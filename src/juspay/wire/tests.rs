@@ -1,11 +1,11 @@
-//! Tests of reading Juspay's answers.
+//! Parsing Juspay's responses.
 
 use serde_json::json;
 
 use super::*;
 use crate::customer::FieldSet;
 
-/// The documented answer with a token.
+/// The documented response with a token.
 fn documented() -> Value {
     json!({
         "id": "cst_1", "object": "customer", "object_reference_id": "alice",
@@ -93,7 +93,7 @@ fn p1_an_answer_about_another_customer_is_refused() {
     assert!(ok(&documented(), "alice", Merchant));
     assert!(!ok(&documented(), "bob", Merchant));
     assert!(!ok(&documented(), "Alice", Merchant));
-    // `customer_id` counts only where `object_reference_id` is absent.
+    // `customer_id` matters only if `object_reference_id` is absent.
     assert!(!ok(&with("customer_id", json!("bob")), "bob", Merchant));
     let mut by_customer_id = without("object_reference_id");
     assert!(!ok(&by_customer_id, "alice", Merchant), "about nobody");
@@ -103,7 +103,7 @@ fn p1_an_answer_about_another_customer_is_refused() {
     assert!(ok(&by_customer_id, "alice", Merchant));
     by_customer_id["object_reference_id"] = json!(["alice"]);
     assert!(!ok(&by_customer_id, "alice", Merchant));
-    // A caller named by another customer's Juspay id.
+    // The token's subject is another customer's Juspay id.
     assert!(!ok(&documented(), "cst_1", Merchant));
     assert!(ok(&documented(), "cst_1", Juspay));
     assert!(!ok(&documented(), "cst_2", Juspay));
@@ -178,7 +178,7 @@ fn what_is_no_customers_json_is_refused() {
     }
 }
 
-/// The documented answer with other bytes for a part of it.
+/// The documented response with `bytes` in place of `part`.
 fn altered(part: &str, bytes: &[u8]) -> Vec<u8> {
     let object = documented().to_string();
     let (before, after) = object.split_once(part).unwrap_or_else(|| panic!("{part}"));
@@ -276,11 +276,11 @@ fn p1_an_id_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
     }
     let body = altered("\"cst_1\"", b"\"cst_\xff\"");
     assert_eq!(read_bytes(&body).unwrap_err(), InvalidAnswer::MalformedIdentity);
-    // What certainly is another customer's stays that.
+    // An id that differs in valid text stays another customer's.
     let bob = CustomerId::parse("bob").unwrap();
     let why = customer(&body, &bob, CustomerIdForm::Merchant).unwrap_err();
     assert_eq!(why, InvalidAnswer::OtherCustomer);
-    // Repaired, it would be the customer that was asked for.
+    // After a repair, this would equal the requested id.
     let asked = CustomerId::parse("Andr\u{fffd}").unwrap();
     let read = |body: &[u8]| customer(body, &asked, CustomerIdForm::Merchant);
     let repaired = read(&altered(id, b"\"object_reference_id\":\"Andr\xe9\"")).unwrap_err();

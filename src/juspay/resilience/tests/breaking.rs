@@ -1,11 +1,11 @@
-//! When Juspay isn't asked at all.
+//! When the breaker refuses calls.
 
 use std::time::Duration;
 
 use super::rig::{Ended, Rig, fails, hangs, run, succeeds, succeeds_after};
 use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError};
 
-/// A failure that isn't tried again.
+/// A failure that isn't retried.
 const FAILURE: JuspayError = JuspayError::Status(500, None);
 
 fn secs(secs: u64) -> Duration {
@@ -16,7 +16,7 @@ fn small() -> Rig {
     Rig::with(|settings| settings.breaker.min_calls = 4)
 }
 
-/// A rig whose breaker has just opened, at 0: five customers' calls have failed.
+/// A rig whose breaker opened at 0 after failed calls of five customers.
 async fn opened() -> Rig {
     let rig = small();
     rig.always(fails(FAILURE));
@@ -70,7 +70,7 @@ fn half_open_one_call_at_a_time_finds_out() {
             assert_eq!(refused.error, Some(JuspayError::BreakerOpen(Duration::ZERO)));
         }
         assert_eq!((rig.seen(), rig.breaker()), (6, "half_open"));
-        // The probe times out: open anew, and no retry.
+        // The probe times out: the breaker opens again, without a retry.
         let ended = rig.end(probe).await;
         assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
         assert_eq!((rig.seen(), rig.gauges(), rig.retries()), (6, "open", 0));
@@ -188,7 +188,7 @@ fn an_odd_customer_does_not_keep_it_open() {
     run(async {
         let rig = opened().await;
         rig.jump(5000).await;
-        // It is the first to call, whenever it may.
+        // This customer always calls first.
         assert_eq!(rig.call_for("odd").await.error, Some(FAILURE));
         assert_eq!(rig.breaker(), "open", "once");
         rig.jump(5000).await;

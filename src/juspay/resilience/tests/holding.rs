@@ -1,24 +1,24 @@
-//! A wrong key and a blocked address aren't tried ten thousand times, and are no outage; one
-//! customer's rejection holds no other customer.
+//! A wrong key or a blocked address stops calls without counting as an outage. One customer's
+//! rejection doesn't affect other customers.
 
 use std::time::Duration;
 
 use super::rig::{Rig, fails, hangs, run, succeeds, succeeds_after};
 use crate::juspay::{InvalidAnswer, JuspayError, RejectedBy};
 
-/// Juspay's own.
+/// Rejections by Juspay itself.
 const REJECTIONS: [JuspayError; 2] = [
     JuspayError::RejectedCredentials(RejectedBy::Juspay),
     JuspayError::RejectedOrigin(RejectedBy::Juspay),
 ];
 
-/// A firewall's.
+/// Rejections by a firewall.
 const PAGES: [JuspayError; 2] = [
     JuspayError::RejectedCredentials(RejectedBy::Unknown),
     JuspayError::RejectedOrigin(RejectedBy::Unknown),
 ];
 
-/// What the hold refuses a call with.
+/// The error of a call that the hold refuses.
 fn held(error: &JuspayError, wait: Duration) -> JuspayError {
     let by = RejectedBy::Hold(wait);
     if matches!(error, JuspayError::RejectedOrigin(_)) {
@@ -28,7 +28,8 @@ fn held(error: &JuspayError, wait: Duration) -> JuspayError {
     }
 }
 
-/// A rig with a rejected key, at 0: two customers, and a third that found out.
+/// A rig with a rejected key at 0: the hold started after two customers, and a third one's probe
+/// failed.
 async fn rejected(error: &JuspayError) -> Rig {
     let rig = Rig::with(|settings| settings.breaker.min_calls = 4);
     rig.always(fails(error.clone()));
@@ -109,7 +110,7 @@ fn a_firewall_needs_five_customers() {
         run(async {
             let rig = Rig::new();
             rig.always(fails(error.clone()));
-            // Five, and a sixth that finds out.
+            // Five start the hold; the sixth probes.
             for _ in 0..6 {
                 assert_eq!(rig.call().await.error.as_ref(), Some(&error));
             }
@@ -154,7 +155,7 @@ fn what_says_nothing_about_key_or_address_keeps_the_hold_as_it_is() {
                 rig.then([silent.clone()]);
                 let probe = rig.call().await;
                 assert!(probe.error.is_some_and(|it| it.hold().is_none()), "{silent:?}");
-                // Still one at a time.
+                // Still one probe at a time.
                 rig.always(succeeds_after(50));
                 let probe = rig.start();
                 rig.pass(1).await;

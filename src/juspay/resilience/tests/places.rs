@@ -1,4 +1,4 @@
-//! How many calls are under way at a time, and how long one waits for its place.
+//! The limit on concurrent calls, and how long a call waits for a permit.
 
 use super::rig::{Ended, Rig, fails, hangs, run, succeeds, succeeds_after};
 use crate::juspay::JuspayError;
@@ -71,7 +71,7 @@ fn a_call_that_is_dropped_gives_its_place_back() {
         rig.always(succeeds());
         hung[0].abort();
         assert_eq!(rig.end(waiting).await, Ended { error: None, at: 1 });
-        // One that is dropped while it waits is no bother either.
+        // A call dropped while it waits doesn't block others.
         rig.always(hangs());
         let (taken, waiting) = (rig.start(), rig.start());
         rig.pass(1).await;

@@ -1,4 +1,4 @@
-//! Which calls are tried again, when, and how often at most.
+//! Which calls are retried, when, and how often.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError, RejectedBy};
 
 const GATEWAY: JuspayError = JuspayError::Status(502, None);
 
-/// Gaps between the tries, in milliseconds.
+/// Gaps between the attempts, in milliseconds.
 fn gaps(tries: &[Try]) -> Vec<u64> {
     tries.windows(2).map(|pair| pair[1].at - pair[0].at).collect()
 }
@@ -158,7 +158,7 @@ fn a_retry_after_that_does_not_fit_the_deadline_ends_the_call_at_once() {
     }
 }
 
-/// Runs `calls` calls, a millisecond apart, against a Juspay that fails them all.
+/// Makes `calls` calls, one millisecond apart; all fail.
 async fn storm(rig: &Rig, calls: usize) {
     rig.always(fails(GATEWAY));
     let mut started = Vec::new();
@@ -171,7 +171,7 @@ async fn storm(rig: &Rig, calls: usize) {
     }
 }
 
-/// With a breaker that never opens.
+/// A rig whose breaker never opens.
 fn unbroken(budget: f64) -> Rig {
     Rig::with(|settings| {
         settings.retry_budget = budget;
@@ -184,7 +184,7 @@ fn retries_are_a_share_of_recent_calls_and_a_few() {
     run(async {
         let rig = unbroken(0.2);
         storm(&rig, 200).await;
-        // All ask for a second try before the last of them has begun, some for a third.
+        // All request a second attempt before the last call has begun, some a third.
         let retries = rig.retries();
         assert!((30..=43).contains(&retries), "{retries}");
         assert_eq!(rig.seen(), 200 + usize::try_from(retries).unwrap());
