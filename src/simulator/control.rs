@@ -1,6 +1,6 @@
-//! The control API under `/_simulator`, on the listener that plays Juspay.
+//! The control API under `/_simulator` on the Juspay listener.
 //!
-//! It asks for no credentials: the simulator holds nothing worth stealing.
+//! It requires no credentials, because the simulator contains no real secrets.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -11,7 +11,7 @@ use super::{
     tokens::Unusable,
 };
 
-/// What every path here begins with.
+/// Prefix of all paths.
 const ROOT: &str = "/_simulator";
 
 /// `POST /keys`
@@ -44,7 +44,7 @@ struct TokenUse {
     token: String,
 }
 
-/// The answer to a request that is for the control API; `None` when it is for Juspay.
+/// The response to a request for the control API; `None` for other requests.
 pub(super) fn answer(simulator: &Simulator, request: &Request) -> Option<Answer> {
     let path = request.path.strip_prefix(ROOT)?;
     if !path.is_empty() && !path.starts_with('/') {

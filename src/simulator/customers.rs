@@ -1,4 +1,4 @@
-//! The customers that the simulator knows, by both of their ids.
+//! The simulator's customers, by both of their ids.
 
 use std::{
     collections::HashMap,
@@ -10,13 +10,13 @@ use jiff::Timestamp;
 
 use super::bounded::Bounded;
 
-/// Customers kept; the oldest is forgotten for a new one.
+/// Maximum number of customers. A new one replaces the oldest.
 const CAPACITY: usize = 1_000_000;
 
-/// What Juspay's own ids begin with.
+/// Prefix of Juspay's ids.
 const JUSPAY_PREFIX: &str = "cst_";
 
-/// First names for customers that are made up.
+/// First names of generated customers.
 const FIRST_NAMES: [&str; 8] =
     ["Aarav", "Diya", "Ishaan", "Kavya", "Meera", "Rohan", "Saanvi", "Vivaan"];
 
@@ -32,7 +32,7 @@ pub(super) struct CustomerRecord {
     pub(super) updated: Timestamp,
 }
 
-/// What Update can alter; `None` leaves it as it is.
+/// The fields that Update can change; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Contact {
     pub(super) mobile_number: Option<String>,
@@ -43,7 +43,7 @@ pub(super) struct Contact {
 }
 
 impl Contact {
-    /// These fields, and where there is none, the earlier one.
+    /// Takes missing fields from `earlier`.
     fn over(self, earlier: Self) -> Self {
         Self {
             mobile_number: self.mobile_number.or(earlier.mobile_number),
@@ -54,7 +54,7 @@ impl Contact {
         }
     }
 
-    /// Plausible fields, always the same for the same id.
+    /// Plausible fields, derived from the id.
     fn made_up(reference: &str) -> Self {
         let digest = digest::digest(&digest::SHA256, reference.as_bytes());
         let number =
@@ -77,14 +77,14 @@ impl Contact {
     }
 }
 
-/// 20 lower-case hex digits that stand for `text`.
+/// 20 lower-case hex digits derived from `text`.
 fn fingerprint(text: &str) -> String {
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
     let hex = |text, byte: &u8| format!("{text}{byte:02x}");
     digest.as_ref().iter().take(10).fold(String::new(), hex)
 }
 
-/// Juspay's id for the merchant's: always the same, `cst_` and 20 hex digits.
+/// Juspay's id of a customer, derived from the merchant's id: `cst_` and 20 hex digits.
 pub(super) fn juspay_id(reference: &str) -> String {
     format!("{JUSPAY_PREFIX}{}", fingerprint(reference))
 }
@@ -100,12 +100,12 @@ struct Tables {
 }
 
 impl Tables {
-    /// The merchant's id of the customer that `asked` is one of the ids of.
+    /// The merchant's id of the customer with the id `asked`, in either form.
     fn reference<'a>(&'a self, asked: &'a str) -> &'a str {
         self.references.get(asked).map_or(asked, String::as_str)
     }
 
-    /// Takes in a customer and gives it back; or the one of that reference that is there already.
+    /// Adds and returns a customer, or returns the existing one with the same reference.
     fn insert(&mut self, record: CustomerRecord) -> CustomerRecord {
         self.references.insert(record.id.clone(), record.reference.clone());
         let reference = record.reference.clone();
@@ -119,7 +119,7 @@ impl Tables {
 }
 
 impl Customers {
-    /// Nobody yet.
+    /// No customers.
     pub(super) fn new() -> Self {
         Self::bounded(CAPACITY)
     }
@@ -129,13 +129,13 @@ impl Customers {
         Self(Mutex::new(Tables { by_reference, references: HashMap::new() }))
     }
 
-    /// The customer of that id, in either form.
+    /// The customer with this id, in either form.
     pub(super) fn find(&self, asked: &str) -> Option<CustomerRecord> {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tables.by_reference.get(tables.reference(asked)).cloned()
     }
 
-    /// The customer of that id; made up when there is none.
+    /// The customer with this id, created if missing.
     pub(super) fn find_or_make_up(&self, asked: &str, now: Timestamp) -> CustomerRecord {
         if let Some(known) = self.find(asked) {
             return known;
@@ -150,7 +150,7 @@ impl Customers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(record)
     }
 
-    /// A new customer; `None` when there is one of that id.
+    /// Creates a customer; `None` if the id exists.
     pub(super) fn create(
         &self,
         reference: &str,
@@ -166,7 +166,7 @@ impl Customers {
         Some(tables.insert(record))
     }
 
-    /// The customer of that id with `contact`'s fields; `None` when there is none.
+    /// Updates the customer with the fields of `contact`; `None` if the id doesn't exist.
     pub(super) fn update(
         &self,
         asked: &str,

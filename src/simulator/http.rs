@@ -1,8 +1,8 @@
-//! A small HTTP/1.1 server that answers with scripts, not with messages.
+//! A small HTTP/1.1 server that responds with scripts instead of messages.
 //!
-//! It owns the sockets and says nothing of its own but refusals of broken requests. A handler
-//! gives a [`Script`]: bytes, pauses, hang-ups. That is how answers are sent that no HTTP library
-//! would send. What the bytes say is the business of [`super::answer`] and [`super::fault`].
+//! A handler returns a [`Script`] of bytes, pauses and disconnects, so that it can send responses
+//! that no HTTP library would. The server owns the sockets; by itself it only rejects malformed
+//! requests. [`super::answer`] and [`super::fault`] define the bytes.
 
 mod request;
 
@@ -27,51 +27,52 @@ pub(super) use self::request::{Request, find_header};
 use super::{answer::Answer, gate::Passage};
 use crate::clock::Clock;
 
-/// Connections served at a time; further ones wait in the listener's backlog.
+/// Maximum number of concurrent connections. Others wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 16_384;
 
-/// Bytes of a refused request that are still read, so that the refusal isn't lost in a reset.
+/// Bytes of a rejected request that are still read, so that a TCP reset doesn't discard the
+/// response.
 const MAX_DRAINED: usize = 1024 * 1024;
 
-/// One thing to do on a connection.
+/// One action on a connection.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Sends bytes, in a packet of their own as far as TCP allows.
+    /// Sends bytes, in their own packet as far as TCP allows.
     Write(Bytes),
-    /// Does nothing for a while, by the clock.
+    /// Waits for a duration on the clock.
     Pause(Duration),
-    /// Does nothing until a gate is opened.
+    /// Waits until a gate is open.
     Wait(Passage),
-    /// Does nothing until the peer closes.
+    /// Waits until the client closes.
     Hang,
     /// Ends the connection with a TCP reset.
     Reset,
 }
 
-/// What becomes of the connection when a script is through.
+/// What happens to the connection after a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
-    /// The next request may come, unless this one asked to close.
+    /// It accepts the next request, unless the client requested a close.
     KeepAlive,
     /// It is closed.
     Close,
 }
 
-/// An answer as things to do.
+/// A response as a list of actions.
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) steps: Vec<Step>,
     pub(super) then: Then,
 }
 
-/// What answers requests. It doesn't wait: waiting is a step of the script, so no lock of a
-/// handler can be held across one.
+/// Responds to requests. Handlers don't wait; waiting is a step of the script, so that a handler
+/// never holds a lock while it waits.
 pub(super) trait Handler: Send + Sync + 'static {
-    /// The script that answers `request`.
+    /// The script that responds to `request`.
     fn handle(&self, request: Request) -> Script;
 }
 
-/// A server that ends, with all its connections, when dropped.
+/// A server. Dropping it ends the server and its connections.
 #[derive(Debug)]
 pub(super) struct Server(JoinHandle<()>);
 
@@ -81,7 +82,7 @@ impl Drop for Server {
     }
 }
 
-/// Serves what comes in at `listener`.
+/// Serves connections from `listener`.
 pub(super) fn serve<H: Handler>(
     listener: TcpListener,
     handler: Arc<H>,
@@ -97,7 +98,7 @@ async fn accept<H: Handler>(listener: TcpListener, handler: Arc<H>, clock: Arc<d
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 let Ok((stream, _)) = accepted else {
-                    // Mostly for want of file descriptors: one comes free when a connection ends.
+                    // Usually too many open files: an ending connection frees a descriptor.
                     connections.join_next().await;
                     tokio::task::yield_now().await;
                     continue;
@@ -121,7 +122,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Answers one request after the other.
+    /// Responds to one request after the other.
     async fn converse<H: Handler>(mut self, handler: Arc<H>) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         let mut incoming = Incoming::of(self.number);
@@ -134,7 +135,7 @@ impl Connection {
             let wants_close = request.wants_close();
             let then = self.play(handler.handle(request)).await?;
             if wants_close || then == Then::Close {
-                // Dropping the stream closes it, or resets it when the script said so.
+                // Dropping the stream closes it, or resets it if the script requested that.
                 return Ok(());
             }
         }
@@ -167,7 +168,7 @@ impl Connection {
         self.read_away(MAX_DRAINED).await
     }
 
-    /// Reads until the peer closes, or has sent `most` bytes.
+    /// Reads until the client closes, or has sent `most` bytes.
     async fn read_away(&mut self, most: usize) -> io::Result<()> {
         let mut left = most;
         let mut sink = [0; 4096];

@@ -1,4 +1,5 @@
-//! The command `token`: asks a dev issuer for a bearer token and prints nothing else.
+//! The command `token`: requests a bearer token from a development issuer and prints only the
+//! token.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -10,21 +11,21 @@ use crate::{
     simulator::client::{Reply, exchange},
 };
 
-/// How long the issuer may take. It is on this machine, or nearly so.
+/// Timeout of the request. The issuer usually runs on the same machine.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// What token is wanted, of whom.
+/// The token to request.
 #[derive(Debug, Clone)]
 pub struct TokenOrder {
-    /// The dev issuer's URL, `http://…`.
+    /// The issuer's URL, `http://…`.
     pub issuer: String,
     /// `sub`
     pub subject: String,
-    /// `aud`; the issuer's default without.
+    /// `aud`; the issuer's default if absent.
     pub audience: Option<String>,
-    /// How long the token is to live; the issuer's default without.
+    /// Life of the token; the issuer's default if absent.
     pub life: Option<Duration>,
-    /// `scope`, separated by spaces; none without.
+    /// `scope`, separated by spaces; absent if none.
     pub scope: Option<String>,
 }
 
@@ -37,7 +38,7 @@ pub enum TokenError {
          prints it"
     )]
     Url(String),
-    /// Nobody answers there.
+    /// Connecting failed.
     #[error(
         "no issuer answers at {url} ({why}); start one with `juspay-bff simulator`, or name \
          another with --issuer"
@@ -45,10 +46,10 @@ pub enum TokenError {
     Unreachable {
         /// The issuer.
         url: String,
-        /// What the system says.
+        /// The operating system's error.
         why: String,
     },
-    /// Something answers there that isn't the dev issuer, or refuses.
+    /// The server isn't a development issuer, or rejects the request.
     #[error(
         "{url} gave no token ({why}); tokens come from the issuer that `juspay-bff simulator` \
          starts, on its --issuer-listen address"
@@ -59,15 +60,15 @@ pub enum TokenError {
         /// Status and reason.
         why: String,
     },
-    /// The output.
+    /// Writing the output failed.
     #[error("the token can't be written: {0}")]
     Output(#[source] io::Error),
 }
 
-/// Gets a token and writes it, and a line end, to `out`.
+/// Requests a token and writes it to `out`, followed by a line feed.
 ///
 /// # Errors
-/// When the issuer gives none, or `out` can't be written to.
+/// If the issuer returns no token, or `out` can't be written.
 pub async fn print_token(
     order: &TokenOrder,
     clock: Arc<dyn Clock>,
@@ -97,7 +98,7 @@ async fn fetch(order: &TokenOrder, clock: &dyn Clock) -> Result<String, TokenErr
     token_in(&answer).map_err(|why| TokenError::Refused { url: order.issuer.clone(), why })
 }
 
-/// `HOST:PORT` to connect to, and the path without a slash at its end.
+/// Splits a URL into `HOST:PORT` and the path without its trailing slash.
 fn authority_and_path(url: &str) -> Result<(String, &str), TokenError> {
     let wrong = || TokenError::Url(url.to_owned());
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
@@ -109,13 +110,13 @@ fn authority_and_path(url: &str) -> Result<(String, &str), TokenError> {
     if authority.is_empty() || authority.contains('@') || !sane(rest) || rest.contains(['?', '#']) {
         return Err(wrong());
     }
-    // An IPv6 address has colons of its own, in brackets.
+    // An IPv6 address in brackets contains colons as well.
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
     Ok((authority, path.trim_end_matches('/')))
 }
 
-/// The token in an answer, or what is wrong with the answer.
+/// The token in a response, or why there is none.
 fn token_in(answer: &Reply) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Granted {
@@ -183,7 +184,7 @@ mod tests {
         let running = start(Config::on_free_ports()).await.unwrap();
         let gone = running.issuer().issuer_url().to_owned();
         drop(running);
-        // The port closes with the task, not with the handle.
+        // The port closes when the task ends, not when its handle is dropped.
         let error = loop {
             match printed(&order(&gone)).await {
                 Ok(_) => tokio::task::yield_now().await,

@@ -1,4 +1,4 @@
-//! How an answer is sent under a fault: the bytes, the pauses, the end.
+//! How a response is sent under a fault: bytes, pauses, end of the connection.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::simulator::{
     http::{Script, Step, Then},
 };
 
-/// Largest padding of [`Fault::Huge`], in bytes.
+/// Maximum amount of white space of [`Fault::Huge`], in bytes.
 const MAX_PADDING: usize = 64 * 1024 * 1024;
 
-/// Stands where Juspay's JSON is expected.
+/// Replaces Juspay's JSON.
 const ERROR_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sorry</title></head>\
     <body><h1>We'll be back soon</h1></body></html>\n";
 
@@ -59,12 +59,12 @@ impl Fault {
     }
 }
 
-/// `steps` and the connection's end.
+/// `steps`, then the end of the connection.
 fn end<const N: usize>(steps: [Step; N]) -> Script {
     Script { steps: steps.into(), then: Then::Close }
 }
 
-/// `steps` and the whole answer.
+/// `steps`, then the whole response.
 fn in_front<const N: usize>(steps: [Step; N], answer: &Answer) -> Script {
     let mut script = answer.script();
     script.steps.splice(0..0, steps);
@@ -100,7 +100,7 @@ fn half_of(answer: &Answer) -> Bytes {
     [head.as_slice(), &part(&answer.body, false)].concat().into()
 }
 
-/// A body that is shorter than its Content-Length.
+/// A body shorter than its Content-Length.
 fn cut(answer: &Answer, whole_json: bool) -> Bytes {
     let part = part(&answer.body, whole_json);
     let lie = if whole_json { 10 } else { 0 };
@@ -108,7 +108,7 @@ fn cut(answer: &Answer, whole_json: bool) -> Bytes {
     [head.as_slice(), &part].concat().into()
 }
 
-/// One chunk, and no last one.
+/// One chunk without the final one.
 fn cut_chunked(answer: &Answer, whole_json: bool) -> Bytes {
     let part = part(&answer.body, whole_json);
     let size = format!("{:x}\r\n", part.len());
@@ -116,7 +116,7 @@ fn cut_chunked(answer: &Answer, whole_json: bool) -> Bytes {
     [head.as_slice(), size.as_bytes(), &part, b"\r\n"].concat().into()
 }
 
-/// JSON stays JSON with white space in front of it.
+/// White space before JSON keeps it valid.
 fn padded(answer: Answer, padding: usize) -> Answer {
     let mut body = vec![b' '; padding.min(MAX_PADDING)];
     body.extend_from_slice(&answer.body);

@@ -1,5 +1,5 @@
-//! Reads requests off a connection: head, then a body with a Content-Length or in chunks, as Juspay's
-//! own npm client sends it. Rejects what is too large.
+//! Reads requests from a connection: a head, then a body with a Content-Length or in chunks, which
+//! Juspay's npm client sends. Rejects requests that are too large.
 
 mod chunked;
 
@@ -11,16 +11,16 @@ use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use crate::simulator::answer::Answer;
 
-/// Largest head taken, in bytes. Far above any client's.
+/// Maximum size of a head in bytes, far above that of any client.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Largest body taken, in bytes. A customer's form has some hundred.
+/// Maximum size of a body in bytes. A customer's form has a few hundred.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Most header fields taken.
+/// Maximum number of header fields.
 const MAX_FIELDS: usize = 96;
 
-/// A request as it came.
+/// A request as received.
 #[derive(Debug, Clone)]
 pub(in crate::simulator) struct Request {
     /// The number of its connection, from 1.
@@ -28,9 +28,9 @@ pub(in crate::simulator) struct Request {
     /// Whether it is the first request on its connection.
     pub(in crate::simulator) is_first: bool,
     pub(in crate::simulator) method: String,
-    /// Still percent-encoded.
+    /// Percent-encoded.
     pub(in crate::simulator) path: String,
-    /// Behind the first `?`; empty when there is none.
+    /// After the first `?`; empty if absent.
     pub(in crate::simulator) query: String,
     pub(in crate::simulator) headers: Vec<(String, String)>,
     pub(in crate::simulator) body: Bytes,
@@ -38,12 +38,12 @@ pub(in crate::simulator) struct Request {
 }
 
 impl Request {
-    /// The first header field of that name.
+    /// The first header field with this name.
     pub(in crate::simulator) fn header(&self, name: &str) -> Option<&str> {
         find_header(&self.headers, name)
     }
 
-    /// Whether the connection is to be closed behind the answer (RFC 9112 §9.3).
+    /// Whether the connection closes after the response (RFC 9112 §9.3).
     pub(super) fn wants_close(&self) -> bool {
         let says = |option| {
             self.header("connection").is_some_and(|value| {
@@ -53,18 +53,18 @@ impl Request {
         says("close") || (self.http_1_0 && !says("keep-alive"))
     }
 
-    /// The value of `name` in the query, decoded.
+    /// The decoded value of `name` in the query.
     pub(in crate::simulator) fn query_value(&self, name: &str) -> Option<String> {
         form_value(&self.query, name)
     }
 
-    /// The value of `name` in a form body, decoded.
+    /// The decoded value of `name` in a form body.
     pub(in crate::simulator) fn form_value(&self, name: &str) -> Option<String> {
         form_value(&String::from_utf8_lossy(&self.body), name)
     }
 }
 
-/// The first field of that name, whatever its case.
+/// The first header field with this name, ignoring case.
 pub(in crate::simulator) fn find_header<'h>(
     headers: &'h [(String, String)],
     name: &str,
@@ -73,7 +73,7 @@ pub(in crate::simulator) fn find_header<'h>(
     headers.iter().find(of_that_name).map(|(_, value)| value.as_str())
 }
 
-/// `name`'s first value in `application/x-www-form-urlencoded` text.
+/// The first value of `name` in `application/x-www-form-urlencoded` text.
 fn form_value(form: &str, name: &str) -> Option<String> {
     let decoded = |text: &str| match percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy()
     {
@@ -86,18 +86,18 @@ fn form_value(form: &str, name: &str) -> Option<String> {
     })
 }
 
-/// What came next on a connection.
+/// What a connection delivered next.
 #[derive(Debug)]
 pub(super) enum Received {
     /// A whole request.
     Request(Request),
-    /// Something that can't be answered otherwise; the connection must end.
+    /// Something malformed; the connection ends after this response.
     Refused(Answer),
-    /// The peer has closed.
+    /// The client has closed.
     Ended,
 }
 
-/// The bytes of a connection that no request was made of yet.
+/// The unprocessed bytes of a connection.
 #[derive(Debug)]
 pub(super) struct Incoming {
     connection: u64,
@@ -106,7 +106,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Nothing yet.
+    /// No bytes yet.
     pub(super) fn of(connection: u64) -> Self {
         Self { connection, has_had_request: false, buffer: BytesMut::new() }
     }
@@ -129,7 +129,7 @@ impl Incoming {
         }
     }
 
-    /// The first request in the buffer and its length, when it is there as a whole.
+    /// The first complete request in the buffer, and its length.
     fn parse(&self) -> Result<Option<(Request, usize)>, Refusal> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Request::new(&mut fields);
@@ -183,7 +183,7 @@ enum Framing {
     Chunked,
 }
 
-/// The framing that the head announces (RFC 9112 §6.3); both at once are an error.
+/// The framing of the body (RFC 9112 §6.3). Two kinds at once are an error.
 fn framing(request: &Request) -> Result<Framing, Refusal> {
     match (request.header("transfer-encoding"), request.header("content-length")) {
         (Some(_), Some(_)) => Err(Refusal::Malformed),
@@ -200,7 +200,7 @@ fn framing(request: &Request) -> Result<Framing, Refusal> {
     }
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, Clone, Copy)]
 enum Refusal {
     Malformed,

@@ -1,5 +1,5 @@
-//! What the issuer says of its tokens when it is asked (RFC 7662), and how they are revoked there
-//! (RFC 7009). Both want the client's credentials (RFC 6749 §2.3.1).
+//! Token introspection (RFC 7662) and revocation (RFC 7009) at the issuer. Both require client
+//! credentials (RFC 6749 §2.3.1).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,21 +10,21 @@ use serde_json::{Value, json};
 
 use crate::simulator::{answer::Answer, bounded::Bounded, http::Request};
 
-/// Where questions go.
+/// Path of the introspection endpoint.
 pub const INTROSPECTION_PATH: &str = "/introspect";
 
-/// Where tokens are revoked.
+/// Path of the revocation endpoint.
 pub const REVOCATION_PATH: &str = "/revoke";
 
-/// Who may ask, unless told otherwise.
+/// Default client id and secret.
 pub const DEFAULT_CLIENT: (&str, &str) = ("juspay-bff", "sim_client_secret");
 
-/// Tokens that are known; the oldest is forgotten for a new one.
+/// Maximum number of known tokens. A new one replaces the oldest.
 const CAPACITY: usize = 100_000;
 
-/// The tokens that were given away, and who may ask about them.
+/// The issued tokens, and the client that may introspect them.
 pub(super) struct Register {
-    /// The claims, while the token isn't revoked.
+    /// The claims, or `None` after revocation.
     tokens: Mutex<Bounded<String, Option<Value>>>,
     client: Mutex<(String, String)>,
 }
@@ -52,7 +52,7 @@ impl Register {
         }
     }
 
-    /// RFC 7662 §2.2: all that is known of a token that is good, and nothing of others.
+    /// RFC 7662 §2.2: all claims of an active token, and nothing about others.
     pub(super) fn introspect(&self, request: &Request, now: Timestamp) -> Answer {
         if !self.is_client(request) {
             return stranger();
@@ -75,7 +75,7 @@ impl Register {
         Answer::json(200, &answer).with("Cache-Control", "no-store")
     }
 
-    /// RFC 7009 §2.2: it is revoked, or was never known, which is all the same.
+    /// RFC 7009 §2.2: the response for revoked and unknown tokens is the same.
     pub(super) fn revocation(&self, request: &Request) -> Answer {
         if !self.is_client(request) {
             return stranger();

@@ -17,16 +17,16 @@ use crate::simulator::{
     span::shifted,
 };
 
-/// The fields of a form that Create and Update take besides the id.
+/// The form fields that Create and Update accept besides the id.
 const CONTACT_FIELDS: [&str; 5] =
     ["mobile_number", "mobile_country_code", "email_address", "first_name", "last_name"];
 
-/// What a request wants of Juspay.
+/// The operation that a request calls.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// `GET /customers/{id}`
     Get(String),
-    /// `POST /customers`, about the `object_reference_id` in its form, if it has one.
+    /// `POST /customers` for the `object_reference_id` in its form, if present.
     Create(Option<String>),
     /// `POST /customers/{id}`
     Update(String),
@@ -35,7 +35,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// Reads method, path and, for Create, the form.
+    /// Parses the method, the path and, for Create, the form.
     pub(super) fn of(request: &Request) -> Self {
         let Some(rest) = request.path.strip_prefix("/customers") else { return Self::WrongRoute };
         let id = rest.strip_prefix('/').and_then(one_segment);
@@ -49,7 +49,7 @@ impl Call {
         }
     }
 
-    /// The id that is asked for.
+    /// The requested id.
     pub(super) fn customer(&self) -> Option<&str> {
         match self {
             Self::Get(id) | Self::Update(id) => Some(id),
@@ -67,7 +67,7 @@ fn one_segment(raw: &str) -> Option<String> {
     percent_decode_str(raw).decode_utf8().ok().map(Into::into)
 }
 
-/// The answer, but for the header fields that all answers have.
+/// The response without the common header fields.
 pub(super) fn answer(
     simulator: &Simulator,
     request: &Request,
@@ -101,7 +101,7 @@ fn admit(simulator: &Simulator, request: &Request) -> Result<(), Answer> {
     }
 }
 
-/// Does what the call wants; the customer as it is then.
+/// Executes the call and returns the customer.
 fn carry_out(
     simulator: &Simulator,
     request: &Request,
@@ -150,7 +150,7 @@ fn create(
     created.ok_or_else(|| ApiError::Duplicate.answer())
 }
 
-/// The contact fields of a form; those that are there mustn't be empty.
+/// The contact fields of a form. Present fields mustn't be empty.
 fn contact(request: &Request) -> Result<Contact, Answer> {
     let is_empty = |field: &&str| request.form_value(field).is_some_and(|value| value.is_empty());
     let empty: Vec<_> = CONTACT_FIELDS.into_iter().filter(is_empty).collect();
@@ -166,7 +166,7 @@ fn contact(request: &Request) -> Result<Contact, Answer> {
     })
 }
 
-/// 200 with the customer, and a fresh token when one is asked for.
+/// 200 with the customer, and with a new token if requested.
 fn customer(
     simulator: &Simulator,
     request: &Request,
@@ -192,7 +192,7 @@ fn customer(
     Answer::json(200, &object)
 }
 
-/// Juspay takes the option in the query and in the form.
+/// Juspay accepts the option in the query and in the form.
 fn wants_token(request: &Request) -> bool {
     const OPTION: &str = "options.get_client_auth_token";
     let value = request.query_value(OPTION).or_else(|| request.form_value(OPTION));

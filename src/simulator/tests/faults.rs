@@ -1,4 +1,4 @@
-//! Every fault as it looks on the wire.
+//! How each fault looks on the wire.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::simulator::{ApiError, Fault, FaultRule, MAGIC_CUSTOMERS, ObjectFault, TokenFault};
 
-/// Asks for `alice` under a fault.
+/// Requests `alice` under a fault.
 async fn under(fault: Fault) -> (Running, Peer) {
     let (running, mut peer) = simulator().await;
     running.simulator().inject(FaultRule::once(fault));
@@ -19,7 +19,7 @@ async fn object(fault: Fault) -> Value {
     under(fault).await.1.answer().await.json()
 }
 
-/// Head and body of all that came before the end.
+/// Head and body of everything before the end.
 async fn head_and_rest(fault: Fault) -> (String, String) {
     let (_running, mut peer) = under(fault).await;
     let all = peer.rest().await;
@@ -228,7 +228,7 @@ async fn objects_can_be_unusual() {
     assert_eq!(more["object_reference_id"], "alice");
 }
 
-/// The `juspay` member at noon under a fault; a real token in it is written as `T`.
+/// The `juspay` member at noon under a fault, with `T` in place of a real token.
 async fn juspay(fault: TokenFault) -> Option<Value> {
     let (_, config) = manual();
     let (running, mut peer) = running(config).await;

@@ -1,4 +1,4 @@
-//! Gates, counts and the end of the simulator.
+//! Gates, counts, and stopping the simulator.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The server's own behaviour.
+//! The server's own behavior.
 
 use super::*;
 
@@ -66,7 +66,7 @@ async fn what_cannot_be_read_is_refused() {
     }
 }
 
-/// A whole request whose body comes in chunks of at most `size` bytes, as Node.js sends it.
+/// A request with a body in chunks of at most `size` bytes, as Node.js sends it.
 fn post_in_chunks(path: &str, body: &str, size: usize) -> String {
     let chunk = |part: &[u8]| {
         format!("{:x}\r\n{}\r\n", part.len(), String::from_utf8(part.to_vec()).unwrap())

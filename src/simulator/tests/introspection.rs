@@ -1,4 +1,4 @@
-//! What the issuer says of its tokens when it is asked.
+//! Token introspection.
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -64,7 +64,7 @@ async fn it_tells_strangers_nothing_and_takes_no_orders_from_them() {
             assert_eq!(answer.status, 401, "{path} {credentials}");
         }
     }
-    // `a b:s+%é`, each part written as in a form.
+    // `a b:s+%é`, each part form-encoded.
     running.issuer().set_client("a b", "s+%\u{e9}");
     let mut ask =
         async |credentials: &str| peer.ask(&post("/introspect", credentials, &form)).await.status;

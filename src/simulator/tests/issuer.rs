@@ -33,7 +33,7 @@ async fn published(peer: &mut Peer) -> JwkSet {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-/// The claims of a token that is good by a key set.
+/// The claims of a token with a valid signature.
 fn verified(token: &str, keys: &JwkSet, issuer: &Issuer) -> Option<Value> {
     let header = decode_header(token).unwrap();
     let key = DecodingKey::from_jwk(keys.find(&header.kid.unwrap())?).unwrap();

@@ -1,4 +1,4 @@
-//! The answers that Juspay documents.
+//! Responses that Juspay documents.
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -161,7 +161,7 @@ async fn in_strict_mode_a_customer_exists_once_it_is_created() {
     assert_eq!(peer.ask(&post("/customers", form)).await.status, 200);
     assert_eq!(peer.ask(&update).await.json()["first_name"], "A");
     assert_eq!(peer.ask(&get("alice")).await.json()["first_name"], "A");
-    // Magic customers need no creation, or they would all be the same.
+    // Magic customers don't need to be created.
     assert!(peer.ask(&get("sim_expires_20s")).await.json()["juspay"].is_object());
     assert_eq!(peer.ask(&get("sim_not_found")).await.status, 404);
     let page = peer.ask("GET /_simulator HTTP/1.1\r\n\r\n").await;

@@ -12,7 +12,7 @@ pub(super) struct Peer {
     buffer: Vec<u8>,
 }
 
-/// An answer as it came.
+/// A response as received.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -43,13 +43,13 @@ impl Peer {
         self.stream.write_all(bytes.as_bytes()).await.unwrap();
     }
 
-    /// Sends a request and reads an answer that has a Content-Length.
+    /// Sends a request and reads a response with a Content-Length.
     pub(super) async fn ask(&mut self, request: &str) -> Answer {
         self.send(request).await;
         self.answer().await
     }
 
-    /// Reads an answer that has a Content-Length.
+    /// Reads a response with a Content-Length.
     pub(super) async fn answer(&mut self) -> Answer {
         loop {
             if let Some(answer) = self.take_answer() {
@@ -72,19 +72,19 @@ impl Peer {
         Some(answer)
     }
 
-    /// One read, with room for all that is there.
+    /// One read, with space for everything available.
     async fn read(&mut self) -> usize {
         self.buffer.reserve(64 * 1024);
         self.stream.read_buf(&mut self.buffer).await.unwrap()
     }
 
-    /// What one read gives.
+    /// The result of one read.
     pub(super) async fn packet(&mut self) -> String {
         self.read().await;
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 
-    /// All that comes until `end` is there.
+    /// Everything up to `end`.
     pub(super) async fn until(&mut self, end: &str) -> String {
         while !self.buffer.windows(end.len()).any(|part| part == end.as_bytes()) {
             assert!(self.read().await > 0, "ended before {end:?}");
@@ -92,13 +92,13 @@ impl Peer {
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 
-    /// All that comes until the simulator closes.
+    /// Everything until the simulator closes.
     pub(super) async fn rest(&mut self) -> String {
         while self.read().await > 0 {}
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 
-    /// What reading gives that ends with an error.
+    /// The error that ends reading.
     pub(super) async fn broken(&mut self) -> std::io::ErrorKind {
         loop {
             match self.stream.read_buf(&mut self.buffer).await {
@@ -109,7 +109,7 @@ impl Peer {
         }
     }
 
-    /// Whether nothing has come so far, and the connection is open.
+    /// Whether the connection is open and has delivered nothing.
     pub(super) fn is_silent(&mut self) -> bool {
         let mut byte = [0];
         let read = self.stream.try_read(&mut byte);

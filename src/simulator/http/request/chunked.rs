@@ -1,15 +1,15 @@
-//! Decodes a body in chunks (RFC 9112 §7.1). Chunk extensions and trailers are ignored.
+//! Decodes a chunked body (RFC 9112 §7.1). Ignores chunk extensions and trailers.
 
 use super::{MAX_HEAD, Refusal};
 
-/// Longest line with a chunk's size, in bytes, extensions included.
+/// Maximum length of a line with a chunk size in bytes, including extensions.
 const MAX_SIZE_LINE: usize = 256;
 
-/// Most bytes of framing: lines with sizes, and trailers.
+/// Maximum size of all framing: lines with sizes, and trailers.
 const MAX_FRAMING: usize = MAX_HEAD;
 
-/// The body at the start of `received`, and how many bytes it takes there with its framing; `None`
-/// when it isn't complete yet.
+/// Decodes the body at the start of `received`. Also returns its length including framing; `None`
+/// if it isn't complete yet.
 pub(super) fn decode(received: &[u8], most: usize) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
     let mut rest = received;
     let mut body = Vec::new();
@@ -17,7 +17,7 @@ pub(super) fn decode(received: &[u8], most: usize) -> Result<Option<(Vec<u8>, us
         if received.len().saturating_sub(rest.len()).saturating_sub(body.len()) > MAX_FRAMING {
             return Err(Refusal::BodyTooLarge);
         }
-        // httparse takes a line without any digit for a zero.
+        // httparse accepts a line without digits as zero.
         if rest.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
             return Err(Refusal::Malformed);
         }
@@ -46,7 +46,7 @@ pub(super) fn decode(received: &[u8], most: usize) -> Result<Option<(Vec<u8>, us
     }
 }
 
-/// The length of the trailers with the empty line that ends them; `None` when that isn't there yet.
+/// The length of the trailers including the final empty line; `None` if they aren't complete yet.
 fn trailers_length(rest: &[u8]) -> Result<Option<usize>, Refusal> {
     let mut fields = [httparse::EMPTY_HEADER; super::MAX_FIELDS];
     match httparse::parse_headers(rest, &mut fields) {
