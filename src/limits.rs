@@ -1,8 +1,8 @@
-//! How often one customer may ask: GCRA with a burst of the whole count (`limits.*`).
+//! Limits the request rate of each customer: GCRA with a burst of the whole count (`limits.*`).
 //!
-//! Who asks often is found once: an [`Allowance`] is spent without a look for its customer. Memory is
-//! bounded by the customers of the last period: [`CustomerLimit::sweep`] forgets those whose allowance
-//! is whole again and held by nobody.
+//! A caller that holds a customer's [`Allowance`] spends from it without a lookup. Memory grows
+//! with the customers of the last period: [`CustomerRateLimit::sweep`] drops allowances that are
+//! full again and that no caller holds.
 
 use std::{
     fmt,
@@ -26,7 +26,7 @@ use crate::{
     settings::Rate,
 };
 
-/// A limit for each customer; without a rate, none.
+/// A request rate limit for each customer. Without a rate, requests are unlimited.
 pub struct CustomerLimit {
     limiter: Option<Limiter>,
     customers: DashMap<CustomerId, Allowance>,
@@ -35,12 +35,12 @@ pub struct CustomerLimit {
 
 type Limiter = RateLimiter<Allowance, Allowances, OurClock, NoOpMiddleware<Nanos>>;
 
-/// What one customer may still ask.
+/// How many requests one customer may still make.
 #[derive(Clone, Default)]
 pub struct Allowance(Arc<InMemoryState>);
 
 impl CustomerLimit {
-    /// Nobody has asked yet.
+    /// A limit that every customer starts with a full allowance.
     #[must_use]
     pub fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
         let clock = OurClock { start: clock.monotonic(), clock };
@@ -49,7 +49,7 @@ impl CustomerLimit {
         Self { limiter, customers: DashMap::new(), clock }
     }
 
-    /// The customer's allowance: the same for all who hold it.
+    /// The customer's allowance. All holders share it.
     #[must_use]
     pub fn allowance(&self, customer: &CustomerId) -> Allowance {
         if self.limiter.is_none() {
@@ -61,39 +61,40 @@ impl CustomerLimit {
         self.customers.entry(customer.clone()).or_default().clone()
     }
 
-    /// Spends one of the customer's allowance, or tells when there will be one again.
+    /// Spends one request of the customer's allowance.
     ///
     /// # Errors
-    /// With the time to wait.
+    /// The time to wait, if the allowance is empty.
     pub fn spend(&self, customer: &CustomerId) -> Result<(), Duration> {
         self.spend_from(&self.allowance(customer))
     }
 
-    /// Spends one of an allowance, or tells when there will be one again.
+    /// Spends one request of an allowance.
     ///
     /// # Errors
-    /// With the time to wait.
+    /// The time to wait, if the allowance is empty.
     pub fn spend_from(&self, allowance: &Allowance) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         limiter.check_key(allowance).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets customers whose allowance is whole again.
+    /// Drops allowances that are full again.
     pub fn sweep(&self) {
         let now = self.clock.now();
-        // Who holds one that is forgotten would spend it beside another one.
+        // A held allowance must stay: otherwise its holder and a new one would both spend a full
+        // allowance.
         self.customers
             .retain(|_, allowance| Arc::strong_count(&allowance.0) > 1 || !allowance.is_whole(now));
         self.customers.shrink_to_fit();
     }
 
-    /// How many customers are in memory.
+    /// Number of customers in memory.
     #[must_use]
     pub fn len(&self) -> usize {
         self.customers.len()
     }
 
-    /// Whether none are.
+    /// Whether no customer is in memory.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -102,7 +103,7 @@ impl CustomerLimit {
 
 impl Allowance {
     fn is_whole(&self, now: Nanos) -> bool {
-        // An error stores nothing.
+        // Returning an error makes governor store nothing.
         let is_before =
             |due: Option<Nanos>| Err::<((), Nanos), _>(due.is_none_or(|due| due <= now));
         self.0.measure_and_replace(&NotKeyed::NonKey, is_before).is_err_and(|is_before| is_before)
@@ -129,7 +130,7 @@ impl Hash for Allowance {
     }
 }
 
-/// Where governor finds what an allowance says: there.
+/// Tells governor where an allowance stores its state: in itself.
 struct Allowances;
 
 impl StateStore for Allowances {
@@ -143,7 +144,7 @@ impl StateStore for Allowances {
     }
 }
 
-/// `count` at once, and one more each `per / count`.
+/// A burst of `count`, then one request every `per / count`.
 fn quota(rate: Rate) -> Option<Quota> {
     let each = rate.per.checked_div(rate.count.get())?;
     Quota::with_period(each).map(|quota| quota.allow_burst(rate.count))
@@ -155,7 +156,7 @@ impl fmt::Debug for CustomerLimit {
     }
 }
 
-/// The service's clock, as governor wants it.
+/// Adapts the service's clock to governor.
 #[derive(Debug, Clone)]
 struct OurClock {
     start: Monotonic,

@@ -1,9 +1,9 @@
-//! Limits on requests that can't be answered at once (`server.max_in_flight`, `server.max_waiting`).
+//! Limits on concurrent requests that have to wait (`server.max_in_flight`, `server.max_waiting`).
 //!
-//! Hits are never limited: refusing one costs as much as serving it. A request that waits for a
-//! fetch takes a place among all waiting requests, with a bound for each customer, so that a herd of
-//! one customer leaves room for others. The fetch itself takes a place of its own; joining a fetch
-//! takes none.
+//! Cache hits are never limited: rejecting one costs as much as serving it. A request that waits
+//! for a fetch takes a permit from the limit on all waiting requests. A limit for each customer
+//! leaves room for others when many requests of one customer wait. The fetch itself takes a permit
+//! of its own; joining a running fetch takes none. Limits on the request rate are in `rate_limit`.
 
 use std::{
     collections::HashMap,
@@ -16,28 +16,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics::Raised;
 
-/// All limits. Together, waiting requests hold at most `server.max_in_flight` places.
+/// All limits on concurrency. Together, waiting requests hold at most `server.max_in_flight`
+/// permits.
 #[derive(Debug, Clone)]
 pub struct Rooms {
     max_in_flight: usize,
     max_waiting: usize,
     in_flight: Arc<Semaphore>,
     waiting: IntGauge,
-    /// Fetches from Juspay that requests wait for (`server.max_waiting`).
+    /// Limits fetches from Juspay that requests wait for (`server.max_waiting`).
     pub fetches: Arc<Semaphore>,
-    /// Requests that wait for a token's signature check.
+    /// Limits requests that wait for a token's signature check.
     pub verification: WaitingRoom,
 }
 
-/// A limit. Clones are the same one.
+/// A limit on concurrency. Clones share its permits.
 #[derive(Debug, Clone)]
 pub struct WaitingRoom {
-    /// Every one of them must have a permit left.
+    /// Acquiring takes a permit from each of them.
     limits: Arc<[Arc<Semaphore>]>,
     inside: IntGauge,
 }
 
-/// A place in a room, until dropped.
+/// A permit, released when dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it holds no place"]
 pub struct Place {
@@ -45,8 +46,8 @@ pub struct Place {
     _inside: Raised,
 }
 
-/// A limit on waiting requests that is fair between keys: a key may hold half of
-/// `server.max_in_flight`, and the last quarter of it is for keys that hold nothing yet.
+/// A limit on waiting requests that is fair between keys. One key may hold half of
+/// `server.max_in_flight`, and the last quarter is reserved for keys that hold nothing.
 #[derive(Debug)]
 pub struct FairRoom<K> {
     in_flight: Arc<Semaphore>,
@@ -56,7 +57,7 @@ pub struct FairRoom<K> {
     held: Arc<Mutex<HashMap<K, usize>>>,
 }
 
-/// A key's place in a [`FairRoom`], until dropped.
+/// A key's permit from a [`FairLimit`], released when dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it holds no place"]
 pub struct FairPlace<K: Hash + Eq> {
@@ -66,17 +67,17 @@ pub struct FairPlace<K: Hash + Eq> {
     _waiting: Raised,
 }
 
-/// Why a [`FairRoom`] has no place.
+/// Why a [`FairLimit`] has no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// This key holds as many places as one key may.
+    /// The key holds its maximum.
     ForKey,
-    /// The room is full, or what is left is for keys that hold nothing.
+    /// All permits are taken, or the remaining ones are reserved for keys that hold nothing.
     ForAll,
 }
 
 impl Rooms {
-    /// Limits whose use is shown by these gauges.
+    /// Limits that report their use in these gauges.
     #[must_use]
     pub fn new(
         waiting: &IntGauge,
@@ -97,8 +98,8 @@ impl Rooms {
         }
     }
 
-    /// For requests that wait for an issuer's keys. They leave half of `server.max_waiting` unused, as
-    /// anyone can send tokens with unknown key ids.
+    /// A limit on requests that wait for an issuer's keys. It leaves half of `server.max_waiting`
+    /// unused, because anyone can send tokens with unknown key ids.
     #[must_use]
     pub fn keys(&self) -> WaitingRoom {
         let keys = Arc::new(Semaphore::new(self.half_of_waiting()));
@@ -106,13 +107,14 @@ impl Rooms {
         WaitingRoom { limits, inside: self.waiting.clone() }
     }
 
-    /// For introspection calls that requests wait for: as many as requests may wait for keys.
+    /// A limit on introspection calls that requests wait for, as large as the one on requests that
+    /// wait for keys.
     #[must_use]
     pub fn introspections(&self) -> Arc<Semaphore> {
         Arc::new(Semaphore::new(self.half_of_waiting()))
     }
 
-    /// For requests that wait for a fetch which others with the same key wait for too.
+    /// A limit on requests that wait for fetches, fair between keys.
     #[must_use]
     pub fn fair<K>(&self) -> FairRoom<K> {
         FairRoom {
@@ -130,13 +132,13 @@ impl Rooms {
 }
 
 impl WaitingRoom {
-    /// A limit of its own, whose use is shown by `inside`.
+    /// A separate limit that reports its use in a gauge.
     #[must_use]
     pub fn new(inside: IntGauge, most: usize) -> Self {
         Self { limits: [Arc::new(Semaphore::new(most))].into(), inside }
     }
 
-    /// A place, if there is one.
+    /// Takes a permit, if one is available.
     #[must_use]
     pub fn enter(&self) -> Option<Place> {
         let permits = self.limits.iter().map(|limit| Arc::clone(limit).try_acquire_owned());
@@ -144,13 +146,13 @@ impl WaitingRoom {
         Some(Place { _permits: permits, _inside: Raised::new(&self.inside) })
     }
 
-    /// How many places are taken.
+    /// Number of permits taken.
     #[must_use]
     pub fn inside(&self) -> usize {
         usize::try_from(self.inside.get()).unwrap_or_default()
     }
 
-    /// Whether there is no place left.
+    /// Whether no permit is available.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.limits.iter().any(|limit| limit.available_permits() == 0)
@@ -158,10 +160,10 @@ impl WaitingRoom {
 }
 
 impl<K: Hash + Eq + Clone> FairRoom<K> {
-    /// A place for `key`.
+    /// Takes a permit for `key`.
     ///
     /// # Errors
-    /// When there is none.
+    /// If none is available.
     pub fn enter(&self, key: &K) -> Result<FairPlace<K>, Full> {
         let mut held = lock(&self.held);
         let holds = held.get(key).copied().unwrap_or_default();
@@ -193,7 +195,7 @@ impl<K: Hash + Eq> Drop for FairPlace<K> {
     }
 }
 
-/// A thread that panicked with the lock left the map whole: nothing in between can panic.
+/// No code panics while it holds the lock, so a poisoned lock is safe to use.
 fn lock<K>(held: &Mutex<HashMap<K, usize>>) -> MutexGuard<'_, HashMap<K, usize>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
