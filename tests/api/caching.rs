@@ -1,5 +1,5 @@
-//! The cache as phones see it: one call to Juspay for all who ask (promise P4), tokens with enough
-//! life (promise P3), and what is kept for how long.
+//! The cache as clients see it: one call to Juspay for concurrent requests (promise P4), tokens
+//! with enough life (promise P3), and the lifetime of entries.
 
 mod not_found;
 mod one_door;
@@ -10,7 +10,7 @@ mod token_life;
 
 use crate::support::{Phone, Reply, World};
 
-/// A customer's answer, which must be one.
+/// A response with a customer.
 async fn served(phone: &Phone) -> Reply {
     let reply = phone.me().await;
     assert_eq!(reply.status, 200, "{}", reply.text());

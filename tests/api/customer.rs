@@ -1,5 +1,5 @@
-//! The answer to a phone: body, options, headers, methods, paths. `problems` holds what goes
-//! wrong, `bad_bytes` what isn't HTTP (promise P7).
+//! The response to a client: body, options, headers, methods, paths. `problems` covers errors,
+//! `bad_bytes` input that isn't HTTP (promise P7).
 
 mod bad_bytes;
 mod problems;
@@ -13,8 +13,8 @@ use crate::support::{Reply, World, until};
 
 const WITHOUT_TOKEN: &str = "/me/customer?options.get_client_auth_token=false";
 
-/// The answer that Juspay's page shows, with a token that lives for 15 minutes from the world's
-/// beginning on.
+/// The response from Juspay's documentation, with a token that lives for 15 minutes from the start
+/// of the world.
 const JUSPAYS: &str = r#"{
     "id": "cst_b9c0dd1e8c7d4bb8a3e0c6c1a2b3c4d5",
     "object": "customer",
@@ -32,7 +32,7 @@ const JUSPAYS: &str = r#"{
     }
 }"#;
 
-/// What a phone gets of it, but for the brace at the end.
+/// The client's response to it, without the closing brace.
 const OURS: &str = concat!(
     r#"{"id":"cst_b9c0dd1e8c7d4bb8a3e0c6c1a2b3c4d5","object":"customer","#,
     r#""object_reference_id":"alice","mobile_country_code":"91","mobile_number":"9988776655","#,
@@ -40,13 +40,13 @@ const OURS: &str = concat!(
     r#""date_created":"2016-08-02T08:07:52Z","last_updated":"2020-03-17T14:45:26Z""#,
 );
 
-/// The careful expiry: a second earlier, as Juspay's `Date` is cut to whole seconds.
+/// The conservative expiry: one second earlier, because Juspay's `Date` has whole seconds.
 const OUR_TOKEN: &str = concat!(
     r#","juspay":{"client_auth_token":"tkn_8649cd66d30c47728b8dd2fb6279a4cc","#,
     r#""client_auth_token_expiry":"2026-11-23T12:14:59Z"}"#,
 );
 
-/// A world whose Juspay answers with that body.
+/// A world whose Juspay returns this body.
 async fn documented(settings: &str) -> World {
     let world = World::with(settings).await;
     let body = JUSPAYS.to_owned();
@@ -55,9 +55,9 @@ async fn documented(settings: &str) -> World {
     world
 }
 
-/// Names of the members, in their order.
+/// Names of the members, in order.
 fn names(reply: &Reply) -> Vec<String> {
-    // serde_json sorts members, so the order is taken from the text.
+    // serde_json sorts members, so the order comes from the text.
     let mut names: Vec<String> = reply.json().as_object().unwrap().keys().cloned().collect();
     let text = reply.text();
     names.sort_by_key(|name| text.find(&format!("\"{name}\":")));
@@ -90,7 +90,7 @@ async fn without_a_token_the_object_is_the_same_from_juspay_and_from_memory() {
         assert_eq!(reply.header("juspay-token-expires-in"), None);
         assert_eq!(reply.cache_status(), cache_status);
     }
-    // What was fetched for it serves those who want the token, too.
+    // Its entry also serves requests with a token.
     assert_eq!(phone.me().await.text(), format!("{OURS}{OUR_TOKEN}}}"));
     assert_eq!(world.simulator().calls("alice"), 1);
     let asked = world.simulator().requests().pop().unwrap();
@@ -241,7 +241,7 @@ async fn cache_status_tells_where_the_answer_came_from() {
     assert_eq!(hit.header("juspay-token-expires-in"), Some("888"));
     // Below cache.min_remaining.
     world.clock.advance(Duration::from_mins(13));
-    // Expiries have whole seconds; by our clock half of this one has passed.
+    // Expiries have whole seconds; half of this second has passed on the server's clock.
     let stale = phone.me().await;
     assert_eq!(stale.cache_status(), "juspay-bff; fwd=stale; stored; ttl=778");
     assert_ne!(stale.token(), hit.token());

@@ -1,5 +1,5 @@
-//! Promise P5: a Juspay that fails, is slow or lies is invisible to customers whose token is above
-//! the outage floor; and P3 all the while, whatever the clocks do.
+//! Promise P5: a Juspay that fails, is slow or returns wrong data is invisible to customers whose
+//! token is above the outage floor. Promise P3 holds throughout, whatever the clocks do.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use juspay_bff::simulator::{ApiError, Fault, FaultRule, MintRequest};
 
 use crate::support::{Phone, Reply, World, until};
 
-/// A token of the simulator's lives for 899 s by our reading: its normal end is at the age of
+/// A simulated token lives for 899 s by the conservative reading: its normal end is at the age of
 /// 779 s, its outage end at 869 s.
 const BELOW_NORMAL_END: Duration = Duration::from_secs(789);
 
@@ -22,14 +22,14 @@ fn told(reply: &Reply, cache_status: &str) {
     assert_eq!(reply.cache_status(), format!("juspay-bff; {cache_status}"));
 }
 
-/// A new token, and it doesn't matter whether the dead one had been swept away already.
+/// A new token, whether or not the expired one had been evicted already.
 #[track_caller]
 fn fetched(reply: &Reply) {
     let swept = reply.cache_status().contains("uri-miss");
     told(reply, &format!("fwd={}; stored; ttl=779", if swept { "uri-miss" } else { "stale" }));
 }
 
-/// A world in which alice has a token of that age.
+/// A world in which alice has a token of this age.
 async fn world_of_alice(settings: &str, age: Duration) -> (World, Phone, String) {
     let world = World::with(settings).await;
     let alice = world.phone("alice");
@@ -119,7 +119,7 @@ async fn p5_a_token_is_fetched_anew_as_soon_as_juspay_is_well() {
     world.simulator().inject(dead("alice").times(1));
     told(&alice.me().await, "hit; ttl=80; detail=outage");
     world.clock.advance(secs(1));
-    // Nobody waits for a Juspay that failed the last time: the new token comes behind.
+    // After a failed fetch, requests don't wait: the new token is fetched in the background.
     told(&alice.me().await, "hit; ttl=79; detail=outage");
     until("the new token", async || alice.me().await.token() != old).await;
     told(&alice.me().await, "hit; ttl=779");
@@ -154,7 +154,7 @@ async fn p5_when_no_fetch_may_start_only_requests_that_need_one_are_rejected() {
     let shed = world.phone("c3").me().await;
     assert_eq!((shed.status, shed.code().as_str()), (503, "overloaded"));
     assert!(shed.header("retry-after").is_some());
-    // A request that joins a fetch needs none of its own.
+    // A request that joins a fetch needs no permit for it.
     waiting.push(world.phone("c1").begin().await);
     world.until_waiting(3).await;
     told(&fresh.me().await, "hit; ttl=679");
@@ -180,7 +180,7 @@ async fn p3_juspays_clock_may_be_an_hour_fast() {
     let first = alice.me().await;
     told(&first, "fwd=uri-miss; stored; ttl=779");
     assert_eq!(first.header("juspay-token-expires-in"), Some("899"));
-    // The phone is told an expiry on its own clock's scale.
+    // The client's expiry is on this server's clock.
     let expiry = &first.json()["juspay"]["client_auth_token_expiry"];
     assert_eq!(expiry, "2026-11-23T12:14:59Z");
     world.simulator().inject(dead("alice"));
@@ -190,8 +190,7 @@ async fn p3_juspays_clock_may_be_an_hour_fast() {
     assert_eq!(alice.me().await.code(), "upstream_error");
 }
 
-/// A wall clock that is set ahead of Juspay's leaves tokens no life, one that is set back prolongs
-/// none.
+/// A wall clock ahead of Juspay's leaves tokens no life; one that is set back prolongs none.
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_our_clock_may_be_set_an_hour_forth_or_back() {
     for (hours, age, hit) in [
@@ -205,7 +204,7 @@ async fn p3_our_clock_may_be_set_an_hour_forth_or_back() {
         let (world, _, _) = world_of_alice("", secs(age)).await;
         let jump = SignedDuration::from_hours(hours);
         world.clock.jump_wall(jump);
-        // Juspay's clock isn't ours: nobody has set it.
+        // Juspay's clock is a different one and doesn't jump.
         world.simulator().set_clock_offset(-jump);
         let life = SignedDuration::from_hours(9);
         let alice = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
@@ -218,7 +217,7 @@ async fn p3_our_clock_may_be_set_an_hour_forth_or_back() {
     }
 }
 
-/// The monotonic clock goes on in suspend; the wall clock does, too, but here it was set back.
+/// Both clocks keep running in suspend, but here the wall clock is set back as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_a_suspended_machine_hands_out_no_dead_token() {
     let (world, alice, old) = world_of_alice("", secs(0)).await;

@@ -1,4 +1,4 @@
-//! What the tests stand on: a world with the simulator, the service and a clock, and phones in it.
+//! Test support: a world with the simulator, the service, a clock and clients.
 
 pub mod authority;
 pub mod clock;

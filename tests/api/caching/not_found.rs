@@ -1,4 +1,4 @@
-//! `cache.not_found_ttl`: Juspay isn't asked again at once for a customer that it doesn't know.
+//! `cache.not_found_ttl`: an unknown customer is not requested from Juspay again at once.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn who_is_not_found_is_not_asked_for_again_until_the_setting_says_so() {
     let phone = world.phone("alice");
     is_not_found(&phone).await;
     assert_eq!(world.upstream("not_found").await, 1);
-    // Created just now, and not seen yet.
+    // Created just now, but the 404 is still cached.
     world.simulator().set_provision(true);
     world.clock.advance(Duration::from_millis(1_999));
     is_not_found(&phone).await;
@@ -55,7 +55,7 @@ async fn who_is_not_found_any_more_loses_the_token() {
     let phone = world.phone("alice");
     served(&phone).await;
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::NotFound)).of("alice"));
-    // In the time of refreshing ahead: this answer is the last one.
+    // Within the refresh period: this response is the last one.
     world.clock.advance(Duration::from_secs(645));
     served(&phone).await;
     world.until_count("juspay_bff_cache_refreshes_total{outcome=\"not_found\"}", 1).await;

@@ -1,11 +1,12 @@
-//! Promise P4: at most one call is in flight for a customer, whoever asks and hangs up.
+//! Promise P4: at most one call is in flight for a customer, whatever clients request and whenever
+//! they disconnect.
 
 use futures_util::future::join_all;
 use juspay_bff::simulator::{ApiError, Fault, FaultRule};
 
 use crate::support::{Pending, Phone, Reply, World};
 
-/// So many requests of `phone` at once, all of which wait for Juspay with `others` more.
+/// Concurrent requests of `phone`, all of which wait for Juspay together with `others` more.
 async fn crowd(world: &World, phone: &Phone, size: u64, others: u64) -> Vec<Pending> {
     let asking = join_all((0..size).map(|_| phone.begin())).await;
     world.until_waiting(size + others).await;
@@ -99,7 +100,7 @@ async fn p4_a_failed_fetch_answers_all_who_wait_for_it() {
         ("e", Fault::Html, "upstream_invalid_response"),
         ("f", Fault::Reset, "upstream_error"),
     ] {
-        // Each in a world of its own: Juspay isn't asked for a while after some of them.
+        // A separate world for each: some of them open the breaker or start the hold.
         let world = World::new().await;
         let gate = world.simulator().hold(id);
         world.simulator().inject(FaultRule::once(fault).of(id));

@@ -1,11 +1,11 @@
-//! A purge: who comes from then on gets a new answer of Juspay's.
+//! A purge: later requests get a new response from Juspay.
 
 use serde_json::json;
 
 use super::{entries, served};
 use crate::support::World;
 
-/// Purges, and tells how many customers were forgotten.
+/// Purges, and returns the number of purged customers.
 async fn purge(world: &World, what: serde_json::Value) -> u64 {
     let reply = world.admin().post("/cache/purge", &what).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -51,7 +51,7 @@ async fn a_fetch_that_began_before_a_purge_is_not_kept() {
         purge(&world, what).await;
         let after = phone.begin().await;
         world.until_waiting(2).await;
-        // One call at a time, still.
+        // Still one call at a time.
         world.settle().await;
         assert_eq!(world.simulator().calls("alice"), 1);
         gate.release();

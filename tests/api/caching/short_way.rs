@@ -1,5 +1,5 @@
-//! The short way of hits: nobody can tell it from the long one, and what ends a hit ends it there in
-//! the same moment. One worker, so that each request meets what that worker remembers.
+//! The fast path for hits behaves exactly like the normal path, and whatever ends a hit ends it
+//! there at once. One worker, so that each request meets that worker's cache.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 use super::served;
 use crate::support::{Phone, Reply, World, guard, kept::answer};
 
-/// The same request, said in a way that the short way leaves alone.
+/// The same request in a form that the fast path doesn't handle.
 const LONG: &str = "/me/customer?long";
 
-/// Says what is meant anyway.
+/// Makes a default explicit.
 const SHORT: &str = "/me/customer?options.get_client_auth_token=true";
 
 async fn world(settings: &str) -> World {
     World::with(&format!("server.workers = 1\n{settings}")).await
 }
 
-/// A phone that was answered lately, by the short way too, and whose token is good for a day.
+/// A client that was served recently, by the fast path as well, with a token valid for a day.
 async fn known(world: &World) -> Phone {
     let life = SignedDuration::from_hours(24);
     let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
@@ -36,7 +36,7 @@ fn is_hit(reply: &Reply) {
     assert!(reply.cache_status().starts_with("juspay-bff; hit; "), "{}", reply.cache_status());
 }
 
-/// All of an answer but what is another one each time.
+/// The parts of a response that are the same each time.
 fn told(reply: &Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let mut headers = reply.headers.clone();
     headers.retain(|(name, _)| !["x-request-id", "date"].contains(&name.as_str()));
@@ -44,7 +44,7 @@ fn told(reply: &Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
     (reply.status, headers, reply.body.clone())
 }
 
-/// The one log line of that id, but for what is another one each time.
+/// The log line with that id, without the fields that differ each time.
 fn line_of(id: &str) -> Value {
     let lines = guard::log_lines(id);
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -94,7 +94,7 @@ async fn only_the_traceparent_tells_of_a_trace() {
     let phone = known(&world).await;
     let token = phone.token.as_deref().unwrap();
     for (id, target) in [("other-1", "/me/customer"), ("other-2", LONG)] {
-        // Nothing else is in the head that could be taken for it.
+        // The head contains no second match.
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
              X-Request-Id: {id}\r\n\
@@ -166,7 +166,7 @@ async fn p2_an_expired_token_is_refused_although_it_was_taken_a_moment_ago() {
     let life = SignedDuration::from_secs(60);
     let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
     served(&phone).await;
-    // With the leeway of 30 s.
+    // Including the leeway of 30 s.
     world.clock.advance(Duration::from_millis(89_600));
     for _ in 0..3 {
         is_hit(&served(&phone).await);
@@ -213,7 +213,7 @@ async fn the_next_token_is_fetched_ahead_all_the_same() {
     let phone = known(&world).await;
     let old = served(&phone).await.token();
     served(&phone).await;
-    // Handed out six times: the next one gets it still, and another one is fetched.
+    // Served six times: the next request still gets it, and starts a refresh.
     assert_eq!(served(&phone).await.token(), old);
     crate::support::until("another token", async || served(&phone).await.token() != old).await;
 }

@@ -1,4 +1,4 @@
-//! Memory: bounded in number, and free of tokens that nobody will get any more.
+//! Memory: limited in number, and free of tokens that can't be served any more.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn memory_is_bounded_by_the_setting() {
     assert_eq!(entries(&world).await, 10);
     let evicted = "juspay_bff_cache_evictions_total{cause=\"size\"}";
     assert_eq!(world.count(evicted).await, 90);
-    // Who was forgotten is asked for again.
+    // Evicted customers are fetched again.
     for n in 0..100 {
         served(&world.phone(&format!("customer{n}"))).await;
     }
@@ -29,7 +29,7 @@ async fn dead_tokens_leave_memory() {
         served(&world.phone(&format!("customer{n}"))).await;
     }
     assert_eq!(entries(&world).await, 10);
-    // Past their normal end they may still be of use in an outage.
+    // Past their normal end, they may still be used in an outage.
     world.turn(Duration::from_secs(860)).await;
     assert_eq!(entries(&world).await, 10);
     let swept = async || entries(&world).await < 1;

@@ -1,4 +1,4 @@
-//! Promise P3 and the life of a cached token, by a clock that the test turns.
+//! Promise P3 and the life of a cached token, on a manual clock.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn expires_in(reply: &Reply) -> u64 {
     reply.header("juspay-token-expires-in").expect("a life").parse().unwrap()
 }
 
-/// A phone whose customer's next token has that fault.
+/// A client whose customer's next token has this fault.
 fn phone_with(world: &World, fault: Fault) -> Phone {
     world.simulator().inject(FaultRule::once(fault).of("alice"));
     world.phone("alice")
@@ -46,7 +46,7 @@ async fn from_refresh_ahead_on_one_call_is_made_behind_the_hits() {
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
     let gate = world.simulator().hold("alice");
-    // Life left: 300 s, less the jitter's 45 s.
+    // Remaining life: 300 s, minus 45 s of jitter.
     world.clock.advance(secs(645));
     for _ in 0..50 {
         let hit = served(&phone).await;
@@ -82,14 +82,14 @@ async fn past_its_normal_end_a_token_is_replaced_first() {
     let old = served(&phone).await.token();
     world.clock.advance(secs(779) + Duration::from_millis(1));
     let reply = served(&phone).await;
-    // Expiries have whole seconds; by our clock a millisecond of this one has passed.
+    // Expiries have whole seconds; one millisecond of this second has passed on the server's clock.
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=stale; stored; ttl=778");
     assert_ne!(reply.token(), old);
     assert_eq!(expires_in(&reply), 898);
     let token = reply.token();
     assert_eq!(served(&phone).await.token(), token);
     assert_eq!(world.simulator().calls("alice"), 2);
-    // The new one has a life of its own, not what was left of the old one's.
+    // The new token's life starts at its own request.
     world.clock.advance(secs(598));
     let hit = served(&phone).await;
     assert_eq!((hit.token(), hit.cache_status()), (token, "juspay-bff; hit; ttl=180"));
@@ -100,7 +100,7 @@ async fn a_token_is_handed_out_until_its_normal_end() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
-    // Nothing is brought behind.
+    // No background refresh.
     let _gate = world.simulator().hold("alice");
     world.clock.advance(secs(779));
     let hit = served(&phone).await;
@@ -111,7 +111,7 @@ async fn a_token_is_handed_out_until_its_normal_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_short_lives_leave_a_floor_too() {
     let world = World::new().await;
-    // Seconds: the life, what is left of it by the careful reading, how long it is handed out.
+    // Seconds: total life, conservative remaining life, time to live in the cache.
     for (life, left, ttl) in
         [(36, 35, 5), (40, 39, 9), (60, 59, 29), (120, 119, 89), (300, 299, 224), (600, 599, 479)]
     {
@@ -122,7 +122,7 @@ async fn p3_short_lives_leave_a_floor_too() {
         assert_eq!(expires_in(&reply), left, "{life}");
         assert_eq!(reply.cache_status(), format!("juspay-bff; fwd=uri-miss; stored; ttl={ttl}"));
         let token = reply.token();
-        // Nothing is brought behind.
+        // No background refresh.
         let gate = world.simulator().hold("alice");
         world.clock.advance(secs(ttl));
         let hit = served(&phone).await;
@@ -159,7 +159,7 @@ async fn juspays_clock_may_be_fast_when_it_tells_its_date() {
         let reply = served(&world.phone("alice")).await;
         assert_eq!(expires_in(&reply), 899, "{hours} h");
         assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
-        // Told by our clock: the phone's is nearer to ours than to a wrong one.
+        // On this server's clock: the client's clock is closer to it than to a wrong one.
         let told = &reply.json()["juspay"]["client_auth_token_expiry"];
         assert_eq!(*told, "2026-11-23T12:14:59Z", "{hours} h");
     }
@@ -169,7 +169,7 @@ async fn juspays_clock_may_be_fast_when_it_tells_its_date() {
 async fn without_a_usable_date_our_clock_counts() {
     let world = World::with_config("", |config| config.token_life = secs(600)).await;
     world.simulator().set_clock_offset(SignedDuration::from_mins(3));
-    // By Juspay's `Date` it would be 599 s.
+    // With Juspay's `Date` it would be 599 s.
     for fault in [Fault::NoDate, Fault::Age { seconds: 0 }, Fault::Age { seconds: 60 }] {
         world.purge_all().await;
         let reply = served(&phone_with(&world, fault.clone())).await;
@@ -178,7 +178,8 @@ async fn without_a_usable_date_our_clock_counts() {
     world.simulator().set_clock_offset(SignedDuration::from_mins(-3));
     world.purge_all().await;
     assert_eq!(expires_in(&served(&phone_with(&world, Fault::NoDate)).await), 420);
-    // A clock far behind ours makes its tokens look dead: better than handing out dead ones.
+    // A clock far behind makes Juspay's tokens look expired, which is safer than serving expired
+    // ones.
     world.simulator().set_clock_offset(SignedDuration::from_hours(-1));
     world.purge_all().await;
     let reply = phone_with(&world, Fault::NoDate).me().await;
@@ -194,7 +195,8 @@ async fn p3_the_life_counts_from_the_sending_of_the_question() {
     gate.arrived(1).await;
     world.clock.advance(secs(4));
     gate.release();
-    // At receipt, 896 s are left by our clock; that less a second counts from the sending, 4 s ago.
+    // At receipt, 896 s remain on this server's clock; that minus a second counts from sending, 4 s
+    // ago.
     assert_eq!(expires_in(&asking.reply().await), 891);
     assert_eq!(expires_in(&served(&phone).await), 891);
 }
@@ -204,12 +206,12 @@ async fn p3_a_token_must_be_alive_by_both_clocks() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
-    // The wall clock is set forth: by it, the token has less than the floor left.
+    // The wall clock jumps ahead: on it, the token is below the floor.
     world.clock.jump_wall(SignedDuration::from_secs(780));
     let new = served(&phone).await;
     assert_eq!(new.cache_status(), "juspay-bff; fwd=stale; stored; ttl=779");
     assert_ne!(new.token(), old);
-    // It is set back, and time passes: by the monotonic clock it has ended.
+    // The wall clock jumps back, and time passes: on the monotonic clock, the token has expired.
     world.clock.jump_wall(SignedDuration::from_secs(-780));
     assert_eq!(served(&phone).await.cache_status(), "juspay-bff; hit; ttl=779");
     world.clock.advance(secs(780));

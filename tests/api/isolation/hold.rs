@@ -15,7 +15,7 @@ use crate::support::{Stage, World, shipped};
 
 const CREDENTIALS: &str = "upstream_rejected_credentials";
 
-/// Requests of a customer for each of these numbers.
+/// Requests for a customer for each of these numbers, all rejected.
 async fn rejected(world: &World, numbers: impl IntoIterator<Item = usize>) {
     for number in numbers {
         let reply = world.phone(&format!("c{number}")).me().await;
@@ -23,7 +23,7 @@ async fn rejected(world: &World, numbers: impl IntoIterator<Item = usize>) {
     }
 }
 
-/// A world whose key Juspay has switched off, and that has noticed.
+/// A world whose API key Juspay has disabled, with the hold started.
 async fn held(settings: &str) -> World {
     let world = World::with(&format!("{}{settings}", shipped())).await;
     world.simulator().set_key(&world.api_key, false);
@@ -54,14 +54,14 @@ async fn five_customers_with_a_firewalls_page_start_it() {
     let blocks = |customer: &str| {
         juspay.answer(customer, answer("403 Forbidden", "", b"<html>blocked</html>"));
     };
-    // Four, and another customer in between: nothing is held.
+    // Four customers, with a success in between: no hold.
     for number in 0..4 {
         let customer = format!("first{number}");
         blocks(&customer);
         assert_eq!(world.phone(&customer).me().await.code(), "upstream_rejected_origin");
     }
     first_sight(&world, "alice").await;
-    // Five, and a sixth that found out.
+    // Five start the hold; the sixth probes.
     for number in 0..20 {
         let customer = format!("then{number}");
         blocks(&customer);
@@ -94,7 +94,7 @@ async fn a_wrong_key_is_one_probe_in_five_seconds_by_a_customer_that_was_not_rej
     }
 }
 
-/// No other customer comes that could find out.
+/// No other customer is there to probe.
 #[tokio::test(flavor = "multi_thread")]
 async fn customers_that_were_rejected_are_not_locked_out() {
     let world = held("").await;
@@ -135,7 +135,7 @@ async fn a_changed_key_file_ends_it() {
     for _ in 0..3 {
         world.turn(Duration::from_secs(1)).await;
     }
-    // Sooner than the next probe, and all of them.
+    // Before the next probe, and for all of them.
     for number in 0..20 {
         first_sight(&world, &format!("c{number}")).await;
     }

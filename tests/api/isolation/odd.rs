@@ -1,5 +1,5 @@
-//! One customer is odd in each of these ways, and sends as many requests as it may: every other
-//! customer gets its token, and Juspay few calls for the odd one.
+//! One customer is odd in each of these ways and sends as many requests as the rate limit allows.
+//! Every other customer gets its token, and Juspay gets few calls for the odd one.
 
 use super::{
     STEP, catch_up, first_sight,
@@ -11,7 +11,7 @@ use crate::support::{ManualClock, Pending};
 /// Longer than `juspay.breaker.window`.
 const STEPS: usize = 150;
 
-/// What Juspay, or something in front of it, answers for the odd customer.
+/// What Juspay, or something in front of it, returns for the odd customer.
 type Oddity = (&'static str, fn(&ManualClock) -> Vec<u8>);
 
 fn html(status: &str) -> Vec<u8> {
@@ -58,7 +58,7 @@ async fn no_other_customer_notices((oddity, bytes): &Oddity) {
             first_sight(&world, &format!("c{step}")).await;
             catch_up(&world).await;
         }
-        // A retry waits for the clock, and the service notices that it was turned.
+        // A retry waits for the clock, and the service notices the change.
         world.clock.advance(STEP);
         world.service.turn().await;
     }
@@ -77,7 +77,7 @@ async fn no_other_customer_notices((oddity, bytes): &Oddity) {
             assert!((1..=45).contains(&retry_after(&reply)), "{oddity}");
         }
     }
-    // Pauses of 1, 2, 4 and 8 s, or half of them; and two more tries of a call every 10 s.
+    // Pauses of 1, 2, 4 and 8 s, or half of them; and two more attempts of a call every 10 s.
     let calls = juspay.calls("odd");
     assert!((1..=9).contains(&calls), "{oddity}: {calls} calls");
     assert!(failed == 0 || failed == STEPS, "{oddity}: {failed} failed");
@@ -90,7 +90,7 @@ async fn p4_no_other_customer_notices_an_odd_one() {
     }
 }
 
-/// Each odd in another way, so that no failure is only one customer's.
+/// Each is odd in another way, so that no failure belongs to one customer only.
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_no_other_customer_notices_four_odd_ones() {
     let (world, juspay) = scripted().await;
@@ -116,7 +116,8 @@ async fn p4_no_other_customer_notices_four_odd_ones() {
     }
 }
 
-/// Juspay is well again, and the first to call is odd: once it costs the others another pause.
+/// Juspay works again, and the odd customer calls first: that costs the others one more pause,
+/// once.
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_an_odd_customer_does_not_keep_the_breaker_open() {
     let (world, juspay) = scripted().await;
@@ -167,7 +168,7 @@ async fn one_customer_does_not_use_up_the_retries_of_others() {
     juspay.answer("odd", json("503 Service Unavailable", "{}"));
     let odd = world.phone("odd");
     let mut asking = Vec::new();
-    // The odd one fails as often as it can, well within the budget's window.
+    // The odd customer fails as often as it can, well within the budget's window.
     for _ in 0..60 {
         asking.push(odd.begin().await);
         catch_up(&world).await;
@@ -181,7 +182,7 @@ async fn one_customer_does_not_use_up_the_retries_of_others() {
     world.turn_until("all answers", STEP, is_answered).await;
     let retries = "juspay_bff_upstream_retries_total";
     assert_eq!(world.count(retries).await, 2, "those of one call");
-    // Of the three that there are in any case, one is left.
+    // One of the three reserved retries is left.
     juspay.answer("alice", json("503 Service Unavailable", "{}"));
     let alice = world.phone("alice").begin().await;
     let is_counted = async || juspay.calls("alice") == 1;

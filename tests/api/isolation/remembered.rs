@@ -1,4 +1,5 @@
-//! A customer's failed fetch is remembered for that customer: what ends that, and its `Retry-After`.
+//! A customer's failed fetch is remembered for that customer: what ends that, and its
+//! `Retry-After`.
 
 use std::{fs, time::Duration};
 
@@ -11,13 +12,13 @@ use super::{
 };
 use crate::support::{Phone, Reply, Stage, World, shipped};
 
-/// A failure that is remembered for longer than any pause that this service makes by itself.
+/// A failure that is remembered for longer than any pause of the service itself.
 fn unavailable(retry_after: u64) -> Vec<u8> {
     let lines = format!("Retry-After: {retry_after}\r\n");
     answer("500 Internal Server Error", &lines, b"")
 }
 
-/// A world in which `alice` has failed once, for thirty seconds, and Juspay is well again.
+/// A world in which `alice` has failed once, for thirty seconds, and Juspay works again.
 async fn failed() -> (World, ScriptedJuspay, Phone) {
     let (world, juspay) = scripted().await;
     juspay.answer("alice", unavailable(30));
@@ -38,7 +39,7 @@ async fn the_same_error_comes_without_a_call_and_says_how_long() {
     let (world, juspay) = scripted().await;
     juspay.answer("alice", unavailable(7));
     let phone = world.phone("alice");
-    // And up to half as much again, by chance.
+    // Plus up to half as much jitter.
     for (passed, told) in [(0, 7..=11), (0, 7..=11), (3, 4..=6), (3, 1..=2)] {
         world.clock.advance(Duration::from_secs(passed));
         let reply = phone.me().await;
@@ -79,13 +80,13 @@ async fn no_directive_gets_round_it() {
     is_remembered(&juspay, &phone).await;
 }
 
-/// The token in memory stays, and phones that don't insist get it.
+/// The cached token stays, and requests without `no-cache` get it.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_cache_with_a_token_in_memory_causes_few_calls() {
     let (world, juspay) = scripted().await;
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.status, 200);
-    // Below the normal floor no limit applies to no-cache.
+    // Below the normal floor, no limit applies to `no-cache`.
     world.clock.advance(Duration::from_secs(790));
     juspay.answer("alice", answer("500 Internal Server Error", "", b""));
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! Who is in memory doesn't notice how many others wait; what is too much is refused at once.
+//! Cached customers are served however many requests wait; excess requests are rejected at once.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::{all_at_once, breaker, cold, is_ready, retry_after};
 use crate::support::{Phone, Reply, World, shipped};
 
-/// Phones whose answers Juspay holds back.
+/// Clients whose responses a gate at Juspay holds back.
 struct Held {
     gates: Vec<Gate>,
     asking: Vec<JoinHandle<Reply>>,
@@ -58,7 +58,7 @@ async fn hits(world: &World, number: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saturated_juspay_neither_slows_nor_refuses_hits() {
-    // So that the 64 that hang are still there when the 65th gives up.
+    // Long enough that the 64 hanging calls still run when the 65th gives up waiting.
     let world = World::with("juspay.try_timeout = \"5s\"").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 64);
@@ -98,7 +98,7 @@ async fn p4_a_crowd_of_one_customer_leaves_room_for_others() {
     let crowd: Vec<_> = std::iter::repeat_n(phone, 560).map(ask).collect();
     world.until_waiting(512).await;
     world.settle().await;
-    // More than half of the places one customer doesn't get.
+    // One customer can't hold more than half of the permits.
     for phone in std::iter::repeat_n(world.phone("crowd"), 3) {
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (429, "rate_limited"), "{}", reply.text());

@@ -1,4 +1,4 @@
-//! What a phone is told when Juspay isn't asked, or says no to us.
+//! What clients get when Juspay isn't called, or rejects the service.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,14 +17,14 @@ fn status(status: u16, retry_after: Option<&str>) -> FaultRule {
     FaultRule::always(Fault::Status { status, headers, body: String::new() })
 }
 
-/// A world in which `alice` is in memory.
+/// A world with `alice` in the cache.
 async fn with_alice(settings: &str) -> World {
     let world = World::with(settings).await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     world
 }
 
-/// Whoever is in memory doesn't notice, and nobody sends the phones elsewhere.
+/// The cached customer is still served, and the service stays ready.
 async fn alice_does_not_notice(world: &World) {
     let reply = world.phone("alice").me().await;
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -103,7 +103,7 @@ async fn callers_do_not_open_the_breaker_by_their_ids() {
 async fn juspays_429_is_a_503_and_holds_everyone_off() {
     let world = with_alice("").await;
     world.simulator().inject(status(429, Some("7")).times(2));
-    // Two customers': one's could be its own.
+    // Two customers: a limit of one could be its own.
     for phone in cold(&world, "limited", 2) {
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));

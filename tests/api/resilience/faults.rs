@@ -1,5 +1,5 @@
-//! A network that spoils connections, in real time: every phone gets its own object or a clean
-//! problem, and nothing hangs.
+//! A network with faults, in real time: every client gets its own object or a clean problem, and
+//! nothing hangs.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use crate::support::{
     until, within_reason,
 };
 
-/// As shipped; worlds do without, unless they say so.
+/// As shipped; worlds have no retries by default.
 const RETRIES: &str = "juspay.max_retries = 2";
 
-/// With a budget that hides no fault, and less time for what hangs.
+/// With a budget that doesn't limit retries, and shorter timeouts.
 const PERSISTENT: &str = "
     juspay.max_retries = 2
     juspay.retry_budget = 1.0
     juspay.try_timeout = \"1s\"
 ";
 
-/// Asks for a customer and looks at whose object has come; `None` is a clean problem.
+/// Requests a customer and checks whose object arrives; `None` for a clean problem.
 async fn own_object(phone: Phone, id: String) -> Option<Reply> {
     let reply = within_reason("an answer", phone.me()).await;
     if reply.status == 200 {
@@ -44,7 +44,7 @@ async fn own_object(phone: Phone, id: String) -> Option<Reply> {
     None
 }
 
-/// All of them, so many at a time; how many got their object.
+/// Requests all customers, this many at a time, and returns the number of objects.
 async fn served(world: &World, prefix: &str, number: usize, at_a_time: usize) -> usize {
     let asking = cold(world, prefix, number).into_iter().enumerate().map(|(n, phone)| {
         let id = format!("{prefix}{n}");
@@ -55,7 +55,7 @@ async fn served(world: &World, prefix: &str, number: usize, at_a_time: usize) ->
     served.into_iter().filter(|served| *served).count()
 }
 
-/// The first `faulty` connections go like that.
+/// The first `faulty` connections follow this plan.
 async fn first_go_like(plan: Plan, faulty: usize, settings: &str) -> (World, Proxy) {
     let plan = move |connection| if connection < faulty { plan } else { Plan::Pass };
     behind(async |to| Proxy::before(to, plan).await, settings).await
@@ -151,7 +151,7 @@ async fn p1_whatever_the_network_does_nobody_gets_another_customers_object() {
             behind(async |to| Proxy::before(to, mix(seed)).await, PERSISTENT).await;
         let good = served(&world, "c", 300, 24).await;
         assert!(good >= 200, "seed {seed}: {good} of 300");
-        // The network is well again; what is left of the bad connections takes a try or two.
+        // The network works again; the remaining bad connections take one or two attempts.
         proxy.heal();
         let mut rounds = 1..=3;
         world.purge_all().await;
@@ -165,7 +165,7 @@ async fn p1_whatever_the_network_does_nobody_gets_another_customers_object() {
     }
 }
 
-/// How connections go: good and bad by turns of chance, but by the same turns for a seed.
+/// A random mix of plans, determined by the seed.
 fn mix(seed: u64) -> impl Fn(usize) -> Plan + Send + Sync {
     let mut random = StdRng::seed_from_u64(seed);
     let plans: Vec<_> = (0..150)

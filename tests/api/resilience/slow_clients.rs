@@ -1,4 +1,4 @@
-//! Clients that are slow, or do nothing at all, hold connections and nothing more.
+//! Slow or idle clients occupy connections and nothing else.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{Reply, World, kept::answer, within_reason};
 
 const HEAD: &str = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\n";
 
-/// Reads what comes of a head with a body's length, but without the body.
+/// Reads the head of a response with a body length, without the body.
 async fn head_of_answer(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -22,8 +22,8 @@ async fn head_of_answer(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// Connections that are there and hold still: a third has begun a head, a third has had its
-/// answer, a third has announced a body that it sends a byte of.
+/// Idle connections: a third has sent part of a head, a third has got its response, a third has
+/// sent one byte of an announced body.
 async fn slow_clients(world: &World, number: usize) -> Vec<TcpStream> {
     let phone = world.phone("alice");
     let authorization = format!("Authorization: Bearer {}\r\n", phone.token.as_deref().unwrap());

@@ -1,5 +1,5 @@
-//! A Juspay played by hand: it says byte by byte what even the simulator doesn't say, or is the
-//! place where nobody may come.
+//! A scripted server in place of Juspay. It sends bytes that even the simulator doesn't send, or
+//! checks that the service never connects.
 
 use std::{io::ErrorKind, net::SocketAddr, os::fd::AsFd as _};
 
@@ -10,14 +10,14 @@ use tokio::{
 
 use super::within_reason;
 
-/// A listener on a port of its own.
+/// A listener on its own port.
 #[derive(Debug)]
 pub struct Impostor {
     pub address: SocketAddr,
     listener: TcpListener,
 }
 
-/// A connection that somebody has made to an impostor.
+/// A connection of a client to the scripted server.
 #[derive(Debug)]
 pub struct Line(TcpStream);
 
@@ -27,7 +27,7 @@ impl Impostor {
         Self { address: listener.local_addr().unwrap(), listener }
     }
 
-    /// The setting that makes the service call here.
+    /// The setting that makes the service call this server.
     pub fn as_base_url(&self) -> String {
         format!("juspay.base_url = \"http://{}\"\n", self.address)
     }
@@ -40,7 +40,7 @@ impl Impostor {
         Line(stream)
     }
 
-    /// Whether anybody has tried to connect, as this machine's kernel knows.
+    /// Whether a client has tried to connect, according to the kernel.
     pub fn is_called(&self) -> bool {
         let twin = self.listener.as_fd().try_clone_to_owned().unwrap();
         match std::net::TcpListener::from(twin).accept() {
@@ -65,11 +65,11 @@ impl Line {
     }
 
     pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
-        // The other side may have had enough before the end.
+        // The client may disconnect before the end.
         drop(within_reason("sending", self.0.write_all(bytes.as_ref())).await);
     }
 
-    /// What the other side still says until it closes, or resets, the connection.
+    /// What the client still sends until it closes or resets the connection.
     pub async fn closed(mut self) -> Vec<u8> {
         let mut heard = Vec::new();
         let reading = self.0.read_to_end(&mut heard);

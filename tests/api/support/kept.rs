@@ -1,10 +1,10 @@
-//! Connections that carry more than one request: their answers one by one.
+//! Connections with several requests: reads their responses one by one.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{Reply, within_reason};
 
-/// The next answer. Nothing behind it is read.
+/// The next response. Reads nothing after it.
 pub async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut reply = head(stream).await;
     let length = reply.header("content-length").expect("a length").parse().unwrap();
@@ -13,7 +13,7 @@ pub async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     reply
 }
 
-/// The next answer, but for its body.
+/// The head of the next response.
 pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let reading = async {
         let mut bytes = Vec::new();
@@ -25,7 +25,7 @@ pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     within_reason("an answer", reading).await
 }
 
-/// All that still comes.
+/// Everything up to the connection's end.
 pub async fn rest(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut bytes = Vec::new();
     within_reason("the end", async { drop(stream.read_to_end(&mut bytes).await) }).await;

@@ -1,17 +1,18 @@
-//! Real time, of which tests need none: it only turns a hang into a failure.
+//! Timeouts in real time. Tests don't depend on real time; a timeout only turns a hang into a
+//! failure.
 
 use std::time::Duration;
 
-/// Far longer than anything here takes, on a busy machine too.
+/// Far longer than any step takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What comes of `future`, which must end.
+/// The output of `future`, which must complete.
 pub async fn within_reason<F: Future>(what: &str, future: F) -> F::Output {
     let output = tokio::time::timeout(PATIENCE, future).await;
     output.unwrap_or_else(|_| panic!("in vain for {PATIENCE:?}: {what}"))
 }
 
-/// Waits for what the service does behind its answers.
+/// Waits for an effect of the service that no response reports.
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {

@@ -1,5 +1,5 @@
-//! Answers that are no customer: each has its status, its code and its outcome in the metrics;
-//! none is kept.
+//! Responses without a valid customer: each has its status, code and outcome in the metrics, and
+//! none is cached.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,7 +8,7 @@ use juspay_bff::simulator::{ApiError, Fault, FaultRule, ObjectFault};
 use super::owner;
 use crate::support::{Impostor, World};
 
-/// What a phone gets, and how the call is counted.
+/// The client's status and code, and the outcome of the call.
 type Told = (u16, &'static str, &'static str);
 
 const INVALID: Told = (502, "upstream_invalid_response", "invalid_response");
@@ -19,10 +19,10 @@ const SERVER_ERROR: Told = (502, "upstream_error", "server_error");
 const CONNECTION: Told = (502, "upstream_error", "connection");
 const TOO_MANY: Told = (503, "upstream_unavailable", "too_many_requests");
 
-/// How long a customer's first failed fetch is remembered, at most.
+/// Maximum time for which a customer's first failed fetch is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
-/// An object that would do, were it not for the status.
+/// A valid object with this status.
 fn status(status: u16) -> Fault {
     let body = r#"{"object_reference_id": "customer", "juspay": {"client_auth_token": "tkn_0",
         "client_auth_token_expiry": "2026-11-23T12:15:00Z"}}"#;
@@ -33,7 +33,7 @@ fn answer(status: u16, body: &str) -> Fault {
     Fault::Status { status, headers: BTreeMap::new(), body: body.to_owned() }
 }
 
-/// Each fault once, and then the customer without it.
+/// Each fault once, then the customer without it.
 async fn each_is_told(rows: impl IntoIterator<Item = (Fault, Told)>) {
     let world = World::new().await;
     let phone = world.phone("customer");
@@ -96,7 +96,7 @@ async fn p6_what_juspay_holds_against_us_is_no_401_of_the_phones() {
         (Fault::Error(ApiError::BadOrigin), ORIGIN),
         (status(403), ORIGIN),
         (answer(403, "<html>"), ORIGIN),
-        // The status says all, however long the page is.
+        // Only the status matters, however long the page is.
         (answer(401, &"<html>".repeat(20_000)), CREDENTIALS),
         (answer(403, &"<html>".repeat(20_000)), ORIGIN),
         (answer(418, &"<html>".repeat(20_000)), CLIENT_ERROR),
@@ -167,7 +167,8 @@ async fn p2_a_redirect_is_not_followed_and_takes_no_key_along() {
     assert!(!elsewhere.is_called());
 }
 
-/// awc tells no cut chunked body from a whole one; a whole object shows that nothing is missing.
+/// awc doesn't distinguish a truncated chunked body from a complete one. A complete object shows
+/// that nothing is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_object_is_good_though_its_last_chunk_is_missing() {
     let world = World::new().await;

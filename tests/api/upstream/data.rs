@@ -1,5 +1,5 @@
-//! Customers whose data at Juspay is odd, byte by byte: they are served as far as whose answer and
-//! whose token it is stays certain.
+//! Customers with odd data at Juspay, byte by byte: they are served if the identity and the token
+//! are certain.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::support::{Impostor, Reply, World};
 const TOKEN: &str = r#""client_auth_token":"tkn_0""#;
 const EXPIRY: &str = r#""client_auth_token_expiry":"2026-11-23T12:15:00Z""#;
 
-/// A service whose Juspay is played by hand, with the shipped settings.
+/// The service with a scripted server as Juspay and the shipped settings.
 struct Play {
     juspay: Impostor,
     world: World,
@@ -22,7 +22,7 @@ impl Play {
         Self { juspay, world }
     }
 
-    /// What `customer` gets when Juspay answers with that body.
+    /// What `customer` gets when Juspay returns this body.
     async fn answer(&self, customer: &str, target: &str, body: &[u8]) -> Reply {
         let (phone, target) = (self.world.phone(customer), target.to_owned());
         let asking = tokio::spawn(async move { phone.get(&target).await });
@@ -38,7 +38,7 @@ impl Play {
     }
 }
 
-/// An object about `customer` with further members, and a token.
+/// An object for `customer` with additional members and a token.
 fn object(customer: &str, members: &[u8]) -> Vec<u8> {
     let id = format!("{{\"object_reference_id\":\"{customer}\",");
     let juspay = format!(",\"juspay\":{{{TOKEN},{EXPIRY}}}}}");
@@ -113,11 +113,11 @@ async fn p1_an_answer_whose_customer_is_not_certain_is_refused() {
             assert_eq!(reply.status, 502, "{shown}");
         }
     }
-    // It isn't known to be somebody else's either.
+    // It isn't known to be another customer's either.
     assert_eq!(identity_mismatches(&play.world).await, 0);
 }
 
-/// Repaired, an id would be the one that was asked for.
+/// After a repair, the id would equal the requested one.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_an_id_is_never_repaired() {
     let play = Play::new().await;

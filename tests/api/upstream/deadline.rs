@@ -1,4 +1,4 @@
-//! `juspay.deadline` is around the whole call: place, connection, head and body (trap 3).
+//! `juspay.deadline` covers the whole call: permit, connection, head and body.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use juspay_bff::simulator::{Fault, FaultRule};
 use super::owner;
 use crate::support::{World, until};
 
-/// A moment less than `juspay.deadline`.
+/// Slightly less than `juspay.deadline`.
 const ALMOST: Duration = Duration::from_millis(4_999);
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// How long a customer's first failed fetch is remembered, at most.
+/// Maximum time for which a customer's first failed fetch is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
 async fn until_called(world: &World, customer: &str) {

@@ -1,4 +1,4 @@
-//! Broken HTTP, said by hand: heads that are none, lengths that lie, bodies that come late.
+//! Malformed HTTP from a scripted server: invalid heads, wrong lengths, late bodies.
 
 use super::owner;
 use crate::support::{Impostor, World, impostor::Line};
@@ -6,7 +6,7 @@ use crate::support::{Impostor, World, impostor::Line};
 const OBJECT: &str = r#"{"object_reference_id": "alice", "juspay": {"client_auth_token": "tkn_1",
     "client_auth_token_expiry": "2026-11-23T12:15:00Z"}}"#;
 
-/// The service, with one worker, and the Juspay that it calls.
+/// The service with one worker, and its scripted Juspay.
 async fn world() -> (World, Impostor) {
     let impostor = Impostor::new().await;
     let settings = format!("server.workers = 1\n{}", impostor.as_base_url());
@@ -18,7 +18,7 @@ fn good(id: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{object}", object.len())
 }
 
-/// Asks for `id` and answers it well.
+/// Requests `id` and returns a valid response.
 async fn is_served(world: &World, line: &mut Line, id: &str) {
     let asking = world.phone(id).begin().await;
     assert!(line.request().await.starts_with(&format!("GET /customers/{id}?")));
@@ -66,7 +66,7 @@ async fn a_chunked_body_that_grows_too_large_is_cut_off() {
     let mut line = impostor.accept().await;
     line.request().await;
     line.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-    // Without end, as far as the service can know.
+    // Endless, as far as the service can know.
     line.say(&format!("4000\r\n{}\r\n", " ".repeat(0x4000)).repeat(4)).await;
     line.say("1\r\n \r\n").await;
     let reply = asking.reply().await;
@@ -74,7 +74,7 @@ async fn a_chunked_body_that_grows_too_large_is_cut_off() {
     line.closed().await;
 }
 
-/// awc takes such a body for an empty one, and keeps the connection on which it still comes.
+/// awc takes such a body for an empty one and keeps the connection on which it still arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_body_without_a_clear_end_is_nobodys_answer() {
     for head in [
@@ -90,7 +90,7 @@ async fn p1_a_body_without_a_clear_end_is_nobodys_answer() {
         line.request().await;
         line.say(head).await;
         assert_eq!(asking.reply().await.status, 502, "{head}");
-        // What looks like Bob's answer is still the body of Alice's.
+        // What looks like Bob's response is still the body of Alice's.
         let asking = world.phone("bob").begin().await;
         let mut fresh = impostor.accept().await;
         line.say(&good("bob").replace("tkn_1", "tkn_forged")).await;
@@ -111,7 +111,7 @@ async fn a_well_framed_connection_is_used_again() {
     line.say(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}")).await;
     assert_eq!(owner(&asking.reply().await), "alice");
     is_served(&world, &mut line, "bob").await;
-    // Neither an error nor an empty answer is a reason to connect anew.
+    // Neither an error nor an empty response requires a new connection.
     let asking = world.phone("carol").begin().await;
     line.request().await;
     line.say("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! Promise P1: an answer of Juspay's about another customer is refused, whatever led to it.
+//! Promise P1: a response about another customer is rejected, whatever caused it.
 
 use juspay_bff::simulator::{Fault, FaultRule, ObjectFault, Simulator};
 use serde_json::json;
@@ -85,7 +85,7 @@ async fn p1_an_object_is_nobodys_unless_it_names_the_caller() {
         assert_eq!(identity_mismatches(&world).await, mismatches, "{object}");
         world.purge_all().await;
     }
-    // Of two members of one name, neither counts.
+    // With two members of the same name, neither counts.
     let twice = r#"{"object_reference_id": "alice", "object_reference_id": "victim"}"#;
     let fault = Fault::Status { status: 200, headers: [].into(), body: twice.to_owned() };
     world.simulator().inject(FaultRule::once(fault));
@@ -108,7 +108,7 @@ async fn p1_a_token_that_names_anothers_juspay_id_gets_nothing() {
         assert!(!reply.text().contains("victim"), "{}", reply.text());
         world.purge_all().await;
     }
-    // Juspay takes the id and would have told.
+    // Juspay accepts the id and would have returned the customer.
     assert_eq!(world.simulator().calls(&victim), 2);
     assert_eq!(identity_mismatches(&world).await, 2);
 }

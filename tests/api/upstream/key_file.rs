@@ -1,4 +1,5 @@
-//! `juspay.api_key_file`: a new key is taken up without a restart, a bad file keeps the old one.
+//! `juspay.api_key_file`: a new key applies without a restart; an unreadable file keeps the
+//! previous one.
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
@@ -13,19 +14,19 @@ use crate::{
 const POLL: Duration = Duration::from_secs(10);
 const READ: &str = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"api_key\"}";
 
-/// A key that the guard looks for.
+/// A key with the prefix that the secret check looks for.
 fn new_key() -> String {
     format!("canary_{:032x}", rand::random::<u128>())
 }
 
-/// A world whose key stands in `path`, written by `write`.
+/// A world whose key is in `path`, written by `write`.
 async fn world_with(path: &Path, write: impl FnOnce(&str)) -> World {
     let stage = Stage::set().await;
     write(&stage.api_key);
     stage.open_ready(&format!("juspay.api_key_file = \"{}\"", path.display())).await
 }
 
-/// Only `key` is good at Juspay, and the service soon asks with it.
+/// Only `key` is valid at Juspay, and the service soon uses it.
 async fn takes_up(world: &World, old: &str, key: &str) {
     let phone = world.phone("alice");
     world.simulator().set_key(key, true);
@@ -58,7 +59,7 @@ async fn a_changed_key_is_taken_up_at_the_next_look() {
 async fn kubernetes_swaps_of_the_directory_are_seen_each_time() {
     let directory = TempDir::new().unwrap();
     let at = |name: &str| directory.path().join(name);
-    // As the kubelet does it: key → ..data/key, ..data → a directory of its own for each version.
+    // As the kubelet does: key → ..data/key, ..data → a separate directory for each version.
     let publish = |version: &str, key: &str| {
         fs::create_dir(at(version)).unwrap();
         fs::write(at(version).join("key"), key).unwrap();
@@ -96,7 +97,7 @@ async fn a_file_that_turns_bad_keeps_the_old_key_and_is_told() {
         assert_eq!(warnings(), known + 1, "{bad}: told once");
         world.purge_all().await;
         assert_eq!(owner(&phone.me().await), "alice", "{bad}: the old key is in use");
-        // Mended, it is read again.
+        // Once repaired, it is read again.
         restore(&path, &world.api_key);
         let is_read = async || world.count(READ).await > read_last;
         world.turn_until("a good look", Duration::from_secs(1), is_read).await;

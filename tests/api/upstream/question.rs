@@ -1,4 +1,4 @@
-//! What Juspay is asked, to the letter; and that nothing of the phone's goes along.
+//! The exact request to Juspay, which contains nothing of the client's request.
 
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ async fn p2_the_header_has_what_juspay_wants_and_nothing_of_the_phones() {
     let received = last(&world);
     let mut headers: Vec<_> =
         received.headers.iter().map(|(name, value)| (name.to_lowercase(), &**value)).collect();
-    // awc's own: when the question was asked.
+    // Set by awc: the time of the request.
     headers.retain(|(name, _)| name != "date");
     headers.sort_unstable();
     let host = world.simulator().base_url().strip_prefix("http://").unwrap();

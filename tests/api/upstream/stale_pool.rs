@@ -1,5 +1,5 @@
-//! Pooled connections that the peer or a firewall has dropped while they were idle. Each fails on
-//! its next use; no customer notices, and nothing counts as a failure of Juspay's.
+//! Pooled connections that the peer or a firewall dropped while they were idle. Each fails on its
+//! next use; no customer notices, and nothing counts as a failure of Juspay.
 
 use std::{fs, ops::RangeInclusive, time::Duration};
 
@@ -16,14 +16,14 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// The longest pause before a first retry.
 const BACKOFF: Duration = Duration::from_millis(50);
 
-/// Default settings, and so many connections in the workers' pools.
+/// Default settings, and this many connections in the workers' pools.
 async fn world_with_pool(workers: usize, connections: usize) -> World {
     let world = World::with(&format!("server.workers = {workers}\n{}", shipped())).await;
     fill_pool(&world, connections).await;
     world
 }
 
-/// As many customers at a time as there are to be connections.
+/// As many concurrent customers as there should be connections.
 async fn fill_pool(world: &World, connections: usize) {
     let ids: Vec<_> = (0..connections).map(|n| format!("pooled{n}")).collect();
     let gates: Vec<_> = ids.iter().map(|id| world.simulator().hold(id)).collect();
@@ -42,7 +42,7 @@ fn customers(prefix: &str, number: usize) -> Vec<String> {
     (0..number).map(|n| format!("{prefix}{n}")).collect()
 }
 
-/// Each of these customers asks, all at once.
+/// Starts a request for each of these customers.
 async fn begin(world: &World, ids: &[String]) -> Vec<Pending> {
     let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();
     join_all(phones.iter().map(Phone::begin)).await
@@ -54,7 +54,7 @@ async fn each_is_served(ids: &[String], asking: Vec<Pending>) {
     }
 }
 
-/// Repeats on new connections were all there was: no failure, no retry, no breaker.
+/// There were only repeats on new connections: no failure, no retry, no open breaker.
 async fn only_repeats(world: &World, stale: RangeInclusive<u64>) {
     let repeats = world.upstream("stale_connection").await;
     assert!(stale.contains(&repeats), "{repeats} of {stale:?}");
@@ -68,7 +68,7 @@ async fn only_repeats(world: &World, stale: RangeInclusive<u64>) {
     assert_eq!(exchanges, world.simulator().total_requests());
 }
 
-/// Pools and workers that each test runs with.
+/// Pools and workers for each test.
 const SIZES: [(usize, usize); 6] = [(1, 1), (1, 9), (1, 60), (2, 2), (2, 9), (2, 60)];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +80,7 @@ async fn connections_that_end_on_reuse_cost_successive_customers_nothing() {
             for id in customers("next", 10) {
                 assert_eq!(owner(&world.phone(&id).me().await), id);
             }
-            // The first failure takes the rest of a worker's pool along.
+            // The first failure drops the rest of a worker's pool.
             only_repeats(&world, 1..=u64::try_from(workers).unwrap()).await;
         }
     }
@@ -113,7 +113,7 @@ async fn connections_that_are_silent_on_reuse_cost_a_crowd_one_try_timeout() {
         world.turn(MOMENT).await;
         each_is_served(&crowd, asking).await;
         only_repeats(&world, 1..=sent).await;
-        // The pool was discarded: no customer waits again.
+        // The pool was dropped: no customer waits again.
         for id in customers("next", 10) {
             assert_eq!(owner(&world.phone(&id).me().await), id);
         }
@@ -133,7 +133,7 @@ async fn a_silent_connection_is_given_up_at_the_try_timeout() {
     only_repeats(&world, 1..=1).await;
     let [silent, new] = connections(&world, "alice")[..] else { panic!("two exchanges") };
     assert!(silent <= 9 && new > 9, "{silent} {new}");
-    // The new connection is the pool now.
+    // The pool consists of the new connection.
     assert_eq!(owner(&world.phone("bob").me().await), "bob");
     assert_eq!(connections(&world, "bob"), [new]);
 }
@@ -144,7 +144,7 @@ async fn bytes_on_new_connections_do_not_vouch_for_the_old_ones() {
     world.simulator().make_connections_stale(Fault::Hang);
     let asking = world.phone("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
-    // On a connection of his own, as a firewall lets new ones through.
+    // On a new connection, which a firewall lets through.
     assert_eq!(owner(&world.phone("bob").me().await), "bob");
     world.turn(TRY_TIMEOUT).await;
     assert_eq!(owner(&asking.reply().await), "alice");
@@ -166,7 +166,7 @@ async fn a_silence_while_connections_as_old_deliver_is_juspays() {
     assert_eq!(owner(&asking.reply().await), "alice");
     assert_eq!(world.upstream("stale_connection").await, 0);
     assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
-    // Even so, it may have been the connection: those that are as old aren't used again.
+    // The connection may still be the cause: equally old ones aren't reused.
     assert_eq!(owner(&world.phone("carol").me().await), "carol");
     assert!(connections(&world, "carol") > vec![2]);
 }

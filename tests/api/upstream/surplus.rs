@@ -1,6 +1,5 @@
-//! The other half of trap 1: an answer that nobody has asked for, on an idle connection. awc sees
-//! it when it has come before the connection is used again; else only the check of identities
-//! stands between it and the next customer.
+//! Unsolicited responses on idle connections. awc notices one that arrived before the connection is
+//! reused; otherwise only the identity check protects the next customer.
 
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ async fn forget_failure(world: &World, id: &str) {
     assert_eq!(world.admin().post("/cache/purge", &purge).await.status, 200);
 }
 
-/// The customer's own object, in the end; tells how often something else was refused before.
+/// Waits for the customer's own object; returns how often other responses were rejected before.
 async fn own_or_none(world: &World, phone: &Phone, id: &str, first: Reply) -> u64 {
     let mut reply = first;
     for refused in 0..5 {
@@ -45,12 +44,12 @@ async fn p1_a_surplus_answer_in_front_of_the_next_customers_is_refused() {
     let bob = world.phone("bob").begin().await;
     world.until_waiting(1).await;
     world.settle().await;
-    // Bob's question is on the connection, on which Alice's second answer comes only now.
+    // Bob's request is on the connection on which Alice's second response arrives only now.
     let reply = replies(GAP, &world, vec![bob]).await.remove(0);
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
     assert!(!reply.text().contains("alice"), "{}", reply.text());
     assert_eq!(identity_mismatches(&world).await, 1);
-    // The connection is not used again.
+    // The connection isn't reused.
     forget_failure(&world, "bob").await;
     for customer in ["carol", "bob", "dave"] {
         assert_eq!(owner(&world.phone(customer).me().await), customer);

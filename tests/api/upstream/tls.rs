@@ -1,4 +1,4 @@
-//! Juspay over TLS, by an authority of the test's own (`juspay.ca_file`).
+//! Juspay over TLS, with the test's own authority (`juspay.ca_file`).
 
 use std::{fs, net::SocketAddr};
 
@@ -11,7 +11,7 @@ fn address(stage: &Stage) -> SocketAddr {
     stage.simulator().base_url().strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// Juspay behind `end`, trusting what is in `ca_file`.
+/// Juspay behind `end`, trusting the certificates in `ca_file`.
 async fn world_behind(stage: Stage, host: &str, end: &TlsEnd, ca_file: Option<&str>) -> World {
     let file = NamedTempFile::new().unwrap();
     let trust = ca_file.map_or_else(String::new, |ca| {
@@ -42,7 +42,7 @@ async fn a_juspay_certified_by_the_ca_file_is_asked() {
         let world = world_behind(stage, host, &end, Some(&end.ca)).await;
         assert_eq!(owner(&world.phone("alice").me().await), "alice");
         assert_eq!(world.simulator().calls("alice"), 1);
-        // Never HTTP/2, though the other side would rather (traps 4 and 7).
+        // Never HTTP/2, although the server prefers it.
         assert_eq!(end.protocols(), [Some(b"http/1.1".to_vec())], "{host}");
     }
 }

@@ -1,4 +1,4 @@
-//! No Juspay at all.
+//! Juspay is unreachable.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,7 @@ use tokio::net::TcpSocket;
 use super::owner;
 use crate::support::{Impostor, World};
 
-/// A world whose Juspay is at that address.
+/// A world whose Juspay is at this address.
 async fn world_with(base_url: &str) -> World {
     World::with(&format!(
         "juspay.base_url = \"{base_url}\"\nauth.allow_local_issuer = true\n\
@@ -29,7 +29,7 @@ async fn nobody_is_reached(base_url: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_juspay_that_does_not_listen_is_an_error() {
-    // Bound, so that no other test gets the port; not listening.
+    // Bound, so that no other test gets the port, but not listening.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     nobody_is_reached(&format!("http://{}", socket.local_addr().unwrap())).await;
@@ -37,7 +37,7 @@ async fn a_juspay_that_does_not_listen_is_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_has_no_address_is_an_error() {
-    // RFC 6761: nothing ever has that name.
+    // RFC 6761: this name never exists.
     nobody_is_reached("http://juspay.invalid").await;
     nobody_is_reached("https://juspay.invalid").await;
 }
@@ -59,7 +59,7 @@ async fn juspay_may_be_found_by_name() {
     let world = World::new().await;
     let (_, port) = world.simulator().base_url().rsplit_once(':').unwrap();
     let by_name = world_with(&format!("http://localhost:{port}")).await;
-    // It has keys of its own.
+    // It has its own API keys.
     by_name.simulator().set_key(&by_name.api_key, true);
     world.simulator().set_key(&by_name.api_key, true);
     assert_eq!(owner(&by_name.phone("alice").me().await), "alice");
