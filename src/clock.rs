@@ -9,7 +9,7 @@
 pub mod calendar;
 #[cfg(test)]
 pub mod manual;
-mod pace;
+mod throttle;
 
 use std::{
     fmt::Debug,
@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use rustix::time::ClockId;
 
-pub use self::pace::Pace;
+pub use self::throttle::Throttle;
 
 /// A clock of the service or of the simulator.
 pub trait Clock: Debug + Send + Sync + 'static {
@@ -124,7 +124,7 @@ impl Moment {
 
     /// Whether this moment has passed at `now`, on either clock.
     #[must_use]
-    pub fn has_come(self, now: Self) -> bool {
+    pub fn has_passed(self, now: Self) -> bool {
         self.wall <= now.wall || self.monotonic <= now.monotonic
     }
 }
@@ -159,7 +159,7 @@ pub fn next_second(moment: Timestamp) -> Timestamp {
 /// between two moments on this clock. Network latency and the date's resolution of one second don't
 /// count as skew.
 #[must_use]
-pub fn ahead(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
+pub fn skew(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
     let date_end = later(date, Duration::from_secs(1));
     if date > received {
         date.duration_since(received)
@@ -177,7 +177,7 @@ pub fn http_date(text: &str) -> Option<Timestamp> {
 }
 
 /// The future's output, or `None` if the deadline passes first.
-pub async fn before<F: Future>(
+pub async fn timeout_at<F: Future>(
     clock: &dyn Clock,
     deadline: Monotonic,
     future: F,
@@ -269,8 +269,8 @@ mod tests {
     #[test]
     fn another_clock_is_ahead_only_beyond_what_the_way_and_whole_seconds_explain() {
         let at = |milliseconds: i64| Timestamp::from_millisecond(1_000_000 + milliseconds).unwrap();
-        let ahead = |date| ahead(at(date), at(500), at(900)).as_millis();
-        assert_eq!([0, 1000, -1000, 5000].map(ahead), [0, 100, -500, 4100]);
+        let skew = |date| skew(at(date), at(500), at(900)).as_millis();
+        assert_eq!([0, 1000, -1000, 5000].map(skew), [0, 100, -500, 4100]);
     }
 
     #[test]
@@ -285,8 +285,8 @@ mod tests {
     async fn a_deadline_that_has_passed_ends_the_wait() {
         let clock = SystemClock;
         let never = std::future::pending::<()>();
-        assert_eq!(before(&clock, clock.monotonic(), never).await, None);
+        assert_eq!(timeout_at(&clock, clock.monotonic(), never).await, None);
         let deadline = clock.monotonic().plus(Duration::from_mins(1));
-        assert_eq!(before(&clock, deadline, async { 7 }).await, Some(7));
+        assert_eq!(timeout_at(&clock, deadline, async { 7 }).await, Some(7));
     }
 }

@@ -10,4 +10,4 @@ pub use id::{CustomerId, CustomerIdError, CustomerIdForm, CustomerKey};
 pub use object::{
     ClientAuth, ClientAuthToken, Customer, CustomerJson, Field, FieldSet, date_json, whole_seconds,
 };
-pub use reference::{CustomerRef, CustomerRefs};
+pub use reference::{CustomerRef, CustomerRefKey};

@@ -42,7 +42,7 @@ pub trait CustomerApi: Debug {
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>>;
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>>;
 
     /// Counts events after which failed calls may succeed: a change of the API key, or a closed
     /// breaker.
@@ -71,11 +71,11 @@ pub struct GetCustomer {
 
 /// A complete response about the requested customer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct CustomerResponse {
     /// The customer.
     pub customer: Customer,
     /// The token, or why the otherwise valid response has no usable token.
-    pub auth: Result<ClientAuth, InvalidAnswer>,
+    pub auth: Result<ClientAuth, InvalidResponse>,
     /// Juspay's clock when it responded (`Date`), unless a cache on the path makes that
     /// meaningless.
     pub date: Option<Timestamp>,
@@ -102,7 +102,7 @@ pub enum JuspayError {
     Status(u16, Option<RetryAfter>),
     /// A response that can't be used.
     #[error("Juspay's answer can't be used: {0}")]
-    InvalidAnswer(#[from] InvalidAnswer),
+    InvalidResponse(#[from] InvalidResponse),
     /// Connecting failed, or the connection broke before the response began.
     #[error("Juspay can't be reached: {0}")]
     Connection(ConnectionFailure),
@@ -145,7 +145,7 @@ pub enum ConnectionFailure {
 
 /// Why a response from Juspay can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidAnswer {
+pub enum InvalidResponse {
     /// An unsolicited 1xx.
     #[error("an interim answer that nobody asked for")]
     Interim,
@@ -205,7 +205,7 @@ impl JuspayError {
             Self::TooManyRequests(_) => "too_many_requests",
             Self::Status(400..=499, _) => "client_error",
             Self::Status(..) => "server_error",
-            Self::InvalidAnswer(_) => "invalid_response",
+            Self::InvalidResponse(_) => "invalid_response",
             Self::Connection(_) => "connection",
             Self::Timeout => "timeout",
             Self::BreakerOpen(_) => "breaker_open",
@@ -219,7 +219,7 @@ impl JuspayError {
     #[must_use]
     pub const fn cause(&self) -> &'static str {
         match self {
-            Self::InvalidAnswer(why) => why.cause(),
+            Self::InvalidResponse(why) => why.cause(),
             Self::Aborted => "panic",
             Self::CustomerNotFound
             | Self::RejectedCredentials(_)
@@ -243,7 +243,7 @@ impl JuspayError {
             | Self::Status(500.., _)
             | Self::Connection(_)
             | Self::Timeout => true,
-            Self::InvalidAnswer(why) => why.is_outage(),
+            Self::InvalidResponse(why) => why.is_outage(),
             Self::CustomerNotFound
             | Self::RejectedCredentials(_)
             | Self::RejectedOrigin(_)
@@ -255,10 +255,10 @@ impl JuspayError {
     }
 
     /// Whether Juspay accepted the API key and this server's address, and rejected something else.
-    const fn shows_that_we_are_let_in(&self) -> bool {
+    const fn proves_access(&self) -> bool {
         match self {
             Self::CustomerNotFound | Self::Status(400..=499, _) => true,
-            Self::InvalidAnswer(why) => !why.is_outage(),
+            Self::InvalidResponse(why) => !why.is_outage(),
             Self::RejectedCredentials(_)
             | Self::RejectedOrigin(_)
             | Self::TooManyRequests(_)
@@ -273,13 +273,13 @@ impl JuspayError {
 
     /// Whether an immediate retry may succeed.
     #[must_use]
-    pub const fn is_worth_another_try(&self) -> bool {
+    pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
             Self::Connection(_)
                 | Self::Timeout
                 | Self::Status(502..=504, _)
-                | Self::InvalidAnswer(InvalidAnswer::Truncated)
+                | Self::InvalidResponse(InvalidResponse::Truncated)
         )
     }
 
@@ -294,7 +294,7 @@ impl JuspayError {
             }
             Self::TooManyRequests(_)
             | Self::Status(..)
-            | Self::InvalidAnswer(_)
+            | Self::InvalidResponse(_)
             | Self::Connection(_)
             | Self::Timeout
             | Self::Aborted => true,
@@ -325,14 +325,14 @@ impl JuspayError {
             | Self::RejectedOrigin(_)
             | Self::Connection(_)
             | Self::Timeout
-            | Self::InvalidAnswer(_)
+            | Self::InvalidResponse(_)
             | Self::Saturated
             | Self::Aborted => None,
         }
     }
 }
 
-impl InvalidAnswer {
+impl InvalidResponse {
     /// The `cause` field of the request log.
     const fn cause(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@
 //! because a lookup by label costs about six increments.
 
 mod labels;
-mod maker;
+mod registrar;
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use prometheus::{
 
 pub use self::labels::Series;
 pub(crate) use self::labels::labels;
-use self::maker::{Maker, opts};
+use self::registrar::{Registrar, opts};
 
 /// Seconds. From a network round trip to `juspay.deadline`.
 const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -159,7 +159,7 @@ impl Metrics {
     /// # Errors
     /// If two metrics share a name, which is a bug in this module.
     pub fn new(version: &str, commit: &str) -> Result<Self, prometheus::Error> {
-        let make = Maker { registry: Registry::new() };
+        let make = Registrar { registry: Registry::new() };
         make.info(version, commit)?;
         make.log()?;
         #[cfg(target_os = "linux")]
@@ -199,9 +199,9 @@ impl Metrics {
 /// Raises a gauge by one until dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it counts nothing"]
-pub struct Raised(IntGauge);
+pub struct GaugeGuard(IntGauge);
 
-impl Raised {
+impl GaugeGuard {
     /// Raises `gauge`.
     pub fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
@@ -209,13 +209,13 @@ impl Raised {
     }
 }
 
-impl Drop for Raised {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-impl Maker {
+impl Registrar {
     fn http(&self) -> Result<Http, prometheus::Error> {
         Ok(Http {
             requests: self.counters(

@@ -8,8 +8,7 @@
 //!
 //! `serve` uses nothing from here. Keys, tokens and requests are readable by design.
 
-mod answer;
-mod bounded;
+mod bounded_map;
 pub mod client;
 pub mod command;
 mod control;
@@ -25,9 +24,10 @@ mod keys;
 mod magic;
 mod object;
 mod page;
+mod response;
 mod rules;
-mod span;
-mod stale;
+mod stale_connections;
+mod time;
 mod tokens;
 
 #[cfg(test)]
@@ -135,9 +135,9 @@ pub async fn start(config: Config) -> io::Result<Running> {
     let listener = bind(config.listen).await?;
     let issuer_listener = bind(config.issuer_listen).await?;
     let clock = Arc::clone(&config.clock);
-    let issuer_url = url_of(issuer_listener.local_addr()?);
+    let issuer_url = url_for(issuer_listener.local_addr()?);
     let issuer = Issuer::new(issuer_url, Arc::clone(&clock)).map_err(io::Error::other)?;
-    let simulator = Simulator::new(config, url_of(listener.local_addr()?));
+    let simulator = Simulator::new(config, url_for(listener.local_addr()?));
     let servers = [
         serve(listener, Arc::new(simulator.clone()), Arc::clone(&clock)),
         serve(issuer_listener, Arc::new(issuer.clone()), clock),
@@ -152,7 +152,7 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// The URL of a listener for clients on this machine.
-fn url_of(address: SocketAddr) -> String {
+fn url_for(address: SocketAddr) -> String {
     let mut reachable = address;
     if address.ip().is_unspecified() {
         reachable.set_ip(match address.ip() {

@@ -28,15 +28,15 @@ const DATE_RESOLUTION: Duration = Duration::from_secs(1);
 
 /// A new token must outlive the outage floor by this much. Otherwise it could expire before a
 /// client uses it.
-const SHORTEST_USE: Duration = Duration::from_secs(5);
+const MIN_USABLE_LIFE: Duration = Duration::from_secs(5);
 
 /// Jitter shortens the time between refresh and normal end by at most this fraction. Customers
 /// whose tokens were fetched together then refresh at different times.
-const JITTER: f64 = 0.25;
+const MAX_JITTER: f64 = 0.25;
 
 /// The settings that limit a token's life (`cache.*`).
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
+pub struct LifetimePolicy {
     /// Minimum remaining life of a served token while Juspay works.
     pub min_remaining: Duration,
     /// Remaining life below which the cache refreshes the token in the background.
@@ -47,7 +47,7 @@ pub struct Policy {
     pub max_token_life: Duration,
 }
 
-impl From<&settings::Cache> for Policy {
+impl From<&settings::Cache> for LifetimePolicy {
     fn from(settings: &settings::Cache) -> Self {
         Self {
             min_remaining: settings.min_remaining,
@@ -58,22 +58,22 @@ impl From<&settings::Cache> for Policy {
     }
 }
 
-impl Policy {
+impl LifetimePolicy {
     /// The shortest life that makes a new token usable.
-    const fn shortest_life(&self) -> Duration {
-        self.outage_min_remaining.saturating_add(SHORTEST_USE)
+    const fn min_life(&self) -> Duration {
+        self.outage_min_remaining.saturating_add(MIN_USABLE_LIFE)
     }
 
     /// Minimum remaining life of a served token with this total life, while Juspay works.
     #[must_use]
     pub fn normal_floor(&self, life: Duration) -> Duration {
-        self.outage_min_remaining.max(self.min_remaining.min(share(life, 4)))
+        self.outage_min_remaining.max(self.min_remaining.min(divided(life, 4)))
     }
 }
 
 /// The expiry that Juspay reports for a token, and the clock readings needed to interpret it.
 #[derive(Debug, Clone, Copy)]
-pub struct Report {
+pub struct ReportedExpiry {
     /// The expiry on Juspay's clock.
     pub expiry: Timestamp,
     /// Juspay's clock when it responded, if known.
@@ -84,33 +84,33 @@ pub struct Report {
     pub received: Timestamp,
 }
 
-impl Report {
+impl ReportedExpiry {
     /// A conservative life: the smaller of the readings of both clocks, minus the resolution of
     /// `Date`. Either clock may be wrong, and clients receive an expiry on this server's clock.
     fn life(&self) -> Duration {
-        let by_our_clock = until(self.expiry, self.received);
+        let on_this_clock = until(self.expiry, self.received);
         match self.date {
             Some(date) => {
-                until(self.expiry, date).min(by_our_clock).saturating_sub(DATE_RESOLUTION)
+                until(self.expiry, date).min(on_this_clock).saturating_sub(DATE_RESOLUTION)
             }
-            None => by_our_clock,
+            None => on_this_clock,
         }
     }
 
     /// How far Juspay's clock is ahead of this server's (negative: behind), beyond what network
     /// latency and the resolution of `Date` explain.
     fn skew(&self) -> Option<SignedDuration> {
-        self.date.map(|date| clock::ahead(date, self.sent.wall, self.received))
+        self.date.map(|date| clock::skew(date, self.sent.wall, self.received))
     }
 
     /// Returns how many seconds this server's clock is ahead of Juspay's, if that alone makes the
     /// token's life too short.
     #[must_use]
-    pub fn lost_to_our_clock(&self, policy: &Policy) -> Option<u64> {
-        let by_juspays = until(self.expiry, self.date?).saturating_sub(DATE_RESOLUTION);
+    pub fn lost_to_clock_skew(&self, policy: &LifetimePolicy) -> Option<u64> {
+        let on_juspays_clock = until(self.expiry, self.date?).saturating_sub(DATE_RESOLUTION);
         let ahead = u64::try_from(self.skew()?.as_secs().checked_neg()?).ok()?;
-        let is_lost = by_juspays >= policy.shortest_life() && self.life() < policy.shortest_life();
-        (is_lost && ahead > 0).then_some(ahead)
+        let is_too_short = on_juspays_clock >= policy.min_life() && self.life() < policy.min_life();
+        (is_too_short && ahead > 0).then_some(ahead)
     }
 }
 
@@ -118,7 +118,7 @@ impl Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     end: Moment,
-    whole: Nanos,
+    total: Nanos,
     outage_floor: Nanos,
     normal_floor: Nanos,
     /// How long before its normal end a token is refreshed.
@@ -135,7 +135,7 @@ pub enum Phase {
     /// Below the normal floor: fetch first, and serve it only if Juspay fails.
     Stale,
     /// Below the outage floor: never serve it.
-    Dead,
+    Expired,
 }
 
 impl Lifetime {
@@ -143,23 +143,23 @@ impl Lifetime {
     ///
     /// `jitter` is a random number from 0 to 1, drawn for each token.
     #[must_use]
-    pub fn new(policy: &Policy, report: &Report, jitter: f64) -> Option<Self> {
+    pub fn new(policy: &LifetimePolicy, report: &ReportedExpiry, jitter: f64) -> Option<Self> {
         let life = report.life().min(policy.max_token_life);
         let outage_floor = policy.outage_min_remaining;
-        if life < policy.shortest_life() {
+        if life < policy.min_life() {
             return None;
         }
         let normal_floor = policy.normal_floor(life);
         let lead = policy
             .refresh_ahead
             .saturating_sub(policy.min_remaining)
-            .min(share(life.saturating_sub(normal_floor), 3));
+            .min(divided(life.saturating_sub(normal_floor), 3));
         Some(Self {
             end: report.sent.plus(life),
-            whole: life.into(),
+            total: life.into(),
             outage_floor: outage_floor.into(),
             normal_floor: normal_floor.into(),
-            refresh_lead: lead.mul_f64(1.0 - JITTER * jitter.clamp(0.0, 1.0)).into(),
+            refresh_lead: lead.mul_f64(1.0 - MAX_JITTER * jitter.clamp(0.0, 1.0)).into(),
         })
     }
 
@@ -168,7 +168,7 @@ impl Lifetime {
     pub fn phase(&self, now: Moment) -> Phase {
         let remaining = Nanos::from(self.remaining(now));
         if remaining < self.outage_floor {
-            Phase::Dead
+            Phase::Expired
         } else if remaining < self.normal_floor {
             Phase::Stale
         } else if remaining.minus(self.normal_floor) < self.refresh_lead {
@@ -186,8 +186,8 @@ impl Lifetime {
 
     /// The total life, from sending the request to the expiry.
     #[must_use]
-    pub fn whole(&self) -> Duration {
-        self.whole.duration()
+    pub fn total(&self) -> Duration {
+        self.total.duration()
     }
 
     /// How long the token may still be served while Juspay works.
@@ -205,7 +205,7 @@ impl Lifetime {
     /// Whether the token's life is too short for `cache.min_remaining`, so that a lower floor
     /// applies.
     #[must_use]
-    pub fn is_shorter_than_meant(&self, policy: &Policy) -> bool {
+    pub fn has_reduced_floor(&self, policy: &LifetimePolicy) -> bool {
         self.normal_floor.duration() < policy.min_remaining
     }
 
@@ -216,7 +216,7 @@ impl Lifetime {
     }
 }
 
-fn share(duration: Duration, parts: u32) -> Duration {
+fn divided(duration: Duration, parts: u32) -> Duration {
     duration.checked_div(parts).unwrap_or_default()
 }
 

@@ -62,7 +62,7 @@ impl CustomerId {
 
     /// Reuses the allocation of `text` if it holds the same id.
     #[must_use]
-    pub fn shared_with(self, text: &Arc<str>) -> Self {
+    pub fn reusing(self, text: &Arc<str>) -> Self {
         if self.0 == *text { Self(Arc::clone(text)) } else { self }
     }
 
@@ -91,7 +91,7 @@ pub enum CustomerIdForm {
 impl CustomerIdForm {
     /// Whether `id` is valid in this form.
     #[must_use]
-    pub fn takes(self, id: &CustomerId) -> bool {
+    pub fn accepts(self, id: &CustomerId) -> bool {
         match self {
             Self::Merchant => true,
             Self::Juspay => id.as_str().starts_with("cst_"),
@@ -160,10 +160,12 @@ mod tests {
 
     #[test]
     fn juspays_own_ids_begin_with_cst() {
-        let takes = |form: CustomerIdForm, id| form.takes(&CustomerId::parse(id).unwrap());
-        assert!(takes(CustomerIdForm::Juspay, "cst_1") && takes(CustomerIdForm::Merchant, "cst_1"));
+        let accepts = |form: CustomerIdForm, id| form.accepts(&CustomerId::parse(id).unwrap());
         assert!(
-            !takes(CustomerIdForm::Juspay, "alice") && takes(CustomerIdForm::Merchant, "alice")
+            accepts(CustomerIdForm::Juspay, "cst_1") && accepts(CustomerIdForm::Merchant, "cst_1")
+        );
+        assert!(
+            !accepts(CustomerIdForm::Juspay, "alice") && accepts(CustomerIdForm::Merchant, "alice")
         );
     }
 

@@ -74,19 +74,19 @@ impl Field {
 
     /// The field with this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|field| field.name() == name)
     }
 }
 
 /// Bytes that field names, punctuation and a token add to a customer's JSON. Longer ones
 /// reallocate.
-const ROOM: usize = 512;
+const JSON_OVERHEAD: usize = 512;
 
 const DATES: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
 
 /// Length of a date in JSON, in bytes.
-const DATE: usize = "\"2000-01-01T00:00:00Z\"".len();
+const DATE_LENGTH: usize = "\"2000-01-01T00:00:00Z\"".len();
 
 /// The fields that clients receive (`response.fields`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub struct Customer {
 impl Customer {
     /// A customer without fields, with capacity for `bytes` of values.
     #[must_use]
-    pub fn with_room(bytes: usize) -> Self {
+    pub fn with_capacity(bytes: usize) -> Self {
         Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(Field::ALL.len()) }
     }
 
@@ -173,7 +173,7 @@ impl Customer {
     /// `auth`; the cache puts the conservative one there.
     #[must_use]
     pub fn to_json(&self, wanted: &FieldSet, auth: Option<&ClientAuth>) -> CustomerJson {
-        let mut json = String::with_capacity(self.text.len().saturating_add(ROOM));
+        let mut json = String::with_capacity(self.text.len().saturating_add(JSON_OVERHEAD));
         json.push('{');
         for field in Field::ALL.into_iter().filter(|field| wanted.contains(*field)) {
             if let Some(value) = self.get(field) {
@@ -186,7 +186,7 @@ impl Customer {
             push_member(&mut json, Field::Juspay.name());
             json.push('{');
             push_member(&mut json, "client_auth_token");
-            push_text(&mut json, auth.token.0.expose_secret());
+            push_string(&mut json, auth.token.0.expose_secret());
             push_member(&mut json, "client_auth_token_expiry");
             push_date(&mut json, auth.expiry);
             json.push('}');
@@ -211,7 +211,7 @@ pub fn whole_seconds(moment: Timestamp) -> String {
 /// A date and time in UTC as a JSON string in the same format.
 #[must_use]
 pub fn date_json(utc: DateTime) -> String {
-    let mut json = String::with_capacity(DATE);
+    let mut json = String::with_capacity(DATE_LENGTH);
     json.push('"');
     // Writing to a String can't fail.
     drop(DATES.print_datetime(&utc, &mut json));
@@ -227,7 +227,7 @@ fn push_date(json: &mut String, moment: Timestamp) {
 }
 
 /// Writes a JSON string.
-fn push_text(json: &mut String, text: &str) {
+fn push_string(json: &mut String, text: &str) {
     // The usual case: nothing needs an escape.
     if text.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
         json.extend(["\"", text, "\""]);
@@ -249,7 +249,7 @@ fn push_member(json: &mut String, name: &str) {
 /// The body of a response. It contains the token, so `Debug` shows only its length.
 #[derive(Clone)]
 pub struct CustomerJson {
-    whole: Bytes,
+    json: Bytes,
     /// Length of the part before `juspay` (and its comma).
     without_token: usize,
 }
@@ -257,37 +257,37 @@ pub struct CustomerJson {
 impl CustomerJson {
     fn new(json: String, without_token: usize) -> Self {
         // A boxed slice has no spare capacity.
-        Self { whole: json.into_bytes().into_boxed_slice().into(), without_token }
+        Self { json: json.into_bytes().into_boxed_slice().into(), without_token }
     }
 
     /// The object with its token, without a copy.
     #[must_use]
     pub fn with_token(&self) -> Bytes {
-        self.whole.clone()
+        self.json.clone()
     }
 
     /// The object without `juspay`.
     #[must_use]
     pub fn without_token(&self) -> Bytes {
-        [self.whole.slice(..self.without_token).as_ref(), b"}"].concat().into()
+        [self.json.slice(..self.without_token).as_ref(), b"}"].concat().into()
     }
 
     /// Whether it contains a token. It doesn't if `juspay` isn't a wanted field.
     #[must_use]
     pub fn has_token(&self) -> bool {
-        self.whole.get(self.without_token) != Some(&b'}')
+        self.json.get(self.without_token) != Some(&b'}')
     }
 
     /// The length of [`CustomerJson::with_token`] in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.whole.len()
+        self.json.len()
     }
 
     /// Always false: even an empty object has its braces.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.whole.is_empty()
+        self.json.is_empty()
     }
 }
 
@@ -378,9 +378,9 @@ mod tests {
     #[test]
     fn every_field_is_found_by_its_name() {
         for field in Field::ALL {
-            assert_eq!(Field::named(field.name()), Some(field));
+            assert_eq!(Field::from_name(field.name()), Some(field));
         }
-        assert_eq!(Field::named("gstin"), None);
+        assert_eq!(Field::from_name("gstin"), None);
     }
 
     #[test]

@@ -11,13 +11,13 @@ use crate::secret_file::Secret;
 
 /// The key of the pseudonyms (`log.customer_ref_key_file`).
 #[derive(Debug, Clone)]
-pub struct CustomerRefs(Arc<Secret>);
+pub struct CustomerRefKey(Arc<Secret>);
 
 /// The first 64 bits of HMAC-SHA256 of the customer's id, as 16 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CustomerRef([u8; 8]);
 
-impl CustomerRefs {
+impl CustomerRefKey {
     /// Uses a key that is reloaded when its file changes.
     #[must_use]
     pub fn new(key: Arc<Secret>) -> Self {
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_reference_is_the_hmac_of_the_id() {
-        let refs = CustomerRefs::new(Arc::new(Secret::fixed("Jefe".into())));
+        let refs = CustomerRefKey::new(Arc::new(Secret::fixed("Jefe".into())));
         let id = CustomerId::parse("what do ya want for nothing?").unwrap();
         // RFC 4231, test case 2.
         assert_eq!(refs.reference(&id).to_string(), "5bdcc146bf60754e");
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn random_keys_differ() {
         let id = CustomerId::parse("alice").unwrap();
-        let reference = || CustomerRefs::random().reference(&id);
+        let reference = || CustomerRefKey::random().reference(&id);
         assert_ne!(reference(), reference());
     }
 }

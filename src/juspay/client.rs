@@ -24,10 +24,10 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, RejectedBy,
-    RetryAfter,
-    connect::{self, Http, LastFamily, connecting_failed},
-    inspection::Seen,
+    ConnectionFailure, CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError,
+    RejectedBy, RetryAfter,
+    connect::{self, Http, LastFamily, from_connect_error},
+    inspection::ResponseHead,
     keys::{ApiKeys, Slot},
     pool::Exchange,
     wire,
@@ -36,7 +36,7 @@ use crate::{
     clock::{self, Clock, Monotonic},
     credentials,
     customer::CustomerId,
-    metrics::{Metrics, Raised, Series as _},
+    metrics::{GaugeGuard, Metrics, Series as _},
     settings,
     tls::{self, TlsError},
     traces::{Kind, Span},
@@ -62,7 +62,7 @@ const MERCHANT_ID: HeaderName = HeaderName::from_static("x-merchantid");
 const ROUTING_ID: HeaderName = HeaderName::from_static("x-routing-id");
 const API_VERSION: HeaderName = HeaderName::from_static("version");
 /// In Juspay's responses: the merchant that the API key belongs to.
-const KEYS_MERCHANT: HeaderName = HeaderName::from_static("x-jp-merchant-id");
+const KEY_MERCHANT: HeaderName = HeaderName::from_static("x-jp-merchant-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// State shared by the clients of all workers.
@@ -132,10 +132,10 @@ impl Client {
     }
 
     /// The head of the last response, whatever its status.
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> ResponseHead {
         let (date, merchant) = &*self.0.date_and_merchant.borrow();
         let merchant = merchant.as_ref().and_then(|value| value.to_str().ok());
-        Seen { date: *date, merchant: merchant.map(str::to_owned) }
+        ResponseHead { date: *date, merchant: merchant.map(str::to_owned) }
     }
 }
 
@@ -143,7 +143,7 @@ impl CustomerApi for Client {
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         let inner = Rc::clone(&self.0);
         Box::pin(async move { inner.get_customer(request).await })
     }
@@ -156,7 +156,10 @@ impl CustomerApi for Client {
 impl Inner {
     /// Makes one attempt within the request's deadline. After a 401 (never after a 403), it tries
     /// the other key once. If that key works and Juspay itself sent the 401, later calls use it.
-    async fn get_customer(&self, mut request: GetCustomer) -> Result<Answer, JuspayError> {
+    async fn get_customer(
+        &self,
+        mut request: GetCustomer,
+    ) -> Result<CustomerResponse, JuspayError> {
         let keys = &self.juspay.keys;
         let slot = keys.in_use();
         let answer = self.try_key(&mut request, slot).await;
@@ -173,7 +176,11 @@ impl Inner {
 
     /// Sends the request, and repeats it once if its connection was stale. A silent connection may
     /// have used up the first deadline, so the repeat gets the time of a full attempt.
-    async fn try_key(&self, request: &mut GetCustomer, slot: Slot) -> Result<Answer, JuspayError> {
+    async fn try_key(
+        &self,
+        request: &mut GetCustomer,
+        slot: Slot,
+    ) -> Result<CustomerResponse, JuspayError> {
         let Juspay { clock, settings, .. } = &*self.juspay;
         match self.measured(request, slot).await {
             Ok(answer) => answer,
@@ -193,28 +200,28 @@ impl Inner {
         &self,
         request: &GetCustomer,
         slot: Slot,
-    ) -> Result<Result<Answer, JuspayError>, StaleConnection> {
+    ) -> Result<Result<CustomerResponse, JuspayError>, StaleConnection> {
         let Juspay { clock, metrics, .. } = &*self.juspay;
         let span = self.span(request, slot);
         let juspay = &self.juspay;
         let mut call = Call { juspay, deadline: request.deadline, outcome: None, span };
-        let _in_flight = Raised::new(&metrics.upstream.in_flight);
+        let _in_flight = GaugeGuard::new(&metrics.upstream.in_flight);
         let _timer = metrics.upstream.duration.start_timer();
         let exchange = self.http.borrow().pool.start_exchange();
         let answering = self.exchange(request, slot, &call.span, &exchange);
-        let answer = clock::before(&**clock, request.deadline, answering)
+        let answer = clock::timeout_at(&**clock, request.deadline, answering)
             .await
             .unwrap_or(Err(JuspayError::Timeout));
         let has_time = clock.monotonic() < request.call_deadline;
         let answer = match answer {
-            Err(why) if self.discards_stale(&exchange, &why) && has_time => {
+            Err(why) if self.drop_if_stale(&exchange, &why) && has_time => {
                 Err(StaleConnection(why))
             }
             answer => Ok(answer),
         };
         call.outcome = Some(match &answer {
-            Ok(Ok(Answer { auth: Ok(_), .. })) => SUCCESS,
-            Ok(Ok(Answer { auth: Err(why), .. })) => JuspayError::from(*why).outcome(),
+            Ok(Ok(CustomerResponse { auth: Ok(_), .. })) => SUCCESS,
+            Ok(Ok(CustomerResponse { auth: Err(why), .. })) => JuspayError::from(*why).outcome(),
             Ok(Err(error)) => error.outcome(),
             Err(StaleConnection(_)) => STALE_CONNECTION,
         });
@@ -223,13 +230,13 @@ impl Inner {
 
     /// Whether a request failed because its pooled connection was stale. If it may have been, all
     /// existing connections are dropped: they are at least as old.
-    fn discards_stale(&self, exchange: &Exchange, why: &JuspayError) -> bool {
+    fn drop_if_stale(&self, exchange: &Exchange, why: &JuspayError) -> bool {
         let has_ended = *why == JuspayError::Connection(ConnectionFailure::Broken);
         let is_silent = *why == JuspayError::Timeout;
         if !(has_ended || is_silent) || !exchange.is_unanswered_on_reused_connection() {
             return false;
         }
-        self.throw_connections_away();
+        self.drop_connections();
         has_ended || !exchange.has_older_connection_received()
     }
 
@@ -258,27 +265,27 @@ impl Inner {
         slot: Slot,
         span: &Span,
         exchange: &Rc<Exchange>,
-    ) -> Result<Answer, JuspayError> {
+    ) -> Result<CustomerResponse, JuspayError> {
         let sending = self.request(request, slot)?.send();
         let response = exchange.send(sending).await.map_err(|error| {
             if matches!(error, SendRequestError::Connect(ConnectError::Disconnected)) {
                 exchange.ended_before_response();
             }
-            sending_failed(error)
+            from_send_error(error)
         })?;
         span.set("http.response.status_code", response.status().as_u16());
         if !has_clear_end(response.status(), response.headers()) {
             // No await between awc's response and this call: another request could reuse the
             // connection.
-            self.throw_connections_away();
+            self.drop_connections();
         }
         if response.status().is_informational() {
-            return Err(InvalidAnswer::Interim.into());
+            return Err(InvalidResponse::Interim.into());
         }
         let answer = self.read(response, &request.customer).await;
         match &answer {
-            Err(JuspayError::InvalidAnswer(InvalidAnswer::OtherCustomer)) => {
-                self.throw_connections_away();
+            Err(JuspayError::InvalidResponse(InvalidResponse::OtherCustomer)) => {
+                self.drop_connections();
                 self.juspay.metrics.upstream.identity_mismatches.inc();
             }
             Err(JuspayError::RejectedCredentials(_)) => {
@@ -332,17 +339,17 @@ impl Inner {
         &self,
         mut response: ClientResponse<S>,
         asked: &CustomerId,
-    ) -> Result<Answer, JuspayError>
+    ) -> Result<CustomerResponse, JuspayError>
     where
         S: futures_util::Stream<Item = Result<bytes::Bytes, PayloadError>> + Unpin,
     {
         let status = response.status();
         let date = date(response.headers());
-        self.date_and_merchant.replace((date, response.headers().get(KEYS_MERCHANT).cloned()));
+        self.date_and_merchant.replace((date, response.headers().get(KEY_MERCHANT).cloned()));
         let announced = content_length(response.headers());
         let retry_after = retry_after(response.headers());
         let read = response.body().limit(MAX_BODY_BYTES).await;
-        let body = match read.map_err(|error| body_failed(&error)) {
+        let body = match read.map_err(|error| from_payload_error(&error)) {
             Ok(body) => body,
             Err(error) if matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) => {
                 return Err(error);
@@ -353,14 +360,14 @@ impl Inner {
         match status {
             StatusCode::OK => {
                 if announced.is_some_and(|length| length != body.len()) {
-                    return Err(InvalidAnswer::Truncated.into());
+                    return Err(InvalidResponse::Truncated.into());
                 }
                 let form = self.juspay.settings.customer_id_form;
                 let (customer, auth) = wire::customer(&body, asked, form).map_err(|why| {
-                    let is_cut = announced.is_none() && is_cut_off(&body);
-                    if is_cut { InvalidAnswer::Truncated } else { why }
+                    let is_cut = announced.is_none() && is_truncated(&body);
+                    if is_cut { InvalidResponse::Truncated } else { why }
                 })?;
-                Ok(Answer { customer, auth, date })
+                Ok(CustomerResponse { customer, auth, date })
             }
             StatusCode::UNAUTHORIZED => {
                 Err(JuspayError::RejectedCredentials(RejectedBy::of_credentials(&body)))
@@ -368,13 +375,13 @@ impl Inner {
             StatusCode::FORBIDDEN => Err(JuspayError::RejectedOrigin(RejectedBy::of_origin(&body))),
             StatusCode::NOT_FOUND => Err(wire::not_found(&body)),
             StatusCode::TOO_MANY_REQUESTS => Err(JuspayError::TooManyRequests(retry_after)),
-            status if status.is_redirection() => Err(InvalidAnswer::Redirect.into()),
-            status if status.is_success() => Err(InvalidAnswer::Status.into()),
+            status if status.is_redirection() => Err(InvalidResponse::Redirect.into()),
+            status if status.is_success() => Err(InvalidResponse::Status.into()),
             status => Err(JuspayError::Status(status.as_u16(), retry_after)),
         }
     }
 
-    fn throw_connections_away(&self) {
+    fn drop_connections(&self) {
         let Juspay { settings, tls, .. } = &*self.juspay;
         self.http.replace(Http::new(settings, tls, &self.last_family));
     }
@@ -461,26 +468,26 @@ fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
 
 /// Converts awc's error, whose text may contain addresses and which isn't `Send`.
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
-fn sending_failed(error: SendRequestError) -> JuspayError {
+fn from_send_error(error: SendRequestError) -> JuspayError {
     match error {
-        SendRequestError::Connect(error) => JuspayError::Connection(connecting_failed(&error)),
-        SendRequestError::Response(error) if !is_io(&error) => InvalidAnswer::Http.into(),
+        SendRequestError::Connect(error) => JuspayError::Connection(from_connect_error(&error)),
+        SendRequestError::Response(error) if !is_io(&error) => InvalidResponse::Http.into(),
         _ => JuspayError::Connection(ConnectionFailure::Broken),
     }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
-fn body_failed(error: &PayloadError) -> JuspayError {
+fn from_payload_error(error: &PayloadError) -> JuspayError {
     let why = match error {
-        PayloadError::Overflow => InvalidAnswer::TooLarge,
-        PayloadError::Incomplete(_) | PayloadError::Io(_) => InvalidAnswer::Truncated,
-        _ => InvalidAnswer::Http,
+        PayloadError::Overflow => InvalidResponse::TooLarge,
+        PayloadError::Incomplete(_) | PayloadError::Io(_) => InvalidResponse::Truncated,
+        _ => InvalidResponse::Http,
     };
     why.into()
 }
 
 /// Whether the JSON is incomplete. awc doesn't report a chunked body without its last chunk.
-fn is_cut_off(json: &[u8]) -> bool {
+fn is_truncated(json: &[u8]) -> bool {
     let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(json);
     !json.is_empty() && parsed.is_err_and(|error| error.is_eof())
 }

@@ -25,7 +25,7 @@ use crate::settings::{self, IpFamily};
 
 /// Maximum number of addresses tried within `juspay.connect_timeout`, each with an equal share of
 /// it: one of each family, and one more.
-const TURNS: usize = 3;
+const MAX_ADDRESSES: usize = 3;
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +103,9 @@ fn connector(
         let (last, pool) = (Rc::clone(&last), Rc::clone(&pool));
         async move {
             let host = info.hostname().trim_start_matches('[').trim_end_matches(']').to_owned();
-            let found = resolve(&host, info.port()).await.map_err(resolving_failed)?;
-            let addresses = in_turn(found, ip_family, last.get());
-            let stream = first_to_answer(&addresses, connect_timeout, &last).await?;
+            let found = resolve(&host, info.port()).await.map_err(resolve_error)?;
+            let addresses = interleaved(found, ip_family, last.get());
+            let stream = connect_to_first(&addresses, connect_timeout, &last).await?;
             Ok(Connection::new(info.request().clone(), pool.add(stream)))
         }
     })
@@ -124,19 +124,19 @@ pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     Ok(lookup_host((host, port)).await?.collect())
 }
 
-fn resolving_failed(error: io::Error) -> ConnectError {
+fn resolve_error(error: io::Error) -> ConnectError {
     ConnectError::Resolver(Box::new(error))
 }
 
 /// Connects to the first address that accepts a connection.
-pub(super) async fn first_to_answer(
+pub(super) async fn connect_to_first(
     addresses: &[SocketAddr],
     time: Duration,
     last: &LastFamily,
 ) -> Result<TcpStream, ConnectError> {
     let mut failure = ConnectError::NoRecords;
     // awc's timers use the real clock, and a test can't control a socket's time.
-    let share = share_of(time, addresses.len());
+    let share = timeout_per_address(time, addresses.len());
     for address in addresses {
         let connected = tokio::time::timeout(share, TcpStream::connect(address))
             .await
@@ -153,13 +153,13 @@ pub(super) async fn first_to_answer(
 }
 
 /// The timeout for each address.
-fn share_of(time: Duration, addresses: usize) -> Duration {
-    let turns = u32::try_from(addresses.min(TURNS)).unwrap_or(u32::MAX);
+fn timeout_per_address(time: Duration, addresses: usize) -> Duration {
+    let turns = u32::try_from(addresses.min(MAX_ADDRESSES)).unwrap_or(u32::MAX);
     time.checked_div(turns).unwrap_or(time)
 }
 
 /// The addresses to try: the allowed families, alternating, the preferred family first.
-fn in_turn(
+fn interleaved(
     found: Vec<SocketAddr>,
     allowed: IpFamily,
     preferred: Option<Family>,
@@ -188,7 +188,7 @@ fn in_turn(
 
 /// Converts awc's error.
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
-pub(super) fn connecting_failed(error: &AwcError) -> ConnectionFailure {
+pub(super) fn from_connect_error(error: &AwcError) -> ConnectionFailure {
     match error {
         AwcError::Resolver(_) | AwcError::NoRecords => ConnectionFailure::Resolve,
         AwcError::Timeout => ConnectionFailure::ConnectTimeout,
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn families_take_turns_and_the_one_that_worked_goes_first() {
-        let turns = |preferred| in_turn(addresses(&FOUND), IpFamily::Any, preferred);
+        let turns = |preferred| interleaved(addresses(&FOUND), IpFamily::Any, preferred);
         let v6_first = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"];
         assert_eq!(turns(None), addresses(&v6_first));
         assert_eq!(turns(Some(Family::V6)), addresses(&v6_first));
@@ -224,16 +224,16 @@ mod tests {
 
     #[test]
     fn only_allowed_families_are_tried() {
-        let only = |allowed| in_turn(addresses(&FOUND), allowed, None);
+        let only = |allowed| interleaved(addresses(&FOUND), allowed, None);
         assert_eq!(only(IpFamily::V4), addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
         assert_eq!(only(IpFamily::V6), addresses(&["[::1]:1", "[::2]:1", "[::3]:1"]));
-        assert_eq!(in_turn(addresses(&["10.0.0.1:1"]), IpFamily::V6, None), []);
+        assert_eq!(interleaved(addresses(&["10.0.0.1:1"]), IpFamily::V6, None), []);
     }
 
     #[test]
     fn the_time_is_shared_out_among_three_at_most() {
-        let shares =
-            [0, 1, 2, 3, 4, 8].map(|addresses| share_of(Duration::from_millis(900), addresses));
+        let shares = [0, 1, 2, 3, 4, 8]
+            .map(|addresses| timeout_per_address(Duration::from_millis(900), addresses));
         assert_eq!(shares, [900, 900, 450, 300, 300, 300].map(Duration::from_millis));
     }
 
@@ -243,10 +243,10 @@ mod tests {
         let good = listener.local_addr().unwrap();
         let bad = SocketAddr::new("127.0.0.2".parse().unwrap(), good.port());
         let (second, last) = (Duration::from_secs(1), LastFamily::default());
-        assert!(first_to_answer(&[bad, good], second, &last).await.is_ok());
+        assert!(connect_to_first(&[bad, good], second, &last).await.is_ok());
         assert_eq!(last.get().map(Family::name), Some("ipv4"));
-        assert!(matches!(first_to_answer(&[bad], second, &last).await, Err(ConnectError::Io(_))));
-        assert!(matches!(first_to_answer(&[], second, &last).await, Err(ConnectError::NoRecords)));
+        assert!(matches!(connect_to_first(&[bad], second, &last).await, Err(ConnectError::Io(_))));
+        assert!(matches!(connect_to_first(&[], second, &last).await, Err(ConnectError::NoRecords)));
     }
 
     #[cfg(target_os = "linux")]
@@ -261,7 +261,7 @@ mod tests {
         let mut queue = Vec::new();
         let last = LastFamily::default();
         let silent = loop {
-            match first_to_answer(&[full], time, &last).await {
+            match connect_to_first(&[full], time, &last).await {
                 Ok(stream) => queue.push(stream),
                 Err(error) => break error,
             }
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
-        let stream = first_to_answer(&[full, good], time, &last).await.unwrap();
+        let stream = connect_to_first(&[full, good], time, &last).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), good);
     }
 }

@@ -7,11 +7,11 @@ use std::{collections::BTreeMap, fmt};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{InvalidAnswer, JuspayError, wire};
+use super::{InvalidResponse, JuspayError, wire};
 use crate::customer::{ClientAuth, CustomerId, CustomerIdForm, Field, FieldSet};
 
 /// The token of a response about the right customer.
-type Auth = Result<ClientAuth, InvalidAnswer>;
+type Auth = Result<ClientAuth, InvalidResponse>;
 
 /// Parses a response body and panics if an invariant is violated. The cache checks the token's
 /// expiry.
@@ -22,27 +22,30 @@ pub fn answer(body: &[u8]) -> Option<ClientAuth> {
         read(body, "cst_1", CustomerIdForm::Juspay),
     ];
     for (other, form) in [("bob", CustomerIdForm::Merchant), ("cst_2", CustomerIdForm::Juspay)] {
-        let asked = CustomerId::parse(other).expect("an id");
+        let requested = CustomerId::parse(other).expect("an id");
         let is_other = merchant.is_some() && form == CustomerIdForm::Merchant
             || juspay.is_some() && form == CustomerIdForm::Juspay;
-        assert!(!is_other || wire::customer(body, &asked, form).is_err(), "about two customers");
+        assert!(
+            !is_other || wire::customer(body, &requested, form).is_err(),
+            "about two customers"
+        );
     }
     merchant.or(juspay)?.ok()
 }
 
 /// The token if the response is accepted as one about `id`.
 fn read(body: &[u8], id: &str, form: CustomerIdForm) -> Option<Auth> {
-    let asked = CustomerId::parse(id).expect("an id");
-    let (customer, auth) = wire::customer(body, &asked, form).ok()?;
+    let requested = CustomerId::parse(id).expect("an id");
+    let (customer, auth) = wire::customer(body, &requested, form).ok()?;
     check_exact(body);
     let document = document(body).expect("an object");
     assert_eq!(named(&document, form), Some(id), "about another customer");
-    let told = auth.as_ref().ok();
-    let json = customer.to_json(&FieldSet::all(), told);
-    assert_eq!(json.has_token(), told.is_some());
+    let usable = auth.as_ref().ok();
+    let json = customer.to_json(&FieldSet::all(), usable);
+    assert_eq!(json.has_token(), usable.is_some());
     assert_eq!(json.len(), json.with_token().len());
-    check_told(&json.with_token(), &document, told);
-    check_told(&json.without_token(), &document, None);
+    check_client_json(&json.with_token(), &document, usable);
+    check_client_json(&json.without_token(), &document, None);
     Some(auth)
 }
 
@@ -129,13 +132,13 @@ fn named(document: &Map<String, Value>, form: CustomerIdForm) -> Option<&str> {
 }
 
 /// Checks what clients receive: documented fields only, with Juspay's values.
-fn check_told(json: &[u8], document: &Map<String, Value>, auth: Option<&ClientAuth>) {
-    let told: Map<String, Value> = serde_json::from_slice(json).expect("an object");
-    for (name, value) in &told {
-        match Field::named(name).expect("a documented field") {
+fn check_client_json(json: &[u8], document: &Map<String, Value>, auth: Option<&ClientAuth>) {
+    let json: Map<String, Value> = serde_json::from_slice(json).expect("an object");
+    for (name, value) in &json {
+        match Field::from_name(name).expect("a documented field") {
             Field::Juspay => check_token(value, document, auth.expect("a token")),
             Field::DateCreated | Field::LastUpdated => {
-                assert!(value.is_null() || is_in_style(value), "a date of another style");
+                assert!(value.is_null() || is_rfc3339(value), "a date of another style");
             }
             Field::Id
             | Field::Object
@@ -154,24 +157,24 @@ fn check_told(json: &[u8], document: &Map<String, Value>, auth: Option<&ClientAu
             }
         }
     }
-    assert_eq!(told.contains_key("juspay"), auth.is_some());
+    assert_eq!(json.contains_key("juspay"), auth.is_some());
 }
 
-fn check_token(told: &Value, document: &Map<String, Value>, auth: &ClientAuth) {
-    let told = told.as_object().expect("an object");
-    let names: Vec<&str> = told.keys().map(String::as_str).collect();
+fn check_token(json: &Value, document: &Map<String, Value>, auth: &ClientAuth) {
+    let json = json.as_object().expect("an object");
+    let names: Vec<&str> = json.keys().map(String::as_str).collect();
     assert_eq!(names, ["client_auth_token", "client_auth_token_expiry"]);
-    let token = told.get("client_auth_token");
+    let token = json.get("client_auth_token");
     assert!(token.and_then(Value::as_str).is_some_and(|token| !token.is_empty()), "no token");
     assert_eq!(token, document.get("juspay").and_then(|juspay| juspay.get("client_auth_token")));
-    let expiry = told.get("client_auth_token_expiry").expect("an expiry");
-    assert!(is_in_style(expiry), "an expiry of another style");
+    let expiry = json.get("client_auth_token_expiry").expect("an expiry");
+    assert!(is_rfc3339(expiry), "an expiry of another style");
     let expiry = expiry.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
     assert!(expiry.expect("a time") <= auth.expiry, "later than Juspay says");
 }
 
 /// Whether the date has the format `YYYY-MM-DDTHH:MM:SSZ`.
-fn is_in_style(date: &Value) -> bool {
+fn is_rfc3339(date: &Value) -> bool {
     let is_separator = |(index, byte)| match index {
         4 | 7 => byte == b'-',
         10 => byte == b'T',

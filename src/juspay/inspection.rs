@@ -9,13 +9,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Answer, ConnectionFailure, CustomerApi as _, GetCustomer, JuspayError,
+    ConnectionFailure, CustomerApi as _, CustomerResponse, GetCustomer, JuspayError,
     client::{Client, Juspay},
-    connect::{self, LastFamily, connecting_failed},
+    connect::{self, LastFamily, from_connect_error},
     keys::ApiKeys,
 };
 use crate::{
-    clock::{Clock, Moment, before},
+    clock::{Clock, Moment, timeout_at},
     customer::CustomerId,
     metrics::Metrics,
     secret_file::Secret,
@@ -40,17 +40,17 @@ pub(crate) struct Handshake {
 }
 
 /// A call with one key, over one address family.
-pub(crate) struct Asked {
-    pub(crate) answer: Result<Answer, JuspayError>,
+pub(crate) struct InspectedCall {
+    pub(crate) answer: Result<CustomerResponse, JuspayError>,
     /// The head of the response, whatever its status.
-    pub(crate) seen: Seen,
+    pub(crate) seen: ResponseHead,
     pub(crate) sent: Moment,
     pub(crate) received: Timestamp,
 }
 
 /// Details from the head of Juspay's last response.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ResponseHead {
     /// Juspay's clock, unless a cache on the path makes it meaningless.
     pub(crate) date: Option<Timestamp>,
     /// `x-jp-merchant-id`: the merchant that the API key belongs to.
@@ -71,7 +71,7 @@ impl Target {
         clock: &dyn Clock,
     ) -> Option<io::Result<Vec<SocketAddr>>> {
         let deadline = clock.monotonic().plus(settings.deadline);
-        before(clock, deadline, connect::resolve(&self.host, self.port)).await
+        timeout_at(clock, deadline, connect::resolve(&self.host, self.port)).await
     }
 
     /// Connects to one of the addresses.
@@ -80,8 +80,9 @@ impl Target {
         settings: &settings::Juspay,
     ) -> Result<TcpStream, ConnectionFailure> {
         let last = LastFamily::default();
-        let connected = connect::first_to_answer(&[address], settings.connect_timeout, &last).await;
-        connected.map_err(|error| connecting_failed(&error.into()))
+        let connected =
+            connect::connect_to_first(&[address], settings.connect_timeout, &last).await;
+        connected.map_err(|error| from_connect_error(&error.into()))
     }
 
     /// Performs a TLS handshake. `None` if it takes longer than `juspay.connect_timeout`.
@@ -93,7 +94,7 @@ impl Target {
         clock: &dyn Clock,
     ) -> Option<io::Result<Handshake>> {
         let deadline = clock.monotonic().plus(settings.connect_timeout);
-        before(clock, deadline, self.encrypt(stream, tls)).await
+        timeout_at(clock, deadline, self.encrypt(stream, tls)).await
     }
 
     async fn encrypt(
@@ -125,7 +126,7 @@ pub(crate) async fn ask(
     key: Arc<Secret>,
     customer: CustomerId,
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
-) -> Result<Asked, TlsError> {
+) -> Result<InspectedCall, TlsError> {
     let keys = ApiKeys::new(key, None, metrics.upstream.key_slot.clone());
     let settings = settings::Juspay { ip_family: family, ..settings.clone() };
     let deadline = clock.monotonic().plus(settings.deadline);
@@ -137,5 +138,5 @@ pub(crate) async fn ask(
     let request =
         GetCustomer { customer, traceparent: None, trace, attempt: 1, deadline, call_deadline };
     let answer = client.get_customer(request).await;
-    Ok(Asked { answer, seen: client.seen(), sent, received: clock.now() })
+    Ok(InspectedCall { answer, seen: client.seen(), sent, received: clock.now() })
 }

@@ -19,9 +19,9 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    Answer, CustomerApi, GetCustomer, JuspayError,
-    breaker::{Breaker, CallEnd, Rules, State, Ticket},
-    hold::{Change, Hold, Pass},
+    CustomerApi, CustomerResponse, GetCustomer, JuspayError,
+    breaker::{Breaker, BreakerPermit, BreakerRules, BreakerState, CallResult},
+    hold::{Hold, HoldChange, HoldPermit},
     window::{CustomerHash, CustomerHasher, CustomerWindow, Window},
 };
 use crate::{
@@ -41,7 +41,7 @@ const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const BUDGET_RESERVE: f64 = 3.0;
 
 /// Upper limit of a `Retry-After` from Juspay that applies to all customers.
-const MAX_HOLD: Duration = Duration::from_secs(30);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Juspay's health as known to all workers.
 #[derive(Debug)]
@@ -70,15 +70,15 @@ struct Budget {
 
 /// A worker's client, wrapped.
 #[derive(Debug, Clone)]
-pub struct Resilient {
+pub struct ResilientClient {
     shared: Arc<Resilience>,
     inner: Rc<dyn CustomerApi>,
 }
 
 /// Permissions of the hold and the breaker for one attempt.
 struct Admission {
-    breaker: Ticket,
-    hold: Pass,
+    breaker: BreakerPermit,
+    hold: HoldPermit,
 }
 
 impl Resilience {
@@ -88,7 +88,7 @@ impl Resilience {
         let settings::Breaker { failure_rate, window, min_calls, open_for } = settings.breaker;
         let resilience = Self {
             permits: Semaphore::new(settings.max_in_flight),
-            breaker: Breaker::new(Rules { failure_rate, window, min_calls, open_for }),
+            breaker: Breaker::new(BreakerRules { failure_rate, window, min_calls, open_for }),
             recoveries: AtomicU64::default(),
             hold: Hold::default(),
             budget: Mutex::new(Budget {
@@ -100,26 +100,28 @@ impl Resilience {
             clock,
             metrics,
         };
-        resilience.tell(State::Closed);
+        resilience.set_state_gauge(BreakerState::Closed);
         resilience
     }
 
     /// Updates the gauge of the breaker's state, which may change with time alone.
     pub fn refresh_metrics(&self) {
-        self.tell(self.breaker.state(self.clock.monotonic()));
+        self.set_state_gauge(self.breaker.state(self.clock.monotonic()));
     }
 
-    fn tell(&self, state: State) {
-        for (name, each) in
-            [("closed", State::Closed), ("open", State::Open), ("half_open", State::HalfOpen)]
-        {
+    fn set_state_gauge(&self, state: BreakerState) {
+        for (name, each) in [
+            ("closed", BreakerState::Closed),
+            ("open", BreakerState::Open),
+            ("half_open", BreakerState::HalfOpen),
+        ] {
             let gauge = self.metrics.upstream.breaker_state.with_label_values(&[name]);
             gauge.set(i64::from(each == state));
         }
     }
 
     /// Discards the rejections of one customer, or of the API key and this server's address.
-    pub fn forget_rejections(&self, customer: Option<&CustomerId>) {
+    pub fn discard_rejections(&self, customer: Option<&CustomerId>) {
         match customer {
             Some(customer) => self.hold.forget(self.hasher.hash(customer)),
             None => self.hold.end(),
@@ -135,47 +137,50 @@ impl Resilience {
     }
 
     /// Records the result of an attempt.
-    fn learn(&self, admission: Admission, answer: &Result<Answer, JuspayError>) {
+    fn record_result(&self, admission: Admission, answer: &Result<CustomerResponse, JuspayError>) {
         let now = self.clock.monotonic();
         let error = answer.as_ref().err();
-        match admission.hold.ended(now, error) {
-            Some(Change::Started) => tracing::warn!(
+        match admission.hold.finish(now, error) {
+            Some(HoldChange::Started) => tracing::warn!(
                 "hold started: Juspay rejected calls for different customers; one call at a time is made"
             ),
-            Some(Change::Ended) => tracing::info!("hold ended: Juspay accepts calls again"),
+            Some(HoldChange::Ended) => tracing::info!("hold ended: Juspay accepts calls again"),
             None => {}
         }
         let outage = error.filter(|error| error.is_outage());
         let asked_to_wait = outage
             .and_then(JuspayError::retry_after)
-            .map(|wait| wait.min(MAX_HOLD))
+            .map(|wait| wait.min(MAX_RETRY_AFTER))
             .filter(|wait| !wait.is_zero());
-        let end = outage.map_or(CallEnd::Healthy, |_| CallEnd::Outage(asked_to_wait));
+        let end = outage.map_or(CallResult::Healthy, |_| CallResult::Outage(asked_to_wait));
         let customer = admission.breaker.customer();
         // Only a rate limit may apply to all customers, unless it was a probe of a suspect.
         let is_limit = matches!(error, Some(JuspayError::TooManyRequests(_)))
-            && !admission.breaker.is_suspects();
-        let changed = admission.breaker.ended(now, end);
+            && !admission.breaker.is_suspect_probe();
+        let report_state = admission.breaker.finish(now, end);
         let limit = asked_to_wait.filter(|_| is_limit).map(|wait| now.plus(wait));
         let is_held = limit.is_some_and(|until| self.breaker.rate_limited(customer, now, until));
-        self.changed(if is_held { Some(State::Open) } else { changed }, asked_to_wait);
+        self.report_state(
+            if is_held { Some(BreakerState::Open) } else { report_state },
+            asked_to_wait,
+        );
     }
 
     /// Logs a changed state of the breaker and sets its gauge.
-    fn changed(&self, state: Option<State>, asked_to_wait: Option<Duration>) {
+    fn report_state(&self, state: Option<BreakerState>, asked_to_wait: Option<Duration>) {
         match state {
-            Some(State::Open) => tracing::warn!(
+            Some(BreakerState::Open) => tracing::warn!(
                 asked_to_wait = asked_to_wait.map(tracing::field::debug),
                 "breaker open: Juspay isn't asked for a while"
             ),
-            Some(State::Closed) => {
+            Some(BreakerState::Closed) => {
                 self.recoveries.fetch_add(1, Ordering::Relaxed);
                 tracing::info!("breaker closed: Juspay is asked again");
             }
-            Some(State::HalfOpen) | None => {}
+            Some(BreakerState::HalfOpen) | None => {}
         }
         if let Some(state) = state {
-            self.tell(state);
+            self.set_state_gauge(state);
         }
     }
 
@@ -185,7 +190,7 @@ impl Resilience {
 
     /// When to retry, or `None` if a retry can't help, would miss the deadline or exceeds the
     /// budget. A retry is charged to the budget.
-    fn next_try(
+    fn next_attempt(
         &self,
         error: &JuspayError,
         backoff: Duration,
@@ -194,8 +199,8 @@ impl Resilience {
         let now = self.clock.monotonic();
         let wait = error.retry_after().unwrap_or_default().max(clock::jittered(backoff));
         let next = now.plus(wait);
-        let is_of_use = error.is_worth_another_try() && next < request.deadline;
-        (is_of_use && self.spend_retry(request, now)).then_some(next)
+        let is_useful = error.is_retryable() && next < request.deadline;
+        (is_useful && self.spend_retry(request, now)).then_some(next)
     }
 
     /// Charges a retry to the budget, if the budget allows it.
@@ -207,13 +212,13 @@ impl Resilience {
         let share = self.settings.retry_budget;
         let allowed = if share > 0.0 { share * calls + BUDGET_RESERVE } else { 0.0 };
         let is_same_call = request.attempt > 1;
-        let may = f64::from(total.marked) + 1.0 <= allowed
+        let is_allowed = f64::from(total.marked) + 1.0 <= allowed
             && (is_same_call || !budget.retried.contains(customer, now));
-        if may {
+        if is_allowed {
             budget.calls.count(now, true);
             budget.retried.count(customer, now, true);
         }
-        may
+        is_allowed
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
@@ -222,24 +227,27 @@ impl Resilience {
 
     /// Waits for a permit of the concurrency limit, for at most half of the remaining time: a call
     /// that starts later would only time out.
-    async fn permit(&self, deadline: Monotonic) -> Result<SemaphorePermit<'_>, JuspayError> {
+    async fn wait_for_permit(
+        &self,
+        deadline: Monotonic,
+    ) -> Result<SemaphorePermit<'_>, JuspayError> {
         let now = self.clock.monotonic();
         let half = deadline.since(now).checked_div(2).unwrap_or_default();
-        clock::before(&*self.clock, now.plus(half), self.permits.acquire())
+        clock::timeout_at(&*self.clock, now.plus(half), self.permits.acquire())
             .await
             .and_then(Result::ok)
             .ok_or(JuspayError::Saturated)
     }
 }
 
-impl Resilient {
+impl ResilientClient {
     /// Wraps a worker's client.
     #[must_use]
     pub fn new(shared: Arc<Resilience>, inner: Rc<dyn CustomerApi>) -> Self {
         Self { shared, inner }
     }
 
-    async fn call(self, mut request: GetCustomer) -> Result<Answer, JuspayError> {
+    async fn call(self, mut request: GetCustomer) -> Result<CustomerResponse, JuspayError> {
         let shared = &*self.shared;
         let customer = shared.hasher.hash(&request.customer);
         shared.hold.note_key_changes(self.inner.recoveries());
@@ -248,7 +256,7 @@ impl Resilient {
         } else {
             // A call that would be refused doesn't wait for a permit.
             drop(shared.admit(customer)?);
-            shared.permit(request.deadline).await?
+            shared.wait_for_permit(request.deadline).await?
         };
         let mut admission = shared.admit(customer)?;
         shared.count_call();
@@ -260,7 +268,7 @@ impl Resilient {
             if retries_left == 0 {
                 return answer;
             }
-            let Some(next) = shared.next_try(error, backoff, &request) else {
+            let Some(next) = shared.next_attempt(error, backoff, &request) else {
                 return answer;
             };
             tracing::debug!(outcome = error.outcome(), "another try soon: {error}");
@@ -277,13 +285,13 @@ impl Resilient {
         &self,
         request: &GetCustomer,
         admission: Admission,
-    ) -> Result<Answer, JuspayError> {
+    ) -> Result<CustomerResponse, JuspayError> {
         let shared = &*self.shared;
         let end = shared.clock.monotonic().plus(shared.settings.try_timeout);
         let deadline = end.min(request.deadline);
         let mut attempt = Attempt { shared, admission: Some(admission), deadline };
         let answer = self.inner.get_customer(GetCustomer { deadline, ..request.clone() }).await;
-        attempt.ended(&answer);
+        attempt.finish(&answer);
         answer
     }
 }
@@ -296,9 +304,9 @@ struct Attempt<'r> {
 }
 
 impl Attempt<'_> {
-    fn ended(&mut self, answer: &Result<Answer, JuspayError>) {
+    fn finish(&mut self, answer: &Result<CustomerResponse, JuspayError>) {
         if let Some(admission) = self.admission.take() {
-            self.shared.learn(admission, answer);
+            self.shared.record_result(admission, answer);
         }
     }
 }
@@ -308,16 +316,16 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if self.admission.is_some() && self.shared.clock.monotonic() >= self.deadline {
-            self.ended(&Err(JuspayError::Timeout));
+            self.finish(&Err(JuspayError::Timeout));
         }
     }
 }
 
-impl CustomerApi for Resilient {
+impl CustomerApi for ResilientClient {
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         Box::pin(self.clone().call(request))
     }
 

@@ -44,7 +44,7 @@ impl ClockSkew {
     }
 
     /// Records how far Juspay's clock is ahead of this server's (negative: behind).
-    pub fn observe(&self, skew: SignedDuration, now: Monotonic) {
+    pub fn record(&self, skew: SignedDuration, now: Monotonic) {
         self.gauge.with_label_values::<&str>(&[]).set(skew.as_secs_f64());
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let is_large = skew.abs() > TOLERATED;
@@ -88,7 +88,7 @@ mod tests {
         let skew = ClockSkew::new(Metrics::new("1", "1").unwrap().upstream.clock_skew);
         let counts = observations.iter().map(|(seconds, at)| {
             let now = Monotonic::new(Duration::from_secs(*at));
-            skew.observe(SignedDuration::from_secs(*seconds), now);
+            skew.record(SignedDuration::from_secs(*seconds), now);
             log.text().lines().count()
         });
         (counts.collect(), log.text())
@@ -131,7 +131,7 @@ mod tests {
         let skew = ClockSkew::new(metrics.upstream.clock_skew.clone());
         let shown = || String::from_utf8(metrics.render().unwrap()).unwrap();
         assert!(!shown().contains("upstream_clock_skew_seconds"));
-        skew.observe(SignedDuration::from_millis(-1500), Monotonic::new(Duration::ZERO));
+        skew.record(SignedDuration::from_millis(-1500), Monotonic::new(Duration::ZERO));
         assert!(shown().contains("\njuspay_bff_upstream_clock_skew_seconds -1.5\n"), "{}", shown());
     }
 }

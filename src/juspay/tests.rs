@@ -13,7 +13,7 @@ type Row = (JuspayError, &'static str, [bool; 3]);
 
 fn rows() -> Vec<Row> {
     use ConnectionFailure as C;
-    use InvalidAnswer as I;
+    use InvalidResponse as I;
     use JuspayError as E;
     const OUTAGE: [bool; 3] = [true, false, false];
     const PASSING: [bool; 3] = [true, true, false];
@@ -63,8 +63,7 @@ fn rows() -> Vec<Row> {
 fn what_each_failure_says() {
     for (error, outcome, says) in rows() {
         assert_eq!(error.outcome(), outcome, "{error:?}");
-        let said =
-            [error.is_outage(), error.is_worth_another_try(), error.shows_that_we_are_let_in()];
+        let said = [error.is_outage(), error.is_retryable(), error.proves_access()];
         assert_eq!(said, says, "{error:?}");
     }
 }

@@ -17,7 +17,7 @@ use self::{
     document::Document,
     members::{Members, members},
 };
-use super::{InvalidAnswer, JuspayError};
+use super::{InvalidResponse, JuspayError};
 use crate::{
     clock::calendar,
     customer::{
@@ -38,25 +38,25 @@ const TOKEN: &str = "client_auth_token";
 const EXPIRY: &str = "client_auth_token_expiry";
 
 /// A customer and its token, parsed from the body of a 200.
-type Read = (Customer, Result<ClientAuth, InvalidAnswer>);
+type Read = (Customer, Result<ClientAuth, InvalidResponse>);
 
 /// Parses the body of a 200, which must be about `asked`.
 pub(super) fn customer(
     body: &[u8],
     asked: &CustomerId,
     form: CustomerIdForm,
-) -> Result<Read, InvalidAnswer> {
+) -> Result<Read, InvalidResponse> {
     let document = Document::read(body);
     let object =
-        members(document.text(), Field::ALL.map(Field::name)).map_err(|_| InvalidAnswer::Json)?;
+        members(document.text(), Field::ALL.map(Field::name)).map_err(|_| InvalidResponse::Json)?;
     check_identity(&document, &object, asked, form)?;
     let auth = client_auth(&document, &object);
-    if let Err(InvalidAnswer::MalformedToken) = auth {
-        return Err(InvalidAnswer::MalformedToken);
+    if let Err(InvalidResponse::MalformedToken) = auth {
+        return Err(InvalidResponse::MalformedToken);
     }
-    let mut customer = Customer::with_room(body.len());
+    let mut customer = Customer::with_capacity(body.len());
     for (field, value) in Field::ALL.into_iter().zip(object.values()) {
-        if let Some(json) = value.and_then(|value| told(field, value)) {
+        if let Some(json) = value.and_then(|value| client_value(field, value)) {
             customer.push(field, &json);
         }
     }
@@ -70,21 +70,21 @@ fn check_identity<const N: usize>(
     object: &Members<'_, N>,
     asked: &CustomerId,
     form: CustomerIdForm,
-) -> Result<(), InvalidAnswer> {
+) -> Result<(), InvalidResponse> {
     let (deciding, other): (&[Field], &[Field]) = match form {
         CustomerIdForm::Merchant => (&[Field::ObjectReferenceId, Field::CustomerId], &[Field::Id]),
         CustomerIdForm::Juspay => (&[Field::Id], &[Field::ObjectReferenceId, Field::CustomerId]),
     };
     let are_exact = |ids: &[Field]| ids.iter().all(|id| is_exact(document, object, id.name()));
     if !are_exact(deciding) {
-        return Err(InvalidAnswer::MalformedIdentity);
+        return Err(InvalidResponse::MalformedIdentity);
     }
     let mut named = deciding.iter().filter_map(|id| object.get(id.name()));
     let named = named.find(|value| value.get() != "null").and_then(text);
     if named.is_none_or(|named| named != asked.as_str()) {
-        return Err(InvalidAnswer::OtherCustomer);
+        return Err(InvalidResponse::OtherCustomer);
     }
-    if are_exact(other) { Ok(()) } else { Err(InvalidAnswer::MalformedIdentity) }
+    if are_exact(other) { Ok(()) } else { Err(InvalidResponse::MalformedIdentity) }
 }
 
 /// Whether the member occurs at most once and needed no repair.
@@ -96,29 +96,29 @@ fn is_exact<const N: usize>(document: &Document<'_>, object: &Members<'_, N>, na
 fn client_auth<const N: usize>(
     document: &Document<'_>,
     object: &Members<'_, N>,
-) -> Result<ClientAuth, InvalidAnswer> {
+) -> Result<ClientAuth, InvalidResponse> {
     let name = Field::Juspay.name();
     if object.is_repeated(name) {
-        return Err(InvalidAnswer::MalformedToken);
+        return Err(InvalidResponse::MalformedToken);
     }
     let juspay = object.get(name).and_then(|it| members(it.get(), [TOKEN, EXPIRY]).ok());
-    let juspay = juspay.ok_or(InvalidAnswer::NoToken)?;
+    let juspay = juspay.ok_or(InvalidResponse::NoToken)?;
     if ![TOKEN, EXPIRY].into_iter().all(|name| is_exact(document, &juspay, name)) {
-        return Err(InvalidAnswer::MalformedToken);
+        return Err(InvalidResponse::MalformedToken);
     }
     let text = |name| juspay.get(name).and_then(text);
     let token = text(TOKEN)
         .and_then(|token| ClientAuthToken::parse(token.into_owned()))
-        .ok_or(InvalidAnswer::NoToken)?;
+        .ok_or(InvalidResponse::NoToken)?;
     let expiry = text(EXPIRY)
         .and_then(|it| date(&it))
         .and_then(calendar::timestamp)
-        .ok_or(InvalidAnswer::NoExpiry)?;
+        .ok_or(InvalidResponse::NoExpiry)?;
     Ok(ClientAuth { token, expiry })
 }
 
 /// The field's value for clients; `None` if it doesn't have the documented type.
-fn told(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
+fn client_value(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
     let json = value.get();
     let is_text = json.starts_with('"');
     match field {
@@ -137,10 +137,10 @@ fn told(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
         | Field::EmailAddress
         | Field::FirstName
         | Field::LastName => {
-            if plain(json).is_some() {
+            if unescaped(json).is_some() {
                 Some(json.into())
             } else if is_text {
-                rewritten(json)
+                reserialized(json)
             } else {
                 None
             }
@@ -151,23 +151,23 @@ fn told(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
 /// A number in the range that clients can parse.
 fn number(json: &str) -> Option<Cow<'_, str>> {
     let is_number = json.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    if is_number { rewritten(json) } else { None }
+    if is_number { reserialized(json) } else { None }
 }
 
 /// The content of a string without escapes.
-fn plain(json: &str) -> Option<&str> {
+fn unescaped(json: &str) -> Option<&str> {
     json.strip_prefix('"')?.strip_suffix('"').filter(|text| !text.contains('\\'))
 }
 
 /// The value of a string.
 fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     let json = value.get();
-    plain(json)
+    unescaped(json)
         .map_or_else(|| serde_json::from_str(json).ok().map(Cow::Owned), |it| Some(it.into()))
 }
 
 /// A number or a string with escapes, serialized again; `None` for a number out of range.
-fn rewritten(json: &str) -> Option<Cow<'_, str>> {
+fn reserialized(json: &str) -> Option<Cow<'_, str>> {
     let value: Value = serde_json::from_str(json).ok()?;
     Some(value.to_string().into())
 }

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// Maximum size of a response in bytes.
-const MAX_ANSWER: u64 = 64 * 1024;
+const MAX_RESPONSE: u64 = 64 * 1024;
 
 /// A response.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ pub async fn exchange(
     let mut stream = TcpStream::connect(authority).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    stream.take(MAX_RESPONSE).read_to_end(&mut answer).await?;
     Reply::parse(&answer)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its answer isn't HTTP"))
 }

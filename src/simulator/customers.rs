@@ -8,7 +8,7 @@ use std::{
 use aws_lc_rs::digest;
 use jiff::Timestamp;
 
-use super::bounded::Bounded;
+use super::bounded_map::BoundedMap;
 
 /// Maximum number of customers. A new one replaces the oldest.
 const CAPACITY: usize = 1_000_000;
@@ -55,7 +55,7 @@ impl Contact {
     }
 
     /// Plausible fields, derived from the id.
-    fn made_up(reference: &str) -> Self {
+    fn generated(reference: &str) -> Self {
         let digest = digest::digest(&digest::SHA256, reference.as_bytes());
         let number =
             digest.as_ref().iter().take(8).fold(0_u64, |number, byte| {
@@ -95,7 +95,7 @@ pub(super) struct Customers(Mutex<Tables>);
 
 #[derive(Debug)]
 struct Tables {
-    by_reference: Bounded<String, CustomerRecord>,
+    by_reference: BoundedMap<String, CustomerRecord>,
     references: HashMap<String, String>,
 }
 
@@ -125,7 +125,7 @@ impl Customers {
     }
 
     fn bounded(capacity: usize) -> Self {
-        let by_reference = Bounded::new(capacity);
+        let by_reference = BoundedMap::new(capacity);
         Self(Mutex::new(Tables { by_reference, references: HashMap::new() }))
     }
 
@@ -136,7 +136,7 @@ impl Customers {
     }
 
     /// The customer with this id, created if missing.
-    pub(super) fn find_or_make_up(&self, asked: &str, now: Timestamp) -> CustomerRecord {
+    pub(super) fn find_or_create(&self, asked: &str, now: Timestamp) -> CustomerRecord {
         if let Some(known) = self.find(asked) {
             return known;
         }
@@ -145,7 +145,7 @@ impl Customers {
         } else {
             (juspay_id(asked), asked.to_owned())
         };
-        let contact = Contact::made_up(&reference);
+        let contact = Contact::generated(&reference);
         let record = CustomerRecord { id, reference, contact, created: now, updated: now };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(record)
     }
@@ -191,38 +191,38 @@ mod tests {
     #[test]
     fn both_ids_find_the_same_customer() {
         let customers = Customers::new();
-        let alice = customers.find_or_make_up("alice", NOW);
+        let alice = customers.find_or_create("alice", NOW);
         assert_eq!(alice.id, juspay_id("alice"));
-        assert_eq!(customers.find_or_make_up(&alice.id, NOW), alice);
+        assert_eq!(customers.find_or_create(&alice.id, NOW), alice);
         assert_eq!(customers.find("bob"), None);
     }
 
     #[test]
     fn an_unknown_juspay_id_gets_a_reference() {
         let customers = Customers::new();
-        let made_up = customers.find_or_make_up("cst_nobody", NOW);
-        assert_eq!(made_up.id, "cst_nobody");
-        assert!(made_up.reference.starts_with("ref_"));
-        assert_eq!(customers.find(&made_up.reference), Some(made_up));
+        let generated = customers.find_or_create("cst_nobody", NOW);
+        assert_eq!(generated.id, "cst_nobody");
+        assert!(generated.reference.starts_with("ref_"));
+        assert_eq!(customers.find(&generated.reference), Some(generated));
     }
 
     #[test]
     fn made_up_fields_are_plausible_and_lasting() {
-        let contact = Contact::made_up("alice");
-        assert_eq!(contact, Contact::made_up("alice"));
-        assert_ne!(contact, Contact::made_up("bob"));
+        let contact = Contact::generated("alice");
+        assert_eq!(contact, Contact::generated("alice"));
+        assert_ne!(contact, Contact::generated("bob"));
         assert_eq!(contact.email_address.as_deref(), Some("alice@example.com"));
         let number = contact.mobile_number.unwrap();
         assert!(number.len() == 10 && number.starts_with('9'), "{number}");
         assert!(contact.first_name.is_some());
-        let mail = Contact::made_up("a@b.example").email_address;
+        let mail = Contact::generated("a@b.example").email_address;
         assert_eq!(mail.as_deref(), Some("a@b.example"));
     }
 
     #[test]
     fn an_update_alters_what_it_names() {
         let customers = Customers::new();
-        let before = customers.find_or_make_up("alice", NOW);
+        let before = customers.find_or_create("alice", NOW);
         let later = crate::clock::later(NOW, std::time::Duration::from_secs(5));
         let change = Contact { first_name: Some("Alia".to_owned()), ..Contact::default() };
         let after = customers.update(&before.id, change.clone(), later).unwrap();
@@ -242,8 +242,8 @@ mod tests {
     #[test]
     fn the_oldest_is_forgotten_by_both_ids() {
         let customers = Customers::bounded(1);
-        let alice = customers.find_or_make_up("alice", NOW);
-        customers.find_or_make_up("bob", NOW);
+        let alice = customers.find_or_create("alice", NOW);
+        customers.find_or_create("bob", NOW);
         assert_eq!((customers.find("alice"), customers.find(&alice.id)), (None, None));
         assert!(customers.find("bob").is_some());
         assert_eq!(customers.0.lock().unwrap().references.len(), 1);

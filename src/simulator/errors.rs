@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::answer::Answer;
+use super::response::Response;
 
 /// 400 from Create.
 const DUPLICATE: &str = concat!(
@@ -60,23 +60,23 @@ pub enum ApiError {
 
 impl ApiError {
     /// The response without the common header fields.
-    pub(super) fn answer(self) -> Answer {
+    pub(super) fn answer(self) -> Response {
         match self {
             Self::MandatoryFieldsMissing => {
                 mandatory_fields_missing("Mandatory fields are missing")
             }
             Self::EmptyValue => empty_values(&[]),
-            Self::Duplicate => Answer::raw_json(400, DUPLICATE),
-            Self::AccessDenied => Answer::raw_json(401, ACCESS_DENIED),
-            Self::BadOrigin => Answer::raw_json(403, BAD_ORIGIN),
-            Self::NotFound => Answer::raw_json(404, NOT_FOUND),
+            Self::Duplicate => Response::raw_json(400, DUPLICATE),
+            Self::AccessDenied => Response::raw_json(401, ACCESS_DENIED),
+            Self::BadOrigin => Response::raw_json(403, BAD_ORIGIN),
+            Self::NotFound => Response::raw_json(404, NOT_FOUND),
         }
     }
 }
 
 /// 400 with a message that names the missing fields.
-pub(super) fn mandatory_fields_missing(message: &str) -> Answer {
-    Answer::json(
+pub(super) fn mandatory_fields_missing(message: &str) -> Response {
+    Response::json(
         400,
         &json!({
             "status": "Bad Request",
@@ -87,9 +87,9 @@ pub(super) fn mandatory_fields_missing(message: &str) -> Answer {
 }
 
 /// 400 for empty fields.
-pub(super) fn empty_values(fields: &[&str]) -> Answer {
+pub(super) fn empty_values(fields: &[&str]) -> Response {
     let reason = |name: &&str| json!({"field_name": name, "reason": "cannot be empty"});
-    Answer::json(
+    Response::json(
         400,
         &json!({
             "status": "Invalid Request",
@@ -107,8 +107,8 @@ pub(super) fn empty_values(fields: &[&str]) -> Answer {
 }
 
 /// 404 for an unknown path: a web server's HTML page instead of Juspay's JSON.
-pub(super) fn wrong_route() -> Answer {
-    Answer::html(
+pub(super) fn wrong_route() -> Response {
+    Response::html(
         404,
         "<html>\n<head><title>404 Not Found</title></head>\n\
          <body><center><h1>404 Not Found</h1></center></body>\n</html>\n",

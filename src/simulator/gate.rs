@@ -47,9 +47,9 @@ impl Drop for Gate {
 
 /// A request's wait at a gate.
 #[derive(Debug)]
-pub(super) struct Passage(watch::Receiver<bool>);
+pub(super) struct GateWait(watch::Receiver<bool>);
 
-impl Passage {
+impl GateWait {
     /// Waits until the gate is open.
     pub(super) async fn opened(mut self) {
         // An error means that the gate was dropped, which opens it.
@@ -73,10 +73,10 @@ impl Gates {
     }
 
     /// Records a request at the gate of `target`; `None` if it needn't wait.
-    pub(super) fn arrive(&self, target: &str) -> Option<Passage> {
+    pub(super) fn arrive(&self, target: &str) -> Option<GateWait> {
         let gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gate = gates.get(target).filter(|gate| !*gate.open.borrow())?;
         gate.arrived.send_modify(|arrived| *arrived = arrived.saturating_add(1));
-        Some(Passage(gate.open.subscribe()))
+        Some(GateWait(gate.open.subscribe()))
     }
 }

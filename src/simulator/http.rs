@@ -2,7 +2,7 @@
 //!
 //! A handler returns a [`Script`] of bytes, pauses and disconnects, so that it can send responses
 //! that no HTTP library would. The server owns the sockets; by itself it only rejects malformed
-//! requests. [`super::answer`] and [`super::fault`] define the bytes.
+//! requests. [`super::response`] and [`super::fault`] define the bytes.
 
 mod request;
 
@@ -24,7 +24,7 @@ use tokio::{
 
 use self::request::{Incoming, Received};
 pub(super) use self::request::{Request, find_header};
-use super::{answer::Answer, gate::Passage};
+use super::{gate::GateWait, response::Response};
 use crate::clock::Clock;
 
 /// Maximum number of concurrent connections. Others wait in the listener's backlog.
@@ -42,7 +42,7 @@ pub(super) enum Step {
     /// Waits for a duration on the clock.
     Pause(Duration),
     /// Waits until a gate is open.
-    Wait(Passage),
+    Wait(GateWait),
     /// Waits until the client closes.
     Hang,
     /// Ends the connection with a TCP reset.
@@ -51,7 +51,7 @@ pub(super) enum Step {
 
 /// What happens to the connection after a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum AfterResponse {
     /// It accepts the next request, unless the client requested a close.
     KeepAlive,
     /// It is closed.
@@ -62,7 +62,7 @@ pub(super) enum Then {
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) steps: Vec<Step>,
-    pub(super) then: Then,
+    pub(super) then: AfterResponse,
 }
 
 /// Responds to requests. Handlers don't wait; waiting is a step of the script, so that a handler
@@ -108,7 +108,7 @@ async fn accept<H: Handler>(listener: TcpListener, handler: Arc<H>, clock: Arc<d
                     stream,
                     clock: Arc::clone(&clock),
                 };
-                connections.spawn(connection.converse(Arc::clone(&handler)));
+                connections.spawn(connection.serve_requests(Arc::clone(&handler)));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -123,25 +123,25 @@ struct Connection {
 
 impl Connection {
     /// Responds to one request after the other.
-    async fn converse<H: Handler>(mut self, handler: Arc<H>) -> io::Result<()> {
+    async fn serve_requests<H: Handler>(mut self, handler: Arc<H>) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         let mut incoming = Incoming::of(self.number);
         loop {
             let request = match incoming.next(&mut self.stream).await? {
                 Received::Request(request) => request,
-                Received::Refused(answer) => return self.refuse(&answer).await,
+                Received::Rejected(answer) => return self.refuse(&answer).await,
                 Received::Ended => return Ok(()),
             };
             let wants_close = request.wants_close();
             let then = self.play(handler.handle(request)).await?;
-            if wants_close || then == Then::Close {
+            if wants_close || then == AfterResponse::Close {
                 // Dropping the stream closes it, or resets it if the script requested that.
                 return Ok(());
             }
         }
     }
 
-    async fn play(&mut self, script: Script) -> io::Result<Then> {
+    async fn play(&mut self, script: Script) -> io::Result<AfterResponse> {
         for step in script.steps {
             match step {
                 Step::Write(bytes) => self.stream.write_all(&bytes).await?,
@@ -150,26 +150,26 @@ impl Connection {
                 }
                 Step::Wait(passage) => passage.opened().await,
                 Step::Hang => {
-                    self.read_away(usize::MAX).await?;
-                    return Ok(Then::Close);
+                    self.drain(usize::MAX).await?;
+                    return Ok(AfterResponse::Close);
                 }
                 Step::Reset => {
                     self.stream.set_zero_linger()?;
-                    return Ok(Then::Close);
+                    return Ok(AfterResponse::Close);
                 }
             }
         }
         Ok(script.then)
     }
 
-    async fn refuse(&mut self, answer: &Answer) -> io::Result<()> {
+    async fn refuse(&mut self, answer: &Response) -> io::Result<()> {
         self.stream.write_all(&answer.to_bytes()).await?;
         self.stream.shutdown().await?;
-        self.read_away(MAX_DRAINED).await
+        self.drain(MAX_DRAINED).await
     }
 
     /// Reads until the client closes, or has sent `most` bytes.
-    async fn read_away(&mut self, most: usize) -> io::Result<()> {
+    async fn drain(&mut self, most: usize) -> io::Result<()> {
         let mut left = most;
         let mut sink = [0; 4096];
         while left > 0 {

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::{
-    introspection::Register,
+    introspection::IssuedTokens,
     key::{Family, SigningKey},
 };
 pub use self::{
@@ -29,13 +29,13 @@ pub use self::{
     mint::{DEFAULT_AUDIENCE, MintRequest},
 };
 use super::{
-    answer::Answer,
-    control::refusal,
+    control::rejection,
     fault::Fault,
     gate::{Gate, Gates},
     http::{Handler, Request, Script, Step},
     journal::{Journal, ReceivedRequest},
-    rules::{FaultRule, Rules},
+    response::Response,
+    rules::{FaultRule, FaultRules},
 };
 use crate::{clock::Clock, settings::Algorithm};
 
@@ -54,9 +54,9 @@ struct State {
     clock: Arc<dyn Clock>,
     keys: Mutex<Keys>,
     minted: AtomicU64,
-    register: Register,
+    register: IssuedTokens,
     journal: Journal,
-    rules: Rules,
+    rules: FaultRules,
     gates: Gates,
 }
 
@@ -81,9 +81,9 @@ impl Issuer {
             clock,
             keys: Mutex::default(),
             minted: AtomicU64::new(0),
-            register: Register::new(),
+            register: IssuedTokens::new(),
             journal: Journal::new(),
-            rules: Rules::default(),
+            rules: FaultRules::default(),
             gates: Gates::default(),
         }));
         issuer.key(algorithm::family(algorithm::DEFAULT))?;
@@ -220,17 +220,17 @@ impl Issuer {
         Ok(key)
     }
 
-    fn answer(&self, request: &Request) -> Answer {
+    fn answer(&self, request: &Request) -> Response {
         match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/") => Answer::text(200, HELP),
-            ("GET", DISCOVERY_PATH) => Answer::json(200, &self.configuration()),
-            ("GET", JWKS_PATH) => Answer::json(200, &self.jwks()),
-            ("GET", "/counts") => Answer::json(200, &json!(self.0.journal.counts())),
-            ("POST", "/token") => self.token(request).unwrap_or_else(|refusal| refusal),
+            ("GET", "/") => Response::text(200, HELP),
+            ("GET", DISCOVERY_PATH) => Response::json(200, &self.configuration()),
+            ("GET", JWKS_PATH) => Response::json(200, &self.jwks()),
+            ("GET", "/counts") => Response::json(200, &json!(self.0.journal.counts())),
+            ("POST", "/token") => self.token(request).unwrap_or_else(|rejection| rejection),
             ("POST", INTROSPECTION_PATH) => self.0.register.introspect(request, self.0.clock.now()),
             ("POST", REVOCATION_PATH) => self.0.register.revocation(request),
-            ("POST", "/rotate") => self.rotation(request).unwrap_or_else(|refusal| refusal),
-            _ => refusal(404, "there is no such thing; GET / lists what there is"),
+            ("POST", "/rotate") => self.rotation(request).unwrap_or_else(|rejection| rejection),
+            _ => rejection(404, "there is no such thing; GET / lists what there is"),
         }
     }
 
@@ -247,21 +247,21 @@ impl Issuer {
         })
     }
 
-    fn token(&self, request: &Request) -> Result<Answer, Answer> {
+    fn token(&self, request: &Request) -> Result<Response, Response> {
         let wanted: MintRequest = read(request)?;
-        let token = self.mint(&wanted).map_err(|error| refusal(500, &error.to_string()))?;
+        let token = self.mint(&wanted).map_err(|error| rejection(500, &error.to_string()))?;
         let answer = json!({
             "access_token": token,
             "token_type": "Bearer",
             "expires_in": wanted.life.as_secs(),
         });
-        Ok(Answer::json(200, &answer).with("Cache-Control", "no-store"))
+        Ok(Response::json(200, &answer).with("Cache-Control", "no-store"))
     }
 
-    fn rotation(&self, request: &Request) -> Result<Answer, Answer> {
+    fn rotation(&self, request: &Request) -> Result<Response, Response> {
         let Rotation { overlap } = read(request)?;
-        self.rotate(overlap).map_err(|error| refusal(500, &error.to_string()))?;
-        Ok(Answer::json(200, &self.jwks()))
+        self.rotate(overlap).map_err(|error| rejection(500, &error.to_string()))?;
+        Ok(Response::json(200, &self.jwks()))
     }
 }
 
@@ -283,8 +283,8 @@ struct Rotation {
     overlap: bool,
 }
 
-fn read<'r, T: Deserialize<'r>>(request: &'r Request) -> Result<T, Answer> {
-    serde_json::from_slice(&request.body).map_err(|error| refusal(400, &error.to_string()))
+fn read<'r, T: Deserialize<'r>>(request: &'r Request) -> Result<T, Response> {
+    serde_json::from_slice(&request.body).map_err(|error| rejection(400, &error.to_string()))
 }
 
 impl Handler for Issuer {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{
-    bounded::Bounded,
+    bounded_map::BoundedMap,
     http::{Request, find_header},
 };
 
@@ -62,13 +62,13 @@ pub(super) struct Journal(Mutex<Entries>);
 struct Entries {
     total: u64,
     requests: VecDeque<Arc<ReceivedRequest>>,
-    calls: Bounded<String, u64>,
+    calls: BoundedMap<String, u64>,
 }
 
 impl Journal {
     /// An empty journal.
     pub(super) fn new() -> Self {
-        let calls = Bounded::new(CUSTOMERS);
+        let calls = BoundedMap::new(CUSTOMERS);
         Self(Mutex::new(Entries { total: 0, requests: VecDeque::new(), calls }))
     }
 

@@ -26,9 +26,9 @@ use super::{
     journal::{Journal, ReceivedRequest},
     keys::ApiKeys,
     magic::MagicCustomer,
-    rules::{FaultRule, Rules},
-    span::OffsetClock,
-    stale::StaleConnections,
+    rules::{FaultRule, FaultRules},
+    stale_connections::StaleConnections,
+    time::OffsetClock,
     tokens::{Tokens, Unusable},
 };
 
@@ -47,7 +47,7 @@ struct State {
     customers: Customers,
     tokens: Tokens,
     journal: Journal,
-    rules: Rules,
+    rules: FaultRules,
     stale: StaleConnections,
     gates: Gates,
 }
@@ -72,7 +72,7 @@ impl Simulator {
             customers: Customers::new(),
             tokens: Tokens::new(),
             journal: Journal::new(),
-            rules: Rules::default(),
+            rules: FaultRules::default(),
             stale: StaleConnections::default(),
             gates: Gates::default(),
         }))
@@ -165,7 +165,7 @@ impl Simulator {
     }
 
     /// Whether requests create unknown customers.
-    pub(super) fn makes_up_customers(&self) -> bool {
+    pub(super) fn provisions_customers(&self) -> bool {
         self.0.provision.load(Ordering::Relaxed)
     }
 

@@ -116,7 +116,7 @@ pub(super) fn juspay_member(
             member(token.into(), written.into())
         }
         Some(TokenFault::ReportedLate { seconds }) => {
-            let late = super::span::shifted(expiry, SignedDuration::from_secs(seconds));
+            let late = super::time::shifted(expiry, SignedDuration::from_secs(seconds));
             member(token.into(), whole_seconds(late).into())
         }
     }

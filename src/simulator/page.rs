@@ -56,7 +56,7 @@ pub(super) fn text(simulator: &Simulator) -> String {
          \"times\": for ever):\n{FAULTS}",
         base = simulator.base_url(),
         merchant = simulator.merchant(),
-        unknown = unknown_customers(simulator.makes_up_customers()),
+        unknown = unknown_customers(simulator.provisions_customers()),
         magic = magic_customers(),
         control = control_api(),
     )

@@ -55,9 +55,9 @@ impl FaultRule {
 
 /// The rules in force.
 #[derive(Debug, Default)]
-pub(super) struct Rules(Mutex<VecDeque<FaultRule>>);
+pub(super) struct FaultRules(Mutex<VecDeque<FaultRule>>);
 
-impl Rules {
+impl FaultRules {
     /// Appends a rule.
     pub(super) fn add(&self, rule: FaultRule) {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_fits_decides_until_it_is_used_up() {
-        let rules = Rules::default();
+        let rules = FaultRules::default();
         rules.add(FaultRule::once(Fault::Hang).of("alice"));
         rules.add(FaultRule::always(Fault::Reset).times(2));
         rules.add(FaultRule::always(Fault::Empty));
@@ -111,14 +111,14 @@ mod tests {
 
     #[test]
     fn a_rule_for_no_answers_is_none() {
-        let rules = Rules::default();
+        let rules = FaultRules::default();
         rules.add(FaultRule::always(Fault::Hang).times(0));
         assert_eq!(rules.take(None), None);
     }
 
     #[test]
     fn there_is_a_bound() {
-        let rules = Rules::default();
+        let rules = FaultRules::default();
         rules.add(FaultRule::once(Fault::Reset));
         for _ in 0..MAX_RULES {
             rules.add(FaultRule::once(Fault::Hang));

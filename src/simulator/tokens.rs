@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::bounded::Bounded;
+use super::bounded_map::BoundedMap;
 
 /// Maximum number of tokens. A new one replaces the oldest.
 const CAPACITY: usize = 1_000_000;
@@ -21,7 +21,7 @@ pub(super) struct Tokens {
     minted: AtomicU64,
     /// Has a random key in each process. Simulated tokens needn't be secret, only unique.
     hashes: RandomState,
-    live: Mutex<Bounded<String, Life>>,
+    live: Mutex<BoundedMap<String, Life>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ impl Tokens {
         Self {
             minted: AtomicU64::new(0),
             hashes: RandomState::new(),
-            live: Mutex::new(Bounded::new(CAPACITY)),
+            live: Mutex::new(BoundedMap::new(CAPACITY)),
         }
     }
 

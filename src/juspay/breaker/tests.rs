@@ -4,14 +4,14 @@
 use super::*;
 use crate::juspay::window::tests::customer;
 
-const RULES: Rules = Rules {
+const RULES: BreakerRules = BreakerRules {
     failure_rate: 0.5,
     window: Duration::from_secs(10),
     min_calls: 4,
     open_for: Duration::from_secs(5),
 };
 
-const FAILS: CallEnd = CallEnd::Outage(None);
+const FAILS: CallResult = CallResult::Outage(None);
 
 /// A customer whose calls fail while those of others succeed.
 const ODD: CustomerHash = customer(u64::MAX);
@@ -20,21 +20,26 @@ fn at(millis: u64) -> Monotonic {
     Monotonic::new(Duration::from_millis(millis))
 }
 
-fn end(fails: bool) -> CallEnd {
-    if fails { FAILS } else { CallEnd::Healthy }
+fn end(fails: bool) -> CallResult {
+    if fails { FAILS } else { CallResult::Healthy }
 }
 
 /// A call for the customer that starts and ends at `millis`.
-fn call_of(breaker: &Breaker, of: CustomerHash, millis: u64, end: CallEnd) -> Option<State> {
-    breaker.admit(of, at(millis)).unwrap().ended(at(millis), end)
+fn call_of(
+    breaker: &Breaker,
+    of: CustomerHash,
+    millis: u64,
+    end: CallResult,
+) -> Option<BreakerState> {
+    breaker.admit(of, at(millis)).unwrap().finish(at(millis), end)
 }
 
 /// A call for a new customer that starts and ends at `millis`.
-fn call(breaker: &Breaker, millis: u64, fails: bool) -> Option<State> {
+fn call(breaker: &Breaker, millis: u64, fails: bool) -> Option<BreakerState> {
     call_of(breaker, customer(millis), millis, end(fails))
 }
 
-fn admit(breaker: &Breaker, millis: u64) -> Result<Ticket, Duration> {
+fn admit(breaker: &Breaker, millis: u64) -> Result<BreakerPermit, Duration> {
     breaker.admit(customer(millis), at(millis))
 }
 
@@ -44,7 +49,7 @@ fn opened() -> Breaker {
     for n in 0..5 {
         assert_eq!(call(&breaker, n, n != 2), None);
     }
-    assert_eq!(call(&breaker, 5, true), Some(State::Open));
+    assert_eq!(call(&breaker, 5, true), Some(BreakerState::Open));
     breaker
 }
 
@@ -52,12 +57,12 @@ fn opened() -> Breaker {
 fn it_opens_at_the_rate_and_not_below_it() {
     let breaker = opened();
     assert_eq!(admit(&breaker, 6).unwrap_err(), Duration::from_millis(4999));
-    assert_eq!(breaker.state(at(5004)), State::Open);
+    assert_eq!(breaker.state(at(5004)), BreakerState::Open);
     let breaker = Breaker::new(RULES);
     for n in 0..100 {
         assert_eq!(call(&breaker, n, n % 3 == 2), None, "a third isn't half");
     }
-    assert_eq!(breaker.state(at(100)), State::Closed);
+    assert_eq!(breaker.state(at(100)), BreakerState::Closed);
 }
 
 #[test]
@@ -66,16 +71,16 @@ fn exactly_the_rate_opens_it() {
     for n in 0..9 {
         assert_eq!(call(&breaker, n, n >= 5), None, "{n}");
     }
-    assert_eq!(call(&breaker, 9, true), Some(State::Open));
+    assert_eq!(call(&breaker, 9, true), Some(BreakerState::Open));
 }
 
 #[test]
 fn it_needs_enough_calls() {
-    let breaker = Breaker::new(Rules { min_calls: 20, ..RULES });
+    let breaker = Breaker::new(BreakerRules { min_calls: 20, ..RULES });
     for n in 0..19 {
         assert_eq!(call(&breaker, n, true), None);
     }
-    assert_eq!(call(&breaker, 19, true), Some(State::Open));
+    assert_eq!(call(&breaker, 19, true), Some(BreakerState::Open));
 }
 
 #[test]
@@ -84,19 +89,19 @@ fn it_needs_five_failing_customers() {
     for n in 0..1000 {
         assert_eq!(call_of(&breaker, customer(n % 4), n, FAILS), None);
     }
-    assert_eq!(call_of(&breaker, customer(4), 1000, FAILS), Some(State::Open));
+    assert_eq!(call_of(&breaker, customer(4), 1000, FAILS), Some(BreakerState::Open));
 }
 
 #[test]
 fn a_customer_counts_once_however_often_it_fails() {
     let breaker = Breaker::new(RULES);
     for n in 0..6 {
-        assert_eq!(call_of(&breaker, customer(n), n, CallEnd::Healthy), None);
+        assert_eq!(call_of(&breaker, customer(n), n, CallResult::Healthy), None);
     }
     for n in 0..1000 {
         assert_eq!(call_of(&breaker, customer(100 + n % 5), n, FAILS), None, "5 of 11 isn't half");
     }
-    assert_eq!(call_of(&breaker, customer(105), 1000, FAILS), Some(State::Open));
+    assert_eq!(call_of(&breaker, customer(105), 1000, FAILS), Some(BreakerState::Open));
 }
 
 #[test]
@@ -109,7 +114,7 @@ fn a_customer_whose_next_call_succeeds_does_not_count_as_failing() {
 
 #[test]
 fn failures_are_forgotten_when_the_window_has_passed() {
-    for (last, state) in [(10_000, None), (9_999, Some(State::Open))] {
+    for (last, state) in [(10_000, None), (9_999, Some(BreakerState::Open))] {
         let breaker = Breaker::new(RULES);
         for n in 0..4 {
             assert_eq!(call_of(&breaker, customer(n), 0, FAILS), None);
@@ -121,16 +126,16 @@ fn failures_are_forgotten_when_the_window_has_passed() {
 #[test]
 fn half_open_one_probe_at_a_time_decides() {
     let breaker = opened();
-    assert_eq!(breaker.state(at(5005)), State::HalfOpen);
+    assert_eq!(breaker.state(at(5005)), BreakerState::HalfOpen);
     let probe = admit(&breaker, 5005).unwrap();
     assert_eq!(admit(&breaker, 5006).unwrap_err(), Duration::ZERO);
-    assert_eq!(breaker.state(at(5006)), State::HalfOpen);
-    assert_eq!(probe.ended(at(5100), FAILS), Some(State::Open));
-    assert_eq!(breaker.state(at(5100)), State::Open);
+    assert_eq!(breaker.state(at(5006)), BreakerState::HalfOpen);
+    assert_eq!(probe.finish(at(5100), FAILS), Some(BreakerState::Open));
+    assert_eq!(breaker.state(at(5100)), BreakerState::Open);
     assert_eq!(admit(&breaker, 5101).unwrap_err(), Duration::from_millis(4999));
     let probe = admit(&breaker, 10_100).unwrap();
-    assert_eq!(probe.ended(at(10_200), CallEnd::Healthy), Some(State::Closed));
-    assert_eq!(breaker.state(at(10_200)), State::Closed);
+    assert_eq!(probe.finish(at(10_200), CallResult::Healthy), Some(BreakerState::Closed));
+    assert_eq!(breaker.state(at(10_200)), BreakerState::Closed);
     for n in 10_201..10_205 {
         assert_eq!(call(&breaker, n, true), None, "it counts from zero");
     }
@@ -146,16 +151,20 @@ fn a_probe_that_never_ends_gives_its_place_back() {
 #[test]
 fn an_odd_customer_cannot_keep_it_open() {
     let breaker = opened();
-    assert_eq!(call_of(&breaker, ODD, 5005, FAILS), Some(State::Open), "once");
+    assert_eq!(call_of(&breaker, ODD, 5005, FAILS), Some(BreakerState::Open), "once");
     for round in 0..100 {
         let now = 10_005 + round * 5_000;
         assert_eq!(call_of(&breaker, ODD, now, FAILS), None);
-        assert_eq!(breaker.state(at(now)), State::HalfOpen);
+        assert_eq!(breaker.state(at(now)), BreakerState::HalfOpen);
         assert_eq!(breaker.admit(ODD, at(now + 1)).unwrap_err(), Duration::from_millis(4999));
     }
     let odd = breaker.admit(ODD, at(600_000)).unwrap();
-    assert_eq!(call(&breaker, 600_000, false), Some(State::Closed), "while that one is under way");
-    assert_eq!(odd.ended(at(600_001), FAILS), None);
+    assert_eq!(
+        call(&breaker, 600_000, false),
+        Some(BreakerState::Closed),
+        "while that one is under way"
+    );
+    assert_eq!(odd.finish(at(600_001), FAILS), None);
 }
 
 #[test]
@@ -163,8 +172,8 @@ fn customers_that_failed_when_it_opened_keep_no_other_waiting_and_find_out_by_th
     let breaker = opened();
     let failed = customer(0);
     assert_eq!(call_of(&breaker, failed, 5005, FAILS), None);
-    assert_eq!(breaker.state(at(5005)), State::HalfOpen, "open to others");
-    assert_eq!(call_of(&breaker, failed, 10_005, CallEnd::Healthy), Some(State::Closed));
+    assert_eq!(breaker.state(at(5005)), BreakerState::HalfOpen, "open to others");
+    assert_eq!(call_of(&breaker, failed, 10_005, CallResult::Healthy), Some(BreakerState::Closed));
 }
 
 #[test]
@@ -174,25 +183,25 @@ fn calls_from_before_it_opened_change_nothing() {
     for n in 0..5 {
         let _ = call(&breaker, n, true);
     }
-    assert_eq!(good.ended(at(10), CallEnd::Healthy), None);
-    assert_eq!(breaker.state(at(10)), State::Open);
+    assert_eq!(good.finish(at(10), CallResult::Healthy), None);
+    assert_eq!(breaker.state(at(10)), BreakerState::Open);
     let probe = admit(&breaker, 5004).unwrap();
-    assert_eq!(bad.ended(at(5004), FAILS), None);
-    assert_eq!(probe.ended(at(5005), CallEnd::Healthy), Some(State::Closed));
+    assert_eq!(bad.finish(at(5004), FAILS), None);
+    assert_eq!(probe.finish(at(5005), CallResult::Healthy), Some(BreakerState::Closed));
 }
 
 #[test]
 fn a_time_that_juspay_asks_for_lengthens_an_opening_and_never_makes_one() {
     for (asked, secs) in [(7, 7), (3, 5)] {
         let breaker = Breaker::new(RULES);
-        let end = CallEnd::Outage(Some(Duration::from_secs(asked)));
+        let end = CallResult::Outage(Some(Duration::from_secs(asked)));
         for n in 0..4 {
             assert_eq!(call_of(&breaker, customer(n), 0, end), None);
         }
-        assert_eq!(call_of(&breaker, customer(4), 0, end), Some(State::Open));
+        assert_eq!(call_of(&breaker, customer(4), 0, end), Some(BreakerState::Open));
         assert_eq!(admit(&breaker, 0).unwrap_err(), Duration::from_secs(secs));
         // The `Retry-After` of a probe applies to its customer only.
-        assert_eq!(call_of(&breaker, ODD, secs * 1000, end), Some(State::Open));
+        assert_eq!(call_of(&breaker, ODD, secs * 1000, end), Some(BreakerState::Open));
         assert_eq!(admit(&breaker, secs * 1000).unwrap_err(), Duration::from_secs(5));
     }
 }
@@ -213,8 +222,8 @@ fn a_rate_limit_of_two_customers_refuses_all_for_so_long_and_never_for_less_than
     assert_eq!(admit(&breaker, 2).unwrap_err(), Duration::from_millis(698));
     assert!(!limited(&breaker, 3, 800));
     assert_eq!(admit(&breaker, 3).unwrap_err(), Duration::from_millis(797));
-    assert_eq!(breaker.state(at(799)), State::Open);
-    assert_eq!(breaker.state(at(800)), State::HalfOpen);
+    assert_eq!(breaker.state(at(799)), BreakerState::Open);
+    assert_eq!(breaker.state(at(800)), BreakerState::HalfOpen);
     assert!(admit(&breaker, 800).is_ok());
 }
 
@@ -229,7 +238,7 @@ fn a_rate_limit_of_one_customer_is_its_own() {
         assert_eq!(call(&breaker, n, false), None);
         assert!(!limited(&breaker, n, n + 30_000), "{n}");
     }
-    assert_eq!(breaker.state(at(200)), State::Closed);
+    assert_eq!(breaker.state(at(200)), BreakerState::Closed);
 }
 
 #[test]
@@ -253,13 +262,13 @@ fn a_probe_from_before_a_rate_limit_decides_nothing_and_holds_no_place() {
     let new = admit(&breaker, 7000).unwrap();
     drop(old);
     assert!(admit(&breaker, 7001).is_err(), "the new probe is under way");
-    assert_eq!(new.ended(at(7001), CallEnd::Healthy), Some(State::Closed));
+    assert_eq!(new.finish(at(7001), CallResult::Healthy), Some(BreakerState::Closed));
     let breaker = opened();
     let old = admit(&breaker, 6000).unwrap();
     again(&breaker);
     let _new = admit(&breaker, 7000).unwrap();
-    assert_eq!(old.ended(at(7001), CallEnd::Healthy), None);
-    assert_eq!(breaker.state(at(7001)), State::HalfOpen);
+    assert_eq!(old.finish(at(7001), CallResult::Healthy), None);
+    assert_eq!(breaker.state(at(7001)), BreakerState::HalfOpen);
 }
 
 #[test]
@@ -269,9 +278,9 @@ fn calls_from_before_it_opened_do_not_count_when_it_is_closed_again() {
     for n in 0..5 {
         let _ = call(&breaker, n, true);
     }
-    assert_eq!(call(&breaker, 6000, false), Some(State::Closed));
+    assert_eq!(call(&breaker, 6000, false), Some(BreakerState::Closed));
     for ticket in hung {
-        assert_eq!(ticket.ended(at(6001), FAILS), None);
+        assert_eq!(ticket.finish(at(6001), FAILS), None);
     }
-    assert_eq!(breaker.state(at(6001)), State::Closed);
+    assert_eq!(breaker.state(at(6001)), BreakerState::Closed);
 }

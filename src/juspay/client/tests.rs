@@ -67,7 +67,7 @@ fn failures_to_connect_are_told_apart() {
         (ConnectError::Io(io::ErrorKind::ConnectionRefused.into()), C::Connect),
         (ConnectError::Disconnected, C::Broken),
     ] {
-        let told = sending_failed(SendRequestError::Connect(error));
+        let told = from_send_error(SendRequestError::Connect(error));
         assert_eq!(told, JuspayError::Connection(failure));
     }
 }
@@ -76,21 +76,21 @@ fn failures_to_connect_are_told_apart() {
 fn a_connection_that_breaks_is_no_broken_http() {
     let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
     let broken = JuspayError::Connection(ConnectionFailure::Broken);
-    assert_eq!(sending_failed(SendRequestError::Send(reset())), broken);
-    assert_eq!(sending_failed(SendRequestError::Response(reset().into())), broken);
+    assert_eq!(from_send_error(SendRequestError::Send(reset())), broken);
+    assert_eq!(from_send_error(SendRequestError::Response(reset().into())), broken);
     let no_http = SendRequestError::Response(httparse::Error::Version.into());
-    assert_eq!(sending_failed(no_http), InvalidAnswer::Http.into());
+    assert_eq!(from_send_error(no_http), InvalidResponse::Http.into());
 }
 
 #[test]
 fn bodies_that_fail_are_told_apart() {
     for (error, why) in [
-        (PayloadError::Overflow, InvalidAnswer::TooLarge),
-        (PayloadError::Incomplete(None), InvalidAnswer::Truncated),
-        (PayloadError::Io(io::ErrorKind::ConnectionReset.into()), InvalidAnswer::Truncated),
-        (PayloadError::EncodingCorrupted, InvalidAnswer::Http),
+        (PayloadError::Overflow, InvalidResponse::TooLarge),
+        (PayloadError::Incomplete(None), InvalidResponse::Truncated),
+        (PayloadError::Io(io::ErrorKind::ConnectionReset.into()), InvalidResponse::Truncated),
+        (PayloadError::EncodingCorrupted, InvalidResponse::Http),
     ] {
-        assert_eq!(body_failed(&error), why.into());
+        assert_eq!(from_payload_error(&error), why.into());
     }
 }
 

@@ -19,11 +19,11 @@ fn documented() -> Value {
     })
 }
 
-fn read_as(object: &Value, asked: &str, form: CustomerIdForm) -> Result<Read, InvalidAnswer> {
+fn read_as(object: &Value, asked: &str, form: CustomerIdForm) -> Result<Read, InvalidResponse> {
     customer(object.to_string().as_bytes(), &CustomerId::parse(asked).unwrap(), form)
 }
 
-fn read(object: &Value) -> Result<Read, InvalidAnswer> {
+fn read(object: &Value) -> Result<Read, InvalidResponse> {
     read_as(object, "alice", CustomerIdForm::Merchant)
 }
 
@@ -115,25 +115,25 @@ fn p1_an_answer_about_another_customer_is_refused() {
 fn a_token_needs_a_text_and_a_readable_expiry() {
     let auth = |juspay: Value| read(&with("juspay", juspay)).unwrap().1;
     for (juspay, why) in [
-        (Value::Null, InvalidAnswer::NoToken),
-        (json!({}), InvalidAnswer::NoToken),
-        (json!("tkn"), InvalidAnswer::NoToken),
-        (json!({"client_auth_token": null}), InvalidAnswer::NoToken),
-        (json!({"client_auth_token": ""}), InvalidAnswer::NoToken),
-        (json!({"client_auth_token": 7}), InvalidAnswer::NoToken),
-        (json!({"client_auth_token": "t"}), InvalidAnswer::NoExpiry),
+        (Value::Null, InvalidResponse::NoToken),
+        (json!({}), InvalidResponse::NoToken),
+        (json!("tkn"), InvalidResponse::NoToken),
+        (json!({"client_auth_token": null}), InvalidResponse::NoToken),
+        (json!({"client_auth_token": ""}), InvalidResponse::NoToken),
+        (json!({"client_auth_token": 7}), InvalidResponse::NoToken),
+        (json!({"client_auth_token": "t"}), InvalidResponse::NoExpiry),
         (
             json!({"client_auth_token": "t", "client_auth_token_expiry": null}),
-            InvalidAnswer::NoExpiry,
+            InvalidResponse::NoExpiry,
         ),
         (
             json!({"client_auth_token": "t", "client_auth_token_expiry": "soon"}),
-            InvalidAnswer::NoExpiry,
+            InvalidResponse::NoExpiry,
         ),
     ] {
         assert_eq!(auth(juspay.clone()).unwrap_err(), why, "{juspay}");
     }
-    assert_eq!(read(&without("juspay")).unwrap().1.unwrap_err(), InvalidAnswer::NoToken);
+    assert_eq!(read(&without("juspay")).unwrap().1.unwrap_err(), InvalidResponse::NoToken);
 }
 
 #[test]
@@ -164,8 +164,8 @@ fn an_expiry_in_the_last_hours_of_the_year_9999_is_as_late_as_possible() {
         read(&with("juspay", juspay)).unwrap().1.map(|auth| auth.expiry)
     };
     assert_eq!(auth("9999-12-31T23:59:59Z"), Ok(jiff::Timestamp::MAX));
-    assert_eq!(auth("9999-12-31T23:59:59-00:01"), Err(InvalidAnswer::NoExpiry));
-    assert_eq!(auth("+010000-01-01T00:00:00Z"), Err(InvalidAnswer::NoExpiry));
+    assert_eq!(auth("9999-12-31T23:59:59-00:01"), Err(InvalidResponse::NoExpiry));
+    assert_eq!(auth("+010000-01-01T00:00:00Z"), Err(InvalidResponse::NoExpiry));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn what_is_no_customers_json_is_refused() {
     let form = CustomerIdForm::Merchant;
     for body in ["", "null", "[]", "\"alice\"", "<html>", "{\"object_reference_id\":\"alice\""] {
         let read = customer(body.as_bytes(), &asked, form);
-        assert_eq!(read.unwrap_err(), InvalidAnswer::Json, "{body}");
+        assert_eq!(read.unwrap_err(), InvalidResponse::Json, "{body}");
     }
 }
 
@@ -185,7 +185,7 @@ fn altered(part: &str, bytes: &[u8]) -> Vec<u8> {
     [before.as_bytes(), bytes, after.as_bytes()].concat()
 }
 
-fn read_bytes(body: &[u8]) -> Result<Read, InvalidAnswer> {
+fn read_bytes(body: &[u8]) -> Result<Read, InvalidResponse> {
     customer(body, &CustomerId::parse("alice").unwrap(), CustomerIdForm::Merchant)
 }
 
@@ -253,7 +253,7 @@ fn a_byte_order_mark_is_skipped() {
     let object = documented().to_string();
     assert!(read_bytes(format!("\u{feff}{object}").as_bytes()).unwrap().1.is_ok());
     for body in [format!("\u{feff}\u{feff}{object}"), format!("{object}\u{feff}")] {
-        assert_eq!(read_bytes(body.as_bytes()).unwrap_err(), InvalidAnswer::Json);
+        assert_eq!(read_bytes(body.as_bytes()).unwrap_err(), InvalidResponse::Json);
     }
 }
 
@@ -272,19 +272,19 @@ fn p1_an_id_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
         b"\"object_reference_id\":\"alice\",\"\\u0069d\":\"cst_1\"",
     ] {
         let why = read_bytes(&altered(id, part)).unwrap_err();
-        assert_eq!(why, InvalidAnswer::MalformedIdentity, "{}", part.escape_ascii());
+        assert_eq!(why, InvalidResponse::MalformedIdentity, "{}", part.escape_ascii());
     }
     let body = altered("\"cst_1\"", b"\"cst_\xff\"");
-    assert_eq!(read_bytes(&body).unwrap_err(), InvalidAnswer::MalformedIdentity);
+    assert_eq!(read_bytes(&body).unwrap_err(), InvalidResponse::MalformedIdentity);
     // An id that differs in valid text stays another customer's.
     let bob = CustomerId::parse("bob").unwrap();
     let why = customer(&body, &bob, CustomerIdForm::Merchant).unwrap_err();
-    assert_eq!(why, InvalidAnswer::OtherCustomer);
+    assert_eq!(why, InvalidResponse::OtherCustomer);
     // After a repair, this would equal the requested id.
     let asked = CustomerId::parse("Andr\u{fffd}").unwrap();
     let read = |body: &[u8]| customer(body, &asked, CustomerIdForm::Merchant);
     let repaired = read(&altered(id, b"\"object_reference_id\":\"Andr\xe9\"")).unwrap_err();
-    assert_eq!(repaired, InvalidAnswer::MalformedIdentity);
+    assert_eq!(repaired, InvalidResponse::MalformedIdentity);
     let name = "\"object_reference_id\":\"Andr\u{fffd}\",\"a\":\"";
     let itself = altered(id, &[name.as_bytes(), b"\xff\""].concat());
     assert!(read(&itself).is_ok(), "an id that has the character itself");
@@ -309,7 +309,7 @@ fn p2_a_token_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
         ("\"juspay\"", b"\"\\u006auspay\":null,\"juspay\""),
     ] {
         let why = read_bytes(&altered(part, bytes)).unwrap_err();
-        assert_eq!(why, InvalidAnswer::MalformedToken, "{}", bytes.escape_ascii());
+        assert_eq!(why, InvalidResponse::MalformedToken, "{}", bytes.escape_ascii());
     }
     let beside = altered(token, &[b"\"a\":\"\xff\",", token.as_bytes()].concat());
     assert!(read_bytes(&beside).unwrap().1.is_ok(), "undocumented members decide nothing");

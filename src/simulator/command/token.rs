@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    clock::{Clock, before},
+    clock::{Clock, timeout_at},
     simulator::client::{Reply, exchange},
 };
 
@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The token to request.
 #[derive(Debug, Clone)]
-pub struct TokenOrder {
+pub struct TokenRequest {
     /// The issuer's URL, `http://…`.
     pub issuer: String,
     /// `sub`
@@ -54,7 +54,7 @@ pub enum TokenError {
         "{url} gave no token ({why}); tokens come from the issuer that `juspay-bff simulator` \
          starts, on its --issuer-listen address"
     )]
-    Refused {
+    Rejected {
         /// The issuer.
         url: String,
         /// Status and reason.
@@ -70,7 +70,7 @@ pub enum TokenError {
 /// # Errors
 /// If the issuer returns no token, or `out` can't be written.
 pub async fn print_token(
-    order: &TokenOrder,
+    order: &TokenRequest,
     clock: Arc<dyn Clock>,
     out: &mut (dyn io::Write + Send),
 ) -> Result<(), TokenError> {
@@ -78,9 +78,9 @@ pub async fn print_token(
     writeln!(out, "{token}").and_then(|()| out.flush()).map_err(TokenError::Output)
 }
 
-async fn fetch(order: &TokenOrder, clock: &dyn Clock) -> Result<String, TokenError> {
+async fn fetch(order: &TokenRequest, clock: &dyn Clock) -> Result<String, TokenError> {
     let unreachable = |why: String| TokenError::Unreachable { url: order.issuer.clone(), why };
-    let (authority, path) = authority_and_path(&order.issuer)?;
+    let (authority, path) = split_url(&order.issuer)?;
     let mut wanted = json!({"subject": order.subject});
     if let Some(wanted) = wanted.as_object_mut() {
         wanted.extend(order.audience.as_ref().map(|to| ("audience".to_owned(), json!(to))));
@@ -91,15 +91,15 @@ async fn fetch(order: &TokenOrder, clock: &dyn Clock) -> Result<String, TokenErr
     let (path, wanted) = (format!("{path}/token"), wanted.to_string());
     let json = [("Content-Type", "application/json")];
     let asked = exchange(&authority, "POST", &path, &json, &wanted);
-    let answer = before(clock, deadline, asked)
+    let answer = timeout_at(clock, deadline, asked)
         .await
         .ok_or_else(|| unreachable(format!("nothing within {} s", DEADLINE.as_secs())))?
         .map_err(|error| unreachable(error.to_string()))?;
-    token_in(&answer).map_err(|why| TokenError::Refused { url: order.issuer.clone(), why })
+    parse_token(&answer).map_err(|why| TokenError::Rejected { url: order.issuer.clone(), why })
 }
 
 /// Splits a URL into `HOST:PORT` and the path without its trailing slash.
-fn authority_and_path(url: &str) -> Result<(String, &str), TokenError> {
+fn split_url(url: &str) -> Result<(String, &str), TokenError> {
     let wrong = || TokenError::Url(url.to_owned());
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
     let (authority, path) = match rest.find('/') {
@@ -117,7 +117,7 @@ fn authority_and_path(url: &str) -> Result<(String, &str), TokenError> {
 }
 
 /// The token in a response, or why there is none.
-fn token_in(answer: &Reply) -> Result<String, String> {
+fn parse_token(answer: &Reply) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Granted {
         access_token: String,
@@ -145,13 +145,19 @@ mod tests {
         simulator::{Config, Fault, start},
     };
 
-    fn order(issuer: &str) -> TokenOrder {
+    fn order(issuer: &str) -> TokenRequest {
         let (audience, life) = (Some("them".to_owned()), Some(Duration::from_secs(90)));
         let scope = Some("read write".to_owned());
-        TokenOrder { issuer: issuer.to_owned(), subject: "alice".to_owned(), audience, life, scope }
+        TokenRequest {
+            issuer: issuer.to_owned(),
+            subject: "alice".to_owned(),
+            audience,
+            life,
+            scope,
+        }
     }
 
-    async fn printed(order: &TokenOrder) -> Result<String, TokenError> {
+    async fn printed(order: &TokenRequest) -> Result<String, TokenError> {
         let mut out = Vec::new();
         print_token(order, SystemClock::shared(), &mut out).await?;
         Ok(String::from_utf8(out).unwrap())
@@ -170,7 +176,7 @@ mod tests {
         let [exp, iat] = ["exp", "iat"].map(|claim| claims.claims[claim].as_i64().unwrap());
         assert_eq!(exp - iat, 90);
         assert_eq!(claims.claims["scope"], "read write");
-        let bare = TokenOrder {
+        let bare = TokenRequest {
             audience: None,
             life: None,
             scope: None,
@@ -221,12 +227,12 @@ mod tests {
             ("http://[::1]", "[::1]:80", ""),
             ("http://host:1/a/b/", "host:1", "/a/b"),
         ] {
-            assert_eq!(authority_and_path(url).unwrap(), (authority.to_owned(), path));
+            assert_eq!(split_url(url).unwrap(), (authority.to_owned(), path));
         }
         for url in
             ["https://a", "a:1", "http://", "http:///x", "http://a b", "http://u@h", "http://h?x"]
         {
-            let error = authority_and_path(url).unwrap_err().to_string();
+            let error = split_url(url).unwrap_err().to_string();
             assert!(error.contains(url) && error.contains("http://HOST:PORT"), "{error}");
         }
     }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::Fault;
 use crate::simulator::{
-    answer::{Answer, Framing},
-    http::{Script, Step, Then},
+    http::{AfterResponse, Script, Step},
+    response::{Framing, Response},
 };
 
 /// Maximum amount of white space of [`Fault::Huge`], in bytes.
@@ -19,10 +19,10 @@ const ERROR_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sorry</title></hea
 
 impl Fault {
     /// How `answer` is sent under this fault.
-    pub(in crate::simulator) fn script(&self, answer: Answer) -> Script {
+    pub(in crate::simulator) fn script(&self, answer: Response) -> Script {
         match self {
             Self::Error(_) | Self::Object(_) | Self::Token(_) => answer.script(),
-            Self::Latency { ms } => in_front([Step::Pause(Duration::from_millis(*ms))], &answer),
+            Self::Latency { ms } => followed_by([Step::Pause(Duration::from_millis(*ms))], &answer),
             Self::Hang => end([Step::Hang]),
             Self::Reset => end([Step::Reset]),
             Self::Close => end([]),
@@ -38,15 +38,15 @@ impl Fault {
                 end([Step::Write([head.as_slice(), &answer.body].concat().into())])
             }
             Self::Empty => answer.with_body(Bytes::new()).script(),
-            Self::Html => Answer::html(200, ERROR_PAGE).script(),
+            Self::Html => Response::html(200, ERROR_PAGE).script(),
             Self::Huge { bytes } => padded(answer, *bytes).script(),
             Self::Redirect { location } => {
-                Answer::text(302, "").with("Location", location).script()
+                Response::text(302, "").with("Location", location).script()
             }
             Self::Interim { status, gap_ms } => interim(*status, *gap_ms, &answer),
             Self::Surplus { gap_ms } => {
                 let pause = Step::Pause(Duration::from_millis(*gap_ms));
-                in_front([Step::Write(answer.to_bytes()), pause], &answer)
+                followed_by([Step::Write(answer.to_bytes()), pause], &answer)
             }
             Self::Age { seconds } => answer.with("Age", &seconds.to_string()).script(),
             Self::NoDate => answer.without("Date").script(),
@@ -61,29 +61,29 @@ impl Fault {
 
 /// `steps`, then the end of the connection.
 fn end<const N: usize>(steps: [Step; N]) -> Script {
-    Script { steps: steps.into(), then: Then::Close }
+    Script { steps: steps.into(), then: AfterResponse::Close }
 }
 
 /// `steps`, then the whole response.
-fn in_front<const N: usize>(steps: [Step; N], answer: &Answer) -> Script {
+fn followed_by<const N: usize>(steps: [Step; N], answer: &Response) -> Script {
     let mut script = answer.script();
     script.steps.splice(0..0, steps);
     script
 }
 
-fn interim(status: u16, gap_ms: u64, answer: &Answer) -> Script {
+fn interim(status: u16, gap_ms: u64, answer: &Response) -> Script {
     let head = format!("HTTP/1.1 {status} Unasked\r\nLink: </style.css>; rel=preload\r\n\r\n");
-    in_front([Step::Write(head.into()), Step::Pause(Duration::from_millis(gap_ms))], answer)
+    followed_by([Step::Write(head.into()), Step::Pause(Duration::from_millis(gap_ms))], answer)
 }
 
-fn byte_by_byte(answer: &Answer) -> Script {
+fn byte_by_byte(answer: &Response) -> Script {
     let bytes = answer.to_bytes();
     let single = |at: usize| Step::Write(bytes.slice(at..at.saturating_add(1)));
-    Script { steps: (0..bytes.len()).map(single).collect(), then: Then::KeepAlive }
+    Script { steps: (0..bytes.len()).map(single).collect(), then: AfterResponse::KeepAlive }
 }
 
 /// The head up to the middle of a field.
-fn unfinished_head(answer: &Answer) -> Bytes {
+fn unfinished_head(answer: &Response) -> Bytes {
     let head = answer.head(Framing::None);
     let end = head.len().saturating_sub(b"\r\n\r\n".len()).saturating_sub(1);
     Bytes::from(head).slice(..end)
@@ -95,13 +95,13 @@ fn part(body: &Bytes, whole: bool) -> Bytes {
 }
 
 /// The whole head and half of the body.
-fn half_of(answer: &Answer) -> Bytes {
+fn half_of(answer: &Response) -> Bytes {
     let head = answer.head(Framing::Length(answer.body.len()));
     [head.as_slice(), &part(&answer.body, false)].concat().into()
 }
 
 /// A body shorter than its Content-Length.
-fn cut(answer: &Answer, whole_json: bool) -> Bytes {
+fn cut(answer: &Response, whole_json: bool) -> Bytes {
     let part = part(&answer.body, whole_json);
     let lie = if whole_json { 10 } else { 0 };
     let head = answer.head(Framing::Length(answer.body.len().saturating_add(lie)));
@@ -109,7 +109,7 @@ fn cut(answer: &Answer, whole_json: bool) -> Bytes {
 }
 
 /// One chunk without the final one.
-fn cut_chunked(answer: &Answer, whole_json: bool) -> Bytes {
+fn cut_chunked(answer: &Response, whole_json: bool) -> Bytes {
     let part = part(&answer.body, whole_json);
     let size = format!("{:x}\r\n", part.len());
     let head = answer.head(Framing::Chunked);
@@ -117,7 +117,7 @@ fn cut_chunked(answer: &Answer, whole_json: bool) -> Bytes {
 }
 
 /// White space before JSON keeps it valid.
-fn padded(answer: Answer, padding: usize) -> Answer {
+fn padded(answer: Response, padding: usize) -> Response {
     let mut body = vec![b' '; padding.min(MAX_PADDING)];
     body.extend_from_slice(&answer.body);
     answer.with_body(body.into())
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn byte_by_byte_writes_single_bytes() {
-        let answer = Answer::text(200, "hello");
+        let answer = Response::text(200, "hello");
         let script = Fault::ByteByByte.script(answer.clone());
         let mut written = Vec::new();
         for step in script.steps {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn padding_has_a_bound() {
-        let padded = padded(Answer::text(200, "{}"), usize::MAX);
+        let padded = padded(Response::text(200, "{}"), usize::MAX);
         assert_eq!(padded.body.len(), MAX_PADDING + 2);
     }
 }

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
-use crate::simulator::answer::Answer;
+use crate::simulator::response::Response;
 
 /// Maximum size of a head in bytes, far above that of any client.
 const MAX_HEAD: usize = 64 * 1024;
@@ -92,7 +92,7 @@ pub(super) enum Received {
     /// A whole request.
     Request(Request),
     /// Something malformed; the connection ends after this response.
-    Refused(Answer),
+    Rejected(Response),
     /// The client has closed.
     Ended,
 }
@@ -121,7 +121,7 @@ impl Incoming {
                     return Ok(Received::Request(request));
                 }
                 Ok(None) => {}
-                Err(refusal) => return Ok(Received::Refused(refusal.answer())),
+                Err(rejection) => return Ok(Received::Rejected(rejection.answer())),
             }
             if stream.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(Received::Ended);
@@ -130,17 +130,17 @@ impl Incoming {
     }
 
     /// The first complete request in the buffer, and its length.
-    fn parse(&self) -> Result<Option<(Request, usize)>, Refusal> {
+    fn parse(&self) -> Result<Option<(Request, usize)>, Rejection> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Request::new(&mut fields);
         let head_length = match head.parse(&self.buffer) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) if self.buffer.len() > MAX_HEAD => {
-                return Err(Refusal::HeadTooLarge);
+                return Err(Rejection::HeadTooLarge);
             }
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-            Err(_) => return Err(Refusal::Malformed),
+            Err(httparse::Error::TooManyHeaders) => return Err(Rejection::HeadTooLarge),
+            Err(_) => return Err(Rejection::Malformed),
         };
         let mut request = self.request(&head);
         let received = self.buffer.get(head_length..).unwrap_or_default();
@@ -184,39 +184,39 @@ enum Framing {
 }
 
 /// The framing of the body (RFC 9112 §6.3). Two kinds at once are an error.
-fn framing(request: &Request) -> Result<Framing, Refusal> {
+fn framing(request: &Request) -> Result<Framing, Rejection> {
     match (request.header("transfer-encoding"), request.header("content-length")) {
-        (Some(_), Some(_)) => Err(Refusal::Malformed),
+        (Some(_), Some(_)) => Err(Rejection::Malformed),
         (Some(coding), None) if coding.trim().eq_ignore_ascii_case("chunked") => {
             Ok(Framing::Chunked)
         }
-        (Some(_), None) => Err(Refusal::UnknownCoding),
+        (Some(_), None) => Err(Rejection::UnknownCoding),
         (None, None) => Ok(Framing::Length(0)),
         (None, Some(length)) => match length.parse() {
-            Ok(length) if length > MAX_BODY => Err(Refusal::BodyTooLarge),
+            Ok(length) if length > MAX_BODY => Err(Rejection::BodyTooLarge),
             Ok(length) => Ok(Framing::Length(length)),
-            Err(_) => Err(Refusal::Malformed),
+            Err(_) => Err(Rejection::Malformed),
         },
     }
 }
 
 /// Why a request is rejected.
 #[derive(Debug, Clone, Copy)]
-enum Refusal {
+enum Rejection {
     Malformed,
     HeadTooLarge,
     BodyTooLarge,
     UnknownCoding,
 }
 
-impl Refusal {
-    fn answer(self) -> Answer {
+impl Rejection {
+    fn answer(self) -> Response {
         let (status, text) = match self {
             Self::Malformed => (400, "The simulator can't read this request.\n"),
             Self::HeadTooLarge => (431, "The request's head is too large.\n"),
             Self::BodyTooLarge => (413, "The request's body is too large.\n"),
             Self::UnknownCoding => (501, "The only transfer coding here is chunked.\n"),
         };
-        Answer::text(status, text).with("Connection", "close")
+        Response::text(status, text).with("Connection", "close")
     }
 }

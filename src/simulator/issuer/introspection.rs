@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::simulator::{answer::Answer, bounded::Bounded, http::Request};
+use crate::simulator::{bounded_map::BoundedMap, http::Request, response::Response};
 
 /// Path of the introspection endpoint.
 pub const INTROSPECTION_PATH: &str = "/introspect";
@@ -23,17 +23,17 @@ pub const DEFAULT_CLIENT: (&str, &str) = ("juspay-bff", "sim_client_secret");
 const CAPACITY: usize = 100_000;
 
 /// The issued tokens, and the client that may introspect them.
-pub(super) struct Register {
+pub(super) struct IssuedTokens {
     /// The claims, or `None` after revocation.
-    tokens: Mutex<Bounded<String, Option<Value>>>,
+    tokens: Mutex<BoundedMap<String, Option<Value>>>,
     client: Mutex<(String, String)>,
 }
 
-impl Register {
+impl IssuedTokens {
     pub(super) fn new() -> Self {
         let (id, secret) = DEFAULT_CLIENT;
         Self {
-            tokens: Mutex::new(Bounded::new(CAPACITY)),
+            tokens: Mutex::new(BoundedMap::new(CAPACITY)),
             client: Mutex::new((id.to_owned(), secret.to_owned())),
         }
     }
@@ -53,9 +53,9 @@ impl Register {
     }
 
     /// RFC 7662 §2.2: all claims of an active token, and nothing about others.
-    pub(super) fn introspect(&self, request: &Request, now: Timestamp) -> Answer {
+    pub(super) fn introspect(&self, request: &Request, now: Timestamp) -> Response {
         if !self.is_client(request) {
-            return stranger();
+            return unauthorized();
         }
         let token = request.form_value("token").unwrap_or_default();
         let claims = lock(&self.tokens).get(&token).cloned().flatten();
@@ -72,16 +72,16 @@ impl Register {
             }
             _ => json!({"active": false}),
         };
-        Answer::json(200, &answer).with("Cache-Control", "no-store")
+        Response::json(200, &answer).with("Cache-Control", "no-store")
     }
 
     /// RFC 7009 §2.2: the response for revoked and unknown tokens is the same.
-    pub(super) fn revocation(&self, request: &Request) -> Answer {
+    pub(super) fn revocation(&self, request: &Request) -> Response {
         if !self.is_client(request) {
-            return stranger();
+            return unauthorized();
         }
         self.revoke(&request.form_value("token").unwrap_or_default());
-        Answer::json(200, &json!({}))
+        Response::json(200, &json!({}))
     }
 
     fn is_client(&self, request: &Request) -> bool {
@@ -97,8 +97,8 @@ impl Register {
     }
 }
 
-fn stranger() -> Answer {
-    Answer::json(401, &json!({"error": "invalid_client"}))
+fn unauthorized() -> Response {
+    Response::json(401, &json!({"error": "invalid_client"}))
         .with("WWW-Authenticate", "Basic realm=\"simulator\"")
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::algorithm;
 use crate::{
     settings::Algorithm,
-    simulator::span::{self, shifted},
+    simulator::time::{self, shifted},
 };
 
 /// The default audience.
@@ -23,7 +23,7 @@ pub struct MintRequest {
     #[serde(default = "default_audience")]
     pub audience: String,
     /// From `iat` to `exp`; negative for an expired token. In JSON seconds, or `"1h"`.
-    #[serde(default = "default_life", deserialize_with = "span::deserialize")]
+    #[serde(default = "default_life", deserialize_with = "time::deserialize")]
     pub life: SignedDuration,
     /// `scope`; absent if none.
     #[serde(default)]

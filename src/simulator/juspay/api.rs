@@ -7,14 +7,14 @@ use percent_encoding::percent_decode_str;
 
 use super::Simulator;
 use crate::simulator::{
-    answer::Answer,
     customers::{Contact, CustomerRecord},
     errors::{self, ApiError},
     fault::{Fault, ObjectFault, TokenFault},
     http::Request,
     magic::MagicCustomer,
     object::{CustomerObject, juspay_member},
-    span::shifted,
+    response::Response,
+    time::shifted,
 };
 
 /// The form fields that Create and Update accept besides the id.
@@ -38,7 +38,7 @@ impl Call {
     /// Parses the method, the path and, for Create, the form.
     pub(super) fn of(request: &Request) -> Self {
         let Some(rest) = request.path.strip_prefix("/customers") else { return Self::WrongRoute };
-        let id = rest.strip_prefix('/').and_then(one_segment);
+        let id = rest.strip_prefix('/').and_then(decode_segment);
         match (request.method.as_str(), id) {
             ("GET", Some(id)) => Self::Get(id),
             ("POST", Some(id)) => Self::Update(id),
@@ -60,7 +60,7 @@ impl Call {
 }
 
 /// Decodes an id that is exactly one path segment.
-fn one_segment(raw: &str) -> Option<String> {
+fn decode_segment(raw: &str) -> Option<String> {
     if raw.is_empty() || raw.contains('/') || matches!(raw, "." | "..") {
         return None;
     }
@@ -73,22 +73,22 @@ pub(super) fn answer(
     request: &Request,
     call: &Call,
     fault: Option<&Fault>,
-) -> Answer {
+) -> Response {
     if let Some(error) = fault.and_then(Fault::error) {
         return error.answer();
     }
     if *call == Call::WrongRoute {
         return errors::wrong_route();
     }
-    let made = admit(simulator, request).and_then(|()| carry_out(simulator, request, call));
+    let made = admit(simulator, request).and_then(|()| execute(simulator, request, call));
     match made {
         Ok(record) => customer(simulator, request, record, fault),
-        Err(refusal) => refusal,
+        Err(rejection) => rejection,
     }
 }
 
 /// Checks API key and merchant.
-fn admit(simulator: &Simulator, request: &Request) -> Result<(), Answer> {
+fn admit(simulator: &Simulator, request: &Request) -> Result<(), Response> {
     if !simulator.0.keys.admit(request.header("authorization")) {
         return Err(ApiError::AccessDenied.answer());
     }
@@ -102,11 +102,11 @@ fn admit(simulator: &Simulator, request: &Request) -> Result<(), Answer> {
 }
 
 /// Executes the call and returns the customer.
-fn carry_out(
+fn execute(
     simulator: &Simulator,
     request: &Request,
     call: &Call,
-) -> Result<CustomerRecord, Answer> {
+) -> Result<CustomerRecord, Response> {
     match call {
         Call::Get(id) => find(simulator, id),
         Call::Create(reference) => create(simulator, request, reference.as_deref()),
@@ -120,11 +120,11 @@ fn carry_out(
     }
 }
 
-fn find(simulator: &Simulator, id: &str) -> Result<CustomerRecord, Answer> {
+fn find(simulator: &Simulator, id: &str) -> Result<CustomerRecord, Response> {
     let customers = &simulator.0.customers;
     let is_magic = || MagicCustomer::named(id).is_some();
     if simulator.0.provision.load(Ordering::Relaxed) || is_magic() {
-        Ok(customers.find_or_make_up(id, simulator.now()))
+        Ok(customers.find_or_create(id, simulator.now()))
     } else {
         customers.find(id).ok_or_else(|| ApiError::NotFound.answer())
     }
@@ -134,7 +134,7 @@ fn create(
     simulator: &Simulator,
     request: &Request,
     reference: Option<&str>,
-) -> Result<CustomerRecord, Answer> {
+) -> Result<CustomerRecord, Response> {
     let missing = |field: &str| {
         errors::mandatory_fields_missing(&format!("Mandatory field {field} is missing"))
     };
@@ -151,7 +151,7 @@ fn create(
 }
 
 /// The contact fields of a form. Present fields mustn't be empty.
-fn contact(request: &Request) -> Result<Contact, Answer> {
+fn contact(request: &Request) -> Result<Contact, Response> {
     let is_empty = |field: &&str| request.form_value(field).is_some_and(|value| value.is_empty());
     let empty: Vec<_> = CONTACT_FIELDS.into_iter().filter(is_empty).collect();
     if !empty.is_empty() {
@@ -172,13 +172,13 @@ fn customer(
     request: &Request,
     mut record: CustomerRecord,
     fault: Option<&Fault>,
-) -> Answer {
+) -> Response {
     let object_fault = fault.and_then(Fault::object);
     if object_fault == Some(ObjectFault::OtherCustomer) {
-        record = simulator.0.customers.find_or_make_up("sim_somebody_else", simulator.now());
+        record = simulator.0.customers.find_or_create("sim_somebody_else", simulator.now());
     }
     let mut object = CustomerObject::of(record, object_fault);
-    if wants_token(request) {
+    if requests_token(request) {
         let fault = fault.and_then(Fault::token);
         let life = match fault {
             Some(TokenFault::Life { seconds }) => SignedDuration::from_secs(seconds),
@@ -189,11 +189,11 @@ fn customer(
         let token = simulator.0.tokens.mint(end, uses);
         object.juspay = juspay_member(&token, end, fault);
     }
-    Answer::json(200, &object)
+    Response::json(200, &object)
 }
 
 /// Juspay accepts the option in the query and in the form.
-fn wants_token(request: &Request) -> bool {
+fn requests_token(request: &Request) -> bool {
     const OPTION: &str = "options.get_client_auth_token";
     let value = request.query_value(OPTION).or_else(|| request.form_value(OPTION));
     value.as_deref() == Some("true")
@@ -219,7 +219,7 @@ mod tests {
             ("..", None),
             ("%ff", None),
         ] {
-            assert_eq!(one_segment(raw).as_deref(), id, "{raw}");
+            assert_eq!(decode_segment(raw).as_deref(), id, "{raw}");
         }
     }
 }

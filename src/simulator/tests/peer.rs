@@ -14,13 +14,13 @@ pub(super) struct Peer {
 
 /// A response as received.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PeerResponse {
     pub(super) status: u16,
     pub(super) head: String,
     pub(super) body: String,
 }
 
-impl Answer {
+impl PeerResponse {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (field, value) = line.split_once(": ")?;
@@ -44,13 +44,13 @@ impl Peer {
     }
 
     /// Sends a request and reads a response with a Content-Length.
-    pub(super) async fn ask(&mut self, request: &str) -> Answer {
+    pub(super) async fn ask(&mut self, request: &str) -> PeerResponse {
         self.send(request).await;
         self.answer().await
     }
 
     /// Reads a response with a Content-Length.
-    pub(super) async fn answer(&mut self) -> Answer {
+    pub(super) async fn answer(&mut self) -> PeerResponse {
         loop {
             if let Some(answer) = self.take_answer() {
                 return answer;
@@ -59,11 +59,11 @@ impl Peer {
         }
     }
 
-    fn take_answer(&mut self) -> Option<Answer> {
+    fn take_answer(&mut self) -> Option<PeerResponse> {
         let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n")?.checked_add(4)?;
         let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut answer = Answer { status, head, body: String::new() };
+        let mut answer = PeerResponse { status, head, body: String::new() };
         let length: usize = answer.header("content-length").map_or(0, |text| text.parse().unwrap());
         let whole = end.checked_add(length)?;
         let body = self.buffer.get(end..whole)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Ended, Rig, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError};
+use crate::juspay::{ConnectionFailure, InvalidResponse, JuspayError};
 
 /// A failure that isn't retried.
 const FAILURE: JuspayError = JuspayError::Status(500, None);
@@ -93,8 +93,8 @@ fn each_kind_of_outage_opens_it() {
         E::Status(599, None),
         E::TooManyRequests(None),
         E::Connection(ConnectionFailure::Connect),
-        E::InvalidAnswer(InvalidAnswer::Json),
-        E::InvalidAnswer(InvalidAnswer::Interim),
+        E::InvalidResponse(InvalidResponse::Json),
+        E::InvalidResponse(InvalidResponse::Interim),
     ] {
         run(async {
             let rig =
@@ -118,10 +118,10 @@ fn what_a_caller_can_bring_about_by_its_own_id_does_not_open_it() {
         E::Status(400, None),
         E::Status(404, wait),
         E::Status(499, wait),
-        E::InvalidAnswer(InvalidAnswer::OtherCustomer),
-        E::InvalidAnswer(InvalidAnswer::NoToken),
-        E::InvalidAnswer(InvalidAnswer::NoExpiry),
-        E::InvalidAnswer(InvalidAnswer::TooShortLived),
+        E::InvalidResponse(InvalidResponse::OtherCustomer),
+        E::InvalidResponse(InvalidResponse::NoToken),
+        E::InvalidResponse(InvalidResponse::NoExpiry),
+        E::InvalidResponse(InvalidResponse::TooShortLived),
     ] {
         run(async {
             let rig = small();
@@ -153,8 +153,8 @@ fn one_customers_failures_never_open_it() {
         E::Status(500, None),
         E::Status(503, Some(secs(30))),
         E::Connection(ConnectionFailure::Broken),
-        E::InvalidAnswer(InvalidAnswer::TooLarge),
-        E::InvalidAnswer(InvalidAnswer::Redirect),
+        E::InvalidResponse(InvalidResponse::TooLarge),
+        E::InvalidResponse(InvalidResponse::Redirect),
     ] {
         run(async {
             let rig = Rig::new();

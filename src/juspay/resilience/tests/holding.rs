@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::rig::{Rig, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{InvalidAnswer, JuspayError, RejectedBy};
+use crate::juspay::{InvalidResponse, JuspayError, RejectedBy};
 
 /// Rejections by Juspay itself.
 const REJECTIONS: [JuspayError; 2] = [
@@ -145,7 +145,7 @@ fn what_says_nothing_about_key_or_address_keeps_the_hold_as_it_is() {
             hangs(),
             fails(E::Status(500, None)),
             fails(E::TooManyRequests(None)),
-            fails(E::InvalidAnswer(InvalidAnswer::Json)),
+            fails(E::InvalidResponse(InvalidResponse::Json)),
         ] {
             run(async {
                 let rig = Rig::with(|settings| settings.max_retries = 0);
@@ -176,7 +176,7 @@ fn what_juspay_says_no_to_only_then_ends_the_hold() {
             E::CustomerNotFound,
             E::Status(400, None),
             E::Status(499, None),
-            E::InvalidAnswer(InvalidAnswer::OtherCustomer),
+            E::InvalidResponse(InvalidResponse::OtherCustomer),
         ] {
             run(async {
                 let rig = rejected(&error).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Ended, Rig, Try, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError, RejectedBy};
+use crate::juspay::{ConnectionFailure, InvalidResponse, JuspayError, RejectedBy};
 
 const GATEWAY: JuspayError = JuspayError::Status(502, None);
 
@@ -15,13 +15,13 @@ fn gaps(tries: &[Try]) -> Vec<u64> {
 #[test]
 fn only_what_may_pass_is_tried_again() {
     use ConnectionFailure as C;
-    use InvalidAnswer as I;
+    use InvalidResponse as I;
     use JuspayError as E;
     let again = [C::Resolve, C::Connect, C::ConnectTimeout, C::Tls, C::Broken]
         .map(E::Connection)
         .into_iter()
         .chain([E::Timeout, GATEWAY, E::Status(503, None), E::Status(504, None)])
-        .chain([E::InvalidAnswer(I::Truncated)])
+        .chain([E::InvalidResponse(I::Truncated)])
         .map(|error| (error, 3));
     let not_again = [
         I::Interim,
@@ -33,7 +33,7 @@ fn only_what_may_pass_is_tried_again() {
         I::OtherCustomer,
         I::NoToken,
     ]
-    .map(E::InvalidAnswer)
+    .map(E::InvalidResponse)
     .into_iter()
     .chain([400, 404, 408, 499, 500, 501, 505].map(|status| E::Status(status, None)))
     .chain([

@@ -1,4 +1,4 @@
-//! The test rig: a scripted Juspay wrapped in [`Resilient`], a clock, and metrics.
+//! The test rig: a scripted Juspay wrapped in [`ResilientClient`], a clock, and metrics.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,8 +16,8 @@ use crate::{
     clock::{self, Clock, Monotonic, manual::ManualClock},
     customer::{Customer, CustomerId},
     juspay::{
-        Answer, CustomerApi, GetCustomer, InvalidAnswer, JuspayError,
-        resilience::{Resilience, Resilient},
+        CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError,
+        resilience::{Resilience, ResilientClient},
         tests::shipped_settings,
     },
     metrics::Metrics,
@@ -83,7 +83,7 @@ impl CustomerApi for Rc<Fake> {
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         let fake = Rc::clone(self);
         let script = fake.next.borrow_mut().pop_front();
         let Script { error, after } = script.unwrap_or_else(|| fake.always.borrow().clone());
@@ -94,7 +94,7 @@ impl CustomerApi for Rc<Fake> {
         Box::pin(async move {
             let _under_way = under_way;
             let answer = fake.clock.sleep_until(now.plus(Duration::from_millis(after)));
-            match clock::before(&fake.clock, request.deadline, answer).await {
+            match clock::timeout_at(&fake.clock, request.deadline, answer).await {
                 None => Err(JuspayError::Timeout),
                 Some(()) => error.map_or_else(|| Ok(answer_of_a_customer()), Err),
             }
@@ -128,8 +128,12 @@ impl Drop for UnderWay {
     }
 }
 
-fn answer_of_a_customer() -> Answer {
-    Answer { customer: Customer::default(), auth: Err(InvalidAnswer::NoToken), date: None }
+fn answer_of_a_customer() -> CustomerResponse {
+    CustomerResponse {
+        customer: Customer::default(),
+        auth: Err(InvalidResponse::NoToken),
+        date: None,
+    }
 }
 
 /// How a call ended, and when.
@@ -142,7 +146,7 @@ pub(super) struct Ended {
 pub(super) struct Rig {
     fake: Rc<Fake>,
     resilience: Arc<Resilience>,
-    api: Resilient,
+    api: ResilientClient,
     /// Number of customers so far.
     customers: Cell<usize>,
     pub(super) metrics: Arc<Metrics>,
@@ -170,7 +174,7 @@ impl Rig {
             most: Cell::default(),
         });
         let resilience = Arc::new(Resilience::new(settings, Arc::new(clock), Arc::clone(&metrics)));
-        let api = Resilient::new(Arc::clone(&resilience), Rc::new(Rc::clone(&fake)));
+        let api = ResilientClient::new(Arc::clone(&resilience), Rc::new(Rc::clone(&fake)));
         Self { fake, resilience, api, customers: Cell::default(), metrics }
     }
 
@@ -245,7 +249,7 @@ impl Rig {
     /// Purges one customer, or all, as an operator would.
     pub(super) fn purge(&self, customer: Option<&str>) {
         let customer = customer.map(|customer| CustomerId::parse(customer).unwrap());
-        self.resilience.forget_rejections(customer.as_ref());
+        self.resilience.discard_rejections(customer.as_ref());
     }
 
     pub(super) fn recoveries(&self) -> u64 {

@@ -27,25 +27,26 @@ use crate::{
 };
 
 /// A request rate limit for each customer. Without a rate, requests are unlimited.
-pub struct CustomerLimit {
+pub struct CustomerRateLimit {
     limiter: Option<Limiter>,
     customers: DashMap<CustomerId, Allowance>,
-    clock: OurClock,
+    clock: GovernorClock,
 }
 
-type Limiter = RateLimiter<Allowance, Allowances, OurClock, NoOpMiddleware<Nanos>>;
+type Limiter = RateLimiter<Allowance, AllowanceStore, GovernorClock, NoOpMiddleware<Nanos>>;
 
 /// How many requests one customer may still make.
 #[derive(Clone, Default)]
 pub struct Allowance(Arc<InMemoryState>);
 
-impl CustomerLimit {
+impl CustomerRateLimit {
     /// A limit that every customer starts with a full allowance.
     #[must_use]
     pub fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
-        let clock = OurClock { start: clock.monotonic(), clock };
-        let limiter =
-            rate.and_then(quota).map(|quota| RateLimiter::new(quota, Allowances, clock.clone()));
+        let clock = GovernorClock { start: clock.monotonic(), clock };
+        let limiter = rate
+            .and_then(quota)
+            .map(|quota| RateLimiter::new(quota, AllowanceStore, clock.clone()));
         Self { limiter, customers: DashMap::new(), clock }
     }
 
@@ -84,7 +85,7 @@ impl CustomerLimit {
         // A held allowance must stay: otherwise its holder and a new one would both spend a full
         // allowance.
         self.customers
-            .retain(|_, allowance| Arc::strong_count(&allowance.0) > 1 || !allowance.is_whole(now));
+            .retain(|_, allowance| Arc::strong_count(&allowance.0) > 1 || !allowance.is_full(now));
         self.customers.shrink_to_fit();
     }
 
@@ -102,7 +103,7 @@ impl CustomerLimit {
 }
 
 impl Allowance {
-    fn is_whole(&self, now: Nanos) -> bool {
+    fn is_full(&self, now: Nanos) -> bool {
         // Returning an error makes governor store nothing.
         let is_before =
             |due: Option<Nanos>| Err::<((), Nanos), _>(due.is_none_or(|due| due <= now));
@@ -131,9 +132,9 @@ impl Hash for Allowance {
 }
 
 /// Tells governor where an allowance stores its state: in itself.
-struct Allowances;
+struct AllowanceStore;
 
-impl StateStore for Allowances {
+impl StateStore for AllowanceStore {
     type Key = Allowance;
 
     fn measure_and_replace<T, F, E>(&self, allowance: &Allowance, f: F) -> Result<T, E>
@@ -146,11 +147,11 @@ impl StateStore for Allowances {
 
 /// A burst of `count`, then one request every `per / count`.
 fn quota(rate: Rate) -> Option<Quota> {
-    let each = rate.per.checked_div(rate.count.get())?;
-    Quota::with_period(each).map(|quota| quota.allow_burst(rate.count))
+    let interval = rate.per.checked_div(rate.count.get())?;
+    Quota::with_period(interval).map(|quota| quota.allow_burst(rate.count))
 }
 
-impl fmt::Debug for CustomerLimit {
+impl fmt::Debug for CustomerRateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CustomerLimit").field("customers", &self.len()).finish_non_exhaustive()
     }
@@ -158,12 +159,12 @@ impl fmt::Debug for CustomerLimit {
 
 /// Adapts the service's clock to governor.
 #[derive(Debug, Clone)]
-struct OurClock {
+struct GovernorClock {
     start: Monotonic,
     clock: Arc<dyn Clock>,
 }
 
-impl governor::clock::Clock for OurClock {
+impl governor::clock::Clock for GovernorClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
@@ -178,10 +179,10 @@ mod tests {
     use super::*;
     use crate::clock::manual::ManualClock;
 
-    fn limit(count: u32, per: u64) -> (CustomerLimit, ManualClock) {
+    fn limit(count: u32, per: u64) -> (CustomerRateLimit, ManualClock) {
         let clock = ManualClock::at("2026-01-01T00:00:00Z");
         let rate = Rate { count: NonZeroU32::new(count).unwrap(), per: Duration::from_secs(per) };
-        (CustomerLimit::new(Some(rate), Arc::new(clock.clone())), clock)
+        (CustomerRateLimit::new(Some(rate), Arc::new(clock.clone())), clock)
     }
 
     fn id(text: &str) -> CustomerId {
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn off_is_no_limit() {
-        let limit = CustomerLimit::new(None, Arc::new(ManualClock::at("2026-01-01T00:00:00Z")));
+        let limit = CustomerRateLimit::new(None, Arc::new(ManualClock::at("2026-01-01T00:00:00Z")));
         assert!((0..10_000).all(|_| limit.spend(&id("a")).is_ok()));
         assert!(limit.is_empty());
     }

@@ -14,12 +14,12 @@ use std::{
 use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::metrics::Raised;
+use crate::metrics::GaugeGuard;
 
 /// All limits on concurrency. Together, waiting requests hold at most `server.max_in_flight`
 /// permits.
 #[derive(Debug, Clone)]
-pub struct Rooms {
+pub struct ConcurrencyLimits {
     max_in_flight: usize,
     max_waiting: usize,
     in_flight: Arc<Semaphore>,
@@ -27,29 +27,29 @@ pub struct Rooms {
     /// Limits fetches from Juspay that requests wait for (`server.max_waiting`).
     pub fetches: Arc<Semaphore>,
     /// Limits requests that wait for a token's signature check.
-    pub verification: WaitingRoom,
+    pub verification: ConcurrencyLimit,
 }
 
 /// A limit on concurrency. Clones share its permits.
 #[derive(Debug, Clone)]
-pub struct WaitingRoom {
+pub struct ConcurrencyLimit {
     /// Acquiring takes a permit from each of them.
     limits: Arc<[Arc<Semaphore>]>,
-    inside: IntGauge,
+    in_use: IntGauge,
 }
 
 /// A permit, released when dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it holds no place"]
-pub struct Place {
+pub struct Permit {
     _permits: Vec<OwnedSemaphorePermit>,
-    _inside: Raised,
+    _in_use: GaugeGuard,
 }
 
 /// A limit on waiting requests that is fair between keys. One key may hold half of
 /// `server.max_in_flight`, and the last quarter is reserved for keys that hold nothing.
 #[derive(Debug)]
-pub struct FairRoom<K> {
+pub struct FairLimit<K> {
     in_flight: Arc<Semaphore>,
     waiting: IntGauge,
     max_per_key: usize,
@@ -60,23 +60,23 @@ pub struct FairRoom<K> {
 /// A key's permit from a [`FairLimit`], released when dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it holds no place"]
-pub struct FairPlace<K: Hash + Eq> {
+pub struct FairPermit<K: Hash + Eq> {
     key: K,
     held: Arc<Mutex<HashMap<K, usize>>>,
     _permit: OwnedSemaphorePermit,
-    _waiting: Raised,
+    _waiting: GaugeGuard,
 }
 
 /// Why a [`FairLimit`] has no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub enum LimitReached {
     /// The key holds its maximum.
-    ForKey,
+    Key,
     /// All permits are taken, or the remaining ones are reserved for keys that hold nothing.
-    ForAll,
+    Total,
 }
 
-impl Rooms {
+impl ConcurrencyLimits {
     /// Limits that report their use in these gauges.
     #[must_use]
     pub fn new(
@@ -87,7 +87,7 @@ impl Rooms {
     ) -> Self {
         let in_flight = Arc::new(Semaphore::new(max_in_flight));
         let verification =
-            WaitingRoom { limits: [Arc::clone(&in_flight)].into(), inside: verifying.clone() };
+            ConcurrencyLimit { limits: [Arc::clone(&in_flight)].into(), in_use: verifying.clone() };
         Self {
             max_in_flight,
             max_waiting,
@@ -101,10 +101,10 @@ impl Rooms {
     /// A limit on requests that wait for an issuer's keys. It leaves half of `server.max_waiting`
     /// unused, because anyone can send tokens with unknown key ids.
     #[must_use]
-    pub fn keys(&self) -> WaitingRoom {
+    pub fn keys(&self) -> ConcurrencyLimit {
         let keys = Arc::new(Semaphore::new(self.half_of_waiting()));
         let limits = [keys, Arc::clone(&self.in_flight)].into();
-        WaitingRoom { limits, inside: self.waiting.clone() }
+        ConcurrencyLimit { limits, in_use: self.waiting.clone() }
     }
 
     /// A limit on introspection calls that requests wait for, as large as the one on requests that
@@ -116,8 +116,8 @@ impl Rooms {
 
     /// A limit on requests that wait for fetches, fair between keys.
     #[must_use]
-    pub fn fair<K>(&self) -> FairRoom<K> {
-        FairRoom {
+    pub fn fair<K>(&self) -> FairLimit<K> {
+        FairLimit {
             in_flight: Arc::clone(&self.in_flight),
             waiting: self.waiting.clone(),
             max_per_key: self.max_in_flight.div_euclid(2).max(1),
@@ -131,60 +131,61 @@ impl Rooms {
     }
 }
 
-impl WaitingRoom {
+impl ConcurrencyLimit {
     /// A separate limit that reports its use in a gauge.
     #[must_use]
-    pub fn new(inside: IntGauge, most: usize) -> Self {
-        Self { limits: [Arc::new(Semaphore::new(most))].into(), inside }
+    pub fn new(in_use: IntGauge, max: usize) -> Self {
+        Self { limits: [Arc::new(Semaphore::new(max))].into(), in_use }
     }
 
     /// Takes a permit, if one is available.
     #[must_use]
-    pub fn enter(&self) -> Option<Place> {
+    pub fn try_acquire(&self) -> Option<Permit> {
         let permits = self.limits.iter().map(|limit| Arc::clone(limit).try_acquire_owned());
         let permits = permits.collect::<Result<_, _>>().ok()?;
-        Some(Place { _permits: permits, _inside: Raised::new(&self.inside) })
+        Some(Permit { _permits: permits, _in_use: GaugeGuard::new(&self.in_use) })
     }
 
     /// Number of permits taken.
     #[must_use]
-    pub fn inside(&self) -> usize {
-        usize::try_from(self.inside.get()).unwrap_or_default()
+    pub fn in_use(&self) -> usize {
+        usize::try_from(self.in_use.get()).unwrap_or_default()
     }
 
     /// Whether no permit is available.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub fn is_exhausted(&self) -> bool {
         self.limits.iter().any(|limit| limit.available_permits() == 0)
     }
 }
 
-impl<K: Hash + Eq + Clone> FairRoom<K> {
+impl<K: Hash + Eq + Clone> FairLimit<K> {
     /// Takes a permit for `key`.
     ///
     /// # Errors
     /// If none is available.
-    pub fn enter(&self, key: &K) -> Result<FairPlace<K>, Full> {
+    pub fn try_acquire(&self, key: &K) -> Result<FairPermit<K>, LimitReached> {
         let mut held = lock(&self.held);
         let holds = held.get(key).copied().unwrap_or_default();
         if holds >= self.max_per_key {
-            return Err(Full::ForKey);
+            return Err(LimitReached::Key);
         }
         if holds > 0 && self.in_flight.available_permits() <= self.reserved {
-            return Err(Full::ForAll);
+            return Err(LimitReached::Total);
         }
-        let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Full::ForAll)?;
+        let permit =
+            Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| LimitReached::Total)?;
         held.insert(key.clone(), holds.saturating_add(1));
-        Ok(FairPlace {
+        Ok(FairPermit {
             key: key.clone(),
             held: Arc::clone(&self.held),
             _permit: permit,
-            _waiting: Raised::new(&self.waiting),
+            _waiting: GaugeGuard::new(&self.waiting),
         })
     }
 }
 
-impl<K: Hash + Eq> Drop for FairPlace<K> {
+impl<K: Hash + Eq> Drop for FairPermit<K> {
     fn drop(&mut self) {
         let mut held = lock(&self.held);
         let Some(holds) = held.get_mut(&self.key) else { return };
@@ -211,70 +212,71 @@ mod tests {
     #[test]
     fn a_room_holds_its_number_and_no_more() {
         let gauge = gauge("waiting");
-        let room = WaitingRoom::new(gauge.clone(), 2);
-        let first = room.enter().unwrap();
-        assert!(!room.is_full());
-        let _second = room.enter().unwrap();
-        assert!(room.is_full() && room.enter().is_none());
+        let limit = ConcurrencyLimit::new(gauge.clone(), 2);
+        let first = limit.try_acquire().unwrap();
+        assert!(!limit.is_exhausted());
+        let _second = limit.try_acquire().unwrap();
+        assert!(limit.is_exhausted() && limit.try_acquire().is_none());
         assert_eq!(gauge.get(), 2, "a rejected request isn't inside");
         drop(first);
-        assert!(!room.is_full());
-        assert!(room.enter().is_some());
+        assert!(!limit.is_exhausted());
+        assert!(limit.try_acquire().is_some());
     }
 
     #[test]
     fn waiting_and_verifying_requests_share_a_bound() {
         let (waiting, verifying) = (gauge("w"), gauge("v"));
-        let rooms = Rooms::new(&waiting, &verifying, 3, 2);
-        let fair = rooms.fair::<&str>();
-        let _waiting = [fair.enter(&"a").unwrap(), fair.enter(&"b").unwrap()];
-        assert!(!rooms.verification.is_full());
-        let place = rooms.verification.enter().unwrap();
+        let limits = ConcurrencyLimits::new(&waiting, &verifying, 3, 2);
+        let fair = limits.fair::<&str>();
+        let _waiting = [fair.try_acquire(&"a").unwrap(), fair.try_acquire(&"b").unwrap()];
+        assert!(!limits.verification.is_exhausted());
+        let permit = limits.verification.try_acquire().unwrap();
         assert_eq!((waiting.get(), verifying.get()), (2, 1));
-        assert!(rooms.verification.is_full() && rooms.verification.enter().is_none());
-        assert!(rooms.keys().enter().is_none());
-        assert_eq!(fair.enter(&"c").unwrap_err(), Full::ForAll);
-        drop(place);
-        let keys = rooms.keys();
-        let _place = keys.enter().unwrap();
+        assert!(limits.verification.is_exhausted() && limits.verification.try_acquire().is_none());
+        assert!(limits.keys().try_acquire().is_none());
+        assert_eq!(fair.try_acquire(&"c").unwrap_err(), LimitReached::Total);
+        drop(permit);
+        let keys = limits.keys();
+        let _permit = keys.try_acquire().unwrap();
         assert_eq!((waiting.get(), verifying.get()), (3, 0));
-        assert!(rooms.verification.is_full());
-        assert_eq!(rooms.fetches.available_permits(), 2, "a fetch isn't a waiting request");
+        assert!(limits.verification.is_exhausted());
+        assert_eq!(limits.fetches.available_permits(), 2, "a fetch isn't a waiting request");
     }
 
     #[test]
     fn requests_for_keys_and_introspections_have_half_of_max_waiting() {
-        let rooms = Rooms::new(&gauge("w"), &gauge("v"), 100, 4);
-        let keys = rooms.keys();
-        let _inside = (keys.enter().unwrap(), keys.enter().unwrap());
-        assert!(keys.enter().is_none());
-        let free = (rooms.introspections().available_permits(), rooms.fetches.available_permits());
+        let limits = ConcurrencyLimits::new(&gauge("w"), &gauge("v"), 100, 4);
+        let keys = limits.keys();
+        let _in_use = (keys.try_acquire().unwrap(), keys.try_acquire().unwrap());
+        assert!(keys.try_acquire().is_none());
+        let free =
+            (limits.introspections().available_permits(), limits.fetches.available_permits());
         assert_eq!(free, (2, 4));
-        let smallest = Rooms::new(&gauge("w"), &gauge("v"), 2, 1);
-        assert!(smallest.keys().enter().is_some());
+        let smallest = ConcurrencyLimits::new(&gauge("w"), &gauge("v"), 2, 1);
+        assert!(smallest.keys().try_acquire().is_some());
     }
 
     #[test]
     fn one_key_may_hold_half_of_the_places() {
-        let rooms = Rooms::new(&gauge("w"), &gauge("v"), 16, 8);
-        let room = rooms.fair::<&str>();
-        let mut held: Vec<_> = (0..8).map(|_| room.enter(&"a").unwrap()).collect();
-        assert_eq!(room.enter(&"a").unwrap_err(), Full::ForKey);
-        assert!(room.enter(&"b").is_ok());
+        let limits = ConcurrencyLimits::new(&gauge("w"), &gauge("v"), 16, 8);
+        let limit = limits.fair::<&str>();
+        let mut held: Vec<_> = (0..8).map(|_| limit.try_acquire(&"a").unwrap()).collect();
+        assert_eq!(limit.try_acquire(&"a").unwrap_err(), LimitReached::Key);
+        assert!(limit.try_acquire(&"b").is_ok());
         held.pop();
-        assert!(room.enter(&"a").is_ok(), "a place given back can be taken again");
+        assert!(limit.try_acquire(&"a").is_ok(), "a place given back can be taken again");
     }
 
     #[test]
     fn the_last_quarter_is_for_keys_that_hold_nothing() {
         let waiting = gauge("w");
-        let rooms = Rooms::new(&waiting, &gauge("v"), 16, 8);
-        let room = rooms.fair::<u32>();
-        let mut held: Vec<_> = (0..12).map(|n| room.enter(&(n % 3)).unwrap()).collect();
-        assert_eq!(room.enter(&0).unwrap_err(), Full::ForAll);
-        held.extend((3..7).map(|n| room.enter(&n).unwrap()));
-        assert_eq!((room.enter(&7).unwrap_err(), waiting.get()), (Full::ForAll, 16));
+        let limits = ConcurrencyLimits::new(&waiting, &gauge("v"), 16, 8);
+        let limit = limits.fair::<u32>();
+        let mut held: Vec<_> = (0..12).map(|n| limit.try_acquire(&(n % 3)).unwrap()).collect();
+        assert_eq!(limit.try_acquire(&0).unwrap_err(), LimitReached::Total);
+        held.extend((3..7).map(|n| limit.try_acquire(&n).unwrap()));
+        assert_eq!((limit.try_acquire(&7).unwrap_err(), waiting.get()), (LimitReached::Total, 16));
         drop(held);
-        assert_eq!((waiting.get(), lock(&room.held).len()), (0, 0), "nothing is kept of a key");
+        assert_eq!((waiting.get(), lock(&limit.held).len()), (0, 0), "nothing is kept of a key");
     }
 }

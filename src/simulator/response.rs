@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::http::{Script, Step, Then};
+use super::http::{AfterResponse, Script, Step};
 
 /// How the end of a body is indicated (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +19,13 @@ pub(super) enum Framing {
 
 /// A response without framing.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub(super) struct Response {
     status: u16,
     headers: Vec<(String, String)>,
     pub(super) body: Bytes,
 }
 
-impl Answer {
+impl Response {
     fn new(status: u16, content_type: &str, body: Bytes) -> Self {
         let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
         Self { status, headers, body }
@@ -111,7 +111,7 @@ impl Answer {
 
     /// A script that sends the response without a fault.
     pub(super) fn script(&self) -> Script {
-        Script { steps: vec![Step::Write(self.to_bytes())], then: Then::KeepAlive }
+        Script { steps: vec![Step::Write(self.to_bytes())], then: AfterResponse::KeepAlive }
     }
 }
 

@@ -8,13 +8,13 @@ use std::{
 
 /// At most `capacity` entries, in order of insertion.
 #[derive(Debug)]
-pub(super) struct Bounded<K, V> {
+pub(super) struct BoundedMap<K, V> {
     capacity: usize,
     entries: HashMap<K, V>,
     order: VecDeque<K>,
 }
 
-impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
+impl<K: Hash + Eq + Clone, V> BoundedMap<K, V> {
     /// An empty map with this capacity.
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, entries: HashMap::new(), order: VecDeque::new() }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_oldest_goes_when_it_is_full() {
-        let mut map = Bounded::new(2);
+        let mut map = BoundedMap::new(2);
         assert_eq!(map.get_or_insert_with(&"a", || 1), (&mut 1, None));
         assert_eq!(map.get_or_insert_with(&"b", || 2), (&mut 2, None));
         assert_eq!(map.get_or_insert_with(&"a", || 9), (&mut 1, None), "it is there");

@@ -15,11 +15,11 @@ const DURATION_BUCKETS: &[f64] = &[
 ];
 
 /// Creates and registers metrics.
-pub(super) struct Maker {
+pub(super) struct Registrar {
     pub(super) registry: Registry,
 }
 
-impl Maker {
+impl Registrar {
     pub(super) fn register<C: Collector + Clone + 'static>(
         &self,
         metric: Result<C, prometheus::Error>,
