@@ -238,14 +238,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_monotonic_clock_does_not_go_back() {
+    fn monotonic_clock_never_goes_back() {
         let clock = SystemClock;
         let earlier = clock.monotonic();
         assert!(clock.monotonic() >= earlier);
     }
 
     #[test]
-    fn what_remains_is_told_by_the_clock_that_says_less() {
+    fn remaining_time_is_the_smaller_of_both_clocks() {
         let start = Moment {
             wall: Timestamp::UNIX_EPOCH,
             monotonic: Monotonic::new(Duration::from_secs(100)),
@@ -260,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn http_dates_are_read() {
+    fn http_dates_are_parsed() {
         let moment = "2020-03-17T14:45:26Z".parse().unwrap();
         assert_eq!(http_date("Tue, 17 Mar 2020 14:45:26 GMT"), Some(moment));
         assert_eq!(http_date("2020-03-17"), None);
     }
 
     #[test]
-    fn another_clock_is_ahead_only_beyond_what_the_way_and_whole_seconds_explain() {
+    fn skew_excludes_latency_and_resolution() {
         let at = |milliseconds: i64| Timestamp::from_millisecond(1_000_000 + milliseconds).unwrap();
         let skew = |date| skew(at(date), at(500), at(900)).as_millis();
         assert_eq!([0, 1000, -1000, 5000].map(skew), [0, 100, -500, 4100]);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deadline_that_has_passed_ends_the_wait() {
+    async fn passed_deadline_ends_the_wait() {
         let clock = SystemClock;
         let never = std::future::pending::<()>();
         assert_eq!(timeout_at(&clock, clock.monotonic(), never).await, None);

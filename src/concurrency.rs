@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_holds_its_number_and_no_more() {
+    fn limit_hands_out_its_permits_and_no_more() {
         let gauge = gauge("waiting");
         let limit = ConcurrencyLimit::new(gauge.clone(), 2);
         let first = limit.try_acquire().unwrap();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_and_verifying_requests_share_a_bound() {
+    fn waiting_and_verifying_requests_share_a_limit() {
         let (waiting, verifying) = (gauge("w"), gauge("v"));
         let limits = ConcurrencyLimits::new(&waiting, &verifying, 3, 2);
         let fair = limits.fair::<&str>();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn one_key_may_hold_half_of_the_places() {
+    fn one_key_may_hold_half_of_the_permits() {
         let limits = ConcurrencyLimits::new(&gauge("w"), &gauge("v"), 16, 8);
         let limit = limits.fair::<&str>();
         let mut held: Vec<_> = (0..8).map(|_| limit.try_acquire(&"a").unwrap()).collect();
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_quarter_is_for_keys_that_hold_nothing() {
+    fn last_quarter_is_reserved_for_keys_that_hold_nothing() {
         let waiting = gauge("w");
         let limits = ConcurrencyLimits::new(&waiting, &gauge("v"), 16, 8);
         let limit = limits.fair::<u32>();

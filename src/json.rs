@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_read_as_ever() {
+    fn objects_are_parsed() {
         let a = |number| Some(Thing { name: "a".to_owned(), number });
         assert_eq!(read(r#" {"name": "a", "number": 7} "#), a(Some(7)));
         assert_eq!(read(r#"{"number": null, "name": "a"}"#), a(None));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_refused_wherever_it_stands() {
+    fn invalid_utf8_is_rejected_anywhere() {
         #[derive(Deserialize)]
         struct Lenient {
             name: String,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_the_members_values_is_no_object() {
+    fn array_of_member_values_is_rejected() {
         for text in [r#"["a", 7]"#, r#"["a", null]"#, r#"[{"name": "a"}]"#, "[]", "null", "\"a\""] {
             assert_eq!(read(text), None, "{text}");
         }

@@ -412,7 +412,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_have_our_prefix_but_for_the_process() {
+    fn metric_names_have_the_prefix() {
         let metrics = Metrics::new("1.2.3", "abc").unwrap();
         metrics.http.requests.with_label_values(&["unmatched", "404", "not_found"]).inc();
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();

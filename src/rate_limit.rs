@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn each_customer_has_a_burst_and_then_its_rate() {
+    fn each_customer_has_a_burst_then_its_rate() {
         let (limit, clock) = limit(3, 60);
         for _ in 0..3 {
             assert_eq!(limit.spend(&id("a")), Ok(()));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_asked_lately_leaves_memory() {
+    fn full_allowances_are_dropped() {
         let (limit, clock) = limit(2, 60);
         for n in 0..1000 {
             assert_eq!(limit.spend(&id(&format!("c{n}"))), Ok(()));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowance_that_is_held_is_not_forgotten() {
+    fn held_allowance_is_not_dropped() {
         let (limit, clock) = limit(2, 60);
         let held = limit.allowance(&id("a"));
         assert_eq!((limit.spend_from(&held), limit.spend(&id("a"))), (Ok(()), Ok(())));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn off_is_no_limit() {
+    fn disabled_limit_admits_everything() {
         let limit = CustomerRateLimit::new(None, Arc::new(ManualClock::at("2026-01-01T00:00:00Z")));
         assert!((0..10_000).all(|_| limit.spend(&id("a")).is_ok()));
         assert!(limit.is_empty());

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_in_every_style() {
+    fn all_date_formats_are_parsed() {
         let moment = "2020-03-17T14:45:26Z".parse().unwrap();
         for text in [
             "2020-03-17T14:45:26Z",

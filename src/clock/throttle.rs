@@ -72,7 +72,7 @@ mod tests {
     const START: &str = "2026-01-01T00:00:00Z";
 
     #[tokio::test]
-    async fn it_rests_after_each_portion() {
+    async fn pauses_after_each_batch() {
         let clock = ManualClock::at(START);
         let mut pace = Throttle::foreground(Arc::new(clock.clone()));
         for portion in [BATCH, BATCH - 1, BATCH - 1] {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn work_at_leisure_rests_for_longer_the_less_there_is_to_do() {
+    fn background_work_pauses_longer_for_fewer_steps() {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START));
         let (mut foreground, mut background) =
             (Throttle::foreground(Arc::clone(&clock)), Throttle::background(Arc::clone(&clock)));

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_every_day_pass() {
+    fn common_ids_are_accepted() {
         for id in [
             "alice",
             "cst_x3h",
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_segment_is_refused() {
+    fn ids_that_are_not_one_path_segment_are_rejected() {
         let long = "x".repeat(MAX_BYTES + 1);
         for (id, why) in [
             ("", CustomerIdError::Empty),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn juspays_own_ids_begin_with_cst() {
+    fn juspay_ids_start_with_cst() {
         let accepts = |form: CustomerIdForm, id| form.accepts(&CustomerId::parse(id).unwrap());
         assert!(
             accepts(CustomerIdForm::Juspay, "cst_1") && accepts(CustomerIdForm::Merchant, "cst_1")
@@ -177,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_is_one_segment_and_comes_back(text in any::<String>()) {
+        fn encoded_id_is_one_segment_and_decodes_to_itself(text in any::<String>()) {
             if let Ok(id) = CustomerId::parse(&text) {
                 let segment = id.path_segment().to_string();
                 prop_assert!(!segment.contains(['/', '?', '#', '\\']) && segment.is_ascii());

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn each_field_has_its_value() {
+    fn fields_have_their_values() {
         let alice = alice();
         for (field, value) in [
             (Field::FirstName, Some(r#""Alice \"A\"""#)),
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_leave_in_order_with_the_token_last() {
+    fn json_has_fields_in_order_with_the_token_last() {
         let json = alice().to_json(&FieldSet::all(), Some(&auth()));
         assert_eq!(
             json.with_token(),
@@ -343,18 +343,18 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_a_token_leaves_as_json() {
+    fn any_token_is_escaped_as_json() {
         for token in ["tkn_1", "\"", "a\\b", "\u{0}", "\u{1f}", "\n", " ~\u{7f}", "é€😀"] {
             let parsed = ClientAuthToken::parse(token.to_owned()).unwrap();
             let auth = ClientAuth { token: parsed, ..auth() };
             let json = alice().to_json(&FieldSet::new(&[Field::Juspay]), Some(&auth));
-            let told: Value = serde_json::from_slice(&json.with_token()).unwrap();
-            assert_eq!(told["juspay"]["client_auth_token"], token);
+            let expected: Value = serde_json::from_slice(&json.with_token()).unwrap();
+            assert_eq!(expected["juspay"]["client_auth_token"], token);
         }
     }
 
     #[test]
-    fn only_wanted_fields_leave() {
+    fn json_contains_only_wanted_fields() {
         let json = alice().to_json(&FieldSet::new(&[Field::Juspay]), Some(&auth()));
         assert!(json.has_token() && json.with_token().starts_with(b"{\"juspay\":{"));
         assert_eq!(json.without_token(), "{}");
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing() {
+    fn debug_hides_fields_and_token() {
         let customer = alice();
         let shown = format!(
             "{customer:?} {:?} {:?}",
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_is_found_by_its_name() {
+    fn fields_are_found_by_name() {
         for field in Field::ALL {
             assert_eq!(Field::from_name(field.name()), Some(field));
         }
@@ -384,19 +384,19 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_token_is_none() {
+    fn empty_token_is_rejected() {
         assert!(ClientAuthToken::parse(String::new()).is_none());
     }
 
     #[test]
     fn seconds_are_rounded_down() {
-        for (moment, told) in [
+        for (moment, expected) in [
             ("2026-01-02T03:04:05.999999999Z", "2026-01-02T03:04:05Z"),
             ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59Z"),
             ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
             ("9999-12-30T22:00:00Z", "9999-12-30T22:00:00Z"),
         ] {
-            assert_eq!(whole_seconds(moment.parse().unwrap()), told);
+            assert_eq!(whole_seconds(moment.parse().unwrap()), expected);
         }
     }
 }

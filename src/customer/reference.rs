@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reference_is_the_hmac_of_the_id() {
+    fn reference_is_the_hmac_of_the_id() {
         let refs = CustomerRefKey::new(Arc::new(Secret::fixed("Jefe".into())));
         let id = CustomerId::parse("what do ya want for nothing?").unwrap();
         // RFC 4231, test case 2.
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn random_keys_differ() {
+    fn random_keys_yield_different_references() {
         let id = CustomerId::parse("alice").unwrap();
         let reference = || CustomerRefKey::random().reference(&id);
         assert_ne!(reference(), reference());

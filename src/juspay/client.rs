@@ -338,7 +338,7 @@ impl Inner {
     async fn read<S>(
         &self,
         mut response: ClientResponse<S>,
-        asked: &CustomerId,
+        requested: &CustomerId,
     ) -> Result<CustomerResponse, JuspayError>
     where
         S: futures_util::Stream<Item = Result<bytes::Bytes, PayloadError>> + Unpin,
@@ -363,7 +363,7 @@ impl Inner {
                     return Err(InvalidResponse::Truncated.into());
                 }
                 let form = self.juspay.settings.customer_id_form;
-                let (customer, auth) = wire::customer(&body, asked, form).map_err(|why| {
+                let (customer, auth) = wire::customer(&body, requested, form).map_err(|why| {
                     let is_cut = announced.is_none() && is_truncated(&body);
                     if is_cut { InvalidResponse::Truncated } else { why }
                 })?;

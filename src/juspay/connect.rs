@@ -213,7 +213,7 @@ mod tests {
     const FOUND: [&str; 5] = ["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1", "10.0.0.2:1"];
 
     #[test]
-    fn families_take_turns_and_the_one_that_worked_goes_first() {
+    fn families_alternate_starting_with_the_last_that_worked() {
         let turns = |preferred| interleaved(addresses(&FOUND), IpFamily::Any, preferred);
         let v6_first = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"];
         assert_eq!(turns(None), addresses(&v6_first));
@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_shared_out_among_three_at_most() {
+    fn timeout_is_divided_among_at_most_three_addresses() {
         let shares = [0, 1, 2, 3, 4, 8]
             .map(|addresses| timeout_per_address(Duration::from_millis(900), addresses));
         assert_eq!(shares, [900, 900, 450, 300, 300, 300].map(Duration::from_millis));
     }
 
     #[tokio::test]
-    async fn an_address_where_nobody_listens_gives_way_to_the_next() {
+    async fn refused_connection_falls_back_to_the_next_address() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
         let bad = SocketAddr::new("127.0.0.2".parse().unwrap(), good.port());
@@ -251,7 +251,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_black_hole_gives_way_to_the_next() {
+    async fn black_hole_falls_back_to_the_next_address() {
         let hole = tokio::net::TcpSocket::new_v4().unwrap();
         hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let hole = hole.listen(1).unwrap();

@@ -100,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn one_key_has_no_other() {
+    fn single_key_has_no_alternative() {
         let keys = keys(&["one"]);
         assert_eq!(keys.other(keys.in_use()), None);
         assert_eq!(keys.gauge.with_label_values(&["api_key"]).get(), 1);
     }
 
     #[test]
-    fn two_keys_take_turns() {
+    fn two_keys_alternate() {
         let keys = keys(&["one", "two"]);
         let gauges = || NAMES.map(|name| keys.gauge.with_label_values(&[name]).get());
         let shown = |slot| keys.secret(slot).unwrap().expose_secret().to_owned();

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_reused_if_it_is_older_than_the_exchange() {
+    async fn connection_older_than_the_exchange_is_a_reused_one() {
         let pool = Rc::<Pool>::default();
         let mut old = connection(&pool).await;
         let exchange = pool.start_exchange();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_connection_written_to_last_is_the_exchanges() {
+    async fn exchange_uses_the_connection_written_to_last() {
         let pool = Rc::<Pool>::default();
         let (mut first, mut second) = (connection(&pool).await, connection(&pool).await);
         let exchange = pool.start_exchange();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_older_connections_show_that_the_pool_is_alive() {
+    async fn only_older_connections_prove_that_the_pool_works() {
         let pool = Rc::<Pool>::default();
         let (mut silent, mut old) = (connection(&pool).await, connection(&pool).await);
         deliver(&mut old).await;
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn exchanges_that_have_ended_are_forgotten() {
+    async fn finished_exchanges_are_dropped() {
         let pool = Pool::default();
         for _ in 0..100 {
             drop(pool.start_exchange());

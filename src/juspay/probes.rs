@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspect_keeps_no_other_customer_waiting() {
+    fn suspect_does_not_block_other_customers() {
         let mut probes = probes();
         assert_eq!(probes.admit(ODD, at(5)), Ok(ProbeKind::Suspect));
         assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_whose_probe_failed_is_a_suspect() {
+    fn customer_with_a_failed_probe_is_a_suspect() {
         let mut probes = probes();
         assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
         probes.failed(ProbeKind::Other, OTHER, at(10));
@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_customer_is_no_suspect() {
+    fn cleared_customer_is_not_a_suspect() {
         let mut probes = probes();
         probes.clear(ODD);
         assert_eq!(probes.admit(ODD, at(5)), Ok(ProbeKind::Other));
     }
 
     #[test]
-    fn putting_off_never_brings_a_probe_forward() {
+    fn delay_never_brings_a_probe_forward() {
         let mut probes = probes();
         assert!(!probes.delay(at(3)));
         assert_eq!(probes.from(), at(5));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_suspects_is_bounded() {
+    fn number_of_suspects_is_limited() {
         let mut probes = Probes::new((0..100_000).map(customer), at(0), at(0));
         (100_000..200_000).for_each(|number| probes.suspect(customer(number)));
         assert_eq!(probes.suspects.len(), MAX_SUSPECTS);

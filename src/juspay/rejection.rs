@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_juspays_documented_json_is_juspays_own() {
+    fn only_documented_json_counts_as_juspays_rejection() {
         let denied = r#"{"status":"error","error_code":"access_denied","error_info":{"code":"UNAUTHORIZED"}}"#;
         let inner = r#"{"error_info":{"code":"UNAUTHORIZED"}}"#;
         let origin = r#"{"error":true,"error_info":{"code":"BAD_ORIGIN","category":"USER_ERROR"}}"#;

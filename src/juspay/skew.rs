@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_logged_once_when_it_comes_changes_and_goes() {
+    fn skew_is_logged_when_it_appears_changes_and_disappears() {
         let (counts, text) = lines(&[
             (0, 0),
             (30, 10),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_with_another_clock_does_not_fill_the_log() {
+    fn one_host_with_another_clock_does_not_flood_the_log() {
         let calls: Vec<_> = (0..600).map(|at| (if at % 2 == 0 { 0 } else { 40 }, at)).collect();
         assert_eq!(lines(&calls).0.last(), Some(&1));
         let calls: Vec<_> = (0..600).map(|at| (if at % 2 == 0 { 400 } else { 40 }, at)).collect();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gauge_is_absent_until_the_difference_is_known() {
+    fn gauge_is_absent_until_the_skew_is_measured() {
         let metrics = Metrics::new("1", "1").unwrap();
         let skew = ClockSkew::new(metrics.upstream.clock_skew.clone());
         let shown = || String::from_utf8(metrics.render().unwrap()).unwrap();

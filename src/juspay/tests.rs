@@ -60,7 +60,7 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
-fn what_each_failure_says() {
+fn errors_have_their_outcomes_and_properties() {
     for (error, outcome, says) in rows() {
         assert_eq!(error.outcome(), outcome, "{error:?}");
         let said = [error.is_outage(), error.is_retryable(), error.proves_access()];
@@ -69,7 +69,7 @@ fn what_each_failure_says() {
 }
 
 #[test]
-fn who_is_to_wait_is_told_for_how_long() {
+fn errors_carry_retry_after() {
     use JuspayError as E;
     for error in [
         E::TooManyRequests(Some(WAIT)),

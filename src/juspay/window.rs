@@ -189,7 +189,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_customer_counts_once_and_by_its_last_call() {
+    fn customer_counts_once_by_its_last_call() {
         let mut window = CustomerWindow::new(Duration::from_secs(10));
         for millis in 0..100 {
             window.count(customer(1), at(millis * 90), true);
@@ -218,7 +218,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_number_of_customers_is_bounded_and_the_last_ones_count() {
+    fn number_of_customers_is_limited_to_the_latest() {
         let mut window = CustomerWindow::new(Duration::from_secs(10));
         for number in 0..100_000 {
             window.count(customer(number), at(number / 100), number >= 95_000);
@@ -245,7 +245,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_window_is_forgotten_a_tenth_at_a_time() {
+    fn window_forgets_a_tenth_at_a_time() {
         let mut window = Window::new(Duration::from_secs(10));
         window.count(at(500), true);
         window.count(at(1499), false);
@@ -256,7 +256,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn however_much_is_counted_the_window_stays_small() {
+    fn window_memory_is_limited() {
         let mut window = Window::new(Duration::from_secs(10));
         for millis in 0..100_000 {
             window.count(at(millis), false);

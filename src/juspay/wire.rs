@@ -43,13 +43,13 @@ type Read = (Customer, Result<ClientAuth, InvalidResponse>);
 /// Parses the body of a 200, which must be about `asked`.
 pub(super) fn customer(
     body: &[u8],
-    asked: &CustomerId,
+    requested: &CustomerId,
     form: CustomerIdForm,
 ) -> Result<Read, InvalidResponse> {
     let document = Document::read(body);
     let object =
         members(document.text(), Field::ALL.map(Field::name)).map_err(|_| InvalidResponse::Json)?;
-    check_identity(&document, &object, asked, form)?;
+    check_identity(&document, &object, requested, form)?;
     let auth = client_auth(&document, &object);
     if let Err(InvalidResponse::MalformedToken) = auth {
         return Err(InvalidResponse::MalformedToken);
@@ -68,7 +68,7 @@ pub(super) fn customer(
 fn check_identity<const N: usize>(
     document: &Document<'_>,
     object: &Members<'_, N>,
-    asked: &CustomerId,
+    requested: &CustomerId,
     form: CustomerIdForm,
 ) -> Result<(), InvalidResponse> {
     let (deciding, other): (&[Field], &[Field]) = match form {
@@ -81,7 +81,7 @@ fn check_identity<const N: usize>(
     }
     let mut named = deciding.iter().filter_map(|id| object.get(id.name()));
     let named = named.find(|value| value.get() != "null").and_then(text);
-    if named.is_none_or(|named| named != asked.as_str()) {
+    if named.is_none_or(|named| named != requested.as_str()) {
         return Err(InvalidResponse::OtherCustomer);
     }
     if are_exact(other) { Ok(()) } else { Err(InvalidResponse::MalformedIdentity) }

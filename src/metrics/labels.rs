@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_holds_every_label_of_the_match() {
+    fn label_list_contains_every_label() {
         assert_eq!((PARITIES, parity(2)), (&["even", "odd"][..], "even"));
         assert_eq!(Inner::LABELS, ["a", "small", "large"]);
         assert_eq!(Outer::LABELS, [&["c", "d"][..], &["a", "small", "large"]]);

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_goes_when_it_is_full() {
+    fn full_map_drops_the_oldest_entry() {
         let mut map = BoundedMap::new(2);
         assert_eq!(map.get_or_insert_with(&"a", || 1), (&mut 1, None));
         assert_eq!(map.get_or_insert_with(&"b", || 2), (&mut 2, None));

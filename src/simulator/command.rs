@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_banner_says_what_a_tester_needs() {
+    async fn banner_contains_urls_and_commands() {
         let mut config = Config::on_free_ports();
         config.api_keys.push("second".into());
         let running = start(config.clone()).await.unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_named() {
+    async fn occupied_port_is_named_in_the_error() {
         let running = start(Config::on_free_ports()).await.unwrap();
         let taken = running.simulator().base_url().trim_start_matches("http://").to_owned();
         let config = Config { listen: taken.parse().unwrap(), ..Config::on_free_ports() };

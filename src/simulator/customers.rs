@@ -101,8 +101,8 @@ struct Tables {
 
 impl Tables {
     /// The merchant's id of the customer with the id `asked`, in either form.
-    fn reference<'a>(&'a self, asked: &'a str) -> &'a str {
-        self.references.get(asked).map_or(asked, String::as_str)
+    fn reference<'a>(&'a self, requested: &'a str) -> &'a str {
+        self.references.get(requested).map_or(requested, String::as_str)
     }
 
     /// Adds and returns a customer, or returns the existing one with the same reference.
@@ -130,20 +130,20 @@ impl Customers {
     }
 
     /// The customer with this id, in either form.
-    pub(super) fn find(&self, asked: &str) -> Option<CustomerRecord> {
+    pub(super) fn find(&self, requested: &str) -> Option<CustomerRecord> {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.by_reference.get(tables.reference(asked)).cloned()
+        tables.by_reference.get(tables.reference(requested)).cloned()
     }
 
     /// The customer with this id, created if missing.
-    pub(super) fn find_or_create(&self, asked: &str, now: Timestamp) -> CustomerRecord {
-        if let Some(known) = self.find(asked) {
+    pub(super) fn find_or_create(&self, requested: &str, now: Timestamp) -> CustomerRecord {
+        if let Some(known) = self.find(requested) {
             return known;
         }
-        let (id, reference) = if asked.starts_with(JUSPAY_PREFIX) {
-            (asked.to_owned(), format!("ref_{}", fingerprint(asked)))
+        let (id, reference) = if requested.starts_with(JUSPAY_PREFIX) {
+            (requested.to_owned(), format!("ref_{}", fingerprint(requested)))
         } else {
-            (juspay_id(asked), asked.to_owned())
+            (juspay_id(requested), requested.to_owned())
         };
         let contact = Contact::generated(&reference);
         let record = CustomerRecord { id, reference, contact, created: now, updated: now };
@@ -169,12 +169,12 @@ impl Customers {
     /// Updates the customer with the fields of `contact`; `None` if the id doesn't exist.
     pub(super) fn update(
         &self,
-        asked: &str,
+        requested: &str,
         contact: Contact,
         now: Timestamp,
     ) -> Option<CustomerRecord> {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let reference = tables.reference(asked).to_owned();
+        let reference = tables.reference(requested).to_owned();
         let record = tables.by_reference.get_mut(&reference)?;
         record.contact = contact.over(std::mem::take(&mut record.contact));
         record.updated = now;
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_juspay_id_gets_a_reference() {
+    fn unknown_juspay_id_gets_a_reference() {
         let customers = Customers::new();
         let generated = customers.find_or_create("cst_nobody", NOW);
         assert_eq!(generated.id, "cst_nobody");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_fields_are_plausible_and_lasting() {
+    fn generated_fields_are_plausible_and_stable() {
         let contact = Contact::generated("alice");
         assert_eq!(contact, Contact::generated("alice"));
         assert_ne!(contact, Contact::generated("bob"));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_alters_what_it_names() {
+    fn update_changes_only_given_fields() {
         let customers = Customers::new();
         let before = customers.find_or_create("alice", NOW);
         let later = crate::clock::later(NOW, std::time::Duration::from_secs(5));
@@ -233,14 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_is_created_once() {
+    fn customer_is_created_once() {
         let customers = Customers::new();
         assert!(customers.create("alice", Contact::default(), NOW).is_some());
         assert!(customers.create("alice", Contact::default(), NOW).is_none());
     }
 
     #[test]
-    fn the_oldest_is_forgotten_by_both_ids() {
+    fn oldest_customer_is_dropped_under_both_ids() {
         let customers = Customers::bounded(1);
         let alice = customers.find_or_create("alice", NOW);
         customers.find_or_create("bob", NOW);

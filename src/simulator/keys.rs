@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_of_a_key_are_admitted() {
+    fn key_is_accepted_with_and_without_colon() {
         let keys = ApiKeys::new(&["one".into(), "two".into()]);
         for credentials in ["one:", "one", "two:"] {
             assert!(keys.admit(Some(&basic(credentials))), "{credentials}");
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_switched_at_run_time() {
+    fn keys_are_enabled_and_disabled_at_run_time() {
         let keys = ApiKeys::new(&["one".into()]);
         keys.set("one", false);
         assert!(!keys.admit(Some(&basic("one:"))));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_key() {
+    fn debug_hides_keys() {
         assert!(!format!("{:?}", ApiKeys::new(&["hush".into()])).contains("hush"));
     }
 }

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_told_apart_and_described() {
+    fn magic_ids_are_unique_and_described() {
         let ids: BTreeSet<_> = MAGIC_CUSTOMERS.iter().map(|magic| magic.id).collect();
         assert_eq!(ids.len(), MAGIC_CUSTOMERS.len());
         for magic in MAGIC_CUSTOMERS {

@@ -96,7 +96,7 @@ mod tests {
     use crate::simulator::Fault;
 
     #[test]
-    fn every_fault_on_the_page_can_be_read() {
+    fn every_fault_on_the_page_is_valid_json() {
         let mut read = 0;
         for piece in FAULTS
             .lines()

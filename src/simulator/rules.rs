@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_rule_that_fits_decides_until_it_is_used_up() {
+    fn first_matching_rule_applies_until_used_up() {
         let rules = FaultRules::default();
         rules.add(FaultRule::once(Fault::Hang).of("alice"));
         rules.add(FaultRule::always(Fault::Reset).times(2));
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_no_answers_is_none() {
+    fn rule_for_zero_responses_is_ignored() {
         let rules = FaultRules::default();
         rules.add(FaultRule::always(Fault::Hang).times(0));
         assert_eq!(rules.take(None), None);
     }
 
     #[test]
-    fn there_is_a_bound() {
+    fn number_of_rules_is_limited() {
         let rules = FaultRules::default();
         rules.add(FaultRule::once(Fault::Reset));
         for _ in 0..MAX_RULES {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_read_well_in_json() {
+    fn rules_round_trip_as_json() {
         let read = |json: &str| serde_json::from_str::<FaultRule>(json);
         assert_eq!(read(r#"{"fault": "hang"}"#).unwrap(), FaultRule::always(Fault::Hang));
         assert_eq!(

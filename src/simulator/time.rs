@@ -70,7 +70,7 @@ mod tests {
     use crate::clock::manual::ManualClock;
 
     #[test]
-    fn lengths_of_time_are_seconds_or_text() {
+    fn durations_are_seconds_or_strings() {
         for (json, seconds) in
             [(json!(90), 90), (json!(-5), -5), (json!("15m"), 900), (json!("-1h"), -3600)]
         {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_can_be_set_wrong_and_right_again() {
+    fn clock_offset_is_set_and_reset() {
         let manual = ManualClock::at("1970-01-01T00:00:00Z");
         let clock = OffsetClock::new(Arc::new(manual));
         clock.set_offset(SignedDuration::from_hours(-1));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn time_has_ends() {
+    fn shifted_time_saturates() {
         assert_eq!(shifted(Timestamp::UNIX_EPOCH, SignedDuration::MAX), Timestamp::MAX);
         assert_eq!(shifted(Timestamp::UNIX_EPOCH, SignedDuration::MIN), Timestamp::MIN);
     }

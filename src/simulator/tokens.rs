@@ -81,7 +81,7 @@ mod tests {
     use crate::clock::later;
 
     #[test]
-    fn tokens_look_like_juspays_and_differ() {
+    fn tokens_are_unique_and_look_like_juspays() {
         let tokens = Tokens::new();
         let minted: HashSet<_> = (0..1000).map(|_| tokens.mint(Timestamp::UNIX_EPOCH, 1)).collect();
         assert_eq!(minted.len(), 1000);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends_by_time_or_by_use() {
+    fn token_ends_by_expiry_or_uses() {
         let tokens = Tokens::new();
         let now = Timestamp::UNIX_EPOCH;
         let end = later(now, Duration::from_secs(10));

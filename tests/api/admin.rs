@@ -20,7 +20,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::support::{Phone, Reply, Stage, World, guard, until, within_reason};
+use crate::support::{Phone, Reply, Stage, World, guard, until, with_timeout};
 
 /// Where anyone on the network could connect.
 const EXPOSED: &str = "server.admin_listen = \"0.0.0.0:0\"";
@@ -226,7 +226,7 @@ async fn over(socket: &Path, request: &str) -> Reply {
         stream.read_to_end(&mut bytes).await.unwrap();
         bytes
     };
-    let reply = Reply::parse(&within_reason("an answer", exchange).await).expect("an answer");
+    let reply = Reply::parse(&with_timeout("an answer", exchange).await).expect("an answer");
     guard::answered(request, &reply);
     reply
 }

@@ -65,7 +65,7 @@ fn names(reply: &Reply) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_phone_gets_its_customer_with_a_token() {
+async fn client_gets_its_customer_with_a_token() {
     let world = documented("").await;
     let phone = world.phone("alice");
     for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
@@ -81,7 +81,7 @@ async fn a_phone_gets_its_customer_with_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_the_object_is_the_same_from_juspay_and_from_memory() {
+async fn object_without_token_is_the_same_from_juspay_and_cache() {
     let world = documented("").await;
     let phone = world.phone("alice");
     for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
@@ -93,12 +93,12 @@ async fn without_a_token_the_object_is_the_same_from_juspay_and_from_memory() {
     // Its entry also serves requests with a token.
     assert_eq!(phone.me().await.text(), format!("{OURS}{OUR_TOKEN}}}"));
     assert_eq!(world.simulator().calls("alice"), 1);
-    let asked = world.simulator().requests().pop().unwrap();
-    assert_eq!(asked.query, "options.get_client_auth_token=true");
+    let request = world.simulator().requests().pop().unwrap();
+    assert_eq!(request.query, "options.get_client_auth_token=true");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_customer_whose_token_cannot_be_used_is_still_a_customer() {
+async fn customer_with_an_unusable_token_is_served_without_it() {
     let world = World::new().await;
     for customer in ["sim_no_token", "sim_null_juspay", "sim_expired", "sim_expires_20s"] {
         let phone = world.phone(customer);
@@ -112,7 +112,7 @@ async fn a_customer_whose_token_cannot_be_used_is_still_a_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_option_is_true_or_false_and_other_options_are_ignored() {
+async fn token_option_is_boolean_and_other_options_are_ignored() {
     let world = World::new().await;
     let phone = world.phone("alice");
     for (query, has_token) in [
@@ -136,7 +136,7 @@ async fn the_option_is_true_or_false_and_other_options_are_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn head_is_get_without_the_body() {
+async fn head_returns_get_without_the_body() {
     let world = documented("").await;
     let phone = world.phone("alice");
     let request = |method, path| phone.request(method, path, "X-Request-Id: same\r\n");
@@ -162,7 +162,7 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_wanted_fields_leave() {
+async fn response_contains_only_wanted_fields() {
     for (fields, expected) in [
         ("\"juspay\", \"first_name\", \"id\"", &["id", "first_name", "juspay"][..]),
         ("\"juspay\"", &["juspay"]),
@@ -180,7 +180,7 @@ async fn only_the_wanted_fields_leave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_juspay_may_add_or_leave_out() {
+async fn unknown_and_missing_fields_are_tolerated() {
     let world = World::new().await;
     let documented = [
         "id",
@@ -216,7 +216,7 @@ async fn what_juspay_may_add_or_leave_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cache_status_tells_where_the_answer_came_from() {
+async fn cache_status_names_the_source() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let gate = world.simulator().hold("alice");
@@ -249,7 +249,7 @@ async fn cache_status_tells_where_the_answer_came_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sane_request_id_comes_back_and_others_are_replaced() {
+async fn valid_request_id_is_returned_and_others_are_replaced() {
     let world = World::new().await;
     let longest = "x".repeat(128);
     let long = "x".repeat(129);

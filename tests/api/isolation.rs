@@ -2,13 +2,13 @@
 //! settings (promise P4).
 
 mod hold;
-mod juspay;
-mod odd;
-mod remembered;
+mod odd_customers;
+mod remembered_failures;
+mod scripted_juspay;
 
 use std::time::Duration;
 
-use self::juspay::ScriptedJuspay;
+use self::scripted_juspay::ScriptedJuspay;
 use crate::support::{Reply, Stage, World, shipped};
 
 /// Pause between two requests of a customer that sends eleven per second, the maximum of the
@@ -40,7 +40,7 @@ async fn first_sight(world: &World, customer: &str) {
 /// `Retry-After`, in seconds.
 fn retry_after(reply: &Reply) -> u64 {
     assert_eq!(reply.json()["retryable"], true, "{}", reply.text());
-    let told = reply.header("retry-after").expect("Retry-After").parse().expect("seconds");
-    assert_eq!(reply.json()["retry_after"], told);
-    told
+    let expected = reply.header("retry-after").expect("Retry-After").parse().expect("seconds");
+    assert_eq!(reply.json()["retry_after"], expected);
+    expected
 }

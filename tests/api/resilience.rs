@@ -11,12 +11,12 @@ mod slow_clients;
 use futures_util::future::join_all;
 use juspay_bff::clock::SystemClock;
 
-use crate::support::{Phone, Reply, Stage, World, proxy::Proxy, within_reason};
+use crate::support::{Phone, Reply, Stage, World, proxy::Proxy, with_timeout};
 
 /// Each client's response to a request that all of them send at once.
 async fn all_at_once(phones: impl IntoIterator<Item = Phone>) -> Vec<Reply> {
     let asking = phones.into_iter().map(|phone| tokio::spawn(async move { phone.me().await }));
-    within_reason("all answers", join_all(asking)).await.into_iter().map(Result::unwrap).collect()
+    with_timeout("all answers", join_all(asking)).await.into_iter().map(Result::unwrap).collect()
 }
 
 /// Clients for customers that aren't cached.
@@ -34,8 +34,8 @@ async fn behind(proxy: impl AsyncFnOnce(&str) -> Proxy, settings: &str) -> (Worl
 
 /// Checks `Retry-After`: `least` seconds, plus up to half as much jitter.
 fn retry_after(reply: &Reply, least: u64) {
-    let told: u64 = reply.header("retry-after").expect("Retry-After").parse().expect("seconds");
-    assert!((least..=least + least.div_ceil(2)).contains(&told), "{told} for {least}");
+    let expected: u64 = reply.header("retry-after").expect("Retry-After").parse().expect("seconds");
+    assert!((least..=least + least.div_ceil(2)).contains(&expected), "{expected} for {least}");
 }
 
 async fn is_ready(world: &World) -> bool {

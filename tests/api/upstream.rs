@@ -3,13 +3,13 @@
 
 mod answers;
 mod clock;
-mod data;
 mod deadline;
 mod framing;
 mod identity;
 mod interim;
 mod key_file;
-mod question;
+mod odd_data;
+mod request;
 mod stale_pool;
 mod surplus;
 mod tls;

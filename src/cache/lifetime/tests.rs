@@ -42,7 +42,7 @@ fn phases(lifetime: &Lifetime, at: u64) -> (Phase, Phase) {
 }
 
 #[test]
-fn fifteen_minutes_with_the_shipped_settings() {
+fn phases_of_a_15_minute_token_with_shipped_settings() {
     let life = lifetime(900);
     assert_eq!(life.phase(start().plus(secs(600))), Phase::Fresh);
     assert_eq!(life.phase(start().plus(secs(601))), Phase::Refresh);
@@ -56,7 +56,7 @@ fn fifteen_minutes_with_the_shipped_settings() {
 }
 
 #[test]
-fn short_lives_keep_a_third_for_refreshing_and_a_quarter_as_floor() {
+fn short_lives_use_a_third_for_refreshing_and_a_quarter_as_floor() {
     // 2 minutes: floor 30 s, served for 90 s, refreshed after 60 s.
     let life = lifetime(120);
     assert_eq!(phases(&life, 61), (Phase::Fresh, Phase::Refresh));
@@ -69,7 +69,7 @@ fn short_lives_keep_a_third_for_refreshing_and_a_quarter_as_floor() {
 }
 
 #[test]
-fn a_token_with_less_than_five_seconds_of_use_is_none() {
+fn token_usable_for_less_than_five_seconds_is_rejected() {
     assert!(Lifetime::new(&SHIPPED, &reported(secs(36)), 0.0).is_some());
     assert!(Lifetime::new(&SHIPPED, &reported(secs(35)), 0.0).is_none());
     assert!(Lifetime::new(&SHIPPED, &reported(Duration::ZERO), 0.0).is_none());
@@ -79,14 +79,14 @@ fn a_token_with_less_than_five_seconds_of_use_is_none() {
 }
 
 #[test]
-fn life_is_bounded_whatever_juspay_reports() {
+fn life_is_limited_by_max_token_life() {
     let life = Lifetime::new(&SHIPPED, &reported(secs(86_400)), 0.0).unwrap();
     assert_eq!(life.remaining(start()), secs(900));
     assert_eq!(life.expiry(), later(start().wall, secs(900)));
 }
 
 #[test]
-fn juspays_clock_may_be_off_when_it_tells_its_date() {
+fn life_is_measured_on_juspays_clock_by_its_date() {
     let fast = later(start().wall, secs(7200));
     let report =
         ReportedExpiry { expiry: later(fast, secs(601)), date: Some(fast), ..reported(secs(1)) };
@@ -96,7 +96,7 @@ fn juspays_clock_may_be_off_when_it_tells_its_date() {
 }
 
 #[test]
-fn without_a_date_our_clock_at_receipt_counts() {
+fn without_a_date_life_is_measured_at_receipt() {
     let report = ReportedExpiry {
         date: None,
         received: later(start().wall, secs(4)),
@@ -114,7 +114,7 @@ fn with_our_clock_ahead(seconds: i64, life: u64) -> ReportedExpiry {
 }
 
 #[test]
-fn p3_the_clock_that_leaves_less_life_counts() {
+fn p3_life_is_the_smaller_reading_of_both_clocks() {
     for (ahead, life) in [(-900, 899), (-30, 899), (0, 899), (1, 898), (30, 869), (864, 35)] {
         let report = with_our_clock_ahead(ahead, 900);
         let lifetime = Lifetime::new(&SHIPPED, &report, 0.0).unwrap();
@@ -125,7 +125,7 @@ fn p3_the_clock_that_leaves_less_life_counts() {
 }
 
 #[test]
-fn a_life_that_only_our_clock_cuts_short_is_known() {
+fn life_lost_to_clock_skew_is_detected() {
     // The resolution of `Date` may account for one of the seconds.
     for (ahead, known) in [(865, 864), (900, 899), (3600, 3599)] {
         let report = with_our_clock_ahead(ahead, 900);
@@ -140,7 +140,7 @@ fn a_life_that_only_our_clock_cuts_short_is_known() {
 }
 
 #[test]
-fn the_latest_expiry_is_valid() {
+fn latest_representable_expiry_is_valid() {
     let latest = ReportedExpiry { expiry: Timestamp::MAX, ..reported(secs(0)) };
     for date in [None, latest.date] {
         let report = ReportedExpiry { date, ..latest };
@@ -152,14 +152,14 @@ fn the_latest_expiry_is_valid() {
 }
 
 #[test]
-fn jitter_starts_the_refresh_later_never_earlier() {
+fn jitter_only_delays_the_refresh() {
     let life = Lifetime::new(&SHIPPED, &reported(secs(901)), 1.0).unwrap();
     assert_eq!(life.phase(start().plus(secs(645))), Phase::Fresh);
     assert_eq!(life.phase(start().plus(secs(646))), Phase::Refresh);
 }
 
 #[test]
-fn both_clocks_must_agree_that_a_token_is_alive() {
+fn token_expires_on_whichever_clock_is_first() {
     let life = lifetime(900);
     let now = start();
     let wall_ahead = Moment { wall: later(now.wall, secs(3600)), ..now };
@@ -186,7 +186,7 @@ prop_compose! {
 proptest! {
     /// Promise P3. Also: the life before the refresh lasts at least two thirds of the usable life.
     #[test]
-    fn p3_the_phases_come_in_order_and_keep_their_floors(
+    fn p3_phases_are_ordered_and_respect_the_floors(
         policy in policies(),
         life_ms in 0_u64..7_200_000,
         ahead_ms in -7_200_000_i64..7_200_000,

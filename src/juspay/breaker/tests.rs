@@ -54,7 +54,7 @@ fn opened() -> Breaker {
 }
 
 #[test]
-fn it_opens_at_the_rate_and_not_below_it() {
+fn breaker_opens_at_the_failure_rate() {
     let breaker = opened();
     assert_eq!(admit(&breaker, 6).unwrap_err(), Duration::from_millis(4999));
     assert_eq!(breaker.state(at(5004)), BreakerState::Open);
@@ -66,7 +66,7 @@ fn it_opens_at_the_rate_and_not_below_it() {
 }
 
 #[test]
-fn exactly_the_rate_opens_it() {
+fn exact_failure_rate_opens_the_breaker() {
     let breaker = Breaker::new(RULES);
     for n in 0..9 {
         assert_eq!(call(&breaker, n, n >= 5), None, "{n}");
@@ -75,7 +75,7 @@ fn exactly_the_rate_opens_it() {
 }
 
 #[test]
-fn it_needs_enough_calls() {
+fn min_calls_are_required() {
     let breaker = Breaker::new(BreakerRules { min_calls: 20, ..RULES });
     for n in 0..19 {
         assert_eq!(call(&breaker, n, true), None);
@@ -84,7 +84,7 @@ fn it_needs_enough_calls() {
 }
 
 #[test]
-fn it_needs_five_failing_customers() {
+fn five_failing_customers_are_required() {
     let breaker = Breaker::new(RULES);
     for n in 0..1000 {
         assert_eq!(call_of(&breaker, customer(n % 4), n, FAILS), None);
@@ -93,7 +93,7 @@ fn it_needs_five_failing_customers() {
 }
 
 #[test]
-fn a_customer_counts_once_however_often_it_fails() {
+fn customer_counts_once_however_often_it_fails() {
     let breaker = Breaker::new(RULES);
     for n in 0..6 {
         assert_eq!(call_of(&breaker, customer(n), n, CallResult::Healthy), None);
@@ -105,7 +105,7 @@ fn a_customer_counts_once_however_often_it_fails() {
 }
 
 #[test]
-fn a_customer_whose_next_call_succeeds_does_not_count_as_failing() {
+fn success_clears_the_customers_failure() {
     let breaker = Breaker::new(RULES);
     for n in 0..100 {
         assert_eq!(call_of(&breaker, customer(n / 2), n, end(n % 2 == 0)), None);
@@ -113,7 +113,7 @@ fn a_customer_whose_next_call_succeeds_does_not_count_as_failing() {
 }
 
 #[test]
-fn failures_are_forgotten_when_the_window_has_passed() {
+fn failures_expire_with_the_window() {
     for (last, state) in [(10_000, None), (9_999, Some(BreakerState::Open))] {
         let breaker = Breaker::new(RULES);
         for n in 0..4 {
@@ -124,7 +124,7 @@ fn failures_are_forgotten_when_the_window_has_passed() {
 }
 
 #[test]
-fn half_open_one_probe_at_a_time_decides() {
+fn half_open_breaker_admits_one_probe_at_a_time() {
     let breaker = opened();
     assert_eq!(breaker.state(at(5005)), BreakerState::HalfOpen);
     let probe = admit(&breaker, 5005).unwrap();
@@ -142,14 +142,14 @@ fn half_open_one_probe_at_a_time_decides() {
 }
 
 #[test]
-fn a_probe_that_never_ends_gives_its_place_back() {
+fn dropped_probe_is_released() {
     let breaker = opened();
     drop(admit(&breaker, 6000).unwrap());
     assert!(admit(&breaker, 6001).is_ok());
 }
 
 #[test]
-fn an_odd_customer_cannot_keep_it_open() {
+fn failing_customer_cannot_keep_the_breaker_open() {
     let breaker = opened();
     assert_eq!(call_of(&breaker, ODD, 5005, FAILS), Some(BreakerState::Open), "once");
     for round in 0..100 {
@@ -168,7 +168,7 @@ fn an_odd_customer_cannot_keep_it_open() {
 }
 
 #[test]
-fn customers_that_failed_when_it_opened_keep_no_other_waiting_and_find_out_by_themselves() {
+fn suspects_probe_separately_and_do_not_block_others() {
     let breaker = opened();
     let failed = customer(0);
     assert_eq!(call_of(&breaker, failed, 5005, FAILS), None);
@@ -177,7 +177,7 @@ fn customers_that_failed_when_it_opened_keep_no_other_waiting_and_find_out_by_th
 }
 
 #[test]
-fn calls_from_before_it_opened_change_nothing() {
+fn results_of_calls_from_before_opening_are_ignored() {
     let breaker = Breaker::new(RULES);
     let (good, bad) = (admit(&breaker, 100).unwrap(), admit(&breaker, 101).unwrap());
     for n in 0..5 {
@@ -191,10 +191,10 @@ fn calls_from_before_it_opened_change_nothing() {
 }
 
 #[test]
-fn a_time_that_juspay_asks_for_lengthens_an_opening_and_never_makes_one() {
-    for (asked, secs) in [(7, 7), (3, 5)] {
+fn retry_after_extends_but_never_causes_an_opening() {
+    for (retry_after, secs) in [(7, 7), (3, 5)] {
         let breaker = Breaker::new(RULES);
-        let end = CallResult::Outage(Some(Duration::from_secs(asked)));
+        let end = CallResult::Outage(Some(Duration::from_secs(retry_after)));
         for n in 0..4 {
             assert_eq!(call_of(&breaker, customer(n), 0, end), None);
         }
@@ -212,7 +212,7 @@ fn limited(breaker: &Breaker, now: u64, until: u64) -> bool {
 }
 
 #[test]
-fn a_rate_limit_of_two_customers_refuses_all_for_so_long_and_never_for_less_than_before() {
+fn rate_limit_of_two_customers_stops_all_calls() {
     let breaker = Breaker::new(RULES);
     assert!(!limited(&breaker, 0, 700), "one customer");
     assert!(admit(&breaker, 0).is_ok());
@@ -228,7 +228,7 @@ fn a_rate_limit_of_two_customers_refuses_all_for_so_long_and_never_for_less_than
 }
 
 #[test]
-fn a_rate_limit_of_one_customer_is_its_own() {
+fn rate_limit_of_one_customer_affects_no_other() {
     let breaker = Breaker::new(RULES);
     for n in 0..100 {
         assert!(!breaker.rate_limited(ODD, at(n), at(n + 30_000)));
@@ -242,7 +242,7 @@ fn a_rate_limit_of_one_customer_is_its_own() {
 }
 
 #[test]
-fn a_rate_limit_counts_for_thirty_seconds() {
+fn rate_limit_expires_after_thirty_seconds() {
     for (second, opens) in [(29_999, true), (30_000, false)] {
         let breaker = Breaker::new(RULES);
         assert!(!limited(&breaker, 0, 700));
@@ -251,7 +251,7 @@ fn a_rate_limit_counts_for_thirty_seconds() {
 }
 
 #[test]
-fn a_probe_from_before_a_rate_limit_decides_nothing_and_holds_no_place() {
+fn rate_limit_abandons_a_running_probe() {
     let again = |breaker: &Breaker| {
         assert!(!limited(breaker, 6000, 7000));
         assert!(limited(breaker, 6001, 7000));
@@ -272,7 +272,7 @@ fn a_probe_from_before_a_rate_limit_decides_nothing_and_holds_no_place() {
 }
 
 #[test]
-fn calls_from_before_it_opened_do_not_count_when_it_is_closed_again() {
+fn results_from_before_opening_are_ignored_after_closing() {
     let breaker = Breaker::new(RULES);
     let hung: Vec<_> = (100..105).map(|n| breaker.admit(customer(n), at(0)).unwrap()).collect();
     for n in 0..5 {

@@ -34,13 +34,13 @@ fn is_on(hold: &Hold) -> bool {
 }
 
 #[test]
-fn two_customers_with_juspays_own_json_start_it() {
+fn two_json_rejections_start_the_hold() {
     let hold = rejected([1], &OWN);
     assert_eq!(call(&hold, 2, 29, Some(&OWN)), Ok(Some(HoldChange::Started)));
 }
 
 #[test]
-fn five_customers_with_anything_else_start_it() {
+fn five_other_rejections_start_the_hold() {
     for number in 2..=5 {
         let hold = rejected(1..number, &PAGE);
         let expected = (number == 5).then_some(HoldChange::Started);
@@ -51,7 +51,7 @@ fn five_customers_with_anything_else_start_it() {
 }
 
 #[test]
-fn one_customer_alone_never_starts_it() {
+fn one_customer_never_starts_the_hold() {
     for error in [OWN, PAGE] {
         let hold = Hold::default();
         for second in 0..1000 {
@@ -61,7 +61,7 @@ fn one_customer_alone_never_starts_it() {
 }
 
 #[test]
-fn a_rejection_counts_for_thirty_seconds() {
+fn rejection_expires_after_thirty_seconds() {
     for (second, change) in [(29, Some(HoldChange::Started)), (30, None)] {
         let hold = rejected([1], &OWN);
         assert_eq!(call(&hold, 2, second, Some(&OWN)), Ok(change), "{second}");
@@ -69,7 +69,7 @@ fn a_rejection_counts_for_thirty_seconds() {
 }
 
 #[test]
-fn a_call_that_is_let_in_takes_the_evidence_away() {
+fn accepted_call_discards_the_evidence() {
     let not_found = JuspayError::CustomerNotFound;
     let no_token = InvalidResponse::NoToken.into();
     for well in [None, Some(&not_found), Some(&no_token)] {
@@ -89,7 +89,7 @@ fn a_call_that_is_let_in_takes_the_evidence_away() {
 }
 
 #[test]
-fn a_rejection_of_a_call_from_before_a_success_is_no_evidence() {
+fn rejection_of_a_call_from_before_a_success_is_ignored() {
     let hold = rejected([1], &OWN);
     let slow = hold.admit(customer(2), at(0)).unwrap();
     assert_eq!(call(&hold, 3, 1, None), Ok(None));
@@ -98,7 +98,7 @@ fn a_rejection_of_a_call_from_before_a_success_is_no_evidence() {
 }
 
 #[test]
-fn another_customer_finds_out_at_once_and_ends_it() {
+fn other_customer_probes_at_once_and_ends_the_hold() {
     let hold = rejected([1, 2], &OWN);
     let error = hold.admit(customer(1), at(0)).unwrap_err();
     assert_eq!(error.hold(), Some(PROBE_PAUSE), "not one of the rejected");
@@ -108,7 +108,7 @@ fn another_customer_finds_out_at_once_and_ends_it() {
 }
 
 #[test]
-fn one_probe_runs_at_a_time_and_each_five_seconds() {
+fn one_probe_runs_every_five_seconds() {
     let hold = rejected([1, 2], &OWN);
     let probe = hold.admit(customer(3), at(0)).unwrap();
     let refused = hold.admit(customer(4), at(0)).unwrap_err();
@@ -125,7 +125,7 @@ fn one_probe_runs_at_a_time_and_each_five_seconds() {
 }
 
 #[test]
-fn a_probe_that_proves_nothing_leaves_its_place() {
+fn inconclusive_probe_is_released() {
     let hold = rejected([1, 2], &OWN);
     drop(hold.admit(customer(3), at(0)).unwrap());
     assert_eq!(call(&hold, 4, 0, Some(&JuspayError::Timeout)), Ok(None));
@@ -134,7 +134,7 @@ fn a_probe_that_proves_nothing_leaves_its_place() {
 }
 
 #[test]
-fn rejected_customers_find_out_by_themselves_after_a_while_and_keep_no_other_waiting() {
+fn rejected_customers_probe_separately_and_do_not_block_others() {
     let hold = rejected([1, 2], &OWN);
     assert!(call(&hold, 1, 4, None).is_err());
     let rejected = hold.admit(customer(1), at(5)).unwrap();
@@ -147,7 +147,7 @@ fn rejected_customers_find_out_by_themselves_after_a_while_and_keep_no_other_wai
 }
 
 #[test]
-fn calls_under_way_when_it_starts_put_no_probe_off() {
+fn running_calls_do_not_delay_probes() {
     let hold = Hold::default();
     let [first, second, third] =
         [1, 2, 3].map(|number| hold.admit(customer(number), at(0)).unwrap());
@@ -159,7 +159,7 @@ fn calls_under_way_when_it_starts_put_no_probe_off() {
 }
 
 #[test]
-fn another_key_and_a_purge_end_it() {
+fn changed_key_and_purge_end_the_hold() {
     let hold = rejected([1, 2], &OWN);
     let old = hold.admit(customer(3), at(0)).unwrap();
     hold.note_key_changes(1);
@@ -175,7 +175,7 @@ fn another_key_and_a_purge_end_it() {
 }
 
 #[test]
-fn a_purged_customer_is_not_among_the_rejected() {
+fn purged_customer_is_not_a_suspect() {
     let hold = rejected([1], &OWN);
     hold.forget(customer(1));
     assert_eq!(call(&hold, 2, 1, Some(&OWN)), Ok(None));

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_repaired_parts_are_not_intact() {
+    fn only_repaired_parts_are_marked() {
         let document = Document::read(b"[\"a\", \"b\xff\", \"\xef\xbf\xbd\", [\"c\x01\"]]");
         for (part, is_intact) in [
             ("\"a\"", true),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_stays_unreadable() {
+    fn truncated_body_stays_invalid() {
         for body in
             [&b"\"a"[..], b"\"a\\", b"\"a\\\"", b"\"a\\u00", b"\"\xe9", b"\xff", b"{\"a\xff"]
         {
@@ -191,7 +191,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_in_a_string_it_becomes_valid(
+        fn any_string_becomes_valid(
             parts in vec(
                 select(&PARTS[..]),
                 0..12,

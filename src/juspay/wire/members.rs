@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_given_as_they_were_written() {
+    fn members_are_extracted_unchanged() {
         for (text, values) in [
             ("{}", [None, None]),
             (r#"{"a":1}"#, [Some("1"), None]),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_member_is_noticed_however_it_is_spelled() {
+    fn repeated_member_is_detected_in_any_spelling() {
         for (text, repeated) in [
             (r#"{"a":1,"b":1}"#, [false, false]),
             (r#"{"a":1,"b":1,"c":1,"c":1,"a":1}"#, [true, false]),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_are_passed_over_may_be_as_deep_as_they_like() {
+    fn skipped_members_may_be_deeply_nested() {
         let [open, close] = ["[", "]"].map(|bracket| bracket.repeat(30_000));
         let text = format!(r#"{{"c":{open}{close},"a":1,"b":{open}{close}}}"#);
         let members = members(&text, ["a", "b"]).unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_has_none() {
+    fn non_object_is_rejected() {
         for text in
             ["", "null", "[]", "\"a\"", "{", "{} {}", "{a:1}", "{\"a\":}", "{\"\\ud800\":1}"]
         {

@@ -90,8 +90,8 @@ async fn fetch(order: &TokenRequest, clock: &dyn Clock) -> Result<String, TokenE
     let deadline = clock.monotonic().plus(DEADLINE);
     let (path, wanted) = (format!("{path}/token"), wanted.to_string());
     let json = [("Content-Type", "application/json")];
-    let asked = exchange(&authority, "POST", &path, &json, &wanted);
-    let answer = timeout_at(clock, deadline, asked)
+    let exchange_result = exchange(&authority, "POST", &path, &json, &wanted);
+    let answer = timeout_at(clock, deadline, exchange_result)
         .await
         .ok_or_else(|| unreachable(format!("nothing within {} s", DEADLINE.as_secs())))?
         .map_err(|error| unreachable(error.to_string()))?;
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_an_issuer_the_error_names_it_and_the_remedy() {
+    async fn missing_issuer_error_names_url_and_fix() {
         let running = start(Config::on_free_ports()).await.unwrap();
         let gone = running.issuer().issuer_url().to_owned();
         drop(running);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_dev_issuer_is_said_so() {
+    async fn other_servers_are_reported_as_no_dev_issuer() {
         let running = start(Config::on_free_ports()).await.unwrap();
         let juspay = running.simulator().base_url();
         let error = printed(&order(juspay)).await.unwrap_err().to_string();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_taken_apart() {
+    fn urls_are_split() {
         for (url, authority, path) in [
             ("http://127.0.0.1:8082", "127.0.0.1:8082", ""),
             ("http://localhost", "localhost:80", ""),

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_has_a_bound() {
+    fn padding_is_limited() {
         let padded = padded(Response::text(200, "{}"), usize::MAX);
         assert_eq!(padded.body.len(), MAX_PADDING + 2);
     }

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_algorithm_is_read_by_its_name() {
+    fn algorithms_are_parsed_by_name() {
         for algorithm in Algorithm::ALL {
             assert_eq!(deserialize(serde_json::json!(algorithm.name())).unwrap(), algorithm);
         }

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_exactly_one_segment() {
+    fn id_must_be_exactly_one_segment() {
         for (raw, id) in [
             ("alice", Some("alice")),
             ("a.b%40example.com", Some("a.b@example.com")),

@@ -18,7 +18,7 @@ fn post(path: &str, credentials: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn it_tells_what_is_in_a_good_token_and_nothing_of_others() {
+async fn introspection_returns_claims_of_active_tokens_only() {
     assert_eq!(DEFAULT_CLIENT, ("juspay-bff", "sim_client_secret"));
     let running = start(Config::on_free_ports()).await.unwrap();
     let mut peer = Peer::of(running.issuer().issuer_url()).await;
@@ -53,7 +53,7 @@ async fn it_tells_what_is_in_a_good_token_and_nothing_of_others() {
 }
 
 #[tokio::test]
-async fn it_tells_strangers_nothing_and_takes_no_orders_from_them() {
+async fn introspection_and_revocation_require_the_client() {
     let running = start(Config::on_free_ports()).await.unwrap();
     let mut peer = Peer::of(running.issuer().issuer_url()).await;
     let token = running.issuer().mint(&MintRequest::opaque("alice")).unwrap();

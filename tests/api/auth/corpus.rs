@@ -26,7 +26,7 @@ use tokio::task::LocalSet;
 
 pub use self::forge::{AUDIENCE, Forge, changed, mac};
 use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer, verdicts::Verdicts};
-use crate::support::{Impostor, Reply, Stage, World};
+use crate::support::{Reply, ScriptedServer, Stage, World};
 
 /// A token and what it gets.
 pub struct Row {
@@ -157,7 +157,7 @@ async fn every_token_of_the_corpus_is_rejected_where_another_claim_is_the_audien
 async fn attack(audience_claim: &'static str, settings: &str) -> Verdicts {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
-    let trap = Impostor::new().await;
+    let trap = ScriptedServer::new().await;
     let world = stage.open_ready(settings).await;
     let rsa = MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of("alice") };
     let rsa = rsa.with(audience_claim, AUDIENCE);
@@ -189,7 +189,7 @@ async fn attack(audience_claim: &'static str, settings: &str) -> Verdicts {
         }
     }
     assert!(rows > 300, "{rows}");
-    assert!(!trap.is_called(), "a token made the service ask somebody");
+    assert!(!trap.was_contacted(), "a token made the service ask somebody");
     assert_eq!(world.simulator().total_requests(), 1, "the first one");
     assert_eq!(world.phone_holding(&forge.good()).me().await.status, 200);
     verdicts
@@ -199,7 +199,7 @@ async fn attack(audience_claim: &'static str, settings: &str) -> Verdicts {
 async fn what_looks_odd_but_is_good_gets_its_own_customer() {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
-    let trap = Impostor::new().await;
+    let trap = ScriptedServer::new().await;
     let world = stage.open_ready("").await;
     let forge = Forge {
         world: &world,
@@ -222,14 +222,14 @@ async fn what_looks_odd_but_is_good_gets_its_own_customer() {
     }
     verdicts.compare();
     println!("odd but good tokens: {0} of {0} answered with their own customer", rows.len());
-    assert!(!trap.is_called(), "a token made the service ask somebody");
+    assert!(!trap.was_contacted(), "a token made the service ask somebody");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scope_is_granted_by_a_list_of_its_words_only() {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
-    let trap = Impostor::new().await;
+    let trap = ScriptedServer::new().await;
     let world = stage.open_ready("auth.issuers.main.required_scopes = [\"pay\"]").await;
     let forge = Forge {
         world: &world,

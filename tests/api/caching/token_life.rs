@@ -23,7 +23,7 @@ fn phone_with(world: &World, fault: Fault) -> Phone {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hit_counts_down() {
+async fn remaining_life_of_hits_decreases() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let first = served(&phone).await;
@@ -41,7 +41,7 @@ async fn a_hit_counts_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_refresh_ahead_on_one_call_is_made_behind_the_hits() {
+async fn refresh_makes_one_call_in_the_background() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
@@ -64,7 +64,7 @@ async fn from_refresh_ahead_on_one_call_is_made_behind_the_hits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_fails_keeps_the_old_token() {
+async fn failed_refresh_keeps_the_old_token() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
@@ -76,7 +76,7 @@ async fn a_refresh_that_fails_keeps_the_old_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn past_its_normal_end_a_token_is_replaced_first() {
+async fn token_past_its_normal_end_is_replaced_first() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
@@ -96,7 +96,7 @@ async fn past_its_normal_end_a_token_is_replaced_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_handed_out_until_its_normal_end() {
+async fn token_is_served_until_its_normal_end() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
@@ -109,7 +109,7 @@ async fn a_token_is_handed_out_until_its_normal_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_short_lives_leave_a_floor_too() {
+async fn p3_short_lived_tokens_have_a_floor() {
     let world = World::new().await;
     // Seconds: total life, conservative remaining life, time to live in the cache.
     for (life, left, ttl) in
@@ -137,7 +137,7 @@ async fn p3_short_lives_leave_a_floor_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_no_token_is_believed_to_live_longer_than_the_setting_says() {
+async fn p3_life_is_limited_by_max_token_life() {
     let world = World::with("cache.max_token_life = \"10m\"").await;
     for seconds in [900, 86_400] {
         world.purge_all().await;
@@ -145,13 +145,13 @@ async fn p3_no_token_is_believed_to_live_longer_than_the_setting_says() {
         let reply = served(&phone).await;
         assert_eq!(expires_in(&reply), 600);
         assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=480");
-        let told = &reply.json()["juspay"]["client_auth_token_expiry"];
-        assert_eq!(*told, "2026-11-23T12:10:00Z");
+        let expected = &reply.json()["juspay"]["client_auth_token_expiry"];
+        assert_eq!(*expected, "2026-11-23T12:10:00Z");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn juspays_clock_may_be_fast_when_it_tells_its_date() {
+async fn fast_juspay_clock_is_corrected_by_its_date() {
     let world = World::new().await;
     for hours in [1, 0, 24] {
         world.purge_all().await;
@@ -160,13 +160,13 @@ async fn juspays_clock_may_be_fast_when_it_tells_its_date() {
         assert_eq!(expires_in(&reply), 899, "{hours} h");
         assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
         // On this server's clock: the client's clock is closer to it than to a wrong one.
-        let told = &reply.json()["juspay"]["client_auth_token_expiry"];
-        assert_eq!(*told, "2026-11-23T12:14:59Z", "{hours} h");
+        let expected = &reply.json()["juspay"]["client_auth_token_expiry"];
+        assert_eq!(*expected, "2026-11-23T12:14:59Z", "{hours} h");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_usable_date_our_clock_counts() {
+async fn without_a_usable_date_the_servers_clock_applies() {
     let world = World::with_config("", |config| config.token_life = secs(600)).await;
     world.simulator().set_clock_offset(SignedDuration::from_mins(3));
     // With Juspay's `Date` it would be 599 s.
@@ -187,7 +187,7 @@ async fn without_a_usable_date_our_clock_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_the_life_counts_from_the_sending_of_the_question() {
+async fn p3_life_starts_when_the_request_is_sent() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
@@ -202,7 +202,7 @@ async fn p3_the_life_counts_from_the_sending_of_the_question() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_token_must_be_alive_by_both_clocks() {
+async fn p3_token_must_be_valid_on_both_clocks() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();

@@ -22,7 +22,7 @@ fn problem(reply: &Reply) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_paths_are_not_found_whoever_asks() {
+async fn other_paths_are_not_found_with_or_without_a_token() {
     let world = World::new().await;
     for phone in [world.phone("alice"), world.stranger()] {
         for path in [
@@ -53,7 +53,7 @@ async fn other_paths_are_not_found_whoever_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_methods_are_told_which_there_are() {
+async fn other_methods_are_rejected_with_allow() {
     let world = World::new().await;
     for phone in [world.phone("alice"), world.stranger()] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "get", "PURGE"] {
@@ -77,7 +77,7 @@ fn keep_alive(phone: &Phone, method: &str, lines: &str, body: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_is_refused_and_closes_the_connection() {
+async fn request_body_is_rejected_and_closes_the_connection() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let large = "x".repeat(1024 * 1024);
@@ -101,7 +101,7 @@ async fn a_body_is_refused_and_closes_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_body_is_never_taken_for_the_next_request() {
+async fn p1_body_is_never_parsed_as_the_next_request() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let hidden = keep_alive(&world.phone("bob"), "GET", "Connection: close\r\n", "");
@@ -120,7 +120,7 @@ async fn p1_a_body_is_never_taken_for_the_next_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retry_after_is_drawn_between_the_wait_and_half_as_much_again() {
+async fn retry_after_has_up_to_50_percent_jitter() {
     let world = World::with(
         "cache.not_found_ttl = \"10s\"
          juspay.breaker.min_calls = 1000",
@@ -147,7 +147,7 @@ async fn retry_after_is_drawn_between_the_wait_and_half_as_much_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_key_or_address_is_retried_when_this_service_tries_it_again() {
+async fn rejected_key_or_address_is_retryable_after_a_second() {
     for (customer, code) in [
         ("sim_bad_key", "upstream_rejected_credentials"),
         ("sim_ip_blocked", "upstream_rejected_origin"),

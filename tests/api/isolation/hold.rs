@@ -7,9 +7,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
-    first_sight,
-    juspay::{ACCESS_DENIED, BAD_ORIGIN, answer},
-    retry_after, scripted,
+    first_sight, retry_after, scripted,
+    scripted_juspay::{ACCESS_DENIED, BAD_ORIGIN, answer},
 };
 use crate::support::{Stage, World, shipped};
 
@@ -33,7 +32,7 @@ async fn held(settings: &str) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_two_rejected_customers_hold_no_other_customer() {
+async fn p4_two_rejected_customers_affect_no_other() {
     for (status, body) in [("401 Unauthorized", ACCESS_DENIED), ("403 Forbidden", BAD_ORIGIN)] {
         let (world, juspay) = scripted().await;
         for odd in ["odd1", "odd2"] {
@@ -49,7 +48,7 @@ async fn p4_two_rejected_customers_hold_no_other_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_customers_with_a_firewalls_page_start_it() {
+async fn five_firewall_rejections_start_the_hold() {
     let (world, juspay) = scripted().await;
     let blocks = |customer: &str| {
         juspay.answer(customer, answer("403 Forbidden", "", b"<html>blocked</html>"));
@@ -78,7 +77,7 @@ async fn five_customers_with_a_firewalls_page_start_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_is_one_probe_in_five_seconds_by_a_customer_that_was_not_rejected() {
+async fn wrong_key_causes_one_probe_every_five_seconds_by_an_unrejected_customer() {
     let world = held("").await;
     world.clock.advance(Duration::from_secs(4));
     rejected(&world, 0..40).await;
@@ -96,7 +95,7 @@ async fn a_wrong_key_is_one_probe_in_five_seconds_by_a_customer_that_was_not_rej
 
 /// No other customer is there to probe.
 #[tokio::test(flavor = "multi_thread")]
-async fn customers_that_were_rejected_are_not_locked_out() {
+async fn rejected_customers_are_not_locked_out() {
     let world = held("").await;
     world.simulator().set_key(&world.api_key, true);
     rejected(&world, 0..3).await;
@@ -108,7 +107,7 @@ async fn customers_that_were_rejected_are_not_locked_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purge_of_all_ends_it() {
+async fn purge_of_all_ends_the_hold() {
     let world = held("").await;
     world.simulator().set_key(&world.api_key, true);
     rejected(&world, 0..20).await;
@@ -122,7 +121,7 @@ async fn a_purge_of_all_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_key_file_ends_it() {
+async fn changed_key_file_ends_the_hold() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("key");
     fs::write(&path, "canary_wrong").unwrap();
@@ -142,7 +141,7 @@ async fn a_changed_key_file_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_customer_with_a_wrong_rejection_keeps_its_error_for_a_second() {
+async fn rejection_of_one_customer_is_remembered_for_a_second() {
     let world = World::with(&shipped()).await;
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
     let phone = world.phone("alice");

@@ -53,7 +53,7 @@ async fn says_at_start(environment: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_in_the_environment_is_warned_about_as_it_is_not_used() {
+async fn proxy_variables_are_ignored_with_a_warning() {
     let secret = "http://user:hush@proxy.test:3128";
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         let said = says_at_start(&[(name, secret)]).await;

@@ -57,7 +57,7 @@ async fn hits(world: &World, number: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_saturated_juspay_neither_slows_nor_refuses_hits() {
+async fn saturated_juspay_does_not_affect_hits() {
     // Long enough that the 64 hanging calls still run when the 65th gives up waiting.
     let world = World::with("juspay.try_timeout = \"5s\"").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
@@ -77,7 +77,7 @@ async fn a_saturated_juspay_neither_slows_nor_refuses_hits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_hundred_cold_customers_wait_and_hits_do_not() {
+async fn five_hundred_uncached_customers_wait_and_hits_do_not() {
     let world = World::new().await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 500);
@@ -91,7 +91,7 @@ async fn five_hundred_cold_customers_wait_and_hits_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_a_crowd_of_one_customer_leaves_room_for_others() {
+async fn p4_many_requests_of_one_customer_leave_permits_for_others() {
     let world = World::with(&shipped()).await;
     let gate = world.simulator().hold("crowd");
     let phone = world.phone("crowd");
@@ -119,7 +119,7 @@ async fn p4_a_crowd_of_one_customer_leaves_room_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_a_herd_of_five_hundred_for_one_customer_is_served_by_one_call() {
+async fn p4_five_hundred_requests_for_one_customer_share_one_call() {
     let world = World::with(&shipped()).await;
     let gate = world.simulator().hold("herd");
     let herd: Vec<_> = std::iter::repeat_n(world.phone("herd"), 500).map(ask).collect();
@@ -132,7 +132,7 @@ async fn p4_a_herd_of_five_hundred_for_one_customer_is_served_by_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_with_all_fetches_taken_joining_one_is_still_free() {
+async fn p4_joining_a_fetch_needs_no_fetch_permit() {
     let world = World::with("server.max_waiting = 1").await;
     let held = Held::new(&world, 1);
     held.all_at_juspay().await;
@@ -145,7 +145,7 @@ async fn p4_with_all_fetches_taken_joining_one_is_still_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_finds_no_room_to_wait_is_refused_at_once_and_hits_are_not() {
+async fn excess_waiting_requests_are_rejected_and_hits_are_not() {
     let world = World::with("server.max_in_flight = 8\nserver.max_waiting = 7").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 7);
@@ -163,7 +163,7 @@ async fn who_finds_no_room_to_wait_is_refused_at_once_and_hits_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hits_are_never_too_many() {
+async fn hits_are_never_limited() {
     let world = World::with("server.max_in_flight = 2\nserver.max_waiting = 1").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 1);

@@ -11,7 +11,7 @@ use super::{behind, breaker, cold};
 use crate::support::{
     Phone, Reply, World,
     proxy::{Plan, Proxy},
-    until, within_reason,
+    until, with_timeout,
 };
 
 /// As shipped; worlds have no retries by default.
@@ -26,7 +26,7 @@ const PERSISTENT: &str = "
 
 /// Requests a customer and checks whose object arrives; `None` for a clean problem.
 async fn own_object(phone: Phone, id: String) -> Option<Reply> {
-    let reply = within_reason("an answer", phone.me()).await;
+    let reply = with_timeout("an answer", phone.me()).await;
     if reply.status == 200 {
         assert_eq!(reply.json()["object_reference_id"], *id);
         assert!(reply.token().starts_with("tkn_"));
@@ -62,7 +62,7 @@ async fn first_go_like(plan: Plan, faulty: usize, settings: &str) -> (World, Pro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_bad_connection_costs_no_request() {
+async fn one_bad_connection_fails_no_request() {
     for plan in [
         Plan::Latency(Duration::from_millis(50)),
         Plan::ResetMidHead,
@@ -79,7 +79,7 @@ async fn one_bad_connection_costs_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_cut_midway_is_retried_like_a_failed_connection() {
+async fn truncated_body_is_retried() {
     let (world, _proxy) = first_go_like(Plan::ResetMidBody, 1, PERSISTENT).await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     assert_eq!(world.simulator().calls("alice"), 2);
@@ -87,7 +87,7 @@ async fn a_body_cut_midway_is_retried_like_a_failed_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_whose_connection_ends_midway_is_retried() {
+async fn body_of_a_closed_connection_is_retried() {
     let whole_json = false;
     for cut in [Fault::CutBody { whole_json }, Fault::CutChunked { whole_json }] {
         let world = World::with(RETRIES).await;
@@ -104,7 +104,7 @@ async fn a_body_whose_connection_ends_midway_is_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_body_that_is_no_customer_is_not_retried() {
+async fn complete_body_without_a_customer_is_not_retried() {
     let world = World::with(RETRIES).await;
     for (n, fault) in [Fault::Html, Fault::Empty, Fault::NoLength].into_iter().enumerate() {
         let id = format!("whole{n}");
@@ -116,7 +116,7 @@ async fn a_whole_body_that_is_no_customer_is_not_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_close_behind_each_answer_cost_no_request() {
+async fn connections_closed_after_each_response_fail_no_request() {
     let plan = |_| Plan::CloseAfterAnswer;
     let (world, proxy) = behind(async |to| Proxy::before(to, plan).await, RETRIES).await;
     assert_eq!(served(&world, "one", 100, 1).await, 100);
@@ -125,7 +125,7 @@ async fn connections_that_close_behind_each_answer_cost_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_juspay_that_takes_connections_and_says_nothing_is_a_504_and_then_a_503() {
+async fn silent_juspay_returns_504_and_then_503() {
     let plan = |_| Plan::BlackHole;
     let settings = "
         juspay.max_retries = 2
@@ -145,7 +145,7 @@ async fn a_juspay_that_takes_connections_and_says_nothing_is_a_504_and_then_a_50
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_whatever_the_network_does_nobody_gets_another_customers_object() {
+async fn p1_network_faults_never_leak_another_customers_object() {
     for seed in 0..3 {
         let (world, proxy) =
             behind(async |to| Proxy::before(to, mix(seed)).await, PERSISTENT).await;

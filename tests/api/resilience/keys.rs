@@ -139,7 +139,7 @@ impl Crowd {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_switched_off_under_load_costs_no_request() {
+async fn disabling_a_key_under_load_fails_no_request() {
     let (world, _mount, next) = two_keys().await;
     assert_eq!(slot(&world).await, "api_key");
     let crowd = Crowd::of(&world, 32);
@@ -161,7 +161,7 @@ async fn a_key_that_is_switched_off_under_load_costs_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mounted_files_that_are_swapped_under_load_cost_no_request() {
+async fn swapping_key_files_under_load_fails_no_request() {
     let (world, mut mount, mut second) = two_keys().await;
     let mut first = world.api_key.clone();
     let crowd = Crowd::of(&world, 16);
@@ -199,7 +199,7 @@ async fn reads(world: &World) -> Vec<f64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_rejected_keys_are_a_502_and_both_are_left_alone_for_a_while() {
+async fn two_rejected_keys_return_502_and_start_the_hold() {
     let (world, _mount, next) = two_keys().await;
     world.simulator().set_key(&world.api_key, false);
     world.simulator().set_key(&next, false);
@@ -227,7 +227,7 @@ async fn two_rejected_keys_are_a_502_and_both_are_left_alone_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_key_that_proves_nothing_is_not_taken() {
+async fn inconclusive_second_key_is_not_used() {
     let (world, _mount, _) = two_keys().await;
     // The first key is rejected; the error with the second says nothing about it.
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
@@ -242,7 +242,7 @@ async fn a_second_key_that_proves_nothing_is_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_firewalls_401_for_one_customer_switches_no_key() {
+async fn firewall_401_for_one_customer_switches_no_key() {
     let (world, _mount, _next) = two_keys().await;
     let body = "<html>Request blocked</html>".to_owned();
     let blocked = Fault::Status { status: 401, headers: [].into(), body };

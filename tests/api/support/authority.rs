@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Reply, guard, within_reason};
+use super::{Reply, guard, with_timeout};
 
 /// Issues certificates for servers and clients.
 pub struct Authority {
@@ -139,7 +139,7 @@ impl TlsPhone {
         let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let connector = TlsConnector::from(Arc::new(self.config.clone()));
-        within_reason("a handshake", connector.connect(name, stream)).await
+        with_timeout("a handshake", connector.connect(name, stream)).await
     }
 
     /// `GET /me/customer`
@@ -171,7 +171,7 @@ impl TlsPhone {
             let mut bytes = Vec::new();
             stream.read_to_end(&mut bytes).await.map(|_| bytes)
         };
-        let bytes = within_reason("an answer", exchange).await?;
+        let bytes = with_timeout("an answer", exchange).await?;
         let none = || std::io::Error::other(format!("no answer in {} bytes", bytes.len()));
         let reply = Reply::parse(&bytes).ok_or_else(none)?;
         guard::answered(request, &reply);

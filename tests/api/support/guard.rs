@@ -84,14 +84,14 @@ pub fn answered(request: &str, reply: &Reply) {
         assert!(!whole.contains(secret), "{secret} got out: {whole}");
     }
     if whole.contains(CLIENT_TOKEN) {
-        let asked_for_it = asks_for_it(request) && reply.status == 200;
+        let asked_for_it = may_contain_token(request) && reply.status == 200;
         assert!(asked_for_it, "a client auth token got out: {whole}");
     }
 }
 
 /// Whether the response to this request may contain a client auth token. Its target may be an
 /// absolute URL (RFC 9112 §3.2.2).
-fn asks_for_it(request: &str) -> bool {
+fn may_contain_token(request: &str) -> bool {
     let target = request.strip_prefix("GET ").and_then(|rest| rest.split(' ').next());
     let path = target.map(|target| match target.strip_prefix("http://") {
         Some(address) => address.find('/').map_or("", |at| &address[at..]),
@@ -140,8 +140,8 @@ fn received(request: &ReceivedRequest, by_juspay: bool) {
 
 /// The request's body (RFC 7662 §2.1) without the token, which may appear only there.
 fn without_token(body: &str) -> &str {
-    let asked = body.strip_prefix("token=").and_then(|rest| rest.split_once('&'));
-    asked.map_or(body, |(_token, rest)| rest)
+    let token_field = body.strip_prefix("token=").and_then(|rest| rest.split_once('&'));
+    token_field.map_or(body, |(_token, rest)| rest)
 }
 
 /// The `Authorization` for the endpoint, without the endpoint's own secret.

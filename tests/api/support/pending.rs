@@ -4,7 +4,7 @@ use std::{io::ErrorKind, os::fd::AsFd as _};
 
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
-use super::{Phone, Reply, guard, within_reason};
+use super::{Phone, Reply, guard, with_timeout};
 
 /// A request in progress. Dropping it disconnects.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Pending {
 
     pub async fn reply(mut self) -> Reply {
         let mut bytes = Vec::new();
-        within_reason("an answer", self.stream.read_to_end(&mut bytes)).await.expect("an answer");
+        with_timeout("an answer", self.stream.read_to_end(&mut bytes)).await.expect("an answer");
         let reply = Reply::parse(&bytes).expect("a whole answer");
         guard::answered(&self.request, &reply);
         reply

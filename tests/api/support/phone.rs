@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{guard, within_reason};
+use super::{guard, with_timeout};
 
 /// A client of one listener, with a new connection for each request.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ impl Phone {
             let mut bytes = Vec::new();
             stream.read_to_end(&mut bytes).await.map(|_| bytes)
         };
-        let bytes = within_reason("an answer", exchange).await?;
+        let bytes = with_timeout("an answer", exchange).await?;
         let reply = Reply::parse(&bytes)
             .ok_or_else(|| std::io::Error::other(format!("no answer in {} bytes", bytes.len())))?;
         guard::answered(request, &reply);
@@ -96,7 +96,7 @@ impl Phone {
     }
 
     async fn bytes(&self, bytes: &[u8], and_end: bool) -> Vec<u8> {
-        within_reason("the end of the connection", async {
+        with_timeout("the end of the connection", async {
             let mut stream = TcpStream::connect(self.address).await.expect("a connection");
             // The service may close before it has read everything.
             drop(stream.write_all(bytes).await);

@@ -8,7 +8,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use super::within_reason;
+use super::with_timeout;
 
 /// How a process ended, and its output.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ fn quiet(mut command: Command, arguments: &[&str]) -> Command {
 
 /// Waits for a command that ends by itself.
 pub async fn run(mut command: Command) -> Ended {
-    let output = within_reason("the end of a command", command.output()).await.expect("it runs");
+    let output = with_timeout("the end of a command", command.output()).await.expect("it runs");
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("text"),
@@ -79,7 +79,7 @@ impl Process {
                 }
             }
         };
-        within_reason(text, reading).await
+        with_timeout(text, reading).await
     }
 
     /// Closes the reading end of its standard output.
@@ -104,7 +104,7 @@ impl Process {
             while self.next_line().await.is_some() {}
             self.child.wait().await.expect("it ends").code()
         };
-        within_reason("the end of a process", ending).await
+        with_timeout("the end of a process", ending).await
     }
 
     async fn next_line(&mut self) -> Option<String> {

@@ -109,7 +109,7 @@ async fn accept(
 async fn serve(mut client: TcpStream, to: SocketAddr, plan: Plan) -> io::Result<()> {
     client.set_nodelay(true)?;
     if plan == Plan::BlackHole {
-        return read_away(&mut client).await;
+        return drain(&mut client).await;
     }
     let mut server = TcpStream::connect(to).await?;
     let mut exchanges = 0;
@@ -121,14 +121,14 @@ async fn serve(mut client: TcpStream, to: SocketAddr, plan: Plan) -> io::Result<
         let Some(answer) = message(&mut server).await? else { return Ok(()) };
         exchanges += 1;
         match plan {
-            Plan::ResetMidHead => return reset_behind(client, &answer[..20]).await,
+            Plan::ResetMidHead => return reset_after(client, &answer[..20]).await,
             Plan::ResetMidBody => {
                 let half_way = head_length(&answer).expect("a head") + 20;
-                return reset_behind(client, &answer[..half_way]).await;
+                return reset_after(client, &answer[..half_way]).await;
             }
             Plan::HalfClose => {
                 client.shutdown().await?;
-                return read_away(&mut client).await;
+                return drain(&mut client).await;
             }
             Plan::ByteByByte => {
                 for byte in answer {
@@ -151,7 +151,7 @@ async fn serve(mut client: TcpStream, to: SocketAddr, plan: Plan) -> io::Result<
 /// The next complete message; `None` at the connection's end.
 async fn message(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    while whole_length(&bytes).is_none_or(|length| bytes.len() < length) {
+    while message_length(&bytes).is_none_or(|length| bytes.len() < length) {
         if stream.read_buf(&mut bytes).await? == 0 {
             return Ok(None);
         }
@@ -160,7 +160,7 @@ async fn message(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// The length of the message that begins with these bytes, once known.
-fn whole_length(bytes: &[u8]) -> Option<usize> {
+fn message_length(bytes: &[u8]) -> Option<usize> {
     let head = head_length(bytes)?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let length =
@@ -172,12 +172,12 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
 }
 
-async fn reset_behind(mut stream: TcpStream, bytes: &[u8]) -> io::Result<()> {
+async fn reset_after(mut stream: TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.set_zero_linger()
 }
 
-async fn read_away(stream: &mut TcpStream) -> io::Result<()> {
+async fn drain(stream: &mut TcpStream) -> io::Result<()> {
     let mut sink = [0; 4096];
     while stream.read(&mut sink).await? > 0 {}
     Ok(())

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// Accepts TLS connections and forwards their content.
 #[derive(Debug)]
-pub struct TlsEnd {
+pub struct TlsTerminator {
     pub address: SocketAddr,
     /// The authority's certificate, PEM.
     pub ca: String,
@@ -37,14 +37,14 @@ struct Seen {
     protocols: Mutex<Vec<Option<Vec<u8>>>>,
 }
 
-impl TlsEnd {
+impl TlsTerminator {
     /// In front of `behind`, with a certificate for `name`.
     pub async fn new(name: &str, behind: SocketAddr) -> Self {
-        Self::good_until(name, behind, 4096).await
+        Self::valid_until(name, behind, 4096).await
     }
 
     /// The same with a certificate valid until the first day of that year.
-    pub async fn good_until(name: &str, behind: SocketAddr, year: i32) -> Self {
+    pub async fn valid_until(name: &str, behind: SocketAddr, year: i32) -> Self {
         let (ca, config) = certified(name, year);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().unwrap();
@@ -64,7 +64,7 @@ impl TlsEnd {
     }
 }
 
-impl Drop for TlsEnd {
+impl Drop for TlsTerminator {
     fn drop(&mut self) {
         self.serving.abort();
     }

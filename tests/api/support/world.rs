@@ -230,7 +230,7 @@ impl Service {
         let loaded = sources.load().unwrap_or_else(|faults| panic!("{faults}"));
         let (stop, stopped) = oneshot::channel();
         let (started, addresses) = mpsc::channel();
-        let (turns, mut asked) = tokio::sync::mpsc::unbounded_channel::<oneshot::Sender<()>>();
+        let (turns, mut requests) = tokio::sync::mpsc::unbounded_channel::<oneshot::Sender<()>>();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let application = Application::build(loaded, clock).expect("it starts");
@@ -238,7 +238,7 @@ impl Service {
                 let admin = reachable(application.admin_addresses());
                 started.send((public, admin)).expect("the test waits");
                 actix_web::rt::spawn(async move {
-                    while let Some(turn) = asked.recv().await {
+                    while let Some(turn) = requests.recv().await {
                         let _is_waited_for = turn.send(());
                     }
                 });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::owner;
-use crate::support::{Impostor, World, guard};
+use crate::support::{ScriptedServer, World, guard};
 
 /// The gauge as shown in `/metrics`.
 async fn skew(world: &World) -> Option<String> {
@@ -17,7 +17,7 @@ async fn skew(world: &World) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_whose_clock_is_15_minutes_fast_answers_502_and_its_log_names_the_clock() {
+async fn fast_server_clock_causes_502_and_a_log_line() {
     let world = World::new().await;
     let phone = world.phone("alice");
     assert_eq!(skew(&world).await, None, "not known yet");
@@ -47,7 +47,7 @@ async fn a_server_whose_clock_is_15_minutes_fast_answers_502_and_its_log_names_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_token_lives_as_long_as_both_clocks_say() {
+async fn p3_token_life_is_limited_by_both_clocks() {
     let world = World::new().await;
     // How far Juspay's clock is ahead, and the life that the client gets.
     for (offset, expires_in) in [(0, "899"), (3600, "899"), (-10, "889"), (-600, "299")] {
@@ -60,8 +60,8 @@ async fn p3_a_token_lives_as_long_as_both_clocks_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_dates_count_as_none() {
-    let juspay = Impostor::new().await;
+async fn several_date_headers_are_ignored() {
+    let juspay = ScriptedServer::new().await;
     let world = World::with(&juspay.as_base_url()).await;
     let right = "Date: Mon, 23 Nov 2026 12:00:00 GMT\r\n";
     let later = "Date: Mon, 23 Nov 2026 12:05:00 GMT\r\n";

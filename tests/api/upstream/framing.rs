@@ -1,14 +1,14 @@
 //! Malformed HTTP from a scripted server: invalid heads, wrong lengths, late bodies.
 
 use super::owner;
-use crate::support::{Impostor, World, impostor::Line};
+use crate::support::{ScriptedServer, World, scripted_server::ScriptedConnection};
 
 const OBJECT: &str = r#"{"object_reference_id": "alice", "juspay": {"client_auth_token": "tkn_1",
     "client_auth_token_expiry": "2026-11-23T12:15:00Z"}}"#;
 
 /// The service with one worker, and its scripted Juspay.
-async fn world() -> (World, Impostor) {
-    let impostor = Impostor::new().await;
+async fn world() -> (World, ScriptedServer) {
+    let impostor = ScriptedServer::new().await;
     let settings = format!("server.workers = 1\n{}", impostor.as_base_url());
     (World::with(&settings).await, impostor)
 }
@@ -19,7 +19,7 @@ fn good(id: &str) -> String {
 }
 
 /// Requests `id` and returns a valid response.
-async fn is_served(world: &World, line: &mut Line, id: &str) {
+async fn is_served(world: &World, line: &mut ScriptedConnection, id: &str) {
     let asking = world.phone(id).begin().await;
     assert!(line.request().await.starts_with(&format!("GET /customers/{id}?")));
     line.say(&good(id)).await;
@@ -27,7 +27,7 @@ async fn is_served(world: &World, line: &mut Line, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_what_is_no_http_is_invalid() {
+async fn p7_invalid_http_from_juspay_is_an_invalid_response() {
     let (world, impostor) = world().await;
     let length = OBJECT.len();
     let endless = "x".repeat(256 * 1024);
@@ -50,9 +50,13 @@ async fn p7_what_is_no_http_is_invalid() {
         let mut line = impostor.accept().await;
         line.request().await;
         line.say(&answer).await;
-        let told = &answer[..answer.len().min(80)];
+        let expected = &answer[..answer.len().min(80)];
         let reply = asking.reply().await;
-        assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{told}");
+        assert_eq!(
+            (reply.status, &*reply.code()),
+            (502, "upstream_invalid_response"),
+            "{expected}"
+        );
         line.closed().await;
         world.purge_all().await;
     }
@@ -60,7 +64,7 @@ async fn p7_what_is_no_http_is_invalid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chunked_body_that_grows_too_large_is_cut_off() {
+async fn oversized_chunked_body_is_cut_off() {
     let (world, impostor) = world().await;
     let asking = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
@@ -76,7 +80,7 @@ async fn a_chunked_body_that_grows_too_large_is_cut_off() {
 
 /// awc takes such a body for an empty one and keeps the connection on which it still arrives.
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_body_without_a_clear_end_is_nobodys_answer() {
+async fn p1_body_without_a_clear_end_is_rejected() {
     for head in [
         "HTTP/1.1 200 OK\r\n\r\n",
         "HTTP/1.1 500 Oops\r\n\r\n",
@@ -102,7 +106,7 @@ async fn p1_a_body_without_a_clear_end_is_nobodys_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_well_framed_connection_is_used_again() {
+async fn well_framed_connection_is_reused() {
     let (world, impostor) = world().await;
     let asking = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
@@ -117,11 +121,11 @@ async fn a_well_framed_connection_is_used_again() {
     line.say("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n").await;
     assert_eq!(asking.reply().await.code(), "upstream_error");
     is_served(&world, &mut line, "dave").await;
-    assert!(!impostor.is_called());
+    assert!(!impostor.was_contacted());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_follows_a_whole_answer_is_dropped() {
+async fn bytes_after_a_complete_response_are_dropped() {
     let (world, impostor) = world().await;
     let asking = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
@@ -132,7 +136,7 @@ async fn what_follows_a_whole_answer_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_http_1_0_answer_ends_with_its_connection() {
+async fn http_1_0_response_ends_with_its_connection() {
     let (world, impostor) = world().await;
     let asking = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;

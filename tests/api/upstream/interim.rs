@@ -63,7 +63,7 @@ impl Crowd {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_after_an_unasked_103_nobody_gets_anothers_object() {
+async fn p1_unsolicited_103_never_leaks_anothers_object() {
     let mut crowd = Crowd::new().await;
     for round in 0..ROUNDS {
         crowd.round(round * 7, |n| (round == 0 && n == 0).then_some(103)).await;
@@ -72,7 +72,7 @@ async fn p1_after_an_unasked_103_nobody_gets_anothers_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_with_103s_for_some_in_each_round_nobody_gets_anothers_object() {
+async fn p1_repeated_103s_never_leak_anothers_object() {
     let mut crowd = Crowd::new().await;
     for round in 0..ROUNDS {
         crowd.round(round * 7, |n| ((n + round) % 10 == 3).then_some(103)).await;
@@ -81,7 +81,7 @@ async fn p1_with_103s_for_some_in_each_round_nobody_gets_anothers_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_with_any_1xx_nobody_gets_anothers_object() {
+async fn p1_any_1xx_never_leaks_anothers_object() {
     let mut crowd = Crowd::new().await;
     let statuses = [100, 101, 102, 103, 104, 199];
     for (round, status) in statuses.into_iter().cycle().take(ROUNDS).enumerate() {
@@ -91,7 +91,7 @@ async fn p1_with_any_1xx_nobody_gets_anothers_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_1xx_in_one_packet_with_the_answer_is_refused_too() {
+async fn interim_response_in_one_packet_with_the_response_is_rejected() {
     let world = World::with("server.workers = 1").await;
     let fault = Fault::Interim { status: 103, gap_ms: 0 };
     world.simulator().inject(FaultRule::once(fault).of("alice"));

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use juspay_bff::simulator::{Fault, FaultRule};
 
 use super::{connections, owner};
-use crate::support::{Pending, Phone, Stage, World, shipped, tls::TlsEnd, until};
+use crate::support::{Pending, Phone, Stage, World, shipped, tls::TlsTerminator, until};
 
 /// `juspay.try_timeout`, as shipped.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ async fn only_repeats(world: &World, stale: RangeInclusive<u64>) {
 const SIZES: [(usize, usize); 6] = [(1, 1), (1, 9), (1, 60), (2, 2), (2, 9), (2, 60)];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_end_on_reuse_cost_successive_customers_nothing() {
+async fn closed_connections_cost_successive_customers_nothing() {
     for fault in [Fault::Reset, Fault::Close] {
         for (workers, connections) in SIZES {
             let world = world_with_pool(workers, connections).await;
@@ -87,7 +87,7 @@ async fn connections_that_end_on_reuse_cost_successive_customers_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_end_on_reuse_cost_a_crowd_nothing() {
+async fn closed_connections_cost_concurrent_customers_nothing() {
     for fault in [Fault::Reset, Fault::Close] {
         for (workers, connections) in SIZES {
             let world = world_with_pool(workers, connections).await;
@@ -100,7 +100,7 @@ async fn connections_that_end_on_reuse_cost_a_crowd_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_are_silent_on_reuse_cost_a_crowd_one_try_timeout() {
+async fn silent_connections_cost_concurrent_customers_one_try_timeout() {
     for (workers, connections) in SIZES {
         let world = world_with_pool(workers, connections).await;
         world.simulator().make_connections_stale(Fault::Hang);
@@ -121,7 +121,7 @@ async fn connections_that_are_silent_on_reuse_cost_a_crowd_one_try_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_connection_is_given_up_at_the_try_timeout() {
+async fn silent_connection_is_dropped_at_the_try_timeout() {
     let world = world_with_pool(1, 9).await;
     world.simulator().make_connections_stale(Fault::Hang);
     let asking = world.phone("alice").begin().await;
@@ -139,7 +139,7 @@ async fn a_silent_connection_is_given_up_at_the_try_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_on_new_connections_do_not_vouch_for_the_old_ones() {
+async fn bytes_on_new_connections_prove_nothing_about_old_ones() {
     let world = world_with_pool(1, 1).await;
     world.simulator().make_connections_stale(Fault::Hang);
     let asking = world.phone("alice").begin().await;
@@ -152,7 +152,7 @@ async fn bytes_on_new_connections_do_not_vouch_for_the_old_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silence_while_connections_as_old_deliver_is_juspays() {
+async fn silence_is_juspays_fault_while_old_connections_deliver() {
     let world = world_with_pool(1, 2).await;
     world.simulator().inject(FaultRule::once(Fault::Hang).of("alice"));
     let asking = world.phone("alice").begin().await;
@@ -172,7 +172,7 @@ async fn a_silence_while_connections_as_old_deliver_is_juspays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_that_fails_counts_once() {
+async fn failed_repeat_counts_once() {
     let settings = format!(
         "server.workers = 1\njuspay.max_retries = 0\n{}",
         shipped().replace("juspay.max_retries", "#")
@@ -194,7 +194,7 @@ async fn a_repeat_that_fails_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_in_use_when_others_fail_go_on() {
+async fn connections_in_use_survive_failures_of_others() {
     let world = world_with_pool(1, 2).await;
     let gate = world.simulator().hold("alice");
     let alice = world.phone("alice").begin().await;
@@ -208,7 +208,7 @@ async fn connections_in_use_when_others_fail_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_has_begun_is_not_a_stale_connections() {
+async fn started_response_is_not_a_stale_connection() {
     let world = world_with_pool(1, 1).await;
     world.simulator().inject(FaultRule::once(Fault::UnfinishedHead).of("alice"));
     let asking = world.phone("alice").begin().await;
@@ -224,10 +224,10 @@ async fn a_response_that_has_begun_is_not_a_stale_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_tls_too_the_end_of_a_pooled_connection_costs_nothing() {
+async fn closed_tls_connection_costs_nothing() {
     let stage = Stage::set().await;
     let behind = stage.simulator().base_url().strip_prefix("http://").unwrap().parse().unwrap();
-    let end = TlsEnd::new("127.0.0.1", behind).await;
+    let end = TlsTerminator::new("127.0.0.1", behind).await;
     let ca = tempfile::NamedTempFile::new().unwrap();
     fs::write(&ca, &end.ca).unwrap();
     let settings = format!(

@@ -37,7 +37,7 @@ async fn own_or_none(world: &World, phone: &Phone, id: &str, first: Reply) -> u6
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_surplus_answer_in_front_of_the_next_customers_is_refused() {
+async fn p1_surplus_response_before_the_next_customers_is_rejected() {
     let world = World::with("server.workers = 1").await;
     world.simulator().inject(surplus_for("alice"));
     assert_eq!(owner(&world.phone("alice").me().await), "alice");
@@ -63,7 +63,7 @@ async fn p1_a_surplus_answer_in_front_of_the_next_customers_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_surplus_answer_before_the_next_question_does_no_harm() {
+async fn p1_surplus_response_before_the_next_request_is_harmless() {
     let world = World::with("server.workers = 1").await;
     for n in 0..20 {
         let (unlucky, next) = (format!("unlucky{n}"), format!("next{n}"));
@@ -77,7 +77,7 @@ async fn p1_a_surplus_answer_before_the_next_question_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_among_surplus_answers_everybody_gets_their_own_or_none() {
+async fn p1_surplus_responses_never_reach_another_customer() {
     let world = World::new().await;
     let ids: Vec<_> = (0..50).map(|n| format!("customer{n}")).collect();
     let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();

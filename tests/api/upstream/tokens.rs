@@ -31,7 +31,7 @@ async fn is_no_token(fault: TokenFault, outcome: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_a_usable_token_is_invalid_for_those_who_want_one() {
+async fn response_without_a_usable_token_is_invalid_if_a_token_is_requested() {
     for fault in [
         TokenFault::Missing,
         TokenFault::Null,
@@ -47,14 +47,14 @@ async fn an_answer_without_a_usable_token_is_invalid_for_those_who_want_one() {
 
 /// Juspay's response is valid, but the token is unusable by the service's own policy.
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_token_that_is_dead_or_nearly_so_when_it_comes_is_no_token() {
+async fn p3_expired_or_expiring_token_is_rejected_on_arrival() {
     for seconds in [-3600, -1, 0, 1, 29, 35] {
         is_no_token(TokenFault::Life { seconds }, "success").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_the_shortest_token_that_is_of_use_lives_five_seconds_longer_than_the_outage_floor() {
+async fn p3_shortest_usable_token_outlives_the_outage_floor_by_five_seconds() {
     let world = World::new().await;
     let fault = Fault::Token(TokenFault::Life { seconds: 36 });
     world.simulator().inject(FaultRule::once(fault));
@@ -64,7 +64,7 @@ async fn p3_the_shortest_token_that_is_of_use_lives_five_seconds_longer_than_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_style_of_date_leaves_in_one() {
+async fn all_date_formats_are_returned_in_one() {
     let world = World::new().await;
     for (id, fault) in [
         ("usual", None),

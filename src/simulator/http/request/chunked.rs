@@ -63,7 +63,7 @@ mod tests {
     const BODY: &[u8] = b"3\r\nabc\r\n A;x=y\r\n0123456789\r\n0\r\nDigest: x\r\n\r\nGET";
 
     #[test]
-    fn a_body_is_decoded_once_it_is_complete() {
+    fn body_is_decoded_once_complete() {
         let text: Vec<u8> = BODY.iter().copied().filter(|byte| *byte != b' ').collect();
         let whole = text.len() - 3;
         let text = [&text[..whole], b"GET"].concat();

@@ -8,20 +8,20 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::within_reason;
+use super::with_timeout;
 
 /// A listener on its own port.
 #[derive(Debug)]
-pub struct Impostor {
+pub struct ScriptedServer {
     pub address: SocketAddr,
     listener: TcpListener,
 }
 
 /// A connection of a client to the scripted server.
 #[derive(Debug)]
-pub struct Line(TcpStream);
+pub struct ScriptedConnection(TcpStream);
 
-impl Impostor {
+impl ScriptedServer {
     pub async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         Self { address: listener.local_addr().unwrap(), listener }
@@ -33,15 +33,15 @@ impl Impostor {
     }
 
     /// The next connection.
-    pub async fn accept(&self) -> Line {
+    pub async fn accept(&self) -> ScriptedConnection {
         let (stream, _) =
-            within_reason("a connection", self.listener.accept()).await.expect("a connection");
+            with_timeout("a connection", self.listener.accept()).await.expect("a connection");
         stream.set_nodelay(true).unwrap();
-        Line(stream)
+        ScriptedConnection(stream)
     }
 
     /// Whether a client has tried to connect, according to the kernel.
-    pub fn is_called(&self) -> bool {
+    pub fn was_contacted(&self) -> bool {
         let twin = self.listener.as_fd().try_clone_to_owned().unwrap();
         match std::net::TcpListener::from(twin).accept() {
             Ok(_) => true,
@@ -51,7 +51,7 @@ impl Impostor {
     }
 }
 
-impl Line {
+impl ScriptedConnection {
     /// The head of the next request.
     pub async fn request(&mut self) -> String {
         let reading = async {
@@ -61,19 +61,19 @@ impl Line {
             }
             head
         };
-        within_reason("a request", reading).await
+        with_timeout("a request", reading).await
     }
 
     pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
         // The client may disconnect before the end.
-        drop(within_reason("sending", self.0.write_all(bytes.as_ref())).await);
+        drop(with_timeout("sending", self.0.write_all(bytes.as_ref())).await);
     }
 
     /// What the client still sends until it closes or resets the connection.
     pub async fn closed(mut self) -> Vec<u8> {
         let mut heard = Vec::new();
         let reading = self.0.read_to_end(&mut heard);
-        drop(within_reason("the end of the connection", reading).await);
+        drop(with_timeout("the end of the connection", reading).await);
         heard
     }
 }

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 /// Far longer than any step takes, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The output of `future`, which must complete.
-pub async fn within_reason<F: Future>(what: &str, future: F) -> F::Output {
-    let output = tokio::time::timeout(PATIENCE, future).await;
-    output.unwrap_or_else(|_| panic!("in vain for {PATIENCE:?}: {what}"))
+pub async fn with_timeout<F: Future>(what: &str, future: F) -> F::Output {
+    let output = tokio::time::timeout(TIMEOUT, future).await;
+    output.unwrap_or_else(|_| panic!("in vain for {TIMEOUT:?}: {what}"))
 }
 
 /// Waits for an effect of the service that no response reports.
@@ -19,5 +19,5 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    within_reason(what, waiting).await;
+    with_timeout(what, waiting).await;
 }

@@ -6,9 +6,8 @@ use std::{fs, time::Duration};
 use tempfile::TempDir;
 
 use super::{
-    first_sight,
-    juspay::{ScriptedJuspay, answer},
-    retry_after, scripted,
+    first_sight, retry_after, scripted,
+    scripted_juspay::{ScriptedJuspay, answer},
 };
 use crate::support::{Phone, Reply, Stage, World, shipped};
 
@@ -35,16 +34,16 @@ async fn is_remembered(juspay: &ScriptedJuspay, phone: &Phone) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_error_comes_without_a_call_and_says_how_long() {
+async fn remembered_error_is_returned_without_a_call() {
     let (world, juspay) = scripted().await;
     juspay.answer("alice", unavailable(7));
     let phone = world.phone("alice");
     // Plus up to half as much jitter.
-    for (passed, told) in [(0, 7..=11), (0, 7..=11), (3, 4..=6), (3, 1..=2)] {
+    for (passed, expected) in [(0, 7..=11), (0, 7..=11), (3, 4..=6), (3, 1..=2)] {
         world.clock.advance(Duration::from_secs(passed));
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
-        assert!(told.contains(&retry_after(&reply)), "{}", reply.text());
+        assert!(expected.contains(&retry_after(&reply)), "{}", reply.text());
     }
     assert_eq!(juspay.calls("alice"), 1);
     first_sight(&world, "bob").await;
@@ -54,7 +53,7 @@ async fn the_same_error_comes_without_a_call_and_says_how_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_pause_is_a_second_at_most() {
+async fn first_failure_is_remembered_for_at_most_a_second() {
     let (world, juspay) = scripted().await;
     juspay.answer("alice", answer("500 Internal Server Error", "", b""));
     let phone = world.phone("alice");
@@ -67,7 +66,7 @@ async fn the_first_pause_is_a_second_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_directive_gets_round_it() {
+async fn no_directive_bypasses_a_remembered_failure() {
     let (_world, juspay, phone) = failed().await;
     for directive in ["no-cache", "min-fresh=300", "no-cache, min-fresh=300"] {
         let lines = format!("Cache-Control: {directive}\r\n");
@@ -82,7 +81,7 @@ async fn no_directive_gets_round_it() {
 
 /// The cached token stays, and requests without `no-cache` get it.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_cache_with_a_token_in_memory_causes_few_calls() {
+async fn no_cache_with_a_cached_token_causes_few_calls() {
     let (world, juspay) = scripted().await;
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.status, 200);
@@ -99,7 +98,7 @@ async fn no_cache_with_a_token_in_memory_causes_few_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purge_of_the_customer_or_of_all_ends_it() {
+async fn purge_ends_a_remembered_failure() {
     for what in [serde_json::json!({"customer_id": "alice"}), serde_json::json!({"all": true})] {
         let (world, juspay, phone) = failed().await;
         let other = serde_json::json!({"customer_id": "bob"});
@@ -111,7 +110,7 @@ async fn a_purge_of_the_customer_or_of_all_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_key_ends_it() {
+async fn changed_key_ends_a_remembered_failure() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("key");
     let stage = Stage::set().await;
@@ -137,7 +136,7 @@ async fn a_changed_key_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_breaker_that_closes_ends_it() {
+async fn closing_breaker_ends_a_remembered_failure() {
     let (world, juspay, phone) = failed().await;
     for number in 0..20 {
         let customer = format!("c{number}");

@@ -42,7 +42,7 @@ async fn rejected(error: &JuspayError) -> Rig {
 }
 
 #[test]
-fn a_wrong_key_is_one_probe_in_five_seconds_however_many_ask() {
+fn wrong_key_causes_one_probe_every_five_seconds() {
     for error in REJECTIONS {
         run(async {
             let rig = rejected(&error).await;
@@ -69,7 +69,7 @@ fn a_wrong_key_is_one_probe_in_five_seconds_however_many_ask() {
 }
 
 #[test]
-fn one_customers_rejections_hold_no_other_customer() {
+fn one_customers_rejections_do_not_affect_others() {
     for error in REJECTIONS.into_iter().chain(PAGES) {
         run(async {
             let rig = Rig::new();
@@ -89,7 +89,7 @@ fn one_customers_rejections_hold_no_other_customer() {
 }
 
 #[test]
-fn two_odd_customers_hold_no_other_customer_either() {
+fn two_rejected_customers_start_a_hold_that_others_can_end() {
     for error in REJECTIONS {
         run(async {
             let rig = Rig::new();
@@ -105,7 +105,7 @@ fn two_odd_customers_hold_no_other_customer_either() {
 }
 
 #[test]
-fn a_firewall_needs_five_customers() {
+fn five_firewall_rejections_start_the_hold() {
     for error in PAGES {
         run(async {
             let rig = Rig::new();
@@ -121,7 +121,7 @@ fn a_firewall_needs_five_customers() {
 }
 
 #[test]
-fn one_at_a_time_finds_out() {
+fn one_probe_runs_at_a_time() {
     for error in REJECTIONS {
         run(async {
             let rig = rejected(&error).await;
@@ -138,7 +138,7 @@ fn one_at_a_time_finds_out() {
 }
 
 #[test]
-fn what_says_nothing_about_key_or_address_keeps_the_hold_as_it_is() {
+fn inconclusive_errors_do_not_change_the_hold() {
     use JuspayError as E;
     for error in REJECTIONS {
         for silent in [
@@ -169,7 +169,7 @@ fn what_says_nothing_about_key_or_address_keeps_the_hold_as_it_is() {
 }
 
 #[test]
-fn what_juspay_says_no_to_only_then_ends_the_hold() {
+fn rejection_after_authentication_ends_the_hold() {
     use JuspayError as E;
     for error in REJECTIONS {
         for taken in [
@@ -193,7 +193,7 @@ fn what_juspay_says_no_to_only_then_ends_the_hold() {
 }
 
 #[test]
-fn a_changed_key_and_a_purge_of_all_end_the_hold() {
+fn changed_key_and_purge_of_all_end_the_hold() {
     for error in REJECTIONS {
         let ways: [fn(&Rig); 2] = [|rig| rig.change_keys(1), |rig| rig.purge(None)];
         for end in ways {
@@ -211,7 +211,7 @@ fn a_changed_key_and_a_purge_of_all_end_the_hold() {
 }
 
 #[test]
-fn a_purged_customer_finds_out_like_any_other() {
+fn purged_customer_probes_like_any_other() {
     run(async {
         let [error, _] = REJECTIONS;
         let rig = Rig::new();
@@ -226,7 +226,7 @@ fn a_purged_customer_finds_out_like_any_other() {
 }
 
 #[test]
-fn an_outage_holds_nothing_and_an_open_breaker_takes_no_holds_probe() {
+fn outage_starts_no_hold_and_open_breaker_uses_no_probe() {
     run(async {
         let [error, _] = REJECTIONS;
         let rig = rejected(&error).await;

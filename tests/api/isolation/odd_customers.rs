@@ -2,9 +2,8 @@
 //! Every other customer gets its token, and Juspay gets few calls for the odd one.
 
 use super::{
-    STEP, catch_up, first_sight,
-    juspay::{ACCESS_DENIED, BAD_ORIGIN, answer, named},
-    retry_after, scripted,
+    STEP, catch_up, first_sight, retry_after, scripted,
+    scripted_juspay::{ACCESS_DENIED, BAD_ORIGIN, answer, named},
 };
 use crate::support::{ManualClock, Pending};
 
@@ -84,7 +83,7 @@ async fn no_other_customer_notices((oddity, bytes): &Oddity) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_no_other_customer_notices_an_odd_one() {
+async fn p4_odd_customer_affects_no_other() {
     for oddity in ODDITIES {
         no_other_customer_notices(oddity).await;
     }
@@ -92,7 +91,7 @@ async fn p4_no_other_customer_notices_an_odd_one() {
 
 /// Each is odd in another way, so that no failure belongs to one customer only.
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_no_other_customer_notices_four_odd_ones() {
+async fn p4_four_odd_customers_affect_no_other() {
     let (world, juspay) = scripted().await;
     let statuses = ["500 Internal Server Error", "505 HTTP Version Not Supported", "302 Found"];
     let mut odd = Vec::new();
@@ -119,7 +118,7 @@ async fn p4_no_other_customer_notices_four_odd_ones() {
 /// Juspay works again, and the odd customer calls first: that costs the others one more pause,
 /// once.
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_an_odd_customer_does_not_keep_the_breaker_open() {
+async fn p4_odd_customer_does_not_keep_the_breaker_open() {
     let (world, juspay) = scripted().await;
     let fails = || json("500 Internal Server Error", "{}");
     for number in 0..20 {
@@ -147,7 +146,7 @@ async fn p4_an_odd_customer_does_not_keep_the_breaker_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_all_customers_opens_the_breaker() {
+async fn outage_of_all_customers_opens_the_breaker() {
     let (world, juspay) = scripted().await;
     let mut opened_after = None;
     for number in 0..30 {
@@ -163,7 +162,7 @@ async fn an_outage_of_all_customers_opens_the_breaker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_customer_does_not_use_up_the_retries_of_others() {
+async fn one_customer_does_not_use_up_the_retry_budget() {
     let (world, juspay) = scripted().await;
     juspay.answer("odd", json("503 Service Unavailable", "{}"));
     let odd = world.phone("odd");

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::{Phone, Reply, World};
 
-pub struct Prover {
+pub struct DpopKey {
     pair: EcdsaKeyPair,
     pub jwk: Value,
 }
 
-impl Prover {
+impl DpopKey {
     pub fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
