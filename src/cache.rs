@@ -204,8 +204,8 @@ impl CustomerCache {
         api: &Rc<dyn CustomerApi>,
     ) -> Option<Result<Found, LookupError>> {
         let (shared, lookup) = (&self.shared, look.lookup);
-        let _place = match shared.waiting.try_acquire(&lookup.customer) {
-            Ok(place) => place,
+        let _permit = match shared.waiting.try_acquire(&lookup.customer) {
+            Ok(permit) => permit,
             Err(full) => return Some(shared.instead(reason, full.into(), false, lookup)),
         };
         let (flight, collapsed) = match self.board(look, reason, api) {

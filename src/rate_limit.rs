@@ -131,7 +131,7 @@ impl Hash for Allowance {
     }
 }
 
-/// Tells governor where an allowance stores its state: in itself.
+/// Lets governor keep an allowance's state in the allowance itself.
 struct AllowanceStore;
 
 impl StateStore for AllowanceStore {

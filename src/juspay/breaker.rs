@@ -141,7 +141,7 @@ impl Breaker {
     pub(super) fn state(&self, now: Monotonic) -> BreakerState {
         match &self.lock().circuit {
             Circuit::Closed => BreakerState::Closed,
-            Circuit::Open(probes) if now < probes.from() => BreakerState::Open,
+            Circuit::Open(probes) if now < probes.next_probe() => BreakerState::Open,
             Circuit::Open(_) => BreakerState::HalfOpen,
         }
     }

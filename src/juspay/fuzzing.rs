@@ -186,13 +186,13 @@ fn is_rfc3339(date: &Value) -> bool {
 }
 
 fn check_not_found(body: &[u8]) {
-    let says_so = matches!(wire::not_found(body), JuspayError::CustomerNotFound);
+    let is_not_found = matches!(wire::not_found(body), JuspayError::CustomerNotFound);
     let document = document(body).unwrap_or_default();
     let inner = document.get("error_info").and_then(|info| info.get("code"));
     let codes = [document.get("error_code"), inner].into_iter().flatten().filter_map(Value::as_str);
-    let is_said =
+    let has_code =
         codes.into_iter().any(|code| ["object_not_found", "RESOURCE_NOT_FOUND"].contains(&code));
-    assert!(!says_so || is_said, "a customer that is said not to be, though nobody says so");
+    assert!(!is_not_found || has_code, "a customer that is said not to be, though nobody says so");
 }
 
 /// Parses the `Date` of a response.

@@ -25,7 +25,7 @@ pub(super) struct Probes {
 /// When the next probe may start, and whether one is running.
 #[derive(Debug, Clone, Copy)]
 struct Schedule {
-    from: Monotonic,
+    next_probe: Monotonic,
     is_running: bool,
 }
 
@@ -46,8 +46,8 @@ impl Probes {
     ) -> Self {
         Self {
             suspects: suspects.into_iter().take(MAX_SUSPECTS).collect(),
-            others: Schedule { from: others_next, is_running: false },
-            suspects_schedule: Schedule { from: suspects_next, is_running: false },
+            others: Schedule { next_probe: others_next, is_running: false },
+            suspects_schedule: Schedule { next_probe: suspects_next, is_running: false },
         }
     }
 
@@ -61,8 +61,8 @@ impl Probes {
         let kind = if is_suspect { ProbeKind::Suspect } else { ProbeKind::Other };
         let is_other_running = self.others.is_running;
         let schedule = self.schedule(kind);
-        if now < schedule.from {
-            return Err(schedule.from.since(now));
+        if now < schedule.next_probe {
+            return Err(schedule.next_probe.since(now));
         }
         if schedule.is_running || is_other_running {
             return Err(Duration::ZERO);
@@ -75,9 +75,9 @@ impl Probes {
     pub(super) fn failed(&mut self, kind: ProbeKind, customer: CustomerHash, next: Monotonic) {
         self.release(kind);
         self.suspect(customer);
-        self.suspects_schedule.from = self.suspects_schedule.from.max(next);
+        self.suspects_schedule.next_probe = self.suspects_schedule.next_probe.max(next);
         if kind == ProbeKind::Other {
-            self.others.from = self.others.from.max(next);
+            self.others.next_probe = self.others.next_probe.max(next);
         }
     }
 
@@ -91,7 +91,7 @@ impl Probes {
         let schedules = [&mut self.others, &mut self.suspects_schedule];
         schedules.into_iter().fold(false, |was_probing, schedule| {
             let was_running = std::mem::take(&mut schedule.is_running);
-            schedule.from = schedule.from.max(until);
+            schedule.next_probe = schedule.next_probe.max(until);
             was_probing || was_running
         })
     }
@@ -109,8 +109,8 @@ impl Probes {
     }
 
     /// When a customer whose calls haven't failed may probe.
-    pub(super) fn from(&self) -> Monotonic {
-        self.others.from
+    pub(super) fn next_probe(&self) -> Monotonic {
+        self.others.next_probe
     }
 
     fn schedule(&mut self, kind: ProbeKind) -> &mut Schedule {
@@ -160,7 +160,7 @@ mod tests {
         probes.release(ProbeKind::Other);
         probes.failed(ProbeKind::Suspect, ODD, at(10));
         assert_eq!(probes.admit(ODD, at(5)), Err(secs(5)));
-        assert_eq!(probes.from(), at(5));
+        assert_eq!(probes.next_probe(), at(5));
         assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
     }
 
@@ -186,7 +186,7 @@ mod tests {
     fn delay_never_brings_a_probe_forward() {
         let mut probes = probes();
         assert!(!probes.delay(at(3)));
-        assert_eq!(probes.from(), at(5));
+        assert_eq!(probes.next_probe(), at(5));
         assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
         assert!(probes.delay(at(7)), "that one is given up");
         assert_eq!(probes.admit(OTHER, at(5)), Err(secs(2)));

@@ -40,7 +40,7 @@ const EXPIRY: &str = "client_auth_token_expiry";
 /// A customer and its token, parsed from the body of a 200.
 type Read = (Customer, Result<ClientAuth, InvalidResponse>);
 
-/// Parses the body of a 200, which must be about `asked`.
+/// Parses the body of a 200, which must be about `requested`.
 pub(super) fn customer(
     body: &[u8],
     requested: &CustomerId,
@@ -71,15 +71,15 @@ fn check_identity<const N: usize>(
     requested: &CustomerId,
     form: CustomerIdForm,
 ) -> Result<(), InvalidResponse> {
-    let (deciding, other): (&[Field], &[Field]) = match form {
+    let (identifying, other): (&[Field], &[Field]) = match form {
         CustomerIdForm::Merchant => (&[Field::ObjectReferenceId, Field::CustomerId], &[Field::Id]),
         CustomerIdForm::Juspay => (&[Field::Id], &[Field::ObjectReferenceId, Field::CustomerId]),
     };
     let are_exact = |ids: &[Field]| ids.iter().all(|id| is_exact(document, object, id.name()));
-    if !are_exact(deciding) {
+    if !are_exact(identifying) {
         return Err(InvalidResponse::MalformedIdentity);
     }
-    let mut named = deciding.iter().filter_map(|id| object.get(id.name()));
+    let mut named = identifying.iter().filter_map(|id| object.get(id.name()));
     let named = named.find(|value| value.get() != "null").and_then(text);
     if named.is_none_or(|named| named != requested.as_str()) {
         return Err(InvalidResponse::OtherCustomer);

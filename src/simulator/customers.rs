@@ -100,7 +100,7 @@ struct Tables {
 }
 
 impl Tables {
-    /// The merchant's id of the customer with the id `asked`, in either form.
+    /// The merchant's id of the customer with the id `requested`, in either form.
     fn reference<'a>(&'a self, requested: &'a str) -> &'a str {
         self.references.get(requested).map_or(requested, String::as_str)
     }

@@ -112,7 +112,7 @@ impl Desk {
 
     /// What the issuer says of the token. To be called where local tasks can be spawned.
     pub(super) async fn ask(&self, token: &Token, epoch: Epoch) -> Landing {
-        let _place = self.waiting.try_acquire(&token.digest)?;
+        let _permit = self.waiting.try_acquire(&token.digest)?;
         let mut flight = self.board(token, epoch)?;
         let landed = flight.wait_for(Option::is_some).await;
         // Without a landing the flight's worker has stopped.

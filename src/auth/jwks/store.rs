@@ -174,7 +174,7 @@ impl KeyStore {
                 Err(Open::Later(wait)) => return Err(NoKey::Unavailable(wait.max(MIN_RETRY))),
                 Err(Open::Wait) => {}
             }
-            let _place = self.waiting.try_acquire().ok_or(NoKey::NoRoom)?;
+            let _permit = self.waiting.try_acquire().ok_or(NoKey::NoRoom)?;
             if timeout_at(&*self.clock, deadline, ended.changed()).await.is_none() {
                 let wait = self.lock().rest(self.clock.monotonic(), self.cooldown);
                 return Err(NoKey::Unavailable(wait.max(MIN_RETRY)));
