@@ -40,20 +40,20 @@ use self::{
 use crate::{
     auth::{Authenticator, Keepers},
     cache::CustomerCache,
-    clock::{Clock, Pace},
-    customer::CustomerRefs,
+    clock::{Clock, Throttle},
+    concurrency::ConcurrencyLimits,
+    customer::CustomerRefKey,
     juspay::{
         CustomerApi,
         client::{Client, Juspay},
         keys::ApiKeys,
-        resilience::{Resilience, Resilient},
+        resilience::{Resilience, ResilientClient},
     },
-    limits::CustomerLimit,
     metrics::Metrics,
+    rate_limit::CustomerRateLimit,
     routes::{self, Admin, Connections, Counts, Customers, Drain, Observer, ShortWay},
     settings::{Effective, Loaded, Settings},
     traces::{self, Exporter, Tracer},
-    waiting::Rooms,
 };
 
 pub use listen::ListenError;
@@ -119,11 +119,11 @@ struct Stations {
     authenticator: Arc<Authenticator>,
     keepers: Keepers,
     cache: CustomerCache,
-    limit: Arc<CustomerLimit>,
+    limit: Arc<CustomerRateLimit>,
     juspay: Arc<Juspay>,
     resilience: Arc<Resilience>,
     secrets: Secrets,
-    refs: CustomerRefs,
+    refs: CustomerRefKey,
     tracer: Tracer,
     exporter: Exporter,
     metrics: Arc<Metrics>,
@@ -137,9 +137,10 @@ impl Stations {
         let mut secrets = Secrets::open(settings)?;
         let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
         let server = &settings.server;
-        let rooms = Rooms::new(waiting, verifying, server.max_in_flight, server.max_waiting);
+        let limits =
+            ConcurrencyLimits::new(waiting, verifying, server.max_in_flight, server.max_waiting);
         let (authenticator, keepers) =
-            authenticator(settings, &mut secrets, &rooms, (&clock, &metrics))?;
+            authenticator(settings, &mut secrets, &limits, (&clock, &metrics))?;
         let headers = secrets.traces_headers.clone();
         let (tracer, exporter) = traces::start(&settings.traces, headers, &clock, &metrics.traces)?;
         let juspay = Juspay::new(
@@ -158,11 +159,15 @@ impl Stations {
         Ok(Self {
             authenticator: Arc::new(authenticator),
             keepers,
-            cache: CustomerCache::new(settings, &rooms, Arc::clone(&clock), Arc::clone(&metrics)),
-            limit: Arc::new(CustomerLimit::new(settings.limits.per_customer, Arc::clone(&clock))),
+            cache: CustomerCache::new(settings, &limits, Arc::clone(&clock), Arc::clone(&metrics)),
+            limit: Arc::new(CustomerRateLimit::new(
+                settings.limits.per_customer,
+                Arc::clone(&clock),
+            )),
             juspay: Arc::new(juspay),
             resilience: Arc::new(resilience),
-            refs: refs.map_or_else(CustomerRefs::random, |key| CustomerRefs::new(Arc::clone(key))),
+            refs: refs
+                .map_or_else(CustomerRefKey::random, |key| CustomerRefKey::new(Arc::clone(key))),
             secrets,
             tracer,
             exporter,
@@ -297,12 +302,13 @@ async fn reload_keys(authenticator: Arc<Authenticator>, reload: Reload) {
 fn authenticator(
     settings: &Settings,
     secrets: &mut Secrets,
-    rooms: &Rooms,
+    limits: &ConcurrencyLimits,
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
 ) -> Result<(Authenticator, Keepers), StartError> {
     let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));
     let poll = settings.secrets.poll;
-    let (authenticator, keepers) = Authenticator::new(&settings.auth, poll, rooms, clock, metrics)?;
+    let (authenticator, keepers) =
+        Authenticator::new(&settings.auth, poll, limits, clock, metrics)?;
     secrets.introspection = authenticator.introspection_secret();
     secrets.hmac = authenticator.hmac_secrets();
     let nonce_key = secrets.dpop_nonce_key.clone();
@@ -314,7 +320,7 @@ fn authenticator(
 async fn sweep_all(
     authenticator: Arc<Authenticator>,
     cache: CustomerCache,
-    limit: Arc<CustomerLimit>,
+    limit: Arc<CustomerRateLimit>,
     clock: Arc<dyn Clock>,
 ) {
     tokio::join!(
@@ -326,14 +332,18 @@ async fn sweep_all(
 
 /// There may be millions of them.
 async fn sweep_tokens(authenticator: &Authenticator, clock: &Arc<dyn Clock>) {
-    let mut pace = Pace::leisurely(Arc::clone(clock));
+    let mut throttle = Throttle::background(Arc::clone(clock));
     loop {
         clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
-        authenticator.sweep_tokens(&mut pace).await;
+        authenticator.sweep_tokens(&mut throttle).await;
     }
 }
 
-async fn sweep_the_rest(authenticator: &Authenticator, limit: &CustomerLimit, clock: &dyn Clock) {
+async fn sweep_the_rest(
+    authenticator: &Authenticator,
+    limit: &CustomerRateLimit,
+    clock: &dyn Clock,
+) {
     loop {
         clock.sleep_until(clock.monotonic().plus(SWEEP_EVERY)).await;
         limit.sweep();
@@ -354,7 +364,8 @@ fn public_server(
     // Runs once in each worker.
     let app = move || {
         let client = Rc::new(Client::new(Arc::clone(&juspay)));
-        let api: Rc<dyn CustomerApi> = Rc::new(Resilient::new(Arc::clone(&resilience), client));
+        let api: Rc<dyn CustomerApi> =
+            Rc::new(ResilientClient::new(Arc::clone(&resilience), client));
         let (cache, limit, observer) = (cache.clone(), Arc::clone(&limit), observer.clone());
         let observer = Rc::new(observer);
         let auth = Arc::clone(&authenticator);

@@ -70,13 +70,13 @@ pub(crate) use self::{
     jwks::{FetchError, SetError},
 };
 use crate::{
-    clock::{Clock, Pace},
+    clock::{Clock, Throttle},
+    concurrency::ConcurrencyLimits,
     metrics::{Metrics, Series as _},
     revocation::file::FileError,
     secret_file::SecretFileError,
     settings,
     tls::{self, TlsError},
-    waiting::Rooms,
 };
 
 /// What a caller is told after a bug of ours.
@@ -150,7 +150,7 @@ enum FirstSight {
 
 impl Authenticator {
     /// An authenticator for these issuers, without keys yet: the [`Keepers`] must run to get them.
-    /// Key files are looked at each `secrets_poll`; requests wait in `rooms` for their turn
+    /// Key files are looked at each `secrets_poll`; requests wait in `limits` for their turn
     /// and for keys.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl Authenticator {
     pub fn new(
         auth: &settings::Auth,
         secrets_poll: Duration,
-        rooms: &Rooms,
+        limits: &ConcurrencyLimits,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Keepers), SetUpError> {
@@ -171,20 +171,20 @@ impl Authenticator {
         let fetcher = |name: &str, issuer: &settings::Issuer| {
             fetcher(issuer, &auth.plain_http_hosts, tls.get(name)?)
         };
-        let introspection = Introspection::new(auth, &tls, rooms, &clock, &metrics.auth)?;
-        let made = Self::with_fetchers(auth, secrets_poll, rooms, clock, metrics, fetcher);
+        let introspection = Introspection::new(auth, &tls, limits, &clock, &metrics.auth)?;
+        let made = Self::with_fetchers(auth, secrets_poll, limits, clock, metrics, fetcher);
         made.map(|(authenticator, keepers)| (Self { introspection, ..authenticator }, keepers))
     }
 
     fn with_fetchers(
         auth: &settings::Auth,
         secrets_poll: Duration,
-        rooms: &Rooms,
+        limits: &ConcurrencyLimits,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         fetcher: impl Fn(&str, &settings::Issuer) -> Option<Box<dyn KeyFetcher>>,
     ) -> Result<(Self, Keepers), SetUpError> {
-        let keys = rooms.keys();
+        let keys = limits.keys();
         let mut issuers: Vec<Issuer> = Vec::new();
         let mut keepers = Vec::new();
         for (name, settings) in &auth.issuers {
@@ -207,7 +207,7 @@ impl Authenticator {
         metrics.auth.logouts.initialize(LogoutError::outcomes());
         let verified = VerifiedTokens::new(auth.verified_tokens);
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let turns = Turns::new(cores, rooms.verification.clone(), Arc::clone(&clock));
+        let turns = Turns::new(cores, limits.verification.clone(), Arc::clone(&clock));
         let max_token_bytes = auth.max_token_bytes;
         let revocations = Revocations::new(auth, Arc::clone(&clock), &metrics)?;
         let logouts = Queue::default();
@@ -384,8 +384,8 @@ impl Authenticator {
     }
 
     /// Lets verified tokens that are dead leave memory. Looks at every one.
-    pub async fn sweep_tokens(&self, pace: &mut Pace) {
-        self.verified.sweep(pace).await;
+    pub async fn sweep_tokens(&self, throttle: &mut Throttle) {
+        self.verified.sweep(throttle).await;
     }
 
     /// Lets all else that is dead leave memory: for once in some seconds.

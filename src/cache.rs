@@ -28,7 +28,7 @@ use self::{
     answer::Counts,
     fetch::{Fetcher, Landing},
     flight::{Boarding, Flight},
-    plan::{Plan, Rules, Trip},
+    plan::{FetchReason, Plan, PlanRules},
     store::{Entry, Slot},
 };
 pub use self::{
@@ -39,14 +39,14 @@ pub use self::{
     },
 };
 use crate::{
-    clock::{self, Clock, Moment, Monotonic, Pace},
+    clock::{self, Clock, Moment, Monotonic, Throttle},
+    concurrency::{ConcurrencyLimits, FairLimit},
     customer::{CustomerId, CustomerKey},
     juspay::{CustomerApi, JuspayError},
-    limits::CustomerLimit,
     metrics::{self, Metrics, Series as _},
+    rate_limit::CustomerRateLimit,
     settings,
     traces::{Kind, Span},
-    waiting::{FairRoom, Rooms},
 };
 
 /// How long a request waits for a fresh token when it could have one below the normal floor.
@@ -64,12 +64,12 @@ pub struct CustomerCache {
 #[derive(Debug)]
 struct Shared {
     merchant: Arc<str>,
-    rules: Rules,
+    rules: PlanRules,
     deadline: Duration,
     fetcher: Arc<Fetcher>,
     /// Replacements of good tokens that phones ask for (`limits.force_refresh_per_customer`).
-    force_refreshes: CustomerLimit,
-    waiting: FairRoom<CustomerId>,
+    force_refreshes: CustomerRateLimit,
+    waiting: FairLimit<CustomerId>,
     /// Fetches that requests wait for, of which each holds a permit (`server.max_waiting`).
     fetches: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
@@ -83,7 +83,7 @@ impl CustomerCache {
     #[must_use]
     pub fn new(
         settings: &settings::Settings,
-        rooms: &Rooms,
+        limits: &ConcurrencyLimits,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -91,12 +91,12 @@ impl CustomerCache {
         metrics.cache.refreshes.initialize(REFRESH_OUTCOMES.iter().copied());
         let shared = Shared {
             merchant: settings.juspay.merchant_id.as_str().into(),
-            rules: Rules::from(&settings.cache),
+            rules: PlanRules::from(&settings.cache),
             deadline: settings.juspay.deadline,
             fetcher: Arc::new(Fetcher::new(settings, Arc::clone(&clock), &metrics)),
-            force_refreshes: CustomerLimit::new(force_refreshes, Arc::clone(&clock)),
-            waiting: rooms.fair(),
-            fetches: Arc::clone(&rooms.fetches),
+            force_refreshes: CustomerRateLimit::new(force_refreshes, Arc::clone(&clock)),
+            waiting: limits.fair(),
+            fetches: Arc::clone(&limits.fetches),
             clock,
             counts: Counts::new(&metrics),
             purged: Notify::new(),
@@ -136,15 +136,15 @@ impl CustomerCache {
             let seen = shared.fetcher.store.get(&key);
             let now = shared.clock.moment();
             let look = Look { key: &key, seen: seen.as_ref(), lookup, span, now };
-            let trip = match shared.rules.plan(seen.as_ref(), lookup, now) {
-                Plan::HandOut { entry, behind } => {
-                    if behind {
-                        self.refresh_behind(&look, api);
+            let reason = match shared.rules.plan(seen.as_ref(), lookup, now) {
+                Plan::Serve { entry, refresh } => {
+                    if refresh {
+                        self.refresh_in_background(&look, api);
                     }
-                    let detail = lookup.shortcoming(&entry, now);
+                    let detail = lookup.detail(&entry, now);
                     return Ok(shared.hit(&entry, detail, lookup, now));
                 }
-                Plan::Fetch(trip) => trip,
+                Plan::Fetch(reason) => reason,
                 Plan::NotCached => {
                     shared.counts.miss.inc();
                     return Err(LookupError::NotCached);
@@ -155,10 +155,10 @@ impl CustomerCache {
                 }
             };
             if let Some(error) = self.remembered_failure(&look, api) {
-                return shared.instead(&trip, error.into(), false, lookup);
+                return shared.instead(&reason, error.into(), false, lookup);
             }
             let deadline = *deadline.get_or_insert(now.monotonic.plus(shared.deadline));
-            if let Some(answered) = self.travel(&look, &trip, deadline, api).await {
+            if let Some(answered) = self.travel(&look, &reason, deadline, api).await {
                 return answered;
             }
         }
@@ -199,39 +199,39 @@ impl CustomerCache {
     async fn travel(
         &self,
         look: &Look<'_>,
-        trip: &Trip,
+        reason: &FetchReason,
         deadline: Monotonic,
         api: &Rc<dyn CustomerApi>,
     ) -> Option<Result<Found, LookupError>> {
         let (shared, lookup) = (&self.shared, look.lookup);
-        let _place = match shared.waiting.enter(&lookup.customer) {
-            Ok(place) => place,
-            Err(full) => return Some(shared.instead(trip, full.into(), false, lookup)),
+        let _permit = match shared.waiting.try_acquire(&lookup.customer) {
+            Ok(permit) => permit,
+            Err(full) => return Some(shared.instead(reason, full.into(), false, lookup)),
         };
-        let (flight, collapsed) = match self.board(look, trip, api) {
+        let (flight, collapsed) = match self.board(look, reason, api) {
             Boarded::On(flight, collapsed) => (flight, collapsed),
             // One has landed since we looked: look again.
             Boarded::Missed => return None,
             Boarded::Full => {
-                return Some(shared.instead(trip, LookupError::Overloaded, false, lookup));
+                return Some(shared.instead(reason, LookupError::Overloaded, false, lookup));
             }
             Boarded::Limited(entry, detail) => {
                 return Some(Ok(shared.hit(&entry, Some(detail), lookup, look.now)));
             }
         };
-        let is_impatient = matches!(trip, Trip::OrStale(_));
+        let is_impatient = matches!(reason, FetchReason::BelowNormalFloor(_));
         let patience = look.now.monotonic.plus(PATIENCE);
         let until = if is_impatient { deadline.min(patience) } else { deadline };
-        let landing = match clock::before(&*shared.clock, until, flight.landed()).await {
+        let landing = match clock::timeout_at(&*shared.clock, until, flight.landed()).await {
             // A lost flight is nobody's fault: its worker has stopped. Look again, on this one.
             Some(landing) => landing?,
             // The old token has died meanwhile: now only a new one will do.
-            None if until < deadline && trip.fallback(shared.clock.moment()).is_none() => {
+            None if until < deadline && reason.fallback(shared.clock.moment()).is_none() => {
                 return None;
             }
             None => Landing::Failed(JuspayError::Timeout),
         };
-        shared.answer(landing, trip, collapsed, lookup)
+        shared.answer(landing, reason, collapsed, lookup)
     }
 
     /// Forgets a customer: those who come from now on get a new answer of Juspay's. Tells whether
@@ -260,16 +260,16 @@ impl CustomerCache {
     /// any delay of what a purge of all has removed.
     pub async fn keep_swept(&self, rest: Duration) {
         let Shared { clock, purged, .. } = &*self.shared;
-        let mut leisurely = Pace::leisurely(Arc::clone(clock));
-        let mut brisk = Pace::brisk(Arc::clone(clock));
+        let mut background = Throttle::background(Arc::clone(clock));
+        let mut foreground = Throttle::foreground(Arc::clone(clock));
         loop {
             let at_leisure = async {
                 clock.sleep_until(clock.monotonic().plus(rest)).await;
-                self.sweep(&mut leisurely).await;
+                self.sweep(&mut background).await;
             };
             tokio::select! {
                 biased;
-                () = purged.notified() => self.sweep(&mut brisk).await,
+                () = purged.notified() => self.sweep(&mut foreground).await,
                 () = at_leisure => {}
             }
         }
@@ -277,13 +277,13 @@ impl CustomerCache {
 
     /// Frees the memory of tokens that will never be handed out again, and counts the others by
     /// the life they have left. Looks at every one.
-    async fn sweep(&self, pace: &mut Pace) {
+    async fn sweep(&self, throttle: &mut Throttle) {
         let Fetcher { flights, store, .. } = &*self.shared.fetcher;
         let mut counts = [0_i64; LIFE_BOUNDS.len()];
         let clearings = store.clearings();
-        pace.begin(store.len());
+        throttle.start(store.len());
         for (key, slot) in store.all() {
-            let now = pace.step().await;
+            let now = throttle.tick().await;
             match slot {
                 None => flights.while_none_lands(|| store.bury_removed(&key)),
                 Some(slot) if slot.is_dead(now) => {
@@ -323,7 +323,7 @@ impl CustomerCache {
     }
 
     /// Starts a fetch that nobody waits for, unless one is under way or has just landed.
-    fn refresh_behind(&self, look: &Look<'_>, api: &Rc<dyn CustomerApi>) {
+    fn refresh_in_background(&self, look: &Look<'_>, api: &Rc<dyn CustomerApi>) {
         let fetcher = &self.shared.fetcher;
         let needed = || fetcher.store.holds(look.key, look.seen);
         if let Boarding::Leader(pilot) = fetcher.flights.board(look.key, needed) {
@@ -339,7 +339,7 @@ impl CustomerCache {
         }
     }
 
-    fn board(&self, look: &Look<'_>, trip: &Trip, api: &Rc<dyn CustomerApi>) -> Boarded {
+    fn board(&self, look: &Look<'_>, reason: &FetchReason, api: &Rc<dyn CustomerApi>) -> Boarded {
         let Self { shared } = self;
         let fetcher = &shared.fetcher;
         let mut limited = None;
@@ -355,8 +355,8 @@ impl CustomerCache {
                 return false;
             }
             // Joining is free; starting a fetch although a good token is there isn't.
-            limited = trip
-                .replaces()
+            limited = reason
+                .replaceable()
                 .filter(|_| shared.force_refreshes.spend(&look.lookup.customer).is_err());
             limited.is_none()
         });

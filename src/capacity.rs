@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::{
-    cache::lifetime::Policy,
+    cache::lifetime::LifetimePolicy,
     settings::{Rate, Settings},
 };
 
@@ -99,7 +99,7 @@ impl Capacity<'_> {
 
     /// How long a token is handed out in normal running.
     fn usable_life(&self) -> Duration {
-        let policy = Policy::from(&self.settings.cache);
+        let policy = LifetimePolicy::from(&self.settings.cache);
         policy.max_token_life.saturating_sub(policy.normal_floor(policy.max_token_life))
     }
 

@@ -1,16 +1,15 @@
-//! Time as a parameter.
+//! Time as a parameter, so that tests set a clock instead of sleeping.
 //!
-//! Everything that expires, waits or backs off takes a [`Clock`], so a test turns a clock by hand
-//! instead of sleeping. This file is the only reader of the machine's clocks (clippy.toml bans
-//! them elsewhere).
+//! Everything that expires, waits or backs off takes a [`Clock`]. Only this file reads the
+//! machine's clocks (clippy.toml bans them elsewhere).
 //!
-//! Two clocks are told: the wall clock, which others' expiries are written in and which may jump;
-//! and a monotonic one that runs on while the machine is suspended, which never jumps.
+//! A clock has two readings. The wall clock is used for expiries that other systems set; it may
+//! jump. The monotonic clock never jumps, and it keeps running while the machine is suspended.
 
 pub mod calendar;
 #[cfg(test)]
 pub mod manual;
-mod pace;
+mod throttle;
 
 use std::{
     fmt::Debug,
@@ -23,17 +22,17 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use rustix::time::ClockId;
 
-pub use self::pace::Pace;
+pub use self::throttle::Throttle;
 
 /// A clock of the service or of the simulator.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// The wall clock, UTC.
     fn now(&self) -> Timestamp;
 
-    /// Time since some fixed moment in the past, suspend included.
+    /// Time since a fixed moment in the past, including time in suspend.
     fn monotonic(&self) -> Monotonic;
 
-    /// Both clocks at once.
+    /// Both readings at once.
     fn moment(&self) -> Moment {
         Moment { wall: self.now(), monotonic: self.monotonic() }
     }
@@ -42,42 +41,42 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()>;
 }
 
-/// A moment on a clock's monotonic scale, which is 584 years long. Moments of different clocks don't
-/// compare.
+/// A moment on a clock's monotonic scale, which ends after 584 years. Moments of different clocks
+/// aren't comparable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Monotonic(Nanos);
 
 impl Monotonic {
-    /// The scale's end: never.
+    /// The end of the scale, which is never reached.
     pub const END: Self = Self(Nanos::MAX);
 
-    /// The moment `since_start` after the scale's beginning.
+    /// The moment `since_start` after the start of the scale.
     #[must_use]
     pub fn new(since_start: Duration) -> Self {
         Self(since_start.into())
     }
 
-    /// This moment moved into the future, stopping at the scale's end.
+    /// This moment plus `duration`, saturating at the end of the scale.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.plus(duration.into()))
     }
 
-    /// How long after `earlier` this is; zero when it isn't after.
+    /// The time from `earlier` to this moment, or zero if this moment isn't later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.minus(earlier.0).duration()
     }
 }
 
-/// A time in half of a [`Duration`]'s memory, for what is kept of each customer: of 584 years at most.
+/// A duration of at most 584 years, in half of the memory of a [`Duration`]. Cache entries use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nanos(u64);
 
 impl Nanos {
     const MAX: Self = Self(u64::MAX);
 
-    /// The same, to be told.
+    /// Converts to a [`Duration`].
     #[must_use]
     pub const fn duration(self) -> Duration {
         Duration::from_nanos(self.0)
@@ -87,7 +86,7 @@ impl Nanos {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// The time by which this is longer than `other`.
+    /// This duration minus `other`, or zero if `other` is longer.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
@@ -101,7 +100,7 @@ impl From<Duration> for Nanos {
     }
 }
 
-/// A moment on both clocks. They may drift apart: what must hold, must hold on both.
+/// A moment on both clocks. The clocks may drift apart, so deadlines are checked on both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// On the wall clock.
@@ -111,54 +110,56 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// This moment moved into the future.
+    /// This moment plus `duration`.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self { wall: later(self.wall, duration), monotonic: self.monotonic.plus(duration) }
     }
 
-    /// How long until `self`, seen from `now`, on the clock that says less.
+    /// The time from `now` to this moment, on the clock that yields less.
     #[must_use]
     pub fn remaining(self, now: Self) -> Duration {
         until(self.wall, now.wall).min(self.monotonic.since(now.monotonic))
     }
 
-    /// Whether it is no more to come by one of the clocks, `now`.
+    /// Whether this moment has passed at `now`, on either clock.
     #[must_use]
-    pub fn has_come(self, now: Self) -> bool {
+    pub fn has_passed(self, now: Self) -> bool {
         self.wall <= now.wall || self.monotonic <= now.monotonic
     }
 }
 
-/// How long until `future`, seen from `now`; zero when it has passed.
+/// The time from `now` to `future`, or zero if `future` has passed.
 #[must_use]
 pub fn until(future: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(future.duration_since(now)).unwrap_or(Duration::ZERO)
 }
 
-/// From half of `pause` to all of it, drawn, so that what failed together isn't tried again together.
+/// A random duration between half of `pause` and all of it, so that concurrent failures aren't
+/// retried together.
 #[must_use]
 pub fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..=1.0))
 }
 
-/// `moment` moved into the future, stopping at the end of time.
+/// `moment` plus `duration`, saturating at [`Timestamp::MAX`].
 #[must_use]
 pub fn later(moment: Timestamp, duration: Duration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// The beginning of the second after the one that `moment` lies in.
+/// The start of the second that follows `moment`.
 #[must_use]
 pub fn next_second(moment: Timestamp) -> Timestamp {
     let second = Timestamp::from_second(moment.as_second()).unwrap_or(moment);
     later(second, Duration::from_secs(1))
 }
 
-/// How far another clock is ahead of ours, or behind, by an HTTP date that it told between two moments
-/// of ours. Such dates have whole seconds; what those and the way explain is no difference.
+/// How far another clock is ahead of this one (negative: behind), given an HTTP date that it sent
+/// between two moments on this clock. Network latency and the date's resolution of one second don't
+/// count as skew.
 #[must_use]
-pub fn ahead(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
+pub fn skew(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
     let date_end = later(date, Duration::from_secs(1));
     if date > received {
         date.duration_since(received)
@@ -169,14 +170,14 @@ pub fn ahead(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDur
     }
 }
 
-/// An HTTP date (RFC 9110 §5.6.7), in the one form that is sent today.
+/// Parses an HTTP date (RFC 9110 §5.6.7) in the format that current servers send (IMF-fixdate).
 #[must_use]
 pub fn http_date(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
-/// The future's output, or `None` when `deadline` comes first.
-pub async fn before<F: Future>(
+/// The future's output, or `None` if the deadline passes first.
+pub async fn timeout_at<F: Future>(
     clock: &dyn Clock,
     deadline: Monotonic,
     future: F,
@@ -194,7 +195,7 @@ pub async fn before<F: Future>(
 pub struct SystemClock;
 
 impl SystemClock {
-    /// The machine's clocks, ready to be shared.
+    /// The machine's clocks as a trait object.
     #[must_use]
     pub fn shared() -> Arc<dyn Clock> {
         Arc::new(Self)
@@ -219,7 +220,7 @@ impl Clock for SystemClock {
     fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()> {
         let clock = *self;
         Box::pin(async move {
-            // tokio's timers stand still in suspend, so look again after each.
+            // tokio's timers don't advance in suspend, so the clock is read again after each.
             loop {
                 let left = deadline.since(clock.monotonic());
                 if left.is_zero() {
@@ -237,14 +238,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_monotonic_clock_does_not_go_back() {
+    fn monotonic_clock_never_goes_back() {
         let clock = SystemClock;
         let earlier = clock.monotonic();
         assert!(clock.monotonic() >= earlier);
     }
 
     #[test]
-    fn what_remains_is_told_by_the_clock_that_says_less() {
+    fn remaining_time_is_the_smaller_of_both_clocks() {
         let start = Moment {
             wall: Timestamp::UNIX_EPOCH,
             monotonic: Monotonic::new(Duration::from_secs(100)),
@@ -259,17 +260,17 @@ mod tests {
     }
 
     #[test]
-    fn http_dates_are_read() {
+    fn http_dates_are_parsed() {
         let moment = "2020-03-17T14:45:26Z".parse().unwrap();
         assert_eq!(http_date("Tue, 17 Mar 2020 14:45:26 GMT"), Some(moment));
         assert_eq!(http_date("2020-03-17"), None);
     }
 
     #[test]
-    fn another_clock_is_ahead_only_beyond_what_the_way_and_whole_seconds_explain() {
+    fn skew_excludes_latency_and_resolution() {
         let at = |milliseconds: i64| Timestamp::from_millisecond(1_000_000 + milliseconds).unwrap();
-        let ahead = |date| ahead(at(date), at(500), at(900)).as_millis();
-        assert_eq!([0, 1000, -1000, 5000].map(ahead), [0, 100, -500, 4100]);
+        let skew = |date| skew(at(date), at(500), at(900)).as_millis();
+        assert_eq!([0, 1000, -1000, 5000].map(skew), [0, 100, -500, 4100]);
     }
 
     #[test]
@@ -281,11 +282,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deadline_that_has_passed_ends_the_wait() {
+    async fn passed_deadline_ends_the_wait() {
         let clock = SystemClock;
         let never = std::future::pending::<()>();
-        assert_eq!(before(&clock, clock.monotonic(), never).await, None);
+        assert_eq!(timeout_at(&clock, clock.monotonic(), never).await, None);
         let deadline = clock.monotonic().plus(Duration::from_mins(1));
-        assert_eq!(before(&clock, deadline, async { 7 }).await, Some(7));
+        assert_eq!(timeout_at(&clock, deadline, async { 7 }).await, Some(7));
     }
 }

@@ -60,7 +60,7 @@ pub async fn run(command: Command) -> Result<(), Ended> {
             simulate(simulator_config(flags), &mut io::stdout()).await.map_err(failed)
         }
         Command::Token(flags) => {
-            token::print_token(&token_order(flags), SystemClock::shared(), &mut io::stdout())
+            token::print_token(&token_request(flags), SystemClock::shared(), &mut io::stdout())
                 .await
                 .map_err(failed)
         }
@@ -206,8 +206,8 @@ fn simulator_config(flags: cli::Simulator) -> simulator::Config {
     }
 }
 
-fn token_order(flags: cli::Token) -> token::TokenOrder {
-    token::TokenOrder {
+fn token_request(flags: cli::Token) -> token::TokenRequest {
+    token::TokenRequest {
         issuer: flags.issuer,
         subject: flags.subject,
         audience: Some(flags.audience),

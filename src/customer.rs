@@ -1,6 +1,6 @@
-//! The vocabulary: whose customer object it is, what it says, and the token in it.
+//! The customer's id, Juspay's customer object and its client auth token.
 //!
-//! No I/O, no HTTP, no time. Everything personal here prints nothing in `Debug`.
+//! No I/O, no HTTP, no time. `Debug` output never contains personal data or tokens.
 
 mod id;
 mod object;
@@ -10,4 +10,4 @@ pub use id::{CustomerId, CustomerIdError, CustomerIdForm, CustomerKey};
 pub use object::{
     ClientAuth, ClientAuthToken, Customer, CustomerJson, Field, FieldSet, date_json, whole_seconds,
 };
-pub use reference::{CustomerRef, CustomerRefs};
+pub use reference::{CustomerRef, CustomerRefKey};

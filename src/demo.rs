@@ -1,12 +1,13 @@
-//! `juspay-bff demo`: the whole main job on this machine, without any set-up.
+//! `juspay-bff demo`: shows what the service does, on this machine, without any set-up.
 //!
-//! Starts the simulator, its issuer and the service as `serve` would, then is a phone: each step
-//! of the tour is a real request, told in a line and checked against what it should show.
+//! Starts the simulator, its issuer and the service as `serve` would, then sends requests as a phone
+//! does. Each row of the output is a real request, checked against what it should show.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{env, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::rt;
 use futures_util::future::join_all;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -20,10 +21,10 @@ use crate::{
     },
 };
 
-/// How many phones ask for the same new customer at once.
+/// Concurrent requests of the same new customer.
 const AT_ONCE: usize = 20;
 
-/// How the demo ends when it doesn't end well.
+/// Why the demo failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// A port, a signal, or the output.
@@ -32,22 +33,22 @@ pub enum DemoError {
     /// The service can't start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The demo's own settings: a bug of ours.
+    /// The demo's own settings are invalid: a bug.
     #[error(transparent)]
     Settings(#[from] Faults),
-    /// A step of the tour didn't show what it should.
+    /// A request had another result than the demo describes.
     #[error("{step}: expected {expected}, got {got}")]
     Tour {
-        /// The step.
+        /// The row of the output.
         step: &'static str,
-        /// What it should show.
+        /// The result that it describes.
         expected: String,
-        /// What it showed.
+        /// The actual result.
         got: String,
     },
 }
 
-/// The demo's settings. Access lines would be all over the tour.
+/// The demo's settings. The access log is off, as its lines would break up the table.
 fn settings(listen: SocketAddr, running: &Running) -> Result<Loaded, Faults> {
     let text = format!(
         r#"
@@ -66,10 +67,10 @@ fn settings(listen: SocketAddr, running: &Running) -> Result<Loaded, Faults> {
     Sources::default().text("the demo", text).load()
 }
 
-/// Runs the demo: the tour, then, unless `once`, the service until `stop`.
+/// Runs the demo: the requests, then, unless `once`, the service until `stop`.
 ///
 /// # Errors
-/// When something can't be started, or the tour doesn't show what it should.
+/// If something can't be started, or a request has another result than the demo describes.
 pub async fn run(
     listen: SocketAddr,
     once: bool,
@@ -100,7 +101,7 @@ fn first(addresses: &[SocketAddr]) -> io::Result<SocketAddr> {
     addresses.first().copied().ok_or_else(|| io::Error::other("no address is listened on"))
 }
 
-/// A walk through what the service does.
+/// The requests of the demo and their output.
 struct Tour<'a> {
     running: &'a Running,
     service: SocketAddr,
@@ -110,11 +111,11 @@ struct Tour<'a> {
 
 impl Tour<'_> {
     async fn begin(&mut self, admin: SocketAddr) -> Result<(), DemoError> {
-        writeln!(self.out, "Stand-in for Juspay  {}", self.running.simulator().base_url())?;
-        writeln!(self.out, "Dev issuer           {}", self.running.issuer().issuer_url())?;
-        writeln!(self.out, "Service              http://{}", self.service)?;
-        writeln!(self.out, "Metrics              http://{admin}/metrics")?;
-        writeln!(self.out, "Page for operators   http://{admin}/\n")?;
+        writeln!(self.out, "Simulated Juspay  {}", self.running.simulator().base_url())?;
+        writeln!(self.out, "Simulated issuer  {}", self.running.issuer().issuer_url())?;
+        writeln!(self.out, "Service           http://{}", self.service)?;
+        writeln!(self.out, "Metrics           http://{admin}/metrics")?;
+        writeln!(self.out, "Admin page        http://{admin}/\n")?;
         while exchange(&admin.to_string(), "GET", "/readyz", &[], "").await?.status != 200 {
             let soon = self.clock.monotonic().plus(Duration::from_millis(5));
             self.clock.sleep_until(soon).await;
@@ -123,20 +124,28 @@ impl Tour<'_> {
     }
 
     async fn go(&mut self) -> Result<(), DemoError> {
+        writeln!(self.out, "Each row is a GET /me/customer with an access token:\n")?;
+        let result = "Cache-Status or WWW-Authenticate";
+        writeln!(
+            self.out,
+            "{:<15}{:<25}{:<8}{:<9}{result}",
+            "request", "what it shows", "status", "time"
+        )?;
         let alice = self.token("alice")?;
-        let reply = self.step("first call", "Juspay is asked", &alice).await?;
-        expect("first call", "fwd=uri-miss; stored", &reply)?;
-        let reply = self.step("second call", "from memory", &alice).await?;
-        expect("second call", "; hit;", &reply)?;
+        let first = self.step("first", "one call to Juspay", &alice).await?;
+        expect("first", "fwd=uri-miss; stored", &first)?;
+        let second = self.step("second", "answered from memory", &alice).await?;
+        expect("second", "; hit;", &second)?;
 
         let bob = self.token("bob")?;
-        self.at_once(&bob).await?;
+        self.concurrent(&bob).await?;
 
         let forged = forge(&alice, &bob);
-        let reply = self.step("forged token", "turned away", &forged).await?;
+        let reply = self.step("forged token", "rejected", &forged).await?;
         if reply.status != 401 {
             return Err(unexpected("forged token", "401", reply.status.to_string()));
         }
+        self.explain(&first)?;
         Ok(())
     }
 
@@ -150,27 +159,27 @@ impl Tour<'_> {
         let start = self.clock.monotonic();
         let reply = self.ask(token).await?;
         let elapsed = self.clock.monotonic().since(start);
-        self.tell(name, what, &reply, elapsed)?;
+        self.row(name, what, &reply, elapsed)?;
         Ok(reply)
     }
 
-    /// Many phones that want the same new customer at the same time.
-    async fn at_once(&mut self, token: &str) -> Result<(), DemoError> {
+    /// Concurrent requests of the same new customer.
+    async fn concurrent(&mut self, token: &str) -> Result<(), DemoError> {
         const STEP: &str = "20 at once";
         let start = self.clock.monotonic();
         let replies = join_all((0..AT_ONCE).map(|_| self.ask(token))).await;
         let elapsed = self.clock.monotonic().since(start);
-        let mut last = None;
-        for reply in replies {
-            let reply = reply?;
-            if reply.status != 200 {
-                return Err(unexpected(STEP, "200", reply.status.to_string()));
-            }
-            last = Some(reply);
+        let replies = replies.into_iter().collect::<io::Result<Vec<_>>>()?;
+        if let Some(reply) = replies.iter().find(|reply| reply.status != 200) {
+            return Err(unexpected(STEP, "200", reply.status.to_string()));
         }
+        let is_collapsed = |reply: &&Reply| {
+            reply.header("cache-status").is_some_and(|status| status.contains("collapsed"))
+        };
+        let shown = replies.iter().find(is_collapsed).or(replies.first());
         let calls = self.running.simulator().calls("bob");
-        if let Some(reply) = last {
-            self.tell(STEP, &format!("calls to Juspay: {calls}"), &reply, elapsed)?;
+        if let Some(reply) = shown {
+            self.row(STEP, &format!("calls to Juspay: {calls}"), reply, elapsed)?;
         }
         if calls == 1 { Ok(()) } else { Err(unexpected(STEP, "1 call", calls.to_string())) }
     }
@@ -185,28 +194,65 @@ impl Tour<'_> {
         self.running.issuer().mint(&MintRequest::of(subject)).map_err(io::Error::other)
     }
 
-    fn tell(&mut self, name: &str, what: &str, reply: &Reply, took: Duration) -> io::Result<()> {
-        let told = reply.header("cache-status").or_else(|| reply.header("www-authenticate"));
+    fn row(&mut self, name: &str, what: &str, reply: &Reply, took: Duration) -> io::Result<()> {
+        let result = reply.header("cache-status").or_else(|| reply.header("www-authenticate"));
+        let (status, took) = (reply.status, format!("{took:.1?}"));
+        let result = result.unwrap_or_default();
+        writeln!(self.out, "{name:<15}{what:<25}{status:<8}{took:<9}{result}")
+    }
+
+    /// The first answer's body, and the words of the table.
+    fn explain(&mut self, first: &Reply) -> Result<(), DemoError> {
+        writeln!(self.out, "\nuri-miss   the customer was not in memory, so Juspay was called")?;
+        writeln!(self.out, "collapsed  the request shared a call to Juspay that was in flight")?;
         writeln!(
             self.out,
-            "{name:<13}{what:<20}{status}  {took:>9.1?}  {told}",
-            status = reply.status,
-            told = told.unwrap_or_default(),
-        )
+            "ttl        seconds for which the cached answer can still be returned\n"
+        )?;
+        let body: Value = serde_json::from_slice(&first.body).map_err(io::Error::other)?;
+        let body = serde_json::to_string_pretty(&shortened(body)).map_err(io::Error::other)?;
+        writeln!(self.out, "The first answer, with the client auth token shortened:\n\n{body}")?;
+        self.out.flush()?;
+        Ok(())
     }
 
     fn invite(&mut self) -> Result<(), DemoError> {
-        let token = self.token("alice")?;
-        writeln!(self.out, "\nStill serving; Ctrl-C ends it. Try it yourself:\n")?;
-        writeln!(self.out, "  curl -i -H 'Authorization: Bearer {token}' \\")?;
-        writeln!(self.out, "    http://{}/me/customer\n", self.service)?;
+        let program = env::args_os().next().unwrap_or_else(|| "juspay-bff".into());
+        let (program, issuer) = (program.to_string_lossy(), self.running.issuer().issuer_url());
+        writeln!(
+            self.out,
+            "\nThe service keeps running until Ctrl-C. Try it from another terminal:\n"
+        )?;
+        writeln!(self.out, "  TOKEN=$({program} token --subject alice --issuer {issuer})")?;
+        writeln!(
+            self.out,
+            "  curl -i -H \"Authorization: Bearer $TOKEN\" http://{}/me/customer\n",
+            self.service
+        )?;
+        writeln!(
+            self.out,
+            "Next: open the admin page above, or read docs/api.md. Customers such as"
+        )?;
+        writeln!(
+            self.out,
+            "sim_not_found and sim_html show the error answers (docs/cli.md, Simulator)."
+        )?;
         writeln!(self.out, "Tokens of the simulator don't work in Juspay's real SDK.")?;
         self.out.flush()?;
         Ok(())
     }
 }
 
-/// What `token` claims, under the signature of `other`.
+/// The customer object with most of its client auth token left out.
+fn shortened(mut customer: Value) -> Value {
+    if let Some(token) = customer.pointer_mut("/juspay/client_auth_token") {
+        let start: String = token.as_str().unwrap_or_default().chars().take(8).collect();
+        *token = Value::String(format!("{start}…"));
+    }
+    customer
+}
+
+/// The claims of `token` with the signature of `other`.
 fn forge(token: &str, other: &str) -> String {
     let (claims, _) = token.rsplit_once('.').unwrap_or_default();
     let (_, signature) = other.rsplit_once('.').unwrap_or_default();

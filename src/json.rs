@@ -1,8 +1,8 @@
-//! Structures read from JSON objects, and from nothing else.
+//! Deserializes structs from JSON objects only.
 //!
-//! serde takes a list of its members' values for a structure, too: `["a", 7]` for
-//! `{"name": "a", "number": 7}`. Nobody means that, and other readers refuse it. So do
-//! they with what isn't UTF-8 (RFC 8259 §8.1), which serde lets pass in members that it skips.
+//! serde also accepts an array for a struct: `["a", 7]` for `{"name": "a", "number": 7}`. Other
+//! JSON libraries reject that. They also reject invalid UTF-8 (RFC 8259 §8.1), which serde ignores
+//! in members that it skips.
 
 use std::{fmt, marker::PhantomData};
 
@@ -11,10 +11,10 @@ use serde::{
     de::{DeserializeOwned, Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// Reads a `T` from the text of an object.
+/// Deserializes a `T` from a JSON object.
 ///
 /// # Errors
-/// When it isn't one, or not a `T`'s.
+/// If the text isn't an object or not a valid `T`.
 pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     let Object(read) = serde_json::from_slice(text)?;
     match str::from_utf8(text) {
@@ -23,7 +23,7 @@ pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     }
 }
 
-/// A `T` that was an object.
+/// A `T` deserialized from an object.
 pub struct Object<T>(pub T);
 
 impl<T> fmt::Debug for Object<T> {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_read_as_ever() {
+    fn objects_are_parsed() {
         let a = |number| Some(Thing { name: "a".to_owned(), number });
         assert_eq!(read(r#" {"name": "a", "number": 7} "#), a(Some(7)));
         assert_eq!(read(r#"{"number": null, "name": "a"}"#), a(None));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_refused_wherever_it_stands() {
+    fn invalid_utf8_is_rejected_anywhere() {
         #[derive(Deserialize)]
         struct Lenient {
             name: String,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_the_members_values_is_no_object() {
+    fn array_of_member_values_is_rejected() {
         for text in [r#"["a", 7]"#, r#"["a", null]"#, r#"[{"name": "a"}]"#, "[]", "null", "\"a\""] {
             assert_eq!(read(text), None, "{text}");
         }

@@ -1,8 +1,8 @@
-//! ③ The provider: what we ask of Juspay, and how it can fail.
+//! The client of Juspay's Get Customer API, and the ways in which a call can fail.
 //!
-//! The cache knows Juspay by [`CustomerApi`] only, so that its tests can script the answers.
-//! `client` is the real thing, `wire` its JSON, `skew` compares the clocks; `inspection` goes its way step
-//! by step for `doctor`.
+//! The cache depends on [`CustomerApi`] only, so that its tests can script responses. `client`
+//! sends the requests, `wire` parses the JSON, `skew` compares the clocks, and `inspection` runs
+//! each step of a call separately for `doctor`. Caching is not done here.
 
 mod breaker;
 pub mod client;
@@ -38,96 +38,98 @@ use crate::{
 ///
 /// Futures aren't `Send`: each worker has its own client.
 pub trait CustomerApi: Debug {
-    /// Asks for one customer, once.
+    /// Makes one call for one customer.
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>>;
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>>;
 
-    /// Counts events after which calls that failed may succeed: another API key is in use, or the
-    /// breaker has closed.
+    /// Counts events after which failed calls may succeed: a change of the API key, or a closed
+    /// breaker.
     fn recoveries(&self) -> u64 {
         0
     }
 }
 
-/// One question to Juspay.
+/// One call to Juspay.
 #[derive(Debug, Clone)]
 pub struct GetCustomer {
-    /// Whom to ask for.
+    /// The requested customer.
     pub customer: CustomerId,
-    /// W3C `traceparent` of the phone's request that made us ask, passed on.
+    /// W3C `traceparent` of the client's request, passed on to Juspay.
     pub traceparent: Option<String>,
-    /// What the span of the call is begun under.
+    /// Parent of the call's span.
     pub trace: Parent,
-    /// Which try of the call it is, from 1 on.
+    /// Number of the attempt, starting at 1.
     pub attempt: u32,
-    /// When this try ends.
+    /// Deadline of this attempt.
     pub deadline: Monotonic,
-    /// When the whole call ends. If a pooled connection turns out to be stale, the request is
-    /// repeated at once, and the repeat has the time of a try of its own, up to this deadline.
+    /// Deadline of the whole call. A request on a stale pooled connection is repeated at once; the
+    /// repeat gets the time of a full attempt, up to this deadline.
     pub call_deadline: Monotonic,
 }
 
-/// A whole answer about the customer that was asked for.
+/// A complete response about the requested customer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct CustomerResponse {
     /// The customer.
     pub customer: Customer,
-    /// The token; an error where the rest of the answer is good but no token can be used.
-    pub auth: Result<ClientAuth, InvalidAnswer>,
-    /// Juspay's clock when it answered: its `Date`, unless a cache on the way makes that useless.
+    /// The token, or why the otherwise valid response has no usable token.
+    pub auth: Result<ClientAuth, InvalidResponse>,
+    /// Juspay's clock when it responded (`Date`), unless a cache on the path makes that
+    /// meaningless.
     pub date: Option<Timestamp>,
 }
 
-/// How a call to Juspay ends badly. Nothing in it is secret or personal.
+/// Why a call to Juspay failed. Contains nothing secret or personal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JuspayError {
-    /// Juspay knows no such customer (`object_not_found`).
+    /// Juspay has no such customer (`object_not_found`).
     #[error("Juspay knows no such customer")]
     CustomerNotFound,
-    /// 401: our API key is wrong, or something else rejected the call.
+    /// 401: the API key is wrong, or something in front of Juspay rejected the call.
     #[error("Juspay rejected our API key (401)")]
     RejectedCredentials(RejectedBy),
-    /// 403: our address isn't on the merchant's allow-list, or something else rejected the call.
+    /// 403: this server's address isn't on the merchant's allow-list, or something in front of
+    /// Juspay rejected the call.
     #[error("Juspay rejected our address (403); have it put on the merchant's allow-list")]
     RejectedOrigin(RejectedBy),
-    /// 429.
+    /// 429: rate limited.
     #[error("Juspay says that we ask too often (429)")]
     TooManyRequests(Option<RetryAfter>),
     /// Any other error status.
     #[error("Juspay answered with status {0}")]
     Status(u16, Option<RetryAfter>),
-    /// An answer that can't be used.
+    /// A response that can't be used.
     #[error("Juspay's answer can't be used: {0}")]
-    InvalidAnswer(#[from] InvalidAnswer),
-    /// No connection, or it broke before the answer began.
+    InvalidResponse(#[from] InvalidResponse),
+    /// Connecting failed, or the connection broke before the response began.
     #[error("Juspay can't be reached: {0}")]
     Connection(ConnectionFailure),
     /// `juspay.deadline` passed.
     #[error("Juspay didn't answer within the deadline")]
     Timeout,
-    /// So many calls have failed that Juspay isn't asked for a while.
+    /// The circuit breaker is open.
     #[error("Juspay isn't asked, as too many calls have failed")]
     BreakerOpen(RetryAfter),
-    /// So many calls are under way that this one wasn't made.
+    /// Too many calls to Juspay are in progress.
     #[error("too many calls to Juspay are under way")]
     Saturated,
-    /// The task that fetched ended without an answer: a bug of ours.
+    /// The fetching task ended without a result, which is a bug in this service.
     #[error("the fetch ended without an answer")]
     Aborted,
 }
 
-/// How long to wait before asking again.
+/// How long to wait before the next call.
 pub type RetryAfter = Duration;
 
 /// Why a connection to Juspay failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionFailure {
-    /// The host's name can't be resolved.
+    /// The host name can't be resolved.
     #[error("its host name can't be resolved")]
     Resolve,
-    /// Nobody listens there, or no route leads there.
+    /// Connection refused, or no route to the host.
     #[error("no connection can be made")]
     Connect,
     /// The connection took longer than `juspay.connect_timeout`.
@@ -136,57 +138,55 @@ pub enum ConnectionFailure {
     /// The TLS handshake failed.
     #[error("the TLS handshake failed")]
     Tls,
-    /// An open connection broke.
+    /// An established connection broke.
     #[error("the connection broke")]
     Broken,
 }
 
-/// Why an answer of Juspay's can't be used.
+/// Why a response from Juspay can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidAnswer {
-    /// A 1xx that nobody asked for.
+pub enum InvalidResponse {
+    /// An unsolicited 1xx.
     #[error("an interim answer that nobody asked for")]
     Interim,
-    /// A success that isn't 200.
+    /// A 2xx other than 200.
     #[error("a status that Get Customer doesn't have")]
     Status,
     /// A redirect.
     #[error("a redirect")]
     Redirect,
-    /// Not what HTTP allows.
+    /// Violates HTTP.
     #[error("broken HTTP")]
     Http,
-    /// Less than was announced, or JSON that ends too early.
+    /// Shorter than announced, or incomplete JSON.
     #[error("a body that is cut off")]
     Truncated,
     /// More than 64 KiB.
     #[error("a body that is too large")]
     TooLarge,
-    /// Not the JSON of a customer.
+    /// Not a customer object.
     #[error("a body that isn't a customer's JSON")]
     Json,
-    /// About somebody else, or nobody.
+    /// Identifies another customer, or none.
     #[error("an answer about another customer")]
     OtherCustomer,
-    /// A customer's JSON in which an id occurs twice, or isn't valid text: it can't be known for
-    /// certain whom it is about.
+    /// An id occurs twice or isn't valid text, so the customer is uncertain.
     #[error("an id that occurs twice, or isn't valid text")]
     MalformedIdentity,
-    /// About the right customer, but `juspay`, the token or its expiry occurs twice, or isn't valid
-    /// text.
+    /// The right customer, but `juspay`, the token or its expiry occurs twice or isn't valid text.
     #[error("a client auth token that occurs twice, or isn't valid text")]
     MalformedToken,
     /// `juspay` is missing or null, or has no token.
     #[error("no client auth token in it")]
     NoToken,
-    /// The token has no readable expiry.
+    /// The token has no parsable expiry.
     #[error("no readable client_auth_token_expiry in it")]
     NoExpiry,
-    /// The token has expired, or will in no time.
+    /// The token has expired or is about to.
     #[error("a client auth token without enough life")]
     TooShortLived,
-    /// The token would live long enough by Juspay's clock, but not by this server's, which is ahead by
-    /// so many seconds.
+    /// The token lives long enough on Juspay's clock but not on this server's, which is ahead by
+    /// this many seconds.
     #[error(
         "a client auth token that has no life left by this server's clock, which is {0} s ahead of \
          Juspay's"
@@ -205,7 +205,7 @@ impl JuspayError {
             Self::TooManyRequests(_) => "too_many_requests",
             Self::Status(400..=499, _) => "client_error",
             Self::Status(..) => "server_error",
-            Self::InvalidAnswer(_) => "invalid_response",
+            Self::InvalidResponse(_) => "invalid_response",
             Self::Connection(_) => "connection",
             Self::Timeout => "timeout",
             Self::BreakerOpen(_) => "breaker_open",
@@ -214,11 +214,12 @@ impl JuspayError {
         }
     }
 
-    /// The `cause` of a request's log line: the outcome, with the fault of an answer by its name.
+    /// The `cause` field of the request log: the outcome, or the specific fault of an invalid
+    /// response.
     #[must_use]
     pub const fn cause(&self) -> &'static str {
         match self {
-            Self::InvalidAnswer(why) => why.cause(),
+            Self::InvalidResponse(why) => why.cause(),
             Self::Aborted => "panic",
             Self::CustomerNotFound
             | Self::RejectedCredentials(_)
@@ -232,8 +233,9 @@ impl JuspayError {
         }
     }
 
-    /// Whether it speaks against Juspay's health: not what is about one customer's data or this
-    /// service. It counts once for each customer: one customer alone never makes an outage.
+    /// Whether the error indicates an outage of Juspay, rather than a fault of one customer's data
+    /// or of this service. The breaker counts it once for each customer, so that one customer can't
+    /// open it.
     #[must_use]
     pub const fn is_outage(&self) -> bool {
         match self {
@@ -241,7 +243,7 @@ impl JuspayError {
             | Self::Status(500.., _)
             | Self::Connection(_)
             | Self::Timeout => true,
-            Self::InvalidAnswer(why) => why.is_outage(),
+            Self::InvalidResponse(why) => why.is_outage(),
             Self::CustomerNotFound
             | Self::RejectedCredentials(_)
             | Self::RejectedOrigin(_)
@@ -252,11 +254,11 @@ impl JuspayError {
         }
     }
 
-    /// Whether Juspay has taken our key and our address, and then said no to something else.
-    const fn shows_that_we_are_let_in(&self) -> bool {
+    /// Whether Juspay accepted the API key and this server's address, and rejected something else.
+    const fn proves_access(&self) -> bool {
         match self {
             Self::CustomerNotFound | Self::Status(400..=499, _) => true,
-            Self::InvalidAnswer(why) => !why.is_outage(),
+            Self::InvalidResponse(why) => !why.is_outage(),
             Self::RejectedCredentials(_)
             | Self::RejectedOrigin(_)
             | Self::TooManyRequests(_)
@@ -269,21 +271,21 @@ impl JuspayError {
         }
     }
 
-    /// Whether the same call may succeed when it is made again right now.
+    /// Whether an immediate retry may succeed.
     #[must_use]
-    pub const fn is_worth_another_try(&self) -> bool {
+    pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
             Self::Connection(_)
                 | Self::Timeout
                 | Self::Status(502..=504, _)
-                | Self::InvalidAnswer(InvalidAnswer::Truncated)
+                | Self::InvalidResponse(InvalidResponse::Truncated)
         )
     }
 
-    /// Whether the customer gets it again for a while, without a call: when a call was made and
-    /// failed for that customer. What kept a call from being made has a rule of its own; so has
-    /// [`Self::CustomerNotFound`].
+    /// Whether the cache remembers the error for the customer and returns it again without a call.
+    /// True for errors of calls that were made. Rejections before a call and
+    /// [`Self::CustomerNotFound`] have their own rules.
     #[must_use]
     pub const fn is_remembered(&self) -> bool {
         match self {
@@ -292,7 +294,7 @@ impl JuspayError {
             }
             Self::TooManyRequests(_)
             | Self::Status(..)
-            | Self::InvalidAnswer(_)
+            | Self::InvalidResponse(_)
             | Self::Connection(_)
             | Self::Timeout
             | Self::Aborted => true,
@@ -300,7 +302,7 @@ impl JuspayError {
         }
     }
 
-    /// How long the hold after rejections refuses calls, where it refused this one.
+    /// How long the hold lasts, if the hold refused this call.
     #[must_use]
     pub const fn hold(&self) -> Option<RetryAfter> {
         if let Self::RejectedCredentials(RejectedBy::Hold(after))
@@ -312,7 +314,7 @@ impl JuspayError {
         }
     }
 
-    /// How long Juspay wants us to wait, when it says so.
+    /// How long to wait before the next call, if the error says so.
     #[must_use]
     pub const fn retry_after(&self) -> Option<RetryAfter> {
         match self {
@@ -323,15 +325,15 @@ impl JuspayError {
             | Self::RejectedOrigin(_)
             | Self::Connection(_)
             | Self::Timeout
-            | Self::InvalidAnswer(_)
+            | Self::InvalidResponse(_)
             | Self::Saturated
             | Self::Aborted => None,
         }
     }
 }
 
-impl InvalidAnswer {
-    /// The `cause` of a request's log line.
+impl InvalidResponse {
+    /// The `cause` field of the request log.
     const fn cause(self) -> &'static str {
         match self {
             Self::Interim => "interim",
@@ -351,8 +353,9 @@ impl InvalidAnswer {
         }
     }
 
-    /// Whether such answers come of an outage, such as a page that says so. An answer whose identity
-    /// could be read is none, whatever is wrong with its data, which the customer may have chosen.
+    /// Whether the error indicates an outage, such as a maintenance page. A response with a
+    /// readable identity doesn't, whatever is wrong with its data: customers may have chosen that
+    /// data.
     const fn is_outage(self) -> bool {
         match self {
             Self::Interim

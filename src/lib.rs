@@ -24,6 +24,7 @@ pub mod capacity;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod concurrency;
 #[cfg(test)]
 mod corpus;
 pub mod credentials;
@@ -34,11 +35,11 @@ pub mod json;
 pub mod juspay;
 #[cfg(test)]
 mod kept_log;
-pub mod limits;
 pub mod loopback;
 pub mod metrics;
 pub mod problem;
 pub mod process;
+pub mod rate_limit;
 pub mod regular_file;
 pub mod response;
 pub mod revocation;
@@ -49,7 +50,6 @@ pub mod simulator;
 pub mod telemetry;
 pub mod tls;
 pub mod traces;
-pub mod waiting;
 
 /// The version in Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

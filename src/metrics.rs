@@ -1,10 +1,10 @@
-//! The metrics of the contract: one registry, and the handles that the stations hold.
+//! The Prometheus metrics of the service: one registry, and the handles that other modules update.
 //!
-//! Labels are closed sets; nothing here can name a customer. What the hot path counts is held as
-//! a child, not looked up: a look-up costs six times an increment.
+//! Label values are closed sets and never identify a customer. Hot paths hold child metrics,
+//! because a lookup by label costs about six increments.
 
 mod labels;
-mod maker;
+mod registrar;
 
 use std::sync::LazyLock;
 
@@ -15,12 +15,12 @@ use prometheus::{
 
 pub use self::labels::Series;
 pub(crate) use self::labels::labels;
-use self::maker::{Maker, opts};
+use self::registrar::{Registrar, opts};
 
-/// Seconds. A network away at least, `juspay.deadline` at most.
+/// Seconds. From a network round trip to `juspay.deadline`.
 const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Seconds. Around the floors that tokens are handed out down to, up to the longest life.
+/// Seconds. From the floors of served tokens to the longest life.
 const TOKEN_LIFE_BUCKETS: &[f64] =
     &[15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 450.0, 600.0, 750.0, 900.0];
 
@@ -28,15 +28,15 @@ const TOKEN_LIFE_BUCKETS: &[f64] =
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// The public listener's.
+    /// Metrics of the public listener.
     pub http: Http,
-    /// Authentication's.
+    /// Metrics of authentication.
     pub auth: Auth,
-    /// The cache's.
+    /// Metrics of the cache.
     pub cache: Cache,
-    /// The Juspay client's.
+    /// Metrics of the Juspay client.
     pub upstream: Upstream,
-    /// What became of spans.
+    /// Metrics of trace export.
     pub traces: Traces,
     /// `secret_last_reload_success_timestamp_seconds{secret}`
     pub secret_last_reload_success: GaugeVec,
@@ -126,7 +126,7 @@ pub struct Upstream {
     pub key_slot: IntGaugeVec,
     /// `upstream_identity_mismatches_total`
     pub identity_mismatches: IntCounter,
-    /// `upstream_clock_skew_seconds`, without a value until it is known.
+    /// `upstream_clock_skew_seconds`, absent until measured.
     pub clock_skew: GaugeVec,
 }
 
@@ -139,8 +139,8 @@ pub struct Traces {
     pub lost: IntCounterVec,
 }
 
-/// `log_lines_lost_total`: the process has one log, whichever metrics it is counted in, and lines
-/// before there are metrics count too.
+/// `log_lines_lost_total`. Global, because the process has one log and may lose lines before its
+/// metrics exist.
 static LOST_LOG_LINES: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
     let help = "Log lines lost: standard output was full, closed or read too slowly.";
     IntCounter::with_opts(opts("log_lines_lost_total", help)).ok()
@@ -154,12 +154,12 @@ pub fn count_lost_log_lines(number: u64) {
 }
 
 impl Metrics {
-    /// A registry with all of them at zero, and the process's own (`process_*`).
+    /// A registry with all metrics at zero and the process metrics (`process_*`).
     ///
     /// # Errors
-    /// When two metrics share a name: a bug of ours.
+    /// If two metrics share a name, which is a bug in this module.
     pub fn new(version: &str, commit: &str) -> Result<Self, prometheus::Error> {
-        let make = Maker { registry: Registry::new() };
+        let make = Registrar { registry: Registry::new() };
         make.info(version, commit)?;
         make.log()?;
         #[cfg(target_os = "linux")]
@@ -188,7 +188,7 @@ impl Metrics {
     /// The Prometheus text format, version 0.0.4.
     ///
     /// # Errors
-    /// When the library can't write what it gathered.
+    /// If the library can't encode the metrics.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -196,12 +196,12 @@ impl Metrics {
     }
 }
 
-/// A gauge raised by one for as long as this lives.
+/// Raises a gauge by one until dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it counts nothing"]
-pub struct Raised(IntGauge);
+pub struct GaugeGuard(IntGauge);
 
-impl Raised {
+impl GaugeGuard {
     /// Raises `gauge`.
     pub fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
@@ -209,13 +209,13 @@ impl Raised {
     }
 }
 
-impl Drop for Raised {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-impl Maker {
+impl Registrar {
     fn http(&self) -> Result<Http, prometheus::Error> {
         Ok(Http {
             requests: self.counters(
@@ -412,7 +412,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_have_our_prefix_but_for_the_process() {
+    fn metric_names_have_the_prefix() {
         let metrics = Metrics::new("1.2.3", "abc").unwrap();
         metrics.http.requests.with_label_values(&["unmatched", "404", "not_found"]).inc();
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();

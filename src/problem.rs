@@ -410,7 +410,7 @@ impl Problem {
             JuspayError::CustomerNotFound => Self::CustomerNotFound(not_found_ttl),
             JuspayError::RejectedCredentials(_) => Self::UpstreamRejectedCredentials,
             JuspayError::RejectedOrigin(_) => Self::UpstreamRejectedOrigin,
-            JuspayError::InvalidAnswer(_) => Self::UpstreamInvalidResponse,
+            JuspayError::InvalidResponse(_) => Self::UpstreamInvalidResponse,
             JuspayError::Status(..) | JuspayError::Connection(_) => {
                 Self::UpstreamError(error.retry_after().unwrap_or(UPSTREAM_RETRY))
             }

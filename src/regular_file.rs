@@ -23,7 +23,7 @@ use rustix::fs::OFlags;
 use secrecy::zeroize::Zeroizing;
 use tokio::{sync::oneshot, task::unconstrained};
 
-use crate::clock::{Clock, SystemClock, before};
+use crate::clock::{Clock, SystemClock, timeout_at};
 
 /// Longest wait for a file. A healthy network mount answers within milliseconds, and the start of the
 /// service waits for one file after the other.
@@ -104,7 +104,7 @@ async fn read_by(
     clock: &dyn Clock,
 ) -> Result<Content, ReadError> {
     let deadline = clock.monotonic().plus(TIMEOUT);
-    let read = before(clock, deadline, begin(reader, path, limit)).await;
+    let read = timeout_at(clock, deadline, begin(reader, path, limit)).await;
     read.unwrap_or(Err(ReadError::TimedOut))
 }
 
@@ -148,7 +148,7 @@ fn turn_of(path: &Path) -> Arc<Turn> {
 /// Reads the file in this thread.
 fn read_here(path: &Path, limit: u64) -> Result<Content, ReadError> {
     let failed = |error: io::Error| explain(path, &error);
-    // Looked at before it is opened, too, because opening a device can have effects.
+    // Looked at timeout_at it is opened, too, because opening a device can have effects.
     regular(fs::metadata(path).map_err(failed)?.file_type())?;
     let file = open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;

@@ -129,7 +129,7 @@ const POLL: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_hours(1);
 
 fn field(name: &str) -> Result<Field, Wrong> {
-    Field::named(name).ok_or_else(|| {
+    Field::from_name(name).ok_or_else(|| {
         let names = Field::ALL.map(Field::name).join(", ");
         let reason = "it isn't a documented field of Juspay's customer object";
         Wrong::new(reason, format!("take it out, or write one of {names}"))

@@ -1,14 +1,14 @@
-//! A stand-in for Juspay and a dev OIDC issuer, for the demo, for testers and for the tests.
+//! A simulator of Juspay and a development OIDC issuer, for the demo, for testers and for the
+//! tests.
 //!
-//! [`start`] opens two listeners. One speaks Juspay's Get, Create and Update Customer and is
-//! steered by a control API under `/_simulator`; the other mints and publishes. Both can be told to
-//! answer wrongly in every way that a network and a provider know. What is answered when all is
-//! well agrees with Juspay's documentation; where that is silent, the choice is said in the code.
+//! [`start`] opens two listeners. One serves Juspay's Get, Create and Update Customer and a control
+//! API under `/_simulator`; the other issues tokens and publishes its keys. Both can inject faults
+//! of networks and providers. Other responses follow Juspay's documentation; comments mark choices
+//! where it is silent.
 //!
-//! Nothing here is used by `serve`. Keys, tokens and requests can be read back by design.
+//! `serve` uses nothing from here. Keys, tokens and requests are readable by design.
 
-mod answer;
-mod bounded;
+mod bounded_map;
 pub mod client;
 pub mod command;
 mod control;
@@ -24,9 +24,10 @@ mod keys;
 mod magic;
 mod object;
 mod page;
+mod response;
 mod rules;
-mod span;
-mod stale;
+mod stale_connections;
+mod time;
 mod tokens;
 
 #[cfg(test)]
@@ -55,29 +56,29 @@ pub use self::{
 };
 use crate::clock::{Clock, SystemClock};
 
-/// What a simulator is started with.
+/// How to start a simulator.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the stand-in for Juspay listens; port 0 takes a free one.
+    /// Address of the Juspay listener; port 0 selects a free one.
     pub listen: SocketAddr,
-    /// Where the issuer listens; port 0 takes a free one.
+    /// Address of the issuer's listener; port 0 selects a free one.
     pub issuer_listen: SocketAddr,
-    /// The API keys that are good.
+    /// The valid API keys.
     pub api_keys: Vec<SecretString>,
-    /// The one merchant, `x-merchantid`.
+    /// The only merchant, `x-merchantid`.
     pub merchant: String,
-    /// How long client auth tokens live.
+    /// Life of client auth tokens.
     pub token_life: Duration,
-    /// How often one of them can be used.
+    /// How often a client auth token can be used.
     pub token_uses: u32,
-    /// Whether a customer that nobody has created is made up when it is asked for.
+    /// Whether a request for an unknown customer creates it.
     pub provision: bool,
-    /// What the time is.
+    /// The simulator's clock.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Config {
-    /// The defaults on free ports of the loopback address, as tests want them.
+    /// The defaults on free loopback ports, for tests.
     #[must_use]
     pub fn on_free_ports() -> Self {
         Self { listen: loopback(0), issuer_listen: loopback(0), ..Self::default() }
@@ -104,7 +105,7 @@ const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-/// A running simulator. Dropping it closes its ports and connections.
+/// A running simulator. Dropping it closes its listeners and connections.
 #[derive(Debug)]
 pub struct Running {
     simulator: Simulator,
@@ -113,7 +114,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// The stand-in for Juspay.
+    /// The Juspay listener.
     #[must_use]
     pub const fn simulator(&self) -> &Simulator {
         &self.simulator
@@ -126,17 +127,17 @@ impl Running {
     }
 }
 
-/// Starts both on the current tokio runtime.
+/// Starts both listeners on the current tokio runtime.
 ///
 /// # Errors
-/// When a port can't be had, or the issuer's first key can't be made.
+/// If a port is unavailable, or the issuer's first key can't be generated.
 pub async fn start(config: Config) -> io::Result<Running> {
     let listener = bind(config.listen).await?;
     let issuer_listener = bind(config.issuer_listen).await?;
     let clock = Arc::clone(&config.clock);
-    let issuer_url = url_of(issuer_listener.local_addr()?);
+    let issuer_url = url_for(issuer_listener.local_addr()?);
     let issuer = Issuer::new(issuer_url, Arc::clone(&clock)).map_err(io::Error::other)?;
-    let simulator = Simulator::new(config, url_of(listener.local_addr()?));
+    let simulator = Simulator::new(config, url_for(listener.local_addr()?));
     let servers = [
         serve(listener, Arc::new(simulator.clone()), Arc::clone(&clock)),
         serve(issuer_listener, Arc::new(issuer.clone()), clock),
@@ -150,8 +151,8 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     })
 }
 
-/// The URL that reaches a listener from this machine.
-fn url_of(address: SocketAddr) -> String {
+/// The URL of a listener for clients on this machine.
+fn url_for(address: SocketAddr) -> String {
     let mut reachable = address;
     if address.ip().is_unspecified() {
         reachable.set_ip(match address.ip() {

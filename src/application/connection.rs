@@ -24,7 +24,7 @@ use super::{
     queue::{Queue, Turn},
     stream::Stream,
 };
-use crate::{auth::Approach, clock::Clock, metrics::Raised, tls::PeerCertificate};
+use crate::{auth::Approach, clock::Clock, metrics::GaugeGuard, tls::PeerCertificate};
 
 /// Most bytes taken from a client while its last request is being answered.
 const MOST_HELD: usize = 8192;
@@ -73,7 +73,7 @@ pub(super) struct Connection {
     last_call: Option<BoxFuture<'static, ()>>,
     /// To be told when the gate opens while bytes are held.
     reader: Option<Waker>,
-    _open: Option<Raised>,
+    _open: Option<GaugeGuard>,
 }
 
 impl Connection {
@@ -82,7 +82,7 @@ impl Connection {
         peer: Option<PeerCertificate>,
         bounds: Bounds,
         queue: Queue,
-        open: Option<Raised>,
+        open: Option<GaugeGuard>,
     ) -> Self {
         let gate = Gate::new(bounds.max_head, bounds.max_body);
         Self {

@@ -4,7 +4,7 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::clock::{Clock, before};
+use crate::clock::{Clock, timeout_at};
 
 /// Every `secrets.poll`, and at once when a [`Reload`] is requested.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl Polling {
         let mut requests = self.reload.0.subscribe();
         let requested = requests.wait_for(|count| *count != met);
         let end = self.clock.monotonic().plus(self.every);
-        drop(before(&*self.clock, end, requested).await);
+        drop(timeout_at(&*self.clock, end, requested).await);
         self.met.set(self.reload.count());
     }
 }

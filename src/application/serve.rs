@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     clock::{self, Clock},
-    metrics::{self, Metrics, Raised, Series as _},
+    metrics::{self, GaugeGuard, Metrics, Series as _},
     routes::{self, Drain, OnThisMachine},
     settings::{self, Settings},
     tls::{Encrypted, PeerCertificate, ServerTls},
@@ -135,14 +135,14 @@ impl Door {
     }
 
     async fn tcp(self, stream: TcpStream, queue: Queue) -> io::Result<Connection> {
-        let open = self.open.as_ref().map(Raised::new);
+        let open = self.open.as_ref().map(GaugeGuard::new);
         let Some(tls) = &self.tls else {
             return Ok(Connection::new(Stream::Tcp(stream), None, self.bounds, queue, open));
         };
         let handshake = TlsAcceptor::from(tls.config()).accept(stream);
         let clock = &*self.bounds.clock;
         let end = clock.monotonic().plus(HANDSHAKE_TIME);
-        let ended = clock::before(clock, end, handshake).await;
+        let ended = clock::timeout_at(clock, end, handshake).await;
         let outcome = handshake_outcome(ended.as_ref().map(Result::is_ok));
         self.handshakes.with_label_values(&[outcome]).inc();
         let done = ended.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
@@ -153,7 +153,7 @@ impl Door {
     }
 
     fn unix(self, stream: UnixStream, queue: Queue) -> Connection {
-        let open = self.open.as_ref().map(Raised::new);
+        let open = self.open.as_ref().map(GaugeGuard::new);
         Connection::new(Stream::Unix(stream), None, self.bounds, queue, open)
     }
 }

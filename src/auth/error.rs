@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{metrics, waiting::Full};
+use crate::{concurrency::LimitReached, metrics};
 
 /// Why a caller isn't let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -217,11 +217,11 @@ impl From<ProofFault> for AuthError {
     }
 }
 
-impl From<Full> for AuthError {
-    fn from(full: Full) -> Self {
-        match full {
-            Full::ForKey => Self::TooManyAtOnce,
-            Full::ForAll => Self::Overloaded,
+impl From<LimitReached> for AuthError {
+    fn from(reached: LimitReached) -> Self {
+        match reached {
+            LimitReached::Key => Self::TooManyAtOnce,
+            LimitReached::Total => Self::Overloaded,
         }
     }
 }

@@ -12,10 +12,10 @@ use super::{
     jwks::{FetchError, Keeper, LeftOut},
 };
 use crate::{
-    clock::{Clock, ahead},
+    clock::{Clock, skew},
+    concurrency::ConcurrencyLimits,
     metrics::Metrics,
     settings::{Algorithm, Settings},
-    waiting::Rooms,
 };
 
 /// What came of fetching an issuer's key set.
@@ -64,8 +64,9 @@ impl Authenticator {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
         let server = &settings.server;
         let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
-        let rooms = Rooms::new(waiting, verifying, server.max_in_flight, server.max_waiting);
-        Self::new(&settings.auth, settings.secrets.poll, &rooms, clock, metrics)
+        let limits =
+            ConcurrencyLimits::new(waiting, verifying, server.max_in_flight, server.max_waiting);
+        Self::new(&settings.auth, settings.secrets.poll, &limits, clock, metrics)
     }
 
     /// How many shared secrets each issuer has that signs with them.
@@ -93,7 +94,7 @@ impl Keepers {
         for keeper in &mut self.0 {
             let asked = keeper.now();
             let fetched = keeper.fetch_once().await;
-            let ahead = keeper.date().map(|date| ahead(date, asked, keeper.now()));
+            let ahead = keeper.date().map(|date| skew(date, asked, keeper.now()));
             let fetched = fetched.map(|left_out| KeysFound::of(keeper, left_out));
             seen.push(KeySetSeen { issuer: Arc::clone(keeper.issuer()), fetched, ahead });
         }

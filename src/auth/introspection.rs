@@ -34,10 +34,10 @@ use super::{
 };
 use crate::{
     clock::{Clock, later},
+    concurrency::ConcurrencyLimits,
     metrics,
     secret_file::{Secret, SecretFileError},
     settings::{self, KeySource},
-    waiting::Rooms,
 };
 
 /// The issuer that is asked.
@@ -55,7 +55,7 @@ impl Introspection {
     pub(super) fn new(
         auth: &settings::Auth,
         tls: &BTreeMap<&str, Arc<ClientConfig>>,
-        rooms: &Rooms,
+        limits: &ConcurrencyLimits,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Result<Option<Self>, SecretFileError> {
@@ -65,7 +65,7 @@ impl Introspection {
             {
                 let secret = Arc::new(Secret::open(&settings.client_secret_file)?);
                 let endpoint = Endpoint::new(settings, Arc::clone(&secret), Arc::clone(tls));
-                let desk = Desk::new(name, Arc::new(endpoint), rooms, clock, metrics);
+                let desk = Desk::new(name, Arc::new(endpoint), limits, clock, metrics);
                 let remembered = auth.introspection_cache;
                 return Ok(Some(Self { issuer: index, desk, remembered, secret: Some(secret) }));
             }
@@ -78,14 +78,14 @@ impl Introspection {
     fn by(
         asker: Arc<dyn Asker>,
         auth: &settings::Auth,
-        rooms: &Rooms,
+        limits: &ConcurrencyLimits,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Self {
         let is_asked = |issuer: &settings::Issuer| is_asked(&issuer.keys);
         let index = auth.issuers.values().position(is_asked).unwrap();
         let name = auth.issuers.keys().nth(index).unwrap();
-        let desk = Desk::new(name, asker, rooms, clock, metrics);
+        let desk = Desk::new(name, asker, limits, clock, metrics);
         Self { issuer: index, desk, remembered: auth.introspection_cache, secret: None }
     }
 

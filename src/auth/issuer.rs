@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     clock::{Clock, Monotonic},
+    concurrency::ConcurrencyLimit,
     metrics,
     settings::{self, KeySource},
-    waiting::WaitingRoom,
 };
 
 /// An issuer whose tokens are taken.
@@ -34,7 +34,7 @@ impl Issuer {
         settings: &settings::Issuer,
         auth: &settings::Auth,
         clock: &Arc<dyn Clock>,
-        waiting: WaitingRoom,
+        waiting: ConcurrencyLimit,
         secrets: Option<Arc<HmacSecrets>>,
     ) -> Self {
         let own = settings.customer_id_prefix.as_str();

@@ -30,10 +30,10 @@ use super::{
     jwks::{FetchError, KeyFetcher},
 };
 use crate::{
-    clock::{Pace, manual::ManualClock},
+    clock::{Throttle, manual::ManualClock},
+    concurrency::{ConcurrencyLimits, Permit},
     metrics::Metrics,
     settings::{self, Algorithm, KeySource},
-    waiting::{Place, Rooms},
 };
 
 /// The wall clock's start: 2026-01-01T00:00:00Z.
@@ -43,7 +43,7 @@ pub(super) const LEEWAY: i64 = 30;
 pub(super) const COOLDOWN: Duration = Duration::from_secs(10);
 pub(super) const REFRESH: Duration = Duration::from_mins(5);
 pub(super) const MAX_STALE: Duration = Duration::from_hours(24);
-/// Places in the rooms.
+/// Places in the limits.
 pub(super) const PLACES: usize = 1000;
 
 /// A key pair of an issuer's.
@@ -250,7 +250,7 @@ pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) origins: BTreeMap<String, Rc<Origin>>,
-    pub(super) rooms: Rooms,
+    pub(super) limits: ConcurrencyLimits,
 }
 
 /// One issuer `main` with [`P256`] as key `k1`.
@@ -296,18 +296,18 @@ fn unfetched_of<const N: usize>(
     }
     let clock = clock();
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
-    let rooms = rooms(&metrics);
+    let limits = limits(&metrics);
     let (auth, keepers) = Authenticator::with_fetchers(
         &auth,
         Duration::from_secs(10),
-        &rooms,
+        &limits,
         Arc::<ManualClock>::clone(&clock),
         Arc::clone(&metrics),
         |name, _| Some(Box::new(Scripted(Rc::clone(&origins[name])))),
     )
     .unwrap();
     tokio::task::spawn_local(keepers.run());
-    World { auth: Arc::new(auth), clock, metrics, origins, rooms }
+    World { auth: Arc::new(auth), clock, metrics, origins, limits }
 }
 
 /// A clock at the start.
@@ -355,8 +355,8 @@ pub(super) async fn locally<F: Future>(test: F) -> F::Output {
 impl World {
     /// All at once: there are few.
     pub(super) fn sweep(&self) {
-        let mut pace = Pace::leisurely(Arc::<ManualClock>::clone(&self.clock));
-        self.auth.sweep_tokens(&mut pace).now_or_never().expect("fewer than a portion");
+        let mut throttle = Throttle::background(Arc::<ManualClock>::clone(&self.clock));
+        self.auth.sweep_tokens(&mut throttle).now_or_never().expect("fewer than a portion");
         self.auth.sweep();
     }
 
@@ -403,8 +403,8 @@ impl World {
     }
 
     /// That many of the places for signature checks, taken.
-    pub(super) fn verifying(&self, number: usize) -> Vec<Place> {
-        (0..number).map(|_| self.rooms.verification.enter().unwrap()).collect()
+    pub(super) fn verifying(&self, number: usize) -> Vec<Permit> {
+        (0..number).map(|_| self.limits.verification.try_acquire().unwrap()).collect()
     }
 
     pub(super) fn waiting(&self) -> i64 {
@@ -413,6 +413,6 @@ impl World {
 }
 
 /// Where all the requests of a test can wait.
-pub(super) fn rooms(metrics: &Metrics) -> Rooms {
-    Rooms::new(&metrics.http.waiting, &metrics.auth.verifications, PLACES, PLACES)
+pub(super) fn limits(metrics: &Metrics) -> ConcurrencyLimits {
+    ConcurrencyLimits::new(&metrics.http.waiting, &metrics.auth.verifications, PLACES, PLACES)
 }

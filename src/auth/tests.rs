@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     AuthError, Authenticator, Caller, SetUpError,
     testing::{
-        OTHER_P256, P256, PLACES, clock, issuer, locally, rooms, set, settings, settle, signed,
+        OTHER_P256, P256, PLACES, clock, issuer, limits, locally, set, settings, settle, signed,
         token, world,
     },
 };
@@ -55,7 +55,7 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
     let (auth, keepers) = Authenticator::new(
         &settings,
         SECOND,
-        &rooms(&metrics),
+        &limits(&metrics),
         Arc::<ManualClock>::clone(&clock),
         metrics,
     )
@@ -99,7 +99,7 @@ fn two_issuers_with_one_name_are_a_fault() {
     settings.issuers.insert("b".to_owned(), issuer());
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
     let made =
-        Authenticator::new(&settings, SECOND, &rooms(&metrics), SystemClock::shared(), metrics);
+        Authenticator::new(&settings, SECOND, &limits(&metrics), SystemClock::shared(), metrics);
     assert!(matches!(made, Err(SetUpError::SameIssuer(a, b)) if a == "a" && b == "b"));
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::error::AuthError;
 use crate::{
     clock::Clock,
-    waiting::{Place, WaitingRoom},
+    concurrency::{ConcurrencyLimit, Permit},
 };
 
 /// A worker that takes so long for all else that is to be done has a crowd to answer: of hits and
@@ -35,7 +35,7 @@ pub(super) struct Turns {
     /// Checks that give way no more: their time has come while another one did.
     owed: AtomicUsize,
     /// Those who wait, and those whose turn it is.
-    room: WaitingRoom,
+    limit: ConcurrencyLimit,
     clock: Arc<dyn Clock>,
 }
 
@@ -44,31 +44,31 @@ pub(super) struct Turns {
 pub(super) struct Turn<'a> {
     /// None for a check that was owed.
     _check: Option<SemaphorePermit<'a>>,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Turns {
-    pub(super) fn new(cores: usize, room: WaitingRoom, clock: Arc<dyn Clock>) -> Self {
-        Self { checks: Semaphore::new(cores), owed: AtomicUsize::new(0), room, clock }
+    pub(super) fn new(cores: usize, limit: ConcurrencyLimit, clock: Arc<dyn Clock>) -> Self {
+        Self { checks: Semaphore::new(cores), owed: AtomicUsize::new(0), limit, clock }
     }
 
     /// Whether who comes now would be turned away.
     pub(super) fn are_all_taken(&self) -> bool {
-        self.room.is_full()
+        self.limit.is_exhausted()
     }
 
     /// Waits for a turn.
     pub(super) async fn take(&self) -> Result<Turn<'_>, AuthError> {
-        let place = self.room.enter().ok_or(AuthError::Overloaded)?;
+        let permit = self.limit.try_acquire().ok_or(AuthError::Overloaded)?;
         // Never closed.
         let check = self.checks.acquire().await.map_err(|_| AuthError::Overloaded)?;
         if self.is_owed() {
             check.forget();
-            return Ok(Turn { _check: None, _place: place });
+            return Ok(Turn { _check: None, _permit: permit });
         }
         let gave_way = self.give_way().await;
         self.owe(gave_way);
-        Ok(Turn { _check: Some(check), _place: place })
+        Ok(Turn { _check: Some(check), _permit: permit })
     }
 
     /// Lets the worker do all else that is to be done: once, and again while that is much. Gives how
@@ -91,7 +91,7 @@ impl Turns {
     fn owe(&self, gave_way: Duration) {
         let due = gave_way.as_nanos().checked_div(PATIENCE.as_nanos()).unwrap_or_default();
         let due = usize::try_from(due).unwrap_or(usize::MAX).saturating_sub(1);
-        let owed = due.min(self.room.inside().saturating_sub(1));
+        let owed = due.min(self.limit.in_use().saturating_sub(1));
         self.owed.fetch_add(owed, Ordering::Relaxed);
         self.checks.add_permits(owed);
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn turns_by(clock: Arc<dyn Clock>, cores: usize, most: usize) -> Turns {
-        Turns::new(cores, WaitingRoom::new(IntGauge::new("in", "in").unwrap(), most), clock)
+        Turns::new(cores, ConcurrencyLimit::new(IntGauge::new("in", "in").unwrap(), most), clock)
     }
 
     /// A clock that goes on by the same time whenever it is read.

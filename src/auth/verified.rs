@@ -27,7 +27,7 @@ use super::{
     jwks::{Current, Key, Wanted},
 };
 use crate::{
-    clock::{Moment, Pace, until},
+    clock::{Moment, Throttle, until},
     settings::Algorithm,
 };
 
@@ -157,7 +157,7 @@ impl VerifiedTokens {
     ) -> bool {
         let Standing { epoch, end, keys } = standing;
         *epoch == self.epoch()
-            && !end.has_come(now)
+            && !end.has_passed(now)
             && keys.is_none_or(|(issuer, seen)| generation(issuer) == Some(seen))
     }
 
@@ -167,7 +167,7 @@ impl VerifiedTokens {
     }
 
     fn is_alive(&self, entry: &Entry, now: Moment) -> bool {
-        entry.epoch == self.epoch() && !entry.end.has_come(now)
+        entry.epoch == self.epoch() && !entry.end.has_passed(now)
     }
 
     /// Forgets all, also what is being verified right now.
@@ -176,10 +176,10 @@ impl VerifiedTokens {
     }
 
     /// Lets what is dead leave memory. Looks at every entry.
-    pub(super) async fn sweep(&self, pace: &mut Pace) {
-        pace.begin(self.entries.entry_count());
+    pub(super) async fn sweep(&self, throttle: &mut Throttle) {
+        throttle.start(self.entries.entry_count());
         for (digest, entry) in &self.entries {
-            if !self.is_alive(&entry, pace.step().await) {
+            if !self.is_alive(&entry, throttle.tick().await) {
                 self.entries.invalidate(&*digest);
             }
         }

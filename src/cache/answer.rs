@@ -6,11 +6,11 @@ use prometheus::{Histogram, IntCounter};
 
 use super::{
     Detail, Forward, Found, Lookup, LookupError, Shared, Source, fetch::Landing, lifetime::Phase,
-    plan::Trip, store::Entry,
+    plan::FetchReason, store::Entry,
 };
 use crate::{
     clock::Moment,
-    juspay::{InvalidAnswer, JuspayError},
+    juspay::{InvalidResponse, JuspayError},
     metrics::Metrics,
 };
 
@@ -47,20 +47,20 @@ impl Shared {
     pub(super) fn answer(
         &self,
         landing: Landing,
-        trip: &Trip,
+        reason: &FetchReason,
         collapsed: bool,
         lookup: &Lookup,
     ) -> Option<Result<Found, LookupError>> {
         let now = self.clock.moment();
-        let forward = trip.forward();
+        let forward = reason.forward();
         let failure = match landing {
             Landing::Customer { entry, stored } => match entry.lifetime.phase(now) {
                 Phase::Stale if lookup.want_token => return None,
-                Phase::Dead if lookup.want_token => InvalidAnswer::TooShortLived.into(),
-                Phase::Fresh | Phase::Refresh | Phase::Stale | Phase::Dead => {
+                Phase::Expired if lookup.want_token => InvalidResponse::TooShortLived.into(),
+                Phase::Fresh | Phase::Refresh | Phase::Stale | Phase::Expired => {
                     self.count_fetch(forward, collapsed);
                     let source = Source::Fetched { forward, collapsed, stored };
-                    let detail = lookup.shortcoming(&entry, now);
+                    let detail = lookup.detail(&entry, now);
                     return Some(Ok(self.found(&entry, source, detail, lookup, now)));
                 }
             },
@@ -73,24 +73,24 @@ impl Shared {
             Landing::Tokenless { why, .. } => why.into(),
             Landing::Failed(error) => error,
         };
-        Some(self.instead(trip, failure.into(), collapsed, lookup))
+        Some(self.instead(reason, failure.into(), collapsed, lookup))
     }
 
     /// What is answered when the fetch fails.
     pub(super) fn instead(
         &self,
-        trip: &Trip,
+        reason: &FetchReason,
         error: LookupError,
         collapsed: bool,
         lookup: &Lookup,
     ) -> Result<Found, LookupError> {
         let now = self.clock.moment();
         let is_gone = error == LookupError::Juspay(JuspayError::CustomerNotFound);
-        if let Some(entry) = trip.fallback(now).filter(|_| !is_gone) {
-            return Ok(self.hit(entry, lookup.shortcoming(entry, now), lookup, now));
+        if let Some(entry) = reason.fallback(now).filter(|_| !is_gone) {
+            return Ok(self.hit(entry, lookup.detail(entry, now), lookup, now));
         }
-        self.count_fetch(trip.forward(), collapsed);
-        let is_forced = matches!(trip, Trip::Forced(..));
+        self.count_fetch(reason.forward(), collapsed);
+        let is_forced = matches!(reason, FetchReason::NoCache(..));
         let is_told = !is_forced || is_gone || error.is_about_now();
         Err(match error {
             LookupError::Juspay(error) if !is_told => LookupError::NoNewToken(error),

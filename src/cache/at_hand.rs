@@ -41,7 +41,7 @@ impl CustomerCache {
         let entry = at_hand.entry.upgrade()?;
         let is_ready = self.shared.fetcher.store.still_has(&entry, at_hand.clearings)
             && entry.lifetime.phase(now) == Phase::Fresh
-            && !self.shared.rules.is_used_up(&entry, now);
+            && !self.shared.rules.has_many_uses(&entry, now);
         is_ready.then_some(Ready { entry, now })
     }
 

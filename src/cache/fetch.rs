@@ -17,13 +17,15 @@ use super::{
     Lookup, Requester,
     failures::{Failure, Failures},
     flight::{Flights, Pilot},
-    lifetime::{Lifetime, Policy, Report},
+    lifetime::{Lifetime, LifetimePolicy, ReportedExpiry},
     store::{Entry, Slot, Store},
 };
 use crate::{
     clock::{self, Clock, Moment},
     customer::{ClientAuth, CustomerJson, CustomerKey, FieldSet},
-    juspay::{Answer, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, skew::ClockSkew},
+    juspay::{
+        CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError, skew::ClockSkew,
+    },
     metrics::Metrics,
     settings,
     traces::{Kind, Span},
@@ -35,7 +37,7 @@ pub(super) struct Fetcher {
     pub(super) store: Store,
     pub(super) flights: Flights<Landing>,
     pub(super) failures: Failures,
-    policy: Policy,
+    policy: LifetimePolicy,
     fields: FieldSet,
     not_found_ttl: Duration,
     deadline: Duration,
@@ -51,7 +53,7 @@ pub(super) enum Landing {
     /// A customer with a good token.
     Customer { entry: Arc<Entry>, stored: bool },
     /// A customer whose token can't be used: good for those who want none.
-    Tokenless { json: CustomerJson, why: InvalidAnswer },
+    Tokenless { json: CustomerJson, why: InvalidResponse },
     /// Nothing.
     Failed(JuspayError),
 }
@@ -66,7 +68,7 @@ impl Fetcher {
             store: Store::new(settings.cache.capacity, metrics),
             flights: Flights::default(),
             failures: Failures::default(),
-            policy: Policy::from(&settings.cache),
+            policy: LifetimePolicy::from(&settings.cache),
             fields: settings.response.fields.clone(),
             not_found_ttl: settings.cache.not_found_ttl,
             deadline: settings.juspay.deadline,
@@ -125,7 +127,7 @@ impl Fetcher {
                 Err(error) => Landing::Failed(error),
             }
         });
-        match clock::before(&*self.clock, deadline, asked.catch_unwind()).await {
+        match clock::timeout_at(&*self.clock, deadline, asked.catch_unwind()).await {
             Some(Ok(landing)) => landing,
             Some(Err(_panic)) => Landing::Failed(JuspayError::Aborted),
             None => Landing::Failed(JuspayError::Timeout),
@@ -133,11 +135,11 @@ impl Fetcher {
     }
 
     /// Reads how long the answer's token may be handed out, and writes the phone's JSON.
-    fn judge(&self, answer: &Answer, sent: Moment) -> Landing {
+    fn judge(&self, answer: &CustomerResponse, sent: Moment) -> Landing {
         let received = self.clock.now();
         if let Some(date) = answer.date {
-            let skew = clock::ahead(date, sent.wall, received);
-            self.skew.observe(skew, self.clock.monotonic());
+            let skew = clock::skew(date, sent.wall, received);
+            self.skew.record(skew, self.clock.monotonic());
         }
         match self.timed(answer, sent, received) {
             Ok((auth, lifetime)) => {
@@ -154,19 +156,19 @@ impl Fetcher {
     /// The token with the expiry that phones are told, and its lifetime.
     fn timed(
         &self,
-        answer: &Answer,
+        answer: &CustomerResponse,
         sent: Moment,
         received: Timestamp,
-    ) -> Result<(ClientAuth, Lifetime), InvalidAnswer> {
+    ) -> Result<(ClientAuth, Lifetime), InvalidResponse> {
         let auth = answer.auth.as_ref().map_err(|why| *why)?;
-        let report = Report { expiry: auth.expiry, date: answer.date, sent, received };
+        let report = ReportedExpiry { expiry: auth.expiry, date: answer.date, sent, received };
         let lifetime = Lifetime::new(&self.policy, &report, rand::random())
             .ok_or_else(|| too_short(&self.policy, &report))?;
-        if lifetime.is_shorter_than_meant(&self.policy)
+        if lifetime.has_reduced_floor(&self.policy)
             && !self.has_told_of_short_lives.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                life = ?lifetime.whole(),
+                life = ?lifetime.total(),
                 "tokens live so short that cache.min_remaining gives way to a quarter of their life"
             );
         }
@@ -210,10 +212,10 @@ impl Landing {
 }
 
 /// Why a token lives too short.
-fn too_short(policy: &Policy, report: &Report) -> InvalidAnswer {
-    match report.lost_to_our_clock(policy) {
-        Some(seconds) => InvalidAnswer::ClockAhead(seconds),
-        None => InvalidAnswer::TooShortLived,
+fn too_short(policy: &LifetimePolicy, report: &ReportedExpiry) -> InvalidResponse {
+    match report.lost_to_clock_skew(policy) {
+        Some(seconds) => InvalidResponse::ClockAhead(seconds),
+        None => InvalidResponse::TooShortLived,
     }
 }
 

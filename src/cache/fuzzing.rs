@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::lifetime::{Lifetime, Phase, Policy, Report};
+use super::lifetime::{Lifetime, LifetimePolicy, Phase, ReportedExpiry};
 use crate::{
     clock::{Moment, Monotonic, until},
     juspay,
@@ -17,7 +17,7 @@ use crate::{
 const NOW: i64 = 1_767_225_600;
 
 /// The defaults of `cache.*`.
-const POLICY: Policy = Policy {
+const POLICY: LifetimePolicy = LifetimePolicy {
     min_remaining: Duration::from_mins(2),
     refresh_ahead: Duration::from_mins(5),
     outage_min_remaining: Duration::from_secs(30),
@@ -34,7 +34,7 @@ pub fn juspay_answer(input: &[u8]) {
         monotonic: Monotonic::new(Duration::from_hours(1)),
     };
     let received = sent.plus(Duration::from_secs(1)).wall;
-    let report = Report { expiry: auth.expiry, date, sent, received };
+    let report = ReportedExpiry { expiry: auth.expiry, date, sent, received };
     for jitter in [0.0, 1.0] {
         check(&report, jitter);
     }
@@ -47,7 +47,7 @@ fn parts(input: &[u8]) -> Option<(Option<Timestamp>, &[u8])> {
     Some((juspay::fuzzing::date(date), body))
 }
 
-fn check(report: &Report, jitter: f64) {
+fn check(report: &ReportedExpiry, jitter: f64) {
     let by_our_clock = until(report.expiry, report.received);
     let by_juspays = report.date.map(|date| until(report.expiry, date));
     let reported = by_juspays.unwrap_or(by_our_clock).min(by_our_clock);
@@ -55,13 +55,13 @@ fn check(report: &Report, jitter: f64) {
         assert!(reported < Duration::from_secs(36), "a token that is good for {reported:?}");
         return;
     };
-    let whole = life.whole();
+    let whole = life.total();
     assert!(whole <= POLICY.max_token_life && whole <= reported, "a life of {whole:?}");
     assert_eq!(life.remaining(report.sent), whole);
     assert_eq!(life.expiry(), report.sent.plus(whole).wall);
-    assert!(life.phase(report.sent) != Phase::Dead, "dead on arrival");
+    assert!(life.phase(report.sent) != Phase::Expired, "dead on arrival");
     let last = report.sent.plus(whole.saturating_sub(POLICY.outage_min_remaining));
-    assert!(life.phase(last.plus(Duration::from_nanos(1))) == Phase::Dead, "below the floor");
+    assert!(life.phase(last.plus(Duration::from_nanos(1))) == Phase::Expired, "below the floor");
     assert!(life.ttl(report.sent) <= life.outage_ttl(report.sent));
 }
 

@@ -1,14 +1,17 @@
-//! How long may this token be handed out? A pure function of what Juspay said and of our policy.
+//! Computes how long a token may be served, from Juspay's expiry and the configured policy.
+//!
+//! Pure functions: no I/O, no clock, no state.
 //!
 //! ```text
 //! sent                         refresh_at      normal end      outage end     end
-//!  |------------ fresh -------------|-- refresh ---|---- stale ----|--- dead --|
+//! |------------ fresh -------------|-- refresh ---|---- stale ----|- expired -|
 //!                                                  |<-------- normal floor --->|
 //!                                                                  |<- outage ->|
 //! ```
 //!
-//! From `sent` to `end` is the token's life: the smaller of what is left of it by Juspay's clock when
-//! Juspay answered and by ours when the answer had come.
+//! A token's life lasts from `sent` to `end`. It is the smaller of two readings: what remained on
+//! Juspay's clock when Juspay responded, and what remained on this server's clock when the response
+//! arrived.
 
 use std::time::Duration;
 
@@ -19,31 +22,32 @@ use crate::{
     settings,
 };
 
-/// Juspay's `Date` is cut to whole seconds: its clock may be this much further than it says.
+/// `Date` has whole seconds (RFC 9110 §5.6.7), so Juspay's clock may be up to one second ahead of
+/// it.
 const DATE_RESOLUTION: Duration = Duration::from_secs(1);
 
-/// A token must be good for this much longer than the outage floor when it comes, or it would be
-/// dead before a phone has used it.
-const SHORTEST_USE: Duration = Duration::from_secs(5);
+/// A new token must outlive the outage floor by this much. Otherwise it could expire before a
+/// client uses it.
+const MIN_USABLE_LIFE: Duration = Duration::from_secs(5);
 
-/// Jitter takes at most this part of the time between refresh and normal end, so that customers
-/// who came together don't refresh together.
-const JITTER: f64 = 0.25;
+/// Jitter shortens the time between refresh and normal end by at most this fraction. Customers
+/// whose tokens were fetched together then refresh at different times.
+const MAX_JITTER: f64 = 0.25;
 
-/// The settings that bound a token's life (`cache.*`).
+/// The settings that limit a token's life (`cache.*`).
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
-    /// The floor in normal running.
+pub struct LifetimePolicy {
+    /// Minimum remaining life of a served token while Juspay works.
     pub min_remaining: Duration,
-    /// The life from which on a refresh is started behind a request.
+    /// Remaining life below which the cache refreshes the token in the background.
     pub refresh_ahead: Duration,
-    /// The floor while Juspay fails.
+    /// Minimum remaining life of a served token while Juspay fails.
     pub outage_min_remaining: Duration,
-    /// Upper bound of a life, whatever Juspay reports.
+    /// Upper limit of a token's life, whatever Juspay reports.
     pub max_token_life: Duration,
 }
 
-impl From<&settings::Cache> for Policy {
+impl From<&settings::Cache> for LifetimePolicy {
     fn from(settings: &settings::Cache) -> Self {
         Self {
             min_remaining: settings.min_remaining,
@@ -54,117 +58,117 @@ impl From<&settings::Cache> for Policy {
     }
 }
 
-impl Policy {
-    /// A token that lives shorter when it comes is of no use.
-    const fn shortest_life(&self) -> Duration {
-        self.outage_min_remaining.saturating_add(SHORTEST_USE)
+impl LifetimePolicy {
+    /// The shortest life that makes a new token usable.
+    const fn min_life(&self) -> Duration {
+        self.outage_min_remaining.saturating_add(MIN_USABLE_LIFE)
     }
 
-    /// Below how much of its whole life a token isn't handed out in normal running.
+    /// Minimum remaining life of a served token with this total life, while Juspay works.
     #[must_use]
     pub fn normal_floor(&self, life: Duration) -> Duration {
-        self.outage_min_remaining.max(self.min_remaining.min(share(life, 4)))
+        self.outage_min_remaining.max(self.min_remaining.min(divided(life, 4)))
     }
 }
 
-/// What is known of a token's expiry when it arrives.
+/// The expiry that Juspay reports for a token, and the clock readings needed to interpret it.
 #[derive(Debug, Clone, Copy)]
-pub struct Report {
-    /// The expiry that Juspay reports, on Juspay's clock.
+pub struct ReportedExpiry {
+    /// The expiry on Juspay's clock.
     pub expiry: Timestamp,
-    /// Juspay's clock when it answered, when it can be known.
+    /// Juspay's clock when it responded, if known.
     pub date: Option<Timestamp>,
-    /// When our request was sent, on our clocks: the life counts from here.
+    /// When the request was sent, on this server's clocks. The token's life starts here.
     pub sent: Moment,
-    /// When the answer had come, on our wall clock.
+    /// When the response arrived, on this server's wall clock.
     pub received: Timestamp,
 }
 
-impl Report {
-    /// The most careful reading of the token's life: the smaller one of both clocks', less what
-    /// `Date` may be off. One clock may be wrong, and phones are told the end on ours.
+impl ReportedExpiry {
+    /// A conservative life: the smaller of the readings of both clocks, minus the resolution of
+    /// `Date`. Either clock may be wrong, and clients receive an expiry on this server's clock.
     fn life(&self) -> Duration {
-        let by_our_clock = until(self.expiry, self.received);
+        let on_this_clock = until(self.expiry, self.received);
         match self.date {
             Some(date) => {
-                until(self.expiry, date).min(by_our_clock).saturating_sub(DATE_RESOLUTION)
+                until(self.expiry, date).min(on_this_clock).saturating_sub(DATE_RESOLUTION)
             }
-            None => by_our_clock,
+            None => on_this_clock,
         }
     }
 
-    /// How far Juspay's clock is ahead of ours, or behind; beyond what whole seconds and the time on
-    /// the way explain.
+    /// How far Juspay's clock is ahead of this server's (negative: behind), beyond what network
+    /// latency and the resolution of `Date` explain.
     fn skew(&self) -> Option<SignedDuration> {
-        self.date.map(|date| clock::ahead(date, self.sent.wall, self.received))
+        self.date.map(|date| clock::skew(date, self.sent.wall, self.received))
     }
 
-    /// By how many seconds our clock is ahead of Juspay's, when that alone makes the token's life too
-    /// short.
+    /// Returns how many seconds this server's clock is ahead of Juspay's, if that alone makes the
+    /// token's life too short.
     #[must_use]
-    pub fn lost_to_our_clock(&self, policy: &Policy) -> Option<u64> {
-        let by_juspays = until(self.expiry, self.date?).saturating_sub(DATE_RESOLUTION);
+    pub fn lost_to_clock_skew(&self, policy: &LifetimePolicy) -> Option<u64> {
+        let on_juspays_clock = until(self.expiry, self.date?).saturating_sub(DATE_RESOLUTION);
         let ahead = u64::try_from(self.skew()?.as_secs().checked_neg()?).ok()?;
-        let is_lost = by_juspays >= policy.shortest_life() && self.life() < policy.shortest_life();
-        (is_lost && ahead > 0).then_some(ahead)
+        let is_too_short = on_juspays_clock >= policy.min_life() && self.life() < policy.min_life();
+        (is_too_short && ahead > 0).then_some(ahead)
     }
 }
 
-/// When a token is fresh, worth a refresh, stale, dead.
+/// The points in time at which a token changes its [`Phase`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     end: Moment,
-    whole: Nanos,
+    total: Nanos,
     outage_floor: Nanos,
     normal_floor: Nanos,
-    /// How long before the normal end a refresh starts.
+    /// How long before its normal end a token is refreshed.
     refresh_lead: Nanos,
 }
 
-/// What may be done with a token at some moment.
+/// How the cache may use a token at a given moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Hand it out.
+    /// Serve it.
     Fresh,
-    /// Hand it out, and fetch the next one behind it.
+    /// Serve it, and fetch a new one in the background.
     Refresh,
-    /// Below the normal floor: fetch first; hand it out only if Juspay fails.
+    /// Below the normal floor: fetch first, and serve it only if Juspay fails.
     Stale,
-    /// Below the outage floor: never hand it out.
-    Dead,
+    /// Below the outage floor: never serve it.
+    Expired,
 }
 
 impl Lifetime {
-    /// The life of a token that just came; `None` when it's too short to be of use.
+    /// The life of a token that has just arrived, or `None` if the token is too short-lived to use.
     ///
-    /// `jitter` is a number from 0 to 1, another one for each customer.
+    /// `jitter` is a random number from 0 to 1, drawn for each token.
     #[must_use]
-    pub fn new(policy: &Policy, report: &Report, jitter: f64) -> Option<Self> {
+    pub fn new(policy: &LifetimePolicy, report: &ReportedExpiry, jitter: f64) -> Option<Self> {
         let life = report.life().min(policy.max_token_life);
         let outage_floor = policy.outage_min_remaining;
-        if life < policy.shortest_life() {
+        if life < policy.min_life() {
             return None;
         }
         let normal_floor = policy.normal_floor(life);
         let lead = policy
             .refresh_ahead
             .saturating_sub(policy.min_remaining)
-            .min(share(life.saturating_sub(normal_floor), 3));
+            .min(divided(life.saturating_sub(normal_floor), 3));
         Some(Self {
             end: report.sent.plus(life),
-            whole: life.into(),
+            total: life.into(),
             outage_floor: outage_floor.into(),
             normal_floor: normal_floor.into(),
-            refresh_lead: lead.mul_f64(1.0 - JITTER * jitter.clamp(0.0, 1.0)).into(),
+            refresh_lead: lead.mul_f64(1.0 - MAX_JITTER * jitter.clamp(0.0, 1.0)).into(),
         })
     }
 
-    /// What may be done with the token now.
+    /// How the cache may use the token at `now`.
     #[must_use]
     pub fn phase(&self, now: Moment) -> Phase {
         let remaining = Nanos::from(self.remaining(now));
         if remaining < self.outage_floor {
-            Phase::Dead
+            Phase::Expired
         } else if remaining < self.normal_floor {
             Phase::Stale
         } else if remaining.minus(self.normal_floor) < self.refresh_lead {
@@ -174,45 +178,45 @@ impl Lifetime {
         }
     }
 
-    /// The life left, by our reading.
+    /// The remaining life, by the conservative reading.
     #[must_use]
     pub fn remaining(&self, now: Moment) -> Duration {
         self.end.remaining(now)
     }
 
-    /// The whole life, from the sending of the request on.
+    /// The total life, from sending the request to the expiry.
     #[must_use]
-    pub fn whole(&self) -> Duration {
-        self.whole.duration()
+    pub fn total(&self) -> Duration {
+        self.total.duration()
     }
 
-    /// How long it is still handed out in normal running.
+    /// How long the token may still be served while Juspay works.
     #[must_use]
     pub fn ttl(&self, now: Moment) -> Duration {
         self.remaining(now).saturating_sub(self.normal_floor.duration())
     }
 
-    /// How long it is still handed out while Juspay fails.
+    /// How long the token may still be served while Juspay fails.
     #[must_use]
     pub fn outage_ttl(&self, now: Moment) -> Duration {
         self.remaining(now).saturating_sub(self.outage_floor.duration())
     }
 
-    /// Whether the life is so short that the policy's floor had to give way.
+    /// Whether the token's life is too short for `cache.min_remaining`, so that a lower floor
+    /// applies.
     #[must_use]
-    pub fn is_shorter_than_meant(&self, policy: &Policy) -> bool {
+    pub fn has_reduced_floor(&self, policy: &LifetimePolicy) -> bool {
         self.normal_floor.duration() < policy.min_remaining
     }
 
-    /// The expiry that phones are told: ours, not Juspay's.
+    /// The expiry to send to clients, on this server's clock.
     #[must_use]
     pub fn expiry(&self) -> Timestamp {
         self.end.wall
     }
 }
 
-/// `duration` divided by `parts`.
-fn share(duration: Duration, parts: u32) -> Duration {
+fn divided(duration: Duration, parts: u32) -> Duration {
     duration.checked_div(parts).unwrap_or_default()
 }
 

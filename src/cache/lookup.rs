@@ -5,10 +5,10 @@ use std::{fmt::Debug, rc::Rc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
+    concurrency::LimitReached,
     customer::{CustomerId, CustomerRef},
     juspay::JuspayError,
     traces::{Parent, Span},
-    waiting::Full,
 };
 
 /// What a phone asks for.
@@ -121,11 +121,11 @@ pub enum LookupError {
     TooManyAtOnce,
 }
 
-impl From<Full> for LookupError {
-    fn from(full: Full) -> Self {
-        match full {
-            Full::ForKey => Self::TooManyAtOnce,
-            Full::ForAll => Self::Overloaded,
+impl From<LimitReached> for LookupError {
+    fn from(reached: LimitReached) -> Self {
+        match reached {
+            LimitReached::Key => Self::TooManyAtOnce,
+            LimitReached::Total => Self::Overloaded,
         }
     }
 }

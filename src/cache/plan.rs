@@ -1,4 +1,4 @@
-//! What becomes of a look-up, by what is in memory: a pure function, the table of answers.
+//! Decides how to respond to a lookup from what the cache holds. Pure: the caller does the I/O.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,129 +9,137 @@ use super::{
 };
 use crate::{clock::Moment, settings};
 
-/// The settings that plans are made by (`cache.*`).
+/// The settings that decide when the cache serves, refreshes or fetches (`cache.*`).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    /// A token handed out this often is replaced; 0: never.
+pub(super) struct PlanRules {
+    /// A token is refreshed after it was served this many times; 0 disables this.
     max_hand_outs: u32,
-    /// A younger one isn't.
+    /// A younger token is never refreshed for that reason, and satisfies `no-cache`.
     min_age: Duration,
 }
 
-/// What becomes of a look-up.
+/// How to respond to a lookup.
 #[derive(Debug)]
 pub(super) enum Plan {
-    /// Juspay has just said that there is no such customer.
+    /// Juspay reported recently that the customer doesn't exist.
     NotFound,
-    /// Nothing in memory will do, and the phone wants nothing else.
+    /// The request has `only-if-cached`, and the cache has no usable entry.
     NotCached,
-    /// What is in memory is answered.
-    HandOut {
+    /// Serve the cached entry.
+    Serve {
         entry: Arc<Entry>,
-        /// The next one is fetched behind the answer.
-        behind: bool,
+        /// Whether to fetch a new entry in the background.
+        refresh: bool,
     },
-    /// Juspay is to be asked.
-    Fetch(Trip),
+    /// Fetch from Juspay and wait for it.
+    Fetch(FetchReason),
 }
 
-/// Why Juspay is asked, and what is answered if it fails.
+/// Why a fetch is needed, and the fallback if it fails.
 #[derive(Debug)]
-pub(super) enum Trip {
-    /// Nothing in memory may be handed out.
-    Needed(Forward),
-    /// Better a token below the normal floor than none.
-    OrStale(Arc<Entry>),
-    /// Better a token that isn't as fresh as the phone wants than none.
-    OrLessFresh(Arc<Entry>, Forward),
-    /// The phone won't have the old one.
-    Forced(Arc<Entry>, Forward),
+pub(super) enum FetchReason {
+    /// The cache has nothing that may be served.
+    NothingUsable(Forward),
+    /// The token is below the normal floor; it is served if the fetch fails.
+    BelowNormalFloor(Arc<Entry>),
+    /// The token's life is shorter than the request's `min-fresh`; it is served if the fetch fails.
+    MinFresh(Arc<Entry>, Forward),
+    /// The request has `no-cache`; the cached token is no fallback.
+    NoCache(Arc<Entry>, Forward),
 }
 
-impl From<&settings::Cache> for Rules {
+impl From<&settings::Cache> for PlanRules {
     fn from(settings: &settings::Cache) -> Self {
         Self { max_hand_outs: settings.max_hand_outs, min_age: settings.force_refresh_min_age }
     }
 }
 
-impl Rules {
-    /// What becomes of `lookup` when `slot` is in memory.
+impl PlanRules {
+    /// Decides how to respond to `lookup`, given the cached `slot`.
     pub(super) fn plan(self, slot: Option<&Slot>, lookup: &Lookup, now: Moment) -> Plan {
         match slot {
             Some(Slot::NotFound { until }) if now.monotonic < *until => Plan::NotFound,
             Some(Slot::Customer(entry)) => {
-                let plan = self.with_entry(entry, lookup, now);
-                let asks = matches!(plan, Plan::Fetch(_));
-                if asks && lookup.freshness.only_if_cached { Plan::NotCached } else { plan }
+                let plan = self.plan_for_entry(entry, lookup, now);
+                let is_fetch = matches!(plan, Plan::Fetch(_));
+                if is_fetch && lookup.freshness.only_if_cached { Plan::NotCached } else { plan }
             }
             Some(Slot::NotFound { .. }) | None if lookup.freshness.only_if_cached => {
                 Plan::NotCached
             }
-            Some(Slot::NotFound { .. }) | None => Plan::Fetch(Trip::Needed(Forward::Miss)),
+            Some(Slot::NotFound { .. }) | None => {
+                Plan::Fetch(FetchReason::NothingUsable(Forward::Miss))
+            }
         }
     }
 
-    fn with_entry(self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
+    fn plan_for_entry(self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
         let phase = entry.lifetime.phase(now);
         let is_usable = matches!(phase, Phase::Fresh | Phase::Refresh) || !lookup.want_token;
-        let is_new = is_usable && self.counts_as_new(entry, lookup, now);
-        if lookup.freshness.no_cache && !is_new {
+        let is_new_enough = is_usable && self.satisfies_no_cache(entry, lookup, now);
+        if lookup.freshness.no_cache && !is_new_enough {
             Plan::Fetch(match phase {
-                Phase::Fresh | Phase::Refresh => Trip::Forced(Arc::clone(entry), Forward::Request),
-                Phase::Stale => Trip::Forced(Arc::clone(entry), Forward::Stale),
-                Phase::Dead => Trip::Needed(Forward::Stale),
+                Phase::Fresh | Phase::Refresh => {
+                    FetchReason::NoCache(Arc::clone(entry), Forward::Request)
+                }
+                Phase::Stale => FetchReason::NoCache(Arc::clone(entry), Forward::Stale),
+                Phase::Expired => FetchReason::NothingUsable(Forward::Stale),
             })
         } else if is_usable {
-            self.usable(entry, lookup, now)
+            self.plan_usable(entry, lookup, now)
         } else if phase == Phase::Stale {
-            Self::stale(entry, lookup, now)
+            Self::plan_stale(entry, lookup, now)
         } else {
-            Plan::Fetch(Trip::Needed(Forward::Stale))
+            Plan::Fetch(FetchReason::NothingUsable(Forward::Stale))
         }
     }
 
-    fn usable(self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
-        let is_unmet = lookup.wants_more_than(entry, now);
-        if is_unmet && !lookup.freshness.only_if_cached && !self.is_best(entry, lookup, now) {
-            return Plan::Fetch(Trip::OrLessFresh(Arc::clone(entry), Forward::Request));
+    fn plan_usable(self, entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
+        let is_unmet = lookup.is_min_fresh_unmet(entry, now);
+        if is_unmet
+            && !lookup.freshness.only_if_cached
+            && !self.is_best_available(entry, lookup, now)
+        {
+            return Plan::Fetch(FetchReason::MinFresh(Arc::clone(entry), Forward::Request));
         }
-        let is_due = entry.lifetime.phase(now) == Phase::Refresh || self.is_used_up(entry, now);
-        let behind = is_due && !entry.is_backing_off(now);
-        Plan::HandOut { entry: Arc::clone(entry), behind }
+        let is_due = entry.lifetime.phase(now) == Phase::Refresh || self.has_many_uses(entry, now);
+        let refresh = is_due && !entry.is_backing_off(now);
+        Plan::Serve { entry: Arc::clone(entry), refresh }
     }
 
-    /// Between the two floors: waited for, unless the last fetch failed. Who asks then gets what
-    /// there is at once; only a phone that wants more life in its token waits for the next try.
-    fn stale(entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
-        let is_unmet = lookup.wants_more_than(entry, now);
-        let behind = !entry.is_backing_off(now);
-        let waits = is_unmet && behind && !lookup.freshness.only_if_cached;
-        if entry.has_failed() && !waits {
-            return Plan::HandOut { entry: Arc::clone(entry), behind };
+    /// Handles a token between the two floors. A request waits for a fetch unless the last fetch
+    /// failed; then it gets the cached token at once. A request with an unmet `min-fresh` waits for
+    /// the next fetch.
+    fn plan_stale(entry: &Arc<Entry>, lookup: &Lookup, now: Moment) -> Plan {
+        let is_unmet = lookup.is_min_fresh_unmet(entry, now);
+        let refresh = !entry.is_backing_off(now);
+        let is_waiting = is_unmet && refresh && !lookup.freshness.only_if_cached;
+        if entry.has_failed() && !is_waiting {
+            return Plan::Serve { entry: Arc::clone(entry), refresh };
         }
         Plan::Fetch(if is_unmet {
-            Trip::OrLessFresh(Arc::clone(entry), Forward::Stale)
+            FetchReason::MinFresh(Arc::clone(entry), Forward::Stale)
         } else {
-            Trip::OrStale(Arc::clone(entry))
+            FetchReason::BelowNormalFloor(Arc::clone(entry))
         })
     }
 
-    /// A phone that wants something new gets this: it was fetched a moment ago, or it is a token
-    /// that nobody has had yet.
-    fn counts_as_new(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
+    /// Whether the entry satisfies `no-cache`: it was fetched moments ago, or its token was never
+    /// served.
+    fn satisfies_no_cache(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
         entry.age(now) < self.min_age || (lookup.want_token && entry.is_unused())
     }
 
-    /// Whether a fetch would bring no longer life: the last one failed a moment ago, or brought
-    /// this token, which never had the life that the phone wants.
-    fn is_best(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
-        let never_had_it =
-            lookup.freshness.min_fresh.is_some_and(|least| entry.lifetime.whole() < least);
-        entry.is_backing_off(now) || (never_had_it && entry.age(now) < self.min_age)
+    /// Whether a fetch can't bring a longer life: the last fetch failed moments ago, or it brought
+    /// this token, whose total life is below `min-fresh`.
+    fn is_best_available(self, entry: &Entry, lookup: &Lookup, now: Moment) -> bool {
+        let is_always_unmet =
+            lookup.freshness.min_fresh.is_some_and(|min_fresh| entry.lifetime.total() < min_fresh);
+        entry.is_backing_off(now) || (is_always_unmet && entry.age(now) < self.min_age)
     }
 
-    /// Handed out so often that Juspay's cap on its uses may be near.
-    pub(super) fn is_used_up(self, entry: &Entry, now: Moment) -> bool {
+    /// Whether the token was served so often that it may be near Juspay's limit on its uses.
+    pub(super) fn has_many_uses(self, entry: &Entry, now: Moment) -> bool {
         self.max_hand_outs > 0
             && entry.hand_outs() >= self.max_hand_outs
             && entry.age(now) >= self.min_age
@@ -139,15 +147,15 @@ impl Rules {
 }
 
 impl Lookup {
-    /// Whether the token lives shorter than the phone wants it to.
-    pub(super) fn wants_more_than(&self, entry: &Entry, now: Moment) -> bool {
-        let least = self.freshness.min_fresh.filter(|_| self.want_token);
-        least.is_some_and(|least| entry.lifetime.remaining(now) < least)
+    /// Whether the token's remaining life is below the request's `min-fresh`.
+    pub(super) fn is_min_fresh_unmet(&self, entry: &Entry, now: Moment) -> bool {
+        let min_fresh = self.freshness.min_fresh.filter(|_| self.want_token);
+        min_fresh.is_some_and(|min_fresh| entry.lifetime.remaining(now) < min_fresh)
     }
 
-    /// What is to be said of the token when it is handed out.
-    pub(super) fn shortcoming(&self, entry: &Entry, now: Moment) -> Option<Detail> {
-        if self.wants_more_than(entry, now) {
+    /// The limitation of a served token that the response must mention.
+    pub(super) fn detail(&self, entry: &Entry, now: Moment) -> Option<Detail> {
+        if self.is_min_fresh_unmet(entry, now) {
             Some(Detail::MinFreshUnmet)
         } else if self.is_below_floor(entry, now) {
             Some(Detail::Outage)
@@ -156,40 +164,43 @@ impl Lookup {
         }
     }
 
-    /// Whether the token is wanted, and is below the normal floor: good for outages only.
+    /// Whether the request wants the token, and the token is below the normal floor.
     pub(super) fn is_below_floor(&self, entry: &Entry, now: Moment) -> bool {
         self.want_token && entry.lifetime.phase(now) == Phase::Stale
     }
 }
 
-impl Trip {
-    /// What `Cache-Status` calls it.
+impl FetchReason {
+    /// The `fwd` parameter of `Cache-Status` (RFC 9211 §2.2).
     pub(super) fn forward(&self) -> Forward {
         match self {
-            Self::Needed(forward) | Self::OrLessFresh(_, forward) | Self::Forced(_, forward) => {
-                *forward
-            }
-            Self::OrStale(_) => Forward::Stale,
+            Self::NothingUsable(forward)
+            | Self::MinFresh(_, forward)
+            | Self::NoCache(_, forward) => *forward,
+            Self::BelowNormalFloor(_) => Forward::Stale,
         }
     }
 
-    /// The token above its normal end that is there already, and what is to be said of it when it
-    /// may not be replaced: that costs the customer one unit of a limit.
-    pub(super) fn replaces(&self) -> Option<(&Arc<Entry>, Detail)> {
+    /// The usable token that the fetch would replace, and the detail to report if it may not be
+    /// replaced. Replacing it costs the customer one request of a rate limit.
+    pub(super) fn replaceable(&self) -> Option<(&Arc<Entry>, Detail)> {
         match self {
-            Self::OrLessFresh(entry, Forward::Request) => Some((entry, Detail::MinFreshUnmet)),
-            Self::Forced(entry, Forward::Request) => Some((entry, Detail::RefreshLimited)),
-            Self::Needed(_) | Self::OrStale(_) | Self::OrLessFresh(..) | Self::Forced(..) => None,
+            Self::MinFresh(entry, Forward::Request) => Some((entry, Detail::MinFreshUnmet)),
+            Self::NoCache(entry, Forward::Request) => Some((entry, Detail::RefreshLimited)),
+            Self::NothingUsable(_)
+            | Self::BelowNormalFloor(_)
+            | Self::MinFresh(..)
+            | Self::NoCache(..) => None,
         }
     }
 
-    /// The token that is answered if the fetch fails, while it is alive.
+    /// The token to serve if the fetch fails, unless it has expired.
     pub(super) fn fallback(&self, now: Moment) -> Option<&Arc<Entry>> {
         match self {
-            Self::OrStale(entry) | Self::OrLessFresh(entry, _) => {
+            Self::BelowNormalFloor(entry) | Self::MinFresh(entry, _) => {
                 Some(entry).filter(|entry| entry.is_alive(now))
             }
-            Self::Needed(_) | Self::Forced(..) => None,
+            Self::NothingUsable(_) | Self::NoCache(..) => None,
         }
     }
 }

@@ -65,7 +65,7 @@ impl Entry {
 
     /// Whether the token may be handed out at all.
     pub(super) fn is_alive(&self, now: Moment) -> bool {
-        self.lifetime.phase(now) != Phase::Dead
+        self.lifetime.phase(now) != Phase::Expired
     }
 
     /// How often the token has been handed out.
@@ -124,7 +124,7 @@ impl Slot {
     /// Whether nobody will be answered with it any more.
     pub(super) fn is_dead(&self, now: Moment) -> bool {
         match self {
-            Self::Customer(entry) => entry.lifetime.phase(now) == Phase::Dead,
+            Self::Customer(entry) => entry.lifetime.phase(now) == Phase::Expired,
             Self::NotFound { until } => *until <= now.monotonic,
         }
     }

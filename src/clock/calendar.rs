@@ -1,8 +1,8 @@
-//! Times as other systems write them, up to the end of the year 9999 (UTC).
+//! Parses timestamps from other systems, up to the end of the year 9999 (UTC).
 //!
-//! A [`Timestamp`] ends at 9999-12-30T22:00:00Z, so that it can be shown in every time zone. Times
-//! between that and the year 10000 are common ways to write "as late as possible": they become the
-//! latest timestamp. Later times are rejected.
+//! A [`Timestamp`] ends at 9999-12-30T22:00:00Z, so that every time zone can represent it. Times
+//! between that and the year 10000 commonly mean "as late as possible"; they become the latest
+//! timestamp. Later times are rejected.
 
 use jiff::{
     SignedDuration, Timestamp,
@@ -11,7 +11,8 @@ use jiff::{
     tz::Offset,
 };
 
-/// The date and time in UTC of a text such as `2020-03-17T14:45:26Z` or `2016-08-02T08:07:52+0000`.
+/// Parses a date and time such as `2020-03-17T14:45:26Z` or `2016-08-02T08:07:52+0000` and converts
+/// it to UTC.
 #[must_use]
 pub fn utc(text: &str) -> Option<DateTime> {
     let pieces = Pieces::parse(text).ok()?;
@@ -20,14 +21,14 @@ pub fn utc(text: &str) -> Option<DateTime> {
     local.checked_sub(offset).ok()
 }
 
-/// The timestamp of a date and time in UTC.
+/// Converts a date and time in UTC to a timestamp.
 #[must_use]
 pub fn timestamp(utc: DateTime) -> Option<Timestamp> {
     let latest = || (utc.year() == DateTime::MAX.year()).then_some(Timestamp::MAX);
     Offset::UTC.to_timestamp(utc).ok().or_else(latest)
 }
 
-/// The timestamp of a time since 1970.
+/// Converts a time since 1970 to a timestamp.
 #[must_use]
 pub fn since_1970(time: SignedDuration) -> Option<Timestamp> {
     let epoch = date(1970, 1, 1).at(0, 0, 0, 0);
@@ -43,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_in_every_style() {
+    fn all_date_formats_are_parsed() {
         let moment = "2020-03-17T14:45:26Z".parse().unwrap();
         for text in [
             "2020-03-17T14:45:26Z",

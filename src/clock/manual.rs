@@ -1,4 +1,4 @@
-//! A clock that a test turns by hand. Part of the test builds only.
+//! A clock that tests advance by hand. Compiled for tests only.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{Clock, Moment, Monotonic};
 
-/// Stands still until it is turned. Clones are the same clock.
+/// Stands still until a test advances it. Clones share one clock.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<watch::Sender<Moment>>);
 
@@ -16,19 +16,19 @@ impl ManualClock {
     /// A clock whose wall clock shows `wall`.
     ///
     /// # Panics
-    /// When that is no RFC 3339 time.
+    /// If `wall` isn't an RFC 3339 timestamp.
     #[must_use]
     pub fn at(wall: &str) -> Self {
         let monotonic = Monotonic::new(Duration::from_hours(1));
         Self(Arc::new(watch::Sender::new(Moment { wall: wall.parse().unwrap(), monotonic })))
     }
 
-    /// Lets time pass on both clocks and wakes whoever has slept enough.
+    /// Advances both clocks and wakes the sleepers whose deadlines have passed.
     pub fn advance(&self, time: Duration) {
         self.0.send_modify(|moment| *moment = moment.plus(time));
     }
 
-    /// Sets the wall clock forth or back, as an administrator does; nobody wakes by that.
+    /// Sets the wall clock forward or back, as an administrator would. Sleepers don't notice.
     ///
     /// # Panics
     /// At the end of the calendar.
@@ -36,7 +36,7 @@ impl ManualClock {
         self.0.send_modify(|moment| moment.wall = moment.wall.checked_add(by).unwrap());
     }
 
-    /// Waits until so many sleep, so that turning the clock finds them asleep.
+    /// Waits until at least `number` tasks sleep, so that advancing the clock wakes them.
     pub async fn sleepers(&self, number: usize) {
         while self.0.receiver_count() < number {
             tokio::task::yield_now().await;

@@ -14,7 +14,7 @@ use crate::{
     auth::{AuthError, Check, Explanation, Outcome, Suggestion, explain},
     cli::{ExplainToken, Format},
     clock::SystemClock,
-    customer::{CustomerId, CustomerRefs},
+    customer::{CustomerId, CustomerRefKey},
     problem::Problem,
     secret_file::Secret,
     settings::Settings,
@@ -86,7 +86,7 @@ impl Named {
             return Ok(Self { id: None, customer_ref: None });
         };
         let key = Secret::open(path).map_err(io::Error::other)?;
-        let reference = CustomerRefs::new(Arc::new(key)).reference(id);
+        let reference = CustomerRefKey::new(Arc::new(key)).reference(id);
         Ok(Self { id: None, customer_ref: Some(reference.to_string()) })
     }
 }

@@ -1,43 +1,44 @@
-//! Customer ids: what may become a segment of Juspay's URL, and the cache's key.
+//! Customer ids: a path segment of Juspay's URL, and the cache's key.
 
 use std::{fmt, sync::Arc};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Longest id taken, in bytes. Juspay tells no limit; the longest e-mail address has 254.
+/// Maximum length of an id in bytes. Juspay documents no limit; the longest e-mail address has 254
+/// bytes (RFC 5321).
 const MAX_BYTES: usize = 256;
 
-/// All but RFC 3986's unreserved characters is percent-encoded.
+/// Everything except RFC 3986's unreserved characters is percent-encoded.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A customer's id as Juspay is asked for it: never empty, never a path of its own.
+/// A customer id that is safe in Juspay's URL: never empty, never more than one path segment.
 ///
-/// `Debug` doesn't show it: ids are often e-mail addresses or phone numbers.
+/// `Debug` doesn't show it, because ids are often e-mail addresses or phone numbers.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CustomerId(Arc<str>);
 
-/// Why a text can't be a customer id. The text itself is left out: it may be personal.
+/// Why a string isn't a customer id. The string itself may be personal and is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CustomerIdError {
-    /// Nothing, or nothing but a prefix.
+    /// Empty, or only a prefix.
     #[error("the customer id is empty")]
     Empty,
     /// More than 256 bytes.
     #[error("the customer id is longer than {MAX_BYTES} bytes")]
     TooLong,
-    /// `.` or `..`, which URL parsers take for a path.
+    /// `.` or `..`, which URL parsers resolve as path segments.
     #[error("the customer id is a dot segment")]
     DotSegment,
-    /// A slash, backslash, control character, or white space at an end.
+    /// A slash, backslash or control character, or leading or trailing white space.
     #[error("the customer id holds a character that no customer id has")]
     Character,
 }
 
 impl CustomerId {
-    /// Takes `text` as a customer id.
+    /// Parses a customer id.
     ///
     /// # Errors
-    /// When the text could become anything but exactly one path segment.
+    /// If `text` could be anything other than exactly one path segment.
     pub fn parse(text: &str) -> Result<Self, CustomerIdError> {
         let forbidden = |c: char| c.is_control() || matches!(c, '/' | '\\');
         if text.is_empty() {
@@ -53,15 +54,15 @@ impl CustomerId {
         }
     }
 
-    /// The id itself: for Juspay and for comparing, not for logs.
+    /// The id itself, for Juspay and for comparisons. Never log it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same id in the memory of `text`, where that says the same.
+    /// Reuses the allocation of `text` if it holds the same id.
     #[must_use]
-    pub fn shared_with(self, text: &Arc<str>) -> Self {
+    pub fn reusing(self, text: &Arc<str>) -> Self {
         if self.0 == *text { Self(Arc::clone(text)) } else { self }
     }
 
@@ -78,19 +79,19 @@ impl fmt::Debug for CustomerId {
     }
 }
 
-/// Which of a customer's ids Juspay is asked for (`juspay.customer_id_form`).
+/// Which id identifies the customer in calls to Juspay (`juspay.customer_id_form`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CustomerIdForm {
-    /// The merchant's own: the answer's `object_reference_id` must be the id asked for.
+    /// The merchant's id. The response's `object_reference_id` must equal it.
     Merchant,
-    /// Juspay's `cst_…`: the answer's `id` must be the id asked for.
+    /// Juspay's `cst_…` id. The response's `id` must equal it.
     Juspay,
 }
 
 impl CustomerIdForm {
-    /// Whether `id` can be an id of this form.
+    /// Whether `id` is valid in this form.
     #[must_use]
-    pub fn takes(self, id: &CustomerId) -> bool {
+    pub fn accepts(self, id: &CustomerId) -> bool {
         match self {
             Self::Merchant => true,
             Self::Juspay => id.as_str().starts_with("cst_"),
@@ -98,12 +99,12 @@ impl CustomerIdForm {
     }
 }
 
-/// What a cached customer is found by: all that alters Juspay's answer.
+/// The cache key: everything that changes Juspay's response.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CustomerKey {
     /// Juspay's `x-merchantid`.
     pub merchant: Arc<str>,
-    /// The customer asked for.
+    /// The requested customer.
     pub customer: CustomerId,
 }
 
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_every_day_pass() {
+    fn common_ids_are_accepted() {
         for id in [
             "alice",
             "cst_x3h",
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_segment_is_refused() {
+    fn ids_that_are_not_one_path_segment_are_rejected() {
         let long = "x".repeat(MAX_BYTES + 1);
         for (id, why) in [
             ("", CustomerIdError::Empty),
@@ -158,11 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn juspays_own_ids_begin_with_cst() {
-        let takes = |form: CustomerIdForm, id| form.takes(&CustomerId::parse(id).unwrap());
-        assert!(takes(CustomerIdForm::Juspay, "cst_1") && takes(CustomerIdForm::Merchant, "cst_1"));
+    fn juspay_ids_start_with_cst() {
+        let accepts = |form: CustomerIdForm, id| form.accepts(&CustomerId::parse(id).unwrap());
         assert!(
-            !takes(CustomerIdForm::Juspay, "alice") && takes(CustomerIdForm::Merchant, "alice")
+            accepts(CustomerIdForm::Juspay, "cst_1") && accepts(CustomerIdForm::Merchant, "cst_1")
+        );
+        assert!(
+            !accepts(CustomerIdForm::Juspay, "alice") && accepts(CustomerIdForm::Merchant, "alice")
         );
     }
 
@@ -174,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_is_one_segment_and_comes_back(text in any::<String>()) {
+        fn encoded_id_is_one_segment_and_decodes_to_itself(text in any::<String>()) {
             if let Ok(id) = CustomerId::parse(&text) {
                 let segment = id.path_segment().to_string();
                 prop_assert!(!segment.contains(['/', '?', '#', '\\']) && segment.is_ascii());

@@ -1,4 +1,4 @@
-//! Juspay's customer object as we hold it, and the JSON that a phone gets of it.
+//! Juspay's customer object in memory, and the JSON that clients receive.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::DateTime, fmt::temporal::DateTimePrinter};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-/// A documented field of Juspay's customer object, in the order it is answered in.
+/// A documented field of Juspay's customer object. The order is that of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     /// `id`: Juspay's own id, `cst_…`.
@@ -32,12 +32,12 @@ pub enum Field {
     DateCreated,
     /// `last_updated`.
     LastUpdated,
-    /// `juspay`: the client auth token and its expiry. Always written last.
+    /// `juspay`: the client auth token and its expiry. Always last.
     Juspay,
 }
 
 impl Field {
-    /// Every field, in the order of the answer.
+    /// Every field, in the order of the response.
     pub const ALL: [Self; 12] = [
         Self::Id,
         Self::Object,
@@ -53,7 +53,7 @@ impl Field {
         Self::Juspay,
     ];
 
-    /// Juspay's name for it.
+    /// The field's name in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -72,27 +72,28 @@ impl Field {
         }
     }
 
-    /// The field of that name.
+    /// The field with this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|field| field.name() == name)
     }
 }
 
-/// What names, punctuation and a token take in a customer's JSON, in bytes; more makes it grow.
-const ROOM: usize = 512;
+/// Bytes that field names, punctuation and a token add to a customer's JSON. Longer ones
+/// reallocate.
+const JSON_OVERHEAD: usize = 512;
 
 const DATES: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
 
-/// Room for a date, in bytes.
-const DATE: usize = "\"2000-01-01T00:00:00Z\"".len();
+/// Length of a date in JSON, in bytes.
+const DATE_LENGTH: usize = "\"2000-01-01T00:00:00Z\"".len();
 
-/// Which fields a phone is given (`response.fields`).
+/// The fields that clients receive (`response.fields`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldSet(Vec<Field>);
 
 impl FieldSet {
-    /// The set of `fields`, whatever their order.
+    /// A set of `fields`, in any order.
     #[must_use]
     pub fn new(fields: &[Field]) -> Self {
         Self(Field::ALL.into_iter().filter(|field| fields.contains(field)).collect())
@@ -104,19 +105,19 @@ impl FieldSet {
         Self(Field::ALL.to_vec())
     }
 
-    /// Whether `field` is given.
+    /// Whether clients receive `field`.
     #[must_use]
     pub fn contains(&self, field: Field) -> bool {
         self.0.contains(&field)
     }
 }
 
-/// A client auth token. Printed nowhere; it leaves in a [`CustomerJson`] only.
+/// A client auth token. Only [`CustomerJson`] exposes it.
 #[derive(Clone)]
 pub struct ClientAuthToken(SecretString);
 
 impl ClientAuthToken {
-    /// Takes Juspay's token; `None` when it is empty.
+    /// Parses Juspay's token; `None` if it is empty.
     #[must_use]
     pub fn parse(text: String) -> Option<Self> {
         (!text.is_empty()).then(|| Self(text.into()))
@@ -129,7 +130,7 @@ impl fmt::Debug for ClientAuthToken {
     }
 }
 
-/// The token and the expiry that Juspay reports for it, on Juspay's clock.
+/// A token and its expiry on Juspay's clock.
 #[derive(Debug, Clone)]
 pub struct ClientAuth {
     /// The token.
@@ -138,29 +139,29 @@ pub struct ClientAuth {
     pub expiry: Timestamp,
 }
 
-/// A customer as Juspay told of it: documented fields only, scalars only.
+/// Juspay's customer object, with its documented scalar fields only.
 #[derive(Clone, Default)]
 pub struct Customer {
-    /// The fields' values in JSON, one behind the other.
+    /// The fields' values in JSON, concatenated.
     text: String,
-    /// Each field, and where its value ends.
+    /// Each field and the end of its value in `text`.
     ends: Vec<(Field, usize)>,
 }
 
 impl Customer {
-    /// A customer without fields, with room for so many bytes of them.
+    /// A customer without fields, with capacity for `bytes` of values.
     #[must_use]
-    pub fn with_room(bytes: usize) -> Self {
+    pub fn with_capacity(bytes: usize) -> Self {
         Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(Field::ALL.len()) }
     }
 
-    /// Adds a field with its value in JSON: a scalar, which isn't looked at.
+    /// Adds a field. `json` must be a scalar; it isn't validated.
     pub fn push(&mut self, field: Field, json: &str) {
         self.text.push_str(json);
         self.ends.push((field, self.text.len()));
     }
 
-    /// The value of `field` in JSON, when it is there.
+    /// The value of `field` in JSON, if present.
     #[must_use]
     pub fn get(&self, field: Field) -> Option<&str> {
         let index = self.ends.iter().position(|(name, _)| *name == field)?;
@@ -168,11 +169,11 @@ impl Customer {
         self.text.get(start.map_or(0, |(_, end)| *end)..self.ends.get(index)?.1)
     }
 
-    /// The phone's JSON: the wanted fields in order, `juspay` last. `auth` is told with the expiry
-    /// that it carries, which is the careful one when the caller has put it there.
+    /// The JSON for clients: the `wanted` fields in order, `juspay` last. It contains the expiry in
+    /// `auth`; the cache puts the conservative one there.
     #[must_use]
     pub fn to_json(&self, wanted: &FieldSet, auth: Option<&ClientAuth>) -> CustomerJson {
-        let mut json = String::with_capacity(self.text.len().saturating_add(ROOM));
+        let mut json = String::with_capacity(self.text.len().saturating_add(JSON_OVERHEAD));
         json.push('{');
         for field in Field::ALL.into_iter().filter(|field| wanted.contains(*field)) {
             if let Some(value) = self.get(field) {
@@ -185,7 +186,7 @@ impl Customer {
             push_member(&mut json, Field::Juspay.name());
             json.push('{');
             push_member(&mut json, "client_auth_token");
-            push_text(&mut json, auth.token.0.expose_secret());
+            push_string(&mut json, auth.token.0.expose_secret());
             push_member(&mut json, "client_auth_token_expiry");
             push_date(&mut json, auth.expiry);
             json.push('}');
@@ -201,18 +202,18 @@ impl fmt::Debug for Customer {
     }
 }
 
-/// `YYYY-MM-DDTHH:MM:SSZ`, the one date style that leaves this service; rounded down.
+/// `YYYY-MM-DDTHH:MM:SSZ`, rounded down: the only date format in responses.
 #[must_use]
 pub fn whole_seconds(moment: Timestamp) -> String {
     DATES.timestamp_to_string(&moment)
 }
 
-/// The same as a JSON string, of a date and time in UTC.
+/// A date and time in UTC as a JSON string in the same format.
 #[must_use]
 pub fn date_json(utc: DateTime) -> String {
-    let mut json = String::with_capacity(DATE);
+    let mut json = String::with_capacity(DATE_LENGTH);
     json.push('"');
-    // A text takes whatever is written.
+    // Writing to a String can't fail.
     drop(DATES.print_datetime(&utc, &mut json));
     json.push_str("Z\"");
     json
@@ -220,14 +221,14 @@ pub fn date_json(utc: DateTime) -> String {
 
 fn push_date(json: &mut String, moment: Timestamp) {
     json.push('"');
-    // A text takes whatever is written.
+    // Writing to a String can't fail.
     drop(DATES.print_timestamp(&moment, &mut *json));
     json.push('"');
 }
 
-/// Writes a string as JSON.
-fn push_text(json: &mut String, text: &str) {
-    // Tokens need no escapes.
+/// Writes a JSON string.
+fn push_string(json: &mut String, text: &str) {
+    // The usual case: nothing needs an escape.
     if text.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
         json.extend(["\"", text, "\""]);
     } else {
@@ -235,7 +236,7 @@ fn push_text(json: &mut String, text: &str) {
     }
 }
 
-/// Writes `,"name":`, without the comma behind an opening brace.
+/// Writes `"name":`, with a comma in front unless the object is empty.
 fn push_member(json: &mut String, name: &str) {
     if !json.ends_with('{') {
         json.push(',');
@@ -245,48 +246,48 @@ fn push_member(json: &mut String, name: &str) {
     json.push_str("\":");
 }
 
-/// The bytes a phone is answered with. They hold the token, so `Debug` shows their number only.
+/// The body of a response. It contains the token, so `Debug` shows only its length.
 #[derive(Clone)]
 pub struct CustomerJson {
-    whole: Bytes,
-    /// How much of `whole` lies before `juspay` (and its comma).
+    json: Bytes,
+    /// Length of the part before `juspay` (and its comma).
     without_token: usize,
 }
 
 impl CustomerJson {
     fn new(json: String, without_token: usize) -> Self {
-        // Without what the text had room for besides.
-        Self { whole: json.into_bytes().into_boxed_slice().into(), without_token }
+        // A boxed slice has no spare capacity.
+        Self { json: json.into_bytes().into_boxed_slice().into(), without_token }
     }
 
-    /// The object with its token. No copy.
+    /// The object with its token, without a copy.
     #[must_use]
     pub fn with_token(&self) -> Bytes {
-        self.whole.clone()
+        self.json.clone()
     }
 
     /// The object without `juspay`.
     #[must_use]
     pub fn without_token(&self) -> Bytes {
-        [self.whole.slice(..self.without_token).as_ref(), b"}"].concat().into()
+        [self.json.slice(..self.without_token).as_ref(), b"}"].concat().into()
     }
 
-    /// Whether there is a token in it: there is none when `juspay` isn't among the wanted fields.
+    /// Whether it contains a token. It doesn't if `juspay` isn't a wanted field.
     #[must_use]
     pub fn has_token(&self) -> bool {
-        self.whole.get(self.without_token) != Some(&b'}')
+        self.json.get(self.without_token) != Some(&b'}')
     }
 
     /// The length of [`CustomerJson::with_token`] in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.whole.len()
+        self.json.len()
     }
 
-    /// Never: even an empty object has its braces.
+    /// Always false: even an empty object has its braces.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.whole.is_empty()
+        self.json.is_empty()
     }
 }
 
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn each_field_has_its_value() {
+    fn fields_have_their_values() {
         let alice = alice();
         for (field, value) in [
             (Field::FirstName, Some(r#""Alice \"A\"""#)),
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_leave_in_order_with_the_token_last() {
+    fn json_has_fields_in_order_with_the_token_last() {
         let json = alice().to_json(&FieldSet::all(), Some(&auth()));
         assert_eq!(
             json.with_token(),
@@ -342,18 +343,18 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_a_token_leaves_as_json() {
+    fn any_token_is_escaped_as_json() {
         for token in ["tkn_1", "\"", "a\\b", "\u{0}", "\u{1f}", "\n", " ~\u{7f}", "é€😀"] {
             let parsed = ClientAuthToken::parse(token.to_owned()).unwrap();
             let auth = ClientAuth { token: parsed, ..auth() };
             let json = alice().to_json(&FieldSet::new(&[Field::Juspay]), Some(&auth));
-            let told: Value = serde_json::from_slice(&json.with_token()).unwrap();
-            assert_eq!(told["juspay"]["client_auth_token"], token);
+            let expected: Value = serde_json::from_slice(&json.with_token()).unwrap();
+            assert_eq!(expected["juspay"]["client_auth_token"], token);
         }
     }
 
     #[test]
-    fn only_wanted_fields_leave() {
+    fn json_contains_only_wanted_fields() {
         let json = alice().to_json(&FieldSet::new(&[Field::Juspay]), Some(&auth()));
         assert!(json.has_token() && json.with_token().starts_with(b"{\"juspay\":{"));
         assert_eq!(json.without_token(), "{}");
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing() {
+    fn debug_hides_fields_and_token() {
         let customer = alice();
         let shown = format!(
             "{customer:?} {:?} {:?}",
@@ -375,27 +376,27 @@ mod tests {
     }
 
     #[test]
-    fn every_field_is_found_by_its_name() {
+    fn fields_are_found_by_name() {
         for field in Field::ALL {
-            assert_eq!(Field::named(field.name()), Some(field));
+            assert_eq!(Field::from_name(field.name()), Some(field));
         }
-        assert_eq!(Field::named("gstin"), None);
+        assert_eq!(Field::from_name("gstin"), None);
     }
 
     #[test]
-    fn an_empty_token_is_none() {
+    fn empty_token_is_rejected() {
         assert!(ClientAuthToken::parse(String::new()).is_none());
     }
 
     #[test]
     fn seconds_are_rounded_down() {
-        for (moment, told) in [
+        for (moment, expected) in [
             ("2026-01-02T03:04:05.999999999Z", "2026-01-02T03:04:05Z"),
             ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59Z"),
             ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
             ("9999-12-30T22:00:00Z", "9999-12-30T22:00:00Z"),
         ] {
-            assert_eq!(whole_seconds(moment.parse().unwrap()), told);
+            assert_eq!(whole_seconds(moment.parse().unwrap()), expected);
         }
     }
 }

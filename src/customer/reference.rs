@@ -1,5 +1,5 @@
-//! What stands for a customer in logs: a keyed hash, so that lines about one customer can be told
-//! apart, and nobody without the key can tell whose they are.
+//! Pseudonyms of customers in logs: keyed hashes. Log lines of one customer share one; without the
+//! key, it doesn't reveal the customer.
 
 use std::{fmt, sync::Arc};
 
@@ -9,28 +9,28 @@ use secrecy::ExposeSecret;
 use super::CustomerId;
 use crate::secret_file::Secret;
 
-/// The key of the references (`log.customer_ref_key_file`).
+/// The key of the pseudonyms (`log.customer_ref_key_file`).
 #[derive(Debug, Clone)]
-pub struct CustomerRefs(Arc<Secret>);
+pub struct CustomerRefKey(Arc<Secret>);
 
 /// The first 64 bits of HMAC-SHA256 of the customer's id, as 16 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CustomerRef([u8; 8]);
 
-impl CustomerRefs {
-    /// References by a key that follows its file.
+impl CustomerRefKey {
+    /// Uses a key that is reloaded when its file changes.
     #[must_use]
     pub fn new(key: Arc<Secret>) -> Self {
         Self(key)
     }
 
-    /// References that mean nothing after this process has ended.
+    /// Uses a random key. The pseudonyms can't be matched with those of another process.
     #[must_use]
     pub fn random() -> Self {
         Self(Arc::new(Secret::random()))
     }
 
-    /// What stands for that customer.
+    /// The customer's pseudonym.
     #[must_use]
     pub fn reference(&self, customer: &CustomerId) -> CustomerRef {
         let key = self.0.current();
@@ -51,17 +51,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reference_is_the_hmac_of_the_id() {
-        let refs = CustomerRefs::new(Arc::new(Secret::fixed("Jefe".into())));
+    fn reference_is_the_hmac_of_the_id() {
+        let refs = CustomerRefKey::new(Arc::new(Secret::fixed("Jefe".into())));
         let id = CustomerId::parse("what do ya want for nothing?").unwrap();
         // RFC 4231, test case 2.
         assert_eq!(refs.reference(&id).to_string(), "5bdcc146bf60754e");
     }
 
     #[test]
-    fn random_keys_differ() {
+    fn random_keys_yield_different_references() {
         let id = CustomerId::parse("alice").unwrap();
-        let reference = || CustomerRefs::random().reference(&id);
+        let reference = || CustomerRefKey::random().reference(&id);
         assert_ne!(reference(), reference());
     }
 }

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     customer::{CustomerId, CustomerIdError, CustomerIdForm},
     juspay::{
-        InvalidAnswer, JuspayError,
-        inspection::{Asked, ask},
+        InvalidResponse, JuspayError,
+        inspection::{InspectedCall, ask},
     },
     metrics::Metrics,
     secret_file::Secret,
@@ -26,8 +26,8 @@ const NOBODY: &str = "juspay-bff-doctor-asks-for-nobody";
 const NOBODY_OF_JUSPAY: &str = "cst_juspay_bff_doctor_asks_for_nobody";
 
 /// What is wrong with one customer's data.
-const MALFORMED: [InvalidAnswer; 2] =
-    [InvalidAnswer::MalformedIdentity, InvalidAnswer::MalformedToken];
+const MALFORMED: [InvalidResponse; 2] =
+    [InvalidResponse::MalformedIdentity, InvalidResponse::MalformedToken];
 
 /// Clocks that differ by less are well set.
 const WELL_SET: SignedDuration = SignedDuration::from_secs(5);
@@ -88,7 +88,7 @@ impl Patient<'_> {
         family: IpFamily,
         customer: CustomerId,
         metrics: &Arc<Metrics>,
-    ) -> Result<Asked, DoctorError> {
+    ) -> Result<InspectedCall, DoctorError> {
         let around = (&self.clock, metrics);
         let secret = Arc::clone(&slot.secret);
         Ok(ask(&self.settings.juspay, family, secret, customer, around).await?)
@@ -125,7 +125,7 @@ fn nobody(form: CustomerIdForm) -> Result<CustomerId, CustomerIdError> {
 }
 
 /// Whether Juspay has taken key and address.
-fn lets_us_in(asked: &Asked) -> bool {
+fn lets_us_in(asked: &InspectedCall) -> bool {
     matches!(asked.answer, Ok(_) | Err(JuspayError::CustomerNotFound))
 }
 
@@ -133,7 +133,7 @@ fn lets_us_in(asked: &Asked) -> bool {
 fn told(
     key: &str,
     family: IpFamily,
-    asked: &Asked,
+    asked: &InspectedCall,
     works: bool,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
@@ -176,7 +176,7 @@ fn remedy(key: &str, error: &JuspayError) -> String {
         JuspayError::Status(400, _) => {
             "check juspay.merchant_id and juspay.api_version".to_owned()
         }
-        JuspayError::Status(404, _) | JuspayError::InvalidAnswer(_) => {
+        JuspayError::Status(404, _) | JuspayError::InvalidResponse(_) => {
             "check juspay.base_url: who answers there isn't Juspay's API".to_owned()
         }
         JuspayError::TooManyRequests(_) => "wait, and ask Juspay for a higher quota".to_owned(),
@@ -194,7 +194,7 @@ fn remedy(key: &str, error: &JuspayError) -> String {
 fn merchant(
     patient: &Patient<'_>,
     key: &str,
-    asked: &Asked,
+    asked: &InspectedCall,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
     let ours = patient.settings.juspay.merchant_id.as_str();
@@ -211,11 +211,11 @@ fn merchant(
 fn clock(
     patient: &Patient<'_>,
     subject: &str,
-    asked: &Asked,
+    asked: &InspectedCall,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
     let Some(date) = asked.seen.date else { return Ok(()) };
-    let ahead = crate::clock::ahead(date, asked.sent.wall, asked.received);
+    let ahead = crate::clock::skew(date, asked.sent.wall, asked.received);
     skew(patient, subject, ahead, report)
 }
 
@@ -243,7 +243,7 @@ pub(super) fn skew(
 pub(super) fn remedy_for_customer(error: &JuspayError) -> String {
     if *error == JuspayError::CustomerNotFound {
         "give --customer one that exists".to_owned()
-    } else if *error == InvalidAnswer::OtherCustomer.into() {
+    } else if *error == InvalidResponse::OtherCustomer.into() {
         "check juspay.customer_id_form: the answer names the customer otherwise".to_owned()
     } else if MALFORMED.iter().any(|why| *error == (*why).into()) {
         "have Juspay correct what it answers about that customer".to_owned()

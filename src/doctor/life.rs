@@ -8,15 +8,15 @@ use super::{
     report::{Report, span},
 };
 use crate::{
-    cache::lifetime::{Lifetime, Policy, Report as Reported},
-    juspay::{InvalidAnswer, inspection::Asked},
+    cache::lifetime::{Lifetime, LifetimePolicy, ReportedExpiry},
+    juspay::{InvalidResponse, inspection::InspectedCall},
 };
 
 const SUBJECT: &str = "token life";
 
 pub(super) fn examine(
     patient: &Patient<'_>,
-    asked: &Asked,
+    asked: &InspectedCall,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
     let answer = match &asked.answer {
@@ -32,18 +32,18 @@ pub(super) fn examine(
             return report.failed(SUBJECT, &why.to_string(), fix);
         }
     };
-    let told = Reported {
+    let told = ReportedExpiry {
         expiry: auth.expiry,
         date: answer.date,
         sent: asked.sent,
         received: asked.received,
     };
-    let policy = Policy::from(&patient.settings.cache);
-    let unbounded = Policy { max_token_life: Duration::MAX, ..policy };
+    let policy = LifetimePolicy::from(&patient.settings.cache);
+    let unbounded = LifetimePolicy { max_token_life: Duration::MAX, ..policy };
     let lives = [&unbounded, &policy].map(|policy| Lifetime::new(policy, &told, 0.0));
     let [Some(whole), Some(used)] = lives else {
-        if let Some(seconds) = told.lost_to_our_clock(&policy) {
-            let found = InvalidAnswer::ClockAhead(seconds).to_string();
+        if let Some(seconds) = told.lost_to_clock_skew(&policy) {
+            let found = InvalidResponse::ClockAhead(seconds).to_string();
             return report.failed(SUBJECT, &found, "set this machine's clock (NTP)");
         }
         let found = "shorter than cache.outage_min_remaining: it couldn't be handed out";
@@ -51,19 +51,19 @@ pub(super) fn examine(
         return report.failed(SUBJECT, found, fix);
     };
     let ttl = used.ttl(asked.sent);
-    let found = format!("{}, handed out for {}", span(whole.whole()), span(ttl));
+    let found = format!("{}, handed out for {}", span(whole.total()), span(ttl));
     fits(&policy, &whole, &used, &found, report)
 }
 
 fn fits(
-    policy: &Policy,
+    policy: &LifetimePolicy,
     whole: &Lifetime,
     used: &Lifetime,
     found: &str,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
-    let life = used.whole();
-    if used.is_shorter_than_meant(policy) {
+    let life = used.total();
+    if used.has_reduced_floor(policy) {
         let found = format!(
             "{found}; cache.min_remaining {} is more than a quarter of it, and counts for less",
             span(policy.min_remaining)
@@ -75,7 +75,7 @@ fn fits(
             span(policy.refresh_ahead)
         );
         report.warning(SUBJECT, &found, "lower cache.refresh_ahead")
-    } else if whole.whole() > policy.max_token_life {
+    } else if whole.total() > policy.max_token_life {
         let found = format!(
             "{found}; cache.max_token_life {} takes some of it",
             span(policy.max_token_life)

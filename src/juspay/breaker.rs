@@ -1,9 +1,9 @@
-//! When Juspay isn't called: a circuit breaker, pure but for the clock's readings given to it.
+//! A circuit breaker: stops calls to Juspay during an outage.
 //!
-//! Closed, calls go out, and the customers with calls are counted over a sliding window, each once.
-//! It opens when the calls of enough different customers fail, and refuses calls for a while. Then
-//! it is half open: [`Probes`] find out whether Juspay is back; a success closes it, a failure of a
-//! customer whose calls haven't failed before opens it again.
+//! Pure: the caller passes the time. Closed, it admits every call and counts customers over a
+//! sliding window, each customer once. It opens when calls of enough different customers fail.
+//! After a pause it is half open, and [`Probes`] find out whether Juspay works again. A successful
+//! probe closes it; a failed probe of a customer without earlier failures opens it again.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,27 +11,28 @@ use std::{
 };
 
 use super::{
-    probes::{Prober, Probes},
+    probes::{ProbeKind, Probes},
     window::{CustomerCounts, CustomerHash, CustomerWindow},
 };
 use crate::clock::Monotonic;
 
-/// Different customers whose calls must fail before the breaker opens: fewer may be odd data.
+/// Minimum number of customers with failed calls before the breaker opens. Fewer may just have odd
+/// data.
 const MIN_FAILING_CUSTOMERS: usize = 5;
 
-/// Different customers whose calls met a rate limit (429) before it is taken for one of all calls, and
-/// how long each counts.
-const RATE_LIMITED_CUSTOMERS: usize = 2;
-const RATE_LIMIT_COUNTS_FOR: Duration = Duration::from_secs(30);
+/// A rate limit (429) of this many different customers counts as a rate limit of all calls. Each
+/// one counts for [`RATE_LIMIT_LIFETIME`].
+const MIN_RATE_LIMITED_CUSTOMERS: usize = 2;
+const RATE_LIMIT_LIFETIME: Duration = Duration::from_secs(30);
 
-/// When a breaker opens, and for how long.
+/// When the breaker opens, and for how long.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    /// The share of customers with failing calls at which it opens.
+pub(super) struct BreakerRules {
+    /// Share of customers with failed calls at which it opens.
     pub(super) failure_rate: f64,
-    /// The time that is counted.
+    /// Length of the sliding window.
     pub(super) window: Duration,
-    /// Calls in that time without which it doesn't open.
+    /// Minimum number of calls in the window before it opens.
     pub(super) min_calls: u32,
     /// How long it stays open.
     pub(super) open_for: Duration,
@@ -39,77 +40,81 @@ pub(super) struct Rules {
 
 /// What a breaker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum BreakerState {
     Closed,
     Open,
     HalfOpen,
 }
 
-/// How a call ended.
+/// The result of a call, as the breaker sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CallEnd {
-    /// Well, or in a way that isn't an outage.
+pub(super) enum CallResult {
+    /// A success, or an error that doesn't indicate an outage.
     Healthy,
-    /// As in an outage; with the time for which Juspay wants no calls.
+    /// An error that indicates an outage, with Juspay's `Retry-After`.
     Outage(Option<Duration>),
 }
 
-/// A breaker; clones are the same one.
+/// The circuit breaker. Clones share its state.
 #[derive(Debug, Clone)]
 pub(super) struct Breaker {
-    rules: Rules,
+    rules: BreakerRules,
     inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    phase: Phase,
-    /// Counts the phases: a call that was admitted in an earlier one changes nothing any more.
-    era: u64,
+    circuit: Circuit,
+    /// Incremented with each change of state. Results of calls admitted before are ignored.
+    generation: u64,
     window: CustomerWindow,
-    /// Customers whose calls met a rate limit since a call last went well, and when; at most
-    /// [`RATE_LIMITED_CUSTOMERS`].
+    /// Customers whose calls were rate limited since the last success, and when; at most
+    /// [`MIN_RATE_LIMITED_CUSTOMERS`].
     rate_limited: Vec<(CustomerHash, Monotonic)>,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum Circuit {
     Closed,
-    /// Open until the probes may begin, then half open.
+    /// Open until probes may start, then half open.
     Open(Probes),
 }
 
-/// Permission for one call. Dropped without its end, it proves nothing, and a probe gives its place
-/// back.
+/// Permission for one call. Dropping it without a result releases the probe and counts nothing.
 #[derive(Debug)]
 #[must_use = "the call's end is needed"]
-pub(super) struct Ticket {
+pub(super) struct BreakerPermit {
     breaker: Breaker,
-    era: u64,
+    generation: u64,
     customer: CustomerHash,
-    turn: Option<Prober>,
+    probe: Option<ProbeKind>,
 }
 
 impl Breaker {
-    pub(super) fn new(rules: Rules) -> Self {
+    pub(super) fn new(rules: BreakerRules) -> Self {
         let window = CustomerWindow::new(rules.window);
-        let inner = Inner { phase: Phase::Closed, era: 0, window, rate_limited: Vec::new() };
+        let inner =
+            Inner { circuit: Circuit::Closed, generation: 0, window, rate_limited: Vec::new() };
         Self { rules, inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// Permission for a call, or the time for which there is none.
-    pub(super) fn admit(&self, customer: CustomerHash, now: Monotonic) -> Result<Ticket, Duration> {
+    /// Admits a call, or returns how long calls are refused.
+    pub(super) fn admit(
+        &self,
+        customer: CustomerHash,
+        now: Monotonic,
+    ) -> Result<BreakerPermit, Duration> {
         let mut inner = self.lock();
-        let turn = match &mut inner.phase {
-            Phase::Closed => None,
-            Phase::Open(probes) => Some(probes.admit(customer, now)?),
+        let probe = match &mut inner.circuit {
+            Circuit::Closed => None,
+            Circuit::Open(probes) => Some(probes.admit(customer, now)?),
         };
-        Ok(Ticket { breaker: self.clone(), era: inner.era, customer, turn })
+        Ok(BreakerPermit { breaker: self.clone(), generation: inner.generation, customer, probe })
     }
 
-    /// A customer's call met a rate limit: Juspay wants no calls until then. Once it said so for
-    /// different customers, all calls are refused; never for less time than they are anyway, and a
-    /// probe under way decides nothing any more. Returns whether calls went out before and don't now.
+    /// Records that Juspay rate limited a customer's call until `until`. After rate limits of
+    /// different customers, the breaker refuses all calls until then, and never for less time than
+    /// before. A running probe no longer counts. Returns whether this stopped calls or probes.
     pub(super) fn rate_limited(
         &self,
         customer: CustomerHash,
@@ -118,51 +123,51 @@ impl Breaker {
     ) -> bool {
         let mut inner = self.lock();
         let limited = &mut inner.rate_limited;
-        limited.retain(|(of, at)| *of != customer && now.since(*at) < RATE_LIMIT_COUNTS_FOR);
-        limited.truncate(RATE_LIMITED_CUSTOMERS.saturating_sub(1));
+        limited.retain(|(of, at)| *of != customer && now.since(*at) < RATE_LIMIT_LIFETIME);
+        limited.truncate(MIN_RATE_LIMITED_CUSTOMERS.saturating_sub(1));
         limited.push((customer, now));
-        if limited.len() < RATE_LIMITED_CUSTOMERS {
+        if limited.len() < MIN_RATE_LIMITED_CUSTOMERS {
             return false;
         }
-        if let Phase::Open(probes) = &mut inner.phase {
-            let was_probing = probes.put_off(until);
-            inner.era = inner.era.wrapping_add(1);
+        if let Circuit::Open(probes) = &mut inner.circuit {
+            let was_probing = probes.delay(until);
+            inner.generation = inner.generation.wrapping_add(1);
             return was_probing;
         }
         inner.open(until);
         true
     }
 
-    pub(super) fn state(&self, now: Monotonic) -> State {
-        match &self.lock().phase {
-            Phase::Closed => State::Closed,
-            Phase::Open(probes) if now < probes.from() => State::Open,
-            Phase::Open(_) => State::HalfOpen,
+    pub(super) fn state(&self, now: Monotonic) -> BreakerState {
+        match &self.lock().circuit {
+            Circuit::Closed => BreakerState::Closed,
+            Circuit::Open(probes) if now < probes.next_probe() => BreakerState::Open,
+            Circuit::Open(_) => BreakerState::HalfOpen,
         }
     }
 
-    /// A thread that panicked with the lock left it whole: nothing in between can panic.
+    /// No code panics while it holds the lock, so a poisoned lock is safe to use.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    /// Customers with failing calls are no probes for all: their calls may fail for another reason.
+    /// Customers with failed calls become suspects: their probes may fail for reasons of their own.
     fn open(&mut self, until: Monotonic) {
         let probes = Probes::new(self.window.failing(), until, until);
-        self.enter(Phase::Open(probes));
+        self.switch_to(Circuit::Open(probes));
     }
 
-    fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.era = self.era.wrapping_add(1);
+    fn switch_to(&mut self, circuit: Circuit) {
+        self.circuit = circuit;
+        self.generation = self.generation.wrapping_add(1);
         self.window.clear();
     }
 }
 
-impl Rules {
-    fn are_broken_by(&self, counts: CustomerCounts) -> bool {
+impl BreakerRules {
+    fn is_exceeded_by(&self, counts: CustomerCounts) -> bool {
         let CustomerCounts { calls, customers, failing } = counts;
         let share = |part: usize, whole: usize| {
             let [part, whole] =
@@ -173,62 +178,61 @@ impl Rules {
     }
 }
 
-impl Ticket {
+impl BreakerPermit {
     pub(super) fn customer(&self) -> CustomerHash {
         self.customer
     }
 
-    /// Whether it is the probe of a customer whose calls have failed: its failures say nothing about
-    /// other customers.
-    pub(super) fn is_suspects(&self) -> bool {
-        self.turn == Some(Prober::Suspect)
+    /// Whether this is a probe of a suspect, whose failure says nothing about other customers.
+    pub(super) fn is_suspect_probe(&self) -> bool {
+        self.probe == Some(ProbeKind::Suspect)
     }
 
-    /// The call has ended. Returns the state that this has led to, when it is another one.
-    pub(super) fn ended(mut self, now: Monotonic, end: CallEnd) -> Option<State> {
+    /// Records the result of the call. Returns the new state if it changed.
+    pub(super) fn finish(mut self, now: Monotonic, end: CallResult) -> Option<BreakerState> {
         let breaker = self.breaker.clone();
         let mut inner = breaker.lock();
-        if inner.era != self.era {
+        if inner.generation != self.generation {
             return None;
         }
-        match (&mut inner.phase, end) {
-            (Phase::Closed, _) => {
-                if end == CallEnd::Healthy {
+        match (&mut inner.circuit, end) {
+            (Circuit::Closed, _) => {
+                if end == CallResult::Healthy {
                     inner.rate_limited.clear();
                 }
-                inner.window.count(self.customer, now, end != CallEnd::Healthy);
-                let CallEnd::Outage(asked_to_wait) = end else { return None };
+                inner.window.count(self.customer, now, end != CallResult::Healthy);
+                let CallResult::Outage(retry_after) = end else { return None };
                 let counts = inner.window.total(now);
-                let wait = breaker.rules.open_for.max(asked_to_wait.unwrap_or_default());
-                breaker.rules.are_broken_by(counts).then(|| {
+                let wait = breaker.rules.open_for.max(retry_after.unwrap_or_default());
+                breaker.rules.is_exceeded_by(counts).then(|| {
                     inner.open(now.plus(wait));
-                    State::Open
+                    BreakerState::Open
                 })
             }
-            // One customer's probe doesn't say how long all are to wait.
-            (Phase::Open(probes), CallEnd::Outage(_)) => {
-                let turn = self.turn.take()?;
-                probes.failed(turn, self.customer, now.plus(breaker.rules.open_for));
-                (turn == Prober::Other).then_some(State::Open)
+            // The `Retry-After` of one customer's probe doesn't apply to all.
+            (Circuit::Open(probes), CallResult::Outage(_)) => {
+                let probe = self.probe.take()?;
+                probes.failed(probe, self.customer, now.plus(breaker.rules.open_for));
+                (probe == ProbeKind::Other).then_some(BreakerState::Open)
             }
-            (Phase::Open(_), CallEnd::Healthy) => {
-                self.turn = None;
+            (Circuit::Open(_), CallResult::Healthy) => {
+                self.probe = None;
                 inner.rate_limited.clear();
-                inner.enter(Phase::Closed);
-                Some(State::Closed)
+                inner.switch_to(Circuit::Closed);
+                Some(BreakerState::Closed)
             }
         }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for BreakerPermit {
     fn drop(&mut self) {
-        let Some(turn) = self.turn.take() else { return };
+        let Some(probe) = self.probe.take() else { return };
         let mut inner = self.breaker.lock();
-        if inner.era == self.era
-            && let Phase::Open(probes) = &mut inner.phase
+        if inner.generation == self.generation
+            && let Circuit::Open(probes) = &mut inner.circuit
         {
-            probes.give_back(turn);
+            probes.release(probe);
         }
     }
 }

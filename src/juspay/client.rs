@@ -1,13 +1,13 @@
-//! The real Juspay, over awc. The only reader of the API key (promise P2).
+//! The HTTP client for Juspay, built on awc. The only code that reads the API key (promise P2).
 //!
-//! awc takes an unasked 1xx for the answer and keeps the connection, whose every later answer is
-//! then one behind: somebody else's. So a 1xx, an answer without a clear end, or one about another
-//! customer, makes this worker's client be thrown away with all its connections before anything
-//! else can use them.
+//! awc takes an unsolicited 1xx for the response and keeps the connection. Every later response on
+//! that connection then belongs to the request before it, which may be another customer's.
+//! Therefore a 1xx, a response without a clear end, or one about another customer makes this
+//! worker's client drop all its connections before anything can reuse them.
 //!
-//! An exchange that fails because its pooled connection was stale (see `pool`) is repeated once on a
-//! new connection. The repeat is part of the same try, so the breaker and the retry budget count one
-//! try. All connections that are older than the failure are discarded.
+//! A request that fails because its pooled connection was stale (see `pool`) is repeated once on a
+//! new connection. The repeat belongs to the same attempt, so the breaker and the retry budget
+//! count one attempt. All connections older than the failure are dropped.
 
 use std::{cell::RefCell, fmt, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
@@ -24,10 +24,10 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Answer, ConnectionFailure, CustomerApi, GetCustomer, InvalidAnswer, JuspayError, RejectedBy,
-    RetryAfter,
-    connect::{self, Http, LastFamily, connecting_failed},
-    inspection::Seen,
+    ConnectionFailure, CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError,
+    RejectedBy, RetryAfter,
+    connect::{self, Http, LastFamily, from_connect_error},
+    inspection::ResponseHead,
     keys::{ApiKeys, Slot},
     pool::Exchange,
     wire,
@@ -36,51 +36,51 @@ use crate::{
     clock::{self, Clock, Monotonic},
     credentials,
     customer::CustomerId,
-    metrics::{Metrics, Raised, Series as _},
+    metrics::{GaugeGuard, Metrics, Series as _},
     settings,
     tls::{self, TlsError},
     traces::{Kind, Span},
 };
 
-/// Largest answer read, in bytes. A customer object has some 500.
+/// Maximum size of a response body in bytes. A customer object has about 500.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Longest `Retry-After` that is taken for true. No wait of ours is longer, and phones that are told
-/// more would stay away for longer than we do.
+/// Upper limit of an accepted `Retry-After`. This service never waits longer itself, and clients
+/// shouldn't either.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
-/// The key can't be sent, so Juspay can't have accepted it.
+/// The API key isn't a valid header value, so Juspay can't have accepted it.
 const UNUSABLE_KEY: JuspayError = JuspayError::RejectedCredentials(RejectedBy::Unknown);
 
-/// The outcome of a call that has brought a token.
+/// Outcome label of a successful call.
 const SUCCESS: &str = "success";
 
-/// The outcome of an exchange on a stale connection that is repeated on a new one.
+/// Outcome label of a request on a stale connection that is repeated on a new one.
 const STALE_CONNECTION: &str = "stale_connection";
 
 const MERCHANT_ID: HeaderName = HeaderName::from_static("x-merchantid");
 const ROUTING_ID: HeaderName = HeaderName::from_static("x-routing-id");
 const API_VERSION: HeaderName = HeaderName::from_static("version");
-/// Whose key it was, in Juspay's answers.
-const KEYS_MERCHANT: HeaderName = HeaderName::from_static("x-jp-merchant-id");
+/// In Juspay's responses: the merchant that the API key belongs to.
+const KEY_MERCHANT: HeaderName = HeaderName::from_static("x-jp-merchant-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// What all workers' clients share.
+/// State shared by the clients of all workers.
 pub struct Juspay {
     settings: settings::Juspay,
     keys: ApiKeys,
     tls: Arc<rustls::ClientConfig>,
-    /// Its host and port, as spans name it.
+    /// Host and port, for spans.
     server: Option<(String, u16)>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
 
 impl Juspay {
-    /// Makes ready to call Juspay; calls nobody yet.
+    /// Prepares calls to Juspay without connecting.
     ///
     /// # Errors
-    /// When `juspay.ca_file` holds no certificates.
+    /// If `juspay.ca_file` contains no certificates.
     pub fn new(
         settings: settings::Juspay,
         keys: ApiKeys,
@@ -100,7 +100,7 @@ impl fmt::Debug for Juspay {
     }
 }
 
-/// One worker's client.
+/// The client of one worker.
 #[derive(Debug, Clone)]
 pub struct Client(Rc<Inner>);
 
@@ -108,11 +108,11 @@ struct Inner {
     juspay: Arc<Juspay>,
     http: RefCell<Http>,
     last_family: LastFamily,
-    /// Of the last answer's head.
+    /// From the head of the last response.
     date_and_merchant: RefCell<(Option<Timestamp>, Option<HeaderValue>)>,
 }
 
-/// A failure that says something about the exchange's connection rather than about Juspay.
+/// A failure that indicates a stale connection rather than a failing Juspay.
 struct StaleConnection(JuspayError);
 
 impl fmt::Debug for Inner {
@@ -122,7 +122,7 @@ impl fmt::Debug for Inner {
 }
 
 impl Client {
-    /// A client without connections.
+    /// A client without open connections.
     #[must_use]
     pub fn new(juspay: Arc<Juspay>) -> Self {
         let last_family = LastFamily::default();
@@ -131,11 +131,11 @@ impl Client {
         Self(Rc::new(Inner { juspay, http, last_family, date_and_merchant }))
     }
 
-    /// What the head of the last answer told, whatever its status.
-    pub(crate) fn seen(&self) -> Seen {
+    /// The head of the last response, whatever its status.
+    pub(crate) fn seen(&self) -> ResponseHead {
         let (date, merchant) = &*self.0.date_and_merchant.borrow();
         let merchant = merchant.as_ref().and_then(|value| value.to_str().ok());
-        Seen { date: *date, merchant: merchant.map(str::to_owned) }
+        ResponseHead { date: *date, merchant: merchant.map(str::to_owned) }
     }
 }
 
@@ -143,7 +143,7 @@ impl CustomerApi for Client {
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         let inner = Rc::clone(&self.0);
         Box::pin(async move { inner.get_customer(request).await })
     }
@@ -154,9 +154,12 @@ impl CustomerApi for Client {
 }
 
 impl Inner {
-    /// One try, within the request's deadline. On a 401, never on a 403, the other key is tried once. It
-    /// stays if it works and the 401 was Juspay's own.
-    async fn get_customer(&self, mut request: GetCustomer) -> Result<Answer, JuspayError> {
+    /// Makes one attempt within the request's deadline. After a 401 (never after a 403), it tries
+    /// the other key once. If that key works and Juspay itself sent the 401, later calls use it.
+    async fn get_customer(
+        &self,
+        mut request: GetCustomer,
+    ) -> Result<CustomerResponse, JuspayError> {
         let keys = &self.juspay.keys;
         let slot = keys.in_use();
         let answer = self.try_key(&mut request, slot).await;
@@ -171,9 +174,13 @@ impl Inner {
         answer
     }
 
-    /// One exchange, repeated once if its connection was stale. The repeat has the time of a whole
-    /// try, as a silent connection has used up the first one's.
-    async fn try_key(&self, request: &mut GetCustomer, slot: Slot) -> Result<Answer, JuspayError> {
+    /// Sends the request, and repeats it once if its connection was stale. A silent connection may
+    /// have used up the first deadline, so the repeat gets the time of a full attempt.
+    async fn try_key(
+        &self,
+        request: &mut GetCustomer,
+        slot: Slot,
+    ) -> Result<CustomerResponse, JuspayError> {
         let Juspay { clock, settings, .. } = &*self.juspay;
         match self.measured(request, slot).await {
             Ok(answer) => answer,
@@ -181,58 +188,59 @@ impl Inner {
                 tracing::debug!("stale connection to Juspay, repeating the request: {why}");
                 let end = clock.monotonic().plus(settings.try_timeout);
                 request.deadline = end.min(request.call_deadline);
-                // Every connection is gone and nothing was awaited since, so this one is new.
+                // All connections were dropped and nothing was awaited since, so this connection is
+                // new.
                 self.measured(request, slot).await.unwrap_or_else(|StaleConnection(why)| Err(why))
             }
         }
     }
 
-    /// One exchange with Juspay, counted and timed.
+    /// Sends one request, with its metrics and span.
     async fn measured(
         &self,
         request: &GetCustomer,
         slot: Slot,
-    ) -> Result<Result<Answer, JuspayError>, StaleConnection> {
+    ) -> Result<Result<CustomerResponse, JuspayError>, StaleConnection> {
         let Juspay { clock, metrics, .. } = &*self.juspay;
         let span = self.span(request, slot);
         let juspay = &self.juspay;
         let mut call = Call { juspay, deadline: request.deadline, outcome: None, span };
-        let _in_flight = Raised::new(&metrics.upstream.in_flight);
+        let _in_flight = GaugeGuard::new(&metrics.upstream.in_flight);
         let _timer = metrics.upstream.duration.start_timer();
         let exchange = self.http.borrow().pool.start_exchange();
         let answering = self.exchange(request, slot, &call.span, &exchange);
-        let answer = clock::before(&**clock, request.deadline, answering)
+        let answer = clock::timeout_at(&**clock, request.deadline, answering)
             .await
             .unwrap_or(Err(JuspayError::Timeout));
         let has_time = clock.monotonic() < request.call_deadline;
         let answer = match answer {
-            Err(why) if self.discards_stale(&exchange, &why) && has_time => {
+            Err(why) if self.drop_if_stale(&exchange, &why) && has_time => {
                 Err(StaleConnection(why))
             }
             answer => Ok(answer),
         };
         call.outcome = Some(match &answer {
-            Ok(Ok(Answer { auth: Ok(_), .. })) => SUCCESS,
-            Ok(Ok(Answer { auth: Err(why), .. })) => JuspayError::from(*why).outcome(),
+            Ok(Ok(CustomerResponse { auth: Ok(_), .. })) => SUCCESS,
+            Ok(Ok(CustomerResponse { auth: Err(why), .. })) => JuspayError::from(*why).outcome(),
             Ok(Err(error)) => error.outcome(),
             Err(StaleConnection(_)) => STALE_CONNECTION,
         });
         answer
     }
 
-    /// Whether an exchange failed because its connection, a pooled one, was stale. If it may have
-    /// been, all connections up to now are discarded: they are as old.
-    fn discards_stale(&self, exchange: &Exchange, why: &JuspayError) -> bool {
+    /// Whether a request failed because its pooled connection was stale. If it may have been, all
+    /// existing connections are dropped: they are at least as old.
+    fn drop_if_stale(&self, exchange: &Exchange, why: &JuspayError) -> bool {
         let has_ended = *why == JuspayError::Connection(ConnectionFailure::Broken);
         let is_silent = *why == JuspayError::Timeout;
         if !(has_ended || is_silent) || !exchange.is_unanswered_on_reused_connection() {
             return false;
         }
-        self.throw_connections_away();
+        self.drop_connections();
         has_ended || !exchange.has_older_connection_received()
     }
 
-    /// The span of an exchange. Not the address asked for: the customer's id is in it.
+    /// The span of a request. It omits the URL, which contains the customer id.
     fn span(&self, request: &GetCustomer, slot: Slot) -> Span {
         let span = request.trace.begin("GET /customers/{id}", Kind::Client);
         if span.place().is_some() {
@@ -257,26 +265,27 @@ impl Inner {
         slot: Slot,
         span: &Span,
         exchange: &Rc<Exchange>,
-    ) -> Result<Answer, JuspayError> {
+    ) -> Result<CustomerResponse, JuspayError> {
         let sending = self.request(request, slot)?.send();
         let response = exchange.send(sending).await.map_err(|error| {
             if matches!(error, SendRequestError::Connect(ConnectError::Disconnected)) {
                 exchange.ended_before_response();
             }
-            sending_failed(error)
+            from_send_error(error)
         })?;
         span.set("http.response.status_code", response.status().as_u16());
         if !has_clear_end(response.status(), response.headers()) {
-            // Nothing may be awaited between awc's answer and this.
-            self.throw_connections_away();
+            // No await between awc's response and this call: another request could reuse the
+            // connection.
+            self.drop_connections();
         }
         if response.status().is_informational() {
-            return Err(InvalidAnswer::Interim.into());
+            return Err(InvalidResponse::Interim.into());
         }
         let answer = self.read(response, &request.customer).await;
         match &answer {
-            Err(JuspayError::InvalidAnswer(InvalidAnswer::OtherCustomer)) => {
-                self.throw_connections_away();
+            Err(JuspayError::InvalidResponse(InvalidResponse::OtherCustomer)) => {
+                self.drop_connections();
                 self.juspay.metrics.upstream.identity_mismatches.inc();
             }
             Err(JuspayError::RejectedCredentials(_)) => {
@@ -291,18 +300,19 @@ impl Inner {
         answer
     }
 
-    /// The awc client is taken at send time, never held across a wait: it may be replaced.
+    /// Builds the request at the time of sending. The awc client isn't held across an await,
+    /// because it may be replaced.
     fn request(&self, request: &GetCustomer, slot: Slot) -> Result<ClientRequest, JuspayError> {
         let Juspay { settings, keys, .. } = &*self.juspay;
         let segment = request.customer.path_segment().to_string();
         let url =
             format!("{}/customers/{segment}?options.get_client_auth_token=true", settings.base_url);
-        // The id itself where that is unambiguous, else percent-encoded: a raw `%` would make the ids
-        // `a b` and `a%20b` the same routing id.
+        // The plain id where that is unambiguous, else percent-encoded: with a raw `%`, the ids `a
+        // b` and `a%20b` would get the same routing id.
         let id = request.customer.as_str();
         let is_plain = id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%');
         let routing_id = if is_plain { id } else { &segment };
-        // Without a copy for each request.
+        // Avoids a copy per request.
         let constant = HeaderValue::from_static;
         let key = keys.secret(slot).ok_or(UNUSABLE_KEY)?;
         let mut http = self
@@ -328,36 +338,36 @@ impl Inner {
     async fn read<S>(
         &self,
         mut response: ClientResponse<S>,
-        asked: &CustomerId,
-    ) -> Result<Answer, JuspayError>
+        requested: &CustomerId,
+    ) -> Result<CustomerResponse, JuspayError>
     where
         S: futures_util::Stream<Item = Result<bytes::Bytes, PayloadError>> + Unpin,
     {
         let status = response.status();
         let date = date(response.headers());
-        self.date_and_merchant.replace((date, response.headers().get(KEYS_MERCHANT).cloned()));
+        self.date_and_merchant.replace((date, response.headers().get(KEY_MERCHANT).cloned()));
         let announced = content_length(response.headers());
         let retry_after = retry_after(response.headers());
         let read = response.body().limit(MAX_BODY_BYTES).await;
-        let body = match read.map_err(|error| body_failed(&error)) {
+        let body = match read.map_err(|error| from_payload_error(&error)) {
             Ok(body) => body,
             Err(error) if matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) => {
                 return Err(error);
             }
-            // What any other answer means, its status says.
+            // For other statuses the body doesn't matter.
             Err(_) => bytes::Bytes::new(),
         };
         match status {
             StatusCode::OK => {
                 if announced.is_some_and(|length| length != body.len()) {
-                    return Err(InvalidAnswer::Truncated.into());
+                    return Err(InvalidResponse::Truncated.into());
                 }
                 let form = self.juspay.settings.customer_id_form;
-                let (customer, auth) = wire::customer(&body, asked, form).map_err(|why| {
-                    let is_cut = announced.is_none() && is_cut_off(&body);
-                    if is_cut { InvalidAnswer::Truncated } else { why }
+                let (customer, auth) = wire::customer(&body, requested, form).map_err(|why| {
+                    let is_cut = announced.is_none() && is_truncated(&body);
+                    if is_cut { InvalidResponse::Truncated } else { why }
                 })?;
-                Ok(Answer { customer, auth, date })
+                Ok(CustomerResponse { customer, auth, date })
             }
             StatusCode::UNAUTHORIZED => {
                 Err(JuspayError::RejectedCredentials(RejectedBy::of_credentials(&body)))
@@ -365,20 +375,20 @@ impl Inner {
             StatusCode::FORBIDDEN => Err(JuspayError::RejectedOrigin(RejectedBy::of_origin(&body))),
             StatusCode::NOT_FOUND => Err(wire::not_found(&body)),
             StatusCode::TOO_MANY_REQUESTS => Err(JuspayError::TooManyRequests(retry_after)),
-            status if status.is_redirection() => Err(InvalidAnswer::Redirect.into()),
-            status if status.is_success() => Err(InvalidAnswer::Status.into()),
+            status if status.is_redirection() => Err(InvalidResponse::Redirect.into()),
+            status if status.is_success() => Err(InvalidResponse::Status.into()),
             status => Err(JuspayError::Status(status.as_u16(), retry_after)),
         }
     }
 
-    fn throw_connections_away(&self) {
+    fn drop_connections(&self) {
         let Juspay { settings, tls, .. } = &*self.juspay;
         self.http.replace(Http::new(settings, tls, &self.last_family));
     }
 }
 
-/// A call under way. It is counted when it ends, also where whoever asked gives up first: that one
-/// has a timer of its own for the same deadline.
+/// A call in progress. It is counted when it ends, even if the caller's timer for the same deadline
+/// fires first and drops it.
 struct Call<'j> {
     juspay: &'j Juspay,
     deadline: Monotonic,
@@ -403,7 +413,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Every outcome of a call that was made.
+/// Every outcome label of a call that was made.
 fn call_outcomes() -> impl Iterator<Item = &'static str> {
     let without_call =
         [JuspayError::BreakerOpen(Duration::ZERO), JuspayError::Saturated].map(|it| it.outcome());
@@ -413,7 +423,7 @@ fn call_outcomes() -> impl Iterator<Item = &'static str> {
         .chain([SUCCESS, STALE_CONNECTION])
 }
 
-/// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as not to be printed.
+/// `Basic base64("KEY:")` (RFC 7617 with an empty password), marked as sensitive.
 fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
     let mut value = HeaderValue::from_maybe_shared(credentials::basic(key.expose_secret(), ""))
         .map_err(|_| UNUSABLE_KEY)?;
@@ -421,9 +431,9 @@ fn authorization(key: &SecretString) -> Result<HeaderValue, JuspayError> {
     Ok(value)
 }
 
-/// Whether the answer ends where awc takes it to end. A 1xx is none; and a body without a length, or
-/// on a connection that is to change its protocol, is taken for an empty one: it still comes, on a
-/// connection that awc has put back.
+/// Whether the response ends where awc assumes it ends. awc takes a body without a length, and a
+/// response that switches protocols, for empty: the body arrives later on a connection that awc has
+/// already reused. A 1xx isn't a final response.
 fn has_clear_end(status: StatusCode, headers: &HeaderMap) -> bool {
     let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     let has_length = headers.contains_key(header::CONTENT_LENGTH)
@@ -431,7 +441,8 @@ fn has_clear_end(status: StatusCode, headers: &HeaderMap) -> bool {
     has_length && !headers.contains_key(header::UPGRADE) && !status.is_informational()
 }
 
-/// Juspay's clock, unless the answer has aged in a cache, or has more than one `Date`.
+/// Juspay's clock, unless a cache on the path has delayed the response or there are several `Date`
+/// fields.
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
     if headers.contains_key(header::AGE) {
         return None;
@@ -445,7 +456,7 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date by the answer's own clock.
+/// Parses `Retry-After` (RFC 9110 §10.2.3): seconds, or a date relative to the response's `Date`.
 fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     let wait = match text.parse() {
@@ -455,28 +466,28 @@ fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// awc's error in our words; its own text may name addresses, and it isn't `Send`.
+/// Converts awc's error, whose text may contain addresses and which isn't `Send`.
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
-fn sending_failed(error: SendRequestError) -> JuspayError {
+fn from_send_error(error: SendRequestError) -> JuspayError {
     match error {
-        SendRequestError::Connect(error) => JuspayError::Connection(connecting_failed(&error)),
-        SendRequestError::Response(error) if !is_io(&error) => InvalidAnswer::Http.into(),
+        SendRequestError::Connect(error) => JuspayError::Connection(from_connect_error(&error)),
+        SendRequestError::Response(error) if !is_io(&error) => InvalidResponse::Http.into(),
         _ => JuspayError::Connection(ConnectionFailure::Broken),
     }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
-fn body_failed(error: &PayloadError) -> JuspayError {
+fn from_payload_error(error: &PayloadError) -> JuspayError {
     let why = match error {
-        PayloadError::Overflow => InvalidAnswer::TooLarge,
-        PayloadError::Incomplete(_) | PayloadError::Io(_) => InvalidAnswer::Truncated,
-        _ => InvalidAnswer::Http,
+        PayloadError::Overflow => InvalidResponse::TooLarge,
+        PayloadError::Incomplete(_) | PayloadError::Io(_) => InvalidResponse::Truncated,
+        _ => InvalidResponse::Http,
     };
     why.into()
 }
 
-/// Whether JSON begins and ends too early. A chunked body without its last chunk looks whole to awc.
-fn is_cut_off(json: &[u8]) -> bool {
+/// Whether the JSON is incomplete. awc doesn't report a chunked body without its last chunk.
+fn is_truncated(json: &[u8]) -> bool {
     let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(json);
     !json.is_empty() && parsed.is_err_and(|error| error.is_eof())
 }

@@ -1,7 +1,7 @@
-//! How a connection to Juspay is made: every address of the host gets a fair try.
+//! Connects to Juspay and gives every address of the host a fair chance.
 //!
-//! A black-holed IPv6 address must not eat every attempt, so the families take turns, each address
-//! gets a bounded time, and the family that worked last goes first.
+//! An unreachable IPv6 address must not use up every attempt. Therefore the address families
+//! alternate, each address has its own timeout, and the family that worked last goes first.
 
 use std::{
     cell::Cell,
@@ -23,11 +23,11 @@ use super::{
 };
 use crate::settings::{self, IpFamily};
 
-/// As many addresses get a turn within `juspay.connect_timeout`, each an equal share of it: both
-/// families, and one more.
-const TURNS: usize = 3;
+/// Maximum number of addresses tried within `juspay.connect_timeout`, each with an equal share of
+/// it: one of each family, and one more.
+const MAX_ADDRESSES: usize = 3;
 
-/// A family of addresses.
+/// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     V4,
@@ -52,10 +52,10 @@ impl From<IpAddr> for Family {
     }
 }
 
-/// The family that the last connection was made with.
+/// The family of the last successful connection.
 pub(super) type LastFamily = Rc<Cell<Option<Family>>>;
 
-/// awc's client, and its connections.
+/// An awc client and its connections.
 pub(super) struct Http {
     pub(super) client: awc::Client,
     pub(super) pool: Rc<Pool>,
@@ -64,9 +64,10 @@ pub(super) struct Http {
 impl Http {
     /// A client without connections.
     ///
-    /// No redirects: they'd carry the key elsewhere. No timeout of awc's own: it leaves out the
-    /// body; the deadline is around the whole exchange. No limit of awc's own: it counts connections
-    /// that it has lost, and `resilience` has one.
+    /// Redirects are disabled, because they would send the key elsewhere. awc's timeout is
+    /// disabled, because it doesn't cover the body; the deadline covers the whole exchange. awc's
+    /// connection limit is disabled, because it counts lost connections; `resilience` has its own
+    /// limit.
     pub(super) fn new(
         settings: &settings::Juspay,
         tls: &Arc<rustls::ClientConfig>,
@@ -89,7 +90,7 @@ impl Http {
     }
 }
 
-/// A connector for awc, whose connections are those of `pool`.
+/// A connector for awc that registers its connections in `pool`.
 fn connector(
     settings: &settings::Juspay,
     last: LastFamily,
@@ -102,15 +103,15 @@ fn connector(
         let (last, pool) = (Rc::clone(&last), Rc::clone(&pool));
         async move {
             let host = info.hostname().trim_start_matches('[').trim_end_matches(']').to_owned();
-            let found = resolve(&host, info.port()).await.map_err(resolving_failed)?;
-            let addresses = in_turn(found, ip_family, last.get());
-            let stream = first_to_answer(&addresses, connect_timeout, &last).await?;
+            let found = resolve(&host, info.port()).await.map_err(resolve_error)?;
+            let addresses = interleaved(found, ip_family, last.get());
+            let stream = connect_to_first(&addresses, connect_timeout, &last).await?;
             Ok(Connection::new(info.request().clone(), pool.add(stream)))
         }
     })
 }
 
-/// Host, port and whether it's https, of an address that settings have taken.
+/// Host, port and whether the scheme is https, of a URL validated by `settings`.
 pub(super) fn target(base_url: &str) -> Option<(String, u16, bool)> {
     let uri: Uri = base_url.parse().ok()?;
     let is_tls = uri.scheme_str() == Some("https");
@@ -118,24 +119,24 @@ pub(super) fn target(base_url: &str) -> Option<(String, u16, bool)> {
     Some((host, uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }), is_tls))
 }
 
-/// All addresses of a host.
+/// Resolves all addresses of a host.
 pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(lookup_host((host, port)).await?.collect())
 }
 
-fn resolving_failed(error: io::Error) -> ConnectError {
+fn resolve_error(error: io::Error) -> ConnectError {
     ConnectError::Resolver(Box::new(error))
 }
 
-/// A connection to the first of the addresses that takes one.
-pub(super) async fn first_to_answer(
+/// Connects to the first address that accepts a connection.
+pub(super) async fn connect_to_first(
     addresses: &[SocketAddr],
     time: Duration,
     last: &LastFamily,
 ) -> Result<TcpStream, ConnectError> {
     let mut failure = ConnectError::NoRecords;
-    // The real clock, as everywhere below awc: a socket's time can't be turned by hand.
-    let share = share_of(time, addresses.len());
+    // awc's timers use the real clock, and a test can't control a socket's time.
+    let share = timeout_per_address(time, addresses.len());
     for address in addresses {
         let connected = tokio::time::timeout(share, TcpStream::connect(address))
             .await
@@ -151,14 +152,14 @@ pub(super) async fn first_to_answer(
     Err(failure)
 }
 
-/// The time that each address gets.
-fn share_of(time: Duration, addresses: usize) -> Duration {
-    let turns = u32::try_from(addresses.min(TURNS)).unwrap_or(u32::MAX);
+/// The timeout for each address.
+fn timeout_per_address(time: Duration, addresses: usize) -> Duration {
+    let turns = u32::try_from(addresses.min(MAX_ADDRESSES)).unwrap_or(u32::MAX);
     time.checked_div(turns).unwrap_or(time)
 }
 
-/// The addresses to try: of the allowed families, by turns, the preferred family first.
-fn in_turn(
+/// The addresses to try: the allowed families, alternating, the preferred family first.
+fn interleaved(
     found: Vec<SocketAddr>,
     allowed: IpFamily,
     preferred: Option<Family>,
@@ -185,9 +186,9 @@ fn in_turn(
     }
 }
 
-/// awc's error in our words.
+/// Converts awc's error.
 #[expect(clippy::wildcard_enum_match_arm, reason = "awc's enums may grow")]
-pub(super) fn connecting_failed(error: &AwcError) -> ConnectionFailure {
+pub(super) fn from_connect_error(error: &AwcError) -> ConnectionFailure {
     match error {
         AwcError::Resolver(_) | AwcError::NoRecords => ConnectionFailure::Resolve,
         AwcError::Timeout => ConnectionFailure::ConnectTimeout,
@@ -195,7 +196,7 @@ pub(super) fn connecting_failed(error: &AwcError) -> ConnectionFailure {
         AwcError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             ConnectionFailure::ConnectTimeout
         }
-        // What rustls refuses comes as this.
+        // rustls reports its errors as this kind.
         AwcError::Io(error) if error.kind() == io::ErrorKind::InvalidData => ConnectionFailure::Tls,
         _ => ConnectionFailure::Connect,
     }
@@ -212,8 +213,8 @@ mod tests {
     const FOUND: [&str; 5] = ["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1", "10.0.0.2:1"];
 
     #[test]
-    fn families_take_turns_and_the_one_that_worked_goes_first() {
-        let turns = |preferred| in_turn(addresses(&FOUND), IpFamily::Any, preferred);
+    fn families_alternate_starting_with_the_last_that_worked() {
+        let turns = |preferred| interleaved(addresses(&FOUND), IpFamily::Any, preferred);
         let v6_first = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"];
         assert_eq!(turns(None), addresses(&v6_first));
         assert_eq!(turns(Some(Family::V6)), addresses(&v6_first));
@@ -223,44 +224,44 @@ mod tests {
 
     #[test]
     fn only_allowed_families_are_tried() {
-        let only = |allowed| in_turn(addresses(&FOUND), allowed, None);
+        let only = |allowed| interleaved(addresses(&FOUND), allowed, None);
         assert_eq!(only(IpFamily::V4), addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
         assert_eq!(only(IpFamily::V6), addresses(&["[::1]:1", "[::2]:1", "[::3]:1"]));
-        assert_eq!(in_turn(addresses(&["10.0.0.1:1"]), IpFamily::V6, None), []);
+        assert_eq!(interleaved(addresses(&["10.0.0.1:1"]), IpFamily::V6, None), []);
     }
 
     #[test]
-    fn the_time_is_shared_out_among_three_at_most() {
-        let shares =
-            [0, 1, 2, 3, 4, 8].map(|addresses| share_of(Duration::from_millis(900), addresses));
+    fn timeout_is_divided_among_at_most_three_addresses() {
+        let shares = [0, 1, 2, 3, 4, 8]
+            .map(|addresses| timeout_per_address(Duration::from_millis(900), addresses));
         assert_eq!(shares, [900, 900, 450, 300, 300, 300].map(Duration::from_millis));
     }
 
     #[tokio::test]
-    async fn an_address_where_nobody_listens_gives_way_to_the_next() {
+    async fn refused_connection_falls_back_to_the_next_address() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
         let bad = SocketAddr::new("127.0.0.2".parse().unwrap(), good.port());
         let (second, last) = (Duration::from_secs(1), LastFamily::default());
-        assert!(first_to_answer(&[bad, good], second, &last).await.is_ok());
+        assert!(connect_to_first(&[bad, good], second, &last).await.is_ok());
         assert_eq!(last.get().map(Family::name), Some("ipv4"));
-        assert!(matches!(first_to_answer(&[bad], second, &last).await, Err(ConnectError::Io(_))));
-        assert!(matches!(first_to_answer(&[], second, &last).await, Err(ConnectError::NoRecords)));
+        assert!(matches!(connect_to_first(&[bad], second, &last).await, Err(ConnectError::Io(_))));
+        assert!(matches!(connect_to_first(&[], second, &last).await, Err(ConnectError::NoRecords)));
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_black_hole_gives_way_to_the_next() {
+    async fn black_hole_falls_back_to_the_next_address() {
         let hole = tokio::net::TcpSocket::new_v4().unwrap();
         hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let hole = hole.listen(1).unwrap();
         let full = hole.local_addr().unwrap();
-        // Once its queue is full, Linux says nothing at all to further connections.
+        // Linux ignores further connection attempts when the listener's queue is full.
         let time = Duration::from_millis(100);
         let mut queue = Vec::new();
         let last = LastFamily::default();
         let silent = loop {
-            match first_to_answer(&[full], time, &last).await {
+            match connect_to_first(&[full], time, &last).await {
                 Ok(stream) => queue.push(stream),
                 Err(error) => break error,
             }
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
-        let stream = first_to_answer(&[full, good], time, &last).await.unwrap();
+        let stream = connect_to_first(&[full, good], time, &last).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), good);
     }
 }

@@ -1,5 +1,4 @@
-//! What must hold whatever Juspay answers. For the fuzz targets and the tests only: no program has
-//! this in it.
+//! Invariants that hold for every response from Juspay. Compiled for fuzz targets and tests only.
 
 #![expect(clippy::expect_used, reason = "what can't be is a finding")]
 
@@ -8,14 +7,14 @@ use std::{collections::BTreeMap, fmt};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{InvalidAnswer, JuspayError, wire};
+use super::{InvalidResponse, JuspayError, wire};
 use crate::customer::{ClientAuth, CustomerId, CustomerIdForm, Field, FieldSet};
 
-/// The token in an answer that is about the right customer.
-type Auth = Result<ClientAuth, InvalidAnswer>;
+/// The token of a response about the right customer.
+type Auth = Result<ClientAuth, InvalidResponse>;
 
-/// Takes the body of an answer and panics where a promise is broken. The token's expiry is for the
-/// cache to judge.
+/// Parses a response body and panics if an invariant is violated. The cache checks the token's
+/// expiry.
 pub fn answer(body: &[u8]) -> Option<ClientAuth> {
     check_not_found(body);
     let [merchant, juspay] = [
@@ -23,31 +22,34 @@ pub fn answer(body: &[u8]) -> Option<ClientAuth> {
         read(body, "cst_1", CustomerIdForm::Juspay),
     ];
     for (other, form) in [("bob", CustomerIdForm::Merchant), ("cst_2", CustomerIdForm::Juspay)] {
-        let asked = CustomerId::parse(other).expect("an id");
+        let requested = CustomerId::parse(other).expect("an id");
         let is_other = merchant.is_some() && form == CustomerIdForm::Merchant
             || juspay.is_some() && form == CustomerIdForm::Juspay;
-        assert!(!is_other || wire::customer(body, &asked, form).is_err(), "about two customers");
+        assert!(
+            !is_other || wire::customer(body, &requested, form).is_err(),
+            "about two customers"
+        );
     }
     merchant.or(juspay)?.ok()
 }
 
-/// The token when the answer is taken for one about `id`.
+/// The token if the response is accepted as one about `id`.
 fn read(body: &[u8], id: &str, form: CustomerIdForm) -> Option<Auth> {
-    let asked = CustomerId::parse(id).expect("an id");
-    let (customer, auth) = wire::customer(body, &asked, form).ok()?;
+    let requested = CustomerId::parse(id).expect("an id");
+    let (customer, auth) = wire::customer(body, &requested, form).ok()?;
     check_exact(body);
     let document = document(body).expect("an object");
     assert_eq!(named(&document, form), Some(id), "about another customer");
-    let told = auth.as_ref().ok();
-    let json = customer.to_json(&FieldSet::all(), told);
-    assert_eq!(json.has_token(), told.is_some());
+    let usable = auth.as_ref().ok();
+    let json = customer.to_json(&FieldSet::all(), usable);
+    assert_eq!(json.has_token(), usable.is_some());
     assert_eq!(json.len(), json.with_token().len());
-    check_told(&json.with_token(), &document, told);
-    check_told(&json.without_token(), &document, None);
+    check_client_json(&json.with_token(), &document, usable);
+    check_client_json(&json.without_token(), &document, None);
     Some(auth)
 }
 
-/// Ids, token and expiry are in the body as they are read, and once.
+/// Checks that ids, token and expiry occur in the body once, exactly as parsed.
 fn check_exact(body: &[u8]) {
     let text = wire::repaired(body);
     let Pairs(object) = serde_json::from_str(&text).expect("an object");
@@ -101,13 +103,13 @@ impl<'de> Visitor<'de> for PairsVisitor {
     }
 }
 
-/// The members that `serde_json` reads: what is passed over may be what it doesn't. Of several with
-/// the same name, the last one.
+/// Parses the body with `serde_json`, in which the last of several members with the same name wins.
+/// Members that the code under test skips may be invalid for `serde_json`.
 fn document(body: &[u8]) -> Option<Map<String, Value>> {
     object(&wire::repaired(body), true)
 }
 
-/// `is_deep`: objects in it are read alike.
+/// With `is_deep`, nested objects are parsed in the same way.
 fn object(text: &str, is_deep: bool) -> Option<Map<String, Value>> {
     let Pairs(members) = serde_json::from_str(text).ok()?;
     let members: BTreeMap<String, &RawValue> = members.into_iter().collect();
@@ -119,7 +121,7 @@ fn object(text: &str, is_deep: bool) -> Option<Map<String, Value>> {
     Some(members.into_iter().filter_map(read).collect())
 }
 
-/// Whom the answer is about.
+/// The customer that the response identifies.
 fn named(document: &Map<String, Value>, form: CustomerIdForm) -> Option<&str> {
     let names: &[&str] = match form {
         CustomerIdForm::Merchant => &["object_reference_id", "customer_id"],
@@ -129,14 +131,14 @@ fn named(document: &Map<String, Value>, form: CustomerIdForm) -> Option<&str> {
     present.into_iter().find(|value| !value.is_null()).and_then(Value::as_str)
 }
 
-/// What a phone is told: documented fields, each as Juspay has told it.
-fn check_told(json: &[u8], document: &Map<String, Value>, auth: Option<&ClientAuth>) {
-    let told: Map<String, Value> = serde_json::from_slice(json).expect("an object");
-    for (name, value) in &told {
-        match Field::named(name).expect("a documented field") {
+/// Checks what clients receive: documented fields only, with Juspay's values.
+fn check_client_json(json: &[u8], document: &Map<String, Value>, auth: Option<&ClientAuth>) {
+    let json: Map<String, Value> = serde_json::from_slice(json).expect("an object");
+    for (name, value) in &json {
+        match Field::from_name(name).expect("a documented field") {
             Field::Juspay => check_token(value, document, auth.expect("a token")),
             Field::DateCreated | Field::LastUpdated => {
-                assert!(value.is_null() || is_in_style(value), "a date of another style");
+                assert!(value.is_null() || is_rfc3339(value), "a date of another style");
             }
             Field::Id
             | Field::Object
@@ -155,24 +157,24 @@ fn check_told(json: &[u8], document: &Map<String, Value>, auth: Option<&ClientAu
             }
         }
     }
-    assert_eq!(told.contains_key("juspay"), auth.is_some());
+    assert_eq!(json.contains_key("juspay"), auth.is_some());
 }
 
-fn check_token(told: &Value, document: &Map<String, Value>, auth: &ClientAuth) {
-    let told = told.as_object().expect("an object");
-    let names: Vec<&str> = told.keys().map(String::as_str).collect();
+fn check_token(json: &Value, document: &Map<String, Value>, auth: &ClientAuth) {
+    let json = json.as_object().expect("an object");
+    let names: Vec<&str> = json.keys().map(String::as_str).collect();
     assert_eq!(names, ["client_auth_token", "client_auth_token_expiry"]);
-    let token = told.get("client_auth_token");
+    let token = json.get("client_auth_token");
     assert!(token.and_then(Value::as_str).is_some_and(|token| !token.is_empty()), "no token");
     assert_eq!(token, document.get("juspay").and_then(|juspay| juspay.get("client_auth_token")));
-    let expiry = told.get("client_auth_token_expiry").expect("an expiry");
-    assert!(is_in_style(expiry), "an expiry of another style");
+    let expiry = json.get("client_auth_token_expiry").expect("an expiry");
+    assert!(is_rfc3339(expiry), "an expiry of another style");
     let expiry = expiry.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
     assert!(expiry.expect("a time") <= auth.expiry, "later than Juspay says");
 }
 
-/// `YYYY-MM-DDTHH:MM:SSZ`.
-fn is_in_style(date: &Value) -> bool {
+/// Whether the date has the format `YYYY-MM-DDTHH:MM:SSZ`.
+fn is_rfc3339(date: &Value) -> bool {
     let is_separator = |(index, byte)| match index {
         4 | 7 => byte == b'-',
         10 => byte == b'T',
@@ -184,16 +186,16 @@ fn is_in_style(date: &Value) -> bool {
 }
 
 fn check_not_found(body: &[u8]) {
-    let says_so = matches!(wire::not_found(body), JuspayError::CustomerNotFound);
+    let is_not_found = matches!(wire::not_found(body), JuspayError::CustomerNotFound);
     let document = document(body).unwrap_or_default();
     let inner = document.get("error_info").and_then(|info| info.get("code"));
     let codes = [document.get("error_code"), inner].into_iter().flatten().filter_map(Value::as_str);
-    let is_said =
+    let has_code =
         codes.into_iter().any(|code| ["object_not_found", "RESOURCE_NOT_FOUND"].contains(&code));
-    assert!(!says_so || is_said, "a customer that is said not to be, though nobody says so");
+    assert!(!is_not_found || has_code, "a customer that is said not to be, though nobody says so");
 }
 
-/// The `Date` of an answer.
+/// Parses the `Date` of a response.
 pub fn date(text: &str) -> Option<jiff::Timestamp> {
     crate::clock::http_date(text)
 }

@@ -1,32 +1,32 @@
-//! The hold after rejections: when calls with a wrong key or from a blocked address are refused
-//! without calling Juspay. Pure but for the clock's readings given to it.
+//! The hold after rejections: stops calls with a wrong API key or from a blocked address.
 //!
-//! One customer's 401 or 403 says nothing about other customers: a firewall may reject just that
-//! one. The hold starts when, within 30 s, two customers got Juspay's own JSON rejection or five got
-//! any, and no call in between showed that this service is let in. During the hold [`Probes`] decide
-//! which calls go out. A call that is let in, another API key or a purge of all ends it.
+//! Pure: the caller passes the time. A single customer's 401 or 403 says nothing about other
+//! customers, because a firewall may reject just that one. The hold starts when, within 30 s, two
+//! customers got Juspay's own JSON rejection or five got any, and no call in between was accepted.
+//! During the hold [`Probes`] decide which calls are made. An accepted call, a changed API key or a
+//! purge of all entries ends it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use super::{JuspayError, RejectedBy, probes::Prober, probes::Probes, window::CustomerHash};
+use super::{JuspayError, RejectedBy, probes::ProbeKind, probes::Probes, window::CustomerHash};
 use crate::clock::Monotonic;
 
 /// How long a rejection counts as evidence.
-const EVIDENCE_FOR: Duration = Duration::from_secs(30);
+const EVIDENCE_LIFETIME: Duration = Duration::from_secs(30);
 
-/// Different customers with Juspay's own JSON rejection that start a hold.
-const OWN_REJECTIONS: usize = 2;
+/// Number of different customers with Juspay's own JSON rejection that starts the hold.
+const MIN_JUSPAY_REJECTIONS: usize = 2;
 
-/// Different customers with any rejection that start a hold.
-const ANY_REJECTIONS: usize = 5;
+/// Number of different customers with any rejection that starts the hold.
+const MIN_REJECTIONS: usize = 5;
 
-/// The pause after a rejected probe. Shorter than an operator's patience.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Pause after a rejected probe. Short, so that operators see the effect of a fix soon.
+const PROBE_PAUSE: Duration = Duration::from_secs(5);
 
-/// A hold; clones are the same one.
+/// The hold. Clones share its state.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hold {
     inner: Arc<Mutex<Inner>>,
@@ -34,71 +34,73 @@ pub(super) struct Hold {
 
 #[derive(Debug, Default)]
 struct Inner {
-    phase: Phase,
-    /// Counts what ended a hold or its evidence: rejections of earlier calls are no evidence.
-    era: u64,
-    /// The highest number of key changes seen.
+    state: HoldState,
+    /// Incremented when a hold or its evidence is discarded. Rejections of calls admitted before
+    /// are ignored.
+    generation: u64,
+    /// The highest count of key changes so far.
     key_changes: u64,
 }
 
 #[derive(Debug)]
-enum Phase {
-    /// Calls go out. At most one rejection for each customer, and fewer than [`ANY_REJECTIONS`].
+enum HoldState {
+    /// No hold: calls are made. Contains at most one rejection for each customer, and fewer than
+    /// [`MIN_REJECTIONS`].
     Off(Vec<Rejection>),
-    /// Calls are refused with the last rejection, but for probes.
-    On { probes: Probes, status: Status },
+    /// Calls other than probes fail with the last rejection.
+    On { probes: Probes, status: Rejected },
 }
 
 #[derive(Debug)]
 struct Rejection {
     customer: CustomerHash,
     at: Monotonic,
-    is_juspays: bool,
+    is_by_juspay: bool,
 }
 
-/// What Juspay rejects.
+/// What Juspay rejected.
 #[derive(Debug, Clone, Copy)]
-enum Status {
+enum Rejected {
     Credentials,
     Origin,
 }
 
-/// Permission for one call. Dropped without a result, it proves nothing.
+/// Permission for one call. Dropping it without a result releases the probe and counts nothing.
 #[derive(Debug)]
 #[must_use = "the call's result is needed"]
-pub(super) struct Pass {
+pub(super) struct HoldPermit {
     hold: Hold,
-    era: u64,
+    generation: u64,
     customer: CustomerHash,
-    turn: Option<Prober>,
+    probe: Option<ProbeKind>,
 }
 
 /// How the result of a call changed the hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum HoldChange {
     Started,
     Ended,
 }
 
 impl Hold {
-    /// Permission for a call, or the rejection that it would meet.
+    /// Admits a call, or returns the rejection that it would get.
     pub(super) fn admit(
         &self,
         customer: CustomerHash,
         now: Monotonic,
-    ) -> Result<Pass, JuspayError> {
+    ) -> Result<HoldPermit, JuspayError> {
         let mut inner = self.lock();
-        let turn = match &mut inner.phase {
-            Phase::Off(_) => None,
-            Phase::On { probes, status } => match probes.admit(customer, now) {
-                Ok(turn) => Some(turn),
+        let probe = match &mut inner.state {
+            HoldState::Off(_) => None,
+            HoldState::On { probes, status } => match probes.admit(customer, now) {
+                Ok(probe) => Some(probe),
                 Err(wait) => return Err(status.rejection(RejectedBy::Hold(wait))),
             },
         };
-        Ok(Pass { hold: self.clone(), era: inner.era, customer, turn })
+        Ok(HoldPermit { hold: self.clone(), generation: inner.generation, customer, probe })
     }
 
-    /// Ends the hold when the API keys have changed since.
+    /// Ends the hold if the API keys have changed.
     pub(super) fn note_key_changes(&self, key_changes: u64) {
         let mut inner = self.lock();
         if inner.key_changes < key_changes {
@@ -107,20 +109,20 @@ impl Hold {
         }
     }
 
-    /// Ends the hold and forgets all rejections.
+    /// Ends the hold and discards all rejections.
     pub(super) fn end(&self) {
         self.lock().end();
     }
 
-    /// Forgets the rejections of one customer, who may be a probe again.
+    /// Discards the rejections of one customer, which is no longer a suspect.
     pub(super) fn forget(&self, customer: CustomerHash) {
-        match &mut self.lock().phase {
-            Phase::Off(rejections) => rejections.retain(|it| it.customer != customer),
-            Phase::On { probes, .. } => probes.clear(customer),
+        match &mut self.lock().state {
+            HoldState::Off(rejections) => rejections.retain(|it| it.customer != customer),
+            HoldState::On { probes, .. } => probes.clear(customer),
         }
     }
 
-    /// A thread that panicked with the lock left it whole: nothing in between can panic.
+    /// No code panics while it holds the lock, so a poisoned lock is safe to use.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,20 +130,20 @@ impl Hold {
 
 impl Inner {
     fn end(&mut self) -> bool {
-        let was_on = matches!(self.phase, Phase::On { .. });
-        self.phase = Phase::default();
-        self.era = self.era.wrapping_add(1);
+        let was_on = matches!(self.state, HoldState::On { .. });
+        self.state = HoldState::default();
+        self.generation = self.generation.wrapping_add(1);
         was_on
     }
 }
 
-impl Default for Phase {
+impl Default for HoldState {
     fn default() -> Self {
         Self::Off(Vec::new())
     }
 }
 
-impl Status {
+impl Rejected {
     const fn rejection(self, by: RejectedBy) -> JuspayError {
         match self {
             Self::Credentials => JuspayError::RejectedCredentials(by),
@@ -157,7 +159,7 @@ impl Status {
             JuspayError::CustomerNotFound
             | JuspayError::TooManyRequests(_)
             | JuspayError::Status(..)
-            | JuspayError::InvalidAnswer(_)
+            | JuspayError::InvalidResponse(_)
             | JuspayError::Connection(_)
             | JuspayError::Timeout
             | JuspayError::BreakerOpen(_)
@@ -167,41 +169,47 @@ impl Status {
     }
 }
 
-impl Pass {
-    /// The call has ended: with this error, or well. An error that says nothing about key and
-    /// address, such as a timeout, changes nothing.
-    pub(super) fn ended(mut self, now: Monotonic, error: Option<&JuspayError>) -> Option<Change> {
+impl HoldPermit {
+    /// Records the result of the call. Errors that say nothing about key and address, such as a
+    /// timeout, change nothing.
+    pub(super) fn finish(
+        mut self,
+        now: Monotonic,
+        error: Option<&JuspayError>,
+    ) -> Option<HoldChange> {
         let hold = self.hold.clone();
         let mut inner = hold.lock();
-        if error.is_none_or(JuspayError::shows_that_we_are_let_in) {
-            self.turn = None;
-            return inner.end().then_some(Change::Ended);
+        if error.is_none_or(JuspayError::proves_access) {
+            self.probe = None;
+            return inner.end().then_some(HoldChange::Ended);
         }
-        let (status, by) = error.and_then(Status::of)?;
-        if inner.era != self.era {
+        let (status, by) = error.and_then(Rejected::of)?;
+        if inner.generation != self.generation {
             return None;
         }
-        match &mut inner.phase {
-            Phase::Off(rejections) => {
-                rejections
-                    .retain(|it| it.customer != self.customer && now.since(it.at) < EVIDENCE_FOR);
-                let is_juspays = by == RejectedBy::Juspay;
-                rejections.push(Rejection { customer: self.customer, at: now, is_juspays });
-                let own = rejections.iter().filter(|it| it.is_juspays).count();
-                if own < OWN_REJECTIONS && rejections.len() < ANY_REJECTIONS {
+        match &mut inner.state {
+            HoldState::Off(rejections) => {
+                rejections.retain(|it| {
+                    it.customer != self.customer && now.since(it.at) < EVIDENCE_LIFETIME
+                });
+                let is_by_juspay = by == RejectedBy::Juspay;
+                rejections.push(Rejection { customer: self.customer, at: now, is_by_juspay });
+                let own = rejections.iter().filter(|it| it.is_by_juspay).count();
+                if own < MIN_JUSPAY_REJECTIONS && rejections.len() < MIN_REJECTIONS {
                     return None;
                 }
-                // Another customer may find out at once: this may be about the rejected ones only.
+                // Another customer may probe at once: the rejections may concern only those
+                // customers.
                 let suspects = rejections.iter().map(|it| it.customer);
-                let probes = Probes::new(suspects, now, now.plus(PAUSE));
-                inner.phase = Phase::On { probes, status };
-                Some(Change::Started)
+                let probes = Probes::new(suspects, now, now.plus(PROBE_PAUSE));
+                inner.state = HoldState::On { probes, status };
+                Some(HoldChange::Started)
             }
-            Phase::On { probes, status: last } => {
+            HoldState::On { probes, status: last } => {
                 *last = status;
-                match self.turn.take() {
-                    Some(turn) => probes.failed(turn, self.customer, now.plus(PAUSE)),
-                    // It was under way when the hold started.
+                match self.probe.take() {
+                    Some(probe) => probes.failed(probe, self.customer, now.plus(PROBE_PAUSE)),
+                    // The call was in progress when the hold started.
                     None => probes.suspect(self.customer),
                 }
                 None
@@ -210,14 +218,14 @@ impl Pass {
     }
 }
 
-impl Drop for Pass {
+impl Drop for HoldPermit {
     fn drop(&mut self) {
-        let Some(turn) = self.turn.take() else { return };
+        let Some(probe) = self.probe.take() else { return };
         let mut inner = self.hold.lock();
-        if inner.era == self.era
-            && let Phase::On { probes, .. } = &mut inner.phase
+        if inner.generation == self.generation
+            && let HoldState::On { probes, .. } = &mut inner.state
         {
-            probes.give_back(turn);
+            probes.release(probe);
         }
     }
 }

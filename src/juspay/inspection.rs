@@ -1,5 +1,5 @@
-//! What `doctor` sees of the way to Juspay: the client's own steps, one at a time, and calls with one
-//! key over one family of addresses.
+//! Single steps of a call to Juspay, for `doctor`: resolve, connect, TLS handshake, and a call with
+//! one key over one address family.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -9,13 +9,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Answer, ConnectionFailure, CustomerApi as _, GetCustomer, JuspayError,
+    ConnectionFailure, CustomerApi as _, CustomerResponse, GetCustomer, JuspayError,
     client::{Client, Juspay},
-    connect::{self, LastFamily, connecting_failed},
+    connect::{self, LastFamily, from_connect_error},
     keys::ApiKeys,
 };
 use crate::{
-    clock::{Clock, Moment, before},
+    clock::{Clock, Moment, timeout_at},
     customer::CustomerId,
     metrics::Metrics,
     secret_file::Secret,
@@ -24,7 +24,7 @@ use crate::{
     traces::Parent,
 };
 
-/// Where `juspay.base_url` leads.
+/// Host and port of `juspay.base_url`.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) host: String,
@@ -32,46 +32,46 @@ pub(crate) struct Target {
     pub(crate) is_tls: bool,
 }
 
-/// A TLS handshake that went well.
+/// A successful TLS handshake.
 pub(crate) struct Handshake {
     pub(crate) version: &'static str,
-    /// The certificate's end, where it can be read.
+    /// The end of the certificate's validity, if it can be parsed.
     pub(crate) not_after: Option<Timestamp>,
 }
 
-/// A call with one key, over one family of addresses.
-pub(crate) struct Asked {
-    pub(crate) answer: Result<Answer, JuspayError>,
-    /// What any answer tells, whatever its status.
-    pub(crate) seen: Seen,
+/// A call with one key, over one address family.
+pub(crate) struct InspectedCall {
+    pub(crate) answer: Result<CustomerResponse, JuspayError>,
+    /// The head of the response, whatever its status.
+    pub(crate) seen: ResponseHead,
     pub(crate) sent: Moment,
     pub(crate) received: Timestamp,
 }
 
-/// What the head of Juspay's last answer told.
+/// Details from the head of Juspay's last response.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
-    /// Its clock, unless a cache on the way makes that useless.
+pub(crate) struct ResponseHead {
+    /// Juspay's clock, unless a cache on the path makes it meaningless.
     pub(crate) date: Option<Timestamp>,
-    /// `x-jp-merchant-id`: whose key it was.
+    /// `x-jp-merchant-id`: the merchant that the API key belongs to.
     pub(crate) merchant: Option<String>,
 }
 
 impl Target {
-    /// `None` for what the settings would have refused.
+    /// `None` for a URL that the settings would have rejected.
     pub(crate) fn of(base_url: &str) -> Option<Self> {
         let (host, port, is_tls) = connect::target(base_url)?;
         Some(Self { host, port, is_tls })
     }
 
-    /// All its addresses, of both families. Told apart from a slow answer by `None`.
+    /// All addresses of both families. `None` if resolving takes too long.
     pub(crate) async fn resolve(
         &self,
         settings: &settings::Juspay,
         clock: &dyn Clock,
     ) -> Option<io::Result<Vec<SocketAddr>>> {
         let deadline = clock.monotonic().plus(settings.deadline);
-        before(clock, deadline, connect::resolve(&self.host, self.port)).await
+        timeout_at(clock, deadline, connect::resolve(&self.host, self.port)).await
     }
 
     /// Connects to one of the addresses.
@@ -80,11 +80,12 @@ impl Target {
         settings: &settings::Juspay,
     ) -> Result<TcpStream, ConnectionFailure> {
         let last = LastFamily::default();
-        let connected = connect::first_to_answer(&[address], settings.connect_timeout, &last).await;
-        connected.map_err(|error| connecting_failed(&error.into()))
+        let connected =
+            connect::connect_to_first(&[address], settings.connect_timeout, &last).await;
+        connected.map_err(|error| from_connect_error(&error.into()))
     }
 
-    /// Does TLS on a connection; `None` when that takes longer than `juspay.connect_timeout`.
+    /// Performs a TLS handshake. `None` if it takes longer than `juspay.connect_timeout`.
     pub(crate) async fn handshake(
         &self,
         stream: TcpStream,
@@ -93,7 +94,7 @@ impl Target {
         clock: &dyn Clock,
     ) -> Option<io::Result<Handshake>> {
         let deadline = clock.monotonic().plus(settings.connect_timeout);
-        before(clock, deadline, self.encrypt(stream, tls)).await
+        timeout_at(clock, deadline, self.encrypt(stream, tls)).await
     }
 
     async fn encrypt(
@@ -115,17 +116,17 @@ impl Target {
     }
 }
 
-/// Asks for a customer with one key, over one family.
+/// Requests a customer with one key, over one address family.
 ///
 /// # Errors
-/// When `juspay.ca_file` holds no certificates.
+/// If `juspay.ca_file` contains no certificates.
 pub(crate) async fn ask(
     settings: &settings::Juspay,
     family: IpFamily,
     key: Arc<Secret>,
     customer: CustomerId,
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
-) -> Result<Asked, TlsError> {
+) -> Result<InspectedCall, TlsError> {
     let keys = ApiKeys::new(key, None, metrics.upstream.key_slot.clone());
     let settings = settings::Juspay { ip_family: family, ..settings.clone() };
     let deadline = clock.monotonic().plus(settings.deadline);
@@ -137,5 +138,5 @@ pub(crate) async fn ask(
     let request =
         GetCustomer { customer, traceparent: None, trace, attempt: 1, deadline, call_deadline };
     let answer = client.get_customer(request).await;
-    Ok(Asked { answer, seen: client.seen(), sent, received: clock.now() })
+    Ok(InspectedCall { answer, seen: client.seen(), sent, received: clock.now() })
 }

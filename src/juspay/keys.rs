@@ -1,6 +1,6 @@
-//! The API keys: the one in use, and the one that takes over when Juspay rejects it.
+//! The API keys: the one in use, and the one that replaces it if Juspay rejects it.
 //!
-//! During a rotation both may be good, or either; which one is found out by Juspay's own 401.
+//! During a rotation either key or both may be valid. Juspay's 401 shows which one is not.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use secrecy::SecretString;
 
 use crate::secret_file::Secret;
 
-/// Names of the slots, as in metrics and logs.
+/// Names of the slots in metrics and logs.
 const NAMES: [&str; 2] = ["api_key", "api_key_next"];
 
 /// One or two keys, shared by all workers.
@@ -20,17 +20,17 @@ const NAMES: [&str; 2] = ["api_key", "api_key_next"];
 pub struct ApiKeys {
     keys: Vec<Arc<Secret>>,
     in_use: AtomicUsize,
-    /// How often the key in use has changed because Juspay rejected it.
+    /// How often a 401 from Juspay has changed the key in use.
     switches: AtomicU64,
     gauge: IntGaugeVec,
 }
 
-/// One of the keys.
+/// The position of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(usize);
 
 impl ApiKeys {
-    /// The first one is in use. `gauge` is `upstream_key_slot{slot}`.
+    /// Starts with the first key. `gauge` is `upstream_key_slot{slot}`.
     #[must_use]
     pub fn new(first: Arc<Secret>, next: Option<Arc<Secret>>, gauge: IntGaugeVec) -> Self {
         let keys = std::iter::once(first).chain(next).collect();
@@ -44,7 +44,7 @@ impl ApiKeys {
         Slot(self.in_use.load(Ordering::Relaxed))
     }
 
-    /// The slot that isn't `slot`, when there are two.
+    /// The other slot, if there are two.
     pub(super) fn other(&self, slot: Slot) -> Option<Slot> {
         let other = usize::from(slot == Slot(0));
         (other < self.keys.len()).then_some(Slot(other))
@@ -60,7 +60,7 @@ impl ApiKeys {
         self.keys.iter().fold(switches, |sum, key| sum.wrapping_add(key.changes()))
     }
 
-    /// From now on, calls are made with that key.
+    /// Uses this key for later calls.
     pub(super) fn switch_to(&self, slot: Slot) {
         if self.in_use.swap(slot.0, Ordering::Relaxed) != slot.0 {
             self.switches.fetch_add(1, Ordering::Relaxed);
@@ -100,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn one_key_has_no_other() {
+    fn single_key_has_no_alternative() {
         let keys = keys(&["one"]);
         assert_eq!(keys.other(keys.in_use()), None);
         assert_eq!(keys.gauge.with_label_values(&["api_key"]).get(), 1);
     }
 
     #[test]
-    fn two_keys_take_turns() {
+    fn two_keys_alternate() {
         let keys = keys(&["one", "two"]);
         let gauges = || NAMES.map(|name| keys.gauge.with_label_values(&[name]).get());
         let shown = |slot| keys.secret(slot).unwrap().expose_secret().to_owned();

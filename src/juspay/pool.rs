@@ -74,7 +74,7 @@ impl Pool {
         exchange
     }
 
-    /// Notes that a connection has delivered bytes.
+    /// Records that a connection has delivered bytes.
     fn received(&self, number: u64) {
         for exchange in self.exchanges.borrow().iter().filter_map(Weak::upgrade) {
             if exchange.connection.get() == Some(number) {
@@ -87,26 +87,27 @@ impl Pool {
 }
 
 impl Exchange {
-    /// Polls awc's sending. The last connection that it writes to is the one that it uses.
+    /// Polls awc's `send`. The last connection that awc writes to is the exchange's connection.
     pub(super) async fn send<F: Future>(self: &Rc<Self>, sending: F) -> F::Output {
         SENDING.scope(Rc::clone(self), sending).await
     }
 
-    /// Notes that awc saw the connection's end before any byte of a response. Bytes that came
-    /// nevertheless were TLS's own, such as the alert that announces the end.
+    /// Records that awc saw the connection's end before any byte of a response. Earlier bytes
+    /// belong to TLS, such as its closing alert.
     pub(super) fn ended_before_response(&self) {
         self.has_received.set(false);
     }
 
-    /// Whether the request went on a connection made before it, and no byte came back.
+    /// Whether the request was written to a connection older than the exchange, and no byte
+    /// arrived.
     pub(super) fn is_unanswered_on_reused_connection(&self) -> bool {
         let is_reused = self.connection.get().is_some_and(|number| number < self.first_new);
         is_reused && !self.has_received.get()
     }
 
-    /// Whether another connection that is older than this exchange has delivered a byte since it
-    /// started. If so, a silence is Juspay's rather than the connection's. Newer connections prove
-    /// nothing: a firewall that drops idle connections lets new ones through.
+    /// Whether another connection older than this exchange has delivered a byte since it started.
+    /// If so, a missing response is Juspay's fault rather than the connection's. Newer connections
+    /// prove nothing: a firewall that drops idle connections lets new ones through.
     pub(super) fn has_older_connection_received(&self) -> bool {
         self.has_older_received.get()
     }
@@ -117,9 +118,9 @@ impl PooledStream {
         Pin::new(&mut self.get_mut().stream)
     }
 
-    /// Notes that the exchange being sent uses this connection.
+    /// Records that the exchange in progress uses this connection.
     fn is_written(&self) {
-        // TLS writes outside of exchanges, too, such as its closing alert.
+        // TLS also writes outside of exchanges, such as its closing alert.
         let _is_sending = SENDING.try_with(|exchange| exchange.connection.set(Some(self.number)));
     }
 }
@@ -197,7 +198,7 @@ mod tests {
         (Rc::clone(pool).add(stream), listener.accept().await.unwrap().0)
     }
 
-    /// A byte from the peer.
+    /// Delivers a byte from the peer.
     async fn deliver((stream, peer): &mut (PooledStream, TcpStream)) {
         peer.write_all(b"x").await.unwrap();
         stream.read_u8().await.unwrap();
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_reused_if_it_is_older_than_the_exchange() {
+    async fn connection_older_than_the_exchange_is_a_reused_one() {
         let pool = Rc::<Pool>::default();
         let mut old = connection(&pool).await;
         let exchange = pool.start_exchange();
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_connection_written_to_last_is_the_exchanges() {
+    async fn exchange_uses_the_connection_written_to_last() {
         let pool = Rc::<Pool>::default();
         let (mut first, mut second) = (connection(&pool).await, connection(&pool).await);
         let exchange = pool.start_exchange();
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_older_connections_show_that_the_pool_is_alive() {
+    async fn only_older_connections_prove_that_the_pool_works() {
         let pool = Rc::<Pool>::default();
         let (mut silent, mut old) = (connection(&pool).await, connection(&pool).await);
         deliver(&mut old).await;
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn exchanges_that_have_ended_are_forgotten() {
+    async fn finished_exchanges_are_dropped() {
         let pool = Pool::default();
         for _ in 0..100 {
             drop(pool.start_exchange());

@@ -1,36 +1,37 @@
-//! Which calls find out whether Juspay works again, while all others are refused. Pure.
+//! Probes: the calls that find out whether Juspay works again, while the breaker or the hold
+//! refuses all others.
 //!
-//! One call at a time, by a customer whose calls haven't failed. Customers whose calls have failed,
-//! the suspects, are on a turn of their own: one of them at a time, and its failure puts off only the
-//! other suspects. So one odd customer can't keep all others waiting, and recovery doesn't depend on
-//! a new customer where the calls of all have failed.
+//! Pure. One probe runs at a time, for a customer whose calls haven't failed. Suspects, which are
+//! customers whose calls have failed, have a separate schedule: one of them at a time, and its
+//! failure delays only other suspects. So one customer with odd data can't block the others, and
+//! recovery works even if the calls of all customers have failed.
 
 use std::{collections::HashSet, time::Duration};
 
 use super::window::CustomerHash;
 use crate::clock::Monotonic;
 
-/// Most suspects that are kept. Later ones probe like customers whose calls haven't failed.
+/// Maximum number of suspects. Further ones probe like customers whose calls haven't failed.
 const MAX_SUSPECTS: usize = 8192;
 
-/// Probes of something that refuses calls.
+/// The probes of the breaker or the hold.
 #[derive(Debug)]
 pub(super) struct Probes {
     suspects: HashSet<CustomerHash>,
-    others_turn: Turn,
-    suspects_turn: Turn,
+    others: Schedule,
+    suspects_schedule: Schedule,
 }
 
-/// When the next probe may begin.
+/// When the next probe may start, and whether one is running.
 #[derive(Debug, Clone, Copy)]
-struct Turn {
-    from: Monotonic,
-    is_taken: bool,
+struct Schedule {
+    next_probe: Monotonic,
+    is_running: bool,
 }
 
-/// Whose turn a probe is.
+/// The schedule that a probe belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prober {
+pub(super) enum ProbeKind {
     /// A customer whose calls haven't failed.
     Other,
     /// A customer whose calls have failed.
@@ -40,83 +41,82 @@ pub(super) enum Prober {
 impl Probes {
     pub(super) fn new(
         suspects: impl IntoIterator<Item = CustomerHash>,
-        others_from: Monotonic,
-        suspects_from: Monotonic,
+        others_next: Monotonic,
+        suspects_next: Monotonic,
     ) -> Self {
         Self {
             suspects: suspects.into_iter().take(MAX_SUSPECTS).collect(),
-            others_turn: Turn { from: others_from, is_taken: false },
-            suspects_turn: Turn { from: suspects_from, is_taken: false },
+            others: Schedule { next_probe: others_next, is_running: false },
+            suspects_schedule: Schedule { next_probe: suspects_next, is_running: false },
         }
     }
 
-    /// Takes the turn for a probe, or returns the time until it may be taken: zero while a probe is
-    /// under way.
+    /// Starts a probe, or returns how long to wait: zero while another probe is running.
     pub(super) fn admit(
         &mut self,
         customer: CustomerHash,
         now: Monotonic,
-    ) -> Result<Prober, Duration> {
+    ) -> Result<ProbeKind, Duration> {
         let is_suspect = self.suspects.contains(&customer);
-        let prober = if is_suspect { Prober::Suspect } else { Prober::Other };
-        let is_other_under_way = self.others_turn.is_taken;
-        let turn = self.turn(prober);
-        if now < turn.from {
-            return Err(turn.from.since(now));
+        let kind = if is_suspect { ProbeKind::Suspect } else { ProbeKind::Other };
+        let is_other_running = self.others.is_running;
+        let schedule = self.schedule(kind);
+        if now < schedule.next_probe {
+            return Err(schedule.next_probe.since(now));
         }
-        if turn.is_taken || is_other_under_way {
+        if schedule.is_running || is_other_running {
             return Err(Duration::ZERO);
         }
-        turn.is_taken = true;
-        Ok(prober)
+        schedule.is_running = true;
+        Ok(kind)
     }
 
-    /// A probe failed: the next one may begin at `next`.
-    pub(super) fn failed(&mut self, prober: Prober, customer: CustomerHash, next: Monotonic) {
-        self.give_back(prober);
+    /// Records that a probe failed. The next one may start at `next`.
+    pub(super) fn failed(&mut self, kind: ProbeKind, customer: CustomerHash, next: Monotonic) {
+        self.release(kind);
         self.suspect(customer);
-        self.suspects_turn.from = self.suspects_turn.from.max(next);
-        if prober == Prober::Other {
-            self.others_turn.from = self.others_turn.from.max(next);
+        self.suspects_schedule.next_probe = self.suspects_schedule.next_probe.max(next);
+        if kind == ProbeKind::Other {
+            self.others.next_probe = self.others.next_probe.max(next);
         }
     }
 
-    /// A probe ended without a result.
-    pub(super) fn give_back(&mut self, prober: Prober) {
-        self.turn(prober).is_taken = false;
+    /// Records that a probe ended without a result.
+    pub(super) fn release(&mut self, kind: ProbeKind) {
+        self.schedule(kind).is_running = false;
     }
 
-    /// Puts off all probes until then, and gives up those under way. Returns whether there was one.
-    pub(super) fn put_off(&mut self, until: Monotonic) -> bool {
-        let turns = [&mut self.others_turn, &mut self.suspects_turn];
-        turns.into_iter().fold(false, |was_probing, turn| {
-            let was_taken = std::mem::take(&mut turn.is_taken);
-            turn.from = turn.from.max(until);
-            was_probing || was_taken
+    /// Delays all probes until `until` and abandons running ones. Returns whether one was running.
+    pub(super) fn delay(&mut self, until: Monotonic) -> bool {
+        let schedules = [&mut self.others, &mut self.suspects_schedule];
+        schedules.into_iter().fold(false, |was_probing, schedule| {
+            let was_running = std::mem::take(&mut schedule.is_running);
+            schedule.next_probe = schedule.next_probe.max(until);
+            was_probing || was_running
         })
     }
 
-    /// A call of that customer failed, a probe or not.
+    /// Makes the customer a suspect after a failed call, probe or not.
     pub(super) fn suspect(&mut self, customer: CustomerHash) {
         if self.suspects.len() < MAX_SUSPECTS {
             self.suspects.insert(customer);
         }
     }
 
-    /// The customer isn't a suspect.
+    /// Removes the customer from the suspects.
     pub(super) fn clear(&mut self, customer: CustomerHash) {
         self.suspects.remove(&customer);
     }
 
     /// When a customer whose calls haven't failed may probe.
-    pub(super) fn from(&self) -> Monotonic {
-        self.others_turn.from
+    pub(super) fn next_probe(&self) -> Monotonic {
+        self.others.next_probe
     }
 
-    fn turn(&mut self, prober: Prober) -> &mut Turn {
-        match prober {
-            Prober::Other => &mut self.others_turn,
-            Prober::Suspect => &mut self.suspects_turn,
+    fn schedule(&mut self, kind: ProbeKind) -> &mut Schedule {
+        match kind {
+            ProbeKind::Other => &mut self.others,
+            ProbeKind::Suspect => &mut self.suspects_schedule,
         }
     }
 }
@@ -145,56 +145,56 @@ mod tests {
     fn one_probe_runs_at_a_time() {
         let mut probes = probes();
         assert_eq!(probes.admit(OTHER, at(4)), Err(secs(1)));
-        assert_eq!(probes.admit(OTHER, at(5)), Ok(Prober::Other));
+        assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
         assert_eq!(probes.admit(customer(3), at(6)), Err(Duration::ZERO));
         assert_eq!(probes.admit(ODD, at(6)), Err(Duration::ZERO));
-        probes.give_back(Prober::Other);
-        assert_eq!(probes.admit(customer(3), at(6)), Ok(Prober::Other));
+        probes.release(ProbeKind::Other);
+        assert_eq!(probes.admit(customer(3), at(6)), Ok(ProbeKind::Other));
     }
 
     #[test]
-    fn a_suspect_keeps_no_other_customer_waiting() {
+    fn suspect_does_not_block_other_customers() {
         let mut probes = probes();
-        assert_eq!(probes.admit(ODD, at(5)), Ok(Prober::Suspect));
-        assert_eq!(probes.admit(OTHER, at(5)), Ok(Prober::Other));
-        probes.give_back(Prober::Other);
-        probes.failed(Prober::Suspect, ODD, at(10));
+        assert_eq!(probes.admit(ODD, at(5)), Ok(ProbeKind::Suspect));
+        assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
+        probes.release(ProbeKind::Other);
+        probes.failed(ProbeKind::Suspect, ODD, at(10));
         assert_eq!(probes.admit(ODD, at(5)), Err(secs(5)));
-        assert_eq!(probes.from(), at(5));
-        assert_eq!(probes.admit(OTHER, at(5)), Ok(Prober::Other));
+        assert_eq!(probes.next_probe(), at(5));
+        assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
     }
 
     #[test]
-    fn a_customer_whose_probe_failed_is_a_suspect() {
+    fn customer_with_a_failed_probe_is_a_suspect() {
         let mut probes = probes();
-        assert_eq!(probes.admit(OTHER, at(5)), Ok(Prober::Other));
-        probes.failed(Prober::Other, OTHER, at(10));
+        assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
+        probes.failed(ProbeKind::Other, OTHER, at(10));
         assert_eq!(probes.admit(customer(3), at(9)), Err(secs(1)));
         assert_eq!(probes.admit(ODD, at(9)), Err(secs(1)));
-        assert_eq!(probes.admit(OTHER, at(10)), Ok(Prober::Suspect));
-        assert_eq!(probes.admit(customer(3), at(10)), Ok(Prober::Other));
+        assert_eq!(probes.admit(OTHER, at(10)), Ok(ProbeKind::Suspect));
+        assert_eq!(probes.admit(customer(3), at(10)), Ok(ProbeKind::Other));
     }
 
     #[test]
-    fn a_cleared_customer_is_no_suspect() {
+    fn cleared_customer_is_not_a_suspect() {
         let mut probes = probes();
         probes.clear(ODD);
-        assert_eq!(probes.admit(ODD, at(5)), Ok(Prober::Other));
+        assert_eq!(probes.admit(ODD, at(5)), Ok(ProbeKind::Other));
     }
 
     #[test]
-    fn putting_off_never_brings_a_probe_forward() {
+    fn delay_never_brings_a_probe_forward() {
         let mut probes = probes();
-        assert!(!probes.put_off(at(3)));
-        assert_eq!(probes.from(), at(5));
-        assert_eq!(probes.admit(OTHER, at(5)), Ok(Prober::Other));
-        assert!(probes.put_off(at(7)), "that one is given up");
+        assert!(!probes.delay(at(3)));
+        assert_eq!(probes.next_probe(), at(5));
+        assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
+        assert!(probes.delay(at(7)), "that one is given up");
         assert_eq!(probes.admit(OTHER, at(5)), Err(secs(2)));
         assert_eq!(probes.admit(ODD, at(5)), Err(secs(2)));
     }
 
     #[test]
-    fn the_number_of_suspects_is_bounded() {
+    fn number_of_suspects_is_limited() {
         let mut probes = Probes::new((0..100_000).map(customer), at(0), at(0));
         (100_000..200_000).for_each(|number| probes.suspect(customer(number)));
         assert_eq!(probes.suspects.len(), MAX_SUSPECTS);

@@ -1,34 +1,34 @@
-//! Who rejected a call with 401 or 403: Juspay itself, by the JSON that it documents, or something
-//! else, such as a firewall in front of it.
+//! Who rejected a call with 401 or 403: Juspay itself, recognized by its documented JSON, or
+//! something else, such as a firewall.
 
 use serde_json::Value;
 
 use super::RetryAfter;
 
-/// What the 401 of a wrong API key says, in `error_code` or `error_info.code`.
+/// Juspay's `error_code` or `error_info.code` in the 401 of a wrong API key.
 const CREDENTIALS_CODES: [&str; 2] = ["access_denied", "UNAUTHORIZED"];
 
-/// What the 403 of a blocked address says in `error_info.code`.
+/// Juspay's `error_info.code` in the 403 of a blocked address.
 const ORIGIN_CODES: [&str; 1] = ["BAD_ORIGIN"];
 
 /// Who rejected a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectedBy {
-    /// Juspay: its own JSON says so.
+    /// Juspay itself, with its documented JSON.
     Juspay,
-    /// Something else, perhaps for this customer only.
+    /// Something else, possibly for this customer only.
     Unknown,
-    /// This service: other calls were rejected, and Juspay isn't called for so long.
+    /// This service, because other calls were rejected. The hold ends after this time.
     Hold(RetryAfter),
 }
 
 impl RejectedBy {
-    /// Reads the body of a 401.
+    /// Classifies the body of a 401.
     pub(super) fn of_credentials(body: &[u8]) -> Self {
         Self::read(body, &CREDENTIALS_CODES)
     }
 
-    /// Reads the body of a 403.
+    /// Classifies the body of a 403.
     pub(super) fn of_origin(body: &[u8]) -> Self {
         Self::read(body, &ORIGIN_CODES)
     }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_juspays_documented_json_is_juspays_own() {
+    fn only_documented_json_counts_as_juspays_rejection() {
         let denied = r#"{"status":"error","error_code":"access_denied","error_info":{"code":"UNAUTHORIZED"}}"#;
         let inner = r#"{"error_info":{"code":"UNAUTHORIZED"}}"#;
         let origin = r#"{"error":true,"error_info":{"code":"BAD_ORIGIN","category":"USER_ERROR"}}"#;

@@ -1,11 +1,10 @@
-//! How Juspay is called when it fails: a bound on calls, a breaker, retries within a budget, and one
-//! deadline around all of it.
+//! Wraps a worker's client with a concurrency limit, a circuit breaker, a hold, retries within a
+//! budget, and one deadline around all of it.
 //!
-//! Wraps the client of a worker; what it knows of Juspay's health is shared by all workers. A hold
-//! keeps a wrong key (401) or a blocked address (403) from being tried again and again: neither is an
-//! outage, and neither opens the breaker. Breaker, hold and budget count different customers, so
-//! that one customer's failures never affect another's calls; the cache remembers each customer's
-//! failures.
+//! All workers share this state. After a wrong key (401) or a blocked address (403), the hold stops
+//! calls; neither counts as an outage or opens the breaker. Breaker, hold and retry budget count
+//! different customers, so that one customer's failures never affect other customers' calls. Each
+//! customer's failures are remembered by the cache, not here.
 
 use std::{
     rc::Rc,
@@ -20,9 +19,9 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    Answer, CustomerApi, GetCustomer, JuspayError,
-    breaker::{Breaker, CallEnd, Rules, State, Ticket},
-    hold::{Change, Hold, Pass},
+    CustomerApi, CustomerResponse, GetCustomer, JuspayError,
+    breaker::{Breaker, BreakerPermit, BreakerRules, BreakerState, CallResult},
+    hold::{Hold, HoldChange, HoldPermit},
     window::{CustomerHash, CustomerHasher, CustomerWindow, Window},
 };
 use crate::{
@@ -32,18 +31,19 @@ use crate::{
     settings,
 };
 
-/// The first pause before another try; it doubles. A router's reload takes about so long.
+/// The pause before the first retry; it doubles with each one. A router's reload takes about this
+/// long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// What retries are counted over, and how many there may be in it however few calls there are: a
-/// lone call may be tried again.
+/// Window of the retry budget. [`BUDGET_RESERVE`] retries are allowed in it even with few calls, so
+/// that a single call can be retried.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const BUDGET_RESERVE: f64 = 3.0;
 
-/// Longest `Retry-After` of Juspay that is honored for all customers.
-const MAX_HOLD: Duration = Duration::from_secs(30);
+/// Upper limit of a `Retry-After` from Juspay that applies to all customers.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// What all workers know of Juspay's health.
+/// Juspay's health as known to all workers.
 #[derive(Debug)]
 pub struct Resilience {
     settings: settings::Juspay,
@@ -58,37 +58,37 @@ pub struct Resilience {
     metrics: Arc<Metrics>,
 }
 
-/// Calls and retries of the last seconds.
+/// Calls and retries in the window.
 #[derive(Debug)]
 struct Budget {
     /// Retries are marked.
     calls: Window,
-    /// Customers with a call that was retried. One such call each, so that one customer can't use up
-    /// the retries of all.
+    /// Customers with a retried call. Only one of a customer's calls is retried, so that one
+    /// customer can't use up the budget.
     retried: CustomerWindow,
 }
 
-/// A worker's client, with care.
+/// A worker's client, wrapped.
 #[derive(Debug, Clone)]
-pub struct Resilient {
+pub struct ResilientClient {
     shared: Arc<Resilience>,
     inner: Rc<dyn CustomerApi>,
 }
 
-/// Permission for one try from each that can refuse it.
+/// Permissions of the hold and the breaker for one attempt.
 struct Admission {
-    breaker: Ticket,
-    hold: Pass,
+    breaker: BreakerPermit,
+    hold: HoldPermit,
 }
 
 impl Resilience {
-    /// Health as good as can be.
+    /// Starts with a closed breaker and no hold.
     #[must_use]
     pub fn new(settings: settings::Juspay, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let settings::Breaker { failure_rate, window, min_calls, open_for } = settings.breaker;
         let resilience = Self {
             permits: Semaphore::new(settings.max_in_flight),
-            breaker: Breaker::new(Rules { failure_rate, window, min_calls, open_for }),
+            breaker: Breaker::new(BreakerRules { failure_rate, window, min_calls, open_for }),
             recoveries: AtomicU64::default(),
             hold: Hold::default(),
             budget: Mutex::new(Budget {
@@ -100,26 +100,28 @@ impl Resilience {
             clock,
             metrics,
         };
-        resilience.tell(State::Closed);
+        resilience.set_state_gauge(BreakerState::Closed);
         resilience
     }
 
-    /// Shows the breaker's state, which time alone may have changed.
+    /// Updates the gauge of the breaker's state, which may change with time alone.
     pub fn refresh_metrics(&self) {
-        self.tell(self.breaker.state(self.clock.monotonic()));
+        self.set_state_gauge(self.breaker.state(self.clock.monotonic()));
     }
 
-    fn tell(&self, state: State) {
-        for (name, each) in
-            [("closed", State::Closed), ("open", State::Open), ("half_open", State::HalfOpen)]
-        {
+    fn set_state_gauge(&self, state: BreakerState) {
+        for (name, each) in [
+            ("closed", BreakerState::Closed),
+            ("open", BreakerState::Open),
+            ("half_open", BreakerState::HalfOpen),
+        ] {
             let gauge = self.metrics.upstream.breaker_state.with_label_values(&[name]);
             gauge.set(i64::from(each == state));
         }
     }
 
-    /// Forgets what is held against one customer, or against the API key and this service's address.
-    pub fn forget_rejections(&self, customer: Option<&CustomerId>) {
+    /// Discards the rejections of one customer, or of the API key and this server's address.
+    pub fn discard_rejections(&self, customer: Option<&CustomerId>) {
         match customer {
             Some(customer) => self.hold.forget(self.hasher.hash(customer)),
             None => self.hold.end(),
@@ -134,49 +136,51 @@ impl Resilience {
         })
     }
 
-    /// Learns from the end of a try.
-    fn learn(&self, admission: Admission, answer: &Result<Answer, JuspayError>) {
+    /// Records the result of an attempt.
+    fn record_result(&self, admission: Admission, answer: &Result<CustomerResponse, JuspayError>) {
         let now = self.clock.monotonic();
         let error = answer.as_ref().err();
-        match admission.hold.ended(now, error) {
-            Some(Change::Started) => tracing::warn!(
+        match admission.hold.finish(now, error) {
+            Some(HoldChange::Started) => tracing::warn!(
                 "hold started: Juspay rejected calls for different customers; one call at a time is made"
             ),
-            Some(Change::Ended) => tracing::info!("hold ended: Juspay accepts calls again"),
+            Some(HoldChange::Ended) => tracing::info!("hold ended: Juspay accepts calls again"),
             None => {}
         }
         let outage = error.filter(|error| error.is_outage());
         let asked_to_wait = outage
             .and_then(JuspayError::retry_after)
-            .map(|wait| wait.min(MAX_HOLD))
+            .map(|wait| wait.min(MAX_RETRY_AFTER))
             .filter(|wait| !wait.is_zero());
-        let end = outage.map_or(CallEnd::Healthy, |_| CallEnd::Outage(asked_to_wait));
+        let end = outage.map_or(CallResult::Healthy, |_| CallResult::Outage(asked_to_wait));
         let customer = admission.breaker.customer();
-        // Only a rate limit may be about all customers, unless it is met again by a customer whose calls
-        // failed before.
+        // Only a rate limit may apply to all customers, unless it was a probe of a suspect.
         let is_limit = matches!(error, Some(JuspayError::TooManyRequests(_)))
-            && !admission.breaker.is_suspects();
-        let changed = admission.breaker.ended(now, end);
+            && !admission.breaker.is_suspect_probe();
+        let report_state = admission.breaker.finish(now, end);
         let limit = asked_to_wait.filter(|_| is_limit).map(|wait| now.plus(wait));
         let is_held = limit.is_some_and(|until| self.breaker.rate_limited(customer, now, until));
-        self.changed(if is_held { Some(State::Open) } else { changed }, asked_to_wait);
+        self.report_state(
+            if is_held { Some(BreakerState::Open) } else { report_state },
+            asked_to_wait,
+        );
     }
 
-    /// Reports another state of the breaker.
-    fn changed(&self, state: Option<State>, asked_to_wait: Option<Duration>) {
+    /// Logs a changed state of the breaker and sets its gauge.
+    fn report_state(&self, state: Option<BreakerState>, asked_to_wait: Option<Duration>) {
         match state {
-            Some(State::Open) => tracing::warn!(
+            Some(BreakerState::Open) => tracing::warn!(
                 asked_to_wait = asked_to_wait.map(tracing::field::debug),
                 "breaker open: Juspay isn't asked for a while"
             ),
-            Some(State::Closed) => {
+            Some(BreakerState::Closed) => {
                 self.recoveries.fetch_add(1, Ordering::Relaxed);
                 tracing::info!("breaker closed: Juspay is asked again");
             }
-            Some(State::HalfOpen) | None => {}
+            Some(BreakerState::HalfOpen) | None => {}
         }
         if let Some(state) = state {
-            self.tell(state);
+            self.set_state_gauge(state);
         }
     }
 
@@ -184,9 +188,9 @@ impl Resilience {
         self.budget().calls.count(self.clock.monotonic(), false);
     }
 
-    /// When the call may be tried again, if that is of use, in time and within the budget, which
-    /// it is charged to.
-    fn next_try(
+    /// When to retry, or `None` if a retry can't help, would miss the deadline or exceeds the
+    /// budget. A retry is charged to the budget.
+    fn next_attempt(
         &self,
         error: &JuspayError,
         backoff: Duration,
@@ -195,11 +199,11 @@ impl Resilience {
         let now = self.clock.monotonic();
         let wait = error.retry_after().unwrap_or_default().max(clock::jittered(backoff));
         let next = now.plus(wait);
-        let is_of_use = error.is_worth_another_try() && next < request.deadline;
-        (is_of_use && self.spend_retry(request, now)).then_some(next)
+        let is_useful = error.is_retryable() && next < request.deadline;
+        (is_useful && self.spend_retry(request, now)).then_some(next)
     }
 
-    /// Whether the budget has a retry left for the call; if so, it is spent.
+    /// Charges a retry to the budget, if the budget allows it.
     fn spend_retry(&self, request: &GetCustomer, now: Monotonic) -> bool {
         let customer = self.hasher.hash(&request.customer);
         let mut budget = self.budget();
@@ -208,48 +212,51 @@ impl Resilience {
         let share = self.settings.retry_budget;
         let allowed = if share > 0.0 { share * calls + BUDGET_RESERVE } else { 0.0 };
         let is_same_call = request.attempt > 1;
-        let may = f64::from(total.marked) + 1.0 <= allowed
+        let is_allowed = f64::from(total.marked) + 1.0 <= allowed
             && (is_same_call || !budget.retried.contains(customer, now));
-        if may {
+        if is_allowed {
             budget.calls.count(now, true);
             budget.retried.count(customer, now, true);
         }
-        may
+        is_allowed
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place among the calls under way, waited for half of the time at most: what comes later
-    /// would only time out.
-    async fn permit(&self, deadline: Monotonic) -> Result<SemaphorePermit<'_>, JuspayError> {
+    /// Waits for a permit of the concurrency limit, for at most half of the remaining time: a call
+    /// that starts later would only time out.
+    async fn wait_for_permit(
+        &self,
+        deadline: Monotonic,
+    ) -> Result<SemaphorePermit<'_>, JuspayError> {
         let now = self.clock.monotonic();
         let half = deadline.since(now).checked_div(2).unwrap_or_default();
-        clock::before(&*self.clock, now.plus(half), self.permits.acquire())
+        clock::timeout_at(&*self.clock, now.plus(half), self.permits.acquire())
             .await
             .and_then(Result::ok)
             .ok_or(JuspayError::Saturated)
     }
 }
 
-impl Resilient {
-    /// A worker's client with what all workers know.
+impl ResilientClient {
+    /// Wraps a worker's client.
     #[must_use]
     pub fn new(shared: Arc<Resilience>, inner: Rc<dyn CustomerApi>) -> Self {
         Self { shared, inner }
     }
 
-    async fn call(self, mut request: GetCustomer) -> Result<Answer, JuspayError> {
+    async fn call(self, mut request: GetCustomer) -> Result<CustomerResponse, JuspayError> {
         let shared = &*self.shared;
         let customer = shared.hasher.hash(&request.customer);
         shared.hold.note_key_changes(self.inner.recoveries());
         let _permit = if let Ok(free) = shared.permits.try_acquire() {
             free
         } else {
-            // Refused already? Then not even a place is waited for.
+            // A call that would be refused doesn't wait for a permit.
             drop(shared.admit(customer)?);
-            shared.permit(request.deadline).await?
+            shared.wait_for_permit(request.deadline).await?
         };
         let mut admission = shared.admit(customer)?;
         shared.count_call();
@@ -261,7 +268,7 @@ impl Resilient {
             if retries_left == 0 {
                 return answer;
             }
-            let Some(next) = shared.next_try(error, backoff, &request) else {
+            let Some(next) = shared.next_attempt(error, backoff, &request) else {
                 return answer;
             };
             tracing::debug!(outcome = error.outcome(), "another try soon: {error}");
@@ -278,18 +285,18 @@ impl Resilient {
         &self,
         request: &GetCustomer,
         admission: Admission,
-    ) -> Result<Answer, JuspayError> {
+    ) -> Result<CustomerResponse, JuspayError> {
         let shared = &*self.shared;
         let end = shared.clock.monotonic().plus(shared.settings.try_timeout);
         let deadline = end.min(request.deadline);
         let mut attempt = Attempt { shared, admission: Some(admission), deadline };
         let answer = self.inner.get_customer(GetCustomer { deadline, ..request.clone() }).await;
-        attempt.ended(&answer);
+        attempt.finish(&answer);
         answer
     }
 }
 
-/// A try under way.
+/// An attempt in progress.
 struct Attempt<'r> {
     shared: &'r Resilience,
     admission: Option<Admission>,
@@ -297,28 +304,28 @@ struct Attempt<'r> {
 }
 
 impl Attempt<'_> {
-    fn ended(&mut self, answer: &Result<Answer, JuspayError>) {
+    fn finish(&mut self, answer: &Result<CustomerResponse, JuspayError>) {
         if let Some(admission) = self.admission.take() {
-            self.shared.learn(admission, answer);
+            self.shared.record_result(admission, answer);
         }
     }
 }
 
-/// Whoever asked has a timer of its own for the same deadline. Where that one is first, it was a
-/// timeout all the same; given up before, the try was never made.
+/// The caller has its own timer for the same deadline. If it fires first, the attempt still counts
+/// as timed out. An attempt dropped before its deadline counts as not made.
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if self.admission.is_some() && self.shared.clock.monotonic() >= self.deadline {
-            self.ended(&Err(JuspayError::Timeout));
+            self.finish(&Err(JuspayError::Timeout));
         }
     }
 }
 
-impl CustomerApi for Resilient {
+impl CustomerApi for ResilientClient {
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         Box::pin(self.clone().call(request))
     }
 

@@ -1,7 +1,7 @@
-//! The difference between Juspay's clock and this server's, as a gauge and in the log.
+//! Measures the skew between Juspay's clock and this server's, by the `Date` of responses. Reports
+//! it as a gauge and in the log.
 //!
-//! It is measured by the `Date` of Juspay's answers. It decides nothing here: the cache bounds the life
-//! of tokens by both clocks.
+//! It makes no decisions: the cache limits the life of tokens by both clocks.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -13,38 +13,38 @@ use prometheus::GaugeVec;
 
 use crate::clock::Monotonic;
 
-/// A larger difference is logged. Tokens lose a thirtieth of their life to it at most.
+/// A larger skew is logged. Smaller ones shorten a token's life by at most a thirtieth.
 const TOLERATED: SignedDuration = SignedDuration::from_secs(30);
 
-/// After a line in the log, the next one comes this much later at the earliest: one of several hosts
-/// of Juspay's may have another clock than the others.
+/// Minimum time between log lines. One of Juspay's hosts may have a different clock than the
+/// others.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// What is known of the difference.
+/// The state of the measurement.
 #[derive(Debug)]
 pub struct ClockSkew {
     gauge: GaugeVec,
     logged: Mutex<Option<Logged>>,
 }
 
-/// A difference that is in the log.
+/// A skew that was logged.
 #[derive(Debug, Clone, Copy)]
 struct Logged {
     skew: SignedDuration,
     at: Monotonic,
-    /// When the difference was last seen to be large.
+    /// When a large skew was last measured.
     seen: Monotonic,
 }
 
 impl ClockSkew {
-    /// Nothing is known yet, so the gauge has no value.
+    /// Starts without a value, so the gauge is absent.
     #[must_use]
     pub fn new(gauge: GaugeVec) -> Self {
         Self { gauge, logged: Mutex::default() }
     }
 
-    /// Notes by how much Juspay's clock is ahead of this server's, or behind.
-    pub fn observe(&self, skew: SignedDuration, now: Monotonic) {
+    /// Records how far Juspay's clock is ahead of this server's (negative: behind).
+    pub fn record(&self, skew: SignedDuration, now: Monotonic) {
         self.gauge.with_label_values::<&str>(&[]).set(skew.as_secs_f64());
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let is_large = skew.abs() > TOLERATED;
@@ -81,20 +81,21 @@ mod tests {
     use super::*;
     use crate::{kept_log::Kept, metrics::Metrics};
 
-    /// The lines after each observation of so many seconds of skew, at so many seconds.
+    /// The number of log lines after each measurement, given as pairs of skew and time in seconds;
+    /// and the log.
     fn lines(observations: &[(i64, u64)]) -> (Vec<usize>, String) {
         let (log, _guard) = Kept::on_this_thread();
         let skew = ClockSkew::new(Metrics::new("1", "1").unwrap().upstream.clock_skew);
         let counts = observations.iter().map(|(seconds, at)| {
             let now = Monotonic::new(Duration::from_secs(*at));
-            skew.observe(SignedDuration::from_secs(*seconds), now);
+            skew.record(SignedDuration::from_secs(*seconds), now);
             log.text().lines().count()
         });
         (counts.collect(), log.text())
     }
 
     #[test]
-    fn a_difference_is_logged_once_when_it_comes_changes_and_goes() {
+    fn skew_is_logged_when_it_appears_changes_and_disappears() {
         let (counts, text) = lines(&[
             (0, 0),
             (30, 10),
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_with_another_clock_does_not_fill_the_log() {
+    fn one_host_with_another_clock_does_not_flood_the_log() {
         let calls: Vec<_> = (0..600).map(|at| (if at % 2 == 0 { 0 } else { 40 }, at)).collect();
         assert_eq!(lines(&calls).0.last(), Some(&1));
         let calls: Vec<_> = (0..600).map(|at| (if at % 2 == 0 { 400 } else { 40 }, at)).collect();
@@ -125,12 +126,12 @@ mod tests {
     }
 
     #[test]
-    fn the_gauge_is_absent_until_the_difference_is_known() {
+    fn gauge_is_absent_until_the_skew_is_measured() {
         let metrics = Metrics::new("1", "1").unwrap();
         let skew = ClockSkew::new(metrics.upstream.clock_skew.clone());
         let shown = || String::from_utf8(metrics.render().unwrap()).unwrap();
         assert!(!shown().contains("upstream_clock_skew_seconds"));
-        skew.observe(SignedDuration::from_millis(-1500), Monotonic::new(Duration::ZERO));
+        skew.record(SignedDuration::from_millis(-1500), Monotonic::new(Duration::ZERO));
         assert!(shown().contains("\njuspay_bff_upstream_clock_skew_seconds -1.5\n"), "{}", shown());
     }
 }

@@ -13,7 +13,7 @@ type Row = (JuspayError, &'static str, [bool; 3]);
 
 fn rows() -> Vec<Row> {
     use ConnectionFailure as C;
-    use InvalidAnswer as I;
+    use InvalidResponse as I;
     use JuspayError as E;
     const OUTAGE: [bool; 3] = [true, false, false];
     const PASSING: [bool; 3] = [true, true, false];
@@ -60,17 +60,16 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
-fn what_each_failure_says() {
+fn errors_have_their_outcomes_and_properties() {
     for (error, outcome, says) in rows() {
         assert_eq!(error.outcome(), outcome, "{error:?}");
-        let said =
-            [error.is_outage(), error.is_worth_another_try(), error.shows_that_we_are_let_in()];
+        let said = [error.is_outage(), error.is_retryable(), error.proves_access()];
         assert_eq!(said, says, "{error:?}");
     }
 }
 
 #[test]
-fn who_is_to_wait_is_told_for_how_long() {
+fn errors_carry_retry_after() {
     use JuspayError as E;
     for error in [
         E::TooManyRequests(Some(WAIT)),

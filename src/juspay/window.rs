@@ -1,5 +1,4 @@
-//! Counts over a time that slides in steps: of events for the retry budget, of customers for the
-//! breaker. Pure.
+//! Sliding windows: counts of events for the retry budget, and of customers for the breaker. Pure.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,10 +8,10 @@ use std::{
 
 use crate::{clock::Monotonic, customer::CustomerId};
 
-/// Parts that a window slides by: it forgets a tenth at a time.
+/// A window consists of this many slices and forgets one at a time.
 const SLICES: u32 = 10;
 
-/// What has happened in a time that ends now.
+/// Counts events over a window that ends now.
 #[derive(Debug)]
 pub(super) struct Window {
     slice: Duration,
@@ -20,7 +19,7 @@ pub(super) struct Window {
     slices: VecDeque<(Monotonic, Counts)>,
 }
 
-/// What has ended.
+/// Number of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) all: u32,
@@ -33,7 +32,7 @@ impl Window {
         Self { slice, slices: VecDeque::new() }
     }
 
-    /// Counts one thing, marked or not.
+    /// Counts one event, marked or not.
     pub(super) fn count(&mut self, now: Monotonic, is_marked: bool) {
         self.forget(now);
         let is_current =
@@ -47,7 +46,7 @@ impl Window {
         }
     }
 
-    /// What the window holds.
+    /// The counts of the window.
     pub(super) fn total(&mut self, now: Monotonic) -> Counts {
         self.forget(now);
         self.slices.iter().fold(Counts::default(), |sum, (_, counts)| Counts {
@@ -64,12 +63,12 @@ impl Window {
     }
 }
 
-/// A customer in counts that don't need its id.
+/// Identifies a customer in counts without storing its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct CustomerHash(u64);
 
-/// Hashes customer ids with a random key of this process, so that ids with equal hashes can't be
-/// chosen.
+/// Hashes customer ids with a random key of this process, so that clients can't choose ids with
+/// equal hashes.
 #[derive(Debug, Default)]
 pub(super) struct CustomerHasher(RandomState);
 
@@ -79,14 +78,15 @@ impl CustomerHasher {
     }
 }
 
-/// Most customers in one slice of a [`CustomerWindow`]. A full slice ends early, so that the window
-/// of a busy service is shorter than its setting and holds its last 4,000 customers.
+/// Maximum number of customers in one slice of a [`CustomerWindow`]. A full slice ends early. On a
+/// busy service the window is therefore shorter than configured and holds the last 4,000 customers.
 const MAX_CUSTOMERS_PER_SLICE: usize = 400;
 
-/// Most slices of a [`CustomerWindow`]: the current one and a whole window before it.
+/// Maximum number of slices of a [`CustomerWindow`]: the current one and a full window before it.
 const MAX_SLICES: usize = 11;
 
-/// The customers with calls in a time that ends now. Each counts once, by its last call.
+/// Counts the customers with calls over a window that ends now. Each customer counts once, by its
+/// last call.
 #[derive(Debug)]
 pub(super) struct CustomerWindow {
     slice: Duration,
@@ -102,7 +102,7 @@ struct Slice {
     customers: HashMap<CustomerHash, bool>,
 }
 
-/// What a [`CustomerWindow`] holds.
+/// The counts of a [`CustomerWindow`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct CustomerCounts {
     pub(super) calls: u32,
@@ -117,7 +117,7 @@ impl CustomerWindow {
         Self { slice, slices: VecDeque::new() }
     }
 
-    /// Counts a call that has ended.
+    /// Records the result of a call.
     pub(super) fn count(&mut self, customer: CustomerHash, now: Monotonic, has_failed: bool) {
         self.forget(now);
         for slice in &mut self.slices {
@@ -138,7 +138,7 @@ impl CustomerWindow {
         }
     }
 
-    /// Whether the customer has had a call.
+    /// Whether the window contains a call of the customer.
     pub(super) fn contains(&mut self, customer: CustomerHash, now: Monotonic) -> bool {
         self.forget(now);
         self.slices.iter().any(|slice| slice.customers.contains_key(&customer))
@@ -179,7 +179,7 @@ impl CustomerWindow {
 pub(super) mod tests {
     use super::*;
 
-    /// The customer of that number.
+    /// The customer with this number.
     pub(in crate::juspay) const fn customer(number: u64) -> CustomerHash {
         CustomerHash(number)
     }
@@ -189,7 +189,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_customer_counts_once_and_by_its_last_call() {
+    fn customer_counts_once_by_its_last_call() {
         let mut window = CustomerWindow::new(Duration::from_secs(10));
         for millis in 0..100 {
             window.count(customer(1), at(millis * 90), true);
@@ -218,7 +218,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_number_of_customers_is_bounded_and_the_last_ones_count() {
+    fn number_of_customers_is_limited_to_the_latest() {
         let mut window = CustomerWindow::new(Duration::from_secs(10));
         for number in 0..100_000 {
             window.count(customer(number), at(number / 100), number >= 95_000);
@@ -245,7 +245,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_window_is_forgotten_a_tenth_at_a_time() {
+    fn window_forgets_a_tenth_at_a_time() {
         let mut window = Window::new(Duration::from_secs(10));
         window.count(at(500), true);
         window.count(at(1499), false);
@@ -256,7 +256,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn however_much_is_counted_the_window_stays_small() {
+    fn window_memory_is_limited() {
         let mut window = Window::new(Duration::from_secs(10));
         for millis in 0..100_000 {
             window.count(at(millis), false);

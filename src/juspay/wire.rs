@@ -1,9 +1,9 @@
-//! Juspay's JSON: read leniently where it is about people, strictly where it is about whose token.
+//! Parses Juspay's JSON: leniently for personal data, strictly for the identity and the token.
 //!
-//! Field names, date styles and error bodies are those of Juspay's Get Customer page. Values are
-//! passed on as they were written, where that is how we would write them. In texts, what JSON doesn't
-//! allow becomes U+FFFD; fields of another type than the documented one are dropped. Ids, the token
-//! and its expiry must be written well, and once. Undocumented members decide nothing.
+//! Field names, date formats and error bodies follow Juspay's Get Customer page. Values are passed
+//! on unchanged if they are in this service's format already. In strings, what JSON doesn't allow
+//! becomes U+FFFD. Fields with an undocumented type are dropped. Ids, the token and its expiry must
+//! be valid and occur once. Undocumented members have no effect.
 
 mod document;
 mod members;
@@ -17,7 +17,7 @@ use self::{
     document::Document,
     members::{Members, members},
 };
-use super::{InvalidAnswer, JuspayError};
+use super::{InvalidResponse, JuspayError};
 use crate::{
     clock::calendar,
     customer::{
@@ -25,69 +25,69 @@ use crate::{
     },
 };
 
-/// The `error_code` and `error_info.code` of "no such customer". Other 404s are wrong routes.
+/// The `error_code` or `error_info.code` of an unknown customer. Other 404s indicate a wrong route.
 const NOT_FOUND_CODES: [&str; 2] = ["object_not_found", "RESOURCE_NOT_FOUND"];
 
-/// Of a 404.
+/// In a 404.
 const ERROR_CODE: &str = "error_code";
 const ERROR_INFO: &str = "error_info";
 const INFO_CODE: &str = "code";
 
-/// Of `juspay`.
+/// In `juspay`.
 const TOKEN: &str = "client_auth_token";
 const EXPIRY: &str = "client_auth_token_expiry";
 
-/// A customer and its token, read from the body of a 200.
-type Read = (Customer, Result<ClientAuth, InvalidAnswer>);
+/// A customer and its token, parsed from the body of a 200.
+type Read = (Customer, Result<ClientAuth, InvalidResponse>);
 
-/// Reads the body of a 200, which must be about `asked`.
+/// Parses the body of a 200, which must be about `requested`.
 pub(super) fn customer(
     body: &[u8],
-    asked: &CustomerId,
+    requested: &CustomerId,
     form: CustomerIdForm,
-) -> Result<Read, InvalidAnswer> {
+) -> Result<Read, InvalidResponse> {
     let document = Document::read(body);
     let object =
-        members(document.text(), Field::ALL.map(Field::name)).map_err(|_| InvalidAnswer::Json)?;
-    check_identity(&document, &object, asked, form)?;
+        members(document.text(), Field::ALL.map(Field::name)).map_err(|_| InvalidResponse::Json)?;
+    check_identity(&document, &object, requested, form)?;
     let auth = client_auth(&document, &object);
-    if let Err(InvalidAnswer::MalformedToken) = auth {
-        return Err(InvalidAnswer::MalformedToken);
+    if let Err(InvalidResponse::MalformedToken) = auth {
+        return Err(InvalidResponse::MalformedToken);
     }
-    let mut customer = Customer::with_room(body.len());
+    let mut customer = Customer::with_capacity(body.len());
     for (field, value) in Field::ALL.into_iter().zip(object.values()) {
-        if let Some(json) = value.and_then(|value| told(field, value)) {
+        if let Some(json) = value.and_then(|value| client_value(field, value)) {
             customer.push(field, &json);
         }
     }
     Ok((customer, auth))
 }
 
-/// Checks that the answer is about the customer that was asked for. Every id counts, also those that
-/// `form` leaves out: an answer with a malformed one isn't trusted.
+/// Checks that the response is about the requested customer. Every id must be well-formed,
+/// including those that `form` doesn't use.
 fn check_identity<const N: usize>(
     document: &Document<'_>,
     object: &Members<'_, N>,
-    asked: &CustomerId,
+    requested: &CustomerId,
     form: CustomerIdForm,
-) -> Result<(), InvalidAnswer> {
-    let (deciding, other): (&[Field], &[Field]) = match form {
+) -> Result<(), InvalidResponse> {
+    let (identifying, other): (&[Field], &[Field]) = match form {
         CustomerIdForm::Merchant => (&[Field::ObjectReferenceId, Field::CustomerId], &[Field::Id]),
         CustomerIdForm::Juspay => (&[Field::Id], &[Field::ObjectReferenceId, Field::CustomerId]),
     };
     let are_exact = |ids: &[Field]| ids.iter().all(|id| is_exact(document, object, id.name()));
-    if !are_exact(deciding) {
-        return Err(InvalidAnswer::MalformedIdentity);
+    if !are_exact(identifying) {
+        return Err(InvalidResponse::MalformedIdentity);
     }
-    let mut named = deciding.iter().filter_map(|id| object.get(id.name()));
+    let mut named = identifying.iter().filter_map(|id| object.get(id.name()));
     let named = named.find(|value| value.get() != "null").and_then(text);
-    if named.is_none_or(|named| named != asked.as_str()) {
-        return Err(InvalidAnswer::OtherCustomer);
+    if named.is_none_or(|named| named != requested.as_str()) {
+        return Err(InvalidResponse::OtherCustomer);
     }
-    if are_exact(other) { Ok(()) } else { Err(InvalidAnswer::MalformedIdentity) }
+    if are_exact(other) { Ok(()) } else { Err(InvalidResponse::MalformedIdentity) }
 }
 
-/// Whether the member occurs once at most, and as Juspay wrote it.
+/// Whether the member occurs at most once and needed no repair.
 fn is_exact<const N: usize>(document: &Document<'_>, object: &Members<'_, N>, name: &str) -> bool {
     let is_intact = |value: &RawValue| document.is_intact(value.get());
     !object.is_repeated(name) && object.get(name).is_none_or(is_intact)
@@ -96,37 +96,37 @@ fn is_exact<const N: usize>(document: &Document<'_>, object: &Members<'_, N>, na
 fn client_auth<const N: usize>(
     document: &Document<'_>,
     object: &Members<'_, N>,
-) -> Result<ClientAuth, InvalidAnswer> {
+) -> Result<ClientAuth, InvalidResponse> {
     let name = Field::Juspay.name();
     if object.is_repeated(name) {
-        return Err(InvalidAnswer::MalformedToken);
+        return Err(InvalidResponse::MalformedToken);
     }
     let juspay = object.get(name).and_then(|it| members(it.get(), [TOKEN, EXPIRY]).ok());
-    let juspay = juspay.ok_or(InvalidAnswer::NoToken)?;
+    let juspay = juspay.ok_or(InvalidResponse::NoToken)?;
     if ![TOKEN, EXPIRY].into_iter().all(|name| is_exact(document, &juspay, name)) {
-        return Err(InvalidAnswer::MalformedToken);
+        return Err(InvalidResponse::MalformedToken);
     }
     let text = |name| juspay.get(name).and_then(text);
     let token = text(TOKEN)
         .and_then(|token| ClientAuthToken::parse(token.into_owned()))
-        .ok_or(InvalidAnswer::NoToken)?;
+        .ok_or(InvalidResponse::NoToken)?;
     let expiry = text(EXPIRY)
         .and_then(|it| date(&it))
         .and_then(calendar::timestamp)
-        .ok_or(InvalidAnswer::NoExpiry)?;
+        .ok_or(InvalidResponse::NoExpiry)?;
     Ok(ClientAuth { token, expiry })
 }
 
-/// The field's value as a phone gets it; `None` when it isn't of the documented type.
-fn told(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
+/// The field's value for clients; `None` if it doesn't have the documented type.
+fn client_value(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
     let json = value.get();
     let is_text = json.starts_with('"');
     match field {
-        // It has a type of its own.
+        // Handled by `client_auth`.
         Field::Juspay => None,
         _ if json == "null" => Some(json.into()),
         Field::DateCreated | Field::LastUpdated => Some(date_json(date(&text(value)?)?).into()),
-        // Their digits may come as a number.
+        // The digits may come as a number.
         Field::MobileCountryCode | Field::MobileNumber if !is_text => number(json),
         Field::Id
         | Field::Object
@@ -137,10 +137,10 @@ fn told(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
         | Field::EmailAddress
         | Field::FirstName
         | Field::LastName => {
-            if plain(json).is_some() {
+            if unescaped(json).is_some() {
                 Some(json.into())
             } else if is_text {
-                rewritten(json)
+                reserialized(json)
             } else {
                 None
             }
@@ -148,37 +148,37 @@ fn told(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A number in the range that phones can read.
+/// A number in the range that clients can parse.
 fn number(json: &str) -> Option<Cow<'_, str>> {
     let is_number = json.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    if is_number { rewritten(json) } else { None }
+    if is_number { reserialized(json) } else { None }
 }
 
-/// What stands between the quotes of a string without escapes.
-fn plain(json: &str) -> Option<&str> {
+/// The content of a string without escapes.
+fn unescaped(json: &str) -> Option<&str> {
     json.strip_prefix('"')?.strip_suffix('"').filter(|text| !text.contains('\\'))
 }
 
-/// The text of a string.
+/// The value of a string.
 fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     let json = value.get();
-    plain(json)
+    unescaped(json)
         .map_or_else(|| serde_json::from_str(json).ok().map(Cow::Owned), |it| Some(it.into()))
 }
 
-/// A number, or a string with escapes, in our own writing; `None` for a number out of range.
-fn rewritten(json: &str) -> Option<Cow<'_, str>> {
+/// A number or a string with escapes, serialized again; `None` for a number out of range.
+fn reserialized(json: &str) -> Option<Cow<'_, str>> {
     let value: Value = serde_json::from_str(json).ok()?;
     Some(value.to_string().into())
 }
 
-/// `2016-08-02T08:07:52+0000` and `2020-03-17T14:45:26.123Z` alike, in UTC. Years before 0 can't be
-/// written in the style that leaves this service.
+/// Parses `2016-08-02T08:07:52+0000` and `2020-03-17T14:45:26.123Z`, converted to UTC. Years before
+/// 0 aren't representable in the format for clients.
 fn date(text: &str) -> Option<DateTime> {
     calendar::utc(text).filter(|utc| utc.year() >= 0)
 }
 
-/// Reads a 404: "no such customer", or something is wrong with the route.
+/// Classifies a 404: an unknown customer or a wrong route.
 pub(super) fn not_found(body: &[u8]) -> JuspayError {
     let document = Document::read(body);
     let error = members(document.text(), [ERROR_CODE, ERROR_INFO]).ok();
@@ -190,7 +190,7 @@ pub(super) fn not_found(body: &[u8]) -> JuspayError {
     if says_so { JuspayError::CustomerNotFound } else { JuspayError::Status(404, None) }
 }
 
-/// The text of a body with its repairs, for the invariants.
+/// The repaired text of a body, for the invariants.
 #[cfg(any(test, fuzzing))]
 pub(super) fn repaired(body: &[u8]) -> String {
     Document::read(body).text().to_owned()

@@ -1,18 +1,18 @@
-//! Closed sets of label values, and counters that exist with 0 before their first event.
+//! Label values as closed sets, and counters that start at 0.
 //!
-//! `rate()` and `increase()` need two samples of a series: they miss the event that creates it. So the
-//! owner of a counter initializes it with every label value that it can give.
+//! `rate()` and `increase()` need two samples of a series and miss the event that creates it.
+//! Therefore the owner of a counter initializes it with all its label values.
 
 use prometheus::{
     HistogramVec,
     core::{Atomic, GenericCounterVec},
 };
 
-/// Defines a function that gives the label of a value, and the list of all labels that it can give.
-/// Both come from the same `match`: a label can't be missing from the list.
+/// Defines a function that returns the label of a value, and the list of all its labels. Both come
+/// from the same `match`, so the list is complete.
 ///
-/// Arms behind a semicolon take their label from another type, whose list stands after `of`. The list
-/// is then a list of lists.
+/// Arms after a semicolon take their label from another type, whose list follows `of`. The list is
+/// then a list of lists.
 macro_rules! labels {
     (
         $(#[$attribute:meta])*
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_holds_every_label_of_the_match() {
+    fn label_list_contains_every_label() {
         assert_eq!((PARITIES, parity(2)), (&["even", "odd"][..], "even"));
         assert_eq!(Inner::LABELS, ["a", "small", "large"]);
         assert_eq!(Outer::LABELS, [&["c", "d"][..], &["a", "small", "large"]]);

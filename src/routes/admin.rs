@@ -104,13 +104,13 @@ pub(super) async fn purge(
     let body = body.map_err(|_| Problem::InvalidRequest("The body is broken."))?;
     let purged = match json::object(&body) {
         Ok(Purge { customer_id: None, all: Some(true) }) => {
-            admin.resilience.forget_rejections(None);
+            admin.resilience.discard_rejections(None);
             admin.cache.purge_all()
         }
         Ok(Purge { customer_id: Some(id), all: None }) => {
             let customer = CustomerId::parse(&id)
                 .map_err(|_| Problem::InvalidRequest("customer_id is no customer's id."))?;
-            admin.resilience.forget_rejections(Some(&customer));
+            admin.resilience.discard_rejections(Some(&customer));
             u64::from(admin.cache.purge(&customer))
         }
         _ => {

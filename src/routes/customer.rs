@@ -18,8 +18,8 @@ use crate::{
     cache::{CustomerCache, Lookup},
     customer::CustomerIdForm,
     juspay::CustomerApi,
-    limits::CustomerLimit,
     problem::{self, Problem},
+    rate_limit::CustomerRateLimit,
     response,
 };
 
@@ -37,7 +37,7 @@ pub struct Customers {
     /// `cache.not_found_ttl`
     pub not_found_ttl: Duration,
     /// `limits.per_customer`
-    pub limit: Arc<CustomerLimit>,
+    pub limit: Arc<CustomerRateLimit>,
 }
 
 /// Answers the customer that the caller's token names, and no other.
@@ -55,7 +55,7 @@ pub(super) async fn me(
         observation.refused(&error);
         Problem::from(&error)
     };
-    if !customers.id_form.takes(caller.customer()) {
+    if !customers.id_form.accepts(caller.customer()) {
         return Err(refused(AuthError::NoCustomer));
     }
     customers.limit.spend(caller.customer()).map_err(Problem::RateLimited)?;

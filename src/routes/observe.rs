@@ -43,8 +43,8 @@ use crate::{
     auth::AuthError,
     cache::{Found, LookupError, Requester, lookup_outcome},
     clock::{Clock, Monotonic},
-    customer::{CustomerId, CustomerRef, CustomerRefs},
-    metrics::{Metrics, Raised},
+    customer::{CustomerId, CustomerRef, CustomerRefKey},
+    metrics::{GaugeGuard, Metrics},
     problem::{Challenges, Problem},
     settings::AccessLog,
     traces::{Parent, Span, TraceContext, TraceId, Tracer},
@@ -90,7 +90,7 @@ pub struct Observer {
     /// By which schemes callers may show who they are.
     pub challenges: Challenges,
     /// What stands for customers in it.
-    pub refs: CustomerRefs,
+    pub refs: CustomerRefKey,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// Those of its children that are counted most.
@@ -113,7 +113,7 @@ pub(super) struct Seen {
     span: Span,
     customer: OnceCell<Who>,
     /// Makes the customer's reference, if it isn't known.
-    refs: Option<CustomerRefs>,
+    refs: Option<CustomerRefKey>,
     cache: Cell<&'static str>,
     /// Why the request was refused, or failed.
     why: Cell<Option<&'static str>>,
@@ -201,7 +201,7 @@ impl Requester for Seen {
 }
 
 impl Observation {
-    fn new(headers: &HeaderMap, span: Span, refs: &CustomerRefs) -> Self {
+    fn new(headers: &HeaderMap, span: Span, refs: &CustomerRefKey) -> Self {
         let seen = Seen::new(RequestId::of(headers), headers.get(TRACEPARENT));
         Self(Rc::new(Seen { span, refs: Some(refs.clone()), ..seen }))
     }
@@ -270,7 +270,7 @@ where
         method: request.method().clone(),
         body: request.take_payload(),
         observer: Rc::clone(observer),
-        _in_flight: Raised::new(&observer.metrics.http.in_flight),
+        _in_flight: GaugeGuard::new(&observer.metrics.http.in_flight),
     };
     request.extensions_mut().insert(begun.observation.clone());
     let routed = AssertUnwindSafe(service.call(request)).catch_unwind();
@@ -290,7 +290,7 @@ struct Begun {
     method: Method,
     body: Payload,
     observer: Rc<Observer>,
-    _in_flight: Raised,
+    _in_flight: GaugeGuard,
 }
 
 impl Begun {

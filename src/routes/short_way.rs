@@ -40,7 +40,7 @@ use crate::{
     cache::{AtHand, CustomerCache, Ready},
     clock::Moment,
     customer::{CustomerIdForm, CustomerRef},
-    limits::{Allowance, CustomerLimit},
+    rate_limit::{Allowance, CustomerRateLimit},
     response,
     traces::Parent,
 };
@@ -53,7 +53,7 @@ pub struct ShortWay {
     authenticator: Arc<Authenticator>,
     cache: CustomerCache,
     id_form: CustomerIdForm,
-    limit: Arc<CustomerLimit>,
+    limit: Arc<CustomerRateLimit>,
     observer: Rc<Observer>,
     remembered: RefCell<Remembered<TokenDigest, Lately>>,
 }
@@ -133,7 +133,7 @@ impl ShortWay {
     fn look_up(&self, digest: &TokenDigest, now: Moment) -> Option<(Lately, Ready)> {
         let caller = self.authenticator.known(digest, now)?;
         let customer = caller.customer();
-        if !self.id_form.takes(customer) {
+        if !self.id_form.accepts(customer) {
             return None;
         }
         let at_hand = self.cache.at_hand(customer)?;

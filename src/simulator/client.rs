@@ -1,5 +1,5 @@
-//! The smallest HTTP client there is: one request on a connection of its own, and all that comes
-//! until its end. For the demo's phones and the `token` command; `serve` doesn't use it.
+//! A minimal HTTP client: one request on its own connection, which it reads to the end. Used by the
+//! demo and the `token` command, not by `serve`.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Largest answer taken, in bytes.
-const MAX_ANSWER: u64 = 64 * 1024;
+/// Maximum size of a response in bytes.
+const MAX_RESPONSE: u64 = 64 * 1024;
 
-/// What came back.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// The status.
@@ -22,7 +22,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The first header field of that name, whatever its case.
+    /// The first header field with this name, ignoring case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         super::http::find_header(&self.headers, name)
@@ -42,10 +42,10 @@ impl Reply {
     }
 }
 
-/// One exchange with `authority` (`HOST:PORT`).
+/// Sends a request to `authority` (`HOST:PORT`) and reads the response.
 ///
 /// # Errors
-/// When nobody listens there, the connection breaks, or the answer isn't HTTP.
+/// If connecting fails, the connection breaks, or the response isn't HTTP.
 pub async fn exchange(
     authority: &str,
     method: &str,
@@ -64,7 +64,7 @@ pub async fn exchange(
     let mut stream = TcpStream::connect(authority).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    stream.take(MAX_RESPONSE).read_to_end(&mut answer).await?;
     Reply::parse(&answer)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its answer isn't HTTP"))
 }

@@ -1,4 +1,4 @@
-//! The commands `simulator` and `token`. Flags are the business of `cli`.
+//! The commands `simulator` and `token`. `cli` parses their flags.
 
 pub mod token;
 
@@ -9,12 +9,12 @@ use tokio::signal::ctrl_c;
 
 use super::{Config, Running, issuer::DEFAULT_AUDIENCE, page, start};
 
-/// Starts a simulator, says how to use it, and serves until SIGINT (Ctrl-C) or SIGTERM.
+/// Starts a simulator, prints how to use it, and serves until SIGINT (Ctrl-C) or SIGTERM.
 ///
 /// # Errors
-/// When a port can't be had, signals can't be listened for, or `out` can't be written to.
+/// If a port is unavailable, signals can't be handled, or `out` can't be written.
 pub async fn simulate(config: Config, out: &mut (dyn io::Write + Send)) -> io::Result<()> {
-    // Before the banner: whoever waits for it may end us right after.
+    // Before the banner: a process that waits for the banner may send a signal right after it.
     let end = end_signal()?;
     let running = start(config.clone()).await?;
     out.write_all(banner(&config, &running).as_bytes())?;
@@ -41,7 +41,7 @@ fn end_signal() -> io::Result<impl Future<Output = io::Result<()>>> {
     Ok(ctrl_c())
 }
 
-/// What a tester needs to know, with lines to copy.
+/// The usage text, with lines to copy.
 fn banner(config: &Config, running: &Running) -> String {
     let keys: Vec<_> = config.api_keys.iter().map(ExposeSecret::expose_secret).collect();
     let base = running.simulator().base_url();
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_banner_says_what_a_tester_needs() {
+    async fn banner_contains_urls_and_commands() {
         let mut config = Config::on_free_ports();
         config.api_keys.push("second".into());
         let running = start(config.clone()).await.unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_named() {
+    async fn occupied_port_is_named_in_the_error() {
         let running = start(Config::on_free_ports()).await.unwrap();
         let taken = running.simulator().base_url().trim_start_matches("http://").to_owned();
         let config = Config { listen: taken.parse().unwrap(), ..Config::on_free_ports() };

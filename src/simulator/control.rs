@@ -1,17 +1,17 @@
-//! The control API under `/_simulator`, on the listener that plays Juspay.
+//! The control API under `/_simulator` on the Juspay listener.
 //!
-//! It asks for no credentials: the simulator holds nothing worth stealing.
+//! It requires no credentials, because the simulator contains no real secrets.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{
-    Simulator, answer::Answer, fault::Fault, http::Request, page, rules::FaultRule, span,
+    Simulator, fault::Fault, http::Request, page, response::Response, rules::FaultRule, time,
     tokens::Unusable,
 };
 
-/// What every path here begins with.
+/// Prefix of all paths.
 const ROOT: &str = "/_simulator";
 
 /// `POST /keys`
@@ -33,7 +33,7 @@ struct StaleConnections {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClockOffset {
-    #[serde(deserialize_with = "span::deserialize")]
+    #[serde(deserialize_with = "time::deserialize")]
     offset: SignedDuration,
 }
 
@@ -44,15 +44,15 @@ struct TokenUse {
     token: String,
 }
 
-/// The answer to a request that is for the control API; `None` when it is for Juspay.
-pub(super) fn answer(simulator: &Simulator, request: &Request) -> Option<Answer> {
+/// The response to a request for the control API; `None` for other requests.
+pub(super) fn answer(simulator: &Simulator, request: &Request) -> Option<Response> {
     let path = request.path.strip_prefix(ROOT)?;
     if !path.is_empty() && !path.starts_with('/') {
         return None;
     }
     let answer = match (request.method.as_str(), path) {
-        ("GET", "" | "/") => Ok(Answer::text(200, &page::text(simulator))),
-        ("GET", "/faults") => Ok(Answer::json(200, &simulator.faults())),
+        ("GET", "" | "/") => Ok(Response::text(200, &page::text(simulator))),
+        ("GET", "/faults") => Ok(Response::json(200, &simulator.faults())),
         ("POST", "/faults") => add_fault(simulator, request),
         ("DELETE", "/faults") => {
             simulator.clear_faults();
@@ -66,65 +66,67 @@ pub(super) fn answer(simulator: &Simulator, request: &Request) -> Option<Answer>
             simulator.clear_requests();
             Ok(done())
         }
-        ("GET", "/counts") => Ok(Answer::json(200, &simulator.counts())),
+        ("GET", "/counts") => Ok(Response::json(200, &simulator.counts())),
         ("POST", "/tokens/use") => use_token(simulator, request),
-        _ => Err(refusal(404, &format!("there is no such thing; GET {ROOT} lists what there is"))),
+        _ => {
+            Err(rejection(404, &format!("there is no such thing; GET {ROOT} lists what there is")))
+        }
     };
-    Some(answer.unwrap_or_else(|refusal| refusal))
+    Some(answer.unwrap_or_else(|rejection| rejection))
 }
 
-fn add_fault(simulator: &Simulator, request: &Request) -> Result<Answer, Answer> {
+fn add_fault(simulator: &Simulator, request: &Request) -> Result<Response, Response> {
     simulator.inject(read::<FaultRule>(request)?);
-    Ok(Answer::json(200, &simulator.faults()))
+    Ok(Response::json(200, &simulator.faults()))
 }
 
-fn make_connections_stale(simulator: &Simulator, request: &Request) -> Result<Answer, Answer> {
+fn make_connections_stale(simulator: &Simulator, request: &Request) -> Result<Response, Response> {
     let StaleConnections { fault } = read(request)?;
     simulator.make_connections_stale(fault);
     Ok(done())
 }
 
-fn switch_key(simulator: &Simulator, request: &Request) -> Result<Answer, Answer> {
+fn switch_key(simulator: &Simulator, request: &Request) -> Result<Response, Response> {
     let switch: KeySwitch = read(request)?;
     simulator.set_key(&switch.key, switch.enabled);
     Ok(done())
 }
 
-fn set_clock(simulator: &Simulator, request: &Request) -> Result<Answer, Answer> {
+fn set_clock(simulator: &Simulator, request: &Request) -> Result<Response, Response> {
     let clock: ClockOffset = read(request)?;
     simulator.set_clock_offset(clock.offset);
-    Ok(Answer::json(200, &json!({"now": simulator.now().to_string()})))
+    Ok(Response::json(200, &json!({"now": simulator.now().to_string()})))
 }
 
-fn requests(simulator: &Simulator) -> Answer {
+fn requests(simulator: &Simulator) -> Response {
     let requests = simulator.requests();
     let requests: Vec<_> = requests.iter().map(AsRef::as_ref).collect();
-    Answer::json(200, &json!({"total": simulator.total_requests(), "requests": requests}))
+    Response::json(200, &json!({"total": simulator.total_requests(), "requests": requests}))
 }
 
-fn use_token(simulator: &Simulator, request: &Request) -> Result<Answer, Answer> {
+fn use_token(simulator: &Simulator, request: &Request) -> Result<Response, Response> {
     let TokenUse { token } = read(request)?;
     simulator
         .use_token(&token)
-        .map(|remaining| Answer::json(200, &json!({"remaining": remaining})))
+        .map(|remaining| Response::json(200, &json!({"remaining": remaining})))
         .map_err(|unusable| {
             let why = match unusable {
                 Unusable::Unknown => "unknown",
                 Unusable::Expired => "expired",
                 Unusable::UsedUp => "used_up",
             };
-            refusal(401, why)
+            rejection(401, why)
         })
 }
 
-fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Answer> {
-    serde_json::from_slice(&request.body).map_err(|error| refusal(400, &error.to_string()))
+fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Response> {
+    serde_json::from_slice(&request.body).map_err(|error| rejection(400, &error.to_string()))
 }
 
-fn done() -> Answer {
-    Answer::json(200, &json!({"ok": true}))
+fn done() -> Response {
+    Response::json(200, &json!({"ok": true}))
 }
 
-pub(super) fn refusal(status: u16, why: &str) -> Answer {
-    Answer::json(status, &json!({"error": why}))
+pub(super) fn rejection(status: u16, why: &str) -> Response {
+    Response::json(status, &json!({"error": why}))
 }

@@ -1,4 +1,4 @@
-//! The customers that the simulator knows, by both of their ids.
+//! The simulator's customers, by both of their ids.
 
 use std::{
     collections::HashMap,
@@ -8,15 +8,15 @@ use std::{
 use aws_lc_rs::digest;
 use jiff::Timestamp;
 
-use super::bounded::Bounded;
+use super::bounded_map::BoundedMap;
 
-/// Customers kept; the oldest is forgotten for a new one.
+/// Maximum number of customers. A new one replaces the oldest.
 const CAPACITY: usize = 1_000_000;
 
-/// What Juspay's own ids begin with.
+/// Prefix of Juspay's ids.
 const JUSPAY_PREFIX: &str = "cst_";
 
-/// First names for customers that are made up.
+/// First names of generated customers.
 const FIRST_NAMES: [&str; 8] =
     ["Aarav", "Diya", "Ishaan", "Kavya", "Meera", "Rohan", "Saanvi", "Vivaan"];
 
@@ -32,7 +32,7 @@ pub(super) struct CustomerRecord {
     pub(super) updated: Timestamp,
 }
 
-/// What Update can alter; `None` leaves it as it is.
+/// The fields that Update can change; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Contact {
     pub(super) mobile_number: Option<String>,
@@ -43,7 +43,7 @@ pub(super) struct Contact {
 }
 
 impl Contact {
-    /// These fields, and where there is none, the earlier one.
+    /// Takes missing fields from `earlier`.
     fn over(self, earlier: Self) -> Self {
         Self {
             mobile_number: self.mobile_number.or(earlier.mobile_number),
@@ -54,8 +54,8 @@ impl Contact {
         }
     }
 
-    /// Plausible fields, always the same for the same id.
-    fn made_up(reference: &str) -> Self {
+    /// Plausible fields, derived from the id.
+    fn generated(reference: &str) -> Self {
         let digest = digest::digest(&digest::SHA256, reference.as_bytes());
         let number =
             digest.as_ref().iter().take(8).fold(0_u64, |number, byte| {
@@ -77,14 +77,14 @@ impl Contact {
     }
 }
 
-/// 20 lower-case hex digits that stand for `text`.
+/// 20 lower-case hex digits derived from `text`.
 fn fingerprint(text: &str) -> String {
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
     let hex = |text, byte: &u8| format!("{text}{byte:02x}");
     digest.as_ref().iter().take(10).fold(String::new(), hex)
 }
 
-/// Juspay's id for the merchant's: always the same, `cst_` and 20 hex digits.
+/// Juspay's id of a customer, derived from the merchant's id: `cst_` and 20 hex digits.
 pub(super) fn juspay_id(reference: &str) -> String {
     format!("{JUSPAY_PREFIX}{}", fingerprint(reference))
 }
@@ -95,17 +95,17 @@ pub(super) struct Customers(Mutex<Tables>);
 
 #[derive(Debug)]
 struct Tables {
-    by_reference: Bounded<String, CustomerRecord>,
+    by_reference: BoundedMap<String, CustomerRecord>,
     references: HashMap<String, String>,
 }
 
 impl Tables {
-    /// The merchant's id of the customer that `asked` is one of the ids of.
-    fn reference<'a>(&'a self, asked: &'a str) -> &'a str {
-        self.references.get(asked).map_or(asked, String::as_str)
+    /// The merchant's id of the customer with the id `requested`, in either form.
+    fn reference<'a>(&'a self, requested: &'a str) -> &'a str {
+        self.references.get(requested).map_or(requested, String::as_str)
     }
 
-    /// Takes in a customer and gives it back; or the one of that reference that is there already.
+    /// Adds and returns a customer, or returns the existing one with the same reference.
     fn insert(&mut self, record: CustomerRecord) -> CustomerRecord {
         self.references.insert(record.id.clone(), record.reference.clone());
         let reference = record.reference.clone();
@@ -119,38 +119,38 @@ impl Tables {
 }
 
 impl Customers {
-    /// Nobody yet.
+    /// No customers.
     pub(super) fn new() -> Self {
         Self::bounded(CAPACITY)
     }
 
     fn bounded(capacity: usize) -> Self {
-        let by_reference = Bounded::new(capacity);
+        let by_reference = BoundedMap::new(capacity);
         Self(Mutex::new(Tables { by_reference, references: HashMap::new() }))
     }
 
-    /// The customer of that id, in either form.
-    pub(super) fn find(&self, asked: &str) -> Option<CustomerRecord> {
+    /// The customer with this id, in either form.
+    pub(super) fn find(&self, requested: &str) -> Option<CustomerRecord> {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.by_reference.get(tables.reference(asked)).cloned()
+        tables.by_reference.get(tables.reference(requested)).cloned()
     }
 
-    /// The customer of that id; made up when there is none.
-    pub(super) fn find_or_make_up(&self, asked: &str, now: Timestamp) -> CustomerRecord {
-        if let Some(known) = self.find(asked) {
+    /// The customer with this id, created if missing.
+    pub(super) fn find_or_create(&self, requested: &str, now: Timestamp) -> CustomerRecord {
+        if let Some(known) = self.find(requested) {
             return known;
         }
-        let (id, reference) = if asked.starts_with(JUSPAY_PREFIX) {
-            (asked.to_owned(), format!("ref_{}", fingerprint(asked)))
+        let (id, reference) = if requested.starts_with(JUSPAY_PREFIX) {
+            (requested.to_owned(), format!("ref_{}", fingerprint(requested)))
         } else {
-            (juspay_id(asked), asked.to_owned())
+            (juspay_id(requested), requested.to_owned())
         };
-        let contact = Contact::made_up(&reference);
+        let contact = Contact::generated(&reference);
         let record = CustomerRecord { id, reference, contact, created: now, updated: now };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(record)
     }
 
-    /// A new customer; `None` when there is one of that id.
+    /// Creates a customer; `None` if the id exists.
     pub(super) fn create(
         &self,
         reference: &str,
@@ -166,15 +166,15 @@ impl Customers {
         Some(tables.insert(record))
     }
 
-    /// The customer of that id with `contact`'s fields; `None` when there is none.
+    /// Updates the customer with the fields of `contact`; `None` if the id doesn't exist.
     pub(super) fn update(
         &self,
-        asked: &str,
+        requested: &str,
         contact: Contact,
         now: Timestamp,
     ) -> Option<CustomerRecord> {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let reference = tables.reference(asked).to_owned();
+        let reference = tables.reference(requested).to_owned();
         let record = tables.by_reference.get_mut(&reference)?;
         record.contact = contact.over(std::mem::take(&mut record.contact));
         record.updated = now;
@@ -191,38 +191,38 @@ mod tests {
     #[test]
     fn both_ids_find_the_same_customer() {
         let customers = Customers::new();
-        let alice = customers.find_or_make_up("alice", NOW);
+        let alice = customers.find_or_create("alice", NOW);
         assert_eq!(alice.id, juspay_id("alice"));
-        assert_eq!(customers.find_or_make_up(&alice.id, NOW), alice);
+        assert_eq!(customers.find_or_create(&alice.id, NOW), alice);
         assert_eq!(customers.find("bob"), None);
     }
 
     #[test]
-    fn an_unknown_juspay_id_gets_a_reference() {
+    fn unknown_juspay_id_gets_a_reference() {
         let customers = Customers::new();
-        let made_up = customers.find_or_make_up("cst_nobody", NOW);
-        assert_eq!(made_up.id, "cst_nobody");
-        assert!(made_up.reference.starts_with("ref_"));
-        assert_eq!(customers.find(&made_up.reference), Some(made_up));
+        let generated = customers.find_or_create("cst_nobody", NOW);
+        assert_eq!(generated.id, "cst_nobody");
+        assert!(generated.reference.starts_with("ref_"));
+        assert_eq!(customers.find(&generated.reference), Some(generated));
     }
 
     #[test]
-    fn made_up_fields_are_plausible_and_lasting() {
-        let contact = Contact::made_up("alice");
-        assert_eq!(contact, Contact::made_up("alice"));
-        assert_ne!(contact, Contact::made_up("bob"));
+    fn generated_fields_are_plausible_and_stable() {
+        let contact = Contact::generated("alice");
+        assert_eq!(contact, Contact::generated("alice"));
+        assert_ne!(contact, Contact::generated("bob"));
         assert_eq!(contact.email_address.as_deref(), Some("alice@example.com"));
         let number = contact.mobile_number.unwrap();
         assert!(number.len() == 10 && number.starts_with('9'), "{number}");
         assert!(contact.first_name.is_some());
-        let mail = Contact::made_up("a@b.example").email_address;
+        let mail = Contact::generated("a@b.example").email_address;
         assert_eq!(mail.as_deref(), Some("a@b.example"));
     }
 
     #[test]
-    fn an_update_alters_what_it_names() {
+    fn update_changes_only_given_fields() {
         let customers = Customers::new();
-        let before = customers.find_or_make_up("alice", NOW);
+        let before = customers.find_or_create("alice", NOW);
         let later = crate::clock::later(NOW, std::time::Duration::from_secs(5));
         let change = Contact { first_name: Some("Alia".to_owned()), ..Contact::default() };
         let after = customers.update(&before.id, change.clone(), later).unwrap();
@@ -233,17 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_is_created_once() {
+    fn customer_is_created_once() {
         let customers = Customers::new();
         assert!(customers.create("alice", Contact::default(), NOW).is_some());
         assert!(customers.create("alice", Contact::default(), NOW).is_none());
     }
 
     #[test]
-    fn the_oldest_is_forgotten_by_both_ids() {
+    fn oldest_customer_is_dropped_under_both_ids() {
         let customers = Customers::bounded(1);
-        let alice = customers.find_or_make_up("alice", NOW);
-        customers.find_or_make_up("bob", NOW);
+        let alice = customers.find_or_create("alice", NOW);
+        customers.find_or_create("bob", NOW);
         assert_eq!((customers.find("alice"), customers.find(&alice.id)), (None, None));
         assert!(customers.find("bob").is_some());
         assert_eq!(customers.0.lock().unwrap().references.len(), 1);

@@ -1,11 +1,11 @@
-//! Juspay's error answers, to the letter of its documentation where that shows them in full.
+//! Juspay's error responses, copied from its documentation where that shows them in full.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::answer::Answer;
+use super::response::Response;
 
-/// 400 of Create.
+/// 400 from Create.
 const DUPLICATE: &str = concat!(
     r#"{"status":"invalid_request_error","error_code":"unique","#,
     r#""error_message":"Customer with the given object_reference_id already exists.","#,
@@ -29,7 +29,7 @@ const BAD_ORIGIN: &str = concat!(
     r#""developer_message":"IP Verification Failed"}}"#
 );
 
-/// 404 about a customer.
+/// 404 for an unknown customer.
 const NOT_FOUND: &str = concat!(
     r#"{"error_message":"Cannot find what you are looking for","#,
     r#""status":"invalid_request_error","error_code":"object_not_found","#,
@@ -43,39 +43,40 @@ const NOT_FOUND: &str = concat!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApiError {
-    /// 400 `Mandatory fields are missing`: no `x-merchantid`, or no field that Create needs.
+    /// 400 `Mandatory fields are missing`: `x-merchantid` or a field that Create requires is
+    /// missing.
     MandatoryFieldsMissing,
-    /// 400 `Invalid Request`: a field that is there and empty.
+    /// 400 `Invalid Request`: a field is empty.
     EmptyValue,
-    /// 400 `unique`: there is a customer of that id.
+    /// 400 `unique`: the customer id exists.
     Duplicate,
-    /// 401 `access_denied`: no API key, or an unknown or disabled one.
+    /// 401 `access_denied`: the API key is missing, unknown or disabled.
     AccessDenied,
-    /// 403 `BAD_ORIGIN`: the caller's address isn't on the allow-list.
+    /// 403 `BAD_ORIGIN`: the client's address isn't on the allow-list.
     BadOrigin,
     /// 404 `object_not_found`: no such customer.
     NotFound,
 }
 
 impl ApiError {
-    /// The answer, without the header fields that all answers have.
-    pub(super) fn answer(self) -> Answer {
+    /// The response without the common header fields.
+    pub(super) fn answer(self) -> Response {
         match self {
             Self::MandatoryFieldsMissing => {
                 mandatory_fields_missing("Mandatory fields are missing")
             }
             Self::EmptyValue => empty_values(&[]),
-            Self::Duplicate => Answer::raw_json(400, DUPLICATE),
-            Self::AccessDenied => Answer::raw_json(401, ACCESS_DENIED),
-            Self::BadOrigin => Answer::raw_json(403, BAD_ORIGIN),
-            Self::NotFound => Answer::raw_json(404, NOT_FOUND),
+            Self::Duplicate => Response::raw_json(400, DUPLICATE),
+            Self::AccessDenied => Response::raw_json(401, ACCESS_DENIED),
+            Self::BadOrigin => Response::raw_json(403, BAD_ORIGIN),
+            Self::NotFound => Response::raw_json(404, NOT_FOUND),
         }
     }
 }
 
-/// 400, with the message that tells what is missing.
-pub(super) fn mandatory_fields_missing(message: &str) -> Answer {
-    Answer::json(
+/// 400 with a message that names the missing fields.
+pub(super) fn mandatory_fields_missing(message: &str) -> Response {
+    Response::json(
         400,
         &json!({
             "status": "Bad Request",
@@ -85,10 +86,10 @@ pub(super) fn mandatory_fields_missing(message: &str) -> Answer {
     )
 }
 
-/// 400 about fields that are there and empty.
-pub(super) fn empty_values(fields: &[&str]) -> Answer {
+/// 400 for empty fields.
+pub(super) fn empty_values(fields: &[&str]) -> Response {
     let reason = |name: &&str| json!({"field_name": name, "reason": "cannot be empty"});
-    Answer::json(
+    Response::json(
         400,
         &json!({
             "status": "Invalid Request",
@@ -105,9 +106,9 @@ pub(super) fn empty_values(fields: &[&str]) -> Answer {
     )
 }
 
-/// 404 of a path that leads nowhere: a web server's page, not Juspay's JSON.
-pub(super) fn wrong_route() -> Answer {
-    Answer::html(
+/// 404 for an unknown path: a web server's HTML page instead of Juspay's JSON.
+pub(super) fn wrong_route() -> Response {
+    Response::html(
         404,
         "<html>\n<head><title>404 Not Found</title></head>\n\
          <body><center><h1>404 Not Found</h1></center></body>\n</html>\n",

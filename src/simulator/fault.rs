@@ -1,8 +1,8 @@
-//! What can go wrong with an answer. [`wire`] says how that looks to the peer.
+//! Faults of responses. [`wire`] defines how a fault looks to the client.
 //!
-//! One mechanism with three doors: [`super::Simulator::inject`], the control API and the magic
-//! customers of [`super::magic`]. Faults of the object or its token alter what
-//! [`super::juspay`] writes; all others alter how a finished answer is sent.
+//! Faults come from [`super::Simulator::inject`], from the control API, and from the customers in
+//! [`super::magic`]. Faults of the object or its token change what [`super::juspay`] returns. All
+//! others change how a complete response is sent.
 
 mod wire;
 
@@ -12,80 +12,80 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::ApiError;
 
-/// A fault of an answer. In JSON: `"hang"`, `{"latency": {"ms": 200}}`, `{"token": "missing"}`,
+/// A fault of a response. In JSON: `"hang"`, `{"latency": {"ms": 200}}`, `{"token": "missing"}`,
 /// `{"token": {"life": {"seconds": 20}}}`, `{"error": "not_found"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// The answer comes late.
+    /// The response is late.
     Latency {
         /// Milliseconds.
         ms: u64,
     },
-    /// No answer, and the connection stays open.
+    /// No response; the connection stays open.
     Hang,
-    /// No answer, but a TCP reset.
+    /// A TCP reset instead of a response.
     Reset,
-    /// No answer; the connection is closed in good order.
+    /// The connection is closed without a response.
     Close,
-    /// A head that is begun and never finished.
+    /// An incomplete head.
     UnfinishedHead,
-    /// The head and half of the body, then nothing more; the connection stays open.
+    /// The head and half of the body; the connection stays open.
     StalledBody,
-    /// Every byte in a write of its own.
+    /// Each byte in its own write.
     ByteByByte,
-    /// The body ends before its Content-Length.
+    /// The body is shorter than its Content-Length.
     CutBody {
-        /// All of the JSON comes and the length is a lie; else only half of it comes.
+        /// Send the whole JSON with too large a length; otherwise half of it.
         #[serde(default)]
         whole_json: bool,
     },
     /// A chunked body without its last chunk.
     CutChunked {
-        /// All of the JSON comes; else only half of it.
+        /// Send the whole JSON; otherwise half of it.
         #[serde(default)]
         whole_json: bool,
     },
-    /// A body without any length, ended by the connection's end.
+    /// A body without a length, which ends with the connection.
     NoLength,
-    /// The status of the answer with an empty body.
+    /// The response's status with an empty body.
     Empty,
     /// An HTML page with status 200.
     Html,
-    /// The answer's JSON behind white space.
+    /// The response's JSON, preceded by white space.
     Huge {
-        /// Of the padding; 64 MiB at most.
+        /// Amount of white space; at most 64 MiB.
         bytes: usize,
     },
-    /// A 302 to elsewhere.
+    /// A 302 to another URL.
     Redirect {
         /// An absolute URL.
         location: String,
     },
-    /// A 1xx that nobody asked for, in a packet of its own, before the answer.
+    /// An unsolicited 1xx in its own packet, before the response.
     Interim {
         /// The 1xx status.
         status: u16,
         /// Milliseconds between the two.
         gap_ms: u64,
     },
-    /// The answer, and then the same bytes again on the idle connection.
+    /// The response, followed by the same bytes again on the idle connection.
     Surplus {
         /// Milliseconds between the two.
         gap_ms: u64,
     },
-    /// The answer with an `Age`, as from a cache in between.
+    /// The response with an `Age`, as if from a cache.
     Age {
         /// Its value.
         seconds: u64,
     },
-    /// The answer without `Date`.
+    /// The response without `Date`.
     NoDate,
-    /// An answer of the tester's own.
+    /// A custom response.
     Status {
         /// The status.
         status: u16,
-        /// Header fields, instead of or besides those that the simulator sends.
+        /// Additional header fields, which replace default ones with the same name.
         #[serde(default)]
         headers: BTreeMap<String, String>,
         /// The body.
@@ -94,29 +94,29 @@ pub enum Fault {
     },
     /// An error that Juspay documents.
     Error(ApiError),
-    /// A customer object that is unusual, or somebody else's.
+    /// An unusual customer object, or another customer's.
     Object(ObjectFault),
-    /// Something about the client auth token.
+    /// A fault of the client auth token.
     Token(TokenFault),
 }
 
-/// What can be unusual about a customer object.
+/// What is unusual about a customer object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ObjectFault {
-    /// It is another customer's, token included.
+    /// Another customer's object, including the token.
     OtherCustomer,
-    /// It has `customer_id` too, as some versions send it.
+    /// With `customer_id` as well, as in some versions of the API.
     CustomerIdToo,
-    /// It has `customer_id` and no `object_reference_id`.
+    /// With `customer_id` and without `object_reference_id`.
     CustomerIdOnly,
-    /// It has nothing but `object_reference_id` and, when asked for, the token.
+    /// Only `object_reference_id` and, if requested, the token.
     Sparse,
-    /// It has fields that nobody has documented.
+    /// With undocumented fields.
     UnknownFields,
 }
 
-/// What can be unusual about a client auth token.
+/// What is unusual about a client auth token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TokenFault {
@@ -132,38 +132,38 @@ pub enum TokenFault {
     NoExpiry,
     /// `"client_auth_token_expiry": null`.
     NullExpiry,
-    /// A `client_auth_token_expiry` that is no date.
+    /// A `client_auth_token_expiry` that isn't a date.
     UnreadableExpiry,
-    /// The expiry in Juspay's other date style, `…+0000`.
+    /// The expiry in Juspay's other date format, `…+0000`.
     OffsetExpiry,
     /// The expiry with a fraction of a second.
     FractionalExpiry,
-    /// The token lives so long, and says so. Zero or less: it has expired.
+    /// The token lives this long, and its expiry is correct. Zero or less: it has expired.
     Life {
         /// Seconds.
         seconds: i64,
     },
-    /// The reported expiry lies so much behind the real one.
+    /// The reported expiry is this much later than the real one.
     ReportedLate {
         /// Seconds.
         seconds: i64,
     },
-    /// All its uses are used up.
+    /// The token has no uses left.
     UsedUp,
 }
 
 impl Fault {
-    /// The documented error that takes the place of an answer.
+    /// The documented error that replaces the response.
     pub(super) fn error(&self) -> Option<ApiError> {
         if let Self::Error(error) = self { Some(*error) } else { None }
     }
 
-    /// What is unusual about the object.
+    /// The fault of the object.
     pub(super) fn object(&self) -> Option<ObjectFault> {
         if let Self::Object(fault) = self { Some(*fault) } else { None }
     }
 
-    /// What is unusual about the token.
+    /// The fault of the token.
     pub(super) fn token(&self) -> Option<TokenFault> {
         if let Self::Token(fault) = self { Some(*fault) } else { None }
     }

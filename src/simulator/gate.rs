@@ -1,4 +1,5 @@
-//! Gates: answers that wait until a test lets them go, so that races are scripted, not slept for.
+//! Gates hold responses back until a test releases them, so that tests script races instead of
+//! sleeping.
 
 use std::{
     collections::HashMap,
@@ -13,26 +14,26 @@ struct State {
     open: watch::Sender<bool>,
 }
 
-/// Holds back answers until it is released, or dropped.
+/// Holds responses back until released or dropped.
 #[derive(Debug)]
 #[must_use = "a gate that is dropped is open"]
 pub struct Gate(Arc<State>);
 
 impl Gate {
-    /// Waits until `number` requests have come to this gate.
+    /// Waits until `number` requests have arrived at this gate.
     pub async fn arrived(&self, number: u64) {
         let mut arrived = self.0.arrived.subscribe();
-        // An error would mean that nobody can arrive any more, but `self` keeps the sender.
+        // The wait can't fail, because `self` holds the sender.
         drop(arrived.wait_for(|arrived| *arrived >= number).await);
     }
 
-    /// How many requests have come to this gate.
+    /// Number of requests that have arrived at this gate.
     #[must_use]
     pub fn arrivals(&self) -> u64 {
         *self.0.arrived.borrow()
     }
 
-    /// Lets the answers go, and all later ones pass.
+    /// Sends the held responses and lets later ones pass.
     pub fn release(&self) {
         self.0.open.send_replace(true);
     }
@@ -44,24 +45,24 @@ impl Drop for Gate {
     }
 }
 
-/// A request's way through a gate.
+/// A request's wait at a gate.
 #[derive(Debug)]
-pub(super) struct Passage(watch::Receiver<bool>);
+pub(super) struct GateWait(watch::Receiver<bool>);
 
-impl Passage {
+impl GateWait {
     /// Waits until the gate is open.
     pub(super) async fn opened(mut self) {
-        // An error means that the gate is gone: nobody holds the answer back any more.
+        // An error means that the gate was dropped, which opens it.
         drop(self.0.wait_for(|open| *open).await);
     }
 }
 
-/// The gates by what they hold: a customer, or an issuer's path.
+/// The gates by target: a customer, or a path of the issuer.
 #[derive(Debug, Default)]
 pub(super) struct Gates(Mutex<HashMap<String, Arc<State>>>);
 
 impl Gates {
-    /// A closed gate for `target`. It takes the place of an earlier one for what comes from now.
+    /// Closes a gate for `target`. For later requests, it replaces an earlier gate.
     pub(super) fn hold(&self, target: &str) -> Gate {
         let state =
             Arc::new(State { arrived: watch::Sender::new(0), open: watch::Sender::new(false) });
@@ -71,11 +72,11 @@ impl Gates {
         Gate(state)
     }
 
-    /// Tells the gate of `target` that a request has come; `None` when it needn't wait.
-    pub(super) fn arrive(&self, target: &str) -> Option<Passage> {
+    /// Records a request at the gate of `target`; `None` if it needn't wait.
+    pub(super) fn arrive(&self, target: &str) -> Option<GateWait> {
         let gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gate = gates.get(target).filter(|gate| !*gate.open.borrow())?;
         gate.arrived.send_modify(|arrived| *arrived = arrived.saturating_add(1));
-        Some(Passage(gate.open.subscribe()))
+        Some(GateWait(gate.open.subscribe()))
     }
 }

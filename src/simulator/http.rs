@@ -1,8 +1,8 @@
-//! A small HTTP/1.1 server that answers with scripts, not with messages.
+//! A small HTTP/1.1 server that responds with scripts instead of messages.
 //!
-//! It owns the sockets and says nothing of its own but refusals of broken requests. A handler
-//! gives a [`Script`]: bytes, pauses, hang-ups. That is how answers are sent that no HTTP library
-//! would send. What the bytes say is the business of [`super::answer`] and [`super::fault`].
+//! A handler returns a [`Script`] of bytes, pauses and disconnects, so that it can send responses
+//! that no HTTP library would. The server owns the sockets; by itself it only rejects malformed
+//! requests. [`super::response`] and [`super::fault`] define the bytes.
 
 mod request;
 
@@ -24,54 +24,55 @@ use tokio::{
 
 use self::request::{Incoming, Received};
 pub(super) use self::request::{Request, find_header};
-use super::{answer::Answer, gate::Passage};
+use super::{gate::GateWait, response::Response};
 use crate::clock::Clock;
 
-/// Connections served at a time; further ones wait in the listener's backlog.
+/// Maximum number of concurrent connections. Others wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 16_384;
 
-/// Bytes of a refused request that are still read, so that the refusal isn't lost in a reset.
+/// Bytes of a rejected request that are still read, so that a TCP reset doesn't discard the
+/// response.
 const MAX_DRAINED: usize = 1024 * 1024;
 
-/// One thing to do on a connection.
+/// One action on a connection.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Sends bytes, in a packet of their own as far as TCP allows.
+    /// Sends bytes, in their own packet as far as TCP allows.
     Write(Bytes),
-    /// Does nothing for a while, by the clock.
+    /// Waits for a duration on the clock.
     Pause(Duration),
-    /// Does nothing until a gate is opened.
-    Wait(Passage),
-    /// Does nothing until the peer closes.
+    /// Waits until a gate is open.
+    Wait(GateWait),
+    /// Waits until the client closes.
     Hang,
     /// Ends the connection with a TCP reset.
     Reset,
 }
 
-/// What becomes of the connection when a script is through.
+/// What happens to the connection after a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
-    /// The next request may come, unless this one asked to close.
+pub(super) enum AfterResponse {
+    /// It accepts the next request, unless the client requested a close.
     KeepAlive,
     /// It is closed.
     Close,
 }
 
-/// An answer as things to do.
+/// A response as a list of actions.
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) steps: Vec<Step>,
-    pub(super) then: Then,
+    pub(super) then: AfterResponse,
 }
 
-/// What answers requests. It doesn't wait: waiting is a step of the script, so no lock of a
-/// handler can be held across one.
+/// Responds to requests. Handlers don't wait; waiting is a step of the script, so that a handler
+/// never holds a lock while it waits.
 pub(super) trait Handler: Send + Sync + 'static {
-    /// The script that answers `request`.
+    /// The script that responds to `request`.
     fn handle(&self, request: Request) -> Script;
 }
 
-/// A server that ends, with all its connections, when dropped.
+/// A server. Dropping it ends the server and its connections.
 #[derive(Debug)]
 pub(super) struct Server(JoinHandle<()>);
 
@@ -81,7 +82,7 @@ impl Drop for Server {
     }
 }
 
-/// Serves what comes in at `listener`.
+/// Serves connections from `listener`.
 pub(super) fn serve<H: Handler>(
     listener: TcpListener,
     handler: Arc<H>,
@@ -97,7 +98,7 @@ async fn accept<H: Handler>(listener: TcpListener, handler: Arc<H>, clock: Arc<d
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 let Ok((stream, _)) = accepted else {
-                    // Mostly for want of file descriptors: one comes free when a connection ends.
+                    // Usually too many open files: an ending connection frees a descriptor.
                     connections.join_next().await;
                     tokio::task::yield_now().await;
                     continue;
@@ -107,7 +108,7 @@ async fn accept<H: Handler>(listener: TcpListener, handler: Arc<H>, clock: Arc<d
                     stream,
                     clock: Arc::clone(&clock),
                 };
-                connections.spawn(connection.converse(Arc::clone(&handler)));
+                connections.spawn(connection.serve_requests(Arc::clone(&handler)));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -121,26 +122,26 @@ struct Connection {
 }
 
 impl Connection {
-    /// Answers one request after the other.
-    async fn converse<H: Handler>(mut self, handler: Arc<H>) -> io::Result<()> {
+    /// Responds to one request after the other.
+    async fn serve_requests<H: Handler>(mut self, handler: Arc<H>) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         let mut incoming = Incoming::of(self.number);
         loop {
             let request = match incoming.next(&mut self.stream).await? {
                 Received::Request(request) => request,
-                Received::Refused(answer) => return self.refuse(&answer).await,
+                Received::Rejected(answer) => return self.refuse(&answer).await,
                 Received::Ended => return Ok(()),
             };
             let wants_close = request.wants_close();
             let then = self.play(handler.handle(request)).await?;
-            if wants_close || then == Then::Close {
-                // Dropping the stream closes it, or resets it when the script said so.
+            if wants_close || then == AfterResponse::Close {
+                // Dropping the stream closes it, or resets it if the script requested that.
                 return Ok(());
             }
         }
     }
 
-    async fn play(&mut self, script: Script) -> io::Result<Then> {
+    async fn play(&mut self, script: Script) -> io::Result<AfterResponse> {
         for step in script.steps {
             match step {
                 Step::Write(bytes) => self.stream.write_all(&bytes).await?,
@@ -149,26 +150,26 @@ impl Connection {
                 }
                 Step::Wait(passage) => passage.opened().await,
                 Step::Hang => {
-                    self.read_away(usize::MAX).await?;
-                    return Ok(Then::Close);
+                    self.drain(usize::MAX).await?;
+                    return Ok(AfterResponse::Close);
                 }
                 Step::Reset => {
                     self.stream.set_zero_linger()?;
-                    return Ok(Then::Close);
+                    return Ok(AfterResponse::Close);
                 }
             }
         }
         Ok(script.then)
     }
 
-    async fn refuse(&mut self, answer: &Answer) -> io::Result<()> {
+    async fn refuse(&mut self, answer: &Response) -> io::Result<()> {
         self.stream.write_all(&answer.to_bytes()).await?;
         self.stream.shutdown().await?;
-        self.read_away(MAX_DRAINED).await
+        self.drain(MAX_DRAINED).await
     }
 
-    /// Reads until the peer closes, or has sent `most` bytes.
-    async fn read_away(&mut self, most: usize) -> io::Result<()> {
+    /// Reads until the client closes, or has sent `most` bytes.
+    async fn drain(&mut self, most: usize) -> io::Result<()> {
         let mut left = most;
         let mut sink = [0; 4096];
         while left > 0 {

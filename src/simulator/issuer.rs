@@ -1,7 +1,7 @@
-//! A dev OIDC issuer: discovery, keys, tokens for the asking, rotation.
+//! A development OIDC issuer: discovery, keys, tokens on request, key rotation.
 //!
-//! It vouches for nobody: whoever can reach it gets a token for any subject. Keys are made when
-//! an algorithm is first used and never leave the process.
+//! It authenticates nobody: every client gets a token for any subject. Keys are generated on first
+//! use and never leave the process.
 
 mod algorithm;
 mod introspection;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::{
-    introspection::Register,
+    introspection::IssuedTokens,
     key::{Family, SigningKey},
 };
 pub use self::{
@@ -29,20 +29,20 @@ pub use self::{
     mint::{DEFAULT_AUDIENCE, MintRequest},
 };
 use super::{
-    answer::Answer,
-    control::refusal,
+    control::rejection,
     fault::Fault,
     gate::{Gate, Gates},
     http::{Handler, Request, Script, Step},
     journal::{Journal, ReceivedRequest},
-    rules::{FaultRule, Rules},
+    response::Response,
+    rules::{FaultRule, FaultRules},
 };
 use crate::{clock::Clock, settings::Algorithm};
 
-/// Where the configuration document is (OpenID Connect Discovery 1.0 §4).
+/// Path of the configuration document (OpenID Connect Discovery 1.0 §4).
 pub const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
 
-/// Where the key set is.
+/// Path of the JWKS.
 pub const JWKS_PATH: &str = "/jwks";
 
 /// The issuer. Clones share their state.
@@ -54,9 +54,9 @@ struct State {
     clock: Arc<dyn Clock>,
     keys: Mutex<Keys>,
     minted: AtomicU64,
-    register: Register,
+    register: IssuedTokens,
     journal: Journal,
-    rules: Rules,
+    rules: FaultRules,
     gates: Gates,
 }
 
@@ -68,9 +68,9 @@ impl fmt::Debug for State {
 
 #[derive(Default)]
 struct Keys {
-    /// At most one of each family.
+    /// At most one key of each family.
     current: Vec<Arc<SigningKey>>,
-    /// Published still, but not signed with any more.
+    /// Still published, but no longer used to sign.
     former: Vec<Arc<SigningKey>>,
 }
 
@@ -81,47 +81,47 @@ impl Issuer {
             clock,
             keys: Mutex::default(),
             minted: AtomicU64::new(0),
-            register: Register::new(),
+            register: IssuedTokens::new(),
             journal: Journal::new(),
-            rules: Rules::default(),
+            rules: FaultRules::default(),
             gates: Gates::default(),
         }));
         issuer.key(algorithm::family(algorithm::DEFAULT))?;
         Ok(issuer)
     }
 
-    /// What `iss` is.
+    /// The value of `iss`.
     #[must_use]
     pub fn issuer_url(&self) -> &str {
         &self.0.url
     }
 
-    /// Where the key set is.
+    /// URL of the JWKS.
     #[must_use]
     pub fn jwks_url(&self) -> String {
         format!("{}{JWKS_PATH}", self.0.url)
     }
 
-    /// Where it says whether a token is good (RFC 7662).
+    /// URL of the introspection endpoint (RFC 7662).
     #[must_use]
     pub fn introspection_url(&self) -> String {
         format!("{}{INTROSPECTION_PATH}", self.0.url)
     }
 
-    /// From now on only this client may ask about tokens, and revoke them.
+    /// Only this client may introspect and revoke tokens from now on.
     pub fn set_client(&self, id: &str, secret: &str) {
         self.0.register.set_client(id, secret);
     }
 
-    /// The token isn't active any more. Who checks its signature doesn't notice.
+    /// Revokes a token. Only introspection shows it; the signature stays valid.
     pub fn revoke(&self, token: &str) {
         self.0.register.revoke(token);
     }
 
-    /// A signed token (RFC 9068, or as the request wants it), or one that says nothing by itself.
+    /// Issues a signed token (RFC 9068, or as requested) or an opaque one.
     ///
     /// # Errors
-    /// When no key can be made or signed with.
+    /// If generating a key or signing fails.
     pub fn mint(&self, request: &MintRequest) -> Result<String, SigningError> {
         let number = self.0.minted.fetch_add(1, Ordering::Relaxed);
         let claims = request.claims(&self.0.url, self.0.clock.now(), number);
@@ -136,11 +136,11 @@ impl Issuer {
         Ok(token)
     }
 
-    /// A token of any header and claims, right or not, JSON or not, truly signed with the current
-    /// key of that algorithm.
+    /// Signs any header and claims, valid or not, JSON or not, with the current key of the
+    /// algorithm.
     ///
     /// # Errors
-    /// When no key can be made or signed with.
+    /// If generating a key or signing fails.
     pub fn sign_raw(
         &self,
         header: &str,
@@ -150,19 +150,19 @@ impl Issuer {
         self.key(algorithm::family(algorithm))?.sign(algorithm, header, claims)
     }
 
-    /// The `kid` (RFC 7638 thumbprint) that tokens of that algorithm have now.
+    /// The current `kid` (RFC 7638 thumbprint) of the algorithm.
     ///
     /// # Errors
-    /// When no key can be made.
+    /// If generating a key fails.
     pub fn kid(&self, algorithm: Algorithm) -> Result<String, SigningError> {
         Ok(self.key(algorithm::family(algorithm))?.kid.clone())
     }
 
-    /// Takes new keys. With `overlap` the ones of until now stay published up to the next
-    /// rotation; without, they are gone at once.
+    /// Rotates the keys. With `overlap` the previous ones stay published until the next rotation;
+    /// otherwise they disappear at once.
     ///
     /// # Errors
-    /// When no key can be made; then all stays as it was.
+    /// If generating a key fails; the keys then stay unchanged.
     pub fn rotate(&self, overlap: bool) -> Result<(), SigningError> {
         let new = SigningKey::generate(algorithm::family(algorithm::DEFAULT))?;
         let mut keys = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,7 +171,7 @@ impl Issuer {
         Ok(())
     }
 
-    /// The key set as it is published (RFC 7517 §5): keys that were used or are the default.
+    /// The published JWKS (RFC 7517 §5): keys that were used, and the default.
     #[must_use]
     pub fn jwks(&self) -> Value {
         let keys = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,24 +179,24 @@ impl Issuer {
         json!({"keys": published.collect::<Vec<_>>()})
     }
 
-    /// Lets the answers at a path go wrong, so often or for ever. Faults of objects and tokens
-    /// mean nothing here.
+    /// Injects a fault into the next `times` responses of a path, or into all. Faults of objects
+    /// and tokens have no effect here.
     pub fn inject(&self, path: &str, times: Option<u64>, fault: Fault) {
         self.0.rules.add(FaultRule { customer: Some(path.to_owned()), times, fault });
     }
 
-    /// Forgets all faults.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.0.rules.clear();
     }
 
-    /// Holds back the answers at a path until the gate is released. They are made when the
-    /// request comes; only sending them waits.
+    /// Holds back the responses of a path until the gate is released. They are created when the
+    /// request arrives; only sending waits.
     pub fn hold(&self, path: &str) -> Gate {
         self.0.gates.hold(path)
     }
 
-    /// How many requests there were for a path.
+    /// Number of requests for a path.
     #[must_use]
     pub fn calls(&self, path: &str) -> u64 {
         self.0.journal.calls(path)
@@ -208,8 +208,8 @@ impl Issuer {
         self.0.journal.requests()
     }
 
-    /// The current key of a family; made when there is none. The lock is held meanwhile, so that
-    /// no second one is made: an RSA key takes a fraction of a second, once.
+    /// The current key of a family, generated if missing. The lock is held meanwhile, so that only
+    /// one is generated; an RSA key takes a fraction of a second.
     fn key(&self, family: Family) -> Result<Arc<SigningKey>, SigningError> {
         let mut keys = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = keys.current.iter().find(|key| key.family() == family) {
@@ -220,17 +220,17 @@ impl Issuer {
         Ok(key)
     }
 
-    fn answer(&self, request: &Request) -> Answer {
+    fn answer(&self, request: &Request) -> Response {
         match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/") => Answer::text(200, HELP),
-            ("GET", DISCOVERY_PATH) => Answer::json(200, &self.configuration()),
-            ("GET", JWKS_PATH) => Answer::json(200, &self.jwks()),
-            ("GET", "/counts") => Answer::json(200, &json!(self.0.journal.counts())),
-            ("POST", "/token") => self.token(request).unwrap_or_else(|refusal| refusal),
+            ("GET", "/") => Response::text(200, HELP),
+            ("GET", DISCOVERY_PATH) => Response::json(200, &self.configuration()),
+            ("GET", JWKS_PATH) => Response::json(200, &self.jwks()),
+            ("GET", "/counts") => Response::json(200, &json!(self.0.journal.counts())),
+            ("POST", "/token") => self.token(request).unwrap_or_else(|rejection| rejection),
             ("POST", INTROSPECTION_PATH) => self.0.register.introspect(request, self.0.clock.now()),
             ("POST", REVOCATION_PATH) => self.0.register.revocation(request),
-            ("POST", "/rotate") => self.rotation(request).unwrap_or_else(|refusal| refusal),
-            _ => refusal(404, "there is no such thing; GET / lists what there is"),
+            ("POST", "/rotate") => self.rotation(request).unwrap_or_else(|rejection| rejection),
+            _ => rejection(404, "there is no such thing; GET / lists what there is"),
         }
     }
 
@@ -247,21 +247,21 @@ impl Issuer {
         })
     }
 
-    fn token(&self, request: &Request) -> Result<Answer, Answer> {
+    fn token(&self, request: &Request) -> Result<Response, Response> {
         let wanted: MintRequest = read(request)?;
-        let token = self.mint(&wanted).map_err(|error| refusal(500, &error.to_string()))?;
+        let token = self.mint(&wanted).map_err(|error| rejection(500, &error.to_string()))?;
         let answer = json!({
             "access_token": token,
             "token_type": "Bearer",
             "expires_in": wanted.life.as_secs(),
         });
-        Ok(Answer::json(200, &answer).with("Cache-Control", "no-store"))
+        Ok(Response::json(200, &answer).with("Cache-Control", "no-store"))
     }
 
-    fn rotation(&self, request: &Request) -> Result<Answer, Answer> {
+    fn rotation(&self, request: &Request) -> Result<Response, Response> {
         let Rotation { overlap } = read(request)?;
-        self.rotate(overlap).map_err(|error| refusal(500, &error.to_string()))?;
-        Ok(Answer::json(200, &self.jwks()))
+        self.rotate(overlap).map_err(|error| rejection(500, &error.to_string()))?;
+        Ok(Response::json(200, &self.jwks()))
     }
 }
 
@@ -283,8 +283,8 @@ struct Rotation {
     overlap: bool,
 }
 
-fn read<'r, T: Deserialize<'r>>(request: &'r Request) -> Result<T, Answer> {
-    serde_json::from_slice(&request.body).map_err(|error| refusal(400, &error.to_string()))
+fn read<'r, T: Deserialize<'r>>(request: &'r Request) -> Result<T, Response> {
+    serde_json::from_slice(&request.body).map_err(|error| rejection(400, &error.to_string()))
 }
 
 impl Handler for Issuer {
@@ -297,7 +297,7 @@ impl Handler for Issuer {
             Some(fault) => fault.script(answer),
             None => answer.script(),
         };
-        // The last thing: whoever waits for arrivals may rotate the keys then.
+        // Last, because a test that waits for arrivals may rotate the keys then.
         let passage = self.0.gates.arrive(&request.path);
         script.steps.splice(0..0, passage.map(Step::Wait));
         script

@@ -1,4 +1,4 @@
-//! What the simulator has received, to be read back.
+//! Records the requests that the simulator receives, for tests and the control API.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,40 +9,41 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{
-    bounded::Bounded,
+    bounded_map::BoundedMap,
     http::{Request, find_header},
 };
 
-/// Requests kept; the oldest is forgotten for a new one.
+/// Maximum number of requests. A new one replaces the oldest.
 const REQUESTS: usize = 10_000;
 
-/// Customers that calls are counted for.
+/// Maximum number of customers with counts.
 const CUSTOMERS: usize = 1_000_000;
 
-/// A request as it came in, secrets and all: this is a test tool.
+/// A request as received, including its secrets: this is a test tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReceivedRequest {
-    /// Counts requests since the start, from 1. The answer's `x-request-id` is `sim-` and this.
+    /// Number of the request since the start, from 1. The response's `x-request-id` is `sim-` and
+    /// this number.
     pub number: u64,
-    /// Counts connections, from 1.
+    /// Number of the connection, from 1.
     pub connection: u64,
-    /// When it came, by the simulator's clock.
+    /// Time of receipt on the simulator's clock.
     #[serde(serialize_with = "as_text")]
     pub time: Timestamp,
-    /// `GET` or the like.
+    /// Such as `GET`.
     pub method: String,
-    /// The path, still percent-encoded.
+    /// The percent-encoded path.
     pub path: String,
-    /// What stood behind the first `?`.
+    /// The part after the first `?`.
     pub query: String,
-    /// Names and values in their order, names as they were spelt.
+    /// Names and values in order, names with their original case.
     pub headers: Vec<(String, String)>,
-    /// The body; what isn't UTF-8 in it is replaced.
+    /// The body; invalid UTF-8 is replaced.
     pub body: String,
 }
 
 impl ReceivedRequest {
-    /// The first header field of that name, whatever its case.
+    /// The first header field with this name, ignoring case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         find_header(&self.headers, name)
@@ -53,7 +54,7 @@ fn as_text<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(time)
 }
 
-/// Requests and counts.
+/// The recorded requests and the counts.
 #[derive(Debug)]
 pub(super) struct Journal(Mutex<Entries>);
 
@@ -61,17 +62,17 @@ pub(super) struct Journal(Mutex<Entries>);
 struct Entries {
     total: u64,
     requests: VecDeque<Arc<ReceivedRequest>>,
-    calls: Bounded<String, u64>,
+    calls: BoundedMap<String, u64>,
 }
 
 impl Journal {
-    /// Nothing yet.
+    /// An empty journal.
     pub(super) fn new() -> Self {
-        let calls = Bounded::new(CUSTOMERS);
+        let calls = BoundedMap::new(CUSTOMERS);
         Self(Mutex::new(Entries { total: 0, requests: VecDeque::new(), calls }))
     }
 
-    /// Writes a request down, as one about `target` if it is about one; tells its number.
+    /// Records a request, counts it for `target` if there is one, and returns its number.
     pub(super) fn record(&self, request: &Request, target: Option<&str>, time: Timestamp) -> u64 {
         let mut received = ReceivedRequest {
             number: 0,
@@ -103,24 +104,24 @@ impl Journal {
         entries.requests.iter().cloned().collect()
     }
 
-    /// How many requests came since the start.
+    /// Number of requests since the start.
     pub(super) fn total(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
-    /// How many calls were about `target`.
+    /// Number of calls for `target`.
     pub(super) fn calls(&self, target: &str) -> u64 {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.calls.get(target).copied().unwrap_or_default()
     }
 
-    /// All counts of calls.
+    /// Number of calls by target.
     pub(super) fn counts(&self) -> BTreeMap<String, u64> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.calls.iter().map(|(target, calls)| (target.clone(), *calls)).collect()
     }
 
-    /// Forgets requests and counts; numbers go on.
+    /// Removes requests and counts. Request numbers continue.
     pub(super) fn clear(&self) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.requests.clear();

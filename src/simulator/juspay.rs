@@ -1,7 +1,8 @@
-//! The stand-in for Juspay: its state, the handle that tests hold, and its customer API.
+//! The simulated Juspay: its state, the handle for tests, and its customer API.
 //!
-//! Checks come in this order, where Juspay documents none: route, API key, merchant, form,
-//! customer. A wrong merchant is answered like a wrong key. A fault replaces what it must.
+//! Requests are checked in this order, which Juspay doesn't document: route, API key, merchant,
+//! form, customer. A wrong merchant gets the same response as a wrong key. A fault replaces as much
+//! of the response as it needs to.
 
 mod api;
 
@@ -25,13 +26,13 @@ use super::{
     journal::{Journal, ReceivedRequest},
     keys::ApiKeys,
     magic::MagicCustomer,
-    rules::{FaultRule, Rules},
-    span::OffsetClock,
-    stale::StaleConnections,
+    rules::{FaultRule, FaultRules},
+    stale_connections::StaleConnections,
+    time::OffsetClock,
     tokens::{Tokens, Unusable},
 };
 
-/// The stand-in for Juspay. Clones share their state.
+/// The simulated Juspay. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Simulator(Arc<State>);
 
@@ -46,12 +47,12 @@ struct State {
     customers: Customers,
     tokens: Tokens,
     journal: Journal,
-    rules: Rules,
+    rules: FaultRules,
     stale: StaleConnections,
     gates: Gates,
 }
 
-/// Requests hold API keys and tokens, so nothing of them is shown.
+/// Requests contain API keys and tokens, so `Debug` shows none.
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Simulator").field("base_url", &self.base_url).finish_non_exhaustive()
@@ -71,13 +72,13 @@ impl Simulator {
             customers: Customers::new(),
             tokens: Tokens::new(),
             journal: Journal::new(),
-            rules: Rules::default(),
+            rules: FaultRules::default(),
             stale: StaleConnections::default(),
             gates: Gates::default(),
         }))
     }
 
-    /// `http://` and the address; what `juspay.base_url` is to be set to.
+    /// The URL for `juspay.base_url`.
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.0.base_url
@@ -89,86 +90,86 @@ impl Simulator {
         &self.0.merchant
     }
 
-    /// Juspay's `cst_…` id of the customer that the merchant calls `reference`.
+    /// Juspay's `cst_…` id of the customer with the merchant's id `reference`.
     #[must_use]
     pub fn juspay_id(reference: &str) -> String {
         juspay_id(reference)
     }
 
-    /// Lets answers go wrong, behind the rules that are there already (10,000 at most).
+    /// Adds a rule for faults after the existing ones (10,000 at most).
     pub fn inject(&self, rule: FaultRule) {
         self.0.rules.add(rule);
     }
 
-    /// The rules that still have answers to spoil.
+    /// The rules that still apply to responses.
     #[must_use]
     pub fn faults(&self) -> Vec<FaultRule> {
         self.0.rules.all()
     }
 
-    /// Makes stale the connections that have sent a request up to now: the next request on each of
-    /// them meets `fault`. Connections made later work.
+    /// Makes existing connections stale: the next request on each connection that has sent a
+    /// request fails with `fault`. Later connections work.
     pub fn make_connections_stale(&self, fault: Fault) {
         self.0.stale.begin(fault);
     }
 
-    /// Forgets all rules and stale connections. Magic customers stay what they are.
+    /// Removes all rules and stale connections. Magic customers keep their faults.
     pub fn clear_faults(&self) {
         self.0.rules.clear();
         self.0.stale.clear();
     }
 
-    /// Holds back the answers about a customer (the id as it is asked for) until the gate is
-    /// released. They are made when the request comes; only sending them waits.
+    /// Holds back the responses for a customer (the id as requested) until the gate is released.
+    /// They are created when the request arrives; only sending waits.
     pub fn hold(&self, customer: &str) -> Gate {
         self.0.gates.hold(customer)
     }
 
-    /// The last 10,000 requests to Juspay's side, oldest first; the control API's aren't there.
+    /// The last 10,000 requests to Juspay, oldest first, without those to the control API.
     #[must_use]
     pub fn requests(&self) -> Vec<Arc<ReceivedRequest>> {
         self.0.journal.requests()
     }
 
-    /// How many requests came to Juspay's side since the start.
+    /// Number of requests to Juspay since the start.
     #[must_use]
     pub fn total_requests(&self) -> u64 {
         self.0.journal.total()
     }
 
-    /// How many calls asked for a customer (the id as it was asked for), refused ones included.
+    /// Number of calls for a customer (the id as requested), including rejected ones.
     #[must_use]
     pub fn calls(&self, customer: &str) -> u64 {
         self.0.journal.calls(customer)
     }
 
-    /// The calls of each customer that was asked for.
+    /// Number of calls by customer.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.0.journal.counts()
     }
 
-    /// Forgets requests and counts.
+    /// Removes requests and counts.
     pub fn clear_requests(&self) {
         self.0.journal.clear();
     }
 
-    /// Switches an API key on or off; an unknown one is added.
+    /// Enables or disables an API key; adds it if unknown.
     pub fn set_key(&self, key: &str, enabled: bool) {
         self.0.keys.set(key, enabled);
     }
 
-    /// Sets whether customers are made up when they are asked for.
+    /// Sets whether requests create unknown customers.
     pub fn set_provision(&self, provision: bool) {
         self.0.provision.store(provision, Ordering::Relaxed);
     }
 
-    /// Whether customers that were never created are made up.
-    pub(super) fn makes_up_customers(&self) -> bool {
+    /// Whether requests create unknown customers.
+    pub(super) fn provisions_customers(&self) -> bool {
         self.0.provision.load(Ordering::Relaxed)
     }
 
-    /// Sets the simulator's wall clock wrong by `offset`: `Date`, expiries and tokens go by it.
+    /// Sets the wall clock ahead by `offset`. `Date`, expiries and tokens use it.
     pub fn set_clock_offset(&self, offset: SignedDuration) {
         self.0.clock.set_offset(offset);
     }
@@ -179,12 +180,12 @@ impl Simulator {
         self.0.clock.now()
     }
 
-    /// Uses a client auth token once, as the SDK would.
+    /// Uses a client auth token once, as the SDK does.
     pub(super) fn use_token(&self, token: &str) -> Result<u32, Unusable> {
         self.0.tokens.spend(token, self.now())
     }
 
-    /// What goes wrong with the next answer about `customer`.
+    /// The fault of the next response for `customer`.
     fn fault(&self, customer: Option<&str>) -> Option<Fault> {
         let magic = || Some(MagicCustomer::named(customer?)?.fault(self.base_url()));
         self.0.rules.take(customer).or_else(magic)
@@ -211,7 +212,7 @@ impl Handler for Simulator {
             Some(fault) => fault.script(answer),
             None => answer.script(),
         };
-        // The last thing: whoever waits for arrivals may turn the clock then.
+        // Last, because a test that waits for arrivals may advance the clock then.
         let passage = customer.and_then(|customer| self.0.gates.arrive(customer));
         script.steps.splice(0..0, passage.map(Step::Wait));
         script

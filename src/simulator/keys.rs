@@ -1,4 +1,4 @@
-//! The API keys that the simulator knows, and whether a request carries one of them.
+//! The simulator's API keys, and the check of a request's key.
 
 use std::{
     collections::BTreeMap,
@@ -9,24 +9,24 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 
-/// Keys, each switched on or off.
+/// Keys, each enabled or disabled.
 pub(super) struct ApiKeys(RwLock<BTreeMap<String, bool>>);
 
 impl ApiKeys {
-    /// These keys, all switched on.
+    /// These keys, all enabled.
     pub(super) fn new(keys: &[SecretString]) -> Self {
         let enabled = |key: &SecretString| (key.expose_secret().to_owned(), true);
         Self(RwLock::new(keys.iter().map(enabled).collect()))
     }
 
-    /// Switches a key on or off; an unknown one is added.
+    /// Enables or disables a key; adds it if unknown.
     pub(super) fn set(&self, key: &str, enabled: bool) {
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         keys.insert(key.to_owned(), enabled);
     }
 
-    /// Whether an `Authorization` carries an enabled key: Basic (RFC 7617), the key as user name,
-    /// no password; with the colon or, as Juspay's own npm client sends it, without.
+    /// Whether an `Authorization` has an enabled key: Basic (RFC 7617) with the key as user name
+    /// and no password, with the colon or, as Juspay's npm client sends it, without.
     pub(super) fn admit(&self, authorization: Option<&str>) -> bool {
         let Some(credentials) = authorization.and_then(basic_credentials) else { return false };
         let key = credentials.strip_suffix(':').unwrap_or(&credentials);
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_of_a_key_are_admitted() {
+    fn key_is_accepted_with_and_without_colon() {
         let keys = ApiKeys::new(&["one".into(), "two".into()]);
         for credentials in ["one:", "one", "two:"] {
             assert!(keys.admit(Some(&basic(credentials))), "{credentials}");
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_switched_at_run_time() {
+    fn keys_are_enabled_and_disabled_at_run_time() {
         let keys = ApiKeys::new(&["one".into()]);
         keys.set("one", false);
         assert!(!keys.admit(Some(&basic("one:"))));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_key() {
+    fn debug_hides_keys() {
         assert!(!format!("{:?}", ApiKeys::new(&["hush".into()])).contains("hush"));
     }
 }

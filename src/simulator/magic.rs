@@ -1,5 +1,5 @@
-//! Magic customers: ids that behave like a payment provider's test cards, so that a tester walks
-//! through every error screen without a tool but the app.
+//! Magic customers: ids with a fixed fault, like a payment provider's test cards. Testers can walk
+//! through every error screen with only the app.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,28 @@ use super::{
     fault::{Fault, ObjectFault, TokenFault},
 };
 
-/// A customer id with a fault built in.
+/// A customer id with a fixed fault.
 #[derive(Debug, Clone, Copy)]
 pub struct MagicCustomer {
-    /// The id to ask for.
+    /// The id to request.
     pub id: &'static str,
-    /// What it is good for.
+    /// What the id simulates.
     pub description: &'static str,
     fault: fn(base_url: &str) -> Fault,
 }
 
 impl MagicCustomer {
-    /// The magic customer of that id.
+    /// The magic customer with this id.
     #[must_use]
     pub fn named(id: &str) -> Option<&'static Self> {
-        // Nearly all ids of a load test end here.
+        // Returns early for nearly all ids of a load test.
         if !id.starts_with("sim_") {
             return None;
         }
         MAGIC_CUSTOMERS.iter().find(|magic| magic.id == id)
     }
 
-    /// Its fault, in a simulator at `base_url`.
+    /// The fault, in a simulator at `base_url`.
     pub(super) fn fault(&self, base_url: &str) -> Fault {
         (self.fault)(base_url)
     }
@@ -106,7 +106,7 @@ fn life(seconds: i64) -> Fault {
     Fault::Token(TokenFault::Life { seconds })
 }
 
-/// Juspay documents no such bodies; this is what a gateway in front of it might say.
+/// A body that a gateway might send; Juspay documents none.
 fn status(status: u16, headers: &[(&str, &str)]) -> Fault {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Fault::Status {
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_told_apart_and_described() {
+    fn magic_ids_are_unique_and_described() {
         let ids: BTreeSet<_> = MAGIC_CUSTOMERS.iter().map(|magic| magic.id).collect();
         assert_eq!(ids.len(), MAGIC_CUSTOMERS.len());
         for magic in MAGIC_CUSTOMERS {

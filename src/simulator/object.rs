@@ -1,4 +1,4 @@
-//! The customer object as Juspay writes it, and as it might.
+//! Juspay's customer object, with or without a fault.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub(super) struct CustomerObject {
     mobile_country_code: Option<String>,
     #[serde(flatten)]
     undocumented: Map<String, Value>,
-    /// `Some(Value::Null)` is written as null.
+    /// `Some(Value::Null)` is serialized as null.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) juspay: Option<Value>,
 }
@@ -91,7 +91,7 @@ fn undocumented() -> Map<String, Value> {
     fields
 }
 
-/// The `juspay` member with a token; `None` when there is to be none at all.
+/// The `juspay` member with a token; `None` if it is missing.
 pub(super) fn juspay_member(
     token: &str,
     expiry: Timestamp,
@@ -116,13 +116,13 @@ pub(super) fn juspay_member(
             member(token.into(), written.into())
         }
         Some(TokenFault::ReportedLate { seconds }) => {
-            let late = super::span::shifted(expiry, SignedDuration::from_secs(seconds));
+            let late = super::time::shifted(expiry, SignedDuration::from_secs(seconds));
             member(token.into(), whole_seconds(late).into())
         }
     }
 }
 
-/// The style of `date_created` and `last_updated`: not RFC 3339.
+/// The format of `date_created` and `last_updated`, which isn't RFC 3339.
 fn offset_style(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%S+0000").to_string()
 }

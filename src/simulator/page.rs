@@ -1,10 +1,10 @@
-//! What the simulator says of itself: magic customers and the control API, for people.
+//! The help page of the simulator: magic customers and the control API.
 
 use std::fmt::Write as _;
 
 use super::{MAGIC_CUSTOMERS, Simulator};
 
-/// The control API, a line each: method, path, what it does.
+/// The control API: method, path and purpose.
 const CONTROL_API: &[(&str, &str, &str)] = &[
     ("GET", "/_simulator", "this page"),
     ("GET", "/_simulator/requests", "the last 10,000 requests, and how many there were in all"),
@@ -56,13 +56,13 @@ pub(super) fn text(simulator: &Simulator) -> String {
          \"times\": for ever):\n{FAULTS}",
         base = simulator.base_url(),
         merchant = simulator.merchant(),
-        unknown = unknown_customers(simulator.makes_up_customers()),
+        unknown = unknown_customers(simulator.provisions_customers()),
         magic = magic_customers(),
         control = control_api(),
     )
 }
 
-/// What becomes of a customer that was never created.
+/// What happens to requests for unknown customers.
 pub(super) const fn unknown_customers(are_made_up: bool) -> &'static str {
     if are_made_up {
         "A customer that was never created is made up when it is requested, always with the\n\
@@ -72,7 +72,7 @@ pub(super) const fn unknown_customers(are_made_up: bool) -> &'static str {
     }
 }
 
-/// The magic customers, a line each.
+/// The magic customers, one per line.
 pub(super) fn magic_customers() -> String {
     let mut text = String::from("Magic customers, like test cards:\n");
     for magic in MAGIC_CUSTOMERS {
@@ -96,7 +96,7 @@ mod tests {
     use crate::simulator::Fault;
 
     #[test]
-    fn every_fault_on_the_page_can_be_read() {
+    fn every_fault_on_the_page_is_valid_json() {
         let mut read = 0;
         for piece in FAULTS
             .lines()

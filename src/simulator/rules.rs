@@ -1,4 +1,4 @@
-//! Which fault the next answer for a target has: rules, in the order they came.
+//! Selects the fault of the next response for a target, by ordered rules.
 
 use std::{
     collections::VecDeque,
@@ -9,44 +9,44 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
 
-/// Rules kept; the oldest is forgotten for a new one.
+/// Maximum number of rules. A new one replaces the oldest.
 const MAX_RULES: usize = 10_000;
 
-/// A fault, for whom and how often. The first rule that fits decides, so a fault for ever hides
-/// those that were added later for the same customer.
+/// A fault, its customer and its number of responses. The first matching rule applies, so a
+/// permanent one hides later rules for the same customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// The customer id that must be asked for, as it is asked for; any when absent.
+    /// The requested customer id; any if absent.
     #[serde(default)]
     pub customer: Option<String>,
-    /// For so many answers; for ever when absent.
+    /// Number of responses; unlimited if absent.
     #[serde(default)]
     pub times: Option<u64>,
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
 impl FaultRule {
-    /// `fault` for each answer about any customer.
+    /// `fault` for every response.
     #[must_use]
     pub fn always(fault: Fault) -> Self {
         Self { customer: None, times: None, fault }
     }
 
-    /// `fault` for the next answer about any customer.
+    /// `fault` for the next response.
     #[must_use]
     pub fn once(fault: Fault) -> Self {
         Self { times: Some(1), ..Self::always(fault) }
     }
 
-    /// This rule for one customer only.
+    /// Restricts the rule to one customer.
     #[must_use]
     pub fn of(self, customer: &str) -> Self {
         Self { customer: Some(customer.to_owned()), ..self }
     }
 
-    /// This rule for so many answers.
+    /// Limits the rule to this many responses.
     #[must_use]
     pub fn times(self, times: u64) -> Self {
         Self { times: Some(times), ..self }
@@ -55,10 +55,10 @@ impl FaultRule {
 
 /// The rules in force.
 #[derive(Debug, Default)]
-pub(super) struct Rules(Mutex<VecDeque<FaultRule>>);
+pub(super) struct FaultRules(Mutex<VecDeque<FaultRule>>);
 
-impl Rules {
-    /// Adds a rule behind the others.
+impl FaultRules {
+    /// Appends a rule.
     pub(super) fn add(&self, rule: FaultRule) {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if rules.len() >= MAX_RULES {
@@ -67,17 +67,17 @@ impl Rules {
         rules.push_back(rule);
     }
 
-    /// The rules that still have answers to spoil.
+    /// The rules that still apply to responses.
     pub(super) fn all(&self) -> Vec<FaultRule> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Forgets all rules.
+    /// Removes all rules.
     pub(super) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The fault of the next answer for `target`; counts as one of its rule's times.
+    /// The fault of the next response for `target`; decrements its rule.
     pub(super) fn take(&self, target: Option<&str>) -> Option<Fault> {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |rule: &FaultRule| rule.customer.is_none() || rule.customer.as_deref() == target;
@@ -95,8 +95,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_rule_that_fits_decides_until_it_is_used_up() {
-        let rules = Rules::default();
+    fn first_matching_rule_applies_until_used_up() {
+        let rules = FaultRules::default();
         rules.add(FaultRule::once(Fault::Hang).of("alice"));
         rules.add(FaultRule::always(Fault::Reset).times(2));
         rules.add(FaultRule::always(Fault::Empty));
@@ -110,15 +110,15 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_no_answers_is_none() {
-        let rules = Rules::default();
+    fn rule_for_zero_responses_is_ignored() {
+        let rules = FaultRules::default();
         rules.add(FaultRule::always(Fault::Hang).times(0));
         assert_eq!(rules.take(None), None);
     }
 
     #[test]
-    fn there_is_a_bound() {
-        let rules = Rules::default();
+    fn number_of_rules_is_limited() {
+        let rules = FaultRules::default();
         rules.add(FaultRule::once(Fault::Reset));
         for _ in 0..MAX_RULES {
             rules.add(FaultRule::once(Fault::Hang));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_read_well_in_json() {
+    fn rules_round_trip_as_json() {
         let read = |json: &str| serde_json::from_str::<FaultRule>(json);
         assert_eq!(read(r#"{"fault": "hang"}"#).unwrap(), FaultRule::always(Fault::Hang));
         assert_eq!(

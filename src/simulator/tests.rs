@@ -1,4 +1,4 @@
-//! The simulator over real sockets, asked by a peer that hides nothing.
+//! Tests of the simulator over sockets, with a raw TCP client.
 
 mod control;
 mod faults;
@@ -23,7 +23,7 @@ const NOON: &str = "2026-11-23T12:00:00.9Z";
 /// `Authorization` of the default key, `sim_key:`.
 const AUTHORIZATION: &str = "Authorization: Basic c2ltX2tleTo=\r\n";
 
-/// Both header fields that Juspay needs.
+/// Both header fields that Juspay requires.
 const CREDENTIALS: &str = "Authorization: Basic c2ltX2tleTo=\r\nx-merchantid: sim_merchant\r\n";
 
 fn manual() -> (ManualClock, Config) {
@@ -43,12 +43,12 @@ async fn simulator() -> (Running, Peer) {
     running(Config::on_free_ports()).await
 }
 
-/// A whole request for a customer with its token.
+/// A request for a customer with its token.
 fn get(id: &str) -> String {
     format!("GET /customers/{id}?options.get_client_auth_token=true HTTP/1.1\r\n{CREDENTIALS}\r\n")
 }
 
-/// A whole request with a body.
+/// A request with a body.
 fn post(path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\n{CREDENTIALS}Content-Length: {}\r\n\r\n{body}", body.len())
 }

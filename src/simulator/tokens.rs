@@ -1,4 +1,4 @@
-//! The client auth tokens that were minted, how long they live and how often they can be used.
+//! The client auth tokens that the simulator issued, with their expiry and remaining uses.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -10,19 +10,18 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::bounded::Bounded;
+use super::bounded_map::BoundedMap;
 
-/// Tokens kept; the oldest is forgotten for a new one.
+/// Maximum number of tokens. A new one replaces the oldest.
 const CAPACITY: usize = 1_000_000;
 
-/// Every token.
+/// All tokens.
 #[derive(Debug)]
 pub(super) struct Tokens {
     minted: AtomicU64,
-    /// Keyed anew in each process. Simulated tokens open nothing: they needn't be secret, only
-    /// never the same twice.
+    /// Has a random key in each process. Simulated tokens needn't be secret, only unique.
     hashes: RandomState,
-    live: Mutex<Bounded<String, Life>>,
+    live: Mutex<BoundedMap<String, Life>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,25 +33,25 @@ struct Life {
 /// Why a token can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unusable {
-    /// Never minted, or forgotten.
+    /// Never issued, or dropped.
     Unknown,
     /// Past its end.
     Expired,
-    /// Used as often as it could be.
+    /// No uses left.
     UsedUp,
 }
 
 impl Tokens {
-    /// None yet.
+    /// No tokens.
     pub(super) fn new() -> Self {
         Self {
             minted: AtomicU64::new(0),
             hashes: RandomState::new(),
-            live: Mutex::new(Bounded::new(CAPACITY)),
+            live: Mutex::new(BoundedMap::new(CAPACITY)),
         }
     }
 
-    /// A token nobody had before: `tkn_` and 32 lower-case hex digits.
+    /// Issues a unique token: `tkn_` and 32 lower-case hex digits.
     pub(super) fn mint(&self, end: Timestamp, uses_left: u32) -> String {
         let number = self.minted.fetch_add(1, Ordering::Relaxed);
         let half = |which: u8| self.hashes.hash_one((number, which));
@@ -62,7 +61,7 @@ impl Tokens {
         token
     }
 
-    /// Uses a token once, and tells how many uses it has left.
+    /// Uses a token once and returns its remaining uses.
     pub(super) fn spend(&self, token: &str, now: Timestamp) -> Result<u32, Unusable> {
         let mut tokens = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let life = tokens.get_mut(token).ok_or(Unusable::Unknown)?;
@@ -82,7 +81,7 @@ mod tests {
     use crate::clock::later;
 
     #[test]
-    fn tokens_look_like_juspays_and_differ() {
+    fn tokens_are_unique_and_look_like_juspays() {
         let tokens = Tokens::new();
         let minted: HashSet<_> = (0..1000).map(|_| tokens.mint(Timestamp::UNIX_EPOCH, 1)).collect();
         assert_eq!(minted.len(), 1000);
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends_by_time_or_by_use() {
+    fn token_ends_by_expiry_or_uses() {
         let tokens = Tokens::new();
         let now = Timestamp::UNIX_EPOCH;
         let end = later(now, Duration::from_secs(10));

@@ -117,7 +117,7 @@ impl Exporter {
     pub async fn end(self, until: Monotonic) {
         self.ending.send_replace(true);
         // Nobody sends where nobody traces: then it is over by now, too.
-        if clock::before(&*self.clock, until, self.over).await.is_none() {
+        if clock::timeout_at(&*self.clock, until, self.over).await.is_none() {
             tracing::warn!("the last spans were lost: the collector didn't take them in time");
         }
     }
@@ -179,7 +179,7 @@ impl Sender {
         for tries_left in (0..TRIES).rev() {
             let deadline = self.clock.monotonic().plus(TRY_TIME);
             let sent = self.collector.post(message.clone());
-            let sent = clock::before(&*self.clock, deadline, sent).await;
+            let sent = clock::timeout_at(&*self.clock, deadline, sent).await;
             match sent.unwrap_or(Err(Failure::Timeout)) {
                 Ok(refused) => {
                     let refused = refused.min(size);

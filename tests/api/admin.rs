@@ -5,6 +5,7 @@ mod connections;
 mod logs;
 mod lost_lines;
 mod metrics;
+mod metrics_document;
 mod page;
 
 use std::{
@@ -19,7 +20,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::support::{Phone, Reply, Stage, World, guard, until, within_reason};
+use crate::support::{Phone, Reply, Stage, World, guard, until, with_timeout};
 
 /// Where anyone on the network could connect.
 const EXPOSED: &str = "server.admin_listen = \"0.0.0.0:0\"";
@@ -225,7 +226,7 @@ async fn over(socket: &Path, request: &str) -> Reply {
         stream.read_to_end(&mut bytes).await.unwrap();
         bytes
     };
-    let reply = Reply::parse(&within_reason("an answer", exchange).await).expect("an answer");
+    let reply = Reply::parse(&with_timeout("an answer", exchange).await).expect("an answer");
     guard::answered(request, &reply);
     reply
 }

@@ -17,7 +17,7 @@ use crate::support::{
     authority::Authority,
     guard,
     process::{Process, bff, run},
-    until, within_reason,
+    until, with_timeout,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -273,7 +273,7 @@ async fn a_process_whose_secret_turns_into_a_fifo_reloads_others_and_ends_at_sig
     assert!(warning.contains("\"WARN\"") && warning.contains(IS_A_FIFO), "{warning}");
     let series = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"api_key\"} ";
     let last_read = async || {
-        let text = within_reason("metrics", admin.get("/metrics")).await.text();
+        let text = with_timeout("metrics", admin.get("/metrics")).await.text();
         text.lines().find_map(|line| line.strip_prefix(series).map(str::to_owned)).unwrap()
     };
     let last = last_read().await;

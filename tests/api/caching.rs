@@ -1,16 +1,16 @@
-//! The cache as phones see it: one call to Juspay for all who ask (promise P4), tokens with enough
-//! life (promise P3), and what is kept for how long.
+//! The cache as clients see it: one call to Juspay for concurrent requests (promise P4), tokens
+//! with enough life (promise P3), and the lifetime of entries.
 
+mod fast_path;
 mod not_found;
-mod one_door;
 mod purge;
-mod short_way;
+mod single_flight;
 mod store;
 mod token_life;
 
 use crate::support::{Phone, Reply, World};
 
-/// A customer's answer, which must be one.
+/// A response with a customer.
 async fn served(phone: &Phone) -> Reply {
     let reply = phone.me().await;
     assert_eq!(reply.status, 200, "{}", reply.text());

@@ -78,17 +78,22 @@ async fn the_demo_shows_a_miss_a_hit_one_call_for_twenty_and_a_401() {
         lines.find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {demo:?}"))
     };
     for (name, told) in [
-        ("Stand-in for Juspay", "http://127.0.0.1:"),
-        ("Dev issuer", "http://127.0.0.1:"),
+        ("Simulated Juspay", "http://127.0.0.1:"),
+        ("Simulated issuer", "http://127.0.0.1:"),
         ("Service", "http://127.0.0.1:"),
         ("Metrics", "/metrics"),
-        ("first call", "200"),
-        ("first call", "juspay-bff; fwd=uri-miss; stored; ttl=77"),
-        ("second call", "200"),
-        ("second call", "juspay-bff; hit; ttl=77"),
+        ("request ", "what it shows"),
+        ("request ", "Cache-Status"),
+        ("first ", "200"),
+        ("first ", "juspay-bff; fwd=uri-miss; stored; ttl=77"),
+        ("second ", "200"),
+        ("second ", "juspay-bff; hit; ttl=77"),
         ("20 at once", "calls to Juspay: 1 "),
         ("forged token", "401"),
         ("forged token", "error=\"invalid_token\""),
+        ("ttl", "seconds for which"),
+        ("  \"object_reference_id\"", "alice"),
+        ("    \"client_auth_token\"", "\"tkn_"),
     ] {
         assert!(line(name).contains(told), "{told} in {}", line(name));
     }
@@ -98,9 +103,12 @@ async fn the_demo_shows_a_miss_a_hit_one_call_for_twenty_and_a_401() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_goes_on_and_its_curl_line_works() {
     let mut demo = Process::start(bff(&["demo"]));
-    let curl = demo.line_with("curl -i -H 'Authorization: Bearer ").await;
-    let token = curl.split(['\'', ' ']).find(|word| word.starts_with("eyJ")).unwrap().to_owned();
-    let url = demo.line_with("/me/customer").await;
+    let mint = demo.line_with("TOKEN=$(").await;
+    let mint = mint.trim().trim_start_matches("TOKEN=$(").trim_end_matches(')').to_owned();
+    let words: Vec<_> = mint.split(' ').skip(1).collect();
+    let token = run(bff(&words)).await.stdout.trim().to_owned();
+    let curl = demo.line_with("curl -i -H \"Authorization: Bearer $TOKEN\" http://").await;
+    let url = curl.rsplit(' ').next().unwrap();
     let authority = url.trim().trim_start_matches("http://").trim_end_matches("/me/customer");
     demo.line_with("don't work in Juspay's real SDK").await;
     let reply = Phone::new(authority.parse().unwrap(), Some(token)).me().await;

@@ -1,5 +1,5 @@
-//! The answer to a phone: body, options, headers, methods, paths. `problems` holds what goes
-//! wrong, `bad_bytes` what isn't HTTP (promise P7).
+//! The response to a client: body, options, headers, methods, paths. `problems` covers errors,
+//! `bad_bytes` input that isn't HTTP (promise P7).
 
 mod bad_bytes;
 mod problems;
@@ -13,8 +13,8 @@ use crate::support::{Reply, World, until};
 
 const WITHOUT_TOKEN: &str = "/me/customer?options.get_client_auth_token=false";
 
-/// The answer that Juspay's page shows, with a token that lives for 15 minutes from the world's
-/// beginning on.
+/// The response from Juspay's documentation, with a token that lives for 15 minutes from the start
+/// of the world.
 const JUSPAYS: &str = r#"{
     "id": "cst_b9c0dd1e8c7d4bb8a3e0c6c1a2b3c4d5",
     "object": "customer",
@@ -32,7 +32,7 @@ const JUSPAYS: &str = r#"{
     }
 }"#;
 
-/// What a phone gets of it, but for the brace at the end.
+/// The client's response to it, without the closing brace.
 const OURS: &str = concat!(
     r#"{"id":"cst_b9c0dd1e8c7d4bb8a3e0c6c1a2b3c4d5","object":"customer","#,
     r#""object_reference_id":"alice","mobile_country_code":"91","mobile_number":"9988776655","#,
@@ -40,13 +40,13 @@ const OURS: &str = concat!(
     r#""date_created":"2016-08-02T08:07:52Z","last_updated":"2020-03-17T14:45:26Z""#,
 );
 
-/// The careful expiry: a second earlier, as Juspay's `Date` is cut to whole seconds.
+/// The conservative expiry: one second earlier, because Juspay's `Date` has whole seconds.
 const OUR_TOKEN: &str = concat!(
     r#","juspay":{"client_auth_token":"tkn_8649cd66d30c47728b8dd2fb6279a4cc","#,
     r#""client_auth_token_expiry":"2026-11-23T12:14:59Z"}"#,
 );
 
-/// A world whose Juspay answers with that body.
+/// A world whose Juspay returns this body.
 async fn documented(settings: &str) -> World {
     let world = World::with(settings).await;
     let body = JUSPAYS.to_owned();
@@ -55,9 +55,9 @@ async fn documented(settings: &str) -> World {
     world
 }
 
-/// Names of the members, in their order.
+/// Names of the members, in order.
 fn names(reply: &Reply) -> Vec<String> {
-    // serde_json sorts members, so the order is taken from the text.
+    // serde_json sorts members, so the order comes from the text.
     let mut names: Vec<String> = reply.json().as_object().unwrap().keys().cloned().collect();
     let text = reply.text();
     names.sort_by_key(|name| text.find(&format!("\"{name}\":")));
@@ -65,7 +65,7 @@ fn names(reply: &Reply) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_phone_gets_its_customer_with_a_token() {
+async fn client_gets_its_customer_with_a_token() {
     let world = documented("").await;
     let phone = world.phone("alice");
     for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
@@ -81,7 +81,7 @@ async fn a_phone_gets_its_customer_with_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_the_object_is_the_same_from_juspay_and_from_memory() {
+async fn object_without_token_is_the_same_from_juspay_and_cache() {
     let world = documented("").await;
     let phone = world.phone("alice");
     for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
@@ -90,15 +90,15 @@ async fn without_a_token_the_object_is_the_same_from_juspay_and_from_memory() {
         assert_eq!(reply.header("juspay-token-expires-in"), None);
         assert_eq!(reply.cache_status(), cache_status);
     }
-    // What was fetched for it serves those who want the token, too.
+    // Its entry also serves requests with a token.
     assert_eq!(phone.me().await.text(), format!("{OURS}{OUR_TOKEN}}}"));
     assert_eq!(world.simulator().calls("alice"), 1);
-    let asked = world.simulator().requests().pop().unwrap();
-    assert_eq!(asked.query, "options.get_client_auth_token=true");
+    let request = world.simulator().requests().pop().unwrap();
+    assert_eq!(request.query, "options.get_client_auth_token=true");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_customer_whose_token_cannot_be_used_is_still_a_customer() {
+async fn customer_with_an_unusable_token_is_served_without_it() {
     let world = World::new().await;
     for customer in ["sim_no_token", "sim_null_juspay", "sim_expired", "sim_expires_20s"] {
         let phone = world.phone(customer);
@@ -112,7 +112,7 @@ async fn a_customer_whose_token_cannot_be_used_is_still_a_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_option_is_true_or_false_and_other_options_are_ignored() {
+async fn token_option_is_boolean_and_other_options_are_ignored() {
     let world = World::new().await;
     let phone = world.phone("alice");
     for (query, has_token) in [
@@ -136,7 +136,7 @@ async fn the_option_is_true_or_false_and_other_options_are_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn head_is_get_without_the_body() {
+async fn head_returns_get_without_the_body() {
     let world = documented("").await;
     let phone = world.phone("alice");
     let request = |method, path| phone.request(method, path, "X-Request-Id: same\r\n");
@@ -162,7 +162,7 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_wanted_fields_leave() {
+async fn response_contains_only_wanted_fields() {
     for (fields, expected) in [
         ("\"juspay\", \"first_name\", \"id\"", &["id", "first_name", "juspay"][..]),
         ("\"juspay\"", &["juspay"]),
@@ -180,7 +180,7 @@ async fn only_the_wanted_fields_leave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_juspay_may_add_or_leave_out() {
+async fn unknown_and_missing_fields_are_tolerated() {
     let world = World::new().await;
     let documented = [
         "id",
@@ -216,7 +216,7 @@ async fn what_juspay_may_add_or_leave_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cache_status_tells_where_the_answer_came_from() {
+async fn cache_status_names_the_source() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let gate = world.simulator().hold("alice");
@@ -241,7 +241,7 @@ async fn cache_status_tells_where_the_answer_came_from() {
     assert_eq!(hit.header("juspay-token-expires-in"), Some("888"));
     // Below cache.min_remaining.
     world.clock.advance(Duration::from_mins(13));
-    // Expiries have whole seconds; by our clock half of this one has passed.
+    // Expiries have whole seconds; half of this second has passed on the server's clock.
     let stale = phone.me().await;
     assert_eq!(stale.cache_status(), "juspay-bff; fwd=stale; stored; ttl=778");
     assert_ne!(stale.token(), hit.token());
@@ -249,7 +249,7 @@ async fn cache_status_tells_where_the_answer_came_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sane_request_id_comes_back_and_others_are_replaced() {
+async fn valid_request_id_is_returned_and_others_are_replaced() {
     let world = World::new().await;
     let longest = "x".repeat(128);
     let long = "x".repeat(129);

@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{
+    dpop_key::DpopKey,
     process::{Ended, bff},
-    prover::Prover,
-    within_reason,
+    with_timeout,
 };
 
 /// An issuer, and settings for its tokens.
@@ -82,7 +82,7 @@ async fn run_with_input(arguments: &[&str], input: &str) -> Ended {
         drop(stdin);
         child.wait_with_output().await.expect("it ends")
     };
-    let output = within_reason("the end of a command", running).await;
+    let output = with_timeout("the end of a command", running).await;
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("text"),
@@ -293,7 +293,7 @@ async fn an_unknown_issuer_fails_one_check() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_token_is_accepted_as_dpop_only() {
     let desk = Desk::new().await;
-    let token = desk.mint(&Prover::new().wish("alice"));
+    let token = desk.mint(&DpopKey::new().wish("alice"));
     let over = "auth.issuers.main.dpop = 'optional'";
     let ended = desk.explain(&format!("DPoP {token}"), over, &[]).await;
     ends(&ended, &[], "accepted by auth.issuers.main; each request needs a DPoP proof as well");

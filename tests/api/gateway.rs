@@ -12,7 +12,7 @@ use tokio::{
 use crate::support::{
     Reply, Stage, World,
     authority::{Authority, TlsPhone},
-    guard, until, within_reason,
+    guard, until, with_timeout,
 };
 
 const ON: &str = "auth.gateway.header = 'X-Customer-Id'\n";
@@ -47,7 +47,7 @@ async fn over_unix(path: &Path, lines: &str) -> Reply {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.map(|_| bytes)
     };
-    parsed(&request, &within_reason("an answer", exchange).await.unwrap())
+    parsed(&request, &with_timeout("an answer", exchange).await.unwrap())
 }
 
 async fn over_tls(phone: &TlsPhone, lines: &str) -> std::io::Result<Reply> {
@@ -58,7 +58,7 @@ async fn over_tls(phone: &TlsPhone, lines: &str) -> std::io::Result<Reply> {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.map(|_| bytes)
     };
-    let bytes = within_reason("an answer", exchange).await?;
+    let bytes = with_timeout("an answer", exchange).await?;
     Reply::parse(&bytes).ok_or_else(|| std::io::Error::other("no answer"))?;
     Ok(parsed(&request, &bytes))
 }

@@ -15,7 +15,7 @@ use juspay_bff::simulator::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Phone, Reply, Stage, World, guard, tls::TlsEnd, until};
+use crate::support::{Phone, Reply, Stage, World, guard, tls::TlsTerminator, until};
 
 /// What `iss` is in the tokens that are asked about. The world's issuer mints them with it, so that
 /// it can be two.
@@ -265,7 +265,7 @@ async fn p2_an_issuer_is_asked_over_tls_when_its_ca_file_has_certified_it() {
         let stage = Stage::set().await;
         let plain = stage.issuer().introspection_url();
         let (origin, _) = plain.strip_prefix("http://").unwrap().split_once('/').unwrap();
-        let end = TlsEnd::new("localhost", origin.parse().unwrap()).await;
+        let end = TlsTerminator::new("localhost", origin.parse().unwrap()).await;
         let ca = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&ca, &end.ca).unwrap();
         let url = plain.replace(

@@ -2,20 +2,20 @@
 //! settings (promise P4).
 
 mod hold;
-mod juspay;
-mod odd;
-mod remembered;
+mod odd_customers;
+mod remembered_failures;
+mod scripted_juspay;
 
 use std::time::Duration;
 
-use self::juspay::ScriptedJuspay;
+use self::scripted_juspay::ScriptedJuspay;
 use crate::support::{Reply, Stage, World, shipped};
 
-/// Between two requests of a customer that sends eleven in a second, as often as the shipped limit
-/// lets it.
+/// Pause between two requests of a customer that sends eleven per second, the maximum of the
+/// shipped rate limit.
 const STEP: Duration = Duration::from_millis(90);
 
-/// The shipped settings, and a Juspay that answers as a test wants.
+/// The shipped settings, and a scripted Juspay.
 async fn scripted() -> (World, ScriptedJuspay) {
     let stage = Stage::set().await;
     let juspay = ScriptedJuspay::start(stage.clock.clone()).await;
@@ -23,14 +23,14 @@ async fn scripted() -> (World, ScriptedJuspay) {
     (stage.open_ready(&settings).await, juspay)
 }
 
-/// Lets the service do all that is due, calls to Juspay included: else the clock of a busy machine runs
-/// ahead of it, and calls time out.
+/// Lets the service do everything that is due, including calls to Juspay. Otherwise the clock runs
+/// ahead of a busy machine, and calls time out.
 async fn catch_up(world: &World) {
     world.settle().await;
     world.until_count("juspay_bff_upstream_in_flight", 0).await;
 }
 
-/// A customer without a token in memory gets one.
+/// A customer without a cached token gets one.
 async fn first_sight(world: &World, customer: &str) {
     let reply = world.phone(customer).me().await;
     assert_eq!(reply.status, 200, "{customer}: {}", reply.text());
@@ -40,7 +40,7 @@ async fn first_sight(world: &World, customer: &str) {
 /// `Retry-After`, in seconds.
 fn retry_after(reply: &Reply) -> u64 {
     assert_eq!(reply.json()["retryable"], true, "{}", reply.text());
-    let told = reply.header("retry-after").expect("Retry-After").parse().expect("seconds");
-    assert_eq!(reply.json()["retry_after"], told);
-    told
+    let expected = reply.header("retry-after").expect("Retry-After").parse().expect("seconds");
+    assert_eq!(reply.json()["retry_after"], expected);
+    expected
 }

@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::support::{
     process::{Ended, bff, run},
-    within_reason,
+    with_timeout,
 };
 
 /// Shown nowhere.
@@ -79,7 +79,7 @@ impl Bench {
             drop(stdin);
             child.wait_with_output().await.expect("it ends")
         };
-        let output = within_reason("the end of a command", running).await;
+        let output = with_timeout("the end of a command", running).await;
         document(Ended {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).expect("text"),

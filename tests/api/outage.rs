@@ -1,5 +1,5 @@
-//! Promise P5: a Juspay that fails, is slow or lies is invisible to customers whose token is above
-//! the outage floor; and P3 all the while, whatever the clocks do.
+//! Promise P5: a Juspay that fails, is slow or returns wrong data is invisible to customers whose
+//! token is above the outage floor. Promise P3 holds throughout, whatever the clocks do.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use juspay_bff::simulator::{ApiError, Fault, FaultRule, MintRequest};
 
 use crate::support::{Phone, Reply, World, until};
 
-/// A token of the simulator's lives for 899 s by our reading: its normal end is at the age of
+/// A simulated token lives for 899 s by the conservative reading: its normal end is at the age of
 /// 779 s, its outage end at 869 s.
 const BELOW_NORMAL_END: Duration = Duration::from_secs(789);
 
@@ -17,24 +17,27 @@ fn secs(secs: u64) -> Duration {
 }
 
 #[track_caller]
-fn told(reply: &Reply, cache_status: &str) {
+fn assert_served(reply: &Reply, cache_status: &str) {
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.cache_status(), format!("juspay-bff; {cache_status}"));
 }
 
-/// A new token, and it doesn't matter whether the dead one had been swept away already.
+/// A new token, whether or not the expired one had been evicted already.
 #[track_caller]
 fn fetched(reply: &Reply) {
     let swept = reply.cache_status().contains("uri-miss");
-    told(reply, &format!("fwd={}; stored; ttl=779", if swept { "uri-miss" } else { "stale" }));
+    assert_served(
+        reply,
+        &format!("fwd={}; stored; ttl=779", if swept { "uri-miss" } else { "stale" }),
+    );
 }
 
-/// A world in which alice has a token of that age.
+/// A world in which alice has a token of this age.
 async fn world_of_alice(settings: &str, age: Duration) -> (World, Phone, String) {
     let world = World::with(settings).await;
     let alice = world.phone("alice");
     let first = alice.me().await;
-    told(&first, "fwd=uri-miss; stored; ttl=779");
+    assert_served(&first, "fwd=uri-miss; stored; ttl=779");
     world.clock.advance(age);
     (world, alice, first.token())
 }
@@ -45,14 +48,14 @@ fn dead(customer: &str) -> FaultRule {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_a_dead_juspay_is_invisible_above_the_outage_floor() {
+async fn p5_outage_is_invisible_above_the_outage_floor() {
     let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
     for customer in ["alice", "bob"] {
         world.simulator().inject(dead(customer));
     }
     for _ in 0..5 {
         let reply = alice.me().await;
-        told(&reply, "hit; ttl=80; detail=outage");
+        assert_served(&reply, "hit; ttl=80; detail=outage");
         assert_eq!(reply.token(), old);
         assert_eq!(reply.header("juspay-token-expires-in"), Some("110"));
     }
@@ -62,7 +65,7 @@ async fn p5_a_dead_juspay_is_invisible_above_the_outage_floor() {
     assert!(cold.header("retry-after").is_some());
 
     world.clock.advance(secs(80));
-    told(&alice.me().await, "hit; ttl=0; detail=outage");
+    assert_served(&alice.me().await, "hit; ttl=0; detail=outage");
     world.clock.advance(secs(1));
     assert_eq!(alice.me().await.code(), "upstream_error", "below the floor, to the second");
     world.simulator().clear_faults();
@@ -71,7 +74,7 @@ async fn p5_a_dead_juspay_is_invisible_above_the_outage_floor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_every_way_to_fail_is_invisible() {
+async fn p5_every_kind_of_failure_is_invisible() {
     let faults = [
         Fault::Error(ApiError::AccessDenied),
         Fault::Error(ApiError::BadOrigin),
@@ -87,13 +90,13 @@ async fn p5_every_way_to_fail_is_invisible() {
         let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
         world.simulator().inject(FaultRule::always(fault.clone()).of("alice"));
         let reply = alice.me().await;
-        told(&reply, "hit; ttl=80; detail=outage");
+        assert_served(&reply, "hit; ttl=80; detail=outage");
         assert_eq!(reply.token(), old, "{fault:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_a_slow_juspay_is_waited_for_250_ms_and_its_answer_is_used_later() {
+async fn p5_slow_response_is_awaited_for_250_ms_and_used_later() {
     let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
     let gate = world.simulator().hold("alice");
     let waiting = alice.begin().await;
@@ -102,7 +105,7 @@ async fn p5_a_slow_juspay_is_waited_for_250_ms_and_its_answer_is_used_later() {
     assert!(!waiting.is_answered());
     world.turn(Duration::from_millis(1)).await;
     let reply = waiting.reply().await;
-    told(&reply, "hit; ttl=79; detail=outage");
+    assert_served(&reply, "hit; ttl=79; detail=outage");
     assert_eq!(reply.token(), old);
     gate.release();
     until("the new token", async || {
@@ -114,26 +117,26 @@ async fn p5_a_slow_juspay_is_waited_for_250_ms_and_its_answer_is_used_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_a_token_is_fetched_anew_as_soon_as_juspay_is_well() {
+async fn p5_token_is_fetched_again_as_soon_as_juspay_recovers() {
     let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
     world.simulator().inject(dead("alice").times(1));
-    told(&alice.me().await, "hit; ttl=80; detail=outage");
+    assert_served(&alice.me().await, "hit; ttl=80; detail=outage");
     world.clock.advance(secs(1));
-    // Nobody waits for a Juspay that failed the last time: the new token comes behind.
-    told(&alice.me().await, "hit; ttl=79; detail=outage");
+    // After a failed fetch, requests don't wait: the new token is fetched in the background.
+    assert_served(&alice.me().await, "hit; ttl=79; detail=outage");
     until("the new token", async || alice.me().await.token() != old).await;
-    told(&alice.me().await, "hit; ttl=779");
+    assert_served(&alice.me().await, "hit; ttl=779");
     assert_eq!(world.simulator().calls("alice"), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_customer_that_is_gone_is_no_outage() {
+async fn deleted_customer_is_not_an_outage() {
     let (world, alice, _) = world_of_alice("", BELOW_NORMAL_END).await;
     world.simulator().inject(FaultRule::always(Fault::Error(ApiError::NotFound)).of("alice"));
     assert_eq!(alice.me().await.code(), "customer_not_found");
     world.simulator().clear_faults();
     world.clock.advance(secs(2));
-    told(&alice.me().await, "fwd=uri-miss; stored; ttl=779");
+    assert_served(&alice.me().await, "fwd=uri-miss; stored; ttl=779");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,12 +157,12 @@ async fn p5_when_no_fetch_may_start_only_requests_that_need_one_are_rejected() {
     let shed = world.phone("c3").me().await;
     assert_eq!((shed.status, shed.code().as_str()), (503, "overloaded"));
     assert!(shed.header("retry-after").is_some());
-    // A request that joins a fetch needs none of its own.
+    // A request that joins a fetch needs no permit for it.
     waiting.push(world.phone("c1").begin().await);
     world.until_waiting(3).await;
-    told(&fresh.me().await, "hit; ttl=679");
+    assert_served(&fresh.me().await, "hit; ttl=679");
     let stale = alice.me().await;
-    told(&stale, "hit; ttl=80; detail=outage");
+    assert_served(&stale, "hit; ttl=80; detail=outage");
     assert_eq!(stale.token(), old);
     assert_eq!(world.simulator().calls("c3") + world.simulator().calls("alice"), 1);
 
@@ -168,32 +171,31 @@ async fn p5_when_no_fetch_may_start_only_requests_that_need_one_are_rejected() {
         assert_eq!(phone.reply().await.status, 200);
     }
     world.until_waiting(0).await;
-    told(&alice.me().await, "fwd=stale; stored; ttl=779");
-    told(&world.phone("c3").me().await, "fwd=uri-miss; stored; ttl=779");
+    assert_served(&alice.me().await, "fwd=stale; stored; ttl=779");
+    assert_served(&world.phone("c3").me().await, "fwd=uri-miss; stored; ttl=779");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_juspays_clock_may_be_an_hour_fast() {
+async fn p3_juspay_clock_an_hour_fast_is_tolerated() {
     let world = World::new().await;
     world.simulator().set_clock_offset(SignedDuration::from_hours(1));
     let alice = world.phone("alice");
     let first = alice.me().await;
-    told(&first, "fwd=uri-miss; stored; ttl=779");
+    assert_served(&first, "fwd=uri-miss; stored; ttl=779");
     assert_eq!(first.header("juspay-token-expires-in"), Some("899"));
-    // The phone is told an expiry on its own clock's scale.
+    // The client's expiry is on this server's clock.
     let expiry = &first.json()["juspay"]["client_auth_token_expiry"];
     assert_eq!(expiry, "2026-11-23T12:14:59Z");
     world.simulator().inject(dead("alice"));
     world.clock.advance(secs(869));
-    told(&alice.me().await, "hit; ttl=0; detail=outage");
+    assert_served(&alice.me().await, "hit; ttl=0; detail=outage");
     world.clock.advance(secs(1));
     assert_eq!(alice.me().await.code(), "upstream_error");
 }
 
-/// A wall clock that is set ahead of Juspay's leaves tokens no life, one that is set back prolongs
-/// none.
+/// A wall clock ahead of Juspay's leaves tokens no life; one that is set back prolongs none.
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_our_clock_may_be_set_an_hour_forth_or_back() {
+async fn p3_server_clock_jump_of_an_hour_is_tolerated() {
     for (hours, age, hit) in [
         (1, 0, None),
         (1, 789, None),
@@ -205,22 +207,22 @@ async fn p3_our_clock_may_be_set_an_hour_forth_or_back() {
         let (world, _, _) = world_of_alice("", secs(age)).await;
         let jump = SignedDuration::from_hours(hours);
         world.clock.jump_wall(jump);
-        // Juspay's clock isn't ours: nobody has set it.
+        // Juspay's clock is a different one and doesn't jump.
         world.simulator().set_clock_offset(-jump);
         let life = SignedDuration::from_hours(9);
         let alice = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
         let reply = alice.me().await;
         match hit {
-            Some(hit) => told(&reply, hit),
+            Some(hit) => assert_served(&reply, hit),
             None if hours > 0 => assert_eq!(reply.code(), "upstream_invalid_response"),
             None => fetched(&reply),
         }
     }
 }
 
-/// The monotonic clock goes on in suspend; the wall clock does, too, but here it was set back.
+/// Both clocks keep running in suspend, but here the wall clock is set back as well.
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_suspended_machine_hands_out_no_dead_token() {
+async fn p3_expired_token_is_not_served_after_suspend() {
     let (world, alice, old) = world_of_alice("", secs(0)).await;
     world.simulator().inject(dead("alice"));
     world.clock.advance(secs(870));

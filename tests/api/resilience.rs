@@ -1,5 +1,5 @@
-//! Juspay fails, phones don't notice: what they get while it is down, slow, overloaded or has
-//! switched our key off, over sockets (promises P4, P5 and P6).
+//! What clients get while Juspay is down, slow, overloaded or has disabled the API key, over
+//! sockets (promises P4, P5 and P6).
 
 mod addresses;
 mod bulkheads;
@@ -11,20 +11,20 @@ mod slow_clients;
 use futures_util::future::join_all;
 use juspay_bff::clock::SystemClock;
 
-use crate::support::{Phone, Reply, Stage, World, proxy::Proxy, within_reason};
+use crate::support::{Phone, Reply, Stage, World, proxy::Proxy, with_timeout};
 
-/// Each phone's reply to a request that all of them make at once.
+/// Each client's response to a request that all of them send at once.
 async fn all_at_once(phones: impl IntoIterator<Item = Phone>) -> Vec<Reply> {
     let asking = phones.into_iter().map(|phone| tokio::spawn(async move { phone.me().await }));
-    within_reason("all answers", join_all(asking)).await.into_iter().map(Result::unwrap).collect()
+    with_timeout("all answers", join_all(asking)).await.into_iter().map(Result::unwrap).collect()
 }
 
-/// Phones of customers that nobody has asked for.
+/// Clients for customers that aren't cached.
 fn cold(world: &World, prefix: &str, number: usize) -> Vec<Phone> {
     (0..number).map(|n| world.phone(&format!("{prefix}{n}"))).collect()
 }
 
-/// A world in real time whose Juspay is behind a proxy.
+/// A world in real time with a proxy in front of Juspay.
 async fn behind(proxy: impl AsyncFnOnce(&str) -> Proxy, settings: &str) -> (World, Proxy) {
     let stage = Stage::set_with(|config| config.clock = SystemClock::shared()).await;
     let proxy = proxy(stage.simulator().base_url()).await;
@@ -32,17 +32,17 @@ async fn behind(proxy: impl AsyncFnOnce(&str) -> Proxy, settings: &str) -> (Worl
     (stage.open_ready(&settings).await, proxy)
 }
 
-/// That a wait of `least` seconds is told, with up to half as much for jitter.
+/// Checks `Retry-After`: `least` seconds, plus up to half as much jitter.
 fn retry_after(reply: &Reply, least: u64) {
-    let told: u64 = reply.header("retry-after").expect("Retry-After").parse().expect("seconds");
-    assert!((least..=least + least.div_ceil(2)).contains(&told), "{told} for {least}");
+    let expected: u64 = reply.header("retry-after").expect("Retry-After").parse().expect("seconds");
+    assert!((least..=least + least.div_ceil(2)).contains(&expected), "{expected} for {least}");
 }
 
 async fn is_ready(world: &World) -> bool {
     world.admin().get("/readyz").await.status == 200
 }
 
-/// The breaker's state, of which there is one.
+/// The breaker's state; exactly one is set.
 async fn breaker(world: &World) -> &'static str {
     let mut states = Vec::new();
     for state in ["closed", "open", "half_open"] {

@@ -15,8 +15,8 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch, task::JoinHandl
 
 use crate::support::{
     Phone, Reply, World,
-    kept::{answer, rest},
-    until, within_reason,
+    keep_alive::{answer, rest},
+    until, with_timeout,
 };
 
 const DELAY: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ impl Crowd {
     /// Waits for so many answers more.
     async fn more(&mut self, number: u64) {
         let enough = *self.answered.borrow() + number;
-        let come = within_reason("answers", self.answered.wait_for(|count| *count >= enough)).await;
+        let come = with_timeout("answers", self.answered.wait_for(|count| *count >= enough)).await;
         assert!(come.is_ok(), "each client has given up");
     }
 

@@ -1,26 +1,26 @@
-//! What the tests stand on: a world with the simulator, the service and a clock, and phones in it.
+//! Test support: a world with the simulator, the service, a clock and clients.
 
 pub mod authority;
 pub mod clock;
+pub mod clock_control;
+pub mod dpop_key;
 pub mod guard;
-pub mod impostor;
-pub mod kept;
-pub mod patience;
+pub mod keep_alive;
 pub mod pending;
 pub mod phone;
 pub mod process;
-pub mod prover;
 pub mod proxy;
 pub mod recipes;
+pub mod scripted_server;
+pub mod timeouts;
 pub mod tls;
-pub mod turning;
 pub mod world;
 
 pub use self::{
     clock::manual::ManualClock,
-    impostor::Impostor,
-    patience::{until, within_reason},
     pending::Pending,
     phone::{Phone, Reply},
+    scripted_server::ScriptedServer,
+    timeouts::{until, with_timeout},
     world::{Stage, World, shipped},
 };

@@ -1,15 +1,15 @@
-//! Juspay as it may be: evil answers, none at all, and what it is asked (promises P1, P2 and P6,
-//! and the traps of awc).
+//! Malicious or missing responses from Juspay, and the requests that it gets (promises P1, P2 and
+//! P6, and traps in awc).
 
 mod answers;
 mod clock;
-mod data;
 mod deadline;
 mod framing;
 mod identity;
 mod interim;
 mod key_file;
-mod question;
+mod odd_data;
+mod request;
 mod stale_pool;
 mod surplus;
 mod tls;
@@ -22,7 +22,7 @@ use futures_util::future::join_all;
 
 use crate::support::{Pending, Reply, World};
 
-/// The customer that an answer is about.
+/// The customer that a response identifies.
 fn owner(reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()["object_reference_id"].as_str().expect("an owner").to_owned()
@@ -32,15 +32,15 @@ async fn identity_mismatches(world: &World) -> u64 {
     world.count("juspay_bff_upstream_identity_mismatches_total").await
 }
 
-/// The connections on which Juspay was asked for a customer, in their order.
+/// The connections on which Juspay got requests for a customer, in order.
 fn connections(world: &World, customer: &str) -> Vec<u64> {
     let path = format!("/customers/{customer}");
     let about = world.simulator().requests();
     about.iter().filter(|it| it.path == path).map(|it| it.connection).collect()
 }
 
-/// The answers, while the clock is turned by `gap` again and again: some questions stand behind an
-/// answer that the simulator holds back for so long.
+/// The responses, while the clock advances by `gap` repeatedly: some requests wait behind a
+/// response that the simulator delays.
 async fn replies(gap: Duration, world: &World, asking: Vec<Pending>) -> Vec<Reply> {
     let all_answered = async || {
         world.settle().await;

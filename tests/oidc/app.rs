@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     provider::Provider,
-    support::{Reply, within_reason},
+    support::{Reply, with_timeout},
 };
 
 /// Its client id.
@@ -170,7 +170,7 @@ pub async fn send(
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.map(|_| answer)
     };
-    let answer = within_reason("the issuer's answer", exchange).await.expect("an answer");
+    let answer = with_timeout("the issuer's answer", exchange).await.expect("an answer");
     Reply::parse(&answer).expect("a whole answer")
 }
 

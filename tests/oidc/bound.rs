@@ -5,14 +5,14 @@ use serde_json::json;
 use crate::{
     app::Tokens,
     meeting::{Meeting, is_refused, ours, owner},
-    support::prover::{Prover, show},
+    support::dpop_key::{DpopKey, show},
 };
 
 const OPTIONAL: (&str, &str) = ("dpop", "'optional'");
 const REQUIRED: (&str, &str) = ("dpop", "'required'");
 
 /// A token of alice's that the provider has bound to that key, for a proof of it.
-async fn bound(meeting: &Meeting, prover: &Prover) -> String {
+async fn bound(meeting: &Meeting, prover: &DpopKey) -> String {
     let target = format!("{}/token", meeting.provider.issuer);
     let changes = json!({"htm": "POST", "htu": target, "ath": null});
     let proof = prover.proof(&meeting.world, "", &changes);
@@ -27,7 +27,7 @@ async fn bound(meeting: &Meeting, prover: &Prover) -> String {
 async fn a_bound_token_is_good_with_a_proof_of_its_key_and_never_without() {
     for settings in [OPTIONAL, REQUIRED] {
         let meeting = Meeting::by_keys_and(&[settings]).await;
-        let (owners, thiefs) = (Prover::new(), Prover::new());
+        let (owners, thiefs) = (DpopKey::new(), DpopKey::new());
         let token = bound(&meeting, &owners).await;
         assert_eq!(owner(&owners.me(&meeting.world, &token).await), "alice");
 
@@ -52,7 +52,7 @@ async fn a_bound_token_is_good_with_a_proof_of_its_key_and_never_without() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_token_is_refused_where_proofs_are_not_taken() {
     let meeting = Meeting::by_keys().await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let token = bound(&meeting, &prover).await;
     is_refused(&meeting.world.phone_holding(&token).me().await);
     let reply = prover.me(&meeting.world, &token).await;

@@ -10,7 +10,7 @@ use tokio::{
     sync::Mutex,
 };
 
-use crate::support::{ManualClock, within_reason};
+use crate::support::{ManualClock, with_timeout};
 
 /// Where it is asked for its configuration, its keys, and about tokens.
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
@@ -87,7 +87,7 @@ impl Provider {
 
 impl Talk {
     async fn answer(&mut self) -> String {
-        let line = within_reason("an answer of the provider", self.answers.next_line()).await;
+        let line = with_timeout("an answer of the provider", self.answers.next_line()).await;
         line.unwrap().expect("it runs: tests/oidc/run installs what it needs")
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     support::{
         Stage, World, guard,
         recipes::{Recipe, recipe},
-        within_reason,
+        with_timeout,
     },
 };
 
@@ -68,7 +68,7 @@ impl Site {
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(format!("{orders}\n").as_bytes()).await.expect("it listens");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = within_reason("the site's address", lines.next_line()).await.unwrap();
+        let line = with_timeout("the site's address", lines.next_line()).await.unwrap();
         let line = line.expect("it starts: tests/oidc/run installs what it needs");
         let Started { address, ids } = serde_json::from_str(&line).unwrap();
         Self { address, ids, _child: child, _orders: stdin }

@@ -11,7 +11,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use crate::support::within_reason;
+use crate::support::with_timeout;
 
 /// It knows no other host than this machine, and asks nobody for anything by itself.
 const FLAGS: &[&str] = &[
@@ -92,7 +92,7 @@ impl Browser {
 
     async fn message(&mut self, what: &str) -> Value {
         let mut bytes = Vec::new();
-        within_reason(what, self.answers.read_until(0, &mut bytes)).await.unwrap();
+        with_timeout(what, self.answers.read_until(0, &mut bytes)).await.unwrap();
         assert_eq!(bytes.pop(), Some(0), "Chromium is there: tests/page/run installs it");
         serde_json::from_slice(&bytes).unwrap()
     }
@@ -177,7 +177,7 @@ impl Browser {
     pub async fn end(mut self) {
         self.session = None;
         self.order("Browser.close", json!({})).await;
-        within_reason("Chromium's end", self.child.wait()).await.unwrap();
+        with_timeout("Chromium's end", self.child.wait()).await.unwrap();
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::support::{Phone, until, within_reason};
+use crate::support::{Phone, until, with_timeout};
 
 /// What is shipped for Prometheus.
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus");
@@ -59,7 +59,7 @@ impl Prometheus {
             line_with("Server is ready").await;
             line.rsplit_once(':').expect("an address").1.parse::<u16>().expect("a port")
         };
-        let port = within_reason("Prometheus", starting).await;
+        let port = with_timeout("Prometheus", starting).await;
         // It would stop at a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let api = Phone::new((Ipv4Addr::LOCALHOST, port).into(), None);

@@ -14,7 +14,7 @@ use crate::{
     support::{
         ManualClock, Reply, Stage, World,
         authority::{Authority, TlsPhone},
-        guard, within_reason,
+        guard, with_timeout,
     },
     tally::Tally,
 };
@@ -224,7 +224,7 @@ impl Scenario {
         );
         let mut stream = self.phone.connect().await.expect("a connection");
         let saying = self.phone.say(&mut stream, &request);
-        let reply = within_reason("an answer", saying).await.expect("an answer");
+        let reply = with_timeout("an answer", saying).await.expect("an answer");
         let route = if path == "/me/customer" { path } else { "unmatched" };
         self.tally.count(route, &reply);
         reply

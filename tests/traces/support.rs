@@ -2,22 +2,22 @@
 
 #[path = "../api/support/clock.rs"]
 pub mod clock;
+#[path = "../api/support/clock_control.rs"]
+pub mod clock_control;
 #[path = "../api/support/guard.rs"]
 pub mod guard;
-#[path = "../api/support/patience.rs"]
-pub mod patience;
 #[path = "../api/support/pending.rs"]
 pub mod pending;
 #[path = "../api/support/phone.rs"]
 pub mod phone;
-#[path = "../api/support/turning.rs"]
-pub mod turning;
+#[path = "../api/support/timeouts.rs"]
+pub mod timeouts;
 #[path = "../api/support/world.rs"]
 pub mod world;
 
 pub use self::{
     clock::manual::ManualClock,
-    patience::{until, within_reason},
     phone::{Phone, Reply},
+    timeouts::{until, with_timeout},
     world::World,
 };

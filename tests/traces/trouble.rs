@@ -41,6 +41,9 @@ async fn spans_leave_while_the_service_runs() {
     assert_eq!(collector.told().spans.len(), 11);
     for cause in ["queue_full", "refused", "unreachable"] {
         assert_eq!(world.count(&lost(cause)).await, 0);
+        let document = include_str!("../../docs/metrics.md");
+        let mut rows = document.lines().filter(|row| row.contains("trace_spans_lost_total"));
+        assert!(rows.any(|row| row.contains(&format!("`{cause}`"))), "docs/metrics.md: {cause}");
     }
     let head = &collector.received()[0].head;
     assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");

@@ -25,9 +25,9 @@ use super::{
     ask::{AskError, Asker},
 };
 use crate::{
-    clock::{Clock, before},
+    clock::{Clock, timeout_at},
+    concurrency::{ConcurrencyLimits, FairLimit},
     metrics::{self, Series as _},
-    waiting::{FairRoom, Rooms},
 };
 
 /// Longest time from a question to its answer, with the wait for its turn.
@@ -47,7 +47,7 @@ const INACTIVE: &str = "inactive";
 pub(super) struct Desk {
     line: Arc<Line>,
     table: Arc<Mutex<Table>>,
-    waiting: FairRoom<Sha256>,
+    waiting: FairLimit<Sha256>,
     /// Calls under way, of which each holds a permit.
     flights: Arc<Semaphore>,
 }
@@ -86,7 +86,7 @@ impl Desk {
     pub(super) fn new(
         issuer: &str,
         asker: Arc<dyn Asker>,
-        rooms: &Rooms,
+        limits: &ConcurrencyLimits,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Self {
@@ -105,14 +105,14 @@ impl Desk {
         Self {
             line: Arc::new(line),
             table: Arc::default(),
-            waiting: rooms.fair(),
-            flights: rooms.introspections(),
+            waiting: limits.fair(),
+            flights: limits.introspections(),
         }
     }
 
     /// What the issuer says of the token. To be called where local tasks can be spawned.
     pub(super) async fn ask(&self, token: &Token, epoch: Epoch) -> Landing {
-        let _place = self.waiting.enter(&token.digest)?;
+        let _permit = self.waiting.try_acquire(&token.digest)?;
         let mut flight = self.board(token, epoch)?;
         let landed = flight.wait_for(Option::is_some).await;
         // Without a landing the flight's worker has stopped.
@@ -180,7 +180,7 @@ impl Line {
         let deadline = self.clock.monotonic().plus(MAX_WAIT);
         // The client library may panic on what a server sends; those who wait must be answered.
         let exchange = AssertUnwindSafe(self.exchange(token)).catch_unwind();
-        before(&*self.clock, deadline, exchange)
+        timeout_at(&*self.clock, deadline, exchange)
             .await
             .ok_or(AskError::Timeout)?
             .map_err(|_panic| AskError::Panicked)?

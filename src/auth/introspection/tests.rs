@@ -85,13 +85,13 @@ async fn worlds_with(auth: settings::Auth) -> (World, Arc<Oracle>) {
         held: watch::Sender::new(false),
         panics: AtomicBool::new(false),
     });
-    let World { auth, clock, metrics, origins, rooms } = world;
+    let World { auth, clock, metrics, origins, limits } = world;
     let ticking: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let answering: Arc<dyn Asker> = Arc::<Oracle>::clone(&oracle);
-    let introspection = Introspection::by(answering, &whole, &rooms, &ticking, &metrics.auth);
+    let introspection = Introspection::by(answering, &whole, &limits, &ticking, &metrics.auth);
     let auth = Arc::into_inner(auth).unwrap();
     let auth = Arc::new(Authenticator { introspection: Some(introspection), ..auth });
-    (World { auth, clock, metrics, origins, rooms }, oracle)
+    (World { auth, clock, metrics, origins, limits }, oracle)
 }
 
 fn count(world: &World, outcome: &str) -> u64 {

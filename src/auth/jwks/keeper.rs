@@ -18,7 +18,7 @@ use super::{
     store::KeyStore,
 };
 use crate::{
-    clock::{Clock, before},
+    clock::{Clock, timeout_at},
     metrics,
     settings::Algorithm,
 };
@@ -92,7 +92,7 @@ impl Keeper {
             let pause =
                 if self.refresh().await { self.schedule.refresh } else { self.schedule.retry };
             let next = self.clock.monotonic().plus(jittered(pause));
-            before(&*self.clock, next, self.store.fetch_is_asked_for()).await;
+            timeout_at(&*self.clock, next, self.store.fetch_is_asked_for()).await;
         }
     }
 
@@ -159,7 +159,7 @@ impl Keeper {
         let deadline = self.clock.monotonic().plus(FETCH_TIMEOUT);
         // The client library may panic on what a server sends; the keys must outlive that.
         let fetch = AssertUnwindSafe(self.fetcher.fetch()).catch_unwind();
-        before(&*self.clock, deadline, fetch)
+        timeout_at(&*self.clock, deadline, fetch)
             .await
             .ok_or(FetchError::Timeout)?
             .map_err(|_panic| FetchError::Panicked)?

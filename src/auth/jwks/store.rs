@@ -25,8 +25,8 @@ use super::{
     demand::{Demand, Flight, Question, Stage},
 };
 use crate::{
-    clock::{Clock, Moment, Monotonic, before, later},
-    waiting::WaitingRoom,
+    clock::{Clock, Moment, Monotonic, later, timeout_at},
+    concurrency::ConcurrencyLimit,
 };
 
 /// Longest time that a request waits for a fetch.
@@ -72,7 +72,7 @@ pub(crate) struct KeyStore {
     asked: Notify,
     /// Counts the fetches that have ended.
     ended: watch::Sender<u64>,
-    waiting: WaitingRoom,
+    waiting: ConcurrencyLimit,
 }
 
 /// What becomes of a request whose question is open.
@@ -89,7 +89,7 @@ impl KeyStore {
         cooldown: Duration,
         max_stale: Duration,
         leeway: Duration,
-        waiting: WaitingRoom,
+        waiting: ConcurrencyLimit,
     ) -> Self {
         Self {
             clock,
@@ -174,8 +174,8 @@ impl KeyStore {
                 Err(Open::Later(wait)) => return Err(NoKey::Unavailable(wait.max(MIN_RETRY))),
                 Err(Open::Wait) => {}
             }
-            let _place = self.waiting.enter().ok_or(NoKey::NoRoom)?;
-            if before(&*self.clock, deadline, ended.changed()).await.is_none() {
+            let _permit = self.waiting.try_acquire().ok_or(NoKey::NoRoom)?;
+            if timeout_at(&*self.clock, deadline, ended.changed()).await.is_none() {
                 let wait = self.lock().rest(self.clock.monotonic(), self.cooldown);
                 return Err(NoKey::Unavailable(wait.max(MIN_RETRY)));
             }

@@ -16,9 +16,9 @@ use crate::{
         ED25519, OTHER_P256, P256, P384, RSA, base64url, clock, issuer, locally, set, settle, with,
     },
     clock::{Clock, manual::ManualClock},
+    concurrency::ConcurrencyLimit,
     metrics::Metrics,
     settings::Algorithm,
-    waiting::WaitingRoom,
 };
 
 fn parse(keys: &[Value]) -> Result<KeySet, SetError> {
@@ -332,7 +332,7 @@ async fn a_panic_is_a_failed_fetch_and_the_keeper_goes_on() {
         minute,
         minute,
         Duration::ZERO,
-        WaitingRoom::new(metrics.http.waiting.clone(), 1000),
+        ConcurrencyLimit::new(metrics.http.waiting.clone(), 1000),
     );
     let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let keeper = Keeper::new(

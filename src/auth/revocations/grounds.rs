@@ -43,7 +43,7 @@ impl Grounds {
     /// The customer's id, in the memory of `sub` where that is the same.
     pub(in crate::auth) fn share_with(&self, customer: CustomerId) -> CustomerId {
         match &self.identity.sub {
-            Some(sub) => customer.shared_with(sub),
+            Some(sub) => customer.reusing(sub),
             None => customer,
         }
     }

@@ -327,7 +327,7 @@ fn an_entry_of_an_older_epoch_is_dead_should_it_slip_in() {
     tokens.epoch.fetch_add(1, Ordering::AcqRel);
     let entry = tokens.entries.get(&[1; 32]).unwrap();
     assert!(!tokens.is_alive(&entry, now));
-    let mut pace = Pace::leisurely(Arc::new(clock));
-    assert_eq!(tokens.sweep(&mut pace).now_or_never(), Some(()));
+    let mut throttle = Throttle::background(Arc::new(clock));
+    assert_eq!(tokens.sweep(&mut throttle).now_or_never(), Some(()));
     assert_eq!(tokens.len(), 0);
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     customer::CustomerId,
-    juspay::{InvalidAnswer, RejectedBy},
+    juspay::{InvalidResponse, RejectedBy},
 };
 
 const ERROR: JuspayError = JuspayError::Status(500, None);
@@ -143,7 +143,7 @@ fn what_kept_a_call_from_being_made_is_not_remembered() {
         (E::RejectedOrigin(RejectedBy::Unknown), true),
         (E::Status(400, None), true),
         (E::Status(503, None), true),
-        (E::InvalidAnswer(InvalidAnswer::Json), true),
+        (E::InvalidResponse(InvalidResponse::Json), true),
         (E::Timeout, true),
         (E::Aborted, true),
     ];
@@ -158,7 +158,7 @@ fn what_kept_a_call_from_being_made_is_not_remembered() {
 #[test]
 fn an_object_without_a_token_holds_up_no_look_up_that_wants_none() {
     let failures = Failures::default();
-    let failure = Failure { error: InvalidAnswer::NoToken.into(), lacks_only_token: true };
+    let failure = Failure { error: InvalidResponse::NoToken.into(), lacks_only_token: true };
     failures.note(&key("alice"), failure, 0, at(0));
     assert_eq!(failures.remembered(&key("alice"), false, 0, at(0)), None);
     assert!(failures.remembered(&key("alice"), true, 0, at(0)).is_some());

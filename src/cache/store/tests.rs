@@ -4,7 +4,7 @@ use std::thread;
 
 use super::*;
 use crate::{
-    cache::lifetime::{Policy, Report},
+    cache::lifetime::{LifetimePolicy, ReportedExpiry},
     clock::{Clock, later, manual::ManualClock},
     customer::{Customer, CustomerId, FieldSet},
 };
@@ -31,7 +31,7 @@ fn customer() -> Slot {
 
 /// The same, asked for at that time.
 fn customer_of(born: Duration) -> Slot {
-    let policy = Policy {
+    let policy = LifetimePolicy {
         min_remaining: SEC * 120,
         refresh_ahead: SEC * 300,
         outage_min_remaining: SEC * 30,
@@ -39,7 +39,7 @@ fn customer_of(born: Duration) -> Slot {
     };
     let wall = start().wall;
     let expiry = later(wall, SEC * 1000);
-    let report = Report { expiry, date: Some(wall), sent: start(), received: wall };
+    let report = ReportedExpiry { expiry, date: Some(wall), sent: start(), received: wall };
     let lifetime = Lifetime::new(&policy, &report, 0.0).unwrap();
     let json = Customer::default().to_json(&FieldSet::all(), None);
     Slot::Customer(Arc::new(Entry::new(json, lifetime, Monotonic::new(born))))

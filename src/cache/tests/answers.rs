@@ -17,7 +17,7 @@ use crate::{
     cache::{Detail, Forward, Freshness, Lookup, LookupError, Source, store::Slot},
     clock::{Clock, later},
     customer::whole_seconds,
-    juspay::{ConnectionFailure, InvalidAnswer, JuspayError, RejectedBy},
+    juspay::{ConnectionFailure, InvalidResponse, JuspayError, RejectedBy},
 };
 
 /// The life of every good token here.
@@ -76,7 +76,7 @@ enum Juspay {
 enum Says {
     /// `tkn_new`, which lives for so many seconds.
     Token(u64),
-    Tokenless(InvalidAnswer),
+    Tokenless(InvalidResponse),
     Fails(JuspayError),
 }
 
@@ -183,9 +183,9 @@ fn not_found() -> Result<Good, LookupError> {
 /// Juspay fails in that way.
 fn failing(error: &JuspayError) -> Juspay {
     AskedFor(match error {
-        JuspayError::InvalidAnswer(InvalidAnswer::TooShortLived) => Says::Token(34),
-        JuspayError::InvalidAnswer(why) if lacks_only_the_token(error) => Says::Tokenless(*why),
-        JuspayError::InvalidAnswer(_)
+        JuspayError::InvalidResponse(InvalidResponse::TooShortLived) => Says::Token(34),
+        JuspayError::InvalidResponse(why) if lacks_only_the_token(error) => Says::Tokenless(*why),
+        JuspayError::InvalidResponse(_)
         | JuspayError::CustomerNotFound
         | JuspayError::RejectedCredentials(_)
         | JuspayError::RejectedOrigin(_)
@@ -201,13 +201,13 @@ fn failing(error: &JuspayError) -> Juspay {
 
 /// Whether the object is all right, so that it does for those who want no token.
 fn lacks_only_the_token(error: &JuspayError) -> bool {
-    use InvalidAnswer::{NoExpiry, NoToken, TooShortLived};
-    matches!(error, JuspayError::InvalidAnswer(NoToken | NoExpiry | TooShortLived))
+    use InvalidResponse::{NoExpiry, NoToken, TooShortLived};
+    matches!(error, JuspayError::InvalidResponse(NoToken | NoExpiry | TooShortLived))
 }
 
 /// Every kind of failure.
 fn failures() -> Vec<JuspayError> {
-    use InvalidAnswer::{
+    use InvalidResponse::{
         Http, Interim, Json, MalformedIdentity, MalformedToken, NoExpiry, NoToken, OtherCustomer,
         Redirect, Status, TooLarge, TooShortLived, Truncated,
     };

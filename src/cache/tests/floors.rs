@@ -13,12 +13,12 @@ use super::world::{
 use crate::{
     cache::{Detail, Forward, Lookup, Source, lifetime::Phase, store::Slot},
     clock::Clock,
-    juspay::{InvalidAnswer, JuspayError},
+    juspay::{InvalidResponse, JuspayError},
 };
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-const TOO_SHORT: JuspayError = JuspayError::InvalidAnswer(InvalidAnswer::TooShortLived);
+const TOO_SHORT: JuspayError = JuspayError::InvalidResponse(InvalidResponse::TooShortLived);
 
 /// A cache that gives Juspay time enough to have tokens grow old on the way.
 fn patient() -> World {
@@ -35,7 +35,7 @@ fn p3_each_phase_begins_to_the_second() {
             (REFRESH_TO, Phase::Refresh),
             (STALE_FROM, Phase::Stale),
             (DEAD_FROM - 1, Phase::Stale),
-            (DEAD_FROM, Phase::Dead),
+            (DEAD_FROM, Phase::Expired),
         ] {
             let world = World::new();
             world.remembers("alice", "tkn_1", age).await;

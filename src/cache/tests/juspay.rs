@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
-use crate::juspay::{Answer, CustomerApi, GetCustomer, JuspayError};
+use crate::juspay::{CustomerApi, CustomerResponse, GetCustomer, JuspayError};
 
 /// Holds every call until [`FakeJuspay::answer`] lets it go.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +29,7 @@ struct Calls {
 /// What a call is told when it is let go.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Says(Result<Box<Answer>, JuspayError>),
+    Says(Result<Box<CustomerResponse>, JuspayError>),
     Panics,
 }
 
@@ -73,7 +73,7 @@ impl CustomerApi for FakeJuspay {
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         let customer = request.customer.as_str().to_owned();
         let (gate, let_go) = oneshot::channel();
         self.with(&customer, |calls| {

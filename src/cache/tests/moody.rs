@@ -13,8 +13,8 @@ use crate::{
     clock::{Clock, Moment, Monotonic, later, manual::ManualClock, until},
     customer::{ClientAuth, ClientAuthToken},
     juspay::{
-        Answer, CustomerApi, GetCustomer, JuspayError,
-        resilience::{Resilience, Resilient},
+        CustomerApi, CustomerResponse, GetCustomer, JuspayError,
+        resilience::{Resilience, ResilientClient},
     },
     settings::Settings,
 };
@@ -107,7 +107,7 @@ impl Moody {
         later(START.parse().unwrap(), self.clock.monotonic().since(self.start))
     }
 
-    fn answer(&self, life: u64, sent: Moment) -> Answer {
+    fn answer(&self, life: u64, sent: Moment) -> CustomerResponse {
         let state = &mut *self.state.borrow_mut();
         let token = format!("tkn_{}", state.tokens.len());
         let now = self.now();
@@ -118,7 +118,7 @@ impl Moody {
         state.tokens.insert(token.clone(), (sent.plus(bounded), bounded));
         let token = ClientAuthToken::parse(token).unwrap();
         let auth = Ok(ClientAuth { token, expiry });
-        Answer { customer: customer(), auth, date: Some(now) }
+        CustomerResponse { customer: customer(), auth, date: Some(now) }
     }
 }
 
@@ -126,7 +126,7 @@ impl CustomerApi for Moody {
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         let (juspay, sent) = (self.clone(), self.clock.moment());
         let customer = request.customer.as_str().to_owned();
         let mood = {
@@ -204,7 +204,7 @@ impl Stage {
         let clock = Arc::new(stage.world.clock.clone());
         let metrics = Arc::clone(&stage.world.metrics);
         let shared = Arc::new(Resilience::new(settings.unwrap(), clock, metrics));
-        let api = Rc::new(Resilient::new(shared, stage.api));
+        let api = Rc::new(ResilientClient::new(shared, stage.api));
         Self { api, ..stage }
     }
 

@@ -9,7 +9,7 @@ use super::{
     trapped_clock::TrappedClock,
     world::{World, lookup, run, secs, token_of},
 };
-use crate::juspay::{Answer, CustomerApi, GetCustomer, JuspayError};
+use crate::juspay::{CustomerApi, CustomerResponse, GetCustomer, JuspayError};
 
 #[test]
 fn p4_a_panicking_call_is_told_to_all_who_wait() {
@@ -51,7 +51,10 @@ fn p4_a_panic_of_ours_over_an_answer_is_told_to_all_who_wait() {
 struct Panicking;
 
 impl CustomerApi for Panicking {
-    fn get_customer(&self, _: GetCustomer) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    fn get_customer(
+        &self,
+        _: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         panic!("on purpose")
     }
 }

@@ -1,7 +1,7 @@
 //! Refresh-ahead: nobody waits for it, and one is enough.
 
 use super::world::{FRESH_TO, REFRESH_FROM, World, fails, run, secs, settle, tokenless};
-use crate::juspay::{InvalidAnswer, JuspayError};
+use crate::juspay::{InvalidResponse, JuspayError};
 
 #[test]
 fn one_flight_behind_however_many_hits() {
@@ -45,7 +45,7 @@ fn a_failed_refresh_leaves_the_old_token() {
         world.remembers("alice", "tkn_1", REFRESH_FROM).await;
         let replies = [
             fails(JuspayError::Timeout),
-            tokenless(InvalidAnswer::NoToken),
+            tokenless(InvalidResponse::NoToken),
             world.token("tkn_short", 34),
         ];
         for (number, reply) in (1..).zip(replies) {

@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::world::{World, rooms, shipped};
+use super::world::{World, limits, shipped};
 use crate::{
     cache::CustomerCache,
     clock::{Clock, Moment, Monotonic, manual::ManualClock},
@@ -32,8 +32,8 @@ impl TrappedClock {
     pub(super) fn cache(self: &Arc<Self>, world: &World) -> CustomerCache {
         let metrics = Arc::clone(&world.metrics);
         let settings = shipped();
-        let rooms = rooms(&settings, &metrics);
-        CustomerCache::new(&settings, &rooms, Arc::<Self>::clone(self), metrics)
+        let limits = limits(&settings, &metrics);
+        CustomerCache::new(&settings, &limits, Arc::<Self>::clone(self), metrics)
     }
 
     pub(super) fn trap(&self, at_moment: impl FnOnce() + Send + 'static) {

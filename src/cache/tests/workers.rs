@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cache::CustomerCache,
     clock::manual::ManualClock,
-    juspay::{Answer, CustomerApi, GetCustomer, JuspayError},
+    juspay::{CustomerApi, CustomerResponse, GetCustomer, JuspayError},
 };
 
 #[test]
@@ -135,7 +135,10 @@ struct Crowded {
 }
 
 impl CustomerApi for Crowded {
-    fn get_customer(&self, _: GetCustomer) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    fn get_customer(
+        &self,
+        _: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         let this = self.clone();
         Box::pin(async move {
             assert_eq!(this.under_way.fetch_add(1, Ordering::SeqCst), 0, "one call at a time");

@@ -14,13 +14,13 @@ use tokio::task::{JoinHandle, LocalSet};
 use super::juspay::{FakeJuspay, Reply};
 use crate::{
     cache::{CustomerCache, Found, Freshness, Lookup, LookupError, store::Slot},
-    clock::{Clock, Pace, later, manual::ManualClock},
+    clock::{Clock, Throttle, later, manual::ManualClock},
+    concurrency::ConcurrencyLimits,
     customer::{ClientAuth, ClientAuthToken, Customer, CustomerId, Field},
-    juspay::{Answer, CustomerApi, InvalidAnswer, JuspayError},
+    juspay::{CustomerApi, CustomerResponse, InvalidResponse, JuspayError},
     metrics::Metrics,
     settings::{self, Settings, Sources},
     traces::Parent,
-    waiting::Rooms,
 };
 
 /// What has no default.
@@ -91,10 +91,10 @@ pub(super) fn lookup(customer: &str) -> Lookup {
 }
 
 /// The limits of these settings.
-pub(super) fn rooms(settings: &Settings, metrics: &Metrics) -> Rooms {
+pub(super) fn limits(settings: &Settings, metrics: &Metrics) -> ConcurrencyLimits {
     let settings::Server { max_in_flight, max_waiting, .. } = settings.server;
     let verifying = &metrics.auth.verifications;
-    Rooms::new(&metrics.http.waiting, verifying, max_in_flight, max_waiting)
+    ConcurrencyLimits::new(&metrics.http.waiting, verifying, max_in_flight, max_waiting)
 }
 
 /// Most tests are about Juspay's errors; the others ask the cache itself.
@@ -124,8 +124,8 @@ pub(super) fn fails(error: JuspayError) -> Reply {
 }
 
 /// A good answer without a usable token.
-pub(super) fn tokenless(why: InvalidAnswer) -> Reply {
-    Reply::Says(Ok(Box::new(Answer { customer: customer(), auth: Err(why), date: None })))
+pub(super) fn tokenless(why: InvalidResponse) -> Reply {
+    Reply::Says(Ok(Box::new(CustomerResponse { customer: customer(), auth: Err(why), date: None })))
 }
 
 pub(super) fn customer() -> Customer {
@@ -138,8 +138,8 @@ pub(super) fn customer() -> Customer {
 impl World {
     /// All at once: there are few.
     pub(super) fn sweep(&self) {
-        let mut pace = Pace::leisurely(Arc::new(self.clock.clone()));
-        self.cache.sweep(&mut pace).now_or_never().expect("fewer than a portion");
+        let mut throttle = Throttle::background(Arc::new(self.clock.clone()));
+        self.cache.sweep(&mut throttle).now_or_never().expect("fewer than a portion");
     }
 
     pub(super) fn new() -> Self {
@@ -152,9 +152,9 @@ impl World {
         change(&mut settings);
         let clock = ManualClock::at(START);
         let metrics = Arc::new(Metrics::new("1", "1").unwrap());
-        let rooms = rooms(&settings, &metrics);
+        let limits = limits(&settings, &metrics);
         let shared_clock = Arc::new(clock.clone());
-        let cache = CustomerCache::new(&settings, &rooms, shared_clock, Arc::clone(&metrics));
+        let cache = CustomerCache::new(&settings, &limits, shared_clock, Arc::clone(&metrics));
         Self { clock, juspay: FakeJuspay::default(), metrics, cache }
     }
 
@@ -168,7 +168,7 @@ impl World {
         let token = ClientAuthToken::parse(token.to_owned()).unwrap();
         // One second more, which the resolution of `Date` takes away again.
         let auth = Ok(ClientAuth { token, expiry: later(now, secs(life + 1)) });
-        Reply::Says(Ok(Box::new(Answer { customer: customer(), auth, date: Some(now) })))
+        Reply::Says(Ok(Box::new(CustomerResponse { customer: customer(), auth, date: Some(now) })))
     }
 
     /// A phone that asks, as a task of its own. To abort it is to hang up.

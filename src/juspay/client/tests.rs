@@ -1,4 +1,4 @@
-//! What the client makes of errors and headers. What it makes of answers, `tests/api` holds.
+//! How the client handles errors and headers. `tests/api` covers responses.
 
 use prometheus::{IntGaugeVec, Opts};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn p2_debug_shows_where_juspay_is_and_not_the_key() {
+fn p2_debug_hides_the_key() {
     let gauge = IntGaugeVec::new(Opts::new("g", "g"), &["slot"]).unwrap();
     let key = |text: &str| Arc::new(Secret::fixed(text.into()));
     let keys = ApiKeys::new(key("hush"), Some(key("silence")), gauge);
@@ -30,7 +30,7 @@ fn p2_debug_shows_where_juspay_is_and_not_the_key() {
 }
 
 #[test]
-fn a_call_that_is_given_up_is_a_timeout_from_the_deadline_on() {
+fn call_dropped_after_its_deadline_counts_as_timeout() {
     let clock = ManualClock::at("2026-01-01T00:00:00Z");
     let metrics = Arc::new(Metrics::new("", "").unwrap());
     let gauge = metrics.upstream.key_slot.clone();
@@ -56,7 +56,7 @@ fn a_call_that_is_given_up_is_a_timeout_from_the_deadline_on() {
 }
 
 #[test]
-fn failures_to_connect_are_told_apart() {
+fn connection_failures_are_distinguished() {
     use ConnectionFailure as C;
     for (error, failure) in [
         (ConnectError::Resolver("no such host".into()), C::Resolve),
@@ -67,34 +67,34 @@ fn failures_to_connect_are_told_apart() {
         (ConnectError::Io(io::ErrorKind::ConnectionRefused.into()), C::Connect),
         (ConnectError::Disconnected, C::Broken),
     ] {
-        let told = sending_failed(SendRequestError::Connect(error));
-        assert_eq!(told, JuspayError::Connection(failure));
+        let expected = from_send_error(SendRequestError::Connect(error));
+        assert_eq!(expected, JuspayError::Connection(failure));
     }
 }
 
 #[test]
-fn a_connection_that_breaks_is_no_broken_http() {
+fn broken_connection_is_not_invalid_http() {
     let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
     let broken = JuspayError::Connection(ConnectionFailure::Broken);
-    assert_eq!(sending_failed(SendRequestError::Send(reset())), broken);
-    assert_eq!(sending_failed(SendRequestError::Response(reset().into())), broken);
+    assert_eq!(from_send_error(SendRequestError::Send(reset())), broken);
+    assert_eq!(from_send_error(SendRequestError::Response(reset().into())), broken);
     let no_http = SendRequestError::Response(httparse::Error::Version.into());
-    assert_eq!(sending_failed(no_http), InvalidAnswer::Http.into());
+    assert_eq!(from_send_error(no_http), InvalidResponse::Http.into());
 }
 
 #[test]
-fn bodies_that_fail_are_told_apart() {
+fn body_failures_are_distinguished() {
     for (error, why) in [
-        (PayloadError::Overflow, InvalidAnswer::TooLarge),
-        (PayloadError::Incomplete(None), InvalidAnswer::Truncated),
-        (PayloadError::Io(io::ErrorKind::ConnectionReset.into()), InvalidAnswer::Truncated),
-        (PayloadError::EncodingCorrupted, InvalidAnswer::Http),
+        (PayloadError::Overflow, InvalidResponse::TooLarge),
+        (PayloadError::Incomplete(None), InvalidResponse::Truncated),
+        (PayloadError::Io(io::ErrorKind::ConnectionReset.into()), InvalidResponse::Truncated),
+        (PayloadError::EncodingCorrupted, InvalidResponse::Http),
     ] {
-        assert_eq!(body_failed(&error), why.into());
+        assert_eq!(from_payload_error(&error), why.into());
     }
 }
 
-fn told(fields: &[(&'static str, &'static str)]) -> Option<u64> {
+fn expected(fields: &[(&'static str, &'static str)]) -> Option<u64> {
     let fields = fields
         .iter()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
@@ -102,7 +102,7 @@ fn told(fields: &[(&'static str, &'static str)]) -> Option<u64> {
 }
 
 #[test]
-fn juspay_may_tell_us_when_to_come_back_in_seconds_or_by_date() {
+fn retry_after_is_parsed_as_seconds_or_date() {
     const DATE: (&str, &str) = ("date", "Mon, 23 Nov 2026 12:00:00 GMT");
     for (value, seconds) in [
         ("0", Some(0)),
@@ -117,8 +117,8 @@ fn juspay_may_tell_us_when_to_come_back_in_seconds_or_by_date() {
         ("soon", None),
         ("", None),
     ] {
-        assert_eq!(told(&[DATE, ("retry-after", value)]), seconds, "{value}");
+        assert_eq!(expected(&[DATE, ("retry-after", value)]), seconds, "{value}");
     }
-    assert_eq!(told(&[("retry-after", "Mon, 23 Nov 2026 12:00:09 GMT")]), None, "no clock");
-    assert_eq!(told(&[DATE]), None);
+    assert_eq!(expected(&[("retry-after", "Mon, 23 Nov 2026 12:00:09 GMT")]), None, "no clock");
+    assert_eq!(expected(&[DATE]), None);
 }

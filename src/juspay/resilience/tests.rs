@@ -1,7 +1,7 @@
-//! What Juspay sees and callers get, to the millisecond of a clock turned by hand.
+//! Attempts that Juspay sees and results that callers get, to the millisecond of a manual clock.
 
-mod breaking;
-mod holding;
-mod places;
+mod breaker;
+mod concurrency;
+mod hold;
 mod retries;
 mod rig;

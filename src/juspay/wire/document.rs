@@ -1,8 +1,8 @@
-//! The body of an answer as text. What JSON doesn't allow inside a string is replaced by U+FFFD:
-//! bytes that aren't UTF-8, control characters, lone surrogates, unknown escapes.
+//! The body of a response as text. In strings, U+FFFD replaces what JSON doesn't allow: invalid
+//! UTF-8, control characters, lone surrogates and unknown escapes.
 //!
-//! Outside strings nothing is repaired, so a body that isn't JSON, or is cut off, stays unreadable.
-//! The places of all repairs are kept: ids and tokens must be intact.
+//! Nothing is repaired outside of strings, so a body that isn't JSON, or is truncated, stays
+//! invalid. The position of each repair is recorded, because ids and tokens must need none.
 
 use std::borrow::Cow;
 
@@ -14,16 +14,16 @@ const BOM: &[u8] = "\u{feff}".as_bytes();
 /// A body whose strings are valid.
 pub(super) struct Document<'a> {
     text: Cow<'a, str>,
-    /// Where in `text` each repair is, in bytes.
+    /// Positions of the repairs in `text`, in bytes.
     repairs: Vec<usize>,
 }
 
 impl<'a> Document<'a> {
-    /// Reads a body, without its byte order mark.
+    /// Reads a body and skips its byte order mark.
     pub(super) fn read(body: &'a [u8]) -> Self {
         let body = body.strip_prefix(BOM).unwrap_or(body);
         match str::from_utf8(body) {
-            // The usual case, without a look at each string.
+            // The usual case: no string needs a check.
             Ok(text) if !body.iter().any(|byte| *byte < b' ' || *byte == b'\\') => {
                 Self { text: text.into(), repairs: Vec::new() }
             }
@@ -35,7 +35,7 @@ impl<'a> Document<'a> {
         &self.text
     }
 
-    /// Whether `part`, a slice of [`Document::text`], is as Juspay wrote it.
+    /// Whether `part`, a slice of [`Document::text`], contains no repair.
     pub(super) fn is_intact(&self, part: &str) -> bool {
         let start = part.as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
         let end = start.saturating_add(part.len());
@@ -43,7 +43,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// A repair under way.
+/// A repair in progress.
 struct Repair {
     text: String,
     repairs: Vec<usize>,
@@ -90,8 +90,8 @@ impl Repair {
     }
 }
 
-/// Whether a text begins with a good escape (RFC 8259 §7), and the length of that or of what to
-/// replace.
+/// Whether the text begins with a valid escape (RFC 8259 §7), and the length of the escape or of
+/// what to replace.
 fn escape(text: &str) -> (bool, usize) {
     match text.as_bytes().get(1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => (true, 2),
@@ -109,7 +109,7 @@ fn escape(text: &str) -> (bool, usize) {
     }
 }
 
-/// The code unit of a `\uXXXX` that `text` begins with.
+/// The code unit of a `\uXXXX` at the start of `text`.
 fn code_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_repaired_parts_are_not_intact() {
+    fn only_repaired_parts_are_marked() {
         let document = Document::read(b"[\"a\", \"b\xff\", \"\xef\xbf\xbd\", [\"c\x01\"]]");
         for (part, is_intact) in [
             ("\"a\"", true),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_stays_unreadable() {
+    fn truncated_body_stays_invalid() {
         for body in
             [&b"\"a"[..], b"\"a\\", b"\"a\\\"", b"\"a\\u00", b"\"\xe9", b"\xff", b"{\"a\xff"]
         {
@@ -191,7 +191,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_in_a_string_it_becomes_valid(
+        fn any_string_becomes_valid(
             parts in vec(
                 select(&PARTS[..]),
                 0..12,
@@ -206,7 +206,7 @@ mod tests {
             match (repaired, strict) {
                 (Ok(repaired), Some(strict)) => prop_assert_eq!((repaired, is_whole), (strict, true)),
                 (Ok(_), None) => prop_assert!(!is_whole),
-                // A backslash before the closing quote: the string has no end.
+                // A backslash before the closing quote: the string is unterminated.
                 (Err(_), None) => prop_assert!(body.ends_with(b"\\\"]")),
                 (Err(error), Some(_)) => prop_assert!(false, "{error}"),
             }

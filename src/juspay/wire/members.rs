@@ -1,12 +1,11 @@
-//! Some members of a JSON object, each as it was written: the others are passed over, and nothing is
-//! taken apart that isn't looked at.
+//! Extracts some members of a JSON object, unparsed. Other members are skipped.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Error, value::RawValue};
 
-/// The members of these names that are there.
+/// The members with the requested names.
 pub(super) struct Members<'a, const N: usize> {
     names: [&'static str; N],
     found: [Found<'a>; N],
@@ -20,7 +19,7 @@ struct Found<'a> {
 }
 
 impl<'a, const N: usize> Members<'a, N> {
-    /// The members' values, in the order of their names.
+    /// The values in the order of the requested names.
     pub(super) fn values(&self) -> impl Iterator<Item = Option<&'a RawValue>> {
         self.found.into_iter().map(|found| found.value)
     }
@@ -41,8 +40,8 @@ impl<'a, const N: usize> Members<'a, N> {
     }
 }
 
-/// The members of these names, of a text that is an object and nothing else. Of several with the same
-/// name, the last one.
+/// Extracts the members with these names from a text that is one object and nothing else. Of
+/// several with the same name, the last one counts.
 pub(super) fn members<'a, const N: usize>(
     text: &'a str,
     names: [&'static str; N],
@@ -81,7 +80,7 @@ impl<'de, const N: usize> Visitor<'de> for Reading<'_, N> {
     }
 }
 
-/// Reads a name: its place among those that are looked for.
+/// Deserializes a name to its index in the requested names.
 struct IndexOf<'n>(&'n [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for IndexOf<'_> {
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_given_as_they_were_written() {
+    fn members_are_extracted_unchanged() {
         for (text, values) in [
             ("{}", [None, None]),
             (r#"{"a":1}"#, [Some("1"), None]),
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_member_is_noticed_however_it_is_spelled() {
+    fn repeated_member_is_detected_in_any_spelling() {
         for (text, repeated) in [
             (r#"{"a":1,"b":1}"#, [false, false]),
             (r#"{"a":1,"b":1,"c":1,"c":1,"a":1}"#, [true, false]),
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_are_passed_over_may_be_as_deep_as_they_like() {
+    fn skipped_members_may_be_deeply_nested() {
         let [open, close] = ["[", "]"].map(|bracket| bracket.repeat(30_000));
         let text = format!(r#"{{"c":{open}{close},"a":1,"b":{open}{close}}}"#);
         let members = members(&text, ["a", "b"]).unwrap();
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_has_none() {
+    fn non_object_is_rejected() {
         for text in
             ["", "null", "[]", "\"a\"", "{", "{} {}", "{a:1}", "{\"a\":}", "{\"\\ud800\":1}"]
         {

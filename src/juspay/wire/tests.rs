@@ -1,11 +1,11 @@
-//! Tests of reading Juspay's answers.
+//! Parsing Juspay's responses.
 
 use serde_json::json;
 
 use super::*;
 use crate::customer::FieldSet;
 
-/// The documented answer with a token.
+/// The documented response with a token.
 fn documented() -> Value {
     json!({
         "id": "cst_1", "object": "customer", "object_reference_id": "alice",
@@ -19,11 +19,11 @@ fn documented() -> Value {
     })
 }
 
-fn read_as(object: &Value, asked: &str, form: CustomerIdForm) -> Result<Read, InvalidAnswer> {
-    customer(object.to_string().as_bytes(), &CustomerId::parse(asked).unwrap(), form)
+fn read_as(object: &Value, requested: &str, form: CustomerIdForm) -> Result<Read, InvalidResponse> {
+    customer(object.to_string().as_bytes(), &CustomerId::parse(requested).unwrap(), form)
 }
 
-fn read(object: &Value) -> Result<Read, InvalidAnswer> {
+fn read(object: &Value) -> Result<Read, InvalidResponse> {
     read_as(object, "alice", CustomerIdForm::Merchant)
 }
 
@@ -34,16 +34,16 @@ fn with(member: &str, value: Value) -> Value {
 }
 
 #[test]
-fn numbers_leave_as_they_came() {
+fn numbers_are_passed_on_unchanged() {
     let object = documented().to_string();
     for number in ["70e+300", "7.000000000000001e301", "0.1", "9007199254740993", "-0.0"] {
         let object = object.replace("\"9999999999\"", number);
         let id = CustomerId::parse("alice").unwrap();
         let (read, _) = customer(object.as_bytes(), &id, CustomerIdForm::Merchant).unwrap();
         let json = read.to_json(&FieldSet::all(), None).with_token();
-        let told: Value = serde_json::from_slice(&json).unwrap();
+        let expected: Value = serde_json::from_slice(&json).unwrap();
         let meant: f64 = number.parse().unwrap();
-        assert_eq!(told["mobile_number"].as_f64(), Some(meant), "{number}");
+        assert_eq!(expected["mobile_number"].as_f64(), Some(meant), "{number}");
     }
 }
 
@@ -54,7 +54,7 @@ fn without(member: &str) -> Value {
 }
 
 #[test]
-fn the_documented_answer_is_read() {
+fn documented_response_is_parsed() {
     let (customer, auth) = read(&documented()).unwrap();
     let json = customer.to_json(&FieldSet::all(), Some(&auth.unwrap())).with_token();
     let read: Value = serde_json::from_slice(&json).unwrap();
@@ -65,7 +65,7 @@ fn the_documented_answer_is_read() {
 }
 
 #[test]
-fn undocumented_and_nested_members_are_dropped_and_unreadable_dates_too() {
+fn undocumented_members_and_invalid_dates_are_dropped() {
     let mut object = with("first_name", json!({"hidden": 1}));
     object["gstin"] = json!("29ABCDE1234F1Z5");
     object["date_created"] = json!("yesterday");
@@ -87,13 +87,13 @@ fn read_null_date() -> Read {
 }
 
 #[test]
-fn p1_an_answer_about_another_customer_is_refused() {
+fn p1_response_about_another_customer_is_rejected() {
     use CustomerIdForm::{Juspay, Merchant};
-    let ok = |object: &Value, asked, form| read_as(object, asked, form).is_ok();
+    let ok = |object: &Value, requested, form| read_as(object, requested, form).is_ok();
     assert!(ok(&documented(), "alice", Merchant));
     assert!(!ok(&documented(), "bob", Merchant));
     assert!(!ok(&documented(), "Alice", Merchant));
-    // `customer_id` counts only where `object_reference_id` is absent.
+    // `customer_id` matters only if `object_reference_id` is absent.
     assert!(!ok(&with("customer_id", json!("bob")), "bob", Merchant));
     let mut by_customer_id = without("object_reference_id");
     assert!(!ok(&by_customer_id, "alice", Merchant), "about nobody");
@@ -103,7 +103,7 @@ fn p1_an_answer_about_another_customer_is_refused() {
     assert!(ok(&by_customer_id, "alice", Merchant));
     by_customer_id["object_reference_id"] = json!(["alice"]);
     assert!(!ok(&by_customer_id, "alice", Merchant));
-    // A caller named by another customer's Juspay id.
+    // The token's subject is another customer's Juspay id.
     assert!(!ok(&documented(), "cst_1", Merchant));
     assert!(ok(&documented(), "cst_1", Juspay));
     assert!(!ok(&documented(), "cst_2", Juspay));
@@ -112,33 +112,33 @@ fn p1_an_answer_about_another_customer_is_refused() {
 }
 
 #[test]
-fn a_token_needs_a_text_and_a_readable_expiry() {
+fn token_requires_a_string_and_a_valid_expiry() {
     let auth = |juspay: Value| read(&with("juspay", juspay)).unwrap().1;
     for (juspay, why) in [
-        (Value::Null, InvalidAnswer::NoToken),
-        (json!({}), InvalidAnswer::NoToken),
-        (json!("tkn"), InvalidAnswer::NoToken),
-        (json!({"client_auth_token": null}), InvalidAnswer::NoToken),
-        (json!({"client_auth_token": ""}), InvalidAnswer::NoToken),
-        (json!({"client_auth_token": 7}), InvalidAnswer::NoToken),
-        (json!({"client_auth_token": "t"}), InvalidAnswer::NoExpiry),
+        (Value::Null, InvalidResponse::NoToken),
+        (json!({}), InvalidResponse::NoToken),
+        (json!("tkn"), InvalidResponse::NoToken),
+        (json!({"client_auth_token": null}), InvalidResponse::NoToken),
+        (json!({"client_auth_token": ""}), InvalidResponse::NoToken),
+        (json!({"client_auth_token": 7}), InvalidResponse::NoToken),
+        (json!({"client_auth_token": "t"}), InvalidResponse::NoExpiry),
         (
             json!({"client_auth_token": "t", "client_auth_token_expiry": null}),
-            InvalidAnswer::NoExpiry,
+            InvalidResponse::NoExpiry,
         ),
         (
             json!({"client_auth_token": "t", "client_auth_token_expiry": "soon"}),
-            InvalidAnswer::NoExpiry,
+            InvalidResponse::NoExpiry,
         ),
     ] {
         assert_eq!(auth(juspay.clone()).unwrap_err(), why, "{juspay}");
     }
-    assert_eq!(read(&without("juspay")).unwrap().1.unwrap_err(), InvalidAnswer::NoToken);
+    assert_eq!(read(&without("juspay")).unwrap().1.unwrap_err(), InvalidResponse::NoToken);
 }
 
 #[test]
-fn dates_of_every_style_and_up_to_the_year_9999_leave_in_one() {
-    for (style, told) in [
+fn all_date_formats_are_converted_to_one() {
+    for (style, expected) in [
         ("2020-03-17T14:45:26Z", Some("2020-03-17T14:45:26Z")),
         ("2020-03-17T14:45:26+0000", Some("2020-03-17T14:45:26Z")),
         ("2020-03-17T20:15:26+05:30", Some("2020-03-17T14:45:26Z")),
@@ -152,46 +152,46 @@ fn dates_of_every_style_and_up_to_the_year_9999_leave_in_one() {
         ("2020-13-17T14:45:26Z", None),
     ] {
         let (customer, _) = read(&with("date_created", json!(style))).unwrap();
-        let expected = told.map(|told| format!("\"{told}\""));
+        let expected = expected.map(|expected| format!("\"{expected}\""));
         assert_eq!(customer.get(Field::DateCreated), expected.as_deref(), "{style}");
     }
 }
 
 #[test]
-fn an_expiry_in_the_last_hours_of_the_year_9999_is_as_late_as_possible() {
+fn expiry_at_the_end_of_year_9999_is_the_latest_timestamp() {
     let auth = |expiry: &str| {
         let juspay = json!({"client_auth_token": "t", "client_auth_token_expiry": expiry});
         read(&with("juspay", juspay)).unwrap().1.map(|auth| auth.expiry)
     };
     assert_eq!(auth("9999-12-31T23:59:59Z"), Ok(jiff::Timestamp::MAX));
-    assert_eq!(auth("9999-12-31T23:59:59-00:01"), Err(InvalidAnswer::NoExpiry));
-    assert_eq!(auth("+010000-01-01T00:00:00Z"), Err(InvalidAnswer::NoExpiry));
+    assert_eq!(auth("9999-12-31T23:59:59-00:01"), Err(InvalidResponse::NoExpiry));
+    assert_eq!(auth("+010000-01-01T00:00:00Z"), Err(InvalidResponse::NoExpiry));
 }
 
 #[test]
-fn what_is_no_customers_json_is_refused() {
-    let asked = CustomerId::parse("alice").unwrap();
+fn body_without_a_customer_is_rejected() {
+    let requested = CustomerId::parse("alice").unwrap();
     let form = CustomerIdForm::Merchant;
     for body in ["", "null", "[]", "\"alice\"", "<html>", "{\"object_reference_id\":\"alice\""] {
-        let read = customer(body.as_bytes(), &asked, form);
-        assert_eq!(read.unwrap_err(), InvalidAnswer::Json, "{body}");
+        let read = customer(body.as_bytes(), &requested, form);
+        assert_eq!(read.unwrap_err(), InvalidResponse::Json, "{body}");
     }
 }
 
-/// The documented answer with other bytes for a part of it.
+/// The documented response with `bytes` in place of `part`.
 fn altered(part: &str, bytes: &[u8]) -> Vec<u8> {
     let object = documented().to_string();
     let (before, after) = object.split_once(part).unwrap_or_else(|| panic!("{part}"));
     [before.as_bytes(), bytes, after.as_bytes()].concat()
 }
 
-fn read_bytes(body: &[u8]) -> Result<Read, InvalidAnswer> {
+fn read_bytes(body: &[u8]) -> Result<Read, InvalidResponse> {
     customer(body, &CustomerId::parse("alice").unwrap(), CustomerIdForm::Merchant)
 }
 
 #[test]
-fn what_json_does_not_allow_in_a_text_becomes_a_replacement_character() {
-    for (name, told) in [
+fn invalid_characters_in_strings_are_replaced() {
+    for (name, expected) in [
         (&b"\"Ali\\ud800ce\""[..], "\"Ali\u{fffd}ce\""),
         (b"\"Ali\x00ce\"", "\"Ali\u{fffd}ce\""),
         (b"\"Ali\nce\"", "\"Ali\u{fffd}ce\""),
@@ -200,14 +200,14 @@ fn what_json_does_not_allow_in_a_text_becomes_a_replacement_character() {
         ("\"\u{fffd}\u{7f}é\"".as_bytes(), "\"\u{fffd}\u{7f}é\""),
     ] {
         let (customer, auth) = read_bytes(&altered("\"Alice\"", name)).unwrap();
-        assert_eq!(customer.get(Field::FirstName), Some(told), "{}", name.escape_ascii());
+        assert_eq!(customer.get(Field::FirstName), Some(expected), "{}", name.escape_ascii());
         assert!(auth.is_ok());
     }
 }
 
 #[test]
-fn fields_of_another_type_or_out_of_range_are_dropped_alone() {
-    for (part, field, value, told) in [
+fn fields_with_invalid_types_or_ranges_are_dropped() {
+    for (part, field, value, expected) in [
         ("\"Alice\"", Field::FirstName, "7", None),
         ("\"Alice\"", Field::FirstName, "true", None),
         ("\"Alice\"", Field::FirstName, "1e999", None),
@@ -222,7 +222,7 @@ fn fields_of_another_type_or_out_of_range_are_dropped_alone() {
         ("\"2016-08-02T08:07:52+0000\"", Field::DateCreated, "\"2016\u{1}\"", None),
     ] {
         let (customer, auth) = read_bytes(&altered(part, value.as_bytes())).unwrap();
-        assert_eq!(customer.get(field), told, "{field:?}: {value}");
+        assert_eq!(customer.get(field), expected, "{field:?}: {value}");
         let others = Field::ALL.into_iter().filter(|it| *it != field);
         assert_eq!(others.filter(|it| customer.get(*it).is_some()).count(), 9, "{value}");
         assert!(auth.is_ok());
@@ -230,7 +230,7 @@ fn fields_of_another_type_or_out_of_range_are_dropped_alone() {
 }
 
 #[test]
-fn undocumented_members_decide_nothing() {
+fn undocumented_members_have_no_effect() {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(20_000), close.repeat(20_000));
     let (list, object) = (deep("[", "]"), deep("{\"a\":", "}").replacen('}', "1}", 1));
     for value in [
@@ -249,16 +249,16 @@ fn undocumented_members_decide_nothing() {
 }
 
 #[test]
-fn a_byte_order_mark_is_skipped() {
+fn byte_order_mark_is_skipped() {
     let object = documented().to_string();
     assert!(read_bytes(format!("\u{feff}{object}").as_bytes()).unwrap().1.is_ok());
     for body in [format!("\u{feff}\u{feff}{object}"), format!("{object}\u{feff}")] {
-        assert_eq!(read_bytes(body.as_bytes()).unwrap_err(), InvalidAnswer::Json);
+        assert_eq!(read_bytes(body.as_bytes()).unwrap_err(), InvalidResponse::Json);
     }
 }
 
 #[test]
-fn p1_an_id_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
+fn p1_malformed_or_repeated_id_is_rejected() {
     let id = "\"object_reference_id\":\"alice\"";
     for part in [
         &b"\"object_reference_id\":\"alice\\ud800\""[..],
@@ -272,26 +272,26 @@ fn p1_an_id_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
         b"\"object_reference_id\":\"alice\",\"\\u0069d\":\"cst_1\"",
     ] {
         let why = read_bytes(&altered(id, part)).unwrap_err();
-        assert_eq!(why, InvalidAnswer::MalformedIdentity, "{}", part.escape_ascii());
+        assert_eq!(why, InvalidResponse::MalformedIdentity, "{}", part.escape_ascii());
     }
     let body = altered("\"cst_1\"", b"\"cst_\xff\"");
-    assert_eq!(read_bytes(&body).unwrap_err(), InvalidAnswer::MalformedIdentity);
-    // What certainly is another customer's stays that.
+    assert_eq!(read_bytes(&body).unwrap_err(), InvalidResponse::MalformedIdentity);
+    // An id that differs in valid text stays another customer's.
     let bob = CustomerId::parse("bob").unwrap();
     let why = customer(&body, &bob, CustomerIdForm::Merchant).unwrap_err();
-    assert_eq!(why, InvalidAnswer::OtherCustomer);
-    // Repaired, it would be the customer that was asked for.
-    let asked = CustomerId::parse("Andr\u{fffd}").unwrap();
-    let read = |body: &[u8]| customer(body, &asked, CustomerIdForm::Merchant);
+    assert_eq!(why, InvalidResponse::OtherCustomer);
+    // After a repair, this would equal the requested id.
+    let requested = CustomerId::parse("Andr\u{fffd}").unwrap();
+    let read = |body: &[u8]| customer(body, &requested, CustomerIdForm::Merchant);
     let repaired = read(&altered(id, b"\"object_reference_id\":\"Andr\xe9\"")).unwrap_err();
-    assert_eq!(repaired, InvalidAnswer::MalformedIdentity);
+    assert_eq!(repaired, InvalidResponse::MalformedIdentity);
     let name = "\"object_reference_id\":\"Andr\u{fffd}\",\"a\":\"";
     let itself = altered(id, &[name.as_bytes(), b"\xff\""].concat());
     assert!(read(&itself).is_ok(), "an id that has the character itself");
 }
 
 #[test]
-fn p2_a_token_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
+fn p2_malformed_or_repeated_token_is_rejected() {
     let token = "\"client_auth_token\":\"tkn_8649cd66d30c47728b8dd2fb6279a4cc\"";
     let expiry = "\"client_auth_token_expiry\":\"2020-03-17T14:45:26Z\"";
     for (part, bytes) in [
@@ -309,14 +309,14 @@ fn p2_a_token_that_needs_repair_or_occurs_twice_makes_the_answer_invalid() {
         ("\"juspay\"", b"\"\\u006auspay\":null,\"juspay\""),
     ] {
         let why = read_bytes(&altered(part, bytes)).unwrap_err();
-        assert_eq!(why, InvalidAnswer::MalformedToken, "{}", bytes.escape_ascii());
+        assert_eq!(why, InvalidResponse::MalformedToken, "{}", bytes.escape_ascii());
     }
     let beside = altered(token, &[b"\"a\":\"\xff\",", token.as_bytes()].concat());
     assert!(read_bytes(&beside).unwrap().1.is_ok(), "undocumented members decide nothing");
 }
 
 #[test]
-fn only_juspays_own_404_means_that_there_is_no_such_customer() {
+fn only_documented_404_means_customer_not_found() {
     for body in [
         r#"{"status":"invalid_request_error","error_code":"object_not_found"}"#,
         r#"{"error_info":{"code":"RESOURCE_NOT_FOUND"}}"#,

@@ -27,7 +27,7 @@ fn observer(metrics: &Arc<Metrics>) -> Rc<Observer> {
         connections: Connections::new(metrics, 10),
         access: AccessLog::All,
         challenges: Challenges::of(&settings.auth),
-        refs: CustomerRefs::random(),
+        refs: CustomerRefKey::random(),
         metrics: Arc::clone(metrics),
         counts: Counts::of(metrics),
         tracer: Tracer::off(),

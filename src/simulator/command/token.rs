@@ -1,4 +1,5 @@
-//! The command `token`: asks a dev issuer for a bearer token and prints nothing else.
+//! The command `token`: requests a bearer token from a development issuer and prints only the
+//! token.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -6,25 +7,25 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    clock::{Clock, before},
+    clock::{Clock, timeout_at},
     simulator::client::{Reply, exchange},
 };
 
-/// How long the issuer may take. It is on this machine, or nearly so.
+/// Timeout of the request. The issuer usually runs on the same machine.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// What token is wanted, of whom.
+/// The token to request.
 #[derive(Debug, Clone)]
-pub struct TokenOrder {
-    /// The dev issuer's URL, `http://…`.
+pub struct TokenRequest {
+    /// The issuer's URL, `http://…`.
     pub issuer: String,
     /// `sub`
     pub subject: String,
-    /// `aud`; the issuer's default without.
+    /// `aud`; the issuer's default if absent.
     pub audience: Option<String>,
-    /// How long the token is to live; the issuer's default without.
+    /// Life of the token; the issuer's default if absent.
     pub life: Option<Duration>,
-    /// `scope`, separated by spaces; none without.
+    /// `scope`, separated by spaces; absent if none.
     pub scope: Option<String>,
 }
 
@@ -37,7 +38,7 @@ pub enum TokenError {
          prints it"
     )]
     Url(String),
-    /// Nobody answers there.
+    /// Connecting failed.
     #[error(
         "no issuer answers at {url} ({why}); start one with `juspay-bff simulator`, or name \
          another with --issuer"
@@ -45,31 +46,31 @@ pub enum TokenError {
     Unreachable {
         /// The issuer.
         url: String,
-        /// What the system says.
+        /// The operating system's error.
         why: String,
     },
-    /// Something answers there that isn't the dev issuer, or refuses.
+    /// The server isn't a development issuer, or rejects the request.
     #[error(
         "{url} gave no token ({why}); tokens come from the issuer that `juspay-bff simulator` \
          starts, on its --issuer-listen address"
     )]
-    Refused {
+    Rejected {
         /// The issuer.
         url: String,
         /// Status and reason.
         why: String,
     },
-    /// The output.
+    /// Writing the output failed.
     #[error("the token can't be written: {0}")]
     Output(#[source] io::Error),
 }
 
-/// Gets a token and writes it, and a line end, to `out`.
+/// Requests a token and writes it to `out`, followed by a line feed.
 ///
 /// # Errors
-/// When the issuer gives none, or `out` can't be written to.
+/// If the issuer returns no token, or `out` can't be written.
 pub async fn print_token(
-    order: &TokenOrder,
+    order: &TokenRequest,
     clock: Arc<dyn Clock>,
     out: &mut (dyn io::Write + Send),
 ) -> Result<(), TokenError> {
@@ -77,9 +78,9 @@ pub async fn print_token(
     writeln!(out, "{token}").and_then(|()| out.flush()).map_err(TokenError::Output)
 }
 
-async fn fetch(order: &TokenOrder, clock: &dyn Clock) -> Result<String, TokenError> {
+async fn fetch(order: &TokenRequest, clock: &dyn Clock) -> Result<String, TokenError> {
     let unreachable = |why: String| TokenError::Unreachable { url: order.issuer.clone(), why };
-    let (authority, path) = authority_and_path(&order.issuer)?;
+    let (authority, path) = split_url(&order.issuer)?;
     let mut wanted = json!({"subject": order.subject});
     if let Some(wanted) = wanted.as_object_mut() {
         wanted.extend(order.audience.as_ref().map(|to| ("audience".to_owned(), json!(to))));
@@ -89,16 +90,16 @@ async fn fetch(order: &TokenOrder, clock: &dyn Clock) -> Result<String, TokenErr
     let deadline = clock.monotonic().plus(DEADLINE);
     let (path, wanted) = (format!("{path}/token"), wanted.to_string());
     let json = [("Content-Type", "application/json")];
-    let asked = exchange(&authority, "POST", &path, &json, &wanted);
-    let answer = before(clock, deadline, asked)
+    let exchange_result = exchange(&authority, "POST", &path, &json, &wanted);
+    let answer = timeout_at(clock, deadline, exchange_result)
         .await
         .ok_or_else(|| unreachable(format!("nothing within {} s", DEADLINE.as_secs())))?
         .map_err(|error| unreachable(error.to_string()))?;
-    token_in(&answer).map_err(|why| TokenError::Refused { url: order.issuer.clone(), why })
+    parse_token(&answer).map_err(|why| TokenError::Rejected { url: order.issuer.clone(), why })
 }
 
-/// `HOST:PORT` to connect to, and the path without a slash at its end.
-fn authority_and_path(url: &str) -> Result<(String, &str), TokenError> {
+/// Splits a URL into `HOST:PORT` and the path without its trailing slash.
+fn split_url(url: &str) -> Result<(String, &str), TokenError> {
     let wrong = || TokenError::Url(url.to_owned());
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
     let (authority, path) = match rest.find('/') {
@@ -109,14 +110,14 @@ fn authority_and_path(url: &str) -> Result<(String, &str), TokenError> {
     if authority.is_empty() || authority.contains('@') || !sane(rest) || rest.contains(['?', '#']) {
         return Err(wrong());
     }
-    // An IPv6 address has colons of its own, in brackets.
+    // An IPv6 address in brackets contains colons as well.
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
     Ok((authority, path.trim_end_matches('/')))
 }
 
-/// The token in an answer, or what is wrong with the answer.
-fn token_in(answer: &Reply) -> Result<String, String> {
+/// The token in a response, or why there is none.
+fn parse_token(answer: &Reply) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Granted {
         access_token: String,
@@ -144,13 +145,19 @@ mod tests {
         simulator::{Config, Fault, start},
     };
 
-    fn order(issuer: &str) -> TokenOrder {
+    fn order(issuer: &str) -> TokenRequest {
         let (audience, life) = (Some("them".to_owned()), Some(Duration::from_secs(90)));
         let scope = Some("read write".to_owned());
-        TokenOrder { issuer: issuer.to_owned(), subject: "alice".to_owned(), audience, life, scope }
+        TokenRequest {
+            issuer: issuer.to_owned(),
+            subject: "alice".to_owned(),
+            audience,
+            life,
+            scope,
+        }
     }
 
-    async fn printed(order: &TokenOrder) -> Result<String, TokenError> {
+    async fn printed(order: &TokenRequest) -> Result<String, TokenError> {
         let mut out = Vec::new();
         print_token(order, SystemClock::shared(), &mut out).await?;
         Ok(String::from_utf8(out).unwrap())
@@ -169,7 +176,7 @@ mod tests {
         let [exp, iat] = ["exp", "iat"].map(|claim| claims.claims[claim].as_i64().unwrap());
         assert_eq!(exp - iat, 90);
         assert_eq!(claims.claims["scope"], "read write");
-        let bare = TokenOrder {
+        let bare = TokenRequest {
             audience: None,
             life: None,
             scope: None,
@@ -179,11 +186,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_an_issuer_the_error_names_it_and_the_remedy() {
+    async fn missing_issuer_error_names_url_and_fix() {
         let running = start(Config::on_free_ports()).await.unwrap();
         let gone = running.issuer().issuer_url().to_owned();
         drop(running);
-        // The port closes with the task, not with the handle.
+        // The port closes when the task ends, not when its handle is dropped.
         let error = loop {
             match printed(&order(&gone)).await {
                 Ok(_) => tokio::task::yield_now().await,
@@ -194,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_dev_issuer_is_said_so() {
+    async fn other_servers_are_reported_as_no_dev_issuer() {
         let running = start(Config::on_free_ports()).await.unwrap();
         let juspay = running.simulator().base_url();
         let error = printed(&order(juspay)).await.unwrap_err().to_string();
@@ -212,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_taken_apart() {
+    fn urls_are_split() {
         for (url, authority, path) in [
             ("http://127.0.0.1:8082", "127.0.0.1:8082", ""),
             ("http://localhost", "localhost:80", ""),
@@ -220,12 +227,12 @@ mod tests {
             ("http://[::1]", "[::1]:80", ""),
             ("http://host:1/a/b/", "host:1", "/a/b"),
         ] {
-            assert_eq!(authority_and_path(url).unwrap(), (authority.to_owned(), path));
+            assert_eq!(split_url(url).unwrap(), (authority.to_owned(), path));
         }
         for url in
             ["https://a", "a:1", "http://", "http:///x", "http://a b", "http://u@h", "http://h?x"]
         {
-            let error = authority_and_path(url).unwrap_err().to_string();
+            let error = split_url(url).unwrap_err().to_string();
             assert!(error.contains(url) && error.contains("http://HOST:PORT"), "{error}");
         }
     }

@@ -1,5 +1,5 @@
-//! Reads requests off a connection: head, then a body with a Content-Length or in chunks, as Juspay's
-//! own npm client sends it. Rejects what is too large.
+//! Reads requests from a connection: a head, then a body with a Content-Length or in chunks, which
+//! Juspay's npm client sends. Rejects requests that are too large.
 
 mod chunked;
 
@@ -9,18 +9,18 @@ use bytes::{Buf, Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
-use crate::simulator::answer::Answer;
+use crate::simulator::response::Response;
 
-/// Largest head taken, in bytes. Far above any client's.
+/// Maximum size of a head in bytes, far above that of any client.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Largest body taken, in bytes. A customer's form has some hundred.
+/// Maximum size of a body in bytes. A customer's form has a few hundred.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Most header fields taken.
+/// Maximum number of header fields.
 const MAX_FIELDS: usize = 96;
 
-/// A request as it came.
+/// A request as received.
 #[derive(Debug, Clone)]
 pub(in crate::simulator) struct Request {
     /// The number of its connection, from 1.
@@ -28,9 +28,9 @@ pub(in crate::simulator) struct Request {
     /// Whether it is the first request on its connection.
     pub(in crate::simulator) is_first: bool,
     pub(in crate::simulator) method: String,
-    /// Still percent-encoded.
+    /// Percent-encoded.
     pub(in crate::simulator) path: String,
-    /// Behind the first `?`; empty when there is none.
+    /// After the first `?`; empty if absent.
     pub(in crate::simulator) query: String,
     pub(in crate::simulator) headers: Vec<(String, String)>,
     pub(in crate::simulator) body: Bytes,
@@ -38,12 +38,12 @@ pub(in crate::simulator) struct Request {
 }
 
 impl Request {
-    /// The first header field of that name.
+    /// The first header field with this name.
     pub(in crate::simulator) fn header(&self, name: &str) -> Option<&str> {
         find_header(&self.headers, name)
     }
 
-    /// Whether the connection is to be closed behind the answer (RFC 9112 §9.3).
+    /// Whether the connection closes after the response (RFC 9112 §9.3).
     pub(super) fn wants_close(&self) -> bool {
         let says = |option| {
             self.header("connection").is_some_and(|value| {
@@ -53,18 +53,18 @@ impl Request {
         says("close") || (self.http_1_0 && !says("keep-alive"))
     }
 
-    /// The value of `name` in the query, decoded.
+    /// The decoded value of `name` in the query.
     pub(in crate::simulator) fn query_value(&self, name: &str) -> Option<String> {
         form_value(&self.query, name)
     }
 
-    /// The value of `name` in a form body, decoded.
+    /// The decoded value of `name` in a form body.
     pub(in crate::simulator) fn form_value(&self, name: &str) -> Option<String> {
         form_value(&String::from_utf8_lossy(&self.body), name)
     }
 }
 
-/// The first field of that name, whatever its case.
+/// The first header field with this name, ignoring case.
 pub(in crate::simulator) fn find_header<'h>(
     headers: &'h [(String, String)],
     name: &str,
@@ -73,7 +73,7 @@ pub(in crate::simulator) fn find_header<'h>(
     headers.iter().find(of_that_name).map(|(_, value)| value.as_str())
 }
 
-/// `name`'s first value in `application/x-www-form-urlencoded` text.
+/// The first value of `name` in `application/x-www-form-urlencoded` text.
 fn form_value(form: &str, name: &str) -> Option<String> {
     let decoded = |text: &str| match percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy()
     {
@@ -86,18 +86,18 @@ fn form_value(form: &str, name: &str) -> Option<String> {
     })
 }
 
-/// What came next on a connection.
+/// What a connection delivered next.
 #[derive(Debug)]
 pub(super) enum Received {
     /// A whole request.
     Request(Request),
-    /// Something that can't be answered otherwise; the connection must end.
-    Refused(Answer),
-    /// The peer has closed.
+    /// Something malformed; the connection ends after this response.
+    Rejected(Response),
+    /// The client has closed.
     Ended,
 }
 
-/// The bytes of a connection that no request was made of yet.
+/// The unprocessed bytes of a connection.
 #[derive(Debug)]
 pub(super) struct Incoming {
     connection: u64,
@@ -106,7 +106,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Nothing yet.
+    /// No bytes yet.
     pub(super) fn of(connection: u64) -> Self {
         Self { connection, has_had_request: false, buffer: BytesMut::new() }
     }
@@ -121,7 +121,7 @@ impl Incoming {
                     return Ok(Received::Request(request));
                 }
                 Ok(None) => {}
-                Err(refusal) => return Ok(Received::Refused(refusal.answer())),
+                Err(rejection) => return Ok(Received::Rejected(rejection.answer())),
             }
             if stream.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(Received::Ended);
@@ -129,18 +129,18 @@ impl Incoming {
         }
     }
 
-    /// The first request in the buffer and its length, when it is there as a whole.
-    fn parse(&self) -> Result<Option<(Request, usize)>, Refusal> {
+    /// The first complete request in the buffer, and its length.
+    fn parse(&self) -> Result<Option<(Request, usize)>, Rejection> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Request::new(&mut fields);
         let head_length = match head.parse(&self.buffer) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) if self.buffer.len() > MAX_HEAD => {
-                return Err(Refusal::HeadTooLarge);
+                return Err(Rejection::HeadTooLarge);
             }
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-            Err(_) => return Err(Refusal::Malformed),
+            Err(httparse::Error::TooManyHeaders) => return Err(Rejection::HeadTooLarge),
+            Err(_) => return Err(Rejection::Malformed),
         };
         let mut request = self.request(&head);
         let received = self.buffer.get(head_length..).unwrap_or_default();
@@ -183,40 +183,40 @@ enum Framing {
     Chunked,
 }
 
-/// The framing that the head announces (RFC 9112 §6.3); both at once are an error.
-fn framing(request: &Request) -> Result<Framing, Refusal> {
+/// The framing of the body (RFC 9112 §6.3). Two kinds at once are an error.
+fn framing(request: &Request) -> Result<Framing, Rejection> {
     match (request.header("transfer-encoding"), request.header("content-length")) {
-        (Some(_), Some(_)) => Err(Refusal::Malformed),
+        (Some(_), Some(_)) => Err(Rejection::Malformed),
         (Some(coding), None) if coding.trim().eq_ignore_ascii_case("chunked") => {
             Ok(Framing::Chunked)
         }
-        (Some(_), None) => Err(Refusal::UnknownCoding),
+        (Some(_), None) => Err(Rejection::UnknownCoding),
         (None, None) => Ok(Framing::Length(0)),
         (None, Some(length)) => match length.parse() {
-            Ok(length) if length > MAX_BODY => Err(Refusal::BodyTooLarge),
+            Ok(length) if length > MAX_BODY => Err(Rejection::BodyTooLarge),
             Ok(length) => Ok(Framing::Length(length)),
-            Err(_) => Err(Refusal::Malformed),
+            Err(_) => Err(Rejection::Malformed),
         },
     }
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, Clone, Copy)]
-enum Refusal {
+enum Rejection {
     Malformed,
     HeadTooLarge,
     BodyTooLarge,
     UnknownCoding,
 }
 
-impl Refusal {
-    fn answer(self) -> Answer {
+impl Rejection {
+    fn answer(self) -> Response {
         let (status, text) = match self {
             Self::Malformed => (400, "The simulator can't read this request.\n"),
             Self::HeadTooLarge => (431, "The request's head is too large.\n"),
             Self::BodyTooLarge => (413, "The request's body is too large.\n"),
             Self::UnknownCoding => (501, "The only transfer coding here is chunked.\n"),
         };
-        Answer::text(status, text).with("Connection", "close")
+        Response::text(status, text).with("Connection", "close")
     }
 }

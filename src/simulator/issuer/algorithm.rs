@@ -1,14 +1,14 @@
-//! Which key each algorithm needs.
+//! Which key family each algorithm needs.
 
 use serde::{Deserialize, Deserializer, de};
 
 use super::key::Family;
 use crate::settings::Algorithm;
 
-/// What tokens are signed with when nobody says otherwise.
+/// The default signing algorithm.
 pub(super) const DEFAULT: Algorithm = Algorithm::ES256;
 
-/// The sort of key that it needs.
+/// The key family of an algorithm.
 pub(super) const fn family(algorithm: Algorithm) -> Family {
     match algorithm {
         Algorithm::RS256
@@ -23,7 +23,7 @@ pub(super) const fn family(algorithm: Algorithm) -> Family {
     }
 }
 
-/// Reads a name.
+/// Deserializes an algorithm's name.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Algorithm, D::Error> {
     let text = String::deserialize(from)?;
     Algorithm::named(&text).ok_or_else(|| {
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_algorithm_is_read_by_its_name() {
+    fn algorithms_are_parsed_by_name() {
         for algorithm in Algorithm::ALL {
             assert_eq!(deserialize(serde_json::json!(algorithm.name())).unwrap(), algorithm);
         }

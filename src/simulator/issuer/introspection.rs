@@ -1,5 +1,5 @@
-//! What the issuer says of its tokens when it is asked (RFC 7662), and how they are revoked there
-//! (RFC 7009). Both want the client's credentials (RFC 6749 §2.3.1).
+//! Token introspection (RFC 7662) and revocation (RFC 7009) at the issuer. Both require client
+//! credentials (RFC 6749 §2.3.1).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,32 +8,32 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::simulator::{answer::Answer, bounded::Bounded, http::Request};
+use crate::simulator::{bounded_map::BoundedMap, http::Request, response::Response};
 
-/// Where questions go.
+/// Path of the introspection endpoint.
 pub const INTROSPECTION_PATH: &str = "/introspect";
 
-/// Where tokens are revoked.
+/// Path of the revocation endpoint.
 pub const REVOCATION_PATH: &str = "/revoke";
 
-/// Who may ask, unless told otherwise.
+/// Default client id and secret.
 pub const DEFAULT_CLIENT: (&str, &str) = ("juspay-bff", "sim_client_secret");
 
-/// Tokens that are known; the oldest is forgotten for a new one.
+/// Maximum number of known tokens. A new one replaces the oldest.
 const CAPACITY: usize = 100_000;
 
-/// The tokens that were given away, and who may ask about them.
-pub(super) struct Register {
-    /// The claims, while the token isn't revoked.
-    tokens: Mutex<Bounded<String, Option<Value>>>,
+/// The issued tokens, and the client that may introspect them.
+pub(super) struct IssuedTokens {
+    /// The claims, or `None` after revocation.
+    tokens: Mutex<BoundedMap<String, Option<Value>>>,
     client: Mutex<(String, String)>,
 }
 
-impl Register {
+impl IssuedTokens {
     pub(super) fn new() -> Self {
         let (id, secret) = DEFAULT_CLIENT;
         Self {
-            tokens: Mutex::new(Bounded::new(CAPACITY)),
+            tokens: Mutex::new(BoundedMap::new(CAPACITY)),
             client: Mutex::new((id.to_owned(), secret.to_owned())),
         }
     }
@@ -52,10 +52,10 @@ impl Register {
         }
     }
 
-    /// RFC 7662 §2.2: all that is known of a token that is good, and nothing of others.
-    pub(super) fn introspect(&self, request: &Request, now: Timestamp) -> Answer {
+    /// RFC 7662 §2.2: all claims of an active token, and nothing about others.
+    pub(super) fn introspect(&self, request: &Request, now: Timestamp) -> Response {
         if !self.is_client(request) {
-            return stranger();
+            return unauthorized();
         }
         let token = request.form_value("token").unwrap_or_default();
         let claims = lock(&self.tokens).get(&token).cloned().flatten();
@@ -72,16 +72,16 @@ impl Register {
             }
             _ => json!({"active": false}),
         };
-        Answer::json(200, &answer).with("Cache-Control", "no-store")
+        Response::json(200, &answer).with("Cache-Control", "no-store")
     }
 
-    /// RFC 7009 §2.2: it is revoked, or was never known, which is all the same.
-    pub(super) fn revocation(&self, request: &Request) -> Answer {
+    /// RFC 7009 §2.2: the response for revoked and unknown tokens is the same.
+    pub(super) fn revocation(&self, request: &Request) -> Response {
         if !self.is_client(request) {
-            return stranger();
+            return unauthorized();
         }
         self.revoke(&request.form_value("token").unwrap_or_default());
-        Answer::json(200, &json!({}))
+        Response::json(200, &json!({}))
     }
 
     fn is_client(&self, request: &Request) -> bool {
@@ -97,8 +97,8 @@ impl Register {
     }
 }
 
-fn stranger() -> Answer {
-    Answer::json(401, &json!({"error": "invalid_client"}))
+fn unauthorized() -> Response {
+    Response::json(401, &json!({"error": "invalid_client"}))
         .with("WWW-Authenticate", "Basic realm=\"simulator\"")
 }
 

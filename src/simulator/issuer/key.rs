@@ -1,4 +1,4 @@
-//! Signing keys: made, published as JWK, signed with. One RSA key serves all six RSA algorithms.
+//! Signing keys: generation, JWK, signatures. One RSA key serves all six RSA algorithms.
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -18,7 +18,7 @@ use jsonwebtoken::{
 use super::algorithm;
 use crate::settings::Algorithm;
 
-/// Why a key can't be made or signed with. None of it is the caller's fault.
+/// Why generating a key or signing failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
     /// The crypto library gives no reason.
@@ -32,7 +32,7 @@ pub enum SigningError {
     Algorithm(Algorithm),
 }
 
-/// What sort of key an algorithm needs.
+/// The kind of key that an algorithm needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     Rsa,
@@ -53,18 +53,18 @@ pub(super) struct SigningKey {
     pair: Pair,
     /// RFC 7638 thumbprint with SHA-256, base64url.
     pub(super) kid: String,
-    /// The public half as it is published.
+    /// The public key as published.
     pub(super) jwk: Jwk,
 }
 
 impl SigningKey {
-    /// A new key.
+    /// Generates a key.
     pub(super) fn generate(family: Family) -> Result<Self, SigningError> {
         let (pair, public, algorithm) = match family {
             Family::Rsa => {
                 let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048)?;
                 let public = DecodingKey::from_rsa_der(pair.public_key().as_ref());
-                // Without `alg`: it serves PS256 as well as RS512.
+                // Without `alg`, because it serves all RSA algorithms.
                 (Pair::Rsa(pair), public, None)
             }
             Family::P256 => {
@@ -89,7 +89,7 @@ impl SigningKey {
         Ok(Self { pair, kid, jwk })
     }
 
-    /// What sort it is.
+    /// The key's family.
     pub(super) const fn family(&self) -> Family {
         match self.pair {
             Pair::Rsa(_) => Family::Rsa,
@@ -99,7 +99,7 @@ impl SigningKey {
         }
     }
 
-    /// A JWS in compact form (RFC 7515 §7.1), whatever header and payload say.
+    /// A JWS in compact serialization (RFC 7515 §7.1) of any header and payload.
     pub(super) fn sign(
         &self,
         algorithm: Algorithm,
@@ -139,7 +139,7 @@ fn elliptic(
     Ok((pair, public))
 }
 
-/// How an RSA algorithm pads (RFC 7518 §3.3, §3.5); `None` for the others.
+/// The padding of an RSA algorithm (RFC 7518 §3.3, §3.5); `None` for others.
 const fn padding(algorithm: Algorithm) -> Option<&'static dyn RsaEncoding> {
     match algorithm {
         Algorithm::RS256 => Some(&RSA_PKCS1_SHA256),

@@ -1,4 +1,4 @@
-//! What is in a token: as RFC 9068 has it, unless told otherwise.
+//! The claims of a token: those of RFC 9068, with the requested changes.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 use super::algorithm;
 use crate::{
     settings::Algorithm,
-    simulator::span::{self, shifted},
+    simulator::time::{self, shifted},
 };
 
-/// The audience of tokens when none is asked for.
+/// The default audience.
 pub const DEFAULT_AUDIENCE: &str = "juspay-bff-demo";
 
-/// A wish for a token. In JSON only `subject` is needed.
+/// A request for a token. In JSON only `subject` is required.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MintRequest {
@@ -22,22 +22,22 @@ pub struct MintRequest {
     /// `aud`
     #[serde(default = "default_audience")]
     pub audience: String,
-    /// From `iat` to `exp`; negative: expired already. In JSON seconds, or `"1h"`.
-    #[serde(default = "default_life", deserialize_with = "span::deserialize")]
+    /// From `iat` to `exp`; negative for an expired token. In JSON seconds, or `"1h"`.
+    #[serde(default = "default_life", deserialize_with = "time::deserialize")]
     pub life: SignedDuration,
-    /// `scope`, absent without.
+    /// `scope`; absent if none.
     #[serde(default)]
     pub scope: Option<String>,
-    /// The header's `typ`; absent when empty.
+    /// The header's `typ`; absent if empty.
     #[serde(default = "default_typ")]
     pub typ: String,
     /// The header's `alg`.
     #[serde(default = "default_algorithm", deserialize_with = "algorithm::deserialize")]
     pub algorithm: Algorithm,
-    /// A token that says nothing by itself: the issuer has to be asked about it.
+    /// Whether the token is opaque, so that it needs introspection.
     #[serde(default)]
     pub opaque: bool,
-    /// Further claims. They go over the usual ones; a null takes a claim away.
+    /// Additional claims. They replace default ones; null removes a claim.
     #[serde(default)]
     pub claims: Map<String, Value>,
 }
@@ -59,7 +59,7 @@ const fn default_algorithm() -> Algorithm {
 }
 
 impl MintRequest {
-    /// The usual token for `subject`: an hour, audience `juspay-bff-demo`, ES256, `at+jwt`.
+    /// The default token for `subject`: an hour, audience `juspay-bff-demo`, ES256, `at+jwt`.
     #[must_use]
     pub fn of(subject: &str) -> Self {
         Self {
@@ -74,13 +74,13 @@ impl MintRequest {
         }
     }
 
-    /// The usual token for `subject`, but opaque.
+    /// An opaque token for `subject`, otherwise the default.
     #[must_use]
     pub fn opaque(subject: &str) -> Self {
         Self { opaque: true, ..Self::of(subject) }
     }
 
-    /// This wish with a further claim.
+    /// Adds a claim.
     #[must_use]
     pub fn with(mut self, claim: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(claim.to_owned(), value.into());
@@ -96,7 +96,7 @@ impl MintRequest {
         }
     }
 
-    /// The claims of the issuer's token of that `number`.
+    /// The claims of the issuer's token with this `number`.
     pub(super) fn claims(&self, issuer: &str, now: Timestamp, number: u64) -> Value {
         let mut claims = Map::new();
         let mut set = |claim: &str, value: Value| claims.insert(claim.to_owned(), value);
@@ -104,7 +104,7 @@ impl MintRequest {
         set("sub", self.subject.clone().into());
         set("aud", self.audience.clone().into());
         set("client_id", "juspay-bff-demo-app".into());
-        // The time tells tokens of an issuer apart that was started again.
+        // The time distinguishes tokens from those of an earlier process.
         set("jti", format!("{}-{number}", now.as_millisecond()).into());
         set("iat", now.as_second().into());
         set("exp", shifted(now, self.life).as_second().into());

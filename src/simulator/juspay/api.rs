@@ -7,26 +7,26 @@ use percent_encoding::percent_decode_str;
 
 use super::Simulator;
 use crate::simulator::{
-    answer::Answer,
     customers::{Contact, CustomerRecord},
     errors::{self, ApiError},
     fault::{Fault, ObjectFault, TokenFault},
     http::Request,
     magic::MagicCustomer,
     object::{CustomerObject, juspay_member},
-    span::shifted,
+    response::Response,
+    time::shifted,
 };
 
-/// The fields of a form that Create and Update take besides the id.
+/// The form fields that Create and Update accept besides the id.
 const CONTACT_FIELDS: [&str; 5] =
     ["mobile_number", "mobile_country_code", "email_address", "first_name", "last_name"];
 
-/// What a request wants of Juspay.
+/// The operation that a request calls.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// `GET /customers/{id}`
     Get(String),
-    /// `POST /customers`, about the `object_reference_id` in its form, if it has one.
+    /// `POST /customers` for the `object_reference_id` in its form, if present.
     Create(Option<String>),
     /// `POST /customers/{id}`
     Update(String),
@@ -35,10 +35,10 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// Reads method, path and, for Create, the form.
+    /// Parses the method, the path and, for Create, the form.
     pub(super) fn of(request: &Request) -> Self {
         let Some(rest) = request.path.strip_prefix("/customers") else { return Self::WrongRoute };
-        let id = rest.strip_prefix('/').and_then(one_segment);
+        let id = rest.strip_prefix('/').and_then(decode_segment);
         match (request.method.as_str(), id) {
             ("GET", Some(id)) => Self::Get(id),
             ("POST", Some(id)) => Self::Update(id),
@@ -49,7 +49,7 @@ impl Call {
         }
     }
 
-    /// The id that is asked for.
+    /// The requested id.
     pub(super) fn customer(&self) -> Option<&str> {
         match self {
             Self::Get(id) | Self::Update(id) => Some(id),
@@ -60,35 +60,35 @@ impl Call {
 }
 
 /// Decodes an id that is exactly one path segment.
-fn one_segment(raw: &str) -> Option<String> {
+fn decode_segment(raw: &str) -> Option<String> {
     if raw.is_empty() || raw.contains('/') || matches!(raw, "." | "..") {
         return None;
     }
     percent_decode_str(raw).decode_utf8().ok().map(Into::into)
 }
 
-/// The answer, but for the header fields that all answers have.
+/// The response without the common header fields.
 pub(super) fn answer(
     simulator: &Simulator,
     request: &Request,
     call: &Call,
     fault: Option<&Fault>,
-) -> Answer {
+) -> Response {
     if let Some(error) = fault.and_then(Fault::error) {
         return error.answer();
     }
     if *call == Call::WrongRoute {
         return errors::wrong_route();
     }
-    let made = admit(simulator, request).and_then(|()| carry_out(simulator, request, call));
+    let made = admit(simulator, request).and_then(|()| execute(simulator, request, call));
     match made {
         Ok(record) => customer(simulator, request, record, fault),
-        Err(refusal) => refusal,
+        Err(rejection) => rejection,
     }
 }
 
 /// Checks API key and merchant.
-fn admit(simulator: &Simulator, request: &Request) -> Result<(), Answer> {
+fn admit(simulator: &Simulator, request: &Request) -> Result<(), Response> {
     if !simulator.0.keys.admit(request.header("authorization")) {
         return Err(ApiError::AccessDenied.answer());
     }
@@ -101,12 +101,12 @@ fn admit(simulator: &Simulator, request: &Request) -> Result<(), Answer> {
     }
 }
 
-/// Does what the call wants; the customer as it is then.
-fn carry_out(
+/// Executes the call and returns the customer.
+fn execute(
     simulator: &Simulator,
     request: &Request,
     call: &Call,
-) -> Result<CustomerRecord, Answer> {
+) -> Result<CustomerRecord, Response> {
     match call {
         Call::Get(id) => find(simulator, id),
         Call::Create(reference) => create(simulator, request, reference.as_deref()),
@@ -120,11 +120,11 @@ fn carry_out(
     }
 }
 
-fn find(simulator: &Simulator, id: &str) -> Result<CustomerRecord, Answer> {
+fn find(simulator: &Simulator, id: &str) -> Result<CustomerRecord, Response> {
     let customers = &simulator.0.customers;
     let is_magic = || MagicCustomer::named(id).is_some();
     if simulator.0.provision.load(Ordering::Relaxed) || is_magic() {
-        Ok(customers.find_or_make_up(id, simulator.now()))
+        Ok(customers.find_or_create(id, simulator.now()))
     } else {
         customers.find(id).ok_or_else(|| ApiError::NotFound.answer())
     }
@@ -134,7 +134,7 @@ fn create(
     simulator: &Simulator,
     request: &Request,
     reference: Option<&str>,
-) -> Result<CustomerRecord, Answer> {
+) -> Result<CustomerRecord, Response> {
     let missing = |field: &str| {
         errors::mandatory_fields_missing(&format!("Mandatory field {field} is missing"))
     };
@@ -150,8 +150,8 @@ fn create(
     created.ok_or_else(|| ApiError::Duplicate.answer())
 }
 
-/// The contact fields of a form; those that are there mustn't be empty.
-fn contact(request: &Request) -> Result<Contact, Answer> {
+/// The contact fields of a form. Present fields mustn't be empty.
+fn contact(request: &Request) -> Result<Contact, Response> {
     let is_empty = |field: &&str| request.form_value(field).is_some_and(|value| value.is_empty());
     let empty: Vec<_> = CONTACT_FIELDS.into_iter().filter(is_empty).collect();
     if !empty.is_empty() {
@@ -166,19 +166,19 @@ fn contact(request: &Request) -> Result<Contact, Answer> {
     })
 }
 
-/// 200 with the customer, and a fresh token when one is asked for.
+/// 200 with the customer, and with a new token if requested.
 fn customer(
     simulator: &Simulator,
     request: &Request,
     mut record: CustomerRecord,
     fault: Option<&Fault>,
-) -> Answer {
+) -> Response {
     let object_fault = fault.and_then(Fault::object);
     if object_fault == Some(ObjectFault::OtherCustomer) {
-        record = simulator.0.customers.find_or_make_up("sim_somebody_else", simulator.now());
+        record = simulator.0.customers.find_or_create("sim_somebody_else", simulator.now());
     }
     let mut object = CustomerObject::of(record, object_fault);
-    if wants_token(request) {
+    if requests_token(request) {
         let fault = fault.and_then(Fault::token);
         let life = match fault {
             Some(TokenFault::Life { seconds }) => SignedDuration::from_secs(seconds),
@@ -189,11 +189,11 @@ fn customer(
         let token = simulator.0.tokens.mint(end, uses);
         object.juspay = juspay_member(&token, end, fault);
     }
-    Answer::json(200, &object)
+    Response::json(200, &object)
 }
 
-/// Juspay takes the option in the query and in the form.
-fn wants_token(request: &Request) -> bool {
+/// Juspay accepts the option in the query and in the form.
+fn requests_token(request: &Request) -> bool {
     const OPTION: &str = "options.get_client_auth_token";
     let value = request.query_value(OPTION).or_else(|| request.form_value(OPTION));
     value.as_deref() == Some("true")
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_exactly_one_segment() {
+    fn id_must_be_exactly_one_segment() {
         for (raw, id) in [
             ("alice", Some("alice")),
             ("a.b%40example.com", Some("a.b@example.com")),
@@ -219,7 +219,7 @@ mod tests {
             ("..", None),
             ("%ff", None),
         ] {
-            assert_eq!(one_segment(raw).as_deref(), id, "{raw}");
+            assert_eq!(decode_segment(raw).as_deref(), id, "{raw}");
         }
     }
 }

@@ -17,7 +17,7 @@ fn control(path: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn faults_are_added_listed_and_forgotten() {
+async fn faults_are_added_listed_and_removed() {
     let (_running, mut peer) = simulator().await;
     let rule = r#"{"customer": "alice", "times": 2, "fault": {"error": "not_found"}}"#;
     let listed = peer.ask(&control("/faults", rule)).await;
@@ -30,7 +30,7 @@ async fn faults_are_added_listed_and_forgotten() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told() {
+async fn invalid_control_requests_are_rejected() {
     let (_running, mut peer) = simulator().await;
     for (path, body, why) in [
         ("/faults", r#"{"fault": "hangs"}"#, "unknown variant `hangs`"),
@@ -51,7 +51,7 @@ async fn mistakes_are_told() {
 }
 
 #[tokio::test]
-async fn connections_used_so_far_fail_on_their_next_request() {
+async fn stale_connections_fail_on_their_next_request() {
     let (running, mut steering) = simulator().await;
     for fault in ["reset", "close", "hang"] {
         let mut used = Peer::of(running.simulator().base_url()).await;
@@ -90,7 +90,7 @@ async fn keys_and_clock_are_set() {
 }
 
 #[tokio::test]
-async fn what_came_in_is_read_back() {
+async fn received_requests_are_listed() {
     let (_, config) = manual();
     let (running, mut peer) = running(config).await;
     peer.ask(&get("a%40b")).await;
@@ -126,7 +126,7 @@ async fn what_came_in_is_read_back() {
 }
 
 #[tokio::test]
-async fn no_more_than_ten_thousand_requests_are_kept() {
+async fn recorded_requests_are_limited_to_ten_thousand() {
     let (running, mut peer) = simulator().await;
     let many = "GET /nowhere HTTP/1.1\r\n\r\n".repeat(10);
     for _ in 0..1_001 {
@@ -141,7 +141,7 @@ async fn no_more_than_ten_thousand_requests_are_kept() {
 }
 
 #[tokio::test]
-async fn tokens_are_used_up_or_expire() {
+async fn token_use_reports_exhausted_and_expired_tokens() {
     let (clock, config) = manual();
     let (_running, mut peer) = running(Config { token_uses: 2, ..config }).await;
     let token = peer.ask(&get("a")).await.json()["juspay"]["client_auth_token"].clone();
@@ -162,7 +162,7 @@ async fn tokens_are_used_up_or_expire() {
 }
 
 #[tokio::test]
-async fn the_page_lists_magic_customers_and_ways() {
+async fn page_lists_magic_customers_and_control_api() {
     let (_running, mut peer) = simulator().await;
     let page = peer.ask(&bare("GET", "")).await;
     assert_eq!(page.header("content-type"), Some("text/plain; charset=utf-8"));

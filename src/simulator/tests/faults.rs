@@ -1,4 +1,4 @@
-//! Every fault as it looks on the wire.
+//! How each fault looks on the wire.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::simulator::{ApiError, Fault, FaultRule, MAGIC_CUSTOMERS, ObjectFault, TokenFault};
 
-/// Asks for `alice` under a fault.
+/// Requests `alice` under a fault.
 async fn under(fault: Fault) -> (Running, Peer) {
     let (running, mut peer) = simulator().await;
     running.simulator().inject(FaultRule::once(fault));
@@ -19,7 +19,7 @@ async fn object(fault: Fault) -> Value {
     under(fault).await.1.answer().await.json()
 }
 
-/// Head and body of all that came before the end.
+/// Head and body of everything before the end.
 async fn head_and_rest(fault: Fault) -> (String, String) {
     let (_running, mut peer) = under(fault).await;
     let all = peer.rest().await;
@@ -36,7 +36,7 @@ fn is_json(text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_unasked_103_comes_in_a_packet_of_its_own() {
+async fn unsolicited_103_has_its_own_packet() {
     let (clock, config) = manual();
     let (running, mut peer) = running(config).await;
     running.simulator().inject(FaultRule::once(Fault::Interim { status: 103, gap_ms: 20 }));
@@ -54,7 +54,7 @@ async fn an_unasked_103_comes_in_a_packet_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_surplus_answer_comes_on_the_idle_connection() {
+async fn surplus_response_arrives_on_the_idle_connection() {
     let (clock, config) = manual();
     let (running, mut peer) = running(config).await;
     running.simulator().inject(FaultRule::once(Fault::Surplus { gap_ms: 5 }));
@@ -68,7 +68,7 @@ async fn a_surplus_answer_comes_on_the_idle_connection() {
 }
 
 #[tokio::test]
-async fn latency_goes_by_the_clock() {
+async fn latency_follows_the_clock() {
     let (clock, config) = manual();
     let (running, mut peer) = running(config).await;
     running.simulator().inject(FaultRule::once(Fault::Latency { ms: 200 }));
@@ -82,7 +82,7 @@ async fn latency_goes_by_the_clock() {
 }
 
 #[tokio::test]
-async fn a_reset_is_one_and_a_close_is_none() {
+async fn reset_and_close_differ() {
     let (_running, mut peer) = under(Fault::Reset).await;
     assert_eq!(peer.broken().await, ErrorKind::ConnectionReset);
     let (_running, mut peer) = under(Fault::Close).await;
@@ -90,7 +90,7 @@ async fn a_reset_is_one_and_a_close_is_none() {
 }
 
 #[tokio::test]
-async fn what_hangs_stays_open() {
+async fn hanging_connection_stays_open() {
     let (running, mut peer) = under(Fault::Hang).await;
     while running.simulator().calls("alice") == 0 {
         tokio::task::yield_now().await;
@@ -113,7 +113,7 @@ async fn what_hangs_stays_open() {
 }
 
 #[tokio::test]
-async fn cut_bodies_are_shorter_than_announced() {
+async fn cut_body_is_shorter_than_announced() {
     let (head, body) = head_and_rest(Fault::CutBody { whole_json: false }).await;
     assert_eq!(body.len(), announced(&head) / 2);
     assert!(!is_json(&body));
@@ -123,7 +123,7 @@ async fn cut_bodies_are_shorter_than_announced() {
 }
 
 #[tokio::test]
-async fn cut_chunks_have_no_last_one() {
+async fn cut_chunked_body_has_no_last_chunk() {
     for whole_json in [false, true] {
         let (head, body) = head_and_rest(Fault::CutChunked { whole_json }).await;
         assert!(head.contains("\r\nTransfer-Encoding: chunked"));
@@ -136,7 +136,7 @@ async fn cut_chunks_have_no_last_one() {
 }
 
 #[tokio::test]
-async fn a_body_without_length_ends_with_the_connection() {
+async fn body_without_length_ends_with_the_connection() {
     let (head, body) = head_and_rest(Fault::NoLength).await;
     assert!(!head.contains("Content-Length") && !head.contains("Transfer-Encoding"));
     assert!(is_json(&body));
@@ -156,12 +156,12 @@ async fn bodies_can_be_empty_html_or_huge() {
 }
 
 #[tokio::test]
-async fn byte_by_byte_comes_whole() {
+async fn byte_by_byte_response_is_complete() {
     assert_eq!(object(Fault::ByteByByte).await["object_reference_id"], "alice");
 }
 
 #[tokio::test]
-async fn a_redirect_names_its_target() {
+async fn redirect_has_its_location() {
     let (_running, mut peer) = under(Fault::Redirect { location: "http://x/".to_owned() }).await;
     let answer = peer.answer().await;
     assert_eq!((answer.status, answer.header("location")), (302, Some("http://x/")));
@@ -177,7 +177,7 @@ async fn dates_can_be_missing_or_old() {
 }
 
 #[tokio::test]
-async fn a_status_of_the_testers_own() {
+async fn custom_status_headers_and_body_are_sent() {
     let fault = json!({"status": {"status": 502, "headers": {"retry-after": "3", "content-type": "x/y"}, "body": "no"}});
     let (_running, mut peer) = under(serde_json::from_value(fault).unwrap()).await;
     let answer = peer.answer().await;
@@ -188,7 +188,7 @@ async fn a_status_of_the_testers_own() {
 }
 
 #[tokio::test]
-async fn documented_errors_come_for_the_asking() {
+async fn documented_errors_are_sent() {
     let (_running, mut peer) = under(Fault::Error(ApiError::BadOrigin)).await;
     let answer = peer.answer().await;
     assert_eq!(answer.status, 403);
@@ -228,7 +228,7 @@ async fn objects_can_be_unusual() {
     assert_eq!(more["object_reference_id"], "alice");
 }
 
-/// The `juspay` member at noon under a fault; a real token in it is written as `T`.
+/// The `juspay` member at noon under a fault, with `T` in place of a real token.
 async fn juspay(fault: TokenFault) -> Option<Value> {
     let (_, config) = manual();
     let (running, mut peer) = running(config).await;
@@ -259,7 +259,7 @@ async fn tokens_can_be_missing_or_unreadable() {
 }
 
 #[tokio::test]
-async fn expiries_come_in_all_styles_and_lengths() {
+async fn expiries_have_all_formats_and_lengths() {
     for (fault, expiry) in [
         (TokenFault::OffsetExpiry, "2026-11-23T12:15:00+0000"),
         (TokenFault::FractionalExpiry, "2026-11-23T12:15:00.900Z"),
@@ -273,7 +273,7 @@ async fn expiries_come_in_all_styles_and_lengths() {
 }
 
 #[tokio::test]
-async fn rules_are_for_their_customer_and_magic_customers_for_themselves() {
+async fn rules_and_magic_customers_apply_to_their_customer_only() {
     let (running, mut peer) = simulator().await;
     running.simulator().inject(FaultRule::always(Fault::Empty).of("alice").times(2));
     running.simulator().inject(FaultRule::once(Fault::Html).of("sim_not_found"));
@@ -292,7 +292,7 @@ async fn rules_are_for_their_customer_and_magic_customers_for_themselves() {
 }
 
 #[tokio::test]
-async fn a_magic_customer_is_a_customer_without_its_fault() {
+async fn magic_customer_exists_without_its_fault() {
     let (_running, mut peer) = simulator().await;
     for magic in MAGIC_CUSTOMERS {
         let Some(fault) = Some(magic.fault("http://here")).filter(|fault| fault.token().is_some())

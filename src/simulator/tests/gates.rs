@@ -1,9 +1,9 @@
-//! Gates, counts and the end of the simulator.
+//! Gates, counts, and stopping the simulator.
 
 use super::*;
 
 #[tokio::test]
-async fn a_gate_holds_back_one_customers_answers() {
+async fn gate_holds_back_one_customers_responses() {
     let (running, mut one) = simulator().await;
     let simulator = running.simulator();
     let mut two = Peer::of(simulator.base_url()).await;
@@ -25,7 +25,7 @@ async fn a_gate_holds_back_one_customers_answers() {
 }
 
 #[tokio::test]
-async fn a_dropped_gate_is_open() {
+async fn dropped_gate_is_open() {
     let (running, mut peer) = simulator().await;
     let gate = running.simulator().hold("alice");
     peer.send(&get("alice")).await;
@@ -35,7 +35,7 @@ async fn a_dropped_gate_is_open() {
 }
 
 #[tokio::test]
-async fn a_later_gate_is_for_later_requests() {
+async fn later_gate_applies_to_later_requests() {
     let (running, mut one) = simulator().await;
     let mut two = Peer::of(running.simulator().base_url()).await;
     let first = running.simulator().hold("alice");
@@ -52,7 +52,7 @@ async fn a_later_gate_is_for_later_requests() {
 }
 
 #[tokio::test]
-async fn dropping_it_closes_connections_and_ports() {
+async fn drop_closes_connections_and_ports() {
     let (running, mut peer) = simulator().await;
     let address = running.simulator().base_url().strip_prefix("http://").unwrap().to_owned();
     peer.ask(&get("alice")).await;

@@ -1,9 +1,9 @@
-//! The server's own behaviour.
+//! The server's own behavior.
 
 use super::*;
 
 #[tokio::test]
-async fn requests_in_pieces_and_in_pairs_are_answered() {
+async fn split_and_pipelined_requests_are_answered() {
     let (_running, mut peer) = simulator().await;
     let request = post("/customers/a", "first_name=A");
     let (one, two) = request.split_at(30);
@@ -19,7 +19,7 @@ async fn requests_in_pieces_and_in_pairs_are_answered() {
 }
 
 #[tokio::test]
-async fn the_connection_is_kept_unless_the_peer_asks_to_close() {
+async fn connection_stays_open_unless_close_is_requested() {
     for (line, headers, kept) in [
         ("HTTP/1.1", "", true),
         ("HTTP/1.1", "Connection: keep-alive\r\n", true),
@@ -39,7 +39,7 @@ async fn the_connection_is_kept_unless_the_peer_asks_to_close() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused() {
+async fn malformed_requests_are_rejected() {
     let big = "x".repeat(64 * 1024 + 1);
     for (request, status) in [
         ("GET / SMTP\r\n\r\n".to_owned(), 400),
@@ -66,7 +66,7 @@ async fn what_cannot_be_read_is_refused() {
     }
 }
 
-/// A whole request whose body comes in chunks of at most `size` bytes, as Node.js sends it.
+/// A request with a body in chunks of at most `size` bytes, as Node.js sends it.
 fn post_in_chunks(path: &str, body: &str, size: usize) -> String {
     let chunk = |part: &[u8]| {
         format!("{:x}\r\n{}\r\n", part.len(), String::from_utf8(part.to_vec()).unwrap())
@@ -79,7 +79,7 @@ fn post_in_chunks(path: &str, body: &str, size: usize) -> String {
 }
 
 #[tokio::test]
-async fn create_and_update_take_chunked_bodies() {
+async fn create_and_update_accept_chunked_bodies() {
     let (running, mut peer) = running(Config { provision: false, ..Config::on_free_ports() }).await;
     let form = "object_reference_id=alice&mobile_number=9876543210&first_name=A";
     let created = peer.ask(&post_in_chunks("/customers", form, 7)).await;
@@ -96,7 +96,7 @@ async fn create_and_update_take_chunked_bodies() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_may_come_in_pieces() {
+async fn split_chunked_body_is_accepted() {
     let (_running, mut peer) = simulator().await;
     let request = post_in_chunks("/customers/a", "first_name=A&last_name=B", 10);
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -110,7 +110,7 @@ async fn a_chunked_body_may_come_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_body_of_64_kib_is_taken() {
+async fn body_of_64_kib_is_accepted() {
     let (_running, mut peer) = simulator().await;
     let form = format!("first_name={}", "x".repeat(64 * 1024 - 11));
     assert_eq!(peer.ask(&post("/customers/a", &form)).await.status, 200);

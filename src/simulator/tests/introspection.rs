@@ -1,4 +1,4 @@
-//! What the issuer says of its tokens when it is asked.
+//! Token introspection.
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -18,7 +18,7 @@ fn post(path: &str, credentials: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn it_tells_what_is_in_a_good_token_and_nothing_of_others() {
+async fn introspection_returns_claims_of_active_tokens_only() {
     assert_eq!(DEFAULT_CLIENT, ("juspay-bff", "sim_client_secret"));
     let running = start(Config::on_free_ports()).await.unwrap();
     let mut peer = Peer::of(running.issuer().issuer_url()).await;
@@ -53,7 +53,7 @@ async fn it_tells_what_is_in_a_good_token_and_nothing_of_others() {
 }
 
 #[tokio::test]
-async fn it_tells_strangers_nothing_and_takes_no_orders_from_them() {
+async fn introspection_and_revocation_require_the_client() {
     let running = start(Config::on_free_ports()).await.unwrap();
     let mut peer = Peer::of(running.issuer().issuer_url()).await;
     let token = running.issuer().mint(&MintRequest::opaque("alice")).unwrap();
@@ -64,7 +64,7 @@ async fn it_tells_strangers_nothing_and_takes_no_orders_from_them() {
             assert_eq!(answer.status, 401, "{path} {credentials}");
         }
     }
-    // `a b:s+%é`, each part written as in a form.
+    // `a b:s+%é`, each part form-encoded.
     running.issuer().set_client("a b", "s+%\u{e9}");
     let mut ask =
         async |credentials: &str| peer.ask(&post("/introspect", credentials, &form)).await.status;

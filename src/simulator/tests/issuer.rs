@@ -33,7 +33,7 @@ async fn published(peer: &mut Peer) -> JwkSet {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-/// The claims of a token that is good by a key set.
+/// The claims of a token with a valid signature.
 fn verified(token: &str, keys: &JwkSet, issuer: &Issuer) -> Option<Value> {
     let header = decode_header(token).unwrap();
     let key = DecodingKey::from_jwk(keys.find(&header.kid.unwrap())?).unwrap();
@@ -45,7 +45,7 @@ fn verified(token: &str, keys: &JwkSet, issuer: &Issuer) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn tokens_of_each_algorithm_are_good_by_the_published_keys() {
+async fn tokens_of_each_algorithm_verify_with_published_keys() {
     let (running, mut peer) = issuer().await;
     for (algorithm, theirs) in ALGORITHMS {
         let token =
@@ -73,7 +73,7 @@ async fn tokens_of_each_algorithm_are_good_by_the_published_keys() {
 }
 
 #[tokio::test]
-async fn a_kid_is_the_thumbprint_of_its_key() {
+async fn kid_is_the_key_thumbprint() {
     use aws_lc_rs::digest;
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let (running, _) = issuer().await;
@@ -85,7 +85,7 @@ async fn a_kid_is_the_thumbprint_of_its_key() {
 }
 
 #[tokio::test]
-async fn discovery_names_the_issuer_and_its_keys() {
+async fn discovery_contains_issuer_and_jwks_uri() {
     let (running, mut peer) = issuer().await;
     let url = running.issuer().issuer_url();
     let document = peer.ask("GET /.well-known/openid-configuration HTTP/1.1\r\n\r\n").await.json();
@@ -97,7 +97,7 @@ async fn discovery_names_the_issuer_and_its_keys() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_mints_what_is_asked_for() {
+async fn token_endpoint_issues_the_requested_token() {
     let (running, mut peer) = issuer().await;
     let answer = peer.ask(&post("/token", r#"{"subject": "alice"}"#)).await;
     let granted = answer.json();
@@ -135,7 +135,7 @@ async fn the_token_endpoint_mints_what_is_asked_for() {
 }
 
 #[tokio::test]
-async fn times_are_the_clocks_and_life_may_be_over() {
+async fn token_times_follow_the_clock_and_may_be_past() {
     let (_, config) = manual();
     let (running, _) = running(config).await;
     let wish = MintRequest { life: SignedDuration::from_secs(-1), ..MintRequest::of("alice") };
@@ -152,7 +152,7 @@ async fn times_are_the_clocks_and_life_may_be_over() {
 }
 
 #[tokio::test]
-async fn rotation_keeps_the_former_keys_only_with_overlap() {
+async fn rotation_publishes_former_keys_only_with_overlap() {
     let (running, mut peer) = issuer().await;
     let issuer = running.issuer();
     let old = issuer.mint(&MintRequest::of("alice")).unwrap();
@@ -177,7 +177,7 @@ async fn rotation_keeps_the_former_keys_only_with_overlap() {
 }
 
 #[tokio::test]
-async fn requests_are_counted_per_path() {
+async fn requests_are_counted_by_path() {
     let (_running, mut peer) = issuer().await;
     for _ in 0..2 {
         published(&mut peer).await;
@@ -187,7 +187,7 @@ async fn requests_are_counted_per_path() {
 }
 
 #[tokio::test]
-async fn raw_tokens_say_what_they_are_told_to() {
+async fn raw_tokens_contain_the_given_header_and_claims() {
     let (running, _) = issuer().await;
     let issuer = running.issuer();
     let kid = issuer.kid(Algorithm::ES256).unwrap();
@@ -203,7 +203,7 @@ async fn raw_tokens_say_what_they_are_told_to() {
 }
 
 #[tokio::test]
-async fn the_key_set_can_fail_hang_and_be_counted() {
+async fn jwks_endpoint_can_fail_hang_and_count() {
     let (running, mut peer) = issuer().await;
     let issuer = running.issuer();
     let broken = Fault::Status {

@@ -1,4 +1,4 @@
-//! The answers that Juspay documents.
+//! Responses that Juspay documents.
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -11,7 +11,7 @@ fn get_with(id: &str, headers: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_customer_comes_with_a_token_when_it_is_asked_for() {
+async fn customer_has_a_token_if_requested() {
     let (_, config) = manual();
     let (running, mut peer) = running(config).await;
     let answer = peer.ask(&get("alice")).await;
@@ -55,7 +55,7 @@ async fn a_customer_comes_with_a_token_when_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn the_option_is_taken_from_query_and_form_and_must_be_true() {
+async fn token_option_is_read_from_query_and_form() {
     let (_running, mut peer) = simulator().await;
     let form = "options.get_client_auth_token=true";
     let ask = |query: &str, form: &str| {
@@ -80,7 +80,7 @@ async fn the_option_is_taken_from_query_and_form_and_must_be_true() {
 }
 
 #[tokio::test]
-async fn each_call_mints_another_token() {
+async fn each_call_issues_a_new_token() {
     let (_running, mut peer) = simulator().await;
     let one = peer.ask(&get("alice")).await.json()["juspay"]["client_auth_token"].clone();
     let two = peer.ask(&get("alice")).await.json()["juspay"]["client_auth_token"].clone();
@@ -88,7 +88,7 @@ async fn each_call_mints_another_token() {
 }
 
 #[tokio::test]
-async fn both_spellings_of_the_key_pass_and_others_do_not() {
+async fn key_passes_with_and_without_colon() {
     let (running, mut peer) = simulator().await;
     let merchant = "x-merchantid: sim_merchant\r\n";
     // base64 of "sim_key:", "sim_key", "other:", "sim_key:x"
@@ -118,7 +118,7 @@ async fn both_spellings_of_the_key_pass_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn the_merchant_is_mandatory() {
+async fn merchant_is_required() {
     let (_running, mut peer) = simulator().await;
     for headers in [AUTHORIZATION.to_owned(), format!("{AUTHORIZATION}x-merchantid:\r\n")] {
         let answer = peer.ask(&get_with("a", &headers)).await;
@@ -133,7 +133,7 @@ async fn the_merchant_is_mandatory() {
 }
 
 #[tokio::test]
-async fn an_unknown_customer_is_made_up_or_not_found() {
+async fn unknown_customer_is_created_or_not_found() {
     let (running, mut peer) = running(Config { provision: false, ..Config::on_free_ports() }).await;
     for path in ["alice", "cst_nobody"] {
         let answer = peer.ask(&get(path)).await;
@@ -151,7 +151,7 @@ async fn an_unknown_customer_is_made_up_or_not_found() {
 }
 
 #[tokio::test]
-async fn in_strict_mode_a_customer_exists_once_it_is_created() {
+async fn strict_mode_requires_creation() {
     let (_running, mut peer) =
         running(Config { provision: false, ..Config::on_free_ports() }).await;
     let update = post("/customers/alice", "first_name=A");
@@ -161,7 +161,7 @@ async fn in_strict_mode_a_customer_exists_once_it_is_created() {
     assert_eq!(peer.ask(&post("/customers", form)).await.status, 200);
     assert_eq!(peer.ask(&update).await.json()["first_name"], "A");
     assert_eq!(peer.ask(&get("alice")).await.json()["first_name"], "A");
-    // Magic customers need no creation, or they would all be the same.
+    // Magic customers don't need to be created.
     assert!(peer.ask(&get("sim_expires_20s")).await.json()["juspay"].is_object());
     assert_eq!(peer.ask(&get("sim_not_found")).await.status, 404);
     let page = peer.ask("GET /_simulator HTTP/1.1\r\n\r\n").await;
@@ -169,7 +169,7 @@ async fn in_strict_mode_a_customer_exists_once_it_is_created() {
 }
 
 #[tokio::test]
-async fn both_forms_of_an_id_lead_to_the_customer_and_a_slash_to_nowhere() {
+async fn both_id_forms_find_the_customer() {
     let (_running, mut peer) = simulator().await;
     let by_reference = peer.ask(&get("a.b%2Bc%40example.com")).await.json();
     assert_eq!(by_reference["object_reference_id"], "a.b+c@example.com");
@@ -189,7 +189,7 @@ async fn both_forms_of_an_id_lead_to_the_customer_and_a_slash_to_nowhere() {
 }
 
 #[tokio::test]
-async fn a_customer_is_created_with_what_the_form_says() {
+async fn customer_is_created_from_the_form() {
     let (_, config) = manual();
     let (_running, mut peer) = running(Config { provision: false, ..config }).await;
     let form = "object_reference_id=a.b%40example.com&mobile_number=9876543210&first_name=Aarav+K\
@@ -223,7 +223,7 @@ async fn a_customer_is_created_with_what_the_form_says() {
 }
 
 #[tokio::test]
-async fn create_says_what_is_missing_or_empty() {
+async fn create_reports_missing_and_empty_fields() {
     let (_running, mut peer) = simulator().await;
     for (form, missing) in [
         ("mobile_number=1", "object_reference_id"),
@@ -253,7 +253,7 @@ async fn create_says_what_is_missing_or_empty() {
 }
 
 #[tokio::test]
-async fn an_update_alters_contact_fields() {
+async fn update_changes_contact_fields() {
     let (clock, config) = manual();
     let (running, mut peer) = running(config).await;
     peer.ask(&get("alice")).await;
@@ -275,7 +275,7 @@ async fn an_update_alters_contact_fields() {
 }
 
 #[tokio::test]
-async fn everything_goes_by_the_simulators_clock() {
+async fn dates_and_expiries_follow_the_simulators_clock() {
     let (clock, config) = manual();
     let (running, mut peer) = running(config).await;
     running.simulator().set_clock_offset(SignedDuration::from_hours(-1));

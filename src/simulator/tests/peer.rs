@@ -12,15 +12,15 @@ pub(super) struct Peer {
     buffer: Vec<u8>,
 }
 
-/// An answer as it came.
+/// A response as received.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PeerResponse {
     pub(super) status: u16,
     pub(super) head: String,
     pub(super) body: String,
 }
 
-impl Answer {
+impl PeerResponse {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (field, value) = line.split_once(": ")?;
@@ -43,14 +43,14 @@ impl Peer {
         self.stream.write_all(bytes.as_bytes()).await.unwrap();
     }
 
-    /// Sends a request and reads an answer that has a Content-Length.
-    pub(super) async fn ask(&mut self, request: &str) -> Answer {
+    /// Sends a request and reads a response with a Content-Length.
+    pub(super) async fn ask(&mut self, request: &str) -> PeerResponse {
         self.send(request).await;
         self.answer().await
     }
 
-    /// Reads an answer that has a Content-Length.
-    pub(super) async fn answer(&mut self) -> Answer {
+    /// Reads a response with a Content-Length.
+    pub(super) async fn answer(&mut self) -> PeerResponse {
         loop {
             if let Some(answer) = self.take_answer() {
                 return answer;
@@ -59,11 +59,11 @@ impl Peer {
         }
     }
 
-    fn take_answer(&mut self) -> Option<Answer> {
+    fn take_answer(&mut self) -> Option<PeerResponse> {
         let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n")?.checked_add(4)?;
         let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut answer = Answer { status, head, body: String::new() };
+        let mut answer = PeerResponse { status, head, body: String::new() };
         let length: usize = answer.header("content-length").map_or(0, |text| text.parse().unwrap());
         let whole = end.checked_add(length)?;
         let body = self.buffer.get(end..whole)?;
@@ -72,19 +72,19 @@ impl Peer {
         Some(answer)
     }
 
-    /// One read, with room for all that is there.
+    /// One read, with space for everything available.
     async fn read(&mut self) -> usize {
         self.buffer.reserve(64 * 1024);
         self.stream.read_buf(&mut self.buffer).await.unwrap()
     }
 
-    /// What one read gives.
+    /// The result of one read.
     pub(super) async fn packet(&mut self) -> String {
         self.read().await;
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 
-    /// All that comes until `end` is there.
+    /// Everything up to `end`.
     pub(super) async fn until(&mut self, end: &str) -> String {
         while !self.buffer.windows(end.len()).any(|part| part == end.as_bytes()) {
             assert!(self.read().await > 0, "ended before {end:?}");
@@ -92,13 +92,13 @@ impl Peer {
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 
-    /// All that comes until the simulator closes.
+    /// Everything until the simulator closes.
     pub(super) async fn rest(&mut self) -> String {
         while self.read().await > 0 {}
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 
-    /// What reading gives that ends with an error.
+    /// The error that ends reading.
     pub(super) async fn broken(&mut self) -> std::io::ErrorKind {
         loop {
             match self.stream.read_buf(&mut self.buffer).await {
@@ -109,7 +109,7 @@ impl Peer {
         }
     }
 
-    /// Whether nothing has come so far, and the connection is open.
+    /// Whether the connection is open and has delivered nothing.
     pub(super) fn is_silent(&mut self) -> bool {
         let mut byte = [0];
         let read = self.stream.try_read(&mut byte);

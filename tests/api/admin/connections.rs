@@ -13,8 +13,8 @@ use tokio::{
 use super::purged;
 use crate::support::{
     Reply, Stage, World,
-    kept::{answer, head, rest},
-    until, within_reason,
+    keep_alive::{answer, head, rest},
+    until, with_timeout,
 };
 
 const ALL: &str = "{\"all\": true}";
@@ -207,7 +207,7 @@ async fn bodies_that_do_not_come_hold_no_connections() {
     let admin = world.admin();
     let waiting = tokio::spawn(async move { admin.get("/livez").await });
     world.clock.advance(REQUEST_TIME);
-    let told = within_reason("answers", join_all(streams.into_iter().map(rest))).await;
+    let told = with_timeout("answers", join_all(streams.into_iter().map(rest))).await;
     assert_eq!(waiting.await.unwrap().status, 200);
     for told in told {
         let reply = Reply::parse(&told).expect("an answer");

@@ -11,7 +11,7 @@ use tokio::{
 use crate::support::{
     Reply,
     process::{Process, bff, bff_in_shell},
-    until, within_reason,
+    until, with_timeout,
 };
 
 /// RFC 7517, appendix A.1, for signatures.
@@ -65,7 +65,7 @@ impl Serving {
             format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut bytes = Vec::new();
-        within_reason("an answer", stream.read_to_end(&mut bytes)).await?;
+        with_timeout("an answer", stream.read_to_end(&mut bytes)).await?;
         Ok(Reply::parse(&bytes).expect("an answer"))
     }
 

@@ -33,7 +33,7 @@ pub use self::{
     issuers::IssuerKind,
 };
 use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer, verdicts::Verdicts};
-use crate::support::{Impostor, Reply, Stage, World};
+use crate::support::{Reply, ScriptedServer, Stage, World};
 
 /// A token and what it gets.
 pub struct Row {
@@ -202,7 +202,7 @@ async fn an_introspected_issuers_tokens_are_rejected_by_another_audience_claim()
 async fn attack(kind: IssuerKind, audience_claim: &'static str) -> Verdicts {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
-    let trap = Impostor::new().await;
+    let trap = ScriptedServer::new().await;
     let files = tempfile::tempdir().unwrap();
     let settings = kind.settings(&stage, audience_claim, &files);
     let world = stage.open_ready(&settings).await;
@@ -218,7 +218,7 @@ async fn attack(kind: IssuerKind, audience_claim: &'static str) -> Verdicts {
             attack.show(name, row).await;
         }
     }
-    assert!(!trap.is_called(), "a token made the service ask somebody");
+    assert!(!trap.was_contacted(), "a token made the service ask somebody");
     assert_eq!(world.simulator().total_requests(), 1, "the first one");
     // An answer of an issuer that is asked may lack `iss`.
     let accepted = usize::from(kind == IssuerKind::Introspection);
@@ -290,7 +290,7 @@ impl<'f> Attack<'f> {
 async fn what_looks_odd_but_is_good_gets_its_own_customer() {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
-    let trap = Impostor::new().await;
+    let trap = ScriptedServer::new().await;
     let world = stage.open_ready("").await;
     let kind = IssuerKind::PublicKeys;
     let forge = Forge::new(&world, stranger.issuer(), trap.address, kind, "aud");
@@ -309,14 +309,14 @@ async fn what_looks_odd_but_is_good_gets_its_own_customer() {
     }
     verdicts.compare();
     println!("odd but good tokens: {0} of {0} answered with their own customer", rows.len());
-    assert!(!trap.is_called(), "a token made the service ask somebody");
+    assert!(!trap.was_contacted(), "a token made the service ask somebody");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scope_is_granted_by_a_list_of_its_words_only() {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
-    let trap = Impostor::new().await;
+    let trap = ScriptedServer::new().await;
     let world = stage.open_ready("auth.issuers.main.required_scopes = [\"pay\"]").await;
     let kind = IssuerKind::PublicKeys;
     let forge = Forge::new(&world, stranger.issuer(), trap.address, kind, "aud");

@@ -12,7 +12,7 @@ use super::second_issuer;
 use crate::support::{
     Reply, Stage, World,
     authority::Authority,
-    prover::{Prover, show},
+    dpop_key::{DpopKey, show},
     until,
 };
 
@@ -53,7 +53,7 @@ async fn failures(world: &World, reason: &str) -> f64 {
 async fn a_bound_token_is_answered_with_a_new_proof_each_time_and_never_with_an_old_one() {
     for mode in [OPTIONAL, REQUIRED] {
         let world = World::with(mode).await;
-        let prover = Prover::new();
+        let prover = DpopKey::new();
         let token = prover.token(&world);
         let invalid = || match mode {
             OPTIONAL => vec![BEARER.to_owned(), dpop("invalid_dpop_proof")],
@@ -96,7 +96,7 @@ async fn each_mode_takes_its_own_tokens_only() {
         (REQUIRED, Some(dpop("invalid_token")), vec![dpop("invalid_token")], vec![dpop("")]),
     ] {
         let world = World::with(mode).await;
-        let prover = Prover::new();
+        let prover = DpopKey::new();
         let bound = prover.token(&world);
         for sight in ["first", "second"] {
             let reply = world.phone_holding(&bound).me().await;
@@ -125,7 +125,7 @@ async fn each_mode_takes_its_own_tokens_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proofs_that_prove_nothing_all_look_alike() {
     let world = World::with(OPTIONAL).await;
-    let (prover, thief) = (Prover::new(), Prover::new());
+    let (prover, thief) = (DpopKey::new(), DpopKey::new());
     let (token, other) = (prover.token(&world), prover.token(&world));
     let now = world.clock_seconds();
     let with = |changes: Value| prover.proof(&world, &token, &changes);
@@ -188,7 +188,7 @@ fn with_ath(proof: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_exactly_one_proof_and_one_authorization() {
     let world = World::with(OPTIONAL).await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let token = prover.token(&world);
     let proof = || prover.proof(&world, &token, &json!({}));
     let [one, other, third] = [proof(), proof(), proof()];
@@ -229,7 +229,7 @@ async fn a_request_has_exactly_one_proof_and_one_authorization() {
 async fn behind_a_proxy_proofs_are_for_the_public_address() {
     let public = "server.public_url = \"https://api.example/pay/\"\n";
     let world = World::with(&format!("{public}{REQUIRED}")).await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let token = prover.token(&world);
     for (htu, is_good) in [
         ("https://api.example/pay/me/customer", true),
@@ -246,7 +246,7 @@ async fn behind_a_proxy_proofs_are_for_the_public_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_says_about_proxies_changes_nothing() {
     let world = World::with(REQUIRED).await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let token = prover.token(&world);
     let proof = prover.proof(&world, &token, &json!({"htu": "https://api.example/me/customer"}));
     for lines in [
@@ -278,7 +278,7 @@ async fn over_our_own_tls_the_address_is_https() {
         key.display()
     ))
     .await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let token = prover.token(&world);
     let phone = authority.phone(world.service.public, None);
     for (htu, status) in
@@ -297,7 +297,7 @@ async fn over_our_own_tls_the_address_is_https() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nonces_are_given_out_wanted_and_renewed() {
     let world = World::with(&format!("{OPTIONAL}auth.dpop.nonces = true\n")).await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let token = prover.token(&world);
     let challenges = [BEARER.to_owned(), dpop("use_dpop_nonce")];
     let reply = prover.me(&world, &token).await;
@@ -329,7 +329,7 @@ async fn nonces_are_given_out_wanted_and_renewed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_token_older_than_the_last_fetch_that_lacks_its_key_is_refused() {
     let world = World::with(REQUIRED).await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let (old, unseen) = (prover.token(&world), prover.token(&world));
     assert_eq!(prover.me(&world, &old).await.status, 200);
     world.clock.advance(Duration::from_secs(60));
@@ -349,7 +349,7 @@ async fn replicas_with_one_nonce_key_take_each_others_nonces() {
     let shared = format!("{nonces}auth.dpop.nonce_key_file = '{}'\n", file.path().display());
     let [one, twin] = [World::with(&shared).await, World::with(&shared).await];
     let stranger = World::with(&nonces).await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let nonce = prover.me(&one, &prover.token(&one)).await.header("dpop-nonce").unwrap().to_owned();
     let with = json!({ "nonce": nonce });
     assert_eq!(prover.me_with(&twin, &prover.token(&twin), &with).await.status, 200);
@@ -368,7 +368,7 @@ async fn replicas_with_one_nonce_key_take_each_others_nonces() {
 async fn proofs_beyond_the_room_for_them_are_refused_and_nobody_else_is() {
     let world = World::with(&format!("{OPTIONAL}auth.dpop.max_proofs = 100\n")).await;
     for number in 0..50 {
-        let prover = Prover::new();
+        let prover = DpopKey::new();
         let token = prover.token(&world);
         for _ in 0..2 {
             assert_eq!(prover.me(&world, &token).await.status, 200, "{number}");
@@ -379,7 +379,7 @@ async fn proofs_beyond_the_room_for_them_are_refused_and_nobody_else_is() {
             assert!(reply.header("retry-after").is_some());
         }
     }
-    let (prover, before) = (Prover::new(), failures(&world, "overloaded").await);
+    let (prover, before) = (DpopKey::new(), failures(&world, "overloaded").await);
     let token = prover.token(&world);
     let reply = prover.me(&world, &token).await;
     assert_eq!((reply.status, &*reply.code()), (503, "overloaded"), "it fails closed");
@@ -405,7 +405,7 @@ async fn an_issuer_without_proofs_stands_next_to_one_that_wants_them() {
         world.metric("juspay_bff_jwks_keys{issuer=\"strict\"}").await > 0.0
     })
     .await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let plain = |by: &Issuer| by.mint(&MintRequest::of("alice")).unwrap();
     let bound = |by: &Issuer| by.mint(&prover.wish("alice")).unwrap();
     assert_eq!(world.phone_holding(&plain(world.issuer())).me().await.status, 200);
@@ -434,7 +434,7 @@ async fn an_issuer_without_proofs_stands_next_to_one_that_wants_them() {
 async fn a_bound_token_ends_and_is_revoked_like_any_other() {
     let world =
         World::with(&format!("{REQUIRED}auth.issuers.main.required_scopes = [\"pay\"]\n")).await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let good = MintRequest { scope: Some("pay".to_owned()), ..prover.wish("alice") };
     let mint = |wish: &MintRequest| world.issuer().mint(wish).unwrap();
     let expired = mint(&MintRequest { life: SignedDuration::from_secs(-31), ..good.clone() });

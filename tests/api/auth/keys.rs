@@ -20,7 +20,7 @@ use super::{
     COOLDOWN, INVALID_TOKEN, refused, second_issuer,
     tokens::{claims, header},
 };
-use crate::support::{Reply, Stage, World, tls::TlsEnd, until};
+use crate::support::{Reply, Stage, World, tls::TlsTerminator, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_STALE: Duration = Duration::from_hours(24);
@@ -391,7 +391,7 @@ async fn a_ca_file_is_trusted_for_its_own_issuer_only() {
     for (at, is_taken) in [("main", true), ("other", false)] {
         let stage = Stage::set().await;
         let issuer = stage.issuer().issuer_url().strip_prefix("http://").unwrap().parse().unwrap();
-        let end = TlsEnd::new("localhost", issuer).await;
+        let end = TlsTerminator::new("localhost", issuer).await;
         let ca = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&ca, &end.ca).unwrap();
         let trust = format!("ca_file = '{}'", ca.path().display());
@@ -424,7 +424,7 @@ async fn a_ca_file_is_trusted_for_its_own_issuer_only() {
 async fn keys_from_whom_nobody_has_certified_or_from_another_origin_are_not_taken() {
     let stage = Stage::set().await;
     let issuer = stage.issuer().issuer_url().strip_prefix("http://").unwrap().parse().unwrap();
-    let end = TlsEnd::new("localhost", issuer).await;
+    let end = TlsTerminator::new("localhost", issuer).await;
     let settings = format!(
         "[auth.issuers.main]\ndiscovery = false\njwks_url = \"https://localhost:{}{JWKS_PATH}\"",
         end.address.port(),

@@ -1,4 +1,4 @@
-//! `cache.not_found_ttl`: Juspay isn't asked again at once for a customer that it doesn't know.
+//! `cache.not_found_ttl`: an unknown customer is not requested from Juspay again at once.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ async fn is_not_found(phone: &Phone) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_found_is_not_asked_for_again_until_the_setting_says_so() {
+async fn not_found_is_cached_for_not_found_ttl() {
     let world = World::with_config("", |config| config.provision = false).await;
     let phone = world.phone("alice");
     is_not_found(&phone).await;
     assert_eq!(world.upstream("not_found").await, 1);
-    // Created just now, and not seen yet.
+    // Created just now, but the 404 is still cached.
     world.simulator().set_provision(true);
     world.clock.advance(Duration::from_millis(1_999));
     is_not_found(&phone).await;
@@ -39,23 +39,23 @@ async fn who_is_not_found_is_not_asked_for_again_until_the_setting_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_setting_may_be_nothing() {
+async fn zero_not_found_ttl_disables_caching() {
     let settings = "cache.not_found_ttl = \"0s\"";
     let world = World::with_config(settings, |config| config.provision = false).await;
     let phone = world.phone("alice");
-    for asked in 1..=3 {
+    for calls in 1..=3 {
         assert_eq!(phone.me().await.code(), "customer_not_found");
-        assert_eq!(world.simulator().calls("alice"), asked);
+        assert_eq!(world.simulator().calls("alice"), calls);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_found_any_more_loses_the_token() {
+async fn deleted_customer_loses_the_cached_token() {
     let world = World::new().await;
     let phone = world.phone("alice");
     served(&phone).await;
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::NotFound)).of("alice"));
-    // In the time of refreshing ahead: this answer is the last one.
+    // Within the refresh period: this response is the last one.
     world.clock.advance(Duration::from_secs(645));
     served(&phone).await;
     world.until_count("juspay_bff_cache_refreshes_total{outcome=\"not_found\"}", 1).await;
@@ -66,7 +66,7 @@ async fn who_is_not_found_any_more_loses_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_errors_are_remembered_for_a_second_at_most() {
+async fn other_errors_are_remembered_for_at_most_a_second() {
     let world = World::new().await;
     let fault = Fault::Status { status: 404, headers: [].into(), body: String::new() };
     world.simulator().inject(FaultRule::once(fault).of("alice"));

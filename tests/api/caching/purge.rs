@@ -1,11 +1,11 @@
-//! A purge: who comes from then on gets a new answer of Juspay's.
+//! A purge: later requests get a new response from Juspay.
 
 use serde_json::json;
 
 use super::{entries, served};
 use crate::support::World;
 
-/// Purges, and tells how many customers were forgotten.
+/// Purges, and returns the number of purged customers.
 async fn purge(world: &World, what: serde_json::Value) -> u64 {
     let reply = world.admin().post("/cache/purge", &what).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -13,7 +13,7 @@ async fn purge(world: &World, what: serde_json::Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purged_customer_is_fetched_anew_and_others_are_not() {
+async fn purged_customer_is_fetched_again_and_others_are_not() {
     let world = World::new().await;
     let (alice, bob) = (world.phone("alice"), world.phone("bob"));
     let (first, other) = (served(&alice).await.token(), served(&bob).await.token());
@@ -26,7 +26,7 @@ async fn a_purged_customer_is_fetched_anew_and_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_can_be_purged_at_once() {
+async fn all_customers_can_be_purged_at_once() {
     let world = World::new().await;
     for n in 0..20 {
         served(&world.phone(&format!("customer{n}"))).await;
@@ -41,7 +41,7 @@ async fn all_can_be_purged_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fetch_that_began_before_a_purge_is_not_kept() {
+async fn purge_during_fetch_discards_the_result() {
     for what in [json!({"customer_id": "alice"}), json!({"all": true})] {
         let world = World::new().await;
         let gate = world.simulator().hold("alice");
@@ -51,7 +51,7 @@ async fn a_fetch_that_began_before_a_purge_is_not_kept() {
         purge(&world, what).await;
         let after = phone.begin().await;
         world.until_waiting(2).await;
-        // One call at a time, still.
+        // Still one call at a time.
         world.settle().await;
         assert_eq!(world.simulator().calls("alice"), 1);
         gate.release();

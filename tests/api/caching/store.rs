@@ -1,4 +1,4 @@
-//! Memory: bounded in number, and free of tokens that nobody will get any more.
+//! Memory: limited in number, and free of tokens that can't be served any more.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{entries, served};
 use crate::support::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_is_bounded_by_the_setting() {
+async fn number_of_entries_is_limited_by_the_setting() {
     let world = World::with("cache.capacity = 10").await;
     for n in 0..100 {
         served(&world.phone(&format!("customer{n}"))).await;
@@ -15,7 +15,7 @@ async fn memory_is_bounded_by_the_setting() {
     assert_eq!(entries(&world).await, 10);
     let evicted = "juspay_bff_cache_evictions_total{cause=\"size\"}";
     assert_eq!(world.count(evicted).await, 90);
-    // Who was forgotten is asked for again.
+    // Evicted customers are fetched again.
     for n in 0..100 {
         served(&world.phone(&format!("customer{n}"))).await;
     }
@@ -23,13 +23,13 @@ async fn memory_is_bounded_by_the_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_tokens_leave_memory() {
+async fn expired_tokens_are_evicted() {
     let world = World::new().await;
     for n in 0..10 {
         served(&world.phone(&format!("customer{n}"))).await;
     }
     assert_eq!(entries(&world).await, 10);
-    // Past their normal end they may still be of use in an outage.
+    // Past their normal end, they may still be used in an outage.
     world.turn(Duration::from_secs(860)).await;
     assert_eq!(entries(&world).await, 10);
     let swept = async || entries(&world).await < 1;
@@ -37,7 +37,7 @@ async fn dead_tokens_leave_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_not_found_leave_memory_too() {
+async fn not_found_entries_are_evicted() {
     let world = World::with_config("", |config| config.provision = false).await;
     for n in 0..10 {
         let reply = world.phone(&format!("customer{n}")).me().await;
@@ -49,7 +49,7 @@ async fn those_not_found_leave_memory_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_isnt_asked_for_is_not_kept() {
+async fn unwanted_fields_are_not_cached() {
     let world = World::with("response.fields = [\"object_reference_id\", \"juspay\"]").await;
     let reply = served(&world.phone("alice")).await;
     let object = reply.json();

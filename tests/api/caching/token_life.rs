@@ -1,4 +1,4 @@
-//! Promise P3 and the life of a cached token, by a clock that the test turns.
+//! Promise P3 and the life of a cached token, on a manual clock.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ fn expires_in(reply: &Reply) -> u64 {
     reply.header("juspay-token-expires-in").expect("a life").parse().unwrap()
 }
 
-/// A phone whose customer's next token has that fault.
+/// A client whose customer's next token has this fault.
 fn phone_with(world: &World, fault: Fault) -> Phone {
     world.simulator().inject(FaultRule::once(fault).of("alice"));
     world.phone("alice")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hit_counts_down() {
+async fn remaining_life_of_hits_decreases() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let first = served(&phone).await;
@@ -41,12 +41,12 @@ async fn a_hit_counts_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_refresh_ahead_on_one_call_is_made_behind_the_hits() {
+async fn refresh_makes_one_call_in_the_background() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
     let gate = world.simulator().hold("alice");
-    // Life left: 300 s, less the jitter's 45 s.
+    // Remaining life: 300 s, minus 45 s of jitter.
     world.clock.advance(secs(645));
     for _ in 0..50 {
         let hit = served(&phone).await;
@@ -64,7 +64,7 @@ async fn from_refresh_ahead_on_one_call_is_made_behind_the_hits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_that_fails_keeps_the_old_token() {
+async fn failed_refresh_keeps_the_old_token() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
@@ -76,31 +76,31 @@ async fn a_refresh_that_fails_keeps_the_old_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn past_its_normal_end_a_token_is_replaced_first() {
+async fn token_past_its_normal_end_is_replaced_first() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
     world.clock.advance(secs(779) + Duration::from_millis(1));
     let reply = served(&phone).await;
-    // Expiries have whole seconds; by our clock a millisecond of this one has passed.
+    // Expiries have whole seconds; one millisecond of this second has passed on the server's clock.
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=stale; stored; ttl=778");
     assert_ne!(reply.token(), old);
     assert_eq!(expires_in(&reply), 898);
     let token = reply.token();
     assert_eq!(served(&phone).await.token(), token);
     assert_eq!(world.simulator().calls("alice"), 2);
-    // The new one has a life of its own, not what was left of the old one's.
+    // The new token's life starts at its own request.
     world.clock.advance(secs(598));
     let hit = served(&phone).await;
     assert_eq!((hit.token(), hit.cache_status()), (token, "juspay-bff; hit; ttl=180"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_handed_out_until_its_normal_end() {
+async fn token_is_served_until_its_normal_end() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
-    // Nothing is brought behind.
+    // No background refresh.
     let _gate = world.simulator().hold("alice");
     world.clock.advance(secs(779));
     let hit = served(&phone).await;
@@ -109,9 +109,9 @@ async fn a_token_is_handed_out_until_its_normal_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_short_lives_leave_a_floor_too() {
+async fn p3_short_lived_tokens_have_a_floor() {
     let world = World::new().await;
-    // Seconds: the life, what is left of it by the careful reading, how long it is handed out.
+    // Seconds: total life, conservative remaining life, time to live in the cache.
     for (life, left, ttl) in
         [(36, 35, 5), (40, 39, 9), (60, 59, 29), (120, 119, 89), (300, 299, 224), (600, 599, 479)]
     {
@@ -122,7 +122,7 @@ async fn p3_short_lives_leave_a_floor_too() {
         assert_eq!(expires_in(&reply), left, "{life}");
         assert_eq!(reply.cache_status(), format!("juspay-bff; fwd=uri-miss; stored; ttl={ttl}"));
         let token = reply.token();
-        // Nothing is brought behind.
+        // No background refresh.
         let gate = world.simulator().hold("alice");
         world.clock.advance(secs(ttl));
         let hit = served(&phone).await;
@@ -137,7 +137,7 @@ async fn p3_short_lives_leave_a_floor_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_no_token_is_believed_to_live_longer_than_the_setting_says() {
+async fn p3_life_is_limited_by_max_token_life() {
     let world = World::with("cache.max_token_life = \"10m\"").await;
     for seconds in [900, 86_400] {
         world.purge_all().await;
@@ -145,13 +145,13 @@ async fn p3_no_token_is_believed_to_live_longer_than_the_setting_says() {
         let reply = served(&phone).await;
         assert_eq!(expires_in(&reply), 600);
         assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=480");
-        let told = &reply.json()["juspay"]["client_auth_token_expiry"];
-        assert_eq!(*told, "2026-11-23T12:10:00Z");
+        let expected = &reply.json()["juspay"]["client_auth_token_expiry"];
+        assert_eq!(*expected, "2026-11-23T12:10:00Z");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn juspays_clock_may_be_fast_when_it_tells_its_date() {
+async fn fast_juspay_clock_is_corrected_by_its_date() {
     let world = World::new().await;
     for hours in [1, 0, 24] {
         world.purge_all().await;
@@ -159,17 +159,17 @@ async fn juspays_clock_may_be_fast_when_it_tells_its_date() {
         let reply = served(&world.phone("alice")).await;
         assert_eq!(expires_in(&reply), 899, "{hours} h");
         assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779");
-        // Told by our clock: the phone's is nearer to ours than to a wrong one.
-        let told = &reply.json()["juspay"]["client_auth_token_expiry"];
-        assert_eq!(*told, "2026-11-23T12:14:59Z", "{hours} h");
+        // On this server's clock: the client's clock is closer to it than to a wrong one.
+        let expected = &reply.json()["juspay"]["client_auth_token_expiry"];
+        assert_eq!(*expected, "2026-11-23T12:14:59Z", "{hours} h");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_usable_date_our_clock_counts() {
+async fn without_a_usable_date_the_servers_clock_applies() {
     let world = World::with_config("", |config| config.token_life = secs(600)).await;
     world.simulator().set_clock_offset(SignedDuration::from_mins(3));
-    // By Juspay's `Date` it would be 599 s.
+    // With Juspay's `Date` it would be 599 s.
     for fault in [Fault::NoDate, Fault::Age { seconds: 0 }, Fault::Age { seconds: 60 }] {
         world.purge_all().await;
         let reply = served(&phone_with(&world, fault.clone())).await;
@@ -178,7 +178,8 @@ async fn without_a_usable_date_our_clock_counts() {
     world.simulator().set_clock_offset(SignedDuration::from_mins(-3));
     world.purge_all().await;
     assert_eq!(expires_in(&served(&phone_with(&world, Fault::NoDate)).await), 420);
-    // A clock far behind ours makes its tokens look dead: better than handing out dead ones.
+    // A clock far behind makes Juspay's tokens look expired, which is safer than serving expired
+    // ones.
     world.simulator().set_clock_offset(SignedDuration::from_hours(-1));
     world.purge_all().await;
     let reply = phone_with(&world, Fault::NoDate).me().await;
@@ -186,7 +187,7 @@ async fn without_a_usable_date_our_clock_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_the_life_counts_from_the_sending_of_the_question() {
+async fn p3_life_starts_when_the_request_is_sent() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
@@ -194,22 +195,23 @@ async fn p3_the_life_counts_from_the_sending_of_the_question() {
     gate.arrived(1).await;
     world.clock.advance(secs(4));
     gate.release();
-    // At receipt, 896 s are left by our clock; that less a second counts from the sending, 4 s ago.
+    // At receipt, 896 s remain on this server's clock; that minus a second counts from sending, 4 s
+    // ago.
     assert_eq!(expires_in(&asking.reply().await), 891);
     assert_eq!(expires_in(&served(&phone).await), 891);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_token_must_be_alive_by_both_clocks() {
+async fn p3_token_must_be_valid_on_both_clocks() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let old = served(&phone).await.token();
-    // The wall clock is set forth: by it, the token has less than the floor left.
+    // The wall clock jumps ahead: on it, the token is below the floor.
     world.clock.jump_wall(SignedDuration::from_secs(780));
     let new = served(&phone).await;
     assert_eq!(new.cache_status(), "juspay-bff; fwd=stale; stored; ttl=779");
     assert_ne!(new.token(), old);
-    // It is set back, and time passes: by the monotonic clock it has ended.
+    // The wall clock jumps back, and time passes: on the monotonic clock, the token has expired.
     world.clock.jump_wall(SignedDuration::from_secs(-780));
     assert_eq!(served(&phone).await.cache_status(), "juspay-bff; hit; ttl=779");
     world.clock.advance(secs(780));

@@ -1,5 +1,5 @@
-//! Promise P7: whatever comes over the network, nothing panics or stalls. What isn't HTTP gets the
-//! parser's bare 400, or a closed connection.
+//! Promise P7: no input from the network causes a panic or a stall. Input that isn't HTTP gets the
+//! parser's bare 400 or a closed connection.
 
 use futures_util::future::join_all;
 use proptest::{
@@ -14,15 +14,15 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Phone, Reply, World, guard, within_reason};
+use crate::support::{Phone, Reply, World, guard, with_timeout};
 
-/// The service goes on as if nothing had been.
-async fn lives_on(phone: &Phone) {
+/// The service still works.
+async fn still_works(phone: &Phone) {
     assert_eq!(phone.me().await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_what_is_not_http_is_refused_and_the_service_lives_on() {
+async fn p7_non_http_is_rejected_and_the_service_survives() {
     let world = World::new().await;
     let phone = world.phone("alice");
     for bytes in [
@@ -34,7 +34,7 @@ async fn p7_what_is_not_http_is_refused_and_the_service_lives_on() {
         b"GET /me/customer HTTP/9.9\r\n\r\n",
         b"GET /me/customer HTTP/2.0\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
-        // The beginning of a TLS handshake.
+        // The start of a TLS handshake.
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET /me/cust omer HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -57,12 +57,12 @@ async fn p7_what_is_not_http_is_refused_and_the_service_lives_on() {
         } else {
             assert_eq!(answer, b"", "{shown:?}");
         }
-        lives_on(&phone).await;
+        still_works(&phone).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_heads_have_bounds() {
+async fn p7_request_heads_are_limited() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let many = "X-Many: x\r\n".repeat(200);
@@ -74,15 +74,15 @@ async fn p7_heads_have_bounds() {
         if let Some(reply) = Reply::parse(&answer) {
             assert!([400, 414, 431].contains(&reply.status), "{reply:?}");
         }
-        lives_on(&phone).await;
+        still_works(&phone).await;
     }
-    // What is long and still taken is looked at like anything else.
+    // Long but accepted headers are processed like others.
     let lines = format!("Cookie: {}\r\n", "x".repeat(16 * 1024));
     assert_eq!(phone.request("GET", "/me/customer", &lines).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_bytes_that_are_no_text_are_looked_at_like_any_others() {
+async fn p7_non_text_bytes_are_handled_like_others() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let with = |line: &[u8]| {
@@ -101,22 +101,22 @@ async fn p7_bytes_that_are_no_text_are_looked_at_like_any_others() {
     }
     let answer = phone.garbage(&with(b"").repeat(2)).await;
     assert!(!answer.is_empty());
-    lives_on(&phone).await;
+    still_works(&phone).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_clients_that_never_finish_their_head_hinder_nobody() {
+async fn p7_unfinished_heads_block_no_other_client() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let half = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nAuthoriz";
     let stuck = join_all((0..100).map(|_| phone.open(half))).await;
     assert!(stuck.iter().all(Result::is_ok));
-    lives_on(&phone).await;
+    still_works(&phone).await;
     drop(stuck);
-    lives_on(&phone).await;
+    still_works(&phone).await;
 }
 
-/// What requests are made of, whole and in part.
+/// Parts of requests, complete and incomplete.
 const PARTS: [&str; 28] = [
     "GET /me/customer HTTP/1.1\r\n",
     "HEAD /me/customer HTTP/1.1\r\n",
@@ -148,7 +148,7 @@ const PARTS: [&str; 28] = [
     "5\r\nhello\r\n",
 ];
 
-/// Pieces, each of which is sent alone: parts of requests, and bytes that are parts of nothing.
+/// Pieces that are sent separately: parts of requests and arbitrary bytes.
 fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let part = select(&PARTS[..]).prop_map(|part| part.as_bytes().to_vec());
     let request = vec(select(&PARTS[..]), 1..12).prop_map(|parts| parts.concat().into_bytes());
@@ -156,13 +156,13 @@ fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
     vec(prop_oneof![4 => part, 2 => request, 1 => bytes], 1..12)
 }
 
-/// Sends them one by one, then says that no more will come; all that comes back.
+/// Sends the pieces one by one, shuts down the sending side, and reads everything.
 async fn sent(phone: &Phone, pieces: &[Vec<u8>]) -> Vec<u8> {
-    within_reason("the end of the connection", async {
+    with_timeout("the end of the connection", async {
         let mut stream = TcpStream::connect(phone.address).await.expect("a connection");
         stream.set_nodelay(true).unwrap();
         for piece in pieces {
-            // The service may close before it has read all.
+            // The service may close before it has read everything.
             drop(stream.write_all(piece).await);
             tokio::task::yield_now().await;
         }
@@ -175,7 +175,7 @@ async fn sent(phone: &Phone, pieces: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_whatever_bytes_come_they_are_refused_or_answered_and_nothing_breaks() {
+async fn p7_arbitrary_bytes_are_rejected_or_answered() {
     let world = World::new().await;
     let (alice, stranger) = (world.phone("alice"), world.stranger());
     let here = tokio::runtime::Handle::current();
@@ -195,7 +195,7 @@ async fn p7_whatever_bytes_come_they_are_refused_or_answered_and_nothing_breaks(
         })
     });
     run.await.unwrap().unwrap();
-    lives_on(&alice).await;
+    still_works(&alice).await;
     world.until_count("juspay_bff_http_requests_in_flight", 0).await;
     world.until_count("juspay_bff_http_connections", 0).await;
 }

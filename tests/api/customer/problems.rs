@@ -1,10 +1,10 @@
-//! What a phone is told when something goes wrong: one form for all, and stable codes.
+//! Errors as clients see them: one format for all, and stable codes.
 
 use serde_json::Value;
 
 use crate::support::{Phone, Reply, World};
 
-/// Checks what `Reply::code` leaves open.
+/// Checks what `Reply::code` doesn't.
 fn problem(reply: &Reply) -> Value {
     let code = reply.code();
     let problem = reply.json();
@@ -22,7 +22,7 @@ fn problem(reply: &Reply) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_paths_are_not_found_whoever_asks() {
+async fn other_paths_are_not_found_with_or_without_a_token() {
     let world = World::new().await;
     for phone in [world.phone("alice"), world.stranger()] {
         for path in [
@@ -53,7 +53,7 @@ async fn other_paths_are_not_found_whoever_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_methods_are_told_which_there_are() {
+async fn other_methods_are_rejected_with_allow() {
     let world = World::new().await;
     for phone in [world.phone("alice"), world.stranger()] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "get", "PURGE"] {
@@ -67,7 +67,7 @@ async fn other_methods_are_told_which_there_are() {
     assert_eq!(world.simulator().total_requests(), 0);
 }
 
-/// A request that leaves it to the service whether the connection is kept.
+/// A request that lets the service decide whether to keep the connection.
 fn keep_alive(phone: &Phone, method: &str, lines: &str, body: &str) -> String {
     let token = phone.token.as_deref().unwrap();
     format!(
@@ -77,7 +77,7 @@ fn keep_alive(phone: &Phone, method: &str, lines: &str, body: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_is_refused_and_closes_the_connection() {
+async fn request_body_is_rejected_and_closes_the_connection() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let large = "x".repeat(1024 * 1024);
@@ -89,7 +89,7 @@ async fn a_body_is_refused_and_closes_the_connection() {
         ("Transfer-Encoding: chunked\r\n", "0;a=b\r\n\r\n"),
         ("Transfer-Encoding: chunked\r\n", "5"),
     ] {
-        // It comes back at all: the service closes, though the client doesn't ask for it.
+        // It returns: the service closes, although the client didn't request it.
         let reply = phone.raw(&keep_alive(&phone, "GET", lines, body)).await;
         assert_eq!(reply.status, 413, "{lines}");
         assert_eq!(reply.header("connection"), Some("close"), "{lines}");
@@ -101,7 +101,7 @@ async fn a_body_is_refused_and_closes_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_body_is_never_taken_for_the_next_request() {
+async fn p1_body_is_never_parsed_as_the_next_request() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let hidden = keep_alive(&world.phone("bob"), "GET", "Connection: close\r\n", "");
@@ -120,7 +120,7 @@ async fn p1_a_body_is_never_taken_for_the_next_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retry_after_is_drawn_between_the_wait_and_half_as_much_again() {
+async fn retry_after_has_up_to_50_percent_jitter() {
     let world = World::with(
         "cache.not_found_ttl = \"10s\"
          juspay.breaker.min_calls = 1000",
@@ -128,10 +128,10 @@ async fn retry_after_is_drawn_between_the_wait_and_half_as_much_again() {
     .await;
     for (customer, code, range) in [
         ("sim_not_found", "customer_not_found", 10..=15),
-        // As long as the failure is remembered for its customer.
+        // As long as the customer's failure is remembered.
         ("sim_500", "upstream_error", 1..=2),
         ("sim_html", "upstream_invalid_response", 1..=2),
-        // For as long as Juspay wants.
+        // As long as Juspay's `Retry-After`.
         ("sim_429", "upstream_unavailable", 7..=11),
     ] {
         let phone = world.phone(customer);
@@ -147,7 +147,7 @@ async fn retry_after_is_drawn_between_the_wait_and_half_as_much_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_key_or_address_is_retried_when_this_service_tries_it_again() {
+async fn rejected_key_or_address_is_retryable_after_a_second() {
     for (customer, code) in [
         ("sim_bad_key", "upstream_rejected_credentials"),
         ("sim_ip_blocked", "upstream_rejected_origin"),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Checkup, Ward};
-use crate::support::tls::TlsEnd;
+use crate::support::tls::TlsTerminator;
 
 const KEY: &str = "juspay.api_key_file";
 
@@ -56,7 +56,7 @@ async fn an_address_where_nobody_listens_is_told() {
 }
 
 /// What is said of TLS with `end`, trusting `ca`.
-async fn over_tls(ward: &Ward, end: &TlsEnd, ca: Option<&str>) -> (Checkup, String) {
+async fn over_tls(ward: &Ward, end: &TlsTerminator, ca: Option<&str>) -> (Checkup, String) {
     let trust = ca.map_or_else(String::new, |ca| {
         std::fs::write(ward.path("ca.pem"), ca).unwrap();
         format!("juspay.ca_file = '{}'\n", ward.path("ca.pem").display())
@@ -68,7 +68,7 @@ async fn over_tls(ward: &Ward, end: &TlsEnd, ca: Option<&str>) -> (Checkup, Stri
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_certificate_is_told_with_its_end() {
     let ward = Ward::new().await;
-    let end = TlsEnd::new("127.0.0.1", juspay(&ward)).await;
+    let end = TlsTerminator::new("127.0.0.1", juspay(&ward)).await;
     let (checkup, subject) = over_tls(&ward, &end, Some(&end.ca)).await;
     checkup.says(&subject, "ok TLSv1.3, a good certificate until ", &["(in ", " days)"]);
     checkup.failed_only(0);
@@ -78,9 +78,9 @@ async fn a_good_certificate_is_told_with_its_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_certificate_that_is_not_good_is_told_and_no_key_is_sent() {
     let ward = Ward::new().await;
-    let good = TlsEnd::new("127.0.0.1", juspay(&ward)).await;
-    let elsewhere = TlsEnd::new("api.juspay.in", juspay(&ward)).await;
-    let expired = TlsEnd::good_until("127.0.0.1", juspay(&ward), 2001).await;
+    let good = TlsTerminator::new("127.0.0.1", juspay(&ward)).await;
+    let elsewhere = TlsTerminator::new("api.juspay.in", juspay(&ward)).await;
+    let expired = TlsTerminator::valid_until("127.0.0.1", juspay(&ward), 2001).await;
     for (end, ca, told, fix) in [
         (&good, None, "an authority that isn't trusted here", "juspay.ca_file"),
         (&good, Some(&elsewhere.ca), "an authority that isn't trusted here", "juspay.ca_file"),

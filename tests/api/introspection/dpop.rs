@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Asked, CLIENT, owner, unavailable};
 use crate::support::{
     Reply,
-    prover::{Prover, show},
+    dpop_key::{DpopKey, show},
 };
 
 const MODES: [&str; 3] = ["off", "optional", "required"];
@@ -20,7 +20,7 @@ impl Asked {
     }
 
     /// A token for `subject` that is bound to the prover's key.
-    fn bound(&self, prover: &Prover, subject: &str) -> String {
+    fn bound(&self, prover: &DpopKey, subject: &str) -> String {
         self.mint(prover.bound(MintRequest::opaque(subject)))
     }
 }
@@ -33,7 +33,7 @@ fn refused(what: &str, reply: &Reply, code: &str) {
 async fn p1_a_bound_opaque_token_is_its_own_customers_with_a_new_proof_each_time() {
     for mode in ["optional", "required"] {
         let asked = Asked::in_mode(mode).await;
-        let provers = ["alice", "bob"].map(|name| (name, Prover::new()));
+        let provers = ["alice", "bob"].map(|name| (name, DpopKey::new()));
         for (name, prover) in &provers {
             let token = asked.bound(prover, name);
             for sight in ["first sight", "known"] {
@@ -52,7 +52,7 @@ async fn p1_a_bound_opaque_token_is_its_own_customers_with_a_new_proof_each_time
 async fn p1_without_its_keys_proof_a_bound_opaque_token_lets_nobody_in() {
     for mode in MODES {
         let asked = Asked::in_mode(mode).await;
-        let (prover, thief) = (Prover::new(), Prover::new());
+        let (prover, thief) = (DpopKey::new(), DpopKey::new());
         let (token, other) = (asked.bound(&prover, "alice"), asked.bound(&prover, "alice"));
         for sight in ["first", "second"] {
             let bare = asked.world.phone_holding(&token).me().await;
@@ -87,7 +87,7 @@ async fn p1_without_its_keys_proof_a_bound_opaque_token_lets_nobody_in() {
 async fn each_mode_takes_its_own_opaque_tokens_only() {
     for (mode, takes_unbound) in [("off", true), ("optional", true), ("required", false)] {
         let asked = Asked::in_mode(mode).await;
-        let (prover, phone) = (Prover::new(), asked.phone("alice"));
+        let (prover, phone) = (DpopKey::new(), asked.phone("alice"));
         let reply = phone.me().await;
         assert_eq!(reply.status == 200, takes_unbound, "{mode}: {}", reply.text());
         let token = phone.token.unwrap();
@@ -107,7 +107,7 @@ async fn each_mode_takes_its_own_opaque_tokens_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_a_proof_is_no_reason_to_turn_down_what_nobody_vouches_against() {
     let asked = Asked::in_mode("required").await;
-    let prover = Prover::new();
+    let prover = DpopKey::new();
     let token = asked.bound(&prover, "alice");
     asked.world.issuer().set_client(CLIENT, "another secret");
     unavailable(&prover.me(&asked.world, &token).await);

@@ -7,15 +7,14 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
-    first_sight,
-    juspay::{ACCESS_DENIED, BAD_ORIGIN, answer},
-    retry_after, scripted,
+    first_sight, retry_after, scripted,
+    scripted_juspay::{ACCESS_DENIED, BAD_ORIGIN, answer},
 };
 use crate::support::{Stage, World, shipped};
 
 const CREDENTIALS: &str = "upstream_rejected_credentials";
 
-/// Requests of a customer for each of these numbers.
+/// Requests for a customer for each of these numbers, all rejected.
 async fn rejected(world: &World, numbers: impl IntoIterator<Item = usize>) {
     for number in numbers {
         let reply = world.phone(&format!("c{number}")).me().await;
@@ -23,7 +22,7 @@ async fn rejected(world: &World, numbers: impl IntoIterator<Item = usize>) {
     }
 }
 
-/// A world whose key Juspay has switched off, and that has noticed.
+/// A world whose API key Juspay has disabled, with the hold started.
 async fn held(settings: &str) -> World {
     let world = World::with(&format!("{}{settings}", shipped())).await;
     world.simulator().set_key(&world.api_key, false);
@@ -33,7 +32,7 @@ async fn held(settings: &str) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_two_rejected_customers_hold_no_other_customer() {
+async fn p4_two_rejected_customers_affect_no_other() {
     for (status, body) in [("401 Unauthorized", ACCESS_DENIED), ("403 Forbidden", BAD_ORIGIN)] {
         let (world, juspay) = scripted().await;
         for odd in ["odd1", "odd2"] {
@@ -49,19 +48,19 @@ async fn p4_two_rejected_customers_hold_no_other_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_customers_with_a_firewalls_page_start_it() {
+async fn five_firewall_rejections_start_the_hold() {
     let (world, juspay) = scripted().await;
     let blocks = |customer: &str| {
         juspay.answer(customer, answer("403 Forbidden", "", b"<html>blocked</html>"));
     };
-    // Four, and another customer in between: nothing is held.
+    // Four customers, with a success in between: no hold.
     for number in 0..4 {
         let customer = format!("first{number}");
         blocks(&customer);
         assert_eq!(world.phone(&customer).me().await.code(), "upstream_rejected_origin");
     }
     first_sight(&world, "alice").await;
-    // Five, and a sixth that found out.
+    // Five start the hold; the sixth probes.
     for number in 0..20 {
         let customer = format!("then{number}");
         blocks(&customer);
@@ -78,7 +77,7 @@ async fn five_customers_with_a_firewalls_page_start_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_is_one_probe_in_five_seconds_by_a_customer_that_was_not_rejected() {
+async fn wrong_key_causes_one_probe_every_five_seconds_by_an_unrejected_customer() {
     let world = held("").await;
     world.clock.advance(Duration::from_secs(4));
     rejected(&world, 0..40).await;
@@ -94,9 +93,9 @@ async fn a_wrong_key_is_one_probe_in_five_seconds_by_a_customer_that_was_not_rej
     }
 }
 
-/// No other customer comes that could find out.
+/// No other customer is there to probe.
 #[tokio::test(flavor = "multi_thread")]
-async fn customers_that_were_rejected_are_not_locked_out() {
+async fn rejected_customers_are_not_locked_out() {
     let world = held("").await;
     world.simulator().set_key(&world.api_key, true);
     rejected(&world, 0..3).await;
@@ -108,7 +107,7 @@ async fn customers_that_were_rejected_are_not_locked_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purge_of_all_ends_it() {
+async fn purge_of_all_ends_the_hold() {
     let world = held("").await;
     world.simulator().set_key(&world.api_key, true);
     rejected(&world, 0..20).await;
@@ -122,7 +121,7 @@ async fn a_purge_of_all_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_key_file_ends_it() {
+async fn changed_key_file_ends_the_hold() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("key");
     fs::write(&path, "canary_wrong").unwrap();
@@ -135,14 +134,14 @@ async fn a_changed_key_file_ends_it() {
     for _ in 0..3 {
         world.turn(Duration::from_secs(1)).await;
     }
-    // Sooner than the next probe, and all of them.
+    // Before the next probe, and for all of them.
     for number in 0..20 {
         first_sight(&world, &format!("c{number}")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_customer_with_a_wrong_rejection_keeps_its_error_for_a_second() {
+async fn rejection_of_one_customer_is_remembered_for_a_second() {
     let world = World::with(&shipped()).await;
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
     let phone = world.phone("alice");

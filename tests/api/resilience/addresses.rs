@@ -1,4 +1,4 @@
-//! Which of the addresses of Juspay's host are tried, and how: `juspay.ip_family`, proxies.
+//! Which addresses of Juspay's host are tried, and how: `juspay.ip_family`, proxies.
 
 use juspay_bff::clock::SystemClock;
 
@@ -7,8 +7,8 @@ use crate::support::{
     process::{Process, bff},
 };
 
-/// A world whose Juspay listens on 127.0.0.1 and is called localhost. In real time, as resolving a
-/// name and connecting take some.
+/// A world whose Juspay listens on 127.0.0.1 and has the name localhost. In real time, because
+/// resolving and connecting take some.
 async fn by_name(family: &str) -> World {
     let stage = Stage::set_with(|config| config.clock = SystemClock::shared()).await;
     let base_url = stage.simulator().base_url().replace("127.0.0.1", "localhost");
@@ -29,7 +29,7 @@ async fn only_the_addresses_of_the_family_are_tried() {
     assert_eq!(world.simulator().total_requests(), 0);
 }
 
-/// What `serve` says until it serves, with this in its environment too.
+/// The output of `serve` until it serves, with these additional environment variables.
 async fn says_at_start(environment: &[(&str, &str)]) -> String {
     let stage = Stage::set().await;
     let mut serve = bff(&["serve"]);
@@ -53,7 +53,7 @@ async fn says_at_start(environment: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_in_the_environment_is_warned_about_as_it_is_not_used() {
+async fn proxy_variables_are_ignored_with_a_warning() {
     let secret = "http://user:hush@proxy.test:3128";
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         let said = says_at_start(&[(name, secret)]).await;

@@ -1,4 +1,4 @@
-//! Who is in memory doesn't notice how many others wait; what is too much is refused at once.
+//! Cached customers are served however many requests wait; excess requests are rejected at once.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::{all_at_once, breaker, cold, is_ready, retry_after};
 use crate::support::{Phone, Reply, World, shipped};
 
-/// Phones whose answers Juspay holds back.
+/// Clients whose responses a gate at Juspay holds back.
 struct Held {
     gates: Vec<Gate>,
     asking: Vec<JoinHandle<Reply>>,
@@ -57,8 +57,8 @@ async fn hits(world: &World, number: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_saturated_juspay_neither_slows_nor_refuses_hits() {
-    // So that the 64 that hang are still there when the 65th gives up.
+async fn saturated_juspay_does_not_affect_hits() {
+    // Long enough that the 64 hanging calls still run when the 65th gives up waiting.
     let world = World::with("juspay.try_timeout = \"5s\"").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 64);
@@ -77,7 +77,7 @@ async fn a_saturated_juspay_neither_slows_nor_refuses_hits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_hundred_cold_customers_wait_and_hits_do_not() {
+async fn five_hundred_uncached_customers_wait_and_hits_do_not() {
     let world = World::new().await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 500);
@@ -91,14 +91,14 @@ async fn five_hundred_cold_customers_wait_and_hits_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_a_crowd_of_one_customer_leaves_room_for_others() {
+async fn p4_many_requests_of_one_customer_leave_permits_for_others() {
     let world = World::with(&shipped()).await;
     let gate = world.simulator().hold("crowd");
     let phone = world.phone("crowd");
     let crowd: Vec<_> = std::iter::repeat_n(phone, 560).map(ask).collect();
     world.until_waiting(512).await;
     world.settle().await;
-    // More than half of the places one customer doesn't get.
+    // One customer can't hold more than half of the permits.
     for phone in std::iter::repeat_n(world.phone("crowd"), 3) {
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (429, "rate_limited"), "{}", reply.text());
@@ -119,7 +119,7 @@ async fn p4_a_crowd_of_one_customer_leaves_room_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_a_herd_of_five_hundred_for_one_customer_is_served_by_one_call() {
+async fn p4_five_hundred_requests_for_one_customer_share_one_call() {
     let world = World::with(&shipped()).await;
     let gate = world.simulator().hold("herd");
     let herd: Vec<_> = std::iter::repeat_n(world.phone("herd"), 500).map(ask).collect();
@@ -132,7 +132,7 @@ async fn p4_a_herd_of_five_hundred_for_one_customer_is_served_by_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_with_all_fetches_taken_joining_one_is_still_free() {
+async fn p4_joining_a_fetch_needs_no_fetch_permit() {
     let world = World::with("server.max_waiting = 1").await;
     let held = Held::new(&world, 1);
     held.all_at_juspay().await;
@@ -145,7 +145,7 @@ async fn p4_with_all_fetches_taken_joining_one_is_still_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_finds_no_room_to_wait_is_refused_at_once_and_hits_are_not() {
+async fn excess_waiting_requests_are_rejected_and_hits_are_not() {
     let world = World::with("server.max_in_flight = 8\nserver.max_waiting = 7").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 7);
@@ -163,7 +163,7 @@ async fn who_finds_no_room_to_wait_is_refused_at_once_and_hits_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hits_are_never_too_many() {
+async fn hits_are_never_limited() {
     let world = World::with("server.max_in_flight = 2\nserver.max_waiting = 1").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let held = Held::new(&world, 1);

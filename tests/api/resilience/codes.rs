@@ -1,4 +1,4 @@
-//! What a phone is told when Juspay isn't asked, or says no to us.
+//! What clients get when Juspay isn't called, or rejects the service.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,14 +17,14 @@ fn status(status: u16, retry_after: Option<&str>) -> FaultRule {
     FaultRule::always(Fault::Status { status, headers, body: String::new() })
 }
 
-/// A world in which `alice` is in memory.
+/// A world with `alice` in the cache.
 async fn with_alice(settings: &str) -> World {
     let world = World::with(settings).await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     world
 }
 
-/// Whoever is in memory doesn't notice, and nobody sends the phones elsewhere.
+/// The cached customer is still served, and the service stays ready.
 async fn alice_does_not_notice(world: &World) {
     let reply = world.phone("alice").me().await;
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -33,7 +33,7 @@ async fn alice_does_not_notice(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_breaker_is_a_503_without_a_call() {
+async fn open_breaker_returns_503_without_a_call() {
     let world = with_alice(BREAKER).await;
     world.simulator().inject(status(500, None));
     for phone in cold(&world, "first", 5) {
@@ -63,7 +63,7 @@ async fn an_open_breaker_is_a_503_without_a_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_open_one_phone_finds_out_for_all() {
+async fn half_open_breaker_probes_with_one_request() {
     let world = with_alice(BREAKER).await;
     world.simulator().inject(status(500, None));
     drop(all_at_once(cold(&world, "first", 5)).await);
@@ -87,7 +87,7 @@ async fn half_open_one_phone_finds_out_for_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_do_not_open_the_breaker_by_their_ids() {
+async fn client_ids_cannot_open_the_breaker() {
     let world = with_alice(BREAKER).await;
     for magic in ["sim_not_found", "sim_bad_request", "sim_other_customer", "sim_no_token"] {
         for _ in 0..10 {
@@ -100,10 +100,10 @@ async fn callers_do_not_open_the_breaker_by_their_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn juspays_429_is_a_503_and_holds_everyone_off() {
+async fn rate_limit_of_juspay_returns_503_and_stops_all_calls() {
     let world = with_alice("").await;
     world.simulator().inject(status(429, Some("7")).times(2));
-    // Two customers': one's could be its own.
+    // Two customers: a limit of one could be its own.
     for phone in cold(&world, "limited", 2) {
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
@@ -121,10 +121,10 @@ async fn juspays_429_is_a_503_and_holds_everyone_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn phones_are_not_told_to_stay_away_for_longer_than_we_do() {
-    for told in ["86400", "18446744073709551615", "Tue, 24 Nov 2026 12:00:00 GMT"] {
+async fn retry_after_is_limited_to_the_services_own_wait() {
+    for expected in ["86400", "18446744073709551615", "Tue, 24 Nov 2026 12:00:00 GMT"] {
         let world = World::new().await;
-        world.simulator().inject(status(429, Some(told)));
+        world.simulator().inject(status(429, Some(expected)));
         retry_after(&world.phone("bob").me().await, 60);
         retry_after(&world.phone("carol").me().await, 60);
         retry_after(&world.phone("dave").me().await, 30);
@@ -132,7 +132,7 @@ async fn phones_are_not_told_to_stay_away_for_longer_than_we_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retry_after_of_juspays_503_reaches_every_phone_that_waited_for_it() {
+async fn retry_after_of_juspays_503_reaches_every_waiting_client() {
     let shipped = "
         juspay.max_retries = 2
         juspay.try_timeout = \"2s\"
@@ -156,7 +156,7 @@ async fn retry_after_of_juspays_503_reaches_every_phone_that_waited_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retry_after_of_juspays_503_reaches_a_phone_that_wants_a_new_token() {
+async fn retry_after_of_juspays_503_reaches_no_cache_requests() {
     let world = with_alice("").await;
     world.clock.advance(Duration::from_secs(31));
     world.simulator().inject(status(503, Some("9")).times(1));
@@ -168,25 +168,25 @@ async fn retry_after_of_juspays_503_reaches_a_phone_that_wants_a_new_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_rejected_key_is_a_502_and_few_calls_however_many_phones() {
+async fn p6_rejected_key_returns_502_with_few_calls() {
     let world = with_alice(BREAKER).await;
     world.simulator().set_key(&world.api_key, false);
-    let asked = world.simulator().total_requests();
+    let calls_before = world.simulator().total_requests();
     for reply in all_at_once(cold(&world, "first", 200)).await {
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_credentials"));
         assert_eq!(reply.header("www-authenticate"), None);
     }
-    let calls = world.simulator().total_requests() - asked;
+    let calls = world.simulator().total_requests() - calls_before;
     assert!((3..=66).contains(&calls), "{calls}: those that were under way together, and a probe");
     assert_eq!(world.upstream("rejected_credentials").await, calls);
     world.clock.advance(Duration::from_millis(4_999));
     assert_eq!(world.phone("bob").me().await.code(), "upstream_rejected_credentials");
-    assert_eq!(world.simulator().total_requests() - asked, calls);
+    assert_eq!(world.simulator().total_requests() - calls_before, calls);
     world.clock.advance(Duration::from_millis(1));
     for phone in cold(&world, "second", 20) {
         assert_eq!(phone.me().await.code(), "upstream_rejected_credentials");
     }
-    assert_eq!(world.simulator().total_requests() - asked, calls + 1, "one finds out");
+    assert_eq!(world.simulator().total_requests() - calls_before, calls + 1, "one finds out");
     assert_eq!(breaker(&world).await, "closed");
     alice_does_not_notice(&world).await;
     let line = guard::log_lines("Juspay rejected the API key").pop().expect("a log line");
@@ -197,7 +197,7 @@ async fn p6_a_rejected_key_is_a_502_and_few_calls_however_many_phones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_rejected_address_is_a_502_and_the_other_key_is_not_tried() {
+async fn p6_rejected_address_returns_502_without_trying_the_other_key() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("next");
     std::fs::write(&path, "canary_next").unwrap();
@@ -205,17 +205,17 @@ async fn p6_a_rejected_address_is_a_502_and_the_other_key_is_not_tried() {
     let world = with_alice(&next).await;
     world.simulator().set_key("canary_next", true);
     world.simulator().inject(FaultRule::always(Fault::Error(ApiError::BadOrigin)));
-    let asked = world.simulator().total_requests();
+    let calls_before = world.simulator().total_requests();
     for phone in cold(&world, "first", 50) {
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_origin"));
     }
-    assert_eq!(world.simulator().total_requests() - asked, 3, "two, and one that found out");
+    assert_eq!(world.simulator().total_requests() - calls_before, 3, "two, and one that found out");
     world.clock.advance(Duration::from_secs(5));
     for phone in cold(&world, "second", 50) {
         assert_eq!(phone.me().await.code(), "upstream_rejected_origin");
     }
-    assert_eq!(world.simulator().total_requests() - asked, 4);
+    assert_eq!(world.simulator().total_requests() - calls_before, 4);
     let sent: Vec<_> = world.simulator().requests();
     let keys: Vec<_> = sent.iter().filter_map(|it| it.header("authorization")).collect();
     assert!(keys.iter().all(|key| *key == keys[0]), "the first key, always");

@@ -1,5 +1,5 @@
-//! A network that spoils connections, in real time: every phone gets its own object or a clean
-//! problem, and nothing hangs.
+//! A network with faults, in real time: every client gets its own object or a clean problem, and
+//! nothing hangs.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use super::{behind, breaker, cold};
 use crate::support::{
     Phone, Reply, World,
     proxy::{Plan, Proxy},
-    until, within_reason,
+    until, with_timeout,
 };
 
-/// As shipped; worlds do without, unless they say so.
+/// As shipped; worlds have no retries by default.
 const RETRIES: &str = "juspay.max_retries = 2";
 
-/// With a budget that hides no fault, and less time for what hangs.
+/// With a budget that doesn't limit retries, and shorter timeouts.
 const PERSISTENT: &str = "
     juspay.max_retries = 2
     juspay.retry_budget = 1.0
     juspay.try_timeout = \"1s\"
 ";
 
-/// Asks for a customer and looks at whose object has come; `None` is a clean problem.
+/// Requests a customer and checks whose object arrives; `None` for a clean problem.
 async fn own_object(phone: Phone, id: String) -> Option<Reply> {
-    let reply = within_reason("an answer", phone.me()).await;
+    let reply = with_timeout("an answer", phone.me()).await;
     if reply.status == 200 {
         assert_eq!(reply.json()["object_reference_id"], *id);
         assert!(reply.token().starts_with("tkn_"));
@@ -44,7 +44,7 @@ async fn own_object(phone: Phone, id: String) -> Option<Reply> {
     None
 }
 
-/// All of them, so many at a time; how many got their object.
+/// Requests all customers, this many at a time, and returns the number of objects.
 async fn served(world: &World, prefix: &str, number: usize, at_a_time: usize) -> usize {
     let asking = cold(world, prefix, number).into_iter().enumerate().map(|(n, phone)| {
         let id = format!("{prefix}{n}");
@@ -55,14 +55,14 @@ async fn served(world: &World, prefix: &str, number: usize, at_a_time: usize) ->
     served.into_iter().filter(|served| *served).count()
 }
 
-/// The first `faulty` connections go like that.
+/// The first `faulty` connections follow this plan.
 async fn first_go_like(plan: Plan, faulty: usize, settings: &str) -> (World, Proxy) {
     let plan = move |connection| if connection < faulty { plan } else { Plan::Pass };
     behind(async |to| Proxy::before(to, plan).await, settings).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_bad_connection_costs_no_request() {
+async fn one_bad_connection_fails_no_request() {
     for plan in [
         Plan::Latency(Duration::from_millis(50)),
         Plan::ResetMidHead,
@@ -79,7 +79,7 @@ async fn one_bad_connection_costs_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_cut_midway_is_retried_like_a_failed_connection() {
+async fn truncated_body_is_retried() {
     let (world, _proxy) = first_go_like(Plan::ResetMidBody, 1, PERSISTENT).await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     assert_eq!(world.simulator().calls("alice"), 2);
@@ -87,7 +87,7 @@ async fn a_body_cut_midway_is_retried_like_a_failed_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_whose_connection_ends_midway_is_retried() {
+async fn body_of_a_closed_connection_is_retried() {
     let whole_json = false;
     for cut in [Fault::CutBody { whole_json }, Fault::CutChunked { whole_json }] {
         let world = World::with(RETRIES).await;
@@ -104,7 +104,7 @@ async fn a_body_whose_connection_ends_midway_is_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_body_that_is_no_customer_is_not_retried() {
+async fn complete_body_without_a_customer_is_not_retried() {
     let world = World::with(RETRIES).await;
     for (n, fault) in [Fault::Html, Fault::Empty, Fault::NoLength].into_iter().enumerate() {
         let id = format!("whole{n}");
@@ -116,7 +116,7 @@ async fn a_whole_body_that_is_no_customer_is_not_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_close_behind_each_answer_cost_no_request() {
+async fn connections_closed_after_each_response_fail_no_request() {
     let plan = |_| Plan::CloseAfterAnswer;
     let (world, proxy) = behind(async |to| Proxy::before(to, plan).await, RETRIES).await;
     assert_eq!(served(&world, "one", 100, 1).await, 100);
@@ -125,7 +125,7 @@ async fn connections_that_close_behind_each_answer_cost_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_juspay_that_takes_connections_and_says_nothing_is_a_504_and_then_a_503() {
+async fn silent_juspay_returns_504_and_then_503() {
     let plan = |_| Plan::BlackHole;
     let settings = "
         juspay.max_retries = 2
@@ -145,13 +145,13 @@ async fn a_juspay_that_takes_connections_and_says_nothing_is_a_504_and_then_a_50
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_whatever_the_network_does_nobody_gets_another_customers_object() {
+async fn p1_network_faults_never_leak_another_customers_object() {
     for seed in 0..3 {
         let (world, proxy) =
             behind(async |to| Proxy::before(to, mix(seed)).await, PERSISTENT).await;
         let good = served(&world, "c", 300, 24).await;
         assert!(good >= 200, "seed {seed}: {good} of 300");
-        // The network is well again; what is left of the bad connections takes a try or two.
+        // The network works again; the remaining bad connections take one or two attempts.
         proxy.heal();
         let mut rounds = 1..=3;
         world.purge_all().await;
@@ -165,7 +165,7 @@ async fn p1_whatever_the_network_does_nobody_gets_another_customers_object() {
     }
 }
 
-/// How connections go: good and bad by turns of chance, but by the same turns for a seed.
+/// A random mix of plans, determined by the seed.
 fn mix(seed: u64) -> impl Fn(usize) -> Plan + Send + Sync {
     let mut random = StdRng::seed_from_u64(seed);
     let plans: Vec<_> = (0..150)

@@ -1,4 +1,4 @@
-//! `juspay.api_key_next_file`: keys change under load, and no request is lost.
+//! `juspay.api_key_next_file`: keys change under load, and no request fails.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::{all_at_once, cold, is_ready};
 use crate::support::{Phone, Stage, World, guard, until};
 
-/// A key that the guard looks for.
+/// A key with the prefix that the secret check looks for.
 fn new_key() -> String {
     format!("canary_{:032x}", rand::random::<u128>())
 }
@@ -66,7 +66,7 @@ impl Mount {
     }
 }
 
-/// A world with two keys, the second of which Juspay takes too.
+/// A world with two keys, both valid at Juspay.
 async fn two_keys() -> (World, Mount, String) {
     let stage = Stage::set().await;
     let next = new_key();
@@ -88,7 +88,7 @@ async fn slot(world: &World) -> &'static str {
     used[0]
 }
 
-/// Phones that ask for one customer after the other that nobody has asked for yet.
+/// Clients that request one uncached customer after the other.
 struct Crowd {
     go_home: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
@@ -121,13 +121,13 @@ impl Crowd {
         Self { go_home, answered, phones }
     }
 
-    /// Waits for so many answers more.
+    /// Waits for this many more responses.
     async fn more(&self, number: usize) {
         let enough = self.answered.load(Ordering::Relaxed) + number;
         until("more answers", async || self.answered.load(Ordering::Relaxed) >= enough).await;
     }
 
-    /// What went wrong with any.
+    /// All failures.
     async fn disperse(self) -> Vec<String> {
         self.go_home.store(true, Ordering::Relaxed);
         let mut lost = Vec::new();
@@ -139,7 +139,7 @@ impl Crowd {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_switched_off_under_load_costs_no_request() {
+async fn disabling_a_key_under_load_fails_no_request() {
     let (world, _mount, next) = two_keys().await;
     assert_eq!(slot(&world).await, "api_key");
     let crowd = Crowd::of(&world, 32);
@@ -161,19 +161,19 @@ async fn a_key_that_is_switched_off_under_load_costs_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mounted_files_that_are_swapped_under_load_cost_no_request() {
+async fn swapping_key_files_under_load_fails_no_request() {
     let (world, mut mount, mut second) = two_keys().await;
     let mut first = world.api_key.clone();
     let crowd = Crowd::of(&world, 16);
     crowd.more(100).await;
     for _ in 0..3 {
-        // Juspay has a new key; the files say so; only then the old one is switched off.
+        // Juspay has a new key, then the files have it, and only then the old one is disabled.
         let new = new_key();
         world.simulator().set_key(&new, true);
         mount.publish(&second, &new);
         let read_before = reads(&world).await;
         until("both files are read", async || {
-            // In steps that no call under way takes for its end.
+            // In small steps, so that no running call times out.
             world.clock.advance(Duration::from_millis(100));
             crowd.more(1).await;
             reads(&world).await.iter().zip(&read_before).all(|(now, before)| now > before)
@@ -186,7 +186,7 @@ async fn mounted_files_that_are_swapped_under_load_cost_no_request() {
     assert_eq!(crowd.disperse().await, Vec::<String>::new());
 }
 
-/// When each of the files was looked at last.
+/// When each of the files was last read.
 async fn reads(world: &World) -> Vec<f64> {
     let mut reads = Vec::new();
     for secret in ["api_key", "api_key_next"] {
@@ -199,7 +199,7 @@ async fn reads(world: &World) -> Vec<f64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_rejected_keys_are_a_502_and_both_are_left_alone_for_a_while() {
+async fn two_rejected_keys_return_502_and_start_the_hold() {
     let (world, _mount, next) = two_keys().await;
     world.simulator().set_key(&world.api_key, false);
     world.simulator().set_key(&next, false);
@@ -227,14 +227,14 @@ async fn two_rejected_keys_are_a_502_and_both_are_left_alone_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_key_that_proves_nothing_is_not_taken() {
+async fn inconclusive_second_key_is_not_used() {
     let (world, _mount, _) = two_keys().await;
-    // The first is rejected; of the second, an error says nothing.
+    // The first key is rejected; the error with the second says nothing about it.
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
     world.simulator().inject(FaultRule::once(Fault::Html));
     assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
     assert_eq!(slot(&world).await, "api_key");
-    // A customer that Juspay doesn't know shows that the key is good.
+    // An unknown customer shows that the key is valid.
     world.simulator().set_key(&world.api_key, false);
     world.simulator().set_provision(false);
     assert_eq!(world.phone("nobody").me().await.code(), "customer_not_found");
@@ -242,7 +242,7 @@ async fn a_second_key_that_proves_nothing_is_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_firewalls_401_for_one_customer_switches_no_key() {
+async fn firewall_401_for_one_customer_switches_no_key() {
     let (world, _mount, _next) = two_keys().await;
     let body = "<html>Request blocked</html>".to_owned();
     let blocked = Fault::Status { status: 401, headers: [].into(), body };

@@ -1,4 +1,4 @@
-//! Clients that are slow, or do nothing at all, hold connections and nothing more.
+//! Slow or idle clients occupy connections and nothing else.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio::{
 };
 
 use super::all_at_once;
-use crate::support::{Reply, World, kept::answer, within_reason};
+use crate::support::{Reply, World, keep_alive::answer, with_timeout};
 
 const HEAD: &str = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\n";
 
-/// Reads what comes of a head with a body's length, but without the body.
+/// Reads the head of a response with a body length, without the body.
 async fn head_of_answer(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -22,8 +22,8 @@ async fn head_of_answer(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// Connections that are there and hold still: a third has begun a head, a third has had its
-/// answer, a third has announced a body that it sends a byte of.
+/// Idle connections: a third has sent part of a head, a third has got its response, a third has
+/// sent one byte of an announced body.
 async fn slow_clients(world: &World, number: usize) -> Vec<TcpStream> {
     let phone = world.phone("alice");
     let authorization = format!("Authorization: Bearer {}\r\n", phone.token.as_deref().unwrap());
@@ -46,7 +46,7 @@ async fn slow_clients(world: &World, number: usize) -> Vec<TcpStream> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_slow_clients_hold_up_nobody() {
+async fn two_hundred_slow_clients_block_no_other_client() {
     let world = World::with("server.max_in_flight = 64").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let slow = slow_clients(&world, 200).await;
@@ -60,7 +60,7 @@ async fn two_hundred_slow_clients_hold_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_trickles_is_not_waited_for() {
+async fn trickling_body_is_not_awaited() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let token = phone.token.as_deref().unwrap();
@@ -68,13 +68,13 @@ async fn a_body_that_trickles_is_not_waited_for() {
         format!("{HEAD}Authorization: Bearer {token}\r\nContent-Length: 1000000\r\n\r\nx");
     let mut stream = phone.open(&request).await.unwrap();
     let mut answer = Vec::new();
-    within_reason("the end", async { drop(stream.read_to_end(&mut answer).await) }).await;
+    with_timeout("the end", async { drop(stream.read_to_end(&mut answer).await) }).await;
     assert_eq!(Reply::parse(&answer).expect("an answer").code(), "body_not_allowed");
     assert_eq!(world.simulator().total_requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_comes_a_byte_at_a_time_is_cut_off() {
+async fn trickling_head_is_cut_off() {
     let world = World::new().await;
     let mut stream = world.stranger().open(HEAD).await.unwrap();
     world.settle().await;

@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own, and phones that speak TLS.
+//! A certificate authority for tests, and clients that use TLS.
 
 use std::{
     net::SocketAddr,
@@ -21,22 +21,22 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Reply, guard, within_reason};
+use super::{Reply, guard, with_timeout};
 
-/// Certifies servers and clients.
+/// Issues certificates for servers and clients.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub pem: String,
 }
 
-/// A certificate and its key, PEM.
+/// A certificate and its key in PEM.
 #[derive(Debug, Clone)]
 pub struct Pair {
     pub certificate: String,
     pub key: String,
 }
 
-/// What a phone's TLS is like.
+/// A client that uses TLS.
 #[derive(Debug, Clone)]
 pub struct TlsPhone {
     pub address: SocketAddr,
@@ -49,14 +49,15 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        // Two authorities may not have the same name: a client's chain would lead to either.
+        // Two authorities need different names. Otherwise a client's certificate chain could end at
+        // either.
         let name = format!("authority {:x}", rand::random::<u64>());
         params.distinguished_name.push(DnType::CommonName, name);
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// For a server at 127.0.0.1, good until the first day of that year.
+    /// A certificate for a server at 127.0.0.1, valid until the first day of that year.
     pub fn server(&self, until: i32) -> Pair {
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
         params.not_after = date_time_ymd(until, 1, 1);
@@ -79,12 +80,12 @@ impl Authority {
         Pair { certificate, key: key.serialize_pem() }
     }
 
-    /// A phone that trusts this authority, with a certificate of its own or none.
+    /// A client that trusts this authority, with its own certificate or none.
     pub fn phone(&self, address: SocketAddr, own: Option<&Pair>) -> TlsPhone {
         self.phone_of(address, own, rustls::ALL_VERSIONS)
     }
 
-    /// The same, which speaks these versions only.
+    /// The same, restricted to these versions of TLS.
     pub fn phone_of(
         &self,
         address: SocketAddr,
@@ -113,7 +114,7 @@ fn certificate(pem: &str) -> CertificateDer<'static> {
 }
 
 impl Pair {
-    /// Writes both into the directory: as `tls.crt` and `tls.key`.
+    /// Writes both into the directory, as `tls.crt` and `tls.key`.
     pub fn write(&self, directory: &Path) -> [PathBuf; 2] {
         let [certificate, key] = ["tls.crt", "tls.key"].map(|name| directory.join(name));
         std::fs::write(&certificate, &self.certificate).unwrap();
@@ -127,7 +128,7 @@ impl Pair {
 }
 
 impl TlsPhone {
-    /// The same, which offers these protocols (RFC 7301).
+    /// The same, offering these protocols by ALPN (RFC 7301).
     pub fn offering(&self, protocols: &[&str]) -> Self {
         let mut config = self.config.clone();
         config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
@@ -138,7 +139,7 @@ impl TlsPhone {
         let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let connector = TlsConnector::from(Arc::new(self.config.clone()));
-        within_reason("a handshake", connector.connect(name, stream)).await
+        with_timeout("a handshake", connector.connect(name, stream)).await
     }
 
     /// `GET /me/customer`
@@ -146,7 +147,7 @@ impl TlsPhone {
         self.ask(&mut self.connect().await?, token).await
     }
 
-    /// The same on a connection that is there. It is the last request on it.
+    /// The same on an existing connection, as its last request.
     pub async fn ask(
         &self,
         stream: &mut TlsStream<TcpStream>,
@@ -159,7 +160,7 @@ impl TlsPhone {
         self.say(stream, &request).await
     }
 
-    /// This request, the last one on its connection.
+    /// Sends a request that is the last one on its connection.
     pub async fn say(
         &self,
         stream: &mut TlsStream<TcpStream>,
@@ -170,7 +171,7 @@ impl TlsPhone {
             let mut bytes = Vec::new();
             stream.read_to_end(&mut bytes).await.map(|_| bytes)
         };
-        let bytes = within_reason("an answer", exchange).await?;
+        let bytes = with_timeout("an answer", exchange).await?;
         let none = || std::io::Error::other(format!("no answer in {} bytes", bytes.len()));
         let reply = Reply::parse(&bytes).ok_or_else(none)?;
         guard::answered(request, &reply);

@@ -1,4 +1,4 @@
-//! The clock that tests turn by hand: the same file that the unit tests use.
+//! The clock module of the crate, plus the manual clock of its unit tests.
 
 pub use juspay_bff::clock::*;
 

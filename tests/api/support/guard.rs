@@ -1,8 +1,7 @@
-//! The outbound guard (promise P2): everything that leaves the service in the whole test run is
-//! looked through for what must not get out.
+//! Checks everything that leaves the service during the whole test run for secrets (promise P2).
 //!
-//! Answers are looked at as they come; logs (at `trace`) and what the simulator received when a
-//! world ends.
+//! Responses are checked when they arrive. Logs (at `trace`) and the simulator's received requests
+//! are checked when a world is dropped.
 
 use std::{
     io,
@@ -18,20 +17,20 @@ use juspay_bff::{
 
 use super::Reply;
 
-/// What every test's API key begins with.
+/// Prefix of every test's API key.
 const KEY: &str = "canary_";
-/// The Base64 of it.
+/// The prefix in Base64.
 const KEY_BASE64: &str = "Y2FuYXJ5X";
-/// What every client auth token begins with.
+/// Prefix of every client auth token.
 const CLIENT_TOKEN: &str = "tkn_";
-/// What every JWT begins with: `{"` in base64url.
+/// Prefix of every JWT: `{"` in base64url.
 const BEARER: &str = "eyJ";
-/// What every opaque token begins with.
+/// Prefix of every opaque token.
 const OPAQUE: &str = "opq_";
-/// What every secret begins with that an issuer is asked with. An API key's beginning is in it.
+/// Prefix of every client secret for introspection. It contains the prefix of the API keys.
 pub const CLIENT_SECRET: &str = "canary_client_";
 
-/// Log lines that nobody has looked through yet, and all of them.
+/// All log lines, and which of them are unchecked.
 static LOGS: LazyLock<Arc<Mutex<Logs>>> = LazyLock::new(Arc::default);
 
 #[derive(Default)]
@@ -55,7 +54,7 @@ impl io::Write for LogWriter {
     }
 }
 
-/// Keeps all log lines of the process from now on, as `serve` would write them at `trace`.
+/// Captures the log of the process from now on, as `serve` would write it at `trace`.
 pub fn watch_logs() {
     static ONCE: LazyLock<()> = LazyLock::new(|| {
         let log = Log {
@@ -70,14 +69,14 @@ pub fn watch_logs() {
     LazyLock::force(&ONCE);
 }
 
-/// The log lines that hold `text`.
+/// The log lines that contain `text`.
 pub fn log_lines(text: &str) -> Vec<String> {
     let logs = LOGS.lock().unwrap();
     logs.text.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
-/// Looks through an answer of the service's; not at a nonce (RFC 9449 §8), whose random letters may
-/// begin like a secret.
+/// Checks a response of the service. Skips nonces (RFC 9449 §8), whose random characters may look
+/// like a secret.
 pub fn answered(request: &str, reply: &Reply) {
     let headers: Vec<_> = reply.headers.iter().filter(|(name, _)| name != "dpop-nonce").collect();
     let whole = format!("{headers:?}\n{}", reply.text());
@@ -85,14 +84,14 @@ pub fn answered(request: &str, reply: &Reply) {
         assert!(!whole.contains(secret), "{secret} got out: {whole}");
     }
     if whole.contains(CLIENT_TOKEN) {
-        let asked_for_it = asks_for_it(request) && reply.status == 200;
+        let asked_for_it = may_contain_token(request) && reply.status == 200;
         assert!(asked_for_it, "a client auth token got out: {whole}");
     }
 }
 
-/// Whether that is the one request whose answer may hold a client auth token. Its target may be a
-/// whole address (RFC 9112 §3.2.2).
-fn asks_for_it(request: &str) -> bool {
+/// Whether the response to this request may contain a client auth token. Its target may be an
+/// absolute URL (RFC 9112 §3.2.2).
+fn may_contain_token(request: &str) -> bool {
     let target = request.strip_prefix("GET ").and_then(|rest| rest.split(' ').next());
     let path = target.map(|target| match target.strip_prefix("http://") {
         Some(address) => address.find('/').map_or("", |at| &address[at..]),
@@ -101,7 +100,7 @@ fn asks_for_it(request: &str) -> bool {
     path.is_some_and(|path| path.split(['?', '#']).next() == Some("/me/customer"))
 }
 
-/// Looks through the logs since the last look, and all that the simulator received.
+/// Checks the log lines since the last check, and all requests that the simulator received.
 pub fn check(api_key: &str, simulator: &Running) {
     assert!(api_key.starts_with(KEY));
     let mut logs = LOGS.lock().unwrap();
@@ -139,13 +138,13 @@ fn received(request: &ReceivedRequest, by_juspay: bool) {
     }
 }
 
-/// The question's body (RFC 7662 §2.1) without the token, which may be there and nowhere else.
+/// The request's body (RFC 7662 §2.1) without the token, which may appear only there.
 fn without_token(body: &str) -> &str {
-    let asked = body.strip_prefix("token=").and_then(|rest| rest.split_once('&'));
-    asked.map_or(body, |(_token, rest)| rest)
+    let token_field = body.strip_prefix("token=").and_then(|rest| rest.split_once('&'));
+    token_field.map_or(body, |(_token, rest)| rest)
 }
 
-/// What is shown to the endpoint, but for the secret that is meant for it.
+/// The `Authorization` for the endpoint, without the endpoint's own secret.
 fn without_secret(authorization: &str) -> String {
     let shown = authorization.strip_prefix("Basic ").expect("Basic credentials");
     let shown = String::from_utf8(STANDARD.decode(shown).unwrap()).unwrap();

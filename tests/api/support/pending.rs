@@ -1,12 +1,12 @@
-//! Requests whose answers may take their time, or never be waited for.
+//! Requests whose responses arrive late or are never read.
 
 use std::{io::ErrorKind, os::fd::AsFd as _};
 
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
-use super::{Phone, Reply, guard, within_reason};
+use super::{Phone, Reply, guard, with_timeout};
 
-/// A request that is on its way. Dropped, the phone hangs up.
+/// A request in progress. Dropping it disconnects.
 #[derive(Debug)]
 pub struct Pending {
     request: String,
@@ -14,7 +14,7 @@ pub struct Pending {
 }
 
 impl Phone {
-    /// Sends `GET /me/customer` and leaves the answer for later.
+    /// Sends `GET /me/customer` without waiting for the response.
     pub async fn begin(&self) -> Pending {
         let token = self.token.as_deref().expect("a phone of somebody");
         let request = format!(
@@ -27,7 +27,7 @@ impl Phone {
 }
 
 impl Pending {
-    /// Whether an answer, or the connection's end, has come as far as this machine's kernel.
+    /// Whether a response or the connection's end has arrived, according to the kernel.
     pub fn is_answered(&self) -> bool {
         let twin = self.stream.as_fd().try_clone_to_owned().unwrap();
         match std::net::TcpStream::from(twin).peek(&mut [0]) {
@@ -39,7 +39,7 @@ impl Pending {
 
     pub async fn reply(mut self) -> Reply {
         let mut bytes = Vec::new();
-        within_reason("an answer", self.stream.read_to_end(&mut bytes)).await.expect("an answer");
+        with_timeout("an answer", self.stream.read_to_end(&mut bytes)).await.expect("an answer");
         let reply = Reply::parse(&bytes).expect("a whole answer");
         guard::answered(&self.request, &reply);
         reply

@@ -1,4 +1,4 @@
-//! A phone: a raw HTTP/1.1 client, so that tests see every byte and can send bad ones.
+//! A client: raw HTTP/1.1, so that tests see every byte and can send malformed requests.
 
 use std::net::SocketAddr;
 
@@ -8,17 +8,17 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{guard, within_reason};
+use super::{guard, with_timeout};
 
-/// A client of one listener, which makes a new connection for each request.
+/// A client of one listener, with a new connection for each request.
 #[derive(Debug, Clone)]
 pub struct Phone {
     pub address: SocketAddr,
-    /// Sent as the bearer token.
+    /// The bearer token to send.
     pub token: Option<String>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -40,7 +40,7 @@ impl Phone {
         self.request("GET", target, "").await
     }
 
-    /// A request with further header lines, each ended by CR LF.
+    /// Sends a request with additional header lines, each ending in CR LF.
     pub async fn request(&self, method: &str, target: &str, lines: &str) -> Reply {
         let authorization = match &self.token {
             Some(token) => format!("Authorization: Bearer {token}\r\n"),
@@ -52,7 +52,7 @@ impl Phone {
         .await
     }
 
-    /// A `POST` with a JSON body.
+    /// Sends a `POST` with a JSON body.
     pub async fn post(&self, target: &str, body: &Value) -> Reply {
         let body = body.to_string();
         let lines = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
@@ -66,7 +66,7 @@ impl Phone {
         .await
     }
 
-    /// These bytes, and all that comes back until the connection is closed.
+    /// Sends these bytes and reads until the connection closes.
     pub async fn raw(&self, request: &str) -> Reply {
         self.try_raw(request).await.expect("an answer")
     }
@@ -77,27 +77,28 @@ impl Phone {
             let mut bytes = Vec::new();
             stream.read_to_end(&mut bytes).await.map(|_| bytes)
         };
-        let bytes = within_reason("an answer", exchange).await?;
+        let bytes = with_timeout("an answer", exchange).await?;
         let reply = Reply::parse(&bytes)
             .ok_or_else(|| std::io::Error::other(format!("no answer in {} bytes", bytes.len())))?;
         guard::answered(request, &reply);
         Ok(reply)
     }
 
-    /// These bytes, be they HTTP or not, and what comes back until the connection is closed.
+    /// Sends these bytes, HTTP or not, and reads until the connection closes.
     pub async fn garbage(&self, bytes: &[u8]) -> Vec<u8> {
         self.bytes(bytes, false).await
     }
 
-    /// The same, but the client says that no more will come: what begins like HTTP is waited for.
+    /// The same, but also shuts down the sending side. Otherwise the service waits for the rest of
+    /// anything that begins like HTTP.
     pub async fn garbage_and_end(&self, bytes: &[u8]) -> Vec<u8> {
         self.bytes(bytes, true).await
     }
 
     async fn bytes(&self, bytes: &[u8], and_end: bool) -> Vec<u8> {
-        within_reason("the end of the connection", async {
+        with_timeout("the end of the connection", async {
             let mut stream = TcpStream::connect(self.address).await.expect("a connection");
-            // The service may close before it has read all.
+            // The service may close before it has read everything.
             drop(stream.write_all(bytes).await);
             if and_end {
                 drop(stream.shutdown().await);
@@ -109,10 +110,10 @@ impl Phone {
         .await
     }
 
-    /// Sends these bytes, and leaves the answer to the caller; dropped, it hangs up.
+    /// Sends these bytes and leaves the response to the caller. Dropping the stream disconnects.
     pub async fn open(&self, request: &str) -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.address).await?;
-        // What comes in pieces goes in pieces, at once.
+        // Sends each write at once, so that split requests arrive split.
         stream.set_nodelay(true)?;
         stream.write_all(request.as_bytes()).await?;
         Ok(stream)
@@ -120,7 +121,7 @@ impl Phone {
 }
 
 impl Reply {
-    /// Reads one whole answer; `None` when it isn't whole.
+    /// Parses a complete response; `None` if it is incomplete.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut headers = [httparse::EMPTY_HEADER; 32];
         let mut head = httparse::Response::new(&mut headers);
@@ -156,7 +157,7 @@ impl Reply {
         self.header("cache-status").unwrap_or("")
     }
 
-    /// The problem's code, of an answer that is one in all its parts.
+    /// The code of a problem response, after checking all its parts.
     pub fn code(&self) -> String {
         let Self { status, headers, .. } = self;
         let is_problem = self.header("content-type") == Some("application/problem+json");

@@ -1,4 +1,4 @@
-//! The real binary, in a process of its own with an environment of its own. None outlives its test.
+//! The real binary in a separate process with its own environment. No process outlives its test.
 
 use std::process::Stdio;
 
@@ -8,9 +8,9 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use super::within_reason;
+use super::with_timeout;
 
-/// How a process ended, and all that it said.
+/// How a process ended, and its output.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -18,13 +18,13 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// A process that goes on until it is stopped.
+/// A process that runs until it is stopped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// `None` when nothing reads its standard output any more.
+    /// `None` after its standard output was closed.
     lines: Option<Lines<BufReader<ChildStdout>>>,
-    /// What it has said so far.
+    /// Its output so far.
     pub stdout: String,
 }
 
@@ -34,7 +34,7 @@ pub fn bff_in_shell(script: &str, arguments: &[&str]) -> Command {
     quiet(Command::new("sh"), &shell)
 }
 
-/// `juspay-bff` with these arguments and, but for the search path, with nothing in its environment.
+/// `juspay-bff` with these arguments and an environment that contains only `PATH`.
 pub fn bff(arguments: &[&str]) -> Command {
     quiet(Command::new(env!("CARGO_BIN_EXE_juspay-bff")), arguments)
 }
@@ -45,9 +45,9 @@ fn quiet(mut command: Command, arguments: &[&str]) -> Command {
     command
 }
 
-/// Waits for the end of a command that ends by itself.
+/// Waits for a command that ends by itself.
 pub async fn run(mut command: Command) -> Ended {
-    let output = within_reason("the end of a command", command.output()).await.expect("it runs");
+    let output = with_timeout("the end of a command", command.output()).await.expect("it runs");
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("text"),
@@ -56,19 +56,19 @@ pub async fn run(mut command: Command) -> Ended {
 }
 
 impl Process {
-    /// Starts a command that goes on. What it says on standard error is seen with `cargo test`.
+    /// Starts a command that keeps running. `cargo test` shows its standard error.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::inherit()).spawn().expect("it starts");
         let stdout = child.stdout.take().expect("it is piped");
         Self { child, lines: Some(BufReader::new(stdout).lines()), stdout: String::new() }
     }
 
-    /// Its number.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs still")
     }
 
-    /// The next line that holds `text`.
+    /// The next line that contains `text`.
     pub async fn line_with(&mut self, text: &str) -> String {
         let reading = async {
             loop {
@@ -79,15 +79,15 @@ impl Process {
                 }
             }
         };
-        within_reason(text, reading).await
+        with_timeout(text, reading).await
     }
 
-    /// Closes its standard output at this end.
+    /// Closes the reading end of its standard output.
     pub fn close_stdout(&mut self) {
         self.lines = None;
     }
 
-    /// Sends SIGTERM; the exit code, when all is said.
+    /// Sends SIGTERM, and returns the exit code after reading all output.
     pub async fn terminate(&mut self) -> Option<i32> {
         self.signal(Signal::TERM);
         self.end().await
@@ -98,13 +98,13 @@ impl Process {
         kill_process(id.expect("it runs still"), signal).expect("it can be told");
     }
 
-    /// The exit code, when all is said; none when a signal has ended it.
+    /// The exit code after reading all output; `None` if a signal ended the process.
     pub async fn end(&mut self) -> Option<i32> {
         let ending = async {
             while self.next_line().await.is_some() {}
             self.child.wait().await.expect("it ends").code()
         };
-        within_reason("the end of a process", ending).await
+        with_timeout("the end of a process", ending).await
     }
 
     async fn next_line(&mut self) -> Option<String> {

@@ -1,5 +1,5 @@
-//! A TCP proxy between the service and the simulator, which spoils connections in ways that no
-//! HTTP server can: what a network does.
+//! A TCP proxy between the service and the simulator. It injects network faults that an HTTP server
+//! can't.
 
 use std::{
     io,
@@ -17,33 +17,33 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// What becomes of a connection.
+/// What happens to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
-    /// Nothing bad.
+    /// No fault.
     Pass,
-    /// Each answer comes late. Real time: the service doesn't see a clock at work here.
+    /// Each response is late, in real time: the service's clock isn't involved.
     Latency(Duration),
-    /// A reset in the first answer's head.
+    /// A reset in the head of the first response.
     ResetMidHead,
-    /// A reset in the first answer's body.
+    /// A reset in the body of the first response.
     ResetMidBody,
-    /// It is accepted, and that's all.
+    /// Accepted, but never answered.
     BlackHole,
-    /// The first request is read, and then our side is closed without an answer.
+    /// The first request is read, and then the proxy closes its side without a response.
     HalfClose,
-    /// Every byte of the answers in a packet of its own.
+    /// Every byte of the responses in its own packet.
     ByteByByte,
-    /// One answer, and the end.
+    /// One response, then the connection closes.
     CloseAfterAnswer,
-    /// One answer; the next request is met by the end.
+    /// One response; the connection closes on the next request.
     CloseOnReuse,
 }
 
-/// Which plan the connection of that number (from 0) gets.
+/// The plan for the connection with this number (from 0).
 type Planner = dyn Fn(usize) -> Plan + Send + Sync;
 
-/// A proxy that ends, with all its connections, when dropped.
+/// A proxy. Dropping it ends the proxy and its connections.
 #[derive(Debug)]
 pub struct Proxy {
     pub address: SocketAddr,
@@ -53,7 +53,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Before the server at `base_url` (`http://HOST:PORT`).
+    /// A proxy in front of the server at `base_url` (`http://HOST:PORT`).
     pub async fn before(
         base_url: &str,
         plan: impl Fn(usize) -> Plan + Send + Sync + 'static,
@@ -69,17 +69,17 @@ impl Proxy {
         Self { address, accepted, is_well, task }
     }
 
-    /// What `juspay.base_url` is to be set to.
+    /// The value for `juspay.base_url`.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Nothing bad happens to connections that are made from now on.
+    /// Removes all faults for new connections.
     pub fn heal(&self) {
         self.is_well.store(true, Ordering::Relaxed);
     }
 
-    /// How many connections it has taken.
+    /// Number of accepted connections.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
@@ -109,7 +109,7 @@ async fn accept(
 async fn serve(mut client: TcpStream, to: SocketAddr, plan: Plan) -> io::Result<()> {
     client.set_nodelay(true)?;
     if plan == Plan::BlackHole {
-        return read_away(&mut client).await;
+        return drain(&mut client).await;
     }
     let mut server = TcpStream::connect(to).await?;
     let mut exchanges = 0;
@@ -121,14 +121,14 @@ async fn serve(mut client: TcpStream, to: SocketAddr, plan: Plan) -> io::Result<
         let Some(answer) = message(&mut server).await? else { return Ok(()) };
         exchanges += 1;
         match plan {
-            Plan::ResetMidHead => return reset_behind(client, &answer[..20]).await,
+            Plan::ResetMidHead => return reset_after(client, &answer[..20]).await,
             Plan::ResetMidBody => {
                 let half_way = head_length(&answer).expect("a head") + 20;
-                return reset_behind(client, &answer[..half_way]).await;
+                return reset_after(client, &answer[..half_way]).await;
             }
             Plan::HalfClose => {
                 client.shutdown().await?;
-                return read_away(&mut client).await;
+                return drain(&mut client).await;
             }
             Plan::ByteByByte => {
                 for byte in answer {
@@ -148,10 +148,10 @@ async fn serve(mut client: TcpStream, to: SocketAddr, plan: Plan) -> io::Result<
     Ok(())
 }
 
-/// The next whole message; `None` at the connection's end.
+/// The next complete message; `None` at the connection's end.
 async fn message(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    while whole_length(&bytes).is_none_or(|length| bytes.len() < length) {
+    while message_length(&bytes).is_none_or(|length| bytes.len() < length) {
         if stream.read_buf(&mut bytes).await? == 0 {
             return Ok(None);
         }
@@ -159,8 +159,8 @@ async fn message(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The length of the message that begins so, once it is known.
-fn whole_length(bytes: &[u8]) -> Option<usize> {
+/// The length of the message that begins with these bytes, once known.
+fn message_length(bytes: &[u8]) -> Option<usize> {
     let head = head_length(bytes)?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let length =
@@ -172,12 +172,12 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4)
 }
 
-async fn reset_behind(mut stream: TcpStream, bytes: &[u8]) -> io::Result<()> {
+async fn reset_after(mut stream: TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.set_zero_linger()
 }
 
-async fn read_away(stream: &mut TcpStream) -> io::Result<()> {
+async fn drain(stream: &mut TcpStream) -> io::Result<()> {
     let mut sink = [0; 4096];
     while stream.read(&mut sink).await? > 0 {}
     Ok(())

@@ -1,4 +1,4 @@
-//! A TLS end in front of the simulator, with a certificate authority of its own.
+//! A TLS terminator in front of the simulator, with its own certificate authority.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -21,9 +21,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Takes TLS connections and passes on what is in them.
+/// Accepts TLS connections and forwards their content.
 #[derive(Debug)]
-pub struct TlsEnd {
+pub struct TlsTerminator {
     pub address: SocketAddr,
     /// The authority's certificate, PEM.
     pub ca: String,
@@ -37,14 +37,14 @@ struct Seen {
     protocols: Mutex<Vec<Option<Vec<u8>>>>,
 }
 
-impl TlsEnd {
+impl TlsTerminator {
     /// In front of `behind`, with a certificate for `name`.
     pub async fn new(name: &str, behind: SocketAddr) -> Self {
-        Self::good_until(name, behind, 4096).await
+        Self::valid_until(name, behind, 4096).await
     }
 
-    /// The same with a certificate that is good until the first day of that year.
-    pub async fn good_until(name: &str, behind: SocketAddr, year: i32) -> Self {
+    /// The same with a certificate valid until the first day of that year.
+    pub async fn valid_until(name: &str, behind: SocketAddr, year: i32) -> Self {
         let (ca, config) = certified(name, year);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().unwrap();
@@ -53,24 +53,24 @@ impl TlsEnd {
         Self { address, ca, seen, serving }
     }
 
-    /// Handshakes that the other side has broken off.
+    /// Number of handshakes that the client aborted.
     pub fn refused(&self) -> usize {
         self.seen.refused.load(Ordering::Relaxed)
     }
 
-    /// The protocol that each other handshake has agreed on (RFC 7301).
+    /// The ALPN protocol of each successful handshake (RFC 7301).
     pub fn protocols(&self) -> Vec<Option<Vec<u8>>> {
         self.seen.protocols.lock().unwrap().clone()
     }
 }
 
-impl Drop for TlsEnd {
+impl Drop for TlsTerminator {
     fn drop(&mut self) {
         self.serving.abort();
     }
 }
 
-/// An authority, and a server that it has certified. It would rather speak HTTP/2.
+/// An authority and a server with its certificate, which prefers HTTP/2.
 fn certified(name: &str, year: i32) -> (String, ServerConfig) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca_params = CertificateParams::default();
@@ -104,7 +104,7 @@ async fn serve(listener: TcpListener, config: ServerConfig, behind: SocketAddr, 
             let protocol = inside.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
             seen.protocols.lock().unwrap().push(protocol);
             let mut onward = TcpStream::connect(behind).await.expect("the simulator");
-            // Either side may hang up in any way.
+            // Either side may disconnect in any way.
             drop(copy_bidirectional(&mut inside, &mut onward).await);
         });
     }

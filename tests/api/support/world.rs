@@ -1,4 +1,4 @@
-//! A world of its own for each test: simulator, issuer and service on free ports, one clock.
+//! A separate world for each test: simulator, issuer and service on free ports, with one clock.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -16,34 +16,35 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{ManualClock, Phone, guard, until};
 
-/// The moment at which every world begins.
+/// The time at which every world starts.
 pub const BEGINNING: &str = "2026-11-23T12:00:00Z";
 
-/// A world before the service: what it will meet can still be set up.
+/// A world before the service starts, in which a test can set up its surroundings.
 pub struct Stage {
     pub clock: ManualClock,
-    /// The simulator's and the service's: `clock`, unless the simulator was given another one.
+    /// The clock of simulator and service: `clock`, unless the simulator was configured with
+    /// another one.
     ticking: Arc<dyn Clock>,
     pub api_key: String,
     simulator: simulator::Running,
 }
 
-/// All that a test needs. Dropped, it checks that no secret has got out.
+/// Everything that a test needs. When dropped, it checks that no secret has leaked.
 pub struct World {
     pub clock: ManualClock,
     pub service: Service,
     pub api_key: String,
-    /// The service's.
+    /// The service's settings.
     pub settings: Settings,
     simulator: simulator::Running,
 }
 
-/// The service, in a thread of its own.
+/// The service, in its own thread.
 pub struct Service {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    /// Asks for an answer from its main thread.
+    /// Requests a reply from its main thread.
     turns: UnboundedSender<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -53,7 +54,7 @@ impl Stage {
         Self::set_with(|_| {}).await
     }
 
-    /// With another simulator.
+    /// With a differently configured simulator.
     pub async fn set_with(alter: impl FnOnce(&mut simulator::Config)) -> Self {
         guard::watch_logs();
         let clock = ManualClock::at(BEGINNING);
@@ -75,13 +76,13 @@ impl Stage {
         self.simulator.simulator()
     }
 
-    /// The service, whether it gets ready or not.
+    /// Starts the service without waiting until it is ready.
     pub fn open(self, settings: &str) -> World {
         let base = base_settings(&self.simulator);
         self.open_over(base, settings)
     }
 
-    /// The service without any issuer.
+    /// Starts the service without issuers.
     pub fn open_without_issuers(self, settings: &str) -> World {
         let base = base_settings(&self.simulator);
         let (base, _issuer) = base.split_once("[auth.issuers.main]").unwrap();
@@ -100,7 +101,7 @@ impl Stage {
         World { clock, service, api_key, settings, simulator }
     }
 
-    /// The service, ready.
+    /// Starts the service and waits until it is ready.
     pub async fn open_ready(self, settings: &str) -> World {
         let world = self.open(settings);
         world.until_ready().await;
@@ -137,23 +138,23 @@ impl World {
         self.clock.now().as_second()
     }
 
-    /// A phone whose user is `subject`.
+    /// A client with a token for `subject`.
     pub fn phone(&self, subject: &str) -> Phone {
         self.phone_with(&MintRequest::of(subject))
     }
 
-    /// A phone with a token of that kind.
+    /// A client with a token of this kind.
     pub fn phone_with(&self, wish: &MintRequest) -> Phone {
         let token = self.issuer().mint(wish).expect("a token");
         self.phone_holding(&token)
     }
 
-    /// A phone with that token.
+    /// A client with this token.
     pub fn phone_holding(&self, token: &str) -> Phone {
         Phone::new(self.service.public, Some(token.to_owned()))
     }
 
-    /// A phone without a token.
+    /// A client without a token.
     pub fn stranger(&self) -> Phone {
         Phone::new(self.service.public, None)
     }
@@ -163,7 +164,7 @@ impl World {
         Phone::new(self.service.admin, None)
     }
 
-    /// The value of one series of `/metrics`; zero when it isn't there.
+    /// The value of a series in `/metrics`; zero if absent.
     pub async fn metric(&self, series: &str) -> f64 {
         let text = self.admin().get("/metrics").await.text();
         let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
@@ -175,7 +176,7 @@ impl World {
     }
 }
 
-/// The shipped settings in the places where a world has others: retries, a try's time, the breaker.
+/// The shipped values of the settings that a world changes: retries, attempt timeout, breaker.
 pub fn shipped() -> String {
     let shipped: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
     let juspay = &shipped["juspay"];
@@ -187,7 +188,7 @@ pub fn shipped() -> String {
     )
 }
 
-/// The key in place, unless the test has a file for it.
+/// An inline key, unless the test sets a file.
 fn api_key_setting(api_key: &str, settings: &str) -> String {
     let by_file = settings.contains("api_key_file");
     if by_file { String::new() } else { format!("juspay.api_key = \"{api_key}\"") }
@@ -224,12 +225,12 @@ fn base_settings(simulator: &simulator::Running) -> String {
 }
 
 impl Service {
-    /// Starts the service as `serve` does, but for the clock.
+    /// Starts the service as `serve` does, but with this clock.
     pub fn start(sources: Sources, clock: Arc<dyn Clock>) -> Self {
         let loaded = sources.load().unwrap_or_else(|faults| panic!("{faults}"));
         let (stop, stopped) = oneshot::channel();
         let (started, addresses) = mpsc::channel();
-        let (turns, mut asked) = tokio::sync::mpsc::unbounded_channel::<oneshot::Sender<()>>();
+        let (turns, mut requests) = tokio::sync::mpsc::unbounded_channel::<oneshot::Sender<()>>();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let application = Application::build(loaded, clock).expect("it starts");
@@ -237,7 +238,7 @@ impl Service {
                 let admin = reachable(application.admin_addresses());
                 started.send((public, admin)).expect("the test waits");
                 actix_web::rt::spawn(async move {
-                    while let Some(turn) = asked.recv().await {
+                    while let Some(turn) = requests.recv().await {
                         let _is_waited_for = turn.send(());
                     }
                 });
@@ -248,15 +249,15 @@ impl Service {
         Self { public, admin, stop: Some(stop), turns, thread: Some(thread) }
     }
 
-    /// The stop signal, without waiting for the end.
+    /// Sends the stop signal without waiting for the end.
     pub fn signal(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _was_waiting = stop.send(());
         }
     }
 
-    /// Lets what runs behind the workers, such as the look at secrets' files, do what it was woken
-    /// for: who was woken first has its turn first.
+    /// Lets background tasks, such as the check of secret files, react. Tasks run in the order in
+    /// which they were woken.
     pub async fn turn(&self) {
         let (turn, taken) = oneshot::channel();
         let _is_running = self.turns.send(turn);
@@ -269,7 +270,7 @@ impl Service {
     }
 }
 
-/// The first of these addresses, as clients on this machine reach it; port 0 when there is none.
+/// The first of these addresses as reachable from this machine; port 0 if there is none.
 fn reachable(addresses: &[SocketAddr]) -> SocketAddr {
     let port = addresses.first().map_or(0, SocketAddr::port);
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -278,7 +279,7 @@ fn reachable(addresses: &[SocketAddr]) -> SocketAddr {
 impl Drop for Service {
     fn drop(&mut self) {
         self.signal();
-        // A test that has failed may have left the clock before the drain's end.
+        // A failed test may not have advanced the clock to the end of the drain.
         if let Some(thread) = self.thread.take().filter(|_| !std::thread::panicking()) {
             assert!(thread.join().is_ok(), "the service panicked");
         }

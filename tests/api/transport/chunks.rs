@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{
     Phone, World,
-    kept::{answer, head, rest},
+    keep_alive::{answer, head, rest},
 };
 
 const LAST_CHUNK: &str = "0\r\n\r\n";

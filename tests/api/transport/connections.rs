@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::support::{
     Phone, World,
-    kept::{answer, head, rest},
+    keep_alive::{answer, head, rest},
     until,
 };
 

@@ -10,7 +10,7 @@ mod rows;
 
 use std::collections::BTreeSet;
 
-use crate::support::{Phone, Reply, World, guard, within_reason};
+use crate::support::{Phone, Reply, World, guard, with_timeout};
 
 /// A request, or what looks like one.
 struct Row {
@@ -49,7 +49,7 @@ fn told(reply: &Reply) -> String {
 
 /// Sends a row, and gives the answers when they are as told.
 async fn answered(row: &Row, client: &Phone) -> Vec<Reply> {
-    let came = within_reason(&row.name, client.garbage(&row.bytes)).await;
+    let came = with_timeout(&row.name, client.garbage(&row.bytes)).await;
     let (replies, rest) = answers(&came);
     assert_eq!(String::from_utf8_lossy(rest), "", "{}", row.name);
     let all: Vec<_> = replies.iter().map(told).collect();

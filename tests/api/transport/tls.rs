@@ -13,8 +13,8 @@ use crate::support::{
     Phone, Stage, World,
     authority::{Authority, Pair, TlsPhone},
     guard,
-    kept::answer,
-    until, within_reason,
+    keep_alive::answer,
+    until, with_timeout,
 };
 
 const POLL: Duration = Duration::from_secs(10);
@@ -149,7 +149,7 @@ async fn p7_handshakes_that_never_end_hinder_nobody_and_are_given_up() {
     secured.world.turn_until("the end of all", Duration::from_secs(1), all).await;
     for mut stream in idle {
         let mut bytes = Vec::new();
-        within_reason("the end", async { drop(stream.read_to_end(&mut bytes).await) }).await;
+        with_timeout("the end", async { drop(stream.read_to_end(&mut bytes).await) }).await;
         assert_eq!(bytes, b"");
     }
 }
@@ -255,7 +255,7 @@ async fn unix_sockets_stay_plain() {
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    within_reason("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+    with_timeout("an answer", stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let plain = Phone::new(world.service.public, Some(token));
     assert!(plain.try_raw(&request).await.is_err(), "beside it there is TLS");

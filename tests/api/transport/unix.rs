@@ -7,7 +7,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::support::{Phone, Reply, Stage, World, until, within_reason};
+use crate::support::{Phone, Reply, Stage, World, until, with_timeout};
 
 const DELAY: Duration = Duration::from_secs(1);
 
@@ -36,7 +36,7 @@ async fn ask(socket: &Path, phone: &Phone) -> std::io::Result<Reply> {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.map(|_| bytes)
     };
-    let bytes = within_reason("an answer", exchange).await?;
+    let bytes = with_timeout("an answer", exchange).await?;
     Ok(Reply::parse(&bytes).expect("an answer"))
 }
 
@@ -108,7 +108,7 @@ async fn p8_no_connection_to_a_socket_is_lost_when_it_is_closed() {
         until("load", async || world.metric(HITS).await >= 50.0).await;
         drain(&mut world).await;
         for client in clients {
-            let ended = within_reason("a client's end", client).await.unwrap();
+            let ended = with_timeout("a client's end", client).await.unwrap();
             let is_gone = ended.contains("No such file") || ended.contains("refused");
             assert!(is_gone, "{ended}");
         }

@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{
     Phone, Reply, World,
-    kept::{answer, head, rest},
+    keep_alive::{answer, head, rest},
     until,
 };
 

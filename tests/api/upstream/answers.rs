@@ -1,28 +1,28 @@
-//! Answers that are no customer: each has its status, its code and its outcome in the metrics;
-//! none is kept.
+//! Responses without a valid customer: each has its status, code and outcome in the metrics, and
+//! none is cached.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use juspay_bff::simulator::{ApiError, Fault, FaultRule, ObjectFault};
 
 use super::owner;
-use crate::support::{Impostor, World};
+use crate::support::{ScriptedServer, World};
 
-/// What a phone gets, and how the call is counted.
-type Told = (u16, &'static str, &'static str);
+/// The client's status and code, and the outcome of the call.
+type Expected = (u16, &'static str, &'static str);
 
-const INVALID: Told = (502, "upstream_invalid_response", "invalid_response");
-const CREDENTIALS: Told = (502, "upstream_rejected_credentials", "rejected_credentials");
-const ORIGIN: Told = (502, "upstream_rejected_origin", "rejected_origin");
-const CLIENT_ERROR: Told = (502, "upstream_error", "client_error");
-const SERVER_ERROR: Told = (502, "upstream_error", "server_error");
-const CONNECTION: Told = (502, "upstream_error", "connection");
-const TOO_MANY: Told = (503, "upstream_unavailable", "too_many_requests");
+const INVALID: Expected = (502, "upstream_invalid_response", "invalid_response");
+const CREDENTIALS: Expected = (502, "upstream_rejected_credentials", "rejected_credentials");
+const ORIGIN: Expected = (502, "upstream_rejected_origin", "rejected_origin");
+const CLIENT_ERROR: Expected = (502, "upstream_error", "client_error");
+const SERVER_ERROR: Expected = (502, "upstream_error", "server_error");
+const CONNECTION: Expected = (502, "upstream_error", "connection");
+const TOO_MANY: Expected = (503, "upstream_unavailable", "too_many_requests");
 
-/// How long a customer's first failed fetch is remembered, at most.
+/// Maximum time for which a customer's first failed fetch is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
-/// An object that would do, were it not for the status.
+/// A valid object with this status.
 fn status(status: u16) -> Fault {
     let body = r#"{"object_reference_id": "customer", "juspay": {"client_auth_token": "tkn_0",
         "client_auth_token_expiry": "2026-11-23T12:15:00Z"}}"#;
@@ -33,8 +33,8 @@ fn answer(status: u16, body: &str) -> Fault {
     Fault::Status { status, headers: BTreeMap::new(), body: body.to_owned() }
 }
 
-/// Each fault once, and then the customer without it.
-async fn each_is_told(rows: impl IntoIterator<Item = (Fault, Told)>) {
+/// Each fault once, then the customer without it.
+async fn assert_each(rows: impl IntoIterator<Item = (Fault, Expected)>) {
     let world = World::new().await;
     let phone = world.phone("customer");
     for (fault, (status, code, outcome)) in rows {
@@ -55,7 +55,7 @@ async fn each_is_told(rows: impl IntoIterator<Item = (Fault, Told)>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_are_no_whole_customer_are_invalid() {
+async fn incomplete_or_other_bodies_are_invalid() {
     let faults = [
         Fault::CutBody { whole_json: false },
         Fault::CutBody { whole_json: true },
@@ -72,31 +72,31 @@ async fn bodies_that_are_no_whole_customer_are_invalid() {
         answer(200, "{\"object_reference_id\": \"customer\"} trailing"),
         answer(200, "{\u{feff}\"object_reference_id\": \"customer\"}"),
     ];
-    each_is_told(faults.map(|fault| (fault, INVALID))).await;
+    assert_each(faults.map(|fault| (fault, INVALID))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn successes_that_get_customer_does_not_have_are_invalid() {
+async fn undocumented_2xx_statuses_are_invalid() {
     let statuses = [201, 202, 203, 204, 205, 206, 207, 226, 299];
-    each_is_told(statuses.map(|code| (status(code), INVALID))).await;
+    assert_each(statuses.map(|code| (status(code), INVALID))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_are_invalid() {
     let statuses = [300, 301, 302, 303, 304, 305, 307, 308, 399];
-    each_is_told(statuses.map(|code| (status(code), INVALID))).await;
+    assert_each(statuses.map(|code| (status(code), INVALID))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_what_juspay_holds_against_us_is_no_401_of_the_phones() {
-    each_is_told([
+async fn p6_juspays_rejection_is_not_a_401_for_clients() {
+    assert_each([
         (Fault::Error(ApiError::AccessDenied), CREDENTIALS),
         (status(401), CREDENTIALS),
         (answer(401, ""), CREDENTIALS),
         (Fault::Error(ApiError::BadOrigin), ORIGIN),
         (status(403), ORIGIN),
         (answer(403, "<html>"), ORIGIN),
-        // The status says all, however long the page is.
+        // Only the status matters, however long the page is.
         (answer(401, &"<html>".repeat(20_000)), CREDENTIALS),
         (answer(403, &"<html>".repeat(20_000)), ORIGIN),
         (answer(418, &"<html>".repeat(20_000)), CLIENT_ERROR),
@@ -107,7 +107,7 @@ async fn p6_what_juspay_holds_against_us_is_no_401_of_the_phones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_key_that_juspay_has_switched_off_logs_nobody_out() {
+async fn p6_disabled_api_key_logs_no_client_out() {
     let world = World::new().await;
     world.simulator().set_key(&world.api_key, false);
     let reply = world.phone("alice").me().await;
@@ -119,14 +119,14 @@ async fn p6_a_key_that_juspay_has_switched_off_logs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_refusals_of_juspays_are_errors() {
+async fn other_4xx_of_juspay_are_upstream_errors() {
     let statuses = [400, 402, 405, 406, 408, 409, 410, 415, 418, 422, 431, 451, 499];
-    each_is_told(statuses.map(|code| (status(code), CLIENT_ERROR))).await;
+    assert_each(statuses.map(|code| (status(code), CLIENT_ERROR))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_404_that_is_not_about_the_customer_is_an_error() {
-    each_is_told([
+async fn undocumented_404_is_an_upstream_error() {
+    assert_each([
         (answer(404, "<html><h1>404 Not Found</h1></html>"), CLIENT_ERROR),
         (answer(404, ""), CLIENT_ERROR),
         (answer(404, "{}"), CLIENT_ERROR),
@@ -137,20 +137,20 @@ async fn a_404_that_is_not_about_the_customer_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failures_of_juspays_are_errors_and_429_is_unavailable() {
+async fn juspay_5xx_is_an_error_and_429_is_unavailable() {
     let statuses = [500, 501, 502, 503, 504, 511, 599, 600, 999];
-    each_is_told(statuses.map(|code| (status(code), SERVER_ERROR))).await;
-    each_is_told([(status(429), TOO_MANY), (answer(429, ""), TOO_MANY)]).await;
+    assert_each(statuses.map(|code| (status(code), SERVER_ERROR))).await;
+    assert_each([(status(429), TOO_MANY), (answer(429, ""), TOO_MANY)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_end_without_an_answer_are_errors() {
-    each_is_told([(Fault::Reset, CONNECTION), (Fault::Close, CONNECTION)]).await;
+async fn connection_closed_without_a_response_is_an_error() {
+    assert_each([(Fault::Reset, CONNECTION), (Fault::Close, CONNECTION)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_redirect_is_not_followed_and_takes_no_key_along() {
-    let elsewhere = Impostor::new().await;
+async fn p2_redirect_is_not_followed() {
+    let elsewhere = ScriptedServer::new().await;
     let world = World::new().await;
     for (n, status) in [301, 302, 303, 307, 308].into_iter().enumerate() {
         let location = format!("http://{}/customers/alice", elsewhere.address);
@@ -164,19 +164,20 @@ async fn p2_a_redirect_is_not_followed_and_takes_no_key_along() {
     let location = format!("http://{}/", elsewhere.address);
     world.simulator().inject(FaultRule::always(Fault::Redirect { location }));
     assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
-    assert!(!elsewhere.is_called());
+    assert!(!elsewhere.was_contacted());
 }
 
-/// awc tells no cut chunked body from a whole one; a whole object shows that nothing is missing.
+/// awc doesn't distinguish a truncated chunked body from a complete one. A complete object shows
+/// that nothing is missing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_object_is_good_though_its_last_chunk_is_missing() {
+async fn complete_object_without_last_chunk_is_valid() {
     let world = World::new().await;
     world.simulator().inject(FaultRule::once(Fault::CutChunked { whole_json: true }));
     assert_eq!(owner(&world.phone("alice").me().await), "alice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_customers_object_may_have_64_kib() {
+async fn object_of_64_kib_is_accepted() {
     let world = World::new().await;
     let object = r#"{"object_reference_id": "alice"}"#;
     for (size, status) in [(64 * 1024, 200), (64 * 1024 + 1, 502)] {
@@ -188,7 +189,7 @@ async fn a_customers_object_may_have_64_kib() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_in_a_thousand_pieces_is_one_answer() {
+async fn response_in_a_thousand_pieces_is_accepted() {
     let world = World::new().await;
     world.simulator().inject(FaultRule::once(Fault::ByteByByte));
     assert_eq!(owner(&world.phone("alice").me().await), "alice");

@@ -1,13 +1,13 @@
-//! This server's clock and Juspay's: a difference bounds the life of tokens, and is told.
+//! This server's clock and Juspay's: a skew limits the life of tokens and is reported.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
 use super::owner;
-use crate::support::{Impostor, World, guard};
+use crate::support::{ScriptedServer, World, guard};
 
-/// The gauge, as it is shown.
+/// The gauge as shown in `/metrics`.
 async fn skew(world: &World) -> Option<String> {
     let metrics = world.admin().get("/metrics").await.text();
     let value = |line: &str| {
@@ -17,7 +17,7 @@ async fn skew(world: &World) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_whose_clock_is_15_minutes_fast_answers_502_and_its_log_names_the_clock() {
+async fn fast_server_clock_causes_502_and_a_log_line() {
     let world = World::new().await;
     let phone = world.phone("alice");
     assert_eq!(skew(&world).await, None, "not known yet");
@@ -32,7 +32,7 @@ async fn a_server_whose_clock_is_15_minutes_fast_answers_502_and_its_log_names_t
     );
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert!(failed[0].contains("call to Juspay failed"), "{failed:?}");
-    // The object is good for those who want no token.
+    // The object is valid for requests without a token.
     let target = "/me/customer?options.get_client_auth_token=false";
     assert_eq!(owner(&world.phone("bob").get(target).await), "bob");
     let warned = || guard::log_lines("this server's clock is 906 s ahead of Juspay's").len();
@@ -47,9 +47,9 @@ async fn a_server_whose_clock_is_15_minutes_fast_answers_502_and_its_log_names_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_token_lives_as_long_as_both_clocks_say() {
+async fn p3_token_life_is_limited_by_both_clocks() {
     let world = World::new().await;
-    // By how much Juspay's clock is ahead, and the life that a phone is told.
+    // How far Juspay's clock is ahead, and the life that the client gets.
     for (offset, expires_in) in [(0, "899"), (3600, "899"), (-10, "889"), (-600, "299")] {
         world.purge_all().await;
         world.simulator().set_clock_offset(SignedDuration::from_secs(offset));
@@ -60,12 +60,12 @@ async fn p3_a_token_lives_as_long_as_both_clocks_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_dates_count_as_none() {
-    let juspay = Impostor::new().await;
+async fn several_date_headers_are_ignored() {
+    let juspay = ScriptedServer::new().await;
     let world = World::with(&juspay.as_base_url()).await;
     let right = "Date: Mon, 23 Nov 2026 12:00:00 GMT\r\n";
     let later = "Date: Mon, 23 Nov 2026 12:05:00 GMT\r\n";
-    // By our clock alone there are 600 s left; by the second `Date`, 300.
+    // On this server's clock alone 600 s remain; by the second `Date`, 300.
     for (customer, dates, expires_in) in [
         ("alice", right.to_owned(), "599"),
         ("bob", later.to_owned(), "299"),

@@ -1,4 +1,4 @@
-//! `juspay.deadline` is around the whole call: place, connection, head and body (trap 3).
+//! `juspay.deadline` covers the whole call: permit, connection, head and body.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use juspay_bff::simulator::{Fault, FaultRule};
 use super::owner;
 use crate::support::{World, until};
 
-/// A moment less than `juspay.deadline`.
+/// Slightly less than `juspay.deadline`.
 const ALMOST: Duration = Duration::from_millis(4_999);
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// How long a customer's first failed fetch is remembered, at most.
+/// Maximum time for which a customer's first failed fetch is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
 async fn until_called(world: &World, customer: &str) {
@@ -19,7 +19,7 @@ async fn until_called(world: &World, customer: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_no_answer_is_waited_for_longer_than_the_deadline() {
+async fn p7_call_ends_at_the_deadline() {
     let world = World::new().await;
     let faults = [Fault::Hang, Fault::UnfinishedHead, Fault::StalledBody];
     for (timeouts, fault) in (1..).zip(faults) {
@@ -42,7 +42,7 @@ async fn p7_no_answer_is_waited_for_longer_than_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_at_the_last_moment_is_in_time() {
+async fn response_just_before_the_deadline_is_returned() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let asking = world.phone("alice").begin().await;
@@ -53,7 +53,7 @@ async fn an_answer_at_the_last_moment_is_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_is_waited_for_half_of_the_deadline() {
+async fn call_waits_for_a_permit_for_half_of_the_deadline() {
     let world = World::with("juspay.max_in_flight = 1").await;
     let _gate = world.simulator().hold("first");
     let first = world.phone("first").begin().await;
@@ -74,7 +74,7 @@ async fn a_place_is_waited_for_half_of_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_deadline_is_a_setting() {
+async fn deadline_is_configurable() {
     let world = World::with(
         "juspay.deadline = \"700ms\"
          juspay.try_timeout = \"700ms\"",

@@ -1,14 +1,14 @@
-//! Broken HTTP, said by hand: heads that are none, lengths that lie, bodies that come late.
+//! Malformed HTTP from a scripted server: invalid heads, wrong lengths, late bodies.
 
 use super::owner;
-use crate::support::{Impostor, World, impostor::Line};
+use crate::support::{ScriptedServer, World, scripted_server::ScriptedConnection};
 
 const OBJECT: &str = r#"{"object_reference_id": "alice", "juspay": {"client_auth_token": "tkn_1",
     "client_auth_token_expiry": "2026-11-23T12:15:00Z"}}"#;
 
-/// The service, with one worker, and the Juspay that it calls.
-async fn world() -> (World, Impostor) {
-    let impostor = Impostor::new().await;
+/// The service with one worker, and its scripted Juspay.
+async fn world() -> (World, ScriptedServer) {
+    let impostor = ScriptedServer::new().await;
     let settings = format!("server.workers = 1\n{}", impostor.as_base_url());
     (World::with(&settings).await, impostor)
 }
@@ -18,8 +18,8 @@ fn good(id: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{object}", object.len())
 }
 
-/// Asks for `id` and answers it well.
-async fn is_served(world: &World, line: &mut Line, id: &str) {
+/// Requests `id` and returns a valid response.
+async fn is_served(world: &World, line: &mut ScriptedConnection, id: &str) {
     let asking = world.phone(id).begin().await;
     assert!(line.request().await.starts_with(&format!("GET /customers/{id}?")));
     line.say(&good(id)).await;
@@ -27,7 +27,7 @@ async fn is_served(world: &World, line: &mut Line, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_what_is_no_http_is_invalid() {
+async fn p7_invalid_http_from_juspay_is_an_invalid_response() {
     let (world, impostor) = world().await;
     let length = OBJECT.len();
     let endless = "x".repeat(256 * 1024);
@@ -50,9 +50,13 @@ async fn p7_what_is_no_http_is_invalid() {
         let mut line = impostor.accept().await;
         line.request().await;
         line.say(&answer).await;
-        let told = &answer[..answer.len().min(80)];
+        let expected = &answer[..answer.len().min(80)];
         let reply = asking.reply().await;
-        assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"), "{told}");
+        assert_eq!(
+            (reply.status, &*reply.code()),
+            (502, "upstream_invalid_response"),
+            "{expected}"
+        );
         line.closed().await;
         world.purge_all().await;
     }
@@ -60,13 +64,13 @@ async fn p7_what_is_no_http_is_invalid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chunked_body_that_grows_too_large_is_cut_off() {
+async fn oversized_chunked_body_is_cut_off() {
     let (world, impostor) = world().await;
     let asking = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
     line.request().await;
     line.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-    // Without end, as far as the service can know.
+    // Endless, as far as the service can know.
     line.say(&format!("4000\r\n{}\r\n", " ".repeat(0x4000)).repeat(4)).await;
     line.say("1\r\n \r\n").await;
     let reply = asking.reply().await;
@@ -74,9 +78,9 @@ async fn a_chunked_body_that_grows_too_large_is_cut_off() {
     line.closed().await;
 }
 
-/// awc takes such a body for an empty one, and keeps the connection on which it still comes.
+/// awc takes such a body for an empty one and keeps the connection on which it still arrives.
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_body_without_a_clear_end_is_nobodys_answer() {
+async fn p1_body_without_a_clear_end_is_rejected() {
     for head in [
         "HTTP/1.1 200 OK\r\n\r\n",
         "HTTP/1.1 500 Oops\r\n\r\n",
@@ -90,7 +94,7 @@ async fn p1_a_body_without_a_clear_end_is_nobodys_answer() {
         line.request().await;
         line.say(head).await;
         assert_eq!(asking.reply().await.status, 502, "{head}");
-        // What looks like Bob's answer is still the body of Alice's.
+        // What looks like Bob's response is still the body of Alice's.
         let asking = world.phone("bob").begin().await;
         let mut fresh = impostor.accept().await;
         line.say(&good("bob").replace("tkn_1", "tkn_forged")).await;
@@ -102,7 +106,7 @@ async fn p1_a_body_without_a_clear_end_is_nobodys_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_well_framed_connection_is_used_again() {
+async fn well_framed_connection_is_reused() {
     let (world, impostor) = world().await;
     let asking = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
@@ -111,17 +115,17 @@ async fn a_well_framed_connection_is_used_again() {
     line.say(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}")).await;
     assert_eq!(owner(&asking.reply().await), "alice");
     is_served(&world, &mut line, "bob").await;
-    // Neither an error nor an empty answer is a reason to connect anew.
+    // Neither an error nor an empty response requires a new connection.
     let asking = world.phone("carol").begin().await;
     line.request().await;
     line.say("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n").await;
     assert_eq!(asking.reply().await.code(), "upstream_error");
     is_served(&world, &mut line, "dave").await;
-    assert!(!impostor.is_called());
+    assert!(!impostor.was_contacted());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_follows_a_whole_answer_is_dropped() {
+async fn bytes_after_a_complete_response_are_dropped() {
     let (world, impostor) = world().await;
     let asking = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
@@ -132,7 +136,7 @@ async fn what_follows_a_whole_answer_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_http_1_0_answer_ends_with_its_connection() {
+async fn http_1_0_response_ends_with_its_connection() {
     let (world, impostor) = world().await;
     let asking = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;

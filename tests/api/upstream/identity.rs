@@ -1,4 +1,4 @@
-//! Promise P1: an answer of Juspay's about another customer is refused, whatever led to it.
+//! Promise P1: a response about another customer is rejected, whatever caused it.
 
 use juspay_bff::simulator::{Fault, FaultRule, ObjectFault, Simulator};
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::{connections, identity_mismatches, owner};
 use crate::support::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_another_customers_object_is_refused_and_its_connection_closed() {
+async fn p1_another_customers_object_is_rejected_and_its_connection_closed() {
     let world = World::with("server.workers = 1").await;
     let fault = Fault::Object(ObjectFault::OtherCustomer);
     world.simulator().inject(FaultRule::once(fault).of("alice"));
@@ -24,7 +24,7 @@ async fn p1_another_customers_object_is_refused_and_its_connection_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_without_a_token_another_customers_object_is_refused_too() {
+async fn p1_another_customers_object_is_rejected_without_a_token() {
     let world = World::new().await;
     let fault = Fault::Object(ObjectFault::OtherCustomer);
     world.simulator().inject(FaultRule::once(fault).of("alice"));
@@ -34,7 +34,7 @@ async fn p1_without_a_token_another_customers_object_is_refused_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_the_merchants_id_may_stand_in_either_documented_field() {
+async fn p1_merchant_id_is_accepted_in_either_documented_field() {
     let world = World::new().await;
     for (id, fault) in [
         ("both", ObjectFault::CustomerIdToo),
@@ -47,19 +47,19 @@ async fn p1_the_merchants_id_may_stand_in_either_documented_field() {
         assert_eq!(reply.status, 200, "{id}: {}", reply.text());
         let object = reply.json();
         let fields = ["object_reference_id", "customer_id"].map(|field| object[field].as_str());
-        let told = match id {
+        let expected = match id {
             "both" => [Some(id), Some(id)],
             "only" => [None, Some(id)],
             _ => [Some(id), None],
         };
-        assert_eq!(fields, told, "{id}");
+        assert_eq!(fields, expected, "{id}");
         assert!(reply.token().starts_with("tkn_"), "{id}");
     }
     assert_eq!(identity_mismatches(&world).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_an_object_is_nobodys_unless_it_names_the_caller() {
+async fn p1_object_without_the_requested_id_is_rejected() {
     let world = World::new().await;
     let token = json!({
         "client_auth_token": "tkn_0",
@@ -85,7 +85,7 @@ async fn p1_an_object_is_nobodys_unless_it_names_the_caller() {
         assert_eq!(identity_mismatches(&world).await, mismatches, "{object}");
         world.purge_all().await;
     }
-    // Of two members of one name, neither counts.
+    // With two members of the same name, neither counts.
     let twice = r#"{"object_reference_id": "alice", "object_reference_id": "victim"}"#;
     let fault = Fault::Status { status: 200, headers: [].into(), body: twice.to_owned() };
     world.simulator().inject(FaultRule::once(fault));
@@ -95,7 +95,7 @@ async fn p1_an_object_is_nobodys_unless_it_names_the_caller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_token_that_names_anothers_juspay_id_gets_nothing() {
+async fn p1_another_customers_juspay_id_gets_nothing() {
     let world = World::new().await;
     let theirs = world.phone("victim").me().await;
     assert_eq!(owner(&theirs), "victim");
@@ -108,13 +108,13 @@ async fn p1_a_token_that_names_anothers_juspay_id_gets_nothing() {
         assert!(!reply.text().contains("victim"), "{}", reply.text());
         world.purge_all().await;
     }
-    // Juspay takes the id and would have told.
+    // Juspay accepts the id and would have returned the customer.
     assert_eq!(world.simulator().calls(&victim), 2);
     assert_eq!(identity_mismatches(&world).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_where_tokens_name_juspays_ids_no_other_id_is_taken() {
+async fn p1_juspay_id_form_accepts_no_other_id() {
     let world = World::with("juspay.customer_id_form = \"juspay\"").await;
     let id = Simulator::juspay_id("alice");
     let reply = world.phone(&id).me().await;

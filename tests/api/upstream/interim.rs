@@ -1,5 +1,5 @@
-//! Trap 1: awc takes an unasked 1xx for the answer and keeps the connection, whose later answers
-//! are then one behind: somebody else's.
+//! awc takes an unsolicited 1xx for the response and keeps the connection. Each later response on
+//! it then answers the previous request, which may be another customer's.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{Phone, World};
 const CUSTOMERS: usize = 50;
 const ROUNDS: usize = 20;
 
-/// Between the 1xx and the answer that belongs to it. It passes when the test says so.
+/// Time between the 1xx and the response that follows it, on the manual clock.
 const GAP: Duration = Duration::from_millis(5);
 
 struct Crowd {
@@ -29,9 +29,9 @@ impl Crowd {
         Self { world, customers, refused: 0 }
     }
 
-    /// Every customer asks Juspay anew: first those for whom `status` gives a 1xx that comes before
-    /// the answer, then all others. The answers behind the 1xx come when the others' questions are
-    /// out.
+    /// Every customer is fetched again: first those for which `status` returns a 1xx before the
+    /// response, then all others. The responses after the 1xx arrive once the others' requests have
+    /// been sent.
     async fn round(&mut self, first: usize, status: impl Fn(usize) -> Option<u16>) {
         let Self { world, customers, refused } = self;
         world.purge_all().await;
@@ -46,7 +46,7 @@ impl Crowd {
             *refused += 1;
         }
         let asking = join_all(others.iter().map(|n| customers[*n].1.begin())).await;
-        // Their questions are out.
+        // Their requests have been sent.
         world.settle().await;
         for (n, reply) in others.iter().zip(replies(GAP, world, asking).await) {
             assert_eq!(owner(&reply), customers[*n].0);
@@ -54,8 +54,8 @@ impl Crowd {
         }
     }
 
-    /// Nobody was refused but those who got a 1xx: no connection that had brought one was used
-    /// again, so there was nothing left for the check of identities to find.
+    /// Only requests that got a 1xx failed. No connection with a 1xx was reused, so the identity
+    /// check found nothing.
     async fn nothing_else_was_refused(&self) {
         assert_eq!(self.world.upstream("invalid_response").await, self.refused);
         assert_eq!(identity_mismatches(&self.world).await, 0);
@@ -63,7 +63,7 @@ impl Crowd {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_after_an_unasked_103_nobody_gets_anothers_object() {
+async fn p1_unsolicited_103_never_leaks_anothers_object() {
     let mut crowd = Crowd::new().await;
     for round in 0..ROUNDS {
         crowd.round(round * 7, |n| (round == 0 && n == 0).then_some(103)).await;
@@ -72,7 +72,7 @@ async fn p1_after_an_unasked_103_nobody_gets_anothers_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_with_103s_for_some_in_each_round_nobody_gets_anothers_object() {
+async fn p1_repeated_103s_never_leak_anothers_object() {
     let mut crowd = Crowd::new().await;
     for round in 0..ROUNDS {
         crowd.round(round * 7, |n| ((n + round) % 10 == 3).then_some(103)).await;
@@ -81,7 +81,7 @@ async fn p1_with_103s_for_some_in_each_round_nobody_gets_anothers_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_with_any_1xx_nobody_gets_anothers_object() {
+async fn p1_any_1xx_never_leaks_anothers_object() {
     let mut crowd = Crowd::new().await;
     let statuses = [100, 101, 102, 103, 104, 199];
     for (round, status) in statuses.into_iter().cycle().take(ROUNDS).enumerate() {
@@ -91,7 +91,7 @@ async fn p1_with_any_1xx_nobody_gets_anothers_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_1xx_in_one_packet_with_the_answer_is_refused_too() {
+async fn interim_response_in_one_packet_with_the_response_is_rejected() {
     let world = World::with("server.workers = 1").await;
     let fault = Fault::Interim { status: 103, gap_ms: 0 };
     world.simulator().inject(FaultRule::once(fault).of("alice"));

@@ -1,4 +1,5 @@
-//! `juspay.api_key_file`: a new key is taken up without a restart, a bad file keeps the old one.
+//! `juspay.api_key_file`: a new key applies without a restart; an unreadable file keeps the
+//! previous one.
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
@@ -13,20 +14,20 @@ use crate::{
 const POLL: Duration = Duration::from_secs(10);
 const READ: &str = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"api_key\"}";
 
-/// A key that the guard looks for.
+/// A key with the prefix that the secret check looks for.
 fn new_key() -> String {
     format!("canary_{:032x}", rand::random::<u128>())
 }
 
-/// A world whose key stands in `path`, written by `write`.
+/// A world whose key is in `path`, written by `write`.
 async fn world_with(path: &Path, write: impl FnOnce(&str)) -> World {
     let stage = Stage::set().await;
     write(&stage.api_key);
     stage.open_ready(&format!("juspay.api_key_file = \"{}\"", path.display())).await
 }
 
-/// Only `key` is good at Juspay, and the service soon asks with it.
-async fn takes_up(world: &World, old: &str, key: &str) {
+/// Only `key` is valid at Juspay, and the service soon uses it.
+async fn switches_to(world: &World, old: &str, key: &str) {
     let phone = world.phone("alice");
     world.simulator().set_key(key, true);
     world.simulator().set_key(old, false);
@@ -38,7 +39,7 @@ async fn takes_up(world: &World, old: &str, key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_key_is_taken_up_at_the_next_look() {
+async fn changed_key_is_used_after_the_next_check() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("key");
     let world = world_with(&path, |key| fs::write(&path, format!("{key}\n")).unwrap()).await;
@@ -51,14 +52,14 @@ async fn a_changed_key_is_taken_up_at_the_next_look() {
     world.turn(Duration::from_millis(9_999)).await;
     world.purge_all().await;
     assert_eq!(phone.me().await.code(), "upstream_rejected_credentials", "not before its time");
-    takes_up(&world, &world.api_key, &key).await;
+    switches_to(&world, &world.api_key, &key).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kubernetes_swaps_of_the_directory_are_seen_each_time() {
+async fn kubernetes_directory_swaps_are_detected() {
     let directory = TempDir::new().unwrap();
     let at = |name: &str| directory.path().join(name);
-    // As the kubelet does it: key → ..data/key, ..data → a directory of its own for each version.
+    // As the kubelet does: key → ..data/key, ..data → a separate directory for each version.
     let publish = |version: &str, key: &str| {
         fs::create_dir(at(version)).unwrap();
         fs::write(at(version).join("key"), key).unwrap();
@@ -72,13 +73,13 @@ async fn kubernetes_swaps_of_the_directory_are_seen_each_time() {
     for version in ["..2", "..3"] {
         let key = new_key();
         publish(version, &key);
-        takes_up(&world, &old, &key).await;
+        switches_to(&world, &old, &key).await;
         old = key;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_turns_bad_keeps_the_old_key_and_is_told() {
+async fn unreadable_file_keeps_the_previous_key_and_is_logged() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("key");
     let world = world_with(&path, |key| fs::write(&path, key).unwrap()).await;
@@ -87,8 +88,8 @@ async fn a_file_that_turns_bad_keeps_the_old_key_and_is_told() {
         let warnings = || guard::log_lines(path.to_str().unwrap()).len();
         let (known, read) = (warnings(), world.count(READ).await);
         spoil(&path, bad);
-        let told = async || warnings() > known;
-        world.turn_until("a warning", Duration::from_secs(1), told).await;
+        let is_warned = async || warnings() > known;
+        world.turn_until("a warning", Duration::from_secs(1), is_warned).await;
         let read_last = world.count(READ).await;
         assert!(read_last - read <= 10, "{bad}: looked at well until it was spoilt");
         world.turn(POLL * 3).await;
@@ -96,7 +97,7 @@ async fn a_file_that_turns_bad_keeps_the_old_key_and_is_told() {
         assert_eq!(warnings(), known + 1, "{bad}: told once");
         world.purge_all().await;
         assert_eq!(owner(&phone.me().await), "alice", "{bad}: the old key is in use");
-        // Mended, it is read again.
+        // Once repaired, it is read again.
         restore(&path, &world.api_key);
         let is_read = async || world.count(READ).await > read_last;
         world.turn_until("a good look", Duration::from_secs(1), is_read).await;

@@ -1,5 +1,5 @@
-//! Pooled connections that the peer or a firewall has dropped while they were idle. Each fails on
-//! its next use; no customer notices, and nothing counts as a failure of Juspay's.
+//! Pooled connections that the peer or a firewall dropped while they were idle. Each fails on its
+//! next use; no customer notices, and nothing counts as a failure of Juspay.
 
 use std::{fs, ops::RangeInclusive, time::Duration};
 
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use juspay_bff::simulator::{Fault, FaultRule};
 
 use super::{connections, owner};
-use crate::support::{Pending, Phone, Stage, World, shipped, tls::TlsEnd, until};
+use crate::support::{Pending, Phone, Stage, World, shipped, tls::TlsTerminator, until};
 
 /// `juspay.try_timeout`, as shipped.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -16,14 +16,14 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// The longest pause before a first retry.
 const BACKOFF: Duration = Duration::from_millis(50);
 
-/// Default settings, and so many connections in the workers' pools.
+/// Default settings, and this many connections in the workers' pools.
 async fn world_with_pool(workers: usize, connections: usize) -> World {
     let world = World::with(&format!("server.workers = {workers}\n{}", shipped())).await;
     fill_pool(&world, connections).await;
     world
 }
 
-/// As many customers at a time as there are to be connections.
+/// As many concurrent customers as there should be connections.
 async fn fill_pool(world: &World, connections: usize) {
     let ids: Vec<_> = (0..connections).map(|n| format!("pooled{n}")).collect();
     let gates: Vec<_> = ids.iter().map(|id| world.simulator().hold(id)).collect();
@@ -42,7 +42,7 @@ fn customers(prefix: &str, number: usize) -> Vec<String> {
     (0..number).map(|n| format!("{prefix}{n}")).collect()
 }
 
-/// Each of these customers asks, all at once.
+/// Starts a request for each of these customers.
 async fn begin(world: &World, ids: &[String]) -> Vec<Pending> {
     let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();
     join_all(phones.iter().map(Phone::begin)).await
@@ -54,7 +54,7 @@ async fn each_is_served(ids: &[String], asking: Vec<Pending>) {
     }
 }
 
-/// Repeats on new connections were all there was: no failure, no retry, no breaker.
+/// There were only repeats on new connections: no failure, no retry, no open breaker.
 async fn only_repeats(world: &World, stale: RangeInclusive<u64>) {
     let repeats = world.upstream("stale_connection").await;
     assert!(stale.contains(&repeats), "{repeats} of {stale:?}");
@@ -68,11 +68,11 @@ async fn only_repeats(world: &World, stale: RangeInclusive<u64>) {
     assert_eq!(exchanges, world.simulator().total_requests());
 }
 
-/// Pools and workers that each test runs with.
+/// Pools and workers for each test.
 const SIZES: [(usize, usize); 6] = [(1, 1), (1, 9), (1, 60), (2, 2), (2, 9), (2, 60)];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_end_on_reuse_cost_successive_customers_nothing() {
+async fn closed_connections_cost_successive_customers_nothing() {
     for fault in [Fault::Reset, Fault::Close] {
         for (workers, connections) in SIZES {
             let world = world_with_pool(workers, connections).await;
@@ -80,14 +80,14 @@ async fn connections_that_end_on_reuse_cost_successive_customers_nothing() {
             for id in customers("next", 10) {
                 assert_eq!(owner(&world.phone(&id).me().await), id);
             }
-            // The first failure takes the rest of a worker's pool along.
+            // The first failure drops the rest of a worker's pool.
             only_repeats(&world, 1..=u64::try_from(workers).unwrap()).await;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_end_on_reuse_cost_a_crowd_nothing() {
+async fn closed_connections_cost_concurrent_customers_nothing() {
     for fault in [Fault::Reset, Fault::Close] {
         for (workers, connections) in SIZES {
             let world = world_with_pool(workers, connections).await;
@@ -100,7 +100,7 @@ async fn connections_that_end_on_reuse_cost_a_crowd_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_are_silent_on_reuse_cost_a_crowd_one_try_timeout() {
+async fn silent_connections_cost_concurrent_customers_one_try_timeout() {
     for (workers, connections) in SIZES {
         let world = world_with_pool(workers, connections).await;
         world.simulator().make_connections_stale(Fault::Hang);
@@ -113,7 +113,7 @@ async fn connections_that_are_silent_on_reuse_cost_a_crowd_one_try_timeout() {
         world.turn(MOMENT).await;
         each_is_served(&crowd, asking).await;
         only_repeats(&world, 1..=sent).await;
-        // The pool was discarded: no customer waits again.
+        // The pool was dropped: no customer waits again.
         for id in customers("next", 10) {
             assert_eq!(owner(&world.phone(&id).me().await), id);
         }
@@ -121,7 +121,7 @@ async fn connections_that_are_silent_on_reuse_cost_a_crowd_one_try_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_connection_is_given_up_at_the_try_timeout() {
+async fn silent_connection_is_dropped_at_the_try_timeout() {
     let world = world_with_pool(1, 9).await;
     world.simulator().make_connections_stale(Fault::Hang);
     let asking = world.phone("alice").begin().await;
@@ -133,18 +133,18 @@ async fn a_silent_connection_is_given_up_at_the_try_timeout() {
     only_repeats(&world, 1..=1).await;
     let [silent, new] = connections(&world, "alice")[..] else { panic!("two exchanges") };
     assert!(silent <= 9 && new > 9, "{silent} {new}");
-    // The new connection is the pool now.
+    // The pool consists of the new connection.
     assert_eq!(owner(&world.phone("bob").me().await), "bob");
     assert_eq!(connections(&world, "bob"), [new]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_on_new_connections_do_not_vouch_for_the_old_ones() {
+async fn bytes_on_new_connections_prove_nothing_about_old_ones() {
     let world = world_with_pool(1, 1).await;
     world.simulator().make_connections_stale(Fault::Hang);
     let asking = world.phone("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
-    // On a connection of his own, as a firewall lets new ones through.
+    // On a new connection, which a firewall lets through.
     assert_eq!(owner(&world.phone("bob").me().await), "bob");
     world.turn(TRY_TIMEOUT).await;
     assert_eq!(owner(&asking.reply().await), "alice");
@@ -152,7 +152,7 @@ async fn bytes_on_new_connections_do_not_vouch_for_the_old_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silence_while_connections_as_old_deliver_is_juspays() {
+async fn silence_is_juspays_fault_while_old_connections_deliver() {
     let world = world_with_pool(1, 2).await;
     world.simulator().inject(FaultRule::once(Fault::Hang).of("alice"));
     let asking = world.phone("alice").begin().await;
@@ -166,13 +166,13 @@ async fn a_silence_while_connections_as_old_deliver_is_juspays() {
     assert_eq!(owner(&asking.reply().await), "alice");
     assert_eq!(world.upstream("stale_connection").await, 0);
     assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
-    // Even so, it may have been the connection: those that are as old aren't used again.
+    // The connection may still be the cause: equally old ones aren't reused.
     assert_eq!(owner(&world.phone("carol").me().await), "carol");
     assert!(connections(&world, "carol") > vec![2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_that_fails_counts_once() {
+async fn failed_repeat_counts_once() {
     let settings = format!(
         "server.workers = 1\njuspay.max_retries = 0\n{}",
         shipped().replace("juspay.max_retries", "#")
@@ -194,7 +194,7 @@ async fn a_repeat_that_fails_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_in_use_when_others_fail_go_on() {
+async fn connections_in_use_survive_failures_of_others() {
     let world = world_with_pool(1, 2).await;
     let gate = world.simulator().hold("alice");
     let alice = world.phone("alice").begin().await;
@@ -208,7 +208,7 @@ async fn connections_in_use_when_others_fail_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_has_begun_is_not_a_stale_connections() {
+async fn started_response_is_not_a_stale_connection() {
     let world = world_with_pool(1, 1).await;
     world.simulator().inject(FaultRule::once(Fault::UnfinishedHead).of("alice"));
     let asking = world.phone("alice").begin().await;
@@ -224,10 +224,10 @@ async fn a_response_that_has_begun_is_not_a_stale_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_tls_too_the_end_of_a_pooled_connection_costs_nothing() {
+async fn closed_tls_connection_costs_nothing() {
     let stage = Stage::set().await;
     let behind = stage.simulator().base_url().strip_prefix("http://").unwrap().parse().unwrap();
-    let end = TlsEnd::new("127.0.0.1", behind).await;
+    let end = TlsTerminator::new("127.0.0.1", behind).await;
     let ca = tempfile::NamedTempFile::new().unwrap();
     fs::write(&ca, &end.ca).unwrap();
     let settings = format!(

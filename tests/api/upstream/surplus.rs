@@ -1,6 +1,5 @@
-//! The other half of trap 1: an answer that nobody has asked for, on an idle connection. awc sees
-//! it when it has come before the connection is used again; else only the check of identities
-//! stands between it and the next customer.
+//! Unsolicited responses on idle connections. awc notices one that arrived before the connection is
+//! reused; otherwise only the identity check protects the next customer.
 
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ async fn forget_failure(world: &World, id: &str) {
     assert_eq!(world.admin().post("/cache/purge", &purge).await.status, 200);
 }
 
-/// The customer's own object, in the end; tells how often something else was refused before.
+/// Waits for the customer's own object; returns how often other responses were rejected before.
 async fn own_or_none(world: &World, phone: &Phone, id: &str, first: Reply) -> u64 {
     let mut reply = first;
     for refused in 0..5 {
@@ -38,19 +37,19 @@ async fn own_or_none(world: &World, phone: &Phone, id: &str, first: Reply) -> u6
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_surplus_answer_in_front_of_the_next_customers_is_refused() {
+async fn p1_surplus_response_before_the_next_customers_is_rejected() {
     let world = World::with("server.workers = 1").await;
     world.simulator().inject(surplus_for("alice"));
     assert_eq!(owner(&world.phone("alice").me().await), "alice");
     let bob = world.phone("bob").begin().await;
     world.until_waiting(1).await;
     world.settle().await;
-    // Bob's question is on the connection, on which Alice's second answer comes only now.
+    // Bob's request is on the connection on which Alice's second response arrives only now.
     let reply = replies(GAP, &world, vec![bob]).await.remove(0);
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
     assert!(!reply.text().contains("alice"), "{}", reply.text());
     assert_eq!(identity_mismatches(&world).await, 1);
-    // The connection is not used again.
+    // The connection isn't reused.
     forget_failure(&world, "bob").await;
     for customer in ["carol", "bob", "dave"] {
         assert_eq!(owner(&world.phone(customer).me().await), customer);
@@ -64,7 +63,7 @@ async fn p1_a_surplus_answer_in_front_of_the_next_customers_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_surplus_answer_before_the_next_question_does_no_harm() {
+async fn p1_surplus_response_before_the_next_request_is_harmless() {
     let world = World::with("server.workers = 1").await;
     for n in 0..20 {
         let (unlucky, next) = (format!("unlucky{n}"), format!("next{n}"));
@@ -78,7 +77,7 @@ async fn p1_a_surplus_answer_before_the_next_question_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_among_surplus_answers_everybody_gets_their_own_or_none() {
+async fn p1_surplus_responses_never_reach_another_customer() {
     let world = World::new().await;
     let ids: Vec<_> = (0..50).map(|n| format!("customer{n}")).collect();
     let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();

@@ -1,18 +1,23 @@
-//! Juspay over TLS, by an authority of the test's own (`juspay.ca_file`).
+//! Juspay over TLS, with the test's own authority (`juspay.ca_file`).
 
 use std::{fs, net::SocketAddr};
 
 use tempfile::NamedTempFile;
 
 use super::owner;
-use crate::support::{Stage, World, tls::TlsEnd, until};
+use crate::support::{Stage, World, tls::TlsTerminator, until};
 
 fn address(stage: &Stage) -> SocketAddr {
     stage.simulator().base_url().strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// Juspay behind `end`, trusting what is in `ca_file`.
-async fn world_behind(stage: Stage, host: &str, end: &TlsEnd, ca_file: Option<&str>) -> World {
+/// Juspay behind `end`, trusting the certificates in `ca_file`.
+async fn world_behind(
+    stage: Stage,
+    host: &str,
+    end: &TlsTerminator,
+    ca_file: Option<&str>,
+) -> World {
     let file = NamedTempFile::new().unwrap();
     let trust = ca_file.map_or_else(String::new, |ca| {
         fs::write(&file, ca).unwrap();
@@ -22,11 +27,11 @@ async fn world_behind(stage: Stage, host: &str, end: &TlsEnd, ca_file: Option<&s
     stage.open_ready(&format!("{trust}juspay.base_url = \"https://{host}:{port}\"")).await
 }
 
-async fn nobody_is_asked(world: &World, end: &TlsEnd) {
-    for asked in 1..=2 {
+async fn nobody_is_asked(world: &World, end: &TlsTerminator) {
+    for calls in 1..=2 {
         let reply = world.phone("alice").me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
-        until("a refusal", async || end.refused() == asked).await;
+        until("a refusal", async || end.refused() == calls).await;
         world.purge_all().await;
     }
     assert_eq!(world.upstream("connection").await, 2);
@@ -35,39 +40,39 @@ async fn nobody_is_asked(world: &World, end: &TlsEnd) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_juspay_certified_by_the_ca_file_is_asked() {
+async fn server_certified_by_the_ca_file_is_used() {
     for host in ["127.0.0.1", "localhost"] {
         let stage = Stage::set().await;
-        let end = TlsEnd::new(host, address(&stage)).await;
+        let end = TlsTerminator::new(host, address(&stage)).await;
         let world = world_behind(stage, host, &end, Some(&end.ca)).await;
         assert_eq!(owner(&world.phone("alice").me().await), "alice");
         assert_eq!(world.simulator().calls("alice"), 1);
-        // Never HTTP/2, though the other side would rather (traps 4 and 7).
+        // Never HTTP/2, although the server prefers it.
         assert_eq!(end.protocols(), [Some(b"http/1.1".to_vec())], "{host}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_juspay_that_nobody_has_certified_gets_no_key() {
+async fn p2_server_without_trusted_certificate_gets_no_key() {
     let stage = Stage::set().await;
-    let end = TlsEnd::new("127.0.0.1", address(&stage)).await;
+    let end = TlsTerminator::new("127.0.0.1", address(&stage)).await;
     let world = world_behind(stage, "127.0.0.1", &end, None).await;
     nobody_is_asked(&world, &end).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_juspay_of_another_authority_gets_no_key() {
+async fn p2_server_of_another_authority_gets_no_key() {
     let stage = Stage::set().await;
-    let end = TlsEnd::new("127.0.0.1", address(&stage)).await;
-    let other = TlsEnd::new("127.0.0.1", address(&stage)).await;
+    let end = TlsTerminator::new("127.0.0.1", address(&stage)).await;
+    let other = TlsTerminator::new("127.0.0.1", address(&stage)).await;
     let world = world_behind(stage, "127.0.0.1", &end, Some(&other.ca)).await;
     nobody_is_asked(&world, &end).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_juspay_certified_for_another_name_gets_no_key() {
+async fn p2_server_certified_for_another_name_gets_no_key() {
     let stage = Stage::set().await;
-    let end = TlsEnd::new("api.juspay.in", address(&stage)).await;
+    let end = TlsTerminator::new("api.juspay.in", address(&stage)).await;
     let world = world_behind(stage, "127.0.0.1", &end, Some(&end.ca)).await;
     nobody_is_asked(&world, &end).await;
 }

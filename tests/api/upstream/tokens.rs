@@ -1,4 +1,4 @@
-//! Client auth tokens that are missing or unusable: no customer is lost by that, but no phone gets
+//! Client auth tokens that are missing or unusable: customers are still served, but no client gets
 //! such a token.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::World;
 
 const WITHOUT_TOKEN: &str = "/me/customer?options.get_client_auth_token=false";
 
-/// The fault for both kinds of request, each about a customer who isn't cached.
+/// The fault for both kinds of request, each for an uncached customer.
 async fn is_no_token(fault: TokenFault, outcome: &str) {
     let world = World::new().await;
     let phone = world.phone("alice");
@@ -23,7 +23,7 @@ async fn is_no_token(fault: TokenFault, outcome: &str) {
     assert_eq!(reply.header("juspay-token-expires-in"), None);
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss", "{fault:?}");
     assert_eq!(world.upstream(outcome).await, 2, "{fault:?}");
-    // Nothing of that was kept, but for a second that there was no token.
+    // Nothing is cached, except for a second that there was no token.
     world.clock.advance(Duration::from_secs(1));
     let reply = phone.me().await;
     assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; stored; ttl=779", "{fault:?}");
@@ -31,7 +31,7 @@ async fn is_no_token(fault: TokenFault, outcome: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_a_usable_token_is_invalid_for_those_who_want_one() {
+async fn response_without_a_usable_token_is_invalid_if_a_token_is_requested() {
     for fault in [
         TokenFault::Missing,
         TokenFault::Null,
@@ -45,16 +45,16 @@ async fn an_answer_without_a_usable_token_is_invalid_for_those_who_want_one() {
     }
 }
 
-/// Juspay did answer well; the token is of no use to us by our own policy.
+/// Juspay's response is valid, but the token is unusable by the service's own policy.
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_token_that_is_dead_or_nearly_so_when_it_comes_is_no_token() {
+async fn p3_expired_or_expiring_token_is_rejected_on_arrival() {
     for seconds in [-3600, -1, 0, 1, 29, 35] {
         is_no_token(TokenFault::Life { seconds }, "success").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_the_shortest_token_that_is_of_use_lives_five_seconds_longer_than_the_outage_floor() {
+async fn p3_shortest_usable_token_outlives_the_outage_floor_by_five_seconds() {
     let world = World::new().await;
     let fault = Fault::Token(TokenFault::Life { seconds: 36 });
     world.simulator().inject(FaultRule::once(fault));
@@ -64,7 +64,7 @@ async fn p3_the_shortest_token_that_is_of_use_lives_five_seconds_longer_than_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_style_of_date_leaves_in_one() {
+async fn all_date_formats_are_returned_in_one() {
     let world = World::new().await;
     for (id, fault) in [
         ("usual", None),
@@ -77,7 +77,7 @@ async fn every_style_of_date_leaves_in_one() {
         let reply = world.phone(id).me().await;
         assert_eq!(reply.status, 200, "{id}: {}", reply.text());
         let object = reply.json();
-        // A second less than Juspay's: its `Date` is cut to whole ones.
+        // One second less than Juspay's, because `Date` has whole seconds.
         assert_eq!(object["juspay"]["client_auth_token_expiry"], "2026-11-23T12:14:59Z", "{id}");
         assert_eq!(object["date_created"], "2026-11-23T12:00:00Z", "{id}");
         assert_eq!(object["last_updated"], "2026-11-23T12:00:00Z", "{id}");

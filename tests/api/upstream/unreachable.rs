@@ -1,13 +1,13 @@
-//! No Juspay at all.
+//! Juspay is unreachable.
 
 use std::net::Ipv4Addr;
 
 use tokio::net::TcpSocket;
 
 use super::owner;
-use crate::support::{Impostor, World};
+use crate::support::{ScriptedServer, World};
 
-/// A world whose Juspay is at that address.
+/// A world whose Juspay is at this address.
 async fn world_with(base_url: &str) -> World {
     World::with(&format!(
         "juspay.base_url = \"{base_url}\"\nauth.allow_local_issuer = true\n\
@@ -16,35 +16,35 @@ async fn world_with(base_url: &str) -> World {
     .await
 }
 
-async fn nobody_is_reached(base_url: &str) {
+async fn assert_unreachable(base_url: &str) {
     let world = world_with(base_url).await;
-    for asked in 1..=2 {
+    for calls in 1..=2 {
         let reply = world.phone("alice").me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"), "{base_url}");
-        assert_eq!(world.upstream("connection").await, asked);
+        assert_eq!(world.upstream("connection").await, calls);
         world.purge_all().await;
     }
     assert_eq!(world.simulator().total_requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_juspay_that_does_not_listen_is_an_error() {
-    // Bound, so that no other test gets the port; not listening.
+async fn refused_connection_is_an_upstream_error() {
+    // Bound, so that no other test gets the port, but not listening.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    nobody_is_reached(&format!("http://{}", socket.local_addr().unwrap())).await;
+    assert_unreachable(&format!("http://{}", socket.local_addr().unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_has_no_address_is_an_error() {
-    // RFC 6761: nothing ever has that name.
-    nobody_is_reached("http://juspay.invalid").await;
-    nobody_is_reached("https://juspay.invalid").await;
+async fn unresolvable_host_is_an_upstream_error() {
+    // RFC 6761: this name never exists.
+    assert_unreachable("http://juspay.invalid").await;
+    assert_unreachable("https://juspay.invalid").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_juspay_that_speaks_no_tls_gets_no_key() {
-    let impostor = Impostor::new().await;
+async fn server_without_tls_gets_no_key() {
+    let impostor = ScriptedServer::new().await;
     let world = world_with(&format!("https://{}", impostor.address)).await;
     let asking = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
@@ -55,11 +55,11 @@ async fn a_juspay_that_speaks_no_tls_gets_no_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn juspay_may_be_found_by_name() {
+async fn juspay_is_reachable_by_name() {
     let world = World::new().await;
     let (_, port) = world.simulator().base_url().rsplit_once(':').unwrap();
     let by_name = world_with(&format!("http://localhost:{port}")).await;
-    // It has keys of its own.
+    // It has its own API keys.
     by_name.simulator().set_key(&by_name.api_key, true);
     world.simulator().set_key(&by_name.api_key, true);
     assert_eq!(owner(&by_name.phone("alice").me().await), "alice");

@@ -12,7 +12,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::support::{Phone, within_reason};
+use crate::support::{Phone, with_timeout};
 
 /// Seconds.
 const LENGTH: u32 = 420;
@@ -58,7 +58,7 @@ impl Day {
                 }
             }
         };
-        let [public, admin] = within_reason("the service", serving).await;
+        let [public, admin] = with_timeout("the service", serving).await;
         // It would stop at a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let mint = |n| simulator.issuer().mint(&MintRequest::of(&format!("customer{n}"))).unwrap();

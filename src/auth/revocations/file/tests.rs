@@ -9,7 +9,7 @@ use crate::{
     auth::{
         Authenticator, SetUpError,
         testing::{
-            P256, START, World, clock, issuer, locally, rooms, set, settings, token, world_of_auth,
+            P256, START, World, clock, issuer, limits, locally, set, settings, token, world_of_auth,
         },
     },
     clock::manual::ManualClock,
@@ -196,6 +196,6 @@ fn without_its_file_nothing_starts() {
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
     let clock: Arc<ManualClock> = clock();
     let poll = Duration::from_secs(10);
-    let made = Authenticator::new(&auth, poll, &rooms(&metrics), clock, metrics);
+    let made = Authenticator::new(&auth, poll, &limits(&metrics), clock, metrics);
     assert!(matches!(made, Err(SetUpError::Revocations(FileError::Unreadable(_)))));
 }

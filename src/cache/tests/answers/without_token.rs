@@ -28,8 +28,8 @@ fn none() -> Result<Good, LookupError> {
 
 #[test]
 fn without_directives() {
-    let null = || Says::Tokenless(InvalidAnswer::NoToken);
-    let no_expiry = AskedFor(Says::Tokenless(InvalidAnswer::NoExpiry));
+    let null = || Says::Tokenless(InvalidResponse::NoToken);
+    let no_expiry = AskedFor(Says::Tokenless(InvalidResponse::NoExpiry));
     let short = AskedFor(Says::Token(34));
     let unstored = || Ok(not_stored(Forward::Miss));
     check_all([
@@ -64,7 +64,7 @@ fn min_fresh_means_nothing() {
 fn no_cache_means_a_new_object() {
     let anew = BARE.no_cache();
     let limited = Ok(old(750).but(Detail::RefreshLimited));
-    let null = AskedFor(Says::Tokenless(InvalidAnswer::NoToken));
+    let null = AskedFor(Says::Tokenless(InvalidResponse::NoToken));
     check_all([
         row(Token(YOUNG), anew, NotAsked, Ok(old(751)), Kept::Old),
         row(Token(YOUNG + 1), anew, well(), Ok(fetched(Forward::Request)), Kept::New),

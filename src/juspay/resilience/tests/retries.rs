@@ -1,27 +1,27 @@
-//! Which calls are tried again, when, and how often at most.
+//! Which calls are retried, when, and how often.
 
 use std::time::Duration;
 
 use super::rig::{Ended, Rig, Try, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError, RejectedBy};
+use crate::juspay::{ConnectionFailure, InvalidResponse, JuspayError, RejectedBy};
 
 const GATEWAY: JuspayError = JuspayError::Status(502, None);
 
-/// Gaps between the tries, in milliseconds.
+/// Gaps between the attempts, in milliseconds.
 fn gaps(tries: &[Try]) -> Vec<u64> {
     tries.windows(2).map(|pair| pair[1].at - pair[0].at).collect()
 }
 
 #[test]
-fn only_what_may_pass_is_tried_again() {
+fn only_transient_errors_are_retried() {
     use ConnectionFailure as C;
-    use InvalidAnswer as I;
+    use InvalidResponse as I;
     use JuspayError as E;
     let again = [C::Resolve, C::Connect, C::ConnectTimeout, C::Tls, C::Broken]
         .map(E::Connection)
         .into_iter()
         .chain([E::Timeout, GATEWAY, E::Status(503, None), E::Status(504, None)])
-        .chain([E::InvalidAnswer(I::Truncated)])
+        .chain([E::InvalidResponse(I::Truncated)])
         .map(|error| (error, 3));
     let not_again = [
         I::Interim,
@@ -33,7 +33,7 @@ fn only_what_may_pass_is_tried_again() {
         I::OtherCustomer,
         I::NoToken,
     ]
-    .map(E::InvalidAnswer)
+    .map(E::InvalidResponse)
     .into_iter()
     .chain([400, 404, 408, 499, 500, 501, 505].map(|status| E::Status(status, None)))
     .chain([
@@ -56,7 +56,7 @@ fn only_what_may_pass_is_tried_again() {
 }
 
 #[test]
-fn the_first_good_answer_ends_it() {
+fn success_ends_the_call() {
     run(async {
         let rig = Rig::new();
         rig.then([fails(GATEWAY), succeeds()]);
@@ -68,7 +68,7 @@ fn the_first_good_answer_ends_it() {
 }
 
 #[test]
-fn there_are_no_more_retries_than_set() {
+fn retries_are_limited_by_max_retries() {
     for max_retries in [0, 1, 3] {
         run(async {
             let rig = Rig::with(|settings| settings.max_retries = max_retries);
@@ -80,7 +80,7 @@ fn there_are_no_more_retries_than_set() {
 }
 
 #[test]
-fn each_try_is_bounded_and_all_of_them_by_the_deadline() {
+fn attempts_are_limited_by_try_timeout_and_deadline() {
     run(async {
         let rig = Rig::new();
         rig.always(hangs());
@@ -97,7 +97,7 @@ fn each_try_is_bounded_and_all_of_them_by_the_deadline() {
 }
 
 #[test]
-fn nothing_is_tried_again_when_the_deadline_has_come() {
+fn no_retry_starts_after_the_deadline() {
     run(async {
         let rig = Rig::new();
         rig.always(hangs());
@@ -109,7 +109,7 @@ fn nothing_is_tried_again_when_the_deadline_has_come() {
 }
 
 #[test]
-fn pauses_double_and_are_jittered() {
+fn backoff_doubles_with_jitter() {
     let mut firsts = Vec::new();
     for _ in 0..32 {
         run(async {
@@ -133,7 +133,7 @@ fn pauses_double_and_are_jittered() {
 }
 
 #[test]
-fn juspays_retry_after_is_waited_for() {
+fn retry_waits_for_retry_after() {
     run(async {
         let rig = Rig::new();
         let wait = Duration::from_millis(1234);
@@ -144,7 +144,7 @@ fn juspays_retry_after_is_waited_for() {
 }
 
 #[test]
-fn a_retry_after_that_does_not_fit_the_deadline_ends_the_call_at_once() {
+fn retry_after_beyond_the_deadline_ends_the_call() {
     for (millis, tries) in [(4999, 2), (5000, 1), (60_000, 1)] {
         run(async {
             let rig = Rig::new();
@@ -158,7 +158,7 @@ fn a_retry_after_that_does_not_fit_the_deadline_ends_the_call_at_once() {
     }
 }
 
-/// Runs `calls` calls, a millisecond apart, against a Juspay that fails them all.
+/// Makes `calls` calls, one millisecond apart; all fail.
 async fn storm(rig: &Rig, calls: usize) {
     rig.always(fails(GATEWAY));
     let mut started = Vec::new();
@@ -171,7 +171,7 @@ async fn storm(rig: &Rig, calls: usize) {
     }
 }
 
-/// With a breaker that never opens.
+/// A rig whose breaker never opens.
 fn unbroken(budget: f64) -> Rig {
     Rig::with(|settings| {
         settings.retry_budget = budget;
@@ -180,11 +180,11 @@ fn unbroken(budget: f64) -> Rig {
 }
 
 #[test]
-fn retries_are_a_share_of_recent_calls_and_a_few() {
+fn retry_budget_is_a_share_of_recent_calls_plus_a_reserve() {
     run(async {
         let rig = unbroken(0.2);
         storm(&rig, 200).await;
-        // All ask for a second try before the last of them has begun, some for a third.
+        // All request a second attempt before the last call has begun, some a third.
         let retries = rig.retries();
         assert!((30..=43).contains(&retries), "{retries}");
         assert_eq!(rig.seen(), 200 + usize::try_from(retries).unwrap());
@@ -195,7 +195,7 @@ fn retries_are_a_share_of_recent_calls_and_a_few() {
 }
 
 #[test]
-fn a_lone_call_may_be_tried_again_and_a_new_window_is_a_new_budget() {
+fn single_call_is_retried_and_budget_renews_with_the_window() {
     run(async {
         let rig = unbroken(0.1);
         rig.always(fails(GATEWAY));
@@ -212,7 +212,7 @@ fn a_lone_call_may_be_tried_again_and_a_new_window_is_a_new_budget() {
 }
 
 #[test]
-fn without_a_budget_nothing_is_tried_again() {
+fn zero_budget_disables_retries() {
     run(async {
         let rig = unbroken(0.0);
         storm(&rig, 20).await;
@@ -221,7 +221,7 @@ fn without_a_budget_nothing_is_tried_again() {
 }
 
 #[test]
-fn a_slow_answer_within_its_time_is_waited_for() {
+fn slow_response_within_the_deadline_is_returned() {
     run(async {
         let rig = Rig::new();
         rig.always(succeeds_after(1999));
@@ -233,7 +233,7 @@ fn a_slow_answer_within_its_time_is_waited_for() {
 }
 
 #[test]
-fn one_customer_uses_the_shared_budget_for_one_call_in_its_window() {
+fn one_customer_can_retry_only_one_call_per_window() {
     run(async {
         let rig = unbroken(0.2);
         rig.always(fails(GATEWAY));

@@ -1,4 +1,4 @@
-//! What every test begins with: a scripted Juspay behind [`Resilient`], a clock, and metrics.
+//! The test rig: a scripted Juspay wrapped in [`ResilientClient`], a clock, and metrics.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,8 +16,8 @@ use crate::{
     clock::{self, Clock, Monotonic, manual::ManualClock},
     customer::{Customer, CustomerId},
     juspay::{
-        Answer, CustomerApi, GetCustomer, InvalidAnswer, JuspayError,
-        resilience::{Resilience, Resilient},
+        CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError,
+        resilience::{Resilience, ResilientClient},
         tests::shipped_settings,
     },
     metrics::Metrics,
@@ -25,39 +25,39 @@ use crate::{
     traces::Parent,
 };
 
-/// `juspay.deadline` of calls that say nothing else, in milliseconds.
+/// Default `juspay.deadline` of a call, in milliseconds.
 pub(super) const DEADLINE: u64 = 5000;
 
-/// How an answer to a try comes.
+/// How the scripted Juspay responds to an attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
-    /// `None`: an answer.
+    /// `None` for a successful response.
     pub(super) error: Option<JuspayError>,
-    /// After so many milliseconds, unless the try is given up before.
+    /// Delay in milliseconds, unless the attempt is abandoned before.
     pub(super) after: u64,
 }
 
-/// At once.
+/// Fails at once.
 pub(super) fn fails(error: JuspayError) -> Script {
     Script { error: Some(error), after: 0 }
 }
 
-/// An answer after so many milliseconds.
+/// Succeeds after this many milliseconds.
 pub(super) fn succeeds_after(after: u64) -> Script {
     Script { error: None, after }
 }
 
-/// At once.
+/// Succeeds at once.
 pub(super) fn succeeds() -> Script {
     succeeds_after(0)
 }
 
-/// No answer.
+/// Never responds.
 pub(super) fn hangs() -> Script {
     succeeds_after(u64::from(u32::MAX))
 }
 
-/// A try that Juspay saw, in milliseconds since the start.
+/// An attempt that Juspay saw, in milliseconds since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Try {
     pub(super) at: u64,
@@ -68,22 +68,22 @@ pub(super) struct Try {
 struct Fake {
     clock: ManualClock,
     start: Monotonic,
-    /// For the next tries; after that, `always`.
+    /// For the next attempts; then `always` applies.
     next: RefCell<VecDeque<Script>>,
     always: RefCell<Script>,
     tries: RefCell<Vec<Try>>,
-    /// What the client beneath says.
+    /// The wrapped client's count of key changes.
     key_changes: Cell<u64>,
     under_way: Cell<usize>,
     most: Cell<usize>,
 }
 
-/// Keeps to the deadline of its try, as the real client does.
+/// Respects the deadline of its attempt, like the real client.
 impl CustomerApi for Rc<Fake> {
     fn get_customer(
         &self,
         request: GetCustomer,
-    ) -> LocalBoxFuture<'static, Result<Answer, JuspayError>> {
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         let fake = Rc::clone(self);
         let script = fake.next.borrow_mut().pop_front();
         let Script { error, after } = script.unwrap_or_else(|| fake.always.borrow().clone());
@@ -94,7 +94,7 @@ impl CustomerApi for Rc<Fake> {
         Box::pin(async move {
             let _under_way = under_way;
             let answer = fake.clock.sleep_until(now.plus(Duration::from_millis(after)));
-            match clock::before(&fake.clock, request.deadline, answer).await {
+            match clock::timeout_at(&fake.clock, request.deadline, answer).await {
                 None => Err(JuspayError::Timeout),
                 Some(()) => error.map_or_else(|| Ok(answer_of_a_customer()), Err),
             }
@@ -128,8 +128,12 @@ impl Drop for UnderWay {
     }
 }
 
-fn answer_of_a_customer() -> Answer {
-    Answer { customer: Customer::default(), auth: Err(InvalidAnswer::NoToken), date: None }
+fn answer_of_a_customer() -> CustomerResponse {
+    CustomerResponse {
+        customer: Customer::default(),
+        auth: Err(InvalidResponse::NoToken),
+        date: None,
+    }
 }
 
 /// How a call ended, and when.
@@ -142,8 +146,8 @@ pub(super) struct Ended {
 pub(super) struct Rig {
     fake: Rc<Fake>,
     resilience: Arc<Resilience>,
-    api: Resilient,
-    /// Customers of calls so far.
+    api: ResilientClient,
+    /// Number of customers so far.
     customers: Cell<usize>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -170,26 +174,26 @@ impl Rig {
             most: Cell::default(),
         });
         let resilience = Arc::new(Resilience::new(settings, Arc::new(clock), Arc::clone(&metrics)));
-        let api = Resilient::new(Arc::clone(&resilience), Rc::new(Rc::clone(&fake)));
+        let api = ResilientClient::new(Arc::clone(&resilience), Rc::new(Rc::clone(&fake)));
         Self { fake, resilience, api, customers: Cell::default(), metrics }
     }
 
-    /// Every try goes like this, but for those that `then` has scripts for.
+    /// Scripts every attempt, except those scripted by `then`.
     pub(super) fn always(&self, script: Script) {
         self.fake.always.replace(script);
     }
 
-    /// The next tries go like this, before what always happens.
+    /// Scripts the next attempts.
     pub(super) fn then(&self, scripts: impl IntoIterator<Item = Script>) {
         self.fake.next.borrow_mut().extend(scripts);
     }
 
-    /// Starts a call that may take as long as `juspay.deadline`, for a customer of its own.
+    /// Starts a call for a new customer, with the default deadline.
     pub(super) fn start(&self) -> JoinHandle<Ended> {
         self.start_with(DEADLINE)
     }
 
-    /// Starts a call that may take so many milliseconds, for a customer of its own.
+    /// Starts a call for a new customer, with a deadline in `time` milliseconds.
     pub(super) fn start_with(&self, time: u64) -> JoinHandle<Ended> {
         self.customers.set(self.customers.get() + 1);
         self.start_for(&format!("c{}", self.customers.get()), time)
@@ -213,7 +217,7 @@ impl Rig {
         })
     }
 
-    /// Sets the clock and drops calls before they can see what time it is.
+    /// Sets the clock and drops calls before they can observe the time.
     pub(super) async fn drop_at(
         &self,
         millis: u64,
@@ -227,32 +231,32 @@ impl Rig {
         settle().await;
     }
 
-    /// One call for a customer of its own, to its end.
+    /// Makes a call for a new customer and waits for its end.
     pub(super) async fn call(&self) -> Ended {
         self.end(self.start()).await
     }
 
-    /// One call for that customer, to its end.
+    /// Makes a call for this customer and waits for its end.
     pub(super) async fn call_for(&self, customer: &str) -> Ended {
         self.end(self.start_for(customer, DEADLINE)).await
     }
 
-    /// The API keys have changed so often.
+    /// Sets the count of key changes.
     pub(super) fn change_keys(&self, times: u64) {
         self.fake.key_changes.set(times);
     }
 
-    /// An operator's purge.
+    /// Purges one customer, or all, as an operator would.
     pub(super) fn purge(&self, customer: Option<&str>) {
         let customer = customer.map(|customer| CustomerId::parse(customer).unwrap());
-        self.resilience.forget_rejections(customer.as_ref());
+        self.resilience.discard_rejections(customer.as_ref());
     }
 
     pub(super) fn recoveries(&self) -> u64 {
         self.api.recoveries()
     }
 
-    /// Lets time pass until a call has ended.
+    /// Advances the clock until the call has ended.
     pub(super) async fn end(&self, call: JoinHandle<Ended>) -> Ended {
         settle().await;
         while !call.is_finished() {
@@ -261,7 +265,7 @@ impl Rig {
         call.await.unwrap()
     }
 
-    /// Lets so many milliseconds pass, one by one.
+    /// Advances the clock by this many milliseconds, one at a time.
     pub(super) async fn pass(&self, millis: u64) {
         settle().await;
         for _ in 0..millis {
@@ -270,7 +274,7 @@ impl Rig {
         }
     }
 
-    /// Lets time pass at once; for when nobody is waiting.
+    /// Advances the clock in one step. Use it only when no call is waiting.
     pub(super) async fn jump(&self, millis: u64) {
         settle().await;
         self.fake.clock.advance(Duration::from_millis(millis));
@@ -281,12 +285,12 @@ impl Rig {
         self.fake.tries.borrow().clone()
     }
 
-    /// How many tries Juspay saw.
+    /// Number of attempts that Juspay saw.
     pub(super) fn seen(&self) -> usize {
         self.fake.tries.borrow().len()
     }
 
-    /// The most that it saw at a time.
+    /// Maximum number of concurrent attempts.
     pub(super) fn most_at_a_time(&self) -> usize {
         self.fake.most.get()
     }
@@ -295,13 +299,13 @@ impl Rig {
         self.metrics.upstream.retries.get()
     }
 
-    /// The breaker's state as `/metrics` shows it.
+    /// The breaker's state as shown in `/metrics`.
     pub(super) fn breaker(&self) -> &'static str {
         self.resilience.refresh_metrics();
         self.gauges()
     }
 
-    /// The breaker's state as told when it changed last.
+    /// The breaker's state as set at its last change.
     pub(super) fn gauges(&self) -> &'static str {
         let is = |state: &&str| {
             self.metrics.upstream.breaker_state.with_label_values(&[*state]).get() == 1
@@ -312,13 +316,13 @@ impl Rig {
     }
 }
 
-/// Runs a test on one thread, without timers: what waits for real time would hang.
+/// Runs a test on one thread without timers, so that waiting for real time hangs.
 pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     LocalSet::new().block_on(&runtime, test)
 }
 
-/// Lets all tasks go on until they wait for the clock.
+/// Runs all tasks until they wait for the clock.
 async fn settle() {
     for _ in 0..4 {
         tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! A Juspay played by hand: it says byte by byte what even the simulator doesn't say, or is the
-//! place where nobody may come.
+//! A scripted server in place of Juspay. It sends bytes that even the simulator doesn't send, or
+//! checks that the service never connects.
 
 use std::{io::ErrorKind, net::SocketAddr, os::fd::AsFd as _};
 
@@ -8,40 +8,40 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::within_reason;
+use super::with_timeout;
 
-/// A listener on a port of its own.
+/// A listener on its own port.
 #[derive(Debug)]
-pub struct Impostor {
+pub struct ScriptedServer {
     pub address: SocketAddr,
     listener: TcpListener,
 }
 
-/// A connection that somebody has made to an impostor.
+/// A connection of a client to the scripted server.
 #[derive(Debug)]
-pub struct Line(TcpStream);
+pub struct ScriptedConnection(TcpStream);
 
-impl Impostor {
+impl ScriptedServer {
     pub async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         Self { address: listener.local_addr().unwrap(), listener }
     }
 
-    /// The setting that makes the service call here.
+    /// The setting that makes the service call this server.
     pub fn as_base_url(&self) -> String {
         format!("juspay.base_url = \"http://{}\"\n", self.address)
     }
 
     /// The next connection.
-    pub async fn accept(&self) -> Line {
+    pub async fn accept(&self) -> ScriptedConnection {
         let (stream, _) =
-            within_reason("a connection", self.listener.accept()).await.expect("a connection");
+            with_timeout("a connection", self.listener.accept()).await.expect("a connection");
         stream.set_nodelay(true).unwrap();
-        Line(stream)
+        ScriptedConnection(stream)
     }
 
-    /// Whether anybody has tried to connect, as this machine's kernel knows.
-    pub fn is_called(&self) -> bool {
+    /// Whether a client has tried to connect, according to the kernel.
+    pub fn was_contacted(&self) -> bool {
         let twin = self.listener.as_fd().try_clone_to_owned().unwrap();
         match std::net::TcpListener::from(twin).accept() {
             Ok(_) => true,
@@ -51,7 +51,7 @@ impl Impostor {
     }
 }
 
-impl Line {
+impl ScriptedConnection {
     /// The head of the next request.
     pub async fn request(&mut self) -> String {
         let reading = async {
@@ -61,19 +61,19 @@ impl Line {
             }
             head
         };
-        within_reason("a request", reading).await
+        with_timeout("a request", reading).await
     }
 
     pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
-        // The other side may have had enough before the end.
-        drop(within_reason("sending", self.0.write_all(bytes.as_ref())).await);
+        // The client may disconnect before the end.
+        drop(with_timeout("sending", self.0.write_all(bytes.as_ref())).await);
     }
 
-    /// What the other side still says until it closes, or resets, the connection.
+    /// What the client still sends until it closes or resets the connection.
     pub async fn closed(mut self) -> Vec<u8> {
         let mut heard = Vec::new();
         let reading = self.0.read_to_end(&mut heard);
-        drop(within_reason("the end of the connection", reading).await);
+        drop(with_timeout("the end of the connection", reading).await);
         heard
     }
 }

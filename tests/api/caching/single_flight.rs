@@ -1,11 +1,12 @@
-//! Promise P4: at most one call is in flight for a customer, whoever asks and hangs up.
+//! Promise P4: at most one call is in flight for a customer, whatever clients request and whenever
+//! they disconnect.
 
 use futures_util::future::join_all;
 use juspay_bff::simulator::{ApiError, Fault, FaultRule};
 
 use crate::support::{Pending, Phone, Reply, World};
 
-/// So many requests of `phone` at once, all of which wait for Juspay with `others` more.
+/// Concurrent requests of `phone`, all of which wait for Juspay together with `others` more.
 async fn crowd(world: &World, phone: &Phone, size: u64, others: u64) -> Vec<Pending> {
     let asking = join_all((0..size).map(|_| phone.begin())).await;
     world.until_waiting(size + others).await;
@@ -17,7 +18,7 @@ async fn replies(asking: Vec<Pending>) -> Vec<Reply> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_200_requests_for_a_cold_customer_make_one_call() {
+async fn p4_200_requests_for_an_uncached_customer_make_one_call() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
@@ -43,7 +44,7 @@ async fn p4_200_requests_for_a_cold_customer_make_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_the_first_ones_hanging_up_cancels_nothing() {
+async fn p4_disconnect_of_the_first_client_cancels_nothing() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
@@ -61,7 +62,7 @@ async fn p4_the_first_ones_hanging_up_cancels_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_a_fetch_that_nobody_waits_for_any_more_is_finished_and_kept() {
+async fn p4_fetch_without_waiting_clients_finishes_and_is_cached() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
@@ -74,7 +75,7 @@ async fn p4_a_fetch_that_nobody_waits_for_any_more_is_finished_and_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_300_who_hang_up_one_after_another_starve_nobody() {
+async fn p4_300_successive_disconnects_starve_no_client() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
@@ -90,7 +91,7 @@ async fn p4_300_who_hang_up_one_after_another_starve_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_a_failed_fetch_answers_all_who_wait_for_it() {
+async fn p4_failed_fetch_ends_all_waiting_requests() {
     for (id, fault, code) in [
         ("a", status(500), "upstream_error"),
         ("b", status(429), "upstream_unavailable"),
@@ -99,7 +100,7 @@ async fn p4_a_failed_fetch_answers_all_who_wait_for_it() {
         ("e", Fault::Html, "upstream_invalid_response"),
         ("f", Fault::Reset, "upstream_error"),
     ] {
-        // Each in a world of its own: Juspay isn't asked for a while after some of them.
+        // A separate world for each: some of them open the breaker or start the hold.
         let world = World::new().await;
         let gate = world.simulator().hold(id);
         world.simulator().inject(FaultRule::once(fault).of(id));
@@ -113,7 +114,7 @@ async fn p4_a_failed_fetch_answers_all_who_wait_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_who_waits_for_the_deadline_waits_for_one_call() {
+async fn p4_requests_waiting_until_the_deadline_share_one_call() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
@@ -130,7 +131,7 @@ async fn p4_who_waits_for_the_deadline_waits_for_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_with_and_without_a_token_they_wait_for_the_same_call() {
+async fn p4_requests_with_and_without_token_share_one_call() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
@@ -149,7 +150,7 @@ async fn p4_with_and_without_a_token_they_wait_for_the_same_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn customers_do_not_wait_for_each_other() {
+async fn customers_do_not_block_each_other() {
     let world = World::new().await;
     let gate = world.simulator().hold("slow");
     let slow = crowd(&world, &world.phone("slow"), 1, 0).await;

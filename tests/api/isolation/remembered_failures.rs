@@ -1,23 +1,23 @@
-//! A customer's failed fetch is remembered for that customer: what ends that, and its `Retry-After`.
+//! A customer's failed fetch is remembered for that customer: what ends that, and its
+//! `Retry-After`.
 
 use std::{fs, time::Duration};
 
 use tempfile::TempDir;
 
 use super::{
-    first_sight,
-    juspay::{ScriptedJuspay, answer},
-    retry_after, scripted,
+    first_sight, retry_after, scripted,
+    scripted_juspay::{ScriptedJuspay, answer},
 };
 use crate::support::{Phone, Reply, Stage, World, shipped};
 
-/// A failure that is remembered for longer than any pause that this service makes by itself.
+/// A failure that is remembered for longer than any pause of the service itself.
 fn unavailable(retry_after: u64) -> Vec<u8> {
     let lines = format!("Retry-After: {retry_after}\r\n");
     answer("500 Internal Server Error", &lines, b"")
 }
 
-/// A world in which `alice` has failed once, for thirty seconds, and Juspay is well again.
+/// A world in which `alice` has failed once, for thirty seconds, and Juspay works again.
 async fn failed() -> (World, ScriptedJuspay, Phone) {
     let (world, juspay) = scripted().await;
     juspay.answer("alice", unavailable(30));
@@ -34,16 +34,16 @@ async fn is_remembered(juspay: &ScriptedJuspay, phone: &Phone) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_error_comes_without_a_call_and_says_how_long() {
+async fn remembered_error_is_returned_without_a_call() {
     let (world, juspay) = scripted().await;
     juspay.answer("alice", unavailable(7));
     let phone = world.phone("alice");
-    // And up to half as much again, by chance.
-    for (passed, told) in [(0, 7..=11), (0, 7..=11), (3, 4..=6), (3, 1..=2)] {
+    // Plus up to half as much jitter.
+    for (passed, expected) in [(0, 7..=11), (0, 7..=11), (3, 4..=6), (3, 1..=2)] {
         world.clock.advance(Duration::from_secs(passed));
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
-        assert!(told.contains(&retry_after(&reply)), "{}", reply.text());
+        assert!(expected.contains(&retry_after(&reply)), "{}", reply.text());
     }
     assert_eq!(juspay.calls("alice"), 1);
     first_sight(&world, "bob").await;
@@ -53,7 +53,7 @@ async fn the_same_error_comes_without_a_call_and_says_how_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_pause_is_a_second_at_most() {
+async fn first_failure_is_remembered_for_at_most_a_second() {
     let (world, juspay) = scripted().await;
     juspay.answer("alice", answer("500 Internal Server Error", "", b""));
     let phone = world.phone("alice");
@@ -66,7 +66,7 @@ async fn the_first_pause_is_a_second_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_directive_gets_round_it() {
+async fn no_directive_bypasses_a_remembered_failure() {
     let (_world, juspay, phone) = failed().await;
     for directive in ["no-cache", "min-fresh=300", "no-cache, min-fresh=300"] {
         let lines = format!("Cache-Control: {directive}\r\n");
@@ -79,13 +79,13 @@ async fn no_directive_gets_round_it() {
     is_remembered(&juspay, &phone).await;
 }
 
-/// The token in memory stays, and phones that don't insist get it.
+/// The cached token stays, and requests without `no-cache` get it.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_cache_with_a_token_in_memory_causes_few_calls() {
+async fn no_cache_with_a_cached_token_causes_few_calls() {
     let (world, juspay) = scripted().await;
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.status, 200);
-    // Below the normal floor no limit applies to no-cache.
+    // Below the normal floor, no limit applies to `no-cache`.
     world.clock.advance(Duration::from_secs(790));
     juspay.answer("alice", answer("500 Internal Server Error", "", b""));
     for _ in 0..20 {
@@ -98,7 +98,7 @@ async fn no_cache_with_a_token_in_memory_causes_few_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purge_of_the_customer_or_of_all_ends_it() {
+async fn purge_ends_a_remembered_failure() {
     for what in [serde_json::json!({"customer_id": "alice"}), serde_json::json!({"all": true})] {
         let (world, juspay, phone) = failed().await;
         let other = serde_json::json!({"customer_id": "bob"});
@@ -110,7 +110,7 @@ async fn a_purge_of_the_customer_or_of_all_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_key_ends_it() {
+async fn changed_key_ends_a_remembered_failure() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("key");
     let stage = Stage::set().await;
@@ -136,7 +136,7 @@ async fn a_changed_key_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_breaker_that_closes_ends_it() {
+async fn closing_breaker_ends_a_remembered_failure() {
     let (world, juspay, phone) = failed().await;
     for number in 0..20 {
         let customer = format!("c{number}");

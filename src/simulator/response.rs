@@ -1,37 +1,37 @@
-//! HTTP answers as data, and the bytes of them. How they are sent is told by [`super::fault`].
+//! HTTP responses as data, and their bytes. [`super::fault`] decides how they are sent.
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::http::{Script, Step, Then};
+use super::http::{AfterResponse, Script, Step};
 
-/// How the end of a body is told (RFC 9112 §6).
+/// How the end of a body is indicated (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// Content-Length, whether or not it is true.
+    /// A Content-Length, whether correct or not.
     Length(usize),
-    /// Chunks.
+    /// Chunked transfer coding.
     Chunked,
-    /// Nothing: the body ends with the connection.
+    /// Not at all: the body ends with the connection.
     None,
 }
 
-/// An answer, not yet framed.
+/// A response without framing.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub(super) struct Response {
     status: u16,
     headers: Vec<(String, String)>,
     pub(super) body: Bytes,
 }
 
-impl Answer {
+impl Response {
     fn new(status: u16, content_type: &str, body: Bytes) -> Self {
         let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
         Self { status, headers, body }
     }
 
-    /// An answer of JSON.
+    /// A response with a JSON body.
     pub(super) fn json<T: Serialize + ?Sized>(status: u16, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => Self::new(status, "application/json", body.into()),
@@ -39,50 +39,50 @@ impl Answer {
         }
     }
 
-    /// An answer of JSON that is written already.
+    /// A response with a body that is JSON already.
     pub(super) fn raw_json(status: u16, body: &str) -> Self {
         Self::new(status, "application/json", Bytes::copy_from_slice(body.as_bytes()))
     }
 
-    /// An answer of plain text.
+    /// A response with a plain text body.
     pub(super) fn text(status: u16, body: &str) -> Self {
         Self::new(status, "text/plain; charset=utf-8", Bytes::copy_from_slice(body.as_bytes()))
     }
 
-    /// An answer of HTML.
+    /// A response with an HTML body.
     pub(super) fn html(status: u16, body: &str) -> Self {
         Self::new(status, "text/html; charset=utf-8", Bytes::copy_from_slice(body.as_bytes()))
     }
 
-    /// This answer with another status.
+    /// Replaces the status.
     pub(super) fn with_status(self, status: u16) -> Self {
         Self { status, ..self }
     }
 
-    /// This answer with another body.
+    /// Replaces the body.
     pub(super) fn with_body(self, body: Bytes) -> Self {
         Self { body, ..self }
     }
 
-    /// This answer with a header field, which takes the place of any of its name.
+    /// Sets a header field, replacing others with the same name.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self = self.without(name);
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// This answer without a header field.
+    /// Removes a header field.
     pub(super) fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(field, _)| !field.eq_ignore_ascii_case(name));
         self
     }
 
-    /// This answer with a `Date` (RFC 9110 §6.6.1).
+    /// Sets `Date` (RFC 9110 §6.6.1).
     pub(super) fn dated(self, now: Timestamp) -> Self {
         self.with("Date", &now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
     }
 
-    /// The head's bytes, the empty line included.
+    /// The head's bytes, including the empty line.
     pub(super) fn head(&self, framing: Framing) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         let mut field = |name: &str, value: &str| {
@@ -102,20 +102,20 @@ impl Answer {
         head.into_bytes()
     }
 
-    /// Head and body, truly framed.
+    /// Head and body with a correct Content-Length.
     pub(super) fn to_bytes(&self) -> Bytes {
         let mut bytes = self.head(Framing::Length(self.body.len()));
         bytes.extend_from_slice(&self.body);
         bytes.into()
     }
 
-    /// The script that simply sends it.
+    /// A script that sends the response without a fault.
     pub(super) fn script(&self) -> Script {
-        Script { steps: vec![Step::Write(self.to_bytes())], then: Then::KeepAlive }
+        Script { steps: vec![Step::Write(self.to_bytes())], then: AfterResponse::KeepAlive }
     }
 }
 
-/// The reason phrase (RFC 9110 §15); empty for those that nobody reads here.
+/// The reason phrase (RFC 9110 §15), or an empty one.
 const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",

@@ -1,8 +1,8 @@
-//! How often one customer may ask: GCRA with a burst of the whole count (`limits.*`).
+//! Limits the request rate of each customer: GCRA with a burst of the whole count (`limits.*`).
 //!
-//! Who asks often is found once: an [`Allowance`] is spent without a look for its customer. Memory is
-//! bounded by the customers of the last period: [`CustomerLimit::sweep`] forgets those whose allowance
-//! is whole again and held by nobody.
+//! A caller that holds a customer's [`Allowance`] spends from it without a lookup. Memory grows
+//! with the customers of the last period: [`CustomerRateLimit::sweep`] drops allowances that are
+//! full again and that no caller holds.
 
 use std::{
     fmt,
@@ -26,30 +26,31 @@ use crate::{
     settings::Rate,
 };
 
-/// A limit for each customer; without a rate, none.
-pub struct CustomerLimit {
+/// A request rate limit for each customer. Without a rate, requests are unlimited.
+pub struct CustomerRateLimit {
     limiter: Option<Limiter>,
     customers: DashMap<CustomerId, Allowance>,
-    clock: OurClock,
+    clock: GovernorClock,
 }
 
-type Limiter = RateLimiter<Allowance, Allowances, OurClock, NoOpMiddleware<Nanos>>;
+type Limiter = RateLimiter<Allowance, AllowanceStore, GovernorClock, NoOpMiddleware<Nanos>>;
 
-/// What one customer may still ask.
+/// How many requests one customer may still make.
 #[derive(Clone, Default)]
 pub struct Allowance(Arc<InMemoryState>);
 
-impl CustomerLimit {
-    /// Nobody has asked yet.
+impl CustomerRateLimit {
+    /// A limit that every customer starts with a full allowance.
     #[must_use]
     pub fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
-        let clock = OurClock { start: clock.monotonic(), clock };
-        let limiter =
-            rate.and_then(quota).map(|quota| RateLimiter::new(quota, Allowances, clock.clone()));
+        let clock = GovernorClock { start: clock.monotonic(), clock };
+        let limiter = rate
+            .and_then(quota)
+            .map(|quota| RateLimiter::new(quota, AllowanceStore, clock.clone()));
         Self { limiter, customers: DashMap::new(), clock }
     }
 
-    /// The customer's allowance: the same for all who hold it.
+    /// The customer's allowance. All holders share it.
     #[must_use]
     pub fn allowance(&self, customer: &CustomerId) -> Allowance {
         if self.limiter.is_none() {
@@ -61,39 +62,40 @@ impl CustomerLimit {
         self.customers.entry(customer.clone()).or_default().clone()
     }
 
-    /// Spends one of the customer's allowance, or tells when there will be one again.
+    /// Spends one request of the customer's allowance.
     ///
     /// # Errors
-    /// With the time to wait.
+    /// The time to wait, if the allowance is empty.
     pub fn spend(&self, customer: &CustomerId) -> Result<(), Duration> {
         self.spend_from(&self.allowance(customer))
     }
 
-    /// Spends one of an allowance, or tells when there will be one again.
+    /// Spends one request of an allowance.
     ///
     /// # Errors
-    /// With the time to wait.
+    /// The time to wait, if the allowance is empty.
     pub fn spend_from(&self, allowance: &Allowance) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         limiter.check_key(allowance).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets customers whose allowance is whole again.
+    /// Drops allowances that are full again.
     pub fn sweep(&self) {
         let now = self.clock.now();
-        // Who holds one that is forgotten would spend it beside another one.
+        // A held allowance must stay: otherwise its holder and a new one would both spend a full
+        // allowance.
         self.customers
-            .retain(|_, allowance| Arc::strong_count(&allowance.0) > 1 || !allowance.is_whole(now));
+            .retain(|_, allowance| Arc::strong_count(&allowance.0) > 1 || !allowance.is_full(now));
         self.customers.shrink_to_fit();
     }
 
-    /// How many customers are in memory.
+    /// Number of customers in memory.
     #[must_use]
     pub fn len(&self) -> usize {
         self.customers.len()
     }
 
-    /// Whether none are.
+    /// Whether no customer is in memory.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -101,8 +103,8 @@ impl CustomerLimit {
 }
 
 impl Allowance {
-    fn is_whole(&self, now: Nanos) -> bool {
-        // An error stores nothing.
+    fn is_full(&self, now: Nanos) -> bool {
+        // Returning an error makes governor store nothing.
         let is_before =
             |due: Option<Nanos>| Err::<((), Nanos), _>(due.is_none_or(|due| due <= now));
         self.0.measure_and_replace(&NotKeyed::NonKey, is_before).is_err_and(|is_before| is_before)
@@ -129,10 +131,10 @@ impl Hash for Allowance {
     }
 }
 
-/// Where governor finds what an allowance says: there.
-struct Allowances;
+/// Lets governor keep an allowance's state in the allowance itself.
+struct AllowanceStore;
 
-impl StateStore for Allowances {
+impl StateStore for AllowanceStore {
     type Key = Allowance;
 
     fn measure_and_replace<T, F, E>(&self, allowance: &Allowance, f: F) -> Result<T, E>
@@ -143,26 +145,26 @@ impl StateStore for Allowances {
     }
 }
 
-/// `count` at once, and one more each `per / count`.
+/// A burst of `count`, then one request every `per / count`.
 fn quota(rate: Rate) -> Option<Quota> {
-    let each = rate.per.checked_div(rate.count.get())?;
-    Quota::with_period(each).map(|quota| quota.allow_burst(rate.count))
+    let interval = rate.per.checked_div(rate.count.get())?;
+    Quota::with_period(interval).map(|quota| quota.allow_burst(rate.count))
 }
 
-impl fmt::Debug for CustomerLimit {
+impl fmt::Debug for CustomerRateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CustomerLimit").field("customers", &self.len()).finish_non_exhaustive()
+        f.debug_struct("CustomerRateLimit").field("customers", &self.len()).finish_non_exhaustive()
     }
 }
 
-/// The service's clock, as governor wants it.
+/// Adapts the service's clock to governor.
 #[derive(Debug, Clone)]
-struct OurClock {
+struct GovernorClock {
     start: Monotonic,
     clock: Arc<dyn Clock>,
 }
 
-impl governor::clock::Clock for OurClock {
+impl governor::clock::Clock for GovernorClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
@@ -177,10 +179,10 @@ mod tests {
     use super::*;
     use crate::clock::manual::ManualClock;
 
-    fn limit(count: u32, per: u64) -> (CustomerLimit, ManualClock) {
+    fn limit(count: u32, per: u64) -> (CustomerRateLimit, ManualClock) {
         let clock = ManualClock::at("2026-01-01T00:00:00Z");
         let rate = Rate { count: NonZeroU32::new(count).unwrap(), per: Duration::from_secs(per) };
-        (CustomerLimit::new(Some(rate), Arc::new(clock.clone())), clock)
+        (CustomerRateLimit::new(Some(rate), Arc::new(clock.clone())), clock)
     }
 
     fn id(text: &str) -> CustomerId {
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn each_customer_has_a_burst_and_then_its_rate() {
+    fn each_customer_has_a_burst_then_its_rate() {
         let (limit, clock) = limit(3, 60);
         for _ in 0..3 {
             assert_eq!(limit.spend(&id("a")), Ok(()));
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_asked_lately_leaves_memory() {
+    fn full_allowances_are_dropped() {
         let (limit, clock) = limit(2, 60);
         for n in 0..1000 {
             assert_eq!(limit.spend(&id(&format!("c{n}"))), Ok(()));
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowance_that_is_held_is_not_forgotten() {
+    fn held_allowance_is_not_dropped() {
         let (limit, clock) = limit(2, 60);
         let held = limit.allowance(&id("a"));
         assert_eq!((limit.spend_from(&held), limit.spend(&id("a"))), (Ok(()), Ok(())));
@@ -233,8 +235,8 @@ mod tests {
     }
 
     #[test]
-    fn off_is_no_limit() {
-        let limit = CustomerLimit::new(None, Arc::new(ManualClock::at("2026-01-01T00:00:00Z")));
+    fn disabled_limit_admits_everything() {
+        let limit = CustomerRateLimit::new(None, Arc::new(ManualClock::at("2026-01-01T00:00:00Z")));
         assert!((0..10_000).all(|_| limit.spend(&id("a")).is_ok()));
         assert!(limit.is_empty());
     }

@@ -1,28 +1,28 @@
-//! Customers whose data at Juspay is odd, byte by byte: they are served as far as whose answer and
-//! whose token it is stays certain.
+//! Customers with odd data at Juspay, byte by byte: they are served if the identity and the token
+//! are certain.
 
 use serde_json::{Value, json};
 
 use super::{identity_mismatches, owner};
-use crate::support::{Impostor, Reply, World};
+use crate::support::{Reply, ScriptedServer, World};
 
 const TOKEN: &str = r#""client_auth_token":"tkn_0""#;
 const EXPIRY: &str = r#""client_auth_token_expiry":"2026-11-23T12:15:00Z""#;
 
-/// A service whose Juspay is played by hand, with the shipped settings.
+/// The service with a scripted server as Juspay and the shipped settings.
 struct Play {
-    juspay: Impostor,
+    juspay: ScriptedServer,
     world: World,
 }
 
 impl Play {
     async fn new() -> Self {
-        let juspay = Impostor::new().await;
+        let juspay = ScriptedServer::new().await;
         let world = World::with(&juspay.as_base_url()).await;
         Self { juspay, world }
     }
 
-    /// What `customer` gets when Juspay answers with that body.
+    /// What `customer` gets when Juspay returns this body.
     async fn answer(&self, customer: &str, target: &str, body: &[u8]) -> Reply {
         let (phone, target) = (self.world.phone(customer), target.to_owned());
         let asking = tokio::spawn(async move { phone.get(&target).await });
@@ -38,7 +38,7 @@ impl Play {
     }
 }
 
-/// An object about `customer` with further members, and a token.
+/// An object for `customer` with additional members and a token.
 fn object(customer: &str, members: &[u8]) -> Vec<u8> {
     let id = format!("{{\"object_reference_id\":\"{customer}\",");
     let juspay = format!(",\"juspay\":{{{TOKEN},{EXPIRY}}}}}");
@@ -46,7 +46,7 @@ fn object(customer: &str, members: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_data_costs_a_customer_nothing_but_what_is_odd() {
+async fn odd_data_drops_only_the_odd_fields() {
     let play = Play::new().await;
     let deep = format!("\"x\":{}{}", "[".repeat(20_000), "]".repeat(20_000));
     let rows: [(&[u8], Value); 17] = [
@@ -71,7 +71,7 @@ async fn odd_data_costs_a_customer_nothing_but_what_is_odd() {
         (br#""note":1,"note":2,"first_name":"A","first_name":"B""#, json!({"first_name": "B"})),
         (deep.as_bytes(), json!({})),
     ];
-    for (number, (members, told)) in rows.into_iter().enumerate() {
+    for (number, (members, expected)) in rows.into_iter().enumerate() {
         let customer = format!("customer{number}");
         let reply = play.answer(&customer, "/me/customer", &object(&customer, members)).await;
         let shown: String = members.escape_ascii().take(80).map(char::from).collect();
@@ -82,14 +82,14 @@ async fn odd_data_costs_a_customer_nothing_but_what_is_odd() {
         for known in ["object_reference_id", "juspay"] {
             rest.remove(known);
         }
-        assert_eq!(object, told, "{shown}");
+        assert_eq!(object, expected, "{shown}");
     }
     let body = [b"\xef\xbb\xbf", &*object("bom", b"\"first_name\":\"A\"")].concat();
     assert_eq!(owner(&play.answer("bom", "/me/customer", &body).await), "bom");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_an_answer_whose_customer_is_not_certain_is_refused() {
+async fn p1_response_with_uncertain_identity_is_rejected() {
     let play = Play::new().await;
     let juspay = format!("\"juspay\":{{{TOKEN},{EXPIRY}}}");
     let ids: [&[u8]; 9] = [
@@ -113,13 +113,13 @@ async fn p1_an_answer_whose_customer_is_not_certain_is_refused() {
             assert_eq!(reply.status, 502, "{shown}");
         }
     }
-    // It isn't known to be somebody else's either.
+    // It isn't known to be another customer's either.
     assert_eq!(identity_mismatches(&play.world).await, 0);
 }
 
-/// Repaired, an id would be the one that was asked for.
+/// After a repair, the id would equal the requested one.
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_an_id_is_never_repaired() {
+async fn p1_malformed_id_is_never_repaired() {
     let play = Play::new().await;
     let customer = "Andr\u{fffd}";
     let juspay = format!("\"juspay\":{{{TOKEN},{EXPIRY}}}}}");
@@ -132,7 +132,7 @@ async fn p1_an_id_is_never_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_token_that_is_not_certain_is_refused() {
+async fn p3_uncertain_token_is_rejected() {
     let play = Play::new().await;
     let bodies = [
         format!(r#""juspay":{{"client_auth_token":"tkn_\ud800",{EXPIRY}}}"#).into_bytes(),
@@ -155,7 +155,7 @@ async fn p3_a_token_that_is_not_certain_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_ends_within_a_repaired_string_is_invalid() {
+async fn body_truncated_in_a_repaired_string_is_invalid() {
     let play = Play::new().await;
     let whole = object("alice", b"\"first_name\":\"Andr\xe9\\ud800\"");
     for end in [1, 30, 48, 55, 60, whole.len() - 2, whole.len() - 1] {
@@ -166,7 +166,7 @@ async fn a_body_that_ends_within_a_repaired_string_is_invalid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_latest_expiry_is_valid_and_a_later_one_is_none() {
+async fn latest_expiry_is_valid_and_later_ones_are_not() {
     let play = Play::new().await;
     for (customer, expiry, status) in [
         ("alice", "9999-12-31T23:59:59Z", 200),
@@ -182,8 +182,8 @@ async fn the_latest_expiry_is_valid_and_a_later_one_is_none() {
         if status == 200 {
             // cache.max_token_life
             assert_eq!(reply.header("juspay-token-expires-in"), Some("900"), "{expiry}");
-            let told = &reply.json()["juspay"]["client_auth_token_expiry"];
-            assert_eq!(*told, "2026-11-23T12:15:00Z", "{expiry}");
+            let expected = &reply.json()["juspay"]["client_auth_token_expiry"];
+            assert_eq!(*expected, "2026-11-23T12:15:00Z", "{expiry}");
         }
     }
 }

@@ -1,24 +1,24 @@
-//! A wrong key and a blocked address aren't tried ten thousand times, and are no outage; one
-//! customer's rejection holds no other customer.
+//! A wrong key or a blocked address stops calls without counting as an outage. One customer's
+//! rejection doesn't affect other customers.
 
 use std::time::Duration;
 
 use super::rig::{Rig, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{InvalidAnswer, JuspayError, RejectedBy};
+use crate::juspay::{InvalidResponse, JuspayError, RejectedBy};
 
-/// Juspay's own.
+/// Rejections by Juspay itself.
 const REJECTIONS: [JuspayError; 2] = [
     JuspayError::RejectedCredentials(RejectedBy::Juspay),
     JuspayError::RejectedOrigin(RejectedBy::Juspay),
 ];
 
-/// A firewall's.
+/// Rejections by a firewall.
 const PAGES: [JuspayError; 2] = [
     JuspayError::RejectedCredentials(RejectedBy::Unknown),
     JuspayError::RejectedOrigin(RejectedBy::Unknown),
 ];
 
-/// What the hold refuses a call with.
+/// The error of a call that the hold refuses.
 fn held(error: &JuspayError, wait: Duration) -> JuspayError {
     let by = RejectedBy::Hold(wait);
     if matches!(error, JuspayError::RejectedOrigin(_)) {
@@ -28,7 +28,8 @@ fn held(error: &JuspayError, wait: Duration) -> JuspayError {
     }
 }
 
-/// A rig with a rejected key, at 0: two customers, and a third that found out.
+/// A rig with a rejected key at 0: the hold started after two customers, and a third one's probe
+/// failed.
 async fn rejected(error: &JuspayError) -> Rig {
     let rig = Rig::with(|settings| settings.breaker.min_calls = 4);
     rig.always(fails(error.clone()));
@@ -41,7 +42,7 @@ async fn rejected(error: &JuspayError) -> Rig {
 }
 
 #[test]
-fn a_wrong_key_is_one_probe_in_five_seconds_however_many_ask() {
+fn wrong_key_causes_one_probe_every_five_seconds() {
     for error in REJECTIONS {
         run(async {
             let rig = rejected(&error).await;
@@ -68,7 +69,7 @@ fn a_wrong_key_is_one_probe_in_five_seconds_however_many_ask() {
 }
 
 #[test]
-fn one_customers_rejections_hold_no_other_customer() {
+fn one_customers_rejections_do_not_affect_others() {
     for error in REJECTIONS.into_iter().chain(PAGES) {
         run(async {
             let rig = Rig::new();
@@ -88,7 +89,7 @@ fn one_customers_rejections_hold_no_other_customer() {
 }
 
 #[test]
-fn two_odd_customers_hold_no_other_customer_either() {
+fn two_rejected_customers_start_a_hold_that_others_can_end() {
     for error in REJECTIONS {
         run(async {
             let rig = Rig::new();
@@ -104,12 +105,12 @@ fn two_odd_customers_hold_no_other_customer_either() {
 }
 
 #[test]
-fn a_firewall_needs_five_customers() {
+fn five_firewall_rejections_start_the_hold() {
     for error in PAGES {
         run(async {
             let rig = Rig::new();
             rig.always(fails(error.clone()));
-            // Five, and a sixth that finds out.
+            // Five start the hold; the sixth probes.
             for _ in 0..6 {
                 assert_eq!(rig.call().await.error.as_ref(), Some(&error));
             }
@@ -120,7 +121,7 @@ fn a_firewall_needs_five_customers() {
 }
 
 #[test]
-fn one_at_a_time_finds_out() {
+fn one_probe_runs_at_a_time() {
     for error in REJECTIONS {
         run(async {
             let rig = rejected(&error).await;
@@ -137,14 +138,14 @@ fn one_at_a_time_finds_out() {
 }
 
 #[test]
-fn what_says_nothing_about_key_or_address_keeps_the_hold_as_it_is() {
+fn inconclusive_errors_do_not_change_the_hold() {
     use JuspayError as E;
     for error in REJECTIONS {
         for silent in [
             hangs(),
             fails(E::Status(500, None)),
             fails(E::TooManyRequests(None)),
-            fails(E::InvalidAnswer(InvalidAnswer::Json)),
+            fails(E::InvalidResponse(InvalidResponse::Json)),
         ] {
             run(async {
                 let rig = Rig::with(|settings| settings.max_retries = 0);
@@ -154,7 +155,7 @@ fn what_says_nothing_about_key_or_address_keeps_the_hold_as_it_is() {
                 rig.then([silent.clone()]);
                 let probe = rig.call().await;
                 assert!(probe.error.is_some_and(|it| it.hold().is_none()), "{silent:?}");
-                // Still one at a time.
+                // Still one probe at a time.
                 rig.always(succeeds_after(50));
                 let probe = rig.start();
                 rig.pass(1).await;
@@ -168,14 +169,14 @@ fn what_says_nothing_about_key_or_address_keeps_the_hold_as_it_is() {
 }
 
 #[test]
-fn what_juspay_says_no_to_only_then_ends_the_hold() {
+fn rejection_after_authentication_ends_the_hold() {
     use JuspayError as E;
     for error in REJECTIONS {
         for taken in [
             E::CustomerNotFound,
             E::Status(400, None),
             E::Status(499, None),
-            E::InvalidAnswer(InvalidAnswer::OtherCustomer),
+            E::InvalidResponse(InvalidResponse::OtherCustomer),
         ] {
             run(async {
                 let rig = rejected(&error).await;
@@ -192,7 +193,7 @@ fn what_juspay_says_no_to_only_then_ends_the_hold() {
 }
 
 #[test]
-fn a_changed_key_and_a_purge_of_all_end_the_hold() {
+fn changed_key_and_purge_of_all_end_the_hold() {
     for error in REJECTIONS {
         let ways: [fn(&Rig); 2] = [|rig| rig.change_keys(1), |rig| rig.purge(None)];
         for end in ways {
@@ -210,7 +211,7 @@ fn a_changed_key_and_a_purge_of_all_end_the_hold() {
 }
 
 #[test]
-fn a_purged_customer_finds_out_like_any_other() {
+fn purged_customer_probes_like_any_other() {
     run(async {
         let [error, _] = REJECTIONS;
         let rig = Rig::new();
@@ -225,7 +226,7 @@ fn a_purged_customer_finds_out_like_any_other() {
 }
 
 #[test]
-fn an_outage_holds_nothing_and_an_open_breaker_takes_no_holds_probe() {
+fn outage_starts_no_hold_and_open_breaker_uses_no_probe() {
     run(async {
         let [error, _] = REJECTIONS;
         let rig = rejected(&error).await;

@@ -1,4 +1,4 @@
-//! How many calls are under way at a time, and how long one waits for its place.
+//! The limit on concurrent calls, and how long a call waits for a permit.
 
 use super::rig::{Ended, Rig, fails, hangs, run, succeeds, succeeds_after};
 use crate::juspay::JuspayError;
@@ -8,7 +8,7 @@ fn three_places() -> Rig {
 }
 
 #[test]
-fn so_many_calls_are_under_way_and_no_more() {
+fn concurrent_calls_are_limited() {
     run(async {
         let rig = three_places();
         rig.always(succeeds_after(100));
@@ -25,7 +25,7 @@ fn so_many_calls_are_under_way_and_no_more() {
 }
 
 #[test]
-fn a_place_is_waited_for_half_of_the_time() {
+fn call_waits_for_a_permit_for_half_of_its_time() {
     run(async {
         let rig = three_places();
         rig.always(hangs());
@@ -45,7 +45,7 @@ fn a_place_is_waited_for_half_of_the_time() {
 }
 
 #[test]
-fn who_waited_has_what_is_left_of_its_time() {
+fn call_that_waited_has_its_remaining_time() {
     run(async {
         let rig = three_places();
         rig.then([succeeds_after(2000), succeeds_after(2000), succeeds_after(1500)]);
@@ -60,7 +60,7 @@ fn who_waited_has_what_is_left_of_its_time() {
 }
 
 #[test]
-fn a_call_that_is_dropped_gives_its_place_back() {
+fn dropped_call_releases_its_permit() {
     run(async {
         let rig = three_places();
         rig.always(hangs());
@@ -71,7 +71,7 @@ fn a_call_that_is_dropped_gives_its_place_back() {
         rig.always(succeeds());
         hung[0].abort();
         assert_eq!(rig.end(waiting).await, Ended { error: None, at: 1 });
-        // One that is dropped while it waits is no bother either.
+        // A call dropped while it waits doesn't block others.
         rig.always(hangs());
         let (taken, waiting) = (rig.start(), rig.start());
         rig.pass(1).await;
@@ -84,7 +84,7 @@ fn a_call_that_is_dropped_gives_its_place_back() {
 }
 
 #[test]
-fn who_is_refused_anyway_waits_for_no_place() {
+fn refused_call_does_not_wait_for_a_permit() {
     run(async {
         let rig = Rig::with(|settings| {
             settings.max_in_flight = 3;
@@ -106,7 +106,7 @@ fn who_is_refused_anyway_waits_for_no_place() {
 }
 
 #[test]
-fn who_waited_for_a_place_does_not_ask_when_the_breaker_has_opened_meanwhile() {
+fn waiting_call_is_refused_when_the_breaker_opens() {
     run(async {
         let rig = Rig::with(|settings| {
             settings.max_in_flight = 1;

@@ -1,5 +1,5 @@
 //! Connections that fail on their next request, as if the peer or a firewall had dropped them while
-//! they were idle. New connections work.
+//! idle. New connections work.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,12 +13,12 @@ pub(super) struct StaleConnections(Mutex<State>);
 struct State {
     /// The highest number of a connection that has sent a request.
     newest: u64,
-    /// Connections up to this number fail like that.
+    /// Connections up to this number fail with this fault.
     stale: Option<(u64, Fault)>,
 }
 
 impl StaleConnections {
-    /// From now on, each connection that has sent a request fails on its next one.
+    /// Makes every connection that has sent a request fail on its next one.
     pub(super) fn begin(&self, fault: Fault) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.stale = Some((state.newest, fault));
@@ -29,7 +29,7 @@ impl StaleConnections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).stale = None;
     }
 
-    /// The fault of the request's connection, if that is stale.
+    /// The fault of the request's connection, if it is stale.
     pub(super) fn fault(&self, request: &Request) -> Option<Fault> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.newest = state.newest.max(request.connection);

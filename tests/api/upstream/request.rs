@@ -1,4 +1,4 @@
-//! What Juspay is asked, to the letter; and that nothing of the phone's goes along.
+//! The exact request to Juspay, which contains nothing of the client's request.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn last(world: &World) -> Arc<ReceivedRequest> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_an_id_is_one_segment_of_the_path() {
+async fn p1_id_is_sent_as_one_path_segment() {
     let world = World::new().await;
     for (id, segment, routing_id) in [
         ("alice", "alice", "alice"),
@@ -51,7 +51,7 @@ async fn p1_an_id_is_one_segment_of_the_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_what_can_be_no_segment_is_never_asked() {
+async fn p1_id_that_is_no_segment_is_never_sent() {
     let world = World::new().await;
     for id in ["..", ".", "a/b", "a\\b", "/", "a\nb", "a\0", " a", "a ", &"x".repeat(257)] {
         let reply = world.phone(id).me().await;
@@ -61,7 +61,7 @@ async fn p1_what_can_be_no_segment_is_never_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_base_url_may_have_a_path() {
+async fn base_url_may_have_a_path() {
     let world = World::new().await;
     let base_url = format!("juspay.base_url = \"{}/v1/\"", world.simulator().base_url());
     let below = World::with(&base_url).await;
@@ -70,7 +70,7 @@ async fn a_base_url_may_have_a_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_the_header_has_what_juspay_wants_and_nothing_of_the_phones() {
+async fn p2_request_headers_contain_nothing_from_the_client() {
     let world = World::new().await;
     let lines = "Cookie: session=1\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\n\
         X-Merchantid: other\r\nX-Routing-Id: other\r\nX-Api-Key: other\r\nVersion: 1999-01-01\r\n\
@@ -82,7 +82,7 @@ async fn p2_the_header_has_what_juspay_wants_and_nothing_of_the_phones() {
     let received = last(&world);
     let mut headers: Vec<_> =
         received.headers.iter().map(|(name, value)| (name.to_lowercase(), &**value)).collect();
-    // awc's own: when the question was asked.
+    // Set by awc: the time of the request.
     headers.retain(|(name, _)| name != "date");
     headers.sort_unstable();
     let host = world.simulator().base_url().strip_prefix("http://").unwrap();
@@ -107,14 +107,14 @@ async fn p2_the_header_has_what_juspay_wants_and_nothing_of_the_phones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn juspays_version_is_sent_when_it_is_set() {
+async fn api_version_is_sent_if_configured() {
     let world = World::with("juspay.api_version = \"2019-05-07\"").await;
     assert_eq!(owner(&world.phone("alice").me().await), "alice");
     assert_eq!(last(&world).header("version"), Some("2019-05-07"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trace_goes_on_at_juspay_with_a_parent_of_its_own() {
+async fn trace_continues_at_juspay_with_a_new_parent() {
     let world = World::new().await;
     let mut parents = Vec::new();
     for (id, flags) in [("alice", "01"), ("bob", "00")] {
@@ -133,7 +133,7 @@ async fn a_trace_goes_on_at_juspay_with_a_parent_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_trace_is_not_passed_on() {
+async fn malformed_traceparent_is_not_passed_on() {
     let world = World::new().await;
     for (n, header) in [
         String::new(),

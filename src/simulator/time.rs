@@ -1,4 +1,4 @@
-//! The simulator's wall clock, which can be set wrong, and lengths of time as people write them.
+//! The simulator's wall clock, which can be set wrong, and durations in JSON.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::clock::Clock;
 
-/// A wall clock that differs from the one it goes by.
+/// A wall clock with an offset from another clock.
 #[derive(Debug)]
 pub(super) struct OffsetClock {
     clock: Arc<dyn Clock>,
@@ -18,32 +18,32 @@ pub(super) struct OffsetClock {
 }
 
 impl OffsetClock {
-    /// A clock that differs by nothing yet.
+    /// A clock without an offset.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, offset_ms: AtomicI64::new(0) }
     }
 
-    /// Sets the difference, to the millisecond. It takes the place of the earlier one.
+    /// Sets the offset, to the millisecond.
     pub(super) fn set_offset(&self, offset: SignedDuration) {
         let end = if offset.is_negative() { i64::MIN } else { i64::MAX };
         let ms = i64::try_from(offset.as_millis()).unwrap_or(end);
         self.offset_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// What it shows.
+    /// The current time.
     pub(super) fn now(&self) -> Timestamp {
         let offset = SignedDuration::from_millis(self.offset_ms.load(Ordering::Relaxed));
         shifted(self.clock.now(), offset)
     }
 }
 
-/// `moment` moved by `span`, stopping at the ends of time.
+/// `moment` plus `span`, saturating at the ends of the calendar.
 pub(super) fn shifted(moment: Timestamp, span: SignedDuration) -> Timestamp {
     let end = if span.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
     moment.checked_add(span).unwrap_or(end)
 }
 
-/// Reads a JSON number of seconds, or a text such as `"15m"` or `"-1h"`.
+/// Deserializes a number of seconds, or a string such as `"15m"` or `"-1h"`.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SignedDuration, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected seconds, or a text such as \"15m\" or \"-1h\"")]
@@ -70,7 +70,7 @@ mod tests {
     use crate::clock::manual::ManualClock;
 
     #[test]
-    fn lengths_of_time_are_seconds_or_text() {
+    fn durations_are_seconds_or_strings() {
         for (json, seconds) in
             [(json!(90), 90), (json!(-5), -5), (json!("15m"), 900), (json!("-1h"), -3600)]
         {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_can_be_set_wrong_and_right_again() {
+    fn clock_offset_is_set_and_reset() {
         let manual = ManualClock::at("1970-01-01T00:00:00Z");
         let clock = OffsetClock::new(Arc::new(manual));
         clock.set_offset(SignedDuration::from_hours(-1));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn time_has_ends() {
+    fn shifted_time_saturates() {
         assert_eq!(shifted(Timestamp::UNIX_EPOCH, SignedDuration::MAX), Timestamp::MAX);
         assert_eq!(shifted(Timestamp::UNIX_EPOCH, SignedDuration::MIN), Timestamp::MIN);
     }

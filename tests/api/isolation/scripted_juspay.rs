@@ -1,4 +1,4 @@
-//! A Juspay that answers byte for byte what a test wants for some customers, and well for all others.
+//! A Juspay that returns scripted bytes for some customers and valid responses for all others.
 
 use std::{
     collections::HashMap,
@@ -15,10 +15,10 @@ use tokio::{
 
 use crate::support::ManualClock;
 
-/// Juspay's 401 of a wrong API key.
+/// Juspay's 401 for a wrong API key.
 pub(super) const ACCESS_DENIED: &str = r#"{"status":"error","error_code":"access_denied","error_info":{"user_message":"Unauthorized.","developer_message":"Invalid API Key. Please pass a valid and active api key.","code":"UNAUTHORIZED","category":"USER_ERROR"}}"#;
 
-/// Juspay's 403 of a blocked address.
+/// Juspay's 403 for a blocked address.
 pub(super) const BAD_ORIGIN: &str = r#"{"error":true,"error_message":"Internal Server error.","user_message":"Bad Origin.","error_info":{"code":"BAD_ORIGIN","category":"USER_ERROR","user_message":"Bad Origin.","developer_message":"IP Verification Failed"}}"#;
 
 pub(super) struct ScriptedJuspay {
@@ -50,17 +50,17 @@ impl ScriptedJuspay {
         format!("http://{}", self.address)
     }
 
-    /// From now on, that customer is answered with these bytes.
+    /// Returns these bytes for the customer from now on.
     pub(super) fn answer(&self, customer: &str, answer: Vec<u8>) {
         self.script.lock().unwrap().answers.insert(customer.to_owned(), answer);
     }
 
-    /// From now on, that customer is answered like all others.
+    /// Returns valid responses for the customer from now on.
     pub(super) fn heal(&self, customer: &str) {
         self.script.lock().unwrap().answers.remove(customer);
     }
 
-    /// The calls for that customer.
+    /// Number of calls for the customer.
     pub(super) fn calls(&self, customer: &str) -> usize {
         self.script.lock().unwrap().calls.get(customer).copied().unwrap_or_default()
     }
@@ -72,14 +72,14 @@ impl Drop for ScriptedJuspay {
     }
 }
 
-/// An answer with these further header lines, each ended by CR LF.
+/// A response with these additional header lines, each ending in CR LF.
 pub(super) fn answer(status: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\n{lines}Content-Length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
 }
 
-/// A good answer, with this JSON as the customer's first name.
+/// A valid response with this JSON as the customer's first name.
 pub(super) fn named(clock: &ManualClock, customer: &str, first_name: &[u8]) -> Vec<u8> {
     let expiry = clock.now() + jiff::SignedDuration::from_mins(15);
     let expiry = expiry.strftime("%Y-%m-%dT%H:%M:%SZ");

@@ -1,25 +1,25 @@
-//! Makes metrics of each kind and registers them under this service's prefix.
+//! Creates metrics of each kind and registers them with this service's prefix.
 
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, core::Collector,
 };
 
-/// What every name begins with.
+/// The prefix of every metric name.
 const NAMESPACE: &str = "juspay_bff";
 
-/// Seconds. From a hit on an idle machine to beyond `juspay.deadline`.
+/// Seconds. From a cache hit on an idle machine to beyond `juspay.deadline`.
 const DURATION_BUCKETS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Makes metrics and registers them.
-pub(super) struct Maker {
+/// Creates and registers metrics.
+pub(super) struct Registrar {
     pub(super) registry: Registry,
 }
 
-impl Maker {
+impl Registrar {
     pub(super) fn register<C: Collector + Clone + 'static>(
         &self,
         metric: Result<C, prometheus::Error>,

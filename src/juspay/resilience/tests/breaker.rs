@@ -1,11 +1,11 @@
-//! When Juspay isn't asked at all.
+//! When the breaker refuses calls.
 
 use std::time::Duration;
 
 use super::rig::{Ended, Rig, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{ConnectionFailure, InvalidAnswer, JuspayError};
+use crate::juspay::{ConnectionFailure, InvalidResponse, JuspayError};
 
-/// A failure that isn't tried again.
+/// A failure that isn't retried.
 const FAILURE: JuspayError = JuspayError::Status(500, None);
 
 fn secs(secs: u64) -> Duration {
@@ -16,7 +16,7 @@ fn small() -> Rig {
     Rig::with(|settings| settings.breaker.min_calls = 4)
 }
 
-/// A rig whose breaker has just opened, at 0: five customers' calls have failed.
+/// A rig whose breaker opened at 0 after failed calls of five customers.
 async fn opened() -> Rig {
     let rig = small();
     rig.always(fails(FAILURE));
@@ -29,7 +29,7 @@ async fn opened() -> Rig {
 }
 
 #[test]
-fn it_opens_at_the_rate_and_refuses_at_once() {
+fn breaker_opens_at_the_rate_and_refuses_at_once() {
     run(async {
         let rig = opened().await;
         rig.jump(1000).await;
@@ -43,7 +43,7 @@ fn it_opens_at_the_rate_and_refuses_at_once() {
 }
 
 #[test]
-fn it_stays_closed_below_the_rate() {
+fn breaker_stays_closed_below_the_rate() {
     run(async {
         let rig = small();
         for n in 0..100 {
@@ -55,7 +55,7 @@ fn it_stays_closed_below_the_rate() {
 }
 
 #[test]
-fn half_open_one_call_at_a_time_finds_out() {
+fn half_open_breaker_makes_one_call_at_a_time() {
     run(async {
         let rig = opened().await;
         rig.jump(4999).await;
@@ -70,7 +70,7 @@ fn half_open_one_call_at_a_time_finds_out() {
             assert_eq!(refused.error, Some(JuspayError::BreakerOpen(Duration::ZERO)));
         }
         assert_eq!((rig.seen(), rig.breaker()), (6, "half_open"));
-        // The probe times out: open anew, and no retry.
+        // The probe times out: the breaker opens again, without a retry.
         let ended = rig.end(probe).await;
         assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
         assert_eq!((rig.seen(), rig.gauges(), rig.retries()), (6, "open", 0));
@@ -85,7 +85,7 @@ fn half_open_one_call_at_a_time_finds_out() {
 }
 
 #[test]
-fn each_kind_of_outage_opens_it() {
+fn each_kind_of_outage_opens_the_breaker() {
     use JuspayError as E;
     for error in [
         E::Timeout,
@@ -93,8 +93,8 @@ fn each_kind_of_outage_opens_it() {
         E::Status(599, None),
         E::TooManyRequests(None),
         E::Connection(ConnectionFailure::Connect),
-        E::InvalidAnswer(InvalidAnswer::Json),
-        E::InvalidAnswer(InvalidAnswer::Interim),
+        E::InvalidResponse(InvalidResponse::Json),
+        E::InvalidResponse(InvalidResponse::Interim),
     ] {
         run(async {
             let rig =
@@ -110,7 +110,7 @@ fn each_kind_of_outage_opens_it() {
 }
 
 #[test]
-fn what_a_caller_can_bring_about_by_its_own_id_does_not_open_it() {
+fn errors_that_clients_can_cause_do_not_open_the_breaker() {
     use JuspayError as E;
     let wait = Some(secs(9));
     for error in [
@@ -118,10 +118,10 @@ fn what_a_caller_can_bring_about_by_its_own_id_does_not_open_it() {
         E::Status(400, None),
         E::Status(404, wait),
         E::Status(499, wait),
-        E::InvalidAnswer(InvalidAnswer::OtherCustomer),
-        E::InvalidAnswer(InvalidAnswer::NoToken),
-        E::InvalidAnswer(InvalidAnswer::NoExpiry),
-        E::InvalidAnswer(InvalidAnswer::TooShortLived),
+        E::InvalidResponse(InvalidResponse::OtherCustomer),
+        E::InvalidResponse(InvalidResponse::NoToken),
+        E::InvalidResponse(InvalidResponse::NoExpiry),
+        E::InvalidResponse(InvalidResponse::TooShortLived),
     ] {
         run(async {
             let rig = small();
@@ -135,7 +135,7 @@ fn what_a_caller_can_bring_about_by_its_own_id_does_not_open_it() {
 }
 
 #[test]
-fn no_such_customer_is_a_sign_of_health() {
+fn customer_not_found_counts_as_success() {
     run(async {
         let rig = opened().await;
         rig.jump(5000).await;
@@ -146,15 +146,15 @@ fn no_such_customer_is_a_sign_of_health() {
 }
 
 #[test]
-fn one_customers_failures_never_open_it() {
+fn one_customers_failures_never_open_the_breaker() {
     use JuspayError as E;
     for error in [
         E::Timeout,
         E::Status(500, None),
         E::Status(503, Some(secs(30))),
         E::Connection(ConnectionFailure::Broken),
-        E::InvalidAnswer(InvalidAnswer::TooLarge),
-        E::InvalidAnswer(InvalidAnswer::Redirect),
+        E::InvalidResponse(InvalidResponse::TooLarge),
+        E::InvalidResponse(InvalidResponse::Redirect),
     ] {
         run(async {
             let rig = Rig::new();
@@ -170,7 +170,7 @@ fn one_customers_failures_never_open_it() {
 }
 
 #[test]
-fn four_odd_customers_do_not_open_it() {
+fn four_failing_customers_do_not_open_the_breaker() {
     run(async {
         let rig = Rig::new();
         rig.always(fails(FAILURE));
@@ -184,11 +184,11 @@ fn four_odd_customers_do_not_open_it() {
 }
 
 #[test]
-fn an_odd_customer_does_not_keep_it_open() {
+fn failing_customer_does_not_keep_the_breaker_open() {
     run(async {
         let rig = opened().await;
         rig.jump(5000).await;
-        // It is the first to call, whenever it may.
+        // This customer always calls first.
         assert_eq!(rig.call_for("odd").await.error, Some(FAILURE));
         assert_eq!(rig.breaker(), "open", "once");
         rig.jump(5000).await;
@@ -202,12 +202,12 @@ fn an_odd_customer_does_not_keep_it_open() {
 }
 
 #[test]
-fn juspays_429_holds_all_customers() {
+fn rate_limit_of_two_customers_stops_all_calls() {
     use JuspayError as E;
-    for (told, held) in [(7, 7), (31, 30), (60, 30)] {
+    for (expected, held) in [(7, 7), (31, 30), (60, 30)] {
         run(async {
             let rig = Rig::new();
-            let error = E::TooManyRequests(Some(secs(told)));
+            let error = E::TooManyRequests(Some(secs(expected)));
             rig.then([fails(error.clone()), fails(error.clone())]);
             assert_eq!(rig.call().await.error, Some(error.clone()));
             assert_eq!(rig.gauges(), "closed", "one customer's, so far");
@@ -224,7 +224,7 @@ fn juspays_429_holds_all_customers() {
 }
 
 #[test]
-fn one_customers_429_holds_no_other_customer() {
+fn rate_limit_of_one_customer_stops_no_other() {
     run(async {
         let rig = Rig::new();
         let error = JuspayError::TooManyRequests(Some(secs(30)));
@@ -238,7 +238,7 @@ fn one_customers_429_holds_no_other_customer() {
 }
 
 #[test]
-fn two_customers_whose_429s_go_on_hold_no_other_customer_for_longer() {
+fn repeated_rate_limits_do_not_extend_the_pause_of_others() {
     run(async {
         let rig = Rig::new();
         let error = JuspayError::TooManyRequests(Some(secs(10)));
@@ -255,7 +255,7 @@ fn two_customers_whose_429s_go_on_hold_no_other_customer_for_longer() {
 }
 
 #[test]
-fn the_retry_after_of_a_5xx_holds_no_other_customer() {
+fn retry_after_of_a_5xx_stops_no_other_customer() {
     for status in [500, 503] {
         run(async {
             let rig = Rig::new();
@@ -269,22 +269,22 @@ fn the_retry_after_of_a_5xx_holds_no_other_customer() {
 }
 
 #[test]
-fn the_retry_after_of_a_5xx_lengthens_an_opening() {
-    for (told, held) in [(9, 9), (3, 5), (60, 30)] {
+fn retry_after_of_a_5xx_extends_an_opening() {
+    for (expected, held) in [(9, 9), (3, 5), (60, 30)] {
         run(async {
             let rig = small();
-            rig.always(fails(JuspayError::Status(500, Some(secs(told)))));
+            rig.always(fails(JuspayError::Status(500, Some(secs(expected)))));
             for _ in 0..5 {
                 rig.call().await;
             }
             let refused = rig.call().await.error;
-            assert_eq!(refused, Some(JuspayError::BreakerOpen(secs(held))), "{told}");
+            assert_eq!(refused, Some(JuspayError::BreakerOpen(secs(held))), "{expected}");
         });
     }
 }
 
 #[test]
-fn a_wish_for_no_time_holds_nobody_off() {
+fn retry_after_of_zero_stops_no_calls() {
     run(async {
         let rig = Rig::new();
         rig.then([Duration::ZERO; 2].map(|wait| fails(JuspayError::TooManyRequests(Some(wait)))));
@@ -295,7 +295,7 @@ fn a_wish_for_no_time_holds_nobody_off() {
 }
 
 #[test]
-fn a_short_wish_does_not_shorten_what_the_breaker_does() {
+fn short_retry_after_does_not_shorten_an_opening() {
     run(async {
         let rig = small();
         rig.always(fails(JuspayError::TooManyRequests(None)));
@@ -312,7 +312,7 @@ fn a_short_wish_does_not_shorten_what_the_breaker_does() {
 }
 
 #[test]
-fn a_probe_that_nobody_waits_for_any_more_leaves_its_place() {
+fn dropped_probe_is_released() {
     run(async {
         let rig = opened().await;
         rig.jump(5000).await;
@@ -329,7 +329,7 @@ fn a_probe_that_nobody_waits_for_any_more_leaves_its_place() {
 }
 
 #[test]
-fn retries_end_when_it_opens() {
+fn open_breaker_stops_retries() {
     run(async {
         let rig = Rig::with(|it| (it.breaker.min_calls, it.retry_budget) = (10, 2.0));
         rig.always(fails(JuspayError::Status(503, None)));
@@ -344,7 +344,7 @@ fn retries_end_when_it_opens() {
 }
 
 #[test]
-fn a_try_that_is_given_up_at_its_deadline_has_timed_out() {
+fn attempt_dropped_at_its_deadline_counts_as_timeout() {
     for (given_up_at, state) in [(1999, "closed"), (2000, "open")] {
         run(async {
             let rig = small();

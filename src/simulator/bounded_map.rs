@@ -1,4 +1,4 @@
-//! A map that forgets its oldest entry when it is full.
+//! A map that drops its oldest entry when it is full.
 
 use std::{
     borrow::Borrow,
@@ -6,21 +6,21 @@ use std::{
     hash::Hash,
 };
 
-/// At most so many entries, in the order in which their keys came.
+/// At most `capacity` entries, in order of insertion.
 #[derive(Debug)]
-pub(super) struct Bounded<K, V> {
+pub(super) struct BoundedMap<K, V> {
     capacity: usize,
     entries: HashMap<K, V>,
     order: VecDeque<K>,
 }
 
-impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
-    /// An empty map of that capacity.
+impl<K: Hash + Eq + Clone, V> BoundedMap<K, V> {
+    /// An empty map with this capacity.
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, entries: HashMap::new(), order: VecDeque::new() }
     }
 
-    /// The value of `key`; inserted first when there is none. Gives the entry that had to go.
+    /// The value of `key`, inserted if missing. Also returns the entry that was dropped.
     pub(super) fn get_or_insert_with(
         &mut self,
         key: &K,
@@ -44,7 +44,7 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
         self.entries.get(key)
     }
 
-    /// The value of `key`, to be altered.
+    /// The mutable value of `key`.
     pub(super) fn get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -57,7 +57,7 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
         self.entries.iter()
     }
 
-    /// Forgets all.
+    /// Removes all entries.
     pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.order.clear();
@@ -69,8 +69,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_goes_when_it_is_full() {
-        let mut map = Bounded::new(2);
+    fn full_map_drops_the_oldest_entry() {
+        let mut map = BoundedMap::new(2);
         assert_eq!(map.get_or_insert_with(&"a", || 1), (&mut 1, None));
         assert_eq!(map.get_or_insert_with(&"b", || 2), (&mut 2, None));
         assert_eq!(map.get_or_insert_with(&"a", || 9), (&mut 1, None), "it is there");

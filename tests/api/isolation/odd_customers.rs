@@ -1,17 +1,16 @@
-//! One customer is odd in each of these ways, and sends as many requests as it may: every other
-//! customer gets its token, and Juspay few calls for the odd one.
+//! One customer is odd in each of these ways and sends as many requests as the rate limit allows.
+//! Every other customer gets its token, and Juspay gets few calls for the odd one.
 
 use super::{
-    STEP, catch_up, first_sight,
-    juspay::{ACCESS_DENIED, BAD_ORIGIN, answer, named},
-    retry_after, scripted,
+    STEP, catch_up, first_sight, retry_after, scripted,
+    scripted_juspay::{ACCESS_DENIED, BAD_ORIGIN, answer, named},
 };
 use crate::support::{ManualClock, Pending};
 
 /// Longer than `juspay.breaker.window`.
 const STEPS: usize = 150;
 
-/// What Juspay, or something in front of it, answers for the odd customer.
+/// What Juspay, or something in front of it, returns for the odd customer.
 type Oddity = (&'static str, fn(&ManualClock) -> Vec<u8>);
 
 fn html(status: &str) -> Vec<u8> {
@@ -58,7 +57,7 @@ async fn no_other_customer_notices((oddity, bytes): &Oddity) {
             first_sight(&world, &format!("c{step}")).await;
             catch_up(&world).await;
         }
-        // A retry waits for the clock, and the service notices that it was turned.
+        // A retry waits for the clock, and the service notices the change.
         world.clock.advance(STEP);
         world.service.turn().await;
     }
@@ -77,22 +76,22 @@ async fn no_other_customer_notices((oddity, bytes): &Oddity) {
             assert!((1..=45).contains(&retry_after(&reply)), "{oddity}");
         }
     }
-    // Pauses of 1, 2, 4 and 8 s, or half of them; and two more tries of a call every 10 s.
+    // Pauses of 1, 2, 4 and 8 s, or half of them; and two more attempts of a call every 10 s.
     let calls = juspay.calls("odd");
     assert!((1..=9).contains(&calls), "{oddity}: {calls} calls");
     assert!(failed == 0 || failed == STEPS, "{oddity}: {failed} failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_no_other_customer_notices_an_odd_one() {
+async fn p4_odd_customer_affects_no_other() {
     for oddity in ODDITIES {
         no_other_customer_notices(oddity).await;
     }
 }
 
-/// Each odd in another way, so that no failure is only one customer's.
+/// Each is odd in another way, so that no failure belongs to one customer only.
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_no_other_customer_notices_four_odd_ones() {
+async fn p4_four_odd_customers_affect_no_other() {
     let (world, juspay) = scripted().await;
     let statuses = ["500 Internal Server Error", "505 HTTP Version Not Supported", "302 Found"];
     let mut odd = Vec::new();
@@ -116,9 +115,10 @@ async fn p4_no_other_customer_notices_four_odd_ones() {
     }
 }
 
-/// Juspay is well again, and the first to call is odd: once it costs the others another pause.
+/// Juspay works again, and the odd customer calls first: that costs the others one more pause,
+/// once.
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_an_odd_customer_does_not_keep_the_breaker_open() {
+async fn p4_odd_customer_does_not_keep_the_breaker_open() {
     let (world, juspay) = scripted().await;
     let fails = || json("500 Internal Server Error", "{}");
     for number in 0..20 {
@@ -146,7 +146,7 @@ async fn p4_an_odd_customer_does_not_keep_the_breaker_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_all_customers_opens_the_breaker() {
+async fn outage_of_all_customers_opens_the_breaker() {
     let (world, juspay) = scripted().await;
     let mut opened_after = None;
     for number in 0..30 {
@@ -162,12 +162,12 @@ async fn an_outage_of_all_customers_opens_the_breaker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_customer_does_not_use_up_the_retries_of_others() {
+async fn one_customer_does_not_use_up_the_retry_budget() {
     let (world, juspay) = scripted().await;
     juspay.answer("odd", json("503 Service Unavailable", "{}"));
     let odd = world.phone("odd");
     let mut asking = Vec::new();
-    // The odd one fails as often as it can, well within the budget's window.
+    // The odd customer fails as often as it can, well within the budget's window.
     for _ in 0..60 {
         asking.push(odd.begin().await);
         catch_up(&world).await;
@@ -181,7 +181,7 @@ async fn one_customer_does_not_use_up_the_retries_of_others() {
     world.turn_until("all answers", STEP, is_answered).await;
     let retries = "juspay_bff_upstream_retries_total";
     assert_eq!(world.count(retries).await, 2, "those of one call");
-    // Of the three that there are in any case, one is left.
+    // One of the three reserved retries is left.
     juspay.answer("alice", json("503 Service Unavailable", "{}"));
     let alice = world.phone("alice").begin().await;
     let is_counted = async || juspay.calls("alice") == 1;

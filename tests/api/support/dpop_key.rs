@@ -1,4 +1,4 @@
-//! A phone's own key (P-256), and the proofs that it makes with it (RFC 9449 §4.2).
+//! A client's own key (P-256) and its DPoP proofs (RFC 9449 §4.2).
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::{Phone, Reply, World};
 
-pub struct Prover {
+pub struct DpopKey {
     pair: EcdsaKeyPair,
     pub jwk: Value,
 }
 
-impl Prover {
+impl DpopKey {
     pub fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
@@ -24,27 +24,27 @@ impl Prover {
         Self { pair, jwk }
     }
 
-    /// RFC 7638; the JWK's members are in order.
+    /// RFC 7638; the JWK's members are in lexical order.
     pub fn thumbprint(&self) -> String {
         sha256(&self.jwk.to_string())
     }
 
-    /// A wish for a token that is bound to this key.
+    /// A request for a token bound to this key.
     pub fn wish(&self, subject: &str) -> MintRequest {
         self.bound(MintRequest::of(subject))
     }
 
-    /// The same wish, but for a token that is bound to this key.
+    /// Binds a requested token to this key.
     pub fn bound(&self, wish: MintRequest) -> MintRequest {
         wish.with("cnf", json!({"jkt": self.thumbprint()}))
     }
 
-    /// The world's token for alice that is bound to this key.
+    /// The world's token for alice, bound to this key.
     pub fn token(&self, world: &World) -> String {
         world.issuer().mint(&self.wish("alice")).unwrap()
     }
 
-    /// A proof for `GET /me/customer` now, with these changes; `null` takes a claim away.
+    /// A proof for `GET /me/customer` now, with these changes; `null` removes a claim.
     pub fn proof(&self, world: &World, token: &str, changes: &Value) -> String {
         let mut claims = json!({
             "jti": format!("{:032x}", rand::random::<u128>()),
@@ -68,7 +68,7 @@ impl Prover {
         format!("{message}.{}", base64url(signature))
     }
 
-    /// `GET /me/customer` with a fresh proof.
+    /// `GET /me/customer` with a new proof.
     pub async fn me(&self, world: &World, token: &str) -> Reply {
         self.me_with(world, token, &json!({})).await
     }

@@ -1,5 +1,5 @@
-//! The short way of hits: nobody can tell it from the long one, and what ends a hit ends it there in
-//! the same moment. One worker, so that each request meets what that worker remembers.
+//! The fast path for hits behaves exactly like the normal path, and whatever ends a hit ends it
+//! there at once. One worker, so that each request meets that worker's cache.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
 
 use super::served;
-use crate::support::{Phone, Reply, World, guard, kept::answer};
+use crate::support::{Phone, Reply, World, guard, keep_alive::answer};
 
-/// The same request, said in a way that the short way leaves alone.
+/// The same request in a form that the fast path doesn't handle.
 const LONG: &str = "/me/customer?long";
 
-/// Says what is meant anyway.
+/// Makes a default explicit.
 const SHORT: &str = "/me/customer?options.get_client_auth_token=true";
 
 async fn world(settings: &str) -> World {
     World::with(&format!("server.workers = 1\n{settings}")).await
 }
 
-/// A phone that was answered lately, by the short way too, and whose token is good for a day.
-async fn known(world: &World) -> Phone {
+/// A client that was served recently, by the fast path as well, with a token valid for a day.
+async fn warm_client(world: &World) -> Phone {
     let life = SignedDuration::from_hours(24);
     let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
     served(&phone).await;
@@ -36,16 +36,16 @@ fn is_hit(reply: &Reply) {
     assert!(reply.cache_status().starts_with("juspay-bff; hit; "), "{}", reply.cache_status());
 }
 
-/// All of an answer but what is another one each time.
-fn told(reply: &Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
+/// The parts of a response that are the same each time.
+fn stable_parts(reply: &Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let mut headers = reply.headers.clone();
     headers.retain(|(name, _)| !["x-request-id", "date"].contains(&name.as_str()));
     headers.sort();
     (reply.status, headers, reply.body.clone())
 }
 
-/// The one log line of that id, but for what is another one each time.
-fn line_of(id: &str) -> Value {
+/// The log line with that id, without the fields that differ each time.
+fn log_line(id: &str) -> Value {
     let lines = guard::log_lines(id);
     assert_eq!(lines.len(), 1, "{lines:?}");
     let mut line: Value = serde_json::from_str(&lines[0]).unwrap();
@@ -56,9 +56,9 @@ fn line_of(id: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_ways_answer_log_and_count_alike() {
+async fn both_paths_respond_log_and_count_alike() {
     let world = world("").await;
-    let phone = known(&world).await;
+    let phone = warm_client(&world).await;
     let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
     let counts = async || {
         let mut counts = Vec::new();
@@ -81,7 +81,7 @@ async fn both_ways_answer_log_and_count_alike() {
         assert_eq!(reply.header("x-request-id"), Some(id));
         let after = counts().await;
         let more: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
-        seen.push((told(&reply), line_of(id), more));
+        seen.push((stable_parts(&reply), log_line(id), more));
     }
     assert_eq!(seen[0], seen[2]);
     assert_eq!(seen[1], seen[2]);
@@ -89,12 +89,12 @@ async fn both_ways_answer_log_and_count_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_traceparent_tells_of_a_trace() {
+async fn trace_requires_a_traceparent() {
     let world = world("").await;
-    let phone = known(&world).await;
+    let phone = warm_client(&world).await;
     let token = phone.token.as_deref().unwrap();
     for (id, target) in [("other-1", "/me/customer"), ("other-2", LONG)] {
-        // Nothing else is in the head that could be taken for it.
+        // The head contains no second match.
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
              X-Request-Id: {id}\r\n\
@@ -102,12 +102,12 @@ async fn only_the_traceparent_tells_of_a_trace() {
         );
         let mut stream = phone.open(&request).await.unwrap();
         is_hit(&answer(&mut stream).await);
-        assert_eq!(line_of(id)["trace_id"], Value::Null);
+        assert_eq!(log_line(id)["trace_id"], Value::Null);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_each_gets_their_own_however_often_they_ask() {
+async fn p1_repeated_requests_get_their_own_customer() {
     let world = world("").await;
     let phones: Vec<_> = (0..50).map(|n| (n, world.phone(&format!("c{n}")))).collect();
     for round in 0..4 {
@@ -119,10 +119,10 @@ async fn p1_each_gets_their_own_however_often_they_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_token_that_ends_ends_at_once() {
+async fn p2_ended_token_is_rejected_at_once() {
     for end in ["revocation", "rotation", "expiry"] {
         let world = world("").await;
-        let phone = known(&world).await;
+        let phone = warm_client(&world).await;
         match end {
             "revocation" => {
                 let now = world.clock_seconds();
@@ -139,12 +139,12 @@ async fn p2_a_token_that_ends_ends_at_once() {
         }
         let refused = phone.me().await;
         assert_ne!(refused.status, 200, "{end}");
-        assert_eq!(told(&refused).0, phone.get(LONG).await.status, "{end}");
+        assert_eq!(stable_parts(&refused).0, phone.get(LONG).await.status, "{end}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_revoked_token_stays_so_when_its_customer_is_in_memory_again() {
+async fn p2_revoked_token_stays_rejected_when_its_customer_is_cached_again() {
     let world = world("").await;
     let [phone, other] =
         ["1", "2"].map(|jti| world.phone_with(&MintRequest::of("alice").with("jti", jti)));
@@ -161,12 +161,12 @@ async fn p2_a_revoked_token_stays_so_when_its_customer_is_in_memory_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_an_expired_token_is_refused_although_it_was_taken_a_moment_ago() {
+async fn p2_expired_token_is_rejected_despite_recent_acceptance() {
     let world = world("").await;
     let life = SignedDuration::from_secs(60);
     let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
     served(&phone).await;
-    // With the leeway of 30 s.
+    // Including the leeway of 30 s.
     world.clock.advance(Duration::from_millis(89_600));
     for _ in 0..3 {
         is_hit(&served(&phone).await);
@@ -178,10 +178,10 @@ async fn p2_an_expired_token_is_refused_although_it_was_taken_a_moment_ago() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_purged_or_aged_token_is_not_handed_out_again() {
+async fn p3_purged_or_aged_token_is_not_served_again() {
     for end in ["purge", "purge of all", "floor"] {
         let world = world("").await;
-        let phone = known(&world).await;
+        let phone = warm_client(&world).await;
         let old = served(&phone).await.token();
         match end {
             "purge" => {
@@ -198,9 +198,9 @@ async fn p3_a_purged_or_aged_token_is_not_handed_out_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_replaced_is_not_handed_out_again() {
+async fn replaced_token_is_not_served_again() {
     let world = world("cache.force_refresh_min_age = \"0s\"").await;
-    let phone = known(&world).await;
+    let phone = warm_client(&world).await;
     let old = served(&phone).await.token();
     let new = phone.request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await.token();
     assert_ne!(new, old);
@@ -208,20 +208,20 @@ async fn a_token_that_was_replaced_is_not_handed_out_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_token_is_fetched_ahead_all_the_same() {
+async fn next_token_is_still_fetched_ahead() {
     let world = world("cache.max_hand_outs = 6\ncache.force_refresh_min_age = \"0s\"").await;
-    let phone = known(&world).await;
+    let phone = warm_client(&world).await;
     let old = served(&phone).await.token();
     served(&phone).await;
-    // Handed out six times: the next one gets it still, and another one is fetched.
+    // Served six times: the next request still gets it, and starts a refresh.
     assert_eq!(served(&phone).await.token(), old);
     crate::support::until("another token", async || served(&phone).await.token() != old).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_limit_of_a_customer_holds() {
+async fn customer_rate_limit_applies() {
     let world = world("limits.per_customer = \"6/min\"").await;
-    let phone = known(&world).await;
+    let phone = warm_client(&world).await;
     for _ in 0..2 {
         is_hit(&served(&phone).await);
     }

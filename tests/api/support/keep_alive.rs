@@ -1,19 +1,19 @@
-//! Connections that carry more than one request: their answers one by one.
+//! Connections with several requests: reads their responses one by one.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{Reply, within_reason};
+use super::{Reply, with_timeout};
 
-/// The next answer. Nothing behind it is read.
+/// The next response. Reads nothing after it.
 pub async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut reply = head(stream).await;
     let length = reply.header("content-length").expect("a length").parse().unwrap();
     reply.body = vec![0; length];
-    within_reason("a body", stream.read_exact(&mut reply.body)).await.expect("a body");
+    with_timeout("a body", stream.read_exact(&mut reply.body)).await.expect("a body");
     reply
 }
 
-/// The next answer, but for its body.
+/// The head of the next response.
 pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let reading = async {
         let mut bytes = Vec::new();
@@ -22,12 +22,12 @@ pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
         }
         Reply::parse(&bytes).expect("an answer")
     };
-    within_reason("an answer", reading).await
+    with_timeout("an answer", reading).await
 }
 
-/// All that still comes.
+/// Everything up to the connection's end.
 pub async fn rest(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut bytes = Vec::new();
-    within_reason("the end", async { drop(stream.read_to_end(&mut bytes).await) }).await;
+    with_timeout("the end", async { drop(stream.read_to_end(&mut bytes).await) }).await;
     bytes
 }

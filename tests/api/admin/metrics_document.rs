@@ -1,0 +1,185 @@
+//! `docs/metrics.md` is current: its table is generated from what `/metrics` shows, and every value of
+//! `reason` and `outcome` is explained in it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::Path,
+};
+
+use crate::support::{Stage, World, authority::Authority, guard, until};
+
+/// Between these lines stands the generated part.
+const BEGIN: &str = "<!-- Generated from the code: `cargo test --test api metrics_document`. -->\n";
+const END: &str = "<!-- End of the generated part. -->\n";
+
+/// Labels whose values depend on the settings.
+const OPEN_LABELS: [(&str, &str); 5] = [
+    ("issuer", "the name below `auth.issuers`"),
+    ("secret", "the setting, such as `api_key`"),
+    ("certificate", "`server`"),
+    ("commit", "the commit of the build"),
+    ("version", "the version of the program"),
+];
+
+/// Values that are described elsewhere.
+const DESCRIBED: [(&str, &str); 2] =
+    [("code", "`ok` or an [error code](api.md#errors)"), ("reason", "[see below](#reasons)")];
+
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Requests", &["http_", "tls_"]),
+    ("Authentication", &["auth_", "jwks_"]),
+    ("Cache", &["cache_", "token_"]),
+    ("Juspay", &["upstream_"]),
+    ("Process, secrets and logs", &["build_", "secret_", "log_", "trace_"]),
+    ("Operating system", &["process_"]),
+];
+
+#[derive(Default, Debug)]
+struct Metric {
+    help: String,
+    kind: String,
+    labels: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// The metrics of a service whose settings make all of them appear, in order of their names.
+async fn metrics() -> BTreeMap<String, Metric> {
+    let stage = Stage::set().await;
+    let files = tempfile::tempdir().unwrap();
+    let [certificate, key] = Authority::new().server(2030).write(files.path());
+    let (secret, revocations) = (files.path().join("secret"), files.path().join("revocations"));
+    fs::write(&secret, guard::CLIENT_SECRET).unwrap();
+    let next_key = files.path().join("next");
+    fs::write(&next_key, &stage.api_key).unwrap();
+    fs::write(&revocations, r#"{"revocations": []}"#).unwrap();
+    let settings = format!(
+        "auth.shared_customer_ids = true
+        auth.revocations_file = '{revocations}'
+        juspay.api_key_next_file = '{next}'
+        server.tls = {{ cert_file = '{cert}', key_file = '{key}' }}
+        [auth.issuers.opaque]
+        issuer = 'https://opaque.example'
+        audiences = ['a']
+        introspection_url = '{url}'
+        introspection_client_id = 'client'
+        introspection_client_secret_file = '{secret}'",
+        revocations = revocations.display(),
+        next = next_key.display(),
+        cert = certificate.display(),
+        key = key.display(),
+        url = stage.issuer().introspection_url(),
+        secret = secret.display(),
+    );
+    let world = stage.open_ready(&settings).await;
+    let series = "juspay_bff_tls_certificate_not_after_timestamp_seconds{certificate=\"server\"}";
+    until("the certificate's file is read", async || {
+        world.admin().get("/metrics").await.text().contains(series)
+    })
+    .await;
+    let mut metrics = parse(&world.admin().get("/metrics").await.text());
+    // Some gauges appear with the first answer of Juspay.
+    let world = World::new().await;
+    assert_eq!(world.phone("alice").me().await.status, 200);
+    for (name, metric) in parse(&world.admin().get("/metrics").await.text()) {
+        metrics.entry(name).or_insert(metric);
+    }
+    metrics
+}
+
+fn parse(text: &str) -> BTreeMap<String, Metric> {
+    let mut metrics = BTreeMap::<String, Metric>::new();
+    let mut current = String::new();
+    for line in text.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|it| it.split_once(' ')) {
+            name.clone_into(&mut current);
+            help.clone_into(&mut metrics.entry(current.clone()).or_default().help);
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|it| it.split_once(' '))
+        {
+            kind.clone_into(&mut metrics.entry(name.to_owned()).or_default().kind);
+        } else if let Some((_, labels)) =
+            line.rsplit_once("} ").and_then(|(series, _)| series.split_once('{'))
+        {
+            let metric = metrics.get_mut(&current).expect("HELP comes first");
+            for (label, value) in labels.split(',').filter_map(|pair| pair.split_once('=')) {
+                let value = value.trim_matches('"').to_owned();
+                if label != "le" {
+                    metric.labels.entry(label.to_owned()).or_default().insert(value);
+                }
+            }
+        }
+    }
+    metrics
+}
+
+fn labels(metric: &Metric) -> String {
+    let values = |(label, values): (&String, &BTreeSet<String>)| {
+        let known = OPEN_LABELS.iter().chain(&DESCRIBED).find(|(name, _)| name == label);
+        let values = known.map_or_else(
+            || values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", "),
+            |(_, described)| (*described).to_owned(),
+        );
+        format!("`{label}`: {values}")
+    };
+    metric.labels.iter().map(values).collect::<Vec<_>>().join("; ")
+}
+
+fn table(metrics: &BTreeMap<String, Metric>) -> String {
+    let mut text = String::new();
+    for (title, prefixes) in GROUPS {
+        writeln!(text, "\n## {title}\n\n| metric | type | labels | meaning |\n|---|---|---|---|")
+            .unwrap();
+        for (name, metric) in metrics {
+            let short = name.strip_prefix("juspay_bff_").unwrap_or(name);
+            if prefixes.iter().any(|prefix| short.starts_with(prefix)) {
+                let labels = labels(metric);
+                writeln!(text, "| `{name}` | {} | {labels} | {} |", metric.kind, metric.help)
+                    .unwrap();
+            }
+        }
+    }
+    text + "\n"
+}
+
+/// Only a build with traces has this one; `tests/traces` checks its values.
+const ONLY_WITH_TRACES: &str = "juspay_bff_trace_spans_lost_total";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docs_metrics_is_current() {
+    let metrics = metrics().await;
+    let name = Path::new("docs/metrics.md");
+    let document =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap_or_default();
+    let (head, rest) = document.split_once(BEGIN).expect("the start of the generated part");
+    let (generated, tail) = rest.split_once(END).expect("the end of the generated part");
+    let without_traces = |text: &str| -> String {
+        text.split_inclusive('\n').filter(|line| !line.contains(ONLY_WITH_TRACES)).collect()
+    };
+    let expected = table(&metrics);
+    if without_traces(generated) != without_traces(&expected) {
+        let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.md");
+        let row = generated.lines().find(|line| line.contains(ONLY_WITH_TRACES));
+        let mut expected = expected;
+        if let Some(row) = row.filter(|_| !metrics.contains_key(ONLY_WITH_TRACES)) {
+            let before = "| `juspay_bff_trace_spans_exported_total`";
+            let at = expected.find(before).and_then(|at| Some(at + expected[at..].find('\n')? + 1));
+            expected.insert_str(at.expect("a row"), &format!("{row}\n"));
+        }
+        fs::write(&new, format!("{head}{BEGIN}{expected}{END}{tail}")).expect("a directory");
+        panic!("docs/metrics.md is stale: cp {} {}", new.display(), name.display());
+    }
+    for (metric, label) in [
+        ("juspay_bff_auth_failures_total", "reason"),
+        ("juspay_bff_upstream_requests_total", "outcome"),
+        ("juspay_bff_cache_requests_total", "outcome"),
+    ] {
+        for value in &metrics[metric].labels[label] {
+            let row = format!("\n| `{value}` |");
+            assert!(tail.contains(&row), "docs/metrics.md explains no {label} {value} of {metric}");
+        }
+    }
+    for metric in metrics.keys() {
+        assert!(generated.contains(&format!("\n| `{metric}` |")), "{metric} is in no group");
+    }
+}
