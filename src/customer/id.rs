@@ -29,7 +29,7 @@ pub enum CustomerIdError {
     #[error("the customer id is a dot segment")]
     DotSegment,
     /// A slash, backslash, control character, or white space at an end.
-    #[error("the customer id holds a character that no customer id has")]
+    #[error("the customer id contains an invalid character")]
     Character,
 }
 
