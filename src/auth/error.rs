@@ -11,25 +11,25 @@ use crate::{metrics, waiting::Full};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// No `Authorization` header, or one of another scheme.
-    #[error("no bearer token was sent")]
+    #[error("the request has no access token")]
     MissingToken,
     /// A bearer header that RFC 6750 §2.1 doesn't allow, or more than one header.
-    #[error("the Authorization header is malformed: {0}")]
+    #[error("malformed credentials: {0}")]
     MalformedHeader(&'static str),
     /// The token is longer than `auth.max_token_bytes`: a new one would be, too.
     #[error("the token is longer than auth.max_token_bytes")]
     TokenTooLarge,
     /// The token proves nothing.
-    #[error("the token isn't valid: {0}")]
+    #[error("invalid token: {0}")]
     InvalidToken(Reason),
     /// The token may be good, but what shows that its key is the caller's isn't.
-    #[error("the DPoP proof isn't valid: {0}")]
+    #[error("invalid DPoP proof: {0}")]
     InvalidProof(ProofFault),
     /// The proof lacks our nonce, or has an old one; the one that it must have.
-    #[error("the DPoP proof lacks the nonce")]
+    #[error("the DPoP proof lacks the current nonce")]
     UseDpopNonce(Arc<str>),
     /// This key has made more proofs than are remembered for it.
-    #[error("there are too many DPoP proofs of this key")]
+    #[error("too many DPoP proofs with this key")]
     TooManyProofs {
         /// When there is room again, at the earliest.
         retry_after: Duration,
@@ -51,7 +51,7 @@ pub enum AuthError {
     TooManyAtOnce,
     /// The signing key can't be looked up, or the issuer can't be asked, now; the token may well be
     /// good.
-    #[error("the signing key can't be looked up, or the issuer can't be asked, now")]
+    #[error("the signing key is not available, or token introspection failed")]
     KeysUnavailable {
         /// When another look-up may be made, at the earliest.
         retry_after: Duration,
@@ -91,52 +91,52 @@ impl AuthError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Not three parts of base64url with JSON objects in the first two.
-    #[error("it isn't a JWS in compact form")]
+    #[error("not a JWS in compact form")]
     NotJws,
     /// `crit`, `b64`, `enc`, or a member of a wrong type.
-    #[error("its header holds what isn't taken")]
+    #[error("the header contains an unsupported or malformed member")]
     Header,
     /// `alg` isn't one of the issuer's.
-    #[error("its algorithm isn't one of its issuer's")]
+    #[error("algorithm not accepted for this issuer")]
     Algorithm,
     /// `typ` isn't one of the issuer's.
-    #[error("its type isn't one of its issuer's")]
+    #[error("type not accepted for this issuer")]
     Type,
     /// `iss` is nobody's.
-    #[error("its issuer isn't known")]
+    #[error("unknown issuer")]
     UnknownIssuer,
     /// The issuer has no such key.
-    #[error("its issuer has no such key")]
+    #[error("the issuer has no such key")]
     UnknownKey,
     /// The signature is another's.
-    #[error("its signature doesn't fit")]
+    #[error("the signature does not match")]
     Signature,
     /// A needed claim is missing, or one has a wrong type or value.
     #[error("a claim is missing or malformed")]
     Claims,
     /// `aud` is somebody else.
-    #[error("it is meant for another audience")]
+    #[error("issued for another audience")]
     Audience,
     /// `nbf` or `iat` lies in the future.
-    #[error("it isn't valid yet")]
+    #[error("not valid yet")]
     NotYetValid,
     /// An ID token, which is for the app itself.
-    #[error("it is an ID token")]
+    #[error("an ID token, not an access token")]
     IdToken,
     /// `cnf`: bound to a key whose possession nobody has shown.
-    #[error("it is bound to a key")]
+    #[error("bound to a key that the client has not proven to possess")]
     Confirmation,
     /// Somebody speaks as the gateway who isn't known to be it.
-    #[error("whoever sent it isn't the gateway")]
+    #[error("the client is not the trusted gateway")]
     UntrustedPeer,
     /// Its issuer says that it isn't active.
-    #[error("its issuer says that it isn't active")]
+    #[error("the issuer reports the token as inactive")]
     Inactive,
     /// No `cnf`, but its issuer's must have one, or a proof came with it.
-    #[error("it isn't bound to a key")]
+    #[error("not bound to a key")]
     Unbound,
     /// Somebody has revoked it, or its subject has logged out.
-    #[error("it was revoked")]
+    #[error("revoked")]
     Revoked,
 }
 
@@ -167,31 +167,31 @@ impl Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFault {
     /// There is none.
-    #[error("there is none")]
+    #[error("missing")]
     Missing,
     /// More than one, or no JWS with all that a proof has.
-    #[error("it isn't one proof, or lacks something")]
+    #[error("not exactly one complete proof")]
     Malformed,
     /// Its key is private, weak, or not one for its algorithm.
-    #[error("its key isn't taken")]
+    #[error("the key is not accepted")]
     Key,
     /// Its key hasn't signed it.
-    #[error("its signature doesn't fit")]
+    #[error("the signature does not match")]
     Signature,
     /// `htm` is another method.
-    #[error("it is for another method")]
+    #[error("made for another method")]
     Method,
     /// `htu` is another address.
-    #[error("it is for another address")]
+    #[error("made for another URL")]
     Target,
     /// `iat` is too far from now.
-    #[error("it is too old, or from the future")]
+    #[error("too old, or from the future")]
     Time,
     /// `ath` is another token's.
-    #[error("it is for another token")]
+    #[error("made for another access token")]
     Token,
     /// It was used before.
-    #[error("it was used before")]
+    #[error("used before")]
     Replayed,
 }
 
