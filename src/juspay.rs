@@ -84,37 +84,37 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JuspayError {
     /// Juspay knows no such customer (`object_not_found`).
-    #[error("Juspay knows no such customer")]
+    #[error("Juspay has no such customer")]
     CustomerNotFound,
     /// 401: our API key is wrong, or something else rejected the call.
-    #[error("Juspay rejected our API key (401)")]
+    #[error("Juspay rejected the API key (401)")]
     RejectedCredentials(RejectedBy),
     /// 403: our address isn't on the merchant's allow-list, or something else rejected the call.
-    #[error("Juspay rejected our address (403); have it put on the merchant's allow-list")]
+    #[error("Juspay rejected this server's address (403)")]
     RejectedOrigin(RejectedBy),
     /// 429.
-    #[error("Juspay says that we ask too often (429)")]
+    #[error("Juspay rejected the call because of its rate limit (429)")]
     TooManyRequests(Option<RetryAfter>),
     /// Any other error status.
-    #[error("Juspay answered with status {0}")]
+    #[error("Juspay returned status {0}")]
     Status(u16, Option<RetryAfter>),
     /// An answer that can't be used.
-    #[error("Juspay's answer can't be used: {0}")]
+    #[error("Juspay returned an invalid response: {0}")]
     InvalidAnswer(#[from] InvalidAnswer),
     /// No connection, or it broke before the answer began.
-    #[error("Juspay can't be reached: {0}")]
+    #[error("failed to reach Juspay: {0}")]
     Connection(ConnectionFailure),
     /// `juspay.deadline` passed.
-    #[error("Juspay didn't answer within the deadline")]
+    #[error("Juspay did not respond within the deadline")]
     Timeout,
     /// So many calls have failed that Juspay isn't asked for a while.
-    #[error("Juspay isn't asked, as too many calls have failed")]
+    #[error("the circuit breaker is open after too many failed calls to Juspay")]
     BreakerOpen(RetryAfter),
     /// So many calls are under way that this one wasn't made.
-    #[error("too many calls to Juspay are under way")]
+    #[error("too many calls to Juspay are in progress")]
     Saturated,
     /// The task that fetched ended without an answer: a bug of ours.
-    #[error("the fetch ended without an answer")]
+    #[error("the fetch ended without a result")]
     Aborted,
 }
 
@@ -125,19 +125,19 @@ pub type RetryAfter = Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionFailure {
     /// The host's name can't be resolved.
-    #[error("its host name can't be resolved")]
+    #[error("host name lookup failed")]
     Resolve,
     /// Nobody listens there, or no route leads there.
-    #[error("no connection can be made")]
+    #[error("connection failed")]
     Connect,
     /// The connection took longer than `juspay.connect_timeout`.
-    #[error("connecting took too long")]
+    #[error("connection timed out")]
     ConnectTimeout,
     /// The TLS handshake failed.
-    #[error("the TLS handshake failed")]
+    #[error("TLS handshake failed")]
     Tls,
     /// An open connection broke.
-    #[error("the connection broke")]
+    #[error("connection broke")]
     Broken,
 }
 
@@ -145,50 +145,50 @@ pub enum ConnectionFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAnswer {
     /// A 1xx that nobody asked for.
-    #[error("an interim answer that nobody asked for")]
+    #[error("an unexpected interim response (1xx)")]
     Interim,
     /// A success that isn't 200.
-    #[error("a status that Get Customer doesn't have")]
+    #[error("an unexpected status")]
     Status,
     /// A redirect.
     #[error("a redirect")]
     Redirect,
     /// Not what HTTP allows.
-    #[error("broken HTTP")]
+    #[error("malformed HTTP")]
     Http,
     /// Less than was announced, or JSON that ends too early.
-    #[error("a body that is cut off")]
+    #[error("a truncated body")]
     Truncated,
     /// More than 64 KiB.
     #[error("a body that is too large")]
     TooLarge,
     /// Not the JSON of a customer.
-    #[error("a body that isn't a customer's JSON")]
+    #[error("a body that is not a customer's JSON")]
     Json,
     /// About somebody else, or nobody.
-    #[error("an answer about another customer")]
+    #[error("a response about another customer")]
     OtherCustomer,
     /// A customer's JSON in which an id occurs twice, or isn't valid text: it can't be known for
     /// certain whom it is about.
-    #[error("an id that occurs twice, or isn't valid text")]
+    #[error("an id that occurs twice, or is not valid text")]
     MalformedIdentity,
     /// About the right customer, but `juspay`, the token or its expiry occurs twice, or isn't valid
     /// text.
-    #[error("a client auth token that occurs twice, or isn't valid text")]
+    #[error("a client auth token that occurs twice, or is not valid text")]
     MalformedToken,
     /// `juspay` is missing or null, or has no token.
-    #[error("no client auth token in it")]
+    #[error("no client auth token")]
     NoToken,
     /// The token has no readable expiry.
-    #[error("no readable client_auth_token_expiry in it")]
+    #[error("no readable client_auth_token_expiry")]
     NoExpiry,
     /// The token has expired, or will in no time.
-    #[error("a client auth token without enough life")]
+    #[error("a client auth token that expires too soon")]
     TooShortLived,
     /// The token would live long enough by Juspay's clock, but not by this server's, which is ahead by
     /// so many seconds.
     #[error(
-        "a client auth token that has no life left by this server's clock, which is {0} s ahead of \
+        "a client auth token that is expired by this server's clock, which is {0} s ahead of \
          Juspay's"
     )]
     ClockAhead(u64),

@@ -148,7 +148,7 @@ fn served(report: &mut Report, evidence: &Evidence, seen: &Seen) {
     let what = format!("every answer within {LONGEST:?}");
     report.check(what, format!("{longest:.2?}"), longest < LONGEST);
     let rotations = seen.upsets.key_rotations.load(Ordering::Relaxed);
-    let switches = evidence.complaint("another API key is in use");
+    let switches = evidence.complaint("switched API keys");
     report.same("each rotation led to the other key once", rotations, switches);
 }
 
