@@ -126,13 +126,14 @@ Example:
   juspay-bff doctor --config /etc/juspay-bff/settings.toml --customer my_test_customer";
 
 const EXPLAIN_TOKEN: &str = "\
-Read one access token from standard input and print each check that the service makes, in its order, \
-with the result at the end. This is for operators; clients never see these details. The exit code is 0 \
-if the token is valid, and 1 if it is invalid or its validity is unknown.
+Reads one access token from standard input and prints each check in the service's order, then the \
+service's own verdict. A failed check shows what was expected and what was found, and if a setting \
+would accept such tokens, its line. For operators; phones only get a code. The exit code is 0 if the \
+token is accepted, 1 if it is rejected or there is no verdict.
 
-The token and its signature are not printed. The customer is printed as in the log \
-(log.customer_ref_key_file), or as its plain id with --show-customer. Write `DPoP TOKEN` for a token \
-that is bound to a key. An opaque token is sent to its issuer's introspection endpoint.
+Neither the token nor its signature is printed. The customer is shown as in logs \
+(log.customer_ref_key_file), or by its id with --show-customer. Write `DPoP TOKEN` for a token that is \
+bound to a key. An opaque token is sent to its issuer's introspection endpoint.
 
 Example:
   juspay-bff explain-token --config /etc/juspay-bff/settings.toml < token";
@@ -258,10 +259,10 @@ pub struct ExplainToken {
     /// Output format, also of settings errors
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
-    /// Make no network request; without a key file the signature is not checked
+    /// Call no issuer: without a key file the signature is not checked
     #[arg(long)]
     pub offline: bool,
-    /// Print the customer's id in plain text
+    /// Show the customer's id
     #[arg(long)]
     pub show_customer: bool,
 }

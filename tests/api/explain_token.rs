@@ -204,7 +204,7 @@ async fn an_applications_own_token_is_told() {
         let token = desk.mint(&MintRequest::of(sub).with(client, "app"));
         let ended = desk.explain(&token, "", &[]).await;
         told(&ended, &["customer"], "refused with 403 no_customer, reason no_customer");
-        let found = "names none: the token is the application's own: sub names the client";
+        let found = "names none: it is the application's own token: sub names the client";
         assert!(ended.stdout.contains(found), "{}", ended.stdout);
     }
 }
@@ -228,7 +228,7 @@ async fn a_token_for_something_else_is_told_by_what_shows_it() {
         wish
     };
     let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
-    let by_hash = "it is an ID token: it has the claim at_hash, and its typ is not at+jwt; \
+    let by_hash = "it is an ID token: it has the claim at_hash, and its typ isn't at+jwt; \
                    auth.issuers.main.id_tokens: reject";
     let by_name = "it is a refresh token: its claim typ says so";
     let by_events = "it is a logout token or another event: it has the claim events";

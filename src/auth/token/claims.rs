@@ -66,17 +66,17 @@ pub(in crate::auth) struct Accepted {
 enum Nobody {
     #[error("the claim is missing")]
     Missing,
-    #[error("the claim is not a string, a whole number, or a list of one of them")]
+    #[error("the claim is neither a text nor a whole number, nor a list of one")]
     NoName,
     #[error(
-        "the token is the application's own: sub names the client, as client_id, azp or cid does"
+        "it is the application's own token: sub names the client, as client_id, azp or cid does"
     )]
     Client,
-    #[error("the matching _verified claim is missing, and customer_id_verified is \"required\"")]
+    #[error("its _verified twin is missing, and customer_id_verified is \"required\"")]
     Unverified,
-    #[error("the matching _verified claim is not true")]
+    #[error("its _verified twin isn't true")]
     NotVerified,
-    #[error("the prefix belongs to another issuer's customers")]
+    #[error("with that prefix it is another issuer's customer")]
     Foreign,
     #[error(transparent)]
     Malformed(#[from] CustomerIdError),

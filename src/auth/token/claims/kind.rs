@@ -103,7 +103,7 @@ impl fmt::Display for Evidence {
         let why = match *claim {
             "events" => "it has the claim events".to_owned(),
             hash if ID_TOKEN_CLAIMS.contains(&hash) => {
-                format!("it has the claim {hash}, and its typ is not at+jwt")
+                format!("it has the claim {hash}, and its typ isn't at+jwt")
             }
             claim => format!("its claim {claim} says so"),
         };
