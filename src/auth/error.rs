@@ -91,52 +91,52 @@ impl AuthError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Not three parts of base64url with JSON objects in the first two.
-    #[error("not a JWS in compact form")]
+    #[error("it is not a signed JWT")]
     NotJws,
     /// `crit`, `b64`, `enc`, or a member of a wrong type.
-    #[error("the header contains an unsupported or malformed member")]
+    #[error("its header is malformed or has an unsupported member")]
     Header,
     /// `alg` isn't one of the issuer's.
-    #[error("algorithm not accepted for this issuer")]
+    #[error("its algorithm is not accepted")]
     Algorithm,
     /// `typ` isn't one of the issuer's.
-    #[error("type not accepted for this issuer")]
+    #[error("its type is not accepted")]
     Type,
     /// `iss` is nobody's.
-    #[error("unknown issuer")]
+    #[error("its issuer is unknown")]
     UnknownIssuer,
     /// The issuer has no such key.
-    #[error("the issuer has no such key")]
+    #[error("its issuer has no such key")]
     UnknownKey,
     /// The signature is another's.
-    #[error("the signature does not match")]
+    #[error("its signature is invalid")]
     Signature,
     /// A needed claim is missing, or one has a wrong type or value.
     #[error("a claim is missing or malformed")]
     Claims,
     /// `aud` is somebody else.
-    #[error("issued for another audience")]
+    #[error("it is for another audience")]
     Audience,
     /// `nbf` or `iat` lies in the future.
-    #[error("not valid yet")]
+    #[error("it is not valid yet")]
     NotYetValid,
     /// An ID token, which is for the app itself.
-    #[error("an ID token, not an access token")]
+    #[error("it is an ID token")]
     IdToken,
     /// `cnf`: bound to a key whose possession nobody has shown.
-    #[error("bound to a key that the client has not proven to possess")]
+    #[error("it is bound to a key")]
     Confirmation,
     /// Somebody speaks as the gateway who isn't known to be it.
-    #[error("the client is not the trusted gateway")]
+    #[error("its sender is not the gateway")]
     UntrustedPeer,
     /// Its issuer says that it isn't active.
-    #[error("the issuer reports the token as inactive")]
+    #[error("its issuer answers that it is not active")]
     Inactive,
     /// No `cnf`, but its issuer's must have one, or a proof came with it.
-    #[error("not bound to a key")]
+    #[error("it is not bound to a key")]
     Unbound,
     /// Somebody has revoked it, or its subject has logged out.
-    #[error("revoked")]
+    #[error("it was revoked")]
     Revoked,
 }
 

@@ -151,8 +151,8 @@ async fn all_that_is_wrong_is_told_with_its_setting() {
         "refused with 401 invalid_token, reason type",
     );
     for line in [
-        r#""rt+jwt"; auth.issuers.main.typ: "at+jwt", "jwt", "": type not accepted"#,
-        r#""another"; auth.issuers.main.audiences: "juspay-bff-demo": issued for another"#,
+        r#""rt+jwt"; auth.issuers.main.typ: "at+jwt", "jwt", "": its type is not accepted"#,
+        r#""another"; auth.issuers.main.audiences: "juspay-bff-demo": it is for another"#,
         "auth.leeway 30s): the token has expired (expired)",
         r#"auth.issuers.main.required_scopes: "pay": the token lacks"#,
         r#"the claim "email" of auth.issuers.main.customer_id_claim names none: the claim is missing"#,
