@@ -86,8 +86,8 @@ impl Capacity<'_> {
         (rate > quota).then(|| {
             format!(
                 "{} active customers (cache.capacity) need {} to Juspay, above the quota of {}, \
-                 which is enough for {within}: raise the quota, lower cache.min_remaining to reuse \
-                 tokens for longer, or run fewer replicas",
+                 which is enough for {within} customers: raise the quota, lower \
+                 cache.min_remaining to reuse tokens for longer, or run fewer replicas",
                 count(float(capacity)),
                 calls(rate),
                 calls(quota),
@@ -197,7 +197,7 @@ impl Capacity<'_> {
                 format!("#   {told:>11} {what:<58} {}  {}", mib(all), each.unwrap_or_default());
             writeln!(f, "{}", line.trim_end())?;
         }
-        writeln!(f, "#   {:>11} {:<58} {}", "", "together", mib(together))
+        writeln!(f, "#   {:>11} {:<58} {}", "", "total", mib(together))
     }
 
     fn calls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -390,7 +390,7 @@ mod tests {
         );
         assert!(memory(&told, "0 further").ends_with(" 0 MiB 1.00 KiB each"), "{told}");
         assert!(memory(&told, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{told}");
-        assert!(memory(&told, "together").ends_with(" 2,266 MiB"), "{told}");
+        assert!(memory(&told, "total").ends_with(" 2,266 MiB"), "{told}");
         assert!(told.lines().all(|line| line.starts_with('#')), "{told}");
     }
 

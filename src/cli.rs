@@ -100,9 +100,9 @@ Example:
 const CHECK_CONFIG: &str = "\
 Validate the settings as `serve` does, including the files that they name, without opening a port.
 
-Valid settings are printed as TOML, with defaults and masked secrets; each line names the file and \
-line or the variable that it comes from. Comments at the end show memory use, and calls to Juspay by \
-the number of active customers. The exit code is 0.
+Valid settings are printed as TOML, with defaults and masked secrets. A comment after a value names \
+its source: a file and line, or a variable. Comments at the end show memory use, and calls to Juspay \
+by the number of active customers. The exit code is 0.
 
 Otherwise all errors are reported at once, each with key, reason and fix. The exit code is 2.
 
@@ -195,7 +195,7 @@ pub struct SettingsFiles {
 /// How a command prints what it has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Text for people
+    /// Lines for people
     Text,
     /// One JSON document on standard output; docs/cli.md describes it
     Json,
@@ -210,7 +210,7 @@ pub struct CheckConfig {
     /// Output format, also of settings errors
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
-    /// Number of processes with these settings
+    /// Number of processes with these settings, at least 1
     #[arg(long, value_name = "N", default_value = "1", value_parser = replicas)]
     pub replicas: NonZeroU32,
     /// Juspay's rate limit for the merchant, such as 100/s; prints a warning if it is too low

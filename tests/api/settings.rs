@@ -215,7 +215,7 @@ async fn what_settings_add_up_to_stands_behind_them_as_comments() {
     let planned = run(bff(&[&["check-config", "--config", &good][..], &flags].concat())).await;
     assert_eq!(planned.code, Some(0));
     let warning = "warning: 100,000 active customers (cache.capacity) need 577/s to Juspay, above \
-                   the quota of 100/s, which is enough for 17,333: ";
+                   the quota of 100/s, which is enough for 17,333 customers: ";
     assert!(planned.stderr.starts_with(warning), "{}", planned.stderr);
     assert_eq!(planned.stderr.lines().count(), 1);
     assert!(planned.stdout.starts_with(settings), "the settings stay as they were");
