@@ -92,7 +92,7 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// A bound socket can't be served.
-    #[error("can't serve: {0}")]
+    #[error("failed to start the listeners: {0}")]
     Serve(#[from] io::Error),
     /// A secret's file changed for the worse since the settings were read.
     #[error("{0}")]
@@ -279,7 +279,7 @@ impl Application {
         let end = clock.monotonic().plus(delay);
         let last = clock.monotonic().plus(settings.server.shutdown_grace);
         drain.begin();
-        tracing::info!(?delay, "draining: not ready any more, still serving");
+        tracing::info!(?delay, "draining: no longer ready, still serving requests");
         clock.sleep_until(end).await;
         public.stop().await;
         admin.stop().await;

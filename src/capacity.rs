@@ -87,9 +87,9 @@ impl Capacity<'_> {
         let within = count(quota * self.steady_interval() / f64::from(self.replicas.get()));
         (rate > quota).then(|| {
             format!(
-                "{} active customers (cache.capacity) make {} to Juspay, above the quota of {}, \
-                 which lasts for {within}: have it raised, or make tokens be handed out for longer \
-                 (a smaller cache.min_remaining), or run fewer replicas",
+                "{} active customers (cache.capacity) need {} to Juspay, above the quota of {}, \
+                 which is enough for {within} customers: raise the quota, lower \
+                 cache.min_remaining to reuse tokens for longer, or run fewer replicas",
                 count(float(capacity)),
                 calls(rate),
                 calls(quota),
@@ -147,7 +147,7 @@ impl Capacity<'_> {
             (Some(tokens), "further verified tokens (auth.verified_tokens)", TOKEN_BYTES),
             (
                 Some(connections),
-                "connections, all sending a head (server.max_connections)",
+                "connections, all sending headers (server.max_connections)",
                 CONNECTION_BYTES,
             ),
             (None, "the process itself", IDLE_BYTES),
@@ -199,7 +199,7 @@ impl Capacity<'_> {
                 format!("#   {told:>11} {what:<58} {}  {}", mib(all), each.unwrap_or_default());
             writeln!(f, "{}", line.trim_end())?;
         }
-        writeln!(f, "#   {:>11} {:<58} {}", "", "together", mib(together))
+        writeln!(f, "#   {:>11} {:<58} {}", "", "total", mib(together))
     }
 
     fn calls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,9 +210,9 @@ impl Capacity<'_> {
         };
         writeln!(
             f,
-            "# Calls to Juspay, by the number of customers whose phones ask all the time:"
+            "# Calls to Juspay, by the number of customers whose apps send requests continuously:"
         )?;
-        writeln!(f, "#   {:>11}   {:<28} at worst", "customers", "usually")?;
+        writeln!(f, "#   {:>11}   {:<28} worst", "customers", "usual")?;
         for customers in self.customer_rows() {
             let (steady, worst) = (self.steady_rate(customers), self.worst_rate(customers));
             let customers = count(float(customers));
@@ -226,11 +226,11 @@ impl Capacity<'_> {
         let worst = 1.0 / self.worst_rate_of_one();
         writeln!(
             f,
-            "# Usually: one call a customer and replica in {steady}, two thirds of the time that a \
-             token of\n# cache.max_token_life is handed out for. At worst: one in {}, when at each \
-             checkout a token is\n# used up (cache.max_hand_outs, not before \
-             cache.force_refresh_min_age) or a new one is asked for\n# \
-             (limits.force_refresh_per_customer), and each replica sees every customer.",
+            "# Usual: one call per customer and replica every {steady}, two thirds of the time for \
+             which the cache\n# returns a token of cache.max_token_life. Worst: one every {}, when \
+             every checkout uses a token up\n# (cache.max_hand_outs, not before \
+             cache.force_refresh_min_age) or requests a new one\n# \
+             (limits.force_refresh_per_customer), and every replica serves every customer.",
             span(worst)
         )
     }
@@ -245,7 +245,7 @@ impl fmt::Display for Capacity<'_> {
         let quota = self.quota.map_or_else(String::new, |quota| {
             format!(", Juspay's quota {}", calls(quota.per_second()))
         });
-        writeln!(f, "# Capacity: what these settings add up to ({replicas}{quota})\n#")?;
+        writeln!(f, "# Capacity: memory and calls to Juspay ({replicas}{quota})\n#")?;
         self.memory(f)?;
         writeln!(f, "#")?;
         self.calls(f)
@@ -267,7 +267,7 @@ fn count(number: f64) -> String {
 
 fn calls(rate: f64) -> String {
     match rate {
-        rate if rate.is_infinite() => "without bound".to_owned(),
+        rate if rate.is_infinite() => "unlimited".to_owned(),
         rate if rate < 100.0 => format!("{rate:.1}/s"),
         rate => format!("{}/s", count(rate.round())),
     }
@@ -336,7 +336,10 @@ mod tests {
         let one = capacity(&shipped, 1, None).to_string();
         assert_eq!(calls(&one, "1,000"), "1,000 1.9/s 83.3/s");
         assert_eq!(calls(&one, "100,000"), "100,000 192/s 8,333/s");
-        assert!(one.contains("in 8m 40s, two thirds") && one.contains("one in 12s,"), "{one}");
+        assert!(
+            one.contains("every 8m 40s, two thirds") && one.contains("one every 12s,"),
+            "{one}"
+        );
         let three = capacity(&shipped, 3, None).to_string();
         assert_eq!(calls(&three, "10,000"), "10,000 57.7/s 2,500/s");
         assert!(three.contains("(3 replicas)"), "{three}");
@@ -354,7 +357,7 @@ mod tests {
             ("limits = { per_customer = \"1/h\", force_refresh_per_customer = \"off\" }", "1.9/s"),
             (
                 "limits = { per_customer = \"off\", force_refresh_per_customer = \"off\" }",
-                "without bound",
+                "unlimited",
             ),
             ("cache.force_refresh_min_age = \"0s\"", "1,050/s"),
         ] {
@@ -371,7 +374,7 @@ mod tests {
         assert_eq!(capacity(&settings, 1, Some("97/s")).warning(), None);
         let small = capacity(&settings, 2, Some("97/s"));
         let warning = small.warning().unwrap();
-        for told in ["50,000 active customers", "192/s", "97.0/s", "lasts for 25,220"] {
+        for told in ["50,000 active customers", "192/s", "97.0/s", "is enough for 25,220"] {
             assert!(warning.contains(told), "{told} in {warning}");
         }
         let told = small.to_string();
@@ -389,7 +392,7 @@ mod tests {
         );
         assert!(memory(&told, "0 further").ends_with(" 0 MiB 1.00 KiB each"), "{told}");
         assert!(memory(&told, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{told}");
-        assert!(memory(&told, "together").ends_with(" 2,266 MiB"), "{told}");
+        assert!(memory(&told, "total").ends_with(" 2,266 MiB"), "{told}");
         assert!(told.lines().all(|line| line.starts_with('#')), "{told}");
     }
 

@@ -26,30 +26,31 @@ pub struct CommandLine {
 }
 
 const LONG_ABOUT: &str = "\
-Gives mobile apps their Juspay client auth token, and keeps the API key.
+Give mobile apps their Juspay client auth token without giving them the API key.
 
-A phone asks GET /me/customer with the access token of its login. The service verifies the token, \
-asks Juspay for the customer that it names, and answers with Juspay's customer object and a client \
-auth token in it, from memory as long as that token lives long enough.";
+An app sends GET /me/customer with its user's access token. The service verifies the token, fetches \
+the customer that it names from Juspay, and returns Juspay's customer object with a client auth \
+token. It caches the response until shortly before the client auth token expires.";
 
-const AFTER_HELP: &str = "`juspay-bff demo` shows it all on this machine, without any set-up.";
+const AFTER_HELP: &str =
+    "`juspay-bff demo` shows the service at work on this machine, without any setup.";
 
 const AFTER_LONG_HELP: &str = "\
 Start here:
-  juspay-bff demo                           all of it on this machine, without any set-up
-  juspay-bff check-config --config my.toml  are these settings good, and what do they add up to?
-  juspay-bff doctor --config my.toml        do Juspay and the issuers take them, from this machine?
-  juspay-bff serve --config my.toml         the service
+  juspay-bff demo                           show the service at work, without any setup
+  juspay-bff check-config --config my.toml  validate the settings, and show what they add up to
+  juspay-bff doctor --config my.toml        check Juspay and the issuers from this machine
+  juspay-bff serve --config my.toml         run the service
 
 Settings:
-  The built-in defaults, then each --config FILE (TOML) over the ones before it, then the \
-environment: JUSPAY_BFF__SECTION__KEY, such as JUSPAY_BFF__JUSPAY__MERCHANT_ID, with commas in \
-lists. config/default.toml documents every key.
+  Built-in defaults, then each --config FILE (TOML), then environment variables; later ones override \
+earlier ones. A variable is named JUSPAY_BFF__SECTION__KEY, such as JUSPAY_BFF__JUSPAY__MERCHANT_ID, \
+and separates the items of a list with commas. config/default.toml documents every key.
 
 Exit codes:
-  0  done, or stopped as asked to (SIGTERM, SIGINT, SIGQUIT)
-  1  something failed at run time
-  2  wrong usage or wrong settings; all that is wrong with the settings is told at once";
+  0  success, or stopped by SIGTERM, SIGINT or SIGQUIT
+  1  failure at run time
+  2  invalid usage or settings; all settings errors are reported at once";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -57,68 +58,69 @@ pub enum Command {
     /// Run the service
     #[command(long_about = SERVE, after_long_help = SETTINGS)]
     Serve(SettingsFiles),
-    /// Check the settings and print those in force, secrets masked
+    /// Validate the settings and print them, secrets masked
     #[command(long_about = CHECK_CONFIG, after_long_help = SETTINGS)]
     CheckConfig(CheckConfig),
-    /// Check from this machine what the service needs: Juspay, the API keys, the issuers
+    /// Check Juspay, the API keys and the issuers from this machine
     #[command(long_about = DOCTOR, after_long_help = SETTINGS)]
     Doctor(Doctor),
-    /// Tell why the service takes or refuses a bearer token
+    /// Show why the service accepts or rejects an access token
     #[command(long_about = EXPLAIN_TOKEN, after_long_help = SETTINGS)]
     ExplainToken(ExplainToken),
     /// Check whether the running service is ready; for containers without a shell
     #[command(long_about = HEALTHCHECK, after_long_help = SETTINGS)]
     Healthcheck(Healthcheck),
-    /// Show the service at work on this machine, without any set-up
+    /// Show the service at work on this machine, without any setup
     #[command(long_about = DEMO)]
     Demo(Demo),
-    /// Run a stand-in for Juspay, and an issuer of tokens beside it
+    /// Run a simulated Juspay and a simulated token issuer
     #[command(long_about = SIMULATOR)]
     Simulator(Simulator),
-    /// Print a token of the simulator's issuer
+    /// Print an access token of the simulated issuer
     #[command(long_about = TOKEN)]
     Token(Token),
 }
 
 const SERVE: &str = "\
-Runs the service until SIGTERM, SIGINT or SIGQUIT.
+Run the service until SIGTERM, SIGINT or SIGQUIT.
 
-Phones are answered on server.listen (0.0.0.0:8080), operators and probes on server.admin_listen \
-(127.0.0.1:9464). With wrong settings no port is opened.
+server.listen (0.0.0.0:8080) serves apps; server.admin_listen (127.0.0.1:9464) serves operators and \
+probes. With invalid settings, no port is opened.
 
 Signals:
-  SIGTERM, SIGINT, SIGQUIT  drain: new connections are still served for server.shutdown_delay, then the \
-requests under way are finished
-  SIGHUP                    read all watched files at once: secrets, key sets and revocations by file, the \
-TLS certificate
+  SIGTERM, SIGINT, SIGQUIT  drain: accept connections for server.shutdown_delay, then finish the \
+requests in progress
+  SIGHUP                    reload all watched files: secrets, key set and revocation files, the TLS \
+certificate
   SIGUSR1, SIGUSR2          ignored
 
 Example:
   juspay-bff serve --config /etc/juspay-bff/settings.toml";
 
 const CHECK_CONFIG: &str = "\
-Reads the settings as `serve` would, files that they name included, and opens no port.
+Validate the settings as `serve` does, including the files that they name, without opening a port.
 
-Good settings are printed as TOML, defaults included and secrets masked, each with the file and \
-line or the variable that it came from; the exit code is 0. Behind them stands, as comments, what \
-they add up to: memory, and calls to Juspay by the number of active customers. Otherwise everything \
-that is wrong is told at once, with key, reason and fix; the exit code is 2.
+Valid settings are printed as TOML, with defaults and masked secrets. A comment after a value names \
+its source: a file and line, or a variable. Comments at the end show memory use, and calls to Juspay \
+by the number of active customers. The exit code is 0.
+
+Otherwise all errors are reported at once, each with key, reason and fix. The exit code is 2.
 
 Example:
   juspay-bff check-config --config base.toml --config production.toml
   juspay-bff check-config --config production.toml --replicas 3 --juspay-quota 100/s";
 
 const DOCTOR: &str = "\
-Checks, from where it runs, what the service needs there: the settings, addresses to listen on, \
-secret files, Juspay's host (DNS, TCP, TLS), each API key with one Get Customer call, clocks, and each \
-issuer's keys or introspection endpoint. Prints a line for each: ok, warning, or FAILED with what to \
-do and which setting it is about. No secret is shown.
+Check what the service needs, from this machine: the settings, listen addresses, secret files, \
+Juspay's host (DNS, TCP, TLS), each API key with one Get Customer call, clocks, and each issuer's keys \
+or introspection endpoint. Each check prints a line: ok, warning, or FAILED with the fix and the \
+setting that it concerns. Secrets are never shown.
 
-Nothing is listened on and nothing is written. The exit code is 0 when nothing has failed, 1 when \
-something has, 2 when the settings are wrong.
+Nothing is listened on or written. The exit code is 0 if no check failed, 1 if one failed, and 2 if \
+the settings are invalid.
 
-Juspay is asked for a customer that doesn't exist. With --customer, a real one is asked for besides, \
-and the life of its token is held against the settings.
+The calls to Juspay are for a customer that does not exist. With --customer, an existing customer is \
+fetched too, and the lifetime of its client auth token is compared with the settings.
 
 Example:
   juspay-bff doctor --config /etc/juspay-bff/settings.toml --customer my_test_customer";
@@ -137,26 +139,25 @@ Example:
   juspay-bff explain-token --config /etc/juspay-bff/settings.toml < token";
 
 const HEALTHCHECK: &str = "\
-Sends GET /readyz to the admin listener of the service that runs here with the same settings, and \
-ends with code 0 when it is ready, else with code 1 and the reason on standard error. With --live it \
-is GET /livez, which says whether the process still answers.
+Send GET /readyz to the admin listener of the service that runs on this machine with the same \
+settings. The exit code is 0 if the service is ready, and 1 otherwise, with the reason on standard \
+error. --live sends GET /livez instead, which checks only that the process responds.
 
-Of the settings only server.admin_listen is read, so no secret has to be there: its first address, \
-and loopback where that is 0.0.0.0 or [::]. Any trouble with the settings ends with code 1 as well, \
-because Docker reserves 2.
+Only server.admin_listen is read from the settings, so no secret is needed. The first address is used, \
+or loopback if it is 0.0.0.0 or [::]. Invalid settings end with code 1 too, because Docker reserves 2.
 
 Example, in a Dockerfile:
   HEALTHCHECK CMD [\"/juspay-bff\", \"healthcheck\"]";
 
 const SETTINGS: &str = "\
-Settings are the built-in defaults, then each --config FILE over the ones before it, then the \
-environment: JUSPAY_BFF__SECTION__KEY, with commas in lists. config/default.toml documents every \
-key.";
+Settings are built-in defaults, then each --config FILE, then environment variables; later ones \
+override earlier ones. A variable is named JUSPAY_BFF__SECTION__KEY and separates the items of a list \
+with commas. config/default.toml documents every key.";
 
 const DEMO: &str = "\
-Starts the simulator, its issuer and the service on loopback ports, then shows a first call (asked \
-of Juspay), a second (from memory), twenty at once for a new customer (one call to Juspay) and a \
-forged token (401). It goes on serving and prints a curl line to try.
+Start the simulator, its issuer and the service on loopback ports. Then show a first request (fetched \
+from Juspay), a second one (from the cache), twenty concurrent requests for a new customer (one call to \
+Juspay) and a forged token (401). The service keeps running; a curl line to try is printed.
 
 Tokens of the simulator don't work in Juspay's real SDK.
 
@@ -164,23 +165,21 @@ Example:
   juspay-bff demo --once";
 
 const SIMULATOR: &str = "\
-Runs a stand-in for Juspay's customer API, and beside it an issuer that signs tokens for anybody: \
-for development and tests on this machine, never for production. Prints its addresses, the API key \
-and the merchant.
+Run a simulated Juspay customer API, and an issuer that signs a token for any subject: for development \
+and tests on this machine, never for production. Prints the addresses, the API key and the merchant.
 
-A customer that is unknown is made up when it is requested. With --strict it doesn't exist, as at \
-Juspay, until POST /customers has created it: 404 object_not_found. The magic customers (sim_…) \
-always exist.
+An unknown customer is created when it is requested. With --strict, as at Juspay, the response is 404 \
+object_not_found until POST /customers has created the customer. The magic customers (sim_…) always \
+exist.
 
-Example, with the service and a phone in other terminals:
+Example, with the service and an app in other terminals:
   juspay-bff simulator
   juspay-bff serve --config config/demo.toml
   curl -H \"Authorization: Bearer $(juspay-bff token --subject alice)\" \\
     http://127.0.0.1:8080/me/customer";
 
 const TOKEN: &str = "\
-Asks the simulator's issuer for a bearer token and prints it, and nothing else, so that it can be \
-used in scripts.
+Request an access token from the simulator's issuer and print only the token, for use in scripts.
 
 Example:
   TOKEN=$(juspay-bff token --subject alice --life 5m)";
@@ -188,7 +187,7 @@ Example:
 /// Where settings come from besides the environment.
 #[derive(Debug, Args)]
 pub struct SettingsFiles {
-    /// A settings file (TOML); later ones go over earlier ones
+    /// Settings file (TOML); later files override earlier ones
     #[arg(long = "config", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
@@ -196,7 +195,7 @@ pub struct SettingsFiles {
 /// How a command prints what it has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Lines for people
     Text,
     /// One JSON document on standard output; docs/cli.md describes it
     Json,
@@ -208,13 +207,13 @@ pub struct CheckConfig {
     /// The settings.
     #[command(flatten)]
     pub settings: SettingsFiles,
-    /// How to print the result, settings errors included
+    /// Output format, also of settings errors
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
-    /// How many processes run with these settings, 1 or more
+    /// Number of processes with these settings, at least 1
     #[arg(long, value_name = "N", default_value = "1", value_parser = replicas)]
     pub replicas: NonZeroU32,
-    /// How often Juspay lets the merchant ask, such as 100/s; warns when that won't do
+    /// Juspay's rate limit for the merchant, such as 100/s; prints a warning if it is too low
     #[arg(long, value_name = "RATE")]
     pub juspay_quota: Option<Rate>,
 }
@@ -232,7 +231,7 @@ pub struct Healthcheck {
     /// Request /livez instead of /readyz
     #[arg(long)]
     pub live: bool,
-    /// How long to wait for the answer
+    /// Time to wait for the response
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
     pub timeout: Duration,
 }
@@ -243,10 +242,10 @@ pub struct Doctor {
     /// The settings.
     #[command(flatten)]
     pub settings: SettingsFiles,
-    /// How to print the result, settings errors included
+    /// Output format, also of settings errors
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
-    /// A customer that exists, to see how long its client auth token lives
+    /// Existing customer whose client auth token is checked for its lifetime
     #[arg(long, value_name = "ID", value_parser = CustomerId::parse)]
     pub customer: Option<CustomerId>,
 }
@@ -257,7 +256,7 @@ pub struct ExplainToken {
     /// The settings.
     #[command(flatten)]
     pub settings: SettingsFiles,
-    /// How to print the result, settings errors included
+    /// Output format, also of settings errors
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
     /// Call no issuer: without a key file the signature is not checked
@@ -271,10 +270,10 @@ pub struct ExplainToken {
 /// `demo`
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// End after the tour, with code 0 when all went as it should
+    /// Exit after the tour, with code 0 if every step succeeded
     #[arg(long)]
     pub once: bool,
-    /// Where the service listens; port 0 takes a free one
+    /// Address of the service; port 0 selects a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 }
@@ -282,25 +281,25 @@ pub struct Demo {
 /// `simulator`
 #[derive(Debug, Args)]
 pub struct Simulator {
-    /// Where the stand-in for Juspay listens
+    /// Address of the simulated Juspay
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub listen: SocketAddr,
-    /// Where the issuer listens
+    /// Address of the simulated issuer
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8082")]
     pub issuer_listen: SocketAddr,
-    /// An API key that is accepted; may be given several times
+    /// Accepted API key; can be repeated
     #[arg(long = "api-key", value_name = "KEY", default_value = "sim_key")]
     pub api_keys: Vec<String>,
-    /// The merchant that customers belong to
+    /// Merchant of all customers
     #[arg(long, value_name = "ID", default_value = "sim_merchant")]
     pub merchant: String,
-    /// How long client auth tokens live
+    /// Lifetime of client auth tokens
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration::parse)]
     pub token_life: Duration,
-    /// How often a client auth token can be used
+    /// Number of times that a client auth token can be used
     #[arg(long, value_name = "COUNT", default_value_t = 30)]
     pub token_uses: u32,
-    /// Answer 404 for customers that nobody has created, instead of making them up
+    /// Return 404 for unknown customers instead of creating them
     #[arg(long)]
     pub strict: bool,
 }
@@ -308,19 +307,19 @@ pub struct Simulator {
 /// `token`
 #[derive(Debug, Args)]
 pub struct Token {
-    /// The customer: the token's sub claim
+    /// Customer: the token's sub claim
     #[arg(long, value_name = "ID")]
     pub subject: String,
-    /// The issuer's address
+    /// Address of the simulated issuer
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8082")]
     pub issuer: String,
     /// The token's aud claim
     #[arg(long, value_name = "A", default_value = "juspay-bff-demo")]
     pub audience: String,
-    /// How long the token lives
+    /// Lifetime of the token
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     pub life: Duration,
-    /// A scope of the token; may be given several times
+    /// Scope of the token; can be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     pub scopes: Vec<String>,
 }

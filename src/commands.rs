@@ -85,9 +85,7 @@ async fn serve(files: SettingsFiles) -> Result<(), Ended> {
     let settings = loaded.settings.clone();
     telemetry::init(&settings.log).map_err(failed)?;
     if let Err(error) = memory {
-        tracing::warn!(
-            "core dumps of this process, which hold secrets, can't be turned off: {error}"
-        );
+        tracing::warn!("failed to disable core dumps, which would contain secrets: {error}");
     }
     make_room(settings.server.max_connections);
     for warning in &loaded.warnings {
@@ -106,15 +104,15 @@ fn make_room(connections: usize) {
         tracing::warn!(
             limit,
             connections,
-            "the limit of open files is too low for server.max_connections; raise it (ulimit -n), \
-             or lower that setting"
+            "open file limit is too low for server.max_connections; raise the limit (ulimit -n) or \
+             lower the setting"
         );
     }
 }
 
 fn warn_of_proxies() {
     for name in process::proxy_variables() {
-        tracing::warn!("{name} is set, but juspay-bff uses no proxy: it connects directly");
+        tracing::warn!("{name} is ignored; juspay-bff connects directly, without a proxy");
     }
 }
 
@@ -154,8 +152,11 @@ fn check_config(flags: CheckConfig) -> Result<(), Ended> {
 /// Before a secret is read, in commands that end by themselves and log nothing.
 fn keep_memory_private() -> Result<(), Ended> {
     let Err(error) = process::keep_memory_private() else { return Ok(()) };
-    writeln!(io::stderr(), "warning: core dumps, which hold secrets, can't be turned off: {error}")
-        .map_err(failed)
+    writeln!(
+        io::stderr(),
+        "warning: failed to disable core dumps, which would contain secrets: {error}"
+    )
+    .map_err(failed)
 }
 
 /// Nothing is logged: each finding has its line.

@@ -64,7 +64,7 @@ pub async fn examine(
 ) -> Result<Examined, DoctorError> {
     let patient = Patient { settings: &loaded.settings, clock };
     let mut report = Report::new(lines);
-    report.ok("settings", "read, and without faults")?;
+    report.ok("settings", "valid")?;
     for warning in &loaded.warnings {
         let found = format!("{} {}", warning.key, warning.reason);
         report.warning("settings", &found, &warning.fix)?;

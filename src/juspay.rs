@@ -85,38 +85,38 @@ pub struct CustomerResponse {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JuspayError {
     /// Juspay has no such customer (`object_not_found`).
-    #[error("Juspay knows no such customer")]
+    #[error("Juspay has no such customer")]
     CustomerNotFound,
     /// 401: the API key is wrong, or something in front of Juspay rejected the call.
-    #[error("Juspay rejected our API key (401)")]
+    #[error("Juspay rejected the API key (401)")]
     RejectedCredentials(RejectedBy),
     /// 403: this server's address isn't on the merchant's allow-list, or something in front of
     /// Juspay rejected the call.
-    #[error("Juspay rejected our address (403); have it put on the merchant's allow-list")]
+    #[error("Juspay rejected this server's address (403)")]
     RejectedOrigin(RejectedBy),
     /// 429: rate limited.
-    #[error("Juspay says that we ask too often (429)")]
+    #[error("Juspay rejected the call because of its rate limit (429)")]
     TooManyRequests(Option<RetryAfter>),
     /// Any other error status.
-    #[error("Juspay answered with status {0}")]
+    #[error("Juspay returned status {0}")]
     Status(u16, Option<RetryAfter>),
     /// A response that can't be used.
-    #[error("Juspay's answer can't be used: {0}")]
+    #[error("Juspay returned an invalid response: {0}")]
     InvalidResponse(#[from] InvalidResponse),
     /// Connecting failed, or the connection broke before the response began.
-    #[error("Juspay can't be reached: {0}")]
+    #[error("failed to reach Juspay: {0}")]
     Connection(ConnectionFailure),
     /// `juspay.deadline` passed.
-    #[error("Juspay didn't answer within the deadline")]
+    #[error("Juspay did not respond within the deadline")]
     Timeout,
     /// The circuit breaker is open.
-    #[error("Juspay isn't asked, as too many calls have failed")]
+    #[error("the circuit breaker is open after too many failed calls to Juspay")]
     BreakerOpen(RetryAfter),
     /// Too many calls to Juspay are in progress.
-    #[error("too many calls to Juspay are under way")]
+    #[error("too many calls to Juspay are in progress")]
     Saturated,
     /// The fetching task ended without a result, which is a bug in this service.
-    #[error("the fetch ended without an answer")]
+    #[error("the fetch ended without a result")]
     Aborted,
 }
 
@@ -127,19 +127,19 @@ pub type RetryAfter = Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionFailure {
     /// The host name can't be resolved.
-    #[error("its host name can't be resolved")]
+    #[error("host name lookup failed")]
     Resolve,
     /// Connection refused, or no route to the host.
-    #[error("no connection can be made")]
+    #[error("connection failed")]
     Connect,
     /// The connection took longer than `juspay.connect_timeout`.
-    #[error("connecting took too long")]
+    #[error("connection timed out")]
     ConnectTimeout,
     /// The TLS handshake failed.
-    #[error("the TLS handshake failed")]
+    #[error("TLS handshake failed")]
     Tls,
     /// An established connection broke.
-    #[error("the connection broke")]
+    #[error("connection broke")]
     Broken,
 }
 
@@ -147,48 +147,48 @@ pub enum ConnectionFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResponse {
     /// An unsolicited 1xx.
-    #[error("an interim answer that nobody asked for")]
+    #[error("an unexpected interim response (1xx)")]
     Interim,
     /// A 2xx other than 200.
-    #[error("a status that Get Customer doesn't have")]
+    #[error("an unexpected status")]
     Status,
     /// A redirect.
     #[error("a redirect")]
     Redirect,
     /// Violates HTTP.
-    #[error("broken HTTP")]
+    #[error("malformed HTTP")]
     Http,
     /// Shorter than announced, or incomplete JSON.
-    #[error("a body that is cut off")]
+    #[error("a truncated body")]
     Truncated,
     /// More than 64 KiB.
     #[error("a body that is too large")]
     TooLarge,
     /// Not a customer object.
-    #[error("a body that isn't a customer's JSON")]
+    #[error("a body that is not a customer's JSON")]
     Json,
     /// Identifies another customer, or none.
-    #[error("an answer about another customer")]
+    #[error("a response about another customer")]
     OtherCustomer,
     /// An id occurs twice or isn't valid text, so the customer is uncertain.
-    #[error("an id that occurs twice, or isn't valid text")]
+    #[error("an id that occurs twice, or is not valid text")]
     MalformedIdentity,
     /// The right customer, but `juspay`, the token or its expiry occurs twice or isn't valid text.
-    #[error("a client auth token that occurs twice, or isn't valid text")]
+    #[error("a client auth token that occurs twice, or is not valid text")]
     MalformedToken,
     /// `juspay` is missing or null, or has no token.
-    #[error("no client auth token in it")]
+    #[error("no client auth token")]
     NoToken,
     /// The token has no parsable expiry.
-    #[error("no readable client_auth_token_expiry in it")]
+    #[error("no readable client_auth_token_expiry")]
     NoExpiry,
     /// The token has expired or is about to.
-    #[error("a client auth token without enough life")]
+    #[error("a client auth token that expires too soon")]
     TooShortLived,
     /// The token lives long enough on Juspay's clock but not on this server's, which is ahead by
     /// this many seconds.
     #[error(
-        "a client auth token that has no life left by this server's clock, which is {0} s ahead of \
+        "a client auth token that is expired by this server's clock, which is {0} s ahead of \
          Juspay's"
     )]
     ClockAhead(u64),

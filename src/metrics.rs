@@ -142,7 +142,7 @@ pub struct Traces {
 /// `log_lines_lost_total`. Global, because the process has one log and may lose lines before its
 /// metrics exist.
 static LOST_LOG_LINES: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
-    let help = "Log lines lost: standard output was full, closed or read too slowly.";
+    let help = "Log lines lost because standard output was full, closed or read too slowly.";
     IntCounter::with_opts(opts("log_lines_lost_total", help)).ok()
 });
 
@@ -173,12 +173,12 @@ impl Metrics {
             traces: make.traces()?,
             secret_last_reload_success: make.float_gauges(
                 "secret_last_reload_success_timestamp_seconds",
-                "When a secret's file was last read successfully.",
+                "Unix time of the last successful read of a secret's file, in seconds.",
                 &["secret"],
             )?,
             certificate_not_after: make.float_gauges(
                 "tls_certificate_not_after_timestamp_seconds",
-                "When a certificate in use stops being good.",
+                "Unix time at which a certificate in use expires, in seconds.",
                 &["certificate"],
             )?,
             registry: make.registry,
@@ -220,18 +220,18 @@ impl Registrar {
         Ok(Http {
             requests: self.counters(
                 "http_requests_total",
-                "Requests answered, by route, status and problem code.",
+                "Completed HTTP requests, by route, status and problem code.",
                 &["route", "status", "code"],
             )?,
             duration: self.histograms(
                 "http_request_duration_seconds",
-                "Time from a request's head to its answer.",
+                "Time from a request's head to its response, in seconds, by route.",
                 &["route"],
             )?,
-            in_flight: self.gauge("http_requests_in_flight", "Requests being worked on.")?,
+            in_flight: self.gauge("http_requests_in_flight", "HTTP requests in progress.")?,
             waiting: self.gauge(
                 "http_requests_waiting",
-                "Requests that wait for Juspay or for signing keys.",
+                "HTTP requests waiting for Juspay or for signing keys.",
             )?,
             connections: self
                 .gauge("http_connections", "Open connections of the public listener.")?,
@@ -247,57 +247,56 @@ impl Registrar {
         Ok(Auth {
             failures: self.counters(
                 "auth_failures_total",
-                "Callers turned away, by reason.",
+                "Requests rejected by authentication, by reason.",
                 &["reason"],
             )?,
             verifications: self.gauge(
                 "auth_verifications_in_flight",
-                "Requests whose token is being verified, or awaits its turn.",
+                "Requests whose token is being verified or is queued for verification.",
             )?,
             jwks_refreshes: self.counters(
                 "jwks_refreshes_total",
-                "Fetches of an issuer's key set, by outcome.",
+                "Fetches of an issuer's JWKS, by issuer and outcome.",
                 &["issuer", "outcome"],
             )?,
-            jwks_keys: self.gauges("jwks_keys", "Usable keys in an issuer's set.", &["issuer"])?,
+            jwks_keys: self.gauges("jwks_keys", "Usable keys in an issuer's JWKS.", &["issuer"])?,
             jwks_keys_left_out: self.gauges(
                 "jwks_keys_left_out",
-                "Keys in an issuer's set that aren't used.",
+                "Keys in an issuer's JWKS that are ignored.",
                 &["issuer"],
             )?,
             jwks_last_success: self.float_gauges(
                 "jwks_last_success_timestamp_seconds",
-                "When an issuer's key set was last fetched successfully.",
+                "Unix time of the last successful fetch of an issuer's JWKS, in seconds.",
                 &["issuer"],
             )?,
             revocations: self.gauges(
                 "auth_revocations",
-                "Revocations in force, by where they came from.",
+                "Revocations in force, by source.",
                 &["source"],
             )?,
             revocation_reloads: self.counters(
                 "auth_revocation_reloads_total",
-                "Lists of revocations taken up from their file, and looks that found none.",
+                "Reloads of a changed auth.revocations_file, and checks that found no valid list, \
+                 by outcome.",
                 &["outcome"],
             )?,
             logouts: self.counters(
                 "auth_logouts_total",
-                "Logout tokens that issuers have sent, by outcome.",
+                "Logout tokens received from issuers, by outcome.",
                 &["outcome"],
             )?,
             introspections: self.introspections()?,
             introspection_duration: self.introspection_duration()?,
-            dpop_proofs: self.gauge(
-                "auth_dpop_proofs",
-                "DPoP proofs that are remembered, so that none is taken twice.",
-            )?,
+            dpop_proofs: self
+                .gauge("auth_dpop_proofs", "DPoP proofs remembered to reject replays.")?,
         })
     }
 
     fn introspections(&self) -> Result<IntCounterVec, prometheus::Error> {
         self.counters(
             "auth_introspections_total",
-            "Questions to an issuer about a token, by outcome.",
+            "Token introspection requests, by issuer and outcome.",
             &["issuer", "outcome"],
         )
     }
@@ -305,7 +304,7 @@ impl Registrar {
     fn introspection_duration(&self) -> Result<HistogramVec, prometheus::Error> {
         self.histograms(
             "auth_introspection_duration_seconds",
-            "Time from a question about a token to the answer, with the wait for its turn.",
+            "Time of a token introspection request, queueing included, in seconds.",
             &["issuer"],
         )
     }
@@ -314,29 +313,30 @@ impl Registrar {
         Ok(Cache {
             requests: self.counters(
                 "cache_requests_total",
-                "Look-ups of a customer, by outcome.",
+                "Customer lookups in the cache, by outcome.",
                 &["outcome"],
             )?,
             refreshes: self.counters(
                 "cache_refreshes_total",
-                "Refreshes of tokens that were still good, by outcome.",
+                "Refreshes of client auth tokens that were still valid, by outcome.",
                 &["outcome"],
             )?,
-            entries: self.gauge("cache_entries", "Customers in memory.")?,
-            capacity: self.gauge("cache_capacity", "Most customers that are kept in memory.")?,
+            entries: self.gauge("cache_entries", "Customers in the cache.")?,
+            capacity: self.gauge("cache_capacity", "Maximum number of customers in the cache.")?,
             evictions: self.counters(
                 "cache_evictions_total",
-                "Customers that left memory, by cause.",
+                "Customers removed from the cache, by cause.",
                 &["cause"],
             )?,
             token_remaining: self.gauges(
                 "cache_token_remaining_seconds",
-                "Customers in memory whose token lives at least so many seconds more.",
+                "Cached customers whose client auth token is valid for at least at_least more \
+                 seconds.",
                 &["at_least"],
             )?,
             hand_out_remaining: self.histogram(
                 "token_remaining_seconds",
-                "Life left in tokens when they are handed out.",
+                "Remaining validity of client auth tokens in responses, in seconds.",
                 TOKEN_LIFE_BUCKETS,
             )?,
         })
@@ -346,34 +346,35 @@ impl Registrar {
         Ok(Upstream {
             requests: self.counters(
                 "upstream_requests_total",
-                "Calls to Juspay, by outcome; stale_connection: repeated at once on a new connection.",
+                "Calls to Juspay, by outcome; calls with stale_connection are repeated on a new \
+                 connection.",
                 &["outcome"],
             )?,
             duration: self.histogram(
                 "upstream_request_duration_seconds",
-                "Time of a call to Juspay.",
+                "Duration of calls to Juspay, in seconds.",
                 UPSTREAM_BUCKETS,
             )?,
-            in_flight: self.gauge("upstream_in_flight", "Calls to Juspay under way.")?,
-            retries: self.counter("upstream_retries_total", "Further tries of calls to Juspay.")?,
+            in_flight: self.gauge("upstream_in_flight", "Calls to Juspay in progress.")?,
+            retries: self.counter("upstream_retries_total", "Retries of calls to Juspay.")?,
             breaker_state: self.gauges(
                 "upstream_breaker_state",
-                "1 for what the circuit breaker is doing, 0 for what it isn't.",
+                "State of the circuit breaker: 1 for the current state, 0 for the others.",
                 &["state"],
             )?,
             key_slot: self.gauges(
                 "upstream_key_slot",
-                "1 for the API key in use, 0 for the other.",
+                "API key in use: 1 for the key in use, 0 for the other.",
                 &["slot"],
             )?,
             identity_mismatches: self.counter(
                 "upstream_identity_mismatches_total",
-                "Answers of Juspay's about another customer, all refused.",
+                "Juspay responses about another customer; all are rejected.",
             )?,
             clock_skew: self.float_gauges(
                 "upstream_clock_skew_seconds",
-                "Juspay's clock minus this server's, by Juspay's last Date; negative when this server \
-                 is ahead.",
+                "Juspay's clock minus this server's, in seconds, from Juspay's last Date header; \
+                 negative if this server is ahead.",
                 &[],
             )?,
         })
@@ -381,20 +382,18 @@ impl Registrar {
 
     fn traces(&self) -> Result<Traces, prometheus::Error> {
         Ok(Traces {
-            exported: self.counter(
-                "trace_spans_exported_total",
-                "Spans of traces that the collector has taken.",
-            )?,
+            exported: self
+                .counter("trace_spans_exported_total", "Trace spans accepted by the collector.")?,
             lost: self.counters(
                 "trace_spans_lost_total",
-                "Spans of traces that never reached the collector, by cause.",
+                "Trace spans that did not reach the collector, by cause.",
                 &["cause"],
             )?,
         })
     }
 
     fn info(&self, version: &str, commit: &str) -> Result<(), prometheus::Error> {
-        let opts = opts("build_info", "What runs here; always 1.")
+        let opts = opts("build_info", "Version and commit of this process; always 1.")
             .const_label("version", version)
             .const_label("commit", commit);
         self.register(Gauge::with_opts(opts)).map(|info| info.set(1.0))
@@ -402,7 +401,7 @@ impl Registrar {
 
     fn log(&self) -> Result<(), prometheus::Error> {
         let lost = LOST_LOG_LINES.clone();
-        let missing = || prometheus::Error::Msg("log_lines_lost_total isn't a metric".to_owned());
+        let missing = || prometheus::Error::Msg("log_lines_lost_total is not a metric".to_owned());
         self.register(lost.ok_or_else(missing)).map(drop)
     }
 }

@@ -164,83 +164,92 @@ impl Problem {
             Self::MalformedBearer(detail) =>
                 Self::InvalidRequest(detail).told().challenge("invalid_request"),
             Self::TokenTooLarge =>
-                Told::new(S::BAD_REQUEST, "token_too_large", "Token too large",
-                    "The access token is longer than this service accepts.")
+                Told::new(S::BAD_REQUEST, "token_too_large", "Access token too large",
+                    "The access token is longer than this service accepts. Retrying does not help.")
                     .challenge("invalid_request"),
             Self::MissingToken =>
-                Told::new(S::UNAUTHORIZED, "missing_token", "Missing token",
-                    "Send your access token in the Authorization header.").challenge(""),
+                Told::new(S::UNAUTHORIZED, "missing_token", "Missing access token",
+                    "The request has no access token. Send it in the Authorization header.").challenge(""),
             Self::InvalidToken =>
-                Told::new(S::UNAUTHORIZED, "invalid_token", "Invalid token",
-                    "The access token isn't valid.").challenge("invalid_token"),
+                Told::new(S::UNAUTHORIZED, "invalid_token", "Invalid access token",
+                    "The access token is not valid. Get a new one, then retry once.").challenge("invalid_token"),
             Self::InvalidDpopProof =>
                 Told::new(S::UNAUTHORIZED, "invalid_dpop_proof", "Invalid DPoP proof",
-                    "The DPoP proof isn't valid.").challenge("invalid_dpop_proof"),
+                    "The DPoP proof is missing or not valid. Create a new proof for each request.").challenge("invalid_dpop_proof"),
             Self::UseDpopNonce(_) =>
-                Told::new(S::UNAUTHORIZED, "use_dpop_nonce", "DPoP nonce needed",
-                    "Make a proof with the nonce in DPoP-Nonce.").challenge("use_dpop_nonce"),
+                Told::new(S::UNAUTHORIZED, "use_dpop_nonce", "DPoP nonce required",
+                    "The DPoP proof lacks the current nonce. Retry with a new proof that contains \
+                     the nonce in DPoP-Nonce.").challenge("use_dpop_nonce"),
             Self::ExpiredToken =>
-                Told::new(S::UNAUTHORIZED, "expired_token", "Expired token",
-                    "The access token has expired.").challenge("invalid_token"),
+                Told::new(S::UNAUTHORIZED, "expired_token", "Expired access token",
+                    "The access token has expired. Get a new one, then retry.").challenge("invalid_token"),
             Self::InsufficientScope(_) =>
                 Told::new(S::FORBIDDEN, "insufficient_scope", "Insufficient scope",
-                    "The access token lacks a scope.").challenge("insufficient_scope"),
+                    "The access token lacks a required scope. WWW-Authenticate lists the scopes.").challenge("insufficient_scope"),
             Self::NoCustomer =>
                 Told::new(S::FORBIDDEN, "no_customer", "No customer",
-                    "The access token names no usable customer."),
+                    "The access token names no usable customer. Retrying with this token does not \
+                     help."),
             Self::CustomerNotFound(ttl) =>
                 Told::new(S::NOT_FOUND, "customer_not_found", "Customer not found",
-                    "Juspay knows no such customer.").after(*ttl),
+                    "Juspay does not know this customer. Create the customer at Juspay first, then \
+                     retry.").after(*ttl),
             Self::NotFound =>
-                Told::new(S::NOT_FOUND, "not_found", "Not found", "There is nothing here."),
+                Told::new(S::NOT_FOUND, "not_found", "Not found", "This path does not exist."),
             Self::MethodNotAllowed(_) =>
                 Told::new(S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed",
-                    "This path doesn't have that method."),
+                    "This path does not support the method. The Allow header lists the supported \
+                     ones."),
             Self::BodyNotAllowed =>
                 Told::new(S::PAYLOAD_TOO_LARGE, "body_not_allowed", "Body not allowed",
-                    "This request takes no body."),
+                    "This request must not have a body."),
             Self::InternalError =>
                 Told::new(S::INTERNAL_SERVER_ERROR, "internal_error", "Internal error",
-                    "Something went wrong here."),
+                    "This service failed unexpectedly. Report the request_id."),
             Self::UpstreamRejectedCredentials =>
-                Told::new(S::BAD_GATEWAY, "upstream_rejected_credentials", "Upstream rejected us",
-                    "Juspay rejected this service's API key.").after(REJECTED_RETRY),
+                Told::new(S::BAD_GATEWAY, "upstream_rejected_credentials", "Upstream rejection",
+                    "Juspay rejected this service's API key. Retry after the time in Retry-After.").after(REJECTED_RETRY),
             Self::UpstreamRejectedOrigin =>
-                Told::new(S::BAD_GATEWAY, "upstream_rejected_origin", "Upstream rejected us",
-                    "Juspay rejected this service's address.").after(REJECTED_RETRY),
+                Told::new(S::BAD_GATEWAY, "upstream_rejected_origin", "Upstream rejection",
+                    "Juspay rejected this service's address. Retry after the time in Retry-After.").after(REJECTED_RETRY),
             Self::UpstreamInvalidResponse =>
-                Told::new(S::BAD_GATEWAY, "upstream_invalid_response", "Upstream failed",
-                    "Juspay's answer can't be used.").after(UPSTREAM_RETRY),
+                Told::new(S::BAD_GATEWAY, "upstream_invalid_response", "Upstream failure",
+                    "Juspay returned an invalid response. Retry after the time in Retry-After.").after(UPSTREAM_RETRY),
             Self::UpstreamError(retry_after) =>
-                Told::new(S::BAD_GATEWAY, "upstream_error", "Upstream failed",
-                    "Juspay failed.").after(*retry_after),
+                Told::new(S::BAD_GATEWAY, "upstream_error", "Upstream failure",
+                    "Juspay returned an error or could not be reached. Retry after the time in \
+                     Retry-After.").after(*retry_after),
             Self::UpstreamUnavailable(retry_after) =>
                 Told::new(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Upstream unavailable",
-                    "Juspay can't be asked now.").after(*retry_after),
+                    "Juspay is not available at the moment. Retry after the time in Retry-After.").after(*retry_after),
             Self::Overloaded =>
-                Told::new(S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded",
-                    "Too many requests at a time.").after(OVERLOAD_RETRY),
+                Told::new(S::SERVICE_UNAVAILABLE, "overloaded", "Overload",
+                    "This service has too many requests at the moment. Retry after the time in \
+                     Retry-After.").after(OVERLOAD_RETRY),
             Self::RateLimited(retry_after) =>
-                Told::new(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limited",
-                    "This customer sends too many requests.").after(*retry_after),
+                Told::new(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded",
+                    "Too many requests of this customer. Retry after the time in Retry-After.").after(*retry_after),
             Self::NotCached =>
-                Told::new(S::GATEWAY_TIMEOUT, "not_cached", "Not cached",
-                    "There is nothing in memory, and nothing else was wanted."),
+                Told::new(S::GATEWAY_TIMEOUT, "not_cached", "No cached response",
+                    "The request accepts only a cached response (only-if-cached), and there is \
+                     none."),
             Self::UpstreamTimeout =>
-                Told::new(S::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timed out",
-                    "Juspay didn't answer in time.").after(UPSTREAM_RETRY),
+                Told::new(S::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timeout",
+                    "Juspay did not respond in time. Retry after the time in Retry-After.").after(UPSTREAM_RETRY),
             Self::KeysUnavailable(retry_after) =>
                 Told::new(S::SERVICE_UNAVAILABLE, "keys_unavailable", "Signing keys unavailable",
-                    "The access token can't be checked now.").after(*retry_after),
+                    "The access token cannot be verified at the moment. Keep it, and retry after \
+                     the time in Retry-After.").after(*retry_after),
             Self::AdminDisabled =>
-                Told::new(S::FORBIDDEN, "admin_disabled", "Admin routes are disabled",
-                    "Set server.admin_token_file to use them on this address."),
+                Told::new(S::FORBIDDEN, "admin_disabled", "Disabled admin routes",
+                    "Admin routes on this address need a token. Set server.admin_token_file to \
+                     enable them."),
             Self::AdminForbidden =>
-                Told::new(S::FORBIDDEN, "admin_forbidden", "Admin request forbidden",
-                    "Send it without Origin, to a loopback host."),
+                Told::new(S::FORBIDDEN, "admin_forbidden", "Forbidden admin request",
+                    "Send the request without an Origin header, to a loopback host."),
             Self::RevocationsFull =>
-                Told::new(S::SERVICE_UNAVAILABLE, "revocations_full", "No room for revocations",
-                    "auth.max_revocations are in memory already; nothing was revoked."),
+                Told::new(S::SERVICE_UNAVAILABLE, "revocations_full", "Revocation list full",
+                    "auth.max_revocations entries are already in memory. Nothing was revoked."),
             Self::RetryLater(problem, retry_after) => problem.told().after(*retry_after),
         }
     }

@@ -43,7 +43,7 @@ pub enum ReadError {
     #[error("no such file")]
     NoFile,
     /// Its directory doesn't exist either.
-    #[error("no such file, nor the directory it should be in")]
+    #[error("no such file, and no such directory")]
     NoDirectory,
     /// The file or one of its directories may not be read.
     #[error("permission denied")]
@@ -68,11 +68,11 @@ impl ReadError {
     pub const fn fix(self) -> &'static str {
         match self {
             Self::NoFile | Self::NoDirectory => {
-                "write the path of a file that exists, or put the file there"
+                "write the path of a file that exists, or create the file"
             }
             Self::Denied => "let this process read the file and search its directories",
             Self::NotRegular(_) => "write the path of a regular file, or of a symlink to one",
-            Self::TooLarge(_) => "write the path of the right file, or make the file smaller",
+            Self::TooLarge(_) => "write the path of the right file, or reduce its size",
             Self::TimedOut => "check the file system that the file is on: it does not respond",
             Self::Other(_) => "write the path of a file that this process can read",
         }

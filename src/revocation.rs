@@ -76,14 +76,15 @@ impl EntryError {
             }
             Self::Target => "An entry needs exactly one of sub, jti and sid.",
             Self::IssuedBefore => {
-                "issued_before belongs to sub, and sub needs it: tokens issued from then on are good."
+                "issued_before and sub must be used together: tokens issued from then on stay \
+                 valid."
             }
-            Self::Id => "sub, jti and sid are from 1 to 256 bytes long.",
+            Self::Id => "sub, jti and sid must be 1 to 256 bytes long.",
             Self::Time => {
-                "A time is a text such as \"2026-01-31T12:00:00Z\", or whole seconds since 1970."
+                "A time is a string such as \"2026-01-31T12:00:00Z\", or whole seconds since 1970."
             }
             Self::Expires => {
-                "An entry needs expires: when the last token that it ends has expired by itself."
+                "An entry needs expires: the time when the last token that it revokes has expired."
             }
         }
     }

@@ -39,7 +39,7 @@ pub enum SecretFileError {
     #[error("{} is empty", .0.display())]
     Empty(PathBuf),
     /// Not UTF-8.
-    #[error("{} isn't UTF-8 text", .0.display())]
+    #[error("{} is not UTF-8 text", .0.display())]
     NotText(PathBuf),
 }
 
@@ -178,7 +178,7 @@ mod tests {
         let at_most = usize::try_from(MAX_BYTES).unwrap();
         for (content, why) in [
             (b"\r\n".to_vec(), "is empty"),
-            (b"\xffhush".to_vec(), "isn't UTF-8"),
+            (b"\xffhush".to_vec(), "is not UTF-8"),
             (vec![b'x'; at_most + 1], "larger"),
         ] {
             std::fs::write(&file, content).unwrap();

@@ -105,9 +105,9 @@ impl Settings {
         let traces = Traces::read(reader);
         let poll = reader.at("secrets.poll").duration(POLL);
         if fields.as_ref().is_some_and(|fields| !fields.contains(&Field::Juspay)) {
-            let reason = "has no \"juspay\", so phones get no client auth token";
-            let fix = "add \"juspay\" to it, unless that is meant; a phone that needs no token asks \
-                       with ?options.get_client_auth_token=false";
+            let reason = "does not include \"juspay\", so phones get no client auth token";
+            let fix = "add \"juspay\", unless this is intended; a phone that needs no token sends \
+                       ?options.get_client_auth_token=false";
             reader.warning("response.fields", Wrong::new(reason, fix));
         }
         Some(Self {
@@ -131,7 +131,7 @@ const POLL: std::ops::RangeInclusive<Duration> =
 fn field(name: &str) -> Result<Field, Wrong> {
     Field::from_name(name).ok_or_else(|| {
         let names = Field::ALL.map(Field::name).join(", ");
-        let reason = "it isn't a documented field of Juspay's customer object";
-        Wrong::new(reason, format!("take it out, or write one of {names}"))
+        let reason = "is not a documented field of Juspay's customer object";
+        Wrong::new(reason, format!("remove it, or write one of {names}"))
     })
 }

@@ -37,10 +37,10 @@ static LINES: OnceLock<Lines> = OnceLock::new();
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// Standard output can't be opened a second time.
-    #[error("standard output can't be used for the log: {0}")]
+    #[error("failed to use standard output for the log: {0}")]
     Output(io::Error),
     /// No thread to write it.
-    #[error("there is no thread for the log: {0}")]
+    #[error("failed to start the log thread: {0}")]
     Thread(#[from] io::Error),
     /// There is one already.
     #[error(transparent)]
@@ -101,7 +101,7 @@ fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(Location::to_string).unwrap_or_default();
         let thread = thread::current().name().unwrap_or("unnamed").to_owned();
-        tracing::error!(location, thread, "a panic, which is a bug of ours");
+        tracing::error!(location, thread, "panic; this is a bug in juspay-bff");
     }));
 }
 
@@ -201,7 +201,7 @@ mod tests {
             assert!(panic::catch_unwind(|| panic!("hush")).is_err());
         });
         panic::set_hook(before);
-        assert!(lines.contains(file!()) && lines.contains("a panic"), "{lines}");
+        assert!(lines.contains(file!()) && lines.contains("panic; this is a bug"), "{lines}");
         assert!(!lines.contains("hush"), "{lines}");
     }
 }

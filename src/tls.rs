@@ -38,16 +38,16 @@ pub struct Encrypted;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file with further roots.
-    #[error("it can't be read: {0}")]
+    #[error("the file can't be read: {0}")]
     File(#[from] ReadError),
     /// What is in it.
-    #[error("no certificates can be read: {0}")]
+    #[error("the file is not PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
     /// A certificate in it, or the library's own set-up.
-    #[error("TLS can't be set up: {0}")]
+    #[error("failed to set up TLS: {0}")]
     Rustls(#[from] rustls::Error),
     /// A file without a certificate.
-    #[error("it holds no certificate; PEM with BEGIN CERTIFICATE is expected")]
+    #[error("the file contains no certificate; expected PEM with BEGIN CERTIFICATE")]
     NoCertificate,
 }
 

@@ -52,7 +52,7 @@ pub enum StartError {
     #[error("traces.ca_file: {0}")]
     Tls(#[from] TlsError),
     /// No thread to send them.
-    #[error("there is no thread for traces: {0}")]
+    #[error("failed to start the trace export thread: {0}")]
     Thread(#[from] io::Error),
 }
 

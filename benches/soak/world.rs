@@ -60,8 +60,9 @@ impl World {
         let arguments = arguments.concat();
         let mut simulator =
             Process::start("simulator", &arguments, theirs.as_deref(), directory.path());
-        let (juspay, issuer) =
-            simulator.said(|text| Some((url(text, "Stand-in")?, url(text, "Dev issuer")?))).await;
+        let (juspay, issuer) = simulator
+            .said(|text| Some((url(text, "Simulated Juspay")?, url(text, "Simulated issuer")?)))
+            .await;
 
         for slot in ["api-key", "api-key-next"] {
             fs::write(directory.path().join(slot), FIRST_KEY).unwrap();

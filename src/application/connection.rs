@@ -251,7 +251,7 @@ impl Connection {
     /// Says why the request goes no further; then nothing more is read.
     fn refuse(&mut self, why: Refusal, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.refused = true;
-        tracing::debug!("a request was refused before it was read: {why:?}");
+        tracing::debug!("request rejected before it was read: {why:?}");
         let said = Pin::new(&mut self.stream).poll_write(context, why.answer().as_bytes());
         if matches!(said, Poll::Ready(Ok(_))) {
             drop(Pin::new(&mut self.stream).poll_flush(context));

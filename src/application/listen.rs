@@ -37,7 +37,7 @@ fn fix(key: &str, error: io::ErrorKind) -> String {
     let known = [
         (
             io::ErrorKind::AddrInUse,
-            "stop the process that listens there, or write another address or port",
+            "stop the process that uses it, or write another address or port",
         ),
         (io::ErrorKind::AddrNotAvailable, "write an address of this machine"),
         (
@@ -252,13 +252,13 @@ impl Drop for SocketFile {
         match identity(&self.path) {
             Ok(identity) if identity == self.identity => {
                 if let Err(error) = fs::remove_file(&self.path) {
-                    tracing::warn!(%path, %error, "the socket's file stays behind");
+                    tracing::warn!(%path, %error, "failed to remove the socket file");
                 }
             }
             Ok(_) => {
-                tracing::info!(%path, "the socket's file belongs to another process and stays");
+                tracing::info!(%path, "socket file belongs to another process; not removed");
             }
-            Err(error) => tracing::info!(%path, %error, "the socket's file is gone already"),
+            Err(error) => tracing::info!(%path, %error, "socket file already removed"),
         }
     }
 }

@@ -154,14 +154,14 @@ impl Followed {
             if !self.failing {
                 tracing::warn!(
                     secret = &*self.name,
-                    "the secret's file can't be used, the last good one stays: {error}"
+                    "failed to reload secret file; keeping the previous value: {error}"
                 );
             }
             self.failing = true;
             return;
         }
         if looked == Ok(true) || self.failing {
-            tracing::info!(secret = &*self.name, "the secret was read anew");
+            tracing::info!(secret = &*self.name, "secret reloaded");
         }
         self.failing = false;
         self.note_success(read, clock);

@@ -114,7 +114,7 @@ impl Server {
             })?);
         }
         for is_ready in join_all(readies).await {
-            is_ready.map_err(|_| io::Error::other("a worker has failed at its start"))?;
+            is_ready.map_err(|_| io::Error::other("a worker failed to start"))?;
         }
         let all = share.workers.saturating_mul(share.connections);
         let begun = closing.clone();
@@ -122,7 +122,7 @@ impl Server {
             let places = Arc::new(Semaphore::new(all));
             let crew = Crew { gates, next: Cell::new(0), places, clock };
             if let Err(error) = accept_all(sockets, crew, begun, share.last_handshakes).await {
-                tracing::error!(%error, "nothing can be accepted");
+                tracing::error!(%error, "stopped accepting connections");
             }
         })?;
         Ok(Running { name: share.name, grace: share.grace, acceptor, workers, closing })
@@ -140,7 +140,10 @@ impl Running {
             join_all(workers.into_iter().map(Thread::end)).await;
         };
         if tokio::time::timeout(grace, ended).await.is_err() {
-            tracing::warn!(listener = name, "connections were closed before their ends");
+            tracing::warn!(
+                listener = name,
+                "shutdown grace period ended; closing the remaining connections"
+            );
         }
     }
 }
@@ -285,7 +288,7 @@ async fn accept_on(sockets: &[Accepting], crew: &Crew) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 drop(place);
-                tracing::warn!(%error, "no connection can be accepted");
+                tracing::warn!(%error, "failed to accept a connection");
                 let end = crew.clock.monotonic().plus(ACCEPT_PAUSE);
                 crew.clock.sleep_until(end).await;
             }
@@ -301,7 +304,7 @@ async fn accept_rest(socket: &Listener, index: usize, crew: &Crew) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if error.kind() != io::ErrorKind::WouldBlock {
-                    tracing::warn!(%error, "the last connections could not be accepted");
+                    tracing::warn!(%error, "failed to accept the last connections");
                 }
                 return;
             }

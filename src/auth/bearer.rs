@@ -47,7 +47,9 @@ impl<'a> Credentials<'a> {
     ) -> Result<Self, AuthError> {
         let header = headers.next().ok_or(AuthError::MissingToken)?;
         if headers.next().is_some() {
-            return Err(AuthError::MalformedHeader("there is more than one"));
+            return Err(AuthError::MalformedHeader(
+                "The request has more than one Authorization header.",
+            ));
         }
         let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
         let scheme_bytes = header.iter().position(is_space).unwrap_or(header.len());
@@ -60,7 +62,7 @@ impl<'a> Credentials<'a> {
             return Err(AuthError::TokenTooLarge);
         }
         if token.is_empty() {
-            return Err(AuthError::MalformedHeader("there is no token in it"));
+            return Err(AuthError::MalformedHeader("The Authorization header contains no token."));
         }
         Ok(Self { scheme, token })
     }
@@ -71,8 +73,9 @@ impl<'a> Credentials<'a> {
     /// `MalformedHeader`.
     pub(super) fn text(&self) -> Result<&'a str, AuthError> {
         let text = std::str::from_utf8(self.token).ok();
-        text.filter(|text| is_b64token(text))
-            .ok_or(AuthError::MalformedHeader("the token holds characters that no token has"))
+        text.filter(|text| is_b64token(text)).ok_or(AuthError::MalformedHeader(
+            "The access token contains characters that no token can contain.",
+        ))
     }
 }
 
@@ -167,7 +170,12 @@ mod tests {
     fn two_headers_are_malformed_whatever_they_say() {
         for second in ["Bearer a", "Basic a", ""] {
             let refused = parse(&["Bearer a", second]);
-            assert_eq!(refused, Err(AuthError::MalformedHeader("there is more than one")));
+            assert_eq!(
+                refused,
+                Err(AuthError::MalformedHeader(
+                    "The request has more than one Authorization header."
+                ))
+            );
         }
         assert!(matches!(parse(&["Basic a", "Bearer a"]), Err(AuthError::MalformedHeader(_))));
     }

@@ -117,7 +117,9 @@ impl FromRequest for Caller {
     /// Known tokens are answered at once, without an allocation.
     fn from_request(request: &HttpRequest, _body: &mut Payload) -> Self::Future {
         let Some(authenticator) = request.app_data::<Data<Authenticator>>() else {
-            tracing::error!("the routes have no Authenticator, so nobody is let in: a bug");
+            tracing::error!(
+                "no Authenticator for this route; rejecting the request; this is a bug in juspay-bff"
+            );
             return Either::Left(ready(Err(AuthError::KeysUnavailable {
                 retry_after: super::BUG_RETRY,
             })));

@@ -11,25 +11,25 @@ use crate::{concurrency::LimitReached, metrics};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// No `Authorization` header, or one of another scheme.
-    #[error("no bearer token was sent")]
+    #[error("the request has no access token")]
     MissingToken,
     /// A bearer header that RFC 6750 §2.1 doesn't allow, or more than one header.
-    #[error("the Authorization header is malformed: {0}")]
+    #[error("malformed credentials: {0}")]
     MalformedHeader(&'static str),
     /// The token is longer than `auth.max_token_bytes`: a new one would be, too.
     #[error("the token is longer than auth.max_token_bytes")]
     TokenTooLarge,
     /// The token proves nothing.
-    #[error("the token isn't valid: {0}")]
+    #[error("invalid token: {0}")]
     InvalidToken(Reason),
     /// The token may be good, but what shows that its key is the caller's isn't.
-    #[error("the DPoP proof isn't valid: {0}")]
+    #[error("invalid DPoP proof: {0}")]
     InvalidProof(ProofFault),
     /// The proof lacks our nonce, or has an old one; the one that it must have.
-    #[error("the DPoP proof lacks the nonce")]
+    #[error("the DPoP proof lacks the current nonce")]
     UseDpopNonce(Arc<str>),
     /// This key has made more proofs than are remembered for it.
-    #[error("there are too many DPoP proofs of this key")]
+    #[error("too many DPoP proofs with this key")]
     TooManyProofs {
         /// When there is room again, at the earliest.
         retry_after: Duration,
@@ -51,7 +51,7 @@ pub enum AuthError {
     TooManyAtOnce,
     /// The signing key can't be looked up, or the issuer can't be asked, now; the token may well be
     /// good.
-    #[error("the signing key can't be looked up, or the issuer can't be asked, now")]
+    #[error("the signing key is not available, or token introspection failed")]
     KeysUnavailable {
         /// When another look-up may be made, at the earliest.
         retry_after: Duration,
@@ -167,31 +167,31 @@ impl Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFault {
     /// There is none.
-    #[error("there is none")]
+    #[error("missing")]
     Missing,
     /// More than one, or no JWS with all that a proof has.
-    #[error("it isn't one proof, or lacks something")]
+    #[error("not exactly one complete proof")]
     Malformed,
     /// Its key is private, weak, or not one for its algorithm.
-    #[error("its key isn't taken")]
+    #[error("the key is not accepted")]
     Key,
     /// Its key hasn't signed it.
-    #[error("its signature is invalid")]
+    #[error("the signature does not match")]
     Signature,
     /// `htm` is another method.
-    #[error("it is for another method")]
+    #[error("made for another method")]
     Method,
     /// `htu` is another address.
-    #[error("it is for another address")]
+    #[error("made for another URL")]
     Target,
     /// `iat` is too far from now.
-    #[error("it is too old, or from the future")]
+    #[error("too old, or from the future")]
     Time,
     /// `ath` is another token's.
-    #[error("it is for another token")]
+    #[error("made for another access token")]
     Token,
     /// It was used before.
-    #[error("it was used before")]
+    #[error("used before")]
     Replayed,
 }
 

@@ -66,7 +66,9 @@ impl Gateway {
         let value = values.next().ok_or(AuthError::MissingToken)?;
         if values.next().is_some() || value.contains(&b',') {
             // Whoever forwards a request may join two fields to one (RFC 9110 §5.3).
-            return Err(AuthError::MalformedHeader("the gateway's header names several"));
+            return Err(AuthError::MalformedHeader(
+                "The gateway's header names more than one customer.",
+            ));
         }
         let value = std::str::from_utf8(value).map_err(|_| AuthError::NoCustomer)?;
         let customer = CustomerId::parse(value).map_err(|_| AuthError::NoCustomer)?;

@@ -25,7 +25,7 @@ pub enum HmacFileError {
     #[error(transparent)]
     File(#[from] SecretFileError),
     /// What is in it.
-    #[error("{} can't be used: {why}", .path.display())]
+    #[error("{} is invalid: {why}", .path.display())]
     Content {
         /// The file.
         path: PathBuf,

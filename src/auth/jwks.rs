@@ -54,19 +54,19 @@ pub(super) struct Wanted<'a> {
 /// Why a document gives no key set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SetError {
-    #[error("it is larger than {MAX_SET_BYTES} bytes")]
+    #[error("larger than {MAX_SET_BYTES} bytes")]
     TooLarge,
-    #[error("it isn't a JWK set")]
+    #[error("not a JWK set")]
     Malformed,
-    #[error("it holds more than {MAX_KEYS} keys")]
+    #[error("more than {MAX_KEYS} keys")]
     TooMany,
-    #[error("it holds no key that can be used{}", first(*.0))]
+    #[error("no usable key{}", first(*.0))]
     NoUsableKey(Option<Unusable>),
-    #[error("it isn't PEM with public keys or certificates")]
+    #[error("not PEM with public keys or certificates")]
     Pem,
-    #[error("it holds more than {} public keys or certificates", pem::MAX_KEYS)]
+    #[error("more than {} public keys or certificates", pem::MAX_KEYS)]
     TooManyInPem,
-    #[error("it holds a private key, which this service must not have")]
+    #[error("contains a private key, which this service must not have")]
     PrivateKey,
 }
 
@@ -190,7 +190,7 @@ fn with_room(keys: &[Arc<Key>], key: Key) -> Result<Key, Unusable> {
 
 /// Why the first key of a set without usable keys is left out.
 fn first(why: Option<Unusable>) -> String {
-    why.map_or_else(String::new, |why| format!("; its first: {why}"))
+    why.map_or_else(String::new, |why| format!("; first key: {why}"))
 }
 
 /// A `kid` for a log line: an issuer may write anything into it.

@@ -29,13 +29,13 @@ pub enum LogoutError {
     #[error(transparent)]
     Token(#[from] AuthError),
     /// No `events` with a logout in it.
-    #[error("the token holds no logout event")]
+    #[error("the token contains no logout event")]
     NoEvent,
     /// Neither `sub` nor `sid`.
     #[error("the token names neither a subject nor a session")]
     Nobody,
     /// Its `jti` has come before.
-    #[error("the token has come before")]
+    #[error("the token was used before")]
     Replayed,
     /// No room.
     #[error(transparent)]
@@ -79,8 +79,8 @@ impl Authenticator {
         let outcome = logged_out.as_ref().map_or_else(LogoutError::outcome, |_| SUCCESS);
         self.metrics.auth.logouts.with_label_values(&[outcome]).inc();
         match &logged_out {
-            Ok(_) => tracing::info!("an issuer has logged somebody out"),
-            Err(error) => tracing::warn!(outcome, "a logout token has no effect: {error}"),
+            Ok(_) => tracing::info!("logout token accepted"),
+            Err(error) => tracing::warn!(outcome, "logout token rejected: {error}"),
         }
         Ok(self.affected(&logged_out?))
     }

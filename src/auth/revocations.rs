@@ -41,13 +41,13 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RevokeError {
     /// There is no such issuer.
-    #[error("its issuer isn't one of auth.issuers")]
+    #[error("the issuer is not one of auth.issuers")]
     UnknownIssuer,
     /// It would never count.
-    #[error("its end has passed")]
+    #[error("the entry has expired")]
     Past,
     /// `auth.max_revocations` are in memory.
-    #[error("auth.max_revocations are in memory already")]
+    #[error("auth.max_revocations entries are already in memory")]
     Full,
 }
 

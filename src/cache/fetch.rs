@@ -169,7 +169,8 @@ impl Fetcher {
         {
             tracing::warn!(
                 life = ?lifetime.total(),
-                "tokens live so short that cache.min_remaining gives way to a quarter of their life"
+                "client auth tokens are short-lived; using a quarter of their lifetime instead of \
+                 cache.min_remaining"
             );
         }
         Ok((ClientAuth { token: auth.token.clone(), expiry: lifetime.expiry() }, lifetime))

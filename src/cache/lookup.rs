@@ -108,10 +108,10 @@ pub enum LookupError {
     #[error(transparent)]
     Juspay(#[from] JuspayError),
     /// Nothing in memory, and the phone wants nothing else.
-    #[error("there is no such customer in memory")]
+    #[error("the customer is not cached")]
     NotCached,
     /// The phone wants a new token, and Juspay gives none now; the failure of the fetch.
-    #[error("there is no new token to be had now")]
+    #[error("no new client auth token is available")]
     NoNewToken(JuspayError),
     /// Too many requests are waiting.
     #[error("too many requests are waiting")]

@@ -63,7 +63,10 @@ impl Customers {
 
 impl fmt::Display for Customers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# Customers: what must be the id that Juspay knows (object_reference_id)\n#")?;
+        writeln!(
+            f,
+            "# Customers: the claim or header that must contain Juspay's object_reference_id\n#"
+        )?;
         self.0.iter().try_for_each(|source| writeln!(f, "# {source}"))
     }
 }
@@ -79,10 +82,10 @@ impl fmt::Display for CustomerSource {
             }
         }
         if let Some(prefix) = prefix {
-            write!(f, ", with {prefix:?} before it")?;
+            write!(f, ", prefixed with {prefix:?}")?;
         }
         match (verified_by, assumed_verified) {
-            (Some(twin), true) => write!(f, ", unless {twin:?} is there and not true"),
+            (Some(twin), true) => write!(f, ", unless {twin:?} is present and not true"),
             (Some(twin), false) => write!(f, ", if {twin:?} is true"),
             (None, _) => Ok(()),
         }

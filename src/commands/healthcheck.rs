@@ -37,7 +37,7 @@ pub(super) async fn run(flags: Healthcheck) -> Result<(), Ended> {
     let path = if flags.live { "/livez" } else { "/readyz" };
     let (listen, what) = match reachable(listen) {
         Listen::Tcp(address) if address.port() == 0 => {
-            return Err(failed("server.admin_listen has port 0, so its port isn't known here"));
+            return Err(failed("server.admin_listen has port 0, so the port is unknown"));
         }
         Listen::Tcp(address) => (Listen::Tcp(address), format!("http://{address}{path}")),
         Listen::Unix(file) => {
@@ -48,12 +48,12 @@ pub(super) async fn run(flags: Healthcheck) -> Result<(), Ended> {
     // The wait for a socket is bounded by real time, as in `doctor`.
     match timeout(flags.timeout, request(&listen, path)).await {
         Ok(Ok((200, _))) => Ok(()),
-        Ok(Ok((status, text))) => Err(failed(format!("{what} answers {status}: {text}"))),
+        Ok(Ok((status, text))) => Err(failed(format!("{what} returned {status}: {text}"))),
         Ok(Err(error)) => {
-            let why = format!("{what} (server.admin_listen) can't be reached: {error}");
+            let why = format!("failed to reach {what} (server.admin_listen): {error}");
             Err(failed(why))
         }
-        Err(_) => Err(failed(format!("{what} doesn't answer within {:?}", flags.timeout))),
+        Err(_) => Err(failed(format!("{what} did not respond within {:?}", flags.timeout))),
     }
 }
 

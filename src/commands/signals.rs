@@ -49,7 +49,7 @@ impl Signals {
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.quit.recv() => "SIGQUIT",
                 _ = self.hang_up.recv() => {
-                    tracing::info!(signal = "SIGHUP", "reading all watched files");
+                    tracing::info!(signal = "SIGHUP", "reloading all watched files");
                     reload.request();
                     continue;
                 }

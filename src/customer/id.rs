@@ -30,7 +30,7 @@ pub enum CustomerIdError {
     #[error("the customer id is a dot segment")]
     DotSegment,
     /// A slash, backslash or control character, or leading or trailing white space.
-    #[error("the customer id holds a character that no customer id has")]
+    #[error("the customer id contains an invalid character")]
     Character,
 }
 

@@ -18,7 +18,7 @@ pub(super) async fn examine(
 ) -> Result<(), DoctorError> {
     let auth = &patient.settings.auth;
     if auth.gateway.is_some() {
-        report.ok("auth.gateway", "on: tokens are the gateway's business")?;
+        report.ok("auth.gateway", "set: the gateway verifies tokens")?;
         return Ok(());
     }
     let (authenticator, mut keepers) =
@@ -45,7 +45,7 @@ fn keys(issuer: &Issuer, seen: &KeySetSeen, report: &mut Report<'_>) -> io::Resu
     match &seen.fetched {
         Ok(found) => report.ok(&subject, &counted(issuer, found)),
         Err(error) => {
-            let found = format!("the key set can't be had: {error}");
+            let found = format!("failed to fetch JWKS: {error}");
             report.failed(&subject, &found, &remedy(issuer, &seen.issuer, error))
         }
     }
@@ -76,8 +76,8 @@ fn counted(issuer: &Issuer, found: &KeysFound) -> String {
     let idle = if idle.is_empty() { idle } else { format!(", none for {idle}") };
     let left_out = found.left_out.iter().map(|(kid, why)| format!("{kid}: {why}"));
     let left_out = match left_out.collect::<Vec<_>>() {
-        none if none.is_empty() => "none left out".to_owned(),
-        some => format!("{} left out ({})", some.len(), some.join("; ")),
+        none if none.is_empty() => "none ignored".to_owned(),
+        some => format!("{} ignored ({})", some.len(), some.join("; ")),
     };
     format!("{} usable for {served}{idle}; {left_out}", found.usable)
 }
@@ -94,30 +94,29 @@ fn remedy(issuer: &Issuer, name: &str, error: &FetchError) -> String {
     match error {
         FetchError::Unreadable(error) => format!("{} ({key})", error.fix()),
         FetchError::Address | FetchError::Downgrade => {
-            format!("have the issuer publish its keys by https, see {key}")
+            format!("have the issuer publish its keys over https (see {key})")
         }
         FetchError::OtherOrigin | FetchError::TooManyRedirects => {
-            format!("write the address that it redirects to, see {key}")
+            format!("write the address that the issuer redirects to (see {key})")
         }
         FetchError::Connect(_) | FetchError::Timeout => format!(
-            "let this machine reach the address of {key} (DNS, firewall, network policy); the \
-             certificate of a private authority belongs into {table}.ca_file"
+            "let this machine reach the address in {key} (DNS, firewall, network policy); if the \
+             certificate is from a private authority, set {table}.ca_file"
         ),
         FetchError::OtherIssuer => format!(
-            "make {table}.issuer what the document says, to the letter, or see whose document is at \
-             {key}"
+            "set {table}.issuer to the exact issuer in the document, or check the address in {key}"
         ),
         FetchError::Set(SetError::PrivateKey) => {
-            format!("take the private key out of the file; the public one is enough ({key})")
+            format!("remove the private key from the file; the public key is enough ({key})")
         }
         FetchError::Set(_) => format!(
-            "see what is at {key}, and list the algorithms of its keys in {table}.algorithms"
+            "check the content of {key}, and list the algorithms of its keys in {table}.algorithms"
         ),
         FetchError::Broken
         | FetchError::Status(_)
         | FetchError::Truncated
         | FetchError::Discovery
-        | FetchError::Panicked => format!("see what is at {key}"),
+        | FetchError::Panicked => format!("check the address in {key}"),
     }
 }
 
@@ -125,27 +124,30 @@ fn introspection(seen: &Introspectable, report: &mut Report<'_>) -> io::Result<(
     let subject = format!("issuer {} introspection", seen.issuer);
     let key = format!("auth.issuers.{}.introspection", seen.issuer);
     match seen.vouches {
-        Ok(false) => report.ok(&subject, "takes our credentials, and knows no nonsense token"),
+        Ok(false) => report.ok(
+            &subject,
+            "accepts the client credentials, and reports a made-up token as inactive",
+        ),
         Ok(true) => {
-            let found = "calls a token active that nobody has issued: anybody would get in";
-            report.failed(&subject, found, &format!("see what is at {key}_url"))
+            let found = "reports a made-up token as active, so any token would be accepted";
+            report.failed(&subject, found, &format!("check the address in {key}_url"))
         }
         Err(error) => {
             let fix = match error {
                 AskError::Credentials => format!(
-                    "check {key}_client_id and what is in {key}_client_secret_file, and whether that \
-                     client may introspect"
+                    "check {key}_client_id, the content of {key}_client_secret_file, and whether \
+                     the client is allowed to introspect"
                 ),
                 AskError::Unreachable | AskError::Timeout => format!(
-                    "let this machine reach the address of {key}_url; the certificate of a private \
-                     authority belongs into auth.issuers.{}.ca_file",
+                    "let this machine reach the address in {key}_url; if the certificate is from a \
+                     private authority, set auth.issuers.{}.ca_file",
                     seen.issuer
                 ),
                 AskError::Status(_) | AskError::Answer | AskError::Panicked => {
-                    format!("see what is at {key}_url")
+                    format!("check the address in {key}_url")
                 }
             };
-            report.failed(&subject, &format!("can't be asked: {error}"), &fix)
+            report.failed(&subject, &format!("introspection failed: {error}"), &fix)
         }
     }
 }

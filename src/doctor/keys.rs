@@ -47,8 +47,8 @@ pub(super) async fn examine(
     let slots = slots(patient, report)?;
     if families.is_empty() {
         for slot in &slots {
-            let fix = "see to the way to Juspay first (above)";
-            report.warning(slot.key, "not tried: there is no way to Juspay", fix)?;
+            let fix = "fix the connection to Juspay first (see above)";
+            report.warning(slot.key, "not checked: no connection to Juspay", fix)?;
         }
         return Ok(());
     }
@@ -70,8 +70,12 @@ pub(super) async fn examine(
     if let Some((_, _, asked)) = calls.iter().find(|(_, _, asked)| asked.seen.date.is_some()) {
         clock(patient, "Juspay clock", asked, report)?;
     } else if works {
-        let fix = "keep this machine's clock set (NTP): tokens' ends are read by it";
-        report.warning("Juspay clock", "not told: no usable Date in its answers", fix)?;
+        let fix = "synchronize this machine's clock (NTP): it decides when tokens expire";
+        report.warning(
+            "Juspay clock",
+            "unknown: Juspay's responses have no usable Date header",
+            fix,
+        )?;
     }
     let Some(customer) = customer else { return Ok(()) };
     let good = calls.iter().find(|(_, _, asked)| lets_us_in(asked));
@@ -111,7 +115,9 @@ fn slots(patient: &Patient<'_>, report: &mut Report<'_>) -> io::Result<Vec<Slot>
     for (key, path) in file.into_iter().chain(next) {
         match Secret::open(path) {
             Ok(secret) => slots.push(Slot { key, secret: Arc::new(secret) }),
-            Err(error) => report.failed(key, &error.to_string(), "fill the file")?,
+            Err(error) => {
+                report.failed(key, &error.to_string(), "write the API key to the file")?;
+            }
         }
     }
     Ok(slots)
@@ -144,12 +150,13 @@ fn told(
     };
     let error = match &asked.answer {
         Ok(_) => {
-            let found = format!("Juspay takes the key and this address{over}");
+            let found = format!("Juspay accepts the key and this address{over}");
             return report.ok(key, &found);
         }
         Err(JuspayError::CustomerNotFound) => {
             let found = format!(
-                "Juspay takes the key and this address{over} (it knows no such customer, as is right)"
+                "Juspay accepts the key and this address{over} (404 for the test customer, as \
+                 expected)"
             );
             return report.ok(key, &found);
         }
@@ -157,7 +164,7 @@ fn told(
     };
     let found = format!("{error}{over}");
     if works && matches!(error, JuspayError::RejectedCredentials(_)) {
-        let fix = format!("take that key out of {key}; another one works");
+        let fix = format!("remove the key from {key}; another key works");
         return report.warning(key, &found, &fix);
     }
     report.failed(key, &found, &remedy(key, error))
@@ -166,27 +173,27 @@ fn told(
 fn remedy(key: &str, error: &JuspayError) -> String {
     match error {
         JuspayError::RejectedCredentials(_) => format!(
-            "put a key that is active in Juspay's dashboard for this host into {key}; Juspay says the \
-             same of a key that isn't juspay.merchant_id's"
+            "write a key to {key} that is active in Juspay's dashboard for this host; Juspay \
+             rejects keys of other merchants than juspay.merchant_id in the same way"
         ),
-        JuspayError::RejectedOrigin(_) => "have the public address that this machine's calls come from put \
-                                        on the merchant's allow-list in Juspay's dashboard; where only \
-                                        one family's is on it, set juspay.ip_family"
+        JuspayError::RejectedOrigin(_) => "add this machine's public address to the merchant's \
+                                           allow-list in Juspay's dashboard; if only its IPv4 or \
+                                           IPv6 address is listed, set juspay.ip_family"
             .to_owned(),
-        JuspayError::Status(400, _) => {
-            "check juspay.merchant_id and juspay.api_version".to_owned()
-        }
+        JuspayError::Status(400, _) => "check juspay.merchant_id and juspay.api_version".to_owned(),
         JuspayError::Status(404, _) | JuspayError::InvalidResponse(_) => {
-            "check juspay.base_url: who answers there isn't Juspay's API".to_owned()
+            "check juspay.base_url: the server there is not Juspay's API".to_owned()
         }
-        JuspayError::TooManyRequests(_) => "wait, and ask Juspay for a higher quota".to_owned(),
-        JuspayError::Timeout => "see what is slow, or raise juspay.deadline".to_owned(),
-        JuspayError::Connection(_) => "see to the way to juspay.base_url".to_owned(),
+        JuspayError::TooManyRequests(_) => {
+            "wait, and request a higher quota from Juspay".to_owned()
+        }
+        JuspayError::Timeout => "find what is slow, or raise juspay.deadline".to_owned(),
+        JuspayError::Connection(_) => "fix the connection to juspay.base_url".to_owned(),
         JuspayError::Status(..)
         | JuspayError::CustomerNotFound
         | JuspayError::BreakerOpen(_)
         | JuspayError::Saturated
-        | JuspayError::Aborted => "see Juspay's status page, and try again".to_owned(),
+        | JuspayError::Aborted => "check Juspay's status page, and try again".to_owned(),
     }
 }
 
@@ -201,7 +208,7 @@ fn merchant(
     match &asked.seen.merchant {
         Some(theirs) if lets_us_in(asked) && theirs != ours => {
             let found =
-                format!("by Juspay's answer, {key} is a key of merchant {theirs}, not {ours}");
+                format!("according to Juspay, {key} is a key of merchant {theirs}, not {ours}");
             report.warning("juspay.merchant_id", &found, "check juspay.merchant_id")
         }
         _ => Ok(()),
@@ -229,7 +236,7 @@ pub(super) fn skew(
     let leeway = SignedDuration::try_from(patient.settings.auth.leeway).unwrap_or_default();
     let direction = if ahead.is_negative() { "behind" } else { "ahead of" };
     let found = format!("{} {direction} this machine's", span(ahead.abs()));
-    let fix = "set this machine's clock (NTP)";
+    let fix = "synchronize this machine's clock (NTP)";
     if ahead.abs() <= WELL_SET {
         report.ok(subject, "agrees with this machine's")
     } else if ahead.abs() <= leeway {
@@ -242,11 +249,11 @@ pub(super) fn skew(
 /// For [`life`]: what to do about an answer that isn't one.
 pub(super) fn remedy_for_customer(error: &JuspayError) -> String {
     if *error == JuspayError::CustomerNotFound {
-        "give --customer one that exists".to_owned()
+        "set --customer to a customer that exists".to_owned()
     } else if *error == InvalidResponse::OtherCustomer.into() {
-        "check juspay.customer_id_form: the answer names the customer otherwise".to_owned()
+        "check juspay.customer_id_form: the response has another id for the customer".to_owned()
     } else if MALFORMED.iter().any(|why| *error == (*why).into()) {
-        "have Juspay correct what it answers about that customer".to_owned()
+        "report the customer's malformed data to Juspay".to_owned()
     } else {
         remedy("--customer", error)
     }

@@ -28,7 +28,8 @@ pub(super) fn examine(
     let auth = match &answer.auth {
         Ok(auth) => auth,
         Err(why) => {
-            let fix = "ask Juspay to give this merchant client auth tokens; see juspay.api_version";
+            let fix = "ask Juspay to enable client auth tokens for this merchant; check \
+                       juspay.api_version";
             return report.failed(SUBJECT, &why.to_string(), fix);
         }
     };
@@ -44,14 +45,14 @@ pub(super) fn examine(
     let [Some(whole), Some(used)] = lives else {
         if let Some(seconds) = told.lost_to_clock_skew(&policy) {
             let found = InvalidResponse::ClockAhead(seconds).to_string();
-            return report.failed(SUBJECT, &found, "set this machine's clock (NTP)");
+            return report.failed(SUBJECT, &found, "synchronize this machine's clock (NTP)");
         }
-        let found = "shorter than cache.outage_min_remaining: it couldn't be handed out";
-        let fix = "have Juspay lengthen it, or lower cache.outage_min_remaining";
+        let found = "shorter than cache.outage_min_remaining: the token could never be returned";
+        let fix = "ask Juspay to extend it, or lower cache.outage_min_remaining";
         return report.failed(SUBJECT, found, fix);
     };
     let ttl = used.ttl(asked.sent);
-    let found = format!("{}, handed out for {}", span(whole.total()), span(ttl));
+    let found = format!("{}, returned from the cache for {}", span(whole.total()), span(ttl));
     fits(&policy, &whole, &used, &found, report)
 }
 
@@ -65,21 +66,20 @@ fn fits(
     let life = used.total();
     if used.has_reduced_floor(policy) {
         let found = format!(
-            "{found}; cache.min_remaining {} is more than a quarter of it, and counts for less",
+            "{found}; cache.min_remaining {} is more than a quarter of it, so a quarter is used \
+             instead",
             span(policy.min_remaining)
         );
         report.warning(SUBJECT, &found, "lower cache.min_remaining and cache.refresh_ahead")
     } else if policy.refresh_ahead >= life {
         let found = format!(
-            "{found}; cache.refresh_ahead {} is longer, and counts for less",
+            "{found}; cache.refresh_ahead {} is longer, so a shorter time is used",
             span(policy.refresh_ahead)
         );
         report.warning(SUBJECT, &found, "lower cache.refresh_ahead")
     } else if whole.total() > policy.max_token_life {
-        let found = format!(
-            "{found}; cache.max_token_life {} takes some of it",
-            span(policy.max_token_life)
-        );
+        let found =
+            format!("{found}; cache.max_token_life {} shortens it", span(policy.max_token_life));
         report.warning(SUBJECT, &found, "raise cache.max_token_life if Juspay confirms that life")
     } else {
         report.ok(SUBJECT, &format!("{found}; cache.min_remaining and cache.refresh_ahead fit"))

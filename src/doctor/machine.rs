@@ -54,18 +54,18 @@ fn tcp(key: &str, address: SocketAddr, report: &mut Report<'_>) -> io::Result<()
     // Any port will do to see whether the address is one of this machine's.
     let bound = socket.and_then(|socket| socket.bind(SocketAddr::new(address.ip(), 0)));
     let reach = match address.ip() {
-        ip if is_loopback_address(ip) => "reached from this machine (or pod) only",
-        ip if ip.is_unspecified() => "reached by every address of this machine",
+        ip if is_loopback_address(ip) => "reachable from this machine (or pod) only",
+        ip if ip.is_unspecified() => "reachable at every address of this machine",
         _ => "an address of this machine",
     };
     match bound {
         Ok(()) if address.port() == 0 => {
-            let found = format!("{address}: another port at each start");
+            let found = format!("{address}: the port changes at every start");
             report.warning(key, &found, &format!("write a port in {key}"))
         }
         Ok(()) => report.ok(key, &format!("{address}: {reach}")),
         Err(error) => {
-            let found = format!("{address}: not to be had here: {}", error.kind());
+            let found = format!("{address}: not available on this machine: {}", error.kind());
             report.failed(key, &found, &format!("write an address of this machine in {key}"))
         }
     }
@@ -76,10 +76,10 @@ fn unix(key: &str, path: &Path, report: &mut Report<'_>) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let there = fs::symlink_metadata(path).map(|file| file.file_type().is_socket());
     if !directory.is_none_or(Path::is_dir) {
-        let found = format!("unix:{shown}: its directory isn't there");
-        report.failed(key, &found, &format!("make the directory, or write another path in {key}"))
+        let found = format!("unix:{shown}: the directory does not exist");
+        report.failed(key, &found, &format!("create the directory, or write another path in {key}"))
     } else if matches!(there, Ok(false)) {
-        let found = format!("unix:{shown}: a file that is no socket is there");
+        let found = format!("unix:{shown}: a file that is not a socket exists there");
         report.failed(key, &found, &format!("remove it, or write another path in {key}"))
     } else {
         report.ok(key, &format!("unix:{shown}"))
@@ -93,14 +93,14 @@ fn admin_token(settings: &Settings, report: &mut Report<'_>) -> io::Result<()> {
     if server.admin_token_file.is_some() || !server.admin_listen.iter().any(is_open) {
         return Ok(());
     }
-    let found = "isn't set: from other machines, purging and revoking are refused (403)";
-    let fix = "set server.admin_token_file if that is to be possible";
+    let found = "is not set: requests from other machines to purge or revoke are rejected (403)";
+    let fix = "set server.admin_token_file to allow such requests";
     report.warning("server.admin_token_file", found, fix)
 }
 
 fn certificate(patient: &Patient<'_>, report: &mut Report<'_>) -> io::Result<()> {
     let Some(tls) = &patient.settings.server.tls else { return Ok(()) };
-    let (subject, fix) = ("server.tls.cert_file", "renew what is in server.tls.cert_file");
+    let (subject, fix) = ("server.tls.cert_file", "renew the certificate in server.tls.cert_file");
     let opened = match ServerTls::open(tls) {
         Ok(opened) => opened,
         Err(error) => return report.failed(subject, &error.to_string(), fix),
@@ -109,11 +109,11 @@ fn certificate(patient: &Patient<'_>, report: &mut Report<'_>) -> io::Result<()>
     match opened.not_after() {
         Some(end) if end <= now => report.failed(subject, &format!("expired at {end}"), fix),
         Some(end) => {
-            let found = format!("good until {end} ({})", left(end, now));
+            let found = format!("valid until {end} ({})", left(end, now));
             let is_soon = end.duration_since(now) < SOON;
             if is_soon { report.warning(subject, &found, fix) } else { report.ok(subject, &found) }
         }
-        None => report.warning(subject, "its end can't be read", fix),
+        None => report.warning(subject, "the certificate's expiry can't be read", fix),
     }
 }
 
@@ -122,7 +122,7 @@ fn secrets(settings: &Settings, report: &mut Report<'_>) -> io::Result<()> {
         secret(&key, path, report)?;
     }
     if let SecretSource::Inline(_) = settings.juspay.api_key {
-        report.ok("juspay.api_key", "in the settings themselves: another key needs a restart")?;
+        report.ok("juspay.api_key", "set inline: changing the key needs a restart")?;
     }
     Ok(())
 }
@@ -159,24 +159,29 @@ fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
 
 fn secret(key: &str, path: &Path, report: &mut Report<'_>) -> io::Result<()> {
     if let Err(error) = secret_file::read(path) {
-        let fix = format!("fill that file and let this process read it, or change {key}");
+        let fix =
+            format!("write the secret to that file and let this process read it, or change {key}");
         return report.failed(key, &error.to_string(), &fix);
     }
     let mode = fs::metadata(path).map(|file| file.permissions().mode()).unwrap_or_default();
     if mode & WORLD_READABLE == 0 {
-        return report.ok(key, "filled, and not for everybody to read");
+        return report.ok(key, "readable, and not world-readable");
     }
-    let found = format!("every user of this machine may read it (mode {:o})", mode & 0o777);
-    report.warning(key, &found, "chmod o-r (defaultMode: 0440 of a Kubernetes secret's volume)")
+    let found = format!("world-readable (mode {:o})", mode & 0o777);
+    report.warning(
+        key,
+        &found,
+        "run chmod o-r (in Kubernetes, set defaultMode: 0440 on the secret's volume)",
+    )
 }
 
 fn proxies(report: &mut Report<'_>) -> io::Result<()> {
     let set: Vec<_> = process::proxy_variables().collect();
     if set.is_empty() {
-        return report.ok("proxy", "none is set, and none would be used");
+        return report.ok("proxy", "no proxy variable is set; juspay-bff uses none");
     }
     let found =
-        format!("{} is set, but juspay-bff uses no proxy: it connects directly", set.join(", "));
+        format!("{} is ignored; juspay-bff connects directly, without a proxy", set.join(", "));
     report.warning(
         "proxy",
         &found,

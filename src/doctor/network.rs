@@ -63,11 +63,11 @@ async fn resolved(
     let found = match target.resolve(settings, &*patient.clock).await {
         Some(Ok(found)) => found,
         Some(Err(error)) => {
-            report.failed(&subject, &format!("the name can't be resolved: {error}"), fix)?;
+            report.failed(&subject, &format!("host name lookup failed: {error}"), fix)?;
             return Ok(Vec::new());
         }
         None => {
-            report.failed(&subject, "no answer within juspay.deadline", fix)?;
+            report.failed(&subject, "no response within juspay.deadline", fix)?;
             return Ok(Vec::new());
         }
     };
@@ -79,7 +79,11 @@ async fn resolved(
         let subject = format!("{subject} {name}");
         let is_wanted = settings.ip_family == of || settings.ip_family == IpFamily::Any;
         if settings.ip_family == of && ours.is_empty() {
-            report.failed(&subject, "none, and juspay.ip_family allows no other", FAMILY)?;
+            report.failed(
+                &subject,
+                "no address, and juspay.ip_family allows no other family",
+                FAMILY,
+            )?;
         } else if is_wanted {
             report.ok(&subject, &told)?;
         } else {
@@ -100,11 +104,12 @@ fn connections(tried: &[Tried], report: &mut Report<'_>) -> io::Result<()> {
         match connection {
             Ok(_) => report.ok(&subject, "connected")?,
             Err(why) if is_reachable => {
-                let fix = "let this machine reach it, or leave its family out (juspay.ip_family)";
-                report.warning(&subject, &format!("{why}; each try of it costs time"), fix)?;
+                let fix = "let this machine reach the address, or exclude its family \
+                           (juspay.ip_family)";
+                report.warning(&subject, &format!("{why}; every attempt delays a call"), fix)?;
             }
             Err(why) => {
-                let fix = "let this machine reach it (firewall, network policy, route, \
+                let fix = "let this machine reach the address (firewall, network policy, route, \
                            juspay.connect_timeout)";
                 report.failed(&subject, &why.to_string(), fix)?;
             }
@@ -124,7 +129,7 @@ async fn encrypted(
     let settings = &patient.settings.juspay;
     let subject = format!("Juspay TLS {address}");
     if !target.is_tls {
-        report.ok(&subject, "none: juspay.base_url is plain http")?;
+        report.ok(&subject, "not used: juspay.base_url is plain http")?;
         return Ok(true);
     }
     let config = tls::client_config(settings.ca_file.as_deref().map(Path::new))?;
@@ -139,8 +144,8 @@ async fn encrypted(
             Ok(false)
         }
         None => {
-            let fix = "find out what on the way holds up TLS, or raise juspay.connect_timeout";
-            report.failed(&subject, "the handshake took too long", fix)?;
+            let fix = "find what delays TLS on the network path, or raise juspay.connect_timeout";
+            report.failed(&subject, "the TLS handshake timed out", fix)?;
             Ok(false)
         }
     }
@@ -154,11 +159,11 @@ fn certificate(
 ) -> io::Result<()> {
     let version = handshake.version.replace('_', ".");
     let Some(end) = handshake.not_after else {
-        return report.ok(subject, &format!("{version}, a good certificate"));
+        return report.ok(subject, &format!("{version}, valid certificate"));
     };
-    let found = format!("{version}, a good certificate until {end} ({})", left(end, now));
+    let found = format!("{version}, certificate valid until {end} ({})", left(end, now));
     if end.duration_since(now) < SOON {
-        let fix = "ask whoever runs the host of juspay.base_url to renew it";
+        let fix = "ask the operator of juspay.base_url's host to renew the certificate";
         report.warning(subject, &found, fix)
     } else {
         report.ok(subject, &found)
@@ -170,30 +175,33 @@ fn handshake_failed(error: &io::Error) -> (String, &'static str) {
     use CertificateError as C;
     let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     let Some(rustls::Error::InvalidCertificate(why)) = tls else {
-        let fix = "check the host and port of juspay.base_url, and what is on the way there";
-        return (format!("the handshake failed: {error}"), fix);
+        let fix =
+            "check the host and port of juspay.base_url, and proxies and firewalls on the way";
+        return (format!("the TLS handshake failed: {error}"), fix);
     };
     match why {
         // Signed by another key of an authority of the same name.
         C::UnknownIssuer | C::BadSignature => (
-            "the certificate is of an authority that isn't trusted here".to_owned(),
-            "put that authority's certificate into juspay.ca_file, if it is the one that is meant to \
-             be there: the built-in roots know Juspay's",
+            "the certificate's authority is not trusted".to_owned(),
+            "if you expect this authority, add its certificate to juspay.ca_file; the built-in \
+             roots include Juspay's",
         ),
         C::Expired | C::ExpiredContext { .. } => (
             "the certificate has expired".to_owned(),
-            "check this machine's clock, then ask whoever runs the host of juspay.base_url to renew it",
+            "check this machine's clock, then ask the operator of juspay.base_url's host to renew \
+             the certificate",
         ),
         C::NotValidYet | C::NotValidYetContext { .. } => {
-            ("the certificate isn't valid yet".to_owned(), "check this machine's clock")
+            ("the certificate is not valid yet".to_owned(), "check this machine's clock")
         }
         C::NotValidForName | C::NotValidForNameContext { .. } => (
             "the certificate is for another host".to_owned(),
-            "check the host in juspay.base_url, and who answers at this address",
+            "check the host in juspay.base_url, and which server responds at this address",
         ),
-        other => {
-            (format!("the certificate isn't good: {other}"), "see who answers at this address")
-        }
+        other => (
+            format!("the certificate is not valid: {other}"),
+            "check which server responds at this address",
+        ),
     }
 }
 
@@ -220,7 +228,7 @@ mod tests {
         let told = lines(&[hole(), (good, Ok(TcpStream::connect(good).await.unwrap()))]);
         assert!(told.starts_with("warning  Juspay TCP [::1]:9 "), "{told}");
         assert!(
-            told.contains("connecting took too long; each try")
+            told.contains("connection timed out; every attempt")
                 && told.contains("juspay.ip_family")
         );
         assert!(told.contains(&format!("\nok       Juspay TCP {good}")), "{told}");

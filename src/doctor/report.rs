@@ -88,7 +88,7 @@ impl<'w> Report<'w> {
         fix: Option<&str>,
     ) -> io::Result<()> {
         if let Some(out) = &mut self.lines {
-            let fix = fix.map(|fix| format!("; to do: {fix}")).unwrap_or_default();
+            let fix = fix.map(|fix| format!("; fix: {fix}")).unwrap_or_default();
             // Where others' text is in it, it still is one line.
             let text = format!("{found}{fix}").replace(char::is_control, " ");
             writeln!(out, "{:<8} {subject:<SUBJECT$} {text}", status.word())?;

@@ -185,7 +185,7 @@ impl Inner {
         match self.measured(request, slot).await {
             Ok(answer) => answer,
             Err(StaleConnection(why)) => {
-                tracing::debug!("stale connection to Juspay, repeating the request: {why}");
+                tracing::debug!("stale connection to Juspay; repeating the request: {why}");
                 let end = clock.monotonic().plus(settings.try_timeout);
                 request.deadline = end.min(request.call_deadline);
                 // All connections were dropped and nothing was awaited since, so this connection is
@@ -293,7 +293,11 @@ impl Inner {
             }
             Err(JuspayError::RejectedOrigin(_)) => {
                 let family = self.last_family.get().map(connect::Family::name);
-                tracing::warn!(family, "Juspay rejected our address");
+                tracing::warn!(
+                    family,
+                    "Juspay rejected this server's address; add the address to the merchant's \
+                     allow-list"
+                );
             }
             Ok(_) | Err(_) => {}
         }

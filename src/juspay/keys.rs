@@ -66,7 +66,7 @@ impl ApiKeys {
             self.switches.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 slot = slot.name(),
-                "another API key is in use: Juspay rejects the last"
+                "switched API keys; Juspay rejected the previous one"
             );
             self.tell();
         }

@@ -142,9 +142,11 @@ impl Resilience {
         let error = answer.as_ref().err();
         match admission.hold.finish(now, error) {
             Some(HoldChange::Started) => tracing::warn!(
-                "hold started: Juspay rejected calls for different customers; one call at a time is made"
+                "Juspay rejected calls for different customers; limiting calls to one at a time"
             ),
-            Some(HoldChange::Ended) => tracing::info!("hold ended: Juspay accepts calls again"),
+            Some(HoldChange::Ended) => {
+                tracing::info!("Juspay accepts calls again; no longer limiting calls");
+            }
             None => {}
         }
         let outage = error.filter(|error| error.is_outage());
@@ -171,11 +173,11 @@ impl Resilience {
         match state {
             Some(BreakerState::Open) => tracing::warn!(
                 asked_to_wait = asked_to_wait.map(tracing::field::debug),
-                "breaker open: Juspay isn't asked for a while"
+                "circuit breaker opened; not calling Juspay"
             ),
             Some(BreakerState::Closed) => {
                 self.recoveries.fetch_add(1, Ordering::Relaxed);
-                tracing::info!("breaker closed: Juspay is asked again");
+                tracing::info!("circuit breaker closed; calling Juspay again");
             }
             Some(BreakerState::HalfOpen) | None => {}
         }
@@ -271,7 +273,7 @@ impl ResilientClient {
             let Some(next) = shared.next_attempt(error, backoff, &request) else {
                 return answer;
             };
-            tracing::debug!(outcome = error.outcome(), "another try soon: {error}");
+            tracing::debug!(outcome = error.outcome(), "retrying the call to Juspay: {error}");
             shared.clock.sleep_until(next).await;
             admission = shared.admit(customer)?;
             shared.metrics.upstream.retries.inc();

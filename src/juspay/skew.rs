@@ -70,7 +70,7 @@ fn log(skew: SignedDuration, now: Monotonic) -> Logged {
     let direction = if skew.is_negative() { "ahead of" } else { "behind" };
     tracing::warn!(
         skew_seconds = skew.as_secs(),
-        "this server's clock is {} s {direction} Juspay's: check its time synchronization (NTP)",
+        "this server's clock is {} s {direction} Juspay's; check time synchronization (NTP)",
         skew.abs().as_secs(),
     );
     Logged { skew, at: now, seen: now }

@@ -27,7 +27,7 @@ pub enum FileError {
     TooLarge(u64),
     /// Not `{"revocations": [ … ]}`, or an entry that isn't built like one.
     #[error(
-        "the file isn't JSON of the form {{\"revocations\": [ … ]}}: line {line}, column {column}"
+        "the file is not JSON of the form {{\"revocations\": [ … ]}}: line {line}, column {column}"
     )]
     Malformed {
         /// The line, from 1 on.
@@ -36,10 +36,10 @@ pub enum FileError {
         column: usize,
     },
     /// More entries than are taken.
-    #[error("the file holds more than {0} entries")]
+    #[error("the file contains more than {0} entries")]
     TooMany(usize),
     /// An entry that can't be used.
-    #[error("entry {number} of the file can't be used: {why}")]
+    #[error("entry {number} of the file is invalid: {why}")]
     Entry {
         /// Which one, from 1 on.
         number: usize,
@@ -47,7 +47,7 @@ pub enum FileError {
         why: EntryError,
     },
     /// An entry of an issuer that isn't in the settings.
-    #[error("entry {0} of the file names an issuer that isn't one of auth.issuers")]
+    #[error("entry {0} of the file names an issuer that is not one of auth.issuers")]
     UnknownIssuer(usize),
 }
 

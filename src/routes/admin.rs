@@ -83,7 +83,7 @@ pub(super) async fn metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Pro
     admin.cache.settle();
     admin.resilience.refresh_metrics();
     let text = admin.metrics.render().map_err(|error| {
-        tracing::error!(%error, "metrics can't be written");
+        tracing::error!(%error, "failed to write metrics");
         Problem::InternalError
     })?;
     Ok(HttpResponse::Ok().content_type(prometheus::TEXT_FORMAT).body(text))
@@ -101,7 +101,7 @@ pub(super) async fn purge(
     admin: web::Data<Admin>,
     body: Result<web::Bytes, Error>,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.map_err(|_| Problem::InvalidRequest("The body is broken."))?;
+    let body = body.map_err(|_| Problem::InvalidRequest("The request body could not be read."))?;
     let purged = match json::object(&body) {
         Ok(Purge { customer_id: None, all: Some(true) }) => {
             admin.resilience.discard_rejections(None);
@@ -109,7 +109,7 @@ pub(super) async fn purge(
         }
         Ok(Purge { customer_id: Some(id), all: None }) => {
             let customer = CustomerId::parse(&id)
-                .map_err(|_| Problem::InvalidRequest("customer_id is no customer's id."))?;
+                .map_err(|_| Problem::InvalidRequest("customer_id is not a valid customer id."))?;
             admin.resilience.discard_rejections(Some(&customer));
             u64::from(admin.cache.purge(&customer))
         }
@@ -119,7 +119,7 @@ pub(super) async fn purge(
             ));
         }
     };
-    tracing::info!(purged, "purged customers from the cache");
+    tracing::info!(purged, "cache purged");
     Ok(HttpResponse::Ok().json(json!({ "purged": purged })))
 }
 

@@ -99,7 +99,8 @@ impl Options {
                 }
                 ("options.get_client_auth_token", _) => {
                     return Err(Problem::InvalidRequest(
-                        "options.get_client_auth_token is either true or false, once.",
+                        "options.get_client_auth_token must be true or false, and occur at most \
+                         once.",
                     ));
                 }
                 ("access_token", _) => {

@@ -38,7 +38,7 @@ impl Directives {
 
 const WHITE: [char; 2] = [' ', '\t'];
 
-const UNREADABLE: Problem = Problem::InvalidRequest("Cache-Control can't be read.");
+const UNREADABLE: Problem = Problem::InvalidRequest("The Cache-Control header is malformed.");
 
 fn take(directive: &str, freshness: &mut Freshness) -> Result<(), Problem> {
     let (name, value) = match directive.split_once('=') {

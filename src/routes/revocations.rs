@@ -24,26 +24,26 @@ pub(super) async fn revoke(
     admin: web::Data<Admin>,
     body: Result<web::Bytes, Error>,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.map_err(|_| Problem::InvalidRequest("The body is broken."))?;
+    let body = body.map_err(|_| Problem::InvalidRequest("The request body could not be read."))?;
     let entry = Entry::parse(&body).map_err(EntryError::told).map_err(Problem::InvalidRequest)?;
     let expires = entry.expires;
     let purged = forget(&admin, &admin.authenticator.revoke(entry).map_err(problem)?);
-    tracing::info!(purged, %expires, "tokens were revoked");
+    tracing::info!(purged, %expires, "tokens revoked");
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({
         "expires": expires.to_string(),
         "purged": purged,
         "kept": "memory",
-        "note": "Only this process knows of it, until it ends. To keep it and to tell others, put \
-                 it into auth.revocations_file.",
+        "note": "Stored in this process's memory only, until it ends. To keep the entry and to \
+                 share it with other replicas, add it to auth.revocations_file.",
     })))
 }
 
 const fn problem(error: RevokeError) -> Problem {
     match error {
         RevokeError::UnknownIssuer => Problem::InvalidRequest(
-            "issuer is neither a name below auth.issuers nor what iss is in an issuer's tokens.",
+            "issuer is neither a name below auth.issuers nor the iss claim of an issuer's tokens.",
         ),
-        RevokeError::Past => Problem::InvalidRequest("expires has passed."),
+        RevokeError::Past => Problem::InvalidRequest("expires is in the past."),
         RevokeError::Full => Problem::RevocationsFull,
     }
 }

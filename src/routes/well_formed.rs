@@ -41,10 +41,10 @@ fn check_parts(method: &Method, target: &Uri, host: Option<&[u8]>) -> Result<(),
         return Err("The method is too long.");
     }
     if target.path_and_query().is_some_and(|it| it.as_str().len() > MAX_TARGET) {
-        return Err("The target is too long.");
+        return Err("The request target is too long.");
     }
     if host.is_some_and(|host| !is_host(host)) {
-        return Err("The Host header holds no host.");
+        return Err("The Host header contains no valid host.");
     }
     match (target.scheme_str(), target.authority()) {
         (_, None) | (None, Some(_)) => Ok(()),
@@ -52,9 +52,9 @@ fn check_parts(method: &Method, target: &Uri, host: Option<&[u8]>) -> Result<(),
             let named = authority.as_str().as_bytes();
             let is_same = host.is_none_or(|host| host.eq_ignore_ascii_case(named));
             let is_one = is_same && is_host(named);
-            if is_one { Ok(()) } else { Err("The target and the Host header differ.") }
+            if is_one { Ok(()) } else { Err("The request target and the Host header differ.") }
         }
-        (Some(_), Some(_)) => Err("The target is neither http nor https."),
+        (Some(_), Some(_)) => Err("The request target is neither http nor https."),
     }
 }
 

@@ -29,21 +29,20 @@ pub(super) type Demand = fn(&WebAddress) -> Option<Wrong>;
 
 /// For addresses to which something is appended.
 pub(super) fn no_query(address: &WebAddress) -> Option<Wrong> {
-    address.query.then(|| Wrong::new("it has a query", "drop the ? and what follows it"))
+    address.query.then(|| Wrong::new("has a query", "remove the ? and everything after it"))
 }
 
 /// For addresses whose answers must not be replaced on the way.
 pub(super) fn not_exposed(address: &WebAddress) -> Option<Wrong> {
-    let reason =
-        "it is plain http to another machine: on the way there, what comes can be replaced";
-    let fix = "use https; http is for loopback addresses only";
+    let reason = "uses plain http to another machine, so a response can be replaced on the way";
+    let fix = "use https; http is accepted for loopback addresses only";
     address.exposed().then(|| Wrong::new(reason, fix))
 }
 
 /// The same for addresses that a setting can make an exception for.
 pub(super) fn not_exposed_unless_listed(address: &WebAddress) -> Option<Wrong> {
     let fix =
-        "use https, or list the host in auth.plain_http_hosts where the network to it is private";
+        "use https, or list the host in auth.plain_http_hosts if the network to it is private";
     not_exposed(address).map(|wrong| Wrong::new(wrong.reason, fix))
 }
 
@@ -53,7 +52,7 @@ pub(super) fn lone_host(text: &str) -> Result<String, Wrong> {
         Ok(text.to_ascii_lowercase())
     } else {
         let fix = "write a host without scheme, port and path, such as \"keycloak.auth.svc\"";
-        Err(Wrong::new("it isn't a host", fix))
+        Err(Wrong::new("expected a host name or IP address", fix))
     }
 }
 
@@ -61,7 +60,7 @@ impl WebAddress {
     /// Takes `text` as an absolute address, or reports all that is wrong with it.
     pub(super) fn parse(text: &str, demands: &[Demand]) -> Result<Self, Vec<Wrong>> {
         let Some(address) = Self::read(text) else {
-            let reason = "it isn't an address that begins with https:// or http://";
+            let reason = "expected an address that begins with https:// or http://";
             return Err(vec![Wrong::new(reason, EXAMPLE)]);
         };
         let mut wrongs = address.wrongs();
@@ -107,22 +106,25 @@ impl WebAddress {
         let is_legal = |text: &str| text.bytes().all(is_uri_byte) && escapes_are_whole(text);
         let mut wrongs = Vec::new();
         if !is_legal(rest) {
-            let reason = "it holds a character that must be percent-encoded in an address";
-            wrongs.push(Wrong::new(reason, "percent-encode it, or drop it"));
+            let reason = "contains a character that must be percent-encoded in an address";
+            wrongs.push(Wrong::new(reason, "percent-encode the character, or remove it"));
         }
         if rest.contains('#') {
-            wrongs.push(Wrong::new("it has a fragment", "drop the # and what follows it"));
+            wrongs.push(Wrong::new("has a fragment", "remove the # and everything after it"));
         }
         if authority.contains('@') {
-            let reason = "it has a user name or a password in it";
-            wrongs.push(Wrong::new(reason, "drop it; secrets have settings of their own"));
+            let reason = "contains a user name or a password";
+            wrongs.push(Wrong::new(reason, "remove it; secrets have their own settings"));
         }
         if self.path.split('/').any(is_dot_segment) {
-            wrongs.push(Wrong::new("its path has dot segments", "write the path without . and .."));
+            wrongs.push(Wrong::new(
+                "has dot segments in its path",
+                "write the path without . and ..",
+            ));
         }
         // With an illegal character in it, the host is unreadable for that reason.
         if self.host.is_none() && is_legal(authority) {
-            wrongs.push(Wrong::new("its host or port can't be read", EXAMPLE));
+            wrongs.push(Wrong::new("has an invalid host or port", EXAMPLE));
         }
         wrongs
     }

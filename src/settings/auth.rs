@@ -127,7 +127,7 @@ fn issuers(reader: &mut Reader<'_>) -> Option<BTreeMap<String, Issuer>> {
     if names.is_empty() && !reader.is_set(GATEWAY_HEADER) {
         let fix = "write [auth.issuers.NAME] with issuer, audiences, and algorithms with one of \
                    jwks_url, jwks_file, discovery and hmac_secret_file, or introspection_url";
-        reader.missing(&[ISSUERS], Wrong::new("there is no issuer", fix));
+        reader.missing(&[ISSUERS], Wrong::new("no issuer is configured", fix));
     }
     let read: Vec<_> = names
         .into_iter()

@@ -38,8 +38,9 @@ fn listeners(reader: &mut Reader<'_>) {
     let all: Vec<&Listen> = public.iter().chain(&admin).collect();
     let clash = (1..).zip(&all).any(|(next, one)| all.iter().skip(next).any(|b| one.clashes(b)));
     if clash {
-        let reason = "two listeners, of this and of server.admin_listen, want the same address";
-        let fix = "give each an address or port of its own";
+        let reason = "two listeners, of this setting and of server.admin_listen, have the same \
+                      address";
+        let fix = "give each listener its own address or port";
         reader.contradiction(&keys, Wrong::new(reason, fix));
     }
 }
@@ -50,9 +51,9 @@ fn shutdown(reader: &mut Reader<'_>) {
         return;
     };
     if delay.saturating_add(deadline) >= grace {
-        let reason = "server.shutdown_delay and juspay.deadline together aren't shorter than it, \
-                      so a request that comes late would be cut off";
-        let fix = "make it longer, or one of the two shorter";
+        let reason = "is not longer than server.shutdown_delay and juspay.deadline together, so a \
+                      late request would be cut off";
+        let fix = "raise it, or lower one of the two";
         reader.contradiction(&keys, Wrong::new(reason, fix));
     }
 }
@@ -60,8 +61,9 @@ fn shutdown(reader: &mut Reader<'_>) {
 fn plain_http(reader: &mut Reader<'_>) {
     let key = "juspay.base_url";
     if is_exposed(reader, key) && reader.again("juspay.allow_plain_http").boolean() == Some(false) {
-        let reason = "the API key would go over the network in plain http";
-        let fix = "use https, or set juspay.allow_plain_http = true where the way there is private";
+        let reason = "the API key would cross the network in plain http";
+        let fix = "use https, or set juspay.allow_plain_http = true if the network to Juspay is \
+                   private";
         reader.contradiction(&[key], Wrong::new(reason, fix));
     }
 }
@@ -69,7 +71,7 @@ fn plain_http(reader: &mut Reader<'_>) {
 fn collector(reader: &mut Reader<'_>) {
     let keys = ["traces.endpoint", "traces.headers_file"];
     if is_exposed(reader, keys[0]) && reader.is_set(keys[1]) {
-        let reason = "what is in traces.headers_file would go over the network in plain http";
+        let reason = "the headers in traces.headers_file would cross the network in plain http";
         let fix = "use https, or a collector on loopback, such as a sidecar";
         reader.contradiction(&keys, Wrong::new(reason, fix));
     }
@@ -84,12 +86,12 @@ fn api_key(reader: &mut Reader<'_>) {
     let keys = ["juspay.api_key_file", "juspay.api_key"];
     let wrong = match keys.map(|key| reader.is_set(key)) {
         [true, true] => Wrong::new(
-            "juspay.api_key is set too, and only one of the two can hold",
-            "take one of them out, the one in the file is safer",
+            "juspay.api_key is set too, and only one of the two may be set",
+            "remove one of them; the key in the file is safer",
         ),
         [false, false] => {
-            let reason = "it is missing, and so is juspay.api_key";
-            let fix = "set it to the path of a file that holds the API key";
+            let reason = "is missing, and so is juspay.api_key";
+            let fix = "set it to the path of a file that contains the API key";
             return reader.missing(&keys, Wrong::new(reason, fix));
         }
         [true, false] | [false, true] => return,
@@ -102,19 +104,19 @@ fn cache(reader: &mut Reader<'_>) {
     let (outage, least) = ("cache.outage_min_remaining", "cache.min_remaining");
     let (ahead, life) = ("cache.refresh_ahead", "cache.max_token_life");
     if compare(reader, outage, least) == Some(Ordering::Greater) {
-        let reason =
-            "it is longer than cache.min_remaining, so an outage would leave tokens less time";
+        let reason = "is longer than cache.min_remaining, so tokens would be valid for less time \
+                      in an outage";
         let fix = "make it at most as long";
         reader.contradiction(&[outage, least], Wrong::new(reason, fix));
     }
     longer(reader, [ahead, least], "nothing would be refreshed ahead");
-    longer(reader, [life, ahead], "every hand-out would start a refresh");
+    longer(reader, [life, ahead], "every cached response would start a refresh");
 }
 
 fn tries(reader: &mut Reader<'_>) {
     let keys = ["juspay.try_timeout", "juspay.deadline"];
     if compare(reader, keys[0], keys[1]) == Some(Ordering::Greater) {
-        let reason = "it is longer than juspay.deadline, which bounds all tries together";
+        let reason = "is longer than juspay.deadline, which limits all attempts together";
         reader.contradiction(&keys, Wrong::new(reason, "make it at most as long"));
     }
 }
@@ -123,22 +125,25 @@ fn in_flight(reader: &mut Reader<'_>) {
     let keys = ["server.max_waiting", "server.max_in_flight"];
     let [waiting, all] = keys.map(|key| reader.again(key).number(0..=u64::MAX));
     if matches!((waiting, all), (Some(waiting), Some(all)) if waiting >= all) {
-        let reason = "it isn't less than server.max_in_flight, so waiting requests would leave \
-                      no room for tokens that have to be verified";
-        reader.contradiction(&keys, Wrong::new(reason, "make it less, half of it is the default"));
+        let reason = "is not less than server.max_in_flight, so waiting requests would leave no \
+                      room for token verification";
+        reader.contradiction(
+            &keys,
+            Wrong::new(reason, "lower it; the default is half of server.max_in_flight"),
+        );
     }
 }
 
 fn jwks(reader: &mut Reader<'_>) {
     let keys = ["auth.jwks_max_stale", "auth.jwks_refresh"];
-    longer(reader, keys, "good keys would be dropped between two fetches");
+    longer(reader, keys, "valid keys would be dropped between two fetches");
 }
 
 /// The first must be longer than the second, or else `otherwise`.
 fn longer(reader: &mut Reader<'_>, keys: [&str; 2], otherwise: &str) {
     let [long, short] = keys;
     if matches!(compare(reader, long, short), Some(Ordering::Less | Ordering::Equal)) {
-        let reason = format!("it isn't longer than {short}, so {otherwise}");
+        let reason = format!("is not longer than {short}, so {otherwise}");
         reader.contradiction(&keys, Wrong::new(reason, format!("make it longer than {short}")));
     }
 }

@@ -41,8 +41,8 @@ struct Document<'t> {
 impl Document<'_> {
     fn fault(&self, ((line, column), cause): ((usize, usize), &str)) -> Fault {
         Wrong::new(
-            format!("it isn't valid TOML at line {line}, column {column}: {cause}"),
-            "correct that line; strings and durations need quotes, a key may occur only once",
+            format!("is not valid TOML at line {line}, column {column}: {cause}"),
+            "correct that line; strings and durations need quotes, and a key may occur only once",
         )
         .of(self.name, Some(format!("{}, line {line}", self.name)))
     }

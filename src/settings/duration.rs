@@ -6,13 +6,13 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// A number alone.
-    #[error("it has no unit; write \"60s\", \"500ms\", \"5m\" or \"1h\"")]
+    #[error("expected a duration with a unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
     NoUnit,
     /// Anything else.
-    #[error("it isn't one whole number and one unit; write \"60s\", \"500ms\", \"5m\" or \"1h\"")]
+    #[error("expected one whole number and one unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
     Malformed,
     /// More than there are milliseconds to count with.
-    #[error("it is too large")]
+    #[error("the duration is too large")]
     TooLarge,
 }
 

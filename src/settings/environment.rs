@@ -40,7 +40,7 @@ pub(super) fn warning(name: &str, value: &str) -> Option<Fault> {
     let is_near = rest.starts_with('_') && !rest.starts_with("__");
     (is_near && !is_service_link(rest, value)).then(|| {
         let reason = format!(
-            "is ignored: settings begin with {PREFIX}__, with two underscores, and have two \
+            "is ignored: the names of settings begin with {PREFIX}__ and have two underscores \
              between section and key"
         );
         let fix = "rename the variable, or unset it";

@@ -72,8 +72,8 @@ impl fmt::Display for Fault {
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.faults.len() {
-            1 => writeln!(f, "The settings have 1 fault:")?,
-            count => writeln!(f, "The settings have {count} faults:")?,
+            1 => writeln!(f, "The settings have 1 error:")?,
+            count => writeln!(f, "The settings have {count} errors:")?,
         }
         self.iter().try_for_each(|fault| write!(f, "\n{fault}"))?;
         let mut warnings = self.warnings.iter();
@@ -86,7 +86,7 @@ impl std::error::Error for Faults {}
 /// Why a value can't be taken, before it is known whose value it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wrong {
-    /// Follows the key: "it …".
+    /// Follows the key: "is missing", "expected a list, found a string".
     pub(super) reason: String,
     /// What to do about it.
     pub(super) fix: String,
@@ -139,7 +139,7 @@ mod tests {
             ("bff", ReadError::NotRegular("a directory"), "bff can't be read: it is a directory"),
             ("hush", ReadError::NoFile, "the file can't be read: no such file"),
             ("/hush", ReadError::NoFile, "the file can't be read: no such file"),
-            ("/hu/sh", ReadError::NoDirectory, "the file can't be read: no such file, nor the"),
+            ("/hu/sh", ReadError::NoDirectory, "the file can't be read: no such file, and no such"),
             ("hush", ReadError::Denied, "the file can't be read: permission denied"),
         ] {
             let reason = Wrong::unreadable(Path::new(path), error).reason;
@@ -149,15 +149,15 @@ mod tests {
 
     #[test]
     fn each_fault_is_a_block_of_its_own() {
-        let wrong = Wrong::new("it is missing", "set it");
+        let wrong = Wrong::new("is missing", "set it");
         let first = wrong.clone().of("a.b", Some("prod.toml, line 3".to_owned()));
         let warning = Wrong::new("is ignored", "drop it").of("d", None);
         let faults = Faults { faults: vec![first, wrong.of("c", None)], warnings: vec![warning] };
         assert_eq!(
             faults.to_string(),
-            "The settings have 2 faults:\n\
-             \na.b\n  reason: it is missing\n  fix:    set it\n  where:  prod.toml, line 3\n\
-             \nc\n  reason: it is missing\n  fix:    set it\n\
+            "The settings have 2 errors:\n\
+             \na.b\n  reason: is missing\n  fix:    set it\n  where:  prod.toml, line 3\n\
+             \nc\n  reason: is missing\n  fix:    set it\n\
              \nwarning: d is ignored; drop it\n"
         );
     }

@@ -91,12 +91,12 @@ impl Juspay {
         let times = Duration::from_millis(1)..=Duration::from_mins(1);
         let base_url = reader
             .at("juspay.base_url")
-            .required("set it to Juspay's address, such as \"https://api.juspay.in\"")
+            .required("set it to the address of Juspay's API, such as \"https://api.juspay.in\"")
             .text(base_url);
         let plain = reader.at("juspay.allow_plain_http").boolean();
         let merchant_id = reader
             .at("juspay.merchant_id")
-            .required("set it to the merchant's id, as Juspay's dashboard tells it")
+            .required("set it to the merchant id that Juspay's dashboard shows")
             .text(header_value);
         let api_key_file = reader.at("juspay.api_key_file").file(holds_api_key);
         let api_key = reader.at("juspay.api_key").secret(api_key);
@@ -158,10 +158,9 @@ impl IpFamily {
             "any" => Ok(Self::Any),
             "ipv4" => Ok(Self::V4),
             "ipv6" => Ok(Self::V6),
-            _ => Err(Wrong::new(
-                "there is no such family of addresses",
-                "write \"any\", \"ipv4\" or \"ipv6\"",
-            )),
+            _ => {
+                Err(Wrong::new("expected an address family", "write \"any\", \"ipv4\" or \"ipv6\""))
+            }
         }
     }
 }
@@ -172,7 +171,7 @@ impl CustomerIdForm {
             "merchant" => Ok(Self::Merchant),
             "juspay" => Ok(Self::Juspay),
             _ => Err(Wrong::new(
-                "there is no such form of customer ids",
+                "expected a form of customer ids",
                 "write \"merchant\" (the merchant's own ids) or \"juspay\" (cst_…)",
             )),
         }
@@ -195,8 +194,8 @@ fn no_endpoint(address: &WebAddress) -> Option<Wrong> {
     let mut segments = address.path.split('/').filter(|segment| !segment.is_empty());
     let has_path = segments.clone().next().is_some();
     let has_endpoint = segments.any(|segment| segment.eq_ignore_ascii_case("customers"));
-    let reason = "it has a path, but the service itself adds /customers/… to each call";
-    let fix = "drop the path: write the origin alone, such as \"https://api.juspay.in\"";
+    let reason = "has a path, but the service adds /customers/… itself";
+    let fix = "remove the path: write the origin only, such as \"https://api.juspay.in\"";
     (has_endpoint || (is_juspays && has_path)).then(|| Wrong::new(reason, fix))
 }
 
@@ -204,11 +203,11 @@ fn no_endpoint(address: &WebAddress) -> Option<Wrong> {
 fn header_value(text: &str) -> Result<String, Wrong> {
     let fix = "write it as Juspay shows it, in ASCII and without spaces";
     if text.is_empty() {
-        Err(Wrong::new("it is empty", "fill it, or drop it"))
+        Err(Wrong::new("is empty", "write a value, or remove the setting"))
     } else if text.contains(char::is_whitespace) {
-        Err(Wrong::new("it has white space in it", fix))
+        Err(Wrong::new("contains white space", fix))
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let reason = "it has a control character or a non-ASCII character in it";
+        let reason = "contains a control character or a non-ASCII character";
         Err(Wrong::new(reason, fix))
     } else {
         Ok(text.to_owned())
@@ -217,12 +216,12 @@ fn header_value(text: &str) -> Result<String, Wrong> {
 
 /// The user name of Basic authentication, which ends at the first colon (RFC 7617 §2).
 fn api_key(text: &str) -> Result<(), Vec<Wrong>> {
-    let fix = "put the key there as Juspay's dashboard shows it, and nothing else";
+    let fix = "write only the key, as Juspay's dashboard shows it";
     let is_legal = text.bytes().all(|byte| byte.is_ascii_graphic());
     let wrongs: Vec<_> = [
-        (text.is_empty(), "it is empty"),
-        (text.contains(':'), "it has a colon in it, which no API key can have"),
-        (!is_legal, "it has white space, control characters or non-ASCII characters in it"),
+        (text.is_empty(), "is empty"),
+        (text.contains(':'), "contains a colon, which no API key can contain"),
+        (!is_legal, "contains white space, control characters or non-ASCII characters"),
     ]
     .into_iter()
     .filter(|(is_wrong, _)| *is_wrong)
@@ -235,7 +234,7 @@ fn holds_api_key(path: &Path) -> Result<(), Vec<Wrong>> {
     let key = secret_file::read(path).map_err(|error| vec![unreadable(&error)])?;
     api_key(key.expose_secret()).map_err(|wrongs| {
         let of_file = |wrong: Wrong| {
-            Wrong::new(format!("what is in the file can't be used: {}", wrong.reason), wrong.fix)
+            Wrong::new(format!("the file's content is invalid: {}", wrong.reason), wrong.fix)
         };
         wrongs.into_iter().map(of_file).collect()
     })
@@ -267,7 +266,7 @@ mod tests {
             "https://gateway.example/juspay/customers/",
         ] {
             let wrongs = base_url(bad).unwrap_err();
-            assert!(wrongs[0].reason.contains("it has a path"), "{bad}: {wrongs:?}");
+            assert!(wrongs[0].reason.contains("has a path"), "{bad}: {wrongs:?}");
         }
     }
 

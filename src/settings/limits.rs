@@ -27,7 +27,7 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let read = rate(text).map_err(|wrong| format!("{}; {}", wrong.reason, wrong.fix))?;
-        read.ok_or_else(|| "it must be a rate such as \"100/s\"".to_owned())
+        read.ok_or_else(|| "expected a rate such as \"100/s\"".to_owned())
     }
 }
 
@@ -55,7 +55,7 @@ fn rate(text: &str) -> Result<Option<Rate>, Wrong> {
     }
     let wrong = || {
         let fix = "write a rate such as \"60/min\", \"10/s\" or \"100/h\", or \"off\"";
-        Wrong::new("it isn't a rate", fix)
+        Wrong::new("expected a rate", fix)
     };
     let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
     let per = match unit {

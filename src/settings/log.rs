@@ -70,7 +70,7 @@ impl LogLevel {
             "trace" => Self::Trace,
             _ => {
                 return Err(no_such(
-                    "level",
+                    "a log level",
                     "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
                 ));
             }
@@ -83,7 +83,7 @@ impl LogFormat {
         Ok(match text {
             "json" => Self::Json,
             "text" => Self::Text,
-            _ => return Err(no_such("format", "\"json\" or \"text\"")),
+            _ => return Err(no_such("a log format", "\"json\" or \"text\"")),
         })
     }
 }
@@ -98,8 +98,8 @@ impl AccessLog {
                 let count = text.strip_prefix("1/").and_then(|count| count.parse().ok());
                 let wrong = || {
                     no_such(
-                        "choice",
-                        "\"all\", \"errors\", \"off\" or \"1/100\" (one of a hundred)",
+                        "an access log choice",
+                        "\"all\", \"errors\", \"off\" or \"1/100\" (one in a hundred)",
                     )
                 };
                 Self::OneIn(count.ok_or_else(wrong)?)
@@ -109,7 +109,7 @@ impl AccessLog {
 }
 
 fn no_such(what: &str, choices: &str) -> Wrong {
-    Wrong::new(format!("there is no such {what}"), format!("write {choices}"))
+    Wrong::new(format!("expected {what}"), format!("write {choices}"))
 }
 
 #[cfg(test)]

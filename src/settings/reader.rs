@@ -77,7 +77,8 @@ impl<'v> Reader<'v> {
         let good: BTreeSet<&String> = good_names(table).collect();
         let bad: BTreeSet<&String> = table.keys().filter(|name| !good.contains(name)).collect();
         for name in bad {
-            let reason = "it isn't a table with a name of a-z, 0-9 and _ that begins with a letter";
+            let reason = "expected a table whose name consists of a-z, 0-9 and _ and begins with a \
+                          letter";
             let fix = format!("write [{key}.NAME] with such a name, and the settings below it");
             let path = unknown::path(key, name);
             let origin = table.get(name).and_then(value::origin);

@@ -10,9 +10,9 @@ pub(super) fn holds_roots(path: &Path) -> Result<(), Wrong> {
     let fix = "write the path of a file with certificates in PEM (BEGIN CERTIFICATE)";
     tls::client_config(Some(path)).map(drop).map_err(|error| match error {
         TlsError::File(error) => Wrong::unreadable(path, error),
-        TlsError::Pem(_) => Wrong::new("the file isn't PEM", fix),
+        TlsError::Pem(_) => Wrong::new("the file is not PEM", fix),
         TlsError::NoCertificate => Wrong::new("the file holds no certificate", fix),
-        TlsError::Rustls(_) => Wrong::new("a certificate in the file can't be used", fix),
+        TlsError::Rustls(_) => Wrong::new("a certificate in the file is invalid", fix),
     })
 }
 
@@ -28,9 +28,9 @@ mod tests {
         assert_eq!(holds_roots(file.path()), Ok(()));
         for (content, reason) in [
             ("hush", "no certificate"),
-            ("-----BEGIN hush\nhush", "isn't PEM"),
-            ("-----BEGIN CERTIFICATE-----\nhush", "isn't PEM"),
-            ("-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n", "can't be used"),
+            ("-----BEGIN hush\nhush", "is not PEM"),
+            ("-----BEGIN CERTIFICATE-----\nhush", "is not PEM"),
+            ("-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n", "is invalid"),
         ] {
             std::fs::write(&file, content).unwrap();
             let wrong = holds_roots(file.path()).unwrap_err();

@@ -118,16 +118,18 @@ impl Listen {
     pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
         let fix = LISTEN;
         match text.strip_prefix("unix:") {
-            Some("") => Err(Wrong::new("it has no path after unix:", fix)),
+            Some("") => Err(Wrong::new("has no path after unix:", fix)),
             Some(path) if path.len() > MAX_SOCKET_PATH || path.contains('\0') => Err(Wrong::new(
-                format!("a socket's path has at most {MAX_SOCKET_PATH} bytes and no zero in it"),
+                format!(
+                    "expected a socket path of at most {MAX_SOCKET_PATH} bytes without a NUL byte"
+                ),
                 "write a shorter path",
             )),
             Some(path) => Ok(Self::Unix(path.into())),
             None => text
                 .parse()
                 .map(Self::Tcp)
-                .map_err(|_| Wrong::new("it isn't an IP address and port", fix)),
+                .map_err(|_| Wrong::new("expected an IP address and port", fix)),
         }
     }
 
@@ -158,11 +160,11 @@ fn without_query(text: &str) -> Result<String, Vec<Wrong>> {
 }
 
 pub(super) fn unreadable(error: &SecretFileError) -> Wrong {
-    let fix = "write the path of a file that this process can read and that is filled";
+    let fix = "write the path of a file that this process can read and that is not empty";
     match error {
         SecretFileError::Unreadable { path, source } => Wrong::unreadable(path, *source),
         SecretFileError::Empty(_) => Wrong::new("the file is empty", fix),
-        SecretFileError::NotText(_) => Wrong::new("the file isn't UTF-8 text", fix),
+        SecretFileError::NotText(_) => Wrong::new("the file is not UTF-8 text", fix),
     }
 }
 
@@ -173,11 +175,10 @@ fn holds_token(path: &Path) -> Result<(), Wrong> {
     if token.expose_secret().bytes().all(is_token_byte) {
         Ok(())
     } else {
-        let reason = "the file holds a character that a bearer token can't have";
+        let reason = "the file contains a character that a bearer token cannot contain";
         Err(Wrong::new(
             reason,
-            "fill it with letters, digits and -._~+/ only, e.g. from \
-                                `openssl rand -hex 32`",
+            "use letters, digits and -._~+/ only, such as the output of `openssl rand -hex 32`",
         ))
     }
 }

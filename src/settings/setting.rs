@@ -80,7 +80,7 @@ impl<'r, 'v> Setting<'r, 'v> {
     /// A fault when it isn't set.
     pub(super) fn required(self, fix: &str) -> Self {
         if self.value.is_none() && !self.silent {
-            self.reader.missing(&[&self.key], Wrong::new("it is missing", fix));
+            self.reader.missing(&[&self.key], Wrong::new("is missing", fix));
         }
         self
     }
@@ -161,7 +161,7 @@ impl<'r, 'v> Setting<'r, 'v> {
             let wanted = format!("a whole number from {} to {}", range.start(), range.end());
             let fix = format!("write {wanted}, without quotes");
             let number = value::number(value, &fix)?.filter(|number| range.contains(number));
-            let number = number.ok_or_else(|| Wrong::new(format!("it isn't {wanted}"), fix))?;
+            let number = number.ok_or_else(|| Wrong::new(format!("expected {wanted}"), fix))?;
             // Every range ends far below the largest number that TOML has.
             Ok((number, toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))))
         })
@@ -173,7 +173,7 @@ impl<'r, 'v> Setting<'r, 'v> {
             let wanted = "a share from 0 to 1";
             let fix = "write it as 0.5, without quotes";
             let share = value::share(value, fix)?.filter(|share| (0.0..=1.0).contains(share));
-            let share = share.ok_or_else(|| Wrong::new(format!("it isn't {wanted}"), fix))?;
+            let share = share.ok_or_else(|| Wrong::new(format!("expected {wanted}"), fix))?;
             Ok((share, share.into()))
         })
     }
@@ -187,14 +187,16 @@ impl<'r, 'v> Setting<'r, 'v> {
                 Wrong::new(reason, fix)
             };
             if value::is_number(value) {
-                return Err(wrong("it is a number without a unit".to_owned()).into());
+                return Err(
+                    wrong("expected a duration with a unit, found a number".to_owned()).into()
+                );
             }
             let text = value::text(value)?;
             let read = duration::parse(text).map_err(|error| wrong(error.to_string()))?;
             if range.contains(&read) {
                 Ok((read, text.into()))
             } else {
-                Err(wrong(format!("it isn't a duration from {least} to {most}")).into())
+                Err(wrong(format!("expected a duration from {least} to {most}")).into())
             }
         })
     }
@@ -231,13 +233,15 @@ impl<'r, 'v> Setting<'r, 'v> {
         let fix = self.fix_of_type.unwrap_or("write a table");
         self.read(|value| {
             let (mut read, mut shown, mut wrongs) = (Vec::new(), toml::Table::new(), Vec::new());
-            let table = value::table(value).ok_or_else(|| value::mismatch(value, "a table", fix))?;
+            let table =
+                value::table(value).ok_or_else(|| value::mismatch(value, "a table", fix))?;
             for (name, value) in table.iter().collect::<BTreeMap<_, _>>() {
                 let origin = value::origin(value);
-                let is_variable = origin.as_ref().is_some_and(|it| it.starts_with(environment::ORIGIN));
+                let is_variable =
+                    origin.as_ref().is_some_and(|it| it.starts_with(environment::ORIGIN));
                 let parsed = if is_variable {
-                    let reason = "an environment variable can't hold it: names of variables have no \
-                                  upper and lower case";
+                    let reason = "an environment variable cannot set it, because names of \
+                                  variables have no upper and lower case";
                     Err(Wrong::new(reason, fix))
                 } else {
                     parse(name, value)

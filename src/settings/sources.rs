@@ -161,7 +161,7 @@ impl Document {
                         fault(Wrong::new(reason, error.fix()))
                     })?;
                 let text = str::from_utf8(&content)
-                    .map_err(|_| fault(Wrong::new("it isn't UTF-8 text", "save it as UTF-8")))?;
+                    .map_err(|_| fault(Wrong::new("is not UTF-8 text", "save it as UTF-8")))?;
                 document::parse(&name, text)
             }
         }
@@ -199,7 +199,8 @@ fn keep_tables(
             keep_tables(table, shape, &path, faults);
             return true;
         }
-        let wrong = value::mismatch(value, "a table", &format!("write [{path}] and what is in it"));
+        let wrong =
+            value::mismatch(value, "a table", &format!("write [{path}] and its settings below"));
         faults.push(wrong.of(path, value::origin(value)));
         false
     });

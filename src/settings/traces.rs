@@ -61,12 +61,12 @@ pub(super) fn endpoint(text: &str) -> Result<String, Vec<Wrong>> {
     let base = text.trim_end_matches('/');
     let mut wrongs = WebAddress::parse(text, &[no_query]).err().unwrap_or_default();
     if base.ends_with(PATH) {
-        let reason = "it ends in /v1/traces, which is added to it";
-        wrongs.push(Wrong::new(reason, "drop /v1/traces"));
+        let reason = "ends in /v1/traces, which the service adds itself";
+        wrongs.push(Wrong::new(reason, "remove /v1/traces"));
     }
     if cfg!(not(feature = "traces")) {
-        let reason = "this program is built without traces";
-        let fix = "build it with `--features traces`, as the image is, or take the setting out";
+        let reason = "this binary was built without traces";
+        let fix = "build it with `--features traces`, as the image is, or remove the setting";
         wrongs.push(Wrong::new(reason, fix));
     }
     if wrongs.is_empty() { Ok(base.to_owned()) } else { Err(wrongs) }
@@ -74,7 +74,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, Vec<Wrong>> {
 
 fn service_name(text: &str) -> Result<String, Wrong> {
     if text.trim().is_empty() || text.chars().any(char::is_control) {
-        return Err(Wrong::new("it is empty or has control characters", "write a name"));
+        return Err(Wrong::new("is empty or contains control characters", "write a name"));
     }
     Ok(text.to_owned())
 }
@@ -84,8 +84,9 @@ fn holds_headers(path: &Path) -> Result<(), Wrong> {
     if header_lines(lines.expose_secret()).is_some() {
         return Ok(());
     }
-    let reason = "the file holds a line that is no header, or one that is written in any case";
-    Err(Wrong::new(reason, "write a header in each line, such as `Authorization: Bearer …`"))
+    let reason = "the file contains a line that is not a header, or a header that the service \
+                  sends itself";
+    Err(Wrong::new(reason, "write one header per line, such as `Authorization: Bearer …`"))
 }
 
 /// The headers in a text that has one in each line (RFC 9110 §5): names and values; `None` when a

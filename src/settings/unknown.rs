@@ -48,10 +48,10 @@ fn collect(table: &Map<String, Value>, at: &str, known: &BTreeSet<String>, to: &
 
 fn unknown(path: String, known: &BTreeSet<String>, value: &Value) -> Fault {
     let fix = meant(&path, known).map_or_else(
-        || "take it out; config/default.toml documents every key".to_owned(),
+        || "remove it; config/default.toml documents every key".to_owned(),
         |key| format!("did you mean {key}?"),
     );
-    Wrong::new("there is no such setting", fix).of(path, value::origin(value))
+    Wrong::new("no such setting", fix).of(path, value::origin(value))
 }
 
 /// The key that was probably meant: one with other separators (`JUSPAY_BFF__LOG_LEVEL`), the
@@ -125,8 +125,8 @@ mod tests {
                 "did you mean auth.issuers.a.issuer?",
             ),
             ("log_level = 'hush'", "log_level", "did you mean log.level?"),
-            ("zebra = 'hush'", "zebra", "take it out; config/default.toml documents every key"),
-            ("'a b' = 1", "\"a b\"", "take it out; config/default.toml documents every key"),
+            ("zebra = 'hush'", "zebra", "remove it; config/default.toml documents every key"),
+            ("'a b' = 1", "\"a b\"", "remove it; config/default.toml documents every key"),
         ] {
             assert_eq!(fixes(text), [(key.to_owned(), fix.to_owned())]);
         }

@@ -47,7 +47,7 @@ pub(super) fn switch_text(value: &Value) -> Result<&str, Wrong> {
         return Err(mismatch(value, "true, false or a string", fix));
     };
     if text.parse::<bool>().is_ok() {
-        let reason = "it is true or false in quotes, which is a string, not a boolean";
+        let reason = "expected true or false, found a string: the value is in quotes";
         return Err(Wrong::new(reason, "write true or false without quotes"));
     }
     Ok(text)
@@ -97,12 +97,8 @@ pub(super) fn items(value: &Value, items: Items, fix: Option<&str>) -> Result<Ve
             values.iter().map(|item| (text(item).map(str::to_owned), origin(item))).collect()
         }
         (_, Some(text)) if is_in_brackets(text) => {
-            let reason = "it is written as a JSON or TOML list, which an environment variable can't \
-                          hold";
-            return Err(Wrong::new(
-                reason,
-                "write the items with commas between them, such as a,b",
-            ));
+            let reason = "is a JSON or TOML list, which an environment variable cannot contain";
+            return Err(Wrong::new(reason, "separate the items with commas, such as a,b"));
         }
         (_, Some(text)) => {
             text.split(',').map(|item| (Ok(item.trim().to_owned()), origin(value))).collect()
@@ -120,7 +116,7 @@ pub(super) fn items(value: &Value, items: Items, fix: Option<&str>) -> Result<Ve
         }
     };
     if list.is_empty() && items != Items::Any {
-        return Err(Wrong::new("the list is empty", "put at least one item into it"));
+        return Err(Wrong::new("the list is empty", "add at least one item"));
     }
     Ok(list)
 }
@@ -163,7 +159,7 @@ pub(super) fn off_optional_or_required<T>(text: &str, choices: [T; 3]) -> Result
         "optional" => Ok(optional),
         "required" => Ok(required),
         _ => Err(Wrong::new(
-            "there is no such choice",
+            "expected \"off\", \"optional\" or \"required\"",
             "write \"off\", \"optional\" or \"required\"",
         )),
     }

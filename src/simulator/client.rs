@@ -66,5 +66,5 @@ pub async fn exchange(
     let mut answer = Vec::new();
     stream.take(MAX_RESPONSE).read_to_end(&mut answer).await?;
     Reply::parse(&answer)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its answer isn't HTTP"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP"))
 }

@@ -49,8 +49,8 @@ fn banner(config: &Config, running: &Running) -> String {
     let merchant = &config.merchant;
     let first_key = keys.first().copied().unwrap_or_default();
     format!(
-        "Stand-in for Juspay  {base}\n\
-         Dev issuer           {issuer}\n\
+        "Simulated Juspay     {base}\n\
+         Simulated issuer     {issuer}\n\
          API key              {all_keys}\n\
          Merchant             {merchant}\n\
          Audience of tokens   {DEFAULT_AUDIENCE}\n\
@@ -58,17 +58,17 @@ fn banner(config: &Config, running: &Running) -> String {
          {unknown}\n\
          \n\
          {magic}\n\
-         Ask the stand-in as Juspay would be asked:\n\
+         Call it as the real Juspay:\n\
          \x20 curl -u '{first_key}:' -H 'x-merchantid: {merchant}' \\\n\
          \x20   '{base}/customers/alice?options.get_client_auth_token=true'\n\
-         Get a bearer token for a customer:\n\
+         Get an access token for a customer:\n\
          \x20 juspay-bff token --subject alice --issuer {issuer}\n\
-         See what came in, and steer what goes wrong:\n\
+         Show the requests, inject faults, and list all control routes:\n\
          \x20 curl {base}/_simulator/requests\n\
          \x20 curl -d '{fault}' {base}/_simulator/faults\n\
          \x20 curl {base}/_simulator\n\
          \n\
-         Client auth tokens of the simulator don't work in the real SDK. Ctrl-C ends it.\n",
+         Client auth tokens of the simulator don't work in the real SDK. Press Ctrl-C to stop.\n",
         all_keys = keys.join(", "),
         unknown = page::unknown_customers(config.provision),
         magic = page::magic_customers(),

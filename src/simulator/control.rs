@@ -68,9 +68,7 @@ pub(super) fn answer(simulator: &Simulator, request: &Request) -> Option<Respons
         }
         ("GET", "/counts") => Ok(Response::json(200, &simulator.counts())),
         ("POST", "/tokens/use") => use_token(simulator, request),
-        _ => {
-            Err(rejection(404, &format!("there is no such thing; GET {ROOT} lists what there is")))
-        }
+        _ => Err(rejection(404, &format!("no such route; GET {ROOT} lists all routes"))),
     };
     Some(answer.unwrap_or_else(|rejection| rejection))
 }

@@ -229,8 +229,8 @@ impl Issuer {
             ("POST", "/token") => self.token(request).unwrap_or_else(|rejection| rejection),
             ("POST", INTROSPECTION_PATH) => self.0.register.introspect(request, self.0.clock.now()),
             ("POST", REVOCATION_PATH) => self.0.register.revocation(request),
-            ("POST", "/rotate") => self.rotation(request).unwrap_or_else(|rejection| rejection),
-            _ => rejection(404, "there is no such thing; GET / lists what there is"),
+            ("POST", "/rotate") => self.rotation(request).unwrap_or_else(|refusal| refusal),
+            _ => rejection(404, "no such route; GET / lists all routes"),
         }
     }
 
@@ -265,11 +265,11 @@ impl Issuer {
     }
 }
 
-const HELP: &str = r#"A dev issuer: it gives anybody a token for any subject.
+const HELP: &str = r#"A simulated issuer. It issues a token for any subject.
 
   GET  /.well-known/openid-configuration
-  GET  /jwks     the keys that were used so far
-  POST /token    {"subject": "alice"} and, if you like, "audience", "life", "scope", "typ",
+  GET  /jwks     the published signing keys
+  POST /token    {"subject": "alice"}; optional: "audience", "life", "scope", "typ",
                  "algorithm", "claims", "opaque": true
   POST /introspect, /revoke   token=TOKEN, by client juspay-bff, secret sim_client_secret
   POST /rotate   {"overlap": true}

@@ -45,30 +45,28 @@ const fn magic(
 
 /// Every magic customer.
 pub const MAGIC_CUSTOMERS: &[MagicCustomer] = &[
-    magic("sim_not_found", "404, there is no such customer", |_| Fault::Error(ApiError::NotFound)),
-    magic("sim_bad_key", "401, as for a wrong API key", |_| Fault::Error(ApiError::AccessDenied)),
-    magic("sim_ip_blocked", "403, our address isn't on the allow-list", |_| {
+    magic("sim_not_found", "404: unknown customer", |_| Fault::Error(ApiError::NotFound)),
+    magic("sim_bad_key", "401: wrong API key", |_| Fault::Error(ApiError::AccessDenied)),
+    magic("sim_ip_blocked", "403: address not on the allow-list", |_| {
         Fault::Error(ApiError::BadOrigin)
     }),
-    magic("sim_bad_request", "400, mandatory fields are missing", |_| {
+    magic("sim_bad_request", "400: mandatory fields are missing", |_| {
         Fault::Error(ApiError::MandatoryFieldsMissing)
     }),
     magic("sim_429", "429 with Retry-After: 7", |_| status(429, &[("Retry-After", "7")])),
     magic("sim_500", "500", |_| status(500, &[])),
     magic("sim_503", "503", |_| status(503, &[])),
-    magic("sim_slow", "the answer comes after 3 s", |_| Fault::Latency { ms: 3_000 }),
-    magic("sim_hang", "no answer, the connection stays open", |_| Fault::Hang),
-    magic("sim_reset", "no answer but a TCP reset", |_| Fault::Reset),
-    magic("sim_expires_20s", "the token lives 20 s", |_| life(20)),
-    magic("sim_expires_40s", "the token lives 40 s", |_| life(40)),
-    magic("sim_expired", "the token has expired 60 s ago", |_| life(-60)),
-    magic("sim_used_up", "the token's uses are used up", |_| Fault::Token(TokenFault::UsedUp)),
-    magic("sim_no_token", "there is no `juspay`", |_| Fault::Token(TokenFault::Missing)),
+    magic("sim_slow", "response after 3 s", |_| Fault::Latency { ms: 3_000 }),
+    magic("sim_hang", "no response; the connection stays open", |_| Fault::Hang),
+    magic("sim_reset", "no response; the connection is reset (TCP RST)", |_| Fault::Reset),
+    magic("sim_expires_20s", "the token is valid for 20 s", |_| life(20)),
+    magic("sim_expires_40s", "the token is valid for 40 s", |_| life(40)),
+    magic("sim_expired", "the token expired 60 s ago", |_| life(-60)),
+    magic("sim_used_up", "the token is used up", |_| Fault::Token(TokenFault::UsedUp)),
+    magic("sim_no_token", "no `juspay`", |_| Fault::Token(TokenFault::Missing)),
     magic("sim_null_juspay", "`juspay` is null", |_| Fault::Token(TokenFault::Null)),
     magic("sim_null_token", "`client_auth_token` is null", |_| Fault::Token(TokenFault::NullToken)),
-    magic("sim_no_expiry", "there is no `client_auth_token_expiry`", |_| {
-        Fault::Token(TokenFault::NoExpiry)
-    }),
+    magic("sim_no_expiry", "no `client_auth_token_expiry`", |_| Fault::Token(TokenFault::NoExpiry)),
     magic("sim_offset_expiry", "the expiry ends in +0000", |_| {
         Fault::Token(TokenFault::OffsetExpiry)
     }),
@@ -78,27 +76,28 @@ pub const MAGIC_CUSTOMERS: &[MagicCustomer] = &[
     magic("sim_other_customer", "another customer's object", |_| {
         Fault::Object(ObjectFault::OtherCustomer)
     }),
-    magic("sim_sparse", "nothing but object_reference_id and the token", |_| {
+    magic("sim_sparse", "only object_reference_id and the token", |_| {
         Fault::Object(ObjectFault::Sparse)
     }),
     magic("sim_html", "an HTML page with status 200", |_| Fault::Html),
-    magic("sim_empty", "200 and an empty body", |_| Fault::Empty),
+    magic("sim_empty", "status 200 and an empty body", |_| Fault::Empty),
     magic("sim_huge", "8 MiB of JSON", |_| Fault::Huge { bytes: 8 * 1024 * 1024 }),
-    magic("sim_cut", "half of the body, then the connection ends", |_| Fault::CutBody {
+    magic("sim_cut", "half of the body, then the connection closes", |_| Fault::CutBody {
         whole_json: false,
     }),
-    magic("sim_chunked_cut", "half of a chunked body, then the connection ends", |_| {
+    magic("sim_chunked_cut", "half of a chunked body, then the connection closes", |_| {
         Fault::CutChunked { whole_json: false }
     }),
-    magic("sim_stalled_body", "half of the body, then silence", |_| Fault::StalledBody),
+    magic("sim_stalled_body", "half of the body, then nothing", |_| Fault::StalledBody),
     magic("sim_redirect", "302 to /customers/sim_redirected of this simulator", |base_url| {
         Fault::Redirect { location: format!("{base_url}/customers/sim_redirected") }
     }),
-    magic("sim_early_hints", "103 that nobody asked for; 20 ms later the answer", |_| {
-        Fault::Interim { status: 103, gap_ms: 20 }
-    }),
-    magic("sim_surplus", "the answer; 20 ms later the same answer again", |_| Fault::Surplus {
+    magic("sim_early_hints", "unexpected 103; the response 20 ms later", |_| Fault::Interim {
+        status: 103,
         gap_ms: 20,
+    }),
+    magic("sim_surplus", "the response, and the same response again 20 ms later", |_| {
+        Fault::Surplus { gap_ms: 20 }
     }),
 ];
 

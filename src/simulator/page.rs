@@ -7,12 +7,12 @@ use super::{MAGIC_CUSTOMERS, Simulator};
 /// The control API: method, path and purpose.
 const CONTROL_API: &[(&str, &str, &str)] = &[
     ("GET", "/_simulator", "this page"),
-    ("GET", "/_simulator/requests", "the last 10,000 requests, and how many there were in all"),
-    ("DELETE", "/_simulator/requests", "forgets them, and the counts"),
+    ("GET", "/_simulator/requests", "the last 10,000 requests, and the total number"),
+    ("DELETE", "/_simulator/requests", "deletes them and the counts"),
     ("GET", "/_simulator/counts", "calls per customer"),
-    ("GET", "/_simulator/faults", "the faults that are still to come"),
+    ("GET", "/_simulator/faults", "the pending faults"),
     ("POST", "/_simulator/faults", r#"{"customer": "alice", "times": 2, "fault": "reset"}"#),
-    ("DELETE", "/_simulator/faults", "forgets them"),
+    ("DELETE", "/_simulator/faults", "deletes them"),
     (
         "POST",
         "/_simulator/connections",
@@ -43,7 +43,7 @@ const FAULTS: &str = r#"  "hang"  "reset"  "close"  "unfinished_head"  "stalled_
 /// The page at `/_simulator`.
 pub(super) fn text(simulator: &Simulator) -> String {
     format!(
-        "A stand-in for Juspay at {base}, merchant {merchant}.\n\
+        "Simulated Juspay at {base}, merchant {merchant}.\n\
          \n\
          GET {base}/customers/ID, POST {base}/customers, POST {base}/customers/ID\n\
          Basic authorization with an API key as user name; x-merchantid: {merchant}.\n\
@@ -52,8 +52,8 @@ pub(super) fn text(simulator: &Simulator) -> String {
          \n\
          {magic}\n\
          Control API:\n{control}\n\
-         Faults, the first rule that fits decides (without \"customer\": any; without\n\
-         \"times\": for ever):\n{FAULTS}",
+         Faults. The first matching rule applies; without \"customer\" it matches every customer,\n\
+         without \"times\" it applies forever:\n{FAULTS}",
         base = simulator.base_url(),
         merchant = simulator.merchant(),
         unknown = unknown_customers(simulator.provisions_customers()),
@@ -65,10 +65,10 @@ pub(super) fn text(simulator: &Simulator) -> String {
 /// What happens to requests for unknown customers.
 pub(super) const fn unknown_customers(are_made_up: bool) -> &'static str {
     if are_made_up {
-        "A customer that was never created is made up when it is requested, always with the\n\
-         same fields and the same cst_ id (unless started with --strict)."
+        "An unknown customer is created when it is requested, always with the same fields and\nthe \
+         same cst_ id (unless started with --strict)."
     } else {
-        "Strict: a customer that was never created is answered with 404 object_not_found."
+        "Strict: an unknown customer gets 404 object_not_found until it is created."
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn shifted(moment: Timestamp, span: SignedDuration) -> Timestamp {
 /// Deserializes a number of seconds, or a string such as `"15m"` or `"-1h"`.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SignedDuration, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected seconds, or a text such as \"15m\" or \"-1h\"")]
+    #[serde(untagged, expecting = "expected seconds, or a string such as \"15m\" or \"-1h\"")]
     enum Span {
         Seconds(i64),
         Text(String),
@@ -56,7 +56,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SignedDu
         Span::Text(text) => text.parse().map_err(|_| {
             de::Error::invalid_value(
                 de::Unexpected::Str(&text),
-                &"seconds, or a text such as \"15m\" or \"-1h\"",
+                &"seconds, or a string such as \"15m\" or \"-1h\"",
             )
         }),
     }

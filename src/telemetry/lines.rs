@@ -111,10 +111,7 @@ impl Lines {
             // After a failed write, this line would be lost too, and be the reason for another one.
             if unwritten == 0 && unreported > 0 {
                 let lost = mem::take(&mut unreported);
-                tracing::warn!(
-                    lost,
-                    "log lines were lost: standard output was full, closed or slow"
-                );
+                tracing::warn!(lost, "log lines lost; standard output was full, closed or slow");
             }
         }
         self.waiting().end = End::Over;

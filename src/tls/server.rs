@@ -38,13 +38,13 @@ pub enum FileError {
     #[error(transparent)]
     File(#[from] SecretFileError),
     /// It isn't PEM.
-    #[error("it isn't PEM")]
+    #[error("the file is not PEM")]
     NotPem,
     /// PEM, but nothing of the kind is in it.
-    #[error("it holds no {0}")]
+    #[error("the file contains no {0}")]
     Lacks(&'static str),
     /// What is in it can't be used.
-    #[error("a {0} in it can't be used")]
+    #[error("a {0} in the file is invalid")]
     Unusable(&'static str),
 }
 
@@ -55,10 +55,10 @@ pub enum ServerTlsError {
     #[error("{0}: {1}")]
     File(&'static str, FileError),
     /// The certificate is one of another key.
-    #[error("server.tls.cert_file: its certificate and the key in server.tls.key_file don't fit")]
+    #[error("server.tls.cert_file: the certificate does not match the key in server.tls.key_file")]
     Mismatch,
     /// The library's own set-up.
-    #[error("server.tls: TLS can't be set up")]
+    #[error("server.tls: failed to set up TLS")]
     SetUp,
 }
 

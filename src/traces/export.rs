@@ -118,7 +118,7 @@ impl Exporter {
         self.ending.send_replace(true);
         // Nobody sends where nobody traces: then it is over by now, too.
         if clock::timeout_at(&*self.clock, until, self.over).await.is_none() {
-            tracing::warn!("the last spans were lost: the collector didn't take them in time");
+            tracing::warn!("last spans lost; the collector did not accept them in time");
         }
     }
 }
@@ -213,7 +213,7 @@ impl Sender {
         if lost > self.losses.told && now >= self.losses.next {
             let why = self.losses.why.take().map(tracing::field::display);
             let number = lost.saturating_sub(self.losses.told);
-            tracing::warn!(lost = number, why, "spans of traces were lost");
+            tracing::warn!(lost = number, why, "trace spans lost");
             self.losses = Losses { told: lost, next: now.plus(TOLD_EVERY), why: None };
         }
     }

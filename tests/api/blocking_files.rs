@@ -128,9 +128,9 @@ async fn p9_why_a_file_cannot_be_read_is_told_with_its_path_and_what_to_do() {
     fs::create_dir(path("directory")).unwrap();
     fs::write(path("large"), "x".repeat(64 * 1024 + 1)).unwrap();
     for (name, reason, fix) in [
-        ("missing", "no such file", "write the path of a file that exists, or put the file there"),
+        ("missing", "no such file", "write the path of a file that exists, or create the file"),
         ("directory", "it is a directory, not a regular file", "write the path of a regular file"),
-        ("large", "it is larger than 65536 bytes", "or make the file smaller"),
+        ("large", "it is larger than 65536 bytes", "or reduce its size"),
     ] {
         let file = path("settings.toml");
         fs::write(&file, settings(&["juspay.api_key_file"], &path(name))).unwrap();
@@ -200,7 +200,7 @@ async fn a_fifo_in_the_place_of_a_file_holds_up_neither_other_files_nor_the_drai
     for (label, path) in &files {
         let content = fs::read(path).unwrap();
         let told = || guard::log_lines(path.to_str().unwrap()).len();
-        let told_of_list = || guard::log_lines("auth.revocations_file can't be used").len();
+        let told_of_list = || guard::log_lines("failed to reload auth.revocations_file").len();
         let (told_before, list_before) = (told(), told_of_list());
         fs::remove_file(path).unwrap();
         fifo(path);
@@ -238,7 +238,7 @@ async fn a_key_set_that_turns_into_a_fifo_keeps_the_last_good_keys() {
     let failures = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
     let has_failed = async || world.count(failures).await >= 2;
     world.turn_until("failed looks", SECOND, has_failed).await;
-    assert!(!guard::log_lines(&format!("its file can't be read: {IS_A_FIFO}")).is_empty());
+    assert!(!guard::log_lines(&format!("the file can't be read: {IS_A_FIFO}")).is_empty());
     assert_eq!(world.admin().get("/readyz").await.status, 200);
 }
 
@@ -278,7 +278,7 @@ async fn a_process_whose_secret_turns_into_a_fifo_reloads_others_and_ends_at_sig
     };
     let last = last_read().await;
     fs::write(path("token"), "two").unwrap();
-    let read = serving.line_with("the secret was read anew").await;
+    let read = serving.line_with("secret reloaded").await;
     assert!(read.contains("\"secret\":\"admin_token\""), "{read}");
     assert_eq!(last_read().await, last, "it stands still");
     assert_eq!(serving.terminate().await, Some(0));

@@ -131,10 +131,10 @@ async fn the_simulator_tells_what_it_takes_to_use_it() {
     let own = ["--api-key", "one", "--api-key", "two", "--merchant", "shop", "--token-life", "1m"];
     let arguments = [&["simulator"][..], &free, &own].concat();
     let mut simulator = Process::start(bff(&arguments));
-    simulator.line_with("Ctrl-C ends it").await;
+    simulator.line_with("Press Ctrl-C to stop").await;
     for told in [
-        "Stand-in for Juspay  http://127.0.0.1:",
-        "Dev issuer           http://127.0.0.1:",
+        "Simulated Juspay     http://127.0.0.1:",
+        "Simulated issuer     http://127.0.0.1:",
         "API key              one, two\n",
         "Merchant             shop\n",
         "Audience of tokens   juspay-bff-demo\n",
@@ -151,8 +151,8 @@ async fn the_strict_simulator_knows_no_customer_until_it_is_created() {
     let free = ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
     for (flags, status) in [(&[][..], 200), (&["--strict"], 404)] {
         let mut simulator = Process::start(bff(&[&free, flags].concat()));
-        let line = simulator.line_with("Stand-in for Juspay").await;
-        simulator.line_with("Ctrl-C ends it").await;
+        let line = simulator.line_with("Simulated Juspay").await;
+        simulator.line_with("Press Ctrl-C to stop").await;
         assert_eq!(simulator.stdout.contains("Strict: "), status == 404, "{}", simulator.stdout);
         let address = line.rsplit('/').next().unwrap().parse().unwrap();
         let juspay = Phone::new(address, None);
@@ -167,7 +167,7 @@ async fn the_strict_simulator_knows_no_customer_until_it_is_created() {
 async fn a_token_is_printed_alone() {
     let free = ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
     let mut simulator = Process::start(bff(&free));
-    let line = simulator.line_with("Dev issuer").await;
+    let line = simulator.line_with("Simulated issuer").await;
     let issuer = line.split(' ').next_back().unwrap();
     let token = run(bff(&["token", "--subject", "alice", "--issuer", issuer])).await;
     assert_eq!((token.code, &*token.stderr), (Some(0), ""));

@@ -57,7 +57,7 @@ async fn a_service_without_keys_is_live_but_not_ready() {
     stage.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
     let world = stage.open("");
     let admin = world.service.admin.to_string();
-    let why = format!("http://{admin}/readyz answers 503: no issuer has keys yet");
+    let why = format!("http://{admin}/readyz returned 503: no issuer has keys yet");
     is_unhealthy(&check(&admin, &[]).await, &why);
     is_healthy(&check(&admin, &["--live"]).await);
 }
@@ -71,7 +71,7 @@ async fn a_unix_socket_is_asked_too() {
     is_healthy(&check(&socket, &[]).await);
     let gone = format!("unix:{}", directory.path().join("gone.sock").display());
     let why = format!(
-        "/readyz on {gone} (server.admin_listen) can't be reached: No such file or directory (os error 2)"
+        "failed to reach /readyz on {gone} (server.admin_listen): No such file or directory (os error 2)"
     );
     is_unhealthy(&check(&gone, &[]).await, &why);
 }
@@ -83,15 +83,15 @@ async fn what_does_not_answer_is_unhealthy() {
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let dead = socket.local_addr().unwrap().to_string();
     let why = format!(
-        "http://{dead}/readyz (server.admin_listen) can't be reached: Connection refused (os error 111)"
+        "failed to reach http://{dead}/readyz (server.admin_listen): Connection refused (os error 111)"
     );
     is_unhealthy(&check(&dead, &[]).await, &why);
     // Connections wait in the backlog.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    let why = format!("http://{address}/readyz doesn't answer within 50ms");
+    let why = format!("http://{address}/readyz did not respond within 50ms");
     is_unhealthy(&check(&address, &["--timeout", "50ms"]).await, &why);
-    let why = "server.admin_listen has port 0, so its port isn't known here";
+    let why = "server.admin_listen has port 0, so the port is unknown";
     is_unhealthy(&check("127.0.0.1:0", &[]).await, why);
 }
 

@@ -130,8 +130,8 @@ async fn check_config_prints_settings_origins_and_capacity() {
         document["warnings"],
         json!([{
             "key": "JUSPAY_BFF_LOG_LEVEL",
-            "reason": "is ignored: settings begin with JUSPAY_BFF__, with two underscores, and have \
-                       two between section and key",
+            "reason": "is ignored: the names of settings begin with JUSPAY_BFF__ and have two \
+                       underscores between section and key",
             "fix": "rename the variable, or unset it",
             "origin": "environment variable JUSPAY_BFF_LOG_LEVEL",
         }])
@@ -197,7 +197,7 @@ async fn doctor_prints_each_check() {
         json!({
             "status": "ok",
             "subject": "settings",
-            "found": "read, and without faults",
+            "found": "valid",
             "fix": null,
         })
     );

@@ -53,7 +53,7 @@ fn is_refused(reply: &Reply) {
     let challenge = "Bearer realm=\"juspay-bff\", error=\"invalid_token\"";
     assert_eq!(reply.header("www-authenticate"), Some(challenge));
     assert_eq!(reply.header("cache-status"), None);
-    let garbage = "The access token isn't valid.";
+    let garbage = "The access token is not valid. Get a new one, then retry once.";
     assert_eq!(reply.json()["detail"], garbage, "the detail says no more than the code");
 }
 
@@ -173,13 +173,16 @@ async fn what_is_no_entry_is_refused_with_what_is_wrong() {
         (json!({"issuer": "main", "expires": end}), "exactly one of"),
         (json!({"issuer": "main", "jti": "a", "sid": "a", "expires": end}), "exactly one of"),
         (json!({"issuer": "main", "sub": "a", "expires": end}), "issued_before"),
-        (json!({"issuer": "main", "jti": "", "expires": end}), "from 1 to 256 bytes"),
-        (json!({"issuer": "main", "jti": long, "expires": end}), "from 1 to 256 bytes"),
+        (json!({"issuer": "main", "jti": "", "expires": end}), "must be 1 to 256 bytes"),
+        (json!({"issuer": "main", "jti": long, "expires": end}), "must be 1 to 256 bytes"),
         (json!({"issuer": "main", "jti": "a", "expires": "tomorrow"}), "A time is"),
         (json!({"issuer": "main", "jti": "a"}), "needs expires"),
-        (json!({"issuer": "main", "jti": "a", "expires": now}), "has passed"),
+        (json!({"issuer": "main", "jti": "a", "expires": now}), "in the past"),
         (json!({"issuer": "other", "jti": "a", "expires": end}), "auth.issuers"),
-        (json!({"issuer": "main", "jti": "x".repeat(8192), "expires": end}), "from 1 to 256 bytes"),
+        (
+            json!({"issuer": "main", "jti": "x".repeat(8192), "expires": end}),
+            "must be 1 to 256 bytes",
+        ),
     ] {
         let reply = post(&world, &entry).await;
         assert_eq!((reply.status, &*reply.code()), (400, "invalid_request"), "{entry}");
@@ -240,5 +243,5 @@ async fn p2_whom_a_revocation_names_is_told_nowhere() {
     is_refused(&world.phone(&sub).me().await);
     assert!(!world.admin().get("/metrics").await.text().contains(&sub));
     assert_eq!(guard::log_lines(&sub), [""; 0]);
-    assert!(!guard::log_lines("tokens were revoked").is_empty());
+    assert!(!guard::log_lines("tokens revoked").is_empty());
 }

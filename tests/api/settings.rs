@@ -42,8 +42,8 @@ const FAULTS: [(&str, &str, &str); 9] = [
     ("server.workers", "reason: expected an integer, found a string", "fix:    "),
     ("juspay.api_key", "white space", "fix:    "),
     ("juspay.ca_file", "can't be read: no such file", "fix:    "),
-    ("auth.issuers.main.algorithms[1]", "whoever verifies could sign", "fix:    "),
-    ("cache.not_found_ttl", "without a unit", "fix:    "),
+    ("auth.issuers.main.algorithms[1]", "every verifier could sign", "fix:    "),
+    ("cache.not_found_ttl", "with a unit, found a number", "fix:    "),
     ("server.listen", "the same address", "fix:    "),
     ("juspay.base_url", "plain http", "fix:    "),
     ("auth.issuers.main", "no keys", "fix:    "),
@@ -79,7 +79,7 @@ async fn p9_every_fault_is_told_at_once_and_no_port_is_opened() {
     let checked = run(bff(&["check-config", "--config", &file])).await;
     assert_eq!((checked.code, &*checked.stdout), (Some(2), ""));
     let told = &checked.stderr;
-    assert!(told.starts_with(&format!("The settings have {} faults:\n", FAULTS.len())), "{told}");
+    assert!(told.starts_with(&format!("The settings have {} errors:\n", FAULTS.len())), "{told}");
     for (key, reason, fix) in FAULTS {
         let block = block(told, key);
         assert!(block.contains(reason) && block.contains(fix), "{key}: {block}");
@@ -168,7 +168,7 @@ async fn the_claim_that_names_the_customer_is_shown() {
         ("", format!("# {main} \"sub\" names the customer\n")),
         (
             "customer_id_claim = '/app_metadata/id'\ncustomer_id_prefix = 'app-'",
-            format!("# {main} \"/app_metadata/id\" names the customer, with \"app-\" before it\n"),
+            format!("# {main} \"/app_metadata/id\" names the customer, prefixed with \"app-\"\n"),
         ),
         (
             "customer_id_claim = 'email'",
@@ -177,8 +177,8 @@ async fn the_claim_that_names_the_customer_is_shown() {
         (
             "customer_id_claim = '/a/email'\ncustomer_id_verified = 'assumed'",
             format!(
-                "# {main} \"/a/email\" names the customer, unless \"/a/email_verified\" is there and \
-                 not true\n"
+                "# {main} \"/a/email\" names the customer, unless \"/a/email_verified\" is present \
+                 and not true\n"
             ),
         ),
     ] {
@@ -208,14 +208,14 @@ async fn what_settings_add_up_to_stands_behind_them_as_comments() {
     let plain = run(bff(&["check-config", "--config", &good])).await;
     assert_eq!((plain.code, &*plain.stderr), (Some(0), ""));
     let (settings, table) = plain.stdout.split_once("\n# Capacity: ").unwrap();
-    assert!(table.starts_with("what these settings add up to (1 replica)\n"), "{table}");
+    assert!(table.starts_with("memory and calls to Juspay (1 replica)\n"), "{table}");
     assert!(table.lines().skip(1).all(|line| line.starts_with('#')), "{table}");
 
     let flags = ["--replicas", "3", "--juspay-quota", "100/s"];
     let planned = run(bff(&[&["check-config", "--config", &good][..], &flags].concat())).await;
     assert_eq!(planned.code, Some(0));
-    let warning = "warning: 100,000 active customers (cache.capacity) make 577/s to Juspay, above \
-                   the quota of 100/s, which lasts for 17,333: ";
+    let warning = "warning: 100,000 active customers (cache.capacity) need 577/s to Juspay, above \
+                   the quota of 100/s, which is enough for 17,333 customers: ";
     assert!(planned.stderr.starts_with(warning), "{}", planned.stderr);
     assert_eq!(planned.stderr.lines().count(), 1);
     assert!(planned.stdout.starts_with(settings), "the settings stay as they were");
@@ -283,7 +283,7 @@ async fn a_port_that_is_taken_is_told_with_its_key() {
         assert_eq!(served.code, Some(1));
         let told = format!(
             "juspay-bff: {key}: can't listen on {address}: Address already in use (os error 98); \
-             stop the process that listens there, or write another address or port in {key}\n"
+             stop the process that uses it, or write another address or port in {key}\n"
         );
         assert_eq!((&*served.stderr, served.stdout.contains("\"serving\"")), (&*told, false));
     }
@@ -303,8 +303,8 @@ async fn simulator() -> (Process, String, String) {
         "some_merchant",
     ]));
     let last_word = |line: String| line.split(' ').next_back().unwrap_or_default().to_owned();
-    let juspay = last_word(simulator.line_with("Stand-in for Juspay").await);
-    let issuer = last_word(simulator.line_with("Dev issuer").await);
+    let juspay = last_word(simulator.line_with("Simulated Juspay").await);
+    let issuer = last_word(simulator.line_with("Simulated issuer").await);
     (simulator, juspay, issuer)
 }
 
@@ -369,8 +369,8 @@ async fn a_failed_fetch_of_keys_says_whether_there_are_any_to_use() {
     let admin = Phone::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
     until("readiness", async || admin.get("/readyz").await.status == 200).await;
     std::fs::remove_file(&keys).unwrap();
-    let line = serving.line_with("failed to fetch the key set").await;
-    assert!(line.contains("failed to fetch the key set; keeping the previous one"), "{line}");
+    let line = serving.line_with("failed to fetch JWKS").await;
+    assert!(line.contains("failed to fetch JWKS; keeping the previous keys"), "{line}");
     assert!(line.contains("\"issuer\":\"main\""), "{line}");
     assert_eq!(serving.terminate().await, Some(0));
 
@@ -382,7 +382,7 @@ async fn a_failed_fetch_of_keys_says_whether_there_are_any_to_use() {
     let local = "[auth]\nallow_local_issuer = true\n";
     let good = write(directory.path(), "good.toml", &(settings + local));
     let mut serving = Process::start(bff(&["serve", "--config", &good]));
-    let line = serving.line_with("failed to fetch the key set").await;
-    assert!(line.contains("failed to fetch the key set, and there is none to use"), "{line}");
+    let line = serving.line_with("failed to fetch JWKS").await;
+    assert!(line.contains("failed to fetch JWKS; no usable keys available"), "{line}");
     assert_eq!(serving.terminate().await, Some(0));
 }

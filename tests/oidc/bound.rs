@@ -35,7 +35,7 @@ async fn a_bound_token_is_good_with_a_proof_of_its_key_and_never_without() {
         let phone = meeting.world.stranger();
         assert_eq!(owner(&show(&phone, "GET", &token, &proof).await), "alice");
         for (what, proof, code) in [
-            ("it was used before", proof, "invalid_dpop_proof"),
+            ("used before", proof, "invalid_dpop_proof"),
             ("no proof", "x".to_owned(), "invalid_dpop_proof"),
             // The token isn't that key's.
             ("a thief's", thiefs.proof(&meeting.world, &token, &json!({})), "invalid_token"),

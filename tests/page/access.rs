@@ -33,7 +33,7 @@ async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
 
     enter(&mut browser, "wrong").await;
     browser.until("document.querySelector('#refusal').textContent !== ''").await;
-    assert_eq!(browser.text("#refusal").await, "That isn’t the admin token.");
+    assert_eq!(browser.text("#refusal").await, "This is not the admin token.");
     enter(&mut browser, "admin-secret-1").await;
     browser.until(LIVE).await;
     assert_eq!(browser.text("#breaker").await, "Closed");

@@ -57,7 +57,7 @@ async fn an_open_breaker_is_told_and_its_end_too() {
 async fn rejections_and_lost_keys_are_told() {
     let mut opened = Opened::with("").await;
     opened.world.phone("sim_bad_key").me().await;
-    let rejected = "Juspay rejected our API key in the last minute, and customers got errors.";
+    let rejected = "Juspay rejected the API key in the last minute, and customers got errors.";
     opened.browser.until(&warns(rejected)).await;
     opened.world.issuer().inject(JWKS_PATH, None, Fault::Html);
     opened.world.issuer().rotate(false).unwrap();
@@ -194,8 +194,8 @@ async fn a_service_that_is_gone_is_told_and_another_one_is_shown_from_its_start(
     browser.until("document.querySelector('#entries').textContent.includes('of 1,000')").await;
     assert_eq!(process.terminate().await, Some(0));
     browser.until("document.body.dataset.state === 'lost'").await;
-    assert_eq!(browser.text("#word").await, "Can’t be reached, trying again");
-    assert_eq!(browser.evaluate(&warns("The service can’t be reached")).await, true);
+    assert_eq!(browser.text("#word").await, "Unreachable, retrying");
+    assert_eq!(browser.evaluate(&warns("The service is unreachable")).await, true);
     browser.picture("lost").await;
     assert_eq!(browser.text("#breaker").await, "Closed", "the last numbers stay");
 

@@ -61,7 +61,7 @@ async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     served(&world).await;
     turn_until_count(&world, &lost("unreachable"), 11).await;
     served(&world).await;
-    let why = "no connection to the collector can be made";
+    let why = "failed to connect to the collector";
     until("the log line", async || !guard::log_lines(why).is_empty()).await;
     let line = guard::log_lines(why).remove(0);
     assert!(line.contains("\"lost\":11") && line.contains("WARN"), "{line}");
@@ -112,7 +112,7 @@ async fn a_collector_that_says_nothing_holds_up_neither_answers_nor_the_end() {
     .await;
     assert!(turned >= EVERY, "the last spans had {turned:?}");
     // The time for three tries may have passed before the end was noticed.
-    let told = ["the last spans were lost", "the collector didn't answer in time"];
+    let told = ["last spans lost", "the collector did not respond in time"];
     let is_told = || told.iter().any(|told| !guard::log_lines(told).is_empty());
     until("the log line", async || is_told()).await;
 }

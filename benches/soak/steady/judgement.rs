@@ -152,8 +152,8 @@ fn served(report: &mut Report, evidence: &Evidence, seen: &Seen) {
     let what = format!("every answer within {LONGEST:?}");
     report.check(what, format!("{longest:.2?}"), longest < LONGEST);
     let rotations = seen.upsets.key_rotations.load(Ordering::Relaxed);
-    let switches = evidence.complaint("another API key is in use");
-    report.same("each rotation switched the key once", rotations, switches);
+    let switches = evidence.complaint("switched API keys");
+    report.same("each rotation led to the other key once", rotations, switches);
 }
 
 fn counters(report: &mut Report, evidence: &Evidence) {

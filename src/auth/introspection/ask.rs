@@ -44,17 +44,17 @@ pub(super) trait Asker: Send + Sync {
 /// Why there is no answer to go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AskError {
-    #[error("the exchange broke off, or never began")]
+    #[error("the connection failed or broke")]
     Unreachable,
-    #[error("it took too long")]
+    #[error("the request timed out")]
     Timeout,
-    #[error("the client's credentials were refused")]
+    #[error("the issuer rejected the client credentials")]
     Credentials,
-    #[error("the status is {0}, not 200")]
+    #[error("expected status 200, got {0}")]
     Status(u16),
-    #[error("the answer isn't what RFC 7662 has")]
+    #[error("the response is not valid by RFC 7662")]
     Answer,
-    #[error("the exchange panicked")]
+    #[error("the request panicked")]
     Panicked,
 }
 

@@ -197,10 +197,10 @@ impl Line {
         let was_failing = self.failing.swap(error.is_some(), Ordering::Relaxed);
         match error {
             Some(error) if !was_failing => {
-                tracing::warn!(issuer = &*self.issuer, %error, "the issuer can't be asked about a token");
+                tracing::warn!(issuer = &*self.issuer, %error, "token introspection failed");
             }
             None if was_failing => {
-                tracing::info!(issuer = &*self.issuer, "the issuer answers about tokens again");
+                tracing::info!(issuer = &*self.issuer, "token introspection works again");
             }
             Some(_) | None => {}
         }

@@ -59,31 +59,31 @@ pub(crate) trait KeyFetcher {
 /// Why a key set can't be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FetchError {
-    #[error("its file can't be read: {0}")]
+    #[error("the file can't be read: {0}")]
     Unreadable(ReadError),
     #[error("the address is neither https nor http on loopback or a host of auth.plain_http_hosts")]
     Address,
-    #[error("the discovery document came over https, but its jwks_uri isn't https")]
+    #[error("the discovery document was fetched over https, but its jwks_uri is not https")]
     Downgrade,
-    #[error("no connection can be made: {0}")]
+    #[error("failed to connect: {0}")]
     Connect(String),
-    #[error("the exchange broke off or isn't HTTP")]
+    #[error("the connection broke, or the response is not HTTP")]
     Broken,
-    #[error("the status is {0}, not 200")]
+    #[error("expected status 200, got {0}")]
     Status(u16),
-    #[error("it redirects to another scheme, host or port")]
+    #[error("the issuer redirects to another scheme, host or port")]
     OtherOrigin,
-    #[error("it redirects more than {MAX_REDIRECTS} times")]
+    #[error("the issuer redirects more than {MAX_REDIRECTS} times")]
     TooManyRedirects,
-    #[error("the answer is cut off")]
+    #[error("the response is truncated")]
     Truncated,
-    #[error("it took too long")]
+    #[error("the request timed out")]
     Timeout,
     #[error("the discovery document has no issuer and jwks_uri")]
     Discovery,
-    #[error("the discovery document is another issuer's")]
+    #[error("the discovery document is for another issuer")]
     OtherIssuer,
-    #[error("the document can't be used: {0}")]
+    #[error("invalid key set: {0}")]
     Set(#[from] SetError),
     #[error("the fetch panicked")]
     Panicked,

@@ -102,9 +102,9 @@ impl Keeper {
         if let Err(error) = &fetched {
             let issuer = &*self.issuer;
             if self.store.usable(self.clock.monotonic()).is_some() {
-                warn!(issuer, %error, "failed to fetch the key set; keeping the previous one");
+                warn!(issuer, %error, "failed to fetch JWKS; keeping the previous keys");
             } else {
-                warn!(issuer, %error, "failed to fetch the key set, and there is none to use");
+                warn!(issuer, %error, "failed to fetch JWKS; no usable keys available");
             }
         }
         fetched.is_ok()
@@ -174,9 +174,9 @@ impl Keeper {
         let (set, left_out) = parse(&json, &self.algorithms)?;
         self.gauges.left_out.set(i64::try_from(left_out.len()).unwrap_or(i64::MAX));
         for LeftOut { kid, why } in &left_out {
-            warn!(issuer = &*self.issuer, kid, %why, "a key of the set isn't used");
+            warn!(issuer = &*self.issuer, kid, %why, "key in JWKS ignored");
         }
-        info!(issuer = &*self.issuer, keys = set.len(), "another key set is in use");
+        info!(issuer = &*self.issuer, keys = set.len(), "JWKS updated");
         self.gauges.keys.set(i64::try_from(set.len()).unwrap_or(i64::MAX));
         self.last = Some(json);
         Ok(Some((set, left_out)))

@@ -39,19 +39,19 @@ const RSA: &[Algorithm] = &[
 /// Why a JWK isn't used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unusable {
-    #[error("it isn't a JWK")]
+    #[error("not a JWK")]
     Malformed,
-    #[error("it isn't for checking signatures")]
+    #[error("not for verifying signatures")]
     Purpose,
-    #[error("its type or curve isn't taken")]
+    #[error("unsupported type or curve")]
     Type,
-    #[error("none of the issuer's algorithms fits it")]
+    #[error("matches none of the issuer's algorithms")]
     Algorithm,
-    #[error("it is weak or broken")]
+    #[error("weak or broken")]
     Material,
-    #[error("its private half is in it")]
+    #[error("contains the private key")]
     Private,
-    #[error("too many keys have its kid")]
+    #[error("too many keys have the same kid")]
     Sharing,
 }
 

@@ -210,7 +210,7 @@ fn a_set_is_small_and_has_a_usable_key() {
     assert_eq!(parse(&[]).err(), Some(SetError::NoUsableKey(None)));
     let symmetric = parse(&[json!({"kty": "oct", "k": "AA"})]).err().unwrap();
     assert_eq!(symmetric, SetError::NoUsableKey(Some(Unusable::Type)));
-    let told = "it holds no key that can be used; its first: its type or curve isn't taken";
+    let told = "no usable key; first key: unsupported type or curve";
     assert_eq!(symmetric.to_string(), told);
     let keys_only = format!("[[{key}]]");
     for text in

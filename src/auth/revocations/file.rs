@@ -83,7 +83,8 @@ impl Follower {
             Err(error) => {
                 self.failures.inc();
                 if !seen.is_failing {
-                    tracing::warn!(%error, "auth.revocations_file can't be used, its last good list stays");
+                    tracing::warn!(%error, "failed to reload auth.revocations_file; keeping the \
+                                            previous list");
                 }
                 seen.is_failing = true;
             }
@@ -104,7 +105,7 @@ impl Follower {
         }
         let is_known = |called: &str| settings.position_of_issuer(called).is_some();
         let entries = file::parse(bytes, settings.max_revocations, is_known)?;
-        tracing::info!(entries = entries.len(), "auth.revocations_file was read anew");
+        tracing::info!(entries = entries.len(), "auth.revocations_file reloaded");
         let added = revocations.replace(entries);
         seen.digest = Some(digest);
         self.successes.inc();

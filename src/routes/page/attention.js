@@ -59,22 +59,22 @@ const RULES = [
   },
   {
     alert: 'JuspayBffKeyRejected', severity: 'page',
-    text: 'Juspay rejected our API key {when}, and customers got errors.',
+    text: 'Juspay rejected the API key {when}, and customers got errors.',
     when: (seen) => (noneSucceeds(seen) ? any(seen.count('http_requests_total', code('upstream_rejected_credentials'))) : NOTHING),
   },
   {
     alert: 'JuspayBffKeyRejected', severity: 'ticket',
-    text: 'Juspay rejected our API key {when}.',
+    text: 'Juspay rejected the API key {when}.',
     when: (seen) => any(seen.count('upstream_requests_total', outcome('rejected_credentials'))),
   },
   {
     alert: 'JuspayBffAddressRejected', severity: 'page',
-    text: 'Juspay rejected our address {when}, and customers got errors: it is not on the allow-list.',
+    text: 'Juspay rejected this server’s address {when}, and customers got errors: the address is not on the allow-list.',
     when: (seen) => (noneSucceeds(seen) ? any(seen.count('http_requests_total', code('upstream_rejected_origin'))) : NOTHING),
   },
   {
     alert: 'JuspayBffAddressRejected', severity: 'ticket',
-    text: 'Juspay rejected our address {when}: it is not on the allow-list.',
+    text: 'Juspay rejected this server’s address {when}: the address is not on the allow-list.',
     when: (seen) => any(seen.count('upstream_requests_total', outcome('rejected_origin'))),
   },
   {
@@ -101,12 +101,12 @@ const RULES = [
   },
   {
     alert: null, severity: 'ticket',
-    text: 'Juspay failed, and customers got tokens below the normal floor {when}.',
+    text: 'Juspay failed, and customers got tokens with less than the normal validity {when}.',
     when: (seen) => any(seen.count('cache_requests_total', outcome('outage'))),
   },
   {
     alert: 'JuspayBffShortTokens', severity: 'ticket', bound: 0.05,
-    text: 'Customers got tokens with a minute of life or less {when}.',
+    text: 'Customers got tokens that were valid for a minute or less {when}.',
     when: (seen, bound) => exceeds(
       seen.count('token_remaining_seconds_bucket', ({ le }) => Number(le) === 60),
       seen.count('token_remaining_seconds_count'), bound,
@@ -114,7 +114,7 @@ const RULES = [
   },
   {
     alert: 'JuspayBffWrongCustomer', severity: 'ticket',
-    text: 'Juspay answered with another customer’s data {when}; it was rejected.',
+    text: 'Juspay returned another customer’s data {when}. The response was rejected.',
     when: (seen) => any(seen.count('upstream_identity_mismatches_total')),
   },
   {

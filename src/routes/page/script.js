@@ -39,7 +39,7 @@ function series(text) {
 async function askForSettings() {
   const reply = await ask('settings');
   if (reply.status === 401) {
-    put('refusal', token === null ? '' : 'That isn’t the admin token.');
+    put('refusal', token === null ? '' : 'This is not the admin token.');
     token = null;
     return false;
   }
@@ -78,10 +78,10 @@ async function look() {
   looking = true;
   const here = await askForAll().catch(() => undefined);
   looking = false;
-  if (here === null) return tell('signin', 'Needs the admin token');
+  if (here === null) return tell('signin', 'Admin token required');
   if (here === undefined) {
-    tell('lost', 'Can’t be reached, trying again');
-    warn([{ alert: null, severity: 'page', text: 'The service can’t be reached; the last known values are shown.' }]);
+    tell('lost', 'Unreachable, retrying');
+    warn([{ alert: null, severity: 'page', text: 'The service is unreachable. The page shows the last known values.' }]);
   } else {
     looks = [...looks.filter((look) => here.at - look.at < KEPT), here];
     show(here);
@@ -267,7 +267,7 @@ function drawTrace(here, rates) {
   const [area, line] = $('trace').children;
   line.setAttribute('d', points.length > 0 ? `M${points.join('L')}` : '');
   area.setAttribute('d', points.length > 0 ? `M${x(rates[0][0])} 30L${points.join('L')}L120 30Z` : '');
-  $('trace').setAttribute('aria-label', `Requests a second in the last ${span(wide / 1000)}, at most ${digits(most)}`);
+  $('trace').setAttribute('aria-label', `Requests per second in the last ${span(wide / 1000)}, at most ${digits(most)}`);
 }
 
 function showCache(here) {
@@ -283,11 +283,11 @@ function showCache(here) {
   const half = lives.find(([, many]) => entries > 0 && many >= entries / 2);
   const cover = entries === 0 ? '–' : half === undefined ? `< ${span(lives.at(-1)?.[0])}` : `≥ ${span(half[0])}`;
   put('cover', cover);
-  put('cover-note', entries === 0 ? 'nobody is cached' : 'is left in at least half of the cached tokens');
+  put('cover-note', entries === 0 ? 'no customer is cached' : 'left in at least half of the cached tokens');
   const part = (many) => Math.min(1, many / Math.max(1, entries));
-  rows('lives', lives.map(([at, many]) => [`≥ ${span(at)}`, part(many), count(many)]), 'Counted each 5 s');
+  rows('lives', lives.map(([at, many]) => [`≥ ${span(at)}`, part(many), count(many)]), 'Counted every 5 s');
   put('floor', setting('outage_min_remaining'));
-  put('entries', `${count(entries)} of ${count(Number(setting('capacity')))} places are taken.`);
+  put('entries', `${count(entries)} of ${count(Number(setting('capacity')))} entries are used.`);
 
   const cumulative = [...by(here, `${P}token_remaining_seconds_bucket`, 'le')];
   const handOuts = cumulative.map(([bound, many], index) => [
@@ -305,15 +305,15 @@ function showJuspay(here) {
   counts('calls', sums(here, `${P}upstream_requests_total`, 'outcome'), 'None yet');
   const inUse = [...by(here, `${P}upstream_key_slot`, 'slot')].find(([, used]) => used === 1);
   pairs('juspay', [
-    ['Under way', count(sum(here, `${P}upstream_in_flight`))],
-    ['Further tries', count(sum(here, `${P}upstream_retries_total`))],
-    ['About another customer, refused', count(sum(here, `${P}upstream_identity_mismatches_total`))],
+    ['In progress', count(sum(here, `${P}upstream_in_flight`))],
+    ['Retries', count(sum(here, `${P}upstream_retries_total`))],
+    ['For another customer, rejected', count(sum(here, `${P}upstream_identity_mismatches_total`))],
     ['Key in use', inUse?.[0] ?? '–'],
   ]);
   const told = {
-    closed: ['Closed', 'Juspay is asked', 'good'],
-    open: ['Open', 'Juspay isn’t asked', 'bad'],
-    half_open: ['Half open', 'one call tries', 'warn'],
+    closed: ['Closed', 'Juspay is called', 'good'],
+    open: ['Open', 'Juspay is not called', 'bad'],
+    half_open: ['Half open', 'one call tests Juspay', 'warn'],
   };
   const state = [...by(here, `${P}upstream_breaker_state`, 'state')].find(([, is]) => is === 1)?.[0];
   const [word, note, tone] = told[state] ?? ['–', ''];
@@ -329,12 +329,12 @@ function showKeySets(seen) {
 
 function showLoad(here, answers) {
   pairs('load', [
-    ['Under way', count(sum(here, `${P}http_requests_in_flight`))],
+    ['In progress', count(sum(here, `${P}http_requests_in_flight`))],
     ['Waiting for Juspay or keys', count(sum(here, `${P}http_requests_waiting`))],
-    ['Shed in the last minute', count(answers.minute.get('503 overloaded') ?? 0)],
+    ['Rejected as overload, last minute', count(answers.minute.get('503 overloaded') ?? 0)],
     ['Connections', count(sum(here, `${P}http_connections`))],
     ['Memory', `${(sum(here, 'process_resident_memory_bytes') / 1_048_576).toFixed(0)} MiB`],
-    ['Up for', span(Math.max(0, here.now - startOf(here)))],
+    ['Uptime', span(Math.max(0, here.now - startOf(here)))],
   ]);
 }
 

@@ -65,7 +65,7 @@ impl AudienceClaim {
         if is_none {
             let reason = "is \"none\": every token of this issuer is accepted, whichever app or API \
                           it was issued for";
-            let fix = "keep it only if this issuer serves no other app or API";
+            let fix = "keep \"none\" only if this issuer serves no other app or API";
             reader.warning(&key, Wrong::new(reason, fix));
         }
         let fix = "list the accepted values of audience_claim, such as [\"my-api\"]";
@@ -80,14 +80,14 @@ impl AudienceClaim {
             "aud" => Ok(Self::Aud),
             "none" => Ok(Self::None),
             name if NO_AUDIENCES.contains(&name) => {
-                let reason = "it is a claim that doesn't say whom a token is for";
+                let reason = "names a claim that does not identify a token's audience";
                 Err(Wrong::new(
                     reason,
                     "write \"aud\", \"client_id\", \"azp\", \"cid\" or \"none\"",
                 ))
             }
             pointer if pointer.starts_with('/') => {
-                let reason = "it is a JSON Pointer, and the audience must be a claim of its own";
+                let reason = "expected the name of a claim, found a JSON Pointer";
                 Err(Wrong::new(reason, "write the name of a claim, such as \"client_id\""))
             }
             name => claim_text(name).map(Self::Named),
@@ -143,8 +143,8 @@ impl ClaimPath {
             words.into_iter().any(is_one)
         };
         if path.segments.iter().any(is_editable) {
-            let reason = "users can edit what is in user_metadata and unsafe_metadata, so they could \
-                          write there what they like";
+            let reason = "users can edit user_metadata and unsafe_metadata, so they could write \
+                          any value there";
             let fix = "write a claim that only your backend sets, such as \
                        \"/app_metadata/customer_id\"";
             return Err(Wrong::new(reason, fix));
@@ -194,12 +194,12 @@ fn segment(escaped: &str) -> Result<String, Wrong> {
         Err(Wrong::new(reason, fix))
     };
     if escaped.is_empty() {
-        return wrong("it begins with a slash, so it is a JSON Pointer, and a name in it is empty");
+        return wrong("is a JSON Pointer (it begins with a slash) with an empty name");
     }
     let is_escape = |rest: &str| rest.starts_with(['0', '1']);
     if !escaped.split('~').skip(1).all(is_escape) {
         return wrong(
-            "it begins with a slash, so it is a JSON Pointer, and has a ~ without 0 or 1",
+            "is a JSON Pointer (it begins with a slash) with a ~ that is not followed by 0 or 1",
         );
     }
     Ok(escaped.replace("~1", "/").replace("~0", "~"))
@@ -224,7 +224,7 @@ impl ClaimValue {
             return Self::one(value).map(|(accepted, shown)| (vec![accepted], shown));
         };
         if items.is_empty() {
-            return Err(Wrong::new("the list is empty", "put at least one value into it"));
+            return Err(Wrong::new("the list is empty", "add at least one value"));
         }
         let read = items.iter().map(Self::one).collect::<Result<Vec<_>, _>>()?;
         let (accepted, shown): (Vec<_>, Vec<_>) = read.into_iter().unzip();
@@ -237,7 +237,7 @@ impl ClaimValue {
             ValueKind::Boolean(boolean) => Ok((Self::Boolean(*boolean), (*boolean).into())),
             ValueKind::I64(number) => Ok((Self::Integer(*number), (*number).into())),
             ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => {
-                Err(Wrong::new("it is an integer of more than 64 bits", "write a smaller one"))
+                Err(Wrong::new("expected an integer of at most 64 bits", "write a smaller integer"))
             }
             ValueKind::Nil | ValueKind::Float(_) | ValueKind::Table(_) | ValueKind::Array(_) => {
                 let expected = "a string, a boolean, an integer or a list of them";
@@ -253,6 +253,9 @@ pub(super) fn assumes_verified(text: &str) -> Result<bool, Wrong> {
     match text {
         "required" => Ok(false),
         "assumed" => Ok(true),
-        _ => Err(Wrong::new("there is no such choice", "write \"required\" or \"assumed\"")),
+        _ => Err(Wrong::new(
+            "expected \"required\" or \"assumed\"",
+            "write \"required\" or \"assumed\"",
+        )),
     }
 }

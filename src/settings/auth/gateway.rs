@@ -53,12 +53,12 @@ fn header_name(text: &str) -> Result<String, Wrong> {
     let name = text.to_ascii_lowercase();
     let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(is_tchar) {
-        let fix = "write the name alone, such as \"x-customer-id\"";
-        return Err(Wrong::new("it can't be a header's name", fix));
+        let fix = "write the name only, such as \"x-customer-id\"";
+        return Err(Wrong::new("expected a header name", fix));
     }
     if TAKEN.contains(&&*name) {
-        let reason = "that header has another meaning";
-        return Err(Wrong::new(reason, "let the gateway say it in a header of its own"));
+        let reason = "names a header that has another meaning";
+        return Err(Wrong::new(reason, "have the gateway send the customer in its own header"));
     }
     Ok(name)
 }

@@ -42,10 +42,10 @@ fn strictest(algorithms: &[HmacAlgorithm]) -> HmacAlgorithm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HmacSecretError {
     /// More than two lines.
-    #[error("it has more than two lines, the current and the previous secret")]
+    #[error("expected one or two lines (the current and the previous secret), found more")]
     TooMany,
     /// A line with less than its algorithms need (RFC 7518 §3.2).
-    #[error("line {line} has {length} bytes, but at least {least} are needed for {}", .algorithm.name())]
+    #[error("expected at least {least} bytes in line {line} for {}, found {length}", .algorithm.name())]
     TooShort {
         /// From 1 on.
         line: usize,
@@ -85,10 +85,10 @@ pub fn hmac_secrets<'t>(
 pub(super) fn holds_secrets(path: &Path, algorithms: &[HmacAlgorithm]) -> Result<(), Wrong> {
     let text = secret_file::read(path).map_err(|error| unreadable(&error))?;
     hmac_secrets(text.expose_secret(), algorithms).map(drop).map_err(|error| {
-        let fix = "write one secret a line, as it is, without decoding it: the current one, and the \
-                   previous one below it while its tokens live; a longer one can be made with \
+        let fix = "write one secret per line, as the issuer shows it: first the current secret, \
+                   then the previous one while its tokens are valid; generate a longer secret with \
                    openssl rand -base64 64 | tr -d '\\n'";
-        Wrong::new(format!("the file's secrets can't be used: {error}"), fix)
+        Wrong::new(format!("the file's secrets are invalid: {error}"), fix)
     })
 }
 

@@ -30,11 +30,11 @@ impl Introspection {
     pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Option<Self> {
         let is_wanted = Self::is_wanted(reader, at);
         let url = reader.at(format!("{at}.introspection_url")).text(fetched);
-        let fix = "set it to the client id that this service has with the issuer";
+        let fix = "set it to this service's client id at the issuer";
         let setting = reader.at(format!("{at}.introspection_client_id"));
         let setting = if is_wanted { setting.required(fix) } else { setting };
         let client_id = setting.text(claim_text);
-        let fix = "set it to the path of a file that holds that client's secret";
+        let fix = "set it to the path of a file that contains that client's secret";
         let setting = reader.at(format!("{at}.introspection_client_secret_file"));
         let setting = if is_wanted { setting.required(fix) } else { setting };
         let client_secret_file = setting.file(is_readable);

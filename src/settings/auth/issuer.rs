@@ -110,7 +110,7 @@ impl Issuer {
     pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Option<Self> {
         let issuer = reader
             .at(format!("{at}.issuer"))
-            .required("set it to what the tokens' iss claim is, to the letter, or to \"\" if they have none")
+            .required("set it to the tokens' exact iss claim, or to \"\" if they have none")
             .text(issuer_name);
         let (audience_claim, audiences) = AudienceClaim::read(reader, at);
         let is_asked = Introspection::is_wanted(reader, at);
@@ -163,7 +163,7 @@ impl Issuer {
 /// Of an issuer that is asked about its tokens: none. What is set all the same is told by
 /// `contradictions`.
 fn algorithms(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<Algorithm>> {
-    let fix = "list the algorithms that it signs with, such as [\"RS256\"]";
+    let fix = "list the algorithms that the issuer signs with, such as [\"RS256\"]";
     let setting = reader.at(format!("{at}.algorithms"));
     let setting = if is_asked { setting } else { setting.required(fix) };
     setting.list(Items::Some, algorithm).or_else(|| is_asked.then(Vec::new))
@@ -171,7 +171,7 @@ fn algorithms(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<A
 
 /// Of an issuer with a shared secret.
 fn hmac_algorithms(reader: &mut Reader<'_>, at: &str) -> Option<Vec<HmacAlgorithm>> {
-    let fix = "list the algorithms that it signs with, such as [\"HS256\"]";
+    let fix = "list the algorithms that the issuer signs with, such as [\"HS256\"]";
     let setting = reader.at(format!("{at}.algorithms")).required(fix);
     setting.list(Items::Some, hmac_algorithm)
 }
@@ -237,7 +237,8 @@ fn keys(
 fn discovery_of(issuer: &str) -> Result<String, Vec<Wrong>> {
     let fix = "write the address of its openid-configuration instead of true";
     let wrong = |wrong: Wrong| {
-        let reason = format!("it can't be found from the issuer's name: there {}", wrong.reason);
+        let reason =
+            format!("the address cannot be derived from the issuer's name: {}", wrong.reason);
         Wrong::new(reason, fix)
     };
     WebAddress::parse(issuer, &[no_query])
@@ -266,33 +267,36 @@ fn has_no_private_key(path: &Path) -> Result<(), Wrong> {
     let is_private = |line: &str| line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
     if text.lines().any(is_private) {
         let reason = "the file holds a private key, which this service must not have";
-        return Err(Wrong::new(reason, "write the path of a file with the public key only"));
+        return Err(Wrong::new(
+            reason,
+            "write the path of a file that contains the public key only",
+        ));
     }
     Ok(())
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
     let reason = match name {
-        "none" => "\"none\" is no signature: anybody could sign",
+        "none" => "\"none\" is no signature: anyone could create such a token",
         "HS256" | "HS384" | "HS512" => {
-            "HS algorithms have one key for signing and verifying: whoever verifies could sign"
+            "HS algorithms sign and verify with one key, so every verifier could sign"
         }
-        _ => "there is no such algorithm here",
+        _ => "is not a supported algorithm",
     };
     let fix = || {
         let names = Algorithm::ALL.map(Algorithm::name).join(", ");
         let is_hmac = HmacAlgorithm::named(name).is_some();
         let secret =
             if is_hmac { "; an issuer without public keys needs hmac_secret_file" } else { "" };
-        format!("write some of {names}{secret}")
+        format!("write one or more of {names}{secret}")
     };
     Algorithm::named(name).ok_or_else(|| Wrong::new(reason, fix()))
 }
 
 fn hmac_algorithm(name: &str) -> Result<HmacAlgorithm, Wrong> {
     HmacAlgorithm::named(name).ok_or_else(|| {
-        let reason = "hmac_secret_file is set, and a secret signs with HS algorithms only";
-        Wrong::new(reason, "write some of HS256, HS384, HS512, or take hmac_secret_file out")
+        let reason = "hmac_secret_file is set, and a shared secret signs with HS algorithms only";
+        Wrong::new(reason, "write HS256, HS384 or HS512, or remove hmac_secret_file")
     })
 }
 
@@ -303,15 +307,16 @@ fn issuer_name(text: &str) -> Result<String, Wrong> {
         return Ok(String::new());
     }
     if text.contains(WELL_KNOWN) {
-        let reason = "it is the address of the issuer's discovery document, not its name";
-        let fix = "drop /.well-known/ and what follows it, so that it equals the tokens' iss claim \
-                   to the letter, and set discovery = true";
+        let reason = "expected the issuer's name, found the address of its discovery document";
+        let fix = "remove /.well-known/ and everything after it, so that it equals the tokens' iss \
+                   claim exactly, and set discovery = true";
         return Err(Wrong::new(reason, fix));
     }
     if text.split_once('{').is_some_and(|(_, rest)| rest.contains('}')) {
-        let reason = "it holds a placeholder in braces, such as {tenantid}, which no token has";
-        let fix = "write what stands there in the iss claim of your tokens, such as the tenant's id; \
-                   each tenant is an issuer of its own";
+        let reason =
+            "contains a placeholder in braces, such as {tenantid}, which no token contains";
+        let fix = "write the value from your tokens' iss claim instead, such as the tenant's id; \
+                   configure each tenant as its own issuer";
         return Err(Wrong::new(reason, fix));
     }
     claim_text(text)
@@ -320,10 +325,10 @@ fn issuer_name(text: &str) -> Result<String, Wrong> {
 /// Text that a claim is compared with, or a claim's name.
 pub(super) fn claim_text(text: &str) -> Result<String, Wrong> {
     if text.is_empty() {
-        Err(Wrong::new("it is empty", "fill it"))
+        Err(Wrong::new("is empty", "write a value"))
     } else if text.trim() != text || text.contains(char::is_control) {
-        let reason = "it has white space at an end or control characters in it";
-        Err(Wrong::new(reason, "write it as it stands in the tokens"))
+        let reason = "has white space at an end, or contains control characters";
+        Err(Wrong::new(reason, "write it exactly as in the tokens"))
     } else {
         Ok(text.to_owned())
     }
@@ -333,8 +338,8 @@ pub(super) fn claim_text(text: &str) -> Result<String, Wrong> {
 fn id_prefix(text: &str) -> Result<String, Wrong> {
     // Any id will do to see what the prefix makes of it.
     CustomerId::parse(&format!("{text}0")).map(|_| text.to_owned()).map_err(|error| {
-        let reason = format!("no customer id can begin with it: {error}");
-        Wrong::new(reason, "write a short one such as \"web-\"")
+        let reason = format!("no customer id can begin with this prefix: {error}");
+        Wrong::new(reason, "write a short prefix such as \"web-\"")
     })
 }
 
@@ -343,7 +348,7 @@ fn id_tokens(text: &str) -> Result<bool, Wrong> {
     match text {
         "reject" => Ok(false),
         "accept" => Ok(true),
-        _ => Err(Wrong::new("there is no such choice", "write \"reject\" or \"accept\"")),
+        _ => Err(Wrong::new("expected \"reject\" or \"accept\"", "write \"reject\" or \"accept\"")),
     }
 }
 
@@ -353,8 +358,8 @@ fn scope(text: &str) -> Result<String, Wrong> {
     if !text.is_empty() && text.bytes().all(is_legal) {
         Ok(text.to_owned())
     } else {
-        let reason = "it can't be a scope (RFC 6749, section 3.3)";
-        Err(Wrong::new(reason, "write one scope an item, without spaces and quotes"))
+        let reason = "expected a scope (RFC 6749, section 3.3)";
+        Err(Wrong::new(reason, "write one scope per item, without spaces and quotes"))
     }
 }
 
@@ -364,7 +369,7 @@ fn typ(text: &str) -> Result<String, Wrong> {
         let text = text.to_ascii_lowercase();
         Ok(text.strip_prefix("application/").unwrap_or(&text).to_owned())
     } else {
-        Err(Wrong::new("it can't be a token's type", "write one such as \"at+jwt\", or \"\""))
+        Err(Wrong::new("expected a token type", "write a type such as \"at+jwt\", or \"\""))
     }
 }
 
@@ -409,9 +414,9 @@ mod tests {
             ("HS256", "could sign"),
             ("HS384", "could sign"),
             ("HS512", "could sign"),
-            ("ES512", "no such"),
-            ("rs256", "no such"),
-            ("", "no such"),
+            ("ES512", "not a supported"),
+            ("rs256", "not a supported"),
+            ("", "not a supported"),
         ] {
             assert!(algorithm(name).unwrap_err().reason.contains(reason), "{name}");
         }

@@ -31,13 +31,13 @@ const fn fix(error: FileError) -> &'static str {
     match error {
         FileError::Unreadable(error) => error.fix(),
         FileError::TooLarge(_) | FileError::TooMany(_) => {
-            "take out entries whose end has passed, or raise auth.max_revocations"
+            "remove expired entries, or raise auth.max_revocations"
         }
         FileError::Malformed { .. } | FileError::Entry { .. } => {
-            "mend it; config/default.toml shows what entries look like"
+            "correct the file; config/default.toml shows the format of entries"
         }
         FileError::UnknownIssuer(_) => {
-            "write a name below auth.issuers, or what iss is in the issuer's tokens"
+            "write a name below auth.issuers, or the iss claim of the issuer's tokens"
         }
     }
 }
@@ -70,7 +70,7 @@ mod tests {
         for issuer in ["", "Main", "https://id.example/"] {
             let told = faults(&of(issuer), "").unwrap();
             assert!(told.contains("auth.revocations_file"), "{told}");
-            assert!(told.contains("entry 1 of the file names an issuer that isn't"), "{told}");
+            assert!(told.contains("entry 1 of the file names an issuer that is not"), "{told}");
             assert!(!told.contains("hush"), "{told}");
         }
     }
@@ -88,6 +88,6 @@ mod tests {
         let one = r#"{"issuer": "main", "jti": "a", "expires": 9}"#;
         let told =
             faults(&format!(r#"{{"revocations": [{one}, {one}]}}"#), "auth.max_revocations = 1");
-        assert!(told.unwrap().contains("holds more than 1 entries"));
+        assert!(told.unwrap().contains("contains more than 1 entries"));
     }
 }

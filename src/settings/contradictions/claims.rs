@@ -43,25 +43,23 @@ fn nothing_to_assume(reader: &mut Reader<'_>, table: &str) {
     let has_twin = path.is_ok_and(|path| path.verified_twin().is_some());
     if reader.raw_text(&key) == Some("assumed") && !has_twin {
         let reason = format!(
-            "it waives the _verified twin of email and phone_number, but {claim} is \
-                              another claim"
+            "applies to the claims email and phone_number only, but {claim} is another claim"
         );
-        reader.contradiction(&[&key, &claim], Wrong::new(reason, "take it out"));
+        reader.contradiction(&[&key, &claim], Wrong::new(reason, "remove it"));
     }
 }
 
 fn no_audience(reader: &mut Reader<'_>, table: &str, key: &str) {
     let audiences = format!("{table}.audiences");
     if reader.is_set(&audiences) {
-        let reason = format!("{key} is \"none\", so nothing is compared with it");
-        let fix = "take it out, or set audience_claim to the claim that names the audience";
+        let reason = format!("{key} is \"none\", so nothing is compared with this list");
+        let fix = "remove it, or set audience_claim to the claim that names the audience";
         reader.contradiction(&[&audiences, key], Wrong::new(reason, fix));
     }
     let id_tokens = format!("{table}.id_tokens");
     if reader.raw_text(&id_tokens) == Some("accept") {
         let reason = format!(
-            "it is \"none\", and {id_tokens} is \"accept\": ID tokens of any app would \
-                              be accepted"
+            "is \"none\", and {id_tokens} is \"accept\": ID tokens of any app would be accepted"
         );
         let fix = "set audience_claim = \"aud\" and audiences to your app's client ids";
         reader.contradiction(&[key, &id_tokens], Wrong::new(reason, fix));
@@ -70,8 +68,8 @@ fn no_audience(reader: &mut Reader<'_>, table: &str, key: &str) {
     let is_shared = reader.raw_text(&issuer).is_some_and(is_shared);
     if is_shared {
         let reason = format!(
-            "it is \"none\", but {issuer} serves everybody's apps: tokens of any of \
-                              them would be accepted"
+            "is \"none\", but {issuer} serves apps of all its customers: tokens of any of them \
+             would be accepted"
         );
         let fix = "set audience_claim = \"aud\" and audiences to your app's client ids";
         reader.contradiction(&[key, &issuer], Wrong::new(reason, fix));
@@ -87,8 +85,8 @@ fn is_shared(issuer: &str) -> bool {
 fn missing_aud(reader: &mut Reader<'_>, table: &str, key: &str) {
     let allowed = format!("{table}.introspection_allow_no_audience");
     if reader.again(&*allowed).boolean() == Some(true) {
-        let reason = format!("it is about the claim aud, but {key} is another");
-        let fix = "take it out, or take audience_claim out";
+        let reason = format!("applies to the claim aud, but {key} names another claim");
+        let fix = "remove it, or remove audience_claim";
         reader.contradiction(&[&allowed, key], Wrong::new(reason, fix));
     }
 }
@@ -99,7 +97,7 @@ fn customers_claim(reader: &mut Reader<'_>, table: &str, key: &str, claim: &Audi
     let named = reader.raw_text(&customer).and_then(|text| ClaimPath::parse(text).ok());
     let outermost = named.as_ref().and_then(|named| named.segments().first());
     if outermost.is_some_and(|name| claim.name() == Some(name)) {
-        let reason = format!("{customer} is in the same claim, and a customer is no audience");
+        let reason = format!("{customer} uses the same claim, and a customer is no audience");
         let fix = "write another claim in one of the two";
         reader.contradiction(&[key, &customer], Wrong::new(reason, fix));
     }

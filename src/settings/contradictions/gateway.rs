@@ -22,27 +22,28 @@ pub(super) fn check(reader: &mut Reader<'_>) {
     let has_subjects = has_subjects.is_some_and(|subjects| !subjects.is_empty());
     if !reader.is_set(GATEWAY_HEADER) {
         if has_subjects {
-            let reason = format!("{GATEWAY_HEADER} is missing, so no gateway is believed");
-            let fix = format!("set {GATEWAY_HEADER}, or take this out");
+            let reason = format!("{GATEWAY_HEADER} is missing, so no gateway is trusted");
+            let fix = format!("set {GATEWAY_HEADER}, or remove this setting");
             reader.contradiction(&[SUBJECTS], Wrong::new(reason, fix));
         }
         return;
     }
     if !reader.names_again(ISSUERS).is_empty() {
-        let reason = "auth.issuers is set too, and a caller is verified here or by a gateway";
-        let fix = "take out this or all issuers";
+        let reason = "auth.issuers is set too, and either this service or a gateway verifies the \
+                      caller, not both";
+        let fix = "remove this setting, or all issuers";
         reader.contradiction(&[GATEWAY_HEADER, ISSUERS], Wrong::new(reason, fix));
     }
     let are_certified = certificates_are_required(reader);
     if has_subjects && !are_certified {
-        let reason = "nobody has to show a certificate";
+        let reason = "clients need no certificate";
         let fix = "set server.tls.cert_file, key_file, client_ca_file and client_auth = \
-                   \"required\", or take this out";
+                   \"required\", or remove this setting";
         reader.contradiction(&[SUBJECTS, GATEWAY_HEADER], Wrong::new(reason, fix));
     }
     if !(has_subjects && are_certified) && is_reached_by_others(reader) {
-        let reason = "it has an address that others than the gateway reach: they could be whoever \
-                      they like by auth.gateway.header";
+        let reason = "has an address that clients other than the gateway can reach: with \
+                      auth.gateway.header they could pretend to be any customer";
         let fix = "listen on unix sockets and loopback only, or set server.tls with client_auth = \
                    \"required\" and auth.gateway.client_subjects";
         reader.contradiction(&[LISTEN, GATEWAY_HEADER], Wrong::new(reason, fix));

@@ -19,19 +19,25 @@ pub(super) fn check(reader: &mut Reader<'_>) {
         tables.iter().partition(|table| reader.is_set(&format!("{table}.introspection_url")));
     for table in &asked {
         let url = format!("{table}.introspection_url");
-        let reason = format!("{url} is set too, and who is asked about a token signs none");
-        idle(reader, table, &FOR_SIGNATURES, &reason, "take it out");
+        let reason = format!("{url} is set too, and an issuer of opaque tokens signs none");
+        idle(reader, table, &FOR_SIGNATURES, &reason, "remove it");
     }
     for table in others {
-        let reason = format!("{table}.introspection_url is missing, so nobody is asked");
-        idle(reader, table, &FOR_QUESTIONS, &reason, "set introspection_url, or take this out");
+        let reason = format!("{table}.introspection_url is missing, so no token is introspected");
+        idle(
+            reader,
+            table,
+            &FOR_QUESTIONS,
+            &reason,
+            "set introspection_url, or remove this setting",
+        );
     }
     if let [first, second, ..] = asked.as_slice() {
         let reason = format!(
-            "{first}.introspection_url is set too, and a token doesn't tell which of the two to ask"
+            "{first}.introspection_url is set too, and an opaque token does not name its issuer"
         );
         let keys = [second, first].map(|table| format!("{table}.introspection_url"));
-        let fix = "keep one issuer that is asked about tokens";
+        let fix = "keep one issuer with introspection_url";
         reader.contradiction(&[&keys[0], &keys[1]], Wrong::new(reason, fix));
     }
 }

@@ -47,13 +47,13 @@ fn key_source(reader: &mut Reader<'_>, table: &str) {
         0 => {
             let fix = "set one of jwks_url, jwks_file, discovery, introspection_url and \
                        hmac_secret_file";
-            return reader.missing(&[table], Wrong::new("it has no keys", fix));
+            return reader.missing(&[table], Wrong::new("has no keys", fix));
         }
         1 => return,
         _ => Wrong::new(
-            "it has its keys from more than one place, or is asked about tokens besides",
+            "has more than one source of keys, or keys and introspection_url",
             "keep one of jwks_url, jwks_file, discovery, introspection_url and hmac_secret_file; \
-             shared secrets are never used beside public keys",
+             shared secrets are never combined with public keys",
         ),
     };
     reader.contradiction(&[table], wrong);
@@ -74,9 +74,10 @@ fn nameless(reader: &mut Reader<'_>, table: &str) {
     ];
     for (other, _) in is_set.iter().filter(|(_, is_set)| *is_set) {
         let reason = format!(
-            "it is empty, which stands for tokens without iss, but {other} is for an issuer with a name"
+            "is empty, which means tokens without iss, but {other} needs an issuer with a name"
         );
-        let fix = "write what iss is in its tokens, or set jwks_url, jwks_file or hmac_secret_file";
+        let fix = "write the iss claim of its tokens, or set jwks_url, jwks_file or \
+                   hmac_secret_file";
         reader.contradiction(&[&key, other], Wrong::new(reason, fix));
     }
 }
@@ -86,7 +87,7 @@ fn idle_roots(reader: &mut Reader<'_>, table: &str) {
     let ca_file = format!("{table}.ca_file");
     for file in ["jwks_file", "hmac_secret_file"].map(|key| format!("{table}.{key}")) {
         if reader.is_set(&ca_file) && reader.is_set(&file) {
-            let wrong = Wrong::new("nothing is fetched from this issuer", "take ca_file out");
+            let wrong = Wrong::new("nothing is fetched from this issuer", "remove ca_file");
             reader.contradiction(&[&ca_file, &file], wrong);
         }
     }
@@ -109,9 +110,9 @@ fn local_issuer(reader: &mut Reader<'_>, table: &str) {
             Ok::<_, Wrong>(text.starts_with("http://") && !is_listed)
         };
         if reader.again(&*key).text(plain) == Some(true) {
-            let reason = "an issuer of plain http is for development, but juspay.base_url isn't a \
-                          loopback address";
-            let fix = "use https, or set auth.allow_local_issuer = true if this is meant";
+            let reason = "an issuer with plain http is for development, but juspay.base_url is not \
+                          a loopback address";
+            let fix = "use https, or set auth.allow_local_issuer = true if this is intended";
             reader.contradiction(&[&key, "juspay.base_url"], Wrong::new(reason, fix));
         }
     }
@@ -123,9 +124,9 @@ fn juspay_ids(reader: &mut Reader<'_>, table: &str) {
     let Some((key, prefix)) = prefix(reader, table) else { return };
     let fits = prefix.starts_with(JUSPAY_PREFIX) || JUSPAY_PREFIX.starts_with(&*prefix);
     if form == Some(CustomerIdForm::Juspay) && !fits {
-        let reason = "juspay.customer_id_form is \"juspay\", and no such id can begin with it: \
-                      they all begin with cst_";
-        let fix = "take it out, or set juspay.customer_id_form = \"merchant\"";
+        let reason = "juspay.customer_id_form is \"juspay\", and all such ids begin with cst_, so \
+                      none can begin with this prefix";
+        let fix = "remove it, or set juspay.customer_id_form = \"merchant\"";
         reader.contradiction(&[&key, "juspay.customer_id_form"], Wrong::new(reason, fix));
     }
 }
@@ -140,8 +141,8 @@ fn same_issuer(reader: &mut Reader<'_>, tables: &[String]) {
         };
         match seen.iter().find(|(other, _)| *other == issuer) {
             Some((_, other)) => {
-                let reason = format!("it is the same as {other}.issuer");
-                let fix = "make one of the two, with the audiences and algorithms of both";
+                let reason = format!("is the same as {other}.issuer");
+                let fix = "merge the two into one, with the audiences and algorithms of both";
                 reader.contradiction(&[&key, &format!("{other}.issuer")], Wrong::new(reason, fix));
             }
             None => seen.push((issuer, table)),
@@ -152,14 +153,14 @@ fn same_issuer(reader: &mut Reader<'_>, tables: &[String]) {
 /// Each id must tell whose it is: no prefix may begin with another, for `a` with `b1` would be
 /// `ab` with `1`. Of ids without prefix those of the others are kept apart at run time.
 fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
-    let fix = "give each issuer a customer_id_prefix of its own, or set \
-               auth.shared_customer_ids = true if all of them name the same customers";
+    let fix = "give each issuer its own customer_id_prefix, or set auth.shared_customer_ids = true \
+               if all of them name the same customers";
     let mut seen: Vec<(String, &str)> = Vec::new();
     for table in tables {
         let Some((key, prefix)) = prefix(reader, table) else {
             let key = format!("{table}.customer_id_prefix");
             if !reader.is_set(&key) {
-                let reason = "it is missing, but there are several issuers";
+                let reason = "is missing, but there are several issuers";
                 let fix = format!("{fix}; an empty prefix can only be written in a settings file");
                 reader.missing(&[&key], Wrong::new(reason, fix));
             }
@@ -172,9 +173,9 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
         });
         if let Some((_, other)) = clash {
             let reason = if prefix.is_empty() {
-                format!("it is empty, and so is that of {other}")
+                format!("is empty, and so is that of {other}")
             } else {
-                format!("it and that of {other} begin alike, so their customers could be mixed up")
+                format!("overlaps with that of {other}, so their customers could be confused")
             };
             let other = format!("{other}.customer_id_prefix");
             reader.contradiction(&[&key, &other], Wrong::new(reason, fix));

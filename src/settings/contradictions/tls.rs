@@ -29,7 +29,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
 fn together(reader: &mut Reader<'_>) {
     for (one, other) in [(CERT, KEY), (KEY, CERT)] {
         if reader.is_set(one) && !reader.is_set(other) {
-            let reason = format!("it is missing, though {one} is set");
+            let reason = format!("is missing, but {one} is set");
             reader.missing(&[other], Wrong::new(reason, "set both, or neither"));
         }
     }
@@ -41,9 +41,9 @@ fn pair(reader: &mut Reader<'_>) {
     let key = reader.again(KEY).file(holds_key).and_then(|it| tls::private_key(&it).ok());
     let (Some(cert), Some(key)) = (cert, key) else { return };
     if tls::pair(cert, &key).is_err() {
-        let reason = format!("its certificate and the key in {KEY} don't fit together");
-        let fix = "write the files of one certificate and its key; the server's own certificate \
-                   comes first in its file";
+        let reason = format!("the certificate does not match the key in {KEY}");
+        let fix = "use the files of one certificate and its key; the server's own certificate must \
+                   be the first in its file";
         reader.contradiction(&[CERT, KEY], Wrong::new(reason, fix));
     }
 }
@@ -57,19 +57,19 @@ fn clients(reader: &mut Reader<'_>) {
     };
     let has_authorities = reader.is_set(CLIENT_CA);
     if on && !has_authorities {
-        let reason = format!("it asks for client certificates, but {CLIENT_CA} is missing");
-        let fix = format!("set {CLIENT_CA}, or this to \"off\"");
+        let reason = format!("requests client certificates, but {CLIENT_CA} is missing");
+        let fix = format!("set {CLIENT_CA}, or set this to \"off\"");
         reader.contradiction(&[CLIENT_AUTH], Wrong::new(reason, fix));
     }
     if off && has_authorities {
-        let reason =
-            format!("{CLIENT_AUTH} is \"off\", so nobody would be asked for a certificate");
-        let fix = format!("set {CLIENT_AUTH} to \"optional\" or \"required\", or take this out");
+        let reason = format!("{CLIENT_AUTH} is \"off\", so no client certificate is requested");
+        let fix =
+            format!("set {CLIENT_AUTH} to \"optional\" or \"required\", or remove this setting");
         reader.contradiction(&[CLIENT_CA], Wrong::new(reason, fix));
     }
     if has_authorities && !reader.is_set(CERT) && !reader.is_set(KEY) {
-        let reason = "there is no TLS that it could be for";
-        let fix = format!("set {CERT} and {KEY}, or take this out");
+        let reason = "TLS is not configured";
+        let fix = format!("set {CERT} and {KEY}, or remove this setting");
         reader.contradiction(&[CLIENT_CA], Wrong::new(reason, fix));
     }
 }
@@ -78,8 +78,8 @@ fn listeners(reader: &mut Reader<'_>) {
     let listen = reader.again("server.listen").list(Items::SomeOrText, Listen::parse);
     let only_unix = listen.is_some_and(|all| all.iter().all(|it| matches!(it, Listen::Unix(_))));
     if only_unix && reader.is_set(CERT) {
-        let reason = "server.listen has no TCP address, and unix sockets speak no TLS";
-        let fix = "add an address to server.listen, or take this out";
+        let reason = "server.listen has no TCP address, and unix sockets do not use TLS";
+        let fix = "add a TCP address to server.listen, or remove this setting";
         reader.contradiction(&[CERT], Wrong::new(reason, fix));
     }
 }

@@ -55,28 +55,28 @@ impl ClientAuth {
 }
 
 pub(in crate::settings) fn holds_certificate(path: &Path) -> Result<(), Wrong> {
-    let fix = "write the path of a file with the server's certificate in PEM (BEGIN CERTIFICATE), \
-               its own first, then those that lead to the authority's";
+    let fix = "write the path of a file with the server's certificate chain in PEM (BEGIN \
+               CERTIFICATE), the server's own certificate first";
     tls::certificates(path).map(drop).map_err(|error| wrong(error, fix))
 }
 
 pub(in crate::settings) fn holds_key(path: &Path) -> Result<(), Wrong> {
-    let fix = "write the path of a file with the certificate's private key in PEM (BEGIN PRIVATE \
-               KEY), not encrypted; RSA from 2048 bits, P-256, P-384, P-521 or Ed25519";
+    let fix = "write the path of a file with the certificate's unencrypted private key in PEM \
+               (BEGIN PRIVATE KEY): RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519";
     tls::private_key(path).map(drop).map_err(|error| wrong(error, fix))
 }
 
 fn holds_authorities(path: &Path) -> Result<(), Wrong> {
-    let fix = "write the path of a file with the certificates, in PEM (BEGIN CERTIFICATE), of the \
-               authorities that certify clients";
+    let fix = "write the path of a file with the certificates of the client CAs in PEM (BEGIN \
+               CERTIFICATE)";
     tls::authorities_in(path).map(drop).map_err(|error| wrong(error, fix))
 }
 
 fn wrong(error: FileError, fix: &str) -> Wrong {
     match error {
         FileError::File(error) => unreadable(&error),
-        FileError::NotPem => Wrong::new("the file isn't PEM", fix),
-        FileError::Lacks(what) => Wrong::new(format!("the file holds no {what}"), fix),
-        FileError::Unusable(what) => Wrong::new(format!("a {what} in the file can't be used"), fix),
+        FileError::NotPem => Wrong::new("the file is not PEM", fix),
+        FileError::Lacks(what) => Wrong::new(format!("the file contains no {what}"), fix),
+        FileError::Unusable(what) => Wrong::new(format!("a {what} in the file is invalid"), fix),
     }
 }

@@ -33,9 +33,9 @@ fn an_audience_is_in_a_claim_of_its_own_or_in_none() {
         assert_eq!(loaded.warnings, []);
     }
     for (line, reason) in [
-        ("audience_claim = 'sub'", "whom a token is for"),
-        ("audience_claim = 'iss'", "whom a token is for"),
-        ("audience_claim = 'jti'", "whom a token is for"),
+        ("audience_claim = 'sub'", "does not identify a token's audience"),
+        ("audience_claim = 'iss'", "does not identify a token's audience"),
+        ("audience_claim = 'jti'", "does not identify a token's audience"),
         ("audience_claim = '/app/id'", "JSON Pointer"),
         ("audience_claim = ''", "empty"),
         ("audience_claim = ['aud']", "expected a string"),
@@ -74,7 +74,7 @@ fn an_issuer_of_everybodys_apps_has_an_audience() {
     ] {
         let over = format!("[auth.issuers.main]\nissuer = '{issuer}'");
         let found = faults_of(without_audiences(none).text("y.toml", over));
-        compare(issuer, &found, &[(&claim, "everybody's apps")]);
+        compare(issuer, &found, &[(&claim, "apps of all its customers")]);
     }
     let project = "[auth.issuers.main]\nissuer = 'https://securetoken.google.com/project'";
     assert_eq!(faults_of(without_audiences(none).text("y.toml", project)), []);
@@ -115,8 +115,8 @@ fn each_bad_entry_of_required_claims_is_a_fault() {
         &faults(entries),
         &[
             (&key("required_claims.\"\""), "empty"),
-            (&key("required_claims.\"/c//d\""), "a name in it is empty"),
-            (&key("required_claims.\"/~2\""), "a ~ without 0 or 1"),
+            (&key("required_claims.\"/c//d\""), "an empty name"),
+            (&key("required_claims.\"/~2\""), "a ~ that is not followed by 0 or 1"),
             (&key("required_claims.a"), "found a float"),
             (&key("required_claims.b"), "empty"),
             (&key("required_claims.e"), "found a table"),
@@ -157,7 +157,7 @@ fn no_customer_is_named_by_what_users_can_edit() {
         "{faults_found:?}"
     );
     let line = "customer_id_claim = '/a//b'";
-    compare(line, &faults(line), &[(&key("customer_id_claim"), "a name in it is empty")]);
+    compare(line, &faults(line), &[(&key("customer_id_claim"), "an empty name")]);
     let line = "customer_id_claim = '/azp'\naudience_claim = 'azp'";
     compare(line, &faults(line), &[(&key("audience_claim"), "no audience")]);
 }
@@ -174,7 +174,11 @@ fn only_addresses_can_be_assumed_to_be_verified() {
     }
     compare(assumed, &faults(assumed), &[(&key("customer_id_verified"), "another claim")]);
     let line = "customer_id_verified = 'yes'";
-    compare(line, &faults(line), &[(&key("customer_id_verified"), "no such choice")]);
+    compare(
+        line,
+        &faults(line),
+        &[(&key("customer_id_verified"), "expected \"required\" or \"assumed\"")],
+    );
 }
 
 #[test]

@@ -53,13 +53,25 @@ fn it_is_a_fault_wherever_somebody_else_could_be_believed() {
     let [off, optional, required] =
         ["off", "optional", "required"].map(|auth| tls(directory.path(), auth));
     for (lines, expected) in [
-        (ON.to_owned(), vec![(LISTEN, "others")]),
-        (format!("{ON}server.listen = '0.0.0.0:1'\n"), vec![(LISTEN, "others")]),
-        (format!("{ON}server.listen = ['127.0.0.1:1', '10.0.0.1:1']\n"), vec![(LISTEN, "others")]),
-        (format!("{ON}server.listen = ['unix:/x', '[::]:1']\n"), vec![(LISTEN, "others")]),
-        (format!("{ON}{required}"), vec![(LISTEN, "others")]),
-        (format!("{ON}{NAMED}{off}"), vec![(SUBJECTS, "certificate"), (LISTEN, "others")]),
-        (format!("{ON}{NAMED}{optional}"), vec![(SUBJECTS, "certificate"), (LISTEN, "others")]),
+        (ON.to_owned(), vec![(LISTEN, "clients other than")]),
+        (format!("{ON}server.listen = '0.0.0.0:1'\n"), vec![(LISTEN, "clients other than")]),
+        (
+            format!("{ON}server.listen = ['127.0.0.1:1', '10.0.0.1:1']\n"),
+            vec![(LISTEN, "clients other than")],
+        ),
+        (
+            format!("{ON}server.listen = ['unix:/x', '[::]:1']\n"),
+            vec![(LISTEN, "clients other than")],
+        ),
+        (format!("{ON}{required}"), vec![(LISTEN, "clients other than")]),
+        (
+            format!("{ON}{NAMED}{off}"),
+            vec![(SUBJECTS, "certificate"), (LISTEN, "clients other than")],
+        ),
+        (
+            format!("{ON}{NAMED}{optional}"),
+            vec![(SUBJECTS, "certificate"), (LISTEN, "clients other than")],
+        ),
         (format!("{ON}{NAMED}server.listen = '127.0.0.1:1'\n"), vec![(SUBJECTS, "certificate")]),
         (NAMED.to_owned(), vec![("auth.issuers", "no issuer"), (SUBJECTS, "is missing")]),
         (
@@ -79,9 +91,9 @@ fn it_is_a_fault_wherever_somebody_else_could_be_believed() {
 fn its_own_settings_are_held_to_their_grammar() {
     let local = "server.listen = '127.0.0.1:1'\n";
     for (line, key, reason) in [
-        ("auth.gateway.header = ''", HEADER, "header's name"),
-        ("auth.gateway.header = 'a b'", HEADER, "header's name"),
-        ("auth.gateway.header = 'a:'", HEADER, "header's name"),
+        ("auth.gateway.header = ''", HEADER, "a header name"),
+        ("auth.gateway.header = 'a b'", HEADER, "a header name"),
+        ("auth.gateway.header = 'a:'", HEADER, "a header name"),
         ("auth.gateway.header = 'Authorization'", HEADER, "another meaning"),
         ("auth.gateway.header = 'host'", HEADER, "another meaning"),
         (

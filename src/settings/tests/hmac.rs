@@ -56,12 +56,12 @@ fn an_issuer_may_have_a_shared_secret_in_the_place_of_keys() {
 fn a_secret_that_cannot_be_used_is_a_fault() {
     let at = "main.hmac_secret_file";
     for (content, algorithms, reason) in [
-        ("hush", "['HS256']", "line 1 has 4 bytes, but at least 32 are needed for HS256"),
-        (&cut(47), "['HS256', 'HS384']", "at least 48 are needed for HS384"),
-        (&cut(63), "['HS512']", "at least 64 are needed for HS512"),
-        (&format!("{SECRET}\nhush"), "['HS256']", "line 2 has 4 bytes"),
-        (&format!("{SECRET}\n{SECRET}\n{SECRET}"), "['HS256']", "more than two lines"),
-        ("\n", "['HS256']", "file can't be used"),
+        ("hush", "['HS256']", "at least 32 bytes in line 1 for HS256, found 4"),
+        (&cut(47), "['HS256', 'HS384']", "at least 48 bytes in line 1 for HS384"),
+        (&cut(63), "['HS512']", "at least 64 bytes in line 1 for HS512"),
+        (&format!("{SECRET}\nhush"), "['HS256']", "line 2 for HS256, found 4"),
+        (&format!("{SECRET}\n{SECRET}\n{SECRET}"), "['HS256']", "one or two lines"),
+        ("\n", "['HS256']", "file's secrets are invalid"),
     ] {
         let told = told(shared(&secrets(content), &format!("algorithms = {algorithms}")));
         assert_eq!(told.len(), 1, "{told:?}");
@@ -97,7 +97,7 @@ fn a_secret_beside_anything_else_is_a_contradiction() {
     let told_of = |lines: &str| told(shared(&file, &format!("algorithms = ['HS256']\n{lines}")));
     expect("nothing else", &told_of(""), &[]);
     let keys = "jwks_url = 'https://id.example/keys'";
-    expect("keys", &told_of(keys), &[("main", "more than one place")]);
+    expect("keys", &told_of(keys), &[("main", "more than one source of keys")]);
     let more = told_of("jwks_file = 'Cargo.toml'\nca_file = '/nonexistent'\ntyp = []");
     let found: Vec<_> = more.iter().map(|(key, _)| key.rsplit('.').next().unwrap()).collect();
     for key in ["ca_file", "typ", "main"] {
@@ -125,5 +125,5 @@ fn an_empty_issuer_is_one_issuers_and_nobodys_that_is_asked() {
 
     let main = "[auth.issuers.main]\nissuer = ''";
     let discovery = told(good().text("x", main));
-    expect("discovery", &discovery, &[("main.issuer", "is for an issuer with a name")]);
+    expect("discovery", &discovery, &[("main.issuer", "needs an issuer with a name")]);
 }

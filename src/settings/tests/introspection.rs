@@ -57,7 +57,11 @@ fn each_fault_is_told() {
         ("auth.issuers.opaque.algorithms = ['RS256']", "algorithms", "signs none"),
         ("auth.issuers.opaque.typ = ['JWT']", "typ", "signs none"),
         ("auth.issuers.opaque.logout_audiences = ['a']", "logout_audiences", "signs none"),
-        ("auth.issuers.opaque.dpop = 'maybe'", "dpop", "no such choice"),
+        (
+            "auth.issuers.opaque.dpop = 'maybe'",
+            "dpop",
+            "expected \"off\", \"optional\" or \"required\"",
+        ),
         ("auth.issuers.opaque.introspection_client_id = ''", "introspection_client_id", "empty"),
         (
             "auth.issuers.opaque.introspection_client_secret_file = '/nonexistent'",
@@ -84,7 +88,7 @@ fn each_fault_is_told() {
         (
             "auth.issuers.opaque = {audience_claim = 'client_id', introspection_allow_no_audience = true}",
             "introspection_allow_no_audience",
-            "about the claim aud",
+            "applies to the claim aud",
         ),
     ] {
         let key = format!("auth.issuers.opaque.{key}");
@@ -98,22 +102,30 @@ fn faults_beyond_its_table_are_told() {
     let good = asked("opaque", file.path());
     for (line, key, reason) in [
         ("auth.introspection_cache = '61m'", "auth.introspection_cache", "from 0ms to 1h"),
-        ("auth.introspection_cache = 60", "auth.introspection_cache", "without a unit"),
+        (
+            "auth.introspection_cache = 60",
+            "auth.introspection_cache",
+            "with a unit, found a number",
+        ),
         (
             "auth.issuers.opaque.jwks_url = 'https://a.example'",
             "auth.issuers.opaque",
-            "more than one place",
+            "more than one source of keys",
         ),
-        ("auth.issuers.opaque.discovery = true", "auth.issuers.opaque", "more than one place"),
+        (
+            "auth.issuers.opaque.discovery = true",
+            "auth.issuers.opaque",
+            "more than one source of keys",
+        ),
         (
             "auth.issuers.main.introspection_client_id = 'a'",
             "auth.issuers.main.introspection_client_id",
-            "nobody is asked",
+            "no token is introspected",
         ),
         (
             "auth.issuers.main.introspection_allow_no_audience = true",
             "auth.issuers.main.introspection_allow_no_audience",
-            "nobody is asked",
+            "no token is introspected",
         ),
     ] {
         compare(line, &faults(&good, line), &[(key, reason)]);

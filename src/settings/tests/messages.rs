@@ -40,14 +40,14 @@ fn a_settings_file_that_cannot_be_read_says_why() {
         (
             missing.as_path(),
             "the settings file can't be read: no such file",
-            "write the path of a file that exists, or put the file there",
+            "write the path of a file that exists, or create the file",
         ),
         (
             directory.path(),
             "the settings file can't be read: it is a directory, not a regular file",
             "write the path of a regular file, or of a symlink to one",
         ),
-        (&binary, "it isn't UTF-8 text", "save it as UTF-8"),
+        (&binary, "is not UTF-8 text", "save it as UTF-8"),
     ] {
         let faults = faults_of(good().file(path));
         let told = (&*faults[0].key, &*faults[0].reason, &*faults[0].fix);
@@ -58,7 +58,7 @@ fn a_settings_file_that_cannot_be_read_says_why() {
 
 #[test]
 fn broken_toml_says_where_and_what_was_expected_and_quotes_nothing() {
-    let fix = "correct that line; strings and durations need quotes, a key may occur only once";
+    let fix = "correct that line; strings and durations need quotes, and a key may occur only once";
     for (text, place, cause) in [
         (
             "[juspay]\nmerchant_id = hush",
@@ -77,10 +77,10 @@ fn broken_toml_says_where_and_what_was_expected_and_quotes_nothing() {
         let (line, column) = place;
         let faults = faults_of(good().text("x.toml", text));
         let fault = &faults[0];
-        let reason = format!("it isn't valid TOML at line {line}, column {column}: {cause}");
+        let reason = format!("is not valid TOML at line {line}, column {column}: {cause}");
         if cause.is_empty() {
             // The parser's words for numbers and dates are its own affair.
-            assert!(fault.reason.starts_with("it isn't valid TOML at line 1, column "), "{fault}");
+            assert!(fault.reason.starts_with("is not valid TOML at line 1, column "), "{fault}");
             assert!(fault.reason.len() > reason.len(), "{fault}");
         } else {
             assert_eq!(fault.reason, reason, "{text}");
@@ -94,14 +94,14 @@ fn broken_toml_says_where_and_what_was_expected_and_quotes_nothing() {
 fn all_that_is_wrong_with_an_address_is_reported() {
     let exposed = message(
         "juspay.base_url",
-        "the API key would go over the network in plain http",
-        "use https, or set juspay.allow_plain_http = true where the way there is private",
+        "the API key would cross the network in plain http",
+        "use https, or set juspay.allow_plain_http = true if the network to Juspay is private",
         "x.toml, line 1",
     );
     let query = message(
         "juspay.base_url",
-        "it has a query",
-        "drop the ? and what follows it",
+        "has a query",
+        "remove the ? and everything after it",
         "x.toml, line 1",
     );
     assert_eq!(of_lines("juspay.base_url = 'http://juspay.example?hush'"), [query, exposed]);
@@ -121,7 +121,7 @@ fn all_that_is_wrong_with_an_address_is_reported() {
 fn a_boolean_in_quotes_is_no_boolean() {
     let quoted = message(
         "auth.issuers.main.discovery",
-        "it is true or false in quotes, which is a string, not a boolean",
+        "expected true or false, found a string: the value is in quotes",
         "write true or false without quotes",
         "x.toml, line 1",
     );
@@ -146,9 +146,9 @@ fn the_address_of_a_discovery_document_is_no_issuer() {
         let told = of_lines(&format!("auth.issuers.main.issuer = '{issuer}'"));
         let expected = message(
             "auth.issuers.main.issuer",
-            "it is the address of the issuer's discovery document, not its name",
-            "drop /.well-known/ and what follows it, so that it equals the tokens' iss claim to \
-             the letter, and set discovery = true",
+            "expected the issuer's name, found the address of its discovery document",
+            "remove /.well-known/ and everything after it, so that it equals the tokens' iss claim \
+             exactly, and set discovery = true",
             "x.toml, line 1",
         );
         assert_eq!(told, [expected], "{issuer}");
@@ -160,8 +160,8 @@ fn an_endpoint_is_no_base_url() {
     for url in ["https://api.juspay.in/customers", "https://sandbox.juspay.in/v1"] {
         let expected = message(
             "juspay.base_url",
-            "it has a path, but the service itself adds /customers/… to each call",
-            "drop the path: write the origin alone, such as \"https://api.juspay.in\"",
+            "has a path, but the service adds /customers/… itself",
+            "remove the path: write the origin only, such as \"https://api.juspay.in\"",
             "x.toml, line 1",
         );
         assert_eq!(of_lines(&format!("juspay.base_url = '{url}'")), [expected], "{url}");
@@ -174,7 +174,7 @@ fn a_merchant_id_has_no_white_space() {
     for id in ["my merchant", " merchant", "merchant "] {
         let expected = message(
             "juspay.merchant_id",
-            "it has white space in it",
+            "contains white space",
             "write it as Juspay shows it, in ASCII and without spaces",
             "x.toml, line 1",
         );
@@ -191,11 +191,9 @@ fn fields_without_the_token_are_a_warning() {
     let fields = "response.fields = ['id', 'first_name']";
     assert_eq!(
         warnings(good().text("x.toml", fields)),
-        [
-            "response.fields has no \"juspay\", so phones get no client auth token; add \"juspay\" to \
-          it, unless that is meant; a phone that needs no token asks with \
-          ?options.get_client_auth_token=false"
-        ]
+        ["response.fields does not include \"juspay\", so phones get no client auth token; add \
+          \"juspay\", unless this is intended; a phone that needs no token sends \
+          ?options.get_client_auth_token=false"]
     );
     let loaded = good().text("x.toml", fields).load().unwrap();
     assert_eq!(loaded.warnings[0].origin.as_deref(), Some("x.toml, line 1"));
@@ -208,8 +206,8 @@ fn a_json_list_in_a_variable_is_rejected() {
     for list in [r#"["hush","b"]"#, "['hush']", "[hush]"] {
         let expected = message(
             "auth.issuers.main.audiences",
-            "it is written as a JSON or TOML list, which an environment variable can't hold",
-            "write the items with commas between them, such as a,b",
+            "is a JSON or TOML list, which an environment variable cannot contain",
+            "separate the items with commas, such as a,b",
             &format!("environment variable {name}"),
         );
         assert_eq!(blocks(good().variable(name, list)), [expected], "{list}");
@@ -224,11 +222,11 @@ fn an_empty_variable_is_named_where_its_setting_is_missing() {
     let expected = message(
         "auth.issuers.main.customer_id_prefix",
         &format!(
-            "it is missing, but there are several issuers: {name} is empty, and an empty variable \
+            "is missing, but there are several issuers: {name} is empty, and an empty variable \
              counts as unset"
         ),
-        "give each issuer a customer_id_prefix of its own, or set auth.shared_customer_ids = true \
-         if all of them name the same customers; an empty prefix can only be written in a settings \
+        "give each issuer its own customer_id_prefix, or set auth.shared_customer_ids = true if \
+         all of them name the same customers; an empty prefix can only be written in a settings \
          file",
         &format!("environment variable {name}"),
     );
@@ -238,8 +236,8 @@ fn an_empty_variable_is_named_where_its_setting_is_missing() {
     let without = GOOD.replace("merchant_id = \"merchant\"\n", "");
     let expected = message(
         "juspay.merchant_id",
-        &format!("it is missing: {name} is empty, and an empty variable counts as unset"),
-        "set it to the merchant's id, as Juspay's dashboard tells it",
+        &format!("is missing: {name} is empty, and an empty variable counts as unset"),
+        "set it to the merchant id that Juspay's dashboard shows",
         &format!("environment variable {name}"),
     );
     assert_eq!(blocks(Sources::default().text("x", without).variable(name, "")), [expected]);
@@ -258,12 +256,12 @@ fn warnings_are_reported_beside_faults() {
         .load()
         .unwrap_err();
     let told = faults.to_string();
-    assert!(told.starts_with("The settings have 1 fault:\n\nlog.level\n"), "{told}");
-    let typo = "\n\nwarning: JUSPAY_BFF_LOG_LEVEL is ignored: settings begin with JUSPAY_BFF__, \
-                with two underscores, and have two between section and key; rename the variable, \
-                or unset it\n";
+    assert!(told.starts_with("The settings have 1 error:\n\nlog.level\n"), "{told}");
+    let typo = "\n\nwarning: JUSPAY_BFF_LOG_LEVEL is ignored: the names of settings begin with \
+                JUSPAY_BFF__ and have two underscores between section and key; rename the \
+                variable, or unset it\n";
     assert!(told.contains(typo), "{told}");
-    assert!(told.contains("\nwarning: response.fields has no \"juspay\""), "{told}");
+    assert!(told.contains("\nwarning: response.fields does not include \"juspay\""), "{told}");
     assert!(!told.contains("hush"), "{told}");
     assert_eq!(faults.warnings().len(), 2);
 }

@@ -132,7 +132,7 @@ fn admin_tokens_must_be_able_to_travel() {
     assert!(good().text("x", &*setting).load().is_ok());
     std::fs::write(&file, "a b").unwrap();
     let faults = good().text("x", setting).load().unwrap_err().to_string();
-    assert!(faults.contains("bearer token can't have"), "{faults}");
+    assert!(faults.contains("bearer token cannot contain"), "{faults}");
     std::fs::write(&file, "\n").unwrap();
     let empty = format!("server.admin_token_file = '{}'", file.path().display());
     let faults = good().text("x", empty).load().unwrap_err().to_string();

@@ -57,11 +57,11 @@ fn tls_files_are_tried_and_never_quoted() {
     let odd = file("odd", &(odd.to_owned() + &odd.replace("CERTIFICATE", "PRIVATE KEY")));
     check(&[
         (pair_setting(&crt, &key), &[]),
-        (pair_setting(&crt, &other), &[(CERT, "don't fit together")]),
+        (pair_setting(&crt, &other), &[(CERT, "does not match the key")]),
         (pair_setting("/nonexistent", &key), &[(CERT, "can't be read")]),
         (pair_setting(&text, &text), &[(CERT, "no certificate"), (KEY, "no private key")]),
-        (pair_setting(&broken, &broken_key), &[(CERT, "isn't PEM"), (KEY, "isn't PEM")]),
-        (pair_setting(&odd, &odd), &[(CERT, "can't be used"), (KEY, "can't be used")]),
+        (pair_setting(&broken, &broken_key), &[(CERT, "is not PEM"), (KEY, "is not PEM")]),
+        (pair_setting(&odd, &odd), &[(CERT, "is invalid"), (KEY, "is invalid")]),
         (pair_setting(&key, &crt), &[(CERT, "no certificate"), (KEY, "no private key")]),
         (
             pair_setting(&crt, &key)
@@ -77,15 +77,21 @@ fn tls_settings_that_say_too_little_or_contradict_each_other_are_faults() {
     let [crt, key] = good_pair(directory.path());
     let pair = pair_setting(&crt, &key);
     check(&[
-        (format!("{CERT} = '{crt}'"), &[(KEY, "missing, though")]),
-        (format!("{KEY} = '{key}'"), &[(CERT, "missing, though")]),
-        (format!("{CLIENT_AUTH} = 'maybe'"), &[(CLIENT_AUTH, "no such choice")]),
+        (format!("{CERT} = '{crt}'"), &[(KEY, "missing, but")]),
+        (format!("{KEY} = '{key}'"), &[(CERT, "missing, but")]),
+        (
+            format!("{CLIENT_AUTH} = 'maybe'"),
+            &[(CLIENT_AUTH, "expected \"off\", \"optional\" or \"required\"")],
+        ),
         (format!("{CLIENT_AUTH} = 'required'"), &[(CLIENT_AUTH, "is missing")]),
         (format!("{pair}client_auth = 'optional'"), &[(CLIENT_AUTH, "is missing")]),
-        (format!("{pair}client_ca_file = '{crt}'"), &[(CLIENT_CA, "nobody would be asked")]),
+        (
+            format!("{pair}client_ca_file = '{crt}'"),
+            &[(CLIENT_CA, "no client certificate is requested")],
+        ),
         (
             format!("server.tls = {{ client_ca_file = '{crt}', client_auth = 'required' }}"),
-            &[(CLIENT_CA, "no TLS that it could be for")],
+            &[(CLIENT_CA, "TLS is not configured")],
         ),
         (format!("server.listen = 'unix:/run/x'\n{pair}"), &[(CERT, "no TCP address")]),
     ]);

@@ -34,14 +34,14 @@ pub struct TokenRequest {
 pub enum TokenError {
     /// Not `http://HOST[:PORT][/PATH]`.
     #[error(
-        "`{0}` isn't a dev issuer's URL: http://HOST:PORT is expected, as `juspay-bff simulator` \
-         prints it"
+        "`{0}` is not a dev issuer's URL; expected http://HOST:PORT, as printed by `juspay-bff \
+         simulator`"
     )]
     Url(String),
     /// Connecting failed.
     #[error(
-        "no issuer answers at {url} ({why}); start one with `juspay-bff simulator`, or name \
-         another with --issuer"
+        "no issuer responds at {url} ({why}); start one with `juspay-bff simulator`, or set \
+         --issuer"
     )]
     Unreachable {
         /// The issuer.
@@ -51,8 +51,8 @@ pub enum TokenError {
     },
     /// The server isn't a development issuer, or rejects the request.
     #[error(
-        "{url} gave no token ({why}); tokens come from the issuer that `juspay-bff simulator` \
-         starts, on its --issuer-listen address"
+        "{url} returned no token ({why}); set --issuer to the --issuer-listen address of \
+         `juspay-bff simulator`"
     )]
     Rejected {
         /// The issuer.
@@ -61,7 +61,7 @@ pub enum TokenError {
         why: String,
     },
     /// Writing the output failed.
-    #[error("the token can't be written: {0}")]
+    #[error("failed to write the token: {0}")]
     Output(#[source] io::Error),
 }
 
@@ -93,7 +93,7 @@ async fn fetch(order: &TokenRequest, clock: &dyn Clock) -> Result<String, TokenE
     let exchange_result = exchange(&authority, "POST", &path, &json, &wanted);
     let answer = timeout_at(clock, deadline, exchange_result)
         .await
-        .ok_or_else(|| unreachable(format!("nothing within {} s", DEADLINE.as_secs())))?
+        .ok_or_else(|| unreachable(format!("no response within {} s", DEADLINE.as_secs())))?
         .map_err(|error| unreachable(error.to_string()))?;
     parse_token(&answer).map_err(|why| TokenError::Rejected { url: order.issuer.clone(), why })
 }
@@ -133,7 +133,7 @@ fn parse_token(answer: &Reply) -> Result<String, String> {
     }
     match serde_json::from_slice::<Granted>(&answer.body) {
         Ok(granted) => Ok(granted.access_token),
-        Err(_) => Err("there is no access_token in its answer".to_owned()),
+        Err(_) => Err("the response has no access_token".to_owned()),
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
         let issuer = running.issuer();
         for (fault, why) in [
             (Fault::Html, "no access_token"),
-            (Fault::Close, "isn't HTTP"),
+            (Fault::Close, "is not HTTP"),
             (Fault::Reset, "reset"),
         ] {
             issuer.inject("/token", Some(1), fault);

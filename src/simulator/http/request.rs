@@ -212,10 +212,10 @@ enum Rejection {
 impl Rejection {
     fn answer(self) -> Response {
         let (status, text) = match self {
-            Self::Malformed => (400, "The simulator can't read this request.\n"),
-            Self::HeadTooLarge => (431, "The request's head is too large.\n"),
-            Self::BodyTooLarge => (413, "The request's body is too large.\n"),
-            Self::UnknownCoding => (501, "The only transfer coding here is chunked.\n"),
+            Self::Malformed => (400, "Malformed request.\n"),
+            Self::HeadTooLarge => (431, "The request head is too large.\n"),
+            Self::BodyTooLarge => (413, "The request body is too large.\n"),
+            Self::UnknownCoding => (501, "The only supported transfer coding is chunked.\n"),
         };
         Response::text(status, text).with("Connection", "close")
     }

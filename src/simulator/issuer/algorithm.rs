@@ -28,7 +28,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Algorith
     let text = String::deserialize(from)?;
     Algorithm::named(&text).ok_or_else(|| {
         let names = Algorithm::ALL.map(Algorithm::name).join(", ");
-        de::Error::custom(format!("`{text}` isn't one of {names}"))
+        de::Error::custom(format!("expected one of {names}, found `{text}`"))
     })
 }
 

@@ -25,10 +25,10 @@ pub enum SigningError {
     #[error("the crypto library failed")]
     Crypto(#[from] aws_lc_rs::error::Unspecified),
     /// The public key can't be written as a JWK.
-    #[error("the key can't be written as a JWK: {0}")]
+    #[error("failed to write the key as a JWK: {0}")]
     Jwk(#[from] jsonwebtoken::errors::Error),
     /// The key isn't one for that algorithm.
-    #[error("the key isn't one for {0:?}")]
+    #[error("the key does not match {0:?}")]
     Algorithm(Algorithm),
 }
 

@@ -209,7 +209,7 @@ fn lost_lines_are_reported_once_by_the_next_write_that_succeeds() {
     thread.join().unwrap();
     let written = out.written.lock().unwrap();
     assert_eq!((written.len(), written[2].as_str()), (4, "3\n"), "{written:?}");
-    assert!(written[3].contains("log lines were lost") && written[3].contains("lost=3"));
+    assert!(written[3].contains("log lines lost") && written[3].contains("lost=3"));
     assert_eq!(losses.counted(), 3);
 }
 

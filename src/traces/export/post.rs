@@ -36,15 +36,15 @@ pub(super) struct Collector {
 /// Why a message isn't taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("no connection to the collector can be made")]
+    #[error("failed to connect to the collector")]
     Connect,
-    #[error("the exchange with the collector broke off or isn't HTTP")]
+    #[error("the connection to the collector broke, or its response is not HTTP")]
     Broken,
-    #[error("the collector didn't answer in time")]
+    #[error("the collector did not respond in time")]
     Timeout,
-    #[error("the collector answered with status {0}")]
+    #[error("the collector returned status {0}")]
     Status(u16),
-    #[error("the collector took only some of them")]
+    #[error("the collector accepted only some of the spans")]
     Partly,
 }
 

@@ -187,7 +187,7 @@ async fn a_failed_call_to_juspay_is_logged_once_with_the_request_that_started_it
     let warnings: Vec<_> = ids.iter().map(|id| warnings(id)).collect();
     assert_eq!(warnings.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0]);
     let warning = &warnings[0][0];
-    assert_eq!(warning["message"], "call to Juspay failed: Juspay answered with status 507");
+    assert_eq!(warning["message"], "call to Juspay failed: Juspay returned status 507");
     assert_eq!((&warning["level"], &warning["outcome"]), (&"WARN".into(), &"server_error".into()));
     for id in &ids {
         let request = &logged(id)[0];
@@ -271,7 +271,7 @@ async fn a_refusal_has_its_reason_in_the_log_and_nowhere_else() {
         assert_eq!(line["setting"], setting.map_or(Value::Null, Value::from));
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         if reply.code() == "invalid_token" {
-            assert_eq!(detail, "The access token isn't valid.");
+            assert_eq!(detail, "The access token is not valid. Get a new one, then retry once.");
         }
         let labels = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
         assert_eq!(world.count(&labels).await, 1, "{reason}");

@@ -30,8 +30,8 @@ async fn keys_that_are_left_out_are_told_with_their_reason() {
     let checkup = ward.doctor_with(both, &[]).await;
     checkup.says(
         KEYS,
-        "ok 1 usable for ES256, none for RS256; 2 left out (",
-        &["shared: its type or curve isn't taken", "?: it isn't for checking signatures"],
+        "ok 1 usable for ES256, none for RS256; 2 ignored (",
+        &["shared: unsupported type or curve", "?: not for verifying signatures"],
     );
     assert!(!checkup.said.contains('\u{1b}'), "{}", checkup.said);
 }
@@ -44,22 +44,27 @@ async fn a_key_set_that_can_not_be_had_is_told_with_what_to_do() {
     let shared = json!({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]});
     let broken = Fault::Status { status: 500, headers: [].into(), body: String::new() };
     for (path, fault, told, fix) in [
-        (DISCOVERY_PATH, answers(&other), "another issuer's", "make auth.issuers.main.issuer what"),
+        (DISCOVERY_PATH, answers(&other), "for another issuer", "set auth.issuers.main.issuer to"),
         (
             DISCOVERY_PATH,
             answers(&json!({})),
             "no issuer and jwks_uri",
             "auth.issuers.main.discovery",
         ),
-        (DISCOVERY_PATH, broken.clone(), "the status is 500", "auth.issuers.main.discovery"),
-        (JWKS_PATH, Fault::Html, "it isn't a JWK set", "auth.issuers.main.algorithms"),
-        (JWKS_PATH, answers(&shared), "no key that can be used", "auth.issuers.main.algorithms"),
-        (JWKS_PATH, Fault::Reset, "broke off", "auth.issuers.main.discovery"),
+        (
+            DISCOVERY_PATH,
+            broken.clone(),
+            "expected status 200, got 500",
+            "auth.issuers.main.discovery",
+        ),
+        (JWKS_PATH, Fault::Html, "not a JWK set", "auth.issuers.main.algorithms"),
+        (JWKS_PATH, answers(&shared), "no usable key", "auth.issuers.main.algorithms"),
+        (JWKS_PATH, Fault::Reset, "the connection broke", "auth.issuers.main.discovery"),
     ] {
         issuer.clear_faults();
         issuer.inject(path, None, fault);
         let checkup = ward.doctor().await;
-        checkup.says(KEYS, "FAILED the key set can't be had: ", &[told, fix]);
+        checkup.says(KEYS, "FAILED failed to fetch JWKS: ", &[told, fix]);
         checkup.failed_only(1);
     }
 }
@@ -83,7 +88,7 @@ async fn each_source_of_keys_is_named_by_its_setting() {
     let checkup = doctor_by(&ward, &keys_from(&ward, nobody)).await;
     checkup.says(
         KEYS,
-        "FAILED the key set can't be had: no connection",
+        "FAILED failed to fetch JWKS: failed to connect",
         &["auth.issuers.main.jwks_url", "auth.issuers.main.ca_file"],
     );
     let by_url = format!("jwks_url = '{}'", ward.running.issuer().jwks_url());
@@ -98,7 +103,7 @@ async fn each_source_of_keys_is_named_by_its_setting() {
     assert!(checkup.lines("issuer main clock").is_empty(), "a file has none");
     fs::write(&set, "{}").unwrap();
     let checkup = doctor_by(&ward, &by_file).await;
-    checkup.says(KEYS, "FAILED ", &["it isn't a JWK set", "auth.issuers.main.jwks_file"]);
+    checkup.says(KEYS, "FAILED ", &["not a JWK set", "auth.issuers.main.jwks_file"]);
 }
 
 fn asked(url: &str, secret: &Path) -> String {
@@ -121,12 +126,12 @@ async fn an_introspection_endpoint_is_asked_about_nonsense() {
     let issuer = ward.running.issuer();
     let subject = "issuer opaque introspection";
     let over = asked(&issuer.introspection_url(), &ward.secret("client", DEFAULT_CLIENT.1));
-    ward.doctor_with(&over, &[]).await.says(subject, "ok takes our credentials", &[]);
+    ward.doctor_with(&over, &[]).await.says(subject, "ok accepts the client credentials", &[]);
 
     for (fault, told, fix) in [
-        (answers(&json!({"active": true})), "anybody would get in", "introspection_url"),
-        (Fault::Html, "isn't what RFC 7662 has", "introspection_url"),
-        (Fault::Reset, "never began", "auth.issuers.opaque.ca_file"),
+        (answers(&json!({"active": true})), "any token would be accepted", "introspection_url"),
+        (Fault::Html, "not valid by RFC 7662", "introspection_url"),
+        (Fault::Reset, "the connection failed", "auth.issuers.opaque.ca_file"),
     ] {
         issuer.clear_faults();
         issuer.inject(INTROSPECTION_PATH, None, fault);
@@ -139,7 +144,7 @@ async fn an_introspection_endpoint_is_asked_about_nonsense() {
     let checkup = ward.doctor_with(&over, &[]).await;
     checkup.says(
         subject,
-        "FAILED can't be asked: the client's credentials were refused",
+        "FAILED introspection failed: the issuer rejected the client credentials",
         &[
             "auth.issuers.opaque.introspection_client_id",
             "auth.issuers.opaque.introspection_client_secret_file",
@@ -200,6 +205,6 @@ async fn behind_a_gateway_there_are_no_issuers() {
     let (base, _issuer) = settings.split_once("[auth.issuers.main]").unwrap();
     let settings = format!("{base}\n[auth.gateway]\nheader = 'x-customer'");
     let checkup = doctor_by(&ward, &settings).await;
-    checkup.says("auth.gateway", "ok on", &[]);
+    checkup.says("auth.gateway", "ok set", &[]);
     checkup.failed_only(0);
 }

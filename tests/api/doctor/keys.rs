@@ -14,7 +14,7 @@ const NEXT: &str = "juspay.api_key_next_file";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_key_is_told_from_a_wrong_one() {
     let ward = Ward::new().await;
-    let good = "ok Juspay takes the key and this address over IPv4";
+    let good = "ok Juspay accepts the key and this address over IPv4";
     let lines = ward.doctor().await.lines(KEY);
     assert!(lines.len() == 2 && lines[1].starts_with(good), "{lines:?}");
 
@@ -22,11 +22,12 @@ async fn a_good_key_is_told_from_a_wrong_one() {
     let checkup = ward.doctor().await;
     let lines = checkup.lines(KEY);
     assert!(
-        lines[1].starts_with("FAILED Juspay rejected our API key (401) over IPv4"),
+        lines[1].starts_with("FAILED Juspay rejected the API key (401) over IPv4"),
         "{lines:?}"
     );
     assert!(
-        lines[1].contains("put a key that is active") && lines[1].contains("juspay.merchant_id")
+        lines[1].contains("that is active in Juspay's dashboard")
+            && lines[1].contains("juspay.merchant_id")
     );
     checkup.failed_only(1);
 }
@@ -37,7 +38,10 @@ async fn a_wrong_address_is_told_from_a_wrong_key() {
     ward.running.simulator().inject(FaultRule::always(Fault::Error(ApiError::BadOrigin)));
     let checkup = ward.doctor().await;
     let lines = checkup.lines(KEY);
-    assert!(lines[1].starts_with("FAILED Juspay rejected our address (403)"), "{lines:?}");
+    assert!(
+        lines[1].starts_with("FAILED Juspay rejected this server's address (403)"),
+        "{lines:?}"
+    );
     assert!(lines[1].contains("allow-list in Juspay's dashboard"), "{lines:?}");
     checkup.failed_only(1);
 }
@@ -57,7 +61,7 @@ async fn what_is_wrong_with_the_merchant_is_told_as_far_as_juspay_does() {
         .simulator()
         .inject(FaultRule::always(Fault::Error(ApiError::MandatoryFieldsMissing)));
     let lines = ward.doctor().await.lines(KEY);
-    assert!(lines[1].starts_with("FAILED Juspay answered with status 400"), "{lines:?}");
+    assert!(lines[1].starts_with("FAILED Juspay returned status 400"), "{lines:?}");
     assert!(lines[1].contains("juspay.merchant_id and juspay.api_version"), "{lines:?}");
 
     ward.running.simulator().clear_faults();
@@ -79,8 +83,8 @@ async fn both_keys_are_tried() {
     let checkup = ward.doctor_with(&over, &[]).await;
     assert!(checkup.lines(KEY)[1].starts_with("ok "), "{}", checkup.said);
     let next = &checkup.lines(NEXT)[1];
-    assert!(next.starts_with("warning Juspay rejected our API key (401)"), "{next}");
-    assert!(next.contains("take that key out of juspay.api_key_next_file"), "{next}");
+    assert!(next.starts_with("warning Juspay rejected the API key (401)"), "{next}");
+    assert!(next.contains("remove the key from juspay.api_key_next_file"), "{next}");
     checkup.failed_only(0);
 
     ward.running.simulator().set_key("canary_next", true);
@@ -97,14 +101,14 @@ async fn both_keys_are_tried() {
 async fn a_stranger_in_juspays_place_is_told() {
     let ward = Ward::new().await;
     for (fault, told, fix) in [
-        (Fault::Html, "answer can't be used: a body that isn't", "check juspay.base_url"),
+        (Fault::Html, "an invalid response: a body that is not", "check juspay.base_url"),
         (
             Fault::Redirect { location: "https://elsewhere.example/".to_owned() },
             "a redirect",
             "check juspay.base_url",
         ),
         (Fault::Hang, "within the deadline", "juspay.deadline"),
-        (Fault::Reset, "can't be reached: the connection broke", "juspay.base_url"),
+        (Fault::Reset, "failed to reach Juspay: connection broke", "juspay.base_url"),
         (
             Fault::Status { status: 404, headers: [].into(), body: "<html>".to_owned() },
             "status 404",
@@ -112,7 +116,7 @@ async fn a_stranger_in_juspays_place_is_told() {
         ),
         (
             Fault::Status { status: 429, headers: [].into(), body: String::new() },
-            "too often (429)",
+            "rate limit (429)",
             "quota",
         ),
         (
@@ -175,17 +179,17 @@ async fn the_life_of_a_real_token_is_held_against_the_settings() {
     let examined =
         async |customer: &str, over: &str| ward.doctor_with(over, &["--customer", customer]).await;
     let checkup = examined("alice", "").await;
-    checkup.says(life, "ok 14m 5", &["handed out for 12m 5", "fit"]);
+    checkup.says(life, "ok 14m 5", &["returned from the cache for 12m 5", "fit"]);
     checkup.failed_only(0);
     let short = examined("sim_expires_40s", "").await;
     short.says(life, "warning 3", &["cache.min_remaining 2m", "lower cache.min_remaining"]);
     let capped = examined("alice", "cache.max_token_life = '10m'").await;
-    capped.says(life, "warning 14m", &["cache.max_token_life 10m takes some of it"]);
+    capped.says(life, "warning 14m", &["cache.max_token_life 10m shortens it"]);
     let eager = "cache = { refresh_ahead = '20m', max_token_life = '30m' }";
     examined("alice", eager).await.says(life, "warning ", &["cache.refresh_ahead 20m is longer"]);
     for (customer, told, fix) in [
         ("sim_expires_20s", "shorter than cache.outage_min_remaining", "outage_min_remaining"),
-        ("sim_not_found", "knows no such customer", "--customer one that exists"),
+        ("sim_not_found", "has no such customer", "--customer to a customer that exists"),
         ("sim_no_token", "no client auth token", "juspay.api_version"),
         ("sim_other_customer", "another customer", "juspay.customer_id_form"),
     ] {
@@ -203,7 +207,7 @@ async fn a_clock_that_leaves_tokens_no_life_is_named() {
     ward.running.simulator().set_clock_offset(SignedDuration::from_mins(-15));
     let checkup = ward.doctor_with("", &["--customer", "alice"]).await;
     checkup.says("Juspay clock", "FAILED ", &["behind this machine's", "NTP"]);
-    let told = ["no life left by this server's clock", "s ahead of Juspay's", "NTP"];
+    let told = ["expired by this server's clock", "s ahead of Juspay's", "NTP"];
     checkup.says("token life", "FAILED ", &told);
     checkup.failed_only(2);
 }

@@ -153,7 +153,7 @@ async fn disabling_a_key_under_load_fails_no_request() {
     crowd.more(400).await;
     assert_eq!(slot(&world).await, "api_key");
     assert_eq!(crowd.disperse().await, Vec::<String>::new());
-    let lines = guard::log_lines("another API key is in use");
+    let lines = guard::log_lines("switched API keys");
     for slot in ["\"slot\":\"api_key_next\"", "\"slot\":\"api_key\""] {
         assert!(lines.iter().any(|line| line.contains(slot)), "{slot}: {lines:?}");
     }

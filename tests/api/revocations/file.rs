@@ -98,7 +98,7 @@ async fn a_file_that_turns_bad_keeps_the_last_good_list_and_is_told() {
     fs::write(&path, list(&[one(&world, "a")])).unwrap();
     let is_over = async || phone.me().await.status == 401;
     world.turn_until("the end of the token", SECOND, is_over).await;
-    let warnings = || guard::log_lines("auth.revocations_file can't be used").len();
+    let warnings = || guard::log_lines("failed to reload auth.revocations_file").len();
     let known = warnings();
     fs::write(&path, list(&[json!({"issuer": "nobody", "jti": "hush", "expires": 1})])).unwrap();
     for looks in 1..4 {

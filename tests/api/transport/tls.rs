@@ -185,13 +185,13 @@ async fn a_pair_that_does_not_fit_keeps_the_old_one_and_is_told_once() {
     let new = secured.authority.server(2031);
     let path = |name: &str| secured.directory.path().join(name);
     for (name, content, why) in [
-        ("tls.crt", new.certificate.as_str(), "don't fit"),
-        ("tls.crt", "hush", "holds no certificate"),
+        ("tls.crt", new.certificate.as_str(), "does not match"),
+        ("tls.crt", "hush", "contains no certificate"),
         ("tls.key", "", "is empty"),
         (
             "tls.key",
             "-----BEGIN PRIVATE KEY-----\naHVzaA==\n-----END PRIVATE KEY-----",
-            "can't be used",
+            "in the file is invalid",
         ),
     ] {
         let told =

@@ -27,8 +27,7 @@ async fn fast_server_clock_causes_502_and_a_log_line() {
     assert!(!reply.text().contains("clock"), "no more than the code: {}", reply.text());
     assert_eq!(skew(&world).await.as_deref(), Some("-906"));
     let failed = guard::log_lines(
-        "a client auth token that has no life left by this server's clock, which is 906 s ahead of \
-         Juspay's",
+        "a client auth token that is expired by this server's clock, which is 906 s ahead of Juspay's",
     );
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert!(failed[0].contains("call to Juspay failed"), "{failed:?}");

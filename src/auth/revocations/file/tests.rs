@@ -158,7 +158,7 @@ async fn the_log_tells_when_the_file_turns_bad_and_not_at_each_look() {
     locally(async {
         let world = world(file.path()).await;
         let (log, _guard) = Kept::on_this_thread();
-        let told = || log.text().matches("its last good list stays").count();
+        let told = || log.text().matches("keeping the previous list").count();
         for times in 1..=2 {
             for _ in 0..3 {
                 fs::write(file.path(), "bad").unwrap();
