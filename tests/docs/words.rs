@@ -25,7 +25,6 @@ const IDIOMS: &[&str] = &[
     "so many",
     "in the place of",
     "of ours",
-    "of juspay's",
     "taken up",
     "turned away",
     "looked at",
@@ -34,7 +33,11 @@ const IDIOMS: &[&str] = &[
 ];
 
 /// Places where such a word is right: the file, a part of the line, and why.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "src/routes/page/script.js",
+    "/g)].map(",
+    "an odd number of quotes in a regular expression makes the code after it look like a literal",
+)];
 
 /// What people read of a file, as numbered lines.
 fn read_by_people(path: &Path, text: &str) -> Vec<(usize, String)> {
@@ -88,16 +91,22 @@ fn end_of_string(text: &str) -> usize {
     text.find(ends).unwrap_or(text.len())
 }
 
-/// The idioms in a text, as whole words.
+/// The idioms in a text, as whole words. Names in braces, which Rust replaces by values, are not text.
 fn idioms(text: &str) -> impl Iterator<Item = &'static str> {
-    let words: Vec<_> = text
+    let words: Vec<_> = without_placeholders(text)
         .to_lowercase()
-        .split(|c: char| !c.is_alphanumeric() && c != '\'')
+        .split(|c: char| !c.is_alphanumeric() && !matches!(c, '\'' | '-' | '_'))
         .filter(|word| !word.is_empty())
         .map(str::to_owned)
         .collect();
     let text = format!(" {} ", words.join(" "));
     IDIOMS.iter().copied().filter(move |idiom| text.contains(&format!(" {idiom} ")))
+}
+
+fn without_placeholders(text: &str) -> String {
+    let mut pieces = text.split('{');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| text + piece.split_once('}').map_or(piece, |(_, rest)| rest))
 }
 
 #[test]
@@ -132,4 +141,5 @@ fn idioms_are_found_in_literals_and_not_in_comments() {
     assert_eq!(found, ["told", "anew"]);
     assert_eq!(idioms("untold, retells; as good, so long").next(), None);
     assert_eq!(idioms("At\nlatest").next(), Some("at latest"));
+    assert_eq!(idioms("{told} instead of {ours}, sim_nobody").next(), None);
 }
