@@ -1,6 +1,7 @@
 //! `juspay-bff explain-token`, with the real binary: what it prints about a token, and that it never
 //! prints the token. The corpus of attacks (`auth::corpus`) compares its verdicts with the service.
 
+mod caution;
 mod near_misses;
 mod sources;
 mod unproven;

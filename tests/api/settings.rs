@@ -93,6 +93,29 @@ async fn p9_every_fault_is_told_at_once_and_no_port_is_opened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn claims_that_users_can_edit_are_rejected_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    for editable in ["user_metadata", "unsafeMetadata", "untrusted_metadata", "clientMetadata"] {
+        let settings = format!(
+            "juspay = {{ base_url = 'http://127.0.0.1:9', merchant_id = 'm', api_key = 'k' }}
+            [auth.issuers.main]
+            issuer = 'https://id.example'
+            audiences = ['a']
+            algorithms = ['ES256']
+            discovery = true
+            customer_id_claim = '/{editable}/customer_id'"
+        );
+        let file = write(directory.path(), "editable.toml", &settings);
+        let checked = run(bff(&["check-config", "--config", &file])).await;
+        assert_eq!((checked.code, &*checked.stdout), (Some(2), ""), "{editable}");
+        let block = block(&checked.stderr, "auth.issuers.main.customer_id_claim");
+        let reason =
+            "users can edit user_metadata, unsafe_metadata, untrusted_metadata and client_metadata";
+        assert!(block.contains(reason), "{editable}: {block}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p9_files_and_environment_are_checked_together() {
     let directory = tempfile::tempdir().unwrap();
     let broken = write(directory.path(), "broken.toml", "juspay.api_key = \"canary_inline\n");

@@ -133,6 +133,10 @@ impl Check {
         self.outcome == Outcome::Passed
     }
 
+    fn is_id_token(&self) -> bool {
+        self.failure() == Some(&AuthError::InvalidToken(Reason::IdToken))
+    }
+
     /// Whether no setting may be suggested for a token that fails this check: it is forged, at its end,
     /// or not an access token.
     fn forbids_suggestions(&self) -> bool {
@@ -161,7 +165,10 @@ pub(super) fn conclude(checks: &mut [Check]) -> bool {
     let is_proof = |check: &Check| matches!(check.name, "signature" | "introspection");
     let proof = checks.iter().position(is_proof);
     let is_proven = checks.iter().any(|check| is_proof(check) && check.has_passed());
-    let is_dangerous = checks.iter().any(Check::forbids_suggestions);
+    // One change may accept an ID token, where that is the app's credential. Several would accept any.
+    let failures = checks.iter().filter(|check| check.failure().is_some()).count();
+    let is_unfit_id_token = failures > 1 && checks.iter().any(Check::is_id_token);
+    let is_dangerous = is_unfit_id_token || checks.iter().any(Check::forbids_suggestions);
     for (index, check) in checks.iter_mut().enumerate() {
         let follows = proof.is_some_and(|proof| index > proof);
         check.proven = check.outcome != Outcome::Open && (is_proven || !follows);

@@ -167,6 +167,8 @@ impl Said {
             let is_own = sub == client || sub == format!("{client}@clients");
             assert!(!is_own || demands.customer != USUAL.customer, "an application and no person");
         }
+        let is_audience = ["api", "api@clients"].contains(&sub.as_str());
+        assert!(!is_audience || demands.customer != USUAL.customer, "an audience and no person");
     }
 
     /// That nothing proves it to be another kind of token.

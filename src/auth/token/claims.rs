@@ -70,7 +70,8 @@ enum Nobody {
     #[error("the claim is neither a string nor an integer, nor a list of one")]
     NoName,
     #[error(
-        "it is the application's own token: sub names the client, as client_id, azp or cid does"
+        "it is the application's own token: sub names the client, as client_id, azp, cid or audiences \
+         does"
     )]
     Client,
     #[error("its _verified twin is missing, and customer_id_verified is \"required\"")]
@@ -180,7 +181,7 @@ impl Claims {
             Some(_) => return Err(Nobody::NoName),
         };
         let named = name(value).ok_or(Nobody::NoName)?;
-        if claim.is("sub") && self.is_applications_own(&named) {
+        if claim.is("sub") && self.is_applications_own(rules, &named) {
             return Err(Nobody::Client);
         }
         if let Some(twin) = claim.verified_twin() {
@@ -209,13 +210,14 @@ impl Claims {
         }
     }
 
-    /// Whether that subject is the application to which the token was issued.
-    fn is_applications_own(&self, sub: &str) -> bool {
+    /// Whether that subject is the application to which the token was issued, or one of the listed
+    /// audiences: Laravel Passport names the client in `aud` alone.
+    fn is_applications_own(&self, rules: &Rules, sub: &str) -> bool {
         let without_suffix = sub.strip_suffix(AUTH0_CLIENT_SUFFIX);
-        CLIENT_CLAIMS.iter().filter_map(|claim| name(self.0.get(claim)?)).any(|client| {
-            let client = client.as_str();
-            client == sub || Some(client) == without_suffix
-        })
+        let is_it = |client: &str| client == sub || Some(client) == without_suffix;
+        let mut clients = CLIENT_CLAIMS.iter().filter_map(|claim| name(self.0.get(claim)?));
+        clients.any(|client| is_it(&client))
+            || rules.settings.audiences.iter().any(|audience| is_it(audience))
     }
 
     fn text(&self, name: &str) -> Option<&str> {

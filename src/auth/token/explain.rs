@@ -134,8 +134,10 @@ fn no_iss_suggestion(issuers: &[(&str, &settings::Issuer)]) -> Option<Suggestion
     let is_found_by_name = matches!(it.keys, KeySource::Discovery(_));
     (!is_found_by_name).then(|| Suggestion {
         toml: format!("auth.issuers.{name}.issuer = \"\""),
-        meaning: "tokens without iss are then checked with this issuer's keys, and others are not"
-            .to_owned(),
+        meaning:
+            "only if this issuer's access tokens have no iss: tokens without iss are then checked \
+                  with its keys, whatever they were made for, and others are not"
+                .to_owned(),
     })
 }
 
@@ -235,6 +237,8 @@ impl Unverified<'_> {
             }
         };
         let is_access_token = ACCESS_TOKEN_TYPES.contains(&typ);
+        let meaning = "only if the issuer's access tokens have this type: ID tokens often have it too; \"\" \
+                       stands for tokens without typ";
         let toml = toml_list(accepted.iter().map(String::as_str).chain([typ]));
         let toml = toml.filter(|_| is_access_token);
         let hint = match Kind::named(typ) {
@@ -251,7 +255,7 @@ impl Unverified<'_> {
         Check::of("typ", self.header.check_typ(against.rules), found)
             .expecting(against.expects(&one_of(accepted), "typ"))
             .hinting(hint)
-            .suggesting(against.suggest("typ", toml, "\"\" stands for tokens without typ"))
+            .suggesting(against.suggest("typ", toml, meaning))
     }
 
     /// Explains the checks of the claims, whose signature may not be valid.

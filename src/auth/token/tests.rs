@@ -488,6 +488,8 @@ async fn an_applications_own_token_names_no_customer() {
             (json!({"sub": "app@clients", "azp": "app"}), Err("no_customer")),
             (json!({"sub": "app@clients", "client_id": "app"}), Err("no_customer")),
             (json!({"sub": "7", "client_id": 7}), Err("no_customer")),
+            (json!({"sub": "juspay-bff"}), Err("no_customer")),
+            (json!({"sub": "other-bff@clients"}), Err("no_customer")),
             (json!({"sub": "alice", "cid": "0oa1"}), Ok("alice")),
             (json!({"sub": "bob@clients", "azp": "app"}), Ok("bob@clients")),
             (json!({"sub": "app@clients.example", "azp": "app"}), Ok("app@clients.example")),

@@ -12,8 +12,9 @@ use crate::settings::{
 /// Claims that count only when their twin says that they were verified (OpenID Connect Core §5.1).
 const VERIFIED: [&str; 2] = ["email", "phone_number"];
 
-/// Where users of Supabase, Auth0 and Clerk write what they like; underscores don't count.
-const USER_EDITABLE: [&str; 2] = ["usermetadata", "unsafemetadata"];
+/// Claims that users can edit: Supabase and Auth0, Clerk, Stytch, Stack Auth. Underscores don't count.
+const USER_EDITABLE: [&str; 4] =
+    ["usermetadata", "unsafemetadata", "untrustedmetadata", "clientmetadata"];
 
 /// Claims that never say whom a token is for.
 const NO_AUDIENCES: [&str; 3] = ["sub", "iss", "jti"];
@@ -143,8 +144,8 @@ impl ClaimPath {
             words.into_iter().any(is_one)
         };
         if path.segments.iter().any(is_editable) {
-            let reason = "users can edit user_metadata and unsafe_metadata, so they could write \
-                          any value there";
+            let reason = "users can edit user_metadata, unsafe_metadata, untrusted_metadata and \
+                          client_metadata, so they could write any value there";
             let fix = "write a claim that only your backend sets, such as \
                        \"/app_metadata/customer_id\"";
             return Err(Wrong::new(reason, fix));

@@ -142,12 +142,19 @@ fn no_customer_is_named_by_what_users_can_edit() {
         "customer_id_claim = 'user_metadata'",
         "customer_id_claim = '/User_Metadata/x'",
         "customer_id_claim = '/unsafeMetadata/x'",
+        "customer_id_claim = '/untrusted_metadata/customer_id'",
+        "customer_id_claim = '/clientMetadata/customer_id'",
         "customer_id_claim = 'user_metadata.customer_id'",
         "customer_id_claim = '/https:~1~1shop.example~1user_metadata/id'",
     ] {
         compare(line, &faults(line), &[(&key("customer_id_claim"), "users can edit")]);
     }
-    for claim in ["/app_metadata/customer_id", "https://shop.example/id", "/public_metadata/id"] {
+    for claim in [
+        "/app_metadata/customer_id",
+        "https://shop.example/id",
+        "/public_metadata/id",
+        "/client_read_only_metadata/id",
+    ] {
         assert_eq!(faults(&format!("customer_id_claim = '{claim}'")), [], "{claim}");
     }
     let line = "required_claims = { '/user_metadata/tier' = 'gold' }";

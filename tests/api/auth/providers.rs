@@ -124,6 +124,20 @@ async fn names(settings: &str, rows: &[(Value, Option<&str>)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sub_that_equals_a_listed_audience_names_no_customer() {
+    let rows = [
+        (json!({"aud": "42", "sub": "42"}), None),
+        (json!({"aud": "42", "sub": 42}), None),
+        (json!({"aud": ["42", "43"], "sub": "43"}), None),
+        (json!({"aud": "42", "sub": "43"}), None),
+        (json!({"aud": "42", "sub": "44"}), Some("44")),
+    ];
+    names("audiences = ['42', '43']", &rows).await;
+    let rows = [(json!({"aud": "42", "sub": "42", "user_id": "42"}), Some("42"))];
+    names("audiences = ['42']\ncustomer_id_claim = 'user_id'", &rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_nested_claim_names_the_customer() {
     let rows = [
         (json!({"app_metadata": {"customer_id": "c1"}}), Some("c1")),

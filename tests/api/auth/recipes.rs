@@ -70,9 +70,11 @@ async fn the_same_token_is_rejected_with_any_part_that_the_recipe_rules_out() {
 async fn an_applications_own_token_names_no_customer() {
     let client = "57cbishk4j24pabc1234567890";
     let auth0 = "https://shop.example/customer_id";
-    let rows: [(&str, Value, u16, &str); 6] = [
+    let auth0_client = "my_client_id_1234567890abcdefghij@clients";
+    let passport_client = "9d3f1c2a-7b6e-4f5d-8c9b-0a1b2c3d4e5f";
+    let rows: [(&str, Value, u16, &str); 7] = [
         ("Amazon Cognito", json!({"sub": client, "username": null}), 403, "no_customer"),
-        ("Auth0", json!({"sub": "app@clients", "azp": "app", auth0: null}), 403, "no_customer"),
+        ("Auth0", json!({"sub": auth0_client, auth0: null}), 403, "no_customer"),
         (
             "Microsoft Entra ID: Version 2 tokens",
             json!({"scp": null, "roles": ["Customer.Read"]}),
@@ -82,6 +84,7 @@ async fn an_applications_own_token_names_no_customer() {
         ("Okta", json!({"sub": "0oa1a2b3c4D5e6F7g8h9", "uid": null}), 403, "no_customer"),
         ("Ory Hydra", json!({"sub": "shop-app"}), 403, "no_customer"),
         ("Laravel Passport", json!({"sub": "42", "aud": "42"}), 401, "invalid_token"),
+        ("Laravel Passport", json!({"sub": passport_client}), 403, "no_customer"),
     ];
     for (heading, changes, status, code) in rows {
         let served = Served::new(&recipe(heading)).await;
@@ -89,6 +92,29 @@ async fn an_applications_own_token_names_no_customer() {
         let reply = served.world.phone_holding(&token).me().await;
         assert_eq!(reply.status, status, "{heading}: {changes}");
         assert_eq!(reply.code(), code, "{heading}: {changes}");
+        assert_eq!(served.world.simulator().total_requests(), 0, "{heading}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_app_is_rejected_where_apps_share_the_audience() {
+    for (heading, claim) in [
+        ("Microsoft Entra ID: Version 2 tokens", "azp"),
+        ("Microsoft Entra ID: Version 1 tokens", "appid"),
+        ("Azure AD B2C", "azp"),
+        ("Microsoft Entra External ID", "azp"),
+        ("Auth0", "azp"),
+        ("Okta", "cid"),
+        ("Zitadel", "client_id"),
+        ("Google", "azp"),
+    ] {
+        let served = Served::new(&recipe(heading)).await;
+        for other in [json!("another-app"), json!(null)] {
+            let claims = changed(served.claims(), &json!({ claim: other }));
+            let reply = served.world.phone_holding(&served.token(&claims)).me().await;
+            assert_eq!(reply.status, 401, "{heading}: {claim} {other}");
+            assert_eq!(reply.code(), "invalid_token", "{heading}: {claim} {other}");
+        }
         assert_eq!(served.world.simulator().total_requests(), 0, "{heading}");
     }
 }

@@ -40,7 +40,7 @@ pub fn block(stdout: &str, name: &str) -> Vec<String> {
 
 /// Lines of an issuer's token: settings, claims, the check that fails, and its lines. If a setting is
 /// suggested, the token is accepted with it.
-async fn explained(desk: &Desk, keys: &str, wish: &MintRequest, name: &str, lines: &[&str]) {
+pub async fn explained(desk: &Desk, keys: &str, wish: &MintRequest, name: &str, lines: &[&str]) {
     // The issuer publishes a key once it has signed with it.
     let token = desk.mint(wish);
     let settings = settings(desk, keys);
@@ -177,8 +177,8 @@ async fn a_token_without_iss_needs_an_issuer_without_name() {
         "hint           only an issuer with issuer = \"\" accepts tokens without iss; it needs jwks_url, \
          jwks_file or hmac_secret_file",
         "to accept such tokens: auth.issuers.main.issuer = \"\"",
-        "meaning        tokens without iss are then checked with this issuer's keys, and others are not; \
-         the token's signature is unproven: anyone may have written its values",
+        "meaning        only if this issuer's access tokens have no iss: tokens without iss are then \
+         checked with its keys, whatever they were made for, and others are not; the token's signature is unproven: anyone may have written its values",
     ];
     let wish = wish().with("iss", Value::Null);
     explained(&desk, "issuer = 'https://a.example'", &wish, "issuer", &lines).await;
@@ -244,7 +244,7 @@ async fn the_difference_of_the_audience_is_named() {
 async fn a_missing_or_foreign_audience_is_explained() {
     let desk = Desk::new().await;
     let client = "meaning        the app that a token was issued to is then compared, not the API: every \
-                  token of that app is accepted";
+                  token of that app is accepted: only if it is this app; audiences is replaced";
     let wishes = wish().with("aud", Value::Null).with("client_id", "app \"1\"").with("azp", "x");
     explained(
         &desk,

@@ -12,6 +12,7 @@ pub fn parties(forge: &Forge<'_>) -> Vec<Row> {
     issuers(forge, &mut rows);
     audiences(forge, &mut rows);
     subjects(forge, &mut rows);
+    applications(forge, &mut rows);
     rows
 }
 
@@ -144,6 +145,10 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
             _ => Row::nobody(what, token),
         });
     }
+}
+
+/// Tokens of the client credentials grant.
+fn applications(forge: &Forge<'_>, rows: &mut Vec<Row>) {
     for app in ["client_id", "azp", "cid"] {
         for end in ["", "@clients"] {
             let client = if app == forge.audience_claim { AUDIENCE } else { "app" };
@@ -151,6 +156,12 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
             let token = forge.with_claims(&json!({"sub": sub, app: client}));
             rows.push(Row::nobody(format!("the application itself, app{end} by {app}"), token));
         }
+    }
+    // Laravel Passport names the client in `aud` only.
+    for end in ["", "@clients"] {
+        let what = format!("the application itself, a listed audience{end} by sub");
+        let token = forge.with_claims(&json!({"sub": format!("{AUDIENCE}{end}")}));
+        rows.push(Row::nobody(what, token));
     }
 }
 

@@ -138,6 +138,14 @@ async fn a_customers_claim_that_cannot_be_used_is_explained() {
             wish().with("user_metadata", json!({"customer_id": id})),
             "hint           the token has it as \"/user_metadata/customer_id\", which users can edit",
         ),
+        (
+            wish().with("untrusted_metadata", json!({"customer_id": id})),
+            "hint           the token has it as \"/untrusted_metadata/customer_id\", which users can edit",
+        ),
+        (
+            wish().with("clientMetadata", json!({"customer_id": id})),
+            "hint           the token has it as \"/clientMetadata/customer_id\", which users can edit",
+        ),
         (wish(), "hint           of the usual claims the token has sub"),
         (
             wish().with("act", json!({"customer_id": id})),
@@ -156,9 +164,8 @@ async fn a_customers_claim_that_cannot_be_used_is_explained() {
             "expected       a customer in the claim \"email\" (auth.issuers.main.customer_id_claim)",
             "found          the claim \"email\" names none: its _verified twin is missing, and \
              customer_id_verified is \"required\"",
-            "hint           the claim \"email_verified\" is missing; customer_id_verified decides about that",
-            "to accept such tokens: auth.issuers.main.customer_id_verified = \"assumed\"",
-            "meaning        only for an issuer that verifies every address before it issues a token",
+            "hint           the claim \"email_verified\" is missing; the issuer has to verify the address and \
+             add it, or use an id that users can't change instead",
         ],
     )
     .await;

@@ -26,7 +26,8 @@ async fn a_type_is_shown_as_it_is_compared() {
                 "found          \"JWT\", compared as \"jwt\": letter case and the prefix application/ do not \
                  count",
                 "to accept such tokens: auth.issuers.main.typ = [\"at+jwt\", \"jwt\"]",
-                "meaning        \"\" stands for tokens without typ",
+                "meaning        only if the issuer's access tokens have this type: ID tokens often have it \
+                 too; \"\" stands for tokens without typ",
             ],
         ),
         (

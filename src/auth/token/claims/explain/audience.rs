@@ -16,6 +16,25 @@ use crate::{
 /// Claims that name the application, and `aud`: an `audience_claim` can be one of them.
 const STAND_INS: [&str; 4] = ["aud", "client_id", "azp", "cid"];
 
+/// Audiences that every app of an issuer can get: clients of each Keycloak realm, Microsoft Graph and its
+/// predecessor.
+const COMMON_AUDIENCES: [&str; 7] = [
+    "account",
+    "broker",
+    "realm-management",
+    "https://graph.microsoft.com",
+    "00000003-0000-0000-c000-000000000000",
+    "https://graph.windows.net",
+    "00000002-0000-0000-c000-000000000000",
+];
+
+/// Ends of such audiences: Auth0's user info endpoint and its Management API.
+const COMMON_ENDS: [&str; 2] = ["/userinfo", "/api/v2/"];
+
+/// Why an audience of these is not suggested.
+const IS_COMMON: &str =
+    "any app of this issuer can get that audience; the issuer has to add one for this API";
+
 impl Claims {
     pub(super) fn explain_audience(
         &self,
@@ -75,6 +94,10 @@ impl Claims {
                         (azp)";
             return (Some(hint.to_owned()), None);
         }
+        let values: Vec<_> = values.into_iter().filter(|value| !is_common(value)).collect();
+        if values.is_empty() {
+            return (Some(IS_COMMON.to_owned()), None);
+        }
         let pairs = ours.iter().flat_map(|ours| values.iter().map(move |value| (ours, *value)));
         let near = pairs
             .into_iter()
@@ -84,10 +107,7 @@ impl Claims {
             let meaning = "the token's spelling of the audience is then accepted as well";
             return (Some(hint), append(against, value, meaning));
         }
-        // Auth0 adds its own endpoint.
-        let others: Vec<_> =
-            values.into_iter().filter(|value| !value.ends_with("/userinfo")).collect();
-        let [value] = others[..] else {
+        let [value] = values[..] else {
             let hint = "if one of them names this API, add it to audiences";
             return (Some(hint.to_owned()), None);
         };
@@ -109,11 +129,22 @@ impl Claims {
             .filter(|other| *other != claim && customer.is_none_or(|customer| customer != other));
         let candidates: Vec<_> =
             candidates.filter_map(|other| Some((other, self.text(other)?))).collect();
+        let (common, candidates): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|(_, value)| is_common(value));
         let is_ours = |value: &str| settings.audiences.iter().any(|ours| ours == value);
         let best = candidates.iter().find(|(_, value)| is_ours(value)).or(candidates.first());
         let Some((name, value)) = best else {
-            let hint =
-                format!("{claim} is missing, and the token has none of {}", STAND_INS.join(", "));
+            let hint = match common.first() {
+                Some((name, value)) => {
+                    format!("{claim} is missing, and {name} is {}: {IS_COMMON}", quoted(value))
+                }
+                None => {
+                    format!(
+                        "{claim} is missing, and the token has none of {}",
+                        STAND_INS.join(", ")
+                    )
+                }
+            };
             return (Some(hint), None);
         };
         let found: Vec<_> =
@@ -135,11 +166,18 @@ impl Claims {
             let audiences = against.suggest("audiences", audiences, meaning);
             suggestion = suggestion.zip(audiences).map(|(claim, audiences)| Suggestion {
                 toml: format!("{}\n{}", claim.toml, audiences.toml),
-                ..claim
+                meaning: format!("{meaning}: only if it is this app; audiences is replaced"),
             });
         }
         (Some(hint), suggestion)
     }
+}
+
+/// Whether every app of the issuer can get a token for that audience.
+fn is_common(audience: &str) -> bool {
+    let plain = audience.trim_end_matches('/');
+    COMMON_AUDIENCES.iter().any(|common| common.eq_ignore_ascii_case(plain))
+        || COMMON_ENDS.iter().any(|end| audience.ends_with(end) || plain.ends_with(end))
 }
 
 /// `introspection_allow_no_audience` is about `aud` only.

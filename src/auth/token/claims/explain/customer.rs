@@ -16,6 +16,9 @@ use crate::{
 /// Claims that name a customer where `sub` does not, or another one: Entra, Okta, Cognito, Django.
 const CUSTOMER_CLAIMS: [&str; 5] = ["customer_id", "user_id", "uid", "oid", "sub"];
 
+/// How issuers of Firebase begin.
+const FIREBASE: &str = "https://securetoken.google.com/";
+
 /// Claims whose members describe another party: the actor of a delegation (RFC 8693 §4.1, §4.4).
 const OTHER_PARTIES: [&str; 2] = ["act", "may_act"];
 
@@ -50,14 +53,7 @@ impl Claims {
             Nobody::Missing => return self.missing_customer(against, claim),
             Nobody::Unverified => {
                 let twin = claim.verified_twin().map(|twin| twin.as_str().to_owned());
-                let hint = format!(
-                    "the claim {} is missing; customer_id_verified decides about that",
-                    quoted(&twin.unwrap_or_default())
-                );
-                let toml = Some("\"assumed\"".to_owned());
-                let meaning =
-                    "only for an issuer that verifies every address before it issues a token";
-                return (Some(hint), against.suggest("customer_id_verified", toml, meaning));
+                return unverified(against, claim, &twin.unwrap_or_default());
             }
             Nobody::NotVerified => {
                 "the issuer did not verify this address; no setting changes that"
@@ -127,6 +123,26 @@ impl Claims {
         places.retain(|place| printable(place) == *place);
         places
     }
+}
+
+/// Only Firebase is known to verify each phone number, and only at a sign-in by phone.
+fn unverified(
+    against: &Against<'_>,
+    claim: &ClaimPath,
+    twin: &str,
+) -> (Option<String>, Option<Suggestion>) {
+    let missing = format!("the claim {} is missing", quoted(twin));
+    let is_firebase = against.rules.settings.issuer.starts_with(FIREBASE);
+    if !(is_firebase && claim.is("phone_number")) {
+        let hint = "the issuer has to verify the address and add it, or use an id that users can't \
+                    change instead";
+        return (Some(format!("{missing}; {hint}")), None);
+    }
+    let meaning = "only for an issuer that verifies every address before it issues a token, and with \
+                   required_claims.\"/firebase/sign_in_provider\" = \"phone\"";
+    let toml = Some("\"assumed\"".to_owned());
+    let suggestion = against.suggest("customer_id_verified", toml, meaning);
+    (Some(format!("{missing}; customer_id_verified decides about that")), suggestion)
 }
 
 /// The customer's claim is never that of the audience.

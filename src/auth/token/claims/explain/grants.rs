@@ -16,6 +16,20 @@ use crate::{
 const OTHER_GRANTS: [&str; 6] =
     ["permissions", "permission", "roles", "role", "authorities", "groups"];
 
+/// Words in names of claims whose values are personal, without underscores.
+const PERSONAL: [&str; 10] = [
+    "sub",
+    "email",
+    "emails",
+    "emailaddress",
+    "phone",
+    "phonenumber",
+    "username",
+    "preferredusername",
+    "upn",
+    "uniquename",
+];
+
 impl Claims {
     pub(super) fn explain_scopes(&self, against: &Against<'_>) -> Check {
         let required = &against.rules.settings.required_scopes;
@@ -97,13 +111,24 @@ impl Claims {
     fn explain_one(&self, against: &Against<'_>, required: &RequiredClaim) -> Check {
         let claim = required.claim.as_str();
         let value = self.0.at(&required.claim);
-        let found = value.map_or_else(|| "none".to_owned(), |value| printable(&value.to_string()));
+        let result = self.check_one(required);
+        let is_personal = is_personal(against, &required.claim);
+        let found = match value {
+            None => "none".to_owned(),
+            Some(Value::Array(_) | Value::Object(_)) => "a list or an object".to_owned(),
+            Some(_) if is_personal && result.is_ok() => "the value, not shown".to_owned(),
+            Some(_) if is_personal => "another value, not shown".to_owned(),
+            Some(value) => printable(&value.to_string()),
+        };
         let accepted = required.accepted.iter().map(shown).collect::<Vec<_>>().join(" or ");
         let (hint, suggestion) = match value {
             None => (Some(self.elsewhere(&required.claim)), None),
-            Some(value) => required_help(against, required, value),
+            Some(value) => {
+                let (hint, suggestion) = required_help(against, required, value);
+                (hint, suggestion.filter(|_| !is_personal))
+            }
         };
-        Check::of("required claim", self.check_one(required), format!("{claim} {found}"))
+        Check::of("required claim", result, format!("{claim} {found}"))
             .expecting(against.expects(&format!("{claim} {accepted}"), "required_claims"))
             .hinting(hint)
             .suggesting(suggestion)
@@ -111,11 +136,26 @@ impl Claims {
 
     fn elsewhere(&self, claim: &ClaimPath) -> String {
         let name = claim.segments().last().map(String::as_str).unwrap_or_default();
-        match self.places(name).iter().find(|place| *place != claim.as_str()) {
-            Some(place) => format!("the claim is missing; the token has it as {}", quoted(place)),
-            None => "the claim is missing; the issuer has to add it".to_owned(),
-        }
+        let mut places = self.places(name);
+        places.retain(|place| place != claim.as_str());
+        let trusted = places.iter().find(|place| ClaimPath::trusted(place).is_some());
+        let Some(place) = trusted.or(places.first()) else {
+            return "the claim is missing; the issuer has to add it".to_owned();
+        };
+        let editable = if trusted.is_none() { ", which users can edit" } else { "" };
+        format!("the claim is missing; the token has it as {}{editable}", quoted(place))
     }
+}
+
+/// Whether the claim's value may identify a person: an address, or the customer.
+fn is_personal(against: &Against<'_>, claim: &ClaimPath) -> bool {
+    let customer = against.rules.settings.customer_id_claim.segments();
+    let is_personal = |word: &str| {
+        let word = word.replace('_', "");
+        PERSONAL.iter().any(|name| name.eq_ignore_ascii_case(&word))
+    };
+    let mut words = claim.segments().iter().flat_map(|segment| segment.split(['/', '.', ':']));
+    claim.segments().starts_with(customer) || words.any(is_personal)
 }
 
 fn shown(value: &ClaimValue) -> String {

@@ -175,6 +175,7 @@ fn each_other_answer_is_refused_for_its_reason() {
         (json!({"sub": "0oa1", "cid": "0oa1"}), "no_customer"),
         (json!({"sub": "app@clients", "azp": "app"}), "no_customer"),
         (json!({"sub": "web-1"}), "no_customer"),
+        (json!({"sub": "juspay-bff"}), "no_customer"),
     ] {
         let refused = outcome(asked_issuer(), &with(&answer(), changes.clone()));
         assert_eq!(refused, Err(label), "{changes}");
