@@ -49,7 +49,7 @@ use self::{
     jwks::{KeyFetcher, NoKey, Wanted, fetcher},
     logout::Queue,
     revocations::{Grounds, Revocations},
-    token::{Unverified, Verified, is_issuer},
+    token::{SignatureChecked, Unverified, is_issuer},
     turns::Turns,
     verified::{Finding, Signed, Signer, VerifiedTokens},
 };
@@ -135,7 +135,7 @@ struct Token {
 
 /// A signature check that has succeeded.
 struct Proof<'t> {
-    verified: Verified<'t>,
+    verified: SignatureChecked<'t>,
     by: Signer,
     /// The key set's, or the secrets'.
     generation: u64,

@@ -27,7 +27,7 @@ use super::{
     issuer::Issuer,
     revocations::Grounds,
     sha256,
-    token::{Against, Explained, Unverified, explain_form, explain_unknown_issuer},
+    token::{CheckContext, Explained, Unverified, explain_form, explain_unknown_issuer},
 };
 use crate::{
     clock::Clock,
@@ -165,10 +165,11 @@ impl Explaining<'_> {
         };
         let table = format!("auth.issuers.{}", issuer.name);
         let now = self.authenticator.clock.now();
-        let against = Against { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
+        let context =
+            CheckContext { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
         let name = unverified.claimed_issuer().map_or_else(|| "no iss".to_owned(), quoted);
         let mut checks = vec![Check::passed("issuer", format!("{name} is {table}"))];
-        checks.extend(unverified.explain_header(&against));
+        checks.extend(unverified.explain_header(&context));
         let mut keepers = keepers.of(&issuer.name);
         let is_near = matches!(issuer.rules.settings.keys, KeySource::File(_) | KeySource::Hmac(_));
         let has_keys = !self.offline || is_near;
@@ -186,7 +187,7 @@ impl Explaining<'_> {
             checks.push(Check::open("signature", found));
         }
         checks.push(self.explain_revocation(unverified, index, issuer));
-        let (claims, customer) = unverified.explain_claims(&against);
+        let (claims, customer) = unverified.explain_claims(&context);
         checks.extend(claims);
         self.checks.extend(checks);
         let verdict = if has_keys { Some(self.verdict(keepers).await) } else { None };
@@ -241,8 +242,9 @@ impl Explaining<'_> {
             return self.end(None, None);
         }
         let now = self.authenticator.clock.now();
-        let against = Against { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
-        let (checks, customer) = self.ask(introspection, token, &against).await;
+        let context =
+            CheckContext { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
+        let (checks, customer) = self.ask(introspection, token, &context).await;
         self.checks.extend(checks);
         if self.checks.last().is_some_and(|check| check.name == "introspection") {
             let because = "as the issuer confirms no claims of the token";
@@ -257,9 +259,9 @@ impl Explaining<'_> {
         &self,
         introspection: &Introspection,
         token: &Token,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
     ) -> Explained {
-        let url = format!("{}.introspection_url", against.table);
+        let url = format!("{}.introspection_url", context.table);
         let introspected = match introspection.probe(&token.text).await {
             Ok(Some(introspected)) => introspected,
             Ok(None) => {
@@ -278,10 +280,10 @@ impl Explaining<'_> {
         let found = format!("{url} answers that it is active");
         let mut checks = vec![Check::passed("introspection", found)];
         let (index, identity) = (introspection.issuer(), introspected.identity());
-        let grounds = Grounds::new(index, against.table.into(), identity);
+        let grounds = Grounds::new(index, context.table.into(), identity);
         let revoked = self.authenticator.revocations.check(&grounds);
         checks.push(explain_revoked(revoked));
-        let (claims, customer) = introspected.explain(against);
+        let (claims, customer) = introspected.explain(context);
         checks.extend(claims);
         (checks, customer)
     }

@@ -10,7 +10,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::{AuthError, Caller, Reason, revocations::Grounds, token::Identity};
+use super::{AuthError, Caller, Reason, revocations::Grounds, token::RevocationClaims};
 use crate::{customer::CustomerId, settings, tls::PeerCertificate};
 
 /// What stands for the issuer of what the gateway says. No issuer can be called so: there is none.
@@ -39,7 +39,7 @@ pub(super) struct Gateway {
 
 impl Gateway {
     pub(super) fn new(settings: &settings::Gateway) -> Self {
-        let nobody = Identity { sub: None, jti: None, sid: None, iat: None };
+        let nobody = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
         let grounds = Grounds::new(NO_ISSUER, NAME.into(), nobody);
         Self {
             header: settings.header.as_str().into(),

@@ -10,7 +10,7 @@ use crate::{
     auth::{
         bearer::Scheme,
         explanation::first_failure,
-        token::{Accepted, Against, Introspected, Rules},
+        token::{Accepted, CheckContext, Introspected, Rules},
     },
     settings::{DpopMode, Introspection, KeySource},
 };
@@ -40,8 +40,8 @@ pub fn introspection_answer(json: &[u8]) {
     for (mode, rules) in &*RULES {
         for scheme in [Scheme::Bearer, Scheme::Dpop] {
             let checked = introspected.check(rules, scheme, said::now());
-            let against = Against { rules, table: "auth.issuers.x", scheme, now: said::now() };
-            let (checks, _) = introspected.explain(&against);
+            let context = CheckContext { rules, table: "auth.issuers.x", scheme, now: said::now() };
+            let (checks, _) = introspected.explain(&context);
             assert_eq!(checked.as_ref().err(), first_failure(&checks), "explained otherwise");
             if let Ok(accepted) = checked {
                 check_accepted(&said, &accepted);

@@ -170,10 +170,10 @@ impl Said {
     }
 
     /// That nothing proves it to be another kind of token.
-    pub(super) fn check_kind(&self, says_access_token: bool) {
+    pub(super) fn check_kind(&self, has_access_token_type: bool) {
         assert!(!self.has("events"), "an event");
         for hash in ["at_hash", "c_hash"] {
-            assert!(says_access_token || !self.has(hash), "an ID token");
+            assert!(has_access_token_type || !self.has(hash), "an ID token");
         }
         for claim in
             ["token_use", "token_type", "typ"].into_iter().filter_map(|name| self.text(name))

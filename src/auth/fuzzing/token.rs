@@ -24,7 +24,7 @@ use crate::{
         explanation::first_failure,
         hmac::SecretSet,
         jwks::KeySet,
-        token::{Accepted, Against, Rules, Unverified, Verified, explain_form},
+        token::{Accepted, CheckContext, Rules, SignatureChecked, Unverified, explain_form},
     },
     settings::{Algorithm, Hmac, HmacAlgorithm, KeySource},
 };
@@ -134,7 +134,12 @@ fn check_maced(text: &str, reread: &Reread) {
 }
 
 /// A token with a good signature, by these rules.
-fn check_claims(unverified: &Unverified<'_>, verified: &Verified<'_>, by: &Ruled, reread: &Reread) {
+fn check_claims(
+    unverified: &Unverified<'_>,
+    verified: &SignatureChecked<'_>,
+    by: &Ruled,
+    reread: &Reread,
+) {
     let (now, rules) = (said::now(), &by.rules);
     let accepted =
         unverified.check_header(rules).is_ok().then(|| verified.check(rules, Scheme::Bearer, now));
@@ -149,7 +154,7 @@ fn check_claims(unverified: &Unverified<'_>, verified: &Verified<'_>, by: &Ruled
 /// Operators are told what the service says.
 fn check_explained(
     unverified: &Unverified<'_>,
-    verified: &Verified<'_>,
+    verified: &SignatureChecked<'_>,
     rules: &Rules,
     now: Timestamp,
 ) {
@@ -157,20 +162,20 @@ fn check_explained(
         return;
     }
     for scheme in [Scheme::Bearer, Scheme::Dpop] {
-        let against = Against { rules, table: "auth.issuers.x", scheme, now };
+        let context = CheckContext { rules, table: "auth.issuers.x", scheme, now };
         let checked = unverified
             .check_header(rules)
             .map_err(AuthError::from)
             .and_then(|()| verified.check(rules, scheme, now));
-        let mut checks = unverified.explain_header(&against).to_vec();
-        checks.extend(unverified.explain_claims(&against).0);
+        let mut checks = unverified.explain_header(&context).to_vec();
+        checks.extend(unverified.explain_claims(&context).0);
         assert_eq!(checked.as_ref().err(), first_failure(&checks), "explained otherwise");
     }
 }
 
 fn is_logout(
     unverified: &Unverified<'_>,
-    verified: &Verified<'_>,
+    verified: &SignatureChecked<'_>,
     rules: &Rules,
     now: Timestamp,
 ) -> bool {

@@ -13,7 +13,7 @@ use super::{
     list::{Item, List},
 };
 use crate::{
-    auth::token::Identity,
+    auth::token::RevocationClaims,
     revocation::{Entry, Target, file},
 };
 
@@ -131,9 +131,9 @@ struct Token<'e> {
 }
 
 impl Token<'_> {
-    fn identity(&self) -> Identity {
+    fn identity(&self) -> RevocationClaims {
         let [jti, sid] = [self.jti, self.sid].map(|id| id.map(Box::from));
-        Identity { sub: self.sub.map(Arc::from), jti, sid, iat: self.iat }
+        RevocationClaims { sub: self.sub.map(Arc::from), jti, sid, iat: self.iat }
     }
 }
 

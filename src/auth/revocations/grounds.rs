@@ -7,7 +7,7 @@ use std::sync::{
 
 use jiff::Timestamp;
 
-use crate::{auth::token::Identity, customer::CustomerId};
+use crate::{auth::token::RevocationClaims, customer::CustomerId};
 
 /// No generation: revocations begin at zero and never come so far.
 const NEVER: u64 = u64::MAX;
@@ -18,7 +18,7 @@ pub(in crate::auth) struct Grounds {
     pub(in crate::auth) issuer: usize,
     /// Its name in the settings.
     pub(in crate::auth) issuer_name: Arc<str>,
-    identity: Identity,
+    identity: RevocationClaims,
     /// The generation of revocations that is known not to reach it.
     cleared: AtomicU64,
 }
@@ -27,7 +27,7 @@ impl Grounds {
     pub(in crate::auth) const fn new(
         issuer: usize,
         issuer_name: Arc<str>,
-        identity: Identity,
+        identity: RevocationClaims,
     ) -> Self {
         Self { issuer, issuer_name, identity, cleared: AtomicU64::new(NEVER) }
     }

@@ -12,7 +12,7 @@ use crate::{
             COOLDOWN, LEEWAY, MAX_STALE, OTHER_P256, P256, REFRESH, RSA, START, World, claims,
             header, issuer, locally, set, settle, signed, token, with, world, world_of, world_with,
         },
-        token::Identity,
+        token::RevocationClaims,
     },
     clock::{Clock as _, Monotonic, manual::ManualClock},
     customer::CustomerId,
@@ -280,7 +280,7 @@ async fn keys_serve_through_an_outage_but_not_for_ever() {
 }
 
 fn grounds() -> Grounds {
-    let identity = Identity { sub: None, jti: None, sid: None, iat: None };
+    let identity = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
     Grounds::new(0, "main".into(), identity)
 }
 

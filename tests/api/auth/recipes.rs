@@ -67,7 +67,7 @@ async fn the_same_token_is_rejected_with_any_part_that_the_recipe_rules_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_applications_own_token_names_no_customer() {
+async fn application_tokens_name_no_customer() {
     let client = "57cbishk4j24pabc1234567890";
     let auth0 = "https://shop.example/customer_id";
     let rows: [(&str, Value, u16, &str); 6] = [

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::auth::token::Identity;
+use crate::auth::token::RevocationClaims;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -22,7 +22,7 @@ fn token(jti: &str, expires: i64) -> Item {
 fn grounds(issuer: usize, sub: &str, iat: Option<i64>) -> Grounds {
     let id = |text: &str| Some(Box::from(text));
     let iat = iat.map(at);
-    let identity = Identity { sub: Some(sub.into()), jti: id("j"), sid: id("s"), iat };
+    let identity = RevocationClaims { sub: Some(sub.into()), jti: id("j"), sid: id("s"), iat };
     Grounds::new(issuer, "main".into(), identity)
 }
 
@@ -64,7 +64,7 @@ fn tokens_and_sessions_are_named_by_claims_of_their_own() {
         assert!(!list.ends(&grounds(0, "alice", Some(5)), at(10)));
         assert!(!list.ends(&grounds(1, "alice", Some(5)), at(9)));
     }
-    let nameless = Identity { sub: None, jti: None, sid: None, iat: None };
+    let nameless = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
     let nameless = Grounds::new(0, "main".into(), nameless);
     let list = list([token("j", 10), subject(100, 10)]);
     assert!(!list.ends(&nameless, at(9)), "what has no jti can't be named by one");

@@ -1,4 +1,4 @@
-//! Claims that name the customer, nested ones and those with twins.
+//! Claims that name the customer: nested claims, and claims with a `_verified` claim.
 
 use super::*;
 
@@ -16,7 +16,7 @@ async fn check(claim: &str, assumes_verified: bool, rows: &[(Value, Result<&str,
 const NOBODY: Result<&str, &'static str> = Err("no_customer");
 
 #[tokio::test]
-async fn a_pointer_leads_to_a_nested_claim() {
+async fn json_pointers_select_nested_claims() {
     let nested = [
         (json!({"app_metadata": {"customer_id": "c1"}}), Ok("c1")),
         (json!({"app_metadata": {"customer_id": 7}}), Ok("7")),
@@ -53,7 +53,7 @@ async fn a_pointer_leads_to_a_nested_claim() {
 }
 
 #[tokio::test]
-async fn an_address_needs_its_twin_beside_it() {
+async fn email_claims_need_their_verified_claim() {
     let missing = |assumed: bool| if assumed { Ok("a@b.example") } else { NOBODY };
     let address = "a@b.example";
     locally(async {
@@ -75,7 +75,7 @@ async fn an_address_needs_its_twin_beside_it() {
             let nested = [
                 (json!({"id": {"email": address, "email_verified": true}}), Ok(address)),
                 (json!({"id": {"email": address}, "email_verified": true}), missing(assumed)),
-                // One that is false, wherever it stands, is never waived.
+                // A `_verified` claim that is false is never waived, wherever it is.
                 (json!({"id": {"email": address}, "email_verified": false}), NOBODY),
                 (json!({"id": {"email": address, "email_verified": false}}), NOBODY),
             ];
@@ -84,7 +84,7 @@ async fn an_address_needs_its_twin_beside_it() {
         let phone = [(json!({"phone_number": "+91", "phone_number_verified": "true"}), Ok("+91"))];
         check("phone_number", false, &phone).await;
         check("phone_number", true, &[(json!({"phone_number": "+91"}), Ok("+91"))]).await;
-        // Null is there, and isn't true.
+        // `null` is present and not true.
         let claims = claims().to_string();
         let claims = claims.replacen('{', "{\"email\":\"a\",\"email_verified\":null,", 1);
         let mut assuming = issuer();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Against;
+use super::CheckContext;
 use crate::{
     auth::{
         explanation::{Check, Suggestion, listed, printable, quoted, toml_list, toml_text},
@@ -12,30 +12,30 @@ use crate::{
     settings::{ClaimPath, ClaimValue, RequiredClaim},
 };
 
-/// Claims of permissions that are no scopes: Auth0, Keycloak, Spring, Entra.
+/// Claims that grant permissions but are not scopes: Auth0, Keycloak, Spring, Entra.
 const OTHER_GRANTS: [&str; 6] =
     ["permissions", "permission", "roles", "role", "authorities", "groups"];
 
 impl Claims {
-    pub(super) fn explain_scopes(&self, against: &Against<'_>) -> Check {
-        let required = &against.rules.settings.required_scopes;
-        let result = self.check_scopes(against.rules);
+    pub(super) fn explain_scopes(&self, context: &CheckContext<'_>) -> Check {
+        let required = &context.rules.settings.required_scopes;
+        let result = self.check_scopes(context.rules);
         if required.is_empty() {
-            let found = format!("none is required ({}.required_scopes)", against.table);
+            let found = format!("none is required ({}.required_scopes)", context.table);
             return Check::of("scope", result, found);
         }
         let found = SCOPE_CLAIMS.map(|claim| format!("{claim} {}", self.shown(claim))).join(", ");
-        let (hint, suggestion) = self.scope_help(against, required);
+        let (hint, suggestion) = self.scope_help(context, required);
         let expected = format!("{} in scope, scp or scopes", listed(required));
         Check::of("scope", result, found)
-            .expecting(against.expects(&expected, "required_scopes"))
+            .expecting(context.expects(&expected, "required_scopes"))
             .hinting(hint)
             .suggesting(suggestion)
     }
 
     fn scope_help(
         &self,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
         required: &[String],
     ) -> (Option<String>, Option<Suggestion>) {
         let granted = self.words(&SCOPE_CLAIMS);
@@ -58,7 +58,7 @@ impl Claims {
             let toml = toml_list(replaced).filter(|_| all_near);
             let meaning = "scopes are compared with their letter case: tokens with the previous spelling \
                            are then rejected";
-            return (Some(hint), against.suggest("required_scopes", toml, meaning));
+            return (Some(hint), context.suggest("required_scopes", toml, meaning));
         }
         let elsewhere = OTHER_GRANTS.into_iter().find_map(|claim| {
             let words = self.words(&[claim]);
@@ -76,7 +76,7 @@ impl Claims {
         (hint.or_else(|| Some(format!("the app must request the scope {}", listed(missing)))), None)
     }
 
-    /// The words of these claims, each a text or a list.
+    /// The words in these claims. Each claim is a string or a list.
     fn words<'v>(&'v self, claims: &[&str]) -> Vec<&'v str> {
         let values = claims.iter().filter_map(|name| self.0.get(name));
         let words = |value: &'v Value| -> Vec<&'v str> {
@@ -88,23 +88,23 @@ impl Claims {
         values.flat_map(words).collect()
     }
 
-    /// A check for each required claim.
-    pub(super) fn explain_required(&self, against: &Against<'_>) -> Vec<Check> {
-        let required = &against.rules.settings.required_claims;
-        required.iter().map(|required| self.explain_one(against, required)).collect()
+    /// One check per required claim.
+    pub(super) fn explain_required(&self, context: &CheckContext<'_>) -> Vec<Check> {
+        let required = &context.rules.settings.required_claims;
+        required.iter().map(|required| self.explain_one(context, required)).collect()
     }
 
-    fn explain_one(&self, against: &Against<'_>, required: &RequiredClaim) -> Check {
+    fn explain_one(&self, context: &CheckContext<'_>, required: &RequiredClaim) -> Check {
         let claim = required.claim.as_str();
         let value = self.0.at(&required.claim);
         let found = value.map_or_else(|| "none".to_owned(), |value| printable(&value.to_string()));
         let accepted = required.accepted.iter().map(shown).collect::<Vec<_>>().join(" or ");
         let (hint, suggestion) = match value {
             None => (Some(self.elsewhere(&required.claim)), None),
-            Some(value) => required_help(against, required, value),
+            Some(value) => required_help(context, required, value),
         };
-        Check::of("required claim", self.check_one(required), format!("{claim} {found}"))
-            .expecting(against.expects(&format!("{claim} {accepted}"), "required_claims"))
+        Check::of("required claim", self.check_required_claim(required), format!("{claim} {found}"))
+            .expecting(context.expects(&format!("{claim} {accepted}"), "required_claims"))
             .hinting(hint)
             .suggesting(suggestion)
     }
@@ -126,9 +126,9 @@ fn shown(value: &ClaimValue) -> String {
     }
 }
 
-/// Names a value of another type or letter case that is the same otherwise.
+/// Names a value that differs only in type or letter case.
 fn required_help(
-    against: &Against<'_>,
+    context: &CheckContext<'_>,
     required: &RequiredClaim,
     value: &Value,
 ) -> (Option<String>, Option<Suggestion>) {
@@ -166,7 +166,7 @@ fn required_help(
     let key = if is_bare { Some(claim.to_owned()) } else { toml_text(claim) };
     let suggestion = key.and_then(|key| {
         let meaning = "type and letter case count: the previous value is then rejected";
-        against.suggest(&format!("required_claims.{key}"), toml, meaning)
+        context.suggest(&format!("required_claims.{key}"), toml, meaning)
     });
     (Some(format!("the token's value {difference}")), suggestion)
 }
