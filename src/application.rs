@@ -38,7 +38,7 @@ use self::{
     shortcut::Shortcut,
 };
 use crate::{
-    auth::{Authenticator, Keepers},
+    auth::{Authenticator, JwksRefreshers},
     cache::CustomerCache,
     clock::{Clock, Pace},
     customer::CustomerRefs,
@@ -117,7 +117,7 @@ pub enum StartError {
 /// What all workers share.
 struct Stations {
     authenticator: Arc<Authenticator>,
-    keepers: Keepers,
+    refreshers: JwksRefreshers,
     cache: CustomerCache,
     limit: Arc<CustomerLimit>,
     juspay: Arc<Juspay>,
@@ -138,7 +138,7 @@ impl Stations {
         let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
         let server = &settings.server;
         let rooms = Rooms::new(waiting, verifying, server.max_in_flight, server.max_waiting);
-        let (authenticator, keepers) =
+        let (authenticator, refreshers) =
             authenticator(settings, &mut secrets, &rooms, (&clock, &metrics))?;
         let headers = secrets.traces_headers.clone();
         let (tracer, exporter) = traces::start(&settings.traces, headers, &clock, &metrics.traces)?;
@@ -157,7 +157,7 @@ impl Stations {
         let refs = secrets.customer_ref_key.as_ref();
         Ok(Self {
             authenticator: Arc::new(authenticator),
-            keepers,
+            refreshers,
             cache: CustomerCache::new(settings, &rooms, Arc::clone(&clock), Arc::clone(&metrics)),
             limit: Arc::new(CustomerLimit::new(settings.limits.per_customer, Arc::clone(&clock))),
             juspay: Arc::new(juspay),
@@ -247,7 +247,7 @@ impl Application {
         let (public, admin) = (public.start().await?, admin.start().await?);
         let Stations {
             authenticator,
-            keepers,
+            refreshers,
             cache,
             limit,
             secrets,
@@ -259,7 +259,7 @@ impl Application {
         } = stations;
         let polling = Polling::new(settings.secrets.poll, &clock, reload.clone());
         let background = [
-            rt::spawn(keepers.run()),
+            rt::spawn(refreshers.run()),
             rt::spawn(revocations::follow(
                 Arc::clone(&authenticator),
                 cache.clone(),
@@ -299,15 +299,16 @@ fn authenticator(
     secrets: &mut Secrets,
     rooms: &Rooms,
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
-) -> Result<(Authenticator, Keepers), StartError> {
+) -> Result<(Authenticator, JwksRefreshers), StartError> {
     let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));
     let poll = settings.secrets.poll;
-    let (authenticator, keepers) = Authenticator::new(&settings.auth, poll, rooms, clock, metrics)?;
+    let (authenticator, refreshers) =
+        Authenticator::new(&settings.auth, poll, rooms, clock, metrics)?;
     secrets.introspection = authenticator.introspection_secret();
     secrets.hmac = authenticator.hmac_secrets();
     let nonce_key = secrets.dpop_nonce_key.clone();
     let reached_at = settings.server.public_url.as_deref();
-    Ok((authenticator.reached_at(reached_at, nonce_key), keepers))
+    Ok((authenticator.reached_at(reached_at, nonce_key), refreshers))
 }
 
 /// Frees what is dead, again and again.

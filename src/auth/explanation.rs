@@ -21,7 +21,7 @@ use self::{
     keys::{explain_keys, explain_secrets},
 };
 use super::{
-    AuthError, Authenticator, Caller, Keepers, Reason, SetUpError, Token,
+    AuthError, Authenticator, Caller, JwksRefreshers, Reason, SetUpError, Token,
     bearer::{Credentials, Scheme},
     introspection::Introspection,
     issuer::Issuer,
@@ -82,7 +82,7 @@ pub async fn explain(
     offline: bool,
     clock: Arc<dyn Clock>,
 ) -> Result<Explanation, SetUpError> {
-    let (authenticator, keepers) = Authenticator::alone(settings, clock)?;
+    let (authenticator, refreshers) = Authenticator::alone(settings, clock)?;
     let header = authorization.as_bytes();
     let takes_dpop = authenticator.dpop.is_taken();
     let credentials =
@@ -95,7 +95,7 @@ pub async fn explain(
                     .expecting(allowed_size(authenticator.max_token_bytes)),
             ];
             let explaining = Explaining { authenticator, scheme, text, offline, checks };
-            explaining.with(keepers).await
+            explaining.with(refreshers).await
         }
         Err(error) => {
             let check = explain_credentials(&error, authorization, authenticator.max_token_bytes);
@@ -141,14 +141,14 @@ struct Explaining<'t> {
 }
 
 impl Explaining<'_> {
-    async fn with(mut self, keepers: Keepers) -> Explanation {
+    async fn with(mut self, refreshers: JwksRefreshers) -> Explanation {
         self.checks.extend(explain_form(self.text));
         let parsed = Unverified::parse(self.text).and_then(|unverified| {
             let (index, _) = self.authenticator.issuer_of(&unverified)?;
             Ok((unverified, index))
         });
         match parsed {
-            Ok((unverified, index)) => self.signed(&unverified, index, keepers).await,
+            Ok((unverified, index)) => self.signed(&unverified, index, refreshers).await,
             Err(reason) => self.without_issuer(reason).await,
         }
     }
@@ -158,7 +158,7 @@ impl Explaining<'_> {
         mut self,
         unverified: &Unverified<'_>,
         index: usize,
-        keepers: Keepers,
+        refreshers: JwksRefreshers,
     ) -> Explanation {
         let Some(issuer) = self.authenticator.issuers.get(index) else {
             return self.without_issuer(Reason::UnknownIssuer).await;
@@ -170,13 +170,13 @@ impl Explaining<'_> {
         let name = unverified.claimed_issuer().map_or_else(|| "no iss".to_owned(), quoted);
         let mut checks = vec![Check::passed("issuer", format!("{name} is {table}"))];
         checks.extend(unverified.explain_header(&context));
-        let mut keepers = keepers.of(&issuer.name);
+        let mut refreshers = refreshers.of(&issuer.name);
         let is_near = matches!(issuer.rules.settings.keys, KeySource::File(_) | KeySource::Hmac(_));
         let has_keys = !self.offline || is_near;
         if let Some(secrets) = &issuer.secrets {
             checks.extend(explain_secrets(unverified, &table, &secrets.current()));
         } else if has_keys {
-            let seen = keepers.fetch_once().await;
+            let seen = refreshers.fetch_once().await;
             let now = self.authenticator.clock.monotonic();
             let current = issuer.keys.usable(now);
             checks.extend(explain_keys(unverified, &table, seen.first(), current.as_deref()));
@@ -190,7 +190,7 @@ impl Explaining<'_> {
         let (claims, customer) = unverified.explain_claims(&context);
         checks.extend(claims);
         self.checks.extend(checks);
-        let verdict = if has_keys { Some(self.verdict(keepers).await) } else { None };
+        let verdict = if has_keys { Some(self.verdict(refreshers).await) } else { None };
         self.end(customer, verdict)
     }
 
@@ -250,7 +250,7 @@ impl Explaining<'_> {
             let because = "as the issuer confirms no claims of the token";
             list_unmade(&mut self.checks, "introspection", because);
         }
-        let verdict = self.verdict(Keepers::default()).await;
+        let verdict = self.verdict(JwksRefreshers::default()).await;
         self.end(customer, Some(verdict))
     }
 
@@ -289,9 +289,9 @@ impl Explaining<'_> {
     }
 
     /// The service's own verdict.
-    async fn verdict(&self, keepers: Keepers) -> Result<Caller, AuthError> {
+    async fn verdict(&self, refreshers: JwksRefreshers) -> Result<Caller, AuthError> {
         let keeping = async {
-            keepers.run().await;
+            refreshers.run().await;
             pending().await
         };
         tokio::select! {

@@ -7,9 +7,9 @@ use jiff::SignedDuration;
 use rand::random;
 
 use super::{
-    Authenticator, Keepers, SetUpError,
+    Authenticator, JwksRefreshers, SetUpError,
     introspection::AskError,
-    jwks::{FetchError, Keeper, LeftOut},
+    jwks::{FetchError, JwksRefresher, LeftOut},
 };
 use crate::{
     clock::{Clock, ahead},
@@ -60,7 +60,7 @@ impl Authenticator {
     pub(crate) fn alone(
         settings: &Settings,
         clock: Arc<dyn Clock>,
-    ) -> Result<(Self, Keepers), SetUpError> {
+    ) -> Result<(Self, JwksRefreshers), SetUpError> {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
         let server = &settings.server;
         let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
@@ -86,29 +86,29 @@ impl Authenticator {
     }
 }
 
-impl Keepers {
+impl JwksRefreshers {
     /// Fetches each issuer's keys once.
     pub(crate) async fn fetch_once(&mut self) -> Vec<KeySetSeen> {
         let mut seen = Vec::new();
-        for keeper in &mut self.0 {
-            let asked = keeper.now();
-            let fetched = keeper.fetch_once().await;
-            let ahead = keeper.date().map(|date| ahead(date, asked, keeper.now()));
-            let fetched = fetched.map(|left_out| KeysFound::of(keeper, left_out));
-            seen.push(KeySetSeen { issuer: Arc::clone(keeper.issuer()), fetched, ahead });
+        for refresher in &mut self.0 {
+            let asked = refresher.now();
+            let fetched = refresher.fetch_once().await;
+            let ahead = refresher.date().map(|date| ahead(date, asked, refresher.now()));
+            let fetched = fetched.map(|left_out| KeysFound::of(refresher, left_out));
+            seen.push(KeySetSeen { issuer: Arc::clone(refresher.issuer()), fetched, ahead });
         }
         seen
     }
 
     /// Those of one issuer.
     pub(super) fn of(self, issuer: &str) -> Self {
-        Self(self.0.into_iter().filter(|keeper| **keeper.issuer() == *issuer).collect())
+        Self(self.0.into_iter().filter(|refresher| **refresher.issuer() == *issuer).collect())
     }
 }
 
 impl KeysFound {
-    fn of(keeper: &Keeper, left_out: Vec<LeftOut>) -> Self {
-        let (usable, served) = keeper.held();
+    fn of(refresher: &JwksRefresher, left_out: Vec<LeftOut>) -> Self {
+        let (usable, served) = refresher.usable_keys();
         let left_out = left_out.into_iter().map(|out| (out.kid, out.why.to_string())).collect();
         Self { usable, served, left_out }
     }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{
     hmac::HmacSecrets,
     introspection::is_asked,
-    jwks::{Keeper, KeyFetcher, KeyStore, Schedule},
+    jwks::{JwksRefresher, KeyFetcher, KeyStore, Schedule},
     token::Rules,
     verified::InForce,
 };
@@ -86,15 +86,15 @@ impl Issuer {
     }
 
     /// The task that keeps its keys fresh.
-    pub(super) fn keeper(
+    pub(super) fn refresher(
         &self,
         schedule: Schedule,
         fetcher: Box<dyn KeyFetcher>,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
-    ) -> Keeper {
+    ) -> JwksRefresher {
         let algorithms = &self.rules.settings.algorithms;
-        Keeper::new(&self.name, algorithms, schedule, fetcher, &self.keys, clock, metrics)
+        JwksRefresher::new(&self.name, algorithms, schedule, fetcher, &self.keys, clock, metrics)
     }
 }
 
@@ -118,21 +118,21 @@ pub(super) fn schedule(
 /// The tasks that fetch key sets.
 #[must_use = "without them no issuer has keys"]
 #[derive(Default)]
-pub struct Keepers(pub(super) Vec<Keeper>);
+pub struct JwksRefreshers(pub(super) Vec<JwksRefresher>);
 
-impl Keepers {
-    pub(super) const fn new(keepers: Vec<Keeper>) -> Self {
-        Self(keepers)
+impl JwksRefreshers {
+    pub(super) const fn new(refreshers: Vec<JwksRefresher>) -> Self {
+        Self(refreshers)
     }
 
     /// Fetches all issuers' keys and keeps them fresh, until dropped. To be polled within a
     /// `LocalSet` or an actix runtime.
     pub async fn run(self) {
-        join_all(self.0.into_iter().map(Keeper::run)).await;
+        join_all(self.0.into_iter().map(JwksRefresher::run)).await;
     }
 }
 
-impl fmt::Debug for Keepers {
+impl fmt::Debug for JwksRefreshers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keepers({} issuers)", self.0.len())
     }

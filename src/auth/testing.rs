@@ -297,7 +297,7 @@ fn unfetched_of<const N: usize>(
     let clock = clock();
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
     let rooms = rooms(&metrics);
-    let (auth, keepers) = Authenticator::with_fetchers(
+    let (auth, refreshers) = Authenticator::with_fetchers(
         &auth,
         Duration::from_secs(10),
         &rooms,
@@ -306,7 +306,7 @@ fn unfetched_of<const N: usize>(
         |name, _| Some(Box::new(Scripted(Rc::clone(&origins[name])))),
     )
     .unwrap();
-    tokio::task::spawn_local(keepers.run());
+    tokio::task::spawn_local(refreshers.run());
     World { auth: Arc::new(auth), clock, metrics, origins, rooms }
 }
 

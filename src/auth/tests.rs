@@ -52,7 +52,7 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
     let refreshes = metrics.auth.jwks_refreshes.clone();
     let clock = clock();
-    let (auth, keepers) = Authenticator::new(
+    let (auth, refreshers) = Authenticator::new(
         &settings,
         SECOND,
         &rooms(&metrics),
@@ -72,7 +72,7 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
         }
     };
     locally(async {
-        tokio::task::spawn_local(keepers.run());
+        tokio::task::spawn_local(refreshers.run());
         until(&|| auth.ready()).await;
         assert!(passes(&by_k0).await);
         std::fs::write(&file, set(&[P256.jwk("k1")])).unwrap();

@@ -30,7 +30,7 @@ use super::{
     bearer::Scheme,
     error::{AuthError, Reason},
     hmac::{SecretId, SecretSet},
-    jwks::{Key, KeySet, Wanted},
+    jwks::{Key, KeySelector, KeySet},
     logout::LogoutError,
 };
 use crate::settings;
@@ -109,9 +109,11 @@ impl<'a> Unverified<'a> {
 
     /// Selects the public key that verifies this token. `None` if the token is signed with a shared
     /// secret.
-    pub(super) fn wanted(&self) -> Option<Wanted<'_>> {
+    pub(super) fn key_selector(&self) -> Option<KeySelector<'_>> {
         match self.header.algorithm {
-            TokenAlgorithm::Signature(algorithm) => Some(Wanted { kid: self.kid(), algorithm }),
+            TokenAlgorithm::Signature(algorithm) => {
+                Some(KeySelector { kid: self.kid(), algorithm })
+            }
             TokenAlgorithm::Hmac(_) => None,
         }
     }
@@ -121,10 +123,10 @@ impl<'a> Unverified<'a> {
         &self,
         keys: &'k KeySet,
     ) -> Result<(SignatureChecked<'_>, &'k Arc<Key>), Reason> {
-        let wanted = self.wanted().ok_or(Reason::Algorithm)?;
+        let key_selector = self.key_selector().ok_or(Reason::Algorithm)?;
         let mut reason = Reason::UnknownKey;
-        for key in keys.fitting(wanted) {
-            if key.verifies(wanted.algorithm, self.message.as_bytes(), &self.signature) {
+        for key in keys.candidates(key_selector) {
+            if key.verifies(key_selector.algorithm, self.message.as_bytes(), &self.signature) {
                 return Ok((self.verified(), key));
             }
             reason = Reason::Signature;

@@ -21,9 +21,9 @@ pub(super) async fn examine(
         report.ok("auth.gateway", "on: tokens are the gateway's business")?;
         return Ok(());
     }
-    let (authenticator, mut keepers) =
+    let (authenticator, mut refreshers) =
         Authenticator::alone(patient.settings, Arc::clone(&patient.clock))?;
-    for seen in keepers.fetch_once().await {
+    for seen in refreshers.fetch_once().await {
         let Some(issuer) = auth.issuers.get(&*seen.issuer) else { continue };
         keys(issuer, &seen, report)?;
         if let Some(ahead) = seen.ahead {

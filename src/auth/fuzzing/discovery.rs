@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::said::{ISSUER, Said, is_text_of_object};
-use crate::auth::jwks::{allowed, keys_address};
+use crate::auth::jwks::{discovered_jwks_uri, parse_allowed_url};
 
 const BY_HTTPS: &str = "https://id.example/.well-known/openid-configuration";
 const ON_LOOPBACK: &str = "http://127.0.0.1:8082/.well-known/openid-configuration";
@@ -11,14 +11,14 @@ const ON_LOOPBACK: &str = "http://127.0.0.1:8082/.well-known/openid-configuratio
 /// Takes an OpenID provider's configuration document.
 pub fn discovery_document(document: &[u8]) {
     for url in [BY_HTTPS, ON_LOOPBACK] {
-        let Ok(address) = keys_address(document, url, ISSUER) else { continue };
+        let Ok(address) = discovered_jwks_uri(document, url, ISSUER) else { continue };
         assert!(is_text_of_object(document), "no object");
         // The other reader takes no numbers beyond its own, wherever they stand.
         let Some(said) = Said::read(document) else { continue };
         assert_eq!(said.text("issuer"), Some(ISSUER), "another issuer's");
         assert_eq!(said.text("jwks_uri"), Some(&*address), "made up");
-        assert!(keys_address(document, url, "https://id.example/").is_err(), "anybody's");
-        let Some(uri) = allowed(&address, &[]) else { continue };
+        assert!(discovered_jwks_uri(document, url, "https://id.example/").is_err(), "anybody's");
+        let Some(uri) = parse_allowed_url(&address, &[]) else { continue };
         let is_https = uri.scheme_str() == Some("https");
         assert_eq!(
             is_https,
@@ -58,8 +58,8 @@ mod tests {
     fn what_is_checked_here_is_also_reached() {
         for (url, keys) in [(BY_HTTPS, "https://a/k"), (ON_LOOPBACK, "http://[::1]:1/k")] {
             let document = format!(r#"{{"issuer":"{ISSUER}","jwks_uri":"{keys}"}}"#);
-            let address = keys_address(document.as_bytes(), url, ISSUER).unwrap();
-            assert!(allowed(&address, &[]).is_some(), "{address}");
+            let address = discovered_jwks_uri(document.as_bytes(), url, ISSUER).unwrap();
+            assert!(parse_allowed_url(&address, &[]).is_some(), "{address}");
         }
     }
 

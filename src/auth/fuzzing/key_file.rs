@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::keys::check_refuses_forgeries;
 use crate::{
-    auth::jwks::{KeySet, MAX_SET_BYTES, Wanted},
+    auth::jwks::{KeySelector, KeySet, MAX_SET_BYTES},
     settings::Algorithm,
 };
 
@@ -72,13 +72,16 @@ fn is_private(der: &[u8]) -> bool {
 
 /// Keys in PEM have no `kid`: a token with any, or without one, is checked with each.
 fn check_found(set: &KeySet) {
-    assert!(set.knows("any"), "a kid that leads to a fetch");
+    assert!(set.may_have_kid("any"), "a kid that leads to a fetch");
     for algorithm in Algorithm::ALL {
-        let fitting = set.fitting(Wanted { kid: None, algorithm });
+        let fitting = set.candidates(KeySelector { kid: None, algorithm });
         assert!(fitting.len() <= MAX_KEYS, "{} keys for one token", fitting.len());
-        assert_eq!(fitting.len(), set.fitting(Wanted { kid: Some("any"), algorithm }).len());
+        assert_eq!(
+            fitting.len(),
+            set.candidates(KeySelector { kid: Some("any"), algorithm }).len()
+        );
         for key in fitting {
-            assert!(key.kid().is_none() && key.serves(algorithm), "a key that doesn't fit");
+            assert!(key.kid().is_none() && key.supports(algorithm), "a key that doesn't fit");
             check_refuses_forgeries(key, algorithm);
         }
     }
@@ -92,9 +95,12 @@ fn check_line_ends(text: &[u8], set: &KeySet) {
     }
     let (other, _) = KeySet::parse_file(text.as_bytes(), &Algorithm::ALL).expect("the same keys");
     for algorithm in Algorithm::ALL {
-        let wanted = Wanted { kid: None, algorithm };
+        let key_selector = KeySelector { kid: None, algorithm };
         let [one, other] = [set, &other].map(|set| {
-            set.fitting(wanted).into_iter().map(|key| *key.thumbprint()).collect::<Vec<_>>()
+            set.candidates(key_selector)
+                .into_iter()
+                .map(|key| *key.thumbprint())
+                .collect::<Vec<_>>()
         });
         assert_eq!(one, other, "other keys");
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::said::is_text_of_object;
 use crate::{
-    auth::jwks::{Key, KeySet, MAX_SET_BYTES, Wanted},
+    auth::jwks::{Key, KeySelector, KeySet, MAX_SET_BYTES},
     settings::Algorithm,
 };
 
@@ -38,7 +38,7 @@ pub fn key_set(json: &[u8]) {
     for kid in kids(jwks) {
         check_found(&set, kid);
     }
-    assert!(!set.knows("nobody's") || kids(jwks).contains("nobody's"));
+    assert!(!set.may_have_kid("nobody's") || kids(jwks).contains("nobody's"));
     check_alone(json, &set);
 }
 
@@ -64,16 +64,19 @@ fn kids(jwks: &[Value]) -> BTreeSet<&str> {
 fn check_found(set: &KeySet, kid: &str) {
     let mut knows = false;
     for algorithm in Algorithm::ALL {
-        let fitting = set.fitting(Wanted { kid: Some(kid), algorithm });
+        let fitting = set.candidates(KeySelector { kid: Some(kid), algorithm });
         assert!(fitting.len() <= MAX_SHARING, "{} keys for one token", fitting.len());
         knows |= !fitting.is_empty();
         for key in fitting {
-            assert!(key.kid() == Some(kid) && key.serves(algorithm), "a key that doesn't fit");
+            assert!(key.kid() == Some(kid) && key.supports(algorithm), "a key that doesn't fit");
             check_refuses_forgeries(key, algorithm);
         }
-        assert!(set.fitting(Wanted { kid: None, algorithm }).len() <= 1, "a choice of keys");
+        assert!(
+            set.candidates(KeySelector { kid: None, algorithm }).len() <= 1,
+            "a choice of keys"
+        );
     }
-    assert_eq!(set.knows(kid), knows);
+    assert_eq!(set.may_have_kid(kid), knows);
 }
 
 /// Signatures that anybody can make must be nobody's.
@@ -91,7 +94,10 @@ fn check_alone(json: &[u8], whole: &KeySet) {
     let Ok((set, _)) = KeySet::parse(json, &[only]) else { return };
     assert!(set.len() <= whole.len(), "fewer algorithms and more keys");
     for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| *algorithm != only) {
-        assert!(set.fitting(Wanted { kid: None, algorithm }).is_empty(), "another algorithm");
+        assert!(
+            set.candidates(KeySelector { kid: None, algorithm }).is_empty(),
+            "another algorithm"
+        );
     }
 }
 

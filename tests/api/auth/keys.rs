@@ -201,7 +201,7 @@ async fn a_flood_of_unknown_keys_makes_one_fetch_a_cool_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_forged_signatures_makes_one_fetch_a_cool_down() {
+async fn floods_of_forged_signatures_cause_one_fetch_per_cool_down() {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
     let world = stage.open_ready("").await;
