@@ -48,7 +48,7 @@ use self::{
     issuer::Issuer,
     jwks::{KeyFetcher, KeyLookupError, KeySelector, fetcher},
     logout::Queue,
-    revocations::{Grounds, Revocations},
+    revocations::{Revocations, TokenIdentity},
     token::{SignatureChecked, Unverified, is_issuer},
     turns::Turns,
     verified::{Finding, Signed, Signer, VerifiedTokens},
@@ -65,7 +65,7 @@ pub use self::{
     revocations::RevokeError,
 };
 pub(crate) use self::{
-    inspection::{Introspectable, KeySetSeen, KeysFound, SecretsSeen},
+    inspection::{InspectedKeys, IntrospectionProbe, KeySetInspection, SecretsInspection},
     introspection::AskError,
     jwks::{FetchError, SetError},
 };
@@ -252,16 +252,16 @@ impl Authenticator {
         &self,
         authorization: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Caller, FirstSight> {
-        let takes_dpop = self.dpop.is_taken();
+        let accepts_dpop = self.dpop.is_taken();
         let refused = |error| FirstSight::Refused(self.counted(error));
-        let credentials = Credentials::of(authorization, self.max_token_bytes, takes_dpop);
+        let credentials = Credentials::of(authorization, self.max_token_bytes, accepts_dpop);
         let credentials = credentials.map_err(refused)?;
         let Credentials { scheme, token } = credentials;
         let digest = sha256(token);
         let now = self.clock.moment();
         let keys = |index: usize| self.issuers.get(index)?.in_force(now.monotonic);
         if let Some(caller) = self.verified.get(&digest, now, keys) {
-            let reason = match (self.revocations.check(caller.grounds()), scheme) {
+            let reason = match (self.revocations.check(caller.token_identity()), scheme) {
                 (Err(reason), _) => reason,
                 (Ok(()), Scheme::Dpop) => {
                     let token = Token { text: Box::default(), digest };
@@ -304,12 +304,13 @@ impl Authenticator {
         unverified.check_header(&issuer.rules)?;
         let proof = self.prove(&unverified, issuer).await?;
         let identity = proof.verified.identity();
-        let grounds = Arc::new(Grounds::new(index, Arc::clone(&issuer.name), identity));
+        let token_identity =
+            Arc::new(TokenIdentity::new(index, Arc::clone(&issuer.name), identity));
         // Before its age: only what is good in all else is told that it has expired.
-        self.revocations.check(&grounds)?;
+        self.revocations.check(&token_identity)?;
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
-        let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
+        let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
         let finding = Finding {
             caller: caller.clone(),
             signed: Some(Signed { by: proof.by, generation: proof.generation.into() }),

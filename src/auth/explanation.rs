@@ -1,9 +1,9 @@
 //! Explains to operators why the service accepts or rejects a token (`juspay-bff explain-token`).
-//! Callers never get more than a code.
+//! Clients never get more than a code.
 //!
-//! The verdict is the service's own: the token is verified as any other. The checks are listed in the
-//! service's order and made by the same functions, including those after the first failure. Of the
-//! token's values only those are shown that settings are compared with.
+//! The verdict comes from the service's own verification. The checks are listed in the same order
+//! and made by the same functions, including those after the first failure. Of the token's values,
+//! only those that are compared with settings are shown.
 
 mod check;
 mod keys;
@@ -25,7 +25,7 @@ use super::{
     bearer::{Credentials, Scheme},
     introspection::Introspection,
     issuer::Issuer,
-    revocations::Grounds,
+    revocations::TokenIdentity,
     sha256,
     token::{CheckContext, Explained, Unverified, explain_form, explain_unknown_issuer},
 };
@@ -35,7 +35,7 @@ use crate::{
     settings::{KeySource, Settings},
 };
 
-/// The most that `auth.max_token_bytes` can be.
+/// The maximum of `auth.max_token_bytes`.
 const MAX_TOKEN_BYTES: usize = 65536;
 
 /// The explanation of a token.
@@ -45,11 +45,11 @@ pub struct Explanation {
     pub checks: Vec<Check>,
     /// The customer that the token names, whether the token is valid or not.
     pub customer: Option<CustomerId>,
-    /// The service's own verdict; `None` if it needs an issuer and `--offline` forbids that.
+    /// The service's own verdict; `None` if it needs an issuer and `--offline` forbids calling one.
     pub verdict: Option<Result<Caller, AuthError>>,
     /// The token was sent as `DPoP`, so each request needs a proof.
     pub needs_proof: bool,
-    /// Whether a signature, or the answer of the issuer, proves the claims.
+    /// Whether a signature or an introspection response proves the claims.
     pub is_proven: bool,
 }
 
@@ -71,11 +71,11 @@ impl Explanation {
     }
 }
 
-/// Explains the result of a request with this `Authorization` header. With `offline` no issuer is
+/// Explains the result of a request with this `Authorization` header. With `offline`, no issuer is
 /// called. Must run where local tasks can be spawned.
 ///
 /// # Errors
-/// When the settings can't be used.
+/// If the settings are invalid.
 pub async fn explain(
     settings: &Settings,
     authorization: &str,
@@ -84,9 +84,9 @@ pub async fn explain(
 ) -> Result<Explanation, SetUpError> {
     let (authenticator, refreshers) = Authenticator::alone(settings, clock)?;
     let header = authorization.as_bytes();
-    let takes_dpop = authenticator.dpop.is_taken();
+    let accepts_dpop = authenticator.dpop.is_taken();
     let credentials =
-        Credentials::of([header].into_iter(), authenticator.max_token_bytes, takes_dpop)
+        Credentials::of([header].into_iter(), authenticator.max_token_bytes, accepts_dpop)
             .and_then(|credentials| credentials.text().map(|text| (credentials.scheme, text)));
     Ok(match credentials {
         Ok((scheme, text)) => {
@@ -111,7 +111,7 @@ fn allowed_size(max: usize) -> String {
     format!("at most {max} bytes (auth.max_token_bytes)")
 }
 
-/// Why a header has no token that the service reads.
+/// Explains why a header contains no token that the service accepts.
 fn explain_credentials(error: &AuthError, authorization: &str, max: usize) -> Check {
     let check = Check::of("header", Err(error.clone()), error.to_string());
     if *error == AuthError::TokenTooLarge {
@@ -131,7 +131,7 @@ fn explain_credentials(error: &AuthError, authorization: &str, max: usize) -> Ch
         .hinting((*error == AuthError::MissingToken).then_some(dpop))
 }
 
-/// Makes an explanation.
+/// An explanation in progress.
 struct Explaining<'t> {
     authenticator: Authenticator,
     scheme: Scheme,
@@ -153,7 +153,7 @@ impl Explaining<'_> {
         }
     }
 
-    /// A token of an issuer with keys.
+    /// Explains a token of an issuer with keys.
     async fn signed(
         mut self,
         unverified: &Unverified<'_>,
@@ -200,12 +200,13 @@ impl Explaining<'_> {
         index: usize,
         issuer: &Issuer,
     ) -> Check {
-        let grounds = Grounds::new(index, Arc::clone(&issuer.name), unverified.claimed_identity());
-        let result = self.authenticator.revocations.check(&grounds);
+        let token_identity =
+            TokenIdentity::new(index, Arc::clone(&issuer.name), unverified.claimed_identity());
+        let result = self.authenticator.revocations.check(&token_identity);
         explain_revoked(result)
     }
 
-    /// A token of no issuer with keys: another issuer may have introspection.
+    /// Explains a token of no issuer with keys. An issuer with introspection may accept it.
     async fn without_issuer(mut self, reason: Reason) -> Explanation {
         if reason == Reason::UnknownIssuer && self.checks.iter().all(|it| it.failure().is_none()) {
             let issuers = self.authenticator.issuers.iter().filter(|issuer| issuer.has_keys());
@@ -244,7 +245,7 @@ impl Explaining<'_> {
         let now = self.authenticator.clock.now();
         let context =
             CheckContext { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
-        let (checks, customer) = self.ask(introspection, token, &context).await;
+        let (checks, customer) = self.introspect(introspection, token, &context).await;
         self.checks.extend(checks);
         if self.checks.last().is_some_and(|check| check.name == "introspection") {
             let because = "as the issuer confirms no claims of the token";
@@ -254,8 +255,8 @@ impl Explaining<'_> {
         self.end(customer, Some(verdict))
     }
 
-    /// Sends the token to the issuer and checks the claims of the answer.
-    async fn ask(
+    /// Sends the token to the introspection endpoint and checks the claims of the response.
+    async fn introspect(
         &self,
         introspection: &Introspection,
         token: &Token,
@@ -280,8 +281,8 @@ impl Explaining<'_> {
         let found = format!("{url} answers that it is active");
         let mut checks = vec![Check::passed("introspection", found)];
         let (index, identity) = (introspection.issuer(), introspected.identity());
-        let grounds = Grounds::new(index, context.table.into(), identity);
-        let revoked = self.authenticator.revocations.check(&grounds);
+        let token_identity = TokenIdentity::new(index, context.table.into(), identity);
+        let revoked = self.authenticator.revocations.check(&token_identity);
         checks.push(explain_revoked(revoked));
         let (claims, customer) = introspected.explain(context);
         checks.extend(claims);

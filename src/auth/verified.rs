@@ -201,7 +201,7 @@ impl Entry {
 
     /// The issuer's index.
     fn issuer(&self) -> usize {
-        self.caller.grounds().issuer
+        self.caller.token_identity().issuer
     }
 
     pub(super) fn standing(&self) -> Standing {

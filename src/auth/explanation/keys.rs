@@ -1,22 +1,22 @@
-//! Explains the lookup of keys and the check of a signature.
+//! Explains the key lookup and the signature check.
 
 use super::{
     check::Check,
     text::{listed, quoted},
 };
 use crate::auth::{
-    AuthError, BUG_RETRY, Reason, hmac::SecretSet, inspection::KeySetSeen, jwks::CurrentKeySet,
-    near_miss, token::Unverified,
+    AuthError, BUG_RETRY, Reason, hmac::SecretSet, inspection::KeySetInspection,
+    jwks::CurrentKeySet, near_miss, token::Unverified,
 };
 
 /// Most `kid`s of a key set that are listed.
 const MAX_KIDS: usize = 8;
 
-/// The key set as it was fetched, the keys that fit, and whether one of them has signed.
+/// Explains the fetched key set, the matching keys, and whether one of them made the signature.
 pub(super) fn explain_keys(
     unverified: &Unverified<'_>,
     table: &str,
-    seen: Option<&KeySetSeen>,
+    seen: Option<&KeySetInspection>,
     current: Option<&CurrentKeySet>,
 ) -> Vec<Check> {
     let Some(current) = current else {
@@ -65,7 +65,7 @@ pub(super) fn explain_keys(
 
 fn unknown_key(
     unverified: &Unverified<'_>,
-    seen: Option<&KeySetSeen>,
+    seen: Option<&KeySetInspection>,
     current: &CurrentKeySet,
 ) -> String {
     let algorithm = unverified.algorithm().name();
@@ -96,7 +96,7 @@ fn unknown_key(
     )
 }
 
-/// The shared secrets, and whether one of them has signed.
+/// Explains the shared secrets, and whether one of them made the signature.
 pub(super) fn explain_secrets(
     unverified: &Unverified<'_>,
     table: &str,

@@ -111,7 +111,7 @@ impl Key {
             return Err(UnusableKey::Private);
         }
         let Material { algorithms, public, canonical } = jwk.material()?;
-        let named = jwk.alg.as_deref().map(Algorithm::named);
+        let named = jwk.alg.as_deref().map(Algorithm::from_name);
         let parsed: Vec<_> = algorithms
             .iter()
             .copied()

@@ -36,8 +36,8 @@ pub(in crate::auth) enum TokenAlgorithm {
 
 impl TokenAlgorithm {
     fn named(name: &str) -> Option<Self> {
-        let signature = Algorithm::named(name).map(Self::Signature);
-        signature.or_else(|| HmacAlgorithm::named(name).map(Self::Hmac))
+        let signature = Algorithm::from_name(name).map(Self::Signature);
+        signature.or_else(|| HmacAlgorithm::from_name(name).map(Self::Hmac))
     }
 
     pub(in crate::auth) const fn name(self) -> &'static str {

@@ -158,7 +158,7 @@ impl Served {
     fn algorithm(&self) -> Option<Algorithm> {
         let algorithms = self.texts("algorithms");
         assert_eq!(algorithms.len(), 1, "{}", self.recipe.heading);
-        let algorithm = Algorithm::named(&algorithms[0]);
+        let algorithm = Algorithm::from_name(&algorithms[0]);
         assert!(algorithm.is_some() || algorithms == ["HS256"], "{algorithms:?}");
         algorithm
     }
@@ -172,7 +172,7 @@ fn sign(issuer: &Issuer, header: &Value, claims: &Value, algorithm: Algorithm) -
 fn local(recipe: &Recipe, files: &TempDir, issuer: &Issuer) -> String {
     let algorithm = &recipe.issuer().1["algorithms"][0];
     // A key exists once it is needed.
-    if let Some(algorithm) = Algorithm::named(algorithm.as_str().unwrap()) {
+    if let Some(algorithm) = Algorithm::from_name(algorithm.as_str().unwrap()) {
         issuer.kid(algorithm).unwrap();
     }
     let file = |key: &str, content: &str| {
