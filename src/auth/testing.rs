@@ -178,7 +178,7 @@ pub(super) fn issuer() -> settings::Issuer {
 }
 
 /// Settings of the same, but that it is asked about its tokens.
-pub(super) fn asked_issuer() -> settings::Issuer {
+pub(super) fn introspected_issuer() -> settings::Issuer {
     let introspection = settings::Introspection {
         url: "https://idp.example/introspect".to_owned(),
         client_id: "juspay-bff".to_owned(),

@@ -1,4 +1,4 @@
-//! JWK sets: what is taken into use, and how much of it.
+//! JWK sets: which keys are used.
 
 use std::collections::BTreeSet;
 
@@ -10,25 +10,25 @@ use crate::{
     settings::Algorithm,
 };
 
-/// As `jwks` has them.
+/// As in `jwks`.
 const MAX_KEYS: usize = 100;
 const MAX_SHARING: usize = 4;
 
-/// `kid`s looked at in one set: each costs some signature checks.
+/// `kid`s checked per set. Each costs a few signature checks.
 const MAX_KIDS: usize = 8;
 
-/// The signature of any message by a key that is the neutral element: the same element, and zero.
+/// A signature of any message by a key that is the neutral element: the same element, and zero.
 const NEUTRAL: [u8; 64] = {
     let mut signature = [0; 64];
     signature[0] = 1;
     signature
 };
 
-/// Takes a JWK set.
+/// Checks a JWK set.
 pub fn key_set(json: &[u8]) {
     let Ok((set, left_out)) = KeySet::parse(json, &Algorithm::ALL) else { return };
     assert!(is_text_of_object(json), "no object");
-    // The other reader takes no numbers beyond its own, wherever they stand.
+    // The second reader rejects numbers outside its range anywhere in the document.
     let Ok(document) = serde_json::from_slice::<Value>(json) else { return };
     let jwks = document.get("keys").and_then(Value::as_array).expect("an object with keys");
     assert!(json.len() <= MAX_SET_BYTES && jwks.len() <= MAX_KEYS, "more than is taken");
@@ -42,7 +42,7 @@ pub fn key_set(json: &[u8]) {
     check_alone(json, &set);
 }
 
-/// Whether it can be a key for checking signatures, as far as its members tell.
+/// Whether a JWK can be a key for checking signatures, by its members.
 fn is_public(jwk: &Value) -> bool {
     let has = |name: &str| jwk.get(name).is_some_and(|value| !value.is_null());
     let is_for_signatures = jwk.get("use").is_none_or(|usage| usage.is_null() || usage == "sig");
@@ -60,7 +60,7 @@ fn kids(jwks: &[Value]) -> BTreeSet<&str> {
     jwks.iter().filter_map(|jwk| jwk.get("kid").and_then(Value::as_str)).take(MAX_KIDS).collect()
 }
 
-/// What a token with this `kid` is checked with.
+/// Checks the keys for a token with this `kid`.
 fn check_found(set: &KeySet, kid: &str) {
     let mut knows = false;
     for algorithm in Algorithm::ALL {
@@ -79,7 +79,7 @@ fn check_found(set: &KeySet, kid: &str) {
     assert_eq!(set.may_have_kid(kid), knows);
 }
 
-/// Signatures that anybody can make must be nobody's.
+/// Checks that signatures anyone can make are rejected.
 pub(super) fn check_refuses_forgeries(key: &Key, algorithm: Algorithm) {
     for signature in [&[][..], &[0; 64], &NEUTRAL, &[0; 96], &[0; 256], &[0xff; 64]] {
         for message in [&b""[..], b"e30.e30"] {
@@ -88,7 +88,7 @@ pub(super) fn check_refuses_forgeries(key: &Key, algorithm: Algorithm) {
     }
 }
 
-/// An issuer of fewer algorithms has no key for the others, and none that it lacked before.
+/// Checks that an issuer with fewer algorithms gets no key for others, and no additional keys.
 fn check_alone(json: &[u8], whole: &KeySet) {
     let only = Algorithm::ES256;
     let Ok((set, _)) = KeySet::parse(json, &[only]) else { return };
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kept_key_set_is_dealt_with_as_promised() {
+    fn stored_key_sets_keep_the_invariants() {
         crate::corpus::replay("key_set", key_set);
     }
 
@@ -147,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_in_a_key_set_it_is_dealt_with_as_promised(jwks in vec(jwk(), 0..12)) {
+        fn generated_key_sets_keep_the_invariants(jwks in vec(jwk(), 0..12)) {
             key_set(format!(r#"{{"keys":[{}]}}"#, jwks.join(",")).as_bytes());
         }
     }

@@ -210,8 +210,8 @@ fn large_sets_and_sets_without_usable_keys_are_rejected() {
     assert_eq!(parse(&[]).err(), Some(SetError::NoUsableKey(None)));
     let symmetric = parse(&[json!({"kty": "oct", "k": "AA"})]).err().unwrap();
     assert_eq!(symmetric, SetError::NoUsableKey(Some(UnusableKey::Type)));
-    let told = "it holds no key that can be used; its first: its type or curve isn't taken";
-    assert_eq!(symmetric.to_string(), told);
+    let expected = "it holds no key that can be used; its first: its type or curve isn't taken";
+    assert_eq!(symmetric.to_string(), expected);
     let keys_only = format!("[[{key}]]");
     for text in
         ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]"#, r#"{"keys":[],"keys":[]}"#, &keys_only]

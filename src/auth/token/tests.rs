@@ -462,15 +462,15 @@ async fn only_the_most_severe_fault_is_reported() {
     scoped.required_scopes = vec!["pay".to_owned()];
     locally(async {
         let world = world_with(scoped, &[P256.jwk("k1")]).await;
-        let nobody = json!({"sub": ""});
-        let expired = with(&nobody, json!({"exp": START - 100}));
+        let without_customer = json!({"sub": ""});
+        let expired = with(&without_customer, json!({"exp": START - 100}));
         for (change, why) in [
             (with(&expired, json!({"aud": "x"})), "audience"),
             (with(&expired, json!({"iat": START + 100})), "not_yet_valid"),
             (with(&expired, json!({"cnf": {}})), "confirmation"),
             (expired.clone(), "expired"),
-            (nobody.clone(), "insufficient_scope"),
-            (with(&nobody, json!({"scope": "pay"})), "no_customer"),
+            (without_customer.clone(), "insufficient_scope"),
+            (with(&without_customer, json!({"scope": "pay"})), "no_customer"),
         ] {
             assert_eq!(world.outcome(&token("k1", change.clone())).await, Err(why), "{change}");
         }

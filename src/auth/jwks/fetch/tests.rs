@@ -30,15 +30,15 @@ use crate::{
 async fn server(answer: impl Fn(&str, u16) -> String + 'static) -> (u16, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let asked = Arc::new(Mutex::new(String::new()));
-    let log = Arc::clone(&asked);
+    let requests = Arc::new(Mutex::new(String::new()));
+    let log = Arc::clone(&requests);
     tokio::task::spawn_local(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             serve(&mut stream, &log, |path| answer(path, port)).await;
         }
     });
-    (port, asked)
+    (port, requests)
 }
 
 /// Responds to one request.
@@ -76,8 +76,8 @@ async fn tls_server(
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let asked = Arc::new(Mutex::new(String::new()));
-    let log = Arc::clone(&asked);
+    let requests = Arc::new(Mutex::new(String::new()));
+    let log = Arc::clone(&requests);
     tokio::task::spawn_local(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
@@ -87,7 +87,7 @@ async fn tls_server(
             }
         }
     });
-    (port, asked, certificate)
+    (port, requests, certificate)
 }
 
 async fn fetch(keys: KeySource) -> Result<Bytes, FetchError> {
@@ -378,7 +378,7 @@ async fn discovery_over_https_rejects_a_plain_http_jwks_uri() {
     };
     locally(async {
         let (port, _, certificate) = tls_server(answer).await;
-        let (plain_port, asked) = server(|_, _| whole("planted")).await;
+        let (plain_port, requests) = server(|_, _| whole("planted")).await;
         *plain.lock().unwrap() = plain_port;
         let from = async |path| {
             let url = format!("https://localhost:{port}/{path}");
@@ -386,7 +386,7 @@ async fn discovery_over_https_rejects_a_plain_http_jwks_uri() {
         };
         assert_eq!(from("down").await, Err(FetchError::Downgrade));
         assert_eq!(from("good").await, Ok(Bytes::from_static(b"the keys")));
-        assert_eq!(*asked.lock().unwrap(), "", "loopback wasn't asked");
+        assert_eq!(*requests.lock().unwrap(), "", "loopback wasn't asked");
     })
     .await;
 }

@@ -73,7 +73,7 @@ impl Claims {
         match (self.logout_id("sub")?, self.logout_id("sid")?) {
             (Some(sub), _) => Ok(Target::Subject { sub, issued_before }),
             (None, Some(sid)) => Ok(Target::Session(sid)),
-            (None, None) => Err(LogoutError::Nobody),
+            (None, None) => Err(LogoutError::NoTarget),
         }
     }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     auth::{
         Sha256,
-        testing::{ISSUER, LEEWAY, START, asked_issuer, with},
+        testing::{ISSUER, LEEWAY, START, introspected_issuer, with},
     },
     settings::{self, ClaimPath, ClaimValue, DpopMode, RequiredClaim},
 };
@@ -78,7 +78,7 @@ fn p1_bound_tokens_are_rejected_without_their_key() {
         (Required, Bearer, false, false),
         (Required, Dpop, false, true),
     ] {
-        let rules = rules(settings::Issuer { dpop: mode, ..asked_issuer() });
+        let rules = rules(settings::Issuer { dpop: mode, ..introspected_issuer() });
         let check = |changes: &Value| {
             let answer = with(&answer(), changes.clone()).to_string();
             let introspected = Introspected::parse(answer.as_bytes()).unwrap().unwrap();
@@ -103,7 +103,7 @@ fn p1_bound_tokens_are_rejected_without_their_key() {
 
 #[test]
 fn unaccepted_kinds_are_rejected_for_bound_tokens_too() {
-    let settings = settings::Issuer { dpop: DpopMode::Optional, ..asked_issuer() };
+    let settings = settings::Issuer { dpop: DpopMode::Optional, ..introspected_issuer() };
     let now = Timestamp::from_second(START).unwrap();
     for kind in [json!({"token_use": "refresh_token"}), json!({"typ": "Refresh"})] {
         let bound = json!({"cnf": {"jkt": JKT}, "token_type": "DPoP"});
@@ -127,7 +127,7 @@ fn valid_responses_name_their_customer() {
         json!({"nbf": START + LEEWAY}),
         json!({"scope": "a b", "username": "x", "anything": {"else": []}}),
     ] {
-        let taken = outcome(asked_issuer(), &with(&answer(), changes.clone()));
+        let taken = outcome(introspected_issuer(), &with(&answer(), changes.clone()));
         assert_eq!(taken, Ok("alice".to_owned()), "{changes}");
     }
 }
@@ -176,14 +176,14 @@ fn invalid_responses_are_rejected_for_their_reason() {
         (json!({"sub": "app@clients", "azp": "app"}), "no_customer"),
         (json!({"sub": "web-1"}), "no_customer"),
     ] {
-        let refused = outcome(asked_issuer(), &with(&answer(), changes.clone()));
+        let refused = outcome(introspected_issuer(), &with(&answer(), changes.clone()));
         assert_eq!(refused, Err(label), "{changes}");
     }
 }
 
 #[test]
 fn id_tokens_are_accepted_only_by_setting_and_refresh_tokens_never() {
-    let accepting = || settings::Issuer { accepts_id_tokens: true, ..asked_issuer() };
+    let accepting = || settings::Issuer { accepts_id_tokens: true, ..introspected_issuer() };
     for (changes, expected) in [
         (json!({}), Ok("alice".to_owned())),
         (json!({"token_use": "id", "at_hash": "h"}), Ok("alice".to_owned())),
@@ -218,8 +218,8 @@ fn non_objects_and_duplicate_members_are_malformed_responses() {
 #[test]
 fn responses_without_audience_are_accepted_only_by_setting() {
     let nobodys = with(&answer(), json!({"aud": null}));
-    assert_eq!(outcome(asked_issuer(), &nobodys), Err("claims"));
-    let mut lenient = asked_issuer();
+    assert_eq!(outcome(introspected_issuer(), &nobodys), Err("claims"));
+    let mut lenient = introspected_issuer();
     if let KeySource::Introspection(introspection) = &mut lenient.keys {
         introspection.allow_no_audience = true;
     }
@@ -233,7 +233,7 @@ fn required_claims_are_required_in_responses() {
     let claim = ClaimPath::of("/ext/tier");
     let accepted = vec![ClaimValue::Text("gold".to_owned())];
     let required_claims = vec![RequiredClaim { claim, accepted }];
-    let requiring = settings::Issuer { required_claims, ..asked_issuer() };
+    let requiring = settings::Issuer { required_claims, ..introspected_issuer() };
     for (changes, expected) in [
         (json!({"ext": {"tier": "gold"}}), Ok("alice".to_owned())),
         (json!({"ext": {"tier": ["gold"]}}), Err("claims")),
@@ -248,14 +248,14 @@ fn required_claims_are_required_in_responses() {
 #[test]
 fn another_claim_can_be_the_audience_of_a_response() {
     let named = AudienceClaim::Named("client_id".to_owned());
-    let mut by_client = settings::Issuer { audience_claim: named, ..asked_issuer() };
+    let mut by_client = settings::Issuer { audience_claim: named, ..introspected_issuer() };
     if let KeySource::Introspection(introspection) = &mut by_client.keys {
         introspection.allow_no_audience = true;
     }
     let open = || settings::Issuer {
         audience_claim: AudienceClaim::None,
         audiences: Vec::new(),
-        ..asked_issuer()
+        ..introspected_issuer()
     };
     for (changes, by_claim, by_none) in [
         (json!({"aud": null, "client_id": "other-bff"}), Ok("alice"), Ok("alice")),
@@ -275,8 +275,10 @@ fn another_claim_can_be_the_audience_of_a_response() {
 
 #[test]
 fn max_token_age_replaces_a_missing_exp() {
-    let aged =
-        || settings::Issuer { max_token_age: Some(Duration::from_mins(1)), ..asked_issuer() };
+    let aged = || settings::Issuer {
+        max_token_age: Some(Duration::from_mins(1)),
+        ..introspected_issuer()
+    };
     for (changes, expected) in [
         (json!({"exp": null, "iat": START}), Ok("alice".to_owned())),
         (json!({"exp": null, "iat": START - 60 - LEEWAY}), Err("expired")),
@@ -294,7 +296,7 @@ fn scopes_claim_and_prefix_apply_as_in_signed_tokens() {
         required_scopes: vec!["pay".to_owned()],
         customer_id_claim: ClaimPath::of("email"),
         customer_id_prefix: "app-".to_owned(),
-        ..asked_issuer()
+        ..introspected_issuer()
     };
     for (changes, expected) in [
         (json!({"scope": "read pay", "email_verified": true}), Ok("app-a@b.example".to_owned())),
