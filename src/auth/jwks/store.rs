@@ -130,7 +130,7 @@ impl KeyStore {
         if let Some(current) = self.usable_for(kid, self.clock.monotonic()) {
             return Ok(current);
         }
-        let resolved = |requests: &RefreshRequests, now| {
+        let lookup = |requests: &RefreshRequests, now| {
             if let Some(current) = self.usable_for(kid, now) {
                 return Some(Ok(current));
             }
@@ -138,7 +138,7 @@ impl KeyStore {
                 self.usable(now).is_some() && requests.is_missing(kid, now, self.cooldown);
             is_missing.then_some(Err(KeyLookupError::Unknown))
         };
-        self.resolve(RefreshReason::Kid(kid), issued, resolved).await?
+        self.resolve(RefreshReason::Kid(kid), issued, lookup).await?
     }
 
     /// Returns a newer set after the `rejected` one did not verify a token, fetching it if
@@ -149,32 +149,32 @@ impl KeyStore {
         rejected: &CurrentKeySet,
         issued: Option<Timestamp>,
     ) -> Result<Option<Arc<CurrentKeySet>>, KeyLookupError> {
-        let resolved = |requests: &RefreshRequests, now| {
+        let lookup = |requests: &RefreshRequests, now| {
             let current = self.usable(now)?;
             if current.generation != rejected.generation {
                 return Some(Some(current));
             }
             requests.is_confirmed(rejected.generation, now, self.cooldown).then_some(None)
         };
-        match self.resolve(RefreshReason::Revalidate, issued, resolved).await {
+        match self.resolve(RefreshReason::Revalidate, issued, lookup).await {
             Err(KeyLookupError::Unknown) => Ok(None),
             other => other,
         }
     }
 
-    /// Returns the result of `resolved`, waiting for a fetch if it has none.
+    /// Returns the result of `lookup`, waiting for a fetch if it has none.
     async fn resolve<T>(
         &self,
         reason: RefreshReason<'_>,
         issued: Option<Timestamp>,
-        resolved: impl Fn(&RefreshRequests, Monotonic) -> Option<T>,
+        lookup: impl Fn(&RefreshRequests, Monotonic) -> Option<T>,
     ) -> Result<T, KeyLookupError> {
         let deadline = self.clock.monotonic().plus(MAX_WAIT);
         let mut ended = self.ended.subscribe();
         loop {
             ended.mark_unchanged();
-            match self.resolve_or_request(reason, issued, &resolved) {
-                Ok(resolved) => return Ok(resolved),
+            match self.resolve_or_request(reason, issued, &lookup) {
+                Ok(found) => return Ok(found),
                 Err(Unresolved::TokenIsOlder) => return Err(KeyLookupError::Unknown),
                 Err(Unresolved::RetryLater(wait)) => {
                     return Err(KeyLookupError::Unavailable(wait.max(MIN_RETRY)));
@@ -194,18 +194,18 @@ impl KeyStore {
         self.usable(now).filter(|current| kid.is_none_or(|kid| current.set.may_have_kid(kid)))
     }
 
-    /// Checks `resolved` while it holds the lock, so that no finished fetch is missed, and requests
+    /// Checks `lookup` while it holds the lock, so that no finished fetch is missed, and requests
     /// a fetch if the cool-down allows it.
     fn resolve_or_request<T>(
         &self,
         reason: RefreshReason<'_>,
         issued: Option<Timestamp>,
-        resolved: impl Fn(&RefreshRequests, Monotonic) -> Option<T>,
+        lookup: impl Fn(&RefreshRequests, Monotonic) -> Option<T>,
     ) -> Result<T, Unresolved> {
         let mut requests = self.lock();
         let now = self.clock.monotonic();
-        if let Some(resolved) = resolved(&requests, now) {
-            return Ok(resolved);
+        if let Some(found) = lookup(&requests, now) {
+            return Ok(found);
         }
         if requests.stage == Stage::InFlight {
             return Err(Unresolved::Wait);

@@ -67,7 +67,7 @@ impl Row {
         Self { status, code, ..Self::invalid("too_long", what, token) }
     }
 
-    fn no_customer(what: impl Into<String>, token: String) -> Self {
+    fn unnamed(what: impl Into<String>, token: String) -> Self {
         let (status, code) = (403, "no_customer");
         Self { status, code, ..Self::invalid("no_customer", what, token) }
     }

@@ -134,14 +134,14 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         json!("é".repeat(129)),
     ] {
         let what: String = format!("sub {odd}").chars().take(40).collect();
-        rows.push(Row::no_customer(what, forge.with_claims(&json!({ "sub": odd }))));
+        rows.push(Row::unnamed(what, forge.with_claims(&json!({ "sub": odd }))));
     }
     for odd in ["null", "-0", "1e3", "1E400e", "18446744073709551616", "1.0"] {
         let token = forge.with_text_for("sub", odd);
         let what = format!("sub {odd}, without quotes");
         rows.push(match odd {
             "1E400e" => Row::invalid("not_jws", what, token),
-            _ => Row::no_customer(what, token),
+            _ => Row::unnamed(what, token),
         });
     }
     for app in ["client_id", "azp", "cid"] {
@@ -149,10 +149,7 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
             let client = if app == forge.audience_claim { AUDIENCE } else { "app" };
             let sub = format!("{client}{end}");
             let token = forge.with_claims(&json!({"sub": sub, app: client}));
-            rows.push(Row::no_customer(
-                format!("the application itself, app{end} by {app}"),
-                token,
-            ));
+            rows.push(Row::unnamed(format!("the application itself, app{end} by {app}"), token));
         }
     }
 }
