@@ -1,7 +1,7 @@
-//! The signature algorithms that tokens may have (RFC 7518 §3.1, RFC 8037 §3.1), by name.
+//! The signature algorithms of tokens (RFC 7518 §3.1, RFC 8037 §3.1), by name.
 //!
-//! `none` has no place here, so nothing can name it by mistake. The HMAC family has a type of its own,
-//! so that no public key can be taken for a secret, nor a secret for a key (RFC 8725 §3.1).
+//! `none` is not among them. HMAC algorithms have their own type, so that a public key cannot be
+//! used as a secret, nor a secret as a key (RFC 8725 §3.1).
 
 /// A signature algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every one.
+    /// All algorithms.
     pub const ALL: [Self; 9] = [
         Self::RS256,
         Self::RS384,
@@ -32,7 +32,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// Its name, as `alg` has it.
+    /// The name in `alg`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -48,14 +48,14 @@ impl Algorithm {
         }
     }
 
-    /// The one of that name, to the letter.
+    /// Parses a name exactly as in `alg`.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }
 
-/// An HMAC with a secret that both sides have (RFC 7518 §3.2).
+/// An HMAC with a secret that issuer and service share (RFC 7518 §3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the documentation")]
 pub enum HmacAlgorithm {
@@ -65,10 +65,10 @@ pub enum HmacAlgorithm {
 }
 
 impl HmacAlgorithm {
-    /// Every one.
+    /// All algorithms.
     pub const ALL: [Self; 3] = [Self::HS256, Self::HS384, Self::HS512];
 
-    /// Its name, as `alg` has it.
+    /// The name in `alg`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -78,13 +78,13 @@ impl HmacAlgorithm {
         }
     }
 
-    /// The one of that name, to the letter.
+    /// Parses a name exactly as in `alg`.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
-    /// The least bytes of its secret: as many as its hash has.
+    /// The shortest accepted secret: as long as the hash (RFC 7518 §3.2).
     #[must_use]
     pub const fn min_secret_bytes(self) -> usize {
         match self {
@@ -100,20 +100,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_algorithm_is_found_by_its_name_and_no_other() {
+    fn algorithms_are_found_only_by_their_exact_name() {
         for algorithm in Algorithm::ALL {
             assert_eq!(format!("{algorithm:?}"), algorithm.name());
-            assert_eq!(Algorithm::named(algorithm.name()), Some(algorithm));
+            assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
         }
         for name in ["none", "HS256", "ES512", "rs256", ""] {
-            assert_eq!(Algorithm::named(name), None, "{name}");
+            assert_eq!(Algorithm::from_name(name), None, "{name}");
         }
         for algorithm in HmacAlgorithm::ALL {
             assert_eq!(format!("{algorithm:?}"), algorithm.name());
-            assert_eq!(HmacAlgorithm::named(algorithm.name()), Some(algorithm));
+            assert_eq!(HmacAlgorithm::from_name(algorithm.name()), Some(algorithm));
         }
         for name in ["none", "ES256", "HS1", "hs256", ""] {
-            assert_eq!(HmacAlgorithm::named(name), None, "{name}");
+            assert_eq!(HmacAlgorithm::from_name(name), None, "{name}");
         }
     }
 }

@@ -38,7 +38,7 @@ use self::{
     shortcut::Shortcut,
 };
 use crate::{
-    auth::{Authenticator, Keepers},
+    auth::{Authenticator, JwksRefreshers},
     cache::CustomerCache,
     clock::{Clock, Throttle},
     concurrency::ConcurrencyLimits,
@@ -117,7 +117,7 @@ pub enum StartError {
 /// What all workers share.
 struct Stations {
     authenticator: Arc<Authenticator>,
-    keepers: Keepers,
+    refreshers: JwksRefreshers,
     cache: CustomerCache,
     limit: Arc<CustomerRateLimit>,
     juspay: Arc<Juspay>,
@@ -139,7 +139,7 @@ impl Stations {
         let server = &settings.server;
         let limits =
             ConcurrencyLimits::new(waiting, verifying, server.max_in_flight, server.max_waiting);
-        let (authenticator, keepers) =
+        let (authenticator, refreshers) =
             authenticator(settings, &mut secrets, &limits, (&clock, &metrics))?;
         let headers = secrets.traces_headers.clone();
         let (tracer, exporter) = traces::start(&settings.traces, headers, &clock, &metrics.traces)?;
@@ -158,7 +158,7 @@ impl Stations {
         let refs = secrets.customer_ref_key.as_ref();
         Ok(Self {
             authenticator: Arc::new(authenticator),
-            keepers,
+            refreshers,
             cache: CustomerCache::new(settings, &limits, Arc::clone(&clock), Arc::clone(&metrics)),
             limit: Arc::new(CustomerRateLimit::new(
                 settings.limits.per_customer,
@@ -252,7 +252,7 @@ impl Application {
         let (public, admin) = (public.start().await?, admin.start().await?);
         let Stations {
             authenticator,
-            keepers,
+            refreshers,
             cache,
             limit,
             secrets,
@@ -264,7 +264,7 @@ impl Application {
         } = stations;
         let polling = Polling::new(settings.secrets.poll, &clock, reload.clone());
         let background = [
-            rt::spawn(keepers.run()),
+            rt::spawn(refreshers.run()),
             rt::spawn(revocations::follow(
                 Arc::clone(&authenticator),
                 cache.clone(),
@@ -304,16 +304,16 @@ fn authenticator(
     secrets: &mut Secrets,
     limits: &ConcurrencyLimits,
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
-) -> Result<(Authenticator, Keepers), StartError> {
+) -> Result<(Authenticator, JwksRefreshers), StartError> {
     let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));
     let poll = settings.secrets.poll;
-    let (authenticator, keepers) =
+    let (authenticator, refreshers) =
         Authenticator::new(&settings.auth, poll, limits, clock, metrics)?;
     secrets.introspection = authenticator.introspection_secret();
     secrets.hmac = authenticator.hmac_secrets();
     let nonce_key = secrets.dpop_nonce_key.clone();
     let reached_at = settings.server.public_url.as_deref();
-    Ok((authenticator.reached_at(reached_at, nonce_key), keepers))
+    Ok((authenticator.reached_at(reached_at, nonce_key), refreshers))
 }
 
 /// Frees what is dead, again and again.

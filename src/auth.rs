@@ -46,10 +46,10 @@ use self::{
     gateway::Gateway,
     introspection::Introspection,
     issuer::Issuer,
-    jwks::{KeyFetcher, NoKey, Wanted, fetcher},
+    jwks::{KeyFetcher, KeyLookupError, KeySelector, fetcher},
     logout::Queue,
-    revocations::{Grounds, Revocations},
-    token::{Unverified, Verified, is_issuer},
+    revocations::{Revocations, TokenIdentity},
+    token::{SignatureChecked, Unverified, is_issuer},
     turns::Turns,
     verified::{Finding, Signed, Signer, VerifiedTokens},
 };
@@ -59,13 +59,13 @@ pub use self::{
     explanation::{Check, Explanation, Outcome, Suggestion, explain},
     gateway::Approach,
     hmac::{HmacFileError, HmacSecrets},
-    issuer::Keepers,
+    issuer::JwksRefreshers,
     known::{Known, KnownCaller},
     logout::LogoutError,
     revocations::RevokeError,
 };
 pub(crate) use self::{
-    inspection::{Introspectable, KeySetSeen, KeysFound, SecretsSeen},
+    inspection::{InspectedKeys, IntrospectionProbe, KeySetInspection, SecretsInspection},
     introspection::AskError,
     jwks::{FetchError, SetError},
 };
@@ -135,7 +135,7 @@ struct Token {
 
 /// A signature check that has succeeded.
 struct Proof<'t> {
-    verified: Verified<'t>,
+    verified: SignatureChecked<'t>,
     by: Signer,
     /// The key set's, or the secrets'.
     generation: u64,
@@ -149,7 +149,7 @@ enum FirstSight {
 }
 
 impl Authenticator {
-    /// An authenticator for these issuers, without keys yet: the [`Keepers`] must run to get them.
+    /// An authenticator for these issuers, without keys yet: the [`JwksRefreshers`] must run to get them.
     /// Key files are looked at each `secrets_poll`; requests wait in `limits` for their turn
     /// and for keys.
     ///
@@ -161,7 +161,7 @@ impl Authenticator {
         limits: &ConcurrencyLimits,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-    ) -> Result<(Self, Keepers), SetUpError> {
+    ) -> Result<(Self, JwksRefreshers), SetUpError> {
         let mut tls = BTreeMap::new();
         for (name, issuer) in &auth.issuers {
             let config = tls::client_config(issuer.ca_file.as_deref());
@@ -173,7 +173,9 @@ impl Authenticator {
         };
         let introspection = Introspection::new(auth, &tls, limits, &clock, &metrics.auth)?;
         let made = Self::with_fetchers(auth, secrets_poll, limits, clock, metrics, fetcher);
-        made.map(|(authenticator, keepers)| (Self { introspection, ..authenticator }, keepers))
+        made.map(|(authenticator, refreshers)| {
+            (Self { introspection, ..authenticator }, refreshers)
+        })
     }
 
     fn with_fetchers(
@@ -183,10 +185,10 @@ impl Authenticator {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         fetcher: impl Fn(&str, &settings::Issuer) -> Option<Box<dyn KeyFetcher>>,
-    ) -> Result<(Self, Keepers), SetUpError> {
+    ) -> Result<(Self, JwksRefreshers), SetUpError> {
         let keys = limits.keys();
         let mut issuers: Vec<Issuer> = Vec::new();
-        let mut keepers = Vec::new();
+        let mut refreshers = Vec::new();
         for (name, settings) in &auth.issuers {
             if let Some(twin) =
                 issuers.iter().find(|twin| twin.rules.settings.issuer == settings.issuer)
@@ -199,7 +201,7 @@ impl Authenticator {
                 Issuer::new(name, settings, auth, &clock, keys.clone(), secrets.map(Arc::new));
             if let Some(fetcher) = fetcher(name, settings) {
                 let schedule = issuer::schedule(&settings.keys, auth, secrets_poll);
-                keepers.push(issuer.keeper(schedule, fetcher, &clock, &metrics.auth));
+                refreshers.push(issuer.refresher(schedule, fetcher, &clock, &metrics.auth));
             }
             issuers.push(issuer);
         }
@@ -225,7 +227,7 @@ impl Authenticator {
             clock,
             metrics,
         };
-        Ok((authenticator, Keepers::new(keepers)))
+        Ok((authenticator, JwksRefreshers::new(refreshers)))
     }
 
     /// Who is calling, by the values of all `Authorization` headers of the request. Without the
@@ -250,16 +252,16 @@ impl Authenticator {
         &self,
         authorization: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Caller, FirstSight> {
-        let takes_dpop = self.dpop.is_taken();
+        let accepts_dpop = self.dpop.is_taken();
         let refused = |error| FirstSight::Refused(self.counted(error));
-        let credentials = Credentials::of(authorization, self.max_token_bytes, takes_dpop);
+        let credentials = Credentials::of(authorization, self.max_token_bytes, accepts_dpop);
         let credentials = credentials.map_err(refused)?;
         let Credentials { scheme, token } = credentials;
         let digest = sha256(token);
         let now = self.clock.moment();
         let keys = |index: usize| self.issuers.get(index)?.in_force(now.monotonic);
         if let Some(caller) = self.verified.get(&digest, now, keys) {
-            let reason = match (self.revocations.check(caller.grounds()), scheme) {
+            let reason = match (self.revocations.check(caller.token_identity()), scheme) {
                 (Err(reason), _) => reason,
                 (Ok(()), Scheme::Dpop) => {
                     let token = Token { text: Box::default(), digest };
@@ -302,12 +304,13 @@ impl Authenticator {
         unverified.check_header(&issuer.rules)?;
         let proof = self.prove(&unverified, issuer).await?;
         let identity = proof.verified.identity();
-        let grounds = Arc::new(Grounds::new(index, Arc::clone(&issuer.name), identity));
+        let token_identity =
+            Arc::new(TokenIdentity::new(index, Arc::clone(&issuer.name), identity));
         // Before its age: only what is good in all else is told that it has expired.
-        self.revocations.check(&grounds)?;
+        self.revocations.check(&token_identity)?;
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
-        let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
+        let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
         let finding = Finding {
             caller: caller.clone(),
             signed: Some(Signed { by: proof.by, generation: proof.generation.into() }),
@@ -340,7 +343,7 @@ impl Authenticator {
             let (verified, (id, _)) = unverified.verify_hmac(&current)?;
             return Ok(Proof { verified, by: Signer::Secret(id), generation: current.generation });
         }
-        let Wanted { kid, algorithm } = unverified.wanted().ok_or(Reason::Algorithm)?;
+        let KeySelector { kid, algorithm } = unverified.key_selector().ok_or(Reason::Algorithm)?;
         let issue_time = kid.and(unverified.claimed_issue_time());
         let mut current = issuer.keys.for_kid(kid, issue_time).await?;
         loop {
@@ -354,7 +357,8 @@ impl Authenticator {
                 Err(reason) => reason,
             };
             drop(turn);
-            current = issuer.keys.instead_of(&current, issue_time).await?.ok_or(reason)?;
+            current =
+                issuer.keys.refetch_if_unchanged(&current, issue_time).await?.ok_or(reason)?;
         }
     }
 
@@ -407,12 +411,12 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-impl From<NoKey> for AuthError {
-    fn from(no_key: NoKey) -> Self {
+impl From<KeyLookupError> for AuthError {
+    fn from(no_key: KeyLookupError) -> Self {
         match no_key {
-            NoKey::Unknown => Reason::UnknownKey.into(),
-            NoKey::NoRoom => Self::Overloaded,
-            NoKey::Unavailable(retry_after) => Self::KeysUnavailable { retry_after },
+            KeyLookupError::Unknown => Reason::UnknownKey.into(),
+            KeyLookupError::TooManyWaiting => Self::Overloaded,
+            KeyLookupError::Unavailable(retry_after) => Self::KeysUnavailable { retry_after },
         }
     }
 }

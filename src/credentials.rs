@@ -1,4 +1,4 @@
-//! `Basic` credentials (RFC 7617), made in memory that is wiped when the last of them is dropped.
+//! `Basic` credentials (RFC 7617), in memory that is wiped when the last copy is dropped.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -6,12 +6,13 @@ use secrecy::zeroize::Zeroizing;
 
 const SCHEME: &str = "Basic ";
 
-/// `Basic base64("USER:PASSWORD")`, for a header that is marked as not to be printed.
+/// `Basic base64("USER:PASSWORD")`, for a header that must not be logged.
 ///
-/// A `HeaderValue` made of it (`from_maybe_shared`) is no copy.
+/// A `HeaderValue` made of it with `from_maybe_shared` shares its memory.
 #[must_use]
 pub fn basic(user: &str, password: &str) -> Bytes {
-    // `concat` has room for all from the start: what grows is moved, and leaves its content behind.
+    // `concat` allocates the full length at once. Growing would leave copies of the secret in
+    // memory.
     let pair = Zeroizing::new([user, ":", password].concat());
     let encoded = Zeroizing::new(STANDARD.encode(&*pair));
     Bytes::from_owner(Zeroizing::new([SCHEME, &*encoded].concat().into_bytes()))
@@ -22,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_those_of_the_rfc() {
+    fn credentials_match_the_rfc_examples() {
         assert_eq!(basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(basic("test", "123\u{a3}"), "Basic dGVzdDoxMjPCow==");
         assert_eq!(basic("key", ""), "Basic a2V5Og==");

@@ -1,22 +1,22 @@
-//! The `Authorization` header (RFC 6750 §2.1, RFC 9449 §7.1), down to the token's text.
+//! Parses the `Authorization` header (RFC 6750 §2.1, RFC 9449 §7.1) down to the text of the token.
 //!
-//! Pure text; whether the token is any good is for `token` to say. Refuses more than one header:
-//! which of two would count is a question that attackers ask.
+//! It does not parse the token itself. More than one header is rejected, because other software may
+//! use another one of them.
 
 use super::error::AuthError;
 
-/// How a token is presented.
+/// The scheme that a token is sent with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
-    /// Whoever has it may use it.
+    /// Anyone who has the token can use it.
     Bearer,
-    /// With a proof that its key is there (RFC 9449).
+    /// The request must also prove possession of the token's key (RFC 9449).
     Dpop,
 }
 
 impl Scheme {
-    /// The one of that name, whose case doesn't matter (RFC 9110 §11.1).
-    fn named(name: &[u8]) -> Option<Self> {
+    /// Parses the name in any letter case (RFC 9110 §11.1).
+    fn from_name(name: &[u8]) -> Option<Self> {
         if name.eq_ignore_ascii_case(b"bearer") {
             Some(Self::Bearer)
         } else if name.eq_ignore_ascii_case(b"dpop") {
@@ -27,7 +27,7 @@ impl Scheme {
     }
 }
 
-/// What a request presents, its token not looked at yet.
+/// The credentials of a request. The token has not been parsed.
 pub(super) struct Credentials<'a> {
     pub(super) scheme: Scheme,
     /// At least one byte.
@@ -35,15 +35,16 @@ pub(super) struct Credentials<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// What the values of all `Authorization` headers of a request hold. Where `takes_dpop` isn't
-    /// true, that scheme is a stranger's.
+    /// Parses the values of all `Authorization` headers. With `accepts_dpop` false, `DPoP` is
+    /// treated as an unknown scheme.
     ///
     /// # Errors
-    /// `MissingToken`, `MalformedHeader`, or `TokenTooLarge` when it is longer than `max_bytes`.
+    /// `MissingToken`, `MalformedHeader`, or `TokenTooLarge` if the token is longer than
+    /// `max_bytes`.
     pub(super) fn of(
         mut headers: impl Iterator<Item = &'a [u8]>,
         max_bytes: usize,
-        takes_dpop: bool,
+        accepts_dpop: bool,
     ) -> Result<Self, AuthError> {
         let header = headers.next().ok_or(AuthError::MissingToken)?;
         if headers.next().is_some() {
@@ -54,8 +55,8 @@ impl<'a> Credentials<'a> {
         let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
         let scheme_bytes = header.iter().position(is_space).unwrap_or(header.len());
         let (scheme, rest) = header.split_at_checked(scheme_bytes).unwrap_or_default();
-        let scheme = Scheme::named(scheme)
-            .filter(|scheme| takes_dpop || *scheme == Scheme::Bearer)
+        let scheme = Scheme::from_name(scheme)
+            .filter(|scheme| accepts_dpop || *scheme == Scheme::Bearer)
             .ok_or(AuthError::MissingToken)?;
         let token = without_leading_spaces(rest);
         if token.len() > max_bytes {
@@ -67,7 +68,7 @@ impl<'a> Credentials<'a> {
         Ok(Self { scheme, token })
     }
 
-    /// The token's text. It needn't be asked for when the token is known: then it was before.
+    /// The text of the token. A cached token needs no call, because its text was valid before.
     ///
     /// # Errors
     /// `MalformedHeader`.
@@ -87,7 +88,7 @@ fn without_leading_spaces(text: &[u8]) -> &[u8] {
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    // All bytes are looked at, without a branch at each: tokens are long, and nearly all are good.
+    // Checks all bytes without a branch per byte: tokens are long, and nearly all are valid.
     !body.is_empty() && body.bytes().fold(true, |good, byte| good & is_token_byte(byte))
 }
 
@@ -105,9 +106,9 @@ mod tests {
     }
 
     #[test]
-    fn the_other_scheme_is_taken_only_where_it_is_wanted() {
-        let parse = |header: &'static str, takes_dpop| {
-            let credentials = Credentials::of([header.as_bytes()].into_iter(), 16, takes_dpop)?;
+    fn dpop_is_accepted_only_if_enabled() {
+        let parse = |header: &'static str, accepts_dpop| {
+            let credentials = Credentials::of([header.as_bytes()].into_iter(), 16, accepts_dpop)?;
             credentials.text().map(|token| (credentials.scheme, token))
         };
         for header in ["DPoP a.b.c", "dpop   a.b.c"] {
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_has_no_case_and_any_number_of_spaces_follows() {
+    fn scheme_ignores_case_and_allows_several_spaces() {
         for header in ["Bearer a.b.c", "bearer a.b.c", "BEARER   a.b.c"] {
             assert_eq!(parse(&[header]), Ok("a.b.c"), "{header}");
         }
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn none_or_another_scheme_is_a_missing_token() {
+    fn no_header_or_another_scheme_is_a_missing_token() {
         for headers in [&[][..], &[""], &["Basic a"], &["Bearerx a"], &["Beare a"], &[" Bearer a"]]
         {
             assert_eq!(parse(headers), Err(AuthError::MissingToken), "{headers:?}");
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_malformed() {
+    fn invalid_token_characters_are_malformed() {
         for header in [
             "Bearer",
             "Bearer ",
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_are_malformed_whatever_they_say() {
+    fn two_headers_are_malformed() {
         for second in ["Bearer a", "Basic a", ""] {
             let refused = parse(&["Bearer a", second]);
             assert_eq!(
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_above_the_limit_is_rejected_before_anything_else_is_looked_at() {
+    fn tokens_above_the_limit_are_rejected_before_other_checks() {
         assert_eq!(parse(&["Bearer 0123456789abcdef"]), Ok("0123456789abcdef"));
         assert_eq!(parse(&["Bearer 0123456789abcdefg"]), Err(AuthError::TokenTooLarge));
         assert_eq!(parse(&["Bearer 0123456789 bcdefg"]), Err(AuthError::TokenTooLarge));

@@ -15,7 +15,8 @@ use actix_web::{
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 
 use super::{
-    Authenticator, FirstSight, Sha256, dpop::Presented, error::AuthError, revocations::Grounds,
+    Authenticator, FirstSight, Sha256, dpop::Presented, error::AuthError,
+    revocations::TokenIdentity,
 };
 use crate::{customer::CustomerId, tls::Encrypted};
 
@@ -29,12 +30,12 @@ const DPOP: &str = "dpop";
 /// ```compile_fail,E0451
 /// # use juspay_bff::{auth::Caller, customer::CustomerId};
 /// let customer = CustomerId::parse("alice").unwrap();
-/// let forged = Caller { customer, grounds: todo!(), possession: None };
+/// let forged = Caller { customer, token_identity: todo!(), possession: None };
 /// ```
 #[derive(Clone)]
 pub struct Caller {
     customer: CustomerId,
-    grounds: Arc<Grounds>,
+    token_identity: Arc<TokenIdentity>,
     /// Of tokens that are bound to a key.
     possession: Option<Arc<Possession>>,
 }
@@ -51,11 +52,11 @@ impl Caller {
     /// `bound_to` is the key that the caller must show besides, each time.
     pub(super) fn new(
         customer: CustomerId,
-        grounds: Arc<Grounds>,
+        token_identity: Arc<TokenIdentity>,
         bound_to: Option<Sha256>,
     ) -> Self {
         let possession = bound_to.map(|key| Arc::new(Possession { key, next_nonce: None }));
-        Self { customer: grounds.share_with(customer), grounds, possession }
+        Self { customer: token_identity.share_with(customer), token_identity, possession }
     }
 
     /// The thumbprint of the key that the token is bound to.
@@ -86,12 +87,12 @@ impl Caller {
     /// The name of the token's issuer in the settings.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.grounds.issuer_name
+        &self.token_identity.issuer_name
     }
 
-    /// On what grounds; they may cease to hold.
-    pub(super) fn grounds(&self) -> &Grounds {
-        &self.grounds
+    /// Identifies the token, which may be revoked later.
+    pub(super) fn token_identity(&self) -> &TokenIdentity {
+        &self.token_identity
     }
 }
 

@@ -164,7 +164,7 @@ impl Authenticator {
         drop(turn);
         self.dpop.replays.take(&thumbprint, &proof.jti, self.clock.moment())?;
         // Its token may have been revoked while it waited.
-        self.revocations.check(caller.grounds())?;
+        self.revocations.check(caller.token_identity())?;
         Ok(match next_nonce {
             Some(nonce) => caller.with_next_nonce(nonce),
             None => caller,

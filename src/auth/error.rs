@@ -1,46 +1,46 @@
-//! How a caller is turned away.
+//! Why authentication fails.
 //!
-//! Owns the kinds of refusal and their metric labels; `problem` turns them into answers. Nothing in
-//! here holds a part of a token.
+//! Defines the errors and their metric labels; `problem` turns them into responses. No error
+//! contains any part of a token.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{concurrency::LimitReached, metrics};
 
-/// Why a caller isn't let in.
+/// Why a request is not authenticated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// No `Authorization` header, or one of another scheme.
     #[error("the request has no access token")]
     MissingToken,
-    /// A bearer header that RFC 6750 §2.1 doesn't allow, or more than one header.
+    /// A header that violates RFC 6750 §2.1, or more than one header.
     #[error("malformed credentials: {0}")]
     MalformedHeader(&'static str),
-    /// The token is longer than `auth.max_token_bytes`: a new one would be, too.
+    /// The token is longer than `auth.max_token_bytes`. A new token would be too.
     #[error("the token is longer than auth.max_token_bytes")]
     TokenTooLarge,
-    /// The token proves nothing.
+    /// The token is invalid.
     #[error("invalid token: {0}")]
     InvalidToken(Reason),
-    /// The token may be good, but what shows that its key is the caller's isn't.
+    /// The DPoP proof is invalid. The token itself may be valid.
     #[error("invalid DPoP proof: {0}")]
     InvalidProof(ProofFault),
-    /// The proof lacks our nonce, or has an old one; the one that it must have.
+    /// The proof has no nonce or an old one. Contains the current nonce.
     #[error("the DPoP proof lacks the current nonce")]
     UseDpopNonce(Arc<str>),
-    /// This key has made more proofs than are remembered for it.
+    /// This key has sent more proofs than the service can remember.
     #[error("too many DPoP proofs with this key")]
     TooManyProofs {
-        /// When there is room again, at the earliest.
+        /// The time until more proofs are accepted.
         retry_after: Duration,
     },
-    /// All about the token is good but its age.
+    /// The token passes all other checks, but has expired.
     #[error("the token has expired")]
     ExpiredToken,
-    /// The token lacks one of these scopes, which are separated by spaces.
+    /// The token lacks one of these scopes, separated by spaces.
     #[error("the token lacks one of the scopes {0:?}")]
     InsufficientScope(Arc<str>),
-    /// The token is good but names no usable customer.
+    /// The token is valid but names no usable customer.
     #[error("the token names no usable customer")]
     NoCustomer,
     /// Too many requests are waiting.
@@ -49,11 +49,11 @@ pub enum AuthError {
     /// Too many requests with this token are waiting.
     #[error("too many requests with this token are waiting")]
     TooManyAtOnce,
-    /// The signing key can't be looked up, or the issuer can't be asked, now; the token may well be
-    /// good.
+    /// The signing key cannot be fetched, or the introspection endpoint does not respond. The token
+    /// may be valid.
     #[error("the signing key is not available, or token introspection failed")]
     KeysUnavailable {
-        /// When another look-up may be made, at the earliest.
+        /// The time until the next attempt.
         retry_after: Duration,
     },
 }
@@ -79,15 +79,15 @@ impl AuthError {
         }
     }
 
-    /// The setting by which the token was rejected, for the log: where the operator, and not the app,
-    /// can let such tokens in.
+    /// The setting that rejects the token, for the log. The operator can change it; the app cannot
+    /// fix the request.
     #[must_use]
     pub const fn setting(&self) -> Option<&'static str> {
         if matches!(self, Self::TokenTooLarge) { Some("auth.max_token_bytes") } else { None }
     }
 }
 
-/// Which check an invalid token fails. For metrics and operators; callers aren't told.
+/// The check that an invalid token fails. For metrics and operators; clients do not see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Not three parts of base64url with JSON objects in the first two.
@@ -96,25 +96,25 @@ pub enum Reason {
     /// `crit`, `b64`, `enc`, or a member of a wrong type.
     #[error("its header is malformed or has an unsupported member")]
     Header,
-    /// `alg` isn't one of the issuer's.
+    /// The settings of the issuer do not accept this `alg`.
     #[error("its algorithm is not accepted")]
     Algorithm,
-    /// `typ` isn't one of the issuer's.
+    /// The settings of the issuer do not accept this `typ`.
     #[error("its type is not accepted")]
     Type,
-    /// `iss` is nobody's.
+    /// `iss` matches no issuer in the settings.
     #[error("its issuer is unknown")]
     UnknownIssuer,
     /// The issuer has no such key.
     #[error("its issuer has no such key")]
     UnknownKey,
-    /// The signature is another's.
+    /// None of the keys made the signature.
     #[error("its signature is invalid")]
     Signature,
-    /// A needed claim is missing, or one has a wrong type or value.
+    /// A required claim is missing, or a claim has a wrong type or value.
     #[error("a claim is missing or malformed")]
     Claims,
-    /// `aud` is somebody else.
+    /// `aud` does not name this service.
     #[error("it is for another audience")]
     Audience,
     /// `nbf` or `iat` lies in the future.
@@ -123,19 +123,19 @@ pub enum Reason {
     /// An ID token, which is for the app itself.
     #[error("it is an ID token")]
     IdToken,
-    /// `cnf`: bound to a key whose possession nobody has shown.
+    /// The token is bound to a key (`cnf`), and the request does not prove possession of it.
     #[error("it is bound to a key")]
     Confirmation,
-    /// Somebody speaks as the gateway who isn't known to be it.
+    /// The sender claims to be the gateway but is not trusted as one.
     #[error("its sender is not the gateway")]
     UntrustedPeer,
-    /// Its issuer says that it isn't active.
+    /// The issuer's introspection response says that the token is not active.
     #[error("its issuer answers that it is not active")]
     Inactive,
-    /// No `cnf`, but its issuer's must have one, or a proof came with it.
+    /// The token has no `cnf`, but its issuer must bind tokens or the request has a proof.
     #[error("it is not bound to a key")]
     Unbound,
-    /// Somebody has revoked it, or its subject has logged out.
+    /// The token was revoked, or its subject has logged out.
     #[error("it was revoked")]
     Revoked,
 }
@@ -163,19 +163,20 @@ impl Reason {
     }
 }
 
-/// Which check a DPoP proof fails (RFC 9449 §4.3). For metrics and operators; callers aren't told.
+/// The check that a DPoP proof fails (RFC 9449 §4.3). For metrics and operators; clients do not see
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFault {
-    /// There is none.
+    /// The request has no proof.
     #[error("missing")]
     Missing,
-    /// More than one, or no JWS with all that a proof has.
+    /// More than one proof, or not a JWS with all required members.
     #[error("not exactly one complete proof")]
     Malformed,
-    /// Its key is private, weak, or not one for its algorithm.
+    /// Its key is private, weak, or does not support its algorithm.
     #[error("the key is not accepted")]
     Key,
-    /// Its key hasn't signed it.
+    /// The signature was not made by its key.
     #[error("the signature does not match")]
     Signature,
     /// `htm` is another method.
@@ -187,7 +188,7 @@ pub enum ProofFault {
     /// `iat` is too far from now.
     #[error("too old, or from the future")]
     Time,
-    /// `ath` is another token's.
+    /// `ath` belongs to another token.
     #[error("made for another access token")]
     Token,
     /// It was used before.
@@ -239,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_has_a_label_of_its_own() {
+    fn every_auth_error_has_its_own_label() {
         let invalid = [
             (Reason::NotJws, "not_jws"),
             (Reason::Header, "header"),

@@ -1,9 +1,9 @@
 //! Explains to operators why the service accepts or rejects a token (`juspay-bff explain-token`).
-//! Callers never get more than a code.
+//! Clients never get more than a code.
 //!
-//! The verdict is the service's own: the token is verified as any other. The checks are listed in the
-//! service's order and made by the same functions, including those after the first failure. Of the
-//! token's values only those are shown that settings are compared with.
+//! The verdict comes from the service's own verification. The checks are listed in the same order
+//! and made by the same functions, including those after the first failure. Of the token's values,
+//! only those that are compared with settings are shown.
 
 mod check;
 mod keys;
@@ -21,13 +21,13 @@ use self::{
     keys::{explain_keys, explain_secrets},
 };
 use super::{
-    AuthError, Authenticator, Caller, Keepers, Reason, SetUpError, Token,
+    AuthError, Authenticator, Caller, JwksRefreshers, Reason, SetUpError, Token,
     bearer::{Credentials, Scheme},
     introspection::Introspection,
     issuer::Issuer,
-    revocations::Grounds,
+    revocations::TokenIdentity,
     sha256,
-    token::{Against, Explained, Unverified, explain_form, explain_unknown_issuer},
+    token::{CheckContext, Explained, Unverified, explain_form, explain_unknown_issuer},
 };
 use crate::{
     clock::Clock,
@@ -35,7 +35,7 @@ use crate::{
     settings::{KeySource, Settings},
 };
 
-/// The most that `auth.max_token_bytes` can be.
+/// The maximum of `auth.max_token_bytes`.
 const MAX_TOKEN_BYTES: usize = 65536;
 
 /// The explanation of a token.
@@ -45,11 +45,11 @@ pub struct Explanation {
     pub checks: Vec<Check>,
     /// The customer that the token names, whether the token is valid or not.
     pub customer: Option<CustomerId>,
-    /// The service's own verdict; `None` if it needs an issuer and `--offline` forbids that.
+    /// The service's own verdict; `None` if it needs an issuer and `--offline` forbids calling one.
     pub verdict: Option<Result<Caller, AuthError>>,
     /// The token was sent as `DPoP`, so each request needs a proof.
     pub needs_proof: bool,
-    /// Whether a signature, or the answer of the issuer, proves the claims.
+    /// Whether a signature or an introspection response proves the claims.
     pub is_proven: bool,
 }
 
@@ -71,22 +71,22 @@ impl Explanation {
     }
 }
 
-/// Explains the result of a request with this `Authorization` header. With `offline` no issuer is
+/// Explains the result of a request with this `Authorization` header. With `offline`, no issuer is
 /// called. Must run where local tasks can be spawned.
 ///
 /// # Errors
-/// When the settings can't be used.
+/// If the settings are invalid.
 pub async fn explain(
     settings: &Settings,
     authorization: &str,
     offline: bool,
     clock: Arc<dyn Clock>,
 ) -> Result<Explanation, SetUpError> {
-    let (authenticator, keepers) = Authenticator::alone(settings, clock)?;
+    let (authenticator, refreshers) = Authenticator::alone(settings, clock)?;
     let header = authorization.as_bytes();
-    let takes_dpop = authenticator.dpop.is_taken();
+    let accepts_dpop = authenticator.dpop.is_taken();
     let credentials =
-        Credentials::of([header].into_iter(), authenticator.max_token_bytes, takes_dpop)
+        Credentials::of([header].into_iter(), authenticator.max_token_bytes, accepts_dpop)
             .and_then(|credentials| credentials.text().map(|text| (credentials.scheme, text)));
     Ok(match credentials {
         Ok((scheme, text)) => {
@@ -95,7 +95,7 @@ pub async fn explain(
                     .expecting(allowed_size(authenticator.max_token_bytes)),
             ];
             let explaining = Explaining { authenticator, scheme, text, offline, checks };
-            explaining.with(keepers).await
+            explaining.with(refreshers).await
         }
         Err(error) => {
             let check = explain_credentials(&error, authorization, authenticator.max_token_bytes);
@@ -111,7 +111,7 @@ fn allowed_size(max: usize) -> String {
     format!("at most {max} bytes (auth.max_token_bytes)")
 }
 
-/// Why a header has no token that the service reads.
+/// Explains why a header contains no token that the service accepts.
 fn explain_credentials(error: &AuthError, authorization: &str, max: usize) -> Check {
     let check = Check::of("header", Err(error.clone()), error.to_string());
     if *error == AuthError::TokenTooLarge {
@@ -131,7 +131,7 @@ fn explain_credentials(error: &AuthError, authorization: &str, max: usize) -> Ch
         .hinting((*error == AuthError::MissingToken).then_some(dpop))
 }
 
-/// Makes an explanation.
+/// An explanation in progress.
 struct Explaining<'t> {
     authenticator: Authenticator,
     scheme: Scheme,
@@ -141,41 +141,42 @@ struct Explaining<'t> {
 }
 
 impl Explaining<'_> {
-    async fn with(mut self, keepers: Keepers) -> Explanation {
+    async fn with(mut self, refreshers: JwksRefreshers) -> Explanation {
         self.checks.extend(explain_form(self.text));
         let parsed = Unverified::parse(self.text).and_then(|unverified| {
             let (index, _) = self.authenticator.issuer_of(&unverified)?;
             Ok((unverified, index))
         });
         match parsed {
-            Ok((unverified, index)) => self.signed(&unverified, index, keepers).await,
+            Ok((unverified, index)) => self.signed(&unverified, index, refreshers).await,
             Err(reason) => self.without_issuer(reason).await,
         }
     }
 
-    /// A token of an issuer with keys.
+    /// Explains a token of an issuer with keys.
     async fn signed(
         mut self,
         unverified: &Unverified<'_>,
         index: usize,
-        keepers: Keepers,
+        refreshers: JwksRefreshers,
     ) -> Explanation {
         let Some(issuer) = self.authenticator.issuers.get(index) else {
             return self.without_issuer(Reason::UnknownIssuer).await;
         };
         let table = format!("auth.issuers.{}", issuer.name);
         let now = self.authenticator.clock.now();
-        let against = Against { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
+        let context =
+            CheckContext { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
         let name = unverified.claimed_issuer().map_or_else(|| "no iss".to_owned(), quoted);
         let mut checks = vec![Check::passed("issuer", format!("{name} is {table}"))];
-        checks.extend(unverified.explain_header(&against));
-        let mut keepers = keepers.of(&issuer.name);
+        checks.extend(unverified.explain_header(&context));
+        let mut refreshers = refreshers.of(&issuer.name);
         let is_near = matches!(issuer.rules.settings.keys, KeySource::File(_) | KeySource::Hmac(_));
         let has_keys = !self.offline || is_near;
         if let Some(secrets) = &issuer.secrets {
             checks.extend(explain_secrets(unverified, &table, &secrets.current()));
         } else if has_keys {
-            let seen = keepers.fetch_once().await;
+            let seen = refreshers.fetch_once().await;
             let now = self.authenticator.clock.monotonic();
             let current = issuer.keys.usable(now);
             checks.extend(explain_keys(unverified, &table, seen.first(), current.as_deref()));
@@ -186,10 +187,10 @@ impl Explaining<'_> {
             checks.push(Check::open("signature", found));
         }
         checks.push(self.explain_revocation(unverified, index, issuer));
-        let (claims, customer) = unverified.explain_claims(&against);
+        let (claims, customer) = unverified.explain_claims(&context);
         checks.extend(claims);
         self.checks.extend(checks);
-        let verdict = if has_keys { Some(self.verdict(keepers).await) } else { None };
+        let verdict = if has_keys { Some(self.verdict(refreshers).await) } else { None };
         self.end(customer, verdict)
     }
 
@@ -199,12 +200,13 @@ impl Explaining<'_> {
         index: usize,
         issuer: &Issuer,
     ) -> Check {
-        let grounds = Grounds::new(index, Arc::clone(&issuer.name), unverified.claimed_identity());
-        let result = self.authenticator.revocations.check(&grounds);
+        let token_identity =
+            TokenIdentity::new(index, Arc::clone(&issuer.name), unverified.claimed_identity());
+        let result = self.authenticator.revocations.check(&token_identity);
         explain_revoked(result)
     }
 
-    /// A token of no issuer with keys: another issuer may have introspection.
+    /// Explains a token of no issuer with keys. An issuer with introspection may accept it.
     async fn without_issuer(mut self, reason: Reason) -> Explanation {
         if reason == Reason::UnknownIssuer && self.checks.iter().all(|it| it.failure().is_none()) {
             let issuers = self.authenticator.issuers.iter().filter(|issuer| issuer.has_keys());
@@ -241,25 +243,26 @@ impl Explaining<'_> {
             return self.end(None, None);
         }
         let now = self.authenticator.clock.now();
-        let against = Against { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
-        let (checks, customer) = self.ask(introspection, token, &against).await;
+        let context =
+            CheckContext { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
+        let (checks, customer) = self.introspect(introspection, token, &context).await;
         self.checks.extend(checks);
         if self.checks.last().is_some_and(|check| check.name == "introspection") {
             let because = "as the issuer confirms no claims of the token";
             list_unmade(&mut self.checks, "introspection", because);
         }
-        let verdict = self.verdict(Keepers::default()).await;
+        let verdict = self.verdict(JwksRefreshers::default()).await;
         self.end(customer, Some(verdict))
     }
 
-    /// Sends the token to the issuer and checks the claims of the answer.
-    async fn ask(
+    /// Sends the token to the introspection endpoint and checks the claims of the response.
+    async fn introspect(
         &self,
         introspection: &Introspection,
         token: &Token,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
     ) -> Explained {
-        let url = format!("{}.introspection_url", against.table);
+        let url = format!("{}.introspection_url", context.table);
         let introspected = match introspection.probe(&token.text).await {
             Ok(Some(introspected)) => introspected,
             Ok(None) => {
@@ -278,18 +281,18 @@ impl Explaining<'_> {
         let found = format!("{url} answers that it is active");
         let mut checks = vec![Check::passed("introspection", found)];
         let (index, identity) = (introspection.issuer(), introspected.identity());
-        let grounds = Grounds::new(index, against.table.into(), identity);
-        let revoked = self.authenticator.revocations.check(&grounds);
+        let token_identity = TokenIdentity::new(index, context.table.into(), identity);
+        let revoked = self.authenticator.revocations.check(&token_identity);
         checks.push(explain_revoked(revoked));
-        let (claims, customer) = introspected.explain(against);
+        let (claims, customer) = introspected.explain(context);
         checks.extend(claims);
         (checks, customer)
     }
 
     /// The service's own verdict.
-    async fn verdict(&self, keepers: Keepers) -> Result<Caller, AuthError> {
+    async fn verdict(&self, refreshers: JwksRefreshers) -> Result<Caller, AuthError> {
         let keeping = async {
-            keepers.run().await;
+            refreshers.run().await;
             pending().await
         };
         tokio::select! {

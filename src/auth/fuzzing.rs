@@ -1,7 +1,7 @@
-//! What must hold whatever a caller or an issuer sends. For the fuzz targets and the tests only:
-//! no program has this in it.
+//! Invariants of input from clients and issuers, for fuzz targets and tests. Not part of any
+//! program.
 //!
-//! Each function takes any bytes and panics where a promise is broken.
+//! Each function accepts any bytes and panics if an invariant does not hold.
 
 #![expect(clippy::expect_used, reason = "what can't be is a finding")]
 

@@ -10,7 +10,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::{AuthError, Caller, Reason, revocations::Grounds, token::Identity};
+use super::{AuthError, Caller, Reason, revocations::TokenIdentity, token::RevocationClaims};
 use crate::{customer::CustomerId, settings, tls::PeerCertificate};
 
 /// What stands for the issuer of what the gateway says. No issuer can be called so: there is none.
@@ -34,17 +34,17 @@ pub enum Approach {
 pub(super) struct Gateway {
     header: Box<str>,
     subjects: Vec<String>,
-    grounds: Arc<Grounds>,
+    token_identity: Arc<TokenIdentity>,
 }
 
 impl Gateway {
     pub(super) fn new(settings: &settings::Gateway) -> Self {
-        let nobody = Identity { sub: None, jti: None, sid: None, iat: None };
-        let grounds = Grounds::new(NO_ISSUER, NAME.into(), nobody);
+        let nobody = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
+        let token_identity = TokenIdentity::new(NO_ISSUER, NAME.into(), nobody);
         Self {
             header: settings.header.as_str().into(),
             subjects: settings.client_subjects.clone(),
-            grounds: Arc::new(grounds),
+            token_identity: Arc::new(token_identity),
         }
     }
 
@@ -72,7 +72,7 @@ impl Gateway {
         }
         let value = std::str::from_utf8(value).map_err(|_| AuthError::NoCustomer)?;
         let customer = CustomerId::parse(value).map_err(|_| AuthError::NoCustomer)?;
-        Ok(Caller::new(customer, Arc::clone(&self.grounds), None))
+        Ok(Caller::new(customer, Arc::clone(&self.token_identity), None))
     }
 
     /// Where subjects are named, every TCP connection must show one of them.

@@ -1,7 +1,7 @@
-//! The secrets that an issuer without public keys signs with (RFC 7518 §3.2), from a watched file.
+//! The shared secrets of an issuer without public keys (RFC 7518 §3.2), from a watched file.
 //!
-//! A cached token names its secret by a random number that no other process knows: a hash of the
-//! secret would be a means to guess it. The secrets themselves leave this module in no form.
+//! A cached token refers to its secret by a random number. A hash of the secret would allow
+//! guessing it offline. The secrets never leave this module.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -14,17 +14,17 @@ use crate::{
     settings::{self, HmacAlgorithm, HmacSecretError, hmac_secrets},
 };
 
-/// A secret, by a number that says nothing about it.
+/// Identifies a secret. Random, so it reveals nothing about the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SecretId(u64);
 
-/// Why a file gives no secrets.
+/// Why a file contains no usable secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum HmacFileError {
     /// The file.
     #[error(transparent)]
     File(#[from] SecretFileError),
-    /// What is in it.
+    /// Its content.
     #[error("{} is invalid: {why}", .path.display())]
     Content {
         /// The file.
@@ -34,30 +34,30 @@ pub enum HmacFileError {
     },
 }
 
-/// An issuer's secrets, as its file has them.
+/// The secrets of an issuer, reloaded from its file.
 pub struct HmacSecrets {
     settings: settings::Hmac,
     current: ArcSwap<SecretSet>,
 }
 
-/// The secrets in force.
+/// The current secrets.
 pub(super) struct SecretSet {
-    secrets: Vec<Arc<Loaded>>,
-    /// Another number, other secrets.
+    secrets: Vec<Arc<Secret>>,
+    /// Changes with each new set of secrets.
     pub(super) generation: u64,
 }
 
-struct Loaded {
+struct Secret {
     id: SecretId,
     text: SecretString,
     keys: Vec<(HmacAlgorithm, hmac::Key)>,
 }
 
 impl HmacSecrets {
-    /// Reads the file. Blocks the thread, for a bounded time.
+    /// Reads the file. Blocks the thread for a bounded time.
     ///
     /// # Errors
-    /// When there is no secret in it, or one that is too short.
+    /// If the file contains no secret, or one that is too short.
     pub(super) fn open(settings: &settings::Hmac) -> Result<Self, HmacFileError> {
         let text = secret_file::read(&settings.secret_file)?;
         let secrets = load(settings, &text, &[])?;
@@ -65,11 +65,11 @@ impl HmacSecrets {
         Ok(Self { settings: settings.clone(), current })
     }
 
-    /// Reads the file again, and whether it has changed. The secrets in force stay when it can't be
-    /// used.
+    /// Reloads the file and returns whether the secrets have changed. Keeps the current secrets on
+    /// an error.
     ///
     /// # Errors
-    /// As for the first time.
+    /// As [`Self::open`].
     pub async fn reload(&self) -> Result<bool, HmacFileError> {
         let text = secret_file::reread(&self.settings.secret_file).await?;
         let current = self.current.load();
@@ -82,24 +82,23 @@ impl HmacSecrets {
         Ok(!is_same)
     }
 
-    /// The secrets in force.
     pub(super) fn current(&self) -> Arc<SecretSet> {
         self.current.load_full()
     }
 
-    /// Another number, other secrets.
+    /// Changes with each new set of secrets.
     pub(super) fn generation(&self) -> u64 {
         self.current.load().generation
     }
 }
 
 impl SecretSet {
-    /// How many there are.
+    /// The number of secrets.
     pub(super) fn len(&self) -> usize {
         self.secrets.len()
     }
 
-    /// The secret that made this signature, and its place in the file, from 1 on. Compares in
+    /// The secret that made this signature, and its line in the file, starting at 1. Compares in
     /// constant time.
     pub(super) fn signer(
         &self,
@@ -107,7 +106,7 @@ impl SecretSet {
         message: &[u8],
         signature: &[u8],
     ) -> Option<(SecretId, usize)> {
-        let has_signed = |secret: &Loaded| {
+        let has_signed = |secret: &Secret| {
             let key = secret.keys.iter().find(|(ours, _)| *ours == algorithm);
             key.is_some_and(|(_, key)| hmac::verify(key, message, signature).is_ok())
         };
@@ -118,33 +117,33 @@ impl SecretSet {
     /// A set with one secret.
     #[cfg(any(test, fuzzing))]
     pub(super) fn of_one(text: &str, algorithms: &[HmacAlgorithm]) -> Self {
-        Self { secrets: vec![Arc::new(Loaded::new(text, algorithms))], generation: 0 }
+        Self { secrets: vec![Arc::new(Secret::new(text, algorithms))], generation: 0 }
     }
 
-    /// Whether that secret is in force.
+    /// Whether this secret is one of the current ones.
     pub(super) fn holds(&self, id: SecretId) -> bool {
         self.secrets.iter().any(|secret| secret.id == id)
     }
 }
 
-/// The secrets in a file's text. One that was in force before stays the same.
+/// Parses the secrets in a file. Secrets that are already in use keep their id.
 fn load(
     settings: &settings::Hmac,
     text: &SecretString,
-    before: &[Arc<Loaded>],
-) -> Result<Vec<Arc<Loaded>>, HmacFileError> {
+    before: &[Arc<Secret>],
+) -> Result<Vec<Arc<Secret>>, HmacFileError> {
     let texts = hmac_secrets(text.expose_secret(), &settings.algorithms).map_err(|why| {
         let path = settings.secret_file.clone();
         HmacFileError::Content { path, why }
     })?;
     let load = |text: &str| {
         let same = before.iter().find(|loaded| loaded.text.expose_secret() == text);
-        same.map_or_else(|| Arc::new(Loaded::new(text, &settings.algorithms)), Arc::clone)
+        same.map_or_else(|| Arc::new(Secret::new(text, &settings.algorithms)), Arc::clone)
     };
     Ok(texts.into_iter().map(load).collect())
 }
 
-impl Loaded {
+impl Secret {
     fn new(text: &str, algorithms: &[HmacAlgorithm]) -> Self {
         let key = |algorithm: &HmacAlgorithm| {
             (*algorithm, hmac::Key::new(function(*algorithm), text.as_bytes()))
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn secrets_follow_their_file_and_keep_their_identity() {
+    async fn reloaded_secrets_keep_their_id() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, format!("{ONE}\n")).unwrap();
         let secrets = HmacSecrets::open(&settings(&file)).unwrap();
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_a_secret_says_nothing_about_it() {
+    fn secret_ids_are_random() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, ONE).unwrap();
         let open = || HmacSecrets::open(&settings(&file)).unwrap();

@@ -1,5 +1,5 @@
-//! What operators' commands see of the issuers (`doctor`, `explain-token`): the service's own ways to
-//! them, each gone once, and what came of it in more detail than a request needs.
+//! Inspects issuers for operator commands (`doctor`, `explain-token`). Uses the service's own code
+//! to fetch keys and call introspection once, and returns more detail than a request needs.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use jiff::SignedDuration;
 use rand::random;
 
 use super::{
-    Authenticator, Keepers, SetUpError,
+    Authenticator, JwksRefreshers, SetUpError,
     introspection::AskError,
-    jwks::{FetchError, Keeper, LeftOut},
+    jwks::{FetchError, JwksRefresher, LeftOut},
 };
 use crate::{
     clock::{Clock, skew},
@@ -18,34 +18,34 @@ use crate::{
     settings::{Algorithm, Settings},
 };
 
-/// What came of fetching an issuer's key set.
-pub(crate) struct KeySetSeen {
+/// The result of fetching an issuer's key set.
+pub(crate) struct KeySetInspection {
     /// The issuer's name in the settings.
     pub(crate) issuer: Arc<str>,
-    pub(crate) fetched: Result<KeysFound, FetchError>,
-    /// How far the issuer's clock is ahead of ours, if it told.
+    pub(crate) fetched: Result<InspectedKeys, FetchError>,
+    /// How far the issuer's clock is ahead of this machine's, if the response had a `Date`.
     pub(crate) ahead: Option<SignedDuration>,
 }
 
-/// The keys of a set.
-pub(crate) struct KeysFound {
+/// The keys of a fetched set.
+pub(crate) struct InspectedKeys {
     pub(crate) usable: usize,
-    /// Those of the issuer's algorithms that a key is there for.
+    /// The issuer's algorithms that a key supports.
     pub(crate) served: Vec<Algorithm>,
-    /// `kid` and reason of each key that isn't used.
+    /// `kid` and reason of each unusable key.
     pub(crate) left_out: Vec<(String, String)>,
 }
 
-/// How an issuer's introspection endpoint has taken a token that nobody has issued.
-pub(crate) struct Introspectable {
+/// How an introspection endpoint responds to a random token.
+pub(crate) struct IntrospectionProbe {
     /// The issuer's name in the settings.
     pub(crate) issuer: Arc<str>,
-    /// Whether it calls that token active.
-    pub(crate) vouches: Result<bool, AskError>,
+    /// Whether it reports the random token as active.
+    pub(crate) is_active: Result<bool, AskError>,
 }
 
-/// The shared secrets of an issuer, as its file was read.
-pub(crate) struct SecretsSeen {
+/// The shared secrets in an issuer's file.
+pub(crate) struct SecretsInspection {
     /// The issuer's name in the settings.
     pub(crate) issuer: Arc<str>,
     /// How many there are.
@@ -60,7 +60,7 @@ impl Authenticator {
     pub(crate) fn alone(
         settings: &Settings,
         clock: Arc<dyn Clock>,
-    ) -> Result<(Self, Keepers), SetUpError> {
+    ) -> Result<(Self, JwksRefreshers), SetUpError> {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
         let server = &settings.server;
         let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
@@ -69,47 +69,47 @@ impl Authenticator {
         Self::new(&settings.auth, settings.secrets.poll, &limits, clock, metrics)
     }
 
-    /// How many shared secrets each issuer has that signs with them.
-    pub(crate) fn secrets_seen(&self) -> Vec<SecretsSeen> {
+    /// The number of shared secrets of each issuer that uses them.
+    pub(crate) fn inspect_secrets(&self) -> Vec<SecretsInspection> {
         let secrets = self.hmac_secrets().into_iter();
         secrets
-            .map(|(issuer, secrets)| SecretsSeen { issuer, count: secrets.current().len() })
+            .map(|(issuer, secrets)| SecretsInspection { issuer, count: secrets.current().len() })
             .collect()
     }
 
-    /// Asks about a token that nobody has issued; `None` where no issuer is asked about tokens.
-    pub(crate) async fn probe_introspection(&self) -> Option<Introspectable> {
+    /// Introspects a random token; `None` if no issuer has introspection.
+    pub(crate) async fn probe_introspection(&self) -> Option<IntrospectionProbe> {
         let introspection = self.introspection.as_ref()?;
         let issuer = Arc::clone(&self.issuers.get(introspection.issuer())?.name);
         let nonsense = format!("juspay-bff-doctor-{:032x}", random::<u128>());
-        let told = introspection.probe(&nonsense).await;
-        Some(Introspectable { issuer, vouches: told.map(|active| active.is_some()) })
+        let response = introspection.probe(&nonsense).await;
+        Some(IntrospectionProbe { issuer, is_active: response.map(|active| active.is_some()) })
     }
 }
 
-impl Keepers {
-    /// Fetches each issuer's keys once.
-    pub(crate) async fn fetch_once(&mut self) -> Vec<KeySetSeen> {
+impl JwksRefreshers {
+    /// Fetches the keys of each issuer once.
+    pub(crate) async fn fetch_once(&mut self) -> Vec<KeySetInspection> {
         let mut seen = Vec::new();
-        for keeper in &mut self.0 {
-            let asked = keeper.now();
-            let fetched = keeper.fetch_once().await;
-            let ahead = keeper.date().map(|date| skew(date, asked, keeper.now()));
-            let fetched = fetched.map(|left_out| KeysFound::of(keeper, left_out));
-            seen.push(KeySetSeen { issuer: Arc::clone(keeper.issuer()), fetched, ahead });
+        for refresher in &mut self.0 {
+            let requested = refresher.now();
+            let fetched = refresher.fetch_once().await;
+            let ahead = refresher.date().map(|date| skew(date, requested, refresher.now()));
+            let fetched = fetched.map(|left_out| InspectedKeys::of(refresher, left_out));
+            seen.push(KeySetInspection { issuer: Arc::clone(refresher.issuer()), fetched, ahead });
         }
         seen
     }
 
-    /// Those of one issuer.
+    /// Keeps only the refresher of one issuer.
     pub(super) fn of(self, issuer: &str) -> Self {
-        Self(self.0.into_iter().filter(|keeper| **keeper.issuer() == *issuer).collect())
+        Self(self.0.into_iter().filter(|refresher| **refresher.issuer() == *issuer).collect())
     }
 }
 
-impl KeysFound {
-    fn of(keeper: &Keeper, left_out: Vec<LeftOut>) -> Self {
-        let (usable, served) = keeper.held();
+impl InspectedKeys {
+    fn of(refresher: &JwksRefresher, left_out: Vec<LeftOut>) -> Self {
+        let (usable, served) = refresher.usable_keys();
         let left_out = left_out.into_iter().map(|out| (out.kid, out.why.to_string())).collect();
         Self { usable, served, left_out }
     }

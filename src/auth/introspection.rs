@@ -28,7 +28,7 @@ use self::{
 use super::{
     AuthError, Authenticator, Caller, Reason, Token,
     bearer::Scheme,
-    revocations::Grounds,
+    revocations::TokenIdentity,
     token::{Accepted, Introspected, names_issuer},
     verified::{Epoch, Finding},
 };
@@ -139,14 +139,15 @@ impl Authenticator {
         let issuer = self.issuers.get(index).ok_or(Reason::UnknownIssuer)?;
         let told = introspection.desk.ask(&token, epoch).await?;
         let Told { introspected, asked } = &*told;
-        let grounds = Grounds::new(index, Arc::clone(&issuer.name), introspected.identity());
-        let grounds = Arc::new(grounds);
+        let token_identity =
+            TokenIdentity::new(index, Arc::clone(&issuer.name), introspected.identity());
+        let token_identity = Arc::new(token_identity);
         // Before its age: only what is good in all else is told that it has expired.
-        self.revocations.check(&grounds)?;
+        self.revocations.check(&token_identity)?;
         let now = self.clock.moment();
         let accepted = introspected.check(&issuer.rules, scheme, now.wall)?;
         let end = introspection.end(*asked, &accepted);
-        let caller = Caller::new(accepted.customer, grounds, accepted.bound_to);
+        let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
         let finding = Finding { caller: caller.clone(), signed: None, end };
         if now.wall < end {
             self.verified.remember(token.digest, finding, epoch, now);

@@ -1,4 +1,4 @@
-//! An issuer of `auth.issuers`: its rules, its keys, and the task that keeps them fresh.
+//! An issuer of `auth.issuers`: its rules, its keys, and the task that refreshes them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{
     hmac::HmacSecrets,
     introspection::is_asked,
-    jwks::{Keeper, KeyFetcher, KeyStore, Schedule},
+    jwks::{JwksRefresher, KeyFetcher, KeyStore, Schedule},
     token::Rules,
     verified::InForce,
 };
@@ -18,13 +18,13 @@ use crate::{
     settings::{self, KeySource},
 };
 
-/// An issuer whose tokens are taken.
+/// An issuer whose tokens are accepted.
 pub(super) struct Issuer {
     /// Its name in the settings.
     pub(super) name: Arc<str>,
     pub(super) rules: Rules,
     pub(super) keys: Arc<KeyStore>,
-    /// In the place of keys.
+    /// Shared secrets, for an issuer without public keys.
     pub(super) secrets: Option<Arc<HmacSecrets>>,
 }
 
@@ -59,7 +59,7 @@ impl Issuer {
         }
     }
 
-    /// What its tokens are checked with at that moment.
+    /// The keys or secrets that its tokens are verified with now.
     pub(super) fn in_force(&self, now: Monotonic) -> Option<InForce> {
         match &self.secrets {
             Some(secrets) => Some(InForce::Secrets(secrets.current())),
@@ -67,7 +67,7 @@ impl Issuer {
         }
     }
 
-    /// The generation of that.
+    /// The generation of these keys or secrets.
     pub(super) fn generation(&self, now: Monotonic) -> Option<u64> {
         match &self.secrets {
             Some(secrets) => Some(secrets.generation()),
@@ -75,7 +75,7 @@ impl Issuer {
         }
     }
 
-    /// Whether its tokens are signed, with a key or with a shared secret.
+    /// Whether its tokens are verified here, with a public key or a shared secret.
     pub(super) const fn has_keys(&self) -> bool {
         !is_asked(&self.rules.settings.keys)
     }
@@ -85,20 +85,21 @@ impl Issuer {
         matches!(self.rules.settings.keys, KeySource::File(_))
     }
 
-    /// The task that keeps its keys fresh.
-    pub(super) fn keeper(
+    /// The task that refreshes its keys.
+    pub(super) fn refresher(
         &self,
         schedule: Schedule,
         fetcher: Box<dyn KeyFetcher>,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
-    ) -> Keeper {
+    ) -> JwksRefresher {
         let algorithms = &self.rules.settings.algorithms;
-        Keeper::new(&self.name, algorithms, schedule, fetcher, &self.keys, clock, metrics)
+        JwksRefresher::new(&self.name, algorithms, schedule, fetcher, &self.keys, clock, metrics)
     }
 }
 
-/// When keys are fetched unasked. A file is cheap to read; other sources are somebody else's.
+/// When keys are refreshed without a request for it. Files are cheap to read, so they are polled
+/// more often than URLs.
 pub(super) fn schedule(
     source: &KeySource,
     auth: &settings::Auth,
@@ -118,21 +119,21 @@ pub(super) fn schedule(
 /// The tasks that fetch key sets.
 #[must_use = "without them no issuer has keys"]
 #[derive(Default)]
-pub struct Keepers(pub(super) Vec<Keeper>);
+pub struct JwksRefreshers(pub(super) Vec<JwksRefresher>);
 
-impl Keepers {
-    pub(super) const fn new(keepers: Vec<Keeper>) -> Self {
-        Self(keepers)
+impl JwksRefreshers {
+    pub(super) const fn new(refreshers: Vec<JwksRefresher>) -> Self {
+        Self(refreshers)
     }
 
-    /// Fetches all issuers' keys and keeps them fresh, until dropped. To be polled within a
+    /// Fetches and refreshes the keys of all issuers until dropped. Must be polled within a
     /// `LocalSet` or an actix runtime.
     pub async fn run(self) {
-        join_all(self.0.into_iter().map(Keeper::run)).await;
+        join_all(self.0.into_iter().map(JwksRefresher::run)).await;
     }
 }
 
-impl fmt::Debug for Keepers {
+impl fmt::Debug for JwksRefreshers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keepers({} issuers)", self.0.len())
     }

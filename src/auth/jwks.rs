@@ -1,14 +1,21 @@
-//! The keys of an issuer (RFC 7517 §5): the set, and who keeps it fresh.
+//! The public keys of an issuer (RFC 7517 §5): parsing, fetching and refreshing key sets.
 //!
-//! `key` takes one JWK; [`KeySet`] a whole set; `pem` makes JWKs of a file in PEM; `store` holds an issuer's current set and answers
-//! for unknown `kid`s, by what `demand` remembers; `keeper` refreshes it; `fetch` reads it from a file or over HTTP.
-//! Signatures are checked in `token`.
+//! `token` checks signatures with these keys.
+//!
+//! - [`KeySet`]: a whole set
+//! - `fetch`: reads a set from a file or over HTTP
+//! - `key`: one JWK
+//! - `pem`: keys and certificates in PEM files
+//! - `refresh_requests`: what requests expect of the next fetch
+//! - `refresher`: the background task that refreshes a set
+//! - `small_order`: Ed25519 keys that are unsafe
+//! - `store`: the current set of an issuer, and lookups of unknown `kid`s
 
-mod demand;
 mod fetch;
-mod keeper;
 mod key;
 mod pem;
+mod refresh_requests;
+mod refresher;
 mod small_order;
 mod store;
 #[cfg(test)]
@@ -23,35 +30,35 @@ use serde_json::Value;
 
 pub(crate) use self::fetch::FetchError;
 #[cfg(any(test, fuzzing))]
-pub(super) use self::fetch::{allowed, keys_address};
-use self::key::Unusable;
+pub(super) use self::fetch::{discovered_jwks_uri, parse_allowed_url};
+use self::key::UnusableKey;
 pub(super) use self::{
     fetch::{KeyFetcher, fetcher},
-    keeper::{Keeper, Schedule},
     key::Key,
-    store::{Current, KeyStore, NoKey},
+    refresher::{JwksRefresher, Schedule},
+    store::{CurrentKeySet, KeyLookupError, KeyStore},
 };
 use crate::{json, settings::Algorithm};
 
-/// Largest set taken, in bytes: some 100 RSA keys with certificates.
+/// Largest accepted set, in bytes: about 100 RSA keys with certificates.
 pub(super) const MAX_SET_BYTES: usize = 256 * 1024;
 
-/// Most keys in a set; issuers publish two or three.
+/// Most keys in a set. Issuers publish two or three.
 const MAX_KEYS: usize = 100;
 
-/// Most keys with the same `kid`: a forged token is checked with each of them.
-const MAX_SHARING: usize = 4;
+/// Most keys with the same `kid`. A forged token is checked with each of them.
+const MAX_KEYS_PER_KID: usize = 4;
 
-/// What a token asks for.
+/// Selects the keys that a token may be signed with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct KeySelector<'a> {
     /// The header's `kid`.
     pub(super) kid: Option<&'a str>,
     /// The header's `alg`.
     pub(super) algorithm: Algorithm,
 }
 
-/// Why a document gives no key set.
+/// Why a document contains no usable key set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SetError {
     #[error("larger than {MAX_SET_BYTES} bytes")]
@@ -61,7 +68,7 @@ pub(crate) enum SetError {
     #[error("more than {MAX_KEYS} keys")]
     TooMany,
     #[error("no usable key{}", first(*.0))]
-    NoUsableKey(Option<Unusable>),
+    NoUsableKey(Option<UnusableKey>),
     #[error("not PEM with public keys or certificates")]
     Pem,
     #[error("more than {} public keys or certificates", pem::MAX_KEYS)]
@@ -70,20 +77,21 @@ pub(crate) enum SetError {
     PrivateKey,
 }
 
-/// The usable keys of an issuer; never empty.
+/// The usable keys of an issuer. Never empty.
 pub(super) struct KeySet {
     keys: Vec<Arc<Key>>,
-    /// They are from PEM, which has no `kid`s: each may have signed, whatever `kid` a token names.
-    are_nameless: bool,
+    /// The keys are from PEM, which has no `kid`s. Each may have signed a token, whatever its
+    /// `kid`.
+    have_no_kids: bool,
 }
 
-/// A key that was left out.
+/// A key that is not used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LeftOut {
-    /// Its `kid`, when that can be shown.
+    /// Its `kid`, or `?` if the `kid` is not safe to log.
     pub(super) kid: String,
-    /// Why.
-    pub(super) why: Unusable,
+    /// Why it is not used.
+    pub(super) why: UnusableKey,
 }
 
 #[derive(Deserialize)]
@@ -92,7 +100,8 @@ struct Document {
 }
 
 impl KeySet {
-    /// Takes a JWK set of an issuer that uses these `algorithms`. A bad key spoils only itself.
+    /// Parses a JWK set. `algorithms` are those of the issuer's settings. Unusable keys are
+    /// skipped.
     pub(super) fn parse(
         text: &[u8],
         algorithms: &[Algorithm],
@@ -108,7 +117,7 @@ impl KeySet {
         Self::of(named, algorithms, false)
     }
 
-    /// Takes a file of such an issuer, which may also be PEM with public keys and certificates.
+    /// Parses a key file: a JWK set, or PEM with public keys and certificates.
     pub(super) fn parse_file(
         text: &[u8],
         algorithms: &[Algorithm],
@@ -127,12 +136,12 @@ impl KeySet {
     fn of<'a>(
         jwks: impl Iterator<Item = (String, &'a Value)>,
         algorithms: &[Algorithm],
-        are_nameless: bool,
+        have_no_kids: bool,
     ) -> Result<(Self, Vec<LeftOut>), SetError> {
         let mut keys = Vec::new();
         let mut left_out = Vec::new();
         for (kid, jwk) in jwks {
-            match Key::parse(jwk, algorithms).and_then(|key| with_room(&keys, key)) {
+            match Key::parse(jwk, algorithms).and_then(|key| check_kid_limit(&keys, key)) {
                 Ok(key) => keys.push(Arc::new(key)),
                 Err(why) => left_out.push(LeftOut { kid, why }),
             }
@@ -140,60 +149,63 @@ impl KeySet {
         if keys.is_empty() {
             return Err(SetError::NoUsableKey(left_out.first().map(|left_out| left_out.why)));
         }
-        Ok((Self { keys, are_nameless }, left_out))
+        Ok((Self { keys, have_no_kids }, left_out))
     }
 
-    /// How many keys it has.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
     /// The `kid`s of its keys; none if they are from PEM.
     pub(super) fn kids(&self) -> Vec<&str> {
-        if self.are_nameless {
+        if self.have_no_kids {
             return Vec::new();
         }
         self.keys.iter().filter_map(|key| key.kid()).collect()
     }
 
-    /// Whether a key may check signatures of this algorithm.
-    pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
-        self.keys.iter().any(|key| key.serves(algorithm))
+    /// Whether a key supports this algorithm.
+    pub(super) fn supports(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.supports(algorithm))
     }
 
-    /// Whether a key has this `kid`, or may be meant by it.
-    pub(super) fn knows(&self, kid: &str) -> bool {
-        self.are_nameless || self.keys.iter().any(|key| key.kid() == Some(kid))
+    /// Whether a token with this `kid` may be signed with one of the keys.
+    pub(super) fn may_have_kid(&self, kid: &str) -> bool {
+        self.have_no_kids || self.keys.iter().any(|key| key.kid() == Some(kid))
     }
 
-    /// The keys that may have signed such a token. Several keys may share a `kid` (RFC 7517 §4.5):
-    /// all whose algorithm fits are given. Without a `kid` it must be the only one that fits, unless
-    /// no key can have one.
-    pub(super) fn fitting(&self, wanted: Wanted<'_>) -> Vec<&Arc<Key>> {
-        let kid = wanted.kid.filter(|_| !self.are_nameless);
+    /// The keys that may have signed a token. Several keys may have the same `kid` (RFC 7517 §4.5):
+    /// all with a matching algorithm are returned. A token without `kid` matches only if a single
+    /// key supports its algorithm, or if the keys are from PEM.
+    pub(super) fn candidates(&self, key_selector: KeySelector<'_>) -> Vec<&Arc<Key>> {
+        let kid = key_selector.kid.filter(|_| !self.have_no_kids);
         let keys: Vec<_> = self
             .keys
             .iter()
             .filter(|key| kid.is_none_or(|kid| key.kid() == Some(kid)))
-            .filter(|key| key.serves(wanted.algorithm))
+            .filter(|key| key.supports(key_selector.algorithm))
             .collect();
-        let is_ambiguous = kid.is_none() && keys.len() > 1 && !self.are_nameless;
+        let is_ambiguous = kid.is_none() && keys.len() > 1 && !self.have_no_kids;
         if is_ambiguous { Vec::new() } else { keys }
     }
 }
 
-/// `key`, unless as many as are taken have its `kid` already.
-fn with_room(keys: &[Arc<Key>], key: Key) -> Result<Key, Unusable> {
+/// Rejects a key if too many keys already have its `kid`.
+fn check_kid_limit(keys: &[Arc<Key>], key: Key) -> Result<Key, UnusableKey> {
     let sharing = keys.iter().filter(|other| other.kid() == key.kid()).count();
-    if key.kid().is_some() && sharing >= MAX_SHARING { Err(Unusable::Sharing) } else { Ok(key) }
+    if key.kid().is_some() && sharing >= MAX_KEYS_PER_KID {
+        Err(UnusableKey::TooManyWithKid)
+    } else {
+        Ok(key)
+    }
 }
 
-/// Why the first key of a set without usable keys is left out.
-fn first(why: Option<Unusable>) -> String {
+/// Why the first key of a set without usable keys is not used.
+fn first(why: Option<UnusableKey>) -> String {
     why.map_or_else(String::new, |why| format!("; first key: {why}"))
 }
 
-/// A `kid` for a log line: an issuer may write anything into it.
+/// The `kid` for logs. An issuer may publish any text, so unusual ones are replaced.
 fn shown_kid(jwk: &Value) -> String {
     let is_plain = |kid: &&str| {
         kid.len() <= 64

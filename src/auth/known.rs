@@ -72,7 +72,7 @@ impl Authenticator {
         if caller.bound_to().is_some() {
             return None;
         }
-        let revocations = self.revocations.clear(caller.grounds()).ok()?;
+        let revocations = self.revocations.clear(caller.token_identity()).ok()?;
         let known = Known { token: entry.standing(), revocations };
         self.counts(&known, now).then_some(KnownCaller { entry, known })
     }

@@ -33,7 +33,7 @@ pub enum LogoutError {
     NoEvent,
     /// Neither `sub` nor `sid`.
     #[error("the token names neither a subject nor a session")]
-    Nobody,
+    NoTarget,
     /// Its `jti` has come before.
     #[error("the token was used before")]
     Replayed,
@@ -48,7 +48,7 @@ impl LogoutError {
         const fn outcome(&self) in FAILURES {
             Self::Token(AuthError::KeysUnavailable { .. }) => "keys_unavailable",
             Self::Token(AuthError::Overloaded) => "overloaded",
-            Self::Token(_) | Self::NoEvent | Self::Nobody => "invalid",
+            Self::Token(_) | Self::NoEvent | Self::NoTarget => "invalid",
             Self::Replayed => "replayed",
             Self::Room(_) => "full",
         }

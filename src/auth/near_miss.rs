@@ -1,20 +1,20 @@
-//! Names the difference between an expected text and a similar one: letter case, a trailing slash, the
-//! scheme, another version of the same issuer. Pure: it reads two texts, and the description it returns
-//! contains no part of the token.
+//! Describes the difference between an expected text and a similar one: letter case, a trailing
+//! slash, the scheme, another version of the same issuer. The description contains no part of the
+//! token.
 
-/// Hosts of Microsoft Entra: issuers of tokens of version 1.0 and 2.0.
+/// Issuers of Microsoft Entra: tokens of version 1.0 and 2.0.
 const ENTRA_V1: &str = "https://sts.windows.net/";
 const ENTRA_V2: &str = "https://login.microsoftonline.com/";
 
-/// What Entra's documents have where tokens have the tenant's id.
+/// What Entra's documentation has in place of the tenant id.
 const TENANT_PLACEHOLDERS: [&str; 3] = ["common", "organizations", "consumers"];
 
-/// How close two issuers are, the closest first.
+/// How similar two issuers are, the most similar first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Closeness {
-    /// The same name, spelled differently.
+    /// The same name in another spelling.
     Spelling,
-    /// The same tenant, but a token of the other version.
+    /// The same tenant, with a token of the other version.
     Version,
     /// A name that stands for any tenant.
     Placeholder,
@@ -32,7 +32,7 @@ pub(super) struct NearMiss {
     pub(super) difference: String,
 }
 
-/// Compares an issuer of the settings with the `iss` of a token.
+/// Compares an issuer in the settings with a token's `iss`.
 pub(super) fn issuer(expected: &str, found: &str) -> Option<NearMiss> {
     let near = |closeness, difference: &str| {
         Some(NearMiss { closeness, difference: difference.to_owned() })
@@ -74,18 +74,17 @@ pub(super) fn issuer(expected: &str, found: &str) -> Option<NearMiss> {
     None
 }
 
-/// Compares an audience of the settings with one of a token.
+/// Compares an audience in the settings with one in a token.
 pub(super) fn audience(expected: &str, found: &str) -> Option<String> {
     spelling(expected, found, &["api://", "https://", "http://"], "the prefix")
 }
 
-/// Compares a text of the settings with one of a token.
+/// Compares a text in the settings with one in a token.
 pub(super) fn text(expected: &str, found: &str) -> Option<String> {
     spelling(expected, found, &[], "")
 }
 
-/// The differences when the texts are the same but for letter case, a trailing slash and one of these
-/// prefixes.
+/// The differences, if the texts differ only in letter case, trailing slashes and these prefixes.
 fn spelling(expected: &str, found: &str, prefixes: &[&str], name: &str) -> Option<String> {
     let (our_prefix, ours) = without_prefix(expected.trim(), prefixes);
     let (their_prefix, theirs) = without_prefix(found.trim(), prefixes);
@@ -129,7 +128,7 @@ fn without_prefix<'p, 't>(text: &'t str, prefixes: &[&'p str]) -> (Option<&'p st
     prefixes.iter().find_map(rest).unwrap_or((None, text))
 }
 
-/// The authority of an address, and its path.
+/// The authority and the path of a URL.
 fn host(address: &str) -> Option<(&str, &str)> {
     let (_, rest) = address.split_once("://")?;
     let end = rest.find('/').unwrap_or(rest.len());
@@ -225,7 +224,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_difference_of_similar_issuers_is_named() {
+    fn differences_of_similar_issuers_are_named() {
         for (expected, found, closeness, difference) in ISSUERS {
             let near = issuer(expected, found).unwrap();
             assert_eq!(near.closeness, closeness, "{expected} {found}");
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_difference_of_similar_audiences_is_named() {
+    fn differences_of_similar_audiences_are_named() {
         for (expected, found, difference) in [
             ("shop", "api://shop", "differs only by the prefix api://, which the token has"),
             ("api://shop", "shop", "differs only by the prefix api://, which the token lacks"),

@@ -1,6 +1,6 @@
 //! What was revoked: from a file and, for as long as the process lives, from operators and issuers.
 //!
-//! `list` holds entries and knows which tokens they end, `grounds` is what is kept of a good token
+//! `list` holds entries and knows which tokens they end, `token_identity` is what is kept of a good token
 //! to ask that again, `file` follows the file. A token is looked up when it is verified and again
 //! only when something new has been revoked since, which one number tells: a known token costs two
 //! loads. Bounded in number: what comes beyond is refused, never dropped. Whose customers are to be
@@ -9,10 +9,10 @@
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
-mod grounds;
 mod list;
 #[cfg(test)]
 mod tests;
+mod token_identity;
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use self::file::Follower;
-pub(super) use self::{grounds::Grounds, list::List};
+pub(super) use self::{list::List, token_identity::TokenIdentity};
 use super::{error::Reason, logout::LogoutError, token::Logout};
 use crate::{
     clock::{Clock, later},
@@ -107,37 +107,37 @@ impl Revocations {
         Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// Whether a token with these grounds is good still.
-    pub(super) fn check(&self, grounds: &Grounds) -> Result<(), Reason> {
-        self.clear(grounds).map(drop)
+    /// Whether this token is still valid.
+    pub(super) fn check(&self, token_identity: &TokenIdentity) -> Result<(), Reason> {
+        self.clear(token_identity).map(drop)
     }
 
-    /// Whether a token with these grounds is good still; then it is for as long as nothing new is
+    /// Whether this token is still valid; if so, it stays valid as long as nothing new is
     /// revoked.
-    pub(super) fn clear(&self, grounds: &Grounds) -> Result<Generation, Reason> {
+    pub(super) fn clear(&self, token_identity: &TokenIdentity) -> Result<Generation, Reason> {
         let generation = self.generation();
-        if grounds.is_cleared_at(generation.0) {
+        if token_identity.is_cleared_at(generation.0) {
             return Ok(generation);
         }
-        self.look_up(grounds)
+        self.look_up(token_identity)
     }
 
-    fn look_up(&self, grounds: &Grounds) -> Result<Generation, Reason> {
+    fn look_up(&self, token_identity: &TokenIdentity) -> Result<Generation, Reason> {
         let now = self.clock.now();
         let lists = self.read();
-        if lists.file.ends(grounds, now) || lists.memory.ends(grounds, now) {
+        if lists.file.ends(token_identity, now) || lists.memory.ends(token_identity, now) {
             return Err(Reason::Revoked);
         }
         // Nothing is added while the lists are being read, so that this is of what was seen.
         let generation = self.generation();
-        grounds.clear_at(generation.0);
+        token_identity.clear_at(generation.0);
         Ok(generation)
     }
 
-    /// Completes once a token with these grounds isn't good any more.
-    pub(super) async fn reach(&self, grounds: &Grounds) {
+    /// Completes once this token isn't good any more.
+    pub(super) async fn reach(&self, token_identity: &TokenIdentity) {
         let mut changes = self.changes.subscribe();
-        while self.check(grounds).is_ok() {
+        while self.check(token_identity).is_ok() {
             // An error would mean that nobody can revoke any more, but `self` keeps the sender.
             drop(changes.changed().await);
         }

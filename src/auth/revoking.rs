@@ -48,14 +48,14 @@ impl Authenticator {
         caller: &Caller,
         work: F,
     ) -> Result<F::Output, AuthError> {
-        let grounds = caller.grounds();
+        let token_identity = caller.token_identity();
         tokio::select! {
             biased;
-            output = work => match self.revocations.check(grounds) {
+            output = work => match self.revocations.check(token_identity) {
                 Ok(()) => Ok(output),
                 Err(reason) => Err(self.counted(reason.into())),
             },
-            () = self.revocations.reach(grounds) => Err(self.counted(Reason::Revoked.into())),
+            () = self.revocations.reach(token_identity) => Err(self.counted(Reason::Revoked.into())),
         }
     }
 
@@ -76,7 +76,7 @@ impl Authenticator {
         if is_incomplete {
             let now = self.clock.now();
             let callers = self.verified.callers();
-            let ended = callers.filter(|caller| added.ends(caller.grounds(), now));
+            let ended = callers.filter(|caller| added.ends(caller.token_identity(), now));
             customers.extend(ended.map(|caller| caller.customer().clone()));
         }
         customers.into_iter().collect()

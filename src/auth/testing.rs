@@ -178,7 +178,7 @@ pub(super) fn issuer() -> settings::Issuer {
 }
 
 /// Settings of the same, but that it is asked about its tokens.
-pub(super) fn asked_issuer() -> settings::Issuer {
+pub(super) fn introspected_issuer() -> settings::Issuer {
     let introspection = settings::Introspection {
         url: "https://idp.example/introspect".to_owned(),
         client_id: "juspay-bff".to_owned(),
@@ -297,7 +297,7 @@ fn unfetched_of<const N: usize>(
     let clock = clock();
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
     let limits = limits(&metrics);
-    let (auth, keepers) = Authenticator::with_fetchers(
+    let (auth, refreshers) = Authenticator::with_fetchers(
         &auth,
         Duration::from_secs(10),
         &limits,
@@ -306,7 +306,7 @@ fn unfetched_of<const N: usize>(
         |name, _| Some(Box::new(Scripted(Rc::clone(&origins[name])))),
     )
     .unwrap();
-    tokio::task::spawn_local(keepers.run());
+    tokio::task::spawn_local(refreshers.run());
     World { auth: Arc::new(auth), clock, metrics, origins, limits }
 }
 

@@ -50,9 +50,9 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
     let mut settings = settings();
     settings.issuers.insert("main".to_owned(), by_file);
     let metrics = Arc::new(Metrics::new("0", "0").unwrap());
-    let refreshes = metrics.auth.jwks_refreshes.clone();
+    let counter = metrics.auth.jwks_refreshes.clone();
     let clock = clock();
-    let (auth, keepers) = Authenticator::new(
+    let (auth, refreshers) = Authenticator::new(
         &settings,
         SECOND,
         &limits(&metrics),
@@ -64,7 +64,7 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
     let by_k1 = format!("Bearer {}", token("k1", json!({})));
     let passes =
         async |header: &str| auth.authenticate([header.as_bytes()].into_iter()).await.is_ok();
-    let reads = |outcome| refreshes.with_label_values(&["main", outcome]).get();
+    let reads = |outcome| counter.with_label_values(&["main", outcome]).get();
     // Files are read in a thread of their own.
     let until = async |condition: &dyn Fn() -> bool| {
         while !condition() {
@@ -72,7 +72,7 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
         }
     };
     locally(async {
-        tokio::task::spawn_local(keepers.run());
+        tokio::task::spawn_local(refreshers.run());
         until(&|| auth.ready()).await;
         assert!(passes(&by_k0).await);
         std::fs::write(&file, set(&[P256.jwk("k1")])).unwrap();

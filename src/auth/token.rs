@@ -1,9 +1,8 @@
-//! A JWS in compact form (RFC 7515 §3.1, RFC 7519): from text to checked claims.
+//! Parses and verifies a JWT (RFC 7515 §3.1, RFC 7519): form, header, signature and claims.
 //!
-//! What the token says of itself before its signature is checked has a type of its own,
-//! [`Unverified`], from which only the issuer's name, the header and the time of issue can be read.
-//! Owns every check of a token; refuses to choose keys for itself (`jwks` holds them) and to remember
-//! (`verified`).
+//! Until the signature is checked, the token is an [`Unverified`], which exposes only `iss`, `iat`
+//! and the header. This module makes every check of a token. It does not choose keys (`jwks`) and
+//! does not cache results (`verified`).
 
 mod claims;
 mod explain;
@@ -20,7 +19,9 @@ use serde_json::Value;
 
 use self::claims::Claims;
 pub(super) use self::{
-    claims::{Accepted, Against, Explained, Identity, Introspected, Logout, numeric_date},
+    claims::{
+        Accepted, CheckContext, Explained, Introspected, Logout, RevocationClaims, numeric_date,
+    },
     explain::{explain_form, explain_unknown_issuer},
     header::{Header, TokenAlgorithm},
     json::Object,
@@ -29,7 +30,7 @@ use super::{
     bearer::Scheme,
     error::{AuthError, Reason},
     hmac::{SecretId, SecretSet},
-    jwks::{Key, KeySet, Wanted},
+    jwks::{Key, KeySelector, KeySet},
     logout::LogoutError,
 };
 use crate::settings;
@@ -41,32 +42,34 @@ pub(super) struct Rules {
     pub(super) settings: settings::Issuer,
     /// `auth.leeway`
     pub(super) leeway: Duration,
-    /// Prefixes of other issuers that begin with this one's: an id with one is theirs, not ours.
+    /// Prefixes of other issuers that start with this issuer's prefix. A customer id with one of
+    /// them belongs to the other issuer.
     pub(super) foreign_prefixes: Vec<String>,
 }
 
-/// A token as it came.
+/// A parsed token whose signature has not been checked.
 pub(super) struct Unverified<'a> {
-    /// What is signed (RFC 7515 §5.1): the first two parts, to the letter.
+    /// The signing input (RFC 7515 §5.1): header and payload, exactly as received.
     message: &'a str,
     signature: Vec<u8>,
     header: Header,
     claims: UnverifiedClaims,
 }
 
-/// Claims that anybody may have written.
+/// Claims that no signature proves yet.
 struct UnverifiedClaims {
-    /// The one that is read before the signature is checked: it tells whose keys to check with.
+    /// Read before the signature is checked, because it selects the keys.
     iss: Option<Box<str>>,
     all: Claims,
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes the token apart.
+    /// Parses the three parts of a token.
     pub(super) fn parse(text: &'a str) -> Result<Self, Reason> {
         let (message, signature) = text.rsplit_once('.').ok_or(Reason::NotJws)?;
         let (header, payload) = message.split_once('.').ok_or(Reason::NotJws)?;
-        // A payload with a dot in it isn't base64url, so that there are three parts.
+        // A payload with a dot is not base64url, so a token with more than three parts fails to
+        // decode.
         let (header, payload) = (object(header)?, object(payload)?);
         let signature = decode(signature)?;
         let header = Header::parse(&header)?;
@@ -75,13 +78,13 @@ impl<'a> Unverified<'a> {
         Ok(Self { message, signature, header, claims })
     }
 
-    /// Who the token says has issued it, if it says so.
+    /// The token's `iss`, unproven.
     pub(super) fn claimed_issuer(&self) -> Option<&str> {
         self.claims.iss.as_deref()
     }
 
-    /// When the token says that it was issued, if that is a time. Anybody may have written it: it
-    /// only decides how a token is refused whose key isn't known.
+    /// The token's `iat` if it is a valid time, unproven. It only decides whether a token with an
+    /// unknown key gets a 401 or a 503.
     pub(super) fn claimed_issue_time(&self) -> Option<Timestamp> {
         self.claims.all.issue_time()
     }
@@ -91,38 +94,39 @@ impl<'a> Unverified<'a> {
         self.header.check(rules)
     }
 
-    /// The same for a logout token.
+    /// Checks the header of a logout token.
     pub(super) fn check_logout_header(&self, rules: &Rules) -> Result<(), Reason> {
         self.header.check_logout(rules)
     }
 
-    /// The header's `kid`.
     pub(super) fn kid(&self) -> Option<&str> {
         self.header.kid.as_deref()
     }
 
-    /// The header's `alg`.
     pub(super) const fn algorithm(&self) -> TokenAlgorithm {
         self.header.algorithm
     }
 
-    /// The public key that the token asks for; `None` when it asks for a secret.
-    pub(super) fn wanted(&self) -> Option<Wanted<'_>> {
+    /// Selects the public key that verifies this token. `None` if the token is signed with a shared
+    /// secret.
+    pub(super) fn key_selector(&self) -> Option<KeySelector<'_>> {
         match self.header.algorithm {
-            TokenAlgorithm::Signature(algorithm) => Some(Wanted { kid: self.kid(), algorithm }),
+            TokenAlgorithm::Signature(algorithm) => {
+                Some(KeySelector { kid: self.kid(), algorithm })
+            }
             TokenAlgorithm::Hmac(_) => None,
         }
     }
 
-    /// Checks the signature with the keys that fit, and says which one made it.
+    /// Checks the signature with each matching key, and returns the key that made it.
     pub(super) fn verify<'k>(
         &self,
         keys: &'k KeySet,
-    ) -> Result<(Verified<'_>, &'k Arc<Key>), Reason> {
-        let wanted = self.wanted().ok_or(Reason::Algorithm)?;
+    ) -> Result<(SignatureChecked<'_>, &'k Arc<Key>), Reason> {
+        let key_selector = self.key_selector().ok_or(Reason::Algorithm)?;
         let mut reason = Reason::UnknownKey;
-        for key in keys.fitting(wanted) {
-            if key.verifies(wanted.algorithm, self.message.as_bytes(), &self.signature) {
+        for key in keys.candidates(key_selector) {
+            if key.verifies(key_selector.algorithm, self.message.as_bytes(), &self.signature) {
                 return Ok((self.verified(), key));
             }
             reason = Reason::Signature;
@@ -130,11 +134,12 @@ impl<'a> Unverified<'a> {
         Err(reason)
     }
 
-    /// The same with shared secrets; says also which line of their file has made it.
+    /// Checks the signature with shared secrets. Also returns which secret made it and its line in
+    /// the file.
     pub(super) fn verify_hmac(
         &self,
         secrets: &SecretSet,
-    ) -> Result<(Verified<'_>, (SecretId, usize)), Reason> {
+    ) -> Result<(SignatureChecked<'_>, (SecretId, usize)), Reason> {
         let TokenAlgorithm::Hmac(algorithm) = self.header.algorithm else {
             return Err(Reason::Algorithm);
         };
@@ -142,30 +147,30 @@ impl<'a> Unverified<'a> {
         Ok((self.verified(), signer.ok_or(Reason::Signature)?))
     }
 
-    fn verified(&self) -> Verified<'_> {
-        let says_access_token = self.header.says_access_token();
-        Verified { claims: &self.claims.all, says_access_token }
+    fn verified(&self) -> SignatureChecked<'_> {
+        let has_access_token_type = self.header.has_access_token_type();
+        SignatureChecked { claims: &self.claims.all, has_access_token_type }
     }
 }
 
-/// A token whose signature is good; its claims aren't checked yet.
-pub(super) struct Verified<'a> {
+/// A token whose signature is valid, and whose claims have not been checked.
+pub(super) struct SignatureChecked<'a> {
     claims: &'a Claims,
-    says_access_token: bool,
+    has_access_token_type: bool,
 }
 
-impl Verified<'_> {
-    /// Checks the claims of a token that came by that scheme.
+impl SignatureChecked<'_> {
+    /// Checks the claims of a token that was sent with this scheme.
     ///
     /// # Errors
-    /// The first of: invalid, expired, lacking a scope, naming no customer.
+    /// The first that applies: invalid, expired, missing a scope, without a usable customer.
     pub(super) fn check(
         &self,
         rules: &Rules,
         scheme: Scheme,
         now: Timestamp,
     ) -> Result<Accepted, AuthError> {
-        self.claims.check(rules, self.says_access_token, scheme, now)
+        self.claims.check(rules, self.has_access_token_type, scheme, now)
     }
 
     /// Checks the claims of a logout token.
@@ -177,13 +182,13 @@ impl Verified<'_> {
         self.claims.check_logout(rules, now)
     }
 
-    /// By what it can be revoked.
-    pub(super) fn identity(&self) -> Identity {
+    /// The claims by which the token can be revoked.
+    pub(super) fn identity(&self) -> RevocationClaims {
         self.claims.identity()
     }
 }
 
-/// Whether a token, however broken otherwise, says that `issuer` has issued it.
+/// Whether a token's `iss` is `issuer`. The token may be malformed otherwise.
 pub(super) fn names_issuer(text: &str, issuer: &str) -> bool {
     let payload = text.split('.').nth(1).and_then(|payload| decode(payload).ok());
     let claims: Option<Value> = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -194,7 +199,7 @@ pub(super) fn names_issuer(text: &str, issuer: &str) -> bool {
     })
 }
 
-/// What a token says of its issuer, if anything.
+/// The payload's `iss`.
 fn claimed_issuer(payload: &Object) -> Result<Option<&str>, Reason> {
     match payload.get("iss") {
         None => Ok(None),
@@ -203,8 +208,8 @@ fn claimed_issuer(payload: &Object) -> Result<Option<&str>, Reason> {
     }
 }
 
-/// Whether tokens with that `iss`, or without any, are those of `issuer` in the settings: the empty
-/// one has tokens without `iss`, and an empty `iss` is nobody's.
+/// Whether a token with this `iss`, or without one, belongs to `issuer` of the settings. An issuer
+/// with the empty name accepts tokens without `iss`; an empty `iss` matches no issuer.
 pub(super) fn is_issuer(iss: Option<&str>, issuer: &str) -> bool {
     match iss {
         None => issuer.is_empty(),
@@ -212,13 +217,13 @@ pub(super) fn is_issuer(iss: Option<&str>, issuer: &str) -> bool {
     }
 }
 
-/// The JSON object in a part of the token.
+/// Decodes a part of the token as a JSON object.
 pub(super) fn object(part: &str) -> Result<Object, Reason> {
     serde_json::from_slice(&decode(part)?).map_err(|_| Reason::NotJws)
 }
 
-/// A part of the token: base64url without padding, and without bits that no byte takes, so that no
-/// part can be written in two ways.
+/// Decodes base64url without padding. Unused trailing bits must be zero, so each part has exactly
+/// one valid spelling.
 pub(super) fn decode(part: &str) -> Result<Vec<u8>, Reason> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::NotJws)
 }

@@ -24,7 +24,7 @@ use super::{
     Sha256,
     caller::Caller,
     hmac::{SecretId, SecretSet},
-    jwks::{Current, Key, Wanted},
+    jwks::{CurrentKeySet, Key, KeySelector},
 };
 use crate::{
     clock::{Moment, Throttle, until},
@@ -68,7 +68,7 @@ pub(super) enum Signer {
 
 /// What an issuer's tokens are checked with.
 pub(super) enum InForce {
-    Keys(Arc<Current>),
+    Keys(Arc<CurrentKeySet>),
     Secrets(Arc<SecretSet>),
 }
 
@@ -201,7 +201,7 @@ impl Entry {
 
     /// The issuer's index.
     fn issuer(&self) -> usize {
-        self.caller.grounds().issuer
+        self.caller.token_identity().issuer
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -224,7 +224,7 @@ impl Signed {
         let is_there = match (&self.by, in_force) {
             (Signer::Key { key, algorithm, names_key }, InForce::Keys(current)) => {
                 let kid = key.kid().filter(|_| *names_key);
-                let fitting = current.set.fitting(Wanted { kid, algorithm: *algorithm });
+                let fitting = current.set.candidates(KeySelector { kid, algorithm: *algorithm });
                 fitting.into_iter().any(|other| other.thumbprint() == key.thumbprint())
             }
             (Signer::Secret(id), InForce::Secrets(secrets)) => secrets.holds(*id),

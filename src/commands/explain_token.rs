@@ -171,7 +171,7 @@ impl<'e> Checked<'e> {
         let (outcome, error) = match &check.outcome {
             Outcome::Passed => ("passed", None),
             Outcome::Failed(error) => ("failed", Some(error)),
-            Outcome::Open => ("open", None),
+            Outcome::NotMade => ("open", None),
         };
         let suggestion = check.suggestion.as_ref().map(|Suggestion { toml, meaning }| Suggested {
             toml,
@@ -212,7 +212,7 @@ fn print_check(check: &Check, is_proven: bool, out: &mut dyn io::Write) -> io::R
     let Check { name, outcome, expected, found, hint, suggestion, proven } = check;
     let error = match outcome {
         Outcome::Failed(error) => error,
-        Outcome::Open => return writeln!(out, "{:<8} {name:<14} {found}", "-"),
+        Outcome::NotMade => return writeln!(out, "{:<8} {name:<14} {found}", "-"),
         Outcome::Passed => {
             let level = if *proven { "ok" } else { "unproven" };
             let expected = expected.as_ref().map(|expected| format!("; expected {expected}"));

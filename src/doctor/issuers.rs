@@ -6,8 +6,8 @@ use std::{io, sync::Arc};
 use super::{DoctorError, Patient, keys::skew, report::Report};
 use crate::{
     auth::{
-        AskError, Authenticator, FetchError, Introspectable, KeySetSeen, KeysFound, SecretsSeen,
-        SetError,
+        AskError, Authenticator, FetchError, InspectedKeys, IntrospectionProbe, KeySetInspection,
+        SecretsInspection, SetError,
     },
     settings::{Issuer, KeySource},
 };
@@ -21,16 +21,16 @@ pub(super) async fn examine(
         report.ok("auth.gateway", "set: the gateway verifies tokens")?;
         return Ok(());
     }
-    let (authenticator, mut keepers) =
+    let (authenticator, mut refreshers) =
         Authenticator::alone(patient.settings, Arc::clone(&patient.clock))?;
-    for seen in keepers.fetch_once().await {
+    for seen in refreshers.fetch_once().await {
         let Some(issuer) = auth.issuers.get(&*seen.issuer) else { continue };
         keys(issuer, &seen, report)?;
         if let Some(ahead) = seen.ahead {
             skew(patient, &format!("issuer {} clock", seen.issuer), ahead, report)?;
         }
     }
-    for seen in authenticator.secrets_seen() {
+    for seen in authenticator.inspect_secrets() {
         let Some(issuer) = auth.issuers.get(&*seen.issuer) else { continue };
         secrets(issuer, &seen, report)?;
     }
@@ -40,7 +40,7 @@ pub(super) async fn examine(
     Ok(())
 }
 
-fn keys(issuer: &Issuer, seen: &KeySetSeen, report: &mut Report<'_>) -> io::Result<()> {
+fn keys(issuer: &Issuer, seen: &KeySetInspection, report: &mut Report<'_>) -> io::Result<()> {
     let subject = format!("issuer {} keys", seen.issuer);
     match &seen.fetched {
         Ok(found) => report.ok(&subject, &counted(issuer, found)),
@@ -52,9 +52,9 @@ fn keys(issuer: &Issuer, seen: &KeySetSeen, report: &mut Report<'_>) -> io::Resu
 }
 
 /// Shared secrets: a file without them, or with one that is too short, is a fault of the settings.
-fn secrets(issuer: &Issuer, seen: &SecretsSeen, report: &mut Report<'_>) -> io::Result<()> {
+fn secrets(issuer: &Issuer, seen: &SecretsInspection, report: &mut Report<'_>) -> io::Result<()> {
     let Some(hmac) = issuer.keys.hmac() else { return Ok(()) };
-    let SecretsSeen { issuer: name, count } = seen;
+    let SecretsInspection { issuer: name, count } = seen;
     let (secrets, has) = if *count == 1 { ("secret", "it has") } else { ("secrets", "each has") };
     let strictest = hmac.strictest();
     let found = format!(
@@ -66,7 +66,7 @@ fn secrets(issuer: &Issuer, seen: &SecretsSeen, report: &mut Report<'_>) -> io::
     report.ok(&format!("issuer {name} keys"), &found)
 }
 
-fn counted(issuer: &Issuer, found: &KeysFound) -> String {
+fn counted(issuer: &Issuer, found: &InspectedKeys) -> String {
     let names = |algorithms: &mut dyn Iterator<Item = &'static str>| {
         algorithms.collect::<Vec<_>>().join(", ")
     };
@@ -120,10 +120,10 @@ fn remedy(issuer: &Issuer, name: &str, error: &FetchError) -> String {
     }
 }
 
-fn introspection(seen: &Introspectable, report: &mut Report<'_>) -> io::Result<()> {
+fn introspection(seen: &IntrospectionProbe, report: &mut Report<'_>) -> io::Result<()> {
     let subject = format!("issuer {} introspection", seen.issuer);
     let key = format!("auth.issuers.{}.introspection", seen.issuer);
-    match seen.vouches {
+    match seen.is_active {
         Ok(false) => report.ok(
             &subject,
             "accepts the client credentials, and reports a made-up token as inactive",

@@ -1,10 +1,14 @@
-//! Who is let in: every refusal with its status, code and challenge, to the letter.
+//! Which requests are authenticated. Checks status, code and challenge of every rejection exactly.
 //!
-//! `corpus` holds tables of attacks, `dpop` tokens that are bound to a key, `hmac` issuers with shared
-//! secrets, `identity` whose customer a good token gets (P1), `key_sources` where keys may come from, `keys`
-//! what becomes of tokens while keys come and go (P6), `providers` tokens that a setting admits,
-//! `recipes` those of each recipe in docs/identity-providers.md, `verdicts` compares verdicts over the corpora
-//! with the kept ones.
+//! - `corpus`: tables of attacks
+//! - `dpop`: tokens bound to a key
+//! - `hmac`: issuers with shared secrets
+//! - `identity`: which customer a valid token names (P1)
+//! - `key_sources`: where keys come from
+//! - `keys`: key rotation and unreachable issuers (P6)
+//! - `providers`: tokens that settings admit
+//! - `recipes`: the recipes of docs/identity-providers.md
+//! - `verdicts`: compares results over the corpora with stored ones
 
 mod corpus;
 mod der;
@@ -31,14 +35,14 @@ use serde_json::{Value, json};
 use self::verdicts::Verdicts;
 use crate::support::{Reply, Stage, World};
 
-/// `auth.jwks_cooldown` as shipped.
+/// The default of `auth.jwks_cooldown`.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
 const BARE: &str = r#"Bearer realm="juspay-bff""#;
 const INVALID_REQUEST: &str = r#"Bearer realm="juspay-bff", error="invalid_request""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="juspay-bff", error="invalid_token""#;
 
-/// An issuer that the service knows nothing of, with the world's clock.
+/// An issuer that the service does not know, with the world's clock.
 async fn second_issuer(stage: &Stage) -> Running {
     let mut config = simulator::Config::on_free_ports();
     config.clock = Arc::new(stage.clock.clone());
@@ -49,7 +53,7 @@ fn expired(subject: &str) -> MintRequest {
     MintRequest { life: SignedDuration::from_secs(-31), ..MintRequest::of(subject) }
 }
 
-/// Checks one refusal in all its parts.
+/// Checks all parts of a rejection.
 fn refused(what: &str, reply: &Reply, status: u16, code: &str, challenge: Option<&str>) {
     assert_eq!((reply.status, &*reply.code()), (status, code), "{what}");
     assert_eq!(reply.header("www-authenticate"), challenge, "{what}");
@@ -58,7 +62,7 @@ fn refused(what: &str, reply: &Reply, status: u16, code: &str, challenge: Option
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_authorization_headers_are_told_apart() {
+async fn malformed_authorization_headers_are_distinguished() {
     let world = World::new().await;
     let good = world.phone("alice").token.unwrap();
     let long = "x".repeat(8193);
@@ -91,13 +95,13 @@ async fn bad_authorization_headers_are_told_apart() {
         refused(lines, &reply, status, code, Some(challenge));
     }
     assert_eq!(world.simulator().total_requests(), 0);
-    // The scheme has no case, and nothing has been held against the token.
+    // The scheme ignores case, and the rejections before do not count against the token.
     let lines = format!("authorization: bEARER {good}\r\n");
     assert_eq!(world.stranger().request("GET", "/me/customer", &lines).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_in_the_query_is_refused_whether_it_is_needed_or_not() {
+async fn tokens_in_the_query_are_rejected() {
     let world = World::new().await;
     let token = world.phone("alice").token.unwrap();
     for phone in [world.stranger(), world.phone("alice")] {
@@ -110,7 +114,7 @@ async fn a_token_in_the_query_is_refused_whether_it_is_needed_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_that_prove_nothing_all_look_alike() {
+async fn all_invalid_tokens_get_the_same_response() {
     let stage = Stage::set().await;
     let strange = second_issuer(&stage).await;
     let world = stage.open_ready("").await;
@@ -118,7 +122,7 @@ async fn tokens_that_prove_nothing_all_look_alike() {
     let mut told = BTreeSet::new();
     let mut reasons = BTreeMap::new();
     let mut verdicts = Verdicts::of("tokens");
-    // Each is made when it is its turn, as its times are to the second.
+    // Each group is made when it is needed, because its times are exact to the second.
     let groups: [&dyn Fn() -> Vec<tokens::Invalid>; 3] = [
         &|| tokens::forged(issuer, &claims, strange),
         &|| tokens::with_odd_headers(issuer, &claims),
@@ -126,7 +130,7 @@ async fn tokens_that_prove_nothing_all_look_alike() {
     ];
     for (what, reason, token) in groups.into_iter().flat_map(|group| group()) {
         if reason == "unknown_key" {
-            // The fetch of this cool-down was made for the signatures that don't fit.
+            // The fetch of this cool-down was made for the invalid signatures.
             world.clock.advance(COOLDOWN);
         }
         let reply = world.phone_holding(&token).me().await;
@@ -150,7 +154,7 @@ async fn tokens_that_prove_nothing_all_look_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_token_is_told_so_when_all_else_is_good() {
+async fn expired_tokens_get_their_own_code_if_otherwise_valid() {
     let world = World::with("auth.issuers.main.required_scopes = [\"pay\"]").await;
     let reply = world.phone_with(&expired("alice")).me().await;
     refused("expired, without a scope", &reply, 401, "expired_token", Some(INVALID_TOKEN));
@@ -160,7 +164,7 @@ async fn an_expired_token_is_told_so_when_all_else_is_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_ends_at_the_greatest_age_that_its_issuer_is_given() {
+async fn tokens_expire_at_max_token_age() {
     let world = World::with("auth.issuers.main.max_token_age = \"1h\"").await;
     let life = SignedDuration::from_hours(10);
     let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
@@ -180,7 +184,7 @@ async fn a_token_ends_at_the_greatest_age_that_its_issuer_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_scope_is_named_in_the_challenge() {
+async fn missing_scopes_are_named_in_the_challenge() {
     let world = World::with("auth.issuers.main.required_scopes = [\"pay\", \"read\"]").await;
     let challenge = r#"Bearer realm="juspay-bff", error="insufficient_scope", scope="pay read""#;
     let alice = || MintRequest::of("alice");
@@ -205,7 +209,7 @@ async fn a_missing_scope_is_named_in_the_challenge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_names_no_usable_customer_never_reaches_juspay() {
+async fn tokens_without_a_usable_customer_never_reach_juspay() {
     let world = World::new().await;
     let long = "x".repeat(257);
     for subject in [
@@ -223,7 +227,7 @@ async fn a_token_that_names_no_usable_customer_never_reaches_juspay() {
         " bob",
         "bob\t",
         &long,
-        // The app itself: `client_id` of the simulator's tokens.
+        // The app itself: `client_id` in the simulator's tokens.
         "juspay-bff-demo-app",
     ] {
         let reply = world.phone(subject).me().await;
@@ -239,7 +243,7 @@ async fn a_token_that_names_no_usable_customer_never_reaches_juspay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unverified_address_names_nobody() {
+async fn unverified_email_addresses_are_rejected() {
     for claim in ["email", "phone_number"] {
         let world =
             World::with(&format!("auth.issuers.main.customer_id_claim = \"{claim}\"")).await;
@@ -256,7 +260,7 @@ async fn an_unverified_address_names_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_juspays_own_ids_others_are_refused() {
+async fn juspay_id_form_rejects_other_ids() {
     let world = World::with("juspay.customer_id_form = \"juspay\"").await;
     let reply = world.phone("alice").me().await;
     refused("no cst_", &reply, 403, "no_customer", None);
@@ -265,7 +269,7 @@ async fn with_juspays_own_ids_others_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_are_counted_by_their_reason() {
+async fn failures_are_counted_by_reason() {
     let world = World::new().await;
     world.stranger().me().await;
     world.phone_holding("garbage").me().await;

@@ -1,5 +1,6 @@
-//! `juspay-bff explain-token`, with the real binary: what it prints about a token, and that it never
-//! prints the token. The corpus of attacks (`auth::corpus`) compares its verdicts with the service.
+//! `juspay-bff explain-token`, with the real binary: what it prints about a token, and that it
+//! never prints the token. The attack corpus (`auth::corpus`) compares its verdicts with the
+//! service's.
 
 mod caution;
 mod near_misses;
@@ -21,12 +22,12 @@ use crate::support::{
 };
 
 /// An issuer, and settings for its tokens.
-struct Desk {
+struct Fixture {
     running: Running,
     files: TempDir,
 }
 
-impl Desk {
+impl Fixture {
     async fn new() -> Self {
         let running =
             simulator::start(simulator::Config::on_free_ports()).await.expect("free ports");
@@ -78,7 +79,7 @@ async fn run_with_input(arguments: &[&str], input: &str) -> Ended {
     let mut child = bff(arguments).stdin(Stdio::piped()).spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("it is piped");
     let running = async {
-        // What ends without reading is no failure here.
+        // The process may exit without reading its input.
         drop(stdin.write_all(input.as_bytes()).await);
         drop(stdin);
         child.wait_with_output().await.expect("it ends")
@@ -105,11 +106,11 @@ fn ends(ended: &Ended, failed: &[&str], verdict: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_token_passes_each_check() {
-    let desk = Desk::new().await;
-    let token = desk.mint(&MintRequest::of("alice"));
+async fn valid_tokens_pass_each_check() {
+    let fixture = Fixture::new().await;
+    let token = fixture.mint(&MintRequest::of("alice"));
     for pasted in [token.clone(), format!("{token}\n"), format!("Bearer {token}\r\n")] {
-        let ended = desk.explain(&pasted, "", &[]).await;
+        let ended = fixture.explain(&pasted, "", &[]).await;
         ends(&ended, &[], "accepted by auth.issuers.main");
         assert!(!ended.stdout.contains("alice"), "{}", ended.stdout);
         assert!(ended.stdout.contains("customer: not shown: set log.customer_ref_key_file"));
@@ -120,12 +121,12 @@ async fn a_good_token_passes_each_check() {
             assert!(ended.stdout.contains(names), "{names} in {}", ended.stdout);
         }
     }
-    let ended = desk.explain(&token, "", &["--show-customer"]).await;
+    let ended = fixture.explain(&token, "", &["--show-customer"]).await;
     assert!(ended.stdout.contains("customer: id \"alice\"\n"), "{}", ended.stdout);
-    let key = desk.file("ref.key", "Jefe");
+    let key = fixture.file("ref.key", "Jefe");
     let over = format!("log.customer_ref_key_file = '{}'", key.display());
-    let ended = desk.explain(&token, &over, &[]).await;
-    // HMAC-SHA256 of "alice" by that key.
+    let ended = fixture.explain(&token, &over, &[]).await;
+    // HMAC-SHA256 of "alice" with that key.
     let reference = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"Jefe");
     let reference = aws_lc_rs::hmac::sign(&reference, b"alice");
     let first = u64::from_be_bytes(reference.as_ref()[..8].try_into().unwrap());
@@ -137,14 +138,14 @@ async fn a_good_token_passes_each_check() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_failed_check_is_shown_with_its_setting() {
-    let desk = Desk::new().await;
+async fn failed_checks_are_shown_with_their_setting() {
+    let fixture = Fixture::new().await;
     let mut wish = MintRequest::of("alice");
     wish.audience = "another".to_owned();
     wish.life = SignedDuration::from_mins(-5);
     wish.typ = "rt+jwt".to_owned();
     let over = "auth.issuers.main = { required_scopes = ['pay'], customer_id_claim = 'email' }";
-    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    let ended = fixture.explain(&fixture.mint(&wish), over, &[]).await;
     ends(
         &ended,
         &["typ", "aud", "expiry", "scope", "customer"],
@@ -172,7 +173,7 @@ async fn every_failed_check_is_shown_with_its_setting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audience_is_shown_with_the_claim_that_it_is_in() {
-    let desk = Desk::new().await;
+    let fixture = Fixture::new().await;
     let mut wish =
         MintRequest::of("alice").with("client_id", "juspay-bff-demo").with("aud", json!([]));
     let stand_in = "         expected       aud \"juspay-bff-demo\" (auth.issuers.main.audiences)
@@ -180,14 +181,14 @@ async fn the_audience_is_shown_with_the_claim_that_it_is_in() {
          hint           aud is missing; auth.issuers.main.audience_claim could name one of these: client_id \"juspay-bff-demo\"
          to accept such tokens: auth.issuers.main.audience_claim = \"client_id\"
          meaning        the app that a token was issued to is then compared, not the API: every token of that app is accepted\n";
-    let ended = desk.explain(&desk.mint(&wish), "", &[]).await;
+    let ended = fixture.explain(&fixture.mint(&wish), "", &[]).await;
     ends(&ended, &["aud"], "rejected with 401 invalid_token, reason audience");
     assert!(ended.stdout.contains(stand_in), "{}", ended.stdout);
     let over = "auth.issuers.main.audience_claim = 'client_id'";
-    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    let ended = fixture.explain(&fixture.mint(&wish), over, &[]).await;
     ends(&ended, &[], "accepted");
     wish = wish.with("client_id", "another");
-    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    let ended = fixture.explain(&fixture.mint(&wish), over, &[]).await;
     ends(&ended, &["aud"], "rejected with 401 invalid_token, reason audience");
     let named = "         expected       client_id \"juspay-bff-demo\" (auth.issuers.main.audiences, auth.issuers.main.audience_claim)
          found          client_id \"another\"\n";
@@ -196,10 +197,10 @@ async fn the_audience_is_shown_with_the_claim_that_it_is_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_required_claim_is_shown_with_its_value() {
-    let desk = Desk::new().await;
+    let fixture = Fixture::new().await;
     let over = "auth.issuers.main.required_claims = { token_use = 'access', '/a/b' = [1, false] }";
     let wish = MintRequest::of("alice").with("token_use", "web").with("a", json!({"b": false}));
-    let ended = desk.explain(&desk.mint(&wish), over, &[]).await;
+    let ended = fixture.explain(&fixture.mint(&wish), over, &[]).await;
     ends(&ended, &["required"], "rejected with 401 invalid_token, reason claims");
     for line in [
         "         expected       token_use \"access\" (auth.issuers.main.required_claims)\n",
@@ -211,11 +212,11 @@ async fn each_required_claim_is_shown_with_its_value() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_applications_own_token_is_named() {
-    let desk = Desk::new().await;
+async fn application_tokens_are_identified() {
+    let fixture = Fixture::new().await;
     for (sub, client) in [("app", "cid"), ("app@clients", "azp")] {
-        let token = desk.mint(&MintRequest::of(sub).with(client, "app"));
-        let ended = desk.explain(&token, "", &[]).await;
+        let token = fixture.mint(&MintRequest::of(sub).with(client, "app"));
+        let ended = fixture.explain(&token, "", &[]).await;
         ends(&ended, &["customer"], "rejected with 403 no_customer, reason no_customer");
         let found = "names none: it is the application's own token: sub names the client";
         assert!(ended.stdout.contains(found), "{}", ended.stdout);
@@ -223,18 +224,18 @@ async fn an_applications_own_token_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_kid_is_shown_with_the_services_answer_until_its_next_fetch() {
-    let desk = Desk::new().await;
-    let token = desk.mint(&MintRequest::of("alice"));
-    desk.running.issuer().rotate(false).unwrap();
-    let ended = desk.explain(&token, "", &[]).await;
+async fn unknown_kids_are_shown_with_the_response_until_the_next_fetch() {
+    let fixture = Fixture::new().await;
+    let token = fixture.mint(&MintRequest::of("alice"));
+    fixture.running.issuer().rotate(false).unwrap();
+    let ended = fixture.explain(&token, "", &[]).await;
     ends(&ended, &["keys"], "rejected with 401 invalid_token, reason unknown_key");
     assert!(ended.stdout.contains("answers 503 until its next fetch"), "{}", ended.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_kind_of_token_is_shown_with_its_evidence() {
-    let desk = Desk::new().await;
+async fn other_kinds_of_tokens_are_shown_with_their_evidence() {
+    let fixture = Fixture::new().await;
     let typed = |typ: &str| {
         let mut wish = MintRequest::of("alice");
         wish.typ = typ.to_owned();
@@ -254,7 +255,7 @@ async fn another_kind_of_token_is_shown_with_its_evidence() {
         (typed("JWT").with("typ", "Refresh"), by_name, false),
         (typed("at+jwt").with("events", events), by_events, false),
     ] {
-        let ended = desk.explain(&desk.mint(&wish), "", &[]).await;
+        let ended = fixture.explain(&fixture.mint(&wish), "", &[]).await;
         let (failed, verdict) =
             if is_good { (&[][..], "accepted") } else { (&["use"][..], "rejected with 401") };
         ends(&ended, failed, verdict);
@@ -263,20 +264,20 @@ async fn another_kind_of_token_is_shown_with_its_evidence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_token_is_rejected() {
-    let desk = Desk::new().await;
+async fn revoked_tokens_are_rejected() {
+    let fixture = Fixture::new().await;
     let entries = json!({"issuer": "main", "sub": "alice", "issued_before": "2090-01-01T00:00:00Z", "expires": "2100-01-01T00:00:00Z"});
-    let file = desk.file("revoked.json", &json!({"revocations": [entries]}).to_string());
+    let file = fixture.file("revoked.json", &json!({"revocations": [entries]}).to_string());
     let over = format!("auth.revocations_file = '{}'", file.display());
-    let ended = desk.explain(&desk.mint(&MintRequest::of("alice")), &over, &[]).await;
+    let ended = fixture.explain(&fixture.mint(&MintRequest::of("alice")), &over, &[]).await;
     ends(&ended, &["revoked"], "rejected with 401 invalid_token, reason revoked");
-    let ended = desk.explain(&desk.mint(&MintRequest::of("bob")), &over, &[]).await;
+    let ended = fixture.explain(&fixture.mint(&MintRequest::of("bob")), &over, &[]).await;
     ends(&ended, &[], "accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_issuer_fails_one_check() {
-    let desk = Desk::new().await;
+async fn unknown_issuers_fail_one_check() {
+    let fixture = Fixture::new().await;
     let es256 = juspay_bff::settings::Algorithm::ES256;
     for (claims, failed, found) in [
         (json!({"iss": "https://other.example"}), "issuer", "iss \"https://other.example\""),
@@ -284,31 +285,31 @@ async fn an_unknown_issuer_fails_one_check() {
         (json!({"iss": 1}), "iss", "1"),
     ] {
         let signed =
-            desk.running.issuer().sign_raw(r#"{"alg":"ES256"}"#, &claims.to_string(), es256);
-        let ended = desk.explain(&signed.unwrap(), "", &[]).await;
+            fixture.running.issuer().sign_raw(r#"{"alg":"ES256"}"#, &claims.to_string(), es256);
+        let ended = fixture.explain(&signed.unwrap(), "", &[]).await;
         ends(&ended, &[failed], "rejected with 401 invalid_token, reason unknown_issuer");
         assert!(ended.stdout.contains(found), "{}", ended.stdout);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bound_token_is_accepted_as_dpop_only() {
-    let desk = Desk::new().await;
-    let token = desk.mint(&DpopKey::new().wish("alice"));
+async fn bound_tokens_are_accepted_only_as_dpop() {
+    let fixture = Fixture::new().await;
+    let token = fixture.mint(&DpopKey::new().wish("alice"));
     let over = "auth.issuers.main.dpop = 'optional'";
-    let ended = desk.explain(&format!("DPoP {token}"), over, &[]).await;
+    let ended = fixture.explain(&format!("DPoP {token}"), over, &[]).await;
     ends(&ended, &[], "accepted by auth.issuers.main; each request needs a DPoP proof as well");
-    let ended = desk.explain(&token, over, &[]).await;
+    let ended = fixture.explain(&token, over, &[]).await;
     ends(&ended, &["cnf"], "rejected with 401 invalid_token, reason confirmation");
-    let ended = desk.explain(&format!("DPoP {token}"), "", &[]).await;
+    let ended = fixture.explain(&format!("DPoP {token}"), "", &[]).await;
     ends(&ended, &["header"], "rejected with 401 missing_token");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn input_without_a_token_is_rejected() {
-    let desk = Desk::new().await;
+    let fixture = Fixture::new().await;
     for empty in ["", "\n"] {
-        let ended = desk.explain(empty, "", &[]).await;
+        let ended = fixture.explain(empty, "", &[]).await;
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
         assert!(ended.stderr.contains("no token on standard input"), "{}", ended.stderr);
     }
@@ -317,33 +318,33 @@ async fn input_without_a_token_is_rejected() {
         ("opaque", "form", "rejected with 401 invalid_token, reason not_jws"),
         (&"x".repeat(9000), "header", "rejected with 400 token_too_large, reason too_long"),
     ] {
-        ends(&desk.explain(pasted, "", &[]).await, &[failed], verdict);
+        ends(&fixture.explain(pasted, "", &[]).await, &[failed], verdict);
     }
     let gateway = "juspay = { base_url = 'http://127.0.0.1:9', merchant_id = 'm', api_key = 'k' }
         server.listen = '127.0.0.1:0'
         auth.gateway.header = 'x-customer'";
-    let ended = desk.explain_by(gateway, "token", "", &[]).await;
+    let ended = fixture.explain_by(gateway, "token", "", &[]).await;
     assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
     assert!(
         ended.stderr.contains("auth.gateway is on: the service reads no tokens"),
         "{}",
         ended.stderr
     );
-    let ended = desk.explain_by("server.listne = 1", "token", "", &[]).await;
+    let ended = fixture.explain_by("server.listne = 1", "token", "", &[]).await;
     assert_eq!((ended.code, &*ended.stdout), (Some(2), ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_characters_of_a_token_are_escaped() {
-    let desk = Desk::new().await;
+    let fixture = Fixture::new().await;
     let header = json!({"alg": "ES256", "typ": "\u{1b}[2J", "kid": "\u{202e}\n"}).to_string();
-    let claims = json!({"iss": desk.running.issuer().issuer_url(), "aud": "\u{7}", "\u{9b}": 1});
-    let token = desk
+    let claims = json!({"iss": fixture.running.issuer().issuer_url(), "aud": "\u{7}", "\u{9b}": 1});
+    let token = fixture
         .running
         .issuer()
         .sign_raw(&header, &claims.to_string(), juspay_bff::settings::Algorithm::ES256)
         .unwrap();
-    let ended = desk.explain(&token, "", &[]).await;
+    let ended = fixture.explain(&token, "", &[]).await;
     assert_eq!(ended.code, Some(1));
     for bad in ['\u{1b}', '\u{202e}', '\u{7}', '\u{9b}'] {
         assert!(!ended.stdout.contains(bad), "{:?}", ended.stdout);

@@ -102,7 +102,7 @@ fn unavailable(reply: &Reply) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_applications_own_token_names_no_customer() {
+async fn application_tokens_name_no_customer() {
     let asked = Asked::new().await;
     for (sub, client) in [("app", "client_id"), ("app", "cid"), ("app@clients", "azp")] {
         let token = asked.mint(MintRequest::opaque(sub).with(client, "app"));

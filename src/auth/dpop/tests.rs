@@ -146,7 +146,7 @@ async fn a_bound_token_is_good_with_a_proof_of_its_key_each_time() {
 }
 
 #[tokio::test]
-async fn each_mode_takes_its_own_tokens_only() {
+async fn each_dpop_mode_accepts_only_its_tokens() {
     use DpopMode::{Off, Optional, Required};
     let bound = || bound_to(phone());
     let unbound = || token("k1", json!({"jti": "unbound"}));

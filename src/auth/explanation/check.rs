@@ -1,9 +1,9 @@
-//! One check of an explanation: what it expects, what it found, and which setting would change its
-//! outcome. Also decides what stays unproven and for which tokens no setting is suggested.
+//! One check of an explanation: what it expects, what it found, and which setting would change the
+//! outcome. Also decides which checks are unproven, and for which tokens no setting is suggested.
 
 use crate::auth::{AuthError, Reason};
 
-/// The checks of a signed token, in the service's order. `required claim` is not among them, as it
+/// The checks of a signed token, in the service's order. `required claim` is not listed, because it
 /// depends on the issuer.
 const SIGNED: [&str; 18] = [
     "size",
@@ -26,7 +26,7 @@ const SIGNED: [&str; 18] = [
     "customer",
 ];
 
-/// Those of a token that its issuer is asked about, from the introspection on.
+/// The checks of an introspected token, starting with the introspection.
 const INTROSPECTED: [&str; 11] = [
     "introspection",
     "revoked",
@@ -49,7 +49,7 @@ pub enum Outcome {
     /// The service rejects the token for this reason.
     Failed(AuthError),
     /// The check was not made.
-    Open,
+    NotMade,
 }
 
 /// One check of a token.
@@ -97,7 +97,7 @@ impl Check {
     }
 
     pub(in crate::auth) fn open(name: &'static str, found: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Open, ..Self::passed(name, found) }
+        Self { outcome: Outcome::NotMade, ..Self::passed(name, found) }
     }
 
     pub(in crate::auth) fn expecting(mut self, expected: impl Into<String>) -> Self {
@@ -105,18 +105,18 @@ impl Check {
         self
     }
 
-    /// An expectation that depends on no setting: it is kept by a failed check only.
+    /// Sets an expectation that depends on no setting. Only a failed check keeps it.
     pub(in crate::auth) fn wanting(self, expected: impl Into<String>) -> Self {
         if self.failure().is_some() { self.expecting(expected) } else { self }
     }
 
-    /// The hint is kept by a failed check only.
+    /// Sets the hint. Only a failed check keeps it.
     pub(in crate::auth) fn hinting<H: Into<String>>(mut self, hint: Option<H>) -> Self {
         self.hint = hint.map(Into::into).filter(|_| self.failure().is_some());
         self
     }
 
-    /// The suggestion is kept by a failed check only.
+    /// Sets the suggestion. Only a failed check keeps it.
     pub(in crate::auth) fn suggesting(mut self, suggestion: Option<Suggestion>) -> Self {
         self.suggestion = suggestion.filter(|_| self.failure().is_some());
         self
@@ -125,7 +125,7 @@ impl Check {
     pub(in crate::auth) const fn failure(&self) -> Option<&AuthError> {
         match &self.outcome {
             Outcome::Failed(error) => Some(error),
-            Outcome::Passed | Outcome::Open => None,
+            Outcome::Passed | Outcome::NotMade => None,
         }
     }
 
@@ -137,8 +137,8 @@ impl Check {
         self.failure() == Some(&AuthError::InvalidToken(Reason::IdToken))
     }
 
-    /// Whether no setting may be suggested for a token that fails this check: it is forged, at its end,
-    /// or not an access token.
+    /// Whether no setting may be suggested after this failure: the token is forged, expired, or not
+    /// an access token.
     fn forbids_suggestions(&self) -> bool {
         let Some(AuthError::InvalidToken(reason)) = self.failure() else {
             return self.failure() == Some(&AuthError::ExpiredToken);
@@ -148,7 +148,7 @@ impl Check {
     }
 }
 
-/// Lists the checks of the service after the one of that name, which were not made.
+/// Lists the service's checks after `last`, which were not made.
 pub(super) fn list_unmade(checks: &mut Vec<Check>, last: &str, because: &str) {
     let is_asked = checks.iter().any(|check| check.name == "introspection");
     let order: &[&'static str] = if is_asked { &INTROSPECTED } else { &SIGNED };
@@ -159,8 +159,8 @@ pub(super) fn list_unmade(checks: &mut Vec<Check>, last: &str, because: &str) {
     checks.extend(unmade.map(|name| Check::open(name, format!("not checked, {because}"))));
 }
 
-/// Marks what is not proven and removes suggestions where accepting the token would be dangerous.
-/// Returns whether the token's claims are proven.
+/// Marks unproven checks, and removes suggestions where accepting the token would be dangerous.
+/// Returns whether the claims are proven.
 pub(super) fn conclude(checks: &mut [Check]) -> bool {
     let is_proof = |check: &Check| matches!(check.name, "signature" | "introspection");
     let proof = checks.iter().position(is_proof);
@@ -171,13 +171,13 @@ pub(super) fn conclude(checks: &mut [Check]) -> bool {
     let is_dangerous = is_unfit_id_token || checks.iter().any(Check::forbids_suggestions);
     for (index, check) in checks.iter_mut().enumerate() {
         let follows = proof.is_some_and(|proof| index > proof);
-        check.proven = check.outcome != Outcome::Open && (is_proven || !follows);
+        check.proven = check.outcome != Outcome::NotMade && (is_proven || !follows);
         check.suggestion.take_if(|_| is_dangerous);
     }
     is_proven
 }
 
-/// The first failure of these checks, which is the service's reason to reject the token.
+/// The first failed check, which is the service's reason to reject the token.
 pub(in crate::auth) fn first_failure(checks: &[Check]) -> Option<&AuthError> {
     checks.iter().find_map(Check::failure)
 }

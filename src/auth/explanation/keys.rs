@@ -1,23 +1,23 @@
-//! Explains the lookup of keys and the check of a signature.
+//! Explains the key lookup and the signature check.
 
 use super::{
     check::Check,
     text::{listed, quoted},
 };
 use crate::auth::{
-    AuthError, BUG_RETRY, Reason, hmac::SecretSet, inspection::KeySetSeen, jwks::Current,
-    near_miss, token::Unverified,
+    AuthError, BUG_RETRY, Reason, hmac::SecretSet, inspection::KeySetInspection,
+    jwks::CurrentKeySet, near_miss, token::Unverified,
 };
 
 /// Most `kid`s of a key set that are listed.
 const MAX_KIDS: usize = 8;
 
-/// The key set as it was fetched, the keys that fit, and whether one of them has signed.
+/// Explains the fetched key set, the matching keys, and whether one of them made the signature.
 pub(super) fn explain_keys(
     unverified: &Unverified<'_>,
     table: &str,
-    seen: Option<&KeySetSeen>,
-    current: Option<&Current>,
+    seen: Option<&KeySetInspection>,
+    current: Option<&CurrentKeySet>,
 ) -> Vec<Check> {
     let Some(current) = current else {
         let why = seen.and_then(|seen| seen.fetched.as_ref().err()).map(ToString::to_string);
@@ -28,7 +28,9 @@ pub(super) fn explain_keys(
             Check::open("signature", "not checked, as there are no keys: what follows is unproven"),
         ];
     };
-    let fitting = unverified.wanted().map_or(0, |wanted| current.set.fitting(wanted).len());
+    let fitting = unverified
+        .key_selector()
+        .map_or(0, |key_selector| current.set.candidates(key_selector).len());
     let kid = unverified.kid();
     let named = kid.map_or_else(|| "no kid".to_owned(), |kid| format!("kid {}", quoted(kid)));
     let kids = current.set.kids();
@@ -63,14 +65,14 @@ pub(super) fn explain_keys(
 
 fn unknown_key(
     unverified: &Unverified<'_>,
-    seen: Option<&KeySetSeen>,
-    current: &Current,
+    seen: Option<&KeySetInspection>,
+    current: &CurrentKeySet,
 ) -> String {
     let algorithm = unverified.algorithm().name();
-    let Some(wanted) = unverified.wanted() else {
+    let Some(key_selector) = unverified.key_selector() else {
         return format!("{algorithm} is signed with a shared secret, not with one of these keys");
     };
-    let Some(kid) = wanted.kid else {
+    let Some(kid) = key_selector.kid else {
         return format!(
             "without kid, exactly one key must be for {algorithm}; the issuer should send kid"
         );
@@ -81,7 +83,7 @@ fn unknown_key(
     {
         return format!("the set has a key of that kid, which is not usable: {why}");
     }
-    if current.set.knows(kid) {
+    if current.set.may_have_kid(kid) {
         return format!("the key of that kid is not for {algorithm}");
     }
     let kids = current.set.kids();
@@ -94,7 +96,7 @@ fn unknown_key(
     )
 }
 
-/// The shared secrets, and whether one of them has signed.
+/// Explains the shared secrets, and whether one of them made the signature.
 pub(super) fn explain_secrets(
     unverified: &Unverified<'_>,
     table: &str,

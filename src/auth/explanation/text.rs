@@ -1,18 +1,19 @@
-//! How values of a token are written for operators. Anyone may have written a token, so its values
-//! are quoted, escaped and cut; a value in a suggested setting is never cut, but left out if it is long.
+//! Formats values of a token for operators. Anyone may have written a token, so its values are
+//! quoted, escaped and truncated. A value in a suggested setting is never truncated, but omitted if
+//! it is long.
 
 use std::fmt::Write as _;
 
 use crate::auth::token::Object;
 
-/// Longest value of a token that is shown, in characters. Longer ones are cut.
+/// Longest shown value of a token, in characters. Longer ones are truncated.
 const MAX_SHOWN: usize = 200;
 
-/// Longest value of a token that a setting is suggested with, in characters. Client ids of Google have
-/// 72; a cut one would be wrong.
+/// Longest value in a suggested setting, in characters. Google's client ids have 72. A truncated
+/// value would be wrong.
 const MAX_SUGGESTED: usize = 120;
 
-/// A text in quotes, on one line.
+/// Quotes a text on one line.
 pub(in crate::auth) fn quoted(text: &str) -> String {
     format!("\"{}\"", printable(text))
 }
@@ -22,13 +23,13 @@ pub(in crate::auth) fn member(object: &Object, name: &str) -> String {
     object.get(name).map_or_else(|| "none".to_owned(), |value| printable(&value.to_string()))
 }
 
-/// Texts in quotes, separated by commas.
+/// Quotes texts and separates them by commas.
 pub(in crate::auth) fn listed<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
     let quoted: Vec<_> = texts.into_iter().map(|text| quoted(text.as_ref())).collect();
     if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }
 
-/// The text without what a terminal interprets, cut to [`MAX_SHOWN`].
+/// Removes control characters, which a terminal would interpret, and truncates to [`MAX_SHOWN`].
 pub(in crate::auth) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(MAX_SHOWN) {
@@ -43,7 +44,7 @@ pub(in crate::auth) fn printable(text: &str) -> String {
     shown
 }
 
-/// A TOML basic string; `None` for a text that settings would reject, or that is too long to show.
+/// A TOML basic string; `None` for a text that the settings would reject, or that is too long.
 pub(in crate::auth) fn toml_text(text: &str) -> Option<String> {
     let is_bad = text.contains(char::is_control) || text.trim() != text;
     if is_bad || text.chars().nth(MAX_SUGGESTED).is_some() {
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_suggested_text_is_valid_toml_and_stays_on_its_line() {
+    fn suggested_values_are_valid_toml_on_one_line() {
         for text in ["", "a", "a\"b", "a\\", "'", "\"\"\"", "# x", "é", "a\u{202e}b", "x\u{301}"] {
             let toml = toml_text(text).unwrap();
             let line = format!("key = {toml}");

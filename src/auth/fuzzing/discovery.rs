@@ -1,24 +1,24 @@
-//! Discovery documents: where keys are looked for afterwards.
+//! Provider metadata: where keys are fetched from.
 
 use std::net::IpAddr;
 
 use super::said::{ISSUER, Said, is_text_of_object};
-use crate::auth::jwks::{allowed, keys_address};
+use crate::auth::jwks::{discovered_jwks_uri, parse_allowed_url};
 
 const BY_HTTPS: &str = "https://id.example/.well-known/openid-configuration";
 const ON_LOOPBACK: &str = "http://127.0.0.1:8082/.well-known/openid-configuration";
 
-/// Takes an OpenID provider's configuration document.
+/// Checks an OpenID provider's metadata.
 pub fn discovery_document(document: &[u8]) {
     for url in [BY_HTTPS, ON_LOOPBACK] {
-        let Ok(address) = keys_address(document, url, ISSUER) else { continue };
+        let Ok(address) = discovered_jwks_uri(document, url, ISSUER) else { continue };
         assert!(is_text_of_object(document), "no object");
-        // The other reader takes no numbers beyond its own, wherever they stand.
+        // The second reader rejects numbers outside its range anywhere in the document.
         let Some(said) = Said::read(document) else { continue };
         assert_eq!(said.text("issuer"), Some(ISSUER), "another issuer's");
         assert_eq!(said.text("jwks_uri"), Some(&*address), "made up");
-        assert!(keys_address(document, url, "https://id.example/").is_err(), "anybody's");
-        let Some(uri) = allowed(&address, &[]) else { continue };
+        assert!(discovered_jwks_uri(document, url, "https://id.example/").is_err(), "anybody's");
+        let Some(uri) = parse_allowed_url(&address, &[]) else { continue };
         let is_https = uri.scheme_str() == Some("https");
         assert_eq!(
             is_https,
@@ -29,7 +29,7 @@ pub fn discovery_document(document: &[u8]) {
     }
 }
 
-/// The host found the plain way: between the scheme and the path, without user and port.
+/// Finds the host by simple text search: between scheme and path, without user and port.
 fn is_on_loopback(address: &str) -> bool {
     let rest = address.get(7..).unwrap_or_default();
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -50,16 +50,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kept_document_is_dealt_with_as_promised() {
+    fn stored_documents_keep_the_invariants() {
         crate::corpus::replay("discovery_document", discovery_document);
     }
 
     #[test]
-    fn what_is_checked_here_is_also_reached() {
+    fn the_invariants_are_exercised() {
         for (url, keys) in [(BY_HTTPS, "https://a/k"), (ON_LOOPBACK, "http://[::1]:1/k")] {
             let document = format!(r#"{{"issuer":"{ISSUER}","jwks_uri":"{keys}"}}"#);
-            let address = keys_address(document.as_bytes(), url, ISSUER).unwrap();
-            assert!(allowed(&address, &[]).is_some(), "{address}");
+            let address = discovered_jwks_uri(document.as_bytes(), url, ISSUER).unwrap();
+            assert!(parse_allowed_url(&address, &[]).is_some(), "{address}");
         }
     }
 
@@ -98,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_document_says_it_is_dealt_with_as_promised(
+        fn generated_documents_keep_the_invariants(
             address in address(),
             others in vec(select(MEMBERS), 0..3),
         ) {

@@ -1,4 +1,4 @@
-//! Answers of an issuer that is asked about a token.
+//! Introspection responses.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use crate::{
     auth::{
         bearer::Scheme,
         explanation::first_failure,
-        token::{Accepted, Against, Introspected, Rules},
+        token::{Accepted, CheckContext, Introspected, Rules},
     },
     settings::{DpopMode, Introspection, KeySource},
 };
@@ -31,7 +31,7 @@ static RULES: LazyLock<[(DpopMode, Rules); 3]> = LazyLock::new(|| {
     })
 });
 
-/// Takes an answer.
+/// Checks a response.
 pub fn introspection_answer(json: &[u8]) {
     let Ok(parsed) = Introspected::parse(json) else { return };
     let said = Said::read(json).expect("an object");
@@ -40,8 +40,8 @@ pub fn introspection_answer(json: &[u8]) {
     for (mode, rules) in &*RULES {
         for scheme in [Scheme::Bearer, Scheme::Dpop] {
             let checked = introspected.check(rules, scheme, said::now());
-            let against = Against { rules, table: "auth.issuers.x", scheme, now: said::now() };
-            let (checks, _) = introspected.explain(&against);
+            let context = CheckContext { rules, table: "auth.issuers.x", scheme, now: said::now() };
+            let (checks, _) = introspected.explain(&context);
             assert_eq!(checked.as_ref().err(), first_failure(&checks), "explained otherwise");
             if let Ok(accepted) = checked {
                 check_accepted(&said, &accepted);
@@ -51,7 +51,7 @@ pub fn introspection_answer(json: &[u8]) {
     }
 }
 
-/// What must be said before anybody is let in.
+/// Checks what an accepted response must contain.
 fn check_accepted(said: &Said, accepted: &Accepted) {
     assert!(!said.has("iss") || said.text("iss") == Some(said::ISSUER), "another issuer's");
     said.check_kind(false);
@@ -67,7 +67,7 @@ fn check_accepted(said: &Said, accepted: &Accepted) {
     said.check(&accepted.customer, &said::USUAL);
 }
 
-/// A token that is bound to a key is never taken without it, and no other passes for one.
+/// Checks that a bound token is never accepted without its key, and that no other passes for one.
 fn check_binding(said: &Said, accepted: &Accepted, mode: DpopMode, scheme: Scheme) {
     let is_called_bound = ["token_type", "token_use", "typ"]
         .into_iter()
@@ -97,7 +97,7 @@ mod tests {
     use super::{said::NOW, *};
 
     #[test]
-    fn every_kept_answer_is_dealt_with_as_promised() {
+    fn stored_responses_keep_the_invariants() {
         crate::corpus::replay("introspection_answer", introspection_answer);
     }
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_checked_here_is_also_reached() {
+    fn the_invariants_are_exercised() {
         let mut bound = good();
         bound.push(("cnf", format!("{{\"jkt\":\"{JKT}\"}}")));
         bound.push(("token_type", "\"DPoP\"".to_owned()));
@@ -188,7 +188,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_said_of_a_token_it_is_dealt_with_as_promised(
+        fn generated_responses_keep_the_invariants(
             changes in vec((select(NAMES), option::of(odd())), 0..4),
             doubled in any::<bool>(),
         ) {

@@ -1,5 +1,5 @@
-//! Key files: JWK sets, and public keys and certificates in PEM. A PEM file gives at most four keys, none
-//! of them from a private key.
+//! Key files: JWK sets, and public keys and certificates in PEM. A PEM file gives at most four
+//! keys, and none if it contains a private key.
 
 use aws_lc_rs::{
     rsa,
@@ -12,14 +12,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::keys::check_refuses_forgeries;
 use crate::{
-    auth::jwks::{KeySet, MAX_SET_BYTES, Wanted},
+    auth::jwks::{KeySelector, KeySet, MAX_SET_BYTES},
     settings::Algorithm,
 };
 
-/// As `jwks::pem` has it.
+/// As in `jwks::pem`.
 const MAX_KEYS: usize = 4;
 
-/// Takes a key file.
+/// Checks a key file.
 pub fn key_file(text: &[u8]) {
     let Ok((set, left_out)) = KeySet::parse_file(text, &Algorithm::ALL) else { return };
     assert!(text.len() <= MAX_SET_BYTES, "more than is taken");
@@ -60,7 +60,7 @@ fn blocks(text: &[u8]) -> Vec<(String, String)> {
     blocks
 }
 
-/// Whether a signature can be made with it.
+/// Whether a key can make signatures.
 fn is_private(der: &[u8]) -> bool {
     let elliptic = [&ECDSA_P256_SHA256_FIXED_SIGNING, &ECDSA_P384_SHA384_FIXED_SIGNING];
     rsa::KeyPair::from_der(der).is_ok()
@@ -70,21 +70,24 @@ fn is_private(der: &[u8]) -> bool {
         || elliptic.into_iter().any(|it| EcdsaKeyPair::from_private_key_der(it, der).is_ok())
 }
 
-/// Keys in PEM have no `kid`: a token with any, or without one, is checked with each.
+/// Checks that PEM keys, which have no `kid`, match tokens with any `kid` and without one.
 fn check_found(set: &KeySet) {
-    assert!(set.knows("any"), "a kid that leads to a fetch");
+    assert!(set.may_have_kid("any"), "a kid that leads to a fetch");
     for algorithm in Algorithm::ALL {
-        let fitting = set.fitting(Wanted { kid: None, algorithm });
+        let fitting = set.candidates(KeySelector { kid: None, algorithm });
         assert!(fitting.len() <= MAX_KEYS, "{} keys for one token", fitting.len());
-        assert_eq!(fitting.len(), set.fitting(Wanted { kid: Some("any"), algorithm }).len());
+        assert_eq!(
+            fitting.len(),
+            set.candidates(KeySelector { kid: Some("any"), algorithm }).len()
+        );
         for key in fitting {
-            assert!(key.kid().is_none() && key.serves(algorithm), "a key that doesn't fit");
+            assert!(key.kid().is_none() && key.supports(algorithm), "a key that doesn't fit");
             check_refuses_forgeries(key, algorithm);
         }
     }
 }
 
-/// The keys don't depend on how lines end.
+/// Checks that the keys do not depend on line endings.
 fn check_line_ends(text: &[u8], set: &KeySet) {
     let text = str::from_utf8(text).expect("PEM is text").replace('\n', "\r\n");
     if text.len() > MAX_SET_BYTES {
@@ -92,9 +95,12 @@ fn check_line_ends(text: &[u8], set: &KeySet) {
     }
     let (other, _) = KeySet::parse_file(text.as_bytes(), &Algorithm::ALL).expect("the same keys");
     for algorithm in Algorithm::ALL {
-        let wanted = Wanted { kid: None, algorithm };
+        let key_selector = KeySelector { kid: None, algorithm };
         let [one, other] = [set, &other].map(|set| {
-            set.fitting(wanted).into_iter().map(|key| *key.thumbprint()).collect::<Vec<_>>()
+            set.candidates(key_selector)
+                .into_iter()
+                .map(|key| *key.thumbprint())
+                .collect::<Vec<_>>()
         });
         assert_eq!(one, other, "other keys");
     }
@@ -107,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kept_key_file_is_dealt_with_as_promised() {
+    fn stored_key_files_keep_the_invariants() {
         crate::corpus::replay("key_file", key_file);
     }
 
@@ -120,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_checked_here_is_also_reached() {
+    fn the_invariants_are_exercised() {
         let file = block("PUBLIC KEY", PUBLIC).repeat(MAX_KEYS);
         let (set, _) = KeySet::parse_file(file.as_bytes(), &Algorithm::ALL).unwrap();
         assert_eq!((set.len(), blocks(file.as_bytes()).len()), (MAX_KEYS, MAX_KEYS));
@@ -131,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_in_a_key_file_it_is_dealt_with_as_promised(
+        fn generated_key_files_keep_the_invariants(
             parts in vec(
                 (
                     select(&["PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE", "PRIVATE KEY"][..]),

@@ -1,4 +1,4 @@
-//! JWK sets: what is taken into use, and how much of it.
+//! JWK sets: which keys are used.
 
 use std::collections::BTreeSet;
 
@@ -6,29 +6,29 @@ use serde_json::Value;
 
 use super::said::is_text_of_object;
 use crate::{
-    auth::jwks::{Key, KeySet, MAX_SET_BYTES, Wanted},
+    auth::jwks::{Key, KeySelector, KeySet, MAX_SET_BYTES},
     settings::Algorithm,
 };
 
-/// As `jwks` has them.
+/// As in `jwks`.
 const MAX_KEYS: usize = 100;
 const MAX_SHARING: usize = 4;
 
-/// `kid`s looked at in one set: each costs some signature checks.
+/// `kid`s checked per set. Each costs a few signature checks.
 const MAX_KIDS: usize = 8;
 
-/// The signature of any message by a key that is the neutral element: the same element, and zero.
+/// A signature of any message by a key that is the neutral element: the same element, and zero.
 const NEUTRAL: [u8; 64] = {
     let mut signature = [0; 64];
     signature[0] = 1;
     signature
 };
 
-/// Takes a JWK set.
+/// Checks a JWK set.
 pub fn key_set(json: &[u8]) {
     let Ok((set, left_out)) = KeySet::parse(json, &Algorithm::ALL) else { return };
     assert!(is_text_of_object(json), "no object");
-    // The other reader takes no numbers beyond its own, wherever they stand.
+    // The second reader rejects numbers outside its range anywhere in the document.
     let Ok(document) = serde_json::from_slice::<Value>(json) else { return };
     let jwks = document.get("keys").and_then(Value::as_array).expect("an object with keys");
     assert!(json.len() <= MAX_SET_BYTES && jwks.len() <= MAX_KEYS, "more than is taken");
@@ -38,11 +38,11 @@ pub fn key_set(json: &[u8]) {
     for kid in kids(jwks) {
         check_found(&set, kid);
     }
-    assert!(!set.knows("nobody's") || kids(jwks).contains("nobody's"));
+    assert!(!set.may_have_kid("nobody's") || kids(jwks).contains("nobody's"));
     check_alone(json, &set);
 }
 
-/// Whether it can be a key for checking signatures, as far as its members tell.
+/// Whether a JWK can be a key for checking signatures, by its members.
 fn is_public(jwk: &Value) -> bool {
     let has = |name: &str| jwk.get(name).is_some_and(|value| !value.is_null());
     let is_for_signatures = jwk.get("use").is_none_or(|usage| usage.is_null() || usage == "sig");
@@ -60,23 +60,26 @@ fn kids(jwks: &[Value]) -> BTreeSet<&str> {
     jwks.iter().filter_map(|jwk| jwk.get("kid").and_then(Value::as_str)).take(MAX_KIDS).collect()
 }
 
-/// What a token with this `kid` is checked with.
+/// Checks the keys for a token with this `kid`.
 fn check_found(set: &KeySet, kid: &str) {
     let mut knows = false;
     for algorithm in Algorithm::ALL {
-        let fitting = set.fitting(Wanted { kid: Some(kid), algorithm });
+        let fitting = set.candidates(KeySelector { kid: Some(kid), algorithm });
         assert!(fitting.len() <= MAX_SHARING, "{} keys for one token", fitting.len());
         knows |= !fitting.is_empty();
         for key in fitting {
-            assert!(key.kid() == Some(kid) && key.serves(algorithm), "a key that doesn't fit");
+            assert!(key.kid() == Some(kid) && key.supports(algorithm), "a key that doesn't fit");
             check_refuses_forgeries(key, algorithm);
         }
-        assert!(set.fitting(Wanted { kid: None, algorithm }).len() <= 1, "a choice of keys");
+        assert!(
+            set.candidates(KeySelector { kid: None, algorithm }).len() <= 1,
+            "a choice of keys"
+        );
     }
-    assert_eq!(set.knows(kid), knows);
+    assert_eq!(set.may_have_kid(kid), knows);
 }
 
-/// Signatures that anybody can make must be nobody's.
+/// Checks that signatures anyone can make are rejected.
 pub(super) fn check_refuses_forgeries(key: &Key, algorithm: Algorithm) {
     for signature in [&[][..], &[0; 64], &NEUTRAL, &[0; 96], &[0; 256], &[0xff; 64]] {
         for message in [&b""[..], b"e30.e30"] {
@@ -85,13 +88,16 @@ pub(super) fn check_refuses_forgeries(key: &Key, algorithm: Algorithm) {
     }
 }
 
-/// An issuer of fewer algorithms has no key for the others, and none that it lacked before.
+/// Checks that an issuer with fewer algorithms gets no key for others, and no additional keys.
 fn check_alone(json: &[u8], whole: &KeySet) {
     let only = Algorithm::ES256;
     let Ok((set, _)) = KeySet::parse(json, &[only]) else { return };
     assert!(set.len() <= whole.len(), "fewer algorithms and more keys");
     for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| *algorithm != only) {
-        assert!(set.fitting(Wanted { kid: None, algorithm }).is_empty(), "another algorithm");
+        assert!(
+            set.candidates(KeySelector { kid: None, algorithm }).is_empty(),
+            "another algorithm"
+        );
     }
 }
 
@@ -102,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kept_key_set_is_dealt_with_as_promised() {
+    fn stored_key_sets_keep_the_invariants() {
         crate::corpus::replay("key_set", key_set);
     }
 
@@ -141,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_in_a_key_set_it_is_dealt_with_as_promised(jwks in vec(jwk(), 0..12)) {
+        fn generated_key_sets_keep_the_invariants(jwks in vec(jwk(), 0..12)) {
             key_set(format!(r#"{{"keys":[{}]}}"#, jwks.join(",")).as_bytes());
         }
     }

@@ -1,4 +1,5 @@
-//! What is said of a token, read once more by another reader, and the issuer whose rules count.
+//! Reads the claims of a token with a second, independent reader, and checks them against an
+//! issuer's rules.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub(super) const NOW: i64 = 1_767_225_600;
 pub(super) const ISSUER: &str = "https://id.example";
 const LEEWAY: Duration = Duration::from_secs(30);
 const PREFIX: &str = "m.";
-/// Another issuer's.
+/// The prefix of another issuer.
 const FOREIGN_PREFIX: &str = "m.n.";
 const SETTINGS: &str = r#"
 juspay = { base_url = "https://api.juspay.in", merchant_id = "merchant", api_key = "key" }
@@ -35,7 +36,7 @@ pub(super) fn now() -> Timestamp {
     Timestamp::from_second(NOW).expect("a time")
 }
 
-/// A JWS of two JSON texts, a line each, with a signature of nobody's.
+/// A JWS of two JSON texts, one per line, with an invalid signature.
 pub(in crate::auth) fn unsigned(texts: &[u8]) -> Option<String> {
     let end = texts.iter().position(|byte| *byte == b'\n').filter(|_| texts.starts_with(b"{"))?;
     let (header, claims) = texts.split_at_checked(end)?;
@@ -51,11 +52,11 @@ pub(super) struct Demands {
     customer: &'static str,
     /// `required_claims`: JSON Pointers, and the accepted values as JSON.
     required: &'static [(&'static str, &'static [&'static str])],
-    /// These as settings.
+    /// These requirements as settings.
     settings: &'static str,
 }
 
-/// Without further settings.
+/// No further settings.
 pub(super) const USUAL: Demands =
     Demands { audience_claim: "aud", customer: "/sub", required: &[], settings: "" };
 
@@ -92,7 +93,7 @@ pub(super) fn rules(change: impl FnOnce(&mut settings::Issuer)) -> Rules {
     rules_of(&USUAL, change)
 }
 
-/// The same, where the issuer's settings require this.
+/// The rules of an issuer with these requirements and changes.
 pub(super) fn rules_of(demands: &Demands, change: impl FnOnce(&mut settings::Issuer)) -> Rules {
     let text = format!("{SETTINGS}{}", demands.settings);
     let loaded = Sources::default().text("fuzz.toml", text).load().expect("settings");
@@ -101,7 +102,7 @@ pub(super) fn rules_of(demands: &Demands, change: impl FnOnce(&mut settings::Iss
     Rules { settings, leeway: LEEWAY, foreign_prefixes: vec![FOREIGN_PREFIX.to_owned()] }
 }
 
-/// Whether it can be an object's text, as far as its begin and its characters tell.
+/// Whether a text can be a JSON object, by its first byte and its characters.
 pub(super) fn is_text_of_object(json: &[u8]) -> bool {
     json.trim_ascii_start().starts_with(b"{") && std::str::from_utf8(json).is_ok()
 }
@@ -110,7 +111,7 @@ pub(super) fn is_text_of_object(json: &[u8]) -> bool {
 pub(super) struct Said(Map<String, Value>);
 
 impl Said {
-    /// `None` for what is no object.
+    /// `None` if it is not an object.
     pub(super) fn read(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok().map(Self)
     }
@@ -131,15 +132,14 @@ impl Said {
         self.get(name).map(|value| value.as_f64().expect("a number"))
     }
 
-    /// What a JSON Pointer without escapes leads to.
+    /// The value at a JSON Pointer without escapes.
     fn at(&self, pointer: &str) -> Option<&Value> {
         let (_, path) = pointer.split_once('/')?;
         let (first, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
         self.get(first)?.pointer(rest)
     }
 
-    /// That it is for us, has begun, is granted what it takes, says what it must, and names that
-    /// customer.
+    /// Checks audience, times, scopes, required claims and the customer.
     pub(super) fn check(&self, customer: &CustomerId, demands: &Demands) {
         let aud = self.get(demands.audience_claim).expect("an audience");
         let audiences = match aud.as_array() {
@@ -171,11 +171,11 @@ impl Said {
         assert!(!is_audience || demands.customer != USUAL.customer, "an audience and no person");
     }
 
-    /// That nothing proves it to be another kind of token.
-    pub(super) fn check_kind(&self, says_access_token: bool) {
+    /// Checks that no claim proves another kind of token.
+    pub(super) fn check_kind(&self, has_access_token_type: bool) {
         assert!(!self.has("events"), "an event");
         for hash in ["at_hash", "c_hash"] {
-            assert!(says_access_token || !self.has(hash), "an ID token");
+            assert!(has_access_token_type || !self.has(hash), "an ID token");
         }
         for claim in
             ["token_use", "token_type", "typ"].into_iter().filter_map(|name| self.text(name))
@@ -186,7 +186,7 @@ impl Said {
         }
     }
 
-    /// That an end isn't beyond `exp`, but for so much.
+    /// Checks that `end` is not after `exp`, except for the leeway.
     pub(super) fn check_end(&self, end: Timestamp, leeway: bool) {
         let leeway = if leeway { LEEWAY } else { Duration::ZERO };
         let exp = self.number("exp").expect("an exp");

@@ -1,7 +1,7 @@
-//! `Authorization` headers: what is taken out of them, and what becomes of a token.
+//! `Authorization` headers: how they are parsed, and which tokens are accepted.
 //!
-//! A fuzzer can't sign. Each token that can be parsed is therefore signed again with a trusted key and with
-//! a trusted secret: whether it is accepted then depends on its header and claims only.
+//! A fuzzer cannot sign. Each token that can be parsed is therefore signed again with a trusted key
+//! and a trusted secret. Its header and claims alone then decide whether it is accepted.
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,7 @@ use crate::{
         explanation::first_failure,
         hmac::SecretSet,
         jwks::KeySet,
-        token::{Accepted, Against, Rules, Unverified, Verified, explain_form},
+        token::{Accepted, CheckContext, Rules, SignatureChecked, Unverified, explain_form},
     },
     settings::{Algorithm, Hmac, HmacAlgorithm, KeySource},
 };
@@ -36,14 +36,15 @@ const SECRET: &str = "a secret of at least thirty-two bytes";
 
 static ISSUER: LazyLock<Issuer> = LazyLock::new(Issuer::new);
 
-/// An issuer with one key and one secret, the same each time, so that corpora can hold good signatures.
+/// An issuer with one key and one secret. They never change, so corpora can contain valid
+/// signatures.
 struct Issuer {
     pair: Ed25519KeyPair,
     keys: KeySet,
     secrets: SecretSet,
-    /// For tokens that the key has signed: the usual rules, and other ones.
+    /// For tokens signed with the key: the usual rules, and other ones.
     by_key: [Ruled; 2],
-    /// For tokens that the secret has signed.
+    /// For tokens signed with the secret.
     by_secret: Ruled,
 }
 
@@ -53,14 +54,14 @@ struct Ruled {
     demands: Demands,
 }
 
-/// A token's two JSON objects, read once more by another reader.
+/// A token's two JSON objects, read by a second reader.
 struct Reread {
     header: Said,
     claims: Said,
 }
 
-/// Takes the values of all `Authorization` headers of a request, a line each, or the two JSON texts
-/// of a token, a line each.
+/// Checks the values of all `Authorization` headers of a request, one per line, or the two JSON
+/// texts of a token, one per line.
 pub fn bearer_token(input: &[u8]) {
     match spelled(input) {
         Some(header) => check_headers(header.as_bytes()),
@@ -105,7 +106,7 @@ fn take_apart(text: &str) {
     check_maced(&Issuer::mac(message), &reread);
 }
 
-/// The same token with a good signature.
+/// Checks the same token with a valid signature.
 fn check_signed(text: &str, reread: &Reread) {
     let unverified = Unverified::parse(text).expect("only its signature is another");
     let Ok((verified, _)) = unverified.verify(&ISSUER.keys) else {
@@ -119,7 +120,7 @@ fn check_signed(text: &str, reread: &Reread) {
     }
 }
 
-/// The same token with a good HMAC.
+/// Checks the same token with a valid HMAC.
 fn check_maced(text: &str, reread: &Reread) {
     let unverified = Unverified::parse(text).expect("only its signature is another");
     let Ok((verified, _)) = unverified.verify_hmac(&ISSUER.secrets) else {
@@ -133,8 +134,13 @@ fn check_maced(text: &str, reread: &Reread) {
     check_claims(&unverified, &verified, &ISSUER.by_secret, reread);
 }
 
-/// A token with a good signature, by these rules.
-fn check_claims(unverified: &Unverified<'_>, verified: &Verified<'_>, by: &Ruled, reread: &Reread) {
+/// Checks a token with a valid signature by these rules.
+fn check_claims(
+    unverified: &Unverified<'_>,
+    verified: &SignatureChecked<'_>,
+    by: &Ruled,
+    reread: &Reread,
+) {
     let (now, rules) = (said::now(), &by.rules);
     let accepted =
         unverified.check_header(rules).is_ok().then(|| verified.check(rules, Scheme::Bearer, now));
@@ -146,10 +152,10 @@ fn check_claims(unverified: &Unverified<'_>, verified: &Verified<'_>, by: &Ruled
     }
 }
 
-/// Operators are told what the service says.
+/// Checks that `explain-token` and the service agree.
 fn check_explained(
     unverified: &Unverified<'_>,
-    verified: &Verified<'_>,
+    verified: &SignatureChecked<'_>,
     rules: &Rules,
     now: Timestamp,
 ) {
@@ -157,20 +163,20 @@ fn check_explained(
         return;
     }
     for scheme in [Scheme::Bearer, Scheme::Dpop] {
-        let against = Against { rules, table: "auth.issuers.x", scheme, now };
+        let context = CheckContext { rules, table: "auth.issuers.x", scheme, now };
         let checked = unverified
             .check_header(rules)
             .map_err(AuthError::from)
             .and_then(|()| verified.check(rules, scheme, now));
-        let mut checks = unverified.explain_header(&against).to_vec();
-        checks.extend(unverified.explain_claims(&against).0);
+        let mut checks = unverified.explain_header(&context).to_vec();
+        checks.extend(unverified.explain_claims(&context).0);
         assert_eq!(checked.as_ref().err(), first_failure(&checks), "explained otherwise");
     }
 }
 
 fn is_logout(
     unverified: &Unverified<'_>,
-    verified: &Verified<'_>,
+    verified: &SignatureChecked<'_>,
     rules: &Rules,
     now: Timestamp,
 ) -> bool {
@@ -222,7 +228,7 @@ impl Issuer {
 }
 
 impl Reread {
-    /// Each part must be the one way to write what is in it.
+    /// Checks that each part is the only spelling of its content.
     fn new(text: &str) -> Self {
         let parts: Vec<&str> = text.split('.').collect();
         let [header, claims, signature] = parts.try_into().expect("three parts");
@@ -255,7 +261,7 @@ impl Reread {
         self.header.text("alg") == Some("HS256")
     }
 
-    /// What a token must say before anybody is let in with it.
+    /// Checks what an accepted token must contain.
     fn check_accepted(&self, accepted: &Accepted, demands: &Demands) {
         let typ = self.header.text("typ").unwrap_or_default().to_ascii_lowercase();
         let typ = typ.strip_prefix("application/").unwrap_or(&typ);

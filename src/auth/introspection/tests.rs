@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     auth::testing::{
-        ISSUER, P256, PLACES, START, World, asked_issuer, base64url, header, issuer, locally, set,
-        settings, settle, token, with, world_of_auth,
+        ISSUER, P256, PLACES, START, World, base64url, header, introspected_issuer, issuer,
+        locally, set, settings, settle, token, with, world_of_auth,
     },
     clock::manual::ManualClock,
     kept_log::Kept,
@@ -74,7 +74,7 @@ async fn worlds() -> (World, Arc<Oracle>) {
 }
 
 async fn worlds_with(auth: settings::Auth) -> (World, Arc<Oracle>) {
-    let asked = settings::Issuer { issuer: ASKED.to_owned(), ..asked_issuer() };
+    let asked = settings::Issuer { issuer: ASKED.to_owned(), ..introspected_issuer() };
     let issuers = [("asked", asked, Bytes::new()), ("main", issuer(), set(&[P256.jwk("k1")]))];
     let mut whole = auth.clone();
     whole.issuers.extend(issuers.iter().map(|(name, it, _)| ((*name).to_owned(), it.clone())));

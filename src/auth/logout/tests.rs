@@ -144,7 +144,7 @@ fn bad() -> Vec<(Value, Value, LogoutError)> {
         claims(json!({"jti": ""}), refused(Reason::Claims)),
         claims(json!({"jti": 1}), refused(Reason::Claims)),
         claims(json!({"jti": &long}), refused(Reason::Claims)),
-        claims(json!({"sub": null}), LogoutError::Nobody),
+        claims(json!({"sub": null}), LogoutError::NoTarget),
         claims(json!({"sub": 7}), refused(Reason::Claims)),
         claims(json!({"sub": "", "sid": "s"}), refused(Reason::Claims)),
         claims(json!({"sub": &long}), refused(Reason::Claims)),

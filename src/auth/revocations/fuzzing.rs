@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
-    Grounds,
+    TokenIdentity,
     list::{Item, List},
 };
 use crate::{
-    auth::token::Identity,
+    auth::token::RevocationClaims,
     revocation::{Entry, Target, file},
 };
 
@@ -111,12 +111,16 @@ fn check_list(entries: &[Entry]) {
         for token in near(entry) {
             for now in around(entry.expires) {
                 let expected = entries.iter().any(|entry| ends(entry, &token, now));
-                let grounds = Grounds::new(token.issuer, "".into(), token.identity());
-                assert_eq!(list.ends(&grounds, now), expected, "a token that is or isn't meant");
+                let token_identity = TokenIdentity::new(token.issuer, "".into(), token.identity());
+                assert_eq!(
+                    list.ends(&token_identity, now),
+                    expected,
+                    "a token that is or isn't meant"
+                );
             }
         }
     }
-    let stranger = Grounds::new(0, "".into(), Token::default().identity());
+    let stranger = TokenIdentity::new(0, "".into(), Token::default().identity());
     assert!(!list.ends(&stranger, Timestamp::MIN), "nobody is named by everything");
 }
 
@@ -131,9 +135,9 @@ struct Token<'e> {
 }
 
 impl Token<'_> {
-    fn identity(&self) -> Identity {
+    fn identity(&self) -> RevocationClaims {
         let [jti, sid] = [self.jti, self.sid].map(|id| id.map(Box::from));
-        Identity { sub: self.sub.map(Arc::from), jti, sid, iat: self.iat }
+        RevocationClaims { sub: self.sub.map(Arc::from), jti, sid, iat: self.iat }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use super::Grounds;
+use super::TokenIdentity;
 use crate::revocation::Target;
 
 /// An entry whose issuer is known by its index.
@@ -123,16 +123,16 @@ impl List {
         cuts.map_or(&[], Vec::as_slice)
     }
 
-    /// Whether it ends a token with these grounds.
-    pub(in crate::auth) fn ends(&self, grounds: &Grounds, now: Timestamp) -> bool {
-        let Some(named) = self.issuers.get(&grounds.issuer) else { return false };
+    /// Whether it ends this token.
+    pub(in crate::auth) fn ends(&self, token_identity: &TokenIdentity, now: Timestamp) -> bool {
+        let Some(named) = self.issuers.get(&token_identity.issuer) else { return false };
         let ends = |cuts: &Cuts, id: Option<&str>| {
             let cuts = id.and_then(|id| cuts.get(id));
-            cuts.is_some_and(|cuts| cuts.iter().any(|cut| cut.ends(grounds.iat(), now)))
+            cuts.is_some_and(|cuts| cuts.iter().any(|cut| cut.ends(token_identity.iat(), now)))
         };
-        ends(&named.subjects, grounds.sub())
-            || ends(&named.tokens, grounds.jti())
-            || ends(&named.sessions, grounds.sid())
+        ends(&named.subjects, token_identity.sub())
+            || ends(&named.tokens, token_identity.jti())
+            || ends(&named.sessions, token_identity.sid())
     }
 
     /// Removes what has come to its end.

@@ -1,10 +1,15 @@
-//! The claims of a token whose signature is good (RFC 7519 §4.1, RFC 9068 §4).
+//! The claims of a token whose signature is valid (RFC 7519 §4.1, RFC 9068 §4).
 //!
-//! All checks go by our [`Clock`](crate::clock::Clock). `audience` checks whom a token is
-//! for, `confirmation` tells which key a token is bound
-//! to, `explain` tells operators of each check, `identity` holds by what a token can be revoked,
-//! `introspection` what issuers say of tokens, `kind` classifies tokens by evidence, `logout` holds the
-//! claims of logout tokens, `required` checks what the settings require.
+//! All time checks use the service's [`Clock`](crate::clock::Clock). Each submodule has one job:
+//!
+//! - `audience`: whether the token is for this service
+//! - `confirmation`: the key that the token is bound to
+//! - `explain`: each check as `explain-token` shows it
+//! - `identity`: the claims by which a token can be revoked
+//! - `introspection`: introspection responses
+//! - `kind`: ID, refresh and logout tokens
+//! - `logout`: the claims of logout tokens
+//! - `required`: `required_claims` of the settings
 
 mod audience;
 mod confirmation;
@@ -20,8 +25,8 @@ use serde_json::Value;
 
 pub(super) use self::{explain::one_of, kind::Kind};
 pub(in crate::auth) use self::{
-    explain::{Against, Explained},
-    identity::Identity,
+    explain::{CheckContext, Explained},
+    identity::RevocationClaims,
     introspection::Introspected,
     logout::Logout,
 };
@@ -37,43 +42,44 @@ use crate::{
     settings::ClaimPath,
 };
 
-/// Claims that name the application: RFC 9068 §2.2, OpenID Connect Core §2, Okta. A `sub` that names
-/// the same client stands for the application (client credentials grant), not for a person.
+/// Claims that name the client application: RFC 9068 §2.2, OpenID Connect Core §2, Okta. A `sub`
+/// equal to one of them is the application itself (client credentials grant), not a person.
 const CLIENT_CLAIMS: [&str; 3] = ["client_id", "azp", "cid"];
 
-/// Claims that grant scopes, each as a text with spaces or as a list: RFC 9068 §2.2.3, Okta and
+/// Claims that grant scopes, as a space-separated string or a list: RFC 9068 §2.2.3, Okta and
 /// Microsoft Entra (`scp`), Laravel Passport (`scopes`). Duende writes `scope` as a list.
 const SCOPE_CLAIMS: [&str; 3] = ["scope", "scp", "scopes"];
 
-/// Auth0 appends this to the client's id in the `sub` of such a token.
+/// Auth0 appends this to the client id in the `sub` of an application's own token.
 const AUTH0_CLIENT_SUFFIX: &str = "@clients";
 
-/// The claims of a token. But for [`Claims::issue_time`], they are read only when the signature is good.
+/// The claims of a token. Except for [`Claims::issue_time`], they are used only after the signature
+/// was checked.
 pub(super) struct Claims(Object);
 
-/// What a good token says.
+/// The result of a token that passed all checks.
 #[derive(Debug)]
 pub(in crate::auth) struct Accepted {
-    /// Whom it names.
+    /// The customer that the token names.
     pub(in crate::auth) customer: CustomerId,
-    /// From when on it is refused: `exp`, or the greatest age, and the leeway.
+    /// When the service starts to reject the token: `exp` or `max_token_age`, plus the leeway.
     pub(in crate::auth) end: Timestamp,
-    /// RFC 7638 thumbprint of the key that its bearer must have, when it is bound to one.
+    /// RFC 7638 thumbprint of the key that the client must prove possession of.
     pub(in crate::auth) bound_to: Option<Sha256>,
 }
 
-/// Why a token names no usable customer. Only operators see it.
+/// Why a token names no usable customer. Shown only to operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Nobody {
+enum CustomerClaimError {
     #[error("the claim is missing")]
     Missing,
     #[error("the claim is neither a string nor an integer, nor a list of one")]
-    NoName,
+    UnsupportedType,
     #[error(
         "it is the application's own token: sub names the client, as client_id, azp, cid or audiences \
          does"
     )]
-    Client,
+    ClientSubject,
     #[error("its _verified twin is missing, and customer_id_verified is \"required\"")]
     Unverified,
     #[error("its _verified twin isn't true")]
@@ -89,22 +95,22 @@ impl Claims {
         Self(members)
     }
 
-    /// `iat`, if it is a time: also for a token whose signature was not checked.
+    /// `iat` if it is a valid time. Also read before the signature is checked.
     pub(super) fn issue_time(&self) -> Option<Timestamp> {
         self.time("iat").ok().flatten()
     }
 
-    /// Checks everything; the order is that of the answers: invalid, expired, scope, customer.
+    /// Makes all checks, in the order of the responses: invalid, expired, scope, customer.
     pub(super) fn check(
         &self,
         rules: &Rules,
-        says_access_token: bool,
+        has_access_token_type: bool,
         scheme: Scheme,
         now: Timestamp,
     ) -> Result<Accepted, AuthError> {
         self.check_parties(rules)?;
         let bound_to = self.bound_to(rules.settings.dpop, scheme)?;
-        self.check_use(rules, says_access_token)?;
+        self.check_token_kind(rules, has_access_token_type)?;
         self.check_required(rules)?;
         let end = self.check_times(rules, now)?;
         if now >= end {
@@ -133,13 +139,13 @@ impl Claims {
         }
     }
 
-    /// The token's end, once the other times are good.
+    /// When the token expires. Fails if another time claim is invalid.
     fn check_times(&self, rules: &Rules, now: Timestamp) -> Result<Timestamp, Reason> {
         let exp = self.time("exp")?.ok_or(Reason::Claims)?;
         Ok(later(self.check_times_until(exp, rules, now)?, rules.leeway))
     }
 
-    /// The end without the leeway, of a token that ends at `exp`.
+    /// When a token with this `exp` expires, without the leeway.
     fn check_times_until(
         &self,
         exp: Timestamp,
@@ -160,7 +166,7 @@ impl Claims {
     fn check_scopes(&self, rules: &Rules) -> Result<(), AuthError> {
         let claims = || SCOPE_CLAIMS.into_iter().filter_map(|name| self.0.get(name));
         let spaced = claims().filter_map(Value::as_str).flat_map(|scopes| scopes.split(' '));
-        // An item is one scope: a space in it separates nothing.
+        // Each list item is one scope, even if it contains a space.
         let listed = claims().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
         let granted: Vec<&str> = spaced.chain(listed).collect();
         if rules.settings.required_scopes.iter().all(|scope| granted.contains(&scope.as_str())) {
@@ -170,49 +176,57 @@ impl Claims {
         }
     }
 
-    /// The customer, when the token names one inside its issuer's own namespace.
-    fn customer(&self, rules: &Rules) -> Result<CustomerId, Nobody> {
+    /// The customer. Its id must be within the namespace of the token's issuer.
+    fn customer(&self, rules: &Rules) -> Result<CustomerId, CustomerClaimError> {
         let claim = &rules.settings.customer_id_claim;
-        let value = self.0.at(claim).ok_or(Nobody::Missing)?;
-        // Azure AD B2C has `emails` with one item.
+        let value = self.0.at(claim).ok_or(CustomerClaimError::Missing)?;
+        // Azure AD B2C sends `emails`, a list with one item.
         let value = match value.as_array().map(Vec::as_slice) {
             None => value,
             Some([item]) => item,
-            Some(_) => return Err(Nobody::NoName),
+            Some(_) => return Err(CustomerClaimError::UnsupportedType),
         };
-        let named = name(value).ok_or(Nobody::NoName)?;
-        if claim.is("sub") && self.is_applications_own(rules, &named) {
-            return Err(Nobody::Client);
+        let named = name(value).ok_or(CustomerClaimError::UnsupportedType)?;
+        if claim.is("sub") && self.is_client_subject(rules, &named) {
+            return Err(CustomerClaimError::ClientSubject);
         }
-        if let Some(twin) = claim.verified_twin() {
-            self.check_verified(&twin, rules.settings.assumes_verified)?;
+        if let Some(verified_claim) = claim.verified_twin() {
+            self.check_verified_claim(&verified_claim, rules.settings.assumes_verified)?;
         }
         if named.is_empty() {
             return Err(CustomerIdError::Empty.into());
         }
         let id = format!("{}{named}", rules.settings.customer_id_prefix);
         if rules.foreign_prefixes.iter().any(|prefix| id.starts_with(prefix.as_str())) {
-            return Err(Nobody::Foreign);
+            return Err(CustomerClaimError::Foreign);
         }
         Ok(CustomerId::parse(&id)?)
     }
 
-    fn check_verified(&self, twin: &ClaimPath, is_assumed: bool) -> Result<(), Nobody> {
-        match self.0.at(twin) {
-            // The claim may be nested where its twin isn't, as in Firebase's identities.
-            None if is_assumed => match twin.segments().last().and_then(|name| self.0.get(name)) {
-                Some(twin) if !is_true(twin) => Err(Nobody::NotVerified),
-                Some(_) | None => Ok(()),
-            },
-            None => Err(Nobody::Unverified),
-            Some(twin) if is_true(twin) => Ok(()),
-            Some(_) => Err(Nobody::NotVerified),
+    fn check_verified_claim(
+        &self,
+        verified_claim: &ClaimPath,
+        is_assumed: bool,
+    ) -> Result<(), CustomerClaimError> {
+        match self.0.at(verified_claim) {
+            // Firebase nests the claim (`identities`), but not its `_verified` claim.
+            None if is_assumed => {
+                match verified_claim.segments().last().and_then(|name| self.0.get(name)) {
+                    Some(verified_claim) if !is_verified(verified_claim) => {
+                        Err(CustomerClaimError::NotVerified)
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            None => Err(CustomerClaimError::Unverified),
+            Some(verified_claim) if is_verified(verified_claim) => Ok(()),
+            Some(_) => Err(CustomerClaimError::NotVerified),
         }
     }
 
-    /// Whether that subject is the application to which the token was issued, or one of the listed
+    /// Whether `sub` is the client application of the token, or one of the listed
     /// audiences: Laravel Passport names the client in `aud` alone.
-    fn is_applications_own(&self, rules: &Rules, sub: &str) -> bool {
+    fn is_client_subject(&self, rules: &Rules, sub: &str) -> bool {
         let without_suffix = sub.strip_suffix(AUTH0_CLIENT_SUFFIX);
         let is_it = |client: &str| client == sub || Some(client) == without_suffix;
         let mut clients = CLIENT_CLAIMS.iter().filter_map(|claim| name(self.0.get(claim)?));
@@ -229,18 +243,19 @@ impl Claims {
     }
 }
 
-/// What a claim calls the customer: a text, or a whole number in decimal.
+/// The customer id in a claim: a string, or an integer in decimal.
 fn name(claim: &Value) -> Option<String> {
     let number = claim.as_number().filter(|number| number.is_i64() || number.is_u64());
     claim.as_str().map(str::to_owned).or_else(|| number.map(ToString::to_string))
 }
 
-/// Whether a `_verified` twin says so. Cognito and Apple write it as a text.
-fn is_true(twin: &Value) -> bool {
-    *twin == Value::Bool(true) || twin.as_str() == Some("true")
+/// Whether a `_verified` claim is true. Cognito and Apple send it as a string.
+fn is_verified(verified_claim: &Value) -> bool {
+    *verified_claim == Value::Bool(true) || verified_claim.as_str() == Some("true")
 }
 
-/// RFC 7519 §2 `NumericDate`: seconds since 1970, whole or not; `None` outside our calendar.
+/// Parses a `NumericDate` (RFC 7519 §2): seconds since 1970, possibly with a fraction. `None` if
+/// the time is outside the supported calendar.
 pub(in crate::auth) fn numeric_date(value: &Value) -> Option<Timestamp> {
     let number = value.as_number()?;
     let since = if let Some(seconds) = number.as_i64() {

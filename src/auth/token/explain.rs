@@ -1,11 +1,10 @@
-//! Explains the checks of a token before its claims: form, header and issuer. `claims` explains the
-//! rest.
+//! Explains the checks of a token's form, header and issuer. `claims::explain` explains the claims.
 
 use serde_json::Value;
 
 use super::{
     Header, TokenAlgorithm, Unverified, claimed_issuer,
-    claims::{Against, Explained, Kind, one_of},
+    claims::{CheckContext, Explained, Kind, one_of},
     decode, object,
 };
 use crate::{
@@ -17,11 +16,11 @@ use crate::{
     settings::{self, Algorithm, HmacAlgorithm, KeySource},
 };
 
-/// Types of access tokens that may be added to `typ`. Any other may be another kind of token (RFC 8725
-/// §3.11).
+/// Types of access tokens, which may be suggested for `typ`. Any other type may be another kind of
+/// token (RFC 8725 §3.11).
 const ACCESS_TOKEN_TYPES: [&str; 3] = ["", "jwt", "at+jwt"];
 
-/// Explains [`Unverified::parse`], in its order.
+/// Explains [`Unverified::parse`], in the same order.
 pub(in crate::auth) fn explain_form(text: &str) -> Vec<Check> {
     let signed = "a signed JWT: three parts of base64url without padding, two of them JSON objects";
     let parts: Vec<&str> = text.split('.').collect();
@@ -83,8 +82,8 @@ fn unknown_algorithm(header: &super::Object) -> Option<String> {
     })
 }
 
-/// Explains that no issuer with keys has the token's `iss`. The issuers are those of the settings with
-/// their names.
+/// Explains why the token's `iss` matches no issuer with keys. `issuers` are those of the settings,
+/// with their names.
 pub(in crate::auth) fn explain_unknown_issuer(
     text: &str,
     issuers: &[(&str, &settings::Issuer)],
@@ -128,7 +127,8 @@ fn no_iss() -> String {
         .to_owned()
 }
 
-/// Only where it is clear which issuer is meant, and its keys are not found by its name.
+/// Suggests accepting tokens without `iss` if there is only one issuer, and its keys are not
+/// discovered by its name.
 fn no_iss_suggestion(issuers: &[(&str, &settings::Issuer)]) -> Option<Suggestion> {
     let [(name, it)] = issuers else { return None };
     let is_found_by_name = matches!(it.keys, KeySource::Discovery(_));
@@ -141,7 +141,7 @@ fn no_iss_suggestion(issuers: &[(&str, &settings::Issuer)]) -> Option<Suggestion
     })
 }
 
-/// The difference between the issuer of the settings and a token's `iss`.
+/// The difference between the issuer in the settings and the token's `iss`.
 pub(super) fn issuer_hint(near: &NearMiss, expected: &str, found: &str) -> String {
     let difference = &near.difference;
     if is_downgrade(expected, found) {
@@ -153,7 +153,7 @@ pub(super) fn issuer_hint(near: &NearMiss, expected: &str, found: &str) -> Strin
     format!("the token's iss {difference}")
 }
 
-/// The `iss` of the token as the issuer's name, where both are the same party.
+/// Suggests the token's `iss` as issuer if both are the same party.
 pub(super) fn suggested_issuer(
     near: &NearMiss,
     table: &str,
@@ -178,12 +178,12 @@ fn is_downgrade(expected: &str, found: &str) -> bool {
 
 impl Unverified<'_> {
     /// Explains [`Unverified::check_header`].
-    pub(in crate::auth) fn explain_header(&self, against: &Against<'_>) -> [Check; 2] {
-        [self.explain_algorithm(against), self.explain_typ(against)]
+    pub(in crate::auth) fn explain_header(&self, context: &CheckContext<'_>) -> [Check; 2] {
+        [self.explain_algorithm(context), self.explain_typ(context)]
     }
 
-    fn explain_algorithm(&self, against: &Against<'_>) -> Check {
-        let settings = &against.rules.settings;
+    fn explain_algorithm(&self, context: &CheckContext<'_>) -> Check {
+        let settings = &context.rules.settings;
         let accepted: Vec<_> = match settings.keys.hmac() {
             Some(hmac) => hmac.algorithms.iter().map(|it| it.name()).collect(),
             None => settings.algorithms.iter().map(|it| it.name()).collect(),
@@ -195,7 +195,7 @@ impl Unverified<'_> {
                 let hint = format!(
                     "{name} is signed with a shared secret, but {} has public keys; the token is of \
                      another issuer, or the issuer must sign with a private key",
-                    against.table
+                    context.table
                 );
                 (Some(hint), None)
             }
@@ -204,7 +204,7 @@ impl Unverified<'_> {
                     "{name} is signed with a private key, but {} has a shared secret \
                      (hmac_secret_file); tokens signed so need an issuer with jwks_url, jwks_file or \
                      discovery",
-                    against.table
+                    context.table
                 );
                 (Some(hint), None)
             }
@@ -215,17 +215,17 @@ impl Unverified<'_> {
                 } else {
                     "the issuer's key set must have a key for it"
                 };
-                (None, against.suggest("algorithms", toml, meaning))
+                (None, context.suggest("algorithms", toml, meaning))
             }
         };
-        Check::of("alg", self.header.check_algorithm(against.rules), quoted(name))
-            .expecting(against.expects(&one_of(&accepted), "algorithms"))
+        Check::of("alg", self.header.check_algorithm(context.rules), quoted(name))
+            .expecting(context.expects(&one_of(&accepted), "algorithms"))
             .hinting(hint)
             .suggesting(suggestion)
     }
 
-    fn explain_typ(&self, against: &Against<'_>) -> Check {
-        let (accepted, typ) = (&against.rules.settings.typ, self.header.typ.as_str());
+    fn explain_typ(&self, context: &CheckContext<'_>) -> Check {
+        let (accepted, typ) = (&context.rules.settings.typ, self.header.typ.as_str());
         let written = self.message.split_once('.').and_then(|(header, _)| object(header).ok());
         let written = written.as_ref().and_then(|it| it.get("typ")).and_then(Value::as_str);
         let found = match written {
@@ -249,22 +249,22 @@ impl Unverified<'_> {
             None => Some(format!(
                 "it may be another kind of token; if the issuer's access tokens have this type, add it to \
                  {}.typ",
-                against.table
+                context.table
             )),
         };
-        Check::of("typ", self.header.check_typ(against.rules), found)
-            .expecting(against.expects(&one_of(accepted), "typ"))
+        Check::of("typ", self.header.check_typ(context.rules), found)
+            .expecting(context.expects(&one_of(accepted), "typ"))
             .hinting(hint)
-            .suggesting(against.suggest("typ", toml, meaning))
+            .suggesting(context.suggest("typ", toml, meaning))
     }
 
-    /// Explains the checks of the claims, whose signature may not be valid.
-    pub(in crate::auth) fn explain_claims(&self, against: &Against<'_>) -> Explained {
-        self.claims.all.explain(against, self.header.says_access_token())
+    /// Explains the checks of the claims. The signature may be invalid.
+    pub(in crate::auth) fn explain_claims(&self, context: &CheckContext<'_>) -> Explained {
+        self.claims.all.explain(context, self.header.has_access_token_type())
     }
 
-    /// What the token could be revoked by, if its claims are true.
-    pub(in crate::auth) fn claimed_identity(&self) -> super::Identity {
+    /// The claims by which the token can be revoked, if they are true.
+    pub(in crate::auth) fn claimed_identity(&self) -> super::RevocationClaims {
         self.claims.all.identity()
     }
 }

@@ -1,8 +1,8 @@
-//! The JOSE header of a token (RFC 7515 §4). Members that aren't known here are ignored, `zip` among
-//! them, which belongs to JWE; a token that says that one must be understood (`crit`) is rejected.
+//! The JOSE header of a token (RFC 7515 §4).
 //!
-//! Keys that a token brings along (`jwk`, `jku`, `x5u`, `x5c`) are never looked at: the key comes
-//! from the issuer's set, found by `kid`.
+//! Unknown members are ignored, among them `zip`, which belongs to JWE. A token with `crit` is
+//! rejected. Keys inside a token (`jwk`, `jku`, `x5u`, `x5c`) are ignored: the key comes from the
+//! issuer's key set, found by `kid`.
 
 use serde_json::Value;
 
@@ -12,33 +12,32 @@ use crate::{
     settings::{Algorithm, HmacAlgorithm},
 };
 
-/// Longest `kid` taken, in bytes: it is kept in memory for a while when no key has it.
+/// Longest accepted `kid`, in bytes. An unknown `kid` is remembered until the next key fetch.
 const MAX_KID_BYTES: usize = 256;
 
-/// Members that say that it must be read in another way: `crit` names extensions, none of which is
-/// implemented here (RFC 7515 §4.1.11), `b64` is about an unencoded payload (RFC 7797 §3), `enc`
-/// makes it a JWE (RFC 7516 §9).
-const REFUSED: [&str; 3] = ["crit", "b64", "enc"];
+/// Members that change how a token is read: `crit` names extensions, none of which is implemented
+/// (RFC 7515 §4.1.11); `b64` is an unencoded payload (RFC 7797 §3); `enc` is a JWE (RFC 7516 §9).
+const UNSUPPORTED_MEMBERS: [&str; 3] = ["crit", "b64", "enc"];
 
-/// RFC 7515 §4.1.9: it may be left out.
+/// The optional prefix of `typ` (RFC 7515 §4.1.9).
 const TYP_PREFIX: &str = "application/";
 
-/// Types that a logout token may have.
+/// Accepted `typ` values of logout tokens.
 const LOGOUT_TYPES: [&str; 3] = ["logout+jwt", "jwt", ""];
 
-/// What an `alg` names.
+/// The algorithm in `alg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::auth) enum TokenAlgorithm {
-    /// A signature that public keys check.
+    /// Verified with a public key.
     Signature(Algorithm),
-    /// A signature that a shared secret checks.
+    /// Verified with a shared secret.
     Hmac(HmacAlgorithm),
 }
 
 impl TokenAlgorithm {
     fn named(name: &str) -> Option<Self> {
-        let signature = Algorithm::named(name).map(Self::Signature);
-        signature.or_else(|| HmacAlgorithm::named(name).map(Self::Hmac))
+        let signature = Algorithm::from_name(name).map(Self::Signature);
+        signature.or_else(|| HmacAlgorithm::from_name(name).map(Self::Hmac))
     }
 
     pub(in crate::auth) const fn name(self) -> &'static str {
@@ -49,17 +48,17 @@ impl TokenAlgorithm {
     }
 }
 
-/// What we need of a header.
+/// The header members that the checks use.
 pub(in crate::auth) struct Header {
     pub(in crate::auth) algorithm: TokenAlgorithm,
     pub(super) kid: Option<Box<str>>,
-    /// In lower case without `application/`; empty when there is none.
+    /// Lower case, without `application/`; empty if the header has no `typ`.
     pub(in crate::auth) typ: String,
 }
 
 impl Header {
     pub(in crate::auth) fn parse(members: &Object) -> Result<Self, Reason> {
-        if REFUSED.iter().any(|name| members.has(name)) {
+        if UNSUPPORTED_MEMBERS.iter().any(|name| members.has(name)) {
             return Err(Reason::Header);
         }
         let name = text(members, "alg")?.ok_or(Reason::Header)?;
@@ -75,7 +74,7 @@ impl Header {
         })
     }
 
-    /// Checks what the issuer's settings say about headers.
+    /// Checks algorithm and type against the issuer's settings.
     pub(super) fn check(&self, rules: &Rules) -> Result<(), Reason> {
         self.check_algorithm(rules)?;
         self.check_typ(rules)
@@ -83,13 +82,13 @@ impl Header {
 
     pub(super) fn check_algorithm(&self, rules: &Rules) -> Result<(), Reason> {
         let settings = &rules.settings;
-        let is_taken = match self.algorithm {
+        let is_accepted = match self.algorithm {
             TokenAlgorithm::Signature(algorithm) => settings.algorithms.contains(&algorithm),
             TokenAlgorithm::Hmac(algorithm) => {
                 settings.keys.hmac().is_some_and(|hmac| hmac.algorithms.contains(&algorithm))
             }
         };
-        if is_taken { Ok(()) } else { Err(Reason::Algorithm) }
+        if is_accepted { Ok(()) } else { Err(Reason::Algorithm) }
     }
 
     pub(super) fn check_typ(&self, rules: &Rules) -> Result<(), Reason> {
@@ -99,20 +98,21 @@ impl Header {
         Ok(())
     }
 
-    /// The same for a logout token, whose type needn't be said (OpenID Connect Back-Channel
+    /// Checks the header of a logout token, whose `typ` is optional (OpenID Connect Back-Channel
     /// Logout 1.0 §2.4).
     pub(super) fn check_logout(&self, rules: &Rules) -> Result<(), Reason> {
         self.check_algorithm(rules)?;
         if LOGOUT_TYPES.contains(&&*self.typ) { Ok(()) } else { Err(Reason::Type) }
     }
 
-    /// RFC 9068: an access token that says so.
-    pub(super) fn says_access_token(&self) -> bool {
+    /// Whether `typ` is that of an access token (RFC 9068 §2.1).
+    pub(super) fn has_access_token_type(&self) -> bool {
         self.typ == "at+jwt"
     }
 }
 
-/// What is nothing but the prefix is a type all the same, and not an absent one.
+/// Removes `application/`. A type that is only the prefix stays as it is, so that it is not
+/// mistaken for a missing type.
 fn without_prefix(typ: &str) -> &str {
     typ.strip_prefix(TYP_PREFIX).filter(|rest| !rest.is_empty()).unwrap_or(typ)
 }

@@ -1,7 +1,7 @@
-//! JSON objects whose members each occur once, at any depth.
+//! JSON objects without duplicate members, at any depth.
 //!
-//! RFC 7515 §4 and RFC 7519 §4 let a receiver refuse duplicates or take the last; two readers that
-//! choose differently see two different tokens, so duplicates are refused here.
+//! RFC 7515 §4 and RFC 7519 §4 let a receiver reject duplicates or use the last one. Two readers
+//! that choose differently would see two different tokens, so this parser rejects duplicates.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -13,16 +13,16 @@ use serde_json::{Map, Number, Value};
 
 use crate::settings::ClaimPath;
 
-/// An object's members. No `Debug`: claims are personal.
+/// The members of an object. No `Debug`: claims are personal data.
 pub(in crate::auth) struct Object(BTreeMap<String, Value>);
 
 impl Object {
-    /// The member, when there is one, be it `null`.
+    /// The member, even if it is `null`.
     pub(in crate::auth) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
-    /// What a path leads to: through members of objects and items of lists (RFC 6901 §4).
+    /// The value at a path through objects and lists (RFC 6901 §4).
     pub(in crate::auth) fn at(&self, path: &ClaimPath) -> Option<&Value> {
         let (first, inner) = path.segments().split_first()?;
         inner.iter().try_fold(self.get(first)?, |value, segment| match value {
@@ -32,18 +32,17 @@ impl Object {
         })
     }
 
-    /// The names of all members.
     pub(in crate::auth) fn names(&self) -> impl Iterator<Item = &String> {
         self.0.keys()
     }
 
-    /// Whether there is such a member, be it `null`.
+    /// Whether the member exists, even if it is `null`.
     pub(in crate::auth) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 }
 
-/// Digits without leading zeros.
+/// An array index: digits without leading zeros (RFC 6901 §4).
 fn index(segment: &str) -> Option<usize> {
     let is_canonical = segment == "0" || !segment.starts_with(['0', '+']);
     segment.parse().ok().filter(|_| is_canonical)
@@ -51,13 +50,13 @@ fn index(segment: &str) -> Option<usize> {
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 
-struct Members;
+struct ObjectVisitor;
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Visitor<'de> for ObjectVisitor {
     type Value = Object;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,29 +65,29 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
         let mut members = BTreeMap::new();
-        while let Some((name, Unambiguous(value))) = map.next_entry()? {
+        while let Some((name, UniqueMembers(value))) = map.next_entry()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom(TWICE));
+                return Err(A::Error::custom(DUPLICATE_MEMBER));
             }
         }
         Ok(Object(members))
     }
 }
 
-const TWICE: &str = "a member occurs twice";
+const DUPLICATE_MEMBER: &str = "a member occurs twice";
 
-/// A value without objects that have a member twice.
-struct Unambiguous(Value);
+/// A value in which no object has a duplicate member.
+struct UniqueMembers(Value);
 
-impl<'de> Deserialize<'de> for Unambiguous {
+impl<'de> Deserialize<'de> for UniqueMembers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue).map(Self)
+        deserializer.deserialize_any(ValueVisitor).map(Self)
     }
 }
 
-struct AnyValue;
+struct ValueVisitor;
 
-impl<'de> Visitor<'de> for AnyValue {
+impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,7 +124,7 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Unambiguous(item)) = items.next_element()? {
+        while let Some(UniqueMembers(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(list.into())
@@ -133,9 +132,9 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        while let Some((name, Unambiguous(value))) = map.next_entry::<String, _>()? {
+        while let Some((name, UniqueMembers(value))) = map.next_entry::<String, _>()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom(TWICE));
+                return Err(A::Error::custom(DUPLICATE_MEMBER));
             }
         }
         Ok(members.into())
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_leads_through_objects_and_lists() {
+    fn paths_go_through_objects_and_lists() {
         let object = parse(r#"{"a":{"b/c":[{"~":7}]},"a/b":1,"0":[5]}"#).unwrap();
         for (path, found) in [
             ("a/b", Some(1)),
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_occurs_twice_spoils_the_object() {
+    fn duplicate_members_are_rejected() {
         let object = parse(r#"{"a":1,"b":null}"#).unwrap();
         assert_eq!(object.get("a"), Some(&Value::from(1)));
         assert!(object.has("b") && !object.has("c"));

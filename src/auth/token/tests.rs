@@ -1,5 +1,5 @@
-//! What a token must be, checked end to end: each case is signed with a key that is trusted, so
-//! only the check in question can refuse it.
+//! Which tokens are accepted. Each token is signed with a trusted key, so only the check under test
+//! can reject it.
 
 mod audiences;
 mod customers;
@@ -24,7 +24,7 @@ use crate::{
 const ES256: jsonwebtoken::Algorithm = jsonwebtoken::Algorithm::ES256;
 
 #[tokio::test]
-async fn every_algorithm_is_verified_and_a_changed_signature_is_not() {
+async fn every_algorithm_is_verified_and_altered_signatures_are_rejected() {
     use jsonwebtoken::Algorithm as Jwa;
 
     let keys = [RSA.jwk("rsa"), P256.jwk("p256"), P384.jwk("p384"), ED25519.jwk("ed")];
@@ -60,7 +60,7 @@ async fn every_algorithm_is_verified_and_a_changed_signature_is_not() {
 }
 
 #[tokio::test]
-async fn an_algorithm_is_taken_only_from_its_own_issuer_and_its_own_key() {
+async fn algorithms_are_accepted_only_for_their_issuer_and_key() {
     locally(async {
         let mut only_es256 = issuer();
         only_es256.algorithms = vec![Algorithm::ES256];
@@ -93,7 +93,7 @@ async fn an_algorithm_is_taken_only_from_its_own_issuer_and_its_own_key() {
 }
 
 #[tokio::test]
-async fn a_public_key_is_no_hmac_secret_and_no_signature_is_none() {
+async fn public_keys_as_hmac_secrets_and_alg_none_are_rejected() {
     locally(async {
         let world = world_with(issuer(), &[RSA.jwk("rsa")]).await;
         let header = json!({"alg": "HS256", "kid": "rsa"}).to_string();
@@ -113,7 +113,7 @@ async fn a_public_key_is_no_hmac_secret_and_no_signature_is_none() {
 }
 
 #[tokio::test]
-async fn what_is_no_compact_jws_is_refused() {
+async fn tokens_that_are_not_compact_jws_are_rejected() {
     locally(async {
         let world = world().await;
         let good = token("k1", json!({}));
@@ -144,7 +144,7 @@ async fn what_is_no_compact_jws_is_refused() {
 }
 
 #[tokio::test]
-async fn no_character_of_a_token_can_be_changed_left_out_or_added() {
+async fn tokens_with_a_changed_missing_or_added_character_are_rejected() {
     locally(async {
         let world = world().await;
         let good = token("k1", json!({}));
@@ -171,7 +171,7 @@ async fn no_character_of_a_token_can_be_changed_left_out_or_added() {
 }
 
 #[tokio::test]
-async fn headers_that_change_the_meaning_or_have_a_wrong_type_are_refused() {
+async fn headers_with_unsupported_members_or_wrong_types_are_rejected() {
     let accepted = [
         json!({}),
         json!({"typ": "AT+JWT"}),
@@ -225,7 +225,7 @@ async fn headers_that_change_the_meaning_or_have_a_wrong_type_are_refused() {
 }
 
 #[tokio::test]
-async fn key_material_that_a_token_brings_along_is_never_used() {
+async fn keys_inside_a_token_are_never_used() {
     locally(async {
         let world = world().await;
         let header = with(&header("k1"), json!({"jwk": OTHER_P256.public})).to_string();
@@ -236,7 +236,7 @@ async fn key_material_that_a_token_brings_along_is_never_used() {
 }
 
 #[tokio::test]
-async fn typ_is_what_the_issuer_says() {
+async fn typ_must_be_accepted_by_the_issuers_settings() {
     locally(async {
         let mut strict = issuer();
         strict.typ = vec!["at+jwt".to_owned()];
@@ -256,7 +256,7 @@ async fn typ_is_what_the_issuer_says() {
 }
 
 #[tokio::test]
-async fn members_that_occur_twice_are_refused() {
+async fn tokens_with_duplicate_members_are_rejected() {
     locally(async {
         let world = world().await;
         let claims = claims().to_string();
@@ -277,7 +277,7 @@ async fn members_that_occur_twice_are_refused() {
 }
 
 #[tokio::test]
-async fn claims_are_checked_one_by_one() {
+async fn each_invalid_claim_is_rejected_for_its_reason() {
     let cases = [
         (json!({"iss": "https://evil.example"}), "unknown_issuer"),
         (json!({"iss": format!("{ISSUER}/")}), "unknown_issuer"),
@@ -328,7 +328,7 @@ async fn claims_are_checked_one_by_one() {
 }
 
 #[tokio::test]
-async fn good_claims_come_in_several_forms() {
+async fn valid_claims_are_accepted_in_each_form() {
     let cases = [
         json!({"aud": "other-bff"}),
         json!({"aud": ["juspay-bff"]}),
@@ -359,7 +359,7 @@ async fn good_claims_come_in_several_forms() {
 }
 
 #[tokio::test]
-async fn times_hold_to_the_second_with_the_leeway() {
+async fn times_are_exact_to_the_second_with_the_leeway() {
     locally(async {
         let world = world().await;
         for (change, outcome) in [
@@ -377,7 +377,7 @@ async fn times_hold_to_the_second_with_the_leeway() {
 }
 
 #[tokio::test]
-async fn a_token_is_no_older_than_the_issuers_greatest_age() {
+async fn tokens_older_than_max_token_age_are_rejected() {
     const HOUR: i64 = 3600;
     let mut aging = issuer();
     aging.max_token_age = Some(Duration::from_secs(HOUR.unsigned_abs()));
@@ -413,7 +413,7 @@ async fn a_token_is_no_older_than_the_issuers_greatest_age() {
 }
 
 #[tokio::test]
-async fn every_required_scope_must_be_in_one_of_the_claims_for_scopes() {
+async fn every_required_scope_must_be_in_a_scope_claim() {
     let mut scoped = issuer();
     scoped.required_scopes = vec!["customer".to_owned(), "pay".to_owned()];
     let granted = [
@@ -457,20 +457,20 @@ async fn every_required_scope_must_be_in_one_of_the_claims_for_scopes() {
 }
 
 #[tokio::test]
-async fn the_answer_is_the_gravest_fault_only() {
+async fn only_the_most_severe_fault_is_reported() {
     let mut scoped = issuer();
     scoped.required_scopes = vec!["pay".to_owned()];
     locally(async {
         let world = world_with(scoped, &[P256.jwk("k1")]).await;
-        let nobody = json!({"sub": ""});
-        let expired = with(&nobody, json!({"exp": START - 100}));
+        let without_customer = json!({"sub": ""});
+        let expired = with(&without_customer, json!({"exp": START - 100}));
         for (change, why) in [
             (with(&expired, json!({"aud": "x"})), "audience"),
             (with(&expired, json!({"iat": START + 100})), "not_yet_valid"),
             (with(&expired, json!({"cnf": {}})), "confirmation"),
             (expired.clone(), "expired"),
-            (nobody.clone(), "insufficient_scope"),
-            (with(&nobody, json!({"scope": "pay"})), "no_customer"),
+            (without_customer.clone(), "insufficient_scope"),
+            (with(&without_customer, json!({"scope": "pay"})), "no_customer"),
         ] {
             assert_eq!(world.outcome(&token("k1", change.clone())).await, Err(why), "{change}");
         }
@@ -480,7 +480,7 @@ async fn the_answer_is_the_gravest_fault_only() {
 }
 
 #[tokio::test]
-async fn an_applications_own_token_names_no_customer() {
+async fn application_tokens_name_no_customer() {
     locally(async {
         let world = world().await;
         for (change, outcome) in [
@@ -503,7 +503,7 @@ async fn an_applications_own_token_names_no_customer() {
 }
 
 #[tokio::test]
-async fn a_claim_becomes_a_customer_or_nobody() {
+async fn claims_become_a_customer_or_are_rejected() {
     let by_sub = [
         (json!({"sub": "a@b.example"}), Ok("a@b.example")),
         (json!({"sub": 12345}), Ok("12345")),
@@ -553,7 +553,7 @@ async fn a_claim_becomes_a_customer_or_nobody() {
 }
 
 #[tokio::test]
-async fn issuers_have_customers_and_keys_of_their_own() {
+async fn issuers_have_separate_customers_and_keys() {
     let prefixed = |url: &str, prefix: &str| {
         let mut issuer = issuer();
         url.clone_into(&mut issuer.issuer);

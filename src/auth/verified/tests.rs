@@ -7,12 +7,12 @@ use serde_json::json;
 use super::*;
 use crate::{
     auth::{
-        revocations::Grounds,
+        revocations::TokenIdentity,
         testing::{
             COOLDOWN, LEEWAY, MAX_STALE, OTHER_P256, P256, REFRESH, RSA, START, World, claims,
             header, issuer, locally, set, settle, signed, token, with, world, world_of, world_with,
         },
-        token::Identity,
+        token::RevocationClaims,
     },
     clock::{Clock as _, Monotonic, manual::ManualClock},
     customer::CustomerId,
@@ -279,14 +279,14 @@ async fn keys_serve_through_an_outage_but_not_for_ever() {
     .await;
 }
 
-fn grounds() -> Grounds {
-    let identity = Identity { sub: None, jti: None, sid: None, iat: None };
-    Grounds::new(0, "main".into(), identity)
+fn token_identity() -> TokenIdentity {
+    let identity = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
+    TokenIdentity::new(0, "main".into(), identity)
 }
 
 fn finding(life: Duration) -> Finding {
     Finding {
-        caller: Caller::new(CustomerId::parse("alice").unwrap(), Arc::new(grounds()), None),
+        caller: Caller::new(CustomerId::parse("alice").unwrap(), Arc::new(token_identity()), None),
         signed: None,
         end: crate::clock::later(Timestamp::UNIX_EPOCH, life),
     }

@@ -285,16 +285,16 @@ fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
     };
     let fix = || {
         let names = Algorithm::ALL.map(Algorithm::name).join(", ");
-        let is_hmac = HmacAlgorithm::named(name).is_some();
+        let is_hmac = HmacAlgorithm::from_name(name).is_some();
         let secret =
             if is_hmac { "; an issuer without public keys needs hmac_secret_file" } else { "" };
         format!("write one or more of {names}{secret}")
     };
-    Algorithm::named(name).ok_or_else(|| Wrong::new(reason, fix()))
+    Algorithm::from_name(name).ok_or_else(|| Wrong::new(reason, fix()))
 }
 
 fn hmac_algorithm(name: &str) -> Result<HmacAlgorithm, Wrong> {
-    HmacAlgorithm::named(name).ok_or_else(|| {
+    HmacAlgorithm::from_name(name).ok_or_else(|| {
         let reason = "hmac_secret_file is set, and a shared secret signs with HS algorithms only";
         Wrong::new(reason, "write HS256, HS384 or HS512, or remove hmac_secret_file")
     })

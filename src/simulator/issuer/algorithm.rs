@@ -26,7 +26,7 @@ pub(super) const fn family(algorithm: Algorithm) -> Family {
 /// Deserializes an algorithm's name.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Algorithm, D::Error> {
     let text = String::deserialize(from)?;
-    Algorithm::named(&text).ok_or_else(|| {
+    Algorithm::from_name(&text).ok_or_else(|| {
         let names = Algorithm::ALL.map(Algorithm::name).join(", ");
         de::Error::custom(format!("expected one of {names}, found `{text}`"))
     })

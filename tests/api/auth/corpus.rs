@@ -1,10 +1,10 @@
-//! A corpus of attacks with tokens, as tables: each row is a token and the refusal that it gets, with
-//! the reason that is counted. No row may be answered with 5xx, tell more than its code, reach
-//! Juspay, or make the service ask where the token says.
+//! A corpus of token attacks, as tables. Each row is a token, its rejection, and the counted
+//! reason. No row may cause a 5xx, reveal more than its code, reach Juspay, or make the service
+//! call an address in the token.
 //!
-//! The tables: `algorithms`, `keys`, `signatures`, `shapes`, `json`, `claims`, `times`, `confusion`. Each
-//! row is run against each kind of issuer (`issuers`), with `aud` and with another `audience_claim`.
-//! What looks odd but is good stands in `good`.
+//! The tables: `algorithms`, `keys`, `signatures`, `shapes`, `json`, `claims`, `times`,
+//! `confusion`. Each row runs against each kind of issuer (`issuers`), with `aud` and with another
+//! `audience_claim`. `good` has tokens that look unusual but are valid.
 
 mod algorithms;
 mod claims;
@@ -35,7 +35,7 @@ pub use self::{
 use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer, verdicts::Verdicts};
 use crate::support::{Reply, ScriptedServer, Stage, World};
 
-/// A token and what it gets.
+/// A token and its rejection.
 pub struct Row {
     what: String,
     token: String,
@@ -46,7 +46,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A token that proves nothing, for that reason.
+    /// An invalid token with this reason.
     fn invalid(reason: &'static str, what: impl Into<String>, token: String) -> Self {
         Self { what: what.into(), token, status: 401, code: "invalid_token", reason }
     }
@@ -55,7 +55,7 @@ impl Row {
         Self { code: "expired_token", ..Self::invalid("expired", what, token) }
     }
 
-    /// No token at all by RFC 6750 §2.1.
+    /// Not a token by RFC 6750 §2.1.
     fn malformed(what: impl Into<String>, token: String) -> Self {
         let (status, code) = (400, "invalid_request");
         Self { status, code, ..Self::invalid("malformed_header", what, token) }
@@ -67,12 +67,12 @@ impl Row {
         Self { status, code, ..Self::invalid("too_long", what, token) }
     }
 
-    fn nobody(what: impl Into<String>, token: String) -> Self {
+    fn unnamed(what: impl Into<String>, token: String) -> Self {
         let (status, code) = (403, "no_customer");
         Self { status, code, ..Self::invalid("no_customer", what, token) }
     }
 
-    /// What came of the token.
+    /// The result for the token.
     fn verdict(&self) -> &'static str {
         if self.status == 200 { "accepted" } else { self.reason }
     }
@@ -86,7 +86,7 @@ impl Row {
     }
 }
 
-/// A table, made when it is its turn, as some of its times are to the second.
+/// A table, made when it is needed, because some times are exact to the second.
 type Table = fn(&Forge<'_>) -> Vec<Row>;
 
 const TABLES: [(&str, Table); 19] = [
@@ -111,7 +111,7 @@ const TABLES: [(&str, Table); 19] = [
     ("confusion", confusion::issuers),
 ];
 
-/// What was refused so far, by reason.
+/// Failures so far, by reason.
 async fn failures(world: &World) -> BTreeMap<String, u64> {
     let text = world.admin().get("/metrics").await.text();
     let series = |line: &str| {
@@ -122,8 +122,8 @@ async fn failures(world: &World) -> BTreeMap<String, u64> {
     text.lines().filter_map(series).collect()
 }
 
-/// The problem without what differs from request to request.
-fn told(reply: &Reply) -> String {
+/// The problem without the members that differ between requests.
+fn comparable_problem(reply: &Reply) -> String {
     let mut problem = reply.json();
     for member in ["request_id", "retry_after"] {
         problem.as_object_mut().expect("an object").remove(member);
@@ -131,7 +131,7 @@ fn told(reply: &Reply) -> String {
     problem.to_string()
 }
 
-/// What operators are told of a token; nothing of the token itself.
+/// The explanation of a token, which must not contain the token.
 pub async fn explained(world: &World, what: &str, token: &str) -> Explanation {
     let header = format!("Bearer {token}");
     let clock = Arc::new(world.clock.clone());
@@ -146,7 +146,7 @@ pub async fn explained(world: &World, what: &str, token: &str) -> Explanation {
     explanation
 }
 
-/// The explanation comes to the service's refusal, by its verdict and by its first check that fails.
+/// Checks that the explanation's verdict and its first failed check match the service's rejection.
 pub async fn explained_as(world: &World, what: &str, token: &str, reason: &str) {
     let explanation = explained(world, what, token).await;
     let failure = explanation.failure().map(AuthError::reason);
@@ -156,7 +156,7 @@ pub async fn explained_as(world: &World, what: &str, token: &str, reason: &str) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_token_of_the_corpus_gets_its_refusal() {
+async fn every_token_of_the_corpus_is_rejected_for_its_reason() {
     let verdicts = attack(IssuerKind::PublicKeys, "aud").await;
     println!("{verdicts}");
     verdicts.compare();
@@ -184,7 +184,7 @@ async fn an_issuer_with_shared_secrets_rejects_every_token_by_another_audience_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_token_of_the_corpus_is_rejected_whatever_an_introspected_issuer_says_of_it() {
+async fn every_token_of_the_corpus_is_rejected_for_any_introspection_response() {
     let verdicts = attack(IssuerKind::Introspection, "aud").await;
     println!("{verdicts}");
     verdicts.compare_names();
@@ -197,8 +197,8 @@ async fn an_introspected_issuers_tokens_are_rejected_by_another_audience_claim()
     verdicts.compare_names();
 }
 
-/// Shows each token of the corpus to a service, as one of its issuer of that kind, and returns what came
-/// of each.
+/// Sends each token of the corpus to a service with an issuer of this kind, and returns the
+/// results.
 async fn attack(kind: IssuerKind, audience_claim: &'static str) -> Verdicts {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
@@ -220,7 +220,7 @@ async fn attack(kind: IssuerKind, audience_claim: &'static str) -> Verdicts {
     }
     assert!(!trap.was_contacted(), "a token made the service ask somebody");
     assert_eq!(world.simulator().total_requests(), 1, "the first one");
-    // An answer of an issuer that is asked may lack `iss`.
+    // An introspection response may lack `iss`.
     let accepted = usize::from(kind == IssuerKind::Introspection);
     assert_eq!(attack.verdicts.accepted(), accepted);
     let good = forge.with_claims(&json!({}));
@@ -246,7 +246,7 @@ impl<'f> Attack<'f> {
         Self { forge, counts, problems: BTreeMap::new(), verdicts }
     }
 
-    /// Shows one token.
+    /// Sends one token.
     async fn show(&mut self, table: &str, row: Row) {
         let world = self.forge.world;
         let is_answered = self.answer(&row.token);
@@ -269,14 +269,14 @@ impl<'f> Attack<'f> {
     async fn check_rejection(&mut self, row: &Row, reply: &Reply) {
         refused(&row.what, reply, row.status, row.code, row.challenge());
         *self.counts.entry(row.reason.to_owned()).or_default() += 1;
-        let problem = told(reply);
+        let problem = comparable_problem(reply);
         let first = self.problems.entry(row.code).or_insert_with(|| problem.clone());
-        // The problem of a malformed header says what is wrong with it: there is nothing to protect.
+        // The problem of a malformed header describes the fault: there is nothing to protect.
         assert!(row.status == 400 || problem == *first, "{}: {}", row.what, reply.text());
         explained_as(self.forge.world, &row.what, &row.token, row.reason).await;
     }
 
-    /// Lets the introspection endpoint answer as the row says, if the token is opaque.
+    /// Makes the introspection endpoint respond as in the row, if the token is opaque.
     fn answer(&self, token: &str) -> bool {
         let Some(body) = self.forge.answer(token) else { return false };
         let headers = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
@@ -287,7 +287,7 @@ impl<'f> Attack<'f> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_looks_odd_but_is_good_gets_its_own_customer() {
+async fn unusual_valid_tokens_get_their_customer() {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
     let trap = ScriptedServer::new().await;
@@ -313,7 +313,7 @@ async fn what_looks_odd_but_is_good_gets_its_own_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scope_is_granted_by_a_list_of_its_words_only() {
+async fn scopes_are_granted_only_by_exact_words() {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
     let trap = ScriptedServer::new().await;

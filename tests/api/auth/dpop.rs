@@ -1,5 +1,5 @@
-//! Proof of possession (RFC 9449): a token that is bound to a phone's key is good with that key's
-//! proof, and never without.
+//! Proof of possession (RFC 9449): a bound token is accepted with a proof of its key, and never
+//! without.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn dpop(error: &str) -> String {
     }
 }
 
-/// Checks a refusal with all its challenges.
+/// Checks a rejection with all its challenges.
 fn refused(what: &str, reply: &Reply, code: &str, challenges: &[String]) {
     assert_eq!((reply.status, &*reply.code()), (401, code), "{what}");
     assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
@@ -50,7 +50,7 @@ async fn failures(world: &World, reason: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bound_token_is_answered_with_a_new_proof_each_time_and_never_with_an_old_one() {
+async fn bound_tokens_need_a_new_proof_for_each_request() {
     for mode in [OPTIONAL, REQUIRED] {
         let world = World::with(mode).await;
         let prover = DpopKey::new();
@@ -84,7 +84,7 @@ async fn a_bound_token_is_answered_with_a_new_proof_each_time_and_never_with_an_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_mode_takes_its_own_tokens_only() {
+async fn each_dpop_mode_accepts_only_its_tokens() {
     for (mode, unbound, bound_as_bearer, stranger) in [
         ("", None, vec![bearer("invalid_token")], vec![BEARER.to_owned()]),
         (
@@ -123,7 +123,7 @@ async fn each_mode_takes_its_own_tokens_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn proofs_that_prove_nothing_all_look_alike() {
+async fn all_invalid_proofs_get_the_same_response() {
     let world = World::with(OPTIONAL).await;
     let (prover, thief) = (DpopKey::new(), DpopKey::new());
     let (token, other) = (prover.token(&world), prover.token(&world));
@@ -168,7 +168,7 @@ async fn proofs_that_prove_nothing_all_look_alike() {
         assert!((after - before - 1.0).abs() < f64::EPSILON, "{what}: not {reason}");
     }
     assert_eq!(told.len(), 1, "callers are told which check failed: {told:?}");
-    // One with a key of the thief's own is a fault of the token.
+    // A proof by the attacker's own key is a fault of the token.
     let reply =
         show(&world.stranger(), "GET", &token, &thief.proof(&world, &token, &json!({}))).await;
     let challenges = [BEARER.to_owned(), dpop("invalid_token")];
@@ -186,7 +186,7 @@ fn with_ath(proof: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_has_exactly_one_proof_and_one_authorization() {
+async fn requests_have_exactly_one_proof_and_one_authorization() {
     let world = World::with(OPTIONAL).await;
     let prover = DpopKey::new();
     let token = prover.token(&world);
@@ -269,7 +269,7 @@ async fn what_a_client_says_about_proxies_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_our_own_tls_the_address_is_https() {
+async fn proofs_over_the_services_own_tls_use_https() {
     let (authority, directory) = (Authority::new(), TempDir::new().unwrap());
     let [certificate, key] = authority.server(2030).write(directory.path());
     let world = World::with(&format!(
@@ -295,7 +295,7 @@ async fn over_our_own_tls_the_address_is_https() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nonces_are_given_out_wanted_and_renewed() {
+async fn nonces_are_sent_required_and_renewed() {
     let world = World::with(&format!("{OPTIONAL}auth.dpop.nonces = true\n")).await;
     let prover = DpopKey::new();
     let token = prover.token(&world);
@@ -327,7 +327,7 @@ async fn nonces_are_given_out_wanted_and_renewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bound_token_older_than_the_last_fetch_that_lacks_its_key_is_refused() {
+async fn bound_tokens_with_an_unknown_key_older_than_the_last_fetch_are_rejected() {
     let world = World::with(REQUIRED).await;
     let prover = DpopKey::new();
     let (old, unseen) = (prover.token(&world), prover.token(&world));
@@ -342,7 +342,7 @@ async fn a_bound_token_older_than_the_last_fetch_that_lacks_its_key_is_refused()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_with_one_nonce_key_take_each_others_nonces() {
+async fn replicas_with_the_same_nonce_key_accept_each_others_nonces() {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(&file, "a key that replicas share").unwrap();
     let nonces = format!("{REQUIRED}auth.dpop.nonces = true\n");
@@ -357,7 +357,7 @@ async fn replicas_with_one_nonce_key_take_each_others_nonces() {
     assert_eq!(reply.code(), "use_dpop_nonce");
     let read = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"dpop_nonce_key\"}";
     assert!(one.metric(read).await > 0.0);
-    // A new key is taken up without a restart.
+    // A new key is used without a restart.
     std::fs::write(&file, "another key").unwrap();
     let token = prover.token(&one);
     one.turn(Duration::from_secs(10)).await;
@@ -365,7 +365,7 @@ async fn replicas_with_one_nonce_key_take_each_others_nonces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn proofs_beyond_the_room_for_them_are_refused_and_nobody_else_is() {
+async fn proofs_above_the_limit_are_rejected_only_for_their_key() {
     let world = World::with(&format!("{OPTIONAL}auth.dpop.max_proofs = 100\n")).await;
     for number in 0..50 {
         let prover = DpopKey::new();
@@ -390,7 +390,7 @@ async fn proofs_beyond_the_room_for_them_are_refused_and_nobody_else_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_issuer_without_proofs_stands_next_to_one_that_wants_them() {
+async fn issuers_with_and_without_dpop_work_side_by_side() {
     let stage = Stage::set().await;
     let strict = second_issuer(&stage).await;
     let world = stage
@@ -431,7 +431,7 @@ async fn an_issuer_without_proofs_stands_next_to_one_that_wants_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bound_token_ends_and_is_revoked_like_any_other() {
+async fn bound_tokens_expire_and_are_revoked_like_others() {
     let world =
         World::with(&format!("{REQUIRED}auth.issuers.main.required_scopes = [\"pay\"]\n")).await;
     let prover = DpopKey::new();

@@ -1,6 +1,5 @@
-//! Issuers without public keys, which sign with a shared secret: what accepts their tokens, and what
-//! becomes of them while secrets come and go. That they reject the attacks of the corpus, algorithm
-//! confusion among them, is tested in `corpus`.
+//! Issuers with shared secrets: which tokens are accepted, and rotation of secrets. `corpus` tests
+//! that attacks are rejected, including algorithm confusion.
 
 use std::fs;
 
@@ -21,7 +20,7 @@ const ISSUER: &str = "https://home-made.example";
 const SECRET: &str = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU2Nzg5QUJDREVG";
 const OTHER: &str = "another secret of more than thirty-two bytes in all";
 
-/// The settings of an issuer `shared` with that `iss`, beside the public keys of `main`.
+/// The settings of an issuer `shared` with this `iss`, next to the public keys of `main`.
 fn shared(secrets: &NamedTempFile, issuer: &str, algorithms: &str) -> String {
     let path = secrets.path().display();
     format!(
@@ -40,7 +39,7 @@ fn file(content: &str) -> NamedTempFile {
     file
 }
 
-/// Good claims of alice's; `null` takes one away.
+/// Valid claims of alice's; `null` removes one.
 fn claims(world: &World, changes: &Value) -> Value {
     let exp = world.clock_seconds() + 3600;
     changed(json!({"iss": ISSUER, "sub": "alice", "aud": "shop", "exp": exp}), changes)
@@ -56,7 +55,7 @@ fn token(world: &World, secret: &str, changes: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shared_secret_lets_its_issuers_tokens_in_beside_public_keys() {
+async fn shared_secrets_and_public_keys_work_side_by_side() {
     let stage = Stage::set().await;
     let secrets = file(&format!("{SECRET}{SECRET}\n"));
     let all = "['HS256', 'HS384', 'HS512']";
@@ -76,7 +75,7 @@ async fn a_shared_secret_lets_its_issuers_tokens_in_beside_public_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_issuer_with_a_secret_makes_the_service_ready_by_itself() {
+async fn an_issuer_with_a_secret_is_enough_for_readiness() {
     let stage = Stage::set().await;
     let secrets = file(SECRET);
     let settings = shared(&secrets, ISSUER, "['HS256']");
@@ -89,7 +88,7 @@ async fn an_issuer_with_a_secret_makes_the_service_ready_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removing_a_secret_ends_its_tokens_and_a_bad_file_ends_none() {
+async fn removed_secrets_end_their_tokens_and_invalid_files_do_not() {
     let stage = Stage::set().await;
     let secrets = file(OTHER);
     let world = stage.open_ready(&shared(&secrets, ISSUER, "['HS256']")).await;
@@ -108,7 +107,7 @@ async fn removing_a_secret_ends_its_tokens_and_a_bad_file_ends_none() {
     reload().await;
     assert_eq!((old.me().await.status, new.me().await.status), (200, 200));
 
-    // While the file is no good, the secrets in force stay.
+    // An invalid file keeps the current secrets.
     let last = world.metric(read).await;
     for bad in ["", "short", "three\nshort\nlines"] {
         fs::write(&secrets, bad).unwrap();
@@ -122,13 +121,13 @@ async fn removing_a_secret_ends_its_tokens_and_a_bad_file_ends_none() {
     refused("a removed secret", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
     assert_eq!(new.me().await.status, 200);
     assert_eq!(world.phone("alice").me().await.status, 200);
-    // Nobody can learn of the secrets from the metrics: labels are names of settings.
+    // The metrics reveal nothing about the secrets: labels are names of settings.
     let metrics = world.admin().get("/metrics").await.text();
     assert!(!metrics.contains(SECRET) && !metrics.contains(OTHER));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_issuer_is_for_tokens_without_iss_only() {
+async fn an_empty_issuer_accepts_only_tokens_without_iss() {
     let stage = Stage::set().await;
     let secrets = file(SECRET);
     let world = stage.open_ready(&shared(&secrets, "", "['HS256']")).await;
@@ -154,7 +153,7 @@ async fn an_empty_issuer_is_for_tokens_without_iss_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn public_keys_may_be_an_issuers_whose_tokens_have_no_iss() {
+async fn public_keys_can_verify_tokens_without_iss() {
     let stage = Stage::set().await;
     let set = stage.issuer().jwks();
     let keys = file(&public_key_pem(&set["keys"][0]));

@@ -36,7 +36,7 @@ async fn p1_nothing_in_a_request_chooses_another_customer() {
     for (n, (target, lines)) in attempts.into_iter().enumerate() {
         let subject = format!("alice-{n}");
         let reply = world.phone(&subject).request("GET", target, lines).await;
-        // A second Host, a fragment and the like may be refused, but never lead to bob.
+        // A second Host, a fragment and the like may be rejected, but never select bob.
         if reply.status == 200 {
             assert_eq!(reply.json()["object_reference_id"], *subject, "{target} {lines}");
         } else {
@@ -50,15 +50,15 @@ async fn p1_nothing_in_a_request_chooses_another_customer() {
     juspay_heard_of_the_tokens_customers_only(&world);
 }
 
-/// Looks through what Juspay received.
+/// Checks which customers Juspay was called for.
 fn juspay_heard_of_the_tokens_customers_only(world: &World) {
     let requests = world.simulator().requests();
     assert!(requests.len() > 12, "most attempts are answered: {}", requests.len());
     for request in requests {
         assert!(request.path.starts_with("/customers/alice-"), "{}", request.path);
-        let asked = request.path.trim_start_matches("/customers/");
+        let requested = request.path.trim_start_matches("/customers/");
         assert_eq!(request.query, "options.get_client_auth_token=true");
-        assert_eq!(request.header("x-routing-id"), Some(asked));
+        assert_eq!(request.header("x-routing-id"), Some(requested));
         assert_eq!(request.header("x-merchantid"), Some(world.simulator().merchant()));
         assert_eq!(request.body, "");
         for (name, value) in &request.headers {
@@ -68,7 +68,7 @@ fn juspay_heard_of_the_tokens_customers_only(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_body_chooses_nobody_either() {
+async fn p1_nothing_in_a_body_chooses_another_customer() {
     let world = World::new().await;
     let phone = world.phone("alice");
     for body in [json!({"customer_id": "bob"}), json!("customer_id=bob")] {
@@ -81,7 +81,7 @@ async fn p1_a_body_chooses_nobody_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_the_id_is_one_segment_of_juspays_path_whatever_it_is() {
+async fn p1_any_id_is_one_segment_of_juspays_path() {
     let world = World::new().await;
     for (subject, segment) in [
         ("a.b+c@example.com", "a.b%2Bc%40example.com"),
@@ -102,7 +102,7 @@ async fn p1_the_id_is_one_segment_of_juspays_path_whatever_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_claim_and_the_prefix_make_the_customers_id() {
+async fn claim_and_prefix_form_the_customer_id() {
     let world = World::new().await;
     let wish = MintRequest::of("x").with("sub", 9_007_199_254_740_993_u64);
     let reply = world.phone_with(&wish).me().await;
@@ -118,7 +118,7 @@ async fn the_claim_and_the_prefix_make_the_customers_id() {
     assert_eq!(world.simulator().counts().len(), 1);
 }
 
-/// A world with a second issuer that is trusted too, and a phone of one of its users.
+/// A world with a second trusted issuer, and a phone of one of its users.
 async fn two_issuers(main: &str, second: &str, rest: &str) -> (World, Running) {
     let stage = Stage::set().await;
     let running = second_issuer(&stage).await;
@@ -147,21 +147,21 @@ fn of_second(world: &World, second: &Running, subject: &str) -> Phone {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_the_same_subject_of_two_issuers_is_two_customers() {
+async fn p1_the_same_subject_of_two_issuers_names_two_customers() {
     let (world, second) = two_issuers(NO_PREFIX, WEB, "").await;
     let ours = world.phone("alice").me().await;
     let theirs = of_second(&world, &second, "alice").me().await;
     assert_eq!(ours.json()["object_reference_id"], "alice");
     assert_eq!(theirs.json()["object_reference_id"], "web-alice");
     assert_ne!(ours.token(), theirs.token());
-    // An id of the first issuer's that would lie in the second one's namespace.
+    // An id of the first issuer that would be in the namespace of the second one.
     refused("web-bob", &world.phone("web-bob").me().await, 403, "no_customer", None);
     let counts = world.simulator().counts();
     assert_eq!(counts.keys().collect::<Vec<_>>(), ["alice", "web-alice"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_the_keys_of_one_issuer_prove_nothing_about_anothers_users() {
+async fn p1_keys_of_one_issuer_do_not_verify_tokens_of_another() {
     let (world, second) = two_issuers(NO_PREFIX, WEB, "").await;
     let crossed = MintRequest::of("alice").with("iss", world.issuer().issuer_url());
     let token = second.issuer().mint(&crossed).unwrap();
@@ -170,7 +170,7 @@ async fn p1_the_keys_of_one_issuer_prove_nothing_about_anothers_users() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn issuers_may_share_their_customers() {
+async fn issuers_can_share_customers() {
     let (world, second) = two_issuers("", "", "auth.shared_customer_ids = true").await;
     let ours = world.phone("alice").me().await;
     let theirs = of_second(&world, &second, "alice").me().await;
@@ -182,7 +182,7 @@ async fn issuers_may_share_their_customers() {
 async fn every_algorithm_works_from_end_to_end() {
     let stage = Stage::set().await;
     let wish = |algorithm| MintRequest { algorithm, ..MintRequest::of(&format!("{algorithm:?}")) };
-    // The keys are made before the service asks for them.
+    // The simulator creates the keys before the service fetches them.
     let tokens = Algorithm::ALL.map(|algorithm| stage.issuer().mint(&wish(algorithm)).unwrap());
     let settings = format!(
         "[auth.issuers.main]\ndiscovery = false\njwks_url = \"{}\"\nalgorithms = {:?}",

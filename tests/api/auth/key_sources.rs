@@ -1,4 +1,4 @@
-//! Where an issuer's keys may come from: files in PEM, redirects, plain http on listed hosts.
+//! Sources of an issuer's keys: PEM files, redirects, plain http on listed hosts.
 
 use juspay_bff::{
     settings::Algorithm,
@@ -23,7 +23,7 @@ fn by_file(path: &std::path::Path) -> String {
     )
 }
 
-/// A good token of alice's whose header names that key.
+/// A valid token of alice's whose header names this key.
 fn token(world: &World, algorithm: Algorithm, kid: Option<&str>) -> String {
     let mut header = json!({"alg": algorithm.name(), "typ": "at+jwt"});
     if let Some(kid) = kid {
@@ -33,16 +33,16 @@ fn token(world: &World, algorithm: Algorithm, kid: Option<&str>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_in_pem_verify_tokens_whatever_kid_they_name() {
+async fn pem_keys_verify_tokens_with_any_kid() {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    // The simulator makes a key when it is first used.
+    // The simulator creates a key on first use.
     let by_rsa = MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of("alice") };
     stage.issuer().mint(&by_rsa).unwrap();
     let [elliptic, rsa] = ["EC", "RSA"].map(|kty| public_key_pem(&jwk(&stage, kty)));
     let strange = public_key_pem(&stranger.issuer().jwks()["keys"][0]);
-    // Two keys fit ES256, and the second one has signed.
+    // Two keys support ES256, and the second one made the signature.
     std::fs::write(&file, format!("{strange}{elliptic}{rsa}")).unwrap();
     let world = stage.open_ready(&by_file(file.path())).await;
     for algorithm in [Algorithm::ES256, Algorithm::RS256] {
@@ -63,7 +63,7 @@ async fn keys_in_pem_verify_tokens_whatever_kid_they_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_file_that_turns_private_is_not_used() {
+async fn key_files_with_a_private_key_are_not_used() {
     let stage = Stage::set().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let pair = rcgen::KeyPair::generate().unwrap();
@@ -78,7 +78,7 @@ async fn a_key_file_that_turns_private_is_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_may_have_moved_on_its_server_and_may_begin_with_a_byte_order_mark() {
+async fn redirected_key_sets_and_byte_order_marks_are_accepted() {
     let stage = Stage::set().await;
     let to = |target: String| {
         let headers = [("Location".to_owned(), target)].into();
@@ -97,9 +97,9 @@ async fn a_key_set_may_have_moved_on_its_server_and_may_begin_with_a_byte_order_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_comes_by_plain_http_from_listed_hosts() {
+async fn key_sets_are_fetched_over_plain_http_from_listed_hosts() {
     let stage = Stage::set().await;
-    // This machine, but no loopback address by its number.
+    // This machine, but not a loopback address by its number.
     let url = stage.issuer().jwks_url().replace("127.0.0.1", "0.0.0.0");
     let world = stage
         .open_ready(&format!(

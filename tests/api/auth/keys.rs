@@ -1,4 +1,4 @@
-//! Keys that come and go. Trouble with them is a 503, never a phone's 401 (promise P6).
+//! Key rotation and unreachable issuers. Failures of an issuer are a 503, never a 401 (promise P6).
 
 mod forged_kids;
 
@@ -25,7 +25,7 @@ use crate::support::{Reply, Stage, World, tls::TlsTerminator, until};
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_STALE: Duration = Duration::from_hours(24);
 
-/// A token that outlives every test here.
+/// A token that is valid throughout each test.
 fn long_lived(subject: &str) -> MintRequest {
     MintRequest { life: SignedDuration::from_hours(1000), ..MintRequest::of(subject) }
 }
@@ -35,14 +35,14 @@ fn unavailable(reply: &Reply) {
     assert!(reply.header("retry-after").is_some());
 }
 
-/// From now on the issuer doesn't answer.
+/// Stops the issuer.
 fn die(world: &World) {
     world.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
     world.issuer().inject(JWKS_PATH, None, Fault::Reset);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_works_at_once_and_the_old_one_while_it_is_published() {
+async fn new_keys_work_at_once_and_old_ones_while_published() {
     let world = World::new().await;
     let old = world.phone_with(&long_lived("alice"));
     assert_eq!(old.me().await.status, 200);
@@ -59,22 +59,22 @@ async fn a_new_key_works_at_once_and_the_old_one_while_it_is_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_end_when_their_key_leaves_the_set() {
+async fn tokens_end_when_their_key_is_removed() {
     let world = World::new().await;
     let old = world.phone_with(&long_lived("alice"));
     assert_eq!(old.me().await.status, 200);
     world.issuer().rotate(false).unwrap();
     assert_eq!(old.me().await.status, 200, "nobody has told the service yet");
     assert_eq!(world.phone("alice").me().await.status, 200);
-    // That fetch was made for the new key. It took the old one away at once, but only a fetch that
-    // was made for the old one ends its user's session.
+    // That fetch was made for the new key. It removed the old key, but only a fetch for the old key
+    // rejects its tokens.
     unavailable(&old.me().await);
     world.clock.advance(COOLDOWN);
     refused("a key that is gone", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_is_seen_by_the_clock_alone() {
+async fn rotations_are_detected_by_the_scheduled_refresh() {
     let world = World::new().await;
     let old = world.phone_with(&long_lived("alice"));
     assert_eq!(old.me().await.status, 200);
@@ -85,7 +85,7 @@ async fn a_rotation_is_seen_by_the_clock_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_an_issuer_that_is_down_at_start_is_a_503_until_it_is_back() {
+async fn p6_an_issuer_down_at_startup_is_a_503_until_it_recovers() {
     let stage = Stage::set().await;
     stage.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
     let world = stage.open("");
@@ -97,7 +97,7 @@ async fn p6_an_issuer_that_is_down_at_start_is_a_503_until_it_is_back() {
 
     world.issuer().clear_faults();
     unavailable(&phone.me().await);
-    // The retry comes by itself, within the cool-down.
+    // The refresher retries on its own, within the cool-down.
     let recovered = async || {
         world.clock.advance(COOLDOWN);
         for _ in 0..100 {
@@ -112,7 +112,7 @@ async fn p6_an_issuer_that_is_down_at_start_is_a_503_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_phone_that_asks_again_after_the_cool_down_finds_the_issuer_back() {
+async fn p6_a_retry_after_the_cool_down_succeeds_once_the_issuer_recovers() {
     let stage = Stage::set().await;
     stage.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
     let world = stage.open("auth.jwks_refresh = \"12h\"");
@@ -124,7 +124,7 @@ async fn p6_a_phone_that_asks_again_after_the_cool_down_finds_the_issuer_back() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_the_last_good_keys_serve_until_they_are_too_old_and_then_it_is_a_503() {
+async fn p6_previous_keys_are_used_until_max_stale_and_then_it_is_a_503() {
     let world = World::new().await;
     let known = world.phone_with(&long_lived("alice"));
     assert_eq!(known.me().await.status, 200);
@@ -150,7 +150,7 @@ async fn p6_the_last_good_keys_serve_until_they_are_too_old_and_then_it_is_a_503
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_an_unknown_key_is_a_503_while_the_issuer_cannot_be_asked() {
+async fn p6_unknown_keys_are_a_503_while_the_issuer_is_unreachable() {
     let world = World::new().await;
     die(&world);
     world.issuer().rotate(false).unwrap();
@@ -162,21 +162,21 @@ async fn p6_an_unknown_key_is_a_503_while_the_issuer_cannot_be_asked() {
     assert_eq!(phone.me().await.status, 200);
 }
 
-/// A token with a key that nobody has.
+/// A token signed with an unknown key.
 fn with_random_kid(world: &World) -> String {
     let (mut header, claims) = (header(world.issuer()), claims(world).to_string());
     header["kid"] = json!(format!("{:032x}", rand::random::<u128>()));
     world.issuer().sign_raw(&header.to_string(), &claims, Algorithm::ES256).unwrap()
 }
 
-/// Two floods of tokens that `forge` makes, a cool-down apart. Each makes one fetch, and who is
-/// known is served amid it; `is_refused` looks at each answer.
+/// Two floods of tokens that `forge` makes, a cool-down apart. Each causes one fetch, and cached
+/// callers are served meanwhile; `is_refused` checks each response.
 async fn flood(world: &World, forge: impl Fn(usize) -> String, is_refused: impl Fn(&Reply)) {
     let known = world.phone("alice");
     let mut fetches = world.issuer().calls(JWKS_PATH);
     for _ in 0..2 {
         let tokens: Vec<_> = (0..250).map(&forge).collect();
-        // In portions, as each request needs two file descriptors of this process.
+        // In chunks, because each request needs two file descriptors of this process.
         for portion in tokens.chunks(50) {
             let phones = portion.iter().map(|token| world.phone_holding(token));
             let replies = join_all(phones.map(async |phone| phone.me().await)).await;
@@ -191,7 +191,7 @@ async fn flood(world: &World, forge: impl Fn(usize) -> String, is_refused: impl 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_unknown_keys_makes_one_fetch_a_cool_down() {
+async fn floods_of_unknown_keys_cause_one_fetch_per_cool_down() {
     let world = World::new().await;
     let is_refused = |reply: &Reply| {
         let told = (reply.status, &*reply.code());
@@ -201,7 +201,7 @@ async fn a_flood_of_unknown_keys_makes_one_fetch_a_cool_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_forged_signatures_makes_one_fetch_a_cool_down() {
+async fn floods_of_forged_signatures_cause_one_fetch_per_cool_down() {
     let stage = Stage::set().await;
     let stranger = second_issuer(&stage).await;
     let world = stage.open_ready("").await;
@@ -216,7 +216,7 @@ async fn a_flood_of_forged_signatures_makes_one_fetch_a_cool_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_remembered_token_outlives_its_issuer_and_ends_with_the_leeway() {
+async fn cached_tokens_survive_an_issuer_outage_and_expire_with_the_leeway() {
     let world = World::new().await;
     let life = SignedDuration::from_secs(300);
     let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
@@ -229,7 +229,7 @@ async fn a_remembered_token_outlives_its_issuer_and_ends_with_the_leeway() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_remembered_token_ends_on_the_wall_clock_too() {
+async fn cached_tokens_expire_by_the_wall_clock_too() {
     let world = World::new().await;
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.status, 200);
@@ -238,7 +238,7 @@ async fn a_remembered_token_ends_on_the_wall_clock_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_may_come_from_a_file_that_is_followed() {
+async fn key_files_are_watched() {
     let stage = Stage::set().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, stage.issuer().jwks().to_string()).unwrap();
@@ -259,7 +259,7 @@ async fn keys_may_come_from_a_file_that_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_of_another_issuers_gives_no_keys() {
+async fn metadata_of_another_issuer_gives_no_keys() {
     let stage = Stage::set().await;
     let theirs = json!({
         "issuer": "https://somebody.example",
@@ -278,7 +278,7 @@ async fn a_configuration_of_another_issuers_gives_no_keys() {
     assert_eq!(world.issuer().calls(JWKS_PATH), 0, "the key set isn't even asked for");
 }
 
-/// From now on the issuer publishes these keys.
+/// Replaces the keys that the issuer publishes.
 fn publish(world: &World, keys: &Value) {
     world.issuer().clear_faults();
     let body = json!({ "keys": keys }).to_string();
@@ -294,7 +294,7 @@ fn renamed(world: &World, key: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_kid_that_stands_for_another_key_never_costs_a_new_token_its_session() {
+async fn p6_reused_kids_never_cause_a_401_for_new_tokens() {
     let stage = Stage::set().await;
     let other = second_issuer(&stage).await;
     let world = stage.open_ready("").await;
@@ -305,7 +305,7 @@ async fn p6_a_kid_that_stands_for_another_key_never_costs_a_new_token_its_sessio
     let new = world.phone_holding(&token);
     let jwk = renamed(&world, &other.issuer().jwks()["keys"][0]);
 
-    // While the issuer can't be asked, it is an open question.
+    // While the issuer is unreachable, the key may exist.
     die(&world);
     unavailable(&new.me().await);
     unavailable(&new.me().await);
@@ -313,12 +313,12 @@ async fn p6_a_kid_that_stands_for_another_key_never_costs_a_new_token_its_sessio
     publish(&world, &json!([jwk]));
     world.clock.advance(COOLDOWN);
     assert_eq!(new.me().await.status, 200);
-    // That fetch was made to tell whether the key had changed.
+    // That fetch was made to check whether the key had changed.
     refused("the key of before", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_good_token_in_a_flood_of_unknown_keys_is_a_503_until_its_key_is_found() {
+async fn p6_valid_tokens_in_a_flood_of_unknown_keys_are_a_503_until_their_key_is_found() {
     let world = World::new().await;
     for _ in 0..3 {
         let known = world.phone("alice");
@@ -342,7 +342,7 @@ async fn p6_a_good_token_in_a_flood_of_unknown_keys_is_a_503_until_its_key_is_fo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_an_hour_without_the_issuer_logs_nobody_out() {
+async fn p6_an_hour_without_the_issuer_causes_no_401() {
     let world = World::new().await;
     let known = world.phone_with(&long_lived("alice"));
     assert_eq!(known.me().await.status, 200);
@@ -359,7 +359,7 @@ async fn p6_an_hour_without_the_issuer_logs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_that_turns_bad_is_not_taken_up() {
+async fn invalid_key_sets_are_not_used() {
     let world = World::new().await;
     let refreshes = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
     let gauge =
@@ -387,7 +387,7 @@ async fn a_set_that_turns_bad_is_not_taken_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ca_file_is_trusted_for_its_own_issuer_only() {
+async fn ca_files_are_trusted_only_for_their_issuer() {
     for (at, is_taken) in [("main", true), ("other", false)] {
         let stage = Stage::set().await;
         let issuer = stage.issuer().issuer_url().strip_prefix("http://").unwrap().parse().unwrap();
@@ -421,7 +421,7 @@ async fn a_ca_file_is_trusted_for_its_own_issuer_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_from_whom_nobody_has_certified_or_from_another_origin_are_not_taken() {
+async fn keys_from_uncertified_servers_or_another_origin_are_not_used() {
     let stage = Stage::set().await;
     let issuer = stage.issuer().issuer_url().strip_prefix("http://").unwrap().parse().unwrap();
     let end = TlsTerminator::new("localhost", issuer).await;

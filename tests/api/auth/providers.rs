@@ -1,4 +1,4 @@
-//! Tokens of particular identity providers, and the settings that admit them.
+//! Tokens of particular identity providers, and the settings that accept them.
 
 use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::{INVALID_TOKEN, refused};
 use crate::support::{Stage, World, until};
 
-/// A token of alice's that has these claims as well.
+/// A token of alice's with additional claims.
 fn with(typ: &str, claims: &Value) -> MintRequest {
     let wish = MintRequest { typ: typ.to_owned(), ..MintRequest::of("alice") };
     let claims = claims.as_object().expect("an object").iter();
     claims.fold(wish, |wish, (claim, value)| wish.with(claim, value.clone()))
 }
 
-/// That these settings of the issuer `main` accept and reject these tokens.
+/// Checks which tokens the settings of the issuer `main` accept and reject.
 async fn decides(settings: &str, accepted: &[Value], rejected: &[Value]) {
     let world = World::with(&format!("[auth.issuers.main]\n{settings}")).await;
     for claims in accepted {
@@ -47,7 +47,7 @@ async fn id_tokens_are_accepted_only_where_they_are_the_apps_credential() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_claim_may_say_whom_a_token_is_for() {
+async fn another_claim_can_be_the_audience() {
     let ours = "juspay-bff-demo";
     let cognito = json!({"aud": null, "client_id": ours, "token_use": "access"});
     let hydra = json!({"aud": [], "client_id": ours});
@@ -108,7 +108,7 @@ async fn required_claims_are_required() {
     decides(settings, &[good("phone"), good("google.com")], &others).await;
 }
 
-/// That these settings give each of these tokens its customer, or none.
+/// Checks which customer each token names with these settings, if any.
 async fn names(settings: &str, rows: &[(Value, Option<&str>)]) {
     let world = World::with(&format!("[auth.issuers.main]\n{settings}")).await;
     for (claims, customer) in rows {
@@ -138,7 +138,7 @@ async fn a_sub_that_equals_a_listed_audience_names_no_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nested_claim_names_the_customer() {
+async fn nested_claims_can_name_the_customer() {
     let rows = [
         (json!({"app_metadata": {"customer_id": "c1"}}), Some("c1")),
         (json!({"app_metadata": {"customer_id": ["c2"]}}), Some("c2")),
@@ -151,7 +151,7 @@ async fn a_nested_claim_names_the_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_twin_is_waived_where_the_settings_say_so_and_a_false_one_never() {
+async fn missing_verified_claims_are_waived_by_setting_and_false_ones_never() {
     let email = |verified: Value| json!({"email": "a@b.example", "email_verified": verified});
     let rows = |missing| {
         [

@@ -1,9 +1,10 @@
-//! The recipes of `docs/identity-providers.md`: each service has the settings of one recipe, and is called with
-//! the token that the document shows, signed now. Only the source of the keys is a local one.
+//! The recipes of `docs/identity-providers.md`. Each service has the settings of one recipe, and
+//! gets the token in the document, signed now. Only the source of the keys is local.
 //!
-//! `document` checks what the document says, `mistakes` has the rejected token that each recipe names,
-//! `served` starts the services and signs, `unfit` makes each token unfit in every way that its recipe rules
-//! out.
+//! - `document`: checks the document
+//! - `mistakes`: the rejected token that each recipe names
+//! - `served`: starts the services and signs tokens
+//! - `unfit`: makes each token invalid in every way that its recipe rejects
 
 mod document;
 mod mistakes;
@@ -20,7 +21,7 @@ use super::{
 use crate::support::recipes::{recipe, recipes};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_of_each_recipe_gets_its_customer() {
+async fn recipe_tokens_get_their_customer() {
     for recipe in recipes() {
         let (heading, customer) = (&recipe.heading, &recipe.customer);
         let served = Served::new(&recipe).await;
@@ -45,13 +46,13 @@ async fn the_token_of_each_recipe_gets_its_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_token_is_rejected_with_any_part_that_the_recipe_rules_out() {
+async fn recipe_tokens_are_rejected_if_they_violate_the_recipe() {
     let stranger = Stranger::new().await;
     let mut rejected = 0;
     for recipe in recipes() {
         let served = Served::new(&recipe).await;
         for rows in unfit::GROUPS {
-            // Signatures that don't fit make the keys be fetched at most once in this time.
+            // Invalid signatures cause at most one key fetch per cool-down.
             served.world.clock.advance(COOLDOWN);
             for row in rows(&served, &stranger) {
                 row.is_rejected(&served).await;
@@ -67,7 +68,7 @@ async fn the_same_token_is_rejected_with_any_part_that_the_recipe_rules_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_applications_own_token_names_no_customer() {
+async fn application_tokens_name_no_customer() {
     let client = "57cbishk4j24pabc1234567890";
     let auth0 = "https://shop.example/customer_id";
     let auth0_client = "my_client_id_1234567890abcdefghij@clients";

@@ -1,5 +1,5 @@
-//! Tokens that prove nothing, each for a reason of its own: forged ones, those with an odd header,
-//! and truly signed ones with unfit claims.
+//! Invalid tokens, each with its own reason: forged ones, unusual headers, and signed ones with
+//! invalid claims.
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::expired;
 use crate::support::World;
 
-/// What is wrong, the reason that is counted for it (`auth_failures_total`), and the token.
+/// What is wrong, the counted reason (`auth_failures_total`), and the token.
 pub type Invalid = (&'static str, &'static str, String);
 
 /// Tokens that the issuer hasn't signed.
@@ -50,7 +50,7 @@ pub fn forged(issuer: &Issuer, claims: &Value, strange: &Issuer) -> Vec<Invalid>
     ]
 }
 
-/// Tokens that the issuer has signed, with a header that isn't taken.
+/// Tokens that the issuer has signed, with a header that is not accepted.
 pub fn with_odd_headers(issuer: &Issuer, claims: &Value) -> Vec<Invalid> {
     let with = |name: &str, value: Value| {
         let mut header = header(issuer);
@@ -68,7 +68,7 @@ pub fn with_odd_headers(issuer: &Issuer, claims: &Value) -> Vec<Invalid> {
     ]
 }
 
-/// Tokens that an issuer has signed, with claims that aren't taken.
+/// Tokens that an issuer has signed, with claims that are not accepted.
 pub fn with_unfit_claims(world: &World, strange: &Issuer) -> Vec<Invalid> {
     let mint = |wish: MintRequest| world.issuer().mint(&wish).unwrap();
     let with = |claim: &str, value: Value| mint(MintRequest::of("alice").with(claim, value));
@@ -102,7 +102,7 @@ pub fn header(issuer: &Issuer) -> Value {
     json!({"alg": "ES256", "kid": issuer.kid(Algorithm::ES256).unwrap(), "typ": "at+jwt"})
 }
 
-/// Good claims of alice's.
+/// Valid claims of alice's.
 pub fn claims(world: &World) -> Value {
     json!({
         "iss": world.issuer().issuer_url(),
@@ -122,7 +122,7 @@ pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A token whose signature is an HMAC with a public key, which anybody has, as the secret.
+/// A token with an HMAC that uses a public key as the secret.
 fn hmac(header: &str, payload: &str, jwk: &Value) -> String {
     let message = format!("{}.{payload}", base64url(header));
     let secret = ["x", "y"]

@@ -1,5 +1,6 @@
-//! Verdicts over whole corpora of tokens under default settings, compared with the kept ones in
-//! `verdicts/*.txt`. A change of a check shows there which tokens it accepts or rejects from now on.
+//! Results over whole corpora of tokens with default settings, compared with the stored ones in
+//! `verdicts/*.txt`. After a change of a check, the difference shows which tokens are newly
+//! accepted or rejected.
 
 use std::{
     fmt, fs,
@@ -8,10 +9,10 @@ use std::{
 
 use super::corpus::Forge;
 
-/// The verdicts over one corpus so far.
+/// The results for one corpus.
 pub struct Verdicts {
     name: &'static str,
-    /// Texts that differ from run to run, and the names that stand for them.
+    /// Texts that differ between runs, and the names that replace them.
     random: Vec<(String, &'static str)>,
     lines: Vec<String>,
 }
@@ -24,13 +25,13 @@ impl fmt::Display for Verdicts {
 }
 
 impl Verdicts {
-    /// Those over the corpus whose kept verdicts are in `verdicts/NAME.txt`.
+    /// The corpus whose stored results are in `verdicts/NAME.txt`.
     pub fn of(name: &'static str) -> Self {
         Self { name, random: Vec::new(), lines: Vec::new() }
     }
 
-    /// The same, where names of rows hold addresses and keys, `iss` and the audience's claim. Each row has
-    /// one name for all kinds of issuers and all such claims.
+    /// Replaces addresses, keys, `iss` and the audience claim in the names of rows, so that a row
+    /// has the same name for all kinds of issuers and all audience claims.
     pub fn with_random_parts_of(self, forge: &Forge<'_>) -> Self {
         let port = |url: &str| url.rsplit(':').next().expect("a port").to_owned();
         let own = port(forge.issuer().issuer_url());
@@ -60,7 +61,7 @@ impl Verdicts {
         self.lines.iter().filter(|line| line.starts_with("accepted\t")).count()
     }
 
-    /// Notes what came of the token of that name.
+    /// Adds the result for a token.
     pub fn note(&mut self, verdict: &str, name: &str) {
         let replace =
             |name: String, (text, stand_in): &(String, &str)| name.replace(text, stand_in);
@@ -73,8 +74,8 @@ impl Verdicts {
         self.lines.push(format!("{verdict}\t{name}\n"));
     }
 
-    /// Compares the tokens' names with the kept ones: the verdicts are those of another kind of issuer, but
-    /// no token is left out.
+    /// Compares only the names of tokens with the stored ones: another kind of issuer has other
+    /// results, but must cover all tokens.
     pub fn compare_names(&self) {
         let (_, kept) = self.kept();
         let name = |line: &str| line.split_once('\t').expect("a verdict").1.trim_end().to_owned();
@@ -86,14 +87,14 @@ impl Verdicts {
         }
     }
 
-    /// The file of the kept ones, and what is in it.
+    /// The file of the stored results, and its content.
     fn kept(&self) -> (PathBuf, String) {
         let file = Path::new("tests/api/auth/verdicts").join(self.name).with_extension("txt");
         let kept = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file));
         (file, kept.unwrap_or_default())
     }
 
-    /// Compares them with the kept ones.
+    /// Compares the results with the stored ones.
     pub fn compare(self) {
         let (file, kept) = self.kept();
         let found = self.lines.concat();

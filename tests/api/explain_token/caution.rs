@@ -5,7 +5,7 @@ use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
 
 use super::{
-    Desk, ends,
+    Fixture, ends,
     near_misses::{block, explained, settings},
 };
 
@@ -13,7 +13,7 @@ const SUGGESTED: &str = "to accept such tokens";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_token_that_fails_another_check_gets_no_suggestion() {
-    let desk = Desk::new().await;
+    let desk = Fixture::new().await;
     let id_token =
         || MintRequest { typ: "JWT".to_owned(), ..MintRequest::of("alice") }.with("at_hash", "h");
     for (keys, wish, failed) in [
@@ -45,7 +45,7 @@ async fn an_id_token_that_fails_another_check_gets_no_suggestion() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audience_that_any_app_can_get_is_never_suggested() {
-    let desk = Desk::new().await;
+    let desk = Fixture::new().await;
     let common = [
         "account",
         "broker",
@@ -92,7 +92,7 @@ async fn an_audience_that_any_app_can_get_is_never_suggested() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_claim_with_such_an_audience_is_not_suggested_either() {
-    let desk = Desk::new().await;
+    let desk = Fixture::new().await;
     let wish = MintRequest::of("alice").with("aud", "account").with("client_id", Value::Null);
     explained(
         &desk,
@@ -112,7 +112,7 @@ async fn another_claim_with_such_an_audience_is_not_suggested_either() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unverified_address_is_assumed_to_be_verified_for_phone_numbers_of_firebase_only() {
-    let desk = Desk::new().await;
+    let desk = Fixture::new().await;
     let firebase = "https://securetoken.google.com/shop-1a2b3";
     let unverified =
         "names none: its _verified twin is missing, and customer_id_verified is \"required\"";
@@ -151,7 +151,7 @@ async fn an_unverified_address_is_assumed_to_be_verified_for_phone_numbers_of_fi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_required_claim_that_identifies_a_person_is_not_printed() {
-    let desk = Desk::new().await;
+    let desk = Fixture::new().await;
     let (address, phone, id) = ("alice@example.com", "+919876543210", "customer-4711");
     let personal = json!({"email": [address], "phone": {"number": phone}});
     let wish = MintRequest::of(id)
@@ -201,7 +201,7 @@ async fn a_required_claim_that_identifies_a_person_is_not_printed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_required_claim_at_a_place_that_users_can_edit_is_named_as_such() {
-    let desk = Desk::new().await;
+    let desk = Fixture::new().await;
     for (claims, place) in [
         (
             json!({"user_metadata": {"tier": "gold"}}),

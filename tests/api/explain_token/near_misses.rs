@@ -1,5 +1,6 @@
-//! `juspay-bff explain-token`: the named differences, with the exact lines, and that a suggested setting
-//! makes the service accept the token. Issuers and audiences here, the rest in the files below.
+//! `juspay-bff explain-token`: the named differences with their exact lines, and that the service
+//! accepts the token with a suggested setting. Issuers and audiences are here, the rest is in
+//! submodules.
 
 mod claims;
 mod keys;
@@ -7,16 +8,16 @@ mod keys;
 use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
 
-use super::{Desk, ends};
+use super::{Fixture, ends};
 
 const V1: &str = "https://sts.windows.net/11111111-2222-3333-4444-555555555555/";
 const V2: &str = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0";
 
-/// Settings of an issuer whose keys are in a file, with these keys over the usual ones.
-pub fn settings(desk: &Desk, keys: &str) -> String {
-    let file = desk.file("keys.json", &desk.running.issuer().jwks().to_string());
+/// The settings of an issuer with a key file and these additional keys.
+pub fn settings(fixture: &Fixture, keys: &str) -> String {
+    let file = fixture.file("keys.json", &fixture.running.issuer().jwks().to_string());
     let usual = [
-        ("issuer", format!("'{}'", desk.running.issuer().issuer_url())),
+        ("issuer", format!("'{}'", fixture.running.issuer().issuer_url())),
         ("audiences", "['juspay-bff-demo']".to_owned()),
         ("algorithms", "['ES256']".to_owned()),
         ("jwks_file", format!("'{}'", file.display())),
@@ -38,13 +39,19 @@ pub fn block(stdout: &str, name: &str) -> Vec<String> {
     lines.map_while(|line| line.strip_prefix("         ")).map(str::to_owned).collect()
 }
 
-/// Lines of an issuer's token: settings, claims, the check that fails, and its lines. If a setting is
-/// suggested, the token is accepted with it.
-pub async fn explained(desk: &Desk, keys: &str, wish: &MintRequest, name: &str, lines: &[&str]) {
-    // The issuer publishes a key once it has signed with it.
-    let token = desk.mint(wish);
-    let settings = settings(desk, keys);
-    let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+/// Checks the lines of an issuer's token. Parameters: settings, claims, the failed check, and its
+/// lines. If a setting is suggested, checks that the token is accepted with it.
+pub async fn explained(
+    fixture: &Fixture,
+    keys: &str,
+    wish: &MintRequest,
+    name: &str,
+    lines: &[&str],
+) {
+    // The simulator publishes a key once it has signed with it.
+    let token = fixture.mint(wish);
+    let settings = settings(fixture, keys);
+    let ended = fixture.explain_by(&settings, &token, "", &["--offline"]).await;
     assert_eq!(
         block(&ended.stdout, name),
         lines,
@@ -55,7 +62,8 @@ pub async fn explained(desk: &Desk, keys: &str, wish: &MintRequest, name: &str, 
     let suggested = lines.iter().filter_map(|line| line.strip_prefix("to accept such tokens: "));
     let suggested: Vec<_> = suggested.collect();
     if !suggested.is_empty() {
-        let ended = desk.explain_by(&settings, &token, &suggested.join("\n"), &["--offline"]).await;
+        let ended =
+            fixture.explain_by(&settings, &token, &suggested.join("\n"), &["--offline"]).await;
         ends(&ended, &[], "accepted by auth.issuers.main");
     }
 }
@@ -127,8 +135,8 @@ const ISSUERS: [(&str, &str, &str, bool); 10] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_difference_to_the_closest_issuer_is_named() {
-    let desk = Desk::new().await;
+async fn differences_to_the_closest_issuer_are_named() {
+    let fixture = Fixture::new().await;
     for (expected, found, difference, is_suggested) in ISSUERS {
         let suggestion = format!("to accept such tokens: auth.issuers.main.issuer = \"{found}\"");
         let [expected_line, found_line, hint] = [
@@ -147,15 +155,15 @@ async fn the_difference_to_the_closest_issuer_is_named() {
             ]);
         }
         let wish = wish().with("iss", found);
-        explained(&desk, &format!("issuer = '{expected}'"), &wish, "issuer", &lines).await;
+        explained(&fixture, &format!("issuer = '{expected}'"), &wish, "issuer", &lines).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_issuer_without_a_similar_one_is_not_suggested() {
-    let desk = Desk::new().await;
+async fn dissimilar_issuers_are_not_suggested() {
+    let fixture = Fixture::new().await;
     explained(
-        &desk,
+        &fixture,
         "issuer = 'https://a.example'",
         &wish().with("iss", "https://b.example"),
         "issuer",
@@ -169,8 +177,8 @@ async fn an_issuer_without_a_similar_one_is_not_suggested() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_without_iss_needs_an_issuer_without_name() {
-    let desk = Desk::new().await;
+async fn tokens_without_iss_need_an_empty_issuer() {
+    let fixture = Fixture::new().await;
     let lines = [
         "expected       \"https://a.example\" (auth.issuers.main.issuer)",
         "found          the token has no iss",
@@ -181,12 +189,12 @@ async fn a_token_without_iss_needs_an_issuer_without_name() {
          checked with its keys, whatever they were made for, and others are not; the token's signature is unproven: anyone may have written its values",
     ];
     let wish = wish().with("iss", Value::Null);
-    explained(&desk, "issuer = 'https://a.example'", &wish, "issuer", &lines).await;
+    explained(&fixture, "issuer = 'https://a.example'", &wish, "issuer", &lines).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_closest_of_several_issuers_is_named() {
-    let desk = Desk::new().await;
+    let fixture = Fixture::new().await;
     let keys = "issuer = 'https://sso.example/realms/staff'
         customer_id_prefix = 'a-'
         [auth.issuers.shop]
@@ -195,8 +203,8 @@ async fn the_closest_of_several_issuers_is_named() {
         algorithms = ['ES256']
         discovery = true
         customer_id_prefix = 'b-'";
-    let token = desk.mint(&wish().with("iss", "https://sso.example/realms/shop"));
-    let ended = desk.explain_by(&settings(&desk, keys), &token, "", &["--offline"]).await;
+    let token = fixture.mint(&wish().with("iss", "https://sso.example/realms/shop"));
+    let ended = fixture.explain_by(&settings(&fixture, keys), &token, "", &["--offline"]).await;
     let lines = block(&ended.stdout, "issuer");
     assert_eq!(
         lines[..4],
@@ -212,8 +220,8 @@ async fn the_closest_of_several_issuers_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_difference_of_the_audience_is_named() {
-    let desk = Desk::new().await;
+async fn differences_of_audiences_are_named() {
+    let fixture = Fixture::new().await;
     let spelling = "meaning        the token's spelling of the audience is then accepted as well";
     for (ours, found, difference) in [
         ("shop", "api://shop", "differs only by the prefix api://, which the token has"),
@@ -222,7 +230,7 @@ async fn the_difference_of_the_audience_is_named() {
         ("shop", "Shop", "differs only by letter case"),
     ] {
         explained(
-            &desk,
+            &fixture,
             &format!("audiences = ['{ours}']"),
             &wish().with("aud", found),
             "aud",
@@ -241,13 +249,13 @@ async fn the_difference_of_the_audience_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_or_foreign_audience_is_explained() {
-    let desk = Desk::new().await;
+async fn missing_and_other_audiences_are_explained() {
+    let fixture = Fixture::new().await;
     let client = "meaning        the app that a token was issued to is then compared, not the API: every \
                   token of that app is accepted: only if it is this app; audiences is replaced";
     let wishes = wish().with("aud", Value::Null).with("client_id", "app \"1\"").with("azp", "x");
     explained(
-        &desk,
+        &fixture,
         "",
         &wishes,
         "aud",
@@ -263,7 +271,7 @@ async fn a_missing_or_foreign_audience_is_explained() {
     )
     .await;
     explained(
-        &desk,
+        &fixture,
         "",
         &wish().with("aud", json!(["https://shop", "https://a.example/userinfo"])),
         "aud",

@@ -8,17 +8,17 @@ use juspay_bff::simulator::{
 };
 use serde_json::json;
 
-use super::{Desk, ends, near_misses::block};
+use super::{Fixture, ends, near_misses::block};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_signed_with_a_shared_secret_is_explained_offline_too() {
-    let desk = Desk::new().await;
+async fn tokens_signed_with_a_shared_secret_are_explained_offline() {
+    let fixture = Fixture::new().await;
     let secret = "0123456789abcdef0123456789abcdef";
-    let file = desk.file("secret", &format!("{}\n{secret}\n", "x".repeat(32)));
-    let settings = desk.settings(&format!("hmac_secret_file = '{}'", file.display()));
+    let file = fixture.file("secret", &format!("{}\n{secret}\n", "x".repeat(32)));
+    let settings = fixture.settings(&format!("hmac_secret_file = '{}'", file.display()));
     let settings = settings.replace("ES256", "HS256");
     let claims = json!({
-        "iss": desk.running.issuer().issuer_url(), "aud": "juspay-bff-demo", "sub": "alice",
+        "iss": fixture.running.issuer().issuer_url(), "aud": "juspay-bff-demo", "sub": "alice",
         "exp": 4_102_444_800_u64,
     });
     let sign = |alg: &str, secret: &str| {
@@ -43,7 +43,7 @@ async fn a_token_signed_with_a_shared_secret_is_explained_offline_too() {
             "expected       \"HS256\" (auth.issuers.main.algorithms)\n         found          \"ES256\"\n",
         ),
     ] {
-        let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+        let ended = fixture.explain_by(&settings, &token, "", &["--offline"]).await;
         ends(&ended, failed, verdict);
         assert!(ended.stdout.contains(found), "{}", ended.stdout);
         assert!(!ended.stdout.contains(secret), "{}", ended.stdout);
@@ -51,10 +51,10 @@ async fn a_token_signed_with_a_shared_secret_is_explained_offline_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn offline_no_issuer_is_called() {
-    let desk = Desk::new().await;
-    let token = desk.mint(&MintRequest::of("alice"));
-    let ended = desk.explain(&token, "", &["--offline"]).await;
+async fn offline_calls_no_issuer() {
+    let fixture = Fixture::new().await;
+    let token = fixture.mint(&MintRequest::of("alice"));
+    let ended = fixture.explain(&token, "", &["--offline"]).await;
     ends(&ended, &[], "none, because of --offline");
     assert!(
         ended.stdout.contains("not checked, because of --offline: what follows is unproven"),
@@ -66,27 +66,27 @@ async fn offline_no_issuer_is_called() {
         "{}",
         ended.stderr
     );
-    assert_eq!(desk.running.issuer().requests().len(), 0);
+    assert_eq!(fixture.running.issuer().requests().len(), 0);
 
-    // With the keys at hand there is a verdict all the same.
-    let set = desk.file("keys.json", &desk.running.issuer().jwks().to_string());
-    let settings = desk.settings(&format!("jwks_file = '{}'", set.display()));
-    let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+    // With the keys in a file there is a verdict offline, too.
+    let set = fixture.file("keys.json", &fixture.running.issuer().jwks().to_string());
+    let settings = fixture.settings(&format!("jwks_file = '{}'", set.display()));
+    let ended = fixture.explain_by(&settings, &token, "", &["--offline"]).await;
     ends(&ended, &[], "accepted");
     let (message, _) = token.rsplit_once('.').unwrap();
-    let ended = desk
+    let ended = fixture
         .explain_by(&settings, &format!("{message}.{}", "A".repeat(86)), "", &["--offline"])
         .await;
     ends(&ended, &["signature"], "rejected with 401 invalid_token, reason signature");
-    assert_eq!(desk.running.issuer().requests().len(), 0);
+    assert_eq!(fixture.running.issuer().requests().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unavailable_keys_are_answered_with_503() {
-    let desk = Desk::new().await;
-    let token = desk.mint(&MintRequest::of("alice"));
-    desk.running.issuer().inject(JWKS_PATH, None, Fault::Html);
-    let ended = desk.explain(&token, "", &[]).await;
+async fn unavailable_keys_are_a_503() {
+    let fixture = Fixture::new().await;
+    let token = fixture.mint(&MintRequest::of("alice"));
+    fixture.running.issuer().inject(JWKS_PATH, None, Fault::Html);
+    let ended = fixture.explain(&token, "", &[]).await;
     ends(&ended, &["keys"], "rejected with 503 keys_unavailable");
     assert!(
         ended.stdout.contains("auth.issuers.main has no keys: invalid key set: not a JWK set"),
@@ -96,9 +96,9 @@ async fn unavailable_keys_are_answered_with_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_opaque_token_is_introspected() {
-    let desk = Desk::new().await;
-    let secret = desk.file("secret", DEFAULT_CLIENT.1);
+async fn opaque_tokens_are_introspected() {
+    let fixture = Fixture::new().await;
+    let secret = fixture.file("secret", DEFAULT_CLIENT.1);
     let settings = format!(
         "juspay = {{ base_url = 'http://127.0.0.1:9', merchant_id = 'm', api_key = 'k' }}
         [auth.issuers.opaque]
@@ -107,33 +107,33 @@ async fn an_opaque_token_is_introspected() {
         introspection_url = '{}'
         introspection_client_id = '{}'
         introspection_client_secret_file = '{}'",
-        desk.running.issuer().issuer_url(),
-        desk.running.issuer().introspection_url(),
+        fixture.running.issuer().issuer_url(),
+        fixture.running.issuer().introspection_url(),
         DEFAULT_CLIENT.0,
         secret.display()
     );
-    let token = desk.mint(&MintRequest::opaque("alice"));
-    let ended = desk.explain_by(&settings, &token, "", &[]).await;
+    let token = fixture.mint(&MintRequest::opaque("alice"));
+    let ended = fixture.explain_by(&settings, &token, "", &[]).await;
     ends(&ended, &[], "accepted by auth.issuers.opaque");
-    let calls = desk.running.issuer().calls(INTROSPECTION_PATH);
-    let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+    let calls = fixture.running.issuer().calls(INTROSPECTION_PATH);
+    let ended = fixture.explain_by(&settings, &token, "", &["--offline"]).await;
     ends(&ended, &[], "none, because of --offline");
     assert!(
         ended
             .stdout
             .contains("not sent to auth.issuers.opaque.introspection_url, because of --offline")
     );
-    assert_eq!(desk.running.issuer().calls(INTROSPECTION_PATH), calls);
+    assert_eq!(fixture.running.issuer().calls(INTROSPECTION_PATH), calls);
 
     let mut other = MintRequest::opaque("alice");
     other.audience = "another".to_owned();
-    let ended = desk.explain_by(&settings, &desk.mint(&other), "", &[]).await;
+    let ended = fixture.explain_by(&settings, &fixture.mint(&other), "", &[]).await;
     ends(&ended, &["aud"], "rejected with 401 invalid_token, reason audience");
-    desk.running.issuer().revoke(&token);
-    let ended = desk.explain_by(&settings, &token, "", &[]).await;
+    fixture.running.issuer().revoke(&token);
+    let ended = fixture.explain_by(&settings, &token, "", &[]).await;
     ends(&ended, &["introspection"], "rejected with 401 invalid_token, reason inactive");
-    desk.running.issuer().set_client(DEFAULT_CLIENT.0, "another");
-    let ended = desk.explain_by(&settings, &token, "", &[]).await;
+    fixture.running.issuer().set_client(DEFAULT_CLIENT.0, "another");
+    let ended = fixture.explain_by(&settings, &token, "", &[]).await;
     ends(&ended, &["introspection"], "rejected with 503 keys_unavailable");
     assert!(
         ended.stdout.contains("the issuer rejected the client credentials"),
@@ -143,10 +143,10 @@ async fn an_opaque_token_is_introspected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_introspected_token_shows_the_difference_of_its_issuer() {
-    let desk = Desk::new().await;
-    let secret = desk.file("secret", DEFAULT_CLIENT.1);
-    let issuer = desk.running.issuer().issuer_url();
+async fn introspected_tokens_show_the_difference_of_their_issuer() {
+    let fixture = Fixture::new().await;
+    let secret = fixture.file("secret", DEFAULT_CLIENT.1);
+    let issuer = fixture.running.issuer().issuer_url();
     let settings = format!(
         "juspay = {{ base_url = 'http://127.0.0.1:9', merchant_id = 'm', api_key = 'k' }}
         [auth.issuers.opaque]
@@ -155,12 +155,12 @@ async fn an_introspected_token_shows_the_difference_of_its_issuer() {
         introspection_url = '{}'
         introspection_client_id = '{}'
         introspection_client_secret_file = '{}'",
-        desk.running.issuer().introspection_url(),
+        fixture.running.issuer().introspection_url(),
         DEFAULT_CLIENT.0,
         secret.display()
     );
-    let token = desk.mint(&MintRequest::opaque("alice").with("iss", format!("{issuer}/")));
-    let ended = desk.explain_by(&settings, &token, "", &[]).await;
+    let token = fixture.mint(&MintRequest::opaque("alice").with("iss", format!("{issuer}/")));
+    let ended = fixture.explain_by(&settings, &token, "", &[]).await;
     ends(&ended, &["iss"], "rejected with 401 invalid_token, reason unknown_issuer");
     let suggested = format!("auth.issuers.opaque.issuer = \"{issuer}/\"");
     assert_eq!(
@@ -174,6 +174,6 @@ async fn an_introspected_token_shows_the_difference_of_its_issuer() {
             "meaning        tokens with the previous issuer are then rejected".to_owned(),
         ]
     );
-    let ended = desk.explain_by(&settings, &token, &suggested, &[]).await;
+    let ended = fixture.explain_by(&settings, &token, &suggested, &[]).await;
     ends(&ended, &[], "accepted by auth.issuers.opaque");
 }

@@ -1,4 +1,4 @@
-//! Signed tokens of any claims, and headers of any characters.
+//! Signed tokens with any claims, and headers with any characters.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::{said::NOW, *};
 
 #[test]
-fn every_kept_header_is_dealt_with_as_promised() {
+fn stored_headers_keep_the_invariants() {
     crate::corpus::replay("bearer_token", bearer_token);
 }
 
 #[test]
-fn what_is_checked_here_is_also_reached() {
+fn the_invariants_are_exercised() {
     let text = token(r#"{"alg":"EdDSA"}"#, &good().to_string());
     let unverified = Unverified::parse(&text).unwrap();
     let (verified, _) = unverified.verify(&ISSUER.keys).unwrap();
@@ -46,7 +46,7 @@ fn token(header: &str, claims: &str) -> String {
     ISSUER.sign(&message(header, claims))
 }
 
-/// Values that a member may be given in place of its own.
+/// Values that replace the value of a member.
 fn odd() -> impl Strategy<Value = String> {
     const ODD: &[&str] = &[
         "null",
@@ -91,7 +91,7 @@ fn object(members: &[(&str, String)]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// A good token's claims, some of them changed, left out, doubled, or new.
+/// The claims of a valid token, with some changed, removed, duplicated or added.
 fn claims() -> impl Strategy<Value = String> {
     const NAMES: &[&str] = &[
         "iss",
@@ -158,7 +158,7 @@ fn header() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn whatever_a_signed_token_says_it_is_dealt_with_as_promised(
+    fn generated_signed_tokens_keep_the_invariants(
         header in header(),
         claims in claims(),
     ) {
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_characters_a_header_has_it_is_dealt_with_as_promised(
+    fn generated_headers_keep_the_invariants(
         scheme in "(Bearer|bearer|Basic|) {0,2}",
         parts in vec("[a-zA-Z0-9_+/=~-]{0,12}", 1..5),
         rest in "[ \n\t,\"é]?",

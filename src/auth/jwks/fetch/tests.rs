@@ -1,4 +1,4 @@
-//! What is taken from a file, and from the network over real sockets.
+//! Which files and responses are accepted as key sets, over real sockets.
 
 use std::{
     path::Path,
@@ -26,22 +26,22 @@ use crate::{
     tls,
 };
 
-/// A server that gives one answer a path, and what it was asked.
+/// A server with one response per path. Also records the requests.
 async fn server(answer: impl Fn(&str, u16) -> String + 'static) -> (u16, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let asked = Arc::new(Mutex::new(String::new()));
-    let log = Arc::clone(&asked);
+    let requests = Arc::new(Mutex::new(String::new()));
+    let log = Arc::clone(&requests);
     tokio::task::spawn_local(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             serve(&mut stream, &log, |path| answer(path, port)).await;
         }
     });
-    (port, asked)
+    (port, requests)
 }
 
-/// Answers one request.
+/// Responds to one request.
 async fn serve(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     log: &Mutex<String>,
@@ -57,7 +57,7 @@ async fn serve(
     stream.flush().await.unwrap();
 }
 
-/// The same over TLS, for `localhost`; also the certificate, which nobody has signed.
+/// The same over TLS for `localhost`. Also returns its self-signed certificate.
 async fn tls_server(
     answer: impl Fn(&str, u16) -> String + 'static,
 ) -> (u16, Arc<Mutex<String>>, tempfile::NamedTempFile) {
@@ -76,18 +76,18 @@ async fn tls_server(
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let asked = Arc::new(Mutex::new(String::new()));
-    let log = Arc::clone(&asked);
+    let requests = Arc::new(Mutex::new(String::new()));
+    let log = Arc::clone(&requests);
     tokio::task::spawn_local(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            // A client that doesn't trust it hangs up.
+            // A client that does not trust the certificate closes the connection.
             if let Ok(mut stream) = acceptor.accept(stream).await {
                 serve(&mut stream, &log, |path| answer(path, port)).await;
             }
         }
     });
-    (port, asked, certificate)
+    (port, requests, certificate)
 }
 
 async fn fetch(keys: KeySource) -> Result<Bytes, FetchError> {
@@ -109,7 +109,7 @@ fn whole(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn only_whole_and_plain_answers_are_taken() {
+async fn only_complete_200_responses_are_accepted() {
     let answer = |path: &str, _port: u16| match path {
         "/good" => whole("{\"keys\":[]}"),
         "/chunked" => {
@@ -164,7 +164,7 @@ async fn only_whole_and_plain_answers_are_taken() {
     .await;
 }
 
-/// A server whose key set has moved, to many places.
+/// A server that redirects to various places.
 fn moving(path: &str, port: u16) -> String {
     match path {
         "/good" | "/a/good" | "/query?b" | "/a/?c" => whole("the keys"),
@@ -193,7 +193,7 @@ fn moving(path: &str, port: u16) -> String {
 }
 
 #[tokio::test]
-async fn at_most_two_redirects_are_followed_and_none_to_another_origin() {
+async fn at_most_two_redirects_within_the_origin_are_followed() {
     let good = || Ok(Bytes::from_static(b"the keys"));
     locally(async {
         let (port, _) = server(moving).await;
@@ -228,7 +228,7 @@ async fn at_most_two_redirects_are_followed_and_none_to_another_origin() {
 }
 
 #[test]
-fn listed_hosts_may_be_plain_http_and_no_others() {
+fn plain_http_is_accepted_only_for_listed_hosts() {
     let listed = ["keycloak.auth.svc".to_owned(), "10.0.0.1".to_owned(), "[fd00::1]".to_owned()];
     for url in [
         "http://keycloak.auth.svc:8080/keys",
@@ -237,7 +237,7 @@ fn listed_hosts_may_be_plain_http_and_no_others() {
         "http://[fd00::1]/keys",
         "https://idp.example/keys",
     ] {
-        assert!(allowed(url, &listed).is_some(), "{url}");
+        assert!(parse_allowed_url(url, &listed).is_some(), "{url}");
     }
     for url in [
         "http://auth.svc/keys",
@@ -247,12 +247,12 @@ fn listed_hosts_may_be_plain_http_and_no_others() {
         "http://10.0.0.10/keys",
         "ftp://keycloak.auth.svc/keys",
     ] {
-        assert!(allowed(url, &listed).is_none(), "{url}");
+        assert!(parse_allowed_url(url, &listed).is_none(), "{url}");
     }
 }
 
 #[tokio::test]
-async fn discovery_leads_to_plain_http_on_no_listed_host() {
+async fn discovery_never_uses_plain_http_on_listed_hosts() {
     let document = json!({"issuer": "https://idp.example", "jwks_uri": "http://keys.svc/keys"});
     let document = document.to_string();
     locally(async {
@@ -267,7 +267,7 @@ async fn discovery_leads_to_plain_http_on_no_listed_host() {
 }
 
 #[tokio::test]
-async fn a_dead_server_is_a_failed_fetch() {
+async fn an_unreachable_server_is_a_failed_fetch() {
     locally(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -279,7 +279,7 @@ async fn a_dead_server_is_a_failed_fetch() {
 }
 
 #[tokio::test]
-async fn plain_http_is_for_loopback_only() {
+async fn plain_http_is_accepted_only_on_loopback() {
     locally(async {
         for url in [
             "http://idp.example/keys",
@@ -306,12 +306,12 @@ async fn plain_http_is_for_loopback_only() {
         "http://[::1]:1",
         "http://[::ffff:127.0.0.1]:1",
     ] {
-        assert!(allowed(url, &[]).is_some(), "{url}");
+        assert!(parse_allowed_url(url, &[]).is_some(), "{url}");
     }
 }
 
 #[tokio::test]
-async fn discovery_is_believed_about_its_own_issuer_only() {
+async fn metadata_of_another_issuer_is_rejected() {
     let document =
         |issuer: &str, uri: &str| whole(&json!({"issuer": issuer, "jwks_uri": uri}).to_string());
     let answer = move |path: &str, port: u16| match path {
@@ -349,7 +349,7 @@ async fn discovery_is_believed_about_its_own_issuer_only() {
 }
 
 #[tokio::test]
-async fn keys_come_from_whom_an_authority_vouches_for_only() {
+async fn keys_are_fetched_only_from_servers_with_a_trusted_certificate() {
     locally(async {
         let (port, heard, certificate) = tls_server(|_, _| whole("the keys")).await;
         let from = |host: &str| KeySource::Url(format!("https://{host}:{port}/keys"));
@@ -365,7 +365,7 @@ async fn keys_come_from_whom_an_authority_vouches_for_only() {
 }
 
 #[tokio::test]
-async fn discovery_over_https_does_not_lead_to_plain_http() {
+async fn discovery_over_https_rejects_a_plain_http_jwks_uri() {
     let plain = Arc::new(Mutex::new(0));
     let port_of_plain = Arc::clone(&plain);
     let answer = move |path: &str, port: u16| {
@@ -378,7 +378,7 @@ async fn discovery_over_https_does_not_lead_to_plain_http() {
     };
     locally(async {
         let (port, _, certificate) = tls_server(answer).await;
-        let (plain_port, asked) = server(|_, _| whole("planted")).await;
+        let (plain_port, requests) = server(|_, _| whole("planted")).await;
         *plain.lock().unwrap() = plain_port;
         let from = async |path| {
             let url = format!("https://localhost:{port}/{path}");
@@ -386,13 +386,13 @@ async fn discovery_over_https_does_not_lead_to_plain_http() {
         };
         assert_eq!(from("down").await, Err(FetchError::Downgrade));
         assert_eq!(from("good").await, Ok(Bytes::from_static(b"the keys")));
-        assert_eq!(*asked.lock().unwrap(), "", "loopback wasn't asked");
+        assert_eq!(*requests.lock().unwrap(), "", "loopback wasn't asked");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_file_is_read_up_to_the_limit() {
+async fn files_above_the_size_limit_are_rejected() {
     let read = async |path: &Path| fetch(KeySource::File(path.to_owned())).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, " ".repeat(MAX_SET_BYTES)).unwrap();

@@ -1,4 +1,4 @@
-//! Unknown `kid`s, fetches and failures, with the issuer scripted and the clock turned by hand.
+//! Unknown `kid`s, fetches and failures, with a scripted issuer and a manual clock.
 
 mod ages;
 
@@ -17,7 +17,7 @@ use crate::auth::{
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn an_unknown_kid_is_fetched_and_found() {
+async fn unknown_kids_are_fetched_and_found() {
     locally(async {
         let world = world().await;
         world.origin().serve(&[P256.jwk("k1"), P256.jwk("k2")]);
@@ -29,7 +29,7 @@ async fn an_unknown_kid_is_fetched_and_found() {
 }
 
 #[tokio::test]
-async fn an_unknown_kid_is_refused_only_when_a_fetch_for_it_lacks_it() {
+async fn unknown_kids_are_rejected_only_after_a_fetch_without_them() {
     locally(async {
         let world = world().await;
         let forged = token("k2", json!({}));
@@ -61,7 +61,7 @@ async fn an_unknown_kid_is_refused_only_when_a_fetch_for_it_lacks_it() {
 }
 
 #[tokio::test]
-async fn a_flood_of_kids_makes_one_fetch_and_never_costs_a_good_token_its_session() {
+async fn floods_of_kids_cause_one_fetch_and_never_a_401_for_valid_tokens() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
@@ -93,7 +93,7 @@ async fn a_flood_of_kids_makes_one_fetch_and_never_costs_a_good_token_its_sessio
 }
 
 #[tokio::test]
-async fn a_request_that_joins_a_scheduled_fetch_gets_a_fetch_of_its_own_after_it() {
+async fn requests_that_join_a_scheduled_fetch_get_their_own_fetch_after_it() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
@@ -110,7 +110,7 @@ async fn a_request_that_joins_a_scheduled_fetch_gets_a_fetch_of_its_own_after_it
 }
 
 #[tokio::test]
-async fn a_request_that_joins_a_fetch_it_did_not_cause_is_not_refused_by_it() {
+async fn fetches_for_other_kids_do_not_reject_a_request() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
@@ -132,7 +132,7 @@ async fn a_request_that_joins_a_fetch_it_did_not_cause_is_not_refused_by_it() {
 }
 
 #[tokio::test]
-async fn a_kid_that_stands_for_another_key_is_found_out_by_one_fetch() {
+async fn reused_kids_are_detected_by_one_fetch() {
     locally(async {
         let world = world().await;
         let (old, new) = (token("k1", json!({})), signed(&OTHER_P256, "k1", json!({})));
@@ -147,12 +147,12 @@ async fn a_kid_that_stands_for_another_key_is_found_out_by_one_fetch() {
 }
 
 #[tokio::test]
-async fn p6_a_kid_that_stands_for_another_key_is_a_503_while_the_issuer_cannot_be_asked() {
+async fn p6_reused_kids_are_a_503_while_the_issuer_is_unreachable() {
     locally(async {
         let world = world().await;
         let new = signed(&OTHER_P256, "k1", json!({}));
         world.origin().serve(&[OTHER_P256.jwk("k1")]);
-        // Somebody else's unknown kid has caused the fetch of this cool-down before.
+        // Another request's unknown kid has already used the fetch of this cool-down.
         world.origin().fail();
         assert_eq!(world.outcome(&token("x", json!({}))).await, Err("keys_unavailable"));
         world.origin().serve(&[OTHER_P256.jwk("k1")]);
@@ -167,7 +167,7 @@ async fn p6_a_kid_that_stands_for_another_key_is_a_503_while_the_issuer_cannot_b
 }
 
 #[tokio::test]
-async fn a_flood_of_forged_signatures_makes_one_fetch_a_cool_down() {
+async fn floods_of_forged_signatures_cause_one_fetch_per_cool_down() {
     locally(async {
         let world = world().await;
         let known = token("k1", json!({}));
@@ -189,7 +189,7 @@ async fn a_flood_of_forged_signatures_makes_one_fetch_a_cool_down() {
 }
 
 #[tokio::test]
-async fn a_signature_that_does_not_fit_is_no_401_while_the_issuer_is_down() {
+async fn invalid_signatures_are_not_a_401_while_the_issuer_is_down() {
     locally(async {
         let world = world().await;
         world.origin().fail();
@@ -204,7 +204,7 @@ async fn a_signature_that_does_not_fit_is_no_401_while_the_issuer_is_down() {
 }
 
 #[tokio::test]
-async fn a_doubt_is_not_settled_by_a_fetch_that_began_before_it() {
+async fn fetches_started_before_a_rejected_signature_do_not_revalidate() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
@@ -220,7 +220,7 @@ async fn a_doubt_is_not_settled_by_a_fetch_that_began_before_it() {
 }
 
 #[tokio::test]
-async fn those_who_wait_for_keys_leave_room_for_others() {
+async fn requests_waiting_for_keys_are_limited() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
@@ -240,7 +240,7 @@ async fn those_who_wait_for_keys_leave_room_for_others() {
 }
 
 #[tokio::test]
-async fn a_set_that_turns_bad_keeps_the_last_good_one() {
+async fn invalid_sets_keep_the_previous_one() {
     locally(async {
         let world = world().await;
         let gauge = |world: &crate::auth::testing::World| {
@@ -264,7 +264,7 @@ async fn a_set_that_turns_bad_keeps_the_last_good_one() {
 }
 
 #[tokio::test]
-async fn a_failed_fetch_leaves_the_question_open_and_the_keys_in_use() {
+async fn failed_fetches_are_unavailable_and_keep_the_keys() {
     locally(async {
         let world = world().await;
         world.origin().fail();
@@ -279,7 +279,7 @@ async fn a_failed_fetch_leaves_the_question_open_and_the_keys_in_use() {
 }
 
 #[tokio::test]
-async fn a_slow_fetch_is_waited_for_two_seconds() {
+async fn requests_wait_two_seconds_for_a_fetch() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
@@ -334,7 +334,7 @@ async fn sets_are_refreshed_on_a_schedule_and_sooner_after_a_failure() {
 }
 
 #[tokio::test]
-async fn the_first_fetch_is_waited_for() {
+async fn requests_wait_for_the_first_fetch() {
     locally(async {
         let world = unfetched([("main", issuer(), set(&[P256.jwk("k1")]))]);
         world.origin().hold(true);
@@ -351,7 +351,7 @@ async fn the_first_fetch_is_waited_for() {
 }
 
 #[tokio::test]
-async fn without_keys_every_token_is_an_open_question() {
+async fn without_keys_every_token_is_unavailable() {
     locally(async {
         let world = unfetched([("main", issuer(), set(&[]))]);
         settle().await;
@@ -371,7 +371,7 @@ async fn without_keys_every_token_is_an_open_question() {
 }
 
 #[tokio::test]
-async fn a_fetch_of_the_same_set_makes_it_fresh_again() {
+async fn fetching_the_same_set_resets_its_age() {
     locally(async {
         let world = world().await;
         world.pass(REFRESH).await;
@@ -385,7 +385,7 @@ async fn a_fetch_of_the_same_set_makes_it_fresh_again() {
 }
 
 #[tokio::test]
-async fn an_issuer_without_keys_does_not_hinder_another() {
+async fn issuers_without_keys_do_not_affect_others() {
     let mut broken = issuer();
     broken.issuer = "https://broken.example".to_owned();
     locally(async {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::auth::token::Identity;
+use crate::auth::token::RevocationClaims;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -19,11 +19,11 @@ fn token(jti: &str, expires: i64) -> Item {
     Item { issuer: 0, target: Target::Token(jti.into()), expires: at(expires) }
 }
 
-fn grounds(issuer: usize, sub: &str, iat: Option<i64>) -> Grounds {
+fn token_identity(issuer: usize, sub: &str, iat: Option<i64>) -> TokenIdentity {
     let id = |text: &str| Some(Box::from(text));
     let iat = iat.map(at);
-    let identity = Identity { sub: Some(sub.into()), jti: id("j"), sid: id("s"), iat };
-    Grounds::new(issuer, "main".into(), identity)
+    let identity = RevocationClaims { sub: Some(sub.into()), jti: id("j"), sid: id("s"), iat };
+    TokenIdentity::new(issuer, "main".into(), identity)
 }
 
 fn list(items: impl IntoIterator<Item = Item>) -> List {
@@ -37,17 +37,17 @@ fn list(items: impl IntoIterator<Item = Item>) -> List {
 #[test]
 fn a_subjects_tokens_end_that_were_issued_before() {
     let list = list([subject(100, 1000)]);
-    for (grounds, now, ended) in [
-        (grounds(0, "alice", Some(99)), 500, true),
-        (grounds(0, "alice", Some(100)), 500, false),
-        (grounds(0, "alice", None), 500, true),
-        (grounds(0, "alice", Some(99)), 999, true),
-        (grounds(0, "alice", Some(99)), 1000, false),
-        (grounds(0, "bob", Some(99)), 500, false),
-        (grounds(1, "alice", Some(99)), 500, false),
-        (grounds(0, "j", Some(99)), 500, false),
+    for (token_identity, now, ended) in [
+        (token_identity(0, "alice", Some(99)), 500, true),
+        (token_identity(0, "alice", Some(100)), 500, false),
+        (token_identity(0, "alice", None), 500, true),
+        (token_identity(0, "alice", Some(99)), 999, true),
+        (token_identity(0, "alice", Some(99)), 1000, false),
+        (token_identity(0, "bob", Some(99)), 500, false),
+        (token_identity(1, "alice", Some(99)), 500, false),
+        (token_identity(0, "j", Some(99)), 500, false),
     ] {
-        assert_eq!(list.ends(&grounds, at(now)), ended);
+        assert_eq!(list.ends(&token_identity, at(now)), ended);
     }
 }
 
@@ -60,12 +60,12 @@ fn tokens_and_sessions_are_named_by_claims_of_their_own() {
         (list([session]), true),
         (list([Item { issuer: 0, target: Target::Session("j".into()), expires: at(10) }]), false),
     ] {
-        assert_eq!(list.ends(&grounds(0, "alice", Some(5)), at(9)), ended);
-        assert!(!list.ends(&grounds(0, "alice", Some(5)), at(10)));
-        assert!(!list.ends(&grounds(1, "alice", Some(5)), at(9)));
+        assert_eq!(list.ends(&token_identity(0, "alice", Some(5)), at(9)), ended);
+        assert!(!list.ends(&token_identity(0, "alice", Some(5)), at(10)));
+        assert!(!list.ends(&token_identity(1, "alice", Some(5)), at(9)));
     }
-    let nameless = Identity { sub: None, jti: None, sid: None, iat: None };
-    let nameless = Grounds::new(0, "main".into(), nameless);
+    let nameless = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
+    let nameless = TokenIdentity::new(0, "main".into(), nameless);
     let list = list([token("j", 10), subject(100, 10)]);
     assert!(!list.ends(&nameless, at(9)), "what has no jti can't be named by one");
 }
@@ -78,7 +78,11 @@ fn entries_of_one_name_add_up_to_what_each_says() {
     for (iat, now, ended) in
         [(50, 400, true), (150, 400, true), (50, 700, true), (150, 700, false), (250, 400, false)]
     {
-        assert_eq!(list.ends(&grounds(0, "alice", Some(iat)), at(now)), ended, "{iat} {now}");
+        assert_eq!(
+            list.ends(&token_identity(0, "alice", Some(iat)), at(now)),
+            ended,
+            "{iat} {now}"
+        );
     }
 }
 
@@ -147,9 +151,9 @@ proptest! {
         }
         all.sweep(at(swept));
         for (issuer, now) in (0..2).flat_map(|issuer| (swept..9).map(move |now| (issuer, now))) {
-            let grounds = grounds(issuer, "alice", iat);
-            let expected = alone.iter().any(|one| one.ends(&grounds, at(now)));
-            prop_assert_eq!(all.ends(&grounds, at(now)), expected);
+            let token_identity = token_identity(issuer, "alice", iat);
+            let expected = alone.iter().any(|one| one.ends(&token_identity, at(now)));
+            prop_assert_eq!(all.ends(&token_identity, at(now)), expected);
         }
     }
 }

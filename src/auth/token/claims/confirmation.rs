@@ -1,4 +1,5 @@
-//! Which key a token is bound to (RFC 7800 §3.1, RFC 9449 §6.1), and whether it may be.
+//! Reads the key that a token is bound to (RFC 7800 §3.1, RFC 9449 §6.1) and checks whether the
+//! issuer's `dpop` setting accepts such a token.
 
 use serde_json::Value;
 
@@ -9,8 +10,8 @@ use crate::{
 };
 
 impl Claims {
-    /// The thumbprint of the key whose possession must be shown; `None` when none must. What is bound
-    /// in another way, or came without its scheme, is refused.
+    /// The thumbprint of the key that the client must prove possession of; `None` for a bearer
+    /// token. Rejects a token with any other confirmation method, or sent with the wrong scheme.
     pub(super) fn bound_to(
         &self,
         mode: DpopMode,
@@ -27,7 +28,7 @@ impl Claims {
     }
 }
 
-/// `jkt`, when it is the only member: what else there may be, nobody here can prove.
+/// `jkt`, if it is the only member. The service can prove no other confirmation method.
 fn thumbprint(cnf: &Value) -> Option<Sha256> {
     let members = cnf.as_object().filter(|members| members.len() == 1)?;
     dpop::digest_in(members.get("jkt")?.as_str()?)

@@ -1,8 +1,9 @@
 //! Explains the checks of a token's claims to operators.
 //!
-//! The checks are those of [`Claims::check`] and [`Introspected::check`], called in their order; the
-//! tests over the corpus of attacks compare both. Values are shown of claims that settings are compared
-//! with (`iss`, `aud`, times, scopes); of other claims only whether they are present, and where.
+//! The checks are those of [`Claims::check`] and [`Introspected::check`], called in the same order;
+//! the attack corpus compares both. Values are shown only of claims that are compared with settings
+//! (`iss`, `aud`, times, scopes). Of other claims the output shows only whether and where they are
+//! present.
 
 mod audience;
 mod customer;
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// What the claims are compared with.
-pub(in crate::auth) struct Against<'r> {
+pub(in crate::auth) struct CheckContext<'r> {
     pub(in crate::auth) rules: &'r Rules,
     /// The issuer's table in the settings.
     pub(in crate::auth) table: &'r str,
@@ -44,13 +45,13 @@ pub(in crate::auth) struct Against<'r> {
 /// The checks, and the customer that the token names.
 pub(in crate::auth) type Explained = (Vec<Check>, Option<CustomerId>);
 
-impl Against<'_> {
-    /// An expectation with the setting that it comes from.
+impl CheckContext<'_> {
+    /// An expected value with the setting that it comes from.
     pub(in crate::auth::token) fn expects(&self, values: &str, key: &str) -> String {
         format!("{values} ({}.{key})", self.table)
     }
 
-    /// A setting of this issuer with a value in TOML.
+    /// Suggests a value for a setting of this issuer.
     pub(in crate::auth::token) fn suggest(
         &self,
         key: &str,
@@ -62,7 +63,7 @@ impl Against<'_> {
     }
 }
 
-/// One of these values, in words.
+/// Describes a list of accepted values.
 pub(in crate::auth::token) fn one_of<T: AsRef<str>>(values: &[T]) -> String {
     match values {
         [value] => quoted(value.as_ref()),
@@ -74,25 +75,25 @@ impl Claims {
     /// Explains [`Claims::check`].
     pub(in crate::auth::token) fn explain(
         &self,
-        against: &Against<'_>,
-        says_access_token: bool,
+        context: &CheckContext<'_>,
+        has_access_token_type: bool,
     ) -> Explained {
-        let end = self.check_times(against.rules, against.now);
-        let kind = self.check_use(against.rules, says_access_token);
+        let end = self.check_times(context.rules, context.now);
+        let kind = self.check_token_kind(context.rules, has_access_token_type);
         let mut checks = vec![
             self.explain_subject(),
-            self.explain_audience(against, self.check_audience(against.rules)),
-            self.explain_binding(against),
-            self.explain_kind("use", against, kind, says_access_token),
+            self.explain_audience(context, self.check_audience(context.rules)),
+            self.explain_binding(context),
+            self.explain_kind("use", context, kind, has_access_token_type),
         ];
-        checks.extend(self.explain_required(against));
-        checks.extend(self.explain_times(against, end, end));
-        self.explain_rest(against, checks)
+        checks.extend(self.explain_required(context));
+        checks.extend(self.explain_times(context, end, end));
+        self.explain_rest(context, checks)
     }
 
-    fn explain_rest(&self, against: &Against<'_>, mut checks: Vec<Check>) -> Explained {
-        checks.push(self.explain_scopes(against));
-        let (check, customer) = self.explain_customer(against);
+    fn explain_rest(&self, context: &CheckContext<'_>, mut checks: Vec<Check>) -> Explained {
+        checks.push(self.explain_scopes(context));
+        let (check, customer) = self.explain_customer(context);
         checks.push(check);
         (checks, customer)
     }
@@ -106,11 +107,11 @@ impl Claims {
         Check::of("sub", self.check_subject(), found).wanting("a single value, or no sub")
     }
 
-    fn explain_binding(&self, against: &Against<'_>) -> Check {
-        let mode = against.rules.settings.dpop;
+    fn explain_binding(&self, context: &CheckContext<'_>) -> Check {
+        let mode = context.rules.settings.dpop;
         let cnf = self.0.get("cnf");
         let token = if cnf.is_some() { "bound to a key (cnf)" } else { "bound to no key" };
-        let scheme = match against.scheme {
+        let scheme = match context.scheme {
             Scheme::Bearer => "sent as Bearer",
             Scheme::Dpop => "sent as DPoP",
         };
@@ -122,7 +123,7 @@ impl Claims {
             DpopMode::Required => ("required", "a token bound to a key (cnf.jkt), sent as DPoP"),
         };
         let has_thumbprint = cnf.and_then(|cnf| cnf.get("jkt")).is_some_and(Value::is_string);
-        let hint = match (cnf.is_some(), mode, against.scheme) {
+        let hint = match (cnf.is_some(), mode, context.scheme) {
             (true, ..) if !has_thumbprint => {
                 "cnf has no jkt: the binding is not DPoP, and this service cannot check it"
             }
@@ -138,28 +139,28 @@ impl Claims {
         let meaning = "tokens bound to a key are accepted with their DPoP proof only";
         Check::of(
             "cnf",
-            self.bound_to(mode, against.scheme).map(drop),
+            self.bound_to(mode, context.scheme).map(drop),
             format!("{token}, {scheme}"),
         )
-        .expecting(against.expects(expected, &format!("dpop: {name}")))
+        .expecting(context.expects(expected, &format!("dpop: {name}")))
         .hinting(Some(hint))
-        .suggesting(against.suggest("dpop", toml, meaning))
+        .suggesting(context.suggest("dpop", toml, meaning))
     }
 
     fn explain_kind(
         &self,
         name: &'static str,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
         result: Result<(), Reason>,
-        says_access_token: bool,
+        has_access_token_type: bool,
     ) -> Check {
-        let settings = &against.rules.settings;
+        let settings = &context.rules.settings;
         let (mode, expected) = if settings.accepts_id_tokens {
             ("accept", "an access token or an ID token")
         } else {
             ("reject", "an access token")
         };
-        let evidence = self.evidence(says_access_token);
+        let evidence = self.evidence(has_access_token_type);
         let found = evidence.map_or_else(
             || "neither an ID token nor a refresh or logout token".to_owned(),
             |evidence| evidence.to_string(),
@@ -178,12 +179,12 @@ impl Claims {
         let toml = (is_id_token && compares).then(|| "\"accept\"".to_owned());
         let meaning = "ID tokens of this issuer then let an app in, as access tokens do";
         Check::of(name, result, found)
-            .expecting(against.expects(expected, &format!("id_tokens: {mode}")))
+            .expecting(context.expects(expected, &format!("id_tokens: {mode}")))
             .hinting((!hint.is_empty()).then_some(hint))
-            .suggesting(against.suggest("id_tokens", toml, meaning))
+            .suggesting(context.suggest("id_tokens", toml, meaning))
     }
 
-    /// The value of a claim that operators may see.
+    /// The value of a claim that may be shown to operators.
     fn shown(&self, claim: &str) -> String {
         member(&self.0, claim)
     }
@@ -191,36 +192,36 @@ impl Claims {
 
 impl Introspected {
     /// Explains [`Introspected::check`].
-    pub(in crate::auth) fn explain(&self, against: &Against<'_>) -> Explained {
-        let (claims, rules) = (&self.0, against.rules);
-        let is_bound = claims.bound_to(rules.settings.dpop, against.scheme);
+    pub(in crate::auth) fn explain(&self, context: &CheckContext<'_>) -> Explained {
+        let (claims, rules) = (&self.0, context.rules);
+        let is_bound = claims.bound_to(rules.settings.dpop, context.scheme);
         let kind = self.check_kind(rules, matches!(is_bound, Ok(Some(_))));
-        let end = self.exp(rules).and_then(|exp| claims.check_times_until(exp, rules, against.now));
+        let end = self.exp(rules).and_then(|exp| claims.check_times_until(exp, rules, context.now));
         let rejected = end.map(|end| later(end, rules.leeway));
-        let mut kind = claims.explain_kind("kind", against, kind, false);
+        let mut kind = claims.explain_kind("kind", context, kind, false);
         let said = KIND_CLAIMS.map(|claim| format!("{claim} {}", claims.shown(claim))).join(", ");
         kind.found = format!("{said}; {}", kind.found);
         let mut checks = vec![
-            self.explain_issuer(against),
+            self.explain_issuer(context),
             claims.explain_subject(),
-            claims.explain_audience(against, self.check_audience(rules)),
-            claims.explain_binding(against),
+            claims.explain_audience(context, self.check_audience(rules)),
+            claims.explain_binding(context),
             kind,
         ];
-        checks.extend(claims.explain_required(against));
-        checks.extend(claims.explain_times(against, end, rejected));
-        claims.explain_rest(against, checks)
+        checks.extend(claims.explain_required(context));
+        checks.extend(claims.explain_times(context, end, rejected));
+        claims.explain_rest(context, checks)
     }
 
-    fn explain_issuer(&self, against: &Against<'_>) -> Check {
-        let (claims, settings) = (&self.0, &against.rules.settings);
-        let result = if claims.0.has("iss") { claims.check_issuer(against.rules) } else { Ok(()) };
+    fn explain_issuer(&self, context: &CheckContext<'_>) -> Check {
+        let (claims, settings) = (&self.0, &context.rules.settings);
+        let result = if claims.0.has("iss") { claims.check_issuer(context.rules) } else { Ok(()) };
         let iss = claims.text("iss").unwrap_or_default();
         let near = near_miss::issuer(&settings.issuer, iss);
         let suggestion =
-            near.as_ref().and_then(|near| suggested_issuer(near, against.table, settings, iss));
+            near.as_ref().and_then(|near| suggested_issuer(near, context.table, settings, iss));
         Check::of("iss", result, claims.shown("iss"))
-            .expecting(against.expects(&quoted(&settings.issuer), "issuer"))
+            .expecting(context.expects(&quoted(&settings.issuer), "issuer"))
             .hinting(near.map(|near| issuer_hint(&near, &settings.issuer, iss)))
             .suggesting(suggestion)
     }

@@ -1,4 +1,4 @@
-//! By what a token can be named when it is revoked.
+//! The claims by which a token can be revoked.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::{Claims, name};
 use crate::revocation::MAX_ID_BYTES;
 
-/// The claims that revocations go by. What is missing, or longer than a revocation can say, isn't
-/// kept: no entry can name it. No `Debug`: claims are personal.
-pub(in crate::auth) struct Identity {
-    /// Shared with the customer's id, where that is the same.
+/// The claims that revocations match. A claim that is missing, or longer than a revocation entry
+/// allows, is `None`, because no entry can name it. No `Debug`: claims are personal data.
+pub(in crate::auth) struct RevocationClaims {
+    /// Shares its memory with the customer id if both are the same.
     pub(in crate::auth) sub: Option<Arc<str>>,
     pub(in crate::auth) jti: Option<Box<str>>,
     pub(in crate::auth) sid: Option<Box<str>>,
@@ -18,8 +18,8 @@ pub(in crate::auth) struct Identity {
 }
 
 impl Claims {
-    pub(in crate::auth::token) fn identity(&self) -> Identity {
-        Identity {
+    pub(in crate::auth::token) fn identity(&self) -> RevocationClaims {
+        RevocationClaims {
             sub: self.id("sub"),
             jti: self.id("jti"),
             sid: self.id("sid"),

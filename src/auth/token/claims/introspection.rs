@@ -1,13 +1,13 @@
-//! What an issuer says of a token when it is asked (RFC 7662 §2.2), held to the rules of claims.
+//! Checks an introspection response (RFC 7662 §2.2).
 //!
-//! The issuer has checked the token; whether it is meant for us, and whom it names, is checked here
-//! with the same code as for signed claims.
+//! The issuer has verified the token. Whether the token is for this service, and which customer it
+//! names, is checked here with the same code as for signed claims.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Accepted, Claims, Identity,
+    Accepted, Claims, RevocationClaims,
     kind::{KIND_CLAIMS, Kind},
 };
 use crate::{
@@ -20,36 +20,36 @@ use crate::{
     settings::{AudienceClaim, KeySource},
 };
 
-/// The kinds that each of [`KIND_CLAIMS`] may name, in lower case, as well as `DPoP`. Issuers that
-/// are asked say more than those that sign, so that a kind that isn't known here is rejected.
-const ACCEPTED: [&[&str]; 3] =
+/// Values that each of [`KIND_CLAIMS`] may have, in lower case; `DPoP` is also accepted.
+/// Introspection endpoints also describe refresh and ID tokens, so unknown values are rejected.
+const ACCEPTED_KINDS: [&[&str]; 3] =
     [&["bearer"], &["access_token", "access"], &["bearer", "at+jwt", "jwt"]];
 
-/// An answer about a token that is active.
+/// The claims of an active token.
 pub(in crate::auth) struct Introspected(pub(super) Claims);
 
-/// The answer can't be understood.
+/// The response is not a valid introspection response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::auth) struct NoAnswer;
+pub(in crate::auth) struct MalformedResponse;
 
 impl Introspected {
-    /// Reads an answer; `None` when the token isn't active.
-    pub(in crate::auth) fn parse(json: &[u8]) -> Result<Option<Self>, NoAnswer> {
-        let members: Object = serde_json::from_slice(json).map_err(|_| NoAnswer)?;
+    /// Parses a response; `None` if the token is not active.
+    pub(in crate::auth) fn parse(json: &[u8]) -> Result<Option<Self>, MalformedResponse> {
+        let members: Object = serde_json::from_slice(json).map_err(|_| MalformedResponse)?;
         match members.get("active") {
             Some(Value::Bool(true)) => Ok(Some(Self(Claims::new(members)))),
             Some(Value::Bool(false)) => Ok(None),
-            _ => Err(NoAnswer),
+            _ => Err(MalformedResponse),
         }
     }
 
-    /// By what the token can be revoked.
-    pub(in crate::auth) fn identity(&self) -> Identity {
+    /// The claims by which the token can be revoked.
+    pub(in crate::auth) fn identity(&self) -> RevocationClaims {
         self.0.identity()
     }
 
-    /// Checks everything, in the order of [`Claims::check`]. The end is the token's own, without
-    /// the leeway, which is only for clocks that differ.
+    /// Makes all checks, in the order of [`Claims::check`]. The end does not include the leeway,
+    /// which is only for clocks that differ.
     pub(in crate::auth) fn check(
         &self,
         rules: &Rules,
@@ -71,7 +71,8 @@ impl Introspected {
         Ok(Accepted { customer, end, bound_to })
     }
 
-    /// `iss` may be left out: it is known who was asked. `aud` only where the settings say so.
+    /// Checks issuer, subject and audience. `iss` is optional, because the service knows which
+    /// issuer responded. `aud` is optional only if the settings say so.
     fn check_parties(&self, rules: &Rules) -> Result<(), Reason> {
         let claims = &self.0;
         if claims.0.has("iss") {
@@ -89,12 +90,12 @@ impl Introspected {
         self.0.check_audience(rules)
     }
 
-    /// What is called bound to a key must say to which one (RFC 9449 §6.2). What says to which one
-    /// may be called a bearer token all the same: some issuers do so. ID tokens, where they are
-    /// accepted, may be called so.
+    /// Checks the kind. A `DPoP` token must name its key (RFC 9449 §6.2). A token that names its
+    /// key may be called a bearer token, as some issuers do. ID tokens may be named if the settings
+    /// accept them.
     pub(super) fn check_kind(&self, rules: &Rules, is_bound: bool) -> Result<(), Reason> {
-        self.0.check_use(rules, false)?;
-        for (name, taken) in KIND_CLAIMS.into_iter().zip(ACCEPTED) {
+        self.0.check_token_kind(rules, false)?;
+        for (name, accepted) in KIND_CLAIMS.into_iter().zip(ACCEPTED_KINDS) {
             let Some(value) = self.0.0.get(name) else { continue };
             let kind = value.as_str().ok_or(Reason::Claims)?;
             if kind.eq_ignore_ascii_case("DPoP") {
@@ -104,14 +105,15 @@ impl Introspected {
                 return Err(Reason::Confirmation);
             }
             let is_id_token = Kind::named(kind) == Some(Kind::Id);
-            if !is_id_token && !taken.iter().any(|taken| kind.eq_ignore_ascii_case(taken)) {
+            if !is_id_token && !accepted.iter().any(|accepted| kind.eq_ignore_ascii_case(accepted))
+            {
                 return Err(Reason::Type);
             }
         }
         Ok(())
     }
 
-    /// `exp`. It may be left out where `max_token_age` ends the token's life, too.
+    /// `exp`. It is optional if `max_token_age` limits the token's age.
     pub(super) fn exp(&self, rules: &Rules) -> Result<Timestamp, Reason> {
         match (self.0.time("exp")?, rules.settings.max_token_age) {
             (Some(exp), _) => Ok(exp),

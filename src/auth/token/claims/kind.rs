@@ -1,5 +1,6 @@
-//! What kind of token it is, by what its claims prove. A claim that any kind may have proves
-//! nothing: `nonce` is in access tokens of some issuers too (RFC 7519 §4: unknown claims are ignored).
+//! Detects tokens that are not access tokens, by claims that prove it. A claim that any kind of
+//! token may have is no evidence: some issuers put `nonce` into access tokens too (RFC 7519 §4
+//! requires that unknown claims are ignored).
 
 use std::fmt;
 
@@ -8,15 +9,15 @@ use serde_json::Value;
 use super::Claims;
 use crate::auth::{error::Reason, token::Rules};
 
-/// Claims in which issuers name the kind: Cognito, Keycloak, Django and RFC 7662.
+/// Claims that name the kind: Cognito, Keycloak, Django and RFC 7662.
 pub(super) const KIND_CLAIMS: [&str; 3] = ["token_type", "token_use", "typ"];
 
-/// The same, and where Flask-JWT-Extended names the kind; an introspection answer may have it for
-/// something else.
+/// [`KIND_CLAIMS`] and `type`, which Flask-JWT-Extended uses. An introspection response may use
+/// `type` for something else.
 const NAMING_CLAIMS: [&str; 4] = ["token_type", "token_use", "typ", "type"];
 
-/// Claims that only an ID token has, unless its header says that it is an access token (OpenID Connect
-/// Core §3.1.3.6, §3.3.2.11).
+/// Claims that only ID tokens have, unless the header names an access token (OpenID Connect Core
+/// §3.1.3.6, §3.3.2.11).
 const ID_TOKEN_CLAIMS: [&str; 2] = ["at_hash", "c_hash"];
 
 /// A kind of token that isn't an access token.
@@ -28,7 +29,7 @@ pub(in crate::auth::token) enum Kind {
     Event,
 }
 
-/// That a token is of that kind, and the claim that proves it.
+/// The kind of a token and the claim that proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Evidence {
     pub(super) kind: Kind,
@@ -36,7 +37,7 @@ pub(super) struct Evidence {
 }
 
 impl Kind {
-    /// The kind that a claim names, in any case: `refresh`, `Refresh`, `refresh_token`.
+    /// Parses the name of a kind in any spelling: `refresh`, `Refresh`, `refresh_token`.
     pub(in crate::auth::token) fn named(text: &str) -> Option<Self> {
         let text = text.trim().to_ascii_lowercase();
         let text = text.strip_prefix("application/").unwrap_or(&text);
@@ -59,15 +60,15 @@ impl Kind {
 }
 
 impl Claims {
-    /// What proves that it is no access token, first what no setting admits.
-    pub(super) fn evidence(&self, says_access_token: bool) -> Option<Evidence> {
+    /// The evidence that this is not an access token. Kinds that no setting accepts come first.
+    pub(super) fn evidence(&self, has_access_token_type: bool) -> Option<Evidence> {
         let named = |wanted: Kind| {
             let claim = NAMING_CLAIMS.into_iter().find(|claim| self.names_kind(claim, wanted))?;
             Some(Evidence { kind: wanted, claim })
         };
         let hash = || {
             let claim = ID_TOKEN_CLAIMS.into_iter().find(|claim| self.0.has(claim))?;
-            (!says_access_token).then_some(Evidence { kind: Kind::Id, claim })
+            (!has_access_token_type).then_some(Evidence { kind: Kind::Id, claim })
         };
         let event = self.0.has("events").then_some(Evidence { kind: Kind::Event, claim: "events" });
         event
@@ -77,9 +78,13 @@ impl Claims {
             .or_else(hash)
     }
 
-    /// Rejects what is proven to be another kind of token than the issuer's settings admit.
-    pub(super) fn check_use(&self, rules: &Rules, says_access_token: bool) -> Result<(), Reason> {
-        self.evidence(says_access_token).map_or(Ok(()), |evidence| evidence.kind.check(rules))
+    /// Rejects a token that is provably of a kind the issuer's settings do not accept.
+    pub(super) fn check_token_kind(
+        &self,
+        rules: &Rules,
+        has_access_token_type: bool,
+    ) -> Result<(), Reason> {
+        self.evidence(has_access_token_type).map_or(Ok(()), |evidence| evidence.kind.check(rules))
     }
 
     fn names_kind(&self, claim: &str, kind: Kind) -> bool {

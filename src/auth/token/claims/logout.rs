@@ -14,22 +14,22 @@ use crate::{
     revocation::{MAX_ID_BYTES, Target},
 };
 
-/// The member of `events` that makes a token a logout token.
+/// The member of `events` that identifies a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-/// What a good logout token says.
+/// The result of a valid logout token.
 #[derive(Debug)]
 pub(in crate::auth) struct Logout {
-    /// Whom it logs out.
+    /// The tokens that the logout revokes.
     pub(in crate::auth) target: Target,
-    /// By what it is known should it come again.
+    /// Identifies the logout token if it is sent again.
     pub(in crate::auth) jti: Box<str>,
-    /// From when on it is refused by its age alone.
+    /// When the logout token expires.
     pub(in crate::auth) end: Timestamp,
 }
 
 impl Claims {
-    /// Checks everything, as §2.6 has it.
+    /// Makes the checks of §2.6.
     pub(in crate::auth::token) fn check_logout(
         &self,
         rules: &Rules,
@@ -58,28 +58,29 @@ impl Claims {
         Ok(Logout { target: self.target()?, jti, end })
     }
 
-    /// Whether it says that a logout has happened.
+    /// Whether `events` contains a back-channel logout.
     fn has_logout_event(&self) -> bool {
         self.0.get("events").and_then(|events| events.get(EVENT)).is_some_and(Value::is_object)
     }
 
-    /// By `sub` all that its subject was given until then; by `sid`, where there is no `sub`, the
+    /// `sub` revokes all tokens issued to that subject until then. Without `sub`, `sid` revokes the
     /// tokens of that session.
     fn target(&self) -> Result<Target, LogoutError> {
         let iat = self.time("iat").and_then(|iat| iat.ok_or(Reason::Claims));
-        // Claims have whole seconds: what was issued in that of the logout counts as issued before.
+        // Claims have whole seconds: a token issued in the same second as the logout counts as
+        // issued before.
         let issued_before = next_second(iat.map_err(AuthError::from)?);
         match (self.logout_id("sub")?, self.logout_id("sid")?) {
             (Some(sub), _) => Ok(Target::Subject { sub, issued_before }),
             (None, Some(sid)) => Ok(Target::Session(sid)),
-            (None, None) => Err(LogoutError::Nobody),
+            (None, None) => Err(LogoutError::NoTarget),
         }
     }
 
     fn logout_id(&self, claim: &str) -> Result<Option<Box<str>>, AuthError> {
         let Some(value) = self.0.get(claim) else { return Ok(None) };
-        let is_fit = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len());
-        let id = value.as_str().filter(is_fit).ok_or(Reason::Claims)?;
+        let has_valid_length = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len());
+        let id = value.as_str().filter(has_valid_length).ok_or(Reason::Claims)?;
         Ok(Some(id.into()))
     }
 }

@@ -1,4 +1,4 @@
-//! Claims that the issuer's settings require.
+//! Checks `required_claims` of the issuer's settings.
 
 use serde_json::Value;
 
@@ -10,11 +10,15 @@ use crate::{
 
 impl Claims {
     pub(super) fn check_required(&self, rules: &Rules) -> Result<(), Reason> {
-        rules.settings.required_claims.iter().try_for_each(|required| self.check_one(required))
+        rules
+            .settings
+            .required_claims
+            .iter()
+            .try_for_each(|required| self.check_required_claim(required))
     }
 
-    /// That a claim is there and equals one of the accepted values, in type and value.
-    pub(super) fn check_one(&self, required: &RequiredClaim) -> Result<(), Reason> {
+    /// Checks that a claim equals one of the accepted values, in type and value.
+    pub(super) fn check_required_claim(&self, required: &RequiredClaim) -> Result<(), Reason> {
         let value = self.0.at(&required.claim).ok_or(Reason::Claims)?;
         let is_accepted = required.accepted.iter().any(|accepted| equals(value, accepted));
         if is_accepted { Ok(()) } else { Err(Reason::Claims) }

@@ -1,10 +1,10 @@
-//! Whom a token is for, where another claim than `aud` says so.
+//! Tokens whose audience is in another claim than `aud`.
 
 use super::*;
 use crate::settings::AudienceClaim;
 
 #[tokio::test]
-async fn another_claim_is_the_audience_as_one_text() {
+async fn another_claim_can_be_the_audience_as_a_string() {
     let mut by_client = issuer();
     by_client.audience_claim = AudienceClaim::Named("client_id".to_owned());
     locally(async {
@@ -34,7 +34,7 @@ async fn another_claim_is_the_audience_as_one_text() {
 }
 
 #[tokio::test]
-async fn without_an_audience_all_else_is_checked_still() {
+async fn without_an_audience_all_other_checks_remain() {
     let mut open = issuer();
     open.audience_claim = AudienceClaim::None;
     open.audiences = Vec::new();

@@ -1,4 +1,4 @@
-//! Claims that name the customer, nested ones and those with twins.
+//! Claims that name the customer: nested claims, and claims with a `_verified` claim.
 
 use super::*;
 
@@ -13,33 +13,33 @@ async fn check(claim: &str, assumes_verified: bool, rows: &[(Value, Result<&str,
     }
 }
 
-const NOBODY: Result<&str, &'static str> = Err("no_customer");
+const NO_CUSTOMER: Result<&str, &'static str> = Err("no_customer");
 
 #[tokio::test]
-async fn a_pointer_leads_to_a_nested_claim() {
+async fn json_pointers_select_nested_claims() {
     let nested = [
         (json!({"app_metadata": {"customer_id": "c1"}}), Ok("c1")),
         (json!({"app_metadata": {"customer_id": 7}}), Ok("7")),
         (json!({"app_metadata": {"customer_id": ["c1"]}}), Ok("c1")),
-        (json!({"app_metadata": {"customer_id": []}}), NOBODY),
-        (json!({"app_metadata": {"customer_id": ["c1", "c2"]}}), NOBODY),
-        (json!({"app_metadata": {"customer_id": [["c1"]]}}), NOBODY),
-        (json!({"app_metadata": {"customer_id": [null]}}), NOBODY),
-        (json!({"app_metadata": {"customer_id": {"0": "c1"}}}), NOBODY),
-        (json!({"app_metadata": {"customer_id": null}}), NOBODY),
-        (json!({"app_metadata": ["c1"]}), NOBODY),
-        (json!({"app_metadata": "c1"}), NOBODY),
-        (json!({"/app_metadata/customer_id": "c1", "customer_id": "c1"}), NOBODY),
-        (json!({"user_metadata": {"customer_id": "c1"}}), NOBODY),
+        (json!({"app_metadata": {"customer_id": []}}), NO_CUSTOMER),
+        (json!({"app_metadata": {"customer_id": ["c1", "c2"]}}), NO_CUSTOMER),
+        (json!({"app_metadata": {"customer_id": [["c1"]]}}), NO_CUSTOMER),
+        (json!({"app_metadata": {"customer_id": [null]}}), NO_CUSTOMER),
+        (json!({"app_metadata": {"customer_id": {"0": "c1"}}}), NO_CUSTOMER),
+        (json!({"app_metadata": {"customer_id": null}}), NO_CUSTOMER),
+        (json!({"app_metadata": ["c1"]}), NO_CUSTOMER),
+        (json!({"app_metadata": "c1"}), NO_CUSTOMER),
+        (json!({"/app_metadata/customer_id": "c1", "customer_id": "c1"}), NO_CUSTOMER),
+        (json!({"user_metadata": {"customer_id": "c1"}}), NO_CUSTOMER),
     ];
     let listed = [
         (json!({"emails": ["a@b.example"]}), Ok("a@b.example")),
         (json!({"emails": "a@b.example"}), Ok("a@b.example")),
-        (json!({"emails": ["a@b.example", "c@d.example"]}), NOBODY),
+        (json!({"emails": ["a@b.example", "c@d.example"]}), NO_CUSTOMER),
     ];
-    let second = [(json!({"ids": ["a", "b"]}), Ok("b")), (json!({"ids": ["a"]}), NOBODY)];
+    let second = [(json!({"ids": ["a", "b"]}), Ok("b")), (json!({"ids": ["a"]}), NO_CUSTOMER)];
     let subject = [
-        (json!({"sub": "app", "azp": "app"}), NOBODY),
+        (json!({"sub": "app", "azp": "app"}), NO_CUSTOMER),
         (json!({"sub": ["alice"]}), Err("claims")),
         (json!({}), Ok("alice")),
     ];
@@ -53,8 +53,8 @@ async fn a_pointer_leads_to_a_nested_claim() {
 }
 
 #[tokio::test]
-async fn an_address_needs_its_twin_beside_it() {
-    let missing = |assumed: bool| if assumed { Ok("a@b.example") } else { NOBODY };
+async fn email_claims_need_their_verified_claim() {
+    let missing = |assumed: bool| if assumed { Ok("a@b.example") } else { NO_CUSTOMER };
     let address = "a@b.example";
     locally(async {
         for assumed in [false, true] {
@@ -63,11 +63,11 @@ async fn an_address_needs_its_twin_beside_it() {
                 (json!({"email": address, "email_verified": "true"}), Ok(address)),
                 (json!({"email": [address], "email_verified": "true"}), Ok(address)),
                 (json!({"email": address}), missing(assumed)),
-                (json!({"email": address, "email_verified": false}), NOBODY),
-                (json!({"email": address, "email_verified": "false"}), NOBODY),
-                (json!({"email": address, "email_verified": "True"}), NOBODY),
-                (json!({"email": address, "email_verified": 1}), NOBODY),
-                (json!({"email": address, "email_verified": [true]}), NOBODY),
+                (json!({"email": address, "email_verified": false}), NO_CUSTOMER),
+                (json!({"email": address, "email_verified": "false"}), NO_CUSTOMER),
+                (json!({"email": address, "email_verified": "True"}), NO_CUSTOMER),
+                (json!({"email": address, "email_verified": 1}), NO_CUSTOMER),
+                (json!({"email": address, "email_verified": [true]}), NO_CUSTOMER),
             ];
             check("email", assumed, &rows).await;
             check("/email", assumed, &rows).await;
@@ -75,16 +75,16 @@ async fn an_address_needs_its_twin_beside_it() {
             let nested = [
                 (json!({"id": {"email": address, "email_verified": true}}), Ok(address)),
                 (json!({"id": {"email": address}, "email_verified": true}), missing(assumed)),
-                // One that is false, wherever it stands, is never waived.
-                (json!({"id": {"email": address}, "email_verified": false}), NOBODY),
-                (json!({"id": {"email": address, "email_verified": false}}), NOBODY),
+                // A `_verified` claim that is false is never waived, wherever it is.
+                (json!({"id": {"email": address}, "email_verified": false}), NO_CUSTOMER),
+                (json!({"id": {"email": address, "email_verified": false}}), NO_CUSTOMER),
             ];
             check("/id/email", assumed, &nested).await;
         }
         let phone = [(json!({"phone_number": "+91", "phone_number_verified": "true"}), Ok("+91"))];
         check("phone_number", false, &phone).await;
         check("phone_number", true, &[(json!({"phone_number": "+91"}), Ok("+91"))]).await;
-        // Null is there, and isn't true.
+        // `null` is present and not true.
         let claims = claims().to_string();
         let claims = claims.replacen('{', "{\"email\":\"a\",\"email_verified\":null,", 1);
         let mut assuming = issuer();

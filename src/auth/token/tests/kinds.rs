@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A token's `typ`, its claims, and the outcome where ID tokens are rejected and accepted.
+/// A token's `typ`, its claims, and the outcomes with ID tokens rejected and accepted.
 type Row =
     (&'static str, Value, Result<&'static str, &'static str>, Result<&'static str, &'static str>);
 
@@ -37,7 +37,7 @@ fn kinds() -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn another_kind_of_token_is_rejected_by_what_proves_it() {
+async fn other_kinds_of_tokens_are_rejected_by_their_evidence() {
     locally(async {
         let world = world().await;
         let mut accepting = issuer();
@@ -51,7 +51,7 @@ async fn another_kind_of_token_is_rejected_by_what_proves_it() {
             let found = accepting.outcome(&token).await;
             assert_eq!(found, admitted.map(str::to_owned), "accepting: {header} {token}");
         }
-        // A member that is `null` is there all the same.
+        // A member that is `null` is present.
         let claims = claims().to_string().replacen('{', "{\"at_hash\":null,", 1);
         let header = json!({"alg": "ES256", "kid": "k1"}).to_string();
         let outcome = world.outcome(&P256.sign(ES256, &header, &claims)).await;
@@ -61,7 +61,7 @@ async fn another_kind_of_token_is_rejected_by_what_proves_it() {
 }
 
 #[tokio::test]
-async fn an_id_token_for_several_audiences_must_be_issued_to_one_of_ours() {
+async fn id_tokens_for_several_audiences_must_be_issued_to_an_accepted_client() {
     let mut accepting = issuer();
     accepting.accepts_id_tokens = true;
     locally(async {

@@ -1,10 +1,10 @@
-//! Claims that the settings require.
+//! `required_claims` of the settings.
 
 use super::*;
 use crate::settings::{ClaimPath, ClaimValue, RequiredClaim};
 
 #[tokio::test]
-async fn a_required_claim_equals_one_of_its_values_in_type_and_value() {
+async fn required_claims_equal_an_accepted_value_in_type_and_value() {
     let text = |text: &str| ClaimValue::Text(text.to_owned());
     let required = |path: &str, accepted| RequiredClaim { claim: ClaimPath::of(path), accepted };
     let mut requiring = issuer();

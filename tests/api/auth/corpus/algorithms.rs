@@ -73,7 +73,7 @@ pub fn public_keys_as_secrets(forge: &Forge<'_>) -> Vec<Row> {
     rows
 }
 
-/// Everything that a sloppy verifier may take a public key's text for.
+/// Each form of a public key that a careless verifier may use as a secret.
 fn secrets(forge: &Forge<'_>) -> Vec<(String, Value, Vec<u8>)> {
     let (elliptic, rsa) = (forge.jwk("EC"), forge.jwk("RSA"));
     let point = [vec![4], decoded(&elliptic["x"]), decoded(&elliptic["y"])].concat();
@@ -116,7 +116,7 @@ pub fn of_another_kind(forge: &Forge<'_>) -> Vec<Row> {
     {
         let what = format!("RS256 in the header, signed as {}", by.name());
         rows.push(Row::invalid("signature", what, signed("RS256", &rsa, by)));
-        // The issuer could sign so, but the settings don't have it.
+        // The issuer has such a key, but the settings do not accept the algorithm.
         let token = signed(by.name(), &rsa, by);
         rows.push(Row::invalid("algorithm", by.name(), token));
     }

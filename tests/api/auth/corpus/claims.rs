@@ -1,4 +1,4 @@
-//! Who issued it, for whom, about whom, and what for: types, spellings, look-alikes.
+//! Issuer, audience, subject and purpose: wrong types, spellings and look-alikes.
 
 use serde_json::{Value, json};
 
@@ -135,14 +135,14 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         json!("é".repeat(129)),
     ] {
         let what: String = format!("sub {odd}").chars().take(40).collect();
-        rows.push(Row::nobody(what, forge.with_claims(&json!({ "sub": odd }))));
+        rows.push(Row::unnamed(what, forge.with_claims(&json!({ "sub": odd }))));
     }
     for odd in ["null", "-0", "1e3", "1E400e", "18446744073709551616", "1.0"] {
         let token = forge.with_text_for("sub", odd);
         let what = format!("sub {odd}, without quotes");
         rows.push(match odd {
             "1E400e" => Row::invalid("not_jws", what, token),
-            _ => Row::nobody(what, token),
+            _ => Row::unnamed(what, token),
         });
     }
 }
@@ -154,18 +154,18 @@ fn applications(forge: &Forge<'_>, rows: &mut Vec<Row>) {
             let client = if app == forge.audience_claim { AUDIENCE } else { "app" };
             let sub = format!("{client}{end}");
             let token = forge.with_claims(&json!({"sub": sub, app: client}));
-            rows.push(Row::nobody(format!("the application itself, app{end} by {app}"), token));
+            rows.push(Row::unnamed(format!("the application itself, app{end} by {app}"), token));
         }
     }
     // Laravel Passport names the client in `aud` only.
     for end in ["", "@clients"] {
         let what = format!("the application itself, a listed audience{end} by sub");
         let token = forge.with_claims(&json!({"sub": format!("{AUDIENCE}{end}")}));
-        rows.push(Row::nobody(what, token));
+        rows.push(Row::unnamed(what, token));
     }
 }
 
-/// Types of other tokens, and what only looks like the type of ours.
+/// Types of other tokens, and look-alikes of accepted types.
 const OTHER_TYPES: [&str; 24] = [
     "dpop+jwt",
     "logout+jwt",
@@ -193,7 +193,7 @@ const OTHER_TYPES: [&str; 24] = [
     "at\u{ff0b}jwt",
 ];
 
-/// Tokens whose header says that they were made for something else.
+/// Tokens whose header names another purpose.
 pub fn types(forge: &Forge<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
     for typ in OTHER_TYPES {
@@ -210,7 +210,7 @@ pub fn types(forge: &Forge<'_>) -> Vec<Row> {
     rows
 }
 
-/// Tokens whose claims say that they were made for something else.
+/// Tokens whose claims name another purpose.
 pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
     let as_type = |typ: Value, claims: &str| {
@@ -264,7 +264,7 @@ fn kinds(forge: &Forge<'_>, rows: &mut Vec<Row>) {
     rows.push(Row::invalid("type", "a list of kinds", listed));
 }
 
-/// Tokens that lack the scope `pay`, and what they have instead.
+/// Tokens without the scope `pay`, and what they have instead.
 pub fn without_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
     [
         json!({}),
@@ -301,7 +301,7 @@ pub fn without_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
     .into()
 }
 
-/// Tokens that have it, in each form.
+/// Tokens with the scope, in each form.
 pub fn with_the_scope(forge: &Forge<'_>) -> Vec<(String, String)> {
     let in_each_form = |claim: &str| {
         [json!("pay"), json!("read pay"), json!(["pay"]), json!(["read", "pay", 1])]

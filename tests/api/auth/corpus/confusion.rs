@@ -1,8 +1,8 @@
-//! Tokens that mix up an issuer with public keys and one with shared secrets in the same process, their
-//! keys and their algorithms (RFC 8725 §2.1).
+//! Tokens that confuse an issuer with public keys and one with shared secrets in the same process,
+//! their keys and their algorithms (RFC 8725 §2.1).
 //!
-//! An issuer's secrets count for its own tokens with its own algorithms only, and a public key is no
-//! issuer's secret.
+//! An issuer's secrets verify only its own tokens with its own algorithms, and a public key is
+//! never a secret.
 
 use aws_lc_rs::hmac::{HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -44,7 +44,7 @@ fn header(alg: &str, kid: &Value) -> Value {
     changed(json!({"alg": alg, "typ": "at+jwt"}), &json!({ "kid": kid }))
 }
 
-/// Truly signed by the issuer with public keys.
+/// Signed by the issuer with public keys.
 fn by_public_keys(forge: &Forge<'_>, both: &Both, rows: &mut Vec<Row>) {
     let mut row = |reason, what: String, header: &Value, claims: &Value, by| {
         let token = forge.issuer().sign_raw(&header.to_string(), &claims.to_string(), by);
@@ -68,7 +68,7 @@ fn by_public_keys(forge: &Forge<'_>, both: &Both, rows: &mut Vec<Row>) {
     }
 }
 
-/// Truly signed with a secret of the other issuer.
+/// Signed with a secret of the other issuer.
 fn by_secrets(forge: &Forge<'_>, both: &Both, rows: &mut Vec<Row>) {
     let mut row = |reason, what: String, header: &Value, claims: &Value, function, secret: &str| {
         let token = mac(header, claims, function, secret.as_bytes());
@@ -108,7 +108,7 @@ fn by_secrets(forge: &Forge<'_>, both: &Both, rows: &mut Vec<Row>) {
     row("signature", "a secret as jwk".to_owned(), &brought, &both.shared, HMAC_SHA512, "own");
 }
 
-/// What a sloppy verifier may take for the secret.
+/// Texts that a careless verifier may use as the secret.
 fn by_text_for_a_secret(forge: &Forge<'_>, both: &Both, rows: &mut Vec<Row>) {
     let (elliptic, rsa) = (forge.jwk("EC"), forge.jwk("RSA"));
     let decoded = STANDARD.decode(SECRET).expect("Base64");
@@ -153,7 +153,7 @@ fn unsigned(both: &Both, rows: &mut Vec<Row>) {
     }
 }
 
-/// Tokens of the issuer with secrets whose HMAC is nearly right.
+/// Tokens of the issuer with secrets, with an almost valid HMAC.
 fn broken(both: &Both, rows: &mut Vec<Row>) {
     let (hs256, hs512) = (header("HS256", &Value::Null), header("HS512", &Value::Null));
     let sign =

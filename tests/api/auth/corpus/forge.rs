@@ -1,6 +1,6 @@
-//! Makes the corpus's tokens, from what an attacker has (good tokens, public keys, a pair of his own)
-//! and, where only one thing about a token shall be wrong, with the issuer's own key or secret, or as
-//! the answer of the issuer's introspection endpoint.
+//! Makes the tokens of the corpus from what an attacker has: valid tokens, public keys, an own key
+//! pair. Where only one thing is wrong, it uses the issuer's own key or secret, or an introspection
+//! response.
 
 use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr};
 
@@ -18,20 +18,20 @@ use super::{
 };
 use crate::support::World;
 
-/// Whom the issuer's tokens are for.
+/// The audience of the issuer's tokens.
 pub const AUDIENCE: &str = "juspay-bff-demo";
 
 pub struct Forge<'w> {
     pub world: &'w World,
-    /// An issuer that nobody knows.
+    /// An issuer that no service trusts.
     pub stranger: &'w Issuer,
-    /// Where nobody may come.
+    /// An address that must not be called.
     pub trap: SocketAddr,
-    /// Whose tokens are forged.
+    /// The kind of issuer whose tokens are forged.
     pub kind: IssuerKind,
     /// The issuers' `audience_claim`.
     pub audience_claim: &'static str,
-    /// What the issuer says of opaque tokens: the JSON of a whole answer.
+    /// The introspection response of each opaque token, as JSON.
     answers: RefCell<BTreeMap<String, String>>,
 }
 
@@ -46,12 +46,12 @@ impl<'w> Forge<'w> {
         Self { world, stranger, trap, kind, audience_claim, answers: RefCell::default() }
     }
 
-    /// What `iss` is in the issuer's tokens.
+    /// The `iss` of the issuer's tokens.
     pub fn iss(&self) -> String {
         self.kind.iss(self.issuer())
     }
 
-    /// What the issuer answers when it is asked about this token, if it is an opaque one.
+    /// The introspection response of this token, if it is opaque.
     pub fn answer(&self, token: &str) -> Option<String> {
         self.answers.borrow().get(token).cloned()
     }
@@ -61,7 +61,7 @@ impl<'w> Forge<'w> {
         self.world.issuer()
     }
 
-    /// Alice's usual token, another one each time. An issuer that is asked knows nothing of it.
+    /// A new valid token of alice's. The introspection endpoint does not know it.
     pub fn good(&self) -> String {
         if self.kind == IssuerKind::PublicKeys {
             let wish = MintRequest::of("alice").with(self.audience_claim, AUDIENCE);
@@ -95,7 +95,7 @@ impl<'w> Forge<'w> {
         self.claims_of(self.kind)
     }
 
-    /// Good claims of an issuer of that kind.
+    /// Valid claims of an issuer of that kind.
     pub fn claims_of(&self, kind: IssuerKind) -> Value {
         let mut claims = tokens::claims(self.world);
         claims["iss"] = json!(kind.iss(self.issuer()));
@@ -106,8 +106,8 @@ impl<'w> Forge<'w> {
         claims
     }
 
-    /// Truly signed with the issuer's P-256 key, or its secret. The key is also there where the issuer is
-    /// asked, but proves nothing.
+    /// Signed with the issuer's P-256 key or its secret. An issuer with introspection has the key
+    /// too, but it proves nothing.
     pub fn signed(&self, header: &str, claims: &str) -> String {
         match self.kind {
             IssuerKind::PublicKeys | IssuerKind::Introspection => {
@@ -117,8 +117,8 @@ impl<'w> Forge<'w> {
         }
     }
 
-    /// For attacks that lie in the claims. As [`Forge::signed`], or an opaque token that is active and has
-    /// these claims by its issuer's word.
+    /// For attacks in the claims: as [`Forge::signed`], or an opaque token that is active and has
+    /// these claims.
     pub fn saying(&self, header: &str, claims: &str) -> String {
         if self.kind != IssuerKind::Introspection {
             return self.signed(header, claims);
@@ -128,7 +128,7 @@ impl<'w> Forge<'w> {
         token
     }
 
-    /// For attacks by a `kid`: truly signed, or with the secret of a file that is empty.
+    /// For attacks with a `kid`: signed with the key, or with an empty secret.
     pub fn found_by_kid(&self, header: &Value) -> String {
         match self.kind {
             IssuerKind::PublicKeys | IssuerKind::Introspection => {
@@ -138,30 +138,30 @@ impl<'w> Forge<'w> {
         }
     }
 
-    /// The usual token with other members in the header; `null` takes one away.
+    /// A valid token with changed header members; `null` removes one.
     pub fn with_header(&self, changes: &Value) -> String {
         self.signed(&changed(self.header(), changes).to_string(), &self.claims().to_string())
     }
 
-    /// The usual token with other claims; `null` takes one away.
+    /// A valid token with changed claims; `null` removes one.
     pub fn with_claims(&self, changes: &Value) -> String {
         self.saying(&self.header().to_string(), &changed(self.claims(), changes).to_string())
     }
 
-    /// The usual token with this text at the beginning of its claims.
+    /// A valid token with this text at the beginning of its claims.
     pub fn with_text(&self, member: &str) -> String {
         let claims = self.claims().to_string().replacen('{', &format!("{{{member},"), 1);
         self.saying(&self.header().to_string(), &claims)
     }
 
-    /// The same, but without the claim that it names.
+    /// The same, without the claim of this name.
     pub fn with_text_for(&self, claim: &str, value: &str) -> String {
         let claims = changed(self.claims(), &json!({ claim: null })).to_string();
         let claims = claims.replacen('{', &format!("{{\"{claim}\":{value},"), 1);
         self.saying(&self.header().to_string(), &claims)
     }
 
-    /// Signed by the stranger, for the issuer's customer.
+    /// Signed by the untrusted issuer, for the trusted issuer's customer.
     pub fn by_stranger(&self, header: &Value) -> String {
         if self.kind == IssuerKind::Hmac {
             return mac(
@@ -183,7 +183,7 @@ impl<'w> Forge<'w> {
     }
 }
 
-/// `object` with the members of `changes` set, or taken away where they are `null`.
+/// `object` with the members of `changes`; `null` removes one.
 pub fn changed(mut object: Value, changes: &Value) -> Value {
     for (name, value) in changes.as_object().expect("an object") {
         object[name] = value.clone();
@@ -200,7 +200,7 @@ pub fn decoded(text: &Value) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(text.as_str().expect("a text")).expect("base64url")
 }
 
-/// A token whose signature is an HMAC.
+/// A token signed with an HMAC.
 pub fn mac(header: &Value, claims: &Value, algorithm: hmac::Algorithm, secret: &[u8]) -> String {
     mac_of_texts(&header.to_string(), &claims.to_string(), algorithm, secret)
 }
@@ -211,7 +211,7 @@ fn mac_of_texts(header: &str, claims: &str, algorithm: hmac::Algorithm, secret: 
     format!("{message}.{}", base64url(signature))
 }
 
-/// The answer of an introspection endpoint about an active token of these claims, if they are an object.
+/// The introspection response of an active token with these claims, if they are an object.
 fn active(claims: &str) -> String {
     let Some(members) = claims.trim_start().strip_prefix('{') else { return claims.to_owned() };
     let comma = if members.trim_start().starts_with('}') { "" } else { "," };

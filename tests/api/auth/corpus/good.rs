@@ -1,5 +1,5 @@
-//! Tokens that look like attacks and are none: refusing them would lock out somebody's users. Each is
-//! answered with the customer that it names and no look-alike.
+//! Valid tokens that look like attacks. Rejecting them would lock out users. Each gets the customer
+//! that it names, and no look-alike.
 
 use juspay_bff::settings::Algorithm;
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::{
     times::{LEEWAY, named},
 };
 
-/// What it is, whom it names, and the token.
+/// Description, customer and token.
 type Good = (String, String, String);
 
 pub fn rows(forge: &Forge<'_>) -> Vec<Good> {
@@ -22,8 +22,8 @@ pub fn rows(forge: &Forge<'_>) -> Vec<Good> {
     rows
 }
 
-/// ECDSA's other signature by the same key for the same text: nothing may hang on a token having one
-/// form only.
+/// ECDSA's second valid signature by the same key for the same text: no check may assume that a
+/// token has only one form.
 fn negated(forge: &Forge<'_>) -> Good {
     let good = forge.good();
     let (message, signature) = good.rsplit_once('.').unwrap();
@@ -107,7 +107,7 @@ fn times(forge: &Forge<'_>, rows: &mut Vec<Good>) {
         ("exp", (now - LEEWAY + 1).to_string()),
         ("exp", format!("{}.001", now - LEEWAY)),
         ("exp", "253402207200".to_owned()),
-        // 9999-12-31T23:59:59Z, with which many mean "never".
+        // 9999-12-31T23:59:59Z, often used for "never".
         ("exp", "253402300799".to_owned()),
         ("exp", "253402300799.5".to_owned()),
         ("exp", "4.1024448e9".to_owned()),
@@ -123,7 +123,7 @@ fn times(forge: &Forge<'_>, rows: &mut Vec<Good>) {
     }
 }
 
-/// Others than alice, as like her as they look.
+/// Subjects that look like alice.
 fn subjects(forge: &Forge<'_>, rows: &mut Vec<Good>) {
     for subject in [
         "Alice",

@@ -1,7 +1,7 @@
-//! The kinds of issuer that the corpus is run against, their settings, and the rows to which a kind
-//! of issuer gives another answer.
+//! The kinds of issuer that the corpus runs against, their settings, and the rows whose result
+//! depends on the kind.
 //!
-//! The issuer with public keys and the one with shared secrets are always in one process.
+//! The issuer with public keys and the one with shared secrets are always in the same process.
 
 use juspay_bff::simulator::Issuer;
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ pub const PREVIOUS: &str =
 /// The client of the introspection endpoint.
 const CLIENT: &str = "corpus";
 
-/// How an issuer vouches for its tokens.
+/// How an issuer's tokens are verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IssuerKind {
     PublicKeys,
@@ -28,7 +28,7 @@ pub enum IssuerKind {
 }
 
 impl IssuerKind {
-    /// What `iss` is in its tokens.
+    /// The `iss` of its tokens.
     pub fn iss(self, issuer: &Issuer) -> String {
         let url = issuer.issuer_url();
         match self {
@@ -38,7 +38,7 @@ impl IssuerKind {
         }
     }
 
-    /// The settings of a process that has an issuer of this kind, each with that `audience_claim`.
+    /// The settings of a process with an issuer of this kind and this `audience_claim`.
     pub fn settings(self, stage: &Stage, audience_claim: &str, files: &TempDir) -> String {
         let issuer = stage.issuer();
         let file = |name: &str, content: &str| {
@@ -46,7 +46,7 @@ impl IssuerKind {
             std::fs::write(&path, content).unwrap();
             path.display().to_string()
         };
-        // Without it the default counts.
+        // Without it the default applies.
         let claim = match audience_claim {
             "aud" => String::new(),
             claim => format!("audience_claim = '{claim}'"),
@@ -83,34 +83,35 @@ impl IssuerKind {
         )
     }
 
-    /// The row as this kind of issuer answers it. `is_answered`: the issuer says of the token, which
-    /// is opaque, that it is active and has the row's claims.
+    /// The row with the result for this kind of issuer. `is_answered`: the token is opaque, and its
+    /// introspection response is active with the row's claims.
     pub fn adapt(self, table: &str, row: Row, is_answered: bool) -> Row {
         match self {
             Self::PublicKeys => row,
-            // Its tokens name their issuer themselves, which isn't asked about them.
+            // These tokens name an issuer with keys, so they are not introspected.
             _ if table == "confusion" && row.reason != "unknown_issuer" => row,
             Self::Hmac => by_hmac(table, row),
             Self::Introspection if is_answered => by_answer(row),
-            // The header was malformed or too long, so that no issuer is asked.
+            // The header was malformed or too long, so no issuer is called.
             Self::Introspection if row.status == 400 => row,
-            // A token that its issuer hasn't issued, whatever it says and whoever has signed it.
+            // A token that the issuer has not issued, whatever it contains and whichever key signed it.
             Self::Introspection => Row::invalid("inactive", row.what, row.token),
         }
     }
 }
 
-/// Rows with another reason where the issuer has shared secrets: table, reason in the row, beginning of
+/// Rows with another reason if the issuer has shared secrets: table, reason in the row, prefix of
 /// the row's name, reason here.
 const BY_HMAC: [(&str, &str, &str, &str); 9] = [
-    // HMACs are its algorithms, and public keys none of its secrets. HS384 isn't in its settings.
+    // HMACs are among its algorithms, and public keys are not its secrets. HS384 is not in its
+    // settings.
     ("public_keys_as_secrets", "algorithm", "HS256 ", "signature"),
     ("public_keys_as_secrets", "algorithm", "HS512 ", "signature"),
     ("public_keys_as_secrets", "signature", "", "algorithm"),
     ("of_another_kind", "algorithm", "alg HS256", "signature"),
     ("of_another_kind", "signature", "", "algorithm"),
     ("of_another_kind", "unknown_key", "", "algorithm"),
-    // A `kid` leads nowhere: each secret is tried.
+    // A `kid` has no effect: each secret is tried.
     ("brought_along", "unknown_key", "", "signature"),
     ("kids", "unknown_key", "", "signature"),
     ("rsa", "signature", "", "algorithm"),
@@ -126,8 +127,8 @@ fn by_hmac(table: &str, row: Row) -> Row {
     }
 }
 
-/// Answers without `iss` are their issuer's all the same (RFC 7662 §2.2): name of the row, and the next
-/// check that fails, if one does.
+/// Responses without `iss` belong to the issuer (RFC 7662 §2.2): name of the row, and the next
+/// check that fails, if any.
 const WITHOUT_ISS: [(&str, Option<&str>); 4] = [
     ("iss null", None),
     ("claims in a claim", Some("claims")),
@@ -143,7 +144,7 @@ fn by_answer(row: Row) -> Row {
         };
     }
     match row.reason {
-        // An answer that can't be read says nothing about the token.
+        // A malformed response says nothing about the token.
         "not_jws" => {
             Row { status: 503, code: "keys_unavailable", reason: "keys_unavailable", ..row }
         }

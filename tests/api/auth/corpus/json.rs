@@ -1,4 +1,4 @@
-//! Headers and claims that two readers could read differently, or that no reader can read.
+//! Headers and claims that two readers could interpret differently, or that are not readable.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::{
     forge::{Forge, base64url},
 };
 
-/// What may stand in place of a JSON object.
+/// Replacements for a JSON object.
 const NO_OBJECTS: &[(&str, &[u8])] = &[
     ("nothing", b""),
     ("a space", b" "),
@@ -92,7 +92,8 @@ pub fn payloads(forge: &Forge<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
     for (what, text) in NO_OBJECTS {
         let what = format!("claims: {what}");
-        // Truly signed where the text can be; else the signature isn't looked at.
+        // Signed with the issuer's key if the text is UTF-8; otherwise the signature is not
+        // checked.
         let token = match std::str::from_utf8(text) {
             Ok(text) => forge.saying(&header, text),
             Err(_) => format!("{head}.{}.{signature}", base64url(text)),

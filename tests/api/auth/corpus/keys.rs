@@ -1,5 +1,5 @@
-//! Keys and extensions that the token brings along (RFC 8725 §2.9 and §3.10, RFC 7515 §4.1), and
-//! `kid`s that want to be more than a name.
+//! Keys and extensions inside a token (RFC 8725 §2.9 and §3.10, RFC 7515 §4.1), and `kid`s with
+//! injections.
 
 use juspay_bff::settings::Algorithm;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ pub fn brought_along(forge: &Forge<'_>) -> Vec<Row> {
     rows
 }
 
-/// Truly signed, but to be read in another way.
+/// Signed with the issuer's key, but with a header that changes how the token is read.
 pub fn extensions(forge: &Forge<'_>) -> Vec<Row> {
     let text = |member: &str| {
         let header = forge.header().to_string().replacen('{', &format!("{{{member},"), 1);
@@ -73,7 +73,7 @@ pub fn extensions(forge: &Forge<'_>) -> Vec<Row> {
     .into()
 }
 
-/// `kid`s for those who look them up in files, databases, shells, directories or templates.
+/// `kid`s for services that look them up in files, databases, shells, directories or templates.
 const INJECTED: [&str; 35] = [
     "",
     " ",

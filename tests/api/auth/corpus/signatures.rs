@@ -1,4 +1,4 @@
-//! Signatures that are nearly right, or made of numbers that sloppy verifiers take.
+//! Signatures that are almost valid, or made of numbers that careless verifiers accept.
 
 use juspay_bff::{settings::Algorithm, simulator::MintRequest};
 
@@ -48,7 +48,7 @@ fn split(token: &str) -> (String, Vec<u8>) {
     (message.to_owned(), decoded(&signature.into()))
 }
 
-/// Signatures that are wrong for tokens of any kind.
+/// Signatures that are invalid for tokens of any kind.
 fn bent(good: &[u8], other: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut bent = vec![
         ("none".to_owned(), Vec::new()),
@@ -81,7 +81,7 @@ fn rows(message: &str, signatures: Vec<(String, Vec<u8>)>) -> Vec<Row> {
     signatures.into_iter().map(row).collect()
 }
 
-/// Two numbers of 32 bytes, or an HMAC as long as both.
+/// Two 32-byte numbers, or an HMAC of the same length.
 pub fn elliptic(forge: &Forge<'_>) -> Vec<Row> {
     let (message, good) = split(&forge.good());
     let (_, other) = split(&forge.good());
@@ -92,7 +92,7 @@ pub fn elliptic(forge: &Forge<'_>) -> Vec<Row> {
     let mut signatures = bent(&good, &other);
     signatures.extend(
         [
-            // CVE-2022-21449, the "psychic" signatures, and their neighbours.
+            // CVE-2022-21449, the "psychic" signatures, and similar ones.
             ("r and s zero", pair(&zero, &zero)),
             ("r zero", pair(&zero, s)),
             ("s zero", pair(r, &zero)),

@@ -1,14 +1,14 @@
-//! Times that are over, not yet there, or no times: `exp`, `nbf` and `iat`, to the second at the
-//! leeway's ends.
+//! Expired, future and malformed times: `exp`, `nbf` and `iat`, exact to the second at the limits
+//! of the leeway.
 
 use serde_json::json;
 
 use super::{Row, forge::Forge};
 
-/// `auth.leeway` as shipped.
+/// The default of `auth.leeway`.
 pub const LEEWAY: i64 = 30;
 
-/// What is no `NumericDate` (RFC 7519 §2), or none of our calendar.
+/// Values that are not a `NumericDate` (RFC 7519 §2), or outside the supported calendar.
 const NO_TIMES: [&str; 22] = [
     "null",
     "true",
@@ -34,7 +34,7 @@ const NO_TIMES: [&str; 22] = [
     "100000000000000000000000000000",
 ];
 
-/// A time as the name of a row has it, the same in each run.
+/// A time in a row's name, the same in each run.
 pub fn named(value: &str, now: i64) -> String {
     let offsets = [-3600, -LEEWAY - 1, -LEEWAY, 1 - LEEWAY, LEEWAY - 1, LEEWAY, LEEWAY + 1];
     offsets.into_iter().fold(value.to_owned(), |value, offset| {

@@ -1,5 +1,5 @@
-//! Tokens with a `kid` that no key has: those that are older than the last fetch can't be signed by a
-//! new key, so they are a 401 and no outlier detection takes them for an outage.
+//! Tokens with an unknown `kid`. A token older than the last fetch cannot be signed with a new key,
+//! so it gets a 401, and outlier detection does not see a 5xx.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{COOLDOWN, INVALID_TOKEN, claims, header, refused, unavailable};
 use crate::support::World;
 
-/// Claims of a token that was issued that long ago.
+/// Claims of a token of this age.
 fn issued_before(world: &World, age: i64) -> String {
     let mut claims = claims(world);
     claims["iat"] = json!(world.clock_seconds() - age);
@@ -17,7 +17,7 @@ fn issued_before(world: &World, age: i64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn random_kids_of_old_tokens_are_a_401_and_never_a_503() {
+async fn unknown_kids_of_old_tokens_are_a_401_and_never_a_503() {
     let world = World::new().await;
     let known = world.phone("alice");
     assert_eq!(known.me().await.status, 200);
@@ -38,7 +38,7 @@ async fn random_kids_of_old_tokens_are_a_401_and_never_a_503() {
     let series = "juspay_bff_auth_failures_total{reason=\"unknown_key\"}";
     assert_eq!(world.count(series).await, 200);
 
-    // A key that is new since, with the tokens that it signs, is an open question as before.
+    // The key may exist if it was added since, as may tokens signed with it.
     world.issuer().rotate(true).unwrap();
     let new = world.phone("alice");
     unavailable(&new.me().await);
@@ -50,7 +50,7 @@ async fn random_kids_of_old_tokens_are_a_401_and_never_a_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_kid_is_a_401_by_the_tokens_age_and_a_503_without_one() {
+async fn unknown_kids_are_a_401_for_old_tokens_and_a_503_without_iat() {
     let world = World::new().await;
     world.clock.advance(Duration::from_secs(60));
     let with_kid = |kid: &str, claims: &str| {
@@ -61,7 +61,7 @@ async fn an_unknown_kid_is_a_401_by_the_tokens_age_and_a_503_without_one() {
     };
     let first = with_kid("first", &issued_before(&world, 0)).me().await;
     refused("the one that is looked for", &first, 401, "invalid_token", Some(INVALID_TOKEN));
-    // `auth.leeway` is 30 s as shipped.
+    // The default of `auth.leeway` is 30 s.
     let older = with_kid("older", &issued_before(&world, 31)).me().await;
     refused("older", &older, 401, "invalid_token", Some(INVALID_TOKEN));
     for age in [30, 1, 0, -1000] {

@@ -1,4 +1,4 @@
-//! What the document says: all providers, settings that load, and links that lead somewhere.
+//! Checks the document: all providers, settings that load, and valid links.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ const RECIPES: [&str; 26] = [
     "NestJS and other home-made tokens: With issuer, audience and kind",
 ];
 
-/// The last recipe, which isn't the one to aim at.
+/// The last recipe, which is the least strict.
 const BARE: &str = "NestJS and other home-made tokens: With the bare minimum";
 
 /// The text below each heading with a recipe.
@@ -57,7 +57,7 @@ pub fn check(heading: &str) -> String {
 }
 
 #[test]
-fn every_provider_has_its_recipe() {
+fn every_provider_has_a_recipe() {
     let headings: Vec<_> = recipes().into_iter().map(|recipe| recipe.heading).collect();
     assert_eq!(headings, [&RECIPES[..], &[BARE]].concat());
     let sessions = DOCUMENT.split_once("\n## Sessions\n").expect("a section").1;
@@ -65,9 +65,9 @@ fn every_provider_has_its_recipe() {
 }
 
 #[test]
-fn the_settings_of_each_recipe_load_with_no_other_warning_than_of_a_missing_audience() {
+fn recipe_settings_load_without_warnings_except_for_a_missing_audience() {
     let base = "juspay = { base_url = 'https://api.juspay.in', merchant_id = 'm', api_key = 'k' }";
-    // Good as a secret, and as a key file, which is only read.
+    // The file serves as a secret and as a key file, which is only read.
     let file = NamedTempFile::new().unwrap();
     std::fs::write(&file, "x".repeat(64)).unwrap();
     for recipe in recipes() {
@@ -101,7 +101,7 @@ fn each_recipe_names_its_source_and_what_explain_token_says() {
 }
 
 #[test]
-fn links_within_the_document_lead_to_its_headings() {
+fn links_within_the_document_match_its_headings() {
     let headings = DOCUMENT.lines().filter(|line| line.starts_with('#'));
     let anchors: Vec<_> = headings.map(|line| anchor(line.trim_start_matches('#'))).collect();
     let links = DOCUMENT.split("](#").skip(1);
@@ -115,7 +115,7 @@ fn links_within_the_document_lead_to_its_headings() {
     }
 }
 
-/// As GitHub makes it of a heading.
+/// The anchor that GitHub generates for a heading.
 fn anchor(heading: &str) -> String {
     let heading = heading.trim().to_lowercase();
     let kept = heading.chars().filter(|it| it.is_alphanumeric() || " -_".contains(*it));

@@ -1,15 +1,15 @@
-//! The token that must be rejected, which each recipe names for a check with `explain-token`, and the reason
-//! that the document states for it.
+//! The token that must be rejected, as each recipe names it for a check with `explain-token`, and
+//! the reason in the document.
 
 use serde_json::{Value, json};
 
 use super::{document, served::Served, unfit::Row};
 use crate::auth::corpus::changed;
 
-/// The recipe, what such a token has in its header and its claims, and the reason.
+/// The recipe, changes of the token's header and claims, and the reason.
 type Mistake = (&'static str, Value, Value, &'static str);
 
-/// Of services in the cloud, but for tokens that are too old.
+/// Cloud services, except for tokens that are too old.
 fn of_cloud_services() -> Vec<Mistake> {
     let none = || json!({});
     let entra = "https://login.microsoftonline.com/aaaabbbb-0000-cccc-1111-dddd2222eeee/v2.0";
@@ -39,7 +39,7 @@ fn of_cloud_services() -> Vec<Mistake> {
     ]
 }
 
-/// Of servers that merchants run, likewise.
+/// Self-hosted servers, except for tokens that are too old.
 fn of_own_servers() -> Vec<Mistake> {
     let none = || json!({});
     let keycloak = json!({"aud": "shop-app", "typ": "ID", "at_hash": "h"});

@@ -1,4 +1,4 @@
-//! A service with the settings of one recipe, and what signs its tokens.
+//! A service with the settings of one recipe, and the signer of its tokens.
 
 use std::fs;
 
@@ -57,7 +57,7 @@ impl Served {
         self.settings.get(key)?.as_str()
     }
 
-    /// The texts of a list; none if it isn't set.
+    /// The strings of a list; empty if it is not set.
     pub fn texts(&self, key: &str) -> Vec<String> {
         let list = self.settings.get(key).and_then(toml::Value::as_array);
         let list = list.into_iter().flatten();
@@ -68,7 +68,7 @@ impl Served {
         self.text("id_tokens") == Some("accept")
     }
 
-    /// Each of `required_claims`, with the values of which it must have one.
+    /// Each of `required_claims` with its accepted values.
     pub fn required(&self) -> Vec<(String, Vec<Value>)> {
         let required = self.settings.get("required_claims").and_then(toml::Value::as_table);
         let of = |value: &toml::Value| serde_json::to_value(value).expect("JSON");
@@ -86,7 +86,7 @@ impl Served {
         self.claims_moved_by(self.world.clock_seconds() - whole(issued))
     }
 
-    /// The same, but it ended just before the leeway.
+    /// The same claims, expired just before the leeway.
     pub fn expired(&self) -> Value {
         let end = self.recipe.payload["exp"].as_f64().expect("a time");
         self.claims_moved_by(self.world.clock_seconds() - 31 - whole(end))
@@ -106,7 +106,7 @@ impl Served {
         claims
     }
 
-    /// What the recipe accepts as well.
+    /// Changes that the recipe accepts too.
     pub fn also_accepted(&self) -> Vec<(String, Value)> {
         let mut rows = Vec::new();
         for (claim, values) in self.required() {
@@ -125,7 +125,7 @@ impl Served {
     pub fn header(&self) -> Value {
         let header = self.recipe.header.clone().unwrap_or_else(|| json!({"typ": "JWT"}));
         let kid = match self.algorithm() {
-            // PEM files have no ids of keys, and secrets have none.
+            // PEM files and secrets have no key ids.
             Some(algorithm) if self.text("jwks_file").is_none() => {
                 json!(self.world.issuer().kid(algorithm).unwrap())
             }
@@ -158,7 +158,7 @@ impl Served {
     fn algorithm(&self) -> Option<Algorithm> {
         let algorithms = self.texts("algorithms");
         assert_eq!(algorithms.len(), 1, "{}", self.recipe.heading);
-        let algorithm = Algorithm::named(&algorithms[0]);
+        let algorithm = Algorithm::from_name(&algorithms[0]);
         assert!(algorithm.is_some() || algorithms == ["HS256"], "{algorithms:?}");
         algorithm
     }
@@ -168,11 +168,11 @@ fn sign(issuer: &Issuer, header: &Value, claims: &Value, algorithm: Algorithm) -
     issuer.sign_raw(&header.to_string(), &claims.to_string(), algorithm).expect("a token")
 }
 
-/// The settings of a recipe, to the letter but for the lines that say where the keys are.
+/// The settings of a recipe, unchanged except for the source of the keys.
 fn local(recipe: &Recipe, files: &TempDir, issuer: &Issuer) -> String {
     let algorithm = &recipe.issuer().1["algorithms"][0];
-    // A key exists once it is needed.
-    if let Some(algorithm) = Algorithm::named(algorithm.as_str().unwrap()) {
+    // The simulator creates a key on first use.
+    if let Some(algorithm) = Algorithm::from_name(algorithm.as_str().unwrap()) {
         issuer.kid(algorithm).unwrap();
     }
     let file = |key: &str, content: &str| {
@@ -193,7 +193,7 @@ fn local(recipe: &Recipe, files: &TempDir, issuer: &Issuer) -> String {
     recipe.settings.lines().map(line).collect()
 }
 
-/// The claims with another value at that name or JSON Pointer, or with none.
+/// The claims with another value at this name or JSON Pointer, or without one.
 pub fn with(mut claims: Value, path: &str, value: Option<Value>) -> Value {
     let (parent, name) = match path.strip_prefix('/') {
         Some(_) => path.rsplit_once('/').expect("it has a slash"),

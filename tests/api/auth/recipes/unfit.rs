@@ -1,4 +1,4 @@
-//! The token of a recipe, made unfit in one way each.
+//! The token of a recipe, made invalid in one way each.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::auth::corpus::{changed, explained_as};
 
-/// What is wrong with a token, the answer, and the reason that is counted.
+/// What is wrong with a token, the response, and the counted reason.
 pub struct Row {
     what: String,
     token: String,
@@ -17,7 +17,7 @@ pub struct Row {
     pub reason: &'static str,
 }
 
-/// Made when it is its turn, as times are to the second.
+/// Made when needed, because times are exact to the second.
 type Group = fn(&Served, &Stranger) -> Vec<Row>;
 
 pub const GROUPS: [Group; 9] = [
@@ -60,7 +60,8 @@ impl Row {
 fn of_another_audience(served: &Served) -> Vec<Row> {
     let claim = served.text("audience_claim").unwrap_or("aud");
     if claim == "none" {
-        // Skipped: nothing is compared, as every token of such an issuer is for this app.
+        // Skipped: the audience is not checked, because every token of such an issuer is for this
+        // app.
         return Vec::new();
     }
     let ours = &served.texts("audiences")[0];

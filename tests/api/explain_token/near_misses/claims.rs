@@ -1,14 +1,14 @@
-//! Named differences of scopes, required claims, the customer's claim, the kind of token and times.
+//! Named differences of scopes, required claims, the customer claim, the kind of token and times.
 
 use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
 
 use super::{block, explained, settings, wish};
-use crate::explain_token::Desk;
+use crate::explain_token::Fixture;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn differences_of_scopes_are_named() {
-    let desk = Desk::new().await;
+    let fixture = Fixture::new().await;
     let expected =
         "expected       \"pay\" in scope, scp or scopes (auth.issuers.main.required_scopes)";
     let none = "found          scope none, scp none, scopes none";
@@ -42,13 +42,13 @@ async fn differences_of_scopes_are_named() {
         ),
         (wish(), vec![expected, none, "hint           the app must request the scope \"pay\""]),
     ] {
-        explained(&desk, "required_scopes = ['pay']", &wish, "scope", &lines).await;
+        explained(&fixture, "required_scopes = ['pay']", &wish, "scope", &lines).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn differences_of_required_claims_are_named() {
-    let desk = Desk::new().await;
+    let fixture = Fixture::new().await;
     let types = "meaning        type and letter case count: the previous value is then rejected";
     for (keys, wish, lines) in [
         (
@@ -83,13 +83,13 @@ async fn differences_of_required_claims_are_named() {
             ],
         ),
     ] {
-        explained(&desk, keys, &wish, "required claim", &lines).await;
+        explained(&fixture, keys, &wish, "required claim", &lines).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_place_of_the_customers_claim_is_named_without_its_value() {
-    let desk = Desk::new().await;
+async fn other_places_of_the_customer_claim_are_named_without_values() {
+    let fixture = Fixture::new().await;
     let id = "customer-4711";
     let trusted = "meaning        only if the issuer or your backend sets that claim, never users";
     for (keys, wish, place) in [
@@ -108,7 +108,7 @@ async fn another_place_of_the_customers_claim_is_named_without_its_value() {
         ("customer_id", wish().with("Customer_ID", id), "Customer_ID"),
     ] {
         explained(
-            &desk,
+            &fixture,
             &format!("customer_id_claim = '{keys}'"),
             &wish,
             "customer",
@@ -127,8 +127,8 @@ async fn another_place_of_the_customers_claim_is_named_without_its_value() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_customers_claim_that_cannot_be_used_is_explained() {
-    let desk = Desk::new().await;
+async fn unusable_customer_claims_are_explained() {
+    let fixture = Fixture::new().await;
     let id = "customer-4711";
     let expected = "expected       a customer in the claim \"customer_id\" \
                     (auth.issuers.main.customer_id_claim)";
@@ -153,10 +153,10 @@ async fn a_customers_claim_that_cannot_be_used_is_explained() {
         ),
     ] {
         let lines = [expected, missing, hint];
-        explained(&desk, "customer_id_claim = 'customer_id'", &wish, "customer", &lines).await;
+        explained(&fixture, "customer_id_claim = 'customer_id'", &wish, "customer", &lines).await;
     }
     explained(
-        &desk,
+        &fixture,
         "customer_id_claim = 'email'",
         &wish().with("email", "alice@example.com"),
         "customer",
@@ -172,8 +172,8 @@ async fn a_customers_claim_that_cannot_be_used_is_explained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_token_is_suggested_only_as_a_credential() {
-    let desk = Desk::new().await;
+async fn id_tokens_are_suggested_only_as_a_credential() {
+    let fixture = Fixture::new().await;
     let wish = MintRequest { typ: "JWT".to_owned(), ..wish() }.with("token_use", "id");
     let lines = [
         "expected       an access token (auth.issuers.main.id_tokens: reject)",
@@ -183,12 +183,12 @@ async fn an_id_token_is_suggested_only_as_a_credential() {
         "to accept such tokens: auth.issuers.main.id_tokens = \"accept\"",
         "meaning        ID tokens of this issuer then let an app in, as access tokens do",
     ];
-    explained(&desk, "", &wish, "use", &lines).await;
+    explained(&fixture, "", &wish, "use", &lines).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mistaken_times_are_named() {
-    let desk = Desk::new().await;
+    let fixture = Fixture::new().await;
     let far = 4_102_444_800_u64;
     for (keys, wish, hint) in [
         (
@@ -209,8 +209,9 @@ async fn mistaken_times_are_named() {
         ),
         ("", wish().with("nbf", far), "nbf is "),
     ] {
-        let ended =
-            desk.explain_by(&settings(&desk, keys), &desk.mint(&wish), "", &["--offline"]).await;
+        let ended = fixture
+            .explain_by(&settings(&fixture, keys), &fixture.mint(&wish), "", &["--offline"])
+            .await;
         let lines = block(&ended.stdout, "times");
         let [expected, found, named] = &lines[..] else { panic!("{}", ended.stdout) };
         assert!(expected.starts_with("expected       exp"), "{expected}");

@@ -4,14 +4,14 @@ use juspay_bff::{settings::Algorithm, simulator::MintRequest};
 use serde_json::json;
 
 use super::{block, explained, settings, wish};
-use crate::explain_token::{Desk, ends};
+use crate::explain_token::{Fixture, ends};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_is_shown_as_it_is_compared() {
-    let desk = Desk::new().await;
+async fn types_are_shown_as_they_are_compared() {
+    let fixture = Fixture::new().await;
     let typed = |typ: &str| MintRequest { typ: typ.to_owned(), ..wish() };
-    let token = desk.mint(&typed("application/AT+JWT"));
-    let ended = desk.explain_by(&settings(&desk, ""), &token, "", &["--offline"]).await;
+    let token = fixture.mint(&typed("application/AT+JWT"));
+    let ended = fixture.explain_by(&settings(&fixture, ""), &token, "", &["--offline"]).await;
     ends(&ended, &[], "accepted");
     let line = "ok       typ            \"application/AT+JWT\", compared as \"at+jwt\": letter case and the \
                 prefix application/ do not count; expected one of \"at+jwt\", \"jwt\", \"\" \
@@ -48,15 +48,15 @@ async fn a_type_is_shown_as_it_is_compared() {
             ],
         ),
     ] {
-        explained(&desk, "typ = ['at+jwt']", &typed(typ), "typ", &lines).await;
+        explained(&fixture, "typ = ['at+jwt']", &typed(typ), "typ", &lines).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn algorithms_of_the_other_kind_of_key_are_never_suggested() {
-    let desk = Desk::new().await;
+async fn algorithms_of_the_other_key_type_are_never_suggested() {
+    let fixture = Fixture::new().await;
     explained(
-        &desk,
+        &fixture,
         "algorithms = ['RS256', 'PS256', 'ES256']",
         &MintRequest { algorithm: Algorithm::EdDSA, ..wish() },
         "alg",
@@ -70,11 +70,11 @@ async fn algorithms_of_the_other_kind_of_key_are_never_suggested() {
         ],
     )
     .await;
-    let token = desk.mint(&wish());
+    let token = fixture.mint(&wish());
     let (_, rest) = token.split_once('.').unwrap();
     // {"alg":"HS256"}
     let token = format!("eyJhbGciOiJIUzI1NiJ9.{rest}");
-    let ended = desk.explain_by(&settings(&desk, ""), &token, "", &["--offline"]).await;
+    let ended = fixture.explain_by(&settings(&fixture, ""), &token, "", &["--offline"]).await;
     assert_eq!(
         block(&ended.stdout, "alg"),
         [
@@ -84,10 +84,10 @@ async fn algorithms_of_the_other_kind_of_key_are_never_suggested() {
              token is of another issuer, or the issuer must sign with a private key",
         ]
     );
-    let secret = desk.file("secret", &"x".repeat(32));
+    let secret = fixture.file("secret", &"x".repeat(32));
     let keys = format!("jwks_file = '{}'\nalgorithms = ['HS256']", secret.display());
-    let settings = settings(&desk, &keys).replace("jwks_file", "hmac_secret_file");
-    let ended = desk.explain_by(&settings, &desk.mint(&wish()), "", &["--offline"]).await;
+    let settings = settings(&fixture, &keys).replace("jwks_file", "hmac_secret_file");
+    let ended = fixture.explain_by(&settings, &fixture.mint(&wish()), "", &["--offline"]).await;
     assert_eq!(
         block(&ended.stdout, "alg"),
         [
@@ -100,19 +100,19 @@ async fn algorithms_of_the_other_kind_of_key_are_never_suggested() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_key_that_does_not_fit_is_explained() {
-    let desk = Desk::new().await;
-    let token = desk.mint(&wish());
-    let jwks = desk.running.issuer().jwks();
+async fn keys_that_do_not_match_are_explained() {
+    let fixture = Fixture::new().await;
+    let token = fixture.mint(&wish());
+    let jwks = fixture.running.issuer().jwks();
     let kid = jwks["keys"][0]["kid"].as_str().unwrap();
     let expected = format!("expected       the key of auth.issuers.main, kid \"{kid}\"");
     let algorithms = "algorithms = ['ES256', 'RS256', 'EdDSA']";
     let gone = "the key was removed, or the token is from another issuer or environment";
     let meanwhile = "a service that last fetched the keys less than auth.leeway after the token's iat \
                      answers 503 until its next fetch";
-    let iss = desk.running.issuer().issuer_url();
+    let iss = fixture.running.issuer().issuer_url();
     // Before the issuer has another key.
-    let settings = settings(&desk, algorithms);
+    let settings = settings(&fixture, algorithms);
     let upper = kid.to_uppercase();
     for (alg, kid, hint) in [
         (
@@ -134,8 +134,9 @@ async fn the_key_that_does_not_fit_is_explained() {
         );
         let found = kid.map_or_else(|| "no kid".to_owned(), |kid| format!("kid \"{kid}\""));
         let claims = json!({"iss": iss, "aud": "juspay-bff-demo", "sub": "alice"});
-        let token = desk.running.issuer().sign_raw(&header.to_string(), &claims.to_string(), alg);
-        let ended = desk.explain_by(&settings, &token.unwrap(), "", &["--offline"]).await;
+        let token =
+            fixture.running.issuer().sign_raw(&header.to_string(), &claims.to_string(), alg);
+        let ended = fixture.explain_by(&settings, &token.unwrap(), "", &["--offline"]).await;
         assert_eq!(
             block(&ended.stdout, "keys"),
             [
@@ -145,13 +146,13 @@ async fn the_key_that_does_not_fit_is_explained() {
             ]
         );
     }
-    let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+    let ended = fixture.explain_by(&settings, &token, "", &["--offline"]).await;
     ends(&ended, &[], "accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_bound_to_a_key_is_suggested_with_its_proof_only() {
-    let desk = Desk::new().await;
+async fn bound_tokens_are_suggested_only_with_their_proof() {
+    let fixture = Fixture::new().await;
     let expected =
         "expected       a token bound to no key, sent as Bearer (auth.issuers.main.dpop: off)";
     let found = "found          bound to a key (cnf), sent as Bearer";
@@ -171,19 +172,19 @@ async fn a_token_bound_to_a_key_is_suggested_with_its_proof_only() {
             ],
         ),
     ] {
-        let token = desk.mint(&wish().with("cnf", cnf));
-        let ended = desk.explain_by(&settings(&desk, ""), &token, "", &["--offline"]).await;
+        let token = fixture.mint(&wish().with("cnf", cnf));
+        let ended = fixture.explain_by(&settings(&fixture, ""), &token, "", &["--offline"]).await;
         let lines = [vec![expected, found], rest].concat();
         assert_eq!(block(&ended.stdout, "cnf"), lines, "{}", ended.stdout);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_above_the_limit_is_shown_with_a_limit_that_accepts_it() {
-    let desk = Desk::new().await;
-    let token = desk.mint(&wish().with("groups", "x".repeat(9000)));
-    let settings = settings(&desk, "");
-    let ended = desk.explain_by(&settings, &token, "", &["--offline"]).await;
+async fn tokens_above_the_limit_are_shown_with_a_sufficient_limit() {
+    let fixture = Fixture::new().await;
+    let token = fixture.mint(&wish().with("groups", "x".repeat(9000)));
+    let settings = settings(&fixture, "");
+    let ended = fixture.explain_by(&settings, &token, "", &["--offline"]).await;
     assert_eq!(
         block(&ended.stdout, "header"),
         [
@@ -196,6 +197,6 @@ async fn a_token_above_the_limit_is_shown_with_a_limit_that_accepts_it() {
         ]
     );
     let over = "auth.max_token_bytes = 16384";
-    let ended = desk.explain_by(&settings, &token, over, &["--offline"]).await;
+    let ended = fixture.explain_by(&settings, &token, over, &["--offline"]).await;
     ends(&ended, &[], "accepted");
 }

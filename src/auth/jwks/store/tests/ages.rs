@@ -1,4 +1,4 @@
-//! Within the cool-down, the token's own `iat` decides between a 401 and a 503, and nothing else.
+//! Within the cool-down, a token's `iat` decides between a 401 and a 503, and nothing else.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::auth::testing::{
     unfetched, world,
 };
 
-/// How much older than the last successful fetch a token is by its `iat`, and the refusal of its
+/// How much older than the last successful fetch a token is by its `iat`, and the result for its
 /// unknown `kid` within the cool-down.
 const AGES: [(i64, &str); 4] = [
     (LEEWAY + 1, "unknown_key"),
@@ -20,7 +20,7 @@ const AGES: [(i64, &str); 4] = [
 ];
 
 #[tokio::test]
-async fn within_the_cool_down_an_unknown_kid_of_a_token_older_than_the_last_fetch_is_refused() {
+async fn unknown_kids_of_tokens_older_than_the_last_fetch_are_rejected_within_the_cool_down() {
     locally(async {
         let world = world().await;
         world.pass(Duration::from_secs(100)).await;
@@ -35,7 +35,7 @@ async fn within_the_cool_down_an_unknown_kid_of_a_token_older_than_the_last_fetc
             assert_eq!(world.outcome(&odd).await, Err("keys_unavailable"), "{unusable}");
         }
         assert_eq!(world.origin().fetches(), 2, "one a cool-down");
-        // It decides nothing else: a good key proves the token, whatever its age.
+        // `iat` decides nothing else: a valid key proves the token at any age.
         for age in [LEEWAY + 1, 0] {
             let aged = token("k1", json!({"iat": fetched - age}));
             assert_eq!(world.outcome(&aged).await, Ok("alice".to_owned()), "{age}");
@@ -45,7 +45,7 @@ async fn within_the_cool_down_an_unknown_kid_of_a_token_older_than_the_last_fetc
 }
 
 #[tokio::test]
-async fn an_old_token_is_no_proof_against_a_key_that_the_next_fetch_brings_back() {
+async fn old_tokens_are_accepted_once_a_fetch_returns_their_key() {
     locally(async {
         let world = world().await;
         world.pass(Duration::from_secs(100)).await;
@@ -61,13 +61,13 @@ async fn an_old_token_is_no_proof_against_a_key_that_the_next_fetch_brings_back(
 }
 
 #[tokio::test]
-async fn what_counts_is_when_the_last_successful_fetch_began() {
+async fn token_age_is_compared_with_the_start_of_the_last_successful_fetch() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
         let first = world.spawn(token("x", json!({})));
         settle().await;
-        // The issuer answers late, but within the wait; keys may have come meanwhile.
+        // The issuer responds late, but before the wait ends. It may have new keys by then.
         world.pass(SECOND).await;
         world.origin().hold(false);
         assert_eq!(first.await.unwrap().unwrap_err().reason(), "unknown_key");
@@ -87,7 +87,7 @@ async fn what_counts_is_when_the_last_successful_fetch_began() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_makes_no_fetch_later_than_it_was() {
+async fn setting_the_clock_back_does_not_make_a_fetch_later() {
     locally(async {
         let world = world().await;
         world.clock.jump_wall(jiff::SignedDuration::from_hours(1));
@@ -102,7 +102,7 @@ async fn a_clock_that_was_set_back_makes_no_fetch_later_than_it_was() {
 }
 
 #[tokio::test]
-async fn within_the_cool_down_a_forged_signature_of_an_old_token_is_refused() {
+async fn forged_signatures_of_old_tokens_are_rejected_within_the_cool_down() {
     locally(async {
         let world = world().await;
         world.pass(Duration::from_secs(100)).await;

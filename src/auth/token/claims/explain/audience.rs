@@ -1,8 +1,8 @@
-//! Explains the check of the audience.
+//! Explains the audience check.
 
 use serde_json::Value;
 
-use super::{Against, one_of};
+use super::{CheckContext, one_of};
 use crate::{
     auth::{
         error::Reason,
@@ -13,7 +13,7 @@ use crate::{
     settings::{AudienceClaim, Issuer, KeySource},
 };
 
-/// Claims that name the application, and `aud`: an `audience_claim` can be one of them.
+/// Claims that `audience_claim` may name: `aud`, and the claims that name the client application.
 const STAND_INS: [&str; 4] = ["aud", "client_id", "azp", "cid"];
 
 /// Audiences that every app of an issuer can get: clients of each Keycloak realm, Microsoft Graph and its
@@ -38,12 +38,12 @@ const IS_COMMON: &str =
 impl Claims {
     pub(super) fn explain_audience(
         &self,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
         result: Result<(), Reason>,
     ) -> Check {
-        let settings = &against.rules.settings;
+        let settings = &context.rules.settings;
         let Some(claim) = settings.audience_claim.name() else {
-            let found = format!("not compared ({}.audience_claim: \"none\")", against.table);
+            let found = format!("not compared ({}.audience_claim: \"none\")", context.table);
             return Check::of("aud", result, found);
         };
         let aud = self.0.get("aud").and_then(Value::as_array);
@@ -56,26 +56,26 @@ impl Claims {
         }
         let mut key = "audiences".to_owned();
         if matches!(settings.audience_claim, AudienceClaim::Named(_)) {
-            key = format!("audiences, {}.audience_claim", against.table);
+            key = format!("audiences, {}.audience_claim", context.table);
         }
-        let (hint, suggestion) = self.audience_help(against, claim, needs_azp);
+        let (hint, suggestion) = self.audience_help(context, claim, needs_azp);
         Check::of("aud", result, found)
-            .expecting(against.expects(&expected, &key))
+            .expecting(context.expects(&expected, &key))
             .hinting(hint)
             .suggesting(suggestion)
     }
 
     fn audience_help(
         &self,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
         claim: &str,
         needs_azp: bool,
     ) -> (Option<String>, Option<Suggestion>) {
-        let ours = &against.rules.settings.audiences;
+        let ours = &context.rules.settings.audiences;
         let (values, is_malformed) = match self.0.get(claim) {
-            None => return self.missing_audience(against, claim),
+            None => return self.missing_audience(context, claim),
             Some(Value::Array(values)) if values.is_empty() => {
-                return self.missing_audience(against, claim);
+                return self.missing_audience(context, claim);
             }
             Some(Value::String(value)) => (vec![value.as_str()], false),
             Some(Value::Array(values)) if claim == "aud" => {
@@ -105,7 +105,7 @@ impl Claims {
         if let Some((ours, value, difference)) = near {
             let hint = format!("{} {difference} from {}", quoted(value), quoted(ours));
             let meaning = "the token's spelling of the audience is then accepted as well";
-            return (Some(hint), append(against, value, meaning));
+            return (Some(hint), append(context, value, meaning));
         }
         let [value] = values[..] else {
             let hint = "if one of them names this API, add it to audiences";
@@ -114,15 +114,15 @@ impl Claims {
         let hint =
             "the token was issued for another API or app: the app must request one for this API";
         let meaning = "tokens issued for that API or app are then accepted: only if it is this one";
-        (Some(hint.to_owned()), append(against, value, meaning))
+        (Some(hint.to_owned()), append(context, value, meaning))
     }
 
     fn missing_audience(
         &self,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
         claim: &str,
     ) -> (Option<String>, Option<Suggestion>) {
-        let settings = &against.rules.settings;
+        let settings = &context.rules.settings;
         let customer = settings.customer_id_claim.segments().first();
         let candidates = STAND_INS
             .into_iter()
@@ -151,7 +151,7 @@ impl Claims {
             candidates.iter().map(|(name, _)| format!("{name} {}", self.shown(name))).collect();
         let hint = format!(
             "{claim} is missing; {}.audience_claim could name one of these: {}",
-            against.table,
+            context.table,
             found.join(", ")
         );
         if excludes_stand_ins(settings) {
@@ -160,10 +160,10 @@ impl Claims {
         let meaning = "the app that a token was issued to is then compared, not the API: every token of \
                        that app is accepted";
         let mut suggestion =
-            against.suggest("audience_claim", Some(format!("\"{name}\"")), meaning);
+            context.suggest("audience_claim", Some(format!("\"{name}\"")), meaning);
         if !is_ours(value) {
             let audiences = toml_list([*value]);
-            let audiences = against.suggest("audiences", audiences, meaning);
+            let audiences = context.suggest("audiences", audiences, meaning);
             suggestion = suggestion.zip(audiences).map(|(claim, audiences)| Suggestion {
                 toml: format!("{}\n{}", claim.toml, audiences.toml),
                 meaning: format!("{meaning}: only if it is this app; audiences is replaced"),
@@ -190,9 +190,9 @@ const fn excludes_stand_ins(settings: &Issuer) -> bool {
     }
 }
 
-/// The accepted audiences with one more.
-fn append(against: &Against<'_>, value: &str, meaning: &str) -> Option<Suggestion> {
-    let ours = against.rules.settings.audiences.iter().map(String::as_str);
+/// Suggests to add an audience to the accepted ones.
+fn append(context: &CheckContext<'_>, value: &str, meaning: &str) -> Option<Suggestion> {
+    let ours = context.rules.settings.audiences.iter().map(String::as_str);
     let toml = toml_list(ours.chain([value])).filter(|_| !value.is_empty());
-    against.suggest("audiences", toml, meaning)
+    context.suggest("audiences", toml, meaning)
 }

@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
-use super::Against;
+use super::CheckContext;
 use crate::{
     auth::{
         error::AuthError,
         explanation::{Check, Suggestion, printable, quoted, toml_text},
-        token::claims::{Claims, Nobody},
+        token::claims::{Claims, CustomerClaimError},
     },
     customer::CustomerId,
     settings::{AudienceClaim, ClaimPath},
 };
 
-/// Claims that name a customer where `sub` does not, or another one: Entra, Okta, Cognito, Django.
+/// Claims that commonly name the customer: Entra, Okta, Cognito, Django.
 const CUSTOMER_CLAIMS: [&str; 5] = ["customer_id", "user_id", "uid", "oid", "sub"];
 
 /// How issuers of Firebase begin.
@@ -23,21 +23,24 @@ const FIREBASE: &str = "https://securetoken.google.com/";
 const OTHER_PARTIES: [&str; 2] = ["act", "may_act"];
 
 impl Claims {
-    pub(super) fn explain_customer(&self, against: &Against<'_>) -> (Check, Option<CustomerId>) {
-        let customer = self.customer(against.rules);
-        let claim = &against.rules.settings.customer_id_claim;
+    pub(super) fn explain_customer(
+        &self,
+        context: &CheckContext<'_>,
+    ) -> (Check, Option<CustomerId>) {
+        let customer = self.customer(context.rules);
+        let claim = &context.rules.settings.customer_id_claim;
         let found = match &customer {
             Ok(_) => format!("the claim {} names a customer", quoted(claim.as_str())),
             Err(why) => format!("the claim {} names none: {why}", quoted(claim.as_str())),
         };
         let (hint, suggestion) = match &customer {
             Ok(_) => (None, None),
-            Err(why) => self.customer_help(against, *why),
+            Err(why) => self.customer_help(context, *why),
         };
         let expected = format!("a customer in the claim {}", quoted(claim.as_str()));
         let result = customer.as_ref().map(drop).map_err(|_| AuthError::NoCustomer);
         let check = Check::of("customer", result, found)
-            .expecting(against.expects(&expected, "customer_id_claim"))
+            .expecting(context.expects(&expected, "customer_id_claim"))
             .hinting(hint)
             .suggesting(suggestion);
         (check, customer.ok())
@@ -45,34 +48,38 @@ impl Claims {
 
     fn customer_help(
         &self,
-        against: &Against<'_>,
-        why: Nobody,
+        context: &CheckContext<'_>,
+        why: CustomerClaimError,
     ) -> (Option<String>, Option<Suggestion>) {
-        let claim = &against.rules.settings.customer_id_claim;
+        let claim = &context.rules.settings.customer_id_claim;
         let hint = match why {
-            Nobody::Missing => return self.missing_customer(against, claim),
-            Nobody::Unverified => {
+            CustomerClaimError::Missing => return self.missing_customer(context, claim),
+            CustomerClaimError::Unverified => {
                 let twin = claim.verified_twin().map(|twin| twin.as_str().to_owned());
-                return unverified(against, claim, &twin.unwrap_or_default());
+                return unverified(context, claim, &twin.unwrap_or_default());
             }
-            Nobody::NotVerified => {
+            CustomerClaimError::NotVerified => {
                 "the issuer did not verify this address; no setting changes that"
             }
-            Nobody::Client => {
+            CustomerClaimError::ClientSubject => {
                 "the token was issued by the client credentials grant; the app must send the token of a \
                  signed-in user"
             }
-            Nobody::Foreign => "customer_id_prefix of another issuer begins with this one's",
-            Nobody::NoName => "it must be a string, an integer or a list of one of them",
-            Nobody::Malformed(_) => return (None, None),
+            CustomerClaimError::Foreign => {
+                "customer_id_prefix of another issuer begins with this one's"
+            }
+            CustomerClaimError::UnsupportedType => {
+                "it must be a string, an integer or a list of one of them"
+            }
+            CustomerClaimError::Malformed(_) => return (None, None),
         };
         (Some(hint.to_owned()), None)
     }
 
-    /// The claim may be one level deeper, at the top, or written differently.
+    /// Looks for the claim one level deeper, at the top, or in another letter case.
     fn missing_customer(
         &self,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
         claim: &ClaimPath,
     ) -> (Option<String>, Option<Suggestion>) {
         let name = claim.segments().last().map(String::as_str).unwrap_or_default();
@@ -80,12 +87,12 @@ impl Claims {
         let trusted: Vec<_> = places
             .iter()
             .filter(|place| ClaimPath::trusted(place).is_some_and(|path| path != *claim))
-            .filter(|place| !is_audience(against, place))
+            .filter(|place| !is_audience(context, place))
             .collect();
         if let Some(place) = trusted.first() {
             let hint = format!("the token has it as {}", quoted(place));
             let meaning = "only if the issuer or your backend sets that claim, never users";
-            let suggestion = against.suggest("customer_id_claim", toml_text(place), meaning);
+            let suggestion = context.suggest("customer_id_claim", toml_text(place), meaning);
             return (Some(hint), suggestion);
         }
         if let Some(place) = places.first() {
@@ -127,12 +134,12 @@ impl Claims {
 
 /// Only Firebase is known to verify each phone number, and only at a sign-in by phone.
 fn unverified(
-    against: &Against<'_>,
+    context: &CheckContext<'_>,
     claim: &ClaimPath,
     twin: &str,
 ) -> (Option<String>, Option<Suggestion>) {
     let missing = format!("the claim {} is missing", quoted(twin));
-    let is_firebase = against.rules.settings.issuer.starts_with(FIREBASE);
+    let is_firebase = context.rules.settings.issuer.starts_with(FIREBASE);
     if !(is_firebase && claim.is("phone_number")) {
         let hint = "the issuer has to verify the address and add it, or use an id that users can't \
                     change instead";
@@ -141,13 +148,13 @@ fn unverified(
     let meaning = "only for an issuer that verifies every address before it issues a token, and with \
                    required_claims.\"/firebase/sign_in_provider\" = \"phone\"";
     let toml = Some("\"assumed\"".to_owned());
-    let suggestion = against.suggest("customer_id_verified", toml, meaning);
+    let suggestion = context.suggest("customer_id_verified", toml, meaning);
     (Some(format!("{missing}; customer_id_verified decides about that")), suggestion)
 }
 
-/// The customer's claim is never that of the audience.
-fn is_audience(against: &Against<'_>, place: &str) -> bool {
-    let claim = &against.rules.settings.audience_claim;
+/// Whether `place` is the audience claim, which never names the customer.
+fn is_audience(context: &CheckContext<'_>, place: &str) -> bool {
+    let claim = &context.rules.settings.audience_claim;
     matches!(claim, AudienceClaim::Aud | AudienceClaim::Named(_))
         && ClaimPath::trusted(place)
             .is_some_and(|path| path.segments().first().map(String::as_str) == claim.name())

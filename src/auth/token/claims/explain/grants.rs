@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Against;
+use super::CheckContext;
 use crate::{
     auth::{
         explanation::{Check, Suggestion, listed, printable, quoted, toml_list, toml_text},
@@ -12,7 +12,7 @@ use crate::{
     settings::{ClaimPath, ClaimValue, RequiredClaim},
 };
 
-/// Claims of permissions that are no scopes: Auth0, Keycloak, Spring, Entra.
+/// Claims that grant permissions but are not scopes: Auth0, Keycloak, Spring, Entra.
 const OTHER_GRANTS: [&str; 6] =
     ["permissions", "permission", "roles", "role", "authorities", "groups"];
 
@@ -31,25 +31,25 @@ const PERSONAL: [&str; 10] = [
 ];
 
 impl Claims {
-    pub(super) fn explain_scopes(&self, against: &Against<'_>) -> Check {
-        let required = &against.rules.settings.required_scopes;
-        let result = self.check_scopes(against.rules);
+    pub(super) fn explain_scopes(&self, context: &CheckContext<'_>) -> Check {
+        let required = &context.rules.settings.required_scopes;
+        let result = self.check_scopes(context.rules);
         if required.is_empty() {
-            let found = format!("none is required ({}.required_scopes)", against.table);
+            let found = format!("none is required ({}.required_scopes)", context.table);
             return Check::of("scope", result, found);
         }
         let found = SCOPE_CLAIMS.map(|claim| format!("{claim} {}", self.shown(claim))).join(", ");
-        let (hint, suggestion) = self.scope_help(against, required);
+        let (hint, suggestion) = self.scope_help(context, required);
         let expected = format!("{} in scope, scp or scopes", listed(required));
         Check::of("scope", result, found)
-            .expecting(against.expects(&expected, "required_scopes"))
+            .expecting(context.expects(&expected, "required_scopes"))
             .hinting(hint)
             .suggesting(suggestion)
     }
 
     fn scope_help(
         &self,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
         required: &[String],
     ) -> (Option<String>, Option<Suggestion>) {
         let granted = self.words(&SCOPE_CLAIMS);
@@ -72,7 +72,7 @@ impl Claims {
             let toml = toml_list(replaced).filter(|_| all_near);
             let meaning = "scopes are compared with their letter case: tokens with the previous spelling \
                            are then rejected";
-            return (Some(hint), against.suggest("required_scopes", toml, meaning));
+            return (Some(hint), context.suggest("required_scopes", toml, meaning));
         }
         let elsewhere = OTHER_GRANTS.into_iter().find_map(|claim| {
             let words = self.words(&[claim]);
@@ -90,7 +90,7 @@ impl Claims {
         (hint.or_else(|| Some(format!("the app must request the scope {}", listed(missing)))), None)
     }
 
-    /// The words of these claims, each a text or a list.
+    /// The words in these claims. Each claim is a string or a list.
     fn words<'v>(&'v self, claims: &[&str]) -> Vec<&'v str> {
         let values = claims.iter().filter_map(|name| self.0.get(name));
         let words = |value: &'v Value| -> Vec<&'v str> {
@@ -102,17 +102,17 @@ impl Claims {
         values.flat_map(words).collect()
     }
 
-    /// A check for each required claim.
-    pub(super) fn explain_required(&self, against: &Against<'_>) -> Vec<Check> {
-        let required = &against.rules.settings.required_claims;
-        required.iter().map(|required| self.explain_one(against, required)).collect()
+    /// One check per required claim.
+    pub(super) fn explain_required(&self, context: &CheckContext<'_>) -> Vec<Check> {
+        let required = &context.rules.settings.required_claims;
+        required.iter().map(|required| self.explain_one(context, required)).collect()
     }
 
-    fn explain_one(&self, against: &Against<'_>, required: &RequiredClaim) -> Check {
+    fn explain_one(&self, context: &CheckContext<'_>, required: &RequiredClaim) -> Check {
         let claim = required.claim.as_str();
         let value = self.0.at(&required.claim);
-        let result = self.check_one(required);
-        let is_personal = is_personal(against, &required.claim);
+        let result = self.check_required_claim(required);
+        let is_personal = is_personal(context, &required.claim);
         let found = match value {
             None => "none".to_owned(),
             Some(Value::Array(_) | Value::Object(_)) => "a list or an object".to_owned(),
@@ -124,12 +124,12 @@ impl Claims {
         let (hint, suggestion) = match value {
             None => (Some(self.elsewhere(&required.claim)), None),
             Some(value) => {
-                let (hint, suggestion) = required_help(against, required, value);
+                let (hint, suggestion) = required_help(context, required, value);
                 (hint, suggestion.filter(|_| !is_personal))
             }
         };
         Check::of("required claim", result, format!("{claim} {found}"))
-            .expecting(against.expects(&format!("{claim} {accepted}"), "required_claims"))
+            .expecting(context.expects(&format!("{claim} {accepted}"), "required_claims"))
             .hinting(hint)
             .suggesting(suggestion)
     }
@@ -148,8 +148,8 @@ impl Claims {
 }
 
 /// Whether the claim's value may identify a person: an address, or the customer.
-fn is_personal(against: &Against<'_>, claim: &ClaimPath) -> bool {
-    let customer = against.rules.settings.customer_id_claim.segments();
+fn is_personal(context: &CheckContext<'_>, claim: &ClaimPath) -> bool {
+    let customer = context.rules.settings.customer_id_claim.segments();
     let is_personal = |word: &str| {
         let word = word.replace('_', "");
         PERSONAL.iter().any(|name| name.eq_ignore_ascii_case(&word))
@@ -166,9 +166,9 @@ fn shown(value: &ClaimValue) -> String {
     }
 }
 
-/// Names a value of another type or letter case that is the same otherwise.
+/// Names a value that differs only in type or letter case.
 fn required_help(
-    against: &Against<'_>,
+    context: &CheckContext<'_>,
     required: &RequiredClaim,
     value: &Value,
 ) -> (Option<String>, Option<Suggestion>) {
@@ -206,7 +206,7 @@ fn required_help(
     let key = if is_bare { Some(claim.to_owned()) } else { toml_text(claim) };
     let suggestion = key.and_then(|key| {
         let meaning = "type and letter case count: the previous value is then rejected";
-        against.suggest(&format!("required_claims.{key}"), toml, meaning)
+        context.suggest(&format!("required_claims.{key}"), toml, meaning)
     });
     (Some(format!("the token's value {difference}")), suggestion)
 }

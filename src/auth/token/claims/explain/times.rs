@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::Against;
+use super::CheckContext;
 use crate::{
     auth::{
         error::{AuthError, Reason},
@@ -13,55 +13,55 @@ use crate::{
     clock::later,
 };
 
-/// Seconds from here on are beyond the year 5000: such a number is one of milliseconds.
+/// A number of seconds from here on is after the year 5000, so it is probably in milliseconds.
 const MILLISECONDS: f64 = 1e11;
 
 const TIMES: [&str; 3] = ["exp", "nbf", "iat"];
 
 impl Claims {
-    /// `end` is when the token says that it ends, `rejected` when the service starts to reject it.
+    /// `end` is when the token expires; `rejected` is when the service starts to reject it.
     pub(super) fn explain_times(
         &self,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
         end: Result<Timestamp, Reason>,
         rejected: Result<Timestamp, Reason>,
     ) -> [Check; 2] {
         let times = TIMES.map(|name| {
             let shown = match self.time(name) {
-                Ok(Some(time)) => relative(time, against.now),
+                Ok(Some(time)) => relative(time, context.now),
                 Ok(None) => "none".to_owned(),
                 Err(_) => format!("{}, not a number of seconds", self.shown(name)),
             };
             format!("{name} {shown}")
         });
-        let leeway = span(against.rules.leeway.try_into().unwrap_or_default());
-        let age = against.rules.settings.max_token_age.map(|age| {
+        let leeway = span(context.rules.leeway.try_into().unwrap_or_default());
+        let age = context.rules.settings.max_token_age.map(|age| {
             let age = span(age.try_into().unwrap_or_default());
-            format!("; iat, as {}.max_token_age is {age}", against.table)
+            format!("; iat, as {}.max_token_age is {age}", context.table)
         });
         let expected = format!(
             "exp{}; nbf and iat not in the future (auth.leeway {leeway})",
             age.unwrap_or_default()
         );
-        let hint = self.times_hint(against);
+        let hint = self.times_hint(context);
         let times =
             Check::of("times", end.map(drop), times.join(", ")).expecting(expected).hinting(hint);
-        [times, self.explain_expiry(against, rejected, &leeway)]
+        [times, self.explain_expiry(context, rejected, &leeway)]
     }
 
     fn explain_expiry(
         &self,
-        against: &Against<'_>,
+        context: &CheckContext<'_>,
         rejected: Result<Timestamp, Reason>,
         leeway: &str,
     ) -> Check {
         let Ok(rejected) = rejected else {
             return Check::open("expiry", "not checked, as the token's end is unknown");
         };
-        let now = against.now;
+        let now = context.now;
         let result = if now < rejected { Ok(()) } else { Err(AuthError::ExpiredToken) };
         let exp = self.time("exp").ok().flatten();
-        let age = against.rules.settings.max_token_age;
+        let age = context.rules.settings.max_token_age;
         let too_old = self.time("iat").ok().flatten().zip(age).map(|(iat, age)| later(iat, age));
         let clock = Timestamp::from_second(now.as_second()).unwrap_or(now);
         let hint = match (exp, too_old) {
@@ -69,7 +69,7 @@ impl Claims {
             (Some(exp), Some(too_old)) if exp <= too_old => Some(expired(exp, now, clock)),
             (_, Some(too_old)) => Some(format!(
                 "older than {}.max_token_age since {}, though exp is later; get a new token",
-                against.table,
+                context.table,
                 ago(too_old, now)
             )),
             (None, None) => None,
@@ -79,7 +79,7 @@ impl Claims {
             .hinting(hint)
     }
 
-    fn times_hint(&self, against: &Against<'_>) -> Option<String> {
+    fn times_hint(&self, context: &CheckContext<'_>) -> Option<String> {
         let is_bad = |name: &&&str| self.time(name).is_err();
         if let Some(name) = TIMES.iter().find(is_bad) {
             let value = self.0.get(name);
@@ -94,13 +94,13 @@ impl Claims {
         if !self.0.has("exp") {
             return Some("a token without exp never ends; the issuer has to add it".to_owned());
         }
-        if against.rules.settings.max_token_age.is_some() && !self.0.has("iat") {
+        if context.rules.settings.max_token_age.is_some() && !self.0.has("iat") {
             return Some("iat is missing, which max_token_age needs".to_owned());
         }
         let begins = ["nbf", "iat"].into_iter();
         let begins = begins.filter_map(|name| Some((name, self.time(name).ok()??)));
         let (name, begin) = begins.max_by_key(|(_, time)| *time)?;
-        let ahead = begin.duration_since(against.now);
+        let ahead = begin.duration_since(context.now);
         ahead.is_positive().then(|| {
             format!(
                 "{name} is {} ahead of this machine's clock; compare the clocks of this machine and the \
@@ -122,7 +122,7 @@ fn ago(time: Timestamp, now: Timestamp) -> String {
     format!("{} ago", span(now.duration_since(time)))
 }
 
-/// A moment, and its distance from now.
+/// A time and its distance from now.
 fn relative(time: Timestamp, now: Timestamp) -> String {
     let second = Timestamp::from_second(time.as_second()).unwrap_or(time);
     let distance = time.duration_since(now);
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_shown_with_its_distance_in_whole_seconds() {
+    fn times_are_shown_with_their_distance_in_whole_seconds() {
         let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
         for (time, now, shown) in [
             (90_999, 0, "1970-01-01T00:01:30Z (in 1m 30s)"),

@@ -1,4 +1,4 @@
-//! Which answers are taken, and what each other one is refused for.
+//! Which introspection responses are accepted, and the reason for each rejection.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     auth::{
         Sha256,
-        testing::{ISSUER, LEEWAY, START, asked_issuer, with},
+        testing::{ISSUER, LEEWAY, START, introspected_issuer, with},
     },
     settings::{self, ClaimPath, ClaimValue, DpopMode, RequiredClaim},
 };
@@ -22,7 +22,7 @@ fn answer() -> Value {
     json!({"active": true, "aud": "juspay-bff", "sub": "alice", "exp": START + 300})
 }
 
-/// The customer, or the refusal's label; what can't be understood is `"none"`.
+/// The customer, or the label of the rejection; `"none"` for a malformed response.
 fn outcome(settings: settings::Issuer, answer: &Value) -> Result<String, &'static str> {
     match Introspected::parse(answer.to_string().as_bytes()) {
         Ok(Some(introspected)) => {
@@ -32,15 +32,15 @@ fn outcome(settings: settings::Issuer, answer: &Value) -> Result<String, &'stati
             Ok(accepted.customer.as_str().to_owned())
         }
         Ok(None) => Err("inactive"),
-        Err(NoAnswer) => Err("none"),
+        Err(MalformedResponse) => Err("none"),
     }
 }
 
-/// A thumbprint, and how it stands in an answer.
+/// A thumbprint and its spelling in a response.
 const THUMBPRINT: Sha256 = [7; 32];
 const JKT: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
 
-/// Bound to a key that isn't named, or in another way.
+/// Confirmations that name no key, or use another method.
 fn unprovable() -> [Value; 11] {
     [
         json!({"token_type": "DPoP"}),
@@ -58,14 +58,14 @@ fn unprovable() -> [Value; 11] {
 }
 
 #[test]
-fn p1_what_is_bound_to_a_key_is_never_taken_without_it() {
+fn p1_bound_tokens_are_rejected_without_their_key() {
     use DpopMode::{Off, Optional, Required};
     use Scheme::{Bearer, Dpop};
     let unbound = [json!({}), json!({"token_type": "Bearer", "typ": "at+jwt"})];
     let bound = [
         json!({"cnf": {"jkt": JKT}, "token_type": "DPoP"}),
         json!({"cnf": {"jkt": JKT}, "token_type": "dpop", "typ": "DPoP"}),
-        // What isn't RFC 9449's to the letter, but says which key.
+        // A name that is not spelled as in RFC 9449, with a `cnf` that names the key.
         json!({"cnf": {"jkt": JKT}}),
         json!({"cnf": {"jkt": JKT}, "token_type": "Bearer"}),
     ];
@@ -78,7 +78,7 @@ fn p1_what_is_bound_to_a_key_is_never_taken_without_it() {
         (Required, Bearer, false, false),
         (Required, Dpop, false, true),
     ] {
-        let rules = rules(settings::Issuer { dpop: mode, ..asked_issuer() });
+        let rules = rules(settings::Issuer { dpop: mode, ..introspected_issuer() });
         let check = |changes: &Value| {
             let answer = with(&answer(), changes.clone()).to_string();
             let introspected = Introspected::parse(answer.as_bytes()).unwrap().unwrap();
@@ -102,8 +102,8 @@ fn p1_what_is_bound_to_a_key_is_never_taken_without_it() {
 }
 
 #[test]
-fn a_kind_that_is_not_taken_stays_so_for_bound_tokens() {
-    let settings = settings::Issuer { dpop: DpopMode::Optional, ..asked_issuer() };
+fn unaccepted_kinds_are_rejected_for_bound_tokens_too() {
+    let settings = settings::Issuer { dpop: DpopMode::Optional, ..introspected_issuer() };
     let now = Timestamp::from_second(START).unwrap();
     for kind in [json!({"token_use": "refresh_token"}), json!({"typ": "Refresh"})] {
         let bound = json!({"cnf": {"jkt": JKT}, "token_type": "DPoP"});
@@ -115,7 +115,7 @@ fn a_kind_that_is_not_taken_stays_so_for_bound_tokens() {
 }
 
 #[test]
-fn good_answers_name_their_customer() {
+fn valid_responses_name_their_customer() {
     for changes in [
         json!({}),
         json!({"iss": ISSUER, "iat": START, "nbf": START, "jti": "j", "client_id": "app"}),
@@ -127,13 +127,13 @@ fn good_answers_name_their_customer() {
         json!({"nbf": START + LEEWAY}),
         json!({"scope": "a b", "username": "x", "anything": {"else": []}}),
     ] {
-        let taken = outcome(asked_issuer(), &with(&answer(), changes.clone()));
+        let taken = outcome(introspected_issuer(), &with(&answer(), changes.clone()));
         assert_eq!(taken, Ok("alice".to_owned()), "{changes}");
     }
 }
 
 #[test]
-fn each_other_answer_is_refused_for_its_reason() {
+fn invalid_responses_are_rejected_for_their_reason() {
     for (changes, label) in [
         (json!({"active": false}), "inactive"),
         (json!({"active": null}), "none"),
@@ -177,14 +177,14 @@ fn each_other_answer_is_refused_for_its_reason() {
         (json!({"sub": "web-1"}), "no_customer"),
         (json!({"sub": "juspay-bff"}), "no_customer"),
     ] {
-        let refused = outcome(asked_issuer(), &with(&answer(), changes.clone()));
+        let refused = outcome(introspected_issuer(), &with(&answer(), changes.clone()));
         assert_eq!(refused, Err(label), "{changes}");
     }
 }
 
 #[test]
-fn id_tokens_are_accepted_where_the_settings_say_so_but_no_refresh_tokens() {
-    let accepting = || settings::Issuer { accepts_id_tokens: true, ..asked_issuer() };
+fn id_tokens_are_accepted_only_by_setting_and_refresh_tokens_never() {
+    let accepting = || settings::Issuer { accepts_id_tokens: true, ..introspected_issuer() };
     for (changes, expected) in [
         (json!({}), Ok("alice".to_owned())),
         (json!({"token_use": "id", "at_hash": "h"}), Ok("alice".to_owned())),
@@ -200,7 +200,7 @@ fn id_tokens_are_accepted_where_the_settings_say_so_but_no_refresh_tokens() {
 }
 
 #[test]
-fn what_is_no_object_or_says_a_thing_twice_is_no_answer() {
+fn non_objects_and_duplicate_members_are_malformed_responses() {
     for text in [
         "",
         "true",
@@ -217,10 +217,10 @@ fn what_is_no_object_or_says_a_thing_twice_is_no_answer() {
 }
 
 #[test]
-fn an_answer_may_lack_an_audience_only_where_the_settings_say_so() {
+fn responses_without_audience_are_accepted_only_by_setting() {
     let nobodys = with(&answer(), json!({"aud": null}));
-    assert_eq!(outcome(asked_issuer(), &nobodys), Err("claims"));
-    let mut lenient = asked_issuer();
+    assert_eq!(outcome(introspected_issuer(), &nobodys), Err("claims"));
+    let mut lenient = introspected_issuer();
     if let KeySource::Introspection(introspection) = &mut lenient.keys {
         introspection.allow_no_audience = true;
     }
@@ -230,11 +230,11 @@ fn an_answer_may_lack_an_audience_only_where_the_settings_say_so() {
 }
 
 #[test]
-fn required_claims_are_required_of_answers() {
+fn required_claims_are_required_in_responses() {
     let claim = ClaimPath::of("/ext/tier");
     let accepted = vec![ClaimValue::Text("gold".to_owned())];
     let required_claims = vec![RequiredClaim { claim, accepted }];
-    let requiring = settings::Issuer { required_claims, ..asked_issuer() };
+    let requiring = settings::Issuer { required_claims, ..introspected_issuer() };
     for (changes, expected) in [
         (json!({"ext": {"tier": "gold"}}), Ok("alice".to_owned())),
         (json!({"ext": {"tier": ["gold"]}}), Err("claims")),
@@ -247,16 +247,16 @@ fn required_claims_are_required_of_answers() {
 }
 
 #[test]
-fn another_claim_is_the_audience_of_an_answer() {
+fn another_claim_can_be_the_audience_of_a_response() {
     let named = AudienceClaim::Named("client_id".to_owned());
-    let mut by_client = settings::Issuer { audience_claim: named, ..asked_issuer() };
+    let mut by_client = settings::Issuer { audience_claim: named, ..introspected_issuer() };
     if let KeySource::Introspection(introspection) = &mut by_client.keys {
         introspection.allow_no_audience = true;
     }
     let open = || settings::Issuer {
         audience_claim: AudienceClaim::None,
         audiences: Vec::new(),
-        ..asked_issuer()
+        ..introspected_issuer()
     };
     for (changes, by_claim, by_none) in [
         (json!({"aud": null, "client_id": "other-bff"}), Ok("alice"), Ok("alice")),
@@ -275,9 +275,11 @@ fn another_claim_is_the_audience_of_an_answer() {
 }
 
 #[test]
-fn a_greatest_age_stands_in_for_an_end() {
-    let aged =
-        || settings::Issuer { max_token_age: Some(Duration::from_mins(1)), ..asked_issuer() };
+fn max_token_age_replaces_a_missing_exp() {
+    let aged = || settings::Issuer {
+        max_token_age: Some(Duration::from_mins(1)),
+        ..introspected_issuer()
+    };
     for (changes, expected) in [
         (json!({"exp": null, "iat": START}), Ok("alice".to_owned())),
         (json!({"exp": null, "iat": START - 60 - LEEWAY}), Err("expired")),
@@ -290,12 +292,12 @@ fn a_greatest_age_stands_in_for_an_end() {
 }
 
 #[test]
-fn scopes_claim_and_prefix_count_as_in_signed_tokens() {
+fn scopes_claim_and_prefix_apply_as_in_signed_tokens() {
     let wanting = settings::Issuer {
         required_scopes: vec!["pay".to_owned()],
         customer_id_claim: ClaimPath::of("email"),
         customer_id_prefix: "app-".to_owned(),
-        ..asked_issuer()
+        ..introspected_issuer()
     };
     for (changes, expected) in [
         (json!({"scope": "read pay", "email_verified": true}), Ok("app-a@b.example".to_owned())),

@@ -1,4 +1,4 @@
-//! What is kept of a good token, so that it can be asked again whether it was revoked.
+//! Identifies a verified token, so that each request can check whether it was revoked.
 
 use std::sync::{
     Arc,
@@ -7,27 +7,27 @@ use std::sync::{
 
 use jiff::Timestamp;
 
-use crate::{auth::token::Identity, customer::CustomerId};
+use crate::{auth::token::RevocationClaims, customer::CustomerId};
 
-/// No generation: revocations begin at zero and never come so far.
+/// No generation: revocations start at zero and never reach this number.
 const NEVER: u64 = u64::MAX;
 
-/// On what grounds somebody was let in. No `Debug`: claims are personal.
-pub(in crate::auth) struct Grounds {
+/// The claims and the issuer of a verified token. No `Debug`: claims are personal data.
+pub(in crate::auth) struct TokenIdentity {
     /// Index of the issuer.
     pub(in crate::auth) issuer: usize,
     /// Its name in the settings.
     pub(in crate::auth) issuer_name: Arc<str>,
-    identity: Identity,
-    /// The generation of revocations that is known not to reach it.
+    identity: RevocationClaims,
+    /// The latest generation of revocations that does not revoke this token.
     cleared: AtomicU64,
 }
 
-impl Grounds {
+impl TokenIdentity {
     pub(in crate::auth) const fn new(
         issuer: usize,
         issuer_name: Arc<str>,
-        identity: Identity,
+        identity: RevocationClaims,
     ) -> Self {
         Self { issuer, issuer_name, identity, cleared: AtomicU64::new(NEVER) }
     }
@@ -40,7 +40,7 @@ impl Grounds {
         self.cleared.store(generation, Ordering::Release);
     }
 
-    /// The customer's id, in the memory of `sub` where that is the same.
+    /// The customer id, sharing its memory with `sub` if both are the same.
     pub(in crate::auth) fn share_with(&self, customer: CustomerId) -> CustomerId {
         match &self.identity.sub {
             Some(sub) => customer.reusing(sub),

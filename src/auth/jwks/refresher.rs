@@ -1,8 +1,8 @@
-//! Keeps an issuer's key set fresh: on a jittered interval, sooner after a failure, and when a
-//! request asks for a key that isn't there.
+//! Refreshes an issuer's key set: on an interval with jitter, sooner after a failure, and when a
+//! request needs an unknown key.
 //!
-//! One task an issuer, on a current-thread runtime (awc isn't `Send`). It fetches and parses with
-//! no lock held and hands the whole set over; a failed fetch keeps the last good one.
+//! Each issuer has one task, on a current-thread runtime (awc is not `Send`). It holds no lock
+//! while it fetches and parses. A failed fetch keeps the previous set.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -23,20 +23,20 @@ use crate::{
     settings::Algorithm,
 };
 
-/// Longest time for a fetch, with both of discovery's requests and all redirects.
+/// Limit of one fetch, including both requests of discovery and all redirects.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When a key set is fetched without being asked for.
+/// When a key set is refreshed without a request for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
-    /// After a success, at the latest.
+    /// The longest pause after a success.
     pub(crate) refresh: Duration,
-    /// After a failure, at the latest.
+    /// The longest pause after a failure.
     pub(crate) retry: Duration,
 }
 
-/// Refreshes one issuer's keys.
-pub(crate) struct Keeper {
+/// Refreshes the key set of one issuer.
+pub(crate) struct JwksRefresher {
     issuer: Arc<str>,
     algorithms: Vec<Algorithm>,
     schedule: Schedule,
@@ -44,7 +44,7 @@ pub(crate) struct Keeper {
     store: Arc<KeyStore>,
     clock: Arc<dyn Clock>,
     gauges: Gauges,
-    /// What the set in use was read from.
+    /// The document of the current set.
     last: Option<Bytes>,
 }
 
@@ -53,11 +53,11 @@ struct Gauges {
     failures: IntCounter,
     keys: IntGauge,
     left_out: IntGauge,
-    /// Without a series for this issuer before the first success.
+    /// Has no series for this issuer before the first success.
     last_success: GaugeVec,
 }
 
-impl Keeper {
+impl JwksRefresher {
     pub(crate) fn new(
         issuer: &Arc<str>,
         algorithms: &[Algorithm],
@@ -86,17 +86,17 @@ impl Keeper {
         }
     }
 
-    /// Fetches and waits in turn, until dropped.
+    /// Refreshes the key set until dropped.
     pub(crate) async fn run(mut self) {
         loop {
             let pause =
                 if self.refresh().await { self.schedule.refresh } else { self.schedule.retry };
             let next = self.clock.monotonic().plus(jittered(pause));
-            timeout_at(&*self.clock, next, self.store.fetch_is_asked_for()).await;
+            timeout_at(&*self.clock, next, self.store.wait_for_request()).await;
         }
     }
 
-    /// Fetches once; whether that succeeded.
+    /// Fetches once and logs a failure. Returns whether the fetch succeeded.
     async fn refresh(&mut self) -> bool {
         let fetched = self.fetch_once().await;
         if let Err(error) = &fetched {
@@ -110,54 +110,53 @@ impl Keeper {
         fetched.is_ok()
     }
 
-    /// Fetches once; gives what was left out of the set if it is another one.
+    /// Fetches once. Returns the unusable keys if the set has changed.
     pub(crate) async fn fetch_once(&mut self) -> Result<Vec<LeftOut>, FetchError> {
-        let flight = self.store.begin();
+        let fetch = self.store.begin();
         let fetched = self.fetch().await;
-        match fetched.and_then(|json| self.take_up(json)) {
+        match fetched.and_then(|json| self.parse_if_changed(json)) {
             Ok(taken) => {
                 let (set, left_out) = taken.unzip();
-                self.store.succeed(flight, set);
+                self.store.succeed(fetch, set);
                 self.gauges.successes.inc();
                 let now = self.clock.now().as_duration().as_secs_f64();
                 self.gauges.last_success.with_label_values(&[&*self.issuer]).set(now);
                 Ok(left_out.unwrap_or_default())
             }
             Err(error) => {
-                self.store.fail(flight);
+                self.store.fail(fetch);
                 self.gauges.failures.inc();
                 Err(error)
             }
         }
     }
 
-    /// The name of its issuer.
+    /// The issuer's name in the settings.
     pub(crate) fn issuer(&self) -> &Arc<str> {
         &self.issuer
     }
 
-    /// How many keys there are, and which of the issuer's algorithms they serve.
-    pub(crate) fn held(&self) -> (usize, Vec<Algorithm>) {
+    /// The number of keys, and the issuer's algorithms that they support.
+    pub(crate) fn usable_keys(&self) -> (usize, Vec<Algorithm>) {
         let Some(current) = self.store.usable(self.clock.monotonic()) else {
             return (0, Vec::new());
         };
-        let served = self.algorithms.iter().copied().filter(|it| current.set.serves(*it));
+        let served = self.algorithms.iter().copied().filter(|it| current.set.supports(*it));
         (current.set.len(), served.collect())
     }
 
-    /// The time by its clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// The issuer's clock at its last answer, if it told.
+    /// The issuer's clock at its last response, if it sent a `Date`.
     pub(crate) fn date(&self) -> Option<Timestamp> {
         self.fetcher.date()
     }
 
     async fn fetch(&mut self) -> Result<Bytes, FetchError> {
         let deadline = self.clock.monotonic().plus(FETCH_TIMEOUT);
-        // The client library may panic on what a server sends; the keys must outlive that.
+        // The client library may panic on an unexpected response; the task must survive that.
         let fetch = AssertUnwindSafe(self.fetcher.fetch()).catch_unwind();
         timeout_at(&*self.clock, deadline, fetch)
             .await
@@ -165,8 +164,11 @@ impl Keeper {
             .map_err(|_panic| FetchError::Panicked)?
     }
 
-    /// The set in `json` and what is left out of it; `None` when it is the one in use.
-    fn take_up(&mut self, json: Bytes) -> Result<Option<(KeySet, Vec<LeftOut>)>, FetchError> {
+    /// The key set in `json` and its unusable keys; `None` if the document has not changed.
+    fn parse_if_changed(
+        &mut self,
+        json: Bytes,
+    ) -> Result<Option<(KeySet, Vec<LeftOut>)>, FetchError> {
         if self.last.as_ref() == Some(&json) {
             return Ok(None);
         }
@@ -183,7 +185,7 @@ impl Keeper {
     }
 }
 
-/// The last fifth of `pause` is drawn, so that many processes don't ask at once.
+/// Shortens `pause` by up to a fifth, so that many processes do not fetch at the same time.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.8..=1.0))
 }
@@ -193,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jitter_is_never_late_and_never_much_too_early() {
+    fn jitter_shortens_a_pause_by_at_most_a_fifth() {
         let pause = Duration::from_secs(100);
         let drawn: Vec<_> = (0..64).map(|_| jittered(pause)).collect();
         assert!(drawn.iter().all(|drawn| (Duration::from_secs(80)..=pause).contains(drawn)));
