@@ -43,7 +43,7 @@ impl Customers {
         });
         let issuers = settings.auth.issuers.iter().map(|(name, issuer)| {
             let prefix = Some(issuer.customer_id_prefix.clone());
-            let twin = issuer.customer_id_claim.verified_twin();
+            let twin = issuer.customer_id_claim.verified_claim();
             CustomerSource {
                 table: format!("auth.issuers.{name}"),
                 claim: Some(issuer.customer_id_claim.as_str().to_owned()),

@@ -183,7 +183,7 @@ impl Claims {
         if claim.is("sub") && self.is_applications_own(&named) {
             return Err(Nobody::Client);
         }
-        if let Some(twin) = claim.verified_twin() {
+        if let Some(twin) = claim.verified_claim() {
             self.check_verified(&twin, rules.settings.assumes_verified)?;
         }
         if named.is_empty() {

@@ -49,7 +49,7 @@ impl Claims {
         let hint = match why {
             Nobody::Missing => return self.missing_customer(against, claim),
             Nobody::Unverified => {
-                let twin = claim.verified_twin().map(|twin| twin.as_str().to_owned());
+                let twin = claim.verified_claim().map(|twin| twin.as_str().to_owned());
                 let hint = format!(
                     "the claim {} is missing; customer_id_verified decides about that",
                     quoted(&twin.unwrap_or_default())
