@@ -1,11 +1,11 @@
-//! How long a real client auth token lives, and whether the cache's settings fit that.
+//! Checks how long a real client auth token lives, and whether the cache's settings suit it.
 
 use std::{io, time::Duration};
 
 use super::{
-    Patient,
-    keys::remedy_for_customer,
-    report::{Report, span},
+    CheckContext,
+    keys::fix_for_customer_call,
+    report::{Report, format_duration},
 };
 use crate::{
     cache::lifetime::{Lifetime, Policy, Report as Reported},
@@ -14,15 +14,15 @@ use crate::{
 
 const SUBJECT: &str = "token life";
 
-pub(super) fn examine(
-    patient: &Patient<'_>,
-    asked: &Asked,
+pub(super) fn check(
+    context: &CheckContext<'_>,
+    call: &Asked,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
-    let answer = match &asked.answer {
+    let answer = match &call.answer {
         Ok(answer) => answer,
         Err(error) => {
-            return report.failed(SUBJECT, &error.to_string(), &remedy_for_customer(error));
+            return report.failed(SUBJECT, &error.to_string(), &fix_for_customer_call(error));
         }
     };
     let auth = match &answer.auth {
@@ -32,17 +32,17 @@ pub(super) fn examine(
             return report.failed(SUBJECT, &why.to_string(), fix);
         }
     };
-    let told = Reported {
+    let reported = Reported {
         expiry: auth.expiry,
         date: answer.date,
-        sent: asked.sent,
-        received: asked.received,
+        sent: call.sent,
+        received: call.received,
     };
-    let policy = Policy::from(&patient.settings.cache);
-    let unbounded = Policy { max_token_life: Duration::MAX, ..policy };
-    let lives = [&unbounded, &policy].map(|policy| Lifetime::new(policy, &told, 0.0));
-    let [Some(whole), Some(used)] = lives else {
-        if let Some(seconds) = told.lost_to_our_clock(&policy) {
+    let policy = Policy::from(&context.settings.cache);
+    let uncapped = Policy { max_token_life: Duration::MAX, ..policy };
+    let lives = [&uncapped, &policy].map(|policy| Lifetime::new(policy, &reported, 0.0));
+    let [Some(total), Some(used)] = lives else {
+        if let Some(seconds) = reported.lost_to_our_clock(&policy) {
             let found = InvalidAnswer::ClockAhead(seconds).to_string();
             return report.failed(SUBJECT, &found, "set this machine's clock (NTP)");
         }
@@ -50,14 +50,15 @@ pub(super) fn examine(
         let fix = "have Juspay lengthen it, or lower cache.outage_min_remaining";
         return report.failed(SUBJECT, found, fix);
     };
-    let ttl = used.ttl(asked.sent);
-    let found = format!("{}, handed out for {}", span(whole.whole()), span(ttl));
-    fits(&policy, &whole, &used, &found, report)
+    let ttl = used.ttl(call.sent);
+    let found =
+        format!("{}, handed out for {}", format_duration(total.whole()), format_duration(ttl));
+    compare_with_settings(&policy, &total, &used, &found, report)
 }
 
-fn fits(
+fn compare_with_settings(
     policy: &Policy,
-    whole: &Lifetime,
+    total: &Lifetime,
     used: &Lifetime,
     found: &str,
     report: &mut Report<'_>,
@@ -66,19 +67,19 @@ fn fits(
     if used.is_shorter_than_meant(policy) {
         let found = format!(
             "{found}; cache.min_remaining {} is more than a quarter of it, and counts for less",
-            span(policy.min_remaining)
+            format_duration(policy.min_remaining)
         );
         report.warning(SUBJECT, &found, "lower cache.min_remaining and cache.refresh_ahead")
     } else if policy.refresh_ahead >= life {
         let found = format!(
             "{found}; cache.refresh_ahead {} is longer, and counts for less",
-            span(policy.refresh_ahead)
+            format_duration(policy.refresh_ahead)
         );
         report.warning(SUBJECT, &found, "lower cache.refresh_ahead")
-    } else if whole.whole() > policy.max_token_life {
+    } else if total.whole() > policy.max_token_life {
         let found = format!(
             "{found}; cache.max_token_life {} takes some of it",
-            span(policy.max_token_life)
+            format_duration(policy.max_token_life)
         );
         report.warning(SUBJECT, &found, "raise cache.max_token_life if Juspay confirms that life")
     } else {
