@@ -15,7 +15,7 @@ const OTHER_FILES: u64 = 1024;
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn keep_memory_private() -> Result<(), Errno> {
+pub fn protect_memory() -> Result<(), Errno> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
@@ -24,17 +24,17 @@ pub fn keep_memory_private() -> Result<(), Errno> {
 ///
 /// # Errors
 /// With the number that there may be, when it isn't enough.
-pub fn make_room_for(connections: usize) -> Result<(), u64> {
+pub fn raise_open_files_limit(connections: usize) -> Result<(), u64> {
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
     if is_enough(current) {
         return Ok(());
     }
-    let most = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum });
-    let has = if raised.is_ok() { Some(most) } else { current };
-    if is_enough(has) { Ok(()) } else { Err(has.unwrap_or(most)) }
+    let target = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(target), maximum });
+    let in_force = if raised.is_ok() { Some(target) } else { current };
+    if is_enough(in_force) { Ok(()) } else { Err(in_force.unwrap_or(target)) }
 }
 
 /// The variables by which a proxy is set. Calls to Juspay and to issuers go there directly, whatever
@@ -51,18 +51,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_kept_private() {
-        keep_memory_private().unwrap();
+    fn core_dumps_and_ptrace_are_disabled() {
+        protect_memory().unwrap();
         assert_eq!(getrlimit(Resource::Core), Rlimit { current: Some(0), maximum: Some(0) });
         assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
     }
 
     #[test]
-    fn more_files_than_the_hard_limit_are_told() {
-        assert_eq!(make_room_for(1), Ok(()));
+    fn exceeding_the_hard_limit_is_an_error() {
+        assert_eq!(raise_open_files_limit(1), Ok(()));
         if let Some(maximum) = getrlimit(Resource::Nofile).maximum {
             let too_many = usize::try_from(maximum).unwrap();
-            assert_eq!(make_room_for(too_many), Err(maximum));
+            assert_eq!(raise_open_files_limit(too_many), Err(maximum));
         }
     }
 }
