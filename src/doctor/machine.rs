@@ -159,7 +159,7 @@ fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
 }
 
 fn secret(key: &str, path: &Path, report: &mut Report<'_>) -> io::Result<()> {
-    if let Err(error) = secret_file::read(path) {
+    if let Err(error) = secret_file::read_blocking(path) {
         let fix = format!("fill that file and let this process read it, or change {key}");
         return report.failed(key, &error.to_string(), &fix);
     }

@@ -232,7 +232,7 @@ fn api_key(text: &str) -> Result<(), Vec<Violation>> {
 }
 
 fn holds_api_key(path: &Path) -> Result<(), Vec<Violation>> {
-    let key = secret_file::read(path).map_err(|error| vec![unreadable(&error)])?;
+    let key = secret_file::read_blocking(path).map_err(|error| vec![unreadable(&error)])?;
     api_key(key.expose_secret()).map_err(|violations| {
         let of_file = |violation: Violation| {
             Violation::new(

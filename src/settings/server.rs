@@ -153,7 +153,7 @@ impl Listen {
 
 /// Checks only that the file can be read, not its content.
 pub(super) fn is_readable(path: &Path) -> Result<(), Violation> {
-    secret_file::read(path).map(drop).map_err(|error| unreadable(&error))
+    secret_file::read_blocking(path).map(drop).map_err(|error| unreadable(&error))
 }
 
 /// A base URL to which paths are appended.
@@ -173,7 +173,7 @@ pub(super) fn unreadable(error: &SecretFileError) -> Violation {
 /// Checks that the file contains a bearer token (RFC 6750 §2.1, `b64token`), as clients can't send
 /// any other.
 fn holds_token(path: &Path) -> Result<(), Violation> {
-    let token = secret_file::read(path).map_err(|error| unreadable(&error))?;
+    let token = secret_file::read_blocking(path).map_err(|error| unreadable(&error))?;
     let is_token_byte = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
     if token.expose_secret().bytes().all(is_token_byte) {
         Ok(())

@@ -80,7 +80,7 @@ fn service_name(text: &str) -> Result<String, Violation> {
 }
 
 fn holds_headers(path: &Path) -> Result<(), Violation> {
-    let lines = secret_file::read(path).map_err(|error| unreadable(&error))?;
+    let lines = secret_file::read_blocking(path).map_err(|error| unreadable(&error))?;
     if header_lines(lines.expose_secret()).is_some() {
         return Ok(());
     }

@@ -82,7 +82,7 @@ pub fn hmac_secrets<'t>(
 
 /// Checks that a file contains secrets that are long enough for these algorithms.
 pub(super) fn holds_secrets(path: &Path, algorithms: &[HmacAlgorithm]) -> Result<(), Violation> {
-    let text = secret_file::read(path).map_err(|error| unreadable(&error))?;
+    let text = secret_file::read_blocking(path).map_err(|error| unreadable(&error))?;
     hmac_secrets(text.expose_secret(), algorithms).map(drop).map_err(|error| {
         let fix = "write one secret a line, as it is, without decoding it: the current one, and the \
                    previous one below it while its tokens live; a longer one can be made with \

@@ -40,7 +40,7 @@ fn pair(reader: &mut Reader<'_>) {
         reader.lookup(CERT).file(holds_certificate).and_then(|it| tls::certificates(&it).ok());
     let key = reader.lookup(KEY).file(holds_key).and_then(|it| tls::private_key(&it).ok());
     let (Some(cert), Some(key)) = (cert, key) else { return };
-    if tls::pair(cert, &key).is_err() {
+    if tls::certified_key(cert, &key).is_err() {
         let reason = format!("its certificate and the key in {KEY} don't fit together");
         let fix = "write the files of one certificate and its key; the server's own certificate \
                    comes first in its file";

@@ -70,7 +70,7 @@ pub(in crate::settings) fn holds_key(path: &Path) -> Result<(), Violation> {
 fn holds_authorities(path: &Path) -> Result<(), Violation> {
     let fix = "write the path of a file with the certificates, in PEM (BEGIN CERTIFICATE), of the \
                authorities that certify clients";
-    tls::authorities_in(path).map(drop).map_err(|error| invalid_file(error, fix))
+    tls::client_authorities(path).map(drop).map_err(|error| invalid_file(error, fix))
 }
 
 fn invalid_file(error: FileError, fix: &str) -> Violation {
