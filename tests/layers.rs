@@ -25,12 +25,12 @@ use std::{
 /// What anyone may use.
 const GROUND: &[&str] = &[
     "algorithm",
+    "captured_log",
     "clock",
     "corpus",
     "credentials",
     "customer",
     "json",
-    "kept_log",
     "limits",
     "loopback",
     "metrics",
@@ -46,12 +46,12 @@ const GROUND: &[&str] = &[
 /// A module, and which others it may name besides the ground.
 const ARROWS: &[(&str, &[&str])] = &[
     ("algorithm", &[]),
+    ("captured_log", &[]),
     ("clock", &[]),
     ("corpus", &[]),
     ("credentials", &[]),
     ("customer", &[]),
     ("json", &[]),
-    ("kept_log", &[]),
     ("limits", &[]),
     ("loopback", &[]),
     ("metrics", &[]),
