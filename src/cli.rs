@@ -185,7 +185,7 @@ used in scripts.
 Example:
   TOKEN=$(juspay-bff token --subject alice --life 5m)";
 
-/// Where settings come from besides the environment.
+/// Settings files, in addition to the environment variables.
 #[derive(Debug, Args)]
 pub struct SettingsFiles {
     /// A settings file (TOML); later ones go over earlier ones

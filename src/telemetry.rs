@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn level_applies_to_own_events_and_dependencies_never_log_below_warn() {
-        for (level, ours, theirs) in [
+        for (level, own_events, dependency_events) in [
             (LogLevel::Error, 1, 1),
             (LogLevel::Warn, 2, 2),
             (LogLevel::Info, 3, 2),
@@ -143,8 +143,8 @@ mod tests {
             (LogLevel::Trace, 5, 2),
         ] {
             let lines = logged(level, LogFormat::Text, log_at_every_level);
-            assert_eq!(lines.matches("our ").count(), ours, "{level:?}: {lines}");
-            assert_eq!(lines.matches("their ").count(), theirs, "{level:?}: {lines}");
+            assert_eq!(lines.matches("our ").count(), own_events, "{level:?}: {lines}");
+            assert_eq!(lines.matches("their ").count(), dependency_events, "{level:?}: {lines}");
         }
     }
 

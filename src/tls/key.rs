@@ -99,7 +99,7 @@ uKFxOelIgsiZJXKZNCX0FBmrfpCkKklCcg==
         let algorithms = [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519];
         let pems = algorithms.map(|it| KeyPair::generate_for(it).unwrap().serialize_pem());
         for pem in pems.iter().map(String::as_str).chain([SEC1]) {
-            let theirs = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let by_rustls = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
             let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
             let pkcs1 = "-----BEGIN RSA PRIVATE KEY-----\nhush";
             for text in [
@@ -109,9 +109,9 @@ uKFxOelIgsiZJXKZNCX0FBmrfpCkKklCcg==
                 pem.replace('\n', " \n"),
                 format!("{certificate}a word\n{pem}{pkcs1}"),
             ] {
-                let ours = first_in(&text).unwrap();
-                assert_eq!(*ours, theirs, "{text}");
-                assert!(signing_key(&ours).is_ok());
+                let parsed = first_in(&text).unwrap();
+                assert_eq!(*parsed, by_rustls, "{text}");
+                assert!(signing_key(&parsed).is_ok());
             }
         }
     }

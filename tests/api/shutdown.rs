@@ -28,7 +28,7 @@ struct Clients {
     stop: Arc<AtomicBool>,
     /// Number of responses; closed when all clients have stopped.
     answered: watch::Receiver<u64>,
-    clients: Vec<JoinHandle<Vec<String>>>,
+    tasks: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Clients {
@@ -50,8 +50,8 @@ impl Clients {
                 lost
             })
         };
-        let clients = (0..CLIENTS).map(|_| client(phone.clone())).collect();
-        Self { stop, answered, clients }
+        let tasks = (0..CLIENTS).map(|_| client(phone.clone())).collect();
+        Self { stop, answered, tasks }
     }
 
     /// Waits for this many further responses.
@@ -65,7 +65,7 @@ impl Clients {
     /// Lets each client finish its request, and returns all failures.
     async fn finish(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
-        join_all(self.clients).await.into_iter().flat_map(Result::unwrap).collect()
+        join_all(self.tasks).await.into_iter().flat_map(Result::unwrap).collect()
     }
 }
 

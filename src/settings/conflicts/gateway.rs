@@ -1,6 +1,6 @@
 //! Checks that clients can't send the header of `auth.gateway` themselves.
 //!
-//! Whoever can send this header chooses the customer (promise P1 in SECURITY.md). So each public
+//! A client that sends this header chooses the customer (promise P1 in SECURITY.md). So each public
 //! listener must be reachable by the gateway only, or require its client certificate.
 
 use crate::{
