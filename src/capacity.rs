@@ -1,7 +1,8 @@
-//! What the settings add up to: memory, and calls to Juspay by the number of active customers.
+//! Calculates upper bounds of memory and of calls to Juspay from the settings, for capacity
+//! planning.
 //!
-//! Bounds for planning, written as TOML comments so that they can stand behind the settings in
-//! force. The sizes were measured; where, their constants say.
+//! The text form is TOML comments, which `check-config` prints after the settings. The sizes were
+//! measured; each constant names its source.
 
 use std::{collections::BTreeSet, fmt, num::NonZeroU32, time::Duration};
 
@@ -18,32 +19,33 @@ use crate::{
 /// fifth less.
 const CUSTOMER_BYTES: u64 = 2304;
 
-/// Bytes of a further verified token. Not in `make bench`; measured by hand as the growth of PSS
+/// Bytes of a further verified token. Not in `make bench`; measured manually as the growth of PSS
 /// with 30,000 tokens of one customer (0.9 KiB each), rounded up.
 const TOKEN_BYTES: u64 = 1024;
 
-/// Bytes of a connection that is sending a request head, the most that a connection uses
+/// Bytes of a connection that is sending a request head, the maximum that a connection uses
 /// (docs/operations.md#capacity).
 const CONNECTION_BYTES: u64 = 60 * 1024;
 
-/// Bytes of the process without customers: the row "memory, no customer", rounded up.
+/// Bytes of the process without customers: the row "memory, no customer" of
+/// docs/measurements/speed.md, rounded up.
 const IDLE_BYTES: u64 = 10 * 1024 * 1024;
 
-/// Rows of the table of calls.
+/// Numbers of customers in the table of calls.
 const CUSTOMERS: [u64; 3] = [1_000, 10_000, 100_000];
 
-/// What the settings add up to.
+/// The input of the calculation.
 #[derive(Debug)]
 pub struct Capacity<'s> {
     /// The settings.
     pub settings: &'s Settings,
-    /// How many processes run with them.
+    /// Number of processes with these settings.
     pub replicas: NonZeroU32,
-    /// How often Juspay lets the merchant ask, all replicas together.
+    /// Juspay's rate limit for the merchant, shared by all replicas.
     pub quota: Option<Rate>,
 }
 
-/// [`Capacity`] for programs; docs/cli.md describes it.
+/// The results for programs; docs/cli.md documents the members.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     replicas: u32,
@@ -53,7 +55,7 @@ pub struct Summary {
     warning: Option<String>,
 }
 
-/// Of each replica, at most.
+/// Upper bounds for each replica.
 #[derive(Debug, Serialize)]
 struct MemoryBytes {
     customers: u64,
@@ -63,22 +65,21 @@ struct MemoryBytes {
     total: u64,
 }
 
-/// Calls of all replicas together, for a number of active customers.
+/// Calls per second of all replicas, for a number of active customers.
 #[derive(Debug, Serialize)]
 struct CallRates {
     customers: u64,
     usual: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     usual_is_above_quota: Option<bool>,
-    /// `None`: without bound.
+    /// `None` if unlimited.
     worst: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     worst_is_above_quota: Option<bool>,
 }
 
 impl Capacity<'_> {
-    /// What to say when as many customers as there is room for, always asking, are more than the
-    /// quota allows.
+    /// A warning if a full cache of active customers exceeds the quota.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let quota = self.quota?.per_second();
@@ -97,14 +98,14 @@ impl Capacity<'_> {
         })
     }
 
-    /// How long a token is handed out in normal running.
+    /// How long a token is returned from the cache in normal operation.
     fn usable_life(&self) -> Duration {
         let policy = LifetimePolicy::from(&self.settings.cache);
         policy.max_token_life.saturating_sub(policy.normal_floor(policy.max_token_life))
     }
 
-    /// Seconds between two calls for a customer whose phones ask all the time: two thirds of the
-    /// usable life at least, which the tests of `cache::lifetime` hold.
+    /// Minimum seconds between two calls for a continuously active customer: two thirds of the
+    /// usable life, which the tests of `cache::lifetime` assert.
     fn steady_interval(&self) -> f64 {
         self.usable_life().as_secs_f64() * 2.0 / 3.0
     }
@@ -113,16 +114,15 @@ impl Capacity<'_> {
         float(customers) * f64::from(self.replicas.get()) / self.steady_interval()
     }
 
-    /// Calls a second for one customer that phones can cause at worst: by using tokens up, and by
-    /// asking for new ones. Infinite where the settings put no bound to it.
-    fn worst_rate_of_one(&self) -> f64 {
+    /// Maximum calls per second for one customer. Clients cause calls by using tokens up and by
+    /// forcing refreshes. Infinite if the settings don't limit it.
+    fn worst_rate_per_customer(&self) -> f64 {
         let (cache, limits) = (&self.settings.cache, &self.settings.limits);
         let requests = limits.per_customer.map_or(f64::INFINITY, |rate| rate.per_second());
         let used_up = match cache.max_hand_outs {
             0 => 0.0,
-            most => {
-                (requests / f64::from(most)).min(1.0 / cache.force_refresh_min_age.as_secs_f64())
-            }
+            max_hand_outs => (requests / f64::from(max_hand_outs))
+                .min(1.0 / cache.force_refresh_min_age.as_secs_f64()),
         };
         let asked_for =
             limits.force_refresh_per_customer.map_or(requests, |rate| rate.per_second());
@@ -130,10 +130,10 @@ impl Capacity<'_> {
     }
 
     fn worst_rate(&self, customers: u64) -> f64 {
-        float(customers) * f64::from(self.replicas.get()) * self.worst_rate_of_one()
+        float(customers) * f64::from(self.replicas.get()) * self.worst_rate_per_customer()
     }
 
-    /// How many of what there are at most, and the bytes of each; without a number it is one.
+    /// The maximum number of each kind, and the bytes of one. `None` for the process itself.
     fn memory_rows(&self) -> [(Option<u64>, &'static str, u64); 4] {
         let customers = self.settings.cache.capacity;
         let tokens = self.settings.auth.verified_tokens.saturating_sub(customers);
@@ -154,12 +154,12 @@ impl Capacity<'_> {
         ]
     }
 
-    /// The rows of the table of calls: numbers of customers.
+    /// The numbers of customers in the table of calls.
     fn customer_rows(&self) -> BTreeSet<u64> {
         CUSTOMERS.into_iter().chain([self.settings.cache.capacity]).collect()
     }
 
-    /// The same for programs.
+    /// Calculates the results for programs.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let bytes =
@@ -193,10 +193,10 @@ impl Capacity<'_> {
         for (number, what, bytes) in self.memory_rows() {
             let all = bytes.saturating_mul(number.unwrap_or(1));
             together = together.saturating_add(all);
-            let told = number.map(|number| count(float(number))).unwrap_or_default();
+            let shown = number.map(|number| count(float(number))).unwrap_or_default();
             let each = number.map(|_| format!("{:>6.2} KiB each", float(bytes) / 1024.0));
             let line =
-                format!("#   {told:>11} {what:<58} {}  {}", mib(all), each.unwrap_or_default());
+                format!("#   {shown:>11} {what:<58} {}  {}", mib(all), each.unwrap_or_default());
             writeln!(f, "{}", line.trim_end())?;
         }
         writeln!(f, "#   {:>11} {:<58} {}", "", "total", mib(together))
@@ -204,7 +204,7 @@ impl Capacity<'_> {
 
     fn calls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quota = self.quota.map_or(f64::INFINITY, |quota| quota.per_second());
-        let told = |rate: f64| {
+        let shown = |rate: f64| {
             let mark = if rate > quota { " (above the quota)" } else { "" };
             format!("{}{mark}", calls(rate))
         };
@@ -216,14 +216,14 @@ impl Capacity<'_> {
         for customers in self.customer_rows() {
             let (steady, worst) = (self.steady_rate(customers), self.worst_rate(customers));
             let customers = count(float(customers));
-            writeln!(f, "#   {customers:>11}   {:<28} {}", told(steady), told(worst))?;
+            writeln!(f, "#   {customers:>11}   {:<28} {}", shown(steady), shown(worst))?;
         }
         self.reasons(f)
     }
 
     fn reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let steady = span(self.steady_interval());
-        let worst = 1.0 / self.worst_rate_of_one();
+        let steady = format_duration(self.steady_interval());
+        let worst = 1.0 / self.worst_rate_per_customer();
         writeln!(
             f,
             "# Usual: one call per customer and replica every {steady}, two thirds of the time for \
@@ -231,7 +231,7 @@ impl Capacity<'_> {
              every checkout uses a token up\n# (cache.max_hand_outs, not before \
              cache.force_refresh_min_age) or requests a new one\n# \
              (limits.force_refresh_per_customer), and every replica serves every customer.",
-            span(worst)
+            format_duration(worst)
         )
     }
 }
@@ -252,17 +252,17 @@ impl fmt::Display for Capacity<'_> {
     }
 }
 
-/// A whole number, thousands apart.
+/// An integer with thousands separators.
 fn count(number: f64) -> String {
     let digits = format!("{:.0}", number.floor());
-    let mut told = String::new();
+    let mut shown = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && digits.len().saturating_sub(at).is_multiple_of(3) {
-            told.push(',');
+            shown.push(',');
         }
-        told.push(digit);
+        shown.push(digit);
     }
-    told
+    shown
 }
 
 fn calls(rate: f64) -> String {
@@ -277,13 +277,13 @@ fn mib(bytes: u64) -> String {
     format!("{:>8} MiB", count((float(bytes) / 1024.0 / 1024.0).ceil()))
 }
 
-/// Seconds as people say them.
-fn span(seconds: f64) -> String {
+/// A duration in words.
+fn format_duration(seconds: f64) -> String {
     let duration = SignedDuration::try_from_secs_f64(seconds.round()).unwrap_or_default();
     if duration.is_zero() { "no time".to_owned() } else { format!("{duration:#}") }
 }
 
-/// Exact for all numbers that settings can have.
+/// Converts without rounding all numbers that are valid in settings.
 fn float(number: u64) -> f64 {
     let [high, low] = [number >> 32, number & u64::from(u32::MAX)];
     let part = |part: u64| f64::from(u32::try_from(part).unwrap_or(u32::MAX));
@@ -313,25 +313,25 @@ mod tests {
         Capacity { settings, replicas, quota: quota.map(|quota| quota.parse().unwrap()) }
     }
 
-    /// The row of a table that begins so, and in which `unit` stands.
-    fn row(told: &str, start: &str, unit: &str) -> String {
-        let mut rows = told.lines().map(|line| line.trim_start_matches(['#', ' ']));
+    /// The row of the table that begins with `start` and contains `unit`.
+    fn row(shown: &str, start: &str, unit: &str) -> String {
+        let mut rows = shown.lines().map(|line| line.trim_start_matches(['#', ' ']));
         let row = rows.find(|row| row.starts_with(start) && row.contains(unit));
-        let row = row.unwrap_or_else(|| panic!("{start}: {told}"));
+        let row = row.unwrap_or_else(|| panic!("{start}: {shown}"));
         row.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    fn calls(told: &str, customers: &str) -> String {
-        row(told, &format!("{customers} "), "/s")
+    fn calls(shown: &str, customers: &str) -> String {
+        row(shown, &format!("{customers} "), "/s")
     }
 
-    fn memory(told: &str, what: &str) -> String {
-        row(told, what, " MiB")
+    fn memory(shown: &str, what: &str) -> String {
+        row(shown, what, " MiB")
     }
 
     #[test]
-    fn calls_follow_the_usable_life_and_the_replicas() {
-        // 15 min less 2 min, two thirds of that: a call in 520 s.
+    fn calls_depend_on_usable_life_and_replicas() {
+        // 15 min minus 2 min, and two thirds of that: one call in 520 s.
         let shipped = settings("");
         let one = capacity(&shipped, 1, None).to_string();
         assert_eq!(calls(&one, "1,000"), "1,000 1.9/s 83.3/s");
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_is_what_limits_let_happen() {
+    fn worst_case_is_bounded_by_the_limits() {
         for (over, worst) in [
             ("cache.max_hand_outs = 0", "50.0/s"),
             ("limits.force_refresh_per_customer = \"1/h\"", "33.6/s"),
@@ -362,38 +362,38 @@ mod tests {
             ("cache.force_refresh_min_age = \"0s\"", "1,050/s"),
         ] {
             let settings = settings(over);
-            let told = calls(&capacity(&settings, 1, None).to_string(), "1,000");
-            assert_eq!(told, format!("1,000 1.9/s {worst}"), "{over}");
+            let shown = calls(&capacity(&settings, 1, None).to_string(), "1,000");
+            assert_eq!(shown, format!("1,000 1.9/s {worst}"), "{over}");
         }
     }
 
     #[test]
-    fn a_quota_that_does_not_suffice_is_warned_about() {
+    fn insufficient_quota_causes_a_warning() {
         let settings = settings("cache.capacity = 50000");
         assert_eq!(capacity(&settings, 1, None).warning(), None);
         assert_eq!(capacity(&settings, 1, Some("97/s")).warning(), None);
         let small = capacity(&settings, 2, Some("97/s"));
         let warning = small.warning().unwrap();
-        for told in ["50,000 active customers", "192/s", "97.0/s", "is enough for 25,220"] {
-            assert!(warning.contains(told), "{told} in {warning}");
+        for shown in ["50,000 active customers", "192/s", "97.0/s", "is enough for 25,220"] {
+            assert!(warning.contains(shown), "{shown} in {warning}");
         }
-        let told = small.to_string();
-        assert_eq!(calls(&told, "10,000"), "10,000 38.5/s 1,667/s (above the quota)");
-        assert!(calls(&told, "50,000").starts_with("50,000 192/s (above the quota)"), "{told}");
+        let shown = small.to_string();
+        assert_eq!(calls(&shown, "10,000"), "10,000 38.5/s 1,667/s (above the quota)");
+        assert!(calls(&shown, "50,000").starts_with("50,000 192/s (above the quota)"), "{shown}");
     }
 
     #[test]
-    fn memory_is_told_by_what_it_is_for() {
+    fn memory_is_listed_by_purpose() {
         let settings = settings("cache.capacity = 1000000\nserver.max_connections = 1000");
-        let told = capacity(&settings, 1, None).to_string();
+        let shown = capacity(&settings, 1, None).to_string();
         assert!(
-            memory(&told, "1,000,000 customers").ends_with("2,198 MiB 2.25 KiB each"),
-            "{told}"
+            memory(&shown, "1,000,000 customers").ends_with("2,198 MiB 2.25 KiB each"),
+            "{shown}"
         );
-        assert!(memory(&told, "0 further").ends_with(" 0 MiB 1.00 KiB each"), "{told}");
-        assert!(memory(&told, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{told}");
-        assert!(memory(&told, "total").ends_with(" 2,266 MiB"), "{told}");
-        assert!(told.lines().all(|line| line.starts_with('#')), "{told}");
+        assert!(memory(&shown, "0 further").ends_with(" 0 MiB 1.00 KiB each"), "{shown}");
+        assert!(memory(&shown, "1,000 connections").ends_with(" 59 MiB 60.00 KiB each"), "{shown}");
+        assert!(memory(&shown, "total").ends_with(" 2,266 MiB"), "{shown}");
+        assert!(shown.lines().all(|line| line.starts_with('#')), "{shown}");
     }
 
     #[test]

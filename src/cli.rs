@@ -1,6 +1,6 @@
-//! The command line: commands and their flags, nothing of what they do.
+//! Defines the commands and flags. `commands` implements them.
 //!
-//! Wrong usage is told by clap and ends with code 2, as wrong settings do.
+//! clap reports invalid usage and exits with code 2, like faults of the settings.
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -184,7 +184,7 @@ Request an access token from the simulator's issuer and print only the token, fo
 Example:
   TOKEN=$(juspay-bff token --subject alice --life 5m)";
 
-/// Where settings come from besides the environment.
+/// Settings files, in addition to the environment variables.
 #[derive(Debug, Args)]
 pub struct SettingsFiles {
     /// Settings file (TOML); later files override earlier ones
@@ -348,7 +348,7 @@ mod tests {
     ];
 
     #[test]
-    fn clap_finds_no_contradiction_in_it() {
+    fn command_line_definition_is_consistent() {
         CommandLine::command().debug_assert();
     }
 
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_simulator_has_the_defaults_of_the_contract() {
+    fn simulator_flags_have_their_defaults() {
         let Command::Simulator(simulator) = parse("simulator").unwrap() else {
             panic!("another command")
         };
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_usage_ends_with_code_2() {
+    fn invalid_usage_exits_with_code_2() {
         for arguments in [
             "serve --port 1",
             "fly",
@@ -418,14 +418,14 @@ mod tests {
     }
 
     #[test]
-    fn the_version_tells_the_commit() {
+    fn version_contains_the_commit() {
         let version = parse("--version").unwrap_err().to_string();
         assert_eq!(version, format!("juspay-bff {VERSION} (commit {COMMIT})\n"));
         assert!(!COMMIT.is_empty());
     }
 
     #[test]
-    fn help_tells_exit_codes_and_where_settings_come_from() {
+    fn help_lists_exit_codes_and_settings_sources() {
         let help = parse("--help").unwrap_err().to_string();
         assert!(help.contains("Exit codes:") && help.contains("JUSPAY_BFF__"), "{help}");
         for command in COMMANDS {

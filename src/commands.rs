@@ -1,4 +1,4 @@
-//! What each command does, from its flags on.
+//! The commands. Each takes its flags, calls the modules that do the work, and prints the results.
 
 mod customers;
 mod document;
@@ -13,7 +13,7 @@ use std::{
 };
 
 use self::{
-    customers::Customers,
+    customers::CustomerSources,
     signals::{Signals, stop_signal},
 };
 use crate::{
@@ -31,28 +31,30 @@ use crate::{
     telemetry,
 };
 
-/// Why a command didn't end well.
+/// Why a command failed.
 #[derive(Debug)]
-pub enum Ended {
-    /// The settings are wrong.
+pub enum CommandError {
+    /// The settings have faults.
     Settings(Faults),
-    /// Something else went wrong; what, in a sentence.
+    /// Another error, as a sentence.
     Failed(String),
-    /// It has been reported on standard output; the exit code.
+    /// The failure is already on standard output. The exit code.
     Reported(u8),
 }
 
-/// Runs a command to its end.
+/// Runs a command until it ends.
 ///
 /// # Errors
-/// With what to tell the operator.
-pub async fn run(command: Command) -> Result<(), Ended> {
+/// With the message for the operator.
+pub async fn run(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Serve(files) => serve(files).await,
-        Command::CheckConfig(flags) => document::in_format(flags.format, check_config(flags)),
-        Command::Doctor(flags) => document::in_format(flags.format, run_doctor(flags).await),
+        Command::CheckConfig(flags) => {
+            document::report_in_format(flags.format, check_config(flags))
+        }
+        Command::Doctor(flags) => document::report_in_format(flags.format, run_doctor(flags).await),
         Command::ExplainToken(flags) => {
-            document::in_format(flags.format, explain_token::run(flags).await)
+            document::report_in_format(flags.format, explain_token::run(flags).await)
         }
         Command::Healthcheck(flags) => healthcheck::run(flags).await,
         Command::Demo(flags) => run_demo(flags).await,
@@ -67,40 +69,40 @@ pub async fn run(command: Command) -> Result<(), Ended> {
     }
 }
 
-/// What a failure's text begins with.
+/// Prefix of error messages.
 const PROGRAM: &str = "juspay-bff: ";
 
-fn failed(why: impl Display) -> Ended {
-    Ended::Failed(format!("{PROGRAM}{why}"))
+fn failed(why: impl Display) -> CommandError {
+    CommandError::Failed(format!("{PROGRAM}{why}"))
 }
 
-fn load(files: SettingsFiles) -> Result<Loaded, Ended> {
-    Sources::of_process(files.files).load().map_err(Ended::Settings)
+fn load(files: SettingsFiles) -> Result<Loaded, CommandError> {
+    Sources::of_process(files.files).load().map_err(CommandError::Settings)
 }
 
-async fn serve(files: SettingsFiles) -> Result<(), Ended> {
-    // Before a secret is read.
-    let memory = process::keep_memory_private();
+async fn serve(files: SettingsFiles) -> Result<(), CommandError> {
+    // Must precede the first read of a secret.
+    let memory = process::protect_memory();
     let loaded = load(files)?;
     let settings = loaded.settings.clone();
     telemetry::init(&settings.log).map_err(failed)?;
     if let Err(error) = memory {
         tracing::warn!("failed to disable core dumps, which would contain secrets: {error}");
     }
-    make_room(settings.server.max_connections);
+    raise_open_files_limit(settings.server.max_connections);
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.warning());
     }
     warn_of_proxies();
     let signals = Signals::of_service().map_err(failed)?;
     let application = Application::build(loaded, SystemClock::shared()).map_err(failed)?;
-    tell_start(&settings, &application);
+    log_start(&settings, &application);
     let stop = signals.stop(application.reload());
     application.run(stop).await.map_err(failed)
 }
 
-fn make_room(connections: usize) {
-    if let Err(limit) = process::make_room_for(connections) {
+fn raise_open_files_limit(connections: usize) {
+    if let Err(limit) = process::raise_open_files_limit(connections) {
         tracing::warn!(
             limit,
             connections,
@@ -116,8 +118,8 @@ fn warn_of_proxies() {
     }
 }
 
-/// What an operator wants to see first in the log.
-fn tell_start(settings: &Settings, application: &Application) {
+/// Logs addresses, versions and the most important settings.
+fn log_start(settings: &Settings, application: &Application) {
     let addresses =
         |list: &[SocketAddr]| list.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
     tracing::info!(
@@ -133,25 +135,26 @@ fn tell_start(settings: &Settings, application: &Application) {
     );
 }
 
-fn check_config(flags: CheckConfig) -> Result<(), Ended> {
+fn check_config(flags: CheckConfig) -> Result<(), CommandError> {
     let Loaded { settings, effective, warnings } = load(flags.settings)?;
     let capacity =
         Capacity { settings: &settings, replicas: flags.replicas, quota: flags.juspay_quota };
     if flags.format == Format::Json {
-        let customers = Customers::of(&settings).sources();
-        let document = document::CheckedConfig::new(&warnings, &effective, customers, &capacity);
+        let customers = CustomerSources::of(&settings).sources();
+        let document =
+            document::CheckConfigDocument::new(&warnings, &effective, customers, &capacity);
         return document::print(&document);
     }
     for warning in warnings.iter().map(Fault::warning).chain(capacity.warning()) {
         writeln!(io::stderr(), "warning: {warning}").map_err(failed)?;
     }
-    let customers = Customers::of(&settings);
+    let customers = CustomerSources::of(&settings);
     write!(io::stdout(), "{effective}\n{customers}\n{capacity}").map_err(failed)
 }
 
-/// Before a secret is read, in commands that end by themselves and log nothing.
-fn keep_memory_private() -> Result<(), Ended> {
-    let Err(error) = process::keep_memory_private() else { return Ok(()) };
+/// Must precede the first read of a secret. For commands without a log.
+fn protect_memory() -> Result<(), CommandError> {
+    let Err(error) = process::protect_memory() else { return Ok(()) };
     writeln!(
         io::stderr(),
         "warning: failed to disable core dumps, which would contain secrets: {error}"
@@ -159,9 +162,9 @@ fn keep_memory_private() -> Result<(), Ended> {
     .map_err(failed)
 }
 
-/// Nothing is logged: each finding has its line.
-async fn run_doctor(flags: Doctor) -> Result<(), Ended> {
-    keep_memory_private()?;
+/// Logs nothing, because each finding is a line of output.
+async fn run_doctor(flags: Doctor) -> Result<(), CommandError> {
+    protect_memory()?;
     let loaded = load(flags.settings)?;
     let clock = SystemClock::shared();
     let out = &mut io::stdout();
@@ -169,11 +172,11 @@ async fn run_doctor(flags: Doctor) -> Result<(), Ended> {
         Format::Text => Some(out),
         Format::Json => None,
     };
-    let examined = doctor::examine(&loaded, flags.customer, clock, lines).await.map_err(failed)?;
-    let failures = examined.tally.failed;
+    let results = doctor::check(&loaded, flags.customer, clock, lines).await.map_err(failed)?;
+    let failures = results.counts.failed;
     if flags.format == Format::Json {
-        document::print(&document::Checkup::from(&examined))?;
-        return if failures == 0 { Ok(()) } else { Err(Ended::Reported(1)) };
+        document::print(&document::DoctorDocument::from(&results))?;
+        return if failures == 0 { Ok(()) } else { Err(CommandError::Reported(1)) };
     }
     match failures {
         0 => Ok(()),
@@ -182,7 +185,7 @@ async fn run_doctor(flags: Doctor) -> Result<(), Ended> {
     }
 }
 
-async fn run_demo(flags: cli::Demo) -> Result<(), Ended> {
+async fn run_demo(flags: cli::Demo) -> Result<(), CommandError> {
     let stop = stop_signal().map_err(failed)?;
     let log = Log {
         level: LogLevel::Warn,

@@ -1,24 +1,25 @@
-//! `juspay-bff doctor`: checks, from where it runs, what the service needs there.
+//! `juspay-bff doctor`: checks from this machine whether everything that the service needs is
+//! available.
 //!
-//! One line a check: what was found and, unless all is well, what to do and which setting it is about.
-//! Everything is asked in the service's own ways (`juspay`, `auth`, `settings`), once. Refuses to
-//! listen, to write anything but its lines, and to show a secret.
+//! Each check reports one line: the finding and, unless it passed, the fix and the setting. Checks
+//! use the service's own code (`juspay`, `auth`, `settings`) and call each endpoint once. They
+//! never listen on a port, write files or show a secret.
 //!
-//! `machine` looks at what is on this machine, `network` at the way to Juspay's host, `keys` at what
-//! Juspay makes of each API key and `life` at the token that it gives, `issuers` at those of the
-//! phones' tokens. `report` writes the lines.
+//! `machine` checks this machine, `network` the connection to Juspay's host, `keys` each API key,
+//! `token_life` the client auth token, and `issuers` the issuers of access tokens. `report`
+//! collects and prints the findings.
 
 mod issuers;
 mod keys;
-mod life;
 mod machine;
 mod network;
 mod report;
+mod token_life;
 
 use std::{io, sync::Arc};
 
 use self::report::Report;
-pub use self::report::{Examined, Finding, Status, Tally};
+pub use self::report::{CheckResults, Counts, Finding, Status};
 use crate::{
     auth::SetUpError,
     clock::Clock,
@@ -27,51 +28,50 @@ use crate::{
     tls::TlsError,
 };
 
-/// Why the checks came to no end.
+/// Why the checks could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum DoctorError {
-    /// The lines can't be written.
+    /// The output can't be written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// `juspay.ca_file` changed for the worse since the settings were read.
+    /// `juspay.ca_file` became invalid after the settings were read.
     #[error("juspay.ca_file: {0}")]
     Tls(#[from] TlsError),
-    /// The issuers.
+    /// The authenticator can't be created.
     #[error("auth: {0}")]
     Auth(#[from] SetUpError),
-    /// A bug of ours.
+    /// The metrics can't be created, which is a bug.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// What all checks stand on.
-struct Patient<'s> {
+/// The input of all checks.
+struct CheckContext<'s> {
     settings: &'s Settings,
     clock: Arc<dyn Clock>,
 }
 
-/// Makes every check, and writes a line for each to `lines`, where there is that. With `customer`,
-/// who must exist, the life of a real token is looked at, too. To be called where local tasks can be
-/// spawned.
+/// Runs all checks, and writes a line for each to `lines`, if given. With an existing `customer`,
+/// it also checks the life of a real token. Requires a runtime that can spawn local tasks.
 ///
 /// # Errors
-/// When the checks can't be made; what they find is in the lines, and counted.
-pub async fn examine(
+/// If the checks can't be completed. Failed checks are in the results.
+pub async fn check(
     loaded: &Loaded,
     customer: Option<CustomerId>,
     clock: Arc<dyn Clock>,
     lines: Option<&mut dyn io::Write>,
-) -> Result<Examined, DoctorError> {
-    let patient = Patient { settings: &loaded.settings, clock };
+) -> Result<CheckResults, DoctorError> {
+    let context = CheckContext { settings: &loaded.settings, clock };
     let mut report = Report::new(lines);
     report.ok("settings", "valid")?;
     for warning in &loaded.warnings {
         let found = format!("{} {}", warning.key, warning.reason);
         report.warning("settings", &found, &warning.fix)?;
     }
-    machine::examine(&patient, &mut report)?;
-    let families = network::examine(&patient, &mut report).await?;
-    keys::examine(&patient, &families, customer, &mut report).await?;
-    issuers::examine(&patient, &mut report).await?;
+    machine::check(&context, &mut report)?;
+    let families = network::check(&context, &mut report).await?;
+    keys::check(&context, &families, customer, &mut report).await?;
+    issuers::check(&context, &mut report).await?;
     report.finish().map_err(DoctorError::Io)
 }

@@ -1,15 +1,16 @@
-//! `juspay-bff`: gives mobile apps their Juspay client auth token, and keeps the API key.
+//! `juspay-bff` returns client auth tokens of Juspay to mobile apps, caches them, and keeps the API
+//! key on the server.
 //!
-//! The way of a request:
+//! A request passes through these modules:
 //!
-//! 1. [`auth`]: who is calling? A verified [`auth::Caller`] is the only permit to go on.
-//! 2. [`cache`]: the customer it names, from memory, or fetched once.
-//! 3. [`juspay`]: the provider that is asked on a miss.
-//! 4. [`response`]: the phone's JSON and headers; [`problem`] when something went wrong.
+//! 1. [`auth`] validates the access token. Only a verified [`auth::Caller`] can proceed.
+//! 2. [`cache`] looks up the customer of the caller, or starts or joins a fetch.
+//! 3. [`juspay`] calls Juspay's API on a miss.
+//! 4. [`response`] builds the JSON response and its headers, [`problem`] an error response.
 //!
-//! [`application`] puts them together behind two listeners; [`routes`] says which path leads
-//! where, and has a short way for those who were answered a moment ago. `tests/layers.rs` holds who
-//! may use whom.
+//! [`application`] builds the server and its two listeners, and [`routes`] maps paths to handlers.
+//! It also has a fast path for repeated requests. `tests/layers.rs` lists which modules may use
+//! which.
 
 #![cfg_attr(
     test,
@@ -21,6 +22,8 @@ pub mod application;
 pub mod auth;
 pub mod cache;
 pub mod capacity;
+#[cfg(test)]
+mod captured_log;
 pub mod cli;
 pub mod clock;
 pub mod commands;
@@ -33,8 +36,6 @@ pub mod demo;
 pub mod doctor;
 pub mod json;
 pub mod juspay;
-#[cfg(test)]
-mod kept_log;
 pub mod loopback;
 pub mod metrics;
 pub mod problem;
@@ -57,5 +58,5 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that the program was built from, or "unknown".
 pub const COMMIT: &str = env!("BUILD_COMMIT");
 
-/// Who we are to those whom we ask (RFC 9110 §10.1.5).
+/// The `User-Agent` of calls to Juspay and issuers (RFC 9110 §10.1.5).
 const USER_AGENT: &str = concat!("juspay-bff/", env!("CARGO_PKG_VERSION"));

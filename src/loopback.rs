@@ -1,12 +1,12 @@
-//! What counts as loopback: the one rule for settings, key fetching, introspection, listeners, the
-//! admin `Host` check and `doctor`.
+//! Defines which addresses and hosts are loopback, for settings, key fetching, introspection,
+//! listeners, the admin `Host` check and `doctor`.
 //!
-//! An address is loopback by its number, a host name only if it is `localhost`. DNS is never asked:
-//! its answer can change.
+//! A host name is loopback only if it is `localhost`. DNS is not consulted, because its responses
+//! can change.
 
 use std::net::IpAddr;
 
-/// Whether `address` is 127.0.0.0/8 or `::1`, also where IPv4 is written as IPv6
+/// Whether `address` is in 127.0.0.0/8 or is `::1`, including IPv4-mapped addresses
 /// (`::ffff:127.0.0.1`, RFC 4291 §2.5.5.2).
 #[must_use]
 pub fn is_loopback_address(address: IpAddr) -> bool {
@@ -14,7 +14,7 @@ pub fn is_loopback_address(address: IpAddr) -> bool {
 }
 
 /// Whether the host of a URL or of a `Host` header, without its port, is loopback: `localhost` in
-/// any case, or a loopback address, with brackets around IPv6 (RFC 3986 §3.2.2).
+/// any case, or a loopback address, with IPv6 in brackets (RFC 3986 §3.2.2).
 #[must_use]
 pub fn is_loopback_host(host: &str) -> bool {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));

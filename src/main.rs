@@ -11,7 +11,7 @@ use actix_web::rt::System;
 use clap::Parser as _;
 use juspay_bff::{
     cli::CommandLine,
-    commands::{self, Ended},
+    commands::{self, CommandError},
     telemetry,
 };
 
@@ -26,9 +26,9 @@ fn main() -> ExitCode {
     telemetry::end();
     let (text, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,
-        Err(Ended::Settings(faults)) => (faults.to_string(), 2),
-        Err(Ended::Failed(why)) => (why, 1),
-        Err(Ended::Reported(code)) => return ExitCode::from(code),
+        Err(CommandError::Settings(faults)) => (faults.to_string(), 2),
+        Err(CommandError::Failed(why)) => (why, 1),
+        Err(CommandError::Reported(code)) => return ExitCode::from(code),
     };
     // When standard error is closed, there is nobody left to tell.
     drop(writeln!(io::stderr(), "{}", text.trim_end()));

@@ -1,8 +1,8 @@
-//! Every way a request can end badly, and what the phone is told of it (RFC 9457).
+//! Every error response of the service, as problem details (RFC 9457).
 //!
-//! One type, one exhaustive match: status, code, metric label and `Retry-After` stand side by
-//! side in `Problem::told`; `challenge` writes `WWW-Authenticate`. Causes are logged where they are
-//! handled; none of them gets out.
+//! `Problem::spec` is the one table of status, code, texts and `Retry-After`; the code is also the
+//! metric's label. `challenge` writes `WWW-Authenticate`, and `occurrence` lists where each problem
+//! can occur. Causes are logged where they are handled and never appear in a response.
 
 mod challenge;
 mod occurrence;
@@ -19,99 +19,100 @@ use actix_web::{
 use serde::{Serialize, Serializer};
 
 pub use self::challenge::Challenges;
-use self::challenge::{DPOP_NONCE, Wrong};
+use self::challenge::{DPOP_NONCE, Rejection};
 use crate::{auth::AuthError, cache::LookupError, juspay::JuspayError};
 
-/// When Juspay may be well again after a single failed call.
+/// Suggested wait after a single failed call to Juspay.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(2);
 
-/// How long a rejected key or address is left alone before this service tries it again.
+/// After Juspay has rejected the API key or the address, calls are on hold for this long.
 const REJECTED_RETRY: Duration = Duration::from_secs(5);
 
-/// When there may be room again.
+/// Suggested wait after a rejection for overload.
 const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
 
-/// How a request ends badly.
+/// The reasons for which a request fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
-    /// Malformed query option or header; what is wrong, in a sentence.
+    /// Invalid query option or header, with a sentence about what is wrong.
     InvalidRequest(&'static str),
-    /// A request that readers may understand in different ways; what is wrong, in a sentence. Its
-    /// connection is closed.
+    /// A request that another HTTP parser might interpret differently, with a sentence about what
+    /// is wrong. The connection is closed.
     Malformed(&'static str),
-    /// No bearer token.
+    /// No access token.
     MissingToken,
-    /// Malformed bearer header; what is wrong, in a sentence.
+    /// Malformed `Authorization` header, with a sentence about what is wrong.
     MalformedBearer(&'static str),
-    /// A token that is longer than this service accepts.
+    /// A token that is longer than `auth.max_token_bytes`.
     TokenTooLarge,
-    /// A token that proves nothing.
+    /// An invalid token.
     InvalidToken,
-    /// A DPoP proof that proves nothing.
+    /// An invalid DPoP proof.
     InvalidDpopProof,
-    /// A DPoP proof without this nonce.
+    /// A DPoP proof without the current nonce, which this is.
     UseDpopNonce(Arc<str>),
-    /// A good token, but for its age.
+    /// A token that is valid except that it has expired.
     ExpiredToken,
     /// The token lacks one of these scopes.
     InsufficientScope(Arc<str>),
-    /// The token names no usable customer.
+    /// The token contains no valid customer id.
     NoCustomer,
-    /// Juspay knows no such customer; it isn't asked again for so long.
+    /// Juspay has no such customer. The next call for it is made after this time.
     CustomerNotFound(Duration),
     /// No such path.
     NotFound,
-    /// A method that the path doesn't have; those that it has.
+    /// A method that the path doesn't support, with the supported ones.
     MethodNotAllowed(&'static str),
-    /// A body where none is taken.
+    /// A request with a body where none is accepted.
     BodyNotAllowed,
-    /// A bug of ours.
+    /// A bug in this service.
     InternalError,
-    /// Juspay's 401.
+    /// Juspay responded with 401.
     UpstreamRejectedCredentials,
-    /// Juspay's 403.
+    /// Juspay responded with 403.
     UpstreamRejectedOrigin,
-    /// An answer of Juspay's that can't be used.
+    /// An invalid response from Juspay.
     UpstreamInvalidResponse,
-    /// Juspay's other errors, and no connection to it; when to try again.
+    /// Juspay's other errors, and failed connections, with the wait before a retry.
     UpstreamError(Duration),
-    /// Juspay isn't asked now; for how long.
+    /// Calls to Juspay are on hold, with the remaining time.
     UpstreamUnavailable(Duration),
-    /// More requests than we take at a time.
+    /// Too many concurrent requests.
     Overloaded,
-    /// This customer sends too many requests, or too many at once; when to retry.
+    /// Too many requests of this customer, or too many concurrent ones, with the wait before a
+    /// retry.
     RateLimited(Duration),
-    /// The phone wants only what is in memory, and nothing is.
+    /// The request has `only-if-cached`, and no usable entry is cached.
     NotCached,
-    /// No answer within the deadline.
+    /// No response from Juspay within the deadline.
     UpstreamTimeout,
-    /// A signing key can't be looked up now.
+    /// The issuer's signing keys are unavailable, with the wait before a retry.
     KeysUnavailable(Duration),
     /// An admin route on an address that isn't loopback, without `server.admin_token_file`.
     AdminDisabled,
-    /// An admin request that a web page could have made.
+    /// An admin request that a web page could have sent.
     AdminForbidden,
     /// A revocation beyond `auth.max_revocations`.
     RevocationsFull,
-    /// The same, and the same again for that long.
+    /// The same problem with another `Retry-After`.
     RetryLater(Box<Self>, Duration),
 }
 
-/// What a phone is told.
-struct Told {
+/// Everything in a problem's response that doesn't depend on the request.
+struct ProblemSpec {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
     detail: &'static str,
     /// Whether the same request may succeed later.
     retryable: bool,
-    /// When, at the earliest.
+    /// The minimum wait before a retry.
     retry_after: Option<Duration>,
-    /// The challenge's `error` (RFC 6750 §3.1), empty for a challenge without one.
+    /// The challenge's `error` (RFC 6750 §3.1). Empty for a challenge without one.
     challenge: Option<&'static str>,
 }
 
-/// The members of RFC 9457 §3.1, and ours.
+/// The members of RFC 9457 §3.1, and this service's extensions.
 #[derive(Serialize)]
 struct Body<'a> {
     #[serde(rename = "type")]
@@ -134,7 +135,7 @@ impl Serialize for ProblemType {
     }
 }
 
-impl Told {
+impl ProblemSpec {
     const fn new(
         status: StatusCode,
         code: &'static str,
@@ -156,105 +157,105 @@ impl Told {
 impl Problem {
     #[rustfmt::skip]
     #[expect(clippy::too_many_lines, reason = "the one table of problems")]
-    fn told(&self) -> Told {
+    fn spec(&self) -> ProblemSpec {
         use StatusCode as S;
         match self {
             Self::InvalidRequest(detail) | Self::Malformed(detail) =>
-                Told::new(S::BAD_REQUEST, "invalid_request", "Invalid request", detail),
+                ProblemSpec::new(S::BAD_REQUEST, "invalid_request", "Invalid request", detail),
             Self::MalformedBearer(detail) =>
-                Self::InvalidRequest(detail).told().challenge("invalid_request"),
+                Self::InvalidRequest(detail).spec().challenge("invalid_request"),
             Self::TokenTooLarge =>
-                Told::new(S::BAD_REQUEST, "token_too_large", "Access token too large",
+                ProblemSpec::new(S::BAD_REQUEST, "token_too_large", "Access token too large",
                     "The access token is longer than this service accepts. Retrying does not help.")
                     .challenge("invalid_request"),
             Self::MissingToken =>
-                Told::new(S::UNAUTHORIZED, "missing_token", "Missing access token",
+                ProblemSpec::new(S::UNAUTHORIZED, "missing_token", "Missing access token",
                     "The request has no access token. Send it in the Authorization header.").challenge(""),
             Self::InvalidToken =>
-                Told::new(S::UNAUTHORIZED, "invalid_token", "Invalid access token",
+                ProblemSpec::new(S::UNAUTHORIZED, "invalid_token", "Invalid access token",
                     "The access token is not valid. Get a new one, then retry once.").challenge("invalid_token"),
             Self::InvalidDpopProof =>
-                Told::new(S::UNAUTHORIZED, "invalid_dpop_proof", "Invalid DPoP proof",
+                ProblemSpec::new(S::UNAUTHORIZED, "invalid_dpop_proof", "Invalid DPoP proof",
                     "The DPoP proof is missing or not valid. Create a new proof for each request.").challenge("invalid_dpop_proof"),
             Self::UseDpopNonce(_) =>
-                Told::new(S::UNAUTHORIZED, "use_dpop_nonce", "DPoP nonce required",
+                ProblemSpec::new(S::UNAUTHORIZED, "use_dpop_nonce", "DPoP nonce required",
                     "The DPoP proof lacks the current nonce. Retry with a new proof that contains \
                      the nonce in DPoP-Nonce.").challenge("use_dpop_nonce"),
             Self::ExpiredToken =>
-                Told::new(S::UNAUTHORIZED, "expired_token", "Expired access token",
+                ProblemSpec::new(S::UNAUTHORIZED, "expired_token", "Expired access token",
                     "The access token has expired. Get a new one, then retry.").challenge("invalid_token"),
             Self::InsufficientScope(_) =>
-                Told::new(S::FORBIDDEN, "insufficient_scope", "Insufficient scope",
+                ProblemSpec::new(S::FORBIDDEN, "insufficient_scope", "Insufficient scope",
                     "The access token lacks a required scope. WWW-Authenticate lists the scopes.").challenge("insufficient_scope"),
             Self::NoCustomer =>
-                Told::new(S::FORBIDDEN, "no_customer", "No customer",
+                ProblemSpec::new(S::FORBIDDEN, "no_customer", "No customer",
                     "The access token names no usable customer. Retrying with this token does not \
                      help."),
             Self::CustomerNotFound(ttl) =>
-                Told::new(S::NOT_FOUND, "customer_not_found", "Customer not found",
+                ProblemSpec::new(S::NOT_FOUND, "customer_not_found", "Customer not found",
                     "Juspay does not know this customer. Create the customer at Juspay first, then \
                      retry.").after(*ttl),
             Self::NotFound =>
-                Told::new(S::NOT_FOUND, "not_found", "Not found", "This path does not exist."),
+                ProblemSpec::new(S::NOT_FOUND, "not_found", "Not found", "This path does not exist."),
             Self::MethodNotAllowed(_) =>
-                Told::new(S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed",
+                ProblemSpec::new(S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed",
                     "This path does not support the method. The Allow header lists the supported \
                      ones."),
             Self::BodyNotAllowed =>
-                Told::new(S::PAYLOAD_TOO_LARGE, "body_not_allowed", "Body not allowed",
+                ProblemSpec::new(S::PAYLOAD_TOO_LARGE, "body_not_allowed", "Body not allowed",
                     "This request must not have a body."),
             Self::InternalError =>
-                Told::new(S::INTERNAL_SERVER_ERROR, "internal_error", "Internal error",
+                ProblemSpec::new(S::INTERNAL_SERVER_ERROR, "internal_error", "Internal error",
                     "This service failed unexpectedly. Report the request_id."),
             Self::UpstreamRejectedCredentials =>
-                Told::new(S::BAD_GATEWAY, "upstream_rejected_credentials", "Upstream rejection",
+                ProblemSpec::new(S::BAD_GATEWAY, "upstream_rejected_credentials", "Upstream rejection",
                     "Juspay rejected this service's API key. Retry after the time in Retry-After.").after(REJECTED_RETRY),
             Self::UpstreamRejectedOrigin =>
-                Told::new(S::BAD_GATEWAY, "upstream_rejected_origin", "Upstream rejection",
+                ProblemSpec::new(S::BAD_GATEWAY, "upstream_rejected_origin", "Upstream rejection",
                     "Juspay rejected this service's address. Retry after the time in Retry-After.").after(REJECTED_RETRY),
             Self::UpstreamInvalidResponse =>
-                Told::new(S::BAD_GATEWAY, "upstream_invalid_response", "Upstream failure",
+                ProblemSpec::new(S::BAD_GATEWAY, "upstream_invalid_response", "Upstream failure",
                     "Juspay returned an invalid response. Retry after the time in Retry-After.").after(UPSTREAM_RETRY),
             Self::UpstreamError(retry_after) =>
-                Told::new(S::BAD_GATEWAY, "upstream_error", "Upstream failure",
+                ProblemSpec::new(S::BAD_GATEWAY, "upstream_error", "Upstream failure",
                     "Juspay returned an error or could not be reached. Retry after the time in \
                      Retry-After.").after(*retry_after),
             Self::UpstreamUnavailable(retry_after) =>
-                Told::new(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Upstream unavailable",
+                ProblemSpec::new(S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Upstream unavailable",
                     "Juspay is not available at the moment. Retry after the time in Retry-After.").after(*retry_after),
             Self::Overloaded =>
-                Told::new(S::SERVICE_UNAVAILABLE, "overloaded", "Overload",
+                ProblemSpec::new(S::SERVICE_UNAVAILABLE, "overloaded", "Overload",
                     "This service has too many requests at the moment. Retry after the time in \
                      Retry-After.").after(OVERLOAD_RETRY),
             Self::RateLimited(retry_after) =>
-                Told::new(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded",
+                ProblemSpec::new(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded",
                     "Too many requests of this customer. Retry after the time in Retry-After.").after(*retry_after),
             Self::NotCached =>
-                Told::new(S::GATEWAY_TIMEOUT, "not_cached", "No cached response",
+                ProblemSpec::new(S::GATEWAY_TIMEOUT, "not_cached", "No cached response",
                     "The request accepts only a cached response (only-if-cached), and there is \
                      none."),
             Self::UpstreamTimeout =>
-                Told::new(S::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timeout",
+                ProblemSpec::new(S::GATEWAY_TIMEOUT, "upstream_timeout", "Upstream timeout",
                     "Juspay did not respond in time. Retry after the time in Retry-After.").after(UPSTREAM_RETRY),
             Self::KeysUnavailable(retry_after) =>
-                Told::new(S::SERVICE_UNAVAILABLE, "keys_unavailable", "Signing keys unavailable",
+                ProblemSpec::new(S::SERVICE_UNAVAILABLE, "keys_unavailable", "Signing keys unavailable",
                     "The access token cannot be verified at the moment. Keep it, and retry after \
                      the time in Retry-After.").after(*retry_after),
             Self::AdminDisabled =>
-                Told::new(S::FORBIDDEN, "admin_disabled", "Disabled admin routes",
+                ProblemSpec::new(S::FORBIDDEN, "admin_disabled", "Disabled admin routes",
                     "Admin routes on this address need a token. Set server.admin_token_file to \
                      enable them."),
             Self::AdminForbidden =>
-                Told::new(S::FORBIDDEN, "admin_forbidden", "Forbidden admin request",
+                ProblemSpec::new(S::FORBIDDEN, "admin_forbidden", "Forbidden admin request",
                     "Send the request without an Origin header, to a loopback host."),
             Self::RevocationsFull =>
-                Told::new(S::SERVICE_UNAVAILABLE, "revocations_full", "Revocation list full",
+                ProblemSpec::new(S::SERVICE_UNAVAILABLE, "revocations_full", "Revocation list full",
                     "auth.max_revocations entries are already in memory. Nothing was revoked."),
-            Self::RetryLater(problem, retry_after) => problem.told().after(*retry_after),
+            Self::RetryLater(problem, retry_after) => problem.spec().after(*retry_after),
         }
     }
 
-    /// The same problem, with the time after which a request may succeed, where that is known.
+    /// Sets `Retry-After` to `wait`, if it is known.
     #[must_use]
     pub fn retry_after(self, wait: Option<Duration>) -> Self {
         match wait {
@@ -263,20 +264,20 @@ impl Problem {
         }
     }
 
-    /// The stable code, which is the metric's label too.
+    /// The stable code, which is also the metric's label.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.told().code
+        self.spec().code
     }
 
-    /// The status that goes with it.
+    /// The status of its response.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.told().status.as_u16()
+        self.spec().status.as_u16()
     }
 
-    /// The answer to the request of that id and with these headers, but for the id's header. Its
-    /// listener takes the schemes of `challenges`.
+    /// The response to a request with these headers, except for the header with the request id.
+    /// `challenges` are the schemes that the listener accepts.
     #[must_use]
     pub fn response(
         &self,
@@ -284,9 +285,9 @@ impl Problem {
         headers: &HeaderMap,
         challenges: Challenges,
     ) -> HttpResponse {
-        let told = self.told();
-        let retry_after = told.retry_after.map(jittered_seconds);
-        let mut response = HttpResponse::build(told.status);
+        let spec = self.spec();
+        let retry_after = spec.retry_after.map(jittered_seconds);
+        let mut response = HttpResponse::build(spec.status);
         response
             .content_type("application/problem+json")
             .insert_header((header::CACHE_CONTROL, "no-store"));
@@ -306,47 +307,47 @@ impl Problem {
             response.force_close();
         }
         let body = Body {
-            kind: ProblemType(told.code),
-            title: told.title,
-            status: told.status.as_u16(),
-            detail: told.detail,
-            code: told.code,
+            kind: ProblemType(spec.code),
+            title: spec.title,
+            status: spec.status.as_u16(),
+            detail: spec.detail,
+            code: spec.code,
             request_id,
-            retryable: told.retryable,
+            retryable: spec.retryable,
             retry_after,
         };
-        // Plain texts and numbers can always be written.
+        // Serialization of texts and numbers can't fail.
         response.body(serde_json::to_vec(&body).unwrap_or_default())
     }
 
-    /// What its answer says in `WWW-Authenticate`, for a listener that takes those schemes.
+    /// The values of `WWW-Authenticate`, for a listener that accepts `schemes`.
     #[must_use]
     pub fn challenges(&self, headers: &HeaderMap, schemes: Challenges) -> Vec<String> {
-        let told = self.told();
-        let Some(error) = told.challenge else { return Vec::new() };
-        let wrong = Wrong { status: told.status, error, scope: self.scope() };
-        schemes.for_request(headers, &wrong)
+        let spec = self.spec();
+        let Some(error) = spec.challenge else { return Vec::new() };
+        let rejection = Rejection { status: spec.status, error, scope: self.scope() };
+        schemes.for_request(headers, &rejection)
     }
 
-    /// The scopes that the token should have.
+    /// The scopes that the token must have.
     fn scope(&self) -> Option<&str> {
         if let Self::InsufficientScope(scope) = self { Some(scope) } else { None }
     }
 }
 
-/// Tells the nonce that the client's next DPoP proof should have.
-pub fn tell_nonce(response: &mut HttpResponse, nonce: &str) {
+/// Sets the nonce for the client's next DPoP proof.
+pub fn set_dpop_nonce(response: &mut HttpResponse, nonce: &str) {
     if let Ok(nonce) = HeaderValue::from_str(nonce) {
         response.headers_mut().insert(DPOP_NONCE, nonce);
     }
 }
 
-/// Whole seconds, at least one, up to half as much again: clients that failed together shouldn't
-/// come back together.
+/// Rounds up to whole seconds, at least one, and adds up to half of it at random, so that clients
+/// that failed together don't retry together.
 fn jittered_seconds(wait: Duration) -> u64 {
-    let least = wait.as_millis().div_ceil(1000).max(1);
-    let least = u64::try_from(least).unwrap_or(u64::MAX);
-    least.saturating_add(rand::random_range(0..=least.div_ceil(2)))
+    let min = wait.as_millis().div_ceil(1000).max(1);
+    let min = u64::try_from(min).unwrap_or(u64::MAX);
+    min.saturating_add(rand::random_range(0..=min.div_ceil(2)))
 }
 
 impl fmt::Display for Problem {
@@ -355,10 +356,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// actix needs a response at once; `routes::observe` writes the real one, with the request's id.
+/// actix requires a response. `routes::observe` replaces it, because it needs the request's id.
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.told().status
+        self.spec().status
     }
 
     fn error_response(&self) -> HttpResponse {
@@ -398,11 +399,11 @@ impl From<&AuthError> for Problem {
 }
 
 impl Problem {
-    /// What a phone is told when a look-up brought nothing. `not_found_ttl` as below.
+    /// The problem for a failed cache lookup. For `not_found_ttl` see [`Self::from_juspay`].
     #[must_use]
-    pub fn of_lookup(error: &LookupError, not_found_ttl: Duration) -> Self {
+    pub fn from_lookup(error: &LookupError, not_found_ttl: Duration) -> Self {
         match error {
-            LookupError::Juspay(error) => Self::of_juspay(error, not_found_ttl),
+            LookupError::Juspay(error) => Self::from_juspay(error, not_found_ttl),
             LookupError::NotCached => Self::NotCached,
             LookupError::NoNewToken(error) => {
                 Self::UpstreamUnavailable(error.retry_after().unwrap_or(UPSTREAM_RETRY))
@@ -412,9 +413,9 @@ impl Problem {
         }
     }
 
-    /// What a phone is told when a fetch failed. `not_found_ttl` is how long Juspay isn't asked
-    /// again for a customer that it doesn't know.
-    fn of_juspay(error: &JuspayError, not_found_ttl: Duration) -> Self {
+    /// The problem for a failed call to Juspay. `not_found_ttl` is how long the cache remembers
+    /// that a customer doesn't exist.
+    fn from_juspay(error: &JuspayError, not_found_ttl: Duration) -> Self {
         match error {
             JuspayError::CustomerNotFound => Self::CustomerNotFound(not_found_ttl),
             JuspayError::RejectedCredentials(_) => Self::UpstreamRejectedCredentials,
@@ -433,13 +434,13 @@ impl Problem {
         }
     }
 
-    /// The problem behind a response that a handler or an extractor failed with.
+    /// The problem that a handler or an extractor failed with.
     #[must_use]
-    pub fn behind(error: &actix_web::Error) -> Self {
+    pub fn from_error(error: &actix_web::Error) -> Self {
         if let Some(problem) = error.as_error::<Self>() {
             problem.clone()
-        } else if let Some(refusal) = error.as_error::<AuthError>() {
-            refusal.into()
+        } else if let Some(auth_error) = error.as_error::<AuthError>() {
+            auth_error.into()
         } else {
             Self::InternalError
         }

@@ -1,9 +1,9 @@
 //! Reads a file that the settings name: a regular file, of bounded size, in bounded time.
 //!
-//! Opening or reading a FIFO or a file on a hung mount can block forever, and a blocked thread cannot
-//! be stopped. Each read therefore has a thread of its own, its caller waits for `TIMEOUT` at most,
-//! and a file whose read hangs is not read again until that read has ended. This module neither
-//! interprets nor watches files.
+//! Opening or reading a FIFO or a file on a hung mount can block forever, and a blocked thread
+//! cannot be stopped. Each read therefore runs in its own thread, and its caller waits for at most
+//! `TIMEOUT`. A file whose read hangs is not read again until that read has ended. This module
+//! neither interprets nor watches files.
 
 use std::{
     collections::HashMap,
@@ -25,45 +25,45 @@ use tokio::{sync::oneshot, task::unconstrained};
 
 use crate::clock::{Clock, SystemClock, timeout_at};
 
-/// Longest wait for a file. A healthy network mount answers within milliseconds, and the start of the
-/// service waits for one file after the other.
+/// Maximum wait for a file. A healthy network mount responds within milliseconds, and the files are
+/// read one after the other at start.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Files up to this size are read into memory that never moves: what a growing buffer leaves behind
-/// is not wiped, and every file with a secret is smaller.
-const UNMOVED: u64 = 64 * 1024;
+/// Files up to this size, in bytes, are read into a buffer that never grows. A growing buffer
+/// leaves unwiped copies behind, and files with secrets are smaller than this.
+const FIXED_BUFFER_BYTES: u64 = 64 * 1024;
 
-/// What is in a file; wiped when it is dropped.
+/// The content of a file, wiped when it is dropped.
 pub type Content = Zeroizing<Vec<u8>>;
 
-/// Why a file can't be read. Neither its path nor its content is part of it.
+/// Why a file can't be read. Contains neither path nor content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// Its directory exists, the file doesn't.
+    /// The directory exists, the file doesn't.
     #[error("no such file")]
     NoFile,
-    /// Its directory doesn't exist either.
+    /// The directory doesn't exist.
     #[error("no such file, and no such directory")]
     NoDirectory,
-    /// The file or one of its directories may not be read.
+    /// No permission for the file or one of its directories.
     #[error("permission denied")]
     Denied,
-    /// The path leads to something else; what, is said.
+    /// Not a regular file, but this kind.
     #[error("it is {0}, not a regular file")]
     NotRegular(&'static str),
-    /// It has more than that many bytes.
+    /// Larger than this many bytes.
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
-    /// It took too long, or an earlier read of it still hangs.
+    /// The read took too long, or an earlier read of the file still hangs.
     #[error("it could not be read within {} s", TIMEOUT.as_secs())]
     TimedOut,
-    /// Anything else that the system says.
+    /// Another error of the system.
     #[error("{0}")]
     Other(io::ErrorKind),
 }
 
 impl ReadError {
-    /// What an operator can do about it.
+    /// What the operator can do.
     #[must_use]
     pub const fn fix(self) -> &'static str {
         match self {
@@ -82,21 +82,21 @@ impl ReadError {
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
-/// When it isn't such a file, or can't be read in time.
+/// If it isn't such a file, or can't be read in time.
 pub async fn read(path: &Path, limit: u64) -> Result<Content, ReadError> {
-    read_by(read_here, path, limit, &SystemClock).await
+    read_by(read_on_this_thread, path, limit, &SystemClock).await
 }
 
-/// The same for code that has nothing else to do: the start, and commands. Blocks the thread, for a
-/// bounded time.
+/// Like [`read`], but blocks the thread, for a bounded time. For the start and for commands.
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_blocking(path: &Path, limit: u64) -> Result<Content, ReadError> {
-    block_on(begin(read_here, path, limit), TIMEOUT).unwrap_or(Err(ReadError::TimedOut))
+    block_on(read_in_thread(read_on_this_thread, path, limit), TIMEOUT)
+        .unwrap_or(Err(ReadError::TimedOut))
 }
 
-/// File systems keep the machine's time; tests that script the reader turn a clock of their own.
+/// Reads by `reader`, which tests script, with a timeout by `clock`.
 async fn read_by(
     reader: impl FnOnce(&Path, u64) -> Result<Content, ReadError> + Send + 'static,
     path: &Path,
@@ -104,63 +104,63 @@ async fn read_by(
     clock: &dyn Clock,
 ) -> Result<Content, ReadError> {
     let deadline = clock.monotonic().plus(TIMEOUT);
-    let read = timeout_at(clock, deadline, begin(reader, path, limit)).await;
+    let read = timeout_at(clock, deadline, read_in_thread(reader, path, limit)).await;
     read.unwrap_or(Err(ReadError::TimedOut))
 }
 
-/// Waits for an earlier read of the file to end, then has a thread read it. The thread goes on when
-/// this is dropped, and the next read of the file waits for it.
-async fn begin(
+/// Waits for an earlier read of the file to end, then reads it in a new thread. If this future is
+/// dropped, the thread continues, and the next read of the file waits for it.
+async fn read_in_thread(
     reader: impl FnOnce(&Path, u64) -> Result<Content, ReadError> + Send + 'static,
     path: &Path,
     limit: u64,
 ) -> Result<Content, ReadError> {
-    let turn = turn_of(path).lock_owned().await;
-    let (done, result) = oneshot::channel();
+    let lock = lock_of(path).lock_owned().await;
+    let (sender, result) = oneshot::channel();
     let path = path.to_owned();
     let reading = move || {
-        // Its caller may have stopped waiting.
-        done.send(reader(&path, limit)).unwrap_or_default();
-        drop(turn);
+        // The caller may have timed out.
+        sender.send(reader(&path, limit)).unwrap_or_default();
+        drop(lock);
     };
     let thread = thread::Builder::new().name("file-reader".to_owned()).spawn(reading);
     thread.map_err(|error| ReadError::Other(error.kind()))?;
     result.await.unwrap_or(Err(ReadError::Other(io::ErrorKind::Other)))
 }
 
-/// One read of a file at a time.
-type Turn = tokio::sync::Mutex<()>;
+/// Allows one read of a file at a time.
+type FileLock = tokio::sync::Mutex<()>;
 
-/// The turns of the files that are being read.
-static TURNS: LazyLock<Mutex<HashMap<PathBuf, Weak<Turn>>>> = LazyLock::new(Mutex::default);
+/// The locks of all files that are being read.
+static LOCKS: LazyLock<Mutex<HashMap<PathBuf, Weak<FileLock>>>> = LazyLock::new(Mutex::default);
 
-fn turn_of(path: &Path) -> Arc<Turn> {
-    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    turns.retain(|_, turn| turn.strong_count() > 0);
-    if let Some(turn) = turns.get(path).and_then(Weak::upgrade) {
-        return turn;
+fn lock_of(path: &Path) -> Arc<FileLock> {
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    locks.retain(|_, lock| lock.strong_count() > 0);
+    if let Some(lock) = locks.get(path).and_then(Weak::upgrade) {
+        return lock;
     }
-    let turn = Arc::default();
-    turns.insert(path.to_owned(), Arc::downgrade(&turn));
-    turn
+    let lock = Arc::default();
+    locks.insert(path.to_owned(), Arc::downgrade(&lock));
+    lock
 }
 
-/// Reads the file in this thread.
-fn read_here(path: &Path, limit: u64) -> Result<Content, ReadError> {
-    let failed = |error: io::Error| explain(path, &error);
-    // Looked at timeout_at it is opened, too, because opening a device can have effects.
+/// Reads the file on the current thread.
+fn read_on_this_thread(path: &Path, limit: u64) -> Result<Content, ReadError> {
+    let failed = |error: io::Error| classify(path, &error);
+    // Checked timeout_at opening as well, because opening a device can have effects.
     regular(fs::metadata(path).map_err(failed)?.file_type())?;
     let file = open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
     regular(found.file_type())?;
-    let room = limit.min(found.len().max(UNMOVED)).saturating_add(1);
+    let room = limit.min(found.len().max(FIXED_BUFFER_BYTES)).saturating_add(1);
     let mut bytes = Content::new(Vec::with_capacity(usize::try_from(room).unwrap_or(0)));
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     let is_too_large = u64::try_from(bytes.len()).map_or(true, |length| length > limit);
     if is_too_large { Err(ReadError::TooLarge(limit)) } else { Ok(bytes) }
 }
 
-/// Without waiting for the other end, should the path lead to a FIFO by now.
+/// Opens without blocking, because the path may have become a FIFO in the meantime.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }
@@ -176,7 +176,7 @@ fn regular(kind: FileType) -> Result<(), ReadError> {
     Err(ReadError::NotRegular(name))
 }
 
-fn explain(path: &Path, error: &io::Error) -> ReadError {
+fn classify(path: &Path, error: &io::Error) -> ReadError {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let kind = error.kind();
     if kind == io::ErrorKind::PermissionDenied {
@@ -190,8 +190,8 @@ fn explain(path: &Path, error: &io::Error) -> ReadError {
     }
 }
 
-/// Runs a future on this thread for a bounded time. Neither `tokio`'s nor actix's runtime would do:
-/// this thread may be one of theirs, which would have to run its timers meanwhile.
+/// Runs a future on this thread for a bounded time, without a runtime: the thread may belong to
+/// tokio or actix, whose timers don't run while it is blocked.
 fn block_on<F: Future>(future: F, time: Duration) -> Option<F::Output> {
     struct Unpark(Thread);
 

@@ -1,4 +1,5 @@
-//! ④ The phone's answer: the customer's JSON and the headers that say where it came from.
+//! Builds the successful response of `/me/customer`: the customer's JSON, and headers about its
+//! source and freshness.
 
 use std::{cell::RefCell, fmt, io::Write as _};
 
@@ -13,32 +14,33 @@ use crate::cache::{Detail, Forward, Found, Source};
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("juspay-token-expires-in");
 
-/// Longest value that is written here, in bytes.
-const MAX_VALUE: usize = 128;
+/// Maximum length of a header value written here, in bytes.
+const MAX_VALUE_BYTES: usize = 128;
 
-/// Seconds, from none on, whose values are kept when they have been written: a token's life has less.
-const KEPT: usize = 1024;
+/// Header values for fewer seconds than this are cached. Tokens live less long.
+const CACHED_SECONDS: usize = 1024;
 
 thread_local! {
-    static HITS: RefCell<Kept> = RefCell::default();
-    static LIVES: RefCell<Kept> = RefCell::default();
+    static HIT_VALUES: RefCell<ValueCache> = RefCell::default();
+    static EXPIRES_IN_VALUES: RefCell<ValueCache> = RefCell::default();
 }
 
-/// Values by the seconds that they tell: nearly all answers tell the same few.
+/// Caches header values by their seconds, because most responses use the same few.
 #[derive(Default)]
-struct Kept(Vec<Option<HeaderValue>>);
+struct ValueCache(Vec<Option<HeaderValue>>);
 
-impl Kept {
+impl ValueCache {
     fn value(&mut self, seconds: u64, text: fmt::Arguments<'_>) -> HeaderValue {
         if self.0.is_empty() {
-            self.0.resize(KEPT, None);
+            self.0.resize(CACHED_SECONDS, None);
         }
-        let kept = usize::try_from(seconds).ok().and_then(|seconds| self.0.get_mut(seconds));
-        kept.map_or_else(|| value(text), |kept| kept.get_or_insert_with(|| value(text)).clone())
+        let cached = usize::try_from(seconds).ok().and_then(|seconds| self.0.get_mut(seconds));
+        cached
+            .map_or_else(|| value(text), |cached| cached.get_or_insert_with(|| value(text)).clone())
     }
 }
 
-/// 200 with the customer.
+/// A 200 with the customer.
 #[must_use]
 pub fn customer(found: Found) -> HttpResponse {
     let cache_status = cache_status(&found);
@@ -49,13 +51,15 @@ pub fn customer(found: Found) -> HttpResponse {
     headers.insert(CACHE_STATUS, cache_status);
     if let Some(left) = found.expires_in {
         let left = left.as_secs();
-        let told = LIVES.with_borrow_mut(|kept| kept.value(left, format_args!("{left}")));
-        headers.insert(TOKEN_EXPIRES_IN, told);
+        let text =
+            EXPIRES_IN_VALUES.with_borrow_mut(|cached| cached.value(left, format_args!("{left}")));
+        headers.insert(TOKEN_EXPIRES_IN, text);
     }
     response
 }
 
-/// `hit` and `fwd` never together; `ttl` is how long the token is still handed out, in seconds.
+/// `Cache-Status` (RFC 9211): either `hit` or `fwd`. `ttl` is how many more seconds the cache
+/// returns this token.
 fn cache_status(found: &Found) -> HeaderValue {
     let ttl = found.ttl.as_secs();
     let detail = match found.detail {
@@ -66,8 +70,8 @@ fn cache_status(found: &Found) -> HeaderValue {
     };
     let (forward, collapsed, stored) = match found.source {
         Source::Hit if detail.is_empty() => {
-            let told = format_args!("juspay-bff; hit; ttl={ttl}");
-            return HITS.with_borrow_mut(|kept| kept.value(ttl, told));
+            let text = format_args!("juspay-bff; hit; ttl={ttl}");
+            return HIT_VALUES.with_borrow_mut(|cached| cached.value(ttl, text));
         }
         Source::Hit => return value(format_args!("juspay-bff; hit; ttl={ttl}{detail}")),
         Source::Fetched { forward, collapsed, stored } => (forward, collapsed, stored),
@@ -84,13 +88,13 @@ fn cache_status(found: &Found) -> HeaderValue {
     }
 }
 
-/// A header's value, with no allocation but its own.
+/// A header value, with one allocation.
 fn value(text: fmt::Arguments<'_>) -> HeaderValue {
-    let mut buffer = [0; MAX_VALUE];
+    let mut buffer = [0; MAX_VALUE_BYTES];
     let mut rest = buffer.as_mut_slice();
-    // Nothing here comes near the bound.
+    // All values are far shorter than the buffer, so this can't fail.
     drop(rest.write_fmt(text));
-    let written = MAX_VALUE.saturating_sub(rest.len());
+    let written = MAX_VALUE_BYTES.saturating_sub(rest.len());
     let written = buffer.get(..written).unwrap_or_default();
     HeaderValue::from_bytes(written).unwrap_or(HeaderValue::from_static(""))
 }
@@ -102,9 +106,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cache_status_tells_where_the_answer_came_from() {
+    fn cache_status_names_the_source_of_the_response() {
         let fetched = |forward, collapsed, stored| Source::Fetched { forward, collapsed, stored };
-        for (source, detail, told) in [
+        for (source, detail, text) in [
             (Source::Hit, None, "hit; ttl=780"),
             (Source::Hit, Some(Detail::Outage), "hit; ttl=780; detail=outage"),
             (Source::Hit, Some(Detail::RefreshLimited), "hit; ttl=780; detail=refresh-limited"),
@@ -127,7 +131,7 @@ mod tests {
                 ttl: Duration::from_millis(780_999),
                 expires_in: None,
             };
-            assert_eq!(cache_status(&found), format!("juspay-bff; {told}"));
+            assert_eq!(cache_status(&found), format!("juspay-bff; {text}"));
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Secrets by file: read at start, looked at again every `secrets.poll`, taken up without restart.
+//! Reads secrets from files, and reloads them without a restart when [`Secret::poll`] finds a
+//! change.
 //!
-//! A secret is wiped from memory when the last who uses it drops it, and nothing else of it stays
-//! there from reading.
+//! A secret is wiped from memory when its last user drops it, and reading it leaves no other copy.
 //!
-//! Content is compared, not watched for: Kubernetes swaps a symlink and watches miss it. A file
-//! that turns empty or unreadable keeps the last good secret.
+//! The content is compared on each poll. Watches are not reliable, because Kubernetes replaces
+//! files by swapping a symlink. If a file becomes empty or unreadable, the previous secret remains
+//! in use.
 
 use std::{
     fmt,
@@ -21,10 +22,10 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use crate::regular_file::{self, Content, ReadError};
 
-/// Largest file taken, in bytes: far above any key, far below what would hurt.
+/// Maximum size of a file, in bytes. Every key is far smaller.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// Why a file gives no secret. The content is never part of it.
+/// Why a file contains no secret. Never contains any of its content.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     /// The file can't be read.
@@ -32,36 +33,36 @@ pub enum SecretFileError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: ReadError,
     },
-    /// Nothing in it but line ends.
+    /// Empty, except for line ends.
     #[error("{} is empty", .0.display())]
     Empty(PathBuf),
-    /// Not UTF-8.
+    /// Not UTF-8 text.
     #[error("{} is not UTF-8 text", .0.display())]
     NotText(PathBuf),
 }
 
-/// Reads a secret, without CR, LF and byte order mark at its ends. Blocks the thread, for a bounded
-/// time: for the start and for commands.
+/// Reads a secret and strips CR, LF and byte order marks at both ends. Blocks the thread, for a
+/// bounded time. For the start and for commands.
 ///
 /// # Errors
-/// When there is no secret in the file.
-pub fn read(path: &Path) -> Result<SecretString, SecretFileError> {
-    secret(path, regular_file::read_blocking(path, MAX_BYTES))
+/// If the file contains no secret.
+pub fn read_blocking(path: &Path) -> Result<SecretString, SecretFileError> {
+    parse(path, regular_file::read_blocking(path, MAX_BYTES))
 }
 
-/// The same without blocking the thread.
+/// Like [`read_blocking`], without blocking the thread.
 ///
 /// # Errors
-/// As [`read`].
-pub async fn reread(path: &Path) -> Result<SecretString, SecretFileError> {
-    secret(path, regular_file::read(path, MAX_BYTES).await)
+/// As [`read_blocking`].
+pub async fn read(path: &Path) -> Result<SecretString, SecretFileError> {
+    parse(path, regular_file::read(path, MAX_BYTES).await)
 }
 
-/// The secret in what was read of a file.
-fn secret(
+/// Extracts the secret from a file's content.
+fn parse(
     path: &Path,
     content: Result<Content, ReadError>,
 ) -> Result<SecretString, SecretFileError> {
@@ -74,18 +75,18 @@ fn secret(
     }
 }
 
-/// What a look at the file found.
+/// The result of a poll.
 #[derive(Debug)]
-pub enum Polled {
-    /// The secret in use.
+pub enum PollOutcome {
+    /// The file contains the secret in use.
     Unchanged,
-    /// Another one; it is in use now.
+    /// The file contained a new secret, which is in use now.
     Changed,
-    /// None; the one in use stays.
+    /// The file contains no secret. The previous one remains in use.
     Failed(SecretFileError),
 }
 
-/// A secret that follows its file, or stays what it is when it has none.
+/// A secret that is reloaded from its file, or is constant if it has none.
 pub struct Secret {
     path: Option<PathBuf>,
     current: ArcSwap<SecretString>,
@@ -93,13 +94,13 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// A secret that never changes.
+    /// A constant secret.
     #[must_use]
     pub fn fixed(secret: SecretString) -> Self {
         Self { path: None, current: ArcSwap::from_pointee(secret), changes: AtomicU64::default() }
     }
 
-    /// One of 256 bits that no other process knows, and that never changes.
+    /// A random secret of 256 bits, which is constant for the life of this process.
     #[must_use]
     pub fn random() -> Self {
         let mut bits = Zeroizing::new([0_u8; 32]);
@@ -107,16 +108,16 @@ impl Secret {
         Self::fixed(STANDARD.encode(*bits).into())
     }
 
-    /// The secret in a file.
+    /// Reads a secret from a file.
     ///
     /// # Errors
-    /// When there is none in it.
+    /// If the file contains none.
     pub fn open(path: &Path) -> Result<Self, SecretFileError> {
-        let current = ArcSwap::from_pointee(read(path)?);
+        let current = ArcSwap::from_pointee(read_blocking(path)?);
         Ok(Self { path: Some(path.to_owned()), current, changes: AtomicU64::default() })
     }
 
-    /// Whether it can change.
+    /// Whether the secret can change.
     #[must_use]
     pub fn has_file(&self) -> bool {
         self.path.is_some()
@@ -128,25 +129,25 @@ impl Secret {
         self.current.load_full()
     }
 
-    /// How often the secret has changed.
+    /// How often the secret has changed since it was opened.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Looks at the file again.
-    pub async fn poll(&self) -> Polled {
-        let Some(path) = &self.path else { return Polled::Unchanged };
-        match reread(path).await {
+    /// Reads the file again, and replaces the secret if it has changed.
+    pub async fn poll(&self) -> PollOutcome {
+        let Some(path) = &self.path else { return PollOutcome::Unchanged };
+        match read(path).await {
             Ok(new) if new.expose_secret() == self.current.load().expose_secret() => {
-                Polled::Unchanged
+                PollOutcome::Unchanged
             }
             Ok(new) => {
                 self.current.store(Arc::new(new));
                 self.changes.fetch_add(1, Ordering::Release);
-                Polled::Changed
+                PollOutcome::Changed
             }
-            Err(error) => Polled::Failed(error),
+            Err(error) => PollOutcome::Failed(error),
         }
     }
 }
@@ -162,18 +163,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_ends_and_byte_order_marks_are_no_part_of_a_secret() {
+    fn line_ends_and_byte_order_marks_are_stripped() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for content in ["key", "key\n", "key\r\n", "\u{feff}key\r\n\n", "\nkey"] {
             std::fs::write(&file, content).unwrap();
-            assert_eq!(read(file.path()).unwrap().expose_secret(), "key", "{content:?}");
+            assert_eq!(read_blocking(file.path()).unwrap().expose_secret(), "key", "{content:?}");
         }
         std::fs::write(&file, " key ").unwrap();
-        assert_eq!(read(file.path()).unwrap().expose_secret(), " key ", "spaces may be meant");
+        assert_eq!(
+            read_blocking(file.path()).unwrap().expose_secret(),
+            " key ",
+            "spaces may be meant"
+        );
     }
 
     #[test]
-    fn what_holds_no_secret_says_why_and_never_what() {
+    fn invalid_secret_files_are_rejected_and_not_quoted() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let at_most = usize::try_from(MAX_BYTES).unwrap();
         for (content, why) in [
@@ -182,29 +187,37 @@ mod tests {
             (vec![b'x'; at_most + 1], "larger"),
         ] {
             std::fs::write(&file, content).unwrap();
-            let error = format!("{0} {0:?}", read(file.path()).unwrap_err());
+            let error = format!("{0} {0:?}", read_blocking(file.path()).unwrap_err());
             assert!(error.contains(why) || why == "is empty", "{error}");
             assert!(!error.contains("hush") && !error.contains("xxx"), "{error}");
         }
         std::fs::write(&file, vec![b'x'; at_most]).unwrap();
-        assert!(read(file.path()).is_ok());
-        assert!(read(Path::new("/nonexistent")).unwrap_err().to_string().contains("can't be read"));
+        assert!(read_blocking(file.path()).is_ok());
+        assert!(
+            read_blocking(Path::new("/nonexistent"))
+                .unwrap_err()
+                .to_string()
+                .contains("can't be read")
+        );
     }
 
     #[tokio::test]
-    async fn a_secret_follows_its_file_and_outlives_it() {
+    async fn secret_is_reloaded_and_survives_the_loss_of_its_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         std::fs::write(&path, "one").unwrap();
         let secret = Secret::open(&path).unwrap();
-        assert!(matches!(secret.poll().await, Polled::Unchanged));
+        assert!(matches!(secret.poll().await, PollOutcome::Unchanged));
         std::fs::write(&path, "two\n").unwrap();
-        assert!(matches!(secret.poll().await, Polled::Changed));
+        assert!(matches!(secret.poll().await, PollOutcome::Changed));
         assert_eq!(secret.current().expose_secret(), "two");
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(secret.poll().await, Polled::Failed(SecretFileError::Empty(_))));
+        assert!(matches!(secret.poll().await, PollOutcome::Failed(SecretFileError::Empty(_))));
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(secret.poll().await, Polled::Failed(SecretFileError::Unreadable { .. })));
+        assert!(matches!(
+            secret.poll().await,
+            PollOutcome::Failed(SecretFileError::Unreadable { .. })
+        ));
         assert_eq!(secret.current().expose_secret(), "two");
         assert_eq!(secret.changes(), 1);
     }

@@ -1,17 +1,18 @@
-//! Settings: typed, validated, every fault told at once (promise P9).
+//! Reads and validates the settings, and reports every fault at once.
 //!
-//! `config/default.toml` is embedded and documents every key; files and environment go over it.
-//! [`Sources`] says where settings come from and loads them. Each section is a file here that owns
-//! its types and what each key may be; `contradictions` owns what keys may not be together.
+//! `config/default.toml` is embedded and documents every key. Settings files override it, and
+//! environment variables override both. [`Sources`] lists the sources and loads them. Each section
+//! has a file here with its types and the valid values of each key; `conflicts` checks combinations
+//! of keys.
 //!
-//! The way of a key: `document` and `environment` make trees of values that remember where they
-//! came from, `sources` merges them, `reader` hands out one `setting` at a time and keeps the
-//! faults, `unknown` tells what nobody asked for. No [`Fault`] quotes a value.
+//! A key passes through these modules: `document` and `environment` parse values together with
+//! their origins, `sources` merges them, `reader` returns one `setting` at a time and collects
+//! faults, and `unknown` reports keys that no section read. No [`Fault`] quotes a value.
 
 mod address;
 mod auth;
 mod cache;
-mod contradictions;
+mod conflicts;
 mod document;
 pub mod duration;
 mod effective;
@@ -52,10 +53,10 @@ pub use self::{
     sources::{Loaded, Sources},
     traces::{Traces, header_lines},
 };
-use self::{fault::Wrong, reader::Reader, value::Items};
+use self::{fault::Violation, reader::Reader, value::Items};
 use crate::customer::{Field, FieldSet};
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `server.*`
@@ -88,7 +89,7 @@ pub struct Response {
 /// `secrets.*`
 #[derive(Debug, Clone)]
 pub struct Secrets {
-    /// `secrets.poll`: how often secret files are looked at.
+    /// `secrets.poll`: how often secret files are checked for changes.
     pub poll: Duration,
 }
 
@@ -99,16 +100,16 @@ impl Settings {
         let juspay = Juspay::read(reader);
         let auth = Auth::read(reader);
         let cache = Cache::read(reader);
-        let fields = reader.at("response.fields").list(Items::Some, field);
+        let fields = reader.at("response.fields").list(Items::AtLeastOne, field);
         let limits = Limits::read(reader);
         let log = Log::read(reader);
         let traces = Traces::read(reader);
-        let poll = reader.at("secrets.poll").duration(POLL);
+        let poll = reader.at("secrets.poll").duration(POLL_RANGE);
         if fields.as_ref().is_some_and(|fields| !fields.contains(&Field::Juspay)) {
             let reason = "does not include \"juspay\", so phones get no client auth token";
             let fix = "add \"juspay\", unless this is intended; a phone that needs no token sends \
                        ?options.get_client_auth_token=false";
-            reader.warning("response.fields", Wrong::new(reason, fix));
+            reader.warning("response.fields", Violation::new(reason, fix));
         }
         Some(Self {
             server: server?,
@@ -124,14 +125,14 @@ impl Settings {
     }
 }
 
-/// A look costs a file read per secret.
-const POLL: std::ops::RangeInclusive<Duration> =
+/// Each check reads every secret file once.
+const POLL_RANGE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_hours(1);
 
-fn field(name: &str) -> Result<Field, Wrong> {
+fn field(name: &str) -> Result<Field, Violation> {
     Field::from_name(name).ok_or_else(|| {
         let names = Field::ALL.map(Field::name).join(", ");
         let reason = "is not a documented field of Juspay's customer object";
-        Wrong::new(reason, format!("remove it, or write one of {names}"))
+        Violation::new(reason, format!("remove it, or write one of {names}"))
     })
 }

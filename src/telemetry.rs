@@ -1,8 +1,8 @@
-//! Where log lines go and which are written. What is in them is the business of those who log.
+//! Sets up the log: its level, format and output. Other modules decide what they log.
 //!
-//! Refused: the details that libraries tell. An HTTP client at `debug` may print the headers that
-//! it sends, and with them the API key, so dependencies never tell more than `warn`. That is why
-//! the filter is made of two targets and can't be set by directives such as `RUST_LOG`.
+//! Dependencies never log below `warn`, because an HTTP client at `debug` may print request
+//! headers, including the API key. Therefore the filter is fixed and directives such as `RUST_LOG`
+//! are not supported.
 
 mod json;
 mod lines;
@@ -24,58 +24,58 @@ use tracing_subscriber::{
     layer::SubscriberExt,
 };
 
-use self::{json::Json, lines::Lines};
+use self::{json::Json, lines::BatchWriter};
 use crate::settings::{Log, LogFormat, LogLevel};
 
-/// What the targets of our own events begin with: the library's and the binary's.
-const OURS: &str = "juspay_bff";
+/// Prefix of the targets of this crate's events, in the library and the binary.
+const OWN_TARGETS: &str = "juspay_bff";
 
-/// The process's lines.
-static LINES: OnceLock<Lines> = OnceLock::new();
+/// The writer of this process's log.
+static WRITER: OnceLock<BatchWriter> = OnceLock::new();
 
-/// Why there is no log.
+/// Why the log can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// Standard output can't be opened a second time.
+    /// Standard output can't be duplicated.
     #[error("failed to use standard output for the log: {0}")]
     Output(io::Error),
-    /// No thread to write it.
+    /// The writer's thread can't be started.
     #[error("failed to start the log thread: {0}")]
     Thread(#[from] io::Error),
-    /// There is one already.
+    /// The log is already set up.
     #[error(transparent)]
-    Twice(#[from] SetGlobalDefaultError),
+    AlreadySet(#[from] SetGlobalDefaultError),
 }
 
-/// Sends the process's log lines to standard output, and panics among them. [`end`] waits for the
-/// last ones.
+/// Sends the log of this process to standard output, including panics. Call [`end`] before the
+/// process exits.
 ///
 /// # Errors
-/// When that was done before, there is no thread for it, or standard output can't be opened again.
+/// If the log is already set up, or its thread or output is not available.
 pub fn init(log: &Log) -> Result<(), InitError> {
-    // The library's own handle has a buffer, which hides how much of a failed write is lost.
+    // `io::stdout()` has a buffer, which hides how much of a failed write is lost.
     let out = io::stdout().as_fd().try_clone_to_owned().map_err(InitError::Output)?;
-    let lines = Lines::to(File::from(out))?;
+    let lines = BatchWriter::spawn(File::from(out))?;
     tracing::dispatcher::set_global_default(dispatch(log, lines.clone()))?;
-    LINES.get_or_init(|| lines);
+    WRITER.get_or_init(|| lines);
     log_panics();
     Ok(())
 }
 
-/// Waits until the process's log lines have been written, for a second at most: to be done last.
+/// Waits for up to a second until all log lines are written. Call it last.
 pub fn end() {
-    if let Some(lines) = LINES.get() {
+    if let Some(lines) = WRITER.get() {
         lines.end();
     }
 }
 
-/// Log lines by `log`, to `writer`.
+/// A subscriber with the level and format of `log`, which writes to `writer`.
 pub fn dispatch<W>(log: &Log, writer: W) -> Dispatch
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // Times are RFC 3339, UTC. There are no colours: the feature that makes them is off. When
-    // standard output is closed, complaints on standard error would help nobody, and could panic.
+    // Times are RFC 3339 in UTC. Colors are disabled, as is the feature for them. Internal errors
+    // are disabled, because they go to standard error, and could panic if it is closed.
     let lines = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Json => lines.event_format(Json).boxed(),
@@ -84,7 +84,8 @@ where
     Dispatch::new(Registry::default().with(lines.with_filter(filter(log.level))))
 }
 
-/// Our own events by `level`, those of dependencies by it too, but never more than `warn`.
+/// This crate's events by `level`, and those of dependencies by `level` or `warn`, whichever is
+/// less.
 fn filter(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -93,10 +94,10 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OURS, level)
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OWN_TARGETS, level)
 }
 
-/// Tells panics by their place. Their payload stays untold: it may hold whatever was at hand.
+/// Logs the location of panics. Their payload is left out, because it may contain secrets.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(Location::to_string).unwrap_or_default();
@@ -108,18 +109,18 @@ fn log_panics() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kept_log::Kept, settings::AccessLog};
+    use crate::{captured_log::CapturedLog, settings::AccessLog};
 
-    /// What `work` makes the log say.
+    /// The log of `work`.
     fn logged(level: LogLevel, format: LogFormat, work: impl FnOnce()) -> String {
         let log = Log { level, format, access: AccessLog::All, customer_ref_key_file: None };
-        let kept = Kept::default();
-        let writer = kept.clone();
+        let captured = CapturedLog::default();
+        let writer = captured.clone();
         tracing::dispatcher::with_default(&dispatch(&log, move || writer.clone()), work);
-        kept.text()
+        captured.text()
     }
 
-    fn everyone_logs() {
+    fn log_at_every_level() {
         tracing::error!("our error");
         tracing::warn!("our warn");
         tracing::info!("our info");
@@ -133,17 +134,17 @@ mod tests {
     }
 
     #[test]
-    fn the_level_is_ours_and_dependencies_never_go_below_warn() {
-        for (level, ours, theirs) in [
+    fn level_applies_to_own_events_and_dependencies_never_log_below_warn() {
+        for (level, own_events, dependency_events) in [
             (LogLevel::Error, 1, 1),
             (LogLevel::Warn, 2, 2),
             (LogLevel::Info, 3, 2),
             (LogLevel::Debug, 4, 2),
             (LogLevel::Trace, 5, 2),
         ] {
-            let lines = logged(level, LogFormat::Text, everyone_logs);
-            assert_eq!(lines.matches("our ").count(), ours, "{level:?}: {lines}");
-            assert_eq!(lines.matches("their ").count(), theirs, "{level:?}: {lines}");
+            let lines = logged(level, LogFormat::Text, log_at_every_level);
+            assert_eq!(lines.matches("our ").count(), own_events, "{level:?}: {lines}");
+            assert_eq!(lines.matches("their ").count(), dependency_events, "{level:?}: {lines}");
         }
     }
 
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_tell_each_kind_of_value() {
+    fn json_lines_contain_each_kind_of_value() {
         let line = logged(LogLevel::Info, LogFormat::Json, || {
             let error: &dyn std::error::Error = &io::Error::other("a \"b\"");
             tracing::info!(
@@ -188,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn text_has_no_escapes() {
+    fn text_lines_contain_no_escapes() {
         let line = logged(LogLevel::Info, LogFormat::Text, || tracing::info!(a = "\u{1b}[1m", "b"));
         assert!(line.contains("INFO") && !line.contains('\u{1b}'), "{line:?}");
     }
 
     #[test]
-    fn a_panic_is_told_by_its_place_alone() {
+    fn panic_is_logged_with_its_location_only() {
         let before = panic::take_hook();
         log_panics();
         let lines = logged(LogLevel::Info, LogFormat::Json, || {

@@ -1,6 +1,5 @@
-//! TLS towards Juspay and towards issuers: one client configuration for both. `server` is that of
-//! the public listener and `key` its private key, `certificate` reads what certificates say,
-//! `public_key` what public keys consist of.
+//! TLS client configuration for Juspay, issuers and the collector. `server` and `key` are for the
+//! public listener; `certificate` and `public_key` parse DER.
 
 mod certificate;
 mod key;
@@ -19,42 +18,46 @@ pub use self::{
     certificate::{PeerCertificate, not_after},
     key::{PrivateKey, private_key},
     public_key::PublicKey,
-    server::{FileError, Looked, ServerTls, ServerTlsError, authorities_in, certificates, pair},
+    server::{
+        FileError, Reloaded, ServerTls, ServerTlsError, certificates, certified_key,
+        client_authorities,
+    },
 };
 
 use crate::regular_file::{self, ReadError};
 
-/// HTTP/1.1 only: on a black-holed HTTP/2 connection every request fails, here just one does.
+/// HTTP/1.1 only: on one stalled HTTP/2 connection all requests fail, on an HTTP/1.1 connection one
+/// does.
 const ALPN: &[u8] = b"http/1.1";
 
-/// Largest file of roots, in bytes: some ten times Mozilla's whole list in PEM.
+/// Maximum size of a file of root certificates, in bytes: about ten times Mozilla's list in PEM.
 const MAX_ROOTS_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Shows that a connection's TLS ends in this process.
+/// Marks a connection whose TLS is terminated by this process.
 #[derive(Debug, Clone, Copy)]
 pub struct Encrypted;
 
-/// Why no TLS configuration can be made.
+/// Why a TLS client configuration can't be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file with further roots.
+    /// The file of root certificates can't be read.
     #[error("the file can't be read: {0}")]
     File(#[from] ReadError),
-    /// What is in it.
+    /// The file isn't valid PEM.
     #[error("the file is not PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
-    /// A certificate in it, or the library's own set-up.
+    /// A certificate in it is invalid, or TLS can't be set up.
     #[error("failed to set up TLS: {0}")]
     Rustls(#[from] rustls::Error),
-    /// A file without a certificate.
+    /// The file contains no certificate.
     #[error("the file contains no certificate; expected PEM with BEGIN CERTIFICATE")]
     NoCertificate,
 }
 
-/// Trusts Mozilla's roots, and those in `ca_file` (PEM) besides.
+/// Trusts Mozilla's root certificates, and those in `ca_file` (PEM).
 ///
 /// # Errors
-/// When `ca_file` holds no usable certificate.
+/// If `ca_file` contains no usable certificate.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = ca_file {
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn further_roots_are_added_to_the_built_in_ones() {
+    fn roots_of_ca_file_are_added_to_the_built_in_ones() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
         std::fs::write(&file, ca.cert.pem()).unwrap();
@@ -90,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_certificates_is_an_error() {
+    fn file_without_certificates_is_rejected() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "hello").unwrap();
         assert!(matches!(client_config(Some(file.path())), Err(TlsError::NoCertificate)));

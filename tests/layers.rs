@@ -25,13 +25,13 @@ use std::{
 /// What anyone may use.
 const GROUND: &[&str] = &[
     "algorithm",
+    "captured_log",
     "clock",
     "concurrency",
     "corpus",
     "credentials",
     "customer",
     "json",
-    "kept_log",
     "loopback",
     "metrics",
     "rate_limit",
@@ -46,13 +46,13 @@ const GROUND: &[&str] = &[
 /// A module, and which others it may name besides the ground.
 const ARROWS: &[(&str, &[&str])] = &[
     ("algorithm", &[]),
+    ("captured_log", &[]),
     ("clock", &[]),
     ("concurrency", &[]),
     ("corpus", &[]),
     ("credentials", &[]),
     ("customer", &[]),
     ("json", &[]),
-    ("kept_log", &[]),
     ("loopback", &[]),
     ("metrics", &[]),
     ("rate_limit", &[]),

@@ -9,9 +9,9 @@ use crate::{
     auth::HmacSecrets,
     clock::Clock,
     metrics::Metrics,
-    secret_file::{Polled, Secret, SecretFileError},
+    secret_file::{PollOutcome, Secret, SecretFileError},
     settings::{SecretSource, Settings},
-    tls::{Looked, ServerTls},
+    tls::{Reloaded, ServerTls},
 };
 
 use super::{StartError, polling::Polling};
@@ -43,9 +43,9 @@ impl ByFile for Secret {
     fn look(&self) -> BoxFuture<'_, Result<bool, String>> {
         let look = async {
             match self.poll().await {
-                Polled::Unchanged => Ok(false),
-                Polled::Changed => Ok(true),
-                Polled::Failed(error) => Err(error.to_string()),
+                PollOutcome::Unchanged => Ok(false),
+                PollOutcome::Changed => Ok(true),
+                PollOutcome::Failed(error) => Err(error.to_string()),
             }
         };
         look.boxed()
@@ -61,8 +61,8 @@ impl ByFile for HmacSecrets {
 impl ByFile for ServerTls {
     fn look(&self) -> BoxFuture<'_, Result<bool, String>> {
         let look = async {
-            let looked = ServerTls::look(self).await.map_err(|error| error.to_string())?;
-            Ok(looked == Looked::Changed)
+            let reloaded = self.reload().await.map_err(|error| error.to_string())?;
+            Ok(reloaded == Reloaded::Changed)
         };
         look.boxed()
     }

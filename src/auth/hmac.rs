@@ -59,7 +59,7 @@ impl HmacSecrets {
     /// # Errors
     /// If the file contains no secret, or one that is too short.
     pub(super) fn open(settings: &settings::Hmac) -> Result<Self, HmacFileError> {
-        let text = secret_file::read(&settings.secret_file)?;
+        let text = secret_file::read_blocking(&settings.secret_file)?;
         let secrets = load(settings, &text, &[])?;
         let current = ArcSwap::from_pointee(SecretSet { secrets, generation: 0 });
         Ok(Self { settings: settings.clone(), current })
@@ -71,7 +71,7 @@ impl HmacSecrets {
     /// # Errors
     /// As [`Self::open`].
     pub async fn reload(&self) -> Result<bool, HmacFileError> {
-        let text = secret_file::reread(&self.settings.secret_file).await?;
+        let text = secret_file::read(&self.settings.secret_file).await?;
         let current = self.current.load();
         let secrets = load(&self.settings, &text, &current.secrets)?;
         let is_same = secrets.iter().map(|it| it.id).eq(current.secrets.iter().map(|it| it.id));

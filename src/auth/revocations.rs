@@ -145,7 +145,7 @@ impl Revocations {
 
     /// Takes an operator's entry into memory, and gives what is new by it.
     pub(super) fn add(&self, entry: Entry) -> Result<List, RevokeError> {
-        let issuer = self.settings.position_of_issuer(&entry.issuer);
+        let issuer = self.settings.issuer_index(&entry.issuer);
         let issuer = issuer.ok_or(RevokeError::UnknownIssuer)?;
         if entry.expires <= self.clock.now() {
             return Err(RevokeError::Past);
@@ -204,7 +204,7 @@ impl Revocations {
         let (mut file, mut added) = (List::default(), List::default());
         let old = self.read();
         for Entry { issuer, target, expires } in entries {
-            let Some(issuer) = self.settings.position_of_issuer(&issuer) else { continue };
+            let Some(issuer) = self.settings.issuer_index(&issuer) else { continue };
             if expires <= now {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Which claim of each issuer's tokens names the customer, as `check-config` shows it.
+//! Shows in `check-config` which claim or header names the customer.
 
 use std::fmt;
 
@@ -6,32 +6,32 @@ use serde::Serialize;
 
 use crate::settings::Settings;
 
-/// What names the customers.
-pub(super) struct Customers(Vec<CustomerSource>);
+/// The sources of customer ids.
+pub(super) struct CustomerSources(Vec<CustomerSource>);
 
-/// What names the customers of one issuer, or of the gateway.
+/// The source of customer ids of one issuer or of the gateway.
 #[derive(Serialize)]
 pub(super) struct CustomerSource {
     /// The table in the settings.
     table: String,
-    /// The claim; none with a gateway.
+    /// The claim; `None` for the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     claim: Option<String>,
-    /// What is put before it.
+    /// The prefix of ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<String>,
-    /// The claim that must not say that it wasn't verified.
+    /// The claim that says whether the id was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     verified_by: Option<String>,
     /// Whether that claim may be missing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     assumed_verified: bool,
-    /// The header; only with a gateway.
+    /// The header; `None` for issuers.
     #[serde(skip_serializing_if = "Option::is_none")]
     header: Option<String>,
 }
 
-impl Customers {
+impl CustomerSources {
     pub(super) fn of(settings: &Settings) -> Self {
         let gateway = settings.auth.gateway.iter().map(|gateway| CustomerSource {
             table: "auth.gateway".to_owned(),
@@ -43,12 +43,13 @@ impl Customers {
         });
         let issuers = settings.auth.issuers.iter().map(|(name, issuer)| {
             let prefix = Some(issuer.customer_id_prefix.clone());
-            let twin = issuer.customer_id_claim.verified_twin();
+            let verified_claim = issuer.customer_id_claim.verified_claim();
             CustomerSource {
                 table: format!("auth.issuers.{name}"),
                 claim: Some(issuer.customer_id_claim.as_str().to_owned()),
                 prefix: prefix.filter(|prefix| !prefix.is_empty()),
-                verified_by: twin.map(|twin| twin.as_str().to_owned()),
+                verified_by: verified_claim
+                    .map(|verified_claim| verified_claim.as_str().to_owned()),
                 assumed_verified: issuer.assumes_verified,
                 header: None,
             }
@@ -61,7 +62,7 @@ impl Customers {
     }
 }
 
-impl fmt::Display for Customers {
+impl fmt::Display for CustomerSources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -85,8 +86,10 @@ impl fmt::Display for CustomerSource {
             write!(f, ", prefixed with {prefix:?}")?;
         }
         match (verified_by, assumed_verified) {
-            (Some(twin), true) => write!(f, ", unless {twin:?} is present and not true"),
-            (Some(twin), false) => write!(f, ", if {twin:?} is true"),
+            (Some(verified_claim), true) => {
+                write!(f, ", unless {verified_claim:?} is present and not true")
+            }
+            (Some(verified_claim), false) => write!(f, ", if {verified_claim:?} is true"),
             (None, _) => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
-//! What commands print with `--format json`: one document on standard output, whatever happened.
+//! The output of `--format json`: one document on standard output, for failures too.
 //!
-//! docs/cli.md describes the documents. Members are only added to them.
+//! docs/cli.md documents the members. Members may be added, but not changed or removed.
 
 use std::{
     collections::BTreeMap,
@@ -10,15 +10,15 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Ended, PROGRAM, customers::CustomerSource, failed};
+use super::{CommandError, PROGRAM, customers::CustomerSource, failed};
 use crate::{
     capacity::{self, Capacity},
     cli::Format,
-    doctor::{Examined, Finding, Tally},
+    doctor::{CheckResults, Counts, Finding},
     settings::{Effective, Fault},
 };
 
-/// Why there is nothing else to print.
+/// The document of a command that failed.
 #[derive(Serialize)]
 struct Failure<'f> {
     ok: bool,
@@ -29,9 +29,9 @@ struct Failure<'f> {
     warnings: &'f [Fault],
 }
 
-/// `check-config` of good settings.
+/// `check-config` of valid settings.
 #[derive(Serialize)]
-pub(super) struct CheckedConfig<'c> {
+pub(super) struct CheckConfigDocument<'c> {
     ok: bool,
     warnings: &'c [Fault],
     settings: Value,
@@ -42,13 +42,13 @@ pub(super) struct CheckedConfig<'c> {
 
 /// `doctor`
 #[derive(Serialize)]
-pub(super) struct Checkup<'c> {
+pub(super) struct DoctorDocument<'c> {
     ok: bool,
-    counts: Tally,
+    counts: Counts,
     checks: &'c [Finding],
 }
 
-impl<'c> CheckedConfig<'c> {
+impl<'c> CheckConfigDocument<'c> {
     pub(super) fn new(
         warnings: &'c [Fault],
         effective: &'c Effective,
@@ -60,33 +60,36 @@ impl<'c> CheckedConfig<'c> {
     }
 }
 
-impl<'c> From<&'c Examined> for Checkup<'c> {
-    fn from(examined: &'c Examined) -> Self {
-        let counts = examined.tally;
-        Self { ok: counts.failed == 0, counts, checks: &examined.findings }
+impl<'c> From<&'c CheckResults> for DoctorDocument<'c> {
+    fn from(results: &'c CheckResults) -> Self {
+        let counts = results.counts;
+        Self { ok: counts.failed == 0, counts, checks: &results.findings }
     }
 }
 
 /// Prints a document.
-pub(super) fn print(document: &impl Serialize) -> Result<(), Ended> {
+pub(super) fn print(document: &impl Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(document).map_err(failed)?;
     writeln!(io::stdout(), "{text}").map_err(failed)
 }
 
-/// Prints a failure as a document where that is wanted. The exit code stays the same.
-pub(super) fn in_format(format: Format, result: Result<(), Ended>) -> Result<(), Ended> {
-    let Err(ended) = result else { return Ok(()) };
-    match (format, ended) {
-        (Format::Json, Ended::Settings(faults)) => {
+/// Prints a failure as a document if the format is JSON. The exit code stays the same.
+pub(super) fn report_in_format(
+    format: Format,
+    result: Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let Err(error) = result else { return Ok(()) };
+    match (format, error) {
+        (Format::Json, CommandError::Settings(faults)) => {
             let (all, warnings) = (faults.iter().collect(), faults.warnings());
             print(&Failure { ok: false, error: None, faults: all, warnings })?;
-            Err(Ended::Reported(2))
+            Err(CommandError::Reported(2))
         }
-        (Format::Json, Ended::Failed(why)) => {
+        (Format::Json, CommandError::Failed(why)) => {
             let error = Some(why.strip_prefix(PROGRAM).unwrap_or(&why));
             print(&Failure { ok: false, error, faults: Vec::new(), warnings: &[] })?;
-            Err(Ended::Reported(1))
+            Err(CommandError::Reported(1))
         }
-        (_, ended) => Err(ended),
+        (_, error) => Err(error),
     }
 }

@@ -1,4 +1,5 @@
-//! `juspay-bff explain-token`: reads a token and prints the explanation of `auth`.
+//! `juspay-bff explain-token`: reads a token from standard input, and prints what `auth` reports
+//! about it.
 
 use std::{
     fmt,
@@ -9,7 +10,7 @@ use std::{
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 
-use super::{Ended, document, failed, keep_memory_private, load};
+use super::{CommandError, document, failed, load, protect_memory};
 use crate::{
     auth::{AuthError, Check, Explanation, Outcome, Suggestion, explain},
     cli::{ExplainToken, Format},
@@ -20,26 +21,27 @@ use crate::{
     settings::Settings,
 };
 
-/// Most that is read: more than any `auth.max_token_bytes`.
+/// Maximum input, in bytes. Larger than every valid `auth.max_token_bytes`.
 const MAX_INPUT: u64 = 128 * 1024;
 
-pub(super) async fn run(flags: ExplainToken) -> Result<(), Ended> {
-    keep_memory_private()?;
+pub(super) async fn run(flags: ExplainToken) -> Result<(), CommandError> {
+    protect_memory()?;
     let settings = load(flags.settings)?.settings;
     if settings.auth.gateway.is_some() {
         return Err(failed("auth.gateway is on: the service reads no tokens"));
     }
-    let header = presented(&read(io::stdin()).map_err(failed)?)
+    let header = authorization_header(&read(io::stdin()).map_err(failed)?)
         .ok_or_else(|| failed("there is no token on standard input"))?;
     let clock = SystemClock::shared();
     let explanation = explain(&settings, &header, flags.offline, clock).await.map_err(failed)?;
     let customer = explanation.customer.as_ref();
-    let customer = customer.map(|customer| Named::new(customer, &settings, flags.show_customer));
+    let customer =
+        customer.map(|customer| ShownCustomer::new(customer, &settings, flags.show_customer));
     let customer = customer.transpose().map_err(failed)?;
     if flags.format == Format::Json {
-        document::print(&Explained::new(&explanation, customer))?;
-        let is_good = matches!(explanation.verdict, Some(Ok(_)));
-        return if is_good { Ok(()) } else { Err(Ended::Reported(1)) };
+        document::print(&ExplanationDocument::new(&explanation, customer))?;
+        let is_accepted = matches!(explanation.verdict, Some(Ok(_)));
+        return if is_accepted { Ok(()) } else { Err(CommandError::Reported(1)) };
     }
     print(&explanation, customer.as_ref(), &mut io::stdout()).map_err(failed)?;
     match explanation.verdict {
@@ -55,8 +57,9 @@ fn read(input: impl io::Read) -> io::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// The `Authorization` header with that token, however it was pasted.
-fn presented(pasted: &str) -> Option<Zeroizing<String>> {
+/// The `Authorization` header for a token that was pasted with or without the header's name and
+/// scheme.
+fn authorization_header(pasted: &str) -> Option<Zeroizing<String>> {
     let text = pasted.trim();
     let text = match text.split_once(':') {
         Some((name, value)) if name.eq_ignore_ascii_case("authorization") => value.trim(),
@@ -69,17 +72,17 @@ fn presented(pasted: &str) -> Option<Zeroizing<String>> {
     (!text.is_empty()).then(|| Zeroizing::new(header))
 }
 
-/// The customer that a token names, as it may be shown: by the reference in logs, or by its id with
-/// `--show-customer`. Neither without `log.customer_ref_key_file` and `--show-customer`.
+/// What is shown of the customer: the id with `--show-customer`, otherwise the reference that logs
+/// use. Neither if `log.customer_ref_key_file` is unset, too.
 #[derive(Serialize)]
-struct Named {
+struct ShownCustomer {
     id: Option<String>,
     customer_ref: Option<String>,
 }
 
-impl Named {
-    fn new(id: &CustomerId, settings: &Settings, plainly: bool) -> io::Result<Self> {
-        if plainly {
+impl ShownCustomer {
+    fn new(id: &CustomerId, settings: &Settings, show_id: bool) -> io::Result<Self> {
+        if show_id {
             return Ok(Self { id: Some(id.as_str().to_owned()), customer_ref: None });
         }
         let Some(path) = &settings.log.customer_ref_key_file else {
@@ -91,7 +94,7 @@ impl Named {
     }
 }
 
-impl fmt::Display for Named {
+impl fmt::Display for ShownCustomer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self { id: Some(id), .. } => write!(f, "id {id:?}"),
@@ -103,16 +106,16 @@ impl fmt::Display for Named {
     }
 }
 
-/// The document of `--format json`; docs/cli.md describes it.
+/// The document of `--format json`, which docs/cli.md documents.
 #[derive(Serialize)]
-struct Explained<'e> {
+struct ExplanationDocument<'e> {
     ok: bool,
     verdict: Verdict<'e>,
-    customer: Option<Named>,
-    checks: Vec<Checked<'e>>,
+    customer: Option<ShownCustomer>,
+    checks: Vec<CheckDocument<'e>>,
 }
 
-/// The service's verdict, and the answer that a phone gets.
+/// The service's verdict, and the error that a client receives.
 #[derive(Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 enum Verdict<'e> {
@@ -122,7 +125,7 @@ enum Verdict<'e> {
 }
 
 #[derive(Serialize)]
-struct Checked<'e> {
+struct CheckDocument<'e> {
     name: &'static str,
     outcome: &'static str,
     proven: bool,
@@ -136,18 +139,18 @@ struct Checked<'e> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'e str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    suggestion: Option<Suggested<'e>>,
+    suggestion: Option<SuggestionDocument<'e>>,
 }
 
 #[derive(Serialize)]
-struct Suggested<'e> {
+struct SuggestionDocument<'e> {
     toml: &'e str,
     meaning: &'e str,
     proven: bool,
 }
 
-impl<'e> Explained<'e> {
-    fn new(explanation: &'e Explanation, customer: Option<Named>) -> Self {
+impl<'e> ExplanationDocument<'e> {
+    fn new(explanation: &'e Explanation, customer: Option<ShownCustomer>) -> Self {
         let verdict = match &explanation.verdict {
             None => Verdict::Unknown,
             Some(Ok(caller)) => Verdict::Accepted {
@@ -161,22 +164,20 @@ impl<'e> Explained<'e> {
             }
         };
         let checks = explanation.checks.iter();
-        let checks = checks.map(|check| Checked::new(check, explanation.is_proven)).collect();
+        let checks = checks.map(|check| CheckDocument::new(check, explanation.is_proven)).collect();
         Self { ok: matches!(verdict, Verdict::Accepted { .. }), verdict, customer, checks }
     }
 }
 
-impl<'e> Checked<'e> {
+impl<'e> CheckDocument<'e> {
     fn new(check: &'e Check, is_proven: bool) -> Self {
         let (outcome, error) = match &check.outcome {
             Outcome::Passed => ("passed", None),
             Outcome::Failed(error) => ("failed", Some(error)),
             Outcome::NotMade => ("open", None),
         };
-        let suggestion = check.suggestion.as_ref().map(|Suggestion { toml, meaning }| Suggested {
-            toml,
-            meaning,
-            proven: is_proven,
+        let suggestion = check.suggestion.as_ref().map(|Suggestion { toml, meaning }| {
+            SuggestionDocument { toml, meaning, proven: is_proven }
         });
         Self {
             name: check.name,
@@ -194,7 +195,7 @@ impl<'e> Checked<'e> {
 
 fn print(
     explanation: &Explanation,
-    customer: Option<&Named>,
+    customer: Option<&ShownCustomer>,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     for check in &explanation.checks {
@@ -207,7 +208,7 @@ fn print(
     out.flush()
 }
 
-/// One line, or for a failed check a line and a block below it.
+/// Prints one line, or for a failed check a line and the details below it.
 fn print_check(check: &Check, is_proven: bool, out: &mut dyn io::Write) -> io::Result<()> {
     let Check { name, outcome, expected, found, hint, suggestion, proven } = check;
     let error = match outcome {
@@ -248,7 +249,7 @@ fn why(error: &AuthError) -> String {
     if let AuthError::InvalidToken(reason) = error { reason.to_string() } else { error.to_string() }
 }
 
-/// The service's own verdict, and the answer that a phone gets.
+/// The service's verdict, and the error that a client receives.
 fn verdict(explanation: &Explanation) -> String {
     match &explanation.verdict {
         None => {
@@ -275,21 +276,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_taken_however_it_was_pasted() {
-        let presented = |pasted| presented(pasted).map(|header| header.to_string());
+    fn token_is_accepted_with_or_without_header_name_and_scheme() {
+        let authorization_header =
+            |pasted| authorization_header(pasted).map(|header| header.to_string());
         for pasted in
             ["a.b.c", "a.b.c\n", " a.b.c\r\n", "Bearer a.b.c", "Authorization: Bearer a.b.c\n"]
         {
-            assert_eq!(presented(pasted).as_deref(), Some("Bearer a.b.c"), "{pasted:?}");
+            assert_eq!(authorization_header(pasted).as_deref(), Some("Bearer a.b.c"), "{pasted:?}");
         }
-        assert_eq!(presented("bearer  a").as_deref(), Some("bearer  a"));
-        assert_eq!(presented("DPoP a.b.c\n").as_deref(), Some("DPoP a.b.c"));
-        assert_eq!(presented("a b").as_deref(), Some("Bearer a b"));
-        assert_eq!((presented(""), presented(" \n")), (None, None));
+        assert_eq!(authorization_header("bearer  a").as_deref(), Some("bearer  a"));
+        assert_eq!(authorization_header("DPoP a.b.c\n").as_deref(), Some("DPoP a.b.c"));
+        assert_eq!(authorization_header("a b").as_deref(), Some("Bearer a b"));
+        assert_eq!((authorization_header(""), authorization_header(" \n")), (None, None));
     }
 
     #[test]
-    fn no_more_is_read_than_a_token_may_have() {
+    fn input_beyond_the_maximum_is_not_read() {
         let long = io::repeat(b'x');
         assert_eq!(read(long).unwrap().len(), 128 * 1024);
         assert_eq!(&**read(&b"a\xffb"[..]).unwrap(), "a\u{fffd}b");

@@ -1,6 +1,7 @@
-//! `juspay-bff healthcheck`: requests `/readyz` of the service that runs on this machine.
+//! `juspay-bff healthcheck`: requests `/readyz` of the service on this machine.
 //!
-//! Ends with code 0 or 1 only: Docker reserves 2. Reads no setting but `server.admin_listen`.
+//! The exit code is 0 or 1, because Docker reserves 2. Reads no setting except
+//! `server.admin_listen`.
 
 use std::{
     io,
@@ -13,24 +14,25 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Ended, failed};
+use super::{CommandError, failed};
 use crate::{
     cli::Healthcheck,
     settings::{Listen, Sources},
 };
 
-/// Most that is read of an answer, in bytes. One has some hundred.
-const MAX_ANSWER: u64 = 16 * 1024;
+/// Maximum length of a response, in bytes. Typical ones have a few hundred.
+const MAX_RESPONSE: u64 = 16 * 1024;
 
-/// Most of the answer's text that is printed, in characters.
+/// Maximum length of the printed text, in characters.
 const MAX_SHOWN: usize = 200;
 
-/// A status, and the first line of the body.
-type Answer = (u16, String);
+/// The status, and the first line of the body.
+type Response = (u16, String);
 
-pub(super) async fn run(flags: Healthcheck) -> Result<(), Ended> {
+pub(super) async fn run(flags: Healthcheck) -> Result<(), CommandError> {
     let sources = Sources::of_process(flags.settings.files);
-    let listen = sources.admin_listen().map_err(|faults| Ended::Failed(faults.to_string()))?;
+    let listen =
+        sources.admin_listen().map_err(|faults| CommandError::Failed(faults.to_string()))?;
     let Some(listen) = listen.into_iter().next() else {
         return Err(failed("server.admin_listen has no address"));
     };
@@ -45,7 +47,7 @@ pub(super) async fn run(flags: Healthcheck) -> Result<(), Ended> {
             (Listen::Unix(file), what)
         }
     };
-    // The wait for a socket is bounded by real time, as in `doctor`.
+    // A socket may never respond, so real time limits the wait, as in `doctor`.
     match timeout(flags.timeout, request(&listen, path)).await {
         Ok(Ok((200, _))) => Ok(()),
         Ok(Ok((status, text))) => Err(failed(format!("{what} returned {status}: {text}"))),
@@ -57,7 +59,7 @@ pub(super) async fn run(flags: Healthcheck) -> Result<(), Ended> {
     }
 }
 
-/// The address by which this machine reaches a listener.
+/// The address at which this machine reaches a listener.
 fn reachable(listen: Listen) -> Listen {
     let Listen::Tcp(mut address) = listen else { return listen };
     if address.ip().is_unspecified() {
@@ -69,7 +71,7 @@ fn reachable(listen: Listen) -> Listen {
     Listen::Tcp(address)
 }
 
-async fn request(listen: &Listen, path: &str) -> io::Result<Answer> {
+async fn request(listen: &Listen, path: &str) -> io::Result<Response> {
     match listen {
         Listen::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
         Listen::Unix(file) => exchange(UnixStream::connect(file).await?, path).await,
@@ -79,19 +81,19 @@ async fn request(listen: &Listen, path: &str) -> io::Result<Answer> {
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     path: &str,
-) -> io::Result<Answer> {
+) -> io::Result<Response> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
-    parse(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let mut response = Vec::new();
+    stream.take(MAX_RESPONSE).read_to_end(&mut response).await?;
+    parse(&response).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-fn parse(answer: &[u8]) -> Option<Answer> {
+fn parse(response: &[u8]) -> Option<Response> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = head.parse(answer).ok()? else { return None };
-    let body = String::from_utf8_lossy(answer.get(length..)?).into_owned();
+    let httparse::Status::Complete(length) = head.parse(response).ok()? else { return None };
+    let body = String::from_utf8_lossy(response.get(length..)?).into_owned();
     let line = body.lines().next().unwrap_or_default();
     let text = line.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c });
     Some((head.code?, text.collect()))
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wildcard_address_is_reached_over_loopback() {
+    fn wildcard_address_is_replaced_by_loopback() {
         for (listen, reached) in [
             ("0.0.0.0:9464", "127.0.0.1:9464"),
             ("[::]:9464", "[::1]:9464"),
@@ -116,9 +118,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_a_status_and_one_harmless_line() {
-        let answer = parse(b"HTTP/1.1 503 x\r\n\r\nno issuer\x1b has keys\nmore").unwrap();
-        assert_eq!(answer, (503, "no issuer  has keys".to_owned()));
+    fn response_is_reduced_to_status_and_one_printable_line() {
+        let response = parse(b"HTTP/1.1 503 x\r\n\r\nno issuer\x1b has keys\nmore").unwrap();
+        assert_eq!(response, (503, "no issuer  has keys".to_owned()));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\n"), Some((200, String::new())));
         assert_eq!(parse(b"SSH-2.0-x\r\n\r\n"), None);
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\n"), None);

@@ -1,4 +1,4 @@
-//! What commands do at signals. Those that aren't named here keep the system's default.
+//! Signal handling of the commands. Other signals keep the system's default action.
 
 use std::{future::Future, io};
 
@@ -6,7 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::application::Reload;
 
-/// Completes at SIGTERM or SIGINT. From the call on, neither ends the process by itself.
+/// Completes at SIGTERM or SIGINT. After this call, these signals don't terminate the process
+/// themselves.
 pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -18,7 +19,7 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// The signals that `serve` handles or ignores; none of them ends the process by itself.
+/// The signals that `serve` handles or ignores. None of them terminates the process itself.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -27,10 +28,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// SIGUSR1 and SIGUSR2 are ignored from the call on.
+    /// Ignores SIGUSR1 and SIGUSR2 from now on.
     pub(super) fn of_service() -> io::Result<Self> {
         for ignored in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
-            // tokio's handler stays, whether or not somebody waits.
+            // tokio's handler remains installed after the stream is dropped.
             drop(signal(ignored)?);
         }
         Ok(Self {
@@ -41,7 +42,7 @@ impl Signals {
         })
     }
 
-    /// Completes at SIGTERM, SIGINT or SIGQUIT; requests a reload at each SIGHUP before that.
+    /// Completes at SIGTERM, SIGINT or SIGQUIT. Until then, each SIGHUP requests a reload.
     pub(super) async fn stop(mut self, reload: Reload) {
         loop {
             let name = tokio::select! {

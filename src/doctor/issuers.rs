@@ -1,9 +1,8 @@
-//! The issuers of phones' tokens: their key sets or shared secrets and their clocks, and whether they take
-//! questions.
+//! Checks each issuer: its key set or shared secrets, its clock, and its introspection endpoint.
 
 use std::{io, sync::Arc};
 
-use super::{DoctorError, Patient, keys::skew, report::Report};
+use super::{CheckContext, DoctorError, keys::report_skew, report::Report};
 use crate::{
     auth::{
         AskError, Authenticator, FetchError, InspectedKeys, IntrospectionProbe, KeySetInspection,
@@ -12,22 +11,22 @@ use crate::{
     settings::{Issuer, KeySource},
 };
 
-pub(super) async fn examine(
-    patient: &Patient<'_>,
+pub(super) async fn check(
+    context: &CheckContext<'_>,
     report: &mut Report<'_>,
 ) -> Result<(), DoctorError> {
-    let auth = &patient.settings.auth;
+    let auth = &context.settings.auth;
     if auth.gateway.is_some() {
         report.ok("auth.gateway", "set: the gateway verifies tokens")?;
         return Ok(());
     }
     let (authenticator, mut refreshers) =
-        Authenticator::alone(patient.settings, Arc::clone(&patient.clock))?;
+        Authenticator::alone(context.settings, Arc::clone(&context.clock))?;
     for seen in refreshers.fetch_once().await {
         let Some(issuer) = auth.issuers.get(&*seen.issuer) else { continue };
         keys(issuer, &seen, report)?;
         if let Some(ahead) = seen.ahead {
-            skew(patient, &format!("issuer {} clock", seen.issuer), ahead, report)?;
+            report_skew(context, &format!("issuer {} clock", seen.issuer), ahead, report)?;
         }
     }
     for seen in authenticator.inspect_secrets() {
@@ -43,15 +42,16 @@ pub(super) async fn examine(
 fn keys(issuer: &Issuer, seen: &KeySetInspection, report: &mut Report<'_>) -> io::Result<()> {
     let subject = format!("issuer {} keys", seen.issuer);
     match &seen.fetched {
-        Ok(found) => report.ok(&subject, &counted(issuer, found)),
+        Ok(found) => report.ok(&subject, &describe_keys(issuer, found)),
         Err(error) => {
             let found = format!("failed to fetch JWKS: {error}");
-            report.failed(&subject, &found, &remedy(issuer, &seen.issuer, error))
+            report.failed(&subject, &found, &fix_for(issuer, &seen.issuer, error))
         }
     }
 }
 
-/// Shared secrets: a file without them, or with one that is too short, is a fault of the settings.
+/// Reports only success: missing and short secrets are faults of the settings, which are checked
+/// first.
 fn secrets(issuer: &Issuer, seen: &SecretsInspection, report: &mut Report<'_>) -> io::Result<()> {
     let Some(hmac) = issuer.keys.hmac() else { return Ok(()) };
     let SecretsInspection { issuer: name, count } = seen;
@@ -66,23 +66,23 @@ fn secrets(issuer: &Issuer, seen: &SecretsInspection, report: &mut Report<'_>) -
     report.ok(&format!("issuer {name} keys"), &found)
 }
 
-fn counted(issuer: &Issuer, found: &InspectedKeys) -> String {
+fn describe_keys(issuer: &Issuer, found: &InspectedKeys) -> String {
     let names = |algorithms: &mut dyn Iterator<Item = &'static str>| {
         algorithms.collect::<Vec<_>>().join(", ")
     };
     let served = names(&mut found.served.iter().map(|it| it.name()));
-    let idle = issuer.algorithms.iter().filter(|it| !found.served.contains(it));
-    let idle = names(&mut idle.map(|it| it.name()));
-    let idle = if idle.is_empty() { idle } else { format!(", none for {idle}") };
+    let missing = issuer.algorithms.iter().filter(|it| !found.served.contains(it));
+    let missing = names(&mut missing.map(|it| it.name()));
+    let missing = if missing.is_empty() { missing } else { format!(", none for {missing}") };
     let left_out = found.left_out.iter().map(|(kid, why)| format!("{kid}: {why}"));
     let left_out = match left_out.collect::<Vec<_>>() {
         none if none.is_empty() => "none ignored".to_owned(),
         some => format!("{} ignored ({})", some.len(), some.join("; ")),
     };
-    format!("{} usable for {served}{idle}; {left_out}", found.usable)
+    format!("{} usable for {served}{missing}; {left_out}", found.usable)
 }
 
-fn remedy(issuer: &Issuer, name: &str, error: &FetchError) -> String {
+fn fix_for(issuer: &Issuer, name: &str, error: &FetchError) -> String {
     let table = format!("auth.issuers.{name}");
     let key = match issuer.keys {
         KeySource::Url(_) => format!("{table}.jwks_url"),

@@ -1,12 +1,13 @@
-//! What Juspay makes of each API key, over each family of addresses, and of the clock.
+//! Checks each API key over each address family, and compares Juspay's clock with this machine's.
 
 use std::{io, sync::Arc};
 
 use jiff::SignedDuration;
 
 use super::{
-    DoctorError, Patient, life,
-    report::{Report, span},
+    CheckContext, DoctorError,
+    report::{Report, format_duration},
+    token_life,
 };
 use crate::{
     customer::{CustomerId, CustomerIdError, CustomerIdForm},
@@ -19,57 +20,58 @@ use crate::{
     settings::{IpFamily, SecretSource},
 };
 
-/// Whom Juspay is asked for: nobody. Answered so, key and address are good.
-const NOBODY: &str = "juspay-bff-doctor-asks-for-nobody";
+/// An id that no customer has. If Juspay responds that it doesn't exist, key and address are
+/// accepted.
+const UNKNOWN_CUSTOMER: &str = "juspay-bff-doctor-asks-for-nobody";
 
-/// The same in Juspay's own form.
-const NOBODY_OF_JUSPAY: &str = "cst_juspay_bff_doctor_asks_for_nobody";
+/// The same in the form of Juspay's own ids.
+const UNKNOWN_JUSPAY_CUSTOMER: &str = "cst_juspay_bff_doctor_asks_for_nobody";
 
-/// What is wrong with one customer's data.
+/// Invalid responses that are about one customer's data only.
 const MALFORMED: [InvalidResponse; 2] =
     [InvalidResponse::MalformedIdentity, InvalidResponse::MalformedToken];
 
-/// Clocks that differ by less are well set.
-const WELL_SET: SignedDuration = SignedDuration::from_secs(5);
+/// Largest difference of clocks that is no warning.
+const MAX_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
-/// A key, and the setting that holds it.
-struct Slot {
-    key: &'static str,
+/// An API key, and the setting that contains it.
+struct ApiKey {
+    setting: &'static str,
     secret: Arc<Secret>,
 }
 
-pub(super) async fn examine(
-    patient: &Patient<'_>,
+pub(super) async fn check(
+    context: &CheckContext<'_>,
     families: &[IpFamily],
     customer: Option<CustomerId>,
     report: &mut Report<'_>,
 ) -> Result<(), DoctorError> {
-    let slots = slots(patient, report)?;
+    let api_keys = api_keys(context, report)?;
     if families.is_empty() {
-        for slot in &slots {
+        for api_key in &api_keys {
             let fix = "fix the connection to Juspay first (see above)";
-            report.warning(slot.key, "not checked: no connection to Juspay", fix)?;
+            report.warning(api_key.setting, "not checked: no connection to Juspay", fix)?;
         }
         return Ok(());
     }
     let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
-    let nobody = nobody(patient.settings.juspay.customer_id_form);
+    let unknown_customer = unknown_customer(context.settings.juspay.customer_id_form);
     let mut calls = Vec::new();
-    for slot in &slots {
+    for api_key in &api_keys {
         for family in families {
-            let Ok(nobody) = nobody.clone() else { continue };
-            let asked = patient.ask(slot, *family, nobody, &metrics).await?;
-            calls.push((slot.key, *family, asked));
+            let Ok(unknown_customer) = unknown_customer.clone() else { continue };
+            let call = context.call_juspay(api_key, *family, unknown_customer, &metrics).await?;
+            calls.push((api_key.setting, *family, call));
         }
     }
-    let works = calls.iter().any(|(_, _, asked)| lets_us_in(asked));
-    for (key, family, asked) in &calls {
-        told(key, *family, asked, works, report)?;
-        merchant(patient, key, asked, report)?;
+    let any_key_works = calls.iter().any(|(_, _, call)| is_accepted(call));
+    for (key, family, call) in &calls {
+        report_call(key, *family, call, any_key_works, report)?;
+        merchant(context, key, call, report)?;
     }
-    if let Some((_, _, asked)) = calls.iter().find(|(_, _, asked)| asked.seen.date.is_some()) {
-        clock(patient, "Juspay clock", asked, report)?;
-    } else if works {
+    if let Some((_, _, call)) = calls.iter().find(|(_, _, call)| call.seen.date.is_some()) {
+        clock(context, "Juspay clock", call, report)?;
+    } else if any_key_works {
         let fix = "synchronize this machine's clock (NTP): it decides when tokens expire";
         report.warning(
             "Juspay clock",
@@ -78,69 +80,71 @@ pub(super) async fn examine(
         )?;
     }
     let Some(customer) = customer else { return Ok(()) };
-    let good = calls.iter().find(|(_, _, asked)| lets_us_in(asked));
-    let Some((key, family, _)) = good else { return Ok(()) };
-    let Some(slot) = slots.iter().find(|slot| slot.key == *key) else { return Ok(()) };
-    let asked = patient.ask(slot, *family, customer, &metrics).await?;
-    Ok(life::examine(patient, &asked, report)?)
+    let accepted = calls.iter().find(|(_, _, call)| is_accepted(call));
+    let Some((key, family, _)) = accepted else { return Ok(()) };
+    let Some(api_key) = api_keys.iter().find(|api_key| api_key.setting == *key) else {
+        return Ok(());
+    };
+    let call = context.call_juspay(api_key, *family, customer, &metrics).await?;
+    Ok(token_life::check(context, &call, report)?)
 }
 
-impl Patient<'_> {
-    async fn ask(
+impl CheckContext<'_> {
+    async fn call_juspay(
         &self,
-        slot: &Slot,
+        api_key: &ApiKey,
         family: IpFamily,
         customer: CustomerId,
         metrics: &Arc<Metrics>,
     ) -> Result<InspectedCall, DoctorError> {
         let around = (&self.clock, metrics);
-        let secret = Arc::clone(&slot.secret);
+        let secret = Arc::clone(&api_key.secret);
         Ok(ask(&self.settings.juspay, family, secret, customer, around).await?)
     }
 }
 
-/// Each key that can be read; of the others was told before.
-fn slots(patient: &Patient<'_>, report: &mut Report<'_>) -> io::Result<Vec<Slot>> {
-    let settings = &patient.settings.juspay;
-    let mut slots = Vec::new();
+/// The API keys that can be read. The others are reported as failed.
+fn api_keys(context: &CheckContext<'_>, report: &mut Report<'_>) -> io::Result<Vec<ApiKey>> {
+    let settings = &context.settings.juspay;
+    let mut api_keys = Vec::new();
     let file = match &settings.api_key {
         SecretSource::File(path) => Some(("juspay.api_key_file", path)),
         SecretSource::Inline(secret) => {
             let secret = Arc::new(Secret::fixed(secret.clone()));
-            slots.push(Slot { key: "juspay.api_key", secret });
+            api_keys.push(ApiKey { setting: "juspay.api_key", secret });
             None
         }
     };
     let next = settings.api_key_next.as_ref().map(|path| ("juspay.api_key_next_file", path));
     for (key, path) in file.into_iter().chain(next) {
         match Secret::open(path) {
-            Ok(secret) => slots.push(Slot { key, secret: Arc::new(secret) }),
+            Ok(secret) => api_keys.push(ApiKey { setting: key, secret: Arc::new(secret) }),
             Err(error) => {
                 report.failed(key, &error.to_string(), "write the API key to the file")?;
             }
         }
     }
-    Ok(slots)
+    Ok(api_keys)
 }
 
-fn nobody(form: CustomerIdForm) -> Result<CustomerId, CustomerIdError> {
+fn unknown_customer(form: CustomerIdForm) -> Result<CustomerId, CustomerIdError> {
     CustomerId::parse(match form {
-        CustomerIdForm::Merchant => NOBODY,
-        CustomerIdForm::Juspay => NOBODY_OF_JUSPAY,
+        CustomerIdForm::Merchant => UNKNOWN_CUSTOMER,
+        CustomerIdForm::Juspay => UNKNOWN_JUSPAY_CUSTOMER,
     })
 }
 
-/// Whether Juspay has taken key and address.
-fn lets_us_in(asked: &InspectedCall) -> bool {
-    matches!(asked.answer, Ok(_) | Err(JuspayError::CustomerNotFound))
+/// Whether Juspay has accepted the key and this machine's address.
+fn is_accepted(call: &InspectedCall) -> bool {
+    matches!(call.answer, Ok(_) | Err(JuspayError::CustomerNotFound))
 }
 
-/// `works`: some key does, over some family.
-fn told(
+/// `any_key_works`: Juspay accepts at least one key over one of the families.
+fn report_call(
     key: &str,
     family: IpFamily,
-    asked: &InspectedCall,
-    works: bool,
+    call: &InspectedCall,
+    any_key_works: bool,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
     let over = match family {
@@ -148,7 +152,7 @@ fn told(
         IpFamily::V6 => " over IPv6",
         IpFamily::Any => "",
     };
-    let error = match &asked.answer {
+    let error = match &call.answer {
         Ok(_) => {
             let found = format!("Juspay accepts the key and this address{over}");
             return report.ok(key, &found);
@@ -163,14 +167,14 @@ fn told(
         Err(error) => error,
     };
     let found = format!("{error}{over}");
-    if works && matches!(error, JuspayError::RejectedCredentials(_)) {
+    if any_key_works && matches!(error, JuspayError::RejectedCredentials(_)) {
         let fix = format!("remove the key from {key}; another key works");
         return report.warning(key, &found, &fix);
     }
-    report.failed(key, &found, &remedy(key, error))
+    report.failed(key, &found, &fix_for(key, error))
 }
 
-fn remedy(key: &str, error: &JuspayError) -> String {
+fn fix_for(key: &str, error: &JuspayError) -> String {
     match error {
         JuspayError::RejectedCredentials(_) => format!(
             "write a key to {key} that is active in Juspay's dashboard for this host; Juspay \
@@ -197,18 +201,18 @@ fn remedy(key: &str, error: &JuspayError) -> String {
     }
 }
 
-/// What the answer says about whose key it is.
+/// Warns if the response names another merchant.
 fn merchant(
-    patient: &Patient<'_>,
+    context: &CheckContext<'_>,
     key: &str,
-    asked: &InspectedCall,
+    call: &InspectedCall,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
-    let ours = patient.settings.juspay.merchant_id.as_str();
-    match &asked.seen.merchant {
-        Some(theirs) if lets_us_in(asked) && theirs != ours => {
+    let own = context.settings.juspay.merchant_id.as_str();
+    match &call.seen.merchant {
+        Some(theirs) if is_accepted(call) && theirs != own => {
             let found =
-                format!("according to Juspay, {key} is a key of merchant {theirs}, not {ours}");
+                format!("according to Juspay, {key} is a key of merchant {theirs}, not {own}");
             report.warning("juspay.merchant_id", &found, "check juspay.merchant_id")
         }
         _ => Ok(()),
@@ -216,28 +220,28 @@ fn merchant(
 }
 
 fn clock(
-    patient: &Patient<'_>,
+    context: &CheckContext<'_>,
     subject: &str,
-    asked: &InspectedCall,
+    call: &InspectedCall,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
-    let Some(date) = asked.seen.date else { return Ok(()) };
-    let ahead = crate::clock::skew(date, asked.sent.wall, asked.received);
-    skew(patient, subject, ahead, report)
+    let Some(date) = call.seen.date else { return Ok(()) };
+    let ahead = crate::clock::skew(date, call.sent.wall, call.received);
+    report_skew(context, subject, ahead, report)
 }
 
-/// Tells how far somebody's clock is ahead of ours.
-pub(super) fn skew(
-    patient: &Patient<'_>,
+/// Reports how far the other clock is ahead of this machine's.
+pub(super) fn report_skew(
+    context: &CheckContext<'_>,
     subject: &str,
     ahead: SignedDuration,
     report: &mut Report<'_>,
 ) -> io::Result<()> {
-    let leeway = SignedDuration::try_from(patient.settings.auth.leeway).unwrap_or_default();
+    let leeway = SignedDuration::try_from(context.settings.auth.leeway).unwrap_or_default();
     let direction = if ahead.is_negative() { "behind" } else { "ahead of" };
-    let found = format!("{} {direction} this machine's", span(ahead.abs()));
+    let found = format!("{} {direction} this machine's", format_duration(ahead.abs()));
     let fix = "synchronize this machine's clock (NTP)";
-    if ahead.abs() <= WELL_SET {
+    if ahead.abs() <= MAX_SKEW {
         report.ok(subject, "agrees with this machine's")
     } else if ahead.abs() <= leeway {
         report.warning(subject, &found, fix)
@@ -246,8 +250,8 @@ pub(super) fn skew(
     }
 }
 
-/// For [`life`]: what to do about an answer that isn't one.
-pub(super) fn remedy_for_customer(error: &JuspayError) -> String {
+/// The fix for a failed call with `--customer`, for [`token_life`].
+pub(super) fn fix_for_customer_call(error: &JuspayError) -> String {
     if *error == JuspayError::CustomerNotFound {
         "set --customer to a customer that exists".to_owned()
     } else if *error == InvalidResponse::OtherCustomer.into() {
@@ -255,6 +259,6 @@ pub(super) fn remedy_for_customer(error: &JuspayError) -> String {
     } else if MALFORMED.iter().any(|why| *error == (*why).into()) {
         "report the customer's malformed data to Juspay".to_owned()
     } else {
-        remedy("--customer", error)
+        fix_for("--customer", error)
     }
 }

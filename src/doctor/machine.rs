@@ -1,4 +1,5 @@
-//! What is on this machine: addresses to listen on, secret files, our own certificate, proxies.
+//! Checks this machine: listener addresses, secret files, the server certificate, and proxy
+//! variables.
 
 use std::{
     fs, io,
@@ -11,8 +12,8 @@ use jiff::SignedDuration;
 use tokio::net::TcpSocket;
 
 use super::{
-    Patient,
-    report::{Report, left},
+    CheckContext,
+    report::{Report, time_left},
 };
 use crate::{
     loopback::is_loopback_address,
@@ -21,27 +22,27 @@ use crate::{
     tls::ServerTls,
 };
 
-/// A certificate that ends sooner than this is warned about.
-const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// A certificate that expires within this time is a warning.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// Others than owner and group may read.
+/// The permission of other users to read a file.
 const WORLD_READABLE: u32 = 0o004;
 
-pub(super) fn examine(patient: &Patient<'_>, report: &mut Report<'_>) -> io::Result<()> {
-    let server = &patient.settings.server;
+pub(super) fn check(context: &CheckContext<'_>, report: &mut Report<'_>) -> io::Result<()> {
+    let server = &context.settings.server;
     for listen in &server.listen {
         listener("server.listen", listen, report)?;
     }
     for listen in &server.admin_listen {
         listener("server.admin_listen", listen, report)?;
     }
-    admin_token(patient.settings, report)?;
-    certificate(patient, report)?;
-    secrets(patient.settings, report)?;
+    admin_token(context.settings, report)?;
+    certificate(context, report)?;
+    secrets(context.settings, report)?;
     proxies(report)
 }
 
-/// Whether it can be had, without listening on it: the service itself may be doing that.
+/// Checks the address without listening on it, because the service may be running.
 fn listener(key: &str, listen: &Listen, report: &mut Report<'_>) -> io::Result<()> {
     match listen {
         Listen::Tcp(address) => tcp(key, *address, report),
@@ -51,7 +52,7 @@ fn listener(key: &str, listen: &Listen, report: &mut Report<'_>) -> io::Result<(
 
 fn tcp(key: &str, address: SocketAddr, report: &mut Report<'_>) -> io::Result<()> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    // Any port will do to see whether the address is one of this machine's.
+    // Port 0 suffices to check whether the address belongs to this machine.
     let bound = socket.and_then(|socket| socket.bind(SocketAddr::new(address.ip(), 0)));
     let reach = match address.ip() {
         ip if is_loopback_address(ip) => "reachable from this machine (or pod) only",
@@ -98,19 +99,19 @@ fn admin_token(settings: &Settings, report: &mut Report<'_>) -> io::Result<()> {
     report.warning("server.admin_token_file", found, fix)
 }
 
-fn certificate(patient: &Patient<'_>, report: &mut Report<'_>) -> io::Result<()> {
-    let Some(tls) = &patient.settings.server.tls else { return Ok(()) };
+fn certificate(context: &CheckContext<'_>, report: &mut Report<'_>) -> io::Result<()> {
+    let Some(tls) = &context.settings.server.tls else { return Ok(()) };
     let (subject, fix) = ("server.tls.cert_file", "renew the certificate in server.tls.cert_file");
     let opened = match ServerTls::open(tls) {
         Ok(opened) => opened,
         Err(error) => return report.failed(subject, &error.to_string(), fix),
     };
-    let now = patient.clock.now();
+    let now = context.clock.now();
     match opened.not_after() {
         Some(end) if end <= now => report.failed(subject, &format!("expired at {end}"), fix),
         Some(end) => {
-            let found = format!("valid until {end} ({})", left(end, now));
-            let is_soon = end.duration_since(now) < SOON;
+            let found = format!("valid until {end} ({})", time_left(end, now));
+            let is_soon = end.duration_since(now) < EXPIRES_SOON;
             if is_soon { report.warning(subject, &found, fix) } else { report.ok(subject, &found) }
         }
         None => report.warning(subject, "the certificate's expiry can't be read", fix),
@@ -127,7 +128,7 @@ fn secrets(settings: &Settings, report: &mut Report<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Each file that holds a secret, by its key.
+/// Each file that contains a secret, with its key.
 fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
     let juspay = &settings.juspay;
     let api_key = match &juspay.api_key {
@@ -144,7 +145,7 @@ fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
         ("traces.headers_file", settings.traces.headers_file.as_ref()),
     ];
     let fixed = fixed.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.as_path())));
-    let asked = settings.auth.issuers.iter().filter_map(|(name, issuer)| match &issuer.keys {
+    let of_issuers = settings.auth.issuers.iter().filter_map(|(name, issuer)| match &issuer.keys {
         KeySource::Introspection(introspection) => Some((
             format!("auth.issuers.{name}.introspection_client_secret_file"),
             introspection.client_secret_file.as_path(),
@@ -154,11 +155,11 @@ fn secret_files(settings: &Settings) -> Vec<(String, &Path)> {
         }
         KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) => None,
     });
-    fixed.chain(asked).collect()
+    fixed.chain(of_issuers).collect()
 }
 
 fn secret(key: &str, path: &Path, report: &mut Report<'_>) -> io::Result<()> {
-    if let Err(error) = secret_file::read(path) {
+    if let Err(error) = secret_file::read_blocking(path) {
         let fix =
             format!("write the secret to that file and let this process read it, or change {key}");
         return report.failed(key, &error.to_string(), &fix);

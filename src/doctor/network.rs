@@ -1,4 +1,4 @@
-//! The way to Juspay's host: its addresses, a connection to each, TLS on it.
+//! Checks the connection to Juspay's host: name resolution, TCP to each address, and TLS.
 
 use std::{io, net::SocketAddr, path::Path};
 
@@ -7,8 +7,8 @@ use rustls::CertificateError;
 use tokio::net::TcpStream;
 
 use super::{
-    DoctorError, Patient,
-    report::{Report, left},
+    CheckContext, DoctorError,
+    report::{Report, time_left},
 };
 use crate::{
     juspay::{
@@ -19,30 +19,31 @@ use crate::{
     tls,
 };
 
-/// Juspay's certificate is Juspay's to renew; this near to its end somebody should ask.
-const SOON: SignedDuration = SignedDuration::from_hours(3 * 24);
+/// A certificate of Juspay's that expires within this time is a warning. Juspay renews its
+/// certificates itself, so this is shorter than for the server's own.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(3 * 24);
 
-/// An address, and a connection to it or why there is none.
-type Tried = (SocketAddr, Result<TcpStream, ConnectionFailure>);
+/// An address, and the connection to it or the failure.
+type ConnectionAttempt = (SocketAddr, Result<TcpStream, ConnectionFailure>);
 
-/// The families by which calls can be made.
-pub(super) async fn examine(
-    patient: &Patient<'_>,
+/// Returns the address families over which calls are possible.
+pub(super) async fn check(
+    context: &CheckContext<'_>,
     report: &mut Report<'_>,
 ) -> Result<Vec<IpFamily>, DoctorError> {
-    let settings = &patient.settings.juspay;
+    let settings = &context.settings.juspay;
     let Some(target) = Target::of(&settings.base_url) else { return Ok(Vec::new()) };
-    let addresses = resolved(patient, &target, report).await?;
-    let mut tried = Vec::new();
+    let addresses = resolve(context, &target, report).await?;
+    let mut attempts = Vec::new();
     for address in addresses {
-        tried.push((address, Target::connect(address, settings).await));
+        attempts.push((address, Target::connect(address, settings).await));
     }
-    connections(&tried, report)?;
+    connections(&attempts, report)?;
     let mut families = Vec::new();
-    for (address, connection) in tried {
+    for (address, connection) in attempts {
         let Ok(stream) = connection else { continue };
         let family = family(address);
-        if encrypted(patient, &target, address, stream, report).await?
+        if tls_handshake(context, &target, address, stream, report).await?
             && !families.contains(&family)
         {
             families.push(family);
@@ -51,16 +52,16 @@ pub(super) async fn examine(
     Ok(families)
 }
 
-/// The addresses that `juspay.ip_family` allows.
-async fn resolved(
-    patient: &Patient<'_>,
+/// Resolves the host; returns the addresses that `juspay.ip_family` allows.
+async fn resolve(
+    context: &CheckContext<'_>,
     target: &Target,
     report: &mut Report<'_>,
 ) -> io::Result<Vec<SocketAddr>> {
-    let settings = &patient.settings.juspay;
+    let settings = &context.settings.juspay;
     let subject = format!("Juspay DNS {}", target.host);
     let fix = "check the host in juspay.base_url and this machine's DNS";
-    let found = match target.resolve(settings, &*patient.clock).await {
+    let found = match target.resolve(settings, &*context.clock).await {
         Some(Ok(found)) => found,
         Some(Err(error)) => {
             report.failed(&subject, &format!("host name lookup failed: {error}"), fix)?;
@@ -73,33 +74,33 @@ async fn resolved(
     };
     let mut allowed = Vec::new();
     for (of, name) in [(IpFamily::V4, "IPv4"), (IpFamily::V6, "IPv6")] {
-        let ours: Vec<_> = found.iter().copied().filter(|it| family(*it) == of).collect();
-        let told: Vec<_> = ours.iter().map(|address| address.ip().to_string()).collect();
-        let told = if told.is_empty() { "none".to_owned() } else { told.join(", ") };
+        let of_family: Vec<_> = found.iter().copied().filter(|it| family(*it) == of).collect();
+        let shown: Vec<_> = of_family.iter().map(|address| address.ip().to_string()).collect();
+        let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
         let subject = format!("{subject} {name}");
-        let is_wanted = settings.ip_family == of || settings.ip_family == IpFamily::Any;
-        if settings.ip_family == of && ours.is_empty() {
+        let is_used = settings.ip_family == of || settings.ip_family == IpFamily::Any;
+        if settings.ip_family == of && of_family.is_empty() {
             report.failed(
                 &subject,
                 "no address, and juspay.ip_family allows no other family",
-                FAMILY,
+                FAMILY_FIX,
             )?;
-        } else if is_wanted {
-            report.ok(&subject, &told)?;
+        } else if is_used {
+            report.ok(&subject, &shown)?;
         } else {
-            report.ok(&subject, &format!("{told}; not used (juspay.ip_family)"))?;
+            report.ok(&subject, &format!("{shown}; not used (juspay.ip_family)"))?;
         }
-        allowed.extend(ours.into_iter().filter(|_| is_wanted));
+        allowed.extend(of_family.into_iter().filter(|_| is_used));
     }
     Ok(allowed)
 }
 
-const FAMILY: &str = "set juspay.ip_family to a family that the host has, or \"any\"";
+const FAMILY_FIX: &str = "set juspay.ip_family to a family that the host has, or \"any\"";
 
-/// An address that doesn't answer is no failure while another one does.
-fn connections(tried: &[Tried], report: &mut Report<'_>) -> io::Result<()> {
-    let is_reachable = tried.iter().any(|(_, connection)| connection.is_ok());
-    for (address, connection) in tried {
+/// An unreachable address is only a warning if another one is reachable.
+fn connections(attempts: &[ConnectionAttempt], report: &mut Report<'_>) -> io::Result<()> {
+    let is_reachable = attempts.iter().any(|(_, connection)| connection.is_ok());
+    for (address, connection) in attempts {
         let subject = format!("Juspay TCP {address}");
         match connection {
             Ok(_) => report.ok(&subject, "connected")?,
@@ -118,24 +119,24 @@ fn connections(tried: &[Tried], report: &mut Report<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether calls can be made over that connection.
-async fn encrypted(
-    patient: &Patient<'_>,
+/// Whether the TLS handshake succeeds, or no TLS is needed.
+async fn tls_handshake(
+    context: &CheckContext<'_>,
     target: &Target,
     address: SocketAddr,
     stream: TcpStream,
     report: &mut Report<'_>,
 ) -> Result<bool, DoctorError> {
-    let settings = &patient.settings.juspay;
+    let settings = &context.settings.juspay;
     let subject = format!("Juspay TLS {address}");
     if !target.is_tls {
         report.ok(&subject, "not used: juspay.base_url is plain http")?;
         return Ok(true);
     }
     let config = tls::client_config(settings.ca_file.as_deref().map(Path::new))?;
-    match target.handshake(stream, config, settings, &*patient.clock).await {
+    match target.handshake(stream, config, settings, &*context.clock).await {
         Some(Ok(handshake)) => {
-            certificate(&subject, &handshake, patient.clock.now(), report)?;
+            certificate(&subject, &handshake, context.clock.now(), report)?;
             Ok(true)
         }
         Some(Err(error)) => {
@@ -161,8 +162,8 @@ fn certificate(
     let Some(end) = handshake.not_after else {
         return report.ok(subject, &format!("{version}, valid certificate"));
     };
-    let found = format!("{version}, certificate valid until {end} ({})", left(end, now));
-    if end.duration_since(now) < SOON {
+    let found = format!("{version}, certificate valid until {end} ({})", time_left(end, now));
+    if end.duration_since(now) < EXPIRES_SOON {
         let fix = "ask the operator of juspay.base_url's host to renew the certificate";
         report.warning(subject, &found, fix)
     } else {
@@ -180,7 +181,7 @@ fn handshake_failed(error: &io::Error) -> (String, &'static str) {
         return (format!("the TLS handshake failed: {error}"), fix);
     };
     match why {
-        // Signed by another key of an authority of the same name.
+        // A `BadSignature` means that another authority has the same name.
         C::UnknownIssuer | C::BadSignature => (
             "the certificate's authority is not trusted".to_owned(),
             "if you expect this authority, add its certificate to juspay.ca_file; the built-in \
@@ -213,25 +214,26 @@ fn family(address: SocketAddr) -> IpFamily {
 mod tests {
     use super::*;
 
-    fn lines(tried: &[Tried]) -> String {
+    fn lines(attempts: &[ConnectionAttempt]) -> String {
         let mut out = Vec::new();
-        connections(tried, &mut Report::new(Some(&mut out))).unwrap();
+        connections(attempts, &mut Report::new(Some(&mut out))).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[tokio::test]
-    async fn an_address_that_does_not_answer_is_a_failure_only_when_none_does() {
+    async fn unreachable_address_fails_only_if_all_are_unreachable() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let good = listener.local_addr().unwrap();
-        let dead: SocketAddr = "[::1]:9".parse().unwrap();
-        let hole = || (dead, Err(ConnectionFailure::ConnectTimeout));
-        let told = lines(&[hole(), (good, Ok(TcpStream::connect(good).await.unwrap()))]);
-        assert!(told.starts_with("warning  Juspay TCP [::1]:9 "), "{told}");
+        let reachable = listener.local_addr().unwrap();
+        let unreachable: SocketAddr = "[::1]:9".parse().unwrap();
+        let timed_out = || (unreachable, Err(ConnectionFailure::ConnectTimeout));
+        let shown =
+            lines(&[timed_out(), (reachable, Ok(TcpStream::connect(reachable).await.unwrap()))]);
+        assert!(shown.starts_with("warning  Juspay TCP [::1]:9 "), "{shown}");
         assert!(
-            told.contains("connection timed out; every attempt")
-                && told.contains("juspay.ip_family")
+            shown.contains("connection timed out; every attempt")
+                && shown.contains("juspay.ip_family")
         );
-        assert!(told.contains(&format!("\nok       Juspay TCP {good}")), "{told}");
-        assert!(lines(&[hole()]).starts_with("FAILED   Juspay TCP [::1]:9 "));
+        assert!(shown.contains(&format!("\nok       Juspay TCP {reachable}")), "{shown}");
+        assert!(lines(&[timed_out()]).starts_with("FAILED   Juspay TCP [::1]:9 "));
     }
 }

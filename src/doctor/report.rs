@@ -1,29 +1,29 @@
-//! What the checks have found: kept, counted, and written as lines where people read them.
+//! Collects and counts findings, and prints each as a line in text format.
 
 use std::{fmt, io};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-/// Columns of what a line is about.
+/// Width of the subject's column.
 const SUBJECT: usize = 30;
 
-/// How many checks came out how.
+/// Number of checks by status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// All is well.
+pub struct Counts {
+    /// Passed.
     pub ok: u32,
-    /// The service works, but something should be seen to.
+    /// The service works, but something should be corrected.
     pub warnings: u32,
-    /// The service can't work so.
+    /// The service can't work like this.
     pub failed: u32,
 }
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// All is well.
+    /// Passed.
     Ok,
     /// The service works, but something should be corrected.
     Warning,
@@ -31,52 +31,52 @@ pub enum Status {
     Failed,
 }
 
-/// What one check has found.
+/// The finding of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How it came out.
+    /// The result.
     pub status: Status,
-    /// What it is about: a setting, or a part of the way to Juspay or to an issuer.
+    /// What was checked: a setting, or a part of the connection to Juspay or to an issuer.
     pub subject: String,
     /// What was found.
     pub found: String,
-    /// What to do, unless all is well.
+    /// What the operator can do, unless the check passed.
     pub fix: Option<String>,
 }
 
-/// All that was found.
+/// The results of all checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Examined {
-    /// Each check, in order.
+pub struct CheckResults {
+    /// The findings, in order.
     pub findings: Vec<Finding>,
-    /// How many of each kind.
-    pub tally: Tally,
+    /// The number of findings by status.
+    pub counts: Counts,
 }
 
-/// Where findings go.
+/// Collects the findings.
 pub(super) struct Report<'w> {
     lines: Option<&'w mut dyn io::Write>,
     findings: Vec<Finding>,
-    tally: Tally,
+    counts: Counts,
 }
 
 impl<'w> Report<'w> {
     pub(super) fn new(lines: Option<&'w mut dyn io::Write>) -> Self {
-        Self { lines, findings: Vec::new(), tally: Tally::default() }
+        Self { lines, findings: Vec::new(), counts: Counts::default() }
     }
 
     pub(super) fn ok(&mut self, subject: &str, found: &str) -> io::Result<()> {
-        self.tally.ok = self.tally.ok.saturating_add(1);
+        self.counts.ok = self.counts.ok.saturating_add(1);
         self.add(Status::Ok, subject, found, None)
     }
 
     pub(super) fn warning(&mut self, subject: &str, found: &str, fix: &str) -> io::Result<()> {
-        self.tally.warnings = self.tally.warnings.saturating_add(1);
+        self.counts.warnings = self.counts.warnings.saturating_add(1);
         self.add(Status::Warning, subject, found, Some(fix))
     }
 
     pub(super) fn failed(&mut self, subject: &str, found: &str, fix: &str) -> io::Result<()> {
-        self.tally.failed = self.tally.failed.saturating_add(1);
+        self.counts.failed = self.counts.failed.saturating_add(1);
         self.add(Status::Failed, subject, found, Some(fix))
     }
 
@@ -89,7 +89,7 @@ impl<'w> Report<'w> {
     ) -> io::Result<()> {
         if let Some(out) = &mut self.lines {
             let fix = fix.map(|fix| format!("; fix: {fix}")).unwrap_or_default();
-            // Where others' text is in it, it still is one line.
+            // Text from other hosts may contain line breaks.
             let text = format!("{found}{fix}").replace(char::is_control, " ");
             writeln!(out, "{:<8} {subject:<SUBJECT$} {text}", status.word())?;
         }
@@ -98,13 +98,13 @@ impl<'w> Report<'w> {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> io::Result<Examined> {
-        let Self { lines, findings, tally } = self;
+    pub(super) fn finish(self) -> io::Result<CheckResults> {
+        let Self { lines, findings, counts } = self;
         if let Some(out) = lines {
-            writeln!(out, "\n{tally}")?;
+            writeln!(out, "\n{counts}")?;
             out.flush()?;
         }
-        Ok(Examined { findings, tally })
+        Ok(CheckResults { findings, counts })
     }
 }
 
@@ -118,7 +118,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ok, warnings, failed } = self;
         let plural = if *warnings == 1 { "" } else { "s" };
@@ -126,17 +126,17 @@ impl fmt::Display for Tally {
     }
 }
 
-/// A duration as people say it, in whole seconds.
-pub(super) fn span(duration: impl TryInto<SignedDuration>) -> String {
+/// A duration in words, in whole seconds.
+pub(super) fn format_duration(duration: impl TryInto<SignedDuration>) -> String {
     let duration: SignedDuration = duration.try_into().unwrap_or_default();
     format!("{:#}", SignedDuration::from_secs(duration.as_secs()))
 }
 
-/// How long from now on, in days where there are some.
-pub(super) fn left(until: Timestamp, now: Timestamp) -> String {
-    let left = until.duration_since(now);
-    match left.as_hours().checked_div(24) {
+/// The time until `until`, in days if there are at least two.
+pub(super) fn time_left(until: Timestamp, now: Timestamp) -> String {
+    let time_left = until.duration_since(now);
+    match time_left.as_hours().checked_div(24) {
         Some(days) if days > 1 => format!("in {days} days"),
-        _ => format!("in {}", span(left)),
+        _ => format!("in {}", format_duration(time_left)),
     }
 }

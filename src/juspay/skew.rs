@@ -79,12 +79,12 @@ fn log(skew: SignedDuration, now: Monotonic) -> Logged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kept_log::Kept, metrics::Metrics};
+    use crate::{captured_log::CapturedLog, metrics::Metrics};
 
     /// The number of log lines after each measurement, given as pairs of skew and time in seconds;
     /// and the log.
     fn lines(observations: &[(i64, u64)]) -> (Vec<usize>, String) {
-        let (log, _guard) = Kept::on_this_thread();
+        let (log, _guard) = CapturedLog::on_this_thread();
         let skew = ClockSkew::new(Metrics::new("1", "1").unwrap().upstream.clock_skew);
         let counts = observations.iter().map(|(seconds, at)| {
             let now = Monotonic::new(Duration::from_secs(*at));

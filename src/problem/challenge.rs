@@ -1,8 +1,8 @@
-//! `WWW-Authenticate`: by which schemes a request could have shown who is calling (RFC 6750 §3, RFC
-//! 9449 §7.1).
+//! `WWW-Authenticate`: the authentication schemes that a client can use (RFC 6750 §3, RFC 9449
+//! §7.1).
 //!
-//! A 401 names all of them, other answers the one that was used; what went wrong stands with the one
-//! that was used.
+//! A 401 lists all schemes, other responses only the scheme of the request. The error is part of
+//! the challenge of that scheme.
 
 use actix_web::http::{
     StatusCode,
@@ -17,35 +17,35 @@ const REALM: &str = "juspay-bff";
 /// RFC 9449 §8.1
 pub(super) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
-/// The schemes that a listener takes.
+/// The schemes that a listener accepts.
 #[derive(Debug, Clone, Copy)]
 pub struct Challenges {
     bearer: bool,
     dpop: bool,
 }
 
-/// A scheme.
+/// An authentication scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
     Bearer,
     Dpop,
 }
 
-/// What went wrong.
+/// Why the request is rejected.
 #[derive(Debug)]
-pub(super) struct Wrong<'a> {
+pub(super) struct Rejection<'a> {
     pub(super) status: StatusCode,
-    /// The challenge's `error`, empty when nothing but the token is missing.
+    /// The challenge's `error`, empty if the request has no token.
     pub(super) error: &'a str,
-    /// The scopes that are needed.
+    /// The scopes that are required.
     pub(super) scope: Option<&'a str>,
 }
 
 impl Challenges {
-    /// Bearer tokens and nothing else.
+    /// Bearer tokens only.
     pub const BEARER: Self = Self { bearer: true, dpop: false };
 
-    /// Those that the issuers' settings allow.
+    /// The schemes that the settings of the issuers allow.
     #[must_use]
     pub fn of(auth: &Auth) -> Self {
         let mut modes = auth.issuers.values().map(|issuer| issuer.dpop);
@@ -56,21 +56,21 @@ impl Challenges {
     }
 
     /// The values of `WWW-Authenticate` for a request with these headers.
-    pub(super) fn for_request(self, headers: &HeaderMap, wrong: &Wrong<'_>) -> Vec<String> {
-        let used = self.used(headers, wrong);
+    pub(super) fn for_request(self, headers: &HeaderMap, rejection: &Rejection<'_>) -> Vec<String> {
+        let used = self.used(headers, rejection);
         let offered = [(Scheme::Bearer, self.bearer), (Scheme::Dpop, self.dpop)];
         offered
             .into_iter()
-            .filter(|(scheme, is_taken)| {
-                *scheme == used || (*is_taken && wrong.status == StatusCode::UNAUTHORIZED)
+            .filter(|(scheme, is_accepted)| {
+                *scheme == used || (*is_accepted && rejection.status == StatusCode::UNAUTHORIZED)
             })
-            .map(|(scheme, _)| challenge(scheme, wrong, scheme == used))
+            .map(|(scheme, _)| challenge(scheme, rejection, scheme == used))
             .collect()
     }
 
-    /// The scheme that the request came by, or should have come by.
-    fn used(self, headers: &HeaderMap, wrong: &Wrong<'_>) -> Scheme {
-        let is_about_proofs = matches!(wrong.error, "invalid_dpop_proof" | "use_dpop_nonce");
+    /// The scheme that the request used, or the one that it should have used.
+    fn used(self, headers: &HeaderMap, rejection: &Rejection<'_>) -> Scheme {
+        let is_about_proofs = matches!(rejection.error, "invalid_dpop_proof" | "use_dpop_nonce");
         let by_dpop = headers.get(AUTHORIZATION).is_some_and(|value| {
             let scheme = value.as_bytes().get(..4);
             scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"dpop"))
@@ -83,15 +83,15 @@ impl Challenges {
     }
 }
 
-fn challenge(scheme: Scheme, wrong: &Wrong<'_>, is_used: bool) -> String {
+fn challenge(scheme: Scheme, rejection: &Rejection<'_>, is_used: bool) -> String {
     let mut text = match scheme {
         Scheme::Bearer => format!("Bearer realm=\"{REALM}\""),
         Scheme::Dpop => format!("DPoP realm=\"{REALM}\""),
     };
-    if is_used && !wrong.error.is_empty() {
-        text.extend([", error=\"", wrong.error, "\""]);
+    if is_used && !rejection.error.is_empty() {
+        text.extend([", error=\"", rejection.error, "\""]);
     }
-    if let Some(scope) = wrong.scope.filter(|_| is_used) {
+    if let Some(scope) = rejection.scope.filter(|_| is_used) {
         text.extend([", scope=\"", scope, "\""]);
     }
     if scheme == Scheme::Dpop {
@@ -111,14 +111,18 @@ mod tests {
     const ALGS: &str = r#", algs="RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 EdDSA""#;
     const BEARER: &str = r#"Bearer realm="juspay-bff""#;
 
-    fn told(challenges: Challenges, authorization: &str, wrong: &Wrong<'_>) -> Vec<String> {
+    fn challenges_for(
+        challenges: Challenges,
+        authorization: &str,
+        rejection: &Rejection<'_>,
+    ) -> Vec<String> {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap());
-        challenges.for_request(&headers, wrong)
+        challenges.for_request(&headers, rejection)
     }
 
     #[test]
-    fn a_401_names_every_scheme_and_the_used_one_says_what_is_wrong() {
+    fn a_401_lists_every_scheme_with_the_error_at_the_used_one() {
         let [bearer, dpop] = [true, false].map(|bearer| Challenges { bearer, dpop: true });
         let only_bearer = Challenges::BEARER;
         for (challenges, authorization, error, expected) in [
@@ -151,9 +155,9 @@ mod tests {
                 vec![format!("{DPOP}, error=\"invalid_token\"{ALGS}")],
             ),
         ] {
-            let wrong = Wrong { status: StatusCode::UNAUTHORIZED, error, scope: None };
+            let rejection = Rejection { status: StatusCode::UNAUTHORIZED, error, scope: None };
             assert_eq!(
-                told(challenges, authorization, &wrong),
+                challenges_for(challenges, authorization, &rejection),
                 expected,
                 "{authorization} {error}"
             );
@@ -161,15 +165,15 @@ mod tests {
     }
 
     #[test]
-    fn others_name_the_used_scheme_alone() {
+    fn other_responses_list_only_the_used_scheme() {
         let both = Challenges { bearer: true, dpop: true };
-        let wrong = Wrong {
+        let rejection = Rejection {
             status: StatusCode::FORBIDDEN,
             error: "insufficient_scope",
             scope: Some("a b"),
         };
         let details = r#", error="insufficient_scope", scope="a b""#;
-        assert_eq!(told(both, "Bearer x", &wrong), [format!("{BEARER}{details}")]);
-        assert_eq!(told(both, "DPoP x", &wrong), [format!("{DPOP}{details}{ALGS}")]);
+        assert_eq!(challenges_for(both, "Bearer x", &rejection), [format!("{BEARER}{details}")]);
+        assert_eq!(challenges_for(both, "DPoP x", &rejection), [format!("{DPOP}{details}{ALGS}")]);
     }
 }

@@ -1,31 +1,31 @@
-//! Where each problem can be the answer: the closed set of statuses and codes of each route.
+//! Which problems each route can respond with. The metrics create all their labels from this list.
 
 use std::time::Duration;
 
 use super::Problem;
 
-/// Where a problem can be the answer.
+/// Where a problem can occur.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Location {
     /// `/me/customer`
     Customer,
     /// Any path of the public listener.
     Public,
-    /// Paths of the public listener that lead nowhere.
+    /// Paths of the public listener without a route.
     Unmatched,
     /// The admin listener.
     Admin,
 }
 
-/// Each problem by its pattern, with an example and its place. Both functions come from the same
-/// `match`: no problem can be missing from the examples.
-macro_rules! places {
-    ($($pattern:pat, $example:expr => $place:ident;)+) => {
+/// Defines the pattern, an example and the location of each problem. Both functions are generated
+/// from this list, so a problem without an example doesn't compile.
+macro_rules! locations {
+    ($($pattern:pat, $example:expr => $location:ident;)+) => {
         impl Problem {
-            fn place(&self) -> Place {
+            fn location(&self) -> Location {
                 match self {
-                    $($pattern => Place::$place,)+
-                    Self::RetryLater(problem, _) => problem.place(),
+                    $($pattern => Location::$location,)+
+                    Self::RetryLater(problem, _) => problem.location(),
                 }
             }
 
@@ -38,7 +38,7 @@ macro_rules! places {
 
 const ZERO: Duration = Duration::ZERO;
 
-places! {
+locations! {
     Self::InvalidRequest(_), Self::InvalidRequest("") => Customer;
     Self::Malformed(_), Self::Malformed("") => Public;
     Self::MissingToken, Self::MissingToken => Customer;
@@ -71,18 +71,18 @@ places! {
 }
 
 impl Problem {
-    /// An example of each problem that `/me/customer` can answer with.
-    pub fn of_customer_route() -> impl Iterator<Item = Self> {
+    /// One example of each problem that `/me/customer` can respond with.
+    pub fn on_customer_route() -> impl Iterator<Item = Self> {
         Self::examples()
             .into_iter()
-            .filter(|it| matches!(it.place(), Place::Customer | Place::Public))
+            .filter(|it| matches!(it.location(), Location::Customer | Location::Public))
     }
 
-    /// The same of the public listener's other paths.
-    pub fn of_other_routes() -> impl Iterator<Item = Self> {
+    /// One example of each problem that other paths of the public listener can respond with.
+    pub fn on_other_routes() -> impl Iterator<Item = Self> {
         Self::examples()
             .into_iter()
-            .filter(|it| matches!(it.place(), Place::Unmatched | Place::Public))
+            .filter(|it| matches!(it.location(), Location::Unmatched | Location::Public))
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_example_of_each_problem() {
+    fn each_problem_has_one_example() {
         let examples = Problem::examples();
         let kinds: BTreeSet<_> =
             examples.iter().map(|it| format!("{:?}", discriminant(it))).collect();
@@ -105,12 +105,12 @@ mod tests {
         let codes = |problems: Vec<Problem>| -> BTreeSet<_> {
             problems.iter().map(|problem| format!("{} {problem}", problem.status())).collect()
         };
-        let other = codes(Problem::of_other_routes().collect());
+        let other = codes(Problem::on_other_routes().collect());
         assert_eq!(
             other.iter().map(String::as_str).collect::<Vec<_>>(),
             ["400 invalid_request", "404 not_found", "500 internal_error"]
         );
-        let customer = codes(Problem::of_customer_route().collect());
+        let customer = codes(Problem::on_customer_route().collect());
         for code in [
             "400 invalid_request",
             "400 token_too_large",

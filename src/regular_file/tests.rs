@@ -1,4 +1,4 @@
-//! What is read and what isn't, with real files; and a file system that hangs, as a scripted reader.
+//! Tests with real files, and with a scripted reader in place of a hung file system.
 
 use std::{
     os::unix::{
@@ -27,7 +27,7 @@ fn fifo(path: &Path) {
 }
 
 #[test]
-fn regular_files_are_read_through_symlinks_up_to_their_limit() {
+fn regular_files_are_read_through_symlinks_up_to_the_limit() {
     let directory = TempDir::new().unwrap();
     let (file, link) = (directory.path().join("file"), directory.path().join("link"));
     symlink("file", &link).unwrap();
@@ -47,7 +47,7 @@ fn regular_files_are_read_through_symlinks_up_to_their_limit() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_named_and_never_waited_for() {
+fn other_kinds_of_files_are_rejected_without_blocking() {
     let directory = TempDir::new().unwrap();
     let at = |name: &str| directory.path().join(name);
     fifo(&at("fifo"));
@@ -73,7 +73,7 @@ fn what_is_no_regular_file_is_named_and_never_waited_for() {
 }
 
 #[test]
-fn a_fifo_that_takes_the_place_of_a_file_is_opened_without_waiting() {
+fn fifo_in_place_of_a_file_is_opened_without_blocking() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("fifo");
     fifo(&path);
@@ -83,17 +83,17 @@ fn a_fifo_that_takes_the_place_of_a_file_is_opened_without_waiting() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_says_so() {
+fn unreadable_file_is_reported_as_permission_denied() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let denied = content(file.path(), 5);
-    // The superuser may read anything.
+    // Root may read any file.
     assert!(rustix::process::geteuid().is_root() || denied == Err(ReadError::Denied), "{denied:?}");
     let error = io::Error::from(io::ErrorKind::PermissionDenied);
-    assert_eq!(explain(file.path(), &error), ReadError::Denied);
+    assert_eq!(classify(file.path(), &error), ReadError::Denied);
 }
 
-/// Lets every task go on until all of them wait.
+/// Yields until all tasks wait.
 async fn settle() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -101,20 +101,20 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn a_read_that_hangs_ends_its_callers_wait_and_is_alone() {
-    static BEGUN: AtomicUsize = AtomicUsize::new(0);
+async fn hanging_read_times_out_and_blocks_no_other_file() {
+    static STARTED_READS: AtomicUsize = AtomicUsize::new(0);
     let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z"));
     let path = Path::new("a file of this test alone");
     let (release, released) = mpsc::channel();
     let hanging = move |_: &Path, _: u64| {
-        BEGUN.fetch_add(1, Ordering::Relaxed);
+        STARTED_READS.fetch_add(1, Ordering::Relaxed);
         released.recv().unwrap();
         Ok(Content::new(b"late".to_vec()))
     };
-    let begin = |clock: Arc<ManualClock>| {
+    let read_in_thread = |clock: Arc<ManualClock>| {
         tokio::spawn(async move {
             let reader = |_: &Path, _: u64| {
-                BEGUN.fetch_add(1, Ordering::Relaxed);
+                STARTED_READS.fetch_add(1, Ordering::Relaxed);
                 Ok(Content::new(b"fresh".to_vec()))
             };
             read_by(reader, path, 5, &*clock).await
@@ -128,7 +128,7 @@ async fn a_read_that_hangs_ends_its_callers_wait_and_is_alone() {
     clock.advance(TIMEOUT);
     assert_eq!(first.await.unwrap(), Err(ReadError::TimedOut));
     for _ in 0..3 {
-        let next = begin(Arc::clone(&clock));
+        let next = read_in_thread(Arc::clone(&clock));
         settle().await;
         clock.advance(TIMEOUT / 2);
         settle().await;
@@ -136,20 +136,20 @@ async fn a_read_that_hangs_ends_its_callers_wait_and_is_alone() {
         clock.advance(TIMEOUT / 2);
         assert_eq!(next.await.unwrap(), Err(ReadError::TimedOut));
     }
-    // Another file is not held up.
+    // Reads of other files continue.
     let other = Path::new("another file of this test alone");
     let elsewhere = read_by(|_, _| Ok(Content::default()), other, 5, &*clock).await;
     assert_eq!(elsewhere, Ok(Content::default()));
 
-    let next = begin(Arc::clone(&clock));
+    let next = read_in_thread(Arc::clone(&clock));
     settle().await;
     release.send(()).unwrap();
     assert_eq!(next.await.unwrap(), Ok(Content::new(b"fresh".to_vec())), "and not what came late");
-    assert_eq!(BEGUN.load(Ordering::Relaxed), 2, "none began while the first hung");
+    assert_eq!(STARTED_READS.load(Ordering::Relaxed), 2, "none began while the first hung");
 }
 
 #[test]
-fn a_thread_is_blocked_for_a_bounded_time() {
+fn blocking_read_times_out() {
     assert_eq!(block_on(std::future::pending::<()>(), Duration::from_millis(1)), None);
     assert_eq!(block_on(async { 7 }, Duration::ZERO), Some(7));
     let (sender, receiver) = oneshot::channel();

@@ -188,7 +188,7 @@ pub async fn explain(
         Err(problem) => request.error_response(problem),
     }
     .into_parts();
-    let Some(problem) = response.error().map(Problem::behind) else {
+    let Some(problem) = response.error().map(Problem::from_error) else {
         return Ok(ServiceResponse::new(request, response));
     };
     let id = RequestId::random();

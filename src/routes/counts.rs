@@ -51,8 +51,8 @@ impl Counts {
     pub fn of(metrics: &Metrics) -> Self {
         let Http { requests, duration, .. } = &metrics.http;
         duration.initialize(Route::LABELS.iter().copied());
-        let problems = Problem::of_customer_route().map(|problem| (Route::MeCustomer, problem));
-        let others = Problem::of_other_routes().map(|problem| (Route::Unmatched, problem));
+        let problems = Problem::on_customer_route().map(|problem| (Route::MeCustomer, problem));
+        let others = Problem::on_other_routes().map(|problem| (Route::Unmatched, problem));
         for (route, problem) in problems.chain(others) {
             requests.create(&[route.label(), &problem.status().to_string(), problem.code()]);
         }

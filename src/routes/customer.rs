@@ -73,11 +73,11 @@ pub(super) async fn me(
     observation.looked_up(&found);
     let found = found.map_err(|error| {
         let wait = customers.cache.retry_after(&error, caller.customer(), &customers.api);
-        Problem::of_lookup(&error, customers.not_found_ttl).retry_after(wait)
+        Problem::from_lookup(&error, customers.not_found_ttl).retry_after(wait)
     })?;
     let mut response = response::customer(found);
     if let Some(nonce) = caller.next_nonce() {
-        problem::tell_nonce(&mut response, nonce);
+        problem::set_dpop_nonce(&mut response, nonce);
     }
     Ok(response)
 }

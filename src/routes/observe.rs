@@ -299,7 +299,7 @@ impl Begun {
         if let Some(refusal) = error.as_error::<AuthError>() {
             self.observation.refused(refusal);
         }
-        let problem = Problem::behind(error);
+        let problem = Problem::from_error(error);
         let response = self.told(&problem, request.headers());
         self.finish(problem.code(), response)
     }

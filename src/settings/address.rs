@@ -1,74 +1,74 @@
-//! Web addresses in settings: a strict grammar, so that every later parser reads them alike.
+//! Parses web addresses in settings by a strict grammar, so that every later parser agrees on them.
 //!
-//! Rejects other schemes, user names and passwords, fragments, dot segments, and whatever RFC 3986
-//! wants percent-encoded. Reports everything that is wrong with an address, not only the first
-//! fault.
+//! Rejects other schemes, user names and passwords, fragments, dot segments, and characters that
+//! RFC 3986 requires to be percent-encoded. Reports all violations of an address, not only the
+//! first.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::fault::Wrong;
+use super::fault::Violation;
 use crate::loopback::is_loopback_host;
 
 /// An `https` or `http` address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WebAddress {
-    /// As written.
+    /// The original text.
     pub(super) text: String,
-    /// It is `http`.
+    /// The scheme is `http`.
     plain: bool,
-    /// With brackets around IPv6; `None` when it can't be read.
+    /// With brackets around IPv6; `None` if it can't be parsed.
     pub(super) host: Option<String>,
-    /// What follows host and port, without query and fragment.
+    /// The path without its leading slash, query and fragment.
     pub(super) path: String,
-    /// It has a query.
+    /// A `?` is present.
     query: bool,
 }
 
-/// What a setting demands of its address beyond the grammar.
-pub(super) type Demand = fn(&WebAddress) -> Option<Wrong>;
+/// A setting's rule for its address, in addition to the grammar.
+pub(super) type AddressRule = fn(&WebAddress) -> Option<Violation>;
 
-/// For addresses to which something is appended.
-pub(super) fn no_query(address: &WebAddress) -> Option<Wrong> {
-    address.query.then(|| Wrong::new("has a query", "remove the ? and everything after it"))
+/// For addresses to which a path is appended.
+pub(super) fn no_query(address: &WebAddress) -> Option<Violation> {
+    address.query.then(|| Violation::new("has a query", "remove the ? and everything after it"))
 }
 
-/// For addresses whose answers must not be replaced on the way.
-pub(super) fn not_exposed(address: &WebAddress) -> Option<Wrong> {
+/// For addresses whose responses an attacker on the network must not be able to replace.
+pub(super) fn not_exposed(address: &WebAddress) -> Option<Violation> {
     let reason = "uses plain http to another machine, so a response can be replaced on the way";
     let fix = "use https; http is accepted for loopback addresses only";
-    address.exposed().then(|| Wrong::new(reason, fix))
+    address.exposed().then(|| Violation::new(reason, fix))
 }
 
-/// The same for addresses that a setting can make an exception for.
-pub(super) fn not_exposed_unless_listed(address: &WebAddress) -> Option<Wrong> {
+/// Like [`not_exposed`], for addresses whose host the operator can exempt.
+pub(super) fn not_exposed_unless_listed(address: &WebAddress) -> Option<Violation> {
     let fix =
         "use https, or list the host in auth.plain_http_hosts if the network to it is private";
-    not_exposed(address).map(|wrong| Wrong::new(wrong.reason, fix))
+    not_exposed(address).map(|violation| Violation::new(violation.reason, fix))
 }
 
-/// A host by itself.
-pub(super) fn lone_host(text: &str) -> Result<String, Wrong> {
+/// A host without scheme, port and path.
+pub(super) fn bare_host(text: &str) -> Result<String, Violation> {
     if host(text).is_some_and(|host| host == text) {
         Ok(text.to_ascii_lowercase())
     } else {
         let fix = "write a host without scheme, port and path, such as \"keycloak.auth.svc\"";
-        Err(Wrong::new("expected a host name or IP address", fix))
+        Err(Violation::new("expected a host name or IP address", fix))
     }
 }
 
 impl WebAddress {
-    /// Takes `text` as an absolute address, or reports all that is wrong with it.
-    pub(super) fn parse(text: &str, demands: &[Demand]) -> Result<Self, Vec<Wrong>> {
+    /// Parses `text` as an absolute address, or returns all violations.
+    pub(super) fn parse(text: &str, rules: &[AddressRule]) -> Result<Self, Vec<Violation>> {
         let Some(address) = Self::read(text) else {
             let reason = "expected an address that begins with https:// or http://";
-            return Err(vec![Wrong::new(reason, EXAMPLE)]);
+            return Err(vec![Violation::new(reason, EXAMPLE)]);
         };
-        let mut wrongs = address.wrongs();
-        wrongs.extend(demands.iter().filter_map(|demand| demand(&address)));
-        if wrongs.is_empty() { Ok(address) } else { Err(wrongs) }
+        let mut violations = address.violations();
+        violations.extend(rules.iter().filter_map(|rule| rule(&address)));
+        if violations.is_empty() { Ok(address) } else { Err(violations) }
     }
 
-    /// Reads what can be read, also of an address with faults. `None` for another scheme.
+    /// Parses as much as possible, even of an invalid address. `None` for another scheme.
     pub(super) fn read(text: &str) -> Option<Self> {
         let rest = rest(text)?;
         let before_fragment = rest.split('#').next().unwrap_or_default();
@@ -83,54 +83,55 @@ impl WebAddress {
         Some(Self { text, plain, host, path: path.to_owned(), query })
     }
 
-    /// Whether its host is one of `hosts`.
+    /// Whether the host is one of `hosts`.
     pub(super) fn is_on(&self, hosts: &[String]) -> bool {
         let host = self.host.as_deref();
         host.is_some_and(|host| hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host)))
     }
 
-    /// Whether its host is another machine.
+    /// Whether the host is not a loopback address.
     pub(super) fn is_remote(&self) -> bool {
         self.host.as_deref().is_some_and(|host| !is_loopback_host(host))
     }
 
-    /// Whether it goes over the network in the clear.
+    /// Whether requests to it cross the network unencrypted.
     pub(super) fn exposed(&self) -> bool {
         self.plain && self.is_remote()
     }
 
-    /// What the grammar has against it.
-    fn wrongs(&self) -> Vec<Wrong> {
+    /// Violations of the grammar.
+    fn violations(&self) -> Vec<Violation> {
         let rest = rest(&self.text).unwrap_or_default();
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let is_legal = |text: &str| text.bytes().all(is_uri_byte) && escapes_are_whole(text);
-        let mut wrongs = Vec::new();
+        let mut violations = Vec::new();
         if !is_legal(rest) {
             let reason = "contains a character that must be percent-encoded in an address";
-            wrongs.push(Wrong::new(reason, "percent-encode the character, or remove it"));
+            violations.push(Violation::new(reason, "percent-encode the character, or remove it"));
         }
         if rest.contains('#') {
-            wrongs.push(Wrong::new("has a fragment", "remove the # and everything after it"));
+            violations
+                .push(Violation::new("has a fragment", "remove the # and everything after it"));
         }
         if authority.contains('@') {
             let reason = "contains a user name or a password";
-            wrongs.push(Wrong::new(reason, "remove it; secrets have their own settings"));
+            violations.push(Violation::new(reason, "remove it; secrets have their own settings"));
         }
         if self.path.split('/').any(is_dot_segment) {
-            wrongs.push(Wrong::new(
+            violations.push(Violation::new(
                 "has dot segments in its path",
                 "write the path without . and ..",
             ));
         }
-        // With an illegal character in it, the host is unreadable for that reason.
+        // An illegal character is reported above and may be the only reason why the host is `None`.
         if self.host.is_none() && is_legal(authority) {
-            wrongs.push(Wrong::new("has an invalid host or port", EXAMPLE));
+            violations.push(Violation::new("has an invalid host or port", EXAMPLE));
         }
-        wrongs
+        violations
     }
 }
 
-/// What follows the scheme.
+/// The part after the scheme.
 fn rest(text: &str) -> Option<&str> {
     text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))
 }
@@ -149,26 +150,26 @@ fn escapes_are_whole(text: &str) -> bool {
     text.split('%').skip(1).all(|after| after.get(..2).is_some_and(hexadecimal))
 }
 
-/// Also in its encoded spellings, which some parsers decode first.
+/// Includes percent-encoded dots, which some parsers decode first.
 fn is_dot_segment(segment: &str) -> bool {
     matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
-/// The host of an authority, with its brackets; `None` when it is no host with or without a port.
+/// The host part of `host[:port]`, including brackets; `None` if host or port is invalid.
 fn host(authority: &str) -> Option<&str> {
     let bracket = authority.strip_prefix('[').and_then(|rest| rest.find(']'));
     let end = match bracket {
-        // Both brackets count.
+        // The end is after the closing bracket, and `at` is counted from after the opening one.
         Some(at) => at.saturating_add(2),
         None => authority.find(':').unwrap_or(authority.len()),
     };
     let (host, port) = authority.split_at_checked(end)?;
-    let port_is_good = |digits: &str| {
+    let is_valid_port = |digits: &str| {
         digits.bytes().all(|byte| byte.is_ascii_digit())
             && digits.parse::<u16>().is_ok_and(|port| port > 0)
     };
-    let port_is_good = port.is_empty() || port.strip_prefix(':').is_some_and(port_is_good);
-    (port_is_good && is_host(host)).then_some(host)
+    let is_valid_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_valid_port);
+    (is_valid_port && is_host(host)).then_some(host)
 }
 
 fn is_host(host: &str) -> bool {
@@ -177,13 +178,14 @@ fn is_host(host: &str) -> bool {
     }
     let last = host.rsplit('.').next().unwrap_or_default();
     if last.starts_with(|c: char| c.is_ascii_digit()) {
-        // A name whose last label is a number is an IPv4 address to every URL parser.
+        // URL parsers treat a host whose last label is a number as IPv4 (WHATWG URL, "ends in a
+        // number").
         return host.parse::<Ipv4Addr>().is_ok();
     }
     host.len() <= 253 && host.split('.').all(is_label)
 }
 
-/// RFC 1123 §2.1, and the underscore that names inside clusters have.
+/// RFC 1123 §2.1, plus the underscore, which occurs in names within clusters.
 fn is_label(label: &str) -> bool {
     let is_label_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=63).contains(&label.len()) && label.bytes().all(is_label_byte)
@@ -193,7 +195,7 @@ fn is_label(label: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<WebAddress, Vec<Wrong>> {
+    fn parse(text: &str) -> Result<WebAddress, Vec<Violation>> {
         WebAddress::parse(text, &[])
     }
 
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_parsers_could_read_differently_is_rejected() {
+    fn ambiguous_addresses_are_rejected() {
         for (text, reasons) in [
             ("", &["begins with"][..]),
             ("ftp://host", &["begins with"]),
@@ -254,23 +256,23 @@ mod tests {
                 &["percent-encoded", "fragment", "user name", "dot segments", "host or port"],
             ),
         ] {
-            let wrongs = parse(text).unwrap_err();
-            assert_eq!(wrongs.len(), reasons.len(), "{text}: {wrongs:?}");
-            for (wrong, reason) in wrongs.iter().zip(reasons) {
-                assert!(wrong.reason.contains(reason), "{text}: {}", wrong.reason);
+            let violations = parse(text).unwrap_err();
+            assert_eq!(violations.len(), reasons.len(), "{text}: {violations:?}");
+            for (violation, reason) in violations.iter().zip(reasons) {
+                assert!(violation.reason.contains(reason), "{text}: {}", violation.reason);
             }
-            assert!(!format!("{wrongs:?}").contains("hush"));
+            assert!(!format!("{violations:?}").contains("hush"));
         }
         assert!(parse(&format!("https://{}", "a".repeat(64))).is_err());
         assert!(parse(&format!("https://{}a", "a.".repeat(127))).is_err());
     }
 
     #[test]
-    fn demands_are_reported_beside_the_faults_of_the_grammar() {
-        let demands: [Demand; 2] = [no_query, not_exposed];
+    fn rules_are_reported_along_with_grammar_violations() {
+        let rules: [AddressRule; 2] = [no_query, not_exposed];
         let reasons = |text: &str| {
-            let wrongs = WebAddress::parse(text, &demands).err().unwrap_or_default();
-            wrongs.into_iter().map(|wrong| wrong.reason).collect::<Vec<_>>().join("; ")
+            let violations = WebAddress::parse(text, &rules).err().unwrap_or_default();
+            violations.into_iter().map(|violation| violation.reason).collect::<Vec<_>>().join("; ")
         };
         assert_eq!(reasons("https://host.example/b"), "");
         assert_eq!(reasons("http://localhost:81"), "");
@@ -281,11 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_the_clear_is_recognized() {
+    fn plain_http_to_remote_hosts_is_exposed() {
         assert!(!parse("https://host.example:8443/a/b%20c?p=q@r").unwrap().exposed());
         assert!(parse("http://host.example").unwrap().exposed());
         assert!(!parse("http://[::1]/a").unwrap().exposed());
-        // Also of an address with faults.
+        // An invalid address is detected too.
         assert!(WebAddress::read("http://user@host.example?x#y").unwrap().exposed());
         assert!(!WebAddress::read("http://user@127.0.0.1?x#y").unwrap().is_remote());
         assert_eq!(WebAddress::read("ftp://host.example"), None);

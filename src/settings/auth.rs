@@ -1,4 +1,4 @@
-//! `auth.*`: who may call, and how their keys are looked after. Each issuer is `issuer`'s.
+//! `auth.*`: settings of authentication. `issuer` reads the table of each issuer.
 
 mod claims;
 mod dpop;
@@ -19,21 +19,21 @@ pub use self::{
     introspection::Introspection,
     issuer::{Issuer, KeySource},
 };
-use super::{address::lone_host, fault::Wrong, reader::Reader, value::Items};
+use super::{address::bare_host, fault::Violation, reader::Reader, value::Items};
 pub use crate::algorithm::{Algorithm, HmacAlgorithm};
 
-/// The table of issuers.
+/// The table of all issuers.
 pub(super) const ISSUERS: &str = "auth.issuers";
 
-/// Hosts whose `jwks_url` may be http.
+/// Hosts whose `jwks_url` may use http.
 pub(super) const PLAIN_HTTP_HOSTS: &str = "auth.plain_http_hosts";
 
 /// `auth.*`
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// `auth.gateway.*`, when it is on; then there are no issuers.
+    /// `auth.gateway.*` if the gateway mode is on. There are no issuers then.
     pub gateway: Option<Gateway>,
-    /// `auth.issuers.NAME`, by name. At least one, without a gateway.
+    /// `auth.issuers.NAME`, by name. At least one, unless the gateway mode is on.
     pub issuers: BTreeMap<String, Issuer>,
     /// `auth.leeway`
     pub leeway: Duration,
@@ -49,11 +49,11 @@ pub struct Auth {
     pub max_token_bytes: usize,
     /// `auth.verified_tokens`
     pub verified_tokens: u64,
-    /// `auth.introspection_cache`: what an issuer has said of a token counts for so long.
+    /// `auth.introspection_cache`: how long an introspection response is valid.
     pub introspection_cache: Duration,
     /// `auth.revocations_file`
     pub revocations_file: Option<PathBuf>,
-    /// `auth.max_revocations`: in the file, and as many in memory.
+    /// `auth.max_revocations`: the limit for the file, and separately for memory.
     pub max_revocations: usize,
     /// `auth.logout_ttl`
     pub logout_ttl: Duration,
@@ -70,7 +70,7 @@ impl Auth {
         let jwks_max_stale = reader
             .at("auth.jwks_max_stale")
             .duration(Duration::from_millis(1)..=Duration::from_hours(30 * 24));
-        let plain_http_hosts = reader.at(PLAIN_HTTP_HOSTS).list(Items::Any, lone_host);
+        let plain_http_hosts = reader.at(PLAIN_HTTP_HOSTS).list(Items::Any, bare_host);
         let introspection_cache = reader
             .at("auth.introspection_cache")
             .duration(Duration::ZERO..=Duration::from_hours(1));
@@ -108,26 +108,26 @@ impl Auth {
         })
     }
 
-    /// The place among the issuers of the one that is called so, as revocations name it: by its
-    /// name here, or else by what `iss` is in its tokens.
+    /// The index of the issuer that a revocation names: by its name in the settings, or by its
+    /// `iss`.
     #[must_use]
-    pub fn position_of_issuer(&self, called: &str) -> Option<usize> {
-        position(&self.issuers, called)
+    pub fn issuer_index(&self, name_or_iss: &str) -> Option<usize> {
+        issuer_index(&self.issuers, name_or_iss)
     }
 }
 
-fn position(issuers: &BTreeMap<String, Issuer>, called: &str) -> Option<usize> {
-    let by_name = issuers.keys().position(|name| name == called);
-    by_name.or_else(|| issuers.values().position(|issuer| issuer.issuer == called))
+fn issuer_index(issuers: &BTreeMap<String, Issuer>, name_or_iss: &str) -> Option<usize> {
+    let by_name = issuers.keys().position(|name| name == name_or_iss);
+    by_name.or_else(|| issuers.values().position(|issuer| issuer.issuer == name_or_iss))
 }
 
-/// All issuers; `None` when one has faults.
+/// Reads all issuers; `None` if one has faults.
 fn issuers(reader: &mut Reader<'_>) -> Option<BTreeMap<String, Issuer>> {
     let names = reader.names(ISSUERS);
     if names.is_empty() && !reader.is_set(GATEWAY_HEADER) {
         let fix = "write [auth.issuers.NAME] with issuer, audiences, and algorithms with one of \
                    jwks_url, jwks_file, discovery and hmac_secret_file, or introspection_url";
-        reader.missing(&[ISSUERS], Wrong::new("no issuer is configured", fix));
+        reader.missing(&[ISSUERS], Violation::new("no issuer is configured", fix));
     }
     let read: Vec<_> = names
         .into_iter()

@@ -1,16 +1,16 @@
-//! `cache.*`: how many customers are kept, and how long their tokens are handed out.
+//! `cache.*`: size of the cache and lifetimes of its entries.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::reader::Reader;
 
-/// Token lives are told in whole seconds; no floor may be below that.
-const LIVES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+/// Juspay returns lifetimes of tokens in whole seconds, so a shorter floor has no meaning.
+const LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 
 /// `cache.*`
 #[derive(Debug, Clone)]
 pub struct Cache {
-    /// `cache.capacity`, customers.
+    /// `cache.capacity`, in customers.
     pub capacity: u64,
     /// `cache.min_remaining`
     pub min_remaining: Duration,
@@ -20,7 +20,7 @@ pub struct Cache {
     pub outage_min_remaining: Duration,
     /// `cache.max_token_life`
     pub max_token_life: Duration,
-    /// `cache.max_hand_outs`; 0: never replaced for that.
+    /// `cache.max_hand_outs`; 0 disables replacement by number of responses.
     pub max_hand_outs: u32,
     /// `cache.force_refresh_min_age`
     pub force_refresh_min_age: Duration,
@@ -31,13 +31,13 @@ pub struct Cache {
 impl Cache {
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let capacity = reader.at("cache.capacity").number(1..=100_000_000);
-        let min_remaining = reader.at("cache.min_remaining").duration(LIVES);
-        let refresh_ahead = reader.at("cache.refresh_ahead").duration(LIVES);
-        let outage_min_remaining = reader.at("cache.outage_min_remaining").duration(LIVES);
-        let max_token_life = reader.at("cache.max_token_life").duration(LIVES);
+        let min_remaining = reader.at("cache.min_remaining").duration(LIFETIMES);
+        let refresh_ahead = reader.at("cache.refresh_ahead").duration(LIFETIMES);
+        let outage_min_remaining = reader.at("cache.outage_min_remaining").duration(LIFETIMES);
+        let max_token_life = reader.at("cache.max_token_life").duration(LIFETIMES);
         let max_hand_outs = reader.at("cache.max_hand_outs").number(0..=1_000_000);
         let force_refresh_min_age =
-            reader.at("cache.force_refresh_min_age").duration(Duration::ZERO..=*LIVES.end());
+            reader.at("cache.force_refresh_min_age").duration(Duration::ZERO..=*LIFETIMES.end());
         let not_found_ttl =
             reader.at("cache.not_found_ttl").duration(Duration::ZERO..=Duration::from_mins(5));
         Some(Self {

@@ -1,7 +1,7 @@
-//! A TOML text as a tree of values that remember their lines.
+//! Parses TOML into a tree of values with their line numbers.
 //!
-//! A syntax fault tells where it is and what the parser expected there, and never quotes the line: it
-//! may hold a secret.
+//! A syntax error reports its position and what the parser expected. It never quotes the line,
+//! which may contain a secret.
 
 use config::{Map, Value, ValueKind};
 use toml::{
@@ -9,19 +9,19 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::fault::{Fault, Wrong};
+use super::fault::{Fault, Violation};
 
-/// Syntax faults told per file; the rest mostly follows from these.
+/// Reported syntax errors per file. Further errors are usually consequences of these.
 const MAX_FAULTS: usize = 5;
 
-/// Reads the text of a file called `name`.
+/// Parses the text of a settings file; `name` appears in faults and origins.
 pub(super) fn parse(name: &str, text: &str) -> Result<Map<String, Value>, Vec<Fault>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let document = Document { name, text };
     if errors.is_empty() {
         return Ok(document.table(table.get_ref()));
     }
-    // The message has the parser's words only; it is `Display` that quotes the line.
+    // `message()` does not quote the document; `Display` does.
     let mut causes: Vec<_> = errors
         .iter()
         .map(|error| {
@@ -40,14 +40,14 @@ struct Document<'t> {
 
 impl Document<'_> {
     fn fault(&self, ((line, column), cause): ((usize, usize), &str)) -> Fault {
-        Wrong::new(
+        Violation::new(
             format!("is not valid TOML at line {line}, column {column}: {cause}"),
             "correct that line; strings and durations need quotes, and a key may occur only once",
         )
         .of(self.name, Some(format!("{}, line {line}", self.name)))
     }
 
-    /// Line and column of a byte, each counted from 1.
+    /// Line and column of a byte offset, both counted from 1.
     fn position(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.split('\n').count();
@@ -69,7 +69,7 @@ impl Document<'_> {
         let origin = format!("{}, line {line}", self.name);
         let kind = match value.get_ref() {
             DeValue::String(text) => ValueKind::String(text.clone().into_owned()),
-            // Beyond 64 bits is beyond every bound that a setting has.
+            // A number beyond 64 bits exceeds the range of every setting.
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or(ValueKind::I128(i128::MAX), ValueKind::I64),
             DeValue::Float(number) => {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_remember_their_lines() {
+    fn values_have_their_line_as_origin() {
         let table = parse("x.toml", "\na = [\n1,\n2]\n\n[b]\nc = 'd'\n").unwrap();
         assert_eq!(table["a"].origin(), Some("x.toml, line 2"));
         let items = table["a"].clone().into_array().unwrap();
@@ -104,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn every_broken_line_is_told_and_none_is_quoted() {
+    fn every_syntax_error_is_reported_without_quoting_the_line() {
         let text = "é = 1\na = hush\nb = 1\nb = 'hush'\nc = \"hush\n[d\nhush\n";
         let faults = parse("x.toml", text).unwrap_err();
-        let told = format!("{faults:?}");
-        assert!(faults.len() > 1 && faults.len() <= MAX_FAULTS, "{told}");
-        assert!(!told.contains("hush"), "{told}");
-        assert!(told.contains("at line 2, column 5"), "{told}");
+        let shown = format!("{faults:?}");
+        assert!(faults.len() > 1 && faults.len() <= MAX_FAULTS, "{shown}");
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(shown.contains("at line 2, column 5"), "{shown}");
     }
 
     #[test]

@@ -1,25 +1,25 @@
-//! Durations as people write them: one whole number and one unit. Shared with the command line.
+//! Parses and formats durations: one whole number and one unit. The command line uses it too.
 
 use std::time::Duration;
 
-/// Why a text isn't a duration. The text itself is left out.
+/// Why a text is not a duration. Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// A number alone.
+    /// A number without a unit.
     #[error("expected a duration with a unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
     NoUnit,
-    /// Anything else.
+    /// Any other text.
     #[error("expected one whole number and one unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
     Malformed,
-    /// More than there are milliseconds to count with.
+    /// More milliseconds than a `u64` holds.
     #[error("the duration is too large")]
     TooLarge,
 }
 
-/// Reads `"500ms"`, `"60s"`, `"5m"` or `"1h"`.
+/// Parses `"500ms"`, `"60s"`, `"5m"` or `"1h"`.
 ///
 /// # Errors
-/// When the text is anything else.
+/// If the text is anything else.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -37,7 +37,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     count.checked_mul(milliseconds).map(Duration::from_millis).ok_or(DurationError::TooLarge)
 }
 
-/// Writes a duration of whole milliseconds so that [`parse`] reads it again.
+/// Formats a duration of whole milliseconds such that [`parse`] accepts it.
 pub(super) fn write(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     [("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_unit_is_read_and_written() {
+    fn each_unit_is_parsed_and_formatted() {
         for (text, duration) in [
             ("500ms", Duration::from_millis(500)),
             ("90s", Duration::from_secs(90)),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_one_number_and_one_unit_is_refused() {
+    fn other_texts_are_rejected() {
         for text in ["", "s", "1.5s", "-1s", "+1s", "1 s", " 1s", "1h30m", "1d", "1S", "٣s", "1sm"]
         {
             assert_eq!(parse(text), Err(DurationError::Malformed), "{text:?}");

@@ -1,17 +1,17 @@
-//! The settings in force, as TOML that can be read back, or as JSON. Secrets are masked before they
-//! get here.
+//! The effective settings, as TOML that can be loaded again, or as JSON. Callers mask secrets
+//! before they add values.
 
 use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Map, Value};
 
-/// What stands for a secret.
+/// Shown in place of a secret.
 pub(super) const MASK: &str = "********";
 
-/// Every setting in force, defaults included.
+/// All effective settings, including defaults.
 ///
-/// `Display` writes a settings file: what isn't a default has a comment that tells where it came
-/// from, what isn't set is a comment altogether.
+/// `Display` writes a settings file: values that aren't defaults have a comment with their origin,
+/// and unset keys are comments.
 #[derive(Debug, Clone, Default)]
 pub struct Effective(Vec<Entry>);
 
@@ -31,19 +31,19 @@ impl Effective {
         self.0.push(Entry { section, name, value, origin });
     }
 
-    /// The settings as JSON, a member for each table; what isn't set is null.
+    /// The settings as JSON, one object per table. Unset keys are null.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut root = Map::new();
         for Entry { section, name, value, .. } in &self.0 {
-            // Every value of a setting can be written as JSON.
+            // Every value of a setting can be represented in JSON.
             let value = value.as_ref().and_then(|value| serde_json::to_value(value).ok());
             insert(&mut root, section, name, value.unwrap_or_default());
         }
         root.into()
     }
 
-    /// Where each setting that isn't a default came from, by its key.
+    /// The origin of each setting that isn't a default, by key.
     #[must_use]
     pub fn origins(&self) -> BTreeMap<String, &str> {
         let set = self.0.iter().filter_map(|entry| Some((entry, entry.origin.as_deref()?)));
@@ -51,7 +51,7 @@ impl Effective {
     }
 }
 
-/// Puts a value into the table below `root` that `section` is the path of.
+/// Inserts a value into the table at path `section` below `root`.
 fn insert(root: &mut Map<String, Value>, section: &str, name: &str, value: Value) {
     if section.is_empty() {
         root.insert(name.to_owned(), value);
@@ -59,7 +59,7 @@ fn insert(root: &mut Map<String, Value>, section: &str, name: &str, value: Value
     }
     let (first, rest) = section.split_once('.').unwrap_or((section, ""));
     let inner = root.entry(first).or_insert_with(|| Map::new().into());
-    // A setting and a table never share a name.
+    // No key is both a setting and a table, so `inner` is always an object.
     if let Value::Object(inner) = inner {
         insert(inner, rest, name, value);
     }
@@ -93,7 +93,7 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(value) = &self.value else { return writeln!(f, "# {} is not set", self.name) };
         write!(f, "{} = {value}", self.name)?;
-        // A file's name may hold anything; in a comment it must not end the line.
+        // A file name may contain a line break, which would end the comment.
         let plain = |origin: &String| origin.replace(char::is_control, "?");
         match self.origin.as_ref().map(plain) {
             Some(origin) => writeln!(f, " # {origin}"),
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_toml_whatever_the_values_are() {
+    fn output_is_valid_toml_for_any_value() {
         let mut effective = Effective::default();
         let text = toml::Value::String("a\"b\\\n\u{7f}'''\u{1}#é".to_owned());
         effective.note("a.text", Some(text.clone()), Some("od\nd.toml".to_owned()));

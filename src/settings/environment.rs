@@ -1,17 +1,18 @@
-//! Settings from environment variables: `JUSPAY_BFF__SECTION__KEY`, and what looks like one.
+//! Reads settings from environment variables (`JUSPAY_BFF__SECTION__KEY`), and warns about
+//! variables with a similar name.
 
 use config::{Environment, Map, Source, Value, ValueKind};
 
-use super::fault::{Fault, Wrong};
+use super::fault::{Fault, Violation};
 
-/// What the origin of a value from the environment begins with; the variable's name follows.
+/// Prefix of the origin of values from the environment; the variable's name follows.
 pub(super) const ORIGIN: &str = "environment variable ";
 
 const PREFIX: &str = "JUSPAY_BFF";
 
-/// The settings in one variable, when it holds any. Empty ones are as good as unset.
+/// The setting in one variable, as a tree. `None` if it isn't a setting, or is empty.
 pub(super) fn layer(name: &str, value: &str) -> Option<Map<String, Value>> {
-    // One at a time, because the library forgets the names.
+    // One variable at a time, because `config` drops the variables' names.
     let source = Environment::with_prefix(PREFIX)
         .separator("__")
         .ignore_empty(true)
@@ -24,7 +25,7 @@ pub(super) fn layer(name: &str, value: &str) -> Option<Map<String, Value>> {
     nested.into_table().ok()
 }
 
-/// The key of a variable that would be a setting if it weren't empty.
+/// The key of a variable that is empty and would otherwise be a setting.
 pub(super) fn empty(name: &str, value: &str) -> Option<String> {
     fn key(table: Map<String, Value>) -> Option<String> {
         let (name, value) = table.into_iter().next()?;
@@ -34,7 +35,7 @@ pub(super) fn empty(name: &str, value: &str) -> Option<String> {
     if value.is_empty() { key(layer(name, "not empty")?) } else { None }
 }
 
-/// What to say about a variable that looks like a setting and is none.
+/// A warning about a variable that looks like a setting but isn't one.
 pub(super) fn warning(name: &str, value: &str) -> Option<Fault> {
     let rest = strip_prefix_ignoring_case(name, PREFIX)?;
     let is_near = rest.starts_with('_') && !rest.starts_with("__");
@@ -44,12 +45,12 @@ pub(super) fn warning(name: &str, value: &str) -> Option<Fault> {
              between section and key"
         );
         let fix = "rename the variable, or unset it";
-        Wrong::new(reason, fix).of(name, Some(format!("{ORIGIN}{name}")))
+        Violation::new(reason, fix).of(name, Some(format!("{ORIGIN}{name}")))
     })
 }
 
-/// Whether Kubernetes sets this variable in every pod, because of a service called `juspay-bff` or
-/// `juspay-bff-…`. `rest` is what follows `JUSPAY_BFF`.
+/// Whether Kubernetes sets this variable for a service called `juspay-bff` or `juspay-bff-…`
+/// ("Environment variables" in its Service documentation). `rest` is what follows `JUSPAY_BFF`.
 fn is_service_link(rest: &str, value: &str) -> bool {
     let is_port = |after: &str| {
         let digits = after.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_becomes_a_nested_value_that_remembers_its_name() {
+    fn variable_becomes_a_nested_value_with_its_name_as_origin() {
         let layer = layer("JUSPAY_BFF__AUTH__ISSUERS__MAIN__ISSUER", "0123").unwrap();
         let issuers = layer["auth"].clone().into_table().unwrap()["issuers"].clone();
         let main = issuers.into_table().unwrap()["main"].clone().into_table().unwrap();
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn other_variables_and_empty_ones_are_none_of_ours() {
+    fn other_and_empty_variables_are_ignored() {
         for (name, value) in
             [("JUSPAY_BFF__LOG__LEVEL", ""), ("JUSPAY_BFF_LOG_LEVEL", "info"), ("PATH", "/bin")]
         {
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_known_by_its_key() {
+    fn empty_variable_is_identified_by_its_key() {
         let key = |name, value| empty(name, value);
         let prefix = "JUSPAY_BFF__AUTH__ISSUERS__MAIN__CUSTOMER_ID_PREFIX";
         assert_eq!(key(prefix, "").as_deref(), Some("auth.issuers.main.customer_id_prefix"));
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn near_misses_are_warned_about_without_their_value() {
+    fn similar_names_cause_a_warning_without_the_value() {
         for name in
             ["JUSPAY_BFF_LOG_LEVEL", "juspay_bff_api_key", "JUSPAY_BFF_LOG__LEVEL", "JUSPAY_BFF_"]
         {
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn service_links_of_kubernetes_are_no_mistakes() {
+    fn kubernetes_service_variables_cause_no_warning() {
         for name in [
             "SERVICE_HOST",
             "SERVICE_PORT",

@@ -1,7 +1,7 @@
-//! What is wrong with the settings, told so that it can be put right.
+//! Faults of settings, with the reason and the fix.
 //!
-//! A fault names keys, files and variables and never quotes a value: a value in the wrong place
-//! may well be a secret. The one exception is a path that is known to be one.
+//! A fault names keys, files and variables and never quotes a value: a misplaced value may be a
+//! secret. The only exception is a path that cannot be a secret.
 
 use std::{fmt, path::Path};
 
@@ -9,20 +9,20 @@ use serde::Serialize;
 
 use crate::regular_file::ReadError;
 
-/// One thing that is wrong, or, as a warning, looks like it.
+/// One fault or warning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The setting, or the file that can't be taken.
+    /// The setting, or the settings file.
     pub key: String,
-    /// Why it can't stay as it is.
+    /// Why it is rejected.
     pub reason: String,
-    /// What to do about it.
+    /// What the operator can do.
     pub fix: String,
-    /// The file and line, or the environment variable, that it came from.
+    /// The origin: file and line, or environment variable.
     pub origin: Option<String>,
 }
 
-/// Everything that is wrong, in the order of `config/default.toml`.
+/// All faults and warnings, in the order of `config/default.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults {
     pub(super) faults: Vec<Fault>,
@@ -30,12 +30,12 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Each fault.
+    /// Iterates over the faults, without warnings.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.faults.iter()
     }
 
-    /// What looks like a mistake beside them.
+    /// Warnings found along with the faults.
     #[must_use]
     pub fn warnings(&self) -> &[Fault] {
         &self.warnings
@@ -43,7 +43,7 @@ impl Faults {
 }
 
 impl Fault {
-    /// The same as a warning, on one line.
+    /// Formats it as a one-line warning.
     #[must_use]
     pub fn warning(&self) -> String {
         let Self { key, reason, fix, .. } = self;
@@ -83,24 +83,24 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Why a value can't be taken, before it is known whose value it is.
+/// A broken rule, not yet assigned to a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wrong {
-    /// Follows the key: "is missing", "expected a list, found a string".
+pub(super) struct Violation {
+    /// Follows the key and begins with "it" or similar.
     pub(super) reason: String,
-    /// What to do about it.
+    /// What the operator can do.
     pub(super) fix: String,
 }
 
-impl Wrong {
-    /// Neither text may hold the value.
+impl Violation {
+    /// Neither text may contain the value.
     pub(super) fn new(reason: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { reason: reason.into(), fix: fix.into() }
     }
 
     /// A file that can't be read.
     pub(super) fn unreadable(path: &Path, error: ReadError) -> Self {
-        let shown = if is_surely_a_path(path, error) {
+        let shown = if is_certainly_a_path(path, error) {
             format!("{} can't be read: {error}", path.display())
         } else {
             format!("the file can't be read: {error}")
@@ -108,16 +108,16 @@ impl Wrong {
         Self::new(shown, error.fix())
     }
 
-    /// The fault that this is for `key`.
+    /// The fault of `key`.
     pub(super) fn of(self, key: impl Into<String>, origin: Option<String>) -> Fault {
         Fault { key: key.into(), reason: self.reason, fix: self.fix, origin }
     }
 }
 
-/// Whether the value of a setting that should be a path is one, and not a secret that was written in
-/// its place: something is there, or the directory is that it should be in. A secret in base64 may
-/// begin with a slash, but has no directory.
-fn is_surely_a_path(path: &Path, error: ReadError) -> bool {
+/// Whether a value that should be a path is one, and not a misplaced secret: either the file
+/// exists, or its directory does. A secret in base64 may begin with a slash, but names no existing
+/// directory.
+fn is_certainly_a_path(path: &Path, error: ReadError) -> bool {
     let is_below_a_directory =
         path.is_absolute() && path.parent().is_some_and(|parent| parent.parent().is_some());
     match error {
@@ -132,8 +132,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_told_only_where_it_can_be_no_secret() {
-        for (path, error, told) in [
+    fn path_is_shown_only_if_it_cannot_be_a_secret() {
+        for (path, error, expected) in [
             ("/etc/bff/key", ReadError::NoFile, "/etc/bff/key can't be read: no such file"),
             ("/etc/bff/key", ReadError::Denied, "/etc/bff/key can't be read: permission denied"),
             ("bff", ReadError::NotRegular("a directory"), "bff can't be read: it is a directory"),
@@ -142,17 +142,18 @@ mod tests {
             ("/hu/sh", ReadError::NoDirectory, "the file can't be read: no such file, and no such"),
             ("hush", ReadError::Denied, "the file can't be read: permission denied"),
         ] {
-            let reason = Wrong::unreadable(Path::new(path), error).reason;
-            assert!(reason.starts_with(told), "{path}: {reason}");
+            let reason = Violation::unreadable(Path::new(path), error).reason;
+            assert!(reason.starts_with(expected), "{path}: {reason}");
         }
     }
 
     #[test]
-    fn each_fault_is_a_block_of_its_own() {
-        let wrong = Wrong::new("is missing", "set it");
-        let first = wrong.clone().of("a.b", Some("prod.toml, line 3".to_owned()));
-        let warning = Wrong::new("is ignored", "drop it").of("d", None);
-        let faults = Faults { faults: vec![first, wrong.of("c", None)], warnings: vec![warning] };
+    fn each_fault_is_a_separate_block() {
+        let violation = Violation::new("is missing", "set it");
+        let first = violation.clone().of("a.b", Some("prod.toml, line 3".to_owned()));
+        let warning = Violation::new("is ignored", "drop it").of("d", None);
+        let faults =
+            Faults { faults: vec![first, violation.of("c", None)], warnings: vec![warning] };
         assert_eq!(
             faults.to_string(),
             "The settings have 2 errors:\n\

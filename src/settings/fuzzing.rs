@@ -1,17 +1,17 @@
-//! What must hold whatever is in a settings file. For the fuzz targets and the tests only: no
-//! program has this in it.
+//! Invariants of loading any settings file. Used by the fuzz targets and tests; not part of the
+//! program.
 
 #![expect(clippy::expect_used, reason = "what can't be is a finding")]
 
 use super::{Loaded, Sources};
 
-/// The API key below the file that is tried; it may be told nowhere.
+/// The API key in the file below the tested one. It must never be shown.
 const API_KEY: &str = "Yq7canaryKey4Zx";
 
-/// Stands for a secret in the file itself: as a value, it isn't told by faults.
+/// A secret in the tested file. Faults must not quote it as a value.
 const VALUE: &str = "hush";
 
-/// Settings that need nothing more.
+/// Complete valid settings.
 const BASE: &str = r#"
 juspay = { base_url = "https://api.juspay.in", merchant_id = "merchant", api_key = "Yq7canaryKey4Zx" }
 
@@ -22,14 +22,14 @@ algorithms = ["RS256"]
 discovery = true
 "#;
 
-/// Takes the text of a settings file over good settings, and panics where a promise is broken.
+/// Loads the text of a settings file over valid settings, and panics if an invariant is broken.
 pub fn settings_file(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     if text.contains(API_KEY) {
         return;
     }
     let sources = Sources::default().text("base.toml", BASE).text("fuzz.toml", text);
-    let said = match sources.clone().load() {
+    let output = match sources.clone().load() {
         Ok(loaded) => {
             check_reads_back(&loaded);
             let Loaded { settings, effective, warnings } = loaded;
@@ -37,16 +37,19 @@ pub fn settings_file(text: &[u8]) {
         }
         Err(faults) => {
             assert!(faults.iter().next().is_some(), "refused without a fault");
-            let said = format!("{faults} {faults:?}");
-            assert!(names_keys_by(VALUE, text) || !said.contains(VALUE), "a value is told: {said}");
-            said
+            let output = format!("{faults} {faults:?}");
+            assert!(
+                is_in_key_name(VALUE, text) || !output.contains(VALUE),
+                "a value is told: {output}"
+            );
+            output
         }
     };
-    assert!(!said.contains(API_KEY) && !format!("{sources:?}").contains(API_KEY), "{said}");
+    assert!(!output.contains(API_KEY) && !format!("{sources:?}").contains(API_KEY), "{output}");
 }
 
-/// Whether `word` is in the name of a key: those are told.
-fn names_keys_by(word: &str, text: &str) -> bool {
+/// Whether a key's name contains `word`. Faults do show the names of keys.
+fn is_in_key_name(word: &str, text: &str) -> bool {
     fn any(value: &toml::Value, word: &str) -> bool {
         match value {
             toml::Value::Table(table) => {
@@ -63,7 +66,7 @@ fn names_keys_by(word: &str, text: &str) -> bool {
     text.parse::<toml::Table>().is_ok_and(|table| any(&toml::Value::Table(table), word))
 }
 
-/// What is shown of good settings is a settings file that says the same, but for the secrets.
+/// The effective settings load again as a settings file, with the same result except for secrets.
 fn check_reads_back(loaded: &Loaded) {
     let shown = loaded.effective.to_string();
     let again = Sources::default().text("shown.toml", &*shown).load();
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kept_settings_file_is_dealt_with_as_promised() {
+    fn corpus_of_settings_files_upholds_the_invariants() {
         crate::corpus::replay("settings_file", settings_file);
     }
 
@@ -125,7 +128,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_in_a_settings_file_it_is_dealt_with_as_promised(
+        fn random_settings_files_uphold_the_invariants(
             lines in vec((select(&KEYS[..]), select(&VALUES[..])), 0..5),
         ) {
             let lines: Vec<_> =

@@ -1,4 +1,4 @@
-//! `juspay.*`: the provider, and how we present ourselves to it.
+//! `juspay.*`: the connection to Juspay and the credentials for it.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,17 +11,17 @@ pub use crate::customer::CustomerIdForm;
 
 use super::{
     address::{WebAddress, no_query},
-    fault::Wrong,
+    fault::Violation,
     reader::Reader,
     roots::holds_roots,
     server::unreadable,
 };
 use crate::secret_file;
 
-/// A secret, by file (re-read when it changes) or in place.
+/// A secret in a file, which is reloaded when it changes, or in the settings themselves.
 #[derive(Debug, Clone)]
 pub enum SecretSource {
-    /// The file that holds it.
+    /// The path of the file.
     File(PathBuf),
     /// The secret itself.
     Inline(SecretString),
@@ -30,7 +30,7 @@ pub enum SecretSource {
 /// `juspay.*`
 #[derive(Debug, Clone)]
 pub struct Juspay {
-    /// `juspay.base_url`, an origin with or without a path, without a slash at its end.
+    /// `juspay.base_url`: an origin with an optional path, without a trailing slash.
     pub base_url: String,
     /// `juspay.merchant_id`
     pub merchant_id: String,
@@ -42,7 +42,7 @@ pub struct Juspay {
     pub customer_id_form: CustomerIdForm,
     /// `juspay.api_version`, Juspay's `version` header.
     pub api_version: Option<String>,
-    /// `juspay.ca_file`: PEM roots besides the built-in ones.
+    /// `juspay.ca_file`: PEM root certificates, in addition to the built-in ones.
     pub ca_file: Option<PathBuf>,
     /// `juspay.connect_timeout`
     pub connect_timeout: Duration,
@@ -54,7 +54,7 @@ pub struct Juspay {
     pub ip_family: IpFamily,
     /// `juspay.max_retries`
     pub max_retries: u32,
-    /// `juspay.retry_budget`, a share from 0 to 1.
+    /// `juspay.retry_budget`, a ratio from 0 to 1.
     pub retry_budget: f64,
     /// `juspay.max_in_flight`
     pub max_in_flight: usize,
@@ -65,7 +65,7 @@ pub struct Juspay {
 /// `juspay.breaker.*`
 #[derive(Debug, Clone)]
 pub struct Breaker {
-    /// `juspay.breaker.failure_rate`, a share above 0 and up to 1.
+    /// `juspay.breaker.failure_rate`, a ratio above 0 and up to 1.
     pub failure_rate: f64,
     /// `juspay.breaker.window`
     pub window: Duration,
@@ -75,7 +75,7 @@ pub struct Breaker {
     pub open_for: Duration,
 }
 
-/// `juspay.ip_family`: which of the host's addresses are tried.
+/// `juspay.ip_family`: the addresses of the host that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IpFamily {
     /// All of them.
@@ -109,7 +109,7 @@ impl Juspay {
         let deadline = reader.at("juspay.deadline").duration(times);
         let ip_family = reader.at("juspay.ip_family").text(IpFamily::parse);
         let max_retries = reader.at("juspay.max_retries").number(0..=10);
-        let retry_budget = reader.at("juspay.retry_budget").share();
+        let retry_budget = reader.at("juspay.retry_budget").ratio();
         let max_in_flight = reader.at("juspay.max_in_flight").number(1..=65_536);
         let breaker = Breaker::read(reader);
         plain?;
@@ -139,7 +139,7 @@ impl Juspay {
 impl Breaker {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let times = Duration::from_millis(100)..=Duration::from_mins(10);
-        let failure_rate = reader.at("juspay.breaker.failure_rate").share();
+        let failure_rate = reader.at("juspay.breaker.failure_rate").ratio();
         let window = reader.at("juspay.breaker.window").duration(times.clone());
         let min_calls = reader.at("juspay.breaker.min_calls").number(1..=100_000);
         let open_for = reader.at("juspay.breaker.open_for").duration(times);
@@ -153,24 +153,25 @@ impl Breaker {
 }
 
 impl IpFamily {
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, Violation> {
         match text {
             "any" => Ok(Self::Any),
             "ipv4" => Ok(Self::V4),
             "ipv6" => Ok(Self::V6),
-            _ => {
-                Err(Wrong::new("expected an address family", "write \"any\", \"ipv4\" or \"ipv6\""))
-            }
+            _ => Err(Violation::new(
+                "expected an address family",
+                "write \"any\", \"ipv4\" or \"ipv6\"",
+            )),
         }
     }
 }
 
 impl CustomerIdForm {
-    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(super) fn parse(text: &str) -> Result<Self, Violation> {
         match text {
             "merchant" => Ok(Self::Merchant),
             "juspay" => Ok(Self::Juspay),
-            _ => Err(Wrong::new(
+            _ => Err(Violation::new(
                 "expected a form of customer ids",
                 "write \"merchant\" (the merchant's own ids) or \"juspay\" (cst_…)",
             )),
@@ -178,17 +179,17 @@ impl CustomerIdForm {
     }
 }
 
-/// Paths and queries of calls are appended to it, so it has neither.
-fn base_url(text: &str) -> Result<String, Vec<Wrong>> {
+/// Rejects a query and an endpoint, because each call appends its own.
+fn base_url(text: &str) -> Result<String, Vec<Violation>> {
     WebAddress::parse(text, &[no_query, no_endpoint])?;
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// A gateway may have Juspay's API below a path. Juspay's own hosts have none, and the endpoint's
-/// own path is added to each call.
-fn no_endpoint(address: &WebAddress) -> Option<Wrong> {
+/// A gateway may serve Juspay's API below a path, but Juspay's own hosts don't. Each call appends
+/// the endpoint's path.
+fn no_endpoint(address: &WebAddress) -> Option<Violation> {
     let host = address.host.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let is_juspays = ["juspay.in", "juspay.io"].iter().any(|domain| {
+    let is_juspay_host = ["juspay.in", "juspay.io"].iter().any(|domain| {
         host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     });
     let mut segments = address.path.split('/').filter(|segment| !segment.is_empty());
@@ -196,47 +197,50 @@ fn no_endpoint(address: &WebAddress) -> Option<Wrong> {
     let has_endpoint = segments.any(|segment| segment.eq_ignore_ascii_case("customers"));
     let reason = "has a path, but the service adds /customers/… itself";
     let fix = "remove the path: write the origin only, such as \"https://api.juspay.in\"";
-    (has_endpoint || (is_juspays && has_path)).then(|| Wrong::new(reason, fix))
+    (has_endpoint || (is_juspay_host && has_path)).then(|| Violation::new(reason, fix))
 }
 
-/// Visible ASCII (RFC 9110 §5.5). None of these values has a space in it.
-fn header_value(text: &str) -> Result<String, Wrong> {
+/// Visible ASCII (RFC 9110 §5.5). None of these values contains a space.
+fn header_value(text: &str) -> Result<String, Violation> {
     let fix = "write it as Juspay shows it, in ASCII and without spaces";
     if text.is_empty() {
-        Err(Wrong::new("is empty", "write a value, or remove the setting"))
+        Err(Violation::new("is empty", "write a value, or remove the setting"))
     } else if text.contains(char::is_whitespace) {
-        Err(Wrong::new("contains white space", fix))
+        Err(Violation::new("contains white space", fix))
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let reason = "contains a control character or a non-ASCII character";
-        Err(Wrong::new(reason, fix))
+        Err(Violation::new(reason, fix))
     } else {
         Ok(text.to_owned())
     }
 }
 
-/// The user name of Basic authentication, which ends at the first colon (RFC 7617 §2).
-fn api_key(text: &str) -> Result<(), Vec<Wrong>> {
+/// The user name of Basic authentication, which a colon would end (RFC 7617 §2).
+fn api_key(text: &str) -> Result<(), Vec<Violation>> {
     let fix = "write only the key, as Juspay's dashboard shows it";
     let is_legal = text.bytes().all(|byte| byte.is_ascii_graphic());
-    let wrongs: Vec<_> = [
+    let violations: Vec<_> = [
         (text.is_empty(), "is empty"),
         (text.contains(':'), "contains a colon, which no API key can contain"),
         (!is_legal, "contains white space, control characters or non-ASCII characters"),
     ]
     .into_iter()
     .filter(|(is_wrong, _)| *is_wrong)
-    .map(|(_, reason)| Wrong::new(reason, fix))
+    .map(|(_, reason)| Violation::new(reason, fix))
     .collect();
-    if wrongs.is_empty() { Ok(()) } else { Err(wrongs) }
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
-fn holds_api_key(path: &Path) -> Result<(), Vec<Wrong>> {
-    let key = secret_file::read(path).map_err(|error| vec![unreadable(&error)])?;
-    api_key(key.expose_secret()).map_err(|wrongs| {
-        let of_file = |wrong: Wrong| {
-            Wrong::new(format!("the file's content is invalid: {}", wrong.reason), wrong.fix)
+fn holds_api_key(path: &Path) -> Result<(), Vec<Violation>> {
+    let key = secret_file::read_blocking(path).map_err(|error| vec![unreadable(&error)])?;
+    api_key(key.expose_secret()).map_err(|violations| {
+        let of_file = |violation: Violation| {
+            Violation::new(
+                format!("the file's content is invalid: {}", violation.reason),
+                violation.fix,
+            )
         };
-        wrongs.into_iter().map(of_file).collect()
+        violations.into_iter().map(of_file).collect()
     })
 }
 
@@ -245,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_url_ends_without_a_slash() {
+    fn trailing_slash_of_base_url_is_removed() {
         assert_eq!(base_url("https://host/").unwrap(), "https://host");
         assert_eq!(base_url("https://host/a//").unwrap(), "https://host/a");
         assert_eq!(base_url("http://host:81").unwrap(), "http://host:81");
@@ -256,8 +260,8 @@ mod tests {
     }
 
     #[test]
-    fn a_base_url_has_no_endpoint_in_it() {
-        for bad in [
+    fn base_url_with_endpoint_is_rejected() {
+        for invalid in [
             "https://api.juspay.in/customers",
             "https://sandbox.juspay.in/v1/",
             "https://API.Juspay.in:443/v1",
@@ -265,26 +269,26 @@ mod tests {
             "https://juspay.in/a",
             "https://gateway.example/juspay/customers/",
         ] {
-            let wrongs = base_url(bad).unwrap_err();
-            assert!(wrongs[0].reason.contains("has a path"), "{bad}: {wrongs:?}");
+            let violations = base_url(invalid).unwrap_err();
+            assert!(violations[0].reason.contains("has a path"), "{invalid}: {violations:?}");
         }
     }
 
     #[test]
     fn header_values_are_visible_ascii() {
-        for good in ["sim_merchant", "2019-05-07", "~!"] {
-            assert_eq!(header_value(good).as_deref(), Ok(good));
+        for valid in ["sim_merchant", "2019-05-07", "~!"] {
+            assert_eq!(header_value(valid).as_deref(), Ok(valid));
         }
-        for bad in ["", " a", "a ", "a b", "a\tb", "a\r\nb: c", "é", "a\u{7f}"] {
-            assert!(header_value(bad).is_err(), "{bad:?}");
+        for invalid in ["", " a", "a ", "a b", "a\tb", "a\r\nb: c", "é", "a\u{7f}"] {
+            assert!(header_value(invalid).is_err(), "{invalid:?}");
         }
     }
 
     #[test]
-    fn an_api_key_is_a_user_name_of_basic_authentication() {
+    fn api_key_must_be_a_valid_basic_user_name() {
         assert_eq!(api_key("ABC~!0-=+/"), Ok(()));
-        for bad in ["", "a:b", "a b", "a\n", "é", "\u{feff}a", "a\u{7f}"] {
-            assert!(api_key(bad).is_err(), "{bad:?}");
+        for invalid in ["", "a:b", "a b", "a\n", "é", "\u{feff}a", "a\u{7f}"] {
+            assert!(api_key(invalid).is_err(), "{invalid:?}");
         }
     }
 }

@@ -1,32 +1,33 @@
-//! `limits.*`: how often one customer may ask.
+//! `limits.*`: rate limits per customer.
 
 use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
-use super::{fault::Wrong, reader::Reader};
+use super::{fault::Violation, reader::Reader};
 
-/// So many in so much time, at once or spread.
+/// A number of requests per time, which may also arrive in one burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many.
+    /// Number of requests.
     pub count: NonZeroU32,
-    /// In how much time.
+    /// The time in which they are allowed.
     pub per: Duration,
 }
 
 impl Rate {
-    /// How many a second.
+    /// Requests per second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
         f64::from(self.count.get()) / self.per.as_secs_f64()
     }
 }
 
-/// As in the settings, but not `"off"`.
+/// Parses a rate as in the settings, except for `"off"`.
 impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let read = rate(text).map_err(|wrong| format!("{}; {}", wrong.reason, wrong.fix))?;
+        let read =
+            rate(text).map_err(|violation| format!("{}; {}", violation.reason, violation.fix))?;
         read.ok_or_else(|| "expected a rate such as \"100/s\"".to_owned())
     }
 }
@@ -48,24 +49,24 @@ impl Limits {
     }
 }
 
-/// `"60/min"`, `"10/s"`, `"100/h"` or `"off"`.
-fn rate(text: &str) -> Result<Option<Rate>, Wrong> {
+/// Parses `"60/min"`, `"10/s"`, `"100/h"` or `"off"`.
+fn rate(text: &str) -> Result<Option<Rate>, Violation> {
     if text == "off" {
         return Ok(None);
     }
-    let wrong = || {
+    let violation = || {
         let fix = "write a rate such as \"60/min\", \"10/s\" or \"100/h\", or \"off\"";
-        Wrong::new("expected a rate", fix)
+        Violation::new("expected a rate", fix)
     };
-    let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+    let (count, unit) = text.split_once('/').ok_or_else(violation)?;
     let per = match unit {
         "s" => Duration::from_secs(1),
         "min" => Duration::from_mins(1),
         "h" => Duration::from_hours(1),
-        _ => return Err(wrong()),
+        _ => return Err(violation()),
     };
     let is_number = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
-    let count = count.parse().ok().filter(|_| is_number).ok_or_else(wrong)?;
+    let count = count.parse().ok().filter(|_| is_number).ok_or_else(violation)?;
     Ok(Some(Rate { count, per }))
 }
 

@@ -1,8 +1,8 @@
-//! `log.*`: what is written about the service's work.
+//! `log.*`: level, format and content of the log.
 
 use std::{num::NonZeroU32, path::PathBuf};
 
-use super::{fault::Wrong, reader::Reader, server::is_readable};
+use super::{fault::Violation, reader::Reader, server::is_readable};
 
 /// `log.level`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,22 +18,22 @@ pub enum LogLevel {
 /// `log.format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for reading in a terminal.
     Text,
 }
 
-/// `log.access`: which requests get a line.
+/// `log.access`: which requests are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessLog {
-    /// Every one.
+    /// All requests.
     All,
-    /// Those answered with 4xx or 5xx.
+    /// Requests with a 4xx or 5xx response.
     Errors,
     /// None.
     Off,
-    /// One of so many, and every error (`"1/100"`).
+    /// All errors and one in this many other requests (`"1/100"`).
     OneIn(NonZeroU32),
 }
 
@@ -46,7 +46,7 @@ pub struct Log {
     pub format: LogFormat,
     /// `log.access`
     pub access: AccessLog,
-    /// `log.customer_ref_key_file`; without one the key is random at each start.
+    /// `log.customer_ref_key_file`; if unset, a random key is generated at each start.
     pub customer_ref_key_file: Option<PathBuf>,
 }
 
@@ -61,7 +61,7 @@ impl Log {
 }
 
 impl LogLevel {
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, Violation> {
         Ok(match text {
             "error" => Self::Error,
             "warn" => Self::Warn,
@@ -79,7 +79,7 @@ impl LogLevel {
 }
 
 impl LogFormat {
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, Violation> {
         Ok(match text {
             "json" => Self::Json,
             "text" => Self::Text,
@@ -89,27 +89,27 @@ impl LogFormat {
 }
 
 impl AccessLog {
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, Violation> {
         Ok(match text {
             "all" => Self::All,
             "errors" => Self::Errors,
             "off" => Self::Off,
             _ => {
                 let count = text.strip_prefix("1/").and_then(|count| count.parse().ok());
-                let wrong = || {
+                let violation = || {
                     no_such(
                         "an access log choice",
                         "\"all\", \"errors\", \"off\" or \"1/100\" (one in a hundred)",
                     )
                 };
-                Self::OneIn(count.ok_or_else(wrong)?)
+                Self::OneIn(count.ok_or_else(violation)?)
             }
         })
     }
 }
 
-fn no_such(what: &str, choices: &str) -> Wrong {
-    Wrong::new(format!("expected {what}"), format!("write {choices}"))
+fn no_such(what: &str, choices: &str) -> Violation {
+    Violation::new(format!("expected {what}"), format!("write {choices}"))
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_is_known() {
+    fn each_name_is_parsed() {
         for (name, level) in [
             ("error", LogLevel::Error),
             ("warn", LogLevel::Warn),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_not() {
+    fn other_names_are_rejected() {
         assert!(LogLevel::parse("INFO").is_err());
         assert!(LogFormat::parse("xml").is_err());
         for name in ["", "1/0", "1/", "2/100", "1/-1", "100", "1/99999999999"] {

@@ -1,7 +1,7 @@
-//! Walks the merged tree: each key that is read becomes known, each fault is kept, what nobody
-//! read is unknown in the end.
+//! Reads settings from the merged tree and records known keys, faults and effective values.
 //!
-//! serde would stop at the first fault; this goes on, so that all are told at once.
+//! serde stops at the first fault; this reader continues, so that all faults are reported at once.
+//! Keys that no section has read are reported as unknown at the end.
 
 use std::{
     borrow::Cow,
@@ -13,20 +13,20 @@ use config::{Map, Value};
 use super::{
     effective::Effective,
     environment,
-    fault::{Fault, Wrong},
+    fault::{Fault, Violation},
     setting::Setting,
     unknown, value,
 };
 
-/// What the origin of a default begins with.
+/// Prefix of a default's origin.
 pub(super) const BUILT_IN: &str = "built-in defaults";
 
-/// The tree being read, and what was found out about it.
+/// The merged tree, and the results of reading it.
 pub(super) struct Reader<'v> {
     root: &'v Map<String, Value>,
-    /// Every source could be read, so that what is missing really is.
-    whole: bool,
-    /// Keys whose environment variable is empty, which counts as unset, and that variable's name.
+    /// Every source was readable, so a missing key is missing everywhere.
+    sources_complete: bool,
+    /// Keys whose environment variable is empty, with the variable's name. They count as unset.
     empty: BTreeMap<String, String>,
     known: BTreeSet<String>,
     faults: Vec<Fault>,
@@ -35,18 +35,18 @@ pub(super) struct Reader<'v> {
 }
 
 impl<'v> Reader<'v> {
-    pub(super) fn new(root: &'v Map<String, Value>, whole: bool) -> Self {
+    pub(super) fn new(root: &'v Map<String, Value>, sources_complete: bool) -> Self {
         let (known, faults, effective) = (BTreeSet::new(), Vec::new(), Effective::default());
         let (empty, warnings) = (BTreeMap::new(), Vec::new());
-        Self { root, whole, empty, known, faults, warnings, effective }
+        Self { root, sources_complete, empty, known, faults, warnings, effective }
     }
 
-    /// The same, with the keys whose environment variable is empty.
+    /// Adds the keys whose environment variable is empty.
     pub(super) fn with_empty(self, empty: BTreeMap<String, String>) -> Self {
         Self { empty, ..self }
     }
 
-    /// The setting called `key`, to be read in the way of its type.
+    /// The setting `key`. The caller then reads it by its type.
     pub(super) fn at(&mut self, key: impl Into<String>) -> Setting<'_, 'v> {
         let key = key.into();
         self.known.insert(key.clone());
@@ -54,98 +54,102 @@ impl<'v> Reader<'v> {
         Setting::new(self, key, value)
     }
 
-    /// The same, for a key that was read before: nothing more is noted about it, and with a fault
-    /// of its own it is as good as unset.
-    pub(super) fn again(&mut self, key: impl Into<String>) -> Setting<'_, 'v> {
+    /// Like [`Self::at`], for a key that its section has already read: records nothing, and treats
+    /// a key with a fault of its own as unset.
+    pub(super) fn lookup(&mut self, key: impl Into<String>) -> Setting<'_, 'v> {
         let key = key.into();
         let of_key = |fault: &Fault| fault.key.split('[').next() == Some(&key);
-        let is_good = !self.faults.iter().any(of_key);
-        let value = self.find(&key).filter(|_| is_good).map(Cow::Borrowed);
+        let is_valid = !self.faults.iter().any(of_key);
+        let value = self.find(&key).filter(|_| is_valid).map(Cow::Borrowed);
         Setting::new(self, key, value).silently()
     }
 
-    /// Whether a source says anything about `key`.
+    /// Whether any source, including the defaults, contains `key`.
     pub(super) fn is_set(&self, key: &str) -> bool {
         self.find(key).is_some()
     }
 
-    /// The names in the table called `key`, sorted; what isn't a table of tables with good names
-    /// is a fault.
+    /// The names of the tables in table `key`, sorted. Entries that aren't tables or have an
+    /// invalid name are faults.
     pub(super) fn names(&mut self, key: &str) -> Vec<String> {
         self.known.insert(key.to_owned());
         let Some(table) = self.table(key) else { return Vec::new() };
-        let good: BTreeSet<&String> = good_names(table).collect();
-        let bad: BTreeSet<&String> = table.keys().filter(|name| !good.contains(name)).collect();
-        for name in bad {
+        let valid: BTreeSet<&String> = valid_names(table).collect();
+        let invalid: BTreeSet<&String> =
+            table.keys().filter(|name| !valid.contains(name)).collect();
+        for name in invalid {
             let reason = "expected a table whose name consists of a-z, 0-9 and _ and begins with a \
                           letter";
             let fix = format!("write [{key}.NAME] with such a name, and the settings below it");
             let path = unknown::path(key, name);
             let origin = table.get(name).and_then(value::origin);
             self.known.insert(path.clone());
-            self.faults.push(Wrong::new(reason, fix).of(path, origin));
+            self.faults.push(Violation::new(reason, fix).of(path, origin));
         }
-        good.into_iter().cloned().collect()
+        valid.into_iter().cloned().collect()
     }
 
-    /// The good names in the table called `key`, noting nothing.
-    pub(super) fn names_again(&self, key: &str) -> Vec<String> {
-        self.table(key).map(|table| good_names(table).cloned().collect()).unwrap_or_default()
+    /// The valid names in table `key`; records nothing.
+    pub(super) fn lookup_names(&self, key: &str) -> Vec<String> {
+        self.table(key).map(|table| valid_names(table).cloned().collect()).unwrap_or_default()
     }
 
-    /// Notes that something about `key` is wrong.
-    pub(super) fn wrong(&mut self, key: &str, wrong: Wrong) {
+    /// Adds a fault of `key`.
+    pub(super) fn fault(&mut self, key: &str, violation: Violation) {
         let origin = self.find(key).and_then(value::origin);
-        self.faults.push(wrong.of(key, origin));
+        self.faults.push(violation.of(key, origin));
     }
 
-    /// The text of `key`, whatever is wrong with it. Nothing is noted.
+    /// The text of `key`, even if it has a fault; records nothing.
     pub(super) fn raw_text(&self, key: &str) -> Option<&'v str> {
         value::text(self.find(key)?).ok()
     }
 
-    /// Notes that none of `keys` is there, unless they may stand in a source that can't be read. The
-    /// fault is the first one's.
-    pub(super) fn missing(&mut self, keys: &[&str], wrong: Wrong) {
-        let Some(key) = keys.first().filter(|_| self.whole) else { return };
+    /// Adds a fault because none of `keys` is set. The fault names the first key. Does nothing if a
+    /// source is unreadable, because that source may contain one of them.
+    pub(super) fn missing(&mut self, keys: &[&str], violation: Violation) {
+        let Some(key) = keys.first().filter(|_| self.sources_complete) else { return };
         let Some(variable) = keys.iter().find_map(|key| self.empty.get(*key)) else {
-            return self.wrong(key, wrong);
+            return self.fault(key, violation);
         };
-        let reason =
-            format!("{}: {variable} is empty, and an empty variable counts as unset", wrong.reason);
+        let reason = format!(
+            "{}: {variable} is empty, and an empty variable counts as unset",
+            violation.reason
+        );
         let origin = Some(format!("{}{variable}", environment::ORIGIN));
-        self.faults.push(Wrong::new(reason, wrong.fix).of(*key, origin));
+        self.faults.push(Violation::new(reason, violation.fix).of(*key, origin));
     }
 
-    /// Notes that `keys` contradict each other, unless a source that can't be read may settle it.
-    /// The fault is the first one's; where it comes from is told of all that were set.
-    pub(super) fn contradiction(&mut self, keys: &[&str], wrong: Wrong) {
-        if !self.whole {
+    /// Adds a fault because `keys` conflict. The fault names the first key, and its origin lists
+    /// all that are set. Does nothing if a source is unreadable, because that source may resolve
+    /// the conflict.
+    pub(super) fn conflict(&mut self, keys: &[&str], violation: Violation) {
+        if !self.sources_complete {
             return;
         }
         let origins = keys.iter().filter_map(|key| value::origin(self.find(key)?));
         let set: Vec<_> = origins.filter(|origin| !origin.starts_with(BUILT_IN)).collect();
         let origin = (!set.is_empty()).then(|| set.join(" and "));
         let key = keys.first().copied().unwrap_or_default();
-        self.faults.push(wrong.of(key, origin));
+        self.faults.push(violation.of(key, origin));
     }
 
     pub(super) fn push(&mut self, fault: Fault) {
         self.faults.push(fault);
     }
 
-    /// Notes that `key`, which can stay as it is, looks like a mistake.
-    pub(super) fn warning(&mut self, key: &str, wrong: Wrong) {
+    /// Adds a warning about `key`.
+    pub(super) fn warning(&mut self, key: &str, violation: Violation) {
         let origin = self.find(key).and_then(value::origin);
-        self.warnings.push(wrong.of(key, origin));
+        self.warnings.push(violation.of(key, origin));
     }
 
-    /// The warnings so far.
+    /// Removes and returns the warnings.
     pub(super) fn take_warnings(&mut self) -> Vec<Fault> {
         std::mem::take(&mut self.warnings)
     }
 
-    /// The faults so far, without unknown keys.
+    /// Returns the faults, without checking for unknown keys.
     pub(super) fn faults(self) -> Vec<Fault> {
         self.faults
     }
@@ -155,13 +159,13 @@ impl<'v> Reader<'v> {
         self.effective.note(key, value, origin);
     }
 
-    /// What was found out, with the unknown keys last.
+    /// Returns all faults, unknown keys last, and the effective settings.
     pub(super) fn finish(mut self) -> (Vec<Fault>, Effective) {
         self.faults.extend(unknown::faults(self.root, &self.known));
         (self.faults, self.effective)
     }
 
-    /// Every key that was read.
+    /// All keys that were read.
     #[cfg(test)]
     pub(super) fn known(&self) -> impl Iterator<Item = &str> {
         self.known.iter().map(String::as_str)
@@ -178,13 +182,13 @@ impl<'v> Reader<'v> {
     }
 }
 
-/// The names of tables that are `[a-z][a-z0-9_]*`, sorted.
-fn good_names(table: &Map<String, Value>) -> impl Iterator<Item = &String> {
+/// The names of tables that match `[a-z][a-z0-9_]*`, sorted.
+fn valid_names(table: &Map<String, Value>) -> impl Iterator<Item = &String> {
     let is_name_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-    let good = table.iter().filter(move |(name, value)| {
+    let valid = table.iter().filter(move |(name, value)| {
         value::table(value).is_some()
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(is_name_byte)
     });
-    good.map(|(name, _)| name).collect::<BTreeSet<_>>().into_iter()
+    valid.map(|(name, _)| name).collect::<BTreeSet<_>>().into_iter()
 }

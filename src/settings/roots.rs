@@ -1,18 +1,19 @@
-//! Files with root certificates, of Juspay and of issuers.
+//! Checks files of root certificates, of Juspay, issuers and the trace collector.
 
 use std::path::Path;
 
-use super::fault::Wrong;
+use super::fault::Violation;
 use crate::tls::{self, TlsError};
 
-/// Whether the file can be used. The library's own words stay out: they quote lines of it.
-pub(super) fn holds_roots(path: &Path) -> Result<(), Wrong> {
+/// Checks that the file is usable. The TLS library's message is left out, because it quotes the
+/// file.
+pub(super) fn holds_roots(path: &Path) -> Result<(), Violation> {
     let fix = "write the path of a file with certificates in PEM (BEGIN CERTIFICATE)";
     tls::client_config(Some(path)).map(drop).map_err(|error| match error {
-        TlsError::File(error) => Wrong::unreadable(path, error),
-        TlsError::Pem(_) => Wrong::new("the file is not PEM", fix),
-        TlsError::NoCertificate => Wrong::new("the file holds no certificate", fix),
-        TlsError::Rustls(_) => Wrong::new("a certificate in the file is invalid", fix),
+        TlsError::File(error) => Violation::unreadable(path, error),
+        TlsError::Pem(_) => Violation::new("the file is not PEM", fix),
+        TlsError::NoCertificate => Violation::new("the file holds no certificate", fix),
+        TlsError::Rustls(_) => Violation::new("a certificate in the file is invalid", fix),
     })
 }
 
@@ -21,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roots_are_tried_and_never_quoted() {
+    fn unusable_root_certificates_are_rejected_and_not_quoted() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
         std::fs::write(&file, ca.cert.pem()).unwrap();
@@ -33,9 +34,9 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n", "is invalid"),
         ] {
             std::fs::write(&file, content).unwrap();
-            let wrong = holds_roots(file.path()).unwrap_err();
-            assert!(wrong.reason.contains(reason), "{content}: {}", wrong.reason);
-            assert!(!format!("{wrong:?}").contains("hush"));
+            let violation = holds_roots(file.path()).unwrap_err();
+            assert!(violation.reason.contains(reason), "{content}: {}", violation.reason);
+            assert!(!format!("{violation:?}").contains("hush"));
         }
         assert!(
             holds_roots(Path::new("/nonexistent")).unwrap_err().reason.contains("no such file")

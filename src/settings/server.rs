@@ -1,4 +1,4 @@
-//! `server.*`: listeners and how they end.
+//! `server.*`: listeners, limits and shutdown.
 
 pub(super) mod tls;
 
@@ -13,28 +13,28 @@ use secrecy::ExposeSecret;
 pub use self::tls::{ClientAuth, ServerTls};
 use super::{
     address::{WebAddress, no_query},
-    fault::Wrong,
+    fault::Violation,
     reader::Reader,
     value::Items,
 };
 use crate::secret_file::{self, SecretFileError};
 
-/// Longest path of a socket, in bytes: `sun_path` has 108 with the zero at its end (unix(7)).
+/// Longest path of a socket, in bytes: `sun_path` holds 108, including the final zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
-/// How many workers there may be: as many as actix can tell apart.
+/// Range of `server.workers`. actix-server tracks the availability of at most 512.
 const WORKERS: std::ops::RangeInclusive<u64> = 1..=512;
 
-/// How many connections may be asked for.
+/// Range of the limit of connections.
 const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 
-/// How many requests at a time may be asked for.
+/// Range of the limits of concurrent requests.
 const IN_FLIGHT: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 
-/// Where a listener listens.
+/// The address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// An IP address and port; port 0 takes a free one.
+    /// An IP address and port; with port 0, the system chooses a free one.
     Tcp(SocketAddr),
     /// `unix:PATH`
     Unix(PathBuf),
@@ -43,23 +43,23 @@ pub enum Listen {
 /// `server.*`
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// `server.listen`, one or more.
+    /// `server.listen`, at least one.
     pub listen: Vec<Listen>,
-    /// `server.admin_listen`, one or more.
+    /// `server.admin_listen`, at least one.
     pub admin_listen: Vec<Listen>,
     /// `server.admin_token_file`
     pub admin_token_file: Option<PathBuf>,
-    /// `server.public_url`: by which clients call this service; `None`: by what they say.
+    /// `server.public_url`: the URL that clients use. `None`: derived from each request.
     pub public_url: Option<String>,
-    /// `server.workers`; `None`: as many as the machine has cores for us.
+    /// `server.workers`; `None`: the number of available cores.
     pub workers: Option<usize>,
     /// `server.max_connections`
     pub max_connections: usize,
-    /// `server.tls.*`, when it is set.
+    /// `server.tls.*`, if set.
     pub tls: Option<ServerTls>,
     /// `server.max_in_flight`
     pub max_in_flight: usize,
-    /// `server.max_waiting`; half of `max_in_flight` when it isn't set.
+    /// `server.max_waiting`; defaults to half of `max_in_flight`.
     pub max_waiting: usize,
     /// `server.shutdown_delay`
     pub shutdown_delay: Duration,
@@ -107,34 +107,36 @@ pub(super) fn admin_listen(reader: &mut Reader<'_>) -> Option<Vec<Listen>> {
 }
 
 fn listeners(reader: &mut Reader<'_>, key: &str) -> Option<Vec<Listen>> {
-    reader.at(key).fix_of_type(LISTEN).list(Items::SomeOrText, Listen::parse)
+    reader.at(key).fix_of_type(LISTEN).list(Items::AtLeastOneOrText, Listen::parse)
 }
 
-/// How a listener's address is written.
+/// The fix for an invalid address.
 const LISTEN: &str =
     "write an IP address and port in quotes, such as \"0.0.0.0:8080\", or \"unix:PATH\"";
 
 impl Listen {
-    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(super) fn parse(text: &str) -> Result<Self, Violation> {
         let fix = LISTEN;
         match text.strip_prefix("unix:") {
-            Some("") => Err(Wrong::new("has no path after unix:", fix)),
-            Some(path) if path.len() > MAX_SOCKET_PATH || path.contains('\0') => Err(Wrong::new(
-                format!(
-                    "expected a socket path of at most {MAX_SOCKET_PATH} bytes without a NUL byte"
-                ),
-                "write a shorter path",
-            )),
+            Some("") => Err(Violation::new("has no path after unix:", fix)),
+            Some(path) if path.len() > MAX_SOCKET_PATH || path.contains('\0') => {
+                Err(Violation::new(
+                    format!(
+                        "expected a socket path of at most {MAX_SOCKET_PATH} bytes without a NUL byte"
+                    ),
+                    "write a shorter path",
+                ))
+            }
             Some(path) => Ok(Self::Unix(path.into())),
             None => text
                 .parse()
                 .map(Self::Tcp)
-                .map_err(|_| Wrong::new("expected an IP address and port", fix)),
+                .map_err(|_| Violation::new("expected an IP address and port", fix)),
         }
     }
 
-    /// Whether the two can't be had at once.
-    pub(super) fn clashes(&self, other: &Self) -> bool {
+    /// Whether binding both is impossible.
+    pub(super) fn conflicts_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(one), Self::Tcp(other)) => {
                 let same_family = one.is_ipv4() == other.is_ipv4();
@@ -149,34 +151,35 @@ impl Listen {
     }
 }
 
-/// What must be right about a file whose content nobody else has to like.
-pub(super) fn is_readable(path: &Path) -> Result<(), Wrong> {
-    secret_file::read(path).map(drop).map_err(|error| unreadable(&error))
+/// Checks only that the file can be read, not its content.
+pub(super) fn is_readable(path: &Path) -> Result<(), Violation> {
+    secret_file::read_blocking(path).map(drop).map_err(|error| unreadable(&error))
 }
 
-/// An address below which paths are.
-fn without_query(text: &str) -> Result<String, Vec<Wrong>> {
+/// A base URL to which paths are appended.
+fn without_query(text: &str) -> Result<String, Vec<Violation>> {
     WebAddress::parse(text, &[no_query]).map(|address| address.text)
 }
 
-pub(super) fn unreadable(error: &SecretFileError) -> Wrong {
+pub(super) fn unreadable(error: &SecretFileError) -> Violation {
     let fix = "write the path of a file that this process can read and that is not empty";
     match error {
-        SecretFileError::Unreadable { path, source } => Wrong::unreadable(path, *source),
-        SecretFileError::Empty(_) => Wrong::new("the file is empty", fix),
-        SecretFileError::NotText(_) => Wrong::new("the file is not UTF-8 text", fix),
+        SecretFileError::Unreadable { path, source } => Violation::unreadable(path, *source),
+        SecretFileError::Empty(_) => Violation::new("the file is empty", fix),
+        SecretFileError::NotText(_) => Violation::new("the file is not UTF-8 text", fix),
     }
 }
 
-/// A bearer token must be able to travel: RFC 6750 §2.1, `b64token`.
-fn holds_token(path: &Path) -> Result<(), Wrong> {
-    let token = secret_file::read(path).map_err(|error| unreadable(&error))?;
+/// Checks that the file contains a bearer token (RFC 6750 §2.1, `b64token`), as clients can't send
+/// any other.
+fn holds_token(path: &Path) -> Result<(), Violation> {
+    let token = secret_file::read_blocking(path).map_err(|error| unreadable(&error))?;
     let is_token_byte = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
     if token.expose_secret().bytes().all(is_token_byte) {
         Ok(())
     } else {
         let reason = "the file contains a character that a bearer token cannot contain";
-        Err(Wrong::new(
+        Err(Violation::new(
             reason,
             "use letters, digits and -._~+/ only, such as the output of `openssl rand -hex 32`",
         ))
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_sockets_are_told_apart() {
+    fn tcp_addresses_and_unix_sockets_are_parsed() {
         assert_eq!(listen("127.0.0.1:0"), Listen::Tcp(([127, 0, 0, 1], 0).into()));
         assert!(matches!(listen("[::]:8080"), Listen::Tcp(address) if address.is_ipv6()));
         assert_eq!(listen("unix:/run/x"), Listen::Unix("/run/x".into()));
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_clash_on_the_same_port_of_the_same_address() {
+    fn listeners_conflict_on_the_same_port_of_the_same_address() {
         for (one, other, clash) in [
             ("127.0.0.1:80", "127.0.0.1:80", true),
             ("127.0.0.1:80", "127.0.0.1:81", false),
@@ -219,7 +222,7 @@ mod tests {
             ("unix:a", "127.0.0.1:80", false),
             ("127.0.0.1:80", "unix:a", false),
         ] {
-            assert_eq!(listen(one).clashes(&listen(other)), clash, "{one} {other}");
+            assert_eq!(listen(one).conflicts_with(&listen(other)), clash, "{one} {other}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! One setting, read in the way of its type.
+//! Reads one setting by its type.
 //!
-//! What is wrong with it is noted with the reader, and the read gives `None`.
+//! If the value is invalid, the reader records the faults and the method returns `None`.
 
 use std::{
     borrow::Cow,
@@ -17,23 +17,23 @@ use super::{
     duration,
     effective::MASK,
     environment,
-    fault::Wrong,
+    fault::Violation,
     reader::{BUILT_IN, Reader},
     unknown,
     value::{self, Items},
 };
 
-/// A setting that was looked up, and who wants to know.
+/// A setting to be read, and the reader that records the result.
 pub(super) struct Setting<'r, 'v> {
     reader: &'r mut Reader<'v>,
     key: String,
     value: Option<Cow<'v, Value>>,
     silent: bool,
-    /// What to do when the value is of another type.
+    /// The fix if the value has the wrong type.
     fix_of_type: Option<&'static str>,
 }
 
-/// A setting that is a switch or something more exact.
+/// A switch, or a more specific value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Switch<T> {
     Off,
@@ -41,25 +41,25 @@ pub(super) enum Switch<T> {
     At(T),
 }
 
-/// All that is wrong with one value.
-pub(super) struct Wrongs(Vec<(Place, Wrong)>);
+/// All violations of one value.
+pub(super) struct Violations(Vec<(Part, Violation)>);
 
-/// Which part of a value is wrong.
-enum Place {
+/// The part of a value that is invalid.
+enum Part {
     Whole,
     Entry { name: String, origin: Option<String> },
     Item { index: usize, origin: Option<String> },
 }
 
-impl From<Wrong> for Wrongs {
-    fn from(wrong: Wrong) -> Self {
-        vec![wrong].into()
+impl From<Violation> for Violations {
+    fn from(violation: Violation) -> Self {
+        vec![violation].into()
     }
 }
 
-impl From<Vec<Wrong>> for Wrongs {
-    fn from(wrongs: Vec<Wrong>) -> Self {
-        Self(wrongs.into_iter().map(|wrong| (Place::Whole, wrong)).collect())
+impl From<Vec<Violation>> for Violations {
+    fn from(violations: Vec<Violation>) -> Self {
+        Self(violations.into_iter().map(|violation| (Part::Whole, violation)).collect())
     }
 }
 
@@ -72,32 +72,33 @@ impl<'r, 'v> Setting<'r, 'v> {
         Self { reader, key, value, silent: false, fix_of_type: None }
     }
 
-    /// Reads, but notes nothing.
+    /// Reads without recording faults or the effective value.
     pub(super) fn silently(self) -> Self {
         Self { silent: true, ..self }
     }
 
-    /// A fault when it isn't set.
+    /// Records a fault if it is unset.
     pub(super) fn required(self, fix: &str) -> Self {
         if self.value.is_none() && !self.silent {
-            self.reader.missing(&[&self.key], Wrong::new("is missing", fix));
+            self.reader.missing(&[&self.key], Violation::new("is missing", fix));
         }
         self
     }
 
-    /// What to do when the value isn't of the type that it must be.
+    /// Sets the fix for a value of the wrong type.
     pub(super) fn fix_of_type(self, fix: &'static str) -> Self {
         Self { fix_of_type: Some(fix), ..self }
     }
 
-    /// For settings below a name that the user gives, whose defaults no file can hold.
+    /// Sets a default, for keys below a name that the operator chooses. `config/default.toml` can't
+    /// contain those.
     pub(super) fn or(self, default: impl Into<ValueKind>) -> Self {
         let default = || Cow::Owned(Value::new(Some(&BUILT_IN.to_owned()), default));
         Self { value: self.value.or_else(|| Some(default())), ..self }
     }
 
-    /// A text that `parse` takes.
-    pub(super) fn text<T, E: Into<Wrongs>>(
+    /// A text that `parse` accepts.
+    pub(super) fn text<T, E: Into<Violations>>(
         self,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
@@ -107,8 +108,8 @@ impl<'r, 'v> Setting<'r, 'v> {
         })
     }
 
-    /// A text that stays secret.
-    pub(super) fn secret<E: Into<Wrongs>>(
+    /// Like `text`, but its value is masked in the effective settings.
+    pub(super) fn secret<E: Into<Violations>>(
         self,
         check: impl FnOnce(&str) -> Result<(), E>,
     ) -> Option<SecretString> {
@@ -119,8 +120,8 @@ impl<'r, 'v> Setting<'r, 'v> {
         })
     }
 
-    /// The path of a file that passes `check` now.
-    pub(super) fn file<E: Into<Wrongs>>(
+    /// The path of a file that passes `check`.
+    pub(super) fn file<E: Into<Violations>>(
         self,
         check: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Option<PathBuf> {
@@ -133,15 +134,15 @@ impl<'r, 'v> Setting<'r, 'v> {
     /// `true` or `false`.
     pub(super) fn boolean(self) -> Option<bool> {
         self.read(|value| {
-            let wrong =
+            let violation =
                 || value::mismatch(value, "true or false", "write true or false without quotes");
-            let boolean = value::boolean(value).ok_or_else(wrong)?;
+            let boolean = value::boolean(value).ok_or_else(violation)?;
             Ok((boolean, boolean.into()))
         })
     }
 
-    /// `true`, `false` or a text that `parse` takes.
-    pub(super) fn switch<T, E: Into<Wrongs>>(
+    /// `true`, `false` or a text that `parse` accepts.
+    pub(super) fn switch<T, E: Into<Violations>>(
         self,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Switch<T>> {
@@ -161,20 +162,20 @@ impl<'r, 'v> Setting<'r, 'v> {
             let wanted = format!("a whole number from {} to {}", range.start(), range.end());
             let fix = format!("write {wanted}, without quotes");
             let number = value::number(value, &fix)?.filter(|number| range.contains(number));
-            let number = number.ok_or_else(|| Wrong::new(format!("expected {wanted}"), fix))?;
-            // Every range ends far below the largest number that TOML has.
+            let number = number.ok_or_else(|| Violation::new(format!("expected {wanted}"), fix))?;
+            // Every range ends far below TOML's largest integer.
             Ok((number, toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))))
         })
     }
 
-    /// A share from 0 to 1.
-    pub(super) fn share(self) -> Option<f64> {
+    /// A ratio from 0 to 1.
+    pub(super) fn ratio(self) -> Option<f64> {
         self.read(|value| {
             let wanted = "a share from 0 to 1";
             let fix = "write it as 0.5, without quotes";
-            let share = value::share(value, fix)?.filter(|share| (0.0..=1.0).contains(share));
-            let share = share.ok_or_else(|| Wrong::new(format!("expected {wanted}"), fix))?;
-            Ok((share, share.into()))
+            let ratio = value::ratio(value, fix)?.filter(|ratio| (0.0..=1.0).contains(ratio));
+            let ratio = ratio.ok_or_else(|| Violation::new(format!("expected {wanted}"), fix))?;
+            Ok((ratio, ratio.into()))
         })
     }
 
@@ -182,34 +183,35 @@ impl<'r, 'v> Setting<'r, 'v> {
     pub(super) fn duration(self, range: RangeInclusive<Duration>) -> Option<Duration> {
         self.read(|value| {
             let [least, most] = [range.start(), range.end()].map(|end| duration::write(*end));
-            let wrong = |reason: String| {
+            let violation = |reason: String| {
                 let fix = format!("write a duration from \"{least}\" to \"{most}\", in quotes");
-                Wrong::new(reason, fix)
+                Violation::new(reason, fix)
             };
             if value::is_number(value) {
-                return Err(
-                    wrong("expected a duration with a unit, found a number".to_owned()).into()
-                );
+                return Err(violation(
+                    "expected a duration with a unit, found a number".to_owned(),
+                )
+                .into());
             }
             let text = value::text(value)?;
-            let read = duration::parse(text).map_err(|error| wrong(error.to_string()))?;
+            let read = duration::parse(text).map_err(|error| violation(error.to_string()))?;
             if range.contains(&read) {
                 Ok((read, text.into()))
             } else {
-                Err(wrong(format!("expected a duration from {least} to {most}")).into())
+                Err(violation(format!("expected a duration from {least} to {most}")).into())
             }
         })
     }
 
-    /// A list of texts, each of which `parse` takes. Every bad item is a fault of its own.
+    /// A list of texts that `parse` accepts. Every invalid item is a separate fault.
     pub(super) fn list<T>(
         self,
         items: Items,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
+        parse: impl Fn(&str) -> Result<T, Violation>,
     ) -> Option<Vec<T>> {
         let fix = self.fix_of_type;
         self.read(|value| {
-            let (mut read, mut shown, mut wrongs) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut read, mut shown, mut violations) = (Vec::new(), Vec::new(), Vec::new());
             let found = value::items(value, items, fix)?;
             for (index, (text, origin)) in found.into_iter().enumerate() {
                 match text.and_then(|text| Ok((parse(&text)?, text))) {
@@ -217,22 +219,27 @@ impl<'r, 'v> Setting<'r, 'v> {
                         read.push(item);
                         shown.push(toml::Value::String(text));
                     }
-                    Err(wrong) => wrongs.push((Place::Item { index, origin }, wrong)),
+                    Err(violation) => violations.push((Part::Item { index, origin }, violation)),
                 }
             }
-            if wrongs.is_empty() { Ok((read, shown.into())) } else { Err(Wrongs(wrongs)) }
+            if violations.is_empty() {
+                Ok((read, shown.into()))
+            } else {
+                Err(Violations(violations))
+            }
         })
     }
 
-    /// A table with names of the operator's choice, each entry of which `parse` takes. It can be
-    /// written in files only. Every bad entry is a fault of its own.
+    /// A table with entries that the operator names and `parse` accepts. Only settings files can
+    /// contain it. Every invalid entry is a separate fault.
     pub(super) fn table<T>(
         self,
-        parse: impl Fn(&str, &Value) -> Result<(T, toml::Value), Wrong>,
+        parse: impl Fn(&str, &Value) -> Result<(T, toml::Value), Violation>,
     ) -> Option<Vec<T>> {
         let fix = self.fix_of_type.unwrap_or("write a table");
         self.read(|value| {
-            let (mut read, mut shown, mut wrongs) = (Vec::new(), toml::Table::new(), Vec::new());
+            let (mut read, mut shown, mut violations) =
+                (Vec::new(), toml::Table::new(), Vec::new());
             let table =
                 value::table(value).ok_or_else(|| value::mismatch(value, "a table", fix))?;
             for (name, value) in table.iter().collect::<BTreeMap<_, _>>() {
@@ -242,7 +249,7 @@ impl<'r, 'v> Setting<'r, 'v> {
                 let parsed = if is_variable {
                     let reason = "an environment variable cannot set it, because names of \
                                   variables have no upper and lower case";
-                    Err(Wrong::new(reason, fix))
+                    Err(Violation::new(reason, fix))
                 } else {
                     parse(name, value)
                 };
@@ -251,16 +258,22 @@ impl<'r, 'v> Setting<'r, 'v> {
                         read.push(entry);
                         shown.insert(name.clone(), as_shown);
                     }
-                    Err(wrong) => wrongs.push((Place::Entry { name: name.clone(), origin }, wrong)),
+                    Err(violation) => {
+                        violations.push((Part::Entry { name: name.clone(), origin }, violation))
+                    }
                 }
             }
-            if wrongs.is_empty() { Ok((read, shown.into())) } else { Err(Wrongs(wrongs)) }
+            if violations.is_empty() {
+                Ok((read, shown.into()))
+            } else {
+                Err(Violations(violations))
+            }
         })
     }
 
     fn read<T>(
         self,
-        convert: impl FnOnce(&Value) -> Result<(T, toml::Value), Wrongs>,
+        convert: impl FnOnce(&Value) -> Result<(T, toml::Value), Violations>,
     ) -> Option<T> {
         let Self { reader, key, value, silent, .. } = self;
         let Some(value) = value else {
@@ -276,15 +289,15 @@ impl<'r, 'v> Setting<'r, 'v> {
                 }
                 Some(read)
             }
-            Err(Wrongs(wrongs)) => {
-                for (place, wrong) in wrongs.into_iter().filter(|_| !silent) {
+            Err(Violations(violations)) => {
+                for (place, violation) in violations.into_iter().filter(|_| !silent) {
                     match place {
-                        Place::Whole => reader.push(wrong.of(&*key, value::origin(&value))),
-                        Place::Entry { name, origin } => {
-                            reader.push(wrong.of(unknown::path(&key, &name), origin));
+                        Part::Whole => reader.push(violation.of(&*key, value::origin(&value))),
+                        Part::Entry { name, origin } => {
+                            reader.push(violation.of(unknown::path(&key, &name), origin));
                         }
-                        Place::Item { index, origin } => {
-                            reader.push(wrong.of(format!("{key}[{index}]"), origin));
+                        Part::Item { index, origin } => {
+                            reader.push(violation.of(format!("{key}[{index}]"), origin));
                         }
                     }
                 }

@@ -1,4 +1,4 @@
-//! Settings as a whole: what is in force, and what is told when it can't be.
+//! The settings as a whole: defaults, sources, and what is shown.
 
 mod claims;
 mod faults;
@@ -15,8 +15,8 @@ use secrecy::ExposeSecret;
 
 use super::{reader::Reader, *};
 
-/// Settings with nothing wrong and nothing to spare.
-const GOOD: &str = r#"
+/// Complete valid settings, with nothing optional.
+const VALID: &str = r#"
 [juspay]
 base_url = "https://api.juspay.in/"
 merchant_id = "merchant"
@@ -31,12 +31,12 @@ discovery = true
 
 const DEFAULT_FILE: &str = include_str!("../../config/default.toml");
 
-fn good() -> Sources {
-    Sources::default().text("good.toml", GOOD)
+fn valid() -> Sources {
+    Sources::default().text("good.toml", VALID)
 }
 
-/// What is wrong with these settings. Each fault has a fix, and none quotes a secret, which is `hush`
-/// here.
+/// Returns the faults of invalid settings. Asserts that each has a fix, and that none quotes the
+/// secret `hush`.
 fn faults_of(sources: Sources) -> Vec<Fault> {
     let faults = sources.load().err().map(|faults| faults.iter().cloned().collect());
     let faults: Vec<Fault> = faults.unwrap_or_default();
@@ -45,7 +45,7 @@ fn faults_of(sources: Sources) -> Vec<Fault> {
     faults
 }
 
-/// Compares what is told of `lines` with the key of each fault, and a part of its reason.
+/// Compares the keys and parts of the reasons of `faults` with the expected ones.
 fn compare(lines: &str, faults: &[Fault], expected: &[(&str, &str)]) {
     let keys: Vec<_> = faults.iter().map(|fault| &*fault.key).collect();
     let expected_keys: Vec<_> = expected.iter().map(|(key, _)| *key).collect();
@@ -55,7 +55,7 @@ fn compare(lines: &str, faults: &[Fault], expected: &[(&str, &str)]) {
     }
 }
 
-/// The default file with the settings that are commented out in it.
+/// The default file, with the settings uncommented that are comments in it.
 fn uncommented() -> String {
     let is_setting = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
     let line = |line: &'static str| line.strip_prefix('#').filter(is_setting).unwrap_or(line);
@@ -63,8 +63,8 @@ fn uncommented() -> String {
 }
 
 #[test]
-fn what_is_not_set_has_the_default_of_the_contract() {
-    let Loaded { settings, warnings, .. } = good().load().unwrap();
+fn unset_keys_have_their_defaults() {
+    let Loaded { settings, warnings, .. } = valid().load().unwrap();
     let Settings { server, juspay, auth, cache, response, limits, log, traces, secrets } = settings;
     assert_eq!(server.listen, [Listen::Tcp(([0, 0, 0, 0], 8080).into())]);
     assert_eq!(server.admin_listen, [Listen::Tcp(([127, 0, 0, 1], 9464).into())]);
@@ -111,8 +111,8 @@ fn what_is_not_set_has_the_default_of_the_contract() {
 }
 
 #[test]
-fn an_issuer_has_the_defaults_of_the_contract() {
-    let Loaded { settings, .. } = good().load().unwrap();
+fn unset_issuer_keys_have_their_defaults() {
+    let Loaded { settings, .. } = valid().load().unwrap();
     let issuer = &settings.auth.issuers["main"];
     assert!(issuer.logout_audiences.is_empty());
     assert_eq!((issuer.customer_id_claim.as_str(), &*issuer.customer_id_prefix), ("sub", ""));
@@ -146,10 +146,10 @@ fn keys(at: &str, table: &toml::Table) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_defaults_of_an_issuer_are_those_that_the_default_file_tells() {
-    let told: toml::Table = toml::from_str(&uncommented()).unwrap();
-    let told = &told["auth"]["issuers"]["main"];
-    let effective = good().load().unwrap().effective.to_string();
+fn issuer_defaults_match_the_default_file() {
+    let documented: toml::Table = toml::from_str(&uncommented()).unwrap();
+    let documented = &documented["auth"]["issuers"]["main"];
+    let effective = valid().load().unwrap().effective.to_string();
     let used: toml::Table = toml::from_str(&effective).unwrap();
     for key in [
         "customer_id_claim",
@@ -162,12 +162,12 @@ fn the_defaults_of_an_issuer_are_those_that_the_default_file_tells() {
         "id_tokens",
         "dpop",
     ] {
-        assert_eq!(used["auth"]["issuers"]["main"][key], told[key], "{key}");
+        assert_eq!(used["auth"]["issuers"]["main"][key], documented[key], "{key}");
     }
 }
 
 #[test]
-fn the_demo_file_is_good() {
+fn demo_file_is_valid() {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo.toml");
     let settings = Sources::default().file(demo).load().unwrap().settings;
     let discovery = "http://127.0.0.1:8082/.well-known/openid-configuration".to_owned();
@@ -175,13 +175,13 @@ fn the_demo_file_is_good() {
 }
 
 #[test]
-fn later_sources_go_over_earlier_ones() {
+fn later_sources_override_earlier_ones() {
     let directory = tempfile::tempdir().unwrap();
     let [one, two] = ["one.toml", "two.toml"].map(|name| directory.path().join(name));
     std::fs::write(&one, "[cache]\ncapacity = 1\nmin_remaining = \"1m\"\n[log]\nlevel = \"warn\"")
         .unwrap();
     std::fs::write(&two, "[cache]\ncapacity = 2\n[log]\nlevel = \"error\"").unwrap();
-    let sources = good().file(one).file(two).variable("JUSPAY_BFF__LOG__LEVEL", "debug");
+    let sources = valid().file(one).file(two).variable("JUSPAY_BFF__LOG__LEVEL", "debug");
     let settings = sources.load().unwrap().settings;
     assert_eq!(settings.cache.capacity, 2);
     assert_eq!(settings.cache.min_remaining, Duration::from_mins(1));
@@ -189,7 +189,7 @@ fn later_sources_go_over_earlier_ones() {
 }
 
 #[test]
-fn the_environment_alone_is_enough() {
+fn environment_alone_is_sufficient() {
     let variables = [
         ("JUSPAY__BASE_URL", "http://127.0.0.1:8081"),
         ("JUSPAY__MERCHANT_ID", "0123"),
@@ -232,8 +232,8 @@ fn the_environment_alone_is_enough() {
 }
 
 #[test]
-fn near_misses_in_the_environment_are_warnings() {
-    let loaded = good()
+fn similar_variables_are_warnings() {
+    let loaded = valid()
         .variable("JUSPAY_BFF_LOG_LEVEL", "debug")
         .variable("JUSPAY_BFF_SERVICE_HOST", "10.0.0.1")
         .load()
@@ -243,30 +243,30 @@ fn near_misses_in_the_environment_are_warnings() {
 }
 
 #[test]
-fn the_settings_in_force_can_be_read_back() {
-    let first = good().load().unwrap().effective.to_string();
+fn effective_settings_load_again() {
+    let first = valid().load().unwrap().effective.to_string();
     assert!(first.contains("api_key = \"********\" # good.toml, line 5\n"), "{first}");
     assert!(first.contains("\ncapacity = 100000\n"), "defaults have no comment: {first}");
     let again = Sources::default().text("again", &*first).load().unwrap();
-    assert_eq!(format!("{:?}", again.settings), format!("{:?}", good().load().unwrap().settings));
+    assert_eq!(format!("{:?}", again.settings), format!("{:?}", valid().load().unwrap().settings));
     let read: toml::Table = toml::from_str(&first).unwrap();
     let defaults: toml::Table = toml::from_str(DEFAULT_FILE).unwrap();
     assert!(keys("", &read).is_superset(&keys("", &defaults)));
 }
 
 #[test]
-fn several_issuers_are_kept_apart_by_prefixes_or_not_at_all() {
+fn several_issuers_need_distinct_prefixes_or_shared_ids() {
     let second = |text: &str| {
         let rest = "issuer = 'https://b.example'\naudiences = ['b']\nalgorithms = ['ES256']\n\
                     discovery = true";
-        good().text("second", format!("{text}\n[auth.issuers.second]\n{rest}"))
+        valid().text("second", format!("{text}\n[auth.issuers.second]\n{rest}"))
     };
     assert!(second("[auth]\nshared_customer_ids = true").load().is_ok());
     let main = "[auth.issuers.main]\ncustomer_id_prefix = ";
     let other = |sources: Sources, prefix: &str| {
         sources.text("x", format!("[auth.issuers.second]\ncustomer_id_prefix = '{prefix}'")).load()
     };
-    for (one, two, good) in [
+    for (one, two, valid) in [
         ("a-", "b-", true),
         ("", "b-", true),
         ("b-", "", true),
@@ -276,18 +276,18 @@ fn several_issuers_are_kept_apart_by_prefixes_or_not_at_all() {
         ("ab", "a", false),
     ] {
         let loaded = other(second(&format!("{main}'{one}'")), two);
-        assert_eq!(loaded.is_ok(), good, "{one:?} {two:?}");
+        assert_eq!(loaded.is_ok(), valid, "{one:?} {two:?}");
     }
 }
 
 #[test]
-fn discovery_that_is_off_is_as_good_as_unset() {
+fn discovery_false_is_treated_as_unset() {
     let keys = "[auth.issuers.main]\ndiscovery = false\njwks_url = 'https://id.example/jwks'";
-    let settings = good().text("x", keys).load().unwrap().settings;
+    let settings = valid().text("x", keys).load().unwrap().settings;
     let url = KeySource::Url("https://id.example/jwks".to_owned());
     assert_eq!(settings.auth.issuers["main"].keys, url);
     let address = "[auth.issuers.main]\ndiscovery = 'https://id.example/x'";
-    let settings = good().text("x", address).load().unwrap().settings;
+    let settings = valid().text("x", address).load().unwrap().settings;
     let discovery = KeySource::Discovery("https://id.example/x".to_owned());
     assert_eq!(settings.auth.issuers["main"].keys, discovery);
 }

@@ -1,4 +1,4 @@
-//! `traces.*`: which requests are traced, and where their spans go.
+//! `traces.*`: which requests are traced, and the collector that receives their spans.
 
 use std::path::{Path, PathBuf};
 
@@ -6,26 +6,26 @@ use secrecy::ExposeSecret as _;
 
 use super::{
     address::{WebAddress, no_query},
-    fault::Wrong,
+    fault::Violation,
     reader::Reader,
     roots::holds_roots,
     server::unreadable,
 };
 use crate::secret_file;
 
-/// What OTLP/HTTP adds to the address by itself.
+/// The path that OTLP/HTTP appends to the endpoint.
 const PATH: &str = "/v1/traces";
 
-/// Header fields that are ours to write, in lower case.
-const OURS: [&str; 6] =
+/// Header fields that the exporter or HTTP client sets, in lower case.
+const RESERVED: [&str; 6] =
     ["connection", "content-length", "content-type", "host", "transfer-encoding", "user-agent"];
 
 /// `traces.*`
 #[derive(Debug, Clone)]
 pub struct Traces {
-    /// `traces.endpoint`, without a slash at its end; nothing is traced without it.
+    /// `traces.endpoint`, without a trailing slash. If unset, nothing is traced.
     pub endpoint: Option<String>,
-    /// `traces.sample`, a share from 0 to 1.
+    /// `traces.sample`, a ratio from 0 to 1.
     pub sample: f64,
     /// `traces.trust_traceparent`
     pub trust_traceparent: bool,
@@ -33,14 +33,14 @@ pub struct Traces {
     pub service_name: String,
     /// `traces.headers_file`
     pub headers_file: Option<PathBuf>,
-    /// `traces.ca_file`: PEM roots besides the built-in ones.
+    /// `traces.ca_file`: PEM root certificates, in addition to the built-in ones.
     pub ca_file: Option<PathBuf>,
 }
 
 impl Traces {
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let endpoint = reader.at("traces.endpoint").text(endpoint);
-        let sample = reader.at("traces.sample").share();
+        let sample = reader.at("traces.sample").ratio();
         let trust_traceparent = reader.at("traces.trust_traceparent").boolean();
         let service_name = reader.at("traces.service_name").text(service_name);
         let headers_file = reader.at("traces.headers_file").file(holds_headers);
@@ -56,41 +56,40 @@ impl Traces {
     }
 }
 
-/// A collector's address, if this program can send anything there.
-pub(super) fn endpoint(text: &str) -> Result<String, Vec<Wrong>> {
+/// The collector's address. Rejected if this program is built without traces.
+pub(super) fn endpoint(text: &str) -> Result<String, Vec<Violation>> {
     let base = text.trim_end_matches('/');
-    let mut wrongs = WebAddress::parse(text, &[no_query]).err().unwrap_or_default();
+    let mut violations = WebAddress::parse(text, &[no_query]).err().unwrap_or_default();
     if base.ends_with(PATH) {
         let reason = "ends in /v1/traces, which the service adds itself";
-        wrongs.push(Wrong::new(reason, "remove /v1/traces"));
+        violations.push(Violation::new(reason, "remove /v1/traces"));
     }
     if cfg!(not(feature = "traces")) {
         let reason = "this binary was built without traces";
         let fix = "build it with `--features traces`, as the image is, or remove the setting";
-        wrongs.push(Wrong::new(reason, fix));
+        violations.push(Violation::new(reason, fix));
     }
-    if wrongs.is_empty() { Ok(base.to_owned()) } else { Err(wrongs) }
+    if violations.is_empty() { Ok(base.to_owned()) } else { Err(violations) }
 }
 
-fn service_name(text: &str) -> Result<String, Wrong> {
+fn service_name(text: &str) -> Result<String, Violation> {
     if text.trim().is_empty() || text.chars().any(char::is_control) {
-        return Err(Wrong::new("is empty or contains control characters", "write a name"));
+        return Err(Violation::new("is empty or contains control characters", "write a name"));
     }
     Ok(text.to_owned())
 }
 
-fn holds_headers(path: &Path) -> Result<(), Wrong> {
-    let lines = secret_file::read(path).map_err(|error| unreadable(&error))?;
+fn holds_headers(path: &Path) -> Result<(), Violation> {
+    let lines = secret_file::read_blocking(path).map_err(|error| unreadable(&error))?;
     if header_lines(lines.expose_secret()).is_some() {
         return Ok(());
     }
     let reason = "the file contains a line that is not a header, or a header that the service \
                   sends itself";
-    Err(Wrong::new(reason, "write one header per line, such as `Authorization: Bearer …`"))
+    Err(Violation::new(reason, "write one header per line, such as `Authorization: Bearer …`"))
 }
 
-/// The headers in a text that has one in each line (RFC 9110 §5): names and values; `None` when a
-/// line is none.
+/// Parses one header per line (RFC 9110 §5) into names and values; `None` if a line is invalid.
 #[must_use]
 pub fn header_lines(text: &str) -> Option<Vec<(&str, &str)>> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -103,8 +102,8 @@ fn header_line(line: &str) -> Option<(&str, &str)> {
     let is_name = !name.is_empty() && name.bytes().all(is_name_byte);
     let value = value.trim();
     let is_value = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    let is_ours = OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours));
-    (is_name && is_value && !is_ours).then_some((name, value))
+    let is_reserved = RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved));
+    (is_name && is_value && !is_reserved).then_some((name, value))
 }
 
 #[cfg(test)]
@@ -112,30 +111,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_a_line_each() {
+    fn each_line_is_one_header() {
         let text = "Authorization: Bearer a.b-c==\r\n\n  X-Scope-OrgID:shop 1\n";
         let headers = [("Authorization", "Bearer a.b-c=="), ("X-Scope-OrgID", "shop 1")];
         assert_eq!(header_lines(text).unwrap(), headers);
         assert_eq!(header_lines("X:").unwrap(), [("X", "")]);
-        for bad in ["hush", "A B: c", ": c", "A: \u{7f}", "A: é", "Host: a", "content-LENGTH: 3"] {
-            assert_eq!(header_lines(&format!("X: y\n{bad}")), None, "{bad}");
+        for invalid in
+            ["hush", "A B: c", ": c", "A: \u{7f}", "A: é", "Host: a", "content-LENGTH: 3"]
+        {
+            assert_eq!(header_lines(&format!("X: y\n{invalid}")), None, "{invalid}");
         }
     }
 
     #[test]
-    fn files_with_headers_are_tried_and_never_quoted() {
+    fn invalid_header_files_are_rejected_and_not_quoted() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "Authorization: hush\n").unwrap();
         assert_eq!(holds_headers(file.path()), Ok(()));
-        for bad in ["hush", "", "Host: hush"] {
-            std::fs::write(&file, bad).unwrap();
-            let wrong = format!("{:?}", holds_headers(file.path()).unwrap_err());
-            assert!(!wrong.contains("hush"), "{wrong}");
+        for invalid in ["hush", "", "Host: hush"] {
+            std::fs::write(&file, invalid).unwrap();
+            let violation = format!("{:?}", holds_headers(file.path()).unwrap_err());
+            assert!(!violation.contains("hush"), "{violation}");
         }
     }
 
     #[test]
-    fn a_collectors_address_has_neither_query_nor_the_path_that_is_added() {
+    fn endpoint_with_query_or_otlp_path_is_rejected() {
         let reason = |text| endpoint(text).unwrap_err().swap_remove(0).reason;
         assert!(reason("http://collector:4318?a=b").contains("query"));
         assert!(reason("https://collector.example/v1/traces/").contains("/v1/traces"));
@@ -144,14 +145,14 @@ mod tests {
 
     #[cfg(not(feature = "traces"))]
     #[test]
-    fn a_program_without_traces_says_how_to_get_them() {
-        let wrong = endpoint("http://collector:4318").unwrap_err().swap_remove(0);
-        assert!(wrong.reason.contains("without traces"), "{wrong:?}");
-        assert!(wrong.fix.contains("--features traces"), "{wrong:?}");
+    fn endpoint_is_rejected_if_built_without_traces() {
+        let violation = endpoint("http://collector:4318").unwrap_err().swap_remove(0);
+        assert!(violation.reason.contains("without traces"), "{violation:?}");
+        assert!(violation.fix.contains("--features traces"), "{violation:?}");
     }
 
     #[test]
-    fn a_service_has_a_name() {
+    fn empty_service_name_is_rejected() {
         assert_eq!(service_name("shop's bff").unwrap(), "shop's bff");
         assert!(service_name(" ").is_err() && service_name("a\nb").is_err());
     }

@@ -1,26 +1,27 @@
-//! Keys that nobody read: what may have been meant. Their values are never looked at.
+//! Reports keys that no section has read, and suggests the key that was probably meant. Never reads
+//! their values.
 
 use std::collections::BTreeSet;
 
 use config::{Map, Value};
 
 use super::{
-    fault::{Fault, Wrong},
+    fault::{Fault, Violation},
     value,
 };
 
-/// Longest name shown, in characters; no key is half as long.
+/// Longest name shown, in characters; no known name is half as long.
 const MAX_SHOWN: usize = 40;
 
-/// A fault for each key below `root` that isn't `known`.
+/// One fault for each key below `root` that isn't `known`.
 pub(super) fn faults(root: &Map<String, Value>, known: &BTreeSet<String>) -> Vec<Fault> {
     let mut faults = Vec::new();
     collect(root, "", known, &mut faults);
     faults
 }
 
-/// The path of `name` in the table at `parent`, fit to be shown: names that TOML wants in quotes
-/// are quoted, long ones are cut.
+/// The path of `name` in table `parent` for display: names are quoted as in TOML if necessary, and
+/// long names are truncated.
 pub(super) fn path(parent: &str, name: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let cut: String = name.chars().take(MAX_SHOWN).collect();
@@ -47,32 +48,32 @@ fn collect(table: &Map<String, Value>, at: &str, known: &BTreeSet<String>, to: &
 }
 
 fn unknown(path: String, known: &BTreeSet<String>, value: &Value) -> Fault {
-    let fix = meant(&path, known).map_or_else(
+    let fix = suggestion(&path, known).map_or_else(
         || "remove it; config/default.toml documents every key".to_owned(),
         |key| format!("did you mean {key}?"),
     );
-    Wrong::new("no such setting", fix).of(path, value::origin(value))
+    Violation::new("no such setting", fix).of(path, value::origin(value))
 }
 
-/// The key that was probably meant: one with other separators (`JUSPAY_BFF__LOG_LEVEL`), the
-/// nearest beside it, or one of the same name elsewhere.
-fn meant<'k>(path: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
+/// The key that was probably meant: the same name with other separators (`JUSPAY_BFF__LOG_LEVEL`),
+/// a similar name in the same table, or the same name in another table.
+fn suggestion<'k>(path: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
     let (parent, name) = split(path);
     let flat = path.replace('.', "_");
     if let Some(key) = known.iter().find(|key| key.replace('.', "_") == flat) {
         return Some(key);
     }
-    let nearest = with_tables(known)
+    let nearest = keys_and_tables(known)
         .filter(|key| split(key).0 == parent)
         .map(|key| (distance(split(key).1, name), key))
         .min();
-    // A third of the letters may be wrong.
+    // At most a third of the letters may differ.
     let near = nearest.filter(|(distance, key)| distance.saturating_mul(3) <= split(key).1.len());
-    near.map(|(_, key)| key).or_else(|| with_tables(known).find(|key| split(key).1 == name))
+    near.map(|(_, key)| key).or_else(|| keys_and_tables(known).find(|key| split(key).1 == name))
 }
 
-/// The known keys and the tables that they stand in.
-fn with_tables(known: &BTreeSet<String>) -> impl Iterator<Item = &str> {
+/// The known keys and the tables that contain them.
+fn keys_and_tables(known: &BTreeSet<String>) -> impl Iterator<Item = &str> {
     known.iter().flat_map(|key| {
         let tables = key.match_indices('.').filter_map(|(at, _)| key.get(..at));
         tables.chain([key.as_str()])
@@ -83,7 +84,7 @@ fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('.').unwrap_or(("", path))
 }
 
-/// Levenshtein's distance: how many letters to add, drop or change.
+/// Levenshtein distance: how many letters to insert, delete or substitute.
 fn distance(one: &str, other: &str) -> usize {
     let first: Vec<usize> = (0..=other.chars().count()).collect();
     let last = one.chars().zip(1..).fold(first, |above, (letter, start)| {
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_meant_is_told_when_it_is_near() {
+    fn similar_key_is_suggested() {
         for (text, key, fix) in [
             ("[juspay]\nbase_ulr = 'hush'", "juspay.base_ulr", "did you mean juspay.base_url?"),
             ("[jsupay]\nbase_url = 'hush'", "jsupay", "did you mean juspay?"),
@@ -134,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn every_unknown_key_is_told_but_a_table_only_once() {
-        let told = fixes("[x]\na = 1\nb = 2\n[log]\nq = 1\nr = 2");
-        let keys: Vec<_> = told.into_iter().map(|(key, _)| key).collect();
+    fn every_unknown_key_is_reported_and_unknown_tables_once() {
+        let faults = fixes("[x]\na = 1\nb = 2\n[log]\nq = 1\nr = 2");
+        let keys: Vec<_> = faults.into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["log.q", "log.r", "x"]);
     }
 
     #[test]
-    fn odd_names_are_shown_in_one_short_line() {
+    fn unusual_names_are_quoted_and_truncated() {
         assert_eq!(path("a", "b\nc"), "a.\"b\\nc\"");
         assert_eq!(path("", ""), "\"\"");
         assert_eq!(path("", &"é".repeat(41)), format!("\"{}…\"", "é".repeat(40)));

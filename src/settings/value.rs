@@ -1,59 +1,60 @@
-//! What a value of the merged tree is: a text, a truth, a number, a list; and where it came from.
+//! Converts values of the merged tree to texts, booleans, numbers and lists, and returns their
+//! origins.
 //!
-//! The environment knows only texts: there numbers, `true` and comma-separated lists are read from
-//! them. In a file a text is a text. No fault quotes the value.
+//! Environment variables are always texts, so numbers, `true` and comma-separated lists are parsed
+//! from them. Values in files are not converted. No fault quotes a value.
 
 use config::{Map, Value, ValueKind};
 
-use super::{environment, fault::Wrong};
+use super::{environment, fault::Violation};
 
-/// How many items a list has, and how one alone may be written.
+/// How many items a list may have, and whether a text is accepted as a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Items {
-    /// Any number, also none.
+    /// Any number, including none.
     Any,
-    /// One at least.
-    Some,
-    /// One at least; a text is a list of one.
-    SomeOrText,
+    /// At least one.
+    AtLeastOne,
+    /// At least one; a single text is a list of one item.
+    AtLeastOneOrText,
 }
 
-/// An item of a list: its text, or why it has none, and where it came from.
-pub(super) type Item = (Result<String, Wrong>, Option<String>);
+/// An item of a list: its text, or why it is invalid, and its origin.
+pub(super) type Item = (Result<String, Violation>, Option<String>);
 
-/// Where a value came from. A table has no place of its own: it is its first setting's.
+/// The origin of a value. A table has the origin of its first setting.
 pub(super) fn origin(value: &Value) -> Option<String> {
     let first = || table(value).and_then(|table| table.get(table.keys().min()?));
     value.origin().map(str::to_owned).or_else(|| first().and_then(origin))
 }
 
-/// What is in a table.
+/// The entries of a table.
 pub(super) const fn table(value: &Value) -> Option<&Map<String, Value>> {
     if let ValueKind::Table(table) = &value.kind { Some(table) } else { None }
 }
 
 /// A text.
-pub(super) fn text(value: &Value) -> Result<&str, Wrong> {
+pub(super) fn text(value: &Value) -> Result<&str, Violation> {
     let ValueKind::String(text) = &value.kind else {
         return Err(mismatch(value, "a string", "write a string in quotes"));
     };
     Ok(text)
 }
 
-/// The text of a setting that may be true or false as well.
-pub(super) fn switch_text(value: &Value) -> Result<&str, Wrong> {
+/// The text of a setting that also accepts a boolean.
+pub(super) fn switch_text(value: &Value) -> Result<&str, Violation> {
     let ValueKind::String(text) = &value.kind else {
         let fix = "write true or false without quotes, or a string in quotes";
         return Err(mismatch(value, "true, false or a string", fix));
     };
     if text.parse::<bool>().is_ok() {
         let reason = "expected true or false, found a string: the value is in quotes";
-        return Err(Wrong::new(reason, "write true or false without quotes"));
+        return Err(Violation::new(reason, "write true or false without quotes"));
     }
     Ok(text)
 }
 
-/// True or false, when it is either.
+/// The boolean; `None` for another type.
 pub(super) fn boolean(value: &Value) -> Option<bool> {
     match (&value.kind, environment_text(value)) {
         (ValueKind::Boolean(boolean), _) => Some(*boolean),
@@ -61,8 +62,8 @@ pub(super) fn boolean(value: &Value) -> Option<bool> {
     }
 }
 
-/// A whole number that isn't negative; `None` when it is too large or negative.
-pub(super) fn number(value: &Value, fix: &str) -> Result<Option<u64>, Wrong> {
+/// A non-negative integer; `None` if it is negative or too large.
+pub(super) fn number(value: &Value, fix: &str) -> Result<Option<u64>, Violation> {
     match (&value.kind, environment_text(value)) {
         (ValueKind::I64(number), _) => Ok(u64::try_from(*number).ok()),
         (ValueKind::I128(_), _) => Ok(None),
@@ -71,8 +72,8 @@ pub(super) fn number(value: &Value, fix: &str) -> Result<Option<u64>, Wrong> {
     }
 }
 
-/// A number, whole or not; `None` for a text that is none.
-pub(super) fn share(value: &Value, fix: &str) -> Result<Option<f64>, Wrong> {
+/// A number; `None` for a text that isn't one.
+pub(super) fn ratio(value: &Value, fix: &str) -> Result<Option<f64>, Violation> {
     match (&value.kind, environment_text(value)) {
         (ValueKind::Float(number), _) => Ok(Some(*number)),
         (ValueKind::I64(0), _) => Ok(Some(0.0)),
@@ -83,46 +84,50 @@ pub(super) fn share(value: &Value, fix: &str) -> Result<Option<f64>, Wrong> {
     }
 }
 
-/// Whether it is a number, whole or not.
+/// Whether it is an integer or a float.
 pub(super) const fn is_number(value: &Value) -> bool {
     matches!(value.kind, ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::Float(_))
 }
 
 /// The items of a list of texts.
 ///
-/// `fix` is what to do about a value of another type.
-pub(super) fn items(value: &Value, items: Items, fix: Option<&str>) -> Result<Vec<Item>, Wrong> {
+/// `fix` is the fix for a value of another type.
+pub(super) fn items(
+    value: &Value,
+    items: Items,
+    fix: Option<&str>,
+) -> Result<Vec<Item>, Violation> {
     let list: Vec<Item> = match (&value.kind, environment_text(value)) {
         (ValueKind::Array(values), _) => {
             values.iter().map(|item| (text(item).map(str::to_owned), origin(item))).collect()
         }
         (_, Some(text)) if is_in_brackets(text) => {
             let reason = "is a JSON or TOML list, which an environment variable cannot contain";
-            return Err(Wrong::new(reason, "separate the items with commas, such as a,b"));
+            return Err(Violation::new(reason, "separate the items with commas, such as a,b"));
         }
         (_, Some(text)) => {
             text.split(',').map(|item| (Ok(item.trim().to_owned()), origin(value))).collect()
         }
-        (ValueKind::String(text), None) if items == Items::SomeOrText => {
+        (ValueKind::String(text), None) if items == Items::AtLeastOneOrText => {
             vec![(Ok(text.clone()), origin(value))]
         }
         (_, None) => {
             let expected = match items {
-                Items::SomeOrText => "a string or a list of strings",
-                Items::Any | Items::Some => "a list of strings",
+                Items::AtLeastOneOrText => "a string or a list of strings",
+                Items::Any | Items::AtLeastOne => "a list of strings",
             };
             let fix = fix.unwrap_or("write a list of strings, such as [\"a\", \"b\"]");
             return Err(mismatch(value, expected, fix));
         }
     };
     if list.is_empty() && items != Items::Any {
-        return Err(Wrong::new("the list is empty", "add at least one item"));
+        return Err(Violation::new("the list is empty", "add at least one item"));
     }
     Ok(list)
 }
 
-/// It is one thing and must be another.
-pub(super) fn mismatch(value: &Value, expected: &str, fix: &str) -> Wrong {
+/// A violation because the value has the wrong type.
+pub(super) fn mismatch(value: &Value, expected: &str, fix: &str) -> Violation {
     let found = match &value.kind {
         ValueKind::Nil => "nothing",
         ValueKind::Boolean(_) => "a boolean",
@@ -134,31 +139,30 @@ pub(super) fn mismatch(value: &Value, expected: &str, fix: &str) -> Wrong {
         ValueKind::Table(_) => "a table",
         ValueKind::Array(_) => "a list",
     };
-    Wrong::new(format!("expected {expected}, found {found}"), fix)
+    Violation::new(format!("expected {expected}, found {found}"), fix)
 }
 
-/// `["a","b"]`, which isn't how the environment writes lists. No address in brackets ends so: its
-/// port follows.
+/// Whether it looks like `["a","b"]`, which environment variables don't support. A bracketed IPv6
+/// address is not affected: its port follows the bracket.
 fn is_in_brackets(text: &str) -> bool {
     let text = text.trim();
     text.starts_with('[') && text.ends_with(']')
 }
 
-/// The text of a variable, which is a text only because the environment knows nothing else.
+/// The text of a value from the environment; `None` for a value from a file.
 fn environment_text(value: &Value) -> Option<&str> {
     let is_variable = value.origin().is_some_and(|origin| origin.starts_with(environment::ORIGIN));
     text(value).ok().filter(|_| is_variable)
 }
 
-/// The one of three choices that `text` names: whether something is never, perhaps or always asked
-/// for.
-pub(super) fn off_optional_or_required<T>(text: &str, choices: [T; 3]) -> Result<T, Wrong> {
+/// Maps `off`, `optional` and `required` to the three choices.
+pub(super) fn off_optional_or_required<T>(text: &str, choices: [T; 3]) -> Result<T, Violation> {
     let [off, optional, required] = choices;
     match text {
         "off" => Ok(off),
         "optional" => Ok(optional),
         "required" => Ok(required),
-        _ => Err(Wrong::new(
+        _ => Err(Violation::new(
             "expected \"off\", \"optional\" or \"required\"",
             "write \"off\", \"optional\" or \"required\"",
         )),
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_environment_writes_other_types_as_texts() {
+    fn other_types_are_parsed_from_texts_of_variables_only() {
         assert_eq!(number(&from_environment("7"), ""), Ok(Some(7)));
         assert_eq!(number(&from_environment("x"), ""), Ok(None));
         assert!(number(&from_file("7"), "").is_err());
@@ -191,33 +195,33 @@ mod tests {
     }
 
     #[test]
-    fn shares_may_be_whole_numbers() {
-        assert_eq!(share(&from_file(0.5), ""), Ok(Some(0.5)));
-        assert_eq!(share(&from_file(1), ""), Ok(Some(1.0)));
-        assert_eq!(share(&from_file(0), ""), Ok(Some(0.0)));
-        assert_eq!(share(&from_file(2), ""), Ok(None));
-        assert_eq!(share(&from_environment("0.25"), ""), Ok(Some(0.25)));
-        assert!(share(&from_file("0.5"), "").is_err());
+    fn integers_are_ratios() {
+        assert_eq!(ratio(&from_file(0.5), ""), Ok(Some(0.5)));
+        assert_eq!(ratio(&from_file(1), ""), Ok(Some(1.0)));
+        assert_eq!(ratio(&from_file(0), ""), Ok(Some(0.0)));
+        assert_eq!(ratio(&from_file(2), ""), Ok(None));
+        assert_eq!(ratio(&from_environment("0.25"), ""), Ok(Some(0.25)));
+        assert!(ratio(&from_file("0.5"), "").is_err());
     }
 
     #[test]
-    fn lists_come_as_lists_or_with_commas() {
+    fn lists_are_parsed_from_arrays_and_comma_separated_texts() {
         let texts = |value: &Value, kind| {
             let list = items(value, kind, None).ok()?;
             Some(list.into_iter().map(|(text, _)| text.unwrap()).collect::<Vec<_>>())
         };
-        assert_eq!(texts(&from_environment("a, b,"), Items::Some).unwrap(), ["a", "b", ""]);
-        assert_eq!(texts(&from_file("a,b"), Items::SomeOrText).unwrap(), ["a,b"]);
-        assert_eq!(texts(&from_file("a,b"), Items::Some), None);
-        assert_eq!(texts(&from_file(vec!["a"]), Items::SomeOrText).unwrap(), ["a"]);
-        assert_eq!(texts(&from_file(Vec::<String>::new()), Items::SomeOrText), None);
-        assert_eq!(texts(&from_file(Vec::<String>::new()), Items::Some), None);
+        assert_eq!(texts(&from_environment("a, b,"), Items::AtLeastOne).unwrap(), ["a", "b", ""]);
+        assert_eq!(texts(&from_file("a,b"), Items::AtLeastOneOrText).unwrap(), ["a,b"]);
+        assert_eq!(texts(&from_file("a,b"), Items::AtLeastOne), None);
+        assert_eq!(texts(&from_file(vec!["a"]), Items::AtLeastOneOrText).unwrap(), ["a"]);
+        assert_eq!(texts(&from_file(Vec::<String>::new()), Items::AtLeastOneOrText), None);
+        assert_eq!(texts(&from_file(Vec::<String>::new()), Items::AtLeastOne), None);
         assert_eq!(texts(&from_file(Vec::<String>::new()), Items::Any).unwrap(), [""; 0]);
         assert!(items(&from_file(vec![1]), Items::Any, None).unwrap()[0].0.is_err());
         for json in [r#"["a","b"]"#, " ['a'] ", "[]", "[a,b]"] {
             assert_eq!(texts(&from_environment(json), Items::Any), None, "{json}");
         }
         let addresses = from_environment("[::1]:80,[::]:81");
-        assert_eq!(texts(&addresses, Items::SomeOrText).unwrap(), ["[::1]:80", "[::]:81"]);
+        assert_eq!(texts(&addresses, Items::AtLeastOneOrText).unwrap(), ["[::1]:80", "[::]:81"]);
     }
 }

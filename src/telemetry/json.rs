@@ -1,7 +1,8 @@
-//! A log line as a JSON object, flat: time, level, what the event tells in its order, target.
+//! Formats a log event as a flat JSON object: time, level, the event's fields in their order, and
+//! target.
 //!
-//! Written straight into the line's buffer. The library's own way puts each event together as a tree
-//! first, which costs as much as the answer that the line is about.
+//! Writes directly to the line's buffer. The JSON format of tracing-subscriber first builds a tree
+//! of each event, which takes as long as a response from the cache.
 
 use std::fmt::{self, Write as _};
 
@@ -18,7 +19,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// The format.
+/// The JSON format.
 pub(super) struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -38,25 +39,25 @@ where
         line.write_str("\",\"level\":\"")?;
         line.write_str(metadata.level().as_str())?;
         line.write_char('"')?;
-        let mut members = Members { line: &mut line, written: Ok(()) };
+        let mut members = FieldWriter { line: &mut line, result: Ok(()) };
         event.record(&mut members);
-        members.written?;
+        members.result?;
         line.write_str(",\"target\":")?;
         string(&mut line, metadata.target())?;
         line.write_str("}\n")
     }
 }
 
-/// What an event tells, as members of the object.
-struct Members<'l, 'w> {
+/// Writes the fields of an event as members of the object.
+struct FieldWriter<'l, 'w> {
     line: &'l mut Writer<'w>,
-    written: fmt::Result,
+    result: fmt::Result,
 }
 
-impl Members<'_, '_> {
+impl FieldWriter<'_, '_> {
     fn member(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        if self.written.is_ok() {
-            self.written = self.write(field, value);
+        if self.result.is_ok() {
+            self.result = self.write(field, value);
         }
     }
 
@@ -72,9 +73,9 @@ impl Members<'_, '_> {
     }
 }
 
-impl Visit for Members<'_, '_> {
+impl Visit for FieldWriter<'_, '_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has no word for the others.
+        // JSON has no other numbers.
         self.member(field, |line| {
             if value.is_finite() { write!(line, "{value}") } else { line.write_str("null") }
         });
@@ -111,13 +112,13 @@ fn string(line: &mut Writer<'_>, text: &str) -> fmt::Result {
     line.write_char('"')
 }
 
-/// The inside of a string (RFC 8259 §7).
+/// Escapes the content of a string (RFC 8259 §7).
 struct Escaped<'l, 'w>(&'l mut Writer<'w>);
 
 impl fmt::Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        // What is to be escaped is one byte long.
+        // Every escaped character is one byte long.
         while let Some(at) = rest.bytes().position(is_escaped) {
             let (plain, more) = rest.split_at(at);
             self.0.write_str(plain)?;
@@ -153,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_reads_back_the_same_and_stays_on_one_line(text: String) {
+        fn any_text_round_trips_on_one_line(text: String) {
             let line = escaped(&text);
             prop_assert!(!line.bytes().any(|byte| byte < 0x20));
             prop_assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), json!(text));
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn each_ascii_character_reads_back_the_same() {
+    fn each_ascii_character_round_trips() {
         let text: String = (0..128_u8).map(char::from).collect();
         assert_eq!(serde_json::from_str::<String>(&escaped(&text)).unwrap(), text);
         assert_eq!(escaped("a\"b\\c\nd\u{1b}"), r#""a\"b\\c\nd\u001b""#);

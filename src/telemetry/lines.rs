@@ -1,9 +1,10 @@
-//! Log lines on their way out: kept by whoever logs, written by a thread of its own.
+//! Batches log lines, and writes them in a separate thread.
 //!
-//! A write costs more than an answer from memory, and a reader that stands still would stop the
-//! workers. So lines wait a moment for others and leave together. Lines for which there is no room,
-//! and lines that can't be written, are lost and counted; the log says so after the next write that
-//! succeeds. Nobody waits for a line that isn't urgent, and nobody but the thread waits for its reader.
+//! A write takes longer than a response from the cache, and a slow reader of standard output would
+//! block the workers. Therefore lines are batched for up to 10 ms, except for warnings and errors,
+//! which are written at once. Lines that exceed the buffer or can't be written are dropped and
+//! counted. A warning about them follows the next successful write. Logging never waits for the
+//! thread or the reader.
 
 use std::{
     io::{self, Write},
@@ -18,158 +19,166 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::metrics;
 
-/// How long lines wait for others.
-const GATHER: Duration = Duration::from_millis(10);
+/// Maximum time until a batch is written.
+const BATCH_TIME: Duration = Duration::from_millis(10);
 
-/// Bytes that wait at most: a tenth of a second of a full core's lines.
-const MOST: usize = 4 << 20;
+/// Maximum size of the buffer, in bytes: a tenth of a second of the lines that one busy core logs.
+const MAX_PENDING_BYTES: usize = 4 << 20;
 
-/// So many don't wait for more.
-const ENOUGH: usize = 64 << 10;
+/// A batch of this size, in bytes, is written at once.
+const FULL_BATCH_BYTES: usize = 64 << 10;
 
-/// How long the last lines have when the process ends.
-const LAST: Duration = Duration::from_secs(1);
+/// Maximum wait for the last lines when the process ends.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Lines that wait, and who writes them.
+/// Collects lines for the thread that writes them.
 #[derive(Clone)]
-pub(super) struct Lines(Arc<Shared>);
+pub(super) struct BatchWriter(Arc<Shared>);
 
 struct Shared {
-    waiting: Mutex<Waiting>,
+    pending: Mutex<Pending>,
     changed: Condvar,
-    most: usize,
+    max_bytes: usize,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     lines: Vec<u8>,
-    /// How many found no room since the last ones left.
-    lost: u64,
+    /// Lines dropped since the last batch because the buffer was full.
+    dropped: u64,
     is_urgent: bool,
-    /// The thread has nothing to do.
+    /// The thread waits for lines.
     is_idle: bool,
-    end: End,
+    end: Shutdown,
 }
 
-/// How far the log's end has come.
+/// The state of the shutdown.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum Shutdown {
     #[default]
-    NotYet,
-    /// No more is to come.
-    Begun,
-    /// All that came has left.
-    Over,
+    NotRequested,
+    /// No more lines will follow.
+    Requested,
+    /// All lines are written.
+    Complete,
 }
 
-/// Where a line is put.
-pub(super) struct Line<'l> {
-    lines: &'l Lines,
+/// Adds one line.
+pub(super) struct LineWriter<'l> {
+    lines: &'l BatchWriter,
     is_urgent: bool,
 }
 
-impl Lines {
-    /// Lines that leave by `out`.
+impl BatchWriter {
+    /// Starts a thread that writes to `out`.
     ///
     /// # Errors
-    /// When no thread can be had.
-    pub(super) fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::bounded(out, MOST)
+    /// If the thread can't be started.
+    pub(super) fn spawn(out: impl Write + Send + 'static) -> io::Result<Self> {
+        Self::spawn_bounded(out, MAX_PENDING_BYTES)
     }
 
-    fn bounded(out: impl Write + Send + 'static, most: usize) -> io::Result<Self> {
-        let lines = Self::unwritten(most);
+    fn spawn_bounded(out: impl Write + Send + 'static, max_bytes: usize) -> io::Result<Self> {
+        let lines = Self::without_thread(max_bytes);
         let thread = lines.clone();
         thread::Builder::new().name("log".to_owned()).spawn(move || thread.write_to(out))?;
         Ok(lines)
     }
 
-    /// Lines that no thread writes yet.
-    fn unwritten(most: usize) -> Self {
-        Self(Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new(), most }))
+    /// A writer without a thread.
+    fn without_thread(max_bytes: usize) -> Self {
+        Self(Arc::new(Shared { pending: Mutex::default(), changed: Condvar::new(), max_bytes }))
     }
 
-    /// Waits until all lines have left, unless nobody takes them.
+    /// Waits until all lines are written, for a bounded time.
     pub(super) fn end(&self) {
         let Shared { changed, .. } = &*self.0;
-        let mut waiting = self.waiting();
-        waiting.end = End::Begun;
+        let mut pending = self.pending();
+        pending.end = Shutdown::Requested;
         changed.notify_all();
-        drop(changed.wait_timeout_while(waiting, LAST, |waiting| waiting.end != End::Over));
+        drop(
+            changed.wait_timeout_while(pending, END_TIMEOUT, |pending| {
+                pending.end != Shutdown::Complete
+            }),
+        );
     }
 
     fn write_to(&self, out: impl Write) {
         let mut out = Output { out, is_line_open: false };
-        let mut leaving = Vec::new();
+        let mut batch = Vec::new();
         let mut unreported: u64 = 0;
-        while let Some(without_room) = self.take(&mut leaving) {
-            let unwritten = out.write_lines(&leaving);
+        while let Some(dropped) = self.next_batch(&mut batch) {
+            let unwritten = out.write_lines(&batch);
             metrics::count_lost_log_lines(unwritten);
-            leaving.clear();
-            leaving.shrink_to(ENOUGH);
-            unreported = unreported.saturating_add(without_room).saturating_add(unwritten);
-            // After a failed write, this line would be lost too, and be the reason for another one.
+            batch.clear();
+            batch.shrink_to(FULL_BATCH_BYTES);
+            unreported = unreported.saturating_add(dropped).saturating_add(unwritten);
+            // After a failed write, the warning would be dropped too and cause another one.
             if unwritten == 0 && unreported > 0 {
-                let lost = mem::take(&mut unreported);
-                tracing::warn!(lost, "log lines lost; standard output was full, closed or slow");
+                let dropped = mem::take(&mut unreported);
+                tracing::warn!(
+                    lost = dropped,
+                    "log lines lost; standard output was full, closed or slow"
+                );
             }
         }
-        self.waiting().end = End::Over;
+        self.pending().end = Shutdown::Complete;
         self.0.changed.notify_all();
     }
 
-    /// Waits for lines, and takes them in the place of nothing. Tells how many were lost behind them.
-    fn take(&self, leaving: &mut Vec<u8>) -> Option<u64> {
+    /// Waits for lines and moves them to `batch`, which is empty. Returns how many were dropped
+    /// after them; `None` at the end.
+    fn next_batch(&self, batch: &mut Vec<u8>) -> Option<u64> {
         let Shared { changed, .. } = &*self.0;
-        let mut waiting = self.waiting();
-        while waiting.lines.is_empty() {
-            if waiting.end != End::NotYet {
+        let mut pending = self.pending();
+        while pending.lines.is_empty() {
+            if pending.end != Shutdown::NotRequested {
                 return None;
             }
-            waiting.is_idle = true;
-            waiting = changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            pending.is_idle = true;
+            pending = changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
         }
-        waiting.is_idle = false;
-        let (mut waiting, _) = changed
-            .wait_timeout_while(waiting, GATHER, |waiting| waiting.may_wait())
+        pending.is_idle = false;
+        let (mut pending, _) = changed
+            .wait_timeout_while(pending, BATCH_TIME, |pending| pending.may_wait())
             .unwrap_or_else(PoisonError::into_inner);
-        mem::swap(&mut waiting.lines, leaving);
-        waiting.is_urgent = false;
-        Some(mem::take(&mut waiting.lost))
+        mem::swap(&mut pending.lines, batch);
+        pending.is_urgent = false;
+        Some(mem::take(&mut pending.dropped))
     }
 
-    fn put(&self, line: &[u8], is_urgent: bool) {
-        let mut waiting = self.waiting();
-        if waiting.lines.len().saturating_add(line.len()) > self.0.most {
-            waiting.lost = waiting.lost.saturating_add(1);
+    fn push(&self, line: &[u8], is_urgent: bool) {
+        let mut pending = self.pending();
+        if pending.lines.len().saturating_add(line.len()) > self.0.max_bytes {
+            pending.dropped = pending.dropped.saturating_add(1);
             metrics::count_lost_log_lines(1);
             return;
         }
-        let could_wait = waiting.may_wait();
-        waiting.lines.extend_from_slice(line);
-        waiting.is_urgent |= is_urgent;
-        let is_awaited = mem::take(&mut waiting.is_idle) || (could_wait && !waiting.may_wait());
-        drop(waiting);
-        if is_awaited {
+        let could_wait = pending.may_wait();
+        pending.lines.extend_from_slice(line);
+        pending.is_urgent |= is_urgent;
+        let must_notify = mem::take(&mut pending.is_idle) || (could_wait && !pending.may_wait());
+        drop(pending);
+        if must_notify {
             self.0.changed.notify_all();
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where lines are written.
+/// The output of the thread.
 struct Output<W> {
     out: W,
-    /// The last write ended within a line.
+    /// The last write ended in the middle of a line.
     is_line_open: bool,
 }
 
 impl<W: Write> Output<W> {
-    /// Writes whole lines, until a write fails. Gives the number of lines that weren't written, or not
-    /// to their end.
+    /// Writes whole lines until a write fails. Returns the number of lines that were not written
+    /// completely.
     fn write_lines(&mut self, lines: &[u8]) -> u64 {
         if self.is_line_open && self.write(b"\n") == 0 {
             return count_lines(lines);
@@ -180,7 +189,7 @@ impl<W: Write> Output<W> {
         count_lines(rest)
     }
 
-    /// Writes until a write fails. Gives the number of bytes that were written.
+    /// Writes until a write fails. Returns the number of bytes written.
     fn write(&mut self, bytes: &[u8]) -> usize {
         let mut written: usize = 0;
         while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -200,27 +209,27 @@ fn count_lines(lines: &[u8]) -> u64 {
     u64::try_from(lines).unwrap_or(u64::MAX)
 }
 
-impl Waiting {
+impl Pending {
     fn may_wait(&self) -> bool {
-        !self.is_urgent && self.end == End::NotYet && self.lines.len() < ENOUGH
+        !self.is_urgent && self.end == Shutdown::NotRequested && self.lines.len() < FULL_BATCH_BYTES
     }
 }
 
-impl<'l> MakeWriter<'l> for Lines {
-    type Writer = Line<'l>;
+impl<'l> MakeWriter<'l> for BatchWriter {
+    type Writer = LineWriter<'l>;
 
-    fn make_writer(&'l self) -> Line<'l> {
-        Line { lines: self, is_urgent: true }
+    fn make_writer(&'l self) -> LineWriter<'l> {
+        LineWriter { lines: self, is_urgent: true }
     }
 
-    fn make_writer_for(&'l self, metadata: &Metadata<'_>) -> Line<'l> {
-        Line { lines: self, is_urgent: *metadata.level() <= Level::WARN }
+    fn make_writer_for(&'l self, metadata: &Metadata<'_>) -> LineWriter<'l> {
+        LineWriter { lines: self, is_urgent: *metadata.level() <= Level::WARN }
     }
 }
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.lines.put(line, self.is_urgent);
+        self.lines.push(line, self.is_urgent);
         Ok(line.len())
     }
 

@@ -1,6 +1,6 @@
-//! What we want to know of a certificate (RFC 5280 §4.1): until when it holds, and whom it names.
+//! Parses the expiry and the names of a certificate (RFC 5280 §4.1).
 //!
-//! rustls has checked it by then, or will; this only reads. What can't be read says nothing.
+//! It doesn't validate: rustls does. Fields that can't be parsed are treated as missing.
 
 use jiff::{Timestamp, civil::DateTime};
 
@@ -21,39 +21,39 @@ const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
 const URI: u8 = 0x86;
 
-/// 2.5.4.3
+/// id-at-commonName, 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-/// 2.5.29.17
+/// id-ce-subjectAltName, 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
-/// Whom a verified client certificate names.
+/// The names in a verified client certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PeerCertificate {
-    /// The subject's common name; none when it has several.
+    /// The subject's common name; `None` if it has several.
     pub common_name: Option<String>,
-    /// The DNS names among the subject's alternative names.
+    /// The DNS names among the subject alternative names.
     pub dns_names: Vec<String>,
-    /// The URIs among them, such as SPIFFE ids.
+    /// The URIs among the subject alternative names, such as SPIFFE ids.
     pub uris: Vec<String>,
 }
 
-/// The parts of a certificate that are read here.
+/// The parsed fields of a certificate.
 struct Parts<'a> {
     validity: &'a [u8],
     subject: &'a [u8],
-    /// What is in its `SubjectPublicKeyInfo`.
+    /// The content of `SubjectPublicKeyInfo`.
     key: &'a [u8],
     extensions: &'a [u8],
 }
 
-/// The moment after which the certificate (DER) doesn't hold any more.
+/// The time at which a certificate (DER) expires.
 #[must_use]
 pub fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let mut validity = Parts::of(certificate)?.validity;
     element(&mut validity)?;
     let (tag, text) = element(&mut validity)?;
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
-    // RFC 5280 §4.1.2.5.1: two digits from 50 on are of the last century.
+    // RFC 5280 §4.1.2.5.1: years from 50 on belong to the 20th century.
     let text = match (tag, text.get(..2)?.parse::<u8>().ok()?) {
         (UTC_TIME, 50..) => format!("19{text}"),
         (UTC_TIME, _) => format!("20{text}"),
@@ -64,13 +64,13 @@ pub fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     calendar::timestamp(time)
 }
 
-/// What is in the `SubjectPublicKeyInfo` of a certificate (DER).
+/// The content of `SubjectPublicKeyInfo` in a certificate (DER).
 pub(super) fn public_key_of(certificate: &[u8]) -> Option<&[u8]> {
     Parts::of(certificate).map(|parts| parts.key)
 }
 
 impl PeerCertificate {
-    /// Reads a certificate (DER). What can't be read, or is no text, names nobody.
+    /// Parses a certificate (DER). Names that can't be parsed are left out.
     #[must_use]
     pub fn read(certificate: &[u8]) -> Self {
         let Some(parts) = Parts::of(certificate) else { return Self::default() };
@@ -82,7 +82,7 @@ impl PeerCertificate {
         Self { common_name: parts.common_name(), dns_names: of_kind(DNS_NAME), uris: of_kind(URI) }
     }
 
-    /// Whether the certificate names its subject so, in any of the ways that are read.
+    /// Whether one of the parsed names is `name`.
     #[must_use]
     pub fn has_name(&self, name: &str) -> bool {
         let alternative = self.dns_names.iter().chain(&self.uris);
@@ -126,7 +126,7 @@ impl<'a> Parts<'a> {
             (expect(&mut extension, OBJECT_ID)? == SUBJECT_ALT_NAME).then_some(extension)
         });
         let parts = names.map(elements).unwrap_or_default();
-        // Between the two may stand whether it is critical.
+        // The optional `critical` flag may come between the two.
         let value = parts.into_iter().find(|(tag, _)| *tag == OCTET_STRING);
         let names = value.and_then(|(_, mut value)| expect(&mut value, SEQUENCE));
         names.map(elements).unwrap_or_default()
@@ -137,18 +137,18 @@ fn ascii(text: &[u8]) -> Option<String> {
     std::str::from_utf8(text).ok().filter(|text| text.is_ascii()).map(str::to_owned)
 }
 
-/// The content of the next element, which must have that tag.
+/// The content of the next element, if it has this tag.
 pub(super) fn expect<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     element(bytes).filter(|(found, _)| *found == tag).map(|(_, content)| content)
 }
 
-/// All elements up to the first that can't be read.
+/// All elements up to the first that can't be parsed.
 fn elements(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     std::iter::from_fn(|| element(&mut bytes)).collect()
 }
 
-/// Takes the next element off `bytes`: its tag and content (X.690 §8.1). Longer tags than one byte
-/// don't occur here.
+/// Removes the next element from `bytes`, and returns its tag and content (X.690 §8.1). Only tags
+/// of one byte occur in these fields.
 fn element<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -181,19 +181,19 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_read_in_both_ways_to_write_it() {
+    fn expiry_is_parsed_in_both_time_formats() {
         for (year, seconds) in [(2027, 1_798_761_600), (2049, 2_493_072_000), (2050, 2_524_608_000)]
         {
             let der = certificate(|params| params.not_after = date_time_ymd(year, 1, 1));
             assert_eq!(not_after(&der).unwrap().as_second(), seconds, "{year}");
         }
-        // RFC 5280 §4.1.2.5: without a well-defined end it is 99991231235959Z.
+        // RFC 5280 §4.1.2.5: 99991231235959Z means that there is no well-defined expiry.
         let der = certificate(|params| params.not_after = date_time_ymd(9999, 12, 31));
         assert_eq!(not_after(&der), Some(Timestamp::MAX));
     }
 
     #[test]
-    fn a_peer_is_named_by_its_subject_and_alternative_names() {
+    fn names_are_subject_and_alternative_names() {
         let der = certificate(|params| {
             params.distinguished_name.push(DnType::CommonName, "gateway");
             params.distinguished_name.push(DnType::OrganizationName, "Example");
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_or_no_text_names_nobody() {
+    fn missing_or_unreadable_names_are_left_out() {
         let none =
             certificate(|params| params.distinguished_name = rcgen::DistinguishedName::new());
         assert_eq!(PeerCertificate::read(&none), PeerCertificate::default());
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn two_common_names_are_none() {
+    fn several_common_names_are_ignored() {
         let name = |text: &str| {
             let name = [&[0x06, 3][..], COMMON_NAME, &[UTF8_STRING, 1], text.as_bytes()].concat();
             [&[SET, 10, SEQUENCE, 8][..], &name].concat()
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_cut_or_changed_is_read_without_harm() {
+    fn truncated_or_changed_certificate_never_panics() {
         let der = certificate(|params| {
             params.subject_alt_names = vec![SanType::DnsName("a.example".try_into().unwrap())];
         });

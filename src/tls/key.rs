@@ -1,7 +1,8 @@
-//! The private key of the public listener. Of its file, its PEM and its DER nothing stays in memory:
-//! what signs is aws-lc's own form of it, which aws-lc wipes when it is dropped.
+//! Reads the private key of the public listener without leaving copies of the file, the PEM or the
+//! DER in memory. Only aws-lc's own representation remains, which aws-lc wipes when it is dropped.
 //!
-//! rustls's reader of PEM would leave the base64 behind, and what takes a key from it the DER.
+//! rustls's PEM reader is not used: it leaves the base64 in memory, and extracting a key from its
+//! result leaves the DER.
 
 use std::{mem, path::Path, sync::Arc};
 
@@ -17,59 +18,59 @@ use crate::secret_file;
 /// A private key in DER, wiped when it is dropped.
 pub type PrivateKey = Zeroizing<PrivateKeyDer<'static>>;
 
-/// Makes a key of its DER.
-type Kind = fn(Vec<u8>) -> PrivateKeyDer<'static>;
+/// Constructs a key from DER.
+type FromDer = fn(Vec<u8>) -> PrivateKeyDer<'static>;
 
-/// The labels of the kinds of private keys (RFC 7468 §10, RFC 5915 §4, OpenSSL's for PKCS #1).
-const KINDS: [(&str, Kind); 3] = [
+/// PEM labels of private keys (RFC 7468 §10, RFC 5915 §4, and OpenSSL's for PKCS #1).
+const KINDS: [(&str, FromDer); 3] = [
     ("PRIVATE KEY", |der| PrivateKeyDer::Pkcs8(der.into())),
     ("EC PRIVATE KEY", |der| PrivateKeyDer::Sec1(der.into())),
     ("RSA PRIVATE KEY", |der| PrivateKeyDer::Pkcs1(der.into())),
 ];
 
-/// The private key in a file, read as [`secret_file::read`] does.
+/// Reads the private key in a file, by [`secret_file::read_blocking`].
 ///
 /// # Errors
-/// When there is none that can be used.
+/// If there is no usable key.
 pub fn private_key(path: &Path) -> Result<PrivateKey, FileError> {
-    private_key_in(&secret_file::read(path)?)
+    private_key_in(&secret_file::read_blocking(path)?)
 }
 
-/// The private key in a file's text.
+/// The private key in the content of a file.
 pub(super) fn private_key_in(text: &SecretString) -> Result<PrivateKey, FileError> {
     let key = first_in(text.expose_secret())?;
-    signer(&key).map(|_| key).map_err(|_| FileError::Unusable("private key"))
+    signing_key(&key).map(|_| key).map_err(|_| FileError::Unusable("private key"))
 }
 
-/// What signs with that key.
-pub(super) fn signer(key: &PrivateKey) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+/// The signing key of aws-lc.
+pub(super) fn signing_key(key: &PrivateKey) -> Result<Arc<dyn SigningKey>, rustls::Error> {
     any_supported_type(key)
 }
 
-/// The first private key in PEM; whatever else stands there is passed over.
+/// The first private key in PEM. Other content is skipped.
 fn first_in(text: &str) -> Result<PrivateKey, FileError> {
     let mut lines = text.split(['\r', '\n']).map(str::trim_ascii);
-    let begun =
-        lines.find_map(|line| KINDS.iter().find(|(label, _)| is_mark(line, "BEGIN", label)));
-    let (label, kind) = begun.ok_or(FileError::Lacks("private key"))?;
-    // With room for all of it: what grows is moved, and leaves its content behind.
+    let begin =
+        lines.find_map(|line| KINDS.iter().find(|(label, _)| is_boundary(line, "BEGIN", label)));
+    let (label, kind) = begin.ok_or(FileError::Lacks("private key"))?;
+    // Large enough for all lines: a growing buffer leaves unwiped copies behind.
     let mut encoded = Zeroizing::new(String::with_capacity(text.len()));
     loop {
         match lines.next() {
-            Some(line) if is_mark(line, "END", label) => break,
+            Some(line) if is_boundary(line, "END", label) => break,
             Some(line) => encoded.push_str(line),
             None => return Err(FileError::NotPem),
         }
     }
-    // Longer than what it stands for.
+    // The base64 is longer than the DER.
     let mut der = Zeroizing::new(vec![0; encoded.len()]);
     let length = STANDARD.decode_slice(&*encoded, &mut der).map_err(|_| FileError::NotPem)?;
     der.truncate(length);
     Ok(Zeroizing::new(kind(mem::take(&mut *der))))
 }
 
-/// `-----BEGIN LABEL-----` and its like.
-fn is_mark(line: &str, what: &str, label: &str) -> bool {
+/// Whether a line is `-----BEGIN LABEL-----` or `-----END LABEL-----`.
+fn is_boundary(line: &str, what: &str, label: &str) -> bool {
     let inner = line.strip_prefix("-----").and_then(|line| line.strip_suffix("-----"));
     inner.and_then(|line| line.strip_prefix(what)?.strip_prefix(' ')) == Some(label)
 }
@@ -81,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    /// SEC 1, behind its parameters, as OpenSSL writes it: RFC 9500 §2.3's P-256.
+    /// SEC 1 after its parameters, as OpenSSL writes it. The key is P-256 of RFC 9500 §2.3.
     const SEC1: &str = "\
 -----BEGIN EC PARAMETERS-----
 BggqhkjOPQMBBw==
@@ -94,11 +95,11 @@ uKFxOelIgsiZJXKZNCX0FBmrfpCkKklCcg==
 ";
 
     #[test]
-    fn keys_are_read_as_rustls_reads_them() {
+    fn keys_are_parsed_like_rustls_does() {
         let algorithms = [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519];
         let pems = algorithms.map(|it| KeyPair::generate_for(it).unwrap().serialize_pem());
         for pem in pems.iter().map(String::as_str).chain([SEC1]) {
-            let theirs = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let by_rustls = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
             let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
             let pkcs1 = "-----BEGIN RSA PRIVATE KEY-----\nhush";
             for text in [
@@ -108,15 +109,15 @@ uKFxOelIgsiZJXKZNCX0FBmrfpCkKklCcg==
                 pem.replace('\n', " \n"),
                 format!("{certificate}a word\n{pem}{pkcs1}"),
             ] {
-                let ours = first_in(&text).unwrap();
-                assert_eq!(*ours, theirs, "{text}");
-                assert!(signer(&ours).is_ok());
+                let parsed = first_in(&text).unwrap();
+                assert_eq!(*parsed, by_rustls, "{text}");
+                assert!(signing_key(&parsed).is_ok());
             }
         }
     }
 
     #[test]
-    fn what_holds_no_whole_key_says_why() {
+    fn incomplete_key_is_rejected_with_the_reason() {
         let no_key = ["", "hush", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"];
         let encrypted =
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----";

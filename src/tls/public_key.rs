@@ -1,6 +1,6 @@
-//! Public keys as X.509 has them (RFC 5280 §4.1.2.7), in certificates and by themselves, and RSA keys
-//! as PKCS #1 has them (RFC 8017 appendix A.1.1). This module only reads: whether a key is strong,
-//! and whether its certificate is valid, is not checked here.
+//! Parses public keys in X.509 format (RFC 5280 §4.1.2.7), in certificates or alone, and RSA keys
+//! in PKCS #1 format (RFC 8017 appendix A.1.1). It checks neither the strength of a key nor the
+//! validity of its certificate.
 
 use super::certificate::{expect, public_key_of};
 
@@ -9,17 +9,17 @@ const BIT_STRING: u8 = 0x03;
 const OBJECT_ID: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 
-/// 1.2.840.113549.1.1.1 (RFC 3279 §2.3.1)
+/// rsaEncryption, 1.2.840.113549.1.1.1 (RFC 3279 §2.3.1)
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-/// 1.2.840.10045.2.1 (RFC 5480 §2.1.1)
+/// id-ecPublicKey, 1.2.840.10045.2.1 (RFC 5480 §2.1.1)
 const ELLIPTIC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-/// 1.2.840.10045.3.1.7 and 1.3.132.0.34 (RFC 5480 §2.1.1.1)
+/// secp256r1 1.2.840.10045.3.1.7, and secp384r1 1.3.132.0.34 (RFC 5480 §2.1.1.1)
 const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
-/// 1.3.101.112 (RFC 8410 §3)
+/// id-Ed25519, 1.3.101.112 (RFC 8410 §3)
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
-/// An uncompressed point (SEC 1 §2.3.3) begins with this.
+/// First byte of an uncompressed point (SEC 1 §2.3.3).
 const UNCOMPRESSED: u8 = 0x04;
 
 /// A public key.
@@ -36,32 +36,32 @@ pub enum PublicKey<'a> {
     Elliptic {
         /// The curve's name in JWKs.
         curve: &'static str,
-        /// Its first coordinate.
+        /// The x coordinate.
         x: &'a [u8],
-        /// Its second one.
+        /// The y coordinate.
         y: &'a [u8],
     },
     /// A point of edwards25519.
     Ed25519(&'a [u8]),
-    /// A key of another kind.
+    /// Another kind of key.
     Other,
 }
 
 impl<'a> PublicKey<'a> {
-    /// The subject's key of a certificate (DER).
+    /// The subject's key in a certificate (DER).
     #[must_use]
     pub fn of_certificate(der: &'a [u8]) -> Option<Self> {
         Self::of_info(public_key_of(der)?)
     }
 
-    /// A `SubjectPublicKeyInfo` (DER).
+    /// A key in a `SubjectPublicKeyInfo` (DER).
     #[must_use]
     pub fn of_spki(mut der: &'a [u8]) -> Option<Self> {
         let info = expect(&mut der, SEQUENCE)?;
         if der.is_empty() { Self::of_info(info) } else { None }
     }
 
-    /// An `RSAPublicKey` (DER).
+    /// A key in an `RSAPublicKey` (DER).
     #[must_use]
     pub fn of_pkcs1(mut der: &'a [u8]) -> Option<Self> {
         let mut key = expect(&mut der, SEQUENCE)?;
@@ -70,11 +70,11 @@ impl<'a> PublicKey<'a> {
         (der.is_empty() && key.is_empty()).then_some(Self::Rsa { modulus, exponent })
     }
 
-    /// What is in a `SubjectPublicKeyInfo`.
+    /// A key in the content of a `SubjectPublicKeyInfo`.
     fn of_info(mut info: &'a [u8]) -> Option<Self> {
         let mut algorithm = expect(&mut info, SEQUENCE)?;
         let kind = expect(&mut algorithm, OBJECT_ID)?;
-        // A key is whole bytes: no bit of the last one is unused.
+        // Keys have whole bytes, so the number of unused bits is 0.
         let key = expect(&mut info, BIT_STRING)?.strip_prefix(&[0])?;
         match kind {
             RSA => Self::of_pkcs1(key),

@@ -1,8 +1,8 @@
-//! TLS of the public listener: certificate, key and client authorities by file, taken up anew when
-//! they change.
+//! TLS of the public listener. Certificate, key and client authorities are files, which are
+//! reloaded when they change.
 //!
-//! TLS 1.2 and 1.3, HTTP/1.1 only. Each change makes a configuration of its own, so that no session
-//! of an authority that has gone can be resumed. What can't be used keeps the last good one.
+//! TLS 1.2 and 1.3, HTTP/1.1 only. Each change creates a new configuration, so that sessions of a
+//! removed authority can't be resumed. Invalid files leave the previous configuration in use.
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{
     ALPN,
     certificate::not_after,
-    key::{PrivateKey, private_key_in, signer},
+    key::{PrivateKey, private_key_in, signing_key},
 };
 use crate::{
     secret_file::{self, SecretFileError},
@@ -31,7 +31,7 @@ const CERT: &str = "server.tls.cert_file";
 const KEY: &str = "server.tls.key_file";
 const CLIENT_CA: &str = "server.tls.client_ca_file";
 
-/// Why a file can't be used for TLS. What is in it is never part of it.
+/// Why a file can't be used for TLS. Never contains any of its content.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It can't be read.
@@ -40,38 +40,38 @@ pub enum FileError {
     /// It isn't PEM.
     #[error("the file is not PEM")]
     NotPem,
-    /// PEM, but nothing of the kind is in it.
+    /// Valid PEM without this kind of content.
     #[error("the file contains no {0}")]
     Lacks(&'static str),
-    /// What is in it can't be used.
+    /// This kind of content in it is invalid.
     #[error("a {0} in the file is invalid")]
     Unusable(&'static str),
 }
 
-/// Why the files of the public listener's TLS can't be used.
+/// Why the TLS of the public listener can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerTlsError {
-    /// One of them.
+    /// A file is invalid. Contains its setting.
     #[error("{0}: {1}")]
     File(&'static str, FileError),
-    /// The certificate is one of another key.
+    /// The key isn't the certificate's.
     #[error("server.tls.cert_file: the certificate does not match the key in server.tls.key_file")]
     Mismatch,
-    /// The library's own set-up.
+    /// rustls rejects the configuration.
     #[error("server.tls: failed to set up TLS")]
     SetUp,
 }
 
-/// Whether the files have changed.
+/// The result of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looked {
-    /// They are those in use.
+pub enum Reloaded {
+    /// The files are the ones in use.
     Unchanged,
-    /// They are others, and in use now.
+    /// The files have changed, and are in use now.
     Changed,
 }
 
-/// The TLS of a listener, as its files have it.
+/// The TLS configuration of a listener, which is reloaded from its files.
 pub struct ServerTls {
     settings: Settings,
     current: ArcSwap<Current>,
@@ -80,7 +80,7 @@ pub struct ServerTls {
 struct Current {
     config: Arc<ServerConfig>,
     not_after: Option<Timestamp>,
-    /// Of all the files.
+    /// Digest of all files.
     digest: Vec<u8>,
 }
 
@@ -88,9 +88,9 @@ impl ServerTls {
     /// Reads the files.
     ///
     /// # Errors
-    /// When they can't be used.
+    /// If they are invalid.
     pub fn open(settings: &Settings) -> Result<Self, ServerTlsError> {
-        let current = ArcSwap::from_pointee(Current::of(&Texts::read(settings)?, settings)?);
+        let current = ArcSwap::from_pointee(Current::of(&FileContents::read(settings)?, settings)?);
         Ok(Self { settings: settings.clone(), current })
     }
 
@@ -100,23 +100,23 @@ impl ServerTls {
         Arc::clone(&self.current.load().config)
     }
 
-    /// The moment after which the certificate doesn't hold any more.
+    /// The time at which the certificate expires.
     #[must_use]
     pub fn not_after(&self) -> Option<Timestamp> {
         self.current.load().not_after
     }
 
-    /// Looks at the files again.
+    /// Reads the files again, and replaces the configuration if they have changed.
     ///
     /// # Errors
-    /// When they can't be used now; what is in use stays so.
-    pub async fn look(&self) -> Result<Looked, ServerTlsError> {
-        let new = Current::of(&Texts::reread(&self.settings).await?, &self.settings)?;
+    /// If they are invalid. The previous configuration remains in use.
+    pub async fn reload(&self) -> Result<Reloaded, ServerTlsError> {
+        let new = Current::of(&FileContents::reread(&self.settings).await?, &self.settings)?;
         if new.digest == self.current.load().digest {
-            return Ok(Looked::Unchanged);
+            return Ok(Reloaded::Unchanged);
         }
         self.current.store(Arc::new(new));
-        Ok(Looked::Changed)
+        Ok(Reloaded::Changed)
     }
 }
 
@@ -126,16 +126,16 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// What is in the files.
-struct Texts {
+/// The content of the files.
+struct FileContents {
     cert: SecretString,
     key: SecretString,
     client_ca: Option<SecretString>,
 }
 
-impl Texts {
+impl FileContents {
     fn read(settings: &Settings) -> Result<Self, ServerTlsError> {
-        let read = |key, path: &Path| secret_file::read(path).map_err(of_file(key));
+        let read = |key, path: &Path| secret_file::read_blocking(path).map_err(file_error(key));
         let client_ca = settings.client_ca_file.as_deref();
         Ok(Self {
             cert: read(CERT, &settings.cert_file)?,
@@ -145,7 +145,7 @@ impl Texts {
     }
 
     async fn reread(settings: &Settings) -> Result<Self, ServerTlsError> {
-        let read = async |key, path: &Path| secret_file::reread(path).await.map_err(of_file(key));
+        let read = async |key, path: &Path| secret_file::read(path).await.map_err(file_error(key));
         let client_ca = match &settings.client_ca_file {
             Some(path) => Some(read(CLIENT_CA, path).await?),
             None => None,
@@ -158,28 +158,28 @@ impl Texts {
     }
 }
 
-fn of_file<E: Into<FileError>>(key: &'static str) -> impl FnOnce(E) -> ServerTlsError {
+fn file_error<E: Into<FileError>>(key: &'static str) -> impl FnOnce(E) -> ServerTlsError {
     move |error| ServerTlsError::File(key, error.into())
 }
 
 impl Current {
-    fn of(texts: &Texts, settings: &Settings) -> Result<Self, ServerTlsError> {
-        let chain = certificates_in(&texts.cert).map_err(of_file(CERT))?;
-        let key = private_key_in(&texts.key).map_err(of_file(KEY))?;
+    fn of(contents: &FileContents, settings: &Settings) -> Result<Self, ServerTlsError> {
+        let chain = certificates_in(&contents.cert).map_err(file_error(CERT))?;
+        let key = private_key_in(&contents.key).map_err(file_error(KEY))?;
         let mut digest = aws_lc_rs_digest();
         for certificate in &chain {
             digest.update(certificate);
         }
         digest.update(key.secret_der());
-        let authorities = texts.client_ca.as_ref().map(certificates_in).transpose();
-        let authorities = authorities.map_err(of_file(CLIENT_CA))?;
+        let authorities = contents.client_ca.as_ref().map(certificates_in).transpose();
+        let authorities = authorities.map_err(file_error(CLIENT_CA))?;
         for authority in authorities.iter().flatten() {
             digest.update(authority);
         }
         let not_after = chain.first().and_then(|certificate| not_after(certificate));
-        let pair = pair(chain, &key).map_err(|_| ServerTlsError::Mismatch)?;
+        let pair = certified_key(chain, &key).map_err(|_| ServerTlsError::Mismatch)?;
         let clients = authorities.map(|certificates| verifier(certificates, settings.client_auth));
-        let clients = clients.transpose().map_err(of_file(CLIENT_CA))?;
+        let clients = clients.transpose().map_err(file_error(CLIENT_CA))?;
         let config = config(pair, clients).map_err(|_| ServerTlsError::SetUp)?;
         let digest = digest.finish().as_ref().to_vec();
         Ok(Self { config: Arc::new(config), not_after, digest })
@@ -208,31 +208,31 @@ fn config(
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![ALPN.to_vec()];
     if has_clients {
-        // A resumed session would outlive the certificate that it was opened with.
+        // A resumed session could outlive the client's certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
     Ok(config)
 }
 
-/// A certificate chain and its key, if they fit.
+/// Combines a certificate chain and its key.
 ///
 /// # Errors
-/// When they don't.
-pub fn pair(
+/// If they don't match.
+pub fn certified_key(
     chain: Vec<CertificateDer<'static>>,
     key: &PrivateKey,
 ) -> Result<CertifiedKey, rustls::Error> {
-    let pair = CertifiedKey::new(chain, signer(key)?);
+    let pair = CertifiedKey::new(chain, signing_key(key)?);
     pair.keys_match().map(|()| pair)
 }
 
 /// The certificates in a file, the server's own first.
 ///
 /// # Errors
-/// When there is none that can be used.
+/// If there is no usable one.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    certificates_in(&secret_file::read(path)?)
+    certificates_in(&secret_file::read_blocking(path)?)
 }
 
 fn certificates_in(text: &SecretString) -> Result<Vec<CertificateDer<'static>>, FileError> {
@@ -245,11 +245,11 @@ fn certificates_in(text: &SecretString) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
-/// The authorities in a file that certify clients.
+/// The authorities of client certificates in a file.
 ///
 /// # Errors
-/// When there is none that can be used.
-pub fn authorities_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+/// If there is no usable one.
+pub fn client_authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let certificates = certificates(path)?;
     verifier(certificates.clone(), ClientAuth::Required).map(|_| certificates)
 }

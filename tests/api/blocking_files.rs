@@ -1,5 +1,5 @@
-//! Files that would block whoever opens them. Such a file is a fault at the start, like one that is
-//! missing; while the service runs it keeps the last good content and holds up nothing else.
+//! Files that block when they are opened. At start, such a file is a fault like a missing one.
+//! While the service runs, its previous content remains in use, and nothing else is delayed.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use crate::support::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Each setting that names a file.
+/// All settings that name a file.
 const FILES: [&str; 16] = [
     "server.admin_token_file",
     "server.tls.cert_file",
@@ -44,21 +44,21 @@ const FILES: [&str; 16] = [
 
 const HMAC_SECRET: &str = "auth.issuers.shared.hmac_secret_file";
 
-/// What else its issuer has.
+/// The other settings of its issuer.
 const SHARED: &str = "auth.issuers.shared.issuer = 'https://shared.example'
     auth.issuers.shared.audiences = ['a']
     auth.issuers.shared.algorithms = ['HS256']";
 
-/// The fault of a FIFO, and what to do about it.
+/// The fault for a FIFO, and the fix.
 const IS_A_FIFO: &str = "it is a FIFO, not a regular file";
 const FIX: &str = "fix:    write the path of a regular file, or of a symlink to one";
 
-/// A FIFO that nobody writes to: opening it to read waits for a writer.
+/// A FIFO without a writer. Opening it for reading waits for one.
 pub fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
 }
 
-/// Settings of a service in which `path` is each of these files.
+/// Settings of a service that uses `path` for all these files.
 fn settings(files: &[&str], path: &Path) -> String {
     let files: Vec<_> = files.iter().map(|key| format!("{key} = '{}'\n", path.display())).collect();
     let files = files.concat();
@@ -80,18 +80,19 @@ fn settings(files: &[&str], path: &Path) -> String {
     )
 }
 
-/// The block that tells of one fault.
-fn block<'t>(told: &'t str, key: &str) -> &'t str {
-    let (_, rest) = told.split_once(&format!("\n\n{key}\n")).unwrap_or_else(|| panic!("{told}"));
+/// The block of text about one fault.
+fn block<'t>(output: &'t str, key: &str) -> &'t str {
+    let (_, rest) =
+        output.split_once(&format!("\n\n{key}\n")).unwrap_or_else(|| panic!("{output}"));
     rest.split("\n\n").next().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_a_fifo_is_a_fault_of_each_file_and_nothing_waits_for_it() {
+async fn p9_fifo_is_a_fault_for_each_file_without_blocking() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     fifo(&path("fifo"));
-    // As Kubernetes mounts files: by symlinks.
+    // Kubernetes mounts files as symlinks.
     std::os::unix::fs::symlink("fifo", path("link")).unwrap();
     let file = path("settings.toml");
     fs::write(&file, settings(&FILES, &path("link"))).unwrap();
@@ -108,21 +109,21 @@ async fn p9_a_fifo_is_a_fault_of_each_file_and_nothing_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_a_settings_file_that_is_a_fifo_is_a_fault() {
+async fn p9_settings_file_that_is_a_fifo_is_a_fault() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("settings.toml");
     fifo(&path);
     for command in ["serve", "check-config", "doctor", "explain-token"] {
         let ended = run(bff(&[command, "--config", path.to_str().unwrap()])).await;
         assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{command}: {}", ended.stderr);
-        let told =
+        let expected =
             format!("{}\n  reason: the settings file can't be read: {IS_A_FIFO}", path.display());
-        assert!(ended.stderr.contains(&told), "{command}: {}", ended.stderr);
+        assert!(ended.stderr.contains(&expected), "{command}: {}", ended.stderr);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_why_a_file_cannot_be_read_is_told_with_its_path_and_what_to_do() {
+async fn p9_unreadable_file_is_reported_with_path_reason_and_fix() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     fs::create_dir(path("directory")).unwrap();
@@ -142,8 +143,8 @@ async fn p9_why_a_file_cannot_be_read_is_told_with_its_path_and_what_to_do() {
     }
 }
 
-/// A world all of whose files are followed, and where they are by the label of their metric.
-async fn following(directory: &Path) -> (World, BTreeMap<&'static str, PathBuf>) {
+/// A world that reloads all its files, and their paths by metric label.
+async fn world_that_reloads(directory: &Path) -> (World, BTreeMap<&'static str, PathBuf>) {
     let stage = Stage::set().await;
     let path = |name: &str| directory.join(name);
     let write = |name: &str, text: &str| {
@@ -194,31 +195,31 @@ async fn last_read(world: &World, label: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fifo_in_the_place_of_a_file_holds_up_neither_other_files_nor_the_drain() {
+async fn fifo_in_place_of_a_file_delays_neither_other_files_nor_the_drain() {
     let directory = TempDir::new().unwrap();
-    let (mut world, files) = following(directory.path()).await;
+    let (mut world, files) = world_that_reloads(directory.path()).await;
     for (label, path) in &files {
         let content = fs::read(path).unwrap();
-        let told = || guard::log_lines(path.to_str().unwrap()).len();
-        let told_of_list = || guard::log_lines("failed to reload auth.revocations_file").len();
-        let (told_before, list_before) = (told(), told_of_list());
+        let warnings = || guard::log_lines(path.to_str().unwrap()).len();
+        let list_warnings = || guard::log_lines("failed to reload auth.revocations_file").len();
+        let (warnings_before, list_before) = (warnings(), list_warnings());
         fs::remove_file(path).unwrap();
         fifo(path);
-        let is_told = async || told() > told_before || told_of_list() > list_before;
-        world.turn_until(label, SECOND, is_told).await;
-        // It stands still, while the others are read on.
+        let is_reported = async || warnings() > warnings_before || list_warnings() > list_before;
+        world.turn_until(label, SECOND, is_reported).await;
+        // Its read hangs, while the others are read.
         let last = last_read(&world, label).await;
         let other = files.keys().find(|other| *other != label).unwrap();
         let others = last_read(&world, other).await;
-        let go_on = async || last_read(&world, other).await > others + 10;
-        world.turn_until("further looks at the others", SECOND, go_on).await;
+        let are_read_further = async || last_read(&world, other).await > others + 10;
+        world.turn_until("further looks at the others", SECOND, are_read_further).await;
         assert_eq!(last_read(&world, label).await, last, "{label}");
         fs::remove_file(path).unwrap();
         fs::write(path, content).unwrap();
         let is_read = async || last_read(&world, label).await > last;
         world.turn_until("the file is back", SECOND, is_read).await;
     }
-    // And again the last one, up to the end.
+    // The last file blocks again, until the process ends.
     let path = &files["api_key"];
     fs::remove_file(path).unwrap();
     fifo(path);
@@ -229,9 +230,9 @@ async fn a_fifo_in_the_place_of_a_file_holds_up_neither_other_files_nor_the_drai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_that_turns_into_a_fifo_keeps_the_last_good_keys() {
+async fn previous_keys_remain_if_the_key_set_becomes_a_fifo() {
     let directory = TempDir::new().unwrap();
-    let (world, _) = following(directory.path()).await;
+    let (world, _) = world_that_reloads(directory.path()).await;
     let path = directory.path().join("jwks");
     fs::remove_file(&path).unwrap();
     fifo(&path);
@@ -243,7 +244,7 @@ async fn a_key_set_that_turns_into_a_fifo_keeps_the_last_good_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_whose_secret_turns_into_a_fifo_reloads_others_and_ends_at_sigterm() {
+async fn process_reloads_and_exits_at_sigterm_if_a_secret_becomes_a_fifo() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     let files = "juspay.api_key_file = 'KEY'

@@ -1,4 +1,4 @@
-//! The command line as people and scripts meet it, with the real binary.
+//! The command line as people and scripts use it, with the real binary.
 
 use std::net::TcpListener;
 
@@ -21,17 +21,17 @@ const COMMANDS: [&str; 8] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn help_is_worth_reading() {
+async fn help_shows_usage_and_examples() {
     let help = run(bff(&["--help"])).await;
     assert_eq!((help.code, &*help.stderr), (Some(0), ""));
-    for told in COMMANDS.iter().chain(&["JUSPAY_BFF__SECTION__KEY", "Exit codes:", "demo"]) {
-        assert!(help.stdout.contains(told), "{told} in {}", help.stdout);
+    for expected in COMMANDS.iter().chain(&["JUSPAY_BFF__SECTION__KEY", "Exit codes:", "demo"]) {
+        assert!(help.stdout.contains(expected), "{expected} in {}", help.stdout);
     }
     for command in COMMANDS {
         let help = run(bff(&[command, "--help"])).await;
         assert_eq!((help.code, &*help.stderr), (Some(0), ""));
-        for told in ["Usage: juspay-bff ", command, "Example", "--help"] {
-            assert!(help.stdout.contains(told), "{told} in {}", help.stdout);
+        for expected in ["Usage: juspay-bff ", command, "Example", "--help"] {
+            assert!(help.stdout.contains(expected), "{expected} in {}", help.stdout);
         }
         let summary = run(bff(&[command, "-h"])).await;
         assert!(summary.stdout.len() < help.stdout.len(), "{command} -h is the short form");
@@ -39,15 +39,15 @@ async fn help_is_worth_reading() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_version_tells_the_commit() {
+async fn version_contains_the_commit() {
     let version = run(bff(&["--version"])).await;
     assert_eq!((version.code, &*version.stderr), (Some(0), ""));
     assert_eq!(version.stdout, format!("juspay-bff {VERSION} (commit {COMMIT})\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
-    for (arguments, told) in [
+async fn invalid_usage_is_reported_on_standard_error_and_exits_with_2() {
+    for (arguments, expected) in [
         (&[][..], "Usage: juspay-bff <COMMAND>"),
         (&["fly"], "unrecognized subcommand 'fly'"),
         (&["srve"], "a similar subcommand exists: 'serve'"),
@@ -65,19 +65,19 @@ async fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
     ] {
         let ended = run(bff(arguments)).await;
         assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{arguments:?}");
-        assert!(ended.stderr.contains(told), "{told} in {}", ended.stderr);
+        assert!(ended.stderr.contains(expected), "{expected} in {}", ended.stderr);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_shows_a_miss_a_hit_one_call_for_twenty_and_a_401() {
+async fn demo_shows_a_miss_a_hit_one_call_for_twenty_and_a_401() {
     let demo = run(bff(&["demo", "--once"])).await;
     assert_eq!((demo.code, &*demo.stderr), (Some(0), ""), "{}", demo.stdout);
     let line = |name: &str| {
         let mut lines = demo.stdout.lines();
         lines.find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {demo:?}"))
     };
-    for (name, told) in [
+    for (name, expected) in [
         ("Simulated Juspay", "http://127.0.0.1:"),
         ("Simulated issuer", "http://127.0.0.1:"),
         ("Service", "http://127.0.0.1:"),
@@ -95,13 +95,13 @@ async fn the_demo_shows_a_miss_a_hit_one_call_for_twenty_and_a_401() {
         ("  \"object_reference_id\"", "alice"),
         ("    \"client_auth_token\"", "\"tkn_"),
     ] {
-        assert!(line(name).contains(told), "{told} in {}", line(name));
+        assert!(line(name).contains(expected), "{expected} in {}", line(name));
     }
     assert!(!demo.stdout.contains("curl"), "after the tour there is nothing left to ask");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_goes_on_and_its_curl_line_works() {
+async fn demo_keeps_running_and_its_curl_line_works() {
     let mut demo = Process::start(bff(&["demo"]));
     let mint = demo.line_with("TOKEN=$(").await;
     let mint = mint.trim().trim_start_matches("TOKEN=$(").trim_end_matches(')').to_owned();
@@ -117,7 +117,7 @@ async fn the_demo_goes_on_and_its_curl_line_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_says_so_when_it_cannot_listen() {
+async fn demo_reports_that_it_cannot_listen() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let demo = run(bff(&["demo", "--once", "--listen", &address])).await;
@@ -126,13 +126,13 @@ async fn the_demo_says_so_when_it_cannot_listen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_simulator_tells_what_it_takes_to_use_it() {
+async fn simulator_prints_the_settings_for_its_use() {
     let free = ["--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
     let own = ["--api-key", "one", "--api-key", "two", "--merchant", "shop", "--token-life", "1m"];
     let arguments = [&["simulator"][..], &free, &own].concat();
     let mut simulator = Process::start(bff(&arguments));
     simulator.line_with("Press Ctrl-C to stop").await;
-    for told in [
+    for expected in [
         "Simulated Juspay     http://127.0.0.1:",
         "Simulated issuer     http://127.0.0.1:",
         "API key              one, two\n",
@@ -141,13 +141,13 @@ async fn the_simulator_tells_what_it_takes_to_use_it() {
         "sim_not_found",
         "juspay-bff token --subject alice --issuer http://127.0.0.1:",
     ] {
-        assert!(simulator.stdout.contains(told), "{told} in {}", simulator.stdout);
+        assert!(simulator.stdout.contains(expected), "{expected} in {}", simulator.stdout);
     }
     assert_eq!(simulator.terminate().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_strict_simulator_knows_no_customer_until_it_is_created() {
+async fn strict_simulator_rejects_customers_until_they_are_created() {
     let free = ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
     for (flags, status) in [(&[][..], 200), (&["--strict"], 404)] {
         let mut simulator = Process::start(bff(&[&free, flags].concat()));
@@ -164,7 +164,7 @@ async fn the_strict_simulator_knows_no_customer_until_it_is_created() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_printed_alone() {
+async fn token_command_prints_only_the_token() {
     let free = ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
     let mut simulator = Process::start(bff(&free));
     let line = simulator.line_with("Simulated issuer").await;
@@ -178,15 +178,15 @@ async fn a_token_is_printed_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_issuer_there_is_no_token_but_a_remedy() {
-    // Bound, but not listened on: nobody else takes it meanwhile, and nobody answers.
+async fn token_command_without_issuer_fails_with_a_fix() {
+    // The port is bound, so that no other process uses it, but nothing listens on it.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let url = format!("http://{}", socket.local_addr().unwrap());
     let token = run(bff(&["token", "--subject", "alice", "--issuer", &url])).await;
     assert_eq!((token.code, &*token.stdout), (Some(1), ""));
-    for told in [&*url, "`juspay-bff simulator`", "--issuer"] {
-        assert!(token.stderr.contains(told), "{told} in {}", token.stderr);
+    for expected in [&*url, "`juspay-bff simulator`", "--issuer"] {
+        assert!(token.stderr.contains(expected), "{expected} in {}", token.stderr);
     }
     let wrong = run(bff(&["token", "--subject", "alice", "--issuer", "https://id.example"])).await;
     assert_eq!(wrong.code, Some(1));

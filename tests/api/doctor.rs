@@ -1,7 +1,7 @@
-//! `juspay-bff doctor`, with the real binary: each line that an operator sees, and the exit code.
+//! `juspay-bff doctor`, with the real binary: every line that an operator sees, and the exit code.
 //!
-//! `keys` is about API keys, clocks and tokens' lives, `network` about the way to Juspay, `issuers`
-//! about those of the phones' tokens, `machine` about what is on this machine.
+//! `keys` tests API keys, clocks and the life of tokens, `network` the connection to Juspay,
+//! `issuers` the issuers of access tokens, and `machine` the checks of this machine.
 
 mod issuers;
 mod keys;
@@ -15,25 +15,25 @@ use tempfile::TempDir;
 
 use crate::support::process::{Ended, bff, run};
 
-/// A stand-in for Juspay with an issuer, and settings that fit them, to be altered.
-struct Ward {
+/// A simulator with an issuer, and matching settings that a test can change.
+struct Setup {
     running: Running,
     files: TempDir,
     api_key: String,
 }
 
-/// What the doctor has said.
-struct Checkup {
+/// The exit code and output of `doctor`.
+struct DoctorOutput {
     code: Option<i32>,
-    said: String,
+    stdout: String,
 }
 
-impl Ward {
+impl Setup {
     async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    /// With another simulator.
+    /// Starts a simulator with other settings.
     async fn with(alter: impl FnOnce(&mut simulator::Config)) -> Self {
         let api_key = format!("canary_{:032x}", rand::random::<u128>());
         let mut config = simulator::Config::on_free_ports();
@@ -41,16 +41,16 @@ impl Ward {
         config.provision = false;
         alter(&mut config);
         let running = simulator::start(config).await.expect("free ports");
-        let ward = Self { running, files: tempfile::tempdir().unwrap(), api_key };
-        ward.secret("key", &ward.api_key);
-        ward
+        let setup = Self { running, files: tempfile::tempdir().unwrap(), api_key };
+        setup.secret("key", &setup.api_key);
+        setup
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
 
-    /// A file of that name that only its owner may read.
+    /// Writes a file that only its owner can read.
     fn secret(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, format!("{text}\n")).unwrap();
@@ -80,17 +80,22 @@ impl Ward {
         )
     }
 
-    async fn doctor(&self) -> Checkup {
+    async fn doctor(&self) -> DoctorOutput {
         self.doctor_with("", &[]).await
     }
 
-    /// With these settings over the usual ones, and these flags.
-    async fn doctor_with(&self, over: &str, flags: &[&str]) -> Checkup {
+    /// Runs `doctor` with flags, and with settings that override the usual ones.
+    async fn doctor_with(&self, over: &str, flags: &[&str]) -> DoctorOutput {
         self.doctor_in(over, flags, &[]).await
     }
 
-    /// With variables besides.
-    async fn doctor_in(&self, over: &str, flags: &[&str], variables: &[(&str, &str)]) -> Checkup {
+    /// Like `doctor_with`, with additional environment variables.
+    async fn doctor_in(
+        &self,
+        over: &str,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> DoctorOutput {
         let files = [("usual.toml", &*self.settings()), ("over.toml", over)];
         let files = files.map(|(name, text)| {
             std::fs::write(self.path(name), text).unwrap();
@@ -99,30 +104,30 @@ impl Ward {
         let arguments = [&["doctor", "--config", &files[0], "--config", &files[1]], flags].concat();
         let mut command = bff(&arguments);
         command.envs(variables.iter().copied());
-        Checkup::of(run(command).await, &self.api_key)
+        DoctorOutput::of(run(command).await, &self.api_key)
     }
 }
 
-impl Checkup {
+impl DoctorOutput {
     fn of(ended: Ended, api_key: &str) -> Self {
         let Ended { code, stdout, stderr } = ended;
         for secret in [api_key, "tkn_", "canary_"] {
             assert!(!stdout.contains(secret) && !stderr.contains(secret), "{stdout}{stderr}");
         }
         let failures = stdout.lines().filter(|line| line.starts_with("FAILED ")).count();
-        let (expected_code, told) = match failures {
+        let (expected_code, expected) = match failures {
             0 => (Some(0), String::new()),
             1 => (Some(1), "juspay-bff: 1 check failed\n".to_owned()),
             more => (Some(1), format!("juspay-bff: {more} checks failed\n")),
         };
-        assert_eq!((code, &*stderr), (expected_code, &*told), "{stdout}");
+        assert_eq!((code, &*stderr), (expected_code, &*expected), "{stdout}");
         assert!(stdout.ends_with(&format!(" {failures} FAILED\n")), "{stdout}");
-        Self { code, said: stdout }
+        Self { code, stdout }
     }
 
-    /// The lines about `subject`, their columns apart by one space.
+    /// The lines about `subject`, with one space between columns.
     fn lines(&self, subject: &str) -> Vec<String> {
-        let lines = self.said.lines().map(|line| {
+        let lines = self.stdout.lines().map(|line| {
             let mut words = line.splitn(2, ' ');
             let level = words.next().unwrap_or_default();
             let rest = words.next().unwrap_or_default().trim_start();
@@ -136,11 +141,12 @@ impl Checkup {
             .collect()
     }
 
-    /// The only line about `subject` begins with `start` and says `parts`.
+    /// Asserts that there is one line about `subject`, which begins with `start` and contains
+    /// `parts`.
     #[track_caller]
-    fn says(&self, subject: &str, start: &str, parts: &[&str]) {
+    fn assert_line(&self, subject: &str, start: &str, parts: &[&str]) {
         let lines = self.lines(subject);
-        let [line] = &lines[..] else { panic!("{subject}: {lines:?} in {}", self.said) };
+        let [line] = &lines[..] else { panic!("{subject}: {lines:?} in {}", self.stdout) };
         assert!(line.starts_with(start), "{start}: {line}");
         for part in parts {
             assert!(line.contains(part), "{part}: {line}");
@@ -148,21 +154,21 @@ impl Checkup {
         assert_eq!(line.contains("; fix: "), !line.starts_with("ok "), "{line}");
     }
 
-    /// Nothing else has failed.
+    /// Asserts that this many checks have failed.
     #[track_caller]
-    fn failed_only(&self, failures: usize) {
-        let failed = self.said.lines().filter(|line| line.starts_with("FAILED ")).count();
-        assert_eq!(failed, failures, "{}", self.said);
+    fn assert_failures(&self, failures: usize) {
+        let failed = self.stdout.lines().filter(|line| line.starts_with("FAILED ")).count();
+        assert_eq!(failed, failures, "{}", self.stdout);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_is_well() {
-    let ward = Ward::new().await;
-    let checkup = ward.doctor().await;
-    assert_eq!(checkup.code, Some(0));
-    assert!(checkup.said.ends_with("\n13 ok, 0 warnings, 0 FAILED\n"), "{}", checkup.said);
-    let address = ward.running.simulator().base_url().trim_start_matches("http://");
+async fn every_check_passes() {
+    let setup = Setup::new().await;
+    let output = setup.doctor().await;
+    assert_eq!(output.code, Some(0));
+    assert!(output.stdout.ends_with("\n13 ok, 0 warnings, 0 FAILED\n"), "{}", output.stdout);
+    let address = setup.running.simulator().base_url().trim_start_matches("http://");
     for (subject, line) in [
         ("settings", "ok valid"),
         ("server.listen", "ok 127.0.0.1:8080: reachable from this machine (or pod) only"),
@@ -174,25 +180,25 @@ async fn all_is_well() {
         ("issuer main keys", "ok 1 usable for ES256; none ignored"),
         ("issuer main clock", "ok agrees with this machine's"),
     ] {
-        assert_eq!(checkup.lines(subject), [line]);
+        assert_eq!(output.lines(subject), [line]);
     }
-    // Juspay is asked once, for nobody, and nothing is written there.
-    let asked = ward.running.simulator().requests();
-    assert_eq!(asked.len(), 1);
+    // Juspay receives one request, for a customer that doesn't exist, and no write.
+    let requests = setup.running.simulator().requests();
+    assert_eq!(requests.len(), 1);
     assert_eq!(
-        (&*asked[0].method, asked[0].path.starts_with("/customers/juspay-bff-doctor")),
+        (&*requests[0].method, requests[0].path.starts_with("/customers/juspay-bff-doctor")),
         ("GET", true)
     );
-    assert!(ward.running.issuer().requests().iter().all(|request| request.method == "GET"));
+    assert!(setup.running.issuer().requests().iter().all(|request| request.method == "GET"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_wrong_settings_end_it_with_2_before_anybody_is_asked() {
-    let ward = Ward::new().await;
-    let file = ward.path("faulty.toml");
-    std::fs::write(&file, format!("cache.capasity = 1\n{}", ward.settings())).unwrap();
+async fn p9_invalid_settings_exit_with_2_before_any_call() {
+    let setup = Setup::new().await;
+    let file = setup.path("faulty.toml");
+    std::fs::write(&file, format!("cache.capasity = 1\n{}", setup.settings())).unwrap();
     let ended = run(bff(&["doctor", "--config", file.to_str().unwrap()])).await;
     assert_eq!((ended.code, &*ended.stdout), (Some(2), ""));
     assert!(ended.stderr.contains("capasity"), "{}", ended.stderr);
-    assert_eq!(ward.running.simulator().total_requests(), 0);
+    assert_eq!(setup.running.simulator().total_requests(), 0);
 }

@@ -9,7 +9,7 @@ use crate::support::{
     process::{Ended, bff, run},
 };
 
-/// Runs it with that admin address and these flags, and nothing else in the settings.
+/// Runs it with these flags, and with settings that contain only this admin address.
 async fn check(admin: &str, flags: &[&str]) -> Ended {
     let mut command = bff(&[&["healthcheck"], flags].concat());
     command.env("JUSPAY_BFF__SERVER__ADMIN_LISTEN", admin);
@@ -21,26 +21,26 @@ fn is_healthy(ended: &Ended) {
 }
 
 fn is_unhealthy(ended: &Ended, why: &str) {
-    let told = (ended.code, &*ended.stdout, &*ended.stderr);
-    assert_eq!(told, (Some(1), "", &*format!("juspay-bff: {why}\n")));
+    let found = (ended.code, &*ended.stdout, &*ended.stderr);
+    assert_eq!(found, (Some(1), "", &*format!("juspay-bff: {why}\n")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ready_service_is_healthy_and_needs_no_other_setting() {
+async fn ready_service_is_healthy_and_no_other_setting_is_read() {
     let world = World::new().await;
     let admin = world.service.admin;
     is_healthy(&check(&admin.to_string(), &[]).await);
     is_healthy(&check(&admin.to_string(), &["--live"]).await);
-    // As the service was started with it.
+    // With the same wildcard address as the service.
     is_healthy(&check(&format!("0.0.0.0:{}", admin.port()), &[]).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_address_comes_from_the_settings_files() {
+async fn address_is_read_from_the_settings_files() {
     let world = World::new().await;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("settings.toml");
-    // The secret isn't there, and another setting is wrong: neither matters.
+    // The secret file is missing and another setting is invalid. Neither matters.
     let settings = format!(
         "server = {{admin_listen = [\"{}\", \"127.0.0.1:9\"], workers = 0}}\n\
          juspay.api_key_file = \"/nonexistent\"",
@@ -52,7 +52,7 @@ async fn the_address_comes_from_the_settings_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_without_keys_is_live_but_not_ready() {
+async fn service_without_keys_is_live_but_not_ready() {
     let stage = Stage::set().await;
     stage.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
     let world = stage.open("");
@@ -63,7 +63,7 @@ async fn a_service_without_keys_is_live_but_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_unix_socket_is_asked_too() {
+async fn unix_socket_is_supported() {
     let directory = tempfile::tempdir().unwrap();
     let socket = format!("unix:{}", directory.path().join("admin.sock").display());
     let settings = format!("server.admin_listen = [\"127.0.0.1:0\", \"{socket}\"]");
@@ -77,8 +77,8 @@ async fn a_unix_socket_is_asked_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_answer_is_unhealthy() {
-    // Bound, but not listened on: nobody else takes it meanwhile, and nobody answers.
+async fn unresponsive_address_is_unhealthy() {
+    // The port is bound, so that no other process uses it, but nothing listens on it.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let dead = socket.local_addr().unwrap().to_string();
@@ -86,7 +86,7 @@ async fn what_does_not_answer_is_unhealthy() {
         "failed to reach http://{dead}/readyz (server.admin_listen): Connection refused (os error 111)"
     );
     is_unhealthy(&check(&dead, &[]).await, &why);
-    // Connections wait in the backlog.
+    // Connections wait in the backlog and are never accepted.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let why = format!("http://{address}/readyz did not respond within 50ms");
@@ -96,11 +96,11 @@ async fn what_does_not_answer_is_unhealthy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_settings_end_with_1_because_docker_reserves_2() {
+async fn invalid_settings_exit_with_1_because_docker_reserves_2() {
     let ended = check("9464", &[]).await;
     assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
-    for told in ["server.admin_listen[0]\n", "fix:", "JUSPAY_BFF__SERVER__ADMIN_LISTEN"] {
-        assert!(ended.stderr.contains(told), "{told} in {}", ended.stderr);
+    for expected in ["server.admin_listen[0]\n", "fix:", "JUSPAY_BFF__SERVER__ADMIN_LISTEN"] {
+        assert!(ended.stderr.contains(expected), "{expected} in {}", ended.stderr);
     }
     let ended = run(bff(&["healthcheck", "--config", "/nonexistent.toml"])).await;
     assert_eq!(ended.code, Some(1));

@@ -1,4 +1,5 @@
-//! `--format json`: one document on standard output, whatever happens, with the exit code of the text.
+//! `--format json`: one document on standard output in every case, with the same exit code as in
+//! text format.
 
 use std::process::Stdio;
 
@@ -12,18 +13,18 @@ use crate::support::{
     with_timeout,
 };
 
-/// Shown nowhere.
+/// Must never be shown.
 const SECRET: &str = "canary_0123456789";
 
-/// The commands that have a document, with an input for those that read one.
+/// The commands with a document. `explain-token` also reads an input.
 const COMMANDS: [&str; 3] = ["check-config", "doctor", "explain-token"];
 
-struct Bench {
+struct Setup {
     running: Running,
     files: TempDir,
 }
 
-impl Bench {
+impl Setup {
     async fn new() -> Self {
         let mut config = simulator::Config::on_free_ports();
         config.api_keys = vec![SECRET.into()];
@@ -88,7 +89,7 @@ impl Bench {
     }
 }
 
-/// Nothing is printed but one document without secrets.
+/// Asserts that the output is exactly one document, without secrets.
 fn document(ended: Ended) -> (Option<i32>, Value) {
     let Ended { code, stdout, stderr } = ended;
     assert_eq!(stderr, "", "{stdout}");
@@ -103,8 +104,8 @@ fn names(document: &Value) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_config_prints_settings_origins_and_capacity() {
-    let bench = Bench::new().await;
-    let mut command = bench.command(
+    let setup = Setup::new().await;
+    let mut command = setup.command(
         "cache.capacity = 1000",
         &["check-config", "--replicas", "3", "--juspay-quota", "1/s"],
     );
@@ -155,11 +156,11 @@ async fn check_config_prints_settings_origins_and_capacity() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_settings_are_a_document_with_each_fault() {
-    let bench = Bench::new().await;
+async fn invalid_settings_are_a_document_with_each_fault() {
+    let setup = Setup::new().await;
     for command in COMMANDS {
         let over = format!("server.listen = 8080\nlog.level = '{SECRET}'");
-        let mut command = bench.command(&over, &[command]);
+        let mut command = setup.command(&over, &[command]);
         command.env("JUSPAY_BFF_API_KEY", SECRET);
         let (code, document) = document(run(command).await);
         assert_eq!(code, Some(2));
@@ -185,9 +186,9 @@ async fn wrong_settings_are_a_document_with_each_fault() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_prints_each_check() {
-    let bench = Bench::new().await;
+    let setup = Setup::new().await;
     let free = "server.listen = '127.0.0.1:8080'";
-    let (code, document) = bench.document(free, &["doctor"]).await;
+    let (code, document) = setup.document(free, &["doctor"]).await;
     assert_eq!(code, Some(0), "{document:#}");
     assert_eq!(names(&document), ["checks", "counts", "ok"]);
     assert_eq!(document["ok"], true);
@@ -210,7 +211,7 @@ async fn doctor_prints_each_check() {
     assert_eq!(counts["warnings"].as_u64(), u64::try_from(counted("warning")).ok());
 
     let dead = "server.listen = '192.0.2.1:8080'";
-    let (code, document) = bench.document(dead, &["doctor"]).await;
+    let (code, document) = setup.document(dead, &["doctor"]).await;
     assert_eq!((code, &document["ok"]), (Some(1), &json!(false)));
     let checks = document["checks"].as_array().unwrap();
     let failed: Vec<_> = checks.iter().filter(|check| check["status"] == "failed").collect();
@@ -221,10 +222,10 @@ async fn doctor_prints_each_check() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_token_prints_verdict_customer_and_checks() {
-    let bench = Bench::new().await;
-    let token = |wish: &MintRequest| bench.running.issuer().mint(wish).unwrap();
-    let good = token(&MintRequest::of("alice"));
-    let (code, document) = bench.explain(&good, &["--show-customer"]).await;
+    let setup = Setup::new().await;
+    let token = |wish: &MintRequest| setup.running.issuer().mint(wish).unwrap();
+    let valid = token(&MintRequest::of("alice"));
+    let (code, document) = setup.explain(&valid, &["--show-customer"]).await;
     assert_eq!(code, Some(0), "{document:#}");
     assert_eq!(names(&document), ["checks", "customer", "ok", "verdict"]);
     assert_eq!(document["ok"], true);
@@ -237,7 +238,7 @@ async fn explain_token_prints_verdict_customer_and_checks() {
     assert!(checks.iter().all(|check| check["outcome"] == "passed"), "{document:#}");
 
     let other = token(&MintRequest { audience: "other".to_owned(), ..MintRequest::of("alice") });
-    let (code, document) = bench.explain(&other, &[]).await;
+    let (code, document) = setup.explain(&other, &[]).await;
     assert_eq!((code, &document["ok"]), (Some(1), &json!(false)));
     let verdict = &document["verdict"];
     assert_eq!(verdict["outcome"], "rejected");
@@ -249,11 +250,11 @@ async fn explain_token_prints_verdict_customer_and_checks() {
     assert_eq!((failed.len(), &failed[0]["reason"]), (1, &json!("audience")));
     assert!(!document.to_string().contains("alice"), "{document:#}");
 
-    let (code, document) = bench.explain(&good, &["--offline"]).await;
+    let (code, document) = setup.explain(&valid, &["--offline"]).await;
     assert_eq!((code, &document["ok"]), (Some(1), &json!(false)));
     assert_eq!(document["verdict"], json!({"outcome": "unknown"}));
 
-    let (code, document) = bench.explain("", &[]).await;
+    let (code, document) = setup.explain("", &[]).await;
     assert_eq!(code, Some(1));
     let error = "there is no token on standard input";
     assert_eq!(document, json!({"ok": false, "error": error, "warnings": []}));

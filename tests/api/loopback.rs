@@ -1,4 +1,4 @@
-//! One rule for what loopback is: what settings accept, the service also uses.
+//! Settings and the service use the same definition of loopback.
 
 use juspay_bff::simulator::issuer::{DEFAULT_CLIENT, INTROSPECTION_PATH, JWKS_PATH};
 

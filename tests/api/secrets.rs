@@ -1,5 +1,5 @@
-//! Promise P2: what is secret leaves only where it must. Every world looks through all that left
-//! its service (see `support::guard`); here one walks through everything that can go wrong.
+//! Secrets appear only where they are needed (promise P2 in SECURITY.md). Every test world checks
+//! all output of its service (see `support::guard`); the first test here triggers every error.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{Reply, World, guard};
 const NEVER_ANSWERED: &[&str] = &["sim_hang", "sim_slow", "sim_stalled_body"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_nothing_secret_gets_out_whatever_goes_wrong() {
+async fn p2_no_error_reveals_a_secret() {
     let world = World::new().await;
     let mut answers = 0;
     for magic in MAGIC_CUSTOMERS.iter().filter(|magic| !NEVER_ANSWERED.contains(&magic.id)) {
@@ -19,7 +19,7 @@ async fn p2_nothing_secret_gets_out_whatever_goes_wrong() {
             let reply = world.phone(magic.id).get(path).await;
             assert_ne!(reply.status, 500, "{}: {}", magic.id, reply.text());
             answers += 1;
-            // So that what one has brought about holds nobody else off.
+            // Ends the hold of calls that the previous customer may have caused.
             world.clock.advance(Duration::from_secs(60));
         }
         assert!(world.simulator().calls(magic.id) > 0, "{}", magic.id);
@@ -55,7 +55,7 @@ async fn p2_nothing_secret_gets_out_whatever_goes_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_the_key_goes_to_juspay_and_to_nobody_else() {
+async fn p2_the_api_key_is_sent_to_juspay_only() {
     let world = World::new().await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     let requests = world.simulator().requests();
@@ -69,18 +69,18 @@ fn reply(status: u16, body: &str) -> Reply {
 
 #[test]
 #[should_panic(expected = "got out")]
-fn the_guard_sees_a_key_in_an_answer() {
+fn guard_detects_an_api_key_in_a_response() {
     guard::answered("GET /me/customer HTTP/1.1", &reply(200, "canary_1"));
 }
 
 #[test]
 #[should_panic(expected = "a client auth token got out")]
-fn the_guard_sees_a_client_auth_token_in_an_error() {
+fn guard_detects_a_client_auth_token_in_an_error() {
     guard::answered("GET /me/customer HTTP/1.1", &reply(502, "tkn_1"));
 }
 
 #[test]
 #[should_panic(expected = "got out")]
-fn the_guard_sees_a_bearer_token_in_an_answer() {
+fn guard_detects_an_access_token_in_a_response() {
     guard::answered("GET /me/customer HTTP/1.1", &reply(200, "eyJhbGciOiJFUzI1NiJ9"));
 }

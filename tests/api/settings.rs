@@ -1,4 +1,4 @@
-//! Settings as an operator meets them, with the real binary (promise P9).
+//! Settings as an operator sees them, with the real binary (promise P9 in SECURITY.md).
 
 use std::{net::TcpListener, path::Path};
 
@@ -10,10 +10,11 @@ use crate::support::{
     until,
 };
 
-/// What may be shown nowhere.
+/// Secrets that must not be shown.
 const SECRETS: [&str; 3] = ["canary_inline", "canary_in_a_file", "canary_with spaces"];
 
-/// Eight faults of as many kinds. The two addresses are taken, should anyone try to listen there.
+/// Settings with eight kinds of faults. The two addresses are in use, so an attempt to listen would
+/// fail.
 fn faulty(taken: &str) -> String {
     format!(
         r#"
@@ -37,7 +38,7 @@ not_found_ttl = 2
     )
 }
 
-/// Each fault: its key, and a part of its reason and of its fix.
+/// The key of each fault, and a part of its reason and its fix.
 const FAULTS: [(&str, &str, &str); 9] = [
     ("server.workers", "reason: expected an integer, found a string", "fix:    "),
     ("juspay.api_key", "white space", "fix:    "),
@@ -50,16 +51,16 @@ const FAULTS: [(&str, &str, &str); 9] = [
     ("cache.min_remaning", "no such setting", "did you mean cache.min_remaining?"),
 ];
 
-/// The block that tells of one fault.
-fn block<'t>(told: &'t str, key: &str) -> &'t str {
+/// The block of text about one fault.
+fn block<'t>(output: &'t str, key: &str) -> &'t str {
     let start = format!("\n\n{key}\n");
-    let (_, rest) = told.split_once(&start).unwrap_or_else(|| panic!("no {key} in {told}"));
+    let (_, rest) = output.split_once(&start).unwrap_or_else(|| panic!("no {key} in {output}"));
     rest.split("\n\n").next().unwrap_or_default()
 }
 
-fn shows_no_secret(told: &str) {
+fn assert_no_secret(output: &str) {
     for secret in SECRETS {
-        assert!(!told.contains(secret), "{secret} in {told}");
+        assert!(!output.contains(secret), "{secret} in {output}");
     }
 }
 
@@ -70,7 +71,7 @@ fn write(directory: &Path, name: &str, text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_every_fault_is_told_at_once_and_no_port_is_opened() {
+async fn p9_every_fault_is_reported_at_once_and_no_port_is_opened() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
@@ -78,18 +79,22 @@ async fn p9_every_fault_is_told_at_once_and_no_port_is_opened() {
 
     let checked = run(bff(&["check-config", "--config", &file])).await;
     assert_eq!((checked.code, &*checked.stdout), (Some(2), ""));
-    let told = &checked.stderr;
-    assert!(told.starts_with(&format!("The settings have {} errors:\n", FAULTS.len())), "{told}");
+    let output = &checked.stderr;
+    assert!(
+        output.starts_with(&format!("The settings have {} errors:\n", FAULTS.len())),
+        "{output}"
+    );
     for (key, reason, fix) in FAULTS {
-        let block = block(told, key);
+        let block = block(output, key);
         assert!(block.contains(reason) && block.contains(fix), "{key}: {block}");
         assert!(block.contains(&format!("where:  {file}, line ")), "{key}: {block}");
     }
-    shows_no_secret(told);
+    assert_no_secret(output);
 
-    // It says the same, and doesn't even try to listen: that would have failed otherwise.
+    // The output is the same. It also shows that `serve` doesn't listen: that would have failed
+    // differently.
     let served = run(bff(&["serve", "--config", &file])).await;
-    assert_eq!((served.code, &*served.stdout, &served.stderr), (Some(2), "", told));
+    assert_eq!((served.code, &*served.stdout, &served.stderr), (Some(2), "", output));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,20 +130,20 @@ async fn p9_files_and_environment_are_checked_together() {
     command.env("JUSPAY_BFF__CACHE__CAPASITY", "canary_inline");
     let checked = run(command).await;
     assert_eq!((checked.code, &*checked.stdout), (Some(2), ""));
-    for told in [
+    for output in [
         &*broken,
         &*missing,
         "cache.capacity",
         "where:  environment variable JUSPAY_BFF__CACHE__CAPACITY",
         "where:  environment variable JUSPAY_BFF__CACHE__CAPASITY",
     ] {
-        assert!(checked.stderr.contains(told), "{told} in {}", checked.stderr);
+        assert!(checked.stderr.contains(output), "{output} in {}", checked.stderr);
     }
-    shows_no_secret(&checked.stderr);
+    assert_no_secret(&checked.stderr);
 }
 
-/// Settings without a fault.
-const GOOD: &str = r#"
+/// Settings without faults.
+const VALID: &str = r#"
 [server]
 listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"
@@ -155,11 +160,11 @@ discovery = true
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn good_settings_are_shown_as_toml_with_secrets_masked() {
+async fn valid_settings_are_shown_as_toml_with_secrets_masked() {
     let directory = tempfile::tempdir().unwrap();
-    let good = write(directory.path(), "good.toml", GOOD);
+    let valid = write(directory.path(), "good.toml", VALID);
     let over = write(directory.path(), "over.toml", "juspay.merchant_id = \"another\"");
-    let mut command = bff(&["check-config", "--config", &good, "--config", &over]);
+    let mut command = bff(&["check-config", "--config", &valid, "--config", &over]);
     command.env("JUSPAY_BFF__AUTH__ISSUERS__MAIN__AUDIENCES", "x, y");
     let checked = run(command).await;
     assert_eq!((checked.code, &*checked.stderr), (Some(0), ""));
@@ -171,13 +176,13 @@ async fn good_settings_are_shown_as_toml_with_secrets_masked() {
     assert_eq!(audiences.len(), 2);
     for origin in [
         format!("merchant_id = \"another\" # {over}, line 1"),
-        format!("issuer = \"https://id.example\" # {good}, line 11"),
+        format!("issuer = \"https://id.example\" # {valid}, line 11"),
         "# environment variable JUSPAY_BFF__AUTH__ISSUERS__MAIN__AUDIENCES".to_owned(),
     ] {
         assert!(checked.stdout.contains(&origin), "{origin} in {}", checked.stdout);
     }
-    shows_no_secret(&checked.stdout);
-    // What is shown is a settings file, but for the secret.
+    assert_no_secret(&checked.stdout);
+    // Except for the masked secret, the output is a valid settings file.
     let secret = "juspay.api_key = \"key\"";
     Sources::default().text("shown", checked.stdout).text("secret", secret).load().unwrap();
 }
@@ -185,7 +190,7 @@ async fn good_settings_are_shown_as_toml_with_secrets_masked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_claim_that_names_the_customer_is_shown() {
     let directory = tempfile::tempdir().unwrap();
-    let good = write(directory.path(), "good.toml", GOOD);
+    let valid = write(directory.path(), "good.toml", VALID);
     let main = "auth.issuers.main: the claim";
     for (lines, line) in [
         ("", format!("# {main} \"sub\" names the customer\n")),
@@ -206,7 +211,7 @@ async fn the_claim_that_names_the_customer_is_shown() {
         ),
     ] {
         let over = write(directory.path(), "over.toml", &format!("[auth.issuers.main]\n{lines}"));
-        let checked = run(bff(&["check-config", "--config", &good, "--config", &over])).await;
+        let checked = run(bff(&["check-config", "--config", &valid, "--config", &over])).await;
         assert_eq!((checked.code, &*checked.stderr), (Some(0), ""));
         assert!(checked.stdout.contains(&line), "{line} in {}", checked.stdout);
     }
@@ -215,9 +220,9 @@ async fn the_claim_that_names_the_customer_is_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_without_an_audience_is_warned_about() {
     let directory = tempfile::tempdir().unwrap();
-    let good = GOOD.replace("audiences = [\"a\", \"b\"]", "audience_claim = 'none'");
-    let good = write(directory.path(), "good.toml", &good);
-    let checked = run(bff(&["check-config", "--config", &good])).await;
+    let valid = VALID.replace("audiences = [\"a\", \"b\"]", "audience_claim = 'none'");
+    let valid = write(directory.path(), "good.toml", &valid);
+    let checked = run(bff(&["check-config", "--config", &valid])).await;
     assert_eq!(checked.code, Some(0));
     let warning =
         "warning: auth.issuers.main.audience_claim is \"none\": every token of this issuer";
@@ -225,17 +230,17 @@ async fn an_issuer_without_an_audience_is_warned_about() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_settings_add_up_to_stands_behind_them_as_comments() {
+async fn capacity_is_appended_as_comments() {
     let directory = tempfile::tempdir().unwrap();
-    let good = write(directory.path(), "good.toml", GOOD);
-    let plain = run(bff(&["check-config", "--config", &good])).await;
+    let valid = write(directory.path(), "good.toml", VALID);
+    let plain = run(bff(&["check-config", "--config", &valid])).await;
     assert_eq!((plain.code, &*plain.stderr), (Some(0), ""));
     let (settings, table) = plain.stdout.split_once("\n# Capacity: ").unwrap();
     assert!(table.starts_with("memory and calls to Juspay (1 replica)\n"), "{table}");
     assert!(table.lines().skip(1).all(|line| line.starts_with('#')), "{table}");
 
     let flags = ["--replicas", "3", "--juspay-quota", "100/s"];
-    let planned = run(bff(&[&["check-config", "--config", &good][..], &flags].concat())).await;
+    let planned = run(bff(&[&["check-config", "--config", &valid][..], &flags].concat())).await;
     assert_eq!(planned.code, Some(0));
     let warning = "warning: 100,000 active customers (cache.capacity) need 577/s to Juspay, above \
                    the quota of 100/s, which is enough for 17,333 customers: ";
@@ -247,25 +252,25 @@ async fn what_settings_add_up_to_stands_behind_them_as_comments() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_in_a_file_is_read_and_not_shown() {
+async fn api_key_file_is_read_and_not_shown() {
     let directory = tempfile::tempdir().unwrap();
     let key = write(directory.path(), "key", "canary_in_a_file\n");
-    let by_file = GOOD.replace("api_key = \"canary_inline\"", &format!("api_key_file = {key:?}"));
-    let good = write(directory.path(), "good.toml", &by_file);
-    let checked = run(bff(&["check-config", "--config", &good])).await;
+    let by_file = VALID.replace("api_key = \"canary_inline\"", &format!("api_key_file = {key:?}"));
+    let valid = write(directory.path(), "good.toml", &by_file);
+    let checked = run(bff(&["check-config", "--config", &valid])).await;
     assert_eq!((checked.code, &*checked.stderr), (Some(0), ""));
     assert!(checked.stdout.contains(&format!("api_key_file = {key:?}")), "{}", checked.stdout);
-    shows_no_secret(&checked.stdout);
+    assert_no_secret(&checked.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_variable_that_was_meant_for_us_is_warned_about() {
+async fn variable_with_similar_name_causes_a_warning() {
     let directory = tempfile::tempdir().unwrap();
-    let good = write(directory.path(), "good.toml", GOOD);
+    let valid = write(directory.path(), "good.toml", VALID);
     let with_typo = |command: &str| {
-        let mut command = bff(&[command, "--config", &good]);
+        let mut command = bff(&[command, "--config", &valid]);
         command.env("JUSPAY_BFF_LOG_LEVEL", "canary_inline");
-        // What Kubernetes sets for a service of our name is no mistake.
+        // Kubernetes sets this variable for a service called `juspay-bff`, so it is no mistake.
         command.env("JUSPAY_BFF_SERVICE_HOST", "10.0.0.1");
         command
     };
@@ -280,39 +285,39 @@ async fn a_variable_that_was_meant_for_us_is_warned_about() {
     assert_eq!(faulty.code, Some(2));
     let warning = "\n\nwarning: JUSPAY_BFF_LOG_LEVEL is ignored: ";
     assert!(faulty.stderr.contains(warning), "beside the faults: {}", faulty.stderr);
-    shows_no_secret(&faulty.stderr);
+    assert_no_secret(&faulty.stderr);
 
     let mut serving = Process::start(with_typo("serve"));
     let warning = serving.line_with("JUSPAY_BFF_LOG_LEVEL is ignored").await;
     assert!(warning.contains("\"level\":\"WARN\""), "{warning}");
     serving.line_with("\"serving\"").await;
     assert_eq!(serving.terminate().await, Some(0));
-    shows_no_secret(&format!("{}{}", checked.stderr, serving.stdout));
+    assert_no_secret(&format!("{}{}", checked.stderr, serving.stdout));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_taken_is_told_with_its_key() {
+async fn port_in_use_is_reported_with_its_key() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
-    let good = write(directory.path(), "good.toml", GOOD);
+    let valid = write(directory.path(), "good.toml", VALID);
     for (variable, key) in [
         ("JUSPAY_BFF__SERVER__LISTEN", "server.listen"),
         ("JUSPAY_BFF__SERVER__ADMIN_LISTEN", "server.admin_listen"),
     ] {
-        let mut command = bff(&["serve", "--config", &good]);
+        let mut command = bff(&["serve", "--config", &valid]);
         command.env(variable, &address);
         let served = run(command).await;
         assert_eq!(served.code, Some(1));
-        let told = format!(
+        let output = format!(
             "juspay-bff: {key}: can't listen on {address}: Address already in use (os error 98); \
              stop the process that uses it, or write another address or port in {key}\n"
         );
-        assert_eq!((&*served.stderr, served.stdout.contains("\"serving\"")), (&*told, false));
+        assert_eq!((&*served.stderr, served.stdout.contains("\"serving\"")), (&*output, false));
     }
 }
 
-/// The simulator in a process of its own: its address, the issuer's, and how to end it.
+/// Starts the simulator as a process; returns it with the addresses of Juspay and of the issuer.
 async fn simulator() -> (Process, String, String) {
     let mut simulator = Process::start(bff(&[
         "simulator",
@@ -332,7 +337,7 @@ async fn simulator() -> (Process, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_alone_is_enough_to_serve() {
+async fn environment_alone_is_sufficient_to_serve() {
     let (mut simulator, juspay, issuer) = simulator().await;
     let mut command = bff(&["serve"]);
     for (key, value) in [
@@ -375,18 +380,18 @@ async fn the_environment_alone_is_enough_to_serve() {
     }
 }
 
-/// A key set with a key that nobody has the other half of.
+/// A key set whose private key isn't used.
 const KEY_SET: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k",
     "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_fetch_of_keys_says_whether_there_are_any_to_use() {
+async fn failed_jwks_fetch_reports_whether_keys_are_available() {
     let directory = tempfile::tempdir().unwrap();
     let keys = write(directory.path(), "keys.json", KEY_SET);
     let by_file = format!("jwks_file = {keys:?}\n[auth]\njwks_refresh = \"10ms\"");
-    let settings = GOOD.replace("discovery = true", &by_file).replace("RS256", "EdDSA");
-    let good = write(directory.path(), "good.toml", &settings);
-    let mut serving = Process::start(bff(&["serve", "--config", &good]));
+    let settings = VALID.replace("discovery = true", &by_file).replace("RS256", "EdDSA");
+    let valid = write(directory.path(), "good.toml", &settings);
+    let mut serving = Process::start(bff(&["serve", "--config", &valid]));
     let line = serving.line_with("\"serving\"").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let admin = Phone::new(line["admin"].as_str().unwrap().parse().unwrap(), None);
@@ -397,14 +402,14 @@ async fn a_failed_fetch_of_keys_says_whether_there_are_any_to_use() {
     assert!(line.contains("\"issuer\":\"main\""), "{line}");
     assert_eq!(serving.terminate().await, Some(0));
 
-    // Bound, but not listened on.
+    // The port is bound, but nothing listens on it.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let url = format!("jwks_url = \"http://{}/\"", socket.local_addr().unwrap());
-    let settings = GOOD.replace("discovery = true", &url);
+    let settings = VALID.replace("discovery = true", &url);
     let local = "[auth]\nallow_local_issuer = true\n";
-    let good = write(directory.path(), "good.toml", &(settings + local));
-    let mut serving = Process::start(bff(&["serve", "--config", &good]));
+    let valid = write(directory.path(), "good.toml", &(settings + local));
+    let mut serving = Process::start(bff(&["serve", "--config", &valid]));
     let line = serving.line_with("failed to fetch JWKS").await;
     assert!(line.contains("failed to fetch JWKS; no usable keys available"), "{line}");
     assert_eq!(serving.terminate().await, Some(0));

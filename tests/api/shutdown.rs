@@ -1,5 +1,6 @@
-//! Promise P8: after SIGTERM, new connections are still served for `server.shutdown_delay`, and a
-//! request whose head was read before the drain's end is answered.
+//! Promise P8 in SECURITY.md: after SIGTERM, new connections are still served for
+//! `server.shutdown_delay`, and every request whose head was read before the end of the drain
+//! receives its response.
 
 use std::{
     io::ErrorKind,
@@ -22,24 +23,24 @@ use crate::support::{
 const DELAY: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 64;
 
-/// Clients that connect anew for each request, again and again.
-struct Crowd {
-    go_home: Arc<AtomicBool>,
-    /// How many answers have come; closed when no client is left.
+/// Clients that open a new connection for every request.
+struct Clients {
+    stop: Arc<AtomicBool>,
+    /// Number of responses; closed when all clients have stopped.
     answered: watch::Receiver<u64>,
-    clients: Vec<JoinHandle<Vec<String>>>,
+    tasks: Vec<JoinHandle<Vec<String>>>,
 }
 
-impl Crowd {
+impl Clients {
     fn of(phone: &Phone) -> Self {
-        let go_home = Arc::<AtomicBool>::default();
+        let stop = Arc::<AtomicBool>::default();
         let (count, answered) = watch::channel(0);
         let client = |phone: Phone| {
-            let (go_home, count) = (Arc::clone(&go_home), count.clone());
+            let (stop, count) = (Arc::clone(&stop), count.clone());
             tokio::spawn(async move {
                 let mut lost = Vec::new();
-                while !go_home.load(Ordering::Relaxed) {
-                    match try_me(&phone).await {
+                while !stop.load(Ordering::Relaxed) {
+                    match get_customer(&phone).await {
                         Ok(reply) if reply.status == 200 => {}
                         Ok(reply) => lost.push(format!("{} {}", reply.status, reply.text())),
                         Err(error) => lost.push(error.to_string()),
@@ -49,32 +50,33 @@ impl Crowd {
                 lost
             })
         };
-        let clients = (0..CLIENTS).map(|_| client(phone.clone())).collect();
-        Self { go_home, answered, clients }
+        let tasks = (0..CLIENTS).map(|_| client(phone.clone())).collect();
+        Self { stop, answered, tasks }
     }
 
-    /// Waits for so many answers more.
-    async fn more(&mut self, number: u64) {
-        let enough = *self.answered.borrow() + number;
-        let come = with_timeout("answers", self.answered.wait_for(|count| *count >= enough)).await;
-        assert!(come.is_ok(), "each client has given up");
+    /// Waits for this many further responses.
+    async fn wait_for_more(&mut self, number: u64) {
+        let target = *self.answered.borrow() + number;
+        let reached =
+            with_timeout("answers", self.answered.wait_for(|count| *count >= target)).await;
+        assert!(reached.is_ok(), "each client has given up");
     }
 
-    /// Lets each client finish its request, and gives what went wrong with any.
-    async fn disperse(self) -> Vec<String> {
-        self.go_home.store(true, Ordering::Relaxed);
-        join_all(self.clients).await.into_iter().flat_map(Result::unwrap).collect()
+    /// Lets each client finish its request, and returns all failures.
+    async fn finish(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        join_all(self.tasks).await.into_iter().flat_map(Result::unwrap).collect()
     }
 }
 
-/// `GET /me/customer` on a connection of its own.
-async fn try_me(phone: &Phone) -> std::io::Result<Reply> {
+/// `GET /me/customer` on a new connection.
+async fn get_customer(phone: &Phone) -> std::io::Result<Reply> {
     phone.try_raw(&request(phone, CLOSE)).await
 }
 
 const CLOSE: &str = "Connection: close\r\n";
 
-/// With further header lines, each ended by CR LF.
+/// A request with further header lines, each with CR LF.
 fn request(phone: &Phone, lines: &str) -> String {
     let token = phone.token.as_deref().unwrap();
     format!(
@@ -98,14 +100,14 @@ async fn p8_no_request_is_lost_before_the_delays_end() {
              limits.per_customer = \"off\"",
         )
         .await;
-        let mut crowd = Crowd::of(&world.phone("alice"));
-        crowd.more(100).await;
+        let mut clients = Clients::of(&world.phone("alice"));
+        clients.wait_for_more(100).await;
         world.service.signal();
         until_draining(&world).await;
-        crowd.more(200).await;
+        clients.wait_for_more(200).await;
         world.clock.advance(DELAY - Duration::from_millis(1));
-        crowd.more(100).await;
-        assert_eq!(crowd.disperse().await, Vec::<String>::new());
+        clients.wait_for_more(100).await;
+        assert_eq!(clients.finish().await, Vec::<String>::new());
         world.clock.advance(Duration::from_millis(1));
         until_ended(&world).await;
     }
@@ -116,9 +118,9 @@ async fn p8_no_connection_is_reset_when_the_listener_closes() {
     for _ in 0..5 {
         let mut world = World::with("server.shutdown_delay = \"5s\"").await;
         let phones: Vec<_> = (0..24).map(|n| world.phone(&format!("c{n}"))).collect();
-        // The clock will be turned: nobody may wait for Juspay then.
+        // The clock will be advanced, so no request may wait for Juspay then.
         assert!(join_all(phones.iter().map(Phone::me)).await.iter().all(|it| it.status == 200));
-        let clients: Vec<_> = phones.into_iter().map(hammer).collect();
+        let clients: Vec<_> = phones.into_iter().map(connect_until_refused).collect();
         world.service.signal();
         until_draining(&world).await;
         world.clock.advance(DELAY);
@@ -129,13 +131,13 @@ async fn p8_no_connection_is_reset_when_the_listener_closes() {
     }
 }
 
-/// Connects for each request until that is refused; gives what went wrong with connections that were
-/// made.
-fn hammer(phone: Phone) -> JoinHandle<Vec<String>> {
+/// Opens a connection for every request until one is refused. Returns the failures on established
+/// connections.
+fn connect_until_refused(phone: Phone) -> JoinHandle<Vec<String>> {
     tokio::spawn(async move {
         let mut lost = Vec::new();
         loop {
-            match try_me(&phone).await {
+            match get_customer(&phone).await {
                 Ok(reply) if matches!(reply.status, 200 | 429) => {}
                 Ok(reply) => lost.push(format!("{} {}", reply.status, reply.text())),
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => return lost,
@@ -146,7 +148,7 @@ fn hammer(phone: Phone) -> JoinHandle<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_connections_that_wait_to_be_accepted_are_answered() {
+async fn p8_connections_in_the_backlog_are_served() {
     let mut world = World::with(
         "server.shutdown_delay = \"1s\"
          server.max_connections = 2",
@@ -156,7 +158,7 @@ async fn p8_connections_that_wait_to_be_accepted_are_answered() {
     let phone = world.phone("alice");
     let (first, second) = (phone.begin().await, phone.begin().await);
     world.until_waiting(2).await;
-    // No more are accepted: they wait in the kernel.
+    // The service accepts no more connections, so these wait in the kernel.
     let waiting = join_all((0..10).map(|_| phone.begin())).await;
     world.service.signal();
     until_draining(&world).await;
@@ -170,7 +172,7 @@ async fn p8_connections_that_wait_to_be_accepted_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_a_connection_without_a_request_is_waited_for_and_not_for_long() {
+async fn p8_connection_without_a_request_delays_the_exit_briefly() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     let phone = world.phone("alice");
     let request = request(&phone, "");
@@ -189,14 +191,14 @@ async fn p8_a_connection_without_a_request_is_waited_for_and_not_for_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_what_was_read_before_the_drains_end_is_answered() {
-    // Shorter than Juspay's deadline, which the same clock tells.
+async fn p8_request_read_before_the_end_of_the_drain_is_served() {
+    // Shorter than Juspay's deadline, which uses the same clock.
     let mut world = World::with("server.shutdown_delay = \"1s\"").await;
     let gates: Vec<_> = (0..CLIENTS).map(|n| world.simulator().hold(&format!("c{n}"))).collect();
     let waiting: Vec<_> = (0..CLIENTS)
         .map(|n| {
             let phone = world.phone(&format!("c{n}"));
-            tokio::spawn(async move { try_me(&phone).await })
+            tokio::spawn(async move { get_customer(&phone).await })
         })
         .collect();
     join_all(gates.iter().map(|gate| gate.arrived(1))).await;
@@ -211,21 +213,21 @@ async fn p8_what_was_read_before_the_drains_end_is_answered() {
     until_ended(&world).await;
 }
 
-/// Until the public listener takes no connection any more.
+/// Waits until the public listener refuses connections.
 async fn until_closed(world: &World) {
     let is_closed = async || TcpStream::connect(world.service.public).await.is_err();
     until("the public listener's end", is_closed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_while_draining_connections_are_closed_behind_their_answers() {
+async fn p8_draining_closes_connections_after_their_responses() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.status, 200);
     let request = request(&phone, "");
     world.service.signal();
     until_draining(&world).await;
-    // The client doesn't ask for it, and still gets the end of the connection.
+    // The client doesn't request it, but the connection is closed.
     let reply = phone.raw(&request).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("connection"), Some("close"));
@@ -235,7 +237,7 @@ async fn p8_while_draining_connections_are_closed_behind_their_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_do_not_hold_up_the_end() {
+async fn idle_connections_do_not_delay_the_exit() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     let phone = world.phone("alice");
     let request = request(&phone, "");
@@ -247,25 +249,25 @@ async fn idle_connections_do_not_hold_up_the_end() {
     world.service.signal();
     until_draining(&world).await;
     world.clock.advance(DELAY);
-    // Without this the end would come with the idle connection's, 75 s later.
+    // Otherwise the process would wait for the idle timeout of 75 s.
     tokio::time::timeout(Duration::from_secs(15), until_ended(&world)).await.expect("the end");
     drop((idle, scraper));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_who_waits_for_a_fetch_of_a_worker_that_stops_is_answered() {
+async fn p8_request_waiting_for_another_workers_fetch_is_served() {
     let mut world = World::with("server.shutdown_delay = \"1s\"").await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
-    // Connections go to the two workers in turn: the first one fetches, the second one waits.
+    // Connections alternate between the two workers: the first one fetches, the second one waits.
     let first = phone.open(&request(&phone, CLOSE)).await.unwrap();
     gate.arrived(1).await;
     let second = tokio::spawn({
         let phone = phone.clone();
-        async move { try_me(&phone).await }
+        async move { get_customer(&phone).await }
     });
     world.until_count("juspay_bff_http_requests_waiting", 2).await;
-    // The first worker has nothing left to wait for, and stops with the fetch under way.
+    // The first worker has no other connection, so it stops during the fetch.
     drop(first);
     world.until_count("juspay_bff_http_requests_waiting", 1).await;
     world.service.signal();

@@ -20,12 +20,12 @@ use crate::{
         ISSUER, P256, PLACES, START, World, base64url, header, introspected_issuer, issuer,
         locally, set, settings, settle, token, with, world_of_auth,
     },
+    captured_log::CapturedLog,
     clock::manual::ManualClock,
-    kept_log::Kept,
     revocation::{Entry, Target},
 };
 
-const SECOND: Duration = Duration::from_secs(1);
+const SECOND_SUBSCRIBER: Duration = Duration::from_secs(1);
 const ASKED: &str = "https://asked.example";
 
 /// An issuer that is asked.
@@ -190,7 +190,7 @@ async fn of_those_who_show_one_token_at_a_time_one_asks() {
 async fn p6_whatever_goes_wrong_is_a_503_and_is_asked_anew() {
     locally(async {
         let (world, oracle) = worlds().await;
-        let unavailable = Err(AuthError::KeysUnavailable { retry_after: SECOND });
+        let unavailable = Err(AuthError::KeysUnavailable { retry_after: SECOND_SUBSCRIBER });
         for (error, outcome) in [
             (AskError::Unreachable, "unreachable"),
             (AskError::Timeout, "timeout"),
@@ -218,7 +218,7 @@ async fn p6_whatever_goes_wrong_is_a_503_and_is_asked_anew() {
 
 #[tokio::test]
 async fn the_log_tells_when_an_issuer_begins_to_fail_and_when_it_answers_again() {
-    let (log, _guard) = Kept::on_this_thread();
+    let (log, _guard) = CapturedLog::on_this_thread();
     locally(async {
         let (world, oracle) = worlds().await;
         let told = || {
@@ -311,7 +311,7 @@ async fn an_answer_counts_for_the_settings_time_from_the_question_on() {
         oracle.held.send_replace(true);
         let phone = world.spawn("a".to_owned());
         settle().await;
-        world.pass(SECOND).await;
+        world.pass(SECOND_SUBSCRIBER).await;
         oracle.held.send_replace(false);
         assert!(phone.await.unwrap().is_ok());
         // Revoked there: it takes effect when the answer has had its time.
@@ -336,7 +336,7 @@ async fn no_answer_counts_beyond_its_tokens_end() {
         assert!(world.check("a").await.is_ok());
         world.pass(Duration::from_secs(9)).await;
         assert!(world.knows("a"));
-        world.pass(SECOND).await;
+        world.pass(SECOND_SUBSCRIBER).await;
         assert!(!world.knows("a"));
         assert_eq!(world.outcome("a").await, Ok("alice".to_owned()), "within the leeway");
         assert!(!world.knows("a"));
@@ -413,7 +413,7 @@ async fn what_was_asked_before_all_was_forgotten_is_not_remembered_and_not_joine
 async fn an_issuer_that_can_be_asked_is_ready_and_takes_no_logout_tokens() {
     locally(async {
         let (world, oracle) = worlds().await;
-        world.pass(crate::auth::testing::MAX_STALE + SECOND).await;
+        world.pass(crate::auth::testing::MAX_STALE + SECOND_SUBSCRIBER).await;
         world.origin().fail();
         assert!(world.auth.ready());
         let claims = json!({"iss": ASKED, "aud": "juspay-bff"}).to_string();

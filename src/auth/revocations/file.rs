@@ -103,7 +103,7 @@ impl Follower {
         if seen.digest == Some(digest) {
             return Ok(List::default());
         }
-        let is_known = |called: &str| settings.position_of_issuer(called).is_some();
+        let is_known = |called: &str| settings.issuer_index(called).is_some();
         let entries = file::parse(bytes, settings.max_revocations, is_known)?;
         tracing::info!(entries = entries.len(), "auth.revocations_file reloaded");
         let added = revocations.replace(entries);

@@ -190,7 +190,7 @@ impl Claims {
         if claim.is("sub") && self.is_client_subject(rules, &named) {
             return Err(CustomerClaimError::ClientSubject);
         }
-        if let Some(verified_claim) = claim.verified_twin() {
+        if let Some(verified_claim) = claim.verified_claim() {
             self.check_verified_claim(&verified_claim, rules.settings.assumes_verified)?;
         }
         if named.is_empty() {

@@ -7,11 +7,11 @@ use super::{
     moody::{Mood, Stage, brief},
     world::{lookup, run, secs, token},
 };
-use crate::{clock::Clock, kept_log::Kept};
+use crate::{captured_log::CapturedLog, clock::Clock};
 
 /// A phone that asks every second for an hour; how often Juspay is asked, and what is warned of.
 fn an_hour(life: u64, after: Duration, max_hand_outs: Option<u32>) -> (usize, String) {
-    let (log, guard) = Kept::on_this_thread();
+    let (log, guard) = CapturedLog::on_this_thread();
     let calls = run(async {
         let stage = Stage::with(Mood::Well { life, after }, |settings| {
             if let Some(most) = max_hand_outs {

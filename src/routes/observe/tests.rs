@@ -7,7 +7,7 @@ use actix_web::{
 };
 
 use super::*;
-use crate::{clock::manual::ManualClock, kept_log::Kept, settings::Sources};
+use crate::{captured_log::CapturedLog, clock::manual::ManualClock, settings::Sources};
 
 /// What has no default.
 const NEEDED: &str = r#"
@@ -40,7 +40,7 @@ fn a_panic_is_counted_and_logged_under_its_route() {
     async fn panics() -> HttpResponse {
         panic!("on purpose")
     }
-    let (log, _guard) = Kept::on_this_thread();
+    let (log, _guard) = CapturedLog::on_this_thread();
     let metrics = Arc::new(Metrics::new("1", "1").unwrap());
     let observer = observer(&metrics);
     rt::System::new().block_on(async {

@@ -1,25 +1,26 @@
-//! `auth.issuers.NAME.*`: claims that the operator names.
+//! `auth.issuers.NAME.*`: the claims that the operator names, for the audience, the customer and
+//! `required_claims`.
 
 use config::{Map, Value, ValueKind};
 
 use super::issuer::claim_text;
 use crate::settings::{
-    fault::Wrong,
+    fault::Violation,
     reader::Reader,
     value::{self, Items},
 };
 
-/// Claims that count only when their twin says that they were verified (OpenID Connect Core §5.1).
+/// Claims that are usable only if `<claim>_verified` is true (OpenID Connect Core §5.1).
 const VERIFIED: [&str; 2] = ["email", "phone_number"];
 
-/// Claims that users can edit: Supabase and Auth0, Clerk, Stytch, Stack Auth. Underscores don't count.
+/// Claims that users of Supabase, Auth0 and Clerk can edit. Compared without underscores.
 const USER_EDITABLE: [&str; 4] =
     ["usermetadata", "unsafemetadata", "untrustedmetadata", "clientmetadata"];
 
-/// Claims that never say whom a token is for.
+/// Claims that never name an audience.
 const NO_AUDIENCES: [&str; 3] = ["sub", "iss", "jti"];
 
-/// A claim, by its name or by a JSON Pointer (RFC 6901), which begins with a slash.
+/// A claim, given by name or by JSON Pointer (RFC 6901), which begins with a slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimPath {
     text: String,
@@ -29,16 +30,16 @@ pub struct ClaimPath {
 /// An entry of `required_claims`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredClaim {
-    /// Which claim.
+    /// The required claim.
     pub claim: ClaimPath,
-    /// It must equal one of them.
+    /// The claim must equal one of these values.
     pub accepted: Vec<ClaimValue>,
 }
 
-/// A value that a claim may be required to have.
+/// A value that a claim is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimValue {
-    /// A text, to the letter.
+    /// A text, compared exactly.
     Text(String),
     /// `true` or `false`.
     Boolean(bool),
@@ -46,19 +47,19 @@ pub enum ClaimValue {
     Integer(i64),
 }
 
-/// `audience_claim`: what is compared with `audiences`.
+/// `audience_claim`: the claim that is compared with `audiences`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AudienceClaim {
     /// `aud`, a text or a list of texts.
     Aud,
     /// Another claim, a text.
     Named(String),
-    /// `"none"`: nothing, as every token of the issuer is for this service.
+    /// `"none"`: no comparison, because all tokens of the issuer are for this service.
     None,
 }
 
 impl AudienceClaim {
-    /// Reads `audience_claim` and `audiences` of the table at `at`.
+    /// Reads `audience_claim` and `audiences` from the table at `at`.
     pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> (Option<Self>, Option<Vec<String>>) {
         let key = format!("{at}.audience_claim");
         let claim = reader.at(&*key).or("aud").text(Self::parse);
@@ -67,29 +68,29 @@ impl AudienceClaim {
             let reason = "is \"none\": every token of this issuer is accepted, whichever app or API \
                           it was issued for";
             let fix = "keep \"none\" only if this issuer serves no other app or API";
-            reader.warning(&key, Wrong::new(reason, fix));
+            reader.warning(&key, Violation::new(reason, fix));
         }
         let fix = "list the accepted values of audience_claim, such as [\"my-api\"]";
         let audiences = reader.at(format!("{at}.audiences"));
         let audiences = if is_none { audiences } else { audiences.required(fix) };
-        let audiences = audiences.list(Items::Some, claim_text);
+        let audiences = audiences.list(Items::AtLeastOne, claim_text);
         (claim, audiences.or_else(|| is_none.then(Vec::new)))
     }
 
-    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Violation> {
         match text {
             "aud" => Ok(Self::Aud),
             "none" => Ok(Self::None),
             name if NO_AUDIENCES.contains(&name) => {
                 let reason = "names a claim that does not identify a token's audience";
-                Err(Wrong::new(
+                Err(Violation::new(
                     reason,
                     "write \"aud\", \"client_id\", \"azp\", \"cid\" or \"none\"",
                 ))
             }
             pointer if pointer.starts_with('/') => {
                 let reason = "expected the name of a claim, found a JSON Pointer";
-                Err(Wrong::new(reason, "write the name of a claim, such as \"client_id\""))
+                Err(Violation::new(reason, "write the name of a claim, such as \"client_id\""))
             }
             name => claim_text(name).map(Self::Named),
         }
@@ -107,7 +108,7 @@ impl AudienceClaim {
 }
 
 impl ClaimPath {
-    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Violation> {
         let text = claim_text(text)?;
         let segments = match text.strip_prefix('/') {
             Some(pointer) => pointer.split('/').map(segment).collect::<Result<_, _>>()?,
@@ -119,23 +120,23 @@ impl ClaimPath {
     /// A claim that may name a customer; `None` if it is malformed or users can edit it.
     #[must_use]
     pub fn trusted(text: &str) -> Option<Self> {
-        Self::of_trusted(text).ok()
+        Self::parse_trusted(text).ok()
     }
 
-    /// One that is good.
+    /// A claim that is known to be valid.
     #[cfg(test)]
     pub(crate) fn of(text: &str) -> Self {
         Self::parse(text).expect("a claim")
     }
 
-    /// As it is written in the settings.
+    /// The text in the settings.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The same, for a claim that decides something: users must not be able to edit it.
-    pub(super) fn of_trusted(text: &str) -> Result<Self, Wrong> {
+    /// Like `parse`, but rejects claims that users can edit.
+    pub(super) fn parse_trusted(text: &str) -> Result<Self, Violation> {
         let path = Self::parse(text)?;
         let is_editable = |segment: &String| {
             let words = segment.split(['/', '.']).map(|word| word.replace('_', ""));
@@ -148,21 +149,21 @@ impl ClaimPath {
                           client_metadata, so they could write any value there";
             let fix = "write a claim that only your backend sets, such as \
                        \"/app_metadata/customer_id\"";
-            return Err(Wrong::new(reason, fix));
+            return Err(Violation::new(reason, fix));
         }
         Ok(path)
     }
 
-    /// Whether it is the claim of that name itself, however it is written.
+    /// Whether it is the top-level claim `claim`, written by name or as a pointer.
     #[must_use]
     pub fn is(&self, claim: &str) -> bool {
         matches!(&self.segments[..], [name] if name == claim)
     }
 
-    /// The claim beside it that says whether it was verified: `email_verified` of `email`, also in
-    /// nested claims and of an item of a list.
+    /// The claim that says whether this one was verified: `email_verified` for `email`, also within
+    /// nested claims and lists.
     #[must_use]
-    pub fn verified_twin(&self) -> Option<Self> {
+    pub fn verified_claim(&self) -> Option<Self> {
         let is_index = |segment: &String| segment.bytes().all(|byte| byte.is_ascii_digit());
         let at = self.segments.iter().rposition(|segment| !is_index(segment))?;
         let (parents, rest) = self.segments.split_at_checked(at)?;
@@ -180,26 +181,26 @@ impl ClaimPath {
         Some(Self { text, segments })
     }
 
-    /// The names that lead to it, from the outermost one on; a claim's name alone is one.
+    /// The names on the path to the claim, outermost first. A claim given by name has one.
     #[must_use]
     pub fn segments(&self) -> &[String] {
         &self.segments
     }
 }
 
-/// A name in a JSON Pointer (RFC 6901 §3).
-fn segment(escaped: &str) -> Result<String, Wrong> {
-    let wrong = |reason| {
+/// Decodes a segment of a JSON Pointer (RFC 6901 §3).
+fn segment(escaped: &str) -> Result<String, Violation> {
+    let violation = |reason| {
         let fix = "write it as \"/app_metadata/customer_id\", with ~1 for a slash and ~0 for a tilde \
                    in a name";
-        Err(Wrong::new(reason, fix))
+        Err(Violation::new(reason, fix))
     };
     if escaped.is_empty() {
-        return wrong("is a JSON Pointer (it begins with a slash) with an empty name");
+        return violation("is a JSON Pointer (it begins with a slash) with an empty name");
     }
     let is_escape = |rest: &str| rest.starts_with(['0', '1']);
     if !escaped.split('~').skip(1).all(is_escape) {
-        return wrong(
+        return violation(
             "is a JSON Pointer (it begins with a slash) with a ~ that is not followed by 0 or 1",
         );
     }
@@ -207,12 +208,12 @@ fn segment(escaped: &str) -> Result<String, Wrong> {
 }
 
 impl RequiredClaim {
-    /// Reads `required_claims` of the table at `at`.
+    /// Reads `required_claims` from the table at `at`.
     pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Option<Vec<Self>> {
         let fix = "write a table in a settings file, such as { token_use = \"access\" }";
         let setting = reader.at(format!("{at}.required_claims")).fix_of_type(fix);
         setting.or(Map::<String, Value>::new()).table(|name, value| {
-            let claim = ClaimPath::of_trusted(name)?;
+            let claim = ClaimPath::parse_trusted(name)?;
             let (accepted, shown) = ClaimValue::all(value)?;
             Ok((Self { claim, accepted }, shown))
         })
@@ -220,26 +221,27 @@ impl RequiredClaim {
 }
 
 impl ClaimValue {
-    fn all(value: &Value) -> Result<(Vec<Self>, toml::Value), Wrong> {
+    fn all(value: &Value) -> Result<(Vec<Self>, toml::Value), Violation> {
         let ValueKind::Array(items) = &value.kind else {
             return Self::one(value).map(|(accepted, shown)| (vec![accepted], shown));
         };
         if items.is_empty() {
-            return Err(Wrong::new("the list is empty", "add at least one value"));
+            return Err(Violation::new("the list is empty", "add at least one value"));
         }
         let read = items.iter().map(Self::one).collect::<Result<Vec<_>, _>>()?;
         let (accepted, shown): (Vec<_>, Vec<_>) = read.into_iter().unzip();
         Ok((accepted, shown.into()))
     }
 
-    fn one(value: &Value) -> Result<(Self, toml::Value), Wrong> {
+    fn one(value: &Value) -> Result<(Self, toml::Value), Violation> {
         match &value.kind {
             ValueKind::String(text) => Ok((Self::Text(text.clone()), text.clone().into())),
             ValueKind::Boolean(boolean) => Ok((Self::Boolean(*boolean), (*boolean).into())),
             ValueKind::I64(number) => Ok((Self::Integer(*number), (*number).into())),
-            ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => {
-                Err(Wrong::new("expected an integer of at most 64 bits", "write a smaller integer"))
-            }
+            ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => Err(Violation::new(
+                "expected an integer of at most 64 bits",
+                "write a smaller integer",
+            )),
             ValueKind::Nil | ValueKind::Float(_) | ValueKind::Table(_) | ValueKind::Array(_) => {
                 let expected = "a string, a boolean, an integer or a list of them";
                 let fix = "write it as token_use = \"access\" or is_anonymous = false";
@@ -249,12 +251,12 @@ impl ClaimValue {
     }
 }
 
-/// `customer_id_verified`: whether a missing `_verified` twin is waived.
-pub(super) fn assumes_verified(text: &str) -> Result<bool, Wrong> {
+/// `customer_id_verified`: whether a claim is accepted if its `_verified` claim is missing.
+pub(super) fn assumes_verified(text: &str) -> Result<bool, Violation> {
     match text {
         "required" => Ok(false),
         "assumed" => Ok(true),
-        _ => Err(Wrong::new(
+        _ => Err(Violation::new(
             "expected \"required\" or \"assumed\"",
             "write \"required\" or \"assumed\"",
         )),

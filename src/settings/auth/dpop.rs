@@ -3,30 +3,30 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::settings::{
-    fault::Wrong, reader::Reader, server::is_readable, value::off_optional_or_required,
+    fault::Violation, reader::Reader, server::is_readable, value::off_optional_or_required,
 };
 
 /// `auth.dpop.*`
 #[derive(Debug, Clone)]
 pub struct Dpop {
-    /// `auth.dpop.max_age`: how old a proof may be, or the nonce in it.
+    /// `auth.dpop.max_age`: the maximum age of a proof, and of the nonce in it.
     pub max_age: Duration,
-    /// `auth.dpop.max_proofs`: how many are remembered, so that none is taken twice.
+    /// `auth.dpop.max_proofs`: how many proofs are stored to detect replays.
     pub max_proofs: usize,
-    /// `auth.dpop.nonces`: whether proofs must have a nonce of ours.
+    /// `auth.dpop.nonces`: whether proofs must contain a nonce that this service issued.
     pub nonces: bool,
-    /// `auth.dpop.nonce_key_file`; without one the key is random at each start.
+    /// `auth.dpop.nonce_key_file`; if unset, a random key is generated at each start.
     pub nonce_key_file: Option<PathBuf>,
 }
 
-/// `auth.issuers.NAME.dpop`: which of its tokens are taken.
+/// `auth.issuers.NAME.dpop`: which of its tokens are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DpopMode {
-    /// None that is bound to a key.
+    /// Rejects tokens that are bound to a key.
     Off,
-    /// Bound ones with their proof, and unbound ones.
+    /// Accepts bound tokens with a valid proof, and unbound tokens.
     Optional,
-    /// None but bound ones with their proof.
+    /// Accepts only bound tokens with a valid proof.
     Required,
 }
 
@@ -48,7 +48,7 @@ impl Dpop {
 }
 
 impl DpopMode {
-    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(super) fn parse(text: &str) -> Result<Self, Violation> {
         off_optional_or_required(text, [Self::Off, Self::Optional, Self::Required])
     }
 }

@@ -1,15 +1,16 @@
-//! `auth.gateway.*`: a gateway in front says who is calling. Off unless the header is named.
+//! `auth.gateway.*`: a trusted gateway authenticates callers and sends the customer id in a header.
+//! Off unless the header is set.
 //!
-//! Where it may be on is told by `contradictions`.
+//! `conflicts` checks that only the gateway can reach the listeners.
 
 use super::issuer::claim_text;
-use crate::settings::{fault::Wrong, reader::Reader, value::Items};
+use crate::settings::{fault::Violation, reader::Reader, value::Items};
 
-/// Names the mode.
+/// The key that turns the mode on.
 pub(in crate::settings) const HEADER: &str = "auth.gateway.header";
 
-/// Headers that anybody may send with a meaning of their own.
-const TAKEN: [&str; 13] = [
+/// Headers with a standard meaning, which clients send themselves.
+const RESERVED: [&str; 13] = [
     "accept",
     "authorization",
     "cache-control",
@@ -25,17 +26,18 @@ const TAKEN: [&str; 13] = [
     "x-request-id",
 ];
 
-/// `auth.gateway.*`, where it is on.
+/// `auth.gateway.*`, if the mode is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
     /// `header`, in lower case.
     pub header: String,
-    /// `client_subjects`: whose client certificates are the gateway's. Empty: none are looked at.
+    /// `client_subjects`: the subjects of the gateway's client certificates. If empty, certificates
+    /// are not checked.
     pub client_subjects: Vec<String>,
 }
 
 impl Gateway {
-    /// `None` inside when the mode is off, outside when there are faults.
+    /// The inner option is `None` if the mode is off, the outer one if there are faults.
     #[expect(clippy::option_option, reason = "a fault and an absence are two things")]
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Option<Self>> {
         let header = reader.at(HEADER).text(header_name);
@@ -49,16 +51,16 @@ impl Gateway {
 }
 
 /// RFC 9110 §5.1
-fn header_name(text: &str) -> Result<String, Wrong> {
+fn header_name(text: &str) -> Result<String, Violation> {
     let name = text.to_ascii_lowercase();
     let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(is_tchar) {
         let fix = "write the name only, such as \"x-customer-id\"";
-        return Err(Wrong::new("expected a header name", fix));
+        return Err(Violation::new("expected a header name", fix));
     }
-    if TAKEN.contains(&&*name) {
+    if RESERVED.contains(&&*name) {
         let reason = "names a header that has another meaning";
-        return Err(Wrong::new(reason, "have the gateway send the customer in its own header"));
+        return Err(Violation::new(reason, "have the gateway send the customer in its own header"));
     }
     Ok(name)
 }

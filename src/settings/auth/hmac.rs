@@ -1,7 +1,6 @@
-//! `auth.issuers.NAME.hmac_secret_file`: an issuer that signs with a secret which this service shares
-//! (RFC 7518 §3.2).
+//! `auth.issuers.NAME.hmac_secret_file`: an issuer that signs with a shared secret (RFC 7518 §3.2).
 //!
-//! That such an issuer has no public keys, and no introspection, is told by `contradictions`.
+//! `conflicts` checks that such an issuer has neither public keys nor introspection.
 
 use std::path::{Path, PathBuf};
 
@@ -10,23 +9,23 @@ use secrecy::ExposeSecret as _;
 use crate::{
     algorithm::HmacAlgorithm,
     secret_file,
-    settings::{fault::Wrong, server::unreadable},
+    settings::{fault::Violation, server::unreadable},
 };
 
-/// Most secrets of an issuer: the current one and the previous one.
+/// Maximum number of secrets per issuer: the current and the previous one.
 const MAX_SECRETS: usize = 2;
 
-/// How an issuer without public keys signs.
+/// An issuer's shared secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hmac {
     /// `hmac_secret_file`
     pub secret_file: PathBuf,
-    /// `algorithms`. At least one.
+    /// `algorithms`, at least one.
     pub algorithms: Vec<HmacAlgorithm>,
 }
 
 impl Hmac {
-    /// The algorithm that needs the longest secret.
+    /// The algorithm that requires the longest secret.
     #[must_use]
     pub fn strictest(&self) -> HmacAlgorithm {
         strictest(&self.algorithms)
@@ -38,30 +37,30 @@ fn strictest(algorithms: &[HmacAlgorithm]) -> HmacAlgorithm {
     strictest.unwrap_or(HmacAlgorithm::HS512)
 }
 
-/// Why a text holds no secrets. Nothing of the text is in it.
+/// Why the content of a secret file is invalid. Never contains any of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HmacSecretError {
     /// More than two lines.
     #[error("expected one or two lines (the current and the previous secret), found more")]
     TooMany,
-    /// A line with less than its algorithms need (RFC 7518 §3.2).
-    #[error("expected at least {least} bytes in line {line} for {}, found {length}", .algorithm.name())]
+    /// A secret that is shorter than one of its algorithms requires (RFC 7518 §3.2).
+    #[error("expected at least {required_length} bytes in line {line} for {}, found {length}", .algorithm.name())]
     TooShort {
-        /// From 1 on.
+        /// Line number, from 1.
         line: usize,
-        /// Its bytes.
+        /// Length of the secret, in bytes.
         length: usize,
-        /// The bytes that it must have.
-        least: usize,
-        /// The algorithm that needs as many.
+        /// Required length, in bytes.
+        required_length: usize,
+        /// The algorithm that requires it.
         algorithm: HmacAlgorithm,
     },
 }
 
-/// The secrets in the text of a file: one a line, to the letter.
+/// Parses the secrets in a file, one per line, without trimming spaces.
 ///
 /// # Errors
-/// When there are too many, or one is too short for one of `algorithms`.
+/// If there are too many, or one is too short for one of `algorithms`.
 pub fn hmac_secrets<'t>(
     text: &'t str,
     algorithms: &[HmacAlgorithm],
@@ -71,24 +70,24 @@ pub fn hmac_secrets<'t>(
         return Err(HmacSecretError::TooMany);
     }
     let algorithm = strictest(algorithms);
-    let least = algorithm.min_secret_bytes();
+    let required_length = algorithm.min_secret_bytes();
     for (line, secret) in (1..).zip(&secrets) {
         let length = secret.len();
-        if length < least {
-            return Err(HmacSecretError::TooShort { line, length, least, algorithm });
+        if length < required_length {
+            return Err(HmacSecretError::TooShort { line, length, required_length, algorithm });
         }
     }
     Ok(secrets)
 }
 
-/// Whether a file holds secrets for these algorithms.
-pub(super) fn holds_secrets(path: &Path, algorithms: &[HmacAlgorithm]) -> Result<(), Wrong> {
-    let text = secret_file::read(path).map_err(|error| unreadable(&error))?;
+/// Checks that a file contains secrets that are long enough for these algorithms.
+pub(super) fn holds_secrets(path: &Path, algorithms: &[HmacAlgorithm]) -> Result<(), Violation> {
+    let text = secret_file::read_blocking(path).map_err(|error| unreadable(&error))?;
     hmac_secrets(text.expose_secret(), algorithms).map(drop).map_err(|error| {
         let fix = "write one secret per line, as the issuer shows it: first the current secret, \
                    then the previous one while its tokens are valid; generate a longer secret with \
                    openssl rand -base64 64 | tr -d '\\n'";
-        Wrong::new(format!("the file's secrets are invalid: {error}"), fix)
+        Violation::new(format!("the file's secrets are invalid: {error}"), fix)
     })
 }
 
@@ -97,19 +96,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_as_long_as_the_hash_of_its_longest_algorithm() {
+    fn secret_must_be_as_long_as_the_longest_hash() {
         use HmacAlgorithm::{HS256, HS384, HS512};
-        for (algorithms, least) in
+        for (algorithms, required_length) in
             [(&[HS256][..], 32), (&[HS384], 48), (&[HS512], 64), (&[HS512, HS256], 64)]
         {
-            let [good, short] = [least, least - 1].map(|length| "x".repeat(length));
-            assert_eq!(hmac_secrets(&good, algorithms), Ok(vec![&*good]));
-            let both = format!("{good}\n{good}");
+            let [sufficient, short] =
+                [required_length, required_length - 1].map(|length| "x".repeat(length));
+            assert_eq!(hmac_secrets(&sufficient, algorithms), Ok(vec![&*sufficient]));
+            let both = format!("{sufficient}\n{sufficient}");
             assert_eq!(hmac_secrets(&both, algorithms).unwrap().len(), 2);
-            for (text, bad) in [(short.clone(), 1), (format!("{good}\n{short}"), 2)] {
+            for (text, invalid) in [(short.clone(), 1), (format!("{sufficient}\n{short}"), 2)] {
                 let error = hmac_secrets(&text, algorithms).unwrap_err();
-                let HmacSecretError::TooShort { line, least: needed, .. } = error else { panic!() };
-                assert_eq!((line, needed), (bad, least));
+                let HmacSecretError::TooShort { line, required_length: needed, .. } = error else {
+                    panic!()
+                };
+                assert_eq!((line, needed), (invalid, required_length));
             }
         }
         let long = "x".repeat(64);

@@ -1,4 +1,4 @@
-//! `auth.issuers.NAME.*`: one issuer, and whose customers its tokens name.
+//! `auth.issuers.NAME.*`: one issuer, its keys, and the claims that its tokens must have.
 
 use std::{
     ops::RangeInclusive,
@@ -18,9 +18,9 @@ use crate::{
     regular_file,
     settings::{
         address::{
-            Demand, WebAddress, lone_host, no_query, not_exposed, not_exposed_unless_listed,
+            AddressRule, WebAddress, bare_host, no_query, not_exposed, not_exposed_unless_listed,
         },
-        fault::Wrong,
+        fault::Violation,
         reader::{BUILT_IN, Reader},
         roots::holds_roots,
         server::is_readable,
@@ -29,34 +29,34 @@ use crate::{
     },
 };
 
-/// Below it stand discovery documents (RFC 8615), and no issuer's name.
+/// Discovery documents are below this path (RFC 8615). An issuer's name is not.
 const WELL_KNOWN: &str = "/.well-known/";
 
-/// Longer files are rejected by those who use them.
+/// Longest key file that is searched for private keys, in bytes. `auth` rejects longer files.
 const MAX_KEY_FILE_BYTES: u64 = 256 * 1024;
 
-/// How old `max_token_age` may let tokens be.
+/// Range of `max_token_age`.
 const TOKEN_AGES: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(366 * 24);
 
-/// Where an issuer's keys come from.
+/// How an issuer's tokens are verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// `jwks_url`
     Url(String),
-    /// `jwks_file`, re-read when it changes.
+    /// `jwks_file`, reloaded when it changes.
     File(PathBuf),
-    /// `discovery`: the address of the OpenID provider's configuration document. `true` in the
-    /// settings stands for the issuer with `/.well-known/openid-configuration`.
+    /// `discovery`: the URL of the OpenID configuration document. `true` in the settings means the
+    /// issuer followed by `/.well-known/openid-configuration`.
     Discovery(String),
-    /// `introspection_url`: there are no keys, the issuer is asked about each token.
+    /// `introspection_url`: the issuer validates each token, and no keys are needed.
     Introspection(Introspection),
-    /// `hmac_secret_file`: there are no public keys, the issuer signs with a shared secret.
+    /// `hmac_secret_file`: tokens are signed with a shared secret.
     Hmac(Hmac),
 }
 
 impl KeySource {
-    /// The shared secret, where there is one in the place of keys.
+    /// The shared secret, if the issuer uses one.
     #[must_use]
     pub const fn hmac(&self) -> Option<&Hmac> {
         match self {
@@ -69,20 +69,19 @@ impl KeySource {
 /// `auth.issuers.NAME.*`
 #[derive(Debug, Clone)]
 pub struct Issuer {
-    /// `issuer`: what the `iss` claim must be, to the letter. Empty: there must be none.
+    /// `issuer`: the exact value of the `iss` claim. If empty, tokens must not have `iss`.
     pub issuer: String,
     /// `audience_claim`: the claim that is compared with `audiences`.
     pub audience_claim: AudienceClaim,
-    /// `audiences`: one of them must be in that claim. At least one, unless nothing is compared.
+    /// `audiences`: the accepted audiences. At least one, unless the audience is not compared.
     pub audiences: Vec<String>,
-    /// `algorithms`. At least one, but for an issuer that is asked about its tokens, and one with a
-    /// shared secret.
+    /// `algorithms`: at least one, but none for an issuer with introspection or a shared secret.
     pub algorithms: Vec<Algorithm>,
     /// `jwks_url`, `jwks_file` or `discovery`
     pub keys: KeySource,
     /// `customer_id_claim`
     pub customer_id_claim: ClaimPath,
-    /// `customer_id_verified`: a `_verified` twin may be missing, but never be false.
+    /// `customer_id_verified`: accepts a missing `_verified` claim, but never a false one.
     pub assumes_verified: bool,
     /// `customer_id_prefix`, empty when there is none.
     pub customer_id_prefix: String,
@@ -90,18 +89,20 @@ pub struct Issuer {
     pub required_scopes: Vec<String>,
     /// `required_claims`
     pub required_claims: Vec<RequiredClaim>,
-    /// `typ`: accepted values of the header, in lower case; empty = absent.
+    /// `typ`: accepted values of the header parameter, in lower case. An empty one means that it is
+    /// missing.
     pub typ: Vec<String>,
-    /// `max_token_age`: since `iat`, which tokens must have then; `None`: only `exp` counts.
+    /// `max_token_age`: maximum time since `iat`, which tokens must have then. `None`: no limit
+    /// except `exp`.
     pub max_token_age: Option<Duration>,
-    /// `logout_audiences`: one of them must be in a logout token's `aud`. Without them, one of
-    /// `audiences`.
+    /// `logout_audiences`: accepted audiences of logout tokens. If empty, `audiences` apply.
     pub logout_audiences: Vec<String>,
     /// `id_tokens`: whether ID tokens are accepted as well.
     pub accepts_id_tokens: bool,
-    /// `dpop`: whether its tokens may or must be bound to a key.
+    /// `dpop`: whether tokens may or must be bound to a key.
     pub dpop: DpopMode,
-    /// `ca_file`: PEM roots besides the built-in ones, for whatever is fetched from it.
+    /// `ca_file`: PEM root certificates for requests to the issuer, in addition to the built-in
+    /// ones.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -113,17 +114,17 @@ impl Issuer {
             .required("set it to the tokens' exact iss claim, or to \"\" if they have none")
             .text(issuer_name);
         let (audience_claim, audiences) = AudienceClaim::read(reader, at);
-        let is_asked = Introspection::is_wanted(reader, at);
+        let uses_introspection = Introspection::is_used(reader, at);
         let has_secret = reader.is_set(&format!("{at}.hmac_secret_file"));
         let hmac_algorithms = has_secret.then(|| hmac_algorithms(reader, at));
         let algorithms = match hmac_algorithms {
             Some(_) => Some(Vec::new()),
-            None => algorithms(reader, at, is_asked),
+            None => algorithms(reader, at, uses_introspection),
         };
         let hmac = hmac(reader, at, hmac_algorithms.flatten());
         let keys = keys(reader, at, issuer.as_deref(), hmac);
         let customer_id_claim =
-            reader.at(format!("{at}.customer_id_claim")).or("sub").text(ClaimPath::of_trusted);
+            reader.at(format!("{at}.customer_id_claim")).or("sub").text(ClaimPath::parse_trusted);
         let customer_id_verified =
             reader.at(format!("{at}.customer_id_verified")).or("required").text(assumes_verified);
         let customer_id_prefix =
@@ -133,9 +134,9 @@ impl Issuer {
             .or(Vec::<Value>::new())
             .list(Items::Any, scope);
         let required_claims = RequiredClaim::read(reader, at);
-        let typ = types(reader, at, is_asked);
+        let typ = types(reader, at, uses_introspection);
         let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
-        let logout_audiences = logout_audiences(reader, at, is_asked);
+        let logout_audiences = logout_audiences(reader, at, uses_introspection);
         let id_tokens = reader.at(format!("{at}.id_tokens")).or("reject").text(id_tokens);
         let dpop = reader.at(format!("{at}.dpop")).or("off").text(DpopMode::parse);
         let ca_file = reader.at(format!("{at}.ca_file")).file(holds_roots);
@@ -160,23 +161,26 @@ impl Issuer {
     }
 }
 
-/// Of an issuer that is asked about its tokens: none. What is set all the same is told by
-/// `contradictions`.
-fn algorithms(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<Algorithm>> {
+/// None for an issuer with introspection. `conflicts` reports a value that is set nevertheless.
+fn algorithms(
+    reader: &mut Reader<'_>,
+    at: &str,
+    uses_introspection: bool,
+) -> Option<Vec<Algorithm>> {
     let fix = "list the algorithms that the issuer signs with, such as [\"RS256\"]";
     let setting = reader.at(format!("{at}.algorithms"));
-    let setting = if is_asked { setting } else { setting.required(fix) };
-    setting.list(Items::Some, algorithm).or_else(|| is_asked.then(Vec::new))
+    let setting = if uses_introspection { setting } else { setting.required(fix) };
+    setting.list(Items::AtLeastOne, algorithm).or_else(|| uses_introspection.then(Vec::new))
 }
 
-/// Of an issuer with a shared secret.
+/// For an issuer with a shared secret.
 fn hmac_algorithms(reader: &mut Reader<'_>, at: &str) -> Option<Vec<HmacAlgorithm>> {
     let fix = "list the algorithms that the issuer signs with, such as [\"HS256\"]";
     let setting = reader.at(format!("{at}.algorithms")).required(fix);
-    setting.list(Items::Some, hmac_algorithm)
+    setting.list(Items::AtLeastOne, hmac_algorithm)
 }
 
-/// The secret is checked for the algorithms that are known by then.
+/// Checks the length of the secrets only if `algorithms` are valid.
 fn hmac(
     reader: &mut Reader<'_>,
     at: &str,
@@ -190,84 +194,91 @@ fn hmac(
     Some(KeySource::Hmac(Hmac { secret_file: secret_file?, algorithms: algorithms? }))
 }
 
-fn types(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<String>> {
+fn types(reader: &mut Reader<'_>, at: &str, uses_introspection: bool) -> Option<Vec<String>> {
     let setting = reader.at(format!("{at}.typ"));
-    let setting = if is_asked { setting } else { setting.or(default_typ()) };
-    setting.list(Items::Some, typ).or_else(|| is_asked.then(Vec::new))
+    let setting = if uses_introspection { setting } else { setting.or(default_typ()) };
+    setting.list(Items::AtLeastOne, typ).or_else(|| uses_introspection.then(Vec::new))
 }
 
-fn logout_audiences(reader: &mut Reader<'_>, at: &str, is_asked: bool) -> Option<Vec<String>> {
+fn logout_audiences(
+    reader: &mut Reader<'_>,
+    at: &str,
+    uses_introspection: bool,
+) -> Option<Vec<String>> {
     let setting = reader.at(format!("{at}.logout_audiences"));
-    let setting = if is_asked { setting } else { setting.or(Vec::<Value>::new()) };
-    setting.list(Items::Any, claim_text).or_else(|| is_asked.then(Vec::new))
+    let setting = if uses_introspection { setting } else { setting.or(Vec::<Value>::new()) };
+    setting.list(Items::Any, claim_text).or_else(|| uses_introspection.then(Vec::new))
 }
 
-/// That it is exactly one is told by `contradictions`.
+/// `conflicts` reports an issuer with none or more than one of these.
 fn keys(
     reader: &mut Reader<'_>,
     at: &str,
     issuer: Option<&str>,
     hmac: Option<KeySource>,
 ) -> Option<KeySource> {
-    let hosts = reader.again(PLAIN_HTTP_HOSTS).list(Items::Any, lone_host).unwrap_or_default();
+    let hosts = reader.lookup(PLAIN_HTTP_HOSTS).list(Items::Any, bare_host).unwrap_or_default();
     let url = reader.at(format!("{at}.jwks_url")).text(|text| jwks_address(text, &hosts));
     let file = reader.at(format!("{at}.jwks_file")).file(has_no_private_key);
     let key = format!("{at}.discovery");
     let discovery = match reader.at(&*key).switch(fetched) {
         None | Some(Switch::Off) => None,
         Some(Switch::At(address)) => Some(address),
-        // Told by `contradictions`.
+        // `conflicts` reports it.
         Some(Switch::On) if issuer == Some("") => None,
         Some(Switch::On) => match discovery_of(issuer?) {
             Ok(address) => Some(address),
-            Err(wrongs) => {
-                for wrong in wrongs {
-                    reader.wrong(&key, wrong);
+            Err(violations) => {
+                for violation in violations {
+                    reader.fault(&key, violation);
                 }
                 None
             }
         },
     };
-    let asked = Introspection::read(reader, at).map(KeySource::Introspection);
+    let introspection = Introspection::read(reader, at).map(KeySource::Introspection);
     let url = url.map(KeySource::Url);
-    url.or(file.map(KeySource::File)).or(discovery.map(KeySource::Discovery)).or(asked).or(hmac)
+    url.or(file.map(KeySource::File))
+        .or(discovery.map(KeySource::Discovery))
+        .or(introspection)
+        .or(hmac)
 }
 
-/// Where an issuer's configuration stands by OpenID Connect Discovery 1.0 §4.1.
-fn discovery_of(issuer: &str) -> Result<String, Vec<Wrong>> {
+/// The URL of an issuer's configuration document, by OpenID Connect Discovery 1.0 §4.1.
+fn discovery_of(issuer: &str) -> Result<String, Vec<Violation>> {
     let fix = "write the address of its openid-configuration instead of true";
-    let wrong = |wrong: Wrong| {
+    let violation = |violation: Violation| {
         let reason =
-            format!("the address cannot be derived from the issuer's name: {}", wrong.reason);
-        Wrong::new(reason, fix)
+            format!("the address cannot be derived from the issuer's name: {}", violation.reason);
+        Violation::new(reason, fix)
     };
     WebAddress::parse(issuer, &[no_query])
-        .map_err(|wrongs| wrongs.into_iter().map(wrong).collect::<Vec<_>>())?;
+        .map_err(|violations| violations.into_iter().map(violation).collect::<Vec<_>>())?;
     fetched(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))
 }
 
-/// An address that keys are fetched from, or that vouches for tokens: nobody on the way may change
-/// what it says.
-pub(super) fn fetched(text: &str) -> Result<String, Vec<Wrong>> {
+/// A URL of keys or of introspection. An attacker on the network must not be able to change its
+/// responses.
+pub(super) fn fetched(text: &str) -> Result<String, Vec<Violation>> {
     WebAddress::parse(text, &[not_exposed]).map(|address| address.text)
 }
 
-/// The same, but http is accepted for the hosts of `auth.plain_http_hosts`.
-fn jwks_address(text: &str, hosts: &[String]) -> Result<String, Vec<Wrong>> {
+/// Like [`fetched`], but accepts http for the hosts of `auth.plain_http_hosts`.
+fn jwks_address(text: &str, hosts: &[String]) -> Result<String, Vec<Violation>> {
     let is_listed = WebAddress::read(text).is_some_and(|address| address.is_on(hosts));
-    let demands: &[Demand] = if is_listed { &[] } else { &[not_exposed_unless_listed] };
-    WebAddress::parse(text, demands).map(|address| address.text)
+    let rules: &[AddressRule] = if is_listed { &[] } else { &[not_exposed_unless_listed] };
+    WebAddress::parse(text, rules).map(|address| address.text)
 }
 
-/// Whether a file of public keys can be read, and holds no private one in PEM.
-fn has_no_private_key(path: &Path) -> Result<(), Wrong> {
+/// Checks that a file of public keys is readable and contains no private key in PEM.
+fn has_no_private_key(path: &Path) -> Result<(), Violation> {
     is_readable(path)?;
     let content = regular_file::read_blocking(path, MAX_KEY_FILE_BYTES).unwrap_or_default();
     let text = String::from_utf8_lossy(&content);
     let is_private = |line: &str| line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
     if text.lines().any(is_private) {
         let reason = "the file holds a private key, which this service must not have";
-        return Err(Wrong::new(
+        return Err(Violation::new(
             reason,
             "write the path of a file that contains the public key only",
         ));
@@ -275,7 +286,7 @@ fn has_no_private_key(path: &Path) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
+fn algorithm(name: &str) -> Result<Algorithm, Violation> {
     let reason = match name {
         "none" => "\"none\" is no signature: anyone could create such a token",
         "HS256" | "HS384" | "HS512" => {
@@ -290,19 +301,19 @@ fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
             if is_hmac { "; an issuer without public keys needs hmac_secret_file" } else { "" };
         format!("write one or more of {names}{secret}")
     };
-    Algorithm::from_name(name).ok_or_else(|| Wrong::new(reason, fix()))
+    Algorithm::from_name(name).ok_or_else(|| Violation::new(reason, fix()))
 }
 
-fn hmac_algorithm(name: &str) -> Result<HmacAlgorithm, Wrong> {
+fn hmac_algorithm(name: &str) -> Result<HmacAlgorithm, Violation> {
     HmacAlgorithm::from_name(name).ok_or_else(|| {
         let reason = "hmac_secret_file is set, and a shared secret signs with HS algorithms only";
-        Wrong::new(reason, "write HS256, HS384 or HS512, or remove hmac_secret_file")
+        Violation::new(reason, "write HS256, HS384 or HS512, or remove hmac_secret_file")
     })
 }
 
-/// What the `iss` claim is compared with. The address of a discovery document is none. The empty one
-/// stands for tokens without that claim.
-fn issuer_name(text: &str) -> Result<String, Wrong> {
+/// The value of the `iss` claim, which is never the URL of a discovery document. An empty value
+/// means that tokens have no `iss`.
+fn issuer_name(text: &str) -> Result<String, Violation> {
     if text.is_empty() {
         return Ok(String::new());
     }
@@ -310,70 +321,73 @@ fn issuer_name(text: &str) -> Result<String, Wrong> {
         let reason = "expected the issuer's name, found the address of its discovery document";
         let fix = "remove /.well-known/ and everything after it, so that it equals the tokens' iss \
                    claim exactly, and set discovery = true";
-        return Err(Wrong::new(reason, fix));
+        return Err(Violation::new(reason, fix));
     }
     if text.split_once('{').is_some_and(|(_, rest)| rest.contains('}')) {
         let reason =
             "contains a placeholder in braces, such as {tenantid}, which no token contains";
         let fix = "write the value from your tokens' iss claim instead, such as the tenant's id; \
                    configure each tenant as its own issuer";
-        return Err(Wrong::new(reason, fix));
+        return Err(Violation::new(reason, fix));
     }
     claim_text(text)
 }
 
-/// Text that a claim is compared with, or a claim's name.
-pub(super) fn claim_text(text: &str) -> Result<String, Wrong> {
+/// A claim's name, or a text that a claim is compared with.
+pub(super) fn claim_text(text: &str) -> Result<String, Violation> {
     if text.is_empty() {
-        Err(Wrong::new("is empty", "write a value"))
+        Err(Violation::new("is empty", "write a value"))
     } else if text.trim() != text || text.contains(char::is_control) {
         let reason = "has white space at an end, or contains control characters";
-        Err(Wrong::new(reason, "write it exactly as in the tokens"))
+        Err(Violation::new(reason, "write it exactly as in the tokens"))
     } else {
         Ok(text.to_owned())
     }
 }
 
-/// What customer ids may begin with.
-fn id_prefix(text: &str) -> Result<String, Wrong> {
-    // Any id will do to see what the prefix makes of it.
+/// A prefix of customer ids.
+fn id_prefix(text: &str) -> Result<String, Violation> {
+    // Appends a valid id, because an id can't be empty.
     CustomerId::parse(&format!("{text}0")).map(|_| text.to_owned()).map_err(|error| {
         let reason = format!("no customer id can begin with this prefix: {error}");
-        Wrong::new(reason, "write a short prefix such as \"web-\"")
+        Violation::new(reason, "write a short prefix such as \"web-\"")
     })
 }
 
 /// Whether ID tokens are accepted.
-fn id_tokens(text: &str) -> Result<bool, Wrong> {
+fn id_tokens(text: &str) -> Result<bool, Violation> {
     match text {
         "reject" => Ok(false),
         "accept" => Ok(true),
-        _ => Err(Wrong::new("expected \"reject\" or \"accept\"", "write \"reject\" or \"accept\"")),
+        _ => Err(Violation::new(
+            "expected \"reject\" or \"accept\"",
+            "write \"reject\" or \"accept\"",
+        )),
     }
 }
 
-/// RFC 6749 §3.3, `scope-token`.
-fn scope(text: &str) -> Result<String, Wrong> {
+/// A scope token (RFC 6749 §3.3).
+fn scope(text: &str) -> Result<String, Violation> {
     let is_legal = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     if !text.is_empty() && text.bytes().all(is_legal) {
         Ok(text.to_owned())
     } else {
         let reason = "expected a scope (RFC 6749, section 3.3)";
-        Err(Wrong::new(reason, "write one scope per item, without spaces and quotes"))
+        Err(Violation::new(reason, "write one scope per item, without spaces and quotes"))
     }
 }
 
-/// A media type whose `application/` may be left out (RFC 7515 §4.1.9); empty: none.
-fn typ(text: &str) -> Result<String, Wrong> {
+/// A media type, with or without `application/` (RFC 7515 §4.1.9). Empty means that it is missing.
+fn typ(text: &str) -> Result<String, Violation> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.ends_with('/') {
         let text = text.to_ascii_lowercase();
         Ok(text.strip_prefix("application/").unwrap_or(&text).to_owned())
     } else {
-        Err(Wrong::new("expected a token type", "write a type such as \"at+jwt\", or \"\""))
+        Err(Violation::new("expected a token type", "write a type such as \"at+jwt\", or \"\""))
     }
 }
 
-/// Issuers that follow RFC 9068, and the many that don't yet.
+/// `at+jwt` (RFC 9068), plus the values of the many issuers that don't follow it yet.
 fn default_typ() -> Vec<Value> {
     let origin = BUILT_IN.to_owned();
     let text = |text: &str| Value::new(Some(&origin), ValueKind::from(text));
@@ -385,7 +399,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn discovery_follows_the_issuer() {
+    fn discovery_url_is_derived_from_the_issuer() {
         for issuer in ["https://id.example/realm", "https://id.example/realm/"] {
             let expected = "https://id.example/realm/.well-known/openid-configuration";
             assert_eq!(discovery_of(issuer).as_deref(), Ok(expected));
@@ -405,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn every_algorithm_is_known_by_its_name() {
+    fn every_algorithm_is_parsed_by_name() {
         for known in Algorithm::ALL {
             assert_eq!(algorithm(known.name()).unwrap(), known);
         }
@@ -423,25 +437,25 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_held_to_their_grammar() {
+    fn texts_must_match_their_grammar() {
         assert!(claim_text("https://a b").is_ok());
-        for bad in ["", " a", "a\n", "a\0b"] {
-            assert!(claim_text(bad).is_err(), "{bad:?}");
+        for invalid in ["", " a", "a\n", "a\0b"] {
+            assert!(claim_text(invalid).is_err(), "{invalid:?}");
         }
-        for good in ["", "web-", "cst_", "a b", "a@"] {
-            assert_eq!(id_prefix(good).as_deref(), Ok(good));
+        for valid in ["", "web-", "cst_", "a b", "a@"] {
+            assert_eq!(id_prefix(valid).as_deref(), Ok(valid));
         }
-        for bad in ["a/", " a", "a\0", &"x".repeat(256)] {
-            assert!(id_prefix(bad).is_err(), "{bad:?}");
+        for invalid in ["a/", " a", "a\0", &"x".repeat(256)] {
+            assert!(id_prefix(invalid).is_err(), "{invalid:?}");
         }
         assert_eq!(scope("read:customer!#[]").as_deref(), Ok("read:customer!#[]"));
-        for bad in ["", "a b", "a\"", "a\\b", "é"] {
-            assert!(scope(bad).is_err(), "{bad:?}");
+        for invalid in ["", "a b", "a\"", "a\\b", "é"] {
+            assert!(scope(invalid).is_err(), "{invalid:?}");
         }
         assert_eq!(typ("application/AT+jwt").as_deref(), Ok("at+jwt"));
         assert_eq!(typ("").as_deref(), Ok(""));
-        for bad in ["a b", "application/", "é"] {
-            assert!(typ(bad).is_err(), "{bad}");
+        for invalid in ["a b", "application/", "é"] {
+            assert!(typ(invalid).is_err(), "{invalid}");
         }
     }
 }

@@ -1,28 +1,29 @@
-//! `auth.revocations_file`: a list that can't be used is told before anything starts.
+//! `auth.revocations_file`: checks the list of revocations when the settings are loaded.
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{Issuer, position};
+use super::{Issuer, issuer_index};
 use crate::{
     revocation::file::{self, FileError},
-    settings::fault::Wrong,
+    settings::fault::Violation,
 };
 
-/// Checks the file. `most` and `issuers` are missing when they have faults of their own; then what
-/// hangs on them isn't told.
+/// Checks the file. `max_entries` and `issuers` are `None` if they have faults of their own; checks
+/// that depend on them are skipped then.
 pub(super) fn check(
     path: &Path,
-    most: Option<usize>,
+    max_entries: Option<usize>,
     issuers: Option<&BTreeMap<String, Issuer>>,
-) -> Result<(), Wrong> {
-    let Some(most) = most else { return Ok(()) };
-    let is_known = |called: &str| issuers.is_none_or(|all| position(all, called).is_some());
-    let checked = file::read(path, most).and_then(|bytes| file::parse(&bytes, most, is_known));
+) -> Result<(), Violation> {
+    let Some(max_entries) = max_entries else { return Ok(()) };
+    let is_known = |name: &str| issuers.is_none_or(|all| issuer_index(all, name).is_some());
+    let checked =
+        file::read(path, max_entries).and_then(|bytes| file::parse(&bytes, max_entries, is_known));
     checked.map(drop).map_err(|error| {
         if let FileError::Unreadable(error) = error {
-            Wrong::unreadable(path, error)
+            Violation::unreadable(path, error)
         } else {
-            Wrong::new(error.to_string(), fix(error))
+            Violation::new(error.to_string(), fix(error))
         }
     })
 }
@@ -49,11 +50,11 @@ mod tests {
     fn faults(json: &str, settings: &str) -> Option<String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, json).unwrap();
-        let good = "juspay = {base_url = 'https://a.example', merchant_id = 'm', api_key = 'k'}\n\
+        let valid = "juspay = {base_url = 'https://a.example', merchant_id = 'm', api_key = 'k'}\n\
                     [auth.issuers.main]\nissuer = 'https://id.example'\naudiences = ['a']\n\
                     algorithms = ['RS256']\ndiscovery = true";
         let path = format!("auth.revocations_file = {:?}", file.path());
-        let sources = Sources::default().text("good", good).text("path", path);
+        let sources = Sources::default().text("good", valid).text("path", path);
         let loaded = sources.text("x", settings).load();
         loaded.err().map(|faults| faults.to_string())
     }
@@ -63,31 +64,31 @@ mod tests {
     }
 
     #[test]
-    fn an_issuer_is_called_by_its_name_or_its_url() {
+    fn issuer_is_found_by_name_or_iss() {
         for issuer in ["main", "https://id.example"] {
             assert_eq!(faults(&of(issuer), ""), None);
         }
         for issuer in ["", "Main", "https://id.example/"] {
-            let told = faults(&of(issuer), "").unwrap();
-            assert!(told.contains("auth.revocations_file"), "{told}");
-            assert!(told.contains("entry 1 of the file names an issuer that is not"), "{told}");
-            assert!(!told.contains("hush"), "{told}");
+            let fault = faults(&of(issuer), "").unwrap();
+            assert!(fault.contains("auth.revocations_file"), "{fault}");
+            assert!(fault.contains("entry 1 of the file names an issuer that is not"), "{fault}");
+            assert!(!fault.contains("hush"), "{fault}");
         }
     }
 
     #[test]
-    fn a_fault_elsewhere_adds_none_here() {
-        let told = faults(&of("other"), "auth.issuers.main.algorithms = []").unwrap();
-        assert!(!told.contains("revocations_file"), "{told}");
-        let told = faults(&of("main"), "auth.max_revocations = 0").unwrap();
-        assert!(!told.contains("revocations_file"), "{told}");
+    fn fault_of_a_related_key_adds_no_second_fault() {
+        let fault = faults(&of("other"), "auth.issuers.main.algorithms = []").unwrap();
+        assert!(!fault.contains("revocations_file"), "{fault}");
+        let fault = faults(&of("main"), "auth.max_revocations = 0").unwrap();
+        assert!(!fault.contains("revocations_file"), "{fault}");
     }
 
     #[test]
-    fn more_entries_than_are_taken_are_a_fault() {
+    fn too_many_entries_are_a_fault() {
         let one = r#"{"issuer": "main", "jti": "a", "expires": 9}"#;
-        let told =
+        let fault =
             faults(&format!(r#"{{"revocations": [{one}, {one}]}}"#), "auth.max_revocations = 1");
-        assert!(told.unwrap().contains("contains more than 1 entries"));
+        assert!(fault.unwrap().contains("contains more than 1 entries"));
     }
 }

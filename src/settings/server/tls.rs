@@ -1,15 +1,15 @@
-//! `server.tls.*`: TLS of the public listener's TCP addresses.
+//! `server.tls.*`: TLS on the TCP addresses of the public listener.
 
 use std::path::{Path, PathBuf};
 
 use crate::{
-    settings::{fault::Wrong, reader::Reader, value::off_optional_or_required},
+    settings::{fault::Violation, reader::Reader, value::off_optional_or_required},
     tls::{self, FileError},
 };
 
 use super::unreadable;
 
-/// `server.tls.*`, where it is set.
+/// `server.tls.*`, if it is set.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     /// `server.tls.cert_file`
@@ -25,16 +25,17 @@ pub struct ServerTls {
 /// `server.tls.client_auth`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// Clients aren't asked for a certificate.
+    /// Client certificates are not requested.
     Off,
-    /// They are; who has none is let in, who has a bad one isn't.
+    /// They are requested. Clients without one are accepted, clients with an invalid one are
+    /// rejected.
     Optional,
-    /// Who has no good one isn't let in.
+    /// Clients without a valid certificate are rejected.
     Required,
 }
 
 impl ServerTls {
-    /// `None` inside when TLS isn't set, outside when there are faults.
+    /// The inner option is `None` if TLS isn't set, the outer one if there are faults.
     #[expect(clippy::option_option, reason = "a fault and an absence are two things")]
     pub(in crate::settings) fn read(reader: &mut Reader<'_>) -> Option<Option<Self>> {
         let cert_file = reader.at("server.tls.cert_file").file(holds_certificate);
@@ -49,34 +50,36 @@ impl ServerTls {
 }
 
 impl ClientAuth {
-    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Wrong> {
+    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Violation> {
         off_optional_or_required(text, [Self::Off, Self::Optional, Self::Required])
     }
 }
 
-pub(in crate::settings) fn holds_certificate(path: &Path) -> Result<(), Wrong> {
+pub(in crate::settings) fn holds_certificate(path: &Path) -> Result<(), Violation> {
     let fix = "write the path of a file with the server's certificate chain in PEM (BEGIN \
                CERTIFICATE), the server's own certificate first";
-    tls::certificates(path).map(drop).map_err(|error| wrong(error, fix))
+    tls::certificates(path).map(drop).map_err(|error| invalid_file(error, fix))
 }
 
-pub(in crate::settings) fn holds_key(path: &Path) -> Result<(), Wrong> {
+pub(in crate::settings) fn holds_key(path: &Path) -> Result<(), Violation> {
     let fix = "write the path of a file with the certificate's unencrypted private key in PEM \
                (BEGIN PRIVATE KEY): RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519";
-    tls::private_key(path).map(drop).map_err(|error| wrong(error, fix))
+    tls::private_key(path).map(drop).map_err(|error| invalid_file(error, fix))
 }
 
-fn holds_authorities(path: &Path) -> Result<(), Wrong> {
+fn holds_authorities(path: &Path) -> Result<(), Violation> {
     let fix = "write the path of a file with the certificates of the client CAs in PEM (BEGIN \
                CERTIFICATE)";
-    tls::authorities_in(path).map(drop).map_err(|error| wrong(error, fix))
+    tls::client_authorities(path).map(drop).map_err(|error| invalid_file(error, fix))
 }
 
-fn wrong(error: FileError, fix: &str) -> Wrong {
+fn invalid_file(error: FileError, fix: &str) -> Violation {
     match error {
         FileError::File(error) => unreadable(&error),
-        FileError::NotPem => Wrong::new("the file is not PEM", fix),
-        FileError::Lacks(what) => Wrong::new(format!("the file contains no {what}"), fix),
-        FileError::Unusable(what) => Wrong::new(format!("a {what} in the file is invalid"), fix),
+        FileError::NotPem => Violation::new("the file is not PEM", fix),
+        FileError::Lacks(what) => Violation::new(format!("the file contains no {what}"), fix),
+        FileError::Unusable(what) => {
+            Violation::new(format!("a {what} in the file is invalid"), fix)
+        }
     }
 }

@@ -1,18 +1,18 @@
-//! Claims that the operator names: which may be, and which can't be together.
+//! Claims that the operator names: which are valid, and which conflict.
 
 use super::*;
 
-/// The key below `auth.issuers.main`.
+/// The key of `auth.issuers.main.NAME`.
 fn key(name: &str) -> String {
     format!("auth.issuers.main.{name}")
 }
 
-/// What is wrong with these lines in the table of the good issuer.
+/// The faults of these lines in the table of a valid issuer.
 fn faults(lines: &str) -> Vec<Fault> {
-    faults_of(good().text("x.toml", format!("[auth.issuers.main]\n{lines}")))
+    faults_of(valid().text("x.toml", format!("[auth.issuers.main]\n{lines}")))
 }
 
-/// An issuer without audiences, with these further lines.
+/// An issuer without audiences, plus `lines`.
 fn without_audiences(lines: &str) -> Sources {
     let main = "[auth.issuers.main]\nissuer = 'https://id.example'\nalgorithms = ['RS256']\n\
                 jwks_url = 'https://id.example/keys'";
@@ -21,13 +21,13 @@ fn without_audiences(lines: &str) -> Sources {
 }
 
 #[test]
-fn an_audience_is_in_a_claim_of_its_own_or_in_none() {
+fn audience_claim_is_a_top_level_claim_or_none() {
     for (text, claim) in [
         ("aud", AudienceClaim::Aud),
         ("client_id", AudienceClaim::Named("client_id".to_owned())),
         ("https://a.example/app", AudienceClaim::Named("https://a.example/app".to_owned())),
     ] {
-        let loaded = good().text("x", format!("[auth.issuers.main]\naudience_claim = '{text}'"));
+        let loaded = valid().text("x", format!("[auth.issuers.main]\naudience_claim = '{text}'"));
         let loaded = loaded.load().unwrap();
         assert_eq!(loaded.settings.auth.issuers["main"].audience_claim, claim);
         assert_eq!(loaded.warnings, []);
@@ -61,7 +61,7 @@ fn an_issuer_without_audiences_is_reported() {
 }
 
 #[test]
-fn an_issuer_of_everybodys_apps_has_an_audience() {
+fn shared_issuer_requires_an_audience() {
     let (claim, none) = (key("audience_claim"), "audience_claim = 'none'");
     let id_tokens = faults_of(without_audiences(&format!("{none}\nid_tokens = 'accept'")));
     compare("ID tokens", &id_tokens, &[(&claim, "ID tokens of any app")]);
@@ -84,7 +84,7 @@ fn an_issuer_of_everybodys_apps_has_an_audience() {
 fn required_claims_are_names_or_pointers_with_values() {
     let lines = "[auth.issuers.main.required_claims]\ntoken_use = 'access'\nis_anonymous = false\n\
                  '/firebase/sign_in_provider' = ['phone', 'google.com']\n'https://a.example/x' = 7";
-    let loaded = good().text("x.toml", lines).load().unwrap();
+    let loaded = valid().text("x.toml", lines).load().unwrap();
     let found = &loaded.settings.auth.issuers["main"].required_claims;
     let text = |text: &str| ClaimValue::Text(text.to_owned());
     let claim = |path: &str, accepted| RequiredClaim { claim: ClaimPath::of(path), accepted };
@@ -96,18 +96,18 @@ fn required_claims_are_names_or_pointers_with_values() {
     ];
     assert_eq!(**found, expected);
     assert_eq!(expected[0].claim.segments(), ["firebase", "sign_in_provider"]);
-    // What `check-config` shows can be read back.
+    // `check-config` prints a valid settings file.
     let shown = loaded.effective.to_string().replace("\"********\"", "\"key\"");
     let again = Sources::default().text("shown", shown).load().unwrap();
     assert_eq!(*again.settings.auth.issuers["main"].required_claims, expected);
-    // A later file adds to it.
-    let later = good().text("x.toml", lines).text("y.toml", lines.replace("token_use", "kind"));
+    // A later file adds claims; it doesn't replace the table.
+    let later = valid().text("x.toml", lines).text("y.toml", lines.replace("token_use", "kind"));
     let loaded = later.load().unwrap();
     assert_eq!(loaded.settings.auth.issuers["main"].required_claims.len(), 5);
 }
 
 #[test]
-fn each_bad_entry_of_required_claims_is_a_fault() {
+fn each_invalid_required_claim_is_a_fault() {
     let entries = "required_claims = {a = 1.5, b = [], '' = 'x', '/c//d' = 1, '/~2' = 1, e = {f = 1}, \
                    g = [[1]], ok = 'hush', h = 99999999999999999999}";
     compare(
@@ -127,14 +127,14 @@ fn each_bad_entry_of_required_claims_is_a_fault() {
     let line = "required_claims = ['token_use']";
     compare(line, &faults(line), &[(&key("required_claims"), "expected a table")]);
     let name = "JUSPAY_BFF__AUTH__ISSUERS__MAIN__REQUIRED_CLAIMS";
-    let found = faults_of(good().variable(format!("{name}__TOKEN_USE"), "hush"));
+    let found = faults_of(valid().variable(format!("{name}__TOKEN_USE"), "hush"));
     compare(name, &found, &[(&key("required_claims.token_use"), "environment variable")]);
-    let found = faults_of(good().variable(name, "hush"));
+    let found = faults_of(valid().variable(name, "hush"));
     compare(name, &found, &[(&key("required_claims"), "expected a table")]);
 }
 
 #[test]
-fn no_customer_is_named_by_what_users_can_edit() {
+fn user_editable_customer_id_claim_is_rejected() {
     for line in [
         "customer_id_claim = '/user_metadata/customer_id'",
         "customer_id_claim = '/unsafe_metadata/customer_id'",
@@ -170,7 +170,7 @@ fn no_customer_is_named_by_what_users_can_edit() {
 }
 
 #[test]
-fn only_addresses_can_be_assumed_to_be_verified() {
+fn only_email_and_phone_number_can_be_assumed_verified() {
     let assumed = "customer_id_verified = 'assumed'";
     for claim in ["email", "phone_number", "/a/email", "/email/0"] {
         assert_eq!(faults(&format!("customer_id_claim = '{claim}'\n{assumed}")), [], "{claim}");
@@ -189,7 +189,7 @@ fn only_addresses_can_be_assumed_to_be_verified() {
 }
 
 #[test]
-fn a_twin_stands_beside_its_claim() {
+fn verified_claim_is_a_sibling() {
     for (claim, twin) in [
         ("email", Some("email_verified")),
         ("/email", Some("email_verified")),
@@ -199,7 +199,7 @@ fn a_twin_stands_beside_its_claim() {
         ("sub", None),
         ("/0", None),
     ] {
-        let found = ClaimPath::of(claim).verified_twin();
+        let found = ClaimPath::of(claim).verified_claim();
         assert_eq!(found.as_ref().map(ClaimPath::as_str), twin, "{claim}");
     }
 }

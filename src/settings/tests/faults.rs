@@ -1,8 +1,9 @@
-//! P9: whatever is wrong is told with key, reason, fix and place, all of it at once.
+//! Every fault is reported with key, reason, fix and origin, and all at once (promise P9 in
+//! SECURITY.md).
 
 use super::*;
 
-/// One line over good settings, the key that is at fault, and a part of the reason.
+/// A line that overrides the valid settings, the faulty key, and a part of the reason.
 const FAULTS: &[(&str, &str, &str)] = &[
     // Types.
     (
@@ -149,7 +150,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("server.public_url = 'api.example'", "server.public_url", "begins with"),
     ("server.public_url = 'https://a?b'", "server.public_url", "query"),
     ("auth.issuers.main.logout_audiences = ['']", "auth.issuers.main.logout_audiences[0]", "empty"),
-    // Contradictions.
+    // Conflicts.
     ("server.admin_listen = '127.0.0.1:8080'", "server.listen", "the same address"),
     ("server.listen = ['127.0.0.1:1', '127.0.0.1:1']", "server.listen", "the same address"),
     ("server.shutdown_delay = '20s'", "server.shutdown_grace", "is not longer"),
@@ -171,27 +172,27 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("auth.issuers.main.issuer = 'mine'", "auth.issuers.main.discovery", "issuer's name"),
 ];
 
-fn told(text: &str) -> Vec<Fault> {
-    faults_of(good().text("x.toml", text))
+fn faults_in(text: &str) -> Vec<Fault> {
+    faults_of(valid().text("x.toml", text))
 }
 
 #[test]
-fn each_fault_is_told_alone_and_in_full() {
+fn each_fault_is_reported_alone_with_its_origin() {
     for (text, key, reason) in FAULTS {
-        let mut faults = told(text);
-        // The API key of the good settings and one in a file contradict each other as well, and a
-        // collector needs a program that is built with traces.
-        let is_beside_the_point = |fault: &Fault| {
+        let mut faults = faults_in(text);
+        // Ignores two faults: an API key file also conflicts with the inline key of the valid
+        // settings, and a collector requires a program that is built with traces.
+        let is_unrelated = |fault: &Fault| {
             ["juspay.api_key is set", "without traces"].iter().any(|it| fault.reason.contains(it))
         };
-        faults.retain(|fault| !is_beside_the_point(fault));
+        faults.retain(|fault| !is_unrelated(fault));
         compare(text, &faults, &[(key, reason)]);
         assert!(faults.iter().all(|fault| fault.origin.is_some()), "{text}");
     }
 }
 
 #[test]
-fn what_is_just_within_bounds_is_taken() {
+fn values_at_the_bounds_are_accepted() {
     for text in [
         "server.workers = 512",
         "server.max_connections = 1",
@@ -212,14 +213,14 @@ fn what_is_just_within_bounds_is_taken() {
         "juspay.customer_id_form = 'juspay'\nauth.issuers.main.customer_id_prefix = 'cs'",
         "juspay.customer_id_form = 'juspay'\nauth.issuers.main.customer_id_prefix = 'cst_a'",
     ] {
-        if let Err(faults) = good().text("x.toml", text).load() {
+        if let Err(faults) = valid().text("x.toml", text).load() {
             panic!("{text}: {faults}");
         }
     }
 }
 
 #[test]
-fn everything_that_is_required_is_missed() {
+fn all_missing_required_keys_are_reported() {
     let keys = |sources: Sources| {
         let faults = sources.load().unwrap_err();
         faults.iter().map(|fault| fault.key.clone()).collect::<Vec<_>>()
@@ -228,7 +229,7 @@ fn everything_that_is_required_is_missed() {
         keys(Sources::default()),
         ["juspay.base_url", "juspay.merchant_id", "auth.issuers", "juspay.api_key_file"]
     );
-    let empty = Sources::default().text("x", GOOD.split("issuer =").next().unwrap());
+    let empty = Sources::default().text("x", VALID.split("issuer =").next().unwrap());
     assert_eq!(
         keys(empty),
         ["issuer", "audiences", "algorithms", ""]
@@ -237,10 +238,10 @@ fn everything_that_is_required_is_missed() {
 }
 
 #[test]
-fn issuers_that_cannot_be_told_apart_are_faults() {
+fn ambiguous_issuers_are_faults() {
     let second = "[auth.issuers.second]\nissuer = 'https://id.example'\naudiences = ['b']\n\
                   algorithms = ['ES256']\njwks_url = 'https://id.example/keys'";
-    let keys: Vec<_> = told(second).into_iter().map(|fault| fault.key).collect();
+    let keys: Vec<_> = faults_in(second).into_iter().map(|fault| fault.key).collect();
     assert_eq!(
         keys,
         [
@@ -250,7 +251,7 @@ fn issuers_that_cannot_be_told_apart_are_faults() {
         ]
     );
     let prefix = "juspay.customer_id_form = 'juspay'\nauth.issuers.main.customer_id_prefix = 'a'";
-    assert_eq!(told(prefix)[0].key, "auth.issuers.main.customer_id_prefix");
+    assert_eq!(faults_in(prefix)[0].key, "auth.issuers.main.customer_id_prefix");
 }
 
 #[test]
@@ -259,39 +260,39 @@ fn key_sets_may_be_plain_http_on_listed_hosts_only() {
         "[auth.issuers.main]\ndiscovery = false\nissuer = 'http://keycloak.svc:8080/realms/a'";
     let keys = "jwks_url = 'http://keycloak.svc:8080/keys'";
     let listed = "[auth]\nplain_http_hosts = ['other', 'Keycloak.SVC']";
-    let settings = good().text("x", format!("{listed}\n{main}\n{keys}")).load().unwrap().settings;
+    let settings = valid().text("x", format!("{listed}\n{main}\n{keys}")).load().unwrap().settings;
     assert_eq!(settings.auth.plain_http_hosts, ["other", "keycloak.svc"]);
     let url = KeySource::Url("http://keycloak.svc:8080/keys".to_owned());
     assert_eq!(settings.auth.issuers["main"].keys, url);
 
     let other = keys.replace("keycloak.svc", "svc");
-    let unlisted = told(&format!("{listed}\n{main}\n{other}"));
+    let unlisted = faults_in(&format!("{listed}\n{main}\n{other}"));
     assert_eq!(unlisted[0].key, "auth.issuers.main.jwks_url");
     assert!(unlisted[0].reason.contains("plain http"), "{}", unlisted[0].reason);
     assert!(unlisted[0].fix.contains("auth.plain_http_hosts"), "{}", unlisted[0].fix);
-    // Whoever answers there says which keys count, or that a token is good.
+    // The host of this document decides which keys are valid, so it must use https.
     let discovery = main.replace("false", "'http://keycloak.svc:8080/configuration'");
-    let faults = told(&format!("{listed}\n{discovery}"));
+    let faults = faults_in(&format!("{listed}\n{discovery}"));
     assert_eq!(faults[0].key, "auth.issuers.main.discovery", "{faults:?}");
 }
 
 #[test]
-fn a_private_key_is_no_source_of_keys() {
+fn jwks_file_with_private_key_is_rejected() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let pair = rcgen::KeyPair::generate().unwrap();
     let settings =
         format!("[auth.issuers.main]\ndiscovery = false\njwks_file = '{}'", file.path().display());
     std::fs::write(&file, pair.serialize_pem()).unwrap();
-    let faults = told(&settings);
+    let faults = faults_in(&settings);
     compare("a private key", &faults, &[("auth.issuers.main.jwks_file", "holds a private key")]);
     std::fs::write(&file, pair.public_key_pem()).unwrap();
-    assert!(good().text("x", &settings).load().is_ok());
+    assert!(valid().text("x", &settings).load().is_ok());
 }
 
 #[test]
-fn plain_http_addresses_of_keys_need_a_local_juspay_too() {
+fn plain_http_keys_require_a_local_juspay() {
     let main = "auth.issuers.main";
-    let keys = |text: &str| told(text).into_iter().map(|fault| fault.key).collect::<Vec<_>>();
+    let keys = |text: &str| faults_in(text).into_iter().map(|fault| fault.key).collect::<Vec<_>>();
     let url = format!("{main}.discovery = false\n{main}.jwks_url = 'http://127.0.0.1/keys'");
     assert_eq!(keys(&url), ["auth.issuers.main.jwks_url"]);
     let discovery = format!("{main}.discovery = 'http://127.0.0.1/x'");
@@ -299,7 +300,7 @@ fn plain_http_addresses_of_keys_need_a_local_juspay_too() {
 }
 
 #[test]
-fn six_faults_of_six_kinds_in_one_file_are_told_at_once() {
+fn faults_of_all_kinds_are_reported_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("prod.toml");
     let text = r#"
@@ -334,15 +335,15 @@ not_found_ttl = 2
             "cache.min_remaning",              // an unknown key
         ]
     );
-    let told = faults.to_string();
-    assert!(told.contains("did you mean cache.min_remaining?"), "{told}");
-    assert!(told.contains(&format!("where:  {}, line 4", path.display())), "{told}");
+    let shown = faults.to_string();
+    assert!(shown.contains("did you mean cache.min_remaining?"), "{shown}");
+    assert!(shown.contains(&format!("where:  {}, line 4", path.display())), "{shown}");
     let delay = format!("{}, line 3", path.display());
     assert_eq!(faults.faults[4].origin, Some(delay), "of the two only the delay was set");
 }
 
 #[test]
-fn every_broken_file_is_told_and_hides_nothing_but_what_may_stand_in_it() {
+fn every_broken_file_is_reported_along_with_other_faults() {
     let directory = tempfile::tempdir().unwrap();
     let [one, two] = ["one.toml", "two.toml"].map(|name| directory.path().join(name));
     std::fs::write(&one, "a = \n").unwrap();
@@ -358,15 +359,15 @@ fn every_broken_file_is_told_and_hides_nothing_but_what_may_stand_in_it() {
 
 #[test]
 fn a_fault_in_the_environment_names_the_variable() {
-    let sources = good()
+    let sources = valid()
         .variable("JUSPAY_BFF__CACHE__CAPACITY", "many")
         .variable("JUSPAY_BFF__LOG", "info")
         .variable("JUSPAY_BFF__LOG__LEVEL__X", "info")
         .variable("juspay_bff__cache__capasity", "1");
     let faults = sources.load().unwrap_err();
-    let told: Vec<_> = faults.iter().map(|f| (&*f.key, f.origin.as_deref().unwrap())).collect();
+    let shown: Vec<_> = faults.iter().map(|f| (&*f.key, f.origin.as_deref().unwrap())).collect();
     assert_eq!(
-        told,
+        shown,
         [
             ("log", "environment variable JUSPAY_BFF__LOG"),
             ("cache.capacity", "environment variable JUSPAY_BFF__CACHE__CAPACITY"),
@@ -377,27 +378,29 @@ fn a_fault_in_the_environment_names_the_variable() {
 }
 
 #[test]
-fn a_key_in_place_and_one_in_a_file_contradict_each_other() {
+fn inline_key_and_key_file_conflict() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "key\n").unwrap();
     let path = file.path().display();
-    let [fault] = &told(&format!("juspay.api_key_file = '{path}'"))[..] else { panic!("not one") };
+    let [fault] = &faults_in(&format!("juspay.api_key_file = '{path}'"))[..] else {
+        panic!("not one")
+    };
     assert!(fault.reason.contains("juspay.api_key is set too"));
-    let from_file = GOOD.replace("api_key = \"key\"", &format!("api_key_file = '{path}'"));
+    let from_file = VALID.replace("api_key = \"key\"", &format!("api_key_file = '{path}'"));
     let settings = Sources::default().text("x", from_file).load().unwrap().settings;
     assert!(matches!(settings.juspay.api_key, SecretSource::File(found) if found == file.path()));
 }
 
 #[test]
-fn roots_for_an_issuer_that_nothing_is_fetched_from_are_told() {
+fn unused_issuer_roots_are_reported() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
     std::fs::write(&file, ca.cert.pem()).unwrap();
     let trust = format!("[auth.issuers.main]\nca_file = '{}'\n", file.path().display());
-    let settings = good().text("x.toml", &*trust).load().unwrap().settings;
+    let settings = valid().text("x.toml", &*trust).load().unwrap().settings;
     assert_eq!(settings.auth.issuers["main"].ca_file.as_deref(), Some(file.path()));
     let text = trust + "discovery = false\njwks_file = 'Cargo.toml'";
-    let [fault] = &told(&text)[..] else { panic!("not one") };
+    let [fault] = &faults_in(&text)[..] else { panic!("not one") };
     assert_eq!(fault.key, "auth.issuers.main.ca_file");
     assert!(fault.reason.contains("nothing is fetched"), "{}", fault.reason);
 }

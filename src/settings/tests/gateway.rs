@@ -1,9 +1,9 @@
-//! `auth.gateway.*`: off unless set, and a fault wherever a stranger could be believed.
+//! `auth.gateway.*`: off by default, and a fault if clients could send the header themselves.
 
 use std::path::Path;
 
 use super::{
-    tls::{good_pair, pair_setting},
+    tls::{pair_setting, valid_pair},
     *,
 };
 
@@ -18,7 +18,7 @@ fn faults(lines: &str) -> Vec<Fault> {
 }
 
 fn tls(directory: &Path, auth: &str) -> String {
-    let [crt, key] = good_pair(directory);
+    let [crt, key] = valid_pair(directory);
     let ca = if auth == "off" { String::new() } else { format!("client_ca_file = '{crt}'\n") };
     format!("{}client_auth = '{auth}'\n{ca}", pair_setting(&crt, &key))
 }
@@ -27,7 +27,7 @@ const ON: &str = "auth.gateway.header = 'X-Customer-Id'\n";
 const NAMED: &str = "auth.gateway.client_subjects = ['gateway']\n";
 
 #[test]
-fn it_is_on_where_only_the_gateway_can_be_and_needs_no_issuer() {
+fn gateway_mode_needs_no_issuer_where_only_the_gateway_connects() {
     let directory = tempfile::tempdir().unwrap();
     let required = tls(directory.path(), "required");
     for lines in [
@@ -44,11 +44,11 @@ fn it_is_on_where_only_the_gateway_can_be_and_needs_no_issuer() {
         assert_eq!(auth.gateway.unwrap().header, "x-customer-id");
         assert!(auth.issuers.is_empty());
     }
-    assert!(good().load().unwrap().settings.auth.gateway.is_none());
+    assert!(valid().load().unwrap().settings.auth.gateway.is_none());
 }
 
 #[test]
-fn it_is_a_fault_wherever_somebody_else_could_be_believed() {
+fn gateway_mode_is_rejected_where_clients_could_send_the_header() {
     let directory = tempfile::tempdir().unwrap();
     let [off, optional, required] =
         ["off", "optional", "required"].map(|auth| tls(directory.path(), auth));
@@ -88,7 +88,7 @@ fn it_is_a_fault_wherever_somebody_else_could_be_believed() {
 }
 
 #[test]
-fn its_own_settings_are_held_to_their_grammar() {
+fn gateway_settings_must_match_their_grammar() {
     let local = "server.listen = '127.0.0.1:1'\n";
     for (line, key, reason) in [
         ("auth.gateway.header = ''", HEADER, "a header name"),

@@ -17,15 +17,15 @@ fn secrets(content: &str) -> tempfile::NamedTempFile {
     file
 }
 
-/// The good settings, but that `main` has a shared secret, and these lines.
+/// The valid settings, with a shared secret for `main` and these lines.
 fn shared(file: &tempfile::NamedTempFile, lines: &str) -> Sources {
     let path = file.path().display();
     let main = "[auth.issuers.main]\ndiscovery = false";
-    good().text("x.toml", format!("{main}\nhmac_secret_file = '{path}'\n{lines}"))
+    valid().text("x.toml", format!("{main}\nhmac_secret_file = '{path}'\n{lines}"))
 }
 
-/// Each fault's key and reason.
-fn told(sources: Sources) -> Vec<(String, String)> {
+/// The key and reason of each fault.
+fn keys_and_reasons(sources: Sources) -> Vec<(String, String)> {
     let Err(faults) = sources.load() else { return Vec::new() };
     let all: Vec<_> = faults.iter().collect();
     assert!(!format!("{all:?}").contains("hush"), "a secret is shown");
@@ -33,16 +33,16 @@ fn told(sources: Sources) -> Vec<(String, String)> {
     all.into_iter().map(|fault| (fault.key.clone(), fault.reason.clone())).collect()
 }
 
-fn expect(what: &str, told: &[(String, String)], expected: &[(&str, &str)]) {
-    assert_eq!(told.len(), expected.len(), "{what}: {told:?}");
-    for ((key, reason), (expected_key, part)) in told.iter().zip(expected) {
+fn expect(what: &str, found: &[(String, String)], expected: &[(&str, &str)]) {
+    assert_eq!(found.len(), expected.len(), "{what}: {found:?}");
+    for ((key, reason), (expected_key, part)) in found.iter().zip(expected) {
         assert_eq!(key, &format!("auth.issuers.{expected_key}"), "{what}");
         assert!(reason.contains(part), "{what}: {reason}");
     }
 }
 
 #[test]
-fn an_issuer_may_have_a_shared_secret_in_the_place_of_keys() {
+fn shared_secret_replaces_public_keys() {
     let file = secrets(&format!("{SECRET}\n{SECRET}\n"));
     let settings = shared(&file, "algorithms = ['HS256', 'HS512']").load().unwrap().settings;
     let issuer = &settings.auth.issuers["main"];
@@ -53,7 +53,7 @@ fn an_issuer_may_have_a_shared_secret_in_the_place_of_keys() {
 }
 
 #[test]
-fn a_secret_that_cannot_be_used_is_a_fault() {
+fn unusable_secret_is_a_fault() {
     let at = "main.hmac_secret_file";
     for (content, algorithms, reason) in [
         ("hush", "['HS256']", "at least 32 bytes in line 1 for HS256, found 4"),
@@ -63,21 +63,23 @@ fn a_secret_that_cannot_be_used_is_a_fault() {
         (&format!("{SECRET}\n{SECRET}\n{SECRET}"), "['HS256']", "one or two lines"),
         ("\n", "['HS256']", "file's secrets are invalid"),
     ] {
-        let told = told(shared(&secrets(content), &format!("algorithms = {algorithms}")));
-        assert_eq!(told.len(), 1, "{told:?}");
+        let found =
+            keys_and_reasons(shared(&secrets(content), &format!("algorithms = {algorithms}")));
+        assert_eq!(found.len(), 1, "{found:?}");
         let is_empty = content == "\n";
-        expect(content, &told, &[(at, if is_empty { "empty" } else { reason })]);
+        expect(content, &found, &[(at, if is_empty { "empty" } else { reason })]);
     }
     let algorithms = [HmacAlgorithm::HS512];
     let short = cut(63);
     let short = hmac_secrets(&short, &algorithms);
-    assert!(matches!(short, Err(HmacSecretError::TooShort { least: 64, .. })));
+    assert!(matches!(short, Err(HmacSecretError::TooShort { required_length: 64, .. })));
 }
 
 #[test]
-fn secrets_and_public_keys_have_their_own_algorithms() {
-    let told_of =
-        |algorithms: &str| told(shared(&secrets(SECRET), &format!("algorithms = {algorithms}")));
+fn algorithms_must_match_the_kind_of_key() {
+    let told_of = |algorithms: &str| {
+        keys_and_reasons(shared(&secrets(SECRET), &format!("algorithms = {algorithms}")))
+    };
     let at = "main.algorithms";
     for algorithms in ["['RS256']", "['none']", "['hs256']"] {
         let first = format!("{at}[0]");
@@ -85,16 +87,17 @@ fn secrets_and_public_keys_have_their_own_algorithms() {
     }
     expect("both", &told_of("['HS256', 'ES256']"), &[("main.algorithms[1]", "HS algorithms only")]);
     expect("none", &told_of("[]"), &[(at, "empty")]);
-    let faults = good().text("x", "auth.issuers.main.algorithms = ['HS256']").load().unwrap_err();
+    let faults = valid().text("x", "auth.issuers.main.algorithms = ['HS256']").load().unwrap_err();
     let fault = faults.iter().next().unwrap();
     assert!(fault.reason.contains("could sign"), "{}", fault.reason);
     assert!(fault.fix.contains("hmac_secret_file"), "{}", fault.fix);
 }
 
 #[test]
-fn a_secret_beside_anything_else_is_a_contradiction() {
+fn secret_conflicts_with_every_other_key_source() {
     let file = secrets(SECRET);
-    let told_of = |lines: &str| told(shared(&file, &format!("algorithms = ['HS256']\n{lines}")));
+    let told_of =
+        |lines: &str| keys_and_reasons(shared(&file, &format!("algorithms = ['HS256']\n{lines}")));
     expect("nothing else", &told_of(""), &[]);
     let keys = "jwks_url = 'https://id.example/keys'";
     expect("keys", &told_of(keys), &[("main", "more than one source of keys")]);
@@ -105,12 +108,12 @@ fn a_secret_beside_anything_else_is_a_contradiction() {
     }
     let introspection = "introspection_url = 'https://id.example/i'\nintrospection_client_id = 'a'\n\
                          introspection_client_secret_file = 'Cargo.toml'";
-    let told = told_of(introspection);
-    assert!(told.iter().any(|(key, _)| key == "auth.issuers.main"), "{told:?}");
+    let found = told_of(introspection);
+    assert!(found.iter().any(|(key, _)| key == "auth.issuers.main"), "{found:?}");
 }
 
 #[test]
-fn an_empty_issuer_is_one_issuers_and_nobodys_that_is_asked() {
+fn only_one_issuer_may_be_empty_and_without_introspection() {
     let file = secrets(SECRET);
     let lines = "algorithms = ['HS256']\nissuer = ''";
     let settings = shared(&file, lines).load().unwrap().settings;
@@ -121,9 +124,9 @@ fn an_empty_issuer_is_one_issuers_and_nobodys_that_is_asked() {
          audiences = ['a']\nalgorithms = ['HS256']\nhmac_secret_file = '{}'",
         file.path().display()
     );
-    expect("two", &told(shared(&file, &second)), &[("other.issuer", "is the same as")]);
+    expect("two", &keys_and_reasons(shared(&file, &second)), &[("other.issuer", "is the same as")]);
 
     let main = "[auth.issuers.main]\nissuer = ''";
-    let discovery = told(good().text("x", main));
+    let discovery = keys_and_reasons(valid().text("x", main));
     expect("discovery", &discovery, &[("main.issuer", "needs an issuer with a name")]);
 }

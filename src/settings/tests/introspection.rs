@@ -1,9 +1,9 @@
-//! `auth.issuers.NAME.introspection_*`: what is needed together, and what excludes what.
+//! `auth.issuers.NAME.introspection_*`: required settings and conflicts.
 
 use super::*;
 
-/// Good settings of an issuer that is asked, beside or instead of `main`.
-fn asked(name: &str, secret: &std::path::Path) -> String {
+/// Valid settings of an issuer with introspection, in addition to `main` or in its place.
+fn introspected(name: &str, secret: &std::path::Path) -> String {
     format!(
         "[auth.issuers.{name}]\nissuer = 'https://{name}.example'\naudiences = ['api']\n\
          introspection_url = 'https://{name}.example/introspect'\n\
@@ -19,17 +19,17 @@ fn secret() -> tempfile::NamedTempFile {
     file
 }
 
-/// What is wrong with these settings over good ones of two issuers.
+/// The faults of these settings, which override valid ones of two issuers.
 fn faults(issuers: &str, lines: &str) -> Vec<Fault> {
-    let sources = good().text("shared", "auth.shared_customer_ids = true");
+    let sources = valid().text("shared", "auth.shared_customer_ids = true");
     faults_of(sources.text("issuers", issuers).text("x.toml", lines))
 }
 
 #[test]
-fn an_issuer_that_is_asked_needs_no_algorithms() {
+fn introspection_needs_no_algorithms() {
     let file = secret();
-    let sources = good().text("shared", "auth.shared_customer_ids = true");
-    let loaded = sources.text("issuers", asked("opaque", file.path())).load().unwrap();
+    let sources = valid().text("shared", "auth.shared_customer_ids = true");
+    let loaded = sources.text("issuers", introspected("opaque", file.path())).load().unwrap();
     let issuer = &loaded.settings.auth.issuers["opaque"];
     let KeySource::Introspection(introspection) = &issuer.keys else { panic!("{issuer:?}") };
     assert_eq!(introspection.url, "https://opaque.example/introspect");
@@ -39,7 +39,7 @@ fn an_issuer_that_is_asked_needs_no_algorithms() {
     assert!(issuer.algorithms.is_empty() && issuer.typ.is_empty());
     assert_eq!(issuer.dpop, DpopMode::Off);
     assert_eq!(loaded.settings.auth.introspection_cache, Duration::from_mins(1));
-    // What `check-config` shows can be read back.
+    // `check-config` prints a valid settings file.
     let shown = loaded.effective.to_string();
     assert!(!shown.contains("hush"), "{shown}");
     let shown = shown.replace("api_key = \"********\"", "api_key = \"key\"");
@@ -49,10 +49,10 @@ fn an_issuer_that_is_asked_needs_no_algorithms() {
 }
 
 #[test]
-fn each_fault_is_told() {
+fn each_fault_is_reported() {
     let file = secret();
-    let good = asked("opaque", file.path());
-    compare("", &faults(&good, ""), &[]);
+    let valid = introspected("opaque", file.path());
+    compare("", &faults(&valid, ""), &[]);
     for (line, key, reason) in [
         ("auth.issuers.opaque.algorithms = ['RS256']", "algorithms", "signs none"),
         ("auth.issuers.opaque.typ = ['JWT']", "typ", "signs none"),
@@ -92,14 +92,14 @@ fn each_fault_is_told() {
         ),
     ] {
         let key = format!("auth.issuers.opaque.{key}");
-        compare(line, &faults(&good, line), &[(&key, reason)]);
+        compare(line, &faults(&valid, line), &[(&key, reason)]);
     }
 }
 
 #[test]
-fn faults_beyond_its_table_are_told() {
+fn conflicts_outside_the_table_are_reported() {
     let file = secret();
-    let good = asked("opaque", file.path());
+    let valid = introspected("opaque", file.path());
     for (line, key, reason) in [
         ("auth.introspection_cache = '61m'", "auth.introspection_cache", "from 0ms to 1h"),
         (
@@ -128,12 +128,12 @@ fn faults_beyond_its_table_are_told() {
             "no token is introspected",
         ),
     ] {
-        compare(line, &faults(&good, line), &[(key, reason)]);
+        compare(line, &faults(&valid, line), &[(key, reason)]);
     }
 }
 
 #[test]
-fn what_is_needed_besides_is_missed() {
+fn missing_introspection_settings_are_reported() {
     let bare = "[auth.issuers.opaque]\nissuer = 'https://opaque.example'\naudiences = ['api']\n\
                 introspection_url = 'https://opaque.example/introspect'\n";
     let [id, secret] =
@@ -142,9 +142,9 @@ fn what_is_needed_besides_is_missed() {
 }
 
 #[test]
-fn one_issuer_at_most_is_asked() {
+fn at_most_one_issuer_uses_introspection() {
     let file = secret();
-    let two = [asked("a", file.path()), asked("b", file.path())].concat();
+    let two = [introspected("a", file.path()), introspected("b", file.path())].concat();
     let [a, b] = ["a", "b"].map(|name| format!("auth.issuers.{name}.introspection_url"));
     compare(&two, &faults(&two, ""), &[(&b, &a)]);
 }

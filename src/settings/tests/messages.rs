@@ -1,24 +1,24 @@
-//! The whole message of faults that once misled: key, reason, fix and place.
+//! Complete messages of selected faults: key, reason, fix and origin.
 
 use super::*;
 
-/// What an operator reads of one fault.
+/// The message of one fault.
 fn message(key: &str, reason: &str, fix: &str, place: &str) -> String {
     format!("{key}\n  reason: {reason}\n  fix:    {fix}\n  where:  {place}\n")
 }
 
-/// What is printed of these settings' faults, one block each.
+/// The messages of all faults of these settings.
 fn blocks(sources: Sources) -> Vec<String> {
     faults_of(sources).iter().map(ToString::to_string).collect()
 }
 
-/// The same, of lines over good settings.
+/// The messages of all faults of these lines, which override valid settings.
 fn of_lines(lines: &str) -> Vec<String> {
-    blocks(good().text("x.toml", lines))
+    blocks(valid().text("x.toml", lines))
 }
 
 #[test]
-fn a_port_alone_is_no_address() {
+fn port_without_address_is_rejected() {
     for (key, line) in [
         ("server.listen", "server.listen = 8080"),
         ("server.admin_listen", "server.admin_listen = 9464"),
@@ -31,7 +31,7 @@ fn a_port_alone_is_no_address() {
 }
 
 #[test]
-fn a_settings_file_that_cannot_be_read_says_why() {
+fn unreadable_settings_file_is_reported_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing.toml");
     let binary = directory.path().join("binary.toml");
@@ -49,15 +49,15 @@ fn a_settings_file_that_cannot_be_read_says_why() {
         ),
         (&binary, "is not UTF-8 text", "save it as UTF-8"),
     ] {
-        let faults = faults_of(good().file(path));
-        let told = (&*faults[0].key, &*faults[0].reason, &*faults[0].fix);
-        assert_eq!(told, (path.to_str().unwrap(), reason, fix));
+        let faults = faults_of(valid().file(path));
+        let shown = (&*faults[0].key, &*faults[0].reason, &*faults[0].fix);
+        assert_eq!(shown, (path.to_str().unwrap(), reason, fix));
         assert_eq!(faults.len(), 1);
     }
 }
 
 #[test]
-fn broken_toml_says_where_and_what_was_expected_and_quotes_nothing() {
+fn syntax_error_is_reported_with_position_and_expectation() {
     let fix = "correct that line; strings and durations need quotes, and a key may occur only once";
     for (text, place, cause) in [
         (
@@ -75,11 +75,11 @@ fn broken_toml_says_where_and_what_was_expected_and_quotes_nothing() {
         ("a.b = 'hush'\na.b.c = 1", (2, 3), "cannot extend value of type string with a dotted key"),
     ] {
         let (line, column) = place;
-        let faults = faults_of(good().text("x.toml", text));
+        let faults = faults_of(valid().text("x.toml", text));
         let fault = &faults[0];
         let reason = format!("is not valid TOML at line {line}, column {column}: {cause}");
         if cause.is_empty() {
-            // The parser's words for numbers and dates are its own affair.
+            // The TOML parser chooses its words for numbers and dates, so they are not compared.
             assert!(fault.reason.starts_with("is not valid TOML at line 1, column "), "{fault}");
             assert!(fault.reason.len() > reason.len(), "{fault}");
         } else {
@@ -91,7 +91,7 @@ fn broken_toml_says_where_and_what_was_expected_and_quotes_nothing() {
 }
 
 #[test]
-fn all_that_is_wrong_with_an_address_is_reported() {
+fn all_violations_of_an_address_are_reported() {
     let exposed = message(
         "juspay.base_url",
         "the API key would cross the network in plain http",
@@ -106,7 +106,7 @@ fn all_that_is_wrong_with_an_address_is_reported() {
     );
     assert_eq!(of_lines("juspay.base_url = 'http://juspay.example?hush'"), [query, exposed]);
     let reasons = |lines: &str| {
-        let faults = faults_of(good().text("x.toml", lines));
+        let faults = faults_of(valid().text("x.toml", lines));
         faults.into_iter().map(|fault| fault.reason).collect::<Vec<_>>()
     };
     let keys = "auth.issuers.main.discovery = 'http://a:hush@id.example/#hush'";
@@ -118,7 +118,7 @@ fn all_that_is_wrong_with_an_address_is_reported() {
 }
 
 #[test]
-fn a_boolean_in_quotes_is_no_boolean() {
+fn quoted_boolean_is_rejected() {
     let quoted = message(
         "auth.issuers.main.discovery",
         "expected true or false, found a string: the value is in quotes",
@@ -137,13 +137,13 @@ fn a_boolean_in_quotes_is_no_boolean() {
 }
 
 #[test]
-fn the_address_of_a_discovery_document_is_no_issuer() {
+fn discovery_url_is_rejected_as_issuer() {
     for issuer in [
         "https://id.example/.well-known/openid-configuration",
         "https://id.example/realm/.well-known/openid-configuration",
         "https://id.example/.well-known/oauth-authorization-server/realm",
     ] {
-        let told = of_lines(&format!("auth.issuers.main.issuer = '{issuer}'"));
+        let shown = of_lines(&format!("auth.issuers.main.issuer = '{issuer}'"));
         let expected = message(
             "auth.issuers.main.issuer",
             "expected the issuer's name, found the address of its discovery document",
@@ -151,12 +151,12 @@ fn the_address_of_a_discovery_document_is_no_issuer() {
              exactly, and set discovery = true",
             "x.toml, line 1",
         );
-        assert_eq!(told, [expected], "{issuer}");
+        assert_eq!(shown, [expected], "{issuer}");
     }
 }
 
 #[test]
-fn an_endpoint_is_no_base_url() {
+fn endpoint_is_rejected_as_base_url() {
     for url in ["https://api.juspay.in/customers", "https://sandbox.juspay.in/v1"] {
         let expected = message(
             "juspay.base_url",
@@ -170,7 +170,7 @@ fn an_endpoint_is_no_base_url() {
 }
 
 #[test]
-fn a_merchant_id_has_no_white_space() {
+fn merchant_id_with_white_space_is_rejected() {
     for id in ["my merchant", " merchant", "merchant "] {
         let expected = message(
             "juspay.merchant_id",
@@ -190,14 +190,14 @@ fn fields_without_the_token_are_a_warning() {
     };
     let fields = "response.fields = ['id', 'first_name']";
     assert_eq!(
-        warnings(good().text("x.toml", fields)),
+        warnings(valid().text("x.toml", fields)),
         ["response.fields does not include \"juspay\", so phones get no client auth token; add \
           \"juspay\", unless this is intended; a phone that needs no token sends \
           ?options.get_client_auth_token=false"]
     );
-    let loaded = good().text("x.toml", fields).load().unwrap();
+    let loaded = valid().text("x.toml", fields).load().unwrap();
     assert_eq!(loaded.warnings[0].origin.as_deref(), Some("x.toml, line 1"));
-    assert_eq!(warnings(good().text("x.toml", "response.fields = ['juspay']")), [""; 0]);
+    assert_eq!(warnings(valid().text("x.toml", "response.fields = ['juspay']")), [""; 0]);
 }
 
 #[test]
@@ -210,12 +210,12 @@ fn a_json_list_in_a_variable_is_rejected() {
             "separate the items with commas, such as a,b",
             &format!("environment variable {name}"),
         );
-        assert_eq!(blocks(good().variable(name, list)), [expected], "{list}");
+        assert_eq!(blocks(valid().variable(name, list)), [expected], "{list}");
     }
 }
 
 #[test]
-fn an_empty_variable_is_named_where_its_setting_is_missing() {
+fn empty_variable_is_named_if_its_setting_is_missing() {
     let second = "[auth.issuers.second]\nissuer = 'https://b.example'\naudiences = ['b']\n\
                   algorithms = ['ES256']\ndiscovery = true\ncustomer_id_prefix = 'b-'";
     let name = "JUSPAY_BFF__AUTH__ISSUERS__MAIN__CUSTOMER_ID_PREFIX";
@@ -230,10 +230,10 @@ fn an_empty_variable_is_named_where_its_setting_is_missing() {
          file",
         &format!("environment variable {name}"),
     );
-    assert_eq!(blocks(good().text("second", second).variable(name, "")), [expected]);
+    assert_eq!(blocks(valid().text("second", second).variable(name, "")), [expected]);
 
     let name = "JUSPAY_BFF__JUSPAY__MERCHANT_ID";
-    let without = GOOD.replace("merchant_id = \"merchant\"\n", "");
+    let without = VALID.replace("merchant_id = \"merchant\"\n", "");
     let expected = message(
         "juspay.merchant_id",
         &format!("is missing: {name} is empty, and an empty variable counts as unset"),
@@ -243,31 +243,31 @@ fn an_empty_variable_is_named_where_its_setting_is_missing() {
     assert_eq!(blocks(Sources::default().text("x", without).variable(name, "")), [expected]);
 
     let name = "JUSPAY_BFF__JUSPAY__API_KEY";
-    let without = GOOD.replace("api_key = \"key\"\n", "");
-    let told = blocks(Sources::default().text("x", without).variable(name, ""));
-    assert!(told[0].starts_with("juspay.api_key_file\n") && told[0].contains(name), "{told:?}");
+    let without = VALID.replace("api_key = \"key\"\n", "");
+    let shown = blocks(Sources::default().text("x", without).variable(name, ""));
+    assert!(shown[0].starts_with("juspay.api_key_file\n") && shown[0].contains(name), "{shown:?}");
 }
 
 #[test]
-fn warnings_are_reported_beside_faults() {
-    let faults = good()
+fn warnings_are_reported_along_with_faults() {
+    let faults = valid()
         .text("x.toml", "log.level = 'loud'\nresponse.fields = ['id']")
         .variable("JUSPAY_BFF_LOG_LEVEL", "hush")
         .load()
         .unwrap_err();
-    let told = faults.to_string();
-    assert!(told.starts_with("The settings have 1 error:\n\nlog.level\n"), "{told}");
+    let shown = faults.to_string();
+    assert!(shown.starts_with("The settings have 1 error:\n\nlog.level\n"), "{shown}");
     let typo = "\n\nwarning: JUSPAY_BFF_LOG_LEVEL is ignored: the names of settings begin with \
                 JUSPAY_BFF__ and have two underscores between section and key; rename the \
                 variable, or unset it\n";
-    assert!(told.contains(typo), "{told}");
-    assert!(told.contains("\nwarning: response.fields does not include \"juspay\""), "{told}");
-    assert!(!told.contains("hush"), "{told}");
+    assert!(shown.contains(typo), "{shown}");
+    assert!(shown.contains("\nwarning: response.fields does not include \"juspay\""), "{shown}");
+    assert!(!shown.contains("hush"), "{shown}");
     assert_eq!(faults.warnings().len(), 2);
 }
 
 #[test]
-fn the_admin_address_is_read_alone() {
+fn admin_address_is_read_despite_other_faults() {
     let broken = "server = {admin_listen = '0.0.0.0:1', workers = 0}\njuspay.api_key = 'a:b'";
     let listen = |sources: Sources| sources.admin_listen();
     let tcp = |text: &str| Listen::Tcp(text.parse().unwrap());

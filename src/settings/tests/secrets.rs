@@ -1,11 +1,12 @@
-//! P2 and P9: whatever is wrong with a secret, and wherever it was put, it isn't told.
+//! No secret is shown, whatever is wrong with it and wherever it was put (promises P2 and P9 in
+//! SECURITY.md).
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Everything that is said about these settings.
-fn everything(sources: &Sources) -> String {
+/// All output about these settings.
+fn all_output(sources: &Sources) -> String {
     let debug = format!("{sources:?}");
     match sources.clone().load() {
         Ok(loaded) => format!(
@@ -16,7 +17,7 @@ fn everything(sources: &Sources) -> String {
     }
 }
 
-/// Ways to write a secret where a secret belongs, rightly and wrongly.
+/// Valid and invalid spellings of a secret in TOML.
 fn spellings(secret: &str) -> Vec<String> {
     let quoted = toml::Value::String(secret.to_owned()).to_string();
     vec![
@@ -34,7 +35,8 @@ fn spellings(secret: &str) -> Vec<String> {
     ]
 }
 
-/// Where a secret may end up. Names of keys are told, so no table is among them.
+/// Keys whose value might be a misplaced secret. Faults show the names of keys, so no table is
+/// among them.
 const KEYS: [&str; 23] = [
     "server.tls.cert_file",
     "server.tls.key_file",
@@ -63,28 +65,28 @@ const KEYS: [&str; 23] = [
 
 proptest! {
     #[test]
-    fn no_secret_is_told_whatever_is_wrong_with_it(
+    fn invalid_secrets_are_never_shown(
         secret in "[a-zA-Z0-9/+]{12,40}[^\"\\\\\\p{C}]{0,3}zq",
         key in prop::sample::select(&KEYS[..]),
         spelling in 0_usize..11,
     ) {
         let spelling = &spellings(&secret)[spelling];
-        let said = everything(&good().text("x.toml", format!("{key} = {spelling}")));
-        prop_assert!(!said.contains(&secret), "{key} = {spelling}: {said}");
+        let output = all_output(&valid().text("x.toml", format!("{key} = {spelling}")));
+        prop_assert!(!output.contains(&secret), "{key} = {spelling}: {output}");
         let variable = format!("JUSPAY_BFF__{}", key.replace('.', "__").to_uppercase());
-        let said = everything(&good().variable(variable, &*secret));
-        prop_assert!(!said.contains(&secret), "{key} by environment: {said}");
+        let output = all_output(&valid().variable(variable, &*secret));
+        prop_assert!(!output.contains(&secret), "{key} by environment: {output}");
     }
 
     #[test]
-    fn a_secret_that_is_a_number_is_not_told_either(secret in 10_000_000_000_u64..) {
-        let said = everything(&good().text("x.toml", format!("juspay.api_key = {secret}")));
-        prop_assert!(!said.contains(&secret.to_string()), "{said}");
+    fn numeric_secret_is_never_shown(secret in 10_000_000_000_u64..) {
+        let output = all_output(&valid().text("x.toml", format!("juspay.api_key = {secret}")));
+        prop_assert!(!output.contains(&secret.to_string()), "{output}");
     }
 }
 
 #[test]
-fn what_is_in_secret_files_is_not_told() {
+fn content_of_secret_files_is_never_shown() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().display();
     for content in ["hush", "hush hush", "hush:", "hu\u{0}hush", "hush\n\nhush", "\u{e9}hush"] {
@@ -99,17 +101,17 @@ fn what_is_in_secret_files_is_not_told() {
             "auth.issuers.main.ca_file",
             "auth.revocations_file",
         ] {
-            let said = everything(&good().text("x.toml", format!("{key} = '{path}'")));
-            assert!(!said.contains("hush"), "{key}: {said}");
+            let output = all_output(&valid().text("x.toml", format!("{key} = '{path}'")));
+            assert!(!output.contains("hush"), "{key}: {output}");
         }
-        // As if it were a settings file.
-        let said = everything(&good().file(file.path()));
-        assert!(!said.contains("hush") || content == "hush:", "{said}");
+        // Loads the secret's file as a settings file.
+        let output = all_output(&valid().file(file.path()));
+        assert!(!output.contains("hush") || content == "hush:", "{output}");
     }
 }
 
 #[test]
-fn passwords_in_addresses_are_not_told() {
+fn passwords_in_addresses_are_never_shown() {
     for key in ["juspay.base_url", "auth.issuers.main.discovery", "auth.issuers.main.jwks_url"] {
         for address in [
             "https://u:hush@host",
@@ -118,23 +120,23 @@ fn passwords_in_addresses_are_not_told() {
             "http://x/hush",
             "https://hush hush",
         ] {
-            let said = everything(&good().text("x.toml", format!("{key} = '{address}'")));
-            assert!(!said.contains("hush"), "{key} = {address}: {said}");
+            let output = all_output(&valid().text("x.toml", format!("{key} = '{address}'")));
+            assert!(!output.contains("hush"), "{key} = {address}: {output}");
         }
     }
 }
 
 #[test]
-fn admin_tokens_must_be_able_to_travel() {
+fn admin_token_must_be_a_valid_bearer_token() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let setting = format!("server.admin_token_file = '{}'", file.path().display());
     std::fs::write(&file, "aZ09-._~+/=\n").unwrap();
-    assert!(good().text("x", &*setting).load().is_ok());
+    assert!(valid().text("x", &*setting).load().is_ok());
     std::fs::write(&file, "a b").unwrap();
-    let faults = good().text("x", setting).load().unwrap_err().to_string();
+    let faults = valid().text("x", setting).load().unwrap_err().to_string();
     assert!(faults.contains("bearer token cannot contain"), "{faults}");
     std::fs::write(&file, "\n").unwrap();
     let empty = format!("server.admin_token_file = '{}'", file.path().display());
-    let faults = good().text("x", empty).load().unwrap_err().to_string();
+    let faults = valid().text("x", empty).load().unwrap_err().to_string();
     assert!(faults.contains("the file is empty"), "{faults}");
 }

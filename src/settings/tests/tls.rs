@@ -1,4 +1,4 @@
-//! `server.tls.*`: what is wrong with files, alone and together.
+//! `server.tls.*`: faults of files, alone and in combination.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ fn write(directory: &Path, name: &str, content: &str) -> String {
     path.display().to_string()
 }
 
-/// What is wrong with these settings over good ones, and where.
+/// The faults of these settings, which override valid ones.
 fn faults(lines: &str) -> Vec<Fault> {
-    let faults = faults_of(good().text("x.toml", lines));
+    let faults = faults_of(valid().text("x.toml", lines));
     let is_placed = |fault: &Fault| fault.origin.is_some() || fault.reason.contains("is missing");
     assert!(faults.iter().all(is_placed), "{faults:#?}");
     faults
@@ -29,8 +29,8 @@ pub(super) fn pair_setting(crt: &str, key: &str) -> String {
     format!("[server.tls]\ncert_file = '{crt}'\nkey_file = '{key}'\n")
 }
 
-/// A certificate's file and its key's.
-pub(super) fn good_pair(directory: &Path) -> [String; 2] {
+/// Writes a certificate and its key, and returns both paths.
+pub(super) fn valid_pair(directory: &Path) -> [String; 2] {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["a.example".to_owned()]).unwrap();
     [("crt", cert.pem()), ("key", signing_key.serialize_pem())]
@@ -44,10 +44,10 @@ fn check(cases: &[(String, &[(&str, &str)])]) {
 }
 
 #[test]
-fn tls_files_are_tried_and_never_quoted() {
+fn invalid_tls_files_are_rejected_and_not_quoted() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| write(directory.path(), name, content);
-    let [crt, key] = good_pair(directory.path());
+    let [crt, key] = valid_pair(directory.path());
     let another = generate_simple_self_signed(["a.example".to_owned()]).unwrap();
     let other = file("other", &another.signing_key.serialize_pem());
     let text = file("text", "hush");
@@ -72,9 +72,9 @@ fn tls_files_are_tried_and_never_quoted() {
 }
 
 #[test]
-fn tls_settings_that_say_too_little_or_contradict_each_other_are_faults() {
+fn incomplete_or_conflicting_tls_settings_are_faults() {
     let directory = tempfile::tempdir().unwrap();
-    let [crt, key] = good_pair(directory.path());
+    let [crt, key] = valid_pair(directory.path());
     let pair = pair_setting(&crt, &key);
     check(&[
         (format!("{CERT} = '{crt}'"), &[(KEY, "missing, but")]),
@@ -99,7 +99,7 @@ fn tls_settings_that_say_too_little_or_contradict_each_other_are_faults() {
 
 #[test]
 fn without_files_there_is_no_tls() {
-    let server = good().load().unwrap().settings.server;
+    let server = valid().load().unwrap().settings.server;
     assert!(server.tls.is_none());
     assert_eq!(server.max_connections, 8192);
 }

@@ -9,7 +9,7 @@ use juspay_bff::simulator::{
 };
 use serde_json::{Value, json};
 
-use super::Ward;
+use super::Setup;
 
 const KEYS: &str = "issuer main keys";
 
@@ -19,31 +19,31 @@ fn answers(body: &Value) -> Fault {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_are_left_out_are_told_with_their_reason() {
-    let ward = Ward::new().await;
-    let issuer = ward.running.issuer();
+async fn ignored_keys_are_reported_with_the_reason() {
+    let setup = Setup::new().await;
+    let issuer = setup.running.issuer();
     let mut keys = issuer.jwks()["keys"].as_array().unwrap().clone();
     keys.push(json!({"kty": "oct", "k": "c2VjcmV0", "kid": "shared"}));
     keys.push(json!({"kty": "RSA", "n": "AQAB", "e": "AQAB", "use": "enc", "kid": "a\u{1b}[31m"}));
     issuer.inject(JWKS_PATH, None, answers(&json!({ "keys": keys })));
     let both = "auth.issuers.main.algorithms = ['ES256', 'RS256']";
-    let checkup = ward.doctor_with(both, &[]).await;
-    checkup.says(
+    let output = setup.doctor_with(both, &[]).await;
+    output.assert_line(
         KEYS,
         "ok 1 usable for ES256, none for RS256; 2 ignored (",
         &["shared: unsupported type or curve", "?: not for verifying signatures"],
     );
-    assert!(!checkup.said.contains('\u{1b}'), "{}", checkup.said);
+    assert!(!output.stdout.contains('\u{1b}'), "{}", output.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_that_can_not_be_had_is_told_with_what_to_do() {
-    let ward = Ward::new().await;
-    let issuer = ward.running.issuer();
+async fn unavailable_key_set_is_reported_with_the_fix() {
+    let setup = Setup::new().await;
+    let issuer = setup.running.issuer();
     let other = json!({"issuer": "https://other.example", "jwks_uri": issuer.jwks_url()});
     let shared = json!({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]});
     let broken = Fault::Status { status: 500, headers: [].into(), body: String::new() };
-    for (path, fault, told, fix) in [
+    for (path, fault, expected, fix) in [
         (DISCOVERY_PATH, answers(&other), "for another issuer", "set auth.issuers.main.issuer to"),
         (
             DISCOVERY_PATH,
@@ -63,50 +63,50 @@ async fn a_key_set_that_can_not_be_had_is_told_with_what_to_do() {
     ] {
         issuer.clear_faults();
         issuer.inject(path, None, fault);
-        let checkup = ward.doctor().await;
-        checkup.says(KEYS, "FAILED failed to fetch JWKS: ", &[told, fix]);
-        checkup.failed_only(1);
+        let output = setup.doctor().await;
+        output.assert_line(KEYS, "FAILED failed to fetch JWKS: ", &[expected, fix]);
+        output.assert_failures(1);
     }
 }
 
-/// Settings whose issuer has its keys from there.
-fn keys_from(ward: &Ward, source: &str) -> String {
-    ward.settings().replace("discovery = true", source)
+/// Settings with another source of keys.
+fn keys_from(setup: &Setup, source: &str) -> String {
+    setup.settings().replace("discovery = true", source)
 }
 
-async fn doctor_by(ward: &Ward, settings: &str) -> super::Checkup {
-    let file = ward.path("own.toml");
+async fn doctor_with_settings(setup: &Setup, settings: &str) -> super::DoctorOutput {
+    let file = setup.path("own.toml");
     fs::write(&file, settings).unwrap();
     let ended = super::run(super::bff(&["doctor", "--config", file.to_str().unwrap()])).await;
-    super::Checkup::of(ended, &ward.api_key)
+    super::DoctorOutput::of(ended, &setup.api_key)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_source_of_keys_is_named_by_its_setting() {
-    let ward = Ward::new().await;
-    let nobody = "jwks_url = 'https://issuer.invalid/keys'";
-    let checkup = doctor_by(&ward, &keys_from(&ward, nobody)).await;
-    checkup.says(
+async fn each_key_source_is_reported_by_its_setting() {
+    let setup = Setup::new().await;
+    let unreachable = "jwks_url = 'https://issuer.invalid/keys'";
+    let output = doctor_with_settings(&setup, &keys_from(&setup, unreachable)).await;
+    output.assert_line(
         KEYS,
         "FAILED failed to fetch JWKS: failed to connect",
         &["auth.issuers.main.jwks_url", "auth.issuers.main.ca_file"],
     );
-    let by_url = format!("jwks_url = '{}'", ward.running.issuer().jwks_url());
-    let checkup = doctor_by(&ward, &keys_from(&ward, &by_url)).await;
-    checkup.says(KEYS, "ok 1 usable for ES256", &[]);
-    checkup.says("issuer main clock", "ok ", &[]);
-    let set = ward.path("keys.json");
-    fs::write(&set, ward.running.issuer().jwks().to_string()).unwrap();
-    let by_file = keys_from(&ward, &format!("jwks_file = '{}'", set.display()));
-    let checkup = doctor_by(&ward, &by_file).await;
-    checkup.says(KEYS, "ok 1 usable for ES256", &[]);
-    assert!(checkup.lines("issuer main clock").is_empty(), "a file has none");
+    let by_url = format!("jwks_url = '{}'", setup.running.issuer().jwks_url());
+    let output = doctor_with_settings(&setup, &keys_from(&setup, &by_url)).await;
+    output.assert_line(KEYS, "ok 1 usable for ES256", &[]);
+    output.assert_line("issuer main clock", "ok ", &[]);
+    let set = setup.path("keys.json");
+    fs::write(&set, setup.running.issuer().jwks().to_string()).unwrap();
+    let by_file = keys_from(&setup, &format!("jwks_file = '{}'", set.display()));
+    let output = doctor_with_settings(&setup, &by_file).await;
+    output.assert_line(KEYS, "ok 1 usable for ES256", &[]);
+    assert!(output.lines("issuer main clock").is_empty(), "a file has none");
     fs::write(&set, "{}").unwrap();
-    let checkup = doctor_by(&ward, &by_file).await;
-    checkup.says(KEYS, "FAILED ", &["not a JWK set", "auth.issuers.main.jwks_file"]);
+    let output = doctor_with_settings(&setup, &by_file).await;
+    output.assert_line(KEYS, "FAILED ", &["not a JWK set", "auth.issuers.main.jwks_file"]);
 }
 
-fn asked(url: &str, secret: &Path) -> String {
+fn introspection(url: &str, secret: &Path) -> String {
     format!(
         "auth.shared_customer_ids = true
         [auth.issuers.opaque]
@@ -121,28 +121,33 @@ fn asked(url: &str, secret: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_introspection_endpoint_is_asked_about_nonsense() {
-    let ward = Ward::new().await;
-    let issuer = ward.running.issuer();
+async fn introspection_endpoint_is_probed_with_an_invalid_token() {
+    let setup = Setup::new().await;
+    let issuer = setup.running.issuer();
     let subject = "issuer opaque introspection";
-    let over = asked(&issuer.introspection_url(), &ward.secret("client", DEFAULT_CLIENT.1));
-    ward.doctor_with(&over, &[]).await.says(subject, "ok accepts the client credentials", &[]);
+    let over =
+        introspection(&issuer.introspection_url(), &setup.secret("client", DEFAULT_CLIENT.1));
+    setup.doctor_with(&over, &[]).await.assert_line(
+        subject,
+        "ok accepts the client credentials",
+        &[],
+    );
 
-    for (fault, told, fix) in [
+    for (fault, expected, fix) in [
         (answers(&json!({"active": true})), "any token would be accepted", "introspection_url"),
         (Fault::Html, "not valid by RFC 7662", "introspection_url"),
         (Fault::Reset, "the connection failed", "auth.issuers.opaque.ca_file"),
     ] {
         issuer.clear_faults();
         issuer.inject(INTROSPECTION_PATH, None, fault);
-        let checkup = ward.doctor_with(&over, &[]).await;
-        checkup.says(subject, "FAILED ", &[told, fix]);
-        checkup.failed_only(1);
+        let output = setup.doctor_with(&over, &[]).await;
+        output.assert_line(subject, "FAILED ", &[expected, fix]);
+        output.assert_failures(1);
     }
     issuer.clear_faults();
     issuer.set_client(DEFAULT_CLIENT.0, "another");
-    let checkup = ward.doctor_with(&over, &[]).await;
-    checkup.says(
+    let output = setup.doctor_with(&over, &[]).await;
+    output.assert_line(
         subject,
         "FAILED introspection failed: the issuer rejected the client credentials",
         &[
@@ -153,11 +158,11 @@ async fn an_introspection_endpoint_is_asked_about_nonsense() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shared_secrets_are_counted_and_never_shown() {
-    let ward = Ward::new().await;
+async fn shared_secrets_are_counted_and_not_shown() {
+    let setup = Setup::new().await;
     let current = format!("canary_hmac_{}", "a".repeat(52));
     let previous = format!("canary_hmac_{}", "b".repeat(60));
-    for (lines, algorithms, told) in [
+    for (lines, algorithms, expected) in [
         (
             current.clone(),
             "['HS256']",
@@ -171,7 +176,7 @@ async fn shared_secrets_are_counted_and_never_shown() {
              that HS512 requires",
         ),
     ] {
-        let file = ward.secret("shared", &lines);
+        let file = setup.secret("shared", &lines);
         let over = format!(
             "auth.shared_customer_ids = true
             [auth.issuers.shared]
@@ -181,30 +186,30 @@ async fn shared_secrets_are_counted_and_never_shown() {
             hmac_secret_file = '{}'",
             file.display()
         );
-        let checkup = ward.doctor_with(&over, &[]).await;
-        assert_eq!(checkup.lines("issuer shared keys"), [format!("ok {told}")]);
-        assert!(checkup.lines("issuer shared clock").is_empty(), "a file has none");
-        checkup.says(KEYS, "ok 1 usable for ES256", &[]);
-        checkup.failed_only(0);
+        let output = setup.doctor_with(&over, &[]).await;
+        assert_eq!(output.lines("issuer shared keys"), [format!("ok {expected}")]);
+        assert!(output.lines("issuer shared clock").is_empty(), "a file has none");
+        output.assert_line(KEYS, "ok 1 usable for ES256", &[]);
+        output.assert_failures(0);
         for secret in [&current, &previous] {
             let hash = digest(&SHA256, secret.as_bytes());
             let start = hash.as_ref()[..4].try_into().map(u32::from_be_bytes).unwrap();
             assert!(
-                !checkup.said.contains(&format!("{start:08x}")),
+                !output.stdout.contains(&format!("{start:08x}")),
                 "a hash of a secret: {}",
-                checkup.said
+                output.stdout
             );
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_gateway_there_are_no_issuers() {
-    let ward = Ward::new().await;
-    let settings = ward.settings();
+async fn gateway_mode_checks_no_issuers() {
+    let setup = Setup::new().await;
+    let settings = setup.settings();
     let (base, _issuer) = settings.split_once("[auth.issuers.main]").unwrap();
     let settings = format!("{base}\n[auth.gateway]\nheader = 'x-customer'");
-    let checkup = doctor_by(&ward, &settings).await;
-    checkup.says("auth.gateway", "ok set", &[]);
-    checkup.failed_only(0);
+    let output = doctor_with_settings(&setup, &settings).await;
+    output.assert_line("auth.gateway", "ok set", &[]);
+    output.assert_failures(0);
 }

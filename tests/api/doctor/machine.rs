@@ -1,84 +1,84 @@
-//! What is on this machine.
+//! Checks of this machine.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use super::Ward;
+use super::Setup;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_that_everybody_may_read_are_warned_about() {
-    let ward = Ward::new().await;
-    fs::set_permissions(ward.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
-    let checkup = ward.doctor().await;
-    let line = &checkup.lines("juspay.api_key_file")[0];
+async fn world_readable_secrets_cause_a_warning() {
+    let setup = Setup::new().await;
+    fs::set_permissions(setup.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let output = setup.doctor().await;
+    let line = &output.lines("juspay.api_key_file")[0];
     assert!(line.starts_with("warning world-readable (mode 644)"), "{line}");
     assert!(line.contains("chmod o-r") && line.contains("defaultMode"), "{line}");
-    checkup.failed_only(0);
-    assert!(checkup.said.ends_with("1 warning, 0 FAILED\n"), "{}", checkup.said);
+    output.assert_failures(0);
+    assert!(output.stdout.ends_with("1 warning, 0 FAILED\n"), "{}", output.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_collectors_headers_are_a_secret_too() {
-    let ward = Ward::new().await;
-    let headers = ward.secret("headers", "Authorization: Bearer canary_");
+async fn headers_file_of_the_collector_is_a_secret() {
+    let setup = Setup::new().await;
+    let headers = setup.secret("headers", "Authorization: Bearer canary_");
     let over = format!("traces.headers_file = '{}'", headers.display());
-    ward.doctor_with(&over, &[]).await.says("traces.headers_file", "ok readable", &[]);
+    setup.doctor_with(&over, &[]).await.assert_line("traces.headers_file", "ok readable", &[]);
     fs::set_permissions(&headers, fs::Permissions::from_mode(0o644)).unwrap();
-    let checkup = ward.doctor_with(&over, &[]).await;
-    checkup.says("traces.headers_file", "warning world-readable", &[]);
+    let output = setup.doctor_with(&over, &[]).await;
+    output.assert_line("traces.headers_file", "warning world-readable", &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn addresses_to_listen_on_are_looked_at_but_not_taken() {
-    let ward = Ward::new().await;
-    // The service may be there already.
+async fn listener_addresses_are_checked_without_listening() {
+    let setup = Setup::new().await;
+    // The service may already listen on the port.
     let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = service.local_addr().unwrap();
-    ward.doctor_with(&format!("server.listen = '{taken}'"), &[]).await.failed_only(0);
+    setup.doctor_with(&format!("server.listen = '{taken}'"), &[]).await.assert_failures(0);
 
-    let directory = ward.files.path().display();
-    fs::write(ward.path("file"), "").unwrap();
-    for (listen, start, told) in [
+    let directory = setup.files.path().display();
+    fs::write(setup.path("file"), "").unwrap();
+    for (listen, start, expected) in [
         ("0.0.0.0:8080", "ok ", "every address of this machine"),
         ("127.0.0.1:0", "warning ", "the port changes at every start"),
-        // RFC 5737: nobody's.
+        // An address for documentation (RFC 5737), which no machine has.
         ("192.0.2.1:8080", "FAILED ", "write an address of this machine in server.listen"),
         (&format!("unix:{directory}/socket"), "ok ", "socket"),
         (&format!("unix:{directory}/none/socket"), "FAILED ", "the directory does not exist"),
         (&format!("unix:{directory}/file"), "FAILED ", "not a socket exists there"),
     ] {
-        let checkup = ward.doctor_with(&format!("server.listen = '{listen}'"), &[]).await;
-        checkup.says("server.listen", start, &[listen, told]);
+        let output = setup.doctor_with(&format!("server.listen = '{listen}'"), &[]).await;
+        output.assert_line("server.listen", start, &[listen, expected]);
     }
-    assert!(!ward.path("socket").exists());
+    assert!(!setup.path("socket").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_admin_listener_wants_its_token() {
-    let ward = Ward::new().await;
+async fn public_admin_listener_without_token_causes_a_warning() {
+    let setup = Setup::new().await;
     let open = "server.admin_listen = '0.0.0.0:9464'";
-    let checkup = ward.doctor_with(open, &[]).await;
-    checkup.says("server.admin_token_file", "warning is not set", &["(403)"]);
-    let token = ward.secret("token", "abcdef");
+    let output = setup.doctor_with(open, &[]).await;
+    output.assert_line("server.admin_token_file", "warning is not set", &["(403)"]);
+    let token = setup.secret("token", "abcdef");
     let over = format!("{open}\nserver.admin_token_file = '{}'", token.display());
-    ward.doctor_with(&over, &[]).await.says("server.admin_token_file", "ok readable", &[]);
+    setup.doctor_with(&over, &[]).await.assert_line("server.admin_token_file", "ok readable", &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn proxies_and_misspelt_variables_are_warned_about() {
-    let ward = Ward::new().await;
+async fn proxy_and_misspelled_variables_cause_warnings() {
+    let setup = Setup::new().await;
     let variables =
         [("HTTPS_PROXY", "http://user:canary_@proxy"), ("JUSPAY_BFF_LOG_LEVEL", "canary_")];
-    let checkup = ward.doctor_in("", &[], &variables).await;
-    checkup.says("proxy", "warning HTTPS_PROXY is ignored", &["without a proxy", "directly"]);
-    assert!(checkup.lines("settings")[1].starts_with("warning JUSPAY_BFF_LOG_LEVEL is ignored"));
-    checkup.failed_only(0);
+    let output = setup.doctor_in("", &[], &variables).await;
+    output.assert_line("proxy", "warning HTTPS_PROXY is ignored", &["without a proxy", "directly"]);
+    assert!(output.lines("settings")[1].starts_with("warning JUSPAY_BFF_LOG_LEVEL is ignored"));
+    output.assert_failures(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_own_certificate_is_told_with_its_end() {
-    let ward = Ward::new().await;
+async fn server_certificate_is_reported_with_its_expiry() {
+    let setup = Setup::new().await;
     let authority = crate::support::authority::Authority::new();
-    for (until, start, told) in [
+    for (until, start, expected) in [
         (2100, "ok valid until 2100-01-01T00:00:00Z (in ", " days)"),
         (
             2001,
@@ -87,13 +87,13 @@ async fn our_own_certificate_is_told_with_its_end() {
         ),
     ] {
         let pair = authority.server(until);
-        fs::write(ward.path("cert.pem"), pair.certificate).unwrap();
-        let key = ward.secret("key.pem", &pair.key);
+        fs::write(setup.path("cert.pem"), pair.certificate).unwrap();
+        let key = setup.secret("key.pem", &pair.key);
         let over = format!(
             "server.tls = {{ cert_file = '{}', key_file = '{}' }}",
-            ward.path("cert.pem").display(),
+            setup.path("cert.pem").display(),
             key.display()
         );
-        ward.doctor_with(&over, &[]).await.says("server.tls.cert_file", start, &[told]);
+        setup.doctor_with(&over, &[]).await.assert_line("server.tls.cert_file", start, &[expected]);
     }
 }

@@ -12,8 +12,8 @@ use crate::{
             P256, START, World, clock, issuer, limits, locally, set, settings, token, world_of_auth,
         },
     },
+    captured_log::CapturedLog,
     clock::manual::ManualClock,
-    kept_log::Kept,
     metrics::Metrics,
     revocation::{Entry, file::FileError},
 };
@@ -157,7 +157,7 @@ async fn the_log_tells_when_the_file_turns_bad_and_not_at_each_look() {
     write(file.path(), &json!([]));
     locally(async {
         let world = world(file.path()).await;
-        let (log, _guard) = Kept::on_this_thread();
+        let (log, _guard) = CapturedLog::on_this_thread();
         let told = || log.text().matches("keeping the previous list").count();
         for times in 1..=2 {
             for _ in 0..3 {

@@ -55,7 +55,7 @@ impl Claims {
         let hint = match why {
             CustomerClaimError::Missing => return self.missing_customer(context, claim),
             CustomerClaimError::Unverified => {
-                let twin = claim.verified_twin().map(|twin| twin.as_str().to_owned());
+                let twin = claim.verified_claim().map(|twin| twin.as_str().to_owned());
                 return unverified(context, claim, &twin.unwrap_or_default());
             }
             CustomerClaimError::NotVerified => {

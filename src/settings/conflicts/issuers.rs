@@ -1,33 +1,33 @@
-//! Issuers that contradict themselves, one another, or the Juspay host.
+//! Conflicts within an issuer, between issuers, and with the address of Juspay.
 //!
-//! What is at stake is P1: no issuer may name another's customers, and nobody who stands in the
-//! way to an issuer may sign for its customers.
+//! These checks protect promise P1 in SECURITY.md: an issuer can't name another issuer's customers,
+//! and an attacker between this service and an issuer can't sign for its customers.
 
 use crate::settings::{
     CustomerIdForm,
-    address::{WebAddress, lone_host},
+    address::{WebAddress, bare_host},
     auth::{ISSUERS, PLAIN_HTTP_HOSTS},
-    fault::Wrong,
+    fault::Violation,
     reader::Reader,
     setting::Switch,
     value::Items,
 };
 
-/// What Juspay's own customer ids begin with.
+/// Prefix of Juspay's own customer ids.
 const JUSPAY_PREFIX: &str = "cst_";
 
 pub(super) fn check(reader: &mut Reader<'_>) {
     let tables: Vec<_> =
-        reader.names_again(ISSUERS).iter().map(|name| format!("{ISSUERS}.{name}")).collect();
+        reader.lookup_names(ISSUERS).iter().map(|name| format!("{ISSUERS}.{name}")).collect();
     for table in &tables {
         key_source(reader, table);
-        nameless(reader, table);
-        idle_roots(reader, table);
+        no_iss(reader, table);
+        unused_roots(reader, table);
         local_issuer(reader, table);
         juspay_ids(reader, table);
     }
     same_issuer(reader, &tables);
-    let shared = reader.again("auth.shared_customer_ids").boolean();
+    let shared = reader.lookup("auth.shared_customer_ids").boolean();
     if tables.len() > 1 && shared == Some(false) {
         namespaces(reader, &tables);
     }
@@ -35,7 +35,7 @@ pub(super) fn check(reader: &mut Reader<'_>) {
 
 fn key_source(reader: &mut Reader<'_>, table: &str) {
     let discovery = format!("{table}.discovery");
-    let off = reader.again(&*discovery).switch(|_| Ok::<_, Wrong>(())) == Some(Switch::Off);
+    let off = reader.lookup(&*discovery).switch(|_| Ok::<_, Violation>(())) == Some(Switch::Off);
     let set = [
         reader.is_set(&format!("{table}.jwks_url")),
         reader.is_set(&format!("{table}.jwks_file")),
@@ -43,30 +43,30 @@ fn key_source(reader: &mut Reader<'_>, table: &str) {
         reader.is_set(&format!("{table}.introspection_url")),
         reader.is_set(&format!("{table}.hmac_secret_file")),
     ];
-    let wrong = match set.into_iter().filter(|set| *set).count() {
+    let violation = match set.into_iter().filter(|set| *set).count() {
         0 => {
             let fix = "set one of jwks_url, jwks_file, discovery, introspection_url and \
                        hmac_secret_file";
-            return reader.missing(&[table], Wrong::new("has no keys", fix));
+            return reader.missing(&[table], Violation::new("has no keys", fix));
         }
         1 => return,
-        _ => Wrong::new(
+        _ => Violation::new(
             "has more than one source of keys, or keys and introspection_url",
             "keep one of jwks_url, jwks_file, discovery, introspection_url and hmac_secret_file; \
              shared secrets are never combined with public keys",
         ),
     };
-    reader.contradiction(&[table], wrong);
+    reader.conflict(&[table], violation);
 }
 
-/// Of an issuer whose tokens have no `iss`, nobody can ask for more.
-fn nameless(reader: &mut Reader<'_>, table: &str) {
+/// An issuer whose tokens have no `iss` supports neither discovery nor introspection.
+fn no_iss(reader: &mut Reader<'_>, table: &str) {
     let key = format!("{table}.issuer");
     if reader.raw_text(&key) != Some("") {
         return;
     }
     let discovery = format!("{table}.discovery");
-    let off = reader.again(&*discovery).switch(|_| Ok::<_, Wrong>(())) == Some(Switch::Off);
+    let off = reader.lookup(&*discovery).switch(|_| Ok::<_, Violation>(())) == Some(Switch::Off);
     let introspection = format!("{table}.introspection_url");
     let is_set = [
         (&discovery, reader.is_set(&discovery) && !off),
@@ -78,80 +78,83 @@ fn nameless(reader: &mut Reader<'_>, table: &str) {
         );
         let fix = "write the iss claim of its tokens, or set jwks_url, jwks_file or \
                    hmac_secret_file";
-        reader.contradiction(&[&key, other], Wrong::new(reason, fix));
+        reader.conflict(&[&key, other], Violation::new(reason, fix));
     }
 }
 
-/// From an issuer whose keys come from a file, nothing is fetched.
-fn idle_roots(reader: &mut Reader<'_>, table: &str) {
+/// `ca_file` has no effect if the keys are in a file.
+fn unused_roots(reader: &mut Reader<'_>, table: &str) {
     let ca_file = format!("{table}.ca_file");
     for file in ["jwks_file", "hmac_secret_file"].map(|key| format!("{table}.{key}")) {
         if reader.is_set(&ca_file) && reader.is_set(&file) {
-            let wrong = Wrong::new("nothing is fetched from this issuer", "remove ca_file");
-            reader.contradiction(&[&ca_file, &file], wrong);
+            let violation = Violation::new("nothing is fetched from this issuer", "remove ca_file");
+            reader.conflict(&[&ca_file, &file], violation);
         }
     }
 }
 
-/// Everyone on the machine can speak for an issuer of plain http: good for development only.
+/// Any process on the machine can impersonate an issuer over plain http, so it is for development
+/// only.
 fn local_issuer(reader: &mut Reader<'_>, table: &str) {
     let juspay = reader.raw_text("juspay.base_url").and_then(WebAddress::read);
-    let allowed = reader.again("auth.allow_local_issuer").boolean();
+    let allowed = reader.lookup("auth.allow_local_issuer").boolean();
     if juspay.is_none_or(|address| !address.is_remote()) || allowed != Some(false) {
         return;
     }
-    let hosts = reader.again(PLAIN_HTTP_HOSTS).list(Items::Any, lone_host).unwrap_or_default();
+    let hosts = reader.lookup(PLAIN_HTTP_HOSTS).list(Items::Any, bare_host).unwrap_or_default();
     for name in ["issuer", "jwks_url", "discovery", "introspection_url"] {
         let key = format!("{table}.{name}");
         let may_be_listed = matches!(name, "issuer" | "jwks_url");
         let plain = |text: &str| {
             let is_on_listed = |address: WebAddress| address.is_on(&hosts);
             let is_listed = may_be_listed && WebAddress::read(text).is_some_and(is_on_listed);
-            Ok::<_, Wrong>(text.starts_with("http://") && !is_listed)
+            Ok::<_, Violation>(text.starts_with("http://") && !is_listed)
         };
-        if reader.again(&*key).text(plain) == Some(true) {
+        if reader.lookup(&*key).text(plain) == Some(true) {
             let reason = "an issuer with plain http is for development, but juspay.base_url is not \
                           a loopback address";
             let fix = "use https, or set auth.allow_local_issuer = true if this is intended";
-            reader.contradiction(&[&key, "juspay.base_url"], Wrong::new(reason, fix));
+            reader.conflict(&[&key, "juspay.base_url"], Violation::new(reason, fix));
         }
     }
 }
 
-/// With Juspay's ids, a prefix of another kind would let nobody in.
+/// All of Juspay's ids begin with `cst_`, so any other prefix would reject every customer.
 fn juspay_ids(reader: &mut Reader<'_>, table: &str) {
-    let form = reader.again("juspay.customer_id_form").text(CustomerIdForm::parse);
+    let form = reader.lookup("juspay.customer_id_form").text(CustomerIdForm::parse);
     let Some((key, prefix)) = prefix(reader, table) else { return };
     let fits = prefix.starts_with(JUSPAY_PREFIX) || JUSPAY_PREFIX.starts_with(&*prefix);
     if form == Some(CustomerIdForm::Juspay) && !fits {
         let reason = "juspay.customer_id_form is \"juspay\", and all such ids begin with cst_, so \
                       none can begin with this prefix";
         let fix = "remove it, or set juspay.customer_id_form = \"merchant\"";
-        reader.contradiction(&[&key, "juspay.customer_id_form"], Wrong::new(reason, fix));
+        reader.conflict(&[&key, "juspay.customer_id_form"], Violation::new(reason, fix));
     }
 }
 
-/// A token's `iss` must lead to one issuer.
+/// The `iss` of a token must identify one issuer.
 fn same_issuer(reader: &mut Reader<'_>, tables: &[String]) {
     let mut seen: Vec<(String, &str)> = Vec::new();
     for table in tables {
         let key = format!("{table}.issuer");
-        let Some(issuer) = reader.again(&*key).text(|text| Ok::<_, Wrong>(text.to_owned())) else {
+        let Some(issuer) = reader.lookup(&*key).text(|text| Ok::<_, Violation>(text.to_owned()))
+        else {
             continue;
         };
         match seen.iter().find(|(other, _)| *other == issuer) {
             Some((_, other)) => {
                 let reason = format!("is the same as {other}.issuer");
                 let fix = "merge the two into one, with the audiences and algorithms of both";
-                reader.contradiction(&[&key, &format!("{other}.issuer")], Wrong::new(reason, fix));
+                reader.conflict(&[&key, &format!("{other}.issuer")], Violation::new(reason, fix));
             }
             None => seen.push((issuer, table)),
         }
     }
 }
 
-/// Each id must tell whose it is: no prefix may begin with another, for `a` with `b1` would be
-/// `ab` with `1`. Of ids without prefix those of the others are kept apart at run time.
+/// A customer id must identify its issuer, so no prefix may begin with another: `a` with `b1` and
+/// `ab` with `1` are the same id. If one prefix is empty, ids with another issuer's prefix are
+/// rejected at run time.
 fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
     let fix = "give each issuer its own customer_id_prefix, or set auth.shared_customer_ids = true \
                if all of them name the same customers";
@@ -162,7 +165,7 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
             if !reader.is_set(&key) {
                 let reason = "is missing, but there are several issuers";
                 let fix = format!("{fix}; an empty prefix can only be written in a settings file");
-                reader.missing(&[&key], Wrong::new(reason, fix));
+                reader.missing(&[&key], Violation::new(reason, fix));
             }
             continue;
         };
@@ -178,15 +181,15 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
                 format!("overlaps with that of {other}, so their customers could be confused")
             };
             let other = format!("{other}.customer_id_prefix");
-            reader.contradiction(&[&key, &other], Wrong::new(reason, fix));
+            reader.conflict(&[&key, &other], Violation::new(reason, fix));
         }
         seen.push((prefix, table));
     }
 }
 
-/// The key of a table's prefix, and the prefix where one is set.
+/// The key of a table's prefix, and the prefix, if it is set.
 fn prefix(reader: &mut Reader<'_>, table: &str) -> Option<(String, String)> {
     let key = format!("{table}.customer_id_prefix");
-    let prefix = reader.again(&*key).text(|text| Ok::<_, Wrong>(text.to_owned()))?;
+    let prefix = reader.lookup(&*key).text(|text| Ok::<_, Violation>(text.to_owned()))?;
     Some((key, prefix))
 }

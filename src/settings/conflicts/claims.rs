@@ -1,13 +1,13 @@
-//! Claims of an issuer's tokens that can't be used together.
+//! Conflicts between claims of an issuer's tokens.
 
 use crate::settings::{
     auth::{AudienceClaim, ClaimPath, ISSUERS},
-    fault::Wrong,
+    fault::Violation,
     reader::Reader,
 };
 
-/// Issuers that serve everybody's apps: without an audience, any app's token would be accepted.
-/// Google, Apple, Facebook, LINE, and Microsoft's tenant of personal accounts.
+/// Issuers that are shared by unrelated apps: Google, Apple, Facebook, LINE, and Microsoft's tenant
+/// of personal accounts. Without an audience, a token of any app would be accepted.
 const SHARED_ISSUERS: [&str; 7] = [
     "https://accounts.google.com",
     "accounts.google.com",
@@ -19,11 +19,11 @@ const SHARED_ISSUERS: [&str; 7] = [
 ];
 
 pub(super) fn check(reader: &mut Reader<'_>) {
-    for name in reader.names_again(ISSUERS) {
+    for name in reader.lookup_names(ISSUERS) {
         let table = format!("{ISSUERS}.{name}");
         let key = format!("{table}.audience_claim");
         nothing_to_assume(reader, &table);
-        let claim = reader.again(&*key).or("aud").text(AudienceClaim::parse);
+        let claim = reader.lookup(&*key).or("aud").text(AudienceClaim::parse);
         let Some(claim) = claim else { continue };
         if claim == AudienceClaim::None {
             no_audience(reader, &table, &key);
@@ -35,17 +35,17 @@ pub(super) fn check(reader: &mut Reader<'_>) {
     }
 }
 
-/// Only addresses have a twin that can be missing.
+/// `customer_id_verified` applies only to claims with a `_verified` claim.
 fn nothing_to_assume(reader: &mut Reader<'_>, table: &str) {
     let [key, claim] =
         ["customer_id_verified", "customer_id_claim"].map(|it| format!("{table}.{it}"));
     let path = ClaimPath::parse(reader.raw_text(&claim).unwrap_or("sub"));
-    let has_twin = path.is_ok_and(|path| path.verified_twin().is_some());
+    let has_twin = path.is_ok_and(|path| path.verified_claim().is_some());
     if reader.raw_text(&key) == Some("assumed") && !has_twin {
         let reason = format!(
             "applies to the claims email and phone_number only, but {claim} is another claim"
         );
-        reader.contradiction(&[&key, &claim], Wrong::new(reason, "remove it"));
+        reader.conflict(&[&key, &claim], Violation::new(reason, "remove it"));
     }
 }
 
@@ -54,7 +54,7 @@ fn no_audience(reader: &mut Reader<'_>, table: &str, key: &str) {
     if reader.is_set(&audiences) {
         let reason = format!("{key} is \"none\", so nothing is compared with this list");
         let fix = "remove it, or set audience_claim to the claim that names the audience";
-        reader.contradiction(&[&audiences, key], Wrong::new(reason, fix));
+        reader.conflict(&[&audiences, key], Violation::new(reason, fix));
     }
     let id_tokens = format!("{table}.id_tokens");
     if reader.raw_text(&id_tokens) == Some("accept") {
@@ -62,7 +62,7 @@ fn no_audience(reader: &mut Reader<'_>, table: &str, key: &str) {
             "is \"none\", and {id_tokens} is \"accept\": ID tokens of any app would be accepted"
         );
         let fix = "set audience_claim = \"aud\" and audiences to your app's client ids";
-        reader.contradiction(&[key, &id_tokens], Wrong::new(reason, fix));
+        reader.conflict(&[key, &id_tokens], Violation::new(reason, fix));
     }
     let issuer = format!("{table}.issuer");
     let is_shared = reader.raw_text(&issuer).is_some_and(is_shared);
@@ -72,7 +72,7 @@ fn no_audience(reader: &mut Reader<'_>, table: &str, key: &str) {
              would be accepted"
         );
         let fix = "set audience_claim = \"aud\" and audiences to your app's client ids";
-        reader.contradiction(&[key, &issuer], Wrong::new(reason, fix));
+        reader.conflict(&[key, &issuer], Violation::new(reason, fix));
     }
 }
 
@@ -81,17 +81,18 @@ fn is_shared(issuer: &str) -> bool {
     SHARED_ISSUERS.iter().any(|shared| shared.eq_ignore_ascii_case(issuer))
 }
 
-/// Answers without `aud` are about `aud` only.
+/// `introspection_allow_no_audience` is about `aud`, not about another claim.
 fn missing_aud(reader: &mut Reader<'_>, table: &str, key: &str) {
     let allowed = format!("{table}.introspection_allow_no_audience");
-    if reader.again(&*allowed).boolean() == Some(true) {
+    if reader.lookup(&*allowed).boolean() == Some(true) {
         let reason = format!("applies to the claim aud, but {key} names another claim");
         let fix = "remove it, or remove audience_claim";
-        reader.contradiction(&[&allowed, key], Wrong::new(reason, fix));
+        reader.conflict(&[&allowed, key], Violation::new(reason, fix));
     }
 }
 
-/// The customer can't be the audience: one of the two would prove nothing.
+/// One claim can't name both the customer and the audience: the comparison with the audience would
+/// prove nothing.
 fn customers_claim(reader: &mut Reader<'_>, table: &str, key: &str, claim: &AudienceClaim) {
     let customer = format!("{table}.customer_id_claim");
     let named = reader.raw_text(&customer).and_then(|text| ClaimPath::parse(text).ok());
@@ -99,6 +100,6 @@ fn customers_claim(reader: &mut Reader<'_>, table: &str, key: &str, claim: &Audi
     if outermost.is_some_and(|name| claim.name() == Some(name)) {
         let reason = format!("{customer} uses the same claim, and a customer is no audience");
         let fix = "write another claim in one of the two";
-        reader.contradiction(&[key, &customer], Wrong::new(reason, fix));
+        reader.conflict(&[key, &customer], Violation::new(reason, fix));
     }
 }

@@ -1,7 +1,8 @@
-//! What each key may be is settled in its section; here is what keys may not be together.
+//! Checks combinations of settings. Each section checks its keys one by one.
 //!
-//! Each check looks the keys up again, so that a fault elsewhere hides no contradiction. A key
-//! with a fault of its own takes part in none, but for addresses that would expose something.
+//! The checks read keys independently of the sections, so a fault in one key hides no conflict of
+//! others. A key with a fault of its own is treated as unset, except for addresses that would be
+//! exposed.
 
 mod claims;
 mod gateway;
@@ -11,9 +12,9 @@ mod tls;
 
 use std::{cmp::Ordering, time::Duration};
 
-use super::{address::WebAddress, fault::Wrong, reader::Reader, server::Listen, value::Items};
+use super::{address::WebAddress, fault::Violation, reader::Reader, server::Listen, value::Items};
 
-/// Notes every contradiction.
+/// Reports every conflict.
 pub(super) fn check(reader: &mut Reader<'_>) {
     listeners(reader);
     tls::check(reader);
@@ -33,15 +34,17 @@ pub(super) fn check(reader: &mut Reader<'_>) {
 
 fn listeners(reader: &mut Reader<'_>) {
     let keys = ["server.listen", "server.admin_listen"];
-    let [public, admin] = keys
-        .map(|key| reader.again(key).list(Items::SomeOrText, Listen::parse).unwrap_or_default());
+    let [public, admin] = keys.map(|key| {
+        reader.lookup(key).list(Items::AtLeastOneOrText, Listen::parse).unwrap_or_default()
+    });
     let all: Vec<&Listen> = public.iter().chain(&admin).collect();
-    let clash = (1..).zip(&all).any(|(next, one)| all.iter().skip(next).any(|b| one.clashes(b)));
+    let clash =
+        (1..).zip(&all).any(|(next, one)| all.iter().skip(next).any(|b| one.conflicts_with(b)));
     if clash {
         let reason = "two listeners, of this setting and of server.admin_listen, have the same \
                       address";
         let fix = "give each listener its own address or port";
-        reader.contradiction(&keys, Wrong::new(reason, fix));
+        reader.conflict(&keys, Violation::new(reason, fix));
     }
 }
 
@@ -54,17 +57,18 @@ fn shutdown(reader: &mut Reader<'_>) {
         let reason = "is not longer than server.shutdown_delay and juspay.deadline together, so a \
                       late request would be cut off";
         let fix = "raise it, or lower one of the two";
-        reader.contradiction(&keys, Wrong::new(reason, fix));
+        reader.conflict(&keys, Violation::new(reason, fix));
     }
 }
 
 fn plain_http(reader: &mut Reader<'_>) {
     let key = "juspay.base_url";
-    if is_exposed(reader, key) && reader.again("juspay.allow_plain_http").boolean() == Some(false) {
+    if is_exposed(reader, key) && reader.lookup("juspay.allow_plain_http").boolean() == Some(false)
+    {
         let reason = "the API key would cross the network in plain http";
         let fix = "use https, or set juspay.allow_plain_http = true if the network to Juspay is \
                    private";
-        reader.contradiction(&[key], Wrong::new(reason, fix));
+        reader.conflict(&[key], Violation::new(reason, fix));
     }
 }
 
@@ -73,33 +77,33 @@ fn collector(reader: &mut Reader<'_>) {
     if is_exposed(reader, keys[0]) && reader.is_set(keys[1]) {
         let reason = "the headers in traces.headers_file would cross the network in plain http";
         let fix = "use https, or a collector on loopback, such as a sidecar";
-        reader.contradiction(&keys, Wrong::new(reason, fix));
+        reader.conflict(&keys, Violation::new(reason, fix));
     }
 }
 
-/// Whether an address is plain http to another machine, whatever else is wrong with it.
+/// Whether an address is plain http to another host, even if it is otherwise invalid.
 fn is_exposed(reader: &Reader<'_>, key: &str) -> bool {
     reader.raw_text(key).and_then(WebAddress::read).is_some_and(|address| address.exposed())
 }
 
 fn api_key(reader: &mut Reader<'_>) {
     let keys = ["juspay.api_key_file", "juspay.api_key"];
-    let wrong = match keys.map(|key| reader.is_set(key)) {
-        [true, true] => Wrong::new(
+    let violation = match keys.map(|key| reader.is_set(key)) {
+        [true, true] => Violation::new(
             "juspay.api_key is set too, and only one of the two may be set",
             "remove one of them; the key in the file is safer",
         ),
         [false, false] => {
             let reason = "is missing, and so is juspay.api_key";
             let fix = "set it to the path of a file that contains the API key";
-            return reader.missing(&keys, Wrong::new(reason, fix));
+            return reader.missing(&keys, Violation::new(reason, fix));
         }
         [true, false] | [false, true] => return,
     };
-    reader.contradiction(&keys, wrong);
+    reader.conflict(&keys, violation);
 }
 
-/// The floors and ends of a token's life, in the order that they must have.
+/// The lower bounds and upper bound of a token's lifetime must be in order.
 fn cache(reader: &mut Reader<'_>) {
     let (outage, least) = ("cache.outage_min_remaining", "cache.min_remaining");
     let (ahead, life) = ("cache.refresh_ahead", "cache.max_token_life");
@@ -107,7 +111,7 @@ fn cache(reader: &mut Reader<'_>) {
         let reason = "is longer than cache.min_remaining, so tokens would be valid for less time \
                       in an outage";
         let fix = "make it at most as long";
-        reader.contradiction(&[outage, least], Wrong::new(reason, fix));
+        reader.conflict(&[outage, least], Violation::new(reason, fix));
     }
     longer(reader, [ahead, least], "nothing would be refreshed ahead");
     longer(reader, [life, ahead], "every cached response would start a refresh");
@@ -117,19 +121,19 @@ fn tries(reader: &mut Reader<'_>) {
     let keys = ["juspay.try_timeout", "juspay.deadline"];
     if compare(reader, keys[0], keys[1]) == Some(Ordering::Greater) {
         let reason = "is longer than juspay.deadline, which limits all attempts together";
-        reader.contradiction(&keys, Wrong::new(reason, "make it at most as long"));
+        reader.conflict(&keys, Violation::new(reason, "make it at most as long"));
     }
 }
 
 fn in_flight(reader: &mut Reader<'_>) {
     let keys = ["server.max_waiting", "server.max_in_flight"];
-    let [waiting, all] = keys.map(|key| reader.again(key).number(0..=u64::MAX));
+    let [waiting, all] = keys.map(|key| reader.lookup(key).number(0..=u64::MAX));
     if matches!((waiting, all), (Some(waiting), Some(all)) if waiting >= all) {
         let reason = "is not less than server.max_in_flight, so waiting requests would leave no \
                       room for token verification";
-        reader.contradiction(
+        reader.conflict(
             &keys,
-            Wrong::new(reason, "lower it; the default is half of server.max_in_flight"),
+            Violation::new(reason, "lower it; the default is half of server.max_in_flight"),
         );
     }
 }
@@ -139,12 +143,12 @@ fn jwks(reader: &mut Reader<'_>) {
     longer(reader, keys, "valid keys would be dropped between two fetches");
 }
 
-/// The first must be longer than the second, or else `otherwise`.
+/// Reports `otherwise` unless the first duration is longer than the second.
 fn longer(reader: &mut Reader<'_>, keys: [&str; 2], otherwise: &str) {
     let [long, short] = keys;
     if matches!(compare(reader, long, short), Some(Ordering::Less | Ordering::Equal)) {
         let reason = format!("is not longer than {short}, so {otherwise}");
-        reader.contradiction(&keys, Wrong::new(reason, format!("make it longer than {short}")));
+        reader.conflict(&keys, Violation::new(reason, format!("make it longer than {short}")));
     }
 }
 
@@ -152,7 +156,7 @@ fn compare(reader: &mut Reader<'_>, one: &str, other: &str) -> Option<Ordering> 
     Some(duration(reader, one)?.cmp(&duration(reader, other)?))
 }
 
-/// A duration that passed the check of its range before.
+/// A duration whose range its section has already checked.
 fn duration(reader: &mut Reader<'_>, key: &str) -> Option<Duration> {
-    reader.again(key).duration(Duration::ZERO..=Duration::MAX)
+    reader.lookup(key).duration(Duration::ZERO..=Duration::MAX)
 }
