@@ -259,7 +259,7 @@ impl<'r, 'v> Setting<'r, 'v> {
                         shown.insert(name.clone(), as_shown);
                     }
                     Err(violation) => {
-                        violations.push((Part::Entry { name: name.clone(), origin }, violation))
+                        violations.push((Part::Entry { name: name.clone(), origin }, violation));
                     }
                 }
             }
