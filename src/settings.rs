@@ -6,7 +6,8 @@
 //!
 //! The way of a key: `document` and `environment` make trees of values that remember where they
 //! came from, `sources` merges them, `reader` hands out one `setting` at a time and keeps the
-//! faults, `unknown` tells what nobody asked for. No [`Fault`] quotes a value.
+//! faults, `unknown` tells what nobody asked for. No [`Fault`] quotes a value other
+//! than a number or a duration.
 
 mod address;
 mod auth;

@@ -1,4 +1,4 @@
-//! Durations as people write them: one whole number and one unit. Shared with the command line.
+//! Durations as people write them: one integer and one unit. Shared with the command line.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ pub enum DurationError {
     #[error("expected a duration with a unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
     NoUnit,
     /// Anything else.
-    #[error("expected one whole number and one unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
+    #[error("expected one integer and one unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
     Malformed,
     /// More than there are milliseconds to count with.
     #[error("the duration is too large")]

@@ -8,7 +8,7 @@ use super::{Loaded, Sources};
 /// The API key below the file that is tried; it may be told nowhere.
 const API_KEY: &str = "Yq7canaryKey4Zx";
 
-/// Stands for a secret in the file itself: as a value, it isn't told by faults.
+/// Stands for a secret in the file itself: no fault quotes it as a value.
 const VALUE: &str = "hush";
 
 /// Settings that need nothing more.

@@ -1,7 +1,7 @@
 //! What a value of the merged tree is: a text, a truth, a number, a list; and where it came from.
 //!
 //! The environment knows only texts: there numbers, `true` and comma-separated lists are read from
-//! them. In a file a text is a text. No fault quotes the value.
+//! them. In a file a text is a text. No fault quotes the value, but for numbers and durations.
 
 use config::{Map, Value, ValueKind};
 
@@ -61,29 +61,28 @@ pub(super) fn boolean(value: &Value) -> Option<bool> {
     }
 }
 
-/// A whole number that isn't negative; `None` when it is too large or negative.
-pub(super) fn number(value: &Value, fix: &str) -> Result<Option<u64>, Wrong> {
+/// An integer; `None` when it has more than 64 bits.
+pub(super) fn number(value: &Value, fix: &str) -> Result<Option<i64>, Wrong> {
     match (&value.kind, environment_text(value)) {
-        (ValueKind::I64(number), _) => Ok(u64::try_from(*number).ok()),
+        (ValueKind::I64(number), _) => Ok(Some(*number)),
         (ValueKind::I128(_), _) => Ok(None),
         (_, Some(text)) => Ok(text.parse().ok()),
         (_, None) => Err(mismatch(value, "an integer", fix)),
     }
 }
 
-/// A number, whole or not; `None` for a text that is none.
+/// A number, integer or not; `None` for a text that is none, and for integers beyond 32 bits.
 pub(super) fn share(value: &Value, fix: &str) -> Result<Option<f64>, Wrong> {
     match (&value.kind, environment_text(value)) {
         (ValueKind::Float(number), _) => Ok(Some(*number)),
-        (ValueKind::I64(0), _) => Ok(Some(0.0)),
-        (ValueKind::I64(1), _) => Ok(Some(1.0)),
-        (ValueKind::I64(_) | ValueKind::I128(_), _) => Ok(None),
+        (ValueKind::I64(number), _) => Ok(i32::try_from(*number).ok().map(f64::from)),
+        (ValueKind::I128(_), _) => Ok(None),
         (_, Some(text)) => Ok(text.parse().ok()),
         (_, None) => Err(mismatch(value, "a number", fix)),
     }
 }
 
-/// Whether it is a number, whole or not.
+/// Whether it is a number, integer or not.
 pub(super) const fn is_number(value: &Value) -> bool {
     matches!(value.kind, ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::Float(_))
 }
@@ -116,7 +115,7 @@ pub(super) fn items(value: &Value, items: Items, fix: Option<&str>) -> Result<Ve
         }
     };
     if list.is_empty() && items != Items::Any {
-        return Err(Wrong::new("the list is empty", "add at least one item"));
+        return Err(Wrong::new("the list is empty", fix.unwrap_or("add at least one item")));
     }
     Ok(list)
 }
@@ -183,7 +182,7 @@ mod tests {
         assert_eq!(number(&from_environment("x"), ""), Ok(None));
         assert!(number(&from_file("7"), "").is_err());
         assert_eq!(number(&from_file(7), ""), Ok(Some(7)));
-        assert_eq!(number(&from_file(-7), ""), Ok(None));
+        assert_eq!(number(&from_file(-7), ""), Ok(Some(-7)));
         assert_eq!(boolean(&from_environment("true")), Some(true));
         assert_eq!(boolean(&from_environment("yes")), None);
         assert_eq!(boolean(&from_file("true")), None);
@@ -191,11 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn shares_may_be_whole_numbers() {
+    fn shares_may_be_integers() {
         assert_eq!(share(&from_file(0.5), ""), Ok(Some(0.5)));
         assert_eq!(share(&from_file(1), ""), Ok(Some(1.0)));
         assert_eq!(share(&from_file(0), ""), Ok(Some(0.0)));
-        assert_eq!(share(&from_file(2), ""), Ok(None));
+        assert_eq!(share(&from_file(2), ""), Ok(Some(2.0)));
+        assert_eq!(share(&from_file(i64::MAX), ""), Ok(None));
         assert_eq!(share(&from_environment("0.25"), ""), Ok(Some(0.25)));
         assert!(share(&from_file("0.5"), "").is_err());
     }

@@ -54,7 +54,7 @@ async fn wrong_usage_is_told_on_standard_error_and_ends_with_2() {
         (&["serve", "--confg", "x"], "a similar argument exists: '--config'"),
         (
             &["check-config", "--replicas", "0"],
-            "invalid value '0' for '--replicas <N>': write a whole number of 1 or more, such as 3\n",
+            "invalid value '0' for '--replicas <N>': write an integer of 1 or more, such as 3\n",
         ),
         (&["check-config", "--format", "yaml"], "[possible values: text, json]"),
         (&["serve", "--port", "1"], "unexpected argument '--port'"),

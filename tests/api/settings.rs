@@ -40,9 +40,9 @@ not_found_ttl = 2
 /// Each fault: its key, and a part of its reason and of its fix.
 const FAULTS: [(&str, &str, &str); 9] = [
     ("server.workers", "reason: expected an integer, found a string", "fix:    "),
-    ("juspay.api_key", "white space", "fix:    "),
+    ("juspay.api_key", "whitespace", "fix:    "),
     ("juspay.ca_file", "can't be read: no such file", "fix:    "),
-    ("auth.issuers.main.algorithms[1]", "every verifier could sign", "fix:    "),
+    ("auth.issuers.main.algorithms[1]", "HS256 needs a shared secret", "fix:    "),
     ("cache.not_found_ttl", "with a unit, found a number", "fix:    "),
     ("server.listen", "the same address", "fix:    "),
     ("juspay.base_url", "plain http", "fix:    "),

@@ -87,7 +87,7 @@ fn secrets_and_public_keys_have_their_own_algorithms() {
     expect("none", &told_of("[]"), &[(at, "empty")]);
     let faults = good().text("x", "auth.issuers.main.algorithms = ['HS256']").load().unwrap_err();
     let fault = faults.iter().next().unwrap();
-    assert!(fault.reason.contains("could sign"), "{}", fault.reason);
+    assert!(fault.reason.contains("HS256 needs a shared secret"), "{}", fault.reason);
     assert!(fault.fix.contains("hmac_secret_file"), "{}", fault.fix);
 }
 
@@ -97,7 +97,11 @@ fn a_secret_beside_anything_else_is_a_contradiction() {
     let told_of = |lines: &str| told(shared(&file, &format!("algorithms = ['HS256']\n{lines}")));
     expect("nothing else", &told_of(""), &[]);
     let keys = "jwks_url = 'https://id.example/keys'";
-    expect("keys", &told_of(keys), &[("main", "more than one source of keys")]);
+    expect(
+        "keys",
+        &told_of(keys),
+        &[("main", "more than one key source: jwks_url, hmac_secret_file")],
+    );
     let more = told_of("jwks_file = 'Cargo.toml'\nca_file = '/nonexistent'\ntyp = []");
     let found: Vec<_> = more.iter().map(|(key, _)| key.rsplit('.').next().unwrap()).collect();
     for key in ["ca_file", "typ", "main"] {
@@ -125,5 +129,5 @@ fn an_empty_issuer_is_one_issuers_and_nobodys_that_is_asked() {
 
     let main = "[auth.issuers.main]\nissuer = ''";
     let discovery = told(good().text("x", main));
-    expect("discovery", &discovery, &[("main.issuer", "needs an issuer with a name")]);
+    expect("discovery", &discovery, &[("main.issuer", "needs an issuer identifier")]);
 }
