@@ -258,8 +258,8 @@ impl Drop for SocketFile {
             Ok(_) => {
                 tracing::info!(
                     %path,
-                    "did not remove the socket file at shutdown, because a newer process listens on \
-                     it; this is normal on a restart"
+                    "did not remove the socket file at shutdown, because it now belongs to another \
+                     process; this is normal on a restart"
                 );
             }
             Err(error) => tracing::info!(%path, %error, "socket file already removed"),

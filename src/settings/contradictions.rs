@@ -159,7 +159,7 @@ fn at_most(reader: &mut Reader<'_>, keys: [&str; 2], why: &str) {
     if own > other {
         let [own, other] = [(short, own), (long, other)]
             .map(|(key, time)| effective(reader, key, &duration::write(time)));
-        let reason = format!("is {own}, which is longer than {long} ({other}){why}");
+        let reason = format!("is {own}, longer than {long} ({other}){why}");
         reader.contradiction(&keys, Wrong::new(reason, "make it at most as long"));
     }
 }

@@ -80,15 +80,12 @@ impl<'v> Reader<'v> {
             let path = unknown::path(key, name);
             let found = table.get(name);
             let not_a_table = found.filter(|found| value::table(found).is_none());
-            let wrong = match not_a_table {
-                Some(found) => {
-                    let fix = format!("write [{key}.NAME], and the settings below it");
-                    value::mismatch(found, "a table", &fix)
-                }
-                None => {
-                    let fix = format!("rename it, for example [{key}.main]");
-                    Wrong::new(fault_of_name(name), fix)
-                }
+            let wrong = if let Some(found) = not_a_table {
+                let fix = format!("write [{key}.NAME], and the settings below it");
+                value::mismatch(found, "a table", &fix)
+            } else {
+                let fix = format!("rename it, for example [{key}.main]");
+                Wrong::new(fault_of_name(name), fix)
             };
             self.known.insert(path.clone());
             self.faults.push(wrong.of(path, found.and_then(value::origin)));

@@ -180,7 +180,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "cache.outage_min_remaining = '121s'",
         "cache.outage_min_remaining",
-        "is 121s, which is longer than cache.min_remaining (2m by default), so tokens would be \
+        "is 121s, longer than cache.min_remaining (2m by default), so tokens would be \
          valid for less time in an outage",
     ),
     (
@@ -198,12 +198,12 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "juspay.try_timeout = '6s'",
         "juspay.try_timeout",
-        "is 6s, which is longer than juspay.deadline (5s by default)",
+        "is 6s, longer than juspay.deadline (5s by default)",
     ),
     (
         "juspay.deadline = '1s'",
         "juspay.try_timeout",
-        "is 2s by default, which is longer than juspay.deadline (1s)",
+        "is 2s by default, longer than juspay.deadline (1s)",
     ),
     (
         "server.max_waiting = 1025",
