@@ -279,7 +279,10 @@ impl Application {
         let end = clock.monotonic().plus(delay);
         let last = clock.monotonic().plus(settings.server.shutdown_grace);
         drain.begin();
-        tracing::info!(?delay, "draining: no longer ready, still serving requests");
+        tracing::info!(
+            ?delay,
+            "shutdown started: reporting not ready, still accepting connections"
+        );
         clock.sleep_until(end).await;
         public.stop().await;
         admin.stop().await;

@@ -219,7 +219,7 @@ pub struct CheckConfig {
 }
 
 fn replicas(text: &str) -> Result<NonZeroU32, String> {
-    text.parse().map_err(|_| "write a whole number of 1 or more, such as 3".to_owned())
+    text.parse().map_err(|_| "write an integer of 1 or more, such as 3".to_owned())
 }
 
 /// `healthcheck`

@@ -7,7 +7,8 @@
 //!
 //! A key passes through these modules: `document` and `environment` parse values together with
 //! their origins, `sources` merges them, `reader` returns one `setting` at a time and collects
-//! faults, and `unknown` reports keys that no section read. No [`Fault`] quotes a value.
+//! faults, and `unknown` reports keys that no section read. No [`Fault`] quotes a value other
+//! than a number or a duration.
 
 mod address;
 mod auth;

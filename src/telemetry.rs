@@ -102,7 +102,12 @@ fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(Location::to_string).unwrap_or_default();
         let thread = thread::current().name().unwrap_or("unnamed").to_owned();
-        tracing::error!(location, thread, "panic; this is a bug in juspay-bff");
+        tracing::error!(
+            location,
+            thread,
+            "panic: a request may have failed with status 500, and the service continues; this is a \
+             bug in juspay-bff: report it with this line"
+        );
     }));
 }
 
@@ -202,7 +207,8 @@ mod tests {
             assert!(panic::catch_unwind(|| panic!("hush")).is_err());
         });
         panic::set_hook(before);
-        assert!(lines.contains(file!()) && lines.contains("panic; this is a bug"), "{lines}");
+        assert!(lines.contains(file!()) && lines.contains("\"panic: "), "{lines}");
+        assert!(lines.contains("this is a bug in juspay-bff"), "{lines}");
         assert!(!lines.contains("hush"), "{lines}");
     }
 }

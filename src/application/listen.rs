@@ -256,7 +256,11 @@ impl Drop for SocketFile {
                 }
             }
             Ok(_) => {
-                tracing::info!(%path, "socket file belongs to another process; not removed");
+                tracing::info!(
+                    %path,
+                    "did not remove the socket file at shutdown, because it now belongs to another \
+                     process; this is normal on a restart"
+                );
             }
             Err(error) => tracing::info!(%path, %error, "socket file already removed"),
         }

@@ -154,7 +154,7 @@ impl Followed {
             if !self.failing {
                 tracing::warn!(
                     secret = &*self.name,
-                    "failed to reload secret file; keeping the previous value: {error}"
+                    "failed to reload secret file: {error}; keeping the previous value"
                 );
             }
             self.failing = true;

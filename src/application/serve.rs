@@ -146,7 +146,8 @@ impl Door {
         let outcome = handshake_outcome(ended.as_ref().map(Result::is_ok));
         self.handshakes.with_label_values(&[outcome]).inc();
         let done = ended.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
-        let stream = done.inspect_err(|error| tracing::debug!("TLS handshake failed: {error}"))?;
+        let stream = done
+            .inspect_err(|error| tracing::debug!("TLS handshake with a client failed: {error}"))?;
         let certificates = stream.get_ref().1.peer_certificates();
         let peer = certificates.and_then(<[_]>::first).map(|it| PeerCertificate::read(it));
         Ok(Connection::new(Stream::Tls(Box::new(stream)), peer, self.bounds, queue, open))

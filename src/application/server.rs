@@ -122,7 +122,12 @@ impl Server {
             let places = Arc::new(Semaphore::new(all));
             let crew = Crew { gates, next: Cell::new(0), places, clock };
             if let Err(error) = accept_all(sockets, crew, begun, share.last_handshakes).await {
-                tracing::error!(%error, "stopped accepting connections");
+                tracing::error!(
+                    %error,
+                    "the {} listener stopped accepting connections and does not retry; restart the \
+                     service; if the error is \"Too many open files\", raise the limit (ulimit -n)",
+                    share.name
+                );
             }
         })?;
         Ok(Running { name: share.name, grace: share.grace, acceptor, workers, closing })
@@ -288,7 +293,11 @@ async fn accept_on(sockets: &[Accepting], crew: &Crew) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 drop(place);
-                tracing::warn!(%error, "failed to accept a connection");
+                tracing::warn!(
+                    %error,
+                    "failed to accept a connection; retrying in {ACCEPT_PAUSE:?}; if the error is \
+                     \"Too many open files\", raise the limit (ulimit -n)"
+                );
                 let end = crew.clock.monotonic().plus(ACCEPT_PAUSE);
                 crew.clock.sleep_until(end).await;
             }

@@ -110,7 +110,7 @@ fn spelling(expected: &str, found: &str, prefixes: &[&str], name: &str) -> Optio
         differences.push(format!("a trailing slash, which the token {has}"));
     }
     if expected.trim() != expected || found.trim() != found {
-        differences.push("white space at an end".to_owned());
+        differences.push("whitespace at an end".to_owned());
     }
     (!differences.is_empty()).then(|| format!("differs only by {}", differences.join(" and by ")))
 }
@@ -199,7 +199,7 @@ mod tests {
             "differs only by the scheme https://, which the token has",
         ),
         ("my-issuer", "My-Issuer", Spelling, "differs only by letter case"),
-        ("my-issuer", " my-issuer", Spelling, "differs only by white space at an end"),
+        ("my-issuer", " my-issuer", Spelling, "differs only by whitespace at an end"),
         (V2, V1, Version, "is the version 1.0 issuer of the same Entra tenant"),
         (V1, V2, Version, "is the version 2.0 issuer of the same Entra tenant"),
         (V2, "https://login.microsoftonline.com/other/v2.0", SameHost, "is another Entra tenant"),

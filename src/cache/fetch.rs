@@ -169,8 +169,9 @@ impl Fetcher {
         {
             tracing::warn!(
                 life = ?lifetime.total(),
-                "client auth tokens are short-lived; using a quarter of their lifetime instead of \
-                 cache.min_remaining"
+                "client auth tokens live less than four times cache.min_remaining; using a quarter \
+                 of their lifetime as the minimum instead, or cache.outage_min_remaining if that is \
+                 longer; lower cache.min_remaining to remove this warning"
             );
         }
         Ok((ClientAuth { token: auth.token.clone(), expiry: lifetime.expiry() }, lifetime))

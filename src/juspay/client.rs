@@ -112,6 +112,24 @@ struct Inner {
     date_and_merchant: RefCell<(Option<Timestamp>, Option<HeaderValue>)>,
 }
 
+/// Logs that Juspay rejected a key and that there is no other key to try.
+fn log_rejected_key(slot: Slot, by: RejectedBy) {
+    let slot = slot.name();
+    if by == RejectedBy::Juspay {
+        tracing::warn!(
+            slot,
+            "Juspay rejected the API key; requests that need Juspay fail until a valid key is in \
+             juspay.api_key_file"
+        );
+    } else {
+        tracing::warn!(
+            slot,
+            "Juspay rejected the API key, or a firewall or gateway did: the 401 is not in Juspay's \
+             format; if it repeats, check the key in juspay.api_key_file and the network to Juspay"
+        );
+    }
+}
+
 /// A failure that indicates a stale connection rather than a failing Juspay.
 struct StaleConnection(JuspayError);
 
@@ -164,8 +182,15 @@ impl Inner {
         let slot = keys.in_use();
         let answer = self.try_key(&mut request, slot).await;
         let Err(JuspayError::RejectedCredentials(by)) = answer else { return answer };
-        let Some(other) = keys.other(slot) else { return answer };
+        let Some(other) = keys.other(slot) else {
+            log_rejected_key(slot, by);
+            return answer;
+        };
+        tracing::warn!(slot = slot.name(), "Juspay rejected the API key; trying the other key");
         let answer = self.try_key(&mut request, other).await;
+        if let Err(JuspayError::RejectedCredentials(by)) = answer {
+            log_rejected_key(other, by);
+        }
         // A firewall's 401 says nothing about the key.
         if by == RejectedBy::Juspay && matches!(answer, Ok(_) | Err(JuspayError::CustomerNotFound))
         {
@@ -185,7 +210,9 @@ impl Inner {
         match self.measured(request, slot).await {
             Ok(answer) => answer,
             Err(StaleConnection(why)) => {
-                tracing::debug!("stale connection to Juspay; repeating the request: {why}");
+                tracing::debug!(
+                    "idle connection to Juspay was closed; repeating the request on a new one: {why}"
+                );
                 let end = clock.monotonic().plus(settings.try_timeout);
                 request.deadline = end.min(request.call_deadline);
                 // All connections were dropped and nothing was awaited since, so this connection is
@@ -287,9 +314,6 @@ impl Inner {
             Err(JuspayError::InvalidResponse(InvalidResponse::OtherCustomer)) => {
                 self.drop_connections();
                 self.juspay.metrics.upstream.identity_mismatches.inc();
-            }
-            Err(JuspayError::RejectedCredentials(_)) => {
-                tracing::warn!(slot = slot.name(), "Juspay rejected the API key");
             }
             Err(JuspayError::RejectedOrigin(_)) => {
                 let family = self.last_family.get().map(connect::Family::name);

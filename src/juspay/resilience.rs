@@ -142,10 +142,11 @@ impl Resilience {
         let error = answer.as_ref().err();
         match admission.hold.finish(now, error) {
             Some(HoldChange::Started) => tracing::warn!(
-                "Juspay rejected calls for different customers; limiting calls to one at a time"
+                "Juspay rejected calls (401 or 403) of several customers, so the cause is not one \
+                 customer; sending one call at a time until Juspay accepts one"
             ),
             Some(HoldChange::Ended) => {
-                tracing::info!("Juspay accepts calls again; no longer limiting calls");
+                tracing::info!("Juspay accepted a call; no longer sending one call at a time");
             }
             None => {}
         }

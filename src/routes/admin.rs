@@ -105,13 +105,17 @@ pub(super) async fn purge(
     let purged = match json::object(&body) {
         Ok(Purge { customer_id: None, all: Some(true) }) => {
             admin.resilience.discard_rejections(None);
-            admin.cache.purge_all()
+            let purged = admin.cache.purge_all();
+            tracing::info!(purged, "cache purged for all customers");
+            purged
         }
         Ok(Purge { customer_id: Some(id), all: None }) => {
             let customer = CustomerId::parse(&id)
                 .map_err(|_| Problem::InvalidRequest("customer_id is not a valid customer id."))?;
             admin.resilience.discard_rejections(Some(&customer));
-            u64::from(admin.cache.purge(&customer))
+            let purged = u64::from(admin.cache.purge(&customer));
+            tracing::info!(purged, "cache purged for one customer");
+            purged
         }
         _ => {
             return Err(Problem::InvalidRequest(
@@ -119,7 +123,6 @@ pub(super) async fn purge(
             ));
         }
     };
-    tracing::info!(purged, "cache purged");
     Ok(HttpResponse::Ok().json(json!({ "purged": purged })))
 }
 

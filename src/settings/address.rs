@@ -34,7 +34,7 @@ pub(super) fn no_query(address: &WebAddress) -> Option<Violation> {
 
 /// For addresses whose responses an attacker on the network must not be able to replace.
 pub(super) fn not_exposed(address: &WebAddress) -> Option<Violation> {
-    let reason = "uses plain http to another machine, so a response can be replaced on the way";
+    let reason = "uses plain http to another machine, so the response could be replaced in transit";
     let fix = "use https; http is accepted for loopback addresses only";
     address.exposed().then(|| Violation::new(reason, fix))
 }

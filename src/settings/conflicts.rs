@@ -10,9 +10,11 @@ mod introspection;
 mod issuers;
 mod tls;
 
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
-use super::{address::WebAddress, fault::Violation, reader::Reader, server::Listen, value::Items};
+use super::{
+    address::WebAddress, duration, fault::Violation, reader::Reader, server::Listen, value::Items,
+};
 
 /// Reports every conflict.
 pub(super) fn check(reader: &mut Reader<'_>) {
@@ -54,8 +56,12 @@ fn shutdown(reader: &mut Reader<'_>) {
         return;
     };
     if delay.saturating_add(deadline) >= grace {
-        let reason = "is not longer than server.shutdown_delay and juspay.deadline together, so a \
-                      late request would be cut off";
+        let [own, delay, deadline] = [(keys[0], grace), (keys[1], delay), (keys[2], deadline)]
+            .map(|(key, time)| effective(reader, key, &duration::write(time)));
+        let reason = format!(
+            "is {own}, but must be longer than server.shutdown_delay ({delay}) plus juspay.deadline \
+             ({deadline}), or a late request would be cut off"
+        );
         let fix = "raise it, or lower one of the two";
         reader.conflict(&keys, Violation::new(reason, fix));
     }
@@ -94,7 +100,7 @@ fn api_key(reader: &mut Reader<'_>) {
             "remove one of them; the key in the file is safer",
         ),
         [false, false] => {
-            let reason = "is missing, and so is juspay.api_key";
+            let reason = "no API key: neither juspay.api_key_file nor juspay.api_key is set";
             let fix = "set it to the path of a file that contains the API key";
             return reader.missing(&keys, Violation::new(reason, fix));
         }
@@ -107,53 +113,65 @@ fn api_key(reader: &mut Reader<'_>) {
 fn cache(reader: &mut Reader<'_>) {
     let (outage, least) = ("cache.outage_min_remaining", "cache.min_remaining");
     let (ahead, life) = ("cache.refresh_ahead", "cache.max_token_life");
-    if compare(reader, outage, least) == Some(Ordering::Greater) {
-        let reason = "is longer than cache.min_remaining, so tokens would be valid for less time \
-                      in an outage";
-        let fix = "make it at most as long";
-        reader.conflict(&[outage, least], Violation::new(reason, fix));
-    }
-    longer(reader, [ahead, least], "nothing would be refreshed ahead");
-    longer(reader, [life, ahead], "every cached response would start a refresh");
+    at_most(reader, [outage, least], ", so tokens would be valid for less time in an outage");
+    longer(reader, [ahead, least], "nothing is refreshed in the background");
+    longer(reader, [life, ahead], "every cached response starts a refresh");
 }
 
 fn tries(reader: &mut Reader<'_>) {
     let keys = ["juspay.try_timeout", "juspay.deadline"];
-    if compare(reader, keys[0], keys[1]) == Some(Ordering::Greater) {
-        let reason = "is longer than juspay.deadline, which limits all attempts together";
-        reader.conflict(&keys, Violation::new(reason, "make it at most as long"));
-    }
+    at_most(reader, keys, ", which limits all attempts together");
 }
 
 fn in_flight(reader: &mut Reader<'_>) {
     let keys = ["server.max_waiting", "server.max_in_flight"];
     let [waiting, all] = keys.map(|key| reader.lookup(key).number(0..=u64::MAX));
-    if matches!((waiting, all), (Some(waiting), Some(all)) if waiting >= all) {
-        let reason = "is not less than server.max_in_flight, so waiting requests would leave no \
-                      room for token verification";
-        reader.conflict(
-            &keys,
-            Violation::new(reason, "lower it; the default is half of server.max_in_flight"),
+    let (Some(waiting), Some(all)) = (waiting, all) else { return };
+    if waiting >= all {
+        let [waiting, all] = [(keys[0], waiting), (keys[1], all)]
+            .map(|(key, number)| effective(reader, key, &number.to_string()));
+        let reason = format!(
+            "is {waiting}, but must be less than server.max_in_flight ({all}), or waiting requests \
+             leave no room for token verification"
         );
+        let fix = "lower it; the default is half of server.max_in_flight";
+        reader.conflict(&keys, Violation::new(reason, fix));
     }
 }
 
 fn jwks(reader: &mut Reader<'_>) {
     let keys = ["auth.jwks_max_stale", "auth.jwks_refresh"];
-    longer(reader, keys, "valid keys would be dropped between two fetches");
+    longer(reader, keys, "valid keys are dropped between two fetches");
 }
 
 /// Reports `otherwise` unless the first duration is longer than the second.
 fn longer(reader: &mut Reader<'_>, keys: [&str; 2], otherwise: &str) {
     let [long, short] = keys;
-    if matches!(compare(reader, long, short), Some(Ordering::Less | Ordering::Equal)) {
-        let reason = format!("is not longer than {short}, so {otherwise}");
+    let [Some(own), Some(other)] = keys.map(|key| duration(reader, key)) else { return };
+    if own <= other {
+        let [own, other] = [(long, own), (short, other)]
+            .map(|(key, time)| effective(reader, key, &duration::write(time)));
+        let reason = format!("is {own}, but must be longer than {short} ({other}), or {otherwise}");
         reader.conflict(&keys, Violation::new(reason, format!("make it longer than {short}")));
     }
 }
 
-fn compare(reader: &mut Reader<'_>, one: &str, other: &str) -> Option<Ordering> {
-    Some(duration(reader, one)?.cmp(&duration(reader, other)?))
+/// The first must not be longer than the second; `why` says more of the second, or what happens.
+fn at_most(reader: &mut Reader<'_>, keys: [&str; 2], why: &str) {
+    let [short, long] = keys;
+    let [Some(own), Some(other)] = keys.map(|key| duration(reader, key)) else { return };
+    if own > other {
+        let [own, other] = [(short, own), (long, other)]
+            .map(|(key, time)| effective(reader, key, &duration::write(time)));
+        let reason = format!("is {own}, longer than {long} ({other}){why}");
+        reader.conflict(&keys, Violation::new(reason, "make it at most as long"));
+    }
+}
+
+/// The value in force, and whether it is a default.
+fn effective(reader: &Reader<'_>, key: &str, value: &str) -> String {
+    let by_default = if reader.is_default(key) { " by default" } else { "" };
+    format!("{value}{by_default}")
 }
 
 /// A duration whose range its section has already checked.

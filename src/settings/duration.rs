@@ -1,4 +1,4 @@
-//! Parses and formats durations: one whole number and one unit. The command line uses it too.
+//! Parses and formats durations: one integer and one unit. The command line uses it too.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ pub enum DurationError {
     #[error("expected a duration with a unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
     NoUnit,
     /// Any other text.
-    #[error("expected one whole number and one unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
+    #[error("expected one integer and one unit, such as \"60s\", \"500ms\", \"5m\" or \"1h\"")]
     Malformed,
     /// More milliseconds than a `u64` holds.
     #[error("the duration is too large")]

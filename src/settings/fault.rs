@@ -1,7 +1,8 @@
 //! Faults of settings, with the reason and the fix.
 //!
-//! A fault names keys, files and variables and never quotes a value: a misplaced value may be a
-//! secret. The only exception is a path that cannot be a secret.
+//! A fault names keys, files and variables and never quotes a value: a value in the wrong place
+//! may well be a secret. The exceptions are a path that is known to be one, and a number or a duration
+//! that was read as such.
 
 use std::{fmt, path::Path};
 
@@ -93,7 +94,7 @@ pub(super) struct Violation {
 }
 
 impl Violation {
-    /// Neither text may contain the value.
+    /// Neither text may hold the value, unless it is a number or a duration.
     pub(super) fn new(reason: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { reason: reason.into(), fix: fix.into() }
     }

@@ -8,7 +8,7 @@ use super::{Loaded, Sources};
 /// The API key in the file below the tested one. It must never be shown.
 const API_KEY: &str = "Yq7canaryKey4Zx";
 
-/// A secret in the tested file. Faults must not quote it as a value.
+/// A secret in the tested file. Faults must not quote it no fault quotes it as a value.
 const VALUE: &str = "hush";
 
 /// Complete valid settings.

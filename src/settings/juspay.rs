@@ -206,7 +206,7 @@ fn header_value(text: &str) -> Result<String, Violation> {
     if text.is_empty() {
         Err(Violation::new("is empty", "write a value, or remove the setting"))
     } else if text.contains(char::is_whitespace) {
-        Err(Violation::new("contains white space", fix))
+        Err(Violation::new("contains whitespace", fix))
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let reason = "contains a control character or a non-ASCII character";
         Err(Violation::new(reason, fix))
@@ -222,7 +222,7 @@ fn api_key(text: &str) -> Result<(), Vec<Violation>> {
     let violations: Vec<_> = [
         (text.is_empty(), "is empty"),
         (text.contains(':'), "contains a colon, which no API key can contain"),
-        (!is_legal, "contains white space, control characters or non-ASCII characters"),
+        (!is_legal, "contains whitespace, control characters or non-ASCII characters"),
     ]
     .into_iter()
     .filter(|(is_wrong, _)| *is_wrong)

@@ -98,7 +98,7 @@ impl AccessLog {
                 let count = text.strip_prefix("1/").and_then(|count| count.parse().ok());
                 let violation = || {
                     no_such(
-                        "an access log choice",
+                        "an access log mode",
                         "\"all\", \"errors\", \"off\" or \"1/100\" (one in a hundred)",
                     )
                 };

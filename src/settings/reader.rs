@@ -78,13 +78,18 @@ impl<'v> Reader<'v> {
         let invalid: BTreeSet<&String> =
             table.keys().filter(|name| !valid.contains(name)).collect();
         for name in invalid {
-            let reason = "expected a table whose name consists of a-z, 0-9 and _ and begins with a \
-                          letter";
-            let fix = format!("write [{key}.NAME] with such a name, and the settings below it");
             let path = unknown::path(key, name);
-            let origin = table.get(name).and_then(value::origin);
+            let found = table.get(name);
+            let not_a_table = found.filter(|found| value::table(found).is_none());
+            let violation = if let Some(found) = not_a_table {
+                let fix = format!("write [{key}.NAME], and the settings below it");
+                value::mismatch(found, "a table", &fix)
+            } else {
+                let fix = format!("rename it, for example [{key}.main]");
+                Violation::new(fault_of_name(name), fix)
+            };
             self.known.insert(path.clone());
-            self.faults.push(Violation::new(reason, fix).of(path, origin));
+            self.faults.push(violation.of(path, found.and_then(value::origin)));
         }
         valid.into_iter().cloned().collect()
     }
@@ -127,7 +132,10 @@ impl<'v> Reader<'v> {
         if !self.sources_complete {
             return;
         }
-        let origins = keys.iter().filter_map(|key| value::origin(self.find(key)?));
+        // The origin of a table is that of any setting in it.
+        let settings = keys.iter().filter_map(|key| self.find(key));
+        let settings = settings.filter(|found| value::table(found).is_none());
+        let origins = settings.filter_map(value::origin);
         let set: Vec<_> = origins.filter(|origin| !origin.starts_with(BUILT_IN)).collect();
         let origin = (!set.is_empty()).then(|| set.join(" and "));
         let key = keys.first().copied().unwrap_or_default();
@@ -144,9 +152,17 @@ impl<'v> Reader<'v> {
         self.warnings.push(violation.of(key, origin));
     }
 
-    /// Removes and returns the warnings.
+    /// Removes and returns the warnings, without those about settings with a fault.
     pub(super) fn take_warnings(&mut self) -> Vec<Fault> {
-        std::mem::take(&mut self.warnings)
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.retain(|warning| self.faults.iter().all(|fault| fault.key != warning.key));
+        warnings
+    }
+
+    /// Whether `key` has its default.
+    pub(super) fn is_default(&self, key: &str) -> bool {
+        let origin = self.find(key).and_then(value::origin);
+        origin.is_some_and(|origin| origin.starts_with(BUILT_IN))
     }
 
     /// Returns the faults, without checking for unknown keys.
@@ -182,9 +198,23 @@ impl<'v> Reader<'v> {
     }
 }
 
+const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'
+}
+
+/// Why a name does not match `[a-z][a-z0-9_]*`.
+fn fault_of_name(name: &str) -> &'static str {
+    if name.contains(char::is_uppercase) {
+        "the name contains an upper-case letter, but only a-z, 0-9 and _ are allowed"
+    } else if !name.bytes().all(is_name_byte) {
+        "the name contains a character other than a-z, 0-9 and _"
+    } else {
+        "the name does not begin with a letter"
+    }
+}
+
 /// The names of tables that match `[a-z][a-z0-9_]*`, sorted.
 fn valid_names(table: &Map<String, Value>) -> impl Iterator<Item = &String> {
-    let is_name_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     let valid = table.iter().filter(move |(name, value)| {
         value::table(value).is_some()
             && name.starts_with(|c: char| c.is_ascii_lowercase())

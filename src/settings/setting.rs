@@ -156,25 +156,39 @@ impl<'r, 'v> Setting<'r, 'v> {
         })
     }
 
-    /// A whole number within `range`.
+    /// An integer within `range`.
     pub(super) fn number(self, range: RangeInclusive<u64>) -> Option<u64> {
         self.read(|value| {
-            let wanted = format!("a whole number from {} to {}", range.start(), range.end());
+            let (least, most) = (range.start(), range.end());
+            let wanted = format!("an integer from {least} to {most}");
             let fix = format!("write {wanted}, without quotes");
-            let number = value::number(value, &fix)?.filter(|number| range.contains(number));
-            let number = number.ok_or_else(|| Violation::new(format!("expected {wanted}"), fix))?;
-            // Every range ends far below TOML's largest integer.
+            let read = value::number(value, &fix)?;
+            let number = read.and_then(|read| u64::try_from(read).ok());
+            let number = number.filter(|number| range.contains(number)).ok_or_else(|| {
+                let reason = match read {
+                    Some(read) if u64::try_from(read).is_ok_and(|read| read > *most) => {
+                        format!("{read} is above the maximum of {most}")
+                    }
+                    Some(read) => format!("{read} is below the minimum of {least}"),
+                    None => format!("expected {wanted}"),
+                };
+                Violation::new(reason, fix)
+            })?;
+            // Every range ends far below the largest number that TOML has.
             Ok((number, toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))))
         })
     }
 
-    /// A ratio from 0 to 1.
+    /// A number from 0 to 1.
     pub(super) fn ratio(self) -> Option<f64> {
         self.read(|value| {
-            let wanted = "a share from 0 to 1";
-            let fix = "write it as 0.5, without quotes";
-            let ratio = value::ratio(value, fix)?.filter(|ratio| (0.0..=1.0).contains(ratio));
-            let ratio = ratio.ok_or_else(|| Violation::new(format!("expected {wanted}"), fix))?;
+            let fix = "write a number without quotes, such as 0.5";
+            let read = value::ratio(value, fix)?;
+            let ratio = read.filter(|ratio| (0.0..=1.0).contains(ratio)).ok_or_else(|| {
+                let short = read.filter(|read| read.abs() < 1e6);
+                let found = short.map(|read| format!(", found {read}")).unwrap_or_default();
+                Violation::new(format!("expected a number from 0 to 1{found}"), fix)
+            })?;
             Ok((ratio, ratio.into()))
         })
     }
@@ -198,7 +212,13 @@ impl<'r, 'v> Setting<'r, 'v> {
             if range.contains(&read) {
                 Ok((read, text.into()))
             } else {
-                Err(violation(format!("expected a duration from {least} to {most}")).into())
+                // A text that was read as a duration is no secret.
+                let (side, bound) = if read < *range.start() {
+                    ("below the minimum", &least)
+                } else {
+                    ("above the maximum", &most)
+                };
+                Err(violation(format!("\"{text}\" is {side} of {bound}")).into())
             }
         })
     }

@@ -1,8 +1,8 @@
 //! Converts values of the merged tree to texts, booleans, numbers and lists, and returns their
 //! origins.
 //!
-//! Environment variables are always texts, so numbers, `true` and comma-separated lists are parsed
-//! from them. Values in files are not converted. No fault quotes a value.
+//! The environment knows only texts: there numbers, `true` and comma-separated lists are read from
+//! them. In a file a text is a text. No fault quotes the value, but for numbers and durations.
 
 use config::{Map, Value, ValueKind};
 
@@ -62,29 +62,28 @@ pub(super) fn boolean(value: &Value) -> Option<bool> {
     }
 }
 
-/// A non-negative integer; `None` if it is negative or too large.
-pub(super) fn number(value: &Value, fix: &str) -> Result<Option<u64>, Violation> {
+/// An integer; `None` when it has more than 64 bits.
+pub(super) fn number(value: &Value, fix: &str) -> Result<Option<i64>, Violation> {
     match (&value.kind, environment_text(value)) {
-        (ValueKind::I64(number), _) => Ok(u64::try_from(*number).ok()),
+        (ValueKind::I64(number), _) => Ok(Some(*number)),
         (ValueKind::I128(_), _) => Ok(None),
         (_, Some(text)) => Ok(text.parse().ok()),
         (_, None) => Err(mismatch(value, "an integer", fix)),
     }
 }
 
-/// A number; `None` for a text that isn't one.
+/// A number, integer or not; `None` for a text that is none, and for integers beyond 32 bits.
 pub(super) fn ratio(value: &Value, fix: &str) -> Result<Option<f64>, Violation> {
     match (&value.kind, environment_text(value)) {
         (ValueKind::Float(number), _) => Ok(Some(*number)),
-        (ValueKind::I64(0), _) => Ok(Some(0.0)),
-        (ValueKind::I64(1), _) => Ok(Some(1.0)),
-        (ValueKind::I64(_) | ValueKind::I128(_), _) => Ok(None),
+        (ValueKind::I64(number), _) => Ok(i32::try_from(*number).ok().map(f64::from)),
+        (ValueKind::I128(_), _) => Ok(None),
         (_, Some(text)) => Ok(text.parse().ok()),
         (_, None) => Err(mismatch(value, "a number", fix)),
     }
 }
 
-/// Whether it is an integer or a float.
+/// Whether it is a number, integer or not.
 pub(super) const fn is_number(value: &Value) -> bool {
     matches!(value.kind, ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::Float(_))
 }
@@ -121,7 +120,7 @@ pub(super) fn items(
         }
     };
     if list.is_empty() && items != Items::Any {
-        return Err(Violation::new("the list is empty", "add at least one item"));
+        return Err(Violation::new("the list is empty", fix.unwrap_or("add at least one item")));
     }
     Ok(list)
 }
@@ -187,7 +186,7 @@ mod tests {
         assert_eq!(number(&from_environment("x"), ""), Ok(None));
         assert!(number(&from_file("7"), "").is_err());
         assert_eq!(number(&from_file(7), ""), Ok(Some(7)));
-        assert_eq!(number(&from_file(-7), ""), Ok(None));
+        assert_eq!(number(&from_file(-7), ""), Ok(Some(-7)));
         assert_eq!(boolean(&from_environment("true")), Some(true));
         assert_eq!(boolean(&from_environment("yes")), None);
         assert_eq!(boolean(&from_file("true")), None);
@@ -195,11 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_ratios() {
+    fn ratios_may_be_integers() {
         assert_eq!(ratio(&from_file(0.5), ""), Ok(Some(0.5)));
         assert_eq!(ratio(&from_file(1), ""), Ok(Some(1.0)));
         assert_eq!(ratio(&from_file(0), ""), Ok(Some(0.0)));
-        assert_eq!(ratio(&from_file(2), ""), Ok(None));
+        assert_eq!(ratio(&from_file(2), ""), Ok(Some(2.0)));
+        assert_eq!(ratio(&from_file(i64::MAX), ""), Ok(None));
         assert_eq!(ratio(&from_environment("0.25"), ""), Ok(Some(0.25)));
         assert!(ratio(&from_file("0.5"), "").is_err());
     }

@@ -54,7 +54,7 @@ async fn invalid_usage_is_reported_on_standard_error_and_exits_with_2() {
         (&["serve", "--confg", "x"], "a similar argument exists: '--config'"),
         (
             &["check-config", "--replicas", "0"],
-            "invalid value '0' for '--replicas <N>': write a whole number of 1 or more, such as 3\n",
+            "invalid value '0' for '--replicas <N>': write an integer of 1 or more, such as 3\n",
         ),
         (&["check-config", "--format", "yaml"], "[possible values: text, json]"),
         (&["serve", "--port", "1"], "unexpected argument '--port'"),

@@ -243,5 +243,5 @@ async fn p2_whom_a_revocation_names_is_told_nowhere() {
     is_refused(&world.phone(&sub).me().await);
     assert!(!world.admin().get("/metrics").await.text().contains(&sub));
     assert_eq!(guard::log_lines(&sub), [""; 0]);
-    assert!(!guard::log_lines("tokens revoked").is_empty());
+    assert!(!guard::log_lines("access tokens revoked").is_empty());
 }

@@ -41,9 +41,9 @@ not_found_ttl = 2
 /// The key of each fault, and a part of its reason and its fix.
 const FAULTS: [(&str, &str, &str); 9] = [
     ("server.workers", "reason: expected an integer, found a string", "fix:    "),
-    ("juspay.api_key", "white space", "fix:    "),
+    ("juspay.api_key", "whitespace", "fix:    "),
     ("juspay.ca_file", "can't be read: no such file", "fix:    "),
-    ("auth.issuers.main.algorithms[1]", "every verifier could sign", "fix:    "),
+    ("auth.issuers.main.algorithms[1]", "HS256 needs a shared secret", "fix:    "),
     ("cache.not_found_ttl", "with a unit, found a number", "fix:    "),
     ("server.listen", "the same address", "fix:    "),
     ("juspay.base_url", "plain http", "fix:    "),

@@ -176,7 +176,13 @@ impl JwksRefresher {
         let (set, left_out) = parse(&json, &self.algorithms)?;
         self.gauges.left_out.set(i64::try_from(left_out.len()).unwrap_or(i64::MAX));
         for LeftOut { kid, why } in &left_out {
-            warn!(issuer = &*self.issuer, kid, %why, "key in JWKS ignored");
+            warn!(
+                issuer = &*self.issuer,
+                kid,
+                %why,
+                "JWKS key skipped, so tokens signed with it are rejected; this is normal for keys \
+                 with another use"
+            );
         }
         info!(issuer = &*self.issuer, keys = set.len(), "JWKS updated");
         self.gauges.keys.set(i64::try_from(set.len()).unwrap_or(i64::MAX));

@@ -63,7 +63,9 @@ fn p3_any_life_works_with_the_shipped_settings() {
         for after in [Duration::ZERO, Duration::from_millis(400)] {
             let (calls, logs) = an_hour(life, after, Some(0));
             assert!(calls <= most_calls(two_thirds), "{life}: {calls} calls");
-            let warnings = logs.matches("client auth tokens are short-lived").count();
+            let warnings = logs
+                .matches("client auth tokens live less than four times cache.min_remaining")
+                .count();
             assert_eq!(warnings, usize::from(life < 480), "{life}: {logs}");
         }
         // And with replacements for hand-outs: a token is 30 s old for that.

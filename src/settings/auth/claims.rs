@@ -43,7 +43,7 @@ pub enum ClaimValue {
     Text(String),
     /// `true` or `false`.
     Boolean(bool),
-    /// A whole number.
+    /// An integer.
     Integer(i64),
 }
 
@@ -71,7 +71,7 @@ impl AudienceClaim {
             reader.warning(&key, Violation::new(reason, fix));
         }
         let fix = "list the accepted values of audience_claim, such as [\"my-api\"]";
-        let audiences = reader.at(format!("{at}.audiences"));
+        let audiences = reader.at(format!("{at}.audiences")).fix_of_type(fix);
         let audiences = if is_none { audiences } else { audiences.required(fix) };
         let audiences = audiences.list(Items::AtLeastOne, claim_text);
         (claim, audiences.or_else(|| is_none.then(Vec::new)))

@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Discovery documents are below this path (RFC 8615). An issuer's name is not.
+/// Discovery documents are below this path (RFC 8615); no issuer identifier contains it.
 const WELL_KNOWN: &str = "/.well-known/";
 
 /// Longest key file that is searched for private keys, in bytes. `auth` rejects longer files.
@@ -248,8 +248,10 @@ fn keys(
 fn discovery_of(issuer: &str) -> Result<String, Vec<Violation>> {
     let fix = "write the address of its openid-configuration instead of true";
     let violation = |violation: Violation| {
-        let reason =
-            format!("the address cannot be derived from the issuer's name: {}", violation.reason);
+        let reason = format!(
+            "the address cannot be derived from the issuer identifier: {}",
+            violation.reason
+        );
         Violation::new(reason, fix)
     };
     WebAddress::parse(issuer, &[no_query])
@@ -287,21 +289,19 @@ fn has_no_private_key(path: &Path) -> Result<(), Violation> {
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, Violation> {
-    let reason = match name {
-        "none" => "\"none\" is no signature: anyone could create such a token",
-        "HS256" | "HS384" | "HS512" => {
-            "HS algorithms sign and verify with one key, so every verifier could sign"
+    Algorithm::from_name(name).ok_or_else(|| match (name, HmacAlgorithm::from_name(name)) {
+        ("none", _) => {
+            Violation::new("\"none\" means unsigned tokens, which anyone can create", "remove it")
         }
-        _ => "is not a supported algorithm",
-    };
-    let fix = || {
-        let names = Algorithm::ALL.map(Algorithm::name).join(", ");
-        let is_hmac = HmacAlgorithm::from_name(name).is_some();
-        let secret =
-            if is_hmac { "; an issuer without public keys needs hmac_secret_file" } else { "" };
-        format!("write one or more of {names}{secret}")
-    };
-    Algorithm::from_name(name).ok_or_else(|| Violation::new(reason, fix()))
+        (_, Some(hmac)) => Violation::new(
+            format!("{} needs a shared secret, but hmac_secret_file is not set", hmac.name()),
+            "remove it; to verify HMAC tokens, use hmac_secret_file and no other key source",
+        ),
+        (_, None) => {
+            let names = Algorithm::ALL.map(Algorithm::name).join(", ");
+            Violation::new("is not a supported algorithm", format!("write one or more of {names}"))
+        }
+    })
 }
 
 fn hmac_algorithm(name: &str) -> Result<HmacAlgorithm, Violation> {
@@ -318,9 +318,10 @@ fn issuer_name(text: &str) -> Result<String, Violation> {
         return Ok(String::new());
     }
     if text.contains(WELL_KNOWN) {
-        let reason = "expected the issuer's name, found the address of its discovery document";
-        let fix = "remove /.well-known/ and everything after it, so that it equals the tokens' iss \
-                   claim exactly, and set discovery = true";
+        let reason = "expected the issuer identifier, found the address of its discovery document";
+        let fix = "write the iss claim of its tokens, which is usually this address up to \
+                   /.well-known (with a slash at the end at some issuers); and set discovery = true \
+                   instead of another key source";
         return Err(Violation::new(reason, fix));
     }
     if text.split_once('{').is_some_and(|(_, rest)| rest.contains('}')) {
@@ -338,7 +339,7 @@ pub(super) fn claim_text(text: &str) -> Result<String, Violation> {
     if text.is_empty() {
         Err(Violation::new("is empty", "write a value"))
     } else if text.trim() != text || text.contains(char::is_control) {
-        let reason = "has white space at an end, or contains control characters";
+        let reason = "has whitespace at an end, or contains control characters";
         Err(Violation::new(reason, "write it exactly as in the tokens"))
     } else {
         Ok(text.to_owned())
@@ -424,10 +425,10 @@ mod tests {
             assert_eq!(algorithm(known.name()).unwrap(), known);
         }
         for (name, reason) in [
-            ("none", "no signature"),
-            ("HS256", "could sign"),
-            ("HS384", "could sign"),
-            ("HS512", "could sign"),
+            ("none", "unsigned tokens"),
+            ("HS256", "HS256 needs a shared secret"),
+            ("HS384", "HS384 needs a shared secret"),
+            ("HS512", "HS512 needs a shared secret"),
             ("ES512", "not a supported"),
             ("rs256", "not a supported"),
             ("", "not a supported"),

@@ -67,10 +67,8 @@ fn no_audience(reader: &mut Reader<'_>, table: &str, key: &str) {
     let issuer = format!("{table}.issuer");
     let is_shared = reader.raw_text(&issuer).is_some_and(is_shared);
     if is_shared {
-        let reason = format!(
-            "is \"none\", but {issuer} serves apps of all its customers: tokens of any of them \
-             would be accepted"
-        );
+        let reason = "this issuer issues tokens for every developer's apps: with audience_claim \
+                      \"none\" all of them would be accepted";
         let fix = "set audience_claim = \"aud\" and audiences to your app's client ids";
         reader.conflict(&[key, &issuer], Violation::new(reason, fix));
     }

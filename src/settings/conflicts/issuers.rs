@@ -36,27 +36,24 @@ pub(super) fn check(reader: &mut Reader<'_>) {
 fn key_source(reader: &mut Reader<'_>, table: &str) {
     let discovery = format!("{table}.discovery");
     let off = reader.lookup(&*discovery).switch(|_| Ok::<_, Violation>(())) == Some(Switch::Off);
-    let set = [
-        reader.is_set(&format!("{table}.jwks_url")),
-        reader.is_set(&format!("{table}.jwks_file")),
-        reader.is_set(&discovery) && !off,
-        reader.is_set(&format!("{table}.introspection_url")),
-        reader.is_set(&format!("{table}.hmac_secret_file")),
-    ];
-    let violation = match set.into_iter().filter(|set| *set).count() {
-        0 => {
+    let mut set =
+        vec!["jwks_url", "jwks_file", "discovery", "introspection_url", "hmac_secret_file"];
+    set.retain(|name| reader.is_set(&format!("{table}.{name}")) && (*name != "discovery" || !off));
+    match &*set {
+        [] => {
             let fix = "set one of jwks_url, jwks_file, discovery, introspection_url and \
                        hmac_secret_file";
-            return reader.missing(&[table], Violation::new("has no keys", fix));
+            reader.missing(&[table], Violation::new("has no keys", fix));
         }
-        1 => return,
-        _ => Violation::new(
-            "has more than one source of keys, or keys and introspection_url",
-            "keep one of jwks_url, jwks_file, discovery, introspection_url and hmac_secret_file; \
-             shared secrets are never combined with public keys",
-        ),
-    };
-    reader.conflict(&[table], violation);
+        [_] => {}
+        several => {
+            let reason = format!("has more than one key source: {}", several.join(", "));
+            let settings: Vec<_> = several.iter().map(|name| format!("{table}.{name}")).collect();
+            let keys: Vec<_> =
+                [table].into_iter().chain(settings.iter().map(String::as_str)).collect();
+            reader.conflict(&keys, Violation::new(reason, "keep one, and remove the others"));
+        }
+    }
 }
 
 /// An issuer whose tokens have no `iss` supports neither discovery nor introspection.
@@ -74,7 +71,7 @@ fn no_iss(reader: &mut Reader<'_>, table: &str) {
     ];
     for (other, _) in is_set.iter().filter(|(_, is_set)| *is_set) {
         let reason = format!(
-            "is empty, which means tokens without iss, but {other} needs an issuer with a name"
+            "is empty, which means tokens without iss, but {other} needs an issuer identifier"
         );
         let fix = "write the iss claim of its tokens, or set jwks_url, jwks_file or \
                    hmac_secret_file";
@@ -163,7 +160,8 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
         let Some((key, prefix)) = prefix(reader, table) else {
             let key = format!("{table}.customer_id_prefix");
             if !reader.is_set(&key) {
-                let reason = "is missing, but there are several issuers";
+                let reason =
+                    "is missing; with several issuers the same id could mean two customers";
                 let fix = format!("{fix}; an empty prefix can only be written in a settings file");
                 reader.missing(&[&key], Violation::new(reason, fix));
             }
@@ -176,9 +174,9 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
         });
         if let Some((_, other)) = clash {
             let reason = if prefix.is_empty() {
-                format!("is empty, and so is that of {other}")
+                format!("the same id could mean two customers: this and that of {other} are empty")
             } else {
-                format!("overlaps with that of {other}, so their customers could be confused")
+                format!("the same id could mean two customers: this overlaps with that of {other}")
             };
             let other = format!("{other}.customer_id_prefix");
             reader.conflict(&[&key, &other], Violation::new(reason, fix));

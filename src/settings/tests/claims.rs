@@ -65,6 +65,8 @@ fn shared_issuer_requires_an_audience() {
     let (claim, none) = (key("audience_claim"), "audience_claim = 'none'");
     let id_tokens = faults_of(without_audiences(&format!("{none}\nid_tokens = 'accept'")));
     compare("ID tokens", &id_tokens, &[(&claim, "ID tokens of any app")]);
+    let told = without_audiences(&format!("{none}\nid_tokens = 'accept'")).load().unwrap_err();
+    assert_eq!(told.warnings(), [], "a setting with a fault gets no warning");
     for issuer in [
         "https://accounts.google.com",
         "accounts.google.com",
@@ -74,7 +76,7 @@ fn shared_issuer_requires_an_audience() {
     ] {
         let over = format!("[auth.issuers.main]\nissuer = '{issuer}'");
         let found = faults_of(without_audiences(none).text("y.toml", over));
-        compare(issuer, &found, &[(&claim, "apps of all its customers")]);
+        compare(issuer, &found, &[(&claim, "tokens for every developer's apps")]);
     }
     let project = "[auth.issuers.main]\nissuer = 'https://securetoken.google.com/project'";
     assert_eq!(faults_of(without_audiences(none).text("y.toml", project)), []);

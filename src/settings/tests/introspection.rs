@@ -101,7 +101,7 @@ fn conflicts_outside_the_table_are_reported() {
     let file = secret();
     let valid = introspected("opaque", file.path());
     for (line, key, reason) in [
-        ("auth.introspection_cache = '61m'", "auth.introspection_cache", "from 0ms to 1h"),
+        ("auth.introspection_cache = '61m'", "auth.introspection_cache", "the maximum of 1h"),
         (
             "auth.introspection_cache = 60",
             "auth.introspection_cache",
@@ -110,12 +110,12 @@ fn conflicts_outside_the_table_are_reported() {
         (
             "auth.issuers.opaque.jwks_url = 'https://a.example'",
             "auth.issuers.opaque",
-            "more than one source of keys",
+            "more than one key source: jwks_url, introspection_url",
         ),
         (
             "auth.issuers.opaque.discovery = true",
             "auth.issuers.opaque",
-            "more than one source of keys",
+            "more than one key source: discovery, introspection_url",
         ),
         (
             "auth.issuers.main.introspection_client_id = 'a'",

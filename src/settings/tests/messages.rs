@@ -146,9 +146,10 @@ fn discovery_url_is_rejected_as_issuer() {
         let shown = of_lines(&format!("auth.issuers.main.issuer = '{issuer}'"));
         let expected = message(
             "auth.issuers.main.issuer",
-            "expected the issuer's name, found the address of its discovery document",
-            "remove /.well-known/ and everything after it, so that it equals the tokens' iss claim \
-             exactly, and set discovery = true",
+            "expected the issuer identifier, found the address of its discovery document",
+            "write the iss claim of its tokens, which is usually this address up to /.well-known \
+             (with a slash at the end at some issuers); and set discovery = true instead of another \
+             key source",
             "x.toml, line 1",
         );
         assert_eq!(shown, [expected], "{issuer}");
@@ -156,7 +157,20 @@ fn discovery_url_is_rejected_as_issuer() {
 }
 
 #[test]
-fn endpoint_is_rejected_as_base_url() {
+fn several_key_sources_are_named_with_their_lines() {
+    let text = "[auth.issuers.main]\nalgorithms = ['ES256']\njwks_file = 'Cargo.toml'\n\n\
+                jwks_url = 'https://id.example/keys'";
+    let expected = message(
+        "auth.issuers.main",
+        "has more than one key source: jwks_url, jwks_file, discovery",
+        "keep one, and remove the others",
+        "x.toml, line 5 and x.toml, line 3 and good.toml, line 11",
+    );
+    assert_eq!(of_lines(text), [expected]);
+}
+
+#[test]
+fn an_endpoint_is_no_base_url() {
     for url in ["https://api.juspay.in/customers", "https://sandbox.juspay.in/v1"] {
         let expected = message(
             "juspay.base_url",
@@ -170,11 +184,11 @@ fn endpoint_is_rejected_as_base_url() {
 }
 
 #[test]
-fn merchant_id_with_white_space_is_rejected() {
+fn a_merchant_id_has_no_whitespace() {
     for id in ["my merchant", " merchant", "merchant "] {
         let expected = message(
             "juspay.merchant_id",
-            "contains white space",
+            "contains whitespace",
             "write it as Juspay shows it, in ASCII and without spaces",
             "x.toml, line 1",
         );
@@ -222,8 +236,8 @@ fn empty_variable_is_named_if_its_setting_is_missing() {
     let expected = message(
         "auth.issuers.main.customer_id_prefix",
         &format!(
-            "is missing, but there are several issuers: {name} is empty, and an empty variable \
-             counts as unset"
+            "is missing; with several issuers the same id could mean two customers: {name} is \
+             empty, and an empty variable counts as unset"
         ),
         "give each issuer its own customer_id_prefix, or set auth.shared_customer_ids = true if \
          all of them name the same customers; an empty prefix can only be written in a settings \

@@ -212,9 +212,13 @@ async fn two_rejected_keys_return_502_and_start_the_hold() {
         "each key for two, and for one that found out"
     );
     assert_eq!(slot(&world).await, "api_key");
-    for slot in ["\"slot\":\"api_key\"", "\"slot\":\"api_key_next\""] {
+    for (slot, then) in [
+        ("\"slot\":\"api_key\"", "trying the other key"),
+        ("\"slot\":\"api_key_next\"", "requests that need Juspay fail until a valid key is in"),
+    ] {
         let lines = guard::log_lines("Juspay rejected the API key");
-        assert!(lines.iter().any(|line| line.contains(slot)), "{slot}");
+        let is_meant = |line: &String| line.contains(slot) && line.contains(then);
+        assert!(lines.iter().any(is_meant), "{slot}");
     }
     assert!(is_ready(&world).await);
     world.clock.advance(Duration::from_secs(5));

@@ -122,7 +122,7 @@ async fn a_quit_drains_and_user_signals_are_ignored() {
     }
     serving.process.signal(Signal::QUIT);
     assert_eq!(serving.process.end().await, Some(0));
-    assert!(serving.process.stdout.contains("draining"), "{}", serving.process.stdout);
+    assert!(serving.process.stdout.contains("shutdown started"), "{}", serving.process.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
