@@ -399,7 +399,8 @@ impl From<&AuthError> for Problem {
 }
 
 impl Problem {
-    /// The problem for a failed cache lookup. For `not_found_ttl` see [`Self::from_juspay`].
+    /// The problem for a failed cache lookup. `not_found_ttl` is how long the cache remembers that a
+    /// customer doesn't exist.
     #[must_use]
     pub fn from_lookup(error: &LookupError, not_found_ttl: Duration) -> Self {
         match error {
@@ -413,8 +414,7 @@ impl Problem {
         }
     }
 
-    /// The problem for a failed call to Juspay. `not_found_ttl` is how long the cache remembers
-    /// that a customer doesn't exist.
+    /// The problem for a failed call to Juspay.
     fn from_juspay(error: &JuspayError, not_found_ttl: Duration) -> Self {
         match error {
             JuspayError::CustomerNotFound => Self::CustomerNotFound(not_found_ttl),

@@ -69,7 +69,7 @@ impl HmacSecrets {
     /// an error.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// If the file contains no secret, or one that is too short.
     pub async fn reload(&self) -> Result<bool, HmacFileError> {
         let text = secret_file::read(&self.settings.secret_file).await?;
         let current = self.current.load();
