@@ -313,7 +313,7 @@ async fn accept_rest(socket: &Listener, index: usize, crew: &Crew) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if error.kind() != io::ErrorKind::WouldBlock {
-                    tracing::warn!(%error, "failed to accept the last connections");
+                    tracing::warn!(%error, "shutdown: failed to accept connections that were still waiting");
                 }
                 return;
             }

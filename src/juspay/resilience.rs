@@ -146,7 +146,9 @@ impl Resilience {
                  customer; sending one call at a time until Juspay accepts one"
             ),
             Some(HoldChange::Ended) => {
-                tracing::info!("Juspay accepted a call; no longer sending one call at a time");
+                tracing::info!(
+                    "Juspay accepts calls again after rejecting them (401 or 403); sending concurrent calls again"
+                );
             }
             None => {}
         }

@@ -83,7 +83,7 @@ pub(super) async fn metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Pro
     admin.cache.settle();
     admin.resilience.refresh_metrics();
     let text = admin.metrics.render().map_err(|error| {
-        tracing::error!(%error, "failed to write metrics");
+        tracing::error!(%error, "failed to write the metrics for a scrape; requests of apps are not affected");
         Problem::InternalError
     })?;
     Ok(HttpResponse::Ok().content_type(prometheus::TEXT_FORMAT).body(text))

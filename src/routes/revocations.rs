@@ -28,7 +28,7 @@ pub(super) async fn revoke(
     let entry = Entry::parse(&body).map_err(EntryError::told).map_err(Problem::InvalidRequest)?;
     let expires = entry.expires;
     let purged = forget(&admin, &admin.authenticator.revoke(entry).map_err(problem)?);
-    tracing::info!(purged, %expires, "access tokens revoked");
+    tracing::info!(purged, %expires, "access tokens revoked by POST /revocations");
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({
         "expires": expires.to_string(),
         "purged": purged,

@@ -153,8 +153,8 @@ fn same_issuer(reader: &mut Reader<'_>, tables: &[String]) {
 /// `ab` with `1` are the same id. If one prefix is empty, ids with another issuer's prefix are
 /// rejected at run time.
 fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
-    let fix = "give each issuer its own customer_id_prefix, or set auth.shared_customer_ids = true \
-               if all of them name the same customers";
+    let fix = "give each issuer its own customer_id_prefix, which precedes the claim in the customer's \
+               id, or set auth.shared_customer_ids = true if all of them name the same customers";
     let mut seen: Vec<(String, &str)> = Vec::new();
     for table in tables {
         let Some((key, prefix)) = prefix(reader, table) else {
@@ -162,7 +162,7 @@ fn namespaces(reader: &mut Reader<'_>, tables: &[String]) {
             if !reader.is_set(&key) {
                 let reason =
                     "is missing; with several issuers the same id could mean two customers";
-                let fix = format!("{fix}; an empty prefix can only be written in a settings file");
+                let fix = format!("{fix}; one prefix may be empty, in a settings file only");
                 reader.missing(&[&key], Violation::new(reason, fix));
             }
             continue;

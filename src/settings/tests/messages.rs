@@ -239,9 +239,9 @@ fn empty_variable_is_named_if_its_setting_is_missing() {
             "is missing; with several issuers the same id could mean two customers: {name} is \
              empty, and an empty variable counts as unset"
         ),
-        "give each issuer its own customer_id_prefix, or set auth.shared_customer_ids = true if \
-         all of them name the same customers; an empty prefix can only be written in a settings \
-         file",
+        "give each issuer its own customer_id_prefix, which precedes the claim in the customer's \
+         id, or set auth.shared_customer_ids = true if all of them name the same customers; one \
+         prefix may be empty, in a settings file only",
         &format!("environment variable {name}"),
     );
     assert_eq!(blocks(valid().text("second", second).variable(name, "")), [expected]);
