@@ -1,15 +1,21 @@
-//! The kept corpora of the fuzz targets, for the tests: what a fuzz run has found worth keeping
-//! must hold in every `cargo test`, too.
+//! The stored inputs of the fuzz targets, for the tests: `cargo test` checks every input that a fuzz
+//! run found worth keeping. `fuzz/pack` writes the archives.
 
-use std::{fs, path::Path};
+use std::{fs::File, io::Read, path::Path};
 
-/// Gives `check` each file of `fuzz/corpus/NAME`. The name of the one that fails is shown.
+/// Calls `check` with each input in `fuzz/corpus/NAME.tar`. Prints its name first, so the output of a
+/// failing test ends with the input that failed.
 pub(crate) fn replay(name: &str, check: impl Fn(&[u8])) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
-    let files: Vec<_> = fs::read_dir(&directory).unwrap().map(|it| it.unwrap().path()).collect();
-    assert!(files.len() >= 10, "{} of {name} can't be all", files.len());
-    for file in files {
-        println!("{}", file.display());
-        check(&fs::read(&file).unwrap());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/corpus/{name}.tar"));
+    let mut archive = tar::Archive::new(File::open(&path).unwrap());
+    let mut count = 0_usize;
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        println!("{}: {}", path.display(), entry.path().unwrap().display());
+        let mut input = Vec::new();
+        entry.read_to_end(&mut input).unwrap();
+        check(&input);
+        count += 1;
     }
+    assert!(count >= 10, "{count} of {name} can't be all");
 }
