@@ -113,7 +113,7 @@ function shape(_ctx, _token, jwt) {
 // Claims that ID tokens take from the user; the library itself makes those of the protocol.
 function claimsOfUsers() {
   const protocol = [
-    'acr', 'amr', 'at_hash', 'aud', 'auth_time', 'azp', 'c_hash', 'exp', 'iat', 'iss', 'jti', 'nbf', 'nonce',
+    'acr', 'amr', 'at_hash', 'aud', 'auth_time', 'c_hash', 'exp', 'iat', 'iss', 'jti', 'nbf', 'nonce',
     'sid', 'sub',
   ];
   return Object.keys(recipe?.payload ?? {}).filter((claim) => !protocol.includes(claim));
