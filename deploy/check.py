@@ -364,7 +364,7 @@ def check_nothing_left(folder):
 
 def check_versions():
     manifest = tomllib.loads((DEPLOY / "../Cargo.toml").read_text())
-    cargo = manifest["package"]["version"]
+    cargo = manifest["workspace"]["package"]["version"]
     for file, pattern in {
         "Dockerfile": r"ARG VERSION=(\S+)",
         "helm/juspay-bff/Chart.yaml": r"appVersion: (\S+)",

@@ -2,7 +2,9 @@
 //!
 //! clap reports invalid usage and exits with code 2, like faults of the settings.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+#[cfg(feature = "simulator")]
+use std::net::SocketAddr;
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -32,12 +34,29 @@ An app sends GET /me/customer with its user's access token. The service verifies
 the customer that it names from Juspay, and returns Juspay's customer object with a client auth \
 token. It caches the response until shortly before the client auth token expires.";
 
+#[cfg(feature = "simulator")]
 const AFTER_HELP: &str =
     "`juspay-bff demo` shows the service at work on this machine, without any setup.";
+#[cfg(not(feature = "simulator"))]
+const AFTER_HELP: &str = "`juspay-bff check-config` validates the settings without opening a port.";
 
-const AFTER_LONG_HELP: &str = "\
-Start here:
-  juspay-bff demo                           show the service at work, without any setup
+#[cfg(feature = "simulator")]
+macro_rules! demo_line {
+    () => {
+        "\n  juspay-bff demo                           show the service at work, without any setup"
+    };
+}
+#[cfg(not(feature = "simulator"))]
+macro_rules! demo_line {
+    () => {
+        ""
+    };
+}
+
+const AFTER_LONG_HELP: &str = concat!(
+    "Start here:",
+    demo_line!(),
+    "
   juspay-bff check-config --config my.toml  validate the settings, and show what they add up to
   juspay-bff doctor --config my.toml        check Juspay and the issuers from this machine
   juspay-bff serve --config my.toml         run the service
@@ -50,7 +69,8 @@ and separates the items of a list with commas. config/default.toml documents eve
 Exit codes:
   0  success, or stopped by SIGTERM, SIGINT or SIGQUIT
   1  failure at run time
-  2  invalid usage or settings; all settings errors are reported at once";
+  2  invalid usage or settings; all settings errors are reported at once"
+);
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -70,12 +90,15 @@ pub enum Command {
     /// Check whether the running service is ready; for containers without a shell
     #[command(long_about = HEALTHCHECK, after_long_help = SETTINGS)]
     Healthcheck(Healthcheck),
+    #[cfg(feature = "simulator")]
     /// Show the service at work on this machine, without any setup
     #[command(long_about = DEMO)]
     Demo(Demo),
+    #[cfg(feature = "simulator")]
     /// Run a simulated Juspay and a simulated token issuer
     #[command(long_about = SIMULATOR)]
     Simulator(Simulator),
+    #[cfg(feature = "simulator")]
     /// Print an access token of the simulated issuer
     #[command(long_about = TOKEN)]
     Token(Token),
@@ -154,6 +177,7 @@ Settings are built-in defaults, then each --config FILE, then environment variab
 override earlier ones. A variable is named JUSPAY_BFF__SECTION__KEY and separates the items of a list \
 with commas. config/default.toml documents every key.";
 
+#[cfg(feature = "simulator")]
 const DEMO: &str = "\
 Start the simulator, its issuer and the service on loopback ports. Then show a first request (fetched \
 from Juspay), a second one (from the cache), twenty concurrent requests for a new customer (one call to \
@@ -164,6 +188,7 @@ Tokens of the simulator don't work in Juspay's real SDK.
 Example:
   juspay-bff demo --once";
 
+#[cfg(feature = "simulator")]
 const SIMULATOR: &str = "\
 Run a simulated Juspay customer API, and an issuer that signs a token for any subject: for development \
 and tests on this machine, never for production. Prints the addresses, the API key and the merchant.
@@ -178,6 +203,7 @@ Example, with the service and an app in other terminals:
   curl -H \"Authorization: Bearer $(juspay-bff token --subject alice)\" \\
     http://127.0.0.1:8080/me/customer";
 
+#[cfg(feature = "simulator")]
 const TOKEN: &str = "\
 Request an access token from the simulator's issuer and print only the token, for use in scripts.
 
@@ -267,6 +293,7 @@ pub struct ExplainToken {
     pub show_customer: bool,
 }
 
+#[cfg(feature = "simulator")]
 /// `demo`
 #[derive(Debug, Args)]
 pub struct Demo {
@@ -278,6 +305,7 @@ pub struct Demo {
     pub listen: SocketAddr,
 }
 
+#[cfg(feature = "simulator")]
 /// `simulator`
 #[derive(Debug, Args)]
 pub struct Simulator {
@@ -304,6 +332,7 @@ pub struct Simulator {
     pub strict: bool,
 }
 
+#[cfg(feature = "simulator")]
 /// `token`
 #[derive(Debug, Args)]
 pub struct Token {
@@ -336,16 +365,10 @@ mod tests {
         CommandLine::try_parse_from(words).map(|line| line.command)
     }
 
-    const COMMANDS: [&str; 8] = [
-        "serve",
-        "check-config",
-        "doctor",
-        "explain-token",
-        "healthcheck",
-        "demo",
-        "simulator",
-        "token",
-    ];
+    const COMMANDS: [&str; 5] = ["serve", "check-config", "doctor", "explain-token", "healthcheck"];
+
+    /// The commands of the cargo feature `simulator`.
+    const SIMULATOR_COMMANDS: [&str; 3] = ["demo", "simulator", "token"];
 
     #[test]
     fn command_line_definition_is_consistent() {
@@ -364,6 +387,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "simulator")]
     #[test]
     fn simulator_flags_have_their_defaults() {
         let Command::Simulator(simulator) = parse("simulator").unwrap() else {
@@ -382,6 +406,7 @@ mod tests {
         assert_eq!(simulator.api_keys, ["a", "b"]);
     }
 
+    #[cfg(feature = "simulator")]
     #[test]
     fn a_token_needs_a_subject() {
         let Command::Token(token) =
@@ -428,9 +453,21 @@ mod tests {
     fn help_lists_exit_codes_and_settings_sources() {
         let help = parse("--help").unwrap_err().to_string();
         assert!(help.contains("Exit codes:") && help.contains("JUSPAY_BFF__"), "{help}");
-        for command in COMMANDS {
+        let simulator_commands =
+            if cfg!(feature = "simulator") { &SIMULATOR_COMMANDS[..] } else { &[] };
+        for command in COMMANDS.iter().chain(simulator_commands) {
             let help = parse(&format!("{command} --help")).unwrap_err().to_string();
             assert!(help.contains("Example"), "{help}");
+        }
+    }
+
+    #[cfg(not(feature = "simulator"))]
+    #[test]
+    fn without_the_simulator_its_commands_do_not_exist() {
+        let help = parse("--help").unwrap_err().to_string();
+        for command in SIMULATOR_COMMANDS {
+            assert!(!help.contains(&format!("  {command} ")), "{help}");
+            assert_eq!(parse(command).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
         }
     }
 }

@@ -5,6 +5,8 @@ mod document;
 mod explain_token;
 mod healthcheck;
 mod signals;
+#[cfg(feature = "simulator")]
+mod simulation;
 
 use std::{
     fmt::Display,
@@ -12,22 +14,15 @@ use std::{
     net::SocketAddr,
 };
 
-use self::{
-    customers::CustomerSources,
-    signals::{Signals, stop_signal},
-};
+use self::{customers::CustomerSources, signals::Signals};
 use crate::{
     COMMIT, VERSION,
     application::Application,
     capacity::Capacity,
-    cli::{self, CheckConfig, Command, Doctor, Format, SettingsFiles},
+    cli::{CheckConfig, Command, Doctor, Format, SettingsFiles},
     clock::SystemClock,
-    demo, doctor, process,
-    settings::{AccessLog, Fault, Faults, Loaded, Log, LogFormat, LogLevel, Settings, Sources},
-    simulator::{
-        self,
-        command::{simulate, token},
-    },
+    doctor, process,
+    settings::{Fault, Faults, Loaded, Settings, Sources},
     telemetry,
 };
 
@@ -57,15 +52,12 @@ pub async fn run(command: Command) -> Result<(), CommandError> {
             document::report_in_format(flags.format, explain_token::run(flags).await)
         }
         Command::Healthcheck(flags) => healthcheck::run(flags).await,
-        Command::Demo(flags) => run_demo(flags).await,
-        Command::Simulator(flags) => {
-            simulate(simulator_config(flags), &mut io::stdout()).await.map_err(failed)
-        }
-        Command::Token(flags) => {
-            token::print_token(&token_request(flags), SystemClock::shared(), &mut io::stdout())
-                .await
-                .map_err(failed)
-        }
+        #[cfg(feature = "simulator")]
+        Command::Demo(flags) => simulation::run_demo(flags).await,
+        #[cfg(feature = "simulator")]
+        Command::Simulator(flags) => simulation::run_simulator(flags).await,
+        #[cfg(feature = "simulator")]
+        Command::Token(flags) => simulation::print_token(flags).await,
     }
 }
 
@@ -182,40 +174,5 @@ async fn run_doctor(flags: Doctor) -> Result<(), CommandError> {
         0 => Ok(()),
         1 => Err(failed("1 check failed")),
         failures => Err(failed(format!("{failures} checks failed"))),
-    }
-}
-
-async fn run_demo(flags: cli::Demo) -> Result<(), CommandError> {
-    let stop = stop_signal().map_err(failed)?;
-    let log = Log {
-        level: LogLevel::Warn,
-        format: LogFormat::Text,
-        access: AccessLog::Off,
-        customer_ref_key_file: None,
-    };
-    telemetry::init(&log).map_err(failed)?;
-    demo::run(flags.listen, flags.once, stop, &mut io::stdout()).await.map_err(failed)
-}
-
-fn simulator_config(flags: cli::Simulator) -> simulator::Config {
-    simulator::Config {
-        listen: flags.listen,
-        issuer_listen: flags.issuer_listen,
-        api_keys: flags.api_keys.into_iter().map(Into::into).collect(),
-        merchant: flags.merchant,
-        token_life: flags.token_life,
-        token_uses: flags.token_uses,
-        provision: !flags.strict,
-        ..simulator::Config::default()
-    }
-}
-
-fn token_request(flags: cli::Token) -> token::TokenRequest {
-    token::TokenRequest {
-        issuer: flags.issuer,
-        subject: flags.subject,
-        audience: Some(flags.audience),
-        life: Some(flags.life),
-        scope: (!flags.scopes.is_empty()).then(|| flags.scopes.join(" ")),
     }
 }

@@ -8,17 +8,16 @@ use std::{env, io, net::SocketAddr, sync::Arc, time::Duration};
 use actix_web::rt;
 use futures_util::future::join_all;
 use serde_json::Value;
+use simulator::{
+    Config, MintRequest, Running,
+    client::{Reply, exchange},
+};
 use tokio::sync::oneshot;
 
 use crate::{
     application::{Application, StartError},
     clock::{Clock, SystemClock},
     settings::{Faults, Loaded, Sources},
-    simulator::{
-        self, Config, Running,
-        client::{Reply, exchange},
-        issuer::MintRequest,
-    },
 };
 
 /// Concurrent requests of the same new customer.

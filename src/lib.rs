@@ -25,13 +25,13 @@ pub mod capacity;
 #[cfg(test)]
 mod captured_log;
 pub mod cli;
-pub mod clock;
 pub mod commands;
 pub mod concurrency;
 #[cfg(test)]
 mod corpus;
 pub mod credentials;
 pub mod customer;
+#[cfg(feature = "simulator")]
 pub mod demo;
 pub mod doctor;
 pub mod json;
@@ -47,10 +47,11 @@ pub mod revocation;
 pub mod routes;
 pub mod secret_file;
 pub mod settings;
-pub mod simulator;
 pub mod telemetry;
 pub mod tls;
 pub mod traces;
+
+pub use ::clock;
 
 /// The version in Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Below all of them lies the ground, which anyone may use and which uses no station. actix-web
-//! and awc stay where HTTP is spoken.
+//! and awc stay where HTTP is spoken. The crates in `crates` can't use the service, as it depends
+//! on them.
 
 #![expect(
     clippy::unwrap_used,
@@ -26,7 +27,6 @@ use std::{
 const GROUND: &[&str] = &[
     "algorithm",
     "captured_log",
-    "clock",
     "concurrency",
     "corpus",
     "credentials",
@@ -47,7 +47,6 @@ const GROUND: &[&str] = &[
 const ARROWS: &[(&str, &[&str])] = &[
     ("algorithm", &[]),
     ("captured_log", &[]),
-    ("clock", &[]),
     ("concurrency", &[]),
     ("corpus", &[]),
     ("credentials", &[]),
@@ -71,10 +70,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("application", &["auth", "cache", "juspay", "routes"]),
     ("process", &[]),
     ("telemetry", &[]),
-    ("simulator", &[]),
     ("capacity", &["cache"]),
     ("cli", &[]),
-    ("demo", &["application", "simulator"]),
+    ("demo", &["application"]),
     ("doctor", &["auth", "cache", "juspay", "process"]),
     (
         "commands",
@@ -87,7 +85,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "doctor",
             "problem",
             "process",
-            "simulator",
             "telemetry",
         ],
     ),
@@ -118,6 +115,9 @@ const AWC: &[&str] = &[
     "src/traces/export/post.rs",
 ];
 
+/// Where the simulator may be named.
+const SIMULATOR: &[&str] = &["src/commands/simulation.rs", "src/demo.rs"];
+
 /// Where OTLP's messages, and what writes them, may be named.
 const OTLP: &[&str] = &["src/traces/export/otlp.rs"];
 
@@ -126,7 +126,13 @@ const OTLP: &[&str] = &["src/traces/export/otlp.rs"];
 const NAMES: &[&str] =
     &["src/juspay/client.rs", "src/routes/traced.rs", "src/routes/verified.rs", "src/traces/"];
 
+/// The files of the service.
 fn sources() -> Vec<(String, String)> {
+    files_below("src")
+}
+
+/// The Rust files below a directory of the repository, each with its code.
+fn files_below(directory: &str) -> Vec<(String, String)> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -135,7 +141,7 @@ fn sources() -> Vec<(String, String)> {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    walk(&root.join("src"), &mut files);
+    walk(&root.join(directory), &mut files);
     files
         .into_iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
@@ -235,6 +241,14 @@ fn only_those_who_speak_http_know_the_http_libraries() {
 }
 
 #[test]
+fn only_the_demo_and_its_commands_use_the_simulator() {
+    for (path, code) in sources() {
+        let at_home = SIMULATOR.iter().any(|home| path.starts_with(home));
+        assert!(at_home || !code.contains("simulator::"), "{path} uses the simulator");
+    }
+}
+
+#[test]
 fn spans_are_told_texts_of_others_in_few_places() {
     for (path, code) in sources() {
         let at_home = NAMES.iter().any(|home| path.starts_with(home));
@@ -254,7 +268,7 @@ fn the_cache_knows_juspay_by_its_trait_only() {
 
 #[test]
 fn files_say_what_they_own_and_have_no_vague_names() {
-    for (path, _) in sources() {
+    for (path, _) in sources().into_iter().chain(files_below("crates")) {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&path)).unwrap();
         assert!(text.starts_with("//!"), "{path} has no //! at its head");
         for vague in ["utils", "common", "helpers", "types", "mod"] {
@@ -266,6 +280,6 @@ fn files_say_what_they_own_and_have_no_vague_names() {
 
 #[test]
 fn the_readers_of_use_groups_see_their_members() {
-    let code = "use crate::{\n clock::{self, Clock},\n customer,\n};\nlet x = crate::tls::y;";
-    assert_eq!(named(code), BTreeSet::from(["clock", "customer", "tls"]));
+    let code = "use crate::{\n json::{self, Text},\n customer,\n};\nlet x = crate::tls::y;";
+    assert_eq!(named(code), BTreeSet::from(["customer", "json", "tls"]));
 }

@@ -6,10 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{self, MintRequest},
-};
+use simulator::{Algorithm, MintRequest};
 
 use super::standing::StandingClock;
 

@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 
-use juspay_bff::simulator::issuer::JWKS_PATH;
 use serde_json::{Value, json};
+use simulator::issuer::JWKS_PATH;
 
 use super::http::{Connection, Pool};
 

@@ -6,8 +6,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use juspay_bff::simulator::Simulator;
 use serde::Deserialize;
+use simulator::Simulator;
 
 use super::{
     control::Control,

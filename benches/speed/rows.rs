@@ -6,10 +6,7 @@ mod start;
 
 use std::{fs, time::Duration};
 
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{Fault, FaultRule},
-};
+use simulator::{Algorithm, Fault, FaultRule};
 use tokio::time::{Instant, sleep_until};
 
 use super::{

@@ -10,10 +10,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{self, Issuer, MintRequest, Simulator},
-};
+use simulator::{Algorithm, Issuer, MintRequest, Simulator};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 

@@ -1,6 +1,6 @@
 //! Signal handling of the commands. Other signals keep the system's default action.
 
-use std::{future::Future, io};
+use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,6 +8,7 @@ use crate::application::Reload;
 
 /// Completes at SIGTERM or SIGINT. After this call, these signals don't terminate the process
 /// themselves.
+#[cfg(feature = "simulator")]
 pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -29,8 +29,8 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use juspay_bff::simulator::{self, MintRequest, Running};
 use serde_json::{Value, json};
+use simulator::{MintRequest, Running};
 
 use self::verdicts::Verdicts;
 use crate::support::{Reply, Stage, World};

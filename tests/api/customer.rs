@@ -6,8 +6,8 @@ mod problems;
 
 use std::time::Duration;
 
-use juspay_bff::simulator::{Fault, FaultRule, ObjectFault};
 use serde_json::Value;
+use simulator::{Fault, FaultRule, ObjectFault};
 
 use crate::support::{Reply, World, until};
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use juspay_bff::simulator::{ApiError, Fault, FaultRule};
+use simulator::{ApiError, Fault, FaultRule};
 
 use crate::support::{Phone, Reply, World, until};
 

@@ -10,7 +10,7 @@ mod network;
 
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use juspay_bff::simulator::{self, Running};
+use simulator::Running;
 use tempfile::TempDir;
 
 use crate::support::process::{Ended, bff, run};

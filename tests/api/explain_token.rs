@@ -10,8 +10,8 @@ mod unproven;
 use std::{path::PathBuf, process::Stdio};
 
 use jiff::SignedDuration;
-use juspay_bff::simulator::{self, MintRequest, Running};
 use serde_json::json;
+use simulator::{MintRequest, Running};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
@@ -278,7 +278,7 @@ async fn revoked_tokens_are_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_issuers_fail_one_check() {
     let fixture = Fixture::new().await;
-    let es256 = juspay_bff::settings::Algorithm::ES256;
+    let es256 = simulator::Algorithm::ES256;
     for (claims, failed, found) in [
         (json!({"iss": "https://other.example"}), "issuer", "iss \"https://other.example\""),
         (json!({"sub": "alice"}), "issuer", "the token has no iss"),
@@ -342,7 +342,7 @@ async fn control_characters_of_a_token_are_escaped() {
     let token = fixture
         .running
         .issuer()
-        .sign_raw(&header, &claims.to_string(), juspay_bff::settings::Algorithm::ES256)
+        .sign_raw(&header, &claims.to_string(), simulator::Algorithm::ES256)
         .unwrap();
     let ended = fixture.explain(&token, "", &[]).await;
     assert_eq!(ended.code, Some(1));

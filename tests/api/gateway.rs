@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use juspay_bff::simulator::MintRequest;
+use simulator::MintRequest;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use juspay_bff::simulator::{Fault, issuer::DISCOVERY_PATH};
+use simulator::{Fault, issuer::DISCOVERY_PATH};
 
 use crate::support::{
     Stage, World,

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
-use juspay_bff::simulator::{
+use serde_json::{Value, json};
+use simulator::{
     Fault, MintRequest,
     issuer::{DISCOVERY_PATH, INTROSPECTION_PATH, JWKS_PATH},
 };
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{Phone, Reply, Stage, World, guard, tls::TlsTerminator, until};

@@ -3,8 +3,8 @@
 
 use std::process::Stdio;
 
-use juspay_bff::simulator::{self, MintRequest, Running};
 use serde_json::{Value, json};
+use simulator::{MintRequest, Running};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 

@@ -1,6 +1,6 @@
 //! Settings and the service use the same definition of loopback.
 
-use juspay_bff::simulator::issuer::{DEFAULT_CLIENT, INTROSPECTION_PATH, JWKS_PATH};
+use simulator::issuer::{DEFAULT_CLIENT, INTROSPECTION_PATH, JWKS_PATH};
 
 use crate::support::{
     Stage,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use juspay_bff::simulator::{ApiError, Fault, FaultRule, MintRequest};
+use simulator::{ApiError, Fault, FaultRule, MintRequest};
 
 use crate::support::{Phone, Reply, World, until};
 
@@ -81,8 +81,8 @@ async fn p5_every_kind_of_failure_is_invisible() {
         Fault::Html,
         Fault::Empty,
         Fault::CutBody { whole_json: false },
-        Fault::Token(juspay_bff::simulator::TokenFault::Null),
-        Fault::Object(juspay_bff::simulator::ObjectFault::OtherCustomer),
+        Fault::Token(simulator::TokenFault::Null),
+        Fault::Object(simulator::ObjectFault::OtherCustomer),
         Fault::Status { status: 400, headers: <_>::default(), body: String::new() },
         Fault::Status { status: 429, headers: <_>::default(), body: String::new() },
     ];
@@ -166,7 +166,7 @@ async fn p5_when_no_fetch_may_start_only_requests_that_need_one_are_rejected() {
     assert_eq!(stale.token(), old);
     assert_eq!(world.simulator().calls("c3") + world.simulator().calls("alice"), 1);
 
-    gates.iter().for_each(juspay_bff::simulator::Gate::release);
+    gates.iter().for_each(simulator::Gate::release);
     for phone in waiting {
         assert_eq!(phone.reply().await.status, 200);
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use juspay_bff::simulator::{Fault, MAGIC_CUSTOMERS, MintRequest, issuer::JWKS_PATH};
+use simulator::{Fault, MAGIC_CUSTOMERS, MintRequest, issuer::JWKS_PATH};
 
 use crate::support::{Reply, World, guard};
 

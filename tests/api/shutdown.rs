@@ -206,7 +206,7 @@ async fn p8_request_read_before_the_end_of_the_drain_is_served() {
     until_draining(&world).await;
     world.clock.advance(Duration::from_secs(1));
     until_closed(&world).await;
-    gates.iter().for_each(juspay_bff::simulator::Gate::release);
+    gates.iter().for_each(simulator::Gate::release);
     for reply in join_all(waiting).await {
         assert_eq!(reply.unwrap().unwrap().status, 200);
     }

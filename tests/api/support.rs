@@ -1,7 +1,6 @@
 //! Test support: a world with the simulator, the service, a clock and clients.
 
 pub mod authority;
-pub mod clock;
 pub mod clock_control;
 pub mod dpop_key;
 pub mod guard;
@@ -16,8 +15,9 @@ pub mod timeouts;
 pub mod tls;
 pub mod world;
 
+pub use clock::manual::ManualClock;
+
 pub use self::{
-    clock::manual::ManualClock,
     pending::Pending,
     phone::{Phone, Reply},
     scripted_server::ScriptedServer,

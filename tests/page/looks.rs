@@ -1,7 +1,7 @@
 //! How the page looks, and to whom: on a desk and on a phone, light and dark, and to those who
 //! don't see it (axe-core's rules). The pictures are in `target/page`.
 
-use juspay_bff::simulator::{Fault, FaultRule, TokenFault};
+use simulator::{Fault, FaultRule, TokenFault};
 
 use crate::{browser::Browser, opened::Opened, support::World};
 

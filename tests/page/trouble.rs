@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use juspay_bff::{
-    clock::SystemClock,
-    simulator::{Fault, FaultRule, issuer::JWKS_PATH},
-};
+use juspay_bff::clock::SystemClock;
+use simulator::{Fault, FaultRule, issuer::JWKS_PATH};
 
 use crate::{
     browser::Browser,

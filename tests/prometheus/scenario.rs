@@ -4,10 +4,8 @@
 use std::{fs, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use juspay_bff::{
-    clock::SystemClock,
-    simulator::{Fault, FaultRule, MintRequest, issuer::INTROSPECTION_PATH},
-};
+use juspay_bff::clock::SystemClock;
+use simulator::{Fault, FaultRule, MintRequest, issuer::INTROSPECTION_PATH};
 use tempfile::TempDir;
 
 use crate::{

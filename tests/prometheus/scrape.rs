@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use juspay_bff::{
-    COMMIT, VERSION,
-    simulator::issuer::{INTROSPECTION_PATH, JWKS_PATH},
-};
+use juspay_bff::{COMMIT, VERSION};
+use simulator::issuer::{INTROSPECTION_PATH, JWKS_PATH};
 
 use crate::{
     prometheus::Prometheus,

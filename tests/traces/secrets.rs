@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use juspay_bff::simulator::{Fault, FaultRule, MintRequest};
+use simulator::{Fault, FaultRule, MintRequest};
 
 use crate::{
     collector::{Collector, Plan},

@@ -1,7 +1,5 @@
 //! What the tests in `tests/api` stand on, as far as it is needed here: the same files.
 
-#[path = "../api/support/clock.rs"]
-pub mod clock;
 #[path = "../api/support/clock_control.rs"]
 pub mod clock_control;
 #[path = "../api/support/guard.rs"]
@@ -15,8 +13,9 @@ pub mod timeouts;
 #[path = "../api/support/world.rs"]
 pub mod world;
 
+pub use clock::manual::ManualClock;
+
 pub use self::{
-    clock::manual::ManualClock,
     phone::{Phone, Reply},
     timeouts::{until, with_timeout},
     world::World,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use juspay_bff::simulator::{Fault, FaultRule, MintRequest};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use simulator::{Fault, FaultRule, MintRequest};
 
 use crate::{
     collector::{Collector, Plan},

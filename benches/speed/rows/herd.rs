@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{Fault, FaultRule},
-};
+use simulator::{Algorithm, Fault, FaultRule};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use juspay_bff::{settings::Algorithm, simulator::Issuer};
+use simulator::{Algorithm, Issuer};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use juspay_bff::settings::Algorithm;
+use simulator::Algorithm;
 
 use crate::{
     Plan,

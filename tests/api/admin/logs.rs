@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use jiff::SignedDuration;
-use juspay_bff::simulator::{self, Fault, FaultRule, MintRequest, issuer::JWKS_PATH};
 use serde_json::Value;
+use simulator::{Fault, FaultRule, MintRequest, issuer::JWKS_PATH};
 
 use crate::support::{Phone, Stage, World, guard, until};
 

@@ -6,10 +6,8 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use juspay_bff::{
-    COMMIT, VERSION,
-    simulator::{Fault, MintRequest, issuer::JWKS_PATH},
-};
+use juspay_bff::{COMMIT, VERSION};
+use simulator::{Fault, MintRequest, issuer::JWKS_PATH};
 
 use crate::support::{Stage, World, until};
 

@@ -20,12 +20,9 @@ mod times;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use juspay_bff::{
-    auth::{AuthError, Explanation, explain},
-    settings::Algorithm,
-    simulator::{Fault, MintRequest, issuer::INTROSPECTION_PATH},
-};
+use juspay_bff::auth::{AuthError, Explanation, explain};
 use serde_json::json;
+use simulator::{Algorithm, Fault, MintRequest, issuer::INTROSPECTION_PATH};
 use tokio::task::LocalSet;
 
 pub use self::{

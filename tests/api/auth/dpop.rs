@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use juspay_bff::simulator::{Issuer, MintRequest};
 use serde_json::{Value, json};
+use simulator::{Issuer, MintRequest};
 use tempfile::{NamedTempFile, TempDir};
 
 use super::second_issuer;

@@ -4,8 +4,8 @@
 use std::fs;
 
 use aws_lc_rs::hmac::{Algorithm as Function, HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
-use juspay_bff::{settings::Algorithm, simulator::issuer::JWKS_PATH};
 use serde_json::{Value, json};
+use simulator::{Algorithm, issuer::JWKS_PATH};
 use tempfile::NamedTempFile;
 
 use super::{

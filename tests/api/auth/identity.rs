@@ -1,10 +1,7 @@
 //! Promise P1: a caller gets the customer that its verified token names, and no other.
 
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{MintRequest, Running},
-};
 use serde_json::json;
+use simulator::{Algorithm, MintRequest, Running};
 
 use super::{refused, second_issuer};
 use crate::support::{Phone, Stage, World, until};
@@ -180,6 +177,9 @@ async fn issuers_can_share_customers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_algorithm_works_from_end_to_end() {
+    use juspay_bff::settings::Algorithm as Accepted;
+    // The simulator has its own list.
+    assert_eq!(Algorithm::ALL.map(Algorithm::name), Accepted::ALL.map(Accepted::name));
     let stage = Stage::set().await;
     let wish = |algorithm| MintRequest { algorithm, ..MintRequest::of(&format!("{algorithm:?}")) };
     // The simulator creates the keys before the service fetches them.

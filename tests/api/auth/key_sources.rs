@@ -1,10 +1,7 @@
 //! Sources of an issuer's keys: PEM files, redirects, plain http on listed hosts.
 
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{Fault, MintRequest, issuer::JWKS_PATH},
-};
 use serde_json::{Value, json};
+use simulator::{Algorithm, Fault, MintRequest, issuer::JWKS_PATH};
 
 use super::{COOLDOWN, INVALID_TOKEN, der::public_key_pem, refused, second_issuer, tokens::claims};
 use crate::support::{Stage, World, until};

@@ -5,14 +5,11 @@ mod forged_kids;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{
-        Fault, MintRequest,
-        issuer::{DISCOVERY_PATH, JWKS_PATH},
-    },
-};
 use serde_json::{Value, json};
+use simulator::{
+    Algorithm, Fault, MintRequest,
+    issuer::{DISCOVERY_PATH, JWKS_PATH},
+};
 
 use futures_util::future::join_all;
 

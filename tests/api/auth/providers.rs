@@ -1,7 +1,7 @@
 //! Tokens of particular identity providers, and the settings that accept them.
 
-use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
+use simulator::MintRequest;
 
 use super::{INVALID_TOKEN, refused};
 use crate::support::{Stage, World, until};

@@ -3,11 +3,8 @@
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{Issuer, MintRequest},
-};
 use serde_json::{Value, json};
+use simulator::{Algorithm, Issuer, MintRequest};
 
 use super::expired;
 use crate::support::World;

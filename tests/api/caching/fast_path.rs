@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
+use simulator::MintRequest;
 
 use super::served;
 use crate::support::{Phone, Reply, World, guard, keep_alive::answer};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use juspay_bff::simulator::{ApiError, Fault, FaultRule};
+use simulator::{ApiError, Fault, FaultRule};
 
 use super::served;
 use crate::support::{Phone, World};

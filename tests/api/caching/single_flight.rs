@@ -2,7 +2,7 @@
 //! they disconnect.
 
 use futures_util::future::join_all;
-use juspay_bff::simulator::{ApiError, Fault, FaultRule};
+use simulator::{ApiError, Fault, FaultRule};
 
 use crate::support::{Pending, Phone, Reply, World};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use juspay_bff::simulator::{Fault, FaultRule, TokenFault};
+use simulator::{Fault, FaultRule, TokenFault};
 
 use super::served;
 use crate::support::{Phone, Reply, World, until};

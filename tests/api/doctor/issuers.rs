@@ -3,11 +3,11 @@
 use std::{fs, path::Path};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use juspay_bff::simulator::{
+use serde_json::{Value, json};
+use simulator::{
     Fault,
     issuer::{DEFAULT_CLIENT, DISCOVERY_PATH, INTROSPECTION_PATH, JWKS_PATH},
 };
-use serde_json::{Value, json};
 
 use super::Setup;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use juspay_bff::simulator::{ApiError, Fault, FaultRule, ObjectFault, TokenFault};
+use simulator::{ApiError, Fault, FaultRule, ObjectFault, TokenFault};
 
 use super::Setup;
 use crate::support::{ManualClock, world::BEGINNING};

@@ -1,8 +1,8 @@
 //! `juspay-bff explain-token`: changes that would accept more than the merchant's app are not suggested,
 //! and values that identify a person are not printed.
 
-use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
+use simulator::MintRequest;
 
 use super::{
     Fixture, ends,

@@ -5,8 +5,8 @@
 mod claims;
 mod keys;
 
-use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
+use simulator::MintRequest;
 
 use super::{Fixture, ends};
 

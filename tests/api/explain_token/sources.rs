@@ -2,11 +2,11 @@
 //! introspection.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use juspay_bff::simulator::{
+use serde_json::json;
+use simulator::{
     Fault, MintRequest,
     issuer::{DEFAULT_CLIENT, INTROSPECTION_PATH, JWKS_PATH},
 };
-use serde_json::json;
 
 use super::{Fixture, ends, near_misses::block};
 

@@ -1,8 +1,8 @@
 //! `juspay-bff explain-token`: which checks are unproven or not made after an earlier failure, and
 //! for which tokens no setting is suggested.
 
-use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
+use simulator::MintRequest;
 
 use super::{
     Fixture, ends,

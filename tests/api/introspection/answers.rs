@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use juspay_bff::simulator::{Fault, issuer::INTROSPECTION_PATH};
+use simulator::{Fault, issuer::INTROSPECTION_PATH};
 
 use super::{Asked, owner, unavailable};
 

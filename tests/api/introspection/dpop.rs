@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
+use simulator::MintRequest;
 
 use super::{Asked, CLIENT, owner, unavailable};
 use crate::support::{

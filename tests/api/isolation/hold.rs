@@ -2,8 +2,8 @@
 
 use std::{fs, time::Duration};
 
-use juspay_bff::simulator::{ApiError, Fault, FaultRule};
 use serde_json::json;
+use simulator::{ApiError, Fault, FaultRule};
 use tempfile::TempDir;
 
 use super::{

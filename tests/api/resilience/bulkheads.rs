@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use juspay_bff::simulator::Gate;
+use simulator::Gate;
 use tokio::task::JoinHandle;
 
 use super::{all_at_once, breaker, cold, is_ready, retry_after};

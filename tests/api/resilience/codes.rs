@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
-use juspay_bff::simulator::{ApiError, Fault, FaultRule};
+use simulator::{ApiError, Fault, FaultRule};
 use tempfile::TempDir;
 
 use super::{all_at_once, breaker, cold, is_ready, retry_after};

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use juspay_bff::simulator::{Fault, FaultRule};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use simulator::{Fault, FaultRule};
 
 use super::{behind, breaker, cold};
 use crate::support::{

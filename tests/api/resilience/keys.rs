@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use juspay_bff::simulator::{ApiError, Fault, FaultRule, MintRequest};
+use simulator::{ApiError, Fault, FaultRule, MintRequest};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 

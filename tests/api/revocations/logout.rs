@@ -1,8 +1,8 @@
 //! `POST /backchannel-logout` (OpenID Connect Back-Channel Logout 1.0 §2.5, §2.8). What is checked of
 //! the token has its own table beside the code; here is what an identity provider meets.
 
-use juspay_bff::{settings::Algorithm, simulator::MintRequest};
 use serde_json::{Value, json};
+use simulator::{Algorithm, MintRequest};
 
 use super::{EXPOSED, SECOND, is_refused};
 use crate::support::{Phone, Reply, World};

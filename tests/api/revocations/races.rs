@@ -1,7 +1,7 @@
 //! Revocation takes effect on what is under way: waiters get 401, nothing is stored (design
 //! decision 5), and there still is one call at a time (P4).
 
-use juspay_bff::simulator::issuer::JWKS_PATH;
+use simulator::issuer::JWKS_PATH;
 
 use super::{REFUSED, SECOND, all_of, is_refused, one, revoke, with_jti};
 use crate::support::World;

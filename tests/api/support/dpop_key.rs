@@ -6,8 +6,8 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
+use simulator::MintRequest;
 
 use super::{Phone, Reply, World};
 

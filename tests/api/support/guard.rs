@@ -11,9 +11,9 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use juspay_bff::{
     settings::{AccessLog, Log, LogFormat, LogLevel},
-    simulator::{ReceivedRequest, Running, issuer::INTROSPECTION_PATH},
     telemetry,
 };
+use simulator::{ReceivedRequest, Running, issuer::INTROSPECTION_PATH};
 
 use super::Reply;
 

@@ -10,8 +10,8 @@ use juspay_bff::{
     application::Application,
     clock::Clock,
     settings::{Settings, Sources},
-    simulator::{self, Issuer, MintRequest, Simulator},
 };
+use simulator::{Issuer, MintRequest, Simulator};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{ManualClock, Phone, guard, until};

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use juspay_bff::simulator::{ApiError, Fault, FaultRule, ObjectFault};
+use simulator::{ApiError, Fault, FaultRule, ObjectFault};
 
 use super::owner;
 use crate::support::{ScriptedServer, World};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use juspay_bff::simulator::{Fault, FaultRule};
+use simulator::{Fault, FaultRule};
 
 use super::owner;
 use crate::support::{World, until};

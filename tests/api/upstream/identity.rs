@@ -1,7 +1,7 @@
 //! Promise P1: a response about another customer is rejected, whatever caused it.
 
-use juspay_bff::simulator::{Fault, FaultRule, ObjectFault, Simulator};
 use serde_json::json;
+use simulator::{Fault, FaultRule, ObjectFault, Simulator};
 
 use super::{connections, identity_mismatches, owner};
 use crate::support::World;

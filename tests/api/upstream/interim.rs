@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use juspay_bff::simulator::{Fault, FaultRule};
+use simulator::{Fault, FaultRule};
 
 use super::{connections, identity_mismatches, owner, replies};
 use crate::support::{Phone, World};

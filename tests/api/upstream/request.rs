@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use juspay_bff::simulator::ReceivedRequest;
+use simulator::ReceivedRequest;
 
 use super::owner;
 use crate::support::World;

@@ -4,7 +4,7 @@
 use std::{fs, ops::RangeInclusive, time::Duration};
 
 use futures_util::future::join_all;
-use juspay_bff::simulator::{Fault, FaultRule};
+use simulator::{Fault, FaultRule};
 
 use super::{connections, owner};
 use crate::support::{Pending, Phone, Stage, World, shipped, tls::TlsTerminator, until};

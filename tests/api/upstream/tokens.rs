@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use juspay_bff::simulator::{Fault, FaultRule, TokenFault};
+use simulator::{Fault, FaultRule, TokenFault};
 
 use super::owner;
 use crate::support::World;

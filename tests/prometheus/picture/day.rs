@@ -3,8 +3,8 @@
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
-use juspay_bff::simulator::{self, ApiError, Fault, FaultRule, MintRequest, Running};
 use serde_json::Value;
+use simulator::{ApiError, Fault, FaultRule, MintRequest, Running};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},

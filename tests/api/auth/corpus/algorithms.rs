@@ -1,8 +1,8 @@
 //! Attacks on `alg` (RFC 8725 §2.1 and §3.1): none, a public key as a secret, another kind of key.
 
 use aws_lc_rs::hmac::{HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
-use juspay_bff::settings::Algorithm;
 use serde_json::{Value, json};
+use simulator::Algorithm;
 
 use super::{
     super::der::{ELLIPTIC, RSA, der, integer, pem, spki},

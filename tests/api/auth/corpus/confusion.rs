@@ -6,8 +6,8 @@
 
 use aws_lc_rs::hmac::{HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use juspay_bff::settings::Algorithm;
 use serde_json::{Value, json};
+use simulator::Algorithm;
 
 use super::{
     super::der::public_key_pem,

@@ -6,11 +6,8 @@ use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr};
 
 use aws_lc_rs::hmac::{self, HMAC_SHA512};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{Issuer, MintRequest},
-};
 use serde_json::{Value, json};
+use simulator::{Algorithm, Issuer, MintRequest};
 
 use super::{
     super::tokens,

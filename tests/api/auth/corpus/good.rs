@@ -1,8 +1,8 @@
 //! Valid tokens that look like attacks. Rejecting them would lock out users. Each gets the customer
 //! that it names, and no look-alike.
 
-use juspay_bff::settings::Algorithm;
 use serde_json::json;
+use simulator::Algorithm;
 
 use super::{
     forge::{Forge, base64url, changed, decoded},

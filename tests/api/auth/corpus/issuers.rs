@@ -3,7 +3,7 @@
 //!
 //! The issuer with public keys and the one with shared secrets are always in the same process.
 
-use juspay_bff::simulator::Issuer;
+use simulator::Issuer;
 use tempfile::TempDir;
 
 use super::{Row, forge::AUDIENCE};

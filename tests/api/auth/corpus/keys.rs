@@ -1,8 +1,8 @@
 //! Keys and extensions inside a token (RFC 8725 §2.9 and §3.10, RFC 7515 §4.1), and `kid`s with
 //! injections.
 
-use juspay_bff::settings::Algorithm;
 use serde_json::{Value, json};
+use simulator::Algorithm;
 
 use super::{
     Row,

@@ -1,6 +1,6 @@
 //! Signatures that are almost valid, or made of numbers that careless verifiers accept.
 
-use juspay_bff::{settings::Algorithm, simulator::MintRequest};
+use simulator::{Algorithm, MintRequest};
 
 use super::{
     Row,

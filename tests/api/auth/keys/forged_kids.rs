@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use juspay_bff::{settings::Algorithm, simulator::issuer::JWKS_PATH};
 use serde_json::json;
+use simulator::{Algorithm, issuer::JWKS_PATH};
 
 use super::{COOLDOWN, INVALID_TOKEN, claims, header, refused, unavailable};
 use crate::support::World;

@@ -3,11 +3,8 @@
 use std::fs;
 
 use aws_lc_rs::hmac::HMAC_SHA256;
-use juspay_bff::{
-    settings::Algorithm,
-    simulator::{self, Issuer, Running},
-};
 use serde_json::{Value, json};
+use simulator::{Algorithm, Issuer, Running};
 use tempfile::TempDir;
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Named differences of scopes, required claims, the customer claim, the kind of token and times.
 
-use juspay_bff::simulator::MintRequest;
 use serde_json::{Value, json};
+use simulator::MintRequest;
 
 use super::{block, explained, settings, wish};
 use crate::explain_token::Fixture;

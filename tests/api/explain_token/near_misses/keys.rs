@@ -1,7 +1,7 @@
 //! Named differences of algorithms, types, keys, bindings and sizes.
 
-use juspay_bff::{settings::Algorithm, simulator::MintRequest};
 use serde_json::json;
+use simulator::{Algorithm, MintRequest};
 
 use super::{block, explained, settings, wish};
 use crate::explain_token::{Fixture, ends};

@@ -1,0 +1,173 @@
+//! The control API.
+
+use std::io::ErrorKind;
+
+use serde_json::json;
+
+use super::*;
+use crate::MAGIC_CUSTOMERS;
+
+fn bare(method: &str, path: &str) -> String {
+    format!("{method} /_simulator{path} HTTP/1.1\r\n\r\n")
+}
+
+fn control(path: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST /_simulator{path} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn faults_are_added_listed_and_removed() {
+    let (_running, mut peer) = simulator().await;
+    let rule = r#"{"customer": "alice", "times": 2, "fault": {"error": "not_found"}}"#;
+    let listed = peer.ask(&control("/faults", rule)).await;
+    let expected = json!([{"customer": "alice", "times": 2, "fault": {"error": "not_found"}}]);
+    assert_eq!((listed.status, listed.json()), (200, expected));
+    assert_eq!(peer.ask(&get("alice")).await.status, 404);
+    assert_eq!(peer.ask(&bare("GET", "/faults")).await.json()[0]["times"], 1);
+    assert_eq!(peer.ask(&bare("DELETE", "/faults")).await.status, 200);
+    assert_eq!(peer.ask(&get("alice")).await.status, 200);
+}
+
+#[tokio::test]
+async fn invalid_control_requests_are_rejected() {
+    let (_running, mut peer) = simulator().await;
+    for (path, body, why) in [
+        ("/faults", r#"{"fault": "hangs"}"#, "unknown variant `hangs`"),
+        ("/faults", "", "EOF"),
+        ("/keys", r#"{"key": "a"}"#, "missing field `enabled`"),
+        ("/connections", r#"{"faults": "reset"}"#, "unknown field `faults`"),
+        ("/clock", r#"{"offset": "soon"}"#, "-1h"),
+        ("/tokens/use", r#"{"tokn": "a"}"#, "unknown field `tokn`"),
+    ] {
+        let answer = peer.ask(&control(path, body)).await;
+        let error = answer.json()["error"].to_string();
+        assert_eq!(answer.status, 400);
+        assert!(error.contains(why), "{error}");
+    }
+    assert_eq!(peer.ask(&bare("GET", "/nothing")).await.status, 404);
+    let juspays = peer.ask("GET /_simulators HTTP/1.1\r\n\r\n").await;
+    assert_eq!((juspays.status, juspays.body.starts_with("<html>")), (404, true));
+}
+
+#[tokio::test]
+async fn stale_connections_fail_on_their_next_request() {
+    let (running, mut steering) = simulator().await;
+    for fault in ["reset", "close", "hang"] {
+        let mut used = Peer::of(running.simulator().base_url()).await;
+        let mut unused = Peer::of(running.simulator().base_url()).await;
+        assert_eq!(used.ask(&get("alice")).await.status, 200);
+        let body = format!(r#"{{"fault": "{fault}"}}"#);
+        assert_eq!(steering.ask(&control("/connections", &body)).await.status, 200);
+        used.send(&get("alice")).await;
+        match fault {
+            "reset" => assert_eq!(used.broken().await, ErrorKind::ConnectionReset),
+            "close" => assert_eq!(used.rest().await, ""),
+            _ => {}
+        }
+        assert_eq!(unused.ask(&get("bob")).await.status, 200);
+        assert_eq!(unused.ask(&get("bob")).await.status, 200);
+        assert!(fault != "hang" || used.is_silent());
+    }
+    assert_eq!(steering.ask(&bare("DELETE", "/faults")).await.status, 200);
+}
+
+#[tokio::test]
+async fn keys_and_clock_are_set() {
+    let (_, config) = manual();
+    let (_running, mut peer) = running(config).await;
+    peer.ask(&control("/keys", r#"{"key": "sim_key", "enabled": false}"#)).await;
+    assert_eq!(peer.ask(&get("a")).await.status, 401);
+    peer.ask(&control("/keys", r#"{"key": "sim_key", "enabled": true}"#)).await;
+    assert_eq!(peer.ask(&get("a")).await.status, 200);
+    let set = peer.ask(&control("/clock", r#"{"offset": "-1h"}"#)).await;
+    assert_eq!(set.json(), json!({"now": "2026-11-23T11:00:00.9Z"}));
+    let date = peer.ask(&get("a")).await;
+    assert_eq!(date.header("date"), Some("Mon, 23 Nov 2026 11:00:00 GMT"));
+    peer.ask(&control("/clock", r#"{"offset": 60}"#)).await;
+    let date = peer.ask(&get("a")).await;
+    assert_eq!(date.header("date"), Some("Mon, 23 Nov 2026 12:01:00 GMT"));
+}
+
+#[tokio::test]
+async fn received_requests_are_listed() {
+    let (_, config) = manual();
+    let (running, mut peer) = running(config).await;
+    peer.ask(&get("a%40b")).await;
+    let mut second = Peer::of(running.simulator().base_url()).await;
+    second.ask(&post("/customers?x=1", "object_reference_id=carol&mobile_number=1")).await;
+    second.ask("GET /elsewhere HTTP/1.1\r\n\r\n").await;
+    let read = peer.ask(&bare("GET", "/requests")).await.json();
+    assert_eq!(read["total"], 3, "the control API itself isn't counted");
+    assert_eq!(
+        read["requests"][1],
+        json!({
+            "number": 2,
+            "connection": 2,
+            "time": "2026-11-23T12:00:00.9Z",
+            "method": "POST",
+            "path": "/customers",
+            "query": "x=1",
+            "headers": [
+                ["Authorization", "Basic c2ltX2tleTo="],
+                ["x-merchantid", "sim_merchant"],
+                ["Content-Length", "41"],
+            ],
+            "body": "object_reference_id=carol&mobile_number=1",
+        })
+    );
+    assert!(!format!("{running:?}").contains("c2ltX2tleTo="));
+    assert_eq!(running.simulator().requests()[0].header("X-MerchantID"), Some("sim_merchant"));
+    assert_eq!(peer.ask(&bare("GET", "/counts")).await.json(), json!({"a@b": 1, "carol": 1}));
+    assert_eq!(peer.ask(&bare("DELETE", "/requests")).await.status, 200);
+    let read = peer.ask(&bare("GET", "/requests")).await.json();
+    assert_eq!((&read["total"], &read["requests"]), (&json!(3), &json!([])));
+    assert_eq!(running.simulator().calls("carol"), 0);
+}
+
+#[tokio::test]
+async fn recorded_requests_are_limited_to_ten_thousand() {
+    let (running, mut peer) = simulator().await;
+    let many = "GET /nowhere HTTP/1.1\r\n\r\n".repeat(10);
+    for _ in 0..1_001 {
+        peer.send(&many).await;
+        for _ in 0..10 {
+            peer.answer().await;
+        }
+    }
+    let kept = running.simulator().requests();
+    assert_eq!((kept.len(), kept[0].number), (10_000, 11));
+    assert_eq!(running.simulator().total_requests(), 10_010);
+}
+
+#[tokio::test]
+async fn token_use_reports_exhausted_and_expired_tokens() {
+    let (clock, config) = manual();
+    let (_running, mut peer) = running(Config { token_uses: 2, ..config }).await;
+    let token = peer.ask(&get("a")).await.json()["juspay"]["client_auth_token"].clone();
+    let spend = control("/tokens/use", &json!({"token": token}).to_string());
+    assert_eq!(peer.ask(&spend).await.json(), json!({"remaining": 1}));
+    assert_eq!(peer.ask(&spend).await.json(), json!({"remaining": 0}));
+    let refused = peer.ask(&spend).await;
+    assert_eq!((refused.status, refused.json()), (401, json!({"error": "used_up"})));
+    let born_used_up = peer.ask(&get("sim_used_up")).await.json()["juspay"].clone();
+    let unknown = json!({"client_auth_token": "tkn_nobody"});
+    let expiring = peer.ask(&get("sim_expires_20s")).await.json()["juspay"].clone();
+    clock.advance(std::time::Duration::from_secs(20));
+    for (juspay, why) in [(born_used_up, "used_up"), (unknown, "unknown"), (expiring, "expired")] {
+        let body = json!({"token": juspay["client_auth_token"]}).to_string();
+        let refused = peer.ask(&control("/tokens/use", &body)).await;
+        assert_eq!((refused.status, refused.json()), (401, json!({"error": why})));
+    }
+}
+
+#[tokio::test]
+async fn page_lists_magic_customers_and_control_api() {
+    let (_running, mut peer) = simulator().await;
+    let page = peer.ask(&bare("GET", "")).await;
+    assert_eq!(page.header("content-type"), Some("text/plain; charset=utf-8"));
+    for magic in MAGIC_CUSTOMERS {
+        assert!(page.body.contains(magic.id) && page.body.contains(magic.description));
+    }
+    assert!(page.body.contains("/_simulator/tokens/use") && page.body.contains("real SDK"));
+}
