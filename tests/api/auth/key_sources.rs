@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use simulator::{Algorithm, Fault, MintRequest, issuer::JWKS_PATH};
 
 use super::{COOLDOWN, INVALID_TOKEN, der::public_key_pem, refused, second_issuer, tokens::claims};
-use crate::support::{Stage, World, until};
+use crate::support::{Stage, World};
 
 /// The issuer's public key of that type.
 fn jwk(world: &Stage, kty: &str) -> Value {
@@ -51,9 +51,9 @@ async fn pem_keys_verify_tokens_with_any_kid() {
     assert!(world.issuer().requests().is_empty(), "the issuer was asked");
 
     std::fs::write(&file, format!("{strange}{rsa}")).unwrap();
-    world.clock.advance(COOLDOWN);
     let old = world.phone_holding(&token(&world, Algorithm::ES256, None));
-    until("the end of the old key", async || old.me().await.status == 401).await;
+    let has_ended = async || old.me().await.status == 401;
+    world.turn_until("the end of the old key", COOLDOWN, has_ended).await;
     refused("a removed key", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
     let rsa = world.phone_holding(&token(&world, Algorithm::RS256, None));
     assert_eq!(rsa.me().await.status, 200);
@@ -68,8 +68,8 @@ async fn key_files_with_a_private_key_are_not_used() {
     let world = stage.open_ready(&by_file(file.path())).await;
     let failures = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
     std::fs::write(&file, pair.serialize_pem()).unwrap();
-    world.clock.advance(COOLDOWN);
-    until("a failed look at the file", async || world.count(failures).await >= 1).await;
+    let has_failed = async || world.count(failures).await >= 1;
+    world.turn_until("a failed look at the file", COOLDOWN, has_failed).await;
     let keys = world.count("juspay_bff_jwks_keys{issuer=\"main\"}").await;
     assert_eq!(keys, 1, "the last good key stays");
 }

@@ -249,8 +249,8 @@ async fn key_files_are_watched() {
 
     world.issuer().rotate(false).unwrap();
     std::fs::write(&file, world.issuer().jwks().to_string()).unwrap();
-    world.clock.advance(COOLDOWN);
-    until("the end of the old key", async || old.me().await.status == 401).await;
+    let has_ended = async || old.me().await.status == 401;
+    world.turn_until("the end of the old key", COOLDOWN, has_ended).await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     assert!(world.issuer().requests().is_empty(), "nobody was asked");
 }
