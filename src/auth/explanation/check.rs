@@ -150,12 +150,12 @@ impl Check {
 
 /// Lists the service's checks after `last`, which were not made.
 pub(super) fn list_unmade(checks: &mut Vec<Check>, last: &str, because: &str) {
-    let is_asked = checks.iter().any(|check| check.name == "introspection");
-    let order: &[&'static str] = if is_asked { &INTROSPECTED } else { &SIGNED };
+    let is_introspected = checks.iter().any(|check| check.name == "introspection");
+    let order: &[&'static str] = if is_introspected { &INTROSPECTED } else { &SIGNED };
     let made: Vec<_> = checks.iter().map(|check| check.name).collect();
     let rest = order.iter().skip_while(|name| **name != last).skip(1);
     // An introspected token may have an iss check of its own before the introspection.
-    let unmade = rest.filter(|name| is_asked || !made.contains(name));
+    let unmade = rest.filter(|name| is_introspected || !made.contains(name));
     checks.extend(unmade.map(|name| Check::open(name, format!("not checked, {because}"))));
 }
 

@@ -95,11 +95,10 @@ async fn unavailable_keys_are_a_503() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn opaque_tokens_are_introspected() {
-    let fixture = Fixture::new().await;
+/// Settings whose issuer `opaque` validates tokens by introspection.
+fn introspecting(fixture: &Fixture) -> String {
     let secret = fixture.file("secret", DEFAULT_CLIENT.1);
-    let settings = format!(
+    format!(
         "juspay = {{ base_url = 'http://127.0.0.1:9', merchant_id = 'm', api_key = 'k' }}
         [auth.issuers.opaque]
         issuer = '{}'
@@ -111,7 +110,13 @@ async fn opaque_tokens_are_introspected() {
         fixture.running.issuer().introspection_url(),
         DEFAULT_CLIENT.0,
         secret.display()
-    );
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opaque_tokens_are_introspected() {
+    let fixture = Fixture::new().await;
+    let settings = introspecting(&fixture);
     let token = fixture.mint(&MintRequest::opaque("alice"));
     let ended = fixture.explain_by(&settings, &token, "", &[]).await;
     ends(&ended, &[], "accepted by auth.issuers.opaque");
@@ -145,20 +150,8 @@ async fn opaque_tokens_are_introspected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn introspected_tokens_show_the_difference_of_their_issuer() {
     let fixture = Fixture::new().await;
-    let secret = fixture.file("secret", DEFAULT_CLIENT.1);
+    let settings = introspecting(&fixture);
     let issuer = fixture.running.issuer().issuer_url();
-    let settings = format!(
-        "juspay = {{ base_url = 'http://127.0.0.1:9', merchant_id = 'm', api_key = 'k' }}
-        [auth.issuers.opaque]
-        issuer = '{issuer}'
-        audiences = ['juspay-bff-demo']
-        introspection_url = '{}'
-        introspection_client_id = '{}'
-        introspection_client_secret_file = '{}'",
-        fixture.running.issuer().introspection_url(),
-        DEFAULT_CLIENT.0,
-        secret.display()
-    );
     let token = fixture.mint(&MintRequest::opaque("alice").with("iss", format!("{issuer}/")));
     let ended = fixture.explain_by(&settings, &token, "", &[]).await;
     ends(&ended, &["iss"], "rejected with 401 invalid_token, reason unknown_issuer");

@@ -5,7 +5,7 @@ use super::{
     STEP, catch_up, first_sight, retry_after, scripted,
     scripted_juspay::{ACCESS_DENIED, BAD_ORIGIN, answer, named},
 };
-use crate::support::{ManualClock, Pending};
+use crate::support::{ManualClock, Pending, World};
 
 /// Longer than `juspay.breaker.window`.
 const STEPS: usize = 150;
@@ -19,6 +19,15 @@ fn html(status: &str) -> Vec<u8> {
 
 fn json(status: &str, body: &str) -> Vec<u8> {
     answer(status, "Content-Type: application/json\r\n", body.as_bytes())
+}
+
+/// Advances the clock with the service until all of these requests are answered.
+async fn turn_until_answered(world: &World, requests: &[Pending]) {
+    let are_answered = async || {
+        catch_up(world).await;
+        requests.iter().all(Pending::is_answered)
+    };
+    world.turn_until("all answers", STEP, are_answered).await;
 }
 
 const ODDITIES: &[Oddity] = &[
@@ -61,11 +70,7 @@ async fn no_other_customer_notices((oddity, bytes): &Oddity) {
         world.clock.advance(STEP);
         world.service.turn().await;
     }
-    let is_answered = async || {
-        catch_up(&world).await;
-        asking.iter().all(Pending::is_answered)
-    };
-    world.turn_until("all answers", STEP, is_answered).await;
+    turn_until_answered(&world, &asking).await;
     first_sight(&world, "last").await;
     let mut failed = 0;
     for pending in asking {
@@ -174,11 +179,7 @@ async fn one_customer_does_not_use_up_the_retry_budget() {
         world.clock.advance(STEP);
         world.service.turn().await;
     }
-    let is_answered = async || {
-        catch_up(&world).await;
-        asking.iter().all(Pending::is_answered)
-    };
-    world.turn_until("all answers", STEP, is_answered).await;
+    turn_until_answered(&world, &asking).await;
     let retries = "juspay_bff_upstream_retries_total";
     assert_eq!(world.count(retries).await, 2, "those of one call");
     // One of the three reserved retries is left.
