@@ -288,7 +288,7 @@ impl Application {
         admin.stop().await;
         background.iter().for_each(rt::task::JoinHandle::abort);
         exporter.end(last.min(clock.monotonic().plus(LAST_SPANS))).await;
-        tracing::info!("stopped");
+        tracing::info!("shutdown complete");
         Ok(())
     }
 }

@@ -252,7 +252,7 @@ impl Drop for SocketFile {
         match identity(&self.path) {
             Ok(identity) if identity == self.identity => {
                 if let Err(error) = fs::remove_file(&self.path) {
-                    tracing::warn!(%path, %error, "failed to remove the socket file");
+                    tracing::warn!(%path, %error, "failed to remove the socket file at shutdown; the next start tries again");
                 }
             }
             Ok(_) => {

@@ -147,7 +147,7 @@ impl Running {
         if tokio::time::timeout(grace, ended).await.is_err() {
             tracing::warn!(
                 listener = name,
-                "shutdown grace period ended; closing the remaining connections"
+                "shutdown grace period ended; closing the remaining connections; if this repeats, raise server.shutdown_grace"
             );
         }
     }
@@ -313,7 +313,7 @@ async fn accept_rest(socket: &Listener, index: usize, crew: &Crew) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if error.kind() != io::ErrorKind::WouldBlock {
-                    tracing::warn!(%error, "shutdown: failed to accept connections that were still waiting");
+                    tracing::warn!(%error, "shutdown: failed to accept connections that were still waiting; their clients must retry");
                 }
                 return;
             }

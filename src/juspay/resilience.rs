@@ -142,8 +142,9 @@ impl Resilience {
         let error = answer.as_ref().err();
         match admission.hold.finish(now, error) {
             Some(HoldChange::Started) => tracing::warn!(
-                "Juspay rejected calls (401 or 403) of several customers, so the cause is not one \
-                 customer; sending one call at a time until Juspay accepts one"
+                "Juspay rejected calls (401 or 403) of several customers; sending one call at a time \
+                 until Juspay accepts one; check the API key and Juspay's address allow-list \
+                 (juspay-bff doctor)"
             ),
             Some(HoldChange::Ended) => {
                 tracing::info!(

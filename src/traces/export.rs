@@ -213,7 +213,7 @@ impl Sender {
         if lost > self.losses.told && now >= self.losses.next {
             let why = self.losses.why.take().map(tracing::field::display);
             let number = lost.saturating_sub(self.losses.told);
-            tracing::warn!(lost = number, why, "trace spans lost");
+            tracing::warn!(lost = number, why, "trace spans lost; requests are not affected");
             self.losses = Losses { told: lost, next: now.plus(TOLD_EVERY), why: None };
         }
     }

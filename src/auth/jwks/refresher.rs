@@ -102,7 +102,7 @@ impl JwksRefresher {
         if let Err(error) = &fetched {
             let issuer = &*self.issuer;
             if self.store.usable(self.clock.monotonic()).is_some() {
-                warn!(issuer, %error, "failed to fetch JWKS; keeping the previous keys");
+                warn!(issuer, %error, "failed to fetch JWKS; keeping the previous keys and retrying");
             } else {
                 warn!(issuer, %error, "failed to fetch JWKS; no usable keys available");
             }
