@@ -21,13 +21,14 @@ mod revocations;
 mod secrets;
 mod serve;
 mod server;
-mod shortcut;
 mod stream;
 
 use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use actix_service::IntoServiceFactory as _;
-use actix_web::{App, middleware::from_fn, rt, web};
+use actix_http::Request;
+use actix_service::{fn_factory_with_config, fn_service};
+use actix_web::{App, dev::AppConfig, middleware::from_fn, rt, web};
+use futures_util::future::ready;
 
 use self::{
     listen::{Listener, Listeners},
@@ -35,23 +36,23 @@ use self::{
     secrets::Secrets,
     serve::{Door, serve},
     server::{Server, Share},
-    shortcut::Shortcut,
 };
 use crate::{
+    admin::{self, Admin},
     auth::{Authenticator, JwksRefreshers},
     cache::CustomerCache,
     clock::{Clock, Throttle},
     concurrency::ConcurrencyLimits,
     customer::CustomerRefKey,
     juspay::{
-        CustomerApi,
         client::{Client, Juspay},
         keys::ApiKeys,
         resilience::{Resilience, ResilientClient},
     },
     metrics::Metrics,
+    problem::Challenges,
+    public::{Drain, Handler, RequestLog},
     rate_limit::CustomerRateLimit,
-    routes::{self, Admin, Connections, Counts, Customers, Drain, Observer, ShortWay},
     settings::{Effective, Loaded, Settings},
     traces::{self, Exporter, Tracer},
 };
@@ -177,18 +178,14 @@ impl Stations {
         })
     }
 
-    fn observer(&self, settings: &Settings) -> Observer {
-        Observer {
-            drain: self.drain.clone(),
-            connections: Connections::new(&self.metrics, settings.server.max_connections),
-            access: settings.log.access,
-            challenges: routes::Challenges::of(&settings.auth),
-            tracer: self.tracer.clone(),
-            refs: self.refs.clone(),
-            metrics: Arc::clone(&self.metrics),
-            counts: Counts::of(&self.metrics),
-            clock: Arc::clone(&self.clock),
-        }
+    fn request_log(&self, settings: &Settings) -> RequestLog {
+        RequestLog::new(
+            (&self.drain, settings.server.max_connections),
+            settings.log.access,
+            self.refs.clone(),
+            self.tracer.clone(),
+            (&self.metrics, &self.clock),
+        )
     }
 
     fn admin(&self, settings: Effective) -> web::Data<Admin> {
@@ -361,26 +358,30 @@ fn public_server(
 ) -> Result<Server, StartError> {
     let (juspay, resilience) = (Arc::clone(&stations.juspay), Arc::clone(&stations.resilience));
     let (cache, limit) = (stations.cache.clone(), Arc::clone(&stations.limit));
-    let authenticator = web::Data::from(Arc::clone(&stations.authenticator));
-    let observer = stations.observer(settings);
+    let (authenticator, clock) = (Arc::clone(&stations.authenticator), Arc::clone(&stations.clock));
+    let (log, challenges) = (stations.request_log(settings), Challenges::of(&settings.auth));
     let (id_form, not_found_ttl) = (settings.juspay.customer_id_form, settings.cache.not_found_ttl);
     // Runs once in each worker.
     let app = move || {
         let client = Rc::new(Client::new(Arc::clone(&juspay)));
-        let api: Rc<dyn CustomerApi> =
-            Rc::new(ResilientClient::new(Arc::clone(&resilience), client));
-        let (cache, limit, observer) = (cache.clone(), Arc::clone(&limit), observer.clone());
-        let observer = Rc::new(observer);
-        let auth = Arc::clone(&authenticator);
-        let customers =
-            Customers { authenticator: auth, cache, api, id_form, not_found_ttl, limit };
-        let short_way = Rc::new(ShortWay::new(&customers, Rc::clone(&observer)));
-        let app = App::new()
-            .app_data(web::Data::new(customers))
-            .app_data(web::Data::clone(&authenticator))
-            .wrap_fn(move |request, service| routes::observe(&observer, request, service))
-            .configure(routes::public);
-        Shortcut::new(app.into_factory(), short_way)
+        let handler = Rc::new(Handler {
+            authenticator: Arc::clone(&authenticator),
+            challenges,
+            cache: cache.clone(),
+            api: Rc::new(ResilientClient::new(Arc::clone(&resilience), client)),
+            id_form,
+            not_found_ttl,
+            limit: Arc::clone(&limit),
+            log: log.clone(),
+            clock: Arc::clone(&clock),
+        });
+        fn_factory_with_config(move |_: AppConfig| {
+            let handler = Rc::clone(&handler);
+            ready(Ok::<_, ()>(fn_service(move |request: Request| {
+                let handler = Rc::clone(&handler);
+                async move { Ok::<_, actix_web::Error>(handler.handle(request).await) }
+            })))
+        })
     };
     let tls = stations.secrets.tls.clone();
     let door = Door::public(settings, tls, &stations.drain, &stations.clock, &stations.metrics);
@@ -392,12 +393,12 @@ fn admin_server(
     in_force: Effective,
     sockets: Vec<Listener>,
 ) -> Result<Server, StartError> {
-    let admin = stations.admin(in_force);
+    let state = stations.admin(in_force);
     let app = move || {
         App::new()
-            .app_data(web::Data::clone(&admin))
-            .wrap(from_fn(routes::explain))
-            .configure(routes::admin)
+            .app_data(web::Data::clone(&state))
+            .wrap(from_fn(admin::respond_with_problems))
+            .configure(admin::routes)
     };
     let door = Door::admin(&stations.drain, &stations.clock, &stations.metrics);
     Ok(serve(app, &door, Share::admin(), sockets)?)

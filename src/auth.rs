@@ -25,9 +25,9 @@ mod inspection;
 mod introspection;
 mod issuer;
 mod jwks;
-mod known;
 mod logout;
 mod near_miss;
+mod request;
 mod revocations;
 mod revoking;
 #[cfg(test)]
@@ -35,14 +35,14 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
+mod token_cache;
 mod turns;
-mod verified;
 
 use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use self::{
     bearer::{Credentials, Scheme},
-    dpop::{Bound, Dpop},
+    dpop::{Dpop, Presented},
     gateway::Gateway,
     introspection::Introspection,
     issuer::Issuer,
@@ -50,8 +50,8 @@ use self::{
     logout::Queue,
     revocations::{Revocations, TokenIdentity},
     token::{SignatureChecked, Unverified, is_issuer},
+    token_cache::{Finding, Signed, Signer, TokenCache},
     turns::Turns,
-    verified::{Finding, Signed, Signer, VerifiedTokens},
 };
 pub use self::{
     caller::Caller,
@@ -60,7 +60,6 @@ pub use self::{
     gateway::Approach,
     hmac::{HmacFileError, HmacSecrets},
     issuer::JwksRefreshers,
-    known::{Known, KnownCaller},
     logout::LogoutError,
     revocations::RevokeError,
 };
@@ -69,6 +68,8 @@ pub(crate) use self::{
     introspection::AskError,
     jwks::{FetchError, SetError},
 };
+use actix_http::Request;
+
 use crate::{
     clock::{Clock, Throttle},
     concurrency::ConcurrencyLimits,
@@ -77,6 +78,7 @@ use crate::{
     secret_file::SecretFileError,
     settings,
     tls::{self, TlsError},
+    traces::Span,
 };
 
 /// What a caller is told after a bug of ours.
@@ -84,10 +86,6 @@ const BUG_RETRY: Duration = Duration::from_secs(1);
 
 /// A SHA-256 digest.
 type Sha256 = [u8; 32];
-
-/// A bearer token's digest: what it is found by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenDigest(Sha256);
 
 /// Why no [`Authenticator`] can be made.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +115,7 @@ pub struct Authenticator {
     issuers: Vec<Issuer>,
     introspection: Option<Introspection>,
     gateway: Option<Gateway>,
-    verified: VerifiedTokens,
+    tokens: TokenCache,
     turns: Turns,
     revocations: Revocations,
     logouts: Queue,
@@ -127,9 +125,9 @@ pub struct Authenticator {
     metrics: Arc<Metrics>,
 }
 
-/// A token that isn't known, and its digest. No `Debug`: tokens are printed nowhere.
-struct Token {
-    text: Box<str>,
+/// A token and its digest. No `Debug`, so that no token is ever printed.
+struct Token<'r> {
+    text: &'r str,
     digest: Sha256,
 }
 
@@ -139,13 +137,6 @@ struct Proof<'t> {
     by: Signer,
     /// The key set's, or the secrets'.
     generation: u64,
-}
-
-/// What becomes of a request that can't be let in at once.
-enum FirstSight {
-    Refused(AuthError),
-    Token(Token),
-    Bound(Box<Bound>),
 }
 
 impl Authenticator {
@@ -207,7 +198,7 @@ impl Authenticator {
         }
         metrics.auth.failures.initialize(AuthError::REASONS.iter().copied().flatten().copied());
         metrics.auth.logouts.initialize(LogoutError::outcomes());
-        let verified = VerifiedTokens::new(auth.verified_tokens);
+        let tokens = TokenCache::new(auth.verified_tokens);
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let turns = Turns::new(cores, limits.verification.clone(), Arc::clone(&clock));
         let max_token_bytes = auth.max_token_bytes;
@@ -218,7 +209,7 @@ impl Authenticator {
             issuers,
             introspection: None,
             gateway: auth.gateway.as_ref().map(Gateway::new),
-            verified,
+            tokens,
             turns,
             revocations,
             logouts,
@@ -230,93 +221,95 @@ impl Authenticator {
         Ok((authenticator, JwksRefreshers::new(refreshers)))
     }
 
-    /// Who is calling, by the values of all `Authorization` headers of the request. Without the
-    /// rest of it, nobody with a token that is bound to a key gets in.
+    /// Authenticates a request. `span` gets the outcome.
     ///
     /// # Errors
-    /// When nobody has shown who they are; it is counted by then.
-    pub async fn authenticate<'a>(
+    /// If authentication fails. The failure has already been counted.
+    pub async fn authenticate(&self, request: &Request, span: &Span) -> Result<Caller, AuthError> {
+        let mut is_immediate = true;
+        let caller = match &self.gateway {
+            Some(gateway) => request::gateway_caller(gateway, request),
+            None => {
+                let authorization = request::authorization(request);
+                let presented = || request::dpop(request);
+                self.identify(authorization, presented, &mut is_immediate).await
+            }
+        };
+        span.set("juspay_bff.auth.at_once", is_immediate);
+        match &caller {
+            Ok(caller) => {
+                span.set("juspay_bff.auth.outcome", "ok");
+                span.name("juspay_bff.auth.issuer", caller.issuer());
+            }
+            Err(error) => span.set("juspay_bff.auth.outcome", error.reason()),
+        }
+        caller.map_err(|error| self.counted(error))
+    }
+
+    /// Identifies the caller by the values of all `Authorization` headers. Sets `is_immediate` to false for
+    /// the slow steps: verifying a token or a proof. They are boxed, because most requests present a cached
+    /// bearer token, and their future should be small.
+    async fn identify<'r>(
         &self,
-        authorization: impl Iterator<Item = &'a [u8]>,
+        authorization: impl Iterator<Item = &'r [u8]>,
+        presented: impl FnOnce() -> Presented,
+        is_immediate: &mut bool,
     ) -> Result<Caller, AuthError> {
-        match self.at_once(authorization) {
-            Ok(caller) => Ok(caller),
-            Err(FirstSight::Refused(error)) => Err(error),
-            Err(FirstSight::Token(token)) => self.verify(token).await,
-            Err(FirstSight::Bound(_)) => Err(self.counted(ProofFault::Missing.into())),
-        }
-    }
-
-    /// What can be told without a signature check.
-    fn at_once<'a>(
-        &self,
-        authorization: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Caller, FirstSight> {
-        let accepts_dpop = self.dpop.is_taken();
-        let refused = |error| FirstSight::Refused(self.counted(error));
-        let credentials = Credentials::of(authorization, self.max_token_bytes, accepts_dpop);
-        let credentials = credentials.map_err(refused)?;
-        let Credentials { scheme, token } = credentials;
+        let Credentials { scheme, token } =
+            Credentials::of(authorization, self.max_token_bytes, self.dpop.is_taken())?;
         let digest = sha256(token);
-        let now = self.clock.moment();
-        let keys = |index: usize| self.issuers.get(index)?.in_force(now.monotonic);
-        if let Some(caller) = self.verified.get(&digest, now, keys) {
-            let reason = match (self.revocations.check(caller.token_identity()), scheme) {
-                (Err(reason), _) => reason,
-                (Ok(()), Scheme::Dpop) => {
-                    let token = Token { text: Box::default(), digest };
-                    return Err(FirstSight::Bound(Box::new(Bound { token, known: Some(caller) })));
+        let caller = match self.tokens.get(&digest, self.clock.moment(), &self.issuers) {
+            Some(caller) => {
+                self.revocations.check(caller.token_identity())?;
+                caller
+            }
+            None => {
+                let text = Credentials { scheme, token }.text()?;
+                // Rejects a flood of forged tokens before their claims are parsed.
+                if self.turns.are_all_taken() {
+                    return Err(AuthError::Overloaded);
                 }
-                (Ok(()), Scheme::Bearer) if caller.bound_to().is_some() => Reason::Confirmation,
-                (Ok(()), Scheme::Bearer) => return Ok(caller),
-            };
-            return Err(refused(reason.into()));
+                *is_immediate = false;
+                Box::pin(self.verify(&Token { text, digest }, scheme)).await?
+            }
+        };
+        match scheme {
+            Scheme::Bearer if caller.bound_to().is_some() => Err(Reason::Confirmation.into()),
+            Scheme::Bearer => Ok(caller),
+            Scheme::Dpop => {
+                *is_immediate = false;
+                Box::pin(self.check_proof(caller, &digest, presented())).await
+            }
         }
-        let text = credentials.text().map_err(refused)?;
-        // There may be a place by the time that the token needs it, but then a flood would be read
-        // before it is turned away.
-        if self.turns.are_all_taken() {
-            return Err(refused(AuthError::Overloaded));
-        }
-        let token = Token { text: text.into(), digest };
-        Err(match scheme {
-            Scheme::Bearer => FirstSight::Token(token),
-            Scheme::Dpop => FirstSight::Bound(Box::new(Bound { token, known: None })),
-        })
     }
 
-    async fn verify(&self, token: Token) -> Result<Caller, AuthError> {
-        self.verify_uncounted(token, Scheme::Bearer).await.map_err(|error| self.counted(error))
-    }
-
-    async fn verify_uncounted(&self, token: Token, scheme: Scheme) -> Result<Caller, AuthError> {
-        let epoch = self.verified.epoch();
-        let parsed = Unverified::parse(&token.text)
+    /// Verifies a token that is not cached, and caches it.
+    async fn verify(&self, token: &Token<'_>, scheme: Scheme) -> Result<Caller, AuthError> {
+        let epoch = self.tokens.epoch();
+        let parsed = Unverified::parse(token.text)
             .and_then(|unverified| self.issuer_of(&unverified).map(|found| (unverified, found)));
         let (unverified, (index, issuer)) = match parsed {
             Ok(parsed) => parsed,
             Err(reason) => {
-                let introspection = self.introspection_of(&token, reason)?;
-                // In memory of its own: what most tokens need takes a fraction of that.
+                let introspection = self.introspection_of(token, reason)?;
                 return Box::pin(self.introspect(introspection, token, scheme, epoch)).await;
             }
         };
         unverified.check_header(&issuer.rules)?;
         let proof = self.prove(&unverified, issuer).await?;
         let identity = proof.verified.identity();
-        let token_identity =
-            Arc::new(TokenIdentity::new(index, Arc::clone(&issuer.name), identity));
-        // Before its age: only what is good in all else is told that it has expired.
-        self.revocations.check(&token_identity)?;
+        let identity = TokenIdentity::new(index, Arc::clone(&issuer.name), identity);
+        // Before the expiry: only a token that is valid in all other respects is reported as expired.
+        self.revocations.check(&identity)?;
         let now = self.clock.moment();
         let accepted = proof.verified.check(&issuer.rules, scheme, now.wall)?;
-        let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
+        let caller = Caller::new(accepted.customer, identity, accepted.bound_to);
         let finding = Finding {
             caller: caller.clone(),
             signed: Some(Signed { by: proof.by, generation: proof.generation.into() }),
             end: accepted.end,
         };
-        self.verified.remember(token.digest, finding, epoch, now);
+        self.tokens.insert(token.digest, finding, epoch, now);
         Ok(caller)
     }
 
@@ -381,15 +374,14 @@ impl Authenticator {
         self.issuers.iter().filter_map(secrets).collect()
     }
 
-    /// Forgets all verified tokens, also those that are being verified right now: each is checked
-    /// anew when it comes again.
+    /// Clears the token cache: each token is verified again.
     pub fn forget_all(&self) {
-        self.verified.forget_all();
+        self.tokens.clear();
     }
 
-    /// Lets verified tokens that are dead leave memory. Looks at every one.
+    /// Removes expired tokens from the cache.
     pub async fn sweep_tokens(&self, throttle: &mut Throttle) {
-        self.verified.sweep(throttle).await;
+        self.tokens.sweep(throttle).await;
     }
 
     /// Lets all else that is dead leave memory: for once in some seconds.

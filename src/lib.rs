@@ -1,22 +1,22 @@
 //! `juspay-bff` returns client auth tokens of Juspay to mobile apps, caches them, and keeps the API
 //! key on the server.
 //!
-//! A request passes through these modules:
+//! `public/handler.rs` defines what happens to a request, from top to bottom. It uses these modules:
 //!
 //! 1. [`auth`] validates the access token. Only a verified [`auth::Caller`] can proceed.
 //! 2. [`cache`] looks up the customer of the caller, or starts or joins a fetch.
 //! 3. [`juspay`] calls Juspay's API on a miss.
-//! 4. [`response`] builds the JSON response and its headers, [`problem`] an error response.
+//! 4. [`problem`] builds error responses.
 //!
-//! [`application`] builds the server and its two listeners, and [`routes`] maps paths to handlers.
-//! It also has a fast path for repeated requests. `tests/layers.rs` lists which modules may use
-//! which.
+//! [`admin`] is the other listener, for operators. [`application`] builds both. `tests/layers.rs` lists
+//! which modules may use which.
 
 #![cfg_attr(
     test,
     expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
 )]
 
+pub mod admin;
 pub mod algorithm;
 pub mod application;
 pub mod auth;
@@ -40,11 +40,10 @@ pub mod loopback;
 pub mod metrics;
 pub mod problem;
 pub mod process;
+pub mod public;
 pub mod rate_limit;
 pub mod regular_file;
-pub mod response;
 pub mod revocation;
-pub mod routes;
 pub mod secret_file;
 pub mod settings;
 pub mod telemetry;

@@ -356,7 +356,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// actix requires a response. `routes::observe` replaces it, because it needs the request's id.
+/// actix requires a response. The admin listener replaces it, because it needs a request id.
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         self.spec().status

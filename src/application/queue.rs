@@ -17,7 +17,7 @@ use actix_web::rt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::Semaphore;
 
-use crate::routes::Drain;
+use crate::public::Drain;
 
 /// So many pass at a time: as many as a hit may stand behind.
 const AT_A_TIME: usize = 4;

@@ -29,9 +29,10 @@ use super::{
     stream::Stream,
 };
 use crate::{
+    admin::{self, OnThisMachine},
     clock::{self, Clock},
     metrics::{self, GaugeGuard, Metrics, Series as _},
-    routes::{self, Drain, OnThisMachine},
+    public::Drain,
     settings::{self, Settings},
     tls::{Encrypted, PeerCertificate, ServerTls},
 };
@@ -100,7 +101,7 @@ impl Door {
 
     /// The admin listener's.
     pub(super) fn admin(drain: &Drain, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
-        Self::plain(MAX_HEAD, Some(routes::MAX_ADMIN_BODY), drain, clock, metrics)
+        Self::plain(MAX_HEAD, Some(admin::MAX_BODY), drain, clock, metrics)
     }
 
     fn plain(

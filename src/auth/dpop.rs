@@ -29,8 +29,7 @@ use self::{
 };
 pub(super) use self::{presented::Presented, proof::digest_in};
 use super::{
-    Authenticator, Token,
-    bearer::Scheme,
+    Authenticator, Sha256,
     caller::Caller,
     error::{AuthError, ProofFault, Reason},
 };
@@ -39,12 +38,6 @@ use crate::{
     secret_file::Secret,
     settings::{self, DpopMode},
 };
-
-/// A bound token, and who came with it when that is known already.
-pub(super) struct Bound {
-    pub(super) token: Token,
-    pub(super) known: Option<Caller>,
-}
 
 /// What proofs are checked against.
 pub(super) struct Dpop {
@@ -84,7 +77,7 @@ impl Dpop {
     fn examine(
         &self,
         presented: &Presented,
-        token: &super::Sha256,
+        token: &Sha256,
         now: Timestamp,
     ) -> Result<(Proof, Option<Arc<str>>), AuthError> {
         let proof = Proof::parse(presented.proof()?)?;
@@ -137,33 +130,21 @@ impl Authenticator {
         self
     }
 
-    /// Lets in who has the key that the token is bound to.
-    pub(super) async fn verify_bound(
+    /// Checks that the caller possesses the key that its token is bound to. The token has been verified:
+    /// the proof of an invalid token does not matter.
+    pub(super) async fn check_proof(
         &self,
-        bound: Bound,
-        presented: &Presented,
+        caller: Caller,
+        token: &Sha256,
+        presented: Presented,
     ) -> Result<Caller, AuthError> {
-        self.verify_bound_uncounted(bound, presented).await.map_err(|error| self.counted(error))
-    }
-
-    /// The token first: only for a good one does its proof matter.
-    async fn verify_bound_uncounted(
-        &self,
-        Bound { token, known }: Bound,
-        presented: &Presented,
-    ) -> Result<Caller, AuthError> {
-        let digest = token.digest;
-        let caller = match known {
-            Some(caller) => caller,
-            None => self.verify_uncounted(token, Scheme::Dpop).await?,
-        };
         let thumbprint = *caller.bound_to().ok_or(Reason::Unbound)?;
-        let (proof, next_nonce) = self.dpop.examine(presented, &digest, self.clock.now())?;
+        let (proof, next_nonce) = self.dpop.examine(&presented, token, self.clock.now())?;
         let turn = self.turns.take().await?;
         proof.verify(&thumbprint)?;
         drop(turn);
         self.dpop.replays.take(&thumbprint, &proof.jti, self.clock.moment())?;
-        // Its token may have been revoked while it waited.
+        // The token may have been revoked in the meantime.
         self.revocations.check(caller.token_identity())?;
         Ok(match next_nonce {
             Some(nonce) => caller.with_next_nonce(nonce),

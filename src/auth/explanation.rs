@@ -140,7 +140,7 @@ struct Explaining<'t> {
     checks: Vec<Check>,
 }
 
-impl Explaining<'_> {
+impl<'t> Explaining<'t> {
     async fn with(mut self, refreshers: JwksRefreshers) -> Explanation {
         self.checks.extend(explain_form(self.text));
         let parsed = Unverified::parse(self.text).and_then(|unverified| {
@@ -228,7 +228,7 @@ impl Explaining<'_> {
         self.introspected(&token).await
     }
 
-    async fn introspected(mut self, token: &Token) -> Explanation {
+    async fn introspected(mut self, token: &Token<'_>) -> Explanation {
         let Some(introspection) = self.authenticator.introspection.as_ref() else {
             return self.end(None, None);
         };
@@ -259,11 +259,11 @@ impl Explaining<'_> {
     async fn introspect(
         &self,
         introspection: &Introspection,
-        token: &Token,
+        token: &Token<'_>,
         context: &CheckContext<'_>,
     ) -> Explained {
         let url = format!("{}.introspection_url", context.table);
-        let introspected = match introspection.probe(&token.text).await {
+        let introspected = match introspection.probe(token.text).await {
             Ok(Some(introspected)) => introspected,
             Ok(None) => {
                 let found = format!("{url} answers that it is not active");
@@ -295,15 +295,16 @@ impl Explaining<'_> {
             refreshers.run().await;
             pending().await
         };
+        let token = self.token();
         tokio::select! {
             biased;
-            verdict = self.authenticator.verify_uncounted(self.token(), self.scheme) => verdict,
+            verdict = self.authenticator.verify(&token, self.scheme) => verdict,
             never = keeping => never,
         }
     }
 
-    fn token(&self) -> Token {
-        Token { text: self.text.into(), digest: sha256(self.text.as_bytes()) }
+    fn token(&self) -> Token<'t> {
+        Token { text: self.text, digest: sha256(self.text.as_bytes()) }
     }
 
     fn end(

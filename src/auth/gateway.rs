@@ -34,17 +34,15 @@ pub enum Approach {
 pub(super) struct Gateway {
     header: Box<str>,
     subjects: Vec<String>,
-    token_identity: Arc<TokenIdentity>,
+    name: Arc<str>,
 }
 
 impl Gateway {
     pub(super) fn new(settings: &settings::Gateway) -> Self {
-        let nobody = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
-        let token_identity = TokenIdentity::new(NO_ISSUER, NAME.into(), nobody);
         Self {
+            name: NAME.into(),
             header: settings.header.as_str().into(),
             subjects: settings.client_subjects.clone(),
-            token_identity: Arc::new(token_identity),
         }
     }
 
@@ -53,7 +51,7 @@ impl Gateway {
         &self.header
     }
 
-    /// Whom the gateway names, by the values of all headers of that name.
+    /// The caller that the gateway names, by the values of all headers of that name.
     pub(super) fn caller<'a>(
         &self,
         mut values: impl Iterator<Item = &'a [u8]>,
@@ -72,7 +70,9 @@ impl Gateway {
         }
         let value = std::str::from_utf8(value).map_err(|_| AuthError::NoCustomer)?;
         let customer = CustomerId::parse(value).map_err(|_| AuthError::NoCustomer)?;
-        Ok(Caller::new(customer, Arc::clone(&self.token_identity), None))
+        let nobody = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
+        let identity = TokenIdentity::new(NO_ISSUER, Arc::clone(&self.name), nobody);
+        Ok(Caller::new(customer, identity, None))
     }
 
     /// Where subjects are named, every TCP connection must show one of them.

@@ -30,7 +30,7 @@ use super::{
     bearer::Scheme,
     revocations::TokenIdentity,
     token::{Accepted, Introspected, names_issuer},
-    verified::{Epoch, Finding},
+    token_cache::{Epoch, Finding},
 };
 use crate::{
     clock::{Clock, later},
@@ -117,13 +117,13 @@ impl Authenticator {
     /// of it.
     pub(super) fn introspection_of(
         &self,
-        token: &Token,
+        token: &Token<'_>,
         reason: Reason,
     ) -> Result<&Introspection, Reason> {
         let introspection = self.introspection.as_ref().ok_or(reason)?;
         let mut signing = self.issuers.iter().filter(|issuer| issuer.has_keys());
         let is_anothers =
-            signing.any(|issuer| names_issuer(&token.text, &issuer.rules.settings.issuer));
+            signing.any(|issuer| names_issuer(token.text, &issuer.rules.settings.issuer));
         if is_anothers { Err(reason) } else { Ok(introspection) }
     }
 
@@ -131,17 +131,16 @@ impl Authenticator {
     pub(super) async fn introspect(
         &self,
         introspection: &Introspection,
-        token: Token,
+        token: &Token<'_>,
         scheme: Scheme,
         epoch: Epoch,
     ) -> Result<Caller, AuthError> {
         let index = introspection.issuer;
         let issuer = self.issuers.get(index).ok_or(Reason::UnknownIssuer)?;
-        let told = introspection.desk.ask(&token, epoch).await?;
+        let told = introspection.desk.ask(token, epoch).await?;
         let Told { introspected, asked } = &*told;
         let token_identity =
             TokenIdentity::new(index, Arc::clone(&issuer.name), introspected.identity());
-        let token_identity = Arc::new(token_identity);
         // Before its age: only what is good in all else is told that it has expired.
         self.revocations.check(&token_identity)?;
         let now = self.clock.moment();
@@ -150,7 +149,7 @@ impl Authenticator {
         let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
         let finding = Finding { caller: caller.clone(), signed: None, end };
         if now.wall < end {
-            self.verified.remember(token.digest, finding, epoch, now);
+            self.tokens.insert(token.digest, finding, epoch, now);
         }
         Ok(caller)
     }

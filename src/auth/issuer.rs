@@ -9,7 +9,7 @@ use super::{
     introspection::is_asked,
     jwks::{JwksRefresher, KeyFetcher, KeyStore, Schedule},
     token::Rules,
-    verified::InForce,
+    token_cache::InForce,
 };
 use crate::{
     clock::{Clock, Monotonic},

@@ -75,7 +75,7 @@ impl Authenticator {
         }
         if is_incomplete {
             let now = self.clock.now();
-            let callers = self.verified.callers();
+            let callers = self.tokens.callers();
             let ended = callers.filter(|caller| added.ends(caller.token_identity(), now));
             customers.extend(ended.map(|caller| caller.customer().clone()));
         }

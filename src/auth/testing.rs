@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use actix_http::Request;
+use actix_web::{http::header::AUTHORIZATION, test::TestRequest};
 use aws_lc_rs::{
     encoding::AsDer as _,
     rand::SystemRandom,
@@ -28,12 +30,14 @@ use tokio::sync::watch;
 use super::{
     AuthError, Authenticator, Caller,
     jwks::{FetchError, KeyFetcher},
+    sha256,
 };
 use crate::{
     clock::{Throttle, manual::ManualClock},
     concurrency::{ConcurrencyLimits, Permit},
     metrics::Metrics,
     settings::{self, Algorithm, KeySource},
+    traces::Span,
 };
 
 /// The wall clock's start: 2026-01-01T00:00:00Z.
@@ -352,6 +356,11 @@ pub(super) async fn locally<F: Future>(test: F) -> F::Output {
     tokio::task::LocalSet::new().run_until(Box::pin(test)).await
 }
 
+/// A request with this `Authorization` header.
+pub(super) fn request(authorization: &str) -> Request {
+    TestRequest::default().insert_header((AUTHORIZATION, authorization)).to_request()
+}
+
 impl World {
     /// All at once: there are few.
     pub(super) fn sweep(&self) {
@@ -366,8 +375,7 @@ impl World {
     }
 
     pub(super) async fn check(&self, token: &str) -> Result<Caller, AuthError> {
-        let header = format!("Bearer {token}");
-        self.auth.authenticate([header.as_bytes()].into_iter()).await
+        self.auth.authenticate(&request(&format!("Bearer {token}")), &Span::default()).await
     }
 
     /// The customer, or the refusal's label.
@@ -385,8 +393,8 @@ impl World {
     ) -> tokio::task::JoinHandle<Result<Caller, AuthError>> {
         let auth = Arc::clone(&self.auth);
         tokio::task::spawn_local(async move {
-            let header = format!("Bearer {token}");
-            auth.authenticate([header.as_bytes()].into_iter()).await
+            let request = request(&format!("Bearer {token}"));
+            auth.authenticate(&request, &Span::default()).await
         })
     }
 
@@ -396,10 +404,12 @@ impl World {
         settle().await;
     }
 
-    /// Whether the token is known without a signature check.
+    /// Whether the token is cached, and valid as a bearer token.
     pub(super) fn knows(&self, token: &str) -> bool {
-        let header = format!("Bearer {token}");
-        self.auth.at_once([header.as_bytes()].into_iter()).is_ok()
+        let auth = &self.auth;
+        let caller = auth.tokens.get(&sha256(token.as_bytes()), auth.clock.moment(), &auth.issuers);
+        let is_revoked = |it: &Caller| auth.revocations.check(it.token_identity()).is_err();
+        caller.is_some_and(|caller| caller.bound_to().is_none() && !is_revoked(&caller))
     }
 
     /// That many of the places for signature checks, taken.

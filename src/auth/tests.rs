@@ -2,20 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{FromRequest as _, dev::Payload, test::TestRequest, web::Data};
+use actix_web::test::TestRequest;
 use serde_json::json;
 
 use super::{
-    AuthError, Authenticator, Caller, SetUpError,
+    AuthError, Authenticator, SetUpError,
     testing::{
-        OTHER_P256, P256, PLACES, clock, issuer, limits, locally, set, settings, settle, signed,
-        token, world,
+        OTHER_P256, P256, PLACES, clock, issuer, limits, locally, request, set, settings, settle,
+        signed, token, world,
     },
 };
 use crate::{
     clock::{SystemClock, manual::ManualClock},
     metrics::Metrics,
     settings::KeySource,
+    traces::Span,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -63,7 +64,7 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
     let by_k0 = format!("Bearer {}", signed(&OTHER_P256, "k0", json!({})));
     let by_k1 = format!("Bearer {}", token("k1", json!({})));
     let passes =
-        async |header: &str| auth.authenticate([header.as_bytes()].into_iter()).await.is_ok();
+        async |header: &str| auth.authenticate(&request(header), &Span::default()).await.is_ok();
     let reads = |outcome| counter.with_label_values(&["main", outcome]).get();
     // Files are read in a thread of their own.
     let until = async |condition: &dyn Fn() -> bool| {
@@ -104,28 +105,27 @@ fn two_issuers_with_one_name_are_a_fault() {
 }
 
 #[tokio::test]
-async fn a_handler_gets_its_caller_from_the_request() {
-    async fn extract(request: TestRequest) -> Result<Caller, AuthError> {
-        Caller::from_request(&request.to_http_request(), &mut Payload::None).await
-    }
+async fn a_caller_has_one_valid_token() {
     locally(async {
         let world = world().await;
-        let request = || TestRequest::default().app_data(Data::from(Arc::clone(&world.auth)));
+        let authenticate = async |request: TestRequest| {
+            world.auth.authenticate(&request.to_request(), &Span::default()).await
+        };
         let header = |token: &str| ("authorization", format!("Bearer {token}"));
         let good = token("k1", json!({}));
-        for _ in ["first sight", "known"] {
-            let caller = extract(request().insert_header(header(&good))).await.unwrap();
+        for _ in ["verified", "cached"] {
+            let request = TestRequest::default().insert_header(header(&good));
+            let caller = authenticate(request).await.unwrap();
             assert_eq!((caller.customer().as_str(), caller.issuer()), ("alice", "main"));
             assert!(!format!("{caller:?}").contains("alice"));
         }
-        assert_eq!(extract(request()).await, Err(AuthError::MissingToken));
+        assert_eq!(authenticate(TestRequest::default()).await, Err(AuthError::MissingToken));
         let forged = signed(&OTHER_P256, "k1", json!({}));
-        let refused = extract(request().insert_header(header(&forged))).await;
-        assert_eq!(refused.unwrap_err().reason(), "signature");
-        let twice = request().append_header(header(&good)).append_header(header(&good));
-        assert!(matches!(extract(twice).await, Err(AuthError::MalformedHeader(_))));
-        let homeless = extract(TestRequest::default().insert_header(header(&good))).await;
-        assert_eq!(homeless, Err(AuthError::KeysUnavailable { retry_after: SECOND }));
+        let rejected = authenticate(TestRequest::default().insert_header(header(&forged))).await;
+        assert_eq!(rejected.unwrap_err().reason(), "signature");
+        let twice =
+            TestRequest::default().append_header(header(&good)).append_header(header(&good));
+        assert!(matches!(authenticate(twice).await, Err(AuthError::MalformedHeader(_))));
     })
     .await;
 }

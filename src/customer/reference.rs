@@ -30,6 +30,12 @@ impl CustomerRefKey {
         Self(Arc::new(Secret::random()))
     }
 
+    /// A number that changes with the key.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.changes()
+    }
+
     /// The customer's pseudonym.
     #[must_use]
     pub fn reference(&self, customer: &CustomerId) -> CustomerRef {

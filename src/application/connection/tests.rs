@@ -11,7 +11,7 @@ use actix_web::rt::{self, net::UnixStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::{clock::SystemClock, routes::Drain};
+use crate::{clock::SystemClock, public::Drain};
 
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Presented;
 use crate::{
     auth::{
-        AuthError, Caller, FirstSight, sha256,
+        AuthError, Caller, sha256,
         testing::{
             ED25519, OTHER_P256, P256, P384, Pair, RSA, START, World, base64url, issuer, locally,
             set, settings, signed, token, with, world, world_of_auth,
@@ -85,21 +85,17 @@ impl World {
     async fn request(
         &self,
         authorization: &str,
-        presented: &Presented,
+        presented: Presented,
     ) -> Result<Caller, AuthError> {
-        match self.auth.at_once([authorization.as_bytes()].into_iter()) {
-            Ok(caller) => Ok(caller),
-            Err(FirstSight::Refused(error)) => Err(error),
-            Err(FirstSight::Token(token)) => self.auth.verify(token).await,
-            Err(FirstSight::Bound(bound)) => self.auth.verify_bound(*bound, presented).await,
-        }
+        let authorization = [authorization.as_bytes()].into_iter();
+        self.auth.identify(authorization, || presented, &mut true).await
     }
 
     async fn with_proofs(&self, token: &str, proofs: &[&str]) -> Outcome {
-        self.called(&format!("DPoP {token}"), &presented(proofs)).await
+        self.called(&format!("DPoP {token}"), presented(proofs)).await
     }
 
-    async fn called(&self, authorization: &str, presented: &Presented) -> Outcome {
+    async fn called(&self, authorization: &str, presented: Presented) -> Outcome {
         match self.request(authorization, presented).await {
             Ok(caller) => {
                 let mut known = ["alice", "strict-alice"].into_iter();
@@ -169,7 +165,7 @@ async fn each_dpop_mode_accepts_only_its_tokens() {
             let authorization = format!("{scheme} {token}");
             for sight in ["first", "second"] {
                 let proof = proof(&token, json!({}));
-                let outcome = world.called(&authorization, &presented(&[&proof])).await;
+                let outcome = world.called(&authorization, presented(&[&proof])).await;
                 assert_eq!(outcome, expected, "{mode:?} {scheme} {sight}");
             }
         }
@@ -188,8 +184,8 @@ async fn what_one_scheme_has_shown_counts_for_no_other() {
         assert_eq!(world.outcome(&unbound).await, Ok("alice".to_owned()));
         let outcome = world.with_proofs(&unbound, &[&proof(&unbound, json!({}))]).await;
         assert_eq!(outcome, Err("unbound"), "known, but its proof proves nothing");
-        let bare = world.auth.authenticate([format!("DPoP {bound}").as_bytes()].into_iter()).await;
-        assert_eq!(bare.unwrap_err().reason(), "dpop_missing", "who has no request has no proof");
+        let bare = world.with_proofs(&bound, &[]).await;
+        assert_eq!(bare, Err("dpop_missing"));
     })
     .await;
 }
@@ -218,7 +214,7 @@ async fn issuers_with_and_without_proofs_stand_side_by_side() {
             ("DPoP", of_strict(cnf), Ok("strict-alice")),
         ] {
             let proof = proof(&token, json!({}));
-            let outcome = world.called(&format!("{scheme} {token}"), &presented(&[&proof])).await;
+            let outcome = world.called(&format!("{scheme} {token}"), presented(&[&proof])).await;
             assert_eq!(outcome, expected, "{scheme} {token}");
         }
     })
@@ -433,7 +429,7 @@ async fn by_default_a_bound_token_is_refused_whatever_comes_with_it() {
         let token = bound_to(phone());
         let proof = proof(&token, json!({}));
         for scheme in ["Bearer", "DPoP"] {
-            let outcome = world.called(&format!("{scheme} {token}"), &presented(&[&proof])).await;
+            let outcome = world.called(&format!("{scheme} {token}"), presented(&[&proof])).await;
             assert!(outcome.is_err(), "{scheme}");
         }
     })

@@ -21,7 +21,7 @@ use prometheus::{Histogram, IntCounterVec};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    super::{AuthError, Reason, Sha256, Token, token::Introspected, verified::Epoch},
+    super::{AuthError, Reason, Sha256, Token, token::Introspected, token_cache::Epoch},
     ask::{AskError, Asker},
 };
 use crate::{
@@ -111,7 +111,7 @@ impl Desk {
     }
 
     /// What the issuer says of the token. To be called where local tasks can be spawned.
-    pub(super) async fn ask(&self, token: &Token, epoch: Epoch) -> Landing {
+    pub(super) async fn ask(&self, token: &Token<'_>, epoch: Epoch) -> Landing {
         let _permit = self.waiting.try_acquire(&token.digest)?;
         let mut flight = self.board(token, epoch)?;
         let landed = flight.wait_for(Option::is_some).await;
@@ -126,7 +126,7 @@ impl Desk {
 
     fn board(
         &self,
-        token: &Token,
+        token: &Token<'_>,
         epoch: Epoch,
     ) -> Result<watch::Receiver<Option<Landing>>, AuthError> {
         let key = (token.digest, epoch);
@@ -141,7 +141,7 @@ impl Desk {
         drop(table);
         let pilot = Pilot { table: Arc::clone(&self.table), key, landing };
         let line = Arc::clone(&self.line);
-        let text = token.text.clone();
+        let text: Box<str> = token.text.into();
         tokio::task::spawn_local(async move {
             let _permit = permit;
             pilot.land(line.answer(&text).await);

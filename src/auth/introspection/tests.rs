@@ -355,7 +355,7 @@ async fn without_a_time_to_count_each_request_asks() {
         for number in 1..=3 {
             assert!(world.check("a").await.is_ok() && oracle.asked() == number);
         }
-        assert_eq!(world.auth.verified.len(), 0);
+        assert_eq!(world.auth.tokens.len(), 0);
     })
     .await;
 }

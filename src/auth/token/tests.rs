@@ -165,7 +165,7 @@ async fn tokens_with_a_changed_missing_or_added_character_are_rejected() {
             }
         }
         assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()));
-        assert_eq!(world.auth.verified.len(), 1);
+        assert_eq!(world.auth.tokens.len(), 1);
     })
     .await;
 }

@@ -109,7 +109,7 @@ async fn the_pages_attention_rules_are_the_alert_rules() {
     assert!(alerts.len() > 15 && rules.len() > 15, "{alerts:#?} {rules:#?}");
     for alert in alerts.keys() {
         let excepted = NOT_ON_THE_PAGE.iter().any(|(name, _)| name == alert);
-        assert_ne!(rules.contains_key(alert), excepted, "{alert} in src/routes/page/attention.js");
+        assert_ne!(rules.contains_key(alert), excepted, "{alert} in src/admin/page/attention.js");
     }
     for (rule, bound) in &rules {
         let Some(expression) = alerts.get(rule) else {

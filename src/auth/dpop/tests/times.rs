@@ -57,7 +57,7 @@ async fn with_nonces() -> World {
 
 async fn called(world: &World, token: &str, changes: Value) -> Result<Caller, AuthError> {
     let proof = proof(token, changes);
-    world.request(&format!("DPoP {token}"), &presented(&[&proof])).await
+    world.request(&format!("DPoP {token}"), presented(&[&proof])).await
 }
 
 /// The nonce that is asked for.
@@ -93,7 +93,7 @@ async fn a_nonce_stands_for_the_phones_clock() {
         world.pass(60 * SECOND).await;
         assert_ne!(wanted(called(&world, &token, good).await), next, "two periods are too long");
         assert!(matches!(
-            world.request(&format!("DPoP {token}"), &presented(&[&replayed])).await,
+            world.request(&format!("DPoP {token}"), presented(&[&replayed])).await,
             Err(AuthError::UseDpopNonce(_))
         ));
         assert!(called(&world, &token, json!({"nonce": next})).await.is_ok());

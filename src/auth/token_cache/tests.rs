@@ -1,5 +1,6 @@
 //! What is remembered of a verified token, and all that ends it.
 
+use actix_http::Request;
 use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -17,6 +18,7 @@ use crate::{
     clock::{Clock as _, Monotonic, manual::ManualClock},
     customer::CustomerId,
     settings,
+    traces::Span,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -95,8 +97,8 @@ async fn refused_tokens_are_not_remembered_and_each_is_counted_once() {
         }
         let count = |reason| world.metrics.auth.failures.with_label_values(&[reason]).get();
         assert_eq!(count("signature"), 2);
-        assert_eq!(world.auth.verified.len(), 0);
-        assert!(world.auth.authenticate([].into_iter()).await.is_err());
+        assert_eq!(world.auth.tokens.len(), 0);
+        assert!(world.auth.authenticate(&Request::new(), &Span::default()).await.is_err());
         assert_eq!(count("missing_token"), 1);
         assert_eq!(world.outcome(&"x".repeat(8193)).await, Err("too_long"));
         assert_eq!(count("too_long"), 1);
@@ -113,10 +115,10 @@ async fn what_is_dead_by_our_clock_is_swept_out() {
         world.outcome(&token("k1", json!({}))).await.unwrap();
         world.outcome(&token("k1", json!({"sub": "bob", "exp": START + 400}))).await.unwrap();
         world.sweep();
-        assert_eq!(world.auth.verified.len(), 2);
+        assert_eq!(world.auth.tokens.len(), 2);
         world.clock.advance(Duration::from_secs(350));
         world.sweep();
-        assert_eq!(world.auth.verified.len(), 1);
+        assert_eq!(world.auth.tokens.len(), 1);
     })
     .await;
 }
@@ -286,7 +288,7 @@ fn token_identity() -> TokenIdentity {
 
 fn finding(life: Duration) -> Finding {
     Finding {
-        caller: Caller::new(CustomerId::parse("alice").unwrap(), Arc::new(token_identity()), None),
+        caller: Caller::new(CustomerId::parse("alice").unwrap(), token_identity(), None),
         signed: None,
         end: crate::clock::later(Timestamp::UNIX_EPOCH, life),
     }
@@ -298,20 +300,20 @@ fn now() -> Moment {
 
 #[test]
 fn no_more_than_the_capacity_is_held() {
-    let tokens = VerifiedTokens::new(3);
+    let tokens = TokenCache::new(3);
     for digest in 0..20 {
         let finding = finding(Duration::from_mins(5));
-        tokens.remember([digest; 32], finding, tokens.epoch(), now());
+        tokens.insert([digest; 32], finding, tokens.epoch(), now());
     }
     assert_eq!(tokens.len(), 3);
 }
 
 #[test]
 fn what_was_verified_before_forgetting_is_not_remembered() {
-    let tokens = VerifiedTokens::new(3);
+    let tokens = TokenCache::new(3);
     let before = tokens.epoch();
-    tokens.forget_all();
-    tokens.remember([1; 32], finding(Duration::from_mins(5)), before, now());
+    tokens.clear();
+    tokens.insert([1; 32], finding(Duration::from_mins(5)), before, now());
     assert_eq!(tokens.len(), 0);
     let now = tokens.epoch();
     assert_ne!(before, now);
@@ -319,10 +321,10 @@ fn what_was_verified_before_forgetting_is_not_remembered() {
 
 #[test]
 fn an_entry_of_an_older_epoch_is_dead_should_it_slip_in() {
-    let tokens = VerifiedTokens::new(3);
+    let tokens = TokenCache::new(3);
     let clock = ManualClock::at("1970-01-01T00:00:00Z");
     let now = clock.moment();
-    tokens.remember([1; 32], finding(Duration::from_mins(5)), tokens.epoch(), now);
+    tokens.insert([1; 32], finding(Duration::from_mins(5)), tokens.epoch(), now);
     // As if `forget_all` had run between the check of the epoch and the insertion.
     tokens.epoch.fetch_add(1, Ordering::AcqRel);
     let entry = tokens.entries.get(&[1; 32]).unwrap();
@@ -330,4 +332,51 @@ fn an_entry_of_an_older_epoch_is_dead_should_it_slip_in() {
     let mut throttle = Throttle::background(Arc::new(clock));
     assert_eq!(tokens.sweep(&mut throttle).now_or_never(), Some(()));
     assert_eq!(tokens.len(), 0);
+}
+
+#[tokio::test]
+async fn p1_a_cached_token_is_found_by_its_whole_text() {
+    locally(async {
+        let world = world().await;
+        let bobs = token("k1", json!({"sub": "bob"}));
+        assert_eq!(world.outcome(&token("k1", json!({}))).await, Ok("alice".to_owned()));
+        assert!(!world.knows(&bobs));
+        assert_eq!(world.outcome(&bobs).await, Ok("bob".to_owned()));
+        assert!(world.knows(&bobs));
+        assert_eq!(world.outcome(&bobs).await, Ok("bob".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cached_tokens_are_invalid_while_the_keys_are_too_old() {
+    locally(async {
+        let world = world().await;
+        world.origin().fail();
+        world.pass(SECOND).await;
+        let token = token("k1", json!({"exp": START + 1_000_000}));
+        assert_eq!(world.outcome(&token).await, Ok("alice".to_owned()));
+        world.pass(MAX_STALE.saturating_sub(SECOND)).await;
+        assert!(world.knows(&token));
+        world.pass(SECOND.saturating_sub(Duration::from_nanos(1))).await;
+        assert!(!world.knows(&token), "the keys are too old");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_memo_lives_as_long_as_the_cached_token() {
+    locally(async {
+        let world = world().await;
+        let token = token("k1", json!({}));
+        let caller = world.check(&token).await.unwrap();
+        assert!(caller.memo::<u8>().is_none());
+        caller.remember(7_u8);
+        let again = world.check(&token).await.unwrap();
+        assert_eq!(again.memo::<u8>().as_deref(), Some(&7));
+        assert!(again.memo::<u16>().is_none(), "another type");
+        world.auth.forget_all();
+        assert!(world.check(&token).await.unwrap().memo::<u8>().is_none());
+    })
+    .await;
 }

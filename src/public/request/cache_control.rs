@@ -1,60 +1,50 @@
-//! How fresh a token a phone wants: the request directives of RFC 9111 §5.2.1 that mean something
-//! here. Others are ignored; malformed ones are refused.
+//! Parses the request directives of `Cache-Control` (RFC 9111 §5.2.1) that this service supports:
+//! `min-fresh`, `no-cache` and `only-if-cached`. Other directives are ignored, malformed ones are
+//! rejected.
 
 use std::time::Duration;
 
-use actix_web::{
-    FromRequest, HttpRequest,
-    dev::Payload,
-    http::header::{CACHE_CONTROL, HeaderMap},
-};
-use futures_util::future::{Ready, ready};
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap};
 
 use crate::{cache::Freshness, problem::Problem};
 
-/// The freshness that a request's `Cache-Control` asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Directives(pub(super) Freshness);
-
-impl Directives {
-    fn parse(headers: &HeaderMap) -> Result<Self, Problem> {
-        let mut freshness = Freshness::default();
-        for value in headers.get_all(CACHE_CONTROL) {
-            let value = value.to_str().map_err(|_| UNREADABLE)?;
-            let mut is_quoted = false;
-            // A comma within quotes separates nothing (RFC 9110 §5.6.4); no directive read here
-            // has a backslash in it.
-            let separators = |character| {
-                is_quoted ^= character == '"';
-                character == ',' && !is_quoted
-            };
-            for directive in value.split(separators) {
-                take(directive.trim_matches(WHITE), &mut freshness)?;
-            }
-        }
-        Ok(Self(freshness))
-    }
-}
-
-const WHITE: [char; 2] = [' ', '\t'];
+const WHITE_SPACE: [char; 2] = [' ', '\t'];
 
 const UNREADABLE: Problem = Problem::InvalidRequest("The Cache-Control header is malformed.");
 
-fn take(directive: &str, freshness: &mut Freshness) -> Result<(), Problem> {
+/// The freshness that the client requires.
+pub(super) fn parse(headers: &HeaderMap) -> Result<Freshness, Problem> {
+    let mut freshness = Freshness::default();
+    for value in headers.get_all(CACHE_CONTROL) {
+        let value = value.to_str().map_err(|_| UNREADABLE)?;
+        let mut is_quoted = false;
+        // A comma within quotes does not separate directives (RFC 9110 §5.6.4). No supported
+        // directive contains a backslash.
+        let separators = |character| {
+            is_quoted ^= character == '"';
+            character == ',' && !is_quoted
+        };
+        for directive in value.split(separators) {
+            apply(directive.trim_matches(WHITE_SPACE), &mut freshness)?;
+        }
+    }
+    Ok(freshness)
+}
+
+fn apply(directive: &str, freshness: &mut Freshness) -> Result<(), Problem> {
     let (name, value) = match directive.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (directive, None),
     };
-    // White space before the `=` isn't allowed, and no reason to take it for another directive.
-    let is_tidy = !name.ends_with(WHITE);
-    match (name.trim_end_matches(WHITE).to_ascii_lowercase().as_str(), value) {
+    // White space before the `=` is not allowed, but it does not make this another directive.
+    let has_valid_name = !name.ends_with(WHITE_SPACE);
+    match (name.trim_end_matches(WHITE_SPACE).to_ascii_lowercase().as_str(), value) {
         ("min-fresh", value) => {
-            let seconds = value.filter(|_| is_tidy).and_then(delta_seconds).ok_or(
+            let seconds = value.filter(|_| has_valid_name).and_then(delta_seconds).ok_or(
                 Problem::InvalidRequest("The directive min-fresh needs a number of seconds."),
             )?;
-            // Said twice, the stricter one counts.
-            let least = Duration::from_secs(seconds);
-            freshness.min_fresh = freshness.min_fresh.max(Some(least));
+            // The strictest of several values applies.
+            freshness.min_fresh = freshness.min_fresh.max(Some(Duration::from_secs(seconds)));
         }
         ("no-cache", None) => freshness.no_cache = true,
         ("only-if-cached", None) => freshness.only_if_cached = true,
@@ -68,20 +58,11 @@ fn take(directive: &str, freshness: &mut Freshness) -> Result<(), Problem> {
     Ok(())
 }
 
-/// RFC 9111 §1.2.2, also in quotes (§5.2); more than fits is as much as fits.
+/// A number of seconds (RFC 9111 §1.2.2), also in quotes (§5.2). Larger numbers become the maximum.
 fn delta_seconds(value: &str) -> Option<u64> {
     let digits = value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(value);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.parse().unwrap_or(u64::MAX))
-}
-
-impl FromRequest for Directives {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::parse(request.headers()))
-    }
 }
 
 #[cfg(test)]
@@ -90,16 +71,16 @@ mod tests {
 
     use super::*;
 
-    fn parse(values: &[&str]) -> Result<Freshness, Problem> {
+    fn parse_values(values: &[&str]) -> Result<Freshness, Problem> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(CACHE_CONTROL, HeaderValue::from_str(value).unwrap());
         }
-        Directives::parse(&headers).map(|directives| directives.0)
+        parse(&headers)
     }
 
     #[test]
-    fn directives_are_read_whatever_their_case_and_place() {
+    fn directives_are_parsed_in_any_case_and_order() {
         let fresh =
             |secs| Freshness { min_fresh: Some(Duration::from_secs(secs)), ..Freshness::default() };
         let all = Freshness { no_cache: true, only_if_cached: true, ..fresh(5) };
@@ -117,12 +98,12 @@ mod tests {
             (vec!["no-cached, xno-cache, no cache, only-if-cached-x"], Freshness::default()),
             (vec!["no-cache,ONLY-IF-CACHED ,\tmin-fresh=5"], all),
         ] {
-            assert_eq!(parse(&values), Ok(freshness), "{values:?}");
+            assert_eq!(parse_values(&values), Ok(freshness), "{values:?}");
         }
     }
 
     #[test]
-    fn malformed_ones_are_refused() {
+    fn malformed_directives_are_rejected() {
         for value in [
             "min-fresh",
             "min-fresh=",
@@ -139,10 +120,10 @@ mod tests {
             "no-cache=1",
             "only-if-cached=true",
         ] {
-            assert!(matches!(parse(&[value]), Err(Problem::InvalidRequest(_))), "{value}");
+            assert!(matches!(parse_values(&[value]), Err(Problem::InvalidRequest(_))), "{value}");
         }
         let mut headers = HeaderMap::new();
         headers.append(CACHE_CONTROL, HeaderValue::from_bytes(b"no-cache, \xff").unwrap());
-        assert_eq!(Directives::parse(&headers), Err(UNREADABLE));
+        assert_eq!(parse(&headers), Err(UNREADABLE));
     }
 }

@@ -22,7 +22,7 @@ use actix_web::{
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::admin::Admin;
+use super::Admin;
 use crate::problem::{Challenges, Problem};
 
 const STYLE: &str = include_str!("page/style.css");

@@ -1,54 +1,47 @@
-//! `http_requests_total` and `http_request_duration_seconds`: the routes, and what is counted of each.
+//! `http_requests_total` and `http_request_duration_seconds`, by route.
 
 use std::time::Duration;
 
-use actix_web::{dev::ServiceRequest, http::StatusCode};
+use actix_web::http::StatusCode;
 use prometheus::{Histogram, IntCounter};
 
-use super::ME_CUSTOMER;
 use crate::{
     metrics::{self, Http, Metrics, Series as _},
     problem::Problem,
+    public::request::ME_CUSTOMER,
 };
 
-/// The label of an answer that is no problem's.
+/// The label of a successful response.
 pub(super) const OK: &str = "ok";
 
-/// The path that was routed by: a closed set, whatever clients ask for.
+/// The route of a request. Unknown paths share one label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
+pub(in crate::public) enum Route {
     MeCustomer,
     Unmatched,
 }
 
 impl Route {
     metrics::labels! {
-        pub(super) const fn label(self) in LABELS {
+        pub(in crate::public) const fn label(self) in LABELS {
             Self::MeCustomer => ME_CUSTOMER,
             Self::Unmatched => "unmatched",
         }
     }
-
-    /// The route of a request: its path is known before it is routed.
-    pub(super) fn of(request: &ServiceRequest) -> Self {
-        let path = request.match_info().as_str();
-        if path == ME_CUSTOMER { Self::MeCustomer } else { Self::Unmatched }
-    }
 }
 
-/// The metrics of most requests, looked up once.
+/// The counters of successful customer requests, looked up once.
 #[derive(Debug, Clone)]
-pub struct Counts {
-    /// `http_requests_total`, of answered customers.
+pub(super) struct Counts {
+    /// `http_requests_total` of successful customer requests.
     served: IntCounter,
-    /// `http_request_duration_seconds`, of customers asked for.
+    /// `http_request_duration_seconds` of customer requests.
     duration: Histogram,
 }
 
 impl Counts {
-    /// Those of `metrics`, where each series exists from now on.
-    #[must_use]
-    pub fn of(metrics: &Metrics) -> Self {
+    /// Creates every series, so that each starts at 0.
+    pub(super) fn new(metrics: &Metrics) -> Self {
         let Http { requests, duration, .. } = &metrics.http;
         duration.initialize(Route::LABELS.iter().copied());
         let problems = Problem::on_customer_route().map(|problem| (Route::MeCustomer, problem));
@@ -63,7 +56,7 @@ impl Counts {
         }
     }
 
-    /// Counts an answer.
+    /// Counts a response.
     pub(super) fn count(
         &self,
         metrics: &Http,

@@ -1,14 +1,17 @@
 //! Builds the successful response of `/me/customer`: the customer's JSON, and headers about its
 //! source and freshness.
 
-use std::{cell::RefCell, fmt, io::Write as _};
+use std::{fmt, io::Write as _};
 
 use actix_web::{
     HttpResponse,
     http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
-use crate::cache::{Detail, Forward, Found, Source};
+use crate::{
+    cache::{Detail, Forward, Found, Source},
+    problem,
+};
 
 /// RFC 9211.
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -17,32 +20,8 @@ const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("juspay-token-expir
 /// Maximum length of a header value written here, in bytes.
 const MAX_VALUE_BYTES: usize = 128;
 
-/// Header values for fewer seconds than this are cached. Tokens live less long.
-const CACHED_SECONDS: usize = 1024;
-
-thread_local! {
-    static HIT_VALUES: RefCell<ValueCache> = RefCell::default();
-    static EXPIRES_IN_VALUES: RefCell<ValueCache> = RefCell::default();
-}
-
-/// Caches header values by their seconds, because most responses use the same few.
-#[derive(Default)]
-struct ValueCache(Vec<Option<HeaderValue>>);
-
-impl ValueCache {
-    fn value(&mut self, seconds: u64, text: fmt::Arguments<'_>) -> HeaderValue {
-        if self.0.is_empty() {
-            self.0.resize(CACHED_SECONDS, None);
-        }
-        let cached = usize::try_from(seconds).ok().and_then(|seconds| self.0.get_mut(seconds));
-        cached
-            .map_or_else(|| value(text), |cached| cached.get_or_insert_with(|| value(text)).clone())
-    }
-}
-
-/// A 200 with the customer.
-#[must_use]
-pub fn customer(found: Found) -> HttpResponse {
+/// A 200 with the customer. `next_nonce` is for the client's next DPoP proof.
+pub(super) fn customer(found: Found, next_nonce: Option<&str>) -> HttpResponse {
     let cache_status = cache_status(&found);
     let mut response = HttpResponse::Ok().body(found.body);
     let headers = response.headers_mut();
@@ -50,10 +29,10 @@ pub fn customer(found: Found) -> HttpResponse {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CACHE_STATUS, cache_status);
     if let Some(left) = found.expires_in {
-        let left = left.as_secs();
-        let text =
-            EXPIRES_IN_VALUES.with_borrow_mut(|cached| cached.value(left, format_args!("{left}")));
-        headers.insert(TOKEN_EXPIRES_IN, text);
+        headers.insert(TOKEN_EXPIRES_IN, left.as_secs().into());
+    }
+    if let Some(nonce) = next_nonce {
+        problem::set_dpop_nonce(&mut response, nonce);
     }
     response
 }
@@ -69,10 +48,6 @@ fn cache_status(found: &Found) -> HeaderValue {
         None => "",
     };
     let (forward, collapsed, stored) = match found.source {
-        Source::Hit if detail.is_empty() => {
-            let text = format_args!("juspay-bff; hit; ttl={ttl}");
-            return HIT_VALUES.with_borrow_mut(|cached| cached.value(ttl, text));
-        }
         Source::Hit => return value(format_args!("juspay-bff; hit; ttl={ttl}{detail}")),
         Source::Fetched { forward, collapsed, stored } => (forward, collapsed, stored),
     };

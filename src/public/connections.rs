@@ -1,4 +1,4 @@
-//! The public listener's connections: whether so many are open that idle ones should go.
+//! Limits idle connections: when most of the allowed ones are open, responses close theirs.
 
 use prometheus::IntGauge;
 

@@ -12,7 +12,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use super::admin::Admin;
+use super::Admin;
 use crate::{
     auth::RevokeError,
     customer::CustomerId,

@@ -1,0 +1,30 @@
+//! `/livez`, `/readyz` and `/metrics`: what Kubernetes and Prometheus ask for.
+
+use actix_web::{HttpResponse, web};
+
+use super::Admin;
+use crate::problem::Problem;
+
+pub(super) async fn livez() -> HttpResponse {
+    HttpResponse::Ok().body("ok\n")
+}
+
+pub(super) async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
+    if admin.drain.has_begun() {
+        HttpResponse::ServiceUnavailable().body("draining\n")
+    } else if admin.authenticator.ready() {
+        HttpResponse::Ok().body("ready\n")
+    } else {
+        HttpResponse::ServiceUnavailable().body("no issuer has keys yet\n")
+    }
+}
+
+pub(super) async fn metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+    admin.cache.settle();
+    admin.resilience.refresh_metrics();
+    let text = admin.metrics.render().map_err(|error| {
+        tracing::error!(%error, "failed to write the metrics for a scrape; requests of apps are not affected");
+        Problem::InternalError
+    })?;
+    Ok(HttpResponse::Ok().content_type(prometheus::TEXT_FORMAT).body(text))
+}

@@ -1,0 +1,187 @@
+//! Caches verified access tokens, so that each signature is checked once.
+//!
+//! The key is the SHA-256 of the whole token; the token itself is not stored. An entry is validated when
+//! it is read: both clocks are before the token's expiry, its key is still in the issuer's key set or its
+//! secret in the issuer's file, and the cache was not cleared since its verification began. Rejected
+//! tokens are not cached.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use moka::sync::Cache;
+
+use super::{
+    Sha256,
+    caller::Caller,
+    hmac::{SecretId, SecretSet},
+    issuer::Issuer,
+    jwks::{CurrentKeySet, Key, KeySelector},
+};
+use crate::{
+    clock::{Moment, Throttle, until},
+    settings::Algorithm,
+};
+
+/// Maximum age of an entry. Then the token is verified again, even if it has not expired.
+const MAX_AGE: Duration = Duration::from_hours(24);
+
+/// A number that changes when the cache is cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Epoch(u64);
+
+/// The result of a verification.
+pub(super) struct Finding {
+    pub(super) caller: Caller,
+    /// `None` for a token that its issuer validated (introspection).
+    pub(super) signed: Option<Signed>,
+    /// The expiry on the wall clock, of the token or of the introspection response.
+    pub(super) end: Timestamp,
+}
+
+/// The key or secret that a token is signed with.
+pub(super) struct Signed {
+    pub(super) by: Signer,
+    /// The newest generation of the key set, or of the secrets, that is known to contain it.
+    pub(super) generation: AtomicU64,
+}
+
+/// What has signed a token.
+pub(super) enum Signer {
+    Key {
+        /// Shared with its key set.
+        key: Arc<Key>,
+        algorithm: Algorithm,
+        /// Whether the token has a `kid`.
+        names_key: bool,
+    },
+    Secret(SecretId),
+}
+
+/// The keys or secrets that an issuer's tokens are verified with.
+pub(super) enum InForce {
+    Keys(Arc<CurrentKeySet>),
+    Secrets(Arc<SecretSet>),
+}
+
+/// A verified token.
+struct Entry {
+    caller: Caller,
+    signed: Option<Signed>,
+    end: Moment,
+    epoch: Epoch,
+}
+
+/// The cache of verified tokens. moka only limits their number.
+pub(super) struct TokenCache {
+    entries: Cache<Sha256, Arc<Entry>>,
+    epoch: AtomicU64,
+}
+
+impl TokenCache {
+    pub(super) fn new(capacity: u64) -> Self {
+        let entries = Cache::builder().max_capacity(capacity).build();
+        Self { entries, epoch: AtomicU64::new(0) }
+    }
+
+    /// To be read before a verification begins.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// Stores the result of a verification that began in `epoch`, unless the cache was cleared since.
+    pub(super) fn insert(&self, digest: Sha256, finding: Finding, epoch: Epoch, now: Moment) {
+        if epoch != self.epoch() {
+            return;
+        }
+        let Finding { caller, signed, end } = finding;
+        let life = until(end, now.wall).min(MAX_AGE);
+        let end = Moment { wall: end, monotonic: now.monotonic.plus(life) };
+        let entry = Entry { caller, signed, end, epoch };
+        self.entries.insert(digest, Arc::new(entry));
+    }
+
+    /// The caller with this token if the token is cached and still valid.
+    pub(super) fn get(&self, digest: &Sha256, now: Moment, issuers: &[Issuer]) -> Option<Caller> {
+        let entry = self.entries.get(digest)?;
+        let mut is_valid = self.is_alive(&entry, now);
+        if let Some(signed) = entry.signed.as_ref().filter(|_| is_valid) {
+            let issuer = issuers.get(entry.caller.token_identity().issuer)?;
+            // Without usable keys no token is valid, but the keys may come back.
+            let generation = issuer.generation(now.monotonic)?;
+            if signed.generation.load(Ordering::Relaxed) != generation {
+                is_valid = signed.is_in(&issuer.in_force(now.monotonic)?);
+            }
+        }
+        if !is_valid {
+            self.entries.invalidate(digest);
+            return None;
+        }
+        Some(entry.caller.clone())
+    }
+
+    /// The callers of all cached tokens, including expired ones.
+    pub(super) fn callers(&self) -> impl Iterator<Item = Caller> {
+        self.entries.iter().map(|(_, entry)| entry.caller.clone())
+    }
+
+    fn is_alive(&self, entry: &Entry, now: Moment) -> bool {
+        entry.epoch == self.epoch() && !entry.end.has_passed(now)
+    }
+
+    /// Clears the cache. Verifications that have begun do not store their results.
+    pub(super) fn clear(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Removes expired entries.
+    pub(super) async fn sweep(&self, throttle: &mut Throttle) {
+        throttle.start(self.entries.entry_count());
+        for (digest, entry) in &self.entries {
+            if !self.is_alive(&entry, throttle.tick().await) {
+                self.entries.invalidate(&*digest);
+            }
+        }
+        self.entries.run_pending_tasks();
+    }
+
+    /// The number of entries, including expired ones.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> u64 {
+        self.entries.run_pending_tasks();
+        self.entries.entry_count()
+    }
+}
+
+impl Signed {
+    /// Whether the issuer still has the key or secret.
+    fn is_in(&self, in_force: &InForce) -> bool {
+        let generation = match in_force {
+            InForce::Keys(current) => current.generation,
+            InForce::Secrets(secrets) => secrets.generation,
+        };
+        let is_there = match (&self.by, in_force) {
+            (Signer::Key { key, algorithm, names_key }, InForce::Keys(current)) => {
+                let kid = key.kid().filter(|_| *names_key);
+                let fitting = current.set.candidates(KeySelector { kid, algorithm: *algorithm });
+                fitting.into_iter().any(|other| other.thumbprint() == key.thumbprint())
+            }
+            (Signer::Secret(id), InForce::Secrets(secrets)) => secrets.holds(*id),
+            (Signer::Key { .. }, InForce::Secrets(_)) | (Signer::Secret(_), InForce::Keys(_)) => {
+                false
+            }
+        };
+        if is_there {
+            self.generation.store(generation, Ordering::Relaxed);
+        }
+        is_there
+    }
+}

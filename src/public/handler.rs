@@ -1,0 +1,219 @@
+//! The one definition of a public request: parse, authenticate, limit, look up, respond.
+//!
+//! A hit runs to its end without waiting: its slow parts are boxed. The caller's cached token leads to
+//! the customer's cache entry ([`Link`]), so a repeated request needs one lookup.
+
+use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
+
+use actix_http::{HttpMessage as _, Request};
+use actix_web::HttpResponse;
+use futures_util::FutureExt as _;
+
+use super::{
+    request::CustomerRequest,
+    request_log::{InFlightRequest, RequestLog},
+    response, unread_body,
+};
+use crate::{
+    auth::{AuthError, Authenticator, Caller},
+    cache::{AtHand, CustomerCache, Found, Lookup},
+    clock::Clock,
+    customer::{CustomerIdForm, CustomerRef},
+    juspay::CustomerApi,
+    problem::{Challenges, Problem},
+    rate_limit::{Allowance, CustomerRateLimit},
+    traces::Kind,
+};
+
+/// A worker's request handler.
+#[derive(Debug)]
+pub struct Handler {
+    /// Verifies access tokens.
+    pub authenticator: Arc<Authenticator>,
+    /// The schemes in `WWW-Authenticate`.
+    pub challenges: Challenges,
+    /// Shared by all workers.
+    pub cache: CustomerCache,
+    /// This worker's client of Juspay.
+    pub api: Rc<dyn CustomerApi>,
+    /// `juspay.customer_id_form`
+    pub id_form: CustomerIdForm,
+    /// `cache.not_found_ttl`
+    pub not_found_ttl: Duration,
+    /// `limits.per_customer`
+    pub limit: Arc<CustomerRateLimit>,
+    /// Counts, traces and logs requests.
+    pub log: RequestLog,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What the last request with a token found. The token cache keeps it with the token.
+struct Link {
+    customer: AtHand,
+    allowance: Allowance,
+    /// The customer's pseudonym in the log, and the generation of its key.
+    customer_ref: Option<(CustomerRef, u64)>,
+}
+
+impl Handler {
+    /// Responds to any request of the public listener.
+    pub async fn handle(&self, mut request: Request) -> HttpResponse {
+        let body = request.take_payload();
+        let in_flight = self.log.start(&request);
+        let respond = self.respond(&request, &in_flight);
+        let (problem, response) = match catch_panic(respond, &in_flight).await {
+            Ok(response) => (None, response),
+            Err(problem) => {
+                let id = in_flight.request_id();
+                let response = problem.response(id, request.headers(), self.challenges);
+                (Some(problem), response)
+            }
+        };
+        unread_body::keep(body, self.log.finish(&in_flight, problem.as_ref(), response))
+    }
+
+    async fn respond(
+        &self,
+        request: &Request,
+        in_flight: &InFlightRequest,
+    ) -> Result<HttpResponse, Problem> {
+        let wanted = CustomerRequest::parse(request)?;
+        let caller = self.authenticate(request, in_flight).await?;
+        let link = caller.memo::<Link>();
+        let allowance = match &link {
+            Some(link) => self.limit.spend_from(&link.allowance),
+            None => self.limit.spend(caller.customer()),
+        };
+        allowance.map_err(Problem::RateLimited)?;
+        let cached = link.as_deref().filter(|_| wanted.is_plain());
+        let found = match cached.and_then(|link| self.linked(link, in_flight)) {
+            Some(found) => found,
+            None => Box::pin(self.look_up(wanted, &caller, link, in_flight)).await?,
+        };
+        Ok(response::customer(found, caller.next_nonce()))
+    }
+
+    async fn authenticate(
+        &self,
+        request: &Request,
+        in_flight: &InFlightRequest,
+    ) -> Result<Caller, Problem> {
+        let span = in_flight.trace().begin("verify token", Kind::Internal);
+        let caller = self.authenticator.authenticate(request, &span).await;
+        drop(span);
+        let caller = caller.map_err(|error| rejected(&error, in_flight))?;
+        in_flight.set_caller(&caller);
+        if !self.id_form.accepts(caller.customer()) {
+            return Err(rejected(&AuthError::NoCustomer, in_flight));
+        }
+        Ok(caller)
+    }
+
+    /// The linked customer, if its entry is still in the cache and its token fresh.
+    fn linked(&self, link: &Link, in_flight: &InFlightRequest) -> Option<Found> {
+        let ready = self.cache.ready(&link.customer, self.clock.moment())?;
+        let found = Ok(self.cache.hand_out(&ready));
+        in_flight.looked_up(&found);
+        in_flight.set_customer_ref(self.valid_ref(link));
+        found.ok()
+    }
+
+    /// Looks up the customer in the cache, which may wait for a fetch, and links it.
+    async fn look_up(
+        &self,
+        wanted: CustomerRequest,
+        caller: &Caller,
+        link: Option<Arc<Link>>,
+        in_flight: &InFlightRequest,
+    ) -> Result<Found, Problem> {
+        let customer = caller.customer();
+        let lookup = Lookup {
+            customer: customer.clone(),
+            want_token: wanted.want_token,
+            freshness: wanted.freshness,
+            traceparent: in_flight.child_traceparent(),
+            trace: in_flight.trace(),
+            requester: self.log.requester(in_flight),
+        };
+        let found = self.cache.get(&lookup, &self.api);
+        let found = self.authenticator.unless_revoked(caller, found).await;
+        let found = found.map_err(|error| rejected(&error, in_flight))?;
+        in_flight.looked_up(&found);
+        let found = found.map_err(|error| {
+            let wait = self.cache.retry_after(&error, customer, &self.api);
+            Problem::from_lookup(&error, self.not_found_ttl).retry_after(wait)
+        })?;
+        if let Some(at_hand) = self.cache.at_hand(customer) {
+            let known_ref = link.and_then(|link| self.valid_ref(&link));
+            let customer_ref = self.log.refs().map(|refs| {
+                (known_ref.unwrap_or_else(|| refs.reference(customer)), refs.generation())
+            });
+            let allowance = self.limit.allowance(customer);
+            caller.remember(Link { customer: at_hand, allowance, customer_ref });
+        }
+        Ok(found)
+    }
+
+    fn valid_ref(&self, link: &Link) -> Option<CustomerRef> {
+        let (customer_ref, generation) = link.customer_ref?;
+        (self.log.refs()?.generation() == generation).then_some(customer_ref)
+    }
+}
+
+async fn catch_panic<R>(
+    respond: impl Future<Output = Result<R, Problem>>,
+    in_flight: &InFlightRequest,
+) -> Result<R, Problem> {
+    AssertUnwindSafe(respond).catch_unwind().await.unwrap_or_else(|_panic| {
+        in_flight.panicked();
+        Err(Problem::InternalError)
+    })
+}
+
+fn rejected(error: &AuthError, in_flight: &InFlightRequest) -> Problem {
+    in_flight.rejected(error);
+    error.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::{
+        captured_log::CapturedLog, clock::manual::ManualClock, customer::CustomerRefKey,
+        metrics::Metrics, public::Drain, settings::AccessLog, traces::Tracer,
+    };
+
+    #[test]
+    fn panics_are_counted_and_logged_by_route() {
+        let (log, _guard) = CapturedLog::on_this_thread();
+        let metrics = Arc::new(Metrics::new("1", "1").unwrap());
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at("2026-01-01T00:00:00Z"));
+        let request_log = RequestLog::new(
+            (&Drain::default(), 10),
+            AccessLog::All,
+            CustomerRefKey::random(),
+            Tracer::off(),
+            (&metrics, &clock),
+        );
+        for (path, route) in [("/me/customer", "/me/customer"), ("/elsewhere", "unmatched")] {
+            let request = TestRequest::get().uri(path).to_request();
+            let in_flight = request_log.start(&request);
+            let respond = async { panic!("on purpose") };
+            let problem = catch_panic::<()>(respond, &in_flight).now_or_never().unwrap();
+            let problem = problem.expect_err("a panic is a problem");
+            let response = problem.response("1", request.headers(), Challenges::BEARER);
+            let response = request_log.finish(&in_flight, Some(&problem), response);
+            assert_eq!(response.status(), 500);
+            let labels = [route, "500", "internal_error"];
+            assert_eq!(metrics.http.requests.with_label_values(&labels).get(), 1, "{path}");
+            let durations = metrics.http.duration.with_label_values(&[route]);
+            assert_eq!(durations.get_sample_count(), 1, "{path}");
+            let logged =
+                format!("route=\"{route}\" status=500 code=\"internal_error\" cause=\"panic\"");
+            assert!(log.text().contains(&logged), "{}", log.text());
+        }
+    }
+}

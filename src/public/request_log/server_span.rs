@@ -1,0 +1,67 @@
+//! The server span of a sampled request. Its only text from the client is the request's id.
+
+use actix_http::{HttpMessage as _, Request};
+use actix_web::http::{Method, StatusCode};
+
+use crate::{
+    public::{request::ME_CUSTOMER, request_id::RequestId, request_log::TRACEPARENT},
+    tls::Encrypted,
+    traces::{Kind, Span, Tracer},
+};
+
+/// The attributes that describe the response.
+pub(super) struct Attributes<'a> {
+    pub(super) route: Option<&'static str>,
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    /// The outcome of the cache lookup.
+    pub(super) cache: Option<&'static str>,
+    pub(super) request_id: &'a RequestId,
+}
+
+/// Starts the span if the request is sampled.
+pub(super) fn start(tracer: &Tracer, request: &Request) -> Span {
+    let traceparent = || request.headers().get(TRACEPARENT)?.to_str().ok();
+    let Some(trace) = tracer.draw(traceparent) else { return Span::default() };
+    let method = known_method(request.method());
+    let span = trace.begin(name(method, request.path()), Kind::Server);
+    let is_encrypted = request.conn_data::<Encrypted>().is_some();
+    span.set("http.request.method", method);
+    span.set("url.scheme", if is_encrypted { "https" } else { "http" });
+    span
+}
+
+/// Ends the span.
+pub(super) fn end(span: &Span, response: &Attributes<'_>) {
+    if span.place().is_none() {
+        return;
+    }
+    if let Some(route) = response.route {
+        span.set("http.route", route);
+    }
+    span.set("http.response.status_code", response.status.as_u16());
+    span.set("juspay_bff.code", response.code);
+    span.name("juspay_bff.request_id", response.request_id.as_str());
+    if let Some(cache) = response.cache {
+        span.set("juspay_bff.cache.outcome", cache);
+    }
+    if response.status.is_server_error() {
+        span.fail(response.code);
+    }
+    span.end();
+}
+
+fn name(method: &'static str, path: &str) -> &'static str {
+    match (method, path) {
+        ("GET", ME_CUSTOMER) => "GET /me/customer",
+        ("HEAD", ME_CUSTOMER) => "HEAD /me/customer",
+        ("_OTHER", _) => "HTTP",
+        (method, _) => method,
+    }
+}
+
+/// The method if it is a registered one (OpenTelemetry's `_OTHER` otherwise).
+fn known_method(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    known.into_iter().find(|name| *name == method.as_str()).unwrap_or("_OTHER")
+}
