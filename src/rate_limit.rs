@@ -1,15 +1,12 @@
 //! Limits the request rate of each customer: GCRA with a burst of the whole count (`limits.*`).
 //!
-//! A caller that holds a customer's [`Allowance`] spends from it without a lookup. Memory grows
-//! with the customers of the last period: [`CustomerRateLimit::sweep`] drops allowances that are
-//! full again and that no caller holds.
+//! A caller that holds a customer's [`Allowance`] spends from it without a lookup. governor's keyed
+//! limiter has no handle on one key, so each cache hit would look the customer up a second time.
+//! So this map holds one governor limiter per customer. [`CustomerRateLimit::sweep`] drops
+//! allowances that are full again and that no caller holds, so memory grows with the customers of
+//! the last period.
 
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use governor::{
@@ -17,7 +14,7 @@ use governor::{
     clock::Clock as _,
     middleware::NoOpMiddleware,
     nanos::Nanos,
-    state::{InMemoryState, NotKeyed, StateStore},
+    state::{InMemoryState, NotKeyed},
 };
 
 use crate::{
@@ -28,38 +25,38 @@ use crate::{
 
 /// A request rate limit for each customer. Without a rate, requests are unlimited.
 pub struct CustomerRateLimit {
-    limiter: Option<Limiter>,
-    customers: DashMap<CustomerId, Allowance>,
+    quota: Option<Quota>,
+    customers: DashMap<CustomerId, Arc<Limiter>>,
     clock: GovernorClock,
 }
 
-type Limiter = RateLimiter<Allowance, AllowanceStore, GovernorClock, NoOpMiddleware<Nanos>>;
+type Limiter = RateLimiter<NotKeyed, InMemoryState, GovernorClock, NoOpMiddleware<Nanos>>;
 
-/// How many requests one customer may still make.
-#[derive(Clone, Default)]
-pub struct Allowance(Arc<InMemoryState>);
+/// How many requests one customer may still make; unlimited by default.
+#[derive(Debug, Clone, Default)]
+pub struct Allowance(Option<Arc<Limiter>>);
 
 impl CustomerRateLimit {
     /// A limit that every customer starts with a full allowance.
     #[must_use]
     pub fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
-        let clock = GovernorClock { start: clock.monotonic(), clock };
-        let limiter = rate
-            .and_then(quota)
-            .map(|quota| RateLimiter::new(quota, AllowanceStore, clock.clone()));
-        Self { limiter, customers: DashMap::new(), clock }
+        Self {
+            quota: rate.and_then(quota),
+            customers: DashMap::new(),
+            clock: GovernorClock { start: clock.monotonic(), clock },
+        }
     }
 
     /// The customer's allowance. All holders share it.
     #[must_use]
     pub fn allowance(&self, customer: &CustomerId) -> Allowance {
-        if self.limiter.is_none() {
-            return Allowance::default();
+        let Some(quota) = self.quota else { return Allowance::default() };
+        if let Some(limiter) = self.customers.get(customer) {
+            return Allowance(Some(Arc::clone(&limiter)));
         }
-        if let Some(allowance) = self.customers.get(customer) {
-            return allowance.clone();
-        }
-        self.customers.entry(customer.clone()).or_default().clone()
+        let new = || Arc::new(RateLimiter::direct_with_clock(quota, self.clock.clone()));
+        let limiter = self.customers.entry(customer.clone()).or_insert_with(new);
+        Allowance(Some(Arc::clone(&limiter)))
     }
 
     /// Spends one request of the customer's allowance.
@@ -75,73 +72,19 @@ impl CustomerRateLimit {
     /// # Errors
     /// The time to wait, if the allowance is empty.
     pub fn spend_from(&self, allowance: &Allowance) -> Result<(), Duration> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
-        limiter.check_key(allowance).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        let Some(limiter) = &allowance.0 else { return Ok(()) };
+        limiter.check().map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
     /// Drops allowances that are full again.
     pub fn sweep(&self) {
-        let now = self.clock.now();
+        let Some(quota) = self.quota else { return };
+        // Spending the whole burst succeeds only if the allowance is full.
+        let is_full = |limiter: &Limiter| matches!(limiter.check_n(quota.burst_size()), Ok(Ok(())));
         // A held allowance must stay: otherwise its holder and a new one would both spend a full
         // allowance.
-        self.customers
-            .retain(|_, allowance| Arc::strong_count(&allowance.0) > 1 || !allowance.is_full(now));
+        self.customers.retain(|_, limiter| Arc::strong_count(limiter) > 1 || !is_full(limiter));
         self.customers.shrink_to_fit();
-    }
-
-    /// Number of customers in memory.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.customers.len()
-    }
-
-    /// Whether no customer is in memory.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl Allowance {
-    fn is_full(&self, now: Nanos) -> bool {
-        // Returning an error makes governor store nothing.
-        let is_before =
-            |due: Option<Nanos>| Err::<((), Nanos), _>(due.is_none_or(|due| due <= now));
-        self.0.measure_and_replace(&NotKeyed::NonKey, is_before).is_err_and(|is_before| is_before)
-    }
-}
-
-impl fmt::Debug for Allowance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Allowance(…)")
-    }
-}
-
-impl PartialEq for Allowance {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Allowance {}
-
-impl Hash for Allowance {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
-    }
-}
-
-/// Lets governor keep an allowance's state in the allowance itself.
-struct AllowanceStore;
-
-impl StateStore for AllowanceStore {
-    type Key = Allowance;
-
-    fn measure_and_replace<T, F, E>(&self, allowance: &Allowance, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        allowance.0.measure_and_replace(&NotKeyed::NonKey, f)
     }
 }
 
@@ -153,7 +96,8 @@ fn quota(rate: Rate) -> Option<Quota> {
 
 impl fmt::Debug for CustomerRateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CustomerRateLimit").field("customers", &self.len()).finish_non_exhaustive()
+        let customers = self.customers.len();
+        f.debug_struct("CustomerRateLimit").field("customers", &customers).finish_non_exhaustive()
     }
 }
 
@@ -211,11 +155,11 @@ mod tests {
             assert_eq!(limit.spend(&id(&format!("c{n}"))), Ok(()));
         }
         limit.sweep();
-        assert_eq!(limit.len(), 1000);
+        assert_eq!(limit.customers.len(), 1000);
         clock.advance(Duration::from_secs(61));
         assert_eq!(limit.spend(&id("late")), Ok(()));
         limit.sweep();
-        assert_eq!(limit.len(), 1);
+        assert_eq!(limit.customers.len(), 1);
     }
 
     #[test]
@@ -231,13 +175,13 @@ mod tests {
         drop(held);
         clock.advance(Duration::from_secs(61));
         limit.sweep();
-        assert!(limit.is_empty());
+        assert!(limit.customers.is_empty());
     }
 
     #[test]
     fn disabled_limit_admits_everything() {
         let limit = CustomerRateLimit::new(None, Arc::new(ManualClock::at("2026-01-01T00:00:00Z")));
         assert!((0..10_000).all(|_| limit.spend(&id("a")).is_ok()));
-        assert!(limit.is_empty());
+        assert!(limit.customers.is_empty());
     }
 }

@@ -159,9 +159,9 @@ impl Authenticator {
         };
         let thumbprint = *caller.bound_to().ok_or(Reason::Unbound)?;
         let (proof, next_nonce) = self.dpop.examine(presented, &digest, self.clock.now())?;
-        let turn = self.turns.take().await?;
+        let permit = self.verification_limit.acquire().await?;
         proof.verify(&thumbprint)?;
-        drop(turn);
+        drop(permit);
         self.dpop.replays.take(&thumbprint, &proof.jti, self.clock.moment())?;
         // Its token may have been revoked while it waited.
         self.revocations.check(caller.token_identity())?;
