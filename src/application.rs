@@ -42,7 +42,7 @@ use crate::{
     auth::{Authenticator, JwksRefreshers},
     cache::CustomerCache,
     clock::{Clock, Throttle},
-    concurrency::ConcurrencyLimits,
+    concurrency::Limits,
     customer::CustomerRefKey,
     juspay::{
         client::{Client, Juspay},
@@ -136,10 +136,8 @@ impl Stations {
     fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
         let mut secrets = Secrets::open(settings)?;
-        let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
         let server = &settings.server;
-        let limits =
-            ConcurrencyLimits::new(waiting, verifying, server.max_in_flight, server.max_waiting);
+        let limits = Limits::new(&metrics, server.max_in_flight, server.max_waiting);
         let (authenticator, refreshers) =
             authenticator(settings, &mut secrets, &limits, (&clock, &metrics))?;
         let headers = secrets.traces_headers.clone();
@@ -302,7 +300,7 @@ async fn reload_keys(authenticator: Arc<Authenticator>, reload: Reload) {
 fn authenticator(
     settings: &Settings,
     secrets: &mut Secrets,
-    limits: &ConcurrencyLimits,
+    limits: &Limits,
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
 ) -> Result<(Authenticator, JwksRefreshers), StartError> {
     let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));

@@ -1,8 +1,8 @@
 //! ① Who is calling? From the `Authorization` header to a [`Caller`].
 //!
 //! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
-//! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
-//! comes of it. `dpop` asks for a proof besides where a token is bound to a key. `introspection` asks
+//! keys of its `issuer`, which `jwks` fetches; `verification_limit` limits these checks. `caller` is
+//! the permit that comes of it. `dpop` asks for a proof besides where a token is bound to a key. `introspection` asks
 //! the issuer of tokens that say nothing by themselves; `gateway` is in the place of all of these where
 //! a gateway has verified callers already. `revocations` holds what ends tokens before their time,
 //! `revoking` what that does, `logout` what issuers say about it. `explanation` and `inspection` are for
@@ -36,9 +36,9 @@ mod testing;
 mod tests;
 mod token;
 mod token_cache;
-mod turns;
+mod verification_limit;
 
-use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use self::{
     bearer::{Credentials, Scheme},
@@ -51,7 +51,7 @@ use self::{
     revocations::{Revocations, TokenIdentity},
     token::{SignatureChecked, Unverified, is_issuer},
     token_cache::{Finding, Signed, Signer, TokenCache},
-    turns::Turns,
+    verification_limit::VerificationLimit,
 };
 pub use self::{
     caller::Caller,
@@ -72,7 +72,7 @@ use actix_http::Request;
 
 use crate::{
     clock::{Clock, Throttle},
-    concurrency::ConcurrencyLimits,
+    concurrency::Limits,
     metrics::{Metrics, Series as _},
     revocation::file::FileError,
     secret_file::SecretFileError,
@@ -116,7 +116,7 @@ pub struct Authenticator {
     introspection: Option<Introspection>,
     gateway: Option<Gateway>,
     tokens: TokenCache,
-    turns: Turns,
+    verification_limit: VerificationLimit,
     revocations: Revocations,
     logouts: Queue,
     dpop: Dpop,
@@ -141,15 +141,15 @@ struct Proof<'t> {
 
 impl Authenticator {
     /// An authenticator for these issuers, without keys yet: the [`JwksRefreshers`] must run to get them.
-    /// Key files are looked at each `secrets_poll`; requests wait in `limits` for their turn
-    /// and for keys.
+    /// Key files are polled every `secrets_poll`; requests wait within `limits` for signature
+    /// checks and for keys.
     ///
     /// # Errors
     /// When two issuers can't be told apart, or TLS can't be set up.
     pub fn new(
         auth: &settings::Auth,
         secrets_poll: Duration,
-        limits: &ConcurrencyLimits,
+        limits: &Limits,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, JwksRefreshers), SetUpError> {
@@ -172,7 +172,7 @@ impl Authenticator {
     fn with_fetchers(
         auth: &settings::Auth,
         secrets_poll: Duration,
-        limits: &ConcurrencyLimits,
+        limits: &Limits,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         fetcher: impl Fn(&str, &settings::Issuer) -> Option<Box<dyn KeyFetcher>>,
@@ -199,8 +199,7 @@ impl Authenticator {
         metrics.auth.failures.initialize(AuthError::REASONS.iter().copied().flatten().copied());
         metrics.auth.logouts.initialize(LogoutError::outcomes());
         let tokens = TokenCache::new(auth.verified_tokens);
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let turns = Turns::new(cores, limits.verification.clone(), Arc::clone(&clock));
+        let verification_limit = VerificationLimit::new(limits.verification.clone());
         let max_token_bytes = auth.max_token_bytes;
         let revocations = Revocations::new(auth, Arc::clone(&clock), &metrics)?;
         let logouts = Queue::default();
@@ -210,7 +209,7 @@ impl Authenticator {
             introspection: None,
             gateway: auth.gateway.as_ref().map(Gateway::new),
             tokens,
-            turns,
+            verification_limit,
             revocations,
             logouts,
             dpop,
@@ -266,7 +265,7 @@ impl Authenticator {
             None => {
                 let text = Credentials { scheme, token }.text()?;
                 // Rejects a flood of forged tokens before their claims are parsed.
-                if self.turns.are_all_taken() {
+                if self.verification_limit.is_exhausted() {
                     return Err(AuthError::Overloaded);
                 }
                 *is_immediate = false;
@@ -331,7 +330,7 @@ impl Authenticator {
         issuer: &Issuer,
     ) -> Result<Proof<'t>, AuthError> {
         if let Some(secrets) = &issuer.secrets {
-            let _turn = self.turns.take().await?;
+            let _permit = self.verification_limit.acquire().await?;
             let current = secrets.current();
             let (verified, (id, _)) = unverified.verify_hmac(&current)?;
             return Ok(Proof { verified, by: Signer::Secret(id), generation: current.generation });
@@ -340,7 +339,7 @@ impl Authenticator {
         let issue_time = kid.and(unverified.claimed_issue_time());
         let mut current = issuer.keys.for_kid(kid, issue_time).await?;
         loop {
-            let turn = self.turns.take().await?;
+            let permit = self.verification_limit.acquire().await?;
             let reason = match unverified.verify(&current.set) {
                 Ok((verified, key)) => {
                     let (key, names_key) = (Arc::clone(key), kid.is_some());
@@ -349,7 +348,7 @@ impl Authenticator {
                 }
                 Err(reason) => reason,
             };
-            drop(turn);
+            drop(permit);
             current =
                 issuer.keys.refetch_if_unchanged(&current, issue_time).await?.ok_or(reason)?;
         }

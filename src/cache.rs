@@ -40,7 +40,7 @@ pub use self::{
 };
 use crate::{
     clock::{self, Clock, Moment, Monotonic, Throttle},
-    concurrency::{ConcurrencyLimits, FairLimit},
+    concurrency::{FairLimit, Limits},
     customer::{CustomerId, CustomerKey},
     juspay::{CustomerApi, JuspayError},
     metrics::{self, Metrics, Series as _},
@@ -83,7 +83,7 @@ impl CustomerCache {
     #[must_use]
     pub fn new(
         settings: &settings::Settings,
-        limits: &ConcurrencyLimits,
+        limits: &Limits,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {

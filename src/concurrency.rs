@@ -5,69 +5,65 @@
 //! leaves room for others when many requests of one customer wait. The fetch itself takes a permit
 //! of its own; joining a running fetch takes none. Limits on the request rate are in `rate_limit`.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{hash::Hash, sync::Arc};
 
+use dashmap::{DashMap, Entry};
 use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::metrics::GaugeGuard;
+use crate::metrics::{GaugeGuard, Metrics};
 
 /// All limits on concurrency. Together, waiting requests hold at most `server.max_in_flight`
 /// permits.
 #[derive(Debug, Clone)]
-pub struct ConcurrencyLimits {
+pub struct Limits {
     max_in_flight: usize,
     max_waiting: usize,
-    in_flight: Arc<Semaphore>,
-    waiting: IntGauge,
+    waiting: Limit,
     /// Limits fetches from Juspay that requests wait for (`server.max_waiting`).
     pub fetches: Arc<Semaphore>,
     /// Limits requests that wait for a token's signature check.
-    pub verification: ConcurrencyLimit,
+    pub verification: Limit,
 }
 
-/// A limit on concurrency. Clones share its permits.
+/// A limit on concurrency that reports its use in a gauge. Clones share its permits.
 #[derive(Debug, Clone)]
-pub struct ConcurrencyLimit {
-    /// Acquiring takes a permit from each of them.
-    limits: Arc<[Arc<Semaphore>]>,
+pub struct Limit {
+    all: Arc<Semaphore>,
+    /// A smaller limit within it.
+    part: Option<Arc<Semaphore>>,
     in_use: IntGauge,
 }
 
 /// A permit, released when dropped.
 #[derive(Debug)]
-#[must_use = "dropped at once, it holds no place"]
+#[must_use = "dropped at once, it limits nothing"]
 pub struct Permit {
-    _permits: Vec<OwnedSemaphorePermit>,
+    _all: OwnedSemaphorePermit,
+    _part: Option<OwnedSemaphorePermit>,
     _in_use: GaugeGuard,
 }
 
 /// A limit on waiting requests that is fair between keys. One key may hold half of
 /// `server.max_in_flight`, and the last quarter is reserved for keys that hold nothing.
 #[derive(Debug)]
-pub struct FairLimit<K> {
-    in_flight: Arc<Semaphore>,
-    waiting: IntGauge,
+pub struct FairLimit<K: Hash + Eq> {
+    waiting: Limit,
     max_per_key: usize,
     reserved: usize,
-    held: Arc<Mutex<HashMap<K, usize>>>,
+    held: Arc<DashMap<K, usize>>,
 }
 
 /// A key's permit from a [`FairLimit`], released when dropped.
 #[derive(Debug)]
-#[must_use = "dropped at once, it holds no place"]
+#[must_use = "dropped at once, it limits nothing"]
 pub struct FairPermit<K: Hash + Eq> {
     key: K,
-    held: Arc<Mutex<HashMap<K, usize>>>,
-    _permit: OwnedSemaphorePermit,
-    _waiting: GaugeGuard,
+    held: Arc<DashMap<K, usize>>,
+    _permit: Permit,
 }
 
-/// Why a [`FairLimit`] has no permit.
+/// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitReached {
     /// The key holds its maximum.
@@ -76,49 +72,35 @@ pub enum LimitReached {
     Total,
 }
 
-impl ConcurrencyLimits {
-    /// Limits that report their use in these gauges.
+impl Limits {
+    /// Limits that report their use in these metrics.
     #[must_use]
-    pub fn new(
-        waiting: &IntGauge,
-        verifying: &IntGauge,
-        max_in_flight: usize,
-        max_waiting: usize,
-    ) -> Self {
-        let in_flight = Arc::new(Semaphore::new(max_in_flight));
-        let verification =
-            ConcurrencyLimit { limits: [Arc::clone(&in_flight)].into(), in_use: verifying.clone() };
-        Self {
-            max_in_flight,
-            max_waiting,
-            in_flight,
-            waiting: waiting.clone(),
-            fetches: Arc::new(Semaphore::new(max_waiting)),
-            verification,
-        }
+    pub fn new(metrics: &Metrics, max_in_flight: usize, max_waiting: usize) -> Self {
+        let waiting = Limit::new(&metrics.http.waiting, max_in_flight);
+        let in_use = metrics.auth.verifications.clone();
+        let verification = Limit { in_use, ..waiting.clone() };
+        let fetches = Arc::new(Semaphore::new(max_waiting));
+        Self { max_in_flight, max_waiting, waiting, fetches, verification }
     }
 
     /// A limit on requests that wait for an issuer's keys. It leaves half of `server.max_waiting`
     /// unused, because anyone can send tokens with unknown key ids.
     #[must_use]
-    pub fn keys(&self) -> ConcurrencyLimit {
-        let keys = Arc::new(Semaphore::new(self.half_of_waiting()));
-        let limits = [keys, Arc::clone(&self.in_flight)].into();
-        ConcurrencyLimit { limits, in_use: self.waiting.clone() }
+    pub fn keys(&self) -> Limit {
+        Limit { part: Some(self.half_of_waiting()), ..self.waiting.clone() }
     }
 
     /// A limit on introspection calls that requests wait for, as large as the one on requests that
     /// wait for keys.
     #[must_use]
     pub fn introspections(&self) -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(self.half_of_waiting()))
+        self.half_of_waiting()
     }
 
     /// A limit on requests that wait for fetches, fair between keys.
     #[must_use]
-    pub fn fair<K>(&self) -> FairLimit<K> {
+    pub fn fair<K: Hash + Eq>(&self) -> FairLimit<K> {
         FairLimit {
-            in_flight: Arc::clone(&self.in_flight),
             waiting: self.waiting.clone(),
             max_per_key: self.max_in_flight.div_euclid(2).max(1),
             reserved: self.max_in_flight.div_euclid(4),
@@ -126,36 +108,32 @@ impl ConcurrencyLimits {
         }
     }
 
-    fn half_of_waiting(&self) -> usize {
-        self.max_waiting.div_euclid(2).max(1)
+    fn half_of_waiting(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(self.max_waiting.div_euclid(2).max(1)))
     }
 }
 
-impl ConcurrencyLimit {
+impl Limit {
     /// A separate limit that reports its use in a gauge.
     #[must_use]
-    pub fn new(in_use: IntGauge, max: usize) -> Self {
-        Self { limits: [Arc::new(Semaphore::new(max))].into(), in_use }
+    pub fn new(in_use: &IntGauge, max: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(max)), part: None, in_use: in_use.clone() }
     }
 
     /// Takes a permit, if one is available.
     #[must_use]
     pub fn try_acquire(&self) -> Option<Permit> {
-        let permits = self.limits.iter().map(|limit| Arc::clone(limit).try_acquire_owned());
-        let permits = permits.collect::<Result<_, _>>().ok()?;
-        Some(Permit { _permits: permits, _in_use: GaugeGuard::new(&self.in_use) })
-    }
-
-    /// Number of permits taken.
-    #[must_use]
-    pub fn in_use(&self) -> usize {
-        usize::try_from(self.in_use.get()).unwrap_or_default()
+        let acquire = |permits: &Arc<Semaphore>| Arc::clone(permits).try_acquire_owned();
+        let part = self.part.as_ref().map(acquire).transpose().ok()?;
+        let all = acquire(&self.all).ok()?;
+        Some(Permit { _all: all, _part: part, _in_use: GaugeGuard::new(&self.in_use) })
     }
 
     /// Whether no permit is available.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        self.limits.iter().any(|limit| limit.available_permits() == 0)
+        let is_exhausted = |permits: &Arc<Semaphore>| permits.available_permits() == 0;
+        is_exhausted(&self.all) || self.part.as_ref().is_some_and(is_exhausted)
     }
 }
 
@@ -165,54 +143,44 @@ impl<K: Hash + Eq + Clone> FairLimit<K> {
     /// # Errors
     /// If none is available.
     pub fn try_acquire(&self, key: &K) -> Result<FairPermit<K>, LimitReached> {
-        let mut held = lock(&self.held);
-        let holds = held.get(key).copied().unwrap_or_default();
-        if holds >= self.max_per_key {
-            return Err(LimitReached::Key);
+        // The entry is locked until the permit is counted.
+        let entry = self.held.entry(key.clone());
+        if let Entry::Occupied(holds) = &entry {
+            if *holds.get() >= self.max_per_key {
+                return Err(LimitReached::Key);
+            }
+            if self.waiting.all.available_permits() <= self.reserved {
+                return Err(LimitReached::Total);
+            }
         }
-        if holds > 0 && self.in_flight.available_permits() <= self.reserved {
-            return Err(LimitReached::Total);
-        }
-        let permit =
-            Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| LimitReached::Total)?;
-        held.insert(key.clone(), holds.saturating_add(1));
-        Ok(FairPermit {
-            key: key.clone(),
-            held: Arc::clone(&self.held),
-            _permit: permit,
-            _waiting: GaugeGuard::new(&self.waiting),
-        })
+        let permit = self.waiting.try_acquire().ok_or(LimitReached::Total)?;
+        let mut holds = entry.or_default();
+        *holds = holds.saturating_add(1);
+        Ok(FairPermit { key: key.clone(), held: Arc::clone(&self.held), _permit: permit })
     }
 }
 
 impl<K: Hash + Eq> Drop for FairPermit<K> {
     fn drop(&mut self) {
-        let mut held = lock(&self.held);
-        let Some(holds) = held.get_mut(&self.key) else { return };
-        *holds = holds.saturating_sub(1);
-        if *holds == 0 {
-            held.remove(&self.key);
-        }
+        self.held.remove_if_mut(&self.key, |_, holds| {
+            *holds = holds.saturating_sub(1);
+            *holds == 0
+        });
     }
-}
-
-/// No code panics while it holds the lock, so a poisoned lock is safe to use.
-fn lock<K>(held: &Mutex<HashMap<K, usize>>) -> MutexGuard<'_, HashMap<K, usize>> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn gauge(name: &str) -> IntGauge {
-        IntGauge::new(name, name).unwrap()
+    fn metrics() -> Metrics {
+        Metrics::new("0", "0").unwrap()
     }
 
     #[test]
     fn limit_hands_out_its_permits_and_no_more() {
-        let gauge = gauge("waiting");
-        let limit = ConcurrencyLimit::new(gauge.clone(), 2);
+        let gauge = IntGauge::new("in_use", "in_use").unwrap();
+        let limit = Limit::new(&gauge, 2);
         let first = limit.try_acquire().unwrap();
         assert!(!limit.is_exhausted());
         let _second = limit.try_acquire().unwrap();
@@ -225,8 +193,9 @@ mod tests {
 
     #[test]
     fn waiting_and_verifying_requests_share_a_limit() {
-        let (waiting, verifying) = (gauge("w"), gauge("v"));
-        let limits = ConcurrencyLimits::new(&waiting, &verifying, 3, 2);
+        let metrics = metrics();
+        let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
+        let limits = Limits::new(&metrics, 3, 2);
         let fair = limits.fair::<&str>();
         let _waiting = [fair.try_acquire(&"a").unwrap(), fair.try_acquire(&"b").unwrap()];
         assert!(!limits.verification.is_exhausted());
@@ -245,20 +214,20 @@ mod tests {
 
     #[test]
     fn requests_for_keys_and_introspections_have_half_of_max_waiting() {
-        let limits = ConcurrencyLimits::new(&gauge("w"), &gauge("v"), 100, 4);
+        let limits = Limits::new(&metrics(), 100, 4);
         let keys = limits.keys();
         let _in_use = (keys.try_acquire().unwrap(), keys.try_acquire().unwrap());
         assert!(keys.try_acquire().is_none());
         let free =
             (limits.introspections().available_permits(), limits.fetches.available_permits());
         assert_eq!(free, (2, 4));
-        let smallest = ConcurrencyLimits::new(&gauge("w"), &gauge("v"), 2, 1);
+        let smallest = Limits::new(&metrics(), 2, 1);
         assert!(smallest.keys().try_acquire().is_some());
     }
 
     #[test]
     fn one_key_may_hold_half_of_the_permits() {
-        let limits = ConcurrencyLimits::new(&gauge("w"), &gauge("v"), 16, 8);
+        let limits = Limits::new(&metrics(), 16, 8);
         let limit = limits.fair::<&str>();
         let mut held: Vec<_> = (0..8).map(|_| limit.try_acquire(&"a").unwrap()).collect();
         assert_eq!(limit.try_acquire(&"a").unwrap_err(), LimitReached::Key);
@@ -269,14 +238,15 @@ mod tests {
 
     #[test]
     fn last_quarter_is_reserved_for_keys_that_hold_nothing() {
-        let waiting = gauge("w");
-        let limits = ConcurrencyLimits::new(&waiting, &gauge("v"), 16, 8);
+        let metrics = metrics();
+        let waiting = &metrics.http.waiting;
+        let limits = Limits::new(&metrics, 16, 8);
         let limit = limits.fair::<u32>();
         let mut held: Vec<_> = (0..12).map(|n| limit.try_acquire(&(n % 3)).unwrap()).collect();
         assert_eq!(limit.try_acquire(&0).unwrap_err(), LimitReached::Total);
         held.extend((3..7).map(|n| limit.try_acquire(&n).unwrap()));
         assert_eq!((limit.try_acquire(&7).unwrap_err(), waiting.get()), (LimitReached::Total, 16));
         drop(held);
-        assert_eq!((waiting.get(), lock(&limit.held).len()), (0, 0), "nothing is kept of a key");
+        assert_eq!((waiting.get(), limit.held.len()), (0, 0), "nothing is kept of a key");
     }
 }

@@ -1,23 +1,11 @@
-//! Limits the request rate of each customer: GCRA with a burst of the whole count (`limits.*`).
-//!
-//! A caller that holds a customer's [`Allowance`] spends from it without a lookup. Memory grows
-//! with the customers of the last period: [`CustomerRateLimit::sweep`] drops allowances that are
-//! full again and that no caller holds.
+//! Limits the request rate of each customer with governor's keyed limiter: GCRA with a burst of the
+//! whole count (`limits.*`). [`CustomerRateLimit::sweep`] drops customers whose allowance is full again.
 
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use dashmap::DashMap;
 use governor::{
-    Quota, RateLimiter,
-    clock::Clock as _,
-    middleware::NoOpMiddleware,
-    nanos::Nanos,
-    state::{InMemoryState, NotKeyed, StateStore},
+    Quota, RateLimiter, clock::Clock as _, middleware::NoOpMiddleware, nanos::Nanos,
+    state::keyed::DashMapStateStore,
 };
 
 use crate::{
@@ -29,37 +17,20 @@ use crate::{
 /// A request rate limit for each customer. Without a rate, requests are unlimited.
 pub struct CustomerRateLimit {
     limiter: Option<Limiter>,
-    customers: DashMap<CustomerId, Allowance>,
     clock: GovernorClock,
 }
 
-type Limiter = RateLimiter<Allowance, AllowanceStore, GovernorClock, NoOpMiddleware<Nanos>>;
-
-/// How many requests one customer may still make.
-#[derive(Clone, Default)]
-pub struct Allowance(Arc<InMemoryState>);
+type Limiter =
+    RateLimiter<CustomerId, DashMapStateStore<CustomerId>, GovernorClock, NoOpMiddleware<Nanos>>;
 
 impl CustomerRateLimit {
     /// A limit that every customer starts with a full allowance.
     #[must_use]
     pub fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
         let clock = GovernorClock { start: clock.monotonic(), clock };
-        let limiter = rate
-            .and_then(quota)
-            .map(|quota| RateLimiter::new(quota, AllowanceStore, clock.clone()));
-        Self { limiter, customers: DashMap::new(), clock }
-    }
-
-    /// The customer's allowance. All holders share it.
-    #[must_use]
-    pub fn allowance(&self, customer: &CustomerId) -> Allowance {
-        if self.limiter.is_none() {
-            return Allowance::default();
-        }
-        if let Some(allowance) = self.customers.get(customer) {
-            return allowance.clone();
-        }
-        self.customers.entry(customer.clone()).or_default().clone()
+        let limiter =
+            rate.and_then(quota).map(|quota| RateLimiter::dashmap_with_clock(quota, clock.clone()));
+        Self { limiter, clock }
     }
 
     /// Spends one request of the customer's allowance.
@@ -67,81 +38,20 @@ impl CustomerRateLimit {
     /// # Errors
     /// The time to wait, if the allowance is empty.
     pub fn spend(&self, customer: &CustomerId) -> Result<(), Duration> {
-        self.spend_from(&self.allowance(customer))
-    }
-
-    /// Spends one request of an allowance.
-    ///
-    /// # Errors
-    /// The time to wait, if the allowance is empty.
-    pub fn spend_from(&self, allowance: &Allowance) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        limiter.check_key(allowance).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        limiter.check_key(customer).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
     /// Drops allowances that are full again.
     pub fn sweep(&self) {
-        let now = self.clock.now();
-        // A held allowance must stay: otherwise its holder and a new one would both spend a full
-        // allowance.
-        self.customers
-            .retain(|_, allowance| Arc::strong_count(&allowance.0) > 1 || !allowance.is_full(now));
-        self.customers.shrink_to_fit();
+        if let Some(limiter) = &self.limiter {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
     }
 
-    /// Number of customers in memory.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.customers.len()
-    }
-
-    /// Whether no customer is in memory.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl Allowance {
-    fn is_full(&self, now: Nanos) -> bool {
-        // Returning an error makes governor store nothing.
-        let is_before =
-            |due: Option<Nanos>| Err::<((), Nanos), _>(due.is_none_or(|due| due <= now));
-        self.0.measure_and_replace(&NotKeyed::NonKey, is_before).is_err_and(|is_before| is_before)
-    }
-}
-
-impl fmt::Debug for Allowance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Allowance(…)")
-    }
-}
-
-impl PartialEq for Allowance {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Allowance {}
-
-impl Hash for Allowance {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
-    }
-}
-
-/// Lets governor keep an allowance's state in the allowance itself.
-struct AllowanceStore;
-
-impl StateStore for AllowanceStore {
-    type Key = Allowance;
-
-    fn measure_and_replace<T, F, E>(&self, allowance: &Allowance, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        allowance.0.measure_and_replace(&NotKeyed::NonKey, f)
+    fn len(&self) -> usize {
+        self.limiter.as_ref().map_or(0, RateLimiter::len)
     }
 }
 
@@ -153,7 +63,8 @@ fn quota(rate: Rate) -> Option<Quota> {
 
 impl fmt::Debug for CustomerRateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CustomerRateLimit").field("customers", &self.len()).finish_non_exhaustive()
+        let customers = self.len();
+        f.debug_struct("CustomerRateLimit").field("customers", &customers).finish_non_exhaustive()
     }
 }
 
@@ -219,25 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn held_allowance_is_not_dropped() {
-        let (limit, clock) = limit(2, 60);
-        let held = limit.allowance(&id("a"));
-        assert_eq!((limit.spend_from(&held), limit.spend(&id("a"))), (Ok(()), Ok(())));
-        assert!(limit.spend_from(&held).is_err(), "it is the same for all");
-        clock.advance(Duration::from_secs(61));
-        limit.sweep();
-        assert_eq!((limit.spend(&id("a")), limit.spend_from(&held)), (Ok(()), Ok(())));
-        assert!(limit.spend(&id("a")).is_err(), "no other one has come beside it");
-        drop(held);
-        clock.advance(Duration::from_secs(61));
-        limit.sweep();
-        assert!(limit.is_empty());
-    }
-
-    #[test]
     fn disabled_limit_admits_everything() {
         let limit = CustomerRateLimit::new(None, Arc::new(ManualClock::at("2026-01-01T00:00:00Z")));
         assert!((0..10_000).all(|_| limit.spend(&id("a")).is_ok()));
-        assert!(limit.is_empty());
+        assert_eq!(limit.len(), 0);
     }
 }

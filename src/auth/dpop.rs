@@ -140,9 +140,9 @@ impl Authenticator {
     ) -> Result<Caller, AuthError> {
         let thumbprint = *caller.bound_to().ok_or(Reason::Unbound)?;
         let (proof, next_nonce) = self.dpop.examine(&presented, token, self.clock.now())?;
-        let turn = self.turns.take().await?;
+        let permit = self.verification_limit.acquire().await?;
         proof.verify(&thumbprint)?;
-        drop(turn);
+        drop(permit);
         self.dpop.replays.take(&thumbprint, &proof.jti, self.clock.moment())?;
         // The token may have been revoked in the meantime.
         self.revocations.check(caller.token_identity())?;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, skew},
-    concurrency::ConcurrencyLimits,
+    concurrency::Limits,
     metrics::Metrics,
     settings::{Algorithm, Settings},
 };
@@ -63,9 +63,7 @@ impl Authenticator {
     ) -> Result<(Self, JwksRefreshers), SetUpError> {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
         let server = &settings.server;
-        let (waiting, verifying) = (&metrics.http.waiting, &metrics.auth.verifications);
-        let limits =
-            ConcurrencyLimits::new(waiting, verifying, server.max_in_flight, server.max_waiting);
+        let limits = Limits::new(&metrics, server.max_in_flight, server.max_waiting);
         Self::new(&settings.auth, settings.secrets.poll, &limits, clock, metrics)
     }
 

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, later},
-    concurrency::ConcurrencyLimits,
+    concurrency::Limits,
     metrics,
     secret_file::{Secret, SecretFileError},
     settings::{self, KeySource},
@@ -55,7 +55,7 @@ impl Introspection {
     pub(super) fn new(
         auth: &settings::Auth,
         tls: &BTreeMap<&str, Arc<ClientConfig>>,
-        limits: &ConcurrencyLimits,
+        limits: &Limits,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Result<Option<Self>, SecretFileError> {
@@ -78,7 +78,7 @@ impl Introspection {
     fn by(
         asker: Arc<dyn Asker>,
         auth: &settings::Auth,
-        limits: &ConcurrencyLimits,
+        limits: &Limits,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Self {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Monotonic},
-    concurrency::ConcurrencyLimit,
+    concurrency::Limit,
     metrics,
     settings::{self, KeySource},
 };
@@ -34,7 +34,7 @@ impl Issuer {
         settings: &settings::Issuer,
         auth: &settings::Auth,
         clock: &Arc<dyn Clock>,
-        waiting: ConcurrencyLimit,
+        waiting: Limit,
         secrets: Option<Arc<HmacSecrets>>,
     ) -> Self {
         let own = settings.customer_id_prefix.as_str();

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     clock::{Throttle, manual::ManualClock},
-    concurrency::{ConcurrencyLimits, Permit},
+    concurrency::{Limits, Permit},
     metrics::Metrics,
     settings::{self, Algorithm, KeySource},
     traces::Span,
@@ -254,7 +254,7 @@ pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) origins: BTreeMap<String, Rc<Origin>>,
-    pub(super) limits: ConcurrencyLimits,
+    pub(super) limits: Limits,
 }
 
 /// One issuer `main` with [`P256`] as key `k1`.
@@ -423,6 +423,6 @@ impl World {
 }
 
 /// Where all the requests of a test can wait.
-pub(super) fn limits(metrics: &Metrics) -> ConcurrencyLimits {
-    ConcurrencyLimits::new(&metrics.http.waiting, &metrics.auth.verifications, PLACES, PLACES)
+pub(super) fn limits(metrics: &Metrics) -> Limits {
+    Limits::new(metrics, PLACES, PLACES)
 }

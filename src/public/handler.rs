@@ -21,7 +21,7 @@ use crate::{
     customer::{CustomerIdForm, CustomerRef},
     juspay::CustomerApi,
     problem::{Challenges, Problem},
-    rate_limit::{Allowance, CustomerRateLimit},
+    rate_limit::CustomerRateLimit,
     traces::Kind,
 };
 
@@ -51,7 +51,6 @@ pub struct Handler {
 /// What the last request with a token found. The token cache keeps it with the token.
 struct Link {
     customer: AtHand,
-    allowance: Allowance,
     /// The customer's pseudonym in the log, and the generation of its key.
     customer_ref: Option<(CustomerRef, u64)>,
 }
@@ -80,12 +79,8 @@ impl Handler {
     ) -> Result<HttpResponse, Problem> {
         let wanted = CustomerRequest::parse(request)?;
         let caller = self.authenticate(request, in_flight).await?;
+        self.limit.spend(caller.customer()).map_err(Problem::RateLimited)?;
         let link = caller.memo::<Link>();
-        let allowance = match &link {
-            Some(link) => self.limit.spend_from(&link.allowance),
-            None => self.limit.spend(caller.customer()),
-        };
-        allowance.map_err(Problem::RateLimited)?;
         let cached = link.as_deref().filter(|_| wanted.is_plain());
         let found = match cached.and_then(|link| self.linked(link, in_flight)) {
             Some(found) => found,
@@ -149,8 +144,7 @@ impl Handler {
             let customer_ref = self.log.refs().map(|refs| {
                 (known_ref.unwrap_or_else(|| refs.reference(customer)), refs.generation())
             });
-            let allowance = self.limit.allowance(customer);
-            caller.remember(Link { customer: at_hand, allowance, customer_ref });
+            caller.remember(Link { customer: at_hand, customer_ref });
         }
         Ok(found)
     }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, timeout_at},
-    concurrency::{ConcurrencyLimits, FairLimit},
+    concurrency::{FairLimit, Limits},
     metrics::{self, Series as _},
 };
 
@@ -86,7 +86,7 @@ impl Desk {
     pub(super) fn new(
         issuer: &str,
         asker: Arc<dyn Asker>,
-        limits: &ConcurrencyLimits,
+        limits: &Limits,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Self {

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Moment, Monotonic, later, timeout_at},
-    concurrency::ConcurrencyLimit,
+    concurrency::Limit,
 };
 
 /// Longest time that a request waits for a fetch.
@@ -76,7 +76,7 @@ pub(crate) struct KeyStore {
     refresh_requested: Notify,
     /// Counts finished fetches.
     ended: watch::Sender<u64>,
-    waiting: ConcurrencyLimit,
+    waiting: Limit,
 }
 
 /// Why a lookup has no result yet.
@@ -93,7 +93,7 @@ impl KeyStore {
         cooldown: Duration,
         max_stale: Duration,
         leeway: Duration,
-        waiting: ConcurrencyLimit,
+        waiting: Limit,
     ) -> Self {
         Self {
             clock,

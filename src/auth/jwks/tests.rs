@@ -16,7 +16,7 @@ use crate::{
         ED25519, OTHER_P256, P256, P384, RSA, base64url, clock, issuer, locally, set, settle, with,
     },
     clock::{Clock, manual::ManualClock},
-    concurrency::ConcurrencyLimit,
+    concurrency::Limit,
     metrics::Metrics,
     settings::Algorithm,
 };
@@ -332,7 +332,7 @@ async fn a_panic_is_a_failed_fetch_and_the_refresher_continues() {
         minute,
         minute,
         Duration::ZERO,
-        ConcurrencyLimit::new(metrics.http.waiting.clone(), 1000),
+        Limit::new(&metrics.http.waiting, 1000),
     );
     let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let refresher = JwksRefresher::new(

@@ -15,7 +15,7 @@ use super::juspay::{FakeJuspay, Reply};
 use crate::{
     cache::{CustomerCache, Found, Freshness, Lookup, LookupError, store::Slot},
     clock::{Clock, Throttle, later, manual::ManualClock},
-    concurrency::ConcurrencyLimits,
+    concurrency::Limits,
     customer::{ClientAuth, ClientAuthToken, Customer, CustomerId, Field},
     juspay::{CustomerApi, CustomerResponse, InvalidResponse, JuspayError},
     metrics::Metrics,
@@ -91,10 +91,9 @@ pub(super) fn lookup(customer: &str) -> Lookup {
 }
 
 /// The limits of these settings.
-pub(super) fn limits(settings: &Settings, metrics: &Metrics) -> ConcurrencyLimits {
+pub(super) fn limits(settings: &Settings, metrics: &Metrics) -> Limits {
     let settings::Server { max_in_flight, max_waiting, .. } = settings.server;
-    let verifying = &metrics.auth.verifications;
-    ConcurrencyLimits::new(&metrics.http.waiting, verifying, max_in_flight, max_waiting)
+    Limits::new(metrics, max_in_flight, max_waiting)
 }
 
 /// Most tests are about Juspay's errors; the others ask the cache itself.
