@@ -29,6 +29,7 @@ mod isolation;
 mod json_format;
 mod loopback;
 mod outage;
+mod recorded;
 mod resilience;
 mod revocations;
 mod secrets;

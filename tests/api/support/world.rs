@@ -239,6 +239,9 @@ impl Service {
                 started.send((public, admin)).expect("the test waits");
                 actix_web::rt::spawn(async move {
                     while let Some(turn) = requests.recv().await {
+                        // If this task was already running when the request came, tasks that were
+                        // woken before still wait.
+                        tokio::task::yield_now().await;
                         let _is_waited_for = turn.send(());
                     }
                 });
