@@ -21,7 +21,8 @@ use super::{
 };
 
 /// The rows' names, in the table's order, and what is measured.
-pub const ROWS: [(&str, &str); 10] = [
+pub const ROWS: [(&str, &str); 11] = [
+    ("rare", "hits, no customer twice within a second, as phones ask"),
     ("hot", "hits, one customer"),
     ("rs256", "hits, 10,000 customers with a token each, RS256"),
     ("es256", "hits, 10,000 customers with a token each, ES256"),
@@ -36,7 +37,12 @@ pub const ROWS: [(&str, &str); 10] = [
 
 const CUSTOMERS: usize = 10_000;
 
+/// More than a core can serve a second, so that no customer is served twice within a second.
+const RARE_CUSTOMERS: usize = 120_000;
+
 const LOG_OFF: &str = "log.access = \"off\"";
+
+const RARE: &str = "log.access = \"off\"\ncache.capacity = 250000\nauth.verified_tokens = 250000";
 
 /// No token is remembered.
 const NONE_KNOWN: &str = "log.access = \"off\"\nauth.verified_tokens = 0";
@@ -54,6 +60,15 @@ const PURGED: Duration = Duration::from_secs(8);
 pub async fn measure(row: &str, stage: &Stage, plan: Plan, report: &mut Report) {
     let off = |what| Hits { what, settings: LOG_OFF, goal: None };
     match row {
+        "rare" => {
+            let hits = Hits {
+                what: "hit, no customer twice within a second, ES256, access log off: CPU",
+                settings: RARE,
+                goal: Some(Goal::AtMost(1.35)),
+            };
+            let tokens = stage.tokens(RARE_CUSTOMERS, Algorithm::ES256);
+            hits_of(row, stage, plan, report, &tokens, &[hits]).await;
+        }
         "hot" => {
             let hits = off("hit, one customer, access log off: CPU");
             hits_of(row, stage, plan, report, &stage.one_token(), &[hits]).await;
@@ -66,7 +81,7 @@ pub async fn measure(row: &str, stage: &Stage, plan: Plan, report: &mut Report) 
                 goal: Some(Goal::AtMost(1.6)),
             };
             let tokens = stage.tokens(CUSTOMERS, Algorithm::RS256);
-            let off = Hits { goal: Some(Goal::AtMost(1.25)), ..off };
+            let off = Hits { goal: Some(Goal::AtMost(1.35)), ..off };
             hits_of(row, stage, plan, report, &tokens, &[off, on]).await;
         }
         "es256" => {
@@ -78,7 +93,7 @@ pub async fn measure(row: &str, stage: &Stage, plan: Plan, report: &mut Report) 
             let hits = Hits {
                 what: "token verified each time (RS256), customer cached: CPU",
                 settings: NONE_KNOWN,
-                goal: Some(Goal::AtMost(3.7)),
+                goal: Some(Goal::AtMost(5.0)),
             };
             let tokens = stage.tokens(CUSTOMERS, Algorithm::RS256);
             hits_of(row, stage, plan, report, &tokens, &[hits]).await;
@@ -237,7 +252,7 @@ async fn misses(row: &str, stage: &Stage, plan: Plan, report: &mut Report) {
     let requests: f64 = turns.iter().flat_map(|it| &it.turns).map(|it| it.seen.requests).sum();
     let share = f64::from(u32::try_from(calls).unwrap()) / requests;
     assert!(share > 0.99, "only {share:.2} of the requests were misses");
-    let goal = Some(Goal::AtMost(1.5));
+    let goal = Some(Goal::AtMost(1.7));
     report.figure(cpu("miss, Juspay takes 1 ms, known token: CPU", &turns[1], &turns[0], goal));
     report.turns(row, &turns);
     fs::remove_file(&tokens.file).unwrap();
