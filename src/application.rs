@@ -16,7 +16,6 @@ mod gate;
 mod head;
 mod listen;
 mod polling;
-mod queue;
 mod revocations;
 mod secrets;
 mod serve;
@@ -383,7 +382,7 @@ fn public_server(
         Shortcut::new(app.into_factory(), short_way)
     };
     let tls = stations.secrets.tls.clone();
-    let door = Door::public(settings, tls, &stations.drain, &stations.clock, &stations.metrics);
+    let door = Door::public(settings, tls, &stations.clock, &stations.metrics);
     Ok(serve(app, &door, Share::public(&settings.server), sockets)?)
 }
 
@@ -399,6 +398,6 @@ fn admin_server(
             .wrap(from_fn(routes::explain))
             .configure(routes::admin)
     };
-    let door = Door::admin(&stations.drain, &stations.clock, &stations.metrics);
+    let door = Door::admin(&stations.clock, &stations.metrics);
     Ok(serve(app, &door, Share::admin(), sockets)?)
 }

@@ -1,8 +1,7 @@
 //! A connection of a listener, as actix reads and writes it.
 //!
-//! Owns what actix leaves open: only one request is let through at a time (`gate`), and when many
-//! come at once those go first whom it costs least to serve (`queue`); every request must be there
-//! in time, not just the first one's head, and who doesn't read its answer is given up. Counts
+//! Owns what actix leaves open: only one request is let through at a time (`gate`), every request must
+//! be there in time, not just the first one's head, and who doesn't read its answer is given up. Counts
 //! itself for as long as it is open.
 
 use std::{
@@ -21,7 +20,6 @@ use super::{
     closing::{Closing, Ending},
     frame::Refusal,
     gate::{Gate, INTERIM},
-    queue::{Queue, Turn},
     stream::Stream,
 };
 use crate::{auth::Approach, clock::Clock, metrics::GaugeGuard, tls::PeerCertificate};
@@ -59,7 +57,6 @@ pub(super) struct Connection {
     stream: Stream,
     peer: Option<PeerCertificate>,
     gate: Gate,
-    turn: Turn,
     bounds: Bounds,
     /// Its first request isn't there yet.
     is_new: bool,
@@ -81,7 +78,6 @@ impl Connection {
         stream: Stream,
         peer: Option<PeerCertificate>,
         bounds: Bounds,
-        queue: Queue,
         open: Option<GaugeGuard>,
     ) -> Self {
         let gate = Gate::new(bounds.max_head, bounds.max_body);
@@ -89,7 +85,6 @@ impl Connection {
             stream,
             peer,
             gate,
-            turn: Turn::new(queue),
             ending: bounds.closing.ending(),
             bounds,
             is_new: true,
@@ -137,17 +132,6 @@ impl Connection {
         }
         self.reader = Some(context.waker().clone());
         Poll::Pending
-    }
-
-    /// Waits until something is there to be read, and it is its turn.
-    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.turn.is_given() {
-            if self.gate.held() == 0 {
-                ready!(self.stream.poll_readable(context))?;
-            }
-            ready!(self.turn.poll(context));
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Reads what may be seen.
@@ -262,7 +246,6 @@ impl Connection {
     /// Notes what has left.
     fn left(&mut self, written: &[u8]) {
         if self.gate.left(written) {
-            self.turn.answered(written);
             self.wake_reader();
         }
     }
@@ -338,9 +321,6 @@ impl AsyncRead for Connection {
         }
         if this.is_stuck() {
             return this.poll_end(context);
-        }
-        if this.poll_turn(context)?.is_pending() {
-            return this.poll_wait(context);
         }
         match this.poll_request(context, buffer)? {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),

@@ -24,14 +24,13 @@ use super::{
     closing::Closing,
     connection::{Bounds, Connection},
     listen::{Accepted, Listener},
-    queue::Queue,
     server::{Handler, MakeHandler, Making, Server, Share},
     stream::Stream,
 };
 use crate::{
     clock::{self, Clock},
     metrics::{self, GaugeGuard, Metrics, Series as _},
-    routes::{self, Drain, OnThisMachine},
+    routes::{self, OnThisMachine},
     settings::{self, Settings},
     tls::{Encrypted, PeerCertificate, ServerTls},
 };
@@ -65,7 +64,6 @@ const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
 pub(super) struct Door {
     tls: Option<Arc<ServerTls>>,
     bounds: Bounds,
-    drain: Drain,
     /// Counts connections, where they are counted.
     open: Option<IntGauge>,
     handshakes: IntCounterVec,
@@ -86,7 +84,6 @@ impl Door {
     pub(super) fn public(
         settings: &Settings,
         tls: Option<Arc<ServerTls>>,
-        drain: &Drain,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
@@ -94,19 +91,18 @@ impl Door {
         Self {
             tls,
             open: Some(metrics.http.connections.clone()),
-            ..Self::plain(max_head, None, drain, clock, metrics)
+            ..Self::plain(max_head, None, clock, metrics)
         }
     }
 
     /// The admin listener's.
-    pub(super) fn admin(drain: &Drain, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
-        Self::plain(MAX_HEAD, Some(routes::MAX_ADMIN_BODY), drain, clock, metrics)
+    pub(super) fn admin(clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
+        Self::plain(MAX_HEAD, Some(routes::MAX_ADMIN_BODY), clock, metrics)
     }
 
     fn plain(
         max_head: usize,
         max_body: Option<usize>,
-        drain: &Drain,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
@@ -121,23 +117,22 @@ impl Door {
                 clock,
                 closing: Closing::default(),
             },
-            drain: drain.clone(),
             open: None,
             handshakes: metrics.http.tls_handshakes.clone(),
         }
     }
 
-    async fn open(self, accepted: Accepted, queue: Queue) -> io::Result<Connection> {
+    async fn open(self, accepted: Accepted) -> io::Result<Connection> {
         match accepted {
-            Accepted::Tcp(stream) => self.tcp(TcpStream::from_std(stream)?, queue).await,
-            Accepted::Unix(stream) => Ok(self.unix(UnixStream::from_std(stream)?, queue)),
+            Accepted::Tcp(stream) => self.tcp(TcpStream::from_std(stream)?).await,
+            Accepted::Unix(stream) => Ok(self.unix(UnixStream::from_std(stream)?)),
         }
     }
 
-    async fn tcp(self, stream: TcpStream, queue: Queue) -> io::Result<Connection> {
+    async fn tcp(self, stream: TcpStream) -> io::Result<Connection> {
         let open = self.open.as_ref().map(GaugeGuard::new);
         let Some(tls) = &self.tls else {
-            return Ok(Connection::new(Stream::Tcp(stream), None, self.bounds, queue, open));
+            return Ok(Connection::new(Stream::Tcp(stream), None, self.bounds, open));
         };
         let handshake = TlsAcceptor::from(tls.config()).accept(stream);
         let clock = &*self.bounds.clock;
@@ -150,12 +145,12 @@ impl Door {
             .inspect_err(|error| tracing::debug!("TLS handshake with a client failed: {error}"))?;
         let certificates = stream.get_ref().1.peer_certificates();
         let peer = certificates.and_then(<[_]>::first).map(|it| PeerCertificate::read(it));
-        Ok(Connection::new(Stream::Tls(Box::new(stream)), peer, self.bounds, queue, open))
+        Ok(Connection::new(Stream::Tls(Box::new(stream)), peer, self.bounds, open))
     }
 
-    fn unix(self, stream: UnixStream, queue: Queue) -> Connection {
+    fn unix(self, stream: UnixStream) -> Connection {
         let open = self.open.as_ref().map(GaugeGuard::new);
-        Connection::new(Stream::Unix(stream), None, self.bounds, queue, open)
+        Connection::new(Stream::Unix(stream), None, self.bounds, open)
     }
 }
 
@@ -226,11 +221,10 @@ where
     let http = http(app, is_on_this_machine, door.bounds.closing.clone());
     Box::pin(async move {
         let http = Rc::new(http.new_service(()).await?);
-        let queue = Queue::new(door.drain.clone());
         let handler: Handler = Box::new(move |accepted| {
-            let (door, queue, http) = (door.clone(), queue.clone(), Rc::clone(&http));
+            let (door, http) = (door.clone(), Rc::clone(&http));
             Box::pin(async move {
-                let Ok(connection) = door.open(accepted, queue).await else { return };
+                let Ok(connection) = door.open(accepted).await else { return };
                 if poll_fn(|context| http.poll_ready(context)).await.is_ok() {
                     // What went wrong is actix's to tell.
                     http.call(connection).await.unwrap_or_default();

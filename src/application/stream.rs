@@ -39,23 +39,6 @@ impl Stream {
             Self::Unix(_) => None,
         }
     }
-
-    /// Waits until there is something to read, or the end.
-    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(context),
-            Self::Unix(stream) => stream.poll_read_ready(context),
-            Self::Tls(stream) => {
-                let (tcp, session) = stream.get_ref();
-                // It may have decrypted more than was read of it.
-                if session.wants_read() {
-                    tcp.poll_read_ready(context)
-                } else {
-                    Poll::Ready(Ok(()))
-                }
-            }
-        }
-    }
 }
 
 impl AsyncRead for Stream {

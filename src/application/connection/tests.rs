@@ -1,22 +1,20 @@
-//! Whose turn it is, and what is said last.
+//! The response to a request that is rejected before it is parsed.
 
 use std::{
-    cell::RefCell,
-    rc::Rc,
     sync::atomic::{AtomicBool, Ordering},
     task::Wake,
 };
 
-use actix_web::rt::{self, net::UnixStream};
+use actix_web::rt::net::UnixStream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::{clock::SystemClock, routes::Drain};
+use crate::clock::SystemClock;
 
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A connection which has been answered once.
-async fn connection(queue: &Queue, status: &str) -> (Connection, UnixStream) {
+async fn connection(status: &str) -> (Connection, UnixStream) {
     let (ours, mut phone) = UnixStream::pair().unwrap();
     let bounds = Bounds {
         max_head: 1000,
@@ -26,7 +24,7 @@ async fn connection(queue: &Queue, status: &str) -> (Connection, UnixStream) {
         closing: Closing::default(),
     };
     let stream = Stream::Unix(ours);
-    let mut connection = Connection::new(stream, None, bounds, queue.clone(), None);
+    let mut connection = Connection::new(stream, None, bounds, None);
     phone.write_all(HEAD).await.unwrap();
     answer(&mut connection, status).await;
     (connection, phone)
@@ -38,33 +36,6 @@ async fn answer(connection: &mut Connection, status: &str) {
     connection.read_exact(&mut head).await.unwrap();
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
     connection.write_all(answer.as_bytes()).await.unwrap();
-}
-
-#[actix_web::test]
-async fn who_was_served_last_time_goes_before_a_crowd() {
-    for (status, is_first) in [("200 OK", true), ("503 Service Unavailable", false)] {
-        let queue = Queue::new(Drain::default());
-        let order = Rc::new(RefCell::new(Vec::new()));
-        let (mut phones, mut tasks) = (Vec::new(), Vec::new());
-        for name in 0..=20 {
-            let status = if name == 20 { status } else { "401 Unauthorized" };
-            let (mut connection, phone) = connection(&queue, status).await;
-            let order = Rc::clone(&order);
-            phones.push(phone);
-            tasks.push(async move {
-                answer(&mut connection, "401 Unauthorized").await;
-                order.borrow_mut().push(name);
-            });
-        }
-        for phone in &mut phones {
-            phone.write_all(HEAD).await.unwrap();
-        }
-        for task in tasks.into_iter().map(rt::spawn).collect::<Vec<_>>() {
-            task.await.unwrap();
-        }
-        let place = order.borrow().iter().position(|name| *name == 20).unwrap();
-        assert_eq!(place < 6, is_first, "{status}: {:?}", order.borrow());
-    }
 }
 
 /// Whether it was woken.
@@ -79,7 +50,7 @@ impl Wake for Reader {
 
 #[actix_web::test]
 async fn a_refusal_waits_for_the_answer_before_it() {
-    let (mut connection, mut phone) = connection(&Queue::new(Drain::default()), "200 OK").await;
+    let (mut connection, mut phone) = connection("200 OK").await;
     let mut seen = vec![0; b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".len()];
     phone.read_exact(&mut seen).await.unwrap();
     phone.write_all(HEAD).await.unwrap();

@@ -76,13 +76,7 @@ async fn a_handler_can_know_whom_the_peers_certificate_names() {
     let settings = settings(&directory);
     let tls = ServerTls::open(settings.server.tls.as_ref().unwrap()).unwrap();
     let metrics = Arc::new(Metrics::new("", "").unwrap());
-    let door = Door::public(
-        &settings,
-        Some(Arc::new(tls)),
-        &Drain::default(),
-        &SystemClock::shared(),
-        &metrics,
-    );
+    let door = Door::public(&settings, Some(Arc::new(tls)), &SystemClock::shared(), &metrics);
     let listeners = Listeners::bind("server.listen", &settings.server.listen).unwrap();
     let address = listeners.addresses[0];
     let app = || App::new().route("/", web::get().to(whoami));
