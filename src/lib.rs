@@ -8,7 +8,7 @@
 //! 3. [`juspay`] calls Juspay's API on a miss.
 //! 4. [`response`] builds the JSON response and its headers, [`problem`] an error response.
 //!
-//! [`application`] builds the server and its two listeners, and [`routes`] maps paths to handlers.
+//! [`app`] builds the service, [`server`] has the two listeners, and [`routes`] maps paths to handlers.
 //! It also has a fast path for repeated requests. `tests/layers.rs` lists which modules may use
 //! which.
 
@@ -18,7 +18,7 @@
 )]
 
 pub mod algorithm;
-pub mod application;
+pub mod app;
 pub mod auth;
 pub mod cache;
 pub mod capacity;
@@ -27,6 +27,7 @@ mod captured_log;
 pub mod cli;
 pub mod commands;
 pub mod concurrency;
+pub mod connection_info;
 #[cfg(test)]
 mod corpus;
 pub mod credentials;
@@ -46,6 +47,7 @@ pub mod response;
 pub mod revocation;
 pub mod routes;
 pub mod secret_file;
+pub mod server;
 pub mod settings;
 pub mod telemetry;
 pub mod tls;

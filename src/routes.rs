@@ -21,7 +21,7 @@ use actix_web::{
 
 use self::well_formed::WellFormed;
 pub use self::{
-    admin::{Admin, OnThisMachine, explain},
+    admin::{Admin, explain},
     connections::Connections,
     counts::Counts,
     customer::Customers,

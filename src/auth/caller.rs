@@ -18,7 +18,7 @@ use super::{
     Authenticator, FirstSight, Sha256, dpop::Presented, error::AuthError,
     revocations::TokenIdentity,
 };
-use crate::{customer::CustomerId, tls::Encrypted};
+use crate::{connection_info::ConnectionInfo, customer::CustomerId};
 
 /// RFC 9449 §4.1
 const DPOP: &str = "dpop";
@@ -128,8 +128,7 @@ impl FromRequest for Caller {
         if let Some(gateway) = &authenticator.gateway {
             let values = request.headers().get_all(gateway.header());
             let values = values.map(header::HeaderValue::as_bytes);
-            let (approach, peer) = (request.conn_data().copied(), request.conn_data());
-            let caller = gateway.caller(values, approach, peer);
+            let caller = gateway.caller(values, request.conn_data());
             return Either::Left(ready(caller.map_err(|error| authenticator.counted(error))));
         }
         let headers = request.headers().get_all(header::AUTHORIZATION);
@@ -155,6 +154,6 @@ fn presented(request: &HttpRequest) -> Presented {
     let proofs = request.headers().get_all(DPOP).map(header::HeaderValue::as_bytes);
     let by_header = || request.headers().get(header::HOST)?.to_str().ok();
     let host = request.uri().authority().map(Authority::as_str).or_else(by_header);
-    let secure = request.conn_data::<Encrypted>().is_some();
+    let secure = request.conn_data::<ConnectionInfo>().is_some_and(|it| it.tls);
     Presented::new(request.method().as_str(), secure, host, request.path(), proofs)
 }

@@ -32,6 +32,7 @@ use super::{
 use crate::{
     auth::Authenticator,
     cache::CustomerCache,
+    connection_info::ConnectionInfo,
     customer::CustomerId,
     json,
     juspay::resilience::Resilience,
@@ -60,10 +61,6 @@ pub struct Admin {
     /// What `/settings` shows.
     pub settings: Effective,
 }
-
-/// Of a connection that came to an address which only this machine reaches.
-#[derive(Debug, Clone, Copy)]
-pub struct OnThisMachine;
 
 pub(super) async fn livez() -> HttpResponse {
     HttpResponse::Ok().body("ok\n")
@@ -144,7 +141,7 @@ impl Admin {
     /// only who has the admin token.
     pub(super) fn admits(&self, request: &HttpRequest) -> Result<(), Problem> {
         // A unix socket is one of this machine, too: its file's mode is its guard.
-        if request.conn_data::<OnThisMachine>().is_some() {
+        if request.conn_data::<ConnectionInfo>().is_some_and(|it| it.is_local_listener) {
             not_from_a_web_page(request.headers())
         } else {
             self.knows(request.headers())

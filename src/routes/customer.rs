@@ -125,7 +125,7 @@ impl FromRequest for Options {
 }
 
 /// Shows that the request has no body: `Content-Length: 0` is none. An empty chunked one doesn't come as
-/// far as here (`application::head`).
+/// far as here (`server::request_head`).
 #[derive(Debug)]
 pub(super) struct NoBody;
 

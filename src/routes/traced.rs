@@ -8,7 +8,7 @@ use actix_web::{
 
 use super::{ME_CUSTOMER, request_id::RequestId};
 use crate::{
-    tls::Encrypted,
+    connection_info::ConnectionInfo,
     traces::{Kind, Parent, Span, Tracer},
 };
 
@@ -31,7 +31,7 @@ pub(super) fn begin(tracer: &Tracer, request: &ServiceRequest) -> Span {
     let Some(trace) = request.extensions_mut().remove::<Parent>() else { return Span::default() };
     let method = known(request.method());
     let span = trace.begin(name(method, request.path()), Kind::Server);
-    let is_encrypted = request.conn_data::<Encrypted>().is_some();
+    let is_encrypted = request.conn_data::<ConnectionInfo>().is_some_and(|it| it.tls);
     span.set("http.request.method", method);
     span.set("url.scheme", if is_encrypted { "https" } else { "http" });
     span

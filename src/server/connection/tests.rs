@@ -9,28 +9,34 @@ use actix_web::rt::net::UnixStream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::clock::SystemClock;
+use crate::{clock::SystemClock, connection_info::Transport};
 
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// A connection which has been answered once.
+/// A connection that has received one response.
 async fn connection(status: &str) -> (Connection, UnixStream) {
     let (ours, mut phone) = UnixStream::pair().unwrap();
-    let bounds = Bounds {
+    let limits = ConnectionLimits {
         max_head: 1000,
         max_body: None,
         request_time: Duration::from_secs(5),
         clock: SystemClock::shared(),
-        closing: Closing::default(),
+        closing: CancellationToken::new(),
     };
-    let stream = Stream::Unix(ours);
-    let mut connection = Connection::new(stream, None, bounds, None);
+    let stream = Either::Right(Either::Left(ours));
+    let info = ConnectionInfo {
+        transport: Transport::Unix,
+        is_local_listener: true,
+        tls: false,
+        client_certificate: None,
+    };
+    let mut connection = Connection::new(stream, info, None, limits, None);
     phone.write_all(HEAD).await.unwrap();
     answer(&mut connection, status).await;
     (connection, phone)
 }
 
-/// Reads a head and writes the answer.
+/// Reads a head and writes the response.
 async fn answer(connection: &mut Connection, status: &str) {
     let mut head = [0; HEAD.len()];
     connection.read_exact(&mut head).await.unwrap();
@@ -49,13 +55,13 @@ impl Wake for Reader {
 }
 
 #[actix_web::test]
-async fn a_refusal_waits_for_the_answer_before_it() {
+async fn rejection_waits_for_the_previous_response() {
     let (mut connection, mut phone) = connection("200 OK").await;
     let mut seen = vec![0; b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".len()];
     phone.read_exact(&mut seen).await.unwrap();
     phone.write_all(HEAD).await.unwrap();
     connection.read_exact(&mut [0; HEAD.len()]).await.unwrap();
-    // As much of an answer as the kernel keeps for a reader, and then a head that is too long.
+    // As much of a response as the kernel buffers, and then a head that is too long.
     let mut sent = 0;
     while let Some(written) = connection.write(&[b'x'; 8192]).now_or_never() {
         sent += written.unwrap();
@@ -64,12 +70,12 @@ async fn a_refusal_waits_for_the_answer_before_it() {
     let reader = Arc::new(Reader::default());
     let waker = Waker::from(Arc::clone(&reader));
     let read = Box::pin(connection.read_u8()).poll_unpin(&mut Context::from_waker(&waker));
-    assert!(read.is_pending(), "nothing is let through yet");
+    assert!(read.is_pending(), "nothing is forwarded yet");
     phone.read_exact(&mut vec![0; sent]).await.unwrap();
     assert!(!reader.0.load(Ordering::Relaxed));
     connection.write_all(b"the end").await.unwrap();
-    assert!(reader.0.load(Ordering::Relaxed), "nobody else would wake it");
-    assert_eq!(connection.read(&mut [0; 4096]).await.unwrap(), 0, "it is refused");
+    assert!(reader.0.load(Ordering::Relaxed), "the socket does not wake it");
+    assert_eq!(connection.read(&mut [0; 4096]).await.unwrap(), 0, "it is rejected");
     drop(connection);
     let mut rest = String::new();
     phone.read_to_string(&mut rest).await.unwrap();

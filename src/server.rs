@@ -1,11 +1,28 @@
-//! Both listeners: from a bound socket to requests for the routes.
+//! Both listeners: from bound sockets to requests for the app.
 //!
-//! actix-web's own server offers connections no place to be looked after, so its parts are put
-//! together here: `server` accepts, as many as a listener may have; `connection` lets requests
-//! through; actix-http reads them; the app answers. TLS is shaken hands on before, each time with
-//! the files as they are by then.
+//! actix-web's own server has no hook for connections, so its parts are assembled here: `workers` accepts
+//! connections, `connection` forwards requests, actix-http parses them, and the app answers. TLS handshakes
+//! come first, each with the certificate files as they are at that time.
 
-use std::{future::poll_fn, io, num::NonZeroUsize, rc::Rc, sync::Arc, thread, time::Duration};
+mod connection;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod listeners;
+mod pipelining_guard;
+mod request_head;
+mod workers;
+
+use std::{
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    rc::Rc,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use actix_http::{ConnectionType, HttpService, Request, Response, body::BoxBody};
 use actix_service::{
@@ -14,57 +31,63 @@ use actix_service::{
 };
 use actix_web::{
     body::MessageBody,
-    dev::{AppConfig, Extensions},
+    dev::AppConfig,
     rt::net::{TcpStream, UnixStream},
 };
 use prometheus::{IntCounterVec, IntGauge};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::{either::Either, sync::CancellationToken};
 
-use super::{
-    closing::Closing,
-    connection::{Bounds, Connection},
-    listen::{Accepted, Listener},
-    server::{Handler, MakeHandler, Making, Server, Share},
-    stream::Stream,
+use self::{
+    connection::{Connection, ConnectionLimits, Stream},
+    listeners::Accepted,
+    workers::{Handler, MakeHandler, MakingHandler},
 };
 use crate::{
     clock::{self, Clock},
+    connection_info::{ConnectionInfo, Transport},
+    loopback::is_loopback_address,
     metrics::{self, GaugeGuard, Metrics, Series as _},
-    routes::{self, OnThisMachine},
     settings::{self, Settings},
-    tls::{Encrypted, PeerCertificate, ServerTls},
+    tls::{PeerCertificate, ServerTls},
 };
 
-/// How long an idle connection is kept: longer than load balancers keep theirs (60 s), so that
-/// it is they who close, and no request meets a closing connection.
+pub use self::listeners::ListenError;
+pub(crate) use self::{
+    listeners::{Listener, Listeners},
+    workers::{ListenerCapacity, Server},
+};
+
+/// How long an idle connection stays open: longer than load balancers keep theirs (60 s), so that they
+/// close first and never send a request on a closing connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long a request may take to be there, with its body: it comes in one packet, or a few. Who
-/// sends it a byte at a time, or never, holds a connection for so long, and nothing else.
+/// How long a request may take to arrive, with its body. It comes in a few packets; a client that sends
+/// byte by byte, or nothing, occupies a connection for this long.
 const REQUEST_TIME: Duration = Duration::from_secs(6);
 
-/// How long a TLS handshake may take: a phone's takes two round trips.
+/// How long a TLS handshake may take. A phone needs two round trips.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
-/// Longest head without its bearer token, in bytes.
+/// Maximum length of a head without its bearer token, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
 
-/// Connections of the admin listener: scrapers, probes and people.
+/// Maximum connections of the admin listener: scrapers, probes and people.
 const ADMIN_CONNECTIONS: usize = 256;
 
-/// How long the admin listener waits for its last answers.
+/// How long the admin listener waits for its last responses at shutdown.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
-/// How long handshakes that have begun have to end before the public listener's sockets are closed:
-/// a round trip of most phones, with `server.shutdown_delay` as its bound.
+/// How long TCP handshakes that have begun may take before the public listener closes its sockets: a round
+/// trip of most phones, at most `server.shutdown_delay`.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
 
-/// What comes to a listener's connections before HTTP does.
+/// How a listener treats its connections.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(crate) struct ListenerConfig {
     tls: Option<Arc<ServerTls>>,
-    bounds: Bounds,
-    /// Counts connections, where they are counted.
+    limits: ConnectionLimits,
+    /// Counts open connections of the public listener.
     open: Option<IntGauge>,
     handshakes: IntCounterVec,
 }
@@ -79,9 +102,9 @@ metrics::labels! {
     }
 }
 
-impl Door {
-    /// The public listener's: plain or with TLS, and without bodies.
-    pub(super) fn public(
+impl ListenerConfig {
+    /// The public listener: plain or with TLS, and without bodies.
+    pub(crate) fn public(
         settings: &Settings,
         tls: Option<Arc<ServerTls>>,
         clock: &Arc<dyn Clock>,
@@ -95,9 +118,9 @@ impl Door {
         }
     }
 
-    /// The admin listener's.
-    pub(super) fn admin(clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
-        Self::plain(MAX_HEAD, Some(routes::MAX_ADMIN_BODY), clock, metrics)
+    /// The admin listener, with the maximum length of a body in bytes.
+    pub(crate) fn admin(max_body: usize, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
+        Self::plain(MAX_HEAD, Some(max_body), clock, metrics)
     }
 
     fn plain(
@@ -106,36 +129,47 @@ impl Door {
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Self {
-        let clock = Arc::clone(clock);
         metrics.http.tls_handshakes.initialize(HANDSHAKE_OUTCOMES.iter().copied());
         Self {
             tls: None,
-            bounds: Bounds {
+            limits: ConnectionLimits {
                 max_head,
                 max_body,
                 request_time: REQUEST_TIME,
-                clock,
-                closing: Closing::default(),
+                clock: Arc::clone(clock),
+                closing: CancellationToken::new(),
             },
             open: None,
             handshakes: metrics.http.tls_handshakes.clone(),
         }
     }
 
-    async fn open(self, accepted: Accepted) -> io::Result<Connection> {
-        match accepted {
-            Accepted::Tcp(stream) => self.tcp(TcpStream::from_std(stream)?).await,
-            Accepted::Unix(stream) => Ok(self.unix(UnixStream::from_std(stream)?)),
-        }
+    /// Shakes hands if the listener has TLS.
+    async fn open(self, accepted: Accepted, is_local_listener: bool) -> io::Result<Connection> {
+        let open = self.open.as_ref().map(GaugeGuard::new);
+        let mut info = ConnectionInfo {
+            transport: Transport::Unix,
+            is_local_listener,
+            tls: false,
+            client_certificate: None,
+        };
+        let (stream, peer) = match accepted {
+            Accepted::Unix(stream) => {
+                (Either::Right(Either::Left(UnixStream::from_std(stream)?)), None)
+            }
+            Accepted::Tcp(stream) => {
+                info.transport = transport(stream.local_addr().ok().map(|it| it.ip()));
+                let peer = stream.peer_addr().ok();
+                (self.secured(TcpStream::from_std(stream)?, &mut info).await?, peer)
+            }
+        };
+        Ok(Connection::new(stream, info, peer, self.limits, open))
     }
 
-    async fn tcp(self, stream: TcpStream) -> io::Result<Connection> {
-        let open = self.open.as_ref().map(GaugeGuard::new);
-        let Some(tls) = &self.tls else {
-            return Ok(Connection::new(Stream::Tcp(stream), None, self.bounds, open));
-        };
+    async fn secured(&self, stream: TcpStream, info: &mut ConnectionInfo) -> io::Result<Stream> {
+        let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
         let handshake = TlsAcceptor::from(tls.config()).accept(stream);
-        let clock = &*self.bounds.clock;
+        let clock = &*self.limits.clock;
         let end = clock.monotonic().plus(HANDSHAKE_TIME);
         let ended = clock::timeout_at(clock, end, handshake).await;
         let outcome = handshake_outcome(ended.as_ref().map(Result::is_ok));
@@ -144,19 +178,21 @@ impl Door {
         let stream = done
             .inspect_err(|error| tracing::debug!("TLS handshake with a client failed: {error}"))?;
         let certificates = stream.get_ref().1.peer_certificates();
-        let peer = certificates.and_then(<[_]>::first).map(|it| PeerCertificate::read(it));
-        Ok(Connection::new(Stream::Tls(Box::new(stream)), peer, self.bounds, open))
-    }
-
-    fn unix(self, stream: UnixStream) -> Connection {
-        let open = self.open.as_ref().map(GaugeGuard::new);
-        Connection::new(Stream::Unix(stream), None, self.bounds, open)
+        info.tls = true;
+        info.client_certificate =
+            certificates.and_then(<[_]>::first).map(|it| PeerCertificate::read(it));
+        Ok(Either::Right(Either::Right(Box::new(stream))))
     }
 }
 
-impl Share {
-    /// Never more workers nor connections than there may be connections.
-    pub(super) fn public(settings: &settings::Server) -> Self {
+fn transport(local: Option<IpAddr>) -> Transport {
+    let is_loopback = local.is_some_and(is_loopback_address);
+    if is_loopback { Transport::Loopback } else { Transport::Network }
+}
+
+impl ListenerCapacity {
+    /// At most `server.max_connections` in total, so at most that number of workers.
+    pub(crate) fn public(settings: &settings::Server) -> Self {
         let most = settings.max_connections;
         let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get).min(512);
         let workers = settings.workers.unwrap_or_else(cores).min(most).max(1);
@@ -169,7 +205,7 @@ impl Share {
         }
     }
 
-    pub(super) const fn admin() -> Self {
+    pub(crate) const fn admin() -> Self {
         Self {
             name: "admin",
             workers: 1,
@@ -180,11 +216,11 @@ impl Share {
     }
 }
 
-/// Serves what `app` makes, once in each worker, on all the sockets.
-pub(super) fn serve<F, I, S, B>(
+/// Serves an app on all the sockets. `app` runs once per worker and socket.
+pub(crate) fn serve<F, I, S, B>(
     app: F,
-    door: &Door,
-    share: Share,
+    config: &ListenerConfig,
+    capacity: ListenerCapacity,
     sockets: Vec<Listener>,
 ) -> io::Result<Server>
 where
@@ -196,21 +232,20 @@ where
     B: MessageBody + 'static,
 {
     let made = sockets.into_iter().map(|socket| {
-        let (app, door, is_on_this_machine) =
-            (app.clone(), door.clone(), socket.is_on_this_machine()?);
-        let make: MakeHandler = Arc::new(move || handler(app(), door.clone(), is_on_this_machine));
+        let (app, config, is_local) = (app.clone(), config.clone(), socket.is_local()?);
+        let make: MakeHandler = Arc::new(move || handler(app(), config.clone(), is_local));
         Ok((socket, make))
     });
     Ok(Server {
-        share,
+        capacity,
         sockets: made.collect::<io::Result<_>>()?,
-        closing: door.bounds.closing.clone(),
-        clock: Arc::clone(&door.bounds.clock),
+        closing: config.limits.closing.clone(),
+        clock: Arc::clone(&config.limits.clock),
     })
 }
 
 /// Serves one socket's connections in one worker.
-fn handler<I, S, B>(app: I, door: Door, is_on_this_machine: bool) -> Making
+fn handler<I, S, B>(app: I, config: ListenerConfig, is_local: bool) -> MakingHandler
 where
     I: IntoServiceFactory<S, Request> + 'static,
     S: ServiceFactory<Request, Config = AppConfig, Error = actix_web::Error, InitError = ()>
@@ -218,15 +253,15 @@ where
     S::Response: Into<Response<B>> + 'static,
     B: MessageBody + 'static,
 {
-    let http = http(app, is_on_this_machine, door.bounds.closing.clone());
+    let http = http(app, config.limits.closing.clone());
     Box::pin(async move {
         let http = Rc::new(http.new_service(()).await?);
         let handler: Handler = Box::new(move |accepted| {
-            let (door, http) = (door.clone(), Rc::clone(&http));
+            let (config, http) = (config.clone(), Rc::clone(&http));
             Box::pin(async move {
-                let Ok(connection) = door.open(accepted).await else { return };
+                let Ok(connection) = config.open(accepted, is_local).await else { return };
                 if poll_fn(|context| http.poll_ready(context)).await.is_ok() {
-                    // What went wrong is actix's to tell.
+                    // actix reports what went wrong.
                     http.call(connection).await.unwrap_or_default();
                 }
             })
@@ -235,11 +270,10 @@ where
     })
 }
 
-/// actix's HTTP/1 on our connections.
+/// actix's HTTP/1.1 on these connections.
 fn http<I, S, B>(
     app: I,
-    is_on_this_machine: bool,
-    closing: Closing,
+    closing: CancellationToken,
 ) -> impl ServiceFactory<Connection, Config = (), Response = (), Error = (), InitError = ()>
 where
     I: IntoServiceFactory<S, Request>,
@@ -251,43 +285,28 @@ where
     let app = app
         .into_factory()
         .map_err(|error| -> Response<BoxBody> { error.error_response().into() })
-        .map(move |answer| {
-            let mut answer: Response<B> = answer.into();
-            if closing.has_begun() {
-                answer.head_mut().set_connection_type(ConnectionType::Close);
+        .map(move |response| {
+            let mut response: Response<B> = response.into();
+            if closing.is_cancelled() {
+                response.head_mut().set_connection_type(ConnectionType::Close);
             }
-            answer
+            response
         });
     let http = HttpService::build()
         .keep_alive(KEEP_ALIVE)
-        // Ours is for every request, and by the clock.
+        // Connections limit the time of every request, by the service's clock.
         .client_request_timeout(Duration::ZERO)
         .h1_allow_half_closed(false)
-        .on_connect_ext(move |connection, data| {
-            note(connection, data);
-            if is_on_this_machine {
-                data.insert(OnThisMachine);
-            }
+        .on_connect_ext(|connection: &Connection, data| {
+            data.insert(connection.info().clone());
         })
         .h1(map_config(app, |()| AppConfig::default()))
         .map_err(drop);
     fn_service(|connection: Connection| async {
-        let address = connection.peer_address();
+        let address: Option<SocketAddr> = connection.peer_address();
         Ok((connection, address))
     })
     .and_then(http)
-}
-
-/// For handlers: `HttpRequest::conn_data::<Approach>()`, and the same of `Encrypted`,
-/// `PeerCertificate` and `OnThisMachine`.
-fn note(connection: &Connection, data: &mut Extensions) {
-    data.insert(connection.approach());
-    if connection.is_encrypted() {
-        data.insert(Encrypted);
-    }
-    if let Some(peer) = connection.peer() {
-        data.insert(PeerCertificate::clone(peer));
-    }
 }
 
 #[cfg(test)]
