@@ -119,7 +119,7 @@ impl Server {
         let closed = closing.clone();
         let acceptor = Thread::start("acceptor", move || async move {
             let permits = Arc::new(Semaphore::new(all));
-            let workers = Workers { workers, next: Cell::new(0), permits, clock };
+            let workers = Workers { list: workers, next: Cell::new(0), permits, clock };
             if let Err(error) = accept_all(sockets, workers, closed, capacity.last_handshakes).await
             {
                 tracing::error!(
@@ -224,7 +224,7 @@ struct Worker {
 
 /// All workers of a server.
 struct Workers {
-    workers: Vec<Worker>,
+    list: Vec<Worker>,
     /// The index of the worker that gets the next connection.
     next: Cell<usize>,
     /// The sum of theirs.
@@ -241,8 +241,8 @@ impl Workers {
 
     /// Gives a connection to the next worker with room. The permit guarantees that there is one.
     fn give(&self, socket: usize, accepted: Accepted, of_all: OwnedSemaphorePermit) {
-        let count = self.workers.len();
-        let turns = self.workers.iter().enumerate().cycle().skip(self.next.get()).take(count);
+        let count = self.list.len();
+        let turns = self.list.iter().enumerate().cycle().skip(self.next.get()).take(count);
         for (index, worker) in turns {
             if let Ok(of_worker) = Arc::clone(&worker.permits).try_acquire_owned() {
                 self.next.set(index.saturating_add(1).checked_rem(count).unwrap_or(0));
