@@ -166,7 +166,8 @@ impl Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<Result<(), Rejection>>> {
-        let mut space = [0; 1024];
+        // Each turn parses the head again, so a long one should arrive in few pieces.
+        let mut space = [0; 8192];
         let mut has_ended = false;
         loop {
             match self.guard.forward_buffered(buffer.remaining()) {
