@@ -22,7 +22,7 @@ use actix_web::{
     FromRequest, Handler, HttpResponse, Resource, Responder, middleware::from_fn, web,
 };
 
-pub use self::guard::{OnThisMachine, respond_with_problems};
+pub use self::guard::respond_with_problems;
 use crate::{
     auth::Authenticator, cache::CustomerCache, juspay::resilience::Resilience, metrics::Metrics,
     problem::Problem, public::Drain, secret_file::Secret, settings::Effective,

@@ -57,7 +57,6 @@ pub use self::{
     caller::Caller,
     error::{AuthError, ProofFault, Reason},
     explanation::{Check, Explanation, Outcome, Suggestion, explain},
-    gateway::Approach,
     hmac::{HmacFileError, HmacSecrets},
     issuer::JwksRefreshers,
     logout::LogoutError,

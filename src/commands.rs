@@ -17,7 +17,7 @@ use std::{
 use self::{customers::CustomerSources, signals::Signals};
 use crate::{
     COMMIT, VERSION,
-    application::Application,
+    app::Application,
     capacity::Capacity,
     cli::{CheckConfig, Command, Doctor, Format, SettingsFiles},
     clock::SystemClock,

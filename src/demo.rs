@@ -15,7 +15,7 @@ use simulator::{
 use tokio::sync::oneshot;
 
 use crate::{
-    application::{Application, StartError},
+    app::{Application, StartError},
     clock::{Clock, SystemClock},
     settings::{Faults, Loaded, Sources},
 };

@@ -8,8 +8,8 @@
 //! 3. [`juspay`] calls Juspay's API on a miss.
 //! 4. [`problem`] builds error responses.
 //!
-//! [`admin`] is the other listener, for operators. [`application`] builds both. `tests/layers.rs` lists
-//! which modules may use which.
+//! [`app`] builds the service, [`server`] has the two listeners, and [`admin`] is the one for operators.
+//! `tests/layers.rs` lists which modules may use which.
 
 #![cfg_attr(
     test,
@@ -18,7 +18,7 @@
 
 pub mod admin;
 pub mod algorithm;
-pub mod application;
+pub mod app;
 pub mod auth;
 pub mod cache;
 pub mod capacity;
@@ -27,6 +27,7 @@ mod captured_log;
 pub mod cli;
 pub mod commands;
 pub mod concurrency;
+pub mod connection_info;
 #[cfg(test)]
 mod corpus;
 pub mod credentials;
@@ -45,6 +46,7 @@ pub mod rate_limit;
 pub mod regular_file;
 pub mod revocation;
 pub mod secret_file;
+pub mod server;
 pub mod settings;
 pub mod telemetry;
 pub mod tls;

@@ -33,10 +33,6 @@ const ALPN: &[u8] = b"http/1.1";
 /// Maximum size of a file of root certificates, in bytes: about ten times Mozilla's list in PEM.
 const MAX_ROOTS_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Marks a connection whose TLS is terminated by this process.
-#[derive(Debug, Clone, Copy)]
-pub struct Encrypted;
-
 /// Why a TLS client configuration can't be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {

@@ -1,8 +1,9 @@
 //! Holds the arrows of the architecture: who may use whom.
 //!
 //! ```text
-//! main → commands → application → routes → {auth, cache, response, problem}
-//!                                 cache → juspay (its trait and errors) → customer
+//! main → commands → app → {server, routes}
+//!                   routes → {auth, cache, response, problem}
+//!                            cache → juspay (its trait and errors) → customer
 //!                                 auth → customer
 //! ```
 //!
@@ -28,6 +29,7 @@ const GROUND: &[&str] = &[
     "algorithm",
     "captured_log",
     "concurrency",
+    "connection_info",
     "corpus",
     "credentials",
     "customer",
@@ -48,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("algorithm", &[]),
     ("captured_log", &[]),
     ("concurrency", &[]),
+    ("connection_info", &[]),
     ("corpus", &[]),
     ("credentials", &[]),
     ("customer", &[]),
@@ -67,26 +70,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("problem", &["auth", "cache", "juspay"]),
     ("public", &["auth", "cache", "juspay", "problem"]),
     ("admin", &["auth", "cache", "juspay", "problem", "public"]),
-    ("application", &["admin", "auth", "cache", "juspay", "problem", "public"]),
+    ("server", &[]),
+    ("app", &["admin", "auth", "cache", "juspay", "problem", "public", "server"]),
     ("process", &[]),
     ("telemetry", &[]),
     ("capacity", &["cache"]),
     ("cli", &[]),
-    ("demo", &["application"]),
+    ("demo", &["app"]),
     ("doctor", &["auth", "cache", "juspay", "process"]),
     (
         "commands",
-        &[
-            "application",
-            "auth",
-            "capacity",
-            "cli",
-            "demo",
-            "doctor",
-            "problem",
-            "process",
-            "telemetry",
-        ],
+        &["app", "auth", "capacity", "cli", "demo", "doctor", "problem", "process", "telemetry"],
     ),
     ("main", &["cli", "commands", "telemetry"]),
     ("lib", &[]),
@@ -94,10 +88,12 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Where actix-web may be named.
 const ACTIX: &[&str] = &[
-    "src/application.rs",
     "src/admin.rs",
     "src/admin/",
-    "src/application/",
+    "src/app.rs",
+    "src/app/",
+    "src/server.rs",
+    "src/server/",
     "src/auth.rs",
     "src/auth/request.rs",
     "src/demo.rs",
@@ -229,8 +225,9 @@ fn only_those_who_speak_http_know_the_http_libraries() {
     for (path, code) in sources() {
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let parts = &[
-            "src/application.rs",
-            "src/application/",
+            "src/app.rs",
+            "src/server.rs",
+            "src/server/",
             "src/auth.rs",
             "src/auth/request.rs",
             "src/public/",

@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use juspay_bff::{application::Application, clock::Clock, settings::Sources, telemetry};
+use juspay_bff::{app::Application, clock::Clock, settings::Sources, telemetry};
 
 use super::{
     bare::{self, Answer, Question},

@@ -13,14 +13,11 @@ use secrecy::ExposeSecret;
 
 use super::Admin;
 use crate::{
+    connection_info::ConnectionInfo,
     loopback::is_loopback_host,
     problem::{Challenges, Problem},
     public::{REQUEST_ID, RequestId, check_target},
 };
-
-/// Marks a connection to an address that only this machine can reach.
-#[derive(Debug, Clone, Copy)]
-pub struct OnThisMachine;
 
 /// Rejects requests that [`Admin::admits`] rejects.
 pub(super) async fn protect(
@@ -40,7 +37,7 @@ impl Admin {
     /// could have sent, elsewhere requests with the admin token.
     pub(super) fn admits(&self, request: &HttpRequest) -> Result<(), Problem> {
         // This includes unix sockets, which the mode of their file protects.
-        if request.conn_data::<OnThisMachine>().is_some() {
+        if request.conn_data::<ConnectionInfo>().is_some_and(|it| it.is_local_listener) {
             reject_web_pages(request.headers())
         } else {
             self.check_token(request.headers())

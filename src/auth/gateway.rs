@@ -11,24 +11,17 @@ mod tests;
 use std::sync::Arc;
 
 use super::{AuthError, Caller, Reason, revocations::TokenIdentity, token::RevocationClaims};
-use crate::{customer::CustomerId, settings, tls::PeerCertificate};
+use crate::{
+    connection_info::{ConnectionInfo, Transport},
+    customer::CustomerId,
+    settings,
+};
 
 /// What stands for the issuer of what the gateway says. No issuer can be called so: there is none.
 const NAME: &str = "gateway";
 
 /// No issuer has this index.
 const NO_ISSUER: usize = usize::MAX;
-
-/// How a connection of the public listener has come. Where it isn't known, nobody is believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Approach {
-    /// Over a unix socket.
-    Unix,
-    /// To a loopback address.
-    Loopback,
-    /// To any other address.
-    Network,
-}
 
 /// Who is believed, and what header.
 pub(super) struct Gateway {
@@ -55,10 +48,9 @@ impl Gateway {
     pub(super) fn caller<'a>(
         &self,
         mut values: impl Iterator<Item = &'a [u8]>,
-        approach: Option<Approach>,
-        peer: Option<&PeerCertificate>,
+        connection: Option<&ConnectionInfo>,
     ) -> Result<Caller, AuthError> {
-        if !self.believes(approach, peer) {
+        if !self.trusts(connection) {
             return Err(Reason::UntrustedPeer.into());
         }
         let value = values.next().ok_or(AuthError::MissingToken)?;
@@ -75,15 +67,17 @@ impl Gateway {
         Ok(Caller::new(customer, identity, None))
     }
 
-    /// Where subjects are named, every TCP connection must show one of them.
-    fn believes(&self, approach: Option<Approach>, peer: Option<&PeerCertificate>) -> bool {
-        match approach {
-            Some(Approach::Unix) => true,
-            Some(Approach::Loopback) if self.subjects.is_empty() => true,
-            Some(Approach::Loopback | Approach::Network) => {
+    /// If subjects are configured, every TCP connection must present one of them. An unknown connection is
+    /// not trusted.
+    fn trusts(&self, connection: Option<&ConnectionInfo>) -> bool {
+        let Some(connection) = connection else { return false };
+        match connection.transport {
+            Transport::Unix => true,
+            Transport::Loopback if self.subjects.is_empty() => true,
+            Transport::Loopback | Transport::Network => {
+                let peer = connection.client_certificate.as_ref();
                 peer.is_some_and(|peer| self.subjects.iter().any(|subject| peer.has_name(subject)))
             }
-            None => false,
         }
     }
 }

@@ -7,7 +7,7 @@ use actix_web::http::{
 };
 
 use super::{AuthError, Caller, dpop::Presented, gateway::Gateway};
-use crate::tls::Encrypted;
+use crate::connection_info::ConnectionInfo;
 
 /// RFC 9449 §4.1
 const DPOP: HeaderName = HeaderName::from_static("dpop");
@@ -20,7 +20,7 @@ pub(super) fn authorization(request: &Request) -> impl Iterator<Item = &[u8]> {
 /// The caller that a gateway names.
 pub(super) fn gateway_caller(gateway: &Gateway, request: &Request) -> Result<Caller, AuthError> {
     let values = request.headers().get_all(gateway.header()).map(HeaderValue::as_bytes);
-    gateway.caller(values, request.conn_data().copied(), request.conn_data())
+    gateway.caller(values, request.conn_data())
 }
 
 /// What a DPoP proof must match. Forwarded headers are not used, because clients can set them.
@@ -28,6 +28,6 @@ pub(super) fn dpop(request: &Request) -> Presented {
     let proofs = request.headers().get_all(DPOP).map(HeaderValue::as_bytes);
     let by_header = || request.headers().get(HOST)?.to_str().ok();
     let host = request.uri().authority().map(Authority::as_str).or_else(by_header);
-    let secure = request.conn_data::<Encrypted>().is_some();
+    let secure = request.conn_data::<ConnectionInfo>().is_some_and(|it| it.tls);
     Presented::new(request.method().as_str(), secure, host, request.path(), proofs)
 }

@@ -1,6 +1,7 @@
 //! Who is believed, and what.
 
 use super::*;
+use crate::tls::PeerCertificate;
 
 fn peer(common_name: &str) -> PeerCertificate {
     PeerCertificate {
@@ -19,22 +20,28 @@ fn gateway(subjects: &[&str]) -> Gateway {
 
 fn said(
     gateway: &Gateway,
-    approach: Option<Approach>,
+    transport: Option<Transport>,
     peer: Option<&PeerCertificate>,
     values: &[&[u8]],
 ) -> Result<String, &'static str> {
-    let caller = gateway.caller(values.iter().copied(), approach, peer);
+    let connection = transport.map(|transport| ConnectionInfo {
+        transport,
+        is_local_listener: false,
+        tls: peer.is_some(),
+        client_certificate: peer.cloned(),
+    });
+    let caller = gateway.caller(values.iter().copied(), connection.as_ref());
     let caller = caller.map_err(|error| error.reason())?;
     Ok(caller.customer().as_str().to_owned())
 }
 
 #[test]
 fn only_who_can_be_nobody_else_is_believed() {
-    use Approach::{Loopback, Network, Unix};
+    use Transport::{Loopback, Network, Unix};
 
     let (ours, other) = (peer("gw"), peer("other"));
     let bare = PeerCertificate::default();
-    for (subjects, approach, peer, believed) in [
+    for (subjects, transport, peer, believed) in [
         (&[][..], Some(Unix), None, true),
         (&[], Some(Loopback), None, true),
         (&[], Some(Network), None, false),
@@ -57,15 +64,21 @@ fn only_who_can_be_nobody_else_is_believed() {
         (&["spiffe://example/g"], Some(Network), Some(&ours), false),
     ] {
         let expected = if believed { Ok("alice".to_owned()) } else { Err("untrusted_peer") };
-        let said = said(&gateway(subjects), approach, peer, &[b"alice"]);
-        assert_eq!(said, expected, "{subjects:?} {approach:?} {peer:?}");
+        let said = said(&gateway(subjects), transport, peer, &[b"alice"]);
+        assert_eq!(said, expected, "{subjects:?} {transport:?} {peer:?}");
     }
 }
 
 #[test]
 fn it_stands_for_the_issuer() {
     let values = [&b"alice"[..]].into_iter();
-    let caller = gateway(&[]).caller(values, Some(Approach::Unix), None).unwrap();
+    let connection = ConnectionInfo {
+        transport: Transport::Unix,
+        is_local_listener: true,
+        tls: false,
+        client_certificate: None,
+    };
+    let caller = gateway(&[]).caller(values, Some(&connection)).unwrap();
     assert_eq!(caller.issuer(), "gateway");
 }
 
@@ -87,7 +100,7 @@ fn exactly_one_header_with_a_customers_id_counts() {
         (&[b"\xff"], Err("no_customer")),
         (&[&long], Err("no_customer")),
     ] {
-        let said = said(&gateway, Some(Approach::Unix), None, values);
+        let said = said(&gateway, Some(Transport::Unix), None, values);
         assert_eq!(said, outcome, "{values:?}");
     }
 }

@@ -4,8 +4,8 @@ use actix_http::{HttpMessage as _, Request};
 use actix_web::http::{Method, StatusCode};
 
 use crate::{
+    connection_info::ConnectionInfo,
     public::{request::ME_CUSTOMER, request_id::RequestId, request_log::TRACEPARENT},
-    tls::Encrypted,
     traces::{Kind, Span, Tracer},
 };
 
@@ -25,7 +25,7 @@ pub(super) fn start(tracer: &Tracer, request: &Request) -> Span {
     let Some(trace) = tracer.draw(traceparent) else { return Span::default() };
     let method = known_method(request.method());
     let span = trace.begin(name(method, request.path()), Kind::Server);
-    let is_encrypted = request.conn_data::<Encrypted>().is_some();
+    let is_encrypted = request.conn_data::<ConnectionInfo>().is_some_and(|it| it.tls);
     span.set("http.request.method", method);
     span.set("url.scheme", if is_encrypted { "https" } else { "http" });
     span

@@ -19,7 +19,7 @@ use crate::support::{
 
 const ALL: &str = "{\"all\": true}";
 
-/// As in `src/application/serve.rs`.
+/// As in `src/server.rs`.
 const CONNECTIONS: usize = 256;
 const REQUEST_TIME: Duration = Duration::from_secs(6);
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use juspay_bff::{
-    application::Application,
+    app::Application,
     clock::Clock,
     settings::{Settings, Sources},
 };

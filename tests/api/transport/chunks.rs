@@ -12,7 +12,7 @@ use crate::support::{
 
 const LAST_CHUNK: &str = "0\r\n\r\n";
 
-/// As in `src/application/serve.rs`.
+/// As in `src/server.rs`.
 const REQUEST_TIME: Duration = Duration::from_secs(6);
 
 /// The head of a request for each listener, on a connection that stays open.

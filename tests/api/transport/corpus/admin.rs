@@ -1,5 +1,5 @@
-//! The same corpus on the admin listener, whose routes take bodies and whose gate therefore looks
-//! into heads: the rows that are answered otherwise there, and how.
+//! The same corpus on the admin listener, which forwards bodies and therefore measures them: the rows with
+//! other responses, and their responses.
 
 use std::collections::BTreeSet;
 

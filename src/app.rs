@@ -1,27 +1,13 @@
-//! Puts the stations together behind two listeners, and takes them apart again without losing a
-//! request (promise P8).
+//! Builds the service, runs it and drains it (promise P8). The only place where its parts are connected.
 //!
-//! Drain, from the stop signal on: `/readyz` says 503 and answers close their connections, so that
-//! load balancers and clients go elsewhere; new connections are served for
-//! `server.shutdown_delay`; then the public listener accepts what waits, closes and answers all that
-//! it has accepted, and at last the admin listener, so that the end can be watched.
+//! Drain, after the stop signal: `/readyz` returns 503 and responses close their connections, so that load
+//! balancers and clients go elsewhere. New connections are served for `server.shutdown_delay`. Then the
+//! public listener accepts waiting connections, closes, and answers all accepted requests. The admin
+//! listener closes last, so that the end can be observed.
 
-mod closing;
-mod connection;
-mod frame;
-#[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
-mod gate;
-mod head;
-mod listen;
 mod polling;
-mod queue;
 mod revocations;
 mod secrets;
-mod serve;
-mod server;
-mod stream;
 
 use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -30,13 +16,7 @@ use actix_service::{fn_factory_with_config, fn_service};
 use actix_web::{App, dev::AppConfig, middleware::from_fn, rt, web};
 use futures_util::future::ready;
 
-use self::{
-    listen::{Listener, Listeners},
-    polling::Polling,
-    secrets::Secrets,
-    serve::{Door, serve},
-    server::{Server, Share},
-};
+use self::{polling::Polling, secrets::Secrets};
 use crate::{
     admin::{self, Admin},
     auth::{Authenticator, JwksRefreshers},
@@ -53,27 +33,28 @@ use crate::{
     problem::Challenges,
     public::{Drain, Handler, RequestLog},
     rate_limit::CustomerRateLimit,
+    server::{Listener, ListenerCapacity, ListenerConfig, Listeners, Server, serve},
     settings::{Effective, Loaded, Settings},
     traces::{self, Exporter, Tracer},
 };
 
-pub use listen::ListenError;
-pub use polling::Reload;
+pub use self::polling::Reload;
+pub use crate::server::ListenError;
 
-/// Rest between two looks at all tokens for those that are dead and may leave memory.
+/// Pause between two sweeps of expired entries.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the last spans have to be sent, within `server.shutdown_grace`.
+/// How long sending the last spans may take, within `server.shutdown_grace`.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
-/// A service that listens, but doesn't serve yet.
+/// A service that has bound its sockets, but does not serve yet.
 pub struct Application {
     public: Server,
     admin: Server,
     public_addresses: Vec<SocketAddr>,
     admin_addresses: Vec<SocketAddr>,
     reload: Reload,
-    stations: Stations,
+    state: AppState,
     settings: Settings,
 }
 
@@ -86,16 +67,16 @@ impl fmt::Debug for Application {
     }
 }
 
-/// Why the service can't start.
+/// Why the service fails to start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address can't be listened on.
+    /// An address cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// A bound socket can't be served.
+    /// The threads or sockets of a listener fail.
     #[error("failed to start the listeners: {0}")]
     Serve(#[from] io::Error),
-    /// A secret's file changed for the worse since the settings were read.
+    /// A secret's file has become unusable since the settings were read.
     #[error("{0}")]
     Secret(#[from] crate::secret_file::SecretFileError),
     /// `juspay.ca_file`.
@@ -107,16 +88,16 @@ pub enum StartError {
     /// The issuers' keys.
     #[error("auth: {0}")]
     Auth(#[from] crate::auth::SetUpError),
-    /// The sender of spans.
+    /// The exporter of spans.
     #[error(transparent)]
     Traces(#[from] traces::StartError),
-    /// A bug of ours.
+    /// A bug in this crate.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
 /// What all workers share.
-struct Stations {
+struct AppState {
     authenticator: Arc<Authenticator>,
     refreshers: JwksRefreshers,
     cache: CustomerCache,
@@ -132,7 +113,7 @@ struct Stations {
     drain: Drain,
 }
 
-impl Stations {
+impl AppState {
     fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(crate::VERSION, crate::COMMIT)?);
         let mut secrets = Secrets::open(settings)?;
@@ -200,22 +181,22 @@ impl Stations {
 }
 
 impl Application {
-    /// Listens on all addresses. To be called within an actix runtime.
+    /// Binds all addresses. Must be called within an actix runtime.
     ///
     /// # Errors
-    /// When the settings, though well-formed, don't fit this machine.
+    /// If the settings, though well-formed, do not fit this machine.
     pub fn build(loaded: Loaded, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let Loaded { settings, effective, .. } = loaded;
-        let stations = Stations::new(&settings, clock)?;
+        let state = AppState::new(&settings, clock)?;
         let public = Listeners::bind("server.listen", &settings.server.listen)?;
         let admin = Listeners::bind("server.admin_listen", &settings.server.admin_listen)?;
         Ok(Self {
-            public: public_server(&stations, &settings, public.sockets)?,
-            admin: admin_server(&stations, effective, admin.sockets)?,
+            public: public_server(&state, &settings, public.sockets)?,
+            admin: admin_server(&state, effective, admin.sockets)?,
             public_addresses: public.addresses,
             admin_addresses: admin.addresses,
             reload: Reload::default(),
-            stations,
+            state,
             settings,
         })
     }
@@ -232,7 +213,7 @@ impl Application {
         &self.admin_addresses
     }
 
-    /// Makes the service read its files at once.
+    /// Requests that the service reads its files at once.
     #[must_use]
     pub fn reload(&self) -> Reload {
         self.reload.clone()
@@ -241,11 +222,11 @@ impl Application {
     /// Serves until `stop` completes, then drains.
     ///
     /// # Errors
-    /// When a listener fails.
+    /// If a listener fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { public, admin, stations, settings, reload, .. } = self;
+        let Self { public, admin, state, settings, reload, .. } = self;
         let (public, admin) = (public.start().await?, admin.start().await?);
-        let Stations {
+        let AppState {
             authenticator,
             refreshers,
             cache,
@@ -256,7 +237,7 @@ impl Application {
             metrics,
             exporter,
             ..
-        } = stations;
+        } = state;
         let polling = Polling::new(settings.secrets.poll, &clock, reload.clone());
         let background = [
             rt::spawn(refreshers.run()),
@@ -288,7 +269,7 @@ impl Application {
     }
 }
 
-/// Has the issuers' key files read when all files are to be; by themselves they are read as often.
+/// Reads the issuers' key files again on a reload request, in addition to their own polling.
 async fn reload_keys(authenticator: Arc<Authenticator>, reload: Reload) {
     let mut requests = reload.requests();
     while requests.next().await {
@@ -296,7 +277,7 @@ async fn reload_keys(authenticator: Arc<Authenticator>, reload: Reload) {
     }
 }
 
-/// Who verifies callers, and who keeps the keys for that.
+/// Creates the authenticator and the refreshers of its keys.
 fn authenticator(
     settings: &Settings,
     secrets: &mut Secrets,
@@ -314,7 +295,7 @@ fn authenticator(
     Ok((authenticator.reached_at(reached_at, nonce_key), refreshers))
 }
 
-/// Frees what is dead, again and again.
+/// Removes expired entries in a loop.
 async fn sweep_all(
     authenticator: Arc<Authenticator>,
     cache: CustomerCache,
@@ -328,7 +309,7 @@ async fn sweep_all(
     );
 }
 
-/// There may be millions of them.
+/// Throttled, because there may be millions of tokens.
 async fn sweep_tokens(authenticator: &Authenticator, clock: &Arc<dyn Clock>) {
     let mut throttle = Throttle::background(Arc::clone(clock));
     loop {
@@ -350,16 +331,16 @@ async fn sweep_the_rest(
 }
 
 fn public_server(
-    stations: &Stations,
+    state: &AppState,
     settings: &Settings,
     sockets: Vec<Listener>,
 ) -> Result<Server, StartError> {
-    let (juspay, resilience) = (Arc::clone(&stations.juspay), Arc::clone(&stations.resilience));
-    let (cache, limit) = (stations.cache.clone(), Arc::clone(&stations.limit));
-    let (authenticator, clock) = (Arc::clone(&stations.authenticator), Arc::clone(&stations.clock));
-    let (log, challenges) = (stations.request_log(settings), Challenges::of(&settings.auth));
+    let (juspay, resilience) = (Arc::clone(&state.juspay), Arc::clone(&state.resilience));
+    let (cache, limit) = (state.cache.clone(), Arc::clone(&state.limit));
+    let (authenticator, clock) = (Arc::clone(&state.authenticator), Arc::clone(&state.clock));
+    let (log, challenges) = (state.request_log(settings), Challenges::of(&settings.auth));
     let (id_form, not_found_ttl) = (settings.juspay.customer_id_form, settings.cache.not_found_ttl);
-    // Runs once in each worker.
+    // Runs once per worker and socket.
     let app = move || {
         let client = Rc::new(Client::new(Arc::clone(&juspay)));
         let handler = Rc::new(Handler {
@@ -381,23 +362,23 @@ fn public_server(
             })))
         })
     };
-    let tls = stations.secrets.tls.clone();
-    let door = Door::public(settings, tls, &stations.drain, &stations.clock, &stations.metrics);
-    Ok(serve(app, &door, Share::public(&settings.server), sockets)?)
+    let tls = state.secrets.tls.clone();
+    let config = ListenerConfig::public(settings, tls, &state.clock, &state.metrics);
+    Ok(serve(app, &config, ListenerCapacity::public(&settings.server), sockets)?)
 }
 
 fn admin_server(
-    stations: &Stations,
+    state: &AppState,
     in_force: Effective,
     sockets: Vec<Listener>,
 ) -> Result<Server, StartError> {
-    let state = stations.admin(in_force);
+    let admin_state = state.admin(in_force);
     let app = move || {
         App::new()
-            .app_data(web::Data::clone(&state))
+            .app_data(web::Data::clone(&admin_state))
             .wrap(from_fn(admin::respond_with_problems))
             .configure(admin::routes)
     };
-    let door = Door::admin(&stations.drain, &stations.clock, &stations.metrics);
-    Ok(serve(app, &door, Share::admin(), sockets)?)
+    let config = ListenerConfig::admin(admin::MAX_BODY, &state.clock, &state.metrics);
+    Ok(serve(app, &config, ListenerCapacity::admin(), sockets)?)
 }

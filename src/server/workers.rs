@@ -1,10 +1,10 @@
-//! Accepts a listener's connections and gives them to its worker threads in turn, to each as many as it
-//! may have.
+//! Accepts a listener's connections and distributes them to its worker threads in turn, up to the capacity
+//! of each.
 //!
-//! actix-server loses connections at its end: it closes sockets over those that wait to be accepted,
-//! and drops those that no worker has begun. Here nothing is lost (promise P8): first no connection can
-//! begin any more, then those that wait are accepted, then the socket is closed; workers end when
-//! all connections that they were given have ended. Knows no HTTP.
+//! actix-server loses connections at shutdown: it closes sockets with connections that wait to be accepted,
+//! and drops accepted ones that no worker has started. Here the order is (promise P8): no further
+//! connection can begin; waiting ones are accepted; the socket closes; each worker ends after its last
+//! connection. Knows no HTTP.
 
 use std::{
     cell::Cell,
@@ -23,28 +23,26 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     oneshot,
 };
+use tokio_util::sync::CancellationToken;
 
-use super::{
-    closing::Closing,
-    listen::{Accepted, Accepting, Listener},
-};
+use super::listeners::{Accepted, Accepting, Listener};
 use crate::clock::Clock;
 
-/// Threads for what blocks: resolving host names, nothing else.
+/// Threads for blocking calls. Only host name resolution uses them.
 const BLOCKING_THREADS: usize = 4;
 
-/// Rest after an error that isn't one connection's, such as too many open files.
+/// Pause after an error that does not concern a single connection, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// How much of the machine a listener has.
-pub(super) struct Share {
+/// The threads and connections of a listener, and its time to shut down.
+pub(crate) struct ListenerCapacity {
     pub(super) name: &'static str,
     pub(super) workers: usize,
-    /// Of each worker.
+    /// Per worker.
     pub(super) connections: usize,
-    /// How long it waits for its last answers.
+    /// How long it waits for the last responses.
     pub(super) grace: Duration,
-    /// How long handshakes that have begun have to end before its sockets are closed.
+    /// How long TCP handshakes that have begun may take before the sockets close.
     pub(super) last_handshakes: Duration,
 }
 
@@ -52,93 +50,101 @@ pub(super) struct Share {
 pub(super) type Handler = Box<dyn Fn(Accepted) -> LocalBoxFuture<'static, ()>>;
 
 /// Makes a worker's handler for one socket.
-pub(super) type MakeHandler = Arc<dyn Fn() -> Making + Send + Sync>;
-pub(super) type Making = LocalBoxFuture<'static, Result<Handler, ()>>;
+pub(super) type MakeHandler = Arc<dyn Fn() -> MakingHandler + Send + Sync>;
+pub(super) type MakingHandler = LocalBoxFuture<'static, Result<Handler, ()>>;
 
-/// Bound sockets that aren't served yet.
-pub(super) struct Server {
-    pub(super) share: Share,
+/// Bound sockets that are not served yet.
+pub(crate) struct Server {
+    pub(super) capacity: ListenerCapacity,
     pub(super) sockets: Vec<(Listener, MakeHandler)>,
-    pub(super) closing: Closing,
+    pub(super) closing: CancellationToken,
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// A server at work.
-pub(super) struct Running {
+/// A started server.
+pub(crate) struct Running {
     name: &'static str,
     grace: Duration,
     acceptor: Thread,
     workers: Vec<Thread>,
-    closing: Closing,
+    closing: CancellationToken,
 }
 
-/// A thread of ours.
+/// A thread of the server.
 struct Thread {
     ended: oneshot::Receiver<()>,
-    /// Dropped, it ends what the thread does.
-    _goes_on: oneshot::Sender<()>,
+    /// Ends the thread when dropped.
+    _running: oneshot::Sender<()>,
 }
 
 /// A connection on its way to a worker.
 struct Arrival {
-    /// The index of the socket that it came by.
+    /// The index of its socket.
     socket: usize,
     accepted: Accepted,
-    place: Place,
+    permit: Permit,
 }
 
-/// A connection's right to be there: one of its worker's, which is free again before the one of all.
-struct Place {
+/// Counts a connection against the limits. Fields drop in order, so that a free permit of the listener
+/// always means that a worker has one.
+struct Permit {
     _of_worker: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
 }
 
 impl Server {
-    /// Starts the threads, and accepts when all of them are ready.
-    pub(super) async fn start(self) -> io::Result<Running> {
-        let Self { share, sockets, closing, clock } = self;
+    /// Starts the threads, and accepts connections when all of them are ready.
+    pub(crate) async fn start(self) -> io::Result<Running> {
+        let Self { capacity, sockets, closing, clock } = self;
         let (sockets, makes): (Vec<_>, Vec<MakeHandler>) = sockets.into_iter().unzip();
-        let (mut workers, mut gates, mut readies) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..share.workers {
-            let places = Arc::new(Semaphore::new(share.connections));
+        let (mut threads, mut workers, mut readies) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..capacity.workers {
+            let permits = Arc::new(Semaphore::new(capacity.connections));
             let (sender, arrivals) = unbounded_channel();
             let (ready, is_ready) = oneshot::channel();
-            gates.push(Gate { arrivals: sender, places: Arc::clone(&places) });
+            workers.push(Worker { arrivals: sender, permits: Arc::clone(&permits) });
             readies.push(is_ready);
-            let (makes, connections) = (makes.clone(), share.connections);
-            workers.push(Thread::start(share.name, move || async move {
+            let (makes, connections) = (makes.clone(), capacity.connections);
+            threads.push(Thread::start(capacity.name, move || async move {
                 work(makes, arrivals, ready).await;
                 let all = u32::try_from(connections).unwrap_or(u32::MAX);
                 // It is never closed.
-                drop(places.acquire_many(all).await);
+                drop(permits.acquire_many(all).await);
             })?);
         }
         for is_ready in join_all(readies).await {
             is_ready.map_err(|_| io::Error::other("a worker failed to start"))?;
         }
-        let all = share.workers.saturating_mul(share.connections);
-        let begun = closing.clone();
+        let all = capacity.workers.saturating_mul(capacity.connections);
+        let closed = closing.clone();
         let acceptor = Thread::start("acceptor", move || async move {
-            let places = Arc::new(Semaphore::new(all));
-            let crew = Crew { gates, next: Cell::new(0), places, clock };
-            if let Err(error) = accept_all(sockets, crew, begun, share.last_handshakes).await {
+            let permits = Arc::new(Semaphore::new(all));
+            let workers = Workers { list: workers, next: Cell::new(0), permits, clock };
+            if let Err(error) = accept_all(sockets, workers, closed, capacity.last_handshakes).await
+            {
                 tracing::error!(
                     %error,
                     "the {} listener stopped accepting connections and does not retry; restart the \
                      service; if the error is \"Too many open files\", raise the limit (ulimit -n)",
-                    share.name
+                    capacity.name
                 );
             }
         })?;
-        Ok(Running { name: share.name, grace: share.grace, acceptor, workers, closing })
+        Ok(Running {
+            name: capacity.name,
+            grace: capacity.grace,
+            acceptor,
+            workers: threads,
+            closing,
+        })
     }
 }
 
 impl Running {
-    /// Closes the sockets, and waits until all that was accepted has been served.
-    pub(super) async fn stop(self) {
+    /// Closes the sockets, and waits until all accepted connections have ended.
+    pub(crate) async fn stop(self) {
         let Self { name, grace, acceptor, workers, closing } = self;
-        closing.begin();
+        closing.cancel();
         let ended = async {
             drop(acceptor.ended.await);
             tracing::debug!(listener = name, "closed");
@@ -154,7 +160,7 @@ impl Running {
 }
 
 impl Thread {
-    /// Starts one that ends with the future, or when this is dropped.
+    /// Starts a thread that ends with the future, or when this is dropped.
     fn start<F: Future<Output = ()>>(
         name: &str,
         future: impl FnOnce() -> F + Send + 'static,
@@ -163,7 +169,7 @@ impl Thread {
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS)
             .build()?;
-        let (goes_on, dropped) = oneshot::channel::<()>();
+        let (running, dropped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             rt::Runtime::from(runtime).block_on(async {
@@ -174,17 +180,17 @@ impl Thread {
             });
             drop(end);
         })?;
-        Ok(Self { ended, _goes_on: goes_on })
+        Ok(Self { ended, _running: running })
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the thread has ended by itself.
     async fn end(self) {
-        // It says nothing else.
+        // The sender is only dropped.
         drop(self.ended.await);
     }
 }
 
-/// Serves what arrives until nothing can arrive any more.
+/// Serves connections until the acceptor has ended.
 async fn work(
     makes: Vec<MakeHandler>,
     mut arrivals: UnboundedReceiver<Arrival>,
@@ -192,91 +198,91 @@ async fn work(
 ) {
     let mut handlers = Vec::new();
     for make in makes {
-        // The sender is dropped, which tells the failure.
+        // Dropping the sender reports the failure.
         let Ok(handler) = make().await else { return };
         handlers.push(handler);
     }
     if ready.send(()).is_err() {
         return;
     }
-    while let Some(Arrival { socket, accepted, place }) = arrivals.recv().await {
+    while let Some(Arrival { socket, accepted, permit }) = arrivals.recv().await {
         if let Some(handler) = handlers.get(socket) {
             let serving = handler(accepted);
             rt::spawn(async move {
                 serving.await;
-                drop(place);
+                drop(permit);
             });
         }
     }
 }
 
-/// A worker, as connections are given to it.
-struct Gate {
+/// A worker, as the acceptor sees it.
+struct Worker {
     arrivals: UnboundedSender<Arrival>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// All workers of a server.
-struct Crew {
-    gates: Vec<Gate>,
-    /// The index of the one whose turn it is.
+struct Workers {
+    list: Vec<Worker>,
+    /// The index of the worker that gets the next connection.
     next: Cell<usize>,
     /// The sum of theirs.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
 }
 
-impl Crew {
-    /// Waits for a place with any of them.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+impl Workers {
+    /// Waits until any of them has room.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
-        Arc::clone(&self.places).acquire_owned().await.ok()
+        Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 
-    /// Gives a connection to the next one that has a place: a place of all is one with somebody.
+    /// Gives a connection to the next worker with room. The permit guarantees that there is one.
     fn give(&self, socket: usize, accepted: Accepted, of_all: OwnedSemaphorePermit) {
-        let count = self.gates.len();
-        let turns = self.gates.iter().enumerate().cycle().skip(self.next.get()).take(count);
-        for (index, gate) in turns {
-            if let Ok(of_worker) = Arc::clone(&gate.places).try_acquire_owned() {
+        let count = self.list.len();
+        let turns = self.list.iter().enumerate().cycle().skip(self.next.get()).take(count);
+        for (index, worker) in turns {
+            if let Ok(of_worker) = Arc::clone(&worker.permits).try_acquire_owned() {
                 self.next.set(index.saturating_add(1).checked_rem(count).unwrap_or(0));
-                let place = Place { _of_worker: of_worker, _of_all: of_all };
-                // Its thread runs as long as this one.
-                drop(gate.arrivals.send(Arrival { socket, accepted, place }));
+                let permit = Permit { _of_worker: of_worker, _of_all: of_all };
+                // The thread of the worker runs as long as this one.
+                drop(worker.arrivals.send(Arrival { socket, accepted, permit }));
                 return;
             }
         }
     }
 }
 
-/// Accepts until the listener closes, and then what is left.
+/// Accepts until the listener closes, and then the connections that still wait.
 async fn accept_all(
     sockets: Vec<Listener>,
-    crew: Crew,
-    closing: Closing,
+    workers: Workers,
+    closing: CancellationToken,
     last_handshakes: Duration,
 ) -> io::Result<()> {
     let sockets = sockets.into_iter().map(Listener::accepting).collect::<io::Result<Vec<_>>>();
     let mut sockets = sockets?;
     tokio::select! {
         biased;
-        () = closing.begun() => {}
-        () = accept_on(&sockets, &crew) => {}
+        () = closing.cancelled() => {}
+        () = accept_on(&sockets, &workers) => {}
     }
-    sockets.iter_mut().for_each(Accepting::keep_out);
-    // The network's time, not the service's: handshakes know no clock but the kernel's.
-    drop(tokio::time::timeout(last_handshakes, accept_on(&sockets, &crew)).await);
+    sockets.iter_mut().for_each(Accepting::stop_handshakes);
+    // In real time, not by the service's clock, because the kernel does the handshakes.
+    drop(tokio::time::timeout(last_handshakes, accept_on(&sockets, &workers)).await);
     for (index, socket) in sockets.into_iter().enumerate() {
-        accept_rest(&socket.into_std()?, index, &crew).await;
+        accept_rest(&socket.into_std()?, index, &workers).await;
     }
     Ok(())
 }
 
-/// Accepts from each socket in turn, for ever; cancelled, it loses nothing.
-async fn accept_on(sockets: &[Accepting], crew: &Crew) {
+/// Accepts from each socket in turn, for ever. Cancelling loses no connection.
+async fn accept_on(sockets: &[Accepting], workers: &Workers) {
     let mut first: usize = 0;
-    // Without a place, connections wait in the kernel.
-    while let Some(place) = crew.place().await {
+    // Without a permit, connections wait in the kernel.
+    while let Some(permit) = workers.permit().await {
         let (index, accepted) = poll_fn(|context| {
             let turns = sockets.iter().enumerate().cycle().skip(first).take(sockets.len());
             for (index, socket) in turns {
@@ -289,27 +295,27 @@ async fn accept_on(sockets: &[Accepting], crew: &Crew) {
         .await;
         first = index.saturating_add(1).checked_rem(sockets.len()).unwrap_or(0);
         match accepted {
-            Ok(accepted) => crew.give(index, accepted, place),
+            Ok(accepted) => workers.give(index, accepted, permit),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                drop(place);
+                drop(permit);
                 tracing::warn!(
                     %error,
                     "failed to accept a connection; retrying in {ACCEPT_PAUSE:?}; if the error is \
                      \"Too many open files\", raise the limit (ulimit -n)"
                 );
-                let end = crew.clock.monotonic().plus(ACCEPT_PAUSE);
-                crew.clock.sleep_until(end).await;
+                let end = workers.clock.monotonic().plus(ACCEPT_PAUSE);
+                workers.clock.sleep_until(end).await;
             }
         }
     }
 }
 
-/// Accepts what waits at a socket where nothing can begin any more.
-async fn accept_rest(socket: &Listener, index: usize, crew: &Crew) {
-    while let Some(place) = crew.place().await {
+/// Accepts the connections that wait at a socket where no further one can begin.
+async fn accept_rest(socket: &Listener, index: usize, workers: &Workers) {
+    while let Some(permit) = workers.permit().await {
         match socket.accept() {
-            Ok(accepted) => crew.give(index, accepted, place),
+            Ok(accepted) => workers.give(index, accepted, permit),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if error.kind() != io::ErrorKind::WouldBlock {
@@ -321,7 +327,7 @@ async fn accept_rest(socket: &Listener, index: usize, crew: &Crew) {
     }
 }
 
-/// Whether the next connection may do better.
+/// Whether the error concerns one connection only.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

@@ -1,4 +1,4 @@
-//! What handlers can know of a connection, and how connections are shared out.
+//! What handlers see of a connection, and the numbers of workers and connections.
 
 use std::{fs, net::SocketAddr};
 
@@ -17,9 +17,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::{application::listen::Listeners, clock::SystemClock, settings::Sources};
+use crate::{clock::SystemClock, settings::Sources};
 
-/// An authority's PEM, and the PEM of a certificate and a key that it has certified.
+/// The PEM of an authority, and of a certificate by it with its key.
 fn certified(name: &str, usage: Usage) -> [String; 3] {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::default();
@@ -49,24 +49,25 @@ fn settings(directory: &TempDir) -> Settings {
     Sources::default().text("x", text).load().unwrap().settings
 }
 
-/// Says whom the certificate of its caller names.
+/// Returns the names in the client's certificate.
 async fn whoami(request: HttpRequest) -> HttpResponse {
-    HttpResponse::Ok().body(format!("{:?}", request.conn_data::<PeerCertificate>()))
+    let connection = request.conn_data::<ConnectionInfo>().unwrap();
+    HttpResponse::Ok().body(format!("{:?}", connection.client_certificate))
 }
 
-async fn asked(address: SocketAddr, config: &ClientConfig) -> String {
+async fn response(address: SocketAddr, config: &ClientConfig) -> String {
     let connector = TlsConnector::from(Arc::new(config.clone()));
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("server.example").unwrap();
     let mut stream = connector.connect(name, stream).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 #[actix_web::test]
-async fn a_handler_can_know_whom_the_peers_certificate_names() {
+async fn handlers_see_the_names_of_the_client_certificate() {
     let directory = TempDir::new().unwrap();
     let [server_ca, certificate, key] = certified("server.example", Usage::ServerAuth);
     let [client_ca, own, own_key] = certified("gateway.example", Usage::ClientAuth);
@@ -76,18 +77,13 @@ async fn a_handler_can_know_whom_the_peers_certificate_names() {
     let settings = settings(&directory);
     let tls = ServerTls::open(settings.server.tls.as_ref().unwrap()).unwrap();
     let metrics = Arc::new(Metrics::new("", "").unwrap());
-    let door = Door::public(
-        &settings,
-        Some(Arc::new(tls)),
-        &Drain::default(),
-        &SystemClock::shared(),
-        &metrics,
-    );
+    let config =
+        ListenerConfig::public(&settings, Some(Arc::new(tls)), &SystemClock::shared(), &metrics);
     let listeners = Listeners::bind("server.listen", &settings.server.listen).unwrap();
     let address = listeners.addresses[0];
     let app = || App::new().route("/", web::get().to(whoami));
-    let share = Share::public(&settings.server);
-    let running = serve(app, &door, share, listeners.sockets).unwrap().start().await.unwrap();
+    let capacity = ListenerCapacity::public(&settings.server);
+    let running = serve(app, &config, capacity, listeners.sockets).unwrap().start().await.unwrap();
 
     let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let mut roots = RootCertStore::empty();
@@ -97,7 +93,7 @@ async fn a_handler_can_know_whom_the_peers_certificate_names() {
         .unwrap()
         .with_root_certificates(roots);
     let stranger = builder.clone().with_no_client_auth();
-    assert!(asked(address, &stranger).await.ends_with("None"));
+    assert!(response(address, &stranger).await.ends_with("None"));
     let own_key = PrivateKeyDer::from_pem_slice(own_key.as_bytes()).unwrap();
     let gateway = builder.with_client_auth_cert(vec![der(&own)], own_key).unwrap();
     let peer = PeerCertificate {
@@ -105,13 +101,13 @@ async fn a_handler_can_know_whom_the_peers_certificate_names() {
         dns_names: vec!["gateway.example".to_owned()],
         uris: vec!["spiffe://example/x".to_owned()],
     };
-    let answer = asked(address, &gateway).await;
-    assert!(answer.ends_with(&format!("{:?}", Some(peer))), "{answer}");
+    let named = response(address, &gateway).await;
+    assert!(named.ends_with(&format!("{:?}", Some(peer))), "{named}");
     running.stop().await;
 }
 
 #[test]
-fn there_are_never_more_connections_than_allowed() {
+fn workers_and_connections_never_exceed_max_connections() {
     let directory = TempDir::new().unwrap();
     let [ca, certificate, key] = certified("server.example", Usage::ServerAuth);
     for (name, content) in [("crt", certificate), ("key", key), ("ca", ca)] {
@@ -126,7 +122,7 @@ fn there_are_never_more_connections_than_allowed() {
         (512, 1_000_000, (512, 1953)),
     ] {
         (server.workers, server.max_connections) = (Some(workers), most);
-        let Share { workers, connections, .. } = Share::public(&server);
+        let ListenerCapacity { workers, connections, .. } = ListenerCapacity::public(&server);
         assert_eq!((workers, connections), expected);
         assert!(expected.0 * expected.1 <= most);
     }

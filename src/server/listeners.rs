@@ -1,5 +1,5 @@
-//! The sockets: TCP addresses and unix socket files, bound before anything else is started, and closed
-//! without losing a connection (promise P8).
+//! TCP and unix sockets: bound before anything else starts, and closed without losing a connection
+//! (promise P8).
 
 use std::{
     fs, io,
@@ -17,7 +17,7 @@ use tokio::net::TcpSocket;
 
 use crate::{loopback::is_loopback_address, settings::Listen};
 
-/// Connections that wait to be accepted; the kernel's own bound is lower in places.
+/// Maximum number of connections that wait to be accepted. The kernel may have a lower limit.
 const BACKLOG: u32 = 1024;
 
 /// Owner and group may connect. A sidecar's app shares a group, not a user.
@@ -32,7 +32,7 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// What to do about it.
+/// The advice in the error message.
 fn fix(key: &str, error: io::ErrorKind) -> String {
     let known = [
         (
@@ -50,52 +50,51 @@ fn fix(key: &str, error: io::ErrorKind) -> String {
 }
 
 /// A bound socket.
-pub(super) enum Listener {
+pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// The file goes before the socket is closed.
+    /// The file is removed before the socket closes.
     Unix(Option<SocketFile>, UnixListener),
 }
 
-/// A socket that is accepted from.
+/// A socket, registered with the runtime.
 pub(super) enum Accepting {
     Tcp(tokio::net::TcpListener),
     Unix(Option<SocketFile>, tokio::net::UnixListener),
 }
 
-/// What was accepted.
+/// An accepted connection, not registered with a runtime.
 pub(super) enum Accepted {
     Tcp(net::TcpStream),
     Unix(unix::UnixStream),
 }
 
-/// The bound sockets of one listener of ours.
-pub(super) struct Listeners {
-    pub(super) sockets: Vec<Listener>,
-    pub(super) addresses: Vec<SocketAddr>,
+/// The bound sockets of the public or the admin listener.
+pub(crate) struct Listeners {
+    pub(crate) sockets: Vec<Listener>,
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
-/// A unix socket's file, which is removed when the socket isn't listened on any more.
+/// A unix socket's file. It is removed when the listener closes.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Another process may have put its own file there.
+    /// Another process may have replaced the file.
     identity: Identity,
 }
 
-/// Which file it is: device and inode.
+/// A file's device and inode.
 type Identity = (u64, u64);
 
 impl Listener {
-    /// Whether nobody else's machine reaches it. The address that we listen on tells, not a peer's:
-    /// port forwarding and proxies make any peer look near.
-    pub(super) fn is_on_this_machine(&self) -> io::Result<bool> {
+    /// Whether no other machine can reach it, by the bound address.
+    pub(super) fn is_local(&self) -> io::Result<bool> {
         match self {
             Self::Tcp(listener) => Ok(is_loopback_address(listener.local_addr()?.ip())),
             Self::Unix(..) => Ok(true),
         }
     }
 
-    /// To be called within a runtime.
+    /// Must be called within a runtime.
     pub(super) fn accepting(self) -> io::Result<Accepting> {
         Ok(match self {
             Self::Tcp(listener) => Accepting::Tcp(tokio::net::TcpListener::from_std(listener)?),
@@ -105,7 +104,7 @@ impl Listener {
         })
     }
 
-    /// The next connection that waits; an error when there is none.
+    /// The next waiting connection; an error if there is none.
     pub(super) fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
@@ -130,7 +129,7 @@ impl Accepting {
                 let (stream, _) = ready!(listener.poll_accept(context))?;
                 Poll::Ready(stream.into_std().map(Accepted::Tcp))
             }
-            // After `keep_out` it is always readable, and its queue is accepted at the end.
+            // After `stop_handshakes` it is always readable, and its queue is accepted at the end.
             Self::Unix(None, _) => Poll::Pending,
             Self::Unix(Some(_), listener) => {
                 let (stream, _) = ready!(listener.poll_accept(context))?;
@@ -139,25 +138,25 @@ impl Accepting {
         }
     }
 
-    /// Lets no further connection begin; those that wait can still be accepted. Closed while
+    /// Prevents further connections; waiting ones can still be accepted. If the socket closed while
     /// connections wait, the kernel would reset them.
     ///
-    /// A connection that begins now is refused: at once by a unix socket; by TCP, after its first
-    /// packet was dropped, when the client sends that again (1 s later) and the socket is closed.
-    pub(super) fn keep_out(&mut self) {
-        let kept_out = match self {
+    /// A unix socket refuses new connections at once. TCP drops the first packet of a handshake; the
+    /// client repeats it after 1 s and is refused, because the socket is closed by then.
+    pub(super) fn stop_handshakes(&mut self) {
+        let stopped = match self {
             Self::Tcp(listener) => drop_handshakes(&SockRef::from(&*listener)),
             Self::Unix(file, listener) => {
                 drop(file.take());
                 SockRef::from(&*listener).shutdown(Shutdown::Read)
             }
         };
-        if let Err(error) = kept_out {
+        if let Err(error) = stopped {
             tracing::debug!(%error, "connections begin until the listener is closed");
         }
     }
 
-    /// For those that wait still, whether or not the runtime knows.
+    /// To accept the connections that still wait, whether or not the runtime has noticed them.
     pub(super) fn into_std(self) -> io::Result<Listener> {
         Ok(match self {
             Self::Tcp(listener) => Listener::Tcp(listener.into_std()?),
@@ -192,7 +191,7 @@ fn drop_handshakes(_: &Socket) -> io::Result<()> {
 
 impl Listeners {
     /// Binds all of `key`'s addresses.
-    pub(super) fn bind(key: &'static str, listen: &[Listen]) -> Result<Self, ListenError> {
+    pub(crate) fn bind(key: &'static str, listen: &[Listen]) -> Result<Self, ListenError> {
         let mut listeners = Self { sockets: Vec::new(), addresses: Vec::new() };
         for listen in listen {
             let (address, bound) = match listen {
@@ -215,7 +214,7 @@ impl Listeners {
     }
 
     fn bind_unix(&mut self, path: &Path) -> io::Result<()> {
-        remove_left_behind(path)?;
+        remove_stale_socket(path)?;
         let listener = UnixListener::bind(path)?;
         let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
         fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
@@ -225,21 +224,19 @@ impl Listeners {
     }
 }
 
-/// Removes the socket of a process that has ended, never a file of another kind nor a socket that
-/// is in use.
-fn remove_left_behind(path: &Path) -> io::Result<()> {
+/// Removes the socket file of a process that has ended, never another kind of file or a socket in use.
+fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     if !is_socket {
         return Ok(());
     }
-    let left_behind = identity(path)?;
-    // Doesn't wait: a live process may be too busy to accept.
+    let stale = identity(path)?;
+    // Nonblocking: a live process may be too busy to accept.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let connected = socket.connect(&SockAddr::unix(path)?);
-    let nobody_there =
-        connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    // Meanwhile another process may have replaced it.
-    if nobody_there && identity(path)? == left_behind { fs::remove_file(path) } else { Ok(()) }
+    let is_refused = connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    // Another process may have replaced it meanwhile.
+    if is_refused && identity(path)? == stale { fs::remove_file(path) } else { Ok(()) }
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {
@@ -274,7 +271,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_unix_socket_is_for_its_group_and_goes_with_its_listener() {
+    async fn unix_socket_is_for_its_group_and_removed_with_its_listener() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bff.sock");
         let listen = [Listen::Unix(path.clone())];
@@ -282,13 +279,13 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
         let taken = Listeners::bind("server.listen", &listen).err().unwrap().to_string();
         assert!(taken.starts_with("server.listen: can't listen on "), "{taken}");
-        assert!(path.exists(), "a socket in use isn't taken away");
+        assert!(path.exists(), "a socket in use is not removed");
         drop(listeners);
         assert!(!path.exists());
     }
 
     #[tokio::test]
-    async fn a_socket_left_behind_is_replaced_and_other_files_are_not() {
+    async fn stale_socket_is_replaced_and_other_files_are_not() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bff.sock");
         drop(UnixListener::bind(&path).unwrap());
@@ -301,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_socket_of_a_successor_stays() {
+    async fn successors_socket_is_not_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bff.sock");
         let listen = [Listen::Unix(path.clone())];
@@ -315,13 +312,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_busy_processs_socket_is_in_use() {
+    async fn socket_of_a_busy_process_is_in_use() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bff.sock");
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
         socket.listen(0).unwrap();
-        // As many as wait when nobody accepts.
+        // Fills the backlog.
         let waiting: Vec<_> = std::iter::from_fn(|| {
             let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
             client.connect(&SockAddr::unix(&path).unwrap()).is_ok().then_some(client)
@@ -333,7 +330,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p8_who_waits_to_be_accepted_is_accepted_when_others_are_kept_out() {
+    async fn p8_waiting_connections_are_accepted_after_handshakes_stop() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bff.sock");
         let listen = [Listen::Unix(path.clone()), Listen::Tcp("127.0.0.1:0".parse().unwrap())];
@@ -343,7 +340,7 @@ mod tests {
         let waiting_too = unix::UnixStream::connect(&path).unwrap();
         for listener in listeners.sockets {
             let mut accepting = listener.accepting().unwrap();
-            accepting.keep_out();
+            accepting.stop_handshakes();
             let listener = accepting.into_std().unwrap();
             assert!(listener.accept().is_ok());
             assert_eq!(listener.accept().err().unwrap().kind(), io::ErrorKind::WouldBlock);
@@ -361,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taken_port_is_told_with_its_key() {
+    async fn error_of_a_used_port_names_the_key() {
         let free = [Listen::Tcp("127.0.0.1:0".parse().unwrap())];
         let listeners = Listeners::bind("server.listen", &free).unwrap();
         let taken = Listen::Tcp(listeners.addresses[0]);

@@ -1,7 +1,7 @@
-//! What must hold whatever bytes come over a connection. For the fuzz targets and the tests only:
-//! no program has this in it.
+//! Properties of the pipelining guard for any bytes of a connection. Only fuzz targets and tests include
+//! this module.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "what can't be is a finding")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a panic is a finding")]
 
 use actix_codec::Decoder as _;
 use actix_http::{
@@ -12,13 +12,16 @@ use actix_http::{
 use bytes::BytesMut;
 use tokio::task::LocalSet;
 
-use super::{frame::Refusal, gate::Gate};
+use super::{
+    pipelining_guard::PipeliningGuard,
+    request_head::{LAST_CHUNK, Rejection},
+};
 
-/// What leaves when an answer begins.
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n";
+/// The start of a response.
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
 thread_local! {
-    /// The parser's settings, with a task for the date, which nobody asks for.
+    /// The parser's settings, with the task for their date, which is unused.
     static PARSER: (LocalSet, ServiceConfig) = {
         let tasks = LocalSet::new();
         let entered = tasks.enter();
@@ -28,68 +31,81 @@ thread_local! {
     };
 }
 
-/// Takes the bytes of a connection behind two that say how many come at once and how long a head, or
-/// a body, may be, and panics where a promise is broken.
-pub fn request_gate(input: &[u8]) {
+/// Reads the bytes of a connection after two bytes: the size of the pieces in which they arrive, and the
+/// maximum length of heads and bodies. Panics if a property is violated.
+pub fn pipelining_guard(input: &[u8]) {
     let [size, most, stream @ ..] = input else { return };
     let sizes = [usize::from(*size).max(1), 1, stream.len().max(1)];
     let (max_head, max_body) = (usize::from(*most).saturating_mul(4), usize::from(*most));
     let sent = Sent::read(stream, max_head);
     for size in sizes {
-        let passed = passed(stream, size, Gate::new(max_head, None));
+        let forwarded = forwarded(stream, size, PipeliningGuard::new(max_head, None));
         assert_eq!(
-            passed.requests.len(),
+            forwarded.requests.len(),
             sent.heads.len(),
-            "other heads than there are, by {size}"
+            "other heads than were sent, by {size}"
         );
-        for (seen, (head, is_empty_chunked)) in passed.requests.iter().zip(&sent.heads) {
+        for (seen, (head, is_empty_chunked)) in forwarded.requests.iter().zip(&sent.heads) {
             is_as_sent(seen, head, *is_empty_chunked);
             is_one(seen, max_head, 0);
         }
-        let refusal = sent.is_too_long.then_some(Refusal::HeadTooLarge);
-        assert_eq!(passed.refusal, refusal, "by {size}");
+        assert_eq!(forwarded.rejection, sent.rejection, "by {size}");
     }
-    let taken = sizes.map(|size| passed(stream, size, Gate::new(max_head, Some(max_body))));
-    for other in &taken {
-        assert_eq!(taken.first(), Some(other), "it depends on how the bytes come");
+    let guard = || PipeliningGuard::new(max_head, Some(max_body));
+    let all = sizes.map(|size| forwarded(stream, size, guard()));
+    for other in &all {
+        assert_eq!(all.first(), Some(other), "the result depends on the pieces");
         other.requests.iter().for_each(|request| is_one(request, max_head, max_body));
     }
-    answered_early(stream, sizes, Gate::new(max_head, Some(max_body)));
+    answered_early(stream, sizes, guard());
 }
 
-/// What a client has sent to a listener without bodies, read the plain way.
+/// What a client has sent to a listener without bodies, read in one piece.
 #[derive(Default)]
 struct Sent<'a> {
-    /// Whole heads, and whether an empty chunked body is behind them.
+    /// Complete heads, each with whether an empty chunked body follows.
     heads: Vec<(&'a [u8], bool)>,
-    /// A head is longer than it may be.
-    is_too_long: bool,
+    rejection: Option<Rejection>,
 }
 
 impl<'a> Sent<'a> {
     fn read(mut stream: &'a [u8], max_head: usize) -> Self {
         let mut sent = Self::default();
-        while let Some(end) = end_of_head(stream) {
-            let (head, behind) = stream.split_at_checked(end).expect("an end within");
-            sent.is_too_long = head.len() > max_head;
-            if sent.is_too_long {
-                return sent;
-            }
+        loop {
+            let mut lines = [httparse::EMPTY_HEADER; 96];
+            let mut request = httparse::Request::new(&mut lines);
+            let start = stream.get(..max_head).unwrap_or(stream);
+            let end = match request.parse(start) {
+                Ok(httparse::Status::Complete(end)) => end,
+                Ok(httparse::Status::Partial) => {
+                    let is_too_long = stream.len() > max_head;
+                    sent.rejection = is_too_long.then_some(Rejection::HeadTooLarge);
+                    return sent;
+                }
+                Err(error) => {
+                    let has_too_many = error == httparse::Error::TooManyHeaders;
+                    sent.rejection = Some(if has_too_many {
+                        Rejection::HeadTooLarge
+                    } else {
+                        Rejection::Malformed
+                    });
+                    return sent;
+                }
+            };
+            assert_eq!(end_of_head(stream), Some(end), "the parser ends a head elsewhere");
+            let (head, following) = stream.split_at_checked(end).expect("an end within");
             let is_chunked = parsed(head).is_some_and(|head| head.is_chunked());
-            // A request is whole when it is known whether it has a body.
-            if is_chunked && LAST_CHUNK.starts_with(behind) && behind.len() < LAST_CHUNK.len() {
+            // A request is complete when it is known whether it has a body.
+            if is_chunked && LAST_CHUNK.starts_with(following) && following.len() < LAST_CHUNK.len()
+            {
                 return sent;
             }
-            let body = behind.strip_prefix(LAST_CHUNK).filter(|_| is_chunked);
+            let body = following.strip_prefix(LAST_CHUNK).filter(|_| is_chunked);
             sent.heads.push((head, body.is_some()));
-            stream = body.unwrap_or(behind);
+            stream = body.unwrap_or(following);
         }
-        sent.is_too_long = stream.len() > max_head;
-        sent
     }
 }
-
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// A head's request line, and its lines with names in lower case.
 #[derive(Debug, PartialEq, Eq)]
@@ -129,7 +145,7 @@ impl Parsed {
         self.line.2 == 1 && is_coded && self.values("content-length").is_empty()
     }
 
-    /// Without what the parser doesn't get to see.
+    /// Without what is removed before the parser.
     fn for_parser(mut self, is_empty_chunked: bool) -> Self {
         let is_seen = |(name, _): &(String, Vec<u8>)| match &**name {
             "upgrade" => false,
@@ -151,68 +167,67 @@ impl Parsed {
     }
 }
 
-/// What has passed says what was sent, but for what the parser doesn't get to see.
+/// A forwarded head says what was sent, except for what is removed.
 fn is_as_sent(seen: &[u8], head: &[u8], is_empty_chunked: bool) {
-    match parsed(head) {
-        None => assert_eq!(seen, head, "a malformed head is another one now"),
-        Some(sent) => {
-            let sent = sent.for_parser(is_empty_chunked);
-            let mut seen = parsed(seen).expect("a well-formed head");
-            seen.lines.retain(|(name, value)| name != "connection" || !value.is_empty());
-            assert_eq!(seen, sent, "another request than was sent");
-        }
-    }
+    let sent = parsed(head).expect("a well-formed head").for_parser(is_empty_chunked);
+    let mut seen = parsed(seen).expect("a well-formed head");
+    seen.lines.retain(|(name, value)| name != "connection" || !value.is_empty());
+    assert_eq!(seen, sent, "another request than was sent");
 }
 
-/// What a gate has let through.
+/// What a guard has forwarded.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Passed {
-    /// Each up to the shutting of the gate.
+struct Forwarded {
+    /// Each up to the wait for its response.
     requests: Vec<Vec<u8>>,
-    refusal: Option<Refusal>,
+    rejection: Option<Rejection>,
 }
 
-/// Sends the stream in pieces, and answers each request as soon as it is through.
-fn passed(stream: &[u8], size: usize, mut gate: Gate) -> Passed {
-    let mut passed = Passed::default();
+/// Sends the stream in pieces, and answers each request as soon as it is forwarded.
+fn forwarded(stream: &[u8], size: usize, mut guard: PipeliningGuard) -> Forwarded {
+    let mut forwarded = Forwarded::default();
     let mut seen = Vec::new();
     for piece in stream.chunks(size) {
-        let mut fresh = match gate.pass(piece) {
+        let mut fresh = match guard.forward(piece) {
             Ok(fresh) => piece.get(..fresh).expect("no more than came").to_vec(),
-            Err(refusal) => return Passed { refusal: Some(refusal), ..passed },
+            Err(rejection) => return Forwarded { rejection: Some(rejection), ..forwarded },
         };
         loop {
             seen.append(&mut fresh);
-            while gate.is_shut() {
-                passed.requests.push(std::mem::take(&mut seen));
-                answer(&mut gate);
+            while guard.awaits_response() {
+                forwarded.requests.push(std::mem::take(&mut seen));
+                respond(&mut guard);
             }
-            match gate.pass_held(usize::MAX) {
-                Ok(held) if held.is_empty() && !gate.is_shut() => break,
+            match guard.forward_buffered(usize::MAX) {
+                Ok(held) if held.is_empty() && !guard.awaits_response() => break,
                 Ok(held) => fresh.extend_from_slice(&held),
-                Err(refusal) => return Passed { refusal: Some(refusal), ..passed },
+                Err(rejection) => return Forwarded { rejection: Some(rejection), ..forwarded },
             }
         }
     }
-    passed
+    forwarded
 }
 
-/// Answers the request that a gate is shut behind.
-fn answer(gate: &mut Gate) {
-    assert!(!gate.is_amid_request(), "shut amid a request");
-    assert_eq!(gate.pass(b""), Ok(0), "something passes a shut gate");
-    assert_eq!(gate.pass_held(usize::MAX), Ok(BytesMut::new()), "something passes a shut gate");
-    assert!(gate.left(ANSWER), "an answer doesn't open it");
+/// Answers the request whose response is awaited.
+fn respond(guard: &mut PipeliningGuard) {
+    assert!(!guard.is_reading_request(), "a response is awaited within a request");
+    assert_eq!(guard.forward(b""), Ok(0), "bytes are forwarded before the response");
+    assert_eq!(
+        guard.forward_buffered(usize::MAX),
+        Ok(BytesMut::new()),
+        "bytes are forwarded before the response"
+    );
+    assert!(guard.response_written(RESPONSE), "a response does not start the next request");
 }
 
-/// What has passed with its body is one request to the parser, or none, and all of it is.
+/// A forwarded request with its body is one request to the parser, or none, and nothing is left.
 fn is_one(request: &[u8], max_head: usize, max_body: usize) {
     let (head, body) = request.split_at(end_of_head(request).expect("a head"));
-    assert!(head.len() <= max_head && body.len() <= max_body, "longer than it may be");
+    assert!(head.len() <= max_head && body.len() <= max_body, "longer than allowed");
     let mut codec = PARSER.with(|(_, config)| Codec::new(config.clone()));
     let mut bytes = BytesMut::from(request);
     match codec.decode(&mut bytes) {
-        // Then it reads no further.
+        // The parser then reads no further.
         Err(_) => return,
         Ok(Some(Message::Item(request))) => {
             assert_ne!(request.head().connection_type(), ConnectionType::Upgrade);
@@ -220,40 +235,40 @@ fn is_one(request: &[u8], max_head: usize, max_body: usize) {
         }
         Ok(_) => panic!("no request to the parser"),
     }
-    // Where no bodies are taken, that of chunks stays outside.
+    // If no bodies are forwarded, that of chunks is not either.
     if max_body > 0 && codec.message_type() == MessageType::Payload {
         let mut parts = std::iter::from_fn(|| codec.decode(&mut bytes).expect("a body"));
         let is_end = |part| matches!(part, Message::Chunk(None));
         assert!(parts.any(is_end), "the parser waits for more of it");
     }
-    assert!(bytes.is_empty(), "the parser sees something behind it");
+    assert!(bytes.is_empty(), "the parser sees bytes after the request");
 }
 
-/// Answers before a body is there: then nothing more passes.
-fn answered_early(stream: &[u8], [size, ..]: [usize; 3], mut gate: Gate) {
+/// Answers before a body is complete. Then nothing more is forwarded.
+fn answered_early(stream: &[u8], [size, ..]: [usize; 3], mut guard: PipeliningGuard) {
     let mut is_answered = false;
     for piece in stream.chunks(size) {
-        let Ok(mut fresh) = gate.pass(piece) else { return };
+        let Ok(mut fresh) = guard.forward(piece) else { return };
         loop {
-            assert!(!is_answered || fresh == 0, "something passes behind an early answer");
-            while gate.is_shut() && !is_answered {
-                answer(&mut gate);
+            assert!(!is_answered || fresh == 0, "bytes are forwarded after an early response");
+            while guard.awaits_response() && !is_answered {
+                respond(&mut guard);
             }
-            let Ok(held) = gate.pass_held(usize::MAX) else { return };
-            if held.is_empty() && (is_answered || !gate.is_shut()) {
+            let Ok(held) = guard.forward_buffered(usize::MAX) else { return };
+            if held.is_empty() && (is_answered || !guard.awaits_response()) {
                 break;
             }
             fresh = held.len();
         }
-        // Until the body's beginning has come, no head is there to be answered.
-        if gate.is_amid_body() && !gate.left(ANSWER) && gate.is_last() {
-            assert!(gate.is_shut(), "it opens for the rest of a body");
+        // Until the body has started, no head has been forwarded that could be answered.
+        if guard.is_reading_body() && !guard.response_written(RESPONSE) && guard.is_last() {
+            assert!(guard.awaits_response(), "the rest of a body is forwarded");
             is_answered = true;
         }
     }
 }
 
-/// A head ends at the first empty line behind one that isn't.
+/// A head ends at the first empty line after another line.
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let mut end: usize = 0;
     let mut has_text = false;
@@ -276,8 +291,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kept_stream_is_dealt_with_as_promised() {
-        crate::corpus::replay("request_gate", request_gate);
+    fn properties_hold_for_every_stored_input() {
+        crate::corpus::replay("pipelining_guard", pipelining_guard);
     }
 
     const METHODS: &[&str] = &["GET", "POST", "HEAD", "CONNECT", "P\0"];
@@ -317,23 +332,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_over_a_connection_one_head_passes_at_a_time(
+        fn one_head_is_forwarded_at_a_time(
             size in 1_u8..40,
             max_head in 0_u8..40,
             parts in vec(select(&["\r", "\n", "\r\n", "\r\n\r\n", "GET / HTTP/1.1", "a: b", "x"][..]), 0..24),
         ) {
-            request_gate(&[&[size, max_head], parts.concat().as_bytes()].concat());
+            pipelining_guard(&[&[size, max_head], parts.concat().as_bytes()].concat());
         }
 
         #[test]
-        fn whatever_a_head_says_of_its_body_the_parser_sees_one_request(
+        fn parser_sees_one_request_whatever_a_head_says_of_its_body(
             size in 1_u8..90,
             requests in vec((select(METHODS), vec(select(LINES), 0..5), select(BODIES)), 1..4),
         ) {
             let requests = requests.iter().map(|(method, lines, body)| {
                 format!("{method} / HTTP/1.1\r\nHost: a\r\n{}\r\n{body}", lines.concat())
             });
-            request_gate(&[&[size, 90], &*requests.collect::<String>().into_bytes()].concat());
+            pipelining_guard(&[&[size, 90], &*requests.collect::<String>().into_bytes()].concat());
         }
     }
 }
