@@ -15,7 +15,7 @@ use std::{
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::TcpSocket;
 
-use crate::{loopback::is_loopback_address, settings::Listen};
+use crate::{net::is_loopback_address, settings::Listen};
 
 /// Connections that wait to be accepted; the kernel's own bound is lower in places.
 const BACKLOG: u32 = 1024;

@@ -11,7 +11,7 @@ use actix_web::rt::net::{TcpStream, UnixStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use crate::{auth::Approach, loopback::is_loopback_address};
+use crate::{auth::Approach, net::is_loopback_address};
 
 /// An accepted one.
 pub(super) enum Stream {

@@ -35,8 +35,8 @@ use crate::{
     customer::CustomerId,
     json,
     juspay::resilience::Resilience,
-    loopback::is_loopback_host,
     metrics::Metrics,
+    net::{Authority, is_loopback_host},
     problem::{Challenges, Problem},
     secret_file::Secret,
     settings::Effective,
@@ -171,11 +171,7 @@ fn not_from_a_web_page(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// A `Host` header, with or without a port, that names loopback.
 fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    is_loopback_host(name)
+    Authority::parse(host).is_some_and(|authority| is_loopback_host(authority.host))
 }
 
 /// Around every admin request: refuses what is malformed, and writes the answer of a problem.

@@ -9,7 +9,7 @@ use actix_web::{
 };
 use futures_util::future::{Ready, ready};
 
-use crate::problem::Problem;
+use crate::{net::Authority, problem::Problem};
 
 /// Longest target taken, in bytes. This service's own have less than 100.
 const MAX_TARGET: usize = 8192;
@@ -58,23 +58,10 @@ fn check_parts(method: &Method, target: &Uri, host: Option<&[u8]>) -> Result<(),
     }
 }
 
-/// Names and addresses with or without a port, and nothing: RFC 3986 §3.2.2 takes more, which no
-/// host that can be reached has.
+/// Whether it is a name or an address, with or without a port, or empty.
 pub(super) fn is_host(host: &[u8]) -> bool {
-    let (name, port) = match host.iter().rposition(|byte| *byte == b':') {
-        Some(colon) if !host.ends_with(b"]") => host.split_at(colon),
-        Some(_) | None => (host, &[][..]),
-    };
-    let port = port.strip_prefix(b":").unwrap_or(port);
-    let is_address = |byte: &u8| byte.is_ascii_hexdigit() || b":.".contains(byte);
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
-    let is_port = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
-    let address = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]"));
-    is_port
-        && match address {
-            Some(address) => !address.is_empty() && address.iter().all(is_address),
-            None => name.iter().all(is_name),
-        }
+    let authority = str::from_utf8(host).ok().and_then(Authority::parse);
+    authority.is_some_and(|authority| authority.port.is_none_or(|port| port.len() <= 5))
 }
 
 #[cfg(test)]

@@ -4,10 +4,8 @@
 //! RFC 3986 requires to be percent-encoded. Reports all violations of an address, not only the
 //! first.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use super::fault::Violation;
-use crate::loopback::is_loopback_host;
+use crate::net::{Authority, UrlParts, is_loopback_host, is_unambiguous_host};
 
 /// An `https` or `http` address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,40 +153,11 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
-/// The host part of `host[:port]`, including brackets; `None` if host or port is invalid.
+/// The host of `host[:port]`, including brackets; `None` if host or port is invalid.
 fn host(authority: &str) -> Option<&str> {
-    let bracket = authority.strip_prefix('[').and_then(|rest| rest.find(']'));
-    let end = match bracket {
-        // The end is after the closing bracket, and `at` is counted from after the opening one.
-        Some(at) => at.saturating_add(2),
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, port) = authority.split_at_checked(end)?;
-    let is_valid_port = |digits: &str| {
-        digits.bytes().all(|byte| byte.is_ascii_digit())
-            && digits.parse::<u16>().is_ok_and(|port| port > 0)
-    };
-    let is_valid_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_valid_port);
-    (is_valid_port && is_host(host)).then_some(host)
-}
-
-fn is_host(host: &str) -> bool {
-    if let Some(bracketed) = host.strip_prefix('[') {
-        return bracketed.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok());
-    }
-    let last = host.rsplit('.').next().unwrap_or_default();
-    if last.starts_with(|c: char| c.is_ascii_digit()) {
-        // URL parsers treat a host whose last label is a number as IPv4 (WHATWG URL, "ends in a
-        // number").
-        return host.parse::<Ipv4Addr>().is_ok();
-    }
-    host.len() <= 253 && host.split('.').all(is_label)
-}
-
-/// RFC 1123 §2.1, plus the underscore, which occurs in names within clusters.
-fn is_label(label: &str) -> bool {
-    let is_label_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=63).contains(&label.len()) && label.bytes().all(is_label_byte)
+    let Authority { host, port } = Authority::parse(authority)?;
+    let is_valid_port = port.is_none_or(|digits| digits.parse::<u16>().is_ok_and(|it| it > 0));
+    (is_valid_port && is_unambiguous_host(host)).then_some(host)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! listener must be reachable by the gateway only, or require its client certificate.
 
 use crate::{
-    loopback::is_loopback_address,
+    net::is_loopback_address,
     settings::{
         auth::{GATEWAY_HEADER, ISSUERS},
         fault::Violation,
