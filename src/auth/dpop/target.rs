@@ -1,14 +1,14 @@
-//! Addresses, compared as RFC 9449 §4.3 says: without query and fragment, and normalised by syntax
-//! and scheme (RFC 3986 §6.2.2 and §6.2.3).
+//! Normalizes the address in a DPoP proof for comparison, as RFC 9449 §4.3 requires: without query and
+//! fragment, by syntax and scheme (RFC 3986 §6.2.2 and §6.2.3).
 //!
-//! Refuses user names, dot segments and what RFC 3986 wants percent-encoded: no client has to write
-//! any of them, and readers differ about them.
+//! Rejects user names, dot segments and characters that RFC 3986 requires to be percent-encoded. No
+//! client needs them, and URL parsers disagree about them.
 
 use std::fmt::Write as _;
 
 use crate::net::{Origin, UrlParts};
 
-/// An `https` or `http` address in its one spelling.
+/// A normalized `https` or `http` address.
 #[derive(PartialEq, Eq)]
 pub(super) struct Target {
     origin: Origin,
