@@ -46,8 +46,8 @@ use self::{
 use crate::{
     clock::{self, Clock},
     connection_info::{ConnectionInfo, Transport},
-    loopback::is_loopback_address,
     metrics::{self, GaugeGuard, Metrics, Series as _},
+    net::is_loopback_address,
     settings::{self, Settings},
     tls::{PeerCertificate, ServerTls},
 };

@@ -19,6 +19,7 @@ pub mod duration;
 mod effective;
 mod environment;
 mod fault;
+mod files;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,9 +27,7 @@ mod juspay;
 mod limits;
 mod log;
 mod reader;
-mod roots;
 mod server;
-mod setting;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -95,34 +94,32 @@ pub struct Secrets {
 }
 
 impl Settings {
-    /// Reads every section; `None` when one has faults.
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let server = Server::read(reader);
-        let juspay = Juspay::read(reader);
-        let auth = Auth::read(reader);
-        let cache = Cache::read(reader);
+    /// Reads every section. A value with a fault is a placeholder.
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            server: Server::read(reader),
+            juspay: Juspay::read(reader),
+            auth: Auth::read(reader),
+            cache: Cache::read(reader),
+            response: Response::read(reader),
+            limits: Limits::read(reader),
+            log: Log::read(reader),
+            traces: Traces::read(reader),
+            secrets: Secrets { poll: reader.duration("secrets.poll", POLL_RANGE) },
+        }
+    }
+}
+
+impl Response {
+    fn read(reader: &mut Reader<'_>) -> Self {
         let fields = reader.at("response.fields").list(Items::AtLeastOne, field);
-        let limits = Limits::read(reader);
-        let log = Log::read(reader);
-        let traces = Traces::read(reader);
-        let poll = reader.at("secrets.poll").duration(POLL_RANGE);
         if fields.as_ref().is_some_and(|fields| !fields.contains(&Field::Juspay)) {
             let reason = "does not include \"juspay\", so phones get no client auth token";
             let fix = "add \"juspay\", unless this is intended; a phone that needs no token sends \
                        ?options.get_client_auth_token=false";
             reader.warning("response.fields", Violation::new(reason, fix));
         }
-        Some(Self {
-            server: server?,
-            juspay: juspay?,
-            auth: auth?,
-            cache: cache?,
-            response: Response { fields: FieldSet::new(&fields?) },
-            limits: limits?,
-            log: log?,
-            traces: traces?,
-            secrets: Secrets { poll: poll? },
-        })
+        Self { fields: FieldSet::new(&reader.filled(|_| fields)) }
     }
 }
 

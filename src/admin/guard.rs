@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use super::Admin;
 use crate::{
     connection_info::ConnectionInfo,
-    loopback::is_loopback_host,
+    net::{Authority, is_loopback_host},
     problem::{Challenges, Problem},
     public::{REQUEST_ID, RequestId, check_target},
 };
@@ -62,13 +62,9 @@ fn reject_web_pages(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A `Host` header, with or without a port, that names loopback.
+/// Whether a `Host` header, with or without a port, names loopback.
 fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    is_loopback_host(name)
+    Authority::parse(host).is_some_and(|authority| is_loopback_host(authority.host))
 }
 
 /// Middleware of the whole listener: rejects malformed requests, and responds with problem details.

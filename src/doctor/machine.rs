@@ -16,7 +16,7 @@ use super::{
     report::{Report, time_left},
 };
 use crate::{
-    loopback::is_loopback_address,
+    net::is_loopback_address,
     process, secret_file,
     settings::{KeySource, Listen, SecretSource, Settings},
     tls::ServerTls,

@@ -37,6 +37,7 @@ use crate::{
     credentials,
     customer::CustomerId,
     metrics::{GaugeGuard, Metrics, Series as _},
+    net::Origin,
     settings,
     tls::{self, TlsError},
     traces::{Kind, Span},
@@ -88,7 +89,8 @@ impl Juspay {
         metrics: Arc<Metrics>,
     ) -> Result<Self, TlsError> {
         let tls = tls::client_config(settings.ca_file.as_deref().map(Path::new))?;
-        let server = connect::target(&settings.base_url).map(|(host, port, _)| (host, port));
+        let server =
+            Origin::parse(&settings.base_url).map(|it| (it.bare_host().to_owned(), it.port));
         metrics.upstream.requests.initialize(call_outcomes());
         Ok(Self { settings, keys, tls, server, clock, metrics })
     }

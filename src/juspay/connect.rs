@@ -21,7 +21,10 @@ use super::{
     ConnectionFailure,
     pool::{Pool, PooledStream},
 };
-use crate::settings::{self, IpFamily};
+use crate::{
+    net::without_brackets,
+    settings::{self, IpFamily},
+};
 
 /// Maximum number of addresses tried within `juspay.connect_timeout`, each with an equal share of
 /// it: one of each family, and one more.
@@ -102,21 +105,13 @@ fn connector(
     fn_service(move |info: ConnectInfo<Uri>| {
         let (last, pool) = (Rc::clone(&last), Rc::clone(&pool));
         async move {
-            let host = info.hostname().trim_start_matches('[').trim_end_matches(']').to_owned();
-            let found = resolve(&host, info.port()).await.map_err(resolve_error)?;
+            let host = without_brackets(info.hostname());
+            let found = resolve(host, info.port()).await.map_err(resolve_error)?;
             let addresses = interleaved(found, ip_family, last.get());
             let stream = connect_to_first(&addresses, connect_timeout, &last).await?;
             Ok(Connection::new(info.request().clone(), pool.add(stream)))
         }
     })
-}
-
-/// Host, port and whether the scheme is https, of a URL validated by `settings`.
-pub(super) fn target(base_url: &str) -> Option<(String, u16, bool)> {
-    let uri: Uri = base_url.parse().ok()?;
-    let is_tls = uri.scheme_str() == Some("https");
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Some((host, uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }), is_tls))
 }
 
 /// Resolves all addresses of a host.

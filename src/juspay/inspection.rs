@@ -18,6 +18,7 @@ use crate::{
     clock::{Clock, Moment, timeout_at},
     customer::CustomerId,
     metrics::Metrics,
+    net::Origin,
     secret_file::Secret,
     settings::{self, IpFamily},
     tls::{self, TlsError},
@@ -60,8 +61,9 @@ pub(crate) struct ResponseHead {
 impl Target {
     /// `None` for a URL that the settings would have rejected.
     pub(crate) fn of(base_url: &str) -> Option<Self> {
-        let (host, port, is_tls) = connect::target(base_url)?;
-        Some(Self { host, port, is_tls })
+        let origin = Origin::parse(base_url)?;
+        let Origin { is_tls, port, .. } = origin;
+        Some(Self { host: origin.bare_host().to_owned(), port, is_tls })
     }
 
     /// All addresses of both families. `None` if resolving takes too long.

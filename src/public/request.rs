@@ -16,7 +16,7 @@ use actix_web::http::{
 use percent_encoding::percent_decode_str;
 
 use super::request_log::Route;
-use crate::{cache::Freshness, problem::Problem};
+use crate::{cache::Freshness, net::Authority, problem::Problem};
 
 /// The one public path.
 pub(super) const ME_CUSTOMER: &str = "/me/customer";
@@ -105,23 +105,10 @@ fn check_parts(method: &Method, target: &Uri, host: Option<&[u8]>) -> Result<(),
     }
 }
 
-/// Whether this is a name or an address, with or without a port, or empty. RFC 3986 §3.2.2 allows
-/// more, which no reachable host has.
+/// Whether this is a name or an address, with or without a port of up to five digits, or empty.
 fn is_host(host: &[u8]) -> bool {
-    let (name, port) = match host.iter().rposition(|byte| *byte == b':') {
-        Some(colon) if !host.ends_with(b"]") => host.split_at(colon),
-        Some(_) | None => (host, &[][..]),
-    };
-    let port = port.strip_prefix(b":").unwrap_or(port);
-    let is_address = |byte: &u8| byte.is_ascii_hexdigit() || b":.".contains(byte);
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
-    let is_port = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
-    let address = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]"));
-    is_port
-        && match address {
-            Some(address) => !address.is_empty() && address.iter().all(is_address),
-            None => name.iter().all(is_name),
-        }
+    let authority = str::from_utf8(host).ok().and_then(Authority::parse);
+    authority.is_some_and(|it| it.port.is_none_or(|port| port.len() <= 5))
 }
 
 /// Whether the request has a body. `Content-Length: 0` is none, and the server removes an empty

@@ -15,7 +15,7 @@ use std::{
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::TcpSocket;
 
-use crate::{loopback::is_loopback_address, settings::Listen};
+use crate::{net::is_loopback_address, settings::Listen};
 
 /// Maximum number of connections that wait to be accepted. The kernel may have a lower limit.
 const BACKLOG: u32 = 1024;

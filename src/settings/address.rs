@@ -4,43 +4,38 @@
 //! RFC 3986 requires to be percent-encoded. Reports all violations of an address, not only the
 //! first.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use super::fault::Violation;
-use crate::loopback::is_loopback_host;
+use super::{fault::Violation, reader::Reader};
+use crate::net::{Authority, UrlParts, is_loopback_host, is_unambiguous_host};
 
 /// An `https` or `http` address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WebAddress {
-    /// The original text.
-    pub(super) text: String,
-    /// The scheme is `http`.
-    plain: bool,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WebAddress<'t> {
+    text: &'t str,
+    parts: UrlParts<'t>,
     /// With brackets around IPv6; `None` if it can't be parsed.
-    pub(super) host: Option<String>,
-    /// The path without its leading slash, query and fragment.
-    pub(super) path: String,
-    /// A `?` is present.
-    query: bool,
+    pub(super) host: Option<&'t str>,
 }
 
 /// A setting's rule for its address, in addition to the grammar.
-pub(super) type AddressRule = fn(&WebAddress) -> Option<Violation>;
+pub(super) type AddressRule = fn(&WebAddress<'_>) -> Option<Violation>;
 
 /// For addresses to which a path is appended.
-pub(super) fn no_query(address: &WebAddress) -> Option<Violation> {
-    address.query.then(|| Violation::new("has a query", "remove the ? and everything after it"))
+pub(super) fn no_query(address: &WebAddress<'_>) -> Option<Violation> {
+    address
+        .parts
+        .has_query
+        .then(|| Violation::new("has a query", "remove the ? and everything after it"))
 }
 
 /// For addresses whose responses an attacker on the network must not be able to replace.
-pub(super) fn not_exposed(address: &WebAddress) -> Option<Violation> {
+pub(super) fn not_exposed(address: &WebAddress<'_>) -> Option<Violation> {
     let reason = "uses plain http to another machine, so the response could be replaced in transit";
     let fix = "use https; http is accepted for loopback addresses only";
     address.exposed().then(|| Violation::new(reason, fix))
 }
 
 /// Like [`not_exposed`], for addresses whose host the operator can exempt.
-pub(super) fn not_exposed_unless_listed(address: &WebAddress) -> Option<Violation> {
+pub(super) fn not_exposed_unless_listed(address: &WebAddress<'_>) -> Option<Violation> {
     let fix =
         "use https, or list the host in auth.plain_http_hosts if the network to it is private";
     not_exposed(address).map(|violation| Violation::new(violation.reason, fix))
@@ -56,9 +51,9 @@ pub(super) fn bare_host(text: &str) -> Result<String, Violation> {
     }
 }
 
-impl WebAddress {
+impl<'t> WebAddress<'t> {
     /// Parses `text` as an absolute address, or returns all violations.
-    pub(super) fn parse(text: &str, rules: &[AddressRule]) -> Result<Self, Vec<Violation>> {
+    pub(super) fn parse(text: &'t str, rules: &[AddressRule]) -> Result<Self, Vec<Violation>> {
         let Some(address) = Self::read(text) else {
             let reason = "expected an address that begins with https:// or http://";
             return Err(vec![Violation::new(reason, EXAMPLE)]);
@@ -69,71 +64,66 @@ impl WebAddress {
     }
 
     /// Parses as much as possible, even of an invalid address. `None` for another scheme.
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let rest = rest(text)?;
-        let before_fragment = rest.split('#').next().unwrap_or_default();
-        let (before_query, query) = match before_fragment.split_once('?') {
-            Some((before, _)) => (before, true),
-            None => (before_fragment, false),
-        };
-        let (authority, path) = before_query.split_once('/').unwrap_or((before_query, ""));
-        let place = authority.rsplit('@').next().unwrap_or_default();
-        let host = host(place).map(str::to_owned);
-        let (text, plain) = (text.to_owned(), text.starts_with("http://"));
-        Some(Self { text, plain, host, path: path.to_owned(), query })
+    pub(super) fn read(text: &'t str) -> Option<Self> {
+        let parts = UrlParts::split(text).filter(|it| matches!(it.scheme, "https" | "http"))?;
+        let host = host(parts.authority.rsplit('@').next().unwrap_or_default());
+        Some(Self { text, parts, host })
+    }
+
+    /// The segments of the path.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &'t str> + use<'t> {
+        self.parts.path.split('/').filter(|segment| !segment.is_empty())
     }
 
     /// Whether the host is one of `hosts`.
     pub(super) fn is_on(&self, hosts: &[String]) -> bool {
-        let host = self.host.as_deref();
-        host.is_some_and(|host| hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host)))
+        let host = self.host.unwrap_or_default();
+        hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host))
     }
 
     /// Whether the host is not a loopback address.
     pub(super) fn is_remote(&self) -> bool {
-        self.host.as_deref().is_some_and(|host| !is_loopback_host(host))
+        self.host.is_some_and(|host| !is_loopback_host(host))
     }
 
     /// Whether requests to it cross the network unencrypted.
     pub(super) fn exposed(&self) -> bool {
-        self.plain && self.is_remote()
+        self.parts.scheme == "http" && self.is_remote()
     }
 
     /// Violations of the grammar.
     fn violations(&self) -> Vec<Violation> {
-        let rest = rest(&self.text).unwrap_or_default();
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let authority = self.parts.authority;
         let is_legal = |text: &str| text.bytes().all(is_uri_byte) && escapes_are_whole(text);
-        let mut violations = Vec::new();
-        if !is_legal(rest) {
-            let reason = "contains a character that must be percent-encoded in an address";
-            violations.push(Violation::new(reason, "percent-encode the character, or remove it"));
-        }
-        if rest.contains('#') {
-            violations
-                .push(Violation::new("has a fragment", "remove the # and everything after it"));
-        }
-        if authority.contains('@') {
-            let reason = "contains a user name or a password";
-            violations.push(Violation::new(reason, "remove it; secrets have their own settings"));
-        }
-        if self.path.split('/').any(is_dot_segment) {
-            violations.push(Violation::new(
+        let violations = [
+            (
+                !is_legal(self.text),
+                "contains a character that must be percent-encoded in an address",
+                "percent-encode the character, or remove it",
+            ),
+            (self.text.contains('#'), "has a fragment", "remove the # and everything after it"),
+            (
+                authority.contains('@'),
+                "contains a user name or a password",
+                "remove it; secrets have their own settings",
+            ),
+            (
+                self.segments().any(is_dot_segment),
                 "has dot segments in its path",
                 "write the path without . and ..",
-            ));
-        }
-        // An illegal character is reported above and may be the only reason why the host is `None`.
-        if self.host.is_none() && is_legal(authority) {
-            violations.push(Violation::new("has an invalid host or port", EXAMPLE));
-        }
-        violations
+            ),
+            // An illegal character is reported above and may be the only reason.
+            (self.host.is_none() && is_legal(authority), "has an invalid host or port", EXAMPLE),
+        ];
+        let violated = violations.into_iter().filter(|(is_violated, ..)| *is_violated);
+        violated.map(|(_, reason, fix)| Violation::new(reason, fix)).collect()
     }
 }
 
-/// The part after the scheme.
-fn rest(text: &str) -> Option<&str> {
-    text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))
+/// Whether the address in setting `key` is plain http to another host, even if it is otherwise
+/// invalid.
+pub(super) fn is_exposed(reader: &Reader<'_>, key: &str) -> bool {
+    reader.raw_text(key).and_then(WebAddress::read).is_some_and(|address| address.exposed())
 }
 
 const EXAMPLE: &str = "write an address such as \"https://host.example\" or \
@@ -155,47 +145,18 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
-/// The host part of `host[:port]`, including brackets; `None` if host or port is invalid.
+/// The host of `host[:port]`, including brackets; `None` if host or port is invalid.
 fn host(authority: &str) -> Option<&str> {
-    let bracket = authority.strip_prefix('[').and_then(|rest| rest.find(']'));
-    let end = match bracket {
-        // The end is after the closing bracket, and `at` is counted from after the opening one.
-        Some(at) => at.saturating_add(2),
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, port) = authority.split_at_checked(end)?;
-    let is_valid_port = |digits: &str| {
-        digits.bytes().all(|byte| byte.is_ascii_digit())
-            && digits.parse::<u16>().is_ok_and(|port| port > 0)
-    };
-    let is_valid_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_valid_port);
-    (is_valid_port && is_host(host)).then_some(host)
-}
-
-fn is_host(host: &str) -> bool {
-    if let Some(bracketed) = host.strip_prefix('[') {
-        return bracketed.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok());
-    }
-    let last = host.rsplit('.').next().unwrap_or_default();
-    if last.starts_with(|c: char| c.is_ascii_digit()) {
-        // URL parsers treat a host whose last label is a number as IPv4 (WHATWG URL, "ends in a
-        // number").
-        return host.parse::<Ipv4Addr>().is_ok();
-    }
-    host.len() <= 253 && host.split('.').all(is_label)
-}
-
-/// RFC 1123 §2.1, plus the underscore, which occurs in names within clusters.
-fn is_label(label: &str) -> bool {
-    let is_label_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=63).contains(&label.len()) && label.bytes().all(is_label_byte)
+    let Authority { host, port } = Authority::parse(authority)?;
+    let is_valid_port = port.is_none_or(|digits| digits.parse::<u16>().is_ok_and(|it| it > 0));
+    (is_valid_port && is_unambiguous_host(host)).then_some(host)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<WebAddress, Vec<Violation>> {
+    fn parse(text: &str) -> Result<WebAddress<'_>, Vec<Violation>> {
         WebAddress::parse(text, &[])
     }
 
@@ -290,6 +251,6 @@ mod tests {
         // An invalid address is detected too.
         assert!(WebAddress::read("http://user@host.example?x#y").unwrap().exposed());
         assert!(!WebAddress::read("http://user@127.0.0.1?x#y").unwrap().is_remote());
-        assert_eq!(WebAddress::read("ftp://host.example"), None);
+        assert!(WebAddress::read("ftp://host.example").is_none());
     }
 }

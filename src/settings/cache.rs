@@ -29,26 +29,33 @@ pub struct Cache {
 }
 
 impl Cache {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let capacity = reader.at("cache.capacity").number(1..=100_000_000);
-        let min_remaining = reader.at("cache.min_remaining").duration(LIFETIMES);
-        let refresh_ahead = reader.at("cache.refresh_ahead").duration(LIFETIMES);
-        let outage_min_remaining = reader.at("cache.outage_min_remaining").duration(LIFETIMES);
-        let max_token_life = reader.at("cache.max_token_life").duration(LIFETIMES);
-        let max_hand_outs = reader.at("cache.max_hand_outs").number(0..=1_000_000);
-        let force_refresh_min_age =
-            reader.at("cache.force_refresh_min_age").duration(Duration::ZERO..=*LIFETIMES.end());
-        let not_found_ttl =
-            reader.at("cache.not_found_ttl").duration(Duration::ZERO..=Duration::from_mins(5));
-        Some(Self {
-            capacity: capacity?,
-            min_remaining: min_remaining?,
-            refresh_ahead: refresh_ahead?,
-            outage_min_remaining: outage_min_remaining?,
-            max_token_life: max_token_life?,
-            max_hand_outs: u32::try_from(max_hand_outs?).ok()?,
-            force_refresh_min_age: force_refresh_min_age?,
-            not_found_ttl: not_found_ttl?,
-        })
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let up_to = |longest| Duration::ZERO..=longest;
+        Self {
+            capacity: reader.number("cache.capacity", 1..=100_000_000),
+            min_remaining: reader.duration("cache.min_remaining", LIFETIMES),
+            refresh_ahead: reader.duration("cache.refresh_ahead", LIFETIMES),
+            outage_min_remaining: reader.duration("cache.outage_min_remaining", LIFETIMES),
+            max_token_life: reader.duration("cache.max_token_life", LIFETIMES),
+            max_hand_outs: reader.number("cache.max_hand_outs", 0..=1_000_000),
+            force_refresh_min_age: reader
+                .duration("cache.force_refresh_min_age", up_to(*LIFETIMES.end())),
+            not_found_ttl: reader.duration("cache.not_found_ttl", up_to(Duration::from_mins(5))),
+        }
+    }
+
+    /// The lower bounds and the upper bound of a token's lifetime must be in order.
+    pub(super) fn check(&self, reader: &mut Reader<'_>) {
+        let outage = ("cache.outage_min_remaining", self.outage_min_remaining);
+        let least = ("cache.min_remaining", self.min_remaining);
+        let ahead = ("cache.refresh_ahead", self.refresh_ahead);
+        let life = ("cache.max_token_life", self.max_token_life);
+        reader.check_at_most(
+            outage,
+            least,
+            ", so tokens would be valid for less time in an outage",
+        );
+        reader.check_longer(ahead, least, "nothing is refreshed in the background");
+        reader.check_longer(life, ahead, "every cached response starts a refresh");
     }
 }

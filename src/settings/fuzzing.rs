@@ -1,14 +1,14 @@
 //! Invariants of loading any settings file. Used by the fuzz targets and tests; not part of the
 //! program.
 
-#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+#![expect(clippy::expect_used, reason = "a panic is a finding of the fuzz target")]
 
 use super::{Loaded, Sources};
 
 /// The API key in the file below the tested one. It must never be shown.
 const API_KEY: &str = "Yq7canaryKey4Zx";
 
-/// A secret in the tested file. Faults must not quote it no fault quotes it as a value.
+/// A secret in the tested file. Faults must not quote it.
 const VALUE: &str = "hush";
 
 /// Complete valid settings.
@@ -36,11 +36,11 @@ pub fn settings_file(text: &[u8]) {
             format!("{settings:?} {effective} {effective:?} {warnings:?}")
         }
         Err(faults) => {
-            assert!(faults.iter().next().is_some(), "refused without a fault");
+            assert!(faults.iter().next().is_some(), "rejected without a fault");
             let output = format!("{faults} {faults:?}");
             assert!(
                 is_in_key_name(VALUE, text) || !output.contains(VALUE),
-                "a value is told: {output}"
+                "a fault quotes a value: {output}"
             );
             output
         }

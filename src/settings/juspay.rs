@@ -5,18 +5,17 @@ use std::{
     time::Duration,
 };
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 pub use crate::customer::CustomerIdForm;
 
 use super::{
-    address::{WebAddress, no_query},
+    address::{WebAddress, is_exposed, no_query},
     fault::Violation,
-    reader::Reader,
-    roots::holds_roots,
-    server::unreadable,
+    files::{holds_roots, read_text},
+    reader::{Reader, Violations},
+    value::one_of,
 };
-use crate::secret_file;
 
 /// A secret in a file, which is reloaded when it changes, or in the settings themselves.
 #[derive(Debug, Clone)]
@@ -76,9 +75,10 @@ pub struct Breaker {
 }
 
 /// `juspay.ip_family`: the addresses of the host that are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IpFamily {
     /// All of them.
+    #[default]
     Any,
     /// IPv4 only.
     V4,
@@ -87,95 +87,110 @@ pub enum IpFamily {
 }
 
 impl Juspay {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let times = Duration::from_millis(1)..=Duration::from_mins(1);
-        let base_url = reader
-            .at("juspay.base_url")
-            .required("set it to the address of Juspay's API, such as \"https://api.juspay.in\"")
-            .text(base_url);
-        let plain = reader.at("juspay.allow_plain_http").boolean();
-        let merchant_id = reader
-            .at("juspay.merchant_id")
-            .required("set it to the merchant id that Juspay's dashboard shows")
-            .text(header_value);
+        let base_url = reader.filled(|it| {
+            let fix = "set it to the address of Juspay's API, such as \"https://api.juspay.in\"";
+            it.at(BASE_URL).required(fix).text(base_url)
+        });
+        // Only `check_plain_http` uses it.
+        reader.boolean(ALLOW_PLAIN_HTTP);
+        let merchant_id = reader.filled(|it| {
+            let fix = "set it to the merchant id that Juspay's dashboard shows";
+            it.at("juspay.merchant_id").required(fix).text(header_value)
+        });
         let api_key_file = reader.at("juspay.api_key_file").file(holds_api_key);
         let api_key = reader.at("juspay.api_key").secret(api_key);
+        let api_key = api_key_file.map(SecretSource::File).or(api_key.map(SecretSource::Inline));
+        let api_key = reader.filled_or(api_key, SecretSource::File(PathBuf::new()));
         let api_key_next = reader.at("juspay.api_key_next_file").file(holds_api_key);
-        let customer_id_form = reader.at("juspay.customer_id_form").text(CustomerIdForm::parse);
-        let api_version = reader.at("juspay.api_version").text(header_value);
-        let ca_file = reader.at("juspay.ca_file").file(holds_roots);
-        let connect_timeout = reader.at("juspay.connect_timeout").duration(times.clone());
-        let try_timeout = reader.at("juspay.try_timeout").duration(times.clone());
-        let deadline = reader.at("juspay.deadline").duration(times);
-        let ip_family = reader.at("juspay.ip_family").text(IpFamily::parse);
-        let max_retries = reader.at("juspay.max_retries").number(0..=10);
-        let retry_budget = reader.at("juspay.retry_budget").ratio();
-        let max_in_flight = reader.at("juspay.max_in_flight").number(1..=65_536);
-        let breaker = Breaker::read(reader);
-        plain?;
-        Some(Self {
-            base_url: base_url?,
-            merchant_id: merchant_id?,
-            api_key: match api_key_file {
-                Some(path) => SecretSource::File(path),
-                None => SecretSource::Inline(api_key?),
-            },
+        let form = reader.at("juspay.customer_id_form").text(customer_id_form);
+        Self {
+            base_url,
+            merchant_id,
+            api_key,
             api_key_next,
-            customer_id_form: customer_id_form?,
-            api_version,
-            ca_file,
-            connect_timeout: connect_timeout?,
-            try_timeout: try_timeout?,
-            deadline: deadline?,
-            ip_family: ip_family?,
-            max_retries: u32::try_from(max_retries?).ok()?,
-            retry_budget: retry_budget?,
-            max_in_flight: usize::try_from(max_in_flight?).ok()?,
-            breaker: breaker?,
-        })
+            customer_id_form: reader.filled_or(form, CustomerIdForm::Merchant),
+            api_version: reader.at("juspay.api_version").text(header_value),
+            ca_file: reader.at("juspay.ca_file").file(holds_roots),
+            connect_timeout: reader.duration("juspay.connect_timeout", times.clone()),
+            try_timeout: reader.duration("juspay.try_timeout", times.clone()),
+            deadline: reader.duration("juspay.deadline", times),
+            ip_family: reader.text("juspay.ip_family", IpFamily::parse),
+            max_retries: reader.number("juspay.max_retries", 0..=10),
+            retry_budget: reader.ratio("juspay.retry_budget"),
+            max_in_flight: reader.number("juspay.max_in_flight", 1..=65_536),
+            breaker: Breaker::read(reader),
+        }
+    }
+
+    /// One attempt must not take longer than all together.
+    pub(super) fn check_attempts(&self, reader: &mut Reader<'_>) {
+        let (short, long) =
+            (("juspay.try_timeout", self.try_timeout), ("juspay.deadline", self.deadline));
+        reader.check_at_most(short, long, ", which limits all attempts together");
+    }
+}
+
+pub(super) const BASE_URL: &str = "juspay.base_url";
+
+/// Whether the API key may cross the network in plain http.
+const ALLOW_PLAIN_HTTP: &str = "juspay.allow_plain_http";
+
+/// The API key must not cross the network in plain http, unless this is allowed.
+pub(super) fn check_plain_http(reader: &mut Reader<'_>) {
+    if is_exposed(reader, BASE_URL) && reader.is(ALLOW_PLAIN_HTTP, false) {
+        let reason = "the API key would cross the network in plain http";
+        let fix = "use https, or set juspay.allow_plain_http = true if the network to Juspay is \
+                   private";
+        reader.conflict(&[BASE_URL], reason, fix);
+    }
+}
+
+/// Exactly one source of the API key must be set.
+pub(super) fn check_api_key(reader: &mut Reader<'_>) {
+    let keys = ["juspay.api_key_file", "juspay.api_key"];
+    match keys.map(|key| reader.is_set(key)) {
+        [true, true] => {
+            let reason = "juspay.api_key is set too, and only one of the two may be set";
+            reader.conflict(&keys, reason, "remove one of them; the key in the file is safer");
+        }
+        [false, false] => {
+            let reason = "no API key: neither juspay.api_key_file nor juspay.api_key is set";
+            let fix = "set it to the path of a file that contains the API key";
+            reader.missing(&keys, Violation::new(reason, fix));
+        }
+        [true, false] | [false, true] => {}
     }
 }
 
 impl Breaker {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut Reader<'_>) -> Self {
         let times = Duration::from_millis(100)..=Duration::from_mins(10);
-        let failure_rate = reader.at("juspay.breaker.failure_rate").ratio();
-        let window = reader.at("juspay.breaker.window").duration(times.clone());
-        let min_calls = reader.at("juspay.breaker.min_calls").number(1..=100_000);
-        let open_for = reader.at("juspay.breaker.open_for").duration(times);
-        Some(Self {
-            failure_rate: failure_rate?,
-            window: window?,
-            min_calls: u32::try_from(min_calls?).ok()?,
-            open_for: open_for?,
-        })
+        Self {
+            failure_rate: reader.ratio("juspay.breaker.failure_rate"),
+            window: reader.duration("juspay.breaker.window", times.clone()),
+            min_calls: reader.number("juspay.breaker.min_calls", 1..=100_000),
+            open_for: reader.duration("juspay.breaker.open_for", times),
+        }
     }
 }
 
 impl IpFamily {
     fn parse(text: &str) -> Result<Self, Violation> {
-        match text {
-            "any" => Ok(Self::Any),
-            "ipv4" => Ok(Self::V4),
-            "ipv6" => Ok(Self::V6),
-            _ => Err(Violation::new(
-                "expected an address family",
-                "write \"any\", \"ipv4\" or \"ipv6\"",
-            )),
-        }
+        let families = [("any", Self::Any), ("ipv4", Self::V4), ("ipv6", Self::V6)];
+        one_of(text, Some("an address family"), &families)
     }
 }
 
-impl CustomerIdForm {
-    pub(super) fn parse(text: &str) -> Result<Self, Violation> {
-        match text {
-            "merchant" => Ok(Self::Merchant),
-            "juspay" => Ok(Self::Juspay),
-            _ => Err(Violation::new(
-                "expected a form of customer ids",
-                "write \"merchant\" (the merchant's own ids) or \"juspay\" (cst_…)",
-            )),
-        }
+fn customer_id_form(text: &str) -> Result<CustomerIdForm, Violation> {
+    match text {
+        "merchant" => Ok(CustomerIdForm::Merchant),
+        "juspay" => Ok(CustomerIdForm::Juspay),
+        _ => Err(Violation::new(
+            "expected a form of customer ids",
+            "write \"merchant\" (the merchant's own ids) or \"juspay\" (cst_…)",
+        )),
     }
 }
 
@@ -187,14 +202,13 @@ fn base_url(text: &str) -> Result<String, Vec<Violation>> {
 
 /// A gateway may serve Juspay's API below a path, but Juspay's own hosts don't. Each call appends
 /// the endpoint's path.
-fn no_endpoint(address: &WebAddress) -> Option<Violation> {
-    let host = address.host.as_deref().unwrap_or_default().to_ascii_lowercase();
+fn no_endpoint(address: &WebAddress<'_>) -> Option<Violation> {
+    let host = address.host.unwrap_or_default().to_ascii_lowercase();
     let is_juspay_host = ["juspay.in", "juspay.io"].iter().any(|domain| {
         host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     });
-    let mut segments = address.path.split('/').filter(|segment| !segment.is_empty());
-    let has_path = segments.clone().next().is_some();
-    let has_endpoint = segments.any(|segment| segment.eq_ignore_ascii_case("customers"));
+    let has_path = address.segments().next().is_some();
+    let has_endpoint = address.segments().any(|segment| segment.eq_ignore_ascii_case("customers"));
     let reason = "has a path, but the service adds /customers/… itself";
     let fix = "remove the path: write the origin only, such as \"https://api.juspay.in\"";
     (has_endpoint || (is_juspay_host && has_path)).then(|| Violation::new(reason, fix))
@@ -231,16 +245,12 @@ fn api_key(text: &str) -> Result<(), Vec<Violation>> {
     if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
-fn holds_api_key(path: &Path) -> Result<(), Vec<Violation>> {
-    let key = secret_file::read_blocking(path).map_err(|error| vec![unreadable(&error)])?;
-    api_key(key.expose_secret()).map_err(|violations| {
-        let of_file = |violation: Violation| {
-            Violation::new(
-                format!("the file's content is invalid: {}", violation.reason),
-                violation.fix,
-            )
-        };
-        violations.into_iter().map(of_file).collect()
+fn holds_api_key(path: &Path) -> Result<(), Violations> {
+    let of_file = |Violation { reason, fix }| {
+        Violation::new(format!("the file's content is invalid: {reason}"), fix)
+    };
+    read_text(path, |key| {
+        api_key(key).map_err(|all| all.into_iter().map(of_file).collect::<Vec<_>>().into())
     })
 }
 

@@ -42,10 +42,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let per_customer = reader.at("limits.per_customer").text(rate);
-        let force_refresh = reader.at("limits.force_refresh_per_customer").text(rate);
-        Some(Self { per_customer: per_customer?, force_refresh_per_customer: force_refresh? })
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            per_customer: reader.text("limits.per_customer", rate),
+            force_refresh_per_customer: reader.text("limits.force_refresh_per_customer", rate),
+        }
     }
 }
 

@@ -2,32 +2,35 @@
 
 use std::{num::NonZeroU32, path::PathBuf};
 
-use super::{fault::Violation, reader::Reader, server::is_readable};
+use super::{fault::Violation, files::is_readable, reader::Reader, value::one_of};
 
 /// `log.level`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the documentation")]
 pub enum LogLevel {
     Error,
     Warn,
+    #[default]
     Info,
     Debug,
     Trace,
 }
 
 /// `log.format`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object per line.
+    #[default]
     Json,
     /// Text for reading in a terminal.
     Text,
 }
 
 /// `log.access`: which requests are logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AccessLog {
     /// All requests.
+    #[default]
     All,
     /// Requests with a 4xx or 5xx response.
     Errors,
@@ -51,65 +54,46 @@ pub struct Log {
 }
 
 impl Log {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let level = reader.at("log.level").text(LogLevel::parse);
-        let format = reader.at("log.format").text(LogFormat::parse);
-        let access = reader.at("log.access").text(AccessLog::parse);
-        let customer_ref_key_file = reader.at("log.customer_ref_key_file").file(is_readable);
-        Some(Self { level: level?, format: format?, access: access?, customer_ref_key_file })
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            level: reader.text("log.level", LogLevel::parse),
+            format: reader.text("log.format", LogFormat::parse),
+            access: reader.text("log.access", AccessLog::parse),
+            customer_ref_key_file: reader.at("log.customer_ref_key_file").file(is_readable),
+        }
     }
 }
 
 impl LogLevel {
     fn parse(text: &str) -> Result<Self, Violation> {
-        Ok(match text {
-            "error" => Self::Error,
-            "warn" => Self::Warn,
-            "info" => Self::Info,
-            "debug" => Self::Debug,
-            "trace" => Self::Trace,
-            _ => {
-                return Err(no_such(
-                    "a log level",
-                    "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
-                ));
-            }
-        })
+        let levels = [
+            ("error", Self::Error),
+            ("warn", Self::Warn),
+            ("info", Self::Info),
+            ("debug", Self::Debug),
+            ("trace", Self::Trace),
+        ];
+        one_of(text, Some("a log level"), &levels)
     }
 }
 
 impl LogFormat {
     fn parse(text: &str) -> Result<Self, Violation> {
-        Ok(match text {
-            "json" => Self::Json,
-            "text" => Self::Text,
-            _ => return Err(no_such("a log format", "\"json\" or \"text\"")),
-        })
+        one_of(text, Some("a log format"), &[("json", Self::Json), ("text", Self::Text)])
     }
 }
 
 impl AccessLog {
     fn parse(text: &str) -> Result<Self, Violation> {
-        Ok(match text {
-            "all" => Self::All,
-            "errors" => Self::Errors,
-            "off" => Self::Off,
-            _ => {
-                let count = text.strip_prefix("1/").and_then(|count| count.parse().ok());
-                let violation = || {
-                    no_such(
-                        "an access log mode",
-                        "\"all\", \"errors\", \"off\" or \"1/100\" (one in a hundred)",
-                    )
-                };
-                Self::OneIn(count.ok_or_else(violation)?)
-            }
+        if let Some(count) = text.strip_prefix("1/").and_then(|count| count.parse().ok()) {
+            return Ok(Self::OneIn(count));
+        }
+        let modes = [("all", Self::All), ("errors", Self::Errors), ("off", Self::Off)];
+        one_of(text, None, &modes).map_err(|_| {
+            let fix = "write \"all\", \"errors\", \"off\" or \"1/100\" (one in a hundred)";
+            Violation::new("expected an access log mode", fix)
         })
     }
-}
-
-fn no_such(what: &str, choices: &str) -> Violation {
-    Violation::new(format!("expected {what}"), format!("write {choices}"))
 }
 
 #[cfg(test)]

@@ -8,16 +8,14 @@ use std::{
     time::Duration,
 };
 
-use secrecy::ExposeSecret;
-
 pub use self::tls::{ClientAuth, ServerTls};
 use super::{
     address::{WebAddress, no_query},
     fault::Violation,
+    files::read_text,
     reader::Reader,
     value::Items,
 };
-use crate::secret_file::{self, SecretFileError};
 
 /// Longest path of a socket, in bytes: `sun_path` holds 108, including the final zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -25,11 +23,8 @@ const MAX_SOCKET_PATH: usize = 107;
 /// Range of `server.workers`. actix-server tracks the availability of at most 512.
 const WORKERS: std::ops::RangeInclusive<u64> = 1..=512;
 
-/// Range of the limit of connections.
-const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
-
-/// Range of the limits of concurrent requests.
-const IN_FLIGHT: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+/// Range of the limits of connections and concurrent requests.
+const CONCURRENT: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 
 /// The address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,55 +63,103 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let listen = listeners(reader, "server.listen");
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let listen = listeners(reader, LISTEN);
         let admin_listen = admin_listen(reader);
         let admin_token_file = reader.at("server.admin_token_file").file(holds_token);
         let public_url = reader.at("server.public_url").text(without_query);
         let workers = reader.at("server.workers").number(WORKERS);
-        let max_connections = reader.at("server.max_connections").number(CONNECTIONS);
-        let max_in_flight = reader.at("server.max_in_flight").number(IN_FLIGHT);
-        let max_waiting = reader.at("server.max_waiting").number(IN_FLIGHT);
-        let shutdown_delay =
-            reader.at("server.shutdown_delay").duration(Duration::ZERO..=Duration::from_mins(10));
-        let shutdown_grace = reader
-            .at("server.shutdown_grace")
-            .duration(Duration::from_millis(1)..=Duration::from_hours(1));
-        let tls = ServerTls::read(reader);
-        let max_in_flight = usize::try_from(max_in_flight?).ok()?;
-        let half = max_in_flight.div_ceil(2);
-        Some(Self {
-            listen: listen?,
-            admin_listen: admin_listen?,
+        let max_connections = reader.number("server.max_connections", CONCURRENT);
+        let max_in_flight: usize = reader.number("server.max_in_flight", CONCURRENT);
+        let max_waiting = reader.at(MAX_WAITING).number(CONCURRENT);
+        let longest_delay = Duration::from_mins(10);
+        let grace = Duration::from_millis(1)..=Duration::from_hours(1);
+        Self {
+            listen,
+            admin_listen,
             admin_token_file,
             public_url,
-            workers: workers.and_then(|workers| usize::try_from(workers).ok()),
-            max_connections: usize::try_from(max_connections?).ok()?,
-            tls: tls?,
+            workers,
+            max_connections,
             max_in_flight,
-            max_waiting: max_waiting.and_then(|it| usize::try_from(it).ok()).unwrap_or(half),
-            shutdown_delay: shutdown_delay?,
-            shutdown_grace: shutdown_grace?,
-        })
+            max_waiting: max_waiting.unwrap_or(max_in_flight.div_ceil(2)),
+            shutdown_delay: reader
+                .duration("server.shutdown_delay", Duration::ZERO..=longest_delay),
+            shutdown_grace: reader.duration("server.shutdown_grace", grace),
+            tls: ServerTls::read(reader),
+        }
+    }
+
+    /// No two listeners may have the same address.
+    pub(super) fn check_listeners(&self, reader: &mut Reader<'_>) {
+        let all: Vec<&Listen> = self.listen.iter().chain(&self.admin_listen).collect();
+        let clash =
+            (1..).zip(&all).any(|(next, one)| all.iter().skip(next).any(|b| one.conflicts_with(b)));
+        if clash {
+            let reason = "two listeners, of this setting and of server.admin_listen, have the same \
+                          address";
+            let fix = "give each listener its own address or port";
+            reader.conflict(&[LISTEN, ADMIN_LISTEN], reason, fix);
+        }
+    }
+
+    /// A late request must not be cut off by the shutdown.
+    pub(super) fn check_shutdown(&self, deadline: Duration, reader: &mut Reader<'_>) {
+        let grace = ("server.shutdown_grace", self.shutdown_grace);
+        let delay = ("server.shutdown_delay", self.shutdown_delay);
+        let deadline = ("juspay.deadline", deadline);
+        let times = [grace, delay, deadline];
+        let is_valid = times.iter().all(|(key, _)| reader.is_valid(key));
+        if is_valid && delay.1.saturating_add(deadline.1) >= grace.1 {
+            let [own, delay, deadline] = times.map(|time| reader.shown_duration(time));
+            let reason = format!(
+                "is {own}, but must be longer than server.shutdown_delay ({delay}) plus \
+                 juspay.deadline ({deadline}), or a late request would be cut off"
+            );
+            let fix = "raise it, or lower one of the two";
+            reader.conflict(&times.map(|(key, _)| key), reason, fix);
+        }
+    }
+
+    /// Waiting requests must leave room for others.
+    pub(super) fn check_in_flight(&self, reader: &mut Reader<'_>) {
+        let keys = [MAX_WAITING, "server.max_in_flight"];
+        let is_valid = reader.is_set(MAX_WAITING) && keys.iter().all(|key| reader.is_valid(key));
+        if is_valid && self.max_waiting >= self.max_in_flight {
+            let [waiting, all] = [(keys[0], self.max_waiting), (keys[1], self.max_in_flight)]
+                .map(|(key, number)| reader.shown(key, &number.to_string()));
+            let reason = format!(
+                "is {waiting}, but must be less than server.max_in_flight ({all}), or waiting \
+                 requests leave no room for token verification"
+            );
+            let fix = "lower it; the default is half of server.max_in_flight";
+            reader.conflict(&keys, reason, fix);
+        }
     }
 }
 
+pub(super) const LISTEN: &str = "server.listen";
+const ADMIN_LISTEN: &str = "server.admin_listen";
+const MAX_WAITING: &str = "server.max_waiting";
+
 /// `server.admin_listen`
-pub(super) fn admin_listen(reader: &mut Reader<'_>) -> Option<Vec<Listen>> {
-    listeners(reader, "server.admin_listen")
+pub(super) fn admin_listen(reader: &mut Reader<'_>) -> Vec<Listen> {
+    listeners(reader, ADMIN_LISTEN)
 }
 
-fn listeners(reader: &mut Reader<'_>, key: &str) -> Option<Vec<Listen>> {
-    reader.at(key).fix_of_type(LISTEN).list(Items::AtLeastOneOrText, Listen::parse)
+fn listeners(reader: &mut Reader<'_>, key: &str) -> Vec<Listen> {
+    reader.filled(|it| {
+        it.at(key).fix_of_type(LISTEN_FIX).list(Items::AtLeastOneOrText, Listen::parse)
+    })
 }
 
 /// The fix for an invalid address.
-const LISTEN: &str =
+const LISTEN_FIX: &str =
     "write an IP address and port in quotes, such as \"0.0.0.0:8080\", or \"unix:PATH\"";
 
 impl Listen {
-    pub(super) fn parse(text: &str) -> Result<Self, Violation> {
-        let fix = LISTEN;
+    fn parse(text: &str) -> Result<Self, Violation> {
+        let fix = LISTEN_FIX;
         match text.strip_prefix("unix:") {
             Some("") => Err(Violation::new("has no path after unix:", fix)),
             Some(path) if path.len() > MAX_SOCKET_PATH || path.contains('\0') => {
@@ -136,7 +179,7 @@ impl Listen {
     }
 
     /// Whether binding both is impossible.
-    pub(super) fn conflicts_with(&self, other: &Self) -> bool {
+    fn conflicts_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(one), Self::Tcp(other)) => {
                 let same_family = one.is_ipv4() == other.is_ipv4();
@@ -151,39 +194,24 @@ impl Listen {
     }
 }
 
-/// Checks only that the file can be read, not its content.
-pub(super) fn is_readable(path: &Path) -> Result<(), Violation> {
-    secret_file::read_blocking(path).map(drop).map_err(|error| unreadable(&error))
-}
-
 /// A base URL to which paths are appended.
 fn without_query(text: &str) -> Result<String, Vec<Violation>> {
-    WebAddress::parse(text, &[no_query]).map(|address| address.text)
-}
-
-pub(super) fn unreadable(error: &SecretFileError) -> Violation {
-    let fix = "write the path of a file that this process can read and that is not empty";
-    match error {
-        SecretFileError::Unreadable { path, source } => Violation::unreadable(path, *source),
-        SecretFileError::Empty(_) => Violation::new("the file is empty", fix),
-        SecretFileError::NotText(_) => Violation::new("the file is not UTF-8 text", fix),
-    }
+    WebAddress::parse(text, &[no_query]).map(|_| text.to_owned())
 }
 
 /// Checks that the file contains a bearer token (RFC 6750 §2.1, `b64token`), as clients can't send
 /// any other.
 fn holds_token(path: &Path) -> Result<(), Violation> {
-    let token = secret_file::read_blocking(path).map_err(|error| unreadable(&error))?;
     let is_token_byte = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-    if token.expose_secret().bytes().all(is_token_byte) {
-        Ok(())
-    } else {
-        let reason = "the file contains a character that a bearer token cannot contain";
+    read_text(path, |token| {
+        if token.bytes().all(is_token_byte) {
+            return Ok(());
+        }
         Err(Violation::new(
-            reason,
+            "the file contains a character that a bearer token cannot contain",
             "use letters, digits and -._~+/ only, such as the output of `openssl rand -hex 32`",
         ))
-    }
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use config::{Config, ConfigError, Map, Source, Value, ValueKind};
+use config::{Config, Map, Value, ValueKind};
 
 use super::{
     Listen, Settings, conflicts, document,
@@ -92,14 +92,16 @@ impl Sources {
         let merged = merge(layers, &mut faults);
         let mut reader = Reader::new(&merged, sources_complete).with_empty(self.empty_variables());
         let settings = Settings::read(&mut reader);
-        conflicts::check(&mut reader);
+        conflicts::check(&settings, &mut reader);
         let mut warnings = self.warnings();
         warnings.extend(reader.take_warnings());
+        let is_complete = reader.placeholders() == 0;
         let (found, effective) = reader.finish();
         faults.extend(found);
-        match settings {
-            Some(settings) if faults.is_empty() => Ok(Loaded { settings, effective, warnings }),
-            _ => Err(Faults { faults, warnings }),
+        if is_complete && faults.is_empty() {
+            Ok(Loaded { settings, effective, warnings })
+        } else {
+            Err(Faults { faults, warnings })
         }
     }
 
@@ -115,10 +117,12 @@ impl Sources {
         let merged = merge(layers, &mut Vec::new());
         let mut reader = Reader::new(&merged, faults.is_empty());
         let listen = server::admin_listen(&mut reader);
+        let is_complete = reader.placeholders() == 0;
         faults.extend(reader.faults());
-        match listen {
-            Some(listen) if faults.is_empty() => Ok(listen),
-            _ => Err(Faults { faults, warnings: self.warnings() }),
+        if is_complete && faults.is_empty() {
+            Ok(listen)
+        } else {
+            Err(Faults { faults, warnings: self.warnings() })
         }
     }
 
@@ -174,10 +178,10 @@ impl Document {
 fn merge(layers: Vec<Map<String, Value>>, faults: &mut Vec<Fault>) -> Map<String, Value> {
     let mut layers = layers.into_iter();
     let Some(first) = layers.next() else { return Map::new() };
-    let mut builder = Config::builder().add_source(Layer(first.clone()));
+    let mut builder = Config::builder().add_source(as_source(first.clone()));
     for mut layer in layers {
         remove_replaced_tables(&mut layer, &first, "", faults);
-        builder = builder.add_source(Layer(layer));
+        builder = builder.add_source(as_source(layer));
     }
     // Building can't fail: every layer is already parsed.
     let root = builder.build().and_then(|config| config.cache.into_table());
@@ -211,24 +215,12 @@ fn remove_replaced_tables(
 /// file would create a list of that length.
 const ROOT: &str = "settings";
 
-/// The settings of one source.
-#[derive(Clone)]
-struct Layer(Map<String, Value>);
-
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        Ok(Map::from([(ROOT.to_owned(), Value::new(None, ValueKind::Table(self.0.clone())))]))
-    }
-}
-
-impl fmt::Debug for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Layer(…)")
-    }
+/// The settings of one source, as `config` merges them.
+fn as_source(layer: Map<String, Value>) -> Config {
+    let root = Map::from([(ROOT.to_owned(), Value::new(None, ValueKind::Table(layer)))]);
+    let mut source = Config::default();
+    source.cache = Value::new(None, ValueKind::Table(root));
+    source
 }
 
 impl fmt::Debug for Document {

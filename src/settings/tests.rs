@@ -127,7 +127,7 @@ fn unset_issuer_keys_have_their_defaults() {
 fn the_default_file_documents_every_key_and_no_other() {
     let tree = document::parse("", &uncommented()).unwrap();
     let mut reader = Reader::new(&tree, true);
-    drop(Settings::read(&mut reader));
+    let _settings = Settings::read(&mut reader);
     let documented: toml::Table = toml::from_str(&uncommented()).unwrap();
     let mut documented = keys("", &documented);
     documented.insert("auth.issuers".to_owned());
@@ -226,7 +226,7 @@ fn environment_alone_is_sufficient() {
     assert_eq!(settings.server.listen.len(), 2);
     assert!(!settings.response.fields.contains(Field::Object));
     assert!(matches!(settings.log.access, AccessLog::OneIn(count) if count.get() == 100));
-    assert_eq!(settings.log.level, LogLevel::Info, "an empty variable is none");
+    assert_eq!(settings.log.level, LogLevel::Info, "an empty variable counts as unset");
     let origin = "# environment variable JUSPAY_BFF__JUSPAY__MAX_IN_FLIGHT\n";
     assert!(effective.to_string().contains(&format!("max_in_flight = 7 {origin}")), "{effective}");
 }

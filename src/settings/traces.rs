@@ -2,16 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::ExposeSecret as _;
-
 use super::{
-    address::{WebAddress, no_query},
+    address::{WebAddress, is_exposed, no_query},
     fault::Violation,
+    files::{holds_roots, read_text},
     reader::Reader,
-    roots::holds_roots,
-    server::unreadable,
 };
-use crate::secret_file;
 
 /// The path that OTLP/HTTP appends to the endpoint.
 const PATH: &str = "/v1/traces";
@@ -38,21 +34,25 @@ pub struct Traces {
 }
 
 impl Traces {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let endpoint = reader.at("traces.endpoint").text(endpoint);
-        let sample = reader.at("traces.sample").ratio();
-        let trust_traceparent = reader.at("traces.trust_traceparent").boolean();
-        let service_name = reader.at("traces.service_name").text(service_name);
-        let headers_file = reader.at("traces.headers_file").file(holds_headers);
-        let ca_file = reader.at("traces.ca_file").file(holds_roots);
-        Some(Self {
-            endpoint,
-            sample: sample?,
-            trust_traceparent: trust_traceparent?,
-            service_name: service_name?,
-            headers_file,
-            ca_file,
-        })
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            endpoint: reader.at("traces.endpoint").text(endpoint),
+            sample: reader.ratio("traces.sample"),
+            trust_traceparent: reader.boolean("traces.trust_traceparent"),
+            service_name: reader.text("traces.service_name", service_name),
+            headers_file: reader.at("traces.headers_file").file(holds_headers),
+            ca_file: reader.at("traces.ca_file").file(holds_roots),
+        }
+    }
+}
+
+/// The headers may contain a secret.
+pub(super) fn check_headers(reader: &mut Reader<'_>) {
+    let keys = ["traces.endpoint", "traces.headers_file"];
+    if is_exposed(reader, keys[0]) && reader.is_set(keys[1]) {
+        let reason = "the headers in traces.headers_file would cross the network in plain http";
+        let fix = "use https, or a collector on loopback, such as a sidecar";
+        reader.conflict(&keys, reason, fix);
     }
 }
 
@@ -80,13 +80,14 @@ fn service_name(text: &str) -> Result<String, Violation> {
 }
 
 fn holds_headers(path: &Path) -> Result<(), Violation> {
-    let lines = secret_file::read_blocking(path).map_err(|error| unreadable(&error))?;
-    if header_lines(lines.expose_secret()).is_some() {
-        return Ok(());
-    }
-    let reason = "the file contains a line that is not a header, or a header that the service \
-                  sends itself";
-    Err(Violation::new(reason, "write one header per line, such as `Authorization: Bearer …`"))
+    read_text(path, |lines| match header_lines(lines) {
+        Some(_) => Ok(()),
+        None => Err(Violation::new(
+            "the file contains a line that is not a header, or a header that the service sends \
+             itself",
+            "write one header per line, such as `Authorization: Bearer …`",
+        )),
+    })
 }
 
 /// Parses one header per line (RFC 9110 §5) into names and values; `None` if a line is invalid.

@@ -65,7 +65,7 @@ fn suggestion<'k>(path: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
     }
     let nearest = keys_and_tables(known)
         .filter(|key| split(key).0 == parent)
-        .map(|key| (distance(split(key).1, name), key))
+        .map(|key| (strsim::levenshtein(split(key).1, name), key))
         .min();
     // At most a third of the letters may differ.
     let near = nearest.filter(|(distance, key)| distance.saturating_mul(3) <= split(key).1.len());
@@ -82,23 +82,6 @@ fn keys_and_tables(known: &BTreeSet<String>) -> impl Iterator<Item = &str> {
 
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('.').unwrap_or(("", path))
-}
-
-/// Levenshtein distance: how many letters to insert, delete or substitute.
-fn distance(one: &str, other: &str) -> usize {
-    let first: Vec<usize> = (0..=other.chars().count()).collect();
-    let last = one.chars().zip(1..).fold(first, |above, (letter, start)| {
-        let mut row = vec![start];
-        let mut left: usize = start;
-        for (pair, other_letter) in above.windows(2).zip(other.chars()) {
-            let [diagonal, up] = pair else { continue };
-            let changed = diagonal.saturating_add(usize::from(letter != other_letter));
-            left = changed.min(up.saturating_add(1)).min(left.saturating_add(1));
-            row.push(left);
-        }
-        row
-    });
-    last.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -147,14 +130,5 @@ mod tests {
         assert_eq!(path("", ""), "\"\"");
         assert_eq!(path("", &"é".repeat(41)), format!("\"{}…\"", "é".repeat(40)));
         assert_eq!(path("", &"e".repeat(40)), "e".repeat(40));
-    }
-
-    #[test]
-    fn distance_counts_letters() {
-        for (one, other, expected) in
-            [("", "", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 2)]
-        {
-            assert_eq!(distance(one, other), expected, "{one} {other}");
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! Converts values of the merged tree to texts, booleans, numbers and lists, and returns their
 //! origins.
 //!
-//! The environment knows only texts: there numbers, `true` and comma-separated lists are read from
-//! them. In a file a text is a text. No fault quotes the value, but for numbers and durations.
+//! Environment variables contain only texts, so numbers, `true` and comma-separated lists are parsed
+//! from them. A text in a file stays a text. Faults quote no values except numbers and durations.
 
 use config::{Map, Value, ValueKind};
 
@@ -154,18 +154,23 @@ fn environment_text(value: &Value) -> Option<&str> {
     text(value).ok().filter(|_| is_variable)
 }
 
-/// Maps `off`, `optional` and `required` to the three choices.
-pub(super) fn off_optional_or_required<T>(text: &str, choices: [T; 3]) -> Result<T, Violation> {
-    let [off, optional, required] = choices;
-    match text {
-        "off" => Ok(off),
-        "optional" => Ok(optional),
-        "required" => Ok(required),
-        _ => Err(Violation::new(
-            "expected \"off\", \"optional\" or \"required\"",
-            "write \"off\", \"optional\" or \"required\"",
-        )),
+/// One of a few names. A fault lists them; `what` describes them, if the list alone does not.
+pub(super) fn one_of<T: Copy>(
+    text: &str,
+    what: Option<&str>,
+    choices: &[(&str, T)],
+) -> Result<T, Violation> {
+    if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
+        return Ok(*choice);
     }
+    let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let names = match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    };
+    let reason = format!("expected {}", what.unwrap_or(&names));
+    Err(Violation::new(reason, format!("write {names}")))
 }
 
 #[cfg(test)]

@@ -1,58 +1,26 @@
-//! Addresses, compared as RFC 9449 §4.3 says: without query and fragment, and normalised by syntax
-//! and scheme (RFC 3986 §6.2.2 and §6.2.3).
+//! Normalizes the address in a DPoP proof for comparison, as RFC 9449 §4.3 requires: without query and
+//! fragment, by syntax and scheme (RFC 3986 §6.2.2 and §6.2.3).
 //!
-//! Refuses user names, dot segments and what RFC 3986 wants percent-encoded: no client has to write
-//! any of them, and readers differ about them.
+//! Rejects user names, dot segments and characters that RFC 3986 requires to be percent-encoded. No
+//! client needs them, and URL parsers disagree about them.
 
 use std::fmt::Write as _;
 
-/// An `https` or `http` address in its one spelling.
+use crate::net::{Origin, UrlParts};
+
+/// A normalized `https` or `http` address.
 #[derive(PartialEq, Eq)]
 pub(super) struct Target {
-    secure: bool,
-    /// In lower case.
-    host: String,
-    port: u16,
+    origin: Origin,
     path: String,
 }
 
 impl Target {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (scheme, rest) = text.split_once("://")?;
-        let secure = match scheme.to_ascii_lowercase().as_str() {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        let rest = rest.split(['?', '#']).next()?;
-        let (authority, path) = match rest.find('/') {
-            Some(slash) => rest.split_at_checked(slash)?,
-            None => (rest, "/"),
-        };
-        let (host, port) = authority_of(authority)?;
-        let usual = if secure { 443 } else { 80 };
-        Some(Self { secure, host, port: port.unwrap_or(usual), path: normal(path)? })
+        let path = UrlParts::split(text)?.path;
+        let path = normal(if path.is_empty() { "/" } else { path })?;
+        Some(Self { origin: Origin::parse(text)?, path })
     }
-}
-
-/// Host and port, `None` inside for the usual one.
-fn authority_of(text: &str) -> Option<(String, Option<u16>)> {
-    let (host, port) = match text.rfind(':') {
-        Some(colon) if !text.ends_with(']') => text.split_at_checked(colon)?,
-        Some(_) | None => (text, ""),
-    };
-    let digits = port.strip_prefix(':').unwrap_or(port);
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let port = if digits.is_empty() { None } else { Some(digits.parse().ok()?) };
-    let is_address = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    let is_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(address) => !address.is_empty() && address.bytes().all(is_address),
-        None => !host.is_empty() && host.bytes().all(is_name),
-    };
-    is_host.then(|| (host.to_ascii_lowercase(), port))
 }
 
 /// The path with each byte in its one spelling (RFC 3986 §6.2.2.1, §6.2.2.2).

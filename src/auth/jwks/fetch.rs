@@ -25,7 +25,7 @@ use serde::Deserialize;
 use super::{MAX_SET_BYTES, SetError};
 use crate::{
     clock, json,
-    loopback::is_loopback_host,
+    net::{default_port, is_loopback_host},
     regular_file::{self, ReadError},
     settings::{self, KeySource},
 };
@@ -307,8 +307,8 @@ fn redirect(from: &Uri, location: &str) -> Result<Uri, FetchError> {
 /// Scheme, host and port (RFC 6454 §4).
 fn origin(uri: &Uri) -> Option<(&str, String, u16)> {
     let scheme = uri.scheme_str()?;
-    let usual = if scheme == "https" { 443 } else { 80 };
-    Some((scheme, uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(usual)))
+    let port = uri.port_u16().unwrap_or(default_port(scheme == "https"));
+    Some((scheme, uri.host()?.to_ascii_lowercase(), port))
 }
 
 fn without_byte_order_mark(text: Bytes) -> Bytes {

@@ -1,14 +1,28 @@
 //! `auth.issuers.NAME.*`: the claims that the operator names, for the audience, the customer and
 //! `required_claims`.
 
+use std::collections::BTreeMap;
+
 use config::{Map, Value, ValueKind};
 
-use super::issuer::claim_text;
+use super::{ISSUERS, Issuer};
 use crate::settings::{
     fault::Violation,
     reader::Reader,
     value::{self, Items},
 };
+
+/// Issuers that are shared by unrelated apps: Google, Apple, Facebook, LINE, and Microsoft's tenant
+/// of personal accounts. Without an audience, a token of any app would be accepted.
+const SHARED_ISSUERS: [&str; 7] = [
+    "https://accounts.google.com",
+    "accounts.google.com",
+    "https://appleid.apple.com",
+    "https://www.facebook.com",
+    "https://limited.facebook.com",
+    "https://access.line.me",
+    "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
+];
 
 /// Claims that are usable only if `<claim>_verified` is true (OpenID Connect Core §5.1).
 const VERIFIED: [&str; 2] = ["email", "phone_number"];
@@ -60,10 +74,11 @@ pub enum AudienceClaim {
 
 impl AudienceClaim {
     /// Reads `audience_claim` and `audiences` from the table at `at`.
-    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> (Option<Self>, Option<Vec<String>>) {
+    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> (Self, Vec<String>) {
         let key = format!("{at}.audience_claim");
         let claim = reader.at(&*key).or("aud").text(Self::parse);
-        let is_none = claim == Some(Self::None);
+        let claim = reader.filled_or(claim, Self::Aud);
+        let is_none = claim == Self::None;
         if is_none {
             let reason = "is \"none\": every token of this issuer is accepted, whichever app or API \
                           it was issued for";
@@ -71,13 +86,14 @@ impl AudienceClaim {
             reader.warning(&key, Violation::new(reason, fix));
         }
         let fix = "list the accepted values of audience_claim, such as [\"my-api\"]";
-        let audiences = reader.at(format!("{at}.audiences")).fix_of_type(fix);
-        let audiences = if is_none { audiences } else { audiences.required(fix) };
-        let audiences = audiences.list(Items::AtLeastOne, claim_text);
-        (claim, audiences.or_else(|| is_none.then(Vec::new)))
+        let audiences = reader.filled_unless(is_none, |it| {
+            let setting = it.at(format!("{at}.audiences")).fix_of_type(fix);
+            setting.required_if(!is_none, fix).list(Items::AtLeastOne, claim_text)
+        });
+        (claim, audiences)
     }
 
-    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Violation> {
+    fn parse(text: &str) -> Result<Self, Violation> {
         match text {
             "aud" => Ok(Self::Aud),
             "none" => Ok(Self::None),
@@ -108,13 +124,18 @@ impl AudienceClaim {
 }
 
 impl ClaimPath {
-    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Violation> {
+    pub(super) fn parse(text: &str) -> Result<Self, Violation> {
         let text = claim_text(text)?;
         let segments = match text.strip_prefix('/') {
             Some(pointer) => pointer.split('/').map(segment).collect::<Result<_, _>>()?,
-            None => vec![text.clone()],
+            None => return Ok(Self::named(&text)),
         };
         Ok(Self { text, segments })
+    }
+
+    /// A top-level claim.
+    pub(super) fn named(name: &str) -> Self {
+        Self { text: name.to_owned(), segments: vec![name.to_owned()] }
     }
 
     /// A claim that may name a customer; `None` if it is malformed or users can edit it.
@@ -135,23 +156,27 @@ impl ClaimPath {
         &self.text
     }
 
-    /// Like `parse`, but rejects claims that users can edit.
-    pub(super) fn parse_trusted(text: &str) -> Result<Self, Violation> {
+    fn parse_trusted(text: &str) -> Result<Self, Violation> {
         let path = Self::parse(text)?;
+        path.check_trusted().map(|()| path)
+    }
+
+    /// Rejects claims that users can edit.
+    pub(super) fn check_trusted(&self) -> Result<(), Violation> {
         let is_editable = |segment: &String| {
             let words = segment.split(['/', '.']).map(|word| word.replace('_', ""));
             let is_one =
                 |word: String| USER_EDITABLE.iter().any(|name| name.eq_ignore_ascii_case(&word));
             words.into_iter().any(is_one)
         };
-        if path.segments.iter().any(is_editable) {
+        if self.segments.iter().any(is_editable) {
             let reason = "users can edit user_metadata, unsafe_metadata, untrusted_metadata and \
                           client_metadata, so they could write any value there";
             let fix = "write a claim that only your backend sets, such as \
                        \"/app_metadata/customer_id\"";
             return Err(Violation::new(reason, fix));
         }
-        Ok(path)
+        Ok(())
     }
 
     /// Whether it is the top-level claim `claim`, written by name or as a pointer.
@@ -209,13 +234,15 @@ fn segment(escaped: &str) -> Result<String, Violation> {
 
 impl RequiredClaim {
     /// Reads `required_claims` from the table at `at`.
-    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Option<Vec<Self>> {
+    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Vec<Self> {
         let fix = "write a table in a settings file, such as { token_use = \"access\" }";
-        let setting = reader.at(format!("{at}.required_claims")).fix_of_type(fix);
-        setting.or(Map::<String, Value>::new()).table(|name, value| {
-            let claim = ClaimPath::parse_trusted(name)?;
-            let (accepted, shown) = ClaimValue::all(value)?;
-            Ok((Self { claim, accepted }, shown))
+        reader.filled(|it| {
+            let setting = it.at(format!("{at}.required_claims")).fix_of_type(fix);
+            setting.or(Map::<String, Value>::new()).table(|name, value| {
+                let claim = ClaimPath::parse_trusted(name)?;
+                let (accepted, shown) = ClaimValue::all(value)?;
+                Ok((Self { claim, accepted }, shown))
+            })
         })
     }
 }
@@ -251,14 +278,75 @@ impl ClaimValue {
     }
 }
 
-/// `customer_id_verified`: whether a claim is accepted if its `_verified` claim is missing.
-pub(super) fn assumes_verified(text: &str) -> Result<bool, Violation> {
-    match text {
-        "required" => Ok(false),
-        "assumed" => Ok(true),
-        _ => Err(Violation::new(
-            "expected \"required\" or \"assumed\"",
-            "write \"required\" or \"assumed\"",
-        )),
+/// A claim's name, or a text that a claim is compared with.
+pub(super) fn claim_text(text: &str) -> Result<String, Violation> {
+    if text.is_empty() {
+        Err(Violation::new("is empty", "write a value"))
+    } else if text.trim() != text || text.contains(char::is_control) {
+        let reason = "has whitespace at an end, or contains control characters";
+        Err(Violation::new(reason, "write it exactly as in the tokens"))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// Reports conflicts between claims of an issuer's tokens.
+pub(super) fn check(issuers: &BTreeMap<String, Issuer>, reader: &mut Reader<'_>) {
+    for (name, issuer) in issuers {
+        let table = format!("{ISSUERS}.{name}");
+        check_verified(issuer, &table, reader);
+        if issuer.audience_claim == AudienceClaim::None {
+            check_no_audience(issuer, &table, reader);
+        }
+        let key = format!("{table}.audience_claim");
+        let allowed = format!("{table}.introspection_allow_no_audience");
+        if issuer.audience_claim != AudienceClaim::Aud && reader.is(&allowed, true) {
+            let reason = format!("applies to the claim aud, but {key} names another claim");
+            reader.conflict(&[&allowed, &key], reason, "remove it, or remove audience_claim");
+        }
+        // The comparison with the audience would prove nothing.
+        let audience = issuer.audience_claim.name();
+        if audience.is_some_and(|name| {
+            issuer.customer_id_claim.segments.first().is_some_and(|it| it == name)
+        }) {
+            let customer = format!("{table}.customer_id_claim");
+            let reason = format!("{customer} uses the same claim, and a customer is no audience");
+            reader.conflict(&[&key, &customer], reason, "write another claim in one of the two");
+        }
+    }
+}
+
+/// `customer_id_verified` applies only to claims with a `_verified` claim.
+fn check_verified(issuer: &Issuer, table: &str, reader: &mut Reader<'_>) {
+    if issuer.assumes_verified && issuer.customer_id_claim.verified_claim().is_none() {
+        let [key, claim] =
+            ["customer_id_verified", "customer_id_claim"].map(|it| format!("{table}.{it}"));
+        let reason = format!(
+            "applies to the claims email and phone_number only, but {claim} is another claim"
+        );
+        reader.conflict(&[&key, &claim], reason, "remove it");
+    }
+}
+
+fn check_no_audience(of: &Issuer, table: &str, reader: &mut Reader<'_>) {
+    let [key, audiences, id_tokens, issuer] =
+        ["audience_claim", "audiences", "id_tokens", "issuer"].map(|it| format!("{table}.{it}"));
+    if reader.is_set(&audiences) {
+        let reason = format!("{key} is \"none\", so nothing is compared with this list");
+        let fix = "remove it, or set audience_claim to the claim that names the audience";
+        reader.conflict(&[&audiences, &key], reason, fix);
+    }
+    let fix = "set audience_claim = \"aud\" and audiences to your app's client ids";
+    if of.accepts_id_tokens {
+        let reason = format!(
+            "is \"none\", and {id_tokens} is \"accept\": ID tokens of any app would be accepted"
+        );
+        reader.conflict(&[&key, &id_tokens], reason, fix);
+    }
+    let identifier = of.issuer.trim_end_matches('/');
+    if SHARED_ISSUERS.iter().any(|shared| shared.eq_ignore_ascii_case(identifier)) {
+        let reason = "this issuer issues tokens for every developer's apps: with audience_claim \
+                      \"none\" all of them would be accepted";
+        reader.conflict(&[&key, &issuer], reason, fix);
     }
 }

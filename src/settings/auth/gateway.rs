@@ -1,13 +1,23 @@
 //! `auth.gateway.*`: a trusted gateway authenticates callers and sends the customer id in a header.
 //! Off unless the header is set.
 //!
-//! `conflicts` checks that only the gateway can reach the listeners.
+//! A client that sends this header chooses the customer (promise P1 in SECURITY.md). So each public
+//! listener must be reachable by the gateway only, or require its client certificate.
 
-use super::issuer::claim_text;
-use crate::settings::{fault::Violation, reader::Reader, value::Items};
+use super::{Auth, ISSUERS, claims::claim_text};
+use crate::{
+    net::is_loopback_address,
+    settings::{
+        fault::Violation,
+        reader::Reader,
+        server::{LISTEN, Listen, tls},
+        value::Items,
+    },
+};
 
 /// The key that turns the mode on.
-pub(in crate::settings) const HEADER: &str = "auth.gateway.header";
+pub(super) const HEADER: &str = "auth.gateway.header";
+const SUBJECTS: &str = "auth.gateway.client_subjects";
 
 /// Headers with a standard meaning, which clients send themselves.
 const RESERVED: [&str; 13] = [
@@ -37,16 +47,45 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The inner option is `None` if the mode is off, the outer one if there are faults.
-    #[expect(clippy::option_option, reason = "a fault and an absence are two things")]
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Option<Self>> {
+    /// `None` if the mode is off.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let header = reader.at(HEADER).text(header_name);
-        let subjects = reader.at("auth.gateway.client_subjects").list(Items::Any, claim_text);
-        if reader.is_set(HEADER) {
-            Some(Some(Self { header: header?, client_subjects: subjects? }))
-        } else {
-            subjects.map(|_| None)
+        let client_subjects = reader.filled(|it| it.at(SUBJECTS).list(Items::Any, claim_text));
+        let is_on = reader.is_set(HEADER);
+        is_on.then(|| Self { header: reader.filled(|_| header), client_subjects })
+    }
+}
+
+/// Reports settings that let clients send the header themselves.
+pub(in crate::settings) fn check(auth: &Auth, listen: &[Listen], reader: &mut Reader<'_>) {
+    let has_subjects = reader.has_valid_items(SUBJECTS);
+    if auth.gateway.is_none() {
+        if has_subjects {
+            let reason = format!("{HEADER} is missing, so no gateway is trusted");
+            reader.conflict(&[SUBJECTS], reason, format!("set {HEADER}, or remove this setting"));
         }
+        return;
+    }
+    if !auth.issuers.is_empty() {
+        let reason = "auth.issuers is set too, and either this service or a gateway verifies the \
+                      caller, not both";
+        let fix = "remove this setting, or all issuers";
+        reader.conflict(&[HEADER, ISSUERS], reason, fix);
+    }
+    let are_certified = tls::requires_certificates(reader);
+    if has_subjects && !are_certified {
+        let fix = "set server.tls.cert_file, key_file, client_ca_file and client_auth = \
+                   \"required\", or remove this setting";
+        reader.conflict(&[SUBJECTS, HEADER], "clients need no certificate", fix);
+    }
+    let is_remote = |listen: &Listen| matches!(listen, Listen::Tcp(address) if !is_loopback_address(address.ip()));
+    let is_reached_by_others = reader.is_valid(LISTEN) && listen.iter().any(is_remote);
+    if !(has_subjects && are_certified) && is_reached_by_others {
+        let reason = "has an address that clients other than the gateway can reach: with \
+                      auth.gateway.header they could pretend to be any customer";
+        let fix = "listen on unix sockets and loopback only, or set server.tls with client_auth = \
+                   \"required\" and auth.gateway.client_subjects";
+        reader.conflict(&[LISTEN, HEADER], reason, fix);
     }
 }
 

@@ -1,70 +1,44 @@
-//! `auth.issuers.NAME.*`: one issuer, its keys, and the claims that its tokens must have.
+//! `auth.issuers.NAME.*`: one issuer, and conflicts between issuers.
+//!
+//! These checks protect promise P1 in SECURITY.md: an issuer can't name another issuer's customers,
+//! and an attacker between this service and an issuer can't sign for its customers.
 
-use std::{
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use config::{Value, ValueKind};
 
 use super::{
-    AudienceClaim, ClaimPath, DpopMode, Hmac, Introspection, PLAIN_HTTP_HOSTS, RequiredClaim,
-    claims::assumes_verified, hmac::holds_secrets,
+    Algorithm, AudienceClaim, Auth, ClaimPath, ISSUERS, KeySource, RequiredClaim,
+    claims::{self, claim_text},
+    key_source,
 };
 use crate::{
-    algorithm::{Algorithm, HmacAlgorithm},
-    customer::CustomerId,
-    regular_file,
+    customer::{CustomerId, CustomerIdForm},
     settings::{
-        address::{
-            AddressRule, WebAddress, bare_host, no_query, not_exposed, not_exposed_unless_listed,
-        },
+        address::WebAddress,
         fault::Violation,
+        files::holds_roots,
+        juspay::BASE_URL,
         reader::{BUILT_IN, Reader},
-        roots::holds_roots,
-        server::is_readable,
-        setting::Switch,
-        value::Items,
+        value::{Items, one_of},
     },
 };
 
 /// Discovery documents are below this path (RFC 8615); no issuer identifier contains it.
 const WELL_KNOWN: &str = "/.well-known/";
 
-/// Longest key file that is searched for private keys, in bytes. `auth` rejects longer files.
-const MAX_KEY_FILE_BYTES: u64 = 256 * 1024;
+/// Prefix of Juspay's own customer ids.
+const JUSPAY_PREFIX: &str = "cst_";
+
+/// Whether issuers may use plain http on loopback although Juspay is remote.
+pub(super) const ALLOW_LOCAL: &str = "auth.allow_local_issuer";
+
+/// Whether all issuers name the same customers.
+pub(super) const SHARED_IDS: &str = "auth.shared_customer_ids";
 
 /// Range of `max_token_age`.
 const TOKEN_AGES: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(366 * 24);
-
-/// How an issuer's tokens are verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeySource {
-    /// `jwks_url`
-    Url(String),
-    /// `jwks_file`, reloaded when it changes.
-    File(PathBuf),
-    /// `discovery`: the URL of the OpenID configuration document. `true` in the settings means the
-    /// issuer followed by `/.well-known/openid-configuration`.
-    Discovery(String),
-    /// `introspection_url`: the issuer validates each token, and no keys are needed.
-    Introspection(Introspection),
-    /// `hmac_secret_file`: tokens are signed with a shared secret.
-    Hmac(Hmac),
-}
-
-impl KeySource {
-    /// The shared secret, if the issuer uses one.
-    #[must_use]
-    pub const fn hmac(&self) -> Option<&Hmac> {
-        match self {
-            Self::Hmac(hmac) => Some(hmac),
-            Self::Url(_) | Self::File(_) | Self::Discovery(_) | Self::Introspection(_) => None,
-        }
-    }
-}
 
 /// `auth.issuers.NAME.*`
 #[derive(Debug, Clone)]
@@ -106,209 +80,181 @@ pub struct Issuer {
     pub ca_file: Option<PathBuf>,
 }
 
+/// `auth.issuers.NAME.dpop`: which of its tokens are accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DpopMode {
+    /// Rejects tokens that are bound to a key.
+    #[default]
+    Off,
+    /// Accepts bound tokens with a valid proof, and unbound tokens.
+    Optional,
+    /// Accepts only bound tokens with a valid proof.
+    Required,
+}
+
 impl Issuer {
     /// Reads the table at `at`.
-    pub(super) fn read(reader: &mut Reader<'_>, at: &str) -> Option<Self> {
+    pub(super) fn read(reader: &mut Reader<'_>, at: &str, plain_http_hosts: &[String]) -> Self {
+        let key = |name: &str| format!("{at}.{name}");
         let issuer = reader
-            .at(format!("{at}.issuer"))
+            .at(key("issuer"))
             .required("set it to the tokens' exact iss claim, or to \"\" if they have none")
             .text(issuer_name);
         let (audience_claim, audiences) = AudienceClaim::read(reader, at);
-        let uses_introspection = Introspection::is_used(reader, at);
-        let has_secret = reader.is_set(&format!("{at}.hmac_secret_file"));
-        let hmac_algorithms = has_secret.then(|| hmac_algorithms(reader, at));
-        let algorithms = match hmac_algorithms {
-            Some(_) => Some(Vec::new()),
-            None => algorithms(reader, at, uses_introspection),
-        };
-        let hmac = hmac(reader, at, hmac_algorithms.flatten());
-        let keys = keys(reader, at, issuer.as_deref(), hmac);
-        let customer_id_claim =
-            reader.at(format!("{at}.customer_id_claim")).or("sub").text(ClaimPath::parse_trusted);
-        let customer_id_verified =
-            reader.at(format!("{at}.customer_id_verified")).or("required").text(assumes_verified);
-        let customer_id_prefix =
-            reader.at(format!("{at}.customer_id_prefix")).or("").text(id_prefix);
-        let required_scopes = reader
-            .at(format!("{at}.required_scopes"))
-            .or(Vec::<Value>::new())
-            .list(Items::Any, scope);
-        let required_claims = RequiredClaim::read(reader, at);
-        let typ = types(reader, at, uses_introspection);
-        let max_token_age = reader.at(format!("{at}.max_token_age")).duration(TOKEN_AGES);
-        let logout_audiences = logout_audiences(reader, at, uses_introspection);
-        let id_tokens = reader.at(format!("{at}.id_tokens")).or("reject").text(id_tokens);
-        let dpop = reader.at(format!("{at}.dpop")).or("off").text(DpopMode::parse);
-        let ca_file = reader.at(format!("{at}.ca_file")).file(holds_roots);
-        Some(Self {
-            issuer: issuer?,
-            audience_claim: audience_claim?,
-            audiences: audiences?,
-            algorithms: algorithms?,
-            keys: keys?,
-            customer_id_claim: customer_id_claim?,
-            assumes_verified: customer_id_verified?,
-            customer_id_prefix: customer_id_prefix?,
-            required_scopes: required_scopes?,
-            required_claims: required_claims?,
-            typ: typ?,
-            max_token_age,
-            logout_audiences: logout_audiences?,
-            accepts_id_tokens: id_tokens?,
-            dpop: dpop?,
-            ca_file,
-        })
+        let is_introspected = reader.is_set(&key("introspection_url"));
+        let (algorithms, keys) = key_source::read(reader, at, issuer.as_deref(), plain_http_hosts);
+        let issuer = reader.filled(|_| issuer);
+        let mut customer_id_claim = ClaimPath::named("sub");
+        reader.filled(|it| {
+            it.at(key("customer_id_claim")).or("sub").text(|text| {
+                // Kept even if it is not trusted: other claims are compared with it.
+                customer_id_claim = ClaimPath::parse(text)?;
+                customer_id_claim.check_trusted()
+            })
+        });
+        Self {
+            issuer,
+            audience_claim,
+            audiences,
+            algorithms,
+            keys,
+            customer_id_claim,
+            assumes_verified: choice(reader, key("customer_id_verified"), ["required", "assumed"]),
+            customer_id_prefix: reader
+                .filled(|it| it.at(key("customer_id_prefix")).or("").text(id_prefix)),
+            required_scopes: reader.filled(|it| {
+                it.at(key("required_scopes")).or(Vec::<Value>::new()).list(Items::Any, scope)
+            }),
+            required_claims: RequiredClaim::read(reader, at),
+            typ: reader.filled_unless(is_introspected, |it| {
+                let setting = it.at(key("typ")).or_if(!is_introspected, default_typ());
+                setting.list(Items::AtLeastOne, typ)
+            }),
+            max_token_age: reader.at(key("max_token_age")).duration(TOKEN_AGES),
+            logout_audiences: reader.filled_unless(is_introspected, |it| {
+                let setting = it.at(key("logout_audiences"));
+                setting.or_if(!is_introspected, Vec::<Value>::new()).list(Items::Any, claim_text)
+            }),
+            accepts_id_tokens: choice(reader, key("id_tokens"), ["reject", "accept"]),
+            dpop: reader.filled(|it| it.at(key("dpop")).or("off").text(DpopMode::parse)),
+            ca_file: reader.at(key("ca_file")).file(holds_roots),
+        }
     }
 }
 
-/// None for an issuer with introspection. `conflicts` reports a value that is set nevertheless.
-fn algorithms(
-    reader: &mut Reader<'_>,
-    at: &str,
-    uses_introspection: bool,
-) -> Option<Vec<Algorithm>> {
-    let fix = "list the algorithms that the issuer signs with, such as [\"RS256\"]";
-    let setting = reader.at(format!("{at}.algorithms"));
-    let setting = if uses_introspection { setting } else { setting.required(fix) };
-    setting.list(Items::AtLeastOne, algorithm).or_else(|| uses_introspection.then(Vec::new))
+/// One of two values; the first is the default.
+fn choice(reader: &mut Reader<'_>, key: String, [no, yes]: [&str; 2]) -> bool {
+    let parse = |text: &str| one_of(text, None, &[(no, false), (yes, true)]);
+    reader.filled(|it| it.at(key).or(no).text(parse))
 }
 
-/// For an issuer with a shared secret.
-fn hmac_algorithms(reader: &mut Reader<'_>, at: &str) -> Option<Vec<HmacAlgorithm>> {
-    let fix = "list the algorithms that the issuer signs with, such as [\"HS256\"]";
-    let setting = reader.at(format!("{at}.algorithms")).required(fix);
-    setting.list(Items::AtLeastOne, hmac_algorithm)
+impl DpopMode {
+    fn parse(text: &str) -> Result<Self, Violation> {
+        let modes =
+            [("off", Self::Off), ("optional", Self::Optional), ("required", Self::Required)];
+        one_of(text, None, &modes)
+    }
 }
 
-/// Checks the length of the secrets only if `algorithms` are valid.
-fn hmac(
-    reader: &mut Reader<'_>,
-    at: &str,
-    algorithms: Option<Vec<HmacAlgorithm>>,
-) -> Option<KeySource> {
-    let setting = reader.at(format!("{at}.hmac_secret_file"));
-    let secret_file = setting.file(|path| match &algorithms {
-        Some(algorithms) => holds_secrets(path, algorithms),
-        None => is_readable(path),
-    });
-    Some(KeySource::Hmac(Hmac { secret_file: secret_file?, algorithms: algorithms? }))
+/// Reports conflicts within each issuer, between issuers, and with the settings of Juspay.
+pub(in crate::settings) fn check(auth: &Auth, form: CustomerIdForm, reader: &mut Reader<'_>) {
+    let tables: Vec<_> = auth.issuers.keys().map(|name| format!("{ISSUERS}.{name}")).collect();
+    for table in &tables {
+        key_source::check(table, reader);
+        check_plain_http(table, &auth.plain_http_hosts, reader);
+        check_juspay_ids(table, form, reader);
+    }
+    check_identifiers(&tables, reader);
+    if tables.len() > 1 && reader.is(SHARED_IDS, false) {
+        check_prefixes(&tables, reader);
+    }
+    claims::check(&auth.issuers, reader);
+    key_source::check_introspection(&tables, reader);
 }
 
-fn types(reader: &mut Reader<'_>, at: &str, uses_introspection: bool) -> Option<Vec<String>> {
-    let setting = reader.at(format!("{at}.typ"));
-    let setting = if uses_introspection { setting } else { setting.or(default_typ()) };
-    setting.list(Items::AtLeastOne, typ).or_else(|| uses_introspection.then(Vec::new))
+/// Any process on the machine can impersonate an issuer over plain http, so it is for development
+/// only.
+fn check_plain_http(table: &str, plain_http_hosts: &[String], reader: &mut Reader<'_>) {
+    let juspay = reader.raw_text(BASE_URL).and_then(WebAddress::read);
+    if juspay.is_none_or(|address| !address.is_remote()) || !reader.is(ALLOW_LOCAL, false) {
+        return;
+    }
+    for name in ["issuer", "jwks_url", "discovery", "introspection_url"] {
+        let key = format!("{table}.{name}");
+        let Some(text) = reader.valid_text(&key) else { continue };
+        let is_listed = matches!(name, "issuer" | "jwks_url")
+            && WebAddress::read(text).is_some_and(|address| address.is_on(plain_http_hosts));
+        if text.starts_with("http://") && !is_listed {
+            let reason = "an issuer with plain http is for development, but juspay.base_url is not \
+                          a loopback address";
+            let fix = "use https, or set auth.allow_local_issuer = true if this is intended";
+            reader.conflict(&[&key, BASE_URL], reason, fix);
+        }
+    }
 }
 
-fn logout_audiences(
-    reader: &mut Reader<'_>,
-    at: &str,
-    uses_introspection: bool,
-) -> Option<Vec<String>> {
-    let setting = reader.at(format!("{at}.logout_audiences"));
-    let setting = if uses_introspection { setting } else { setting.or(Vec::<Value>::new()) };
-    setting.list(Items::Any, claim_text).or_else(|| uses_introspection.then(Vec::new))
+/// All of Juspay's ids begin with `cst_`, so any other prefix would reject every customer.
+fn check_juspay_ids(table: &str, form: CustomerIdForm, reader: &mut Reader<'_>) {
+    let keys = [&format!("{table}.customer_id_prefix"), "juspay.customer_id_form"];
+    let Some(prefix) = reader.valid_text(keys[0]) else { return };
+    let fits = prefix.starts_with(JUSPAY_PREFIX) || JUSPAY_PREFIX.starts_with(prefix);
+    if form == CustomerIdForm::Juspay && !fits {
+        let reason = "juspay.customer_id_form is \"juspay\", and all such ids begin with cst_, so \
+                      none can begin with this prefix";
+        let fix = "remove it, or set juspay.customer_id_form = \"merchant\"";
+        reader.conflict(&keys, reason, fix);
+    }
 }
 
-/// `conflicts` reports an issuer with none or more than one of these.
-fn keys(
-    reader: &mut Reader<'_>,
-    at: &str,
-    issuer: Option<&str>,
-    hmac: Option<KeySource>,
-) -> Option<KeySource> {
-    let hosts = reader.lookup(PLAIN_HTTP_HOSTS).list(Items::Any, bare_host).unwrap_or_default();
-    let url = reader.at(format!("{at}.jwks_url")).text(|text| jwks_address(text, &hosts));
-    let file = reader.at(format!("{at}.jwks_file")).file(has_no_private_key);
-    let key = format!("{at}.discovery");
-    let discovery = match reader.at(&*key).switch(fetched) {
-        None | Some(Switch::Off) => None,
-        Some(Switch::At(address)) => Some(address),
-        // `conflicts` reports it.
-        Some(Switch::On) if issuer == Some("") => None,
-        Some(Switch::On) => match discovery_of(issuer?) {
-            Ok(address) => Some(address),
-            Err(violations) => {
-                for violation in violations {
-                    reader.fault(&key, violation);
-                }
-                None
+/// The `iss` of a token must identify one issuer.
+fn check_identifiers(tables: &[String], reader: &mut Reader<'_>) {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for table in tables {
+        let key = format!("{table}.issuer");
+        let Some(issuer) = reader.valid_text(&key) else { continue };
+        match seen.iter().find(|(other, _)| *other == issuer) {
+            Some((_, other)) => {
+                let other = format!("{other}.issuer");
+                let reason = format!("is the same as {other}");
+                let fix = "merge the two into one, with the audiences and algorithms of both";
+                reader.conflict(&[&key, &other], reason, fix);
             }
-        },
-    };
-    let introspection = Introspection::read(reader, at).map(KeySource::Introspection);
-    let url = url.map(KeySource::Url);
-    url.or(file.map(KeySource::File))
-        .or(discovery.map(KeySource::Discovery))
-        .or(introspection)
-        .or(hmac)
-}
-
-/// The URL of an issuer's configuration document, by OpenID Connect Discovery 1.0 §4.1.
-fn discovery_of(issuer: &str) -> Result<String, Vec<Violation>> {
-    let fix = "write the address of its openid-configuration instead of true";
-    let violation = |violation: Violation| {
-        let reason = format!(
-            "the address cannot be derived from the issuer identifier: {}",
-            violation.reason
-        );
-        Violation::new(reason, fix)
-    };
-    WebAddress::parse(issuer, &[no_query])
-        .map_err(|violations| violations.into_iter().map(violation).collect::<Vec<_>>())?;
-    fetched(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))
-}
-
-/// A URL of keys or of introspection. An attacker on the network must not be able to change its
-/// responses.
-pub(super) fn fetched(text: &str) -> Result<String, Vec<Violation>> {
-    WebAddress::parse(text, &[not_exposed]).map(|address| address.text)
-}
-
-/// Like [`fetched`], but accepts http for the hosts of `auth.plain_http_hosts`.
-fn jwks_address(text: &str, hosts: &[String]) -> Result<String, Vec<Violation>> {
-    let is_listed = WebAddress::read(text).is_some_and(|address| address.is_on(hosts));
-    let rules: &[AddressRule] = if is_listed { &[] } else { &[not_exposed_unless_listed] };
-    WebAddress::parse(text, rules).map(|address| address.text)
-}
-
-/// Checks that a file of public keys is readable and contains no private key in PEM.
-fn has_no_private_key(path: &Path) -> Result<(), Violation> {
-    is_readable(path)?;
-    let content = regular_file::read_blocking(path, MAX_KEY_FILE_BYTES).unwrap_or_default();
-    let text = String::from_utf8_lossy(&content);
-    let is_private = |line: &str| line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
-    if text.lines().any(is_private) {
-        let reason = "the file holds a private key, which this service must not have";
-        return Err(Violation::new(
-            reason,
-            "write the path of a file that contains the public key only",
-        ));
+            None => seen.push((issuer, table)),
+        }
     }
-    Ok(())
 }
 
-fn algorithm(name: &str) -> Result<Algorithm, Violation> {
-    Algorithm::from_name(name).ok_or_else(|| match (name, HmacAlgorithm::from_name(name)) {
-        ("none", _) => {
-            Violation::new("\"none\" means unsigned tokens, which anyone can create", "remove it")
+/// A customer id must identify its issuer, so no prefix may begin with another: `a` with `b1` and
+/// `ab` with `1` are the same id. If one prefix is empty, ids with another issuer's prefix are
+/// rejected at run time.
+fn check_prefixes(tables: &[String], reader: &mut Reader<'_>) {
+    let fix = "give each issuer its own customer_id_prefix, which precedes the claim in the customer's \
+               id, or set auth.shared_customer_ids = true if all of them name the same customers";
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for table in tables {
+        let key = format!("{table}.customer_id_prefix");
+        if !reader.is_set(&key) {
+            let reason = "is missing; with several issuers the same id could mean two customers";
+            let fix = format!("{fix}; one prefix may be empty, in a settings file only");
+            reader.missing(&[&key], Violation::new(reason, fix));
         }
-        (_, Some(hmac)) => Violation::new(
-            format!("{} needs a shared secret, but hmac_secret_file is not set", hmac.name()),
-            "remove it; to verify HMAC tokens, use hmac_secret_file and no other key source",
-        ),
-        (_, None) => {
-            let names = Algorithm::ALL.map(Algorithm::name).join(", ");
-            Violation::new("is not a supported algorithm", format!("write one or more of {names}"))
+        let Some(prefix) = reader.valid_text(&key) else { continue };
+        let clash = seen.iter().find(|(other, _)| match (*other, prefix) {
+            ("", "") => true,
+            ("", _) | (_, "") => false,
+            (other, own) => other.starts_with(own) || own.starts_with(other),
+        });
+        if let Some((_, other)) = clash {
+            let relation = if prefix.is_empty() {
+                format!("this and that of {other} are empty")
+            } else {
+                format!("this overlaps with that of {other}")
+            };
+            let reason = format!("the same id could mean two customers: {relation}");
+            reader.conflict(&[&key, &format!("{other}.customer_id_prefix")], reason, fix);
         }
-    })
-}
-
-fn hmac_algorithm(name: &str) -> Result<HmacAlgorithm, Violation> {
-    HmacAlgorithm::from_name(name).ok_or_else(|| {
-        let reason = "hmac_secret_file is set, and a shared secret signs with HS algorithms only";
-        Violation::new(reason, "write HS256, HS384 or HS512, or remove hmac_secret_file")
-    })
+        seen.push((prefix, table));
+    }
 }
 
 /// The value of the `iss` claim, which is never the URL of a discovery document. An empty value
@@ -334,18 +280,6 @@ fn issuer_name(text: &str) -> Result<String, Violation> {
     claim_text(text)
 }
 
-/// A claim's name, or a text that a claim is compared with.
-pub(super) fn claim_text(text: &str) -> Result<String, Violation> {
-    if text.is_empty() {
-        Err(Violation::new("is empty", "write a value"))
-    } else if text.trim() != text || text.contains(char::is_control) {
-        let reason = "has whitespace at an end, or contains control characters";
-        Err(Violation::new(reason, "write it exactly as in the tokens"))
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
 /// A prefix of customer ids.
 fn id_prefix(text: &str) -> Result<String, Violation> {
     // Appends a valid id, because an id can't be empty.
@@ -353,18 +287,6 @@ fn id_prefix(text: &str) -> Result<String, Violation> {
         let reason = format!("no customer id can begin with this prefix: {error}");
         Violation::new(reason, "write a short prefix such as \"web-\"")
     })
-}
-
-/// Whether ID tokens are accepted.
-fn id_tokens(text: &str) -> Result<bool, Violation> {
-    match text {
-        "reject" => Ok(false),
-        "accept" => Ok(true),
-        _ => Err(Violation::new(
-            "expected \"reject\" or \"accept\"",
-            "write \"reject\" or \"accept\"",
-        )),
-    }
 }
 
 /// A scope token (RFC 6749 §3.3).
@@ -398,44 +320,6 @@ fn default_typ() -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn discovery_url_is_derived_from_the_issuer() {
-        for issuer in ["https://id.example/realm", "https://id.example/realm/"] {
-            let expected = "https://id.example/realm/.well-known/openid-configuration";
-            assert_eq!(discovery_of(issuer).as_deref(), Ok(expected));
-        }
-        let local = "http://127.0.0.1:8082/.well-known/openid-configuration";
-        assert_eq!(discovery_of("http://127.0.0.1:8082").as_deref(), Ok(local));
-        for issuer in ["my-issuer", "https://a.example?x=y", "https://a#b", "http://id.example"] {
-            assert!(discovery_of(issuer).is_err(), "{issuer}");
-        }
-    }
-
-    #[test]
-    fn keys_are_fetched_over_https_or_loopback() {
-        assert!(fetched("https://id.example/keys?p=policy").is_ok());
-        assert!(fetched("http://[::1]:9/keys").is_ok());
-        assert!(fetched("http://id.example/keys").unwrap_err()[0].reason.contains("plain http"));
-    }
-
-    #[test]
-    fn every_algorithm_is_parsed_by_name() {
-        for known in Algorithm::ALL {
-            assert_eq!(algorithm(known.name()).unwrap(), known);
-        }
-        for (name, reason) in [
-            ("none", "unsigned tokens"),
-            ("HS256", "HS256 needs a shared secret"),
-            ("HS384", "HS384 needs a shared secret"),
-            ("HS512", "HS512 needs a shared secret"),
-            ("ES512", "not a supported"),
-            ("rs256", "not a supported"),
-            ("", "not a supported"),
-        ] {
-            assert!(algorithm(name).unwrap_err().reason.contains(reason), "{name}");
-        }
-    }
 
     #[test]
     fn texts_must_match_their_grammar() {

@@ -1,13 +1,22 @@
 //! `server.tls.*`: TLS on the TCP addresses of the public listener.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::{LISTEN, Listen, Server};
 use crate::{
-    settings::{fault::Violation, reader::Reader, value::off_optional_or_required},
-    tls::{self, FileError},
+    settings::{
+        fault::Violation,
+        files::{holds_authorities, holds_certificate, holds_key},
+        reader::Reader,
+        value::one_of,
+    },
+    tls,
 };
 
-use super::unreadable;
+const CERT: &str = "server.tls.cert_file";
+const KEY: &str = "server.tls.key_file";
+const CLIENT_CA: &str = "server.tls.client_ca_file";
+const CLIENT_AUTH: &str = "server.tls.client_auth";
 
 /// `server.tls.*`, if it is set.
 #[derive(Debug, Clone)]
@@ -23,9 +32,10 @@ pub struct ServerTls {
 }
 
 /// `server.tls.client_auth`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ClientAuth {
     /// Client certificates are not requested.
+    #[default]
     Off,
     /// They are requested. Clients without one are accepted, clients with an invalid one are
     /// rejected.
@@ -35,51 +45,76 @@ pub enum ClientAuth {
 }
 
 impl ServerTls {
-    /// The inner option is `None` if TLS isn't set, the outer one if there are faults.
-    #[expect(clippy::option_option, reason = "a fault and an absence are two things")]
-    pub(in crate::settings) fn read(reader: &mut Reader<'_>) -> Option<Option<Self>> {
-        let cert_file = reader.at("server.tls.cert_file").file(holds_certificate);
-        let key_file = reader.at("server.tls.key_file").file(holds_key);
-        let client_ca_file = reader.at("server.tls.client_ca_file").file(holds_authorities);
-        let client_auth = reader.at("server.tls.client_auth").text(ClientAuth::parse)?;
-        let (Some(cert_file), Some(key_file)) = (cert_file, key_file) else {
-            return Some(None);
-        };
-        Some(Some(Self { cert_file, key_file, client_ca_file, client_auth }))
+    /// `None` if TLS isn't set, or a file has a fault.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let cert_file = reader.at(CERT).file(holds_certificate);
+        let key_file = reader.at(KEY).file(holds_key);
+        let client_ca_file = reader.at(CLIENT_CA).file(holds_authorities);
+        let client_auth = reader.text(CLIENT_AUTH, ClientAuth::parse);
+        Some(Self { cert_file: cert_file?, key_file: key_file?, client_ca_file, client_auth })
     }
 }
 
 impl ClientAuth {
-    pub(in crate::settings) fn parse(text: &str) -> Result<Self, Violation> {
-        off_optional_or_required(text, [Self::Off, Self::Optional, Self::Required])
+    fn parse(text: &str) -> Result<Self, Violation> {
+        let modes =
+            [("off", Self::Off), ("optional", Self::Optional), ("required", Self::Required)];
+        one_of(text, None, &modes)
     }
 }
 
-pub(in crate::settings) fn holds_certificate(path: &Path) -> Result<(), Violation> {
-    let fix = "write the path of a file with the server's certificate chain in PEM (BEGIN \
-               CERTIFICATE), the server's own certificate first";
-    tls::certificates(path).map(drop).map_err(|error| invalid_file(error, fix))
-}
-
-pub(in crate::settings) fn holds_key(path: &Path) -> Result<(), Violation> {
-    let fix = "write the path of a file with the certificate's unencrypted private key in PEM \
-               (BEGIN PRIVATE KEY): RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519";
-    tls::private_key(path).map(drop).map_err(|error| invalid_file(error, fix))
-}
-
-fn holds_authorities(path: &Path) -> Result<(), Violation> {
-    let fix = "write the path of a file with the certificates of the client CAs in PEM (BEGIN \
-               CERTIFICATE)";
-    tls::client_authorities(path).map(drop).map_err(|error| invalid_file(error, fix))
-}
-
-fn invalid_file(error: FileError, fix: &str) -> Violation {
-    match error {
-        FileError::File(error) => unreadable(&error),
-        FileError::NotPem => Violation::new("the file is not PEM", fix),
-        FileError::Lacks(what) => Violation::new(format!("the file contains no {what}"), fix),
-        FileError::Unusable(what) => {
-            Violation::new(format!("a {what} in the file is invalid"), fix)
+/// Reports conflicts within `server.tls.*`, and between it and the listeners.
+pub(in crate::settings) fn check(server: &Server, reader: &mut Reader<'_>) {
+    for (one, other) in [(CERT, KEY), (KEY, CERT)] {
+        if reader.is_set(one) && !reader.is_set(other) {
+            let reason = format!("is missing, but {one} is set");
+            reader.missing(&[other], Violation::new(reason, "set both, or neither"));
         }
     }
+    if server.tls.as_ref().is_some_and(is_mismatched) {
+        let reason = format!("the certificate does not match the key in {KEY}");
+        let fix = "use the files of one certificate and its key; the server's own certificate must \
+                   be the first in its file";
+        reader.conflict(&[CERT, KEY], reason, fix);
+    }
+    check_client_auth(reader);
+    let mut listen = server.listen.iter();
+    let is_only_unix = reader.is_valid(LISTEN) && listen.all(|it| matches!(it, Listen::Unix(_)));
+    if is_only_unix && reader.is_set(CERT) {
+        let reason = "server.listen has no TCP address, and unix sockets do not use TLS";
+        let fix = "add a TCP address to server.listen, or remove this setting";
+        reader.conflict(&[CERT], reason, fix);
+    }
+}
+
+fn is_mismatched(settings: &ServerTls) -> bool {
+    let (cert, key) =
+        (tls::certificates(&settings.cert_file), tls::private_key(&settings.key_file));
+    let (Ok(cert), Ok(key)) = (cert, key) else { return false };
+    tls::certified_key(cert, &key).is_err()
+}
+
+fn check_client_auth(reader: &mut Reader<'_>) {
+    let auth = reader.valid_text(CLIENT_AUTH);
+    let has_authorities = reader.is_set(CLIENT_CA);
+    if matches!(auth, Some("optional" | "required")) && !has_authorities {
+        let reason = format!("requests client certificates, but {CLIENT_CA} is missing");
+        let fix = format!("set {CLIENT_CA}, or set this to \"off\"");
+        reader.conflict(&[CLIENT_AUTH], reason, fix);
+    }
+    if auth == Some("off") && has_authorities {
+        let reason = format!("{CLIENT_AUTH} is \"off\", so no client certificate is requested");
+        let fix =
+            format!("set {CLIENT_AUTH} to \"optional\" or \"required\", or remove this setting");
+        reader.conflict(&[CLIENT_CA], reason, fix);
+    }
+    if has_authorities && !reader.is_set(CERT) && !reader.is_set(KEY) {
+        let fix = format!("set {CERT} and {KEY}, or remove this setting");
+        reader.conflict(&[CLIENT_CA], "TLS is not configured", fix);
+    }
+}
+
+/// Whether clients without a valid certificate are rejected.
+pub(in crate::settings) fn requires_certificates(reader: &Reader<'_>) -> bool {
+    reader.is_set(CERT) && reader.valid_text(CLIENT_AUTH) == Some("required")
 }

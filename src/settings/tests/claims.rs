@@ -65,8 +65,8 @@ fn shared_issuer_requires_an_audience() {
     let (claim, none) = (key("audience_claim"), "audience_claim = 'none'");
     let id_tokens = faults_of(without_audiences(&format!("{none}\nid_tokens = 'accept'")));
     compare("ID tokens", &id_tokens, &[(&claim, "ID tokens of any app")]);
-    let told = without_audiences(&format!("{none}\nid_tokens = 'accept'")).load().unwrap_err();
-    assert_eq!(told.warnings(), [], "a setting with a fault gets no warning");
+    let rejected = without_audiences(&format!("{none}\nid_tokens = 'accept'")).load().unwrap_err();
+    assert_eq!(rejected.warnings(), [], "a setting with a fault gets no warning");
     for issuer in [
         "https://accounts.google.com",
         "accounts.google.com",

@@ -383,10 +383,10 @@ not_found_ttl = 2
         [
             "server.workers",                  // a wrong type
             "juspay.api_key_file",             // an unreadable file
-            "auth.issuers.main.algorithms[1]", // a value that is refused
+            "auth.issuers.main.algorithms[1]", // an invalid value
             "cache.not_found_ttl",             // no unit
-            "server.shutdown_grace",           // a contradiction between sections
-            "juspay.base_url",                 // a contradiction within one
+            "server.shutdown_grace",           // a conflict between sections
+            "juspay.base_url",                 // a conflict within one
             "auth.issuers.main",               // something missing
             "cache.min_remaning",              // an unknown key
         ]
@@ -414,7 +414,7 @@ fn every_broken_file_is_reported_along_with_other_faults() {
 }
 
 #[test]
-fn a_fault_in_the_environment_names_the_variable() {
+fn fault_of_a_variable_names_the_variable() {
     let sources = valid()
         .variable("JUSPAY_BFF__CACHE__CAPACITY", "many")
         .variable("JUSPAY_BFF__LOG", "info")

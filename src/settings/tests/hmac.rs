@@ -77,16 +77,20 @@ fn unusable_secret_is_a_fault() {
 
 #[test]
 fn algorithms_must_match_the_kind_of_key() {
-    let told_of = |algorithms: &str| {
+    let found_with = |algorithms: &str| {
         keys_and_reasons(shared(&secrets(SECRET), &format!("algorithms = {algorithms}")))
     };
     let at = "main.algorithms";
     for algorithms in ["['RS256']", "['none']", "['hs256']"] {
         let first = format!("{at}[0]");
-        expect(algorithms, &told_of(algorithms), &[(&first, "HS algorithms only")]);
+        expect(algorithms, &found_with(algorithms), &[(&first, "HS algorithms only")]);
     }
-    expect("both", &told_of("['HS256', 'ES256']"), &[("main.algorithms[1]", "HS algorithms only")]);
-    expect("none", &told_of("[]"), &[(at, "empty")]);
+    expect(
+        "both",
+        &found_with("['HS256', 'ES256']"),
+        &[("main.algorithms[1]", "HS algorithms only")],
+    );
+    expect("none", &found_with("[]"), &[(at, "empty")]);
     let faults = valid().text("x", "auth.issuers.main.algorithms = ['HS256']").load().unwrap_err();
     let fault = faults.iter().next().unwrap();
     assert!(fault.reason.contains("HS256 needs a shared secret"), "{}", fault.reason);
@@ -96,23 +100,23 @@ fn algorithms_must_match_the_kind_of_key() {
 #[test]
 fn secret_conflicts_with_every_other_key_source() {
     let file = secrets(SECRET);
-    let told_of =
+    let found_with =
         |lines: &str| keys_and_reasons(shared(&file, &format!("algorithms = ['HS256']\n{lines}")));
-    expect("nothing else", &told_of(""), &[]);
+    expect("nothing else", &found_with(""), &[]);
     let keys = "jwks_url = 'https://id.example/keys'";
     expect(
         "keys",
-        &told_of(keys),
+        &found_with(keys),
         &[("main", "more than one key source: jwks_url, hmac_secret_file")],
     );
-    let more = told_of("jwks_file = 'Cargo.toml'\nca_file = '/nonexistent'\ntyp = []");
+    let more = found_with("jwks_file = 'Cargo.toml'\nca_file = '/nonexistent'\ntyp = []");
     let found: Vec<_> = more.iter().map(|(key, _)| key.rsplit('.').next().unwrap()).collect();
     for key in ["ca_file", "typ", "main"] {
         assert!(found.contains(&key), "{key} in {more:?}");
     }
     let introspection = "introspection_url = 'https://id.example/i'\nintrospection_client_id = 'a'\n\
                          introspection_client_secret_file = 'Cargo.toml'";
-    let found = told_of(introspection);
+    let found = found_with(introspection);
     assert!(found.iter().any(|(key, _)| key == "auth.issuers.main"), "{found:?}");
 }
 

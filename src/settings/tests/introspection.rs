@@ -148,3 +148,12 @@ fn at_most_one_issuer_uses_introspection() {
     let [a, b] = ["a", "b"].map(|name| format!("auth.issuers.{name}.introspection_url"));
     compare(&two, &faults(&two, ""), &[(&b, &a)]);
 }
+
+#[test]
+fn introspection_settings_are_read_despite_a_faulty_issuer() {
+    let file = secret();
+    let lines = "auth.issuers.opaque = {issuer = 1, discovery = true}";
+    let [issuer, table] = ["auth.issuers.opaque.issuer", "auth.issuers.opaque"];
+    let expected = [(issuer, "expected a string"), (table, "discovery, introspection_url")];
+    compare(lines, &faults(&introspected("opaque", file.path()), lines), &expected);
+}

@@ -170,7 +170,7 @@ fn several_key_sources_are_named_with_their_lines() {
 }
 
 #[test]
-fn an_endpoint_is_no_base_url() {
+fn endpoint_as_base_url_is_rejected() {
     for url in ["https://api.juspay.in/customers", "https://sandbox.juspay.in/v1"] {
         let expected = message(
             "juspay.base_url",
@@ -184,7 +184,7 @@ fn an_endpoint_is_no_base_url() {
 }
 
 #[test]
-fn a_merchant_id_has_no_whitespace() {
+fn merchant_id_with_whitespace_is_rejected() {
     for id in ["my merchant", " merchant", "merchant "] {
         let expected = message(
             "juspay.merchant_id",
@@ -215,7 +215,7 @@ fn fields_without_the_token_are_a_warning() {
 }
 
 #[test]
-fn a_json_list_in_a_variable_is_rejected() {
+fn json_list_in_a_variable_is_rejected() {
     let name = "JUSPAY_BFF__AUTH__ISSUERS__MAIN__AUDIENCES";
     for list in [r#"["hush","b"]"#, "['hush']", "[hush]"] {
         let expected = message(
