@@ -80,7 +80,7 @@ struct Shared {
 /// If `traces.ca_file` can't be used, or the thread can't be started.
 #[cfg_attr(
     not(feature = "traces"),
-    expect(clippy::unnecessary_wraps, unused_variables, reason = "used by the export only")
+    expect(clippy::needless_pass_by_value, unused_variables, reason = "for the export")
 )]
 pub fn start(
     settings: &settings::Traces,

@@ -10,7 +10,6 @@ mod post;
 
 use std::{sync::Arc, thread, time::Duration};
 
-use prometheus::{IntCounter, IntCounterVec};
 use tokio::{
     runtime,
     sync::{oneshot, watch},
@@ -79,7 +78,7 @@ pub(super) fn start(
     let (done, ended) = oneshot::channel();
     let tls = tls::client_config(settings.ca_file.as_deref())?;
     let (queue, waiting) = Queue::new(metrics.lost.with_label_values(&[Cause::QueueFull.label()]));
-    let counts = Counts::of(metrics);
+    let metrics = metrics.clone();
     let resource = Resource::new(&settings.service_name);
     let for_thread = Arc::clone(clock);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -88,7 +87,7 @@ pub(super) fn start(
             let collector = Collector::new(&endpoint, tls, headers);
             let losses = Losses { reported: 0, next: for_thread.monotonic(), why: None };
             let clock = for_thread;
-            Sender { waiting, collector, resource, counts, losses, end, clock }.run().await;
+            Sender { waiting, collector, resource, metrics, losses, end, clock }.run().await;
         };
         LocalSet::new().block_on(&runtime, send);
         // Doesn't wait for a DNS lookup of the collector's name.
@@ -99,12 +98,6 @@ pub(super) fn start(
     let sampling = Sampling { share: settings.sample, trust: settings.trust_traceparent };
     let tracer = Tracer::new(sampling, queue, Arc::clone(clock));
     Ok(Some((tracer, Exporter { ending, ended, clock: Arc::clone(clock) })))
-}
-
-/// The metrics of sent and lost spans.
-struct Counts {
-    exported: IntCounter,
-    lost: IntCounterVec,
 }
 
 /// Reports lost spans in the log.
@@ -122,7 +115,7 @@ struct Sender {
     waiting: Waiting,
     collector: Collector,
     resource: Resource,
-    counts: Counts,
+    metrics: metrics::Traces,
     losses: Losses,
     end: watch::Receiver<bool>,
     clock: Arc<dyn Clock>,
@@ -162,7 +155,7 @@ impl Sender {
             match sent.unwrap_or(Err(Failure::Timeout)) {
                 Ok(refused) => {
                     let refused = refused.min(size);
-                    self.counts.exported.inc_by(size.saturating_sub(refused));
+                    self.metrics.exported.inc_by(size.saturating_sub(refused));
                     return self.lose(Cause::Refused, refused, Failure::Partly);
                 }
                 Err(why) if !why.may_pass() => return self.lose(Cause::Refused, size, why),
@@ -180,14 +173,14 @@ impl Sender {
 
     fn lose(&mut self, cause: Cause, number: u64, why: Failure) {
         if number > 0 {
-            self.counts.lost.with_label_values(&[cause.label()]).inc_by(number);
+            self.metrics.lost.with_label_values(&[cause.label()]).inc_by(number);
             self.losses.why = Some(why);
         }
     }
 
     /// Reports the spans lost since the last report, unless that was less than a minute ago.
     fn report_losses(&mut self) {
-        let lost = self.counts.lost();
+        let lost = lost_spans(&self.metrics);
         let now = self.clock.monotonic();
         if lost > self.losses.reported && now >= self.losses.next {
             let why = self.losses.why.take().map(tracing::field::display);
@@ -207,14 +200,8 @@ async fn ended(mut end: watch::Receiver<bool>) {
     drop(end.wait_for(|ending| *ending).await);
 }
 
-impl Counts {
-    fn of(metrics: &metrics::Traces) -> Self {
-        Self { exported: metrics.exported.clone(), lost: metrics.lost.clone() }
-    }
-
-    /// The number of lost spans.
-    fn lost(&self) -> u64 {
-        let counts = Cause::LABELS.iter().map(|cause| self.lost.with_label_values(&[*cause]).get());
-        counts.fold(0, u64::saturating_add)
-    }
+/// The number of lost spans.
+fn lost_spans(metrics: &metrics::Traces) -> u64 {
+    let counts = Cause::LABELS.iter().map(|cause| metrics.lost.with_label_values(&[*cause]).get());
+    counts.fold(0, u64::saturating_add)
 }
