@@ -107,7 +107,7 @@ struct AppState {
     secrets: Secrets,
     refs: CustomerRefKey,
     tracer: Tracer,
-    exporter: Exporter,
+    exporter: Option<Exporter>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     drain: Drain,
@@ -263,7 +263,9 @@ impl Application {
         public.stop().await;
         admin.stop().await;
         background.iter().for_each(rt::task::JoinHandle::abort);
-        exporter.end(last.min(clock.monotonic().plus(LAST_SPANS))).await;
+        if let Some(exporter) = exporter {
+            exporter.end(last.min(clock.monotonic().plus(LAST_SPANS))).await;
+        }
         tracing::info!("shutdown complete");
         Ok(())
     }

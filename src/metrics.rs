@@ -153,6 +153,11 @@ pub fn count_lost_log_lines(number: u64) {
     }
 }
 
+/// The number of log lines lost since the process started.
+pub fn lost_log_lines() -> u64 {
+    LOST_LOG_LINES.as_ref().map_or(0, IntCounter::get)
+}
+
 impl Metrics {
     /// A registry with all metrics at zero and the process metrics (`process_*`).
     ///

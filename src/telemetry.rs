@@ -4,19 +4,19 @@
 //! headers, including the API key. Therefore the filter is fixed and directives such as `RUST_LOG`
 //! are not supported.
 
-mod json;
-mod lines;
+mod output;
 
 use std::{
     fs::File,
     io,
     os::fd::AsFd as _,
     panic::{self, Location},
-    sync::OnceLock,
+    sync::{Mutex, PoisonError},
     thread,
 };
 
 use tracing::{Dispatch, dispatcher::SetGlobalDefaultError, level_filters::LevelFilter};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
     Layer, Registry,
     filter::Targets,
@@ -24,24 +24,20 @@ use tracing_subscriber::{
     layer::SubscriberExt,
 };
 
-use self::{json::Json, lines::BatchWriter};
 use crate::settings::{Log, LogFormat, LogLevel};
 
 /// Prefix of the targets of this crate's events, in the library and the binary.
 const OWN_TARGETS: &str = "juspay_bff";
 
-/// The writer of this process's log.
-static WRITER: OnceLock<BatchWriter> = OnceLock::new();
+/// The thread that writes this process's log.
+static THREAD: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
 /// Why the log can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// Standard output can't be duplicated.
     #[error("failed to use standard output for the log: {0}")]
-    Output(io::Error),
-    /// The writer's thread can't be started.
-    #[error("failed to start the log thread: {0}")]
-    Thread(#[from] io::Error),
+    Output(#[from] io::Error),
     /// The log is already set up.
     #[error(transparent)]
     AlreadySet(#[from] SetGlobalDefaultError),
@@ -51,21 +47,22 @@ pub enum InitError {
 /// process exits.
 ///
 /// # Errors
-/// If the log is already set up, or its thread or output is not available.
+/// If the log is already set up, or its output is not available.
 pub fn init(log: &Log) -> Result<(), InitError> {
     // `io::stdout()` has a buffer, which hides how much of a failed write is lost.
-    let out = io::stdout().as_fd().try_clone_to_owned().map_err(InitError::Output)?;
-    let lines = BatchWriter::spawn(File::from(out))?;
-    tracing::dispatcher::set_global_default(dispatch(log, lines.clone()))?;
-    WRITER.get_or_init(|| lines);
+    let out = io::stdout().as_fd().try_clone_to_owned()?;
+    let (queue, thread) = output::spawn(File::from(out));
+    tracing::dispatcher::set_global_default(dispatch(log, move || queue.clone()))?;
+    *THREAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     log_panics();
     Ok(())
 }
 
 /// Waits for up to a second until all log lines are written. Call it last.
 pub fn end() {
-    if let Some(lines) = WRITER.get() {
-        lines.end();
+    let thread = THREAD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(thread) = thread {
+        output::end(thread);
     }
 }
 
@@ -78,7 +75,9 @@ where
     // are disabled, because they go to standard error, and could panic if it is closed.
     let lines = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
-        LogFormat::Json => lines.event_format(Json).boxed(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
         LogFormat::Text => lines.boxed(),
     };
     Dispatch::new(Registry::default().with(lines.with_filter(filter(log.level))))
@@ -113,6 +112,8 @@ fn log_panics() {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{captured_log::CapturedLog, settings::AccessLog};
 
@@ -191,6 +192,26 @@ mod tests {
             "text": "c\n", "list": "[\"d\"]", "error": "a \"b\"",
         });
         assert_eq!(line, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_round_trips_on_one_line(text: String) {
+            let line = logged(LogLevel::Info, LogFormat::Json, || tracing::info!(text, "said"));
+            prop_assert!(!line.trim_end_matches('\n').bytes().any(|byte| byte < 0x20), "{line:?}");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            prop_assert_eq!(line["text"].as_str(), Some(&*text));
+        }
+    }
+
+    #[test]
+    fn each_ascii_character_round_trips() {
+        let text: String = (0..128_u8).map(char::from).collect();
+        let line = logged(LogLevel::Info, LogFormat::Json, || tracing::info!("{text}"));
+        let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(parsed["message"], *text);
+        let line = logged(LogLevel::Info, LogFormat::Json, || tracing::info!("a\"b\\c\nd\u{1b}"));
+        assert!(line.contains(r#""a\"b\\c\nd\u001b""#), "{line}");
     }
 
     #[test]

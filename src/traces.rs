@@ -1,16 +1,14 @@
-//! What a sampled request tells of its way, for operators: spans, sent to a collector by OTLP.
+//! Traces for operators: spans of sampled requests, sent to a collector by OTLP.
 //!
-//! [`Tracer`] draws which requests those are, [`Span`] is a piece of their work, `context` reads
-//! `traceparent`, `queue` is where spans wait for those who send them. `export` sends them from a
-//! thread of its own: its files and libraries come with the cargo feature `traces`; without it, or
-//! without `traces.endpoint`, nobody is drawn and a span is nothing.
+//! [`Tracer`] decides which requests are sampled, [`Span`] is a part of their work, `context` parses
+//! `traceparent`, `queue` holds finished spans until `export` sends them from a separate thread.
+//! `export` and its libraries are compiled with the cargo feature `traces`. Without it, or without
+//! `traces.endpoint`, no request is sampled and spans are empty.
 //!
-//! Refused: customers, what is known of them, tokens, keys, paths with ids in them. An attribute is
-//! one of the program's own words, a number, or a text that is told to be harmless
-//! ([`Span::name`]). Log lines and errors of libraries have no way in.
+//! Spans never contain customers or their data, tokens, keys, or paths with ids. An attribute is a
+//! constant, a number, or a text that is known to be harmless ([`Span::name`]). Log lines and
+//! errors of libraries never become attributes.
 
-#[cfg(not(feature = "traces"))]
-mod absent;
 mod context;
 #[cfg(feature = "traces")]
 mod export;
@@ -21,37 +19,49 @@ mod tests;
 
 use std::{fmt, io, sync::Arc};
 
-#[cfg(not(feature = "traces"))]
-pub use self::absent::{Exporter, start};
-#[cfg(feature = "traces")]
-pub use self::export::{Exporter, start};
+use tokio::sync::{oneshot, watch};
+
 pub use self::{
     context::{TraceContext, TraceId},
     queue::{Queue, Waiting},
     span::{Kind, Parent, Place, Record, Span, Value},
 };
-use crate::{clock::Clock, tls::TlsError};
+use crate::{
+    clock::{self, Clock, Monotonic},
+    metrics,
+    secret_file::Secret,
+    settings,
+    tls::TlsError,
+};
 
-/// Says which requests are traced. Clones are the same.
+/// Decides which requests are sampled. Clones share their state.
 #[derive(Clone, Default)]
 pub struct Tracer(Option<Arc<Shared>>);
 
-/// Who is drawn (`traces.sample`, `traces.trust_traceparent`).
+/// How requests are sampled (`traces.sample`, `traces.trust_traceparent`).
 #[derive(Debug, Clone, Copy)]
 pub struct Sampling {
     /// The share of requests, from 0 to 1.
     pub share: f64,
-    /// A caller's `traceparent` says whether its request is traced.
+    /// The flag in the client's `traceparent` decides instead.
     pub trust: bool,
 }
 
-/// Why spans can't be sent.
+/// The thread that sends spans. When this is dropped, the thread sends the queued spans and ends.
+#[derive(Debug)]
+pub struct Exporter {
+    ending: watch::Sender<bool>,
+    ended: oneshot::Receiver<()>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why the export can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// `traces.ca_file`
     #[error("traces.ca_file: {0}")]
     Tls(#[from] TlsError),
-    /// No thread to send them.
+    /// The thread can't be started.
     #[error("failed to start the trace export thread: {0}")]
     Thread(#[from] io::Error),
 }
@@ -63,38 +73,59 @@ struct Shared {
     clock: Arc<dyn Clock>,
 }
 
+/// Starts the export if `traces.endpoint` is set, which the settings allow only with the cargo
+/// feature `traces`. `headers` are for the collector.
+///
+/// # Errors
+/// If `traces.ca_file` can't be used, or the thread can't be started.
+#[cfg_attr(
+    not(feature = "traces"),
+    expect(clippy::needless_pass_by_value, unused_variables, reason = "for the export")
+)]
+pub fn start(
+    settings: &settings::Traces,
+    headers: Option<Arc<Secret>>,
+    clock: &Arc<dyn Clock>,
+    metrics: &metrics::Traces,
+) -> Result<(Tracer, Option<Exporter>), StartError> {
+    #[cfg(feature = "traces")]
+    if let Some((tracer, exporter)) = export::start(settings, headers, clock, metrics)? {
+        return Ok((tracer, Some(exporter)));
+    }
+    Ok((Tracer::off(), None))
+}
+
 impl Tracer {
-    /// One that draws nobody.
+    /// A tracer that never samples.
     #[must_use]
     pub const fn off() -> Self {
         Self(None)
     }
 
-    /// One whose spans go into `queue`.
+    /// A tracer that puts its spans into `queue`.
     #[must_use]
     pub fn new(sampling: Sampling, queue: Queue, clock: Arc<dyn Clock>) -> Self {
         Self(Some(Arc::new(Shared { sampling, queue, clock })))
     }
 
-    /// Whether anybody may be drawn.
+    /// Whether any request may be sampled.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Whether the request with this `traceparent`, which is only asked for when it matters, is
-    /// traced, and what its spans belong to then. A caller's trace is gone on with; whether it is
-    /// recorded here is drawn anew, unless callers are trusted: else any phone could have all of its
-    /// requests recorded.
+    /// Decides whether a request is sampled, and returns the parent of its spans. `traceparent` is
+    /// called only if needed. The spans join the client's trace, but the client's flag decides
+    /// only if clients are trusted: otherwise any phone could have all its requests recorded.
     pub fn draw<'h>(&self, traceparent: impl FnOnce() -> Option<&'h str>) -> Option<Parent> {
         let shared = self.0.as_ref()?;
         let Sampling { share, trust } = shared.sampling;
         let context = traceparent().and_then(TraceContext::parse);
-        let is_drawn = match &context {
+        let is_sampled = match &context {
             Some(context) if trust => context.is_sampled(),
             Some(_) | None => rand::random::<f64>() < share,
         };
-        is_drawn.then(|| Parent::of_request(Arc::clone(shared), context.as_ref()))
+        is_sampled.then(|| Parent::of_request(Arc::clone(shared), context.as_ref()))
     }
 }
 
@@ -102,5 +133,15 @@ impl fmt::Debug for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sampling = self.0.as_ref().map(|shared| shared.sampling);
         f.debug_struct("Tracer").field("sampling", &sampling).finish()
+    }
+}
+
+impl Exporter {
+    /// Waits until all finished spans are sent, at most until `until`.
+    pub async fn end(self, until: Monotonic) {
+        self.ending.send_replace(true);
+        if clock::timeout_at(&*self.clock, until, self.ended).await.is_none() {
+            tracing::warn!("last spans lost; the collector did not accept them in time");
+        }
     }
 }

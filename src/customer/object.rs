@@ -1,14 +1,14 @@
 //! Juspay's customer object in memory, and the JSON that clients receive.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use jiff::{Timestamp, civil::DateTime, fmt::temporal::DateTimePrinter};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::json;
 
 /// A documented field of Juspay's customer object. The order is that of the response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
     /// `id`: Juspay's own id, `cst_…`.
     Id,
@@ -79,14 +79,7 @@ impl Field {
     }
 }
 
-/// Bytes that field names, punctuation and a token add to a customer's JSON. Longer ones
-/// reallocate.
-const JSON_OVERHEAD: usize = 512;
-
 const DATES: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
-
-/// Length of a date in JSON, in bytes.
-const DATE_LENGTH: usize = "\"2000-01-01T00:00:00Z\"".len();
 
 /// The fields that clients receive (`response.fields`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,60 +132,43 @@ pub struct ClientAuth {
     pub expiry: Timestamp,
 }
 
-/// Juspay's customer object, with its documented scalar fields only.
-#[derive(Clone, Default)]
-pub struct Customer {
-    /// The fields' values in JSON, concatenated.
-    text: String,
-    /// Each field and the end of its value in `text`.
-    ends: Vec<(Field, usize)>,
+impl ClientAuth {
+    /// The value of `juspay`.
+    fn to_json(&self) -> String {
+        let (token, expiry) = (self.token.0.expose_secret(), whole_seconds(self.expiry));
+        json!({ "client_auth_token": token, "client_auth_token_expiry": expiry }).to_string()
+    }
 }
 
-impl Customer {
-    /// A customer without fields, with capacity for `bytes` of values.
-    #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(Field::ALL.len()) }
-    }
+/// Juspay's customer object, with its documented scalar fields only, as JSON values.
+#[derive(Clone, Default)]
+pub struct Customer(BTreeMap<Field, String>);
 
+impl Customer {
     /// Adds a field. `json` must be a scalar; it isn't validated.
-    pub fn push(&mut self, field: Field, json: &str) {
-        self.text.push_str(json);
-        self.ends.push((field, self.text.len()));
+    pub fn push(&mut self, field: Field, json: impl Into<String>) {
+        self.0.insert(field, json.into());
     }
 
     /// The value of `field` in JSON, if present.
     #[must_use]
     pub fn get(&self, field: Field) -> Option<&str> {
-        let index = self.ends.iter().position(|(name, _)| *name == field)?;
-        let start = index.checked_sub(1).and_then(|before| self.ends.get(before));
-        self.text.get(start.map_or(0, |(_, end)| *end)..self.ends.get(index)?.1)
+        self.0.get(&field).map(String::as_str)
     }
 
     /// The JSON for clients: the `wanted` fields in order, `juspay` last. It contains the expiry in
     /// `auth`; the cache puts the conservative one there.
     #[must_use]
     pub fn to_json(&self, wanted: &FieldSet, auth: Option<&ClientAuth>) -> CustomerJson {
-        let mut json = String::with_capacity(self.text.len().saturating_add(JSON_OVERHEAD));
-        json.push('{');
-        for field in Field::ALL.into_iter().filter(|field| wanted.contains(*field)) {
-            if let Some(value) = self.get(field) {
-                push_member(&mut json, field.name());
-                json.push_str(value);
-            }
-        }
-        let without_token = json.len();
+        let fields = self.0.iter().filter(|(field, _)| wanted.contains(**field));
+        let member = |(field, json): (&Field, &String)| format!("\"{}\":{json}", field.name());
+        let mut members: Vec<_> = fields.map(member).collect();
+        // The opening brace.
+        let without_token = members.join(",").len().saturating_add(1);
         if let Some(auth) = auth.filter(|_| wanted.contains(Field::Juspay)) {
-            push_member(&mut json, Field::Juspay.name());
-            json.push('{');
-            push_member(&mut json, "client_auth_token");
-            push_string(&mut json, auth.token.0.expose_secret());
-            push_member(&mut json, "client_auth_token_expiry");
-            push_date(&mut json, auth.expiry);
-            json.push('}');
+            members.push(member((&Field::Juspay, &auth.to_json())));
         }
-        json.push('}');
-        CustomerJson::new(json, without_token)
+        CustomerJson::new(format!("{{{}}}", members.join(",")), without_token)
     }
 }
 
@@ -211,39 +187,7 @@ pub fn whole_seconds(moment: Timestamp) -> String {
 /// A date and time in UTC as a JSON string in the same format.
 #[must_use]
 pub fn date_json(utc: DateTime) -> String {
-    let mut json = String::with_capacity(DATE_LENGTH);
-    json.push('"');
-    // Writing to a String can't fail.
-    drop(DATES.print_datetime(&utc, &mut json));
-    json.push_str("Z\"");
-    json
-}
-
-fn push_date(json: &mut String, moment: Timestamp) {
-    json.push('"');
-    // Writing to a String can't fail.
-    drop(DATES.print_timestamp(&moment, &mut *json));
-    json.push('"');
-}
-
-/// Writes a JSON string.
-fn push_string(json: &mut String, text: &str) {
-    // The usual case: nothing needs an escape.
-    if text.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
-        json.extend(["\"", text, "\""]);
-    } else {
-        json.push_str(&Value::from(text).to_string());
-    }
-}
-
-/// Writes `"name":`, with a comma in front unless the object is empty.
-fn push_member(json: &mut String, name: &str) {
-    if !json.ends_with('{') {
-        json.push(',');
-    }
-    json.push('"');
-    json.push_str(name);
-    json.push_str("\":");
+    format!("\"{}Z\"", DATES.datetime_to_string(&utc))
 }
 
 /// The body of a response. It contains the token, so `Debug` shows only its length.
@@ -299,6 +243,8 @@ impl fmt::Debug for CustomerJson {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn alice() -> Customer {

@@ -6,23 +6,18 @@
 //! be valid and occur once. Undocumented members have no effect.
 
 mod document;
-mod members;
-
-use std::borrow::Cow;
 
 use jiff::civil::DateTime;
 use serde_json::{Value, value::RawValue};
 
-use self::{
-    document::Document,
-    members::{Members, members},
-};
+use self::document::Document;
 use super::{InvalidResponse, JuspayError};
 use crate::{
     clock::calendar,
     customer::{
         ClientAuth, ClientAuthToken, Customer, CustomerId, CustomerIdForm, Field, date_json,
     },
+    json::Members,
 };
 
 /// The `error_code` or `error_info.code` of an unknown customer. Other 404s indicate a wrong route.
@@ -47,17 +42,16 @@ pub(super) fn customer(
     form: CustomerIdForm,
 ) -> Result<Read, InvalidResponse> {
     let document = Document::read(body);
-    let object =
-        members(document.text(), Field::ALL.map(Field::name)).map_err(|_| InvalidResponse::Json)?;
+    let object = Members::parse(document.text()).map_err(|_| InvalidResponse::Json)?;
     check_identity(&document, &object, requested, form)?;
     let auth = client_auth(&document, &object);
     if let Err(InvalidResponse::MalformedToken) = auth {
         return Err(InvalidResponse::MalformedToken);
     }
-    let mut customer = Customer::with_capacity(body.len());
-    for (field, value) in Field::ALL.into_iter().zip(object.values()) {
-        if let Some(json) = value.and_then(|value| client_value(field, value)) {
-            customer.push(field, &json);
+    let mut customer = Customer::default();
+    for field in Field::ALL {
+        if let Some(json) = object.get(field.name()).and_then(|it| client_value(field, it)) {
+            customer.push(field, json);
         }
     }
     Ok((customer, auth))
@@ -65,9 +59,9 @@ pub(super) fn customer(
 
 /// Checks that the response is about the requested customer. Every id must be well-formed,
 /// including those that `form` doesn't use.
-fn check_identity<const N: usize>(
+fn check_identity(
     document: &Document<'_>,
-    object: &Members<'_, N>,
+    object: &Members<'_>,
     requested: &CustomerId,
     form: CustomerIdForm,
 ) -> Result<(), InvalidResponse> {
@@ -88,28 +82,26 @@ fn check_identity<const N: usize>(
 }
 
 /// Whether the member occurs at most once and needed no repair.
-fn is_exact<const N: usize>(document: &Document<'_>, object: &Members<'_, N>, name: &str) -> bool {
+fn is_exact(document: &Document<'_>, object: &Members<'_>, name: &str) -> bool {
     let is_intact = |value: &RawValue| document.is_intact(value.get());
     !object.is_repeated(name) && object.get(name).is_none_or(is_intact)
 }
 
-fn client_auth<const N: usize>(
+fn client_auth(
     document: &Document<'_>,
-    object: &Members<'_, N>,
+    object: &Members<'_>,
 ) -> Result<ClientAuth, InvalidResponse> {
     let name = Field::Juspay.name();
     if object.is_repeated(name) {
         return Err(InvalidResponse::MalformedToken);
     }
-    let juspay = object.get(name).and_then(|it| members(it.get(), [TOKEN, EXPIRY]).ok());
+    let juspay = object.get(name).and_then(|it| Members::parse(it.get()).ok());
     let juspay = juspay.ok_or(InvalidResponse::NoToken)?;
     if ![TOKEN, EXPIRY].into_iter().all(|name| is_exact(document, &juspay, name)) {
         return Err(InvalidResponse::MalformedToken);
     }
     let text = |name| juspay.get(name).and_then(text);
-    let token = text(TOKEN)
-        .and_then(|token| ClientAuthToken::parse(token.into_owned()))
-        .ok_or(InvalidResponse::NoToken)?;
+    let token = text(TOKEN).and_then(ClientAuthToken::parse).ok_or(InvalidResponse::NoToken)?;
     let expiry = text(EXPIRY)
         .and_then(|it| date(&it))
         .and_then(calendar::timestamp)
@@ -118,58 +110,29 @@ fn client_auth<const N: usize>(
 }
 
 /// The field's value for clients; `None` if it doesn't have the documented type.
-fn client_value(field: Field, value: &RawValue) -> Option<Cow<'_, str>> {
-    let json = value.get();
-    let is_text = json.starts_with('"');
-    match field {
-        // Handled by `client_auth`.
-        Field::Juspay => None,
-        _ if json == "null" => Some(json.into()),
-        Field::DateCreated | Field::LastUpdated => Some(date_json(date(&text(value)?)?).into()),
-        // The digits may come as a number.
-        Field::MobileCountryCode | Field::MobileNumber if !is_text => number(json),
-        Field::Id
-        | Field::Object
-        | Field::ObjectReferenceId
-        | Field::CustomerId
-        | Field::MobileCountryCode
-        | Field::MobileNumber
-        | Field::EmailAddress
-        | Field::FirstName
-        | Field::LastName => {
-            if unescaped(json).is_some() {
-                Some(json.into())
-            } else if is_text {
-                reserialized(json)
-            } else {
-                None
-            }
+fn client_value(field: Field, value: &RawValue) -> Option<String> {
+    // Handled by `client_auth`.
+    if field == Field::Juspay {
+        return None;
+    }
+    // Fails for a number that clients can't parse.
+    let value: Value = serde_json::from_str(value.get()).ok()?;
+    match (field, &value) {
+        (Field::DateCreated | Field::LastUpdated, Value::String(text)) => {
+            date(text).map(date_json)
         }
+        (_, Value::Null | Value::String(_))
+        // The digits may come as a number.
+        | (Field::MobileCountryCode | Field::MobileNumber, Value::Number(_)) => {
+            Some(value.to_string())
+        }
+        _ => None,
     }
 }
 
-/// A number in the range that clients can parse.
-fn number(json: &str) -> Option<Cow<'_, str>> {
-    let is_number = json.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    if is_number { reserialized(json) } else { None }
-}
-
-/// The content of a string without escapes.
-fn unescaped(json: &str) -> Option<&str> {
-    json.strip_prefix('"')?.strip_suffix('"').filter(|text| !text.contains('\\'))
-}
-
 /// The value of a string.
-fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    let json = value.get();
-    unescaped(json)
-        .map_or_else(|| serde_json::from_str(json).ok().map(Cow::Owned), |it| Some(it.into()))
-}
-
-/// A number or a string with escapes, serialized again; `None` for a number out of range.
-fn reserialized(json: &str) -> Option<Cow<'_, str>> {
-    let value: Value = serde_json::from_str(json).ok()?;
-    Some(value.to_string().into())
+fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
 }
 
 /// Parses `2016-08-02T08:07:52+0000` and `2020-03-17T14:45:26.123Z`, converted to UTC. Years before
@@ -181,9 +144,9 @@ fn date(text: &str) -> Option<DateTime> {
 /// Classifies a 404: an unknown customer or a wrong route.
 pub(super) fn not_found(body: &[u8]) -> JuspayError {
     let document = Document::read(body);
-    let error = members(document.text(), [ERROR_CODE, ERROR_INFO]).ok();
+    let error = Members::parse(document.text()).ok();
     let get = |name| error.as_ref()?.get(name);
-    let info = get(ERROR_INFO).and_then(|info| members(info.get(), [INFO_CODE]).ok());
+    let info = get(ERROR_INFO).and_then(|info| Members::parse(info.get()).ok());
     let codes = [get(ERROR_CODE), info.and_then(|info| info.get(INFO_CODE))];
     let mut codes = codes.into_iter().flatten().filter_map(text);
     let says_so = codes.any(|code| NOT_FOUND_CODES.contains(&&*code));

@@ -1,8 +1,8 @@
-//! W3C Trace Context: `traceparent` taken up from a phone, and passed on to Juspay.
+//! W3C Trace Context: parses the client's `traceparent` and creates the one for Juspay.
 
 use std::fmt;
 
-/// A trace's id, which isn't zero.
+/// A trace's id, never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(pub(super) u128);
 
@@ -15,12 +15,12 @@ pub struct TraceContext {
     flags: u8,
 }
 
-/// Of the flags: whoever sent it records its part.
+/// The flag that the sender records its part of the trace.
 const SAMPLED: u8 = 1;
 
 impl TraceContext {
-    /// Reads a `traceparent`; `None` unless it is one of the known version or of a later one
-    /// that begins like it (§3.2.4).
+    /// Parses a `traceparent` of version 00, or of a later version with the same beginning
+    /// (§3.2.4).
     #[must_use]
     pub fn parse(header: &str) -> Option<Self> {
         let mut parts = header.splitn(5, '-');
@@ -52,7 +52,7 @@ impl TraceContext {
         self.flags & SAMPLED != 0
     }
 
-    /// The header for a call that this request causes: the same trace, a parent of its own.
+    /// The header for a call that this request causes: the same trace, another parent.
     #[must_use]
     pub fn child(&self) -> String {
         let parent = rand::random_range(1..=u64::MAX);
@@ -61,7 +61,7 @@ impl TraceContext {
 }
 
 impl TraceId {
-    /// Its bytes, as they are written in OTLP.
+    /// The id's bytes in OTLP.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
@@ -85,7 +85,7 @@ mod tests {
     const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 
     #[test]
-    fn a_child_belongs_to_the_same_trace() {
+    fn child_belongs_to_the_same_trace() {
         let header = format!("00-{TRACE_ID}-b7ad6b7169203331-a1");
         let context = TraceContext::parse(&header).unwrap();
         assert_eq!(context.trace_id().to_string(), TRACE_ID);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_flag_says_whether_the_sender_records() {
+    fn last_flag_means_that_the_sender_records() {
         for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("ff", true)] {
             let header = format!("00-{TRACE_ID}-b7ad6b7169203331-{flags}");
             assert_eq!(TraceContext::parse(&header).unwrap().is_sampled(), sampled, "{flags}");
@@ -104,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn later_versions_may_say_more() {
+    fn later_versions_may_have_more_fields() {
         assert!(TraceContext::parse(&format!("cc-{TRACE_ID}-b7ad6b7169203331-01")).is_some());
         assert!(TraceContext::parse(&format!("cc-{TRACE_ID}-b7ad6b7169203331-01-more")).is_some());
     }
 
     #[test]
-    fn what_is_no_traceparent_is_ignored() {
+    fn invalid_traceparent_is_ignored() {
         for header in [
             String::new(),
             TRACE_ID.to_owned(),

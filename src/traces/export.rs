@@ -1,16 +1,15 @@
-//! Sends spans to the collector, from a thread of its own.
+//! Sends spans to the collector from a separate thread.
 //!
-//! Spans leave together: each [`EVERY`], and as soon as there are enough. A batch that the collector
-//! can't take now is tried again; then it is lost, counted, and told about in the log, once in a
-//! while. `otlp` writes the messages, `post` carries them. Nobody but the thread waits for the
-//! collector, and at the end of the process only for so long as [`Exporter::end`] is told.
+//! Spans are sent in batches: every [`INTERVAL`], and as soon as a batch is full. A batch that the
+//! collector temporarily rejects is retried; then it is lost, counted, and reported in the log at
+//! most once a minute. `otlp` encodes the messages, `post` sends them. Requests never wait for the
+//! collector, and shutdown waits for a bounded time ([`Exporter::end`]).
 
 mod otlp;
 mod post;
 
 use std::{sync::Arc, thread, time::Duration};
 
-use prometheus::{IntCounter, IntCounterVec};
 use tokio::{
     runtime,
     sync::{oneshot, watch},
@@ -21,7 +20,7 @@ use self::{
     otlp::Resource,
     post::{Collector, Failure},
 };
-use super::{Queue, Record, Sampling, StartError, Tracer, Waiting};
+use super::{Exporter, Queue, Record, Sampling, StartError, Tracer, Waiting};
 use crate::{
     clock::{self, Clock, Monotonic},
     metrics::{self, Series as _},
@@ -29,29 +28,29 @@ use crate::{
     settings, tls,
 };
 
-/// Between two looks for spans.
-const EVERY: Duration = Duration::from_secs(2);
+/// Time between two batches that aren't full.
+const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long the collector may take for a batch.
-const TRY_TIME: Duration = Duration::from_secs(5);
+/// Maximum time of an attempt to send a batch.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So often a batch is tried.
-const TRIES: u32 = 3;
+/// Number of attempts to send a batch.
+const ATTEMPTS: u32 = 3;
 
-/// The first pause between two tries; it doubles.
+/// The first pause between two attempts; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Between two log lines about spans that were lost.
-const TOLD_EVERY: Duration = Duration::from_mins(1);
+/// Minimum time between two log lines about lost spans.
+const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Why spans were lost.
 #[derive(Debug, Clone, Copy)]
 enum Cause {
-    /// They ended faster than they were sent.
+    /// The spans finished faster than they were sent.
     QueueFull,
     /// The collector rejected them.
     Refused,
-    /// The collector didn't answer.
+    /// The collector didn't respond.
     Unreachable,
 }
 
@@ -66,84 +65,57 @@ impl Cause {
     }
 }
 
-/// The thread that sends. Dropped, it sends what there is and ends.
-#[derive(Debug)]
-pub struct Exporter {
-    ending: watch::Sender<bool>,
-    over: oneshot::Receiver<()>,
-    clock: Arc<dyn Clock>,
-}
-
-/// Begins to send spans, if the settings say where to; `headers` are for the collector.
-///
-/// # Errors
-/// When `traces.ca_file` can't be used, or no thread can be had.
-pub fn start(
+/// Starts the thread if `traces.endpoint` is set; `headers` are for the collector.
+pub(super) fn start(
     settings: &settings::Traces,
     headers: Option<Arc<Secret>>,
     clock: &Arc<dyn Clock>,
     metrics: &metrics::Traces,
-) -> Result<(Tracer, Exporter), StartError> {
-    let (ending, end) = watch::channel(false);
-    let (done, over) = oneshot::channel();
-    let exporter = Exporter { ending, over, clock: Arc::clone(clock) };
+) -> Result<Option<(Tracer, Exporter)>, StartError> {
     metrics.lost.initialize(Cause::LABELS.iter().copied());
-    let Some(endpoint) = &settings.endpoint else { return Ok((Tracer::off(), exporter)) };
+    let Some(endpoint) = settings.endpoint.clone() else { return Ok(None) };
+    let (ending, end) = watch::channel(false);
+    let (done, ended) = oneshot::channel();
     let tls = tls::client_config(settings.ca_file.as_deref())?;
     let (queue, waiting) = Queue::new(metrics.lost.with_label_values(&[Cause::QueueFull.label()]));
-    let counts = Counts::of(metrics);
+    let metrics = metrics.clone();
     let resource = Resource::new(&settings.service_name);
-    let (endpoint, for_thread) = (endpoint.clone(), Arc::clone(clock));
+    let for_thread = Arc::clone(clock);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("traces".to_owned()).spawn(move || {
-        let sending = async move {
+        let send = async move {
             let collector = Collector::new(&endpoint, tls, headers);
-            let losses = Losses { told: 0, next: for_thread.monotonic(), why: None };
+            let losses = Losses { reported: 0, next: for_thread.monotonic(), why: None };
             let clock = for_thread;
-            Sender { waiting, collector, resource, counts, losses, end, clock }.run().await;
+            Sender { waiting, collector, resource, metrics, losses, end, clock }.run().await;
         };
-        LocalSet::new().block_on(&runtime, sending);
-        // Not for a look-up of the collector's name that may still be under way.
+        LocalSet::new().block_on(&runtime, send);
+        // Doesn't wait for a DNS lookup of the collector's name.
         runtime.shutdown_background();
-        // Nobody may wait any more.
+        // Fails if `Exporter::end` has timed out.
         done.send(()).unwrap_or_default();
     })?;
     let sampling = Sampling { share: settings.sample, trust: settings.trust_traceparent };
-    Ok((Tracer::new(sampling, queue, Arc::clone(clock)), exporter))
+    let tracer = Tracer::new(sampling, queue, Arc::clone(clock));
+    Ok(Some((tracer, Exporter { ending, ended, clock: Arc::clone(clock) })))
 }
 
-impl Exporter {
-    /// Waits until all that has ended is sent, but no longer than `until`.
-    pub async fn end(self, until: Monotonic) {
-        self.ending.send_replace(true);
-        // Nobody sends where nobody traces: then it is over by now, too.
-        if clock::timeout_at(&*self.clock, until, self.over).await.is_none() {
-            tracing::warn!("last spans lost; the collector did not accept them in time");
-        }
-    }
-}
-
-/// What became of spans.
-struct Counts {
-    exported: IntCounter,
-    lost: IntCounterVec,
-}
-
-/// What is to be told of spans that were lost.
+/// Reports lost spans in the log.
 struct Losses {
-    /// How many have been.
-    told: u64,
-    /// When it may be told again.
+    /// Lost spans in reports so far.
+    reported: u64,
+    /// The earliest time of the next report.
     next: Monotonic,
+    /// The cause of the last loss.
     why: Option<Failure>,
 }
 
-/// What the thread does.
+/// The state of the thread.
 struct Sender {
     waiting: Waiting,
     collector: Collector,
     resource: Resource,
-    counts: Counts,
+    metrics: metrics::Traces,
     losses: Losses,
     end: watch::Receiver<bool>,
     clock: Arc<dyn Clock>,
@@ -152,19 +124,19 @@ struct Sender {
 impl Sender {
     async fn run(mut self) {
         loop {
-            let next = self.clock.monotonic().plus(EVERY);
+            let next = self.clock.monotonic().plus(INTERVAL);
             tokio::select! {
                 () = self.clock.sleep_until(next) => {}
                 () = self.waiting.enough() => {}
                 () = ended(self.end.clone()) => {}
             }
-            // What comes from now on may be too late.
+            // Spans that finish after this may not be sent.
             let is_last = self.is_ending();
             while let Some(batch) = self.waiting.take() {
                 self.deliver(&batch).await;
-                self.tell();
+                self.report_losses();
             }
-            self.tell();
+            self.report_losses();
             if is_last {
                 return;
             }
@@ -176,18 +148,18 @@ impl Sender {
         let message = otlp::request(&self.resource, batch);
         let size = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let mut pause = FIRST_PAUSE;
-        for tries_left in (0..TRIES).rev() {
-            let deadline = self.clock.monotonic().plus(TRY_TIME);
+        for attempts_left in (0..ATTEMPTS).rev() {
+            let deadline = self.clock.monotonic().plus(ATTEMPT_TIMEOUT);
             let sent = self.collector.post(message.clone());
             let sent = clock::timeout_at(&*self.clock, deadline, sent).await;
             match sent.unwrap_or(Err(Failure::Timeout)) {
                 Ok(refused) => {
                     let refused = refused.min(size);
-                    self.counts.exported.inc_by(size.saturating_sub(refused));
+                    self.metrics.exported.inc_by(size.saturating_sub(refused));
                     return self.lose(Cause::Refused, refused, Failure::Partly);
                 }
                 Err(why) if !why.may_pass() => return self.lose(Cause::Refused, size, why),
-                Err(why) if tries_left == 0 => return self.lose(Cause::Unreachable, size, why),
+                Err(why) if attempts_left == 0 => return self.lose(Cause::Unreachable, size, why),
                 Err(_) => {}
             }
             let next = self.clock.monotonic().plus(pause);
@@ -201,20 +173,20 @@ impl Sender {
 
     fn lose(&mut self, cause: Cause, number: u64, why: Failure) {
         if number > 0 {
-            self.counts.lost.with_label_values(&[cause.label()]).inc_by(number);
+            self.metrics.lost.with_label_values(&[cause.label()]).inc_by(number);
             self.losses.why = Some(why);
         }
     }
 
-    /// Tells how many spans were lost since that was last told, unless that was a moment ago.
-    fn tell(&mut self) {
-        let lost = self.counts.lost();
+    /// Reports the spans lost since the last report, unless that was less than a minute ago.
+    fn report_losses(&mut self) {
+        let lost = lost_spans(&self.metrics);
         let now = self.clock.monotonic();
-        if lost > self.losses.told && now >= self.losses.next {
+        if lost > self.losses.reported && now >= self.losses.next {
             let why = self.losses.why.take().map(tracing::field::display);
-            let number = lost.saturating_sub(self.losses.told);
+            let number = lost.saturating_sub(self.losses.reported);
             tracing::warn!(lost = number, why, "trace spans lost; requests are not affected");
-            self.losses = Losses { told: lost, next: now.plus(TOLD_EVERY), why: None };
+            self.losses = Losses { reported: lost, next: now.plus(REPORT_INTERVAL), why: None };
         }
     }
 
@@ -223,19 +195,13 @@ impl Sender {
     }
 }
 
-/// Completes when the end has begun, also when nobody is left who could say so.
+/// Completes when the shutdown starts, or the [`Exporter`] is dropped.
 async fn ended(mut end: watch::Receiver<bool>) {
     drop(end.wait_for(|ending| *ending).await);
 }
 
-impl Counts {
-    fn of(metrics: &metrics::Traces) -> Self {
-        Self { exported: metrics.exported.clone(), lost: metrics.lost.clone() }
-    }
-
-    /// How many were lost, whatever the cause.
-    fn lost(&self) -> u64 {
-        let counts = Cause::LABELS.iter().map(|cause| self.lost.with_label_values(&[*cause]).get());
-        counts.fold(0, u64::saturating_add)
-    }
+/// The number of lost spans.
+fn lost_spans(metrics: &metrics::Traces) -> u64 {
+    let counts = Cause::LABELS.iter().map(|cause| metrics.lost.with_label_values(&[*cause]).get());
+    counts.fold(0, u64::saturating_add)
 }

@@ -1,4 +1,4 @@
-//! Spans that have ended, until they are sent. Nobody who ends one waits: what finds no room is lost
+//! The queue of finished spans. Finishing a span never waits: spans that exceed the queue are lost
 //! and counted.
 
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use tokio::sync::{Notify, mpsc};
 
 use super::Record;
 
-/// Spans that wait at most, some 500 bytes each.
-const MOST: usize = 4096;
+/// Maximum number of queued spans, some 500 bytes each.
+const CAPACITY: usize = 4096;
 
-/// So many don't wait for more.
-pub(super) const ENOUGH: usize = 512;
+/// Maximum number of spans in a batch. So many queued spans are sent at once.
+pub(super) const BATCH: usize = 512;
 
-/// Where spans are put.
+/// The queue's input.
 #[derive(Debug, Clone)]
 pub struct Queue {
     records: mpsc::Sender<Record>,
@@ -22,7 +22,7 @@ pub struct Queue {
     lost: IntCounter,
 }
 
-/// Where they are taken from.
+/// The queue's output.
 #[derive(Debug)]
 pub struct Waiting {
     records: mpsc::Receiver<Record>,
@@ -30,36 +30,36 @@ pub struct Waiting {
 }
 
 impl Queue {
-    /// An empty queue, and its end. What is lost is counted in `lost`.
+    /// An empty queue. `lost` counts the spans that exceed it.
     #[must_use]
     pub fn new(lost: IntCounter) -> (Self, Waiting) {
-        let (sender, records) = mpsc::channel(MOST);
+        let (sender, records) = mpsc::channel(CAPACITY);
         let enough = Arc::<Notify>::default();
         let waiting = Waiting { records, enough: Arc::clone(&enough) };
         (Self { records: sender, enough, lost }, waiting)
     }
 
-    /// Puts it behind the others, if there is room.
+    /// Adds a span, if there is room.
     pub(super) fn put(&self, record: Record) {
         if self.records.try_send(record).is_err() {
             self.lost.inc();
         }
-        // Waking a thread costs more than a span: it has its own time for looking.
-        if self.records.capacity() <= MOST.saturating_sub(ENOUGH) {
+        // Waking the thread costs more than a span, so it is woken for a full batch only.
+        if self.records.capacity() <= CAPACITY.saturating_sub(BATCH) {
             self.enough.notify_one();
         }
     }
 }
 
 impl Waiting {
-    /// Those that have come, but no more than are enough; `None` when there are none.
+    /// Removes a batch of spans; `None` if the queue is empty.
     pub fn take(&mut self) -> Option<Vec<Record>> {
-        let come = std::iter::from_fn(|| self.records.try_recv().ok());
-        let batch: Vec<_> = come.take(ENOUGH).collect();
+        let queued = std::iter::from_fn(|| self.records.try_recv().ok());
+        let batch: Vec<_> = queued.take(BATCH).collect();
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// Waits until there are enough of them.
+    /// Waits until a full batch is queued.
     pub async fn enough(&self) {
         self.enough.notified().await;
     }

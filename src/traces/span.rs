@@ -1,7 +1,7 @@
-//! A span: a piece of a traced request's work, from its beginning to its end.
+//! A span: a part of a sampled request's work, from start to end.
 //!
-//! Where nobody traces, a [`Span`] is empty and all that is done with it does nothing. It ends when
-//! it is dropped, so work that is given up has its span, too.
+//! Without sampling, a [`Span`] is empty and its methods do nothing. A span ends when it is dropped,
+//! so cancelled work has a span too.
 
 use std::{borrow::Cow, cell::RefCell, fmt, sync::Arc, time::Duration};
 
@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use super::{Shared, TraceContext, TraceId};
 use crate::clock::{self, Monotonic};
 
-/// A piece of work. Where it isn't traced, it is nothing.
+/// A part of a request's work; empty if the request isn't sampled.
 #[derive(Default)]
 pub struct Span(RefCell<Option<Box<Open>>>);
 
-/// What spans are begun under: a request's trace, or another span. Where nobody traces, nothing.
+/// The parent of new spans: a request's trace or another span; empty if the request isn't sampled.
 #[derive(Clone, Default)]
 pub struct Parent(Option<Under>);
 
@@ -23,42 +23,42 @@ struct Under {
     shared: Arc<Shared>,
     trace_id: TraceId,
     span_id: Option<u64>,
-    /// It is a caller's span.
+    /// The parent is the client's span.
     is_remote: bool,
 }
 
-/// Which span it is.
+/// Identifies a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Its trace's id.
+    /// The trace's id.
     pub trace_id: TraceId,
-    /// Its own id, which isn't zero.
+    /// The span's id, never zero.
     pub span_id: u64,
 }
 
-/// What kind of work it is.
+/// The kind of work (OTLP's `SpanKind`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A request is answered.
+    /// Responds to a request.
     Server,
-    /// Somebody else is asked.
+    /// Calls another service.
     Client,
-    /// All else.
+    /// Everything else.
     Internal,
 }
 
-/// What an attribute says.
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// A word of ours, or a text that is known to be harmless.
+    /// A constant, or a text that is known to be harmless.
     Text(Cow<'static, str>),
     /// A number.
     Number(i64),
-    /// Yes or no.
+    /// A boolean.
     Truth(bool),
 }
 
-/// A span that has ended.
+/// A finished span.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the names are those of OTLP's span")]
 pub struct Record {
@@ -74,7 +74,7 @@ pub struct Record {
     pub failed: bool,
 }
 
-/// A span that hasn't ended. It does when it is dropped.
+/// A span in progress. Dropping it ends it.
 struct Open {
     shared: Arc<Shared>,
     begun: Monotonic,
@@ -92,7 +92,7 @@ impl Parent {
         }))
     }
 
-    /// Begins a span below.
+    /// Begins a child span.
     #[must_use]
     pub fn begin(&self, name: &'static str, kind: Kind) -> Span {
         let open = |under: &Under| Box::new(Open::begin(under, name, kind));
@@ -118,7 +118,7 @@ impl Open {
         Self { shared: Arc::clone(&under.shared), begun: now.monotonic, record: Some(record) }
     }
 
-    /// By the clock that never jumps.
+    /// Time since the start, on the monotonic clock.
     fn age(&self) -> Duration {
         self.shared.clock.monotonic().since(self.begun)
     }
@@ -134,19 +134,19 @@ impl Drop for Open {
 }
 
 impl Span {
-    /// Adds a word of ours, a number, yes or no.
+    /// Adds an attribute: a constant, a number or a boolean.
     pub fn set(&self, key: &'static str, value: impl Into<Value>) {
         self.change(|record| record.attributes.push((key, value.into())));
     }
 
-    /// Adds a name: of something in the settings, or a request's id. No other text is for here.
+    /// Adds an attribute: a name from the settings, or a request id. Never another text.
     pub fn name(&self, key: &'static str, name: &str) {
         self.change(|record| {
             record.attributes.push((key, Value::Text(Cow::Owned(name.to_owned()))));
         });
     }
 
-    /// Notes that the work has failed, and in which way.
+    /// Marks the work as failed, with an `error.type`.
     pub fn fail(&self, kind: &'static str) {
         self.change(|record| {
             record.failed = true;
@@ -154,23 +154,23 @@ impl Span {
         });
     }
 
-    /// Points to another span, of any trace, that this work has to do with.
+    /// Links another span, of any trace.
     pub fn link(&self, to: Option<Place>) {
         self.change(|record| record.links.extend(to));
     }
 
-    /// Ends it before it is dropped.
+    /// Ends the span before it is dropped.
     pub fn end(&self) {
         drop(self.0.take());
     }
 
-    /// Which span it is, where there is one.
+    /// The span's ids; `None` if the request isn't sampled.
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         self.0.borrow().as_ref()?.record.as_ref().map(|record| record.place)
     }
 
-    /// What spans within this work are begun under.
+    /// The parent for child spans.
     #[must_use]
     pub fn parent(&self) -> Parent {
         let open = self.0.borrow();

@@ -1,4 +1,4 @@
-//! Who is drawn, what a span becomes, and what happens when there is no room.
+//! Sampling, the content of spans, and a full queue.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::clock::{Clock as _, later, manual::ManualClock};
 const START: &str = "2026-01-01T00:00:00Z";
 const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// A tracer, and where its spans come out.
+/// A tracer and the output of its queue.
 struct Rig {
     clock: ManualClock,
     tracer: Tracer,
@@ -41,7 +41,7 @@ fn header(flags: &str) -> String {
 }
 
 #[test]
-fn callers_that_are_not_trusted_have_no_say_in_what_is_recorded() {
+fn untrusted_clients_do_not_decide_what_is_sampled() {
     for flags in ["00", "01"] {
         let header = header(flags);
         let sent = || Some(&*header);
@@ -56,17 +56,17 @@ fn callers_that_are_not_trusted_have_no_say_in_what_is_recorded() {
 }
 
 #[test]
-fn about_the_share_of_requests_is_drawn() {
+fn configured_share_of_requests_is_sampled() {
     let rig = rig(0.25, false);
     let drawn = (0..4000).filter(|_| rig.tracer.draw(|| None).is_some()).count();
     assert!((800..1200).contains(&drawn), "{drawn}");
 }
 
 #[test]
-fn where_nobody_traces_a_span_is_nothing() {
+fn span_of_a_request_that_is_not_sampled_is_empty() {
     let tracer = Tracer::off();
     assert!(!tracer.is_on());
-    assert!(tracer.draw(|| panic!("nobody asks")).is_none());
+    assert!(tracer.draw(|| panic!("not called")).is_none());
     let span = Parent::default().begin("work", Kind::Internal);
     span.set("key", true);
     span.name("name", "text");
@@ -77,7 +77,7 @@ fn where_nobody_traces_a_span_is_nothing() {
 }
 
 #[test]
-fn a_callers_trace_is_gone_on_with_and_another_begins_a_new_one() {
+fn span_joins_the_clients_trace_or_begins_a_new_one() {
     let mut rig = rig(1.0, false);
     let header = header("01");
     let span = rig.tracer.draw(|| Some(&header)).unwrap().begin("served", Kind::Server);
@@ -95,7 +95,7 @@ fn a_callers_trace_is_gone_on_with_and_another_begins_a_new_one() {
 }
 
 #[test]
-fn a_span_tells_what_was_noted_and_how_long_it_took_whatever_the_wall_clock_does() {
+fn span_contains_its_attributes_and_duration_whatever_the_wall_clock_does() {
     let mut rig = rig(1.0, false);
     let other = rig.draw().begin("other", Kind::Internal);
     let span = rig.draw().begin("work", Kind::Client);
@@ -129,7 +129,7 @@ fn a_span_tells_what_was_noted_and_how_long_it_took_whatever_the_wall_clock_does
 }
 
 #[test]
-fn what_finds_no_room_is_lost_and_counted() {
+fn spans_beyond_the_queue_are_lost_and_counted() {
     let mut rig = rig(1.0, false);
     for _ in 0..5000 {
         drop(rig.draw().begin("work", Kind::Internal));
@@ -140,11 +140,11 @@ fn what_finds_no_room_is_lost_and_counted() {
     assert_eq!(rig.lost.get(), 5000 - 4096);
     drop(rig.waiting);
     drop(rig.tracer.draw(|| None).unwrap().begin("work", Kind::Internal));
-    assert_eq!(rig.lost.get(), 5001 - 4096, "nobody takes it");
+    assert_eq!(rig.lost.get(), 5001 - 4096, "the queue has no output");
 }
 
 #[tokio::test]
-async fn enough_spans_wake_who_sends_them() {
+async fn full_batch_wakes_the_export() {
     let rig = rig(1.0, false);
     for _ in 0..511 {
         drop(rig.draw().begin("work", Kind::Internal));

@@ -1,5 +1,5 @@
-//! OTLP's messages (opentelemetry-proto 1, binary protobuf): spans as a collector takes them, and
-//! what it answers. The types are those of the OpenTelemetry project.
+//! OTLP messages (opentelemetry-proto 1, binary protobuf): requests with spans, and the collector's
+//! response. The types are those of the OpenTelemetry project.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -13,17 +13,17 @@ use prost::Message as _;
 
 use crate::traces::{Kind, Place, Record, Value};
 
-/// W3C's flags: each span that is sent is of a sampled trace.
+/// W3C's flags: every exported span belongs to a sampled trace.
 const SAMPLED: u32 = 0x01;
-/// It is known whether the parent is remote; it is.
+/// OTLP's flags: whether the parent is remote is known, and it is remote.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// Who we are.
+/// This process.
 pub(super) struct Resource(v1::Resource);
 
 impl Resource {
-    /// A process of that service.
+    /// A process with this `service.name`.
     pub(super) fn new(service_name: &str) -> Self {
         let instance = format!("{:032x}", rand::random::<u128>());
         let attributes = [
@@ -54,10 +54,10 @@ pub(super) fn request(resource: &Resource, batch: &[Record]) -> Bytes {
     ExportTraceServiceRequest { resource_spans: vec![resource_spans] }.encode_to_vec().into()
 }
 
-/// How many spans the collector refuses although it has taken the message, by its answer's body.
+/// The number of spans that the collector rejected although it accepted the message.
 pub(super) fn refused(body: &[u8]) -> u64 {
-    let answer = ExportTraceServiceResponse::decode(body).ok();
-    let partial = answer.and_then(|answer| answer.partial_success);
+    let response = ExportTraceServiceResponse::decode(body).ok();
+    let partial = response.and_then(|response| response.partial_success);
     partial.and_then(|partial| u64::try_from(partial.rejected_spans).ok()).unwrap_or(0)
 }
 
@@ -116,7 +116,7 @@ fn any_value(value: &Value) -> any_value::Value {
     }
 }
 
-/// Since 1970; 0 for what was before.
+/// Since 1970; 0 for earlier times.
 fn nanoseconds(moment: Timestamp) -> u64 {
     u64::try_from(moment.as_nanosecond()).unwrap_or(0)
 }

@@ -1,6 +1,9 @@
 //! Tests with a writer that is slow, full or closed.
 
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    mpsc::{Receiver, Sender, SyncSender},
+};
 
 use super::*;
 use crate::captured_log::CapturedLog;
@@ -34,12 +37,14 @@ impl Losses {
 
 /// A writer whose writes complete when the test receives them.
 struct Reader {
+    writing: Sender<()>,
     writes: SyncSender<Vec<u8>>,
 }
 
 impl Write for Reader {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.writing.send(()).unwrap_or_default();
         self.writes.send(bytes.to_vec()).map_err(gone)?;
         Ok(bytes.len())
     }
@@ -49,71 +54,97 @@ impl Write for Reader {
     }
 }
 
-fn lines(max_bytes: usize) -> (BatchWriter, Receiver<Vec<u8>>) {
-    // Capacity 0: a write completes only when it is received.
-    let (writes, reader) = mpsc::sync_channel(0);
-    (BatchWriter::spawn_bounded(Reader { writes }, max_bytes).unwrap(), reader)
+/// A queue whose output is read by the test.
+struct Rig {
+    queue: LineQueue,
+    guard: WorkerGuard,
+    begun: Receiver<()>,
+    reader: Receiver<Vec<u8>>,
 }
 
-fn read(reader: &Receiver<Vec<u8>>) -> String {
-    String::from_utf8(reader.recv().unwrap()).unwrap()
-}
+impl Rig {
+    fn start(max_lines: usize) -> Self {
+        // Capacity 0: a write completes only when it is received.
+        let (writes, reader) = mpsc::sync_channel(0);
+        let (writing, begun) = mpsc::channel();
+        let (queue, guard) = spawn_bounded(Reader { writing, writes }, max_lines);
+        Self { queue, guard, begun, reader }
+    }
 
-/// Adds a line, and waits until the thread is about to write it.
-fn push_alone(lines: &BatchWriter, line: &str) {
-    lines.push(line.as_bytes(), true);
-    while !lines.pending().lines.is_empty() {
-        thread::yield_now();
+    fn push(&self, line: &str) {
+        self.queue.clone().write_all(line.as_bytes()).unwrap();
+    }
+
+    /// Adds a line, and waits until the thread is about to write it.
+    fn push_alone(&self, line: &str) {
+        self.push(line);
+        self.begun.recv().unwrap();
+    }
+
+    fn read(&self) -> String {
+        String::from_utf8(self.reader.recv().unwrap()).unwrap()
     }
 }
 
 #[test]
 fn lines_added_during_a_write_form_the_next_batch_in_order() {
-    let (lines, reader) = lines(100);
-    push_alone(&lines, "1\n");
+    let rig = Rig::start(100);
+    rig.push_alone("1\n");
     for line in ["2\n", "3\n", "4\n"] {
-        lines.push(line.as_bytes(), false);
+        rig.push(line);
     }
-    assert_eq!(read(&reader), "1\n");
-    assert_eq!(read(&reader), "2\n3\n4\n");
+    assert_eq!(rig.read(), "1\n");
+    assert_eq!(rig.read(), "2\n3\n4\n");
 }
 
 #[test]
-fn lines_beyond_the_buffer_are_dropped_and_counted_without_blocking() {
+fn lines_beyond_the_queue_are_dropped_and_counted_without_blocking() {
     let losses = Losses::begin();
-    let (lines, reader) = lines(10);
-    push_alone(&lines, "first\n");
-    lines.push(b"123456789\n", false);
+    let rig = Rig::start(1);
+    rig.push_alone("first\n");
+    rig.push("123456789\n");
     for _ in 0..1000 {
-        lines.push(b"too much\n", true);
+        rig.push("too much\n");
     }
-    assert_eq!(lines.pending().dropped, 1000);
+    assert_eq!(rig.queue.lines.error_counter().dropped_lines(), 1000);
     assert_eq!(losses.counted(), 1000);
-    assert_eq!((read(&reader), read(&reader)), ("first\n".into(), "123456789\n".into()));
-    push_alone(&lines, "again\n");
-    assert_eq!(read(&reader), "again\n");
-    assert_eq!(lines.pending().dropped, 0);
+    assert_eq!((rig.read(), rig.read()), ("first\n".into(), "123456789\n".into()));
+    rig.push("again\n");
+    assert_eq!(rig.read(), "again\n");
+    assert_eq!(losses.counted(), 1000);
 }
 
 #[test]
 fn end_waits_for_the_last_line() {
-    let (lines, reader) = lines(100);
-    lines.push(b"last\n", false);
-    let ended = thread::spawn(move || lines.end());
-    assert_eq!(read(&reader), "last\n");
+    let rig = Rig::start(100);
+    rig.push("last\n");
+    let (guard, reader) = (rig.guard, rig.reader);
+    let ended = thread::spawn(move || end(guard));
+    assert_eq!(reader.recv().unwrap(), b"last\n");
     ended.join().unwrap();
     assert!(reader.recv().is_err(), "the thread has ended");
 }
 
 #[test]
+fn end_returns_if_the_queue_is_full_and_not_read() {
+    let rig = Rig::start(1);
+    rig.push_alone("1\n");
+    rig.push("2\n");
+    end(rig.guard);
+    assert_eq!(rig.reader.recv().unwrap(), b"1\n", "the thread still waits for its reader");
+}
+
+#[test]
 fn closed_output_blocks_no_caller() {
     let losses = Losses::begin();
-    let (lines, reader) = lines(100);
+    let Rig { queue, guard, begun, reader } = Rig::start(100);
     drop(reader);
-    push_alone(&lines, "1\n");
-    push_alone(&lines, "2\n");
-    lines.end();
-    assert_eq!((lines.pending().end, losses.counted()), (Shutdown::Complete, 2));
+    for line in [b"1\n", b"2\n"] {
+        queue.clone().write_all(line).unwrap();
+        begun.recv().unwrap();
+    }
+    end(guard);
+    assert_eq!((begun.recv().is_err(), losses.counted()), (true, 2));
 }
 
 /// The results of consecutive writes: the number of bytes written, or an error.
@@ -144,7 +175,7 @@ impl Write for Scripted {
 /// Writes these batches; returns what was written, and the number of dropped lines of each.
 fn write_all(script: Script, batches: &[&str]) -> (Vec<String>, Vec<u64>) {
     let out = Scripted { script: Arc::new(Mutex::new(script)), ..<_>::default() };
-    let mut output = Output { out: out.clone(), is_line_open: false };
+    let mut output = Output::new(out.clone());
     let dropped = batches.iter().map(|lines| output.write_lines(lines.as_bytes())).collect();
     let written = out.written.lock().unwrap().clone();
     (written, dropped)
@@ -188,42 +219,31 @@ fn dropped_lines_are_reported_once_after_the_next_successful_write() {
     let broken = || fails(io::ErrorKind::BrokenPipe);
     let script = Arc::new(Mutex::new(vec![broken(), broken()]));
     let out = Scripted { script, ..<_>::default() };
-    let lines = BatchWriter::without_thread(1000);
-    let (_log, _guard) = CapturedLog::on_this_thread();
-    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).finish();
-    let writer = (lines.clone(), out.clone());
-    let thread = thread::spawn(move || {
-        let (lines, out) = writer;
-        tracing::subscriber::with_default(subscriber, || lines.write_to(out));
-    });
-    for line in ["1\n", "2\n2\n", "3\n"] {
-        let before = out.written.lock().unwrap().len();
-        lines.push(line.as_bytes(), true);
-        while out.written.lock().unwrap().len() == before {
-            thread::yield_now();
-        }
+    let (log, _guard) = CapturedLog::on_this_thread();
+    let mut output = Output::new(out.clone());
+    for lines in ["1\n", "2\n2\n"] {
+        output.write_all(lines.as_bytes()).unwrap();
+        assert_eq!(log.text(), "");
     }
-    // Waits for the last lines, which follow the warning.
-    while out.written.lock().unwrap().len() < 4 {
-        thread::yield_now();
+    for line in ["3\n", "4\n"] {
+        output.write_all(line.as_bytes()).unwrap();
+        let warnings = log.text();
+        assert_eq!(warnings.lines().count(), 1, "{warnings}");
+        assert!(warnings.contains("log lines lost") && warnings.contains("lost=3"));
     }
-    lines.end();
-    thread.join().unwrap();
-    let written = out.written.lock().unwrap();
-    assert_eq!((written.len(), written[2].as_str()), (4, "3\n"), "{written:?}");
-    assert!(written[3].contains("log lines lost") && written[3].contains("lost=3"));
+    assert_eq!(out.written.lock().unwrap()[2..], ["3\n", "4\n"]);
     assert_eq!(losses.counted(), 3);
 }
 
 #[test]
-fn warnings_are_urgent() {
-    let (lines, reader) = lines(1000);
-    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).finish();
+fn single_line_is_written_without_another_one() {
+    let rig = Rig::start(1000);
+    let queue = rig.queue.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || queue.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
         tracing::info!("one");
-        assert!(!lines.pending().is_urgent);
+        assert!(rig.read().contains("one"));
         tracing::warn!("two");
+        assert!(rig.read().contains("two"));
     });
-    let both = read(&reader);
-    assert!(both.contains("one") && both.contains("two"), "{both}");
 }
