@@ -15,9 +15,7 @@ pub mod fuzzing;
 mod gate;
 mod head;
 mod listen;
-mod polling;
 mod queue;
-mod revocations;
 mod secrets;
 mod serve;
 mod server;
@@ -31,7 +29,6 @@ use actix_web::{App, middleware::from_fn, rt, web};
 
 use self::{
     listen::{Listener, Listeners},
-    polling::Polling,
     secrets::Secrets,
     serve::{Door, serve},
     server::{Server, Share},
@@ -54,10 +51,10 @@ use crate::{
     routes::{self, Admin, Connections, Counts, Customers, Drain, Observer, ShortWay},
     settings::{Effective, Loaded, Settings},
     traces::{self, Exporter, Tracer},
+    watched_file::{Polling, Reload},
 };
 
 pub use listen::ListenError;
-pub use polling::Reload;
 
 /// Rest between two looks at all tokens for those that are dead and may leave memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -262,17 +259,17 @@ impl Application {
             exporter,
             ..
         } = stations;
-        let polling = Polling::new(settings.secrets.poll, &clock, reload.clone());
+        let polling = Polling::new(settings.secrets.poll, &clock, &reload);
         let background = [
             rt::spawn(refreshers.run()),
-            rt::spawn(revocations::follow(
+            rt::spawn(watch_revocations(
                 Arc::clone(&authenticator),
                 cache.clone(),
                 polling.clone(),
             )),
             rt::spawn(reload_keys(Arc::clone(&authenticator), reload)),
             rt::spawn(sweep_all(authenticator, cache, limit, Arc::clone(&clock))),
-            rt::spawn(secrets.follow(polling, metrics)),
+            rt::spawn(secrets.watch(polling, metrics)),
         ];
         stop.await;
         let delay = settings.server.shutdown_delay;
@@ -296,8 +293,23 @@ impl Application {
 /// Has the issuers' key files read when all files are to be; by themselves they are read as often.
 async fn reload_keys(authenticator: Arc<Authenticator>, reload: Reload) {
     let mut requests = reload.requests();
-    while requests.next().await {
+    while requests.changed().await.is_ok() {
         authenticator.reload_key_files();
+    }
+}
+
+/// Reloads `auth.revocations_file`, if it is set, and purges the customers whose tokens it revokes.
+async fn watch_revocations(
+    authenticator: Arc<Authenticator>,
+    cache: CustomerCache,
+    mut polling: Polling,
+) {
+    loop {
+        polling.due().await;
+        let Some(customers) = authenticator.reload_revocations().await else { return };
+        for customer in customers {
+            cache.purge(&customer);
+        }
     }
 }
 

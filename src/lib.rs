@@ -50,6 +50,7 @@ pub mod settings;
 pub mod telemetry;
 pub mod tls;
 pub mod traces;
+pub mod watched_file;
 
 pub use ::clock;
 

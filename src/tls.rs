@@ -19,7 +19,7 @@ pub use self::{
     key::{PrivateKey, private_key},
     public_key::PublicKey,
     server::{
-        FileError, Reloaded, ServerTls, ServerTlsError, certificates, certified_key,
+        FileError, ServerTls, ServerTlsError, TlsConfig, certificates, certified_key,
         client_authorities,
     },
 };

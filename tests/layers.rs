@@ -41,6 +41,7 @@ const GROUND: &[&str] = &[
     "settings",
     "tls",
     "traces",
+    "watched_file",
 ];
 
 /// A module, and which others it may name besides the ground.
@@ -61,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("settings", &[]),
     ("tls", &[]),
     ("traces", &[]),
+    ("watched_file", &[]),
     ("juspay", &[]),
     ("auth", &[]),
     ("cache", &["juspay"]),

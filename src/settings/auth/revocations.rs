@@ -17,9 +17,7 @@ pub(super) fn check(
 ) -> Result<(), Violation> {
     let Some(max_entries) = max_entries else { return Ok(()) };
     let is_known = |name: &str| issuers.is_none_or(|all| issuer_index(all, name).is_some());
-    let checked =
-        file::read(path, max_entries).and_then(|bytes| file::parse(&bytes, max_entries, is_known));
-    checked.map(drop).map_err(|error| {
+    file::read(path, max_entries, is_known).map(drop).map_err(|error| {
         if let FileError::Unreadable(error) = error {
             Violation::unreadable(path, error)
         } else {
