@@ -34,6 +34,7 @@ pub mod customer;
 #[cfg(feature = "simulator")]
 pub mod demo;
 pub mod doctor;
+mod http_client;
 pub mod json;
 pub mod juspay;
 pub mod loopback;

@@ -31,6 +31,7 @@ const GROUND: &[&str] = &[
     "corpus",
     "credentials",
     "customer",
+    "http_client",
     "json",
     "loopback",
     "metrics",
@@ -52,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("corpus", &[]),
     ("credentials", &[]),
     ("customer", &[]),
+    ("http_client", &[]),
     ("json", &[]),
     ("loopback", &[]),
     ("metrics", &[]),
@@ -109,13 +111,7 @@ const ACTIX: &[&str] = &[
 ];
 
 /// Where awc may be named.
-const AWC: &[&str] = &[
-    "src/auth/introspection/ask.rs",
-    "src/auth/jwks/",
-    "src/juspay/client.rs",
-    "src/juspay/connect.rs",
-    "src/traces/export/post.rs",
-];
+const AWC: &[&str] = &["src/http_client.rs", "src/juspay/client.rs", "src/juspay/connect.rs"];
 
 /// Where the simulator may be named.
 const SIMULATOR: &[&str] = &["src/commands/simulation.rs", "src/demo.rs"];

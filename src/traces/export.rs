@@ -97,7 +97,7 @@ pub fn start(
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("traces".to_owned()).spawn(move || {
         let sending = async move {
-            let collector = Collector::new(&endpoint, tls, headers);
+            let collector = Collector::new(&endpoint, &tls, headers);
             let losses = Losses { told: 0, next: for_thread.monotonic(), why: None };
             let clock = for_thread;
             Sender { waiting, collector, resource, counts, losses, end, clock }.run().await;
