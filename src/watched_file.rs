@@ -248,7 +248,9 @@ pub async fn watch(
     let files = files.into_iter().filter(|(_, file)| file.has_file());
     let mut files: Vec<_> =
         files.map(|(name, file)| Watched { name, file, is_failing: false }).collect();
-    files.iter().for_each(|watched| note_success(&watched.name));
+    for watched in &files {
+        note_success(&watched.name);
+    }
     loop {
         loaded();
         polling.due().await;

@@ -61,12 +61,17 @@ impl Secrets {
         ];
         let mut files: Vec<(String, Arc<dyn Reloadable>)> = Vec::new();
         for (name, secret) in secrets {
-            files.extend(secret.map(|secret| (name.to_owned(), secret as _)));
+            if let Some(secret) = secret {
+                files.push((name.to_owned(), secret));
+            }
         }
         for (issuer, secrets) in self.hmac {
             files.push((format!("hmac_secret_{issuer}"), secrets));
         }
-        files.extend(self.tls.clone().map(|tls| ("server_tls".to_owned(), tls as _)));
+        if let Some(tls) = &self.tls {
+            let tls: Arc<dyn Reloadable> = Arc::<ServerTls>::clone(tls);
+            files.push(("server_tls".to_owned(), tls));
+        }
         let note_certificate = || {
             if let Some(not_after) = self.tls.as_ref().and_then(|tls| tls.not_after()) {
                 let seconds = not_after.as_duration().as_secs_f64();
