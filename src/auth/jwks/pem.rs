@@ -246,11 +246,16 @@ mod tests {
     #[test]
     fn weak_malformed_and_unsupported_keys_are_not_used() {
         let odd = |bytes: usize| [vec![0x81_u8; bytes], vec![0x01]].concat();
+        // DER has no needless leading zeros (X.690 §8.3.2).
+        let exponent = der(0x02, &[0, 1, 0, 1]);
+        let needless_zero =
+            der(0x30, &[der(0x02, &[&[0], &odd(255)[..]].concat()), exponent].concat());
         for (text, why) in [
             (block("RSA PUBLIC KEY", &rsa_of(&odd(127))), UnusableKey::Material),
             (block("RSA PUBLIC KEY", &rsa_of(&odd(254))), UnusableKey::Material),
             (block("PUBLIC KEY", &rsa_info(&rsa_of(&odd(127)))), UnusableKey::Material),
             (block("RSA PUBLIC KEY", &[rsa(), vec![0]].concat()), UnusableKey::Malformed),
+            (block("RSA PUBLIC KEY", &needless_zero), UnusableKey::Malformed),
             (block("PUBLIC KEY", &rsa()), UnusableKey::Malformed),
             (block("RSA PUBLIC KEY", &rsa_info(&rsa())), UnusableKey::Malformed),
             (block("PUBLIC KEY", b""), UnusableKey::Malformed),
