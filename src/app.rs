@@ -5,8 +5,6 @@
 //! public listener accepts waiting connections, closes, and answers all accepted requests. The admin
 //! listener closes last, so that the end can be observed.
 
-mod polling;
-mod revocations;
 mod secrets;
 
 use std::{fmt, future::Future, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
@@ -16,7 +14,7 @@ use actix_service::{fn_factory_with_config, fn_service};
 use actix_web::{App, dev::AppConfig, middleware::from_fn, rt, web};
 use futures_util::future::ready;
 
-use self::{polling::Polling, secrets::Secrets};
+use self::secrets::Secrets;
 use crate::{
     admin::{self, Admin},
     auth::{Authenticator, JwksRefreshers},
@@ -36,9 +34,9 @@ use crate::{
     server::{Listener, ListenerCapacity, ListenerConfig, Listeners, Server, serve},
     settings::{Effective, Loaded, Settings},
     traces::{self, Exporter, Tracer},
+    watched_file::{Polling, Reload},
 };
 
-pub use self::polling::Reload;
 pub use crate::server::ListenError;
 
 /// Pause between two sweeps of expired entries.
@@ -238,17 +236,17 @@ impl Application {
             exporter,
             ..
         } = state;
-        let polling = Polling::new(settings.secrets.poll, &clock, reload.clone());
+        let polling = Polling::new(settings.secrets.poll, &clock, &reload);
         let background = [
             rt::spawn(refreshers.run()),
-            rt::spawn(revocations::follow(
+            rt::spawn(watch_revocations(
                 Arc::clone(&authenticator),
                 cache.clone(),
                 polling.clone(),
             )),
             rt::spawn(reload_keys(Arc::clone(&authenticator), reload)),
             rt::spawn(sweep_all(authenticator, cache, limit, Arc::clone(&clock))),
-            rt::spawn(secrets.follow(polling, metrics)),
+            rt::spawn(secrets.watch(polling, metrics)),
         ];
         stop.await;
         let delay = settings.server.shutdown_delay;
@@ -274,8 +272,23 @@ impl Application {
 /// Reads the issuers' key files again on a reload request, in addition to their own polling.
 async fn reload_keys(authenticator: Arc<Authenticator>, reload: Reload) {
     let mut requests = reload.requests();
-    while requests.next().await {
+    while requests.changed().await.is_ok() {
         authenticator.reload_key_files();
+    }
+}
+
+/// Reloads `auth.revocations_file`, if it is set, and purges the customers whose tokens it revokes.
+async fn watch_revocations(
+    authenticator: Arc<Authenticator>,
+    cache: CustomerCache,
+    mut polling: Polling,
+) {
+    loop {
+        polling.due().await;
+        let Some(customers) = authenticator.reload_revocations().await else { return };
+        for customer in customers {
+            cache.purge(&customer);
+        }
     }
 }
 

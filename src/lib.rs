@@ -35,6 +35,7 @@ pub mod customer;
 #[cfg(feature = "simulator")]
 pub mod demo;
 pub mod doctor;
+mod http_client;
 pub mod json;
 pub mod juspay;
 pub mod metrics;
@@ -51,6 +52,7 @@ pub mod settings;
 pub mod telemetry;
 pub mod tls;
 pub mod traces;
+pub mod watched_file;
 
 pub use ::clock;
 

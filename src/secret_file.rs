@@ -1,29 +1,22 @@
-//! Reads secrets from files, and reloads them without a restart when [`Secret::poll`] finds a
-//! change.
+//! Reads secrets from files.
 //!
 //! A secret is wiped from memory when its last user drops it, and reading it leaves no other copy.
-//!
-//! The content is compared on each poll. Watches are not reliable, because Kubernetes replaces
-//! files by swapping a symlink. If a file becomes empty or unreadable, the previous secret remains
-//! in use.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::path::{Path, PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secrecy::{SecretString, zeroize::Zeroizing};
+
+use crate::{
+    regular_file::{self, ReadError},
+    watched_file::{FileSource, ReadResult, WatchedFile},
 };
 
-use arc_swap::ArcSwap;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
-
-use crate::regular_file::{self, Content, ReadError};
-
 /// Maximum size of a file, in bytes. Every key is far smaller.
-const MAX_BYTES: u64 = 64 * 1024;
+pub(crate) const MAX_BYTES: u64 = 64 * 1024;
+
+/// A secret that is reloaded from its file, or is constant if it has none.
+pub type Secret = WatchedFile<SecretString, SecretFileError>;
 
 /// Why a file contains no secret. Never contains any of its content.
 #[derive(Debug, thiserror::Error)]
@@ -53,19 +46,8 @@ pub fn read_blocking(path: &Path) -> Result<SecretString, SecretFileError> {
     parse(path, regular_file::read_blocking(path, MAX_BYTES))
 }
 
-/// Like [`read_blocking`], without blocking the thread.
-///
-/// # Errors
-/// As [`read_blocking`].
-pub async fn read(path: &Path) -> Result<SecretString, SecretFileError> {
-    parse(path, regular_file::read(path, MAX_BYTES).await)
-}
-
 /// Extracts the secret from a file's content.
-fn parse(
-    path: &Path,
-    content: Result<Content, ReadError>,
-) -> Result<SecretString, SecretFileError> {
+pub(crate) fn parse(path: &Path, content: ReadResult) -> Result<SecretString, SecretFileError> {
     let unreadable = |source| SecretFileError::Unreadable { path: path.to_owned(), source };
     let bytes = content.map_err(unreadable)?;
     let text = str::from_utf8(&bytes).map_err(|_| SecretFileError::NotText(path.to_owned()))?;
@@ -75,31 +57,7 @@ fn parse(
     }
 }
 
-/// The result of a poll.
-#[derive(Debug)]
-pub enum PollOutcome {
-    /// The file contains the secret in use.
-    Unchanged,
-    /// The file contained a new secret, which is in use now.
-    Changed,
-    /// The file contains no secret. The previous one remains in use.
-    Failed(SecretFileError),
-}
-
-/// A secret that is reloaded from its file, or is constant if it has none.
-pub struct Secret {
-    path: Option<PathBuf>,
-    current: ArcSwap<SecretString>,
-    changes: AtomicU64,
-}
-
 impl Secret {
-    /// A constant secret.
-    #[must_use]
-    pub fn fixed(secret: SecretString) -> Self {
-        Self { path: None, current: ArcSwap::from_pointee(secret), changes: AtomicU64::default() }
-    }
-
     /// A random secret of 256 bits, which is constant for the life of this process.
     #[must_use]
     pub fn random() -> Self {
@@ -113,53 +71,16 @@ impl Secret {
     /// # Errors
     /// If the file contains none.
     pub fn open(path: &Path) -> Result<Self, SecretFileError> {
-        let current = ArcSwap::from_pointee(read_blocking(path)?);
-        Ok(Self { path: Some(path.to_owned()), current, changes: AtomicU64::default() })
-    }
-
-    /// Whether the secret can change.
-    #[must_use]
-    pub fn has_file(&self) -> bool {
-        self.path.is_some()
-    }
-
-    /// The secret in use.
-    #[must_use]
-    pub fn current(&self) -> Arc<SecretString> {
-        self.current.load_full()
-    }
-
-    /// How often the secret has changed since it was opened.
-    #[must_use]
-    pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
-    }
-
-    /// Reads the file again, and replaces the secret if it has changed.
-    pub async fn poll(&self) -> PollOutcome {
-        let Some(path) = &self.path else { return PollOutcome::Unchanged };
-        match read(path).await {
-            Ok(new) if new.expose_secret() == self.current.load().expose_secret() => {
-                PollOutcome::Unchanged
-            }
-            Ok(new) => {
-                self.current.store(Arc::new(new));
-                self.changes.fetch_add(1, Ordering::Release);
-                PollOutcome::Changed
-            }
-            Err(error) => PollOutcome::Failed(error),
-        }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret").field("path", &self.path).finish_non_exhaustive()
+        let own_path = path.to_owned();
+        let parse = move |content| parse(&own_path, content);
+        FileSource::open(path, MAX_BYTES, parse).map(Self::from)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     #[test]
@@ -207,17 +128,14 @@ mod tests {
         let path = directory.path().join("key");
         std::fs::write(&path, "one").unwrap();
         let secret = Secret::open(&path).unwrap();
-        assert!(matches!(secret.poll().await, PollOutcome::Unchanged));
+        assert!(!secret.reload().await.unwrap());
         std::fs::write(&path, "two\n").unwrap();
-        assert!(matches!(secret.poll().await, PollOutcome::Changed));
+        assert!(secret.reload().await.unwrap());
         assert_eq!(secret.current().expose_secret(), "two");
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(secret.poll().await, PollOutcome::Failed(SecretFileError::Empty(_))));
+        assert!(matches!(secret.reload().await, Err(SecretFileError::Empty(_))));
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(
-            secret.poll().await,
-            PollOutcome::Failed(SecretFileError::Unreadable { .. })
-        ));
+        assert!(matches!(secret.reload().await, Err(SecretFileError::Unreadable { .. })));
         assert_eq!(secret.current().expose_secret(), "two");
         assert_eq!(secret.changes(), 1);
     }

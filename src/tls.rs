@@ -1,9 +1,8 @@
 //! TLS client configuration for Juspay, issuers and the collector. `server` and `key` are for the
-//! public listener; `certificate` and `public_key` parse DER.
+//! public listener; `certificate` reads the names and the expiry of certificates.
 
 mod certificate;
 mod key;
-mod public_key;
 mod server;
 
 use std::{path::Path, sync::Arc};
@@ -16,10 +15,9 @@ use rustls::{
 
 pub use self::{
     certificate::{PeerCertificate, not_after},
-    key::{PrivateKey, private_key},
-    public_key::PublicKey,
+    key::{PrivateKey, pem_block, private_key},
     server::{
-        FileError, Reloaded, ServerTls, ServerTlsError, certificates, certified_key,
+        FileError, ServerTls, ServerTlsError, TlsConfig, certificates, certified_key,
         client_authorities,
     },
 };

@@ -33,6 +33,7 @@ const GROUND: &[&str] = &[
     "corpus",
     "credentials",
     "customer",
+    "http_client",
     "json",
     "metrics",
     "net",
@@ -43,6 +44,7 @@ const GROUND: &[&str] = &[
     "settings",
     "tls",
     "traces",
+    "watched_file",
 ];
 
 /// A module, and which others it may name besides the ground.
@@ -54,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("corpus", &[]),
     ("credentials", &[]),
     ("customer", &[]),
+    ("http_client", &[]),
     ("json", &[]),
     ("metrics", &[]),
     ("net", &[]),
@@ -64,6 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("settings", &[]),
     ("tls", &[]),
     ("traces", &[]),
+    ("watched_file", &[]),
     ("juspay", &[]),
     ("auth", &[]),
     ("cache", &["juspay"]),
@@ -105,13 +109,7 @@ const ACTIX: &[&str] = &[
 ];
 
 /// Where awc may be named.
-const AWC: &[&str] = &[
-    "src/auth/introspection/ask.rs",
-    "src/auth/jwks/",
-    "src/juspay/client.rs",
-    "src/juspay/connect.rs",
-    "src/traces/export/post.rs",
-];
+const AWC: &[&str] = &["src/http_client.rs", "src/juspay/client.rs", "src/juspay/connect.rs"];
 
 /// Where the simulator may be named.
 const SIMULATOR: &[&str] = &["src/commands/simulation.rs", "src/demo.rs"];

@@ -1,20 +1,16 @@
-//! The secrets that follow their files while the service runs.
+//! The secrets that are reloaded from their files while the service runs.
 
 use std::{path::Path, sync::Arc};
 
-use futures_util::future::{BoxFuture, FutureExt as _, join_all};
-use prometheus::GaugeVec;
-
+use super::StartError;
 use crate::{
     auth::HmacSecrets,
-    clock::Clock,
     metrics::Metrics,
-    secret_file::{PollOutcome, Secret, SecretFileError},
+    secret_file::{Secret, SecretFileError},
     settings::{SecretSource, Settings},
-    tls::{Reloaded, ServerTls},
+    tls::ServerTls,
+    watched_file::{Polling, Reloadable, watch},
 };
-
-use super::{StartError, polling::Polling};
 
 /// Every secret by file; the API key may stand in the settings themselves.
 #[derive(Debug)]
@@ -31,41 +27,6 @@ pub(super) struct Secrets {
     /// What the collector of traces wants to see.
     pub(super) traces_headers: Option<Arc<Secret>>,
     pub(super) tls: Option<Arc<ServerTls>>,
-}
-
-/// Something by file, as it is followed.
-trait ByFile {
-    /// Looks at its files again: whether they have changed, or why they can't be used.
-    fn look(&self) -> BoxFuture<'_, Result<bool, String>>;
-}
-
-impl ByFile for Secret {
-    fn look(&self) -> BoxFuture<'_, Result<bool, String>> {
-        let look = async {
-            match self.poll().await {
-                PollOutcome::Unchanged => Ok(false),
-                PollOutcome::Changed => Ok(true),
-                PollOutcome::Failed(error) => Err(error.to_string()),
-            }
-        };
-        look.boxed()
-    }
-}
-
-impl ByFile for HmacSecrets {
-    fn look(&self) -> BoxFuture<'_, Result<bool, String>> {
-        async { self.reload().await.map_err(|error| error.to_string()) }.boxed()
-    }
-}
-
-impl ByFile for ServerTls {
-    fn look(&self) -> BoxFuture<'_, Result<bool, String>> {
-        let look = async {
-            let reloaded = self.reload().await.map_err(|error| error.to_string())?;
-            Ok(reloaded == Reloaded::Changed)
-        };
-        look.boxed()
-    }
 }
 
 impl Secrets {
@@ -87,10 +48,9 @@ impl Secrets {
         })
     }
 
-    /// Follows the files, looking at all of them whenever they are due, for as long as it is polled
-    /// itself. They are read at once, so that one on a hung mount does not hold up the others.
-    pub(super) async fn follow(self, polling: Polling, metrics: Arc<Metrics>) {
-        let named = [
+    /// Reloads the files until dropped.
+    pub(super) async fn watch(self, polling: Polling, metrics: Arc<Metrics>) {
+        let secrets = [
             ("api_key", Some(self.api_key)),
             ("api_key_next", self.api_key_next),
             ("admin_token", self.admin_token),
@@ -99,76 +59,29 @@ impl Secrets {
             ("dpop_nonce_key", self.dpop_nonce_key),
             ("traces_headers", self.traces_headers),
         ];
-        let (read, clock) = (&metrics.secret_last_reload_success, &*polling.clock);
-        let secrets = named.into_iter().filter_map(|(name, secret)| {
-            let by_file: Arc<dyn ByFile> = secret.filter(|it| it.has_file())?;
-            Some((name.to_owned(), by_file))
-        });
-        let hmac = self.hmac.into_iter().map(|(issuer, secrets)| {
-            let by_file: Arc<dyn ByFile> = secrets;
-            (format!("hmac_secret_{issuer}"), by_file)
-        });
-        let tls = self.tls.clone().map(|tls| {
-            let by_file: Arc<dyn ByFile> = tls;
-            ("server_tls".to_owned(), by_file)
-        });
-        let followed = secrets.chain(hmac).chain(tls);
-        let mut followed: Vec<_> =
-            followed.map(|(name, secret)| Followed::new(name, secret, read, clock)).collect();
-        loop {
-            note_certificate(self.tls.as_deref(), &metrics);
-            polling.due().await;
-            join_all(followed.iter_mut().map(|secret| secret.look(read, clock))).await;
+        let mut files: Vec<(String, Arc<dyn Reloadable>)> = Vec::new();
+        for (name, secret) in secrets {
+            if let Some(secret) = secret {
+                files.push((name.to_owned(), secret));
+            }
         }
+        for (issuer, secrets) in self.hmac {
+            files.push((format!("hmac_secret_{issuer}"), secrets));
+        }
+        if let Some(tls) = &self.tls {
+            let tls: Arc<dyn Reloadable> = Arc::<ServerTls>::clone(tls);
+            files.push(("server_tls".to_owned(), tls));
+        }
+        let note_certificate = || {
+            if let Some(not_after) = self.tls.as_ref().and_then(|tls| tls.not_after()) {
+                let seconds = not_after.as_duration().as_secs_f64();
+                metrics.certificate_not_after.with_label_values(&["server"]).set(seconds);
+            }
+        };
+        watch(files, polling, &metrics.secret_last_reload_success, note_certificate).await;
     }
 }
 
 fn open(path: &Path) -> Result<Arc<Secret>, SecretFileError> {
     Secret::open(path).map(Arc::new)
-}
-
-fn note_certificate(tls: Option<&ServerTls>, metrics: &Metrics) {
-    if let Some(not_after) = tls.and_then(ServerTls::not_after) {
-        let seconds = not_after.as_duration().as_secs_f64();
-        metrics.certificate_not_after.with_label_values(&["server"]).set(seconds);
-    }
-}
-
-struct Followed {
-    name: String,
-    secret: Arc<dyn ByFile>,
-    /// The last look found nothing usable; told once, not at each look.
-    failing: bool,
-}
-
-impl Followed {
-    fn new(name: String, secret: Arc<dyn ByFile>, read: &GaugeVec, clock: &dyn Clock) -> Self {
-        let followed = Self { name, secret, failing: false };
-        followed.note_success(read, clock);
-        followed
-    }
-
-    async fn look(&mut self, read: &GaugeVec, clock: &dyn Clock) {
-        let looked = self.secret.look().await;
-        if let Err(error) = looked {
-            if !self.failing {
-                tracing::warn!(
-                    secret = &*self.name,
-                    "failed to reload secret file: {error}; keeping the previous value"
-                );
-            }
-            self.failing = true;
-            return;
-        }
-        if looked == Ok(true) || self.failing {
-            tracing::info!(secret = &*self.name, "secret reloaded");
-        }
-        self.failing = false;
-        self.note_success(read, clock);
-    }
-
-    fn note_success(&self, read: &GaugeVec, clock: &dyn Clock) {
-        let now = clock.now().as_duration().as_secs_f64();
-        read.with_label_values(&[&*self.name]).set(now);
-    }
 }

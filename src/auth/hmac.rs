@@ -1,22 +1,26 @@
 //! The shared secrets of an issuer without public keys (RFC 7518 §3.2), from a watched file.
 //!
-//! A cached token refers to its secret by a random number. A hash of the secret would allow
+//! A cached token refers to its secret by a MAC with a random key. A hash of the secret would allow
 //! guessing it offline. The secrets never leave this module.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use arc_swap::ArcSwap;
 use aws_lc_rs::hmac::{self, HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use crate::{
     secret_file::{self, SecretFileError},
     settings::{self, HmacAlgorithm, HmacSecretError, hmac_secrets},
+    watched_file::{FileSource, WatchedFile},
 };
 
-/// Identifies a secret. Random, so it reveals nothing about the secret.
+/// Identifies a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SecretId(u64);
+pub(super) struct SecretId([u8; 8]);
 
 /// Why a file contains no usable secrets.
 #[derive(Debug, thiserror::Error)]
@@ -35,21 +39,17 @@ pub enum HmacFileError {
 }
 
 /// The secrets of an issuer, reloaded from its file.
-pub struct HmacSecrets {
-    settings: settings::Hmac,
-    current: ArcSwap<SecretSet>,
-}
+pub type HmacSecrets = WatchedFile<SecretSet, HmacFileError>;
 
 /// The current secrets.
-pub(super) struct SecretSet {
-    secrets: Vec<Arc<Secret>>,
+pub struct SecretSet {
+    secrets: Vec<Secret>,
     /// Changes with each new set of secrets.
     pub(super) generation: u64,
 }
 
 struct Secret {
     id: SecretId,
-    text: SecretString,
     keys: Vec<(HmacAlgorithm, hmac::Key)>,
 }
 
@@ -59,36 +59,17 @@ impl HmacSecrets {
     /// # Errors
     /// If the file contains no secret, or one that is too short.
     pub(super) fn open(settings: &settings::Hmac) -> Result<Self, HmacFileError> {
-        let text = secret_file::read_blocking(&settings.secret_file)?;
-        let secrets = load(settings, &text, &[])?;
-        let current = ArcSwap::from_pointee(SecretSet { secrets, generation: 0 });
-        Ok(Self { settings: settings.clone(), current })
-    }
-
-    /// Reloads the file and returns whether the secrets have changed. Keeps the current secrets on
-    /// an error.
-    ///
-    /// # Errors
-    /// If the file contains no secret, or one that is too short.
-    pub async fn reload(&self) -> Result<bool, HmacFileError> {
-        let text = secret_file::read(&self.settings.secret_file).await?;
-        let current = self.current.load();
-        let secrets = load(&self.settings, &text, &current.secrets)?;
-        let is_same = secrets.iter().map(|it| it.id).eq(current.secrets.iter().map(|it| it.id));
-        if !is_same {
-            let generation = current.generation.wrapping_add(1);
-            self.current.store(Arc::new(SecretSet { secrets, generation }));
-        }
-        Ok(!is_same)
-    }
-
-    pub(super) fn current(&self) -> Arc<SecretSet> {
-        self.current.load_full()
-    }
-
-    /// Changes with each new set of secrets.
-    pub(super) fn generation(&self) -> u64 {
-        self.current.load().generation
+        let settings::Hmac { secret_file: path, algorithms } = settings.clone();
+        let (id_key, generations) = (id_key(), AtomicU64::default());
+        let parse = move |content| {
+            let text = secret_file::parse(&path, content)?;
+            let texts = hmac_secrets(text.expose_secret(), &algorithms)
+                .map_err(|why| HmacFileError::Content { path: path.clone(), why })?;
+            let secret = |text| Secret::new(text, &algorithms, &id_key);
+            let secrets = texts.into_iter().map(secret).collect();
+            Ok(SecretSet { secrets, generation: generations.fetch_add(1, Ordering::Relaxed) })
+        };
+        FileSource::open(&settings.secret_file, secret_file::MAX_BYTES, parse).map(Self::from)
     }
 }
 
@@ -117,7 +98,7 @@ impl SecretSet {
     /// A set with one secret.
     #[cfg(any(test, fuzzing))]
     pub(super) fn of_one(text: &str, algorithms: &[HmacAlgorithm]) -> Self {
-        Self { secrets: vec![Arc::new(Secret::new(text, algorithms))], generation: 0 }
+        Self { secrets: vec![Secret::new(text, algorithms, &id_key())], generation: 0 }
     }
 
     /// Whether this secret is one of the current ones.
@@ -126,33 +107,19 @@ impl SecretSet {
     }
 }
 
-/// Parses the secrets in a file. Secrets that are already in use keep their id.
-fn load(
-    settings: &settings::Hmac,
-    text: &SecretString,
-    before: &[Arc<Secret>],
-) -> Result<Vec<Arc<Secret>>, HmacFileError> {
-    let texts = hmac_secrets(text.expose_secret(), &settings.algorithms).map_err(|why| {
-        let path = settings.secret_file.clone();
-        HmacFileError::Content { path, why }
-    })?;
-    let load = |text: &str| {
-        let same = before.iter().find(|loaded| loaded.text.expose_secret() == text);
-        same.map_or_else(|| Arc::new(Secret::new(text, &settings.algorithms)), Arc::clone)
-    };
-    Ok(texts.into_iter().map(load).collect())
+/// A random key for the ids of secrets. Without it, an id reveals nothing about its secret.
+fn id_key() -> hmac::Key {
+    hmac::Key::new(HMAC_SHA256, &rand::random::<[u8; 32]>())
 }
 
 impl Secret {
-    fn new(text: &str, algorithms: &[HmacAlgorithm]) -> Self {
+    fn new(text: &str, algorithms: &[HmacAlgorithm], id_key: &hmac::Key) -> Self {
         let key = |algorithm: &HmacAlgorithm| {
             (*algorithm, hmac::Key::new(function(*algorithm), text.as_bytes()))
         };
-        Self {
-            id: SecretId(rand::random()),
-            text: SecretString::from(text),
-            keys: algorithms.iter().map(key).collect(),
-        }
+        let tag = hmac::sign(id_key, text.as_bytes());
+        let id = tag.as_ref().first_chunk().copied().unwrap_or_default();
+        Self { id: SecretId(id), keys: algorithms.iter().map(key).collect() }
     }
 }
 
@@ -164,11 +131,9 @@ const fn function(algorithm: HmacAlgorithm) -> hmac::Algorithm {
     }
 }
 
-impl fmt::Debug for HmacSecrets {
+impl fmt::Debug for SecretSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HmacSecrets")
-            .field("file", &self.settings.secret_file)
-            .finish_non_exhaustive()
+        f.debug_struct("SecretSet").finish_non_exhaustive()
     }
 }
 
@@ -215,7 +180,7 @@ mod tests {
             std::fs::write(&file, bad).unwrap();
             let error = secrets.reload().await.unwrap_err();
             assert!(!format!("{error} {error:?}").contains(ONE), "{error:?}");
-            assert_eq!(secrets.generation(), both.generation, "{bad:?}");
+            assert_eq!(secrets.current().generation, both.generation, "{bad:?}");
         }
         std::fs::write(&file, TWO).unwrap();
         assert!(secrets.reload().await.unwrap());

@@ -70,7 +70,7 @@ impl Issuer {
     /// The generation of these keys or secrets.
     pub(super) fn generation(&self, now: Monotonic) -> Option<u64> {
         match &self.secrets {
-            Some(secrets) => Some(secrets.generation()),
+            Some(secrets) => Some(secrets.current().generation),
             None => self.keys.generation(now),
         }
     }

@@ -30,7 +30,7 @@ use serde_json::Value;
 
 pub(crate) use self::fetch::FetchError;
 #[cfg(any(test, fuzzing))]
-pub(super) use self::fetch::{discovered_jwks_uri, parse_allowed_url};
+pub(super) use self::fetch::discovered_jwks_uri;
 use self::key::UnusableKey;
 pub(super) use self::{
     fetch::{KeyFetcher, fetcher},

@@ -1,7 +1,7 @@
 //! What was revoked: from a file and, for as long as the process lives, from operators and issuers.
 //!
 //! `list` holds entries and knows which tokens they end, `token_identity` is what is kept of a good token
-//! to ask that again, `file` follows the file. A token is looked up when it is verified and again
+//! to ask that again, `file` reloads the file. A token is looked up when it is verified and again
 //! only when something new has been revoked since, which one number tells: a known token costs two
 //! loads. Bounded in number: what comes beyond is refused, never dropped. Whose customers are to be
 //! forgotten is `revoking`'s.
@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use prometheus::IntGauge;
 use tokio::sync::watch;
 
-use self::file::Follower;
+use self::file::WatchedRevocations;
 pub(super) use self::{list::List, token_identity::TokenIdentity};
 use super::{error::Reason, logout::LogoutError, token::Logout};
 use crate::{
@@ -63,7 +63,7 @@ pub(super) struct Revocations {
     generation: AtomicU64,
     /// Wakes those who wait for something else meanwhile.
     changes: watch::Sender<()>,
-    follower: Option<Follower>,
+    file: Option<WatchedRevocations>,
     clock: Arc<dyn Clock>,
     from_file: IntGauge,
     in_memory: IntGauge,
@@ -86,20 +86,20 @@ impl Revocations {
     ) -> Result<Self, FileError> {
         let count = |source| metrics.auth.revocations.with_label_values(&[source]);
         metrics.auth.revocation_reloads.initialize(file::OUTCOMES);
-        let follower = settings.revocations_file.as_deref();
+        let opened = settings.revocations_file.as_deref();
+        let opened = opened.map(|path| WatchedRevocations::open(path, settings, &clock, metrics));
+        let (file, entries) = opened.transpose()?.unzip();
         let revocations = Self {
             settings: settings.clone(),
             lists: RwLock::default(),
             generation: AtomicU64::new(0),
             changes: watch::Sender::new(()),
-            follower: follower.map(|path| Follower::new(path, metrics)),
+            file,
             clock,
             from_file: count("file"),
             in_memory: count("memory"),
         };
-        if let Some(follower) = &revocations.follower {
-            follower.open(&revocations)?;
-        }
+        revocations.replace(entries.unwrap_or_default());
         Ok(revocations)
     }
 
@@ -226,7 +226,8 @@ impl Revocations {
 
     /// Looks at the file again, and gives what is new by it; `None` when there is no file.
     pub(super) async fn reload(&self) -> Option<List> {
-        Some(self.follower.as_ref()?.look(self).await.unwrap_or_default())
+        let entries = self.file.as_ref()?.reload().await;
+        Some(entries.map_or_else(List::default, |entries| self.replace(entries)))
     }
 
     /// Lets what has come to its end leave memory.

@@ -1,7 +1,8 @@
 //! `juspay-bff healthcheck`: requests `/readyz` of the service on this machine.
 //!
 //! The exit code is 0 or 1, because Docker reserves 2. Reads no setting except
-//! `server.admin_listen`.
+//! `server.admin_listen`. Does not use `http_client`: the admin listener may be a unix socket, and awc
+//! connects only to TCP addresses without a connector of our own.
 
 use std::{
     io,

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::app::Reload;
+use crate::watched_file::Reload;
 
 /// Completes at SIGTERM or SIGINT. After this call, these signals don't terminate the process
 /// themselves.

@@ -36,6 +36,7 @@ use crate::{
     clock::{self, Clock, Monotonic},
     credentials,
     customer::CustomerId,
+    http_client::content_length,
     metrics::{GaugeGuard, Metrics, Series as _},
     net::Origin,
     settings,
@@ -480,10 +481,6 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let mut dates = headers.get_all(header::DATE);
     let (Some(date), None) = (dates.next(), dates.next()) else { return None };
     date.to_str().ok().and_then(clock::http_date)
-}
-
-fn content_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Parses `Retry-After` (RFC 9110 §10.2.3): seconds, or a date relative to the response's `Date`.

@@ -22,6 +22,7 @@ use super::{
     pool::{Pool, PooledStream},
 };
 use crate::{
+    http_client,
     net::without_brackets,
     settings::{self, IpFamily},
 };
@@ -65,12 +66,8 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// A client without connections.
-    ///
-    /// Redirects are disabled, because they would send the key elsewhere. awc's timeout is
-    /// disabled, because it doesn't cover the body; the deadline covers the whole exchange. awc's
-    /// connection limit is disabled, because it counts lost connections; `resilience` has its own
-    /// limit.
+    /// A client without connections. awc's limit of connections is disabled, because it counts lost
+    /// connections; `resilience` has its own limit.
     pub(super) fn new(
         settings: &settings::Juspay,
         tls: &Arc<rustls::ClientConfig>,
@@ -81,14 +78,8 @@ impl Http {
             .connector(connector(settings, Rc::clone(last_family), Rc::clone(&pool)))
             .limit(0)
             .timeout(settings.connect_timeout)
-            .handshake_timeout(settings.connect_timeout)
-            .rustls_0_23(Arc::clone(tls));
-        let client = awc::Client::builder()
-            .connector(connector)
-            .disable_redirects()
-            .disable_timeout()
-            .no_default_headers()
-            .finish();
+            .handshake_timeout(settings.connect_timeout);
+        let client = http_client::client(connector, Arc::clone(tls));
         Self { client, pool }
     }
 }

@@ -10,11 +10,15 @@ use serde::Deserialize;
 use super::{Entry, EntryError, Written};
 use crate::{
     json::{self, Object},
-    regular_file::{self, Content, ReadError},
+    regular_file::{self, ReadError},
+    watched_file::{FileSource, ReadResult},
 };
 
 /// Bytes that an entry may take, on the average.
 const BYTES_AN_ENTRY: u64 = 1024;
+
+/// The file, as it is followed.
+pub type RevocationsFile = FileSource<Vec<Entry>, FileError>;
 
 /// Why a file can't be used. Neither its path nor its content is part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,21 +71,30 @@ impl From<ReadError> for FileError {
     }
 }
 
-/// The bytes of the file, which may hold `most` entries. Blocks the thread, for a bounded time: for
-/// the start and for commands.
+/// Reads the file, which may contain `most` entries. Blocks the thread, for a bounded time.
+/// `is_known` tells whether there is such an issuer.
 ///
 /// # Errors
-/// When they can't be read, or are too many.
-pub fn read(path: &Path, most: usize) -> Result<Content, FileError> {
-    Ok(regular_file::read_blocking(path, limit(most))?)
+/// If an entry can't be used.
+pub fn read(
+    path: &Path,
+    most: usize,
+    is_known: impl Fn(&str) -> bool,
+) -> Result<Vec<Entry>, FileError> {
+    parse(&regular_file::read_blocking(path, limit(most))?, most, is_known)
 }
 
-/// The same without blocking the thread.
+/// The same for a file that is followed.
 ///
 /// # Errors
-/// As [`read`].
-pub async fn reread(path: &Path, most: usize) -> Result<Content, FileError> {
-    Ok(regular_file::read(path, limit(most)).await?)
+/// If an entry can't be used.
+pub fn open(
+    path: &Path,
+    most: usize,
+    is_known: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> Result<(RevocationsFile, Vec<Entry>), FileError> {
+    let parse = move |content: ReadResult| parse(&content?, most, &is_known);
+    FileSource::open(path, limit(most), parse)
 }
 
 fn limit(most: usize) -> u64 {
@@ -115,6 +128,7 @@ pub fn parse(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::regular_file::Content;
 
     fn parsed(json: &str) -> Result<usize, FileError> {
         parse(json.as_bytes(), 3, |issuer| issuer == "main").map(|entries| entries.len())
@@ -177,6 +191,9 @@ mod tests {
 
     #[test]
     fn a_file_may_be_so_large_and_no_larger() {
+        let read = |path: &Path, most| -> Result<Content, FileError> {
+            Ok(regular_file::read_blocking(path, limit(most))?)
+        };
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "x".repeat(2048)).unwrap();
         assert_eq!(read(file.path(), 1).map(|bytes| bytes.len()), Ok(2048));

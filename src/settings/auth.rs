@@ -177,9 +177,7 @@ fn holds_revocations(
     max_entries: usize,
     is_known: impl Fn(&str) -> bool,
 ) -> Result<(), Violation> {
-    let checked =
-        file::read(path, max_entries).and_then(|bytes| file::parse(&bytes, max_entries, is_known));
-    checked.map(drop).map_err(|error| {
+    file::read(path, max_entries, is_known).map(drop).map_err(|error| {
         if let FileError::Unreadable(error) = error {
             Violation::unreadable(path, error)
         } else {

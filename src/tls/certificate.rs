@@ -1,30 +1,14 @@
-//! Parses the expiry and the names of a certificate (RFC 5280 §4.1).
+//! The expiry and the names of a certificate (RFC 5280 §4.1), by x509-parser.
 //!
-//! It doesn't validate: rustls does. Fields that can't be parsed are treated as missing.
+//! It doesn't validate: rustls does. A certificate that can't be parsed has neither. A subject with
+//! several common names has none.
 
-use jiff::{Timestamp, civil::DateTime};
+use jiff::{SignedDuration, Timestamp};
+use x509_parser::{
+    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _, x509::X509Name,
+};
 
 use crate::clock::calendar;
-
-const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_ID: u8 = 0x06;
-const UTF8_STRING: u8 = 0x0c;
-const PRINTABLE_STRING: u8 = 0x13;
-const IA5_STRING: u8 = 0x16;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const VERSION: u8 = 0xa0;
-const EXTENSIONS: u8 = 0xa3;
-const DNS_NAME: u8 = 0x82;
-const URI: u8 = 0x86;
-
-/// id-at-commonName, 2.5.4.3
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-/// id-ce-subjectAltName, 2.5.29.17
-const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
 /// The names in a verified client certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,49 +21,31 @@ pub struct PeerCertificate {
     pub uris: Vec<String>,
 }
 
-/// The parsed fields of a certificate.
-struct Parts<'a> {
-    validity: &'a [u8],
-    subject: &'a [u8],
-    /// The content of `SubjectPublicKeyInfo`.
-    key: &'a [u8],
-    extensions: &'a [u8],
-}
-
 /// The time at which a certificate (DER) expires.
 #[must_use]
 pub fn not_after(certificate: &[u8]) -> Option<Timestamp> {
-    let mut validity = Parts::of(certificate)?.validity;
-    element(&mut validity)?;
-    let (tag, text) = element(&mut validity)?;
-    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
-    // RFC 5280 §4.1.2.5.1: years from 50 on belong to the 20th century.
-    let text = match (tag, text.get(..2)?.parse::<u8>().ok()?) {
-        (UTC_TIME, 50..) => format!("19{text}"),
-        (UTC_TIME, _) => format!("20{text}"),
-        (GENERALIZED_TIME, _) => text.to_owned(),
-        (_, _) => return None,
-    };
-    let time = DateTime::strptime("%Y%m%d%H%M%S", text).ok()?;
-    calendar::timestamp(time)
-}
-
-/// The content of `SubjectPublicKeyInfo` in a certificate (DER).
-pub(super) fn public_key_of(certificate: &[u8]) -> Option<&[u8]> {
-    Parts::of(certificate).map(|parts| parts.key)
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    calendar::since_1970(SignedDuration::from_secs(seconds))
 }
 
 impl PeerCertificate {
     /// Parses a certificate (DER). Names that can't be parsed are left out.
     #[must_use]
     pub fn read(certificate: &[u8]) -> Self {
-        let Some(parts) = Parts::of(certificate) else { return Self::default() };
-        let names = parts.alternative_names();
-        let of_kind = |kind: u8| {
-            let texts = names.iter().filter(move |(tag, _)| *tag == kind);
-            texts.filter_map(|(_, text)| ascii(text)).collect()
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+            return Self::default();
         };
-        Self { common_name: parts.common_name(), dns_names: of_kind(DNS_NAME), uris: of_kind(URI) }
+        let mut names = Self { common_name: common_name(certificate.subject()), ..Self::default() };
+        let alternative = certificate.subject_alternative_name().ok().flatten();
+        for name in alternative.iter().flat_map(|extension| &extension.value.general_names) {
+            if let GeneralName::DNSName(name) = name {
+                names.dns_names.extend(ascii(name));
+            } else if let GeneralName::URI(uri) = name {
+                names.uris.extend(ascii(uri));
+            }
+        }
+        names
     }
 
     /// Whether one of the parsed names is `name`.
@@ -90,82 +56,15 @@ impl PeerCertificate {
     }
 }
 
-impl<'a> Parts<'a> {
-    fn of(certificate: &'a [u8]) -> Option<Self> {
-        let mut outer = certificate;
-        let mut certificate = expect(&mut outer, SEQUENCE)?;
-        let mut tbs = expect(&mut certificate, SEQUENCE)?;
-        if tbs.first() == Some(&VERSION) {
-            element(&mut tbs)?;
-        }
-        expect(&mut tbs, INTEGER)?;
-        let [_algorithm, _issuer, validity, subject, key] =
-            [(); 5].map(|()| expect(&mut tbs, SEQUENCE));
-        let extensions = elements(tbs).into_iter().find(|(tag, _)| *tag == EXTENSIONS);
-        let extensions = extensions
-            .map_or(&[][..], |(_, mut tagged)| expect(&mut tagged, SEQUENCE).unwrap_or_default());
-        Some(Self { validity: validity?, subject: subject?, key: key?, extensions })
-    }
-
-    fn common_name(&self) -> Option<String> {
-        let attributes = elements(self.subject)
-            .into_iter()
-            .filter(|(tag, _)| *tag == SET)
-            .flat_map(|(_, attributes)| elements(attributes));
-        let names = attributes.filter_map(|(_, mut attribute)| {
-            Some((expect(&mut attribute, OBJECT_ID)?, element(&mut attribute)?))
-        });
-        let names: Vec<_> = names.filter(|(kind, _)| *kind == COMMON_NAME).collect();
-        let [(_, (tag, text))] = names[..] else { return None };
-        let is_text = matches!(tag, UTF8_STRING | PRINTABLE_STRING | IA5_STRING);
-        std::str::from_utf8(text).ok().filter(|_| is_text).map(str::to_owned)
-    }
-
-    fn alternative_names(&self) -> Vec<(u8, &'a [u8])> {
-        let names = elements(self.extensions).into_iter().find_map(|(_, mut extension)| {
-            (expect(&mut extension, OBJECT_ID)? == SUBJECT_ALT_NAME).then_some(extension)
-        });
-        let parts = names.map(elements).unwrap_or_default();
-        // The optional `critical` flag may come between the two.
-        let value = parts.into_iter().find(|(tag, _)| *tag == OCTET_STRING);
-        let names = value.and_then(|(_, mut value)| expect(&mut value, SEQUENCE));
-        names.map(elements).unwrap_or_default()
-    }
+/// An `IA5String` is ASCII; x509-parser accepts more.
+fn ascii(name: &str) -> Option<String> {
+    name.is_ascii().then(|| name.to_owned())
 }
 
-fn ascii(text: &[u8]) -> Option<String> {
-    std::str::from_utf8(text).ok().filter(|text| text.is_ascii()).map(str::to_owned)
-}
-
-/// The content of the next element, if it has this tag.
-pub(super) fn expect<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
-    element(bytes).filter(|(found, _)| *found == tag).map(|(_, content)| content)
-}
-
-/// All elements up to the first that can't be parsed.
-fn elements(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
-    std::iter::from_fn(|| element(&mut bytes)).collect()
-}
-
-/// Removes the next element from `bytes`, and returns its tag and content (X.690 §8.1). Only tags
-/// of one byte occur in these fields.
-fn element<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let long = usize::from(first & 0x7f);
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(long)?;
-            let shift =
-                |length: usize, digit: &u8| length.checked_mul(256)?.checked_add((*digit).into());
-            (digits.iter().try_fold(0, shift)?, rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    *bytes = rest;
-    Some((tag, content))
+fn common_name(subject: &X509Name<'_>) -> Option<String> {
+    let mut names = subject.iter_common_name();
+    let (Some(name), None) = (names.next(), names.next()) else { return None };
+    name.as_str().ok().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -224,13 +123,13 @@ mod tests {
 
     #[test]
     fn several_common_names_are_ignored() {
+        // A set of one attribute: id-at-commonName (2.5.4.3), a UTF8String.
         let name = |text: &str| {
-            let name = [&[0x06, 3][..], COMMON_NAME, &[UTF8_STRING, 1], text.as_bytes()].concat();
-            [&[SET, 10, SEQUENCE, 8][..], &name].concat()
+            [&[0x31, 10, 0x30, 8, 0x06, 3, 0x55, 0x04, 0x03, 0x0c, 1], text.as_bytes()].concat()
         };
-        let of = |subject: &[u8]| {
-            let parts = Parts { validity: &[], subject, key: &[], extensions: &[] };
-            parts.common_name()
+        let of = |names: &[u8]| {
+            let subject = [&[0x30, u8::try_from(names.len()).unwrap()], names].concat();
+            common_name(&X509Name::from_der(&subject).unwrap().1)
         };
         assert_eq!(of(&name("a")).as_deref(), Some("a"));
         assert_eq!(of(&[name("a"), name("b")].concat()), None);

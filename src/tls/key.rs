@@ -1,8 +1,8 @@
 //! Reads the private key of the public listener without leaving copies of the file, the PEM or the
 //! DER in memory. Only aws-lc's own representation remains, which aws-lc wipes when it is dropped.
 //!
-//! rustls's PEM reader is not used: it leaves the base64 in memory, and extracting a key from its
-//! result leaves the DER.
+//! rustls's PEM reader is not used: `from_pem_slice` of rustls-pki-types 1.16 leaves a copy of the
+//! base64 in memory, which `tests/memory.rs` finds.
 
 use std::{mem, path::Path, sync::Arc};
 
@@ -53,20 +53,30 @@ fn first_in(text: &str) -> Result<PrivateKey, FileError> {
     let begin =
         lines.find_map(|line| KINDS.iter().find(|(label, _)| is_boundary(line, "BEGIN", label)));
     let (label, kind) = begin.ok_or(FileError::Lacks("private key"))?;
+    let mut der = pem_block(&mut lines, label, text.len()).ok_or(FileError::NotPem)?;
+    Ok(Zeroizing::new(kind(mem::take(&mut *der))))
+}
+
+/// Decodes a PEM block, from the line after its BEGIN line to its END line. `lines` are trimmed and
+/// have at most `max_len` bytes.
+pub fn pem_block<'t>(
+    lines: &mut impl Iterator<Item = &'t str>,
+    label: &str,
+    max_len: usize,
+) -> Option<Zeroizing<Vec<u8>>> {
     // Large enough for all lines: a growing buffer leaves unwiped copies behind.
-    let mut encoded = Zeroizing::new(String::with_capacity(text.len()));
+    let mut encoded = Zeroizing::new(String::with_capacity(max_len));
     loop {
-        match lines.next() {
-            Some(line) if is_boundary(line, "END", label) => break,
-            Some(line) => encoded.push_str(line),
-            None => return Err(FileError::NotPem),
+        match lines.next()? {
+            line if is_boundary(line, "END", label) => break,
+            line => encoded.push_str(line),
         }
     }
     // The base64 is longer than the DER.
     let mut der = Zeroizing::new(vec![0; encoded.len()]);
-    let length = STANDARD.decode_slice(&*encoded, &mut der).map_err(|_| FileError::NotPem)?;
+    let length = STANDARD.decode_slice(&*encoded, &mut der).ok()?;
     der.truncate(length);
-    Ok(Zeroizing::new(kind(mem::take(&mut *der))))
+    Some(der)
 }
 
 /// Whether a line is `-----BEGIN LABEL-----` or `-----END LABEL-----`.

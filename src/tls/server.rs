@@ -6,7 +6,6 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
-use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
@@ -25,6 +24,7 @@ use super::{
 use crate::{
     secret_file::{self, SecretFileError},
     settings::{ClientAuth, ServerTls as Settings},
+    watched_file::{FileSource, ReadResult, WatchedFile},
 };
 
 const CERT: &str = "server.tls.cert_file";
@@ -62,99 +62,54 @@ pub enum ServerTlsError {
     SetUp,
 }
 
-/// The result of a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reloaded {
-    /// The files are the ones in use.
-    Unchanged,
-    /// The files have changed, and are in use now.
-    Changed,
-}
-
 /// The TLS configuration of a listener, which is reloaded from its files.
-pub struct ServerTls {
-    settings: Settings,
-    current: ArcSwap<Current>,
-}
+pub type ServerTls = WatchedFile<TlsConfig, ServerTlsError>;
 
-struct Current {
+/// The TLS configuration of a listener.
+pub struct TlsConfig {
     config: Arc<ServerConfig>,
     not_after: Option<Timestamp>,
-    /// Digest of all files.
-    digest: Vec<u8>,
 }
 
 impl ServerTls {
-    /// Reads the files.
+    /// Reads the files. Blocks the thread for a bounded time.
     ///
     /// # Errors
     /// If they are invalid.
     pub fn open(settings: &Settings) -> Result<Self, ServerTlsError> {
-        let current = ArcSwap::from_pointee(Current::of(&FileContents::read(settings)?, settings)?);
-        Ok(Self { settings: settings.clone(), current })
+        let Settings { cert_file, key_file, client_ca_file, client_auth } = settings.clone();
+        let paths: Vec<_> = [cert_file, key_file].into_iter().chain(client_ca_file).collect();
+        let own_paths = paths.clone();
+        let parse = move |contents: Vec<ReadResult>| {
+            let files = own_paths.iter().zip(contents).zip([CERT, KEY, CLIENT_CA]);
+            let texts = files.map(|((path, content), key)| {
+                secret_file::parse(path, content).map_err(file_error(key))
+            });
+            let texts: Vec<_> = texts.collect::<Result<_, _>>()?;
+            match &texts[..] {
+                [cert, key, rest @ ..] => TlsConfig::parse(cert, key, rest.first(), client_auth),
+                _ => Err(ServerTlsError::SetUp),
+            }
+        };
+        FileSource::open_all(paths, secret_file::MAX_BYTES, parse).map(Self::from)
     }
 
     /// The configuration for the next handshake.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().config)
+        Arc::clone(&self.current().config)
     }
 
     /// The time at which the certificate expires.
     #[must_use]
     pub fn not_after(&self) -> Option<Timestamp> {
-        self.current.load().not_after
-    }
-
-    /// Reads the files again, and replaces the configuration if they have changed.
-    ///
-    /// # Errors
-    /// If they are invalid. The previous configuration remains in use.
-    pub async fn reload(&self) -> Result<Reloaded, ServerTlsError> {
-        let new = Current::of(&FileContents::reread(&self.settings).await?, &self.settings)?;
-        if new.digest == self.current.load().digest {
-            return Ok(Reloaded::Unchanged);
-        }
-        self.current.store(Arc::new(new));
-        Ok(Reloaded::Changed)
+        self.current().not_after
     }
 }
 
-impl fmt::Debug for ServerTls {
+impl fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// The content of the files.
-struct FileContents {
-    cert: SecretString,
-    key: SecretString,
-    client_ca: Option<SecretString>,
-}
-
-impl FileContents {
-    fn read(settings: &Settings) -> Result<Self, ServerTlsError> {
-        let read = |key, path: &Path| secret_file::read_blocking(path).map_err(file_error(key));
-        let client_ca = settings.client_ca_file.as_deref();
-        Ok(Self {
-            cert: read(CERT, &settings.cert_file)?,
-            key: read(KEY, &settings.key_file)?,
-            client_ca: client_ca.map(|path| read(CLIENT_CA, path)).transpose()?,
-        })
-    }
-
-    async fn reread(settings: &Settings) -> Result<Self, ServerTlsError> {
-        let read = async |key, path: &Path| secret_file::read(path).await.map_err(file_error(key));
-        let client_ca = match &settings.client_ca_file {
-            Some(path) => Some(read(CLIENT_CA, path).await?),
-            None => None,
-        };
-        Ok(Self {
-            cert: read(CERT, &settings.cert_file).await?,
-            key: read(KEY, &settings.key_file).await?,
-            client_ca,
-        })
+        f.debug_struct("TlsConfig").field("not_after", &self.not_after).finish_non_exhaustive()
     }
 }
 
@@ -162,32 +117,24 @@ fn file_error<E: Into<FileError>>(key: &'static str) -> impl FnOnce(E) -> Server
     move |error| ServerTlsError::File(key, error.into())
 }
 
-impl Current {
-    fn of(contents: &FileContents, settings: &Settings) -> Result<Self, ServerTlsError> {
-        let chain = certificates_in(&contents.cert).map_err(file_error(CERT))?;
-        let key = private_key_in(&contents.key).map_err(file_error(KEY))?;
-        let mut digest = aws_lc_rs_digest();
-        for certificate in &chain {
-            digest.update(certificate);
-        }
-        digest.update(key.secret_der());
-        let authorities = contents.client_ca.as_ref().map(certificates_in).transpose();
-        let authorities = authorities.map_err(file_error(CLIENT_CA))?;
-        for authority in authorities.iter().flatten() {
-            digest.update(authority);
-        }
+impl TlsConfig {
+    fn parse(
+        cert: &SecretString,
+        key: &SecretString,
+        client_ca: Option<&SecretString>,
+        client_auth: ClientAuth,
+    ) -> Result<Self, ServerTlsError> {
+        let chain = certificates_in(cert).map_err(file_error(CERT))?;
+        let key = private_key_in(key).map_err(file_error(KEY))?;
         let not_after = chain.first().and_then(|certificate| not_after(certificate));
+        let authorities = client_ca.map(certificates_in).transpose();
+        let authorities = authorities.map_err(file_error(CLIENT_CA))?;
         let pair = certified_key(chain, &key).map_err(|_| ServerTlsError::Mismatch)?;
-        let clients = authorities.map(|certificates| verifier(certificates, settings.client_auth));
+        let clients = authorities.map(|certificates| verifier(certificates, client_auth));
         let clients = clients.transpose().map_err(file_error(CLIENT_CA))?;
         let config = config(pair, clients).map_err(|_| ServerTlsError::SetUp)?;
-        let digest = digest.finish().as_ref().to_vec();
-        Ok(Self { config: Arc::new(config), not_after, digest })
+        Ok(Self { config: Arc::new(config), not_after })
     }
-}
-
-fn aws_lc_rs_digest() -> ::aws_lc_rs::digest::Context {
-    ::aws_lc_rs::digest::Context::new(&::aws_lc_rs::digest::SHA256)
 }
 
 fn provider() -> Arc<CryptoProvider> {

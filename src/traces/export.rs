@@ -84,7 +84,7 @@ pub(super) fn start(
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("traces".to_owned()).spawn(move || {
         let send = async move {
-            let collector = Collector::new(&endpoint, tls, headers);
+            let collector = Collector::new(&endpoint, &tls, headers);
             let losses = Losses { reported: 0, next: for_thread.monotonic(), why: None };
             let clock = for_thread;
             Sender { waiting, collector, resource, metrics, losses, end, clock }.run().await;

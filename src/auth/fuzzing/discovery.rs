@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::said::{ISSUER, Said, is_text_of_object};
-use crate::auth::jwks::{discovered_jwks_uri, parse_allowed_url};
+use crate::{auth::jwks::discovered_jwks_uri, http_client::parse_allowed_url};
 
 const BY_HTTPS: &str = "https://id.example/.well-known/openid-configuration";
 const ON_LOOPBACK: &str = "http://127.0.0.1:8082/.well-known/openid-configuration";

@@ -2,30 +2,30 @@
 //! in the body of a POST to the address of the settings (promise P2).
 //!
 //! Trusts no answer further than it must: 200 only, JSON, no redirects, a small body, as long as
-//! announced. Each question has a connection of its own, so no stray answer, an unasked 1xx or a
-//! surplus one, can be taken for another token's; TLS sessions are resumed, so that this costs
-//! little.
+//! announced. Each question has a connection of its own, so no stray answer can be taken for another
+//! token's.
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use awc::{
-    Client, ClientRequest, Connector,
-    error::PayloadError,
-    http::{
-        StatusCode,
-        header::{self, HeaderMap, HeaderValue},
-    },
-};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
-use crate::{credentials, metrics, secret_file::Secret, settings};
+use crate::{
+    credentials,
+    http_client::{
+        self, BodyError, ClientRequest, HttpClient, StatusCode,
+        header::{self, HeaderMap, HeaderValue},
+    },
+    metrics,
+    secret_file::Secret,
+    settings,
+};
 
 /// Largest answer read, in bytes. One has some hundred.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -90,21 +90,14 @@ impl Endpoint {
     }
 
     /// The client comes along: its connection must live as long as the exchange.
-    fn request(&self) -> Result<(Client, ClientRequest), AskError> {
-        let client = Client::builder()
-            .connector(Connector::new().rustls_0_23(Arc::clone(&self.tls)))
-            .disable_redirects()
-            // Whoever asks bounds the whole exchange.
-            .disable_timeout()
-            .no_default_headers()
-            .finish();
+    fn request(&self) -> Result<(HttpClient, ClientRequest), AskError> {
+        // Whoever asks bounds the whole exchange.
+        let client = HttpClient::new(&self.tls);
         let request = client
             .post(&self.url)
-            .force_close()
             .insert_header((header::AUTHORIZATION, self.authorization()?))
             .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
-            .insert_header((header::ACCEPT, "application/json"))
-            .insert_header((header::USER_AGENT, crate::USER_AGENT));
+            .insert_header((header::ACCEPT, "application/json"));
         Ok((client, request))
     }
 
@@ -135,14 +128,10 @@ impl Asker for Endpoint {
                 }
                 status => return Err(AskError::Status(status.as_u16())),
             }
-            let announced = answer.headers().get(header::CONTENT_LENGTH).cloned();
-            let body = answer.body().limit(MAX_BODY_BYTES).await.map_err(|error| {
-                let is_too_large = matches!(error, PayloadError::Overflow);
-                if is_too_large { AskError::Answer } else { AskError::Unreachable }
-            })?;
-            // awc gives a body that was cut off for a whole one.
-            let is_whole = announced.is_none_or(|length| length == body.len().to_string().as_str());
-            if is_whole { Ok(body) } else { Err(AskError::Answer) }
+            http_client::body(&mut answer, MAX_BODY_BYTES).await.map_err(|error| match error {
+                BodyError::TooLarge | BodyError::Truncated => AskError::Answer,
+                BodyError::Broken => AskError::Unreachable,
+            })
         })
     }
 }

@@ -2,20 +2,14 @@
 //! (OpenID Connect Discovery 1.0 §4).
 //!
 //! Accepts only status 200, at most two redirects within the same origin, and a small, complete
-//! body. Each request uses a new connection, so no stray response can be mistaken for its own. awc
-//! does not read interim responses, and reads bodies without a length only from HTTP/1.0 servers:
-//! both are failed fetches.
+//! body. awc does not read interim responses, and reads bodies without a length only from HTTP/1.0
+//! servers: both are failed fetches.
 
 #[cfg(test)]
 mod tests;
 
 use std::{cell::Cell, path::PathBuf, rc::Rc, sync::Arc};
 
-use awc::{
-    Client, Connector,
-    error::{PayloadError, SendRequestError},
-    http::{StatusCode, Uri, header},
-};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
@@ -24,8 +18,10 @@ use serde::Deserialize;
 
 use super::{MAX_SET_BYTES, SetError};
 use crate::{
-    clock, json,
-    net::{default_port, is_loopback_host},
+    clock,
+    http_client::{self, BodyError, HttpClient, SendError, StatusCode, Uri, header},
+    json,
+    net::default_port,
     regular_file::{self, ReadError},
     settings::{self, KeySource},
 };
@@ -193,7 +189,7 @@ pub(crate) fn discovered_jwks_uri(
     Ok(metadata.jwks_uri)
 }
 
-/// An HTTP client on awc.
+/// Requests to an issuer.
 #[derive(Clone)]
 struct Http {
     tls: Arc<ClientConfig>,
@@ -206,7 +202,8 @@ struct Http {
 impl Http {
     /// GET with redirects within the same origin. awc would follow redirects to any server.
     async fn get(&self, url: &str) -> Result<Bytes, FetchError> {
-        let mut uri = parse_allowed_url(url, &self.plain_http_hosts).ok_or(FetchError::Address)?;
+        let uri = http_client::parse_allowed_url(url, &self.plain_http_hosts);
+        let mut uri = uri.ok_or(FetchError::Address)?;
         for _ in 0..=MAX_REDIRECTS {
             match self.get_once(&uri).await? {
                 FetchResponse::Document(body) => return Ok(without_byte_order_mark(body)),
@@ -217,20 +214,10 @@ impl Http {
     }
 
     async fn get_once(&self, uri: &Uri) -> Result<FetchResponse, FetchError> {
-        let client = Client::builder()
-            .connector(Connector::new().rustls_0_23(Arc::clone(&self.tls)))
-            .disable_redirects()
-            // The refresher limits the whole fetch.
-            .disable_timeout()
-            .add_default_header((header::USER_AGENT, crate::USER_AGENT))
-            .add_default_header((header::ACCEPT, ACCEPT))
-            .finish();
-        let mut response = client
-            .get(uri.clone())
-            .force_close()
-            .send()
-            .await
-            .map_err(|error| to_fetch_error(&error))?;
+        // The refresher limits the whole fetch.
+        let client = HttpClient::new(&self.tls);
+        let request = client.get(uri).insert_header((header::ACCEPT, ACCEPT));
+        let mut response = request.send().await.map_err(SendError::from)?;
         self.date.set(date(response.headers()));
         if let Some(location) = location(response.status(), response.headers()) {
             return redirect(uri, location).map(FetchResponse::Redirect);
@@ -238,19 +225,8 @@ impl Http {
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status().as_u16()));
         }
-        let announced = response.headers().get(header::CONTENT_LENGTH).cloned();
-        let body = response.body().limit(MAX_SET_BYTES).await.map_err(|error| {
-            let is_too_large = matches!(error, PayloadError::Overflow);
-            if is_too_large { SetError::TooLarge.into() } else { FetchError::Broken }
-        })?;
-        // awc returns a truncated body as complete, and an empty body for a response without a
-        // length.
-        let is_whole = announced.is_none_or(|length| length == body.len().to_string().as_str());
-        if body.is_empty() || !is_whole {
-            Err(FetchError::Truncated)
-        } else {
-            Ok(FetchResponse::Document(body))
-        }
+        let body = http_client::body(&mut response, MAX_SET_BYTES).await?;
+        if body.is_empty() { Err(FetchError::Truncated) } else { Ok(FetchResponse::Document(body)) }
     }
 }
 
@@ -325,27 +301,21 @@ fn is_https(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
 }
 
-/// Parses a URL. Plain http is accepted only on loopback and on the hosts of
-/// `auth.plain_http_hosts`: elsewhere anyone on the network could replace the keys.
-pub(crate) fn parse_allowed_url(url: &str, plain_http_hosts: &[String]) -> Option<Uri> {
-    let uri: Uri = url.parse().ok()?;
-    let host = uri.host()?;
-    let is_allowed = match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => {
-            let mut listed = plain_http_hosts.iter();
-            is_loopback_host(host) || listed.any(|listed| listed.eq_ignore_ascii_case(host))
+impl From<SendError> for FetchError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Connect(why) => Self::Connect(why),
+            SendError::Broken => Self::Broken,
         }
-        _ => false,
-    };
-    is_allowed.then_some(uri)
+    }
 }
 
-/// awc's errors are not `Send`.
-fn to_fetch_error(error: &SendRequestError) -> FetchError {
-    if let SendRequestError::Connect(error) = error {
-        FetchError::Connect(error.to_string())
-    } else {
-        FetchError::Broken
+impl From<BodyError> for FetchError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => SetError::TooLarge.into(),
+            BodyError::Broken => Self::Broken,
+            BodyError::Truncated => Self::Truncated,
+        }
     }
 }

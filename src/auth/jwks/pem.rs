@@ -2,25 +2,33 @@
 //!
 //! Only files may be PEM; a URL returns a JWK set. A file with a private key in any block is
 //! rejected. The validity of certificates is not checked, because the operator chose the file.
+//!
+//! x509-parser parses the keys. The blocks are read here, because one bad block must reject the
+//! file: rustls-pki-types skips "RSA PUBLIC KEY", x509-parser's reader ignores the label of an END
+//! line, and the crate pem skips a block without one.
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use x509_parser::{
+    certificate::X509Certificate,
+    error::X509Error,
+    oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_SIG_ED25519},
+    prelude::FromDer,
+    public_key::{PublicKey, RSAPublicKey},
+    x509::SubjectPublicKeyInfo,
+};
 
 use super::SetError;
-use crate::tls::PublicKey;
+use crate::tls::pem_block;
 
 /// Most keys in a file. A token is checked with each of them.
 pub(super) const MAX_KEYS: usize = 4;
 
 const BEGIN: &str = "-----BEGIN ";
-const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// Parses the content of a block.
-type Read = for<'a> fn(&'a [u8]) -> Option<PublicKey<'a>>;
+/// First byte of an uncompressed point (SEC 1 §2.3.3).
+const UNCOMPRESSED: u8 = 0x04;
 
 /// Whether a file is PEM. A JWK set starts with a brace.
 pub(super) fn is_pem(text: &[u8]) -> bool {
@@ -35,29 +43,20 @@ pub(super) fn keys(text: &[u8]) -> Result<Vec<Value>, SetError> {
         return Err(SetError::PrivateKey);
     }
     let mut keys = Vec::new();
-    let mut lines = text.lines();
+    let mut lines = text.lines().map(str::trim);
     while let Some(begin) = lines.next() {
         let Some(label) = label(begin) else { continue };
         if keys.len() == MAX_KEYS {
             return Err(SetError::TooManyInPem);
         }
-        let read: Read = match label {
-            "PUBLIC KEY" => |der| PublicKey::of_spki(der),
-            "RSA PUBLIC KEY" => |der| PublicKey::of_pkcs1(der),
-            "CERTIFICATE" => |der| PublicKey::of_certificate(der),
+        let to_jwk: fn(&[u8]) -> Option<Value> = match label {
+            "PUBLIC KEY" => |der| jwk(&whole::<SubjectPublicKeyInfo<'_>>(der)?),
+            "RSA PUBLIC KEY" => |der| Some(rsa_jwk(&whole(der)?)),
+            "CERTIFICATE" => |der| jwk(whole::<X509Certificate<'_>>(der)?.public_key()),
             _ => return Err(SetError::Pem),
         };
-        let end = format!("{END}{label}{DASHES}");
-        let mut content = String::new();
-        loop {
-            match lines.next().map(str::trim) {
-                Some(line) if line == end => break,
-                Some(line) if !line.contains(DASHES) => content.push_str(line),
-                _ => return Err(SetError::Pem),
-            }
-        }
-        let der = STANDARD.decode(content).map_err(|_| SetError::Pem)?;
-        keys.push(read(&der).map_or(Value::Null, |key| jwk(&key)));
+        let der = pem_block(&mut lines, label, text.len()).ok_or(SetError::Pem)?;
+        keys.push(to_jwk(&der).unwrap_or_default());
     }
     Ok(keys)
 }
@@ -66,23 +65,51 @@ fn label(line: &str) -> Option<&str> {
     line.trim().strip_prefix(BEGIN)?.strip_suffix(DASHES)
 }
 
-fn jwk(key: &PublicKey<'_>) -> Value {
-    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    match key {
-        PublicKey::Rsa { modulus, exponent } => {
-            json!({"kty": "RSA", "n": text(modulus), "e": text(exponent)})
-        }
-        PublicKey::Elliptic { curve, x, y } => {
-            json!({"kty": "EC", "crv": curve, "x": text(x), "y": text(y)})
-        }
-        PublicKey::Ed25519(x) => json!({"kty": "OKP", "crv": "Ed25519", "x": text(x)}),
-        // A JWK of a type that is never used.
-        PublicKey::Other => json!({"kty": ""}),
+/// Parses DER without anything after it.
+fn whole<'a, T: FromDer<'a, X509Error>>(der: &'a [u8]) -> Option<T> {
+    T::from_der(der).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, parsed)| parsed)
+}
+
+/// `None` for a malformed key. The strength of keys is checked later.
+fn jwk(info: &SubjectPublicKeyInfo<'_>) -> Option<Value> {
+    // A JWK of a type that is never used.
+    let other = || Some(json!({"kty": ""}));
+    if info.subject_public_key.unused_bits != 0 {
+        return None;
     }
+    match info.parsed().ok()? {
+        PublicKey::RSA(key) => Some(rsa_jwk(&key)),
+        PublicKey::EC(point) => {
+            let oid = info.algorithm.parameters.as_ref()?.as_oid().ok()?;
+            let mut curves = [("P-256", OID_EC_P256), ("P-384", OID_NIST_EC_P384)].into_iter();
+            let Some((curve, _)) = curves.find(|(_, of_curve)| *of_curve == oid) else {
+                return other();
+            };
+            let coordinates = point.data().strip_prefix(&[UNCOMPRESSED])?;
+            let (x, y) = coordinates.split_at_checked(coordinates.len() / 2)?;
+            Some(json!({"kty": "EC", "crv": curve, "x": base64url(x), "y": base64url(y)}))
+        }
+        PublicKey::Unknown(x) if info.algorithm.algorithm == OID_SIG_ED25519 => {
+            Some(json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(x)}))
+        }
+        PublicKey::DSA(_)
+        | PublicKey::GostR3410(_)
+        | PublicKey::GostR3410_2012(_)
+        | PublicKey::Unknown(_) => other(),
+    }
+}
+
+fn rsa_jwk(key: &RSAPublicKey<'_>) -> Value {
+    json!({"kty": "RSA", "n": base64url(key.modulus), "e": base64url(key.exponent)})
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
     use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 
     use super::*;
@@ -91,6 +118,8 @@ mod tests {
         testing::{P256, P384, RSA, base64url, issuer},
     };
     use crate::settings::Algorithm;
+
+    const END: &str = "-----END ";
 
     fn block(label: &str, der: &[u8]) -> String {
         let text = STANDARD.encode(der);
@@ -217,11 +246,16 @@ mod tests {
     #[test]
     fn weak_malformed_and_unsupported_keys_are_not_used() {
         let odd = |bytes: usize| [vec![0x81_u8; bytes], vec![0x01]].concat();
+        // DER has no needless leading zeros (X.690 §8.3.2).
+        let exponent = der(0x02, &[0, 1, 0, 1]);
+        let needless_zero =
+            der(0x30, &[der(0x02, &[&[0], &odd(255)[..]].concat()), exponent].concat());
         for (text, why) in [
             (block("RSA PUBLIC KEY", &rsa_of(&odd(127))), UnusableKey::Material),
             (block("RSA PUBLIC KEY", &rsa_of(&odd(254))), UnusableKey::Material),
             (block("PUBLIC KEY", &rsa_info(&rsa_of(&odd(127)))), UnusableKey::Material),
             (block("RSA PUBLIC KEY", &[rsa(), vec![0]].concat()), UnusableKey::Malformed),
+            (block("RSA PUBLIC KEY", &needless_zero), UnusableKey::Malformed),
             (block("PUBLIC KEY", &rsa()), UnusableKey::Malformed),
             (block("RSA PUBLIC KEY", &rsa_info(&rsa())), UnusableKey::Malformed),
             (block("PUBLIC KEY", b""), UnusableKey::Malformed),

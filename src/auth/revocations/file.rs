@@ -1,114 +1,95 @@
-//! Follows `auth.revocations_file`: content is compared, as Kubernetes swaps a symlink and watches
-//! miss it. A file that turns bad keeps the last good list.
+//! Follows `auth.revocations_file`. A file that turns bad keeps the last good list.
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use prometheus::{Gauge, IntCounter};
 
-use super::{List, Revocations};
 use crate::{
-    auth::{Sha256, sha256},
+    clock::Clock,
     metrics::Metrics,
-    regular_file::Content,
-    revocation::file::{self, FileError},
+    revocation::{
+        Entry,
+        file::{self, FileError, RevocationsFile},
+    },
+    settings,
 };
 
-/// The label of `secret_last_reload_success_timestamp_seconds`: the file is looked at as secrets are.
+/// The label of `secret_last_reload_success_timestamp_seconds`: the file is polled as secrets are.
 const LABEL: &str = "revocations";
 
 /// The labels of `auth_revocation_reloads_total{outcome}`: of a changed list, and of an unusable file.
 pub(super) const OUTCOMES: [&str; 2] = ["success", "failure"];
 
-/// Follows the file.
-pub(super) struct Follower {
-    path: PathBuf,
-    seen: Mutex<Seen>,
+/// The file, and what is counted and logged about it.
+pub(super) struct WatchedRevocations {
+    file: RevocationsFile,
+    /// Whether the last reload failed. Only the first failure is logged.
+    is_failing: AtomicBool,
     successes: IntCounter,
     failures: IntCounter,
     last_success: Gauge,
+    clock: Arc<dyn Clock>,
 }
 
-#[derive(Default)]
-struct Seen {
-    /// What the list in use was read from.
-    digest: Option<Sha256>,
-    /// The last look found nothing usable; told once, not at each look.
-    is_failing: bool,
-}
-
-impl Follower {
-    pub(super) fn new(path: &Path, metrics: &Metrics) -> Self {
+impl WatchedRevocations {
+    /// Reads the file at the start.
+    pub(super) fn open(
+        path: &Path,
+        settings: &settings::Auth,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<(Self, Vec<Entry>), FileError> {
         let reloads = |outcome| metrics.auth.revocation_reloads.with_label_values(&[outcome]);
         let [successes, failures] = OUTCOMES.map(reloads);
-        Self {
-            path: path.to_owned(),
-            seen: Mutex::default(),
+        let (most, settings) = (settings.max_revocations, settings.clone());
+        let is_known = move |called: &str| settings.issuer_index(called).is_some();
+        let (file, entries) = file::open(path, most, is_known)?;
+        let watched = Self {
+            file,
+            is_failing: AtomicBool::default(),
             successes,
             failures,
             last_success: metrics.secret_last_reload_success.with_label_values(&[LABEL]),
-        }
+            clock: Arc::clone(clock),
+        };
+        watched.note(Some(&entries));
+        Ok((watched, entries))
     }
 
-    /// Looks at the file at the start.
-    pub(super) fn open(&self, revocations: &Revocations) -> Result<List, FileError> {
-        let read = file::read(&self.path, revocations.settings.max_revocations);
-        self.note(read, revocations)
-    }
-
-    /// Looks at the file, and takes its list up when it has changed. Gives what is new by it.
-    pub(super) async fn look(&self, revocations: &Revocations) -> Result<List, FileError> {
-        let read = file::reread(&self.path, revocations.settings.max_revocations).await;
-        self.note(read, revocations)
-    }
-
-    fn note(
-        &self,
-        read: Result<Content, FileError>,
-        revocations: &Revocations,
-    ) -> Result<List, FileError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let looked = read.and_then(|bytes| self.take_up(&bytes, &mut seen, revocations));
-        match &looked {
-            Ok(_) => {
-                seen.is_failing = false;
-                let now = revocations.clock.now().as_duration().as_secs_f64();
-                self.last_success.set(now);
+    /// Reads the file again. Returns its entries if it has changed and can be used.
+    pub(super) async fn reload(&self) -> Option<Vec<Entry>> {
+        match self.file.reload().await {
+            Ok(entries) => {
+                self.note(entries.as_deref());
+                entries
             }
             Err(error) => {
                 self.failures.inc();
-                if !seen.is_failing {
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%error, "failed to reload auth.revocations_file; keeping the \
                                             previous list");
                 }
-                seen.is_failing = true;
+                None
             }
         }
-        looked
     }
 
-    fn take_up(
-        &self,
-        bytes: &[u8],
-        seen: &mut Seen,
-        revocations: &Revocations,
-    ) -> Result<List, FileError> {
-        let settings = &revocations.settings;
-        let digest = sha256(bytes);
-        if seen.digest == Some(digest) {
-            return Ok(List::default());
+    /// Notes that the file can be used. `entries` is `None` if it hasn't changed.
+    fn note(&self, entries: Option<&[Entry]>) {
+        if let Some(entries) = entries {
+            tracing::info!(entries = entries.len(), "auth.revocations_file reloaded");
+            self.successes.inc();
         }
-        let is_known = |called: &str| settings.issuer_index(called).is_some();
-        let entries = file::parse(bytes, settings.max_revocations, is_known)?;
-        tracing::info!(entries = entries.len(), "auth.revocations_file reloaded");
-        let added = revocations.replace(entries);
-        seen.digest = Some(digest);
-        self.successes.inc();
-        Ok(added)
+        self.is_failing.store(false, Ordering::Relaxed);
+        self.last_success.set(self.clock.now().as_duration().as_secs_f64());
     }
 }

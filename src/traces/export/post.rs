@@ -5,20 +5,19 @@
 
 use std::sync::Arc;
 
-use awc::{
-    Client, Connector,
-    error::SendRequestError,
-    http::{
-        StatusCode,
-        header::{self, HeaderName, HeaderValue},
-    },
-};
 use bytes::Bytes;
 use rustls::ClientConfig;
 use secrecy::ExposeSecret as _;
 
 use super::otlp;
-use crate::{secret_file::Secret, settings};
+use crate::{
+    http_client::{
+        self, HttpClient, SendError, StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    secret_file::Secret,
+    settings,
+};
 
 /// What is added to `traces.endpoint`.
 const PATH: &str = "/v1/traces";
@@ -29,7 +28,7 @@ const MAX_ANSWER: usize = 16 * 1024;
 /// Where spans are sent.
 pub(super) struct Collector {
     address: String,
-    http: Client,
+    http: HttpClient,
     headers: Option<Arc<Secret>>,
 }
 
@@ -63,36 +62,27 @@ impl Collector {
     /// The collector at that address. To be called where awc can be used.
     pub(super) fn new(
         endpoint: &str,
-        tls: Arc<ClientConfig>,
+        tls: &Arc<ClientConfig>,
         headers: Option<Arc<Secret>>,
     ) -> Self {
-        let http = Client::builder()
-            .connector(Connector::new().rustls_0_23(tls))
-            .disable_redirects()
-            // Whoever posts bounds the whole exchange.
-            .disable_timeout()
-            .no_default_headers()
-            .finish();
+        // Whoever posts bounds the whole exchange.
+        let http = HttpClient::new(tls);
         Self { address: format!("{endpoint}{PATH}"), http, headers }
     }
 
     /// Sends a message, and tells how many of its spans are refused although it was taken.
     pub(super) async fn post(&self, message: Bytes) -> Result<u64, Failure> {
-        let mut request = self
-            .http
-            .post(&self.address)
-            .force_close()
-            .insert_header((header::USER_AGENT, crate::USER_AGENT))
-            .insert_header((header::CONTENT_TYPE, "application/x-protobuf"));
+        let request = self.http.post(&self.address);
+        let mut request = request.insert_header((header::CONTENT_TYPE, "application/x-protobuf"));
         for (name, value) in self.headers() {
             request = request.insert_header((name, value));
         }
-        let mut answer = request.send_body(message).await.map_err(|error| flat(&error))?;
+        let mut answer = request.send_body(message).await.map_err(SendError::from)?;
         if answer.status() != StatusCode::OK {
             return Err(Failure::Status(answer.status().as_u16()));
         }
         // It has been taken, whatever becomes of the rest of the answer.
-        let body = answer.body().limit(MAX_ANSWER).await.unwrap_or_default();
+        let body = http_client::body(&mut answer, MAX_ANSWER).await.unwrap_or_default();
         Ok(otlp::refused(&body))
     }
 
@@ -111,7 +101,11 @@ impl Collector {
     }
 }
 
-/// awc's own words may name addresses, and aren't `Send`.
-fn flat(error: &SendRequestError) -> Failure {
-    if let SendRequestError::Connect(_) = error { Failure::Connect } else { Failure::Broken }
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Connect(_) => Self::Connect,
+            SendError::Broken => Self::Broken,
+        }
+    }
 }

@@ -20,7 +20,7 @@ pub fn public_key_pem(jwk: &Value) -> String {
         URL_SAFE_NO_PAD.decode(jwk[name].as_str().expect("a text")).expect("base64url")
     };
     let der = if jwk["kty"] == "RSA" {
-        spki(RSA, &der(0x30, &[integer(&member("n")), integer(&member("e"))].concat()))
+        spki(RSA, &der(0x30, &[minimal(&member("n")), minimal(&member("e"))].concat()))
     } else {
         spki(ELLIPTIC, &[vec![4], member("x"), member("y")].concat())
     };
@@ -39,6 +39,12 @@ pub fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 
 pub fn integer(magnitude: &[u8]) -> Vec<u8> {
     der(0x02, &[&[0], magnitude].concat())
+}
+
+/// An INTEGER without a needless leading zero (X.690 §8.3.2).
+fn minimal(magnitude: &[u8]) -> Vec<u8> {
+    let is_positive = magnitude.first().is_some_and(|first| *first < 0x80);
+    if is_positive { der(0x02, magnitude) } else { integer(magnitude) }
 }
 
 pub fn spki(algorithm: &[u8], key: &[u8]) -> Vec<u8> {

@@ -1,6 +1,5 @@
 //! How the question is written. What comes of answers over sockets is in `tests/api`.
 
-use awc::http::header::CONTENT_TYPE;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
@@ -50,7 +49,7 @@ fn only_json_counts() {
         ("", false),
     ] {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
         assert_eq!(is_json(&headers), counts, "{value}");
     }
     assert!(!is_json(&HeaderMap::new()));

@@ -23,6 +23,7 @@ use crate::{
         jwks::KeySet,
         testing::{issuer, locally},
     },
+    http_client::parse_allowed_url,
     tls,
 };
 
