@@ -235,6 +235,10 @@ impl Connection {
         }
         let end = || self.limits.sleep(self.limits.request_time);
         ready!(self.request_end.get_or_insert_with(end).poll_unpin(context));
+        // Both times of an idle connection may end at once, and be noticed one after the other.
+        if !self.guard.is_reading_request() && self.limits.closing.is_cancelled() {
+            return Poll::Ready(Ok(()));
+        }
         if self.is_new || self.guard.is_reading_body() {
             return self.reject(Rejection::TooSlow, context);
         }
