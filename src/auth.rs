@@ -1,18 +1,28 @@
-//! ① Who is calling? From the `Authorization` header to a [`Caller`].
+//! Authenticates requests: from the `Authorization` header to a [`Caller`].
 //!
-//! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
-//! keys of its `issuer`, which `jwks` fetches, when `turns` says so, and `caller` is the permit that
-//! comes of it. `dpop` asks for a proof besides where a token is bound to a key. `introspection` asks
-//! the issuer of tokens that say nothing by themselves; `gateway` is in the place of all of these where
-//! a gateway has verified callers already. `revocations` holds what ends tokens before their time,
-//! `revoking` what that does, `logout` what issuers say about it. `explanation` and `inspection` are for
-//! operators: why a token is refused, and what the issuers answer; `near_miss` names common differences. `hmac` holds the secrets of issuers that have no public keys. Owns the [`Authenticator`] that leads
-//! a request along that way and counts who is turned away. Refuses to learn more of a token than its
-//! customer, and knows no HTTP but for `caller`.
+//! The [`Authenticator`] leads a request through the modules below and counts rejections. It learns
+//! no more of a token than its customer and the claims by which it can be revoked.
+//!
+//! - `caller`: the permit that only verification can build
+//! - `credentials`: parses the `Authorization` header
+//! - `dpop`: proofs of possession for tokens that are bound to a key
+//! - `explanation`, `inspection`: why a token is rejected, and what issuers respond, for operators
+//! - `gateway`: customers that a trusted gateway names instead of a token
+//! - `hmac`: secrets of issuers without public keys
+//! - `introspection`: tokens that only their issuer can validate
+//! - `issuer`: the rules and keys of one issuer
+//! - `jwks`: the public keys of an issuer
+//! - `jwt`: parses and verifies tokens
+//! - `logout`: what revoked tokens and logout tokens end
+//! - `revocation`: the list of revoked tokens
+//! - `turns`: limits signature checks
+//! - `verified`, `known`: caches verified tokens
+//!
+//! `tests/layers.rs` lists which of them may use which.
 
-mod algorithm;
-mod bearer;
 mod caller;
+mod credentials;
+mod digest;
 mod dpop;
 mod error;
 mod explanation;
@@ -25,44 +35,43 @@ mod inspection;
 mod introspection;
 mod issuer;
 mod jwks;
+mod jwt;
 mod known;
 mod logout;
-mod near_miss;
-mod revocations;
-mod revoking;
+mod revocation;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod token;
 mod turns;
 mod verified;
 
 use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
-use self::{
-    bearer::{Credentials, Scheme},
-    dpop::{Bound, Dpop},
-    gateway::Gateway,
-    introspection::Introspection,
-    issuer::Issuer,
-    jwks::{KeyFetcher, KeyLookupError, KeySelector, fetcher},
-    logout::Queue,
-    revocations::{Revocations, TokenIdentity},
-    token::{SignatureChecked, Unverified, is_issuer},
-    turns::Turns,
-    verified::{Finding, Signed, Signer, VerifiedTokens},
-};
+use tokio::sync::Semaphore;
+
 pub use self::{
     caller::Caller,
-    error::{AuthError, ProofFault, Reason},
+    digest::TokenDigest,
+    error::{AuthError, LogoutError, ProofFault, Reason, RevokeError},
     explanation::{Check, Explanation, Outcome, Suggestion, explain},
     gateway::Approach,
     hmac::{HmacFileError, HmacSecrets},
     issuer::JwksRefreshers,
     known::{Known, KnownCaller},
-    logout::LogoutError,
-    revocations::RevokeError,
+};
+use self::{
+    credentials::{Credentials, Scheme, Token},
+    digest::sha256,
+    dpop::{Dpop, DpopRequest, DpopToken},
+    gateway::Gateway,
+    introspection::Introspection,
+    issuer::Issuer,
+    jwks::{KeyFetcher, KeySelector, fetcher},
+    jwt::{SignatureChecked, Unverified, is_issuer, names_issuer},
+    revocation::{Revocations, TokenIdentity},
+    turns::Turns,
+    verified::{Epoch, Finding, Signed, Signer, VerifiedTokens},
 };
 pub(crate) use self::{
     inspection::{InspectedKeys, IntrospectionProbe, KeySetInspection, SecretsInspection},
@@ -74,20 +83,17 @@ use crate::{
     concurrency::ConcurrencyLimits,
     metrics::{Metrics, Series as _},
     revocation::file::FileError,
-    secret_file::SecretFileError,
+    secret_file::{Secret, SecretFileError},
     settings,
     tls::{self, TlsError},
 };
 
-/// What a caller is told after a bug of ours.
-const BUG_RETRY: Duration = Duration::from_secs(1);
+/// Most logout tokens that are checked at a time. Anybody may send one, so a flood of them must not
+/// take the permits that requests need.
+const CONCURRENT_LOGOUTS: usize = 4;
 
-/// A SHA-256 digest.
-type Sha256 = [u8; 32];
-
-/// A bearer token's digest: what it is found by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenDigest(Sha256);
+/// The label of a logout token that has revoked something.
+const LOGOUT_SUCCESS: &str = "success";
 
 /// Why no [`Authenticator`] can be made.
 #[derive(Debug, thiserror::Error)]
@@ -120,17 +126,11 @@ pub struct Authenticator {
     verified: VerifiedTokens,
     turns: Turns,
     revocations: Revocations,
-    logouts: Queue,
+    logouts: Semaphore,
     dpop: Dpop,
     max_token_bytes: usize,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-}
-
-/// A token that isn't known, and its digest. No `Debug`: tokens are printed nowhere.
-struct Token {
-    text: Box<str>,
-    digest: Sha256,
 }
 
 /// A signature check that has succeeded.
@@ -145,7 +145,7 @@ struct Proof<'t> {
 enum FirstSight {
     Refused(AuthError),
     Token(Token),
-    Bound(Box<Bound>),
+    Bound(Box<DpopToken>),
 }
 
 impl Authenticator {
@@ -206,13 +206,14 @@ impl Authenticator {
             issuers.push(issuer);
         }
         metrics.auth.failures.initialize(AuthError::REASONS.iter().copied().flatten().copied());
-        metrics.auth.logouts.initialize(LogoutError::outcomes());
+        let outcomes = LogoutError::FAILURES.iter().copied().chain([LOGOUT_SUCCESS]);
+        metrics.auth.logouts.initialize(outcomes);
         let verified = VerifiedTokens::new(auth.verified_tokens);
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let turns = Turns::new(cores, limits.verification.clone(), Arc::clone(&clock));
         let max_token_bytes = auth.max_token_bytes;
         let revocations = Revocations::new(auth, Arc::clone(&clock), &metrics)?;
-        let logouts = Queue::default();
+        let logouts = Semaphore::new(CONCURRENT_LOGOUTS);
         let dpop = Dpop::new(auth, metrics.auth.dpop_proofs.clone());
         let authenticator = Self {
             issuers,
@@ -265,7 +266,10 @@ impl Authenticator {
                 (Err(reason), _) => reason,
                 (Ok(()), Scheme::Dpop) => {
                     let token = Token { text: Box::default(), digest };
-                    return Err(FirstSight::Bound(Box::new(Bound { token, known: Some(caller) })));
+                    return Err(FirstSight::Bound(Box::new(DpopToken {
+                        token,
+                        known: Some(caller),
+                    })));
                 }
                 (Ok(()), Scheme::Bearer) if caller.bound_to().is_some() => Reason::Confirmation,
                 (Ok(()), Scheme::Bearer) => return Ok(caller),
@@ -281,7 +285,7 @@ impl Authenticator {
         let token = Token { text: text.into(), digest };
         Err(match scheme {
             Scheme::Bearer => FirstSight::Token(token),
-            Scheme::Dpop => FirstSight::Bound(Box::new(Bound { token, known: None })),
+            Scheme::Dpop => FirstSight::Bound(Box::new(DpopToken { token, known: None })),
         })
     }
 
@@ -381,6 +385,13 @@ impl Authenticator {
         self.issuers.iter().filter_map(secrets).collect()
     }
 
+    /// Fetches the key sets that are files again.
+    pub fn reload_key_files(&self) {
+        for issuer in self.issuers.iter().filter(|issuer| issuer.has_key_file()) {
+            issuer.keys.fetch_now();
+        }
+    }
+
     /// Forgets all verified tokens, also those that are being verified right now: each is checked
     /// anew when it comes again.
     pub fn forget_all(&self) {
@@ -404,25 +415,99 @@ impl Authenticator {
     }
 }
 
+/// Introspection.
+impl Authenticator {
+    /// The secret that the issuer is asked with, to be reloaded.
+    #[must_use]
+    pub fn introspection_secret(&self) -> Option<Arc<Secret>> {
+        self.introspection.as_ref()?.secret()
+    }
+
+    /// The issuer to ask about a token that leads to no keys, or the `reason` to reject the token. A
+    /// token that names an issuer with keys, however malformed, is sent to no other issuer.
+    fn introspection_of(&self, token: &Token, reason: Reason) -> Result<&Introspection, Reason> {
+        let introspection = self.introspection.as_ref().ok_or(reason)?;
+        let mut signing = self.issuers.iter().filter(|issuer| issuer.has_keys());
+        let is_anothers =
+            signing.any(|issuer| names_issuer(&token.text, &issuer.rules.settings.issuer));
+        if is_anothers { Err(reason) } else { Ok(introspection) }
+    }
+
+    /// Authenticates a token that its issuer validates.
+    async fn introspect(
+        &self,
+        introspection: &Introspection,
+        token: Token,
+        scheme: Scheme,
+        epoch: Epoch,
+    ) -> Result<Caller, AuthError> {
+        let index = introspection.issuer();
+        let issuer = self.issuers.get(index).ok_or(Reason::UnknownIssuer)?;
+        let told = introspection.ask(&token, epoch).await?;
+        let identity = told.introspected.identity();
+        let token_identity =
+            Arc::new(TokenIdentity::new(index, Arc::clone(&issuer.name), identity));
+        // Before its age: a token is reported as expired only if it is valid otherwise.
+        self.revocations.check(&token_identity)?;
+        let now = self.clock.moment();
+        let accepted = told.introspected.check(&issuer.rules, scheme, now.wall)?;
+        let end = introspection.end(told.asked, &accepted);
+        let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
+        let finding = Finding { caller: caller.clone(), signed: None, end };
+        if now.wall < end {
+            self.verified.remember(token.digest, finding, epoch, now);
+        }
+        Ok(caller)
+    }
+}
+
+/// Tokens that are sent as `DPoP`.
+impl Authenticator {
+    /// Sets the address that clients call, and the key of nonces that other replicas share.
+    #[must_use]
+    pub fn reached_at(mut self, public_url: Option<&str>, nonce_key: Option<Arc<Secret>>) -> Self {
+        self.dpop.configure(public_url, nonce_key);
+        self
+    }
+
+    /// Authenticates a request by its token and its proof.
+    async fn verify_bound(
+        &self,
+        token: DpopToken,
+        request: &DpopRequest,
+    ) -> Result<Caller, AuthError> {
+        self.verify_bound_uncounted(token, request).await.map_err(|error| self.counted(error))
+    }
+
+    /// Checks the token first: a proof matters only for a valid token.
+    async fn verify_bound_uncounted(
+        &self,
+        DpopToken { token, known }: DpopToken,
+        request: &DpopRequest,
+    ) -> Result<Caller, AuthError> {
+        let digest = token.digest;
+        let caller = match known {
+            Some(caller) => caller,
+            None => self.verify_uncounted(token, Scheme::Dpop).await?,
+        };
+        let thumbprint = *caller.bound_to().ok_or(Reason::Unbound)?;
+        let (proof, next_nonce) = self.dpop.examine(request, &digest, self.clock.now())?;
+        let turn = self.turns.take().await?;
+        proof.verify(&thumbprint)?;
+        drop(turn);
+        self.dpop.accept_once(&proof, &thumbprint, self.clock.moment())?;
+        // The token may have been revoked while it waited.
+        self.revocations.check(caller.token_identity())?;
+        Ok(match next_nonce {
+            Some(nonce) => caller.with_next_nonce(nonce),
+            None => caller,
+        })
+    }
+}
+
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.issuers.iter().map(|issuer| &issuer.name).collect();
         f.debug_struct("Authenticator").field("issuers", &names).finish_non_exhaustive()
     }
-}
-
-impl From<KeyLookupError> for AuthError {
-    fn from(no_key: KeyLookupError) -> Self {
-        match no_key {
-            KeyLookupError::Unknown => Reason::UnknownKey.into(),
-            KeyLookupError::TooManyWaiting => Self::Overloaded,
-            KeyLookupError::Unavailable(retry_after) => Self::KeysUnavailable { retry_after },
-        }
-    }
-}
-
-fn sha256(bytes: &[u8]) -> Sha256 {
-    let mut digest = Sha256::default();
-    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
-    digest
 }

@@ -15,8 +15,11 @@ use actix_web::{
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 
 use super::{
-    Authenticator, FirstSight, Sha256, dpop::Presented, error::AuthError,
-    revocations::TokenIdentity,
+    Authenticator, FirstSight,
+    digest::Sha256,
+    dpop::DpopRequest,
+    error::{AuthError, BUG_RETRY},
+    revocation::TokenIdentity,
 };
 use crate::{customer::CustomerId, tls::Encrypted};
 
@@ -121,9 +124,7 @@ impl FromRequest for Caller {
             tracing::error!(
                 "no Authenticator for this route; rejecting the request; this is a bug in juspay-bff"
             );
-            return Either::Left(ready(Err(AuthError::KeysUnavailable {
-                retry_after: super::BUG_RETRY,
-            })));
+            return Either::Left(ready(Err(AuthError::KeysUnavailable { retry_after: BUG_RETRY })));
         };
         if let Some(gateway) = &authenticator.gateway {
             let values = request.headers().get_all(gateway.header());
@@ -151,10 +152,10 @@ impl FromRequest for Caller {
 
 /// What a proof must fit. Neither forwarded headers nor anything else that clients may write is
 /// asked, but for the host that was meant.
-fn presented(request: &HttpRequest) -> Presented {
+fn presented(request: &HttpRequest) -> DpopRequest {
     let proofs = request.headers().get_all(DPOP).map(header::HeaderValue::as_bytes);
     let by_header = || request.headers().get(header::HOST)?.to_str().ok();
     let host = request.uri().authority().map(Authority::as_str).or_else(by_header);
     let secure = request.conn_data::<Encrypted>().is_some();
-    Presented::new(request.method().as_str(), secure, host, request.path(), proofs)
+    DpopRequest::new(request.method().as_str(), secure, host, request.path(), proofs)
 }

@@ -1,17 +1,18 @@
-//! Proof of possession (DPoP, RFC 9449): whoever brings a token that is bound to a key shows, with
-//! each request, that the key is theirs.
+//! Proof of possession (DPoP, RFC 9449): each request with a token that is bound to a key must prove
+//! that the client has the key.
 //!
-//! `presented` is the request as a proof must fit it, `target` compares addresses, `proof` takes a
-//! proof apart, `nonces` makes and knows nonces, `replays` remembers what was taken. The token itself
-//! is `token`'s, and is remembered like any other. Refuses a bound token without its proof, and a
-//! proof for a token that isn't bound: it would prove nothing.
+//! - `nonces`: makes and checks nonces
+//! - `proof`: parses a proof and checks its signature
+//! - `replays`: remembers accepted proofs
+//! - `request`: the request that a proof must be made for
+//! - `target`: compares addresses
 
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
 mod nonces;
-mod presented;
 mod proof;
 mod replays;
+mod request;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -21,35 +22,35 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use prometheus::IntGauge;
 
+pub(super) use self::request::DpopRequest;
 use self::{
     nonces::Nonces,
     proof::Proof,
     replays::{Refused, Replays},
     target::Target,
 };
-pub(super) use self::{presented::Presented, proof::digest_in};
 use super::{
-    Authenticator, Token,
-    bearer::Scheme,
     caller::Caller,
-    error::{AuthError, ProofFault, Reason},
+    credentials::Token,
+    digest::Sha256,
+    error::{AuthError, ProofFault},
 };
 use crate::{
-    clock::later,
+    clock::{Moment, later},
     secret_file::Secret,
     settings::{self, DpopMode},
 };
 
-/// A bound token, and who came with it when that is known already.
-pub(super) struct Bound {
+/// A token that was sent as `DPoP`, and its caller if the token is cached.
+pub(super) struct DpopToken {
     pub(super) token: Token,
     pub(super) known: Option<Caller>,
 }
 
 /// What proofs are checked against.
 pub(super) struct Dpop {
-    /// Whether any issuer's tokens may be bound.
-    taken: bool,
+    /// Whether an issuer's tokens may be bound.
+    is_accepted: bool,
     max_age: Duration,
     leeway: Duration,
     public_url: Option<Box<str>>,
@@ -61,7 +62,7 @@ impl Dpop {
     pub(super) fn new(auth: &settings::Auth, remembered: IntGauge) -> Self {
         let settings::Dpop { max_age, max_proofs, nonces, nonce_key_file: _ } = auth.dpop;
         Self {
-            taken: auth.issuers.values().any(|issuer| issuer.dpop != DpopMode::Off),
+            is_accepted: auth.issuers.values().any(|issuer| issuer.dpop != DpopMode::Off),
             max_age,
             leeway: auth.leeway,
             public_url: None,
@@ -70,28 +71,36 @@ impl Dpop {
         }
     }
 
-    /// Whether the scheme is one of ours.
+    /// Whether the scheme `DPoP` is accepted.
     pub(super) const fn is_taken(&self) -> bool {
-        self.taken
+        self.is_accepted
     }
 
-    /// Lets what can't be used again leave memory.
-    pub(super) fn sweep(&self, now: crate::clock::Moment) {
+    /// Sets the address that clients call, and the key of nonces that other replicas share.
+    pub(super) fn configure(&mut self, public_url: Option<&str>, nonce_key: Option<Arc<Secret>>) {
+        self.public_url = public_url.map(Box::from);
+        if let (Some(nonces), Some(key)) = (&mut self.nonces, nonce_key) {
+            nonces.use_key(key);
+        }
+    }
+
+    /// Forgets proofs that can't be used again.
+    pub(super) fn sweep(&self, now: Moment) {
         self.replays.sweep(now);
     }
 
     /// Checks all of a proof that can be checked without its key.
-    fn examine(
+    pub(super) fn examine(
         &self,
-        presented: &Presented,
-        token: &super::Sha256,
+        request: &DpopRequest,
+        token: &Sha256,
         now: Timestamp,
     ) -> Result<(Proof, Option<Arc<str>>), AuthError> {
-        let proof = Proof::parse(presented.proof()?)?;
-        if &*proof.htm != presented.method() {
+        let proof = Proof::parse(request.proof()?)?;
+        if &*proof.htm != request.method() {
             return Err(ProofFault::Method.into());
         }
-        let ours = presented.target(self.public_url.as_deref());
+        let ours = request.target(self.public_url.as_deref());
         if ours.is_none() || Target::parse(&proof.htu) != ours {
             return Err(ProofFault::Target.into());
         }
@@ -100,6 +109,16 @@ impl Dpop {
         }
         let next_nonce = self.check_time(&proof, now)?;
         Ok((proof, next_nonce))
+    }
+
+    /// Remembers a verified proof. Rejects one that was used before.
+    pub(super) fn accept_once(
+        &self,
+        proof: &Proof,
+        thumbprint: &Sha256,
+        now: Moment,
+    ) -> Result<(), AuthError> {
+        Ok(self.replays.take(thumbprint, &proof.jti, now)?)
     }
 
     /// By its nonce, or else by its `iat` (RFC 9449 §4.3, 10 and 11). Gives the nonce that is to be
@@ -123,52 +142,6 @@ fn longest_use(dpop: &settings::Dpop, leeway: Duration) -> Duration {
         nonces::longest_use(dpop.max_age)
     } else {
         dpop.max_age.saturating_add(leeway).saturating_add(leeway)
-    }
-}
-
-impl Authenticator {
-    /// This authenticator, which is called at `public_url` and makes nonces with `nonce_key`.
-    #[must_use]
-    pub fn reached_at(mut self, public_url: Option<&str>, nonce_key: Option<Arc<Secret>>) -> Self {
-        self.dpop.public_url = public_url.map(Box::from);
-        if let (Some(nonces), Some(key)) = (&mut self.dpop.nonces, nonce_key) {
-            nonces.use_key(key);
-        }
-        self
-    }
-
-    /// Lets in who has the key that the token is bound to.
-    pub(super) async fn verify_bound(
-        &self,
-        bound: Bound,
-        presented: &Presented,
-    ) -> Result<Caller, AuthError> {
-        self.verify_bound_uncounted(bound, presented).await.map_err(|error| self.counted(error))
-    }
-
-    /// The token first: only for a good one does its proof matter.
-    async fn verify_bound_uncounted(
-        &self,
-        Bound { token, known }: Bound,
-        presented: &Presented,
-    ) -> Result<Caller, AuthError> {
-        let digest = token.digest;
-        let caller = match known {
-            Some(caller) => caller,
-            None => self.verify_uncounted(token, Scheme::Dpop).await?,
-        };
-        let thumbprint = *caller.bound_to().ok_or(Reason::Unbound)?;
-        let (proof, next_nonce) = self.dpop.examine(presented, &digest, self.clock.now())?;
-        let turn = self.turns.take().await?;
-        proof.verify(&thumbprint)?;
-        drop(turn);
-        self.dpop.replays.take(&thumbprint, &proof.jti, self.clock.moment())?;
-        // Its token may have been revoked while it waited.
-        self.revocations.check(caller.token_identity())?;
-        Ok(match next_nonce {
-            Some(nonce) => caller.with_next_nonce(nonce),
-            None => caller,
-        })
     }
 }
 

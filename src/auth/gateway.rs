@@ -10,7 +10,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::{AuthError, Caller, Reason, revocations::TokenIdentity, token::RevocationClaims};
+use super::{
+    caller::Caller,
+    error::{AuthError, Reason},
+    revocation::{RevocationClaims, TokenIdentity},
+};
 use crate::{customer::CustomerId, settings, tls::PeerCertificate};
 
 /// What stands for the issuer of what the gateway says. No issuer can be called so: there is none.

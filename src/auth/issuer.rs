@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use super::{
     hmac::HmacSecrets,
     introspection::is_asked,
-    jwks::{JwksRefresher, KeyFetcher, KeyStore, Schedule},
-    token::Rules,
+    jwks::{JwksCache, JwksRefresher, KeyFetcher, Schedule},
+    jwt::Rules,
     verified::InForce,
 };
 use crate::{
@@ -23,7 +23,7 @@ pub(super) struct Issuer {
     /// Its name in the settings.
     pub(super) name: Arc<str>,
     pub(super) rules: Rules,
-    pub(super) keys: Arc<KeyStore>,
+    pub(super) keys: Arc<JwksCache>,
     /// Shared secrets, for an issuer without public keys.
     pub(super) secrets: Option<Arc<HmacSecrets>>,
 }
@@ -44,7 +44,7 @@ impl Issuer {
             .map(|issuer| issuer.customer_id_prefix.clone())
             .filter(|prefix| prefix.len() > own.len() && prefix.starts_with(own))
             .collect();
-        let keys = KeyStore::new(
+        let keys = JwksCache::new(
             Arc::clone(clock),
             auth.jwks_cooldown,
             auth.jwks_max_stale,
@@ -53,7 +53,12 @@ impl Issuer {
         );
         Self {
             name: name.into(),
-            rules: Rules { settings: settings.clone(), leeway: auth.leeway, foreign_prefixes },
+            rules: Rules {
+                table: format!("auth.issuers.{name}"),
+                settings: settings.clone(),
+                leeway: auth.leeway,
+                foreign_prefixes,
+            },
             keys: Arc::new(keys),
             secrets,
         }
@@ -135,6 +140,6 @@ impl JwksRefreshers {
 
 impl fmt::Debug for JwksRefreshers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keepers({} issuers)", self.0.len())
+        write!(f, "JwksRefreshers({} issuers)", self.0.len())
     }
 }

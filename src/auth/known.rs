@@ -10,8 +10,9 @@ use std::{fmt, iter, sync::Arc};
 
 use super::{
     Authenticator, TokenDigest,
-    bearer::{Credentials, Scheme},
-    revocations, sha256, verified,
+    credentials::{Credentials, Scheme},
+    digest::sha256,
+    revocation, verified,
 };
 use crate::{clock::Moment, customer::CustomerId};
 
@@ -20,7 +21,7 @@ use crate::{clock::Moment, customer::CustomerId};
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     token: verified::Standing,
-    revocations: revocations::Generation,
+    revocations: revocation::Generation,
 }
 
 /// Who is calling with a known token that counts at this moment.

@@ -21,8 +21,8 @@ use jiff::Timestamp;
 use moka::sync::Cache;
 
 use super::{
-    Sha256,
     caller::Caller,
+    digest::Sha256,
     hmac::{SecretId, SecretSet},
     jwks::{CurrentKeySet, Key, KeySelector},
 };

@@ -15,13 +15,12 @@ use percent_encoding::percent_decode_str;
 use prometheus::IntGauge;
 use serde_json::{Map, Value};
 
-use super::{Dpop, Presented};
+use super::{Dpop, DpopRequest};
 use crate::{
     auth::{
-        Sha256,
+        digest::{Sha256, sha256},
         error::{AuthError, ProofFault},
         fuzzing::said::unsigned,
-        sha256,
     },
     clock::{Moment, Monotonic},
     settings::{self, Sources},
@@ -126,7 +125,7 @@ impl Request<'_> {
     fn shown(&self, dpop: &Dpop, proofs: &[&str]) -> Result<(), AuthError> {
         let proofs = proofs.iter().map(|proof| proof.as_bytes());
         let presented =
-            Presented::new(self.method, self.secure, Some(self.host), self.path, proofs);
+            DpopRequest::new(self.method, self.secure, Some(self.host), self.path, proofs);
         let wall = Timestamp::from_second(self.now).expect("a time");
         let (proof, _) = dpop.examine(&presented, &sha256(self.token), wall)?;
         proof.verify(self.key)?;

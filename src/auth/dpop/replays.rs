@@ -14,7 +14,7 @@ use std::{
 use prometheus::IntGauge;
 
 use crate::{
-    auth::{Sha256, sha256},
+    auth::digest::{Sha256, sha256},
     clock::Moment,
 };
 

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use super::Presented;
+use super::DpopRequest;
 use crate::{
     auth::{
-        AuthError, Caller, FirstSight, sha256,
+        AuthError, Caller, FirstSight,
+        digest::sha256,
         testing::{
             ED25519, OTHER_P256, P256, P384, Pair, RSA, START, World, base64url, issuer, locally,
             set, settings, signed, token, with, world, world_of_auth,
@@ -75,9 +76,9 @@ fn proof(token: &str, changes: Value) -> String {
     phone().sign(ES256, &head().to_string(), &with(&says(token), changes).to_string())
 }
 
-fn presented(proofs: &[&str]) -> Presented {
+fn presented(proofs: &[&str]) -> DpopRequest {
     let proofs = proofs.iter().map(|proof| proof.as_bytes());
-    Presented::new("GET", false, Some(HOST), "/me/customer", proofs)
+    DpopRequest::new("GET", false, Some(HOST), "/me/customer", proofs)
 }
 
 impl World {
@@ -85,7 +86,7 @@ impl World {
     async fn request(
         &self,
         authorization: &str,
-        presented: &Presented,
+        presented: &DpopRequest,
     ) -> Result<Caller, AuthError> {
         match self.auth.at_once([authorization.as_bytes()].into_iter()) {
             Ok(caller) => Ok(caller),
@@ -99,7 +100,7 @@ impl World {
         self.called(&format!("DPoP {token}"), &presented(proofs)).await
     }
 
-    async fn called(&self, authorization: &str, presented: &Presented) -> Outcome {
+    async fn called(&self, authorization: &str, presented: &DpopRequest) -> Outcome {
         match self.request(authorization, presented).await {
             Ok(caller) => {
                 let mut known = ["alice", "strict-alice"].into_iter();

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::LogoutError;
 use crate::{
     auth::{
-        AuthError, Reason, RevokeError,
+        error::{AuthError, LogoutError, Reason, RevokeError},
         testing::{
             ISSUER, LEEWAY, OTHER_P256, P256, Pair, START, World, issuer, locally, set, settings,
             settle, token, with, world, world_of_auth, world_with,

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{Presented, settings};
+use super::{DpopRequest, settings};
 use crate::{
     auth::{
-        dpop::{Dpop, Proof, digest_in},
-        sha256,
+        digest::sha256,
+        dpop::{Dpop, Proof},
+        jwt::digest_in,
     },
     metrics::Metrics,
 };
@@ -36,10 +37,10 @@ fn dpop() -> Dpop {
     Dpop::new(&settings(), Metrics::new("0", "0").unwrap().auth.dpop_proofs)
 }
 
-fn request(method: &str, url: &str, proof: &str) -> Presented {
+fn request(method: &str, url: &str, proof: &str) -> DpopRequest {
     let (host, path) = url.split_once('/').unwrap();
     let proofs = [proof.as_bytes()].into_iter();
-    Presented::new(method, true, Some(host), &format!("/{path}"), proofs)
+    DpopRequest::new(method, true, Some(host), &format!("/{path}"), proofs)
 }
 
 #[test]

@@ -2,14 +2,12 @@
 
 use serde_json::Value;
 
-use super::CheckContext;
+use super::{
+    check::{Check, Suggestion},
+    text::{printable, quoted, toml_text},
+};
 use crate::{
-    auth::{
-        error::AuthError,
-        explanation::{Check, Suggestion, printable, quoted, toml_text},
-        token::claims::{Claims, CustomerClaimError},
-    },
-    customer::CustomerId,
+    auth::jwt::{CheckContext, Claims, CustomerClaimError},
     settings::{AudienceClaim, ClaimPath},
 };
 
@@ -23,10 +21,7 @@ const FIREBASE: &str = "https://securetoken.google.com/";
 const OTHER_PARTIES: [&str; 2] = ["act", "may_act"];
 
 impl Claims {
-    pub(super) fn explain_customer(
-        &self,
-        context: &CheckContext<'_>,
-    ) -> (Check, Option<CustomerId>) {
+    pub(super) fn explain_customer(&self, context: &CheckContext<'_>, made: Check) -> Check {
         let customer = self.customer(context.rules);
         let claim = &context.rules.settings.customer_id_claim;
         let found = match &customer {
@@ -38,12 +33,10 @@ impl Claims {
             Err(why) => self.customer_help(context, *why),
         };
         let expected = format!("a customer in the claim {}", quoted(claim.as_str()));
-        let result = customer.as_ref().map(drop).map_err(|_| AuthError::NoCustomer);
-        let check = Check::of("customer", result, found)
-            .expecting(context.expects(&expected, "customer_id_claim"))
+        made.finding(found)
+            .expecting(context.rules.expects(&expected, "customer_id_claim"))
             .hinting(hint)
-            .suggesting(suggestion);
-        (check, customer.ok())
+            .suggesting(suggestion)
     }
 
     fn customer_help(
@@ -92,14 +85,14 @@ impl Claims {
         if let Some(place) = trusted.first() {
             let hint = format!("the token has it as {}", quoted(place));
             let meaning = "only if the issuer or your backend sets that claim, never users";
-            let suggestion = context.suggest("customer_id_claim", toml_text(place), meaning);
+            let suggestion = context.rules.suggest("customer_id_claim", toml_text(place), meaning);
             return (Some(hint), suggestion);
         }
         if let Some(place) = places.first() {
             let hint = format!("the token has it as {}, which users can edit", quoted(place));
             return (Some(hint), None);
         }
-        let others = CUSTOMER_CLAIMS.into_iter().filter(|other| self.0.has(other));
+        let others = CUSTOMER_CLAIMS.into_iter().filter(|other| self.members.has(other));
         let others: Vec<_> = others.collect();
         if others.is_empty() {
             return (Some("the issuer has to add the claim to its access tokens".to_owned()), None);
@@ -113,7 +106,7 @@ impl Claims {
         let is_it = |other: &str| !other.is_empty() && other.eq_ignore_ascii_case(name);
         let escape = |name: &str| name.replace('~', "~0").replace('/', "~1");
         let mut places = Vec::new();
-        for outer in self.0.names() {
+        for outer in self.members.names() {
             if is_it(outer) {
                 let is_pointer = outer.starts_with('/');
                 let name = if is_pointer { format!("/{}", escape(outer)) } else { outer.clone() };
@@ -122,7 +115,7 @@ impl Claims {
             if OTHER_PARTIES.contains(&outer.as_str()) {
                 continue;
             }
-            if let Some(Value::Object(members)) = self.0.get(outer) {
+            if let Some(Value::Object(members)) = self.members.get(outer) {
                 let inner = members.keys().filter(|inner| is_it(inner));
                 places.extend(inner.map(|inner| format!("/{}/{}", escape(outer), escape(inner))));
             }
@@ -148,7 +141,7 @@ fn unverified(
     let meaning = "only for an issuer that verifies every address before it issues a token, and with \
                    required_claims.\"/firebase/sign_in_provider\" = \"phone\"";
     let toml = Some("\"assumed\"".to_owned());
-    let suggestion = context.suggest("customer_id_verified", toml, meaning);
+    let suggestion = context.rules.suggest("customer_id_verified", toml, meaning);
     (Some(format!("{missing}; customer_id_verified decides about that")), suggestion)
 }
 

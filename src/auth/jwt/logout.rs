@@ -1,66 +1,72 @@
-//! The claims of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4, §2.6).
+//! The checks of a logout token (OpenID Connect Back-Channel Logout 1.0 §2.4, §2.6).
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Claims;
+use super::{
+    Unverified,
+    checks::{CheckContext, ClaimCheck, HeaderCheck, Rules},
+    claims::Claims,
+};
 use crate::{
     auth::{
-        error::{AuthError, Reason},
-        logout::LogoutError,
-        token::Rules,
+        credentials::Scheme,
+        error::{AuthError, LogoutError, Reason},
+        revocation::Logout,
     },
-    clock::next_second,
+    clock::{later, next_second},
     revocation::{MAX_ID_BYTES, Target},
 };
+
+/// Accepted `typ` values. `typ` is optional (§2.4).
+const TYPES: [&str; 3] = ["logout+jwt", "jwt", ""];
 
 /// The member of `events` that identifies a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-/// The result of a valid logout token.
-#[derive(Debug)]
-pub(in crate::auth) struct Logout {
-    /// The tokens that the logout revokes.
-    pub(in crate::auth) target: Target,
-    /// Identifies the logout token if it is sent again.
-    pub(in crate::auth) jti: Box<str>,
-    /// When the logout token expires.
-    pub(in crate::auth) end: Timestamp,
+impl Unverified<'_> {
+    /// Makes the checks that need no signature.
+    pub(in crate::auth) fn check_logout_header(&self, rules: &Rules) -> Result<(), Reason> {
+        self.check(HeaderCheck::Issuer, rules)?;
+        self.check(HeaderCheck::Algorithm, rules)?;
+        if TYPES.contains(&&*self.header.typ) { Ok(()) } else { Err(Reason::Type) }
+    }
 }
 
 impl Claims {
     /// Makes the checks of §2.6.
-    pub(in crate::auth::token) fn check_logout(
+    pub(super) fn check_logout(
         &self,
         rules: &Rules,
         now: Timestamp,
     ) -> Result<Logout, LogoutError> {
-        let settings = &rules.settings;
+        let (settings, context) =
+            (&rules.settings, CheckContext { rules, scheme: Scheme::Bearer, now });
         let clients = if settings.logout_audiences.is_empty() {
             &settings.audiences
         } else {
             &settings.logout_audiences
         };
-        self.check_issuer(rules).map_err(AuthError::from)?;
-        self.check_subject().map_err(AuthError::from)?;
+        self.check(ClaimCheck::Subject, &context)?;
         self.check_aud(clients).map_err(AuthError::from)?;
         if !self.has_logout_event() {
             return Err(LogoutError::NoEvent);
         }
-        if self.0.has("nonce") {
+        if self.members.has("nonce") {
             return Err(AuthError::from(Reason::IdToken).into());
         }
-        let end = self.check_times(rules, now).map_err(AuthError::from)?;
-        if now >= end {
-            return Err(AuthError::ExpiredToken.into());
-        }
+        self.check(ClaimCheck::Expiry, &context)?;
+        let end = later(self.end(&context).map_err(AuthError::from)?, rules.leeway);
         let jti = self.logout_id("jti")?.ok_or(Reason::Claims).map_err(AuthError::from)?;
         Ok(Logout { target: self.target()?, jti, end })
     }
 
     /// Whether `events` contains a back-channel logout.
     fn has_logout_event(&self) -> bool {
-        self.0.get("events").and_then(|events| events.get(EVENT)).is_some_and(Value::is_object)
+        self.members
+            .get("events")
+            .and_then(|events| events.get(EVENT))
+            .is_some_and(Value::is_object)
     }
 
     /// `sub` revokes all tokens issued to that subject until then. Without `sub`, `sid` revokes the
@@ -78,7 +84,7 @@ impl Claims {
     }
 
     fn logout_id(&self, claim: &str) -> Result<Option<Box<str>>, AuthError> {
-        let Some(value) = self.0.get(claim) else { return Ok(None) };
+        let Some(value) = self.members.get(claim) else { return Ok(None) };
         let has_valid_length = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len());
         let id = value.as_str().filter(has_valid_length).ok_or(Reason::Claims)?;
         Ok(Some(id.into()))

@@ -3,49 +3,50 @@
 //! Until the signature is checked, the token is an [`Unverified`], which exposes only `iss`, `iat`
 //! and the header. This module makes every check of a token. It does not choose keys (`jwks`) and
 //! does not cache results (`verified`).
+//!
+//! - `checks`: the checks of header and claims, each listed once
+//! - `claims`: reads claims
+//! - `header`: parses the header
+//! - `introspection`: introspection responses, whose claims pass the same checks
+//! - `json`: objects without duplicate members
+//! - `jws`: the three parts of a token
+//! - `kind`: ID, refresh and logout tokens
+//! - `logout`: the checks of logout tokens
 
+mod checks;
 mod claims;
-mod explain;
 mod header;
+mod introspection;
 mod json;
+mod jws;
+mod kind;
+mod logout;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::claims::Claims;
 pub(super) use self::{
-    claims::{
-        Accepted, CheckContext, Explained, Introspected, Logout, RevocationClaims, numeric_date,
+    checks::{
+        Accepted, CheckContext, ClaimCheck, CustomerClaimError, HeaderCheck, Rules, digest_in,
     },
-    explain::{explain_form, explain_unknown_issuer},
+    claims::{Claims, SCOPE_CLAIMS, Source, numeric_date},
     header::{Header, TokenAlgorithm},
+    introspection::Introspected,
     json::Object,
+    jws::{Jws, decode, object},
+    kind::{KIND_CLAIMS, Kind},
 };
 use super::{
-    bearer::Scheme,
-    error::{AuthError, Reason},
+    credentials::Scheme,
+    error::{AuthError, LogoutError, Reason},
     hmac::{SecretId, SecretSet},
     jwks::{Key, KeySelector, KeySet},
-    logout::LogoutError,
+    revocation::{Logout, RevocationClaims},
 };
-use crate::settings;
-
-/// What tokens of one issuer are checked against.
-#[derive(Debug)]
-pub(super) struct Rules {
-    /// `auth.issuers.NAME.*`
-    pub(super) settings: settings::Issuer,
-    /// `auth.leeway`
-    pub(super) leeway: Duration,
-    /// Prefixes of other issuers that start with this issuer's prefix. A customer id with one of
-    /// them belongs to the other issuer.
-    pub(super) foreign_prefixes: Vec<String>,
-}
 
 /// A parsed token whose signature has not been checked.
 pub(super) struct Unverified<'a> {
@@ -53,50 +54,34 @@ pub(super) struct Unverified<'a> {
     message: &'a str,
     signature: Vec<u8>,
     header: Header,
-    claims: UnverifiedClaims,
-}
-
-/// Claims that no signature proves yet.
-struct UnverifiedClaims {
-    /// Read before the signature is checked, because it selects the keys.
-    iss: Option<Box<str>>,
-    all: Claims,
+    claims: Claims,
 }
 
 impl<'a> Unverified<'a> {
     /// Parses the three parts of a token.
     pub(super) fn parse(text: &'a str) -> Result<Self, Reason> {
-        let (message, signature) = text.rsplit_once('.').ok_or(Reason::NotJws)?;
-        let (header, payload) = message.split_once('.').ok_or(Reason::NotJws)?;
-        // A payload with a dot is not base64url, so a token with more than three parts fails to
-        // decode.
-        let (header, payload) = (object(header)?, object(payload)?);
-        let signature = decode(signature)?;
+        let Jws { message, header, payload, signature } = Jws::parse(text)?;
         let header = Header::parse(&header)?;
-        let iss = claimed_issuer(&payload)?.map(Box::from);
-        let claims = UnverifiedClaims { iss, all: Claims::new(payload) };
+        claimed_issuer(&payload)?;
+        let has_access_token_type = header.has_access_token_type();
+        let claims = Claims::new(payload, Source::Jwt { has_access_token_type });
         Ok(Self { message, signature, header, claims })
     }
 
-    /// The token's `iss`, unproven.
+    /// The token's `iss`, unproven. It selects the keys.
     pub(super) fn claimed_issuer(&self) -> Option<&str> {
-        self.claims.iss.as_deref()
+        self.claims.text("iss")
     }
 
     /// The token's `iat` if it is a valid time, unproven. It only decides whether a token with an
     /// unknown key gets a 401 or a 503.
     pub(super) fn claimed_issue_time(&self) -> Option<Timestamp> {
-        self.claims.all.issue_time()
+        self.claims.issue_time()
     }
 
-    /// Checks the header against the issuer's settings.
+    /// Makes the checks that need no signature, against the settings of the issuer.
     pub(super) fn check_header(&self, rules: &Rules) -> Result<(), Reason> {
-        self.header.check(rules)
-    }
-
-    /// Checks the header of a logout token.
-    pub(super) fn check_logout_header(&self, rules: &Rules) -> Result<(), Reason> {
-        self.header.check_logout(rules)
+        HeaderCheck::ALL.into_iter().try_for_each(|check| self.check(check, rules))
     }
 
     pub(super) fn kid(&self) -> Option<&str> {
@@ -105,6 +90,11 @@ impl<'a> Unverified<'a> {
 
     pub(super) const fn algorithm(&self) -> TokenAlgorithm {
         self.header.algorithm
+    }
+
+    /// `typ` in lower case, without `application/`.
+    pub(super) fn typ(&self) -> &str {
+        &self.header.typ
     }
 
     /// Selects the public key that verifies this token. `None` if the token is signed with a shared
@@ -127,7 +117,7 @@ impl<'a> Unverified<'a> {
         let mut reason = Reason::UnknownKey;
         for key in keys.candidates(key_selector) {
             if key.verifies(key_selector.algorithm, self.message.as_bytes(), &self.signature) {
-                return Ok((self.verified(), key));
+                return Ok((SignatureChecked(&self.claims), key));
             }
             reason = Reason::Signature;
         }
@@ -144,20 +134,22 @@ impl<'a> Unverified<'a> {
             return Err(Reason::Algorithm);
         };
         let signer = secrets.signer(algorithm, self.message.as_bytes(), &self.signature);
-        Ok((self.verified(), signer.ok_or(Reason::Signature)?))
+        Ok((SignatureChecked(&self.claims), signer.ok_or(Reason::Signature)?))
     }
 
-    fn verified(&self) -> SignatureChecked<'_> {
-        let has_access_token_type = self.header.has_access_token_type();
-        SignatureChecked { claims: &self.claims.all, has_access_token_type }
+    /// The claims, which nothing proves, for an explanation.
+    pub(super) const fn unproven_claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The header as it was sent, for an explanation.
+    pub(super) fn written_header(&self) -> Option<Object> {
+        self.message.split_once('.').and_then(|(header, _)| object(header).ok())
     }
 }
 
 /// A token whose signature is valid, and whose claims have not been checked.
-pub(super) struct SignatureChecked<'a> {
-    claims: &'a Claims,
-    has_access_token_type: bool,
-}
+pub(super) struct SignatureChecked<'a>(&'a Claims);
 
 impl SignatureChecked<'_> {
     /// Checks the claims of a token that was sent with this scheme.
@@ -170,7 +162,7 @@ impl SignatureChecked<'_> {
         scheme: Scheme,
         now: Timestamp,
     ) -> Result<Accepted, AuthError> {
-        self.claims.check(rules, self.has_access_token_type, scheme, now)
+        self.0.check_all(&CheckContext { rules, scheme, now })
     }
 
     /// Checks the claims of a logout token.
@@ -179,12 +171,12 @@ impl SignatureChecked<'_> {
         rules: &Rules,
         now: Timestamp,
     ) -> Result<Logout, LogoutError> {
-        self.claims.check_logout(rules, now)
+        self.0.check_logout(rules, now)
     }
 
     /// The claims by which the token can be revoked.
     pub(super) fn identity(&self) -> RevocationClaims {
-        self.claims.identity()
+        self.0.identity()
     }
 }
 
@@ -200,7 +192,7 @@ pub(super) fn names_issuer(text: &str, issuer: &str) -> bool {
 }
 
 /// The payload's `iss`.
-fn claimed_issuer(payload: &Object) -> Result<Option<&str>, Reason> {
+pub(super) fn claimed_issuer(payload: &Object) -> Result<Option<&str>, Reason> {
     match payload.get("iss") {
         None => Ok(None),
         Some(Value::String(iss)) => Ok(Some(iss)),
@@ -215,15 +207,4 @@ pub(super) fn is_issuer(iss: Option<&str>, issuer: &str) -> bool {
         None => issuer.is_empty(),
         Some(iss) => !iss.is_empty() && iss == issuer,
     }
-}
-
-/// Decodes a part of the token as a JSON object.
-pub(super) fn object(part: &str) -> Result<Object, Reason> {
-    serde_json::from_slice(&decode(part)?).map_err(|_| Reason::NotJws)
-}
-
-/// Decodes base64url without padding. Unused trailing bits must be zero, so each part has exactly
-/// one valid spelling.
-pub(super) fn decode(part: &str) -> Result<Vec<u8>, Reason> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::NotJws)
 }

@@ -2,8 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::auth::token::RevocationClaims;
+use super::super::*;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -47,7 +46,7 @@ fn a_subjects_tokens_end_that_were_issued_before() {
         (token_identity(1, "alice", Some(99)), 500, false),
         (token_identity(0, "j", Some(99)), 500, false),
     ] {
-        assert_eq!(list.ends(&token_identity, at(now)), ended);
+        assert_eq!(list.revokes(&token_identity, at(now)), ended);
     }
 }
 
@@ -60,14 +59,14 @@ fn tokens_and_sessions_are_named_by_claims_of_their_own() {
         (list([session]), true),
         (list([Item { issuer: 0, target: Target::Session("j".into()), expires: at(10) }]), false),
     ] {
-        assert_eq!(list.ends(&token_identity(0, "alice", Some(5)), at(9)), ended);
-        assert!(!list.ends(&token_identity(0, "alice", Some(5)), at(10)));
-        assert!(!list.ends(&token_identity(1, "alice", Some(5)), at(9)));
+        assert_eq!(list.revokes(&token_identity(0, "alice", Some(5)), at(9)), ended);
+        assert!(!list.revokes(&token_identity(0, "alice", Some(5)), at(10)));
+        assert!(!list.revokes(&token_identity(1, "alice", Some(5)), at(9)));
     }
     let nameless = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
     let nameless = TokenIdentity::new(0, "main".into(), nameless);
     let list = list([token("j", 10), subject(100, 10)]);
-    assert!(!list.ends(&nameless, at(9)), "what has no jti can't be named by one");
+    assert!(!list.revokes(&nameless, at(9)), "what has no jti can't be named by one");
 }
 
 #[test]
@@ -79,7 +78,7 @@ fn entries_of_one_name_add_up_to_what_each_says() {
         [(50, 400, true), (150, 400, true), (50, 700, true), (150, 700, false), (250, 400, false)]
     {
         assert_eq!(
-            list.ends(&token_identity(0, "alice", Some(iat)), at(now)),
+            list.revokes(&token_identity(0, "alice", Some(iat)), at(now)),
             ended,
             "{iat} {now}"
         );
@@ -152,8 +151,8 @@ proptest! {
         all.sweep(at(swept));
         for (issuer, now) in (0..2).flat_map(|issuer| (swept..9).map(move |now| (issuer, now))) {
             let token_identity = token_identity(issuer, "alice", iat);
-            let expected = alone.iter().any(|one| one.ends(&token_identity, at(now)));
-            prop_assert_eq!(all.ends(&token_identity, at(now)), expected);
+            let expected = alone.iter().any(|one| one.revokes(&token_identity, at(now)));
+            prop_assert_eq!(all.revokes(&token_identity, at(now)), expected);
         }
     }
 }

@@ -13,7 +13,7 @@ use prometheus::{Gauge, IntCounter};
 
 use super::{List, Revocations};
 use crate::{
-    auth::{Sha256, sha256},
+    auth::digest::{Sha256, sha256},
     metrics::Metrics,
     regular_file::Content,
     revocation::file::{self, FileError},

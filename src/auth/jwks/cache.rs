@@ -28,6 +28,7 @@ use super::{
     refresh_requests::{RefreshReason, RefreshRequests, Stage, StartedFetch},
 };
 use crate::{
+    auth::error::{AuthError, Reason},
     clock::{Clock, Moment, Monotonic, later, timeout_at},
     concurrency::ConcurrencyLimit,
 };
@@ -63,9 +64,19 @@ pub(crate) enum KeyLookupError {
     Unavailable(Duration),
 }
 
+impl From<KeyLookupError> for AuthError {
+    fn from(no_key: KeyLookupError) -> Self {
+        match no_key {
+            KeyLookupError::Unknown => Reason::UnknownKey.into(),
+            KeyLookupError::TooManyWaiting => Self::Overloaded,
+            KeyLookupError::Unavailable(retry_after) => Self::KeysUnavailable { retry_after },
+        }
+    }
+}
+
 /// The keys of an issuer. Requests read them; a [`JwksRefresher`](super::JwksRefresher) refreshes
 /// them.
-pub(crate) struct KeyStore {
+pub(crate) struct JwksCache {
     clock: Arc<dyn Clock>,
     cooldown: Duration,
     max_stale: Duration,
@@ -87,7 +98,7 @@ enum Unresolved {
     TokenIsOlder,
 }
 
-impl KeyStore {
+impl JwksCache {
     pub(crate) fn new(
         clock: Arc<dyn Clock>,
         cooldown: Duration,
@@ -298,7 +309,7 @@ impl KeyStore {
     }
 
     /// Ends a failed fetch. The current set stays.
-    pub(super) fn fail(&self, _flight: StartedFetch) {
+    pub(super) fn fail(&self, _fetch: StartedFetch) {
         self.end(self.lock());
     }
 

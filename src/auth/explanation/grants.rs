@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::CheckContext;
+use super::{
+    check::{Check, Suggestion},
+    near_miss,
+    text::{listed, printable, quoted, toml_list, toml_text},
+};
 use crate::{
-    auth::{
-        explanation::{Check, Suggestion, listed, printable, quoted, toml_list, toml_text},
-        near_miss,
-        token::claims::{Claims, SCOPE_CLAIMS},
-    },
+    auth::jwt::{CheckContext, Claims, SCOPE_CLAIMS},
     settings::{ClaimPath, ClaimValue, RequiredClaim},
 };
 
@@ -31,18 +31,17 @@ const PERSONAL: [&str; 10] = [
 ];
 
 impl Claims {
-    pub(super) fn explain_scopes(&self, context: &CheckContext<'_>) -> Check {
+    pub(super) fn explain_scopes(&self, context: &CheckContext<'_>, made: Check) -> Check {
         let required = &context.rules.settings.required_scopes;
-        let result = self.check_scopes(context.rules);
         if required.is_empty() {
-            let found = format!("none is required ({}.required_scopes)", context.table);
-            return Check::of("scope", result, found);
+            let found = format!("none is required ({}.required_scopes)", context.rules.table);
+            return made.finding(found);
         }
         let found = SCOPE_CLAIMS.map(|claim| format!("{claim} {}", self.shown(claim))).join(", ");
         let (hint, suggestion) = self.scope_help(context, required);
         let expected = format!("{} in scope, scp or scopes", listed(required));
-        Check::of("scope", result, found)
-            .expecting(context.expects(&expected, "required_scopes"))
+        made.finding(found)
+            .expecting(context.rules.expects(&expected, "required_scopes"))
             .hinting(hint)
             .suggesting(suggestion)
     }
@@ -72,7 +71,7 @@ impl Claims {
             let toml = toml_list(replaced).filter(|_| all_near);
             let meaning = "scopes are compared with their letter case: tokens with the previous spelling \
                            are then rejected";
-            return (Some(hint), context.suggest("required_scopes", toml, meaning));
+            return (Some(hint), context.rules.suggest("required_scopes", toml, meaning));
         }
         let elsewhere = OTHER_GRANTS.into_iter().find_map(|claim| {
             let words = self.words(&[claim]);
@@ -92,7 +91,7 @@ impl Claims {
 
     /// The words in these claims. Each claim is a string or a list.
     fn words<'v>(&'v self, claims: &[&str]) -> Vec<&'v str> {
-        let values = claims.iter().filter_map(|name| self.0.get(name));
+        let values = claims.iter().filter_map(|name| self.members.get(name));
         let words = |value: &'v Value| -> Vec<&'v str> {
             if let Some(items) = value.as_array() {
                 return items.iter().filter_map(Value::as_str).collect();
@@ -103,20 +102,31 @@ impl Claims {
     }
 
     /// One check per required claim.
-    pub(super) fn explain_required(&self, context: &CheckContext<'_>) -> Vec<Check> {
+    pub(super) fn explain_required(
+        &self,
+        context: &CheckContext<'_>,
+        name: &'static str,
+    ) -> impl Iterator<Item = Check> {
         let required = &context.rules.settings.required_claims;
-        required.iter().map(|required| self.explain_one(context, required)).collect()
+        required.iter().map(move |required| {
+            let made = Check::of(name, self.check_required_claim(required));
+            self.explain_required_claim(context, required, made)
+        })
     }
 
-    fn explain_one(&self, context: &CheckContext<'_>, required: &RequiredClaim) -> Check {
+    fn explain_required_claim(
+        &self,
+        context: &CheckContext<'_>,
+        required: &RequiredClaim,
+        made: Check,
+    ) -> Check {
         let claim = required.claim.as_str();
-        let value = self.0.at(&required.claim);
-        let result = self.check_required_claim(required);
+        let value = self.members.at(&required.claim);
         let is_personal = is_personal(context, &required.claim);
         let found = match value {
             None => "none".to_owned(),
             Some(Value::Array(_) | Value::Object(_)) => "a list or an object".to_owned(),
-            Some(_) if is_personal && result.is_ok() => "the value, not shown".to_owned(),
+            Some(_) if is_personal && made.failure().is_none() => "the value, not shown".to_owned(),
             Some(_) if is_personal => "another value, not shown".to_owned(),
             Some(value) => printable(&value.to_string()),
         };
@@ -128,8 +138,8 @@ impl Claims {
                 (hint, suggestion.filter(|_| !is_personal))
             }
         };
-        Check::of("required claim", result, format!("{claim} {found}"))
-            .expecting(context.expects(&format!("{claim} {accepted}"), "required_claims"))
+        made.finding(format!("{claim} {found}"))
+            .expecting(context.rules.expects(&format!("{claim} {accepted}"), "required_claims"))
             .hinting(hint)
             .suggesting(suggestion)
     }
@@ -206,7 +216,7 @@ fn required_help(
     let key = if is_bare { Some(claim.to_owned()) } else { toml_text(claim) };
     let suggestion = key.and_then(|key| {
         let meaning = "type and letter case count: the previous value is then rejected";
-        context.suggest(&format!("required_claims.{key}"), toml, meaning)
+        context.rules.suggest(&format!("required_claims.{key}"), toml, meaning)
     });
     (Some(format!("the token's value {difference}")), suggestion)
 }

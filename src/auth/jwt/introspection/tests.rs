@@ -7,15 +7,17 @@ use serde_json::json;
 use super::*;
 use crate::{
     auth::{
-        Sha256,
+        digest::Sha256,
+        error::Reason,
         testing::{ISSUER, LEEWAY, START, introspected_issuer, with},
     },
-    settings::{self, ClaimPath, ClaimValue, DpopMode, RequiredClaim},
+    settings::{self, AudienceClaim, ClaimPath, ClaimValue, DpopMode, KeySource, RequiredClaim},
 };
 
 fn rules(settings: settings::Issuer) -> Rules {
     let leeway = Duration::from_secs(LEEWAY.unsigned_abs());
-    Rules { settings, leeway, foreign_prefixes: vec!["web-".to_owned()] }
+    let table = "auth.issuers.main".to_owned();
+    Rules { table, settings, leeway, foreign_prefixes: vec!["web-".to_owned()] }
 }
 
 fn answer() -> Value {

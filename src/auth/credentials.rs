@@ -3,7 +3,7 @@
 //! It does not parse the token itself. More than one header is rejected, because other software may
 //! use another one of them.
 
-use super::error::AuthError;
+use super::{digest::Sha256, error::AuthError};
 
 /// The scheme that a token is sent with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,12 @@ pub(super) struct Credentials<'a> {
     pub(super) scheme: Scheme,
     /// At least one byte.
     pub(super) token: &'a [u8],
+}
+
+/// The text of a token that is not cached, and its digest. No `Debug`: tokens are never printed.
+pub(super) struct Token {
+    pub(super) text: Box<str>,
+    pub(super) digest: Sha256,
 }
 
 impl<'a> Credentials<'a> {

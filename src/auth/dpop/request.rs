@@ -1,12 +1,13 @@
-//! What a request presents: its proof, and what the proof must be made for.
+//! The parts of a request that matter to DPoP: its proof, and what the proof must be made for.
 
-use super::{super::error::ProofFault, target::Target};
+use super::target::Target;
+use crate::auth::error::ProofFault;
 
-/// Longest proof taken, in bytes: one of the largest RSA key has some 4,000.
+/// Longest accepted proof, in bytes: one of the largest RSA key has some 4,000.
 const MAX_PROOF_BYTES: usize = 8192;
 
-/// A request as its proof must fit it. Nothing of it is believed beyond that.
-pub(in crate::auth) struct Presented {
+/// A request as its proof must describe it. Nothing else of it is trusted.
+pub(in crate::auth) struct DpopRequest {
     method: Box<str>,
     /// It came by TLS that ends here.
     secure: bool,
@@ -15,7 +16,7 @@ pub(in crate::auth) struct Presented {
     proof: Result<Box<str>, ProofFault>,
 }
 
-impl Presented {
+impl DpopRequest {
     /// A request to `path` at `host` with the values of all its `DPoP` headers.
     pub(in crate::auth) fn new<'a>(
         method: &str,
@@ -93,9 +94,9 @@ mod tests {
             (false, None, None, None),
             (false, Some(""), None, None),
         ] {
-            let presented = Presented::new("GET", secure, host, "/me/customer", [].into_iter());
+            let request = DpopRequest::new("GET", secure, host, "/me/customer", [].into_iter());
             let expected = expected.map(|text| Target::parse(text).unwrap());
-            assert!(presented.target(public) == expected, "{secure} {host:?} {public:?}");
+            assert!(request.target(public) == expected, "{secure} {host:?} {public:?}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Rules, json::Object};
+use super::json::Object;
 use crate::{
     auth::error::Reason,
     settings::{Algorithm, HmacAlgorithm},
@@ -21,9 +21,6 @@ const UNSUPPORTED_MEMBERS: [&str; 3] = ["crit", "b64", "enc"];
 
 /// The optional prefix of `typ` (RFC 7515 §4.1.9).
 const TYP_PREFIX: &str = "application/";
-
-/// Accepted `typ` values of logout tokens.
-const LOGOUT_TYPES: [&str; 3] = ["logout+jwt", "jwt", ""];
 
 /// The algorithm in `alg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,37 +69,6 @@ impl Header {
             kid: kid.map(Box::from),
             typ: without_prefix(&typ).to_owned(),
         })
-    }
-
-    /// Checks algorithm and type against the issuer's settings.
-    pub(super) fn check(&self, rules: &Rules) -> Result<(), Reason> {
-        self.check_algorithm(rules)?;
-        self.check_typ(rules)
-    }
-
-    pub(super) fn check_algorithm(&self, rules: &Rules) -> Result<(), Reason> {
-        let settings = &rules.settings;
-        let is_accepted = match self.algorithm {
-            TokenAlgorithm::Signature(algorithm) => settings.algorithms.contains(&algorithm),
-            TokenAlgorithm::Hmac(algorithm) => {
-                settings.keys.hmac().is_some_and(|hmac| hmac.algorithms.contains(&algorithm))
-            }
-        };
-        if is_accepted { Ok(()) } else { Err(Reason::Algorithm) }
-    }
-
-    pub(super) fn check_typ(&self, rules: &Rules) -> Result<(), Reason> {
-        if !rules.settings.typ.iter().any(|typ| typ.eq_ignore_ascii_case(&self.typ)) {
-            return Err(Reason::Type);
-        }
-        Ok(())
-    }
-
-    /// Checks the header of a logout token, whose `typ` is optional (OpenID Connect Back-Channel
-    /// Logout 1.0 §2.4).
-    pub(super) fn check_logout(&self, rules: &Rules) -> Result<(), Reason> {
-        self.check_algorithm(rules)?;
-        if LOGOUT_TYPES.contains(&&*self.typ) { Ok(()) } else { Err(Reason::Type) }
     }
 
     /// Whether `typ` is that of an access token (RFC 9068 §2.1).

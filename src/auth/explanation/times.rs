@@ -3,13 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::CheckContext;
+use super::check::Check;
 use crate::{
-    auth::{
-        error::{AuthError, Reason},
-        explanation::Check,
-        token::claims::Claims,
-    },
+    auth::jwt::{CheckContext, Claims},
     clock::later,
 };
 
@@ -19,13 +15,7 @@ const MILLISECONDS: f64 = 1e11;
 const TIMES: [&str; 3] = ["exp", "nbf", "iat"];
 
 impl Claims {
-    /// `end` is when the token expires; `rejected` is when the service starts to reject it.
-    pub(super) fn explain_times(
-        &self,
-        context: &CheckContext<'_>,
-        end: Result<Timestamp, Reason>,
-        rejected: Result<Timestamp, Reason>,
-    ) -> [Check; 2] {
+    pub(super) fn explain_times(&self, context: &CheckContext<'_>, made: Check) -> Check {
         let times = TIMES.map(|name| {
             let shown = match self.time(name) {
                 Ok(Some(time)) => relative(time, context.now),
@@ -34,32 +24,24 @@ impl Claims {
             };
             format!("{name} {shown}")
         });
-        let leeway = span(context.rules.leeway.try_into().unwrap_or_default());
+        let leeway = leeway(context);
         let age = context.rules.settings.max_token_age.map(|age| {
             let age = span(age.try_into().unwrap_or_default());
-            format!("; iat, as {}.max_token_age is {age}", context.table)
+            format!("; iat, as {}.max_token_age is {age}", context.rules.table)
         });
         let expected = format!(
             "exp{}; nbf and iat not in the future (auth.leeway {leeway})",
             age.unwrap_or_default()
         );
-        let hint = self.times_hint(context);
-        let times =
-            Check::of("times", end.map(drop), times.join(", ")).expecting(expected).hinting(hint);
-        [times, self.explain_expiry(context, rejected, &leeway)]
+        made.finding(times.join(", ")).expecting(expected).hinting(self.times_hint(context))
     }
 
-    fn explain_expiry(
-        &self,
-        context: &CheckContext<'_>,
-        rejected: Result<Timestamp, Reason>,
-        leeway: &str,
-    ) -> Check {
-        let Ok(rejected) = rejected else {
-            return Check::open("expiry", "not checked, as the token's end is unknown");
+    pub(super) fn explain_expiry(&self, context: &CheckContext<'_>, made: Check) -> Check {
+        let Ok(end) = self.end(context) else {
+            return Check::not_made(made.name, "not checked, as the token's end is unknown");
         };
+        let rejected = later(end, context.rules.leeway);
         let now = context.now;
-        let result = if now < rejected { Ok(()) } else { Err(AuthError::ExpiredToken) };
         let exp = self.time("exp").ok().flatten();
         let age = context.rules.settings.max_token_age;
         let too_old = self.time("iat").ok().flatten().zip(age).map(|(iat, age)| later(iat, age));
@@ -69,20 +51,20 @@ impl Claims {
             (Some(exp), Some(too_old)) if exp <= too_old => Some(expired(exp, now, clock)),
             (_, Some(too_old)) => Some(format!(
                 "older than {}.max_token_age since {}, though exp is later; get a new token",
-                context.table,
+                context.rules.table,
                 ago(too_old, now)
             )),
             (None, None) => None,
         };
-        Check::of("expiry", result, format!("accepted until {}", relative(rejected, now)))
-            .expecting(format!("a token before its end (auth.leeway {leeway})"))
+        made.finding(format!("accepted until {}", relative(rejected, now)))
+            .expecting(format!("a token before its end (auth.leeway {})", leeway(context)))
             .hinting(hint)
     }
 
     fn times_hint(&self, context: &CheckContext<'_>) -> Option<String> {
         let is_bad = |name: &&&str| self.time(name).is_err();
         if let Some(name) = TIMES.iter().find(is_bad) {
-            let value = self.0.get(name);
+            let value = self.members.get(name);
             if value.and_then(Value::as_f64).is_some_and(|number| number >= MILLISECONDS) {
                 return Some(format!(
                     "{name} is in milliseconds; it must be in seconds since 1970"
@@ -91,10 +73,10 @@ impl Claims {
             let is_text = value.is_some_and(Value::is_string);
             return is_text.then(|| format!("{name} is a string; it must be a number"));
         }
-        if !self.0.has("exp") {
+        if !self.members.has("exp") {
             return Some("a token without exp never ends; the issuer has to add it".to_owned());
         }
-        if context.rules.settings.max_token_age.is_some() && !self.0.has("iat") {
+        if context.rules.settings.max_token_age.is_some() && !self.members.has("iat") {
             return Some("iat is missing, which max_token_age needs".to_owned());
         }
         let begins = ["nbf", "iat"].into_iter();
@@ -109,6 +91,10 @@ impl Claims {
             )
         })
     }
+}
+
+fn leeway(context: &CheckContext<'_>) -> String {
+    span(context.rules.leeway.try_into().unwrap_or_default())
 }
 
 fn expired(exp: Timestamp, now: Timestamp, clock: Timestamp) -> String {

@@ -1,5 +1,7 @@
 //! Revocations in the authenticator as a whole: what they end, when, and whose customers follow.
 
+mod list;
+
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
@@ -8,13 +10,12 @@ use serde_json::{Value, json};
 use super::Revocations;
 use crate::{
     auth::{
-        AuthError, RevokeError,
-        logout::LogoutError,
+        error::{AuthError, LogoutError, RevokeError},
+        revocation::Logout,
         testing::{
             P256, START, World, clock, issuer, locally, set, settings, settle, token, world,
             world_of, world_with,
         },
-        token::Logout,
     },
     clock::Clock,
     metrics::Metrics,

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{CheckContext, one_of};
+use super::{
+    check::{Check, Suggestion},
+    claims::one_of,
+    near_miss,
+    text::{quoted, toml_list},
+};
 use crate::{
-    auth::{
-        error::Reason,
-        explanation::{Check, Suggestion, quoted, toml_list},
-        near_miss,
-        token::claims::Claims,
-    },
+    auth::jwt::{CheckContext, Claims},
     settings::{AudienceClaim, Issuer, KeySource},
 };
 
@@ -36,17 +36,13 @@ const IS_COMMON: &str =
     "any app of this issuer can get that audience; the issuer has to add one for this API";
 
 impl Claims {
-    pub(super) fn explain_audience(
-        &self,
-        context: &CheckContext<'_>,
-        result: Result<(), Reason>,
-    ) -> Check {
+    pub(super) fn explain_audience(&self, context: &CheckContext<'_>, made: Check) -> Check {
         let settings = &context.rules.settings;
         let Some(claim) = settings.audience_claim.name() else {
-            let found = format!("not compared ({}.audience_claim: \"none\")", context.table);
-            return Check::of("aud", result, found);
+            let found = format!("not compared ({}.audience_claim: \"none\")", context.rules.table);
+            return made.finding(found);
         };
-        let aud = self.0.get("aud").and_then(Value::as_array);
+        let aud = self.members.get("aud").and_then(Value::as_array);
         let needs_azp = settings.accepts_id_tokens && aud.is_some_and(|aud| aud.len() > 1);
         let mut found = format!("{claim} {}", self.shown(claim));
         let mut expected = format!("{claim} {}", one_of(&settings.audiences));
@@ -56,11 +52,11 @@ impl Claims {
         }
         let mut key = "audiences".to_owned();
         if matches!(settings.audience_claim, AudienceClaim::Named(_)) {
-            key = format!("audiences, {}.audience_claim", context.table);
+            key = format!("audiences, {}.audience_claim", context.rules.table);
         }
         let (hint, suggestion) = self.audience_help(context, claim, needs_azp);
-        Check::of("aud", result, found)
-            .expecting(context.expects(&expected, &key))
+        made.finding(found)
+            .expecting(context.rules.expects(&expected, &key))
             .hinting(hint)
             .suggesting(suggestion)
     }
@@ -72,7 +68,7 @@ impl Claims {
         needs_azp: bool,
     ) -> (Option<String>, Option<Suggestion>) {
         let ours = &context.rules.settings.audiences;
-        let (values, is_malformed) = match self.0.get(claim) {
+        let (values, is_malformed) = match self.members.get(claim) {
             None => return self.missing_audience(context, claim),
             Some(Value::Array(values)) if values.is_empty() => {
                 return self.missing_audience(context, claim);
@@ -151,7 +147,7 @@ impl Claims {
             candidates.iter().map(|(name, _)| format!("{name} {}", self.shown(name))).collect();
         let hint = format!(
             "{claim} is missing; {}.audience_claim could name one of these: {}",
-            context.table,
+            context.rules.table,
             found.join(", ")
         );
         if excludes_stand_ins(settings) {
@@ -160,10 +156,10 @@ impl Claims {
         let meaning = "the app that a token was issued to is then compared, not the API: every token of \
                        that app is accepted";
         let mut suggestion =
-            context.suggest("audience_claim", Some(format!("\"{name}\"")), meaning);
+            context.rules.suggest("audience_claim", Some(format!("\"{name}\"")), meaning);
         if !is_ours(value) {
             let audiences = toml_list([*value]);
-            let audiences = context.suggest("audiences", audiences, meaning);
+            let audiences = context.rules.suggest("audiences", audiences, meaning);
             suggestion = suggestion.zip(audiences).map(|(claim, audiences)| Suggestion {
                 toml: format!("{}\n{}", claim.toml, audiences.toml),
                 meaning: format!("{meaning}: only if it is this app; audiences is replaced"),
@@ -194,5 +190,5 @@ const fn excludes_stand_ins(settings: &Issuer) -> bool {
 fn append(context: &CheckContext<'_>, value: &str, meaning: &str) -> Option<Suggestion> {
     let ours = context.rules.settings.audiences.iter().map(String::as_str);
     let toml = toml_list(ours.chain([value])).filter(|_| !value.is_empty());
-    context.suggest("audiences", toml, meaning)
+    context.rules.suggest("audiences", toml, meaning)
 }

@@ -8,14 +8,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{
-    TokenIdentity,
-    list::{Item, List},
-};
-use crate::{
-    auth::token::RevocationClaims,
-    revocation::{Entry, Target, file},
-};
+use super::{Item, List, RevocationClaims, TokenIdentity};
+use crate::revocation::{Entry, Target, file};
 
 const MOST: usize = 8;
 /// One issuer by both of its names, and another.
@@ -113,7 +107,7 @@ fn check_list(entries: &[Entry]) {
                 let expected = entries.iter().any(|entry| ends(entry, &token, now));
                 let token_identity = TokenIdentity::new(token.issuer, "".into(), token.identity());
                 assert_eq!(
-                    list.ends(&token_identity, now),
+                    list.revokes(&token_identity, now),
                     expected,
                     "a token that is or isn't meant"
                 );
@@ -121,7 +115,7 @@ fn check_list(entries: &[Entry]) {
         }
     }
     let stranger = TokenIdentity::new(0, "".into(), Token::default().identity());
-    assert!(!list.ends(&stranger, Timestamp::MIN), "nobody is named by everything");
+    assert!(!list.revokes(&stranger, Timestamp::MIN), "nobody is named by everything");
 }
 
 /// What revocations go by.
