@@ -47,7 +47,7 @@ pub(super) struct DpopToken {
     pub(super) known: Option<Caller>,
 }
 
-/// What proofs are checked against.
+/// The settings and the state that proofs are checked against.
 pub(super) struct Dpop {
     /// Whether an issuer's tokens may be bound.
     is_accepted: bool,
@@ -89,7 +89,8 @@ impl Dpop {
         self.replays.sweep(now);
     }
 
-    /// Checks all of a proof that can be checked without its key.
+    /// Makes all checks of a proof that need no key. Also returns the nonce to use next if it is another
+    /// one.
     pub(super) fn examine(
         &self,
         request: &DpopRequest,
@@ -121,8 +122,8 @@ impl Dpop {
         Ok(self.replays.take(thumbprint, &proof.jti, now)?)
     }
 
-    /// By its nonce, or else by its `iat` (RFC 9449 §4.3, 10 and 11). Gives the nonce that is to be
-    /// used from now on when it is another one.
+    /// Checks the nonce, or `iat` if nonces are off (RFC 9449 §4.3, 10 and 11). Returns the nonce to use
+    /// next if it is another one.
     fn check_time(&self, proof: &Proof, now: Timestamp) -> Result<Option<Arc<str>>, AuthError> {
         if let Some(nonces) = &self.nonces {
             return nonces.check(proof.nonce.as_deref(), now).map_err(AuthError::UseDpopNonce);
@@ -135,8 +136,8 @@ impl Dpop {
     }
 }
 
-/// How long after it was taken a proof would be taken again: its `iat` may lie `leeway` ahead, and its
-/// nonce may have only just been given out.
+/// How long after its first use a proof could be accepted again: its `iat` may be `leeway` ahead, and
+/// its nonce may be new.
 fn longest_use(dpop: &settings::Dpop, leeway: Duration) -> Duration {
     if dpop.nonces {
         nonces::longest_use(dpop.max_age)

@@ -30,10 +30,12 @@ use self::{
     keys::{explain_keys, explain_secrets},
 };
 use super::{
-    AuthError, Authenticator, Caller, JwksRefreshers, Reason, SetUpError, Token,
-    credentials::{Credentials, Scheme},
+    Authenticator, SetUpError,
+    caller::Caller,
+    credentials::{Credentials, Scheme, Token},
     digest::sha256,
-    issuer::Issuer,
+    error::{AuthError, Reason},
+    issuer::{Issuer, JwksRefreshers},
     jwt::{CheckContext, Claims, Unverified},
     revocation::TokenIdentity,
 };

@@ -1,9 +1,9 @@
-//! Trusted gateway mode (`auth.gateway`): who is calling is said by a gateway that has verified it.
+//! Trusted gateway mode (`auth.gateway`): a gateway has authenticated the caller and names the customer
+//! in a header.
 //!
-//! Believed is one header alone, and only from who can be nobody else: over a unix socket, over
-//! loopback, or from the named subject of a verified client certificate. The settings allow no other
-//! listener in this mode; it is looked at for each request all the same. Without the mode no header
-//! but `Authorization` is looked at. Tokens and revocations are the gateway's business then.
+//! The header is trusted only over a unix socket, over loopback, or from a listed subject of a verified
+//! client certificate. The settings allow no other listener in this mode, and each request is checked
+//! again. Tokens and revocations are the gateway's responsibility.
 
 #[cfg(test)]
 mod tests;
@@ -17,13 +17,13 @@ use super::{
 };
 use crate::{customer::CustomerId, settings, tls::PeerCertificate};
 
-/// What stands for the issuer of what the gateway says. No issuer can be called so: there is none.
+/// The name in place of an issuer. With a gateway, the settings have no issuers.
 const NAME: &str = "gateway";
 
 /// No issuer has this index.
 const NO_ISSUER: usize = usize::MAX;
 
-/// How a connection of the public listener has come. Where it isn't known, nobody is believed.
+/// How a connection reached the public listener. An unknown connection is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Approach {
     /// Over a unix socket.
@@ -34,7 +34,7 @@ pub enum Approach {
     Network,
 }
 
-/// Who is believed, and what header.
+/// The trusted peers and the header.
 pub(super) struct Gateway {
     header: Box<str>,
     subjects: Vec<String>,
@@ -43,8 +43,8 @@ pub(super) struct Gateway {
 
 impl Gateway {
     pub(super) fn new(settings: &settings::Gateway) -> Self {
-        let nobody = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
-        let token_identity = TokenIdentity::new(NO_ISSUER, NAME.into(), nobody);
+        let no_claims = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
+        let token_identity = TokenIdentity::new(NO_ISSUER, NAME.into(), no_claims);
         Self {
             header: settings.header.as_str().into(),
             subjects: settings.client_subjects.clone(),
@@ -57,19 +57,19 @@ impl Gateway {
         &self.header
     }
 
-    /// Whom the gateway names, by the values of all headers of that name.
+    /// The caller that the gateway names, by the values of all headers of that name.
     pub(super) fn caller<'a>(
         &self,
         mut values: impl Iterator<Item = &'a [u8]>,
         approach: Option<Approach>,
         peer: Option<&PeerCertificate>,
     ) -> Result<Caller, AuthError> {
-        if !self.believes(approach, peer) {
+        if !self.trusts(approach, peer) {
             return Err(Reason::UntrustedPeer.into());
         }
         let value = values.next().ok_or(AuthError::MissingToken)?;
         if values.next().is_some() || value.contains(&b',') {
-            // Whoever forwards a request may join two fields to one (RFC 9110 §5.3).
+            // A proxy may join two fields to one (RFC 9110 §5.3).
             return Err(AuthError::MalformedHeader(
                 "The gateway's header names more than one customer.",
             ));
@@ -79,8 +79,8 @@ impl Gateway {
         Ok(Caller::new(customer, Arc::clone(&self.token_identity), None))
     }
 
-    /// Where subjects are named, every TCP connection must show one of them.
-    fn believes(&self, approach: Option<Approach>, peer: Option<&PeerCertificate>) -> bool {
+    /// If subjects are listed, every TCP connection must present one of them.
+    fn trusts(&self, approach: Option<Approach>, peer: Option<&PeerCertificate>) -> bool {
         match approach {
             Some(Approach::Unix) => true,
             Some(Approach::Loopback) if self.subjects.is_empty() => true,

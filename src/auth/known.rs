@@ -9,9 +9,9 @@ mod tests;
 use std::{fmt, iter, sync::Arc};
 
 use super::{
-    Authenticator, TokenDigest,
+    Authenticator,
     credentials::{Credentials, Scheme},
-    digest::sha256,
+    digest::{TokenDigest, sha256},
     revocation, verified,
 };
 use crate::{clock::Moment, customer::CustomerId};

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_has_one_proof() {
+    fn request_has_exactly_one_proof() {
         let long = vec![b'a'; MAX_PROOF_BYTES];
         let longer = vec![b'a'; MAX_PROOF_BYTES + 1];
         for (headers, expected) in [
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_is_the_public_one_or_the_requests_own() {
+    fn target_is_below_public_url_or_the_requests_own() {
         for (secure, host, public, expected) in [
             (false, Some("A:80"), None, Some("http://a/me/customer")),
             (true, Some("a"), None, Some("https://a/me/customer")),

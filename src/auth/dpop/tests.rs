@@ -117,7 +117,7 @@ type Outcome = Result<&'static str, &'static str>;
 const ALICE: Outcome = Ok("alice");
 
 #[tokio::test]
-async fn a_bound_token_is_good_with_a_proof_of_its_key_each_time() {
+async fn each_request_with_a_bound_token_needs_a_proof_with_its_key() {
     use jsonwebtoken::Algorithm as Jwa;
     locally(async {
         for mode in [DpopMode::Optional, DpopMode::Required] {
@@ -179,7 +179,7 @@ async fn each_dpop_mode_accepts_only_its_tokens() {
 }
 
 #[tokio::test]
-async fn what_one_scheme_has_shown_counts_for_no_other() {
+async fn cached_token_is_not_accepted_with_another_scheme() {
     locally(async {
         let world = world_taking(DpopMode::Optional).await;
         let (bound, unbound) = (bound_to(phone()), token("k1", json!({})));
@@ -196,7 +196,7 @@ async fn what_one_scheme_has_shown_counts_for_no_other() {
 }
 
 #[tokio::test]
-async fn issuers_with_and_without_proofs_stand_side_by_side() {
+async fn issuers_with_and_without_dpop_work_together() {
     locally(async {
         let strict = settings::Issuer {
             issuer: "https://strict.example".to_owned(),
@@ -227,7 +227,7 @@ async fn issuers_with_and_without_proofs_stand_side_by_side() {
 }
 
 #[tokio::test]
-async fn what_else_a_token_may_be_bound_to_is_refused() {
+async fn other_confirmation_methods_are_rejected() {
     let other_than = |cnf: Value| token("k1", json!({ "cnf": cnf }));
     let jkt = jkt(phone());
     locally(async {
@@ -258,7 +258,7 @@ async fn what_else_a_token_may_be_bound_to_is_refused() {
 }
 
 #[tokio::test]
-async fn a_proof_that_differs_in_one_thing_is_refused() {
+async fn proof_with_one_wrong_claim_is_rejected() {
     let token = bound_to(phone());
     let other = bound_to(&P384);
     let long = "x".repeat(257);
@@ -300,7 +300,7 @@ async fn a_proof_that_differs_in_one_thing_is_refused() {
 }
 
 #[tokio::test]
-async fn a_proof_with_another_header_is_refused() {
+async fn proof_with_a_wrong_header_is_rejected() {
     let token = bound_to(phone());
     let with_head = |changes: Value| {
         phone().sign(ES256, &with(&head(), changes).to_string(), &says(&token).to_string())
@@ -344,7 +344,7 @@ async fn a_proof_with_another_header_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_proof_is_refused() {
+async fn malformed_proofs_are_rejected() {
     let token = bound_to(phone());
     let good = proof(&token, json!({}));
     let (message, signature) = good.rsplit_once('.').unwrap();
@@ -391,7 +391,7 @@ async fn refuse(token: &str, cases: impl Iterator<Item = (String, &'static str)>
 }
 
 #[tokio::test]
-async fn a_proof_is_looked_at_only_for_a_good_token() {
+async fn proof_is_checked_for_a_valid_token_only() {
     locally(async {
         let world = world_taking(DpopMode::Required).await;
         let cnf = json!({"cnf": {"jkt": jkt(phone())}});
@@ -412,7 +412,7 @@ async fn a_proof_is_looked_at_only_for_a_good_token() {
 }
 
 #[tokio::test]
-async fn a_proof_takes_its_turn_as_a_new_token_does() {
+async fn proof_needs_a_verification_permit() {
     locally(async {
         let world = world_taking(DpopMode::Required).await;
         let token = bound_to(phone());
@@ -428,7 +428,7 @@ async fn a_proof_takes_its_turn_as_a_new_token_does() {
 }
 
 #[tokio::test]
-async fn by_default_a_bound_token_is_refused_whatever_comes_with_it() {
+async fn bound_token_is_rejected_by_default() {
     locally(async {
         let world = world().await;
         let token = bound_to(phone());

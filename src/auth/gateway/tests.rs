@@ -29,7 +29,7 @@ fn said(
 }
 
 #[test]
-fn only_who_can_be_nobody_else_is_believed() {
+fn only_trusted_peers_may_name_a_customer() {
     use Approach::{Loopback, Network, Unix};
 
     let (ours, other) = (peer("gw"), peer("other"));
@@ -63,14 +63,14 @@ fn only_who_can_be_nobody_else_is_believed() {
 }
 
 #[test]
-fn it_stands_for_the_issuer() {
+fn gateway_replaces_the_issuer() {
     let values = [&b"alice"[..]].into_iter();
     let caller = gateway(&[]).caller(values, Some(Approach::Unix), None).unwrap();
     assert_eq!(caller.issuer(), "gateway");
 }
 
 #[test]
-fn exactly_one_header_with_a_customers_id_counts() {
+fn exactly_one_header_with_a_customer_id_is_accepted() {
     let gateway = gateway(&[]);
     let long = [b'x'; 300];
     for (values, outcome) in [

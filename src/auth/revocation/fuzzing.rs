@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kept_file_is_dealt_with_as_promised() {
+    fn stored_files_keep_the_invariants() {
         crate::corpus::replay("revocations_file", revocations_file);
     }
 
@@ -224,7 +224,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_in_a_file_it_is_dealt_with_as_promised(
+        fn generated_files_keep_the_invariants(
             entries in vec(prop_oneof![1 => entry(), 4 => likely()], 0..9),
         ) {
             let file = format!("{{\"revocations\":[{}]}}", entries.join(","));

@@ -1,7 +1,5 @@
 //! Revocations in the authenticator as a whole: what they end, when, and whose customers follow.
 
-mod list;
-
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
@@ -47,7 +45,7 @@ fn refused(world: &World) -> u64 {
 }
 
 #[tokio::test]
-async fn a_known_token_ends_at_once_and_others_do_not() {
+async fn cached_token_is_revoked_at_once_and_others_stay_valid() {
     locally(async {
         let world = world().await;
         let alices = token("k1", json!({"jti": "a"}));
@@ -70,7 +68,7 @@ async fn a_known_token_ends_at_once_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn tokens_are_named_by_their_claims() {
+async fn entries_match_claims_of_tokens() {
     let long = "x".repeat(MAX_ID_BYTES + 1);
     for (members, claims, outcome) in [
         (json!({"jti": "a"}), json!({"jti": "a"}), Err("revoked")),
@@ -105,7 +103,7 @@ async fn tokens_are_named_by_their_claims() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_never_told_that_it_has_expired() {
+async fn revoked_token_is_not_reported_as_expired() {
     locally(async {
         let world = world().await;
         let old = token("k1", json!({"exp": START - 100, "iat": START - 200}));
@@ -117,7 +115,7 @@ async fn a_revoked_token_is_never_told_that_it_has_expired() {
 }
 
 #[tokio::test]
-async fn a_verification_under_way_ends_with_the_refusal() {
+async fn revocation_during_verification_rejects_the_token() {
     locally(async {
         let world = world().await;
         world.origin().serve(&[P256.jwk("k1"), P256.jwk("k2")]);
@@ -135,7 +133,7 @@ async fn a_verification_under_way_ends_with_the_refusal() {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_as_soon_as_it_is_revoked() {
+async fn waiting_request_is_rejected_when_its_token_is_revoked() {
     locally(async {
         let world = world().await;
         let alice = world.check(&token("k1", json!({}))).await.unwrap();
@@ -168,7 +166,7 @@ async fn who_waits_is_told_as_soon_as_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn an_entry_past_its_end_counts_no_more_and_leaves_memory() {
+async fn expired_entry_has_no_effect_and_is_removed() {
     locally(async {
         let world = world().await;
         let alices = token("k1", json!({"jti": "a", "exp": START + 7200}));
@@ -188,7 +186,7 @@ async fn an_entry_past_its_end_counts_no_more_and_leaves_memory() {
 }
 
 #[tokio::test]
-async fn what_is_beyond_the_bound_is_refused_until_there_is_room() {
+async fn entries_beyond_the_limit_are_rejected_until_there_is_room() {
     locally(async {
         let world = world().await;
         let most = i64::try_from(settings().max_revocations).unwrap();
@@ -211,7 +209,7 @@ async fn what_is_beyond_the_bound_is_refused_until_there_is_room() {
 }
 
 #[tokio::test]
-async fn what_can_have_no_effect_is_refused() {
+async fn entry_without_effect_is_rejected() {
     locally(async {
         let world = world().await;
         let past = entry(&json!({"jti": "a", "expires": START}));
@@ -225,7 +223,7 @@ async fn what_can_have_no_effect_is_refused() {
 }
 
 #[tokio::test]
-async fn one_issuers_entries_are_nothing_to_another() {
+async fn entries_apply_to_their_issuer_only() {
     locally(async {
         let [mut one, mut other] = [issuer(), issuer()];
         one.customer_id_prefix = "a-".to_owned();
@@ -249,7 +247,7 @@ async fn one_issuers_entries_are_nothing_to_another() {
 }
 
 #[tokio::test]
-async fn customers_that_a_subject_does_not_name_are_found_by_their_tokens() {
+async fn customers_are_found_by_cached_tokens_if_the_subject_does_not_name_them() {
     locally(async {
         let mut by_email = issuer();
         by_email.customer_id_claim = crate::settings::ClaimPath::of("email");
@@ -269,7 +267,7 @@ async fn customers_that_a_subject_does_not_name_are_found_by_their_tokens() {
 }
 
 #[tokio::test]
-async fn an_entry_that_says_nothing_new_forgets_nobody_again() {
+async fn redundant_entry_purges_no_customer_again() {
     locally(async {
         let world = world().await;
         assert_eq!(revoke(&world, subject("alice", START + 1)), ["alice"]);
@@ -287,7 +285,7 @@ fn logout(jti: &str, end: i64) -> Logout {
 }
 
 #[test]
-fn a_logout_token_counts_once_until_its_age_refuses_it() {
+fn logout_token_is_accepted_once_until_it_expires() {
     let clock = clock();
     let metrics = Metrics::new("", "").unwrap();
     let settings = settings();

@@ -44,7 +44,7 @@ fn request(method: &str, url: &str, proof: &str) -> DpopRequest {
 }
 
 #[test]
-fn the_example_of_a_protected_resource_is_good() {
+fn rfc_example_for_a_protected_resource_is_accepted() {
     let (resource, thumbprint) =
         ("resource.example.org/protectedresource", digest_in(THUMBPRINT).unwrap());
     let token = sha256(TOKEN.as_bytes());
@@ -67,6 +67,6 @@ fn the_example_of_a_protected_resource_is_good() {
 }
 
 #[test]
-fn the_example_for_a_token_endpoint_proves_nothing_here() {
+fn rfc_example_for_a_token_endpoint_is_rejected() {
     assert!(Proof::parse(FOR_A_TOKEN).is_err(), "it is for no token");
 }

@@ -52,7 +52,7 @@ fn reloads(world: &World, outcome: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn the_list_of_the_start_counts_from_the_start() {
+async fn file_is_read_at_start() {
     let file = tempfile::NamedTempFile::new().unwrap();
     write(file.path(), &json!([jti("a"), sub("bob")]));
     locally(async {
@@ -69,7 +69,7 @@ async fn the_list_of_the_start_counts_from_the_start() {
 }
 
 #[tokio::test]
-async fn what_is_new_in_the_file_counts_and_what_is_gone_does_not() {
+async fn reload_adds_and_removes_entries() {
     let file = tempfile::NamedTempFile::new().unwrap();
     write(file.path(), &json!([sub("bob")]));
     locally(async {
@@ -94,7 +94,7 @@ async fn what_is_new_in_the_file_counts_and_what_is_gone_does_not() {
 }
 
 #[tokio::test]
-async fn file_and_memory_are_kept_apart() {
+async fn entries_of_file_and_memory_are_separate() {
     let file = tempfile::NamedTempFile::new().unwrap();
     write(file.path(), &json!([]));
     locally(async {
@@ -114,7 +114,7 @@ async fn file_and_memory_are_kept_apart() {
 }
 
 #[tokio::test]
-async fn a_file_that_turns_bad_keeps_the_last_good_list() {
+async fn invalid_file_keeps_the_previous_list() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("revocations.json");
     write(&path, &json!([jti("a")]));
@@ -152,7 +152,7 @@ async fn a_file_that_turns_bad_keeps_the_last_good_list() {
 }
 
 #[tokio::test]
-async fn the_log_tells_when_the_file_turns_bad_and_not_at_each_look() {
+async fn only_the_first_failed_reload_is_logged() {
     let file = tempfile::NamedTempFile::new().unwrap();
     write(file.path(), &json!([]));
     locally(async {
@@ -174,7 +174,7 @@ async fn the_log_tells_when_the_file_turns_bad_and_not_at_each_look() {
 }
 
 #[tokio::test]
-async fn entries_of_the_file_come_to_their_end_too() {
+async fn entries_of_the_file_expire() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let past = json!({"issuer": "main", "jti": "old", "expires": START});
     write(file.path(), &json!([past, jti("a")]));
@@ -189,7 +189,7 @@ async fn entries_of_the_file_come_to_their_end_too() {
 }
 
 #[test]
-fn without_its_file_nothing_starts() {
+fn missing_file_prevents_the_start() {
     let mut auth = settings();
     auth.issuers.insert("main".to_owned(), issuer());
     auth.revocations_file = Some("/nonexistent".into());

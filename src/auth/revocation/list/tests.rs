@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::*;
+use super::*;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -34,7 +34,7 @@ fn list(items: impl IntoIterator<Item = Item>) -> List {
 }
 
 #[test]
-fn a_subjects_tokens_end_that_were_issued_before() {
+fn subject_entry_revokes_tokens_issued_before() {
     let list = list([subject(100, 1000)]);
     for (token_identity, now, ended) in [
         (token_identity(0, "alice", Some(99)), 500, true),
@@ -51,7 +51,7 @@ fn a_subjects_tokens_end_that_were_issued_before() {
 }
 
 #[test]
-fn tokens_and_sessions_are_named_by_claims_of_their_own() {
+fn jti_and_sid_entries_match_their_own_claims() {
     let session = Item { issuer: 0, target: Target::Session("s".into()), expires: at(10) };
     for (list, ended) in [
         (list([token("j", 10)]), true),
@@ -70,7 +70,7 @@ fn tokens_and_sessions_are_named_by_claims_of_their_own() {
 }
 
 #[test]
-fn entries_of_one_name_add_up_to_what_each_says() {
+fn entries_with_the_same_name_add_up() {
     // Each ends what the other doesn't.
     let list = list([subject(100, 1000), subject(200, 500)]);
     assert_eq!(list.len(), 2);
@@ -86,7 +86,7 @@ fn entries_of_one_name_add_up_to_what_each_says() {
 }
 
 #[test]
-fn what_says_nothing_new_takes_no_room() {
+fn redundant_entries_take_no_room() {
     let mut known = list([subject(100, 1000), subject(200, 500), token("j", 10)]);
     for item in [subject(100, 1000), subject(99, 1000), subject(200, 499), token("j", 9)] {
         assert!(known.covers(&item));
@@ -102,7 +102,7 @@ fn what_says_nothing_new_takes_no_room() {
 }
 
 #[test]
-fn what_has_come_to_its_end_leaves_memory() {
+fn expired_entries_are_removed() {
     let mut list = list([subject(100, 1000), subject(200, 500), token("j", 10)]);
     list.sweep(at(9));
     assert_eq!(list.len(), 3);
@@ -130,7 +130,7 @@ fn any_item() -> impl Strategy<Value = Item> {
 
 proptest! {
     #[test]
-    fn a_list_ends_what_any_of_its_entries_ends(
+    fn list_revokes_what_any_of_its_entries_revokes(
         items in prop::collection::vec(any_item(), 0..12),
         swept in 0..8_i64,
         iat in prop::option::of(0..8_i64),
