@@ -256,9 +256,7 @@ impl Explaining<'_> {
                 let check = Check::of("introspection", Err(Reason::Inactive))
                     .finding(format!("{url} answers that it is not active"))
                     .wanting("an active token")
-                    .hinting(Some(
-                        "the token has expired, was revoked, or was issued by another server",
-                    ));
+                    .hint("the token has expired, was revoked, or was issued by another server");
                 self.checks.push(check);
                 list_unmade(&mut self.checks, "introspection", because);
             }

@@ -54,11 +54,8 @@ impl Claims {
         if matches!(settings.audience_claim, AudienceClaim::Named(_)) {
             key = format!("audiences, {}.audience_claim", context.rules.table);
         }
-        let (hint, suggestion) = self.audience_help(context, claim, needs_azp);
-        made.finding(found)
-            .expecting(context.rules.expects(&expected, &key))
-            .hinting(hint)
-            .suggesting(suggestion)
+        let made = made.finding(found).expecting(context.rules.expects(&expected, &key));
+        self.audience_help(context, claim, needs_azp, made)
     }
 
     fn audience_help(
@@ -66,12 +63,13 @@ impl Claims {
         context: &CheckContext<'_>,
         claim: &str,
         needs_azp: bool,
-    ) -> (Option<String>, Option<Suggestion>) {
+        made: Check,
+    ) -> Check {
         let ours = &context.rules.settings.audiences;
         let (values, is_malformed) = match self.members.get(claim) {
-            None => return self.missing_audience(context, claim),
+            None => return self.missing_audience(context, claim, made),
             Some(Value::Array(values)) if values.is_empty() => {
-                return self.missing_audience(context, claim);
+                return self.missing_audience(context, claim, made);
             }
             Some(Value::String(value)) => (vec![value.as_str()], false),
             Some(Value::Array(values)) if claim == "aud" => {
@@ -83,16 +81,16 @@ impl Claims {
         };
         if is_malformed {
             let form = if claim == "aud" { "a string or a list of strings" } else { "a string" };
-            return (Some(format!("{claim} must be {form}")), None);
+            return made.hint(format!("{claim} must be {form}"));
         }
         if needs_azp && values.iter().any(|value| ours.iter().any(|ours| ours == value)) {
-            let hint = "an ID token with several audiences must have been issued to one of audiences \
-                        (azp)";
-            return (Some(hint.to_owned()), None);
+            return made.hint(
+                "an ID token with several audiences must have been issued to one of audiences (azp)",
+            );
         }
         let values: Vec<_> = values.into_iter().filter(|value| !is_common(value)).collect();
         if values.is_empty() {
-            return (Some(IS_COMMON.to_owned()), None);
+            return made.hint(IS_COMMON);
         }
         let pairs = ours.iter().flat_map(|ours| values.iter().map(move |value| (ours, *value)));
         let near = pairs
@@ -101,23 +99,18 @@ impl Claims {
         if let Some((ours, value, difference)) = near {
             let hint = format!("{} {difference} from {}", quoted(value), quoted(ours));
             let meaning = "the token's spelling of the audience is then accepted as well";
-            return (Some(hint), append(context, value, meaning));
+            return made.hint(hint).suggesting(append(context, value, meaning));
         }
         let [value] = values[..] else {
-            let hint = "if one of them names this API, add it to audiences";
-            return (Some(hint.to_owned()), None);
+            return made.hint("if one of them names this API, add it to audiences");
         };
         let hint =
             "the token was issued for another API or app: the app must request one for this API";
         let meaning = "tokens issued for that API or app are then accepted: only if it is this one";
-        (Some(hint.to_owned()), append(context, value, meaning))
+        made.hint(hint).suggesting(append(context, value, meaning))
     }
 
-    fn missing_audience(
-        &self,
-        context: &CheckContext<'_>,
-        claim: &str,
-    ) -> (Option<String>, Option<Suggestion>) {
+    fn missing_audience(&self, context: &CheckContext<'_>, claim: &str, made: Check) -> Check {
         let settings = &context.rules.settings;
         let customer = settings.customer_id_claim.segments().first();
         let candidates = STAND_INS
@@ -130,28 +123,21 @@ impl Claims {
         let is_ours = |value: &str| settings.audiences.iter().any(|ours| ours == value);
         let best = candidates.iter().find(|(_, value)| is_ours(value)).or(candidates.first());
         let Some((name, value)) = best else {
-            let hint = match common.first() {
-                Some((name, value)) => {
-                    format!("{claim} is missing, and {name} is {}: {IS_COMMON}", quoted(value))
-                }
-                None => {
-                    format!(
-                        "{claim} is missing, and the token has none of {}",
-                        STAND_INS.join(", ")
-                    )
-                }
+            let why = match common.first() {
+                Some((name, value)) => format!("{name} is {}: {IS_COMMON}", quoted(value)),
+                None => format!("the token has none of {}", STAND_INS.join(", ")),
             };
-            return (Some(hint), None);
+            return made.hint(format!("{claim} is missing, and {why}"));
         };
         let found: Vec<_> =
             candidates.iter().map(|(name, _)| format!("{name} {}", self.shown(name))).collect();
-        let hint = format!(
+        let made = made.hint(format!(
             "{claim} is missing; {}.audience_claim could name one of these: {}",
             context.rules.table,
             found.join(", ")
-        );
+        ));
         if excludes_stand_ins(settings) {
-            return (Some(hint), None);
+            return made;
         }
         let meaning = "the app that a token was issued to is then compared, not the API: every token of \
                        that app is accepted";
@@ -165,7 +151,7 @@ impl Claims {
                 meaning: format!("{meaning}: only if it is this app; audiences is replaced"),
             });
         }
-        (Some(hint), suggestion)
+        made.suggesting(suggestion)
     }
 }
 
@@ -177,13 +163,8 @@ fn is_common(audience: &str) -> bool {
 }
 
 /// `introspection_allow_no_audience` is about `aud` only.
-const fn excludes_stand_ins(settings: &Issuer) -> bool {
-    match &settings.keys {
-        KeySource::Introspection(introspection) => introspection.allow_no_audience,
-        KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) | KeySource::Hmac(_) => {
-            false
-        }
-    }
+fn excludes_stand_ins(settings: &Issuer) -> bool {
+    matches!(&settings.keys, KeySource::Introspection(it) if it.allow_no_audience)
 }
 
 /// Suggests to add an audience to the accepted ones.

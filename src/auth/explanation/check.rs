@@ -97,6 +97,11 @@ impl Check {
     }
 
     /// Sets the hint. Only a failed check keeps it.
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        self.hinting(Some(hint))
+    }
+
+    /// Sets the hint, if there is one. Only a failed check keeps it.
     pub(super) fn hinting<H: Into<String>>(mut self, hint: Option<H>) -> Self {
         self.hint = hint.map(Into::into).filter(|_| self.failure().is_some());
         self

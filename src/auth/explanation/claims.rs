@@ -113,14 +113,14 @@ impl Claims {
     }
 
     fn explain_confirmation(&self, context: &CheckContext<'_>, made: Check) -> Check {
-        let mode = context.rules.settings.dpop;
+        let setting = context.rules.settings.dpop;
         let cnf = self.members.get("cnf");
         let token = if cnf.is_some() { "bound to a key (cnf)" } else { "bound to no key" };
         let scheme = match context.scheme {
             Scheme::Bearer => "sent as Bearer",
             Scheme::Dpop => "sent as DPoP",
         };
-        let (name, expected) = match mode {
+        let (name, expected) = match setting {
             DpopMode::Off => ("off", "a token bound to no key, sent as Bearer"),
             DpopMode::Optional => {
                 ("optional", "a token bound to a key and sent as DPoP, or neither of both")
@@ -128,7 +128,7 @@ impl Claims {
             DpopMode::Required => ("required", "a token bound to a key (cnf.jkt), sent as DPoP"),
         };
         let has_thumbprint = cnf.and_then(|cnf| cnf.get("jkt")).is_some_and(Value::is_string);
-        let hint = match (cnf.is_some(), mode, context.scheme) {
+        let hint = match (cnf.is_some(), setting, context.scheme) {
             (true, ..) if !has_thumbprint => {
                 "cnf has no jkt: the binding is not DPoP, and this service cannot check it"
             }
@@ -140,17 +140,17 @@ impl Claims {
             (false, DpopMode::Required, _) => "the app has to request a token with a DPoP proof",
             (false, ..) => "send it as Bearer",
         };
-        let toml = (mode == DpopMode::Off && has_thumbprint).then(|| "\"optional\"".to_owned());
+        let toml = (setting == DpopMode::Off && has_thumbprint).then(|| "\"optional\"".to_owned());
         let meaning = "tokens bound to a key are accepted with their DPoP proof only";
         made.finding(format!("{token}, {scheme}"))
             .expecting(context.rules.expects(expected, &format!("dpop: {name}")))
-            .hinting(Some(hint))
+            .hint(hint)
             .suggesting(context.rules.suggest("dpop", toml, meaning))
     }
 
     fn explain_kind(&self, context: &CheckContext<'_>, made: Check) -> Check {
         let settings = &context.rules.settings;
-        let (mode, expected) = if settings.accepts_id_tokens {
+        let (setting, expected) = if settings.accepts_id_tokens {
             ("accept", "an access token or an ID token")
         } else {
             ("reject", "an access token")
@@ -178,7 +178,7 @@ impl Claims {
         let toml = (is_id_token && compares).then(|| "\"accept\"".to_owned());
         let meaning = "ID tokens of this issuer then let an app in, as access tokens do";
         made.finding(found)
-            .expecting(context.rules.expects(expected, &format!("id_tokens: {mode}")))
+            .expecting(context.rules.expects(expected, &format!("id_tokens: {setting}")))
             .hinting((!hint.is_empty()).then_some(hint))
             .suggesting(context.rules.suggest("id_tokens", toml, meaning))
     }

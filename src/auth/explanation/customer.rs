@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    check::{Check, Suggestion},
+    check::Check,
     text::{printable, quoted, toml_text},
 };
 use crate::{
@@ -28,29 +28,13 @@ impl Claims {
             Ok(_) => format!("the claim {} names a customer", quoted(claim.as_str())),
             Err(why) => format!("the claim {} names none: {why}", quoted(claim.as_str())),
         };
-        let (hint, suggestion) = match &customer {
-            Ok(_) => (None, None),
-            Err(why) => self.customer_help(context, *why),
-        };
         let expected = format!("a customer in the claim {}", quoted(claim.as_str()));
-        made.finding(found)
-            .expecting(context.rules.expects(&expected, "customer_id_claim"))
-            .hinting(hint)
-            .suggesting(suggestion)
-    }
-
-    fn customer_help(
-        &self,
-        context: &CheckContext<'_>,
-        why: CustomerClaimError,
-    ) -> (Option<String>, Option<Suggestion>) {
-        let claim = &context.rules.settings.customer_id_claim;
+        let expected = context.rules.expects(&expected, "customer_id_claim");
+        let made = made.finding(found).expecting(expected);
+        let Err(why) = customer else { return made };
         let hint = match why {
-            CustomerClaimError::Missing => return self.missing_customer(context, claim),
-            CustomerClaimError::Unverified => {
-                let twin = claim.verified_claim().map(|twin| twin.as_str().to_owned());
-                return unverified(context, claim, &twin.unwrap_or_default());
-            }
+            CustomerClaimError::Missing => return self.missing_customer(context, claim, made),
+            CustomerClaimError::Unverified => return unverified(context, claim, made),
             CustomerClaimError::NotVerified => {
                 "the issuer did not verify this address; no setting changes that"
             }
@@ -64,9 +48,9 @@ impl Claims {
             CustomerClaimError::UnsupportedType => {
                 "it must be a string, an integer or a list of one of them"
             }
-            CustomerClaimError::Malformed(_) => return (None, None),
+            CustomerClaimError::Malformed(_) => return made,
         };
-        (Some(hint.to_owned()), None)
+        made.hint(hint)
     }
 
     /// Looks for the claim one level deeper, at the top, or in another letter case.
@@ -74,7 +58,8 @@ impl Claims {
         &self,
         context: &CheckContext<'_>,
         claim: &ClaimPath,
-    ) -> (Option<String>, Option<Suggestion>) {
+        made: Check,
+    ) -> Check {
         let name = claim.segments().last().map(String::as_str).unwrap_or_default();
         let places = self.places(name);
         let trusted: Vec<_> = places
@@ -86,19 +71,18 @@ impl Claims {
             let hint = format!("the token has it as {}", quoted(place));
             let meaning = "only if the issuer or your backend sets that claim, never users";
             let suggestion = context.rules.suggest("customer_id_claim", toml_text(place), meaning);
-            return (Some(hint), suggestion);
+            return made.hint(hint).suggesting(suggestion);
         }
         if let Some(place) = places.first() {
-            let hint = format!("the token has it as {}, which users can edit", quoted(place));
-            return (Some(hint), None);
+            return made
+                .hint(format!("the token has it as {}, which users can edit", quoted(place)));
         }
-        let others = CUSTOMER_CLAIMS.into_iter().filter(|other| self.members.has(other));
-        let others: Vec<_> = others.collect();
+        let others: Vec<_> =
+            CUSTOMER_CLAIMS.into_iter().filter(|other| self.members.has(other)).collect();
         if others.is_empty() {
-            return (Some("the issuer has to add the claim to its access tokens".to_owned()), None);
+            return made.hint("the issuer has to add the claim to its access tokens");
         }
-        let others = others.join(", ");
-        (Some(format!("of the usual claims the token has {others}")), None)
+        made.hint(format!("of the usual claims the token has {}", others.join(", ")))
     }
 
     /// Where members of this name are, in any letter case: at the top, and one level deeper.
@@ -126,23 +110,21 @@ impl Claims {
 }
 
 /// Only Firebase is known to verify each phone number, and only at a sign-in by phone.
-fn unverified(
-    context: &CheckContext<'_>,
-    claim: &ClaimPath,
-    twin: &str,
-) -> (Option<String>, Option<Suggestion>) {
-    let missing = format!("the claim {} is missing", quoted(twin));
+fn unverified(context: &CheckContext<'_>, claim: &ClaimPath, made: Check) -> Check {
+    let twin = claim.verified_claim();
+    let twin = quoted(twin.as_ref().map_or("", ClaimPath::as_str));
     let is_firebase = context.rules.settings.issuer.starts_with(FIREBASE);
     if !(is_firebase && claim.is("phone_number")) {
-        let hint = "the issuer has to verify the address and add it, or use an id that users can't \
-                    change instead";
-        return (Some(format!("{missing}; {hint}")), None);
+        return made.hint(format!(
+            "the claim {twin} is missing; the issuer has to verify the address and add it, or use an id \
+             that users can't change instead"
+        ));
     }
     let meaning = "only for an issuer that verifies every address before it issues a token, and with \
                    required_claims.\"/firebase/sign_in_provider\" = \"phone\"";
     let toml = Some("\"assumed\"".to_owned());
-    let suggestion = context.rules.suggest("customer_id_verified", toml, meaning);
-    (Some(format!("{missing}; customer_id_verified decides about that")), suggestion)
+    made.hint(format!("the claim {twin} is missing; customer_id_verified decides about that"))
+        .suggesting(context.rules.suggest("customer_id_verified", toml, meaning))
 }
 
 /// Whether `place` is the audience claim, which never names the customer.

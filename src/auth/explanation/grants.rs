@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    check::{Check, Suggestion},
+    check::Check,
     near_miss,
     text::{listed, printable, quoted, toml_list, toml_text},
 };
@@ -38,26 +38,17 @@ impl Claims {
             return made.finding(found);
         }
         let found = SCOPE_CLAIMS.map(|claim| format!("{claim} {}", self.shown(claim))).join(", ");
-        let (hint, suggestion) = self.scope_help(context, required);
         let expected = format!("{} in scope, scp or scopes", listed(required));
-        made.finding(found)
-            .expecting(context.rules.expects(&expected, "required_scopes"))
-            .hinting(hint)
-            .suggesting(suggestion)
+        let expected = context.rules.expects(&expected, "required_scopes");
+        self.scope_help(context, required, made.finding(found).expecting(expected))
     }
 
-    fn scope_help(
-        &self,
-        context: &CheckContext<'_>,
-        required: &[String],
-    ) -> (Option<String>, Option<Suggestion>) {
+    fn scope_help(&self, context: &CheckContext<'_>, required: &[String], made: Check) -> Check {
         let granted = self.words(&SCOPE_CLAIMS);
         let missing: Vec<_> =
             required.iter().filter(|scope| !granted.contains(&scope.as_str())).collect();
-        let near = |scope: &str| {
-            let near = granted.iter().find_map(|it| Some((*it, near_miss::text(scope, it)?)))?;
-            Some(near)
-        };
+        let near =
+            |scope: &str| granted.iter().find_map(|it| Some((*it, near_miss::text(scope, it)?)));
         let nears: Vec<_> = missing.iter().map(|scope| (*scope, near(scope))).collect();
         if let Some((scope, (word, difference))) =
             nears.iter().find_map(|(scope, near)| Some((scope, near.as_ref()?)))
@@ -71,7 +62,8 @@ impl Claims {
             let toml = toml_list(replaced).filter(|_| all_near);
             let meaning = "scopes are compared with their letter case: tokens with the previous spelling \
                            are then rejected";
-            return (Some(hint), context.rules.suggest("required_scopes", toml, meaning));
+            let suggestion = context.rules.suggest("required_scopes", toml, meaning);
+            return made.hint(hint).suggesting(suggestion);
         }
         let elsewhere = OTHER_GRANTS.into_iter().find_map(|claim| {
             let words = self.words(&[claim]);
@@ -86,7 +78,9 @@ impl Claims {
                 format!("{} is separated by a comma; scopes are separated by spaces", quoted(scope))
             })
         });
-        (hint.or_else(|| Some(format!("the app must request the scope {}", listed(missing)))), None)
+        made.hint(
+            hint.unwrap_or_else(|| format!("the app must request the scope {}", listed(missing))),
+        )
     }
 
     /// The words in these claims. Each claim is a string or a list.
@@ -131,17 +125,16 @@ impl Claims {
             Some(value) => printable(&value.to_string()),
         };
         let accepted = required.accepted.iter().map(shown).collect::<Vec<_>>().join(" or ");
-        let (hint, suggestion) = match value {
-            None => (Some(self.elsewhere(&required.claim)), None),
+        let expected = context.rules.expects(&format!("{claim} {accepted}"), "required_claims");
+        let made = made.finding(format!("{claim} {found}")).expecting(expected);
+        match value {
+            None => made.hint(self.elsewhere(&required.claim)),
             Some(value) => {
-                let (hint, suggestion) = required_help(context, required, value);
-                (hint, suggestion.filter(|_| !is_personal))
+                let mut made = required_help(context, required, value, made);
+                made.suggestion.take_if(|_| is_personal);
+                made
             }
-        };
-        made.finding(format!("{claim} {found}"))
-            .expecting(context.rules.expects(&format!("{claim} {accepted}"), "required_claims"))
-            .hinting(hint)
-            .suggesting(suggestion)
+        }
     }
 
     fn elsewhere(&self, claim: &ClaimPath) -> String {
@@ -181,7 +174,8 @@ fn required_help(
     context: &CheckContext<'_>,
     required: &RequiredClaim,
     value: &Value,
-) -> (Option<String>, Option<Suggestion>) {
+    made: Check,
+) -> Check {
     let toml = match value {
         Value::String(text) => toml_text(text),
         Value::Bool(boolean) => Some(boolean.to_string()),
@@ -208,7 +202,7 @@ fn required_help(
     let Some(difference) = difference else {
         let is_list = value.is_array() || value.is_object();
         let hint = "a list or an object equals no value; name an item of it with a JSON Pointer";
-        return (is_list.then(|| hint.to_owned()), None);
+        return made.hinting(is_list.then_some(hint));
     };
     let claim = required.claim.as_str();
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
@@ -218,5 +212,5 @@ fn required_help(
         let meaning = "type and letter case count: the previous value is then rejected";
         context.rules.suggest(&format!("required_claims.{key}"), toml, meaning)
     });
-    (Some(format!("the token's value {difference}")), suggestion)
+    made.hint(format!("the token's value {difference}")).suggesting(suggestion)
 }

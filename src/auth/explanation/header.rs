@@ -112,37 +112,30 @@ pub(super) fn explain_unknown_issuer(text: &str, issuers: &[(&str, &settings::Is
         .map(|(name, it)| format!("{} (auth.issuers.{name}.issuer)", quoted(&it.issuer)))
         .collect::<Vec<_>>()
         .join(" or ");
-    let (found, hint, suggestion) = match iss {
-        None => ("the token has no iss".to_owned(), no_iss(), no_iss_suggestion(issuers)),
-        Some(iss) => {
-            let closest = issuers
-                .iter()
-                .filter_map(|(name, it)| Some((near_miss::issuer(&it.issuer, iss)?, *name, *it)))
-                .min_by_key(|(near, ..)| near.closeness);
-            let hint = closest.as_ref().map_or_else(
-                || "no configured issuer is similar".to_owned(),
-                |(near, name, it)| {
-                    let closest = format!("the closest issuer is auth.issuers.{name}");
-                    format!("{closest}: {}", issuer_hint(near, &it.issuer, iss))
-                },
-            );
-            let suggestion = closest.and_then(|(near, name, it)| {
-                suggested_issuer(&near, &format!("auth.issuers.{name}"), it, iss)
-            });
-            (format!("iss {}", quoted(iss)), hint, suggestion)
-        }
+    let check = Check::of(HeaderCheck::Issuer.name(), Err(Reason::UnknownIssuer))
+        .expecting(if expected.is_empty() { "an issuer with keys".to_owned() } else { expected });
+    let Some(iss) = iss else {
+        return check
+            .finding("the token has no iss")
+            .hint(
+                "only an issuer with issuer = \"\" accepts tokens without iss; it needs jwks_url, \
+                 jwks_file or hmac_secret_file",
+            )
+            .suggesting(no_iss_suggestion(issuers));
     };
-    Check::of(HeaderCheck::Issuer.name(), Err(Reason::UnknownIssuer))
-        .finding(found)
-        .expecting(if expected.is_empty() { "an issuer with keys".to_owned() } else { expected })
-        .hinting(Some(hint))
-        .suggesting(suggestion)
-}
-
-fn no_iss() -> String {
-    "only an issuer with issuer = \"\" accepts tokens without iss; it needs jwks_url, jwks_file or \
-     hmac_secret_file"
-        .to_owned()
+    let check = check.finding(format!("iss {}", quoted(iss)));
+    let closest = issuers
+        .iter()
+        .filter_map(|(name, it)| Some((near_miss::issuer(&it.issuer, iss)?, name, it)))
+        .min_by_key(|(near, ..)| near.closeness);
+    let Some((near, name, it)) = closest else {
+        return check.hint("no configured issuer is similar");
+    };
+    let table = format!("auth.issuers.{name}");
+    let hint = issuer_hint(&near, &it.issuer, iss);
+    check
+        .hint(format!("the closest issuer is {table}: {hint}"))
+        .suggesting(suggested_issuer(&near, &table, it, iss))
 }
 
 /// Suggests accepting tokens without `iss` if there is only one issuer, and its keys are not
@@ -232,22 +225,17 @@ fn explain_algorithm(algorithm: TokenAlgorithm, rules: &Rules, made: Check) -> C
     };
     let name = algorithm.name();
     let has_secret = settings.keys.hmac().is_some();
-    let (hint, suggestion) = match (algorithm, has_secret) {
-        (TokenAlgorithm::Hmac(_), false) => {
-            let hint = format!(
-                "{name} is signed with a shared secret, but {table} has public keys; the token is of \
-                 another issuer, or the issuer must sign with a private key"
-            );
-            (Some(hint), None)
-        }
-        (TokenAlgorithm::Signature(_), true) => {
-            let hint = format!(
-                "{name} is signed with a private key, but {table} has a shared secret \
-                 (hmac_secret_file); tokens signed so need an issuer with jwks_url, jwks_file or \
-                 discovery"
-            );
-            (Some(hint), None)
-        }
+    let made =
+        made.finding(quoted(name)).expecting(rules.expects(&one_of(&accepted), "algorithms"));
+    match (algorithm, has_secret) {
+        (TokenAlgorithm::Hmac(_), false) => made.hint(format!(
+            "{name} is signed with a shared secret, but {table} has public keys; the token is of \
+             another issuer, or the issuer must sign with a private key"
+        )),
+        (TokenAlgorithm::Signature(_), true) => made.hint(format!(
+            "{name} is signed with a private key, but {table} has a shared secret \
+             (hmac_secret_file); tokens signed so need an issuer with jwks_url, jwks_file or discovery"
+        )),
         _ => {
             let toml = toml_list(accepted.iter().copied().chain([name]));
             let meaning = if has_secret {
@@ -255,13 +243,9 @@ fn explain_algorithm(algorithm: TokenAlgorithm, rules: &Rules, made: Check) -> C
             } else {
                 "the issuer's key set must have a key for it"
             };
-            (None, rules.suggest("algorithms", toml, meaning))
+            made.suggesting(rules.suggest("algorithms", toml, meaning))
         }
-    };
-    made.finding(quoted(name))
-        .expecting(rules.expects(&one_of(&accepted), "algorithms"))
-        .hinting(hint)
-        .suggesting(suggestion)
+    }
 }
 
 fn explain_typ(unverified: &Unverified<'_>, rules: &Rules, made: Check) -> Check {

@@ -54,7 +54,7 @@ pub(super) fn explain_keys(
     let keys = Check::of("keys", keys)
         .finding(format!("{named}; fitting keys: {fitting}"))
         .expecting(expected)
-        .hinting(Some(unknown_key(unverified, seen, current)));
+        .hint(unknown_key(unverified, seen, current));
     let signature = match unverified.verify(&current.set) {
         Ok(_) => Check::passed("signature", "made with that key"),
         Err(Reason::UnknownKey | Reason::Algorithm) => Check::not_made(
@@ -66,9 +66,7 @@ pub(super) fn explain_keys(
             Check::of("signature", Err(reason))
                 .finding(found)
                 .wanting("a signature made with that key")
-                .hinting(Some(
-                    "the token was changed, cut or forged, or another key has the same kid",
-                ))
+                .hint("the token was changed, cut or forged, or another key has the same kid")
         }
     };
     vec![keys, signature]
@@ -127,10 +125,8 @@ pub(super) fn explain_secrets(
             Check::of("signature", Err(reason))
                 .finding(found)
                 .wanting(format!("a signature made with a secret of {table}.hmac_secret_file"))
-                .hinting(Some(
-                    "a secret is the bytes of its line, which are not decoded: if the issuer decodes \
-                     base64, its secret is another one",
-                ))
+                .hint("a secret is the bytes of its line, which are not decoded: if the issuer decodes \
+                     base64, its secret is another one")
         }
     };
     vec![Check::passed("secrets", found), signature]

@@ -102,11 +102,8 @@ impl ClaimCheck {
     /// The checks of these claims in their order, which is that of the responses: invalid, expired,
     /// scope, customer.
     pub(in crate::auth) fn of(source: Source) -> impl Iterator<Item = Self> {
-        let is_made = move |check: &Self| match check {
-            Self::Issuer => source == Source::Introspection,
-            _ => true,
-        };
-        Self::ALL.into_iter().filter(is_made)
+        let is_response = source == Source::Introspection;
+        Self::ALL.into_iter().filter(move |check| is_response || *check != Self::Issuer)
     }
 }
 

@@ -4,7 +4,7 @@
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +14,11 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{customer::CustomerId, revocation::Target};
+
+/// The claims that an entry may name.
+const SUB: &str = "sub";
+const JTI: &str = "jti";
+const SID: &str = "sid";
 
 /// No generation: revocations start at zero and never reach this number.
 const NEVER: u64 = u64::MAX;
@@ -39,22 +44,15 @@ pub(in crate::auth) struct TokenIdentity {
     cleared: AtomicU64,
 }
 
-/// Entries, found by issuer and by what they name.
+/// The index of an issuer, and a claim.
+type Key = (usize, &'static str);
+
+/// Entries, by their issuer and the claim that they name, then by the value of the claim.
 #[derive(Default)]
 pub(in crate::auth) struct List {
-    issuers: BTreeMap<usize, IssuerList>,
+    cuts: HashMap<Key, HashMap<Box<str>, Vec<Cut>>>,
     len: usize,
 }
-
-/// The entries of one issuer, by what they name.
-#[derive(Default)]
-struct IssuerList {
-    subjects: Cuts,
-    tokens: Cuts,
-    sessions: Cuts,
-}
-
-type Cuts = HashMap<Box<str>, Vec<Cut>>;
 
 /// Revokes tokens issued before a moment, until the entry expires. Of two cuts with the same name,
 /// one that the other covers is dropped.
@@ -110,40 +108,14 @@ impl Cut {
 }
 
 impl Item {
-    fn id(&self) -> &str {
-        match &self.target {
-            Target::Subject { sub: id, .. } | Target::Token(id) | Target::Session(id) => id,
-        }
-    }
-
-    fn cut(&self) -> Cut {
-        let issued_before = match self.target {
-            Target::Subject { issued_before, .. } => issued_before,
-            Target::Token(_) | Target::Session(_) => Timestamp::MAX,
+    /// Its issuer and claim, the value of the claim, and what it revokes.
+    fn parts(&self) -> (Key, &str, Cut) {
+        let (claim, id, issued_before) = match &self.target {
+            Target::Subject { sub, issued_before } => (SUB, sub, *issued_before),
+            Target::Token(jti) => (JTI, jti, Timestamp::MAX),
+            Target::Session(sid) => (SID, sid, Timestamp::MAX),
         };
-        Cut { issued_before, expires: self.expires }
-    }
-}
-
-impl IssuerList {
-    const fn of(&self, target: &Target) -> &Cuts {
-        match target {
-            Target::Subject { .. } => &self.subjects,
-            Target::Token(_) => &self.tokens,
-            Target::Session(_) => &self.sessions,
-        }
-    }
-
-    const fn of_mut(&mut self, target: &Target) -> &mut Cuts {
-        match target {
-            Target::Subject { .. } => &mut self.subjects,
-            Target::Token(_) => &mut self.tokens,
-            Target::Session(_) => &mut self.sessions,
-        }
-    }
-
-    fn all_mut(&mut self) -> [&mut Cuts; 3] {
-        [&mut self.subjects, &mut self.tokens, &mut self.sessions]
+        ((self.issuer, claim), id, Cut { issued_before, expires: self.expires })
     }
 }
 
@@ -152,9 +124,8 @@ impl List {
         if self.covers(item) {
             return;
         }
-        let cut = item.cut();
-        let cuts = self.issuers.entry(item.issuer).or_default().of_mut(&item.target);
-        let cuts = cuts.entry(item.id().into()).or_default();
+        let (key, id, cut) = item.parts();
+        let cuts = self.cuts.entry(key).or_default().entry(id.into()).or_default();
         let before = cuts.len();
         cuts.retain(|known| !cut.covers(*known));
         let replaced = before.saturating_sub(cuts.len());
@@ -164,38 +135,37 @@ impl List {
 
     /// Whether adding it would change nothing.
     pub(super) fn covers(&self, item: &Item) -> bool {
-        self.same_name(item).iter().any(|known| known.covers(item.cut()))
+        let (key, id, cut) = item.parts();
+        self.cuts_of(key, id).iter().any(|known| known.covers(cut))
     }
 
     /// Whether another entry would leave the list for it.
     pub(super) fn would_replace(&self, item: &Item) -> bool {
-        self.same_name(item).iter().any(|known| item.cut().covers(*known))
+        let (key, id, cut) = item.parts();
+        self.cuts_of(key, id).iter().any(|known| cut.covers(*known))
     }
 
-    fn same_name(&self, item: &Item) -> &[Cut] {
-        let named = self.issuers.get(&item.issuer);
-        let cuts = named.and_then(|named| named.of(&item.target).get(item.id()));
+    fn cuts_of(&self, key: Key, id: &str) -> &[Cut] {
+        let cuts = self.cuts.get(&key).and_then(|ids| ids.get(id));
         cuts.map_or(&[], Vec::as_slice)
     }
 
     /// Whether it revokes this token.
     pub(in crate::auth) fn revokes(&self, token_identity: &TokenIdentity, now: Timestamp) -> bool {
         let TokenIdentity { issuer, claims, .. } = token_identity;
-        let Some(named) = self.issuers.get(issuer) else { return false };
-        let is_revoked = |cuts: &Cuts, id: Option<&str>| {
-            let cuts = id.and_then(|id| cuts.get(id));
-            cuts.is_some_and(|cuts| cuts.iter().any(|cut| cut.revokes(claims.iat, now)))
-        };
-        is_revoked(&named.subjects, claims.sub.as_deref())
-            || is_revoked(&named.tokens, claims.jti.as_deref())
-            || is_revoked(&named.sessions, claims.sid.as_deref())
+        let RevocationClaims { sub, jti, sid, iat } = claims;
+        let ids = [(SUB, sub.as_deref()), (JTI, jti.as_deref()), (SID, sid.as_deref())];
+        ids.into_iter().any(|(claim, id)| {
+            let cuts = id.map_or(&[][..], |id| self.cuts_of((*issuer, claim), id));
+            cuts.iter().any(|cut| cut.revokes(*iat, now))
+        })
     }
 
     /// Removes expired entries.
     pub(super) fn sweep(&mut self, now: Timestamp) {
         let mut len: usize = 0;
-        for cuts in self.issuers.values_mut().flat_map(IssuerList::all_mut) {
-            cuts.retain(|_, cuts| {
+        for ids in self.cuts.values_mut() {
+            ids.retain(|_, cuts| {
                 cuts.retain(|cut| now < cut.expires);
                 len = len.saturating_add(cuts.len());
                 !cuts.is_empty()
@@ -206,13 +176,13 @@ impl List {
 
     /// The subjects that it names, with the index of their issuer.
     pub(in crate::auth) fn subjects(&self) -> impl Iterator<Item = (usize, &str)> {
-        let issuers = self.issuers.iter();
-        issuers.flat_map(|(issuer, named)| named.subjects.keys().map(|sub| (*issuer, &**sub)))
+        let subjects = self.cuts.iter().filter(|((_, claim), _)| *claim == SUB);
+        subjects.flat_map(|((issuer, _), ids)| ids.keys().map(|sub| (*issuer, &**sub)))
     }
 
     /// Whether it names anything but subjects.
     pub(in crate::auth) fn names_tokens_or_sessions(&self) -> bool {
-        self.issuers.values().any(|named| !named.tokens.is_empty() || !named.sessions.is_empty())
+        self.cuts.iter().any(|((_, claim), ids)| *claim != SUB && !ids.is_empty())
     }
 
     pub(super) const fn is_empty(&self) -> bool {
