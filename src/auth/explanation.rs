@@ -239,34 +239,32 @@ impl Explaining<'_> {
             return self.end(None, None);
         }
         let url = format!("{table}.introspection_url");
-        let mut customer = None;
-        let because = "as the issuer confirms no claims of the token";
-        match introspection.probe(&token.text).await {
-            Ok(Some(introspected)) => {
+        let response = introspection.probe(&token.text).await;
+        let check = match &response {
+            Ok(Some(_)) => {
                 let found = format!("{url} answers that it is active");
-                self.checks.push(Check::passed("introspection", found));
-                let claims = introspected.claims();
-                let (auth, index) = (&self.authenticator, introspection.issuer());
-                self.checks.push(explain_revoked(auth, index, issuer, claims));
-                let (rules, scheme, now) = (&issuer.rules, self.scheme, auth.clock.now());
-                self.checks.extend(explain_claims(claims, &CheckContext { rules, scheme, now }));
-                customer = claims.customer(rules).ok();
+                Check::passed("introspection", found)
             }
-            Ok(None) => {
-                let check = Check::of("introspection", Err(Reason::Inactive))
-                    .finding(format!("{url} answers that it is not active"))
-                    .wanting("an active token")
-                    .hint("the token has expired, was revoked, or was issued by another server");
-                self.checks.push(check);
-                list_unmade(&mut self.checks, "introspection", because);
-            }
-            Err(error) => {
-                let check = Check::of("introspection", Err(super::introspection::UNAVAILABLE))
-                    .finding(format!("{url} failed: {error}"))
-                    .wanting("an answer of the issuer");
-                self.checks.push(check);
-                list_unmade(&mut self.checks, "introspection", because);
-            }
+            Ok(None) => Check::of("introspection", Err(Reason::Inactive))
+                .finding(format!("{url} answers that it is not active"))
+                .wanting("an active token")
+                .hint("the token has expired, was revoked, or was issued by another server"),
+            Err(error) => Check::of("introspection", Err(super::introspection::UNAVAILABLE))
+                .finding(format!("{url} failed: {error}"))
+                .wanting("an answer of the issuer"),
+        };
+        self.checks.push(check);
+        let mut customer = None;
+        if let Ok(Some(introspected)) = response {
+            let claims = introspected.claims();
+            let (auth, index) = (&self.authenticator, introspection.issuer());
+            self.checks.push(explain_revoked(auth, index, issuer, claims));
+            let (rules, scheme, now) = (&issuer.rules, self.scheme, auth.clock.now());
+            self.checks.extend(explain_claims(claims, &CheckContext { rules, scheme, now }));
+            customer = claims.customer(rules).ok();
+        } else {
+            let because = "as the issuer confirms no claims of the token";
+            list_unmade(&mut self.checks, "introspection", because);
         }
         let verdict = self.verdict(JwksRefreshers::default()).await;
         self.end(customer, Some(verdict))

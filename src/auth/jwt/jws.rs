@@ -1,5 +1,5 @@
-//! Parses a JWS in compact form (RFC 7515 §3.1) whose payload is a JSON object: access tokens, logout tokens and DPoP
-//! proofs. Does not check the signature.
+//! Parses a JWS in compact form (RFC 7515 §3.1) whose payload is a JSON object: an access token, a
+//! logout token or a DPoP proof. Does not check the signature.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
