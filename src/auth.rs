@@ -1,18 +1,29 @@
-//! ① Who is calling? From the `Authorization` header to a [`Caller`].
+//! Authenticates requests: from the `Authorization` header to a [`Caller`].
 //!
-//! `bearer` finds the token, `verified` knows those seen before, `token` checks the others with the
-//! keys of its `issuer`, which `jwks` fetches; `verification_limit` limits these checks. `caller` is
-//! the permit that comes of it. `dpop` asks for a proof besides where a token is bound to a key. `introspection` asks
-//! the issuer of tokens that say nothing by themselves; `gateway` is in the place of all of these where
-//! a gateway has verified callers already. `revocations` holds what ends tokens before their time,
-//! `revoking` what that does, `logout` what issuers say about it. `explanation` and `inspection` are for
-//! operators: why a token is refused, and what the issuers answer; `near_miss` names common differences. `hmac` holds the secrets of issuers that have no public keys. Owns the [`Authenticator`] that leads
-//! a request along that way and counts who is turned away. Refuses to learn more of a token than its
-//! customer, and knows no HTTP but for `caller`.
+//! The [`Authenticator`] leads a request through the modules below and counts rejections. It learns
+//! no more of a token than its customer and the claims by which it can be revoked.
+//!
+//! - `caller`: the permit that only verification can build
+//! - `credentials`: parses the `Authorization` header
+//! - `dpop`: proofs of possession for tokens that are bound to a key
+//! - `explanation`, `inspection`: why a token is rejected, and what issuers respond, for operators
+//! - `gateway`: customers that a trusted gateway names instead of a token
+//! - `hmac`: secrets of issuers without public keys
+//! - `introspection`: tokens that only their issuer can validate
+//! - `issuer`: the rules and keys of one issuer
+//! - `jwks`: the public keys of an issuer
+//! - `jwt`: parses and verifies tokens
+//! - `logout`: what revoked tokens and logout tokens end
+//! - `revocation`: the list of revoked tokens
+//! - `request`: reads the headers of a request
+//! - `token_cache`: caches verified tokens
+//! - `verification_limit`: limits signature checks
+//!
+//! `tests/layers.rs` lists which of them may use which.
 
-mod algorithm;
-mod bearer;
 mod caller;
+mod credentials;
+mod digest;
 mod dpop;
 mod error;
 mod explanation;
@@ -25,42 +36,40 @@ mod inspection;
 mod introspection;
 mod issuer;
 mod jwks;
+mod jwt;
 mod logout;
-mod near_miss;
 mod request;
-mod revocations;
-mod revoking;
+mod revocation;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod token;
 mod token_cache;
 mod verification_limit;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use self::{
-    bearer::{Credentials, Scheme},
-    dpop::{Dpop, Presented},
+    credentials::{Credentials, Scheme, Token},
+    digest::{Sha256, sha256},
+    dpop::{Dpop, DpopRequest},
     gateway::Gateway,
     introspection::Introspection,
     issuer::Issuer,
-    jwks::{KeyFetcher, KeyLookupError, KeySelector, fetcher},
-    logout::Queue,
-    revocations::{Revocations, TokenIdentity},
-    token::{SignatureChecked, Unverified, is_issuer},
-    token_cache::{Finding, Signed, Signer, TokenCache},
+    jwks::{KeyFetcher, KeySelector, fetcher},
+    jwt::{SignatureChecked, Unverified, is_issuer, names_issuer},
+    revocation::{Revocations, TokenIdentity},
+    token_cache::{Epoch, Finding, Signed, Signer, TokenCache},
     verification_limit::VerificationLimit,
 };
+use tokio::sync::Semaphore;
+
 pub use self::{
     caller::Caller,
-    error::{AuthError, ProofFault, Reason},
+    error::{AuthError, LogoutError, ProofFault, Reason, RevokeError},
     explanation::{Check, Explanation, Outcome, Suggestion, explain},
     hmac::{HmacFileError, HmacSecrets},
     issuer::JwksRefreshers,
-    logout::LogoutError,
-    revocations::RevokeError,
 };
 pub(crate) use self::{
     inspection::{InspectedKeys, IntrospectionProbe, KeySetInspection, SecretsInspection},
@@ -74,17 +83,18 @@ use crate::{
     concurrency::Limits,
     metrics::{Metrics, Series as _},
     revocation::file::FileError,
-    secret_file::SecretFileError,
+    secret_file::{Secret, SecretFileError},
     settings,
     tls::{self, TlsError},
     traces::Span,
 };
 
-/// What a caller is told after a bug of ours.
-const BUG_RETRY: Duration = Duration::from_secs(1);
+/// Most logout tokens that are checked at a time. Anybody may send one, so a flood of them must not
+/// take the permits that requests need.
+const CONCURRENT_LOGOUTS: usize = 4;
 
-/// A SHA-256 digest.
-type Sha256 = [u8; 32];
+/// The label of a logout token that has revoked something.
+const LOGOUT_SUCCESS: &str = "success";
 
 /// Why no [`Authenticator`] can be made.
 #[derive(Debug, thiserror::Error)]
@@ -117,17 +127,11 @@ pub struct Authenticator {
     tokens: TokenCache,
     verification_limit: VerificationLimit,
     revocations: Revocations,
-    logouts: Queue,
+    logouts: Semaphore,
     dpop: Dpop,
     max_token_bytes: usize,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-}
-
-/// A token and its digest. No `Debug`, so that no token is ever printed.
-struct Token<'r> {
-    text: &'r str,
-    digest: Sha256,
 }
 
 /// A signature check that has succeeded.
@@ -196,12 +200,13 @@ impl Authenticator {
             issuers.push(issuer);
         }
         metrics.auth.failures.initialize(AuthError::REASONS.iter().copied().flatten().copied());
-        metrics.auth.logouts.initialize(LogoutError::outcomes());
+        let outcomes = LogoutError::FAILURES.iter().copied().chain([LOGOUT_SUCCESS]);
+        metrics.auth.logouts.initialize(outcomes);
         let tokens = TokenCache::new(auth.verified_tokens);
         let verification_limit = VerificationLimit::new(limits.verification.clone());
         let max_token_bytes = auth.max_token_bytes;
         let revocations = Revocations::new(auth, Arc::clone(&clock), &metrics)?;
-        let logouts = Queue::default();
+        let logouts = Semaphore::new(CONCURRENT_LOGOUTS);
         let dpop = Dpop::new(auth, metrics.auth.dpop_proofs.clone());
         let authenticator = Self {
             issuers,
@@ -250,7 +255,7 @@ impl Authenticator {
     async fn identify<'r>(
         &self,
         authorization: impl Iterator<Item = &'r [u8]>,
-        presented: impl FnOnce() -> Presented,
+        presented: impl FnOnce() -> DpopRequest,
         is_immediate: &mut bool,
     ) -> Result<Caller, AuthError> {
         let Credentials { scheme, token } =
@@ -372,6 +377,13 @@ impl Authenticator {
         self.issuers.iter().filter_map(secrets).collect()
     }
 
+    /// Fetches the key sets that are files again.
+    pub fn reload_key_files(&self) {
+        for issuer in self.issuers.iter().filter(|issuer| issuer.has_key_file()) {
+            issuer.keys.fetch_now();
+        }
+    }
+
     /// Clears the token cache: each token is verified again.
     pub fn forget_all(&self) {
         self.tokens.clear();
@@ -394,25 +406,90 @@ impl Authenticator {
     }
 }
 
+/// Introspection.
+impl Authenticator {
+    /// The secret that the issuer is asked with, to be reloaded.
+    #[must_use]
+    pub fn introspection_secret(&self) -> Option<Arc<Secret>> {
+        self.introspection.as_ref()?.secret()
+    }
+
+    /// The issuer to ask about a token that leads to no keys, or the `reason` to reject the token. A
+    /// token that names an issuer with keys, however malformed, is sent to no other issuer.
+    fn introspection_of(
+        &self,
+        token: &Token<'_>,
+        reason: Reason,
+    ) -> Result<&Introspection, Reason> {
+        let introspection = self.introspection.as_ref().ok_or(reason)?;
+        let mut signing = self.issuers.iter().filter(|issuer| issuer.has_keys());
+        let is_anothers =
+            signing.any(|issuer| names_issuer(token.text, &issuer.rules.settings.issuer));
+        if is_anothers { Err(reason) } else { Ok(introspection) }
+    }
+
+    /// Authenticates a token that its issuer validates.
+    async fn introspect(
+        &self,
+        introspection: &Introspection,
+        token: &Token<'_>,
+        scheme: Scheme,
+        epoch: Epoch,
+    ) -> Result<Caller, AuthError> {
+        let index = introspection.issuer();
+        let issuer = self.issuers.get(index).ok_or(Reason::UnknownIssuer)?;
+        let told = introspection.ask(token, epoch).await?;
+        let identity = told.introspected.identity();
+        let token_identity = TokenIdentity::new(index, Arc::clone(&issuer.name), identity);
+        // Before its age: a token is reported as expired only if it is valid otherwise.
+        self.revocations.check(&token_identity)?;
+        let now = self.clock.moment();
+        let accepted = told.introspected.check(&issuer.rules, scheme, now.wall)?;
+        let end = introspection.end(told.asked, &accepted);
+        let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
+        let finding = Finding { caller: caller.clone(), signed: None, end };
+        if now.wall < end {
+            self.tokens.insert(token.digest, finding, epoch, now);
+        }
+        Ok(caller)
+    }
+}
+
+/// Tokens that are sent as `DPoP`.
+impl Authenticator {
+    /// Sets the address that clients call, and the key of nonces that other replicas share.
+    #[must_use]
+    pub fn reached_at(mut self, public_url: Option<&str>, nonce_key: Option<Arc<Secret>>) -> Self {
+        self.dpop.configure(public_url, nonce_key);
+        self
+    }
+
+    /// Checks that the caller possesses the key that its token is bound to. The token has been verified:
+    /// the proof of an invalid token does not matter.
+    async fn check_proof(
+        &self,
+        caller: Caller,
+        token: &Sha256,
+        request: DpopRequest,
+    ) -> Result<Caller, AuthError> {
+        let thumbprint = *caller.bound_to().ok_or(Reason::Unbound)?;
+        let (proof, next_nonce) = self.dpop.examine(&request, token, self.clock.now())?;
+        let permit = self.verification_limit.acquire().await?;
+        proof.verify(&thumbprint)?;
+        drop(permit);
+        self.dpop.accept_once(&proof, &thumbprint, self.clock.moment())?;
+        // The token may have been revoked in the meantime.
+        self.revocations.check(caller.token_identity())?;
+        Ok(match next_nonce {
+            Some(nonce) => caller.with_next_nonce(nonce),
+            None => caller,
+        })
+    }
+}
+
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.issuers.iter().map(|issuer| &issuer.name).collect();
         f.debug_struct("Authenticator").field("issuers", &names).finish_non_exhaustive()
     }
-}
-
-impl From<KeyLookupError> for AuthError {
-    fn from(no_key: KeyLookupError) -> Self {
-        match no_key {
-            KeyLookupError::Unknown => Reason::UnknownKey.into(),
-            KeyLookupError::TooManyWaiting => Self::Overloaded,
-            KeyLookupError::Unavailable(retry_after) => Self::KeysUnavailable { retry_after },
-        }
-    }
-}
-
-fn sha256(bytes: &[u8]) -> Sha256 {
-    let mut digest = Sha256::default();
-    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
-    digest
 }

@@ -1,9 +1,8 @@
-//! A revocation as operators write it, in JSON: one entry, or a file with many.
+//! The JSON format of revocations: one entry, or a file with many.
 //!
-//! Owns the format and its bounds; refuses what could be meant in two ways, and what says more than
-//! it means. Which tokens an entry ends is `auth`'s. A token is named by its claims and never by a
-//! hash of its text: whoever has an ECDSA signature can make a second one (s and n − s) that is
-//! just as good.
+//! Ambiguous entries are rejected. `auth` decides which tokens an entry revokes. An entry names claims
+//! and never a hash of the token: a second valid signature can be made from an ECDSA signature (s and
+//! n − s).
 
 pub mod file;
 
@@ -14,31 +13,31 @@ use serde::Deserialize;
 
 use crate::{clock::calendar, json};
 
-/// Longest `sub`, `jti` or `sid` taken, in bytes. OpenID Connect Core §2 has 255 for `sub`. What is
-/// longer in a token can't be named, and isn't kept in memory with it.
+/// Longest `sub`, `jti` or `sid`, in bytes. OpenID Connect Core §2 allows 255 for `sub`. A longer claim
+/// of a token cannot be revoked by, and is not stored.
 pub const MAX_ID_BYTES: usize = 256;
 
 /// One entry.
 ///
-/// `Debug` doesn't show whom it names: subjects are often e-mail addresses.
+/// `Debug` does not show its ids: subjects are often e-mail addresses.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The issuer: its name in the settings, or what `iss` is in its tokens.
     pub issuer: Box<str>,
-    /// The issuer's tokens that it ends.
+    /// The tokens of the issuer that it revokes.
     pub target: Target,
-    /// From then on the entry counts no more.
+    /// When the entry loses its effect.
     pub expires: Timestamp,
 }
 
-/// The tokens that an entry ends.
+/// The tokens that an entry revokes.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Those of a subject that were issued before a moment, and those that don't say when.
+    /// Those of a subject that were issued before a moment, and those without `iat`.
     Subject {
         /// `sub`
         sub: Box<str>,
-        /// What `iat` must be at least for a token to be good.
+        /// The earliest `iat` of a valid token.
         issued_before: Timestamp,
     },
     /// The one with that `jti`.
@@ -47,7 +46,7 @@ pub enum Target {
     Session(Box<str>),
 }
 
-/// Why a text is no entry. Nothing of the text is part of it.
+/// Why a text is not an entry. Contains no part of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.told())]
 pub enum EntryError {
@@ -59,7 +58,7 @@ pub enum EntryError {
     IssuedBefore,
     /// An empty `sub`, `jti` or `sid`, or one that is too long.
     Id,
-    /// A text that is no time.
+    /// An invalid time.
     Time,
     /// No `expires`.
     Expires,
@@ -90,7 +89,7 @@ impl EntryError {
     }
 }
 
-/// An entry as it is written.
+/// An entry as it is in the JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -102,7 +101,7 @@ struct Written {
     expires: Option<Time>,
 }
 
-/// As people write it, or as claims have it.
+/// A date, or seconds since 1970 as in claims.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Time {
@@ -114,7 +113,7 @@ impl Entry {
     /// Reads one entry.
     ///
     /// # Errors
-    /// When it isn't exactly one.
+    /// If the text is not a valid entry.
     pub fn parse(text: &[u8]) -> Result<Self, EntryError> {
         json::object::<Written>(text).map_err(|_| EntryError::Shape)?.entry()
     }
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_names_a_subject_a_token_or_a_session() {
+    fn entry_names_a_subject_a_token_or_a_session() {
         let subject = Target::Subject { sub: "alice".into(), issued_before: at(100) };
         for (json, target) in [
             (r#"{"issuer":"main","sub":"alice","issued_before":100,"expires":200}"#, subject),
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_in_the_last_hours_of_the_year_9999_is_as_late_as_possible() {
+    fn expiry_at_the_end_of_9999_is_the_latest_timestamp() {
         for expires in ["\"9999-12-31T23:59:59Z\"", "253402300799"] {
             let json = format!(r#"{{"issuer":"main","jti":"a","expires":{expires}}}"#);
             let entry = Entry::parse(json.as_bytes()).map(|entry| entry.expires);
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_meant_otherwise_is_refused() {
+    fn ambiguous_entries_are_rejected() {
         let long = "x".repeat(MAX_ID_BYTES + 1);
         for (json, why) in [
             ("", EntryError::Shape),
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nobodys_name() {
+    fn debug_shows_no_claims() {
         for target in [
             Target::Subject { sub: "alice".into(), issued_before: at(0) },
             Target::Token("alice".into()),

@@ -13,6 +13,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::string_slice,
     clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
@@ -90,6 +91,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
+/// The modules of `auth`, from top to bottom. A module uses only those below it. `authenticator` is
+/// `src/auth.rs`; the modules above it extend it.
+const AUTH: &[&[&str]] = &[
+    &["explanation"],
+    &["inspection", "logout"],
+    &["authenticator"],
+    &["introspection", "request"],
+    &["token_cache"],
+    &["dpop", "gateway", "issuer"],
+    &["caller"],
+    &["jwt"],
+    &["hmac", "jwks", "revocation", "verification_limit"],
+    &["credentials"],
+    &["digest", "error"],
+];
+
 /// Where actix-web may be named.
 const ACTIX: &[&str] = &[
     "src/admin.rs",
@@ -164,43 +181,105 @@ fn module(path: &str) -> &str {
 
 /// The crate's modules that the code names, in `use crate::{…}` as in paths.
 fn named(code: &str) -> BTreeSet<&str> {
-    let mut names = BTreeSet::new();
-    for root in ["crate::", "juspay_bff::"] {
+    let paths = paths(code).into_iter();
+    let ours = paths.filter(|path| ["crate", "juspay_bff"].contains(&path[0]));
+    let names = ours.filter_map(|path| path.get(1).copied());
+    names.filter(|name| ARROWS.iter().any(|(module, _)| module == name)).collect()
+}
+
+/// The paths in the code that begin with `crate`, `juspay_bff`, `self` or `super`, by their segments.
+fn paths(code: &str) -> Vec<Vec<&str>> {
+    let mut found = Vec::new();
+    for root in ["crate::", "juspay_bff::", "self::", "super::"] {
         for (at, _) in code.match_indices(root) {
-            let rest = &code[at + root.len()..];
-            match rest.strip_prefix('{') {
-                Some(group) => names.extend(top_level(group)),
-                None => names.extend(first_word(rest)),
+            let before = code[..at].chars().next_back();
+            if before.is_none_or(|c| !is_word(c) && c != ':') {
+                found.extend(tree(&code[at..]).0);
             }
         }
     }
-    names.retain(|name| ARROWS.iter().any(|(module, _)| module == name));
+    found
+}
+
+/// The paths of a tree such as `a::{b, c::d}`, and the text after it.
+fn tree(text: &str) -> (Vec<Vec<&str>>, &str) {
+    if let Some(mut rest) = text.strip_prefix('{') {
+        let mut members = Vec::new();
+        loop {
+            rest = rest.trim_start_matches(|c: char| c == ',' || c.is_whitespace());
+            if rest.is_empty() || rest.starts_with('}') {
+                return (members, rest.get(1..).unwrap_or_default());
+            }
+            let (paths, after) = tree(rest);
+            members.extend(paths);
+            rest = &after[after.find([',', '}']).unwrap_or(after.len())..];
+        }
+    }
+    let (word, rest) = text.split_at(text.find(|c| !is_word(c)).unwrap_or(text.len()));
+    let Some(inner) = rest.strip_prefix("::") else { return (vec![vec![word]], rest) };
+    let (paths, rest) = tree(inner);
+    (paths.into_iter().map(|path| [vec![word], path].concat()).collect(), rest)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The modules of `auth` that a file of it names. An item of `auth.rs` is the authenticator's.
+fn named_in_auth<'c>(path: &'c str, code: &'c str) -> BTreeSet<&'c str> {
+    let file: Vec<&str> = path["src/".len()..path.len() - ".rs".len()].split('/').collect();
+    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let mut names = BTreeSet::new();
+    for path in paths(code) {
+        let supers = path.iter().take_while(|segment| **segment == "super").count();
+        let full = match path[0] {
+            "crate" | "juspay_bff" => path[1..].to_vec(),
+            "self" => [&file[..], &path[1..]].concat(),
+            _ => [&file[..file.len().saturating_sub(supers)], &path[supers..]].concat(),
+        };
+        if let ["auth", name, ..] = full[..] {
+            let is_module = AUTH.iter().flat_map(|group| *group).any(|module| *module == name);
+            names.insert(if is_module { name } else { "authenticator" });
+        }
+    }
     names
 }
 
-/// The first word of each member of a `{…}` group whose brace is open.
-fn top_level(group: &str) -> Vec<&str> {
-    let (mut depth, mut start, mut members) = (1, 0, Vec::new());
-    for (at, character) in group.char_indices() {
-        match character {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 1 => {
-                members.extend(first_word(group[start..at].trim_start()));
-                start = at + 1;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            members.extend(first_word(group[start..at].trim_start()));
-            break;
-        }
+/// `auth.rs` without its declarations and re-exports. It names its modules without `self`, too.
+fn authenticator(code: &str) -> String {
+    let statements = code.split_inclusive(';').filter(|it| {
+        !["pub use self::", "pub(crate) use self::", "mod "].iter().any(|start| it.contains(start))
+    });
+    let mut code = statements.collect::<String>();
+    for module in AUTH.iter().flat_map(|group| *group) {
+        code = code.replace(&format!(" {module}::"), &format!(" self::{module}::"));
     }
-    members
+    code
 }
 
-fn first_word(text: &str) -> Option<&str> {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_').next().filter(|word| !word.is_empty())
+#[test]
+fn modules_of_auth_use_only_those_below_them() {
+    let layer = |name: &str| {
+        let layer = AUTH.iter().position(|group| group.contains(&name));
+        layer.unwrap_or_else(|| panic!("say in AUTH where {name} belongs"))
+    };
+    let mut number = 0;
+    for (path, code) in sources() {
+        let is_test = ["/tests", "/testing", "/fuzzing", "wycheproof"].iter();
+        if module(&path) != "auth" || is_test.clone().any(|part| path.contains(part)) {
+            continue;
+        }
+        let (name, code) = match path.strip_prefix("src/auth/") {
+            Some(rest) => (rest.split(['/', '.']).next().unwrap(), code),
+            None => ("authenticator", authenticator(&code)),
+        };
+        for used in named_in_auth(&path, &code) {
+            number += 1;
+            let is_below = used == name || layer(used) > layer(name);
+            assert!(is_below, "{path}: {name} → {used} is not below it");
+        }
+    }
+    assert!(number > 50, "only {number} uses were found");
 }
 
 #[test]
@@ -286,7 +365,15 @@ fn files_say_what_they_own_and_have_no_vague_names() {
 }
 
 #[test]
-fn the_readers_of_use_groups_see_their_members() {
+fn paths_are_found_in_use_groups() {
     let code = "use crate::{\n json::{self, Text},\n customer,\n};\nlet x = crate::tls::y;";
     assert_eq!(named(code), BTreeSet::from(["customer", "json", "tls"]));
+    let code = "use super::{\n error::Reason as R,\n super::jwks::{Key, source::*},\n SetUpError};\n\
+                use crate::{auth::{digest, jwt::Claims}, json};\npub(in crate::auth) mod x;\n\
+                fn f(_: super::super::caller::Caller) {}";
+    let found = named_in_auth("src/auth/dpop/proof.rs", code);
+    assert_eq!(found, BTreeSet::from(["caller", "digest", "dpop", "jwks", "jwt"]));
+    let root = "pub use self::{\n caller::Caller,\n};\nmod jwt;\nlet x = issuer::schedule();";
+    let code = authenticator(root);
+    assert_eq!(named_in_auth("src/auth.rs", &code), BTreeSet::from(["issuer"]));
 }

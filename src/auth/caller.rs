@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Sha256, revocations::TokenIdentity};
+use super::{digest::Sha256, revocation::TokenIdentity};
 use crate::customer::CustomerId;
 
 /// A verified caller, and the customer that the access token names.

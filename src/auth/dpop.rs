@@ -1,17 +1,18 @@
-//! Proof of possession (DPoP, RFC 9449): whoever brings a token that is bound to a key shows, with
-//! each request, that the key is theirs.
+//! Proof of possession (DPoP, RFC 9449): each request with a token that is bound to a key must prove
+//! that the client has the key.
 //!
-//! `presented` is the request as a proof must fit it, `target` compares addresses, `proof` takes a
-//! proof apart, `nonces` makes and knows nonces, `replays` remembers what was taken. The token itself
-//! is `token`'s, and is remembered like any other. Refuses a bound token without its proof, and a
-//! proof for a token that isn't bound: it would prove nothing.
+//! - `nonces`: makes and checks nonces
+//! - `proof`: parses a proof and checks its signature
+//! - `replays`: remembers accepted proofs
+//! - `request`: the request that a proof must be made for
+//! - `target`: compares addresses
 
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
 mod nonces;
-mod presented;
 mod proof;
 mod replays;
+mod request;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -21,28 +22,27 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use prometheus::IntGauge;
 
+pub(super) use self::request::DpopRequest;
 use self::{
     nonces::Nonces,
     proof::Proof,
     replays::{Refused, Replays},
     target::Target,
 };
-pub(super) use self::{presented::Presented, proof::digest_in};
 use super::{
-    Authenticator, Sha256,
-    caller::Caller,
-    error::{AuthError, ProofFault, Reason},
+    digest::Sha256,
+    error::{AuthError, ProofFault},
 };
 use crate::{
-    clock::later,
+    clock::{Moment, later},
     secret_file::Secret,
     settings::{self, DpopMode},
 };
 
-/// What proofs are checked against.
+/// The settings and the state that proofs are checked against.
 pub(super) struct Dpop {
-    /// Whether any issuer's tokens may be bound.
-    taken: bool,
+    /// Whether an issuer's tokens may be bound.
+    is_accepted: bool,
     max_age: Duration,
     leeway: Duration,
     public_url: Option<Box<str>>,
@@ -54,7 +54,7 @@ impl Dpop {
     pub(super) fn new(auth: &settings::Auth, remembered: IntGauge) -> Self {
         let settings::Dpop { max_age, max_proofs, nonces, nonce_key_file: _ } = auth.dpop;
         Self {
-            taken: auth.issuers.values().any(|issuer| issuer.dpop != DpopMode::Off),
+            is_accepted: auth.issuers.values().any(|issuer| issuer.dpop != DpopMode::Off),
             max_age,
             leeway: auth.leeway,
             public_url: None,
@@ -63,28 +63,37 @@ impl Dpop {
         }
     }
 
-    /// Whether the scheme is one of ours.
+    /// Whether the scheme `DPoP` is accepted.
     pub(super) const fn is_taken(&self) -> bool {
-        self.taken
+        self.is_accepted
     }
 
-    /// Lets what can't be used again leave memory.
-    pub(super) fn sweep(&self, now: crate::clock::Moment) {
+    /// Sets the address that clients call, and the key of nonces that other replicas share.
+    pub(super) fn configure(&mut self, public_url: Option<&str>, nonce_key: Option<Arc<Secret>>) {
+        self.public_url = public_url.map(Box::from);
+        if let (Some(nonces), Some(key)) = (&mut self.nonces, nonce_key) {
+            nonces.use_key(key);
+        }
+    }
+
+    /// Forgets proofs that can't be used again.
+    pub(super) fn sweep(&self, now: Moment) {
         self.replays.sweep(now);
     }
 
-    /// Checks all of a proof that can be checked without its key.
-    fn examine(
+    /// Makes all checks of a proof that need no key. Also returns the nonce to use next if it is another
+    /// one.
+    pub(super) fn examine(
         &self,
-        presented: &Presented,
+        request: &DpopRequest,
         token: &Sha256,
         now: Timestamp,
     ) -> Result<(Proof, Option<Arc<str>>), AuthError> {
-        let proof = Proof::parse(presented.proof()?)?;
-        if &*proof.htm != presented.method() {
+        let proof = Proof::parse(request.proof()?)?;
+        if &*proof.htm != request.method() {
             return Err(ProofFault::Method.into());
         }
-        let ours = presented.target(self.public_url.as_deref());
+        let ours = request.target(self.public_url.as_deref());
         if ours.is_none() || Target::parse(&proof.htu) != ours {
             return Err(ProofFault::Target.into());
         }
@@ -95,8 +104,18 @@ impl Dpop {
         Ok((proof, next_nonce))
     }
 
-    /// By its nonce, or else by its `iat` (RFC 9449 §4.3, 10 and 11). Gives the nonce that is to be
-    /// used from now on when it is another one.
+    /// Remembers a verified proof. Rejects one that was used before.
+    pub(super) fn accept_once(
+        &self,
+        proof: &Proof,
+        thumbprint: &Sha256,
+        now: Moment,
+    ) -> Result<(), AuthError> {
+        Ok(self.replays.take(thumbprint, &proof.jti, now)?)
+    }
+
+    /// Checks the nonce, or `iat` if nonces are off (RFC 9449 §4.3, 10 and 11). Returns the nonce to use
+    /// next if it is another one.
     fn check_time(&self, proof: &Proof, now: Timestamp) -> Result<Option<Arc<str>>, AuthError> {
         if let Some(nonces) = &self.nonces {
             return nonces.check(proof.nonce.as_deref(), now).map_err(AuthError::UseDpopNonce);
@@ -109,47 +128,13 @@ impl Dpop {
     }
 }
 
-/// How long after it was taken a proof would be taken again: its `iat` may lie `leeway` ahead, and its
-/// nonce may have only just been given out.
+/// How long after its first use a proof could be accepted again: its `iat` may be `leeway` ahead, and
+/// its nonce may be new.
 fn longest_use(dpop: &settings::Dpop, leeway: Duration) -> Duration {
     if dpop.nonces {
         nonces::longest_use(dpop.max_age)
     } else {
         dpop.max_age.saturating_add(leeway).saturating_add(leeway)
-    }
-}
-
-impl Authenticator {
-    /// This authenticator, which is called at `public_url` and makes nonces with `nonce_key`.
-    #[must_use]
-    pub fn reached_at(mut self, public_url: Option<&str>, nonce_key: Option<Arc<Secret>>) -> Self {
-        self.dpop.public_url = public_url.map(Box::from);
-        if let (Some(nonces), Some(key)) = (&mut self.dpop.nonces, nonce_key) {
-            nonces.use_key(key);
-        }
-        self
-    }
-
-    /// Checks that the caller possesses the key that its token is bound to. The token has been verified:
-    /// the proof of an invalid token does not matter.
-    pub(super) async fn check_proof(
-        &self,
-        caller: Caller,
-        token: &Sha256,
-        presented: Presented,
-    ) -> Result<Caller, AuthError> {
-        let thumbprint = *caller.bound_to().ok_or(Reason::Unbound)?;
-        let (proof, next_nonce) = self.dpop.examine(&presented, token, self.clock.now())?;
-        let permit = self.verification_limit.acquire().await?;
-        proof.verify(&thumbprint)?;
-        drop(permit);
-        self.dpop.replays.take(&thumbprint, &proof.jti, self.clock.moment())?;
-        // The token may have been revoked in the meantime.
-        self.revocations.check(caller.token_identity())?;
-        Ok(match next_nonce {
-            Some(nonce) => caller.with_next_nonce(nonce),
-            None => caller,
-        })
     }
 }
 

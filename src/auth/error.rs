@@ -7,6 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{concurrency::LimitReached, metrics};
 
+/// `Retry-After` after an internal error.
+pub(super) const BUG_RETRY: Duration = Duration::from_secs(1);
+
 /// Why a request is not authenticated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
@@ -208,6 +211,53 @@ impl ProofFault {
             Self::Time => "dpop_time",
             Self::Token => "dpop_token",
             Self::Replayed => "dpop_replayed",
+        }
+    }
+}
+
+/// Why an entry is not added to the revocations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeError {
+    /// There is no such issuer.
+    #[error("the issuer is not one of auth.issuers")]
+    UnknownIssuer,
+    /// It would have no effect.
+    #[error("the entry has expired")]
+    Past,
+    /// `auth.max_revocations` are in memory.
+    #[error("auth.max_revocations entries are already in memory")]
+    Full,
+}
+
+/// Why a logout token has no effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogoutError {
+    /// It is invalid, or can't be checked now.
+    #[error(transparent)]
+    Token(#[from] AuthError),
+    /// `events` contains no logout.
+    #[error("the token contains no logout event")]
+    NoEvent,
+    /// Neither `sub` nor `sid`.
+    #[error("the token names neither a subject nor a session")]
+    NoTarget,
+    /// Its `jti` was used before.
+    #[error("the token was used before")]
+    Replayed,
+    /// It can't be stored.
+    #[error(transparent)]
+    NotStored(#[from] RevokeError),
+}
+
+impl LogoutError {
+    metrics::labels! {
+        /// The label of `juspay_bff_auth_logouts_total{outcome}`.
+        pub(super) const fn outcome(&self) in FAILURES {
+            Self::Token(AuthError::KeysUnavailable { .. }) => "keys_unavailable",
+            Self::Token(AuthError::Overloaded) => "overloaded",
+            Self::Token(_) | Self::NoEvent | Self::NoTarget => "invalid",
+            Self::Replayed => "replayed",
+            Self::NotStored(_) => "full",
         }
     }
 }

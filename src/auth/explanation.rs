@@ -1,33 +1,43 @@
 //! Explains to operators why the service accepts or rejects a token (`juspay-bff explain-token`).
 //! Clients never get more than a code.
 //!
-//! The verdict comes from the service's own verification. The checks are listed in the same order
-//! and made by the same functions, including those after the first failure. Of the token's values,
-//! only those that are compared with settings are shown.
+//! The verdict comes from the service's own verification. The checks are those of the lists that
+//! verification walks (`jwt/checks.rs`), including those after the first failure. Of the token's
+//! values, only those that are compared with settings are shown.
 
+mod audience;
 mod check;
+mod claims;
+mod customer;
+mod grants;
+mod header;
 mod keys;
+mod near_miss;
 mod text;
+mod times;
 
 use std::{future::pending, sync::Arc};
 
 pub use self::check::{Check, Outcome, Suggestion};
 pub(super) use self::{
     check::first_failure,
-    text::{listed, member, printable, quoted, toml_list, toml_text},
+    claims::explain_claims,
+    header::{explain_form, explain_header},
 };
 use self::{
     check::{conclude, list_unmade},
+    header::explain_unknown_issuer,
     keys::{explain_keys, explain_secrets},
 };
 use super::{
-    AuthError, Authenticator, Caller, JwksRefreshers, Reason, SetUpError, Token,
-    bearer::{Credentials, Scheme},
-    introspection::Introspection,
-    issuer::Issuer,
-    revocations::TokenIdentity,
-    sha256,
-    token::{CheckContext, Explained, Unverified, explain_form, explain_unknown_issuer},
+    Authenticator, SetUpError,
+    caller::Caller,
+    credentials::{Credentials, Scheme, Token},
+    digest::sha256,
+    error::{AuthError, Reason},
+    issuer::{Issuer, JwksRefreshers},
+    jwt::{CheckContext, Claims, Unverified},
+    revocation::TokenIdentity,
 };
 use crate::{
     clock::Clock,
@@ -113,7 +123,7 @@ fn allowed_size(max: usize) -> String {
 
 /// Explains why a header contains no token that the service accepts.
 fn explain_credentials(error: &AuthError, authorization: &str, max: usize) -> Check {
-    let check = Check::of("header", Err(error.clone()), error.to_string());
+    let check = Check::of("header", Err(error.clone())).finding(error.to_string());
     if *error == AuthError::TokenTooLarge {
         let token = authorization.split_once(' ').map_or("", |(_, token)| token.trim());
         let room = token.len().next_power_of_two();
@@ -163,47 +173,33 @@ impl<'t> Explaining<'t> {
         let Some(issuer) = self.authenticator.issuers.get(index) else {
             return self.without_issuer(Reason::UnknownIssuer).await;
         };
-        let table = format!("auth.issuers.{}", issuer.name);
+        let (rules, table) = (&issuer.rules, &issuer.rules.table);
         let now = self.authenticator.clock.now();
-        let context =
-            CheckContext { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
-        let name = unverified.claimed_issuer().map_or_else(|| "no iss".to_owned(), quoted);
-        let mut checks = vec![Check::passed("issuer", format!("{name} is {table}"))];
-        checks.extend(unverified.explain_header(&context));
+        let context = CheckContext { rules, scheme: self.scheme, now };
+        self.checks.extend(explain_header(unverified, rules));
         let mut refreshers = refreshers.of(&issuer.name);
         let is_near = matches!(issuer.rules.settings.keys, KeySource::File(_) | KeySource::Hmac(_));
         let has_keys = !self.offline || is_near;
         if let Some(secrets) = &issuer.secrets {
-            checks.extend(explain_secrets(unverified, &table, &secrets.current()));
+            self.checks.extend(explain_secrets(unverified, table, &secrets.current()));
         } else if has_keys {
             let seen = refreshers.fetch_once().await;
             let now = self.authenticator.clock.monotonic();
             let current = issuer.keys.usable(now);
-            checks.extend(explain_keys(unverified, &table, seen.first(), current.as_deref()));
+            self.checks.extend(explain_keys(unverified, table, seen.first(), current.as_deref()));
         } else {
             let found = format!("not fetched, because of --offline: {table} has no jwks_file");
-            checks.push(Check::open("keys", found));
+            self.checks.push(Check::not_made("keys", found));
             let found = "not checked, because of --offline: what follows is unproven";
-            checks.push(Check::open("signature", found));
+            self.checks.push(Check::not_made("signature", found));
         }
-        checks.push(self.explain_revocation(unverified, index, issuer));
-        let (claims, customer) = unverified.explain_claims(&context);
-        checks.extend(claims);
-        self.checks.extend(checks);
+        let claims = unverified.unproven_claims();
+        let revoked = explain_revoked(&self.authenticator, index, issuer, claims);
+        self.checks.push(revoked);
+        self.checks.extend(explain_claims(claims, &context));
+        let customer = claims.customer(rules).ok();
         let verdict = if has_keys { Some(self.verdict(refreshers).await) } else { None };
         self.end(customer, verdict)
-    }
-
-    fn explain_revocation(
-        &self,
-        unverified: &Unverified<'_>,
-        index: usize,
-        issuer: &Issuer,
-    ) -> Check {
-        let token_identity =
-            TokenIdentity::new(index, Arc::clone(&issuer.name), unverified.claimed_identity());
-        let result = self.authenticator.revocations.check(&token_identity);
-        explain_revoked(result)
     }
 
     /// Explains a token of no issuer with keys. An issuer with introspection may accept it.
@@ -235,58 +231,43 @@ impl<'t> Explaining<'t> {
         let Some(issuer) = self.authenticator.issuers.get(introspection.issuer()) else {
             return self.end(None, None);
         };
-        let table = format!("auth.issuers.{}", issuer.name);
+        let table = &issuer.rules.table;
         if self.offline {
             let found = format!("not sent to {table}.introspection_url, because of --offline");
-            self.checks.push(Check::open("introspection", found));
+            self.checks.push(Check::not_made("introspection", found));
             list_unmade(&mut self.checks, "introspection", "because of --offline");
             return self.end(None, None);
         }
-        let now = self.authenticator.clock.now();
-        let context =
-            CheckContext { rules: &issuer.rules, table: &table, scheme: self.scheme, now };
-        let (checks, customer) = self.introspect(introspection, token, &context).await;
-        self.checks.extend(checks);
-        if self.checks.last().is_some_and(|check| check.name == "introspection") {
+        let url = format!("{table}.introspection_url");
+        let response = introspection.probe(&token.text).await;
+        let check = match &response {
+            Ok(Some(_)) => {
+                let found = format!("{url} answers that it is active");
+                Check::passed("introspection", found)
+            }
+            Ok(None) => Check::of("introspection", Err(Reason::Inactive))
+                .finding(format!("{url} answers that it is not active"))
+                .wanting("an active token")
+                .hint("the token has expired, was revoked, or was issued by another server"),
+            Err(error) => Check::of("introspection", Err(super::introspection::UNAVAILABLE))
+                .finding(format!("{url} failed: {error}"))
+                .wanting("an answer of the issuer"),
+        };
+        self.checks.push(check);
+        let mut customer = None;
+        if let Ok(Some(introspected)) = response {
+            let claims = introspected.claims();
+            let (auth, index) = (&self.authenticator, introspection.issuer());
+            self.checks.push(explain_revoked(auth, index, issuer, claims));
+            let (rules, scheme, now) = (&issuer.rules, self.scheme, auth.clock.now());
+            self.checks.extend(explain_claims(claims, &CheckContext { rules, scheme, now }));
+            customer = claims.customer(rules).ok();
+        } else {
             let because = "as the issuer confirms no claims of the token";
             list_unmade(&mut self.checks, "introspection", because);
         }
         let verdict = self.verdict(JwksRefreshers::default()).await;
         self.end(customer, Some(verdict))
-    }
-
-    /// Sends the token to the introspection endpoint and checks the claims of the response.
-    async fn introspect(
-        &self,
-        introspection: &Introspection,
-        token: &Token<'_>,
-        context: &CheckContext<'_>,
-    ) -> Explained {
-        let url = format!("{}.introspection_url", context.table);
-        let introspected = match introspection.probe(token.text).await {
-            Ok(Some(introspected)) => introspected,
-            Ok(None) => {
-                let found = format!("{url} answers that it is not active");
-                let check = Check::of("introspection", Err(Reason::Inactive), found);
-                let hint = "the token has expired, was revoked, or was issued by another server";
-                return (vec![check.wanting("an active token").hinting(Some(hint))], None);
-            }
-            Err(error) => {
-                let unavailable = Err(super::introspection::UNAVAILABLE);
-                let found = format!("{url} failed: {error}");
-                let check = Check::of("introspection", unavailable, found);
-                return (vec![check.wanting("an answer of the issuer")], None);
-            }
-        };
-        let found = format!("{url} answers that it is active");
-        let mut checks = vec![Check::passed("introspection", found)];
-        let (index, identity) = (introspection.issuer(), introspected.identity());
-        let token_identity = TokenIdentity::new(index, context.table.into(), identity);
-        let revoked = self.authenticator.revocations.check(&token_identity);
-        checks.push(explain_revoked(revoked));
-        let (claims, customer) = introspected.explain(context);
-        checks.extend(claims);
-        (checks, customer)
     }
 
     /// The service's own verdict.
@@ -318,12 +299,19 @@ impl<'t> Explaining<'t> {
     }
 }
 
-fn explain_revoked(result: Result<(), Reason>) -> Check {
+fn explain_revoked(
+    authenticator: &Authenticator,
+    index: usize,
+    issuer: &Issuer,
+    claims: &Claims,
+) -> Check {
+    let identity = TokenIdentity::new(index, Arc::clone(&issuer.name), claims.identity());
+    let result = authenticator.revocations.check(&identity);
     let found = if result.is_ok() {
         "not in auth.revocations_file; entries of POST /revocations and logouts are in the running \
          service only"
     } else {
         "in auth.revocations_file"
     };
-    Check::of("revoked", result, found).wanting("a token that is not revoked")
+    Check::of("revoked", result).finding(found).wanting("a token that is not revoked")
 }

@@ -16,4 +16,4 @@ pub use self::{
     discovery::discovery_document, introspection::introspection_answer, key_file::key_file,
     keys::key_set, token::bearer_token,
 };
-pub use super::{dpop::fuzzing::dpop_proof, revocations::fuzzing::revocations_file};
+pub use super::{dpop::fuzzing::dpop_proof, revocation::fuzzing::revocations_file};

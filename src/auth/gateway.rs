@@ -1,29 +1,33 @@
-//! Trusted gateway mode (`auth.gateway`): who is calling is said by a gateway that has verified it.
+//! Trusted gateway mode (`auth.gateway`): a gateway has authenticated the caller and names the customer
+//! in a header.
 //!
-//! Believed is one header alone, and only from who can be nobody else: over a unix socket, over
-//! loopback, or from the named subject of a verified client certificate. The settings allow no other
-//! listener in this mode; it is looked at for each request all the same. Without the mode no header
-//! but `Authorization` is looked at. Tokens and revocations are the gateway's business then.
+//! The header is trusted only over a unix socket, over loopback, or from a listed subject of a verified
+//! client certificate. The settings allow no other listener in this mode, and each request is checked
+//! again. Tokens and revocations are the gateway's responsibility.
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use super::{AuthError, Caller, Reason, revocations::TokenIdentity, token::RevocationClaims};
+use super::{
+    caller::Caller,
+    error::{AuthError, Reason},
+    revocation::{RevocationClaims, TokenIdentity},
+};
 use crate::{
     connection_info::{ConnectionInfo, Transport},
     customer::CustomerId,
     settings,
 };
 
-/// What stands for the issuer of what the gateway says. No issuer can be called so: there is none.
+/// The name in place of an issuer. With a gateway, the settings have no issuers.
 const NAME: &str = "gateway";
 
 /// No issuer has this index.
 const NO_ISSUER: usize = usize::MAX;
 
-/// Who is believed, and what header.
+/// The trusted peers and the header.
 pub(super) struct Gateway {
     header: Box<str>,
     subjects: Vec<String>,
@@ -55,7 +59,7 @@ impl Gateway {
         }
         let value = values.next().ok_or(AuthError::MissingToken)?;
         if values.next().is_some() || value.contains(&b',') {
-            // Whoever forwards a request may join two fields to one (RFC 9110 §5.3).
+            // A proxy may join two fields to one (RFC 9110 §5.3).
             return Err(AuthError::MalformedHeader(
                 "The gateway's header names more than one customer.",
             ));

@@ -7,8 +7,9 @@ use jiff::SignedDuration;
 use rand::random;
 
 use super::{
-    Authenticator, JwksRefreshers, SetUpError,
+    Authenticator, SetUpError,
     introspection::AskError,
+    issuer::JwksRefreshers,
     jwks::{FetchError, JwksRefresher, LeftOut},
 };
 use crate::{

@@ -1,11 +1,10 @@
-//! Tokens that say nothing by themselves: their issuer is asked (RFC 7662).
+//! Tokens that only their issuer can validate (RFC 7662).
 //!
-//! `ask` puts the question, `flights` sees to it that a token is asked about once at a time, and
-//! that nobody waits for ever; the answer is held to the rules of claims by `token`, and `verified`
-//! remembers what comes of it, for `auth.introspection_cache` at most. Whether a token is good is
-//! the issuer's word alone: an answer that isn't understood, and none, leave the question open and
-//! turn nobody's token down (promise P6). Only that a token is active is remembered; a failure
-//! is no reason not to ask about the next token, for a stranger's token may have caused it.
+//! `ask` sends the request, and `flights` shares one request between all that show the same token.
+//! The claims of the response pass the same checks as signed claims, and `verified` caches the result
+//! for at most `auth.introspection_cache`. A response that can't be understood, or none, never rejects
+//! a token (promise P6). Only active tokens are cached. A failure doesn't stop requests for other
+//! tokens, because one client's odd token may have caused it.
 
 mod ask;
 mod flights;
@@ -20,17 +19,14 @@ use rustls::ClientConfig;
 pub(crate) use self::ask::AskError;
 #[cfg(test)]
 use self::ask::Asker;
+pub(super) use self::flights::Told;
 pub(super) use self::flights::UNAVAILABLE;
-use self::{
-    ask::Endpoint,
-    flights::{Desk, Told},
-};
+use self::{ask::Endpoint, flights::Desk};
 use super::{
-    AuthError, Authenticator, Caller, Reason, Token,
-    bearer::Scheme,
-    revocations::TokenIdentity,
-    token::{Accepted, Introspected, names_issuer},
-    token_cache::{Epoch, Finding},
+    credentials::Token,
+    error::AuthError,
+    jwt::{Accepted, Introspected},
+    token_cache::Epoch,
 };
 use crate::{
     clock::{Clock, later},
@@ -82,8 +78,9 @@ impl Introspection {
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Self {
-        let is_asked = |issuer: &settings::Issuer| is_asked(&issuer.keys);
-        let index = auth.issuers.values().position(is_asked).unwrap();
+        let is_introspected =
+            |issuer: &settings::Issuer| matches!(issuer.keys, KeySource::Introspection(_));
+        let index = auth.issuers.values().position(is_introspected).unwrap();
         let name = auth.issuers.keys().nth(index).unwrap();
         let desk = Desk::new(name, asker, limits, clock, metrics);
         Self { issuer: index, desk, remembered: auth.introspection_cache, secret: None }
@@ -99,68 +96,22 @@ impl Introspection {
         self.desk.probe(token).await
     }
 
-    /// Until when an answer to a question of that time counts.
-    fn end(&self, asked: Timestamp, accepted: &Accepted) -> Timestamp {
-        accepted.end.min(later(asked, self.remembered))
-    }
-}
-
-impl Authenticator {
-    /// The secret that the issuer is asked with, to be followed.
-    #[must_use]
-    pub fn introspection_secret(&self) -> Option<Arc<Secret>> {
-        self.introspection.as_ref()?.secret.clone()
-    }
-
-    /// The issuer to ask about a token that leads to no keys, for the `reason` that it is refused
-    /// for else. What names an issuer with keys is that one's, however broken: another isn't told
-    /// of it.
-    pub(super) fn introspection_of(
+    /// What the issuer says about a token.
+    pub(super) async fn ask(
         &self,
         token: &Token<'_>,
-        reason: Reason,
-    ) -> Result<&Introspection, Reason> {
-        let introspection = self.introspection.as_ref().ok_or(reason)?;
-        let mut signing = self.issuers.iter().filter(|issuer| issuer.has_keys());
-        let is_anothers =
-            signing.any(|issuer| names_issuer(token.text, &issuer.rules.settings.issuer));
-        if is_anothers { Err(reason) } else { Ok(introspection) }
-    }
-
-    /// Who shows a token that its issuer vouches for.
-    pub(super) async fn introspect(
-        &self,
-        introspection: &Introspection,
-        token: &Token<'_>,
-        scheme: Scheme,
         epoch: Epoch,
-    ) -> Result<Caller, AuthError> {
-        let index = introspection.issuer;
-        let issuer = self.issuers.get(index).ok_or(Reason::UnknownIssuer)?;
-        let told = introspection.desk.ask(token, epoch).await?;
-        let Told { introspected, asked } = &*told;
-        let token_identity =
-            TokenIdentity::new(index, Arc::clone(&issuer.name), introspected.identity());
-        // Before its age: only what is good in all else is told that it has expired.
-        self.revocations.check(&token_identity)?;
-        let now = self.clock.moment();
-        let accepted = introspected.check(&issuer.rules, scheme, now.wall)?;
-        let end = introspection.end(*asked, &accepted);
-        let caller = Caller::new(accepted.customer, token_identity, accepted.bound_to);
-        let finding = Finding { caller: caller.clone(), signed: None, end };
-        if now.wall < end {
-            self.tokens.insert(token.digest, finding, epoch, now);
-        }
-        Ok(caller)
+    ) -> Result<Arc<Told>, AuthError> {
+        self.desk.ask(token, epoch).await
     }
-}
 
-/// Whether an issuer has no keys, but is asked about its tokens.
-pub(super) const fn is_asked(keys: &KeySource) -> bool {
-    match keys {
-        KeySource::Introspection(_) => true,
-        KeySource::Url(_) | KeySource::File(_) | KeySource::Discovery(_) | KeySource::Hmac(_) => {
-            false
-        }
+    /// The secret that authenticates this service to the issuer.
+    pub(super) fn secret(&self) -> Option<Arc<Secret>> {
+        self.secret.clone()
+    }
+
+    /// Until when a response to a request of that time may be cached.
+    pub(super) fn end(&self, asked: Timestamp, accepted: &Accepted) -> Timestamp {
+        accepted.end.min(later(asked, self.remembered))
     }
 }

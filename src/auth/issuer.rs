@@ -5,11 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 
 use super::{
-    hmac::HmacSecrets,
-    introspection::is_asked,
-    jwks::{JwksRefresher, KeyFetcher, KeyStore, Schedule},
-    token::Rules,
-    token_cache::InForce,
+    hmac::{HmacSecrets, SecretSet},
+    jwks::{CurrentKeySet, JwksCache, JwksRefresher, KeyFetcher, Schedule},
+    jwt::Rules,
 };
 use crate::{
     clock::{Clock, Monotonic},
@@ -18,12 +16,18 @@ use crate::{
     settings::{self, KeySource},
 };
 
+/// The keys or secrets that an issuer's tokens are verified with.
+pub(super) enum InForce {
+    Keys(Arc<CurrentKeySet>),
+    Secrets(Arc<SecretSet>),
+}
+
 /// An issuer whose tokens are accepted.
 pub(super) struct Issuer {
     /// Its name in the settings.
     pub(super) name: Arc<str>,
     pub(super) rules: Rules,
-    pub(super) keys: Arc<KeyStore>,
+    pub(super) keys: Arc<JwksCache>,
     /// Shared secrets, for an issuer without public keys.
     pub(super) secrets: Option<Arc<HmacSecrets>>,
 }
@@ -44,7 +48,7 @@ impl Issuer {
             .map(|issuer| issuer.customer_id_prefix.clone())
             .filter(|prefix| prefix.len() > own.len() && prefix.starts_with(own))
             .collect();
-        let keys = KeyStore::new(
+        let keys = JwksCache::new(
             Arc::clone(clock),
             auth.jwks_cooldown,
             auth.jwks_max_stale,
@@ -53,7 +57,12 @@ impl Issuer {
         );
         Self {
             name: name.into(),
-            rules: Rules { settings: settings.clone(), leeway: auth.leeway, foreign_prefixes },
+            rules: Rules {
+                table: format!("auth.issuers.{name}"),
+                settings: settings.clone(),
+                leeway: auth.leeway,
+                foreign_prefixes,
+            },
             keys: Arc::new(keys),
             secrets,
         }
@@ -77,7 +86,7 @@ impl Issuer {
 
     /// Whether its tokens are verified here, with a public key or a shared secret.
     pub(super) const fn has_keys(&self) -> bool {
-        !is_asked(&self.rules.settings.keys)
+        !matches!(self.rules.settings.keys, KeySource::Introspection(_))
     }
 
     /// Whether its keys are in a file.
@@ -135,6 +144,6 @@ impl JwksRefreshers {
 
 impl fmt::Debug for JwksRefreshers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keepers({} issuers)", self.0.len())
+        write!(f, "JwksRefreshers({} issuers)", self.0.len())
     }
 }

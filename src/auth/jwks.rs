@@ -1,23 +1,23 @@
 //! The public keys of an issuer (RFC 7517 §5): parsing, fetching and refreshing key sets.
 //!
-//! `token` checks signatures with these keys.
+//! `jwt` checks signatures with these keys.
 //!
 //! - [`KeySet`]: a whole set
-//! - `fetch`: reads a set from a file or over HTTP
+//! - `cache`: the current set of an issuer, and lookups of unknown `kid`s
 //! - `key`: one JWK
 //! - `pem`: keys and certificates in PEM files
 //! - `refresh_requests`: what requests expect of the next fetch
 //! - `refresher`: the background task that refreshes a set
 //! - `small_order`: Ed25519 keys that are unsafe
-//! - `store`: the current set of an issuer, and lookups of unknown `kid`s
+//! - `source`: reads a set from a file or over HTTP
 
-mod fetch;
+mod cache;
 mod key;
 mod pem;
 mod refresh_requests;
 mod refresher;
 mod small_order;
-mod store;
+mod source;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -28,15 +28,15 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub(crate) use self::fetch::FetchError;
-#[cfg(any(test, fuzzing))]
-pub(super) use self::fetch::discovered_jwks_uri;
 use self::key::UnusableKey;
+pub(crate) use self::source::FetchError;
+#[cfg(any(test, fuzzing))]
+pub(super) use self::source::discovered_jwks_uri;
 pub(super) use self::{
-    fetch::{KeyFetcher, fetcher},
+    cache::{CurrentKeySet, JwksCache},
     key::Key,
     refresher::{JwksRefresher, Schedule},
-    store::{CurrentKeySet, KeyLookupError, KeyStore},
+    source::{KeyFetcher, fetcher},
 };
 use crate::{json, settings::Algorithm};
 

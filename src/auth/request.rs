@@ -6,7 +6,7 @@ use actix_web::http::{
     uri::Authority,
 };
 
-use super::{AuthError, Caller, dpop::Presented, gateway::Gateway};
+use super::{caller::Caller, dpop::DpopRequest, error::AuthError, gateway::Gateway};
 use crate::connection_info::ConnectionInfo;
 
 /// RFC 9449 §4.1
@@ -24,10 +24,10 @@ pub(super) fn gateway_caller(gateway: &Gateway, request: &Request) -> Result<Cal
 }
 
 /// What a DPoP proof must match. Forwarded headers are not used, because clients can set them.
-pub(super) fn dpop(request: &Request) -> Presented {
+pub(super) fn dpop(request: &Request) -> DpopRequest {
     let proofs = request.headers().get_all(DPOP).map(HeaderValue::as_bytes);
     let by_header = || request.headers().get(HOST)?.to_str().ok();
     let host = request.uri().authority().map(Authority::as_str).or_else(by_header);
     let secure = request.conn_data::<ConnectionInfo>().is_some_and(|it| it.tls);
-    Presented::new(request.method().as_str(), secure, host, request.path(), proofs)
+    DpopRequest::new(request.method().as_str(), secure, host, request.path(), proofs)
 }

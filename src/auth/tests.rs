@@ -22,7 +22,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn in_a_flood_of_unknown_tokens_known_ones_still_pass() {
+async fn cached_tokens_pass_in_a_flood_of_unknown_tokens() {
     locally(async {
         let world = world().await;
         let known = token("k1", json!({}));
@@ -43,7 +43,7 @@ async fn in_a_flood_of_unknown_tokens_known_ones_still_pass() {
 }
 
 #[tokio::test]
-async fn a_key_file_is_read_again_when_a_key_is_missing() {
+async fn key_file_is_reloaded_when_a_key_is_missing() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, set(&[OTHER_P256.jwk("k0")])).unwrap();
     let mut by_file = issuer();
@@ -94,7 +94,7 @@ async fn a_key_file_is_read_again_when_a_key_is_missing() {
 }
 
 #[test]
-fn two_issuers_with_one_name_are_a_fault() {
+fn two_issuers_with_the_same_name_are_a_fault() {
     let mut settings = settings();
     settings.issuers.insert("a".to_owned(), issuer());
     settings.issuers.insert("b".to_owned(), issuer());

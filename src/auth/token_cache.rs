@@ -20,11 +20,11 @@ use jiff::Timestamp;
 use moka::sync::Cache;
 
 use super::{
-    Sha256,
     caller::Caller,
-    hmac::{SecretId, SecretSet},
-    issuer::Issuer,
-    jwks::{CurrentKeySet, Key, KeySelector},
+    digest::Sha256,
+    hmac::SecretId,
+    issuer::{InForce, Issuer},
+    jwks::{Key, KeySelector},
 };
 use crate::{
     clock::{Moment, Throttle, until},
@@ -64,12 +64,6 @@ pub(super) enum Signer {
         names_key: bool,
     },
     Secret(SecretId),
-}
-
-/// The keys or secrets that an issuer's tokens are verified with.
-pub(super) enum InForce {
-    Keys(Arc<CurrentKeySet>),
-    Secrets(Arc<SecretSet>),
 }
 
 /// A verified token.

@@ -15,13 +15,12 @@ use percent_encoding::percent_decode_str;
 use prometheus::IntGauge;
 use serde_json::{Map, Value};
 
-use super::{Dpop, Presented};
+use super::{Dpop, DpopRequest};
 use crate::{
     auth::{
-        Sha256,
+        digest::{Sha256, sha256},
         error::{AuthError, ProofFault},
         fuzzing::said::unsigned,
-        sha256,
     },
     clock::{Moment, Monotonic},
     settings::{self, Sources},
@@ -126,7 +125,7 @@ impl Request<'_> {
     fn shown(&self, dpop: &Dpop, proofs: &[&str]) -> Result<(), AuthError> {
         let proofs = proofs.iter().map(|proof| proof.as_bytes());
         let presented =
-            Presented::new(self.method, self.secure, Some(self.host), self.path, proofs);
+            DpopRequest::new(self.method, self.secure, Some(self.host), self.path, proofs);
         let wall = Timestamp::from_second(self.now).expect("a time");
         let (proof, _) = dpop.examine(&presented, &sha256(self.token), wall)?;
         proof.verify(self.key)?;
@@ -210,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kept_proof_is_dealt_with_as_promised() {
+    fn stored_proofs_keep_the_invariants() {
         crate::corpus::replay("dpop_proof", dpop_proof);
     }
 
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_checked_here_is_also_reached() {
+    fn the_invariants_are_exercised() {
         let texts = format!("{}\n{}", header(), claims());
         let unsigned = unsigned(texts.as_bytes()).unwrap();
         let proof = PHONE.sign(unsigned.rsplit_once('.').unwrap().0);
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_ours_in_other_spellings_too() {
+    fn other_spellings_of_the_address_are_accepted() {
         for (htu, expected) in [
             ("https://api.example/me/customer", true),
             ("HTTPS://API.example:443/%6de/customer?x#y", true),
@@ -296,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_proof_says_it_is_dealt_with_as_promised(
+        fn generated_proofs_keep_the_invariants(
             head in vec((select(HEAD), option::of(odd())), 0..2),
             says in vec((select(CLAIMS), option::of(odd())), 0..3),
         ) {
@@ -305,7 +304,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_characters_a_proof_has_it_is_dealt_with_as_promised(
+        fn generated_texts_keep_the_invariants(
             parts in vec("[a-zA-Z0-9_+/=~é-]{0,12}", 1..5),
         ) {
             dpop_proof(parts.join(".").as_bytes());

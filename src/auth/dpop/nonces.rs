@@ -1,8 +1,8 @@
-//! Nonces (RFC 9449 §8, §9): an HMAC of the time, so that nothing has to be kept.
+//! Nonces (RFC 9449 §8, §9): an HMAC of the time, so the service stores none.
 //!
-//! Time is cut into periods, and each has one nonce, for everybody: it bounds how old a proof is, and
-//! `replays` knows those that were taken. The last period's nonce is taken too, and the next one's:
-//! another replica's clock may be ahead.
+//! Each period of time has one nonce for all clients. It limits the age of a proof; `replays` remembers
+//! proofs that were used. The nonces of the previous and the next period are also accepted, because the
+//! clock of another replica may be ahead.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,33 +13,34 @@ use secrecy::ExposeSecret as _;
 
 use crate::secret_file::Secret;
 
-/// Keeps these MACs apart from others by the same key.
+/// Separates these MACs from others with the same key.
 const CONTEXT: &str = "DPoP-Nonce";
 
-/// Makes nonces and knows them again.
+/// Makes and checks nonces.
 pub(super) struct Nonces {
     key: Arc<Secret>,
     period: Duration,
 }
 
-/// How long after its first use a nonce might be taken: the next period's is, at this one's begin.
+/// How long after its first use a nonce may be accepted: from the begin of the previous period to the
+/// end of the next.
 pub(super) const fn longest_use(period: Duration) -> Duration {
     period.saturating_mul(3)
 }
 
 impl Nonces {
-    /// Nonces that no other process knows.
+    /// Nonces of this process only.
     pub(super) fn random(period: Duration) -> Self {
         Self { key: Arc::new(Secret::random()), period }
     }
 
-    /// From now on nonces are made with this key.
+    /// Uses this key from now on.
     pub(super) fn use_key(&mut self, key: Arc<Secret>) {
         self.key = key;
     }
 
-    /// Whether a proof may have this nonce now. Gives the one to be used next when it is another;
-    /// refuses with the one that is to be used instead.
+    /// Checks a proof's nonce. Returns the current nonce if the client should use another one next.
+    /// The error is the nonce to use instead.
     pub(super) fn check(
         &self,
         nonce: Option<&str>,
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_is_taken_in_its_period_and_the_next_one() {
+    fn nonce_is_accepted_in_its_period_and_the_next() {
         let nonces = Nonces::random(PERIOD);
         let nonce = nonces.check(None, at(600)).unwrap_err();
         assert_eq!(nonce.len(), 43, "256 bits in base64url");
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_refused_with_the_one_to_be_used() {
+    fn other_nonces_are_rejected_with_the_current_one() {
         let (nonces, others) = (Nonces::random(PERIOD), Nonces::random(PERIOD));
         let ours = nonces.check(None, at(600)).unwrap_err();
         let foreign = others.check(None, at(600)).unwrap_err();
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_with_one_key_know_each_others() {
+    fn replicas_with_one_key_accept_each_others_nonces() {
         let key = Arc::new(Secret::fixed("shared".into()));
         let [mut one, mut other] = [Nonces::random(PERIOD), Nonces::random(PERIOD)];
         one.use_key(Arc::clone(&key));

@@ -1,17 +1,17 @@
-//! One proof (RFC 9449 §4.2): a JWS that brings its key along.
+//! One proof (RFC 9449 §4.2): a JWS that contains its own key.
 //!
-//! The one place where a key that came with a request is looked at. Its possession is all that it
-//! shows: whose key it is, the token says. The key must be as good as an issuer's.
+//! This is the only place that uses a key from a request. The proof shows only that the client has the
+//! key; the token names the key that it is bound to. The key must be as strong as an issuer's.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
     auth::{
-        Sha256,
+        digest::Sha256,
         error::{AuthError, ProofFault, Reason},
         jwks::Key,
-        token::{Header, Object, TokenAlgorithm, decode, numeric_date, object},
+        jwt::{Header, Jws, Object, TokenAlgorithm, digest_in, numeric_date},
     },
     settings::Algorithm,
 };
@@ -22,12 +22,12 @@ const TYP: &str = "dpop+jwt";
 /// Longest `jti`, in bytes: a UUID has 36.
 const MAX_JTI_BYTES: usize = 256;
 
-/// Members of a JWK that only who signs may know (RFC 7518 §6.2.2, §6.3.2, §6.4).
+/// Private members of a JWK (RFC 7518 §6.2.2, §6.3.2, §6.4).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// A proof as it came. No `Debug`: it belongs to whoever sent it.
-pub(super) struct Proof {
-    /// What is signed.
+/// A parsed proof. No `Debug`: it belongs to its sender.
+pub(in crate::auth) struct Proof {
+    /// The signing input.
     message: Box<str>,
     signature: Vec<u8>,
     algorithm: Algorithm,
@@ -36,24 +36,22 @@ pub(super) struct Proof {
     pub(super) htu: Box<str>,
     pub(super) iat: Timestamp,
     pub(super) jti: Box<str>,
-    /// Of the token that it is for.
+    /// The digest of the token that it is for.
     pub(super) ath: Sha256,
     pub(super) nonce: Option<Box<str>>,
 }
 
 impl Proof {
-    /// Takes the proof apart (RFC 9449 §4.3, 2 to 5).
+    /// Parses a proof (RFC 9449 §4.3, 2 to 5).
     pub(super) fn parse(text: &str) -> Result<Self, ProofFault> {
         let malformed = |_: Reason| ProofFault::Malformed;
-        let (message, signature) = text.rsplit_once('.').ok_or(ProofFault::Malformed)?;
-        let (head, payload) = message.split_once('.').ok_or(ProofFault::Malformed)?;
-        let (members, claims) =
-            (object(head).map_err(malformed)?, object(payload).map_err(malformed)?);
+        let jws = Jws::parse(text).map_err(malformed)?;
+        let Jws { message, header: members, payload: claims, signature } = jws;
         let header = Header::parse(&members).map_err(malformed)?;
         if header.typ != TYP {
             return Err(ProofFault::Malformed);
         }
-        // A proof shows a key of the phone's own: a secret is none.
+        // A shared secret is no key of the client's own.
         let TokenAlgorithm::Signature(algorithm) = header.algorithm else {
             return Err(ProofFault::Malformed);
         };
@@ -65,7 +63,7 @@ impl Proof {
         let nonce = claims.has("nonce").then(|| text_of(&claims, "nonce")).transpose()?;
         Ok(Self {
             message: message.into(),
-            signature: decode(signature).map_err(malformed)?,
+            signature,
             algorithm,
             jwk: public_key(&members)?.clone(),
             htm: text_of(&claims, "htm")?.into(),
@@ -77,8 +75,8 @@ impl Proof {
         })
     }
 
-    /// Checks that its key is the one of that thumbprint, and has made its signature.
-    pub(super) fn verify(&self, thumbprint: &Sha256) -> Result<(), AuthError> {
+    /// Checks that its key has this thumbprint and made its signature.
+    pub(in crate::auth) fn verify(&self, thumbprint: &Sha256) -> Result<(), AuthError> {
         let algorithm = self.algorithm;
         let key = Key::parse(&self.jwk, &[algorithm]).map_err(|_| ProofFault::Key)?;
         if key.thumbprint() != thumbprint {
@@ -91,7 +89,7 @@ impl Proof {
     }
 }
 
-/// The header's `jwk`, which must not show what only its owner may know.
+/// The header's `jwk`, without private members.
 fn public_key(header: &Object) -> Result<&Value, ProofFault> {
     let jwk = header.get("jwk").filter(|jwk| jwk.is_object()).ok_or(ProofFault::Key)?;
     if PRIVATE.iter().any(|name| jwk.get(name).is_some()) {
@@ -102,9 +100,4 @@ fn public_key(header: &Object) -> Result<&Value, ProofFault> {
 
 fn text_of<'a>(claims: &'a Object, name: &str) -> Result<&'a str, ProofFault> {
     claims.get(name).and_then(Value::as_str).ok_or(ProofFault::Malformed)
-}
-
-/// A SHA-256 digest in base64url, in its one spelling.
-pub(in crate::auth) fn digest_in(text: &str) -> Option<Sha256> {
-    decode(text).ok()?.try_into().ok()
 }

@@ -1,9 +1,9 @@
-//! Proofs that were taken, so that none is taken twice (RFC 9449 §11.1).
+//! Remembers accepted proofs, so that each is accepted once (RFC 9449 §11.1).
 //!
-//! Each is known by its key and its `jti` together: nobody can use up another's. An entry stays until
-//! both clocks say that no proof of its time is taken any more; when one of them jumps back, that is
-//! later. Bounded in number, and none leaves early: what finds no room is refused. One key may have
-//! only a share of it, so that one phone can't shut out all others.
+//! A proof is identified by its key and its `jti`, so one client cannot use up the `jti` of another. An
+//! entry stays until both clocks have passed its end. The number of entries is limited, and none is
+//! removed early: without room, a proof is rejected. One key may fill only a share of the memory, so one
+//! client cannot lock out the others.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -14,29 +14,29 @@ use std::{
 use prometheus::IntGauge;
 
 use crate::{
-    auth::{Sha256, sha256},
+    auth::digest::{Sha256, sha256},
     clock::Moment,
 };
 
-/// One key may have this part of the room.
+/// One key may fill one of so many parts of the memory.
 const SHARES: usize = 50;
 
-/// Why a proof isn't taken.
+/// Why a proof is not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// It was before.
+    /// It was accepted before.
     Replayed,
-    /// Its key has used up its share; for how long, at least.
+    /// Its key has used up its share, at least for this time.
     TooMany(Duration),
-    /// There is no room for another.
+    /// The memory is full.
     Full,
 }
 
-/// The memory of proofs.
+/// The accepted proofs.
 pub(super) struct Replays {
     most: usize,
     most_of_key: usize,
-    /// How long after it was taken a proof might be taken again.
+    /// How long after its first use a proof could be used again.
     life: Duration,
     remembered: Mutex<Remembered>,
     count: IntGauge,
@@ -46,7 +46,7 @@ pub(super) struct Replays {
 struct Remembered {
     seen: HashSet<Sha256>,
     of_key: HashMap<Sha256, usize>,
-    /// As they came, which is the order of their ends on the monotonic clock.
+    /// In the order of their ends on the monotonic clock.
     order: VecDeque<Entry>,
 }
 
@@ -62,7 +62,7 @@ impl Replays {
         Self { most, most_of_key, life, remembered: Mutex::default(), count }
     }
 
-    /// Takes the proof of that key and `jti`: the first time, and never again.
+    /// Accepts the proof of this key and `jti` the first time only.
     pub(super) fn take(&self, key: &Sha256, jti: &str, now: Moment) -> Result<(), Refused> {
         let id = sha256(&[key, jti.as_bytes()].concat());
         let mut remembered = self.remembered();
@@ -77,7 +77,7 @@ impl Replays {
         }
     }
 
-    /// Lets what has ended leave memory.
+    /// Removes expired entries.
     pub(super) fn sweep(&self, now: Moment) {
         let mut remembered = self.remembered();
         remembered.forget_ended(now);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_is_taken_once_while_both_clocks_let_it_be_used() {
+    fn proof_is_accepted_once_until_both_clocks_end_it() {
         for (wall, monotonic, is_taken) in [
             (1000, 0, false),
             (1120, 120, false),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jti_counts_for_its_key_only() {
+    fn jti_is_remembered_per_key() {
         let replays = replays(100);
         assert_eq!(replays.take(&[1; 32], "a", at(0, 0)), Ok(()));
         assert_eq!(replays.take(&[2; 32], "a", at(0, 0)), Ok(()));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn when_it_is_full_all_is_refused_until_something_has_ended() {
+    fn full_memory_rejects_proofs_until_one_expires() {
         let replays = replays(3);
         for key in 1..=3 {
             assert_eq!(replays.take(&[key; 32], "a", at(i64::from(key), key.into())), Ok(()));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn one_key_can_use_up_its_share_and_no_more() {
+    fn one_key_can_fill_only_its_share() {
         let replays = replays(101);
         for jti in ["a", "b", "c"] {
             assert_eq!(replays.take(&[1; 32], jti, at(0, 0)), Ok(()));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_leaves_nothing_behind() {
+    fn expired_proofs_are_removed_completely() {
         let replays = replays(100);
         for key in 0..100 {
             assert_eq!(replays.take(&[key; 32], "a", at(0, 0)), Ok(()));

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_address_has_many_spellings() {
+    fn spellings_of_one_address_are_equal() {
         for (ours, spellings) in [
             (
                 "https://a.example/me/customer",
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn another_address_is_another_however_near() {
+    fn similar_addresses_differ() {
         let ours = Target::parse("https://a.example/me/customer").unwrap();
         for other in [
             "http://a.example/me/customer",
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_none() {
+    fn invalid_addresses_are_rejected() {
         for text in [
             "",
             "/me/customer",

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use super::Presented;
+use super::DpopRequest;
 use crate::{
     auth::{
-        AuthError, Caller, sha256,
+        AuthError, Caller,
+        digest::sha256,
         testing::{
             ED25519, OTHER_P256, P256, P384, Pair, RSA, START, World, base64url, issuer, locally,
             set, settings, signed, token, with, world, world_of_auth,
@@ -75,9 +76,9 @@ fn proof(token: &str, changes: Value) -> String {
     phone().sign(ES256, &head().to_string(), &with(&says(token), changes).to_string())
 }
 
-fn presented(proofs: &[&str]) -> Presented {
+fn presented(proofs: &[&str]) -> DpopRequest {
     let proofs = proofs.iter().map(|proof| proof.as_bytes());
-    Presented::new("GET", false, Some(HOST), "/me/customer", proofs)
+    DpopRequest::new("GET", false, Some(HOST), "/me/customer", proofs)
 }
 
 impl World {
@@ -85,7 +86,7 @@ impl World {
     async fn request(
         &self,
         authorization: &str,
-        presented: Presented,
+        presented: DpopRequest,
     ) -> Result<Caller, AuthError> {
         let authorization = [authorization.as_bytes()].into_iter();
         self.auth.identify(authorization, || presented, &mut true).await
@@ -95,7 +96,7 @@ impl World {
         self.called(&format!("DPoP {token}"), presented(proofs)).await
     }
 
-    async fn called(&self, authorization: &str, presented: Presented) -> Outcome {
+    async fn called(&self, authorization: &str, presented: DpopRequest) -> Outcome {
         match self.request(authorization, presented).await {
             Ok(caller) => {
                 let mut known = ["alice", "strict-alice"].into_iter();
@@ -112,7 +113,7 @@ type Outcome = Result<&'static str, &'static str>;
 const ALICE: Outcome = Ok("alice");
 
 #[tokio::test]
-async fn a_bound_token_is_good_with_a_proof_of_its_key_each_time() {
+async fn each_request_with_a_bound_token_needs_a_proof_with_its_key() {
     use jsonwebtoken::Algorithm as Jwa;
     locally(async {
         for mode in [DpopMode::Optional, DpopMode::Required] {
@@ -174,7 +175,7 @@ async fn each_dpop_mode_accepts_only_its_tokens() {
 }
 
 #[tokio::test]
-async fn what_one_scheme_has_shown_counts_for_no_other() {
+async fn cached_token_is_not_accepted_with_another_scheme() {
     locally(async {
         let world = world_taking(DpopMode::Optional).await;
         let (bound, unbound) = (bound_to(phone()), token("k1", json!({})));
@@ -191,7 +192,7 @@ async fn what_one_scheme_has_shown_counts_for_no_other() {
 }
 
 #[tokio::test]
-async fn issuers_with_and_without_proofs_stand_side_by_side() {
+async fn issuers_with_and_without_dpop_work_together() {
     locally(async {
         let strict = settings::Issuer {
             issuer: "https://strict.example".to_owned(),
@@ -222,7 +223,7 @@ async fn issuers_with_and_without_proofs_stand_side_by_side() {
 }
 
 #[tokio::test]
-async fn what_else_a_token_may_be_bound_to_is_refused() {
+async fn other_confirmation_methods_are_rejected() {
     let other_than = |cnf: Value| token("k1", json!({ "cnf": cnf }));
     let jkt = jkt(phone());
     locally(async {
@@ -253,7 +254,7 @@ async fn what_else_a_token_may_be_bound_to_is_refused() {
 }
 
 #[tokio::test]
-async fn a_proof_that_differs_in_one_thing_is_refused() {
+async fn proof_with_one_wrong_claim_is_rejected() {
     let token = bound_to(phone());
     let other = bound_to(&P384);
     let long = "x".repeat(257);
@@ -295,7 +296,7 @@ async fn a_proof_that_differs_in_one_thing_is_refused() {
 }
 
 #[tokio::test]
-async fn a_proof_with_another_header_is_refused() {
+async fn proof_with_a_wrong_header_is_rejected() {
     let token = bound_to(phone());
     let with_head = |changes: Value| {
         phone().sign(ES256, &with(&head(), changes).to_string(), &says(&token).to_string())
@@ -339,7 +340,7 @@ async fn a_proof_with_another_header_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_proof_is_refused() {
+async fn malformed_proofs_are_rejected() {
     let token = bound_to(phone());
     let good = proof(&token, json!({}));
     let (message, signature) = good.rsplit_once('.').unwrap();
@@ -386,7 +387,7 @@ async fn refuse(token: &str, cases: impl Iterator<Item = (String, &'static str)>
 }
 
 #[tokio::test]
-async fn a_proof_is_looked_at_only_for_a_good_token() {
+async fn proof_is_checked_for_a_valid_token_only() {
     locally(async {
         let world = world_taking(DpopMode::Required).await;
         let cnf = json!({"cnf": {"jkt": jkt(phone())}});
@@ -407,7 +408,7 @@ async fn a_proof_is_looked_at_only_for_a_good_token() {
 }
 
 #[tokio::test]
-async fn a_proof_takes_its_turn_as_a_new_token_does() {
+async fn proof_needs_a_verification_permit() {
     locally(async {
         let world = world_taking(DpopMode::Required).await;
         let token = bound_to(phone());
@@ -423,7 +424,7 @@ async fn a_proof_takes_its_turn_as_a_new_token_does() {
 }
 
 #[tokio::test]
-async fn by_default_a_bound_token_is_refused_whatever_comes_with_it() {
+async fn bound_token_is_rejected_by_default() {
     locally(async {
         let world = world().await;
         let token = bound_to(phone());

@@ -1,45 +1,29 @@
 //! One check of an explanation: what it expects, what it found, and which setting would change the
 //! outcome. Also decides which checks are unproven, and for which tokens no setting is suggested.
 
-use crate::auth::{AuthError, Reason};
+use super::header::FORM_CHECKS;
+use crate::auth::{
+    error::{AuthError, Reason},
+    jwt::{ClaimCheck, HeaderCheck, Source},
+};
 
-/// The checks of a signed token, in the service's order. `required claim` is not listed, because it
-/// depends on the issuer.
-const SIGNED: [&str; 18] = [
-    "size",
-    "form",
-    "header",
-    "iss",
-    "issuer",
-    "alg",
-    "typ",
-    "keys",
-    "signature",
-    "revoked",
-    "sub",
-    "aud",
-    "cnf",
-    "use",
-    "times",
-    "expiry",
-    "scope",
-    "customer",
-];
-
-/// The checks of an introspected token, starting with the introspection.
-const INTROSPECTED: [&str; 11] = [
-    "introspection",
-    "revoked",
-    "iss",
-    "sub",
-    "aud",
-    "cnf",
-    "kind",
-    "times",
-    "expiry",
-    "scope",
-    "customer",
-];
+/// The names of a token's checks, in the service's order. `required claim` is not listed, because
+/// it depends on the issuer.
+fn names(is_introspected: bool) -> Vec<&'static str> {
+    let claims = |source| {
+        let listed = ClaimCheck::of(source).filter(|check| *check != ClaimCheck::RequiredClaims);
+        listed.map(move |check| check.name(source))
+    };
+    if is_introspected {
+        ["introspection", "revoked"].into_iter().chain(claims(Source::Introspection)).collect()
+    } else {
+        let before = ["size"].into_iter().chain(FORM_CHECKS);
+        let header = HeaderCheck::ALL.map(HeaderCheck::name);
+        let proof = ["keys", "signature", "revoked"];
+        let claims = claims(Source::Jwt { has_access_token_type: false });
+        before.chain(header).chain(proof).chain(claims).collect()
+    }
+}
 
 /// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,48 +65,55 @@ pub struct Suggestion {
 }
 
 impl Check {
-    pub(in crate::auth) fn of<E: Into<AuthError>>(
-        name: &'static str,
-        result: Result<(), E>,
-        found: impl Into<String>,
-    ) -> Self {
+    /// A check with this result.
+    pub(super) fn of<E: Into<AuthError>>(name: &'static str, result: Result<(), E>) -> Self {
         let outcome =
             result.map_or_else(|error| Outcome::Failed(error.into()), |()| Outcome::Passed);
-        let found = found.into();
-        Self { name, outcome, expected: None, found, hint: None, suggestion: None, proven: true }
+        let (found, expected, hint, suggestion) = (String::new(), None, None, None);
+        Self { name, outcome, expected, found, hint, suggestion, proven: true }
     }
 
-    pub(in crate::auth) fn passed(name: &'static str, found: impl Into<String>) -> Self {
-        Self::of::<Reason>(name, Ok(()), found)
+    pub(super) fn passed(name: &'static str, found: impl Into<String>) -> Self {
+        Self::of::<Reason>(name, Ok(())).finding(found)
     }
 
-    pub(in crate::auth) fn open(name: &'static str, found: impl Into<String>) -> Self {
+    pub(super) fn not_made(name: &'static str, found: impl Into<String>) -> Self {
         Self { outcome: Outcome::NotMade, ..Self::passed(name, found) }
     }
 
-    pub(in crate::auth) fn expecting(mut self, expected: impl Into<String>) -> Self {
+    pub(super) fn finding(mut self, found: impl Into<String>) -> Self {
+        self.found = found.into();
+        self
+    }
+
+    pub(super) fn expecting(mut self, expected: impl Into<String>) -> Self {
         self.expected = Some(expected.into());
         self
     }
 
     /// Sets an expectation that depends on no setting. Only a failed check keeps it.
-    pub(in crate::auth) fn wanting(self, expected: impl Into<String>) -> Self {
+    pub(super) fn wanting(self, expected: impl Into<String>) -> Self {
         if self.failure().is_some() { self.expecting(expected) } else { self }
     }
 
     /// Sets the hint. Only a failed check keeps it.
-    pub(in crate::auth) fn hinting<H: Into<String>>(mut self, hint: Option<H>) -> Self {
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        self.hinting(Some(hint))
+    }
+
+    /// Sets the hint, if there is one. Only a failed check keeps it.
+    pub(super) fn hinting<H: Into<String>>(mut self, hint: Option<H>) -> Self {
         self.hint = hint.map(Into::into).filter(|_| self.failure().is_some());
         self
     }
 
     /// Sets the suggestion. Only a failed check keeps it.
-    pub(in crate::auth) fn suggesting(mut self, suggestion: Option<Suggestion>) -> Self {
+    pub(super) fn suggesting(mut self, suggestion: Option<Suggestion>) -> Self {
         self.suggestion = suggestion.filter(|_| self.failure().is_some());
         self
     }
 
-    pub(in crate::auth) const fn failure(&self) -> Option<&AuthError> {
+    pub(super) const fn failure(&self) -> Option<&AuthError> {
         match &self.outcome {
             Outcome::Failed(error) => Some(error),
             Outcome::Passed | Outcome::NotMade => None,
@@ -151,12 +142,12 @@ impl Check {
 /// Lists the service's checks after `last`, which were not made.
 pub(super) fn list_unmade(checks: &mut Vec<Check>, last: &str, because: &str) {
     let is_introspected = checks.iter().any(|check| check.name == "introspection");
-    let order: &[&'static str] = if is_introspected { &INTROSPECTED } else { &SIGNED };
+    let order = names(is_introspected);
     let made: Vec<_> = checks.iter().map(|check| check.name).collect();
     let rest = order.iter().skip_while(|name| **name != last).skip(1);
     // An introspected token may have an iss check of its own before the introspection.
     let unmade = rest.filter(|name| is_introspected || !made.contains(name));
-    checks.extend(unmade.map(|name| Check::open(name, format!("not checked, {because}"))));
+    checks.extend(unmade.map(|name| Check::not_made(name, format!("not checked, {because}"))));
 }
 
 /// Marks unproven checks, and removes suggestions where accepting the token would be dangerous.

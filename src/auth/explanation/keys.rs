@@ -2,11 +2,15 @@
 
 use super::{
     check::Check,
+    near_miss,
     text::{listed, quoted},
 };
 use crate::auth::{
-    AuthError, BUG_RETRY, Reason, hmac::SecretSet, inspection::KeySetInspection,
-    jwks::CurrentKeySet, near_miss, token::Unverified,
+    error::{AuthError, BUG_RETRY, Reason},
+    hmac::SecretSet,
+    inspection::KeySetInspection,
+    jwks::CurrentKeySet,
+    jwt::Unverified,
 };
 
 /// Most `kid`s of a key set that are listed.
@@ -24,8 +28,13 @@ pub(super) fn explain_keys(
         let found = format!("{table} has no keys: {}", why.unwrap_or_default());
         let unavailable = Err(AuthError::KeysUnavailable { retry_after: BUG_RETRY });
         return vec![
-            Check::of("keys", unavailable, found).wanting(format!("the key set of {table}")),
-            Check::open("signature", "not checked, as there are no keys: what follows is unproven"),
+            Check::of("keys", unavailable)
+                .finding(found)
+                .wanting(format!("the key set of {table}")),
+            Check::not_made(
+                "signature",
+                "not checked, as there are no keys: what follows is unproven",
+            ),
         ];
     };
     let fitting = unverified
@@ -42,22 +51,22 @@ pub(super) fn explain_keys(
         expected = format!("{expected}, kid {}", listed(kids.iter().take(MAX_KIDS)));
     }
     let keys = if fitting == 0 { Err(Reason::UnknownKey) } else { Ok(()) };
-    let keys = Check::of("keys", keys, format!("{named}; fitting keys: {fitting}"))
+    let keys = Check::of("keys", keys)
+        .finding(format!("{named}; fitting keys: {fitting}"))
         .expecting(expected)
-        .hinting(Some(unknown_key(unverified, seen, current)));
+        .hint(unknown_key(unverified, seen, current));
     let signature = match unverified.verify(&current.set) {
         Ok(_) => Check::passed("signature", "made with that key"),
-        Err(Reason::UnknownKey | Reason::Algorithm) => Check::open(
+        Err(Reason::UnknownKey | Reason::Algorithm) => Check::not_made(
             "signature",
             "not checked, as no key fits the token: what follows is unproven",
         ),
         Err(reason) => {
             let found = "not made with that key: what follows is unproven";
-            Check::of("signature", Err(reason), found)
+            Check::of("signature", Err(reason))
+                .finding(found)
                 .wanting("a signature made with that key")
-                .hinting(Some(
-                    "the token was changed, cut or forged, or another key has the same kid",
-                ))
+                .hint("the token was changed, cut or forged, or another key has the same kid")
         }
     };
     vec![keys, signature]
@@ -107,18 +116,17 @@ pub(super) fn explain_secrets(
         Ok((_, (_, line))) => {
             Check::passed("signature", format!("made with the secret of line {line}"))
         }
-        Err(Reason::Algorithm) => Check::open(
+        Err(Reason::Algorithm) => Check::not_made(
             "signature",
             "not checked, as no secret fits the token's alg: what follows is unproven",
         ),
         Err(reason) => {
             let found = "made with none of these secrets: what follows is unproven";
-            Check::of("signature", Err(reason), found)
+            Check::of("signature", Err(reason))
+                .finding(found)
                 .wanting(format!("a signature made with a secret of {table}.hmac_secret_file"))
-                .hinting(Some(
-                    "a secret is the bytes of its line, which are not decoded: if the issuer decodes \
-                     base64, its secret is another one",
-                ))
+                .hint("a secret is the bytes of its line, which are not decoded: if the issuer decodes \
+                     base64, its secret is another one")
         }
     };
     vec![Check::passed("secrets", found), signature]

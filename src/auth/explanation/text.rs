@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::auth::token::Object;
+use crate::auth::jwt::Object;
 
 /// Longest shown value of a token, in characters. Longer ones are truncated.
 const MAX_SHOWN: usize = 200;
@@ -14,23 +14,23 @@ const MAX_SHOWN: usize = 200;
 const MAX_SUGGESTED: usize = 120;
 
 /// Quotes a text on one line.
-pub(in crate::auth) fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", printable(text))
 }
 
 /// The member of an object as JSON, or `none`.
-pub(in crate::auth) fn member(object: &Object, name: &str) -> String {
+pub(super) fn member(object: &Object, name: &str) -> String {
     object.get(name).map_or_else(|| "none".to_owned(), |value| printable(&value.to_string()))
 }
 
 /// Quotes texts and separates them by commas.
-pub(in crate::auth) fn listed<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+pub(super) fn listed<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
     let quoted: Vec<_> = texts.into_iter().map(|text| quoted(text.as_ref())).collect();
     if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }
 
 /// Removes control characters, which a terminal would interpret, and truncates to [`MAX_SHOWN`].
-pub(in crate::auth) fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(MAX_SHOWN) {
         match c {
@@ -45,7 +45,7 @@ pub(in crate::auth) fn printable(text: &str) -> String {
 }
 
 /// A TOML basic string; `None` for a text that the settings would reject, or that is too long.
-pub(in crate::auth) fn toml_text(text: &str) -> Option<String> {
+pub(super) fn toml_text(text: &str) -> Option<String> {
     let is_bad = text.contains(char::is_control) || text.trim() != text;
     if is_bad || text.chars().nth(MAX_SUGGESTED).is_some() {
         return None;
@@ -64,7 +64,7 @@ pub(in crate::auth) fn toml_text(text: &str) -> Option<String> {
 }
 
 /// A TOML array of such strings.
-pub(in crate::auth) fn toml_list<'t>(texts: impl IntoIterator<Item = &'t str>) -> Option<String> {
+pub(super) fn toml_list<'t>(texts: impl IntoIterator<Item = &'t str>) -> Option<String> {
     let texts = texts.into_iter().map(toml_text).collect::<Option<Vec<_>>>()?;
     Some(format!("[{}]", texts.join(", ")))
 }

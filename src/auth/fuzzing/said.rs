@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    auth::token::Rules,
+    auth::jwt::Rules,
     customer::CustomerId,
     settings::{self, Sources},
 };
@@ -99,7 +99,8 @@ pub(super) fn rules_of(demands: &Demands, change: impl FnOnce(&mut settings::Iss
     let loaded = Sources::default().text("fuzz.toml", text).load().expect("settings");
     let mut settings = loaded.settings.auth.issuers.into_values().next().expect("an issuer");
     change(&mut settings);
-    Rules { settings, leeway: LEEWAY, foreign_prefixes: vec![FOREIGN_PREFIX.to_owned()] }
+    let table = "auth.issuers.main".to_owned();
+    Rules { table, settings, leeway: LEEWAY, foreign_prefixes: vec![FOREIGN_PREFIX.to_owned()] }
 }
 
 /// Whether a text can be a JSON object, by its first byte and its characters.

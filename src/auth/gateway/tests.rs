@@ -36,7 +36,7 @@ fn said(
 }
 
 #[test]
-fn only_who_can_be_nobody_else_is_believed() {
+fn only_trusted_peers_may_name_a_customer() {
     use Transport::{Loopback, Network, Unix};
 
     let (ours, other) = (peer("gw"), peer("other"));
@@ -70,7 +70,7 @@ fn only_who_can_be_nobody_else_is_believed() {
 }
 
 #[test]
-fn it_stands_for_the_issuer() {
+fn gateway_replaces_the_issuer() {
     let values = [&b"alice"[..]].into_iter();
     let connection = ConnectionInfo {
         transport: Transport::Unix,
@@ -83,7 +83,7 @@ fn it_stands_for_the_issuer() {
 }
 
 #[test]
-fn exactly_one_header_with_a_customers_id_counts() {
+fn exactly_one_header_with_a_customer_id_is_accepted() {
     let gateway = gateway(&[]);
     let long = [b'x'; 300];
     for (values, outcome) in [

@@ -21,7 +21,13 @@ use prometheus::{Histogram, IntCounterVec};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    super::{AuthError, Reason, Sha256, Token, token::Introspected, token_cache::Epoch},
+    super::{
+        credentials::Token,
+        digest::Sha256,
+        error::{AuthError, Reason},
+        jwt::Introspected,
+        token_cache::Epoch,
+    },
     ask::{AskError, Asker},
 };
 use crate::{
@@ -65,10 +71,10 @@ struct Line {
 }
 
 /// An answer about a token that is active.
-pub(super) struct Told {
-    pub(super) introspected: Introspected,
+pub(in crate::auth) struct Told {
+    pub(in crate::auth) introspected: Introspected,
     /// When the question was put.
-    pub(super) asked: Timestamp,
+    pub(in crate::auth) asked: Timestamp,
 }
 
 type Key = (Sha256, Epoch);

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
+    auth::Authenticator,
     auth::testing::{
         ISSUER, P256, PLACES, START, World, base64url, header, introspected_issuer, issuer,
         locally, set, settings, settle, token, with, world_of_auth,

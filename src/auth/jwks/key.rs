@@ -3,18 +3,19 @@
 //! Rejects keys that cannot verify a signature of the issuer's algorithms: symmetric keys,
 //! encryption keys, weak or malformed keys, and keys published with their private part.
 
-use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    RsaPublicKeyComponents, VerificationAlgorithm,
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::small_order;
 use crate::{
-    auth::{
-        Sha256,
-        algorithm::{Scheme, scheme},
-        sha256,
-    },
+    auth::digest::{Sha256, sha256},
     settings::Algorithm,
 };
 
@@ -96,6 +97,29 @@ enum Public {
     Point(Vec<u8>),
 }
 
+/// How a signature is checked, by the type of key.
+enum Parameters {
+    /// RFC 7518 §3.3 and §3.5; the salt of PSS is as long as the hash.
+    Rsa(&'static RsaParameters),
+    /// RFC 7518 §3.4: two numbers of fixed length, not DER; RFC 8037 §3.1.
+    Curve(&'static dyn VerificationAlgorithm),
+}
+
+/// The parameters of the crypto library.
+const fn parameters(algorithm: Algorithm) -> Parameters {
+    match algorithm {
+        Algorithm::RS256 => Parameters::Rsa(&RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::RS384 => Parameters::Rsa(&RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::RS512 => Parameters::Rsa(&RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::PS256 => Parameters::Rsa(&RSA_PSS_2048_8192_SHA256),
+        Algorithm::PS384 => Parameters::Rsa(&RSA_PSS_2048_8192_SHA384),
+        Algorithm::PS512 => Parameters::Rsa(&RSA_PSS_2048_8192_SHA512),
+        Algorithm::ES256 => Parameters::Curve(&ECDSA_P256_SHA256_FIXED),
+        Algorithm::ES384 => Parameters::Curve(&ECDSA_P384_SHA384_FIXED),
+        Algorithm::EdDSA => Parameters::Curve(&ED25519),
+    }
+}
+
 impl Key {
     /// Parses a JWK. `accepted` are the algorithms in the issuer's settings.
     pub(crate) fn parse(jwk: &Value, accepted: &[Algorithm]) -> Result<Self, UnusableKey> {
@@ -152,10 +176,10 @@ impl Key {
 impl Public {
     /// Parses the key once, so that signature checks do not have to.
     fn parsed_for(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, UnusableKey> {
-        let parsed = match (self, scheme(algorithm)) {
-            (Self::Rsa(key), Scheme::Rsa(parameters)) => key.to_parsed_public_key(parameters),
-            (Self::Point(point), Scheme::Curve(curve)) => ParsedPublicKey::new(curve, point),
-            (Self::Rsa(_), Scheme::Curve(_)) | (Self::Point(_), Scheme::Rsa(_)) => {
+        let parsed = match (self, parameters(algorithm)) {
+            (Self::Rsa(key), Parameters::Rsa(parameters)) => key.to_parsed_public_key(parameters),
+            (Self::Point(point), Parameters::Curve(curve)) => ParsedPublicKey::new(curve, point),
+            (Self::Rsa(_), Parameters::Curve(_)) | (Self::Point(_), Parameters::Rsa(_)) => {
                 return Err(UnusableKey::Algorithm);
             }
         };

@@ -14,8 +14,8 @@ use tracing::{info, warn};
 
 use super::{
     KeySet, LeftOut,
-    fetch::{FetchError, KeyFetcher},
-    store::KeyStore,
+    cache::JwksCache,
+    source::{FetchError, KeyFetcher},
 };
 use crate::{
     clock::{Clock, timeout_at},
@@ -41,7 +41,7 @@ pub(crate) struct JwksRefresher {
     algorithms: Vec<Algorithm>,
     schedule: Schedule,
     fetcher: Box<dyn KeyFetcher>,
-    store: Arc<KeyStore>,
+    cache: Arc<JwksCache>,
     clock: Arc<dyn Clock>,
     gauges: Gauges,
     /// The document of the current set.
@@ -63,7 +63,7 @@ impl JwksRefresher {
         algorithms: &[Algorithm],
         schedule: Schedule,
         fetcher: Box<dyn KeyFetcher>,
-        store: &Arc<KeyStore>,
+        cache: &Arc<JwksCache>,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Self {
@@ -73,7 +73,7 @@ impl JwksRefresher {
             algorithms: algorithms.to_vec(),
             schedule,
             fetcher,
-            store: Arc::clone(store),
+            cache: Arc::clone(cache),
             clock: Arc::clone(clock),
             gauges: Gauges {
                 successes: refreshes("success"),
@@ -92,7 +92,7 @@ impl JwksRefresher {
             let pause =
                 if self.refresh().await { self.schedule.refresh } else { self.schedule.retry };
             let next = self.clock.monotonic().plus(jittered(pause));
-            timeout_at(&*self.clock, next, self.store.wait_for_request()).await;
+            timeout_at(&*self.clock, next, self.cache.wait_for_request()).await;
         }
     }
 
@@ -101,7 +101,7 @@ impl JwksRefresher {
         let fetched = self.fetch_once().await;
         if let Err(error) = &fetched {
             let issuer = &*self.issuer;
-            if self.store.usable(self.clock.monotonic()).is_some() {
+            if self.cache.usable(self.clock.monotonic()).is_some() {
                 warn!(issuer, %error, "failed to fetch JWKS; keeping the previous keys and retrying");
             } else {
                 warn!(issuer, %error, "failed to fetch JWKS; no usable keys available");
@@ -112,19 +112,19 @@ impl JwksRefresher {
 
     /// Fetches once. Returns the unusable keys if the set has changed.
     pub(crate) async fn fetch_once(&mut self) -> Result<Vec<LeftOut>, FetchError> {
-        let fetch = self.store.begin();
+        let fetch = self.cache.begin();
         let fetched = self.fetch().await;
         match fetched.and_then(|json| self.parse_if_changed(json)) {
             Ok(taken) => {
                 let (set, left_out) = taken.unzip();
-                self.store.succeed(fetch, set);
+                self.cache.succeed(fetch, set);
                 self.gauges.successes.inc();
                 let now = self.clock.now().as_duration().as_secs_f64();
                 self.gauges.last_success.with_label_values(&[&*self.issuer]).set(now);
                 Ok(left_out.unwrap_or_default())
             }
             Err(error) => {
-                self.store.fail(fetch);
+                self.cache.fail(fetch);
                 self.gauges.failures.inc();
                 Err(error)
             }
@@ -138,7 +138,7 @@ impl JwksRefresher {
 
     /// The number of keys, and the issuer's algorithms that they support.
     pub(crate) fn usable_keys(&self) -> (usize, Vec<Algorithm>) {
-        let Some(current) = self.store.usable(self.clock.monotonic()) else {
+        let Some(current) = self.cache.usable(self.clock.monotonic()) else {
             return (0, Vec::new());
         };
         let served = self.algorithms.iter().copied().filter(|it| current.set.supports(*it));

@@ -8,7 +8,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
 use super::{
-    FetchError, JwksRefresher, KeyFetcher, KeySelector, KeySet, KeyStore, MAX_SET_BYTES, Schedule,
+    FetchError, JwksCache, JwksRefresher, KeyFetcher, KeySelector, KeySet, MAX_SET_BYTES, Schedule,
     SetError, UnusableKey,
 };
 use crate::{
@@ -327,7 +327,7 @@ async fn a_panic_is_a_failed_fetch_and_the_refresher_continues() {
     let clock = clock();
     let metrics = Metrics::new("0", "0").unwrap();
     let minute = Duration::from_mins(1);
-    let store = KeyStore::new(
+    let store = JwksCache::new(
         Arc::<ManualClock>::clone(&clock),
         minute,
         minute,

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::LogoutError;
 use crate::{
     auth::{
-        AuthError, Reason, RevokeError,
+        error::{AuthError, LogoutError, Reason, RevokeError},
         testing::{
             ISSUER, LEEWAY, OTHER_P256, P256, Pair, START, World, issuer, locally, set, settings,
             settle, token, with, world, world_of_auth, world_with,
@@ -51,7 +50,7 @@ fn refused(reason: Reason) -> LogoutError {
 }
 
 #[tokio::test]
-async fn a_logout_ends_what_its_subject_was_given_until_then() {
+async fn logout_revokes_tokens_issued_to_its_subject_until_then() {
     locally(async {
         let world = world().await;
         let [early, same, late] =
@@ -72,7 +71,7 @@ async fn a_logout_ends_what_its_subject_was_given_until_then() {
 }
 
 #[tokio::test]
-async fn a_logout_by_session_alone_ends_the_tokens_of_that_session() {
+async fn logout_with_sid_only_revokes_tokens_of_that_session() {
     locally(async {
         let world = world().await;
         let of = |sid: Value| token("k1", json!({"sid": sid}));
@@ -91,7 +90,7 @@ async fn a_logout_by_session_alone_ends_the_tokens_of_that_session() {
 }
 
 #[tokio::test]
-async fn good_ones_come_in_several_forms() {
+async fn valid_logout_tokens_have_several_forms() {
     for (header, changes) in [
         (json!({"typ": "JWT"}), json!({})),
         (json!({"typ": null}), json!({})),
@@ -154,7 +153,7 @@ fn bad() -> Vec<(Value, Value, LogoutError)> {
 }
 
 #[tokio::test]
-async fn every_other_form_is_refused_and_has_no_effect() {
+async fn invalid_logout_tokens_are_rejected_without_effect() {
     for (header, changes, why) in bad() {
         locally(async {
             let world = world().await;
@@ -170,7 +169,7 @@ async fn every_other_form_is_refused_and_has_no_effect() {
 }
 
 #[tokio::test]
-async fn what_its_issuer_has_not_signed_is_refused() {
+async fn logout_token_that_its_issuer_did_not_sign_is_rejected() {
     locally(async {
         let world = world().await;
         let forged = signed(&OTHER_P256, json!({}), json!({}));
@@ -193,7 +192,7 @@ async fn what_its_issuer_has_not_signed_is_refused() {
 }
 
 #[tokio::test]
-async fn a_logout_token_may_be_as_long_as_any_token() {
+async fn logout_token_has_the_size_limit_of_access_tokens() {
     locally(async {
         let logout = logout(json!({}));
         let longest = |bytes| settings::Auth { max_token_bytes: bytes, ..settings() };
@@ -207,7 +206,7 @@ async fn a_logout_token_may_be_as_long_as_any_token() {
 }
 
 #[tokio::test]
-async fn a_token_for_callers_logs_nobody_out_and_a_logout_lets_nobody_in() {
+async fn access_token_and_logout_token_are_not_interchangeable() {
     locally(async {
         let world = world().await;
         for (typ, why) in [("at+jwt", refused(Reason::Type)), ("JWT", LogoutError::NoEvent)] {
@@ -225,7 +224,7 @@ async fn a_token_for_callers_logs_nobody_out_and_a_logout_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_logout_is_meant_for_the_client_that_the_settings_name() {
+async fn logout_audience_comes_from_the_settings() {
     locally(async {
         let by_client = Issuer { logout_audiences: vec!["app".to_owned()], ..issuer() };
         let world = world_with(by_client, &[P256.jwk("k1")]).await;
@@ -238,7 +237,7 @@ async fn a_logout_is_meant_for_the_client_that_the_settings_name() {
 }
 
 #[tokio::test]
-async fn a_logout_that_comes_again_is_refused_until_its_age_alone_does() {
+async fn replayed_logout_token_is_rejected_until_it_expires() {
     locally(async {
         let world = world().await;
         let first = logout(json!({}));
@@ -256,7 +255,7 @@ async fn a_logout_that_comes_again_is_refused_until_its_age_alone_does() {
 }
 
 #[tokio::test]
-async fn a_logout_counts_for_its_time() {
+async fn logout_entry_expires_after_logout_ttl() {
     locally(async {
         let world = world().await;
         let alices = token("k1", json!({"exp": START + 172_800}));
@@ -271,7 +270,7 @@ async fn a_logout_counts_for_its_time() {
 }
 
 #[tokio::test]
-async fn logouts_beyond_the_bound_are_refused() {
+async fn logouts_beyond_the_limit_are_rejected() {
     locally(async {
         let world = world().await;
         for number in 0..10 {
@@ -292,7 +291,7 @@ async fn logouts_beyond_the_bound_are_refused() {
 }
 
 #[tokio::test]
-async fn without_keys_nobody_is_logged_out_and_few_wait_for_them() {
+async fn logout_needs_keys_and_few_logouts_wait_for_them() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);

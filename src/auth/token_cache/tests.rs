@@ -8,12 +8,11 @@ use serde_json::json;
 use super::*;
 use crate::{
     auth::{
-        revocations::TokenIdentity,
+        revocation::{RevocationClaims, TokenIdentity},
         testing::{
             COOLDOWN, LEEWAY, MAX_STALE, OTHER_P256, P256, REFRESH, RSA, START, World, claims,
             header, issuer, locally, set, settle, signed, token, with, world, world_of, world_with,
         },
-        token::RevocationClaims,
     },
     clock::{Clock as _, Monotonic, manual::ManualClock},
     customer::CustomerId,

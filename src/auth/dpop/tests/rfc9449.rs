@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{Presented, settings};
+use super::{DpopRequest, settings};
 use crate::{
     auth::{
-        dpop::{Dpop, Proof, digest_in},
-        sha256,
+        digest::sha256,
+        dpop::{Dpop, Proof},
+        jwt::digest_in,
     },
     metrics::Metrics,
 };
@@ -36,14 +37,14 @@ fn dpop() -> Dpop {
     Dpop::new(&settings(), Metrics::new("0", "0").unwrap().auth.dpop_proofs)
 }
 
-fn request(method: &str, url: &str, proof: &str) -> Presented {
+fn request(method: &str, url: &str, proof: &str) -> DpopRequest {
     let (host, path) = url.split_once('/').unwrap();
     let proofs = [proof.as_bytes()].into_iter();
-    Presented::new(method, true, Some(host), &format!("/{path}"), proofs)
+    DpopRequest::new(method, true, Some(host), &format!("/{path}"), proofs)
 }
 
 #[test]
-fn the_example_of_a_protected_resource_is_good() {
+fn rfc_example_for_a_protected_resource_is_accepted() {
     let (resource, thumbprint) =
         ("resource.example.org/protectedresource", digest_in(THUMBPRINT).unwrap());
     let token = sha256(TOKEN.as_bytes());
@@ -66,6 +67,6 @@ fn the_example_of_a_protected_resource_is_good() {
 }
 
 #[test]
-fn the_example_for_a_token_endpoint_proves_nothing_here() {
+fn rfc_example_for_a_token_endpoint_is_rejected() {
     assert!(Proof::parse(FOR_A_TOKEN).is_err(), "it is for no token");
 }

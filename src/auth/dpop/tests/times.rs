@@ -13,7 +13,7 @@ use crate::auth::{AuthError, Caller, testing::ED25519};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn a_proof_is_good_in_its_window_to_the_second() {
+async fn proof_is_accepted_within_its_time_window() {
     // `auth.dpop.max_age` and `auth.leeway`, and the leeway ahead.
     for (iat, is_good) in [(-91, false), (-90, true), (0, true), (30, true), (31, false)] {
         locally(async {
@@ -28,7 +28,7 @@ async fn a_proof_is_good_in_its_window_to_the_second() {
 }
 
 #[tokio::test]
-async fn no_proof_is_taken_twice_as_long_as_its_time_lasts() {
+async fn proof_is_not_accepted_twice_while_its_iat_is_valid() {
     locally(async {
         let world = world_taking(DpopMode::Required).await;
         let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
@@ -69,7 +69,7 @@ fn wanted(outcome: Result<Caller, AuthError>) -> String {
 }
 
 #[tokio::test]
-async fn a_nonce_stands_for_the_phones_clock() {
+async fn nonce_replaces_the_clients_clock() {
     locally(async {
         let world = with_nonces().await;
         let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
@@ -102,7 +102,7 @@ async fn a_nonce_stands_for_the_phones_clock() {
 }
 
 #[tokio::test]
-async fn a_nonce_doesnt_make_up_for_anything_else() {
+async fn nonce_does_not_replace_other_checks() {
     locally(async {
         let world = with_nonces().await;
         let token = bound_to(phone());
@@ -122,7 +122,7 @@ async fn a_nonce_doesnt_make_up_for_anything_else() {
 }
 
 #[tokio::test]
-async fn one_phone_uses_up_its_share_and_many_all_the_room() {
+async fn one_key_can_fill_its_share_and_many_the_whole_memory() {
     locally(async {
         let mut auth = settings();
         auth.dpop.max_proofs = 3;
@@ -150,7 +150,7 @@ async fn one_phone_uses_up_its_share_and_many_all_the_room() {
 }
 
 #[tokio::test]
-async fn no_proof_is_taken_twice_as_long_as_its_nonce_lasts() {
+async fn proof_is_not_accepted_twice_while_its_nonce_is_valid() {
     locally(async {
         let world = with_nonces().await;
         let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));

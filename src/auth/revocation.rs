@@ -1,0 +1,260 @@
+//! Revoked tokens: from `auth.revocations_file` and, until the process ends, from operators and issuers.
+//!
+//! A token is looked up when it is verified, and again only after something new was revoked, which one
+//! number shows: a cached token costs two loads. The number of entries is limited; further ones are
+//! rejected, and none is dropped. `list` finds entries by the claims of a token; `file` reloads the file.
+
+mod file;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+mod list;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use prometheus::IntGauge;
+use tokio::sync::watch;
+
+pub(super) use self::list::{List, RevocationClaims, TokenIdentity};
+use self::{file::WatchedRevocations, list::Item};
+use super::error::{LogoutError, Reason, RevokeError};
+use crate::{
+    clock::{Clock, later},
+    metrics::{Metrics, Series as _},
+    revocation::{Entry, Target, file::FileError},
+    settings,
+};
+
+/// What a valid logout token asks for.
+#[derive(Debug)]
+pub(super) struct Logout {
+    /// The tokens that the logout revokes.
+    pub(super) target: Target,
+    /// Identifies the logout token if it is sent again.
+    pub(super) jti: Box<str>,
+    /// When the logout token expires.
+    pub(super) end: Timestamp,
+}
+
+/// Changes when something new is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Generation(u64);
+
+/// The revoked tokens.
+pub(super) struct Revocations {
+    settings: settings::Auth,
+    lists: RwLock<Lists>,
+    /// Changes when something new is revoked, with the lists locked.
+    generation: AtomicU64,
+    /// Wakes requests that wait for something else.
+    changes: watch::Sender<()>,
+    file: Option<WatchedRevocations>,
+    clock: Arc<dyn Clock>,
+    from_file: IntGauge,
+    in_memory: IntGauge,
+}
+
+#[derive(Default)]
+struct Lists {
+    file: List,
+    memory: List,
+    /// Logout tokens that were used, by issuer and `jti`, until they expire.
+    logouts: HashMap<(usize, Box<str>), Timestamp>,
+}
+
+impl Revocations {
+    /// Reads the file.
+    pub(super) fn new(
+        settings: &settings::Auth,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self, FileError> {
+        let count = |source| metrics.auth.revocations.with_label_values(&[source]);
+        metrics.auth.revocation_reloads.initialize(file::OUTCOMES);
+        let opened = settings.revocations_file.as_deref();
+        let opened = opened.map(|path| WatchedRevocations::open(path, settings, &clock, metrics));
+        let (file, entries) = opened.transpose()?.unzip();
+        let revocations = Self {
+            settings: settings.clone(),
+            lists: RwLock::default(),
+            generation: AtomicU64::new(0),
+            changes: watch::Sender::new(()),
+            file,
+            clock,
+            from_file: count("file"),
+            in_memory: count("memory"),
+        };
+        revocations.replace(entries.unwrap_or_default());
+        Ok(revocations)
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Acquire))
+    }
+
+    /// Whether this token is still valid.
+    pub(super) fn check(&self, token_identity: &TokenIdentity) -> Result<(), Reason> {
+        self.clear(token_identity).map(drop)
+    }
+
+    /// Whether this token is still valid; if so, it stays valid in this generation.
+    pub(super) fn clear(&self, token_identity: &TokenIdentity) -> Result<Generation, Reason> {
+        let generation = self.generation();
+        if token_identity.is_cleared_at(generation.0) {
+            return Ok(generation);
+        }
+        self.look_up(token_identity)
+    }
+
+    fn look_up(&self, token_identity: &TokenIdentity) -> Result<Generation, Reason> {
+        let now = self.clock.now();
+        let lists = self.read();
+        if lists.file.revokes(token_identity, now) || lists.memory.revokes(token_identity, now) {
+            return Err(Reason::Revoked);
+        }
+        // Nothing is added while the lists are locked, so this generation belongs to them.
+        let generation = self.generation();
+        token_identity.clear_at(generation.0);
+        Ok(generation)
+    }
+
+    /// Completes when this token is revoked.
+    pub(super) async fn wait_for(&self, token_identity: &TokenIdentity) {
+        let mut changes = self.changes.subscribe();
+        while self.check(token_identity).is_ok() {
+            // Never an error: `self` keeps the sender.
+            drop(changes.changed().await);
+        }
+    }
+
+    /// Adds an operator's entry to memory. Returns what it newly revokes.
+    pub(super) fn add(&self, entry: Entry) -> Result<List, RevokeError> {
+        let issuer = self.settings.issuer_index(&entry.issuer);
+        let issuer = issuer.ok_or(RevokeError::UnknownIssuer)?;
+        if entry.expires <= self.clock.now() {
+            return Err(RevokeError::Past);
+        }
+        let mut lists = self.write();
+        self.add_to_memory(
+            &mut lists,
+            &Item { issuer, target: entry.target, expires: entry.expires },
+        )
+    }
+
+    /// Adds an issuer's logout token to memory. Returns what it newly revokes. A token is accepted
+    /// once.
+    pub(super) fn log_out(&self, issuer: usize, logout: Logout) -> Result<List, LogoutError> {
+        let now = self.clock.now();
+        let mut lists = self.write();
+        let key = (issuer, logout.jti);
+        if lists.logouts.get(&key).is_some_and(|end| now < *end) {
+            return Err(LogoutError::Replayed);
+        }
+        if lists.logouts.len() >= self.settings.max_revocations {
+            lists.logouts.retain(|_, end| now < *end);
+        }
+        if lists.logouts.len() >= self.settings.max_revocations {
+            return Err(RevokeError::Full.into());
+        }
+        let expires = later(now, self.settings.logout_ttl);
+        let added =
+            self.add_to_memory(&mut lists, &Item { issuer, target: logout.target, expires })?;
+        lists.logouts.insert(key, logout.end);
+        Ok(added)
+    }
+
+    fn add_to_memory(&self, lists: &mut Lists, item: &Item) -> Result<List, RevokeError> {
+        let mut added = List::default();
+        if lists.memory.covers(item) {
+            return Ok(added);
+        }
+        let most = self.settings.max_revocations;
+        let lacks_room = |list: &List| list.len() >= most && !list.would_replace(item);
+        if lacks_room(&lists.memory) {
+            lists.memory.sweep(self.clock.now());
+            if lacks_room(&lists.memory) {
+                return Err(RevokeError::Full);
+            }
+        }
+        lists.memory.add(item);
+        self.in_memory.set(lists.memory.count());
+        // Kept in memory even if the file has it: the file may change.
+        if !lists.file.covers(item) {
+            added.add(item);
+            self.announce();
+        }
+        Ok(added)
+    }
+
+    /// Replaces the entries of the file. Returns what they newly revoke.
+    fn replace(&self, entries: Vec<Entry>) -> List {
+        let now = self.clock.now();
+        let (mut file, mut added) = (List::default(), List::default());
+        let old = self.read();
+        for Entry { issuer, target, expires } in entries {
+            let Some(issuer) = self.settings.issuer_index(&issuer) else { continue };
+            if expires <= now {
+                continue;
+            }
+            let item = Item { issuer, target, expires };
+            if !old.file.covers(&item) && !old.memory.covers(&item) {
+                added.add(&item);
+            }
+            file.add(&item);
+        }
+        drop(old);
+        let mut lists = self.write();
+        lists.file = file;
+        self.from_file.set(lists.file.count());
+        if !added.is_empty() {
+            self.announce();
+        }
+        added
+    }
+
+    /// Reloads the file. Returns what it newly revokes; `None` if there is no file.
+    pub(super) async fn reload(&self) -> Option<List> {
+        let entries = self.file.as_ref()?.reload().await;
+        Some(entries.map_or_else(List::default, |entries| self.replace(entries)))
+    }
+
+    /// Removes expired entries.
+    pub(super) fn sweep(&self) {
+        let now = self.clock.now();
+        let mut lists = self.write();
+        lists.file.sweep(now);
+        lists.memory.sweep(now);
+        lists.logouts.retain(|_, end| now < *end);
+        self.from_file.set(lists.file.count());
+        self.in_memory.set(lists.memory.count());
+    }
+
+    /// Announces that something new is revoked. Must be called with the lists locked.
+    fn announce(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.changes.send_replace(());
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Lists> {
+        self.lists.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Lists> {
+        self.lists.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revocations").finish_non_exhaustive()
+    }
+}
