@@ -47,6 +47,7 @@ pub mod revocation;
 pub mod routes;
 pub mod secret_file;
 pub mod settings;
+mod single_flight;
 pub mod telemetry;
 pub mod tls;
 pub mod traces;

@@ -39,6 +39,7 @@ const GROUND: &[&str] = &[
     "revocation",
     "secret_file",
     "settings",
+    "single_flight",
     "tls",
     "traces",
 ];
@@ -59,6 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("revocation", &[]),
     ("secret_file", &[]),
     ("settings", &[]),
+    ("single_flight", &[]),
     ("tls", &[]),
     ("traces", &[]),
     ("juspay", &[]),
@@ -157,7 +159,7 @@ fn code(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-/// `src/cache/flight.rs` is part of `cache`.
+/// `src/cache/plan.rs` is part of `cache`.
 fn module(path: &str) -> &str {
     path.strip_prefix("src/").unwrap().split(['/', '.']).next().unwrap()
 }

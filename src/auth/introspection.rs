@@ -1,6 +1,6 @@
 //! Tokens that say nothing by themselves: their issuer is asked (RFC 7662).
 //!
-//! `ask` puts the question, `flights` sees to it that a token is asked about once at a time, and
+//! `ask` puts the question, `client` sees to it that a token is asked about once at a time, and
 //! that nobody waits for ever; the answer is held to the rules of claims by `token`, and `verified`
 //! remembers what comes of it, for `auth.introspection_cache` at most. Whether a token is good is
 //! the issuer's word alone: an answer that isn't understood, and none, leave the question open and
@@ -8,7 +8,7 @@
 //! is no reason not to ask about the next token, for a stranger's token may have caused it.
 
 mod ask;
-mod flights;
+mod client;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +20,10 @@ use rustls::ClientConfig;
 pub(crate) use self::ask::AskError;
 #[cfg(test)]
 use self::ask::Asker;
-pub(super) use self::flights::UNAVAILABLE;
+pub(super) use self::client::UNAVAILABLE;
 use self::{
     ask::Endpoint,
-    flights::{Desk, Told},
+    client::{IntrospectionClient, IntrospectionResponse},
 };
 use super::{
     AuthError, Authenticator, Caller, Reason, Token,
@@ -44,7 +44,7 @@ use crate::{
 pub(super) struct Introspection {
     /// Its index.
     issuer: usize,
-    desk: Desk,
+    client: IntrospectionClient,
     /// What it says counts for so long.
     remembered: Duration,
     secret: Option<Arc<Secret>>,
@@ -65,9 +65,10 @@ impl Introspection {
             {
                 let secret = Arc::new(Secret::open(&settings.client_secret_file)?);
                 let endpoint = Endpoint::new(settings, Arc::clone(&secret), Arc::clone(tls));
-                let desk = Desk::new(name, Arc::new(endpoint), limits, clock, metrics);
+                let endpoint = Arc::new(endpoint);
+                let client = IntrospectionClient::new(name, endpoint, limits, clock, metrics);
                 let remembered = auth.introspection_cache;
-                return Ok(Some(Self { issuer: index, desk, remembered, secret: Some(secret) }));
+                return Ok(Some(Self { issuer: index, client, remembered, secret: Some(secret) }));
             }
         }
         Ok(None)
@@ -85,8 +86,8 @@ impl Introspection {
         let is_asked = |issuer: &settings::Issuer| is_asked(&issuer.keys);
         let index = auth.issuers.values().position(is_asked).unwrap();
         let name = auth.issuers.keys().nth(index).unwrap();
-        let desk = Desk::new(name, asker, limits, clock, metrics);
-        Self { issuer: index, desk, remembered: auth.introspection_cache, secret: None }
+        let client = IntrospectionClient::new(name, asker, limits, clock, metrics);
+        Self { issuer: index, client, remembered: auth.introspection_cache, secret: None }
     }
 
     /// Its issuer's index.
@@ -96,7 +97,7 @@ impl Introspection {
 
     /// Asks about a token for an operator; nothing is remembered of it.
     pub(super) async fn probe(&self, token: &str) -> Result<Option<Introspected>, AskError> {
-        self.desk.probe(token).await
+        self.client.probe(token).await
     }
 
     /// Until when an answer to a question of that time counts.
@@ -137,8 +138,8 @@ impl Authenticator {
     ) -> Result<Caller, AuthError> {
         let index = introspection.issuer;
         let issuer = self.issuers.get(index).ok_or(Reason::UnknownIssuer)?;
-        let told = introspection.desk.ask(&token, epoch).await?;
-        let Told { introspected, asked } = &*told;
+        let response = introspection.client.introspect(&token, epoch).await?;
+        let IntrospectionResponse { introspected, asked } = &*response;
         let token_identity =
             TokenIdentity::new(index, Arc::clone(&issuer.name), introspected.identity());
         let token_identity = Arc::new(token_identity);

@@ -59,8 +59,8 @@ fn sweeps_come_again_and_again_and_at_once_when_all_were_forgotten() {
         let mut left = |advanced| {
             world.clock.advance(secs(advanced));
             assert!(sweeping.as_mut().now_or_never().is_none(), "it never ends");
-            cache.settle();
-            cache.shared.fetcher.store.len()
+            cache.update_entry_gauge();
+            cache.shared.fetcher.store.slots().entry_count()
         };
         assert_eq!(left(0), 1);
         world.cache.purge_all();
@@ -104,7 +104,7 @@ fn customers_in_memory_are_counted_when_it_is_asked_how_many() {
         let world = World::new();
         world.remembers("alice", "tkn_a", 0).await;
         world.remembers("bob", "tkn_b", DEAD_FROM).await;
-        world.cache.settle();
+        world.cache.update_entry_gauge();
         assert_eq!(world.metrics.cache.entries.get(), 2, "dead ones stay until they are swept");
         world.cache.purge_all();
         assert_eq!(world.metrics.cache.entries.get(), 0);
