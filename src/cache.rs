@@ -1,8 +1,8 @@
 //! Customers by key, with their client auth tokens: from memory, or fetched once.
 //!
-//! `plan` decides about a lookup, `fetch` fetches from Juspay, `store` has the cached customers,
-//! `backoff` remembers failed fetches, and [`lifetime`] determines how long a token is valid. No HTTP
-//! here, and no time but the [`Clock`]'s.
+//! `lookup` has the parameters and results, `plan` decides how to respond, `fetch` fetches from Juspay,
+//! `store` has the cached customers, `backoff` remembers failed fetches, and [`lifetime`] determines
+//! how long a token is valid. No HTTP here, and no time but the [`Clock`]'s.
 
 mod at_hand;
 mod backoff;

@@ -21,6 +21,7 @@ use shuttle::{
 };
 
 #[path = "table.rs"]
+#[expect(clippy::duplicate_mod, reason = "it is compiled with another mutex")]
 #[expect(dead_code, reason = "the scenarios need no spans")]
 mod table;
 
