@@ -1,15 +1,12 @@
-//! ② Customers by key: handed out from memory, or fetched once.
+//! Customers by key, with their client auth tokens: from memory, or fetched once.
 //!
-//! `plan` says what becomes of a look-up, `flight` is the one door to Juspay, `fetch` goes through
-//! it, `answer` tells what came of it, `store` is the memory, `failures` remembers failed fetches and
-//! [`lifetime`] says how long a token is good. No HTTP here, and no clock but the [`Clock`]: what is
-//! dead is swept, and moka only bounds the number.
+//! `lookup` has the parameters and results, `plan` decides how to respond, `fetch` fetches from Juspay,
+//! `store` has the cached customers, `backoff` remembers failed fetches, and [`lifetime`] determines
+//! how long a token is valid. No HTTP here, and no time but the [`Clock`]'s.
 
-mod answer;
 mod at_hand;
-mod failures;
+mod backoff;
 mod fetch;
-mod flight;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -22,21 +19,20 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
-use self::{
-    answer::Counts,
-    fetch::{Fetcher, Landing},
-    flight::{Boarding, Flight},
-    plan::{FetchReason, Plan, PlanRules},
-    store::{Entry, Slot},
-};
 pub use self::{
     at_hand::{AtHand, Ready},
     lookup::{
         Detail, Forward, Found, Freshness, Lookup, LookupError, Requester, Source,
         outcome as lookup_outcome,
     },
+};
+use self::{
+    fetch::{FetchOutcome, Fetcher},
+    lookup::Counts,
+    plan::{FetchReason, Plan, PlanRules},
+    store::{Entry, Slot},
 };
 use crate::{
     clock::{self, Clock, Moment, Monotonic, Throttle},
@@ -46,16 +42,17 @@ use crate::{
     metrics::{self, Metrics, Series as _},
     rate_limit::CustomerRateLimit,
     settings,
+    single_flight::{Join, Waiter},
     traces::{Kind, Span},
 };
 
-/// How long a request waits for a fresh token when it could have one below the normal floor.
+/// How long a request waits for a fetch if there is a usable token below the normal floor.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The bounds of `cache_token_remaining_seconds`.
 const LIFE_BOUNDS: [u64; 5] = [30, 60, 120, 300, 600];
 
-/// The customers in memory, shared by all workers.
+/// The cached customers, shared by all workers.
 #[derive(Debug, Clone)]
 pub struct CustomerCache {
     shared: Arc<Shared>,
@@ -67,14 +64,13 @@ struct Shared {
     rules: PlanRules,
     deadline: Duration,
     fetcher: Arc<Fetcher>,
-    /// Replacements of good tokens that phones ask for (`limits.force_refresh_per_customer`).
+    /// Limits fetches that replace a usable token (`limits.force_refresh_per_customer`).
     force_refreshes: CustomerRateLimit,
     waiting: FairLimit<CustomerId>,
-    /// Fetches that requests wait for, of which each holds a permit (`server.max_waiting`).
-    fetches: Arc<Semaphore>,
+    /// Limits fetches that requests wait for (`server.max_waiting`).
+    fetch_permits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     counts: Counts,
-    purged: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -96,22 +92,21 @@ impl CustomerCache {
             fetcher: Arc::new(Fetcher::new(settings, Arc::clone(&clock), &metrics)),
             force_refreshes: CustomerRateLimit::new(force_refreshes, Arc::clone(&clock)),
             waiting: limits.fair(),
-            fetches: Arc::clone(&limits.fetches),
+            fetch_permits: Arc::clone(&limits.fetches),
             clock,
             counts: Counts::new(&metrics),
-            purged: Notify::new(),
             metrics,
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// The customer, from memory or from Juspay.
+    /// Looks up the customer, and fetches it from Juspay if needed.
     ///
-    /// Runs on a `LocalSet`: a fetch is a task of its own there, which goes on when the caller
-    /// doesn't.
+    /// Must run on a `LocalSet`: a fetch runs there in its own task, so dropping this future doesn't
+    /// cancel it.
     ///
     /// # Errors
-    /// When nothing in memory will do and the fetch that this look-up waited for failed.
+    /// If no cached token is usable and the fetch fails.
     pub async fn get(
         &self,
         lookup: &Lookup,
@@ -135,11 +130,11 @@ impl CustomerCache {
         loop {
             let seen = shared.fetcher.store.get(&key);
             let now = shared.clock.moment();
-            let look = Look { key: &key, seen: seen.as_ref(), lookup, span, now };
+            let attempt = Attempt { key: &key, seen: seen.as_ref(), lookup, span, now };
             let reason = match shared.rules.plan(seen.as_ref(), lookup, now) {
                 Plan::Serve { entry, refresh } => {
                     if refresh {
-                        self.refresh_in_background(&look, api);
+                        self.refresh_in_background(&attempt, api);
                     }
                     let detail = lookup.detail(&entry, now);
                     return Ok(shared.hit(&entry, detail, lookup, now));
@@ -154,18 +149,18 @@ impl CustomerCache {
                     return Err(JuspayError::CustomerNotFound.into());
                 }
             };
-            if let Some(error) = self.remembered_failure(&look, api) {
-                return shared.instead(&reason, error.into(), false, lookup);
+            if let Some(error) = self.remembered_failure(&attempt, api) {
+                return shared.not_fetched(&reason, error.into(), false, lookup);
             }
             let deadline = *deadline.get_or_insert(now.monotonic.plus(shared.deadline));
-            if let Some(answered) = self.travel(&look, &reason, deadline, api).await {
-                return answered;
+            if let Some(result) = self.fetch_or_join(&attempt, &reason, deadline, api).await {
+                return result;
             }
         }
     }
 
-    /// How long the customer's requests get the same error, where it is one that is remembered or
-    /// that holds all customers.
+    /// How long the customer's requests get the same error, if it is remembered for the customer or
+    /// holds for all customers.
     #[must_use]
     pub fn retry_after(
         &self,
@@ -183,204 +178,190 @@ impl CustomerCache {
         }
     }
 
-    /// The error of the customer's last fetch, while it isn't repeated.
+    /// The error of the customer's last fetch, during the pause after it.
     fn remembered_failure(
         &self,
-        look: &Look<'_>,
+        attempt: &Attempt<'_>,
         api: &Rc<dyn CustomerApi>,
     ) -> Option<JuspayError> {
         let Shared { fetcher, clock, .. } = &*self.shared;
-        let (want_token, now) = (look.lookup.want_token, clock.monotonic());
-        fetcher.failures.remembered(look.key, want_token, api.recoveries(), now)
+        let (want_token, now) = (attempt.lookup.want_token, clock.monotonic());
+        fetcher.failures.remembered(attempt.key, want_token, api.recoveries(), now)
     }
 
-    /// Joins or starts a fetch and waits for it; `None` when that led nowhere and memory is to be
-    /// looked into again.
-    async fn travel(
+    /// Starts or joins a fetch and waits for it. `None`: look up the customer again.
+    async fn fetch_or_join(
         &self,
-        look: &Look<'_>,
+        attempt: &Attempt<'_>,
         reason: &FetchReason,
         deadline: Monotonic,
         api: &Rc<dyn CustomerApi>,
     ) -> Option<Result<Found, LookupError>> {
-        let (shared, lookup) = (&self.shared, look.lookup);
+        let (shared, lookup) = (&self.shared, attempt.lookup);
         let _permit = match shared.waiting.try_acquire(&lookup.customer) {
             Ok(permit) => permit,
-            Err(full) => return Some(shared.instead(reason, full.into(), false, lookup)),
+            Err(full) => return Some(shared.not_fetched(reason, full.into(), false, lookup)),
         };
-        let (flight, collapsed) = match self.board(look, reason, api) {
-            Boarded::On(flight, collapsed) => (flight, collapsed),
-            // One has landed since we looked: look again.
-            Boarded::Missed => return None,
-            Boarded::Full => {
-                return Some(shared.instead(reason, LookupError::Overloaded, false, lookup));
+        let (waiter, collapsed) = match self.join(attempt, reason, api) {
+            Ok(joined) => joined,
+            Err(NotStarted::NotNeeded) => return None,
+            Err(NotStarted::Overloaded) => {
+                return Some(shared.not_fetched(reason, LookupError::Overloaded, false, lookup));
             }
-            Boarded::Limited(entry, detail) => {
-                return Some(Ok(shared.hit(&entry, Some(detail), lookup, look.now)));
+            Err(NotStarted::Limited(entry, detail)) => {
+                return Some(Ok(shared.hit(&entry, Some(detail), lookup, attempt.now)));
             }
         };
         let is_impatient = matches!(reason, FetchReason::BelowNormalFloor(_));
-        let patience = look.now.monotonic.plus(PATIENCE);
+        let patience = attempt.now.monotonic.plus(PATIENCE);
         let until = if is_impatient { deadline.min(patience) } else { deadline };
-        let landing = match clock::timeout_at(&*shared.clock, until, flight.landed()).await {
-            // A lost flight is nobody's fault: its worker has stopped. Look again, on this one.
-            Some(landing) => landing?,
-            // The old token has died meanwhile: now only a new one will do.
+        let outcome = match clock::timeout_at(&*shared.clock, until, waiter.outcome()).await {
+            // Without an outcome, the worker that fetched has stopped: fetch on this one.
+            Some(outcome) => outcome?,
+            // The fallback has expired meanwhile: wait for a new token.
             None if until < deadline && reason.fallback(shared.clock.moment()).is_none() => {
                 return None;
             }
-            None => Landing::Failed(JuspayError::Timeout),
+            None => FetchOutcome::Failed(JuspayError::Timeout),
         };
-        shared.answer(landing, reason, collapsed, lookup)
+        shared.fetched(outcome, reason, collapsed, lookup)
     }
 
-    /// Forgets a customer: those who come from now on get a new answer of Juspay's. Tells whether
-    /// there was one.
-    pub fn purge(&self, customer: &CustomerId) -> bool {
-        let Fetcher { flights, store, failures, .. } = &*self.shared.fetcher;
-        let key = self.key(customer);
-        flights.void(Some(&key), || {
-            failures.forget(Some(&key));
-            store.remove(&key)
-        })
-    }
-
-    /// Forgets all customers, and tells how many.
-    pub fn purge_all(&self) -> u64 {
-        let Fetcher { flights, store, failures, .. } = &*self.shared.fetcher;
-        let number = flights.void(None, || {
-            failures.forget(None);
-            store.clear()
-        });
-        self.shared.purged.notify_one();
-        number
-    }
-
-    /// Frees memory of what is dead, again and again: at leisure, with a rest each time; but without
-    /// any delay of what a purge of all has removed.
-    pub async fn keep_swept(&self, rest: Duration) {
-        let Shared { clock, purged, .. } = &*self.shared;
-        let mut background = Throttle::background(Arc::clone(clock));
-        let mut foreground = Throttle::foreground(Arc::clone(clock));
-        loop {
-            let at_leisure = async {
-                clock.sleep_until(clock.monotonic().plus(rest)).await;
-                self.sweep(&mut background).await;
-            };
-            tokio::select! {
-                biased;
-                () = purged.notified() => self.sweep(&mut foreground).await,
-                () = at_leisure => {}
+    /// Joins the running fetch or starts one. Returns also whether another request started it.
+    fn join(
+        &self,
+        attempt: &Attempt<'_>,
+        reason: &FetchReason,
+        api: &Rc<dyn CustomerApi>,
+    ) -> Result<(Waiter<FetchOutcome>, bool), NotStarted> {
+        let Shared { fetcher, fetch_permits, force_refreshes, .. } = &*self.shared;
+        let permit = || {
+            let is_replaced = !fetcher.store.holds(attempt.key, attempt.seen);
+            if is_replaced || self.remembered_failure(attempt, api).is_some() {
+                return Err(NotStarted::NotNeeded);
+            }
+            let permit = Arc::clone(fetch_permits).try_acquire_owned();
+            let permit = permit.map_err(|_| NotStarted::Overloaded)?;
+            // Last, because it costs the customer one of its replacements. Joining costs none.
+            match reason.replaceable() {
+                Some((entry, detail))
+                    if force_refreshes.spend(&attempt.lookup.customer).is_err() =>
+                {
+                    Err(NotStarted::Limited(Arc::clone(entry), detail))
+                }
+                Some(_) | None => Ok(permit),
+            }
+        };
+        match fetcher.fetches.join(attempt.key, permit)? {
+            Join::Waiter(waiter) => {
+                attempt.span.link(waiter.span());
+                Ok((waiter, true))
+            }
+            Join::Leader(leader, permit) => {
+                let waiter = leader.waiter();
+                let lookup = attempt.lookup.clone().within(attempt.span);
+                let fetch = Arc::clone(fetcher).fetch(leader, lookup, Rc::clone(api));
+                tokio::task::spawn_local(async move {
+                    let _permit = permit;
+                    fetch.await
+                });
+                Ok((waiter, false))
             }
         }
     }
 
-    /// Frees the memory of tokens that will never be handed out again, and counts the others by
-    /// the life they have left. Looks at every one.
-    async fn sweep(&self, throttle: &mut Throttle) {
-        let Fetcher { flights, store, .. } = &*self.shared.fetcher;
-        let mut counts = [0_i64; LIFE_BOUNDS.len()];
-        let clearings = store.clearings();
-        throttle.start(store.len());
-        for (key, slot) in store.all() {
-            let now = throttle.tick().await;
-            match slot {
-                None => flights.while_none_lands(|| store.bury_removed(&key)),
-                Some(slot) if slot.is_dead(now) => {
-                    flights.while_none_lands(|| store.bury(&key, &slot));
-                }
-                Some(Slot::Customer(entry)) => {
-                    let life = entry.lifetime.remaining(now).as_secs();
-                    let counts = counts.iter_mut().zip(LIFE_BOUNDS);
-                    for (count, _) in counts.filter(|(_, bound)| life >= *bound) {
-                        *count = count.saturating_add(1);
-                    }
-                }
-                Some(Slot::NotFound { .. }) => {}
-            }
-        }
-        flights.while_none_lands(|| store.swept(clearings));
-        self.settle();
-        self.shared.force_refreshes.sweep();
-        self.shared.fetcher.failures.sweep(self.shared.clock.monotonic());
-        for (count, bound) in counts.into_iter().zip(LIFE_BOUNDS) {
-            let gauge = &self.shared.metrics.cache.token_remaining;
-            gauge.with_label_values(&[&bound.to_string()]).set(count);
-        }
-    }
-
-    /// Counts the customers in memory, for `cache_entries`.
-    pub fn settle(&self) {
-        let Fetcher { flights, store, .. } = &*self.shared.fetcher;
-        // The most of it without the lock, which every fetch needs to land.
-        store.catch_up();
-        // One that a sweep removes meanwhile would be counted twice.
-        flights.while_none_lands(|| store.settle());
-    }
-
-    fn key(&self, customer: &CustomerId) -> CustomerKey {
-        CustomerKey { merchant: Arc::clone(&self.shared.merchant), customer: customer.clone() }
-    }
-
-    /// Starts a fetch that nobody waits for, unless one is under way or has just landed.
-    fn refresh_in_background(&self, look: &Look<'_>, api: &Rc<dyn CustomerApi>) {
+    /// Starts a fetch that no request waits for, unless one is running or has just finished.
+    fn refresh_in_background(&self, attempt: &Attempt<'_>, api: &Rc<dyn CustomerApi>) {
         let fetcher = &self.shared.fetcher;
-        let needed = || fetcher.store.holds(look.key, look.seen);
-        if let Boarding::Leader(pilot) = fetcher.flights.board(look.key, needed) {
-            let span = look.span.parent().begin("refresh customer", Kind::Internal);
-            let lookup = look.lookup.clone().within(&span);
-            let flying = Arc::clone(fetcher).fly(pilot, lookup, Rc::clone(api));
+        let permit = || fetcher.store.holds(attempt.key, attempt.seen).then_some(()).ok_or(());
+        if let Ok(Join::Leader(leader, ())) = fetcher.fetches.join(attempt.key, permit) {
+            let span = attempt.span.parent().begin("refresh customer", Kind::Internal);
+            let lookup = attempt.lookup.clone().within(&span);
+            let fetch = Arc::clone(fetcher).fetch(leader, lookup, Rc::clone(api));
             let metrics = Arc::clone(&self.shared.metrics);
             tokio::task::spawn_local(async move {
-                let outcome = refresh_outcome(flying.await.as_ref());
+                let outcome = refresh_outcome(fetch.await.as_ref());
                 span.set("juspay_bff.refresh.outcome", outcome);
                 metrics.cache.refreshes.with_label_values(&[outcome]).inc();
             });
         }
     }
 
-    fn board(&self, look: &Look<'_>, reason: &FetchReason, api: &Rc<dyn CustomerApi>) -> Boarded {
-        let Self { shared } = self;
-        let fetcher = &shared.fetcher;
-        let mut limited = None;
-        let (mut permit, mut is_full) = (None, false);
-        let boarding = fetcher.flights.board(look.key, || {
-            let has_landed = !fetcher.store.holds(look.key, look.seen);
-            if has_landed || self.remembered_failure(look, api).is_some() {
-                return false;
-            }
-            permit = Arc::clone(&shared.fetches).try_acquire_owned().ok();
-            is_full = permit.is_none();
-            if is_full {
-                return false;
-            }
-            // Joining is free; starting a fetch although a good token is there isn't.
-            limited = reason
-                .replaceable()
-                .filter(|_| shared.force_refreshes.spend(&look.lookup.customer).is_err());
-            limited.is_none()
+    /// Removes a customer, so that later requests fetch it again. Returns whether it was cached.
+    pub fn purge(&self, customer: &CustomerId) -> bool {
+        let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
+        let key = self.key(customer);
+        fetches.invalidate(Some(&key), || {
+            failures.forget(Some(&key));
+            store.remove(&key)
+        })
+    }
+
+    /// Removes all customers, and returns their number. Their memory is free when this returns, or
+    /// after the next pause of a running sweep.
+    pub fn purge_all(&self) -> u64 {
+        let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
+        let removed = fetches.invalidate(None, || {
+            failures.forget(None);
+            store.clear()
         });
-        match (boarding, limited) {
-            (Boarding::Joined(flight), _) => {
-                look.span.link(flight.span());
-                Boarded::On(flight, true)
-            }
-            (Boarding::Leader(pilot), _) => {
-                let flight = pilot.flight();
-                let lookup = look.lookup.clone().within(look.span);
-                let flying = Arc::clone(fetcher).fly(pilot, lookup, Rc::clone(api));
-                tokio::task::spawn_local(async move {
-                    let _permit = permit;
-                    flying.await
-                });
-                Boarded::On(flight, false)
-            }
-            (Boarding::Missed, Some((entry, detail))) => {
-                Boarded::Limited(Arc::clone(entry), detail)
-            }
-            (Boarding::Missed, None) if is_full => Boarded::Full,
-            (Boarding::Missed, None) => Boarded::Missed,
+        self.set_token_remaining([0; LIFE_BOUNDS.len()]);
+        removed.count()
+    }
+
+    /// Sweeps the cache again and again, with a pause in between.
+    pub async fn keep_swept(&self, pause: Duration) {
+        let clock = &self.shared.clock;
+        let mut throttle = Throttle::background(Arc::clone(clock));
+        loop {
+            clock.sleep_until(clock.monotonic().plus(pause)).await;
+            self.sweep(&mut throttle).await;
         }
+    }
+
+    /// Evicts expired entries, and counts the others by the remaining life of their token.
+    async fn sweep(&self, throttle: &mut Throttle) {
+        let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
+        self.shared.force_refreshes.sweep();
+        failures.sweep(self.shared.clock.monotonic());
+        let generation = store.generation();
+        let slots = store.slots();
+        let mut counts = [0_i64; LIFE_BOUNDS.len()];
+        throttle.start(slots.entry_count());
+        for (key, slot) in slots.iter() {
+            let now = throttle.tick().await;
+            if store.generation() != generation {
+                // All were purged. Return, as this function keeps them in memory.
+                return;
+            }
+            if slot.is_expired(now) {
+                fetches.while_none_finishes(|| store.evict(&key, &slot));
+            } else if let Slot::Customer(entry) = slot {
+                let life = entry.lifetime.remaining(now).as_secs();
+                let counts = counts.iter_mut().zip(LIFE_BOUNDS);
+                for (count, _) in counts.filter(|(_, bound)| life >= *bound) {
+                    *count = count.saturating_add(1);
+                }
+            }
+        }
+        self.update_entry_gauge();
+        self.set_token_remaining(counts);
+    }
+
+    /// Updates `cache_entries`.
+    pub fn update_entry_gauge(&self) {
+        self.shared.fetcher.store.update_entry_gauge();
+    }
+
+    fn set_token_remaining(&self, counts: [i64; LIFE_BOUNDS.len()]) {
+        let gauge = &self.shared.metrics.cache.token_remaining;
+        for (count, bound) in counts.into_iter().zip(LIFE_BOUNDS) {
+            gauge.with_label_values(&[&bound.to_string()]).set(count);
+        }
+    }
+
+    fn key(&self, customer: &CustomerId) -> CustomerKey {
+        CustomerKey { merchant: Arc::clone(&self.shared.merchant), customer: customer.clone() }
     }
 }
 
@@ -393,8 +374,8 @@ metrics::labels! {
     }
 }
 
-/// A look into memory: what was asked for, what was there, and when.
-struct Look<'a> {
+/// One pass of a lookup: what it found in the store, and when.
+struct Attempt<'a> {
     key: &'a CustomerKey,
     seen: Option<&'a Slot>,
     lookup: &'a Lookup,
@@ -402,14 +383,12 @@ struct Look<'a> {
     now: Moment,
 }
 
-/// What came of going to the door.
-enum Boarded {
-    /// The customer's flight, and whether somebody else flies it.
-    On(Arc<Flight<Landing>>, bool),
-    /// One has landed since memory was looked into.
-    Missed,
-    /// As many fetches are under way as may be.
-    Full,
-    /// The customer has had too many good tokens replaced: this one stays.
+/// Why a lookup joins no fetch and starts none.
+enum NotStarted {
+    /// A fetch has finished since the lookup read the store.
+    NotNeeded,
+    /// The limit on fetches is reached.
+    Overloaded,
+    /// The customer has replaced too many usable tokens: it gets this one.
     Limited(Arc<Entry>, Detail),
 }

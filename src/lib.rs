@@ -49,6 +49,7 @@ pub mod revocation;
 pub mod secret_file;
 pub mod server;
 pub mod settings;
+mod single_flight;
 pub mod telemetry;
 pub mod tls;
 pub mod traces;

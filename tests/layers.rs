@@ -43,6 +43,7 @@ const GROUND: &[&str] = &[
     "revocation",
     "secret_file",
     "settings",
+    "single_flight",
     "tls",
     "traces",
     "watched_file",
@@ -66,6 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("revocation", &[]),
     ("secret_file", &[]),
     ("settings", &[]),
+    ("single_flight", &[]),
     ("tls", &[]),
     ("traces", &[]),
     ("watched_file", &[]),
@@ -174,7 +176,7 @@ fn code(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-/// `src/cache/flight.rs` is part of `cache`.
+/// `src/cache/plan.rs` is part of `cache`.
 fn module(path: &str) -> &str {
     path.strip_prefix("src/").unwrap().split(['/', '.']).next().unwrap()
 }

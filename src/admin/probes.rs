@@ -20,7 +20,7 @@ pub(super) async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
 }
 
 pub(super) async fn metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
-    admin.cache.settle();
+    admin.cache.update_entry_gauge();
     admin.resilience.refresh_metrics();
     let text = admin.metrics.render().map_err(|error| {
         tracing::error!(%error, "failed to write the metrics for a scrape; requests of apps are not affected");

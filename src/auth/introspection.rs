@@ -1,13 +1,13 @@
 //! Tokens that only their issuer can validate (RFC 7662).
 //!
-//! `ask` sends the request, and `flights` shares one request between all that show the same token.
-//! The claims of the response pass the same checks as signed claims, and `verified` caches the result
+//! `ask` sends the request, and `client` shares one request between all that show the same token.
+//! The claims of the response pass the same checks as signed claims, and `token_cache` caches the result
 //! for at most `auth.introspection_cache`. A response that can't be understood, or none, never rejects
 //! a token (promise P6). Only active tokens are cached. A failure doesn't stop requests for other
 //! tokens, because one client's odd token may have caused it.
 
 mod ask;
-mod flights;
+mod client;
 #[cfg(test)]
 mod tests;
 
@@ -19,9 +19,8 @@ use rustls::ClientConfig;
 pub(crate) use self::ask::AskError;
 #[cfg(test)]
 use self::ask::Asker;
-pub(super) use self::flights::Told;
-pub(super) use self::flights::UNAVAILABLE;
-use self::{ask::Endpoint, flights::Desk};
+pub(super) use self::client::{IntrospectionResponse, UNAVAILABLE};
+use self::{ask::Endpoint, client::IntrospectionClient};
 use super::{
     credentials::Token,
     error::AuthError,
@@ -40,7 +39,7 @@ use crate::{
 pub(super) struct Introspection {
     /// Its index.
     issuer: usize,
-    desk: Desk,
+    client: IntrospectionClient,
     /// What it says counts for so long.
     remembered: Duration,
     secret: Option<Arc<Secret>>,
@@ -61,9 +60,10 @@ impl Introspection {
             {
                 let secret = Arc::new(Secret::open(&settings.client_secret_file)?);
                 let endpoint = Endpoint::new(settings, Arc::clone(&secret), Arc::clone(tls));
-                let desk = Desk::new(name, Arc::new(endpoint), limits, clock, metrics);
+                let endpoint = Arc::new(endpoint);
+                let client = IntrospectionClient::new(name, endpoint, limits, clock, metrics);
                 let remembered = auth.introspection_cache;
-                return Ok(Some(Self { issuer: index, desk, remembered, secret: Some(secret) }));
+                return Ok(Some(Self { issuer: index, client, remembered, secret: Some(secret) }));
             }
         }
         Ok(None)
@@ -82,8 +82,8 @@ impl Introspection {
             |issuer: &settings::Issuer| matches!(issuer.keys, KeySource::Introspection(_));
         let index = auth.issuers.values().position(is_introspected).unwrap();
         let name = auth.issuers.keys().nth(index).unwrap();
-        let desk = Desk::new(name, asker, limits, clock, metrics);
-        Self { issuer: index, desk, remembered: auth.introspection_cache, secret: None }
+        let client = IntrospectionClient::new(name, asker, limits, clock, metrics);
+        Self { issuer: index, client, remembered: auth.introspection_cache, secret: None }
     }
 
     /// Its issuer's index.
@@ -93,7 +93,7 @@ impl Introspection {
 
     /// Asks about a token for an operator; nothing is remembered of it.
     pub(super) async fn probe(&self, token: &str) -> Result<Option<Introspected>, AskError> {
-        self.desk.probe(token).await
+        self.client.probe(token).await
     }
 
     /// What the issuer says about a token.
@@ -101,8 +101,8 @@ impl Introspection {
         &self,
         token: &Token<'_>,
         epoch: Epoch,
-    ) -> Result<Arc<Told>, AuthError> {
-        self.desk.ask(token, epoch).await
+    ) -> Result<Arc<IntrospectionResponse>, AuthError> {
+        self.client.introspect(token, epoch).await
     }
 
     /// The secret that authenticates this service to the issuer.

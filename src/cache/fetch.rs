@@ -1,4 +1,4 @@
-//! Through the door: Juspay is asked, its answer judged, and what is worth it put into memory.
+//! Fetches a customer from Juspay, validates the response and stores it.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -15,8 +15,7 @@ use jiff::Timestamp;
 
 use super::{
     Lookup, Requester,
-    failures::{Failure, Failures},
-    flight::{Flights, Pilot},
+    backoff::{Failure, Failures},
     lifetime::{Lifetime, LifetimePolicy, ReportedExpiry},
     store::{Entry, Slot, Store},
 };
@@ -28,14 +27,15 @@ use crate::{
     },
     metrics::Metrics,
     settings,
+    single_flight::{Leader, SingleFlight},
     traces::{Kind, Span},
 };
 
-/// Memory, the door, and what is known about judging answers.
+/// Fetches customers, and has the state that a fetch changes.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     pub(super) store: Store,
-    pub(super) flights: Flights<Landing>,
+    pub(super) fetches: SingleFlight<CustomerKey, FetchOutcome>,
     pub(super) failures: Failures,
     policy: LifetimePolicy,
     fields: FieldSet,
@@ -43,18 +43,23 @@ pub(super) struct Fetcher {
     deadline: Duration,
     clock: Arc<dyn Clock>,
     skew: ClockSkew,
-    /// Told once that tokens live shorter than the settings are meant for.
-    has_told_of_short_lives: AtomicBool,
+    /// Whether the warning about short-lived tokens was logged.
+    has_warned_of_short_lives: AtomicBool,
 }
 
-/// What a flight brings to all who wait for it.
+/// The outcome of a fetch, for all requests that wait for it.
 #[derive(Debug, Clone)]
-pub(super) enum Landing {
-    /// A customer with a good token.
-    Customer { entry: Arc<Entry>, stored: bool },
-    /// A customer whose token can't be used: good for those who want none.
-    Tokenless { json: CustomerJson, why: InvalidResponse },
-    /// Nothing.
+pub(super) enum FetchOutcome {
+    /// A customer with a usable token.
+    Customer {
+        entry: Arc<Entry>,
+        stored: bool,
+    },
+    /// A customer without a usable token, for requests that want none.
+    Tokenless {
+        json: CustomerJson,
+        why: InvalidResponse,
+    },
     Failed(JuspayError),
 }
 
@@ -66,7 +71,7 @@ impl Fetcher {
     ) -> Self {
         Self {
             store: Store::new(settings.cache.capacity, metrics),
-            flights: Flights::default(),
+            fetches: SingleFlight::default(),
             failures: Failures::default(),
             policy: LifetimePolicy::from(&settings.cache),
             fields: settings.response.fields.clone(),
@@ -74,40 +79,40 @@ impl Fetcher {
             deadline: settings.juspay.deadline,
             clock,
             skew: ClockSkew::new(metrics.upstream.clock_skew.clone()),
-            has_told_of_short_lives: AtomicBool::new(false),
+            has_warned_of_short_lives: AtomicBool::new(false),
         }
     }
 
-    /// Asks Juspay and lands the flight, whatever happens. Gives the failure, if it was one.
-    pub(super) fn fly(
+    /// Fetches the customer and finishes the computation. Returns the failure, if it failed.
+    pub(super) fn fetch(
         self: Arc<Self>,
-        mut pilot: Pilot<Landing>,
+        leader: Leader<CustomerKey, FetchOutcome>,
         lookup: Lookup,
         api: Rc<dyn CustomerApi>,
     ) -> impl Future<Output = Option<JuspayError>> {
         let span = lookup.trace.begin("fetch customer", Kind::Internal);
-        pilot.note_span(span.place());
+        leader.set_span(span.place());
         async move {
-            pilot.take_off().await;
+            leader.start().await;
             let requester = lookup.requester.clone();
-            // An event during the fetch may have ended the cause of its failure.
+            // Read first: an event during the fetch may end the cause of its failure.
             let recoveries = api.recoveries();
-            let landing = self.ask(lookup.within(&span), &*api).await;
-            let failure = landing.failure();
-            note(&span, failure.as_ref());
-            if let Some(why) = &failure {
-                tell(why, requester.as_deref());
+            let outcome = self.call(lookup.within(&span), &*api).await;
+            let failure = outcome.failure();
+            end_span(&span, failure.as_ref());
+            if let Some(failure) = &failure {
+                log_failure(failure, requester.as_deref());
             }
-            pilot.land(
+            leader.finish(
                 |key, may_store| {
-                    if may_store { self.keep(key, landing, recoveries) } else { landing }
+                    if may_store { self.store(key, outcome, recoveries) } else { outcome }
                 },
             );
             failure
         }
     }
 
-    async fn ask(&self, lookup: Lookup, api: &dyn CustomerApi) -> Landing {
+    async fn call(&self, lookup: Lookup, api: &dyn CustomerApi) -> FetchOutcome {
         let sent = self.clock.moment();
         let deadline = sent.monotonic.plus(self.deadline);
         let Lookup { customer, traceparent, trace, .. } = lookup;
@@ -119,53 +124,54 @@ impl Fetcher {
             deadline,
             call_deadline: deadline,
         };
-        // A panic is a bug of ours, but it must not leave those who wait without an answer, nor
-        // have them ask again and again.
-        let asked = AssertUnwindSafe(async {
+        // The waiting requests get a panic as an error. Otherwise, each would repeat the fetch.
+        let call = AssertUnwindSafe(async {
             match api.get_customer(request).await {
-                Ok(answer) => self.judge(&answer, sent),
-                Err(error) => Landing::Failed(error),
+                Ok(response) => self.validate(&response, sent),
+                Err(error) => FetchOutcome::Failed(error),
             }
         });
-        match clock::timeout_at(&*self.clock, deadline, asked.catch_unwind()).await {
-            Some(Ok(landing)) => landing,
-            Some(Err(_panic)) => Landing::Failed(JuspayError::Aborted),
-            None => Landing::Failed(JuspayError::Timeout),
+        match clock::timeout_at(&*self.clock, deadline, call.catch_unwind()).await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_panic)) => FetchOutcome::Failed(JuspayError::Aborted),
+            None => FetchOutcome::Failed(JuspayError::Timeout),
         }
     }
 
-    /// Reads how long the answer's token may be handed out, and writes the phone's JSON.
-    fn judge(&self, answer: &CustomerResponse, sent: Moment) -> Landing {
+    /// Determines the token's lifetime, and writes the client's JSON.
+    fn validate(&self, response: &CustomerResponse, sent: Moment) -> FetchOutcome {
         let received = self.clock.now();
-        if let Some(date) = answer.date {
+        if let Some(date) = response.date {
             let skew = clock::skew(date, sent.wall, received);
             self.skew.record(skew, self.clock.monotonic());
         }
-        match self.timed(answer, sent, received) {
+        match self.client_auth(response, sent, received) {
             Ok((auth, lifetime)) => {
-                let json = answer.customer.to_json(&self.fields, Some(&auth));
-                let entry = Arc::new(Entry::new(json, lifetime, sent.monotonic));
-                Landing::Customer { entry, stored: false }
+                let json = response.customer.to_json(&self.fields, Some(&auth));
+                // A purge of all after this line also invalidates the fetch.
+                let generation = self.store.generation();
+                let entry = Entry::new(json, lifetime, sent.monotonic, generation);
+                FetchOutcome::Customer { entry: Arc::new(entry), stored: false }
             }
             Err(why) => {
-                Landing::Tokenless { json: answer.customer.to_json(&self.fields, None), why }
+                FetchOutcome::Tokenless { json: response.customer.to_json(&self.fields, None), why }
             }
         }
     }
 
-    /// The token with the expiry that phones are told, and its lifetime.
-    fn timed(
+    /// The token with the expiry that clients see, and its lifetime.
+    fn client_auth(
         &self,
-        answer: &CustomerResponse,
+        response: &CustomerResponse,
         sent: Moment,
         received: Timestamp,
     ) -> Result<(ClientAuth, Lifetime), InvalidResponse> {
-        let auth = answer.auth.as_ref().map_err(|why| *why)?;
-        let report = ReportedExpiry { expiry: auth.expiry, date: answer.date, sent, received };
+        let auth = response.auth.as_ref().map_err(|why| *why)?;
+        let report = ReportedExpiry { expiry: auth.expiry, date: response.date, sent, received };
         let lifetime = Lifetime::new(&self.policy, &report, rand::random())
             .ok_or_else(|| too_short(&self.policy, &report))?;
         if lifetime.has_reduced_floor(&self.policy)
-            && !self.has_told_of_short_lives.swap(true, Ordering::Relaxed)
+            && !self.has_warned_of_short_lives.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
                 life = ?lifetime.total(),
@@ -177,33 +183,33 @@ impl Fetcher {
         Ok((ClientAuth { token: auth.token.clone(), expiry: lifetime.expiry() }, lifetime))
     }
 
-    /// Puts into memory what is worth it. A failure leaves there what was there, and is remembered.
-    fn keep(&self, key: &CustomerKey, landing: Landing, recoveries: u64) -> Landing {
+    /// Stores the customer. A failed fetch keeps the stored one, and is remembered.
+    fn store(&self, key: &CustomerKey, outcome: FetchOutcome, recoveries: u64) -> FetchOutcome {
         let now = self.clock.monotonic();
-        match landing {
-            Landing::Customer { entry, .. } => {
+        match outcome {
+            FetchOutcome::Customer { entry, .. } => {
                 self.failures.note_success(key);
                 self.store.put(key, Slot::Customer(Arc::clone(&entry)));
-                return Landing::Customer { entry, stored: true };
+                return FetchOutcome::Customer { entry, stored: true };
             }
-            Landing::Failed(JuspayError::CustomerNotFound) => {
+            FetchOutcome::Failed(JuspayError::CustomerNotFound) => {
                 self.failures.note_success(key);
                 self.store.put(key, Slot::NotFound { until: now.plus(self.not_found_ttl) });
             }
-            Landing::Tokenless { .. } | Landing::Failed(_) => {
-                let lacks_only_token = matches!(landing, Landing::Tokenless { .. });
-                if let Some(error) = landing.failure() {
+            FetchOutcome::Tokenless { .. } | FetchOutcome::Failed(_) => {
+                let lacks_only_token = matches!(outcome, FetchOutcome::Tokenless { .. });
+                if let Some(error) = outcome.failure() {
                     let failure = Failure { error, lacks_only_token };
                     self.failures.note(key, failure, recoveries, now);
                 }
                 self.store.note_failure(key, now);
             }
         }
-        landing
+        outcome
     }
 }
 
-impl Landing {
+impl FetchOutcome {
     fn failure(&self) -> Option<JuspayError> {
         match self {
             Self::Customer { .. } => None,
@@ -213,7 +219,7 @@ impl Landing {
     }
 }
 
-/// Why a token lives too short.
+/// Why a token's life is too short.
 fn too_short(policy: &LifetimePolicy, report: &ReportedExpiry) -> InvalidResponse {
     match report.lost_to_clock_skew(policy) {
         Some(seconds) => InvalidResponse::ClockAhead(seconds),
@@ -221,26 +227,26 @@ fn too_short(policy: &LifetimePolicy, report: &ReportedExpiry) -> InvalidRespons
     }
 }
 
-/// Ends the span of a flight before those who waited for it are answered.
-fn note(span: &Span, failure: Option<&JuspayError>) {
+/// Ends the span of a fetch before the waiting requests are answered.
+fn end_span(span: &Span, failure: Option<&JuspayError>) {
     span.set("juspay_bff.fetch.outcome", failure.map_or("success", JuspayError::outcome));
-    if let Some(why) = failure.filter(|why| **why != JuspayError::CustomerNotFound) {
-        span.fail(why.outcome());
+    if let Some(failure) = failure.filter(|why| **why != JuspayError::CustomerNotFound) {
+        span.fail(failure.outcome());
     }
     span.end();
 }
 
-/// Logs a failure that nobody has logged yet and that is news, with the request that started the
-/// fetch.
-fn tell(failure: &JuspayError, requester: Option<&dyn Requester>) {
-    let is_told_or_no_news = matches!(
+/// Logs a failed call with the request that started it. Failures that the Juspay client logs, and
+/// unknown customers, are skipped.
+fn log_failure(failure: &JuspayError, requester: Option<&dyn Requester>) {
+    let is_skipped = matches!(
         failure,
         JuspayError::CustomerNotFound
             | JuspayError::RejectedCredentials(_)
             | JuspayError::RejectedOrigin(_)
             | JuspayError::BreakerOpen(_)
     );
-    if !is_told_or_no_news {
+    if !is_skipped {
         tracing::warn!(
             outcome = failure.outcome(),
             cause = failure.cause(),

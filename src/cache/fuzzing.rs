@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kept_answer_is_dealt_with_as_promised() {
+    fn corpus_responses_keep_the_promises() {
         crate::corpus::replay("juspay_answer", juspay_answer);
     }
 
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_juspay_answers_it_is_dealt_with_as_promised(
+        fn any_response_keeps_the_promises(
             date in select(&[
                 "",
                 "Date: Thu, 01 Jan 2026 00:00:00 GMT\n",
@@ -159,7 +159,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_bytes_are_inserted_or_cut_off_it_is_dealt_with_as_promised(
+        fn damaged_responses_keep_the_promises(
             inserted in vec((any::<Index>(), select(&INSERTED[..])), 0..5),
             end in any::<Index>(),
             is_cut in prop::bool::weighted(0.2),

@@ -1,116 +1,120 @@
-//! What a phone asks the cache for, and what it gets.
+//! A lookup: its parameters, its result, and how the result is made and counted.
 
 use std::{fmt::Debug, rc::Rc, time::Duration};
 
 use bytes::Bytes;
+use prometheus::{Histogram, IntCounter};
 
+use super::{Shared, fetch::FetchOutcome, lifetime::Phase, plan::FetchReason, store::Entry};
 use crate::{
+    clock::Moment,
     concurrency::LimitReached,
     customer::{CustomerId, CustomerRef},
-    juspay::JuspayError,
+    juspay::{InvalidResponse, JuspayError},
+    metrics::Metrics,
     traces::{Parent, Span},
 };
 
-/// What a phone asks for.
+/// The parameters of a lookup.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     /// The customer that the verified token names.
     pub customer: CustomerId,
-    /// Whether the client auth token is wanted (`options.get_client_auth_token`).
+    /// Whether the client wants the client auth token (`options.get_client_auth_token`).
     pub want_token: bool,
-    /// How fresh it is to be.
+    /// The directives of `Cache-Control`.
     pub freshness: Freshness,
-    /// The request's `traceparent`, for a call to Juspay that it causes.
+    /// The request's `traceparent`, for the call to Juspay.
     pub traceparent: Option<String>,
-    /// What spans of work for it are begun under.
+    /// The parent of the lookup's spans.
     pub trace: Parent,
-    /// The request that it is for.
+    /// The request, for log lines.
     pub requester: Option<Rc<dyn Requester>>,
 }
 
-/// A request, as log lines about work for it name it.
+/// A request, as log lines identify it.
 pub trait Requester: Debug {
-    /// Its id.
+    /// The id of the request.
     fn request_id(&self) -> &str;
 
-    /// The reference of its customer: computed here, as most requests never need it.
+    /// The reference of its customer. Computed when called, because most requests don't need it.
     fn customer_ref(&self) -> Option<CustomerRef>;
 }
 
-/// How fresh a token is to be (RFC 9111 §5.2.1).
+/// Requirements on the token's freshness (RFC 9111 §5.2.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Freshness {
-    /// The life that the token should have left.
+    /// The remaining life that the token should have.
     pub min_fresh: Option<Duration>,
-    /// A new token.
+    /// The client wants a new token.
     pub no_cache: bool,
-    /// What is in memory, or nothing.
+    /// The client wants the cached customer, and no fetch.
     pub only_if_cached: bool,
 }
 
-/// A customer to answer with.
+/// The result of a lookup.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The JSON to send.
+    /// The JSON for the client.
     pub body: Bytes,
-    /// Where it came from.
+    /// Its origin.
     pub source: Source,
-    /// What is to be said about it.
+    /// A limitation that the response must mention.
     pub detail: Option<Detail>,
-    /// For how much longer it is handed out.
+    /// How much longer the cache returns it.
     pub ttl: Duration,
-    /// The life left in the token, when there is one in the body.
+    /// The remaining life of the token, if the body has one.
     pub expires_in: Option<Duration>,
 }
 
-/// Where an answer came from.
+/// The origin of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Memory.
+    /// The cache.
     Hit,
     /// Juspay.
     Fetched {
-        /// Why memory didn't do.
+        /// Why the cache was not enough.
         forward: Forward,
-        /// Another request had asked already.
+        /// Another request started the fetch.
         collapsed: bool,
-        /// It's in memory now.
+        /// Whether it was stored.
         stored: bool,
     },
 }
 
-/// Why Juspay was asked.
+/// Why a fetch was needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forward {
-    /// Nothing was in memory.
+    /// The customer was not cached.
     Miss,
-    /// What was there was past its end.
+    /// The cached token was too old.
     Stale,
-    /// The phone wanted a fresher one.
+    /// The client required a newer one.
     Request,
 }
 
-/// What is to be said about an answer that isn't all that was wished for.
+/// A limitation of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// Juspay fails; the token has less life left than it should.
+    /// Juspay fails; the token is below the normal floor.
     Outage,
-    /// The token lives shorter than the phone wants it to.
+    /// The token's remaining life is below `min-fresh`.
     MinFreshUnmet,
-    /// The phone has asked for new tokens too often.
+    /// The customer replaced usable tokens too often.
     RefreshLimited,
 }
 
-/// Why a look-up brings nothing.
+/// Why a lookup fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
-    /// Juspay had to be asked, and failed.
+    /// A fetch was needed, and failed.
     #[error(transparent)]
     Juspay(#[from] JuspayError),
-    /// Nothing in memory, and the phone wants nothing else.
+    /// The customer is not cached, and the client wants no fetch.
     #[error("the customer is not cached")]
     NotCached,
-    /// The phone wants a new token, and Juspay gives none now; the failure of the fetch.
+    /// The client wants a new token, and the fetch failed.
     #[error("no new client auth token is available")]
     NoNewToken(JuspayError),
     /// Too many requests are waiting.
@@ -131,13 +135,13 @@ impl From<LimitReached> for LookupError {
 }
 
 impl Lookup {
-    /// The same, for work within that of `span`.
+    /// The same lookup, with spans below `span`.
     pub(super) fn within(self, span: &Span) -> Self {
         Self { trace: span.parent(), ..self }
     }
 }
 
-/// What came of a look-up, in a word.
+/// The outcome of a lookup, for spans and logs.
 #[must_use]
 pub const fn outcome(found: &Result<Found, LookupError>) -> &'static str {
     match found {
@@ -155,7 +159,7 @@ pub const fn outcome(found: &Result<Found, LookupError>) -> &'static str {
 }
 
 impl LookupError {
-    /// The `cause` of a request's log line, unless the answer is about the customer alone.
+    /// The `cause` in a request's log line, unless the customer doesn't exist.
     #[must_use]
     pub const fn cause(&self) -> Option<&'static str> {
         match self {
@@ -167,7 +171,7 @@ impl LookupError {
         }
     }
 
-    /// Whether it says that Juspay can't be asked now, or doesn't answer in time.
+    /// Whether it means that Juspay can't be called now, or doesn't respond in time.
     pub(super) const fn is_about_now(&self) -> bool {
         match self {
             Self::NoNewToken(_) | Self::Overloaded | Self::TooManyAtOnce => true,
@@ -179,6 +183,156 @@ impl LookupError {
                     | JuspayError::Saturated
             ),
             Self::NotCached => false,
+        }
+    }
+}
+
+/// `cache_requests_total` by outcome, and the remaining life of returned tokens.
+#[derive(Debug)]
+pub(super) struct Counts {
+    pub(super) hit: IntCounter,
+    pub(super) miss: IntCounter,
+    joined: IntCounter,
+    outage: IntCounter,
+    pub(super) not_found: IntCounter,
+    bypass: IntCounter,
+    remaining: Histogram,
+}
+
+impl Shared {
+    /// A result from the cache.
+    pub(super) fn hit(
+        &self,
+        entry: &Entry,
+        detail: Option<Detail>,
+        lookup: &Lookup,
+        now: Moment,
+    ) -> Found {
+        let count =
+            if lookup.is_below_floor(entry, now) { &self.counts.outage } else { &self.counts.hit };
+        count.inc();
+        self.found(entry, Source::Hit, detail, lookup, now)
+    }
+
+    /// The result for a request that waited for a fetch. The floor is checked now, because a clock may
+    /// have jumped or the machine may have slept since the fetch. `None` if the token has fallen below
+    /// the normal floor: look it up again.
+    pub(super) fn fetched(
+        &self,
+        outcome: FetchOutcome,
+        reason: &FetchReason,
+        collapsed: bool,
+        lookup: &Lookup,
+    ) -> Option<Result<Found, LookupError>> {
+        let now = self.clock.moment();
+        let forward = reason.forward();
+        let failure = match outcome {
+            FetchOutcome::Customer { entry, stored } => match entry.lifetime.phase(now) {
+                Phase::Stale if lookup.want_token => return None,
+                Phase::Expired if lookup.want_token => InvalidResponse::TooShortLived.into(),
+                Phase::Fresh | Phase::Refresh | Phase::Stale | Phase::Expired => {
+                    self.count_fetch(forward, collapsed);
+                    let source = Source::Fetched { forward, collapsed, stored };
+                    let detail = lookup.detail(&entry, now);
+                    return Some(Ok(self.found(&entry, source, detail, lookup, now)));
+                }
+            },
+            FetchOutcome::Tokenless { json, .. } if !lookup.want_token => {
+                self.count_fetch(forward, collapsed);
+                let source = Source::Fetched { forward, collapsed, stored: false };
+                let (body, ttl) = (json.without_token(), Duration::ZERO);
+                return Some(Ok(Found { body, source, detail: None, ttl, expires_in: None }));
+            }
+            FetchOutcome::Tokenless { why, .. } => why.into(),
+            FetchOutcome::Failed(error) => error,
+        };
+        Some(self.not_fetched(reason, failure.into(), collapsed, lookup))
+    }
+
+    /// The result if the fetch failed or did not start.
+    pub(super) fn not_fetched(
+        &self,
+        reason: &FetchReason,
+        error: LookupError,
+        collapsed: bool,
+        lookup: &Lookup,
+    ) -> Result<Found, LookupError> {
+        let now = self.clock.moment();
+        let is_not_found = error == LookupError::Juspay(JuspayError::CustomerNotFound);
+        if let Some(entry) = reason.fallback(now).filter(|_| !is_not_found) {
+            return Ok(self.hit(entry, lookup.detail(entry, now), lookup, now));
+        }
+        self.count_fetch(reason.forward(), collapsed);
+        let is_forced = matches!(reason, FetchReason::NoCache(..));
+        let is_shown = !is_forced || is_not_found || error.is_about_now();
+        Err(match error {
+            LookupError::Juspay(error) if !is_shown => LookupError::NoNewToken(error),
+            LookupError::Juspay(_)
+            | LookupError::NotCached
+            | LookupError::NoNewToken(_)
+            | LookupError::Overloaded
+            | LookupError::TooManyAtOnce => error,
+        })
+    }
+
+    fn count_fetch(&self, forward: Forward, collapsed: bool) {
+        let count = match (collapsed, forward) {
+            (true, _) => &self.counts.joined,
+            (false, Forward::Request) => &self.counts.bypass,
+            (false, Forward::Miss | Forward::Stale) => &self.counts.miss,
+        };
+        count.inc();
+    }
+
+    fn found(
+        &self,
+        entry: &Entry,
+        source: Source,
+        detail: Option<Detail>,
+        lookup: &Lookup,
+        now: Moment,
+    ) -> Found {
+        let lifetime = &entry.lifetime;
+        let is_below_floor = lookup.is_below_floor(entry, now);
+        let ttl = if is_below_floor { lifetime.outage_ttl(now) } else { lifetime.ttl(now) };
+        if !lookup.want_token {
+            let body = entry.json.without_token();
+            return Found { body, source, detail, ttl, expires_in: None };
+        }
+        self.with_token(entry, source, detail, ttl, now)
+    }
+
+    /// A result with the token, which is counted as handed out.
+    pub(super) fn with_token(
+        &self,
+        entry: &Entry,
+        source: Source,
+        detail: Option<Detail>,
+        ttl: Duration,
+        now: Moment,
+    ) -> Found {
+        let body = entry.json.with_token();
+        let left = entry.lifetime.remaining(now);
+        let has_token = entry.json.has_token();
+        if has_token {
+            entry.count_hand_out();
+            self.counts.remaining.observe(left.as_secs_f64());
+        }
+        Found { body, source, detail, ttl, expires_in: has_token.then_some(left) }
+    }
+}
+
+impl Counts {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let of = |outcome| metrics.cache.requests.with_label_values(&[outcome]);
+        Self {
+            hit: of("hit"),
+            miss: of("miss"),
+            joined: of("joined"),
+            outage: of("outage"),
+            not_found: of("not_found"),
+            bypass: of("bypass"),
+            remaining: metrics.cache.hand_out_remaining.clone(),
         }
     }
 }

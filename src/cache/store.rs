@@ -1,12 +1,11 @@
-//! The memory: moka, bounded in number.
+//! Stores cached customers in a moka cache, limited in number.
 //!
-//! moka isn't told of lives: what is over is buried by a sweep, by our own clock, and an entry that
-//! has no timer of moka's takes less memory. Nor is it told to remove everything: that would hold up
-//! whoever comes next, for a second with some 100,000 entries. What was there is no longer known, and
-//! the sweep buries it, too.
+//! moka's own expiry isn't used: tests can't turn its clock, and its timers take memory for each
+//! entry. A sweep evicts expired entries instead. A purge of all customers swaps in an empty moka
+//! cache, which frees the memory at once: moka's `invalidate_all` leaves that to later calls, which
+//! block for about a second with 100,000 entries.
 
 use std::{
-    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -14,48 +13,58 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use moka::{notification::RemovalCause, sync::Cache};
 use prometheus::{IntCounter, IntGauge};
 
-use super::lifetime::{Lifetime, Phase};
+use super::{
+    backoff::Backoff,
+    lifetime::{Lifetime, Phase},
+};
 use crate::{
-    clock::{Moment, Monotonic, jittered},
+    clock::{Moment, Monotonic},
     customer::{CustomerJson, CustomerKey},
     metrics::Metrics,
 };
 
-/// A customer and the life of its token.
+/// A customer and the lifetime of its token.
 ///
-/// In the order in which a hit looks at it: with many customers, each line of memory costs a wait.
+/// The fields are in the order in which a hit reads them: with many customers, each cache line of
+/// memory costs a wait.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Entry {
-    /// It has left memory, or another one has come in its place.
+    /// It was evicted or replaced.
     is_gone: AtomicBool,
     hand_outs: AtomicU32,
+    /// The store's generation when it was fetched.
+    generation: Generation,
     pub(super) json: CustomerJson,
     pub(super) lifetime: Lifetime,
-    /// When Juspay was asked for it.
+    /// When the request to Juspay was sent.
     born: Monotonic,
-    failed_refreshes: Mutex<Option<Failed>>,
+    /// After a failed refresh. A successful refresh brings a new entry.
+    backoff: Mutex<Option<Backoff>>,
 }
 
-/// Refreshes of an entry that have failed, one after the other.
-#[derive(Debug, Clone, Copy)]
-struct Failed {
-    times: NonZeroU32,
-    next: Monotonic,
-}
+/// Counts purges of all customers.
+pub(super) type Generation = u64;
 
 impl Entry {
-    pub(super) fn new(json: CustomerJson, lifetime: Lifetime, born: Monotonic) -> Self {
+    pub(super) fn new(
+        json: CustomerJson,
+        lifetime: Lifetime,
+        born: Monotonic,
+        generation: Generation,
+    ) -> Self {
         Self {
+            is_gone: AtomicBool::new(false),
+            hand_outs: AtomicU32::new(0),
+            generation,
             json,
             lifetime,
             born,
-            hand_outs: AtomicU32::new(0),
-            failed_refreshes: Mutex::default(),
-            is_gone: AtomicBool::new(false),
+            backoff: Mutex::default(),
         }
     }
 
@@ -63,17 +72,17 @@ impl Entry {
         now.monotonic.since(self.born)
     }
 
-    /// Whether the token may be handed out at all.
+    /// Whether the token may be returned at all.
     pub(super) fn is_alive(&self, now: Moment) -> bool {
         self.lifetime.phase(now) != Phase::Expired
     }
 
-    /// How often the token has been handed out.
+    /// How often the token was returned.
     pub(super) fn hand_outs(&self) -> u32 {
         self.hand_outs.load(Ordering::Relaxed)
     }
 
-    /// Whether there is a token that nobody has had yet.
+    /// Whether there is a token that was never returned.
     pub(super) fn is_unused(&self) -> bool {
         self.json.has_token() && self.hand_outs() == 0
     }
@@ -82,55 +91,45 @@ impl Entry {
         self.hand_outs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the last refresh has failed. The next one that succeeds brings another entry.
+    /// Whether the last refresh failed.
     pub(super) fn has_failed(&self) -> bool {
-        self.failed().is_some()
+        self.backoff().is_some()
     }
 
-    /// Whether a refresh has failed so lately that the next one is to wait.
+    /// Whether a refresh failed so recently that the next one has to wait.
     pub(super) fn is_backing_off(&self, now: Moment) -> bool {
-        self.failed().is_some_and(|failed| now.monotonic < failed.next)
+        self.backoff().is_some_and(|backoff| backoff.is_running(now.monotonic))
     }
 
-    /// Notes that a refresh has failed: the next one waits longer each time.
-    pub(super) fn note_failure(&self, now: Monotonic) {
-        let mut failed = self.failed();
-        let before = failed.map_or(0, |failed| failed.times.get());
-        let pause = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(before)).min(MAX_BACKOFF);
-        let pause = jittered(pause);
-        let times = NonZeroU32::MIN.saturating_add(before);
-        *failed = Some(Failed { times, next: now.plus(pause) });
+    fn note_failure(&self, now: Monotonic) {
+        let mut backoff = self.backoff();
+        *backoff = Some(Backoff::after(*backoff, now));
     }
 
-    fn failed(&self) -> MutexGuard<'_, Option<Failed>> {
-        self.failed_refreshes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn backoff(&self) -> MutexGuard<'_, Option<Backoff>> {
+        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Between two refreshes of a customer that fail, with jitter: the first pause and the longest.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
-
-/// What is known of a customer.
+/// What the cache knows of a customer.
 #[derive(Debug, Clone)]
 pub(super) enum Slot {
-    /// Juspay told about it.
+    /// Juspay returned it.
     Customer(Arc<Entry>),
-    /// Juspay said that there is none; not asked again before `until`.
+    /// Juspay reported that it doesn't exist; not fetched again before `until`.
     NotFound { until: Monotonic },
 }
 
 impl Slot {
-    /// Whether nobody will be answered with it any more.
-    pub(super) fn is_dead(&self, now: Moment) -> bool {
+    /// Whether no request will be answered with it.
+    pub(super) fn is_expired(&self, now: Moment) -> bool {
         match self {
-            Self::Customer(entry) => entry.lifetime.phase(now) == Phase::Expired,
+            Self::Customer(entry) => !entry.is_alive(now),
             Self::NotFound { until } => *until <= now.monotonic,
         }
     }
 
-    /// It isn't what is known of the customer any more.
-    fn leave(&self) {
+    fn mark_gone(&self) {
         if let Self::Customer(entry) = self {
             entry.is_gone.store(true, Ordering::Release);
         }
@@ -146,49 +145,33 @@ impl Slot {
     }
 }
 
-/// A slot in memory.
-#[derive(Debug, Clone)]
-struct Kept {
-    slot: Slot,
-    /// How often all had been removed when it came.
-    clearings: u64,
+type Slots = Cache<CustomerKey, Slot>;
+
+/// The customers that a purge of all has removed.
+#[must_use]
+pub(super) struct Removed<'s> {
+    slots: Arc<Slots>,
+    removed: &'s IntCounter,
 }
 
-/// How often all slots were removed, and how many of those are still in memory.
-#[derive(Debug, Default)]
-struct Clearings {
-    number: AtomicU64,
-    left: AtomicU64,
-}
-
-impl Clearings {
-    fn number(&self) -> u64 {
-        self.number.load(Ordering::Acquire)
-    }
-
-    fn left(&self) -> u64 {
-        self.left.load(Ordering::Acquire)
-    }
-
-    /// Counts one that leaves memory; tells whether it had been removed before.
-    fn leaves(&self, kept: &Kept) -> bool {
-        let was_removed = kept.clearings != self.number();
-        if was_removed {
-            let one_less = |left: u64| left.checked_sub(1);
-            // None is left where it came while all were removed.
-            self.left
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less)
-                .unwrap_or_default();
-        }
-        was_removed
+impl Removed<'_> {
+    /// Counts them, and frees their memory.
+    pub(super) fn count(self) -> u64 {
+        self.slots.run_pending_tasks();
+        let number = self.slots.entry_count();
+        self.removed.inc_by(number);
+        number
     }
 }
 
+/// The cached customers. Changes are made with the table of fetches locked, reads without.
 #[derive(Debug)]
 pub(super) struct Store {
-    slots: Cache<CustomerKey, Kept>,
-    clearings: Arc<Clearings>,
+    slots: ArcSwap<Slots>,
+    generation: AtomicU64,
+    capacity: u64,
     entries: IntGauge,
+    by_size: IntCounter,
     expired: IntCounter,
     removed: IntCounter,
 }
@@ -196,52 +179,37 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new(capacity: u64, metrics: &Metrics) -> Self {
         let evicted = |cause| metrics.cache.evictions.with_label_values(&[cause]);
-        let by_size = evicted("size");
         metrics.cache.capacity.set(i64::try_from(capacity).unwrap_or(i64::MAX));
-        let clearings = Arc::<Clearings>::default();
-        let cleared = Arc::clone(&clearings);
-        let slots = Cache::builder()
-            .max_capacity(capacity)
-            .eviction_listener(move |_, kept: Kept, cause| {
-                kept.slot.leave();
-                // Others are counted by whoever removes, who knows why.
-                if !cleared.leaves(&kept) && cause == RemovalCause::Size {
-                    by_size.inc();
-                }
-            })
-            .build();
+        let by_size = evicted("size");
         Self {
-            slots,
-            clearings,
+            slots: ArcSwap::from_pointee(slots(capacity, by_size.clone())),
+            generation: AtomicU64::new(0),
+            capacity,
             entries: metrics.cache.entries.clone(),
+            by_size,
             expired: evicted("expired"),
             removed: evicted("removed"),
         }
     }
 
     pub(super) fn get(&self, key: &CustomerKey) -> Option<Slot> {
-        self.current(self.slots.get(key)?)
+        self.slots.load().get(key)
     }
 
-    fn current(&self, kept: Kept) -> Option<Slot> {
-        (kept.clearings == self.clearings()).then_some(kept.slot)
+    pub(super) fn generation(&self) -> Generation {
+        self.generation.load(Ordering::Acquire)
     }
 
-    /// To be noted before an entry is looked for that is to be found without a look, later.
-    pub(super) fn clearings(&self) -> u64 {
-        self.clearings.number()
-    }
-
-    /// Whether an entry that was found after so many clearings is still what is known.
-    pub(super) fn still_has(&self, entry: &Entry, clearings: u64) -> bool {
-        !entry.is_gone.load(Ordering::Acquire) && self.clearings() == clearings
+    /// Whether an entry that was found before is still the customer's.
+    pub(super) fn is_current(&self, entry: &Entry) -> bool {
+        !entry.is_gone.load(Ordering::Acquire) && entry.generation == self.generation()
     }
 
     pub(super) fn put(&self, key: &CustomerKey, slot: Slot) {
-        self.slots.insert(key.clone(), Kept { slot, clearings: self.clearings() });
+        self.slots.load().insert(key.clone(), slot);
     }
 
-    /// Whether `seen` is still what is known.
+    /// Whether a lookup would still find `seen`.
     pub(super) fn holds(&self, key: &CustomerKey, seen: Option<&Slot>) -> bool {
         match (self.get(key), seen) {
             (Some(current), Some(seen)) => current.is_same(seen),
@@ -250,79 +218,62 @@ impl Store {
         }
     }
 
-    /// Tells whether there was one.
+    /// Returns whether there was one.
     pub(super) fn remove(&self, key: &CustomerKey) -> bool {
-        let removed = self.slots.remove(key).and_then(|kept| self.current(kept)).is_some();
-        self.removed.inc_by(u64::from(removed));
-        removed
+        let was_there = self.slots.load().remove(key).is_some();
+        self.removed.inc_by(u64::from(was_there));
+        was_there
     }
 
-    /// Removes a dead slot, unless another one has come in its place.
-    pub(super) fn bury(&self, key: &CustomerKey, dead: &Slot) {
-        if self.holds(key, Some(dead)) {
-            self.slots.invalidate(key);
+    /// Evicts an expired slot, unless it was replaced.
+    pub(super) fn evict(&self, key: &CustomerKey, expired: &Slot) {
+        if self.holds(key, Some(expired)) {
+            self.slots.load().invalidate(key);
             self.expired.inc();
         }
     }
 
-    /// Removes everything, and tells how many there were. They leave memory by a sweep.
-    pub(super) fn clear(&self) -> u64 {
-        self.catch_up();
-        let number = self.number();
-        self.clearings.left.store(self.len(), Ordering::Release);
-        self.clearings.number.fetch_add(1, Ordering::AcqRel);
-        self.removed.inc_by(number);
+    /// Removes all customers, and returns them. [`Removed::count`] and dropping them take time, so
+    /// the caller does that without the lock.
+    pub(super) fn clear(&self) -> Removed<'_> {
+        let slots = self.slots.swap(Arc::new(slots(self.capacity, self.by_size.clone())));
+        // After the swap: an entry of the new generation is never one of the old cache.
+        self.generation.fetch_add(1, Ordering::AcqRel);
         self.entries.set(0);
-        number
+        Removed { slots, removed: &self.removed }
     }
 
-    /// Lets one leave memory that was removed, unless another one has come in its place.
-    pub(super) fn bury_removed(&self, key: &CustomerKey) {
-        if self.get(key).is_none() {
-            self.slots.invalidate(key);
-        }
-    }
-
-    /// A refresh of the customer has failed.
+    /// A refresh of the customer failed.
     pub(super) fn note_failure(&self, key: &CustomerKey, now: Monotonic) {
         if let Some(Slot::Customer(entry)) = self.get(key) {
             entry.note_failure(now);
         }
     }
 
-    /// A sweep that began after so many clearings has come by all that was in memory.
-    pub(super) fn swept(&self, clearings: u64) {
-        if clearings == self.clearings() {
-            // Also where one left while it was counted.
-            self.clearings.left.store(0, Ordering::Release);
-        }
+    /// All slots, for a sweep.
+    pub(super) fn slots(&self) -> Arc<Slots> {
+        self.slots.load_full()
     }
 
-    /// All that is in memory; `None` where it was removed. Others may come and go meanwhile.
-    pub(super) fn all(&self) -> impl Iterator<Item = (Arc<CustomerKey>, Option<Slot>)> {
-        self.slots.iter().map(|(key, kept)| (key, self.current(kept)))
+    /// Updates `cache_entries`, after moka's pending work such as evictions.
+    pub(super) fn update_entry_gauge(&self) {
+        let slots = self.slots.load();
+        slots.run_pending_tasks();
+        self.entries.set(i64::try_from(slots.entry_count()).unwrap_or(i64::MAX));
     }
+}
 
-    /// Does moka's pending work, such as freeing memory.
-    pub(super) fn catch_up(&self) {
-        self.slots.run_pending_tasks();
-    }
-
-    /// The same, and counts what is left.
-    pub(super) fn settle(&self) {
-        self.catch_up();
-        self.entries.set(i64::try_from(self.number()).unwrap_or(i64::MAX));
-    }
-
-    /// How many are in memory, by moka's last count.
-    pub(super) fn len(&self) -> u64 {
-        self.slots.entry_count()
-    }
-
-    /// How many are known, when moka has no work pending.
-    fn number(&self) -> u64 {
-        self.len().saturating_sub(self.clearings.left())
-    }
+fn slots(capacity: u64, by_size: IntCounter) -> Slots {
+    Cache::builder()
+        .max_capacity(capacity)
+        .eviction_listener(move |_, slot: Slot, cause| {
+            slot.mark_gone();
+            // The other causes are counted where the store removes the slot.
+            if cause == RemovalCause::Size {
+                by_size.inc();
+            }
+        })
+        .build()
 }
 
 #[cfg(test)]

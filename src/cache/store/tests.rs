@@ -1,4 +1,4 @@
-//! What the memory holds, counts and lets go.
+//! What the store keeps, counts and evicts.
 
 use std::thread;
 
@@ -26,11 +26,11 @@ fn start() -> Moment {
 
 /// A token that lives for 900 s.
 fn customer() -> Slot {
-    customer_of(Duration::ZERO)
+    customer_of(0)
 }
 
-/// The same, asked for at that time.
-fn customer_of(born: Duration) -> Slot {
+/// The same, fetched in that generation.
+fn customer_of(generation: Generation) -> Slot {
     let policy = LifetimePolicy {
         min_remaining: SEC * 120,
         refresh_ahead: SEC * 300,
@@ -42,7 +42,7 @@ fn customer_of(born: Duration) -> Slot {
     let report = ReportedExpiry { expiry, date: Some(wall), sent: start(), received: wall };
     let lifetime = Lifetime::new(&policy, &report, 0.0).unwrap();
     let json = Customer::default().to_json(&FieldSet::all(), None);
-    Slot::Customer(Arc::new(Entry::new(json, lifetime, Monotonic::new(born))))
+    Slot::Customer(Arc::new(Entry::new(json, lifetime, start().monotonic, generation)))
 }
 
 fn not_found(ttl: Duration) -> Slot {
@@ -50,17 +50,17 @@ fn not_found(ttl: Duration) -> Slot {
 }
 
 #[test]
-fn the_next_refresh_may_be_made_when_the_pause_is_over() {
+fn next_refresh_is_possible_when_the_pause_is_over() {
     let Slot::Customer(entry) = customer() else { panic!("a customer") };
     assert!(!entry.is_backing_off(start()));
     entry.note_failure(start().monotonic);
-    let pause = entry.failed().unwrap().next.since(start().monotonic);
+    let pause = entry.backoff().unwrap().until.since(start().monotonic);
     assert!(entry.is_backing_off(start().plus(pause.saturating_sub(Duration::from_nanos(1)))));
     assert!(!entry.is_backing_off(start().plus(pause)));
 }
 
 #[test]
-fn a_slot_is_the_same_only_while_nothing_else_came() {
+fn a_slot_is_the_same_until_it_is_replaced() {
     let (store, _) = store();
     let key = key("a");
     assert!(store.holds(&key, None));
@@ -79,111 +79,100 @@ fn a_slot_is_the_same_only_while_nothing_else_came() {
 }
 
 #[test]
-fn what_has_left_is_not_what_is_known() {
+fn an_evicted_replaced_or_purged_entry_is_not_current() {
     let metrics = Metrics::new("1", "1").unwrap();
     let store = Store::new(100_000, &metrics);
     let put = |name: &str| {
-        let slot = customer();
+        let slot = customer_of(store.generation());
         store.put(&key(name), slot.clone());
         let Slot::Customer(entry) = slot else { panic!("a customer") };
-        (entry, store.clearings())
+        entry
     };
-    let has = |(entry, clearings): &(Arc<Entry>, u64)| store.still_has(entry, *clearings);
+    let has = |entry: &Arc<Entry>| store.is_current(entry);
     let (old, removed) = (put("a"), put("b"));
     assert!(has(&old) && has(&removed));
     let new = put("a");
-    assert!(!has(&old) && has(&new), "another one has come in its place");
+    assert!(!has(&old) && has(&new), "it was replaced");
     store.remove(&key("b"));
     assert!(!has(&removed));
     store.put(&key("a"), not_found(SEC * 60));
-    assert!(!has(&new), "there is no such customer any more");
-    // In memory until a sweep, all the same.
+    assert!(!has(&new), "the customer doesn't exist any more");
+    // This test keeps them in memory.
     let many: Vec<_> = (0..20_000).map(|n| put(&n.to_string())).collect();
     assert!(many.iter().all(has));
-    store.clear();
+    assert_eq!(store.clear().count(), 20_001);
     assert!(!many.iter().any(has));
     let again = put("1");
     assert!(has(&again));
 }
 
 #[test]
-fn what_was_cleared_counts_no_more_and_leaves_memory_by_a_sweep() {
+fn a_purge_of_all_frees_the_memory_at_once_and_counts_each_customer_once() {
     let (store, metrics) = store();
-    let in_memory = || store.all().count();
     let known = || {
-        store.settle();
+        store.update_entry_gauge();
         metrics.cache.entries.get()
     };
+    let mut entries = Vec::new();
     for name in ["a", "b", "c"] {
-        store.put(&key(name), customer());
+        let Slot::Customer(entry) = customer() else { panic!("a customer") };
+        entries.push(Arc::downgrade(&entry));
+        store.put(&key(name), Slot::Customer(entry));
     }
-    assert_eq!((store.clear(), known(), in_memory()), (3, 0, 3));
-    assert!(store.all().all(|(_, slot)| slot.is_none()));
+    let removed = store.clear();
+    assert_eq!(metrics.cache.entries.get(), 0);
+    assert_eq!((removed.count(), known(), store.slots().iter().count()), (3, 0, 0));
+    assert!(entries.iter().all(|entry| entry.upgrade().is_none()));
     assert!(!store.remove(&key("c")), "it was removed before");
-    assert_eq!((known(), in_memory()), (0, 2));
 
-    store.put(&key("a"), customer());
-    assert_eq!((known(), in_memory()), (1, 2), "in the place of the removed one");
-    assert_eq!(store.clear(), 1, "each is removed once");
-    store.put(&key("a"), customer());
-    for name in ["a", "b", "c"] {
-        store.bury_removed(&key(name));
-    }
-    assert_eq!((known(), in_memory()), (1, 1));
+    store.put(&key("a"), customer_of(1));
+    assert_eq!((known(), store.slots().iter().count()), (1, 1));
+    assert_eq!(store.clear().count(), 1, "each is removed once");
+    store.put(&key("a"), customer_of(2));
+    assert_eq!((known(), store.slots().iter().count()), (1, 1));
     assert!(store.get(&key("a")).is_some());
     let evictions = |cause| metrics.cache.evictions.with_label_values(&[cause]).get();
     assert_eq!(["removed", "size", "expired"].map(evictions), [4, 0, 0]);
-
-    // As if one had left while it was counted.
-    store.clearings.left.store(1, Ordering::Release);
-    store.swept(1);
-    assert_eq!(known(), 0, "all have been removed since that sweep began");
-    store.swept(2);
-    assert_eq!(known(), 1);
 }
 
 #[test]
-fn nobody_finds_under_a_new_count_what_was_cleared_before_it() {
+fn an_entry_from_before_a_purge_of_all_is_never_current_after_it() {
     let (store, _) = store();
     let key = key("a");
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let looking = scope.spawn(|| {
+        let reader = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                let clearings = store.clearings();
+                let purges = store.generation();
                 let Some(Slot::Customer(entry)) = store.get(&key) else { continue };
-                // Each was born as many nanoseconds after zero as clearings came before it.
-                let before = entry.born.since(Monotonic::new(Duration::ZERO)).as_nanos();
-                assert!(u128::from(clearings) <= before, "{clearings} > {before}");
+                assert!(purges <= entry.generation, "{purges} > {}", entry.generation);
             }
         });
-        for number in 0..20_000 {
-            store.put(&key, customer_of(Duration::from_nanos(number)));
-            store.clear();
+        for number in 0..1_000 {
+            store.put(&key, customer_of(number));
+            store.clear().count();
         }
         is_over.store(true, Ordering::Relaxed);
-        looking.join().unwrap();
+        reader.join().unwrap();
     });
 }
 
 #[test]
-fn only_the_slot_that_was_found_dead_is_buried() {
+fn only_the_slot_that_was_found_expired_is_evicted() {
     let (store, metrics) = store();
-    let (dead, new) = (customer(), customer());
-    store.put(&key("a"), dead.clone());
+    let (expired, new) = (customer(), customer());
+    store.put(&key("a"), expired.clone());
     store.put(&key("b"), new.clone());
     let later = start().plus(SEC * 871);
-    let number_dead = |now| {
-        let known = store.all().filter_map(|(_, slot)| slot);
-        known.filter(|slot| slot.is_dead(now)).count()
-    };
-    assert_eq!([start().plus(SEC * 870), later].map(number_dead), [0, 2]);
+    let number_expired =
+        |now| store.slots().iter().filter(|(_, slot)| slot.is_expired(now)).count();
+    assert_eq!([start().plus(SEC * 870), later].map(number_expired), [0, 2]);
 
     store.put(&key("a"), new.clone());
-    store.bury(&key("a"), &dead);
-    assert!(store.holds(&key("a"), Some(&new)), "it came after the look");
-    store.bury(&key("b"), &new);
-    store.settle();
+    store.evict(&key("a"), &expired);
+    assert!(store.holds(&key("a"), Some(&new)), "it was replaced since the check");
+    store.evict(&key("b"), &new);
+    store.update_entry_gauge();
     assert!(store.get(&key("b")).is_none());
     let evictions = |cause| metrics.cache.evictions.with_label_values(&[cause]).get();
     assert_eq!((evictions("expired"), evictions("removed")), (1, 0));

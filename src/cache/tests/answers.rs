@@ -168,7 +168,7 @@ fn bare(good: Good) -> Good {
     Good { token: None, expires_in: None, ..good }
 }
 
-fn well() -> Juspay {
+fn succeeds() -> Juspay {
     AskedFor(Says::Token(LIFE))
 }
 

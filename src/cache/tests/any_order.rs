@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order: clocks that are turned or set, Juspay's moods, purges,
-//! phones that ask for all kinds of things or hang up. What the promises say holds after each step.
+//! Random sequences of events: clock changes, behaviors of Juspay, purges, requests with any directives,
+//! disconnecting clients. The promises hold after each step.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::task::JoinHandle;
 
 use super::{
-    moody::{Mood, Stage, brief},
+    flaky_upstream::{Behavior, Stage, brief},
     world::{id, lookup, run, secs, settle, token},
 };
 use crate::{
@@ -26,9 +26,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 enum Step {
     Advance(Duration),
     JumpWall(i64),
-    Feel(Mood),
+    Behave(Behavior),
     Ask(Lookup),
-    /// The phone that has waited longest hangs up.
+    /// The client that has waited longest disconnects.
     HangUp,
     Purge(&'static str),
     PurgeAll,
@@ -60,7 +60,7 @@ fn steps() -> impl Strategy<Value = Step> {
         // A suspended machine.
         1 => (1..100_000_u64).prop_map(|whole| Step::Advance(secs(whole))),
         2 => select(vec![-3600, -60, -1, 1, 60, 700, 3600]).prop_map(Step::JumpWall),
-        3 => moods().prop_map(Step::Feel),
+        3 => behaviors().prop_map(Step::Behave),
         9 => lookups().prop_map(Step::Ask),
         1 => Just(Step::HangUp),
         1 => select(CUSTOMERS.to_vec()).prop_map(Step::Purge),
@@ -69,7 +69,7 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn moods() -> impl Strategy<Value = Mood> {
+fn behaviors() -> impl Strategy<Value = Behavior> {
     let lives = select(vec![20, 36, 60, 120, 300, 900, 5000]);
     let after = select(vec![0, 1, 249, 250, 1000, 4999, 5000]).prop_map(Duration::from_millis);
     let errors = select(vec![
@@ -79,9 +79,9 @@ fn moods() -> impl Strategy<Value = Mood> {
         JuspayError::CustomerNotFound,
     ]);
     prop_oneof![
-        3 => (lives, after.clone()).prop_map(|(life, after)| Mood::Well { life, after }),
-        2 => (errors, after).prop_map(|(error, after)| Mood::Fails { error, after }),
-        1 => Just(Mood::Hangs),
+        3 => (lives, after.clone()).prop_map(|(life, after)| Behavior::Succeeds { life, after }),
+        2 => (errors, after).prop_map(|(error, after)| Behavior::Fails { error, after }),
+        1 => Just(Behavior::Hangs),
     ]
 }
 
@@ -97,14 +97,14 @@ fn lookups() -> impl Strategy<Value = Lookup> {
 }
 
 async fn play(steps: Vec<Step>) {
-    let stage = Stage::new(Mood::well(900));
+    let stage = Stage::new(Behavior::succeeds(900));
     let mut waiting: Vec<(Lookup, Phone)> = Vec::new();
     let mut seen = Seen::default();
     for step in steps {
         match step {
             Step::Advance(time) => stage.world.clock.advance(time),
             Step::JumpWall(by) => stage.world.clock.jump_wall(SignedDuration::from_secs(by)),
-            Step::Feel(mood) => stage.juspay.feels(mood),
+            Step::Behave(behavior) => stage.juspay.behaves(behavior),
             Step::Ask(lookup) => waiting.push((lookup.clone(), stage.phone(lookup))),
             Step::HangUp if waiting.is_empty() => {}
             Step::HangUp => {
@@ -118,7 +118,7 @@ async fn play(steps: Vec<Step>) {
         settle().await;
         answered(&stage, &mut waiting, &mut seen).await;
     }
-    // P7: nobody waits for ever, though a purge may have made a flight wait for another.
+    // P7: no request waits forever, although a purge may have made a fetch wait for another.
     for _ in 0..3 {
         stage.pass(DEADLINE).await;
         brief().await;
@@ -162,7 +162,7 @@ fn check(stage: &Stage, lookup: &Lookup, found: &Found) {
     }
 }
 
-/// The floor that the answer goes by: the normal one, unless it tells that it doesn't.
+/// The floor of the response: the normal one, unless its detail says otherwise.
 fn floor(life: Duration, end: Moment, now: Moment, found: &Found) -> Duration {
     let normal = secs(30).max(secs(120).min(life / 4));
     if end.remaining(now) >= normal {
@@ -173,11 +173,11 @@ fn floor(life: Duration, end: Moment, now: Moment, found: &Found) -> Duration {
     secs(30)
 }
 
-/// Each look-up counts once, each hand-out too, and nobody is thought to wait.
+/// Each lookup and each hand-out is counted once, and no request is counted as waiting.
 fn counted(stage: &Stage, seen: &Seen) {
     let outcomes = ["hit", "miss", "joined", "outage", "not_found", "bypass"];
     let total: u64 = outcomes.iter().map(|outcome| stage.world.requests(outcome)).sum();
-    // A phone may have been answered just before it hung up.
+    // A client may have been answered just before it disconnected.
     assert!((seen.answers..=seen.answers + seen.hung_up).contains(&total), "{total}");
     let handed_out = stage.world.metrics.cache.hand_out_remaining.get_sample_count();
     assert!((seen.tokens..=seen.tokens + seen.hung_up).contains(&handed_out));

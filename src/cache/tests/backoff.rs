@@ -1,10 +1,10 @@
-//! After a failure, the next try is put off: for a second at first, then twice as long each time,
-//! for half a minute at most; and somewhat less than that, by chance.
+//! Pauses after failures: a second at first, then twice as long each time, up to 30 seconds, minus
+//! jitter.
 
 use std::time::Duration;
 
 use super::{
-    moody::{Mood, Stage, brief},
+    flaky_upstream::{Behavior, Stage, brief},
     world::{REFRESH_FROM, STALE_FROM, World, fails, id, lookup, run, secs, settle},
 };
 use crate::{
@@ -19,7 +19,7 @@ async fn pauses(stage: &Stage, lookup: &Lookup, age: u64, for_secs: u64) -> Vec<
     brief().await;
     assert!(phone.await.unwrap().is_ok());
     stage.pass(secs(age)).await;
-    stage.juspay.feels(Mood::fails(JuspayError::Status(500, None)));
+    stage.juspay.behaves(Behavior::fails(JuspayError::Status(500, None)));
     for _ in 0..for_secs * 10 {
         let phone = stage.phone(lookup.clone());
         brief().await;
@@ -31,9 +31,9 @@ async fn pauses(stage: &Stage, lookup: &Lookup, age: u64, for_secs: u64) -> Vec<
 }
 
 #[test]
-fn one_request_each_100_ms_makes_few_calls() {
+fn requests_every_100_ms_make_few_calls() {
     run(async {
-        let stage = Stage::new(Mood::well(900));
+        let stage = Stage::new(Behavior::succeeds(900));
         let pauses = pauses(&stage, &lookup("alice"), 680, 180).await;
         for (number, pause) in (0..).zip(&pauses) {
             let most = f64::from(2_u32.pow(number)).min(30.0);
@@ -48,11 +48,11 @@ fn one_request_each_100_ms_makes_few_calls() {
 }
 
 #[test]
-fn it_is_jittered() {
+fn pause_is_jittered() {
     run(async {
         let mut firsts = Vec::new();
         for _ in 0..20 {
-            let stage = Stage::new(Mood::well(900));
+            let stage = Stage::new(Behavior::succeeds(900));
             firsts.push(pauses(&stage, &lookup("alice"), 680, 40).await[4]);
         }
         firsts.sort_unstable();
@@ -60,11 +60,11 @@ fn it_is_jittered() {
     });
 }
 
-/// Not that each of them costs a call: a phone that can't have what it wants has what there is.
+/// Otherwise each request would cost a call, because its `min-fresh` is never met.
 #[test]
-fn min_fresh_does_not_get_round_it() {
+fn min_fresh_does_not_bypass_the_pause() {
     run(async {
-        let stage = Stage::with(Mood::well(900), |settings| {
+        let stage = Stage::with(Behavior::succeeds(900), |settings| {
             settings.limits.force_refresh_per_customer = None;
         });
         let freshness = Freshness { min_fresh: Some(secs(500)), ..Freshness::default() };
@@ -75,16 +75,16 @@ fn min_fresh_does_not_get_round_it() {
 }
 
 #[test]
-fn a_success_ends_it() {
+fn success_resets_the_pause() {
     run(async {
-        let stage = Stage::new(Mood::well(900));
+        let stage = Stage::new(Behavior::succeeds(900));
         assert!(!pauses(&stage, &lookup("alice"), 680, 100).await.is_empty());
-        stage.juspay.feels(Mood::well(900));
+        stage.juspay.behaves(Behavior::succeeds(900));
         stage.pass(secs(30)).await;
         assert!(stage.at_once(&lookup("alice")).is_some());
         brief().await;
         let before = stage.juspay.all_calls();
-        stage.juspay.feels(Mood::fails(JuspayError::Status(500, None)));
+        stage.juspay.behaves(Behavior::fails(JuspayError::Status(500, None)));
         stage.pass(secs(680)).await;
         for _ in 0..=11 {
             assert!(stage.at_once(&lookup("alice")).is_some());
@@ -95,7 +95,7 @@ fn a_success_ends_it() {
 }
 
 #[test]
-fn a_failed_first_fetch_is_not_repeated_for_a_second() {
+fn failed_first_fetch_is_not_repeated_for_a_second() {
     run(async {
         let world = World::new();
         let error = JuspayError::Timeout;
@@ -120,7 +120,7 @@ fn a_failed_first_fetch_is_not_repeated_for_a_second() {
 }
 
 #[test]
-fn a_purge_ends_it_even_while_the_fetch_is_under_way() {
+fn purge_ends_the_pause_even_during_a_fetch() {
     run(async {
         for all in [false, true] {
             let world = World::new();
@@ -143,9 +143,9 @@ fn a_purge_ends_it_even_while_the_fetch_is_under_way() {
 }
 
 #[test]
-fn a_failed_first_fetch_puts_off_longer_each_time_while_others_succeed() {
+fn pause_after_a_failed_first_fetch_grows_while_others_succeed() {
     run(async {
-        let mut stage = Stage::new(Mood::fails(JuspayError::Status(500, None)));
+        let mut stage = Stage::new(Behavior::fails(JuspayError::Status(500, None)));
         for others_succeed in [true, false] {
             let odd = format!("odd{others_succeed}");
             for n in 0..600 {
@@ -153,11 +153,11 @@ fn a_failed_first_fetch_puts_off_longer_each_time_while_others_succeed() {
                 brief().await;
                 assert!(phone.await.unwrap().is_err());
                 if others_succeed {
-                    stage.juspay.feels(Mood::well(900));
+                    stage.juspay.behaves(Behavior::succeeds(900));
                     let other = stage.phone(lookup(&format!("c{n}")));
                     brief().await;
                     assert!(other.await.unwrap().is_ok());
-                    stage.juspay.feels(Mood::fails(JuspayError::Status(500, None)));
+                    stage.juspay.behaves(Behavior::fails(JuspayError::Status(500, None)));
                 }
                 stage.pass(Duration::from_millis(100)).await;
             }
@@ -165,7 +165,7 @@ fn a_failed_first_fetch_puts_off_longer_each_time_while_others_succeed() {
             // Pauses of 1, 2, 4, 8, 16 and 30 s, or of a second, all of them or half.
             let expected = if others_succeed { 5..=8 } else { 54..=120 };
             assert!(expected.contains(&calls), "{others_succeed}: {calls}");
-            stage = Stage::new(Mood::fails(JuspayError::Status(500, None)));
+            stage = Stage::new(Behavior::fails(JuspayError::Status(500, None)));
         }
     });
 }
@@ -173,7 +173,7 @@ fn a_failed_first_fetch_puts_off_longer_each_time_while_others_succeed() {
 #[test]
 fn idle_customers_are_not_refreshed() {
     run(async {
-        let stage = Stage::new(Mood::well(900));
+        let stage = Stage::new(Behavior::succeeds(900));
         let phone = stage.phone(lookup("alice"));
         brief().await;
         assert!(phone.await.unwrap().is_ok());
@@ -186,7 +186,7 @@ fn idle_customers_are_not_refreshed() {
 }
 
 #[test]
-fn the_pause_counts_from_the_failure() {
+fn pause_begins_at_the_failure() {
     run(async {
         for age in [REFRESH_FROM, STALE_FROM] {
             let world = World::new();

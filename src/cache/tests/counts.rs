@@ -1,4 +1,4 @@
-//! What is counted: each look-up once, by its outcome; each hand-out with the life it had left.
+//! Counters: each lookup once, by outcome, and each hand-out with the remaining life of its token.
 
 use super::world::{DEAD_FROM, REFRESH_TO, STALE_FROM, World, fails, lookup, run, secs, settle};
 use crate::{
@@ -30,7 +30,7 @@ fn cached(customer: &str) -> Lookup {
 }
 
 #[test]
-fn each_look_up_once() {
+fn each_lookup_is_counted_once() {
     run(async {
         let world = World::new();
         // [miss, joined], then [hit]
@@ -80,7 +80,7 @@ fn each_look_up_once() {
 }
 
 #[test]
-fn failures_too() {
+fn failures_are_counted() {
     run(async {
         let world = World::new();
         assert!(world.fetches("alice", fails(JuspayError::Timeout)).await.is_err());
@@ -102,7 +102,7 @@ fn failures_too() {
 }
 
 #[test]
-fn a_failure_with_a_good_token_in_memory_is_a_hit() {
+fn failure_with_a_usable_cached_token_is_a_hit() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", 100).await;
@@ -115,7 +115,7 @@ fn a_failure_with_a_good_token_in_memory_is_a_hit() {
 }
 
 #[test]
-fn the_lives_in_memory_by_what_is_left_of_them() {
+fn cached_tokens_are_counted_by_remaining_life() {
     run(async {
         let world = World::new();
         let lives = || {

@@ -1,5 +1,5 @@
-//! P3: no token leaves with less life than the floor, by the most careful reading, whoever waited
-//! and whatever the clocks did meanwhile.
+//! P3: no token is returned with less life than its floor, by the more conservative clock, whatever a
+//! request waited for and whatever the clocks did meanwhile.
 
 use std::pin::pin;
 
@@ -26,7 +26,7 @@ fn patient() -> World {
 }
 
 #[test]
-fn p3_each_phase_begins_to_the_second() {
+fn p3_phases_begin_at_the_exact_second() {
     run(async {
         for (age, phase) in [
             (0, Phase::Fresh),
@@ -48,7 +48,7 @@ fn p3_each_phase_begins_to_the_second() {
 }
 
 #[test]
-fn p3_the_last_second_above_the_floor_is_told_as_it_is() {
+fn p3_last_second_above_the_floor_is_reported_exactly() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", REFRESH_TO).await;
@@ -60,7 +60,7 @@ fn p3_the_last_second_above_the_floor_is_told_as_it_is() {
 }
 
 #[test]
-fn p3_a_token_that_grew_old_while_juspay_answered_is_not_handed_out() {
+fn p3_token_that_expires_during_the_fetch_is_not_returned() {
     run(async {
         // The life counts from the sending: 36 s of it leave 30 after 6 s, and 29 after 7.
         for (held, answer) in [(6, Ok(secs(30))), (7, Err(TOO_SHORT))] {
@@ -92,7 +92,7 @@ async fn slow_to_wake(world: &World, question: Lookup, slept: u64) -> Answered {
 }
 
 #[test]
-fn a_waiter_that_wants_no_token_does_not_mind_a_dead_one() {
+fn request_without_token_accepts_an_expired_one() {
     run(async {
         for slept in [781, 871] {
             let world = World::with(|settings| settings.juspay.deadline = secs(3600));
@@ -106,7 +106,7 @@ fn a_waiter_that_wants_no_token_does_not_mind_a_dead_one() {
 }
 
 #[test]
-fn p3_a_waiter_that_is_slow_to_wake_gets_no_dead_token_and_no_stale_one_while_juspay_is_well() {
+fn p3_slow_waiting_request_gets_no_expired_or_stale_token() {
     run(async {
         for (slept, answer, calls) in [
             (780, Ok(secs(120)), 1),
@@ -123,7 +123,7 @@ fn p3_a_waiter_that_is_slow_to_wake_gets_no_dead_token_and_no_stale_one_while_ju
 }
 
 #[test]
-fn p3_a_waiter_that_wakes_past_its_deadline_gets_what_there_is_with_a_remark() {
+fn p3_waiting_request_past_its_deadline_gets_the_stale_token_with_a_detail() {
     run(async {
         let world = World::new();
         let found = slow_to_wake(&world, lookup("alice"), 781).await.unwrap();
@@ -135,7 +135,7 @@ fn p3_a_waiter_that_wakes_past_its_deadline_gets_what_there_is_with_a_remark() {
 }
 
 #[test]
-fn p3_who_wants_no_token_gets_the_object_however_old_it_grew() {
+fn p3_request_without_token_gets_the_object_at_any_age() {
     run(async {
         let world = patient();
         let mut question = lookup("alice");
@@ -150,7 +150,7 @@ fn p3_who_wants_no_token_gets_the_object_however_old_it_grew() {
 }
 
 #[test]
-fn p3_a_wall_clock_that_jumps_ahead_ends_the_token() {
+fn p3_forward_jump_of_the_wall_clock_ends_the_token() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", 0).await;
@@ -161,7 +161,7 @@ fn p3_a_wall_clock_that_jumps_ahead_ends_the_token() {
 }
 
 #[test]
-fn p3_a_wall_clock_that_jumps_back_prolongs_nothing() {
+fn p3_backward_jump_of_the_wall_clock_extends_nothing() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", 0).await;
@@ -178,7 +178,7 @@ fn p3_a_wall_clock_that_jumps_back_prolongs_nothing() {
 }
 
 #[test]
-fn p3_a_wall_clock_that_jumps_while_juspay_answers_prolongs_nothing() {
+fn p3_jump_of_the_wall_clock_during_the_fetch_extends_nothing() {
     run(async {
         for (jump, answer) in [(-HOUR, Ok(secs(898))), (HOUR, Err(TOO_SHORT))] {
             let world = World::new();
@@ -197,7 +197,7 @@ fn p3_a_wall_clock_that_jumps_while_juspay_answers_prolongs_nothing() {
 }
 
 #[test]
-fn p3_a_token_born_too_short_is_refused() {
+fn p3_token_with_too_short_a_life_is_rejected() {
     run(async {
         let world = World::new();
         let found = world.fetches("alice", world.token("tkn_1", 34)).await;
@@ -210,7 +210,7 @@ fn p3_a_token_born_too_short_is_refused() {
 }
 
 #[test]
-fn p3_a_life_longer_than_the_bound_is_cut() {
+fn p3_life_is_limited_by_max_token_life() {
     run(async {
         let world = World::new();
         let found = world.fetches("alice", world.token("tkn_1", 86_400)).await.unwrap();

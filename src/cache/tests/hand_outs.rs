@@ -1,5 +1,5 @@
-//! `cache.max_hand_outs`: Juspay caps a token's uses, so one that was handed out often is replaced
-//! behind the answer.
+//! `cache.max_hand_outs`: Juspay limits the uses of a token, so an often returned token is replaced in
+//! the background.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn used() -> World {
 }
 
 #[test]
-fn from_then_on_the_next_one_replaces_it_behind() {
+fn often_returned_token_is_replaced_in_the_background() {
     run(async {
         let world = used().await;
         for _ in 0..5 {
@@ -34,7 +34,7 @@ fn from_then_on_the_next_one_replaces_it_behind() {
 }
 
 #[test]
-fn at_most_once_in_the_age() {
+fn replacement_waits_for_the_minimum_age() {
     run(async {
         let world = used().await;
         world.hit("alice");
@@ -58,7 +58,7 @@ fn at_most_once_in_the_age() {
 }
 
 #[test]
-fn a_replacement_that_fails_is_put_off() {
+fn failed_replacement_backs_off() {
     run(async {
         let world = used().await;
         world.hit("alice");
@@ -75,7 +75,7 @@ fn a_replacement_that_fails_is_put_off() {
 }
 
 #[test]
-fn zero_is_never() {
+fn zero_disables_the_replacement() {
     run(async {
         let world = World::with(|settings| settings.cache.max_hand_outs = 0);
         world.remembers("alice", "tkn_1", 30).await;
@@ -88,7 +88,7 @@ fn zero_is_never() {
 }
 
 #[test]
-fn those_who_waited_count() {
+fn waiting_requests_count_as_hand_outs() {
     run(async {
         let world = World::new();
         let phones: Vec<_> = (0..10).map(|_| world.phone(lookup("alice"))).collect();
@@ -105,7 +105,7 @@ fn those_who_waited_count() {
 }
 
 #[test]
-fn those_who_want_no_token_do_not() {
+fn requests_without_token_do_not_count_as_hand_outs() {
     run(async {
         let world = World::new();
         let bare = Lookup { want_token: false, ..lookup("alice") };

@@ -1,4 +1,4 @@
-//! A Juspay that answers when the test lets it, and counts who asked it for whom.
+//! A Juspay that responds when the test says so, and counts calls by customer.
 
 use std::{
     cell::RefCell,

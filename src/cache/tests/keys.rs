@@ -1,10 +1,10 @@
-//! P1 in the cache: what is known of one customer is told to nobody else.
+//! P1 in the cache: a cached customer is returned for no other one.
 
 use super::world::{World, id, run, settle, token_of};
 use crate::customer::CustomerKey;
 
 #[test]
-fn p1_two_customers_never_share() {
+fn p1_customers_never_share_a_token() {
     run(async {
         let world = World::new();
         let alice = world.asks("alice").await;
@@ -21,7 +21,7 @@ fn p1_two_customers_never_share() {
 }
 
 #[test]
-fn p1_a_customer_of_another_merchant_is_another_customer() {
+fn p1_same_customer_id_of_another_merchant_is_another_customer() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", 0).await;

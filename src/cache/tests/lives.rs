@@ -1,10 +1,10 @@
-//! Token lives of all lengths work with the shipped settings: no storm, nobody locked out, and a
-//! warning where settings and life disagree.
+//! Token lives of all lengths with the shipped settings: no burst of calls, no rejected client, and a
+//! warning if settings and token life don't match.
 
 use std::time::Duration;
 
 use super::{
-    moody::{Mood, Stage, brief},
+    flaky_upstream::{Behavior, Stage, brief},
     world::{lookup, run, secs, token},
 };
 use crate::{captured_log::CapturedLog, clock::Clock};
@@ -13,7 +13,7 @@ use crate::{captured_log::CapturedLog, clock::Clock};
 fn an_hour(life: u64, after: Duration, max_hand_outs: Option<u32>) -> (usize, String) {
     let (log, guard) = CapturedLog::on_this_thread();
     let calls = run(async {
-        let stage = Stage::with(Mood::Well { life, after }, |settings| {
+        let stage = Stage::with(Behavior::Succeeds { life, after }, |settings| {
             if let Some(most) = max_hand_outs {
                 settings.cache.max_hand_outs = most;
             }

@@ -1,4 +1,4 @@
-//! What leaves memory, and when: by our clock, and by number.
+//! Eviction of entries: by this service's clock, and by number.
 
 use std::pin::pin;
 
@@ -8,7 +8,7 @@ use super::world::{DEAD_FROM, STALE_TO, World, fails, lookup, run, secs, settle}
 use crate::juspay::JuspayError;
 
 #[test]
-fn dead_tokens_are_swept_by_our_clock() {
+fn expired_tokens_are_evicted_by_our_clock() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_a", 10).await;
@@ -36,7 +36,7 @@ fn dead_tokens_are_swept_by_our_clock() {
 }
 
 #[test]
-fn not_found_is_swept_when_its_time_has_come() {
+fn not_found_is_evicted_after_its_ttl() {
     run(async {
         let world = World::new();
         assert!(world.fetches("alice", fails(JuspayError::CustomerNotFound)).await.is_err());
@@ -50,7 +50,7 @@ fn not_found_is_swept_when_its_time_has_come() {
 }
 
 #[test]
-fn sweeps_come_again_and_again_and_at_once_when_all_were_forgotten() {
+fn sweeps_repeat_and_a_purge_of_all_frees_memory_at_once() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_a", 0).await;
@@ -59,8 +59,8 @@ fn sweeps_come_again_and_again_and_at_once_when_all_were_forgotten() {
         let mut left = |advanced| {
             world.clock.advance(secs(advanced));
             assert!(sweeping.as_mut().now_or_never().is_none(), "it never ends");
-            cache.settle();
-            cache.shared.fetcher.store.len()
+            cache.update_entry_gauge();
+            cache.shared.fetcher.store.slots().entry_count()
         };
         assert_eq!(left(0), 1);
         world.cache.purge_all();
@@ -74,7 +74,7 @@ fn sweeps_come_again_and_again_and_at_once_when_all_were_forgotten() {
 }
 
 #[test]
-fn the_wall_clock_ends_tokens_too() {
+fn tokens_also_expire_on_the_wall_clock() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_a", 0).await;
@@ -85,7 +85,7 @@ fn the_wall_clock_ends_tokens_too() {
 }
 
 #[test]
-fn a_dead_token_that_is_being_replaced_may_go() {
+fn expired_token_may_be_evicted_during_its_replacement() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", DEAD_FROM).await;
@@ -99,12 +99,12 @@ fn a_dead_token_that_is_being_replaced_may_go() {
 }
 
 #[test]
-fn customers_in_memory_are_counted_when_it_is_asked_how_many() {
+fn entry_gauge_is_updated_on_demand() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_a", 0).await;
         world.remembers("bob", "tkn_b", DEAD_FROM).await;
-        world.cache.settle();
+        world.cache.update_entry_gauge();
         assert_eq!(world.metrics.cache.entries.get(), 2, "dead ones stay until they are swept");
         world.cache.purge_all();
         assert_eq!(world.metrics.cache.entries.get(), 0);
@@ -112,7 +112,7 @@ fn customers_in_memory_are_counted_when_it_is_asked_how_many() {
 }
 
 #[test]
-fn no_more_customers_than_the_capacity() {
+fn number_of_customers_is_limited_by_capacity() {
     run(async {
         let world = World::with(|settings| settings.cache.capacity = 20);
         let customers: Vec<_> = (0..200).map(|number| format!("c{number}")).collect();

@@ -1,4 +1,4 @@
-//! That Juspay knows no such customer is remembered, for a short while.
+//! `cache.not_found_ttl`: an unknown customer is cached for a short time.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::juspay::JuspayError;
 const GONE: JuspayError = JuspayError::CustomerNotFound;
 
 #[test]
-fn remembered_for_its_time_and_not_a_moment_longer() {
+fn not_found_is_cached_exactly_for_its_ttl() {
     run(async {
         let world = World::new();
         let phone = world.asks("alice").await;
@@ -30,7 +30,7 @@ fn remembered_for_its_time_and_not_a_moment_longer() {
 }
 
 #[test]
-fn the_wall_clock_has_no_say_in_it() {
+fn wall_clock_does_not_affect_the_ttl() {
     run(async {
         let world = World::new();
         assert!(world.fetches("alice", fails(GONE)).await.is_err());
@@ -40,7 +40,7 @@ fn the_wall_clock_has_no_say_in_it() {
 }
 
 #[test]
-fn a_ttl_of_zero_remembers_nothing() {
+fn ttl_of_zero_disables_caching() {
     run(async {
         let world = World::with(|settings| settings.cache.not_found_ttl = Duration::ZERO);
         assert_eq!(world.fetches("alice", fails(GONE)).await.unwrap_err(), GONE);
@@ -50,7 +50,7 @@ fn a_ttl_of_zero_remembers_nothing() {
 }
 
 #[test]
-fn a_purge_ends_it() {
+fn purge_removes_not_found() {
     run(async {
         let world = World::new();
         assert!(world.fetches("alice", fails(GONE)).await.is_err());
@@ -61,7 +61,7 @@ fn a_purge_ends_it() {
 }
 
 #[test]
-fn it_is_about_one_customer() {
+fn not_found_concerns_one_customer() {
     run(async {
         let world = World::new();
         assert!(world.fetches("alice", fails(GONE)).await.is_err());

@@ -1,9 +1,9 @@
-//! P5: an outage, seen by many customers whose tokens are of all ages; and its end.
+//! P5: an outage and its end, with many customers whose tokens are of all ages.
 
 use std::time::Duration;
 
 use super::{
-    moody::{Mood, Stage, brief},
+    flaky_upstream::{Behavior, Stage, brief},
     world::{DEAD_FROM, lookup, run, secs},
 };
 use crate::{
@@ -30,11 +30,11 @@ async fn customers(stage: &Stage) -> Vec<(Lookup, Monotonic)> {
 }
 
 /// Every customer asks now and then, and each second around its ends, until all tokens are dead.
-fn each_is_served_until_its_own_outage_end(mood: Mood) {
+fn each_is_served_until_its_own_outage_end(behavior: Behavior) {
     run(async move {
-        let stage = Stage::resilient(Mood::well(LIFE), |_| {});
+        let stage = Stage::resilient(Behavior::succeeds(LIFE), |_| {});
         let customers = customers(&stage).await;
-        stage.juspay.feels(mood);
+        stage.juspay.behaves(behavior);
         let (mut last_seconds, mut outages) = (0, 0);
         for second in 0..=DEAD_FROM {
             for (number, (lookup, born)) in (0..).zip(&customers) {
@@ -65,25 +65,25 @@ fn each_is_served_until_its_own_outage_end(mood: Mood) {
 }
 
 #[test]
-fn p5_each_is_served_until_its_own_outage_end_when_juspay_fails() {
-    each_is_served_until_its_own_outage_end(Mood::fails(JuspayError::Status(500, None)));
+fn p5_each_customer_is_served_until_its_outage_end_when_juspay_fails() {
+    each_is_served_until_its_own_outage_end(Behavior::fails(JuspayError::Status(500, None)));
 }
 
 #[test]
-fn p5_each_is_served_until_its_own_outage_end_when_juspay_hangs() {
-    each_is_served_until_its_own_outage_end(Mood::Hangs);
+fn p5_each_customer_is_served_until_its_outage_end_when_juspay_hangs() {
+    each_is_served_until_its_own_outage_end(Behavior::Hangs);
 }
 
 #[test]
-fn p5_when_juspay_comes_back_it_is_not_overrun() {
+fn p5_recovering_juspay_is_not_overloaded() {
     run(async {
         const BOUND: usize = 4;
-        let stage = Stage::resilient(Mood::well(LIFE), |settings| {
+        let stage = Stage::resilient(Behavior::succeeds(LIFE), |settings| {
             settings.juspay.max_in_flight = BOUND;
         });
         let customers = customers(&stage).await;
         let ago = |time: Monotonic| stage.world.clock.monotonic().since(time);
-        stage.juspay.feels(Mood::fails(JuspayError::Status(500, None)));
+        stage.juspay.behaves(Behavior::fails(JuspayError::Status(500, None)));
         for _ in 0..240 {
             for (lookup, _) in &customers {
                 let found = stage.at_once(lookup);
@@ -103,7 +103,7 @@ fn p5_when_juspay_comes_back_it_is_not_overrun() {
 
         stage.pass(Duration::from_millis(1)).await;
         let outage_end = stage.world.clock.monotonic();
-        stage.juspay.feels(Mood::Well { life: LIFE, after: secs(1) / 5 });
+        stage.juspay.behaves(Behavior::Succeeds { life: LIFE, after: secs(1) / 5 });
         for _ in 0..600 {
             for (lookup, _) in &customers {
                 let found = stage.at_once(lookup);
@@ -123,12 +123,12 @@ fn p5_when_juspay_comes_back_it_is_not_overrun() {
     });
 }
 
-/// Whoever has nothing left waits for a place among the calls, and is told at once when Juspay
-/// isn't asked at all.
+/// A customer without a usable token waits for a permit for its call, and gets an error at once
+/// while the breaker is open.
 #[test]
-fn an_open_breaker_answers_new_customers_at_once() {
+fn open_breaker_rejects_new_customers_at_once() {
     run(async {
-        let stage = Stage::resilient(Mood::fails(JuspayError::Status(500, None)), |_| {});
+        let stage = Stage::resilient(Behavior::fails(JuspayError::Status(500, None)), |_| {});
         for number in 0..20 {
             let phone = stage.phone(lookup(&format!("c{number}")));
             brief().await;

@@ -1,18 +1,18 @@
-//! P4 when a fetch panics: a bug, but one answer for all who wait, and the door stays usable.
+//! P4 when a fetch panics: all waiting requests get the same error, and the next fetch works.
 
 use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
 use super::{
+    blocking_clock::BlockingClock,
     juspay::Reply,
-    trapped_clock::TrappedClock,
     world::{World, lookup, run, secs, token_of},
 };
 use crate::juspay::{CustomerApi, CustomerResponse, GetCustomer, JuspayError};
 
 #[test]
-fn p4_a_panicking_call_is_told_to_all_who_wait() {
+fn p4_all_waiting_requests_get_the_error_of_a_panicking_call() {
     run(async {
         let world = World::new();
         let first = world.asks("alice").await;
@@ -29,13 +29,13 @@ fn p4_a_panicking_call_is_told_to_all_who_wait() {
 }
 
 #[test]
-fn p4_a_panic_of_ours_over_an_answer_is_told_to_all_who_wait() {
+fn p4_all_waiting_requests_get_the_error_of_a_panic_over_a_response() {
     run(async {
         let mut world = World::new();
-        let clock = TrappedClock::new(&world);
+        let clock = BlockingClock::new(&world);
         world.cache = clock.cache(&world);
         let phones = [world.asks("alice").await, world.asks("alice").await];
-        // The wall clock is read when an answer is judged.
+        // The wall clock is read when a response is validated.
         clock.set_broken(true);
         world.answers("alice", world.token("tkn_1", 900)).await;
         clock.set_broken(false);
@@ -46,7 +46,7 @@ fn p4_a_panic_of_ours_over_an_answer_is_told_to_all_who_wait() {
     });
 }
 
-/// Panics before there is anything to wait for.
+/// Panics before it returns a future.
 #[derive(Debug)]
 struct Panicking;
 
@@ -60,7 +60,7 @@ impl CustomerApi for Panicking {
 }
 
 #[test]
-fn p4_a_call_that_panics_before_it_is_awaited_is_told_too() {
+fn p4_panic_before_a_call_is_awaited_is_an_error() {
     run(async {
         let world = World::new();
         let api: Rc<dyn CustomerApi> = Rc::new(Panicking);

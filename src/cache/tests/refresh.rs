@@ -1,10 +1,10 @@
-//! Refresh-ahead: nobody waits for it, and one is enough.
+//! Refresh-ahead: no request waits for it, and one fetch is enough.
 
 use super::world::{FRESH_TO, REFRESH_FROM, World, fails, run, secs, settle, tokenless};
 use crate::juspay::{InvalidResponse, JuspayError};
 
 #[test]
-fn one_flight_behind_however_many_hits() {
+fn many_hits_start_one_refresh() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", REFRESH_FROM).await;
@@ -28,7 +28,7 @@ fn one_flight_behind_however_many_hits() {
 }
 
 #[test]
-fn a_fresh_token_is_not_refreshed() {
+fn fresh_token_is_not_refreshed() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", FRESH_TO).await;
@@ -39,7 +39,7 @@ fn a_fresh_token_is_not_refreshed() {
 }
 
 #[test]
-fn a_failed_refresh_leaves_the_old_token() {
+fn failed_refresh_keeps_the_cached_token() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", REFRESH_FROM).await;
@@ -64,7 +64,7 @@ fn a_failed_refresh_leaves_the_old_token() {
 }
 
 #[test]
-fn a_refresh_that_finds_nobody_removes_the_old_token() {
+fn refresh_of_an_unknown_customer_removes_the_cached_token() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", REFRESH_FROM).await;
@@ -79,7 +79,7 @@ fn a_refresh_that_finds_nobody_removes_the_old_token() {
 }
 
 #[test]
-fn a_fetch_that_was_waited_for_is_no_refresh() {
+fn fetch_with_a_waiting_request_is_not_counted_as_refresh() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", 0).await;

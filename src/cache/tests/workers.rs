@@ -1,4 +1,4 @@
-//! P4 across workers: one that stops in mid-flight, and threads that race for the door.
+//! P4 across workers: one that stops during a fetch, and racing threads.
 
 use std::{
     rc::Rc,
@@ -13,8 +13,8 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::task::LocalSet;
 
 use super::{
+    blocking_clock::BlockingClock,
     juspay::FakeJuspay,
-    trapped_clock::TrappedClock,
     world::{REFRESH_FROM, World, lookup, run, secs, settle, token_of},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 };
 
 #[test]
-fn p4_when_the_worker_that_flies_stops_who_waits_starts_anew() {
+fn p4_when_the_fetching_worker_stops_one_waiting_request_fetches_again() {
     run(async {
         let world = World::new();
         let doomed = LocalSet::new();
@@ -49,7 +49,7 @@ fn p4_when_the_worker_that_flies_stops_who_waits_starts_anew() {
 }
 
 #[test]
-fn who_starts_anew_waits_no_longer_than_its_own_deadline() {
+fn request_that_fetches_again_keeps_its_deadline() {
     run(async {
         let world = World::new();
         let doomed = LocalSet::new();
@@ -68,7 +68,7 @@ fn who_starts_anew_waits_no_longer_than_its_own_deadline() {
     });
 }
 
-/// A phone on a worker of its own, and what it cost: the token and the calls to Juspay.
+/// A request on a worker of its own. Returns its calls to Juspay.
 fn on_another_worker(cache: CustomerCache, clock: ManualClock, name: &'static str) -> usize {
     run(async move {
         let juspay = FakeJuspay::default();
@@ -83,17 +83,17 @@ fn on_another_worker(cache: CustomerCache, clock: ManualClock, name: &'static st
     })
 }
 
-/// Somebody looks, a flight with `token` begins and lands, and then whoever has looked goes on: without
-/// a call.
-fn look_just_before_a_landing(
+/// A lookup reads the store, a fetch of `token` starts and finishes, and then the lookup continues:
+/// without a call.
+fn look_up_just_before_a_fetch_finishes(
     world: &World,
-    clock: &TrappedClock,
+    clock: &BlockingClock,
     cache: CustomerCache,
     token: &'static str,
 ) {
     let (looked, has_looked) = mpsc::channel();
     let (landed, has_landed) = mpsc::channel();
-    clock.trap(move || {
+    clock.block_at_moment(move || {
         looked.send(()).unwrap();
         has_landed.recv().unwrap();
     });
@@ -108,26 +108,26 @@ fn look_just_before_a_landing(
 }
 
 #[test]
-fn p4_who_looks_just_before_a_landing_asks_nobody() {
+fn p4_lookup_just_before_a_fetch_finishes_starts_none() {
     let world = World::new();
-    let clock = TrappedClock::new(&world);
+    let clock = BlockingClock::new(&world);
     let cache = clock.cache(&world);
-    look_just_before_a_landing(&world, &clock, cache, "tkn_1");
+    look_up_just_before_a_fetch_finishes(&world, &clock, cache, "tkn_1");
     assert_eq!((world.requests("miss"), world.requests("hit")), (1, 1));
 }
 
 #[test]
-fn p4_who_looks_just_before_a_refresh_lands_starts_no_second_one() {
+fn p4_lookup_just_before_a_refresh_finishes_starts_none() {
     let world = World::new();
-    let clock = TrappedClock::new(&world);
+    let clock = BlockingClock::new(&world);
     let cache = clock.cache(&world);
     assert_eq!(on_another_worker(cache.clone(), world.clock.clone(), "tkn_1"), 1);
     world.clock.advance(secs(REFRESH_FROM));
-    look_just_before_a_landing(&world, &clock, cache, "tkn_2");
+    look_up_just_before_a_fetch_finishes(&world, &clock, cache, "tkn_2");
     assert_eq!(world.refreshes("success"), 1);
 }
 
-/// Fails as soon as it is let, and minds how many of its calls are under way in all threads.
+/// Fails after one yield, and checks that no other call is running in any thread.
 #[derive(Debug, Clone)]
 struct Crowded {
     under_way: Arc<AtomicUsize>,
@@ -151,7 +151,7 @@ impl CustomerApi for Crowded {
 }
 
 #[test]
-fn p4_workers_and_purges_that_race_make_one_call_at_a_time() {
+fn p4_racing_workers_and_purges_make_one_call_at_a_time() {
     let world = World::new();
     let crowded = Crowded { under_way: Arc::default(), calls: Arc::default() };
     let worker = |purges: bool| {

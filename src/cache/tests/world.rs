@@ -1,4 +1,4 @@
-//! What every test of the cache begins with: a cache, its Juspay, its clock and its metrics.
+//! The base of all tests of the cache: a cache, its Juspay, its clock and its metrics.
 
 use std::{
     future::Future,
@@ -23,7 +23,7 @@ use crate::{
     traces::Parent,
 };
 
-/// What has no default.
+/// The settings without a default.
 const NEEDED: &str = r#"
 [juspay]
 base_url = "https://juspay.test"
@@ -135,7 +135,7 @@ pub(super) fn customer() -> Customer {
 }
 
 impl World {
-    /// All at once: there are few.
+    /// Sweeps without a pause, as there are few entries.
     pub(super) fn sweep(&self) {
         let mut throttle = Throttle::background(Arc::new(self.clock.clone()));
         self.cache.sweep(&mut throttle).now_or_never().expect("fewer than a portion");
@@ -170,7 +170,7 @@ impl World {
         Reply::Says(Ok(Box::new(CustomerResponse { customer: customer(), auth, date: Some(now) })))
     }
 
-    /// A phone that asks, as a task of its own. To abort it is to hang up.
+    /// A client's request in its own task. Aborting the task disconnects.
     pub(super) fn phone(&self, lookup: Lookup) -> JoinHandle<Answered> {
         let (cache, api) = (self.cache.clone(), self.api());
         tokio::task::spawn_local(async move { cache.get(&lookup, &api).await.map_err(of_juspay) })
@@ -182,38 +182,38 @@ impl World {
         tokio::task::spawn_local(async move { cache.get(&lookup, &api).await })
     }
 
-    /// A phone that has asked and waits, if it has to.
+    /// A client's request that waits, if it has to.
     pub(super) async fn asks(&self, customer: &str) -> JoinHandle<Answered> {
         let phone = self.phone(lookup(customer));
         settle().await;
         phone
     }
 
-    /// The answer, if nobody has to be waited for.
+    /// The response, if the request needn't wait.
     pub(super) fn at_once(&self, customer: &str) -> Option<Answered> {
         let found = self.cache.get(&lookup(customer), &self.api()).now_or_never();
         found.map(|found| found.map_err(of_juspay))
     }
 
-    /// The token that is handed out without waiting.
+    /// The token that is returned without waiting.
     pub(super) fn hit(&self, customer: &str) -> String {
         token_of(self.at_once(customer).expect("a hit"))
     }
 
-    /// Lets Juspay answer, and all who waited go on.
+    /// Lets Juspay answer, and all waiting requests continue.
     pub(super) async fn answers(&self, customer: &str, reply: Reply) {
         self.juspay.answer(customer, reply);
         settle().await;
     }
 
-    /// A look-up for which Juspay replies at once.
+    /// A lookup for which Juspay replies at once.
     pub(super) async fn fetches(&self, customer: &str, reply: Reply) -> Answered {
         let phone = self.asks(customer).await;
         self.answers(customer, reply).await;
         phone.await.unwrap()
     }
 
-    /// Puts a token that lives for 900 s into memory, and lets it grow older.
+    /// Caches a token that lives for 900 s, and turns the clock by `age`.
     pub(super) async fn remembers(&self, customer: &str, token: &str, age: u64) {
         let reply = self.token(token, 900);
         assert!(self.fetches(customer, reply).await.is_ok());
@@ -245,7 +245,7 @@ impl World {
     }
 }
 
-/// The shipped settings; `not_found_ttl` is longer, as moka's part in it goes by real time.
+/// The shipped settings, with a longer `not_found_ttl`.
 pub(super) fn shipped() -> Settings {
     static SHIPPED: LazyLock<Settings> = LazyLock::new(|| {
         let sources = Sources::default().text("needed", NEEDED);

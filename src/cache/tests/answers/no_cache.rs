@@ -1,51 +1,57 @@
-//! `no-cache`: a new token, as the SDK won't have the old one any more.
+//! `no-cache`: a new token, because the SDK rejects the old one.
 
 use super::{
     super::world::{DEAD_FROM, REFRESH_FROM, REFRESH_TO, STALE_FROM, STALE_TO},
     *,
 };
 
-fn anew() -> Asked {
+fn new_token() -> Asked {
     PLAIN.no_cache()
 }
 
 #[test]
-fn while_juspay_is_well_a_new_one_comes() {
+fn new_token_is_fetched() {
     let request = || Ok(new(Forward::Request));
     let stale = || Ok(new(Forward::Stale));
     check_all([
-        row(Token(YOUNG + 1), anew(), well(), request(), Kept::New),
-        row(Token(REFRESH_TO), anew(), well(), request(), Kept::New),
-        row(Token(STALE_FROM), anew(), well(), stale(), Kept::New),
-        row(Unused(STALE_FROM), anew(), well(), stale(), Kept::New),
-        row(Token(DEAD_FROM), anew(), well(), stale(), Kept::New),
-        row(Nothing, anew(), well(), Ok(new(Forward::Miss)), Kept::New),
+        row(Token(YOUNG + 1), new_token(), succeeds(), request(), Kept::New),
+        row(Token(REFRESH_TO), new_token(), succeeds(), request(), Kept::New),
+        row(Token(STALE_FROM), new_token(), succeeds(), stale(), Kept::New),
+        row(Unused(STALE_FROM), new_token(), succeeds(), stale(), Kept::New),
+        row(Token(DEAD_FROM), new_token(), succeeds(), stale(), Kept::New),
+        row(Nothing, new_token(), succeeds(), Ok(new(Forward::Miss)), Kept::New),
     ]);
 }
 
 #[test]
-fn a_young_one_or_one_that_nobody_has_had_is_new() {
+fn young_or_unused_token_satisfies_no_cache() {
     let behind = Behind(Says::Token(LIFE));
     check_all([
-        row(Token(0), anew(), NotAsked, Ok(hit(0)), Kept::Old),
-        row(Token(YOUNG), anew(), NotAsked, Ok(hit(YOUNG)), Kept::Old),
-        row(Unused(600), anew(), NotAsked, Ok(hit(600)), Kept::Old),
-        row(Unused(REFRESH_TO), anew(), behind, Ok(hit(REFRESH_TO)), Kept::New),
+        row(Token(0), new_token(), NotAsked, Ok(hit(0)), Kept::Old),
+        row(Token(YOUNG), new_token(), NotAsked, Ok(hit(YOUNG)), Kept::Old),
+        row(Unused(600), new_token(), NotAsked, Ok(hit(600)), Kept::Old),
+        row(Unused(REFRESH_TO), new_token(), behind, Ok(hit(REFRESH_TO)), Kept::New),
         // As new as it is, the phone wants more life in it.
-        row(Token(YOUNG), anew().min_fresh(900), well(), Ok(new(Forward::Request)), Kept::New),
+        row(
+            Token(YOUNG),
+            new_token().min_fresh(900),
+            succeeds(),
+            Ok(new(Forward::Request)),
+            Kept::New,
+        ),
     ]);
 }
 
 #[test]
-fn past_the_limit_the_old_one_stays_while_it_is_good() {
+fn above_the_rate_limit_the_cached_token_is_returned() {
     let limited = |age| Ok(hit(age).but(Detail::RefreshLimited));
     let stale = || Ok(new(Forward::Stale));
     check_all([
-        row(Limited(YOUNG + 1), anew(), NotAsked, limited(YOUNG + 1), Kept::Old),
-        row(Limited(REFRESH_TO), anew(), NotAsked, limited(REFRESH_TO), Kept::Old),
-        row(Limited(YOUNG), anew(), NotAsked, Ok(hit(YOUNG)), Kept::Old),
-        row(Limited(STALE_FROM), anew(), well(), stale(), Kept::New),
-        row(Limited(DEAD_FROM), anew(), well(), stale(), Kept::New),
+        row(Limited(YOUNG + 1), new_token(), NotAsked, limited(YOUNG + 1), Kept::Old),
+        row(Limited(REFRESH_TO), new_token(), NotAsked, limited(REFRESH_TO), Kept::Old),
+        row(Limited(YOUNG), new_token(), NotAsked, Ok(hit(YOUNG)), Kept::Old),
+        row(Limited(STALE_FROM), new_token(), succeeds(), stale(), Kept::New),
+        row(Limited(DEAD_FROM), new_token(), succeeds(), stale(), Kept::New),
     ]);
 }
 
@@ -57,58 +63,58 @@ fn no_new_token(error: &JuspayError) -> LookupError {
 }
 
 #[test]
-fn a_failure_of_any_kind_is_told_and_the_old_one_stays() {
+fn failure_is_reported_and_the_cached_token_is_kept() {
     for error in failures() {
         let failing = || failing(&error);
         let refused = || Err(no_new_token(&error));
         let failed = || Err(error.clone().into());
         check_all([
-            row(Token(YOUNG + 1), anew(), failing(), refused(), Kept::Old),
-            row(Token(REFRESH_FROM), anew(), failing(), refused(), Kept::Old),
-            row(Token(STALE_TO), anew(), failing(), refused(), Kept::Old),
+            row(Token(YOUNG + 1), new_token(), failing(), refused(), Kept::Old),
+            row(Token(REFRESH_FROM), new_token(), failing(), refused(), Kept::Old),
+            row(Token(STALE_TO), new_token(), failing(), refused(), Kept::Old),
             // There is nothing that could stay: as for a first token.
-            row(Token(DEAD_FROM), anew(), failing(), failed(), Kept::Nothing),
-            row(Nothing, anew(), failing(), failed(), Kept::Nothing),
+            row(Token(DEAD_FROM), new_token(), failing(), failed(), Kept::Nothing),
+            row(Nothing, new_token(), failing(), failed(), Kept::Nothing),
         ]);
     }
 }
 
 #[test]
-fn a_silent_juspay_is_waited_for_until_the_deadline() {
+fn hanging_fetch_is_awaited_until_the_deadline() {
     let timeout = || Err(JuspayError::Timeout.into());
     check_all([
-        row(Token(100), anew(), Silent(DEADLINE), timeout(), Kept::Old),
-        row(Token(STALE_FROM), anew(), Silent(DEADLINE), timeout(), Kept::Old),
+        row(Token(100), new_token(), Silent(DEADLINE), timeout(), Kept::Old),
+        row(Token(STALE_FROM), new_token(), Silent(DEADLINE), timeout(), Kept::Old),
     ]);
 }
 
 /// A failed fetch isn't repeated for a while, whatever the phone wants; the old token stays.
 #[test]
-fn after_a_failure_the_same_error_comes_without_a_call() {
+fn failure_is_repeated_without_a_call() {
     let timeout = || Err(JuspayError::Timeout.into());
     check_all([
-        row(Failed(100), anew(), NotAsked, timeout(), Kept::Old),
-        row(Failed(STALE_FROM), anew(), NotAsked, timeout(), Kept::Old),
+        row(Failed(100), new_token(), NotAsked, timeout(), Kept::Old),
+        row(Failed(STALE_FROM), new_token(), NotAsked, timeout(), Kept::Old),
     ]);
 }
 
 #[test]
-fn a_customer_that_juspay_does_not_know_is_404_and_removed() {
+fn unknown_customer_is_not_found_and_removed() {
     check_all([
-        row(Token(100), anew(), gone(), not_found(), Kept::NotFound),
-        row(Token(STALE_FROM), anew(), gone(), not_found(), Kept::NotFound),
-        row(Nothing, anew(), gone(), not_found(), Kept::NotFound),
-        row(NotFound, anew(), NotAsked, not_found(), Kept::NotFound),
+        row(Token(100), new_token(), gone(), not_found(), Kept::NotFound),
+        row(Token(STALE_FROM), new_token(), gone(), not_found(), Kept::NotFound),
+        row(Nothing, new_token(), gone(), not_found(), Kept::NotFound),
+        row(NotFound, new_token(), NotAsked, not_found(), Kept::NotFound),
     ]);
 }
 
 #[test]
-fn a_flight_in_the_air_brings_a_new_one_and_costs_nothing() {
+fn joining_a_running_fetch_costs_nothing_of_the_rate_limit() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_old", REFRESH_FROM).await;
         assert_eq!(world.hit("alice"), "tkn_old");
-        let phones: Vec<_> = (0..10).map(|_| world.request(anew().lookup())).collect();
+        let phones: Vec<_> = (0..10).map(|_| world.request(new_token().lookup())).collect();
         settle().await;
         world.answers("alice", world.token("tkn_new", LIFE)).await;
         for phone in phones {
@@ -125,12 +131,13 @@ fn a_flight_in_the_air_brings_a_new_one_and_costs_nothing() {
 }
 
 #[test]
-fn only_who_starts_the_fetch_of_a_good_tokens_successor_pays() {
+fn only_starting_a_replacement_of_a_usable_token_costs_the_rate_limit() {
     run(async {
         for (age, left) in [(100, 2), (STALE_FROM, 3)] {
             let world = World::new();
             world.remembers("alice", "tkn_old", age).await;
-            let asked = [anew(), anew(), PLAIN.min_fresh(899), PLAIN.min_fresh(899).no_cache()];
+            let asked =
+                [new_token(), new_token(), PLAIN.min_fresh(899), PLAIN.min_fresh(899).no_cache()];
             let phones = asked.map(|asked| world.request(asked.lookup()));
             settle().await;
             world.answers("alice", world.token("tkn_new", LIFE)).await;

@@ -1,4 +1,4 @@
-//! `only-if-cached`: what is in memory, or nothing; Juspay isn't waited for.
+//! `only-if-cached`: the cached customer or none, without waiting for Juspay.
 
 use super::{
     super::world::{DEAD_FROM, FRESH_TO, REFRESH_FROM, REFRESH_TO, STALE_FROM},
@@ -14,7 +14,7 @@ fn none() -> Result<Good, LookupError> {
 }
 
 #[test]
-fn a_good_token_is_answered_and_refreshed_as_ever() {
+fn usable_token_is_returned_and_refreshed_as_usual() {
     let behind = || Behind(Says::Token(LIFE));
     check_all([
         row(Token(0), cached(), NotAsked, Ok(hit(0)), Kept::Old),
@@ -26,7 +26,7 @@ fn a_good_token_is_answered_and_refreshed_as_ever() {
 
 /// Below the normal end a token is good for outages, and only a fetch could tell of one.
 #[test]
-fn otherwise_there_is_none() {
+fn request_without_usable_token_is_not_cached() {
     check_all([
         row(Nothing, cached(), NotAsked, none(), Kept::Nothing),
         row(Token(STALE_FROM), cached(), NotAsked, none(), Kept::Old),
@@ -36,7 +36,7 @@ fn otherwise_there_is_none() {
 }
 
 #[test]
-fn p5_while_juspay_is_known_to_fail_a_token_above_the_outage_floor_does() {
+fn p5_token_above_outage_floor_is_returned_after_a_failure() {
     let outage = Ok(below(STALE_FROM, Detail::Outage));
     let unmet = Ok(below(STALE_FROM, Detail::MinFreshUnmet));
     check_all([
@@ -55,7 +55,7 @@ fn p5_while_juspay_is_known_to_fail_a_token_above_the_outage_floor_does() {
 }
 
 #[test]
-fn with_no_cache_only_what_counts_as_new_does() {
+fn with_no_cache_only_a_new_token_is_returned() {
     let both = cached().no_cache();
     check_all([
         row(Token(YOUNG), both, NotAsked, Ok(hit(YOUNG)), Kept::Old),
@@ -69,7 +69,7 @@ fn with_no_cache_only_what_counts_as_new_does() {
 }
 
 #[test]
-fn with_min_fresh_the_best_there_is_does() {
+fn with_min_fresh_the_cached_token_is_returned() {
     let both = |least| cached().min_fresh(least);
     let unmet = Ok(hit(100).but(Detail::MinFreshUnmet));
     let refreshed = Ok(hit(REFRESH_FROM).but(Detail::MinFreshUnmet));

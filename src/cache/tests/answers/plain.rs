@@ -1,4 +1,4 @@
-//! Without directives: what is answered at each age, in good days and in bad ones.
+//! Without directives: the response at each age, while Juspay works and while it fails.
 
 use super::{
     super::world::{
@@ -9,7 +9,7 @@ use super::{
 };
 
 #[test]
-fn while_juspay_is_well() {
+fn plain_requests_follow_the_token_life() {
     let hit = |age| Ok(hit(age));
     let behind = || Behind(Says::Token(LIFE));
     let stale = || Ok(new(Forward::Stale));
@@ -18,16 +18,16 @@ fn while_juspay_is_well() {
         row(Token(FRESH_TO), PLAIN, NotAsked, hit(FRESH_TO), Kept::Old),
         row(Token(REFRESH_FROM), PLAIN, behind(), hit(REFRESH_FROM), Kept::New),
         row(Token(REFRESH_TO), PLAIN, behind(), hit(REFRESH_TO), Kept::New),
-        row(Token(STALE_FROM), PLAIN, well(), stale(), Kept::New),
-        row(Token(STALE_TO), PLAIN, well(), stale(), Kept::New),
-        row(Token(DEAD_FROM), PLAIN, well(), stale(), Kept::New),
-        row(Token(10 * LIFE), PLAIN, well(), stale(), Kept::New),
-        row(Nothing, PLAIN, well(), Ok(new(Forward::Miss)), Kept::New),
+        row(Token(STALE_FROM), PLAIN, succeeds(), stale(), Kept::New),
+        row(Token(STALE_TO), PLAIN, succeeds(), stale(), Kept::New),
+        row(Token(DEAD_FROM), PLAIN, succeeds(), stale(), Kept::New),
+        row(Token(10 * LIFE), PLAIN, succeeds(), stale(), Kept::New),
+        row(Nothing, PLAIN, succeeds(), Ok(new(Forward::Miss)), Kept::New),
     ]);
 }
 
 #[test]
-fn a_customer_that_juspay_does_not_know_is_404_and_removed() {
+fn unknown_customer_is_not_found_and_removed() {
     let gone_behind = Behind(Says::Fails(JuspayError::CustomerNotFound));
     check_all([
         row(Nothing, PLAIN, gone(), not_found(), Kept::NotFound),
@@ -39,7 +39,7 @@ fn a_customer_that_juspay_does_not_know_is_404_and_removed() {
 }
 
 #[test]
-fn p5_a_failure_of_any_kind_is_invisible_above_the_outage_floor() {
+fn p5_failure_is_invisible_above_the_outage_floor() {
     for error in failures() {
         let AskedFor(says) = failing(&error) else { panic!("it is asked") };
         let behind = Behind(says);
@@ -55,7 +55,7 @@ fn p5_a_failure_of_any_kind_is_invisible_above_the_outage_floor() {
 }
 
 #[test]
-fn p5_a_silent_juspay_is_waited_for_just_a_moment() {
+fn p5_hanging_fetch_is_awaited_for_250_ms() {
     let outage = |age| Ok(below(age, Detail::Outage));
     let timeout = || Err(JuspayError::Timeout.into());
     check_all([
@@ -69,7 +69,7 @@ fn p5_a_silent_juspay_is_waited_for_just_a_moment() {
 }
 
 #[test]
-fn p5_after_a_failure_nobody_waits() {
+fn p5_after_a_failure_no_request_waits() {
     let outage = |age| Ok(below(age, Detail::Outage));
     check_all([
         row(Failed(FRESH_TO), PLAIN, NotAsked, Ok(hit(FRESH_TO)), Kept::Old),
@@ -81,7 +81,7 @@ fn p5_after_a_failure_nobody_waits() {
 }
 
 #[test]
-fn p5_after_a_failure_juspay_is_asked_again_behind_the_old_token() {
+fn p5_after_a_failure_the_next_fetch_runs_in_the_background() {
     run(async {
         let world = World::new();
         prepare(&world, Failed(STALE_FROM)).await;
@@ -99,7 +99,7 @@ fn p5_after_a_failure_juspay_is_asked_again_behind_the_old_token() {
 }
 
 #[test]
-fn p5_a_token_that_dies_while_it_is_waited_for_gives_way_to_the_new_one() {
+fn p5_fallback_that_expires_during_the_wait_is_replaced_by_the_new_token() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_old", STALE_TO).await;
@@ -114,7 +114,7 @@ fn p5_a_token_that_dies_while_it_is_waited_for_gives_way_to_the_new_one() {
 }
 
 #[test]
-fn p5_a_token_that_dies_just_before_juspay_fails_is_not_handed_out() {
+fn p5_fallback_that_expires_before_the_failure_is_not_returned() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_old", STALE_TO).await;
@@ -126,7 +126,7 @@ fn p5_a_token_that_dies_just_before_juspay_fails_is_not_handed_out() {
 }
 
 #[test]
-fn p5_patience_ends_with_the_deadline_at_the_latest() {
+fn p5_wait_for_a_fresher_token_ends_at_the_deadline() {
     run(async {
         let world = World::with(|settings| settings.juspay.deadline = Duration::from_millis(100));
         world.remembers("alice", "tkn_old", STALE_FROM).await;
@@ -140,7 +140,7 @@ fn p5_patience_ends_with_the_deadline_at_the_latest() {
 }
 
 #[test]
-fn who_joins_a_flight_waits_a_moment_of_its_own() {
+fn joining_request_waits_its_own_250_ms() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_old", STALE_FROM).await;

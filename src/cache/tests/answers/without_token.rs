@@ -27,7 +27,7 @@ fn none() -> Result<Good, LookupError> {
 }
 
 #[test]
-fn without_directives() {
+fn plain_requests_without_token() {
     let null = || Says::Tokenless(InvalidResponse::NoToken);
     let no_expiry = AskedFor(Says::Tokenless(InvalidResponse::NoExpiry));
     let short = AskedFor(Says::Token(34));
@@ -39,7 +39,7 @@ fn without_directives() {
         row(Token(STALE_FROM), BARE, NotAsked, Ok(old(0)), Kept::Old),
         row(Failed(STALE_FROM), BARE, NotAsked, Ok(old(0)), Kept::Old),
         row(Token(DEAD_FROM), BARE, NotAsked, Ok(old(0)), Kept::Nothing),
-        row(Nothing, BARE, well(), Ok(fetched(Forward::Miss)), Kept::New),
+        row(Nothing, BARE, succeeds(), Ok(fetched(Forward::Miss)), Kept::New),
         row(Nothing, BARE, AskedFor(null()), unstored(), Kept::Nothing),
         row(Nothing, BARE, no_expiry, unstored(), Kept::Nothing),
         row(Nothing, BARE, short, unstored(), Kept::Nothing),
@@ -50,36 +50,36 @@ fn without_directives() {
 
 /// There is no token whose life could be too short.
 #[test]
-fn min_fresh_means_nothing() {
+fn min_fresh_is_ignored_without_token() {
     let ever = BARE.min_fresh(10_000);
     check_all([
         row(Token(100), ever, NotAsked, Ok(old(680)), Kept::Old),
         row(Token(STALE_FROM), ever, NotAsked, Ok(old(0)), Kept::Old),
-        row(Nothing, ever, well(), Ok(fetched(Forward::Miss)), Kept::New),
+        row(Nothing, ever, succeeds(), Ok(fetched(Forward::Miss)), Kept::New),
     ]);
 }
 
 /// A new object is wanted here, so whether anybody has had the token doesn't matter.
 #[test]
-fn no_cache_means_a_new_object() {
+fn no_cache_fetches_a_new_object() {
     let anew = BARE.no_cache();
     let limited = Ok(old(750).but(Detail::RefreshLimited));
     let null = AskedFor(Says::Tokenless(InvalidResponse::NoToken));
     check_all([
         row(Token(YOUNG), anew, NotAsked, Ok(old(751)), Kept::Old),
-        row(Token(YOUNG + 1), anew, well(), Ok(fetched(Forward::Request)), Kept::New),
-        row(Unused(YOUNG + 1), anew, well(), Ok(fetched(Forward::Request)), Kept::New),
+        row(Token(YOUNG + 1), anew, succeeds(), Ok(fetched(Forward::Request)), Kept::New),
+        row(Unused(YOUNG + 1), anew, succeeds(), Ok(fetched(Forward::Request)), Kept::New),
         row(Token(100), anew, null, Ok(not_stored(Forward::Request)), Kept::Old),
         row(Limited(YOUNG + 1), anew, NotAsked, limited, Kept::Old),
-        row(Token(STALE_FROM), anew, well(), Ok(fetched(Forward::Stale)), Kept::New),
-        row(Token(DEAD_FROM), anew, well(), Ok(fetched(Forward::Stale)), Kept::New),
+        row(Token(STALE_FROM), anew, succeeds(), Ok(fetched(Forward::Stale)), Kept::New),
+        row(Token(DEAD_FROM), anew, succeeds(), Ok(fetched(Forward::Stale)), Kept::New),
         row(Token(100), anew, gone(), not_found(), Kept::NotFound),
         row(Token(100), anew, Silent(DEADLINE), Err(JuspayError::Timeout.into()), Kept::Old),
     ]);
 }
 
 #[test]
-fn only_if_cached_means_any_object_that_is_there() {
+fn only_if_cached_returns_any_cached_object() {
     let cached = BARE.only_if_cached();
     check_all([
         row(Token(100), cached, NotAsked, Ok(old(680)), Kept::Old),
@@ -93,7 +93,7 @@ fn only_if_cached_means_any_object_that_is_there() {
 }
 
 #[test]
-fn failures_of_all_kinds_but_those_of_the_token() {
+fn failures_are_reported_except_of_the_token() {
     for error in failures().into_iter().filter(|error| !lacks_only_the_token(error)) {
         let failed = || Err(error.clone().into());
         check_all([

@@ -1,5 +1,5 @@
-//! Fetches and waiting requests are bounded: a request that needn't wait is always answered, and one
-//! that would have to is rejected at once. Joining a fetch is free, within a customer's own bound.
+//! Limits on fetches and on waiting requests: a request that needn't wait is always answered, and one
+//! that would exceed a limit is rejected at once. Joining a fetch is free, within a limit per customer.
 
 use tokio::task::JoinHandle;
 
@@ -11,7 +11,7 @@ use crate::{
     settings::Settings,
 };
 
-/// The only fetch that there may be, under way for another customer.
+/// The only permitted fetch, running for another customer.
 struct OnlyFetch(JoinHandle<Answered>);
 
 impl OnlyFetch {
@@ -21,7 +21,7 @@ impl OnlyFetch {
     }
 }
 
-/// A world in which as many fetches are under way as may be.
+/// A world in which the limit on fetches is reached.
 async fn full(customer: &str, age: u64) -> (World, OnlyFetch) {
     let world = World::with(|settings: &mut Settings| settings.server.max_waiting = 1);
     world.remembers(customer, "tkn_old", age).await;
@@ -29,7 +29,7 @@ async fn full(customer: &str, age: u64) -> (World, OnlyFetch) {
     (world, OnlyFetch(other))
 }
 
-fn anew() -> Lookup {
+fn new_token() -> Lookup {
     Lookup { freshness: Freshness { no_cache: true, ..<_>::default() }, ..lookup("alice") }
 }
 
@@ -47,7 +47,7 @@ async fn at_once(world: &World, lookup: Lookup) -> (Result<Option<Detail>, Looku
 }
 
 #[test]
-fn p5_hits_are_served_and_what_can_be_served_from_memory_is() {
+fn p5_at_the_limit_usable_cached_tokens_are_returned() {
     run(async {
         let (unmet, outage) = (Some(Detail::MinFreshUnmet), Some(Detail::Outage));
         for (age, question, answer, calls) in [
@@ -65,14 +65,14 @@ fn p5_hits_are_served_and_what_can_be_served_from_memory_is() {
 }
 
 #[test]
-fn who_would_have_to_wait_is_refused_at_once() {
+fn at_the_limit_requests_that_need_a_fetch_are_rejected_at_once() {
     run(async {
         for (age, question) in [
             (DEAD_FROM, lookup("alice")),
             (DEAD_FROM, at_least(100)),
-            (DEAD_FROM, anew()),
-            (100, anew()),
-            (STALE_FROM, anew()),
+            (DEAD_FROM, new_token()),
+            (100, new_token()),
+            (STALE_FROM, new_token()),
         ] {
             let (world, fetch) = full("alice", age).await;
             let refused = (Err(LookupError::Overloaded), 0);
@@ -89,11 +89,11 @@ fn who_would_have_to_wait_is_refused_at_once() {
 }
 
 #[test]
-fn a_refused_one_costs_nothing_of_the_limit() {
+fn rejected_request_costs_nothing_of_the_rate_limit() {
     run(async {
         let (world, _fetch) = full("alice", 100).await;
         for _ in 0..10 {
-            assert_eq!(at_once(&world, anew()).await.0, Err(LookupError::Overloaded));
+            assert_eq!(at_once(&world, new_token()).await.0, Err(LookupError::Overloaded));
         }
         let limit = &world.cache.shared.force_refreshes;
         assert_eq!(limit.spend(&id("alice")), Ok(()));
@@ -102,7 +102,7 @@ fn a_refused_one_costs_nothing_of_the_limit() {
 }
 
 #[test]
-fn p4_joining_a_fetch_takes_no_place_of_a_fetch() {
+fn p4_joining_a_fetch_takes_no_fetch_permit() {
     run(async {
         let world = World::with(|settings: &mut Settings| settings.server.max_waiting = 1);
         let mut phones = Vec::new();
@@ -121,7 +121,7 @@ fn p4_joining_a_fetch_takes_no_place_of_a_fetch() {
 }
 
 #[test]
-fn p4_a_fetch_keeps_its_place_when_its_phones_hang_up() {
+fn p4_fetch_keeps_its_permit_when_its_clients_disconnect() {
     run(async {
         let world = World::with(|settings: &mut Settings| settings.server.max_waiting = 1);
         world.asks("alice").await.abort();

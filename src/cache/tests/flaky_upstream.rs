@@ -1,5 +1,5 @@
-//! A Juspay with moods, for tests that let hours pass: it answers by itself, in its mood, and
-//! remembers every token that it gave and every call that it got.
+//! A Juspay with configurable behavior, for tests of several hours: it responds by itself, and records
+//! every token and every call.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
@@ -21,18 +21,18 @@ use crate::{
 
 /// How Juspay answers.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Mood {
-    /// With a token that lives for so many seconds, after a while.
-    Well { life: u64, after: Duration },
-    /// With an error, after a while.
+pub(super) enum Behavior {
+    /// With a token that lives for `life` seconds, after a delay.
+    Succeeds { life: u64, after: Duration },
+    /// With an error, after a delay.
     Fails { error: JuspayError, after: Duration },
     /// Never.
     Hangs,
 }
 
-impl Mood {
-    pub(super) fn well(life: u64) -> Self {
-        Self::Well { life, after: Duration::ZERO }
+impl Behavior {
+    pub(super) fn succeeds(life: u64) -> Self {
+        Self::Succeeds { life, after: Duration::ZERO }
     }
 
     pub(super) fn fails(error: JuspayError) -> Self {
@@ -41,7 +41,7 @@ impl Mood {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Moody {
+pub(super) struct FlakyUpstream {
     clock: ManualClock,
     start: Monotonic,
     state: Rc<RefCell<State>>,
@@ -49,7 +49,7 @@ pub(super) struct Moody {
 
 #[derive(Debug)]
 struct State {
-    mood: Mood,
+    behavior: Behavior,
     /// When each token's life ends, by the most careful reading, and how long it is.
     tokens: HashMap<String, (Moment, Duration)>,
     /// When it was asked for each customer.
@@ -60,10 +60,10 @@ struct State {
     most: usize,
 }
 
-impl Moody {
-    pub(super) fn new(clock: ManualClock, mood: Mood) -> Self {
+impl FlakyUpstream {
+    pub(super) fn new(clock: ManualClock, behavior: Behavior) -> Self {
         let state = State {
-            mood,
+            behavior,
             tokens: HashMap::new(),
             calls: HashMap::new(),
             under_way: HashMap::new(),
@@ -74,8 +74,8 @@ impl Moody {
         Self { start: clock.monotonic(), clock, state: Rc::new(RefCell::new(state)) }
     }
 
-    pub(super) fn feels(&self, mood: Mood) {
-        self.state.borrow_mut().mood = mood;
+    pub(super) fn behaves(&self, behavior: Behavior) {
+        self.state.borrow_mut().behavior = behavior;
     }
 
     /// When the token's life ends, and how long it is.
@@ -102,7 +102,7 @@ impl Moody {
         self.state.borrow().most
     }
 
-    /// Juspay's own clock: nobody sets it.
+    /// Juspay's own clock, which no test sets.
     fn now(&self) -> Timestamp {
         later(START.parse().unwrap(), self.clock.monotonic().since(self.start))
     }
@@ -122,14 +122,14 @@ impl Moody {
     }
 }
 
-impl CustomerApi for Moody {
+impl CustomerApi for FlakyUpstream {
     fn get_customer(
         &self,
         request: GetCustomer,
     ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
         let (juspay, sent) = (self.clone(), self.clock.moment());
         let customer = request.customer.as_str().to_owned();
-        let mood = {
+        let behavior = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             state.calls.entry(customer.clone()).or_default().push(sent.monotonic);
@@ -138,21 +138,21 @@ impl CustomerApi for Moody {
             state.most_of_one = state.most_of_one.max(*of_it);
             state.all_under_way += 1;
             state.most = state.most.max(state.all_under_way);
-            state.mood.clone()
+            state.behavior.clone()
         };
         let under_way = UnderWay { state: Rc::clone(&self.state), customer };
         Box::pin(async move {
             let _under_way = under_way;
-            match mood {
-                Mood::Well { life, after } => {
+            match behavior {
+                Behavior::Succeeds { life, after } => {
                     juspay.clock.sleep_until(sent.monotonic.plus(after)).await;
                     Ok(juspay.answer(life, sent))
                 }
-                Mood::Fails { error, after } => {
+                Behavior::Fails { error, after } => {
                     juspay.clock.sleep_until(sent.monotonic.plus(after)).await;
                     Err(error)
                 }
-                Mood::Hangs => {
+                Behavior::Hangs => {
                     // What the real client does.
                     juspay.clock.sleep_until(request.deadline).await;
                     Err(JuspayError::Timeout)
@@ -175,29 +175,29 @@ impl Drop for UnderWay {
     }
 }
 
-/// A world whose Juspay has moods.
+/// A world with a flaky upstream.
 pub(super) struct Stage {
     pub(super) world: World,
-    pub(super) juspay: Moody,
+    pub(super) juspay: FlakyUpstream,
     pub(super) api: Rc<dyn CustomerApi>,
 }
 
 impl Stage {
-    pub(super) fn new(mood: Mood) -> Self {
-        Self::with(mood, |_| {})
+    pub(super) fn new(behavior: Behavior) -> Self {
+        Self::with(behavior, |_| {})
     }
 
-    pub(super) fn with(mood: Mood, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(super) fn with(behavior: Behavior, change: impl FnOnce(&mut Settings)) -> Self {
         let world = World::with(change);
-        let juspay = Moody::new(world.clock.clone(), mood);
+        let juspay = FlakyUpstream::new(world.clock.clone(), behavior);
         let api = Rc::new(juspay.clone());
         Self { world, juspay, api }
     }
 
     /// With retries, breaker and bounds around Juspay, as in the service.
-    pub(super) fn resilient(mood: Mood, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(super) fn resilient(behavior: Behavior, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = None;
-        let stage = Self::with(mood, |shipped| {
+        let stage = Self::with(behavior, |shipped| {
             change(shipped);
             settings = Some(shipped.juspay.clone());
         });
@@ -208,25 +208,25 @@ impl Stage {
         Self { api, ..stage }
     }
 
-    /// A phone that asks, as a task of its own.
+    /// A client's request in its own task.
     pub(super) fn phone(&self, lookup: Lookup) -> JoinHandle<Result<Found, LookupError>> {
         let (cache, api) = (self.world.cache.clone(), Rc::clone(&self.api));
         tokio::task::spawn_local(async move { cache.get(&lookup, &api).await })
     }
 
-    /// A phone that hangs up unless it's answered at once.
+    /// A client that disconnects unless the response comes at once.
     pub(super) fn at_once(&self, lookup: &Lookup) -> Option<Result<Found, LookupError>> {
         self.world.cache.get(lookup, &self.api).now_or_never()
     }
 
-    /// Lets time pass, and those who slept go on.
+    /// Turns the clock, and lets sleeping tasks continue.
     pub(super) async fn pass(&self, time: Duration) {
         self.world.clock.advance(time);
         brief().await;
     }
 }
 
-/// Enough for flights to land whose Juspay answers at once; tests of hours need many of them.
+/// Lets fetches finish whose Juspay responds at once. Shorter than `settle`, for tests of several hours.
 pub(super) async fn brief() {
     for _ in 0..12 {
         tokio::task::yield_now().await;

@@ -1,9 +1,9 @@
-//! Customers whose last fetch failed: for a while, each gets the same error without a call to Juspay.
-//! Pure but for the clock's readings given to it and the jitter.
+//! Pauses after failed fetches: of a cached customer's refreshes, and of customers whose last fetch
+//! failed. Each of the latter gets the same error without a call to Juspay until its pause ends.
 //!
-//! So a customer whose fetches always fail causes few calls, whatever the number of its requests. The
-//! pause grows only while other customers' fetches succeed: in an outage of Juspay every customer is
-//! tried again after a second, so that recovery is quick.
+//! So a customer whose fetches always fail causes few calls, however many requests it sends. Its
+//! pause only grows while fetches of other customers succeed. In an outage of Juspay, every customer
+//! is fetched again after a second, so recovery is quick.
 
 use std::{
     collections::HashMap,
@@ -17,18 +17,39 @@ use crate::{
     juspay::JuspayError,
 };
 
-/// The pause after the first failure, and the longest, before jitter takes up to half away.
+/// The pause after the first failure and the longest one, before jitter subtracts up to half.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long after a pause a failure still counts as the one before the next.
+/// How long after its pause a failure still lengthens the next pause.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// Most customers that are remembered, some 200 bytes each. Beyond, failed fetches aren't remembered
-/// and the breaker alone limits calls.
+/// Limit on remembered customers, about 200 bytes each. Above it, failed fetches aren't remembered,
+/// and only the circuit breaker limits calls.
 const MAX_CUSTOMERS: usize = 10_000;
 
-/// Failed fetches, by customer.
+/// A pause after a failure.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    /// Before jitter.
+    pause: Duration,
+    pub(super) until: Monotonic,
+}
+
+impl Backoff {
+    /// The pause after a failure at `now`: twice as long as the one `before`.
+    pub(super) fn after(before: Option<Self>, now: Monotonic) -> Self {
+        let pause = before.map_or(FIRST_PAUSE, |before| before.pause.saturating_mul(2));
+        let pause = pause.min(MAX_PAUSE);
+        Self { pause, until: now.plus(jittered(pause)) }
+    }
+
+    pub(super) fn is_running(&self, now: Monotonic) -> bool {
+        now < self.until
+    }
+}
+
+/// Customers whose last fetch failed.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     inner: Mutex<Inner>,
@@ -37,16 +58,14 @@ pub(super) struct Failures {
 #[derive(Debug, Default)]
 struct Inner {
     customers: HashMap<CustomerKey, Remembered>,
-    /// Counts fetches that succeeded, of all customers.
+    /// Counts successful fetches of all customers.
     successes: u64,
 }
 
 #[derive(Debug)]
 struct Remembered {
     failure: Failure,
-    until: Monotonic,
-    /// Before jitter.
-    pause: Duration,
+    backoff: Backoff,
     /// At the failure: fetches that had succeeded, and [`CustomerApi::recoveries`].
     ///
     /// [`CustomerApi::recoveries`]: crate::juspay::CustomerApi::recoveries
@@ -58,13 +77,13 @@ struct Remembered {
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) error: JuspayError,
-    /// The customer's object came, without a usable token: look-ups that want none are answered.
+    /// Juspay returned the customer without a usable token: lookups that want no token succeed.
     pub(super) lacks_only_token: bool,
 }
 
 impl Failures {
-    /// Remembers that the customer's fetch failed, unless the error isn't about the call. `recoveries`
-    /// was read when the fetch began.
+    /// Remembers a failed fetch, unless the error isn't about the call. `recoveries` was read when the
+    /// fetch began.
     pub(super) fn note(
         &self,
         key: &CustomerKey,
@@ -78,28 +97,24 @@ impl Failures {
         let mut inner = self.lock();
         let successes = inner.successes;
         let before = inner.customers.get(key).filter(|before| before.recoveries == recoveries);
-        let pause = match before {
-            Some(before) if before.successes != successes => {
-                before.pause.saturating_mul(2).min(MAX_PAUSE)
-            }
-            Some(_) | None => FIRST_PAUSE,
-        };
-        let wait = jittered(pause);
-        let until = now.plus(failure.error.retry_after().unwrap_or_default().max(wait));
+        let before = before.filter(|before| before.successes != successes);
+        let mut backoff = Backoff::after(before.map(|before| before.backoff), now);
+        let retry_after = now.plus(failure.error.retry_after().unwrap_or_default());
+        backoff.until = backoff.until.max(retry_after);
         if inner.has_room_for(key, now) {
-            let remembered = Remembered { failure, until, pause, successes, recoveries };
+            let remembered = Remembered { failure, backoff, successes, recoveries };
             inner.customers.insert(key.clone(), remembered);
         }
     }
 
-    /// A customer's fetch succeeded: its failures are forgotten, and the pauses of others may grow.
+    /// A fetch succeeded: the customer's failures are forgotten, and the pauses of others may grow.
     pub(super) fn note_success(&self, key: &CustomerKey) {
         let mut inner = self.lock();
         inner.successes = inner.successes.wrapping_add(1);
         inner.customers.remove(key);
     }
 
-    /// Forgets the failures of one customer or of all.
+    /// Forgets the failures of one customer or of all customers.
     pub(super) fn forget(&self, key: Option<&CustomerKey>) {
         let customers = &mut self.lock().customers;
         match key {
@@ -108,7 +123,7 @@ impl Failures {
         }
     }
 
-    /// The error of a failed fetch that a look-up gets without another fetch.
+    /// The error that a lookup gets instead of another fetch.
     pub(super) fn remembered(
         &self,
         key: &CustomerKey,
@@ -123,7 +138,7 @@ impl Failures {
         applies.then(|| error.clone())
     }
 
-    /// How long until the customer's next fetch.
+    /// The time until the customer may be fetched again.
     pub(super) fn wait(
         &self,
         key: &CustomerKey,
@@ -132,36 +147,36 @@ impl Failures {
     ) -> Option<Duration> {
         let inner = self.lock();
         let remembered = inner.customers.get(key)?;
-        remembered.is_in_force(recoveries, now).then(|| remembered.until.since(now))
+        remembered.is_in_force(recoveries, now).then(|| remembered.backoff.until.since(now))
     }
 
-    /// Frees the memory of what no longer counts.
+    /// Frees the memory of failures that no longer have an effect.
     pub(super) fn sweep(&self, now: Monotonic) {
         let customers = &mut self.lock().customers;
-        customers.retain(|_, remembered| now.since(remembered.until) < REMEMBERED_FOR);
+        customers.retain(|_, remembered| now.since(remembered.backoff.until) < REMEMBERED_FOR);
         customers.shrink_to_fit();
     }
 
-    /// A thread that panicked with the lock left it whole: each change is a single one.
+    /// A panic leaves no change half done, so a poisoned lock is safe to use.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    /// Failures that are over make room for one that isn't.
+    /// Whether there is room for the customer, after removing failures whose pause is over.
     fn has_room_for(&mut self, key: &CustomerKey, now: Monotonic) -> bool {
         if self.customers.len() < MAX_CUSTOMERS || self.customers.contains_key(key) {
             return true;
         }
-        self.customers.retain(|_, remembered| now < remembered.until);
+        self.customers.retain(|_, remembered| remembered.backoff.is_running(now));
         self.customers.len() < MAX_CUSTOMERS
     }
 }
 
 impl Remembered {
     fn is_in_force(&self, recoveries: u64, now: Monotonic) -> bool {
-        self.recoveries == recoveries && now < self.until
+        self.recoveries == recoveries && self.backoff.is_running(now)
     }
 }
 

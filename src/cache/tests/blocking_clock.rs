@@ -1,4 +1,4 @@
-//! A clock that lets a test step in where a look-up reads it.
+//! A clock that runs code of the test when a lookup reads it.
 
 use std::{
     fmt,
@@ -14,8 +14,8 @@ use crate::{
     clock::{Clock, Moment, Monotonic, manual::ManualClock},
 };
 
-/// A manual clock that does something of the test's when it is read.
-pub(super) struct TrappedClock {
+/// A manual clock that runs code of the test when it is read.
+pub(super) struct BlockingClock {
     clock: ManualClock,
     /// Run by the next reading of both clocks at once.
     at_moment: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -23,7 +23,7 @@ pub(super) struct TrappedClock {
     broken: Mutex<bool>,
 }
 
-impl TrappedClock {
+impl BlockingClock {
     pub(super) fn new(world: &World) -> Arc<Self> {
         let clock = world.clock.clone();
         Arc::new(Self { clock, at_moment: Mutex::default(), broken: Mutex::default() })
@@ -36,7 +36,7 @@ impl TrappedClock {
         CustomerCache::new(&settings, &limits, Arc::<Self>::clone(self), metrics)
     }
 
-    pub(super) fn trap(&self, at_moment: impl FnOnce() + Send + 'static) {
+    pub(super) fn block_at_moment(&self, at_moment: impl FnOnce() + Send + 'static) {
         *self.at_moment.lock().unwrap() = Some(Box::new(at_moment));
     }
 
@@ -45,13 +45,13 @@ impl TrappedClock {
     }
 }
 
-impl fmt::Debug for TrappedClock {
+impl fmt::Debug for BlockingClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TrappedClock")
+        f.write_str("BlockingClock")
     }
 }
 
-impl Clock for TrappedClock {
+impl Clock for BlockingClock {
     fn now(&self) -> Timestamp {
         let broken = *self.broken.lock().unwrap();
         assert!(!broken, "on purpose");

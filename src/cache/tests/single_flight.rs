@@ -1,4 +1,4 @@
-//! P4: one call a customer, whoever hangs up, and one answer for all who wait for it.
+//! P4: one call per customer, although clients disconnect, and one response for all waiting requests.
 
 use super::world::{REFRESH_FROM, World, fails, lookup, run, secs, settle, token, token_of};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn p4_two_hundred_concurrent_look_ups_make_one_call() {
+fn p4_two_hundred_concurrent_lookups_make_one_call() {
     run(async {
         let world = World::new();
         let phones: Vec<_> = (0..200).map(|_| world.phone(lookup("alice"))).collect();
@@ -37,7 +37,7 @@ fn p4_two_hundred_concurrent_look_ups_make_one_call() {
 }
 
 #[test]
-fn p4_who_hangs_up_leaves_the_call_to_the_others() {
+fn p4_disconnecting_client_leaves_the_call_to_the_others() {
     run(async {
         let world = World::new();
         let leader = world.asks("alice").await;
@@ -56,7 +56,7 @@ fn p4_who_hangs_up_leaves_the_call_to_the_others() {
 }
 
 #[test]
-fn p4_a_call_that_nobody_waits_for_any_more_is_kept() {
+fn p4_result_is_stored_when_every_client_has_disconnected() {
     run(async {
         let world = World::new();
         world.asks("alice").await.abort();
@@ -69,7 +69,7 @@ fn p4_a_call_that_nobody_waits_for_any_more_is_kept() {
 }
 
 #[test]
-fn p4_three_hundred_hang_ups_one_after_another_start_no_further_call() {
+fn p4_three_hundred_disconnecting_clients_start_no_further_call() {
     run(async {
         let world = World::new();
         for _ in 0..300 {
@@ -89,7 +89,7 @@ fn p4_three_hundred_hang_ups_one_after_another_start_no_further_call() {
 }
 
 #[test]
-fn p4_a_failed_fetch_answers_all_its_waiters_with_that_failure() {
+fn p4_all_waiting_requests_get_the_failure_of_a_fetch() {
     run(async {
         let world = World::new();
         let phones: Vec<_> = (0..50).map(|_| world.phone(lookup("alice"))).collect();
@@ -110,7 +110,7 @@ fn p4_a_failed_fetch_answers_all_its_waiters_with_that_failure() {
 }
 
 #[test]
-fn p4_a_hanging_call_is_given_up_at_the_deadline() {
+fn p4_hanging_call_ends_at_the_deadline() {
     run(async {
         let world = World::new();
         let ms = std::time::Duration::from_millis;
@@ -150,7 +150,7 @@ fn p4_customers_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn p4_a_refresh_and_those_who_come_after_the_end_share_one_call() {
+fn p4_requests_after_the_end_join_a_running_refresh() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", REFRESH_FROM).await;
@@ -172,7 +172,7 @@ fn p4_a_refresh_and_those_who_come_after_the_end_share_one_call() {
 }
 
 #[test]
-fn juspay_is_told_the_deadline_and_the_leaders_trace() {
+fn call_has_the_deadline_and_the_trace_of_the_request_that_started_it() {
     run(async {
         let world = World::new();
         let traced =

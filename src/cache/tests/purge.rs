@@ -1,4 +1,4 @@
-//! A purge forgets what is known, and what is just being learnt.
+//! A purge removes cached customers and invalidates running fetches.
 
 use super::world::{REFRESH_FROM, World, fails, id, run, secs, settle, token, token_of};
 use crate::{
@@ -18,7 +18,7 @@ fn purge_all(world: &World) {
 }
 
 #[test]
-fn a_purge_in_mid_flight_answers_who_waits_and_stores_nothing() {
+fn purge_during_fetch_discards_the_result() {
     run(async {
         for purge in [purge_one, purge_all] {
             let world = World::new();
@@ -38,7 +38,7 @@ fn a_purge_in_mid_flight_answers_who_waits_and_stores_nothing() {
 }
 
 #[test]
-fn p4_who_comes_after_a_purge_gets_a_call_that_begins_when_the_old_one_has_ended() {
+fn p4_request_after_a_purge_waits_for_the_running_call_and_starts_a_new_one() {
     run(async {
         for purge in [purge_one, purge_all] {
             let world = World::new();
@@ -63,7 +63,7 @@ fn p4_who_comes_after_a_purge_gets_a_call_that_begins_when_the_old_one_has_ended
 }
 
 #[test]
-fn p4_the_next_call_begins_however_the_old_one_ends() {
+fn p4_next_call_starts_when_the_invalidated_one_times_out() {
     run(async {
         let world = World::new();
         let before = world.asks("alice").await;
@@ -81,7 +81,7 @@ fn p4_the_next_call_begins_however_the_old_one_ends() {
 }
 
 #[test]
-fn who_waits_behind_a_void_flight_waits_no_longer_than_its_deadline() {
+fn request_behind_an_invalidated_fetch_keeps_its_deadline() {
     run(async {
         let world = World::new();
         let _before = world.asks("alice").await;
@@ -102,7 +102,7 @@ fn who_waits_behind_a_void_flight_waits_no_longer_than_its_deadline() {
 }
 
 #[test]
-fn purge_after_purge_keeps_one_call_at_a_time() {
+fn repeated_purges_keep_one_call_at_a_time() {
     run(async {
         let world = World::new();
         let mut phones = vec![world.asks("alice").await];
@@ -127,7 +127,7 @@ fn purge_after_purge_keeps_one_call_at_a_time() {
 }
 
 #[test]
-fn a_refresh_that_a_purge_overtakes_stores_nothing() {
+fn purge_during_refresh_discards_the_result() {
     run(async {
         let world = World::new();
         world.remembers("alice", "tkn_1", REFRESH_FROM).await;
@@ -140,7 +140,7 @@ fn a_refresh_that_a_purge_overtakes_stores_nothing() {
 }
 
 #[test]
-fn not_found_from_before_a_purge_is_not_remembered() {
+fn purge_discards_a_running_not_found() {
     run(async {
         let world = World::new();
         let phone = world.asks("alice").await;
@@ -152,7 +152,7 @@ fn not_found_from_before_a_purge_is_not_remembered() {
 }
 
 #[test]
-fn a_purge_tells_what_it_forgot() {
+fn purge_reports_what_it_removed() {
     run(async {
         let world = World::new();
         assert!(!world.cache.purge(&id("alice")));
@@ -171,7 +171,7 @@ fn a_purge_tells_what_it_forgot() {
 }
 
 #[test]
-fn a_purge_of_one_leaves_the_others_flights_alone() {
+fn purge_of_one_customer_keeps_the_fetches_of_others() {
     run(async {
         let world = World::new();
         let phone = world.asks("bob").await;

@@ -37,7 +37,7 @@ fn pause_of(wait: Duration) -> u64 {
 }
 
 #[test]
-fn the_error_is_repeated_until_the_pause_is_over() {
+fn error_is_repeated_until_the_pause_ends() {
     let failures = Failures::default();
     let wait = fails(&failures, "alice", at(0));
     assert_eq!(pause_of(wait), 1);
@@ -53,7 +53,7 @@ fn the_error_is_repeated_until_the_pause_is_over() {
 }
 
 #[test]
-fn the_pause_doubles_to_thirty_seconds_while_others_succeed() {
+fn pause_doubles_to_thirty_seconds_while_others_succeed() {
     let failures = Failures::default();
     let mut now = at(0);
     for most in [1, 2, 4, 8, 16, 30, 30] {
@@ -69,7 +69,7 @@ fn the_pause_doubles_to_thirty_seconds_while_others_succeed() {
 }
 
 #[test]
-fn the_pause_stays_a_second_while_all_fail() {
+fn pause_stays_a_second_while_all_fail() {
     let failures = Failures::default();
     for second in 0..100 {
         for customer in ["alice", "bob", "carol"] {
@@ -80,7 +80,7 @@ fn the_pause_stays_a_second_while_all_fail() {
 }
 
 #[test]
-fn it_is_jittered() {
+fn pause_is_jittered() {
     let failures = Failures::default();
     let mut waits: Vec<_> = (0..32).map(|n| fails(&failures, &format!("c{n}"), at(0))).collect();
     waits.sort_unstable();
@@ -89,7 +89,7 @@ fn it_is_jittered() {
 }
 
 #[test]
-fn juspays_retry_after_is_kept_to() {
+fn retry_after_of_juspay_extends_the_pause() {
     let failures = Failures::default();
     let error = JuspayError::Status(503, Some(Duration::from_secs(7)));
     failures.note(&key("alice"), failure(error), 0, at(0));
@@ -97,7 +97,7 @@ fn juspays_retry_after_is_kept_to() {
 }
 
 #[test]
-fn a_success_a_purge_and_a_recovery_end_it() {
+fn success_purge_and_recovery_end_the_pause() {
     let ways: [fn(&Failures); 3] = [
         |failures| failures.note_success(&key("alice")),
         |failures| failures.forget(Some(&key("alice"))),
@@ -119,7 +119,7 @@ fn a_success_a_purge_and_a_recovery_end_it() {
 }
 
 #[test]
-fn a_purge_of_one_customer_leaves_the_others() {
+fn purge_of_one_customer_keeps_the_failures_of_others() {
     let failures = Failures::default();
     fails(&failures, "alice", at(0));
     fails(&failures, "bob", at(0));
@@ -128,7 +128,7 @@ fn a_purge_of_one_customer_leaves_the_others() {
 }
 
 #[test]
-fn what_kept_a_call_from_being_made_is_not_remembered() {
+fn errors_of_calls_that_were_not_made_are_not_remembered() {
     use JuspayError as E;
     let wait = Duration::from_secs(3);
     let cases = [
@@ -156,7 +156,7 @@ fn what_kept_a_call_from_being_made_is_not_remembered() {
 }
 
 #[test]
-fn an_object_without_a_token_holds_up_no_look_up_that_wants_none() {
+fn missing_token_does_not_affect_lookups_without_token() {
     let failures = Failures::default();
     let failure = Failure { error: InvalidResponse::NoToken.into(), lacks_only_token: true };
     failures.note(&key("alice"), failure, 0, at(0));
@@ -165,7 +165,7 @@ fn an_object_without_a_token_holds_up_no_look_up_that_wants_none() {
 }
 
 #[test]
-fn memory_is_bounded_and_given_back() {
+fn memory_is_limited_and_freed() {
     let failures = Failures::default();
     for n in 0..MAX_CUSTOMERS {
         fails(&failures, &format!("c{n}"), at(0));
