@@ -79,7 +79,7 @@ pub(crate) use self::{
 use actix_http::Request;
 
 use crate::{
-    clock::{Clock, Throttle},
+    clock::{Clock, Moment, Throttle},
     concurrency::Limits,
     metrics::{Metrics, Series as _},
     revocation::file::FileError,
@@ -224,18 +224,23 @@ impl Authenticator {
         Ok((authenticator, JwksRefreshers::new(refreshers)))
     }
 
-    /// Authenticates a request. `span` gets the outcome.
+    /// Authenticates a request that was parsed at `now`. `span` gets the outcome.
     ///
     /// # Errors
     /// If authentication fails. The failure has already been counted.
-    pub async fn authenticate(&self, request: &Request, span: &Span) -> Result<Caller, AuthError> {
+    pub async fn authenticate(
+        &self,
+        request: &Request,
+        now: Moment,
+        span: &Span,
+    ) -> Result<Caller, AuthError> {
         let mut is_immediate = true;
         let caller = match &self.gateway {
             Some(gateway) => request::gateway_caller(gateway, request),
             None => {
                 let authorization = request::authorization(request);
                 let presented = || request::dpop(request);
-                self.identify(authorization, presented, &mut is_immediate).await
+                self.identify(authorization, presented, now, &mut is_immediate).await
             }
         };
         span.set("juspay_bff.auth.at_once", is_immediate);
@@ -256,12 +261,13 @@ impl Authenticator {
         &self,
         authorization: impl Iterator<Item = &'r [u8]>,
         presented: impl FnOnce() -> DpopRequest,
+        now: Moment,
         is_immediate: &mut bool,
     ) -> Result<Caller, AuthError> {
         let Credentials { scheme, token } =
             Credentials::of(authorization, self.max_token_bytes, self.dpop.is_taken())?;
         let digest = sha256(token);
-        let caller = match self.tokens.get(&digest, self.clock.moment(), &self.issuers) {
+        let caller = match self.tokens.get(&digest, now, &self.issuers) {
             Some(caller) => {
                 self.revocations.check(caller.token_identity())?;
                 caller

@@ -33,7 +33,7 @@ use super::{
     sha256,
 };
 use crate::{
-    clock::{Throttle, manual::ManualClock},
+    clock::{Clock as _, Throttle, manual::ManualClock},
     concurrency::{Limits, Permit},
     metrics::Metrics,
     settings::{self, Algorithm, KeySource},
@@ -375,7 +375,8 @@ impl World {
     }
 
     pub(super) async fn check(&self, token: &str) -> Result<Caller, AuthError> {
-        self.auth.authenticate(&request(&format!("Bearer {token}")), &Span::default()).await
+        let request = request(&format!("Bearer {token}"));
+        self.auth.authenticate(&request, self.clock.moment(), &Span::default()).await
     }
 
     /// The customer, or the refusal's label.
@@ -394,7 +395,7 @@ impl World {
         let auth = Arc::clone(&self.auth);
         tokio::task::spawn_local(async move {
             let request = request(&format!("Bearer {token}"));
-            auth.authenticate(&request, &Span::default()).await
+            auth.authenticate(&request, auth.clock.moment(), &Span::default()).await
         })
     }
 

@@ -13,7 +13,7 @@ use super::{
     },
 };
 use crate::{
-    clock::{SystemClock, manual::ManualClock},
+    clock::{Clock as _, SystemClock, manual::ManualClock},
     metrics::Metrics,
     settings::KeySource,
     traces::Span,
@@ -63,8 +63,9 @@ async fn key_file_is_reloaded_when_a_key_is_missing() {
     .unwrap();
     let by_k0 = format!("Bearer {}", signed(&OTHER_P256, "k0", json!({})));
     let by_k1 = format!("Bearer {}", token("k1", json!({})));
-    let passes =
-        async |header: &str| auth.authenticate(&request(header), &Span::default()).await.is_ok();
+    let passes = async |header: &str| {
+        auth.authenticate(&request(header), clock.moment(), &Span::default()).await.is_ok()
+    };
     let reads = |outcome| counter.with_label_values(&["main", outcome]).get();
     // Files are read in a thread of their own.
     let until = async |condition: &dyn Fn() -> bool| {
@@ -109,7 +110,8 @@ async fn a_caller_has_one_valid_token() {
     locally(async {
         let world = world().await;
         let authenticate = async |request: TestRequest| {
-            world.auth.authenticate(&request.to_request(), &Span::default()).await
+            let now = world.clock.moment();
+            world.auth.authenticate(&request.to_request(), now, &Span::default()).await
         };
         let header = |token: &str| ("authorization", format!("Bearer {token}"));
         let good = token("k1", json!({}));

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::quality::RandomState;
 use jiff::Timestamp;
 use moka::sync::Cache;
 
@@ -76,13 +77,14 @@ struct Entry {
 
 /// The cache of verified tokens. moka only limits their number.
 pub(super) struct TokenCache {
-    entries: Cache<Sha256, Arc<Entry>>,
+    entries: Cache<Sha256, Arc<Entry>, RandomState>,
     epoch: AtomicU64,
 }
 
 impl TokenCache {
     pub(super) fn new(capacity: u64) -> Self {
-        let entries = Cache::builder().max_capacity(capacity).build();
+        let entries =
+            Cache::builder().max_capacity(capacity).build_with_hasher(RandomState::default());
         Self { entries, epoch: AtomicU64::new(0) }
     }
 

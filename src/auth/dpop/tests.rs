@@ -17,6 +17,7 @@ use crate::{
             set, settings, signed, token, with, world, world_of_auth,
         },
     },
+    clock::Clock as _,
     settings::{self, DpopMode},
 };
 
@@ -89,7 +90,8 @@ impl World {
         presented: DpopRequest,
     ) -> Result<Caller, AuthError> {
         let authorization = [authorization.as_bytes()].into_iter();
-        self.auth.identify(authorization, || presented, &mut true).await
+        let now = self.clock.moment();
+        self.auth.identify(authorization, || presented, now, &mut true).await
     }
 
     async fn with_proofs(&self, token: &str, proofs: &[&str]) -> Outcome {

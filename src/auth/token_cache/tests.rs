@@ -97,7 +97,7 @@ async fn refused_tokens_are_not_remembered_and_each_is_counted_once() {
         let count = |reason| world.metrics.auth.failures.with_label_values(&[reason]).get();
         assert_eq!(count("signature"), 2);
         assert_eq!(world.auth.tokens.len(), 0);
-        assert!(world.auth.authenticate(&Request::new(), &Span::default()).await.is_err());
+        assert!(world.auth.authenticate(&Request::new(), now(), &Span::default()).await.is_err());
         assert_eq!(count("missing_token"), 1);
         assert_eq!(world.outcome(&"x".repeat(8193)).await, Err("too_long"));
         assert_eq!(count("too_long"), 1);
