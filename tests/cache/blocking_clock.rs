@@ -7,31 +7,31 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-
-use super::world::{World, limits, shipped};
-use crate::{
+use juspay_bff::{
     cache::CustomerCache,
     clock::{Clock, Moment, Monotonic, manual::ManualClock},
 };
 
+use super::world::{World, default_settings, limits};
+
 /// A manual clock that runs code of the test when it is read.
 pub(super) struct BlockingClock {
     clock: ManualClock,
-    /// Run by the next reading of both clocks at once.
+    /// Run at the next reading of both clocks.
     at_moment: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Whether reading the wall clock alone panics.
-    broken: Mutex<bool>,
+    is_broken: Mutex<bool>,
 }
 
 impl BlockingClock {
     pub(super) fn new(world: &World) -> Arc<Self> {
         let clock = world.clock.clone();
-        Arc::new(Self { clock, at_moment: Mutex::default(), broken: Mutex::default() })
+        Arc::new(Self { clock, at_moment: Mutex::default(), is_broken: Mutex::default() })
     }
 
     pub(super) fn cache(self: &Arc<Self>, world: &World) -> CustomerCache {
         let metrics = Arc::clone(&world.metrics);
-        let settings = shipped();
+        let settings = default_settings();
         let limits = limits(&settings, &metrics);
         CustomerCache::new(&settings, &limits, Arc::<Self>::clone(self), metrics)
     }
@@ -40,8 +40,8 @@ impl BlockingClock {
         *self.at_moment.lock().unwrap() = Some(Box::new(at_moment));
     }
 
-    pub(super) fn set_broken(&self, broken: bool) {
-        *self.broken.lock().unwrap() = broken;
+    pub(super) fn set_broken(&self, is_broken: bool) {
+        *self.is_broken.lock().unwrap() = is_broken;
     }
 }
 
@@ -53,8 +53,8 @@ impl fmt::Debug for BlockingClock {
 
 impl Clock for BlockingClock {
     fn now(&self) -> Timestamp {
-        let broken = *self.broken.lock().unwrap();
-        assert!(!broken, "on purpose");
+        let is_broken = *self.is_broken.lock().unwrap();
+        assert!(!is_broken, "on purpose");
         self.clock.now()
     }
 
@@ -63,9 +63,9 @@ impl Clock for BlockingClock {
     }
 
     fn moment(&self) -> Moment {
-        let trap = self.at_moment.lock().unwrap().take();
-        if let Some(trap) = trap {
-            trap();
+        let at_moment = self.at_moment.lock().unwrap().take();
+        if let Some(run) = at_moment {
+            run();
         }
         self.clock.moment()
     }

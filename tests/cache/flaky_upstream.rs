@@ -5,10 +5,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use jiff::Timestamp;
-use tokio::task::JoinHandle;
-
-use super::world::{START, World, customer, secs};
-use crate::{
+use juspay_bff::{
     cache::{Found, Lookup, LookupError},
     clock::{Clock, Moment, Monotonic, later, manual::ManualClock, until},
     customer::{ClientAuth, ClientAuthToken},
@@ -18,8 +15,11 @@ use crate::{
     },
     settings::Settings,
 };
+use tokio::task::JoinHandle;
 
-/// How Juspay answers.
+use super::world::{START, World, customer, secs};
+
+/// How Juspay responds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Behavior {
     /// With a token that lives for `life` seconds, after a delay.
@@ -50,14 +50,14 @@ pub(super) struct FlakyUpstream {
 #[derive(Debug)]
 struct State {
     behavior: Behavior,
-    /// When each token's life ends, by the most careful reading, and how long it is.
+    /// The end of each token's life, by the most conservative reading, and its length.
     tokens: HashMap<String, (Moment, Duration)>,
-    /// When it was asked for each customer.
+    /// The times of the calls for each customer.
     calls: HashMap<String, Vec<Monotonic>>,
-    under_way: HashMap<String, usize>,
-    all_under_way: usize,
-    most_of_one: usize,
-    most: usize,
+    running: HashMap<String, usize>,
+    total_running: usize,
+    max_running_per_customer: usize,
+    max_running: usize,
 }
 
 impl FlakyUpstream {
@@ -66,59 +66,59 @@ impl FlakyUpstream {
             behavior,
             tokens: HashMap::new(),
             calls: HashMap::new(),
-            under_way: HashMap::new(),
-            all_under_way: 0,
-            most_of_one: 0,
-            most: 0,
+            running: HashMap::new(),
+            total_running: 0,
+            max_running_per_customer: 0,
+            max_running: 0,
         };
         Self { start: clock.monotonic(), clock, state: Rc::new(RefCell::new(state)) }
     }
 
-    pub(super) fn behaves(&self, behavior: Behavior) {
+    pub(super) fn set_behavior(&self, behavior: Behavior) {
         self.state.borrow_mut().behavior = behavior;
     }
 
-    /// When the token's life ends, and how long it is.
+    /// The end of the token's life, and its length.
     pub(super) fn end_and_life(&self, token: &str) -> (Moment, Duration) {
         self.state.borrow().tokens[token]
     }
 
-    /// When it was asked for `customer`.
+    /// The times of the calls for `customer`.
     pub(super) fn calls(&self, customer: &str) -> Vec<Monotonic> {
         self.state.borrow().calls.get(customer).cloned().unwrap_or_default()
     }
 
-    pub(super) fn all_calls(&self) -> usize {
+    pub(super) fn total_calls(&self) -> usize {
         self.state.borrow().calls.values().map(Vec::len).sum()
     }
 
-    /// The most calls for one customer that were under way at once.
-    pub(super) fn most_of_one(&self) -> usize {
-        self.state.borrow().most_of_one
+    /// The highest number of calls for one customer that ran at once.
+    pub(super) fn max_running_per_customer(&self) -> usize {
+        self.state.borrow().max_running_per_customer
     }
 
-    /// The most calls that were under way at once.
-    pub(super) fn most(&self) -> usize {
-        self.state.borrow().most
+    /// The highest number of calls that ran at once.
+    pub(super) fn max_running(&self) -> usize {
+        self.state.borrow().max_running
     }
 
-    /// Juspay's own clock, which no test sets.
+    /// Juspay's own clock, which no test jumps.
     fn now(&self) -> Timestamp {
         later(START.parse().unwrap(), self.clock.monotonic().since(self.start))
     }
 
-    fn answer(&self, life: u64, sent: Moment) -> CustomerResponse {
+    fn response(&self, life: u64, sent: Moment) -> CustomerResponse {
         let state = &mut *self.state.borrow_mut();
         let token = format!("tkn_{}", state.tokens.len());
         let now = self.now();
         let expiry = later(now, secs(life + 1));
-        // On the clock that says less; `cache.max_token_life`.
+        // The shorter life of the two clocks, at most `cache.max_token_life`.
         let left = until(expiry, now).min(until(expiry, self.clock.now()));
-        let bounded = left.saturating_sub(secs(1)).min(secs(900));
-        state.tokens.insert(token.clone(), (sent.plus(bounded), bounded));
+        let limited = left.saturating_sub(secs(1)).min(secs(900));
+        state.tokens.insert(token.clone(), (sent.plus(limited), limited));
         let token = ClientAuthToken::parse(token).unwrap();
         let auth = Ok(ClientAuth { token, expiry });
-        CustomerResponse { customer: customer(), auth, date: Some(now) }
+        CustomerResponse { customer: customer("A"), auth, date: Some(now) }
     }
 }
 
@@ -133,27 +133,27 @@ impl CustomerApi for FlakyUpstream {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             state.calls.entry(customer.clone()).or_default().push(sent.monotonic);
-            let of_it = state.under_way.entry(customer.clone()).or_default();
-            *of_it += 1;
-            state.most_of_one = state.most_of_one.max(*of_it);
-            state.all_under_way += 1;
-            state.most = state.most.max(state.all_under_way);
+            let running = state.running.entry(customer.clone()).or_default();
+            *running += 1;
+            state.max_running_per_customer = state.max_running_per_customer.max(*running);
+            state.total_running += 1;
+            state.max_running = state.max_running.max(state.total_running);
             state.behavior.clone()
         };
-        let under_way = UnderWay { state: Rc::clone(&self.state), customer };
+        let running = RunningCall { state: Rc::clone(&self.state), customer };
         Box::pin(async move {
-            let _under_way = under_way;
+            let _running = running;
             match behavior {
                 Behavior::Succeeds { life, after } => {
                     juspay.clock.sleep_until(sent.monotonic.plus(after)).await;
-                    Ok(juspay.answer(life, sent))
+                    Ok(juspay.response(life, sent))
                 }
                 Behavior::Fails { error, after } => {
                     juspay.clock.sleep_until(sent.monotonic.plus(after)).await;
                     Err(error)
                 }
                 Behavior::Hangs => {
-                    // What the real client does.
+                    // Like the real client.
                     juspay.clock.sleep_until(request.deadline).await;
                     Err(JuspayError::Timeout)
                 }
@@ -162,16 +162,17 @@ impl CustomerApi for FlakyUpstream {
     }
 }
 
-struct UnderWay {
+/// Counts a call as running until it returns or is dropped.
+struct RunningCall {
     state: Rc<RefCell<State>>,
     customer: String,
 }
 
-impl Drop for UnderWay {
+impl Drop for RunningCall {
     fn drop(&mut self) {
         let mut state = self.state.borrow_mut();
-        state.all_under_way -= 1;
-        *state.under_way.get_mut(&self.customer).unwrap() -= 1;
+        state.total_running -= 1;
+        *state.running.get_mut(&self.customer).unwrap() -= 1;
     }
 }
 
@@ -194,40 +195,40 @@ impl Stage {
         Self { world, juspay, api }
     }
 
-    /// With retries, breaker and bounds around Juspay, as in the service.
+    /// With retries, breaker and limits around Juspay, as in the service.
     pub(super) fn resilient(behavior: Behavior, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = None;
-        let stage = Self::with(behavior, |shipped| {
-            change(shipped);
-            settings = Some(shipped.juspay.clone());
+        let mut juspay_settings = None;
+        let stage = Self::with(behavior, |settings| {
+            change(settings);
+            juspay_settings = Some(settings.juspay.clone());
         });
         let clock = Arc::new(stage.world.clock.clone());
         let metrics = Arc::clone(&stage.world.metrics);
-        let shared = Arc::new(Resilience::new(settings.unwrap(), clock, metrics));
+        let shared = Arc::new(Resilience::new(juspay_settings.unwrap(), clock, metrics));
         let api = Rc::new(ResilientClient::new(shared, stage.api));
         Self { api, ..stage }
     }
 
     /// A client's request in its own task.
-    pub(super) fn phone(&self, lookup: Lookup) -> JoinHandle<Result<Found, LookupError>> {
+    pub(super) fn client(&self, lookup: Lookup) -> JoinHandle<Result<Found, LookupError>> {
         let (cache, api) = (self.world.cache.clone(), Rc::clone(&self.api));
         tokio::task::spawn_local(async move { cache.get(&lookup, &api).await })
     }
 
-    /// A client that disconnects unless the response comes at once.
+    /// The result, if the request needn't wait. Otherwise, its client disconnects.
     pub(super) fn at_once(&self, lookup: &Lookup) -> Option<Result<Found, LookupError>> {
         self.world.cache.get(lookup, &self.api).now_or_never()
     }
 
-    /// Turns the clock, and lets sleeping tasks continue.
-    pub(super) async fn pass(&self, time: Duration) {
+    /// Advances the clock, and lets sleeping tasks continue.
+    pub(super) async fn advance(&self, time: Duration) {
         self.world.clock.advance(time);
-        brief().await;
+        settle_briefly().await;
     }
 }
 
-/// Lets fetches finish whose Juspay responds at once. Shorter than `settle`, for tests of several hours.
-pub(super) async fn brief() {
+/// Lets fetches finish if Juspay responds at once. Shorter than `settle`, for tests of several hours.
+pub(super) async fn settle_briefly() {
     for _ in 0..12 {
         tokio::task::yield_now().await;
     }

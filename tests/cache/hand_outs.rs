@@ -3,18 +3,19 @@
 
 use std::time::Duration;
 
-use super::world::{World, fails, lookup, run, secs, settle, token};
-use crate::{cache::Lookup, juspay::JuspayError};
+use juspay_bff::{cache::Lookup, juspay::JuspayError};
 
-/// A token that has been handed out ten times, by the age of 30 s.
+use super::world::{World, failure, lookup, run, secs, settle, token};
+
+/// A token that was returned ten times and is 30 s old.
 async fn used() -> World {
     let world = World::new();
-    world.remembers("alice", "tkn_1", 30).await;
+    world.cache_token("alice", "tkn_1", 30).await;
     for _ in 1..10 {
         assert_eq!(world.hit("alice"), "tkn_1");
     }
     settle().await;
-    assert_eq!(world.juspay.calls("alice"), 1, "not yet");
+    assert_eq!(world.juspay.calls("alice"), 1, "no replacement yet");
     world
 }
 
@@ -23,11 +24,11 @@ fn often_returned_token_is_replaced_in_the_background() {
     run(async {
         let world = used().await;
         for _ in 0..5 {
-            assert_eq!(world.hit("alice"), "tkn_1", "nobody waits for it");
+            assert_eq!(world.hit("alice"), "tkn_1", "without waiting for the replacement");
         }
         settle().await;
         assert_eq!(world.juspay.calls("alice"), 2);
-        world.answers("alice", world.token("tkn_2", 900)).await;
+        world.respond("alice", world.token("tkn_2", 900)).await;
         assert_eq!(world.hit("alice"), "tkn_2");
         assert_eq!(world.refreshes("success"), 1);
     });
@@ -39,7 +40,7 @@ fn replacement_waits_for_the_minimum_age() {
         let world = used().await;
         world.hit("alice");
         settle().await;
-        world.answers("alice", world.token("tkn_2", 900)).await;
+        world.respond("alice", world.token("tkn_2", 900)).await;
         for _ in 0..290 {
             assert_eq!(world.hit("alice"), "tkn_2");
             settle().await;
@@ -63,14 +64,14 @@ fn failed_replacement_backs_off() {
         let world = used().await;
         world.hit("alice");
         settle().await;
-        world.answers("alice", fails(JuspayError::Timeout)).await;
+        world.respond("alice", failure(JuspayError::Timeout)).await;
         world.hit("alice");
         settle().await;
-        assert_eq!(world.juspay.under_way("alice"), 0);
+        assert_eq!(world.juspay.running("alice"), 0);
         world.clock.advance(secs(1));
         world.hit("alice");
         settle().await;
-        assert_eq!(world.juspay.under_way("alice"), 1);
+        assert_eq!(world.juspay.running("alice"), 1);
     });
 }
 
@@ -78,7 +79,7 @@ fn failed_replacement_backs_off() {
 fn zero_disables_the_replacement() {
     run(async {
         let world = World::with(|settings| settings.cache.max_hand_outs = 0);
-        world.remembers("alice", "tkn_1", 30).await;
+        world.cache_token("alice", "tkn_1", 30).await;
         for _ in 0..500 {
             world.hit("alice");
         }
@@ -91,11 +92,11 @@ fn zero_disables_the_replacement() {
 fn waiting_requests_count_as_hand_outs() {
     run(async {
         let world = World::new();
-        let phones: Vec<_> = (0..10).map(|_| world.phone(lookup("alice"))).collect();
+        let clients: Vec<_> = (0..10).map(|_| world.client(lookup("alice"))).collect();
         settle().await;
-        world.answers("alice", world.token("tkn_1", 900)).await;
-        for phone in phones {
-            assert!(phone.await.unwrap().is_ok());
+        world.respond("alice", world.token("tkn_1", 900)).await;
+        for client in clients {
+            assert!(client.await.unwrap().is_ok());
         }
         world.clock.advance(secs(30));
         world.hit("alice");
@@ -108,14 +109,14 @@ fn waiting_requests_count_as_hand_outs() {
 fn requests_without_token_do_not_count_as_hand_outs() {
     run(async {
         let world = World::new();
-        let bare = Lookup { want_token: false, ..lookup("alice") };
-        let first = world.request(bare.clone());
+        let without_token = Lookup { want_token: false, ..lookup("alice") };
+        let first = world.request(without_token.clone());
         settle().await;
-        world.answers("alice", world.token("tkn_1", 900)).await;
+        world.respond("alice", world.token("tkn_1", 900)).await;
         assert!(first.await.unwrap().is_ok());
         world.clock.advance(secs(30));
         for _ in 0..50 {
-            let found = world.request(bare.clone()).await.unwrap().unwrap();
+            let found = world.request(without_token.clone()).await.unwrap().unwrap();
             assert_eq!(token(&found), None);
         }
         for _ in 0..10 {

@@ -2,27 +2,31 @@
 
 use std::time::Duration;
 
-use super::world::{World, fails, id, run, secs, settle, token_of};
-use crate::juspay::JuspayError;
+use juspay_bff::juspay::JuspayError;
 
-const GONE: JuspayError = JuspayError::CustomerNotFound;
+use super::world::{World, failure, id, run, secs, settle, token_of};
+
+const NOT_FOUND: JuspayError = JuspayError::CustomerNotFound;
 
 #[test]
 fn not_found_is_cached_exactly_for_its_ttl() {
     run(async {
         let world = World::new();
-        let phone = world.asks("alice").await;
+        let client = world.start_request("alice").await;
         world.clock.advance(secs(1));
-        world.answers("alice", fails(GONE)).await;
-        assert_eq!(phone.await.unwrap().unwrap_err(), GONE);
+        world.respond("alice", failure(NOT_FOUND)).await;
+        assert_eq!(client.await.unwrap().unwrap_err(), NOT_FOUND);
         assert_eq!((world.requests("miss"), world.requests("not_found")), (1, 0));
 
         world.clock.advance(Duration::from_nanos(59_999_999_999));
-        assert_eq!(world.at_once("alice").expect("no call").unwrap_err(), GONE);
+        assert_eq!(
+            world.at_once("alice").expect("a result without a call").unwrap_err(),
+            NOT_FOUND
+        );
         assert_eq!((world.requests("miss"), world.requests("not_found")), (1, 1));
 
         world.clock.advance(Duration::from_nanos(1));
-        let found = world.fetches("alice", world.token("tkn_1", 900)).await;
+        let found = world.fetch("alice", world.token("tkn_1", 900)).await;
         assert_eq!(token_of(found), "tkn_1");
         assert_eq!(world.hit("alice"), "tkn_1");
         assert_eq!(world.juspay.calls("alice"), 2);
@@ -33,9 +37,12 @@ fn not_found_is_cached_exactly_for_its_ttl() {
 fn wall_clock_does_not_affect_the_ttl() {
     run(async {
         let world = World::new();
-        assert!(world.fetches("alice", fails(GONE)).await.is_err());
+        assert!(world.fetch("alice", failure(NOT_FOUND)).await.is_err());
         world.clock.jump_wall(jiff::SignedDuration::from_hours(1));
-        assert_eq!(world.at_once("alice").expect("no call").unwrap_err(), GONE);
+        assert_eq!(
+            world.at_once("alice").expect("a result without a call").unwrap_err(),
+            NOT_FOUND
+        );
     });
 }
 
@@ -43,8 +50,8 @@ fn wall_clock_does_not_affect_the_ttl() {
 fn ttl_of_zero_disables_caching() {
     run(async {
         let world = World::with(|settings| settings.cache.not_found_ttl = Duration::ZERO);
-        assert_eq!(world.fetches("alice", fails(GONE)).await.unwrap_err(), GONE);
-        assert_eq!(world.fetches("alice", fails(GONE)).await.unwrap_err(), GONE);
+        assert_eq!(world.fetch("alice", failure(NOT_FOUND)).await.unwrap_err(), NOT_FOUND);
+        assert_eq!(world.fetch("alice", failure(NOT_FOUND)).await.unwrap_err(), NOT_FOUND);
         assert_eq!(world.juspay.calls("alice"), 2);
     });
 }
@@ -53,9 +60,9 @@ fn ttl_of_zero_disables_caching() {
 fn purge_removes_not_found() {
     run(async {
         let world = World::new();
-        assert!(world.fetches("alice", fails(GONE)).await.is_err());
+        assert!(world.fetch("alice", failure(NOT_FOUND)).await.is_err());
         assert!(world.cache.purge(&id("alice")));
-        let found = world.fetches("alice", world.token("tkn_1", 900)).await;
+        let found = world.fetch("alice", world.token("tkn_1", 900)).await;
         assert_eq!(token_of(found), "tkn_1");
     });
 }
@@ -64,8 +71,8 @@ fn purge_removes_not_found() {
 fn not_found_concerns_one_customer() {
     run(async {
         let world = World::new();
-        assert!(world.fetches("alice", fails(GONE)).await.is_err());
-        let _bob = world.asks("bob").await;
+        assert!(world.fetch("alice", failure(NOT_FOUND)).await.is_err());
+        let _bob = world.start_request("bob").await;
         settle().await;
         assert_eq!(world.juspay.calls("bob"), 1);
     });

@@ -1,10 +1,11 @@
 //! A purge removes cached customers and invalidates running fetches.
 
-use super::world::{REFRESH_FROM, World, fails, id, run, secs, settle, token, token_of};
-use crate::{
+use juspay_bff::{
     cache::{Forward, Source},
     juspay::JuspayError,
 };
+
+use super::world::{REFRESH_FROM, World, failure, id, run, secs, settle, token, token_of};
 
 const NOT_STORED: Source =
     Source::Fetched { forward: Forward::Miss, collapsed: false, stored: false };
@@ -22,15 +23,15 @@ fn purge_during_fetch_discards_the_result() {
     run(async {
         for purge in [purge_one, purge_all] {
             let world = World::new();
-            let phone = world.asks("alice").await;
+            let client = world.start_request("alice").await;
             purge(&world);
-            world.answers("alice", world.token("tkn_1", 900)).await;
-            let found = phone.await.unwrap().unwrap();
+            world.respond("alice", world.token("tkn_1", 900)).await;
+            let found = client.await.unwrap().unwrap();
             assert_eq!(token(&found).as_deref(), Some("tkn_1"));
             assert_eq!(found.source, NOT_STORED);
-            assert!(world.in_memory("alice").is_none());
+            assert_eq!(world.entries(), 0);
 
-            let found = world.fetches("alice", world.token("tkn_2", 900)).await;
+            let found = world.fetch("alice", world.token("tkn_2", 900)).await;
             assert_eq!(token_of(found), "tkn_2");
             assert_eq!(world.hit("alice"), "tkn_2");
         }
@@ -42,22 +43,22 @@ fn p4_request_after_a_purge_waits_for_the_running_call_and_starts_a_new_one() {
     run(async {
         for purge in [purge_one, purge_all] {
             let world = World::new();
-            let before = world.asks("alice").await;
+            let before = world.start_request("alice").await;
             purge(&world);
-            let after = world.asks("alice").await;
-            let also_after = world.asks("alice").await;
+            let after = world.start_request("alice").await;
+            let also_after = world.start_request("alice").await;
             assert_eq!(world.juspay.calls("alice"), 1, "one call at a time");
 
-            world.answers("alice", world.token("tkn_1", 900)).await;
+            world.respond("alice", world.token("tkn_1", 900)).await;
             assert_eq!(token_of(before.await.unwrap()), "tkn_1");
-            assert!(!after.is_finished(), "it came after the purge");
+            assert!(!after.is_finished(), "it started after the purge");
             assert_eq!(world.juspay.calls("alice"), 2);
 
-            world.answers("alice", world.token("tkn_2", 900)).await;
+            world.respond("alice", world.token("tkn_2", 900)).await;
             assert_eq!(token_of(after.await.unwrap()), "tkn_2");
             assert_eq!(token_of(also_after.await.unwrap()), "tkn_2");
             assert_eq!(world.hit("alice"), "tkn_2");
-            assert_eq!((world.juspay.calls("alice"), world.juspay.most_at_once("alice")), (2, 1));
+            assert_eq!((world.juspay.calls("alice"), world.juspay.max_running("alice")), (2, 1));
         }
     });
 }
@@ -66,37 +67,37 @@ fn p4_request_after_a_purge_waits_for_the_running_call_and_starts_a_new_one() {
 fn p4_next_call_starts_when_the_invalidated_one_times_out() {
     run(async {
         let world = World::new();
-        let before = world.asks("alice").await;
+        let before = world.start_request("alice").await;
         purge_one(&world);
         world.clock.advance(secs(3));
-        let after = world.asks("alice").await;
+        let after = world.start_request("alice").await;
         world.clock.advance(secs(2));
         settle().await;
         assert_eq!(before.await.unwrap().unwrap_err(), JuspayError::Timeout);
         assert_eq!(world.juspay.calls("alice"), 2);
-        world.answers("alice", world.token("tkn_2", 900)).await;
+        world.respond("alice", world.token("tkn_2", 900)).await;
         assert_eq!(token_of(after.await.unwrap()), "tkn_2");
-        assert_eq!(world.juspay.most_at_once("alice"), 1);
+        assert_eq!(world.juspay.max_running("alice"), 1);
     });
 }
 
 #[test]
-fn request_behind_an_invalidated_fetch_keeps_its_deadline() {
+fn request_that_waits_for_an_invalidated_fetch_keeps_its_deadline() {
     run(async {
         let world = World::new();
-        let _before = world.asks("alice").await;
+        let _before = world.start_request("alice").await;
         world.clock.advance(secs(4));
         purge_one(&world);
-        let after = world.asks("alice").await;
+        let after = world.start_request("alice").await;
         world.clock.advance(secs(1));
         settle().await;
-        assert_eq!(world.juspay.calls("alice"), 2, "the first call has had its time");
+        assert_eq!(world.juspay.calls("alice"), 2, "the first call has timed out");
         world.clock.advance(secs(4));
         settle().await;
         assert_eq!(after.await.unwrap().unwrap_err(), JuspayError::Timeout);
-        assert_eq!(world.requests("miss"), 2, "a wait in vain is a miss too");
-        assert_eq!(world.juspay.under_way("alice"), 1, "the call has a second more");
-        world.answers("alice", world.token("tkn_2", 900)).await;
+        assert_eq!(world.requests("miss"), 2, "a timeout is also a miss");
+        assert_eq!(world.juspay.running("alice"), 1, "the call has one second left");
+        world.respond("alice", world.token("tkn_2", 900)).await;
         assert_eq!(world.hit("alice"), "tkn_2");
     });
 }
@@ -105,24 +106,24 @@ fn request_behind_an_invalidated_fetch_keeps_its_deadline() {
 fn repeated_purges_keep_one_call_at_a_time() {
     run(async {
         let world = World::new();
-        let mut phones = vec![world.asks("alice").await];
+        let mut clients = vec![world.start_request("alice").await];
         for number in 1..=5 {
             purge_all(&world);
-            phones.push(world.asks("alice").await);
+            clients.push(world.start_request("alice").await);
             purge_one(&world);
-            phones.push(world.asks("alice").await);
+            clients.push(world.start_request("alice").await);
             assert_eq!(world.juspay.calls("alice"), number);
-            world.answers("alice", world.token(&format!("tkn_{number}"), 900)).await;
+            world.respond("alice", world.token(&format!("tkn_{number}"), 900)).await;
         }
-        world.answers("alice", world.token("tkn_6", 900)).await;
+        world.respond("alice", world.token("tkn_6", 900)).await;
         let mut tokens = Vec::new();
-        for phone in phones {
-            tokens.push(token_of(phone.await.unwrap()));
+        for client in clients {
+            tokens.push(token_of(client.await.unwrap()));
         }
         let expected = [1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6].map(|number| format!("tkn_{number}"));
-        assert_eq!(tokens, expected, "never one from before the purge");
+        assert_eq!(tokens, expected, "no token from before the purge");
         assert_eq!(world.hit("alice"), "tkn_6");
-        assert_eq!(world.juspay.most_at_once("alice"), 1);
+        assert_eq!(world.juspay.max_running("alice"), 1);
     });
 }
 
@@ -130,12 +131,12 @@ fn repeated_purges_keep_one_call_at_a_time() {
 fn purge_during_refresh_discards_the_result() {
     run(async {
         let world = World::new();
-        world.remembers("alice", "tkn_1", REFRESH_FROM).await;
+        world.cache_token("alice", "tkn_1", REFRESH_FROM).await;
         assert_eq!(world.hit("alice"), "tkn_1");
         settle().await;
         assert!(world.cache.purge(&id("alice")));
-        world.answers("alice", world.token("tkn_2", 900)).await;
-        assert!(world.in_memory("alice").is_none());
+        world.respond("alice", world.token("tkn_2", 900)).await;
+        assert_eq!(world.entries(), 0);
     });
 }
 
@@ -143,11 +144,11 @@ fn purge_during_refresh_discards_the_result() {
 fn purge_discards_a_running_not_found() {
     run(async {
         let world = World::new();
-        let phone = world.asks("alice").await;
+        let client = world.start_request("alice").await;
         purge_one(&world);
-        world.answers("alice", fails(JuspayError::CustomerNotFound)).await;
-        assert_eq!(phone.await.unwrap().unwrap_err(), JuspayError::CustomerNotFound);
-        assert!(world.in_memory("alice").is_none());
+        world.respond("alice", failure(JuspayError::CustomerNotFound)).await;
+        assert_eq!(client.await.unwrap().unwrap_err(), JuspayError::CustomerNotFound);
+        assert_eq!(world.entries(), 0);
     });
 }
 
@@ -158,7 +159,7 @@ fn purge_reports_what_it_removed() {
         assert!(!world.cache.purge(&id("alice")));
         assert_eq!(world.cache.purge_all(), 0);
         for customer in ["alice", "bob", "carol"] {
-            world.remembers(customer, "tkn_1", 0).await;
+            world.cache_token(customer, "tkn_1", 0).await;
         }
         assert!(world.cache.purge(&id("alice")));
         assert!(!world.cache.purge(&id("alice")));
@@ -174,10 +175,10 @@ fn purge_reports_what_it_removed() {
 fn purge_of_one_customer_keeps_the_fetches_of_others() {
     run(async {
         let world = World::new();
-        let phone = world.asks("bob").await;
+        let client = world.start_request("bob").await;
         purge_one(&world);
-        world.answers("bob", world.token("tkn_b", 900)).await;
-        assert!(phone.await.unwrap().is_ok());
+        world.respond("bob", world.token("tkn_b", 900)).await;
+        assert!(client.await.unwrap().is_ok());
         assert_eq!(world.hit("bob"), "tkn_b");
     });
 }
