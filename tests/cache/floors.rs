@@ -7,7 +7,6 @@ use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 use juspay_bff::{
     cache::{Detail, Forward, Lookup, Source},
-    clock::Clock,
     juspay::{InvalidResponse, JuspayError},
 };
 

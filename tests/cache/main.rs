@@ -1,7 +1,8 @@
 //! Tests of `CustomerCache` through its public methods, with a fake Juspay and a manual clock.
 //!
-//! `responses` tests the response to every kind of request; each other file tests one promise or setting.
-//! Nothing sleeps: a call to Juspay runs until the test responds to it, and only the test advances time.
+//! `responses` tests the response to every kind of request. Each other file tests one promise or
+//! setting. Nothing sleeps: a call to Juspay runs until the test ends it, and only the test advances
+//! time.
 
 #![expect(
     clippy::unwrap_used,

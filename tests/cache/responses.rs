@@ -169,21 +169,21 @@ fn below_floor(age: u64, detail: Detail) -> Expected {
     Expected { ttl, detail: Some(detail), expires_in: Some(LIFE - age), ..hit(0) }
 }
 
-fn new(forward: Forward) -> Expected {
+fn fetched(forward: Forward) -> Expected {
     let source = Source::Fetched { forward, collapsed: false, stored: true };
     Expected { token: Some("tkn_new"), source, ..hit(0) }
 }
 
 /// The object without a token.
 fn without_token(expected: Expected) -> Expected {
-    Expected { token: None, expires_in: None, ..good }
+    Expected { token: None, expires_in: None, ..expected }
 }
 
 fn succeeds() -> Juspay {
     Called(Outcome::Token(LIFE))
 }
 
-fn no_such_customer() -> Juspay {
+fn unknown() -> Juspay {
     Called(Outcome::Error(JuspayError::CustomerNotFound))
 }
 
@@ -279,7 +279,7 @@ async fn check(row: Row) {
     match row.juspay {
         NotCalled => {}
         Called(outcome) | Background(outcome) => {
-            world.respond("alice", outcome.reply(&world)).await
+            world.respond("alice", outcome.reply(&world)).await;
         }
         Hangs(millis) => {
             world.clock.advance(Duration::from_millis(millis - 1));

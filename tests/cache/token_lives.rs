@@ -11,7 +11,8 @@ use super::{
     world::{lookup, run, secs, token},
 };
 
-/// A client sends a request every second for an hour. Returns the number of calls to Juspay, and the log.
+/// A client sends a request every second for an hour. Returns the number of calls to Juspay, and the
+/// log.
 fn an_hour(life: u64, after: Duration, max_hand_outs: Option<u32>) -> (usize, String) {
     let (log, guard) = CapturedLog::on_this_thread();
     let calls = run(async {
@@ -53,7 +54,8 @@ fn normal_floor(life: u64) -> u64 {
     30.max(120.min(life / 4))
 }
 
-/// The highest number of calls in an hour, if each token is used for at least `thirds` thirds of a second.
+/// The highest number of calls in an hour, if each token is used for at least `thirds` thirds of a
+/// second.
 fn max_calls(thirds: u64) -> usize {
     usize::try_from((3 * 3600_u64).div_ceil(thirds)).unwrap() + 1
 }

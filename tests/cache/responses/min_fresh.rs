@@ -43,8 +43,8 @@ fn unmet_min_fresh_fetches_a_new_token() {
         row(Token(STALE_FROM), min_fresh(120), succeeds(), stale(), Kept::New),
         row(Token(EXPIRED_FROM), min_fresh(500), succeeds(), stale(), Kept::New),
         row(Nothing, min_fresh(900), succeeds(), Ok(fetched(Forward::Miss)), Kept::New),
-        row(Token(100), min_fresh(801), no_such_customer(), not_found(), Kept::NotFound),
-        row(Token(STALE_FROM), min_fresh(500), no_such_customer(), not_found(), Kept::NotFound),
+        row(Token(100), min_fresh(801), unknown(), not_found(), Kept::NotFound),
+        row(Token(STALE_FROM), min_fresh(500), unknown(), not_found(), Kept::NotFound),
     ]);
 }
 
@@ -65,23 +65,12 @@ fn unattainable_min_fresh_returns_the_best_token() {
 
 #[test]
 fn above_the_rate_limit_the_cached_token_is_the_best() {
+    let stale = || Ok(fetched(Forward::Stale));
     check_all([
         row(Limited(100), min_fresh(801), NotCalled, Ok(hit(100).with_detail(UNMET)), Kept::Old),
         // No usable token is replaced, so the rate limit doesn't apply.
-        row(
-            Limited(STALE_FROM),
-            min_fresh(500),
-            succeeds(),
-            Ok(fetched(Forward::Stale)),
-            Kept::New,
-        ),
-        row(
-            Limited(EXPIRED_FROM),
-            min_fresh(500),
-            succeeds(),
-            Ok(fetched(Forward::Stale)),
-            Kept::New,
-        ),
+        row(Limited(STALE_FROM), min_fresh(500), succeeds(), stale(), Kept::New),
+        row(Limited(EXPIRED_FROM), min_fresh(500), succeeds(), stale(), Kept::New),
     ]);
 }
 
@@ -90,15 +79,11 @@ fn p5_failure_returns_the_cached_token() {
     for error in failures() {
         let failing = || failing(&error);
         let failed = || Err(error.clone().into());
+        let unmet = Ok(hit(100).with_detail(UNMET));
+        let stale = Ok(below_floor(STALE_TO, UNMET));
         check_all([
-            row(Token(100), min_fresh(801), failing(), Ok(hit(100).with_detail(UNMET)), Kept::Old),
-            row(
-                Token(STALE_TO),
-                min_fresh(500),
-                failing(),
-                Ok(below_floor(STALE_TO, UNMET)),
-                Kept::Old,
-            ),
+            row(Token(100), min_fresh(801), failing(), unmet, Kept::Old),
+            row(Token(STALE_TO), min_fresh(500), failing(), stale, Kept::Old),
             row(Token(EXPIRED_FROM), min_fresh(500), failing(), failed(), Kept::Nothing),
             row(Nothing, min_fresh(500), failing(), failed(), Kept::Nothing),
         ]);

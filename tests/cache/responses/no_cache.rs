@@ -26,19 +26,15 @@ fn new_token_is_fetched() {
 #[test]
 fn young_or_unused_token_satisfies_no_cache() {
     let background = Background(Outcome::Token(LIFE));
+    let with_min_fresh = no_cache().min_fresh(900);
+    let request = Ok(fetched(Forward::Request));
     check_all([
         row(Token(0), no_cache(), NotCalled, Ok(hit(0)), Kept::Old),
         row(Token(YOUNG), no_cache(), NotCalled, Ok(hit(YOUNG)), Kept::Old),
         row(Unused(600), no_cache(), NotCalled, Ok(hit(600)), Kept::Old),
         row(Unused(REFRESH_TO), no_cache(), background, Ok(hit(REFRESH_TO)), Kept::New),
-        // The token is new, but `min-fresh` asks for more life.
-        row(
-            Token(YOUNG),
-            no_cache().min_fresh(900),
-            succeeds(),
-            Ok(fetched(Forward::Request)),
-            Kept::New,
-        ),
+        // The token is new, but `min-fresh` requires a longer life.
+        row(Token(YOUNG), with_min_fresh, succeeds(), request, Kept::New),
     ]);
 }
 
@@ -101,9 +97,9 @@ fn failure_is_repeated_without_a_call() {
 #[test]
 fn unknown_customer_is_not_found_and_removed() {
     check_all([
-        row(Token(100), no_cache(), no_such_customer(), not_found(), Kept::NotFound),
-        row(Token(STALE_FROM), no_cache(), no_such_customer(), not_found(), Kept::NotFound),
-        row(Nothing, no_cache(), no_such_customer(), not_found(), Kept::NotFound),
+        row(Token(100), no_cache(), unknown(), not_found(), Kept::NotFound),
+        row(Token(STALE_FROM), no_cache(), unknown(), not_found(), Kept::NotFound),
+        row(Nothing, no_cache(), unknown(), not_found(), Kept::NotFound),
         row(NotFound, no_cache(), NotCalled, not_found(), Kept::NotFound),
     ]);
 }

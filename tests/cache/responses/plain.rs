@@ -28,18 +28,12 @@ fn plain_requests_follow_the_token_life() {
 
 #[test]
 fn unknown_customer_is_not_found_and_removed() {
-    let not_found_in_background = Background(Outcome::Error(JuspayError::CustomerNotFound));
+    let background = Background(Outcome::Error(JuspayError::CustomerNotFound));
     check_all([
-        row(Nothing, PLAIN, no_such_customer(), not_found(), Kept::NotFound),
-        row(
-            Token(REFRESH_FROM),
-            PLAIN,
-            not_found_in_background,
-            Ok(hit(REFRESH_FROM)),
-            Kept::NotFound,
-        ),
-        row(Token(STALE_FROM), PLAIN, no_such_customer(), not_found(), Kept::NotFound),
-        row(Token(EXPIRED_FROM), PLAIN, no_such_customer(), not_found(), Kept::NotFound),
+        row(Nothing, PLAIN, unknown(), not_found(), Kept::NotFound),
+        row(Token(REFRESH_FROM), PLAIN, background, Ok(hit(REFRESH_FROM)), Kept::NotFound),
+        row(Token(STALE_FROM), PLAIN, unknown(), not_found(), Kept::NotFound),
+        row(Token(EXPIRED_FROM), PLAIN, unknown(), not_found(), Kept::NotFound),
         row(NotFound, PLAIN, NotCalled, not_found(), Kept::NotFound),
     ]);
 }
@@ -78,18 +72,13 @@ fn p5_hanging_fetch_is_awaited_for_250_ms() {
 #[test]
 fn p5_after_a_failure_no_request_waits() {
     let outage = |age| Ok(below_floor(age, Detail::Outage));
+    let timeout = Err(JuspayError::Timeout.into());
     check_all([
         row(Failed(FRESH_TO), PLAIN, NotCalled, Ok(hit(FRESH_TO)), Kept::Old),
         row(Failed(REFRESH_TO), PLAIN, NotCalled, Ok(hit(REFRESH_TO)), Kept::Old),
         row(Failed(STALE_FROM), PLAIN, NotCalled, outage(STALE_FROM), Kept::Old),
         row(Failed(STALE_TO), PLAIN, NotCalled, outage(STALE_TO), Kept::Old),
-        row(
-            Failed(EXPIRED_FROM),
-            PLAIN,
-            NotCalled,
-            Err(JuspayError::Timeout.into()),
-            Kept::Nothing,
-        ),
+        row(Failed(EXPIRED_FROM), PLAIN, NotCalled, timeout, Kept::Nothing),
     ]);
 }
 

@@ -43,7 +43,7 @@ fn plain_requests_without_token() {
         row(Nothing, NO_TOKEN, Called(null()), unstored(), Kept::Nothing),
         row(Nothing, NO_TOKEN, no_expiry, unstored(), Kept::Nothing),
         row(Nothing, NO_TOKEN, short, unstored(), Kept::Nothing),
-        row(Nothing, NO_TOKEN, no_such_customer(), not_found(), Kept::NotFound),
+        row(Nothing, NO_TOKEN, unknown(), not_found(), Kept::NotFound),
         row(NotFound, NO_TOKEN, NotCalled, not_found(), Kept::NotFound),
     ]);
 }
@@ -63,35 +63,19 @@ fn min_fresh_is_ignored_without_token() {
 #[test]
 fn no_cache_fetches_a_new_object() {
     let no_cache = NO_TOKEN.no_cache();
+    let request = || Ok(fetched_object(Forward::Request));
+    let stale = || Ok(fetched_object(Forward::Stale));
     let limited = Ok(old(750).with_detail(Detail::RefreshLimited));
     let null = Called(Outcome::Tokenless(InvalidResponse::NoToken));
     check_all([
         row(Token(YOUNG), no_cache, NotCalled, Ok(old(751)), Kept::Old),
-        row(
-            Token(YOUNG + 1),
-            no_cache,
-            succeeds(),
-            Ok(fetched_object(Forward::Request)),
-            Kept::New,
-        ),
-        row(
-            Unused(YOUNG + 1),
-            no_cache,
-            succeeds(),
-            Ok(fetched_object(Forward::Request)),
-            Kept::New,
-        ),
+        row(Token(YOUNG + 1), no_cache, succeeds(), request(), Kept::New),
+        row(Unused(YOUNG + 1), no_cache, succeeds(), request(), Kept::New),
         row(Token(100), no_cache, null, Ok(not_stored(Forward::Request)), Kept::Old),
         row(Limited(YOUNG + 1), no_cache, NotCalled, limited, Kept::Old),
-        row(Token(STALE_FROM), no_cache, succeeds(), Ok(fetched_object(Forward::Stale)), Kept::New),
-        row(
-            Token(EXPIRED_FROM),
-            no_cache,
-            succeeds(),
-            Ok(fetched_object(Forward::Stale)),
-            Kept::New,
-        ),
-        row(Token(100), no_cache, no_such_customer(), not_found(), Kept::NotFound),
+        row(Token(STALE_FROM), no_cache, succeeds(), stale(), Kept::New),
+        row(Token(EXPIRED_FROM), no_cache, succeeds(), stale(), Kept::New),
+        row(Token(100), no_cache, unknown(), not_found(), Kept::NotFound),
         row(Token(100), no_cache, Hangs(DEADLINE), Err(JuspayError::Timeout.into()), Kept::Old),
     ]);
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use juspay_bff::juspay::{ConnectionFailure, InvalidResponse, JuspayError};
+
 use super::rig::{Ended, Rig, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{ConnectionFailure, InvalidResponse, JuspayError};
 
 /// A failure that isn't retried.
 const FAILURE: JuspayError = JuspayError::Status(500, None);

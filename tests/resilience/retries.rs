@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use juspay_bff::juspay::{ConnectionFailure, InvalidResponse, JuspayError, RejectedBy};
+
 use super::rig::{Ended, Rig, Try, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{ConnectionFailure, InvalidResponse, JuspayError, RejectedBy};
 
 const GATEWAY: JuspayError = JuspayError::Status(502, None);
 

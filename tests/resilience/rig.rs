@@ -10,20 +10,32 @@ use std::{
 };
 
 use futures_util::future::LocalBoxFuture;
-use tokio::task::{JoinHandle, LocalSet};
-
-use crate::{
+use juspay_bff::{
     clock::{self, Clock, Monotonic, manual::ManualClock},
     customer::{Customer, CustomerId},
     juspay::{
         CustomerApi, CustomerResponse, GetCustomer, InvalidResponse, JuspayError,
         resilience::{Resilience, ResilientClient},
-        tests::shipped_settings,
     },
     metrics::Metrics,
-    settings::Juspay,
+    settings::{Juspay, Sources},
     traces::Parent,
 };
+use tokio::task::{JoinHandle, LocalSet};
+
+/// The settings without a default.
+const REQUIRED: &str = r#"
+[juspay]
+base_url = "https://juspay.test"
+merchant_id = "merchant"
+api_key = "key"
+
+[auth.issuers.main]
+issuer = "https://issuer.test"
+audiences = ["phones"]
+algorithms = ["ES256"]
+discovery = true
+"#;
 
 /// Default `juspay.deadline` of a call, in milliseconds.
 pub(super) const DEADLINE: u64 = 5000;
@@ -78,13 +90,16 @@ struct Fake {
     most: Cell<usize>,
 }
 
-/// Respects the deadline of its attempt, like the real client.
-impl CustomerApi for Rc<Fake> {
+/// The client of the scripted Juspay. Respects the deadline of its attempt, like the real client.
+#[derive(Debug)]
+struct FakeClient(Rc<Fake>);
+
+impl CustomerApi for FakeClient {
     fn get_customer(
         &self,
         request: GetCustomer,
     ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
-        let fake = Rc::clone(self);
+        let fake = Rc::clone(&self.0);
         let script = fake.next.borrow_mut().pop_front();
         let Script { error, after } = script.unwrap_or_else(|| fake.always.borrow().clone());
         let now = fake.clock.monotonic();
@@ -102,7 +117,7 @@ impl CustomerApi for Rc<Fake> {
     }
 
     fn recoveries(&self) -> u64 {
-        self.key_changes.get()
+        self.0.key_changes.get()
     }
 }
 
@@ -153,13 +168,14 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// With the shipped settings.
+    /// With the default settings.
     pub(super) fn new() -> Self {
         Self::with(|_| {})
     }
 
     pub(super) fn with(alter: impl FnOnce(&mut Juspay)) -> Self {
-        let mut settings = shipped_settings();
+        let loaded = Sources::default().text("required", REQUIRED).load().expect("valid settings");
+        let mut settings = loaded.settings.juspay;
         alter(&mut settings);
         let clock = ManualClock::at("2026-01-01T00:00:00Z");
         let metrics = Arc::new(Metrics::new("", "").unwrap());
@@ -174,7 +190,8 @@ impl Rig {
             most: Cell::default(),
         });
         let resilience = Arc::new(Resilience::new(settings, Arc::new(clock), Arc::clone(&metrics)));
-        let api = ResilientClient::new(Arc::clone(&resilience), Rc::new(Rc::clone(&fake)));
+        let api =
+            ResilientClient::new(Arc::clone(&resilience), Rc::new(FakeClient(Rc::clone(&fake))));
         Self { fake, resilience, api, customers: Cell::default(), metrics }
     }
 

@@ -1,7 +1,8 @@
 //! The limit on concurrent calls, and how long a call waits for a permit.
 
+use juspay_bff::juspay::JuspayError;
+
 use super::rig::{Ended, Rig, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::JuspayError;
 
 fn three_places() -> Rig {
     Rig::with(|settings| (settings.max_in_flight, settings.retry_budget) = (3, 1.0))

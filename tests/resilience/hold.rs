@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use juspay_bff::juspay::{InvalidResponse, JuspayError, RejectedBy};
+
 use super::rig::{Rig, fails, hangs, run, succeeds, succeeds_after};
-use crate::juspay::{InvalidResponse, JuspayError, RejectedBy};
 
 /// Rejections by Juspay itself.
 const REJECTIONS: [JuspayError; 2] = [
