@@ -268,7 +268,9 @@ impl World {
 
     /// Whether the cache has the customer's object, even with an expired token.
     pub(super) fn is_cached(&self, customer: &str) -> bool {
-        self.cache.at_hand(&id(customer)).is_some()
+        let lookup = Lookup { want_token: false, ..only_if_cached(customer) };
+        let found = self.cache.get(&lookup, &self.api()).now_or_never();
+        found.expect("a result without a call").is_ok()
     }
 
     /// `cache_entries`: the cached customers, including expired and unknown ones.
