@@ -29,7 +29,7 @@ pub struct Forge<'w> {
     /// The issuers' `audience_claim`.
     pub audience_claim: &'static str,
     /// The introspection response of each opaque token, as JSON.
-    answers: RefCell<BTreeMap<String, String>>,
+    responses: RefCell<BTreeMap<String, String>>,
 }
 
 impl<'w> Forge<'w> {
@@ -40,7 +40,7 @@ impl<'w> Forge<'w> {
         kind: IssuerKind,
         audience_claim: &'static str,
     ) -> Self {
-        Self { world, stranger, trap, kind, audience_claim, answers: RefCell::default() }
+        Self { world, stranger, trap, kind, audience_claim, responses: RefCell::default() }
     }
 
     /// The `iss` of the issuer's tokens.
@@ -49,8 +49,8 @@ impl<'w> Forge<'w> {
     }
 
     /// The introspection response of this token, if it is opaque.
-    pub fn answer(&self, token: &str) -> Option<String> {
-        self.answers.borrow().get(token).cloned()
+    pub fn introspection_response(&self, token: &str) -> Option<String> {
+        self.responses.borrow().get(token).cloned()
     }
 
     /// The simulator's issuer, which has the public keys and the introspection endpoint.
@@ -59,7 +59,7 @@ impl<'w> Forge<'w> {
     }
 
     /// A new valid token of alice's. The introspection endpoint does not know it.
-    pub fn good(&self) -> String {
+    pub fn valid(&self) -> String {
         if self.kind == IssuerKind::PublicKeys {
             let wish = MintRequest::of("alice").with(self.audience_claim, AUDIENCE);
             return self.issuer().mint(&wish).expect("a token");
@@ -71,7 +71,7 @@ impl<'w> Forge<'w> {
 
     /// Its parts.
     pub fn parts(&self) -> [String; 3] {
-        let parts: Vec<String> = self.good().split('.').map(str::to_owned).collect();
+        let parts: Vec<String> = self.valid().split('.').map(str::to_owned).collect();
         parts.try_into().expect("three parts")
     }
 
@@ -121,7 +121,7 @@ impl<'w> Forge<'w> {
             return self.signed(header, claims);
         }
         let token = format!("opq_{:032x}", rand::random::<u128>());
-        self.answers.borrow_mut().insert(token.clone(), active(claims));
+        self.responses.borrow_mut().insert(token.clone(), active(claims));
         token
     }
 
