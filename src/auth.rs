@@ -10,7 +10,7 @@
 //! - `explanation`, `inspection`: for operators: why a token is rejected, and how issuers respond
 //! - `gateway`: callers that a trusted gateway has authenticated
 //! - `hmac`: shared secrets of issuers without public keys
-//! - `introspection`: asks the issuer about tokens that only the issuer can validate
+//! - `introspection`: for tokens that only their issuer can validate
 //! - `issuer`: the rules and keys of one issuer
 //! - `jwks`: the public keys of an issuer
 //! - `jwt`: parses and verifies tokens

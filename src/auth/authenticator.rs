@@ -1,9 +1,10 @@
-//! Authenticates requests and ends tokens: the steps, in the order in which they are made.
+//! Authenticates requests, and revokes tokens before they expire.
 //!
-//! A request leads from its headers to a [`Caller`]: by the cached token, else by a signature check or
-//! introspection; then by the proof of a token that is bound to a key. A revocation comes from an
-//! operator, from `auth.revocations_file`, or from an issuer's logout token (OpenID Connect Back-Channel
-//! Logout 1.0), and returns the customers to remove from the cache.
+//! A cached token identifies its caller at once. Otherwise, a signature check or introspection verifies the
+//! token. A token that is bound to a key also needs a proof (DPoP). Revocations come from operators, from
+//! `auth.revocations_file`, and from logout tokens of issuers (OpenID Connect Back-Channel Logout 1.0). A
+//! cached customer contains a client auth token that the revoked person may have received, so a revocation
+//! returns the customers to remove from the cache.
 
 #[cfg(test)]
 mod tests;
@@ -55,7 +56,7 @@ const CONCURRENT_LOGOUTS: usize = 4;
 /// The label of an accepted logout token.
 const LOGOUT_SUCCESS: &str = "success";
 
-/// Verifies bearer tokens. Shared by all workers.
+/// Verifies access tokens. Shared by all workers.
 pub struct Authenticator {
     pub(super) issuers: Vec<Issuer>,
     pub(super) introspection: Option<Introspection>,
@@ -435,7 +436,8 @@ impl Authenticator {
         }
     }
 
-    /// The customers whose tokens these entries revoke.
+    /// The customers whose tokens these entries revoke. The subject names the customer if
+    /// `customer_id_claim` is `sub`; otherwise, only customers of cached tokens are known.
     fn affected(&self, added: &List) -> Vec<CustomerId> {
         let mut is_incomplete = added.names_tokens_or_sessions();
         let mut customers = HashSet::new();

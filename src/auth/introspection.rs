@@ -1,4 +1,4 @@
-//! Token introspection (RFC 7662): asks the issuer about tokens that only the issuer can validate.
+//! Token introspection (RFC 7662), for tokens that only their issuer can validate.
 //!
 //! `endpoint` sends a request; `client` shares it between concurrent requests with the same token. The
 //! claims of a response pass the same checks as signed claims, and `token_cache` caches active tokens for at

@@ -24,7 +24,8 @@ pub(super) fn gateway_caller(gateway: &Gateway, request: &Request) -> Result<Cal
     gateway.caller(values, request.conn_data())
 }
 
-/// The parts of the request that a DPoP proof must match. Forwarded headers are not used, because clients can set them.
+/// The parts of the request that a DPoP proof must match. Forwarded headers are not used, because
+/// clients can set them.
 pub(super) fn dpop(request: &Request) -> DpopRequest {
     let proofs = request.headers().get_all(DPOP).map(HeaderValue::as_bytes);
     let by_header = || request.headers().get(HOST)?.to_str().ok();

@@ -51,17 +51,13 @@ pub(super) struct Logout {
     pub(super) end: Timestamp,
 }
 
-/// Changes when something new is revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Generation(u64);
-
 /// The revoked tokens.
 pub(super) struct Revocations {
     settings: settings::Auth,
     lists: RwLock<Lists>,
     /// Changes when something new is revoked, with the lists locked.
     generation: AtomicU64,
-    /// Wakes requests that wait for something other than a revocation.
+    /// Wakes requests that wait for a fetch, so that they check their token again.
     changes: watch::Sender<()>,
     file: Option<WatchedRevocations>,
     clock: Arc<dyn Clock>,
@@ -103,34 +99,21 @@ impl Revocations {
         Ok(revocations)
     }
 
-    pub(super) fn generation(&self) -> Generation {
-        Generation(self.generation.load(Ordering::Acquire))
-    }
-
     /// Whether this token is still valid.
     pub(super) fn check(&self, token_identity: &TokenIdentity) -> Result<(), Reason> {
-        self.clear(token_identity).map(drop)
+        let generation = self.generation.load(Ordering::Acquire);
+        if token_identity.is_cleared_at(generation) { Ok(()) } else { self.look_up(token_identity) }
     }
 
-    /// Whether this token is still valid; if so, it stays valid in this generation.
-    pub(super) fn clear(&self, token_identity: &TokenIdentity) -> Result<Generation, Reason> {
-        let generation = self.generation();
-        if token_identity.is_cleared_at(generation.0) {
-            return Ok(generation);
-        }
-        self.look_up(token_identity)
-    }
-
-    fn look_up(&self, token_identity: &TokenIdentity) -> Result<Generation, Reason> {
+    fn look_up(&self, token_identity: &TokenIdentity) -> Result<(), Reason> {
         let now = self.clock.now();
         let lists = self.read();
         if lists.file.revokes(token_identity, now) || lists.memory.revokes(token_identity, now) {
             return Err(Reason::Revoked);
         }
         // Nothing is added while the lists are locked, so this generation belongs to them.
-        let generation = self.generation();
-        token_identity.clear_at(generation.0);
-        Ok(generation)
+        token_identity.clear_at(self.generation.load(Ordering::Acquire));
+        Ok(())
     }
 
     /// Completes when this token is revoked.

@@ -13,7 +13,7 @@ use crate::auth::{
     jwt::Unverified,
 };
 
-/// Most `kid`s of a key set that are listed.
+/// Maximum number of listed `kid`s of a key set.
 const MAX_KIDS: usize = 8;
 
 /// Explains the fetched key set, the matching keys, and whether one of them made the signature.

@@ -93,9 +93,10 @@ fn difference_in_form(
     prefixes: &[&str],
     name: &str,
 ) -> Option<String> {
-    let (expected_prefix, expected) = without_prefix(expected.trim(), prefixes);
-    let (found_prefix, found) = without_prefix(found.trim(), prefixes);
-    let (expected_core, found_core) = (expected.trim_end_matches('/'), found.trim_end_matches('/'));
+    let (expected_prefix, expected_text) = without_prefix(expected.trim(), prefixes);
+    let (found_prefix, found_text) = without_prefix(found.trim(), prefixes);
+    let expected_core = expected_text.trim_end_matches('/');
+    let found_core = found_text.trim_end_matches('/');
     if expected == found || expected_core.is_empty() || !same_letters(expected_core, found_core) {
         return None;
     }
@@ -114,8 +115,9 @@ fn difference_in_form(
     if expected_core != found_core {
         differences.push("letter case".to_owned());
     }
-    if expected.len().abs_diff(expected_core.len()) != found.len().abs_diff(found_core.len()) {
-        let has = if found.ends_with('/') { "has" } else { "lacks" };
+    let expected_slashes = expected_text.len().abs_diff(expected_core.len());
+    if expected_slashes != found_text.len().abs_diff(found_core.len()) {
+        let has = if found_text.ends_with('/') { "has" } else { "lacks" };
         differences.push(format!("a trailing slash, which the token {has}"));
     }
     if expected.trim() != expected || found.trim() != found {

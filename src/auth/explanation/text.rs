@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 
 use crate::auth::jwt::Object;
 
-/// Longest shown value of a token, in characters. Longer ones are truncated.
+/// Maximum length of a shown value, in characters. Longer values are truncated.
 const MAX_SHOWN: usize = 200;
 
-/// Longest value in a suggested setting, in characters. Google's client ids have 72. A truncated
+/// Maximum length of a value in a suggested setting, in characters. Google's client ids have 72. A truncated
 /// value would be wrong.
 const MAX_SUGGESTED: usize = 120;
 

@@ -219,7 +219,7 @@ mod tests {
     fn jwk_sets_in_files_follow_the_rules_of_jwk_sets() {
         let set = json!({"keys": [P256.jwk("a"), P256.jwk("b"), P384.public]});
         let (set, _) = file(&format!("\n {set}")).unwrap();
-        assert_eq!(fitting(&set, None, Algorithm::ES256), 0, "which of the two?");
+        assert_eq!(fitting(&set, None, Algorithm::ES256), 0, "two keys match");
         assert_eq!(fitting(&set, Some("c"), Algorithm::ES256), 0);
         assert!(!set.may_have_kid("c"));
     }
@@ -265,7 +265,11 @@ mod tests {
             assert_eq!(file(&text).err(), Some(SetError::NoUsableKey(Some(why))), "{text}");
             let (set, left_out) =
                 file(&format!("{text}{}", block("RSA PUBLIC KEY", &rsa()))).unwrap();
-            assert_eq!((set.len(), left_out), (1, vec![why]), "one invalid key spoils only itself");
+            assert_eq!(
+                (set.len(), left_out),
+                (1, vec![why]),
+                "an invalid key does not affect others"
+            );
         }
         let valid = block("RSA PUBLIC KEY", &rsa());
         for text in [
@@ -284,6 +288,6 @@ mod tests {
         }
         assert_eq!(file(&base64url("x")).err(), Some(SetError::Malformed));
         let fetched = KeySet::parse(valid.as_bytes(), &issuer().algorithms).err();
-        assert_eq!(fetched, Some(SetError::Malformed), "PEM is for files");
+        assert_eq!(fetched, Some(SetError::Malformed), "PEM is accepted in files only");
     }
 }

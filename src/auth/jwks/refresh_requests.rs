@@ -170,7 +170,7 @@ mod tests {
         assert!(requests.is_missing(Some("a"), at(100), COOLDOWN));
         assert!(requests.is_missing(Some("a"), at(109), COOLDOWN));
         assert!(!requests.is_missing(Some("a"), at(110), COOLDOWN));
-        assert!(!requests.is_missing(Some("k"), at(100), COOLDOWN), "the set has it");
+        assert!(!requests.is_missing(Some("k"), at(100), COOLDOWN), "the set contains it");
         assert!(!requests.is_missing(Some("b"), at(100), COOLDOWN), "no request was for it");
         assert!(!requests.is_missing(None, at(100), COOLDOWN));
 
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(requests.missing.len(), 2);
         let (fetch, current) = finished_fetch(&[]);
         requests.remember(fetch, &current, at(110), COOLDOWN);
-        assert_eq!(requests.missing.len(), 1, "the first has had its time");
+        assert_eq!(requests.missing.len(), 1, "the first has expired");
     }
 
     #[test]

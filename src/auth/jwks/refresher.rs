@@ -205,7 +205,7 @@ mod tests {
         let pause = Duration::from_secs(100);
         let drawn: Vec<_> = (0..64).map(|_| jittered(pause)).collect();
         assert!(drawn.iter().all(|drawn| (Duration::from_secs(80)..=pause).contains(drawn)));
-        assert!(drawn.iter().any(|other| *other != drawn[0]), "nothing is drawn");
+        assert!(drawn.iter().any(|other| *other != drawn[0]), "no random number is needed");
         assert_eq!(jittered(Duration::ZERO), Duration::ZERO);
     }
 }

@@ -122,7 +122,7 @@ async fn each_dpop_mode_accepts_only_its_tokens() {
         assert_rejected("no token", &world.stranger().me().await, "missing_token", &without_token);
         let token = world.phone("alice").token.unwrap();
         let reply = prover.me(&world, &token).await;
-        assert_eq!(reply.status, 401, "a proof makes no token bound: {mode}");
+        assert_eq!(reply.status, 401, "a proof does not bind a token: {mode}");
     }
 }
 
@@ -320,14 +320,18 @@ async fn nonces_are_sent_required_and_renewed() {
     assert_rejected("another method", &reply, "invalid_dpop_proof", &challenges);
     world.clock.advance(Duration::from_secs(60));
     let reply = prover.me_with(&world, &token, &valid).await;
-    let next = reply.header("dpop-nonce").expect("the next one").to_owned();
+    let next = reply.header("dpop-nonce").expect("the next nonce").to_owned();
     assert_eq!(reply.status, 200);
     assert_ne!(next, nonce);
     world.clock.advance(Duration::from_secs(60));
     assert_eq!(prover.me_with(&world, &token, &valid).await.code(), "use_dpop_nonce");
     assert_eq!(prover.me_with(&world, &token, &json!({"nonce": next})).await.status, 200);
     let reply = world.phone("alice").me().await;
-    assert_eq!((reply.status, reply.header("dpop-nonce")), (200, None), "others need none");
+    assert_eq!(
+        (reply.status, reply.header("dpop-nonce")),
+        (200, None),
+        "bearer tokens need no nonce"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

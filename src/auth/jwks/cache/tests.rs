@@ -37,14 +37,14 @@ async fn unknown_kids_are_rejected_only_after_a_fetch_without_them() {
         assert_eq!(world.origin().fetches(), 2);
 
         world.advance(Duration::from_secs(3)).await;
-        assert_eq!(world.outcome(&forged).await, Err("unknown_key"), "known to be lacking");
+        assert_eq!(world.outcome(&forged).await, Err("unknown_key"), "remembered as missing");
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(7) };
         assert_eq!(
             world.check(&token("k3", json!({}))).await,
             Err(unavailable),
             "never looked for"
         );
-        assert_eq!(world.origin().fetches(), 2, "one fetch a cool-down");
+        assert_eq!(world.origin().fetches(), 2, "one fetch per cool-down");
 
         world.advance(Duration::from_millis(6_999)).await;
         assert_eq!(world.outcome(&forged).await, Err("unknown_key"));
@@ -125,7 +125,7 @@ async fn fetches_for_other_kids_do_not_reject_a_request() {
         assert_eq!(first.await.unwrap().unwrap_err().reason(), "unknown_key");
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(9) };
         assert_eq!(second.await.unwrap(), Err(unavailable));
-        assert!(third.await.unwrap().is_ok(), "a joined fetch may well bring the key");
+        assert!(third.await.unwrap().is_ok(), "a later fetch may find the key");
         assert_eq!(world.origin().fetches(), 2);
     })
     .await;
@@ -138,7 +138,7 @@ async fn reused_kids_are_detected_by_one_fetch() {
         let (old, new) = (token("k1", json!({})), signed(&OTHER_P256, "k1", json!({})));
         assert_eq!(world.outcome(&old).await, Ok("alice".to_owned()));
         world.origin().serve(&[OTHER_P256.jwk("k1")]);
-        assert_eq!(world.outcome(&new).await, Ok("alice".to_owned()), "no cool-down was running");
+        assert_eq!(world.outcome(&new).await, Ok("alice".to_owned()), "outside the cool-down");
         assert_eq!(world.origin().fetches(), 2);
         assert_eq!(
             world.outcome(&old).await,
@@ -213,12 +213,12 @@ async fn fetches_started_before_a_rejected_signature_do_not_revalidate() {
         let world = world().await;
         world.origin().hold(true);
         world.advance(REFRESH).await;
-        let doubted = world.spawn(signed(&OTHER_P256, "k1", json!({"exp": START + 900})));
+        let revalidating = world.spawn(signed(&OTHER_P256, "k1", json!({"exp": START + 900})));
         settle().await;
         assert_eq!((world.origin().fetches(), world.waiting()), (2, 1), "joined");
         world.origin().hold(false);
-        assert_eq!(doubted.await.unwrap().unwrap_err().reason(), "signature");
-        assert_eq!(world.origin().fetches(), 3, "one for the doubt");
+        assert_eq!(revalidating.await.unwrap().unwrap_err().reason(), "signature");
+        assert_eq!(world.origin().fetches(), 3, "one fetch for the rejected signature");
     })
     .await;
 }
@@ -256,7 +256,7 @@ async fn invalid_sets_keep_the_previous_one() {
         for invalid in [vec![], vec![symmetric.clone()], vec![json!({"kty": "EC"}), json!(1)]] {
             world.origin().serve(&invalid);
             world.advance(REFRESH).await;
-            assert_eq!(gauge(&world), (1, 0), "of the set in use");
+            assert_eq!(gauge(&world), (1, 0), "keys of the current set");
             let valid = token("k1", json!({"exp": START + 9000}));
             assert_eq!(world.outcome(&valid).await, Ok("alice".to_owned()));
         }
@@ -300,7 +300,7 @@ async fn requests_wait_two_seconds_for_a_fetch() {
 
         world.advance(Duration::from_secs(3)).await;
         let failures = world.metrics.auth.jwks_refreshes.with_label_values(&["main", "failure"]);
-        assert_eq!(failures.get(), 1, "the fetch itself is given up after five");
+        assert_eq!(failures.get(), 1, "the fetch itself times out after five seconds");
     })
     .await;
 }
@@ -364,7 +364,7 @@ async fn without_keys_every_token_is_unavailable() {
             let unavailable = AuthError::KeysUnavailable { retry_after: COOLDOWN };
             assert_eq!(world.check(&token("k1", json!({}))).await, Err(unavailable));
         }
-        assert_eq!(world.origin().fetches(), 2, "one more for the requests");
+        assert_eq!(world.origin().fetches(), 2, "one more fetch for the requests");
         assert!(!world.auth.ready());
         world.origin().serve(&[P256.jwk("k1")]);
         world.advance(COOLDOWN).await;

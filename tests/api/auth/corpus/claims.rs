@@ -221,7 +221,7 @@ pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
         header["typ"] = typ;
         header.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         let claims = forge.claims().to_string().replacen('{', &format!("{{{claims},"), 1);
-        forge.saying(&header.to_string(), &claims)
+        forge.claiming(&header.to_string(), &claims)
     };
     for typ in [json!("JWT"), json!("jwt"), json!("application/jwt"), json!(""), json!(null)] {
         for claim in

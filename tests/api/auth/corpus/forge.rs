@@ -116,7 +116,7 @@ impl<'w> Forge<'w> {
 
     /// For attacks in the claims: as [`Forge::signed`], or an opaque token that is active and has
     /// these claims.
-    pub fn saying(&self, header: &str, claims: &str) -> String {
+    pub fn claiming(&self, header: &str, claims: &str) -> String {
         if self.kind != IssuerKind::Introspection {
             return self.signed(header, claims);
         }
@@ -142,20 +142,20 @@ impl<'w> Forge<'w> {
 
     /// A valid token with changed claims; `null` removes one.
     pub fn with_claims(&self, changes: &Value) -> String {
-        self.saying(&self.header().to_string(), &changed(self.claims(), changes).to_string())
+        self.claiming(&self.header().to_string(), &changed(self.claims(), changes).to_string())
     }
 
     /// A valid token with this text at the beginning of its claims.
     pub fn with_text(&self, member: &str) -> String {
         let claims = self.claims().to_string().replacen('{', &format!("{{{member},"), 1);
-        self.saying(&self.header().to_string(), &claims)
+        self.claiming(&self.header().to_string(), &claims)
     }
 
     /// The same, without the claim of this name.
     pub fn with_text_for(&self, claim: &str, value: &str) -> String {
         let claims = changed(self.claims(), &json!({ claim: null })).to_string();
         let claims = claims.replacen('{', &format!("{{\"{claim}\":{value},"), 1);
-        self.saying(&self.header().to_string(), &claims)
+        self.claiming(&self.header().to_string(), &claims)
     }
 
     /// Signed by the untrusted issuer, for the trusted issuer's customer.

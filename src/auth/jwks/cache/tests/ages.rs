@@ -34,7 +34,7 @@ async fn unknown_kids_of_tokens_older_than_the_last_fetch_are_rejected_within_th
             let odd = token("z", json!({"iat": unusable}));
             assert_eq!(world.outcome(&odd).await, Err("keys_unavailable"), "{unusable}");
         }
-        assert_eq!(world.origin().fetches(), 2, "one a cool-down");
+        assert_eq!(world.origin().fetches(), 2, "one per cool-down");
         // `iat` decides nothing else: a valid key proves the token at any age.
         for age in [LEEWAY + 1, 0] {
             let aged = token("k1", json!({"iat": fetched - age}));
@@ -81,7 +81,11 @@ async fn token_age_is_compared_with_the_start_of_the_last_successful_fetch() {
         assert_eq!(world.outcome(&newer("a")).await, Err("keys_unavailable"));
         assert_eq!(world.outcome(&newer("b")).await, Err("keys_unavailable"));
         let older = token("c", json!({"iat": START - LEEWAY - 1}));
-        assert_eq!(world.outcome(&older).await, Err("unknown_key"), "published long ago");
+        assert_eq!(
+            world.outcome(&older).await,
+            Err("unknown_key"),
+            "published before the last fetch"
+        );
     })
     .await;
 }
@@ -96,7 +100,7 @@ async fn setting_the_clock_back_does_not_make_a_fetch_later() {
         assert_eq!(world.outcome(&token("x", hourly)).await, Err("unknown_key"));
         world.clock.jump_wall(jiff::SignedDuration::from_hours(-1));
         let new = token("new", json!({"iat": START + 10}));
-        assert_eq!(world.outcome(&new).await, Err("keys_unavailable"), "it may well be new");
+        assert_eq!(world.outcome(&new).await, Err("keys_unavailable"), "the key may be new");
     })
     .await;
 }
