@@ -172,13 +172,12 @@ impl Authenticator {
     /// If authentication fails. The failure has already been counted.
     pub async fn authenticate(&self, request: &Request, span: &Span) -> Result<Caller, AuthError> {
         let mut is_immediate = true;
-        let caller = match &self.gateway {
-            Some(gateway) => request::gateway_caller(gateway, request),
-            None => {
-                let authorization = request::authorization(request);
-                let dpop = || request::dpop(request);
-                self.identify(authorization, dpop, &mut is_immediate).await
-            }
+        let caller = if let Some(gateway) = &self.gateway {
+            request::gateway_caller(gateway, request)
+        } else {
+            let authorization = request::authorization(request);
+            let dpop = || request::dpop(request);
+            self.identify(authorization, dpop, &mut is_immediate).await
         };
         span.set("juspay_bff.auth.at_once", is_immediate);
         match &caller {
@@ -203,20 +202,18 @@ impl Authenticator {
         let Credentials { scheme, token } =
             Credentials::of(authorization, self.max_token_bytes, self.dpop.is_accepted())?;
         let digest = sha256(token);
-        let caller = match self.tokens.get(&digest, self.clock.moment(), &self.issuers) {
-            Some(caller) => {
-                self.revocations.check(caller.token_identity())?;
-                caller
+        let cached = self.tokens.get(&digest, self.clock.moment(), &self.issuers);
+        let caller = if let Some(caller) = cached {
+            self.revocations.check(caller.token_identity())?;
+            caller
+        } else {
+            let text = Credentials { scheme, token }.text()?;
+            // Rejects a flood of forged tokens before their claims are parsed.
+            if self.verification_limit.is_exhausted() {
+                return Err(AuthError::Overloaded);
             }
-            None => {
-                let text = Credentials { scheme, token }.text()?;
-                // Rejects a flood of forged tokens before their claims are parsed.
-                if self.verification_limit.is_exhausted() {
-                    return Err(AuthError::Overloaded);
-                }
-                *is_immediate = false;
-                Box::pin(self.verify(&Token { text, digest }, scheme)).await?
-            }
+            *is_immediate = false;
+            Box::pin(self.verify(&Token { text, digest }, scheme)).await?
         };
         match scheme {
             Scheme::Bearer if caller.bound_to().is_some() => Err(Reason::Confirmation.into()),

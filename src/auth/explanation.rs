@@ -246,7 +246,7 @@ impl<'t> Explaining<'t> {
             return self.end(None, None);
         }
         let url = format!("{table}.introspection_url");
-        let response = introspection.probe(&token.text).await;
+        let response = introspection.probe(token.text).await;
         let check = match &response {
             Ok(Some(_)) => {
                 let found = format!("{url} answers that it is active");

@@ -105,7 +105,7 @@ fn difference_in_form(
         (expected, found) if expected == found => (),
         (None, Some(found)) => differences.push(format!("{name} {found}, which the token has")),
         (Some(expected), None) => {
-            differences.push(format!("{name} {expected}, which the token lacks"))
+            differences.push(format!("{name} {expected}, which the token lacks"));
         }
         (expected, found) => {
             let [expected, found] = [expected, found].map(Option::unwrap_or_default);

@@ -111,7 +111,7 @@ pub(super) fn may_be_object(json: &[u8]) -> bool {
     json.trim_ascii_start().starts_with(b"{") && std::str::from_utf8(json).is_ok()
 }
 
-/// The members of a JSON object, parsed by serde_json.
+/// The members of a JSON object, parsed by `serde_json`.
 pub(super) struct Reparsed(Map<String, Value>);
 
 impl Reparsed {
