@@ -11,9 +11,9 @@ use super::{
 };
 
 /// Description, customer and token.
-type Good = (String, String, String);
+type ValidToken = (String, String, String);
 
-pub fn rows(forge: &Forge<'_>) -> Vec<Good> {
+pub fn rows(forge: &Forge<'_>) -> Vec<ValidToken> {
     let mut rows = vec![negated(forge)];
     headers(forge, &mut rows);
     claims(forge, &mut rows);
@@ -24,20 +24,20 @@ pub fn rows(forge: &Forge<'_>) -> Vec<Good> {
 
 /// ECDSA's second valid signature by the same key for the same text: no check may assume that a
 /// token has only one form.
-fn negated(forge: &Forge<'_>) -> Good {
-    let good = forge.good();
-    let (message, signature) = good.rsplit_once('.').unwrap();
+fn negated(forge: &Forge<'_>) -> ValidToken {
+    let valid = forge.valid();
+    let (message, signature) = valid.rsplit_once('.').unwrap();
     let signature = decoded(&signature.into());
     let (r, s) = signature.split_at(32);
     let other = base64url([r, &minus(&ORDER, s)].concat());
     ("s negated".to_owned(), "alice".to_owned(), format!("{message}.{other}"))
 }
 
-fn alice(what: impl Into<String>, token: String) -> Good {
+fn alice(what: impl Into<String>, token: String) -> ValidToken {
     (what.into(), "alice".to_owned(), token)
 }
 
-fn headers(forge: &Forge<'_>, rows: &mut Vec<Good>) {
+fn headers(forge: &Forge<'_>, rows: &mut Vec<ValidToken>) {
     let trap = format!("http://{}/", forge.trap);
     let stranger = forge.stranger.jwks()["keys"][0].clone();
     for changes in [
@@ -64,7 +64,7 @@ fn headers(forge: &Forge<'_>, rows: &mut Vec<Good>) {
     rows.push(alice("an escaped name", forge.signed(&escaped, &claims)));
 }
 
-fn claims(forge: &Forge<'_>, rows: &mut Vec<Good>) {
+fn claims(forge: &Forge<'_>, rows: &mut Vec<ValidToken>) {
     for changes in [
         json!({"aud": ["others", "juspay-bff-demo"]}),
         json!({"aud": ["juspay-bff-demo", "juspay-bff-demo"]}),
@@ -101,7 +101,7 @@ fn claims(forge: &Forge<'_>, rows: &mut Vec<Good>) {
     rows.push(alice("the issuer's other key", token));
 }
 
-fn times(forge: &Forge<'_>, rows: &mut Vec<Good>) {
+fn times(forge: &Forge<'_>, rows: &mut Vec<ValidToken>) {
     let now = forge.world.clock_seconds();
     for (claim, value) in [
         ("exp", (now - LEEWAY + 1).to_string()),
@@ -124,7 +124,7 @@ fn times(forge: &Forge<'_>, rows: &mut Vec<Good>) {
 }
 
 /// Subjects that look like alice.
-fn subjects(forge: &Forge<'_>, rows: &mut Vec<Good>) {
+fn subjects(forge: &Forge<'_>, rows: &mut Vec<ValidToken>) {
     for subject in [
         "Alice",
         "ALICE",

@@ -1,18 +1,21 @@
-//! The authenticator as a whole: real key files, and what a handler sees of it.
+//! The authenticator as handlers use it, with real key files.
+
+mod logout;
 
 use std::{sync::Arc, time::Duration};
 
 use actix_web::test::TestRequest;
 use serde_json::json;
 
-use super::{
-    AuthError, Authenticator, SetUpError,
-    testing::{
-        OTHER_P256, P256, PLACES, clock, issuer, limits, locally, request, set, settings, settle,
-        signed, token, world,
-    },
-};
+use super::Authenticator;
 use crate::{
+    auth::{
+        AuthError, SetUpError,
+        testing::{
+            MAX_WAITING, OTHER_P256, P256, clock, issuer, limits, locally, request, set, settings,
+            settle, signed, token, world,
+        },
+    },
     clock::{Clock as _, SystemClock, manual::ManualClock},
     metrics::Metrics,
     settings::KeySource,
@@ -22,22 +25,22 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn cached_tokens_pass_in_a_flood_of_unknown_tokens() {
+async fn cached_tokens_are_accepted_in_a_flood_of_unknown_tokens() {
     locally(async {
         let world = world().await;
-        let known = token("k1", json!({}));
-        assert!(world.check(&known).await.is_ok());
+        let cached = token("k1", json!({}));
+        assert!(world.check(&cached).await.is_ok());
         let new = token("k1", json!({"jti": "another"}));
-        let mut taken = world.verifying(PLACES);
-        assert!(world.check(&known).await.is_ok());
+        let mut permits = world.take_permits(MAX_WAITING);
+        assert!(world.check(&cached).await.is_ok());
         for unknown in [&*new, "no.token.at-all"] {
             assert_eq!(world.check(unknown).await, Err(AuthError::Overloaded), "{unknown}");
         }
         assert_eq!(world.metrics.auth.failures.with_label_values(&["overloaded"]).get(), 2);
-        drop(taken.pop());
+        drop(permits.pop());
         assert!(world.check(&new).await.is_ok());
         let verifying = usize::try_from(world.metrics.auth.verifications.get()).unwrap();
-        assert_eq!(verifying, PLACES - 1, "the place is free again");
+        assert_eq!(verifying, MAX_WAITING - 1, "the permit is released");
     })
     .await;
 }
@@ -67,7 +70,7 @@ async fn key_file_is_reloaded_when_a_key_is_missing() {
         auth.authenticate(&request(header), clock.moment(), &Span::default()).await.is_ok()
     };
     let reads = |outcome| counter.with_label_values(&["main", outcome]).get();
-    // Files are read in a thread of their own.
+    // Files are read in another thread.
     let until = async |condition: &dyn Fn() -> bool| {
         while !condition() {
             tokio::task::yield_now().await;
@@ -78,24 +81,24 @@ async fn key_file_is_reloaded_when_a_key_is_missing() {
         until(&|| auth.ready()).await;
         assert!(passes(&by_k0).await);
         std::fs::write(&file, set(&[P256.jwk("k1")])).unwrap();
-        assert!(passes(&by_k1).await, "the unknown kid makes it look");
+        assert!(passes(&by_k1).await, "an unknown kid reloads the file");
         assert!(!passes(&by_k0).await);
         std::fs::write(&file, set(&[OTHER_P256.jwk("k0")])).unwrap();
         let before = reads("success");
         clock.advance(SECOND);
         until(&|| reads("success") > before).await;
-        assert!(passes(&by_k0).await, "it looks at each poll, too");
+        assert!(passes(&by_k0).await, "each poll reloads the file");
         std::fs::write(&file, "").unwrap();
         settle().await;
         clock.advance(SECOND);
         until(&|| reads("failure") == 1).await;
-        assert!(passes(&by_k0).await, "what turns empty is left alone");
+        assert!(passes(&by_k0).await, "an empty file keeps the previous keys");
     })
     .await;
 }
 
 #[test]
-fn two_issuers_with_the_same_name_are_a_fault() {
+fn two_entries_with_the_same_issuer_are_an_error() {
     let mut settings = settings();
     settings.issuers.insert("a".to_owned(), issuer());
     settings.issuers.insert("b".to_owned(), issuer());
@@ -106,7 +109,7 @@ fn two_issuers_with_the_same_name_are_a_fault() {
 }
 
 #[tokio::test]
-async fn a_caller_has_one_valid_token() {
+async fn one_valid_token_authenticates_the_caller() {
     locally(async {
         let world = world().await;
         let authenticate = async |request: TestRequest| {
@@ -114,9 +117,9 @@ async fn a_caller_has_one_valid_token() {
             world.auth.authenticate(&request.to_request(), now, &Span::default()).await
         };
         let header = |token: &str| ("authorization", format!("Bearer {token}"));
-        let good = token("k1", json!({}));
+        let valid = token("k1", json!({}));
         for _ in ["verified", "cached"] {
-            let request = TestRequest::default().insert_header(header(&good));
+            let request = TestRequest::default().insert_header(header(&valid));
             let caller = authenticate(request).await.unwrap();
             assert_eq!((caller.customer().as_str(), caller.issuer()), ("alice", "main"));
             assert!(!format!("{caller:?}").contains("alice"));
@@ -126,7 +129,7 @@ async fn a_caller_has_one_valid_token() {
         let rejected = authenticate(TestRequest::default().insert_header(header(&forged))).await;
         assert_eq!(rejected.unwrap_err().reason(), "signature");
         let twice =
-            TestRequest::default().append_header(header(&good)).append_header(header(&good));
+            TestRequest::default().append_header(header(&valid)).append_header(header(&valid));
         assert!(matches!(authenticate(twice).await, Err(AuthError::MalformedHeader(_))));
     })
     .await;

@@ -1,9 +1,9 @@
-//! The question (RFC 7662 §2.1), over awc. The only place where a bearer token leaves the process,
-//! in the body of a POST to the address of the settings (promise P2).
+//! Sends introspection requests (RFC 7662 §2.1). This is the only place where an access token leaves the
+//! process: in the body of a POST to the configured address (promise P2).
 //!
-//! Trusts no answer further than it must: 200 only, JSON, no redirects, a small body, as long as
-//! announced. Each question has a connection of its own, so no stray answer can be taken for another
-//! token's.
+//! A response must have status 200, be JSON, and have a small, complete body; redirects are not followed.
+//! Each request has its own connection, so the response to one token cannot be mistaken for that to
+//! another.
 
 #[cfg(test)]
 mod tests;
@@ -27,23 +27,24 @@ use crate::{
     settings,
 };
 
-/// Largest answer read, in bytes. One has some hundred.
+/// Maximum size of a response body, in bytes. A usual one has a few hundred.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// What forms write as it is (URL Standard, application/x-www-form-urlencoded percent-encode set).
-/// A space becomes `+` afterwards.
+/// All but the unreserved characters of forms (URL Standard, application/x-www-form-urlencoded
+/// percent-encode set). A space becomes `+` afterwards.
 const FORM: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_').remove(b' ');
 
-/// Who can be asked about a token. Tests script it.
-pub(super) trait Asker: Send + Sync {
-    /// Asks once. The answer may be anything.
-    fn ask(&self, token: &str) -> LocalBoxFuture<'static, Result<Bytes, AskError>>;
+/// An introspection endpoint. Tests use a fake.
+pub(super) trait IntrospectionEndpoint: Send + Sync {
+    /// Sends one request. Returns the unvalidated body of the response.
+    fn introspect(&self, token: &str)
+    -> LocalBoxFuture<'static, Result<Bytes, IntrospectionError>>;
 }
 
-/// Why there is no answer to go by.
+/// Why introspection fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum IntrospectionError {
     #[error("the connection failed or broke")]
     Unreachable,
     #[error("the request timed out")]
@@ -53,12 +54,12 @@ pub(crate) enum AskError {
     #[error("expected status 200, got {0}")]
     Status(u16),
     #[error("the response is not valid by RFC 7662")]
-    Answer,
+    InvalidResponse,
     #[error("the request panicked")]
     Panicked,
 }
 
-impl AskError {
+impl IntrospectionError {
     metrics::labels! {
         /// The label of `juspay_bff_auth_introspections_total{outcome}`.
         pub(super) const fn outcome(self) in OUTCOMES {
@@ -66,20 +67,20 @@ impl AskError {
             Self::Timeout => "timeout",
             Self::Credentials => "rejected_credentials",
             Self::Status(_) => "error",
-            Self::Answer | Self::Panicked => "invalid_response",
+            Self::InvalidResponse | Self::Panicked => "invalid_response",
         }
     }
 }
 
-/// An issuer's introspection endpoint.
-pub(super) struct Endpoint {
+/// An issuer's introspection endpoint, over HTTP.
+pub(super) struct HttpEndpoint {
     url: String,
     client_id: String,
     secret: Arc<Secret>,
     tls: Arc<ClientConfig>,
 }
 
-impl Endpoint {
+impl HttpEndpoint {
     pub(super) fn new(
         settings: &settings::Introspection,
         secret: Arc<Secret>,
@@ -89,9 +90,9 @@ impl Endpoint {
         Self { url: url.clone(), client_id: client_id.clone(), secret, tls }
     }
 
-    /// The client comes along: its connection must live as long as the exchange.
-    fn request(&self) -> Result<(HttpClient, ClientRequest), AskError> {
-        // Whoever asks bounds the whole exchange.
+    /// Returns the client too: its connection must live as long as the exchange. The caller limits the
+    /// time of the exchange.
+    fn request(&self) -> Result<(HttpClient, ClientRequest), IntrospectionError> {
         let client = HttpClient::new(&self.tls);
         let request = client
             .post(&self.url)
@@ -101,50 +102,53 @@ impl Endpoint {
         Ok((client, request))
     }
 
-    /// RFC 6749 §2.3.1: both parts are form-urlencoded first. Marked as not to be printed.
-    fn authorization(&self) -> Result<HeaderValue, AskError> {
+    /// Both parts are form-urlencoded first (RFC 6749 §2.3.1). The value is marked as sensitive.
+    fn authorization(&self) -> Result<HeaderValue, IntrospectionError> {
         let secret = self.secret.current();
         let credentials = credentials::basic(&form(&self.client_id), &form(secret.expose_secret()));
         let value = HeaderValue::from_maybe_shared(credentials);
-        let mut value = value.map_err(|_| AskError::Credentials)?;
+        let mut value = value.map_err(|_| IntrospectionError::Credentials)?;
         value.set_sensitive(true);
         Ok(value)
     }
 }
 
-impl Asker for Endpoint {
-    fn ask(&self, token: &str) -> LocalBoxFuture<'static, Result<Bytes, AskError>> {
+impl IntrospectionEndpoint for HttpEndpoint {
+    fn introspect(
+        &self,
+        token: &str,
+    ) -> LocalBoxFuture<'static, Result<Bytes, IntrospectionError>> {
         let request = self.request();
-        let question = format!("token={}&token_type_hint=access_token", &*form(token));
+        let body = format!("token={}&token_type_hint=access_token", &*form(token));
         Box::pin(async move {
             let (_client, request) = request?;
-            let sent = request.send_body(question).await;
-            let mut answer = sent.map_err(|_| AskError::Unreachable)?;
-            match answer.status() {
-                StatusCode::OK if is_json(answer.headers()) => {}
-                StatusCode::OK => return Err(AskError::Answer),
+            let sent = request.send_body(body).await;
+            let mut response = sent.map_err(|_| IntrospectionError::Unreachable)?;
+            match response.status() {
+                StatusCode::OK if is_json(response.headers()) => {}
+                StatusCode::OK => return Err(IntrospectionError::InvalidResponse),
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    return Err(AskError::Credentials);
+                    return Err(IntrospectionError::Credentials);
                 }
-                status => return Err(AskError::Status(status.as_u16())),
+                status => return Err(IntrospectionError::Status(status.as_u16())),
             }
-            http_client::body(&mut answer, MAX_BODY_BYTES).await.map_err(|error| match error {
-                BodyError::TooLarge | BodyError::Truncated => AskError::Answer,
-                BodyError::Broken => AskError::Unreachable,
+            http_client::body(&mut response, MAX_BODY_BYTES).await.map_err(|error| match error {
+                BodyError::TooLarge | BodyError::Truncated => IntrospectionError::InvalidResponse,
+                BodyError::Broken => IntrospectionError::Unreachable,
             })
         })
     }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = named.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = value.and_then(|value| value.split(';').next()).unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
 /// `application/x-www-form-urlencoded`
 fn form(text: &str) -> Zeroizing<String> {
-    // With room for all of it: what grows is moved, and leaves its content behind.
+    // Allocates enough at once: growing would leave an unerased copy of the secret in memory.
     let mut encoded = Zeroizing::new(String::with_capacity(text.len().saturating_mul(3)));
     for piece in utf8_percent_encode(text, FORM) {
         encoded.extend(piece.chars().map(|c| if c == ' ' { '+' } else { c }));

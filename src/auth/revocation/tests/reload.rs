@@ -1,5 +1,4 @@
-//! The file as it changes: what is new in it counts, what is gone from it doesn't, what is bad is
-//! left alone.
+//! Reloads of `auth.revocations_file`: added, removed and expired entries, and invalid files.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -15,7 +14,7 @@ use crate::{
     captured_log::CapturedLog,
     clock::manual::ManualClock,
     metrics::Metrics,
-    revocation::{Entry, file::FileError},
+    revocation::{Entry, FileError},
 };
 
 fn write(path: &Path, entries: &Value) {
@@ -63,7 +62,7 @@ async fn file_is_read_at_start() {
         }
         assert_eq!(world.outcome(&token("k1", json!({}))).await, Ok("alice".to_owned()));
         assert_eq!(reload(&world).await, [""; 0]);
-        assert_eq!(reloads(&world, "success"), 1, "the same list isn't taken up again");
+        assert_eq!(reloads(&world, "success"), 1, "an unchanged file is not reloaded");
     })
     .await;
 }
@@ -78,8 +77,8 @@ async fn reload_adds_and_removes_entries() {
         let bobs = token("k1", json!({"sub": "bob"}));
         world.outcome(&alices).await.unwrap();
         write(file.path(), &json!([sub("bob"), jti("a")]));
-        assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()), "nobody has looked");
-        assert_eq!(reload(&world).await, ["alice"], "bob was forgotten before");
+        assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()), "not reloaded yet");
+        assert_eq!(reload(&world).await, ["alice"], "the entry for bob is not new");
         assert_eq!(world.outcome(&alices).await, Err("revoked"));
         assert_eq!(world.outcome(&bobs).await, Err("revoked"));
 
@@ -87,7 +86,7 @@ async fn reload_adds_and_removes_entries() {
         assert_eq!(reload(&world).await, [""; 0]);
         assert_eq!(count(&world, "file"), 0);
         for token in [&alices, &bobs] {
-            assert!(world.outcome(token).await.is_ok(), "the operator has taken it back");
+            assert!(world.outcome(token).await.is_ok(), "the entry was removed");
         }
     })
     .await;
@@ -120,11 +119,12 @@ async fn invalid_file_keeps_the_previous_list() {
     write(&path, &json!([jti("a")]));
     locally(async {
         let world = world(&path).await;
-        let read = world.metrics.secret_last_reload_success.with_label_values(&["revocations"]);
-        let begin = read.get();
+        let last_success =
+            world.metrics.secret_last_reload_success.with_label_values(&["revocations"]);
+        let at_start = last_success.get();
         let alices = token("k1", json!({"jti": "a"}));
         let many: Vec<_> = (0..11).map(|number| jti(&number.to_string())).collect();
-        for (looks, bad) in (1..).zip([
+        for (failures, content) in (1..).zip([
             Some(String::new()),
             Some("{}".to_owned()),
             Some(json!({"revocations": [jti("b"), {"issuer": "main"}]}).to_string()),
@@ -132,20 +132,24 @@ async fn invalid_file_keeps_the_previous_list() {
             Some("x".repeat(11 * 1024 + 1)),
             None,
         ]) {
-            match bad {
+            match content {
                 Some(text) => fs::write(&path, text).unwrap(),
                 None => fs::remove_file(&path).unwrap(),
             }
             world.clock.advance(Duration::from_secs(10));
             assert_eq!(reload(&world).await, [""; 0]);
             assert_eq!(world.outcome(&alices).await, Err("revoked"));
-            assert_eq!((reloads(&world, "success"), reloads(&world, "failure")), (1, looks));
-            assert_eq!(read.get().to_bits(), begin.to_bits(), "it stands still");
+            assert_eq!((reloads(&world, "success"), reloads(&world, "failure")), (1, failures));
+            assert_eq!(
+                last_success.get().to_bits(),
+                at_start.to_bits(),
+                "the time of the last success is unchanged"
+            );
         }
         write(&path, &json!([jti("b")]));
         reload(&world).await;
         assert_eq!(reloads(&world, "success"), 2);
-        assert!(read.get() > begin);
+        assert!(last_success.get() > at_start);
         assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()));
     })
     .await;
@@ -158,16 +162,16 @@ async fn only_the_first_failed_reload_is_logged() {
     locally(async {
         let world = world(file.path()).await;
         let (log, _guard) = CapturedLog::on_this_thread();
-        let told = || log.text().matches("keeping the previous list").count();
+        let logged = || log.text().matches("keeping the previous list").count();
         for times in 1..=2 {
             for _ in 0..3 {
-                fs::write(file.path(), "bad").unwrap();
+                fs::write(file.path(), "invalid").unwrap();
                 reload(&world).await;
-                assert_eq!(told(), times);
+                assert_eq!(logged(), times);
             }
             write(file.path(), &json!([]));
             reload(&world).await;
-            assert_eq!(told(), times);
+            assert_eq!(logged(), times);
         }
     })
     .await;
@@ -180,7 +184,7 @@ async fn entries_of_the_file_expire() {
     write(file.path(), &json!([past, jti("a")]));
     locally(async {
         let world = world(file.path()).await;
-        assert_eq!(count(&world, "file"), 1, "what has ended isn't taken into memory");
+        assert_eq!(count(&world, "file"), 1, "an expired entry is not stored");
         world.clock.advance(Duration::from_secs(3600));
         world.sweep();
         assert_eq!(count(&world, "file"), 0);

@@ -1,5 +1,5 @@
-//! Logout tokens as §2.4 and §2.6 of OpenID Connect Back-Channel Logout 1.0 want them, and what
-//! comes of them. `tests/api` sends them over sockets.
+//! Which logout tokens are valid (OpenID Connect Back-Channel Logout 1.0 §2.4, §2.6), and which tokens
+//! they revoke. `tests/api` sends them over sockets.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ fn claims() -> Value {
     })
 }
 
-/// Signed by `pair`, with these changes to a good one's header and claims.
+/// A logout token signed with `pair`, with these changes to a valid header and valid claims.
 fn signed(pair: &Pair, header: Value, changes: Value) -> String {
-    let good = json!({"alg": "ES256", "typ": "logout+jwt", "kid": "k1"});
-    let (header, claims) = (with(&good, header), with(&claims(), changes));
+    let valid = json!({"alg": "ES256", "typ": "logout+jwt", "kid": "k1"});
+    let (header, claims) = (with(&valid, header), with(&claims(), changes));
     pair.sign(jsonwebtoken::Algorithm::ES256, &header.to_string(), &claims.to_string())
 }
 
@@ -45,12 +45,12 @@ fn count(world: &World, outcome: &str) -> u64 {
     world.metrics.auth.logouts.with_label_values(&[outcome]).get()
 }
 
-fn refused(reason: Reason) -> LogoutError {
+fn rejected(reason: Reason) -> LogoutError {
     AuthError::from(reason).into()
 }
 
 #[tokio::test]
-async fn logout_revokes_tokens_issued_to_its_subject_until_then() {
+async fn logout_revokes_earlier_tokens_of_its_subject() {
     locally(async {
         let world = world().await;
         let [early, same, late] =
@@ -62,7 +62,11 @@ async fn logout_revokes_tokens_issued_to_its_subject_until_then() {
         let sent = send(&world, &logout(json!({"sid": "s"}))).await;
         assert_eq!(sent, Ok(vec!["alice".to_owned()]));
         assert_eq!(world.outcome(&early).await, Err("revoked"));
-        assert_eq!(world.outcome(&same).await, Err("revoked"), "in the second of the logout");
+        assert_eq!(
+            world.outcome(&same).await,
+            Err("revoked"),
+            "issued in the second of the logout"
+        );
         assert_eq!(world.outcome(&late).await, Ok("alice".to_owned()), "a new login");
         assert_eq!(world.outcome(&bobs).await, Ok("bob".to_owned()));
         assert_eq!(count(&world, "success"), 1);
@@ -110,11 +114,11 @@ async fn valid_logout_tokens_have_several_forms() {
     }
 }
 
-/// A header, claims, and why they are refused.
-fn bad() -> Vec<(Value, Value, LogoutError)> {
+/// Changes to the header and the claims, and the error.
+fn invalid_logouts() -> Vec<(Value, Value, LogoutError)> {
     let long = "x".repeat(257);
     let claims = |changes: Value, why: LogoutError| (json!({}), changes, why);
-    let header = |header: Value, why: Reason| (header, json!({}), refused(why));
+    let header = |header: Value, why: Reason| (header, json!({}), rejected(why));
     vec![
         header(json!({"typ": "at+jwt"}), Reason::Type),
         header(json!({"typ": "secevent+jwt"}), Reason::Type),
@@ -122,46 +126,46 @@ fn bad() -> Vec<(Value, Value, LogoutError)> {
         header(json!({"alg": "HS256"}), Reason::Algorithm),
         header(json!({"crit": ["exp"]}), Reason::Header),
         header(json!({"kid": "k2"}), Reason::UnknownKey),
-        claims(json!({"iss": "https://else"}), refused(Reason::UnknownIssuer)),
-        claims(json!({"iss": null}), refused(Reason::UnknownIssuer)),
-        claims(json!({"iss": [ISSUER]}), refused(Reason::UnknownIssuer)),
-        claims(json!({"aud": "else"}), refused(Reason::Audience)),
-        claims(json!({"aud": null}), refused(Reason::Claims)),
+        claims(json!({"iss": "https://else"}), rejected(Reason::UnknownIssuer)),
+        claims(json!({"iss": null}), rejected(Reason::UnknownIssuer)),
+        claims(json!({"iss": [ISSUER]}), rejected(Reason::UnknownIssuer)),
+        claims(json!({"aud": "else"}), rejected(Reason::Audience)),
+        claims(json!({"aud": null}), rejected(Reason::Claims)),
         claims(json!({"events": null}), LogoutError::NoEvent),
         claims(json!({"events": EVENT}), LogoutError::NoEvent),
         claims(json!({"events": [EVENT]}), LogoutError::NoEvent),
         claims(json!({"events": {"else": {}}}), LogoutError::NoEvent),
         claims(json!({"events": {EVENT: true}}), LogoutError::NoEvent),
         claims(json!({"events": {EVENT: null}}), LogoutError::NoEvent),
-        claims(json!({"nonce": "n"}), refused(Reason::IdToken)),
-        claims(json!({"iat": null}), refused(Reason::Claims)),
-        claims(json!({"iat": START.to_string()}), refused(Reason::Claims)),
-        claims(json!({"iat": START + LEEWAY + 1}), refused(Reason::NotYetValid)),
-        claims(json!({"exp": null}), refused(Reason::Claims)),
+        claims(json!({"nonce": "n"}), rejected(Reason::IdToken)),
+        claims(json!({"iat": null}), rejected(Reason::Claims)),
+        claims(json!({"iat": START.to_string()}), rejected(Reason::Claims)),
+        claims(json!({"iat": START + LEEWAY + 1}), rejected(Reason::NotYetValid)),
+        claims(json!({"exp": null}), rejected(Reason::Claims)),
         claims(json!({"exp": START - LEEWAY}), AuthError::ExpiredToken.into()),
-        claims(json!({"jti": null}), refused(Reason::Claims)),
-        claims(json!({"jti": ""}), refused(Reason::Claims)),
-        claims(json!({"jti": 1}), refused(Reason::Claims)),
-        claims(json!({"jti": &long}), refused(Reason::Claims)),
+        claims(json!({"jti": null}), rejected(Reason::Claims)),
+        claims(json!({"jti": ""}), rejected(Reason::Claims)),
+        claims(json!({"jti": 1}), rejected(Reason::Claims)),
+        claims(json!({"jti": &long}), rejected(Reason::Claims)),
         claims(json!({"sub": null}), LogoutError::NoTarget),
-        claims(json!({"sub": 7}), refused(Reason::Claims)),
-        claims(json!({"sub": "", "sid": "s"}), refused(Reason::Claims)),
-        claims(json!({"sub": &long}), refused(Reason::Claims)),
-        claims(json!({"sub": null, "sid": ["s"]}), refused(Reason::Claims)),
-        claims(json!({"sid": ""}), refused(Reason::Claims)),
+        claims(json!({"sub": 7}), rejected(Reason::Claims)),
+        claims(json!({"sub": "", "sid": "s"}), rejected(Reason::Claims)),
+        claims(json!({"sub": &long}), rejected(Reason::Claims)),
+        claims(json!({"sub": null, "sid": ["s"]}), rejected(Reason::Claims)),
+        claims(json!({"sid": ""}), rejected(Reason::Claims)),
     ]
 }
 
 #[tokio::test]
 async fn invalid_logout_tokens_are_rejected_without_effect() {
-    for (header, changes, why) in bad() {
+    for (header, changes, why) in invalid_logouts() {
         locally(async {
             let world = world().await;
             let alices = token("k1", json!({}));
             world.outcome(&alices).await.unwrap();
             let sent = send(&world, &signed(&P256, header.clone(), changes.clone())).await;
             assert_eq!(sent, Err(why), "{header} {changes}");
-            assert!(world.knows(&alices), "{header} {changes}");
+            assert!(world.has_cached(&alices), "{header} {changes}");
             assert_eq!((count(&world, "success"), count(&world, "invalid")), (0, 1));
         })
         .await;
@@ -173,8 +177,8 @@ async fn logout_token_that_its_issuer_did_not_sign_is_rejected() {
     locally(async {
         let world = world().await;
         let forged = signed(&OTHER_P256, json!({}), json!({}));
-        let good = logout(json!({}));
-        let cut = good.rsplit_once('.').unwrap().0.to_owned();
+        let valid = logout(json!({}));
+        let cut = valid.rsplit_once('.').unwrap().0.to_owned();
         for (text, why) in [
             (forged.as_str(), Reason::Signature),
             (&format!("{cut}."), Reason::Signature),
@@ -182,11 +186,11 @@ async fn logout_token_that_its_issuer_did_not_sign_is_rejected() {
             ("", Reason::NotJws),
             ("a.b.c", Reason::NotJws),
         ] {
-            assert_eq!(send(&world, text).await, Err(refused(why)), "{text}");
+            assert_eq!(send(&world, text).await, Err(rejected(why)), "{text}");
         }
         let sent = send(&world, &"x".repeat(8193)).await;
         assert_eq!(sent, Err(AuthError::TokenTooLarge.into()));
-        assert!(send(&world, &good).await.is_ok());
+        assert!(send(&world, &valid).await.is_ok());
     })
     .await;
 }
@@ -209,7 +213,7 @@ async fn logout_token_has_the_size_limit_of_access_tokens() {
 async fn access_token_and_logout_token_are_not_interchangeable() {
     locally(async {
         let world = world().await;
-        for (typ, why) in [("at+jwt", refused(Reason::Type)), ("JWT", LogoutError::NoEvent)] {
+        for (typ, why) in [("at+jwt", rejected(Reason::Type)), ("JWT", LogoutError::NoEvent)] {
             let header = json!({"typ": typ});
             let access = signed(&P256, header, json!({"events": null}));
             assert_eq!(world.outcome(&access).await, Ok("alice".to_owned()));
@@ -228,7 +232,7 @@ async fn logout_audience_comes_from_the_settings() {
     locally(async {
         let by_client = Issuer { logout_audiences: vec!["app".to_owned()], ..issuer() };
         let world = world_with(by_client, &[P256.jwk("k1")]).await;
-        assert_eq!(send(&world, &logout(json!({}))).await, Err(refused(Reason::Audience)));
+        assert_eq!(send(&world, &logout(json!({}))).await, Err(rejected(Reason::Audience)));
         assert!(send(&world, &logout(json!({"aud": "app"}))).await.is_ok());
         let bobs = token("k1", json!({"aud": "app", "sub": "bob"}));
         assert_eq!(world.outcome(&bobs).await, Err("audience"));
@@ -260,10 +264,10 @@ async fn logout_entry_expires_after_logout_ttl() {
         let world = world().await;
         let alices = token("k1", json!({"exp": START + 172_800}));
         send(&world, &logout(json!({}))).await.unwrap();
-        world.pass(Duration::from_secs(86_399)).await;
+        world.advance(Duration::from_secs(86_399)).await;
         world.sweep();
         assert_eq!(world.outcome(&alices).await, Err("revoked"));
-        world.pass(Duration::from_secs(1)).await;
+        world.advance(Duration::from_secs(1)).await;
         assert_eq!(world.outcome(&alices).await, Ok("alice".to_owned()));
     })
     .await;
@@ -280,7 +284,7 @@ async fn logouts_beyond_the_limit_are_rejected() {
         let more = logout(json!({"sub": "more", "jti": "more"}));
         assert_eq!(send(&world, &more).await, Err(RevokeError::Full.into()));
         assert_eq!(count(&world, "full"), 1);
-        // The tokens have gone, the entries haven't.
+        // The used logout tokens have expired, but not the entries.
         world.clock.advance(Duration::from_secs(151));
         let later = json!({"sub": "more", "jti": "more", "exp": START + 600});
         assert_eq!(send(&world, &logout(later)).await, Err(RevokeError::Full.into()));
@@ -291,7 +295,7 @@ async fn logouts_beyond_the_limit_are_rejected() {
 }
 
 #[tokio::test]
-async fn logout_needs_keys_and_few_logouts_wait_for_them() {
+async fn at_most_four_logouts_wait_for_keys() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
@@ -304,12 +308,12 @@ async fn logout_needs_keys_and_few_logouts_wait_for_them() {
             })
             .collect();
         settle().await;
-        assert_eq!(world.waiting(), 4, "phones have the other places");
+        assert_eq!(world.waiting(), 4, "other requests can use the remaining permits");
         world.origin().fail();
         world.origin().hold(false);
         for waiting in waiting {
-            let told = waiting.await.unwrap();
-            assert!(matches!(told, Err(LogoutError::Token(AuthError::KeysUnavailable { .. }))));
+            let result = waiting.await.unwrap();
+            assert!(matches!(result, Err(LogoutError::Token(AuthError::KeysUnavailable { .. }))));
         }
         assert_eq!((count(&world, "keys_unavailable"), world.origin().fetches()), (20, 2));
     })

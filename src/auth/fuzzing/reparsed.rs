@@ -1,5 +1,5 @@
-//! Reads the claims of a token with a second, independent reader, and checks them against an
-//! issuer's rules.
+//! Parses the claims of a token with a second, independent parser, and checks them against an issuer's
+//! rules.
 
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ pub(in crate::auth) fn unsigned(texts: &[u8]) -> Option<String> {
     Some(format!("{header}.{claims}.AAAA"))
 }
 
-/// What an issuer's settings require of a token.
-pub(super) struct Demands {
+/// The requirements that an issuer's settings have for tokens.
+pub(super) struct Requirements {
     /// `audience_claim`
     audience_claim: &'static str,
     /// `customer_id_claim`, as a JSON Pointer.
@@ -56,12 +56,12 @@ pub(super) struct Demands {
     settings: &'static str,
 }
 
-/// No further settings.
-pub(super) const USUAL: Demands =
-    Demands { audience_claim: "aud", customer: "/sub", required: &[], settings: "" };
+/// The requirements without further settings.
+pub(super) const DEFAULT: Requirements =
+    Requirements { audience_claim: "aud", customer: "/sub", required: &[], settings: "" };
 
-/// With another `audience_claim`, a nested `customer_id_claim`, and `required_claims`.
-pub(super) const OTHER_CLAIMS: Demands = Demands {
+/// Requirements with another `audience_claim`, a nested `customer_id_claim`, and `required_claims`.
+pub(super) const OTHER_CLAIMS: Requirements = Requirements {
     audience_claim: "client_id",
     customer: "/app_metadata/customer_id",
     required: &[
@@ -76,8 +76,8 @@ required_claims = { token_use = "access", is_anonymous = false, "/acr/level" = [
 "#,
 };
 
-/// The same for an issuer with a shared secret.
-pub(super) const SHARED: Demands = Demands {
+/// Requirements of an issuer with a shared secret.
+pub(super) const SHARED: Requirements = Requirements {
     audience_claim: "azp",
     customer: "/ids/0",
     required: &[("/is_anonymous", &["false"])],
@@ -90,12 +90,15 @@ required_claims = { is_anonymous = false }
 
 /// The rules of an issuer with these changes to its settings.
 pub(super) fn rules(change: impl FnOnce(&mut settings::Issuer)) -> Rules {
-    rules_of(&USUAL, change)
+    rules_of(&DEFAULT, change)
 }
 
 /// The rules of an issuer with these requirements and changes.
-pub(super) fn rules_of(demands: &Demands, change: impl FnOnce(&mut settings::Issuer)) -> Rules {
-    let text = format!("{SETTINGS}{}", demands.settings);
+pub(super) fn rules_of(
+    requirements: &Requirements,
+    change: impl FnOnce(&mut settings::Issuer),
+) -> Rules {
+    let text = format!("{SETTINGS}{}", requirements.settings);
     let loaded = Sources::default().text("fuzz.toml", text).load().expect("settings");
     let mut settings = loaded.settings.auth.issuers.into_values().next().expect("an issuer");
     change(&mut settings);
@@ -103,17 +106,17 @@ pub(super) fn rules_of(demands: &Demands, change: impl FnOnce(&mut settings::Iss
     Rules { table, settings, leeway: LEEWAY, foreign_prefixes: vec![FOREIGN_PREFIX.to_owned()] }
 }
 
-/// Whether a text can be a JSON object, by its first byte and its characters.
-pub(super) fn is_text_of_object(json: &[u8]) -> bool {
+/// Whether a text can be a JSON object, judged by its first byte and its encoding.
+pub(super) fn may_be_object(json: &[u8]) -> bool {
     json.trim_ascii_start().starts_with(b"{") && std::str::from_utf8(json).is_ok()
 }
 
-/// Members of a JSON object.
-pub(super) struct Said(Map<String, Value>);
+/// The members of a JSON object, parsed by `serde_json`.
+pub(super) struct Reparsed(Map<String, Value>);
 
-impl Said {
-    /// `None` if it is not an object.
-    pub(super) fn read(json: &[u8]) -> Option<Self> {
+impl Reparsed {
+    /// Parses the object. Returns `None` if the text is not an object.
+    pub(super) fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok().map(Self)
     }
 
@@ -141,35 +144,44 @@ impl Said {
     }
 
     /// Checks audience, times, scopes, required claims and the customer.
-    pub(super) fn check(&self, customer: &CustomerId, demands: &Demands) {
-        let aud = self.get(demands.audience_claim).expect("an audience");
+    pub(super) fn check(&self, customer: &CustomerId, requirements: &Requirements) {
+        let aud = self.get(requirements.audience_claim).expect("an audience");
         let audiences = match aud.as_array() {
-            Some(audiences) if demands.audience_claim == "aud" => audiences.as_slice(),
+            Some(audiences) if requirements.audience_claim == "aud" => audiences.as_slice(),
             _ => std::slice::from_ref(aud),
         };
-        assert!(audiences.contains(&json!("api")), "meant for another");
-        for (pointer, accepted) in demands.required {
+        assert!(audiences.contains(&json!("api")), "another audience");
+        for (pointer, accepted) in requirements.required {
             let value = self.at(pointer).expect("a required claim").to_string();
             assert!(accepted.contains(&&*value), "{pointer} is {value}");
         }
         for begin in ["nbf", "iat"].into_iter().filter_map(|name| self.number(name)) {
-            assert!(begin <= seconds(now()) + LEEWAY.as_secs_f64(), "begins at {begin}");
+            assert!(begin <= seconds(now()) + LEEWAY.as_secs_f64(), "not valid before {begin}");
         }
-        assert!(self.is_granted("pay"), "without its scope");
-        let sub = self.at(demands.customer).expect("a customer");
+        assert!(self.is_granted("pay"), "required scope is missing");
+        let sub = self.at(requirements.customer).expect("a customer");
         let several = sub.as_array().map_or(std::slice::from_ref(sub), Vec::as_slice);
-        assert_eq!(several.len(), 1, "one customer of several");
+        assert_eq!(several.len(), 1, "several customers");
         let sub = several.first().expect("a customer");
         let sub = sub.as_str().map_or_else(|| sub.to_string(), str::to_owned);
         let customer = customer.as_str();
         assert_eq!(customer, format!("{PREFIX}{sub}"));
-        assert!(!sub.is_empty() && !customer.starts_with(FOREIGN_PREFIX), "a foreign customer");
+        assert!(
+            !sub.is_empty() && !customer.starts_with(FOREIGN_PREFIX),
+            "a customer of another issuer"
+        );
         for client in ["client_id", "azp", "cid"].into_iter().filter_map(|name| self.text(name)) {
             let is_own = sub == client || sub == format!("{client}@clients");
-            assert!(!is_own || demands.customer != USUAL.customer, "an application and no person");
+            assert!(
+                !is_own || requirements.customer != DEFAULT.customer,
+                "the customer is an application"
+            );
         }
         let is_audience = ["api", "api@clients"].contains(&sub.as_str());
-        assert!(!is_audience || demands.customer != USUAL.customer, "an audience and no person");
+        assert!(
+            !is_audience || requirements.customer != DEFAULT.customer,
+            "the customer is an audience"
+        );
     }
 
     /// Checks that no claim proves another kind of token.
@@ -183,7 +195,7 @@ impl Said {
         {
             let kind = claim.to_ascii_lowercase();
             let others = ["id", "refresh", "offline", "logout", "id_token", "refresh_token"];
-            assert!(!others.contains(&&*kind), "of another kind: {kind}");
+            assert!(!others.contains(&&*kind), "token kind {kind}");
         }
     }
 
@@ -191,14 +203,14 @@ impl Said {
     pub(super) fn check_end(&self, end: Timestamp, leeway: bool) {
         let leeway = if leeway { LEEWAY } else { Duration::ZERO };
         let exp = self.number("exp").expect("an exp");
-        assert!(seconds(end) <= exp + leeway.as_secs_f64() + 1e-3, "outlives its exp");
+        assert!(seconds(end) <= exp + leeway.as_secs_f64() + 1e-3, "accepted after its exp");
         assert!(exp + LEEWAY.as_secs_f64() > seconds(now()), "expired");
     }
 
     fn is_granted(&self, scope: &str) -> bool {
-        ["scope", "scp", "scopes"].into_iter().filter_map(|name| self.get(name)).any(|said| {
-            match said {
-                Value::String(scopes) => scopes.split(' ').any(|said| said == scope),
+        ["scope", "scp", "scopes"].into_iter().filter_map(|name| self.get(name)).any(|value| {
+            match value {
+                Value::String(scopes) => scopes.split(' ').any(|other| other == scope),
                 Value::Array(scopes) => scopes.contains(&json!(scope)),
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
             }
