@@ -1,4 +1,4 @@
-//! Attempts that Juspay sees and results that callers get, to the millisecond of a manual clock.
+//! Attempts at Juspay and results for callers, by the millisecond on a manual clock.
 
 mod breaker;
 mod concurrency;
