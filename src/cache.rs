@@ -321,7 +321,7 @@ impl CustomerCache {
     }
 
     /// Evicts expired entries, and counts the others by the remaining life of their token.
-    async fn sweep(&self, throttle: &mut Throttle) {
+    pub async fn sweep(&self, throttle: &mut Throttle) {
         let Fetcher { fetches, store, failures, .. } = &*self.shared.fetcher;
         self.shared.force_refreshes.sweep();
         failures.sweep(self.shared.clock.monotonic());

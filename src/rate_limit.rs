@@ -3,6 +3,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use foldhash::quality::RandomState;
 use governor::{
     Quota, RateLimiter, clock::Clock as _, middleware::NoOpMiddleware, nanos::Nanos,
     state::keyed::DashMapStateStore,
@@ -20,16 +21,21 @@ pub struct CustomerRateLimit {
     clock: GovernorClock,
 }
 
-type Limiter =
-    RateLimiter<CustomerId, DashMapStateStore<CustomerId>, GovernorClock, NoOpMiddleware<Nanos>>;
+type Limiter = RateLimiter<
+    CustomerId,
+    DashMapStateStore<CustomerId, RandomState>,
+    GovernorClock,
+    NoOpMiddleware<Nanos>,
+>;
 
 impl CustomerRateLimit {
     /// A limit that every customer starts with a full allowance.
     #[must_use]
     pub fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
         let clock = GovernorClock { start: clock.monotonic(), clock };
-        let limiter =
-            rate.and_then(quota).map(|quota| RateLimiter::dashmap_with_clock(quota, clock.clone()));
+        let limiter = rate.and_then(quota).map(|quota| {
+            Limiter::dashmap_with_clock_and_hasher(quota, clock.clone(), RandomState::default())
+        });
         Self { limiter, clock }
     }
 

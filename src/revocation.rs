@@ -1,60 +1,74 @@
-//! The JSON format of revocations: one entry, or a file with many.
+//! The JSON format of revocations: one entry, or `auth.revocations_file`, which has the form
+//! `{"revocations": [ … ]}`.
 //!
-//! Ambiguous entries are rejected. `auth` decides which tokens an entry revokes. An entry names claims
-//! and never a hash of the token: a second valid signature can be made from an ECDSA signature (s and
-//! n − s).
+//! Ambiguous entries are rejected, and one invalid entry makes the whole file invalid: a skipped entry
+//! would leave a token valid that the operator believes to be revoked. An entry names claims and never a
+//! hash of the token, because a second valid signature can be made from an ECDSA signature (s and n − s).
+//! `auth` decides which tokens an entry revokes.
 
-pub mod file;
+#[cfg(test)]
+mod tests;
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::{clock::calendar, json};
+use crate::{
+    clock::calendar,
+    json::{self, Object},
+    regular_file::{self, ReadError},
+    watched_file::{FileSource, ReadResult},
+};
 
 /// Longest `sub`, `jti` or `sid`, in bytes. OpenID Connect Core §2 allows 255 for `sub`. A longer claim
 /// of a token cannot be revoked by, and is not stored.
 pub const MAX_ID_BYTES: usize = 256;
+
+/// The average size of an entry that the size limit of the file allows, in bytes.
+const MAX_AVERAGE_ENTRY_BYTES: u64 = 1024;
 
 /// One entry.
 ///
 /// `Debug` does not show its ids: subjects are often e-mail addresses.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The issuer: its name in the settings, or what `iss` is in its tokens.
+    /// The issuer: its name in the settings, or the `iss` of its tokens.
     pub issuer: Box<str>,
     /// The tokens of the issuer that it revokes.
     pub target: Target,
-    /// When the entry loses its effect.
+    /// The time from which the entry has no effect.
     pub expires: Timestamp,
 }
 
 /// The tokens that an entry revokes.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Those of a subject that were issued before a moment, and those without `iat`.
+    /// Tokens of a subject that were issued before a time or have no `iat`.
     Subject {
         /// `sub`
         sub: Box<str>,
         /// The earliest `iat` of a valid token.
         issued_before: Timestamp,
     },
-    /// The one with that `jti`.
+    /// The token with this `jti`.
     Token(Box<str>),
-    /// Those of the session with that `sid` (OpenID Connect Back-Channel Logout 1.0 §2.1).
+    /// Tokens of the session with this `sid` (OpenID Connect Back-Channel Logout 1.0 §2.1).
     Session(Box<str>),
 }
 
-/// Why a text is not an entry. Contains no part of the text.
+/// The file, reloaded while the service runs.
+pub type RevocationsFile = FileSource<Vec<Entry>, FileError>;
+
+/// Why an entry is invalid. Contains no part of its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.told())]
+#[error("{}", self.message())]
 pub enum EntryError {
-    /// No JSON object, an unknown member, one that occurs twice, or one of a wrong type.
+    /// Not a JSON object, or a member is unknown, duplicated, or of the wrong type.
     Shape,
-    /// None, or more than one, of `sub`, `jti` and `sid`.
+    /// Not exactly one of `sub`, `jti` and `sid`.
     Target,
-    /// `sub` without `issued_before`, or that without `sub`.
+    /// `sub` without `issued_before`, or the reverse.
     IssuedBefore,
     /// An empty `sub`, `jti` or `sid`, or one that is too long.
     Id,
@@ -64,10 +78,45 @@ pub enum EntryError {
     Expires,
 }
 
+/// Why the file is invalid. Contains neither its path nor its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// It can't be read.
+    #[error("the file can't be read: {0}")]
+    Unreadable(ReadError),
+    /// Larger than the maximum number of entries can need.
+    #[error("the file is larger than {0} bytes")]
+    TooLarge(u64),
+    /// Not JSON of the expected form, or an entry has the wrong members.
+    #[error(
+        "the file is not JSON of the form {{\"revocations\": [ … ]}}: line {line}, column {column}"
+    )]
+    Malformed {
+        /// The line, starting at 1.
+        line: usize,
+        /// The byte in the line.
+        column: usize,
+    },
+    /// More than `auth.max_revocations` entries.
+    #[error("the file contains more than {0} entries")]
+    TooMany(usize),
+    /// An entry is invalid.
+    #[error("entry {number} of the file is invalid: {why}")]
+    Entry {
+        /// The position of the entry, starting at 1.
+        number: usize,
+        /// Why it is invalid.
+        why: EntryError,
+    },
+    /// An entry names an issuer that is not in the settings.
+    #[error("entry {0} of the file names an issuer that is not one of auth.issuers")]
+    UnknownIssuer(usize),
+}
+
 impl EntryError {
-    /// What is wrong, in a sentence.
+    /// A sentence for the sender.
     #[must_use]
-    pub const fn told(self) -> &'static str {
+    pub const fn message(self) -> &'static str {
         match self {
             Self::Shape => {
                 "An entry is a JSON object of issuer, expires, and one of: sub with issued_before; \
@@ -89,10 +138,17 @@ impl EntryError {
     }
 }
 
-/// An entry as it is in the JSON.
+/// The file before validation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RawFile {
+    revocations: Vec<Object<RawEntry>>,
+}
+
+/// An entry before validation.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEntry {
     issuer: Box<str>,
     sub: Option<Box<str>>,
     issued_before: Option<Time>,
@@ -101,7 +157,7 @@ struct Written {
     expires: Option<Time>,
 }
 
-/// A date, or seconds since 1970 as in claims.
+/// A date and time, or seconds since 1970 as in claims.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Time {
@@ -115,13 +171,13 @@ impl Entry {
     /// # Errors
     /// If the text is not a valid entry.
     pub fn parse(text: &[u8]) -> Result<Self, EntryError> {
-        json::object::<Written>(text).map_err(|_| EntryError::Shape)?.entry()
+        json::object::<RawEntry>(text).map_err(|_| EntryError::Shape)?.entry()
     }
 }
 
-impl Written {
+impl RawEntry {
     fn entry(self) -> Result<Entry, EntryError> {
-        let issued_before = self.issued_before.map(Time::read).transpose()?;
+        let issued_before = self.issued_before.map(Time::timestamp).transpose()?;
         let target = match (self.sub, self.jti, self.sid, issued_before) {
             (Some(sub), None, None, Some(issued_before)) => {
                 Target::Subject { sub: id(sub)?, issued_before }
@@ -133,13 +189,13 @@ impl Written {
             | (None, None, Some(_), Some(_)) => return Err(EntryError::IssuedBefore),
             _ => return Err(EntryError::Target),
         };
-        let expires = self.expires.ok_or(EntryError::Expires)?.read()?;
+        let expires = self.expires.ok_or(EntryError::Expires)?.timestamp()?;
         Ok(Entry { issuer: self.issuer, target, expires })
     }
 }
 
 impl Time {
-    fn read(self) -> Result<Timestamp, EntryError> {
+    fn timestamp(self) -> Result<Timestamp, EntryError> {
         match self {
             Self::Seconds(seconds) => calendar::since_1970(SignedDuration::from_secs(seconds)),
             Self::Text(text) => calendar::utc(&text).and_then(calendar::timestamp),
@@ -150,6 +206,70 @@ impl Time {
 
 fn id(text: Box<str>) -> Result<Box<str>, EntryError> {
     if (1..=MAX_ID_BYTES).contains(&text.len()) { Ok(text) } else { Err(EntryError::Id) }
+}
+
+/// Reads and validates the file, which may contain `max_entries`. Blocks the thread for a bounded time.
+/// `is_known` returns whether the settings contain an issuer.
+///
+/// # Errors
+/// If the file is invalid.
+pub fn read_file(
+    path: &Path,
+    max_entries: usize,
+    is_known: impl Fn(&str) -> bool,
+) -> Result<Vec<Entry>, FileError> {
+    let bytes = regular_file::read_blocking(path, max_file_bytes(max_entries))?;
+    parse_file(&bytes, max_entries, is_known)
+}
+
+/// Like [`read_file`]. Also returns the file, to be reloaded.
+///
+/// # Errors
+/// If the file is invalid.
+pub fn watch_file(
+    path: &Path,
+    max_entries: usize,
+    is_known: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> Result<(RevocationsFile, Vec<Entry>), FileError> {
+    let parse = move |content: ReadResult| parse_file(&content?, max_entries, &is_known);
+    FileSource::open(path, max_file_bytes(max_entries), parse)
+}
+
+fn max_file_bytes(max_entries: usize) -> u64 {
+    let entries = u64::try_from(max_entries).unwrap_or(u64::MAX).saturating_add(1);
+    entries.saturating_mul(MAX_AVERAGE_ENTRY_BYTES)
+}
+
+/// Parses and validates the bytes of the file.
+///
+/// # Errors
+/// If the file is invalid.
+pub fn parse_file(
+    bytes: &[u8],
+    max_entries: usize,
+    is_known: impl Fn(&str) -> bool,
+) -> Result<Vec<Entry>, FileError> {
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let file: RawFile = json::object(text)
+        .map_err(|error| FileError::Malformed { line: error.line(), column: error.column() })?;
+    if file.revocations.len() > max_entries {
+        return Err(FileError::TooMany(max_entries));
+    }
+    let entries = (1..).zip(file.revocations).map(|(number, Object(raw))| {
+        let entry = raw.entry().map_err(|why| FileError::Entry { number, why })?;
+        if is_known(&entry.issuer) { Ok(entry) } else { Err(FileError::UnknownIssuer(number)) }
+    });
+    entries.collect()
+}
+
+impl From<ReadError> for FileError {
+    fn from(error: ReadError) -> Self {
+        if let ReadError::TooLarge(limit) = error {
+            Self::TooLarge(limit)
+        } else {
+            Self::Unreadable(error)
+        }
+    }
 }
 
 impl fmt::Debug for Entry {
@@ -168,96 +288,5 @@ impl fmt::Debug for Target {
             Self::Token(_) => "Token(…)",
             Self::Session(_) => "Session(…)",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(seconds).unwrap()
-    }
-
-    #[test]
-    fn entry_names_a_subject_a_token_or_a_session() {
-        let subject = Target::Subject { sub: "alice".into(), issued_before: at(100) };
-        for (json, target) in [
-            (r#"{"issuer":"main","sub":"alice","issued_before":100,"expires":200}"#, subject),
-            (r#"{"issuer":"main","jti":"a","expires":200}"#, Target::Token("a".into())),
-            (
-                r#"{"expires":"1970-01-01T00:03:20Z","sid":"s","issuer":"main","jti":null}"#,
-                Target::Session("s".into()),
-            ),
-        ] {
-            let expected = Entry { issuer: "main".into(), target, expires: at(200) };
-            assert_eq!(Entry::parse(json.as_bytes()), Ok(expected), "{json}");
-        }
-    }
-
-    #[test]
-    fn expiry_at_the_end_of_9999_is_the_latest_timestamp() {
-        for expires in ["\"9999-12-31T23:59:59Z\"", "253402300799"] {
-            let json = format!(r#"{{"issuer":"main","jti":"a","expires":{expires}}}"#);
-            let entry = Entry::parse(json.as_bytes()).map(|entry| entry.expires);
-            assert_eq!(entry, Ok(Timestamp::MAX), "{expires}");
-        }
-    }
-
-    #[test]
-    fn ambiguous_entries_are_rejected() {
-        let long = "x".repeat(MAX_ID_BYTES + 1);
-        for (json, why) in [
-            ("", EntryError::Shape),
-            ("[]", EntryError::Shape),
-            (r#"["main",null,null,"a",null,200]"#, EntryError::Shape),
-            (r#"["main","alice",100,null,null,200]"#, EntryError::Shape),
-            (r#"[{"issuer":"main","jti":"a","expires":200}]"#, EntryError::Shape),
-            (r#""alice""#, EntryError::Shape),
-            (r#"{"issuer":"main","jti":"a","expires":200} x"#, EntryError::Shape),
-            (r#"{"jti":"a","expires":200}"#, EntryError::Shape),
-            (r#"{"issuer":"main","jti":7,"expires":200}"#, EntryError::Shape),
-            (r#"{"issuer":"main","jti":"a","jti":"b","expires":200}"#, EntryError::Shape),
-            (r#"{"issuer":"main","jti":"a","expires":200,"customer":"x"}"#, EntryError::Shape),
-            (r#"{"issuer":"main","jti":"a","expires":200.5}"#, EntryError::Shape),
-            (r#"{"issuer":"main","token_sha256":"a","expires":200}"#, EntryError::Shape),
-            (r#"{"issuer":"main","expires":200}"#, EntryError::Target),
-            (r#"{"issuer":"main","issued_before":1,"expires":200}"#, EntryError::Target),
-            (r#"{"issuer":"main","jti":"a","sid":"b","expires":200}"#, EntryError::Target),
-            (
-                r#"{"issuer":"main","sub":"a","issued_before":1,"jti":"b","expires":200}"#,
-                EntryError::Target,
-            ),
-            (r#"{"issuer":"main","sub":"a","expires":200}"#, EntryError::IssuedBefore),
-            (
-                r#"{"issuer":"main","jti":"a","issued_before":1,"expires":200}"#,
-                EntryError::IssuedBefore,
-            ),
-            (r#"{"issuer":"main","jti":"","expires":200}"#, EntryError::Id),
-            (&format!(r#"{{"issuer":"main","sid":"{long}","expires":200}}"#), EntryError::Id),
-            (r#"{"issuer":"main","jti":"a","expires":"soon"}"#, EntryError::Time),
-            (r#"{"issuer":"main","jti":"a","expires":"2026-01-01"}"#, EntryError::Time),
-            (r#"{"issuer":"main","jti":"a","expires":999999999999999}"#, EntryError::Time),
-            (r#"{"issuer":"main","jti":"a","expires":253402300800}"#, EntryError::Time),
-            (
-                r#"{"issuer":"main","jti":"a","expires":"+010000-01-01T00:00:00Z"}"#,
-                EntryError::Time,
-            ),
-            (r#"{"issuer":"main","jti":"a"}"#, EntryError::Expires),
-        ] {
-            assert_eq!(Entry::parse(json.as_bytes()), Err(why), "{json}");
-        }
-    }
-
-    #[test]
-    fn debug_shows_no_claims() {
-        for target in [
-            Target::Subject { sub: "alice".into(), issued_before: at(0) },
-            Target::Token("alice".into()),
-            Target::Session("alice".into()),
-        ] {
-            let entry = Entry { issuer: "main".into(), target, expires: at(0) };
-            assert!(!format!("{entry:?}").contains("alice"));
-        }
     }
 }

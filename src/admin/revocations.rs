@@ -25,7 +25,8 @@ pub(super) async fn revoke(
     body: Result<web::Bytes, Error>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.map_err(|_| Problem::InvalidRequest("The request body could not be read."))?;
-    let entry = Entry::parse(&body).map_err(EntryError::told).map_err(Problem::InvalidRequest)?;
+    let entry =
+        Entry::parse(&body).map_err(EntryError::message).map_err(Problem::InvalidRequest)?;
     let expires = entry.expires;
     let purged = purge(&admin, &admin.authenticator.revoke(entry).map_err(problem)?);
     tracing::info!(purged, %expires, "access tokens revoked by POST /revocations");

@@ -1,7 +1,7 @@
-//! The permit: a [`Caller`] comes only from verification.
+//! The permit of a verified request: only verification can construct a [`Caller`].
 //!
-//! Code that takes a caller as a parameter can't run without a valid token. Apart from the customer
-//! and the issuer's name, it learns nothing about the token (promise P1).
+//! Code with a caller as a parameter cannot run without a valid token. It can read only the customer and
+//! the issuer's name (promise P1).
 
 use std::{
     any::Any,
@@ -80,7 +80,7 @@ impl Caller {
         &self.token.identity
     }
 
-    /// What [`Caller::remember`] stored for this token last.
+    /// The value that [`Caller::remember`] stored last for this token.
     #[must_use]
     pub fn memo<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let memo = self.token.memo.lock().unwrap_or_else(PoisonError::into_inner);

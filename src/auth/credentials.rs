@@ -8,7 +8,7 @@ use super::{digest::Sha256, error::AuthError};
 /// The scheme that a token is sent with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
-    /// Anyone who has the token can use it.
+    /// The token alone is sufficient.
     Bearer,
     /// The request must also prove possession of the token's key (RFC 9449).
     Dpop,
@@ -95,7 +95,7 @@ fn without_leading_spaces(text: &[u8]) -> &[u8] {
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     // Checks all bytes without a branch per byte: tokens are long, and nearly all are valid.
-    !body.is_empty() && body.bytes().fold(true, |good, byte| good & is_token_byte(byte))
+    !body.is_empty() && body.bytes().fold(true, |is_valid, byte| is_valid & is_token_byte(byte))
 }
 
 const fn is_token_byte(byte: u8) -> bool {
@@ -163,10 +163,10 @@ mod tests {
             "Bearer a=b",
             "Bearer a\0",
         ] {
-            let refused = parse(&[header]);
+            let rejected = parse(&[header]);
             assert!(
-                matches!(refused, Err(AuthError::MalformedHeader(_))),
-                "{header:?} {refused:?}"
+                matches!(rejected, Err(AuthError::MalformedHeader(_))),
+                "{header:?} {rejected:?}"
             );
         }
         let latin1 = Credentials::of([&b"Bearer \xe4"[..]].into_iter(), 16, false);
@@ -176,9 +176,9 @@ mod tests {
     #[test]
     fn two_headers_are_malformed() {
         for second in ["Bearer a", "Basic a", ""] {
-            let refused = parse(&["Bearer a", second]);
+            let rejected = parse(&["Bearer a", second]);
             assert_eq!(
-                refused,
+                rejected,
                 Err(AuthError::MalformedHeader(
                     "The request has more than one Authorization header."
                 ))

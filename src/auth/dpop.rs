@@ -26,7 +26,7 @@ pub(super) use self::request::DpopRequest;
 use self::{
     nonces::Nonces,
     proof::Proof,
-    replays::{Refused, Replays},
+    replays::{ReplayError, Replays},
     target::Target,
 };
 use super::{
@@ -64,7 +64,7 @@ impl Dpop {
     }
 
     /// Whether the scheme `DPoP` is accepted.
-    pub(super) const fn is_taken(&self) -> bool {
+    pub(super) const fn is_accepted(&self) -> bool {
         self.is_accepted
     }
 
@@ -76,7 +76,7 @@ impl Dpop {
         }
     }
 
-    /// Forgets proofs that can't be used again.
+    /// Removes proofs that cannot be used again.
     pub(super) fn sweep(&self, now: Moment) {
         self.replays.sweep(now);
     }
@@ -93,8 +93,8 @@ impl Dpop {
         if &*proof.htm != request.method() {
             return Err(ProofFault::Method.into());
         }
-        let ours = request.target(self.public_url.as_deref());
-        if ours.is_none() || Target::parse(&proof.htu) != ours {
+        let expected = request.target(self.public_url.as_deref());
+        if expected.is_none() || Target::parse(&proof.htu) != expected {
             return Err(ProofFault::Target.into());
         }
         if proof.ath != *token {
@@ -111,7 +111,7 @@ impl Dpop {
         thumbprint: &Sha256,
         now: Moment,
     ) -> Result<(), AuthError> {
-        Ok(self.replays.take(thumbprint, &proof.jti, now)?)
+        Ok(self.replays.insert(thumbprint, &proof.jti, now)?)
     }
 
     /// Checks the nonce, or `iat` if nonces are off (RFC 9449 §4.3, 10 and 11). Returns the nonce to use
@@ -138,12 +138,12 @@ fn longest_use(dpop: &settings::Dpop, leeway: Duration) -> Duration {
     }
 }
 
-impl From<Refused> for AuthError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Replayed => ProofFault::Replayed.into(),
-            Refused::TooMany(retry_after) => Self::TooManyProofs { retry_after },
-            Refused::Full => Self::Overloaded,
+impl From<ReplayError> for AuthError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Replayed => ProofFault::Replayed.into(),
+            ReplayError::TooMany(retry_after) => Self::TooManyProofs { retry_after },
+            ReplayError::Full => Self::Overloaded,
         }
     }
 }

@@ -30,7 +30,8 @@ use self::{
     keys::{explain_keys, explain_secrets},
 };
 use super::{
-    Authenticator, SetUpError,
+    SetUpError,
+    authenticator::Authenticator,
     caller::Caller,
     credentials::{Credentials, Scheme, Token},
     digest::sha256,
@@ -94,7 +95,7 @@ pub async fn explain(
 ) -> Result<Explanation, SetUpError> {
     let (authenticator, refreshers) = Authenticator::alone(settings, clock)?;
     let header = authorization.as_bytes();
-    let accepts_dpop = authenticator.dpop.is_taken();
+    let accepts_dpop = authenticator.dpop.is_accepted();
     let credentials =
         Credentials::of([header].into_iter(), authenticator.max_token_bytes, accepts_dpop)
             .and_then(|credentials| credentials.text().map(|text| (credentials.scheme, text)));
@@ -126,9 +127,9 @@ fn explain_credentials(error: &AuthError, authorization: &str, max: usize) -> Ch
     let check = Check::of("header", Err(error.clone())).finding(error.to_string());
     if *error == AuthError::TokenTooLarge {
         let token = authorization.split_once(' ').map_or("", |(_, token)| token.trim());
-        let room = token.len().next_power_of_two();
-        let suggestion = (room <= MAX_TOKEN_BYTES).then(|| Suggestion {
-            toml: format!("auth.max_token_bytes = {room}"),
+        let size = token.len().next_power_of_two();
+        let suggestion = (size <= MAX_TOKEN_BYTES).then(|| Suggestion {
+            toml: format!("auth.max_token_bytes = {size}"),
             meaning: "larger tokens use more memory for each waiting request".to_owned(),
         });
         return Check { found: format!("{} bytes", token.len()), ..check }
@@ -178,15 +179,21 @@ impl<'t> Explaining<'t> {
         let context = CheckContext { rules, scheme: self.scheme, now };
         self.checks.extend(explain_header(unverified, rules));
         let mut refreshers = refreshers.of(&issuer.name);
-        let is_near = matches!(issuer.rules.settings.keys, KeySource::File(_) | KeySource::Hmac(_));
-        let has_keys = !self.offline || is_near;
+        let has_local_keys =
+            matches!(issuer.rules.settings.keys, KeySource::File(_) | KeySource::Hmac(_));
+        let has_keys = !self.offline || has_local_keys;
         if let Some(secrets) = &issuer.secrets {
             self.checks.extend(explain_secrets(unverified, table, &secrets.current()));
         } else if has_keys {
-            let seen = refreshers.fetch_once().await;
+            let inspections = refreshers.fetch_once().await;
             let now = self.authenticator.clock.monotonic();
             let current = issuer.keys.usable(now);
-            self.checks.extend(explain_keys(unverified, table, seen.first(), current.as_deref()));
+            self.checks.extend(explain_keys(
+                unverified,
+                table,
+                inspections.first(),
+                current.as_deref(),
+            ));
         } else {
             let found = format!("not fetched, because of --offline: {table} has no jwks_file");
             self.checks.push(Check::not_made("keys", found));
@@ -239,7 +246,7 @@ impl<'t> Explaining<'t> {
             return self.end(None, None);
         }
         let url = format!("{table}.introspection_url");
-        let response = introspection.probe(&token.text).await;
+        let response = introspection.probe(token.text).await;
         let check = match &response {
             Ok(Some(_)) => {
                 let found = format!("{url} answers that it is active");
@@ -272,7 +279,7 @@ impl<'t> Explaining<'t> {
 
     /// The service's own verdict.
     async fn verdict(&self, refreshers: JwksRefreshers) -> Result<Caller, AuthError> {
-        let keeping = async {
+        let refreshing = async {
             refreshers.run().await;
             pending().await
         };
@@ -280,7 +287,7 @@ impl<'t> Explaining<'t> {
         tokio::select! {
             biased;
             verdict = self.authenticator.verify(&token, self.scheme) => verdict,
-            never = keeping => never,
+            never = refreshing => never,
         }
     }
 

@@ -3,13 +3,13 @@
 //!
 //! Each function accepts any bytes and panics if an invariant does not hold.
 
-#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+#![expect(clippy::expect_used, reason = "a panic reports a violated invariant")]
 
 mod discovery;
 mod introspection;
 mod key_file;
 mod keys;
-pub(super) mod said;
+pub(super) mod reparsed;
 mod token;
 
 pub use self::{

@@ -66,8 +66,8 @@ impl Gateway {
         }
         let value = std::str::from_utf8(value).map_err(|_| AuthError::NoCustomer)?;
         let customer = CustomerId::parse(value).map_err(|_| AuthError::NoCustomer)?;
-        let nobody = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
-        let identity = TokenIdentity::new(NO_ISSUER, Arc::clone(&self.name), nobody);
+        let claims = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
+        let identity = TokenIdentity::new(NO_ISSUER, Arc::clone(&self.name), claims);
         Ok(Caller::new(customer, identity, None))
     }
 

@@ -25,15 +25,15 @@ pub(super) struct SecretId([u8; 8]);
 /// Why a file contains no usable secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum HmacFileError {
-    /// The file.
+    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] SecretFileError),
-    /// Its content.
+    /// Its content is invalid.
     #[error("{} is invalid: {why}", .path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why it is invalid.
         why: HmacSecretError,
     },
 }
@@ -88,7 +88,7 @@ impl SecretSet {
         signature: &[u8],
     ) -> Option<(SecretId, usize)> {
         let has_signed = |secret: &Secret| {
-            let key = secret.keys.iter().find(|(ours, _)| *ours == algorithm);
+            let key = secret.keys.iter().find(|(supported, _)| *supported == algorithm);
             key.is_some_and(|(_, key)| hmac::verify(key, message, signature).is_ok())
         };
         let found = (1..).zip(&self.secrets).find(|(_, secret)| has_signed(secret));
@@ -102,7 +102,7 @@ impl SecretSet {
     }
 
     /// Whether this secret is one of the current ones.
-    pub(super) fn holds(&self, id: SecretId) -> bool {
+    pub(super) fn contains(&self, id: SecretId) -> bool {
         self.secrets.iter().any(|secret| secret.id == id)
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         let first = secrets.current();
         assert_eq!(signed_by(&first, ONE, HmacAlgorithm::HS256), Some(1));
         assert_eq!(signed_by(&first, TWO, HmacAlgorithm::HS256), None);
-        assert_eq!(signed_by(&first, ONE, HmacAlgorithm::HS512), None, "it isn't listed");
+        assert_eq!(signed_by(&first, ONE, HmacAlgorithm::HS512), None, "not one of the algorithms");
         assert!(!secrets.reload().await.unwrap());
 
         std::fs::write(&file, format!("{TWO}\r\n{ONE}\r\n")).unwrap();
@@ -172,20 +172,20 @@ mod tests {
         let both = secrets.current();
         assert_eq!(signed_by(&both, TWO, HmacAlgorithm::HS256), Some(1));
         assert_eq!(signed_by(&both, ONE, HmacAlgorithm::HS256), Some(2));
-        assert!(both.holds(first.secrets[0].id) && !first.holds(both.secrets[0].id));
+        assert!(both.contains(first.secrets[0].id) && !first.contains(both.secrets[0].id));
 
-        for bad in
+        for invalid in
             ["", "short", "a\nb", &format!("{ONE}\n{TWO}\n{THREE}"), &format!("{ONE}\n\n{TWO}")]
         {
-            std::fs::write(&file, bad).unwrap();
+            std::fs::write(&file, invalid).unwrap();
             let error = secrets.reload().await.unwrap_err();
             assert!(!format!("{error} {error:?}").contains(ONE), "{error:?}");
-            assert_eq!(secrets.current().generation, both.generation, "{bad:?}");
+            assert_eq!(secrets.current().generation, both.generation, "{invalid:?}");
         }
         std::fs::write(&file, TWO).unwrap();
         assert!(secrets.reload().await.unwrap());
         let last = secrets.current();
-        assert!(last.holds(both.secrets[0].id) && !last.holds(first.secrets[0].id));
+        assert!(last.contains(both.secrets[0].id) && !last.contains(first.secrets[0].id));
         assert!(first.generation != both.generation && both.generation != last.generation);
     }
 

@@ -7,8 +7,9 @@ use jiff::SignedDuration;
 use rand::random;
 
 use super::{
-    Authenticator, SetUpError,
-    introspection::AskError,
+    SetUpError,
+    authenticator::Authenticator,
+    introspection::IntrospectionError,
     issuer::JwksRefreshers,
     jwks::{FetchError, JwksRefresher, LeftOut},
 };
@@ -42,7 +43,7 @@ pub(crate) struct IntrospectionProbe {
     /// The issuer's name in the settings.
     pub(crate) issuer: Arc<str>,
     /// Whether it reports the random token as active.
-    pub(crate) is_active: Result<bool, AskError>,
+    pub(crate) is_active: Result<bool, IntrospectionError>,
 }
 
 /// The shared secrets in an issuer's file.
@@ -54,7 +55,7 @@ pub(crate) struct SecretsInspection {
 }
 
 impl Authenticator {
-    /// An authenticator without a service around it.
+    /// An authenticator for operator commands, with its own metrics and limits.
     ///
     /// # Errors
     /// As [`Authenticator::new`].
@@ -80,8 +81,8 @@ impl Authenticator {
     pub(crate) async fn probe_introspection(&self) -> Option<IntrospectionProbe> {
         let introspection = self.introspection.as_ref()?;
         let issuer = Arc::clone(&self.issuers.get(introspection.issuer())?.name);
-        let nonsense = format!("juspay-bff-doctor-{:032x}", random::<u128>());
-        let response = introspection.probe(&nonsense).await;
+        let random_token = format!("juspay-bff-doctor-{:032x}", random::<u128>());
+        let response = introspection.probe(&random_token).await;
         Some(IntrospectionProbe { issuer, is_active: response.map(|active| active.is_some()) })
     }
 }
@@ -89,15 +90,19 @@ impl Authenticator {
 impl JwksRefreshers {
     /// Fetches the keys of each issuer once.
     pub(crate) async fn fetch_once(&mut self) -> Vec<KeySetInspection> {
-        let mut seen = Vec::new();
+        let mut inspections = Vec::new();
         for refresher in &mut self.0 {
             let requested = refresher.now();
             let fetched = refresher.fetch_once().await;
             let ahead = refresher.date().map(|date| skew(date, requested, refresher.now()));
             let fetched = fetched.map(|left_out| InspectedKeys::of(refresher, left_out));
-            seen.push(KeySetInspection { issuer: Arc::clone(refresher.issuer()), fetched, ahead });
+            inspections.push(KeySetInspection {
+                issuer: Arc::clone(refresher.issuer()),
+                fetched,
+                ahead,
+            });
         }
-        seen
+        inspections
     }
 
     /// Keeps only the refresher of one issuer.

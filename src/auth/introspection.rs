@@ -1,13 +1,12 @@
-//! Tokens that only their issuer can validate (RFC 7662).
+//! Token introspection (RFC 7662), for tokens that only their issuer can validate.
 //!
-//! `ask` sends the request, and `client` shares one request between all that show the same token.
-//! The claims of the response pass the same checks as signed claims, and `token_cache` caches the result
-//! for at most `auth.introspection_cache`. A response that can't be understood, or none, never rejects
-//! a token (promise P6). Only active tokens are cached. A failure doesn't stop requests for other
-//! tokens, because one client's odd token may have caused it.
+//! `endpoint` sends a request; `client` shares it between concurrent requests with the same token. The
+//! claims of a response pass the same checks as signed claims, and `token_cache` caches active tokens for at
+//! most `auth.introspection_cache`. A failed or invalid response never rejects a token (promise P6). It does
+//! not stop calls for other tokens either, because a single unusual token may have caused it.
 
-mod ask;
 mod client;
+mod endpoint;
 #[cfg(test)]
 mod tests;
 
@@ -16,11 +15,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use rustls::ClientConfig;
 
-pub(crate) use self::ask::AskError;
-#[cfg(test)]
-use self::ask::Asker;
 pub(super) use self::client::{IntrospectionResponse, UNAVAILABLE};
-use self::{ask::Endpoint, client::IntrospectionClient};
+#[cfg(test)]
+use self::endpoint::IntrospectionEndpoint;
+pub(crate) use self::endpoint::IntrospectionError;
+use self::{client::IntrospectionClient, endpoint::HttpEndpoint};
 use super::{
     credentials::Token,
     error::AuthError,
@@ -35,18 +34,18 @@ use crate::{
     settings::{self, KeySource},
 };
 
-/// The issuer that is asked.
+/// The issuer with introspection.
 pub(super) struct Introspection {
-    /// Its index.
+    /// Index of the issuer.
     issuer: usize,
     client: IntrospectionClient,
-    /// What it says counts for so long.
-    remembered: Duration,
+    /// `auth.introspection_cache`
+    max_age: Duration,
     secret: Option<Arc<Secret>>,
 }
 
 impl Introspection {
-    /// The first issuer with an `introspection_url`, if there is one; the settings have no second.
+    /// The issuer with an `introspection_url`, if there is one. The settings allow only one.
     pub(super) fn new(
         auth: &settings::Auth,
         tls: &BTreeMap<&str, Arc<ClientConfig>>,
@@ -59,20 +58,19 @@ impl Introspection {
                 && let Some(tls) = tls.get(name.as_str())
             {
                 let secret = Arc::new(Secret::open(&settings.client_secret_file)?);
-                let endpoint = Endpoint::new(settings, Arc::clone(&secret), Arc::clone(tls));
+                let endpoint = HttpEndpoint::new(settings, Arc::clone(&secret), Arc::clone(tls));
                 let endpoint = Arc::new(endpoint);
                 let client = IntrospectionClient::new(name, endpoint, limits, clock, metrics);
-                let remembered = auth.introspection_cache;
-                return Ok(Some(Self { issuer: index, client, remembered, secret: Some(secret) }));
+                let max_age = auth.introspection_cache;
+                return Ok(Some(Self { issuer: index, client, max_age, secret: Some(secret) }));
             }
         }
         Ok(None)
     }
 
-    /// One whose questions go to `asker`.
     #[cfg(test)]
-    fn by(
-        asker: Arc<dyn Asker>,
+    fn with_endpoint(
+        endpoint: Arc<dyn IntrospectionEndpoint>,
         auth: &settings::Auth,
         limits: &Limits,
         clock: &Arc<dyn Clock>,
@@ -82,22 +80,25 @@ impl Introspection {
             |issuer: &settings::Issuer| matches!(issuer.keys, KeySource::Introspection(_));
         let index = auth.issuers.values().position(is_introspected).unwrap();
         let name = auth.issuers.keys().nth(index).unwrap();
-        let client = IntrospectionClient::new(name, asker, limits, clock, metrics);
-        Self { issuer: index, client, remembered: auth.introspection_cache, secret: None }
+        let client = IntrospectionClient::new(name, endpoint, limits, clock, metrics);
+        Self { issuer: index, client, max_age: auth.introspection_cache, secret: None }
     }
 
-    /// Its issuer's index.
+    /// Index of the issuer.
     pub(super) const fn issuer(&self) -> usize {
         self.issuer
     }
 
-    /// Asks about a token for an operator; nothing is remembered of it.
-    pub(super) async fn probe(&self, token: &str) -> Result<Option<Introspected>, AskError> {
+    /// Introspects a token for an operator. The result is not cached.
+    pub(super) async fn probe(
+        &self,
+        token: &str,
+    ) -> Result<Option<Introspected>, IntrospectionError> {
         self.client.probe(token).await
     }
 
-    /// What the issuer says about a token.
-    pub(super) async fn ask(
+    /// Introspects a token. The caller caches the result.
+    pub(super) async fn introspect(
         &self,
         token: &Token<'_>,
         epoch: Epoch,
@@ -110,8 +111,8 @@ impl Introspection {
         self.secret.clone()
     }
 
-    /// Until when a response to a request of that time may be cached.
-    pub(super) fn end(&self, asked: Timestamp, accepted: &Accepted) -> Timestamp {
-        accepted.end.min(later(asked, self.remembered))
+    /// The time until which a response may be cached.
+    pub(super) fn end(&self, requested_at: Timestamp, accepted: &Accepted) -> Timestamp {
+        accepted.end.min(later(requested_at, self.max_age))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Until the signature is checked, the token is an [`Unverified`], which exposes only `iss`, `iat`
 //! and the header. This module makes every check of a token. It does not choose keys (`jwks`) and
-//! does not cache results (`verified`).
+//! does not cache results (`token_cache`).
 //!
 //! - `checks`: the checks of header and claims, each listed once
 //! - `claims`: reads claims

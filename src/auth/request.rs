@@ -1,4 +1,5 @@
-//! Reads from an HTTP request what authentication needs. The only file of `auth` that knows actix.
+//! Reads the parts of an HTTP request that authentication needs. Except for the type of the request, only
+//! this file of `auth` uses actix.
 
 use actix_http::{HttpMessage as _, Request};
 use actix_web::http::{
@@ -23,7 +24,8 @@ pub(super) fn gateway_caller(gateway: &Gateway, request: &Request) -> Result<Cal
     gateway.caller(values, request.conn_data())
 }
 
-/// What a DPoP proof must match. Forwarded headers are not used, because clients can set them.
+/// The parts of the request that a DPoP proof must match. Forwarded headers are not used, because
+/// clients can set them.
 pub(super) fn dpop(request: &Request) -> DpopRequest {
     let proofs = request.headers().get_all(DPOP).map(HeaderValue::as_bytes);
     let by_header = || request.headers().get(HOST)?.to_str().ok();

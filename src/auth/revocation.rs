@@ -1,10 +1,9 @@
 //! Revoked tokens: from `auth.revocations_file` and, until the process ends, from operators and issuers.
 //!
-//! A token is looked up when it is verified, and again only after something new was revoked, which one
-//! number shows: a cached token costs two loads. The number of entries is limited; further ones are
-//! rejected, and none is dropped. `list` finds entries by the claims of a token; `file` reloads the file.
+//! A token is looked up when it is verified, and again only if the generation has changed, so the check of a
+//! cached token costs two loads. The number of entries is limited: further ones are rejected, and none is
+//! dropped. An invalid file keeps the previous entries. `list` finds entries by the claims of a token.
 
-mod file;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
 mod list;
@@ -14,27 +13,34 @@ mod tests;
 use std::{
     collections::HashMap,
     fmt,
+    path::Path,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use jiff::Timestamp;
-use prometheus::IntGauge;
+use prometheus::{Gauge, IntCounter, IntGauge};
 use tokio::sync::watch;
 
+use self::list::Item;
 pub(super) use self::list::{List, RevocationClaims, TokenIdentity};
-use self::{file::WatchedRevocations, list::Item};
 use super::error::{LogoutError, Reason, RevokeError};
 use crate::{
     clock::{Clock, later},
     metrics::{Metrics, Series as _},
-    revocation::{Entry, Target, file::FileError},
+    revocation::{self, Entry, FileError, RevocationsFile, Target},
     settings,
 };
 
-/// What a valid logout token asks for.
+/// The label of `secret_last_reload_success_timestamp_seconds`: the file is polled as secrets are.
+const LABEL: &str = "revocations";
+
+/// The labels of `auth_revocation_reloads_total{outcome}`: for a changed list, and for an invalid file.
+const OUTCOMES: [&str; 2] = ["success", "failure"];
+
+/// The content of a valid logout token.
 #[derive(Debug)]
 pub(super) struct Logout {
     /// The tokens that the logout revokes.
@@ -45,17 +51,13 @@ pub(super) struct Logout {
     pub(super) end: Timestamp,
 }
 
-/// Changes when something new is revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Generation(u64);
-
 /// The revoked tokens.
 pub(super) struct Revocations {
     settings: settings::Auth,
     lists: RwLock<Lists>,
     /// Changes when something new is revoked, with the lists locked.
     generation: AtomicU64,
-    /// Wakes requests that wait for something else.
+    /// Wakes requests that wait for a fetch, so that they check their token again.
     changes: watch::Sender<()>,
     file: Option<WatchedRevocations>,
     clock: Arc<dyn Clock>,
@@ -79,7 +81,7 @@ impl Revocations {
         metrics: &Metrics,
     ) -> Result<Self, FileError> {
         let count = |source| metrics.auth.revocations.with_label_values(&[source]);
-        metrics.auth.revocation_reloads.initialize(file::OUTCOMES);
+        metrics.auth.revocation_reloads.initialize(OUTCOMES);
         let opened = settings.revocations_file.as_deref();
         let opened = opened.map(|path| WatchedRevocations::open(path, settings, &clock, metrics));
         let (file, entries) = opened.transpose()?.unzip();
@@ -97,34 +99,21 @@ impl Revocations {
         Ok(revocations)
     }
 
-    pub(super) fn generation(&self) -> Generation {
-        Generation(self.generation.load(Ordering::Acquire))
-    }
-
     /// Whether this token is still valid.
     pub(super) fn check(&self, token_identity: &TokenIdentity) -> Result<(), Reason> {
-        self.clear(token_identity).map(drop)
+        let generation = self.generation.load(Ordering::Acquire);
+        if token_identity.is_cleared_at(generation) { Ok(()) } else { self.look_up(token_identity) }
     }
 
-    /// Whether this token is still valid; if so, it stays valid in this generation.
-    pub(super) fn clear(&self, token_identity: &TokenIdentity) -> Result<Generation, Reason> {
-        let generation = self.generation();
-        if token_identity.is_cleared_at(generation.0) {
-            return Ok(generation);
-        }
-        self.look_up(token_identity)
-    }
-
-    fn look_up(&self, token_identity: &TokenIdentity) -> Result<Generation, Reason> {
+    fn look_up(&self, token_identity: &TokenIdentity) -> Result<(), Reason> {
         let now = self.clock.now();
         let lists = self.read();
         if lists.file.revokes(token_identity, now) || lists.memory.revokes(token_identity, now) {
             return Err(Reason::Revoked);
         }
         // Nothing is added while the lists are locked, so this generation belongs to them.
-        let generation = self.generation();
-        token_identity.clear_at(generation.0);
-        Ok(generation)
+        token_identity.clear_at(self.generation.load(Ordering::Acquire));
+        Ok(())
     }
 
     /// Completes when this token is revoked.
@@ -177,8 +166,8 @@ impl Revocations {
         if lists.memory.covers(item) {
             return Ok(added);
         }
-        let most = self.settings.max_revocations;
-        let lacks_room = |list: &List| list.len() >= most && !list.would_replace(item);
+        let max = self.settings.max_revocations;
+        let lacks_room = |list: &List| list.len() >= max && !list.would_replace(item);
         if lacks_room(&lists.memory) {
             lists.memory.sweep(self.clock.now());
             if lacks_room(&lists.memory) {
@@ -250,6 +239,71 @@ impl Revocations {
 
     fn write(&self) -> RwLockWriteGuard<'_, Lists> {
         self.lists.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The file, with the metrics and the log of its reloads.
+struct WatchedRevocations {
+    file: RevocationsFile,
+    /// Whether the last reload failed. Only the first failure is logged.
+    is_failing: AtomicBool,
+    successes: IntCounter,
+    failures: IntCounter,
+    last_success: Gauge,
+    clock: Arc<dyn Clock>,
+}
+
+impl WatchedRevocations {
+    /// Reads the file.
+    fn open(
+        path: &Path,
+        settings: &settings::Auth,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<(Self, Vec<Entry>), FileError> {
+        let reloads = |outcome| metrics.auth.revocation_reloads.with_label_values(&[outcome]);
+        let [successes, failures] = OUTCOMES.map(reloads);
+        let (max_entries, settings) = (settings.max_revocations, settings.clone());
+        let is_known = move |name_or_iss: &str| settings.issuer_index(name_or_iss).is_some();
+        let (file, entries) = revocation::watch_file(path, max_entries, is_known)?;
+        let watched = Self {
+            file,
+            is_failing: AtomicBool::default(),
+            successes,
+            failures,
+            last_success: metrics.secret_last_reload_success.with_label_values(&[LABEL]),
+            clock: Arc::clone(clock),
+        };
+        watched.succeeded(Some(&entries));
+        Ok((watched, entries))
+    }
+
+    /// Reads the file again. Returns its entries if it is valid and has changed.
+    async fn reload(&self) -> Option<Vec<Entry>> {
+        match self.file.reload().await {
+            Ok(entries) => {
+                self.succeeded(entries.as_deref());
+                entries
+            }
+            Err(error) => {
+                self.failures.inc();
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "failed to reload auth.revocations_file; keeping the \
+                                            previous list");
+                }
+                None
+            }
+        }
+    }
+
+    /// Reports that the file is valid. `entries` is `None` if it has not changed.
+    fn succeeded(&self, entries: Option<&[Entry]>) {
+        if let Some(entries) = entries {
+            tracing::info!(entries = entries.len(), "auth.revocations_file reloaded");
+            self.successes.inc();
+        }
+        self.is_failing.store(false, Ordering::Relaxed);
+        self.last_success.set(self.clock.now().as_duration().as_secs_f64());
     }
 }
 

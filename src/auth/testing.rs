@@ -1,5 +1,5 @@
-//! What the tests of `auth` share: keys, tokens, an issuer that does as it is told, and a world to
-//! verify in, with a clock that is turned by hand.
+//! Shared by the tests of `auth`: keys, tokens, scripted issuers, and a [`World`] that has an authenticator
+//! with a manual clock.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,31 +29,31 @@ use tokio::sync::watch;
 
 use super::{
     AuthError, Authenticator, Caller,
+    digest::sha256,
     jwks::{FetchError, KeyFetcher},
-    sha256,
 };
 use crate::{
-    clock::{Throttle, manual::ManualClock},
+    clock::{Clock as _, Throttle, manual::ManualClock},
     concurrency::{Limits, Permit},
     metrics::Metrics,
     settings::{self, Algorithm, KeySource},
     traces::Span,
 };
 
-/// The wall clock's start: 2026-01-01T00:00:00Z.
+/// The start of the clock: 2026-01-01T00:00:00Z, in seconds since 1970.
 pub(super) const START: i64 = 1_767_225_600;
 pub(super) const ISSUER: &str = "https://idp.example";
 pub(super) const LEEWAY: i64 = 30;
 pub(super) const COOLDOWN: Duration = Duration::from_secs(10);
 pub(super) const REFRESH: Duration = Duration::from_mins(5);
 pub(super) const MAX_STALE: Duration = Duration::from_hours(24);
-/// Places in the limits.
-pub(super) const PLACES: usize = 1000;
+/// The maximum number of waiting requests.
+pub(super) const MAX_WAITING: usize = 1000;
 
-/// A key pair of an issuer's.
+/// A key pair of an issuer.
 pub(super) struct Pair {
     pub(super) private: EncodingKey,
-    /// Its JWK, without `kid`.
+    /// The JWK of the public key, without `kid`.
     pub(super) public: Value,
 }
 
@@ -65,7 +65,7 @@ pub(super) static RSA: LazyLock<Pair> = LazyLock::new(|| {
         "n": base64url(public.modulus().big_endian_without_leading_zero()),
         "e": base64url(public.exponent().big_endian_without_leading_zero()),
     });
-    // The library wants RFC 8017's structure, which is what follows PKCS #8's 26 bytes of head.
+    // The library needs the structure of RFC 8017, which follows the PKCS #8 header of 26 bytes.
     let pkcs8 = pair.as_der().unwrap();
     Pair { private: EncodingKey::from_rsa_der(&pkcs8.as_ref()[26..]), public }
 });
@@ -100,12 +100,12 @@ pub(super) fn base64url(bytes: impl AsRef<[u8]>) -> String {
 }
 
 impl Pair {
-    /// Its JWK with this `kid`.
+    /// The JWK with this `kid`.
     pub(super) fn jwk(&self, kid: &str) -> Value {
         with(&self.public, json!({"kid": kid}))
     }
 
-    /// A token with these texts, signed as `algorithm`.
+    /// A token with this header and these claims, signed with `algorithm`.
     pub(super) fn sign(
         &self,
         algorithm: jsonwebtoken::Algorithm,
@@ -119,10 +119,10 @@ impl Pair {
     }
 }
 
-/// `object` with the members of `changes` set, or taken away where they are `null`.
+/// `object` with the members of `changes`. A `null` removes a member.
 pub(super) fn with(object: &Value, changes: Value) -> Value {
     let mut object = object.as_object().unwrap().clone();
-    let Value::Object(changes) = changes else { panic!("{changes} is no object") };
+    let Value::Object(changes) = changes else { panic!("{changes} is not an object") };
     for (name, value) in changes {
         if value.is_null() {
             object.remove(&name);
@@ -133,33 +133,33 @@ pub(super) fn with(object: &Value, changes: Value) -> Value {
     object.into()
 }
 
-/// The text of a set of these keys.
+/// A JWK set with these keys, as JSON.
 pub(super) fn set(keys: &[Value]) -> Bytes {
     json!({ "keys": keys }).to_string().into()
 }
 
-/// A header that names key `kid`.
+/// A token header with this `kid`.
 pub(super) fn header(kid: &str) -> Value {
     json!({"alg": "ES256", "typ": "at+jwt", "kid": kid})
 }
 
-/// Claims that are good for five minutes from the start.
+/// Claims that are valid for five minutes from the start of the clock.
 pub(super) fn claims() -> Value {
     json!({"iss": ISSUER, "aud": "juspay-bff", "sub": "alice", "iat": START, "exp": START + 300})
 }
 
-/// A token of P-256 key `kid` for the default claims with these changes.
+/// A token signed with [`P256`] as key `kid`, with changes to the default claims.
 pub(super) fn token(kid: &str, changes: Value) -> String {
     signed(&P256, kid, changes)
 }
 
-/// The same with another pair's key.
+/// Like [`token`], with another key pair.
 pub(super) fn signed(pair: &Pair, kid: &str, changes: Value) -> String {
     let claims = with(&claims(), changes).to_string();
     pair.sign(jsonwebtoken::Algorithm::ES256, &header(kid).to_string(), &claims)
 }
 
-/// Settings of an issuer that takes every algorithm.
+/// Settings of an issuer that accepts every algorithm.
 pub(super) fn issuer() -> settings::Issuer {
     settings::Issuer {
         issuer: ISSUER.to_owned(),
@@ -181,7 +181,7 @@ pub(super) fn issuer() -> settings::Issuer {
     }
 }
 
-/// Settings of the same, but that it is asked about its tokens.
+/// Settings of an issuer with introspection.
 pub(super) fn introspected_issuer() -> settings::Issuer {
     let introspection = settings::Introspection {
         url: "https://idp.example/introspect".to_owned(),
@@ -197,38 +197,38 @@ pub(super) fn introspected_issuer() -> settings::Issuer {
     }
 }
 
-/// Where a scripted issuer's keys are.
+/// The scripted server of an issuer's keys.
 pub(super) struct Origin {
-    answer: RefCell<Result<Bytes, FetchError>>,
+    response: RefCell<Result<Bytes, FetchError>>,
     held: watch::Sender<bool>,
     fetches: Cell<usize>,
 }
 
 impl Origin {
-    pub(super) fn new(answer: Bytes) -> Rc<Self> {
+    pub(super) fn new(response: Bytes) -> Rc<Self> {
         Rc::new(Self {
-            answer: RefCell::new(Ok(answer)),
+            response: RefCell::new(Ok(response)),
             held: watch::Sender::new(false),
             fetches: Cell::new(0),
         })
     }
 
-    /// From now on these keys are served.
+    /// Sets the keys of later responses.
     pub(super) fn serve(&self, keys: &[Value]) {
-        *self.answer.borrow_mut() = Ok(set(keys));
+        *self.response.borrow_mut() = Ok(set(keys));
     }
 
-    /// From now on nothing is.
+    /// Makes later fetches fail.
     pub(super) fn fail(&self) {
-        *self.answer.borrow_mut() = Err(FetchError::Status(500));
+        *self.response.borrow_mut() = Err(FetchError::Status(500));
     }
 
-    /// Fetches wait from now on, or go on.
+    /// Delays all responses, or sends them.
     pub(super) fn hold(&self, held: bool) {
         self.held.send_replace(held);
     }
 
-    /// How many have begun.
+    /// The number of started fetches.
     pub(super) fn fetches(&self) -> usize {
         self.fetches.get()
     }
@@ -243,12 +243,12 @@ impl KeyFetcher for Scripted {
         let mut held = origin.held.subscribe();
         Box::pin(async move {
             held.wait_for(|held| !held).await.unwrap();
-            origin.answer.borrow().clone()
+            origin.response.borrow().clone()
         })
     }
 }
 
-/// An authenticator, its clock and its issuers.
+/// An authenticator with its clock and its issuers.
 pub(super) struct World {
     pub(super) auth: Arc<Authenticator>,
     pub(super) clock: Arc<ManualClock>,
@@ -257,24 +257,24 @@ pub(super) struct World {
     pub(super) limits: Limits,
 }
 
-/// One issuer `main` with [`P256`] as key `k1`.
+/// A world with one issuer `main`, which has [`P256`] as key `k1`.
 pub(super) async fn world() -> World {
     world_with(issuer(), &[P256.jwk("k1")]).await
 }
 
-/// One issuer `main` with these settings and keys.
+/// A world with one issuer `main` with these settings and keys.
 pub(super) async fn world_with(issuer: settings::Issuer, keys: &[Value]) -> World {
     world_of([("main", issuer, set(keys))]).await
 }
 
-/// These issuers, whose keys have been fetched. To be called within a `LocalSet`.
+/// A world with these issuers, whose keys have been fetched. Must be called within a `LocalSet`.
 pub(super) async fn world_of<const N: usize>(
     issuers: [(&str, settings::Issuer, Bytes); N],
 ) -> World {
     world_of_auth(settings(), issuers).await
 }
 
-/// The same with other settings.
+/// Like [`world_of`], with other settings.
 pub(super) async fn world_of_auth<const N: usize>(
     auth: settings::Auth,
     issuers: [(&str, settings::Issuer, Bytes); N],
@@ -284,7 +284,7 @@ pub(super) async fn world_of_auth<const N: usize>(
     world
 }
 
-/// The same before the first fetch.
+/// Like [`world_of`], before the first fetch.
 pub(super) fn unfetched<const N: usize>(issuers: [(&str, settings::Issuer, Bytes); N]) -> World {
     unfetched_of(settings(), issuers)
 }
@@ -314,7 +314,7 @@ fn unfetched_of<const N: usize>(
     World { auth: Arc::new(auth), clock, metrics, origins, limits }
 }
 
-/// A clock at the start.
+/// A clock at [`START`].
 pub(super) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(&jiff::Timestamp::from_second(START).unwrap().to_string()))
 }
@@ -344,7 +344,7 @@ pub(super) fn settings() -> settings::Auth {
     }
 }
 
-/// Lets every task go on until all of them wait.
+/// Runs the other tasks until all of them wait.
 pub(super) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
@@ -362,23 +362,24 @@ pub(super) fn request(authorization: &str) -> Request {
 }
 
 impl World {
-    /// All at once: there are few.
+    /// Removes everything that has expired.
     pub(super) fn sweep(&self) {
         let mut throttle = Throttle::background(Arc::<ManualClock>::clone(&self.clock));
-        self.auth.sweep_tokens(&mut throttle).now_or_never().expect("fewer than a portion");
+        self.auth.sweep_tokens(&mut throttle).now_or_never().expect("few entries need no pause");
         self.auth.sweep();
     }
 
-    /// The origin of `main`'s keys.
+    /// The origin of the keys of `main`.
     pub(super) fn origin(&self) -> &Origin {
         &self.origins["main"]
     }
 
     pub(super) async fn check(&self, token: &str) -> Result<Caller, AuthError> {
-        self.auth.authenticate(&request(&format!("Bearer {token}")), &Span::default()).await
+        let request = request(&format!("Bearer {token}"));
+        self.auth.authenticate(&request, self.clock.moment(), &Span::default()).await
     }
 
-    /// The customer, or the refusal's label.
+    /// The customer, or the label of the error.
     pub(super) async fn outcome(&self, token: &str) -> Result<String, &'static str> {
         match self.check(token).await {
             Ok(caller) => Ok(caller.customer().as_str().to_owned()),
@@ -386,7 +387,7 @@ impl World {
         }
     }
 
-    /// A request that goes on beside the test.
+    /// Spawns a request.
     pub(super) fn spawn(
         &self,
         token: String,
@@ -394,26 +395,26 @@ impl World {
         let auth = Arc::clone(&self.auth);
         tokio::task::spawn_local(async move {
             let request = request(&format!("Bearer {token}"));
-            auth.authenticate(&request, &Span::default()).await
+            auth.authenticate(&request, auth.clock.moment(), &Span::default()).await
         })
     }
 
-    /// Turns the clock and lets the tasks do what is due.
-    pub(super) async fn pass(&self, duration: Duration) {
+    /// Advances the clock and runs the tasks that are due.
+    pub(super) async fn advance(&self, duration: Duration) {
         self.clock.advance(duration);
         settle().await;
     }
 
     /// Whether the token is cached, and valid as a bearer token.
-    pub(super) fn knows(&self, token: &str) -> bool {
+    pub(super) fn has_cached(&self, token: &str) -> bool {
         let auth = &self.auth;
         let caller = auth.tokens.get(&sha256(token.as_bytes()), auth.clock.moment(), &auth.issuers);
         let is_revoked = |it: &Caller| auth.revocations.check(it.token_identity()).is_err();
         caller.is_some_and(|caller| caller.bound_to().is_none() && !is_revoked(&caller))
     }
 
-    /// That many of the places for signature checks, taken.
-    pub(super) fn verifying(&self, number: usize) -> Vec<Permit> {
+    /// Takes permits for signature checks.
+    pub(super) fn take_permits(&self, number: usize) -> Vec<Permit> {
         (0..number).map(|_| self.limits.verification.try_acquire().unwrap()).collect()
     }
 
@@ -422,7 +423,7 @@ impl World {
     }
 }
 
-/// Where all the requests of a test can wait.
+/// Limits that allow [`MAX_WAITING`] requests.
 pub(super) fn limits(metrics: &Metrics) -> Limits {
-    Limits::new(metrics, PLACES, PLACES)
+    Limits::new(metrics, MAX_WAITING, MAX_WAITING)
 }

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::quality::RandomState;
 use jiff::Timestamp;
 use moka::sync::Cache;
 
@@ -54,7 +55,7 @@ pub(super) struct Signed {
     pub(super) generation: AtomicU64,
 }
 
-/// What has signed a token.
+/// Identifies a key or secret.
 pub(super) enum Signer {
     Key {
         /// Shared with its key set.
@@ -76,17 +77,18 @@ struct Entry {
 
 /// The cache of verified tokens. moka only limits their number.
 pub(super) struct TokenCache {
-    entries: Cache<Sha256, Arc<Entry>>,
+    entries: Cache<Sha256, Arc<Entry>, RandomState>,
     epoch: AtomicU64,
 }
 
 impl TokenCache {
     pub(super) fn new(capacity: u64) -> Self {
-        let entries = Cache::builder().max_capacity(capacity).build();
+        let entries =
+            Cache::builder().max_capacity(capacity).build_with_hasher(RandomState::default());
         Self { entries, epoch: AtomicU64::new(0) }
     }
 
-    /// To be read before a verification begins.
+    /// The current epoch. To be read before a verification begins.
     pub(super) fn epoch(&self) -> Epoch {
         Epoch(self.epoch.load(Ordering::Acquire))
     }
@@ -106,7 +108,7 @@ impl TokenCache {
     /// The caller with this token if the token is cached and still valid.
     pub(super) fn get(&self, digest: &Sha256, now: Moment, issuers: &[Issuer]) -> Option<Caller> {
         let entry = self.entries.get(digest)?;
-        let mut is_valid = self.is_alive(&entry, now);
+        let mut is_valid = self.is_valid(&entry, now);
         if let Some(signed) = entry.signed.as_ref().filter(|_| is_valid) {
             let issuer = issuers.get(entry.caller.token_identity().issuer)?;
             // Without usable keys no token is valid, but the keys may come back.
@@ -127,7 +129,7 @@ impl TokenCache {
         self.entries.iter().map(|(_, entry)| entry.caller.clone())
     }
 
-    fn is_alive(&self, entry: &Entry, now: Moment) -> bool {
+    fn is_valid(&self, entry: &Entry, now: Moment) -> bool {
         entry.epoch == self.epoch() && !entry.end.has_passed(now)
     }
 
@@ -140,7 +142,7 @@ impl TokenCache {
     pub(super) async fn sweep(&self, throttle: &mut Throttle) {
         throttle.start(self.entries.entry_count());
         for (digest, entry) in &self.entries {
-            if !self.is_alive(&entry, throttle.tick().await) {
+            if !self.is_valid(&entry, throttle.tick().await) {
                 self.entries.invalidate(&*digest);
             }
         }
@@ -162,20 +164,20 @@ impl Signed {
             InForce::Keys(current) => current.generation,
             InForce::Secrets(secrets) => secrets.generation,
         };
-        let is_there = match (&self.by, in_force) {
+        let is_current = match (&self.by, in_force) {
             (Signer::Key { key, algorithm, names_key }, InForce::Keys(current)) => {
                 let kid = key.kid().filter(|_| *names_key);
-                let fitting = current.set.candidates(KeySelector { kid, algorithm: *algorithm });
-                fitting.into_iter().any(|other| other.thumbprint() == key.thumbprint())
+                let candidates = current.set.candidates(KeySelector { kid, algorithm: *algorithm });
+                candidates.into_iter().any(|other| other.thumbprint() == key.thumbprint())
             }
-            (Signer::Secret(id), InForce::Secrets(secrets)) => secrets.holds(*id),
+            (Signer::Secret(id), InForce::Secrets(secrets)) => secrets.contains(*id),
             (Signer::Key { .. }, InForce::Secrets(_)) | (Signer::Secret(_), InForce::Keys(_)) => {
                 false
             }
         };
-        if is_there {
+        if is_current {
             self.generation.store(generation, Ordering::Relaxed);
         }
-        is_there
+        is_current
     }
 }

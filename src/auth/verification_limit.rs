@@ -47,7 +47,7 @@ impl VerificationLimit {
     pub(super) async fn acquire(&self) -> Result<VerificationPermit, AuthError> {
         let permit = self.0.try_acquire().ok_or(AuthError::Overloaded)?;
         let check = CHECKS.with(Arc::clone).acquire_owned().await;
-        // The semaphore is never closed.
+        // Never an error: the semaphore is not closed.
         let check = check.map_err(|_| AuthError::Overloaded)?;
         yield_to_other_tasks().await;
         Ok(VerificationPermit { _check: check, _permit: permit })
@@ -74,7 +74,7 @@ mod tests {
         VerificationLimit::new(Limit::new(&IntGauge::new("in", "in").unwrap(), max))
     }
 
-    /// As many as run at a time.
+    /// Takes all permits that allow a check to run.
     async fn running(limit: &VerificationLimit) -> Vec<VerificationPermit> {
         let running = join_all((0..CHECKS_PER_PASS).map(|_| limit.acquire())).await;
         running.into_iter().map(Result::unwrap).collect()

@@ -1,27 +1,65 @@
-//! Tests of the cache as a whole, with a scripted Juspay and a manual clock.
-//!
-//! `answers` is the table of responses; the others test one promise each. Nothing here
-//! sleeps: a call to Juspay lasts until the test answers it, and time stands still until it is
-//! turned.
+//! The cache's key, which no public method shows. `tests/cache` has the other tests of the cache.
 
-mod answers;
-mod any_order;
-mod backoff;
-mod blocking_clock;
-mod concurrency_limits;
-mod counts;
-mod flaky_upstream;
-mod floors;
-mod hand_outs;
-mod juspay;
-mod keys;
-mod lives;
-mod memory;
-mod not_found;
-mod outage;
-mod panics;
-mod purge;
-mod refresh;
-mod single_flight;
-mod workers;
-mod world;
+use futures_util::future::LocalBoxFuture;
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::{
+    clock::manual::ManualClock,
+    juspay::{CustomerResponse, GetCustomer},
+    settings::Sources,
+    traces::Parent,
+};
+
+const SETTINGS: &str = r#"
+[juspay]
+base_url = "https://juspay.test"
+merchant_id = "merchant"
+api_key = "key"
+
+[auth.issuers.main]
+issuer = "https://issuer.test"
+audiences = ["phones"]
+algorithms = ["ES256"]
+discovery = true
+"#;
+
+/// A Juspay without customers.
+#[derive(Debug)]
+struct NoCustomers;
+
+impl CustomerApi for NoCustomers {
+    fn get_customer(
+        &self,
+        _: GetCustomer,
+    ) -> LocalBoxFuture<'static, Result<CustomerResponse, JuspayError>> {
+        Box::pin(async { Err(JuspayError::CustomerNotFound) })
+    }
+}
+
+#[test]
+fn p1_same_customer_id_of_another_merchant_is_another_customer() {
+    let settings = Sources::default().text("x", SETTINGS).load().unwrap().settings;
+    let metrics = Arc::new(Metrics::new("1", "1").unwrap());
+    let limits = Limits::new(&metrics, 8, 8);
+    let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z"));
+    let cache = CustomerCache::new(&settings, &limits, clock, metrics);
+    let alice = CustomerId::parse("alice").unwrap();
+    let lookup = Lookup {
+        customer: alice.clone(),
+        want_token: true,
+        freshness: Freshness::default(),
+        traceparent: None,
+        trace: Parent::default(),
+        requester: None,
+    };
+    let api: Rc<dyn CustomerApi> = Rc::new(NoCustomers);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let result = LocalSet::new().block_on(&runtime, cache.get(&lookup, &api));
+    assert_eq!(result.unwrap_err(), JuspayError::CustomerNotFound.into());
+
+    let key = |merchant: &str| CustomerKey { merchant: merchant.into(), customer: alice.clone() };
+    assert_eq!(cache.key(&alice), key("merchant"));
+    assert!(cache.shared.fetcher.store.get(&key("merchant")).is_some());
+    assert!(cache.shared.fetcher.store.get(&key("other")).is_none());
+}

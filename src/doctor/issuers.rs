@@ -5,8 +5,8 @@ use std::{io, sync::Arc};
 use super::{CheckContext, DoctorError, keys::report_skew, report::Report};
 use crate::{
     auth::{
-        AskError, Authenticator, FetchError, InspectedKeys, IntrospectionProbe, KeySetInspection,
-        SecretsInspection, SetError,
+        Authenticator, FetchError, InspectedKeys, IntrospectionError, IntrospectionProbe,
+        KeySetInspection, SecretsInspection, SetError,
     },
     settings::{Issuer, KeySource},
 };
@@ -134,16 +134,18 @@ fn introspection(seen: &IntrospectionProbe, report: &mut Report<'_>) -> io::Resu
         }
         Err(error) => {
             let fix = match error {
-                AskError::Credentials => format!(
+                IntrospectionError::Credentials => format!(
                     "check {key}_client_id, the content of {key}_client_secret_file, and whether \
                      the client is allowed to introspect"
                 ),
-                AskError::Unreachable | AskError::Timeout => format!(
+                IntrospectionError::Unreachable | IntrospectionError::Timeout => format!(
                     "let this machine reach the address in {key}_url; if the certificate is from a \
                      private authority, set auth.issuers.{}.ca_file",
                     seen.issuer
                 ),
-                AskError::Status(_) | AskError::Answer | AskError::Panicked => {
+                IntrospectionError::Status(_)
+                | IntrospectionError::InvalidResponse
+                | IntrospectionError::Panicked => {
                     format!("check the address in {key}_url")
                 }
             };

@@ -343,6 +343,3 @@ impl CustomerApi for ResilientClient {
         self.shared.recoveries.load(Ordering::Relaxed).wrapping_add(self.inner.recoveries())
     }
 }
-
-#[cfg(test)]
-mod tests;

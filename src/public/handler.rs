@@ -17,7 +17,6 @@ use super::{
 use crate::{
     auth::{AuthError, Authenticator, Caller},
     cache::{CachedLink, CustomerCache, Found, Lookup},
-    clock::Clock,
     customer::{CustomerIdForm, CustomerRef},
     juspay::CustomerApi,
     problem::{Challenges, Problem},
@@ -44,8 +43,6 @@ pub struct Handler {
     pub limit: Arc<CustomerRateLimit>,
     /// Counts, traces and logs requests.
     pub log: RequestLog,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
 }
 
 /// The result of a token's last request. The token cache keeps it with the token.
@@ -95,7 +92,7 @@ impl Handler {
         in_flight: &InFlightRequest,
     ) -> Result<Caller, Problem> {
         let span = in_flight.trace().begin("verify token", Kind::Internal);
-        let caller = self.authenticator.authenticate(request, &span).await;
+        let caller = self.authenticator.authenticate(request, in_flight.now(), &span).await;
         drop(span);
         let caller = caller.map_err(|error| rejected(&error, in_flight))?;
         in_flight.set_caller(&caller);
@@ -107,7 +104,7 @@ impl Handler {
 
     /// The linked customer, if its entry is still in the cache and its token fresh.
     fn linked(&self, memo: &Memo, in_flight: &InFlightRequest) -> Option<Found> {
-        let fresh = self.cache.fresh(&memo.customer, self.clock.moment())?;
+        let fresh = self.cache.fresh(&memo.customer, in_flight.now())?;
         let found = Ok(self.cache.hand_out(&fresh));
         in_flight.looked_up(&found);
         in_flight.set_customer_ref(self.valid_ref(memo));
@@ -176,8 +173,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        captured_log::CapturedLog, clock::manual::ManualClock, customer::CustomerRefKey,
-        metrics::Metrics, server::Drain, settings::AccessLog, traces::Tracer,
+        captured_log::CapturedLog,
+        clock::{Clock, manual::ManualClock},
+        customer::CustomerRefKey,
+        metrics::Metrics,
+        server::Drain,
+        settings::AccessLog,
+        traces::Tracer,
     };
 
     #[test]

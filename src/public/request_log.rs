@@ -26,7 +26,7 @@ use super::{
 use crate::{
     auth::{AuthError, Caller},
     cache::{Found, LookupError, Requester, lookup_outcome},
-    clock::{Clock, Monotonic},
+    clock::{Clock, Moment},
     customer::{CustomerId, CustomerRef, CustomerRefKey},
     metrics::{GaugeGuard, Metrics},
     problem::Problem,
@@ -61,7 +61,8 @@ pub struct RequestLog {
 
 /// A request on its way, with what its log line and its span will contain.
 pub(super) struct InFlightRequest {
-    start: Monotonic,
+    /// When the request was parsed. Checks of expiry use it, too: each reading of the clocks takes time.
+    now: Moment,
     route: Route,
     method: Method,
     request_id: RequestId,
@@ -104,7 +105,7 @@ impl RequestLog {
         let headers = request.headers();
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         InFlightRequest {
-            start: self.clock.monotonic(),
+            now: self.clock.moment(),
             route: request::route(request),
             method: request.method().clone(),
             request_id: RequestId::of(headers),
@@ -127,7 +128,7 @@ impl RequestLog {
         mut response: HttpResponse,
     ) -> HttpResponse {
         let (status, code) = (response.status(), problem.map_or(OK, Problem::code));
-        let elapsed = self.clock.monotonic().since(request.start);
+        let elapsed = self.clock.monotonic().since(request.now.monotonic);
         self.counts.count(&self.metrics.http, (request.route, status, code), elapsed);
         if self.is_logged(status) {
             let (reason, cause) = request.explanation(status);
@@ -184,6 +185,10 @@ impl RequestLog {
 }
 
 impl InFlightRequest {
+    pub(super) const fn now(&self) -> Moment {
+        self.now
+    }
+
     pub(super) fn request_id(&self) -> &str {
         self.request_id.as_str()
     }

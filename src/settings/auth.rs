@@ -21,7 +21,7 @@ use super::{
     address::bare_host, fault::Violation, files::is_readable, reader::Reader, value::Items,
 };
 pub use crate::algorithm::{Algorithm, HmacAlgorithm};
-use crate::revocation::file::{self, FileError};
+use crate::revocation::{self, FileError};
 
 /// The table of all issuers.
 const ISSUERS: &str = "auth.issuers";
@@ -177,7 +177,7 @@ fn holds_revocations(
     max_entries: usize,
     is_known: impl Fn(&str) -> bool,
 ) -> Result<(), Violation> {
-    file::read(path, max_entries, is_known).map(drop).map_err(|error| {
+    revocation::read_file(path, max_entries, is_known).map(drop).map_err(|error| {
         if let FileError::Unreadable(error) = error {
             Violation::unreadable(path, error)
         } else {

@@ -54,7 +54,7 @@ fn expired(subject: &str) -> MintRequest {
 }
 
 /// Checks all parts of a rejection.
-fn refused(what: &str, reply: &Reply, status: u16, code: &str, challenge: Option<&str>) {
+fn assert_rejected(what: &str, reply: &Reply, status: u16, code: &str, challenge: Option<&str>) {
     assert_eq!((reply.status, &*reply.code()), (status, code), "{what}");
     assert_eq!(reply.header("www-authenticate"), challenge, "{what}");
     assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
@@ -64,27 +64,27 @@ fn refused(what: &str, reply: &Reply, status: u16, code: &str, challenge: Option
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_authorization_headers_are_distinguished() {
     let world = World::new().await;
-    let good = world.phone("alice").token.unwrap();
+    let valid = world.phone("alice").token.unwrap();
     let long = "x".repeat(8193);
     for (lines, status, code, challenge) in [
         ("", 401, "missing_token", BARE),
         ("Authorization: \r\n", 401, "missing_token", BARE),
         ("Authorization: Basic YWxpY2U6\r\n", 401, "missing_token", BARE),
-        (&format!("Authorization: DPoP {good}\r\n"), 401, "missing_token", BARE),
-        (&format!("X-Authorization: Bearer {good}\r\n"), 401, "missing_token", BARE),
-        (&format!("Cookie: access_token={good}\r\n"), 401, "missing_token", BARE),
+        (&format!("Authorization: DPoP {valid}\r\n"), 401, "missing_token", BARE),
+        (&format!("X-Authorization: Bearer {valid}\r\n"), 401, "missing_token", BARE),
+        (&format!("Cookie: access_token={valid}\r\n"), 401, "missing_token", BARE),
         ("Authorization: Bearer\r\n", 400, "invalid_request", INVALID_REQUEST),
         ("Authorization: Bearer \"a\"\r\n", 400, "invalid_request", INVALID_REQUEST),
-        (&format!("Authorization: Bearer {good} x\r\n"), 400, "invalid_request", INVALID_REQUEST),
-        (&format!("Authorization: Bearer {good},x\r\n"), 400, "invalid_request", INVALID_REQUEST),
+        (&format!("Authorization: Bearer {valid} x\r\n"), 400, "invalid_request", INVALID_REQUEST),
+        (&format!("Authorization: Bearer {valid},x\r\n"), 400, "invalid_request", INVALID_REQUEST),
         (
-            &format!("Authorization: Bearer {good}\r\nAuthorization: Bearer {good}\r\n"),
+            &format!("Authorization: Bearer {valid}\r\nAuthorization: Bearer {valid}\r\n"),
             400,
             "invalid_request",
             INVALID_REQUEST,
         ),
         (
-            &format!("Authorization: Bearer {good}\r\nAuthorization: Basic YWxpY2U6\r\n"),
+            &format!("Authorization: Bearer {valid}\r\nAuthorization: Basic YWxpY2U6\r\n"),
             400,
             "invalid_request",
             INVALID_REQUEST,
@@ -92,11 +92,11 @@ async fn malformed_authorization_headers_are_distinguished() {
         (&format!("Authorization: Bearer {long}\r\n"), 400, "token_too_large", INVALID_REQUEST),
     ] {
         let reply = world.stranger().request("GET", "/me/customer", lines).await;
-        refused(lines, &reply, status, code, Some(challenge));
+        assert_rejected(lines, &reply, status, code, Some(challenge));
     }
     assert_eq!(world.simulator().total_requests(), 0);
     // The scheme ignores case, and the rejections before do not count against the token.
-    let lines = format!("authorization: bEARER {good}\r\n");
+    let lines = format!("authorization: bEARER {valid}\r\n");
     assert_eq!(world.stranger().request("GET", "/me/customer", &lines).await.status, 200);
 }
 
@@ -107,7 +107,7 @@ async fn tokens_in_the_query_are_rejected() {
     for phone in [world.stranger(), world.phone("alice")] {
         for query in [format!("access_token={token}"), format!("a=b&access%5Ftoken={token}")] {
             let reply = phone.get(&format!("/me/customer?{query}")).await;
-            refused(&query, &reply, 400, "invalid_request", None);
+            assert_rejected(&query, &reply, 400, "invalid_request", None);
         }
     }
     assert_eq!(world.simulator().total_requests(), 0);
@@ -119,10 +119,10 @@ async fn all_invalid_tokens_get_the_same_response() {
     let strange = second_issuer(&stage).await;
     let world = stage.open_ready("").await;
     let (issuer, strange, claims) = (world.issuer(), strange.issuer(), tokens::claims(&world));
-    let mut told = BTreeSet::new();
+    let mut responses = BTreeSet::new();
     let mut reasons = BTreeMap::new();
     let mut verdicts = Verdicts::of("tokens");
-    // Each group is made when it is needed, because its times are exact to the second.
+    // Each group is created when needed, because its times are exact to the second.
     let groups: [&dyn Fn() -> Vec<tokens::Invalid>; 3] = [
         &|| tokens::forged(issuer, &claims, strange),
         &|| tokens::with_odd_headers(issuer, &claims),
@@ -134,10 +134,10 @@ async fn all_invalid_tokens_get_the_same_response() {
             world.clock.advance(COOLDOWN);
         }
         let reply = world.phone_holding(&token).me().await;
-        refused(what, &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        assert_rejected(what, &reply, 401, "invalid_token", Some(INVALID_TOKEN));
         let mut problem = reply.json();
         problem["request_id"].take();
-        told.insert(problem.to_string());
+        responses.insert(problem.to_string());
         let series = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
         let count = reasons.entry(reason).or_insert(0.0);
         *count += 1.0;
@@ -148,7 +148,7 @@ async fn all_invalid_tokens_get_the_same_response() {
         verdicts.note(reason, what);
     }
     verdicts.compare();
-    assert_eq!(told.len(), 1, "callers are told which check failed: {told:?}");
+    assert_eq!(responses.len(), 1, "the responses reveal which check failed: {responses:?}");
     assert_eq!(world.simulator().total_requests(), 0);
     assert_eq!(world.phone("alice").me().await.status, 200);
 }
@@ -157,9 +157,15 @@ async fn all_invalid_tokens_get_the_same_response() {
 async fn expired_tokens_get_their_own_code_if_otherwise_valid() {
     let world = World::with("auth.issuers.main.required_scopes = [\"pay\"]").await;
     let reply = world.phone_with(&expired("alice")).me().await;
-    refused("expired, without a scope", &reply, 401, "expired_token", Some(INVALID_TOKEN));
+    assert_rejected("expired, without a scope", &reply, 401, "expired_token", Some(INVALID_TOKEN));
     let reply = world.phone_with(&expired("a/b")).me().await;
-    refused("expired, without a customer", &reply, 401, "expired_token", Some(INVALID_TOKEN));
+    assert_rejected(
+        "expired, without a customer",
+        &reply,
+        401,
+        "expired_token",
+        Some(INVALID_TOKEN),
+    );
     assert_eq!(world.simulator().total_requests(), 0);
 }
 
@@ -171,16 +177,16 @@ async fn tokens_expire_at_max_token_age() {
     assert_eq!(phone.me().await.status, 200);
     world.clock.advance(Duration::from_millis(3_629_999));
     assert_eq!(phone.me().await.status, 200);
-    let unseen = world.phone_with(
+    let not_cached = world.phone_with(
         &MintRequest { life, ..MintRequest::of("alice") }.with("iat", world.clock_seconds() - 3629),
     );
-    assert_eq!(unseen.me().await.status, 200);
+    assert_eq!(not_cached.me().await.status, 200);
     world.clock.advance(Duration::from_secs(1));
-    for phone in [phone, unseen] {
-        refused("too old", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+    for phone in [phone, not_cached] {
+        assert_rejected("too old", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
     }
-    let ageless = world.phone_with(&MintRequest::of("alice").with("iat", Value::Null));
-    refused("no iat", &ageless.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
+    let without_iat = world.phone_with(&MintRequest::of("alice").with("iat", Value::Null));
+    assert_rejected("no iat", &without_iat.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +202,7 @@ async fn missing_scopes_are_named_in_the_challenge() {
         MintRequest { scope: Some("write".to_owned()), ..MintRequest::of("a/b") },
     ] {
         let reply = world.phone_with(&wish).me().await;
-        refused(&format!("{wish:?}"), &reply, 403, "insufficient_scope", Some(challenge));
+        assert_rejected(&format!("{wish:?}"), &reply, 403, "insufficient_scope", Some(challenge));
     }
     assert_eq!(world.simulator().total_requests(), 0);
     for wish in [
@@ -231,14 +237,14 @@ async fn tokens_without_a_usable_customer_never_reach_juspay() {
         "juspay-bff-demo-app",
     ] {
         let reply = world.phone(subject).me().await;
-        refused(&format!("{subject:?}"), &reply, 403, "no_customer", None);
+        assert_rejected(&format!("{subject:?}"), &reply, 403, "no_customer", None);
     }
     for sub in [Value::Null, json!(1.5), json!(true), json!(-0.0)] {
         let reply = world.phone_with(&MintRequest::of("x").with("sub", sub.clone())).me().await;
-        refused(&sub.to_string(), &reply, 403, "no_customer", None);
+        assert_rejected(&sub.to_string(), &reply, 403, "no_customer", None);
     }
     let reply = world.phone_with(&MintRequest::of("app").with("azp", "app")).me().await;
-    refused("azp", &reply, 403, "no_customer", None);
+    assert_rejected("azp", &reply, 403, "no_customer", None);
     assert_eq!(world.simulator().total_requests(), 0);
 }
 
@@ -248,13 +254,13 @@ async fn unverified_email_addresses_are_rejected() {
         let world =
             World::with(&format!("auth.issuers.main.customer_id_claim = \"{claim}\"")).await;
         let wish = MintRequest::of("alice").with(claim, "a@b.example");
-        let twin = format!("{claim}_verified");
+        let verified_claim = format!("{claim}_verified");
         for verified in [Value::Null, json!(false), json!("false"), json!(1)] {
-            let reply = world.phone_with(&wish.clone().with(&twin, verified)).me().await;
-            refused(claim, &reply, 403, "no_customer", None);
+            let reply = world.phone_with(&wish.clone().with(&verified_claim, verified)).me().await;
+            assert_rejected(claim, &reply, 403, "no_customer", None);
         }
         assert_eq!(world.simulator().total_requests(), 0);
-        assert_eq!(world.phone_with(&wish.with(&twin, true)).me().await.status, 200);
+        assert_eq!(world.phone_with(&wish.with(&verified_claim, true)).me().await.status, 200);
         assert_eq!(world.simulator().calls("a@b.example"), 1);
     }
 }
@@ -263,7 +269,7 @@ async fn unverified_email_addresses_are_rejected() {
 async fn juspay_id_form_rejects_other_ids() {
     let world = World::with("juspay.customer_id_form = \"juspay\"").await;
     let reply = world.phone("alice").me().await;
-    refused("no cst_", &reply, 403, "no_customer", None);
+    assert_rejected("no cst_", &reply, 403, "no_customer", None);
     assert_eq!(world.simulator().total_requests(), 0);
     assert_eq!(world.phone("cst_alice").me().await.json()["id"], "cst_alice");
 }

@@ -1,10 +1,9 @@
-//! What must hold whatever a proof says. For the fuzz targets and the tests only: no program has
-//! this in it.
+//! Invariants of DPoP proofs, for fuzz targets and tests. Not part of any program.
 //!
-//! A fuzzer can't sign, so that each proof that can be taken apart is signed anew with the key that
-//! its token is bound to: what is accepted then is what the proof itself has made so.
+//! A fuzzer cannot sign. Each proof that can be parsed is therefore signed again with the key that its token
+//! is bound to. Its header and claims alone then decide whether it is accepted.
 
-#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+#![expect(clippy::expect_used, reason = "a panic reports a violated invariant")]
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -20,7 +19,7 @@ use crate::{
     auth::{
         digest::{Sha256, sha256},
         error::{AuthError, ProofFault},
-        fuzzing::said::unsigned,
+        fuzzing::reparsed::unsigned,
     },
     clock::{Moment, Monotonic},
     settings::{self, Sources},
@@ -28,7 +27,7 @@ use crate::{
 
 /// 2026-01-01T00:00:00Z.
 const NOW: i64 = 1_767_225_600;
-/// `auth.dpop.max_age` and `auth.leeway`, by default.
+/// The defaults of `auth.dpop.max_age` and `auth.leeway`, in seconds.
 const MAX_AGE: i64 = 60;
 const LEEWAY: i64 = 30;
 const TOKEN: &[u8] = b"the token";
@@ -43,19 +42,19 @@ discovery = true
 dpop = "required"
 "#;
 
-static PHONE: LazyLock<Phone> = LazyLock::new(Phone::new);
+static CLIENT: LazyLock<Client> = LazyLock::new(Client::new);
 
-/// A phone with one key, the same each time, so that corpora can hold good signatures.
-struct Phone {
+/// A client with one key. It never changes, so corpora can contain valid signatures.
+struct Client {
     pair: Ed25519KeyPair,
     /// The public key in base64url.
     x: String,
-    /// RFC 7638.
+    /// The thumbprint of the key (RFC 7638).
     thumbprint: Sha256,
     auth: settings::Auth,
 }
 
-/// A request, by what a proof must fit.
+/// The parts of a request that a proof must match.
 #[derive(Clone, Copy)]
 struct Request<'a> {
     method: &'a str,
@@ -68,41 +67,41 @@ struct Request<'a> {
     now: i64,
 }
 
-/// Takes a proof, or its two JSON texts, a line each.
+/// Checks a proof, or its two JSON texts, one per line.
 pub fn dpop_proof(input: &[u8]) {
     let text = unsigned(input).or_else(|| std::str::from_utf8(input).ok().map(str::to_owned));
     let Some(text) = text else { return };
     check(&text);
     if let Some((message, _)) = text.rsplit_once('.') {
-        check(&PHONE.sign(message));
+        check(&CLIENT.sign(message));
     }
 }
 
-/// The request that the phone's proofs are for.
-fn usual() -> Request<'static> {
+/// The request that valid proofs are made for.
+fn default_request() -> Request<'static> {
     Request {
         method: "GET",
         secure: true,
         host: "api.example",
         path: "/me/customer",
         token: TOKEN,
-        key: &PHONE.thumbprint,
+        key: &CLIENT.thumbprint,
         now: NOW,
     }
 }
 
 fn check(proof: &str) {
-    let request = usual();
-    let dpop = PHONE.dpop(false);
-    if request.shown(&dpop, &[proof]).is_err() {
+    let request = default_request();
+    let dpop = CLIENT.dpop(false);
+    if request.send(&dpop, &[proof]).is_err() {
         return;
     }
     check_accepted(proof);
-    let again = request.shown(&dpop, &[proof]);
-    assert_eq!(again, Err(ProofFault::Replayed.into()), "taken twice");
-    assert!(request.shown(&PHONE.dpop(false), &[proof, proof]).is_err(), "two were taken");
-    let nonceless = request.shown(&PHONE.dpop(true), &[proof]);
-    assert!(matches!(nonceless, Err(AuthError::UseDpopNonce(_))), "without our nonce");
+    let again = request.send(&dpop, &[proof]);
+    assert_eq!(again, Err(ProofFault::Replayed.into()), "accepted twice");
+    assert!(request.send(&CLIENT.dpop(false), &[proof, proof]).is_err(), "two proofs are accepted");
+    let without_nonce = request.send(&CLIENT.dpop(true), &[proof]);
+    assert!(matches!(without_nonce, Err(AuthError::UseDpopNonce(_))), "accepted without a nonce");
     let end = MAX_AGE + LEEWAY + LEEWAY;
     for other in [
         Request { method: "HEAD", ..request },
@@ -116,13 +115,13 @@ fn check(proof: &str) {
         Request { now: NOW + end + 1, ..request },
         Request { now: NOW - end - 1, ..request },
     ] {
-        assert!(other.shown(&PHONE.dpop(false), &[proof]).is_err(), "good for another request");
+        assert!(other.send(&CLIENT.dpop(false), &[proof]).is_err(), "accepted for another request");
     }
 }
 
 impl Request<'_> {
-    /// What becomes of it, with these proofs.
-    fn shown(&self, dpop: &Dpop, proofs: &[&str]) -> Result<(), AuthError> {
+    /// Checks the request with these proofs.
+    fn send(&self, dpop: &Dpop, proofs: &[&str]) -> Result<(), AuthError> {
         let proofs = proofs.iter().map(|proof| proof.as_bytes());
         let presented =
             DpopRequest::new(self.method, self.secure, Some(self.host), self.path, proofs);
@@ -130,11 +129,11 @@ impl Request<'_> {
         let (proof, _) = dpop.examine(&presented, &sha256(self.token), wall)?;
         proof.verify(self.key)?;
         let now = Moment { wall, monotonic: Monotonic::new(Duration::ZERO) };
-        Ok(dpop.replays.take(self.key, &proof.jti, now)?)
+        Ok(dpop.replays.insert(self.key, &proof.jti, now)?)
     }
 }
 
-impl Phone {
+impl Client {
     fn new() -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("a key pair");
         let x = URL_SAFE_NO_PAD.encode(pair.public_key());
@@ -148,7 +147,7 @@ impl Phone {
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes())))
     }
 
-    /// One that has taken nothing yet.
+    /// The checks, without any remembered proof.
     fn dpop(&self, nonces: bool) -> Dpop {
         let gauge = IntGauge::new("proofs", "proofs").expect("a gauge");
         let dpop = settings::Dpop { nonces, ..self.auth.dpop.clone() };
@@ -156,7 +155,7 @@ impl Phone {
     }
 }
 
-/// What a proof must be (RFC 9449 §4.3), read once more by another reader.
+/// Checks the requirements of RFC 9449 §4.3 for an accepted proof with a second parser.
 fn check_accepted(proof: &str) {
     let parts: Vec<&str> = proof.split('.').collect();
     let [header, claims, signature] = parts.try_into().expect("three parts");
@@ -169,28 +168,31 @@ fn check_accepted(proof: &str) {
     assert_eq!(typ.strip_prefix("application/").unwrap_or(&typ), "dpop+jwt");
     assert_eq!(head("alg"), Some("EdDSA"));
     let jwk = header_members.get("jwk").and_then(Value::as_object).expect("a key");
-    assert_eq!(jwk.get("x").and_then(Value::as_str), Some(&*PHONE.x), "another's key");
+    assert_eq!(jwk.get("x").and_then(Value::as_str), Some(&*CLIENT.x), "another key");
     assert!(!["d", "k", "p", "q"].iter().any(|name| jwk.contains_key(*name)), "a private key");
-    let key = UnparsedPublicKey::new(&ED25519, PHONE.pair.public_key());
+    let key = UnparsedPublicKey::new(&ED25519, CLIENT.pair.public_key());
     let message = format!("{header}.{claims}");
-    assert!(key.verify(message.as_bytes(), &decoded(signature)).is_ok(), "not signed by its key");
+    assert!(
+        key.verify(message.as_bytes(), &decoded(signature)).is_ok(),
+        "the signature is invalid"
+    );
     check_claims(&claims_members);
 }
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "seconds of this century")]
 fn check_claims(claims: &Map<String, Value>) {
     let claim = |name: &str| claims.get(name).and_then(Value::as_str);
-    assert_eq!(claim("htm"), Some("GET"), "for another method");
-    assert!(is_ours(claim("htu").expect("an address")), "for another address");
-    assert_eq!(claim("ath"), Some(&*URL_SAFE_NO_PAD.encode(sha256(TOKEN))), "for another token");
-    assert!((1..=256).contains(&claim("jti").expect("a number").len()));
+    assert_eq!(claim("htm"), Some("GET"), "another method");
+    assert!(is_own_address(claim("htu").expect("an address")), "another address");
+    assert_eq!(claim("ath"), Some(&*URL_SAFE_NO_PAD.encode(sha256(TOKEN))), "another token");
+    assert!((1..=256).contains(&claim("jti").expect("a jti").len()));
     let iat = claims.get("iat").and_then(Value::as_f64).expect("a time");
     let range = (NOW - MAX_AGE - LEEWAY) as f64..=(NOW + LEEWAY) as f64;
-    assert!(range.contains(&iat), "made at {iat}");
+    assert!(range.contains(&iat), "iat {iat}");
 }
 
-/// Whether it is our address, without query and fragment and in whatever spelling.
-fn is_ours(htu: &str) -> bool {
+/// Whether this is an equivalent form of the request's address, ignoring query and fragment.
+fn is_own_address(htu: &str) -> bool {
     let bare = htu.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = bare.split_once("://") else { return false };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -216,7 +218,7 @@ mod tests {
     fn header() -> Value {
         json!({
             "typ": "dpop+jwt", "alg": "EdDSA",
-            "jwk": {"kty": "OKP", "crv": "Ed25519", "x": PHONE.x},
+            "jwk": {"kty": "OKP", "crv": "Ed25519", "x": CLIENT.x},
         })
     }
 
@@ -231,8 +233,8 @@ mod tests {
     fn the_invariants_are_exercised() {
         let texts = format!("{}\n{}", header(), claims());
         let unsigned = unsigned(texts.as_bytes()).unwrap();
-        let proof = PHONE.sign(unsigned.rsplit_once('.').unwrap().0);
-        assert_eq!(usual().shown(&PHONE.dpop(false), &[&proof]), Ok(()));
+        let proof = CLIENT.sign(unsigned.rsplit_once('.').unwrap().0);
+        assert_eq!(default_request().send(&CLIENT.dpop(false), &[&proof]), Ok(()));
     }
 
     #[test]
@@ -246,11 +248,11 @@ mod tests {
             ("https://api.example/me/customer/", false),
             ("https://api.example.evil/me/customer", false),
         ] {
-            assert_eq!(is_ours(htu), expected, "{htu}");
+            assert_eq!(is_own_address(htu), expected, "{htu}");
         }
     }
 
-    fn odd() -> impl Strategy<Value = Value> {
+    fn unusual() -> impl Strategy<Value = Value> {
         let times = [NOW - 91, NOW - 90, NOW + 30, NOW + 31].map(|time| json!(time));
         let addresses = [
             "https://API.example:443/me/customer?a#b",
@@ -271,8 +273,8 @@ mod tests {
             json!([]),
             json!({}),
             json!(1e300),
-            json!({"kty": "OKP", "crv": "Ed25519", "x": PHONE.x, "d": "AA"}),
-            json!({"kty": "OKP", "crv": "Ed25519", "x": PHONE.x, "use": "sig", "kid": "x"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": CLIENT.x, "d": "AA"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": CLIENT.x, "use": "sig", "kid": "x"}),
         ];
         let all: Vec<_> =
             times.into_iter().chain(addresses.map(Value::from)).chain(others).collect();
@@ -296,11 +298,11 @@ mod tests {
     proptest! {
         #[test]
         fn generated_proofs_keep_the_invariants(
-            head in vec((select(HEAD), option::of(odd())), 0..2),
-            says in vec((select(CLAIMS), option::of(odd())), 0..3),
+            head in vec((select(HEAD), option::of(unusual())), 0..2),
+            claims in vec((select(CLAIMS), option::of(unusual())), 0..3),
         ) {
-            let (head, says) = (changed(header(), head), changed(claims(), says));
-            dpop_proof(format!("{head}\n{says}").as_bytes());
+            let (head, claims) = (changed(header(), head), changed(self::claims(), claims));
+            dpop_proof(format!("{head}\n{claims}").as_bytes());
         }
 
         #[test]

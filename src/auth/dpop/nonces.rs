@@ -22,8 +22,7 @@ pub(super) struct Nonces {
     period: Duration,
 }
 
-/// How long after its first use a nonce may be accepted: from the begin of the previous period to the
-/// end of the next.
+/// The time in which a nonce is accepted: from the start of the previous period to the end of the next.
 pub(super) const fn longest_use(period: Duration) -> Duration {
     period.saturating_mul(3)
 }
@@ -108,11 +107,11 @@ mod tests {
     #[test]
     fn other_nonces_are_rejected_with_the_current_one() {
         let (nonces, others) = (Nonces::random(PERIOD), Nonces::random(PERIOD));
-        let ours = nonces.check(None, at(600)).unwrap_err();
+        let current = nonces.check(None, at(600)).unwrap_err();
         let foreign = others.check(None, at(600)).unwrap_err();
-        let (padded, doubled) = (format!("{ours}="), ours.repeat(2));
+        let (padded, doubled) = (format!("{current}="), current.repeat(2));
         for nonce in ["", "AAAA", "%", &foreign, &doubled, &padded] {
-            assert_eq!(nonces.check(Some(nonce), at(600)), Err(Arc::clone(&ours)), "{nonce}");
+            assert_eq!(nonces.check(Some(nonce), at(600)), Err(Arc::clone(&current)), "{nonce}");
         }
     }
 

@@ -16,10 +16,10 @@ use crate::{
     settings::Algorithm,
 };
 
-/// What `typ` must be.
+/// The required `typ`.
 const TYP: &str = "dpop+jwt";
 
-/// Longest `jti`, in bytes: a UUID has 36.
+/// Maximum length of `jti`, in bytes. A UUID has 36.
 const MAX_JTI_BYTES: usize = 256;
 
 /// Private members of a JWK (RFC 7518 §6.2.2, §6.3.2, §6.4).
@@ -36,7 +36,7 @@ pub(in crate::auth) struct Proof {
     pub(super) htu: Box<str>,
     pub(super) iat: Timestamp,
     pub(super) jti: Box<str>,
-    /// The digest of the token that it is for.
+    /// The digest of the token that the proof is for.
     pub(super) ath: Sha256,
     pub(super) nonce: Option<Box<str>>,
 }
@@ -51,7 +51,7 @@ impl Proof {
         if header.typ != TYP {
             return Err(ProofFault::Malformed);
         }
-        // A shared secret is no key of the client's own.
+        // A shared secret does not prove possession.
         let TokenAlgorithm::Signature(algorithm) = header.algorithm else {
             return Err(ProofFault::Malformed);
         };
@@ -75,7 +75,7 @@ impl Proof {
         })
     }
 
-    /// Checks that its key has this thumbprint and made its signature.
+    /// Checks that the key has this thumbprint and made the signature.
     pub(in crate::auth) fn verify(&self, thumbprint: &Sha256) -> Result<(), AuthError> {
         let algorithm = self.algorithm;
         let key = Key::parse(&self.jwk, &[algorithm]).map_err(|_| ProofFault::Key)?;

@@ -1,15 +1,15 @@
-//! The parts of a request that matter to DPoP: its proof, and what the proof must be made for.
+//! The parts of a request that DPoP needs: the proof, and the method and address that it must be made for.
 
 use super::target::Target;
 use crate::auth::error::ProofFault;
 
-/// Longest accepted proof, in bytes: one of the largest RSA key has some 4,000.
+/// Maximum length of a proof, in bytes. With the largest RSA key it has about 4,000.
 const MAX_PROOF_BYTES: usize = 8192;
 
-/// A request as its proof must describe it. Nothing else of it is trusted.
+/// A request as its proof must describe it.
 pub(in crate::auth) struct DpopRequest {
     method: Box<str>,
-    /// It came by TLS that ends here.
+    /// Whether this service terminated its TLS.
     secure: bool,
     host: Option<Box<str>>,
     path: Box<str>,
@@ -17,7 +17,7 @@ pub(in crate::auth) struct DpopRequest {
 }
 
 impl DpopRequest {
-    /// A request to `path` at `host` with the values of all its `DPoP` headers.
+    /// A request to `path` at `host`. `proofs` are the values of all `DPoP` headers.
     pub(in crate::auth) fn new<'a>(
         method: &str,
         secure: bool,
@@ -42,8 +42,7 @@ impl DpopRequest {
         &self.method
     }
 
-    /// The address that was called: below `public_url` when there is one, or else what the request
-    /// itself says.
+    /// The requested address: below `public_url` if it is set, otherwise the one in the request.
     pub(super) fn target(&self, public_url: Option<&str>) -> Option<Target> {
         if let Some(url) = public_url {
             return Target::parse(&format!("{}{}", url.trim_end_matches('/'), self.path));
@@ -53,7 +52,7 @@ impl DpopRequest {
     }
 }
 
-/// RFC 9449 §4.3, 1: more than one header is none.
+/// The only proof. RFC 9449 §4.3, 1, allows no second header.
 fn only<'a>(mut proofs: impl Iterator<Item = &'a [u8]>) -> Result<Box<str>, ProofFault> {
     let proof = proofs.next().ok_or(ProofFault::Missing)?;
     if proofs.next().is_some() || proof.len() > MAX_PROOF_BYTES {

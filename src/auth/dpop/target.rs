@@ -23,7 +23,7 @@ impl Target {
     }
 }
 
-/// The path with each byte in its one spelling (RFC 3986 §6.2.2.1, §6.2.2.2).
+/// The path in its normal form: each byte has one encoding (RFC 3986 §6.2.2.1, §6.2.2.2).
 fn normal(path: &str) -> Option<String> {
     let mut normal = String::with_capacity(path.len());
     let mut bytes = path.bytes();
@@ -59,8 +59,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_address_are_equal() {
-        for (ours, spellings) in [
+    fn equivalent_addresses_are_equal() {
+        for (address, equivalents) in [
             (
                 "https://a.example/me/customer",
                 &[
@@ -80,16 +80,16 @@ mod tests {
             ("http://[ABCD::]/x", &["http://[abcd::]:80/x"]),
             ("http://a/%2f%e4", &["http://a/%2F%E4"]),
         ] {
-            for spelling in spellings {
-                let (ours, spelt) = (Target::parse(ours), Target::parse(spelling));
-                assert!(ours.is_some() && ours == spelt, "{spelling}");
+            for equivalent in equivalents {
+                let (address, other) = (Target::parse(address), Target::parse(equivalent));
+                assert!(address.is_some() && address == other, "{equivalent}");
             }
         }
     }
 
     #[test]
     fn similar_addresses_differ() {
-        let ours = Target::parse("https://a.example/me/customer").unwrap();
+        let target = Target::parse("https://a.example/me/customer").unwrap();
         for other in [
             "http://a.example/me/customer",
             "http://a.example:443/me/customer",
@@ -104,7 +104,7 @@ mod tests {
             "https://a.example",
             "https://a.example/",
         ] {
-            assert!(Target::parse(other).is_some_and(|other| other != ours), "{other}");
+            assert!(Target::parse(other).is_some_and(|other| other != target), "{other}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Proofs of possession, end to end but for HTTP: each case differs in one thing from a good one.
+//! Which DPoP proofs are accepted. Each invalid case differs from a valid one in one respect.
 
 mod rfc9449;
 mod times;
@@ -17,6 +17,7 @@ use crate::{
             set, settings, signed, token, with, world, world_of_auth,
         },
     },
+    clock::Clock as _,
     settings::{self, DpopMode},
 };
 
@@ -24,8 +25,8 @@ const ES256: jsonwebtoken::Algorithm = jsonwebtoken::Algorithm::ES256;
 const HOST: &str = "api.example";
 const HTU: &str = "http://api.example/me/customer";
 
-/// The phone's key. Its issuer's is another.
-fn phone() -> &'static Pair {
+/// The key pair of the client. The issuer has [`P256`].
+fn client_key() -> &'static Pair {
     &OTHER_P256
 }
 
@@ -33,11 +34,11 @@ fn issuer_with(mode: DpopMode) -> settings::Issuer {
     settings::Issuer { dpop: mode, ..issuer() }
 }
 
-async fn world_taking(mode: DpopMode) -> World {
+async fn world_with_mode(mode: DpopMode) -> World {
     world_of_auth(settings(), [("main", issuer_with(mode), set(&[P256.jwk("k1")]))]).await
 }
 
-/// RFC 7638.
+/// The thumbprint (RFC 7638).
 fn jkt(pair: &Pair) -> String {
     let public = &pair.public;
     let members: &[&str] = match public["kty"].as_str().unwrap() {
@@ -50,17 +51,17 @@ fn jkt(pair: &Pair) -> String {
     base64url(sha256(format!("{{{}}}", members.join(",")).as_bytes()))
 }
 
-/// A token that is bound to that key.
+/// A token that is bound to this key.
 fn bound_to(pair: &Pair) -> String {
     token("k1", json!({"cnf": {"jkt": jkt(pair)}}))
 }
 
 fn head() -> Value {
-    json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": phone().public})
+    json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": client_key().public})
 }
 
-/// What a proof for that token says, with a `jti` of its own.
-fn says(token: &str) -> Value {
+/// The claims of a proof for this token, with a new `jti`.
+fn claims(token: &str) -> Value {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     json!({
@@ -73,31 +74,28 @@ fn says(token: &str) -> Value {
 }
 
 fn proof(token: &str, changes: Value) -> String {
-    phone().sign(ES256, &head().to_string(), &with(&says(token), changes).to_string())
+    client_key().sign(ES256, &head().to_string(), &with(&claims(token), changes).to_string())
 }
 
-fn presented(proofs: &[&str]) -> DpopRequest {
+fn dpop_request(proofs: &[&str]) -> DpopRequest {
     let proofs = proofs.iter().map(|proof| proof.as_bytes());
     DpopRequest::new("GET", false, Some(HOST), "/me/customer", proofs)
 }
 
 impl World {
-    /// A request with this value of `Authorization`.
-    async fn request(
-        &self,
-        authorization: &str,
-        presented: DpopRequest,
-    ) -> Result<Caller, AuthError> {
+    /// Sends a request with this value of `Authorization`.
+    async fn request(&self, authorization: &str, dpop: DpopRequest) -> Result<Caller, AuthError> {
         let authorization = [authorization.as_bytes()].into_iter();
-        self.auth.identify(authorization, || presented, &mut true).await
+        let now = self.clock.moment();
+        self.auth.identify(authorization, || dpop, now, &mut true).await
     }
 
     async fn with_proofs(&self, token: &str, proofs: &[&str]) -> Outcome {
-        self.called(&format!("DPoP {token}"), presented(proofs)).await
+        self.send(&format!("DPoP {token}"), dpop_request(proofs)).await
     }
 
-    async fn called(&self, authorization: &str, presented: DpopRequest) -> Outcome {
-        match self.request(authorization, presented).await {
+    async fn send(&self, authorization: &str, dpop: DpopRequest) -> Outcome {
+        match self.request(authorization, dpop).await {
             Ok(caller) => {
                 let mut known = ["alice", "strict-alice"].into_iter();
                 Ok(known.find(|name| *name == caller.customer().as_str()).unwrap_or("another"))
@@ -107,7 +105,7 @@ impl World {
     }
 }
 
-/// The customer, or the refusal's label.
+/// The customer, or the label of the error.
 type Outcome = Result<&'static str, &'static str>;
 
 const ALICE: Outcome = Ok("alice");
@@ -117,7 +115,7 @@ async fn each_request_with_a_bound_token_needs_a_proof_with_its_key() {
     use jsonwebtoken::Algorithm as Jwa;
     locally(async {
         for mode in [DpopMode::Optional, DpopMode::Required] {
-            let world = world_taking(mode).await;
+            let world = world_with_mode(mode).await;
             for (alg, jwa, pair) in [
                 ("RS256", Jwa::RS256, &RSA),
                 ("PS512", Jwa::PS512, &RSA),
@@ -127,14 +125,14 @@ async fn each_request_with_a_bound_token_needs_a_proof_with_its_key() {
             ] {
                 let head = with(&head(), json!({"alg": alg, "jwk": pair.public})).to_string();
                 let token = bound_to(pair);
-                for sight in ["first", "second"] {
-                    let proof = pair.sign(jwa, &head, &says(&token).to_string());
+                for attempt in ["first", "second"] {
+                    let proof = pair.sign(jwa, &head, &claims(&token).to_string());
                     let outcome = world.with_proofs(&token, &[&proof]).await;
-                    assert_eq!(outcome, ALICE, "{alg} {sight}");
+                    assert_eq!(outcome, ALICE, "{alg} {attempt}");
                     let again = world.with_proofs(&token, &[&proof]).await;
-                    assert_eq!(again, Err("dpop_replayed"), "{alg} {sight}");
+                    assert_eq!(again, Err("dpop_replayed"), "{alg} {attempt}");
                     let without = world.with_proofs(&token, &[]).await;
-                    assert_eq!(without, Err("dpop_missing"), "{alg} {sight}");
+                    assert_eq!(without, Err("dpop_missing"), "{alg} {attempt}");
                 }
             }
         }
@@ -145,7 +143,7 @@ async fn each_request_with_a_bound_token_needs_a_proof_with_its_key() {
 #[tokio::test]
 async fn each_dpop_mode_accepts_only_its_tokens() {
     use DpopMode::{Off, Optional, Required};
-    let bound = || bound_to(phone());
+    let bound = || bound_to(client_key());
     let unbound = || token("k1", json!({"jti": "unbound"}));
     locally(async {
         for (mode, scheme, token, expected) in [
@@ -162,12 +160,12 @@ async fn each_dpop_mode_accepts_only_its_tokens() {
             (Required, "DPoP", unbound(), Err("unbound")),
             (Required, "DPoP", bound(), ALICE),
         ] {
-            let world = world_taking(mode).await;
+            let world = world_with_mode(mode).await;
             let authorization = format!("{scheme} {token}");
-            for sight in ["first", "second"] {
+            for attempt in ["first", "second"] {
                 let proof = proof(&token, json!({}));
-                let outcome = world.called(&authorization, presented(&[&proof])).await;
-                assert_eq!(outcome, expected, "{mode:?} {scheme} {sight}");
+                let outcome = world.send(&authorization, dpop_request(&[&proof])).await;
+                assert_eq!(outcome, expected, "{mode:?} {scheme} {attempt}");
             }
         }
     })
@@ -177,16 +175,20 @@ async fn each_dpop_mode_accepts_only_its_tokens() {
 #[tokio::test]
 async fn cached_token_is_not_accepted_with_another_scheme() {
     locally(async {
-        let world = world_taking(DpopMode::Optional).await;
-        let (bound, unbound) = (bound_to(phone()), token("k1", json!({})));
+        let world = world_with_mode(DpopMode::Optional).await;
+        let (bound, unbound) = (bound_to(client_key()), token("k1", json!({})));
         assert_eq!(world.with_proofs(&bound, &[&proof(&bound, json!({}))]).await, ALICE);
-        assert_eq!(world.outcome(&bound).await, Err("confirmation"), "known, but a thief's");
-        assert!(!world.knows(&bound));
+        assert_eq!(
+            world.outcome(&bound).await,
+            Err("confirmation"),
+            "cached, but sent without a proof"
+        );
+        assert!(!world.has_cached(&bound));
         assert_eq!(world.outcome(&unbound).await, Ok("alice".to_owned()));
         let outcome = world.with_proofs(&unbound, &[&proof(&unbound, json!({}))]).await;
-        assert_eq!(outcome, Err("unbound"), "known, but its proof proves nothing");
-        let bare = world.with_proofs(&bound, &[]).await;
-        assert_eq!(bare, Err("dpop_missing"));
+        assert_eq!(outcome, Err("unbound"), "cached, but not bound");
+        let without = world.with_proofs(&bound, &[]).await;
+        assert_eq!(without, Err("dpop_missing"));
     })
     .await;
 }
@@ -204,7 +206,7 @@ async fn issuers_with_and_without_dpop_work_together() {
         let world = world_of_auth(settings(), issuers).await;
         let of_strict =
             |changes| token("k1", with(&json!({"iss": "https://strict.example"}), changes));
-        let cnf = json!({"cnf": {"jkt": jkt(phone())}});
+        let cnf = json!({"cnf": {"jkt": jkt(client_key())}});
         for (scheme, token, expected) in [
             ("Bearer", token("k1", json!({})), ALICE),
             ("DPoP", token("k1", json!({})), Err("unbound")),
@@ -215,7 +217,7 @@ async fn issuers_with_and_without_dpop_work_together() {
             ("DPoP", of_strict(cnf), Ok("strict-alice")),
         ] {
             let proof = proof(&token, json!({}));
-            let outcome = world.called(&format!("{scheme} {token}"), presented(&[&proof])).await;
+            let outcome = world.send(&format!("{scheme} {token}"), dpop_request(&[&proof])).await;
             assert_eq!(outcome, expected, "{scheme} {token}");
         }
     })
@@ -225,9 +227,9 @@ async fn issuers_with_and_without_dpop_work_together() {
 #[tokio::test]
 async fn other_confirmation_methods_are_rejected() {
     let other_than = |cnf: Value| token("k1", json!({ "cnf": cnf }));
-    let jkt = jkt(phone());
+    let jkt = jkt(client_key());
     locally(async {
-        let world = world_taking(DpopMode::Optional).await;
+        let world = world_with_mode(DpopMode::Optional).await;
         for cnf in [
             json!({}),
             json!({"jkt": null}),
@@ -239,7 +241,7 @@ async fn other_confirmation_methods_are_rejected() {
             json!({"jkt": format!("{jkt}AAAA")}),
             json!({"jkt": jkt, "x5t#S256": jkt}),
             json!({"x5t#S256": jkt}),
-            json!({"jwk": phone().public}),
+            json!({"jwk": client_key().public}),
             json!({"kid": "k1"}),
             json!(jkt),
             json!([{"jkt": jkt}]),
@@ -255,7 +257,7 @@ async fn other_confirmation_methods_are_rejected() {
 
 #[tokio::test]
 async fn proof_with_one_wrong_claim_is_rejected() {
-    let token = bound_to(phone());
+    let token = bound_to(client_key());
     let other = bound_to(&P384);
     let long = "x".repeat(257);
     let by_claims = [
@@ -292,16 +294,16 @@ async fn proof_with_one_wrong_claim_is_rejected() {
         (json!({"nonce": 1}), "dpop_malformed"),
     ];
     let cases = by_claims.map(|(changes, why)| (proof(&token, changes), why));
-    refuse(&token, cases.into_iter()).await;
+    assert_rejected(&token, cases.into_iter()).await;
 }
 
 #[tokio::test]
 async fn proof_with_a_wrong_header_is_rejected() {
-    let token = bound_to(phone());
+    let token = bound_to(client_key());
     let with_head = |changes: Value| {
-        phone().sign(ES256, &with(&head(), changes).to_string(), &says(&token).to_string())
+        client_key().sign(ES256, &with(&head(), changes).to_string(), &claims(&token).to_string())
     };
-    let jwk = |changes: Value| json!({"jwk": with(&phone().public, changes)});
+    let jwk = |changes: Value| json!({"jwk": with(&client_key().public, changes)});
     let weak = json!({"kty": "RSA", "n": base64url([255; 128]), "e": "AQAB"});
     let by_head = [
         (json!({"typ": "JWT"}), "dpop_malformed"),
@@ -320,7 +322,7 @@ async fn proof_with_a_wrong_header_is_rejected() {
         (json!({"jwk": null, "kid": "k1"}), "dpop_key"),
         (json!({"jwk": null, "jku": "https://idp.example/keys"}), "dpop_key"),
         (json!({"jwk": "text"}), "dpop_key"),
-        (json!({"jwk": [phone().public]}), "dpop_key"),
+        (json!({"jwk": [client_key().public]}), "dpop_key"),
         (json!({"jwk": {}}), "dpop_key"),
         (json!({"jwk": {"kty": "oct", "k": base64url([1; 32])}}), "dpop_key"),
         (json!({"jwk": weak, "alg": "RS256"}), "dpop_key"),
@@ -336,51 +338,51 @@ async fn proof_with_a_wrong_header_is_rejected() {
         (jwk(json!({"y": null})), "dpop_key"),
     ];
     let cases = by_head.map(|(changes, why)| (with_head(changes), why));
-    refuse(&token, cases.into_iter()).await;
+    assert_rejected(&token, cases.into_iter()).await;
 }
 
 #[tokio::test]
 async fn malformed_proofs_are_rejected() {
-    let token = bound_to(phone());
-    let good = proof(&token, json!({}));
-    let (message, signature) = good.rsplit_once('.').unwrap();
+    let token = bound_to(client_key());
+    let valid = proof(&token, json!({}));
+    let (message, signature) = valid.rsplit_once('.').unwrap();
     let first = if signature.starts_with('A') { "B" } else { "A" };
     let twice = r#"{"jti":"a","jti":"a"}"#;
-    let thief = P256.sign(ES256, &head().to_string(), &says(&token).to_string());
+    let by_other_key = P256.sign(ES256, &head().to_string(), &claims(&token).to_string());
     let cases = [
         (String::new(), "dpop_malformed"),
         ("a.b.c".to_owned(), "dpop_malformed"),
         (message.to_owned(), "dpop_malformed"),
-        (format!("{good}.x"), "dpop_malformed"),
-        (format!("{good}="), "dpop_malformed"),
-        (format!("{good} "), "dpop_malformed"),
-        (format!("{good},{good}"), "dpop_malformed"),
+        (format!("{valid}.x"), "dpop_malformed"),
+        (format!("{valid}="), "dpop_malformed"),
+        (format!("{valid} "), "dpop_malformed"),
+        (format!("{valid},{valid}"), "dpop_malformed"),
         (format!("{message}."), "dpop_signature"),
         (format!("{message}.{first}{}", signature.get(1..).unwrap()), "dpop_signature"),
-        (phone().sign(ES256, &head().to_string(), twice), "dpop_malformed"),
-        (phone().sign(ES256, &head().to_string(), "[]"), "dpop_malformed"),
+        (client_key().sign(ES256, &head().to_string(), twice), "dpop_malformed"),
+        (client_key().sign(ES256, &head().to_string(), "[]"), "dpop_malformed"),
         (token.clone(), "dpop_malformed"),
-        // The phone's public key, which anybody knows who has seen a proof.
-        (thief, "dpop_signature"),
+        // With the public key of the client, which is in each of its proofs.
+        (by_other_key, "dpop_signature"),
     ];
-    refuse(&token, cases.into_iter()).await;
+    assert_rejected(&token, cases.into_iter()).await;
 }
 
-/// Each is refused, at first sight of the token and later; and none has used anything up.
-async fn refuse(token: &str, cases: impl Iterator<Item = (String, &'static str)>) {
+/// Checks that each proof is rejected, whether the token is cached or not, and that none is remembered.
+async fn assert_rejected(token: &str, cases: impl Iterator<Item = (String, &'static str)>) {
     locally(async {
-        let world = world_taking(DpopMode::Required).await;
+        let world = world_with_mode(DpopMode::Required).await;
         for (proof, why) in cases {
-            for sight in ["first", "second"] {
+            for attempt in ["first", "second"] {
                 let outcome = world.with_proofs(token, &[&proof]).await;
-                assert_eq!(outcome, Err(why), "{proof} at {sight} sight");
+                assert_eq!(outcome, Err(why), "{proof}, {attempt} request");
             }
             world.auth.forget_all();
         }
-        let good = proof(token, json!({}));
-        assert_eq!(world.with_proofs(token, &[&good, &good]).await, Err("dpop_malformed"));
+        let valid = proof(token, json!({}));
+        assert_eq!(world.with_proofs(token, &[&valid, &valid]).await, Err("dpop_malformed"));
         assert_eq!(world.metrics.auth.dpop_proofs.get(), 0);
-        assert_eq!(world.with_proofs(token, &[&good]).await, ALICE);
+        assert_eq!(world.with_proofs(token, &[&valid]).await, ALICE);
         assert_eq!(world.metrics.auth.dpop_proofs.get(), 1);
     })
     .await;
@@ -389,8 +391,8 @@ async fn refuse(token: &str, cases: impl Iterator<Item = (String, &'static str)>
 #[tokio::test]
 async fn proof_is_checked_for_a_valid_token_only() {
     locally(async {
-        let world = world_taking(DpopMode::Required).await;
-        let cnf = json!({"cnf": {"jkt": jkt(phone())}});
+        let world = world_with_mode(DpopMode::Required).await;
+        let cnf = json!({"cnf": {"jkt": jkt(client_key())}});
         let changed = |changes| token("k1", with(&cnf, changes));
         for (token, why) in [
             (signed(&OTHER_P256, "k1", cnf.clone()), "signature"),
@@ -410,13 +412,13 @@ async fn proof_is_checked_for_a_valid_token_only() {
 #[tokio::test]
 async fn proof_needs_a_verification_permit() {
     locally(async {
-        let world = world_taking(DpopMode::Required).await;
-        let token = bound_to(phone());
+        let world = world_with_mode(DpopMode::Required).await;
+        let token = bound_to(client_key());
         assert_eq!(world.with_proofs(&token, &[&proof(&token, json!({}))]).await, ALICE);
-        let places = world.verifying(crate::auth::testing::PLACES);
+        let permits = world.take_permits(crate::auth::testing::MAX_WAITING);
         let outcome = world.with_proofs(&token, &[&proof(&token, json!({}))]).await;
         assert_eq!(outcome, Err("overloaded"));
-        drop(places);
+        drop(permits);
         assert_eq!(world.with_proofs(&token, &[&proof(&token, json!({}))]).await, ALICE);
         assert_eq!(world.metrics.auth.verifications.get(), 0);
     })
@@ -427,10 +429,10 @@ async fn proof_needs_a_verification_permit() {
 async fn bound_token_is_rejected_by_default() {
     locally(async {
         let world = world().await;
-        let token = bound_to(phone());
+        let token = bound_to(client_key());
         let proof = proof(&token, json!({}));
         for scheme in ["Bearer", "DPoP"] {
-            let outcome = world.called(&format!("{scheme} {token}"), presented(&[&proof])).await;
+            let outcome = world.send(&format!("{scheme} {token}"), dpop_request(&[&proof])).await;
             assert!(outcome.is_err(), "{scheme}");
         }
     })

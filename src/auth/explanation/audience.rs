@@ -28,10 +28,10 @@ const COMMON_AUDIENCES: [&str; 7] = [
     "00000002-0000-0000-c000-000000000000",
 ];
 
-/// Ends of such audiences: Auth0's user info endpoint and its Management API.
+/// Suffixes of such audiences: Auth0's user info endpoint and its Management API.
 const COMMON_ENDS: [&str; 2] = ["/userinfo", "/api/v2/"];
 
-/// Why an audience of these is not suggested.
+/// Why such an audience is not suggested.
 const IS_COMMON: &str =
     "any app of this issuer can get that audience; the issuer has to add one for this API";
 
@@ -65,7 +65,7 @@ impl Claims {
         needs_azp: bool,
         made: Check,
     ) -> Check {
-        let ours = &context.rules.settings.audiences;
+        let accepted = &context.rules.settings.audiences;
         let (values, is_malformed) = match self.members.get(claim) {
             None => return self.missing_audience(context, claim, made),
             Some(Value::Array(values)) if values.is_empty() => {
@@ -83,7 +83,8 @@ impl Claims {
             let form = if claim == "aud" { "a string or a list of strings" } else { "a string" };
             return made.hint(format!("{claim} must be {form}"));
         }
-        if needs_azp && values.iter().any(|value| ours.iter().any(|ours| ours == value)) {
+        if needs_azp && values.iter().any(|value| accepted.iter().any(|accepted| accepted == value))
+        {
             return made.hint(
                 "an ID token with several audiences must have been issued to one of audiences (azp)",
             );
@@ -92,12 +93,13 @@ impl Claims {
         if values.is_empty() {
             return made.hint(IS_COMMON);
         }
-        let pairs = ours.iter().flat_map(|ours| values.iter().map(move |value| (ours, *value)));
-        let near = pairs
-            .into_iter()
-            .find_map(|(ours, value)| Some((ours, value, near_miss::audience(ours, value)?)));
-        if let Some((ours, value, difference)) = near {
-            let hint = format!("{} {difference} from {}", quoted(value), quoted(ours));
+        let pairs =
+            accepted.iter().flat_map(|accepted| values.iter().map(move |value| (accepted, *value)));
+        let near = pairs.into_iter().find_map(|(accepted, value)| {
+            Some((accepted, value, near_miss::audience(accepted, value)?))
+        });
+        if let Some((accepted, value, difference)) = near {
+            let hint = format!("{} {difference} from {}", quoted(value), quoted(accepted));
             let meaning = "the token's spelling of the audience is then accepted as well";
             return made.hint(hint).suggesting(append(context, value, meaning));
         }
@@ -120,8 +122,8 @@ impl Claims {
             candidates.filter_map(|other| Some((other, self.text(other)?))).collect();
         let (common, candidates): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|(_, value)| is_common(value));
-        let is_ours = |value: &str| settings.audiences.iter().any(|ours| ours == value);
-        let best = candidates.iter().find(|(_, value)| is_ours(value)).or(candidates.first());
+        let is_accepted = |value: &str| settings.audiences.iter().any(|accepted| accepted == value);
+        let best = candidates.iter().find(|(_, value)| is_accepted(value)).or(candidates.first());
         let Some((name, value)) = best else {
             let why = match common.first() {
                 Some((name, value)) => format!("{name} is {}: {IS_COMMON}", quoted(value)),
@@ -143,7 +145,7 @@ impl Claims {
                        that app is accepted";
         let mut suggestion =
             context.rules.suggest("audience_claim", Some(format!("\"{name}\"")), meaning);
-        if !is_ours(value) {
+        if !is_accepted(value) {
             let audiences = toml_list([*value]);
             let audiences = context.rules.suggest("audiences", audiences, meaning);
             suggestion = suggestion.zip(audiences).map(|(claim, audiences)| Suggestion {
@@ -169,7 +171,7 @@ fn excludes_stand_ins(settings: &Issuer) -> bool {
 
 /// Suggests to add an audience to the accepted ones.
 fn append(context: &CheckContext<'_>, value: &str, meaning: &str) -> Option<Suggestion> {
-    let ours = context.rules.settings.audiences.iter().map(String::as_str);
-    let toml = toml_list(ours.chain([value])).filter(|_| !value.is_empty());
+    let accepted = context.rules.settings.audiences.iter().map(String::as_str);
+    let toml = toml_list(accepted.chain([value])).filter(|_| !value.is_empty());
     context.rules.suggest("audiences", toml, meaning)
 }

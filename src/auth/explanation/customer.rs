@@ -14,7 +14,7 @@ use crate::{
 /// Claims that commonly name the customer: Entra, Okta, Cognito, Django.
 const CUSTOMER_CLAIMS: [&str; 5] = ["customer_id", "user_id", "uid", "oid", "sub"];
 
-/// How issuers of Firebase begin.
+/// The prefix of Firebase issuers.
 const FIREBASE: &str = "https://securetoken.google.com/";
 
 /// Claims whose members describe another party: the actor of a delegation (RFC 8693 §4.1, §4.4).
@@ -111,19 +111,19 @@ impl Claims {
 
 /// Only Firebase is known to verify each phone number, and only at a sign-in by phone.
 fn unverified(context: &CheckContext<'_>, claim: &ClaimPath, made: Check) -> Check {
-    let twin = claim.verified_claim();
-    let twin = quoted(twin.as_ref().map_or("", ClaimPath::as_str));
+    let verified = claim.verified_claim();
+    let verified = quoted(verified.as_ref().map_or("", ClaimPath::as_str));
     let is_firebase = context.rules.settings.issuer.starts_with(FIREBASE);
     if !(is_firebase && claim.is("phone_number")) {
         return made.hint(format!(
-            "the claim {twin} is missing; the issuer has to verify the address and add it, or use an id \
-             that users can't change instead"
+            "the claim {verified} is missing; the issuer has to verify the address and add it, \
+             or use an id that users can't change instead"
         ));
     }
     let meaning = "only for an issuer that verifies every address before it issues a token, and with \
                    required_claims.\"/firebase/sign_in_provider\" = \"phone\"";
     let toml = Some("\"assumed\"".to_owned());
-    made.hint(format!("the claim {twin} is missing; customer_id_verified decides about that"))
+    made.hint(format!("the claim {verified} is missing; customer_id_verified decides about that"))
         .suggesting(context.rules.suggest("customer_id_verified", toml, meaning))
 }
 

@@ -52,7 +52,8 @@ fn explain_parts(text: &str, check: Check) -> Check {
             ("payload", object(payload).is_err()),
             ("signature", decode(signature).is_err()),
         ];
-        let broken: Vec<_> = broken.iter().filter(|(_, bad)| *bad).map(|(part, _)| *part).collect();
+        let broken: Vec<_> =
+            broken.iter().filter(|(_, is_broken)| *is_broken).map(|(part, _)| *part).collect();
         let found = format!(
             "{}: not base64url without padding, not a JSON object, or with a duplicate member",
             broken.join(", ")
@@ -171,7 +172,7 @@ pub(super) fn suggested_issuer(
     settings: &settings::Issuer,
     iss: &str,
 ) -> Option<Suggestion> {
-    let is_same = matches!(near.closeness, Closeness::Spelling | Closeness::Version);
+    let is_same = matches!(near.closeness, Closeness::Form | Closeness::Version);
     let is_found_by_name = matches!(settings.keys, KeySource::Discovery(_));
     let lacks_scheme = is_found_by_name && !iss.contains("://");
     if !is_same || is_downgrade(&settings.issuer, iss) || lacks_scheme || iss.is_empty() {

@@ -13,18 +13,20 @@ use crate::auth::{
     jwt::Unverified,
 };
 
-/// Most `kid`s of a key set that are listed.
+/// Maximum number of listed `kid`s of a key set.
 const MAX_KIDS: usize = 8;
 
 /// Explains the fetched key set, the matching keys, and whether one of them made the signature.
 pub(super) fn explain_keys(
     unverified: &Unverified<'_>,
     table: &str,
-    seen: Option<&KeySetInspection>,
+    inspection: Option<&KeySetInspection>,
     current: Option<&CurrentKeySet>,
 ) -> Vec<Check> {
     let Some(current) = current else {
-        let why = seen.and_then(|seen| seen.fetched.as_ref().err()).map(ToString::to_string);
+        let why = inspection
+            .and_then(|inspection| inspection.fetched.as_ref().err())
+            .map(ToString::to_string);
         let found = format!("{table} has no keys: {}", why.unwrap_or_default());
         let unavailable = Err(AuthError::KeysUnavailable { retry_after: BUG_RETRY });
         return vec![
@@ -54,7 +56,7 @@ pub(super) fn explain_keys(
     let keys = Check::of("keys", keys)
         .finding(format!("{named}; fitting keys: {fitting}"))
         .expecting(expected)
-        .hint(unknown_key(unverified, seen, current));
+        .hint(unknown_key(unverified, inspection, current));
     let signature = match unverified.verify(&current.set) {
         Ok(_) => Check::passed("signature", "made with that key"),
         Err(Reason::UnknownKey | Reason::Algorithm) => Check::not_made(
@@ -74,7 +76,7 @@ pub(super) fn explain_keys(
 
 fn unknown_key(
     unverified: &Unverified<'_>,
-    seen: Option<&KeySetInspection>,
+    inspection: Option<&KeySetInspection>,
     current: &CurrentKeySet,
 ) -> String {
     let algorithm = unverified.algorithm().name();
@@ -86,7 +88,7 @@ fn unknown_key(
             "without kid, exactly one key must be for {algorithm}; the issuer should send kid"
         );
     };
-    let found = seen.and_then(|seen| seen.fetched.as_ref().ok());
+    let found = inspection.and_then(|inspection| inspection.fetched.as_ref().ok());
     if let Some((_, why)) =
         found.and_then(|found| found.left_out.iter().find(|(left_out, _)| left_out == kid))
     {

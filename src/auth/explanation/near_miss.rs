@@ -6,17 +6,17 @@
 const ENTRA_V1: &str = "https://sts.windows.net/";
 const ENTRA_V2: &str = "https://login.microsoftonline.com/";
 
-/// What Entra's documentation has in place of the tenant id.
+/// Placeholders for the tenant id in Entra's documentation.
 const TENANT_PLACEHOLDERS: [&str; 3] = ["common", "organizations", "consumers"];
 
 /// How similar two issuers are, the most similar first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Closeness {
-    /// The same name in another spelling.
-    Spelling,
+    /// The same name in another form.
+    Form,
     /// The same tenant, with a token of the other version.
     Version,
-    /// A name that stands for any tenant.
+    /// A placeholder for any tenant.
     Placeholder,
     /// Another path on the same host.
     SameHost,
@@ -40,19 +40,21 @@ pub(super) fn issuer(expected: &str, found: &str) -> Option<NearMiss> {
     if expected == found {
         return None;
     }
-    if let Some(difference) = spelling(expected, found, &["https://", "http://"], "the scheme") {
-        return Some(NearMiss { closeness: Closeness::Spelling, difference });
+    if let Some(difference) =
+        difference_in_form(expected, found, &["https://", "http://"], "the scheme")
+    {
+        return Some(NearMiss { closeness: Closeness::Form, difference });
     }
-    if let (Some(ours), Some(theirs)) = (Entra::parse(expected), Entra::parse(found)) {
-        if ours.is_placeholder() {
+    if let (Some(configured), Some(token)) = (Entra::parse(expected), Entra::parse(found)) {
+        if configured.is_placeholder() {
             return near(
                 Closeness::Placeholder,
                 "names its own tenant where the setting stands for any tenant; set issuer to the one \
                  of your tenant, each tenant is an issuer of its own",
             );
         }
-        if ours.tenant.eq_ignore_ascii_case(theirs.tenant) {
-            let difference = if theirs.is_v2 {
+        if configured.tenant.eq_ignore_ascii_case(token.tenant) {
+            let difference = if token.is_v2 {
                 "is the version 2.0 issuer of the same Entra tenant, the setting is that of version 1.0"
             } else {
                 "is the version 1.0 issuer of the same Entra tenant, the setting is that of version \
@@ -76,37 +78,46 @@ pub(super) fn issuer(expected: &str, found: &str) -> Option<NearMiss> {
 
 /// Compares an audience in the settings with one in a token.
 pub(super) fn audience(expected: &str, found: &str) -> Option<String> {
-    spelling(expected, found, &["api://", "https://", "http://"], "the prefix")
+    difference_in_form(expected, found, &["api://", "https://", "http://"], "the prefix")
 }
 
 /// Compares a text in the settings with one in a token.
 pub(super) fn text(expected: &str, found: &str) -> Option<String> {
-    spelling(expected, found, &[], "")
+    difference_in_form(expected, found, &[], "")
 }
 
 /// The differences, if the texts differ only in letter case, trailing slashes and these prefixes.
-fn spelling(expected: &str, found: &str, prefixes: &[&str], name: &str) -> Option<String> {
-    let (our_prefix, ours) = without_prefix(expected.trim(), prefixes);
-    let (their_prefix, theirs) = without_prefix(found.trim(), prefixes);
-    let (our_core, their_core) = (ours.trim_end_matches('/'), theirs.trim_end_matches('/'));
-    if expected == found || our_core.is_empty() || !same_letters(our_core, their_core) {
+fn difference_in_form(
+    expected: &str,
+    found: &str,
+    prefixes: &[&str],
+    name: &str,
+) -> Option<String> {
+    let (expected_prefix, expected_text) = without_prefix(expected.trim(), prefixes);
+    let (found_prefix, found_text) = without_prefix(found.trim(), prefixes);
+    let expected_core = expected_text.trim_end_matches('/');
+    let found_core = found_text.trim_end_matches('/');
+    if expected == found || expected_core.is_empty() || !same_letters(expected_core, found_core) {
         return None;
     }
     let mut differences = Vec::new();
-    match (our_prefix, their_prefix) {
-        (ours, theirs) if ours == theirs => (),
-        (None, Some(theirs)) => differences.push(format!("{name} {theirs}, which the token has")),
-        (Some(ours), None) => differences.push(format!("{name} {ours}, which the token lacks")),
-        (ours, theirs) => {
-            let [ours, theirs] = [ours, theirs].map(Option::unwrap_or_default);
-            differences.push(format!("{name}, {theirs} instead of {ours}"));
+    match (expected_prefix, found_prefix) {
+        (expected, found) if expected == found => (),
+        (None, Some(found)) => differences.push(format!("{name} {found}, which the token has")),
+        (Some(expected), None) => {
+            differences.push(format!("{name} {expected}, which the token lacks"));
+        }
+        (expected, found) => {
+            let [expected, found] = [expected, found].map(Option::unwrap_or_default);
+            differences.push(format!("{name}, {found} instead of {expected}"));
         }
     }
-    if our_core != their_core {
+    if expected_core != found_core {
         differences.push("letter case".to_owned());
     }
-    if ours.len().abs_diff(our_core.len()) != theirs.len().abs_diff(their_core.len()) {
-        let has = if theirs.ends_with('/') { "has" } else { "lacks" };
+    let expected_slashes = expected_text.len().abs_diff(expected_core.len());
+    if expected_slashes != found_text.len().abs_diff(found_core.len()) {
+        let has = if found_text.ends_with('/') { "has" } else { "lacks" };
         differences.push(format!("a trailing slash, which the token {has}"));
     }
     if expected.trim() != expected || found.trim() != found {
@@ -115,8 +126,8 @@ fn spelling(expected: &str, found: &str, prefixes: &[&str], name: &str) -> Optio
     (!differences.is_empty()).then(|| format!("differs only by {}", differences.join(" and by ")))
 }
 
-fn same_letters(ours: &str, theirs: &str) -> bool {
-    ours.eq_ignore_ascii_case(theirs) || ours.to_lowercase() == theirs.to_lowercase()
+fn same_letters(expected: &str, found: &str) -> bool {
+    expected.eq_ignore_ascii_case(found) || expected.to_lowercase() == found.to_lowercase()
 }
 
 fn without_prefix<'p, 't>(text: &'t str, prefixes: &[&'p str]) -> (Option<&'p str>, &'t str) {
@@ -161,7 +172,7 @@ impl<'t> Entra<'t> {
 #[cfg(test)]
 mod tests {
     use super::{
-        Closeness::{Placeholder, SameHost, SamePath, Spelling, Version},
+        Closeness::{Form, Placeholder, SameHost, SamePath, Version},
         *,
     };
 
@@ -170,36 +181,36 @@ mod tests {
 
     /// Issuer of the settings, `iss`, closeness, and a part of the difference.
     const ISSUERS: [(&str, &str, Closeness, &str); 15] = [
-        ("https://a.example/", "https://a.example", Spelling, "slash, which the token lacks"),
-        ("https://a.example", "https://a.example/", Spelling, "slash, which the token has"),
-        ("https://a.example/Shop", "https://a.example/shop", Spelling, "only by letter case"),
+        ("https://a.example/", "https://a.example", Form, "slash, which the token lacks"),
+        ("https://a.example", "https://a.example/", Form, "slash, which the token has"),
+        ("https://a.example/Shop", "https://a.example/shop", Form, "only by letter case"),
         (
             "https://a.example",
             "http://a.example",
-            Spelling,
+            Form,
             "differs only by the scheme, http:// instead of https://",
         ),
         (
             "https://a.example/",
             "http://A.example",
-            Spelling,
+            Form,
             "differs only by the scheme, http:// instead of https:// and by letter case and by a \
              trailing slash, which the token lacks",
         ),
         (
             "https://accounts.google.com",
             "accounts.google.com",
-            Spelling,
+            Form,
             "differs only by the scheme https://, which the token lacks",
         ),
         (
             "accounts.google.com",
             "https://accounts.google.com",
-            Spelling,
+            Form,
             "differs only by the scheme https://, which the token has",
         ),
-        ("my-issuer", "My-Issuer", Spelling, "differs only by letter case"),
-        ("my-issuer", " my-issuer", Spelling, "differs only by whitespace at an end"),
+        ("my-issuer", "My-Issuer", Form, "differs only by letter case"),
+        ("my-issuer", " my-issuer", Form, "differs only by whitespace at an end"),
         (V2, V1, Version, "is the version 1.0 issuer of the same Entra tenant"),
         (V1, V2, Version, "is the version 2.0 issuer of the same Entra tenant"),
         (V2, "https://login.microsoftonline.com/other/v2.0", SameHost, "is another Entra tenant"),

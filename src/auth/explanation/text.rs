@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 
 use crate::auth::jwt::Object;
 
-/// Longest shown value of a token, in characters. Longer ones are truncated.
+/// Maximum length of a shown value, in characters. Longer values are truncated.
 const MAX_SHOWN: usize = 200;
 
-/// Longest value in a suggested setting, in characters. Google's client ids have 72. A truncated
+/// Maximum length of a value in a suggested setting, in characters. Google's client ids have 72. A truncated
 /// value would be wrong.
 const MAX_SUGGESTED: usize = 120;
 
@@ -63,7 +63,7 @@ pub(super) fn toml_text(text: &str) -> Option<String> {
     Some(toml)
 }
 
-/// A TOML array of such strings.
+/// A TOML array of strings.
 pub(super) fn toml_list<'t>(texts: impl IntoIterator<Item = &'t str>) -> Option<String> {
     let texts = texts.into_iter().map(toml_text).collect::<Option<Vec<_>>>()?;
     Some(format!("[{}]", texts.join(", ")))
@@ -82,8 +82,8 @@ mod tests {
             assert_eq!(table["key"].as_str(), Some(text), "{line}");
             assert!(!line.contains(['\u{202e}', '\u{301}', '\n']), "{line}");
         }
-        for bad in ["a\nb", "\u{1b}[2J", " a", "a\u{9b}", &"x".repeat(121)] {
-            assert_eq!(toml_text(bad), None, "{bad:?}");
+        for invalid in ["a\nb", "\u{1b}[2J", " a", "a\u{9b}", &"x".repeat(121)] {
+            assert_eq!(toml_text(invalid), None, "{invalid:?}");
         }
         assert_eq!(toml_list(["a", "b"]).as_deref(), Some("[\"a\", \"b\"]"));
         assert_eq!(toml_list(["a", "b\n"]), None);

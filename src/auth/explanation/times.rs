@@ -9,7 +9,7 @@ use crate::{
     clock::later,
 };
 
-/// A number of seconds from here on is after the year 5000, so it is probably in milliseconds.
+/// Seconds since 1970, in the year 5138. A later time is probably in milliseconds.
 const MILLISECONDS: f64 = 1e11;
 
 const TIMES: [&str; 3] = ["exp", "nbf", "iat"];

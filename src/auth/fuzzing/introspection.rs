@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::said::{self, Said};
+use super::reparsed::{self, Reparsed};
 use crate::{
     auth::{
         credentials::Scheme,
@@ -15,10 +15,10 @@ use crate::{
     settings::{DpopMode, Introspection, KeySource},
 };
 
-/// Each mode with its issuer's rules.
+/// The rules of an issuer, by its DPoP mode.
 static RULES: LazyLock<[(DpopMode, Rules); 3]> = LazyLock::new(|| {
     [DpopMode::Off, DpopMode::Optional, DpopMode::Required].map(|mode| {
-        let rules = said::rules(|issuer| {
+        let rules = reparsed::rules(|issuer| {
             issuer.dpop = mode;
             issuer.keys = KeySource::Introspection(Introspection {
                 url: "https://id.example/introspect".to_owned(),
@@ -34,58 +34,62 @@ static RULES: LazyLock<[(DpopMode, Rules); 3]> = LazyLock::new(|| {
 /// Checks a response.
 pub fn introspection_answer(json: &[u8]) {
     let Ok(parsed) = Introspected::parse(json) else { return };
-    let said = Said::read(json).expect("an object");
-    assert_eq!(said.get("active"), Some(&json!(parsed.is_some())), "not what it says");
+    let reparsed = Reparsed::parse(json).expect("an object");
+    assert_eq!(reparsed.get("active"), Some(&json!(parsed.is_some())), "`active` is misread");
     let Some(introspected) = parsed else { return };
     for (mode, rules) in &*RULES {
         for scheme in [Scheme::Bearer, Scheme::Dpop] {
-            let checked = introspected.check(rules, scheme, said::now());
-            let context = CheckContext { rules, scheme, now: said::now() };
+            let checked = introspected.check(rules, scheme, reparsed::now());
+            let context = CheckContext { rules, scheme, now: reparsed::now() };
             let checks = explain_claims(introspected.claims(), &context);
-            assert_eq!(checked.as_ref().err(), first_failure(&checks), "explained otherwise");
+            assert_eq!(checked.as_ref().err(), first_failure(&checks), "the explanation differs");
             if let Ok(accepted) = checked {
-                check_accepted(&said, &accepted);
-                check_binding(&said, &accepted, *mode, scheme);
+                check_accepted(&reparsed, &accepted);
+                check_binding(&reparsed, &accepted, *mode, scheme);
             }
         }
     }
 }
 
 /// Checks what an accepted response must contain.
-fn check_accepted(said: &Said, accepted: &Accepted) {
-    assert!(!said.has("iss") || said.text("iss") == Some(said::ISSUER), "another issuer's");
-    said.check_kind(false);
-    for (name, taken) in [
+fn check_accepted(reparsed: &Reparsed, accepted: &Accepted) {
+    assert!(
+        !reparsed.has("iss") || reparsed.text("iss") == Some(reparsed::ISSUER),
+        "another issuer"
+    );
+    reparsed.check_kind(false);
+    for (name, accepted_kinds) in [
         ("token_type", &["bearer", "dpop"][..]),
         ("token_use", &["access_token", "access", "dpop"]),
         ("typ", &["bearer", "at+jwt", "jwt", "dpop"]),
     ] {
-        let kind = said.get(name).map(|kind| kind.as_str().expect("a text").to_ascii_lowercase());
-        assert!(kind.is_none_or(|kind| taken.contains(&&*kind)), "of another kind: {name}");
+        let kind =
+            reparsed.get(name).map(|kind| kind.as_str().expect("a string").to_ascii_lowercase());
+        assert!(kind.is_none_or(|kind| accepted_kinds.contains(&&*kind)), "unexpected {name}");
     }
-    said.check_end(accepted.end, false);
-    said.check(&accepted.customer, &said::USUAL);
+    reparsed.check_end(accepted.end, false);
+    reparsed.check(&accepted.customer, &reparsed::DEFAULT);
 }
 
-/// Checks that a bound token is never accepted without its key, and that no other passes for one.
-fn check_binding(said: &Said, accepted: &Accepted, mode: DpopMode, scheme: Scheme) {
-    let is_called_bound = ["token_type", "token_use", "typ"]
+/// Checks that a bound token is accepted only with its key, and an unbound one only as a bearer token.
+fn check_binding(reparsed: &Reparsed, accepted: &Accepted, mode: DpopMode, scheme: Scheme) {
+    let claims_to_be_bound = ["token_type", "token_use", "typ"]
         .into_iter()
-        .filter_map(|name| said.text(name))
+        .filter_map(|name| reparsed.text(name))
         .any(|kind| kind.eq_ignore_ascii_case("DPoP"));
-    match said.get("cnf") {
+    match reparsed.get("cnf") {
         None => {
-            assert!(!is_called_bound, "bound to nobody knows what");
-            assert!(accepted.bound_to.is_none(), "bound to a key out of nowhere");
+            assert!(!claims_to_be_bound, "bound to an unknown key");
+            assert!(accepted.bound_to.is_none(), "bound without cnf");
             assert!(scheme == Scheme::Bearer && mode != DpopMode::Required, "unbound");
         }
         Some(cnf) => {
-            assert!(scheme == Scheme::Dpop && mode != DpopMode::Off, "without its proof");
+            assert!(scheme == Scheme::Dpop && mode != DpopMode::Off, "accepted without a proof");
             let members = cnf.as_object().expect("an object");
-            assert_eq!(members.len(), 1, "bound in a way that nobody proves");
+            assert_eq!(members.len(), 1, "another confirmation method");
             let key = accepted.bound_to.expect("a key");
-            let spelt = members.get("jkt").and_then(Value::as_str);
-            assert_eq!(spelt, Some(&*URL_SAFE_NO_PAD.encode(key)), "another's key");
+            let thumbprint = members.get("jkt").and_then(Value::as_str);
+            assert_eq!(thumbprint, Some(&*URL_SAFE_NO_PAD.encode(key)), "another key");
         }
     }
 }
@@ -94,7 +98,7 @@ fn check_binding(said: &Said, accepted: &Accepted, mode: DpopMode, scheme: Schem
 mod tests {
     use proptest::{collection::vec, option, prelude::*, sample::select};
 
-    use super::{said::NOW, *};
+    use super::{reparsed::NOW, *};
 
     #[test]
     fn stored_responses_keep_the_invariants() {
@@ -103,7 +107,7 @@ mod tests {
 
     const JKT: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
 
-    fn good() -> Vec<(&'static str, String)> {
+    fn valid() -> Vec<(&'static str, String)> {
         vec![
             ("active", "true".to_owned()),
             ("aud", "\"api\"".to_owned()),
@@ -121,14 +125,14 @@ mod tests {
 
     #[test]
     fn the_invariants_are_exercised() {
-        let mut bound = good();
+        let mut bound = valid();
         bound.push(("cnf", format!("{{\"jkt\":\"{JKT}\"}}")));
         bound.push(("token_type", "\"DPoP\"".to_owned()));
-        for (members, expected) in [(good(), [2, 0]), (bound, [0, 2])] {
+        for (members, expected) in [(valid(), [2, 0]), (bound, [0, 2])] {
             let introspected = Introspected::parse(object(&members).as_bytes()).unwrap().unwrap();
             let accepting = |scheme| {
                 let accepts = |(_, rules): &&(_, Rules)| {
-                    introspected.check(rules, scheme, said::now()).is_ok()
+                    introspected.check(rules, scheme, reparsed::now()).is_ok()
                 };
                 RULES.iter().filter(accepts).count()
             };
@@ -136,7 +140,7 @@ mod tests {
         }
     }
 
-    fn odd() -> impl Strategy<Value = String> {
+    fn unusual() -> impl Strategy<Value = String> {
         let bound = [format!("{{\"jkt\":\"{JKT}\"}}"), format!("{{\"jkt\":\"{JKT}\",\"x\":1}}")];
         let times = [NOW - 29, NOW - 30, NOW + 30, NOW + 31].map(|time| time.to_string());
         let others = [
@@ -189,10 +193,10 @@ mod tests {
     proptest! {
         #[test]
         fn generated_responses_keep_the_invariants(
-            changes in vec((select(NAMES), option::of(odd())), 0..4),
+            changes in vec((select(NAMES), option::of(unusual())), 0..4),
             doubled in any::<bool>(),
         ) {
-            let mut members = good();
+            let mut members = valid();
             for (name, value) in changes {
                 if !doubled {
                     members.retain(|(other, _)| *other != name);

@@ -10,19 +10,19 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::keys::check_refuses_forgeries;
+use super::keys::check_rejects_forgeries;
 use crate::{
     auth::jwks::{KeySelector, KeySet, MAX_SET_BYTES},
     settings::Algorithm,
 };
 
-/// As in `jwks::pem`.
+/// The limit in `jwks::pem`.
 const MAX_KEYS: usize = 4;
 
 /// Checks a key file.
 pub fn key_file(text: &[u8]) {
     let Ok((set, left_out)) = KeySet::parse_file(text, &Algorithm::ALL) else { return };
-    assert!(text.len() <= MAX_SET_BYTES, "more than is taken");
+    assert!(text.len() <= MAX_SET_BYTES, "above the size limit");
     let blocks = blocks(text);
     if blocks.is_empty() {
         let (fetched, others) = KeySet::parse(text, &Algorithm::ALL).expect("the same set");
@@ -30,15 +30,15 @@ pub fn key_file(text: &[u8]) {
         return;
     }
     assert!(blocks.len() <= MAX_KEYS && set.len() > 0, "{} blocks", blocks.len());
-    assert_eq!(set.len().checked_add(left_out.len()), Some(blocks.len()), "keys come and go");
+    assert_eq!(set.len().checked_add(left_out.len()), Some(blocks.len()), "keys are lost or added");
     for (number, (label, content)) in (1..).zip(&blocks) {
         assert!(["PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE"].contains(&&**label), "{label}");
         let der = STANDARD.decode(content).expect("Base64");
         let is_used = left_out.iter().all(|left_out| left_out.kid != format!("block {number}"));
         assert!(!is_used || !is_private(&der), "the private key of block {number} is used");
     }
-    check_found(&set);
-    check_line_ends(text, &set);
+    check_candidates(&set);
+    check_line_endings(text, &set);
 }
 
 /// Label and content of each PEM block.
@@ -60,7 +60,7 @@ fn blocks(text: &[u8]) -> Vec<(String, String)> {
     blocks
 }
 
-/// Whether a key can make signatures.
+/// Whether this is a private key.
 fn is_private(der: &[u8]) -> bool {
     let elliptic = [&ECDSA_P256_SHA256_FIXED_SIGNING, &ECDSA_P384_SHA384_FIXED_SIGNING];
     rsa::KeyPair::from_der(der).is_ok()
@@ -71,24 +71,24 @@ fn is_private(der: &[u8]) -> bool {
 }
 
 /// Checks that PEM keys, which have no `kid`, match tokens with any `kid` and without one.
-fn check_found(set: &KeySet) {
-    assert!(set.may_have_kid("any"), "a kid that leads to a fetch");
+fn check_candidates(set: &KeySet) {
+    assert!(set.may_have_kid("any"), "an unknown kid would cause a fetch");
     for algorithm in Algorithm::ALL {
-        let fitting = set.candidates(KeySelector { kid: None, algorithm });
-        assert!(fitting.len() <= MAX_KEYS, "{} keys for one token", fitting.len());
+        let candidates = set.candidates(KeySelector { kid: None, algorithm });
+        assert!(candidates.len() <= MAX_KEYS, "{} keys for one token", candidates.len());
         assert_eq!(
-            fitting.len(),
+            candidates.len(),
             set.candidates(KeySelector { kid: Some("any"), algorithm }).len()
         );
-        for key in fitting {
-            assert!(key.kid().is_none() && key.supports(algorithm), "a key that doesn't fit");
-            check_refuses_forgeries(key, algorithm);
+        for key in candidates {
+            assert!(key.kid().is_none() && key.supports(algorithm), "another key");
+            check_rejects_forgeries(key, algorithm);
         }
     }
 }
 
 /// Checks that the keys do not depend on line endings.
-fn check_line_ends(text: &[u8], set: &KeySet) {
+fn check_line_endings(text: &[u8], set: &KeySet) {
     let text = str::from_utf8(text).expect("PEM is text").replace('\n', "\r\n");
     if text.len() > MAX_SET_BYTES {
         return;
@@ -102,7 +102,7 @@ fn check_line_ends(text: &[u8], set: &KeySet) {
                 .map(|key| *key.thumbprint())
                 .collect::<Vec<_>>()
         });
-        assert_eq!(one, other, "other keys");
+        assert_eq!(one, other, "different keys");
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
         crate::corpus::replay("key_file", key_file);
     }
 
-    /// The public key of RFC 8410 §10.1, and the private one of §10.3.
+    /// The public key of RFC 8410 §10.1, and the private key of §10.3.
     const PUBLIC: &str = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
     const PRIVATE: &str = "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC";
 

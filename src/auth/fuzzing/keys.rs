@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::said::is_text_of_object;
+use super::reparsed::may_be_object;
 use crate::{
     auth::jwks::{Key, KeySelector, KeySet, MAX_SET_BYTES},
     settings::Algorithm,
 };
 
-/// As in `jwks`.
+/// The limits in `jwks`.
 const MAX_KEYS: usize = 100;
 const MAX_SHARING: usize = 4;
 
-/// `kid`s checked per set. Each costs a few signature checks.
+/// The number of `kid`s to check. Each costs a few signature checks.
 const MAX_KIDS: usize = 8;
 
-/// A signature of any message by a key that is the neutral element: the same element, and zero.
+/// A valid signature of any message if the key is the neutral element: the same element, then zero.
 const NEUTRAL: [u8; 64] = {
     let mut signature = [0; 64];
     signature[0] = 1;
@@ -27,19 +27,25 @@ const NEUTRAL: [u8; 64] = {
 /// Checks a JWK set.
 pub fn key_set(json: &[u8]) {
     let Ok((set, left_out)) = KeySet::parse(json, &Algorithm::ALL) else { return };
-    assert!(is_text_of_object(json), "no object");
-    // The second reader rejects numbers outside its range anywhere in the document.
+    assert!(may_be_object(json), "not an object");
+    // serde_json rejects numbers outside its range anywhere in the document.
     let Ok(document) = serde_json::from_slice::<Value>(json) else { return };
     let jwks = document.get("keys").and_then(Value::as_array).expect("an object with keys");
-    assert!(json.len() <= MAX_SET_BYTES && jwks.len() <= MAX_KEYS, "more than is taken");
-    assert_eq!(set.len().checked_add(left_out.len()), Some(jwks.len()), "keys come and go");
-    assert!(set.len() <= jwks.iter().filter(|jwk| is_public(jwk)).count(), "a key that isn't one");
-    assert!(left_out.iter().all(|left_out| is_plain(&left_out.kid)), "a kid that spoils a line");
+    assert!(json.len() <= MAX_SET_BYTES && jwks.len() <= MAX_KEYS, "above the limits");
+    assert_eq!(set.len().checked_add(left_out.len()), Some(jwks.len()), "keys are lost or added");
+    assert!(
+        set.len() <= jwks.iter().filter(|jwk| is_public(jwk)).count(),
+        "an unusable JWK is used"
+    );
+    assert!(
+        left_out.iter().all(|left_out| is_printable(&left_out.kid)),
+        "a kid that is unsafe to log"
+    );
     for kid in kids(jwks) {
-        check_found(&set, kid);
+        check_candidates(&set, kid);
     }
-    assert!(!set.may_have_kid("nobody's") || kids(jwks).contains("nobody's"));
-    check_alone(json, &set);
+    assert!(!set.may_have_kid("unknown") || kids(jwks).contains("unknown"));
+    check_fewer_algorithms(json, &set);
 }
 
 /// Whether a JWK can be a key for checking signatures, by its members.
@@ -52,7 +58,7 @@ fn is_public(jwk: &Value) -> bool {
         && ["RSA", "EC", "OKP"].iter().any(|kty| jwk.get("kty").is_some_and(|it| it == kty))
 }
 
-fn is_plain(kid: &str) -> bool {
+fn is_printable(kid: &str) -> bool {
     kid.len() <= 64 && kid.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
@@ -61,26 +67,26 @@ fn kids(jwks: &[Value]) -> BTreeSet<&str> {
 }
 
 /// Checks the keys for a token with this `kid`.
-fn check_found(set: &KeySet, kid: &str) {
-    let mut knows = false;
+fn check_candidates(set: &KeySet, kid: &str) {
+    let mut is_known = false;
     for algorithm in Algorithm::ALL {
-        let fitting = set.candidates(KeySelector { kid: Some(kid), algorithm });
-        assert!(fitting.len() <= MAX_SHARING, "{} keys for one token", fitting.len());
-        knows |= !fitting.is_empty();
-        for key in fitting {
-            assert!(key.kid() == Some(kid) && key.supports(algorithm), "a key that doesn't fit");
-            check_refuses_forgeries(key, algorithm);
+        let candidates = set.candidates(KeySelector { kid: Some(kid), algorithm });
+        assert!(candidates.len() <= MAX_SHARING, "{} keys for one token", candidates.len());
+        is_known |= !candidates.is_empty();
+        for key in candidates {
+            assert!(key.kid() == Some(kid) && key.supports(algorithm), "another key");
+            check_rejects_forgeries(key, algorithm);
         }
         assert!(
             set.candidates(KeySelector { kid: None, algorithm }).len() <= 1,
-            "a choice of keys"
+            "several keys without a kid"
         );
     }
-    assert_eq!(set.may_have_kid(kid), knows);
+    assert_eq!(set.may_have_kid(kid), is_known);
 }
 
-/// Checks that signatures anyone can make are rejected.
-pub(super) fn check_refuses_forgeries(key: &Key, algorithm: Algorithm) {
+/// Checks that signatures which need no private key are rejected.
+pub(super) fn check_rejects_forgeries(key: &Key, algorithm: Algorithm) {
     for signature in [&[][..], &[0; 64], &NEUTRAL, &[0; 96], &[0; 256], &[0xff; 64]] {
         for message in [&b""[..], b"e30.e30"] {
             assert!(!key.verifies(algorithm, message, signature), "forged");
@@ -89,7 +95,7 @@ pub(super) fn check_refuses_forgeries(key: &Key, algorithm: Algorithm) {
 }
 
 /// Checks that an issuer with fewer algorithms gets no key for others, and no additional keys.
-fn check_alone(json: &[u8], whole: &KeySet) {
+fn check_fewer_algorithms(json: &[u8], whole: &KeySet) {
     let only = Algorithm::ES256;
     let Ok((set, _)) = KeySet::parse(json, &[only]) else { return };
     assert!(set.len() <= whole.len(), "fewer algorithms and more keys");
@@ -112,7 +118,7 @@ mod tests {
         crate::corpus::replay("key_set", key_set);
     }
 
-    /// Members of a JWK: a P-256 key's (RFC 7515 §A.3), an Ed25519 key's (RFC 8037 §A.2), and others.
+    /// Members of a JWK: those of a P-256 key (RFC 7515 §A.3), of an Ed25519 key (RFC 8037 §A.2), and others.
     const MEMBERS: [&str; 20] = [
         r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#,
         r#""kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#,

@@ -1,4 +1,4 @@
-//! Who is believed, and what.
+//! Which peers are trusted, and which header values are valid.
 
 use super::*;
 use crate::tls::PeerCertificate;
@@ -18,7 +18,7 @@ fn gateway(subjects: &[&str]) -> Gateway {
     })
 }
 
-fn said(
+fn outcome(
     gateway: &Gateway,
     transport: Option<Transport>,
     peer: Option<&PeerCertificate>,
@@ -39,33 +39,33 @@ fn said(
 fn only_trusted_peers_may_name_a_customer() {
     use Transport::{Loopback, Network, Unix};
 
-    let (ours, other) = (peer("gw"), peer("other"));
+    let (gw, other) = (peer("gw"), peer("other"));
     let bare = PeerCertificate::default();
-    for (subjects, transport, peer, believed) in [
+    for (subjects, transport, peer, is_trusted) in [
         (&[][..], Some(Unix), None, true),
         (&[], Some(Loopback), None, true),
         (&[], Some(Network), None, false),
-        (&[], Some(Network), Some(&ours), false),
+        (&[], Some(Network), Some(&gw), false),
         (&[], None, None, false),
-        (&[], None, Some(&ours), false),
+        (&[], None, Some(&gw), false),
         (&["gw"], Some(Unix), None, true),
         (&["gw"], Some(Loopback), None, false),
         (&["gw"], Some(Loopback), Some(&other), false),
-        (&["gw"], Some(Loopback), Some(&ours), true),
-        (&["gw"], Some(Network), Some(&ours), true),
+        (&["gw"], Some(Loopback), Some(&gw), true),
+        (&["gw"], Some(Network), Some(&gw), true),
         (&["gw"], Some(Network), Some(&other), false),
         (&["gw"], Some(Network), Some(&bare), false),
         (&["gw"], Some(Network), None, false),
-        (&["gw"], None, Some(&ours), false),
-        (&["GW"], Some(Network), Some(&ours), false),
-        (&["gw "], Some(Network), Some(&ours), false),
-        (&["x", "gw.example"], Some(Network), Some(&ours), true),
-        (&["spiffe://example/gw"], Some(Network), Some(&ours), true),
-        (&["spiffe://example/g"], Some(Network), Some(&ours), false),
+        (&["gw"], None, Some(&gw), false),
+        (&["GW"], Some(Network), Some(&gw), false),
+        (&["gw "], Some(Network), Some(&gw), false),
+        (&["x", "gw.example"], Some(Network), Some(&gw), true),
+        (&["spiffe://example/gw"], Some(Network), Some(&gw), true),
+        (&["spiffe://example/g"], Some(Network), Some(&gw), false),
     ] {
-        let expected = if believed { Ok("alice".to_owned()) } else { Err("untrusted_peer") };
-        let said = said(&gateway(subjects), transport, peer, &[b"alice"]);
-        assert_eq!(said, expected, "{subjects:?} {transport:?} {peer:?}");
+        let expected = if is_trusted { Ok("alice".to_owned()) } else { Err("untrusted_peer") };
+        let got = outcome(&gateway(subjects), transport, peer, &[b"alice"]);
+        assert_eq!(got, expected, "{subjects:?} {transport:?} {peer:?}");
     }
 }
 
@@ -86,7 +86,7 @@ fn gateway_replaces_the_issuer() {
 fn exactly_one_header_with_a_customer_id_is_accepted() {
     let gateway = gateway(&[]);
     let long = [b'x'; 300];
-    for (values, outcome) in [
+    for (values, expected) in [
         (&[&b"alice"[..]][..], Ok("alice".to_owned())),
         (&[], Err("missing_token")),
         (&[b"alice", b"alice"], Err("malformed_header")),
@@ -100,7 +100,7 @@ fn exactly_one_header_with_a_customer_id_is_accepted() {
         (&[b"\xff"], Err("no_customer")),
         (&[&long], Err("no_customer")),
     ] {
-        let said = said(&gateway, Some(Transport::Unix), None, values);
-        assert_eq!(said, outcome, "{values:?}");
+        let got = outcome(&gateway, Some(Transport::Unix), None, values);
+        assert_eq!(got, expected, "{values:?}");
     }
 }

@@ -1,8 +1,7 @@
-//! Asks the issuer about a token, once at a time for each token: further requests with it wait for
-//! the same response.
+//! Introspects tokens, with one call at a time for each token: concurrent requests with it share the call.
 //!
-//! Calls are limited in number and time, and so are the requests that wait for them. A request that
-//! arrives after the token cache was cleared joins no call that began before.
+//! The calls, their duration, and the requests that wait for them are limited. A request that arrives
+//! after the token cache was cleared joins no call that began before.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -26,7 +25,7 @@ use super::{
         jwt::Introspected,
         token_cache::Epoch,
     },
-    ask::{AskError, Asker},
+    endpoint::{IntrospectionEndpoint, IntrospectionError},
 };
 use crate::{
     clock::{Clock, timeout_at},
@@ -35,13 +34,13 @@ use crate::{
     single_flight::{Join, SingleFlight},
 };
 
-/// Limit on the time of a call, including the wait for [`MAX_CALLS`].
+/// Maximum duration of a call, including the wait for a permit (see [`MAX_CALLS`]).
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// `Retry-After` of the error if the issuer can't be asked.
+/// `Retry-After` if introspection fails.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Limit on concurrent calls. An issuer that responds in 50 ms gets 1,280 calls per second.
+/// Maximum number of concurrent calls. An issuer that responds in 50 ms gets 1,280 calls per second.
 const MAX_CALLS: usize = 64;
 
 /// The outcomes of a call with a valid response.
@@ -57,23 +56,23 @@ pub(super) struct IntrospectionClient {
     permits: Arc<Semaphore>,
 }
 
-/// What a call needs.
+/// The issuer, shared by all calls.
 struct Issuer {
     name: Box<str>,
-    asker: Arc<dyn Asker>,
+    endpoint: Arc<dyn IntrospectionEndpoint>,
     calls: Semaphore,
     clock: Arc<dyn Clock>,
     outcomes: IntCounterVec,
     duration: Histogram,
-    /// The failure was logged.
-    failing: AtomicBool,
+    /// Whether the last call failed. Only changes are logged.
+    is_failing: AtomicBool,
 }
 
 /// A response about an active token.
 pub(in crate::auth) struct IntrospectionResponse {
     pub(in crate::auth) introspected: Introspected,
-    /// When the request was sent.
-    pub(in crate::auth) asked: Timestamp,
+    /// When the call began.
+    pub(in crate::auth) requested_at: Timestamp,
 }
 
 type Outcome = Result<Arc<IntrospectionResponse>, AuthError>;
@@ -81,22 +80,22 @@ type Outcome = Result<Arc<IntrospectionResponse>, AuthError>;
 impl IntrospectionClient {
     pub(super) fn new(
         issuer: &str,
-        asker: Arc<dyn Asker>,
+        endpoint: Arc<dyn IntrospectionEndpoint>,
         limits: &Limits,
         clock: &Arc<dyn Clock>,
         metrics: &metrics::Auth,
     ) -> Self {
-        for outcome in AskError::OUTCOMES.iter().chain(&[ACTIVE, INACTIVE]) {
+        for outcome in IntrospectionError::OUTCOMES.iter().chain(&[ACTIVE, INACTIVE]) {
             metrics.introspections.create(&[issuer, outcome]);
         }
         let issuer = Issuer {
             name: issuer.into(),
-            asker,
+            endpoint,
             calls: Semaphore::new(MAX_CALLS),
             clock: Arc::clone(clock),
             outcomes: metrics.introspections.clone(),
             duration: metrics.introspection_duration.with_label_values(&[issuer]),
-            failing: AtomicBool::new(false),
+            is_failing: AtomicBool::new(false),
         };
         Self {
             issuer: Arc::new(issuer),
@@ -106,7 +105,7 @@ impl IntrospectionClient {
         }
     }
 
-    /// Joins or starts a call about the token. Must run where local tasks can be spawned.
+    /// Joins or starts a call for the token. Must run where local tasks can be spawned.
     pub(super) async fn introspect(&self, token: &Token<'_>, epoch: Epoch) -> Outcome {
         let _permit = self.waiting.try_acquire(&token.digest)?;
         let permit = || Arc::clone(&self.permits).try_acquire_owned();
@@ -125,24 +124,27 @@ impl IntrospectionClient {
                 waiter
             }
         };
-        // Without an outcome, the worker that called has stopped.
+        // There is no outcome if the worker that made the call has stopped.
         waiter.outcome().await.unwrap_or(Err(UNAVAILABLE))
     }
 
-    /// One call for an operator, with the reason if it fails.
-    pub(super) async fn probe(&self, token: &str) -> Result<Option<Introspected>, AskError> {
+    /// Makes one call for an operator. Returns the reason if it fails.
+    pub(super) async fn probe(
+        &self,
+        token: &str,
+    ) -> Result<Option<Introspected>, IntrospectionError> {
         self.issuer.call(token).await
     }
 }
 
-/// The issuer can't be asked.
+/// The error if introspection fails.
 pub(in crate::auth) const UNAVAILABLE: AuthError =
     AuthError::KeysUnavailable { retry_after: RETRY };
 
 impl Issuer {
-    /// Calls the issuer, and counts, times and logs the call.
+    /// Makes a call. Counts, times and logs it.
     async fn introspect(&self, token: &str) -> Outcome {
-        let asked = self.clock.now();
+        let requested_at = self.clock.now();
         let result = {
             let _timer = self.duration.start_timer();
             self.call(token).await
@@ -155,32 +157,34 @@ impl Issuer {
         self.outcomes.with_label_values(&[&*self.name, outcome]).inc();
         self.log(result.as_ref().err());
         match result {
-            Ok(Some(introspected)) => Ok(Arc::new(IntrospectionResponse { introspected, asked })),
+            Ok(Some(introspected)) => {
+                Ok(Arc::new(IntrospectionResponse { introspected, requested_at }))
+            }
             Ok(None) => Err(Reason::Inactive.into()),
             Err(_) => Err(UNAVAILABLE),
         }
     }
 
-    async fn call(&self, token: &str) -> Result<Option<Introspected>, AskError> {
+    async fn call(&self, token: &str) -> Result<Option<Introspected>, IntrospectionError> {
         let deadline = self.clock.monotonic().plus(MAX_WAIT);
-        // The HTTP library may panic on a response. The waiting requests get that as an error.
+        // The HTTP library may panic on a response.
         let exchange = AssertUnwindSafe(self.exchange(token)).catch_unwind();
         timeout_at(&*self.clock, deadline, exchange)
             .await
-            .ok_or(AskError::Timeout)?
-            .map_err(|_panic| AskError::Panicked)?
+            .ok_or(IntrospectionError::Timeout)?
+            .map_err(|_panic| IntrospectionError::Panicked)?
     }
 
-    async fn exchange(&self, token: &str) -> Result<Option<Introspected>, AskError> {
-        // The semaphore is never closed.
-        let _call = self.calls.acquire().await.map_err(|_| AskError::Unreachable)?;
-        let answer = self.asker.ask(token).await?;
-        Introspected::parse(&answer).map_err(|_| AskError::Answer)
+    async fn exchange(&self, token: &str) -> Result<Option<Introspected>, IntrospectionError> {
+        // Never an error: the semaphore is not closed.
+        let _call = self.calls.acquire().await.map_err(|_| IntrospectionError::Unreachable)?;
+        let body = self.endpoint.introspect(token).await?;
+        Introspected::parse(&body).map_err(|_| IntrospectionError::InvalidResponse)
     }
 
-    /// Logs when the calls begin to fail, and when they succeed again.
-    fn log(&self, error: Option<&AskError>) {
-        let was_failing = self.failing.swap(error.is_some(), Ordering::Relaxed);
+    /// Logs the first failure, and the first success after failures.
+    fn log(&self, error: Option<&IntrospectionError>) {
+        let was_failing = self.is_failing.swap(error.is_some(), Ordering::Relaxed);
         match error {
             Some(error) if !was_failing => {
                 tracing::warn!(issuer = &*self.name, %error, "token introspection failed");

@@ -1,5 +1,5 @@
-//! Who is asked about what, how often, and for how long an answer counts: with an issuer that does
-//! as it is told, and a clock that is turned by hand.
+//! Which tokens are introspected, how often, and for how long a response is cached, with a fake endpoint
+//! and a manual clock.
 
 use std::{
     collections::BTreeMap,
@@ -16,9 +16,8 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    auth::Authenticator,
     auth::testing::{
-        ISSUER, P256, PLACES, START, World, base64url, header, introspected_issuer, issuer,
+        ISSUER, MAX_WAITING, P256, START, World, base64url, header, introspected_issuer, issuer,
         locally, set, settings, settle, token, with, world_of_auth,
     },
     captured_log::CapturedLog,
@@ -26,112 +25,129 @@ use crate::{
     revocation::{Entry, Target},
 };
 
-const SECOND_SUBSCRIBER: Duration = Duration::from_secs(1);
-const ASKED: &str = "https://asked.example";
+const SECOND: Duration = Duration::from_secs(1);
+const OPAQUE: &str = "https://opaque.example";
 
-/// An issuer that is asked.
-struct Oracle {
-    says: Mutex<BTreeMap<String, Result<Bytes, AskError>>>,
-    asked: Mutex<Vec<String>>,
-    held: watch::Sender<bool>,
+/// An endpoint with scripted responses. Unknown tokens are not active.
+struct FakeEndpoint {
+    responses: Mutex<BTreeMap<String, Result<Bytes, IntrospectionError>>>,
+    calls: Mutex<Vec<String>>,
+    is_held: watch::Sender<bool>,
     panics: AtomicBool,
 }
 
-impl Oracle {
-    fn says(&self, token: &str, answer: &Value) {
-        self.says.lock().unwrap().insert(token.to_owned(), Ok(answer.to_string().into()));
+impl FakeEndpoint {
+    fn set_response(&self, token: &str, response: &Value) {
+        let response = Ok(response.to_string().into());
+        self.responses.lock().unwrap().insert(token.to_owned(), response);
     }
 
-    fn fails(&self, token: &str, error: AskError) {
-        self.says.lock().unwrap().insert(token.to_owned(), Err(error));
+    fn set_error(&self, token: &str, error: IntrospectionError) {
+        self.responses.lock().unwrap().insert(token.to_owned(), Err(error));
     }
 
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
+    fn calls(&self) -> usize {
+        self.calls.lock().unwrap().len()
+    }
+
+    /// Delays all responses, or sends them.
+    fn hold(&self, is_held: bool) {
+        self.is_held.send_replace(is_held);
     }
 }
 
-impl Asker for Oracle {
-    fn ask(&self, token: &str) -> LocalBoxFuture<'static, Result<Bytes, AskError>> {
-        assert!(!self.panics.load(Ordering::Relaxed), "as it was told");
-        self.asked.lock().unwrap().push(token.to_owned());
-        let unknown = || Ok(r#"{"active":false}"#.into());
-        let says = self.says.lock().unwrap().get(token).cloned().unwrap_or_else(unknown);
-        let mut held = self.held.subscribe();
+impl IntrospectionEndpoint for FakeEndpoint {
+    fn introspect(
+        &self,
+        token: &str,
+    ) -> LocalBoxFuture<'static, Result<Bytes, IntrospectionError>> {
+        assert!(!self.panics.load(Ordering::Relaxed), "scripted panic");
+        self.calls.lock().unwrap().push(token.to_owned());
+        let inactive = || Ok(r#"{"active":false}"#.into());
+        let response = self.responses.lock().unwrap().get(token).cloned().unwrap_or_else(inactive);
+        let mut is_held = self.is_held.subscribe();
         Box::pin(async move {
-            held.wait_for(|held| !held).await.unwrap();
-            says
+            is_held.wait_for(|is_held| !is_held).await.unwrap();
+            response
         })
     }
 }
 
-fn good(sub: &str) -> Value {
+fn active(sub: &str) -> Value {
     json!({"active": true, "aud": "juspay-bff", "sub": sub, "exp": START + 300, "iat": START})
 }
 
-/// An issuer `main` with keys, and `asked` without.
-async fn worlds() -> (World, Arc<Oracle>) {
+/// An issuer `main` with keys, and `opaque` with introspection.
+async fn worlds() -> (World, Arc<FakeEndpoint>) {
     worlds_with(settings()).await
 }
 
-async fn worlds_with(auth: settings::Auth) -> (World, Arc<Oracle>) {
-    let asked = settings::Issuer { issuer: ASKED.to_owned(), ..introspected_issuer() };
-    let issuers = [("asked", asked, Bytes::new()), ("main", issuer(), set(&[P256.jwk("k1")]))];
-    let mut whole = auth.clone();
-    whole.issuers.extend(issuers.iter().map(|(name, it, _)| ((*name).to_owned(), it.clone())));
+async fn worlds_with(auth: settings::Auth) -> (World, Arc<FakeEndpoint>) {
+    let opaque = settings::Issuer { issuer: OPAQUE.to_owned(), ..introspected_issuer() };
+    let issuers = [("opaque", opaque, Bytes::new()), ("main", issuer(), set(&[P256.jwk("k1")]))];
+    let mut with_issuers = auth.clone();
+    with_issuers
+        .issuers
+        .extend(issuers.iter().map(|(name, it, _)| ((*name).to_owned(), it.clone())));
     let world = world_of_auth(auth, issuers).await;
-    let oracle = Arc::new(Oracle {
-        says: Mutex::default(),
-        asked: Mutex::default(),
-        held: watch::Sender::new(false),
+    let endpoint = Arc::new(FakeEndpoint {
+        responses: Mutex::default(),
+        calls: Mutex::default(),
+        is_held: watch::Sender::new(false),
         panics: AtomicBool::new(false),
     });
     let World { auth, clock, metrics, origins, limits } = world;
-    let ticking: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-    let answering: Arc<dyn Asker> = Arc::<Oracle>::clone(&oracle);
-    let introspection = Introspection::by(answering, &whole, &limits, &ticking, &metrics.auth);
-    let auth = Arc::into_inner(auth).unwrap();
-    let auth = Arc::new(Authenticator { introspection: Some(introspection), ..auth });
-    (World { auth, clock, metrics, origins, limits }, oracle)
+    let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let dyn_endpoint: Arc<dyn IntrospectionEndpoint> = Arc::<FakeEndpoint>::clone(&endpoint);
+    let introspection = Introspection::with_endpoint(
+        dyn_endpoint,
+        &with_issuers,
+        &limits,
+        &dyn_clock,
+        &metrics.auth,
+    );
+    let mut auth = Arc::into_inner(auth).unwrap();
+    auth.introspection = Some(introspection);
+    (World { auth: Arc::new(auth), clock, metrics, origins, limits }, endpoint)
 }
 
 fn count(world: &World, outcome: &str) -> u64 {
-    world.metrics.auth.introspections.with_label_values(&["asked", outcome]).get()
+    world.metrics.auth.introspections.with_label_values(&["opaque", outcome]).get()
 }
 
 #[tokio::test]
-async fn p1_a_token_is_its_own_customers_and_is_asked_about_once() {
+async fn p1_each_token_names_its_own_customer_and_is_introspected_once() {
     locally(async {
-        let (world, oracle) = worlds().await;
+        let (world, endpoint) = worlds().await;
         for (token, sub) in [("a", "alice"), ("b", "bob")] {
-            oracle.says(token, &good(sub));
-            for _ in ["first sight", "known"] {
+            endpoint.set_response(token, &active(sub));
+            for _ in ["introspected", "cached"] {
                 assert_eq!(world.outcome(token).await, Ok(sub.to_owned()));
             }
             let caller = world.check(token).await.unwrap();
-            assert_eq!(caller.issuer(), "asked");
+            assert_eq!(caller.issuer(), "opaque");
         }
-        assert_eq!((oracle.asked(), count(&world, "active")), (2, 2));
+        assert_eq!((endpoint.calls(), count(&world, "active")), (2, 2));
     })
     .await;
 }
 
 #[tokio::test]
-async fn whoever_a_token_names_is_asked_and_nobody_else() {
+async fn tokens_of_issuers_with_keys_are_never_introspected() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        // Of the issuer with keys: good, forged, expired, and broken in every part.
-        let good_jwt = token("k1", json!({}));
-        let (head, _) = good_jwt.rsplit_once('.').unwrap();
+        let (world, endpoint) = worlds().await;
+        // Tokens of the issuer with keys: valid, forged, expired, and malformed in every part.
+        let valid_jwt = token("k1", json!({}));
+        let (head, _) = valid_jwt.rsplit_once('.').unwrap();
         let payload = head.split_once('.').unwrap().1;
-        let broken = |header: &str| format!("{}.{payload}.AAAA", base64url(header));
+        let malformed = |header: &str| format!("{}.{payload}.AAAA", base64url(header));
         for (token, outcome) in [
-            (good_jwt.clone(), Ok("alice".to_owned())),
+            (valid_jwt.clone(), Ok("alice".to_owned())),
             (format!("{head}.AAAA"), Err("signature")),
             (token("k1", json!({"exp": START - 300})), Err("expired")),
-            (broken("{}"), Err("header")),
-            (broken(r#"{"alg":"ES256","crit":["x"]}"#), Err("header")),
-            (broken("no"), Err("not_jws")),
+            (malformed("{}"), Err("header")),
+            (malformed(r#"{"alg":"ES256","crit":["x"]}"#), Err("header")),
+            (malformed("no"), Err("not_jws")),
             (format!("{head}.*"), Err("malformed_header")),
             (format!("{head}.A"), Err("not_jws")),
             (format!("{head}."), Err("signature")),
@@ -139,23 +155,24 @@ async fn whoever_a_token_names_is_asked_and_nobody_else() {
         ] {
             assert_eq!(world.outcome(&token).await, outcome, "{token}");
         }
-        assert_eq!(oracle.asked(), 0);
-        // All others: of strangers, of the asked one itself, of nobody.
+        assert_eq!(endpoint.calls(), 0);
+        // All other tokens: of the issuer with introspection, of unknown issuers, and without an issuer.
         let other = |iss: Value| {
             let claims = with(&json!({"iss": iss, "sub": "alice"}), json!({})).to_string();
             P256.sign(jsonwebtoken::Algorithm::ES256, &header("k1").to_string(), &claims)
         };
-        let others = [other(json!(ASKED)), other(json!("x")), other(json!([ISSUER])), "a.b".into()];
+        let others =
+            [other(json!(OPAQUE)), other(json!("x")), other(json!([ISSUER])), "a.b".into()];
         for (number, token) in others.iter().enumerate() {
             assert_eq!(world.outcome(token).await, Err("inactive"), "{token}");
-            assert_eq!(oracle.asked(), number + 1, "{token}");
+            assert_eq!(endpoint.calls(), number + 1, "{token}");
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn without_such_an_issuer_nobody_is_asked() {
+async fn without_introspection_opaque_tokens_are_rejected() {
     locally(async {
         let world = crate::auth::testing::world().await;
         assert_eq!(world.outcome("a").await, Err("not_jws"));
@@ -164,99 +181,99 @@ async fn without_such_an_issuer_nobody_is_asked() {
 }
 
 #[tokio::test]
-async fn of_those_who_show_one_token_at_a_time_one_asks() {
+async fn concurrent_requests_with_one_token_share_a_call() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        oracle.says("a", &good("alice"));
-        oracle.says("b", &good("bob"));
-        oracle.held.send_replace(true);
-        let phones: Vec<_> = (0..50).map(|_| world.spawn("a".to_owned())).collect();
+        let (world, endpoint) = worlds().await;
+        endpoint.set_response("a", &active("alice"));
+        endpoint.set_response("b", &active("bob"));
+        endpoint.hold(true);
+        let requests: Vec<_> = (0..50).map(|_| world.spawn("a".to_owned())).collect();
         let other = world.spawn("b".to_owned());
         settle().await;
-        assert_eq!((oracle.asked(), world.waiting()), (2, 51));
-        // Whoever hangs up, even the one who began it, leaves the others' answer alone.
-        phones[0].abort();
-        oracle.held.send_replace(false);
-        let callers = join_all(phones.into_iter().skip(1)).await;
+        assert_eq!((endpoint.calls(), world.waiting()), (2, 51));
+        // A client that disconnects does not cancel the call, even if its request started it.
+        requests[0].abort();
+        endpoint.hold(false);
+        let callers = join_all(requests.into_iter().skip(1)).await;
         for caller in callers {
             assert_eq!(caller.unwrap().unwrap().customer().as_str(), "alice");
         }
         assert_eq!(other.await.unwrap().unwrap().customer().as_str(), "bob");
-        assert_eq!((oracle.asked(), world.waiting()), (2, 0));
+        assert_eq!((endpoint.calls(), world.waiting()), (2, 0));
     })
     .await;
 }
 
 #[tokio::test]
-async fn p6_whatever_goes_wrong_is_a_503_and_is_asked_anew() {
+async fn p6_failed_introspection_is_a_503_and_is_not_cached() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        let unavailable = Err(AuthError::KeysUnavailable { retry_after: SECOND_SUBSCRIBER });
+        let (world, endpoint) = worlds().await;
+        let unavailable = Err(AuthError::KeysUnavailable { retry_after: SECOND });
         for (error, outcome) in [
-            (AskError::Unreachable, "unreachable"),
-            (AskError::Timeout, "timeout"),
-            (AskError::Credentials, "rejected_credentials"),
-            (AskError::Status(500), "error"),
-            (AskError::Status(400), "error"),
-            (AskError::Answer, "invalid_response"),
+            (IntrospectionError::Unreachable, "unreachable"),
+            (IntrospectionError::Timeout, "timeout"),
+            (IntrospectionError::Credentials, "rejected_credentials"),
+            (IntrospectionError::Status(500), "error"),
+            (IntrospectionError::Status(400), "error"),
+            (IntrospectionError::InvalidResponse, "invalid_response"),
         ] {
-            oracle.fails("a", error);
+            endpoint.set_error("a", error);
             let before = count(&world, outcome);
             assert_eq!(world.check("a").await, unavailable, "{error}");
             assert_eq!(count(&world, outcome), before + 1, "{error}");
         }
-        oracle.says("a", &json!({"active": "yes"}));
+        endpoint.set_response("a", &json!({"active": "yes"}));
         assert_eq!(world.check("a").await, unavailable);
-        oracle.panics.store(true, Ordering::Relaxed);
+        endpoint.panics.store(true, Ordering::Relaxed);
         assert_eq!(world.check("a").await, unavailable);
         assert_eq!(count(&world, "invalid_response"), 3);
-        oracle.panics.store(false, Ordering::Relaxed);
-        oracle.says("a", &good("alice"));
-        assert_eq!(world.outcome("a").await, Ok("alice".to_owned()), "at once");
+        endpoint.panics.store(false, Ordering::Relaxed);
+        endpoint.set_response("a", &active("alice"));
+        assert_eq!(world.outcome("a").await, Ok("alice".to_owned()), "introspected again at once");
     })
     .await;
 }
 
 #[tokio::test]
-async fn the_log_tells_when_an_issuer_begins_to_fail_and_when_it_answers_again() {
+async fn only_the_first_failure_and_the_first_success_are_logged() {
     let (log, _guard) = CapturedLog::on_this_thread();
     locally(async {
-        let (world, oracle) = worlds().await;
-        let told = || {
+        let (world, endpoint) = worlds().await;
+        let logged = || {
             let log = log.text();
             let count = |text| log.matches(text).count();
             (count("token introspection failed"), count("token introspection works again"))
         };
-        oracle.says("a", &good("alice"));
+        endpoint.set_response("a", &active("alice"));
         assert!(world.check("a").await.is_ok());
-        assert_eq!(told(), (0, 0));
+        assert_eq!(logged(), (0, 0));
         for _ in 0..2 {
-            oracle.fails("b", AskError::Unreachable);
+            endpoint.set_error("b", IntrospectionError::Unreachable);
             assert!(world.check("b").await.is_err());
-            assert_eq!(told(), (1, 0));
+            assert_eq!(logged(), (1, 0));
         }
         for unknown in ["c", "d"] {
             assert!(world.check(unknown).await.is_err());
-            assert_eq!(told(), (1, 1));
+            assert_eq!(logged(), (1, 1));
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn p6_an_issuer_that_is_silent_keeps_nobody_for_longer_than_two_seconds() {
+async fn p6_requests_wait_at_most_two_seconds_for_introspection() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        oracle.held.send_replace(true);
-        // More than are asked about at a time: the others' turn doesn't come.
-        let phones: Vec<_> = (0..100).map(|number| world.spawn(format!("a{number}"))).collect();
+        let (world, endpoint) = worlds().await;
+        endpoint.hold(true);
+        // More than can be sent at a time: the rest waits for a permit.
+        let requests: Vec<_> = (0..100).map(|number| world.spawn(format!("a{number}"))).collect();
         settle().await;
-        assert_eq!((oracle.asked(), world.waiting()), (64, 100));
-        world.pass(Duration::new(1, 999_999_999)).await;
-        assert!(!phones.iter().any(tokio::task::JoinHandle::is_finished));
-        world.pass(Duration::from_nanos(1)).await;
-        for phone in join_all(phones).await {
-            assert_eq!(phone.unwrap().unwrap_err().reason(), "keys_unavailable");
+        assert_eq!((endpoint.calls(), world.waiting()), (64, 100));
+        world.advance(Duration::new(1, 999_999_999)).await;
+        assert!(!requests.iter().any(tokio::task::JoinHandle::is_finished));
+        world.advance(Duration::from_nanos(1)).await;
+        for request in join_all(requests).await {
+            assert_eq!(request.unwrap().unwrap_err().reason(), "keys_unavailable");
         }
         assert_eq!((count(&world, "timeout"), world.waiting()), (100, 0));
     })
@@ -264,14 +281,14 @@ async fn p6_an_issuer_that_is_silent_keeps_nobody_for_longer_than_two_seconds() 
 }
 
 #[tokio::test]
-async fn half_of_the_room_is_left_to_others() {
+async fn introspection_calls_are_limited_to_half_of_max_waiting() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        oracle.says("a", &good("alice"));
+        let (world, endpoint) = worlds().await;
+        endpoint.set_response("a", &active("alice"));
         let known = token("k1", json!({}));
         assert!(world.check("a").await.is_ok() && world.check(&known).await.is_ok());
-        oracle.held.send_replace(true);
-        for number in 0..PLACES / 2 {
+        endpoint.hold(true);
+        for number in 0..MAX_WAITING / 2 {
             drop(world.spawn(format!("new{number}")));
         }
         settle().await;
@@ -282,21 +299,25 @@ async fn half_of_the_room_is_left_to_others() {
 }
 
 #[tokio::test]
-async fn p4_requests_with_one_token_leave_half_of_the_places_to_others() {
+async fn p4_one_token_uses_at_most_half_of_the_waiting_permits() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        oracle.says("a", &good("alice"));
-        oracle.says("b", &good("bob"));
-        oracle.held.send_replace(true);
-        let phones: Vec<_> = (0..PLACES / 2).map(|_| world.spawn("a".to_owned())).collect();
+        let (world, endpoint) = worlds().await;
+        endpoint.set_response("a", &active("alice"));
+        endpoint.set_response("b", &active("bob"));
+        endpoint.hold(true);
+        let requests: Vec<_> = (0..MAX_WAITING / 2).map(|_| world.spawn("a".to_owned())).collect();
         settle().await;
         assert_eq!(world.check("a").await, Err(AuthError::TooManyAtOnce));
-        let others: Vec<_> = (0..PLACES / 4).map(|_| world.spawn("b".to_owned())).collect();
+        let others: Vec<_> = (0..MAX_WAITING / 4).map(|_| world.spawn("b".to_owned())).collect();
         settle().await;
-        assert_eq!(world.check("b").await, Err(AuthError::Overloaded), "the rest is for others");
-        assert_eq!(oracle.asked(), 2);
-        oracle.held.send_replace(false);
-        for caller in join_all(phones.into_iter().chain(others)).await {
+        assert_eq!(
+            world.check("b").await,
+            Err(AuthError::Overloaded),
+            "the last quarter is reserved for other tokens"
+        );
+        assert_eq!(endpoint.calls(), 2);
+        endpoint.hold(false);
+        for caller in join_all(requests.into_iter().chain(others)).await {
             assert!(caller.unwrap().is_ok());
         }
         assert_eq!(world.waiting(), 0);
@@ -305,56 +326,56 @@ async fn p4_requests_with_one_token_leave_half_of_the_places_to_others() {
 }
 
 #[tokio::test]
-async fn an_answer_counts_for_the_settings_time_from_the_question_on() {
+async fn responses_are_cached_from_the_start_of_the_call() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        oracle.says("a", &good("alice"));
-        oracle.held.send_replace(true);
-        let phone = world.spawn("a".to_owned());
+        let (world, endpoint) = worlds().await;
+        endpoint.set_response("a", &active("alice"));
+        endpoint.hold(true);
+        let request = world.spawn("a".to_owned());
         settle().await;
-        world.pass(SECOND_SUBSCRIBER).await;
-        oracle.held.send_replace(false);
-        assert!(phone.await.unwrap().is_ok());
-        // Revoked there: it takes effect when the answer has had its time.
-        oracle.says("a", &json!({"active": false}));
-        world.pass(Duration::new(58, 999_999_999)).await;
-        assert!(world.knows("a"));
-        world.pass(Duration::from_nanos(1)).await;
+        world.advance(SECOND).await;
+        endpoint.hold(false);
+        assert!(request.await.unwrap().is_ok());
+        // Revoked at the issuer. The cached response is used until it expires.
+        endpoint.set_response("a", &json!({"active": false}));
+        world.advance(Duration::new(58, 999_999_999)).await;
+        assert!(world.has_cached("a"));
+        world.advance(Duration::from_nanos(1)).await;
         assert_eq!(world.outcome("a").await, Err("inactive"));
-        assert_eq!(oracle.asked(), 2);
-        // Nothing is remembered of a token that isn't active.
-        oracle.says("a", &good("alice"));
+        assert_eq!(endpoint.calls(), 2);
+        // Inactive tokens are not cached.
+        endpoint.set_response("a", &active("alice"));
         assert_eq!(world.outcome("a").await, Ok("alice".to_owned()));
     })
     .await;
 }
 
 #[tokio::test]
-async fn no_answer_counts_beyond_its_tokens_end() {
+async fn responses_are_not_cached_beyond_the_tokens_expiry() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        oracle.says("a", &with(&good("alice"), json!({"exp": START + 10})));
+        let (world, endpoint) = worlds().await;
+        endpoint.set_response("a", &with(&active("alice"), json!({"exp": START + 10})));
         assert!(world.check("a").await.is_ok());
-        world.pass(Duration::from_secs(9)).await;
-        assert!(world.knows("a"));
-        world.pass(SECOND_SUBSCRIBER).await;
-        assert!(!world.knows("a"));
+        world.advance(Duration::from_secs(9)).await;
+        assert!(world.has_cached("a"));
+        world.advance(SECOND).await;
+        assert!(!world.has_cached("a"));
         assert_eq!(world.outcome("a").await, Ok("alice".to_owned()), "within the leeway");
-        assert!(!world.knows("a"));
-        world.pass(Duration::from_secs(30)).await;
+        assert!(!world.has_cached("a"));
+        world.advance(Duration::from_secs(30)).await;
         assert_eq!(world.outcome("a").await, Err("expired"));
     })
     .await;
 }
 
 #[tokio::test]
-async fn without_a_time_to_count_each_request_asks() {
+async fn cache_time_zero_introspects_for_each_request() {
     locally(async {
         let auth = settings::Auth { introspection_cache: Duration::ZERO, ..settings() };
-        let (world, oracle) = worlds_with(auth).await;
-        oracle.says("a", &good("alice"));
+        let (world, endpoint) = worlds_with(auth).await;
+        endpoint.set_response("a", &active("alice"));
         for number in 1..=3 {
-            assert!(world.check("a").await.is_ok() && oracle.asked() == number);
+            assert!(world.check("a").await.is_ok() && endpoint.calls() == number);
         }
         assert_eq!(world.auth.tokens.len(), 0);
     })
@@ -362,27 +383,31 @@ async fn without_a_time_to_count_each_request_asks() {
 }
 
 #[tokio::test]
-async fn revocations_hold_for_tokens_that_are_asked_about() {
+async fn revocations_apply_to_introspected_tokens() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        oracle.says("a", &with(&good("alice"), json!({"jti": "j-1"})));
-        oracle.says("b", &with(&good("bob"), json!({"exp": START - 300})));
+        let (world, endpoint) = worlds().await;
+        endpoint.set_response("a", &with(&active("alice"), json!({"jti": "j-1"})));
+        endpoint.set_response("b", &with(&active("bob"), json!({"exp": START - 300})));
         let revoke = |target| {
-            let issuer = "asked".into();
+            let issuer = "opaque".into();
             let expires = Timestamp::from_second(START + 1000).unwrap();
             world.auth.revoke(Entry { issuer, target, expires }).unwrap()
         };
         assert!(world.check("a").await.is_ok());
         let customers = revoke(Target::Token("j-1".into()));
-        assert_eq!(customers.len(), 1, "by what is remembered of the token");
+        assert_eq!(customers.len(), 1, "found by the cached token");
         assert_eq!(world.outcome("a").await, Err("revoked"));
         world.auth.forget_all();
-        assert_eq!(world.outcome("a").await, Err("revoked"), "though the issuer vouches for it");
+        assert_eq!(
+            world.outcome("a").await,
+            Err("revoked"),
+            "although the issuer says that it is active"
+        );
         let issued_before = Timestamp::from_second(START + 1).unwrap();
         let customers = revoke(Target::Subject { sub: "bob".into(), issued_before });
         assert_eq!(customers[0].as_str(), "bob");
         assert_eq!(world.outcome("b").await, Err("revoked"), "not expired");
-        // Of the same subject at the other issuer nothing is said.
+        // Tokens of the other issuer with the same subject are not revoked.
         let other = token("k1", json!({"sub": "bob", "jti": "j-1"}));
         assert_eq!(world.outcome(&other).await, Ok("bob".to_owned()));
     })
@@ -390,37 +415,37 @@ async fn revocations_hold_for_tokens_that_are_asked_about() {
 }
 
 #[tokio::test]
-async fn what_was_asked_before_all_was_forgotten_is_not_remembered_and_not_joined() {
+async fn calls_started_before_a_purge_are_not_cached_and_not_joined() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        oracle.says("a", &good("alice"));
-        oracle.held.send_replace(true);
+        let (world, endpoint) = worlds().await;
+        endpoint.set_response("a", &active("alice"));
+        endpoint.hold(true);
         let early = world.spawn("a".to_owned());
         settle().await;
         world.auth.forget_all();
         let late = world.spawn("a".to_owned());
         settle().await;
-        assert_eq!(oracle.asked(), 2);
+        assert_eq!(endpoint.calls(), 2);
         late.abort();
         settle().await;
-        oracle.held.send_replace(false);
+        endpoint.hold(false);
         assert!(early.await.unwrap().is_ok());
-        assert!(!world.knows("a"));
+        assert!(!world.has_cached("a"));
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_issuer_that_can_be_asked_is_ready_and_takes_no_logout_tokens() {
+async fn issuer_with_introspection_is_ready_and_accepts_no_logout_tokens() {
     locally(async {
-        let (world, oracle) = worlds().await;
-        world.pass(crate::auth::testing::MAX_STALE + SECOND_SUBSCRIBER).await;
+        let (world, endpoint) = worlds().await;
+        world.advance(crate::auth::testing::MAX_STALE + SECOND).await;
         world.origin().fail();
         assert!(world.auth.ready());
-        let claims = json!({"iss": ASKED, "aud": "juspay-bff"}).to_string();
+        let claims = json!({"iss": OPAQUE, "aud": "juspay-bff"}).to_string();
         let text = P256.sign(jsonwebtoken::Algorithm::ES256, &header("k1").to_string(), &claims);
         assert!(world.auth.log_out(&text).await.is_err());
-        assert_eq!(oracle.asked(), 0);
+        assert_eq!(endpoint.calls(), 0);
     })
     .await;
 }

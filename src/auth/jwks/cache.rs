@@ -33,13 +33,13 @@ use crate::{
     concurrency::Limit,
 };
 
-/// Longest time that a request waits for a fetch.
+/// Maximum time that a request waits for a fetch.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// Shortest `Retry-After` that a client gets.
+/// Minimum `Retry-After`.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 
-/// Shortest cool-down. With less, a waiting request could start several fetches.
+/// Minimum cool-down. With less, a waiting request could start several fetches.
 const MIN_COOLDOWN: Duration = Duration::from_secs(1);
 
 /// The key set in use.

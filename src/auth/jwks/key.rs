@@ -169,7 +169,7 @@ impl Key {
     }
 
     fn parsed_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
-        self.parsed.iter().find(|(ours, _)| *ours == algorithm).map(|(_, key)| key)
+        self.parsed.iter().find(|(supported, _)| *supported == algorithm).map(|(_, key)| key)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Only files may be PEM; a URL returns a JWK set. A file with a private key in any block is
 //! rejected. The validity of certificates is not checked, because the operator chose the file.
 //!
-//! x509-parser parses the keys. The blocks are read here, because one bad block must reject the
+//! x509-parser parses the keys. The blocks are read here, because one invalid block must reject the
 //! file: rustls-pki-types skips "RSA PUBLIC KEY", x509-parser's reader ignores the label of an END
 //! line, and the crate pem skips a block without one.
 
@@ -21,7 +21,7 @@ use x509_parser::{
 use super::SetError;
 use crate::tls::pem_block;
 
-/// Most keys in a file. A token is checked with each of them.
+/// Maximum number of keys in a file. A token is checked with each of them.
 pub(super) const MAX_KEYS: usize = 4;
 
 const BEGIN: &str = "-----BEGIN ";
@@ -219,7 +219,7 @@ mod tests {
     fn jwk_sets_in_files_follow_the_rules_of_jwk_sets() {
         let set = json!({"keys": [P256.jwk("a"), P256.jwk("b"), P384.public]});
         let (set, _) = file(&format!("\n {set}")).unwrap();
-        assert_eq!(fitting(&set, None, Algorithm::ES256), 0, "which of the two?");
+        assert_eq!(fitting(&set, None, Algorithm::ES256), 0, "two keys match");
         assert_eq!(fitting(&set, Some("c"), Algorithm::ES256), 0);
         assert!(!set.may_have_kid("c"));
     }
@@ -265,16 +265,20 @@ mod tests {
             assert_eq!(file(&text).err(), Some(SetError::NoUsableKey(Some(why))), "{text}");
             let (set, left_out) =
                 file(&format!("{text}{}", block("RSA PUBLIC KEY", &rsa()))).unwrap();
-            assert_eq!((set.len(), left_out), (1, vec![why]), "one bad key spoils only itself");
+            assert_eq!(
+                (set.len(), left_out),
+                (1, vec![why]),
+                "an invalid key does not affect others"
+            );
         }
-        let good = block("RSA PUBLIC KEY", &rsa());
+        let valid = block("RSA PUBLIC KEY", &rsa());
         for text in [
             block("CERTIFICATE REQUEST", b"x"),
             block("X509 CRL", b"x"),
-            good.replacen(END, BEGIN, 1),
-            good.replacen("END RSA", "END", 1),
-            good.split(END).next().unwrap().to_owned(),
-            good.replacen("\nM", "\n!", 1),
+            valid.replacen(END, BEGIN, 1),
+            valid.replacen("END RSA", "END", 1),
+            valid.split(END).next().unwrap().to_owned(),
+            valid.replacen("\nM", "\n!", 1),
             format!("{}\nhush\n", BEGIN.trim_end()),
         ] {
             assert!(
@@ -283,7 +287,7 @@ mod tests {
             );
         }
         assert_eq!(file(&base64url("x")).err(), Some(SetError::Malformed));
-        let fetched = KeySet::parse(good.as_bytes(), &issuer().algorithms).err();
-        assert_eq!(fetched, Some(SetError::Malformed), "PEM is for files");
+        let fetched = KeySet::parse(valid.as_bytes(), &issuer().algorithms).err();
+        assert_eq!(fetched, Some(SetError::Malformed), "PEM is accepted in files only");
     }
 }

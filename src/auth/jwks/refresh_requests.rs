@@ -1,12 +1,12 @@
-//! What requests expect of the next fetch of an issuer's key set, and what the last fetches showed.
-//! Pure bookkeeping of bounded size, without I/O.
+//! What the next fetch of an issuer's key set is requested for, and what the last fetches have shown.
+//! State of bounded size, without I/O.
 
 use std::time::Duration;
 
 use super::CurrentKeySet;
 use crate::clock::{Moment, Monotonic};
 
-/// Most `kid`s that are remembered, of up to 256 bytes each.
+/// Maximum number of remembered `kid`s, of up to 256 bytes each.
 const MAX_KIDS: usize = 64;
 
 /// The requests for a refresh, and the results of recent fetches.
@@ -170,8 +170,8 @@ mod tests {
         assert!(requests.is_missing(Some("a"), at(100), COOLDOWN));
         assert!(requests.is_missing(Some("a"), at(109), COOLDOWN));
         assert!(!requests.is_missing(Some("a"), at(110), COOLDOWN));
-        assert!(!requests.is_missing(Some("k"), at(100), COOLDOWN), "the set has it");
-        assert!(!requests.is_missing(Some("b"), at(100), COOLDOWN), "nobody has asked");
+        assert!(!requests.is_missing(Some("k"), at(100), COOLDOWN), "the set contains it");
+        assert!(!requests.is_missing(Some("b"), at(100), COOLDOWN), "no request was for it");
         assert!(!requests.is_missing(None, at(100), COOLDOWN));
 
         let (fetch, current) = finished_fetch(&["b"]);
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(requests.missing.len(), 2);
         let (fetch, current) = finished_fetch(&[]);
         requests.remember(fetch, &current, at(110), COOLDOWN);
-        assert_eq!(requests.missing.len(), 1, "the first has had its time");
+        assert_eq!(requests.missing.len(), 1, "the first has expired");
     }
 
     #[test]
@@ -187,10 +187,13 @@ mod tests {
         let mut requests = RefreshRequests::default();
         let (fetch, current) = finished_fetch(&["k"]);
         requests.remember(fetch, &current, at(100), COOLDOWN);
-        assert!(!requests.is_confirmed(7, at(100), COOLDOWN), "nobody has doubted");
+        assert!(
+            !requests.is_confirmed(7, at(100), COOLDOWN),
+            "no request has rejected a signature"
+        );
         requests.add(RefreshReason::Revalidate);
         let fetch = requests.begin(moment());
-        assert!(!requests.begin(moment()).revalidate, "asked once");
+        assert!(!requests.begin(moment()).revalidate, "requested once");
         requests.remember(fetch, &current, at(100), COOLDOWN);
         assert!(requests.is_confirmed(7, at(109), COOLDOWN));
         assert!(!requests.is_confirmed(7, at(110), COOLDOWN));

@@ -23,7 +23,7 @@ use crate::{
     settings::Algorithm,
 };
 
-/// Limit of one fetch, including both requests of discovery and all redirects.
+/// Maximum duration of one fetch, including both requests of discovery and all redirects.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// When a key set is refreshed without a request for it.
@@ -115,8 +115,8 @@ impl JwksRefresher {
         let fetch = self.cache.begin();
         let fetched = self.fetch().await;
         match fetched.and_then(|json| self.parse_if_changed(json)) {
-            Ok(taken) => {
-                let (set, left_out) = taken.unzip();
+            Ok(updated) => {
+                let (set, left_out) = updated.unzip();
                 self.cache.succeed(fetch, set);
                 self.gauges.successes.inc();
                 let now = self.clock.now().as_duration().as_secs_f64();
@@ -156,7 +156,7 @@ impl JwksRefresher {
 
     async fn fetch(&mut self) -> Result<Bytes, FetchError> {
         let deadline = self.clock.monotonic().plus(FETCH_TIMEOUT);
-        // The client library may panic on an unexpected response; the task must survive that.
+        // The client library may panic on an unexpected response; the task must continue.
         let fetch = AssertUnwindSafe(self.fetcher.fetch()).catch_unwind();
         timeout_at(&*self.clock, deadline, fetch)
             .await
@@ -205,7 +205,7 @@ mod tests {
         let pause = Duration::from_secs(100);
         let drawn: Vec<_> = (0..64).map(|_| jittered(pause)).collect();
         assert!(drawn.iter().all(|drawn| (Duration::from_secs(80)..=pause).contains(drawn)));
-        assert!(drawn.iter().any(|other| *other != drawn[0]), "nothing is drawn");
+        assert!(drawn.iter().any(|other| *other != drawn[0]), "no random number is needed");
         assert_eq!(jittered(Duration::ZERO), Duration::ZERO);
     }
 }

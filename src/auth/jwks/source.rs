@@ -26,7 +26,7 @@ use crate::{
     settings::{self, KeySource},
 };
 
-/// Most redirects that one request follows.
+/// Maximum number of redirects per request.
 const MAX_REDIRECTS: usize = 2;
 
 /// Servers send key sets and metadata with various types: `application/jwk-set+json` (RFC 7517

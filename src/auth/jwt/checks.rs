@@ -33,7 +33,7 @@ const CLIENT_CLAIMS: [&str; 3] = ["client_id", "azp", "cid"];
 /// Auth0 appends this to the client id in the `sub` of an application's own token.
 const AUTH0_CLIENT_SUFFIX: &str = "@clients";
 
-/// What tokens of one issuer are checked against.
+/// The rules for tokens of one issuer.
 #[derive(Debug)]
 pub(in crate::auth) struct Rules {
     /// The issuer's table in the settings, for an explanation: `auth.issuers.NAME`.
@@ -47,7 +47,7 @@ pub(in crate::auth) struct Rules {
     pub(in crate::auth) foreign_prefixes: Vec<String>,
 }
 
-/// What claims are compared with.
+/// The rules, the scheme and the time that claims are checked against.
 pub(in crate::auth) struct CheckContext<'r> {
     pub(in crate::auth) rules: &'r Rules,
     /// The scheme that the token was sent with.
@@ -112,7 +112,7 @@ impl ClaimCheck {
 pub(in crate::auth) struct Accepted {
     /// The customer that the token names.
     pub(in crate::auth) customer: CustomerId,
-    /// When the token ends: `exp` or `max_token_age`. The leeway is added for a signed token only,
+    /// When the token expires: `exp` or `max_token_age`. The leeway is added for a signed token only,
     /// as it is for clocks that differ.
     pub(in crate::auth) end: Timestamp,
     /// RFC 7638 thumbprint of the key that the client must prove possession of.
@@ -304,7 +304,7 @@ impl Claims {
         if is_accepted { Ok(()) } else { Err(Reason::Claims) }
     }
 
-    /// When the token ends, without the leeway. Fails if a time claim is invalid. `exp` is optional
+    /// When the token expires, without the leeway. Fails if a time claim is invalid. `exp` is optional
     /// in an introspection response if `max_token_age` limits the token's age.
     pub(in crate::auth) fn end(&self, context: &CheckContext<'_>) -> Result<Timestamp, Reason> {
         let rules = context.rules;
@@ -405,7 +405,7 @@ fn thumbprint(cnf: &Value) -> Option<Sha256> {
     digest_in(members.get("jkt")?.as_str()?)
 }
 
-/// A SHA-256 digest in base64url, in its only spelling.
+/// Parses a SHA-256 digest in canonical base64url.
 pub(in crate::auth) fn digest_in(text: &str) -> Option<Sha256> {
     decode(text).ok()?.try_into().ok()
 }

@@ -1,5 +1,4 @@
-//! The claims of a token or of an introspection response. Reads them; `checks` decides what they
-//! must be.
+//! Reads the claims of a token or of an introspection response. `checks` decides which values are valid.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -15,7 +14,7 @@ use crate::{
 /// Microsoft Entra (`scp`), Laravel Passport (`scopes`). Duende writes `scope` as a list.
 pub(in crate::auth) const SCOPE_CLAIMS: [&str; 3] = ["scope", "scp", "scopes"];
 
-/// Where claims are from.
+/// The source of claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::auth) enum Source {
     /// A signed token.

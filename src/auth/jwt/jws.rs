@@ -33,7 +33,7 @@ pub(in crate::auth) fn object(part: &str) -> Result<Object, Reason> {
 }
 
 /// Decodes base64url without padding. Unused trailing bits must be zero, so each part has exactly
-/// one valid spelling.
+/// one valid form.
 pub(in crate::auth) fn decode(part: &str) -> Result<Vec<u8>, Reason> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::NotJws)
 }

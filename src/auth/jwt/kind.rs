@@ -29,7 +29,7 @@ const ID_TOKEN_CLAIMS: [&str; 2] = ["at_hash", "c_hash"];
 const ACCEPTED_KINDS: [&[&str]; 3] =
     [&["bearer"], &["access_token", "access"], &["bearer", "at+jwt", "jwt"]];
 
-/// A kind of token that isn't an access token.
+/// A kind of token other than an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::auth) enum Kind {
     Id,
@@ -46,7 +46,7 @@ pub(in crate::auth) struct Evidence {
 }
 
 impl Kind {
-    /// Parses the name of a kind in any spelling: `refresh`, `Refresh`, `refresh_token`.
+    /// Parses the name of a kind in any form: `refresh`, `Refresh`, `refresh_token`.
     pub(in crate::auth) fn named(text: &str) -> Option<Self> {
         let text = text.trim().to_ascii_lowercase();
         let text = text.strip_prefix("application/").unwrap_or(&text);

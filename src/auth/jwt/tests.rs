@@ -43,10 +43,10 @@ async fn every_algorithm_is_verified_and_altered_signatures_are_rejected() {
         let world = world_with(issuer(), &keys).await;
         for (name, algorithm, pair, kid) in algorithms {
             let header = json!({"alg": name, "kid": kid}).to_string();
-            let good = pair.sign(algorithm, &header, &claims().to_string());
-            assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()), "{name}");
+            let valid = pair.sign(algorithm, &header, &claims().to_string());
+            assert_eq!(world.outcome(&valid).await, Ok("alice".to_owned()), "{name}");
 
-            let (message, signature) = good.rsplit_once('.').unwrap();
+            let (message, signature) = valid.rsplit_once('.').unwrap();
             let mut signature = signature.to_owned();
             let first = if signature.starts_with('A') { "B" } else { "A" };
             signature.replace_range(..1, first);
@@ -116,17 +116,17 @@ async fn public_keys_as_hmac_secrets_and_alg_none_are_rejected() {
 async fn tokens_that_are_not_compact_jws_are_rejected() {
     locally(async {
         let world = world().await;
-        let good = token("k1", json!({}));
+        let valid = token("k1", json!({}));
         let [head, body, signature]: [&str; 3] =
-            good.split('.').collect::<Vec<_>>().try_into().unwrap();
+            valid.split('.').collect::<Vec<_>>().try_into().unwrap();
         for text in [
             "a".to_owned(),
             "a.b".to_owned(),
             "...".to_owned(),
             "..".to_owned(),
-            format!("{good}.x"),
-            format!("{good}."),
-            format!(".{good}"),
+            format!("{valid}.x"),
+            format!("{valid}."),
+            format!(".{valid}"),
             format!("{head}.{}.{signature}", base64url("[]")),
             format!("{head}.{}.{signature}", base64url("{}x")),
             format!("{}.{body}.{signature}", base64url("\"ES256\"")),
@@ -137,8 +137,8 @@ async fn tokens_that_are_not_compact_jws_are_rejected() {
         }
         let padded = format!("{head}=.{body}.{signature}");
         assert_eq!(world.outcome(&padded).await, Err("malformed_header"));
-        assert_eq!(world.outcome(&format!("{good}==")).await, Err("not_jws"));
-        assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()));
+        assert_eq!(world.outcome(&format!("{valid}==")).await, Err("not_jws"));
+        assert_eq!(world.outcome(&valid).await, Ok("alice".to_owned()));
     })
     .await;
 }
@@ -147,9 +147,9 @@ async fn tokens_that_are_not_compact_jws_are_rejected() {
 async fn tokens_with_a_changed_missing_or_added_character_are_rejected() {
     locally(async {
         let world = world().await;
-        let good = token("k1", json!({}));
-        for at in 0..good.len() {
-            let (before, rest) = good.split_at(at);
+        let valid = token("k1", json!({}));
+        for at in 0..valid.len() {
+            let (before, rest) = valid.split_at(at);
             let mut rest_of_it = rest.chars();
             let turned = if rest_of_it.next() == Some('A') { 'B' } else { 'A' };
             let after = rest_of_it.as_str();
@@ -161,10 +161,10 @@ async fn tokens_with_a_changed_missing_or_added_character_are_rejected() {
                 before.to_owned(),
             ] {
                 let outcome = world.outcome(&changed).await;
-                assert!(outcome.is_err() || changed == good, "{at}: {changed}");
+                assert!(outcome.is_err() || changed == valid, "{at}: {changed}");
             }
         }
-        assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()));
+        assert_eq!(world.outcome(&valid).await, Ok("alice".to_owned()));
         assert_eq!(world.auth.tokens.len(), 1);
     })
     .await;
@@ -186,7 +186,7 @@ async fn headers_with_unsupported_members_or_wrong_types_are_rejected() {
         json!({"unknown": {"a": 1}}),
         json!({"zip": "DEF", "zap": 1}),
     ];
-    let refused = [
+    let rejected = [
         (json!({"crit": []}), "header"),
         (json!({"b64": false}), "header"),
         (json!({"b64": true}), "header"),
@@ -211,12 +211,12 @@ async fn headers_with_unsupported_members_or_wrong_types_are_rejected() {
             let token = P256.sign(ES256, &text, &claims().to_string());
             assert_eq!(world.outcome(&token).await, Ok("alice".to_owned()), "{text}");
         }
-        for (change, why) in refused {
+        for (change, why) in rejected {
             let text = with(&header("k1"), change).to_string();
             let token = P256.sign(ES256, &text, &claims().to_string());
             assert_eq!(world.outcome(&token).await, Err(why), "{text}");
         }
-        assert_eq!(world.origin().fetches(), 1, "none of them asks for keys");
+        assert_eq!(world.origin().fetches(), 1, "none of them causes a fetch");
         let longest = with(&header("k1"), json!({"kid": "x".repeat(256)})).to_string();
         let token = P256.sign(ES256, &longest, &claims().to_string());
         assert_eq!(world.outcome(&token).await, Err("unknown_key"));
@@ -403,10 +403,10 @@ async fn tokens_older_than_max_token_age_are_rejected() {
         let remembered = token("k1", at(json!(START), 10 * HOUR));
         assert_eq!(world.outcome(&remembered).await, Ok("alice".to_owned()));
         let end = (HOUR + LEEWAY).unsigned_abs();
-        world.pass(Duration::new(end - 1, 999_999_999)).await;
-        assert!(world.knows(&remembered));
-        world.pass(Duration::from_nanos(1)).await;
-        assert!(!world.knows(&remembered));
+        world.advance(Duration::new(end - 1, 999_999_999)).await;
+        assert!(world.has_cached(&remembered));
+        world.advance(Duration::from_nanos(1)).await;
+        assert!(!world.has_cached(&remembered));
         assert_eq!(world.outcome(&remembered).await, Err("expired"));
     })
     .await;
@@ -448,9 +448,9 @@ async fn every_required_scope_must_be_in_a_scope_claim() {
             assert_eq!(outcome, Ok("alice".to_owned()), "{change}");
         }
         for change in lacking {
-            let refused = world.check(&token("k1", change.clone())).await;
+            let rejected = world.check(&token("k1", change.clone())).await;
             let needed = AuthError::InsufficientScope("customer pay".into());
-            assert_eq!(refused, Err(needed), "{change}");
+            assert_eq!(rejected, Err(needed), "{change}");
         }
     })
     .await;

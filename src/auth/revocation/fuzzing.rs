@@ -1,7 +1,6 @@
-//! What must hold whatever stands in a file of revocations. For the fuzz targets and the tests only:
-//! no program has this in it.
+//! Invariants of the revocations file, for fuzz targets and tests. Not part of any program.
 
-#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+#![expect(clippy::expect_used, reason = "a panic reports a violated invariant")]
 
 use std::sync::Arc;
 
@@ -9,61 +8,61 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{Item, List, RevocationClaims, TokenIdentity};
-use crate::revocation::{Entry, Target, file};
+use crate::revocation::{self, Entry, FileError, Target};
 
-const MOST: usize = 8;
+const MAX_ENTRIES: usize = 8;
 /// One issuer by both of its names, and another.
 const ISSUERS: [(&str, usize); 3] = [("main", 0), ("https://id.example", 0), ("other", 1)];
 const MEMBERS: [&str; 6] = ["issuer", "sub", "issued_before", "jti", "sid", "expires"];
 /// 9999-12-31T23:59:59Z, in seconds since 1970.
 const END_OF_9999: i64 = 253_402_300_799;
-const NOBODY: &str = "nobody that an entry names";
+const UNKNOWN: &str = "a value that no entry names";
 
-/// Takes a file's bytes.
+/// Checks the bytes of a file.
 pub fn revocations_file(bytes: &[u8]) {
-    match file::parse(bytes, MOST, |name| index(name).is_some()) {
-        Ok(entries) => check_taken(&entries, &written(bytes)),
-        Err(error) => check_told(&error),
+    match revocation::parse_file(bytes, MAX_ENTRIES, |name| index(name).is_some()) {
+        Ok(entries) => check_accepted(&entries, &reparse(bytes)),
+        Err(error) => check_error(&error),
     }
 }
 
-fn check_taken(entries: &[Entry], written: &[Map<String, Value>]) {
-    assert_eq!(entries.len(), written.len(), "entries come and go");
-    assert!(entries.len() <= MOST, "more than are taken");
-    for (entry, written) in entries.iter().zip(written) {
-        check_entry(entry, written);
+fn check_accepted(entries: &[Entry], reparsed: &[Map<String, Value>]) {
+    assert_eq!(entries.len(), reparsed.len(), "entries are lost or added");
+    assert!(entries.len() <= MAX_ENTRIES, "too many entries");
+    for (entry, reparsed) in entries.iter().zip(reparsed) {
+        check_entry(entry, reparsed);
     }
     check_list(entries);
 }
 
-fn check_told(error: &file::FileError) {
-    // Long enough not to be said by chance.
-    assert!(!format!("{error} {error:?}").contains("hush-hush"), "told");
+fn check_error(error: &FileError) {
+    // Too long to occur by chance.
+    assert!(!format!("{error} {error:?}").contains("hush-hush"), "the error contains the content");
 }
 
 fn index(name: &str) -> Option<usize> {
     ISSUERS.into_iter().find(|(known, _)| *known == name).map(|(_, index)| index)
 }
 
-/// The entries, read once more by another reader.
-fn written(bytes: &[u8]) -> Vec<Map<String, Value>> {
+/// The entries, parsed by a second parser.
+fn reparse(bytes: &[u8]) -> Vec<Map<String, Value>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut file: Map<String, Value> = serde_json::from_slice(bytes).expect("an object");
     let list = file.remove("revocations").expect("its one member");
-    assert!(file.is_empty(), "a member that means nothing");
+    assert!(file.is_empty(), "an unknown member of the file");
     let object = |item: &Value| item.as_object().expect("an object").clone();
     list.as_array().expect("a list").iter().map(object).collect()
 }
 
-/// An entry ends what is written, and nothing that could be meant besides.
-fn check_entry(entry: &Entry, written: &Map<String, Value>) {
-    assert!(written.keys().all(|name| MEMBERS.contains(&&**name)), "an unknown member");
-    let said = |name: &str| written.get(name).filter(|value| !value.is_null());
-    let text = |name: &str| said(name).map(|value| value.as_str().expect("a text"));
+/// Checks that an entry contains what its JSON contains.
+fn check_entry(entry: &Entry, reparsed: &Map<String, Value>) {
+    assert!(reparsed.keys().all(|name| MEMBERS.contains(&&**name)), "an unknown member");
+    let value_of = |name: &str| reparsed.get(name).filter(|value| !value.is_null());
+    let text = |name: &str| value_of(name).map(|value| value.as_str().expect("a string"));
     assert_eq!(text("issuer"), Some(&*entry.issuer));
-    assert_eq!(said("expires").map(moment), Some(entry.expires));
+    assert_eq!(value_of("expires").map(moment), Some(entry.expires));
     let named = ["sub", "jti", "sid"].map(text);
-    assert_eq!(named.into_iter().flatten().count(), 1, "whom does it name?");
+    assert_eq!(named.into_iter().flatten().count(), 1, "not exactly one claim");
     let (expected, issued_before) = match &entry.target {
         Target::Subject { sub, issued_before } => {
             ([Some(&**sub), None, None], Some(*issued_before))
@@ -71,54 +70,60 @@ fn check_entry(entry: &Entry, written: &Map<String, Value>) {
         Target::Token(jti) => ([None, Some(&**jti), None], None),
         Target::Session(session) => ([None, None, Some(&**session)], None),
     };
-    assert_eq!((named, said("issued_before").map(moment)), (expected, issued_before));
+    assert_eq!((named, value_of("issued_before").map(moment)), (expected, issued_before));
     assert!(named.into_iter().flatten().all(|id| (1..=256).contains(&id.len())), "too long");
-    let again = Value::from(written.clone()).to_string();
-    assert!(Entry::parse(again.as_bytes()).as_ref() == Ok(entry), "alone it is another");
+    let again = Value::from(reparsed.clone()).to_string();
+    assert!(
+        Entry::parse(again.as_bytes()).as_ref() == Ok(entry),
+        "a single entry is parsed differently"
+    );
 }
 
-/// Times after the latest timestamp are as late as possible, up to the end of the year 9999.
+/// Parses a time. Times in the year 9999 after the latest timestamp become that timestamp.
 fn moment(value: &Value) -> Timestamp {
     if let Some(seconds) = value.as_i64() {
         Timestamp::from_second(seconds).unwrap_or_else(|_| {
-            assert!((Timestamp::MAX.as_second()..=END_OF_9999).contains(&seconds), "no time");
+            assert!(
+                (Timestamp::MAX.as_second()..=END_OF_9999).contains(&seconds),
+                "not a valid time"
+            );
             Timestamp::MAX
         })
     } else {
-        let text = value.as_str().expect("a text");
+        let text = value.as_str().expect("a string");
         text.parse().unwrap_or_else(|_| {
-            assert!(text.starts_with("9999"), "no time");
+            assert!(text.starts_with("9999"), "not a valid time");
             Timestamp::MAX
         })
     }
 }
 
-/// The list ends the tokens that some entry names, and no others.
+/// Checks that the list revokes exactly the tokens that its entries name.
 fn check_list(entries: &[Entry]) {
     let mut list = List::default();
     for entry in entries {
-        let issuer = index(&entry.issuer).expect("a known one");
+        let issuer = index(&entry.issuer).expect("a known issuer");
         list.add(&Item { issuer, target: entry.target.clone(), expires: entry.expires });
     }
     assert!(list.len() <= entries.len());
     for entry in entries {
-        for token in near(entry) {
+        for token in similar_tokens(entry) {
             for now in around(entry.expires) {
-                let expected = entries.iter().any(|entry| ends(entry, &token, now));
+                let expected = entries.iter().any(|entry| revokes(entry, &token, now));
                 let token_identity = TokenIdentity::new(token.issuer, "".into(), token.identity());
                 assert_eq!(
                     list.revokes(&token_identity, now),
                     expected,
-                    "a token that is or isn't meant"
+                    "the list and its entries disagree"
                 );
             }
         }
     }
-    let stranger = TokenIdentity::new(0, "".into(), Token::default().identity());
-    assert!(!list.revokes(&stranger, Timestamp::MIN), "nobody is named by everything");
+    let without_claims = TokenIdentity::new(0, "".into(), Token::default().identity());
+    assert!(!list.revokes(&without_claims, Timestamp::MIN), "a token without claims is revoked");
 }
 
-/// What revocations go by.
+/// The claims that revocations match.
 #[derive(Clone, Default)]
 struct Token<'e> {
     issuer: usize,
@@ -135,8 +140,8 @@ impl Token<'_> {
     }
 }
 
-/// The plain way to tell.
-fn ends(entry: &Entry, token: &Token<'_>, now: Timestamp) -> bool {
+/// Whether an entry revokes a token, by the simplest implementation.
+fn revokes(entry: &Entry, token: &Token<'_>, now: Timestamp) -> bool {
     let is_named = match &entry.target {
         Target::Subject { sub, issued_before } => {
             token.sub == Some(&**sub) && token.iat.is_none_or(|iat| iat < *issued_before)
@@ -147,18 +152,19 @@ fn ends(entry: &Entry, token: &Token<'_>, now: Timestamp) -> bool {
     index(&entry.issuer) == Some(token.issuer) && now < entry.expires && is_named
 }
 
-/// Tokens that an entry ends, and some that differ in one thing.
-fn near(entry: &Entry) -> Vec<Token<'_>> {
-    let issuer = index(&entry.issuer).expect("a known one");
+/// Tokens that an entry revokes, and some that differ in one claim.
+fn similar_tokens(entry: &Entry) -> Vec<Token<'_>> {
+    let issuer = index(&entry.issuer).expect("a known issuer");
     let own = match &entry.target {
         Target::Subject { sub, .. } => Token { issuer, sub: Some(sub), ..Token::default() },
         Target::Token(jti) => Token { issuer, jti: Some(jti), ..Token::default() },
         Target::Session(sid) => Token { issuer, sid: Some(sid), ..Token::default() },
     };
-    let elsewhere = Token { issuer: 1_usize.saturating_sub(issuer), ..own.clone() };
+    let other_issuer = Token { issuer: 1_usize.saturating_sub(issuer), ..own.clone() };
     let swapped = Token { sub: own.jti, jti: own.sid, sid: own.sub, ..own.clone() };
-    let others = Token { sub: Some(NOBODY), jti: Some(NOBODY), sid: Some(NOBODY), ..own.clone() };
-    let mut tokens = vec![elsewhere, swapped, others];
+    let others =
+        Token { sub: Some(UNKNOWN), jti: Some(UNKNOWN), sid: Some(UNKNOWN), ..own.clone() };
+    let mut tokens = vec![other_issuer, swapped, others];
     if let Target::Subject { issued_before, .. } = entry.target {
         let at = |iat| Token { iat: Some(iat), ..own.clone() };
         tokens.extend(around(issued_before).map(at));
@@ -167,7 +173,7 @@ fn near(entry: &Entry) -> Vec<Token<'_>> {
     tokens
 }
 
-/// A moment and both of its neighbours.
+/// A time and the times directly before and after it.
 fn around(moment: Timestamp) -> [Timestamp; 3] {
     let step = std::time::Duration::from_nanos(1);
     let [before, after] = [moment.checked_sub(step), moment.checked_add(step)];
@@ -185,11 +191,11 @@ mod tests {
         crate::corpus::replay("revocations_file", revocations_file);
     }
 
-    const USUAL: [&str; 5] = ["100", "200", "\"1970-01-01T00:01:40Z\"", "null", "\"x\""];
-    const LATE: [&str; 3] = ["253402300799", "253402300800", "\"9999-12-31T23:59:59Z\""];
+    const TIMES: [&str; 5] = ["100", "200", "\"1970-01-01T00:01:40Z\"", "null", "\"x\""];
+    const LATE_TIMES: [&str; 3] = ["253402300799", "253402300800", "\"9999-12-31T23:59:59Z\""];
 
     fn entry() -> impl Strategy<Value = String> {
-        let times = || prop_oneof![1 => select(&LATE[..]), 4 => select(&USUAL[..])];
+        let times = || prop_oneof![1 => select(&LATE_TIMES[..]), 4 => select(&TIMES[..])];
         let ids = || option::of(select(&["\"a\"", "\"b\"", "\"\"", "null", "7"][..]));
         let issuer = select(&["\"main\"", "\"https://id.example\"", "\"other\"", "\"x\""][..]);
         let entry = (issuer, [ids(), ids(), ids()], option::of(times()), option::of(times()));
@@ -209,8 +215,8 @@ mod tests {
         })
     }
 
-    /// One that is mostly good.
-    fn likely() -> impl Strategy<Value = String> {
+    /// An entry that is usually valid.
+    fn mostly_valid() -> impl Strategy<Value = String> {
         let issuer = select(&["main", "https://id.example", "other"][..]);
         let target = select(&["\"sub\":\"a\",\"issued_before\":", "\"jti\":\"a\",\"x\":"][..]);
         (issuer, target, 98_u32..103, 198_u32..203).prop_map(|(issuer, target, begin, end)| {
@@ -225,7 +231,7 @@ mod tests {
     proptest! {
         #[test]
         fn generated_files_keep_the_invariants(
-            entries in vec(prop_oneof![1 => entry(), 4 => likely()], 0..9),
+            entries in vec(prop_oneof![1 => entry(), 4 => mostly_valid()], 0..9),
         ) {
             let file = format!("{{\"revocations\":[{}]}}", entries.join(","));
             revocations_file(file.as_bytes());

@@ -47,22 +47,22 @@ pub(in crate::auth) struct TokenIdentity {
 /// The index of an issuer, and a claim.
 type Key = (usize, &'static str);
 
-/// Entries, by their issuer and the claim that they name, then by the value of the claim.
+/// Entries, by issuer and claim, then by the value of the claim.
 #[derive(Default)]
 pub(in crate::auth) struct List {
     cuts: HashMap<Key, HashMap<Box<str>, Vec<Cut>>>,
     len: usize,
 }
 
-/// Revokes tokens issued before a moment, until the entry expires. Of two cuts with the same name,
-/// one that the other covers is dropped.
+/// Revokes tokens that were issued before a time, until the entry expires. Of two cuts for the same claim
+/// value, one that the other covers is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cut {
     issued_before: Timestamp,
     expires: Timestamp,
 }
 
-/// An entry whose issuer is known by its index.
+/// An entry, with the index of its issuer.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) issuer: usize,
@@ -101,14 +101,14 @@ impl Cut {
         self.issued_before >= other.issued_before && self.expires >= other.expires
     }
 
-    /// A token without `iat` counts as issued before everything.
+    /// A token without `iat` is treated as issued before any time.
     fn revokes(self, issued: Option<Timestamp>, now: Timestamp) -> bool {
         now < self.expires && issued.is_none_or(|issued| issued < self.issued_before)
     }
 }
 
 impl Item {
-    /// Its issuer and claim, the value of the claim, and what it revokes.
+    /// The issuer and the claim, the value of the claim, and the cut.
     fn parts(&self) -> (Key, &str, Cut) {
         let (claim, id, issued_before) = match &self.target {
             Target::Subject { sub, issued_before } => (SUB, sub, *issued_before),
@@ -139,7 +139,7 @@ impl List {
         self.cuts_of(key, id).iter().any(|known| known.covers(cut))
     }
 
-    /// Whether another entry would leave the list for it.
+    /// Whether adding it would replace another entry.
     pub(super) fn would_replace(&self, item: &Item) -> bool {
         let (key, id, cut) = item.parts();
         self.cuts_of(key, id).iter().any(|known| cut.covers(*known))
@@ -174,13 +174,13 @@ impl List {
         self.len = len;
     }
 
-    /// The subjects that it names, with the index of their issuer.
+    /// The subjects of its entries, with the index of their issuer.
     pub(in crate::auth) fn subjects(&self) -> impl Iterator<Item = (usize, &str)> {
         let subjects = self.cuts.iter().filter(|((_, claim), _)| *claim == SUB);
         subjects.flat_map(|((issuer, _), ids)| ids.keys().map(|sub| (*issuer, &**sub)))
     }
 
-    /// Whether it names anything but subjects.
+    /// Whether an entry names a token or a session.
     pub(in crate::auth) fn names_tokens_or_sessions(&self) -> bool {
         self.cuts.iter().any(|((_, claim), ids)| *claim != SUB && !ids.is_empty())
     }
@@ -193,7 +193,7 @@ impl List {
         self.len
     }
 
-    /// Its length, for a gauge.
+    /// The length, for a gauge.
     pub(super) fn count(&self) -> i64 {
         i64::try_from(self.len).unwrap_or(i64::MAX)
     }

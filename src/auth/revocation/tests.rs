@@ -1,4 +1,6 @@
-//! Revocations in the authenticator as a whole: what they end, when, and whose customers follow.
+//! Revocations in the authenticator: which tokens they reject, from when on, and which customers to forget.
+
+mod reload;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +22,7 @@ use crate::{
     revocation::{Entry, MAX_ID_BYTES, Target},
 };
 
-/// An entry with these members over the usual ones.
+/// An entry with these members, in addition to default ones.
 fn entry(members: &Value) -> Entry {
     let mut entry = json!({"issuer": "main", "expires": START + 86_400});
     let entry_members = entry.as_object_mut().unwrap();
@@ -32,7 +34,7 @@ fn subject(sub: &str, issued_before: i64) -> Entry {
     entry(&json!({"sub": sub, "issued_before": issued_before}))
 }
 
-/// Revokes, and names the customers that are to be forgotten.
+/// Revokes. Returns the customers to forget.
 fn revoke(world: &World, entry: Entry) -> Vec<String> {
     let customers = world.auth.revoke(entry).unwrap();
     let mut customers: Vec<_> = customers.iter().map(|it| it.as_str().to_owned()).collect();
@@ -40,7 +42,7 @@ fn revoke(world: &World, entry: Entry) -> Vec<String> {
     customers
 }
 
-fn refused(world: &World) -> u64 {
+fn rejections(world: &World) -> u64 {
     world.metrics.auth.failures.with_label_values(&["revoked"]).get()
 }
 
@@ -54,15 +56,15 @@ async fn cached_token_is_revoked_at_once_and_others_stay_valid() {
             world.outcome(token).await.unwrap();
         }
         assert_eq!(revoke(&world, subject("alice", START + 1)), ["alice"]);
-        assert!(!world.knows(&alices) && world.knows(&bobs));
-        for refusals in 1..3 {
+        assert!(!world.has_cached(&alices) && world.has_cached(&bobs));
+        for count in 1..3 {
             assert_eq!(world.outcome(&alices).await, Err("revoked"));
-            assert_eq!(refused(&world), refusals, "counted once each");
+            assert_eq!(rejections(&world), count, "each rejection is counted once");
         }
         assert_eq!(world.outcome(&bobs).await, Ok("bob".to_owned()));
         let new = token("k1", json!({"iat": START + 1}));
         assert_eq!(world.outcome(&new).await, Ok("alice".to_owned()), "a new login");
-        assert!(world.knows(&new));
+        assert!(world.has_cached(&new));
     })
     .await;
 }
@@ -85,17 +87,16 @@ async fn entries_match_claims_of_tokens() {
         (json!({"jti": "a", "issuer": "https://idp.example"}), json!({"jti": "a"}), Err("revoked")),
     ] {
         locally(async {
-            // Known before, and seen for the first time after.
-            for is_known in [true, false] {
+            for is_cached in [true, false] {
                 let world = world().await;
                 let token = token("k1", claims.clone());
-                if is_known {
+                if is_cached {
                     world.outcome(&token).await.unwrap();
                 }
                 revoke(&world, entry(&members));
                 let got = world.outcome(&token).await;
                 let expected = outcome.map(str::to_owned);
-                assert_eq!(got, expected, "{members} {claims} {is_known}");
+                assert_eq!(got, expected, "{members} {claims} {is_cached}");
             }
         })
         .await;
@@ -127,7 +128,7 @@ async fn revocation_during_verification_rejects_the_token() {
         world.origin().hold(false);
         assert_eq!(alice.await.unwrap().unwrap_err().reason(), "revoked");
         assert!(bob.await.unwrap().is_ok());
-        assert!(!world.knows(&alices));
+        assert!(!world.has_cached(&alices));
     })
     .await;
 }
@@ -146,19 +147,19 @@ async fn waiting_request_is_rejected_when_its_token_is_revoked() {
         let (alices, bobs) = (wait(alice.clone()), wait(bob.clone()));
         settle().await;
         assert!(!alices.is_finished());
-        revoke(&world, entry(&json!({"jti": "nobody's"})));
+        revoke(&world, entry(&json!({"jti": "unknown"})));
         settle().await;
-        assert!(!alices.is_finished(), "of something else");
+        assert!(!alices.is_finished(), "another token was revoked");
         revoke(&world, subject("alice", START + 1));
         settle().await;
         assert!(alices.is_finished());
-        let told: Result<(), AuthError> = alices.await.unwrap();
-        assert_eq!(told.unwrap_err().reason(), "revoked");
-        assert_eq!(refused(&world), 1);
+        let rejected: Result<(), AuthError> = alices.await.unwrap();
+        assert_eq!(rejected.unwrap_err().reason(), "revoked");
+        assert_eq!(rejections(&world), 1);
         settle().await;
         assert!(!bobs.is_finished());
 
-        // And who has waited isn't given what came too late.
+        // A result that arrives after the revocation is not returned.
         assert!(world.auth.unless_revoked(&alice, async { 7 }).await.is_err());
         assert_eq!(world.auth.unless_revoked(&bob, async { 7 }).await, Ok(7));
     })
@@ -196,11 +197,15 @@ async fn entries_beyond_the_limit_are_rejected_until_there_is_room() {
         }
         let more = || entry(&json!({"jti": "more"}));
         assert_eq!(world.auth.revoke(more()), Err(RevokeError::Full));
-        // What is there already, or takes the place of what is there, needs no room.
+        // An entry that exists or replaces another one needs no room.
         revoke(&world, entry(&json!({"jti": "0", "expires": START + 1})));
         revoke(&world, entry(&json!({"jti": "0", "expires": START + 61})));
         let early = token("k1", json!({"jti": "more"}));
-        assert_eq!(world.outcome(&early).await, Ok("alice".to_owned()), "refused is refused");
+        assert_eq!(
+            world.outcome(&early).await,
+            Ok("alice".to_owned()),
+            "a rejected entry has no effect"
+        );
         world.clock.advance(Duration::from_secs(61));
         revoke(&world, more());
         assert_eq!(world.outcome(&early).await, Err("revoked"));
@@ -231,17 +236,17 @@ async fn entries_apply_to_their_issuer_only() {
         other.issuer = "https://other.example".to_owned();
         let keys = set(&[P256.jwk("k1")]);
         let world = world_of([("a", one, keys.clone()), ("b", other, keys)]).await;
-        let ours = token("k1", json!({"jti": "j"}));
-        let theirs = token("k1", json!({"jti": "j", "iss": "https://other.example"}));
-        for token in [&ours, &theirs] {
+        let of_a = token("k1", json!({"jti": "j"}));
+        let of_b = token("k1", json!({"jti": "j", "iss": "https://other.example"}));
+        for token in [&of_a, &of_b] {
             world.outcome(token).await.unwrap();
         }
         let jti = entry(&json!({"issuer": "https://other.example", "jti": "j"}));
         assert_eq!(revoke(&world, jti), ["b-alice"]);
-        assert!(world.knows(&ours) && !world.knows(&theirs));
+        assert!(world.has_cached(&of_a) && !world.has_cached(&of_b));
         let sub = json!({"issuer": "a", "sub": "alice", "issued_before": START + 1});
         assert_eq!(revoke(&world, entry(&sub)), ["a-alice"]);
-        assert_eq!(world.outcome(&ours).await, Err("revoked"));
+        assert_eq!(world.outcome(&of_a).await, Err("revoked"));
     })
     .await;
 }
@@ -261,7 +266,7 @@ async fn customers_are_found_by_cached_tokens_if_the_subject_does_not_name_them(
         assert_eq!(revoke(&world, subject("1", START + 1)), ["a@x", "b@x"]);
         assert_eq!(revoke(&world, entry(&json!({"jti": "j3"}))), ["c@x"]);
         assert_eq!(revoke(&world, entry(&json!({"jti": "j3"}))), [""; 0], "nothing new");
-        assert_eq!(revoke(&world, entry(&json!({"jti": "j4"}))), [""; 0], "nobody's");
+        assert_eq!(revoke(&world, entry(&json!({"jti": "j4"}))), [""; 0], "unknown");
     })
     .await;
 }
@@ -277,7 +282,7 @@ async fn redundant_entry_purges_no_customer_again() {
     .await;
 }
 
-/// Of somebody else each time, so that only logouts run out of room.
+/// A logout whose entry replaces the one before, so only the list of used logout tokens fills up.
 fn logout(jti: &str, end: i64) -> Logout {
     let issued_before = Timestamp::from_second(START).unwrap();
     let target = Target::Subject { sub: "alice".into(), issued_before };
@@ -299,16 +304,16 @@ fn logout_token_is_accepted_once_until_it_expires() {
     clock.advance(Duration::from_millis(59_999));
     assert_eq!(log_out("0", 60), Err(LogoutError::Replayed));
     clock.advance(Duration::from_millis(1));
-    // Its age refuses it before it comes here: there is nothing to keep it out for.
+    // Expired: the check of `exp` rejects it, so it need not be remembered.
     assert_eq!(log_out("0", 120), Ok(()));
 
     for number in 1..most {
         assert_eq!(log_out(&number.to_string(), 180), Ok(()));
     }
     assert_eq!(kept(), most);
-    assert_eq!(log_out("more", 180), Err(RevokeError::Full.into()), "none has ended");
+    assert_eq!(log_out("more", 180), Err(RevokeError::Full.into()), "none has expired");
     clock.advance(Duration::from_secs(60));
-    assert_eq!(log_out("more", 180), Ok(()), "in the place of the first");
+    assert_eq!(log_out("more", 180), Ok(()), "replaces the expired one");
     assert_eq!(kept(), most);
 
     clock.advance(Duration::from_millis(59_999));

@@ -1,4 +1,4 @@
-//! What is remembered of a verified token, and all that ends it.
+//! How long a verified token stays cached, and what removes it.
 
 use actix_http::Request;
 use futures_util::FutureExt as _;
@@ -22,72 +22,72 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Ends after two days.
+/// A token that expires after two days.
 fn long_lived(kid: &str) -> String {
     token(kid, json!({"exp": START + 172_800}))
 }
 
 #[tokio::test]
-async fn a_verified_token_is_known_until_its_end_on_the_wall_clock() {
+async fn verified_token_is_cached_until_it_expires_on_the_wall_clock() {
     locally(async {
         let world = world().await;
         let token = token("k1", json!({"iat": null}));
-        assert!(!world.knows(&token));
+        assert!(!world.has_cached(&token));
         assert_eq!(world.outcome(&token).await, Ok("alice".to_owned()));
-        assert!(world.knows(&token));
-        assert!(!world.knows(&format!("{token}x")), "the whole token counts");
+        assert!(world.has_cached(&token));
+        assert!(!world.has_cached(&format!("{token}x")), "only the whole token is found");
         let end = SignedDuration::from_secs(300 + LEEWAY);
         world.clock.jump_wall(end - SignedDuration::from_nanos(1));
-        assert!(world.knows(&token));
+        assert!(world.has_cached(&token));
         world.clock.jump_wall(SignedDuration::from_nanos(1));
-        assert!(!world.knows(&token));
+        assert!(!world.has_cached(&token));
         assert_eq!(world.outcome(&token).await, Err("expired"));
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_verified_token_is_known_until_its_end_on_the_monotonic_clock() {
+async fn verified_token_is_cached_until_it_expires_on_the_monotonic_clock() {
     locally(async {
         let world = world().await;
         let token = token("k1", json!({"iat": null}));
         assert_eq!(world.outcome(&token).await, Ok("alice".to_owned()));
         world.clock.jump_wall(SignedDuration::from_secs(-1000));
-        world.pass(Duration::new(329, 999_999_999)).await;
-        assert!(world.knows(&token));
-        world.pass(Duration::from_nanos(1)).await;
-        assert!(!world.knows(&token), "turning the wall clock back doesn't prolong it");
+        world.advance(Duration::new(329, 999_999_999)).await;
+        assert!(world.has_cached(&token));
+        world.advance(Duration::from_nanos(1)).await;
+        assert!(!world.has_cached(&token), "setting the wall clock back does not extend it");
         assert_eq!(
             world.outcome(&token).await,
             Ok("alice".to_owned()),
-            "by the wall clock it is still good"
+            "not expired by the wall clock"
         );
-        assert!(world.knows(&token));
+        assert!(world.has_cached(&token));
     })
     .await;
 }
 
 #[tokio::test]
-async fn no_token_is_known_for_longer_than_a_day() {
+async fn tokens_are_cached_for_at_most_one_day() {
     locally(async {
         let world = world().await;
         let token = long_lived("k1");
         assert_eq!(world.outcome(&token).await, Ok("alice".to_owned()));
-        let mut left = Duration::from_hours(24);
-        while left > SECOND {
-            world.pass(REFRESH.min(left.saturating_sub(SECOND))).await;
-            left = left.saturating_sub(REFRESH).max(SECOND);
+        let mut remaining = Duration::from_hours(24);
+        while remaining > SECOND {
+            world.advance(REFRESH.min(remaining.saturating_sub(SECOND))).await;
+            remaining = remaining.saturating_sub(REFRESH).max(SECOND);
         }
-        assert!(world.knows(&token));
-        world.pass(SECOND).await;
-        assert!(!world.knows(&token));
+        assert!(world.has_cached(&token));
+        world.advance(SECOND).await;
+        assert!(!world.has_cached(&token));
         assert_eq!(world.outcome(&token).await, Ok("alice".to_owned()));
     })
     .await;
 }
 
 #[tokio::test]
-async fn refused_tokens_are_not_remembered_and_each_is_counted_once() {
+async fn rejected_tokens_are_counted_and_not_cached() {
     locally(async {
         let world = world().await;
         let forged = signed(&OTHER_P256, "k1", json!({}));
@@ -97,7 +97,7 @@ async fn refused_tokens_are_not_remembered_and_each_is_counted_once() {
         let count = |reason| world.metrics.auth.failures.with_label_values(&[reason]).get();
         assert_eq!(count("signature"), 2);
         assert_eq!(world.auth.tokens.len(), 0);
-        assert!(world.auth.authenticate(&Request::new(), &Span::default()).await.is_err());
+        assert!(world.auth.authenticate(&Request::new(), now(), &Span::default()).await.is_err());
         assert_eq!(count("missing_token"), 1);
         assert_eq!(world.outcome(&"x".repeat(8193)).await, Err("too_long"));
         assert_eq!(count("too_long"), 1);
@@ -108,7 +108,7 @@ async fn refused_tokens_are_not_remembered_and_each_is_counted_once() {
 }
 
 #[tokio::test]
-async fn what_is_dead_by_our_clock_is_swept_out() {
+async fn expired_tokens_are_removed() {
     locally(async {
         let world = world().await;
         world.outcome(&token("k1", json!({}))).await.unwrap();
@@ -123,29 +123,29 @@ async fn what_is_dead_by_our_clock_is_swept_out() {
 }
 
 #[tokio::test]
-async fn a_token_ends_with_a_key_of_its_own_issuer() {
+async fn only_a_removed_key_of_the_same_issuer_invalidates_a_token() {
     locally(async {
         let other = settings::Issuer { issuer: "https://other.example".to_owned(), ..issuer() };
         let keys = || set(&[P256.jwk("k1")]);
         let world = world_of([("first", issuer(), keys()), ("second", other, keys())]).await;
-        let ours = long_lived("k1");
-        let others = json!({"iss": "https://other.example", "exp": START + 172_800});
-        let others = token("k1", others);
-        for token in [&ours, &others] {
+        let first = long_lived("k1");
+        let claims = json!({"iss": "https://other.example", "exp": START + 172_800});
+        let second = token("k1", claims);
+        for token in [&first, &second] {
             assert_eq!(world.outcome(token).await, Ok("alice".to_owned()));
         }
         world.origins["second"].serve(&[OTHER_P256.jwk("k2")]);
-        world.pass(REFRESH).await;
-        assert!(world.knows(&ours) && !world.knows(&others));
+        world.advance(REFRESH).await;
+        assert!(world.has_cached(&first) && !world.has_cached(&second));
         world.origins["first"].serve(&[OTHER_P256.jwk("k2")]);
-        world.pass(REFRESH).await;
-        assert!(!world.knows(&ours));
+        world.advance(REFRESH).await;
+        assert!(!world.has_cached(&first));
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_token_ends_with_its_key_and_outlives_other_changes() {
+async fn token_is_invalid_once_its_key_is_removed_or_replaced() {
     locally(async {
         let world = world_with(issuer(), &[P256.jwk("k1"), OTHER_P256.jwk("k2")]).await;
         let by_k1 = long_lived("k1");
@@ -154,63 +154,63 @@ async fn a_token_ends_with_its_key_and_outlives_other_changes() {
             assert_eq!(world.outcome(token).await, Ok("alice".to_owned()));
         }
         world.origin().serve(&[OTHER_P256.jwk("k3"), P256.jwk("k1")]);
-        world.pass(REFRESH).await;
-        assert!(world.knows(&by_k1), "its key is still there");
-        assert!(world.knows(&by_k1));
-        assert!(!world.knows(&by_k2), "the same key by another name is another key");
+        world.advance(REFRESH).await;
+        assert!(world.has_cached(&by_k1), "its key is still in the set");
+        assert!(world.has_cached(&by_k1));
+        assert!(!world.has_cached(&by_k2), "the same key with another kid is another key");
         assert_eq!(world.outcome(&by_k2).await, Err("unknown_key"));
 
         world.origin().serve(&[OTHER_P256.jwk("k1")]);
-        world.pass(REFRESH).await;
-        assert!(!world.knows(&by_k1), "the same name with another key");
+        world.advance(REFRESH).await;
+        assert!(!world.has_cached(&by_k1), "the same kid with another key");
         assert_eq!(world.outcome(&by_k1).await, Err("signature"));
 
         world.origin().serve(&[P256.jwk("k1")]);
-        world.pass(REFRESH).await;
-        assert!(!world.knows(&by_k1), "it was dropped, not hidden");
+        world.advance(REFRESH).await;
+        assert!(!world.has_cached(&by_k1), "the entry was removed");
         assert_eq!(world.outcome(&by_k1).await, Ok("alice".to_owned()));
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_token_ends_when_its_key_is_given_another_use() {
+async fn token_is_invalid_once_its_key_has_another_use() {
     locally(async {
         let world = world().await;
         let token = long_lived("k1");
         assert_eq!(world.outcome(&token).await, Ok("alice".to_owned()));
         let retired = with(&P256.jwk("k1"), json!({"use": "enc"}));
         world.origin().serve(&[retired, OTHER_P256.jwk("k2")]);
-        world.pass(REFRESH).await;
-        assert!(!world.knows(&token));
+        world.advance(REFRESH).await;
+        assert!(!world.has_cached(&token));
     })
     .await;
 }
 
 #[tokio::test]
-async fn without_a_kid_the_only_key_that_fits_counts() {
-    let nameless = P256.sign(
+async fn token_without_kid_needs_a_single_matching_key() {
+    let without_kid = P256.sign(
         jsonwebtoken::Algorithm::ES256,
         &with(&header(""), json!({"kid": null})).to_string(),
         &claims().to_string(),
     );
     locally(async {
         let world = world_with(issuer(), &[P256.jwk("k1"), RSA.jwk("k2")]).await;
-        assert_eq!(world.outcome(&nameless).await, Ok("alice".to_owned()));
+        assert_eq!(world.outcome(&without_kid).await, Ok("alice".to_owned()));
         world.origin().serve(&[P256.jwk("k1"), OTHER_P256.jwk("k2")]);
         world.clock.jump_wall(SignedDuration::from_secs(-200));
-        world.pass(REFRESH).await;
-        assert!(!world.knows(&nameless), "now two fit");
-        assert_eq!(world.outcome(&nameless).await, Err("unknown_key"));
-        assert_eq!(world.origin().fetches(), 3, "once more, to be sure");
-        assert_eq!(world.outcome(&nameless).await, Err("unknown_key"));
+        world.advance(REFRESH).await;
+        assert!(!world.has_cached(&without_kid), "two keys match");
+        assert_eq!(world.outcome(&without_kid).await, Err("unknown_key"));
+        assert_eq!(world.origin().fetches(), 3, "one more fetch confirms it");
+        assert_eq!(world.outcome(&without_kid).await, Err("unknown_key"));
         assert_eq!(world.origin().fetches(), 3);
     })
     .await;
 }
 
 #[tokio::test]
-async fn keys_that_share_a_kid_are_all_tried() {
+async fn all_keys_with_the_same_kid_are_tried() {
     locally(async {
         let world = world_with(issuer(), &[OTHER_P256.jwk("k"), P256.jwk("k")]).await;
         assert_eq!(world.outcome(&signed(&P256, "k", json!({}))).await, Ok("alice".to_owned()));
@@ -223,15 +223,15 @@ async fn keys_that_share_a_kid_are_all_tried() {
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_verified_anew() {
+async fn tokens_are_verified_again_after_a_purge() {
     locally(async {
         let world = world().await;
-        let known = token("k1", json!({}));
-        world.outcome(&known).await.unwrap();
+        let cached = token("k1", json!({}));
+        world.outcome(&cached).await.unwrap();
         world.auth.forget_all();
-        assert!(!world.knows(&known));
-        assert_eq!(world.outcome(&known).await, Ok("alice".to_owned()));
-        assert!(world.knows(&known));
+        assert!(!world.has_cached(&cached));
+        assert_eq!(world.outcome(&cached).await, Ok("alice".to_owned()));
+        assert!(world.has_cached(&cached));
 
         let late = token("k2", json!({}));
         world.origin().serve(&[P256.jwk("k1"), P256.jwk("k2")]);
@@ -241,40 +241,40 @@ async fn what_is_forgotten_is_verified_anew() {
         world.auth.forget_all();
         world.origin().hold(false);
         assert!(request.await.unwrap().is_ok());
-        assert!(!world.knows(&late), "its verification had begun before");
+        assert!(!world.has_cached(&late), "its verification began before the purge");
         assert_eq!(world.outcome(&late).await, Ok("alice".to_owned()));
-        assert!(world.knows(&late));
+        assert!(world.has_cached(&late));
     })
     .await;
 }
 
-/// A world whose keys have been out of reach for as long as they may be.
-async fn stale_world(known: &str) -> World {
+/// A world whose issuer has failed for `jwks_max_stale`, and where this token is cached.
+async fn stale_world(cached: &str) -> World {
     let world = world().await;
     world.origin().fail();
-    world.pass(MAX_STALE.saturating_sub(SECOND)).await;
-    assert_eq!(world.outcome(known).await, Ok("alice".to_owned()));
-    world.pass(SECOND).await;
+    world.advance(MAX_STALE.saturating_sub(SECOND)).await;
+    assert_eq!(world.outcome(cached).await, Ok("alice".to_owned()));
+    world.advance(SECOND).await;
     world
 }
 
 #[tokio::test]
-async fn keys_serve_through_an_outage_but_not_for_ever() {
+async fn keys_are_used_during_an_outage_until_max_stale() {
     locally(async {
-        let known = long_lived("k1");
+        let cached = long_lived("k1");
         let other = token("k1", json!({"sub": "bob", "exp": START + 172_800}));
-        let world = stale_world(&known).await;
-        assert!(world.knows(&known) && world.auth.ready());
-        world.pass(Duration::from_nanos(1)).await;
+        let world = stale_world(&cached).await;
+        assert!(world.has_cached(&cached) && world.auth.ready());
+        world.advance(Duration::from_nanos(1)).await;
         assert!(!world.auth.ready());
-        for token in [&known, &other] {
-            assert!(!world.knows(token));
+        for token in [&cached, &other] {
+            assert!(!world.has_cached(token));
             assert_eq!(world.outcome(token).await, Err("keys_unavailable"));
         }
         world.origin().serve(&[P256.jwk("k1")]);
-        world.pass(COOLDOWN).await;
+        world.advance(COOLDOWN).await;
         assert!(world.auth.ready());
-        assert!(world.knows(&known), "it was only held back");
+        assert!(world.has_cached(&cached), "the entry was kept");
         assert_eq!(world.outcome(&other).await, Ok("bob".to_owned()));
     })
     .await;
@@ -298,7 +298,7 @@ fn now() -> Moment {
 }
 
 #[test]
-fn no_more_than_the_capacity_is_held() {
+fn cache_holds_at_most_its_capacity() {
     let tokens = TokenCache::new(3);
     for digest in 0..20 {
         let finding = finding(Duration::from_mins(5));
@@ -308,7 +308,7 @@ fn no_more_than_the_capacity_is_held() {
 }
 
 #[test]
-fn what_was_verified_before_forgetting_is_not_remembered() {
+fn verification_that_began_before_a_purge_is_not_cached() {
     let tokens = TokenCache::new(3);
     let before = tokens.epoch();
     tokens.clear();
@@ -319,7 +319,7 @@ fn what_was_verified_before_forgetting_is_not_remembered() {
 }
 
 #[test]
-fn an_entry_of_an_older_epoch_is_dead_should_it_slip_in() {
+fn entry_of_an_older_epoch_is_invalid() {
     let tokens = TokenCache::new(3);
     let clock = ManualClock::at("1970-01-01T00:00:00Z");
     let now = clock.moment();
@@ -327,21 +327,21 @@ fn an_entry_of_an_older_epoch_is_dead_should_it_slip_in() {
     // As if `forget_all` had run between the check of the epoch and the insertion.
     tokens.epoch.fetch_add(1, Ordering::AcqRel);
     let entry = tokens.entries.get(&[1; 32]).unwrap();
-    assert!(!tokens.is_alive(&entry, now));
+    assert!(!tokens.is_valid(&entry, now));
     let mut throttle = Throttle::background(Arc::new(clock));
     assert_eq!(tokens.sweep(&mut throttle).now_or_never(), Some(()));
     assert_eq!(tokens.len(), 0);
 }
 
 #[tokio::test]
-async fn p1_a_cached_token_is_found_by_its_whole_text() {
+async fn p1_cached_token_is_found_by_its_whole_text() {
     locally(async {
         let world = world().await;
         let bobs = token("k1", json!({"sub": "bob"}));
         assert_eq!(world.outcome(&token("k1", json!({}))).await, Ok("alice".to_owned()));
-        assert!(!world.knows(&bobs));
+        assert!(!world.has_cached(&bobs));
         assert_eq!(world.outcome(&bobs).await, Ok("bob".to_owned()));
-        assert!(world.knows(&bobs));
+        assert!(world.has_cached(&bobs));
         assert_eq!(world.outcome(&bobs).await, Ok("bob".to_owned()));
     })
     .await;
@@ -352,19 +352,19 @@ async fn cached_tokens_are_invalid_while_the_keys_are_too_old() {
     locally(async {
         let world = world().await;
         world.origin().fail();
-        world.pass(SECOND).await;
+        world.advance(SECOND).await;
         let token = token("k1", json!({"exp": START + 1_000_000}));
         assert_eq!(world.outcome(&token).await, Ok("alice".to_owned()));
-        world.pass(MAX_STALE.saturating_sub(SECOND)).await;
-        assert!(world.knows(&token));
-        world.pass(SECOND.saturating_sub(Duration::from_nanos(1))).await;
-        assert!(!world.knows(&token), "the keys are too old");
+        world.advance(MAX_STALE.saturating_sub(SECOND)).await;
+        assert!(world.has_cached(&token));
+        world.advance(SECOND.saturating_sub(Duration::from_nanos(1))).await;
+        assert!(!world.has_cached(&token), "the keys are too old");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_memo_lives_as_long_as_the_cached_token() {
+async fn memo_is_dropped_with_the_cached_token() {
     locally(async {
         let world = world().await;
         let token = token("k1", json!({}));

@@ -4,19 +4,19 @@
 //!
 //! The tables: `algorithms`, `keys`, `signatures`, `shapes`, `json`, `claims`, `times`,
 //! `confusion`. Each row runs against each kind of issuer (`issuers`), with `aud` and with another
-//! `audience_claim`. `good` has tokens that look unusual but are valid.
+//! `audience_claim`. `valid` has tokens that look unusual but are valid.
 
 mod algorithms;
 mod claims;
 mod confusion;
 mod forge;
-mod good;
 mod issuers;
 mod json;
 mod keys;
 mod shapes;
 mod signatures;
 mod times;
+mod valid;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -29,7 +29,9 @@ pub use self::{
     forge::{AUDIENCE, Forge, changed, mac},
     issuers::IssuerKind,
 };
-use super::{COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, refused, second_issuer, verdicts::Verdicts};
+use super::{
+    COOLDOWN, INVALID_REQUEST, INVALID_TOKEN, assert_rejected, second_issuer, verdicts::Verdicts,
+};
 use crate::support::{Reply, ScriptedServer, Stage, World};
 
 /// A token and its rejection.
@@ -64,7 +66,7 @@ impl Row {
         Self { status, code, ..Self::invalid("too_long", what, token) }
     }
 
-    fn unnamed(what: impl Into<String>, token: String) -> Self {
+    fn without_customer(what: impl Into<String>, token: String) -> Self {
         let (status, code) = (403, "no_customer");
         Self { status, code, ..Self::invalid("no_customer", what, token) }
     }
@@ -83,7 +85,7 @@ impl Row {
     }
 }
 
-/// A table, made when it is needed, because some times are exact to the second.
+/// A table, created when needed, because some times are exact to the second.
 type Table = fn(&Forge<'_>) -> Vec<Row>;
 
 const TABLES: [(&str, Table); 19] = [
@@ -133,7 +135,7 @@ pub async fn explained(world: &World, what: &str, token: &str) -> Explanation {
     let header = format!("Bearer {token}");
     let clock = Arc::new(world.clock.clone());
     let explaining = Box::pin(explain(&world.settings, &header, false, clock));
-    let explanation = LocalSet::new().run_until(explaining).await.expect("good settings");
+    let explanation = LocalSet::new().run_until(explaining).await.expect("valid settings");
     for check in &explanation.checks {
         let printed = format!("{check:?}");
         for part in token.split('.').filter(|part| part.len() > 40) {
@@ -147,7 +149,7 @@ pub async fn explained(world: &World, what: &str, token: &str) -> Explanation {
 pub async fn explained_as(world: &World, what: &str, token: &str, reason: &str) {
     let explanation = explained(world, what, token).await;
     let failure = explanation.failure().map(AuthError::reason);
-    let verdict = explanation.verdict.expect("somebody was asked");
+    let verdict = explanation.verdict.expect("a verdict");
     let verdict = verdict.map(|_| ()).map_err(|error| error.reason());
     assert_eq!((verdict, failure), (Err(reason), Some(reason)), "{what}: {:?}", explanation.checks);
 }
@@ -212,17 +214,17 @@ async fn attack(kind: IssuerKind, audience_claim: &'static str) -> Verdicts {
     for (name, table) in TABLES {
         world.clock.advance(COOLDOWN);
         for row in table(&forge) {
-            attack.show(name, row).await;
+            attack.send(name, row).await;
         }
     }
-    assert!(!trap.was_contacted(), "a token made the service ask somebody");
-    assert_eq!(world.simulator().total_requests(), 1, "the first one");
+    assert!(!trap.was_contacted(), "a token made the service call its address");
+    assert_eq!(world.simulator().total_requests(), 1, "the one before the attacks");
     // An introspection response may lack `iss`.
     let accepted = usize::from(kind == IssuerKind::Introspection);
     assert_eq!(attack.verdicts.accepted(), accepted);
-    let good = forge.with_claims(&json!({}));
-    attack.answer(&good);
-    assert_eq!(world.phone_holding(&good).me().await.status, 200);
+    let valid = forge.with_claims(&json!({}));
+    attack.script_introspection(&valid);
+    assert_eq!(world.phone_holding(&valid).me().await.status, 200);
     attack.verdicts
 }
 
@@ -244,10 +246,10 @@ impl<'f> Attack<'f> {
     }
 
     /// Sends one token.
-    async fn show(&mut self, table: &str, row: Row) {
+    async fn send(&mut self, table: &str, row: Row) {
         let world = self.forge.world;
-        let is_answered = self.answer(&row.token);
-        let row = self.forge.kind.adapt(table, row, is_answered);
+        let is_introspected = self.script_introspection(&row.token);
+        let row = self.forge.kind.adapt(table, row, is_introspected);
         if row.reason == "unknown_key" {
             world.clock.advance(COOLDOWN);
         }
@@ -264,7 +266,7 @@ impl<'f> Attack<'f> {
     }
 
     async fn check_rejection(&mut self, row: &Row, reply: &Reply) {
-        refused(&row.what, reply, row.status, row.code, row.challenge());
+        assert_rejected(&row.what, reply, row.status, row.code, row.challenge());
         *self.counts.entry(row.reason.to_owned()).or_default() += 1;
         let problem = comparable_problem(reply);
         let first = self.problems.entry(row.code).or_insert_with(|| problem.clone());
@@ -274,8 +276,8 @@ impl<'f> Attack<'f> {
     }
 
     /// Makes the introspection endpoint respond as in the row, if the token is opaque.
-    fn answer(&self, token: &str) -> bool {
-        let Some(body) = self.forge.answer(token) else { return false };
+    fn script_introspection(&self, token: &str) -> bool {
+        let Some(body) = self.forge.introspection_response(token) else { return false };
         let headers = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
         let fault = Fault::Status { status: 200, headers, body };
         self.forge.world.issuer().inject(INTROSPECTION_PATH, None, fault);
@@ -291,7 +293,7 @@ async fn unusual_valid_tokens_get_their_customer() {
     let world = stage.open_ready("").await;
     let kind = IssuerKind::PublicKeys;
     let forge = Forge::new(&world, stranger.issuer(), trap.address, kind, "aud");
-    let rows = good::rows(&forge);
+    let rows = valid::rows(&forge);
     let mut verdicts = Verdicts::of("good").with_random_parts_of(&forge);
     for (what, customer, token) in &rows {
         let reply = world.phone_holding(token).me().await;
@@ -305,8 +307,8 @@ async fn unusual_valid_tokens_get_their_customer() {
         verdicts.note("accepted", what);
     }
     verdicts.compare();
-    println!("odd but good tokens: {0} of {0} answered with their own customer", rows.len());
-    assert!(!trap.was_contacted(), "a token made the service ask somebody");
+    println!("unusual valid tokens: {0} of {0} got their own customer", rows.len());
+    assert!(!trap.was_contacted(), "a token made the service call its address");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -322,11 +324,11 @@ async fn scopes_are_granted_only_by_exact_words() {
     let mut verdicts = Verdicts::of("scopes");
     for (what, token) in &rows {
         let reply = world.phone_holding(token).me().await;
-        refused(what, &reply, 403, "insufficient_scope", Some(challenge));
+        assert_rejected(what, &reply, 403, "insufficient_scope", Some(challenge));
         explained_as(&world, what, token, "insufficient_scope").await;
         verdicts.note("insufficient_scope", what);
     }
-    println!("corpus of scopes: {0} of {0} refused", rows.len());
+    println!("corpus of scopes: {0} of {0} rejected", rows.len());
     assert_eq!(world.simulator().total_requests(), 0);
     for (what, token) in &claims::with_the_scope(&forge) {
         let reply = world.phone_holding(token).me().await;

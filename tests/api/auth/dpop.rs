@@ -1,5 +1,4 @@
-//! Proof of possession (RFC 9449): a bound token is accepted with a proof of its key, and never
-//! without.
+//! Proof of possession (RFC 9449): a bound token is accepted only with a proof of its key.
 
 use std::time::Duration;
 
@@ -33,16 +32,16 @@ fn dpop(error: &str) -> String {
 }
 
 /// Checks a rejection with all its challenges.
-fn refused(what: &str, reply: &Reply, code: &str, challenges: &[String]) {
+fn assert_rejected(what: &str, reply: &Reply, code: &str, challenges: &[String]) {
     assert_eq!((reply.status, &*reply.code()), (401, code), "{what}");
     assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
-    let told: Vec<_> = reply
+    let got: Vec<_> = reply
         .headers
         .iter()
         .filter(|(name, _)| name == "www-authenticate")
         .map(|(_, value)| value)
         .collect();
-    assert_eq!(told, challenges.iter().collect::<Vec<_>>(), "{what}");
+    assert_eq!(got, challenges.iter().collect::<Vec<_>>(), "{what}");
 }
 
 async fn failures(world: &World, reason: &str) -> f64 {
@@ -68,15 +67,15 @@ async fn bound_tokens_need_a_new_proof_for_each_request() {
             if method == "GET" {
                 assert_eq!(reply.json()["object_reference_id"], "alice");
                 let reply = show(&world.stranger(), method, &token, &proof).await;
-                refused("a replay", &reply, "invalid_dpop_proof", &invalid());
+                assert_rejected("a replay", &reply, "invalid_dpop_proof", &invalid());
             }
         }
-        let bare = world.phone_holding(&token).me().await;
+        let reply = world.phone_holding(&token).me().await;
         let challenges = match mode {
             OPTIONAL => vec![bearer("invalid_token"), dpop("")],
             _ => vec![dpop("invalid_token")],
         };
-        refused("as a bearer token", &bare, "invalid_token", &challenges);
+        assert_rejected("as a bearer token", &reply, "invalid_token", &challenges);
         assert_eq!(world.simulator().total_requests(), 1);
         assert!((failures(&world, "dpop_replayed").await - 2.0).abs() < f64::EPSILON);
         assert!((world.metric("juspay_bff_auth_dpop_proofs").await - 3.0).abs() < f64::EPSILON);
@@ -85,7 +84,7 @@ async fn bound_tokens_need_a_new_proof_for_each_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_dpop_mode_accepts_only_its_tokens() {
-    for (mode, unbound, bound_as_bearer, stranger) in [
+    for (mode, unbound, bound_as_bearer, without_token) in [
         ("", None, vec![bearer("invalid_token")], vec![BEARER.to_owned()]),
         (
             OPTIONAL,
@@ -98,39 +97,44 @@ async fn each_dpop_mode_accepts_only_its_tokens() {
         let world = World::with(mode).await;
         let prover = DpopKey::new();
         let bound = prover.token(&world);
-        for sight in ["first", "second"] {
+        for attempt in ["first", "second"] {
             let reply = world.phone_holding(&bound).me().await;
-            refused(sight, &reply, "invalid_token", &bound_as_bearer);
+            assert_rejected(attempt, &reply, "invalid_token", &bound_as_bearer);
             let reply = world.phone("alice").me().await;
             match &unbound {
                 None => assert_eq!(reply.status, 200, "{mode}"),
                 Some(challenge) => {
-                    refused(sight, &reply, "invalid_token", std::slice::from_ref(challenge));
+                    assert_rejected(
+                        attempt,
+                        &reply,
+                        "invalid_token",
+                        std::slice::from_ref(challenge),
+                    );
                 }
             }
             let reply = prover.me(&world, &bound).await;
             if mode.is_empty() {
-                refused("no such scheme", &reply, "missing_token", &stranger);
+                assert_rejected("no such scheme", &reply, "missing_token", &without_token);
             } else {
                 assert_eq!(reply.status, 200, "{mode}");
             }
         }
-        refused("nobody", &world.stranger().me().await, "missing_token", &stranger);
+        assert_rejected("no token", &world.stranger().me().await, "missing_token", &without_token);
         let token = world.phone("alice").token.unwrap();
         let reply = prover.me(&world, &token).await;
-        assert_eq!(reply.status, 401, "a proof makes no token bound: {mode}");
+        assert_eq!(reply.status, 401, "a proof does not bind a token: {mode}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_invalid_proofs_get_the_same_response() {
     let world = World::with(OPTIONAL).await;
-    let (prover, thief) = (DpopKey::new(), DpopKey::new());
+    let (prover, attacker) = (DpopKey::new(), DpopKey::new());
     let (token, other) = (prover.token(&world), prover.token(&world));
     let now = world.clock_seconds();
     let with = |changes: Value| prover.proof(&world, &token, &changes);
     let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": prover.jwk});
-    let stolen_key = thief.sign(
+    let stolen_key = attacker.sign(
         &header,
         &json!({
             "jti": "a", "htm": "GET", "htu": "http://localhost/me/customer", "iat": now,
@@ -152,27 +156,27 @@ async fn all_invalid_proofs_get_the_same_response() {
         ("for no token", "dpop_malformed", with(json!({"ath": null}))),
         ("by another key", "dpop_signature", stolen_key),
         ("a token", "dpop_malformed", token.clone()),
-        ("rubbish", "dpop_malformed", "rubbish".to_owned()),
+        ("garbage", "dpop_malformed", "garbage".to_owned()),
         ("nothing", "dpop_malformed", String::new()),
     ];
     let challenges = [BEARER.to_owned(), dpop("invalid_dpop_proof")];
-    let mut told = std::collections::BTreeSet::new();
+    let mut responses = std::collections::BTreeSet::new();
     for (what, reason, proof) in cases {
         let before = failures(&world, reason).await;
         let reply = show(&world.stranger(), "GET", &token, &proof).await;
-        refused(what, &reply, "invalid_dpop_proof", &challenges);
+        assert_rejected(what, &reply, "invalid_dpop_proof", &challenges);
         let mut problem = reply.json();
         problem["request_id"].take();
-        told.insert(problem.to_string());
+        responses.insert(problem.to_string());
         let after = failures(&world, reason).await;
         assert!((after - before - 1.0).abs() < f64::EPSILON, "{what}: not {reason}");
     }
-    assert_eq!(told.len(), 1, "callers are told which check failed: {told:?}");
+    assert_eq!(responses.len(), 1, "the responses reveal which check failed: {responses:?}");
     // A proof by the attacker's own key is a fault of the token.
     let reply =
-        show(&world.stranger(), "GET", &token, &thief.proof(&world, &token, &json!({}))).await;
+        show(&world.stranger(), "GET", &token, &attacker.proof(&world, &token, &json!({}))).await;
     let challenges = [BEARER.to_owned(), dpop("invalid_token")];
-    refused("another's key", &reply, "invalid_token", &challenges);
+    assert_rejected("another key", &reply, "invalid_token", &challenges);
     assert_eq!(world.simulator().total_requests(), 0);
     assert_eq!(prover.me(&world, &token).await.status, 200);
 }
@@ -203,7 +207,7 @@ async fn requests_have_exactly_one_proof_and_one_authorization() {
         ("under another name", format!("X-DPoP: {one}\r\n")),
     ] {
         let reply = send(&format!("{authorization}{proofs}")).await;
-        refused(what, &reply, "invalid_dpop_proof", &challenges);
+        assert_rejected(what, &reply, "invalid_dpop_proof", &challenges);
     }
     for (lines, challenge) in [
         (
@@ -222,16 +226,16 @@ async fn requests_have_exactly_one_proof_and_one_authorization() {
         assert_eq!(reply.header("www-authenticate"), Some(&*challenge), "{lines}");
     }
     let reply = send(&format!("authorization: dPOP {token}\r\ndpop: {third}\r\n")).await;
-    assert_eq!(reply.status, 200, "names have no case");
+    assert_eq!(reply.status, 200, "names ignore case");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_proxy_proofs_are_for_the_public_address() {
+async fn public_url_is_the_address_of_proofs() {
     let public = "server.public_url = \"https://api.example/pay/\"\n";
     let world = World::with(&format!("{public}{REQUIRED}")).await;
     let prover = DpopKey::new();
     let token = prover.token(&world);
-    for (htu, is_good) in [
+    for (htu, is_accepted) in [
         ("https://api.example/pay/me/customer", true),
         ("HTTPS://API.example:443/pay/me/customer?x#y", true),
         ("https://api.example/me/customer", false),
@@ -239,12 +243,12 @@ async fn behind_a_proxy_proofs_are_for_the_public_address() {
         ("http://localhost/me/customer", false),
     ] {
         let reply = prover.me_with(&world, &token, &json!({ "htu": htu })).await;
-        assert_eq!(reply.status == 200, is_good, "{htu}");
+        assert_eq!(reply.status == 200, is_accepted, "{htu}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_says_about_proxies_changes_nothing() {
+async fn forwarded_headers_of_clients_are_ignored() {
     let world = World::with(REQUIRED).await;
     let prover = DpopKey::new();
     let token = prover.token(&world);
@@ -256,7 +260,7 @@ async fn what_a_client_says_about_proxies_changes_nothing() {
     ] {
         let lines = format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n{lines}");
         let reply = world.stranger().request("GET", "/me/customer", &lines).await;
-        refused(&lines, &reply, "invalid_dpop_proof", &[dpop("invalid_dpop_proof")]);
+        assert_rejected(&lines, &reply, "invalid_dpop_proof", &[dpop("invalid_dpop_proof")]);
     }
     let query = "/me/customer?options.get_client_auth_token=false";
     let proof = prover.proof(&world, &token, &json!({}));
@@ -301,29 +305,33 @@ async fn nonces_are_sent_required_and_renewed() {
     let token = prover.token(&world);
     let challenges = [BEARER.to_owned(), dpop("use_dpop_nonce")];
     let reply = prover.me(&world, &token).await;
-    refused("without", &reply, "use_dpop_nonce", &challenges);
+    assert_rejected("without", &reply, "use_dpop_nonce", &challenges);
     let nonce = reply.header("dpop-nonce").expect("a nonce").to_owned();
-    // The phone's clock is wrong by years.
-    let good = json!({"nonce": nonce, "iat": 1});
-    let reply = prover.me_with(&world, &token, &good).await;
+    // The clock of the client is at 1970.
+    let valid = json!({"nonce": nonce, "iat": 1});
+    let reply = prover.me_with(&world, &token, &valid).await;
     assert_eq!((reply.status, reply.header("dpop-nonce")), (200, None));
     let reply = prover.me_with(&world, &token, &json!({"nonce": "made-up"})).await;
-    refused("made up", &reply, "use_dpop_nonce", &challenges);
+    assert_rejected("unknown nonce", &reply, "use_dpop_nonce", &challenges);
     assert_eq!(reply.header("dpop-nonce"), Some(&*nonce));
     let wrong = json!({"nonce": nonce, "htm": "HEAD"});
     let reply = prover.me_with(&world, &token, &wrong).await;
     let challenges = [BEARER.to_owned(), dpop("invalid_dpop_proof")];
-    refused("another method", &reply, "invalid_dpop_proof", &challenges);
+    assert_rejected("another method", &reply, "invalid_dpop_proof", &challenges);
     world.clock.advance(Duration::from_secs(60));
-    let reply = prover.me_with(&world, &token, &good).await;
-    let next = reply.header("dpop-nonce").expect("the next one").to_owned();
+    let reply = prover.me_with(&world, &token, &valid).await;
+    let next = reply.header("dpop-nonce").expect("the next nonce").to_owned();
     assert_eq!(reply.status, 200);
     assert_ne!(next, nonce);
     world.clock.advance(Duration::from_secs(60));
-    assert_eq!(prover.me_with(&world, &token, &good).await.code(), "use_dpop_nonce");
+    assert_eq!(prover.me_with(&world, &token, &valid).await.code(), "use_dpop_nonce");
     assert_eq!(prover.me_with(&world, &token, &json!({"nonce": next})).await.status, 200);
     let reply = world.phone("alice").me().await;
-    assert_eq!((reply.status, reply.header("dpop-nonce")), (200, None), "others need none");
+    assert_eq!(
+        (reply.status, reply.header("dpop-nonce")),
+        (200, None),
+        "bearer tokens need no nonce"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,7 +345,7 @@ async fn bound_tokens_with_an_unknown_key_older_than_the_last_fetch_are_rejected
     assert_eq!(prover.me(&world, &prover.token(&world)).await.status, 200);
     for token in [old, unseen] {
         let reply = prover.me(&world, &token).await;
-        refused("its key has gone", &reply, "invalid_token", &[dpop("invalid_token")]);
+        assert_rejected("its key was removed", &reply, "invalid_token", &[dpop("invalid_token")]);
     }
 }
 
@@ -347,13 +355,14 @@ async fn replicas_with_the_same_nonce_key_accept_each_others_nonces() {
     std::fs::write(&file, "a key that replicas share").unwrap();
     let nonces = format!("{REQUIRED}auth.dpop.nonces = true\n");
     let shared = format!("{nonces}auth.dpop.nonce_key_file = '{}'\n", file.path().display());
-    let [one, twin] = [World::with(&shared).await, World::with(&shared).await];
-    let stranger = World::with(&nonces).await;
+    let [one, other] = [World::with(&shared).await, World::with(&shared).await];
+    let without_shared_key = World::with(&nonces).await;
     let prover = DpopKey::new();
     let nonce = prover.me(&one, &prover.token(&one)).await.header("dpop-nonce").unwrap().to_owned();
     let with = json!({ "nonce": nonce });
-    assert_eq!(prover.me_with(&twin, &prover.token(&twin), &with).await.status, 200);
-    let reply = prover.me_with(&stranger, &prover.token(&stranger), &with).await;
+    assert_eq!(prover.me_with(&other, &prover.token(&other), &with).await.status, 200);
+    let reply =
+        prover.me_with(&without_shared_key, &prover.token(&without_shared_key), &with).await;
     assert_eq!(reply.code(), "use_dpop_nonce");
     let read = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"dpop_nonce_key\"}";
     assert!(one.metric(read).await > 0.0);
@@ -382,7 +391,11 @@ async fn proofs_above_the_limit_are_rejected_only_for_their_key() {
     let (prover, before) = (DpopKey::new(), failures(&world, "overloaded").await);
     let token = prover.token(&world);
     let reply = prover.me(&world, &token).await;
-    assert_eq!((reply.status, &*reply.code()), (503, "overloaded"), "it fails closed");
+    assert_eq!(
+        (reply.status, &*reply.code()),
+        (503, "overloaded"),
+        "rejected if no proof can be remembered"
+    );
     assert!((failures(&world, "overloaded").await - before - 1.0).abs() < f64::EPSILON);
     assert_eq!(world.phone("alice").me().await.status, 200);
     world.clock.advance(Duration::from_secs(121));
@@ -419,14 +432,14 @@ async fn issuers_with_and_without_dpop_work_side_by_side() {
         ("bound, of the other", bound(world.issuer())),
     ] {
         let reply = world.phone_holding(&token).me().await;
-        refused(what, &reply, "invalid_token", &by_bearer);
+        assert_rejected(what, &reply, "invalid_token", &by_bearer);
     }
     for (what, token) in [
         ("unbound, of the strict one", plain(strict.issuer())),
         ("unbound, of the other", plain(world.issuer())),
         ("bound, of the other", bound(world.issuer())),
     ] {
-        refused(what, &prover.me(&world, &token).await, "invalid_token", &by_dpop);
+        assert_rejected(what, &prover.me(&world, &token).await, "invalid_token", &by_dpop);
     }
 }
 
@@ -435,20 +448,20 @@ async fn bound_tokens_expire_and_are_revoked_like_others() {
     let world =
         World::with(&format!("{REQUIRED}auth.issuers.main.required_scopes = [\"pay\"]\n")).await;
     let prover = DpopKey::new();
-    let good = MintRequest { scope: Some("pay".to_owned()), ..prover.wish("alice") };
+    let valid = MintRequest { scope: Some("pay".to_owned()), ..prover.wish("alice") };
     let mint = |wish: &MintRequest| world.issuer().mint(wish).unwrap();
-    let expired = mint(&MintRequest { life: SignedDuration::from_secs(-31), ..good.clone() });
+    let expired = mint(&MintRequest { life: SignedDuration::from_secs(-31), ..valid.clone() });
     let invalid = [dpop("invalid_token")];
-    refused("expired", &prover.me(&world, &expired).await, "expired_token", &invalid);
+    assert_rejected("expired", &prover.me(&world, &expired).await, "expired_token", &invalid);
     let reply = prover.me(&world, &mint(&prover.wish("alice"))).await;
     assert_eq!((reply.status, &*reply.code()), (403, "insufficient_scope"));
     let challenge =
         format!(r#"DPoP realm="juspay-bff", error="insufficient_scope", scope="pay", {ALGS}"#);
     assert_eq!(reply.header("www-authenticate"), Some(&*challenge));
-    let token = mint(&good.with("jti", "the-one"));
+    let token = mint(&valid.with("jti", "the-one"));
     assert_eq!(prover.me(&world, &token).await.status, 200);
     let end = world.clock_seconds() + 3600;
     let entry = json!({"issuer": "main", "jti": "the-one", "expires": end});
     assert!(world.admin().post("/revocations", &entry).await.status < 300);
-    refused("revoked", &prover.me(&world, &token).await, "invalid_token", &invalid);
+    assert_rejected("revoked", &prover.me(&world, &token).await, "invalid_token", &invalid);
 }

@@ -9,10 +9,10 @@ use simulator::{Algorithm, issuer::JWKS_PATH};
 use tempfile::NamedTempFile;
 
 use super::{
-    COOLDOWN, INVALID_TOKEN,
+    COOLDOWN, INVALID_TOKEN, assert_rejected,
     corpus::{changed, explained_as, mac},
     der::public_key_pem,
-    refused, tokens,
+    tokens,
 };
 use crate::support::{Stage, World};
 
@@ -39,7 +39,7 @@ fn file(content: &str) -> NamedTempFile {
     file
 }
 
-/// Valid claims of alice's; `null` removes one.
+/// Valid claims of alice with these changes; `null` removes a claim.
 fn claims(world: &World, changes: &Value) -> Value {
     let exp = world.clock_seconds() + 3600;
     changed(json!({"iss": ISSUER, "sub": "alice", "aud": "shop", "exp": exp}), changes)
@@ -49,7 +49,7 @@ fn signed(alg: &str, function: Function, secret: &str, claims: &Value) -> String
     mac(&json!({"alg": alg, "typ": "JWT"}), claims, function, secret.as_bytes())
 }
 
-/// Signed with HS256.
+/// A token signed with HS256.
 fn token(world: &World, secret: &str, changes: &Value) -> String {
     signed("HS256", HMAC_SHA256, secret, &claims(world, changes))
 }
@@ -63,15 +63,15 @@ async fn shared_secrets_and_public_keys_work_side_by_side() {
     let secret = format!("{SECRET}{SECRET}");
     let functions = [("HS256", HMAC_SHA256), ("HS384", HMAC_SHA384), ("HS512", HMAC_SHA512)];
     for (alg, function) in functions {
-        let good = signed(alg, function, &secret, &claims(&world, &json!({})));
-        let reply = world.phone_holding(&good).me().await;
+        let valid = signed(alg, function, &secret, &claims(&world, &json!({})));
+        let reply = world.phone_holding(&valid).me().await;
         assert_eq!(reply.status, 200, "{alg}: {}", reply.text());
         assert_eq!(reply.json()["object_reference_id"], "alice", "{alg}");
     }
     assert_eq!(world.phone("alice").me().await.status, 200, "with a public key");
     let expired = json!({"exp": world.clock_seconds() - 31});
     let reply = world.phone_holding(&token(&world, &secret, &expired)).me().await;
-    refused("expired", &reply, 401, "expired_token", Some(INVALID_TOKEN));
+    assert_rejected("expired", &reply, 401, "expired_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,8 +82,8 @@ async fn an_issuer_with_a_secret_is_enough_for_readiness() {
     let settings = settings.replace("issuers.shared]", "issuers.main]\ndiscovery = false");
     let world = stage.open_ready(&settings).await;
     assert_eq!(world.admin().get("/readyz").await.status, 200);
-    let good = world.phone_holding(&token(&world, SECRET, &json!({})));
-    assert_eq!(good.me().await.status, 200);
+    let valid = world.phone_holding(&token(&world, SECRET, &json!({})));
+    assert_eq!(valid.me().await.status, 200);
     assert_eq!(world.issuer().calls(JWKS_PATH), 0, "nothing is fetched");
 }
 
@@ -96,9 +96,9 @@ async fn removed_secrets_end_their_tokens_and_invalid_files_do_not() {
                 {secret=\"hmac_secret_shared\"}";
     let reload = async || {
         let before = world.metric(read).await;
-        // Turned until it happens: a busy service may register its timer only after one turn.
+        // Advances the clock repeatedly: a busy service may register its timer late.
         let is_read = async || world.metric(read).await > before;
-        world.turn_until("another look at the file", COOLDOWN, is_read).await;
+        world.turn_until("another read of the file", COOLDOWN, is_read).await;
     };
     let old = world.phone_holding(&token(&world, OTHER, &json!({})));
     let new = world.phone_holding(&token(&world, SECRET, &json!({})));
@@ -110,16 +110,16 @@ async fn removed_secrets_end_their_tokens_and_invalid_files_do_not() {
 
     // An invalid file keeps the current secrets.
     let last = world.metric(read).await;
-    for bad in ["", "short", "three\nshort\nlines"] {
-        fs::write(&secrets, bad).unwrap();
+    for invalid in ["", "short", "three\nshort\nlines"] {
+        fs::write(&secrets, invalid).unwrap();
         world.clock.advance(COOLDOWN);
-        assert_eq!((old.me().await.status, new.me().await.status), (200, 200), "{bad:?}");
+        assert_eq!((old.me().await.status, new.me().await.status), (200, 200), "{invalid:?}");
     }
     assert!((world.metric(read).await - last).abs() < f64::EPSILON);
 
     fs::write(&secrets, format!("{SECRET}\n")).unwrap();
     reload().await;
-    refused("a removed secret", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_rejected("a removed secret", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
     assert_eq!(new.me().await.status, 200);
     assert_eq!(world.phone("alice").me().await.status, 200);
     // The metrics reveal nothing about the secrets: labels are names of settings.
@@ -132,8 +132,8 @@ async fn an_empty_issuer_accepts_only_tokens_without_iss() {
     let stage = Stage::set().await;
     let secrets = file(SECRET);
     let world = stage.open_ready(&shared(&secrets, "", "['HS256']")).await;
-    let good = token(&world, SECRET, &json!({"iss": null}));
-    assert_eq!(world.phone_holding(&good).me().await.status, 200);
+    let valid = token(&world, SECRET, &json!({"iss": null}));
+    assert_eq!(world.phone_holding(&valid).me().await.status, 200);
     let main = world.issuer().issuer_url();
     for (iss, reason) in [
         (json!(""), "unknown_issuer"),
@@ -142,10 +142,10 @@ async fn an_empty_issuer_accepts_only_tokens_without_iss() {
         (json!(0), "unknown_issuer"),
         (json!(main), "algorithm"),
     ] {
-        let bad = token(&world, SECRET, &json!({ "iss": iss }));
-        let reply = world.phone_holding(&bad).me().await;
-        refused("with iss", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
-        explained_as(&world, &iss.to_string(), &bad, reason).await;
+        let invalid = token(&world, SECRET, &json!({ "iss": iss }));
+        let reply = world.phone_holding(&invalid).me().await;
+        assert_rejected("with iss", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        explained_as(&world, &iss.to_string(), &invalid, reason).await;
     }
     let mut null = claims(&world, &json!({}));
     null["iss"] = Value::Null;
@@ -168,11 +168,11 @@ async fn public_keys_can_verify_tokens_without_iss() {
     let sign = |claims: &Value| {
         world.issuer().sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
     };
-    let named = tokens::claims(&world);
-    let nameless = sign(&changed(named.clone(), &json!({"iss": null})));
-    assert_eq!(world.phone_holding(&nameless).me().await.status, 200);
-    for bad in [named.clone(), changed(named, &json!({"iss": ""}))] {
-        let reply = world.phone_holding(&sign(&bad)).me().await;
-        refused("with iss", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    let with_iss = tokens::claims(&world);
+    let without_iss = sign(&changed(with_iss.clone(), &json!({"iss": null})));
+    assert_eq!(world.phone_holding(&without_iss).me().await.status, 200);
+    for invalid in [with_iss.clone(), changed(with_iss, &json!({"iss": ""}))] {
+        let reply = world.phone_holding(&sign(&invalid)).me().await;
+        assert_rejected("with iss", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use simulator::{Algorithm, MintRequest, Running};
 
-use super::{refused, second_issuer};
+use super::{assert_rejected, second_issuer};
 use crate::support::{Phone, Stage, World, until};
 
 const NO_PREFIX: &str = "customer_id_prefix = \"\"";
@@ -44,13 +44,13 @@ async fn p1_nothing_in_a_request_chooses_another_customer() {
         let reply = world.phone("alice").get(target).await;
         assert_eq!((reply.status, &*reply.code()), (404, "not_found"), "{target}");
     }
-    juspay_heard_of_the_tokens_customers_only(&world);
+    assert_juspay_got_only_own_customers(&world);
 }
 
 /// Checks which customers Juspay was called for.
-fn juspay_heard_of_the_tokens_customers_only(world: &World) {
+fn assert_juspay_got_only_own_customers(world: &World) {
     let requests = world.simulator().requests();
-    assert!(requests.len() > 12, "most attempts are answered: {}", requests.len());
+    assert!(requests.len() > 12, "most attempts succeed: {}", requests.len());
     for request in requests {
         assert!(request.path.starts_with("/customers/alice-"), "{}", request.path);
         let requested = request.path.trim_start_matches("/customers/");
@@ -78,7 +78,7 @@ async fn p1_nothing_in_a_body_chooses_another_customer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_any_id_is_one_segment_of_juspays_path() {
+async fn p1_each_id_is_one_segment_of_the_path_to_juspay() {
     let world = World::new().await;
     for (subject, segment) in [
         ("a.b+c@example.com", "a.b%2Bc%40example.com"),
@@ -109,13 +109,13 @@ async fn claim_and_prefix_form_the_customer_id() {
         "[auth.issuers.main]\ncustomer_id_claim = \"user_id\"\ncustomer_id_prefix = \"app-\"",
     )
     .await;
-    let wish = MintRequest::of("nobody").with("user_id", "7");
+    let wish = MintRequest::of("anonymous").with("user_id", "7");
     assert_eq!(world.phone_with(&wish).me().await.json()["object_reference_id"], "app-7");
-    refused("no user_id", &world.phone("nobody").me().await, 403, "no_customer", None);
+    assert_rejected("no user_id", &world.phone("anonymous").me().await, 403, "no_customer", None);
     assert_eq!(world.simulator().counts().len(), 1);
 }
 
-/// A world with a second trusted issuer, and a phone of one of its users.
+/// A world with a second trusted issuer.
 async fn two_issuers(main: &str, second: &str, rest: &str) -> (World, Running) {
     let stage = Stage::set().await;
     let running = second_issuer(&stage).await;
@@ -146,13 +146,13 @@ fn of_second(world: &World, second: &Running, subject: &str) -> Phone {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_the_same_subject_of_two_issuers_names_two_customers() {
     let (world, second) = two_issuers(NO_PREFIX, WEB, "").await;
-    let ours = world.phone("alice").me().await;
-    let theirs = of_second(&world, &second, "alice").me().await;
-    assert_eq!(ours.json()["object_reference_id"], "alice");
-    assert_eq!(theirs.json()["object_reference_id"], "web-alice");
-    assert_ne!(ours.token(), theirs.token());
+    let first = world.phone("alice").me().await;
+    let second = of_second(&world, &second, "alice").me().await;
+    assert_eq!(first.json()["object_reference_id"], "alice");
+    assert_eq!(second.json()["object_reference_id"], "web-alice");
+    assert_ne!(first.token(), second.token());
     // An id of the first issuer that would be in the namespace of the second one.
-    refused("web-bob", &world.phone("web-bob").me().await, 403, "no_customer", None);
+    assert_rejected("web-bob", &world.phone("web-bob").me().await, 403, "no_customer", None);
     let counts = world.simulator().counts();
     assert_eq!(counts.keys().collect::<Vec<_>>(), ["alice", "web-alice"]);
 }
@@ -169,9 +169,9 @@ async fn p1_keys_of_one_issuer_do_not_verify_tokens_of_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn issuers_can_share_customers() {
     let (world, second) = two_issuers("", "", "auth.shared_customer_ids = true").await;
-    let ours = world.phone("alice").me().await;
-    let theirs = of_second(&world, &second, "alice").me().await;
-    assert_eq!(ours.token(), theirs.token());
+    let first = world.phone("alice").me().await;
+    let second = of_second(&world, &second, "alice").me().await;
+    assert_eq!(first.token(), second.token());
     assert_eq!(world.simulator().calls("alice"), 1);
 }
 

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use simulator::{Algorithm, Fault, MintRequest, issuer::JWKS_PATH};
 
-use super::{COOLDOWN, INVALID_TOKEN, der::public_key_pem, refused, second_issuer, tokens::claims};
+use super::{
+    COOLDOWN, INVALID_TOKEN, assert_rejected, der::public_key_pem, second_issuer, tokens::claims,
+};
 use crate::support::{Stage, World};
 
 /// The issuer's public key of that type.
@@ -20,7 +22,7 @@ fn by_file(path: &std::path::Path) -> String {
     )
 }
 
-/// A valid token of alice's whose header names this key.
+/// A valid token of alice whose header names this key.
 fn token(world: &World, algorithm: Algorithm, kid: Option<&str>) -> String {
     let mut header = json!({"alg": algorithm.name(), "typ": "at+jwt"});
     if let Some(kid) = kid {
@@ -48,13 +50,13 @@ async fn pem_keys_verify_tokens_with_any_kid() {
             assert_eq!(reply.status, 200, "{algorithm:?} {kid:?}: {}", reply.text());
         }
     }
-    assert!(world.issuer().requests().is_empty(), "the issuer was asked");
+    assert!(world.issuer().requests().is_empty(), "the issuer was called");
 
     std::fs::write(&file, format!("{strange}{rsa}")).unwrap();
     let old = world.phone_holding(&token(&world, Algorithm::ES256, None));
     let has_ended = async || old.me().await.status == 401;
     world.turn_until("the end of the old key", COOLDOWN, has_ended).await;
-    refused("a removed key", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_rejected("a removed key", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
     let rsa = world.phone_holding(&token(&world, Algorithm::RS256, None));
     assert_eq!(rsa.me().await.status, 200);
 }
@@ -71,7 +73,7 @@ async fn key_files_with_a_private_key_are_not_used() {
     let has_failed = async || world.count(failures).await >= 1;
     world.turn_until("a failed look at the file", COOLDOWN, has_failed).await;
     let keys = world.count("juspay_bff_jwks_keys{issuer=\"main\"}").await;
-    assert_eq!(keys, 1, "the last good key stays");
+    assert_eq!(keys, 1, "the previous key is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use simulator::{
 use futures_util::future::join_all;
 
 use super::{
-    COOLDOWN, INVALID_TOKEN, refused, second_issuer,
+    COOLDOWN, INVALID_TOKEN, assert_rejected, second_issuer,
     tokens::{claims, header},
 };
 use crate::support::{Reply, Stage, World, tls::TlsTerminator, until};
@@ -28,12 +28,12 @@ fn long_lived(subject: &str) -> MintRequest {
 }
 
 fn unavailable(reply: &Reply) {
-    refused("no keys", reply, 503, "keys_unavailable", None);
+    assert_rejected("no keys", reply, 503, "keys_unavailable", None);
     assert!(reply.header("retry-after").is_some());
 }
 
-/// Stops the issuer.
-fn die(world: &World) {
+/// Makes the issuer unreachable.
+fn stop_issuer(world: &World) {
     world.issuer().inject(DISCOVERY_PATH, None, Fault::Reset);
     world.issuer().inject(JWKS_PATH, None, Fault::Reset);
 }
@@ -48,10 +48,10 @@ async fn new_keys_work_at_once_and_old_ones_while_published() {
     world.issuer().rotate(true).unwrap();
     let new = world.phone_with(&long_lived("alice"));
     assert_eq!(new.me().await.status, 200);
-    assert_eq!(world.issuer().calls(JWKS_PATH), 2, "the unknown kid made the service ask");
+    assert_eq!(world.issuer().calls(JWKS_PATH), 2, "the unknown kid caused a fetch");
     assert_eq!(old.me().await.status, 200);
-    let fresh = world.phone_with(&long_lived("alice"));
-    assert_eq!(fresh.me().await.status, 200);
+    let second = world.phone_with(&long_lived("alice"));
+    assert_eq!(second.me().await.status, 200);
     assert_eq!(world.issuer().calls(JWKS_PATH), 2);
 }
 
@@ -61,13 +61,13 @@ async fn tokens_end_when_their_key_is_removed() {
     let old = world.phone_with(&long_lived("alice"));
     assert_eq!(old.me().await.status, 200);
     world.issuer().rotate(false).unwrap();
-    assert_eq!(old.me().await.status, 200, "nobody has told the service yet");
+    assert_eq!(old.me().await.status, 200, "the service has not fetched the keys yet");
     assert_eq!(world.phone("alice").me().await.status, 200);
     // That fetch was made for the new key. It removed the old key, but only a fetch for the old key
     // rejects its tokens.
     unavailable(&old.me().await);
     world.clock.advance(COOLDOWN);
-    refused("a key that is gone", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_rejected("a removed key", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +78,7 @@ async fn rotations_are_detected_by_the_scheduled_refresh() {
     world.issuer().rotate(false).unwrap();
     world.clock.advance(Duration::from_mins(5));
     until("the end of the old token", async || old.me().await.status == 401).await;
-    assert_eq!(world.issuer().calls(JWKS_PATH), 3, "once more for the old token, to be sure");
+    assert_eq!(world.issuer().calls(JWKS_PATH), 3, "one more fetch for the old token");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +125,7 @@ async fn p6_previous_keys_are_used_until_max_stale_and_then_it_is_a_503() {
     let world = World::new().await;
     let known = world.phone_with(&long_lived("alice"));
     assert_eq!(known.me().await.status, 200);
-    die(&world);
+    stop_issuer(&world);
     world.clock.advance(MAX_STALE);
     assert_eq!(known.me().await.status, 200);
     let unknown = world.phone_with(&long_lived("alice"));
@@ -149,7 +149,7 @@ async fn p6_previous_keys_are_used_until_max_stale_and_then_it_is_a_503() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_unknown_keys_are_a_503_while_the_issuer_is_unreachable() {
     let world = World::new().await;
-    die(&world);
+    stop_issuer(&world);
     world.issuer().rotate(false).unwrap();
     let phone = world.phone_with(&long_lived("alice"));
     unavailable(&phone.me().await);
@@ -166,9 +166,9 @@ fn with_random_kid(world: &World) -> String {
     world.issuer().sign_raw(&header.to_string(), &claims, Algorithm::ES256).unwrap()
 }
 
-/// Two floods of tokens that `forge` makes, a cool-down apart. Each causes one fetch, and cached
-/// callers are served meanwhile; `is_refused` checks each response.
-async fn flood(world: &World, forge: impl Fn(usize) -> String, is_refused: impl Fn(&Reply)) {
+/// Sends two floods of tokens from `forge`, one cool-down apart. Each causes one fetch, and cached callers
+/// are served in the meantime. `check` validates each response.
+async fn flood(world: &World, forge: impl Fn(usize) -> String, check: impl Fn(&Reply)) {
     let known = world.phone("alice");
     let mut fetches = world.issuer().calls(JWKS_PATH);
     for _ in 0..2 {
@@ -177,11 +177,11 @@ async fn flood(world: &World, forge: impl Fn(usize) -> String, is_refused: impl 
         for portion in tokens.chunks(50) {
             let phones = portion.iter().map(|token| world.phone_holding(token));
             let replies = join_all(phones.map(async |phone| phone.me().await)).await;
-            replies.iter().for_each(&is_refused);
+            replies.iter().for_each(&check);
             assert_eq!(known.me().await.status, 200);
         }
         fetches += 1;
-        assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one a cool-down");
+        assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one per cool-down");
         world.clock.advance(COOLDOWN);
     }
     assert_eq!(world.simulator().total_requests(), 1);
@@ -190,11 +190,14 @@ async fn flood(world: &World, forge: impl Fn(usize) -> String, is_refused: impl 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_unknown_keys_cause_one_fetch_per_cool_down() {
     let world = World::new().await;
-    let is_refused = |reply: &Reply| {
-        let told = (reply.status, &*reply.code());
-        assert!([(401, "invalid_token"), (503, "keys_unavailable")].contains(&told), "{told:?}");
+    let check = |reply: &Reply| {
+        let result = (reply.status, &*reply.code());
+        assert!(
+            [(401, "invalid_token"), (503, "keys_unavailable")].contains(&result),
+            "{result:?}"
+        );
     };
-    flood(&world, |_| with_random_kid(&world), is_refused).await;
+    flood(&world, |_| with_random_kid(&world), check).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,9 +210,9 @@ async fn floods_of_forged_signatures_cause_one_fetch_per_cool_down() {
         claims["jti"] = json!(n);
         stranger.issuer().sign_raw(&header, &claims.to_string(), Algorithm::ES256).unwrap()
     };
-    let is_refused =
-        |reply: &Reply| refused("forged", reply, 401, "invalid_token", Some(INVALID_TOKEN));
-    flood(&world, forged, is_refused).await;
+    let check =
+        |reply: &Reply| assert_rejected("forged", reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    flood(&world, forged, check).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,11 +221,11 @@ async fn cached_tokens_survive_an_issuer_outage_and_expire_with_the_leeway() {
     let life = SignedDuration::from_secs(300);
     let phone = world.phone_with(&MintRequest { life, ..MintRequest::of("alice") });
     assert_eq!(phone.me().await.status, 200);
-    die(&world);
+    stop_issuer(&world);
     world.clock.advance(Duration::from_secs(330) - Duration::from_millis(1));
     assert_eq!(phone.me().await.status, 200);
     world.clock.advance(Duration::from_millis(1));
-    refused("expired", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+    assert_rejected("expired", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +234,7 @@ async fn cached_tokens_expire_by_the_wall_clock_too() {
     let phone = world.phone("alice");
     assert_eq!(phone.me().await.status, 200);
     world.clock.jump_wall(SignedDuration::from_secs(3630));
-    refused("expired", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
+    assert_rejected("expired", &phone.me().await, 401, "expired_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,19 +253,19 @@ async fn key_files_are_watched() {
     world.issuer().rotate(false).unwrap();
     std::fs::write(&file, world.issuer().jwks().to_string()).unwrap();
     let has_ended = async || old.me().await.status == 401;
-    world.turn_until("the end of the old key", COOLDOWN, has_ended).await;
+    world.turn_until("the old key to be removed", COOLDOWN, has_ended).await;
     assert_eq!(world.phone("alice").me().await.status, 200);
-    assert!(world.issuer().requests().is_empty(), "nobody was asked");
+    assert!(world.issuer().requests().is_empty(), "no request to the issuer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_of_another_issuer_gives_no_keys() {
     let stage = Stage::set().await;
-    let theirs = json!({
-        "issuer": "https://somebody.example",
+    let metadata = json!({
+        "issuer": "https://other.example",
         "jwks_uri": stage.issuer().jwks_url(),
     });
-    let document = Fault::Status { status: 200, headers: [].into(), body: theirs.to_string() };
+    let document = Fault::Status { status: 200, headers: [].into(), body: metadata.to_string() };
     stage.issuer().inject(DISCOVERY_PATH, None, document);
     let world = stage.open("");
     let series = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
@@ -272,7 +275,7 @@ async fn metadata_of_another_issuer_gives_no_keys() {
         assert_eq!(world.admin().get("/readyz").await.status, 503);
         world.clock.advance(COOLDOWN);
     }
-    assert_eq!(world.issuer().calls(JWKS_PATH), 0, "the key set isn't even asked for");
+    assert_eq!(world.issuer().calls(JWKS_PATH), 0, "the key set is not fetched");
 }
 
 /// Replaces the keys that the issuer publishes.
@@ -283,7 +286,7 @@ fn publish(world: &World, keys: &Value) {
     world.issuer().inject(JWKS_PATH, None, fault);
 }
 
-/// `key` under the `kid` of the world's issuer.
+/// `key` with the `kid` of the issuer.
 fn renamed(world: &World, key: &Value) -> Value {
     let mut key = key.clone();
     key["kid"] = header(world.issuer())["kid"].clone();
@@ -303,7 +306,7 @@ async fn p6_reused_kids_never_cause_a_401_for_new_tokens() {
     let jwk = renamed(&world, &other.issuer().jwks()["keys"][0]);
 
     // While the issuer is unreachable, the key may exist.
-    die(&world);
+    stop_issuer(&world);
     unavailable(&new.me().await);
     unavailable(&new.me().await);
     assert_eq!(old.me().await.status, 200);
@@ -311,7 +314,7 @@ async fn p6_reused_kids_never_cause_a_401_for_new_tokens() {
     world.clock.advance(COOLDOWN);
     assert_eq!(new.me().await.status, 200);
     // That fetch was made to check whether the key had changed.
-    refused("the key of before", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_rejected("the previous key", &old.me().await, 401, "invalid_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -322,18 +325,18 @@ async fn p6_valid_tokens_in_a_flood_of_unknown_keys_are_a_503_until_their_key_is
         assert_eq!(known.me().await.status, 200);
         let token = with_random_kid(&world);
         let reply = world.phone_holding(&token).me().await;
-        refused("an unknown key", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        assert_rejected("an unknown key", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
         let fetches = world.issuer().calls(JWKS_PATH);
         world.issuer().rotate(true).unwrap();
-        let good = world.phone("alice");
+        let valid = world.phone("alice");
         for _ in 0..5 {
-            unavailable(&good.me().await);
+            unavailable(&valid.me().await);
             unavailable(&world.phone_holding(&with_random_kid(&world)).me().await);
             assert_eq!(known.me().await.status, 200);
         }
-        assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one a cool-down");
+        assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one per cool-down");
         world.clock.advance(COOLDOWN);
-        assert_eq!(good.me().await.status, 200);
+        assert_eq!(valid.me().await.status, 200);
         world.clock.advance(COOLDOWN);
     }
 }
@@ -343,12 +346,12 @@ async fn p6_an_hour_without_the_issuer_causes_no_401() {
     let world = World::new().await;
     let known = world.phone_with(&long_lived("alice"));
     assert_eq!(known.me().await.status, 200);
-    die(&world);
+    stop_issuer(&world);
     for minute in 0..60 {
         world.clock.advance(Duration::from_mins(1));
         assert_eq!(known.me().await.status, 200, "minute {minute}");
-        let unseen = world.phone_with(&long_lived("alice").with("jti", minute));
-        assert_eq!(unseen.me().await.status, 200, "minute {minute}");
+        let not_cached = world.phone_with(&long_lived("alice").with("jti", minute));
+        assert_eq!(not_cached.me().await.status, 200, "minute {minute}");
         let token = with_random_kid(&world);
         unavailable(&world.phone_holding(&token).me().await);
     }
@@ -361,12 +364,12 @@ async fn invalid_key_sets_are_not_used() {
     let refreshes = "juspay_bff_jwks_refreshes_total{issuer=\"main\",outcome=\"failure\"}";
     let gauge =
         async |name: &str| world.count(&format!("juspay_bff_{name}{{issuer=\"main\"}}")).await;
-    let good = world.issuer().jwks()["keys"][0].clone();
-    let symmetric = json!({"kty": "oct", "k": "c2VjcmV0", "kid": good["kid"]});
-    let mut off_curve = good.clone();
-    off_curve["x"] = good["y"].clone();
-    let mut private = good.clone();
-    private["d"] = good["x"].clone();
+    let valid = world.issuer().jwks()["keys"][0].clone();
+    let symmetric = json!({"kty": "oct", "k": "c2VjcmV0", "kid": valid["kid"]});
+    let mut off_curve = valid.clone();
+    off_curve["x"] = valid["y"].clone();
+    let mut private = valid.clone();
+    private["d"] = valid["x"].clone();
     for (failures, keys) in
         (1..).zip([json!([]), json!([symmetric]), json!([off_curve, private]), json!(7)])
     {
@@ -376,7 +379,7 @@ async fn invalid_key_sets_are_not_used() {
         assert_eq!(world.phone("alice").me().await.status, 200, "{keys}");
         assert_eq!((gauge("jwks_keys").await, gauge("jwks_keys_left_out").await), (1, 0));
     }
-    publish(&world, &json!([off_curve, good, symmetric, private]));
+    publish(&world, &json!([off_curve, valid, symmetric, private]));
     world.clock.advance(Duration::from_mins(5));
     until("three keys left out", async || gauge("jwks_keys_left_out").await == 3).await;
     assert_eq!(gauge("jwks_keys").await, 1);
@@ -385,7 +388,7 @@ async fn invalid_key_sets_are_not_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ca_files_are_trusted_only_for_their_issuer() {
-    for (at, is_taken) in [("main", true), ("other", false)] {
+    for (at, is_trusted) in [("main", true), ("other", false)] {
         let stage = Stage::set().await;
         let issuer = stage.issuer().issuer_url().strip_prefix("http://").unwrap().parse().unwrap();
         let end = TlsTerminator::new("localhost", issuer).await;
@@ -408,12 +411,12 @@ async fn ca_files_are_trusted_only_for_their_issuer() {
             port = end.address.port(),
         ));
         let reply = world.phone("alice").me().await;
-        if is_taken {
+        if is_trusted {
             assert_eq!(reply.status, 200);
         } else {
             unavailable(&reply);
         }
-        until("a refusal of the other's", async || end.refused() >= 1).await;
+        until("the rejected handshake of the other issuer", async || end.refused() >= 1).await;
     }
 }
 
@@ -428,16 +431,16 @@ async fn keys_from_uncertified_servers_or_another_origin_are_not_used() {
     );
     let world = stage.open(&settings);
     unavailable(&world.phone("alice").me().await);
-    until("a refusal", async || end.refused() >= 1).await;
-    assert_eq!(world.issuer().calls(JWKS_PATH), 0, "nothing was asked");
+    until("a rejected handshake", async || end.refused() >= 1).await;
+    assert_eq!(world.issuer().calls(JWKS_PATH), 0, "no request was sent");
 
     let stage = Stage::set().await;
-    let elsewhere = second_issuer(&stage).await;
-    let headers = [("Location".to_owned(), elsewhere.issuer().jwks_url())].into();
-    let moved = Fault::Status { status: 302, headers, body: String::new() };
-    stage.issuer().inject(JWKS_PATH, None, moved);
+    let other = second_issuer(&stage).await;
+    let headers = [("Location".to_owned(), other.issuer().jwks_url())].into();
+    let redirect = Fault::Status { status: 302, headers, body: String::new() };
+    stage.issuer().inject(JWKS_PATH, None, redirect);
     let world = stage.open("");
     unavailable(&world.phone("alice").me().await);
     assert!(world.issuer().calls(JWKS_PATH) > 0);
-    assert!(elsewhere.issuer().requests().is_empty(), "the redirect was followed");
+    assert!(other.issuer().requests().is_empty(), "the redirect was followed");
 }

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use simulator::MintRequest;
 
-use super::{INVALID_TOKEN, refused};
+use super::{INVALID_TOKEN, assert_rejected};
 use crate::support::{Stage, World, until};
 
-/// A token of alice's with additional claims.
+/// A token of alice with additional claims.
 fn with(typ: &str, claims: &Value) -> MintRequest {
     let wish = MintRequest { typ: typ.to_owned(), ..MintRequest::of("alice") };
     let claims = claims.as_object().expect("an object").iter();
@@ -14,7 +14,7 @@ fn with(typ: &str, claims: &Value) -> MintRequest {
 }
 
 /// Checks which tokens the settings of the issuer `main` accept and reject.
-async fn decides(settings: &str, accepted: &[Value], rejected: &[Value]) {
+async fn check_decisions(settings: &str, accepted: &[Value], rejected: &[Value]) {
     let world = World::with(&format!("[auth.issuers.main]\n{settings}")).await;
     for claims in accepted {
         let reply = world.phone_with(&with("JWT", claims)).me().await;
@@ -22,7 +22,7 @@ async fn decides(settings: &str, accepted: &[Value], rejected: &[Value]) {
     }
     for claims in rejected {
         let reply = world.phone_with(&with("JWT", claims)).me().await;
-        refused(&claims.to_string(), &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        assert_rejected(&claims.to_string(), &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     }
 }
 
@@ -40,28 +40,29 @@ async fn id_tokens_are_accepted_only_where_they_are_the_apps_credential() {
         json!({"typ": "Offline"}),
         json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
     ];
-    decides("", &[json!({"nonce": "n"})], &[&id_tokens[..], &others].concat()).await;
+    check_decisions("", &[json!({"nonce": "n"})], &[&id_tokens[..], &others].concat()).await;
     let for_another = json!({"aud": ["juspay-bff-demo", "x"], "azp": "x", "at_hash": "h"});
     let others = [&others[..], &[for_another]].concat();
-    decides("id_tokens = 'accept'", &id_tokens, &others).await;
+    check_decisions("id_tokens = 'accept'", &id_tokens, &others).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_claim_can_be_the_audience() {
-    let ours = "juspay-bff-demo";
-    let cognito = json!({"aud": null, "client_id": ours, "token_use": "access"});
-    let hydra = json!({"aud": [], "client_id": ours});
+    let client = "juspay-bff-demo";
+    let cognito = json!({"aud": null, "client_id": client, "token_use": "access"});
+    let hydra = json!({"aud": [], "client_id": client});
     let others = [
         json!({"client_id": "another"}),
         json!({"client_id": null}),
-        json!({"client_id": [ours]}),
-        json!({"client_id": "another", "azp": ours}),
+        json!({"client_id": [client]}),
+        json!({"client_id": "another", "azp": client}),
     ];
-    decides("audience_claim = 'client_id'", &[cognito.clone(), hydra.clone()], &others).await;
-    let keycloak = [json!({"aud": null, "azp": ours, "typ": "Bearer", "nonce": "n"})];
+    check_decisions("audience_claim = 'client_id'", &[cognito.clone(), hydra.clone()], &others)
+        .await;
+    let keycloak = [json!({"aud": null, "azp": client, "typ": "Bearer", "nonce": "n"})];
     let by_client = [cognito, hydra];
-    decides("audience_claim = 'azp'", &keycloak, &by_client).await;
-    decides("", &[], &[&by_client[..], &keycloak].concat()).await;
+    check_decisions("audience_claim = 'azp'", &keycloak, &by_client).await;
+    check_decisions("", &[], &[&by_client[..], &keycloak].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,28 +85,28 @@ async fn an_issuer_of_this_service_alone_needs_no_audience() {
         let reply = world.phone_with(&open(claims.clone())).me().await;
         assert_eq!(reply.status, 200, "{claims}: {}", reply.text());
         let reply = world.phone_with(&with("JWT", &claims)).me().await;
-        refused(&claims.to_string(), &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        assert_rejected(&claims.to_string(), &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     }
     let reply = world.phone_with(&open(json!({"token_use": "id"}))).me().await;
-    refused("an ID token", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_rejected("an ID token", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn required_claims_are_required() {
     let settings = "required_claims = { token_use = 'access', is_anonymous = false, \
                     '/firebase/sign_in_provider' = ['phone', 'google.com'] }";
-    let good = |provider: &str| {
+    let valid = |provider: &str| {
         json!({
             "token_use": "access", "is_anonymous": false, "firebase": {"sign_in_provider": provider},
         })
     };
-    let mut others = vec![json!({}), good("anonymous"), json!({"token_use": "access"})];
+    let mut others = vec![json!({}), valid("anonymous"), json!({"token_use": "access"})];
     for (claim, value) in [("token_use", json!("other")), ("is_anonymous", json!(true))] {
-        let mut claims = good("phone");
+        let mut claims = valid("phone");
         claims[claim] = value;
         others.push(claims);
     }
-    decides(settings, &[good("phone"), good("google.com")], &others).await;
+    check_decisions(settings, &[valid("phone"), valid("google.com")], &others).await;
 }
 
 /// Checks which customer each token names with these settings, if any.
@@ -118,7 +119,7 @@ async fn names(settings: &str, rows: &[(Value, Option<&str>)]) {
                 assert_eq!(reply.status, 200, "{settings} {claims}: {}", reply.text());
                 assert_eq!(reply.json()["object_reference_id"], **customer, "{settings} {claims}");
             }
-            None => refused(&claims.to_string(), &reply, 403, "no_customer", None),
+            None => assert_rejected(&claims.to_string(), &reply, 403, "no_customer", None),
         }
     }
 }

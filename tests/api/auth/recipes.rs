@@ -60,8 +60,8 @@ async fn recipe_tokens_are_rejected_if_they_violate_the_recipe() {
             }
         }
         assert_eq!(served.world.simulator().total_requests(), 0, "{}", recipe.heading);
-        let good = served.world.phone_holding(&served.token(&served.claims()));
-        assert_eq!(good.me().await.status, 200, "{}", recipe.heading);
+        let valid = served.world.phone_holding(&served.token(&served.claims()));
+        assert_eq!(valid.me().await.status, 200, "{}", recipe.heading);
     }
     println!("recipes: {rejected} of {rejected} unfit tokens rejected");
     assert!(rejected > 400, "{rejected}");

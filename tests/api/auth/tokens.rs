@@ -15,8 +15,8 @@ pub type Invalid = (&'static str, &'static str, String);
 /// Tokens that the issuer hasn't signed.
 pub fn forged(issuer: &Issuer, claims: &Value, strange: &Issuer) -> Vec<Invalid> {
     let mint = |subject| issuer.mint(&MintRequest::of(subject)).unwrap();
-    let (good, bobs) = (mint("alice"), mint("bob"));
-    let ([head, payload, _], [.., signature]) = (parts(&good), parts(&bobs));
+    let (valid, bobs) = (mint("alice"), mint("bob"));
+    let ([head, payload, _], [.., signature]) = (parts(&valid), parts(&bobs));
     let usual = header(issuer);
     let by_stranger = |header: &Value| {
         strange.sign_raw(&header.to_string(), &claims.to_string(), Algorithm::ES256).unwrap()
@@ -69,14 +69,14 @@ pub fn with_odd_headers(issuer: &Issuer, claims: &Value) -> Vec<Invalid> {
 pub fn with_unfit_claims(world: &World, strange: &Issuer) -> Vec<Invalid> {
     let mint = |wish: MintRequest| world.issuer().mint(&wish).unwrap();
     let with = |claim: &str, value: Value| mint(MintRequest::of("alice").with(claim, value));
-    let ours = json!([world.issuer().issuer_url()]);
+    let issuers = json!([world.issuer().issuer_url()]);
     let id_token = MintRequest { typ: "JWT".to_owned(), ..MintRequest::of("alice") };
     // Just beyond the leeway.
     let future = json!(world.clock_seconds() + 31);
     vec![
         ("a stranger's", "unknown_issuer", strange.mint(&MintRequest::of("alice")).unwrap()),
         ("no issuer", "unknown_issuer", with("iss", Value::Null)),
-        ("a list of issuers", "unknown_issuer", with("iss", ours)),
+        ("a list of issuers", "unknown_issuer", with("iss", issuers)),
         ("another audience", "audience", with("aud", json!("others"))),
         ("other audiences", "audience", with("aud", json!(["others", "juspay-bff"]))),
         ("no audience", "claims", with("aud", Value::Null)),

@@ -77,7 +77,7 @@ impl Verdicts {
     /// Compares only the names of tokens with the stored ones: another kind of issuer has other
     /// results, but must cover all tokens.
     pub fn compare_names(&self) {
-        let (_, kept) = self.kept();
+        let (_, kept) = self.stored();
         let name = |line: &str| line.split_once('\t').expect("a verdict").1.trim_end().to_owned();
         let kept: Vec<String> = kept.lines().map(name).collect();
         let found: Vec<String> = self.lines.iter().map(|line| name(line)).collect();
@@ -88,7 +88,7 @@ impl Verdicts {
     }
 
     /// The file of the stored results, and its content.
-    fn kept(&self) -> (PathBuf, String) {
+    fn stored(&self) -> (PathBuf, String) {
         let file = Path::new("tests/api/auth/verdicts").join(self.name).with_extension("txt");
         let kept = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file));
         (file, kept.unwrap_or_default())
@@ -96,7 +96,7 @@ impl Verdicts {
 
     /// Compares the results with the stored ones.
     pub fn compare(self) {
-        let (file, kept) = self.kept();
+        let (file, kept) = self.stored();
         let found = self.lines.concat();
         if kept == found {
             return;

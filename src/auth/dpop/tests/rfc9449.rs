@@ -1,4 +1,4 @@
-//! The examples of RFC 9449, to the letter.
+//! The examples of RFC 9449, unchanged.
 
 use jiff::Timestamp;
 
@@ -22,7 +22,7 @@ const PROOF: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI
     WRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZlVIeU8ycjJaM0RaNTNF\
     c05yV0JiMHhXWG9hTnk1OUlpS0NBcWtzbVFFbyJ9.2oW9RP35yRqzhrtNP86L-Ey71E\
     OptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA";
-/// §6.1, figure 8: of the key in it.
+/// §6.1, figure 8: the thumbprint of that key.
 const THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 /// §4.1, figure 2: for a token endpoint, without `ath`.
 const FOR_A_TOKEN: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6Ik\
@@ -68,5 +68,5 @@ fn rfc_example_for_a_protected_resource_is_accepted() {
 
 #[test]
 fn rfc_example_for_a_token_endpoint_is_rejected() {
-    assert!(Proof::parse(FOR_A_TOKEN).is_err(), "it is for no token");
+    assert!(Proof::parse(FOR_A_TOKEN).is_err(), "it has no ath");
 }

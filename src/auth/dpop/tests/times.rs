@@ -1,12 +1,11 @@
-//! What time does to proofs and nonces, by a clock that is turned by hand; and what becomes of
-//! proofs when there is no room for them.
+//! How long proofs and nonces are valid, and what happens if too many proofs are remembered.
 
 use std::time::Duration;
 
 use super::{
-    ALICE, DpopMode, ES256, HTU, P256, START, Value, World, bound_to, head, issuer_with, jkt, json,
-    locally, phone, presented, proof, says, set, settings, token, with, world_of_auth,
-    world_taking,
+    ALICE, DpopMode, ES256, HTU, P256, START, Value, World, bound_to, claims, client_key,
+    dpop_request, head, issuer_with, jkt, json, locally, proof, set, settings, token, with,
+    world_of_auth, world_with_mode,
 };
 use crate::auth::{AuthError, Caller, testing::ED25519};
 
@@ -14,13 +13,13 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn proof_is_accepted_within_its_time_window() {
-    // `auth.dpop.max_age` and `auth.leeway`, and the leeway ahead.
-    for (iat, is_good) in [(-91, false), (-90, true), (0, true), (30, true), (31, false)] {
+    // Valid from `auth.dpop.max_age` plus `auth.leeway` in the past to the leeway in the future.
+    for (iat, is_valid) in [(-91, false), (-90, true), (0, true), (30, true), (31, false)] {
         locally(async {
-            let world = world_taking(DpopMode::Required).await;
-            let token = bound_to(phone());
+            let world = world_with_mode(DpopMode::Required).await;
+            let token = bound_to(client_key());
             let proof = proof(&token, json!({"iat": START + iat}));
-            let expected = if is_good { ALICE } else { Err("dpop_time") };
+            let expected = if is_valid { ALICE } else { Err("dpop_time") };
             assert_eq!(world.with_proofs(&token, &[&proof]).await, expected, "{iat}");
         })
         .await;
@@ -30,15 +29,15 @@ async fn proof_is_accepted_within_its_time_window() {
 #[tokio::test]
 async fn proof_is_not_accepted_twice_while_its_iat_is_valid() {
     locally(async {
-        let world = world_taking(DpopMode::Required).await;
-        let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
+        let world = world_with_mode(DpopMode::Required).await;
+        let token = token("k1", json!({"cnf": {"jkt": jkt(client_key())}, "exp": START + 3600}));
         let early = proof(&token, json!({"iat": START + 30}));
         assert_eq!(world.with_proofs(&token, &[&early]).await, ALICE);
         for second in 0..=120 {
             world.sweep();
             let outcome = world.with_proofs(&token, &[&early]).await;
             assert_eq!(outcome, Err("dpop_replayed"), "{second}");
-            world.pass(SECOND).await;
+            world.advance(SECOND).await;
         }
         assert_eq!(world.with_proofs(&token, &[&early]).await, Err("dpop_time"));
         world.sweep();
@@ -55,13 +54,13 @@ async fn with_nonces() -> World {
     world_of_auth(auth, [("main", issuer, set(&[P256.jwk("k1")]))]).await
 }
 
-async fn called(world: &World, token: &str, changes: Value) -> Result<Caller, AuthError> {
+async fn send(world: &World, token: &str, changes: Value) -> Result<Caller, AuthError> {
     let proof = proof(token, changes);
-    world.request(&format!("DPoP {token}"), presented(&[&proof])).await
+    world.request(&format!("DPoP {token}"), dpop_request(&[&proof])).await
 }
 
-/// The nonce that is asked for.
-fn wanted(outcome: Result<Caller, AuthError>) -> String {
+/// The nonce of the error.
+fn required_nonce(outcome: Result<Caller, AuthError>) -> String {
     match outcome {
         Err(AuthError::UseDpopNonce(nonce)) => nonce.to_string(),
         other => panic!("{other:?}"),
@@ -72,31 +71,39 @@ fn wanted(outcome: Result<Caller, AuthError>) -> String {
 async fn nonce_replaces_the_clients_clock() {
     locally(async {
         let world = with_nonces().await;
-        let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
-        let nonce = wanted(called(&world, &token, json!({})).await);
+        let token = token("k1", json!({"cnf": {"jkt": jkt(client_key())}, "exp": START + 3600}));
+        let nonce = required_nonce(send(&world, &token, json!({})).await);
         for old in ["", "made up", &nonce.repeat(2)] {
-            assert_eq!(wanted(called(&world, &token, json!({"nonce": old})).await), nonce, "{old}");
+            assert_eq!(
+                required_nonce(send(&world, &token, json!({"nonce": old})).await),
+                nonce,
+                "{old}"
+            );
         }
-        // The phone's clock stands at 1970.
-        let good = json!({"nonce": nonce, "iat": 1});
-        let caller = called(&world, &token, good.clone()).await.unwrap();
+        // The clock of the client is at 1970.
+        let valid = json!({"nonce": nonce, "iat": 1});
+        let caller = send(&world, &token, valid.clone()).await.unwrap();
         assert_eq!(caller.next_nonce(), None);
-        let replayed = proof(&token, good.clone());
+        let replayed = proof(&token, valid.clone());
         assert_eq!(world.with_proofs(&token, &[&replayed]).await, ALICE);
-        world.pass(60 * SECOND).await;
-        let caller = called(&world, &token, good.clone()).await.unwrap();
+        world.advance(60 * SECOND).await;
+        let caller = send(&world, &token, valid.clone()).await.unwrap();
         let next = caller.next_nonce().expect("another").to_owned();
         assert_ne!(next, nonce);
         assert_eq!(world.with_proofs(&token, &[&replayed]).await, Err("dpop_replayed"));
-        let caller = called(&world, &token, json!({"nonce": next})).await.unwrap();
+        let caller = send(&world, &token, json!({"nonce": next})).await.unwrap();
         assert_eq!(caller.next_nonce(), None);
-        world.pass(60 * SECOND).await;
-        assert_ne!(wanted(called(&world, &token, good).await), next, "two periods are too long");
+        world.advance(60 * SECOND).await;
+        assert_ne!(
+            required_nonce(send(&world, &token, valid).await),
+            next,
+            "no longer valid after two periods"
+        );
         assert!(matches!(
-            world.request(&format!("DPoP {token}"), presented(&[&replayed])).await,
+            world.request(&format!("DPoP {token}"), dpop_request(&[&replayed])).await,
             Err(AuthError::UseDpopNonce(_))
         ));
-        assert!(called(&world, &token, json!({"nonce": next})).await.is_ok());
+        assert!(send(&world, &token, json!({"nonce": next})).await.is_ok());
     })
     .await;
 }
@@ -105,8 +112,8 @@ async fn nonce_replaces_the_clients_clock() {
 async fn nonce_does_not_replace_other_checks() {
     locally(async {
         let world = with_nonces().await;
-        let token = bound_to(phone());
-        let nonce = wanted(called(&world, &token, json!({})).await);
+        let token = bound_to(client_key());
+        let nonce = required_nonce(send(&world, &token, json!({})).await);
         for (changes, why) in [
             (json!({"htm": "HEAD"}), "dpop_method"),
             (json!({"htu": format!("{HTU}/x")}), "dpop_target"),
@@ -114,8 +121,8 @@ async fn nonce_does_not_replace_other_checks() {
             (json!({"iat": null}), "dpop_malformed"),
         ] {
             let changes = with(&changes, json!({ "nonce": &*nonce }));
-            let refused = called(&world, &token, changes).await.unwrap_err();
-            assert_eq!(refused.reason(), why);
+            let rejected = send(&world, &token, changes).await.unwrap_err();
+            assert_eq!(rejected.reason(), why);
         }
     })
     .await;
@@ -128,19 +135,23 @@ async fn one_key_can_fill_its_share_and_many_the_whole_memory() {
         auth.dpop.max_proofs = 3;
         let issuer = issuer_with(DpopMode::Required);
         let world = world_of_auth(auth, [("main", issuer, set(&[P256.jwk("k1")]))]).await;
-        let by = async |pair: &crate::auth::testing::Pair, alg: &str, jwa| {
+        let send_with = async |pair: &crate::auth::testing::Pair, alg: &str, jwa| {
             let token = bound_to(pair);
             let head = with(&head(), json!({"alg": alg, "jwk": pair.public})).to_string();
-            let proof = pair.sign(jwa, &head, &says(&token).to_string());
+            let proof = pair.sign(jwa, &head, &claims(&token).to_string());
             world.with_proofs(&token, &[&proof]).await
         };
         let es384 = jsonwebtoken::Algorithm::ES384;
-        assert_eq!(by(phone(), "ES256", ES256).await, ALICE);
-        assert_eq!(by(phone(), "ES256", ES256).await, Err("dpop_too_many"));
-        assert_eq!(by(&P256, "ES256", ES256).await, ALICE);
-        assert_eq!(by(&crate::auth::testing::P384, "ES384", es384).await, ALICE);
+        assert_eq!(send_with(client_key(), "ES256", ES256).await, ALICE);
+        assert_eq!(send_with(client_key(), "ES256", ES256).await, Err("dpop_too_many"));
+        assert_eq!(send_with(&P256, "ES256", ES256).await, ALICE);
+        assert_eq!(send_with(&crate::auth::testing::P384, "ES384", es384).await, ALICE);
         let eddsa = jsonwebtoken::Algorithm::EdDSA;
-        assert_eq!(by(&ED25519, "EdDSA", eddsa).await, Err("overloaded"), "it fails closed");
+        assert_eq!(
+            send_with(&ED25519, "EdDSA", eddsa).await,
+            Err("overloaded"),
+            "rejected if no proof can be remembered"
+        );
         assert_eq!(world.metrics.auth.dpop_proofs.get(), 3);
         world.clock.advance(121 * SECOND);
         world.sweep();
@@ -153,8 +164,8 @@ async fn one_key_can_fill_its_share_and_many_the_whole_memory() {
 async fn proof_is_not_accepted_twice_while_its_nonce_is_valid() {
     locally(async {
         let world = with_nonces().await;
-        let token = token("k1", json!({"cnf": {"jkt": jkt(phone())}, "exp": START + 3600}));
-        // Of a replica whose clock is ahead.
+        let token = token("k1", json!({"cnf": {"jkt": jkt(client_key())}, "exp": START + 3600}));
+        // A nonce of a replica whose clock is ahead.
         let ahead = jiff::Timestamp::from_second(START + 60).unwrap();
         let nonces = world.auth.dpop.nonces.as_ref().unwrap();
         let nonce = nonces.check(None, ahead).unwrap_err();
@@ -164,7 +175,7 @@ async fn proof_is_not_accepted_twice_while_its_nonce_is_valid() {
             world.sweep();
             let outcome = world.with_proofs(&token, &[&early]).await;
             assert_eq!(outcome, Err("dpop_replayed"), "{second}");
-            world.pass(SECOND).await;
+            world.advance(SECOND).await;
         }
         assert_eq!(world.with_proofs(&token, &[&early]).await, Err("dpop_nonce"));
     })

@@ -4,7 +4,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use serde_json::Value;
 
-use super::{said::NOW, *};
+use super::{reparsed::NOW, *};
 
 #[test]
 fn stored_headers_keep_the_invariants() {
@@ -13,23 +13,23 @@ fn stored_headers_keep_the_invariants() {
 
 #[test]
 fn the_invariants_are_exercised() {
-    let text = token(r#"{"alg":"EdDSA"}"#, &good().to_string());
+    let text = token(r#"{"alg":"EdDSA"}"#, &valid().to_string());
     let unverified = Unverified::parse(&text).unwrap();
     let (verified, _) = unverified.verify(&ISSUER.keys).unwrap();
-    for (ruled, customer) in ISSUER.by_key.iter().zip(["m.alice", "m.bob"]) {
-        let accepted = verified.check(&ruled.rules, Scheme::Bearer, said::now());
+    for (by, customer) in ISSUER.by_key.iter().zip(["m.alice", "m.bob"]) {
+        let accepted = verified.check(&by.rules, Scheme::Bearer, reparsed::now());
         assert_eq!(accepted.unwrap().customer.as_str(), customer);
     }
-    let text = message(r#"{"alg":"HS256"}"#, &good().to_string());
+    let text = message(r#"{"alg":"HS256"}"#, &valid().to_string());
     let text = Issuer::mac(&text);
     let unverified = Unverified::parse(&text).unwrap();
     unverified.check_header(&ISSUER.by_secret.rules).unwrap();
     let (verified, _) = unverified.verify_hmac(&ISSUER.secrets).unwrap();
-    let accepted = verified.check(&ISSUER.by_secret.rules, Scheme::Bearer, said::now());
+    let accepted = verified.check(&ISSUER.by_secret.rules, Scheme::Bearer, reparsed::now());
     assert_eq!(accepted.unwrap().customer.as_str(), "m.7");
 }
 
-fn good() -> Value {
+fn valid() -> Value {
     json!({
         "iss": "https://id.example", "aud": ["api"], "sub": "alice", "scope": "a pay",
         "iat": NOW, "exp": NOW + 600, "client_id": "api", "azp": "api", "token_use": "access",
@@ -47,8 +47,8 @@ fn token(header: &str, claims: &str) -> String {
 }
 
 /// Values that replace the value of a member.
-fn odd() -> impl Strategy<Value = String> {
-    const ODD: &[&str] = &[
+fn unusual() -> impl Strategy<Value = String> {
+    const VALUES: &[&str] = &[
         "null",
         "true",
         "\"\"",
@@ -82,7 +82,7 @@ fn odd() -> impl Strategy<Value = String> {
         "{\"level\":[2]}",
         "\"false\"",
     ];
-    select(ODD).prop_map(str::to_owned)
+    select(VALUES).prop_map(str::to_owned)
 }
 
 fn object(members: &[(&str, String)]) -> String {
@@ -120,19 +120,21 @@ fn claims() -> impl Strategy<Value = String> {
         "app_metadata",
         "ids",
     ];
-    (vec((select(NAMES), option::of(odd())), 0..4), any::<bool>()).prop_map(|(changes, doubled)| {
-        let good = good();
-        let own = good.as_object().unwrap().iter();
-        let mut members: Vec<(&str, String)> =
-            own.map(|(name, value)| (name.as_str(), value.to_string())).collect();
-        for (name, value) in changes {
-            if !doubled {
-                members.retain(|(other, _)| *other != name);
+    (vec((select(NAMES), option::of(unusual())), 0..4), any::<bool>()).prop_map(
+        |(changes, doubled)| {
+            let valid = valid();
+            let own = valid.as_object().unwrap().iter();
+            let mut members: Vec<(&str, String)> =
+                own.map(|(name, value)| (name.as_str(), value.to_string())).collect();
+            for (name, value) in changes {
+                if !doubled {
+                    members.retain(|(other, _)| *other != name);
+                }
+                members.extend(value.map(|value| (name, value)));
             }
-            members.extend(value.map(|value| (name, value)));
-        }
-        object(&members)
-    })
+            object(&members)
+        },
+    )
 }
 
 fn header() -> impl Strategy<Value = String> {

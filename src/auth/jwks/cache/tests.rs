@@ -36,23 +36,23 @@ async fn unknown_kids_are_rejected_only_after_a_fetch_without_them() {
         assert_eq!(world.outcome(&forged).await, Err("unknown_key"));
         assert_eq!(world.origin().fetches(), 2);
 
-        world.pass(Duration::from_secs(3)).await;
-        assert_eq!(world.outcome(&forged).await, Err("unknown_key"), "known to be lacking");
+        world.advance(Duration::from_secs(3)).await;
+        assert_eq!(world.outcome(&forged).await, Err("unknown_key"), "remembered as missing");
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(7) };
         assert_eq!(
             world.check(&token("k3", json!({}))).await,
             Err(unavailable),
             "never looked for"
         );
-        assert_eq!(world.origin().fetches(), 2, "one fetch a cool-down");
+        assert_eq!(world.origin().fetches(), 2, "one fetch per cool-down");
 
-        world.pass(Duration::from_millis(6_999)).await;
+        world.advance(Duration::from_millis(6_999)).await;
         assert_eq!(world.outcome(&forged).await, Err("unknown_key"));
         let unavailable = AuthError::KeysUnavailable { retry_after: SECOND };
         assert_eq!(world.check(&token("k3", json!({}))).await, Err(unavailable));
         assert_eq!(world.origin().fetches(), 2);
 
-        world.pass(Duration::from_millis(1)).await;
+        world.advance(Duration::from_millis(1)).await;
         world.origin().serve(&[P256.jwk("k2")]);
         assert_eq!(world.outcome(&forged).await, Ok("alice".to_owned()), "the cool-down is over");
         assert_eq!(world.origin().fetches(), 3);
@@ -67,21 +67,21 @@ async fn floods_of_kids_cause_one_fetch_and_never_a_401_for_valid_tokens() {
         world.origin().hold(true);
         let flood: Vec<_> =
             (0..100).map(|n| world.spawn(token(&format!("x{n}"), json!({})))).collect();
-        let good = world.spawn(token("new", json!({})));
+        let valid = world.spawn(token("new", json!({})));
         settle().await;
         assert_eq!(world.waiting(), 101);
         assert_eq!(world.origin().fetches(), 2);
         world.origin().serve(&[P256.jwk("k1"), P256.jwk("new")]);
         world.origin().hold(false);
 
-        assert!(good.await.unwrap().is_ok());
+        assert!(valid.await.unwrap().is_ok());
         let mut reasons = Vec::new();
         for request in flood {
             reasons.push(request.await.unwrap().unwrap_err().reason());
         }
-        let refused = reasons.iter().filter(|reason| **reason == "unknown_key").count();
+        let rejected = reasons.iter().filter(|reason| **reason == "unknown_key").count();
         let open = reasons.iter().filter(|reason| **reason == "keys_unavailable").count();
-        assert!((1..=64).contains(&refused) && refused + open == 100, "{refused} {open}");
+        assert!((1..=64).contains(&rejected) && rejected + open == 100, "{rejected} {open}");
         for n in 0..500 {
             let outcome = world.outcome(&token(&format!("y{n}"), json!({}))).await;
             assert_eq!(outcome, Err("keys_unavailable"));
@@ -97,14 +97,14 @@ async fn requests_that_join_a_scheduled_fetch_get_their_own_fetch_after_it() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
-        world.pass(REFRESH).await;
+        world.advance(REFRESH).await;
         assert_eq!(world.origin().fetches(), 2);
         let request = world.spawn(token("k2", json!({"exp": START + 900})));
         settle().await;
         assert_eq!(world.origin().fetches(), 2, "joined");
         world.origin().hold(false);
         assert_eq!(request.await.unwrap().unwrap_err().reason(), "unknown_key");
-        assert_eq!(world.origin().fetches(), 3, "the first began before the request came");
+        assert_eq!(world.origin().fetches(), 3, "the first fetch began before the request");
     })
     .await;
 }
@@ -119,13 +119,13 @@ async fn fetches_for_other_kids_do_not_reject_a_request() {
         let second = world.spawn(token("k3", json!({})));
         let third = world.spawn(token("k4", json!({})));
         settle().await;
-        world.pass(SECOND).await;
+        world.advance(SECOND).await;
         world.origin().serve(&[P256.jwk("k1"), P256.jwk("k4")]);
         world.origin().hold(false);
         assert_eq!(first.await.unwrap().unwrap_err().reason(), "unknown_key");
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(9) };
         assert_eq!(second.await.unwrap(), Err(unavailable));
-        assert!(third.await.unwrap().is_ok(), "a joined fetch may well bring the key");
+        assert!(third.await.unwrap().is_ok(), "a later fetch may find the key");
         assert_eq!(world.origin().fetches(), 2);
     })
     .await;
@@ -138,9 +138,13 @@ async fn reused_kids_are_detected_by_one_fetch() {
         let (old, new) = (token("k1", json!({})), signed(&OTHER_P256, "k1", json!({})));
         assert_eq!(world.outcome(&old).await, Ok("alice".to_owned()));
         world.origin().serve(&[OTHER_P256.jwk("k1")]);
-        assert_eq!(world.outcome(&new).await, Ok("alice".to_owned()), "no cool-down was running");
+        assert_eq!(world.outcome(&new).await, Ok("alice".to_owned()), "outside the cool-down");
         assert_eq!(world.origin().fetches(), 2);
-        assert_eq!(world.outcome(&old).await, Err("signature"), "a fetch has just told");
+        assert_eq!(
+            world.outcome(&old).await,
+            Err("signature"),
+            "a fetch has just confirmed the key set"
+        );
         assert_eq!(world.origin().fetches(), 2);
     })
     .await;
@@ -156,10 +160,10 @@ async fn p6_reused_kids_are_a_503_while_the_issuer_is_unreachable() {
         world.origin().fail();
         assert_eq!(world.outcome(&token("x", json!({}))).await, Err("keys_unavailable"));
         world.origin().serve(&[OTHER_P256.jwk("k1")]);
-        world.pass(Duration::from_secs(4)).await;
+        world.advance(Duration::from_secs(4)).await;
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(6) };
         assert_eq!(world.check(&new).await, Err(unavailable));
-        world.pass(Duration::from_secs(6)).await;
+        world.advance(Duration::from_secs(6)).await;
         assert_eq!(world.outcome(&new).await, Ok("alice".to_owned()));
         assert_eq!(world.origin().fetches(), 3);
     })
@@ -180,8 +184,8 @@ async fn floods_of_forged_signatures_cause_one_fetch_per_cool_down() {
             assert_eq!(world.origin().fetches(), 1 + round);
             let unseen = token("k1", json!({"sub": "bob", "jti": round}));
             assert_eq!(world.outcome(&unseen).await, Ok("bob".to_owned()));
-            assert!(world.knows(&known));
-            world.pass(COOLDOWN).await;
+            assert!(world.has_cached(&known));
+            world.advance(COOLDOWN).await;
         }
         assert_eq!(world.waiting(), 0);
     })
@@ -208,13 +212,13 @@ async fn fetches_started_before_a_rejected_signature_do_not_revalidate() {
     locally(async {
         let world = world().await;
         world.origin().hold(true);
-        world.pass(REFRESH).await;
-        let doubted = world.spawn(signed(&OTHER_P256, "k1", json!({"exp": START + 900})));
+        world.advance(REFRESH).await;
+        let revalidating = world.spawn(signed(&OTHER_P256, "k1", json!({"exp": START + 900})));
         settle().await;
         assert_eq!((world.origin().fetches(), world.waiting()), (2, 1), "joined");
         world.origin().hold(false);
-        assert_eq!(doubted.await.unwrap().unwrap_err().reason(), "signature");
-        assert_eq!(world.origin().fetches(), 3, "one for the doubt");
+        assert_eq!(revalidating.await.unwrap().unwrap_err().reason(), "signature");
+        assert_eq!(world.origin().fetches(), 3, "one fetch for the rejected signature");
     })
     .await;
 }
@@ -227,7 +231,7 @@ async fn requests_waiting_for_keys_are_limited() {
         let flood: Vec<_> =
             (0..600).map(|n| world.spawn(token(&format!("x{n}"), json!({})))).collect();
         settle().await;
-        assert_eq!(world.waiting(), 500, "half of the room");
+        assert_eq!(world.waiting(), 500, "half of the limit");
         world.origin().hold(false);
         let mut turned_away = 0;
         for request in flood {
@@ -249,15 +253,15 @@ async fn invalid_sets_keep_the_previous_one() {
             (keys, auth.jwks_keys_left_out.with_label_values(&["main"]).get())
         };
         let symmetric = json!({"kty": "oct", "k": "c2VjcmV0", "kid": "k1"});
-        for bad in [vec![], vec![symmetric.clone()], vec![json!({"kty": "EC"}), json!(1)]] {
-            world.origin().serve(&bad);
-            world.pass(REFRESH).await;
-            assert_eq!(gauge(&world), (1, 0), "of the set in use");
-            let good = token("k1", json!({"exp": START + 9000}));
-            assert_eq!(world.outcome(&good).await, Ok("alice".to_owned()));
+        for invalid in [vec![], vec![symmetric.clone()], vec![json!({"kty": "EC"}), json!(1)]] {
+            world.origin().serve(&invalid);
+            world.advance(REFRESH).await;
+            assert_eq!(gauge(&world), (1, 0), "keys of the current set");
+            let valid = token("k1", json!({"exp": START + 9000}));
+            assert_eq!(world.outcome(&valid).await, Ok("alice".to_owned()));
         }
         world.origin().serve(&[P256.jwk("k1"), symmetric, json!({})]);
-        world.pass(REFRESH).await;
+        world.advance(REFRESH).await;
         assert_eq!(gauge(&world), (1, 2));
     })
     .await;
@@ -285,18 +289,18 @@ async fn requests_wait_two_seconds_for_a_fetch() {
         world.origin().hold(true);
         let request = world.spawn(token("k2", json!({})));
         settle().await;
-        world.pass(Duration::from_millis(1999)).await;
+        world.advance(Duration::from_millis(1999)).await;
         assert!(!request.is_finished());
         assert_eq!(world.waiting(), 1);
-        world.pass(Duration::from_millis(1)).await;
+        world.advance(Duration::from_millis(1)).await;
         assert!(request.is_finished());
         assert_eq!(world.waiting(), 0);
         let unavailable = AuthError::KeysUnavailable { retry_after: Duration::from_secs(8) };
         assert_eq!(request.await.unwrap(), Err(unavailable));
 
-        world.pass(Duration::from_secs(3)).await;
+        world.advance(Duration::from_secs(3)).await;
         let failures = world.metrics.auth.jwks_refreshes.with_label_values(&["main", "failure"]);
-        assert_eq!(failures.get(), 1, "the fetch itself is given up after five");
+        assert_eq!(failures.get(), 1, "the fetch itself times out after five seconds");
     })
     .await;
 }
@@ -308,26 +312,26 @@ async fn sets_are_refreshed_on_a_schedule_and_sooner_after_a_failure() {
         let refreshes =
             |outcome| world.metrics.auth.jwks_refreshes.with_label_values(&["main", outcome]).get();
         assert_eq!((refreshes("success"), refreshes("failure")), (1, 0));
-        world.pass(Duration::from_secs(239)).await;
+        world.advance(Duration::from_secs(239)).await;
         assert_eq!(world.origin().fetches(), 1);
-        world.pass(Duration::from_secs(61)).await;
+        world.advance(Duration::from_secs(61)).await;
         assert_eq!(world.origin().fetches(), 2);
         let last_success = world.metrics.auth.jwks_last_success.with_label_values(&["main"]);
         assert!((last_success.get() - 1_767_225_900.0).abs() < 0.001);
         assert_eq!(world.metrics.auth.jwks_keys.with_label_values(&["main"]).get(), 1);
 
         world.origin().fail();
-        world.pass(REFRESH).await;
+        world.advance(REFRESH).await;
         assert_eq!((refreshes("success"), refreshes("failure")), (2, 1));
-        world.pass(Duration::from_secs(7)).await;
+        world.advance(Duration::from_secs(7)).await;
         assert_eq!(world.origin().fetches(), 3);
-        world.pass(Duration::from_secs(3)).await;
+        world.advance(Duration::from_secs(3)).await;
         assert_eq!(world.origin().fetches(), 4);
         world.origin().serve(&[P256.jwk("k1"), P256.jwk("k2")]);
-        world.pass(COOLDOWN).await;
+        world.advance(COOLDOWN).await;
         assert_eq!((refreshes("success"), refreshes("failure")), (3, 2));
         assert_eq!(world.metrics.auth.jwks_keys.with_label_values(&["main"]).get(), 2);
-        world.pass(COOLDOWN).await;
+        world.advance(COOLDOWN).await;
         assert_eq!(world.origin().fetches(), 5, "back on schedule");
     })
     .await;
@@ -360,10 +364,10 @@ async fn without_keys_every_token_is_unavailable() {
             let unavailable = AuthError::KeysUnavailable { retry_after: COOLDOWN };
             assert_eq!(world.check(&token("k1", json!({}))).await, Err(unavailable));
         }
-        assert_eq!(world.origin().fetches(), 2, "one more for the requests");
+        assert_eq!(world.origin().fetches(), 2, "one more fetch for the requests");
         assert!(!world.auth.ready());
         world.origin().serve(&[P256.jwk("k1")]);
-        world.pass(COOLDOWN).await;
+        world.advance(COOLDOWN).await;
         assert!(world.auth.ready());
         assert_eq!(world.outcome(&token("k1", json!({}))).await, Ok("alice".to_owned()));
     })
@@ -374,11 +378,11 @@ async fn without_keys_every_token_is_unavailable() {
 async fn fetching_the_same_set_resets_its_age() {
     locally(async {
         let world = world().await;
-        world.pass(REFRESH).await;
+        world.advance(REFRESH).await;
         world.origin().fail();
-        world.pass(MAX_STALE).await;
+        world.advance(MAX_STALE).await;
         assert!(world.auth.ready());
-        world.pass(SECOND).await;
+        world.advance(SECOND).await;
         assert!(!world.auth.ready());
     })
     .await;

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A server with one response per path. Also records the requests.
-async fn server(answer: impl Fn(&str, u16) -> String + 'static) -> (u16, Arc<Mutex<String>>) {
+async fn server(respond: impl Fn(&str, u16) -> String + 'static) -> (u16, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let requests = Arc::new(Mutex::new(String::new()));
@@ -36,7 +36,7 @@ async fn server(answer: impl Fn(&str, u16) -> String + 'static) -> (u16, Arc<Mut
     tokio::task::spawn_local(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            serve(&mut stream, &log, |path| answer(path, port)).await;
+            serve(&mut stream, &log, |path| respond(path, port)).await;
         }
     });
     (port, requests)
@@ -46,7 +46,7 @@ async fn server(answer: impl Fn(&str, u16) -> String + 'static) -> (u16, Arc<Mut
 async fn serve(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     log: &Mutex<String>,
-    answer: impl Fn(&str) -> String,
+    respond: impl Fn(&str) -> String,
 ) {
     let mut request = String::new();
     while !request.ends_with("\r\n\r\n") {
@@ -54,13 +54,13 @@ async fn serve(
     }
     let path = request.split(' ').nth(1).unwrap().to_owned();
     log.lock().unwrap().push_str(&request);
-    stream.write_all(answer(&path).as_bytes()).await.unwrap();
+    stream.write_all(respond(&path).as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
 }
 
-/// The same over TLS for `localhost`. Also returns its self-signed certificate.
+/// Like [`server`], over TLS for `localhost`. Also returns its self-signed certificate.
 async fn tls_server(
-    answer: impl Fn(&str, u16) -> String + 'static,
+    respond: impl Fn(&str, u16) -> String + 'static,
 ) -> (u16, Arc<Mutex<String>>, tempfile::NamedTempFile) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -84,7 +84,7 @@ async fn tls_server(
             let (stream, _) = listener.accept().await.unwrap();
             // A client that does not trust the certificate closes the connection.
             if let Ok(mut stream) = acceptor.accept(stream).await {
-                serve(&mut stream, &log, |path| answer(path, port)).await;
+                serve(&mut stream, &log, |path| respond(path, port)).await;
             }
         }
     });
@@ -101,18 +101,18 @@ async fn fetch_trusting(ca_file: Option<&Path>, keys: KeySource) -> Result<Bytes
     fetcher(&issuer, &[], &tls::client_config(ca_file).unwrap()).unwrap().fetch().await
 }
 
-fn moved(to: &str) -> String {
+fn redirect(to: &str) -> String {
     format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
 }
 
-fn whole(body: &str) -> String {
+fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 #[tokio::test]
 async fn only_complete_200_responses_are_accepted() {
-    let answer = |path: &str, _port: u16| match path {
-        "/good" => whole("{\"keys\":[]}"),
+    let respond = |path: &str, _port: u16| match path {
+        "/valid" => ok("{\"keys\":[]}"),
         "/chunked" => {
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".into()
         }
@@ -120,13 +120,13 @@ async fn only_complete_200_responses_are_accepted() {
         "/cut" => "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}".into(),
         "/cut-chunk" => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\n{}".into(),
         "/until-close-1.0" => "HTTP/1.0 200 OK\r\n\r\n{}".into(),
-        "/marked" => whole("\u{feff}{\"keys\":[]}"),
-        "/hints" => format!("HTTP/1.1 103 Early Hints\r\n\r\n{}", whole("{}")),
+        "/byte-order-mark" => ok("\u{feff}{\"keys\":[]}"),
+        "/hints" => format!("HTTP/1.1 103 Early Hints\r\n\r\n{}", ok("{}")),
         "/empty" => "HTTP/1.1 204 No Content\r\n\r\n".into(),
         "/broken" => "HTTP/1.1 500 Oops\r\ncontent-length: 2\r\n\r\n{}".into(),
-        "/largest" => whole(&" ".repeat(MAX_SET_BYTES)),
-        "/large" => whole(&" ".repeat(MAX_SET_BYTES + 1)),
-        "/large-unsaid" => format!(
+        "/largest" => ok(&" ".repeat(MAX_SET_BYTES)),
+        "/large" => ok(&" ".repeat(MAX_SET_BYTES + 1)),
+        "/large-chunked" => format!(
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
             MAX_SET_BYTES + 1,
             " ".repeat(MAX_SET_BYTES + 1)
@@ -134,12 +134,12 @@ async fn only_complete_200_responses_are_accepted() {
         _ => "nonsense\r\n\r\n".into(),
     };
     locally(async {
-        let (port, heard) = server(answer).await;
+        let (port, requests) = server(respond).await;
         for (path, expected) in [
-            ("good", Ok(11)),
+            ("valid", Ok(11)),
             ("until-close", Err(FetchError::Truncated)),
             ("until-close-1.0", Ok(2)),
-            ("marked", Ok(11)),
+            ("byte-order-mark", Ok(11)),
             ("chunked", Ok(2)),
             ("largest", Ok(MAX_SET_BYTES)),
             ("cut", Err(FetchError::Truncated)),
@@ -147,7 +147,7 @@ async fn only_complete_200_responses_are_accepted() {
             ("empty", Err(FetchError::Status(204))),
             ("broken", Err(FetchError::Status(500))),
             ("large", Err(FetchError::Set(SetError::TooLarge))),
-            ("large-unsaid", Err(FetchError::Set(SetError::TooLarge))),
+            ("large-chunked", Err(FetchError::Set(SetError::TooLarge))),
             ("nonsense", Err(FetchError::Broken)),
         ] {
             let fetched = fetch(KeySource::Url(format!("http://127.0.0.1:{port}/{path}"))).await;
@@ -155,58 +155,58 @@ async fn only_complete_200_responses_are_accepted() {
         }
         let cut = fetch(KeySource::Url(format!("http://localhost:{port}/cut-chunk"))).await;
         let parsed = cut.map(|body| KeySet::parse(&body, &[]).is_ok());
-        assert_ne!(parsed, Ok(true), "it may come through, but it is no set");
-        let heard = heard.lock().unwrap().to_ascii_lowercase();
+        assert_ne!(parsed, Ok(true), "a truncated body is not a key set");
+        let requests = requests.lock().unwrap().to_ascii_lowercase();
         let agent = format!("user-agent: juspay-bff/{}\r\n", env!("CARGO_PKG_VERSION"));
-        assert!(heard.contains(&agent) && heard.contains("connection: close"), "{heard}");
+        assert!(requests.contains(&agent) && requests.contains("connection: close"), "{requests}");
         let accept = "accept: application/json, application/jwk-set+json;q=0.9, */*;q=0.1\r\n";
-        assert!(heard.contains(accept), "{heard}");
+        assert!(requests.contains(accept), "{requests}");
     })
     .await;
 }
 
-/// A server that redirects to various places.
-fn moving(path: &str, port: u16) -> String {
+/// Redirects to various addresses.
+fn redirects(path: &str, port: u16) -> String {
     match path {
-        "/good" | "/a/good" | "/query?b" | "/a/?c" => whole("the keys"),
-        "/absolute" => moved(&format!("http://127.0.0.1:{port}/good")),
-        "/upper-case" => moved(&format!("HTTP://127.0.0.1:{port}/good#fragment")),
-        "/no-scheme" => moved(&format!("//127.0.0.1:{port}/good")),
-        "/root" => moved("/good"),
-        "/a/relative" => moved("good"),
-        "/query" | "/a/" => moved(if path == "/query" { "?b" } else { "?c" }),
-        "/two" => moved("/root"),
-        "/three" => moved("two"),
-        "/loop" => moved("/loop"),
-        "/host" => moved(&format!("http://localhost:{port}/good")),
-        "/port" => moved("http://127.0.0.1:1/good"),
-        "/usual-port" => moved("http://127.0.0.1/good"),
-        "/scheme" => moved(&format!("https://127.0.0.1:{port}/good")),
-        "/user" => moved(&format!("http://a@127.0.0.1:{port}/good")),
-        "/user-is-host" => moved(&format!("http://127.0.0.1:{port}@evil.example/good")),
-        "/other" => moved("//evil.example/good"),
-        "/file" => moved("file:///etc/passwd"),
+        "/valid" | "/a/valid" | "/query?b" | "/a/?c" => ok("the keys"),
+        "/absolute" => redirect(&format!("http://127.0.0.1:{port}/valid")),
+        "/upper-case" => redirect(&format!("HTTP://127.0.0.1:{port}/valid#fragment")),
+        "/no-scheme" => redirect(&format!("//127.0.0.1:{port}/valid")),
+        "/root" => redirect("/valid"),
+        "/a/relative" => redirect("valid"),
+        "/query" | "/a/" => redirect(if path == "/query" { "?b" } else { "?c" }),
+        "/two" => redirect("/root"),
+        "/three" => redirect("two"),
+        "/loop" => redirect("/loop"),
+        "/host" => redirect(&format!("http://localhost:{port}/valid")),
+        "/port" => redirect("http://127.0.0.1:1/valid"),
+        "/usual-port" => redirect("http://127.0.0.1/valid"),
+        "/scheme" => redirect(&format!("https://127.0.0.1:{port}/valid")),
+        "/user" => redirect(&format!("http://a@127.0.0.1:{port}/valid")),
+        "/user-is-host" => redirect(&format!("http://127.0.0.1:{port}@evil.example/valid")),
+        "/other" => redirect("//evil.example/valid"),
+        "/file" => redirect("file:///etc/passwd"),
         "/nowhere" => "HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n".into(),
-        "/choices" => moved("/good").replacen("302", "300", 1),
-        "/unchanged" => moved("/good").replacen("302", "304", 1),
-        _ => whole("wrong"),
+        "/choices" => redirect("/valid").replacen("302", "300", 1),
+        "/unchanged" => redirect("/valid").replacen("302", "304", 1),
+        _ => ok("wrong"),
     }
 }
 
 #[tokio::test]
 async fn at_most_two_redirects_within_the_origin_are_followed() {
-    let good = || Ok(Bytes::from_static(b"the keys"));
+    let valid = || Ok(Bytes::from_static(b"the keys"));
     locally(async {
-        let (port, _) = server(moving).await;
+        let (port, _) = server(redirects).await;
         for (path, expected) in [
-            ("absolute", good()),
-            ("upper-case", good()),
-            ("no-scheme", good()),
-            ("root", good()),
-            ("a/relative", good()),
-            ("query", good()),
-            ("a/", good()),
-            ("two", good()),
+            ("absolute", valid()),
+            ("upper-case", valid()),
+            ("no-scheme", valid()),
+            ("root", valid()),
+            ("a/relative", valid()),
+            ("query", valid()),
+            ("a/", valid()),
+            ("two", valid()),
             ("three", Err(FetchError::TooManyRedirects)),
             ("loop", Err(FetchError::TooManyRedirects)),
             ("host", Err(FetchError::OtherOrigin)),
@@ -257,7 +257,7 @@ async fn discovery_never_uses_plain_http_on_listed_hosts() {
     let document = json!({"issuer": "https://idp.example", "jwks_uri": "http://keys.svc/keys"});
     let document = document.to_string();
     locally(async {
-        let (port, _) = server(move |_, _| whole(&document)).await;
+        let (port, _) = server(move |_, _| ok(&document)).await;
         let mut issuer = issuer();
         issuer.keys = KeySource::Discovery(format!("http://127.0.0.1:{port}/"));
         let tls = tls::client_config(None).unwrap();
@@ -314,22 +314,22 @@ async fn plain_http_is_accepted_only_on_loopback() {
 #[tokio::test]
 async fn metadata_of_another_issuer_is_rejected() {
     let document =
-        |issuer: &str, uri: &str| whole(&json!({"issuer": issuer, "jwks_uri": uri}).to_string());
-    let answer = move |path: &str, port: u16| match path {
-        "/good" => document("https://idp.example", &format!("http://127.0.0.1:{port}/keys")),
+        |issuer: &str, uri: &str| ok(&json!({"issuer": issuer, "jwks_uri": uri}).to_string());
+    let respond = move |path: &str, port: u16| match path {
+        "/valid" => document("https://idp.example", &format!("http://127.0.0.1:{port}/keys")),
         "/slash" => document("https://idp.example/", &format!("http://127.0.0.1:{port}/keys")),
         "/plain" => document("https://idp.example", "http://idp.example/keys"),
         "/gone" => document("https://idp.example", &format!("http://127.0.0.1:{port}/nothing")),
-        "/html" => whole("<html>"),
-        "/poor" => whole(r#"{"issuer":"https://idp.example"}"#),
-        "/list" => whole(
-            &json!(["https://idp.example", format!("http://127.0.0.1:{port}/keys")]).to_string(),
-        ),
-        "/keys" => whole("the keys"),
+        "/html" => ok("<html>"),
+        "/poor" => ok(r#"{"issuer":"https://idp.example"}"#),
+        "/list" => {
+            ok(&json!(["https://idp.example", format!("http://127.0.0.1:{port}/keys")]).to_string())
+        }
+        "/keys" => ok("the keys"),
         _ => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(),
     };
     locally(async {
-        let (port, heard) = server(answer).await;
+        let (port, requests) = server(respond).await;
         for (path, expected) in [
             ("slash", Err(FetchError::OtherIssuer)),
             ("plain", Err(FetchError::Address)),
@@ -342,9 +342,9 @@ async fn metadata_of_another_issuer_is_rejected() {
             let url = format!("http://127.0.0.1:{port}/{path}");
             assert_eq!(fetch(KeySource::Discovery(url)).await, expected, "{path}");
         }
-        assert!(!heard.lock().unwrap().contains("/keys"), "nothing was asked of the wrong ones");
-        let good = fetch(KeySource::Discovery(format!("http://127.0.0.1:{port}/good"))).await;
-        assert_eq!(good, Ok(Bytes::from_static(b"the keys")));
+        assert!(!requests.lock().unwrap().contains("/keys"), "no keys were fetched");
+        let valid = fetch(KeySource::Discovery(format!("http://127.0.0.1:{port}/valid"))).await;
+        assert_eq!(valid, Ok(Bytes::from_static(b"the keys")));
     })
     .await;
 }
@@ -352,15 +352,15 @@ async fn metadata_of_another_issuer_is_rejected() {
 #[tokio::test]
 async fn keys_are_fetched_only_from_servers_with_a_trusted_certificate() {
     locally(async {
-        let (port, heard, certificate) = tls_server(|_, _| whole("the keys")).await;
+        let (port, requests, certificate) = tls_server(|_, _| ok("the keys")).await;
         let from = |host: &str| KeySource::Url(format!("https://{host}:{port}/keys"));
-        let unknown = fetch(from("localhost")).await;
-        assert!(matches!(unknown, Err(FetchError::Connect(_))), "{unknown:?}");
+        let untrusted = fetch(from("localhost")).await;
+        assert!(matches!(untrusted, Err(FetchError::Connect(_))), "{untrusted:?}");
         let other_name = fetch_trusting(Some(certificate.path()), from("127.0.0.1")).await;
         assert!(matches!(other_name, Err(FetchError::Connect(_))), "{other_name:?}");
-        assert_eq!(*heard.lock().unwrap(), "", "nothing was asked");
-        let good = fetch_trusting(Some(certificate.path()), from("localhost")).await;
-        assert_eq!(good, Ok(Bytes::from_static(b"the keys")));
+        assert_eq!(*requests.lock().unwrap(), "", "no request was sent");
+        let valid = fetch_trusting(Some(certificate.path()), from("localhost")).await;
+        assert_eq!(valid, Ok(Bytes::from_static(b"the keys")));
     })
     .await;
 }
@@ -369,25 +369,25 @@ async fn keys_are_fetched_only_from_servers_with_a_trusted_certificate() {
 async fn discovery_over_https_rejects_a_plain_http_jwks_uri() {
     let plain = Arc::new(Mutex::new(0));
     let port_of_plain = Arc::clone(&plain);
-    let answer = move |path: &str, port: u16| {
+    let respond = move |path: &str, port: u16| {
         let uri = match path {
             "/down" => format!("http://127.0.0.1:{}/keys", port_of_plain.lock().unwrap()),
-            "/good" => format!("https://localhost:{port}/keys"),
-            _ => return whole("the keys"),
+            "/valid" => format!("https://localhost:{port}/keys"),
+            _ => return ok("the keys"),
         };
-        whole(&json!({"issuer": "https://idp.example", "jwks_uri": uri}).to_string())
+        ok(&json!({"issuer": "https://idp.example", "jwks_uri": uri}).to_string())
     };
     locally(async {
-        let (port, _, certificate) = tls_server(answer).await;
-        let (plain_port, requests) = server(|_, _| whole("planted")).await;
+        let (port, _, certificate) = tls_server(respond).await;
+        let (plain_port, requests) = server(|_, _| ok("planted")).await;
         *plain.lock().unwrap() = plain_port;
         let from = async |path| {
             let url = format!("https://localhost:{port}/{path}");
             fetch_trusting(Some(certificate.path()), KeySource::Discovery(url)).await
         };
         assert_eq!(from("down").await, Err(FetchError::Downgrade));
-        assert_eq!(from("good").await, Ok(Bytes::from_static(b"the keys")));
-        assert_eq!(*requests.lock().unwrap(), "", "loopback wasn't asked");
+        assert_eq!(from("valid").await, Ok(Bytes::from_static(b"the keys")));
+        assert_eq!(*requests.lock().unwrap(), "", "no request was sent over plain HTTP");
     })
     .await;
 }

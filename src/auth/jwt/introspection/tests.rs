@@ -20,13 +20,13 @@ fn rules(settings: settings::Issuer) -> Rules {
     Rules { table, settings, leeway, foreign_prefixes: vec!["web-".to_owned()] }
 }
 
-fn answer() -> Value {
+fn response() -> Value {
     json!({"active": true, "aud": "juspay-bff", "sub": "alice", "exp": START + 300})
 }
 
 /// The customer, or the label of the rejection; `"none"` for a malformed response.
-fn outcome(settings: settings::Issuer, answer: &Value) -> Result<String, &'static str> {
-    match Introspected::parse(answer.to_string().as_bytes()) {
+fn outcome(settings: settings::Issuer, response: &Value) -> Result<String, &'static str> {
+    match Introspected::parse(response.to_string().as_bytes()) {
         Ok(Some(introspected)) => {
             let now = Timestamp::from_second(START).unwrap();
             let checked = introspected.check(&rules(settings), Scheme::Bearer, now);
@@ -38,7 +38,7 @@ fn outcome(settings: settings::Issuer, answer: &Value) -> Result<String, &'stati
     }
 }
 
-/// A thumbprint and its spelling in a response.
+/// A thumbprint and its form in a response.
 const THUMBPRINT: Sha256 = [7; 32];
 const JKT: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
 
@@ -67,12 +67,12 @@ fn p1_bound_tokens_are_rejected_without_their_key() {
     let bound = [
         json!({"cnf": {"jkt": JKT}, "token_type": "DPoP"}),
         json!({"cnf": {"jkt": JKT}, "token_type": "dpop", "typ": "DPoP"}),
-        // A name that is not spelled as in RFC 9449, with a `cnf` that names the key.
+        // Another `token_type` than in RFC 9449, with a `cnf` that names the key.
         json!({"cnf": {"jkt": JKT}}),
         json!({"cnf": {"jkt": JKT}, "token_type": "Bearer"}),
     ];
     let now = Timestamp::from_second(START).unwrap();
-    for (mode, scheme, takes_unbound, takes_bound) in [
+    for (mode, scheme, accepts_unbound, accepts_bound) in [
         (Off, Bearer, true, false),
         (Off, Dpop, false, false),
         (Optional, Bearer, true, false),
@@ -82,23 +82,23 @@ fn p1_bound_tokens_are_rejected_without_their_key() {
     ] {
         let rules = rules(settings::Issuer { dpop: mode, ..introspected_issuer() });
         let check = |changes: &Value| {
-            let answer = with(&answer(), changes.clone()).to_string();
-            let introspected = Introspected::parse(answer.as_bytes()).unwrap().unwrap();
+            let response = with(&response(), changes.clone()).to_string();
+            let introspected = Introspected::parse(response.as_bytes()).unwrap().unwrap();
             let checked = introspected.check(&rules, scheme, now);
             checked.map(|accepted| accepted.bound_to).map_err(|error| error.reason())
         };
         for changes in &unbound {
-            let expected = if takes_unbound { Ok(None) } else { Err("unbound") };
+            let expected = if accepts_unbound { Ok(None) } else { Err("unbound") };
             assert_eq!(check(changes), expected, "{mode:?} {changes}");
         }
         for changes in &bound {
-            let expected = if takes_bound { Ok(Some(THUMBPRINT)) } else { Err("confirmation") };
+            let expected = if accepts_bound { Ok(Some(THUMBPRINT)) } else { Err("confirmation") };
             assert_eq!(check(changes), expected, "{mode:?} {changes}");
         }
         for changes in &unprovable() {
-            let refused = check(changes);
-            let is_refused = matches!(refused, Err("confirmation" | "unbound"));
-            assert!(is_refused, "{mode:?} {changes}: {refused:?}");
+            let rejected = check(changes);
+            let is_rejected = matches!(rejected, Err("confirmation" | "unbound"));
+            assert!(is_rejected, "{mode:?} {changes}: {rejected:?}");
         }
     }
 }
@@ -109,10 +109,10 @@ fn unaccepted_kinds_are_rejected_for_bound_tokens_too() {
     let now = Timestamp::from_second(START).unwrap();
     for kind in [json!({"token_use": "refresh_token"}), json!({"typ": "Refresh"})] {
         let bound = json!({"cnf": {"jkt": JKT}, "token_type": "DPoP"});
-        let answer = with(&with(&answer(), bound), kind).to_string();
-        let introspected = Introspected::parse(answer.as_bytes()).unwrap().unwrap();
-        let refused = introspected.check(&rules(settings.clone()), Scheme::Dpop, now).err();
-        assert_eq!(refused, Some(Reason::Type.into()), "{answer}");
+        let response = with(&with(&response(), bound), kind).to_string();
+        let introspected = Introspected::parse(response.as_bytes()).unwrap().unwrap();
+        let rejected = introspected.check(&rules(settings.clone()), Scheme::Dpop, now).err();
+        assert_eq!(rejected, Some(Reason::Type.into()), "{response}");
     }
 }
 
@@ -129,8 +129,8 @@ fn valid_responses_name_their_customer() {
         json!({"nbf": START + LEEWAY}),
         json!({"scope": "a b", "username": "x", "anything": {"else": []}}),
     ] {
-        let taken = outcome(introspected_issuer(), &with(&answer(), changes.clone()));
-        assert_eq!(taken, Ok("alice".to_owned()), "{changes}");
+        let accepted = outcome(introspected_issuer(), &with(&response(), changes.clone()));
+        assert_eq!(accepted, Ok("alice".to_owned()), "{changes}");
     }
 }
 
@@ -179,8 +179,8 @@ fn invalid_responses_are_rejected_for_their_reason() {
         (json!({"sub": "web-1"}), "no_customer"),
         (json!({"sub": "juspay-bff"}), "no_customer"),
     ] {
-        let refused = outcome(introspected_issuer(), &with(&answer(), changes.clone()));
-        assert_eq!(refused, Err(label), "{changes}");
+        let rejected = outcome(introspected_issuer(), &with(&response(), changes.clone()));
+        assert_eq!(rejected, Err(label), "{changes}");
     }
 }
 
@@ -197,7 +197,11 @@ fn id_tokens_are_accepted_only_by_setting_and_refresh_tokens_never() {
         (json!({"token_use": "id", "events": {}}), Err("type")),
         (json!({"token_use": "other"}), Err("type")),
     ] {
-        assert_eq!(outcome(accepting(), &with(&answer(), changes.clone())), expected, "{changes}");
+        assert_eq!(
+            outcome(accepting(), &with(&response(), changes.clone())),
+            expected,
+            "{changes}"
+        );
     }
 }
 
@@ -220,15 +224,15 @@ fn non_objects_and_duplicate_members_are_malformed_responses() {
 
 #[test]
 fn responses_without_audience_are_accepted_only_by_setting() {
-    let nobodys = with(&answer(), json!({"aud": null}));
-    assert_eq!(outcome(introspected_issuer(), &nobodys), Err("claims"));
+    let without_audience = with(&response(), json!({"aud": null}));
+    assert_eq!(outcome(introspected_issuer(), &without_audience), Err("claims"));
     let mut lenient = introspected_issuer();
     if let KeySource::Introspection(introspection) = &mut lenient.keys {
         introspection.allow_no_audience = true;
     }
-    assert_eq!(outcome(lenient.clone(), &nobodys), Ok("alice".to_owned()));
-    let anothers = with(&answer(), json!({"aud": "another"}));
-    assert_eq!(outcome(lenient, &anothers), Err("audience"));
+    assert_eq!(outcome(lenient.clone(), &without_audience), Ok("alice".to_owned()));
+    let other_audience = with(&response(), json!({"aud": "another"}));
+    assert_eq!(outcome(lenient, &other_audience), Err("audience"));
 }
 
 #[test]
@@ -243,8 +247,8 @@ fn required_claims_are_required_in_responses() {
         (json!({"tier": "gold"}), Err("claims")),
         (json!({}), Err("claims")),
     ] {
-        let answer = with(&answer(), changes.clone());
-        assert_eq!(outcome(requiring.clone(), &answer), expected, "{changes}");
+        let response = with(&response(), changes.clone());
+        assert_eq!(outcome(requiring.clone(), &response), expected, "{changes}");
     }
 }
 
@@ -269,16 +273,16 @@ fn another_claim_can_be_the_audience_of_a_response() {
         (json!({"client_id": ["juspay-bff"]}), Err("claims"), Ok("alice")),
         (json!({"client_id": "juspay-bff", "exp": 0}), Err("expired"), Err("expired")),
     ] {
-        let answer = with(&answer(), changes.clone());
+        let response = with(&response(), changes.clone());
         let by_claim = by_claim.map(str::to_owned);
-        assert_eq!(outcome(by_client.clone(), &answer), by_claim, "{changes}");
-        assert_eq!(outcome(open(), &answer), by_none.map(str::to_owned), "{changes}");
+        assert_eq!(outcome(by_client.clone(), &response), by_claim, "{changes}");
+        assert_eq!(outcome(open(), &response), by_none.map(str::to_owned), "{changes}");
     }
 }
 
 #[test]
 fn max_token_age_replaces_a_missing_exp() {
-    let aged = || settings::Issuer {
+    let with_max_age = || settings::Issuer {
         max_token_age: Some(Duration::from_mins(1)),
         ..introspected_issuer()
     };
@@ -289,13 +293,17 @@ fn max_token_age_replaces_a_missing_exp() {
         (json!({"exp": null}), Err("claims")),
         (json!({}), Err("claims")),
     ] {
-        assert_eq!(outcome(aged(), &with(&answer(), changes.clone())), expected, "{changes}");
+        assert_eq!(
+            outcome(with_max_age(), &with(&response(), changes.clone())),
+            expected,
+            "{changes}"
+        );
     }
 }
 
 #[test]
 fn scopes_claim_and_prefix_apply_as_in_signed_tokens() {
-    let wanting = settings::Issuer {
+    let settings = settings::Issuer {
         required_scopes: vec!["pay".to_owned()],
         customer_id_claim: ClaimPath::of("email"),
         customer_id_prefix: "app-".to_owned(),
@@ -306,7 +314,7 @@ fn scopes_claim_and_prefix_apply_as_in_signed_tokens() {
         (json!({"scope": "read pay"}), Err("no_customer")),
         (json!({"scope": "payread", "email_verified": true}), Err("insufficient_scope")),
     ] {
-        let answer = with(&with(&answer(), json!({"email": "a@b.example"})), changes.clone());
-        assert_eq!(outcome(wanting.clone(), &answer), expected, "{changes}");
+        let response = with(&with(&response(), json!({"email": "a@b.example"})), changes.clone());
+        assert_eq!(outcome(settings.clone(), &response), expected, "{changes}");
     }
 }

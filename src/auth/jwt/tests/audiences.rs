@@ -1,4 +1,4 @@
-//! Tokens whose audience is in another claim than `aud`.
+//! Issuers whose audience claim is not `aud`.
 
 use super::*;
 use crate::settings::AudienceClaim;

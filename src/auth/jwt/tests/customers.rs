@@ -81,8 +81,9 @@ async fn email_claims_need_their_verified_claim() {
             ];
             check("/id/email", assumed, &nested).await;
         }
-        let phone = [(json!({"phone_number": "+91", "phone_number_verified": "true"}), Ok("+91"))];
-        check("phone_number", false, &phone).await;
+        let phone_numbers =
+            [(json!({"phone_number": "+91", "phone_number_verified": "true"}), Ok("+91"))];
+        check("phone_number", false, &phone_numbers).await;
         check("phone_number", true, &[(json!({"phone_number": "+91"}), Ok("+91"))]).await;
         // `null` is present and not true.
         let claims = claims().to_string();

@@ -1,4 +1,4 @@
-//! What entries end, alone and together, and what room they take.
+//! Which tokens a list revokes, and how many entries it stores.
 
 use proptest::prelude::*;
 
@@ -36,7 +36,7 @@ fn list(items: impl IntoIterator<Item = Item>) -> List {
 #[test]
 fn subject_entry_revokes_tokens_issued_before() {
     let list = list([subject(100, 1000)]);
-    for (token_identity, now, ended) in [
+    for (token_identity, now, is_revoked) in [
         (token_identity(0, "alice", Some(99)), 500, true),
         (token_identity(0, "alice", Some(100)), 500, false),
         (token_identity(0, "alice", None), 500, true),
@@ -46,40 +46,40 @@ fn subject_entry_revokes_tokens_issued_before() {
         (token_identity(1, "alice", Some(99)), 500, false),
         (token_identity(0, "j", Some(99)), 500, false),
     ] {
-        assert_eq!(list.revokes(&token_identity, at(now)), ended);
+        assert_eq!(list.revokes(&token_identity, at(now)), is_revoked);
     }
 }
 
 #[test]
 fn jti_and_sid_entries_match_their_own_claims() {
     let session = Item { issuer: 0, target: Target::Session("s".into()), expires: at(10) };
-    for (list, ended) in [
+    for (list, is_revoked) in [
         (list([token("j", 10)]), true),
         (list([token("s", 10)]), false),
         (list([session]), true),
         (list([Item { issuer: 0, target: Target::Session("j".into()), expires: at(10) }]), false),
     ] {
-        assert_eq!(list.revokes(&token_identity(0, "alice", Some(5)), at(9)), ended);
+        assert_eq!(list.revokes(&token_identity(0, "alice", Some(5)), at(9)), is_revoked);
         assert!(!list.revokes(&token_identity(0, "alice", Some(5)), at(10)));
         assert!(!list.revokes(&token_identity(1, "alice", Some(5)), at(9)));
     }
-    let nameless = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
-    let nameless = TokenIdentity::new(0, "main".into(), nameless);
+    let without_claims = RevocationClaims { sub: None, jti: None, sid: None, iat: None };
+    let without_claims = TokenIdentity::new(0, "main".into(), without_claims);
     let list = list([token("j", 10), subject(100, 10)]);
-    assert!(!list.revokes(&nameless, at(9)), "what has no jti can't be named by one");
+    assert!(!list.revokes(&without_claims, at(9)), "a token without jti matches no jti");
 }
 
 #[test]
-fn entries_with_the_same_name_add_up() {
-    // Each ends what the other doesn't.
+fn entries_for_the_same_subject_are_combined() {
+    // Each revokes tokens that the other does not.
     let list = list([subject(100, 1000), subject(200, 500)]);
     assert_eq!(list.len(), 2);
-    for (iat, now, ended) in
+    for (iat, now, is_revoked) in
         [(50, 400, true), (150, 400, true), (50, 700, true), (150, 700, false), (250, 400, false)]
     {
         assert_eq!(
             list.revokes(&token_identity(0, "alice", Some(iat)), at(now)),
-            ended,
+            is_revoked,
             "{iat} {now}"
         );
     }
@@ -96,7 +96,7 @@ fn redundant_entries_take_no_room() {
     assert!(!known.covers(&subject(101, 1000)) && known.would_replace(&subject(101, 1000)));
     assert!(!known.covers(&token("k", 1)) && !known.would_replace(&token("k", 99)));
     known.add(&subject(200, 1000));
-    assert_eq!(known.len(), 2, "it says all that both said");
+    assert_eq!(known.len(), 2, "one entry covers both");
     known.add(&token("j", 11));
     assert_eq!((known.len(), known.count()), (2, 2));
 }
@@ -142,7 +142,7 @@ proptest! {
             let grows = !covered && !all.would_replace(item);
             all.add(item);
             prop_assert!(all.covers(item));
-            prop_assert!(all.len() <= before + usize::from(grows), "no more than it needs");
+            prop_assert!(all.len() <= before + usize::from(grows), "stores no redundant entry");
             prop_assert!(!covered || all.len() == before);
             let mut one = List::default();
             one.add(item);

@@ -1,4 +1,4 @@
-//! Issuer, audience, subject and purpose: wrong types, spellings and look-alikes.
+//! Issuer, audience, subject and purpose: wrong types, other forms and look-alikes.
 
 use serde_json::{Value, json};
 
@@ -59,16 +59,16 @@ fn issuers(forge: &Forge<'_>, rows: &mut Vec<Row>) {
 }
 
 fn audiences(forge: &Forge<'_>, rows: &mut Vec<Row>) {
-    let (ours, claim) = (AUDIENCE, forge.audience_claim);
+    let (audience, claim) = (AUDIENCE, forge.audience_claim);
     for odd in [
         json!(1),
         json!(true),
-        json!({ ours: true }),
-        json!({ "aud": ours }),
-        json!([[ours]]),
-        json!([ours, 1]),
-        json!([ours, null]),
-        json!([{ "aud": ours }]),
+        json!({ audience: true }),
+        json!({ "aud": audience }),
+        json!([[audience]]),
+        json!([audience, 1]),
+        json!([audience, null]),
+        json!([{ "aud": audience }]),
         json!(null),
     ] {
         let token = forge.with_claims(&json!({ claim: odd }));
@@ -135,14 +135,14 @@ fn subjects(forge: &Forge<'_>, rows: &mut Vec<Row>) {
         json!("é".repeat(129)),
     ] {
         let what: String = format!("sub {odd}").chars().take(40).collect();
-        rows.push(Row::unnamed(what, forge.with_claims(&json!({ "sub": odd }))));
+        rows.push(Row::without_customer(what, forge.with_claims(&json!({ "sub": odd }))));
     }
     for odd in ["null", "-0", "1e3", "1E400e", "18446744073709551616", "1.0"] {
         let token = forge.with_text_for("sub", odd);
         let what = format!("sub {odd}, without quotes");
         rows.push(match odd {
             "1E400e" => Row::invalid("not_jws", what, token),
-            _ => Row::unnamed(what, token),
+            _ => Row::without_customer(what, token),
         });
     }
 }
@@ -154,14 +154,17 @@ fn applications(forge: &Forge<'_>, rows: &mut Vec<Row>) {
             let client = if app == forge.audience_claim { AUDIENCE } else { "app" };
             let sub = format!("{client}{end}");
             let token = forge.with_claims(&json!({"sub": sub, app: client}));
-            rows.push(Row::unnamed(format!("the application itself, app{end} by {app}"), token));
+            rows.push(Row::without_customer(
+                format!("the application itself, app{end} by {app}"),
+                token,
+            ));
         }
     }
     // Laravel Passport names the client in `aud` only.
     for end in ["", "@clients"] {
         let what = format!("the application itself, a listed audience{end} by sub");
         let token = forge.with_claims(&json!({"sub": format!("{AUDIENCE}{end}")}));
-        rows.push(Row::unnamed(what, token));
+        rows.push(Row::without_customer(what, token));
     }
 }
 
@@ -218,7 +221,7 @@ pub fn uses(forge: &Forge<'_>) -> Vec<Row> {
         header["typ"] = typ;
         header.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         let claims = forge.claims().to_string().replacen('{', &format!("{{{claims},"), 1);
-        forge.saying(&header.to_string(), &claims)
+        forge.claiming(&header.to_string(), &claims)
     };
     for typ in [json!("JWT"), json!("jwt"), json!("application/jwt"), json!(""), json!(null)] {
         for claim in

@@ -158,8 +158,8 @@ fn broken(both: &Both, rows: &mut Vec<Row>) {
     let (hs256, hs512) = (header("HS256", &Value::Null), header("HS512", &Value::Null));
     let sign =
         |header: &Value, claims: &Value, function| mac(header, claims, function, SECRET.as_bytes());
-    let good = sign(&hs512, &both.shared, HMAC_SHA512);
-    let (message, signature) = good.rsplit_once('.').expect("parts");
+    let valid = sign(&hs512, &both.shared, HMAC_SHA512);
+    let (message, signature) = valid.rsplit_once('.').expect("parts");
     let bobs = changed(both.shared.clone(), &json!({"sub": "bob"}));
     let bobs = sign(&hs512, &bobs, HMAC_SHA512);
     let bobs = bobs.rsplit_once('.').expect("parts").1;

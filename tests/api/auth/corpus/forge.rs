@@ -29,7 +29,7 @@ pub struct Forge<'w> {
     /// The issuers' `audience_claim`.
     pub audience_claim: &'static str,
     /// The introspection response of each opaque token, as JSON.
-    answers: RefCell<BTreeMap<String, String>>,
+    responses: RefCell<BTreeMap<String, String>>,
 }
 
 impl<'w> Forge<'w> {
@@ -40,7 +40,7 @@ impl<'w> Forge<'w> {
         kind: IssuerKind,
         audience_claim: &'static str,
     ) -> Self {
-        Self { world, stranger, trap, kind, audience_claim, answers: RefCell::default() }
+        Self { world, stranger, trap, kind, audience_claim, responses: RefCell::default() }
     }
 
     /// The `iss` of the issuer's tokens.
@@ -49,8 +49,8 @@ impl<'w> Forge<'w> {
     }
 
     /// The introspection response of this token, if it is opaque.
-    pub fn answer(&self, token: &str) -> Option<String> {
-        self.answers.borrow().get(token).cloned()
+    pub fn introspection_response(&self, token: &str) -> Option<String> {
+        self.responses.borrow().get(token).cloned()
     }
 
     /// The simulator's issuer, which has the public keys and the introspection endpoint.
@@ -59,7 +59,7 @@ impl<'w> Forge<'w> {
     }
 
     /// A new valid token of alice's. The introspection endpoint does not know it.
-    pub fn good(&self) -> String {
+    pub fn valid(&self) -> String {
         if self.kind == IssuerKind::PublicKeys {
             let wish = MintRequest::of("alice").with(self.audience_claim, AUDIENCE);
             return self.issuer().mint(&wish).expect("a token");
@@ -71,7 +71,7 @@ impl<'w> Forge<'w> {
 
     /// Its parts.
     pub fn parts(&self) -> [String; 3] {
-        let parts: Vec<String> = self.good().split('.').map(str::to_owned).collect();
+        let parts: Vec<String> = self.valid().split('.').map(str::to_owned).collect();
         parts.try_into().expect("three parts")
     }
 
@@ -116,12 +116,12 @@ impl<'w> Forge<'w> {
 
     /// For attacks in the claims: as [`Forge::signed`], or an opaque token that is active and has
     /// these claims.
-    pub fn saying(&self, header: &str, claims: &str) -> String {
+    pub fn claiming(&self, header: &str, claims: &str) -> String {
         if self.kind != IssuerKind::Introspection {
             return self.signed(header, claims);
         }
         let token = format!("opq_{:032x}", rand::random::<u128>());
-        self.answers.borrow_mut().insert(token.clone(), active(claims));
+        self.responses.borrow_mut().insert(token.clone(), active(claims));
         token
     }
 
@@ -142,20 +142,20 @@ impl<'w> Forge<'w> {
 
     /// A valid token with changed claims; `null` removes one.
     pub fn with_claims(&self, changes: &Value) -> String {
-        self.saying(&self.header().to_string(), &changed(self.claims(), changes).to_string())
+        self.claiming(&self.header().to_string(), &changed(self.claims(), changes).to_string())
     }
 
     /// A valid token with this text at the beginning of its claims.
     pub fn with_text(&self, member: &str) -> String {
         let claims = self.claims().to_string().replacen('{', &format!("{{{member},"), 1);
-        self.saying(&self.header().to_string(), &claims)
+        self.claiming(&self.header().to_string(), &claims)
     }
 
     /// The same, without the claim of this name.
     pub fn with_text_for(&self, claim: &str, value: &str) -> String {
         let claims = changed(self.claims(), &json!({ claim: null })).to_string();
         let claims = claims.replacen('{', &format!("{{\"{claim}\":{value},"), 1);
-        self.saying(&self.header().to_string(), &claims)
+        self.claiming(&self.header().to_string(), &claims)
     }
 
     /// Signed by the untrusted issuer, for the trusted issuer's customer.

@@ -83,18 +83,18 @@ impl IssuerKind {
         )
     }
 
-    /// The row with the result for this kind of issuer. `is_answered`: the token is opaque, and its
+    /// The row with the result for this kind of issuer. `is_introspected`: the token is opaque, and its
     /// introspection response is active with the row's claims.
-    pub fn adapt(self, table: &str, row: Row, is_answered: bool) -> Row {
+    pub fn adapt(self, table: &str, row: Row, is_introspected: bool) -> Row {
         match self {
             Self::PublicKeys => row,
             // These tokens name an issuer with keys, so they are not introspected.
             _ if table == "confusion" && row.reason != "unknown_issuer" => row,
             Self::Hmac => by_hmac(table, row),
-            Self::Introspection if is_answered => by_answer(row),
+            Self::Introspection if is_introspected => by_response(row),
             // The header was malformed or too long, so no issuer is called.
             Self::Introspection if row.status == 400 => row,
-            // A token that the issuer has not issued, whatever it contains and whichever key signed it.
+            // The issuer has not issued this token, so its content and its key do not matter.
             Self::Introspection => Row::invalid("inactive", row.what, row.token),
         }
     }
@@ -136,7 +136,7 @@ const WITHOUT_ISS: [(&str, Option<&str>); 4] = [
     ("claims: white space", Some("claims")),
 ];
 
-fn by_answer(row: Row) -> Row {
+fn by_response(row: Row) -> Row {
     if let Some((_, reason)) = WITHOUT_ISS.iter().find(|(name, _)| *name == row.what) {
         return match reason {
             Some(reason) => Row::invalid(reason, row.what, row.token),
@@ -144,7 +144,7 @@ fn by_answer(row: Row) -> Row {
         };
     }
     match row.reason {
-        // A malformed response says nothing about the token.
+        // A malformed response proves nothing about the token.
         "not_jws" => {
             Row { status: 503, code: "keys_unavailable", reason: "keys_unavailable", ..row }
         }

@@ -95,7 +95,7 @@ pub fn payloads(forge: &Forge<'_>) -> Vec<Row> {
         // Signed with the issuer's key if the text is UTF-8; otherwise the signature is not
         // checked.
         let token = match std::str::from_utf8(text) {
-            Ok(text) => forge.saying(&header, text),
+            Ok(text) => forge.claiming(&header, text),
             Err(_) => format!("{head}.{}.{signature}", base64url(text)),
         };
         rows.push(Row::invalid("not_jws", what, token));
@@ -123,13 +123,13 @@ pub fn payloads(forge: &Forge<'_>) -> Vec<Row> {
     let objects = format!("\"x\":{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
     rows.push(Row::invalid("not_jws", "claims: 200 objects deep", forge.with_text(&objects)));
     let inside = json!({ "claims": forge.claims() }).to_string();
-    let wrapped = forge.saying(&header, &inside);
+    let wrapped = forge.claiming(&header, &inside);
     rows.push(Row::invalid("unknown_issuer", "claims in a claim", wrapped));
-    rows.push(Row::invalid("unknown_issuer", "claims: {}", forge.saying(&header, "{}")));
+    rows.push(Row::invalid("unknown_issuer", "claims: {}", forge.claiming(&header, "{}")));
     rows.push(Row::invalid(
         "unknown_issuer",
         "claims: white space",
-        forge.saying(&header, " {\n} "),
+        forge.claiming(&header, " {\n} "),
     ));
     rows
 }

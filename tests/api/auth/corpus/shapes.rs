@@ -17,15 +17,15 @@ fn not_jws(what: &str, token: impl Into<String>) -> Row {
 
 pub fn parts(forge: &Forge<'_>) -> Vec<Row> {
     let [head, body, signature] = &forge.parts();
-    let good = forge.good();
+    let valid = forge.valid();
     vec![
         not_jws("one part", head),
         not_jws("two parts", format!("{head}.{body}")),
         not_jws("two parts of claims", format!("{body}.{signature}")),
-        not_jws("four parts", format!("{good}.{signature}")),
-        not_jws("four parts, the last empty", format!("{good}.")),
+        not_jws("four parts", format!("{valid}.{signature}")),
+        not_jws("four parts, the last empty", format!("{valid}.")),
         not_jws("five parts", format!("{head}.{body}.{signature}.{signature}.{signature}")),
-        not_jws("a dot before", format!(".{good}")),
+        not_jws("a dot before", format!(".{valid}")),
         not_jws("a dot more", format!("{head}..{body}.{signature}")),
         not_jws("no header", format!(".{body}.{signature}")),
         not_jws("no claims", format!("{head}..{signature}")),
@@ -34,15 +34,15 @@ pub fn parts(forge: &Forge<'_>) -> Vec<Row> {
         not_jws("more dots", ".".repeat(500)),
         not_jws("an opaque token", "2YotnFZFEjr1zCsicMWpAA"),
         not_jws("an API key", "test_0123456789ABCDEF"),
-        not_jws("two tokens", format!("{good}.{good}")),
-        not_jws("with a disclosure", format!("{good}~WyJzYWx0IiwiYSIsMV0~")),
+        not_jws("two tokens", format!("{valid}.{valid}")),
+        not_jws("with a disclosure", format!("{valid}~WyJzYWx0IiwiYSIsMV0~")),
         not_jws("header and claims exchanged, unsigned", format!("{body}.{head}.{signature}x")),
-        Row::malformed("two tokens with a comma", format!("{good},{good}")),
-        Row::malformed("two tokens with a space", format!("{good} {good}")),
-        Row::malformed("in quotes", format!("\"{good}\"")),
-        Row::malformed("as a parameter", format!("token=\"{good}\"")),
-        Row::malformed("in angle brackets", format!("<{good}>")),
-        Row::malformed("a comment", format!("{good} (alice)")),
+        Row::malformed("two tokens with a comma", format!("{valid},{valid}")),
+        Row::malformed("two tokens with a space", format!("{valid} {valid}")),
+        Row::malformed("in quotes", format!("\"{valid}\"")),
+        Row::malformed("as a parameter", format!("token=\"{valid}\"")),
+        Row::malformed("in angle brackets", format!("<{valid}>")),
+        Row::malformed("a comment", format!("{valid} (alice)")),
     ]
 }
 
@@ -86,8 +86,8 @@ pub fn other_serialisations(forge: &Forge<'_>) -> Vec<Row> {
     let header = forge.header().to_string();
     for cty in [json!("JWT"), json!("jwt"), json!("application/jwt"), json!(null)] {
         let nested = changed(forge.header(), &json!({ "cty": cty })).to_string();
-        rows.push(not_jws("a token in a token", forge.signed(&nested, &forge.good())));
-        let quoted = json!(forge.good()).to_string();
+        rows.push(not_jws("a token in a token", forge.signed(&nested, &forge.valid())));
+        let quoted = json!(forge.valid()).to_string();
         rows.push(not_jws("a token in a token, quoted", forge.signed(&nested, &quoted)));
     }
     let compressed = "\u{1}\u{2}not JSON";
@@ -120,7 +120,7 @@ pub fn encodings(forge: &Forge<'_>) -> Vec<Row> {
         not_jws("a tilde", format!("{head}.{body}.{signature}~")),
         not_jws("not encoded", "alg.sub.signature"),
         not_jws("encoded twice", format!("{}.{body}.{signature}", base64url(head))),
-        not_jws("the whole encoded again", base64url(forge.good())),
+        not_jws("the whole encoded again", base64url(forge.valid())),
         not_jws("in hexadecimal", "7b22616c67223a226e6f6e65227d.7b7d."),
         Row::malformed(
             "padding in the header",
@@ -129,14 +129,14 @@ pub fn encodings(forge: &Forge<'_>) -> Vec<Row> {
         Row::malformed("padding in the claims", format!("{head}.{body}=.{signature}")),
         Row::malformed("a space in a part", format!("{head}. {body}.{signature}")),
         Row::malformed("a tab in a part", format!("{head}.{body}\t.{signature}")),
-        Row::malformed("a space at the end", format!("{} x", forge.good())),
+        Row::malformed("a space at the end", format!("{} x", forge.valid())),
         Row::malformed("%0A in a part", format!("{head}%0A.{body}.{signature}")),
         Row::malformed("%2E for a dot", format!("{head}%2E{body}%2E{signature}")),
         Row::malformed("a backslash", format!("{head}\\n.{body}.{signature}")),
         Row::malformed("a letter of another script", format!("{head}.{body}.{signature}а")),
         Row::malformed("a fullwidth dot", format!("{head}．{body}．{signature}")),
         Row::malformed("a soft hyphen", format!("{head}.\u{ad}{body}.{signature}")),
-        Row::malformed("a byte order mark", format!("\u{feff}{}", forge.good())),
+        Row::malformed("a byte order mark", format!("\u{feff}{}", forge.valid())),
         Row::malformed("a colon", format!("{head}:{body}:{signature}")),
     ]);
     rows
@@ -145,7 +145,7 @@ pub fn encodings(forge: &Forge<'_>) -> Vec<Row> {
 pub fn sizes(forge: &Forge<'_>) -> Vec<Row> {
     const CAP: usize = 8192;
     let [head, body, signature] = &forge.parts();
-    let good = forge.good();
+    let valid = forge.valid();
     let huge = |claim: String| {
         let claims = changed(forge.claims(), &json!({ "x": claim }));
         forge.signed(&forge.header().to_string(), &claims.to_string())
@@ -157,7 +157,7 @@ pub fn sizes(forge: &Forge<'_>) -> Vec<Row> {
         Row::too_large("a byte beyond the cap", "a".repeat(CAP + 1)),
         Row::too_large("good, but too long", huge("x".repeat(CAP))),
         Row::too_large("dots", ".".repeat(CAP + 1)),
-        Row::too_large("good and much after it", format!("{good}.{}", "A".repeat(CAP))),
+        Row::too_large("good and much after it", format!("{valid}.{}", "A".repeat(CAP))),
         Row::too_large("not even a token", "\"".repeat(CAP + 1)),
         Row::too_large("30,000 bytes", "A".repeat(30_000)),
         not_jws("as long as the cap", "a".repeat(CAP)),

@@ -49,24 +49,24 @@ fn split(token: &str) -> (String, Vec<u8>) {
 }
 
 /// Signatures that are invalid for tokens of any kind.
-fn bent(good: &[u8], other: &[u8]) -> Vec<(String, Vec<u8>)> {
+fn altered(valid: &[u8], other: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut bent = vec![
         ("none".to_owned(), Vec::new()),
         ("a byte".to_owned(), vec![0]),
         ("of another token".to_owned(), other.to_vec()),
-        ("a byte short".to_owned(), good[..good.len() - 1].to_vec()),
-        ("without its first byte".to_owned(), good[1..].to_vec()),
-        ("a zero more".to_owned(), [good, &[0]].concat()),
-        ("a zero before".to_owned(), [&[0], good].concat()),
-        ("a half".to_owned(), good[..good.len() / 2].to_vec()),
-        ("twice".to_owned(), good.repeat(2)),
-        ("backwards".to_owned(), good.iter().rev().copied().collect()),
-        ("zeros".to_owned(), vec![0; good.len()]),
-        ("ones".to_owned(), vec![0xff; good.len()]),
-        ("as text".to_owned(), base64url(good).into_bytes()),
+        ("a byte short".to_owned(), valid[..valid.len() - 1].to_vec()),
+        ("without its first byte".to_owned(), valid[1..].to_vec()),
+        ("a zero more".to_owned(), [valid, &[0]].concat()),
+        ("a zero before".to_owned(), [&[0], valid].concat()),
+        ("a half".to_owned(), valid[..valid.len() / 2].to_vec()),
+        ("twice".to_owned(), valid.repeat(2)),
+        ("backwards".to_owned(), valid.iter().rev().copied().collect()),
+        ("zeros".to_owned(), vec![0; valid.len()]),
+        ("ones".to_owned(), vec![0xff; valid.len()]),
+        ("as text".to_owned(), base64url(valid).into_bytes()),
     ];
-    for at in (0..good.len()).step_by(good.len() / 16) {
-        let mut flipped = good.to_vec();
+    for at in (0..valid.len()).step_by(valid.len() / 16) {
+        let mut flipped = valid.to_vec();
         flipped[at] ^= 0x10;
         bent.push((format!("with a bit of byte {at} turned"), flipped));
     }
@@ -83,13 +83,13 @@ fn rows(message: &str, signatures: Vec<(String, Vec<u8>)>) -> Vec<Row> {
 
 /// Two 32-byte numbers, or an HMAC of the same length.
 pub fn elliptic(forge: &Forge<'_>) -> Vec<Row> {
-    let (message, good) = split(&forge.good());
-    let (_, other) = split(&forge.good());
-    let (r, s) = good.split_at(32);
+    let (message, valid) = split(&forge.valid());
+    let (_, other) = split(&forge.valid());
+    let (r, s) = valid.split_at(32);
     let (zero, mut one) = ([0; 32], [0; 32]);
     one[31] = 1;
     let pair = |r: &[u8], s: &[u8]| [r, s].concat();
-    let mut signatures = bent(&good, &other);
+    let mut signatures = altered(&valid, &other);
     signatures.extend(
         [
             // CVE-2022-21449, the "psychic" signatures, and similar ones.
@@ -106,7 +106,7 @@ pub fn elliptic(forge: &Forge<'_>) -> Vec<Row> {
             ("r negated", pair(&minus(&ORDER, r), s)),
             ("r and s negated", pair(&minus(&ORDER, r), &minus(&ORDER, s))),
             ("r and s exchanged", pair(s, r)),
-            ("in DER", in_der(&good)),
+            ("in DER", in_der(&valid)),
             ("zeros in DER", in_der(&[0; 64])),
             ("of an empty DER sequence", vec![0x30, 0]),
             ("as of P-384", [&[0; 16], r, &[0; 16], s].concat()),
@@ -121,17 +121,17 @@ pub fn rsa(forge: &Forge<'_>) -> Vec<Row> {
         let wish = MintRequest { algorithm: Algorithm::RS256, ..MintRequest::of(subject) };
         wish.with("iss", forge.iss())
     };
-    let (message, good) = split(&forge.issuer().mint(&wish("alice")).unwrap());
+    let (message, valid) = split(&forge.issuer().mint(&wish("alice")).unwrap());
     let (_, other) = split(&forge.issuer().mint(&wish("bob")).unwrap());
     let modulus = decoded(&forge.jwk("RSA")["n"]);
     let mut one = vec![0; 256];
     one[255] = 1;
-    let mut signatures = bent(&good, &other);
+    let mut signatures = altered(&valid, &other);
     signatures.extend([
         ("one".to_owned(), one.clone()),
         ("the modulus".to_owned(), modulus.clone()),
         ("the modulus and one".to_owned(), and_one(modulus)),
-        ("as of 1024 bits".to_owned(), good[128..].to_vec()),
+        ("as of 1024 bits".to_owned(), valid[128..].to_vec()),
     ]);
     rows(&message, signatures)
 }

@@ -1,12 +1,12 @@
 //! Tokens with an unknown `kid`. A token older than the last fetch cannot be signed with a new key,
-//! so it gets a 401, and outlier detection does not see a 5xx.
+//! so it gets a 401 instead of a 5xx that outlier detection would count.
 
 use std::time::Duration;
 
 use serde_json::json;
 use simulator::{Algorithm, issuer::JWKS_PATH};
 
-use super::{COOLDOWN, INVALID_TOKEN, claims, header, refused, unavailable};
+use super::{COOLDOWN, INVALID_TOKEN, assert_rejected, claims, header, unavailable};
 use crate::support::World;
 
 /// Claims of a token of this age.
@@ -28,13 +28,13 @@ async fn unknown_kids_of_old_tokens_are_a_401_and_never_a_503() {
         world.issuer().sign_raw(&header.to_string(), &claims, Algorithm::ES256).unwrap()
     };
     let first = world.phone_holding(&forged(0)).me().await;
-    refused("the one that is looked for", &first, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_rejected("the first", &first, 401, "invalid_token", Some(INVALID_TOKEN));
     let fetches = world.issuer().calls(JWKS_PATH);
     for number in 1..200 {
         let reply = world.phone_holding(&forged(number)).me().await;
-        refused("a random kid", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+        assert_rejected("a random kid", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     }
-    assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one a cool-down");
+    assert_eq!(world.issuer().calls(JWKS_PATH), fetches, "one per cool-down");
     let series = "juspay_bff_auth_failures_total{reason=\"unknown_key\"}";
     assert_eq!(world.count(series).await, 200);
 
@@ -43,7 +43,7 @@ async fn unknown_kids_of_old_tokens_are_a_401_and_never_a_503() {
     let new = world.phone("alice");
     unavailable(&new.me().await);
     let reply = world.phone_holding(&forged(200)).me().await;
-    refused("amid the rotation", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_rejected("during the rotation", &reply, 401, "invalid_token", Some(INVALID_TOKEN));
     assert_eq!(known.me().await.status, 200);
     world.clock.advance(COOLDOWN);
     assert_eq!(new.me().await.status, 200);
@@ -60,10 +60,10 @@ async fn unknown_kids_are_a_401_for_old_tokens_and_a_503_without_iat() {
         world.phone_holding(&token.unwrap())
     };
     let first = with_kid("first", &issued_before(&world, 0)).me().await;
-    refused("the one that is looked for", &first, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_rejected("the first", &first, 401, "invalid_token", Some(INVALID_TOKEN));
     // The default of `auth.leeway` is 30 s.
     let older = with_kid("older", &issued_before(&world, 31)).me().await;
-    refused("older", &older, 401, "invalid_token", Some(INVALID_TOKEN));
+    assert_rejected("older", &older, 401, "invalid_token", Some(INVALID_TOKEN));
     for age in [30, 1, 0, -1000] {
         unavailable(&with_kid("new", &issued_before(&world, age)).me().await);
     }

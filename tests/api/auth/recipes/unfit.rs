@@ -17,7 +17,7 @@ pub struct Row {
     pub reason: &'static str,
 }
 
-/// Made when needed, because times are exact to the second.
+/// Created when needed, because times are exact to the second.
 type Group = fn(&Served, &Stranger) -> Vec<Row>;
 
 pub const GROUPS: [Group; 9] = [
@@ -64,24 +64,24 @@ fn of_another_audience(served: &Served) -> Vec<Row> {
         // app.
         return Vec::new();
     }
-    let ours = &served.texts("audiences")[0];
+    let audience = &served.texts("audiences")[0];
     let changes = match claim {
         "aud" => vec![
             ("audience", json!({"aud": "another"})),
-            ("audience", json!({"aud": ["another", format!("{ours}/")]})),
+            ("audience", json!({"aud": ["another", format!("{audience}/")]})),
             ("audience", json!({"aud": []})),
             ("claims", json!({"aud": null})),
-            ("claims", json!({"aud": null, "azp": ours, "client_id": ours})),
+            ("claims", json!({"aud": null, "azp": audience, "client_id": audience})),
         ],
         _ => vec![
             ("audience", json!({claim: "another"})),
-            ("audience", json!({claim: "another", "aud": ours})),
-            ("claims", json!({claim: [ours]})),
-            ("claims", json!({claim: null, "aud": ours})),
+            ("audience", json!({claim: "another", "aud": audience})),
+            ("claims", json!({claim: [audience]})),
+            ("claims", json!({claim: null, "aud": audience})),
         ],
     };
     let several = served.accepts_id_tokens();
-    let several = several.then(|| ("audience", json!({"aud": [ours, "x"], "azp": "x"})));
+    let several = several.then(|| ("audience", json!({"aud": [audience, "x"], "azp": "x"})));
     rows(served, changes.into_iter().chain(several))
 }
 

@@ -23,7 +23,7 @@ const AGES: [(i64, &str); 4] = [
 async fn unknown_kids_of_tokens_older_than_the_last_fetch_are_rejected_within_the_cool_down() {
     locally(async {
         let world = world().await;
-        world.pass(Duration::from_secs(100)).await;
+        world.advance(Duration::from_secs(100)).await;
         assert_eq!(world.outcome(&token("x", json!({}))).await, Err("unknown_key"));
         let fetched = START + 100;
         for (number, (age, expected)) in AGES.into_iter().enumerate() {
@@ -34,7 +34,7 @@ async fn unknown_kids_of_tokens_older_than_the_last_fetch_are_rejected_within_th
             let odd = token("z", json!({"iat": unusable}));
             assert_eq!(world.outcome(&odd).await, Err("keys_unavailable"), "{unusable}");
         }
-        assert_eq!(world.origin().fetches(), 2, "one a cool-down");
+        assert_eq!(world.origin().fetches(), 2, "one per cool-down");
         // `iat` decides nothing else: a valid key proves the token at any age.
         for age in [LEEWAY + 1, 0] {
             let aged = token("k1", json!({"iat": fetched - age}));
@@ -48,12 +48,12 @@ async fn unknown_kids_of_tokens_older_than_the_last_fetch_are_rejected_within_th
 async fn old_tokens_are_accepted_once_a_fetch_returns_their_key() {
     locally(async {
         let world = world().await;
-        world.pass(Duration::from_secs(100)).await;
+        world.advance(Duration::from_secs(100)).await;
         assert_eq!(world.outcome(&token("x", json!({}))).await, Err("unknown_key"));
         let old = token("k2", json!({}));
         world.origin().serve(&[P256.jwk("k1"), P256.jwk("k2")]);
         assert_eq!(world.outcome(&old).await, Err("unknown_key"), "the cool-down");
-        world.pass(COOLDOWN).await;
+        world.advance(COOLDOWN).await;
         assert_eq!(world.outcome(&old).await, Ok("alice".to_owned()));
         assert_eq!(world.origin().fetches(), 3);
     })
@@ -68,20 +68,24 @@ async fn token_age_is_compared_with_the_start_of_the_last_successful_fetch() {
         let first = world.spawn(token("x", json!({})));
         settle().await;
         // The issuer responds late, but before the wait ends. It may have new keys by then.
-        world.pass(SECOND).await;
+        world.advance(SECOND).await;
         world.origin().hold(false);
         assert_eq!(first.await.unwrap().unwrap_err().reason(), "unknown_key");
         let old = token("y", json!({"iat": START - LEEWAY}));
         assert_eq!(world.outcome(&old).await, Err("keys_unavailable"));
 
-        // A failed fetch says nothing about newer tokens.
+        // A failed fetch proves nothing about newer tokens.
         world.origin().fail();
-        world.pass(Duration::from_secs(100)).await;
+        world.advance(Duration::from_secs(100)).await;
         let newer = |kid: &str| token(kid, json!({"iat": START + 1}));
         assert_eq!(world.outcome(&newer("a")).await, Err("keys_unavailable"));
         assert_eq!(world.outcome(&newer("b")).await, Err("keys_unavailable"));
         let older = token("c", json!({"iat": START - LEEWAY - 1}));
-        assert_eq!(world.outcome(&older).await, Err("unknown_key"), "published long ago");
+        assert_eq!(
+            world.outcome(&older).await,
+            Err("unknown_key"),
+            "published before the last fetch"
+        );
     })
     .await;
 }
@@ -91,12 +95,12 @@ async fn setting_the_clock_back_does_not_make_a_fetch_later() {
     locally(async {
         let world = world().await;
         world.clock.jump_wall(jiff::SignedDuration::from_hours(1));
-        world.pass(COOLDOWN).await;
+        world.advance(COOLDOWN).await;
         let hourly = json!({"iat": START + 3600, "exp": START + 9000});
         assert_eq!(world.outcome(&token("x", hourly)).await, Err("unknown_key"));
         world.clock.jump_wall(jiff::SignedDuration::from_hours(-1));
         let new = token("new", json!({"iat": START + 10}));
-        assert_eq!(world.outcome(&new).await, Err("keys_unavailable"), "it may well be new");
+        assert_eq!(world.outcome(&new).await, Err("keys_unavailable"), "the key may be new");
     })
     .await;
 }
@@ -105,7 +109,7 @@ async fn setting_the_clock_back_does_not_make_a_fetch_later() {
 async fn forged_signatures_of_old_tokens_are_rejected_within_the_cool_down() {
     locally(async {
         let world = world().await;
-        world.pass(Duration::from_secs(100)).await;
+        world.advance(Duration::from_secs(100)).await;
         assert_eq!(world.outcome(&token("x", json!({}))).await, Err("unknown_key"));
         let forged = |iat: i64| signed(&OTHER_P256, "k1", json!({ "iat": iat }));
         assert_eq!(world.outcome(&forged(START)).await, Err("signature"));
@@ -126,7 +130,7 @@ async fn each_issuer_has_its_own_last_fetch() {
         let of_second =
             |kid: &str, iat: i64| token(kid, json!({"iss": "https://other.example", "iat": iat}));
         world.origins["second"].fail();
-        world.pass(Duration::from_secs(100)).await;
+        world.advance(Duration::from_secs(100)).await;
         assert_eq!(world.outcome(&token("x", json!({}))).await, Err("unknown_key"));
         assert_eq!(world.outcome(&of_second("x", START)).await, Err("keys_unavailable"));
         assert_eq!(world.outcome(&token("y", json!({}))).await, Err("unknown_key"));
