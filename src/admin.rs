@@ -25,7 +25,7 @@ use actix_web::{
 pub use self::guard::respond_with_problems;
 use crate::{
     auth::Authenticator, cache::CustomerCache, juspay::resilience::Resilience, metrics::Metrics,
-    problem::Problem, public::Drain, secret_file::Secret, settings::Effective,
+    problem::Problem, secret_file::Secret, server::Drain, settings::Effective,
 };
 
 /// Maximum length of a request body, in bytes. Logout tokens are small: they contain no scopes or roles.

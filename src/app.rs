@@ -1,9 +1,9 @@
 //! Builds the service, runs it and drains it (promise P8). The only place where its parts are connected.
 //!
 //! Drain, after the stop signal: `/readyz` returns 503 and responses close their connections, so that load
-//! balancers and clients go elsewhere. New connections are served for `server.shutdown_delay`. Then the
-//! public listener accepts waiting connections, closes, and answers all accepted requests. The admin
-//! listener closes last, so that the end can be observed.
+//! balancers and clients use other instances. New connections are served for `server.shutdown_delay`. Then the
+//! public listener accepts waiting connections, closes, and responds to all accepted requests. The admin
+//! listener closes last, so that operators can observe the end.
 
 mod secrets;
 
@@ -29,9 +29,9 @@ use crate::{
     },
     metrics::Metrics,
     problem::Challenges,
-    public::{Drain, Handler, RequestLog},
+    public::{Handler, RequestLog},
     rate_limit::CustomerRateLimit,
-    server::{Listener, ListenerCapacity, ListenerConfig, Listeners, Server, serve},
+    server::{Drain, Listener, ListenerCapacity, ListenerConfig, Listeners, Server, serve},
     settings::{Effective, Loaded, Settings},
     traces::{self, Exporter, Tracer},
     watched_file::{Polling, Reload},
@@ -94,7 +94,7 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// What all workers share.
+/// The state that all workers share.
 struct AppState {
     authenticator: Arc<Authenticator>,
     refreshers: JwksRefreshers,

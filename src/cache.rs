@@ -1,16 +1,17 @@
 //! Customers by key, with their client auth tokens: from memory, or fetched once.
 //!
 //! `lookup` has the parameters and results, `plan` decides how to respond, `fetch` fetches from Juspay,
-//! `store` has the cached customers, `backoff` remembers failed fetches, and [`lifetime`] determines
-//! how long a token is valid. No HTTP here, and no time but the [`Clock`]'s.
+//! `store` has the cached customers, `link` finds one again without a lookup, `backoff` remembers failed
+//! fetches, and [`lifetime`] determines how long a token is valid. The cache knows no HTTP, and reads the
+//! time only from its [`Clock`].
 
-mod at_hand;
 mod backoff;
 mod fetch;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod lifetime;
+mod link;
 mod lookup;
 mod plan;
 mod store;
@@ -21,18 +22,18 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-pub use self::{
-    at_hand::{AtHand, Ready},
-    lookup::{
-        Detail, Forward, Found, Freshness, Lookup, LookupError, Requester, Source,
-        outcome as lookup_outcome,
-    },
-};
 use self::{
     fetch::{FetchOutcome, Fetcher},
     lookup::Counts,
     plan::{FetchReason, Plan, PlanRules},
     store::{Entry, Slot},
+};
+pub use self::{
+    link::{CachedLink, FreshEntry},
+    lookup::{
+        Detail, Forward, Found, Freshness, Lookup, LookupError, Requester, Source,
+        outcome as lookup_outcome,
+    },
 };
 use crate::{
     clock::{self, Clock, Moment, Monotonic, Throttle},
@@ -128,10 +129,10 @@ impl CustomerCache {
         let key = self.key(&lookup.customer);
         let mut deadline = None;
         loop {
-            let seen = shared.fetcher.store.get(&key);
+            let cached = shared.fetcher.store.get(&key);
             let now = shared.clock.moment();
-            let attempt = Attempt { key: &key, seen: seen.as_ref(), lookup, span, now };
-            let reason = match shared.rules.plan(seen.as_ref(), lookup, now) {
+            let attempt = Attempt { key: &key, cached: cached.as_ref(), lookup, span, now };
+            let reason = match shared.rules.plan(cached.as_ref(), lookup, now) {
                 Plan::Serve { entry, refresh } => {
                     if refresh {
                         self.refresh_in_background(&attempt, api);
@@ -236,7 +237,7 @@ impl CustomerCache {
     ) -> Result<(Waiter<FetchOutcome>, bool), NotStarted> {
         let Shared { fetcher, fetch_permits, force_refreshes, .. } = &*self.shared;
         let permit = || {
-            let is_replaced = !fetcher.store.holds(attempt.key, attempt.seen);
+            let is_replaced = !fetcher.store.holds(attempt.key, attempt.cached);
             if is_replaced || self.remembered_failure(attempt, api).is_some() {
                 return Err(NotStarted::NotNeeded);
             }
@@ -273,7 +274,7 @@ impl CustomerCache {
     /// Starts a fetch that no request waits for, unless one is running or has just finished.
     fn refresh_in_background(&self, attempt: &Attempt<'_>, api: &Rc<dyn CustomerApi>) {
         let fetcher = &self.shared.fetcher;
-        let permit = || fetcher.store.holds(attempt.key, attempt.seen).then_some(()).ok_or(());
+        let permit = || fetcher.store.holds(attempt.key, attempt.cached).then_some(()).ok_or(());
         if let Ok(Join::Leader(leader, ())) = fetcher.fetches.join(attempt.key, permit) {
             let span = attempt.span.parent().begin("refresh customer", Kind::Internal);
             let lookup = attempt.lookup.clone().within(&span);
@@ -309,7 +310,7 @@ impl CustomerCache {
         removed.count()
     }
 
-    /// Sweeps the cache again and again, with a pause in between.
+    /// Sweeps the cache repeatedly, with a pause after each sweep.
     pub async fn keep_swept(&self, pause: Duration) {
         let clock = &self.shared.clock;
         let mut throttle = Throttle::background(Arc::clone(clock));
@@ -374,10 +375,10 @@ metrics::labels! {
     }
 }
 
-/// One pass of a lookup: what it found in the store, and when.
+/// One pass of a lookup, with the slot that it found in the store.
 struct Attempt<'a> {
     key: &'a CustomerKey,
-    seen: Option<&'a Slot>,
+    cached: Option<&'a Slot>,
     lookup: &'a Lookup,
     span: &'a Span,
     now: Moment,

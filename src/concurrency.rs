@@ -1,9 +1,9 @@
 //! Limits on concurrent requests that have to wait (`server.max_in_flight`, `server.max_waiting`).
 //!
 //! Cache hits are never limited: rejecting one costs as much as serving it. A request that waits
-//! for a fetch takes a permit from the limit on all waiting requests. A limit for each customer
-//! leaves room for others when many requests of one customer wait. The fetch itself takes a permit
-//! of its own; joining a running fetch takes none. Limits on the request rate are in `rate_limit`.
+//! for a fetch acquires a permit from the limit on all waiting requests. A limit for each customer
+//! keeps permits free for others when many requests of one customer wait. The fetch itself acquires a
+//! separate permit; joining a running fetch needs none. Limits on the request rate are in `rate_limit`.
 
 use std::{hash::Hash, sync::Arc};
 
@@ -68,7 +68,7 @@ pub struct FairPermit<K: Hash + Eq> {
 pub enum LimitReached {
     /// The key holds its maximum.
     Key,
-    /// All permits are taken, or the remaining ones are reserved for keys that hold nothing.
+    /// All permits are in use, or the remaining ones are reserved for keys that hold nothing.
     Total,
 }
 
@@ -83,8 +83,8 @@ impl Limits {
         Self { max_in_flight, max_waiting, waiting, fetches, verification }
     }
 
-    /// A limit on requests that wait for an issuer's keys. It leaves half of `server.max_waiting`
-    /// unused, because anyone can send tokens with unknown key ids.
+    /// A limit on requests that wait for an issuer's keys: half of `server.max_waiting`, because any
+    /// client can send tokens with unknown key ids.
     #[must_use]
     pub fn keys(&self) -> Limit {
         Limit { part: Some(self.half_of_waiting()), ..self.waiting.clone() }
@@ -120,7 +120,7 @@ impl Limit {
         Self { all: Arc::new(Semaphore::new(max)), part: None, in_use: in_use.clone() }
     }
 
-    /// Takes a permit, if one is available.
+    /// Acquires a permit, if one is available.
     #[must_use]
     pub fn try_acquire(&self) -> Option<Permit> {
         let acquire = |permits: &Arc<Semaphore>| Arc::clone(permits).try_acquire_owned();
@@ -138,7 +138,7 @@ impl Limit {
 }
 
 impl<K: Hash + Eq + Clone> FairLimit<K> {
-    /// Takes a permit for `key`.
+    /// Acquires a permit for `key`.
     ///
     /// # Errors
     /// If none is available.
@@ -178,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn limit_hands_out_its_permits_and_no_more() {
+    fn limit_grants_only_its_permits() {
         let gauge = IntGauge::new("in_use", "in_use").unwrap();
         let limit = Limit::new(&gauge, 2);
         let first = limit.try_acquire().unwrap();
         assert!(!limit.is_exhausted());
         let _second = limit.try_acquire().unwrap();
         assert!(limit.is_exhausted() && limit.try_acquire().is_none());
-        assert_eq!(gauge.get(), 2, "a rejected request isn't inside");
+        assert_eq!(gauge.get(), 2, "a rejected request is not counted");
         drop(first);
         assert!(!limit.is_exhausted());
         assert!(limit.try_acquire().is_some());
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(limit.try_acquire(&"a").unwrap_err(), LimitReached::Key);
         assert!(limit.try_acquire(&"b").is_ok());
         held.pop();
-        assert!(limit.try_acquire(&"a").is_ok(), "a place given back can be taken again");
+        assert!(limit.try_acquire(&"a").is_ok(), "a released permit is available again");
     }
 
     #[test]
@@ -247,6 +247,6 @@ mod tests {
         held.extend((3..7).map(|n| limit.try_acquire(&n).unwrap()));
         assert_eq!((limit.try_acquire(&7).unwrap_err(), waiting.get()), (LimitReached::Total, 16));
         drop(held);
-        assert_eq!((waiting.get(), limit.held.len()), (0, 0), "nothing is kept of a key");
+        assert_eq!((waiting.get(), limit.held.len()), (0, 0), "no key stays in memory");
     }
 }

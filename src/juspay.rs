@@ -103,7 +103,7 @@ pub enum JuspayError {
     /// A response that can't be used.
     #[error("Juspay returned an invalid response: {0}")]
     InvalidResponse(#[from] InvalidResponse),
-    /// Connecting failed, or the connection broke before the response began.
+    /// Connecting failed, or the connection broke before the response started.
     #[error("failed to reach Juspay: {0}")]
     Connection(ConnectionFailure),
     /// `juspay.deadline` passed.
@@ -302,7 +302,7 @@ impl JuspayError {
         }
     }
 
-    /// How long the hold lasts, if the hold refused this call.
+    /// How long the hold lasts, if the hold rejected this call.
     #[must_use]
     pub const fn hold(&self) -> Option<RetryAfter> {
         if let Self::RejectedCredentials(RejectedBy::Hold(after))
@@ -314,7 +314,7 @@ impl JuspayError {
         }
     }
 
-    /// How long to wait before the next call, if the error says so.
+    /// How long to wait before the next call, if the error specifies it.
     #[must_use]
     pub const fn retry_after(&self) -> Option<RetryAfter> {
         match self {
@@ -354,7 +354,7 @@ impl InvalidResponse {
     }
 
     /// Whether the error indicates an outage, such as a maintenance page. A response with a
-    /// readable identity doesn't, whatever is wrong with its data: customers may have chosen that
+    /// readable identity doesn't, even if its data is invalid: customers may have chosen that
     /// data.
     const fn is_outage(self) -> bool {
         match self {

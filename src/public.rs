@@ -13,5 +13,5 @@ pub use self::{
     handler::Handler,
     request::check_target,
     request_id::{REQUEST_ID, RequestId},
-    request_log::{Drain, RequestLog},
+    request_log::RequestLog,
 };

@@ -113,7 +113,7 @@ mod tests {
             assert_eq!(limit.spend(&id("a")), Ok(()));
         }
         assert_eq!(limit.spend(&id("a")), Err(Duration::from_secs(20)));
-        assert_eq!(limit.spend(&id("b")), Ok(()), "others have their own");
+        assert_eq!(limit.spend(&id("b")), Ok(()), "customers have separate allowances");
         clock.advance(Duration::from_millis(19_999));
         assert_eq!(limit.spend(&id("a")), Err(Duration::from_millis(1)));
         clock.advance(Duration::from_millis(1));

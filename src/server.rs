@@ -1,10 +1,11 @@
 //! Both listeners: from bound sockets to requests for the app.
 //!
 //! actix-web's own server has no hook for connections, so its parts are assembled here: `workers` accepts
-//! connections, `connection` forwards requests, actix-http parses them, and the app answers. TLS handshakes
-//! come first, each with the certificate files as they are at that time.
+//! connections, `connection` forwards requests, actix-http parses them, and the app answers. Each TLS
+//! handshake uses the current certificate files.
 
 mod connection;
+mod drain;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -52,7 +53,7 @@ use crate::{
     tls::{PeerCertificate, ServerTls},
 };
 
-pub use self::listeners::ListenError;
+pub use self::{drain::Drain, listeners::ListenError};
 pub(crate) use self::{
     listeners::{Listener, Listeners},
     workers::{ListenerCapacity, Server},
@@ -62,11 +63,11 @@ pub(crate) use self::{
 /// close first and never send a request on a closing connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long a request may take to arrive, with its body. It comes in a few packets; a client that sends
-/// byte by byte, or nothing, occupies a connection for this long.
+/// How long a request may take to arrive, with its body. It consists of a few packets; a client that
+/// sends byte by byte, or nothing, occupies a connection for this long.
 const REQUEST_TIME: Duration = Duration::from_secs(6);
 
-/// How long a TLS handshake may take. A phone needs two round trips.
+/// How long a TLS handshake may take. A client needs two round trips.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
 /// Maximum length of a head without its bearer token, in bytes.
@@ -78,8 +79,8 @@ const ADMIN_CONNECTIONS: usize = 256;
 /// How long the admin listener waits for its last responses at shutdown.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
-/// How long TCP handshakes that have begun may take before the public listener closes its sockets: a round
-/// trip of most phones, at most `server.shutdown_delay`.
+/// How long started TCP handshakes may take before the public listener closes its sockets: the round trip
+/// of most mobile clients, at most `server.shutdown_delay`.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
 
 /// How a listener treats its connections.
@@ -261,7 +262,7 @@ where
             Box::pin(async move {
                 let Ok(connection) = config.open(accepted, is_local).await else { return };
                 if poll_fn(|context| http.poll_ready(context)).await.is_ok() {
-                    // actix reports what went wrong.
+                    // actix reports the error.
                     http.call(connection).await.unwrap_or_default();
                 }
             })

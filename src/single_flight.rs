@@ -1,7 +1,7 @@
 //! Single flight: at most one running computation per key, whose outcome all requests share.
 //!
-//! [`table`] has the code. It is a module of its own so that `model` can compile it a second time with
-//! shuttle's mutex and try every order in which threads can take the lock.
+//! The code is in [`table`], a separate module, so that `model` can compile it a second time with
+//! shuttle's mutex and test many orders in which threads lock it.
 
 mod table;
 
@@ -10,7 +10,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-// The table takes its mutex from here.
+// `table` imports its mutex from here.
 use std::sync::{Mutex, MutexGuard};
 
 pub(crate) use self::table::{Join, Leader, SingleFlight, Waiter};

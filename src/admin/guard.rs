@@ -1,4 +1,4 @@
-//! Protects the admin listener, and responds with problem details to what it rejects.
+//! Protects the admin listener, and rejects requests with problem details.
 
 use actix_web::{
     Error, HttpRequest,

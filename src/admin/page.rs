@@ -1,10 +1,10 @@
-//! `GET /` of the admin listener, a page for people in one answer without outside assets, and
-//! `GET /settings`, which only it needs.
+//! `GET /` of the admin listener, the operator's page in one response without external assets, and
+//! `GET /settings`, which the page shows.
 //!
-//! The page itself holds no data: its script asks this listener's other routes. No browser can send
-//! a token with an address that a person opens, so where one is needed the 401 that browsers get
-//! has the page as its body: it asks for the token, keeps it in the tab's memory, and sends it with
-//! what it asks for.
+//! The page itself contains no data: its script requests the other routes of this listener. A browser
+//! can't send a token when a person opens an address. So where a token is required, the 401 for browsers
+//! has the page as its body. The page then prompts for the token, keeps it in the tab's memory, and sends
+//! it with its requests.
 
 use std::sync::LazyLock;
 
@@ -28,14 +28,14 @@ use crate::problem::{Challenges, Problem};
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = concat!(include_str!("page/attention.js"), include_str!("page/script.js"));
 
-/// The whole of it.
+/// The complete page.
 static PAGE: LazyLock<String> = LazyLock::new(|| {
     include_str!("page/index.html")
         .replace(r#"<link rel="stylesheet" href="style.css">"#, &format!("<style>{STYLE}</style>"))
         .replace(r#"<script src="script.js"></script>"#, &format!("<script>{SCRIPT}</script>"))
 });
 
-/// Nothing but its own style, script and icon; it asks nobody but this listener.
+/// Allows only the page's style, script and icon, and requests to this listener.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
     format!(
@@ -73,21 +73,21 @@ fn shell(status: StatusCode) -> HttpResponseBuilder {
     shell
 }
 
-/// The settings in force, secrets masked: what `check-config` prints.
+/// The effective settings with masked secrets, as `check-config` prints them.
 pub(super) async fn settings(admin: web::Data<Admin>) -> HttpResponse {
     for_this_origin(StatusCode::OK)
         .content_type("text/plain; charset=utf-8")
         .body(admin.settings.to_string())
 }
 
-/// An answer that is kept nowhere, taken for nothing else, and no part of other origins' pages.
+/// A response that browsers don't store, don't sniff, and don't embed in pages of other origins.
 fn for_this_origin(status: StatusCode) -> HttpResponseBuilder {
-    let mut answer = HttpResponse::build(status);
-    answer
+    let mut response = HttpResponse::build(status);
+    response
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"));
-    answer
+    response
 }
 
 fn is_from_a_browser(request: &HttpRequest) -> bool {

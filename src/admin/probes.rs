@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`: what Kubernetes and Prometheus ask for.
+//! `/livez`, `/readyz` and `/metrics`: the endpoints for Kubernetes and Prometheus.
 
 use actix_web::{HttpResponse, web};
 

@@ -1,9 +1,9 @@
-//! The admin listener's routes for tokens that end before their time.
+//! The admin listener's routes that revoke tokens.
 //!
-//! - `POST /revocations`: an operator's entry, guarded as a purge is
+//! - `POST /revocations`: an operator's entry, with the access control of a purge
 //! - `POST /backchannel-logout`: an issuer's logout token (OpenID Connect Back-Channel Logout 1.0
-//!   §2.5), open on any address: its signature is the permission. Whatever is wrong with it is told
-//!   in the same words, as anybody may ask.
+//!   §2.5), open on any address, because the token's signature authorizes it. All failures get the same
+//!   response, because any client can send requests.
 
 use actix_web::{
     Error, HttpRequest, HttpResponse,
@@ -28,7 +28,7 @@ pub(super) async fn revoke(
     let entry =
         Entry::parse(&body).map_err(EntryError::message).map_err(Problem::InvalidRequest)?;
     let expires = entry.expires;
-    let purged = forget(&admin, &admin.authenticator.revoke(entry).map_err(problem)?);
+    let purged = purge(&admin, &admin.authenticator.revoke(entry).map_err(problem)?);
     tracing::info!(purged, %expires, "access tokens revoked by POST /revocations");
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({
         "expires": expires.to_string(),
@@ -49,8 +49,8 @@ const fn problem(error: RevokeError) -> Problem {
     }
 }
 
-/// Forgets these customers, and tells how many were in memory.
-fn forget(admin: &Admin, customers: &[CustomerId]) -> usize {
+/// Purges these customers. Returns how many were cached.
+fn purge(admin: &Admin, customers: &[CustomerId]) -> usize {
     customers.iter().filter(|customer| admin.cache.purge(customer)).count()
 }
 
@@ -60,18 +60,18 @@ pub(super) async fn backchannel_logout(
     form: Result<web::Bytes, Error>,
 ) -> HttpResponse {
     let form = form.ok().filter(|_| is_form(&request));
-    let Some(token) = form.and_then(|form| logout_token(&form)) else { return refusal() };
+    let Some(token) = form.and_then(|form| logout_token(&form)) else { return rejection() };
     match admin.authenticator.log_out(&token).await {
         Ok(customers) => {
-            forget(&admin, &customers);
+            purge(&admin, &customers);
             HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).finish()
         }
-        Err(_told_and_counted) => refusal(),
+        Err(_logged_and_counted) => rejection(),
     }
 }
 
-/// §2.8: the same for whatever is wrong.
-fn refusal() -> HttpResponse {
+/// The same response for all failures (§2.8).
+fn rejection() -> HttpResponse {
     HttpResponse::BadRequest()
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(json!({ "error": "invalid_request" }))
@@ -83,7 +83,7 @@ fn is_form(request: &HttpRequest) -> bool {
     essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// The one `logout_token` of a form. Other parameters mean nothing to us.
+/// The one `logout_token` of a form. Other parameters are ignored.
 fn logout_token(form: &[u8]) -> Option<String> {
     let form = std::str::from_utf8(form).ok()?;
     let pairs = web::Query::<Vec<(String, String)>>::from_query(form).ok()?.into_inner();
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_has_one_logout_token() {
+    fn form_has_one_logout_token() {
         for (form, token) in [
             ("logout_token=a.b-_c", Some("a.b-_c")),
             ("x=1&logout%5Ftoken=a&y", Some("a")),

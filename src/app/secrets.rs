@@ -12,19 +12,19 @@ use crate::{
     watched_file::{Polling, Reloadable, watch},
 };
 
-/// Every secret by file; the API key may stand in the settings themselves.
+/// All secrets. The API key may be in the settings; the others are in files.
 #[derive(Debug)]
 pub(super) struct Secrets {
     pub(super) api_key: Arc<Secret>,
     pub(super) api_key_next: Option<Arc<Secret>>,
     pub(super) admin_token: Option<Arc<Secret>>,
     pub(super) customer_ref_key: Option<Arc<Secret>>,
-    /// The authenticator's, which opens it itself.
+    /// The client secret for introspection, opened by the authenticator.
     pub(super) introspection: Option<Arc<Secret>>,
-    /// The same, by the names of their issuers.
+    /// HMAC secrets by issuer, opened by the authenticator.
     pub(super) hmac: Vec<(Arc<str>, Arc<HmacSecrets>)>,
     pub(super) dpop_nonce_key: Option<Arc<Secret>>,
-    /// What the collector of traces wants to see.
+    /// Headers for the trace collector.
     pub(super) traces_headers: Option<Arc<Secret>>,
     pub(super) tls: Option<Arc<ServerTls>>,
 }

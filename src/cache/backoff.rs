@@ -157,14 +157,14 @@ impl Failures {
         customers.shrink_to_fit();
     }
 
-    /// A panic leaves no change half done, so a poisoned lock is safe to use.
+    /// No panic interrupts a change, so a poisoned lock is safe to use.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    /// Whether there is room for the customer, after removing failures whose pause is over.
+    /// Whether the table can hold the customer, after removing failures whose pause is over.
     fn has_room_for(&mut self, key: &CustomerKey, now: Monotonic) -> bool {
         if self.customers.len() < MAX_CUSTOMERS || self.customers.contains_key(key) {
             return true;

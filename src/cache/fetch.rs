@@ -227,7 +227,7 @@ fn too_short(policy: &LifetimePolicy, report: &ReportedExpiry) -> InvalidRespons
     }
 }
 
-/// Ends the span of a fetch before the waiting requests are answered.
+/// Ends the span of a fetch before the waiting requests get the outcome.
 fn end_span(span: &Span, failure: Option<&JuspayError>) {
     span.set("juspay_bff.fetch.outcome", failure.map_or("success", JuspayError::outcome));
     if let Some(failure) = failure.filter(|why| **why != JuspayError::CustomerNotFound) {

@@ -1,7 +1,7 @@
-//! What must hold for the life of a token whatever Juspay answers. For the fuzz targets and the
-//! tests only: no program has this in it.
+//! Properties of a token's lifetime for any response of Juspay. Compiled for fuzz targets and tests
+//! only.
 
-#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+#![expect(clippy::expect_used, reason = "a panic is a finding")]
 
 use std::time::Duration;
 
@@ -24,11 +24,10 @@ const POLICY: LifetimePolicy = LifetimePolicy {
     max_token_life: Duration::from_mins(15),
 };
 
-/// Takes the body of Juspay's answer, which may have a first line with the `Date` of its head, and
-/// panics where a promise is broken.
+/// Parses a response body and panics if a promise is broken. A first line may have the `Date` header.
 pub fn juspay_answer(input: &[u8]) {
     let (date, body) = parts(input).unwrap_or((None, input));
-    let Some(auth) = juspay::fuzzing::answer(body) else { return };
+    let Some(auth) = juspay::fuzzing::response(body) else { return };
     let sent = Moment {
         wall: Timestamp::from_second(NOW).expect("a time"),
         monotonic: Monotonic::new(Duration::from_hours(1)),
@@ -48,18 +47,21 @@ fn parts(input: &[u8]) -> Option<(Option<Timestamp>, &[u8])> {
 }
 
 fn check(report: &ReportedExpiry, jitter: f64) {
-    let by_our_clock = until(report.expiry, report.received);
-    let by_juspays = report.date.map(|date| until(report.expiry, date));
-    let reported = by_juspays.unwrap_or(by_our_clock).min(by_our_clock);
+    let by_this_clock = until(report.expiry, report.received);
+    let by_juspays_clock = report.date.map(|date| until(report.expiry, date));
+    let reported = by_juspays_clock.unwrap_or(by_this_clock).min(by_this_clock);
     let Some(life) = Lifetime::new(&POLICY, report, jitter) else {
-        assert!(reported < Duration::from_secs(36), "a token that is good for {reported:?}");
+        assert!(
+            reported < Duration::from_secs(36),
+            "a token that is valid for {reported:?} is rejected"
+        );
         return;
     };
     let whole = life.total();
     assert!(whole <= POLICY.max_token_life && whole <= reported, "a life of {whole:?}");
     assert_eq!(life.remaining(report.sent), whole);
     assert_eq!(life.expiry(), report.sent.plus(whole).wall);
-    assert!(life.phase(report.sent) != Phase::Expired, "dead on arrival");
+    assert!(life.phase(report.sent) != Phase::Expired, "expired when it arrives");
     let last = report.sent.plus(whole.saturating_sub(POLICY.outage_min_remaining));
     assert!(life.phase(last.plus(Duration::from_nanos(1))) == Phase::Expired, "below the floor");
     assert!(life.ttl(report.sent) <= life.outage_ttl(report.sent));
@@ -80,7 +82,7 @@ mod tests {
         crate::corpus::replay("juspay_answer", juspay_answer);
     }
 
-    /// Members of an answer, right ones and wrong ones.
+    /// Members of a response, valid and invalid ones.
     const MEMBERS: [&[u8]; 39] = [
         br#""object_reference_id":"alice""#,
         br#""object_reference_id":"alice""#,
@@ -123,7 +125,7 @@ mod tests {
         br#""gstin":1e999"#,
     ];
 
-    const GOOD: &[u8] = br#"{"object_reference_id":"alice","id":"cst_1","first_name":"A","mobile_number":1,"a":[1],"juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"2026-01-01T00:15:00Z"}}"#;
+    const VALID: &[u8] = br#"{"object_reference_id":"alice","id":"cst_1","first_name":"A","mobile_number":1,"a":[1],"juspay":{"client_auth_token":"tkn","client_auth_token_expiry":"2026-01-01T00:15:00Z"}}"#;
 
     const INSERTED: [&[u8]; 14] = [
         b"\xff",
@@ -164,7 +166,7 @@ mod tests {
             end in any::<Index>(),
             is_cut in prop::bool::weighted(0.2),
         ) {
-            let mut body = GOOD.to_vec();
+            let mut body = VALID.to_vec();
             for (at, bytes) in inserted {
                 let at = at.index(body.len());
                 body.splice(at..at, bytes.iter().copied());

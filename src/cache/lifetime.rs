@@ -43,7 +43,7 @@ pub struct LifetimePolicy {
     pub refresh_ahead: Duration,
     /// Minimum remaining life of a served token while Juspay fails.
     pub outage_min_remaining: Duration,
-    /// Upper limit of a token's life, whatever Juspay reports.
+    /// Upper limit of a token's life, even if Juspay reports a longer one.
     pub max_token_life: Duration,
 }
 

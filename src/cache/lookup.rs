@@ -171,7 +171,7 @@ impl LookupError {
         }
     }
 
-    /// Whether it means that Juspay can't be called now, or doesn't respond in time.
+    /// Whether Juspay can't be called now, or doesn't respond in time.
     pub(super) const fn is_about_now(&self) -> bool {
         match self {
             Self::NoNewToken(_) | Self::Overloaded | Self::TooManyAtOnce => true,

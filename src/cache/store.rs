@@ -1,8 +1,8 @@
 //! Stores cached customers in a moka cache, limited in number.
 //!
-//! moka's own expiry isn't used: tests can't turn its clock, and its timers take memory for each
+//! moka's own expiry isn't used: tests can't advance its clock, and its timers take memory for each
 //! entry. A sweep evicts expired entries instead. A purge of all customers swaps in an empty moka
-//! cache, which frees the memory at once: moka's `invalidate_all` leaves that to later calls, which
+//! cache, which frees the memory at once: moka's `invalidate_all` defers that to later calls, which
 //! block for about a second with 100,000 entries.
 
 use std::{
@@ -111,7 +111,7 @@ impl Entry {
     }
 }
 
-/// What the cache knows of a customer.
+/// The cache's entry for a customer.
 #[derive(Debug, Clone)]
 pub(super) enum Slot {
     /// Juspay returned it.
@@ -121,7 +121,7 @@ pub(super) enum Slot {
 }
 
 impl Slot {
-    /// Whether no request will be answered with it.
+    /// Whether it can no longer be used for a response.
     pub(super) fn is_expired(&self, now: Moment) -> bool {
         match self {
             Self::Customer(entry) => !entry.is_alive(now),
@@ -170,6 +170,8 @@ pub(super) struct Store {
     slots: ArcSwap<Slots>,
     generation: AtomicU64,
     capacity: u64,
+    /// Whether more than three quarters of the capacity were used at the last count.
+    is_nearly_full: AtomicBool,
     entries: IntGauge,
     by_size: IntCounter,
     expired: IntCounter,
@@ -185,6 +187,7 @@ impl Store {
             slots: ArcSwap::from_pointee(slots(capacity, by_size.clone())),
             generation: AtomicU64::new(0),
             capacity,
+            is_nearly_full: AtomicBool::new(false),
             entries: metrics.cache.entries.clone(),
             by_size,
             expired: evicted("expired"),
@@ -209,16 +212,16 @@ impl Store {
         self.slots.load().insert(key.clone(), slot);
     }
 
-    /// Whether a lookup would still find `seen`.
-    pub(super) fn holds(&self, key: &CustomerKey, seen: Option<&Slot>) -> bool {
-        match (self.get(key), seen) {
-            (Some(current), Some(seen)) => current.is_same(seen),
+    /// Whether a lookup would still find the same slot.
+    pub(super) fn holds(&self, key: &CustomerKey, found: Option<&Slot>) -> bool {
+        match (self.get(key), found) {
+            (Some(current), Some(found)) => current.is_same(found),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         }
     }
 
-    /// Returns whether there was one.
+    /// Removes the customer. Returns whether it was cached.
     pub(super) fn remove(&self, key: &CustomerKey) -> bool {
         let was_there = self.slots.load().remove(key).is_some();
         self.removed.inc_by(u64::from(was_there));
@@ -239,11 +242,11 @@ impl Store {
         let slots = self.slots.swap(Arc::new(slots(self.capacity, self.by_size.clone())));
         // After the swap: an entry of the new generation is never one of the old cache.
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.entries.set(0);
+        self.note_entry_count(0);
         Removed { slots, removed: &self.removed }
     }
 
-    /// A refresh of the customer failed.
+    /// Records a failed refresh of the customer.
     pub(super) fn note_failure(&self, key: &CustomerKey, now: Monotonic) {
         if let Some(Slot::Customer(entry)) = self.get(key) {
             entry.note_failure(now);
@@ -255,11 +258,23 @@ impl Store {
         self.slots.load_full()
     }
 
-    /// Updates `cache_entries`, after moka's pending work such as evictions.
+    /// Updates `cache_entries`, after moka's pending evictions.
     pub(super) fn update_entry_gauge(&self) {
         let slots = self.slots.load();
         slots.run_pending_tasks();
-        self.entries.set(i64::try_from(slots.entry_count()).unwrap_or(i64::MAX));
+        self.note_entry_count(slots.entry_count());
+    }
+
+    fn note_entry_count(&self, count: u64) {
+        self.entries.set(i64::try_from(count).unwrap_or(i64::MAX));
+        let is_nearly_full = count.saturating_mul(4) > self.capacity.saturating_mul(3);
+        self.is_nearly_full.store(is_nearly_full, Ordering::Relaxed);
+    }
+
+    /// Whether customers may soon be evicted for lack of capacity. Costs one atomic read; updated with
+    /// `cache_entries`.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.is_nearly_full.load(Ordering::Relaxed)
     }
 }
 

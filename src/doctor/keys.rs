@@ -13,7 +13,7 @@ use crate::{
     customer::{CustomerId, CustomerIdError, CustomerIdForm},
     juspay::{
         InvalidResponse, JuspayError,
-        inspection::{InspectedCall, ask},
+        inspection::{InspectedCall, request_customer},
     },
     metrics::Metrics,
     secret_file::Secret,
@@ -99,7 +99,7 @@ impl CheckContext<'_> {
     ) -> Result<InspectedCall, DoctorError> {
         let around = (&self.clock, metrics);
         let secret = Arc::clone(&api_key.secret);
-        Ok(ask(&self.settings.juspay, family, secret, customer, around).await?)
+        Ok(request_customer(&self.settings.juspay, family, secret, customer, around).await?)
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::clock::Monotonic;
 
-/// Minimum number of customers with failed calls before the breaker opens. Fewer may just have odd
+/// Minimum number of customers with failed calls before the breaker opens. Fewer may just have unusual
 /// data.
 const MIN_FAILING_CUSTOMERS: usize = 5;
 
@@ -46,7 +46,7 @@ pub(super) enum BreakerState {
     HalfOpen,
 }
 
-/// The result of a call, as the breaker sees it.
+/// The result of a call for the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallResult {
     /// A success, or an error that doesn't indicate an outage.
@@ -98,7 +98,7 @@ impl Breaker {
         Self { rules, inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// Admits a call, or returns how long calls are refused.
+    /// Admits a call, or returns how long calls are rejected.
     pub(super) fn admit(
         &self,
         customer: CustomerHash,
@@ -113,7 +113,7 @@ impl Breaker {
     }
 
     /// Records that Juspay rate limited a customer's call until `until`. After rate limits of
-    /// different customers, the breaker refuses all calls until then, and never for less time than
+    /// different customers, the breaker rejects all calls until then, and never for less time than
     /// before. A running probe no longer counts. Returns whether this stopped calls or probes.
     pub(super) fn rate_limited(
         &self,
@@ -153,7 +153,7 @@ impl Breaker {
 }
 
 impl Inner {
-    /// Customers with failed calls become suspects: their probes may fail for reasons of their own.
+    /// Customers with failed calls become suspects: their probes may fail for reasons that concern only them.
     fn open(&mut self, until: Monotonic) {
         let probes = Probes::new(self.window.failing(), until, until);
         self.switch_to(Circuit::Open(probes));
@@ -183,7 +183,7 @@ impl BreakerPermit {
         self.customer
     }
 
-    /// Whether this is a probe of a suspect, whose failure says nothing about other customers.
+    /// Whether this is a probe of a suspect, whose failure does not concern other customers.
     pub(super) fn is_suspect_probe(&self) -> bool {
         self.probe == Some(ProbeKind::Suspect)
     }

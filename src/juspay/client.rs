@@ -1,6 +1,6 @@
 //! The HTTP client for Juspay, built on awc. The only code that reads the API key (promise P2).
 //!
-//! awc takes an unsolicited 1xx for the response and keeps the connection. Every later response on
+//! awc considers an unsolicited 1xx the response and keeps the connection. Every later response on
 //! that connection then belongs to the request before it, which may be another customer's.
 //! Therefore a 1xx, a response without a clear end, or one about another customer makes this
 //! worker's client drop all its connections before anything can reuse them.
@@ -152,8 +152,8 @@ impl Client {
         Self(Rc::new(Inner { juspay, http, last_family, date_and_merchant }))
     }
 
-    /// The head of the last response, whatever its status.
-    pub(crate) fn seen(&self) -> ResponseHead {
+    /// The head of the last response with any status.
+    pub(crate) fn last_head(&self) -> ResponseHead {
         let (date, merchant) = &*self.0.date_and_merchant.borrow();
         let merchant = merchant.as_ref().and_then(|value| value.to_str().ok());
         ResponseHead { date: *date, merchant: merchant.map(str::to_owned) }
@@ -183,23 +183,24 @@ impl Inner {
     ) -> Result<CustomerResponse, JuspayError> {
         let keys = &self.juspay.keys;
         let slot = keys.in_use();
-        let answer = self.try_key(&mut request, slot).await;
-        let Err(JuspayError::RejectedCredentials(by)) = answer else { return answer };
+        let response = self.try_key(&mut request, slot).await;
+        let Err(JuspayError::RejectedCredentials(by)) = response else { return response };
         let Some(other) = keys.other(slot) else {
             log_rejected_key(slot, by);
-            return answer;
+            return response;
         };
         tracing::warn!(slot = slot.name(), "Juspay rejected the API key; trying the other key");
-        let answer = self.try_key(&mut request, other).await;
-        if let Err(JuspayError::RejectedCredentials(by)) = answer {
+        let response = self.try_key(&mut request, other).await;
+        if let Err(JuspayError::RejectedCredentials(by)) = response {
             log_rejected_key(other, by);
         }
-        // A firewall's 401 says nothing about the key.
-        if by == RejectedBy::Juspay && matches!(answer, Ok(_) | Err(JuspayError::CustomerNotFound))
+        // A firewall's 401 does not concern the key.
+        if by == RejectedBy::Juspay
+            && matches!(response, Ok(_) | Err(JuspayError::CustomerNotFound))
         {
             keys.switch_to(other);
         }
-        answer
+        response
     }
 
     /// Sends the request, and repeats it once if its connection was stale. A silent connection may
@@ -211,7 +212,7 @@ impl Inner {
     ) -> Result<CustomerResponse, JuspayError> {
         let Juspay { clock, settings, .. } = &*self.juspay;
         match self.measured(request, slot).await {
-            Ok(answer) => answer,
+            Ok(response) => response,
             Err(StaleConnection(why)) => {
                 tracing::debug!(
                     "idle connection to Juspay was closed; repeating the request on a new one: {why}"
@@ -239,23 +240,23 @@ impl Inner {
         let _timer = metrics.upstream.duration.start_timer();
         let exchange = self.http.borrow().pool.start_exchange();
         let answering = self.exchange(request, slot, &call.span, &exchange);
-        let answer = clock::timeout_at(&**clock, request.deadline, answering)
+        let response = clock::timeout_at(&**clock, request.deadline, answering)
             .await
             .unwrap_or(Err(JuspayError::Timeout));
         let has_time = clock.monotonic() < request.call_deadline;
-        let answer = match answer {
+        let response = match response {
             Err(why) if self.drop_if_stale(&exchange, &why) && has_time => {
                 Err(StaleConnection(why))
             }
-            answer => Ok(answer),
+            response => Ok(response),
         };
-        call.outcome = Some(match &answer {
+        call.outcome = Some(match &response {
             Ok(Ok(CustomerResponse { auth: Ok(_), .. })) => SUCCESS,
             Ok(Ok(CustomerResponse { auth: Err(why), .. })) => JuspayError::from(*why).outcome(),
             Ok(Err(error)) => error.outcome(),
             Err(StaleConnection(_)) => STALE_CONNECTION,
         });
-        answer
+        response
     }
 
     /// Whether a request failed because its pooled connection was stale. If it may have been, all
@@ -312,8 +313,8 @@ impl Inner {
         if response.status().is_informational() {
             return Err(InvalidResponse::Interim.into());
         }
-        let answer = self.read(response, &request.customer).await;
-        match &answer {
+        let response = self.read(response, &request.customer).await;
+        match &response {
             Err(JuspayError::InvalidResponse(InvalidResponse::OtherCustomer)) => {
                 self.drop_connections();
                 self.juspay.metrics.upstream.identity_mismatches.inc();
@@ -328,7 +329,7 @@ impl Inner {
             }
             Ok(_) | Err(_) => {}
         }
-        answer
+        response
     }
 
     /// Builds the request at the time of sending. The awc client isn't held across an await,

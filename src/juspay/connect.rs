@@ -140,8 +140,8 @@ pub(super) async fn connect_to_first(
 
 /// The timeout for each address.
 fn timeout_per_address(time: Duration, addresses: usize) -> Duration {
-    let turns = u32::try_from(addresses.min(MAX_ADDRESSES)).unwrap_or(u32::MAX);
-    time.checked_div(turns).unwrap_or(time)
+    let attempts = u32::try_from(addresses.min(MAX_ADDRESSES)).unwrap_or(u32::MAX);
+    time.checked_div(attempts).unwrap_or(time)
 }
 
 /// The addresses to try: the allowed families, alternating, the preferred family first.
@@ -200,12 +200,12 @@ mod tests {
 
     #[test]
     fn families_alternate_starting_with_the_last_that_worked() {
-        let turns = |preferred| interleaved(addresses(&FOUND), IpFamily::Any, preferred);
+        let order = |preferred| interleaved(addresses(&FOUND), IpFamily::Any, preferred);
         let v6_first = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"];
-        assert_eq!(turns(None), addresses(&v6_first));
-        assert_eq!(turns(Some(Family::V6)), addresses(&v6_first));
+        assert_eq!(order(None), addresses(&v6_first));
+        assert_eq!(order(Some(Family::V6)), addresses(&v6_first));
         let v4_first = ["10.0.0.1:1", "[::1]:1", "10.0.0.2:1", "[::2]:1", "[::3]:1"];
-        assert_eq!(turns(Some(Family::V4)), addresses(&v4_first));
+        assert_eq!(order(Some(Family::V4)), addresses(&v4_first));
     }
 
     #[test]
@@ -226,12 +226,15 @@ mod tests {
     #[tokio::test]
     async fn refused_connection_falls_back_to_the_next_address() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let good = listener.local_addr().unwrap();
-        let bad = SocketAddr::new("127.0.0.2".parse().unwrap(), good.port());
+        let reachable = listener.local_addr().unwrap();
+        let unreachable = SocketAddr::new("127.0.0.2".parse().unwrap(), reachable.port());
         let (second, last) = (Duration::from_secs(1), LastFamily::default());
-        assert!(connect_to_first(&[bad, good], second, &last).await.is_ok());
+        assert!(connect_to_first(&[unreachable, reachable], second, &last).await.is_ok());
         assert_eq!(last.get().map(Family::name), Some("ipv4"));
-        assert!(matches!(connect_to_first(&[bad], second, &last).await, Err(ConnectError::Io(_))));
+        assert!(matches!(
+            connect_to_first(&[unreachable], second, &last).await,
+            Err(ConnectError::Io(_))
+        ));
         assert!(matches!(connect_to_first(&[], second, &last).await, Err(ConnectError::NoRecords)));
     }
 
@@ -255,8 +258,8 @@ mod tests {
         let ConnectError::Io(error) = silent else { panic!("{silent}") };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let good = listener.local_addr().unwrap();
-        let stream = connect_to_first(&[full, good], time, &last).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), good);
+        let reachable = listener.local_addr().unwrap();
+        let stream = connect_to_first(&[full, reachable], time, &last).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), reachable);
     }
 }

@@ -1,6 +1,6 @@
 //! Invariants that hold for every response from Juspay. Compiled for fuzz targets and tests only.
 
-#![expect(clippy::expect_used, reason = "what can't be is a finding")]
+#![expect(clippy::expect_used, reason = "a panic is a finding")]
 
 use std::{collections::BTreeMap, fmt};
 
@@ -15,7 +15,7 @@ type Auth = Result<ClientAuth, InvalidResponse>;
 
 /// Parses a response body and panics if an invariant is violated. The cache checks the token's
 /// expiry.
-pub fn answer(body: &[u8]) -> Option<ClientAuth> {
+pub fn response(body: &[u8]) -> Option<ClientAuth> {
     check_not_found(body);
     let [merchant, juspay] = [
         read(body, "alice", CustomerIdForm::Merchant),
@@ -170,7 +170,7 @@ fn check_token(json: &Value, document: &Map<String, Value>, auth: &ClientAuth) {
     let expiry = json.get("client_auth_token_expiry").expect("an expiry");
     assert!(is_rfc3339(expiry), "an expiry of another style");
     let expiry = expiry.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    assert!(expiry.expect("a time") <= auth.expiry, "later than Juspay says");
+    assert!(expiry.expect("a time") <= auth.expiry, "later than Juspay reports");
 }
 
 /// Whether the date has the format `YYYY-MM-DDTHH:MM:SSZ`.
@@ -192,7 +192,7 @@ fn check_not_found(body: &[u8]) {
     let codes = [document.get("error_code"), inner].into_iter().flatten().filter_map(Value::as_str);
     let has_code =
         codes.into_iter().any(|code| ["object_not_found", "RESOURCE_NOT_FOUND"].contains(&code));
-    assert!(!is_not_found || has_code, "a customer that is said not to be, though nobody says so");
+    assert!(!is_not_found || has_code, "not found, but the response has no such code");
 }
 
 /// Parses the `Date` of a response.

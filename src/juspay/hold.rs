@@ -1,6 +1,6 @@
 //! The hold after rejections: stops calls with a wrong API key or from a blocked address.
 //!
-//! Pure: the caller passes the time. A single customer's 401 or 403 says nothing about other
+//! Pure: the caller passes the time. A single customer's 401 or 403 does not concern other
 //! customers, because a firewall may reject just that one. The hold starts when, within 30 s, two
 //! customers got Juspay's own JSON rejection or five got any, and no call in between was accepted.
 //! During the hold [`Probes`] decide which calls are made. An accepted call, a changed API key or a
@@ -151,7 +151,7 @@ impl Rejected {
         }
     }
 
-    /// What was rejected, and by whom; `None` for other errors.
+    /// What was rejected, and what rejected it; `None` for other errors.
     const fn of(error: &JuspayError) -> Option<(Self, RejectedBy)> {
         match error {
             JuspayError::RejectedCredentials(by) => Some((Self::Credentials, *by)),
@@ -170,8 +170,8 @@ impl Rejected {
 }
 
 impl HoldPermit {
-    /// Records the result of the call. Errors that say nothing about key and address, such as a
-    /// timeout, change nothing.
+    /// Records the result of the call. Errors unrelated to key and address, such as timeouts,
+    /// change nothing.
     pub(super) fn finish(
         mut self,
         now: Monotonic,
@@ -194,11 +194,11 @@ impl HoldPermit {
                 });
                 let is_by_juspay = by == RejectedBy::Juspay;
                 rejections.push(Rejection { customer: self.customer, at: now, is_by_juspay });
-                let own = rejections.iter().filter(|it| it.is_by_juspay).count();
-                if own < MIN_JUSPAY_REJECTIONS && rejections.len() < MIN_REJECTIONS {
+                let by_juspay = rejections.iter().filter(|it| it.is_by_juspay).count();
+                if by_juspay < MIN_JUSPAY_REJECTIONS && rejections.len() < MIN_REJECTIONS {
                     return None;
                 }
-                // Another customer may probe at once: the rejections may concern only those
+                // Another customer may probe at once: the rejections may concern only the rejected
                 // customers.
                 let suspects = rejections.iter().map(|it| it.customer);
                 let probes = Probes::new(suspects, now, now.plus(PROBE_PAUSE));

@@ -43,7 +43,7 @@ pub(crate) struct Handshake {
 /// A call with one key, over one address family.
 pub(crate) struct InspectedCall {
     pub(crate) answer: Result<CustomerResponse, JuspayError>,
-    /// The head of the response, whatever its status.
+    /// The head of the response with any status.
     pub(crate) seen: ResponseHead,
     pub(crate) sent: Moment,
     pub(crate) received: Timestamp,
@@ -122,7 +122,7 @@ impl Target {
 ///
 /// # Errors
 /// If `juspay.ca_file` contains no certificates.
-pub(crate) async fn ask(
+pub(crate) async fn request_customer(
     settings: &settings::Juspay,
     family: IpFamily,
     key: Arc<Secret>,
@@ -139,6 +139,6 @@ pub(crate) async fn ask(
     let call_deadline = deadline;
     let request =
         GetCustomer { customer, traceparent: None, trace, attempt: 1, deadline, call_deadline };
-    let answer = client.get_customer(request).await;
-    Ok(InspectedCall { answer, seen: client.seen(), sent, received: clock.now() })
+    let response = client.get_customer(request).await;
+    Ok(InspectedCall { answer: response, seen: client.last_head(), sent, received: clock.now() })
 }

@@ -36,7 +36,7 @@ impl ApiKeys {
         let keys = std::iter::once(first).chain(next).collect();
         let keys =
             Self { keys, in_use: AtomicUsize::new(0), switches: AtomicU64::default(), gauge };
-        keys.tell();
+        keys.update_gauge();
         keys
     }
 
@@ -68,11 +68,11 @@ impl ApiKeys {
                 slot = slot.name(),
                 "switched API keys; Juspay rejected the previous one"
             );
-            self.tell();
+            self.update_gauge();
         }
     }
 
-    fn tell(&self) {
+    fn update_gauge(&self) {
         for (slot, name) in NAMES.iter().enumerate().take(self.keys.len()) {
             let in_use = i64::from(self.in_use() == Slot(slot));
             self.gauge.with_label_values(&[name]).set(in_use);
@@ -110,11 +110,11 @@ mod tests {
     fn two_keys_alternate() {
         let keys = keys(&["one", "two"]);
         let gauges = || NAMES.map(|name| keys.gauge.with_label_values(&[name]).get());
-        let shown = |slot| keys.secret(slot).unwrap().expose_secret().to_owned();
-        assert_eq!((gauges(), shown(keys.in_use())), ([1, 0], "one".to_owned()));
+        let text = |slot| keys.secret(slot).unwrap().expose_secret().to_owned();
+        assert_eq!((gauges(), text(keys.in_use())), ([1, 0], "one".to_owned()));
         let next = keys.other(keys.in_use()).unwrap();
         keys.switch_to(next);
-        assert_eq!((gauges(), shown(keys.in_use())), ([0, 1], "two".to_owned()));
+        assert_eq!((gauges(), text(keys.in_use())), ([0, 1], "two".to_owned()));
         assert_eq!(keys.changes(), 1);
         assert_eq!(keys.in_use().name(), "api_key_next");
         assert_eq!(keys.other(next).map(Slot::name), Some("api_key"));

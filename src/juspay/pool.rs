@@ -3,7 +3,7 @@
 //!
 //! awc reuses idle connections and does not report it. A connection that the peer or a firewall has
 //! dropped in the meantime fails only once a request is written to it. The streams handed to awc
-//! therefore report their reads and writes to the exchange under way. awc sends a request inside the
+//! therefore report their reads and writes to the running exchange. awc sends a request inside the
 //! future of `send`, so a task-local names that exchange. Nothing here touches a byte.
 
 use std::{
@@ -92,7 +92,7 @@ impl Exchange {
         SENDING.scope(Rc::clone(self), sending).await
     }
 
-    /// Records that awc saw the connection's end before any byte of a response. Earlier bytes
+    /// Records that awc detected the connection's end before any byte of a response. Earlier bytes
     /// belong to TLS, such as its closing alert.
     pub(super) fn ended_before_response(&self) {
         self.has_received.set(false);
@@ -107,7 +107,7 @@ impl Exchange {
 
     /// Whether another connection older than this exchange has delivered a byte since it started.
     /// If so, a missing response is Juspay's fault rather than the connection's. Newer connections
-    /// prove nothing: a firewall that drops idle connections lets new ones through.
+    /// prove nothing: a firewall that drops idle connections accepts new ones.
     pub(super) fn has_older_connection_received(&self) -> bool {
         self.has_older_received.get()
     }

@@ -1,5 +1,5 @@
 //! Probes: the calls that find out whether Juspay works again, while the breaker or the hold
-//! refuses all others.
+//! rejects all others.
 //!
 //! Pure. One probe runs at a time, for a customer whose calls haven't failed. Suspects, which are
 //! customers whose calls have failed, have a separate schedule: one of them at a time, and its
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::juspay::window::tests::customer;
 
-    const ODD: CustomerHash = customer(1);
+    const FAILING: CustomerHash = customer(1);
     const OTHER: CustomerHash = customer(2);
 
     fn at(secs: u64) -> Monotonic {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn probes() -> Probes {
-        Probes::new([ODD], at(5), at(5))
+        Probes::new([FAILING], at(5), at(5))
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(probes.admit(OTHER, at(4)), Err(secs(1)));
         assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
         assert_eq!(probes.admit(customer(3), at(6)), Err(Duration::ZERO));
-        assert_eq!(probes.admit(ODD, at(6)), Err(Duration::ZERO));
+        assert_eq!(probes.admit(FAILING, at(6)), Err(Duration::ZERO));
         probes.release(ProbeKind::Other);
         assert_eq!(probes.admit(customer(3), at(6)), Ok(ProbeKind::Other));
     }
@@ -155,11 +155,11 @@ mod tests {
     #[test]
     fn suspect_does_not_block_other_customers() {
         let mut probes = probes();
-        assert_eq!(probes.admit(ODD, at(5)), Ok(ProbeKind::Suspect));
+        assert_eq!(probes.admit(FAILING, at(5)), Ok(ProbeKind::Suspect));
         assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
         probes.release(ProbeKind::Other);
-        probes.failed(ProbeKind::Suspect, ODD, at(10));
-        assert_eq!(probes.admit(ODD, at(5)), Err(secs(5)));
+        probes.failed(ProbeKind::Suspect, FAILING, at(10));
+        assert_eq!(probes.admit(FAILING, at(5)), Err(secs(5)));
         assert_eq!(probes.next_probe(), at(5));
         assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
     }
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
         probes.failed(ProbeKind::Other, OTHER, at(10));
         assert_eq!(probes.admit(customer(3), at(9)), Err(secs(1)));
-        assert_eq!(probes.admit(ODD, at(9)), Err(secs(1)));
+        assert_eq!(probes.admit(FAILING, at(9)), Err(secs(1)));
         assert_eq!(probes.admit(OTHER, at(10)), Ok(ProbeKind::Suspect));
         assert_eq!(probes.admit(customer(3), at(10)), Ok(ProbeKind::Other));
     }
@@ -178,8 +178,8 @@ mod tests {
     #[test]
     fn cleared_customer_is_not_a_suspect() {
         let mut probes = probes();
-        probes.clear(ODD);
-        assert_eq!(probes.admit(ODD, at(5)), Ok(ProbeKind::Other));
+        probes.clear(FAILING);
+        assert_eq!(probes.admit(FAILING, at(5)), Ok(ProbeKind::Other));
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(probes.admit(OTHER, at(5)), Ok(ProbeKind::Other));
         assert!(probes.delay(at(7)), "that one is given up");
         assert_eq!(probes.admit(OTHER, at(5)), Err(secs(2)));
-        assert_eq!(probes.admit(ODD, at(5)), Err(secs(2)));
+        assert_eq!(probes.admit(FAILING, at(5)), Err(secs(2)));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Who rejected a call with 401 or 403: Juspay itself, recognized by its documented JSON, or
-//! something else, such as a firewall.
+//! The origin of a 401 or 403: Juspay itself, recognized by its documented JSON, or something else,
+//! such as a firewall.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ const CREDENTIALS_CODES: [&str; 2] = ["access_denied", "UNAUTHORIZED"];
 /// Juspay's `error_info.code` in the 403 of a blocked address.
 const ORIGIN_CODES: [&str; 1] = ["BAD_ORIGIN"];
 
-/// Who rejected a call.
+/// The origin of a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectedBy {
     /// Juspay itself, with its documented JSON.

@@ -43,7 +43,7 @@ const BUDGET_RESERVE: f64 = 3.0;
 /// Upper limit of a `Retry-After` from Juspay that applies to all customers.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// Juspay's health as known to all workers.
+/// Juspay's health, shared by all workers.
 #[derive(Debug)]
 pub struct Resilience {
     settings: settings::Juspay,
@@ -137,9 +137,13 @@ impl Resilience {
     }
 
     /// Records the result of an attempt.
-    fn record_result(&self, admission: Admission, answer: &Result<CustomerResponse, JuspayError>) {
+    fn record_result(
+        &self,
+        admission: Admission,
+        response: &Result<CustomerResponse, JuspayError>,
+    ) {
         let now = self.clock.monotonic();
-        let error = answer.as_ref().err();
+        let error = response.as_ref().err();
         match admission.hold.finish(now, error) {
             Some(HoldChange::Started) => tracing::warn!(
                 "Juspay rejected calls (401 or 403) of several customers; sending one call at a time \
@@ -260,7 +264,7 @@ impl ResilientClient {
         let _permit = if let Ok(free) = shared.permits.try_acquire() {
             free
         } else {
-            // A call that would be refused doesn't wait for a permit.
+            // A call that would be rejected doesn't wait for a permit.
             drop(shared.admit(customer)?);
             shared.wait_for_permit(request.deadline).await?
         };
@@ -269,13 +273,13 @@ impl ResilientClient {
         let mut backoff = FIRST_BACKOFF;
         let mut retries_left = shared.settings.max_retries;
         loop {
-            let answer = self.try_once(&request, admission).await;
-            let Err(error) = &answer else { return answer };
+            let response = self.try_once(&request, admission).await;
+            let Err(error) = &response else { return response };
             if retries_left == 0 {
-                return answer;
+                return response;
             }
             let Some(next) = shared.next_attempt(error, backoff, &request) else {
-                return answer;
+                return response;
             };
             tracing::debug!(outcome = error.outcome(), "retrying the call to Juspay: {error}");
             shared.clock.sleep_until(next).await;
@@ -296,9 +300,9 @@ impl ResilientClient {
         let end = shared.clock.monotonic().plus(shared.settings.try_timeout);
         let deadline = end.min(request.deadline);
         let mut attempt = Attempt { shared, admission: Some(admission), deadline };
-        let answer = self.inner.get_customer(GetCustomer { deadline, ..request.clone() }).await;
-        attempt.finish(&answer);
-        answer
+        let response = self.inner.get_customer(GetCustomer { deadline, ..request.clone() }).await;
+        attempt.finish(&response);
+        response
     }
 }
 
@@ -310,9 +314,9 @@ struct Attempt<'r> {
 }
 
 impl Attempt<'_> {
-    fn finish(&mut self, answer: &Result<CustomerResponse, JuspayError>) {
+    fn finish(&mut self, response: &Result<CustomerResponse, JuspayError>) {
         if let Some(admission) = self.admission.take() {
-            self.shared.record_result(admission, answer);
+            self.shared.record_result(admission, response);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What each failure says: of Juspay's health, of us, and what becomes of the call.
+//! The outcome label and the properties of each error.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,8 @@ use crate::{customer::CustomerIdForm, settings};
 
 const WAIT: Duration = Duration::from_secs(7);
 
-/// A failure, its label, and whether it is an outage, worth another try, and shows that we are let
-/// in.
+/// An error, its label, and whether it is an outage, is retryable, and proves that Juspay accepted
+/// the key.
 type Row = (JuspayError, &'static str, [bool; 3]);
 
 fn rows() -> Vec<Row> {
@@ -16,36 +16,36 @@ fn rows() -> Vec<Row> {
     use InvalidResponse as I;
     use JuspayError as E;
     const OUTAGE: [bool; 3] = [true, false, false];
-    const PASSING: [bool; 3] = [true, true, false];
-    const OURS: [bool; 3] = [false, false, false];
-    const CUSTOMERS: [bool; 3] = [false, false, true];
+    const TRANSIENT: [bool; 3] = [true, true, false];
+    const LOCAL: [bool; 3] = [false, false, false];
+    const ONE_CUSTOMER: [bool; 3] = [false, false, true];
     let mut rows = vec![
-        (E::CustomerNotFound, "not_found", CUSTOMERS),
-        (E::RejectedCredentials(RejectedBy::Juspay), "rejected_credentials", OURS),
-        (E::RejectedCredentials(RejectedBy::Hold(WAIT)), "rejected_credentials", OURS),
-        (E::RejectedOrigin(RejectedBy::Unknown), "rejected_origin", OURS),
+        (E::CustomerNotFound, "not_found", ONE_CUSTOMER),
+        (E::RejectedCredentials(RejectedBy::Juspay), "rejected_credentials", LOCAL),
+        (E::RejectedCredentials(RejectedBy::Hold(WAIT)), "rejected_credentials", LOCAL),
+        (E::RejectedOrigin(RejectedBy::Unknown), "rejected_origin", LOCAL),
         (E::TooManyRequests(None), "too_many_requests", OUTAGE),
-        (E::Status(400, None), "client_error", CUSTOMERS),
-        (E::Status(499, None), "client_error", CUSTOMERS),
+        (E::Status(400, None), "client_error", ONE_CUSTOMER),
+        (E::Status(499, None), "client_error", ONE_CUSTOMER),
         (E::Status(500, None), "server_error", OUTAGE),
         (E::Status(501, None), "server_error", OUTAGE),
-        (E::Status(502, None), "server_error", PASSING),
-        (E::Status(503, None), "server_error", PASSING),
-        (E::Status(504, None), "server_error", PASSING),
+        (E::Status(502, None), "server_error", TRANSIENT),
+        (E::Status(503, None), "server_error", TRANSIENT),
+        (E::Status(504, None), "server_error", TRANSIENT),
         (E::Status(505, None), "server_error", OUTAGE),
-        (E::Timeout, "timeout", PASSING),
-        (E::BreakerOpen(WAIT), "breaker_open", OURS),
-        (E::Saturated, "saturated", OURS),
-        (E::Aborted, "aborted", OURS),
+        (E::Timeout, "timeout", TRANSIENT),
+        (E::BreakerOpen(WAIT), "breaker_open", LOCAL),
+        (E::Saturated, "saturated", LOCAL),
+        (E::Aborted, "aborted", LOCAL),
     ];
     for failure in [C::Resolve, C::Connect, C::ConnectTimeout, C::Tls, C::Broken] {
-        rows.push((E::Connection(failure), "connection", PASSING));
+        rows.push((E::Connection(failure), "connection", TRANSIENT));
     }
-    rows.push((I::Truncated.into(), "invalid_response", PASSING));
-    for answer in [I::Interim, I::Status, I::Redirect, I::Http, I::TooLarge, I::Json] {
-        rows.push((answer.into(), "invalid_response", OUTAGE));
+    rows.push((I::Truncated.into(), "invalid_response", TRANSIENT));
+    for invalid in [I::Interim, I::Status, I::Redirect, I::Http, I::TooLarge, I::Json] {
+        rows.push((invalid.into(), "invalid_response", OUTAGE));
     }
-    for answer in [
+    for invalid in [
         I::OtherCustomer,
         I::MalformedIdentity,
         I::MalformedToken,
@@ -54,17 +54,17 @@ fn rows() -> Vec<Row> {
         I::TooShortLived,
         I::ClockAhead(900),
     ] {
-        rows.push((answer.into(), "invalid_response", CUSTOMERS));
+        rows.push((invalid.into(), "invalid_response", ONE_CUSTOMER));
     }
     rows
 }
 
 #[test]
 fn errors_have_their_outcomes_and_properties() {
-    for (error, outcome, says) in rows() {
+    for (error, outcome, expected) in rows() {
         assert_eq!(error.outcome(), outcome, "{error:?}");
-        let said = [error.is_outage(), error.is_retryable(), error.proves_access()];
-        assert_eq!(said, says, "{error:?}");
+        let properties = [error.is_outage(), error.is_retryable(), error.proves_access()];
+        assert_eq!(properties, expected, "{error:?}");
     }
 }
 
@@ -84,7 +84,7 @@ fn errors_carry_retry_after() {
     }
 }
 
-/// What `config/default.toml` says; where it says nothing, as little as can be.
+/// The settings of `config/default.toml`; those without a default are empty.
 pub(super) fn shipped_settings() -> settings::Juspay {
     settings::Juspay {
         base_url: String::new(),

@@ -15,7 +15,7 @@ const SLICES: u32 = 10;
 #[derive(Debug)]
 pub(super) struct Window {
     slice: Duration,
-    /// The oldest first; each with the moment at which it began.
+    /// The oldest first; each with its start.
     slices: VecDeque<(Monotonic, Counts)>,
 }
 

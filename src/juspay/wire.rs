@@ -122,7 +122,7 @@ fn client_value(field: Field, value: &RawValue) -> Option<String> {
             date(text).map(date_json)
         }
         (_, Value::Null | Value::String(_))
-        // The digits may come as a number.
+        // The digits may be sent as a number.
         | (Field::MobileCountryCode | Field::MobileNumber, Value::Number(_)) => {
             Some(value.to_string())
         }
@@ -149,8 +149,8 @@ pub(super) fn not_found(body: &[u8]) -> JuspayError {
     let info = get(ERROR_INFO).and_then(|info| Members::parse(info.get()).ok());
     let codes = [get(ERROR_CODE), info.and_then(|info| info.get(INFO_CODE))];
     let mut codes = codes.into_iter().flatten().filter_map(text);
-    let says_so = codes.any(|code| NOT_FOUND_CODES.contains(&&*code));
-    if says_so { JuspayError::CustomerNotFound } else { JuspayError::Status(404, None) }
+    let is_not_found = codes.any(|code| NOT_FOUND_CODES.contains(&&*code));
+    if is_not_found { JuspayError::CustomerNotFound } else { JuspayError::Status(404, None) }
 }
 
 /// The repaired text of a body, for the invariants.

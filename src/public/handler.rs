@@ -1,7 +1,7 @@
 //! The one definition of a public request: parse, authenticate, limit, look up, respond.
 //!
 //! A hit runs to its end without waiting: its slow parts are boxed. The caller's cached token leads to
-//! the customer's cache entry ([`Link`]), so a repeated request needs one lookup.
+//! the customer's cache entry ([`Memo`]), so a repeated request needs one lookup.
 
 use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     auth::{AuthError, Authenticator, Caller},
-    cache::{AtHand, CustomerCache, Found, Lookup},
+    cache::{CachedLink, CustomerCache, Found, Lookup},
     customer::{CustomerIdForm, CustomerRef},
     juspay::CustomerApi,
     problem::{Challenges, Problem},
@@ -45,9 +45,9 @@ pub struct Handler {
     pub log: RequestLog,
 }
 
-/// What the last request with a token found. The token cache keeps it with the token.
-struct Link {
-    customer: AtHand,
+/// The result of a token's last request. The token cache keeps it with the token.
+struct Memo {
+    customer: CachedLink,
     /// The customer's pseudonym in the log, and the generation of its key.
     customer_ref: Option<(CustomerRef, u64)>,
 }
@@ -77,11 +77,11 @@ impl Handler {
         let wanted = CustomerRequest::parse(request)?;
         let caller = self.authenticate(request, in_flight).await?;
         self.limit.spend(caller.customer()).map_err(Problem::RateLimited)?;
-        let link = caller.memo::<Link>();
-        let cached = link.as_deref().filter(|_| wanted.is_plain());
-        let found = match cached.and_then(|link| self.linked(link, in_flight)) {
+        let memo = caller.memo::<Memo>();
+        let plain = memo.as_deref().filter(|_| wanted.is_plain());
+        let found = match plain.and_then(|memo| self.linked(memo, in_flight)) {
             Some(found) => found,
-            None => Box::pin(self.look_up(wanted, &caller, link, in_flight)).await?,
+            None => Box::pin(self.look_up(wanted, &caller, memo, in_flight)).await?,
         };
         Ok(response::customer(found, caller.next_nonce()))
     }
@@ -103,11 +103,11 @@ impl Handler {
     }
 
     /// The linked customer, if its entry is still in the cache and its token fresh.
-    fn linked(&self, link: &Link, in_flight: &InFlightRequest) -> Option<Found> {
-        let ready = self.cache.ready(&link.customer, in_flight.now())?;
-        let found = Ok(self.cache.hand_out(&ready));
+    fn linked(&self, memo: &Memo, in_flight: &InFlightRequest) -> Option<Found> {
+        let fresh = self.cache.fresh(&memo.customer, in_flight.now())?;
+        let found = Ok(self.cache.hand_out(&fresh));
         in_flight.looked_up(&found);
-        in_flight.set_customer_ref(self.valid_ref(link));
+        in_flight.set_customer_ref(self.valid_ref(memo));
         found.ok()
     }
 
@@ -116,7 +116,7 @@ impl Handler {
         &self,
         wanted: CustomerRequest,
         caller: &Caller,
-        link: Option<Arc<Link>>,
+        memo: Option<Arc<Memo>>,
         in_flight: &InFlightRequest,
     ) -> Result<Found, Problem> {
         let customer = caller.customer();
@@ -136,18 +136,18 @@ impl Handler {
             let wait = self.cache.retry_after(&error, customer, &self.api);
             Problem::from_lookup(&error, self.not_found_ttl).retry_after(wait)
         })?;
-        if let Some(at_hand) = self.cache.at_hand(customer) {
-            let known_ref = link.and_then(|link| self.valid_ref(&link));
+        if let Some(link) = self.cache.link(customer) {
+            let previous_ref = memo.and_then(|memo| self.valid_ref(&memo));
             let customer_ref = self.log.refs().map(|refs| {
-                (known_ref.unwrap_or_else(|| refs.reference(customer)), refs.generation())
+                (previous_ref.unwrap_or_else(|| refs.reference(customer)), refs.generation())
             });
-            caller.remember(Link { customer: at_hand, customer_ref });
+            caller.remember(Memo { customer: link, customer_ref });
         }
         Ok(found)
     }
 
-    fn valid_ref(&self, link: &Link) -> Option<CustomerRef> {
-        let (customer_ref, generation) = link.customer_ref?;
+    fn valid_ref(&self, memo: &Memo) -> Option<CustomerRef> {
+        let (customer_ref, generation) = memo.customer_ref?;
         (self.log.refs()?.generation() == generation).then_some(customer_ref)
     }
 }
@@ -177,7 +177,7 @@ mod tests {
         clock::{Clock, manual::ManualClock},
         customer::CustomerRefKey,
         metrics::Metrics,
-        public::Drain,
+        server::Drain,
         settings::AccessLog,
         traces::Tracer,
     };

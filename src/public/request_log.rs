@@ -7,10 +7,7 @@ use std::{
     cell::{Cell, OnceCell},
     fmt,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use actix_http::{HttpMessage as _, Request};
@@ -33,6 +30,7 @@ use crate::{
     customer::{CustomerId, CustomerRef, CustomerRefKey},
     metrics::{GaugeGuard, Metrics},
     problem::Problem,
+    server::Drain,
     settings::AccessLog,
     traces::{Parent, Span, TraceContext, TraceId, Tracer},
 };
@@ -47,23 +45,6 @@ const UNKNOWN: &str = "unknown";
 
 /// The `cache` of a request without a cache lookup.
 const NO_LOOKUP: &str = "-";
-
-/// Whether the service is shutting down. Then responses close their connections.
-#[derive(Debug, Clone, Default)]
-pub struct Drain(Arc<AtomicBool>);
-
-impl Drain {
-    /// Begins the shutdown.
-    pub fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the shutdown has begun.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Counts, traces and logs requests.
 #[derive(Debug, Clone)]
@@ -246,10 +227,10 @@ impl InFlightRequest {
         self.cause.set(Some(PANIC));
     }
 
-    /// The client's trace, or the one that begins here.
+    /// The client's trace, or the one that starts here.
     fn trace_id(&self) -> Option<TraceId> {
-        let own = || self.span.place().map(|place| place.trace_id);
-        self.trace.as_ref().map(TraceContext::trace_id).or_else(own)
+        let new_trace = || self.span.place().map(|place| place.trace_id);
+        self.trace.as_ref().map(TraceContext::trace_id).or_else(new_trace)
     }
 
     /// The `reason` of a rejection, and the `cause` of a failure of this service or of Juspay.

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{clock::Clock, connection_info::ConnectionInfo, metrics::GaugeGuard};
 
-/// Maximum number of bytes read from a client while its last request is being answered.
+/// Maximum number of bytes read from a client before the response to its last request.
 const MAX_BUFFERED: usize = 8192;
 
 /// How long a response may wait for its reader.
@@ -39,8 +39,8 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 /// closed before, the kernel would discard that response (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long a new connection has to start its first request after its listener has closed: longer than a
-/// phone's round trip.
+/// How long a new connection has to start its first request after its listener has closed: longer than
+/// a mobile client's round trip.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// What a connection runs over.
@@ -123,7 +123,7 @@ impl Connection {
         self.peer_address
     }
 
-    /// While a request is being answered: buffers what arrives, and reports the end of the connection.
+    /// Before the response to a request: buffers received bytes, and reports the end of the connection.
     fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut space = [0; 1024];
         while self.guard.buffered() < MAX_BUFFERED {
@@ -166,7 +166,7 @@ impl Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<Result<(), Rejection>>> {
-        // Each turn parses the head again, so a long one should arrive in few pieces.
+        // Each iteration parses the head again, so a long head should arrive in few pieces.
         let mut space = [0; 8192];
         let mut has_ended = false;
         loop {
@@ -191,7 +191,7 @@ impl Connection {
         }
     }
 
-    /// Sends 100 Continue. Nothing else is being written, because the request is not answered yet.
+    /// Sends 100 Continue. Nothing else is being written, because the response has not started.
     fn send_interim(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         match Pin::new(&mut self.stream).poll_write(context, INTERIM) {
             Poll::Ready(Ok(length)) if length == INTERIM.len() => {
@@ -227,7 +227,7 @@ impl Connection {
         self.last_call.get_or_insert_with(|| self.limits.sleep(LAST_CALL)).poll_unpin(context)
     }
 
-    /// Limits the time of a request that has begun, and of a connection's first.
+    /// Limits the time of a started request, and of a connection's first request.
     fn poll_request_time(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_new && !self.guard.is_reading_request() {
             self.request_end = None;
@@ -263,7 +263,7 @@ impl Connection {
         }
     }
 
-    /// Discards what the client still sends, if anything.
+    /// Discards further bytes of the client.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let guard = &self.guard;
         let mut sends = self.is_rejected

@@ -45,9 +45,9 @@ pub fn pipelining_guard(input: &[u8]) {
             sent.heads.len(),
             "other heads than were sent, by {size}"
         );
-        for (seen, (head, is_empty_chunked)) in forwarded.requests.iter().zip(&sent.heads) {
-            is_as_sent(seen, head, *is_empty_chunked);
-            is_one(seen, max_head, 0);
+        for (received, (head, is_empty_chunked)) in forwarded.requests.iter().zip(&sent.heads) {
+            is_as_sent(received, head, *is_empty_chunked);
+            is_one(received, max_head, 0);
         }
         assert_eq!(forwarded.rejection, sent.rejection, "by {size}");
     }
@@ -57,7 +57,7 @@ pub fn pipelining_guard(input: &[u8]) {
         assert_eq!(all.first(), Some(other), "the result depends on the pieces");
         other.requests.iter().for_each(|request| is_one(request, max_head, max_body));
     }
-    answered_early(stream, sizes, guard());
+    early_response(stream, sizes, guard());
 }
 
 /// What a client has sent to a listener without bodies, read in one piece.
@@ -92,10 +92,10 @@ impl<'a> Sent<'a> {
                     return sent;
                 }
             };
-            assert_eq!(end_of_head(stream), Some(end), "the parser ends a head elsewhere");
+            assert_eq!(end_of_head(stream), Some(end), "the parser finds another end of the head");
             let (head, following) = stream.split_at_checked(end).expect("an end within");
             let is_chunked = parsed(head).is_some_and(|head| head.is_chunked());
-            // A request is complete when it is known whether it has a body.
+            // A request is complete when the next bytes show whether it has a body.
             if is_chunked && LAST_CHUNK.starts_with(following) && following.len() < LAST_CHUNK.len()
             {
                 return sent;
@@ -145,14 +145,14 @@ impl Parsed {
         self.line.2 == 1 && is_coded && self.values("content-length").is_empty()
     }
 
-    /// Without what is removed before the parser.
+    /// Without the lines that are removed before the parser.
     fn for_parser(mut self, is_empty_chunked: bool) -> Self {
-        let is_seen = |(name, _): &(String, Vec<u8>)| match &**name {
+        let is_forwarded = |(name, _): &(String, Vec<u8>)| match &**name {
             "upgrade" => false,
             "transfer-encoding" | "expect" => !is_empty_chunked,
             _ => true,
         };
-        self.lines.retain(is_seen);
+        self.lines.retain(is_forwarded);
         for (name, value) in &mut self.lines {
             let options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             let options: Vec<_> = options.collect();
@@ -167,12 +167,12 @@ impl Parsed {
     }
 }
 
-/// A forwarded head says what was sent, except for what is removed.
-fn is_as_sent(seen: &[u8], head: &[u8], is_empty_chunked: bool) {
+/// Checks that a forwarded head equals the sent one, except for removed lines.
+fn is_as_sent(received: &[u8], head: &[u8], is_empty_chunked: bool) {
     let sent = parsed(head).expect("a well-formed head").for_parser(is_empty_chunked);
-    let mut seen = parsed(seen).expect("a well-formed head");
-    seen.lines.retain(|(name, value)| name != "connection" || !value.is_empty());
-    assert_eq!(seen, sent, "another request than was sent");
+    let mut received = parsed(received).expect("a well-formed head");
+    received.lines.retain(|(name, value)| name != "connection" || !value.is_empty());
+    assert_eq!(received, sent, "another request than was sent");
 }
 
 /// What a guard has forwarded.
@@ -183,24 +183,24 @@ struct Forwarded {
     rejection: Option<Rejection>,
 }
 
-/// Sends the stream in pieces, and answers each request as soon as it is forwarded.
+/// Sends the stream in pieces, and responds to each request as soon as it is forwarded.
 fn forwarded(stream: &[u8], size: usize, mut guard: PipeliningGuard) -> Forwarded {
     let mut forwarded = Forwarded::default();
-    let mut seen = Vec::new();
+    let mut received = Vec::new();
     for piece in stream.chunks(size) {
         let mut fresh = match guard.forward(piece) {
-            Ok(fresh) => piece.get(..fresh).expect("no more than came").to_vec(),
+            Ok(fresh) => piece.get(..fresh).expect("at most the piece").to_vec(),
             Err(rejection) => return Forwarded { rejection: Some(rejection), ..forwarded },
         };
         loop {
-            seen.append(&mut fresh);
+            received.append(&mut fresh);
             while guard.awaits_response() {
-                forwarded.requests.push(std::mem::take(&mut seen));
+                forwarded.requests.push(std::mem::take(&mut received));
                 respond(&mut guard);
             }
             match guard.forward_buffered(usize::MAX) {
-                Ok(held) if held.is_empty() && !guard.awaits_response() => break,
-                Ok(held) => fresh.extend_from_slice(&held),
+                Ok(buffered) if buffered.is_empty() && !guard.awaits_response() => break,
+                Ok(buffered) => fresh.extend_from_slice(&buffered),
                 Err(rejection) => return Forwarded { rejection: Some(rejection), ..forwarded },
             }
         }
@@ -208,7 +208,7 @@ fn forwarded(stream: &[u8], size: usize, mut guard: PipeliningGuard) -> Forwarde
     forwarded
 }
 
-/// Answers the request whose response is awaited.
+/// Responds to the forwarded request.
 fn respond(guard: &mut PipeliningGuard) {
     assert!(!guard.is_reading_request(), "a response is awaited within a request");
     assert_eq!(guard.forward(b""), Ok(0), "bytes are forwarded before the response");
@@ -231,7 +231,10 @@ fn is_one(request: &[u8], max_head: usize, max_body: usize) {
         Err(_) => return,
         Ok(Some(Message::Item(request))) => {
             assert_ne!(request.head().connection_type(), ConnectionType::Upgrade);
-            assert!(!request.head().headers.contains_key(UPGRADE), "the parser sees an upgrade");
+            assert!(
+                !request.head().headers.contains_key(UPGRADE),
+                "the parser receives an upgrade"
+            );
         }
         Ok(_) => panic!("no request to the parser"),
     }
@@ -241,29 +244,29 @@ fn is_one(request: &[u8], max_head: usize, max_body: usize) {
         let is_end = |part| matches!(part, Message::Chunk(None));
         assert!(parts.any(is_end), "the parser waits for more of it");
     }
-    assert!(bytes.is_empty(), "the parser sees bytes after the request");
+    assert!(bytes.is_empty(), "the parser receives bytes after the request");
 }
 
-/// Answers before a body is complete. Then nothing more is forwarded.
-fn answered_early(stream: &[u8], [size, ..]: [usize; 3], mut guard: PipeliningGuard) {
-    let mut is_answered = false;
+/// Responds before a body is complete. Then nothing more is forwarded.
+fn early_response(stream: &[u8], [size, ..]: [usize; 3], mut guard: PipeliningGuard) {
+    let mut has_responded = false;
     for piece in stream.chunks(size) {
         let Ok(mut fresh) = guard.forward(piece) else { return };
         loop {
-            assert!(!is_answered || fresh == 0, "bytes are forwarded after an early response");
-            while guard.awaits_response() && !is_answered {
+            assert!(!has_responded || fresh == 0, "bytes are forwarded after an early response");
+            while guard.awaits_response() && !has_responded {
                 respond(&mut guard);
             }
-            let Ok(held) = guard.forward_buffered(usize::MAX) else { return };
-            if held.is_empty() && (is_answered || !guard.awaits_response()) {
+            let Ok(buffered) = guard.forward_buffered(usize::MAX) else { return };
+            if buffered.is_empty() && (has_responded || !guard.awaits_response()) {
                 break;
             }
-            fresh = held.len();
+            fresh = buffered.len();
         }
-        // Until the body has started, no head has been forwarded that could be answered.
+        // Until the body has started, no head has been forwarded that could get a response.
         if guard.is_reading_body() && !guard.response_written(RESPONSE) && guard.is_last() {
             assert!(guard.awaits_response(), "the rest of a body is forwarded");
-            is_answered = true;
+            has_responded = true;
         }
     }
 }
@@ -341,7 +344,7 @@ mod tests {
         }
 
         #[test]
-        fn parser_sees_one_request_whatever_a_head_says_of_its_body(
+        fn parser_receives_one_request_for_any_body_headers(
             size in 1_u8..90,
             requests in vec((select(METHODS), vec(select(LINES), 0..5), select(BODIES)), 1..4),
         ) {

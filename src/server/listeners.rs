@@ -1,4 +1,4 @@
-//! TCP and unix sockets: bound before anything else starts, and closed without losing a connection
+//! TCP and unix sockets: bound before the workers start, and closed without losing a connection
 //! (promise P8).
 
 use std::{
@@ -141,7 +141,7 @@ impl Accepting {
     /// Prevents further connections; waiting ones can still be accepted. If the socket closed while
     /// connections wait, the kernel would reset them.
     ///
-    /// A unix socket refuses new connections at once. TCP drops the first packet of a handshake; the
+    /// A unix socket rejects new connections at once. TCP drops the first packet of a handshake; the
     /// client repeats it after 1 s and is refused, because the socket is closed by then.
     pub(super) fn stop_handshakes(&mut self) {
         let stopped = match self {
@@ -170,7 +170,7 @@ impl Accepting {
 fn drop_handshakes(socket: &Socket) -> io::Result<()> {
     use socket2::SockFilter;
 
-    // Classic BPF, which sees a packet from the TCP header on: `tcp[13] & 0x12 == 0x02`.
+    // Classic BPF, which gets a packet from the TCP header on: `tcp[13] & 0x12 == 0x02`.
     const LOAD_BYTE: u16 = 0x30;
     const AND: u16 = 0x54;
     const JUMP_IF_EQUAL: u16 = 0x15;
@@ -277,8 +277,8 @@ mod tests {
         let listen = [Listen::Unix(path.clone())];
         let listeners = Listeners::bind("server.listen", &listen).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
-        let taken = Listeners::bind("server.listen", &listen).err().unwrap().to_string();
-        assert!(taken.starts_with("server.listen: can't listen on "), "{taken}");
+        let occupied = Listeners::bind("server.listen", &listen).err().unwrap().to_string();
+        assert!(occupied.starts_with("server.listen: can't listen on "), "{occupied}");
         assert!(path.exists(), "a socket in use is not removed");
         drop(listeners);
         assert!(!path.exists());
@@ -344,14 +344,14 @@ mod tests {
             let listener = accepting.into_std().unwrap();
             assert!(listener.accept().is_ok());
             assert_eq!(listener.accept().err().unwrap().kind(), io::ErrorKind::WouldBlock);
-            let late = match &listener {
+            let waiting = match &listener {
                 Listener::Unix(..) => unix::UnixStream::connect(&path).map(drop),
                 Listener::Tcp(_) => tokio::net::TcpStream::connect(address)
                     .now_or_never()
                     .unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
                     .map(drop),
             };
-            assert!(late.is_err());
+            assert!(waiting.is_err());
             assert!(!path.exists());
         }
         drop((waiting, waiting_too));
@@ -361,8 +361,8 @@ mod tests {
     async fn error_of_a_used_port_names_the_key() {
         let free = [Listen::Tcp("127.0.0.1:0".parse().unwrap())];
         let listeners = Listeners::bind("server.listen", &free).unwrap();
-        let taken = Listen::Tcp(listeners.addresses[0]);
-        let error = Listeners::bind("server.admin_listen", &[taken]).err().unwrap().to_string();
+        let occupied = Listen::Tcp(listeners.addresses[0]);
+        let error = Listeners::bind("server.admin_listen", &[occupied]).err().unwrap().to_string();
         assert!(error.starts_with("server.admin_listen: can't listen on 127.0.0.1:"), "{error}");
     }
 }

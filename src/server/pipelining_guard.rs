@@ -1,8 +1,8 @@
-//! Forwards one request at a time to actix; what the client sends ahead is buffered until the response
-//! starts. Knows no sockets.
+//! Forwards one request at a time to actix; pipelined requests are buffered until the response starts.
+//! Knows no sockets.
 //!
-//! actix decodes everything that has arrived before it answers, and frames a response by the request that
-//! it decoded last: a `HEAD` after a `GET` removes the `GET`'s body, and requests after `Connection: close`
+//! actix decodes all received requests before it responds, and frames a response by the request that it
+//! decoded last: a `HEAD` after a `GET` removes the `GET`'s body, and requests after `Connection: close`
 //! run. So a head is forwarded when it is complete, and on the admin listener its body with it, by the
 //! body's `Content-Length`. The public listener forwards no bodies.
 //!
@@ -16,7 +16,7 @@ use bytes::{Buf as _, BytesMut};
 
 use super::request_head::{LAST_CHUNK, Rejection, RequestHead, Without, for_parser};
 
-/// Precedes the response to `Expect: 100-continue`, and is none itself (RFC 9110 §15.2).
+/// Precedes the response to `Expect: 100-continue`, and is not a response itself (RFC 9110 §15.2).
 pub(super) const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The state of a connection's current request.
@@ -85,7 +85,7 @@ impl PipeliningGuard {
         self.buffer.len()
     }
 
-    /// Whether a request has begun to arrive and is not complete.
+    /// Whether a request has started to arrive and is not complete.
     pub(super) fn is_reading_request(&self) -> bool {
         self.is_reading_body()
             || self.forwardable > 0
@@ -138,8 +138,8 @@ impl PipeliningGuard {
         Ok(count)
     }
 
-    /// Buffered bytes to forward now, at most `room`.
-    pub(super) fn forward_buffered(&mut self, room: usize) -> Result<BytesMut, Rejection> {
+    /// Buffered bytes to forward now, at most `max`.
+    pub(super) fn forward_buffered(&mut self, max: usize) -> Result<BytesMut, Rejection> {
         if self.forwardable == 0 {
             let buffer = std::mem::take(&mut self.buffer);
             match self.step(&buffer)? {
@@ -149,11 +149,11 @@ impl PipeliningGuard {
                 }
             }
         }
-        let count = self.forwardable.min(room);
+        let count = self.forwardable.min(max);
         self.forwardable = self.forwardable.saturating_sub(count);
         let forwarded = self.buffer.split_to(count);
         if self.buffer.is_empty() {
-            // So that an idle connection holds no memory.
+            // Frees the buffer of an idle connection.
             self.buffer = BytesMut::new();
         }
         Ok(forwarded)
@@ -218,7 +218,7 @@ impl PipeliningGuard {
             self.interim = interim.get(common..);
             return false;
         }
-        // After such a response actix closes the connection.
+        // actix closes the connection after this response.
         self.is_last |= self.body > 0 || self.forwardable > 0;
         (self.body, self.forwardable) = (0, 0);
         if !self.is_last {

@@ -1,8 +1,8 @@
 //! Parses a request head before actix does: where it ends, how long its body is (RFC 9112 §6), and which
-//! lines actix must not see. Knows no connections.
+//! lines must not reach actix. Knows no connections.
 //!
-//! actix never sees an upgrade (RFC 9110 §7.8 lets a server ignore one): it would answer with
-//! `connection: upgrade` and close without notice. It does not see a transfer coding either if the body is
+//! actix never receives an upgrade (RFC 9110 §7.8 lets a server ignore one): it would respond with
+//! `connection: upgrade` and close without notice. A transfer coding is removed too if the body is
 //! empty, because a lone last chunk is no body. httparse is actix's own parser, so both find the same end.
 
 use std::mem::MaybeUninit;
@@ -125,7 +125,7 @@ pub(super) struct Without {
     pub(super) expectation: bool,
 }
 
-/// A well-formed head as actix sees it.
+/// A well-formed head as actix receives it.
 pub(super) fn for_parser(head: &[u8], without: Without) -> BytesMut {
     let mut forwarded = BytesMut::with_capacity(head.len());
     for line in head.split_inclusive(|byte| *byte == b'\n') {

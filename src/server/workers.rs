@@ -1,9 +1,9 @@
-//! Accepts a listener's connections and distributes them to its worker threads in turn, up to the capacity
-//! of each.
+//! Accepts a listener's connections and distributes them round-robin to its worker threads, up to the
+//! capacity of each.
 //!
 //! actix-server loses connections at shutdown: it closes sockets with connections that wait to be accepted,
-//! and drops accepted ones that no worker has started. Here the order is (promise P8): no further
-//! connection can begin; waiting ones are accepted; the socket closes; each worker ends after its last
+//! and drops accepted ones that no worker has started. Here the order is (promise P8): no new
+//! connection can start; waiting ones are accepted; the socket closes; each worker ends after its last
 //! connection. Knows no HTTP.
 
 use std::{
@@ -42,7 +42,7 @@ pub(crate) struct ListenerCapacity {
     pub(super) connections: usize,
     /// How long it waits for the last responses.
     pub(super) grace: Duration,
-    /// How long TCP handshakes that have begun may take before the sockets close.
+    /// How long started TCP handshakes may take before the sockets close.
     pub(super) last_handshakes: Duration,
 }
 
@@ -216,7 +216,7 @@ async fn work(
     }
 }
 
-/// A worker, as the acceptor sees it.
+/// The acceptor's handle of a worker.
 struct Worker {
     arrivals: UnboundedSender<Arrival>,
     permits: Arc<Semaphore>,
@@ -227,23 +227,23 @@ struct Workers {
     list: Vec<Worker>,
     /// The index of the worker that gets the next connection.
     next: Cell<usize>,
-    /// The sum of theirs.
+    /// The permits of all workers.
     permits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
 }
 
 impl Workers {
-    /// Waits until any of them has room.
+    /// Waits until any worker has a free permit.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
         Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 
-    /// Gives a connection to the next worker with room. The permit guarantees that there is one.
+    /// Gives a connection to the next worker with a free permit. `of_all` guarantees that there is one.
     fn give(&self, socket: usize, accepted: Accepted, of_all: OwnedSemaphorePermit) {
         let count = self.list.len();
-        let turns = self.list.iter().enumerate().cycle().skip(self.next.get()).take(count);
-        for (index, worker) in turns {
+        let order = self.list.iter().enumerate().cycle().skip(self.next.get()).take(count);
+        for (index, worker) in order {
             if let Ok(of_worker) = Arc::clone(&worker.permits).try_acquire_owned() {
                 self.next.set(index.saturating_add(1).checked_rem(count).unwrap_or(0));
                 let permit = Permit { _of_worker: of_worker, _of_all: of_all };
@@ -278,14 +278,14 @@ async fn accept_all(
     Ok(())
 }
 
-/// Accepts from each socket in turn, for ever. Cancelling loses no connection.
+/// Accepts from the sockets round-robin, until cancelled. Cancelling loses no connection.
 async fn accept_on(sockets: &[Accepting], workers: &Workers) {
     let mut first: usize = 0;
     // Without a permit, connections wait in the kernel.
     while let Some(permit) = workers.permit().await {
         let (index, accepted) = poll_fn(|context| {
-            let turns = sockets.iter().enumerate().cycle().skip(first).take(sockets.len());
-            for (index, socket) in turns {
+            let order = sockets.iter().enumerate().cycle().skip(first).take(sockets.len());
+            for (index, socket) in order {
                 if let Poll::Ready(accepted) = socket.poll_accept(context) {
                     return Poll::Ready((index, accepted));
                 }
@@ -311,7 +311,7 @@ async fn accept_on(sockets: &[Accepting], workers: &Workers) {
     }
 }
 
-/// Accepts the connections that wait at a socket where no further one can begin.
+/// Accepts the connections that wait at a socket where no new one can start.
 async fn accept_rest(socket: &Listener, index: usize, workers: &Workers) {
     while let Some(permit) = workers.permit().await {
         match socket.accept() {

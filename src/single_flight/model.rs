@@ -34,7 +34,7 @@ use self::table::{Join, Leader, SingleFlight};
 /// are fewer orders; a result is stored after a switch.
 #[derive(Default)]
 struct Cache {
-    flights: SingleFlight<(), u32>,
+    single_flight: SingleFlight<(), u32>,
     stored: std::sync::Mutex<Option<u32>>,
     purges: AtomicU32,
     running: AtomicUsize,
@@ -50,8 +50,8 @@ impl Cache {
     /// Looks up the value and computes it if needed, like a request.
     fn get(&self) -> u32 {
         loop {
-            let seen = *self.stored.lock().unwrap();
-            if let Some(value) = seen {
+            let stored = *self.stored.lock().unwrap();
+            if let Some(value) = stored {
                 return value;
             }
             match self.join() {
@@ -69,7 +69,7 @@ impl Cache {
 
     fn join(&self) -> Option<Join<(), u32, ()>> {
         let is_needed = || self.stored.lock().unwrap().is_none().then_some(()).ok_or(());
-        self.flights.join(&(), is_needed).ok()
+        self.single_flight.join(&(), is_needed).ok()
     }
 
     fn lead(&self) -> Leader<(), u32> {
@@ -105,7 +105,7 @@ impl Cache {
     }
 
     fn purge(&self) {
-        self.flights.invalidate(None, || {
+        self.single_flight.invalidate(None, || {
             self.purges.fetch_add(1, Ordering::SeqCst);
             *self.stored.lock().unwrap() = None;
         });
@@ -114,7 +114,7 @@ impl Cache {
     /// After all requests.
     fn check(&self, computations: usize) {
         // A scenario may have poisoned it.
-        let table = self.flights.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.single_flight.table.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(table.is_empty(), "every key was released");
         assert_eq!(self.computations.load(Ordering::SeqCst), computations);
     }
@@ -181,7 +181,7 @@ fn p4_when_a_leader_panics_while_storing_one_waiter_computes() {
 }
 
 #[test]
-fn p4_a_waiter_that_leaves_takes_nothing_from_the_others() {
+fn p4_dropped_waiter_does_not_affect_the_others() {
     in_every_order(|cache| {
         let leader = cache.lead();
         let Some(Join::Waiter(leaving)) = cache.join() else { panic!("no computation to join") };
@@ -205,12 +205,12 @@ fn p4_a_purge_discards_the_running_computation_and_later_requests_wait_for_a_new
         assert_eq!(cache.get(), 1, "a value from before the purge");
         assert!(before.join().unwrap() <= 1);
         assert_eq!(*cache.stored.lock().unwrap(), Some(1));
-        assert!(cache.flights.table.lock().unwrap().is_empty());
+        assert!(cache.single_flight.table.lock().unwrap().is_empty());
     });
 }
 
 #[test]
-fn p4_a_leader_dropped_behind_an_invalidated_computation_lets_none_start_beside_it() {
+fn p4_no_computation_starts_beside_an_invalidated_one_after_a_leader_is_dropped() {
     in_every_order(|cache| {
         let old = cache.lead();
         let running = cache.start(&old);

@@ -1,13 +1,13 @@
 //! The table of running computations (promise P4). It stores no results.
 //!
 //! The first request for a key becomes the [`Leader`], and the others wait. The leader computes in a
-//! task of its own, so a disconnecting client cancels nothing. It reports panics of the computation
-//! as an outcome; if its task ends without one, dropping the leader releases the key and the waiting
-//! requests try again.
+//! separate task, so a disconnecting client cancels nothing. It reports panics of the computation as
+//! an outcome. If its task ends without an outcome, dropping the leader releases the key, and the
+//! waiting requests try again.
 //!
 //! An invalidation, such as a purge, applies to computations that have started. Their waiters get the
 //! outcome, but it isn't stored, and the next request becomes the leader of a new computation. That
-//! one starts when the invalidated one has ended.
+//! computation starts when the invalidated one has ended.
 
 use std::{
     collections::HashMap,
@@ -42,7 +42,7 @@ struct Current<T> {
     has_started: bool,
 }
 
-/// The part of a request that waits for a computation.
+/// Waits for the outcome of a computation.
 #[derive(Debug)]
 pub(crate) struct Waiter<T> {
     state: watch::Receiver<State<T>>,
@@ -62,7 +62,7 @@ pub(crate) struct Leader<K: Eq + Hash, T> {
     state: watch::Sender<State<T>>,
 }
 
-/// The part that a request takes in a computation.
+/// The role of a request in a computation.
 #[derive(Debug)]
 pub(crate) enum Join<K: Eq + Hash, T, P> {
     /// None is running: the request has to compute, with the permit for it.
@@ -74,7 +74,7 @@ pub(crate) enum Join<K: Eq + Hash, T, P> {
 impl<K: Eq + Hash + Clone, T> SingleFlight<K, T> {
     /// Joins the running computation, or becomes the leader of a new one if `permit` allows it.
     /// `permit` is called while no computation can finish, so a result that it doesn't find in
-    /// memory is not there yet.
+    /// memory has not been stored yet.
     pub(crate) fn join<P, E>(
         &self,
         key: &K,
@@ -142,9 +142,9 @@ impl<K: Eq + Hash, T> Leader<K, T> {
     /// Releases the key. Returns whether the computation had it, or was invalidated.
     fn release(&self, table: &mut Table<K, T>) -> bool {
         let Some(entry) = table.get_mut(&self.key) else { return false };
-        let own = self.waiter();
-        let was_current = entry.current.take_if(|current| current.waiter.is_same(&own)).is_some();
-        entry.invalidated.take_if(|invalidated| invalidated.is_same(&own));
+        let this = self.waiter();
+        let was_current = entry.current.take_if(|current| current.waiter.is_same(&this)).is_some();
+        entry.invalidated.take_if(|invalidated| invalidated.is_same(&this));
         if entry.current.is_none() && entry.invalidated.is_none() {
             table.remove(&self.key);
         }
@@ -175,7 +175,7 @@ impl<K: Eq + Hash, T> Drop for Leader<K, T> {
 impl<T> Waiter<T> {
     /// Waits for the end of the computation.
     async fn ended(&self) {
-        // An error is an end, too: the leader is gone.
+        // An error also means the end: the leader was dropped.
         drop(self.state.clone().wait_for(|state| state.outcome.is_some()).await);
     }
 
@@ -223,7 +223,7 @@ impl<T> Clone for Waiter<T> {
     }
 }
 
-/// A panic leaves no change half done, so a poisoned lock is safe to use.
+/// No panic interrupts a change of the table, so a poisoned lock is safe to use.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! The admin listener: what is open, who may do the rest, purging. `logs`, `lost_lines`,
-//! `metrics` and `page` hold what operators see, `connections` what comes before the routes.
+//! The admin listener: open routes, access control and purges. `logs`, `lost_lines`, `metrics` and
+//! `page` test what operators see; `connections` tests the connections.
 
 mod connections;
 mod logs;
@@ -22,11 +22,11 @@ use tokio::{
 
 use crate::support::{Phone, Reply, Stage, World, guard, until, with_timeout};
 
-/// Where anyone on the network could connect.
+/// Listens on all addresses.
 const EXPOSED: &str = "server.admin_listen = \"0.0.0.0:0\"";
 
-/// A problem of the admin listener's.
-fn refused(reply: &Reply, status: u16, code: &str) {
+/// Checks a problem response of the admin listener.
+fn is_rejected(reply: &Reply, status: u16, code: &str) {
     assert_eq!((reply.status, &*reply.code()), (status, code));
     assert_eq!(reply.header("cache-control"), Some("no-store"));
 }
@@ -62,7 +62,7 @@ async fn probes_and_metrics_are_open_on_any_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purged_customer_is_asked_for_anew() {
+async fn purged_customer_is_fetched_again() {
     let world = World::new().await;
     let calls = |customer| world.simulator().calls(customer);
     let before = world.phone("alice").me().await.token();
@@ -83,7 +83,7 @@ async fn a_purged_customer_is_asked_for_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purge_says_exactly_what() {
+async fn purge_requires_exactly_one_customer_or_all() {
     let world = World::new().await;
     world.phone("alice").me().await;
     for body in [
@@ -101,39 +101,39 @@ async fn a_purge_says_exactly_what() {
         json!({"customer": "alice"}),
         json!({"all": true, "more": 1}),
     ] {
-        refused(&purge(&world.admin(), body).await, 400, "invalid_request");
+        is_rejected(&purge(&world.admin(), body).await, 400, "invalid_request");
     }
     let not_json = "POST /cache/purge HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\
                     Connection: close\r\n\r\nall: true";
-    refused(&world.admin().raw(not_json).await, 400, "invalid_request");
-    refused(&world.admin().request("POST", "/cache/purge", "").await, 400, "invalid_request");
+    is_rejected(&world.admin().raw(not_json).await, 400, "invalid_request");
+    is_rejected(&world.admin().request("POST", "/cache/purge", "").await, 400, "invalid_request");
     world.phone("alice").me().await;
     assert_eq!(world.simulator().calls("alice"), 1, "nothing was purged");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_paths_and_methods_are_told_apart() {
+async fn unknown_paths_get_404_and_wrong_methods_405() {
     let world = World::new().await;
     for method in ["GET", "PUT", "DELETE", "OPTIONS"] {
         let reply = world.admin().request(method, "/cache/purge", "").await;
-        refused(&reply, 405, "method_not_allowed");
+        is_rejected(&reply, 405, "method_not_allowed");
         assert_eq!(reply.header("allow"), Some("POST"));
     }
     for path in ["/livez", "/readyz", "/metrics"] {
         let reply = world.admin().request("POST", path, "").await;
-        refused(&reply, 405, "method_not_allowed");
+        is_rejected(&reply, 405, "method_not_allowed");
         assert_eq!(reply.header("allow"), Some("GET, HEAD"));
     }
     for path in ["//", "/me/customer", "/cache", "/cache/purge/", "/metrics/", "/admin"] {
-        refused(&world.admin().get(path).await, 404, "not_found");
+        is_rejected(&world.admin().get(path).await, 404, "not_found");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_loopback_no_web_page_gets_through() {
+async fn requests_from_web_pages_are_rejected_on_loopback() {
     let world = World::new().await;
     let all = json!({"all": true}).to_string();
-    let ask = async |head: &str| {
+    let send = async |head: &str| {
         let length = all.len();
         let request =
             format!("POST /cache/purge HTTP/1.0\r\n{head}Content-Length: {length}\r\n\r\n");
@@ -149,7 +149,7 @@ async fn on_loopback_no_web_page_gets_through() {
         "Host: localhost\r\nOrigin: http://localhost\r\n",
         "Host: localhost\r\nOrigin: null\r\n",
     ] {
-        refused(&ask(head).await, 403, "admin_forbidden");
+        is_rejected(&send(head).await, 403, "admin_forbidden");
     }
     for head in [
         "Host: localhost\r\n",
@@ -158,25 +158,25 @@ async fn on_loopback_no_web_page_gets_through() {
         "Host: [::1]:1\r\n",
         "Host: [::ffff:127.0.0.1]:9464\r\n",
     ] {
-        assert_eq!(ask(head).await.status, 200, "{head}");
+        assert_eq!(send(head).await.status, 200, "{head}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_other_addresses_admin_actions_are_off_without_a_token_file() {
+async fn admin_actions_are_disabled_on_other_addresses_without_a_token_file() {
     let world = World::with(EXPOSED).await;
     world.phone("alice").me().await;
     let mut admin = world.admin();
     for token in [None, Some("guess".to_owned())] {
         admin.token = token;
-        refused(&purge(&admin, json!({"all": true})).await, 403, "admin_disabled");
+        is_rejected(&purge(&admin, json!({"all": true})).await, 403, "admin_disabled");
     }
-    refused(&admin.get("/nothing").await, 404, "not_found");
+    is_rejected(&admin.get("/nothing").await, 404, "not_found");
     world.phone("alice").me().await;
     assert_eq!(world.simulator().calls("alice"), 1);
 }
 
-/// Puts the admin token into a file, and names it in the settings.
+/// Writes the admin token to a file. Returns the setting with its path.
 fn token_file(directory: &Path, token: &str) -> String {
     let path = directory.join("admin-token");
     std::fs::write(&path, token).unwrap();
@@ -184,7 +184,7 @@ fn token_file(directory: &Path, token: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_other_addresses_the_admin_token_opens() {
+async fn admin_token_is_required_on_other_addresses() {
     let directory = tempfile::tempdir().unwrap();
     let settings = token_file(directory.path(), "secret-1\n");
     let world = World::with(&format!("{EXPOSED}\n{settings}")).await;
@@ -193,31 +193,31 @@ async fn on_other_addresses_the_admin_token_opens() {
         purge(&admin, json!({"all": true})).await
     };
     let missing = with(None).await;
-    refused(&missing, 401, "missing_token");
+    is_rejected(&missing, 401, "missing_token");
     assert_eq!(missing.header("www-authenticate"), Some("Bearer realm=\"juspay-bff\""));
     for wrong in ["secret", "secret-1x", "SECRET-1", "x"] {
         let reply = with(Some(wrong)).await;
-        refused(&reply, 401, "invalid_token");
+        is_rejected(&reply, 401, "invalid_token");
         let challenge = "Bearer realm=\"juspay-bff\", error=\"invalid_token\"";
         assert_eq!(reply.header("www-authenticate"), Some(challenge));
     }
     assert_eq!(with(Some("secret-1")).await.status, 200);
 
     token_file(directory.path(), "secret-2");
-    // The keeper of the keys, the sweeper and the follower of secrets.
+    // The JWKS refresher, the sweep and the watcher of secret files.
     world.clock.sleepers(3).await;
-    assert_eq!(with(Some("secret-1")).await.status, 200, "nobody has looked yet");
+    assert_eq!(with(Some("secret-1")).await.status, 200, "the file was not polled yet");
     world.clock.advance(Duration::from_secs(10));
     until("the new token", async || with(Some("secret-2")).await.status == 200).await;
-    refused(&with(Some("secret-1")).await, 401, "invalid_token");
+    is_rejected(&with(Some("secret-1")).await, 401, "invalid_token");
 
     token_file(directory.path(), "");
     world.clock.advance(Duration::from_secs(10));
-    assert_eq!(with(Some("secret-2")).await.status, 200, "the last good one stays");
-    assert_eq!(with(Some("")).await.status, 401, "an empty file is no empty token");
+    assert_eq!(with(Some("secret-2")).await.status, 200, "the previous token stays valid");
+    assert_eq!(with(Some("")).await.status, 401, "an empty file does not set an empty token");
 }
 
-/// One exchange over a unix socket.
+/// Sends one request over a unix socket.
 async fn over(socket: &Path, request: &str) -> Reply {
     let exchange = async {
         let mut stream = UnixStream::connect(socket).await.unwrap();
@@ -226,7 +226,7 @@ async fn over(socket: &Path, request: &str) -> Reply {
         stream.read_to_end(&mut bytes).await.unwrap();
         bytes
     };
-    let reply = Reply::parse(&with_timeout("an answer", exchange).await).expect("an answer");
+    let reply = Reply::parse(&with_timeout("a response", exchange).await).expect("a response");
     guard::answered(request, &reply);
     reply
 }
@@ -256,21 +256,21 @@ async fn both_listeners_work_on_unix_sockets() {
     let purge = "POST /cache/purge HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                  Content-Length: 12\r\n\r\n{\"all\":true}";
     assert_eq!(purged(&over(&admin, purge).await), 1);
-    let foreign = purge.replace("localhost", "evil.example");
-    refused(&over(&admin, &foreign).await, 403, "admin_forbidden");
+    let from_web_page = purge.replace("localhost", "evil.example");
+    is_rejected(&over(&admin, &from_web_page).await, 403, "admin_forbidden");
 
     drop(world);
-    assert!(!public.exists() && !admin.exists(), "the sockets' files are removed");
+    assert!(!public.exists() && !admin.exists(), "the socket files are removed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_on_unix_sockets_alone_works() {
+async fn service_works_on_unix_sockets_only() {
     let directory = tempfile::tempdir().unwrap();
     let public = directory.path().join("public.sock");
     let settings = format!("server.listen = \"unix:{}\"", public.display());
     let world = World::with(&settings).await;
-    let nobody = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    assert_eq!(over(&public, nobody).await.code(), "missing_token");
+    let without_token = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(over(&public, without_token).await.code(), "missing_token");
     drop(world);
     assert!(!public.exists());
 }

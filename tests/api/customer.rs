@@ -1,7 +1,7 @@
 //! The response to a client: body, options, headers, methods, paths. `problems` covers errors,
-//! `bad_bytes` input that isn't HTTP (promise P7).
+//! `malformed_input` covers input that isn't HTTP (promise P7).
 
-mod bad_bytes;
+mod malformed_input;
 mod problems;
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ const JUSPAYS: &str = r#"{
 }"#;
 
 /// The client's response to it, without the closing brace.
-const OURS: &str = concat!(
+const RESPONSE: &str = concat!(
     r#"{"id":"cst_b9c0dd1e8c7d4bb8a3e0c6c1a2b3c4d5","object":"customer","#,
     r#""object_reference_id":"alice","mobile_country_code":"91","mobile_number":"9988776655","#,
     r#""email_address":"a.b@example.com","first_name":"Ünï \"quoted\"","last_name":null,"#,
@@ -50,8 +50,8 @@ const OUR_TOKEN: &str = concat!(
 async fn documented(settings: &str) -> World {
     let world = World::with(settings).await;
     let body = JUSPAYS.to_owned();
-    let answer = Fault::Status { status: 200, headers: [].into(), body };
-    world.simulator().inject(FaultRule::always(answer));
+    let response = Fault::Status { status: 200, headers: [].into(), body };
+    world.simulator().inject(FaultRule::always(response));
     world
 }
 
@@ -71,7 +71,7 @@ async fn client_gets_its_customer_with_a_token() {
     for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
         let reply = phone.me().await;
         assert_eq!(reply.status, 200, "{}", reply.text());
-        assert_eq!(reply.text(), format!("{OURS}{OUR_TOKEN}}}"));
+        assert_eq!(reply.text(), format!("{RESPONSE}{OUR_TOKEN}}}"));
         assert_eq!(reply.header("content-type"), Some("application/json"));
         assert_eq!(reply.header("cache-control"), Some("no-store"));
         assert_eq!(reply.header("juspay-token-expires-in"), Some("899"));
@@ -86,12 +86,12 @@ async fn object_without_token_is_the_same_from_juspay_and_cache() {
     let phone = world.phone("alice");
     for cache_status in ["juspay-bff; fwd=uri-miss; stored; ttl=779", "juspay-bff; hit; ttl=779"] {
         let reply = phone.get(WITHOUT_TOKEN).await;
-        assert_eq!(reply.text(), format!("{OURS}}}"));
+        assert_eq!(reply.text(), format!("{RESPONSE}}}"));
         assert_eq!(reply.header("juspay-token-expires-in"), None);
         assert_eq!(reply.cache_status(), cache_status);
     }
     // Its entry also serves requests with a token.
-    assert_eq!(phone.me().await.text(), format!("{OURS}{OUR_TOKEN}}}"));
+    assert_eq!(phone.me().await.text(), format!("{RESPONSE}{OUR_TOKEN}}}"));
     assert_eq!(world.simulator().calls("alice"), 1);
     let request = world.simulator().requests().pop().unwrap();
     assert_eq!(request.query, "options.get_client_auth_token=true");
@@ -107,7 +107,7 @@ async fn customer_with_an_unusable_token_is_served_without_it() {
         assert_eq!(reply.status, 200, "{customer}");
         assert_eq!(reply.json()["object_reference_id"], customer);
         assert_eq!(reply.json()["juspay"], Value::Null);
-        assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss", "nothing is kept");
+        assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss", "nothing is stored");
     }
 }
 
@@ -220,13 +220,13 @@ async fn cache_status_names_the_source() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let gate = world.simulator().hold("alice");
-    let ask = || {
+    let request = || {
         let phone = phone.clone();
         tokio::spawn(async move { phone.me().await })
     };
-    let first = ask();
+    let first = request();
     gate.arrived(1).await;
-    let second = ask();
+    let second = request();
     let waiting = "juspay_bff_http_requests_waiting";
     until("the second one waits", async || world.metric(waiting).await > 1.0).await;
     gate.release();
@@ -262,11 +262,11 @@ async fn valid_request_id_is_returned_and_others_are_replaced() {
             let reply = phone.request("GET", target, &format!("X-Request-Id: {sane}\r\n")).await;
             assert_eq!(reply.header("x-request-id"), Some(sane));
         }
-        for odd in ["", "X-Request-Id: a b\r\n", &format!("X-Request-Id: {long}\r\n")] {
-            let made = phone.request("GET", target, odd).await;
+        for invalid in ["", "X-Request-Id: a b\r\n", &format!("X-Request-Id: {long}\r\n")] {
+            let made = phone.request("GET", target, invalid).await;
             let id = made.header("x-request-id").unwrap().to_owned();
             assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
-            let another = phone.request("GET", target, odd).await;
+            let another = phone.request("GET", target, invalid).await;
             assert_ne!(another.header("x-request-id"), Some(&*id));
         }
     }

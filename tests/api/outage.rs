@@ -1,5 +1,5 @@
 //! Promise P5: a Juspay that fails, is slow or returns wrong data is invisible to customers whose
-//! token is above the outage floor. Promise P3 holds throughout, whatever the clocks do.
+//! token is above the outage floor. Promise P3 holds even if a clock is wrong.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn assert_served(reply: &Reply, cache_status: &str) {
     assert_eq!(reply.cache_status(), format!("juspay-bff; {cache_status}"));
 }
 
-/// A new token, whether or not the expired one had been evicted already.
+/// Checks that the response has a new token. The expired one may have been evicted before.
 #[track_caller]
 fn fetched(reply: &Reply) {
     let swept = reply.cache_status().contains("uri-miss");
@@ -42,7 +42,7 @@ async fn world_of_alice(settings: &str, age: Duration) -> (World, Phone, String)
     (world, alice, first.token())
 }
 
-fn dead(customer: &str) -> FaultRule {
+fn unreachable(customer: &str) -> FaultRule {
     let error = Fault::Status { status: 500, headers: <_>::default(), body: String::new() };
     FaultRule::always(error).of(customer)
 }
@@ -51,7 +51,7 @@ fn dead(customer: &str) -> FaultRule {
 async fn p5_outage_is_invisible_above_the_outage_floor() {
     let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
     for customer in ["alice", "bob"] {
-        world.simulator().inject(dead(customer));
+        world.simulator().inject(unreachable(customer));
     }
     for _ in 0..5 {
         let reply = alice.me().await;
@@ -59,7 +59,7 @@ async fn p5_outage_is_invisible_above_the_outage_floor() {
         assert_eq!(reply.token(), old);
         assert_eq!(reply.header("juspay-token-expires-in"), Some("110"));
     }
-    assert_eq!(world.simulator().calls("alice"), 2, "one try, and then a pause");
+    assert_eq!(world.simulator().calls("alice"), 2, "one attempt, and then a pause");
     let cold = world.phone("bob").me().await;
     assert_eq!((cold.status, cold.code().as_str()), (502, "upstream_error"));
     assert!(cold.header("retry-after").is_some());
@@ -119,7 +119,7 @@ async fn p5_slow_response_is_awaited_for_250_ms_and_used_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_token_is_fetched_again_as_soon_as_juspay_recovers() {
     let (world, alice, old) = world_of_alice("", BELOW_NORMAL_END).await;
-    world.simulator().inject(dead("alice").times(1));
+    world.simulator().inject(unreachable("alice").times(1));
     assert_served(&alice.me().await, "hit; ttl=80; detail=outage");
     world.clock.advance(secs(1));
     // After a failed fetch, requests don't wait: the new token is fetched in the background.
@@ -186,14 +186,14 @@ async fn p3_juspay_clock_an_hour_fast_is_tolerated() {
     // The client's expiry is on this server's clock.
     let expiry = &first.json()["juspay"]["client_auth_token_expiry"];
     assert_eq!(expiry, "2026-11-23T12:14:59Z");
-    world.simulator().inject(dead("alice"));
+    world.simulator().inject(unreachable("alice"));
     world.clock.advance(secs(869));
     assert_served(&alice.me().await, "hit; ttl=0; detail=outage");
     world.clock.advance(secs(1));
     assert_eq!(alice.me().await.code(), "upstream_error");
 }
 
-/// A wall clock ahead of Juspay's leaves tokens no life; one that is set back prolongs none.
+/// If the wall clock is ahead of Juspay's, tokens seem expired. Setting it back prolongs no token.
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_server_clock_jump_of_an_hour_is_tolerated() {
     for (hours, age, hit) in [
@@ -224,7 +224,7 @@ async fn p3_server_clock_jump_of_an_hour_is_tolerated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_expired_token_is_not_served_after_suspend() {
     let (world, alice, old) = world_of_alice("", secs(0)).await;
-    world.simulator().inject(dead("alice"));
+    world.simulator().inject(unreachable("alice"));
     world.clock.advance(secs(870));
     world.clock.jump_wall(SignedDuration::from_secs(-870));
     assert_eq!(alice.me().await.code(), "upstream_error");

@@ -1,5 +1,5 @@
-//! Random operations get the recorded responses: whatever changes how requests are handled must not
-//! change a status, a header or a body, nor the number of calls to Juspay.
+//! Random operations get the recorded responses: a change of the code must not change a status, a
+//! header, a body, or the number of calls to Juspay.
 //!
 //! `recorded/` has one recording for each seed. Jitter, ids and tokens are left out, so each run
 //! writes the same lines.
@@ -27,8 +27,8 @@ const SETTINGS: &str = "
     cache.not_found_ttl = \"50s\"
     auth.issuers.main.required_scopes = [\"pay\"]";
 
-/// Compares the responses of `seed` with its recording. `burst` requests at a time should meet a limit
-/// of these settings.
+/// Compares the responses of `seed` with its recording. `burst` concurrent requests should exceed a
+/// limit of these settings.
 async fn responses_match(seed: u64, burst: usize, settings: &str) {
     let world = World::with(&format!("{SETTINGS}\n{settings}")).await;
     let current = record(world, &operations(seed, OPERATIONS, burst)).await;

@@ -13,10 +13,14 @@ use juspay_bff::clock::SystemClock;
 
 use crate::support::{Phone, Reply, Stage, World, proxy::Proxy, with_timeout};
 
-/// Each client's response to a request that all of them send at once.
+/// The responses to one request from each client, all sent at once.
 async fn all_at_once(phones: impl IntoIterator<Item = Phone>) -> Vec<Reply> {
-    let asking = phones.into_iter().map(|phone| tokio::spawn(async move { phone.me().await }));
-    with_timeout("all answers", join_all(asking)).await.into_iter().map(Result::unwrap).collect()
+    let requests = phones.into_iter().map(|phone| tokio::spawn(async move { phone.me().await }));
+    with_timeout("all responses", join_all(requests))
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect()
 }
 
 /// Clients for customers that aren't cached.
@@ -25,7 +29,7 @@ fn cold(world: &World, prefix: &str, number: usize) -> Vec<Phone> {
 }
 
 /// A world in real time with a proxy in front of Juspay.
-async fn behind(proxy: impl AsyncFnOnce(&str) -> Proxy, settings: &str) -> (World, Proxy) {
+async fn through(proxy: impl AsyncFnOnce(&str) -> Proxy, settings: &str) -> (World, Proxy) {
     let stage = Stage::set_with(|config| config.clock = SystemClock::shared()).await;
     let proxy = proxy(stage.simulator().base_url()).await;
     let settings = format!("juspay.base_url = \"{}\"\n{settings}", proxy.base_url());

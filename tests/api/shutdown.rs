@@ -27,14 +27,14 @@ const CLIENTS: usize = 64;
 struct Clients {
     stop: Arc<AtomicBool>,
     /// Number of responses; closed when all clients have stopped.
-    answered: watch::Receiver<u64>,
+    responses: watch::Receiver<u64>,
     tasks: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Clients {
     fn of(phone: &Phone) -> Self {
         let stop = Arc::<AtomicBool>::default();
-        let (count, answered) = watch::channel(0);
+        let (count, responses) = watch::channel(0);
         let client = |phone: Phone| {
             let (stop, count) = (Arc::clone(&stop), count.clone());
             tokio::spawn(async move {
@@ -51,15 +51,15 @@ impl Clients {
             })
         };
         let tasks = (0..CLIENTS).map(|_| client(phone.clone())).collect();
-        Self { stop, answered, tasks }
+        Self { stop, responses, tasks }
     }
 
     /// Waits for this many further responses.
     async fn wait_for_more(&mut self, number: u64) {
-        let target = *self.answered.borrow() + number;
+        let target = *self.responses.borrow() + number;
         let reached =
-            with_timeout("answers", self.answered.wait_for(|count| *count >= target)).await;
-        assert!(reached.is_ok(), "each client has given up");
+            with_timeout("responses", self.responses.wait_for(|count| *count >= target)).await;
+        assert!(reached.is_ok(), "all clients have stopped");
     }
 
     /// Lets each client finish its request, and returns all failures.
@@ -93,7 +93,7 @@ async fn until_ended(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_no_request_is_lost_before_the_delays_end() {
+async fn p8_no_request_is_lost_during_the_delay() {
     for _ in 0..20 {
         let mut world = World::with(
             "server.shutdown_delay = \"5s\"

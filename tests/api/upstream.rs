@@ -1,14 +1,15 @@
 //! Malicious or missing responses from Juspay, and the requests that it gets (promises P1, P2 and
 //! P6, and traps in awc).
 
-mod answers;
 mod clock;
 mod deadline;
 mod framing;
 mod identity;
 mod interim;
+mod invalid_responses;
 mod key_file;
-mod odd_data;
+mod malformed_data;
+
 mod request;
 mod stale_pool;
 mod surplus;
@@ -39,13 +40,13 @@ fn connections(world: &World, customer: &str) -> Vec<u64> {
     about.iter().filter(|it| it.path == path).map(|it| it.connection).collect()
 }
 
-/// The responses, while the clock advances by `gap` repeatedly: some requests wait behind a
+/// The responses, while the clock advances by `gap` repeatedly: some requests wait for a
 /// response that the simulator delays.
-async fn replies(gap: Duration, world: &World, asking: Vec<Pending>) -> Vec<Reply> {
+async fn replies(gap: Duration, world: &World, waiting: Vec<Pending>) -> Vec<Reply> {
     let all_answered = async || {
         world.settle().await;
-        asking.iter().all(Pending::is_answered)
+        waiting.iter().all(Pending::is_answered)
     };
-    world.turn_until("all answers", gap, all_answered).await;
-    join_all(asking.into_iter().map(Pending::reply)).await
+    world.turn_until("all responses", gap, all_answered).await;
+    join_all(waiting.into_iter().map(Pending::reply)).await
 }

@@ -1,4 +1,4 @@
-//! When the breaker refuses calls.
+//! When the breaker rejects calls.
 
 use std::time::Duration;
 
@@ -30,15 +30,15 @@ async fn opened() -> Rig {
 }
 
 #[test]
-fn breaker_opens_at_the_rate_and_refuses_at_once() {
+fn breaker_opens_at_the_rate_and_rejects_at_once() {
     run(async {
         let rig = opened().await;
         rig.jump(1000).await;
-        let refused = Ended { error: Some(JuspayError::BreakerOpen(secs(4))), at: 1000 };
+        let rejected = Ended { error: Some(JuspayError::BreakerOpen(secs(4))), at: 1000 };
         for _ in 0..100 {
-            assert_eq!(rig.call().await, refused);
+            assert_eq!(rig.call().await, rejected);
         }
-        assert_eq!(rig.seen(), 5);
+        assert_eq!(rig.attempts(), 5);
         assert_eq!(rig.retries(), 0);
     });
 }
@@ -67,14 +67,14 @@ fn half_open_breaker_makes_one_call_at_a_time() {
         let probe = rig.start();
         rig.pass(1).await;
         for _ in 0..10 {
-            let refused = rig.call().await;
-            assert_eq!(refused.error, Some(JuspayError::BreakerOpen(Duration::ZERO)));
+            let rejected = rig.call().await;
+            assert_eq!(rejected.error, Some(JuspayError::BreakerOpen(Duration::ZERO)));
         }
-        assert_eq!((rig.seen(), rig.breaker()), (6, "half_open"));
+        assert_eq!((rig.attempts(), rig.breaker()), (6, "half_open"));
         // The probe times out: the breaker opens again, without a retry.
         let ended = rig.end(probe).await;
         assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
-        assert_eq!((rig.seen(), rig.gauges(), rig.retries()), (6, "open", 0));
+        assert_eq!((rig.attempts(), rig.gauges(), rig.retries()), (6, "open", 0));
         rig.jump(5000).await;
         rig.always(succeeds());
         assert_eq!(rig.call().await.error, None);
@@ -130,7 +130,7 @@ fn errors_that_clients_can_cause_do_not_open_the_breaker() {
             for _ in 0..100 {
                 assert_eq!(rig.call().await.error, Some(error.clone()));
             }
-            assert_eq!((rig.breaker(), rig.seen()), ("closed", 100));
+            assert_eq!((rig.breaker(), rig.attempts()), ("closed", 100));
         });
     }
 }
@@ -211,15 +211,15 @@ fn rate_limit_of_two_customers_stops_all_calls() {
             let error = E::TooManyRequests(Some(secs(expected)));
             rig.then([fails(error.clone()), fails(error.clone())]);
             assert_eq!(rig.call().await.error, Some(error.clone()));
-            assert_eq!(rig.gauges(), "closed", "one customer's, so far");
+            assert_eq!(rig.gauges(), "closed", "failures of one customer so far");
             assert_eq!(rig.call().await.error, Some(error.clone()));
             assert_eq!(rig.gauges(), "open");
             rig.jump(held * 1000 - 1).await;
-            let refused = rig.call().await.error;
-            assert_eq!(refused, Some(E::BreakerOpen(Duration::from_millis(1))), "{error:?}");
+            let rejected = rig.call().await.error;
+            assert_eq!(rejected, Some(E::BreakerOpen(Duration::from_millis(1))), "{error:?}");
             rig.jump(1).await;
             assert_eq!(rig.call().await.error, None);
-            assert_eq!((rig.gauges(), rig.seen()), ("closed", 3));
+            assert_eq!((rig.gauges(), rig.attempts()), ("closed", 3));
         });
     }
 }
@@ -250,7 +250,7 @@ fn repeated_rate_limits_do_not_extend_the_pause_of_others() {
         rig.jump(15_000).await;
         rig.then([fails(error.clone())]);
         assert_eq!(rig.call_for("odd1").await.error, Some(error));
-        assert_eq!(rig.call().await.error, None, "another customer finds out that all is well");
+        assert_eq!(rig.call().await.error, None, "another customer's call succeeds");
         assert_eq!(rig.gauges(), "closed");
     });
 }
@@ -278,8 +278,8 @@ fn retry_after_of_a_5xx_extends_an_opening() {
             for _ in 0..5 {
                 rig.call().await;
             }
-            let refused = rig.call().await.error;
-            assert_eq!(refused, Some(JuspayError::BreakerOpen(secs(held))), "{expected}");
+            let rejected = rig.call().await.error;
+            assert_eq!(rejected, Some(JuspayError::BreakerOpen(secs(held))), "{expected}");
         });
     }
 }
@@ -307,8 +307,8 @@ fn short_retry_after_does_not_shorten_an_opening() {
         for _ in 0..5 {
             rig.call().await;
         }
-        let refused = rig.call().await.error;
-        assert_eq!(refused, Some(JuspayError::BreakerOpen(secs(5))));
+        let rejected = rig.call().await.error;
+        assert_eq!(rejected, Some(JuspayError::BreakerOpen(secs(5))));
     });
 }
 
@@ -320,7 +320,7 @@ fn dropped_probe_is_released() {
         rig.always(hangs());
         let probe = rig.start();
         rig.pass(1).await;
-        assert_eq!(rig.seen(), 6);
+        assert_eq!(rig.attempts(), 6);
         probe.abort();
         rig.pass(1).await;
         rig.always(succeeds_after(0));
@@ -339,8 +339,8 @@ fn open_breaker_stops_retries() {
             let ended = rig.end(call).await;
             assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
         }
-        assert_eq!(rig.seen(), 10, "five calls, a retry of each, and it is open");
-        assert_eq!(rig.retries(), 5, "what wasn't tried isn't counted");
+        assert_eq!(rig.attempts(), 10, "five calls and their retries open it");
+        assert_eq!(rig.retries(), 5, "only attempted retries are counted");
     });
 }
 

@@ -21,7 +21,7 @@ fn concurrent_calls_are_limited() {
             ends.push(ended.at);
         }
         assert_eq!(ends, [100, 100, 100, 200, 200, 200, 300, 300, 300, 400]);
-        assert_eq!((rig.seen(), rig.most_at_a_time()), (10, 3));
+        assert_eq!((rig.attempts(), rig.most_at_a_time()), (10, 3));
     });
 }
 
@@ -32,10 +32,10 @@ fn call_waits_for_a_permit_for_half_of_its_time() {
         rig.always(hangs());
         let hung = [rig.start(), rig.start(), rig.start()];
         rig.pass(10).await;
-        let [late, later] = [rig.start(), rig.start_with(1000)];
+        let [waiting, later] = [rig.start(), rig.start_with(1000)];
         let saturated = |at| Ended { error: Some(JuspayError::Saturated), at };
         assert_eq!(rig.end(later).await, saturated(10 + 500));
-        assert_eq!(rig.end(late).await, saturated(10 + 2500));
+        assert_eq!(rig.end(waiting).await, saturated(10 + 2500));
         for call in hung {
             let timeout = Ended { error: Some(JuspayError::Timeout), at: 5000 };
             assert_eq!(rig.end(call).await, timeout);
@@ -52,9 +52,9 @@ fn call_that_waited_has_its_remaining_time() {
         rig.then([succeeds_after(2000), succeeds_after(2000), succeeds_after(1500)]);
         rig.always(hangs());
         let _busy = [rig.start(), rig.start(), rig.start()];
-        let late = rig.start_with(3100);
+        let waiting = rig.start_with(3100);
         let ended = Ended { error: Some(JuspayError::Timeout), at: 3100 };
-        assert_eq!(rig.end(late).await, ended);
+        assert_eq!(rig.end(waiting).await, ended);
         let last = *rig.tries().last().unwrap();
         assert_eq!((last.at, last.deadline), (1500, 3100));
     });
@@ -68,7 +68,7 @@ fn dropped_call_releases_its_permit() {
         let hung = [rig.start(), rig.start(), rig.start()];
         let waiting = rig.start();
         rig.pass(1).await;
-        assert_eq!(rig.seen(), 3);
+        assert_eq!(rig.attempts(), 3);
         rig.always(succeeds());
         hung[0].abort();
         assert_eq!(rig.end(waiting).await, Ended { error: None, at: 1 });
@@ -85,7 +85,7 @@ fn dropped_call_releases_its_permit() {
 }
 
 #[test]
-fn refused_call_does_not_wait_for_a_permit() {
+fn rejected_call_does_not_wait_for_a_permit() {
     run(async {
         let rig = Rig::with(|settings| {
             settings.max_in_flight = 3;
@@ -99,15 +99,15 @@ fn refused_call_does_not_wait_for_a_permit() {
         }
         assert_eq!(rig.gauges(), "open");
         rig.pass(1).await;
-        let refused = rig.call().await;
-        assert!(matches!(refused.error, Some(JuspayError::BreakerOpen(_))), "{refused:?}");
-        assert_eq!(refused.at, 1);
+        let rejected = rig.call().await;
+        assert!(matches!(rejected.error, Some(JuspayError::BreakerOpen(_))), "{rejected:?}");
+        assert_eq!(rejected.at, 1);
         drop(hung);
     });
 }
 
 #[test]
-fn waiting_call_is_refused_when_the_breaker_opens() {
+fn waiting_call_is_rejected_when_the_breaker_opens() {
     run(async {
         let rig = Rig::with(|settings| {
             settings.max_in_flight = 1;
@@ -123,7 +123,7 @@ fn waiting_call_is_refused_when_the_breaker_opens() {
         let waiting = rig.start();
         let ended = rig.end(waiting).await;
         assert!(matches!(ended.error, Some(JuspayError::BreakerOpen(_))), "{ended:?}");
-        assert_eq!((ended.at, rig.seen()), (2000, 5));
+        assert_eq!((ended.at, rig.attempts()), (2000, 5));
         drop(hung);
     });
 }

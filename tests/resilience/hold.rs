@@ -19,8 +19,8 @@ const PAGES: [JuspayError; 2] = [
     JuspayError::RejectedOrigin(RejectedBy::Unknown),
 ];
 
-/// The error of a call that the hold refuses.
-fn held(error: &JuspayError, wait: Duration) -> JuspayError {
+/// The error of a call that the hold rejects.
+fn rejected_by_hold(error: &JuspayError, wait: Duration) -> JuspayError {
     let by = RejectedBy::Hold(wait);
     if matches!(error, JuspayError::RejectedOrigin(_)) {
         JuspayError::RejectedOrigin(by)
@@ -37,8 +37,8 @@ async fn rejected(error: &JuspayError) -> Rig {
     for _ in 0..3 {
         assert_eq!(rig.call().await.error.as_ref(), Some(error));
     }
-    assert_eq!(rig.call().await.error, Some(held(error, Duration::from_secs(5))));
-    assert_eq!(rig.seen(), 3);
+    assert_eq!(rig.call().await.error, Some(rejected_by_hold(error, Duration::from_secs(5))));
+    assert_eq!(rig.attempts(), 3);
     rig
 }
 
@@ -49,17 +49,17 @@ fn wrong_key_causes_one_probe_every_five_seconds() {
             let rig = rejected(&error).await;
             for (jump, wait) in [(0, 5000), (4999, 1)] {
                 rig.jump(jump).await;
-                let refused = held(&error, Duration::from_millis(wait));
+                let rejected = rejected_by_hold(&error, Duration::from_millis(wait));
                 for _ in 0..100 {
-                    assert_eq!(rig.call().await.error.as_ref(), Some(&refused));
+                    assert_eq!(rig.call().await.error.as_ref(), Some(&rejected));
                 }
             }
-            assert_eq!((rig.seen(), rig.breaker()), (3, "closed"));
+            assert_eq!((rig.attempts(), rig.breaker()), (3, "closed"));
             rig.jump(1).await;
             for _ in 0..100 {
                 rig.call().await;
             }
-            assert_eq!((rig.seen(), rig.breaker()), (4, "closed"), "one finds out");
+            assert_eq!((rig.attempts(), rig.breaker()), (4, "closed"), "one probe");
             rig.jump(5000).await;
             rig.always(succeeds());
             for _ in 0..100 {
@@ -97,9 +97,9 @@ fn two_rejected_customers_start_a_hold_that_others_can_end() {
             rig.then([fails(error.clone()), fails(error.clone())]);
             rig.call_for("odd1").await;
             rig.call_for("odd2").await;
-            let refused = held(&error, Duration::from_secs(5));
-            assert_eq!(rig.call_for("odd1").await.error, Some(refused), "no probe");
-            assert_eq!(rig.call().await.error, None, "another finds out at once");
+            let rejected = rejected_by_hold(&error, Duration::from_secs(5));
+            assert_eq!(rig.call_for("odd1").await.error, Some(rejected), "no probe");
+            assert_eq!(rig.call().await.error, None, "another customer probes at once");
             assert_eq!(rig.call().await.error, None);
         });
     }
@@ -115,8 +115,8 @@ fn five_firewall_rejections_start_the_hold() {
             for _ in 0..6 {
                 assert_eq!(rig.call().await.error.as_ref(), Some(&error));
             }
-            let refused = held(&error, Duration::from_secs(5));
-            assert_eq!(rig.call().await.error, Some(refused));
+            let rejected = rejected_by_hold(&error, Duration::from_secs(5));
+            assert_eq!(rig.call().await.error, Some(rejected));
         });
     }
 }
@@ -130,8 +130,8 @@ fn one_probe_runs_at_a_time() {
             rig.always(succeeds_after(100));
             let probe = rig.start();
             rig.pass(1).await;
-            assert_eq!(rig.call().await.error, Some(held(&error, Duration::ZERO)));
-            assert_eq!(rig.seen(), 4);
+            assert_eq!(rig.call().await.error, Some(rejected_by_hold(&error, Duration::ZERO)));
+            assert_eq!(rig.attempts(), 4);
             assert_eq!(rig.end(probe).await.error, None);
             assert_eq!(rig.call().await.error, None);
         });
@@ -160,9 +160,9 @@ fn inconclusive_errors_do_not_change_the_hold() {
                 rig.always(succeeds_after(50));
                 let probe = rig.start();
                 rig.pass(1).await;
-                let refused = rig.call().await.error;
-                assert_eq!(refused, Some(held(&error, Duration::ZERO)), "{silent:?}");
-                assert_eq!(rig.seen(), 4, "{silent:?}");
+                let rejected = rig.call().await.error;
+                assert_eq!(rejected, Some(rejected_by_hold(&error, Duration::ZERO)), "{silent:?}");
+                assert_eq!(rig.attempts(), 4, "{silent:?}");
                 assert_eq!(rig.end(probe).await.error, None);
             });
         }
@@ -237,8 +237,8 @@ fn outage_starts_no_hold_and_open_breaker_uses_no_probe() {
         rig.call().await;
         assert_eq!(rig.breaker(), "open");
         for _ in 0..10 {
-            let refused = rig.call().await.error;
-            assert_eq!(refused, Some(JuspayError::BreakerOpen(Duration::from_secs(7))));
+            let rejected = rig.call().await.error;
+            assert_eq!(rejected, Some(JuspayError::BreakerOpen(Duration::from_secs(7))));
         }
         rig.jump(7000).await;
         rig.always(succeeds());

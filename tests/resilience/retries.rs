@@ -18,13 +18,13 @@ fn only_transient_errors_are_retried() {
     use ConnectionFailure as C;
     use InvalidResponse as I;
     use JuspayError as E;
-    let again = [C::Resolve, C::Connect, C::ConnectTimeout, C::Tls, C::Broken]
+    let retryable = [C::Resolve, C::Connect, C::ConnectTimeout, C::Tls, C::Broken]
         .map(E::Connection)
         .into_iter()
         .chain([E::Timeout, GATEWAY, E::Status(503, None), E::Status(504, None)])
         .chain([E::InvalidResponse(I::Truncated)])
         .map(|error| (error, 3));
-    let not_again = [
+    let not_retryable = [
         I::Interim,
         I::Status,
         I::Redirect,
@@ -44,13 +44,13 @@ fn only_transient_errors_are_retried() {
     ])
     .chain([E::TooManyRequests(None), E::Aborted])
     .map(|error| (error, 1));
-    for (error, tries) in again.chain(not_again) {
+    for (error, tries) in retryable.chain(not_retryable) {
         run(async {
             let rig = Rig::new();
             rig.always(fails(error.clone()));
             let ended = rig.call().await;
             assert_eq!(ended.error.as_ref(), Some(&error));
-            assert_eq!(rig.seen(), tries, "{error}");
+            assert_eq!(rig.attempts(), tries, "{error}");
             assert_eq!(rig.retries(), u64::try_from(tries).unwrap() - 1, "{error}");
         });
     }
@@ -62,9 +62,9 @@ fn success_ends_the_call() {
         let rig = Rig::new();
         rig.then([fails(GATEWAY), succeeds()]);
         assert_eq!(rig.call().await.error, None);
-        assert_eq!(rig.seen(), 2);
+        assert_eq!(rig.attempts(), 2);
         assert_eq!(rig.call().await.error, None);
-        assert_eq!(rig.seen(), 3);
+        assert_eq!(rig.attempts(), 3);
     });
 }
 
@@ -93,7 +93,7 @@ fn attempts_are_limited_by_try_timeout_and_deadline() {
         assert!((2025..=2050).contains(&second.at), "{second:?}");
         assert_eq!(second.deadline, second.at + 2000);
         assert!((4075..=4150).contains(&third.at), "{third:?}");
-        assert_eq!(third.deadline, 5000, "the rest, no more");
+        assert_eq!(third.deadline, 5000, "the remaining time");
     });
 }
 
@@ -104,7 +104,7 @@ fn no_retry_starts_after_the_deadline() {
         rig.always(hangs());
         let ended = rig.end(rig.start_with(2000)).await;
         assert_eq!(ended, Ended { error: Some(JuspayError::Timeout), at: 2000 });
-        assert_eq!(rig.seen(), 1);
+        assert_eq!(rig.attempts(), 1);
         assert_eq!(rig.retries(), 0);
     });
 }
@@ -140,7 +140,7 @@ fn retry_waits_for_retry_after() {
         let wait = Duration::from_millis(1234);
         rig.then([fails(JuspayError::Status(503, Some(wait)))]);
         assert_eq!(rig.call().await, Ended { error: None, at: 1234 });
-        assert_eq!(rig.seen(), 2);
+        assert_eq!(rig.attempts(), 2);
     });
 }
 
@@ -152,7 +152,7 @@ fn retry_after_beyond_the_deadline_ends_the_call() {
             let error = JuspayError::Status(503, Some(Duration::from_millis(millis)));
             rig.then([fails(error.clone())]);
             let ended = rig.call().await;
-            assert_eq!(rig.seen(), tries, "{millis}");
+            assert_eq!(rig.attempts(), tries, "{millis}");
             let gave_up = Ended { error: Some(error), at: 0 };
             assert_eq!(ended == gave_up, tries == 1, "{ended:?}");
         });
@@ -185,13 +185,13 @@ fn retry_budget_is_a_share_of_recent_calls_plus_a_reserve() {
     run(async {
         let rig = unbroken(0.2);
         storm(&rig, 200).await;
-        // All request a second attempt before the last call has begun, some a third.
+        // All request a second attempt before the last call has started, some a third.
         let retries = rig.retries();
         assert!((30..=43).contains(&retries), "{retries}");
-        assert_eq!(rig.seen(), 200 + usize::try_from(retries).unwrap());
+        assert_eq!(rig.attempts(), 200 + usize::try_from(retries).unwrap());
         storm(&rig, 200).await;
         let retries = rig.retries();
-        assert!((70..=83).contains(&retries), "{retries}: the reserve is there once");
+        assert!((70..=83).contains(&retries), "{retries}: the reserve counts once");
     });
 }
 
@@ -201,7 +201,7 @@ fn single_call_is_retried_and_budget_renews_with_the_window() {
         let rig = unbroken(0.1);
         rig.always(fails(GATEWAY));
         for (calls, retries) in [(1, 2), (2, 3), (3, 3), (9, 3), (10, 4)] {
-            while rig.seen() - usize::try_from(rig.retries()).unwrap() < calls {
+            while rig.attempts() - usize::try_from(rig.retries()).unwrap() < calls {
                 rig.call().await;
             }
             assert_eq!(rig.retries(), retries, "after {calls} calls");
@@ -217,7 +217,7 @@ fn zero_budget_disables_retries() {
     run(async {
         let rig = unbroken(0.0);
         storm(&rig, 20).await;
-        assert_eq!((rig.retries(), rig.seen()), (0, 20));
+        assert_eq!((rig.retries(), rig.attempts()), (0, 20));
     });
 }
 
@@ -241,7 +241,7 @@ fn one_customer_can_retry_only_one_call_per_window() {
         for _ in 0..100 {
             assert_eq!(rig.call_for("odd").await.error, Some(GATEWAY));
         }
-        assert_eq!(rig.retries(), 2, "those of its first call");
+        assert_eq!(rig.retries(), 2, "the retries of its first call");
         rig.call_for("another").await;
         assert_eq!(rig.retries(), 4);
         rig.jump(10_000).await;

@@ -69,7 +69,7 @@ pub(super) fn hangs() -> Script {
     succeeds_after(u64::from(u32::MAX))
 }
 
-/// An attempt that Juspay saw, in milliseconds since the start.
+/// An attempt, in milliseconds since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Try {
     pub(super) at: u64,
@@ -108,10 +108,10 @@ impl CustomerApi for FakeClient {
         let under_way = UnderWay::new(Rc::clone(&fake));
         Box::pin(async move {
             let _under_way = under_way;
-            let answer = fake.clock.sleep_until(now.plus(Duration::from_millis(after)));
-            match clock::timeout_at(&fake.clock, request.deadline, answer).await {
+            let response = fake.clock.sleep_until(now.plus(Duration::from_millis(after)));
+            match clock::timeout_at(&fake.clock, request.deadline, response).await {
                 None => Err(JuspayError::Timeout),
-                Some(()) => error.map_or_else(|| Ok(answer_of_a_customer()), Err),
+                Some(()) => error.map_or_else(|| Ok(customer_without_token()), Err),
             }
         })
     }
@@ -143,7 +143,7 @@ impl Drop for UnderWay {
     }
 }
 
-fn answer_of_a_customer() -> CustomerResponse {
+fn customer_without_token() -> CustomerResponse {
     CustomerResponse {
         customer: Customer::default(),
         auth: Err(InvalidResponse::NoToken),
@@ -226,10 +226,10 @@ impl Rig {
             deadline,
             call_deadline: deadline,
         };
-        let answer = self.api.get_customer(request);
+        let response = self.api.get_customer(request);
         let fake = Rc::clone(&self.fake);
         tokio::task::spawn_local(async move {
-            let error = answer.await.err();
+            let error = response.await.err();
             Ended { error, at: fake.millis(fake.clock.monotonic()) }
         })
     }
@@ -302,8 +302,8 @@ impl Rig {
         self.fake.tries.borrow().clone()
     }
 
-    /// Number of attempts that Juspay saw.
-    pub(super) fn seen(&self) -> usize {
+    /// Number of attempts so far.
+    pub(super) fn attempts(&self) -> usize {
         self.fake.tries.borrow().len()
     }
 

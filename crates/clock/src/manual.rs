@@ -1,4 +1,4 @@
-//! A clock that tests advance by hand. Compiled for tests only.
+//! A clock that only tests advance. Compiled for tests only.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics fails, as it should")]
 
@@ -10,12 +10,12 @@ use tokio::sync::watch;
 
 use super::{Clock, Moment, Monotonic};
 
-/// Stands still until a test advances it. Clones share one clock.
+/// Its time changes only when a test advances it. Clones share one clock.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<watch::Sender<Moment>>);
 
 impl ManualClock {
-    /// A clock whose wall clock shows `wall`.
+    /// A clock with this wall-clock time.
     ///
     /// # Panics
     /// If `wall` isn't an RFC 3339 timestamp.

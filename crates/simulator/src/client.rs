@@ -28,16 +28,16 @@ impl Reply {
         super::http::find_header(&self.headers, name)
     }
 
-    fn parse(answer: &[u8]) -> Option<Self> {
+    fn parse(response: &[u8]) -> Option<Self> {
         let mut fields = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Response::new(&mut fields);
-        let httparse::Status::Complete(length) = head.parse(answer).ok()? else { return None };
+        let httparse::Status::Complete(length) = head.parse(response).ok()? else { return None };
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let headers = head.headers.iter();
         Some(Self {
             status: head.code?,
             headers: headers.map(|field| (field.name.to_owned(), text(field.value))).collect(),
-            body: answer.get(length..)?.to_vec(),
+            body: response.get(length..)?.to_vec(),
         })
     }
 }
@@ -63,8 +63,8 @@ pub async fn exchange(
     request.extend(["Connection: close\r\n\r\n", body]);
     let mut stream = TcpStream::connect(authority).await?;
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(MAX_RESPONSE).read_to_end(&mut answer).await?;
-    Reply::parse(&answer)
+    let mut response = Vec::new();
+    stream.take(MAX_RESPONSE).read_to_end(&mut response).await?;
+    Reply::parse(&response)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP"))
 }

@@ -45,12 +45,12 @@ struct TokenUse {
 }
 
 /// The response to a request for the control API; `None` for other requests.
-pub(super) fn answer(simulator: &Simulator, request: &Request) -> Option<Response> {
+pub(super) fn response(simulator: &Simulator, request: &Request) -> Option<Response> {
     let path = request.path.strip_prefix(ROOT)?;
     if !path.is_empty() && !path.starts_with('/') {
         return None;
     }
-    let answer = match (request.method.as_str(), path) {
+    let response = match (request.method.as_str(), path) {
         ("GET", "" | "/") => Ok(Response::text(200, &page::text(simulator))),
         ("GET", "/faults") => Ok(Response::json(200, &simulator.faults())),
         ("POST", "/faults") => add_fault(simulator, request),
@@ -70,7 +70,7 @@ pub(super) fn answer(simulator: &Simulator, request: &Request) -> Option<Respons
         ("POST", "/tokens/use") => use_token(simulator, request),
         _ => Err(rejection(404, &format!("no such route; GET {ROOT} lists all routes"))),
     };
-    Some(answer.unwrap_or_else(|rejection| rejection))
+    Some(response.unwrap_or_else(|rejection| rejection))
 }
 
 fn add_fault(simulator: &Simulator, request: &Request) -> Result<Response, Response> {

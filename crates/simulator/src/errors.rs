@@ -60,7 +60,7 @@ pub enum ApiError {
 
 impl ApiError {
     /// The response without the common header fields.
-    pub(super) fn answer(self) -> Response {
+    pub(super) fn response(self) -> Response {
         match self {
             Self::MandatoryFieldsMissing => {
                 mandatory_fields_missing("Mandatory fields are missing")

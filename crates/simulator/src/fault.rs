@@ -1,6 +1,6 @@
 //! Faults of responses. [`wire`] defines how a fault looks to the client.
 //!
-//! Faults come from [`super::Simulator::inject`], from the control API, and from the customers in
+//! Faults are set by [`super::Simulator::inject`], by the control API, and by the customers in
 //! [`super::magic`]. Faults of the object or its token change what [`super::juspay`] returns. All
 //! others change how a complete response is sent.
 
@@ -32,7 +32,7 @@ pub enum Fault {
     UnfinishedHead,
     /// The head and half of the body; the connection stays open.
     StalledBody,
-    /// Each byte in its own write.
+    /// A separate write for each byte.
     ByteByByte,
     /// The body is shorter than its Content-Length.
     CutBody {

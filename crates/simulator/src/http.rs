@@ -129,7 +129,7 @@ impl Connection {
         loop {
             let request = match incoming.next(&mut self.stream).await? {
                 Received::Request(request) => request,
-                Received::Rejected(answer) => return self.refuse(&answer).await,
+                Received::Rejected(response) => return self.reject(&response).await,
                 Received::Ended => return Ok(()),
             };
             let wants_close = request.wants_close();
@@ -162,8 +162,8 @@ impl Connection {
         Ok(script.then)
     }
 
-    async fn refuse(&mut self, answer: &Response) -> io::Result<()> {
-        self.stream.write_all(&answer.to_bytes()).await?;
+    async fn reject(&mut self, response: &Response) -> io::Result<()> {
+        self.stream.write_all(&response.to_bytes()).await?;
         self.stream.shutdown().await?;
         self.drain(MAX_DRAINED).await
     }

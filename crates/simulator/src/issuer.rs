@@ -1,6 +1,6 @@
 //! A development OIDC issuer: discovery, keys, tokens on request, key rotation.
 //!
-//! It authenticates nobody: every client gets a token for any subject. Keys are generated on first
+//! It authenticates no user: every client gets a token for any subject. Keys are generated on first
 //! use and never leave the process.
 
 mod algorithm;
@@ -221,7 +221,7 @@ impl Issuer {
         Ok(key)
     }
 
-    fn answer(&self, request: &Request) -> Response {
+    fn response(&self, request: &Request) -> Response {
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/") => Response::text(200, HELP),
             ("GET", DISCOVERY_PATH) => Response::json(200, &self.configuration()),
@@ -230,7 +230,7 @@ impl Issuer {
             ("POST", "/token") => self.token(request).unwrap_or_else(|rejection| rejection),
             ("POST", INTROSPECTION_PATH) => self.0.register.introspect(request, self.0.clock.now()),
             ("POST", REVOCATION_PATH) => self.0.register.revocation(request),
-            ("POST", "/rotate") => self.rotation(request).unwrap_or_else(|refusal| refusal),
+            ("POST", "/rotate") => self.rotation(request).unwrap_or_else(|rejection| rejection),
             _ => rejection(404, "no such route; GET / lists all routes"),
         }
     }
@@ -251,12 +251,12 @@ impl Issuer {
     fn token(&self, request: &Request) -> Result<Response, Response> {
         let wanted: MintRequest = read(request)?;
         let token = self.mint(&wanted).map_err(|error| rejection(500, &error.to_string()))?;
-        let answer = json!({
+        let response = json!({
             "access_token": token,
             "token_type": "Bearer",
             "expires_in": wanted.life.as_secs(),
         });
-        Ok(Response::json(200, &answer).with("Cache-Control", "no-store"))
+        Ok(Response::json(200, &response).with("Cache-Control", "no-store"))
     }
 
     fn rotation(&self, request: &Request) -> Result<Response, Response> {
@@ -293,10 +293,10 @@ impl Handler for Issuer {
         let now = self.0.clock.now();
         let path = Some(request.path.as_str());
         self.0.journal.record(&request, path, now);
-        let answer = self.answer(&request).dated(now);
+        let response = self.response(&request).dated(now);
         let mut script = match self.0.rules.take(path) {
-            Some(fault) => fault.script(answer),
-            None => answer.script(),
+            Some(fault) => fault.script(response),
+            None => response.script(),
         };
         // Last, because a test that waits for arrivals may rotate the keys then.
         let passage = self.0.gates.arrive(&request.path);

@@ -194,8 +194,8 @@ impl Simulator {
 
 impl Handler for Simulator {
     fn handle(&self, request: Request) -> Script {
-        if let Some(answer) = super::control::answer(self, &request) {
-            return answer.script();
+        if let Some(response) = super::control::response(self, &request) {
+            return response.script();
         }
         let call = api::Call::of(&request);
         let customer = call.customer();
@@ -203,14 +203,14 @@ impl Handler for Simulator {
         let number = self.0.journal.record(&request, customer, now);
         let fault = self.0.stale.fault(&request).or_else(|| self.fault(customer));
         let id = format!("sim-{number}");
-        let answer = api::answer(self, &request, &call, fault.as_ref())
+        let response = api::response(self, &request, &call, fault.as_ref())
             .dated(now)
             .with("x-request-id", &id)
             .with("x-response-id", &id)
             .with("x-jp-merchant-id", self.merchant());
         let mut script = match fault {
-            Some(fault) => fault.script(answer),
-            None => answer.script(),
+            Some(fault) => fault.script(response),
+            None => response.script(),
         };
         // Last, because a test that waits for arrivals may advance the clock then.
         let passage = customer.and_then(|customer| self.0.gates.arrive(customer));

@@ -1,5 +1,5 @@
-//! Magic customers: ids with a fixed fault, like a payment provider's test cards. Testers can walk
-//! through every error screen with only the app.
+//! Magic customers: ids with a fixed fault, like a payment provider's test cards. Testers can reach
+//! every error screen with only the app.
 
 use std::collections::BTreeMap;
 

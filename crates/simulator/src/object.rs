@@ -116,8 +116,8 @@ pub(super) fn juspay_member(
             member(token.into(), written.into())
         }
         Some(TokenFault::ReportedLate { seconds }) => {
-            let late = shifted(expiry, SignedDuration::from_secs(seconds));
-            member(token.into(), whole_seconds(late).into())
+            let reported = shifted(expiry, SignedDuration::from_secs(seconds));
+            member(token.into(), whole_seconds(reported).into())
         }
     }
 }

@@ -80,9 +80,10 @@ impl FaultRules {
     /// The fault of the next response for `target`; decrements its rule.
     pub(super) fn take(&self, target: Option<&str>) -> Option<Fault> {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |rule: &FaultRule| rule.customer.is_none() || rule.customer.as_deref() == target;
+        let matches =
+            |rule: &FaultRule| rule.customer.is_none() || rule.customer.as_deref() == target;
         rules.retain(|rule| rule.times != Some(0));
-        let rule = rules.iter_mut().find(|rule| fits(rule))?;
+        let rule = rules.iter_mut().find(|rule| matches(rule))?;
         rule.times = rule.times.map(|times| times.saturating_sub(1));
         let fault = rule.fault.clone();
         rules.retain(|rule| rule.times != Some(0));

@@ -1,12 +1,12 @@
 'use strict';
-// When the page asks for attention: the alerts of deploy/prometheus/alert-rules.yml, judged on this
-// instance alone, over the last minute instead of hours, without a minimum of traffic and without
-// waiting (`for`). `bound` is the number in the alert's expression. A test compares alerts, severities
-// and bounds with that file. Rules without an alert (`null`) explain others, or show trouble earlier.
+// The rules for the attention list: the alerts of deploy/prometheus/alert-rules.yml, evaluated for this
+// instance only, over the last minute instead of hours, without a minimum of traffic and without `for`.
+// `bound` is the number in the alert's expression. A test compares alerts, severities and bounds with
+// that file. Rules without an alert (`null`) explain others, or report problems earlier.
 //
-// `when` gets a `view` and returns what `{}` in the text stands for, once for each problem found.
+// `when` gets a `view` and returns the replacements of `{}` in the text, one for each problem.
 
-const KNOWN = 50_000; // ms of the last minute that must be known to judge by it alone
+const MIN_PERIOD = 50_000; // ms of data that the last minute needs to be evaluated alone
 
 const NOTHING = [];
 const FOUND = [''];
@@ -15,23 +15,23 @@ const exceeds = (part, whole, bound) => (part > bound * whole ? FOUND : NOTHING)
 const outcome = (...expected) => (labels) => expected.includes(labels.outcome);
 const code = (expected) => (labels) => labels.code === expected;
 
-/** Whether Juspay accepts no call. While it accepts some, a firewall rejects a few customers. */
-const noneSucceeds = (seen) => seen.count('upstream_requests_total', outcome('success')) === 0;
-const ours = ({ route }) => route === '/me/customer';
-// As in recording-rules.yml: 4xx are the caller's, not_cached is what the phone asked for, and forged
-// tokens can cause keys_unavailable.
-const judged = (labels) => ours(labels) && /^[25]/.test(labels.status) && !['not_cached', 'keys_unavailable'].includes(labels.code);
-const unserved = (labels) => judged(labels) && labels.status.startsWith('5');
+/** Whether no call to Juspay succeeds. If some succeed, a firewall rejects a few customers. */
+const noneSucceeds = (metrics) => metrics.count('upstream_requests_total', outcome('success')) === 0;
+const isCustomerRoute = ({ route }) => route === '/me/customer';
+// As in recording-rules.yml: 4xx are caused by the client, not_cached is requested by the client, and
+// forged tokens can cause keys_unavailable.
+const isCounted = (labels) => isCustomerRoute(labels) && /^[25]/.test(labels.status) && !['not_cached', 'keys_unavailable'].includes(labels.code);
+const unserved = (labels) => isCounted(labels) && labels.status.startsWith('5');
 
-function errors(seen, bound) {
-  const codes = [...seen.by('http_requests_total', 'code', unserved)].filter(([, count]) => count > 0);
-  const [failed, all] = [unserved, judged].map((fits) => seen.count('http_requests_total', fits));
+function errors(metrics, bound) {
+  const codes = [...metrics.by('http_requests_total', 'code', unserved)].filter(([, count]) => count > 0);
+  const [failed, all] = [unserved, isCounted].map((fits) => metrics.count('http_requests_total', fits));
   return exceeds(failed, all, bound).map(() => codes.map(([code]) => code).join(', '));
 }
 
-/** For each series of a time: how long ago it was, in seconds; the future is negative. */
-const ages = (seen, name, label) => seen.gauges(name).filter(({ value }) => value > 0)
-  .map(({ labels, value }) => [labels[label], seen.now - value]);
+/** For each series with a time: its age in seconds, negative for times in the future. */
+const ages = (metrics, name, label) => metrics.gauges(name).filter(({ value }) => value > 0)
+  .map(({ labels, value }) => [labels[label], metrics.now - value]);
 
 const RULES = [
   {
@@ -51,160 +51,160 @@ const RULES = [
   {
     alert: 'JuspayBffSlow', severity: 'ticket', bound: 14.4 * 0.01,
     text: 'Customers waited longer than a second {when}.',
-    when: (seen, bound) => {
-      const all = seen.count('http_request_duration_seconds_count', ours);
-      const quick = seen.count('http_request_duration_seconds_bucket', (labels) => ours(labels) && Number(labels.le) === 1);
+    when: (metrics, bound) => {
+      const all = metrics.count('http_request_duration_seconds_count', isCustomerRoute);
+      const quick = metrics.count('http_request_duration_seconds_bucket', (labels) => isCustomerRoute(labels) && Number(labels.le) === 1);
       return exceeds(all - quick, all, bound);
     },
   },
   {
     alert: 'JuspayBffKeyRejected', severity: 'page',
     text: 'Juspay rejected the API key {when}, and customers got errors.',
-    when: (seen) => (noneSucceeds(seen) ? any(seen.count('http_requests_total', code('upstream_rejected_credentials'))) : NOTHING),
+    when: (metrics) => (noneSucceeds(metrics) ? any(metrics.count('http_requests_total', code('upstream_rejected_credentials'))) : NOTHING),
   },
   {
     alert: 'JuspayBffKeyRejected', severity: 'ticket',
     text: 'Juspay rejected the API key {when}.',
-    when: (seen) => any(seen.count('upstream_requests_total', outcome('rejected_credentials'))),
+    when: (metrics) => any(metrics.count('upstream_requests_total', outcome('rejected_credentials'))),
   },
   {
     alert: 'JuspayBffAddressRejected', severity: 'page',
     text: 'Juspay rejected this server’s address {when}, and customers got errors: the address is not on the allow-list.',
-    when: (seen) => (noneSucceeds(seen) ? any(seen.count('http_requests_total', code('upstream_rejected_origin'))) : NOTHING),
+    when: (metrics) => (noneSucceeds(metrics) ? any(metrics.count('http_requests_total', code('upstream_rejected_origin'))) : NOTHING),
   },
   {
     alert: 'JuspayBffAddressRejected', severity: 'ticket',
     text: 'Juspay rejected this server’s address {when}: the address is not on the allow-list.',
-    when: (seen) => any(seen.count('upstream_requests_total', outcome('rejected_origin'))),
+    when: (metrics) => any(metrics.count('upstream_requests_total', outcome('rejected_origin'))),
   },
   {
     alert: 'JuspayBffBreakerOpen', severity: 'ticket', text: 'The circuit breaker is {}.',
-    when: (seen) => {
+    when: (metrics) => {
       const states = { open: 'open: Juspay is not called', half_open: 'half open: one call tests Juspay' };
-      const current = seen.gauges('upstream_breaker_state').filter(({ value }) => value === 1);
+      const current = metrics.gauges('upstream_breaker_state').filter(({ value }) => value === 1);
       return current.map(({ labels }) => states[labels.state]).filter((text) => text !== undefined);
     },
   },
   {
     alert: null, severity: 'ticket', bound: 0.05,
     text: 'Calls to Juspay timed out {when}.',
-    when: (seen, bound) => exceeds(
-      seen.count('upstream_requests_total', outcome('timeout')), seen.count('upstream_requests_total'), bound,
+    when: (metrics, bound) => exceeds(
+      metrics.count('upstream_requests_total', outcome('timeout')), metrics.count('upstream_requests_total'), bound,
     ),
   },
   {
     alert: 'JuspayBffRefreshesFail', severity: 'ticket', bound: 0.2,
     text: 'Refreshes of cached tokens failed {when}.',
-    when: (seen, bound) => exceeds(
-      seen.count('cache_refreshes_total', outcome('failure')), seen.count('cache_refreshes_total'), bound,
+    when: (metrics, bound) => exceeds(
+      metrics.count('cache_refreshes_total', outcome('failure')), metrics.count('cache_refreshes_total'), bound,
     ),
   },
   {
     alert: null, severity: 'ticket',
     text: 'Juspay failed, and customers got tokens with less than the normal validity {when}.',
-    when: (seen) => any(seen.count('cache_requests_total', outcome('outage'))),
+    when: (metrics) => any(metrics.count('cache_requests_total', outcome('outage'))),
   },
   {
     alert: 'JuspayBffShortTokens', severity: 'ticket', bound: 0.05,
     text: 'Customers got tokens that were valid for a minute or less {when}.',
-    when: (seen, bound) => exceeds(
-      seen.count('token_remaining_seconds_bucket', ({ le }) => Number(le) === 60),
-      seen.count('token_remaining_seconds_count'), bound,
+    when: (metrics, bound) => exceeds(
+      metrics.count('token_remaining_seconds_bucket', ({ le }) => Number(le) === 60),
+      metrics.count('token_remaining_seconds_count'), bound,
     ),
   },
   {
     alert: 'JuspayBffWrongCustomer', severity: 'ticket',
     text: 'Juspay returned another customer’s data {when}. The response was rejected.',
-    when: (seen) => any(seen.count('upstream_identity_mismatches_total')),
+    when: (metrics) => any(metrics.count('upstream_identity_mismatches_total')),
   },
   {
     alert: 'JuspayBffClockSkew', severity: 'ticket', bound: 30,
     text: 'This server’s clock and Juspay’s differ by more than 30 seconds.',
-    when: (seen, bound) => any(seen.gauges('upstream_clock_skew_seconds').filter(({ value }) => Math.abs(value) > bound).length),
+    when: (metrics, bound) => any(metrics.gauges('upstream_clock_skew_seconds').filter(({ value }) => Math.abs(value) > bound).length),
   },
   {
     alert: 'JuspayBffTokensRejected', severity: 'ticket', bound: 0.5,
     text: 'Most requests were rejected with 401 {when}.',
-    when: (seen, bound) => exceeds(
-      seen.count('http_requests_total', (labels) => ours(labels) && labels.status === '401'),
-      seen.count('http_requests_total', ours), bound,
+    when: (metrics, bound) => exceeds(
+      metrics.count('http_requests_total', (labels) => isCustomerRoute(labels) && labels.status === '401'),
+      metrics.count('http_requests_total', isCustomerRoute), bound,
     ),
   },
   {
     alert: 'JuspayBffKeysUnavailable', severity: 'page', bound: 900,
     text: 'Access tokens could not be verified {when}, and customers got errors.',
-    when: (seen, bound) => {
-      const stale = keySets(seen).some(({ age, failed }) => age > bound || (Number.isNaN(age) && failed > 0));
-      const unanswered = seen.count('auth_introspections_total', (labels) => !outcome('active', 'inactive')(labels));
-      const refused = seen.count('http_requests_total', code('keys_unavailable'));
+    when: (metrics, bound) => {
+      const stale = keySets(metrics).some(({ age, failed }) => age > bound || (Number.isNaN(age) && failed > 0));
+      const unanswered = metrics.count('auth_introspections_total', (labels) => !outcome('active', 'inactive')(labels));
+      const refused = metrics.count('http_requests_total', code('keys_unavailable'));
       return stale || unanswered > 0 ? any(refused) : NOTHING;
     },
   },
   {
     alert: 'JuspayBffKeySetStale', severity: 'ticket', bound: 3600,
     text: 'The signing keys of {} have not been fetched for more than an hour.',
-    when: (seen, bound) => keySets(seen).filter(({ age }) => age > bound).map(({ issuer }) => issuer),
+    when: (metrics, bound) => keySets(metrics).filter(({ age }) => age > bound).map(({ issuer }) => issuer),
   },
   {
     alert: 'JuspayBffKeySetMissing', severity: 'ticket', text: 'The signing keys of {} have never been fetched.',
-    when: (seen) => keySets(seen).filter(({ age, failed }) => Number.isNaN(age) && failed > 0)
+    when: (metrics) => keySets(metrics).filter(({ age, failed }) => Number.isNaN(age) && failed > 0)
       .map(({ issuer }) => issuer),
   },
   {
     alert: null, severity: 'ticket', text: 'Fetching the signing keys of {} failed {when}.',
-    when: (seen) => [...seen.by('jwks_refreshes_total', 'issuer', outcome('failure'))]
+    when: (metrics) => [...metrics.by('jwks_refreshes_total', 'issuer', outcome('failure'))]
       .filter(([, failed]) => failed > 0).map(([issuer]) => issuer),
   },
   {
     alert: 'JuspayBffCacheNearCapacity', severity: 'ticket', bound: 0.9, text: 'The cache is nearly full.',
-    when: (seen, bound) => {
-      const [entries, capacity] = ['cache_entries', 'cache_capacity'].map((name) => seen.gauges(name)[0]?.value ?? 0);
+    when: (metrics, bound) => {
+      const [entries, capacity] = ['cache_entries', 'cache_capacity'].map((name) => metrics.gauges(name)[0]?.value ?? 0);
       return capacity > 0 ? exceeds(entries, capacity, bound) : NOTHING;
     },
   },
   {
     alert: 'JuspayBffShedding', severity: 'ticket', bound: 0.01,
     text: 'Requests were rejected for lack of capacity {when}.',
-    when: (seen, bound) => exceeds(
-      seen.count('http_requests_total', code('overloaded')), seen.count('http_requests_total', ours), bound,
+    when: (metrics, bound) => exceeds(
+      metrics.count('http_requests_total', code('overloaded')), metrics.count('http_requests_total', isCustomerRoute), bound,
     ),
   },
   {
     alert: 'JuspayBffInternalErrors', severity: 'ticket',
     text: 'Requests failed because of a bug {when}.',
-    when: (seen) => any(seen.count('http_requests_total', code('internal_error'))),
+    when: (metrics) => any(metrics.count('http_requests_total', code('internal_error'))),
   },
   {
     alert: 'JuspayBffLogLinesLost', severity: 'ticket', text: 'Log lines were lost {when}.',
-    when: (seen) => any(seen.count('log_lines_lost_total')),
+    when: (metrics) => any(metrics.count('log_lines_lost_total')),
   },
   {
     alert: 'JuspayBffSecretNotRead', severity: 'ticket', bound: 300, text: 'The file of {} can’t be read.',
-    when: (seen, bound) => ages(seen, 'secret_last_reload_success_timestamp_seconds', 'secret')
+    when: (metrics, bound) => ages(metrics, 'secret_last_reload_success_timestamp_seconds', 'secret')
       .filter(([, age]) => age > bound).map(([secret]) => secret),
   },
   {
     alert: 'JuspayBffCertificateEnds', severity: 'page', bound: 0, text: 'The TLS certificate of {} has expired.',
-    when: (seen, bound) => ages(seen, 'tls_certificate_not_after_timestamp_seconds', 'certificate')
+    when: (metrics, bound) => ages(metrics, 'tls_certificate_not_after_timestamp_seconds', 'certificate')
       .filter(([, age]) => -age < bound).map(([certificate]) => certificate),
   },
   {
     alert: 'JuspayBffCertificateEnds', severity: 'ticket', bound: 14 * 86400,
     text: 'The TLS certificate of {} expires in less than 14 days.',
-    when: (seen, bound) => ages(seen, 'tls_certificate_not_after_timestamp_seconds', 'certificate')
+    when: (metrics, bound) => ages(metrics, 'tls_certificate_not_after_timestamp_seconds', 'certificate')
       .filter(([, age]) => -age < bound).map(([certificate]) => certificate),
   },
 ];
 
 /**
- * What needs attention, the most severe first: each rule by the first of these windows in which it
- * holds, and each alert by its first rule that does.
+ * The problems, the most severe first: each rule in the first of these windows in which it applies, and
+ * each alert by its first rule that applies.
  */
 function attention(windows) {
   const found = [];
   for (const { alert, severity, bound, text, when } of RULES) {
     if (alert !== null && found.some((other) => other.alert === alert)) continue;
-    const subjects = windows.map((seen) => [seen, when(seen, bound)]).find(([, subjects]) => subjects.length > 0);
+    const subjects = windows.map((metrics) => [metrics, when(metrics, bound)]).find(([, subjects]) => subjects.length > 0);
     if (subjects === undefined) continue;
     const filled = text.replace('{when}', subjects[0].when);
     found.push(...subjects[1].map((subject) => ({ alert, severity, text: filled.replace('{}', () => subject) })));
@@ -212,7 +212,7 @@ function attention(windows) {
   return found.sort((one, other) => (one.severity === 'page' ? 0 : 1) - (other.severity === 'page' ? 0 : 1));
 }
 
-/** What rules judge: what has happened between two looks, and how things are at the later one. */
+/** The input of the rules: counts between two samples, and gauges of the later sample. */
 function view(here, before, when) {
   const by = (name, label, fits = () => true) => {
     const sums = new Map();
@@ -235,11 +235,11 @@ function view(here, before, when) {
   };
 }
 
-/** The last minute; while not enough of it is known, also all since the start. */
+/** The last minute; also the time since the start, until there is enough data of the last minute. */
 function windows(here) {
   const before = ago(here, MINUTE);
   const minute = view(here, before, 'in the last minute');
-  const known = here.at - before.at > KNOWN;
+  const known = here.at - before.at > MIN_PERIOD;
   return known ? [minute] : [minute, view(here, { series: new Map() }, 'since start')];
 }
 

@@ -1,22 +1,22 @@
-// Looks at this listener's /metrics and /readyz every two seconds while the tab is seen, and shows
-// what they say and how it has changed. Only texts are written, never markup: the page's policy
-// forbids it (Trusted Types).
+// Polls this listener's /metrics and /readyz every two seconds while the tab is visible, and shows the
+// values and their changes. It writes only text, never markup, which the page's policy forbids
+// (Trusted Types).
 
-const EVERY = 2_000; // ms between two looks
-const PATIENCE = 5_000; // ms until one has failed
-const MINUTE = 61_000; // ms that "last minute" reaches back
-const KEPT = 121_000; // ms that looks are kept, for the curve
+const EVERY = 2_000; // ms between two polls
+const PATIENCE = 5_000; // ms until a request fails
+const MINUTE = 61_000; // length of "last minute" in ms
+const KEPT = 121_000; // ms for which samples are kept, for the curve
 const P = 'juspay_bff_';
 
-let token = null; // where the address needs one: in this tab's memory, and nowhere else
+let token = null; // only in this tab's memory; if the address requires one
 let settings = null;
-let looks = []; // the oldest first
+let looks = []; // samples, the oldest first
 let timer = null;
 let looking = false;
 
-// ---- Asking
+// ---- Requests
 
-async function ask(path) {
+async function request(path) {
   const headers = token === null ? {} : { authorization: `Bearer ${token}` };
   return fetch(path, { headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
 }
@@ -35,9 +35,9 @@ function series(text) {
   return found;
 }
 
-/** Whether the settings are known, in the end. */
-async function askForSettings() {
-  const reply = await ask('settings');
+/** Requests the settings. Returns whether the token was accepted. */
+async function requestSettings() {
+  const reply = await request('settings');
   if (reply.status === 401) {
     put('refusal', token === null ? '' : 'This is not the admin token.');
     token = null;
@@ -53,10 +53,10 @@ async function whole(reply) {
   return reply.text();
 }
 
-/** What the listener says now; `null` as long as it wants a token. */
-async function askForAll() {
-  if (settings === null && !(await askForSettings())) return null;
-  const [metrics, ready] = await Promise.all([ask('metrics'), ask('readyz')]);
+/** A new sample; `null` if the listener requires a token. */
+async function requestAll() {
+  if (settings === null && !(await requestSettings())) return null;
+  const [metrics, ready] = await Promise.all([request('metrics'), request('readyz')]);
   const here = {
     at: performance.now(),
     now: Date.parse(metrics.headers.get('date')) / 1000,
@@ -64,10 +64,10 @@ async function askForAll() {
     readiness: (await ready.text()).trim(),
   };
   if (looks.length > 0 && startOf(looks.at(-1)) !== startOf(here)) {
-    // Another process: its counters begin anew, and its settings may be others.
+    // Another process: its counters start at 0, and its settings may differ.
     looks = [];
     settings = null;
-    if (!(await askForSettings())) return null;
+    if (!(await requestSettings())) return null;
   }
   return here;
 }
@@ -76,37 +76,37 @@ async function look() {
   clearTimeout(timer);
   if (looking || document.hidden) return;
   looking = true;
-  const here = await askForAll().catch(() => undefined);
+  const here = await requestAll().catch(() => undefined);
   looking = false;
-  if (here === null) return tell('signin', 'Admin token required');
+  if (here === null) return setState('signin', 'Admin token required');
   if (here === undefined) {
-    tell('lost', 'Unreachable, retrying');
+    setState('lost', 'Unreachable, retrying');
     warn([{ alert: null, severity: 'page', text: 'The service is unreachable. The page shows the last known values.' }]);
   } else {
     looks = [...looks.filter((look) => here.at - look.at < KEPT), here];
     show(here);
     const readiness = { ready: 'Ready', draining: 'Draining' }[here.readiness] ?? 'Not ready';
-    tell('live', readiness);
+    setState('live', readiness);
   }
-  goOn();
+  scheduleNext();
 }
 
-function goOn() {
+function scheduleNext() {
   clearTimeout(timer);
   if (!document.hidden) timer = setTimeout(look, EVERY);
-  else if (looks.length > 0) tell('paused', 'Paused');
+  else if (looks.length > 0) setState('paused', 'Paused');
 }
 
-// ---- Reading
+// ---- Metrics
 
-/** A metric's series with these labels, added up. */
+/** The sum of a metric's series with these labels. */
 function sum(look, name, labels = {}) {
-  const fits = (one) => Object.entries(labels).every(([key, value]) => one.labels[key] === value);
+  const matches = (one) => Object.entries(labels).every(([key, value]) => one.labels[key] === value);
   const those = look.series.get(name) ?? [];
-  return those.filter(fits).reduce((total, one) => total + one.value, 0);
+  return those.filter(matches).reduce((total, one) => total + one.value, 0);
 }
 
-/** A metric added up by one label, or by several. */
+/** Sums of a metric by one or several labels. */
 function by(look, name, ...keys) {
   const sums = new Map();
   for (const { labels, value } of look.series.get(name) ?? []) {
@@ -119,17 +119,17 @@ function by(look, name, ...keys) {
 const startOf = (look) => sum(look, 'process_start_time_seconds');
 const total = (sums) => [...sums.values()].reduce((total, value) => total + value, 0);
 
-/** The look that was so long ago, or the oldest since. */
+/** The oldest sample of the last `ms` milliseconds. */
 const ago = (here, ms) => looks.find((look) => here.at - look.at <= ms) ?? here;
 
-/** The same sums of the last minute, and since the start. */
+/** These sums for the last minute, and since the start. */
 function sums(here, name, ...keys) {
   const since = by(here, name, ...keys);
   const before = by(ago(here, MINUTE), name, ...keys);
   const minute = new Map([...since].map(([key, value]) => [key, value - (before.get(key) ?? 0)]));
-  // What is told as one figure is the last minute's, if there was anything in it.
-  const lately = total(minute) > 0;
-  return { since, minute, told: lately ? minute : since, when: lately ? 'last minute' : 'since start' };
+  // Single figures are for the last minute, unless it has no events.
+  const isRecent = total(minute) > 0;
+  return { since, minute, shown: isRecent ? minute : since, when: isRecent ? 'last minute' : 'since start' };
 }
 
 /** The quantile of a histogram, from cumulative counts by upper bound; as PromQL estimates it. */
@@ -149,7 +149,7 @@ function quantile(buckets, q) {
 
 const setting = (name) => new RegExp(`^${name} = "?([^"#\n]*[^"#\\s])`, 'm').exec(settings)?.[1];
 
-// ---- Writing
+// ---- Elements
 
 const $ = (id) => document.getElementById(id);
 const count = (value) => Math.round(value).toLocaleString('en');
@@ -164,7 +164,7 @@ function span(seconds) {
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
 }
 
-/** Leaves alone what is right already: a reader's selection, and what screen readers announce. */
+/** Keeps equal text, so that selections stay and screen readers announce only changes. */
 function put(id, text, tone) {
   const element = $(id);
   if (element.textContent !== text) element.textContent = text;
@@ -186,7 +186,7 @@ function bar(part) {
   return track;
 }
 
-/** A table's rows, whose first cell is a heading; a number stands for a bar of that share. */
+/** The rows of a table. The first cell is a heading; a number becomes a bar of this share. */
 function rows(id, lines, none) {
   const written = JSON.stringify(lines);
   const table = $(id);
@@ -217,7 +217,7 @@ function counts(id, { since, minute }, none) {
 }
 
 /** The badge: the state of the page, and of the service while the page is live. */
-function tell(state, word) {
+function setState(state, word) {
   const live = { Ready: ['●', 'good'], 'Not ready': ['▲', 'bad'], Draining: ['▼', 'warn'] };
   const other = { paused: ['‖', ''], lost: ['▲', 'bad'], signin: ['◆', ''] };
   const [sign, tone] = other[state] ?? live[word];
@@ -229,19 +229,19 @@ function tell(state, word) {
   $('page').hidden = state === 'signin' || looks.length === 0;
 }
 
-// ---- Showing
+// ---- Sections
 
 function show(here) {
   const build = here.series.get(`${P}build_info`)[0].labels;
   put('who', `${build.version} · ${build.commit} · ${setting('merchant_id')} at ${setting('base_url')}`);
   const answers = sums(here, `${P}http_requests_total`, 'status', 'code');
-  const seen = windows(here);
+  const periods = windows(here);
   showTraffic(here, answers);
   showCache(here);
   showJuspay(here);
-  showKeySets(seen[0]);
+  showKeySets(periods[0]);
   showLoad(here, answers);
-  warn(attention(seen));
+  warn(attention(periods));
 }
 
 function showTraffic(here, answers) {
@@ -252,8 +252,8 @@ function showTraffic(here, answers) {
   put('rate-note', `${count(requests(here))} since start`);
   drawTrace(here, rates);
 
-  const withStatus = (digit) => total(new Map([...answers.told].filter(([key]) => key.startsWith(digit))));
-  const [all, refused, failed] = [total(answers.told), withStatus('4'), withStatus('5')];
+  const withStatus = (digit) => total(new Map([...answers.shown].filter(([key]) => key.startsWith(digit))));
+  const [all, refused, failed] = [total(answers.shown), withStatus('4'), withStatus('5')];
   put('failed', share(failed, all), failed > 0 ? 'bad' : undefined);
   put('failed-note', `5xx; 4xx ${share(refused, all)}; ${answers.when}`);
   counts('answers', answers, 'No requests yet');
@@ -272,8 +272,8 @@ function drawTrace(here, rates) {
 
 function showCache(here) {
   const lookups = sums(here, `${P}cache_requests_total`, 'outcome');
-  const fromMemory = (lookups.told.get('hit') ?? 0) + (lookups.told.get('outage') ?? 0);
-  put('hits', share(fromMemory, total(lookups.told)));
+  const fromMemory = (lookups.shown.get('hit') ?? 0) + (lookups.shown.get('outage') ?? 0);
+  put('hits', share(fromMemory, total(lookups.shown)));
   put('hits-note', `from memory, ${lookups.when}`);
   counts('lookups', lookups, 'None yet');
 
@@ -300,8 +300,8 @@ function showCache(here) {
 
 function showJuspay(here) {
   const times = sums(here, `${P}upstream_request_duration_seconds_bucket`, 'le');
-  put('p99', span(quantile(times.told, 0.99)));
-  put('p99-note', `p50 ${span(quantile(times.told, 0.5))}, ${times.when}`);
+  put('p99', span(quantile(times.shown, 0.99)));
+  put('p99-note', `p50 ${span(quantile(times.shown, 0.5))}, ${times.when}`);
   counts('calls', sums(here, `${P}upstream_requests_total`, 'outcome'), 'None yet');
   const inUse = [...by(here, `${P}upstream_key_slot`, 'slot')].find(([, used]) => used === 1);
   pairs('juspay', [
@@ -310,20 +310,20 @@ function showJuspay(here) {
     ['For another customer, rejected', count(sum(here, `${P}upstream_identity_mismatches_total`))],
     ['Key in use', inUse?.[0] ?? '–'],
   ]);
-  const told = {
+  const states = {
     closed: ['Closed', 'Juspay is called', 'good'],
     open: ['Open', 'Juspay is not called', 'bad'],
     half_open: ['Half open', 'one call tests Juspay', 'warn'],
   };
   const state = [...by(here, `${P}upstream_breaker_state`, 'state')].find(([, is]) => is === 1)?.[0];
-  const [word, note, tone] = told[state] ?? ['–', ''];
+  const [word, note, tone] = states[state] ?? ['–', ''];
   put('breaker', word, tone);
   put('breaker-note', note);
 }
 
-function showKeySets(seen) {
+function showKeySets(period) {
   const age = (seconds) => (Number.isNaN(seconds) ? 'never fetched' : span(seconds));
-  const lines = keySets(seen).map((set) => [set.issuer, count(set.keys), age(set.age), count(set.failed)]);
+  const lines = keySets(period).map((set) => [set.issuer, count(set.keys), age(set.age), count(set.failed)]);
   rows('keysets', lines, 'No issuer has keys');
 }
 
@@ -338,7 +338,7 @@ function showLoad(here, answers) {
   ]);
 }
 
-/** Leaves the list alone when it stays the same: screen readers announce its changes. */
+/** Keeps an equal list, because screen readers announce changes. */
 function warn(found) {
   $('attention').dataset.severity = found[0]?.severity ?? 'none';
   const shown = JSON.stringify(found);
@@ -353,11 +353,11 @@ function warn(found) {
   $('warnings').replaceChildren(...(lines.length > 0 ? lines : [make('li', 'Nothing needs attention.')]));
 }
 
-// ---- Starting
+// ---- Start
 
 document.addEventListener('visibilitychange', () => {
   if (document.body.dataset.state === 'signin') return;
-  if (document.hidden) goOn();
+  if (document.hidden) scheduleNext();
   else look();
 });
 

@@ -1,4 +1,4 @@
-//! Remembered failures by the milliseconds of a clock that is a number.
+//! Remembered failures on a clock in milliseconds.
 
 use super::*;
 use crate::{
@@ -20,13 +20,13 @@ fn failure(error: JuspayError) -> Failure {
     Failure { error, lacks_only_token: false }
 }
 
-/// Lets the customer fail at a time; how long that is remembered.
+/// Records a failed fetch at this time. Returns how long the failure is remembered.
 fn fails(failures: &Failures, customer: &str, now: Monotonic) -> Duration {
     failures.note(&key(customer), failure(ERROR), 0, now);
     failures.wait(&key(customer), 0, now).expect("a wait")
 }
 
-/// The pause before jitter that a wait comes from.
+/// The pause from which jitter made this wait.
 fn pause_of(wait: Duration) -> u64 {
     let pauses = [1, 2, 4, 8, 16, 30];
     let fits = |secs: &u64| {
@@ -63,7 +63,7 @@ fn pause_doubles_to_thirty_seconds_while_others_succeed() {
         now = now.plus(wait);
         failures.note_success(&key("bob"));
     }
-    // No fetch succeeds any more: the fault isn't the customer's.
+    // No fetch succeeds any more, so the failures do not concern this customer alone.
     assert!(fails(&failures, "alice", now) >= Duration::from_secs(15), "one more");
     assert_eq!(pause_of(fails(&failures, "alice", now)), 1);
 }
@@ -115,7 +115,7 @@ fn success_purge_and_recovery_end_the_pause() {
     assert_eq!(failures.remembered(&key("alice"), true, 1, at(0)), None);
     failures.note(&key("alice"), failure(ERROR), 1, at(0));
     let wait = failures.wait(&key("alice"), 1, at(0)).unwrap();
-    assert_eq!(pause_of(wait), 1, "it begins from the first pause");
+    assert_eq!(pause_of(wait), 1, "the pauses start from the first one");
 }
 
 #[test]
@@ -170,11 +170,14 @@ fn memory_is_limited_and_freed() {
     for n in 0..MAX_CUSTOMERS {
         fails(&failures, &format!("c{n}"), at(0));
     }
-    failures.note(&key("late"), failure(ERROR), 0, at(0));
-    assert_eq!(failures.remembered(&key("late"), true, 0, at(0)), None, "no room");
-    assert_eq!(pause_of(fails(&failures, "c0", at(0))), 1, "which is there has its place");
-    failures.note(&key("late"), failure(ERROR), 0, at(2_000));
-    assert!(failures.remembered(&key("late"), true, 0, at(2_000)).is_some(), "the others are over");
+    failures.note(&key("new"), failure(ERROR), 0, at(0));
+    assert_eq!(failures.remembered(&key("new"), true, 0, at(0)), None, "the table is full");
+    assert_eq!(pause_of(fails(&failures, "c0", at(0))), 1, "customers in the table stay in it");
+    failures.note(&key("new"), failure(ERROR), 0, at(2_000));
+    assert!(
+        failures.remembered(&key("new"), true, 0, at(2_000)).is_some(),
+        "the pauses of the others have ended"
+    );
     assert_eq!(failures.lock().customers.len(), 1);
     failures.sweep(at(2_000 + 59_000));
     assert_eq!(failures.lock().customers.len(), 1);

@@ -92,7 +92,11 @@ fn life_is_measured_on_juspays_clock_by_its_date() {
         ReportedExpiry { expiry: later(fast, secs(601)), date: Some(fast), ..reported(secs(1)) };
     let life = Lifetime::new(&SHIPPED, &report, 0.0).unwrap();
     assert_eq!(life.remaining(start()), secs(600));
-    assert_eq!(life.expiry(), later(start().wall, secs(600)), "told on our clock");
+    assert_eq!(
+        life.expiry(),
+        later(start().wall, secs(600)),
+        "the expiry is on this server's clock"
+    );
 }
 
 #[test]
@@ -106,8 +110,8 @@ fn without_a_date_life_is_measured_at_receipt() {
     assert_eq!(life.remaining(start()), secs(600), "and the life counts from the sending");
 }
 
-/// Juspay's clock is right, and this server's is ahead of it by `seconds`.
-fn with_our_clock_ahead(seconds: i64, life: u64) -> ReportedExpiry {
+/// Juspay's clock is correct, and this server's is ahead of it by `seconds`.
+fn with_this_clock_ahead(seconds: i64, life: u64) -> ReportedExpiry {
     let sent = start();
     let date = sent.wall.checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap();
     ReportedExpiry { expiry: later(date, secs(life)), date: Some(date), sent, received: sent.wall }
@@ -116,7 +120,7 @@ fn with_our_clock_ahead(seconds: i64, life: u64) -> ReportedExpiry {
 #[test]
 fn p3_life_is_the_smaller_reading_of_both_clocks() {
     for (ahead, life) in [(-900, 899), (-30, 899), (0, 899), (1, 898), (30, 869), (864, 35)] {
-        let report = with_our_clock_ahead(ahead, 900);
+        let report = with_this_clock_ahead(ahead, 900);
         let lifetime = Lifetime::new(&SHIPPED, &report, 0.0).unwrap();
         assert_eq!(lifetime.remaining(start()), secs(life), "{ahead}");
         assert!(lifetime.expiry() <= later(start().wall, secs(899)), "{ahead}");
@@ -128,14 +132,14 @@ fn p3_life_is_the_smaller_reading_of_both_clocks() {
 fn life_lost_to_clock_skew_is_detected() {
     // The resolution of `Date` may account for one of the seconds.
     for (ahead, known) in [(865, 864), (900, 899), (3600, 3599)] {
-        let report = with_our_clock_ahead(ahead, 900);
+        let report = with_this_clock_ahead(ahead, 900);
         assert!(Lifetime::new(&SHIPPED, &report, 0.0).is_none(), "{ahead}");
         assert_eq!(report.lost_to_clock_skew(&SHIPPED), Some(known));
     }
     // Too short on Juspay's own clock as well; then a case without Juspay's clock.
-    assert_eq!(with_our_clock_ahead(900, 35).lost_to_clock_skew(&SHIPPED), None);
-    assert_eq!(with_our_clock_ahead(-900, 35).lost_to_clock_skew(&SHIPPED), None);
-    let unknown = ReportedExpiry { date: None, ..with_our_clock_ahead(900, 900) };
+    assert_eq!(with_this_clock_ahead(900, 35).lost_to_clock_skew(&SHIPPED), None);
+    assert_eq!(with_this_clock_ahead(-900, 35).lost_to_clock_skew(&SHIPPED), None);
+    let unknown = ReportedExpiry { date: None, ..with_this_clock_ahead(900, 900) };
     assert_eq!(unknown.lost_to_clock_skew(&SHIPPED), None);
 }
 
@@ -207,7 +211,7 @@ proptest! {
         let whole = life.remaining(start());
         prop_assert!(whole <= policy.max_token_life);
         prop_assert!(whole < on_juspays_clock && whole < on_this_clock);
-        prop_assert!(life.expiry() < expiry, "told later than Juspay says, on our clock");
+        prop_assert!(life.expiry() < expiry, "later than Juspay reports, on this server's clock");
         let usable = life.ttl(start());
         let mut ages = ages;
         ages.sort_unstable();

@@ -1,4 +1,4 @@
-//! What the store keeps, counts and evicts.
+//! Replacement, eviction and purges of cached customers, and their counters.
 
 use std::thread;
 
@@ -29,7 +29,7 @@ fn customer() -> Slot {
     customer_of(0)
 }
 
-/// The same, fetched in that generation.
+/// The same, fetched in this generation.
 fn customer_of(generation: Generation) -> Slot {
     let policy = LifetimePolicy {
         min_remaining: SEC * 120,
@@ -60,7 +60,7 @@ fn next_refresh_is_possible_when_the_pause_is_over() {
 }
 
 #[test]
-fn a_slot_is_the_same_until_it_is_replaced() {
+fn slot_is_the_same_until_it_is_replaced() {
     let (store, _) = store();
     let key = key("a");
     assert!(store.holds(&key, None));
@@ -69,7 +69,7 @@ fn a_slot_is_the_same_until_it_is_replaced() {
     store.put(&key, old.clone());
     assert!(store.holds(&key, Some(&old)));
     assert!(!store.holds(&key, None));
-    assert!(!store.holds(&key, Some(&customer())), "equal isn't the same");
+    assert!(!store.holds(&key, Some(&customer())), "an equal slot is not the same");
     assert!(!store.holds(&key, Some(&not_found(SEC))));
 
     store.put(&key, not_found(SEC * 60));
@@ -79,7 +79,7 @@ fn a_slot_is_the_same_until_it_is_replaced() {
 }
 
 #[test]
-fn an_evicted_replaced_or_purged_entry_is_not_current() {
+fn evicted_replaced_or_purged_entry_is_not_current() {
     let metrics = Metrics::new("1", "1").unwrap();
     let store = Store::new(100_000, &metrics);
     let put = |name: &str| {
@@ -97,19 +97,19 @@ fn an_evicted_replaced_or_purged_entry_is_not_current() {
     assert!(!has(&removed));
     store.put(&key("a"), not_found(SEC * 60));
     assert!(!has(&new), "the customer doesn't exist any more");
-    // This test keeps them in memory.
+    // This vector keeps the entries in memory.
     let many: Vec<_> = (0..20_000).map(|n| put(&n.to_string())).collect();
     assert!(many.iter().all(has));
     assert_eq!(store.clear().count(), 20_001);
     assert!(!many.iter().any(has));
-    let again = put("1");
-    assert!(has(&again));
+    let new = put("1");
+    assert!(has(&new));
 }
 
 #[test]
-fn a_purge_of_all_frees_the_memory_at_once_and_counts_each_customer_once() {
+fn purge_of_all_frees_memory_at_once_and_counts_each_customer_once() {
     let (store, metrics) = store();
-    let known = || {
+    let entries_gauge = || {
         store.update_entry_gauge();
         metrics.cache.entries.get()
     };
@@ -121,22 +121,22 @@ fn a_purge_of_all_frees_the_memory_at_once_and_counts_each_customer_once() {
     }
     let removed = store.clear();
     assert_eq!(metrics.cache.entries.get(), 0);
-    assert_eq!((removed.count(), known(), store.slots().iter().count()), (3, 0, 0));
+    assert_eq!((removed.count(), entries_gauge(), store.slots().iter().count()), (3, 0, 0));
     assert!(entries.iter().all(|entry| entry.upgrade().is_none()));
     assert!(!store.remove(&key("c")), "it was removed before");
 
     store.put(&key("a"), customer_of(1));
-    assert_eq!((known(), store.slots().iter().count()), (1, 1));
+    assert_eq!((entries_gauge(), store.slots().iter().count()), (1, 1));
     assert_eq!(store.clear().count(), 1, "each is removed once");
     store.put(&key("a"), customer_of(2));
-    assert_eq!((known(), store.slots().iter().count()), (1, 1));
+    assert_eq!((entries_gauge(), store.slots().iter().count()), (1, 1));
     assert!(store.get(&key("a")).is_some());
     let evictions = |cause| metrics.cache.evictions.with_label_values(&[cause]).get();
     assert_eq!(["removed", "size", "expired"].map(evictions), [4, 0, 0]);
 }
 
 #[test]
-fn an_entry_from_before_a_purge_of_all_is_never_current_after_it() {
+fn entry_from_before_a_purge_of_all_is_not_current_after_it() {
     let (store, _) = store();
     let key = key("a");
     let is_over = AtomicBool::new(false);
@@ -158,7 +158,7 @@ fn an_entry_from_before_a_purge_of_all_is_never_current_after_it() {
 }
 
 #[test]
-fn only_the_slot_that_was_found_expired_is_evicted() {
+fn replaced_slot_is_not_evicted() {
     let (store, metrics) = store();
     let (expired, new) = (customer(), customer());
     store.put(&key("a"), expired.clone());

@@ -1,4 +1,4 @@
-//! The breaker on a clock in milliseconds. Each call is for another customer unless a test says
+//! The breaker on a clock in milliseconds. Each call is for another customer unless a test states
 //! otherwise.
 
 use super::*;
@@ -14,7 +14,7 @@ const RULES: BreakerRules = BreakerRules {
 const FAILS: CallResult = CallResult::Outage(None);
 
 /// A customer whose calls fail while those of others succeed.
-const ODD: CustomerHash = customer(u64::MAX);
+const FAILING: CustomerHash = customer(u64::MAX);
 
 fn at(millis: u64) -> Monotonic {
     Monotonic::new(Duration::from_millis(millis))
@@ -151,20 +151,20 @@ fn dropped_probe_is_released() {
 #[test]
 fn failing_customer_cannot_keep_the_breaker_open() {
     let breaker = opened();
-    assert_eq!(call_of(&breaker, ODD, 5005, FAILS), Some(BreakerState::Open), "once");
+    assert_eq!(call_of(&breaker, FAILING, 5005, FAILS), Some(BreakerState::Open), "once");
     for round in 0..100 {
         let now = 10_005 + round * 5_000;
-        assert_eq!(call_of(&breaker, ODD, now, FAILS), None);
+        assert_eq!(call_of(&breaker, FAILING, now, FAILS), None);
         assert_eq!(breaker.state(at(now)), BreakerState::HalfOpen);
-        assert_eq!(breaker.admit(ODD, at(now + 1)).unwrap_err(), Duration::from_millis(4999));
+        assert_eq!(breaker.admit(FAILING, at(now + 1)).unwrap_err(), Duration::from_millis(4999));
     }
-    let odd = breaker.admit(ODD, at(600_000)).unwrap();
+    let failing = breaker.admit(FAILING, at(600_000)).unwrap();
     assert_eq!(
         call(&breaker, 600_000, false),
         Some(BreakerState::Closed),
-        "while that one is under way"
+        "while the first one is running"
     );
-    assert_eq!(odd.finish(at(600_001), FAILS), None);
+    assert_eq!(failing.finish(at(600_001), FAILS), None);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn retry_after_extends_but_never_causes_an_opening() {
         assert_eq!(call_of(&breaker, customer(4), 0, end), Some(BreakerState::Open));
         assert_eq!(admit(&breaker, 0).unwrap_err(), Duration::from_secs(secs));
         // The `Retry-After` of a probe applies to its customer only.
-        assert_eq!(call_of(&breaker, ODD, secs * 1000, end), Some(BreakerState::Open));
+        assert_eq!(call_of(&breaker, FAILING, secs * 1000, end), Some(BreakerState::Open));
         assert_eq!(admit(&breaker, secs * 1000).unwrap_err(), Duration::from_secs(5));
     }
 }
@@ -231,7 +231,7 @@ fn rate_limit_of_two_customers_stops_all_calls() {
 fn rate_limit_of_one_customer_affects_no_other() {
     let breaker = Breaker::new(RULES);
     for n in 0..100 {
-        assert!(!breaker.rate_limited(ODD, at(n), at(n + 30_000)));
+        assert!(!breaker.rate_limited(FAILING, at(n), at(n + 30_000)));
     }
     // Different customers, but with a successful call in between.
     for n in 100..200 {
@@ -261,7 +261,7 @@ fn rate_limit_abandons_a_running_probe() {
     again(&breaker);
     let new = admit(&breaker, 7000).unwrap();
     drop(old);
-    assert!(admit(&breaker, 7001).is_err(), "the new probe is under way");
+    assert!(admit(&breaker, 7001).is_err(), "the new probe is running");
     assert_eq!(new.finish(at(7001), CallResult::Healthy), Some(BreakerState::Closed));
     let breaker = opened();
     let old = admit(&breaker, 6000).unwrap();

@@ -41,9 +41,9 @@ fn numbers_are_passed_on_unchanged() {
         let id = CustomerId::parse("alice").unwrap();
         let (read, _) = customer(object.as_bytes(), &id, CustomerIdForm::Merchant).unwrap();
         let json = read.to_json(&FieldSet::all(), None).with_token();
-        let expected: Value = serde_json::from_slice(&json).unwrap();
-        let meant: f64 = number.parse().unwrap();
-        assert_eq!(expected["mobile_number"].as_f64(), Some(meant), "{number}");
+        let read: Value = serde_json::from_slice(&json).unwrap();
+        let expected: f64 = number.parse().unwrap();
+        assert_eq!(read["mobile_number"].as_f64(), Some(expected), "{number}");
     }
 }
 
@@ -96,7 +96,7 @@ fn p1_response_about_another_customer_is_rejected() {
     // `customer_id` matters only if `object_reference_id` is absent.
     assert!(!ok(&with("customer_id", json!("bob")), "bob", Merchant));
     let mut by_customer_id = without("object_reference_id");
-    assert!(!ok(&by_customer_id, "alice", Merchant), "about nobody");
+    assert!(!ok(&by_customer_id, "alice", Merchant), "about no customer");
     by_customer_id["customer_id"] = json!("alice");
     assert!(ok(&by_customer_id, "alice", Merchant));
     by_customer_id["object_reference_id"] = Value::Null;

@@ -32,16 +32,16 @@ async fn connection(status: &str) -> (Connection, UnixStream) {
     };
     let mut connection = Connection::new(stream, info, None, limits, None);
     phone.write_all(HEAD).await.unwrap();
-    answer(&mut connection, status).await;
+    respond(&mut connection, status).await;
     (connection, phone)
 }
 
 /// Reads a head and writes the response.
-async fn answer(connection: &mut Connection, status: &str) {
+async fn respond(connection: &mut Connection, status: &str) {
     let mut head = [0; HEAD.len()];
     connection.read_exact(&mut head).await.unwrap();
-    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-    connection.write_all(answer.as_bytes()).await.unwrap();
+    let response = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+    connection.write_all(response.as_bytes()).await.unwrap();
 }
 
 /// Whether it was woken.

@@ -1,8 +1,8 @@
-//! What is forwarded, and when.
+//! Tests of the bytes that are forwarded, and when.
 
 use super::*;
 
-/// What is forwarded of the next piece and of the buffer.
+/// The bytes that are forwarded from the next piece and the buffer.
 fn feed(guard: &mut PipeliningGuard, piece: &[u8]) -> Vec<u8> {
     let count = guard.forward(piece).unwrap();
     let mut forwarded = piece[..count].to_vec();
@@ -14,7 +14,7 @@ fn feed(guard: &mut PipeliningGuard, piece: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What is forwarded of bytes that arrive in pieces of `size`.
+/// The bytes that are forwarded if bytes arrive in pieces of `size`.
 fn forwarded(guard: &mut PipeliningGuard, bytes: &[u8], size: usize) -> String {
     text(bytes.chunks(size).flat_map(|piece| feed(guard, piece)).collect())
 }
@@ -29,7 +29,7 @@ fn count(bytes: &[u8], size: usize) -> usize {
 }
 
 #[test]
-fn one_head_is_forwarded_in_whatever_pieces_it_arrives() {
+fn one_head_is_forwarded_for_any_split() {
     for (head, rest) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /2 HTTP/1.1\r\n\r\n"),
         ("GET / HTTP/1.1\nHost: a\n\n", "\n"),
@@ -44,7 +44,7 @@ fn one_head_is_forwarded_in_whatever_pieces_it_arrives() {
 }
 
 #[test]
-fn a_head_ends_where_the_parser_ends_it() {
+fn head_ends_where_the_parser_ends_it() {
     let strategy = proptest::collection::vec(
         proptest::sample::select(&["\r", "\n", "\r\n", "GET / HTTP/1.1", "a: b", " ", "x"][..]),
         0..12,
@@ -139,7 +139,7 @@ const CHUNKED: &str = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r
 const PLAIN: &str = "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
 
 #[test]
-fn empty_chunked_body_is_removed_in_whatever_pieces_it_arrives() {
+fn empty_chunked_body_is_removed_for_any_split() {
     let both = format!("{CHUNKED}0\r\n\r\n{CHUNKED}");
     for max_body in [None, Some(9)] {
         for size in 1..=both.len() {
@@ -148,19 +148,19 @@ fn empty_chunked_body_is_removed_in_whatever_pieces_it_arrives() {
             assert!(guard.awaits_response() && !guard.is_reading_request());
             assert!(guard.response_written(b"HTTP/1.1 200 OK\r\n"));
             // The second request waits for its last chunk.
-            let begun = text(feed(&mut guard, b"0\r\n"));
-            assert!(PLAIN.starts_with(&begun), "{begun:?} by {size}");
+            let start = text(feed(&mut guard, b"0\r\n"));
+            assert!(PLAIN.starts_with(&start), "{start:?} by {size}");
             assert!(
                 guard.is_reading_body() && guard.is_reading_request() && !guard.awaits_response()
             );
-            assert_eq!(begun + &forwarded(&mut guard, b"\r\n", 1), PLAIN, "by {size}");
+            assert_eq!(start + &forwarded(&mut guard, b"\r\n", 1), PLAIN, "by {size}");
             assert_eq!(guard.buffered(), 0);
         }
     }
 }
 
 #[test]
-fn a_chunk_with_bytes_is_a_body() {
+fn chunk_with_bytes_is_a_body() {
     for body in ["5\r\nhello\r\n0\r\n\r\n", "00\r\n\r\n", "0;x\r\n\r\n", "0\r\nX: y\r\n\r\n"] {
         let all = format!("{CHUNKED}{body}");
         for size in 1..=all.len() {
@@ -172,9 +172,9 @@ fn a_chunk_with_bytes_is_a_body() {
         assert_eq!(guard.forward(all.as_bytes()), Err(Rejection::LengthRequired), "{body:?}");
     }
     let mut guard = PipeliningGuard::new(1000, None);
-    let begun = forwarded(&mut guard, format!("{CHUNKED}0\r\n").as_bytes(), 1);
+    let start = forwarded(&mut guard, format!("{CHUNKED}0\r\n").as_bytes(), 1);
     guard.end();
-    assert_eq!(begun + &text(feed(&mut guard, b"")), CHUNKED, "no more can arrive");
+    assert_eq!(start + &text(feed(&mut guard, b"")), CHUNKED, "no more can arrive");
 }
 
 #[test]
@@ -182,9 +182,9 @@ fn client_that_expects_100_gets_one_before_its_chunks() {
     let expecting = CHUNKED.replace("Host", "Expect: 100-continue\r\nHost");
     for (body, expected) in [("0\r\n\r\n", PLAIN), ("5\r\n", CHUNKED)] {
         let mut guard = PipeliningGuard::new(1000, None);
-        let begun = forwarded(&mut guard, expecting.as_bytes(), 3);
+        let start = forwarded(&mut guard, expecting.as_bytes(), 3);
         assert!(guard.take_interim() && !guard.take_interim() && guard.is_reading_body());
-        assert_eq!(begun + &forwarded(&mut guard, body.as_bytes(), 1), expected);
+        assert_eq!(start + &forwarded(&mut guard, body.as_bytes(), 1), expected);
         assert!(!guard.take_interim() && guard.awaits_response());
     }
     let mut guard = PipeliningGuard::new(1000, None);
@@ -194,7 +194,7 @@ fn client_that_expects_100_gets_one_before_its_chunks() {
 }
 
 #[test]
-fn upgrades_are_removed_in_whatever_pieces_they_arrive() {
+fn upgrades_are_removed_for_any_split() {
     let head = "GET / HTTP/1.1\r\nUpgrade: websocket\r\nHost: a\r\n\
                 Connection: Upgrade, close\r\nConnection: upgrade\r\nX: y\r\n\r\n";
     let expected = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: y\r\n\r\n";
@@ -222,7 +222,7 @@ fn incomplete_heads_are_buffered() {
 }
 
 #[test]
-fn malformed_heads_are_rejected_in_whatever_pieces_they_arrive() {
+fn malformed_heads_are_rejected_for_any_split() {
     for head in [
         "GET /\r\n\n",
         "x\r\r\n\r\n",

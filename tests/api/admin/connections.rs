@@ -1,5 +1,5 @@
-//! The admin listener's connections: each carries one request at a time, its body included, and
-//! none keeps the service waiting.
+//! Connections of the admin listener: each serves one request with its body at a time, within time
+//! limits.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// A request with a body, that leaves the connection open.
+/// A request with a body that keeps the connection open.
 fn post(path: &str, lines: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -35,7 +35,7 @@ fn post(path: &str, lines: &str, body: &str) -> String {
     )
 }
 
-/// Lets the listener's one worker look at what was sent before.
+/// Lets the listener's only worker read what was sent before.
 async fn settle(world: &World) {
     for _ in 0..4 {
         assert_eq!(world.admin().get("/livez").await.status, 200);
@@ -47,7 +47,7 @@ fn is_kept(reply: &Reply) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_connection_serves_scrapes_probes_and_purges_in_turn() {
+async fn one_connection_serves_scrapes_probes_and_purges() {
     let world = World::new().await;
     let mut stream = world.admin().open("").await.unwrap();
     for round in 0..50 {
@@ -58,9 +58,9 @@ async fn one_connection_serves_scrapes_probes_and_purges_in_turn() {
             let got = answer(&mut stream).await;
             is_kept(&got);
             stream.write_all(request.replace("GET", "HEAD").as_bytes()).await.unwrap();
-            let asked = head(&mut stream).await;
-            is_kept(&asked);
-            assert_eq!(asked.header("content-type"), got.header("content-type"), "{path}");
+            let probed = head(&mut stream).await;
+            is_kept(&probed);
+            assert_eq!(probed.header("content-type"), got.header("content-type"), "{path}");
         }
         stream.write_all(post("/cache/purge", "", ALL).as_bytes()).await.unwrap();
         let reply = answer(&mut stream).await;
@@ -70,10 +70,10 @@ async fn one_connection_serves_scrapes_probes_and_purges_in_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_the_same_in_whatever_pieces_it_comes() {
+async fn request_split_anywhere_is_served() {
     let world = World::new().await;
     let mut stream = world.admin().open("").await.unwrap();
-    // The next one comes with the end of the body.
+    // The next request arrives with the end of the body.
     let both = post("/cache/purge", "", ALL) + &get("/livez");
     for at in 1..both.len() {
         let (first, second) = both.as_bytes().split_at(at);
@@ -90,7 +90,7 @@ async fn a_request_is_the_same_in_whatever_pieces_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sent_ahead_is_answered_in_turn_each_with_its_own_answer() {
+async fn pipelined_requests_get_their_responses_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("admin.sock");
     let settings =
@@ -111,7 +111,7 @@ async fn what_is_sent_ahead_is_answered_in_turn_each_with_its_own_answer() {
         over_unix.push(answer(&mut unix).await.status.to_string());
     }
     assert_eq!((statuses, over_unix), (expected.to_vec(), expected.to_vec()));
-    // Both are as good as new.
+    // Both connections still work.
     tcp.write_all(purge.as_bytes()).await.unwrap();
     is_kept(&answer(&mut tcp).await);
     unix.write_all(purge.as_bytes()).await.unwrap();
@@ -119,13 +119,13 @@ async fn what_is_sent_ahead_is_answered_in_turn_each_with_its_own_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reads_late_gets_every_answer_and_then_a_refusal() {
+async fn slow_reader_gets_every_response_and_then_a_rejection() {
     let world = World::new().await;
-    // Far more answers than the kernel keeps for a reader, and no more requests than the service
-    // takes meanwhile: when the first answers are read, nothing else wakes it.
+    // The responses exceed the kernel's buffer, and the requests fit into the service's: only
+    // reading the first responses wakes the connection.
     let scrapes = 240;
-    let bad = post("/cache/purge", "Transfer-Encoding: chunked\r\n", "");
-    let all = "GET /metrics HTTP/1.1\r\nHost:\r\n\r\n".repeat(scrapes) + &bad;
+    let rejected = post("/cache/purge", "Transfer-Encoding: chunked\r\n", "");
+    let all = "GET /metrics HTTP/1.1\r\nHost:\r\n\r\n".repeat(scrapes) + &rejected;
     assert!(all.len() < 8192);
     let mut stream = world.admin().open(&all).await.unwrap();
     settle(&world).await;
@@ -139,7 +139,7 @@ async fn who_reads_late_gets_every_answer_and_then_a_refusal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_before_it_sends_a_body_is_told_to_go_on() {
+async fn expect_100_continue_gets_100() {
     let world = World::new().await;
     let request = post("/cache/purge", "Expect: 100-continue\r\n", ALL);
     let (first, body) = request.split_at(request.len() - ALL.len());
@@ -152,23 +152,23 @@ async fn who_asks_before_it_sends_a_body_is_told_to_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_answered_behind_an_answer_that_closes() {
+async fn no_request_is_served_after_a_response_that_closes() {
     let world = World::new().await;
     let next = post("/cache/purge", "", ALL);
     let whole = post("/cache/purge", "", ALL);
     let unfinished = next.len() + 1;
     let claims = |length: usize| whole.replace(": 13", &format!(": {length}"));
-    for (first, told) in [
+    for (first, expected) in [
         (post("/cache/purge", "Connection: close\r\n", ALL), &["200"][..]),
         (whole.replace("HTTP/1.1", "HTTP/1.0"), &["200"]),
         (get("/livez").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"), &["200"]),
-        // Answered before the body is read.
+        // The response is sent before the body is read.
         (post("/cache/purge", "Origin: https://evil.example\r\n", ALL), &["403"]),
         (post("/livez", "", ALL), &["405"]),
         (post("/nothing", "", ALL), &["404"]),
         (whole.replace("localhost", "a b"), &["400"]),
         (claims(unfinished).replace("POST", "GET"), &["405"]),
-        // Not let through.
+        // Rejected before the routes.
         (claims(16 * 1024 + 1), &["413"]),
         (claims(13).replace("Content-Length: 13", "Content-Length: 13, 13"), &["400"]),
         (
@@ -180,16 +180,16 @@ async fn nothing_is_answered_behind_an_answer_that_closes() {
         (post("/cache/purge", "X\0: a\r\n", ALL), &["400"]),
         ("CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), &["404"]),
     ] {
-        let answers = world.admin().garbage(format!("{first}{next}").as_bytes()).await;
-        let answers = String::from_utf8(answers).unwrap();
+        let responses = world.admin().garbage(format!("{first}{next}").as_bytes()).await;
+        let responses = String::from_utf8(responses).unwrap();
         let statuses: Vec<_> =
-            answers.match_indices("HTTP/1.").map(|(at, _)| &answers[at + 9..at + 12]).collect();
-        assert_eq!(statuses, told, "{first:?}");
+            responses.match_indices("HTTP/1.").map(|(at, _)| &responses[at + 9..at + 12]).collect();
+        assert_eq!(statuses, expected, "{first:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_do_not_come_hold_no_connections() {
+async fn missing_bodies_time_out_and_free_their_connections() {
     let world = World::new().await;
     let paths = ["/cache/purge", "/revocations", "/backchannel-logout"];
     let slow = |number: usize| {
@@ -200,24 +200,24 @@ async fn bodies_that_do_not_come_hold_no_connections() {
     for number in 1..CONNECTIONS {
         streams.push(world.admin().open(&slow(number)).await.unwrap());
     }
-    // Who has come last is answered: so all have been looked at, and one turn of the clock ends them.
+    // The last request is served, so all others were read, and all time out together.
     let mut last = world.admin().open(&get("/livez")).await.unwrap();
     is_kept(&answer(&mut last).await);
-    // There is no place for another one yet.
+    // No further connection is accepted yet.
     let admin = world.admin();
     let waiting = tokio::spawn(async move { admin.get("/livez").await });
     world.clock.advance(REQUEST_TIME);
-    let told = with_timeout("answers", join_all(streams.into_iter().map(rest))).await;
+    let received = with_timeout("responses", join_all(streams.into_iter().map(rest))).await;
     assert_eq!(waiting.await.unwrap().status, 200);
-    for told in told {
-        let reply = Reply::parse(&told).expect("an answer");
+    for bytes in received {
+        let reply = Reply::parse(&bytes).expect("a response");
         assert_eq!((reply.status, reply.header("connection")), (408, Some("close")));
         assert_eq!(reply.text(), "");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_has_one_time_for_its_head_and_its_body() {
+async fn head_and_body_share_one_time_limit() {
     let world = World::new().await;
     let request = post("/cache/purge", "", ALL);
     let mut stream: TcpStream = world.admin().open(&request).await.unwrap();
@@ -226,37 +226,37 @@ async fn a_request_has_one_time_for_its_head_and_its_body() {
         stream.write_all(bytes.as_bytes()).await.unwrap();
         settle(&world).await;
     };
-    let turn = async |milliseconds| {
+    let advance = async |milliseconds| {
         world.clock.advance(Duration::from_millis(milliseconds));
         settle(&world).await;
     };
     send(&mut stream, &request[..40]).await;
-    turn(3_000).await;
+    advance(3_000).await;
     send(&mut stream, &request[40..request.len() - 5]).await;
-    turn(2_900).await;
+    advance(2_900).await;
     send(&mut stream, &request[request.len() - 5..]).await;
     is_kept(&answer(&mut stream).await);
-    // Each one has its own, though the next one comes with the end of the one before.
+    // Each request has its own limit, even if its start arrives with the end of the previous one.
     send(&mut stream, &request[..40]).await;
-    turn(3_000).await;
+    advance(3_000).await;
     send(&mut stream, &format!("{}{}", &request[40..], &request[..40])).await;
     is_kept(&answer(&mut stream).await);
-    turn(4_000).await;
+    advance(4_000).await;
     send(&mut stream, &request[40..]).await;
     is_kept(&answer(&mut stream).await);
-    // The time between requests is none of theirs.
-    turn(10_000).await;
+    // The time between requests does not count.
+    advance(10_000).await;
     send(&mut stream, &request[..40]).await;
-    turn(3_000).await;
+    advance(3_000).await;
     send(&mut stream, &request[40..request.len() - 5]).await;
-    turn(3_000).await;
+    advance(3_000).await;
     send(&mut stream, &request[request.len() - 5..]).await;
     assert_eq!(answer(&mut stream).await.status, 408);
     assert_eq!(rest(stream).await, b"");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_later_head_must_come_in_time_too() {
+async fn later_head_must_arrive_in_time() {
     let world = World::new().await;
     let mut stream = world.admin().open(&get("/livez")).await.unwrap();
     is_kept(&answer(&mut stream).await);
@@ -268,7 +268,7 @@ async fn a_later_head_must_come_in_time_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_a_request_that_has_begun_before_the_drains_end_is_answered() {
+async fn p8_request_that_started_before_the_end_of_the_drain_is_served() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     let request = post("/cache/purge", "", ALL);
     let (first, second) = request.split_at(request.len() - 3);
@@ -284,7 +284,7 @@ async fn p8_a_request_that_has_begun_before_the_drains_end_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_may_be_so_long_and_no_longer() {
+async fn body_of_16_kib_is_accepted_and_a_longer_one_rejected() {
     let world = World::new().await;
     let purge = |length: usize| {
         let shortest = json!({"customer_id": ""}).to_string().len();

@@ -1,4 +1,4 @@
-//! What the service writes of its work: one line a request, and nobody's data in it.
+//! The access log: one line for each request, without personal data.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,12 +9,12 @@ use simulator::{Fault, FaultRule, MintRequest, issuer::JWKS_PATH};
 
 use crate::support::{Phone, Stage, World, guard, until};
 
-/// Requests are told apart by their ids, as all worlds write into one log.
+/// A unique request id. All worlds write to one log, so tests find their lines by id.
 fn id() -> String {
     format!("test-{:032x}", rand::random::<u128>())
 }
 
-/// Sends a request, and gives the lines about it.
+/// Sends a request, and returns its log lines.
 async fn lines_of(phone: &Phone, method: &str, target: &str, lines: &str) -> Vec<Value> {
     let id = id();
     let lines = format!("{lines}X-Request-Id: {id}\r\n");
@@ -23,19 +23,19 @@ async fn lines_of(phone: &Phone, method: &str, target: &str, lines: &str) -> Vec
     logged(&id)
 }
 
-/// The lines about a request. They are written before its answer is sent.
+/// The lines about a request. They are written before its response is sent.
 fn logged(id: &str) -> Vec<Value> {
     lines_with(id, "request")
 }
 
-/// The lines that name a request, and begin with this message.
+/// The lines with this request id whose message starts with `message`.
 fn lines_with(id: &str, message: &str) -> Vec<Value> {
     let parse = |line: String| -> Value { serde_json::from_str(&line).expect("JSON") };
-    let is_meant = |line: &Value| line["message"].as_str().unwrap().starts_with(message);
-    guard::log_lines(id).into_iter().map(parse).filter(is_meant).collect()
+    let has_message = |line: &Value| line["message"].as_str().unwrap().starts_with(message);
+    guard::log_lines(id).into_iter().map(parse).filter(has_message).collect()
 }
 
-/// The one line of a request.
+/// The only line of a request.
 async fn line_of(phone: &Phone, method: &str, target: &str, lines: &str) -> Value {
     let mut lines = lines_of(phone, method, target, lines).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -43,7 +43,7 @@ async fn line_of(phone: &Phone, method: &str, target: &str, lines: &str) -> Valu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_has_one_line_with_all_that_matters() {
+async fn request_has_one_line_with_all_fields() {
     let world = World::new().await;
     let alice = world.phone("alice.secret@example.com");
     let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
@@ -81,16 +81,19 @@ async fn a_request_has_one_line_with_all_that_matters() {
         assert!(!line.to_string().contains(hidden), "{hidden}: {line}");
     }
 
-    let again = line_of(&alice, "HEAD", "/me/customer", "").await;
-    assert_eq!((&again["method"], &again["cache"]), (&"HEAD".into(), &"hit".into()));
-    assert_eq!(again["customer_ref"], reference, "lines about one customer can be found");
-    assert_eq!(again["trace_id"], Value::Null);
+    let repeated = line_of(&alice, "HEAD", "/me/customer", "").await;
+    assert_eq!((&repeated["method"], &repeated["cache"]), (&"HEAD".into(), &"hit".into()));
+    assert_eq!(
+        repeated["customer_ref"], reference,
+        "lines about one customer have the same reference"
+    );
+    assert_eq!(repeated["trace_id"], Value::Null);
     let bobs = line_of(&world.phone("bob"), "GET", "/me/customer", "").await;
     assert_ne!(bobs["customer_ref"], reference);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_end_badly_have_one_line_each() {
+async fn failed_requests_have_one_line_each() {
     let world = World::new().await;
     let (alice, stranger) = (world.phone("alice"), world.stranger());
     for (phone, method, target, route, status, code, cache) in [
@@ -126,7 +129,7 @@ async fn requests_that_end_badly_have_one_line_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_method_that_is_too_long_makes_no_long_line() {
+async fn long_method_is_not_logged() {
     let world = World::new().await;
     let longest = "M".repeat(32);
     let line = line_of(&world.phone("alice"), &longest, "/me/customer", "").await;
@@ -140,11 +143,11 @@ async fn a_method_that_is_too_long_makes_no_long_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_who_waited_for_one_fetch_have_their_line() {
+async fn requests_that_share_a_fetch_have_one_line_each() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let ids: Vec<_> = (0..5).map(|_| id()).collect();
-    let asking: Vec<_> = ids
+    let requests: Vec<_> = ids
         .iter()
         .map(|id| {
             let (phone, line) = (world.phone("alice"), format!("X-Request-Id: {id}\r\n"));
@@ -154,7 +157,7 @@ async fn all_who_waited_for_one_fetch_have_their_line() {
     let waiting = "juspay_bff_http_requests_waiting";
     until("all wait", async || world.metric(waiting).await > 4.0).await;
     gate.release();
-    for request in asking {
+    for request in requests {
         assert_eq!(request.await.unwrap().status, 200);
     }
     let mut caches: Vec<_> = ids.iter().map(|id| logged(id)[0]["cache"].clone()).collect();
@@ -162,26 +165,27 @@ async fn all_who_waited_for_one_fetch_have_their_line() {
     assert_eq!(caches, ["joined", "joined", "joined", "joined", "miss"]);
 }
 
-/// The warnings about failed calls to Juspay that a request has started.
+/// The warnings about failed calls to Juspay that this request started.
 fn warnings(id: &str) -> Vec<Value> {
     lines_with(id, "call to Juspay failed")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_call_to_juspay_is_logged_once_with_the_request_that_started_it() {
+async fn failed_call_to_juspay_is_logged_once_with_its_request() {
     let world = World::new().await;
     let error = Fault::Status { status: 507, headers: <_>::default(), body: String::new() };
     world.simulator().inject(FaultRule::always(error).of("alice"));
     let gate = world.simulator().hold("alice");
     let ids: Vec<_> = (0..3).map(|_| id()).collect();
-    let mut asking = Vec::new();
+    let mut requests = Vec::new();
     for (before, id) in ids.iter().enumerate() {
         let (phone, line) = (world.phone("alice"), format!("X-Request-Id: {id}\r\n"));
-        asking.push(tokio::spawn(async move { phone.request("GET", "/me/customer", &line).await }));
+        requests
+            .push(tokio::spawn(async move { phone.request("GET", "/me/customer", &line).await }));
         world.until_waiting(u64::try_from(before).unwrap() + 1).await;
     }
     gate.release();
-    for request in asking {
+    for request in requests {
         assert_eq!(request.await.unwrap().status, 502);
     }
     let warnings: Vec<_> = ids.iter().map(|id| warnings(id)).collect();
@@ -198,7 +202,7 @@ async fn a_failed_call_to_juspay_is_logged_once_with_the_request_that_started_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_refresh_is_logged_with_the_request_that_started_it() {
+async fn failed_refresh_is_logged_with_its_request() {
     let world = World::new().await;
     let alice = world.phone("alice");
     let stored = line_of(&alice, "GET", "/me/customer", "").await;
@@ -206,58 +210,59 @@ async fn a_failed_refresh_is_logged_with_the_request_that_started_it() {
     world.clock.advance(Duration::from_secs(700));
     let id = id();
     let reply = alice.request("GET", "/me/customer", &format!("X-Request-Id: {id}\r\n")).await;
-    assert_eq!(reply.status, 200, "the old token is still good");
+    assert_eq!(reply.status, 200, "the old token is still usable");
     until("the warning", async || !warnings(&id).is_empty()).await;
     let warning = warnings(&id).remove(0);
     assert_eq!(warning["cause"], "connection");
     assert_eq!(warning["customer_ref"], stored["customer_ref"]);
-    // The request itself has nothing to explain.
+    // The request itself succeeded, so it has no cause.
     let line = &logged(&id)[0];
     assert_eq!((&line["status"], &line["cause"]), (&200.into(), &Value::Null));
 }
 
-/// A token of an issuer that isn't known, under the name of the one that is.
+/// A token with a valid issuer and the signature of another issuer.
 async fn forged(world: &World) -> String {
     let mut config = simulator::Config::on_free_ports();
     config.clock = Arc::new(world.clock.clone());
     let other = simulator::start(config).await.expect("free ports");
-    let good = world.phone("alice").token.unwrap();
-    let bad = other.issuer().mint(&MintRequest::of("alice")).unwrap();
-    let (message, signature) = (good.rsplit_once('.').unwrap().0, bad.rsplit_once('.').unwrap().1);
+    let valid = world.phone("alice").token.unwrap();
+    let foreign = other.issuer().mint(&MintRequest::of("alice")).unwrap();
+    let (message, signature) =
+        (valid.rsplit_once('.').unwrap().0, foreign.rsplit_once('.').unwrap().1);
     format!("{message}.{signature}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_has_its_reason_in_the_log_and_nowhere_else() {
+async fn rejection_has_its_reason_in_the_log_only() {
     let world = World::with("auth.issuers.main.required_scopes = [\"pay\"]").await;
-    let good = MintRequest { scope: Some("pay".to_owned()), ..MintRequest::of("alice") };
-    let revoked = MintRequest { subject: "revoked".to_owned(), ..good.clone() };
+    let base = MintRequest { scope: Some("pay".to_owned()), ..MintRequest::of("alice") };
+    let revoked = MintRequest { subject: "revoked".to_owned(), ..base.clone() };
     let now = world.clock_seconds();
     let entry = serde_json::json!({
         "issuer": "main", "sub": "revoked", "issued_before": now + 1, "expires": now + 86_400,
     });
     let reply = world.admin().post("/revocations", &entry).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let expired = MintRequest { life: SignedDuration::from_hours(-1), ..good.clone() };
-    let no_customer = MintRequest { subject: "a/b".to_owned(), ..good.clone() };
+    let expired = MintRequest { life: SignedDuration::from_hours(-1), ..base.clone() };
+    let no_customer = MintRequest { subject: "a/b".to_owned(), ..base.clone() };
     let cases = [
         (world.stranger(), 401, "missing_token"),
         (world.phone_holding("garbage"), 401, "not_jws"),
         (world.phone_holding(&forged(&world).await), 401, "signature"),
         (world.phone_with(&expired), 401, "expired"),
         (
-            world.phone_with(&MintRequest { audience: "x".to_owned(), ..good.clone() }),
+            world.phone_with(&MintRequest { audience: "x".to_owned(), ..base.clone() }),
             401,
             "audience",
         ),
         (
-            world.phone_with(&good.clone().with("iss", "https://other.example")),
+            world.phone_with(&base.clone().with("iss", "https://other.example")),
             401,
             "unknown_issuer",
         ),
         (world.phone_with(&revoked), 401, "revoked"),
         (world.phone_holding(&"x".repeat(8193)), 400, "too_long"),
-        (world.phone_with(&MintRequest { scope: None, ..good.clone() }), 403, "insufficient_scope"),
+        (world.phone_with(&MintRequest { scope: None, ..base.clone() }), 403, "insufficient_scope"),
         (world.phone_with(&no_customer), 403, "no_customer"),
     ];
     for (phone, status, reason) in cases {
@@ -276,12 +281,12 @@ async fn a_refusal_has_its_reason_in_the_log_and_nowhere_else() {
         let labels = format!("juspay_bff_auth_failures_total{{reason=\"{reason}\"}}");
         assert_eq!(world.count(&labels).await, 1, "{reason}");
     }
-    let good = line_of(&world.phone_with(&good), "GET", "/me/customer", "").await;
-    assert_eq!((&good["status"], &good["reason"]), (&200.into(), &Value::Null));
+    let line = line_of(&world.phone_with(&base), "GET", "/me/customer", "").await;
+    assert_eq!((&line["status"], &line["reason"]), (&200.into(), &Value::Null));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_has_its_cause_in_the_log() {
+async fn failure_has_its_cause_in_the_log() {
     let world = World::new().await;
     for (customer, lines, status, cause) in [
         ("sim_500", "", 502, Some("server_error")),
@@ -300,7 +305,7 @@ async fn a_failure_has_its_cause_in_the_log() {
         ("bob", "Cache-Control: max-age=x\r\n", 200, None),
         ("sim_ip_blocked", "", 502, Some("rejected_origin")),
     ] {
-        // Juspay is called again, whatever it has said to the others.
+        // The pause after the previous failures is over, so Juspay is called.
         world.clock.advance(Duration::from_secs(10));
         let line = line_of(&world.phone(customer), "GET", "/me/customer", lines).await;
         assert_eq!(line["status"], status, "{customer}");
@@ -310,7 +315,7 @@ async fn a_failure_has_its_cause_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_not_renewed_has_the_calls_failure_as_its_cause() {
+async fn failed_no_cache_request_has_the_failure_of_the_call_as_cause() {
     let world = World::new().await;
     let alice = world.phone("alice");
     assert_eq!(alice.me().await.status, 200);
@@ -323,7 +328,7 @@ async fn a_token_that_is_not_renewed_has_the_calls_failure_as_its_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_breaker_and_missing_keys_are_causes() {
+async fn open_breaker_and_missing_keys_are_causes() {
     let world = World::with("juspay.breaker.min_calls = 1").await;
     let error = Fault::Status { status: 500, headers: <_>::default(), body: String::new() };
     world.simulator().inject(FaultRule::always(error));
@@ -343,7 +348,7 @@ async fn an_open_breaker_and_missing_keys_are_causes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_trace_goes_on_to_juspay_with_a_parent_of_its_own() {
+async fn trace_is_propagated_to_juspay_with_a_new_parent() {
     let world = World::new().await;
     let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let header = format!("traceparent: 00-{trace}-{parent}-01\r\n");
@@ -362,25 +367,25 @@ async fn the_trace_goes_on_to_juspay_with_a_parent_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_access_log_can_be_thinned_out() {
-    for (access, good, bad) in
+async fn access_log_can_be_sampled() {
+    for (access, successes, errors) in
         [("all", 1, 1), ("errors", 0, 1), ("off", 0, 0), ("1/1000000000", 0, 1), ("1/1", 1, 1)]
     {
         let world = World::with(&format!("log.access = \"{access}\"")).await;
         let alice = world.phone("alice");
-        assert_eq!(lines_of(&alice, "GET", "/me/customer", "").await.len(), good, "{access}");
+        assert_eq!(lines_of(&alice, "GET", "/me/customer", "").await.len(), successes, "{access}");
         for (phone, target) in [
             (&world.stranger(), "/me/customer"),
             (&alice, "/x"),
             (&world.phone("sim_500"), "/me/customer"),
         ] {
-            assert_eq!(lines_of(phone, "GET", target, "").await.len(), bad, "{access} {target}");
+            assert_eq!(lines_of(phone, "GET", target, "").await.len(), errors, "{access} {target}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_key_the_reference_is_the_hmac_of_the_id() {
+async fn reference_is_the_hmac_of_the_id() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "reference key\n").unwrap();
     let path = file.path().to_str().unwrap();
@@ -392,7 +397,7 @@ async fn with_a_key_the_reference_is_the_hmac_of_the_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_key_references_mean_nothing_after_a_restart() {
+async fn references_change_at_a_restart_without_a_key() {
     let mut references = Vec::new();
     for _ in 0..2 {
         let world = World::new().await;

@@ -1,4 +1,5 @@
-//! Log lines that standard output doesn't take are lost and counted; the service goes on.
+//! Log lines that can't be written to standard output are dropped and counted; requests are still
+//! served.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ const KEY_SET: &str = r#"{"keys": [{"kty": "EC", "crv": "P-256", "kid": "1", "us
     "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
     "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
 
-/// `serve` on Unix sockets, as its log doesn't say where it listens.
+/// `serve` on unix sockets, whose addresses need not be read from its log.
 struct Serving {
     process: Process,
     directory: TempDir,
@@ -47,7 +48,7 @@ fn settings(directory: &Path) -> PathBuf {
 }
 
 impl Serving {
-    /// With standard output read here, or redirected by the shell.
+    /// Starts the process. Its standard output is read here, or redirected by the shell.
     fn start(redirection: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = settings(directory.path());
@@ -65,8 +66,8 @@ impl Serving {
             format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut bytes = Vec::new();
-        with_timeout("an answer", stream.read_to_end(&mut bytes)).await?;
-        Ok(Reply::parse(&bytes).expect("an answer"))
+        with_timeout("a response", stream.read_to_end(&mut bytes)).await?;
+        Ok(Reply::parse(&bytes).expect("a response"))
     }
 
     async fn until_ready(&self) {
@@ -76,7 +77,7 @@ impl Serving {
         .await;
     }
 
-    /// Requests without a token, each with a line.
+    /// Sends requests without a token, each with one log line.
     async fn requests(&self, number: usize) {
         for _ in 0..number {
             assert_eq!(self.get("public", "/me/customer").await.unwrap().status, 401);
@@ -90,7 +91,7 @@ impl Serving {
     }
 }
 
-/// How many lines a start has.
+/// Number of lines that are logged at the start.
 async fn lines_of_a_start() -> usize {
     let mut serving = Serving::start(None);
     serving.until_ready().await;

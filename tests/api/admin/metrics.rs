@@ -1,4 +1,4 @@
-//! `/metrics` after requests that are known.
+//! `/metrics`: names, labels, and the counts after a known sequence of requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use simulator::{Fault, MintRequest, issuer::JWKS_PATH};
 
 use crate::support::{Stage, World, until};
 
-/// The series of one metric, by their labels.
+/// Values of one metric by labels.
 fn series(text: &str, name: &str) -> BTreeMap<String, f64> {
     let of = |line: &str| {
         let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} ")?;
@@ -20,7 +20,7 @@ fn series(text: &str, name: &str) -> BTreeMap<String, f64> {
     text.lines().filter_map(of).collect()
 }
 
-/// The same, of those that have counted something.
+/// The same without zeros.
 fn counted(text: &str, name: &str) -> BTreeMap<String, f64> {
     let mut counted = series(text, name);
     counted.retain(|_, count| *count > 0.0);
@@ -31,7 +31,7 @@ fn expected(series: &[(&str, f64)]) -> BTreeMap<String, f64> {
     series.iter().map(|(labels, value)| ((*labels).to_owned(), *value)).collect()
 }
 
-/// Requests of every kind; what is counted of them is below.
+/// Sends requests of every kind.
 async fn requests(world: &World) {
     let alice = world.phone("alice");
     for _ in 0..3 {
@@ -53,7 +53,7 @@ async fn requests(world: &World) {
         world.phone("sim_not_found").me().await;
     }
     world.phone("sim_html").me().await;
-    // Last, as Juspay isn't asked for a while behind it.
+    // Last, because the hold stops later calls to Juspay.
     world.phone("sim_bad_key").me().await;
     world.admin().get("/nothing").await;
 }
@@ -90,7 +90,7 @@ async fn requests_are_counted_by_route_status_and_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_stations_did_is_counted_by_its_outcome() {
+async fn cache_upstream_and_auth_count_outcomes() {
     let world = World::new().await;
     requests(&world).await;
     let metrics = world.admin().get("/metrics").await.text();
@@ -119,7 +119,7 @@ async fn what_the_stations_did_is_counted_by_its_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_have_our_names_and_nobodys_secrets() {
+async fn metrics_have_the_prefix_and_no_secrets() {
     let world = World::new().await;
     requests(&world).await;
     let metrics = world.admin().get("/metrics").await.text();
@@ -136,30 +136,30 @@ async fn metrics_have_our_names_and_nobodys_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gauges_show_what_is_the_case() {
+async fn gauges_show_the_current_state() {
     let world = World::new().await;
-    let is = async |series: &str, value: f64| {
+    let has = async |series: &str, value: f64| {
         (world.metric(&format!("juspay_bff_{series}")).await - value).abs() < f64::EPSILON
     };
-    let began = f64::from(i32::try_from(world.clock_seconds()).unwrap());
-    assert!(is("jwks_keys{issuer=\"main\"}", 1.0).await);
-    assert!(is("jwks_last_success_timestamp_seconds{issuer=\"main\"}", began).await);
-    assert!(is("jwks_refreshes_total{issuer=\"main\",outcome=\"success\"}", 1.0).await);
+    let start = f64::from(i32::try_from(world.clock_seconds()).unwrap());
+    assert!(has("jwks_keys{issuer=\"main\"}", 1.0).await);
+    assert!(has("jwks_last_success_timestamp_seconds{issuer=\"main\"}", start).await);
+    assert!(has("jwks_refreshes_total{issuer=\"main\",outcome=\"success\"}", 1.0).await);
 
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
-    let asking = tokio::spawn(async move { phone.me().await });
+    let waiting = tokio::spawn(async move { phone.me().await });
     gate.arrived(1).await;
     for gauge in ["http_requests_in_flight", "http_requests_waiting", "upstream_in_flight"] {
-        assert!(is(gauge, 1.0).await, "{gauge}");
+        assert!(has(gauge, 1.0).await, "{gauge}");
     }
     gate.release();
-    assert_eq!(asking.await.unwrap().status, 200);
+    assert_eq!(waiting.await.unwrap().status, 200);
     for gauge in ["http_requests_in_flight", "http_requests_waiting", "upstream_in_flight"] {
-        until(gauge, async || is(gauge, 0.0).await).await;
+        until(gauge, async || has(gauge, 0.0).await).await;
     }
-    assert!(is("cache_entries", 1.0).await);
-    assert!(is("cache_capacity", 100_000.0).await);
+    assert!(has("cache_entries", 1.0).await);
+    assert!(has("cache_capacity", 100_000.0).await);
 }
 
 /// The labels of a metric's only label.
@@ -213,7 +213,7 @@ async fn counters_exist_with_zero_from_the_start() {
         |line: &str| line.contains("jwks_refreshes_total{issuer=\"main\",outcome=\"success\"}");
     let mut counters = BTreeSet::new();
     for (line, name) in events(&metrics) {
-        // The log is the whole process'.
+        // All tests of this process share the log.
         if !is_first_fetch(line) && name != "juspay_bff_log_lines_lost_total" {
             assert!(line.ends_with(" 0"), "{line}");
         }
@@ -244,7 +244,7 @@ async fn each_label_has_all_of_its_values_from_the_start() {
     {
         assert!(reasons.contains(&format!("reason=\"{reason}\"")), "{reason}: {reasons:?}");
     }
-    let answers = labels(&metrics, "http_requests_total");
+    let responses = labels(&metrics, "http_requests_total");
     for (code, route, status) in [
         ("ok", "/me/customer", 200),
         ("internal_error", "/me/customer", 500),
@@ -253,9 +253,9 @@ async fn each_label_has_all_of_its_values_from_the_start() {
         ("internal_error", "unmatched", 500),
     ] {
         let labels = format!("code=\"{code}\",route=\"{route}\",status=\"{status}\"");
-        assert!(answers.contains(&labels), "{labels}: {answers:?}");
+        assert!(responses.contains(&labels), "{labels}: {responses:?}");
     }
-    assert!(!answers.iter().any(|labels| labels.contains("admin")), "{answers:?}");
+    assert!(!responses.iter().any(|labels| labels.contains("admin")), "{responses:?}");
 }
 
 /// The series of counters and histograms, each with the metric's name.
@@ -300,7 +300,7 @@ async fn no_series_of_a_counter_appears_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_that_was_never_fetched_has_no_time() {
+async fn key_set_without_a_successful_fetch_has_no_time() {
     let stage = Stage::set().await;
     stage.issuer().inject(JWKS_PATH, None, Fault::Reset);
     let world = stage.open("");

@@ -10,7 +10,7 @@ use std::{
 
 use crate::support::{Stage, World, authority::Authority, guard, until};
 
-/// Between these lines stands the generated part.
+/// The generated part is between these lines.
 const BEGIN: &str = "<!-- Generated from the code: `cargo test --test api metrics_document`. -->\n";
 const END: &str = "<!-- End of the generated part. -->\n";
 
@@ -78,7 +78,7 @@ async fn metrics() -> BTreeMap<String, Metric> {
     })
     .await;
     let mut metrics = parse(&world.admin().get("/metrics").await.text());
-    // Some gauges appear with the first answer of Juspay.
+    // Some gauges appear with Juspay's first response.
     let world = World::new().await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     for (name, metric) in parse(&world.admin().get("/metrics").await.text()) {
@@ -115,8 +115,8 @@ fn parse(text: &str) -> BTreeMap<String, Metric> {
 
 fn labels(metric: &Metric) -> String {
     let values = |(label, values): (&String, &BTreeSet<String>)| {
-        let known = OPEN_LABELS.iter().chain(&DESCRIBED).find(|(name, _)| name == label);
-        let values = known.map_or_else(
+        let fixed = OPEN_LABELS.iter().chain(&DESCRIBED).find(|(name, _)| name == label);
+        let values = fixed.map_or_else(
             || values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", "),
             |(_, described)| (*described).to_owned(),
         );

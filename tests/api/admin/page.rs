@@ -1,12 +1,12 @@
-//! The page for people, `GET /`, and the settings it shows, `GET /settings`: who gets them, and what
-//! browsers may do with them. `tests/page` has the page in a browser.
+//! The operator's page, `GET /`, and the settings that it shows, `GET /settings`: access and security
+//! headers. `tests/page` tests the page in a browser.
 
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{EXPOSED, refused, token_file};
+use super::{EXPOSED, is_rejected, token_file};
 use crate::support::{
     Phone, Reply, World,
     process::{Process, bff, run},
@@ -19,16 +19,16 @@ fn is_page(reply: &Reply, status: u16) {
     assert_eq!(reply.status, status, "{}", reply.text());
     assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(reply.text().starts_with("<!doctype html>"));
-    is_for_its_own_origin(reply);
+    is_same_origin_only(reply);
 }
 
-fn is_for_its_own_origin(reply: &Reply) {
+fn is_same_origin_only(reply: &Reply) {
     assert_eq!(reply.header("cache-control"), Some("no-store"));
     assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(reply.header("cross-origin-resource-policy"), Some("same-origin"));
 }
 
-/// The texts of the elements of that name, and their hashes as a policy has them.
+/// The hashes of the contents of all elements with this name, as in a policy.
 fn hashes(page: &str, element: &str) -> Vec<String> {
     let (open, close) = (format!("<{element}"), format!("</{element}>"));
     let texts = page.split(&open).skip(1).map(|rest| {
@@ -41,7 +41,7 @@ fn hashes(page: &str, element: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_is_whole_and_its_policy_lets_in_nothing_else() {
+async fn page_is_complete_and_its_policy_blocks_everything_else() {
     let world = World::new().await;
     let reply = world.admin().get("/").await;
     is_page(&reply, 200);
@@ -70,13 +70,13 @@ async fn the_page_is_whole_and_its_policy_lets_in_nothing_else() {
 
 const ALERT_RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/alert-rules.yml");
 
-/// Alerts that the page has no rule for, and why.
+/// Alerts for which the page has no rule, with the reason.
 const NOT_ON_THE_PAGE: &[(&str, &str)] = &[(
     "JuspayBffDown page",
     "the page can't be loaded then; one that is open reports that it can't reach the service",
 )];
 
-/// Alert and severity, with the expressions, of which one name may have several.
+/// Expressions by alert and severity.
 fn alerts() -> BTreeMap<String, String> {
     let mut found = BTreeMap::<_, String>::new();
     let text = std::fs::read_to_string(ALERT_RULES).unwrap();
@@ -89,7 +89,7 @@ fn alerts() -> BTreeMap<String, String> {
     found
 }
 
-/// Alert and severity of the page's rules, with their bounds.
+/// Bounds of the page's rules by alert and severity.
 fn rules_of(page: &str) -> BTreeMap<String, Option<String>> {
     let rules = page.lines().filter_map(|line| line.trim_start().strip_prefix("alert: '"));
     let rule = |line: &str| {
@@ -102,7 +102,7 @@ fn rules_of(page: &str) -> BTreeMap<String, Option<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pages_attention_rules_are_the_alert_rules() {
+async fn attention_rules_of_the_page_match_the_alert_rules() {
     let world = World::new().await;
     let rules = rules_of(&world.admin().get("/").await.text());
     let alerts = alerts();
@@ -128,7 +128,7 @@ async fn the_pages_attention_rules_are_the_alert_rules() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_settings_are_what_check_config_prints_and_hold_no_secret() {
+async fn settings_equal_check_config_and_contain_no_secret() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings.toml");
     let token = token_file(directory.path(), "admin-secret");
@@ -150,16 +150,16 @@ async fn the_settings_are_what_check_config_prints_and_hold_no_secret() {
     let reply = admin.get("/settings").await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
-    is_for_its_own_origin(&reply);
+    is_same_origin_only(&reply);
     let shown = reply.text();
-    // Behind them comes what they add up to.
-    assert!(printed.starts_with(&shown), "{shown} isn't the beginning of {printed}");
+    // `check-config` adds derived values after them.
+    assert!(printed.starts_with(&shown), "{shown} isn't a prefix of {printed}");
     assert!(shown.contains("api_key = \"********\"") && !shown.contains("admin-secret"), "{shown}");
     service.terminate().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_page_and_settings_know_no_customer_and_no_secret() {
+async fn p2_page_and_settings_contain_no_customer_and_no_secret() {
     let world = World::new().await;
     for customer in ["alice", "sim_not_found"] {
         world.phone(customer).me().await;
@@ -174,7 +174,7 @@ async fn p2_page_and_settings_know_no_customer_and_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_loopback_neither_is_for_other_origins_nor_rebound_names() {
+async fn other_origins_and_rebound_names_are_rejected_on_loopback() {
     let world = World::new().await;
     for path in ["/", "/settings"] {
         for head in [
@@ -184,7 +184,7 @@ async fn on_loopback_neither_is_for_other_origins_nor_rebound_names() {
             "Host: localhost\r\nOrigin: http://localhost\r\n",
         ] {
             let request = format!("GET {path} HTTP/1.0\r\n{head}{BROWSER}\r\n");
-            refused(&world.admin().raw(&request).await, 403, "admin_forbidden");
+            is_rejected(&world.admin().raw(&request).await, 403, "admin_forbidden");
         }
         assert_eq!(world.admin().request("GET", path, BROWSER).await.status, 200);
         for method in ["POST", "HEAD", "PUT"] {
@@ -199,7 +199,7 @@ async fn on_loopback_neither_is_for_other_origins_nor_rebound_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn off_loopback_both_need_the_token_which_the_page_asks_browsers_for() {
+async fn token_is_required_off_loopback_and_the_page_prompts_for_it() {
     let directory = tempfile::tempdir().unwrap();
     let settings = token_file(directory.path(), "secret-1");
     let world = World::with(&format!("{EXPOSED}\n{settings}")).await;
@@ -208,28 +208,32 @@ async fn off_loopback_both_need_the_token_which_the_page_asks_browsers_for() {
     is_page(&with(Some("secret-1")).get("/").await, 200);
     assert_eq!(with(Some("secret-1")).get("/settings").await.status, 200);
     for path in ["/", "/settings"] {
-        refused(&with(None).get(path).await, 401, "missing_token");
+        is_rejected(&with(None).get(path).await, 401, "missing_token");
         for lines in ["", BROWSER] {
-            refused(&with(Some("wrong")).request("GET", path, lines).await, 401, "invalid_token");
+            is_rejected(
+                &with(Some("wrong")).request("GET", path, lines).await,
+                401,
+                "invalid_token",
+            );
         }
     }
-    refused(&with(None).request("GET", "/settings", BROWSER).await, 401, "missing_token");
+    is_rejected(&with(None).request("GET", "/settings", BROWSER).await, 401, "missing_token");
 
-    let asked = with(None).request("GET", "/", BROWSER).await;
-    is_page(&asked, 401);
-    assert_eq!(asked.header("www-authenticate"), Some("Bearer realm=\"juspay-bff\""));
+    let prompt = with(None).request("GET", "/", BROWSER).await;
+    is_page(&prompt, 401);
+    assert_eq!(prompt.header("www-authenticate"), Some("Bearer realm=\"juspay-bff\""));
     let opened = with(Some("secret-1")).get("/").await;
-    assert_eq!(asked.text(), opened.text(), "it holds no data either way");
+    assert_eq!(prompt.text(), opened.text(), "neither contains data");
     let policy = |reply: &Reply| reply.header("content-security-policy").map(str::to_owned);
-    assert_eq!(policy(&asked), policy(&opened));
+    assert_eq!(policy(&prompt), policy(&opened));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn off_loopback_both_are_off_without_a_token_file() {
+async fn both_are_disabled_off_loopback_without_a_token_file() {
     let world = World::with(EXPOSED).await;
     for path in ["/", "/settings"] {
         for lines in ["", BROWSER] {
-            refused(&world.admin().request("GET", path, lines).await, 403, "admin_disabled");
+            is_rejected(&world.admin().request("GET", path, lines).await, 403, "admin_disabled");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The fast path for hits behaves exactly like the normal path, and whatever ends a hit ends it
-//! there at once. One worker, so that each request meets that worker's cache.
+//! The fast path (a link from the token to its cached customer) responds exactly like a normal lookup,
+//! and every event that ends a hit also ends it on the fast path.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use simulator::MintRequest;
 use super::served;
 use crate::support::{Phone, Reply, World, guard, keep_alive::answer};
 
-/// The same request in a form that the fast path doesn't handle.
+/// The same request with a query, which the fast path doesn't handle.
 const LONG: &str = "/me/customer?long";
 
-/// Makes a default explicit.
+/// The same request with an explicit default.
 const SHORT: &str = "/me/customer?options.get_client_auth_token=true";
 
 async fn world(settings: &str) -> World {
@@ -44,7 +44,7 @@ fn stable_parts(reply: &Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
     (reply.status, headers, reply.body.clone())
 }
 
-/// The log line with that id, without the fields that differ each time.
+/// The log line with this id, without the fields that differ each time.
 fn log_line(id: &str) -> Value {
     let lines = guard::log_lines(id);
     assert_eq!(lines.len(), 1, "{lines:?}");

@@ -1,20 +1,20 @@
-//! Promise P4: at most one call is in flight for a customer, whatever clients request and whenever
-//! they disconnect.
+//! Promise P4: at most one call is in flight for a customer, for any requests and disconnects of
+//! clients.
 
 use futures_util::future::join_all;
 use simulator::{ApiError, Fault, FaultRule};
 
 use crate::support::{Pending, Phone, Reply, World};
 
-/// Concurrent requests of `phone`, all of which wait for Juspay together with `others` more.
-async fn crowd(world: &World, phone: &Phone, size: u64, others: u64) -> Vec<Pending> {
-    let asking = join_all((0..size).map(|_| phone.begin())).await;
+/// Concurrent requests of `phone`. Returns when they and `others` more requests wait for Juspay.
+async fn waiting_requests(world: &World, phone: &Phone, size: u64, others: u64) -> Vec<Pending> {
+    let requests = join_all((0..size).map(|_| phone.begin())).await;
     world.until_waiting(size + others).await;
-    asking
+    requests
 }
 
-async fn replies(asking: Vec<Pending>) -> Vec<Reply> {
-    join_all(asking.into_iter().map(Pending::reply)).await
+async fn replies(requests: Vec<Pending>) -> Vec<Reply> {
+    join_all(requests.into_iter().map(Pending::reply)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,9 +22,9 @@ async fn p4_200_requests_for_an_uncached_customer_make_one_call() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
-    let asking = crowd(&world, &phone, 200, 0).await;
+    let requests = waiting_requests(&world, &phone, 200, 0).await;
     gate.release();
-    let replies = replies(asking).await;
+    let replies = replies(requests).await;
     let (mut stored, mut collapsed) = (0, 0);
     for reply in &replies {
         assert_eq!(reply.status, 200, "{}", reply.text());
@@ -50,11 +50,11 @@ async fn p4_disconnect_of_the_first_client_cancels_nothing() {
     let phone = world.phone("alice");
     let first = phone.begin().await;
     gate.arrived(1).await;
-    let asking = crowd(&world, &phone, 199, 1).await;
+    let requests = waiting_requests(&world, &phone, 199, 1).await;
     drop(first);
     world.until_waiting(199).await;
     gate.release();
-    for reply in replies(asking).await {
+    for reply in replies(requests).await {
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert_eq!(reply.cache_status(), "juspay-bff; fwd=uri-miss; collapsed");
     }
@@ -66,7 +66,7 @@ async fn p4_fetch_without_waiting_clients_finishes_and_is_cached() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
-    drop(crowd(&world, &phone, 1, 0).await);
+    drop(waiting_requests(&world, &phone, 1, 0).await);
     world.until_waiting(0).await;
     gate.release();
     world.until_count("juspay_bff_cache_entries", 1).await;
@@ -80,12 +80,12 @@ async fn p4_300_successive_disconnects_starve_no_client() {
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
     for _ in 0..300 {
-        drop(crowd(&world, &phone, 1, 0).await);
+        drop(waiting_requests(&world, &phone, 1, 0).await);
         world.until_waiting(0).await;
     }
-    let asking = crowd(&world, &phone, 1, 0).await;
+    let requests = waiting_requests(&world, &phone, 1, 0).await;
     gate.release();
-    let replies = replies(asking).await;
+    let replies = replies(requests).await;
     assert_eq!(replies[0].status, 200, "{}", replies[0].text());
     assert_eq!(world.simulator().calls("alice"), 1);
 }
@@ -104,9 +104,9 @@ async fn p4_failed_fetch_ends_all_waiting_requests() {
         let world = World::new().await;
         let gate = world.simulator().hold(id);
         world.simulator().inject(FaultRule::once(fault).of(id));
-        let asking = crowd(&world, &world.phone(id), 50, 0).await;
+        let requests = waiting_requests(&world, &world.phone(id), 50, 0).await;
         gate.release();
-        for reply in replies(asking).await {
+        for reply in replies(requests).await {
             assert_eq!(reply.code(), code, "{id}");
         }
         assert_eq!(world.simulator().calls(id), 1, "{id}");
@@ -118,10 +118,10 @@ async fn p4_requests_waiting_until_the_deadline_share_one_call() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
-    let asking = crowd(&world, &phone, 50, 0).await;
+    let requests = waiting_requests(&world, &phone, 50, 0).await;
     gate.arrived(1).await;
     world.clock.advance(std::time::Duration::from_secs(5));
-    for reply in replies(asking).await {
+    for reply in replies(requests).await {
         assert_eq!((reply.status, &*reply.code()), (504, "upstream_timeout"));
     }
     assert_eq!(world.simulator().calls("alice"), 1);
@@ -135,14 +135,14 @@ async fn p4_requests_with_and_without_token_share_one_call() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
-    let asking = crowd(&world, &phone, 10, 0).await;
+    let requests = waiting_requests(&world, &phone, 10, 0).await;
     let without = tokio::spawn({
         let phone = phone.clone();
         async move { phone.get("/me/customer?options.get_client_auth_token=false").await }
     });
     world.until_waiting(11).await;
     gate.release();
-    assert!(replies(asking).await.iter().all(|reply| reply.status == 200));
+    assert!(replies(requests).await.iter().all(|reply| reply.status == 200));
     let without = without.await.unwrap();
     assert_eq!(without.status, 200, "{}", without.text());
     assert_eq!(without.json().get("juspay"), None);
@@ -153,7 +153,7 @@ async fn p4_requests_with_and_without_token_share_one_call() {
 async fn customers_do_not_block_each_other() {
     let world = World::new().await;
     let gate = world.simulator().hold("slow");
-    let slow = crowd(&world, &world.phone("slow"), 1, 0).await;
+    let slow = waiting_requests(&world, &world.phone("slow"), 1, 0).await;
     for n in 0..10 {
         assert_eq!(world.phone(&format!("customer{n}")).me().await.status, 200);
     }

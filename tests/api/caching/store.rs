@@ -1,4 +1,4 @@
-//! Memory: limited in number, and free of tokens that can't be served any more.
+//! Memory: the number of cached customers is limited, and expired tokens are evicted.
 
 use std::time::Duration;
 

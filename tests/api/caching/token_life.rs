@@ -35,7 +35,7 @@ async fn remaining_life_of_hits_decreases() {
         let hit = served(&phone).await;
         assert_eq!(hit.cache_status(), format!("juspay-bff; hit; ttl={}", 779 - age));
         assert_eq!(expires_in(&hit), 899 - age);
-        assert_eq!(hit.body, first.body, "to the byte");
+        assert_eq!(hit.body, first.body, "byte for byte");
     }
     assert_eq!(world.simulator().calls("alice"), 1);
 }
@@ -191,13 +191,13 @@ async fn p3_life_starts_when_the_request_is_sent() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
     let phone = world.phone("alice");
-    let asking = phone.begin().await;
+    let waiting = phone.begin().await;
     gate.arrived(1).await;
     world.clock.advance(secs(4));
     gate.release();
     // At receipt, 896 s remain on this server's clock; that minus a second counts from sending, 4 s
     // ago.
-    assert_eq!(expires_in(&asking.reply().await), 891);
+    assert_eq!(expires_in(&waiting.reply().await), 891);
     assert_eq!(expires_in(&served(&phone).await), 891);
 }
 

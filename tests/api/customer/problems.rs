@@ -111,9 +111,9 @@ async fn p1_body_is_never_parsed_as_the_next_request() {
         for (lines, body) in [(&*length, &*hidden), ("Transfer-Encoding: chunked\r\n", &*chunked)] {
             let request =
                 keep_alive(&phone, method, &format!("{lines}Connection: close\r\n"), body);
-            let answer = phone.garbage(request.as_bytes()).await;
-            let answer = String::from_utf8(answer).unwrap();
-            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{method} {lines}: {answer}");
+            let response = phone.garbage(request.as_bytes()).await;
+            let response = String::from_utf8(response).unwrap();
+            assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{method} {lines}: {response}");
         }
     }
     assert_eq!(world.simulator().total_requests(), 0);
@@ -142,7 +142,7 @@ async fn retry_after_has_up_to_50_percent_jitter() {
             drawn.insert(problem["retry_after"].as_u64().unwrap());
         }
         assert!(drawn.iter().all(|seconds| range.contains(seconds)), "{code}: {drawn:?}");
-        assert!(drawn.len() > 1, "{code}: nothing is drawn");
+        assert!(drawn.len() > 1, "{code}: no jitter");
     }
 }
 
@@ -159,6 +159,6 @@ async fn rejected_key_or_address_is_retryable_after_a_second() {
         assert_eq!((&problem["code"], &problem["retryable"]), (&code.into(), &true.into()));
         let seconds = problem["retry_after"].as_u64().unwrap();
         assert!((1..=2).contains(&seconds), "a second, and half of it for jitter: {seconds}");
-        assert_eq!(reply.header("www-authenticate"), None, "the phone's token is good");
+        assert_eq!(reply.header("www-authenticate"), None, "the client's token is valid");
     }
 }

@@ -1,5 +1,5 @@
-//! Generates the operations of a recording from a seed: requests in every form, and whatever may end
-//! a hit. Pure: the answers have no influence on them.
+//! Generates the operations of a recording from a seed: requests in every form, and all events that
+//! may end a hit. Pure: the responses have no influence on them.
 //!
 //! The steps of the clock avoid times at which jitter decides. A long step ends an epoch at a multiple
 //! of [`GRID`], and an epoch is short, so an entry's age is near a multiple of the grid. After a failed
@@ -83,8 +83,8 @@ pub const UNUSUAL: [(&str, &str); 11] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Lives longer than the recording.
-    Good,
-    /// Lives, with the leeway, for another second.
+    Valid,
+    /// Expires in a second, including the leeway.
     Expiring,
     WrongScope,
     OtherAudience,
@@ -96,14 +96,14 @@ pub enum Kind {
 
 /// The customer and the kind of each token.
 pub const TOKENS: [(&str, Kind); 14] = [
-    ("c0", Kind::Good),
-    ("c0", Kind::Good),
-    ("c1", Kind::Good),
-    ("c1", Kind::Good),
-    ("c2", Kind::Good),
-    ("c3", Kind::Good),
-    ("c4", Kind::Good),
-    ("c5", Kind::Good),
+    ("c0", Kind::Valid),
+    ("c0", Kind::Valid),
+    ("c1", Kind::Valid),
+    ("c1", Kind::Valid),
+    ("c2", Kind::Valid),
+    ("c3", Kind::Valid),
+    ("c4", Kind::Valid),
+    ("c5", Kind::Valid),
     ("c2", Kind::Expiring),
     ("c5", Kind::WrongScope),
     ("c4", Kind::OtherAudience),
@@ -112,12 +112,12 @@ pub const TOKENS: [(&str, Kind); 14] = [
     ("c5", Kind::Forged),
 ];
 
-/// The number of good tokens, which come first.
-const GOOD: usize = 8;
-/// The token of that kind.
+/// The number of valid tokens, which are first.
+const VALID: usize = 8;
+/// The token of this kind.
 const EXPIRING: usize = 8;
 
-/// The number of forms with valid options and directives, which come first.
+/// The number of forms with valid options and directives, which are first.
 const LOOKUPS: usize = 12;
 
 /// The number of ways to end a hit.
@@ -257,7 +257,7 @@ struct Generator {
 
 impl Generator {
     fn next(&mut self) {
-        let token = self.random.below(GOOD);
+        let token = self.random.below(VALID);
         match self.random.below(100) {
             0..14 => self.plain(token, 1),
             14..18 => self.push(Operation::Pair { token }),
@@ -266,7 +266,7 @@ impl Generator {
                 self.push(Operation::Request { token, form: self.form });
             }
             44..50 => {
-                let token = GOOD + self.random.below(TOKENS.len() - GOOD);
+                let token = VALID + self.random.below(TOKENS.len() - VALID);
                 self.any_lookup(token);
             }
             50..53 => self.second(),
@@ -274,7 +274,7 @@ impl Generator {
             57..64 => {
                 self.long();
                 self.plain(token, 2);
-                let other = self.random.below(GOOD);
+                let other = self.random.below(VALID);
                 self.any_lookup(other);
                 self.plain(other, 1);
             }
@@ -285,7 +285,7 @@ impl Generator {
         }
     }
 
-    /// A hit, then what may end it, then the same request again.
+    /// A hit, then an event that may end it, then the same request.
     fn ended_hit(&mut self, token: usize) {
         self.plain(token, 2);
         self.end = (self.end + STRIDE) % ENDS;
@@ -320,7 +320,7 @@ impl Generator {
 
     /// Another client's token, of the new key, makes the service fetch the key set.
     fn rotation(&mut self, token: usize) {
-        let other = (token + 1) % GOOD;
+        let other = (token + 1) % VALID;
         let overlap = self.random.below(2) == 0;
         self.push(Operation::Rotate { overlap });
         self.plain(token, 1);
@@ -328,7 +328,7 @@ impl Generator {
         self.plain(other, 1);
         self.plain(token, 2);
         // Otherwise most clients have tokens of former keys from now on.
-        for token in 0..GOOD {
+        for token in 0..VALID {
             self.push(Operation::LogIn { token });
         }
     }
@@ -363,7 +363,7 @@ impl Generator {
         self.may_fail |= !matches!(fault, Juspay::Unknown { .. });
         self.is_failing = true;
         self.push(Operation::Juspay(fault));
-        // Without a cached token, the fault is seen at once.
+        // Without a cached token, the fault has an effect at once.
         if self.random.below(2) == 0 {
             self.push(Operation::Admin(Admin::Purge { token }));
         }

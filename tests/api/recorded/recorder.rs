@@ -1,6 +1,5 @@
-//! Performs operations on a world and writes each response as one line, without what is random.
-//!
-//! One operation at a time: each waits for the background work that it has started.
+//! Performs operations on a world and writes each response as one line, without its random parts.
+//! Operations run one at a time, and each waits for the background work that it started.
 
 use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
@@ -31,7 +30,7 @@ const COUNTERS: [&str; 7] = [
 const UNMATCHED: &str =
     "juspay_bff_http_requests_total{code=\"not_found\",route=\"unmatched\",status=\"404\"}";
 
-/// Header fields that have their own place in a line, and `date`, which shows the real time.
+/// Header fields that have a fixed place in a line, and `date`, which shows the real time.
 const SHOWN: [&str; 7] = [
     "cache-status",
     "content-length",
@@ -53,11 +52,11 @@ struct Recorder {
     tokens: Vec<AccessToken>,
     /// Number of access tokens issued.
     logins: usize,
-    /// The client auth tokens, in the order in which they were first seen.
+    /// The client auth tokens, in the order of their first occurrence.
     seen: HashMap<String, usize>,
     /// Calls that Juspay had received at the end of the last operation.
     calls: u64,
-    /// Own requests.
+    /// Requests of the recorder itself.
     probes: u64,
     lines: String,
 }
@@ -185,20 +184,20 @@ impl Recorder {
         let (customer, kind) = TOKENS[token];
         self.logins += 1;
         let id = format!("login-{}", self.logins);
-        let good = MintRequest {
+        let valid = MintRequest {
             life: SignedDuration::from_hours(24 * 7),
             scope: Some(SCOPE.to_owned()),
             ..MintRequest::of(customer)
         }
         .with("jti", id.clone());
         let wish = match kind {
-            Kind::Good | Kind::Forged => good,
+            Kind::Valid | Kind::Forged => valid,
             // The leeway is 30 s.
-            Kind::Expiring => MintRequest { life: SignedDuration::from_secs(-29), ..good }
+            Kind::Expiring => MintRequest { life: SignedDuration::from_secs(-29), ..valid }
                 .with("iat", self.world.clock_seconds() - 600),
-            Kind::WrongScope => MintRequest { scope: Some("read".to_owned()), ..good },
-            Kind::OtherAudience => MintRequest { audience: "another".to_owned(), ..good },
-            Kind::NoCustomer => good.with("sub", Value::Null),
+            Kind::WrongScope => MintRequest { scope: Some("read".to_owned()), ..valid },
+            Kind::OtherAudience => MintRequest { audience: "another".to_owned(), ..valid },
+            Kind::NoCustomer => valid.with("sub", Value::Null),
             Kind::Malformed => {
                 let text = "not.a.token".to_owned();
                 self.tokens[token] = AccessToken { id, text };
@@ -233,7 +232,7 @@ impl Recorder {
         let mut stream = self.world.stranger().open(request).await.unwrap();
         let mut bytes = Vec::new();
         with_timeout(request, stream.read_to_end(&mut bytes)).await.unwrap();
-        checked(request, Reply::parse(&bytes).expect("an answer"))
+        checked(request, Reply::parse(&bytes).expect("a response"))
     }
 
     async fn pair(&mut self, token: usize) -> [String; 2] {
@@ -244,7 +243,7 @@ impl Recorder {
         let first = self.line(&first, &reply).await;
         stream.write_all(last.as_bytes()).await.unwrap();
         let bytes = keep_alive::rest(stream).await;
-        let reply = checked(&last, Reply::parse(&bytes).expect("an answer"));
+        let reply = checked(&last, Reply::parse(&bytes).expect("a response"));
         [first, self.line(&last, &reply).await]
     }
 
@@ -346,8 +345,8 @@ impl Recorder {
             if !is_counter {
                 continue;
             }
-            let own = if series == UNMATCHED { self.probes } else { 0 };
-            let count = count.parse::<u64>().unwrap() - own;
+            let probes = if series == UNMATCHED { self.probes } else { 0 };
+            let count = count.parse::<u64>().unwrap() - probes;
             if count > 0 {
                 writeln!(self.lines, "{name} {count}").unwrap();
             }
@@ -356,7 +355,7 @@ impl Recorder {
 }
 
 fn checked(request: &str, reply: Reply) -> Reply {
-    // The guard knows the path in its usual form.
+    // The guard compares the path in its usual form.
     guard::answered(&request.replace("/%63ustomer", "/customer"), &reply);
     reply
 }
@@ -375,7 +374,7 @@ fn other_headers(reply: &Reply) -> String {
 fn name_of(token: usize) -> String {
     let (customer, kind) = TOKENS[token];
     let kind = match kind {
-        Kind::Good => "",
+        Kind::Valid => "",
         Kind::Expiring => "expiring ",
         Kind::WrongScope => "wrong-scope ",
         Kind::OtherAudience => "other-audience ",

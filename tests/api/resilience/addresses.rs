@@ -1,4 +1,4 @@
-//! Which addresses of Juspay's host are tried, and how: `juspay.ip_family`, proxies.
+//! Connections to Juspay's host: `juspay.ip_family`, and ignored proxy variables.
 
 use juspay_bff::clock::SystemClock;
 
@@ -7,8 +7,8 @@ use crate::support::{
     process::{Process, bff},
 };
 
-/// A world whose Juspay listens on 127.0.0.1 and has the name localhost. In real time, because
-/// resolving and connecting take some.
+/// A world whose Juspay listens on 127.0.0.1 and has the name localhost. Uses real time, because
+/// resolving and connecting do.
 async fn by_name(family: &str) -> World {
     let stage = Stage::set_with(|config| config.clock = SystemClock::shared()).await;
     let base_url = stage.simulator().base_url().replace("127.0.0.1", "localhost");
@@ -30,7 +30,7 @@ async fn only_the_addresses_of_the_family_are_tried() {
 }
 
 /// The output of `serve` until it serves, with these additional environment variables.
-async fn says_at_start(environment: &[(&str, &str)]) -> String {
+async fn output_at_start(environment: &[(&str, &str)]) -> String {
     let stage = Stage::set().await;
     let mut serve = bff(&["serve"]);
     serve.envs([
@@ -56,11 +56,11 @@ async fn says_at_start(environment: &[(&str, &str)]) -> String {
 async fn proxy_variables_are_ignored_with_a_warning() {
     let secret = "http://user:hush@proxy.test:3128";
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
-        let said = says_at_start(&[(name, secret)]).await;
+        let output = output_at_start(&[(name, secret)]).await;
         let warning = format!("{name} is ignored; juspay-bff connects directly");
-        assert!(said.contains(&warning), "{said}");
-        assert!(!said.contains("hush"), "{said}");
+        assert!(output.contains(&warning), "{output}");
+        assert!(!output.contains("hush"), "{output}");
     }
-    let said = says_at_start(&[("NO_PROXY", "*")]).await;
-    assert!(!said.contains("proxy"), "{said}");
+    let output = output_at_start(&[("NO_PROXY", "*")]).await;
+    assert!(!output.contains("proxy"), "{output}");
 }

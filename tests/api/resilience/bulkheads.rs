@@ -1,4 +1,4 @@
-//! Cached customers are served however many requests wait; excess requests are rejected at once.
+//! Cached customers are served while many requests wait; excess requests are rejected at once.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use tokio::task::JoinHandle;
 use super::{all_at_once, breaker, cold, is_ready, retry_after};
 use crate::support::{Phone, Reply, World, shipped};
 
-/// Clients whose responses a gate at Juspay holds back.
-struct Held {
+/// Clients whose responses are held back by gates at Juspay.
+struct WaitingClients {
     gates: Vec<Gate>,
-    asking: Vec<JoinHandle<Reply>>,
+    requests: Vec<JoinHandle<Reply>>,
 }
 
-impl Held {
+impl WaitingClients {
     fn new(world: &World, number: usize) -> Self {
-        let ids: Vec<_> = (0..number).map(|n| format!("held{n}")).collect();
+        let ids: Vec<_> = (0..number).map(|n| format!("waiting{n}")).collect();
         let gates = ids.iter().map(|id| world.simulator().hold(id)).collect();
-        let asking = ids.iter().map(|id| ask(world.phone(id))).collect();
-        Self { gates, asking }
+        let requests = ids.iter().map(|id| request(world.phone(id))).collect();
+        Self { gates, requests }
     }
 
     async fn all_at_juspay(&self) {
@@ -31,14 +31,14 @@ impl Held {
     async fn release(self) -> Vec<Reply> {
         self.gates.iter().for_each(Gate::release);
         let mut replies = Vec::new();
-        for asking in self.asking {
-            replies.push(asking.await.unwrap());
+        for request in self.requests {
+            replies.push(request.await.unwrap());
         }
         replies
     }
 }
 
-fn ask(phone: Phone) -> JoinHandle<Reply> {
+fn request(phone: Phone) -> JoinHandle<Reply> {
     tokio::spawn(async move { phone.me().await })
 }
 
@@ -61,10 +61,10 @@ async fn saturated_juspay_does_not_affect_hits() {
     // Long enough that the 64 hanging calls still run when the 65th gives up waiting.
     let world = World::with("juspay.try_timeout = \"5s\"").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
-    let held = Held::new(&world, 64);
-    held.all_at_juspay().await;
+    let waiting = WaitingClients::new(&world, 64);
+    waiting.all_at_juspay().await;
     assert_eq!(world.count("juspay_bff_upstream_in_flight").await, 64);
-    let late = ask(world.phone("late"));
+    let late = request(world.phone("late"));
     world.until_waiting(65).await;
     world.settle().await;
     hits(&world, 50).await;
@@ -72,7 +72,7 @@ async fn saturated_juspay_does_not_affect_hits() {
     overloaded(&late.await.unwrap());
     assert_eq!(world.simulator().calls("late"), 0);
     assert_eq!(breaker(&world).await, "closed");
-    assert!(held.release().await.iter().all(|reply| reply.status == 200));
+    assert!(waiting.release().await.iter().all(|reply| reply.status == 200));
     assert_eq!(world.phone("late").me().await.status, 200);
 }
 
@@ -80,22 +80,22 @@ async fn saturated_juspay_does_not_affect_hits() {
 async fn five_hundred_uncached_customers_wait_and_hits_do_not() {
     let world = World::new().await;
     assert_eq!(world.phone("alice").me().await.status, 200);
-    let held = Held::new(&world, 500);
+    let waiting = WaitingClients::new(&world, 500);
     world.until_waiting(500).await;
     hits(&world, 100).await;
-    let replies = held.release().await;
+    let replies = waiting.release().await;
     assert_eq!(replies.len(), 500);
-    assert!(replies.iter().all(|reply| reply.status == 200), "none is lost");
+    assert!(replies.iter().all(|reply| reply.status == 200), "all are served");
     let counts = world.simulator().counts();
     assert!(counts.values().all(|calls| *calls == 1), "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_many_requests_of_one_customer_leave_permits_for_others() {
+async fn p4_one_customer_cannot_use_all_permits() {
     let world = World::with(&shipped()).await;
     let gate = world.simulator().hold("crowd");
     let phone = world.phone("crowd");
-    let crowd: Vec<_> = std::iter::repeat_n(phone, 560).map(ask).collect();
+    let crowd: Vec<_> = std::iter::repeat_n(phone, 560).map(request).collect();
     world.until_waiting(512).await;
     world.settle().await;
     // One customer can't hold more than half of the permits.
@@ -110,8 +110,8 @@ async fn p4_many_requests_of_one_customer_leave_permits_for_others() {
     gate.arrived(1).await;
     gate.release();
     let mut statuses = std::collections::BTreeMap::new();
-    for asking in crowd {
-        *statuses.entry(asking.await.unwrap().status).or_insert(0) += 1;
+    for request in crowd {
+        *statuses.entry(request.await.unwrap().status).or_insert(0) += 1;
     }
     assert_eq!(statuses, [(200, 512), (429, 48)].into());
     assert_eq!(world.simulator().calls("crowd"), 1);
@@ -122,11 +122,11 @@ async fn p4_many_requests_of_one_customer_leave_permits_for_others() {
 async fn p4_five_hundred_requests_for_one_customer_share_one_call() {
     let world = World::with(&shipped()).await;
     let gate = world.simulator().hold("herd");
-    let herd: Vec<_> = std::iter::repeat_n(world.phone("herd"), 500).map(ask).collect();
+    let herd: Vec<_> = std::iter::repeat_n(world.phone("herd"), 500).map(request).collect();
     world.until_waiting(500).await;
     gate.release();
-    for asking in herd {
-        assert_eq!(asking.await.unwrap().status, 200);
+    for request in herd {
+        assert_eq!(request.await.unwrap().status, 200);
     }
     assert_eq!(world.simulator().calls("herd"), 1);
 }
@@ -134,12 +134,12 @@ async fn p4_five_hundred_requests_for_one_customer_share_one_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_joining_a_fetch_needs_no_fetch_permit() {
     let world = World::with("server.max_waiting = 1").await;
-    let held = Held::new(&world, 1);
-    held.all_at_juspay().await;
-    let joined = ask(world.phone("held0"));
+    let waiting = WaitingClients::new(&world, 1);
+    waiting.all_at_juspay().await;
+    let joined = request(world.phone("waiting0"));
     world.until_waiting(2).await;
     overloaded(&world.phone("late").me().await);
-    assert!(held.release().await.iter().all(|reply| reply.status == 200));
+    assert!(waiting.release().await.iter().all(|reply| reply.status == 200));
     assert!(joined.await.unwrap().cache_status().ends_with("; collapsed"));
     assert_eq!(world.phone("late").me().await.status, 200);
 }
@@ -148,8 +148,8 @@ async fn p4_joining_a_fetch_needs_no_fetch_permit() {
 async fn excess_waiting_requests_are_rejected_and_hits_are_not() {
     let world = World::with("server.max_in_flight = 8\nserver.max_waiting = 7").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
-    let held = Held::new(&world, 7);
-    held.all_at_juspay().await;
+    let waiting = WaitingClients::new(&world, 7);
+    waiting.all_at_juspay().await;
     for phone in cold(&world, "late", 5) {
         overloaded(&phone.me().await);
     }
@@ -157,7 +157,7 @@ async fn excess_waiting_requests_are_rejected_and_hits_are_not() {
         assert_eq!(world.phone("alice").me().await.status, 200);
     }
     assert_eq!(world.simulator().total_requests(), 8);
-    assert!(held.release().await.iter().all(|reply| reply.status == 200));
+    assert!(waiting.release().await.iter().all(|reply| reply.status == 200));
     assert_eq!(world.phone("late0").me().await.status, 200);
     world.until_waiting(0).await;
 }
@@ -166,13 +166,13 @@ async fn excess_waiting_requests_are_rejected_and_hits_are_not() {
 async fn hits_are_never_limited() {
     let world = World::with("server.max_in_flight = 2\nserver.max_waiting = 1").await;
     assert_eq!(world.phone("alice").me().await.status, 200);
-    let held = Held::new(&world, 1);
-    held.all_at_juspay().await;
+    let waiting = WaitingClients::new(&world, 1);
+    waiting.all_at_juspay().await;
     let alice = world.phone("alice");
     assert_eq!(alice.me().await.status, 200);
     for reply in all_at_once(std::iter::repeat_n(alice, 300)).await {
         assert!(reply.cache_status().starts_with("juspay-bff; hit;"), "{}", reply.text());
     }
     overloaded(&world.phone("late").me().await);
-    assert!(held.release().await.iter().all(|reply| reply.status == 200));
+    assert!(waiting.release().await.iter().all(|reply| reply.status == 200));
 }

@@ -25,7 +25,7 @@ async fn with_alice(settings: &str) -> World {
 }
 
 /// The cached customer is still served, and the service stays ready.
-async fn alice_does_not_notice(world: &World) {
+async fn alice_is_still_served(world: &World) {
     let reply = world.phone("alice").me().await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert!(reply.cache_status().starts_with("juspay-bff; hit; ttl="), "{}", reply.cache_status());
@@ -49,7 +49,7 @@ async fn open_breaker_returns_503_without_a_call() {
         retry_after(&reply, 5);
     }
     assert_eq!(world.simulator().total_requests(), calls);
-    alice_does_not_notice(&world).await;
+    alice_is_still_served(&world).await;
 
     world.simulator().clear_faults();
     world.clock.advance(Duration::from_millis(4_999));
@@ -80,7 +80,7 @@ async fn half_open_breaker_probes_with_one_request() {
         retry_after(&reply, 1);
     }
     assert_eq!(world.simulator().total_requests(), calls);
-    alice_does_not_notice(&world).await;
+    alice_is_still_served(&world).await;
     gate.release();
     assert_eq!(probe.await.unwrap().status, 200);
     assert!(all_at_once(cold(&world, "third", 20)).await.iter().all(|it| it.status == 200));
@@ -103,7 +103,7 @@ async fn client_ids_cannot_open_the_breaker() {
 async fn rate_limit_of_juspay_returns_503_and_stops_all_calls() {
     let world = with_alice("").await;
     world.simulator().inject(status(429, Some("7")).times(2));
-    // Two customers: a limit of one could be its own.
+    // Two customers, because a limit of one customer does not stop all calls.
     for phone in cold(&world, "limited", 2) {
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
@@ -115,7 +115,7 @@ async fn rate_limit_of_juspay_returns_503_and_stops_all_calls() {
         retry_after(&reply, 7);
     }
     assert_eq!(world.simulator().total_requests(), calls);
-    alice_does_not_notice(&world).await;
+    alice_is_still_served(&world).await;
     world.clock.advance(Duration::from_secs(7));
     assert_eq!(world.phone("bob").me().await.status, 200);
 }
@@ -142,17 +142,17 @@ async fn retry_after_of_juspays_503_reaches_every_waiting_client() {
     world.simulator().inject(status(503, Some("7")).times(1));
     let gate = world.simulator().hold("bob");
     let phone = world.phone("bob");
-    let asking = join_all((0..5).map(|_| phone.begin())).await;
+    let requests = join_all((0..5).map(|_| phone.begin())).await;
     gate.arrived(1).await;
     world.until_waiting(5).await;
     gate.release();
-    for asking in asking {
-        let reply = asking.reply().await;
+    for request in requests {
+        let reply = request.reply().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
         assert_eq!(reply.json()["retryable"], true);
         retry_after(&reply, 7);
     }
-    assert_eq!(world.simulator().calls("bob"), 1, "7 s are more than the deadline leaves");
+    assert_eq!(world.simulator().calls("bob"), 1, "7 s exceed the remaining deadline");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,7 +164,7 @@ async fn retry_after_of_juspays_503_reaches_no_cache_requests() {
         world.phone("alice").request("GET", "/me/customer", "Cache-Control: no-cache\r\n").await;
     assert_eq!((reply.status, &*reply.code()), (503, "upstream_unavailable"));
     retry_after(&reply, 9);
-    alice_does_not_notice(&world).await;
+    alice_is_still_served(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,7 +177,7 @@ async fn p6_rejected_key_returns_502_with_few_calls() {
         assert_eq!(reply.header("www-authenticate"), None);
     }
     let calls = world.simulator().total_requests() - calls_before;
-    assert!((3..=66).contains(&calls), "{calls}: those that were under way together, and a probe");
+    assert!((3..=66).contains(&calls), "{calls}: the concurrent calls, and a probe");
     assert_eq!(world.upstream("rejected_credentials").await, calls);
     world.clock.advance(Duration::from_millis(4_999));
     assert_eq!(world.phone("bob").me().await.code(), "upstream_rejected_credentials");
@@ -186,9 +186,9 @@ async fn p6_rejected_key_returns_502_with_few_calls() {
     for phone in cold(&world, "second", 20) {
         assert_eq!(phone.me().await.code(), "upstream_rejected_credentials");
     }
-    assert_eq!(world.simulator().total_requests() - calls_before, calls + 1, "one finds out");
+    assert_eq!(world.simulator().total_requests() - calls_before, calls + 1, "one probe");
     assert_eq!(breaker(&world).await, "closed");
-    alice_does_not_notice(&world).await;
+    alice_is_still_served(&world).await;
     let line = guard::log_lines("Juspay rejected the API key").pop().expect("a log line");
     assert!(line.contains("\"slot\":\"api_key\""), "{line}");
     world.simulator().set_key(&world.api_key, true);
@@ -210,7 +210,7 @@ async fn p6_rejected_address_returns_502_without_trying_the_other_key() {
         let reply = phone.me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_rejected_origin"));
     }
-    assert_eq!(world.simulator().total_requests() - calls_before, 3, "two, and one that found out");
+    assert_eq!(world.simulator().total_requests() - calls_before, 3, "two calls and one probe");
     world.clock.advance(Duration::from_secs(5));
     for phone in cold(&world, "second", 50) {
         assert_eq!(phone.me().await.code(), "upstream_rejected_origin");
@@ -218,9 +218,9 @@ async fn p6_rejected_address_returns_502_without_trying_the_other_key() {
     assert_eq!(world.simulator().total_requests() - calls_before, 4);
     let sent: Vec<_> = world.simulator().requests();
     let keys: Vec<_> = sent.iter().filter_map(|it| it.header("authorization")).collect();
-    assert!(keys.iter().all(|key| *key == keys[0]), "the first key, always");
+    assert!(keys.iter().all(|key| *key == keys[0]), "always the first key");
     assert_eq!(breaker(&world).await, "closed");
-    alice_does_not_notice(&world).await;
+    alice_is_still_served(&world).await;
     let line = guard::log_lines("Juspay rejected this server's address").pop().expect("a log line");
     assert!(line.contains("\"family\":\"ipv4\""), "{line}");
     world.simulator().clear_faults();

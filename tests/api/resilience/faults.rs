@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use simulator::{Fault, FaultRule};
 
-use super::{behind, breaker, cold};
+use super::{breaker, cold, through};
 use crate::support::{
     Phone, Reply, World,
     proxy::{Plan, Proxy},
@@ -17,7 +17,7 @@ use crate::support::{
 /// As shipped; worlds have no retries by default.
 const RETRIES: &str = "juspay.max_retries = 2";
 
-/// With a budget that doesn't limit retries, and shorter timeouts.
+/// Settings with a budget that doesn't limit retries, and shorter timeouts.
 const PERSISTENT: &str = "
     juspay.max_retries = 2
     juspay.retry_budget = 1.0
@@ -26,7 +26,7 @@ const PERSISTENT: &str = "
 
 /// Requests a customer and checks whose object arrives; `None` for a clean problem.
 async fn own_object(phone: Phone, id: String) -> Option<Reply> {
-    let reply = with_timeout("an answer", phone.me()).await;
+    let reply = with_timeout("a response", phone.me()).await;
     if reply.status == 200 {
         assert_eq!(reply.json()["object_reference_id"], *id);
         assert!(reply.token().starts_with("tkn_"));
@@ -46,23 +46,23 @@ async fn own_object(phone: Phone, id: String) -> Option<Reply> {
 
 /// Requests all customers, this many at a time, and returns the number of objects.
 async fn served(world: &World, prefix: &str, number: usize, at_a_time: usize) -> usize {
-    let asking = cold(world, prefix, number).into_iter().enumerate().map(|(n, phone)| {
+    let requests = cold(world, prefix, number).into_iter().enumerate().map(|(n, phone)| {
         let id = format!("{prefix}{n}");
         async move { tokio::spawn(own_object(phone, id)).await.unwrap().is_some() }
     });
     let served: Vec<bool> =
-        futures_util::stream::iter(asking).buffer_unordered(at_a_time).collect().await;
+        futures_util::stream::iter(requests).buffer_unordered(at_a_time).collect().await;
     served.into_iter().filter(|served| *served).count()
 }
 
-/// The first `faulty` connections follow this plan.
-async fn first_go_like(plan: Plan, faulty: usize, settings: &str) -> (World, Proxy) {
+/// A world whose first `faulty` connections follow this plan.
+async fn with_faulty_connections(plan: Plan, faulty: usize, settings: &str) -> (World, Proxy) {
     let plan = move |connection| if connection < faulty { plan } else { Plan::Pass };
-    behind(async |to| Proxy::before(to, plan).await, settings).await
+    through(async |to| Proxy::before(to, plan).await, settings).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_bad_connection_fails_no_request() {
+async fn one_faulty_connection_fails_no_request() {
     for plan in [
         Plan::Latency(Duration::from_millis(50)),
         Plan::ResetMidHead,
@@ -72,7 +72,7 @@ async fn one_bad_connection_fails_no_request() {
         Plan::CloseAfterAnswer,
         Plan::CloseOnReuse,
     ] {
-        let (world, proxy) = first_go_like(plan, 1, PERSISTENT).await;
+        let (world, proxy) = with_faulty_connections(plan, 1, PERSISTENT).await;
         assert_eq!(served(&world, "c", 8, 1).await, 8, "{plan:?}");
         assert!(proxy.accepted() >= 1);
     }
@@ -80,7 +80,7 @@ async fn one_bad_connection_fails_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn truncated_body_is_retried() {
-    let (world, _proxy) = first_go_like(Plan::ResetMidBody, 1, PERSISTENT).await;
+    let (world, _proxy) = with_faulty_connections(Plan::ResetMidBody, 1, PERSISTENT).await;
     assert_eq!(world.phone("alice").me().await.status, 200);
     assert_eq!(world.simulator().calls("alice"), 2);
     assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
@@ -92,12 +92,12 @@ async fn body_of_a_closed_connection_is_retried() {
     for cut in [Fault::CutBody { whole_json }, Fault::CutChunked { whole_json }] {
         let world = World::with(RETRIES).await;
         world.simulator().inject(FaultRule::once(cut.clone()));
-        let asking = world.phone("alice").begin().await;
+        let waiting = world.phone("alice").begin().await;
         until("the first try", async || world.simulator().calls("alice") == 1).await;
         until("its end", async || world.upstream("invalid_response").await == 1).await;
         world.settle().await;
         world.turn(Duration::from_millis(50)).await;
-        assert_eq!(asking.reply().await.status, 200, "{cut:?}");
+        assert_eq!(waiting.reply().await.status, 200, "{cut:?}");
         assert_eq!(world.simulator().calls("alice"), 2);
         assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
     }
@@ -118,7 +118,7 @@ async fn complete_body_without_a_customer_is_not_retried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_closed_after_each_response_fail_no_request() {
     let plan = |_| Plan::CloseAfterAnswer;
-    let (world, proxy) = behind(async |to| Proxy::before(to, plan).await, RETRIES).await;
+    let (world, proxy) = through(async |to| Proxy::before(to, plan).await, RETRIES).await;
     assert_eq!(served(&world, "one", 100, 1).await, 100);
     assert_eq!(served(&world, "many", 100, 16).await, 100);
     assert!(proxy.accepted() >= 200, "{}", proxy.accepted());
@@ -133,7 +133,7 @@ async fn silent_juspay_returns_504_and_then_503() {
         juspay.breaker.min_calls = 4
         juspay.breaker.open_for = \"10m\"
     ";
-    let (world, _proxy) = behind(async |to| Proxy::before(to, plan).await, settings).await;
+    let (world, _proxy) = through(async |to| Proxy::before(to, plan).await, settings).await;
     let first = world.phone("first").me().await;
     assert_eq!((first.status, &*first.code()), (504, "upstream_timeout"));
     for phone in cold(&world, "next", 4) {
@@ -148,10 +148,10 @@ async fn silent_juspay_returns_504_and_then_503() {
 async fn p1_network_faults_never_leak_another_customers_object() {
     for seed in 0..3 {
         let (world, proxy) =
-            behind(async |to| Proxy::before(to, mix(seed)).await, PERSISTENT).await;
-        let good = served(&world, "c", 300, 24).await;
-        assert!(good >= 200, "seed {seed}: {good} of 300");
-        // The network works again; the remaining bad connections take one or two attempts.
+            through(async |to| Proxy::before(to, mix(seed)).await, PERSISTENT).await;
+        let number = served(&world, "c", 300, 24).await;
+        assert!(number >= 200, "seed {seed}: {number} of 300");
+        // The network works again; the remaining faulty connections take one or two attempts.
         proxy.heal();
         let mut rounds = 1..=3;
         world.purge_all().await;

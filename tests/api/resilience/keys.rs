@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::{all_at_once, cold, is_ready};
 use crate::support::{Phone, Stage, World, guard, until};
 
-/// A key with the prefix that the secret check looks for.
+/// A key with the prefix that the secret check searches for.
 fn new_key() -> String {
     format!("canary_{:032x}", rand::random::<u128>())
 }
@@ -89,50 +89,50 @@ async fn slot(world: &World) -> &'static str {
 }
 
 /// Clients that request one uncached customer after the other.
-struct Crowd {
-    go_home: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-    phones: Vec<JoinHandle<Vec<String>>>,
+struct Clients {
+    stop: Arc<AtomicBool>,
+    responses: Arc<AtomicUsize>,
+    tasks: Vec<JoinHandle<Vec<String>>>,
 }
 
-impl Crowd {
+impl Clients {
     fn of(world: &World, number: usize) -> Self {
-        let (go_home, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let ask = |n: usize| {
-            let (go_home, answered) = (Arc::clone(&go_home), Arc::clone(&answered));
+        let (stop, responses) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let client = |n: usize| {
+            let (stop, responses) = (Arc::clone(&stop), Arc::clone(&responses));
             let (issuer, service) = (world.issuer().clone(), world.service.public);
             tokio::spawn(async move {
                 let mut lost = Vec::new();
                 for nth in 0.. {
-                    if go_home.load(Ordering::Relaxed) {
+                    if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    let token = issuer.mint(&MintRequest::of(&format!("crowd{n}-{nth}")));
+                    let token = issuer.mint(&MintRequest::of(&format!("clients{n}-{nth}")));
                     let reply = Phone::new(service, Some(token.unwrap())).me().await;
                     if reply.status != 200 {
                         lost.push(reply.text());
                     }
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    responses.fetch_add(1, Ordering::Relaxed);
                 }
                 lost
             })
         };
-        let phones = (0..number).map(ask).collect();
-        Self { go_home, answered, phones }
+        let tasks = (0..number).map(client).collect();
+        Self { stop, responses, tasks }
     }
 
     /// Waits for this many more responses.
-    async fn more(&self, number: usize) {
-        let enough = self.answered.load(Ordering::Relaxed) + number;
-        until("more answers", async || self.answered.load(Ordering::Relaxed) >= enough).await;
+    async fn wait_for_more(&self, number: usize) {
+        let enough = self.responses.load(Ordering::Relaxed) + number;
+        until("more responses", async || self.responses.load(Ordering::Relaxed) >= enough).await;
     }
 
-    /// All failures.
-    async fn disperse(self) -> Vec<String> {
-        self.go_home.store(true, Ordering::Relaxed);
+    /// Stops the clients, and returns all failures.
+    async fn finish(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
         let mut lost = Vec::new();
-        for phone in self.phones {
-            lost.extend(phone.await.unwrap());
+        for task in self.tasks {
+            lost.extend(task.await.unwrap());
         }
         lost
     }
@@ -142,17 +142,17 @@ impl Crowd {
 async fn disabling_a_key_under_load_fails_no_request() {
     let (world, _mount, next) = two_keys().await;
     assert_eq!(slot(&world).await, "api_key");
-    let crowd = Crowd::of(&world, 32);
-    crowd.more(200).await;
+    let clients = Clients::of(&world, 32);
+    clients.wait_for_more(200).await;
     world.simulator().set_key(&world.api_key, false);
-    crowd.more(400).await;
+    clients.wait_for_more(400).await;
     assert_eq!(slot(&world).await, "api_key_next");
-    // And back again.
+    // Back to the first key.
     world.simulator().set_key(&world.api_key, true);
     world.simulator().set_key(&next, false);
-    crowd.more(400).await;
+    clients.wait_for_more(400).await;
     assert_eq!(slot(&world).await, "api_key");
-    assert_eq!(crowd.disperse().await, Vec::<String>::new());
+    assert_eq!(clients.finish().await, Vec::<String>::new());
     let lines = guard::log_lines("switched API keys");
     for slot in ["\"slot\":\"api_key_next\"", "\"slot\":\"api_key\""] {
         assert!(lines.iter().any(|line| line.contains(slot)), "{slot}: {lines:?}");
@@ -164,10 +164,10 @@ async fn disabling_a_key_under_load_fails_no_request() {
 async fn swapping_key_files_under_load_fails_no_request() {
     let (world, mut mount, mut second) = two_keys().await;
     let mut first = world.api_key.clone();
-    let crowd = Crowd::of(&world, 16);
-    crowd.more(100).await;
+    let clients = Clients::of(&world, 16);
+    clients.wait_for_more(100).await;
     for _ in 0..3 {
-        // Juspay has a new key, then the files have it, and only then the old one is disabled.
+        // Juspay accepts the new key before the files have it, and the old one until afterwards.
         let new = new_key();
         world.simulator().set_key(&new, true);
         mount.publish(&second, &new);
@@ -175,15 +175,15 @@ async fn swapping_key_files_under_load_fails_no_request() {
         until("both files are read", async || {
             // In small steps, so that no running call times out.
             world.clock.advance(Duration::from_millis(100));
-            crowd.more(1).await;
+            clients.wait_for_more(1).await;
             reads(&world).await.iter().zip(&read_before).all(|(now, before)| now > before)
         })
         .await;
         world.simulator().set_key(&first, false);
-        crowd.more(200).await;
+        clients.wait_for_more(200).await;
         (first, second) = (second, new);
     }
-    assert_eq!(crowd.disperse().await, Vec::<String>::new());
+    assert_eq!(clients.finish().await, Vec::<String>::new());
 }
 
 /// When each of the files was last read.
@@ -206,19 +206,15 @@ async fn two_rejected_keys_return_502_and_start_the_hold() {
     for phone in cold(&world, "first", 20) {
         assert_eq!(phone.me().await.code(), "upstream_rejected_credentials");
     }
-    assert_eq!(
-        world.simulator().total_requests(),
-        6,
-        "each key for two, and for one that found out"
-    );
+    assert_eq!(world.simulator().total_requests(), 6, "each key for two calls and one probe");
     assert_eq!(slot(&world).await, "api_key");
     for (slot, then) in [
         ("\"slot\":\"api_key\"", "trying the other key"),
         ("\"slot\":\"api_key_next\"", "requests that need Juspay fail until a valid key is in"),
     ] {
         let lines = guard::log_lines("Juspay rejected the API key");
-        let is_meant = |line: &String| line.contains(slot) && line.contains(then);
-        assert!(lines.iter().any(is_meant), "{slot}");
+        let matches = |line: &String| line.contains(slot) && line.contains(then);
+        assert!(lines.iter().any(matches), "{slot}");
     }
     assert!(is_ready(&world).await);
     world.clock.advance(Duration::from_secs(5));
@@ -233,7 +229,7 @@ async fn two_rejected_keys_return_502_and_start_the_hold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn inconclusive_second_key_is_not_used() {
     let (world, _mount, _) = two_keys().await;
-    // The first key is rejected; the error with the second says nothing about it.
+    // The first key is rejected; the error with the second does not concern the key.
     world.simulator().inject(FaultRule::once(Fault::Error(ApiError::AccessDenied)));
     world.simulator().inject(FaultRule::once(Fault::Html));
     assert_eq!(world.phone("alice").me().await.code(), "upstream_invalid_response");
@@ -251,6 +247,6 @@ async fn firewall_401_for_one_customer_switches_no_key() {
     let body = "<html>Request blocked</html>".to_owned();
     let blocked = Fault::Status { status: 401, headers: [].into(), body };
     world.simulator().inject(FaultRule::once(blocked).of("alice"));
-    assert_eq!(world.phone("alice").me().await.status, 200, "the other key is tried all the same");
+    assert_eq!(world.phone("alice").me().await.status, 200, "the other key is tried anyway");
     assert_eq!((world.simulator().calls("alice"), slot(&world).await), (2, "api_key"));
 }

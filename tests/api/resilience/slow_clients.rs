@@ -13,11 +13,11 @@ use crate::support::{Reply, World, keep_alive::answer, with_timeout};
 const HEAD: &str = "GET /me/customer HTTP/1.1\r\nHost: localhost\r\n";
 
 /// Reads the head of a response with a body length, without the body.
-async fn head_of_answer(stream: &mut TcpStream) -> Vec<u8> {
+async fn response_head(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
-        let read = stream.read_buf(&mut bytes).await.expect("an answer");
-        assert!(read > 0, "the end instead of an answer");
+        let read = stream.read_buf(&mut bytes).await.expect("a response");
+        assert!(read > 0, "the connection ended without a response");
     }
     bytes
 }
@@ -38,7 +38,7 @@ async fn slow_clients(world: &World, number: usize) -> Vec<TcpStream> {
             }
         };
         if n % 3 == 1 {
-            assert!(head_of_answer(&mut stream).await.starts_with(b"HTTP/1.1 200 "));
+            assert!(response_head(&mut stream).await.starts_with(b"HTTP/1.1 200 "));
         }
         slow.push(stream);
     }
@@ -67,9 +67,9 @@ async fn trickling_body_is_not_awaited() {
     let request =
         format!("{HEAD}Authorization: Bearer {token}\r\nContent-Length: 1000000\r\n\r\nx");
     let mut stream = phone.open(&request).await.unwrap();
-    let mut answer = Vec::new();
-    with_timeout("the end", async { drop(stream.read_to_end(&mut answer).await) }).await;
-    assert_eq!(Reply::parse(&answer).expect("an answer").code(), "body_not_allowed");
+    let mut response = Vec::new();
+    with_timeout("the end", async { drop(stream.read_to_end(&mut response).await) }).await;
+    assert_eq!(Reply::parse(&response).expect("a response").code(), "body_not_allowed");
     assert_eq!(world.simulator().total_requests(), 0);
 }
 

@@ -1,5 +1,5 @@
-//! An empty chunked body, as proxies send one with requests that have none: it is no body, and it may
-//! come late.
+//! Empty chunked bodies, which proxies add to requests without a body: they count as no body, and may
+//! arrive late.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ fn chunked(method: &str, path: &str, phone: &Phone) -> String {
     )
 }
 
-/// Both listeners, with a path that answers `GET` and `HEAD`.
+/// Both listeners, with a path that accepts `GET` and `HEAD`.
 fn listeners(world: &World) -> [(Phone, &'static str); 2] {
     [(world.phone("alice"), "/me/customer"), (world.admin(), "/livez")]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_chunked_body_is_none_in_whatever_pieces_it_comes() {
+async fn empty_chunked_body_split_anywhere_is_accepted() {
     let world = World::new().await;
     for (phone, path) in listeners(&world) {
         let request = chunked("GET", path, &phone) + LAST_CHUNK;
@@ -53,7 +53,7 @@ async fn an_empty_chunked_body_is_none_in_whatever_pieces_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_with_empty_chunked_bodies_can_be_sent_ahead() {
+async fn requests_with_empty_chunked_bodies_can_be_pipelined() {
     let world = World::new().await;
     for (phone, path) in listeners(&world) {
         let request = chunked("GET", path, &phone) + LAST_CHUNK;
@@ -65,36 +65,36 @@ async fn requests_with_empty_chunked_bodies_can_be_sent_ahead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_last_chunk_that_never_comes_is_waited_for_as_long_as_a_head() {
+async fn missing_last_chunk_times_out_like_a_head() {
     let world = World::new().await;
     for (phone, path) in listeners(&world) {
         let request = chunked("GET", path, &phone);
-        for begun in ["", "0\r\n"] {
-            let mut kept = phone.open(&format!("{request}{LAST_CHUNK}")).await.unwrap();
-            assert_eq!(answer(&mut kept).await.status, 200, "{path}");
-            kept.write_all(format!("{request}{begun}").as_bytes()).await.unwrap();
-            let new = phone.open(&format!("{request}{begun}")).await.unwrap();
+        for start in ["", "0\r\n"] {
+            let mut reused = phone.open(&format!("{request}{LAST_CHUNK}")).await.unwrap();
+            assert_eq!(answer(&mut reused).await.status, 200, "{path}");
+            reused.write_all(format!("{request}{start}").as_bytes()).await.unwrap();
+            let new = phone.open(&format!("{request}{start}")).await.unwrap();
             world.settle().await;
             assert_eq!(world.admin().get("/livez").await.status, 200);
             world.turn(REQUEST_TIME - Duration::from_millis(1)).await;
-            // It holds up nobody else, and comes in time yet.
-            let mut late = phone.open(&format!("{request}{begun}")).await.unwrap();
+            // Other requests aren't delayed, and this one still has time.
+            let mut late = phone.open(&format!("{request}{start}")).await.unwrap();
             assert_eq!(world.phone("bob").me().await.status, 200);
             world.turn(Duration::from_millis(1)).await;
-            for stream in [kept, new] {
+            for stream in [reused, new] {
                 let mut stream = stream;
                 let reply = answer(&mut stream).await;
                 assert_eq!((reply.status, reply.header("connection")), (408, Some("close")));
                 assert_eq!(rest(stream).await, b"");
             }
-            late.write_all(&LAST_CHUNK.as_bytes()[begun.len()..]).await.unwrap();
+            late.write_all(&LAST_CHUNK.as_bytes()[start.len()..]).await.unwrap();
             assert_eq!(answer(&mut late).await.status, 200, "{path}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_before_it_sends_chunks_is_told_to_go_on() {
+async fn expect_100_continue_with_chunks_gets_100() {
     let world = World::new().await;
     for (phone, path) in listeners(&world) {
         for (before, after) in
@@ -112,14 +112,14 @@ async fn who_asks_before_it_sends_chunks_is_told_to_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chunk_with_bytes_is_refused_and_nothing_behind_it_is_answered() {
+async fn chunk_with_bytes_is_rejected_and_closes_the_connection() {
     let world = World::new().await;
-    for ((phone, path), refusal) in listeners(&world).into_iter().zip([413, 411]) {
+    for ((phone, path), status) in listeners(&world).into_iter().zip([413, 411]) {
         let request = chunked("GET", path, &phone);
         for body in ["1\r\nx\r\n0\r\n\r\n", "00\r\n\r\n", "0;x\r\n\r\n", "0\r\nX: y\r\n\r\n"] {
             let mut stream = phone.open(&format!("{request}{body}{request}")).await.unwrap();
             let reply = answer(&mut stream).await;
-            assert_eq!((reply.status, reply.header("connection")), (refusal, Some("close")));
+            assert_eq!((reply.status, reply.header("connection")), (status, Some("close")));
             assert_eq!(rest(stream).await, b"");
         }
     }

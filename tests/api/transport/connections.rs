@@ -1,5 +1,5 @@
-//! Connections: how many there may be, how long each may keep the service waiting, and that one
-//! carries one request at a time.
+//! Connections of the public listener: their maximum number, the time limits of a request, and that
+//! each serves one request at a time.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::support::{
 
 const OPEN: &str = "juspay_bff_http_connections";
 
-/// A head of which the end is missing.
+/// A head without its end.
 const HALF: &str = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n";
 
-/// A whole request that leaves the connection open.
+/// A complete request that keeps the connection open.
 fn whole(method: &str, target: &str, token: &str) -> String {
     format!(
         "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
@@ -39,7 +39,7 @@ async fn more_than_max_connections_wait_until_one_closes() {
     world.until_count(OPEN, 4).await;
     let waiting = phone.begin().await;
     for _ in 0..100 {
-        assert_eq!(world.count(OPEN).await, 4, "no more are let in");
+        assert_eq!(world.count(OPEN).await, 4, "further connections wait");
     }
     assert!(!waiting.is_answered());
     drop(open.pop());
@@ -49,7 +49,7 @@ async fn more_than_max_connections_wait_until_one_closes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_close_their_connections_when_many_are_open() {
+async fn responses_close_their_connections_when_many_are_open() {
     let world = World::with("server.max_connections = 8").await;
     let phone = world.phone("alice");
     let others = half_open(&phone, 6).await;
@@ -65,23 +65,23 @@ async fn answers_close_their_connections_when_many_are_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_head_must_come_in_time() {
+async fn first_head_must_arrive_in_time() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let request = whole("GET", "/me/customer", phone.token.as_deref().unwrap());
-    for begun in [0, 40] {
-        let (begun, remaining) = request.split_at(begun);
-        let mut stream = phone.open(begun).await.unwrap();
-        let mut late = phone.open(begun).await.unwrap();
+    for length in [0, 40] {
+        let (start, remaining) = request.split_at(length);
+        let mut stream = phone.open(start).await.unwrap();
+        let mut slow = phone.open(start).await.unwrap();
         world.settle().await;
         world.turn(Duration::from_millis(5_900)).await;
         stream.write_all(remaining.as_bytes()).await.unwrap();
         assert_eq!(answer(&mut stream).await.status, 200);
         world.turn(Duration::from_millis(100)).await;
-        let reply = answer(&mut late).await;
+        let reply = answer(&mut slow).await;
         assert_eq!((reply.status, reply.header("connection")), (408, Some("close")));
         assert_eq!(reply.text(), "");
-        // It has been answered, and may rest.
+        // After its response, the connection may be idle.
         world.turn(Duration::from_secs(10)).await;
         stream.write_all(request.as_bytes()).await.unwrap();
         assert_eq!(answer(&mut stream).await.status, 200);
@@ -89,14 +89,14 @@ async fn a_first_head_must_come_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_later_head_must_come_in_time_too() {
+async fn later_head_must_arrive_in_time() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let request = whole("GET", "/me/customer", phone.token.as_deref().unwrap());
     let (first, second) = request.split_at(40);
     let mut stream = phone.open(&request).await.unwrap();
     assert_eq!(answer(&mut stream).await.status, 200);
-    // A head in two pieces is as good as one in one.
+    // A head in two pieces.
     stream.write_all(first.as_bytes()).await.unwrap();
     world.turn(Duration::from_millis(5_900)).await;
     stream.write_all(second.as_bytes()).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_later_head_must_come_in_time_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reads_no_answers_is_given_up() {
+async fn client_that_reads_no_responses_is_disconnected() {
     let world = World::new().await;
     let phone = world.stranger();
     let request = whole("GET", "/nothing", "x").repeat(100);
@@ -124,12 +124,12 @@ async fn who_reads_no_answers_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pipelined_requests_are_answered_in_turn_each_with_its_own_answer() {
+async fn pipelined_requests_get_their_responses_in_order() {
     let world = World::new().await;
     let (alice, bob) = (world.phone("alice"), world.phone("bob"));
     let [alices, bobs] = [&alice, &bob].map(|phone| phone.token.clone().unwrap());
     for (one, other) in [("GET", "HEAD"), ("HEAD", "GET"), ("GET", "GET")] {
-        // Both come before Juspay has answered for the first.
+        // Both requests arrive before Juspay responds to the first.
         let gate = world.simulator().hold("alice");
         let both = [whole(one, "/me/customer", &alices), whole(other, "/me/customer", &bobs)];
         let mut stream = alice.open(&both.concat()).await.unwrap();
@@ -149,7 +149,7 @@ async fn pipelined_requests_are_answered_in_turn_each_with_its_own_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_answered_behind_an_answer_that_closes() {
+async fn no_request_is_served_after_a_response_that_closes() {
     let world = World::new().await;
     let phone = world.phone("alice");
     let token = phone.token.clone().unwrap();
@@ -168,11 +168,12 @@ async fn nothing_is_answered_behind_an_answer_that_closes() {
         (with("", "").replace("Host: localhost", "Host: a b"), 400),
         (with("X\0: a\r\n", ""), 400),
     ] {
-        let answers = phone.garbage(format!("{first}{next}").as_bytes()).await;
-        let answers = String::from_utf8(answers).unwrap();
-        let statuses = answers.match_indices("HTTP/1.").map(|(at, _)| &answers[at + 9..at + 12]);
-        let told: Vec<_> = statuses.filter(|status| *status != "100").collect();
-        assert_eq!(told, [status.to_string()], "{first:?}");
+        let responses = phone.garbage(format!("{first}{next}").as_bytes()).await;
+        let responses = String::from_utf8(responses).unwrap();
+        let statuses =
+            responses.match_indices("HTTP/1.").map(|(at, _)| &responses[at + 9..at + 12]);
+        let final_statuses: Vec<_> = statuses.filter(|status| *status != "100").collect();
+        assert_eq!(final_statuses, [status.to_string()], "{first:?}");
     }
     until("the end of all", async || world.count(OPEN).await == 0).await;
 }

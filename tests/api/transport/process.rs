@@ -1,10 +1,10 @@
-//! What the running process has asked of the kernel.
+//! Kernel limits of the running process: core dumps and open files.
 
 use tempfile::TempDir;
 
 use crate::support::process::{Process, bff_in_shell};
 
-/// `serve` in a process of its own, with so many open files allowed at first.
+/// `serve` in a separate process that starts with this soft limit on open files.
 async fn serving(open_files: u32) -> (Process, TempDir) {
     let directory = TempDir::new().unwrap();
     let settings = directory.path().join("good.toml");
@@ -35,14 +35,14 @@ fn limit(process: &Process, name: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_the_memory_of_a_process_that_serves_is_dumped_nowhere() {
+async fn p2_serving_process_writes_no_core_dumps() {
     let (mut serving, _directory) = serving(256).await;
     assert_eq!(limit(&serving, "Max core file size"), ("0".to_owned(), "0".to_owned()));
     assert_eq!(serving.terminate().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_is_room_for_all_connections_though_the_soft_limit_is_low() {
+async fn low_soft_limit_on_open_files_is_raised() {
     let (mut serving, _directory) = serving(256).await;
     let (soft, _) = limit(&serving, "Max open files");
     assert!(soft.parse::<u32>().unwrap() >= 2000 + 256, "{soft}");

@@ -1,4 +1,4 @@
-//! Signals: SIGHUP has all watched files read at once, SIGQUIT drains, SIGUSR1 and SIGUSR2 do nothing.
+//! Signals: SIGHUP reloads all watched files, SIGQUIT drains, SIGUSR1 and SIGUSR2 are ignored.
 
 use std::{fs, net::SocketAddr, path::Path};
 
@@ -18,7 +18,7 @@ const KEY: &str = r#"{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256",
     "x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
     "y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
 
-/// `serve` in a process of its own, which by itself reads no file within the test's time.
+/// `serve` in a separate process that polls no files during the test.
 struct Serving {
     process: Process,
     admin: Phone,
@@ -86,7 +86,7 @@ fn revocations(entries: &[Value]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hang_up_has_all_watched_files_read_at_once() {
+async fn sighup_reloads_all_watched_files_at_once() {
     let mut serving = Serving::new().await;
     let before = serving.metric(NOT_AFTER).await.unwrap();
     let read = serving.metric(API_KEY).await.unwrap();
@@ -105,7 +105,7 @@ async fn a_hang_up_has_all_watched_files_read_at_once() {
     until("another certificate", is_newer).await;
     let is_read = async || serving.metric(API_KEY).await.unwrap() > read;
     until("another API key", is_read).await;
-    // Again, and then nothing has changed.
+    // A second signal, without changed files.
     serving.process.signal(Signal::HUP);
     serving.process.line_with("SIGHUP").await;
     assert_eq!(serving.admin.get("/readyz").await.status, 200);
@@ -113,7 +113,7 @@ async fn a_hang_up_has_all_watched_files_read_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quit_drains_and_user_signals_are_ignored() {
+async fn sigquit_drains_and_user_signals_are_ignored() {
     let mut serving = Serving::new().await;
     for _ in 0..3 {
         serving.process.signal(Signal::USR1);
@@ -126,9 +126,9 @@ async fn a_quit_drains_and_user_signals_are_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signals_end_other_commands_as_ever() {
-    // A shell that starts the tests in the background has SIGQUIT ignored from the beginning, and nohup
-    // SIGHUP: the simulator inherits that.
+async fn user_signals_end_other_commands() {
+    // A shell that starts the tests in the background starts them with SIGQUIT ignored, and nohup with
+    // SIGHUP ignored. The simulator inherits that.
     for signal in [Signal::USR1, Signal::USR2] {
         let arguments = ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"];
         let mut simulator = Process::start(bff(&arguments));

@@ -22,7 +22,7 @@ const READ: &str = "juspay_bff_secret_last_reload_success_timestamp_seconds{secr
 const NOT_AFTER: &str =
     "juspay_bff_tls_certificate_not_after_timestamp_seconds{certificate=\"server\"}";
 
-/// A world with TLS, and what it stands on.
+/// A world with TLS, its certificate authority and its files.
 struct Secured {
     world: World,
     authority: Authority,
@@ -35,8 +35,8 @@ impl Secured {
         Self::with(|_| String::new()).await
     }
 
-    /// With clients asked for certificates of `clients`.
-    async fn asking(clients: &Authority, auth: &str) -> Self {
+    /// Requests client certificates issued by `clients`.
+    async fn with_client_auth(clients: &Authority, auth: &str) -> Self {
         Self::with(|directory| {
             let path = directory.join("clients.pem");
             fs::write(&path, &clients.pem).unwrap();
@@ -45,7 +45,7 @@ impl Secured {
         .await
     }
 
-    /// With further settings below `[server.tls]`.
+    /// With additional settings of `[server.tls]`.
     async fn with(settings: impl FnOnce(&Path) -> String) -> Self {
         let (authority, directory) = (Authority::new(), TempDir::new().unwrap());
         let pair = authority.server(2030);
@@ -63,7 +63,7 @@ impl Secured {
         self.world.phone("alice").token.unwrap()
     }
 
-    async fn is_answered(&self, phone: &TlsPhone) -> bool {
+    async fn is_served(&self, phone: &TlsPhone) -> bool {
         match phone.me(&self.token()).await {
             Ok(reply) => {
                 assert_eq!(reply.json()["object_reference_id"], "alice");
@@ -79,14 +79,14 @@ fn tls(files: &[std::path::PathBuf; 2]) -> String {
     format!("[server.tls]\ncert_file = '{certificate}'\nkey_file = '{key}'\n")
 }
 
-/// The certificate that the next connection is shown.
-async fn shown(phone: &TlsPhone) -> Vec<u8> {
+/// The server's certificate on a new connection.
+async fn certificate(phone: &TlsPhone) -> Vec<u8> {
     let stream = phone.connect().await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn phones_are_answered_over_tls_1_2_and_1_3() {
+async fn tls_1_2_and_1_3_are_served() {
     let secured = Secured::new().await;
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let address = secured.world.service.public;
@@ -96,13 +96,17 @@ async fn phones_are_answered_over_tls_1_2_and_1_3() {
         let reply = phone.ask(&mut stream, &secured.token()).await.unwrap();
         assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
     }
-    assert_eq!(secured.world.admin().get("/livez").await.status, 200, "plain as ever");
+    assert_eq!(
+        secured.world.admin().get("/livez").await.status,
+        200,
+        "the admin listener stays without TLS"
+    );
     let ok = "juspay_bff_tls_handshakes_total{outcome=\"ok\"}";
     assert_eq!(secured.world.count(ok).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_http_1_1_is_spoken() {
+async fn alpn_offers_only_http_1_1() {
     let secured = Secured::new().await;
     let phone = secured.phone(None);
     for (offered, agreed) in [
@@ -117,33 +121,33 @@ async fn only_http_1_1_is_spoken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_what_is_no_tls_gets_no_http_and_older_tls_an_alert() {
+async fn p7_plain_http_gets_no_response_and_older_tls_an_alert() {
     let secured = Secured::new().await;
     let plain = secured.world.phone("alice");
     let request = "GET /me/customer HTTP/1.1\r\nHost: a\r\n\r\n";
-    let answer = plain.garbage(request.as_bytes()).await;
-    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    let response = plain.garbage(request.as_bytes()).await;
+    assert!(!response.starts_with(b"HTTP"), "{response:?}");
     // A ClientHello of TLS 1.1 with one suite (RFC 4346 §7.4.1.2).
     let body = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
     let length = u8::try_from(body.len()).unwrap();
     let hello = [&[1, 0, 0, length][..], &body].concat();
     let record = [&[0x16, 3, 1, 0, length + 4][..], &hello].concat();
-    let answer = plain.garbage_and_end(&record).await;
-    assert_eq!(answer.first(), Some(&0x15), "an alert: {answer:?}");
-    assert!(secured.is_answered(&secured.phone(None)).await);
+    let response = plain.garbage_and_end(&record).await;
+    assert_eq!(response.first(), Some(&0x15), "an alert: {response:?}");
+    assert!(secured.is_served(&secured.phone(None)).await);
     let failed = "juspay_bff_tls_handshakes_total{outcome=\"failed\"}";
     assert_eq!(secured.world.count(failed).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_handshakes_that_never_end_hinder_nobody_and_are_given_up() {
+async fn p7_unfinished_handshakes_time_out_and_delay_no_client() {
     let secured = Secured::new().await;
     let address = secured.world.service.public;
     let mut idle = Vec::new();
     for _ in 0..600 {
         idle.push(TcpStream::connect(address).await.unwrap());
     }
-    assert!(secured.is_answered(&secured.phone(None)).await);
+    assert!(secured.is_served(&secured.phone(None)).await);
     let timeout = "juspay_bff_tls_handshakes_total{outcome=\"timeout\"}";
     let all = async || secured.world.count(timeout).await == 600;
     secured.world.turn_until("the end of all", Duration::from_secs(1), all).await;
@@ -155,10 +159,10 @@ async fn p7_handshakes_that_never_end_hinder_nobody_and_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_certificate_is_shown_to_new_connections() {
+async fn renewed_certificate_applies_to_new_connections() {
     let secured = Secured::new().await;
     let (world, phone) = (&secured.world, secured.phone(None));
-    assert_eq!(shown(&phone).await, secured.pair.der().to_vec());
+    assert_eq!(certificate(&phone).await, secured.pair.der().to_vec());
     assert_eq!(world.count(NOT_AFTER).await, 1_893_456_000);
     let mut old = phone.connect().await.unwrap();
     let token = secured.token();
@@ -169,17 +173,17 @@ async fn a_new_certificate_is_shown_to_new_connections() {
     assert_eq!(answer(&mut old).await.status, 200);
     let new = secured.authority.server(2031);
     new.write(secured.directory.path());
-    assert_eq!(shown(&phone).await, secured.pair.der().to_vec(), "not before its time");
-    let is_shown = async || shown(&phone).await == new.der().to_vec();
-    world.turn_until("the new certificate", Duration::from_secs(1), is_shown).await;
+    assert_eq!(certificate(&phone).await, secured.pair.der().to_vec(), "not before the next poll");
+    let is_in_use = async || certificate(&phone).await == new.der().to_vec();
+    world.turn_until("the new certificate", Duration::from_secs(1), is_in_use).await;
     world.until_count(NOT_AFTER, 1_924_992_000).await;
     let reply = phone.ask(&mut old, &token).await.unwrap();
-    assert_eq!(reply.status, 200, "open connections go on");
-    assert!(secured.is_answered(&phone).await);
+    assert_eq!(reply.status, 200, "open connections are kept");
+    assert!(secured.is_served(&phone).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pair_that_does_not_fit_keeps_the_old_one_and_is_told_once() {
+async fn invalid_pair_is_ignored_and_logged_once() {
     let secured = Secured::new().await;
     let (world, phone) = (&secured.world, secured.phone(None));
     let new = secured.authority.server(2031);
@@ -194,51 +198,51 @@ async fn a_pair_that_does_not_fit_keeps_the_old_one_and_is_told_once() {
             "in the file is invalid",
         ),
     ] {
-        let told =
+        let warnings =
             || guard::log_lines("server_tls").into_iter().filter(|it| it.contains(why)).count();
-        let (known, read) = (told(), world.count(READ).await);
+        let (before, read) = (warnings(), world.count(READ).await);
         fs::write(path(name), content).unwrap();
-        world.turn_until("a warning", Duration::from_secs(1), async || told() > known).await;
+        world.turn_until("a warning", Duration::from_secs(1), async || warnings() > before).await;
         let last = world.count(READ).await;
-        assert!(last - read <= 10, "{why}: looked at well until it was spoilt");
+        assert!(last - read <= 10, "{why}: the valid pair was read until then");
         world.clock.advance(POLL * 3);
         for _ in 0..8 {
-            assert_eq!(shown(&phone).await, secured.pair.der().to_vec(), "{why}");
+            assert_eq!(certificate(&phone).await, secured.pair.der().to_vec(), "{why}");
         }
-        assert_eq!((world.count(READ).await, told()), (last, known + 1), "{why}");
+        assert_eq!((world.count(READ).await, warnings()), (last, before + 1), "{why}");
         secured.pair.write(secured.directory.path());
         let is_read = async || world.count(READ).await > last;
-        world.turn_until("a good look", Duration::from_secs(1), is_read).await;
+        world.turn_until("a successful reload", Duration::from_secs(1), is_read).await;
     }
     assert!(guard::log_lines("hush").is_empty() && guard::log_lines("BEGIN").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_need_a_good_certificate_where_it_is_required() {
+async fn client_certificate_is_checked_and_may_be_required() {
     let (clients, others) = (Authority::new(), Authority::new());
     let (good, bad) = (clients.client("gateway"), others.client("gateway"));
     for (auth, without) in [("required", false), ("optional", true)] {
-        let secured = Secured::asking(&clients, auth).await;
-        assert!(secured.is_answered(&secured.phone(Some(&good))).await, "{auth}");
-        assert!(!secured.is_answered(&secured.phone(Some(&bad))).await, "{auth}");
+        let secured = Secured::with_client_auth(&clients, auth).await;
+        assert!(secured.is_served(&secured.phone(Some(&good))).await, "{auth}");
+        assert!(!secured.is_served(&secured.phone(Some(&bad))).await, "{auth}");
         let server = secured.pair.clone();
-        assert!(!secured.is_answered(&secured.phone(Some(&server))).await, "{auth}: no client's");
-        assert_eq!(secured.is_answered(&secured.phone(None)).await, without, "{auth}");
+        assert!(!secured.is_served(&secured.phone(Some(&server))).await, "{auth}: no client's");
+        assert_eq!(secured.is_served(&secured.phone(None)).await, without, "{auth}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_that_has_gone_opens_nothing_any_more() {
+async fn removed_client_authority_is_no_longer_accepted() {
     let (old, new) = (Authority::new(), Authority::new());
     let (olds, news) = (old.client("gateway"), new.client("gateway"));
-    let secured = Secured::asking(&old, "required").await;
+    let secured = Secured::with_client_auth(&old, "required").await;
     let [olds, news] = [&olds, &news].map(|own| secured.phone(Some(own)));
-    assert!(secured.is_answered(&olds).await && !secured.is_answered(&news).await);
+    assert!(secured.is_served(&olds).await && !secured.is_served(&news).await);
     fs::write(secured.directory.path().join("clients.pem"), &new.pem).unwrap();
-    let is_taken = async || secured.is_answered(&news).await;
-    secured.world.turn_until("the new one", Duration::from_secs(1), is_taken).await;
-    // The same phone, which would resume its session if it had one.
-    assert!(!secured.is_answered(&olds).await);
+    let is_accepted = async || secured.is_served(&news).await;
+    secured.world.turn_until("the new one", Duration::from_secs(1), is_accepted).await;
+    // The same client, which would resume its session if it had one.
+    assert!(!secured.is_served(&olds).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,10 +258,10 @@ async fn unix_sockets_stay_plain() {
         "GET /me/customer HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    with_timeout("an answer", stream.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let mut response = String::new();
+    with_timeout("a response", stream.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     let plain = Phone::new(world.service.public, Some(token));
-    assert!(plain.try_raw(&request).await.is_err(), "beside it there is TLS");
+    assert!(plain.try_raw(&request).await.is_err(), "the TCP listener requires TLS");
     until("the end of all", async || world.count("juspay_bff_http_connections").await == 0).await;
 }

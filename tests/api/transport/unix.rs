@@ -1,4 +1,4 @@
-//! The files of unix sockets: a process removes its own, when it stops to listen, and no other's.
+//! The files of unix sockets: a process removes only its own files, when it stops listening.
 
 use std::{path::Path, time::Duration};
 
@@ -17,27 +17,27 @@ async fn at(socket: &Path) -> World {
     Stage::set().await.open_ready(&settings).await
 }
 
-/// One that serves new connections for a while when it is to end.
+/// The same with a drain of one second.
 async fn draining_at(socket: &Path) -> World {
     let listen = format!("server.listen = \"unix:{}\"", socket.display());
     let settings = format!("{listen}\nserver.shutdown_delay = \"1s\"");
     Stage::set().await.open_ready(&settings).await
 }
 
-async fn ask(socket: &Path, phone: &Phone) -> std::io::Result<Reply> {
+async fn request(socket: &Path, phone: &Phone) -> std::io::Result<Reply> {
     let mut stream = UnixStream::connect(socket).await?;
-    let request = format!(
+    let head = format!(
         "GET /me/customer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Authorization: Bearer {}\r\n\r\n",
         phone.token.as_deref().unwrap()
     );
     let exchange = async {
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(head.as_bytes()).await?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.map(|_| bytes)
     };
-    let bytes = with_timeout("an answer", exchange).await?;
-    Ok(Reply::parse(&bytes).expect("an answer"))
+    let bytes = with_timeout("a response", exchange).await?;
+    Ok(Reply::parse(&bytes).expect("a response"))
 }
 
 async fn drain(world: &mut World) {
@@ -47,41 +47,41 @@ async fn drain(world: &mut World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_draining_process_leaves_its_successors_socket_alone() {
+async fn draining_process_keeps_its_successors_socket() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("bff.sock");
     let mut old = draining_at(&socket).await;
-    assert_eq!(ask(&socket, &old.phone("alice")).await.unwrap().status, 200);
-    // As a deployment does that doesn't wait for the old process.
+    assert_eq!(request(&socket, &old.phone("alice")).await.unwrap().status, 200);
+    // Like a deployment that doesn't wait for the old process.
     std::fs::remove_file(&socket).unwrap();
     let new = at(&socket).await;
     drain(&mut old).await;
     until("the end of the service", async || old.service.has_ended()).await;
-    assert_eq!(ask(&socket, &new.phone("alice")).await.unwrap().status, 200);
+    assert_eq!(request(&socket, &new.phone("alice")).await.unwrap().status, 200);
     drop(new);
     assert!(!socket.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_is_free_for_a_successor_as_soon_as_it_is_not_listened_on() {
+async fn socket_can_be_bound_again_as_soon_as_it_is_closed() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("bff.sock");
     let mut old = draining_at(&socket).await;
     let gate = old.simulator().hold("alice");
     let waiting = tokio::spawn({
         let (socket, phone) = (socket.clone(), old.phone("alice"));
-        async move { ask(&socket, &phone).await }
+        async move { request(&socket, &phone).await }
     });
     gate.arrived(1).await;
     drain(&mut old).await;
     until("the end of the socket", async || !socket.exists()).await;
-    assert!(!old.service.has_ended(), "a request is still to be answered");
+    assert!(!old.service.has_ended(), "a request is still waiting");
     let new = at(&socket).await;
-    assert_eq!(ask(&socket, &new.phone("bob")).await.unwrap().status, 200);
+    assert_eq!(request(&socket, &new.phone("bob")).await.unwrap().status, 200);
     gate.release();
     assert_eq!(waiting.await.unwrap().unwrap().status, 200);
     until("the end of the service", async || old.service.has_ended()).await;
-    assert_eq!(ask(&socket, &new.phone("bob")).await.unwrap().status, 200);
+    assert_eq!(request(&socket, &new.phone("bob")).await.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,12 +91,12 @@ async fn p8_no_connection_to_a_socket_is_lost_when_it_is_closed() {
         let socket = directory.path().join("bff.sock");
         let mut world = draining_at(&socket).await;
         let phone = world.phone("alice");
-        assert_eq!(ask(&socket, &phone).await.unwrap().status, 200);
+        assert_eq!(request(&socket, &phone).await.unwrap().status, 200);
         let client = |_| {
             let (socket, phone) = (socket.clone(), phone.clone());
             tokio::spawn(async move {
                 loop {
-                    match ask(&socket, &phone).await {
+                    match request(&socket, &phone).await {
                         Ok(reply) if matches!(reply.status, 200 | 429) => {}
                         Ok(reply) => return format!("{} {}", reply.status, reply.text()),
                         Err(error) => return error.to_string(),

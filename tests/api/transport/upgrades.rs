@@ -1,5 +1,5 @@
-//! Offers of other protocols, as Java's HTTP client and Spring make with every request: they are
-//! ignored on both listeners. Each answer is HTTP/1.1 and says what becomes of its connection.
+//! Upgrade offers, which Java's HTTP client and Spring send with every request, are ignored on both
+//! listeners. Each response is HTTP/1.1 and keeps or closes its connection as without the offer.
 
 use tokio::io::AsyncWriteExt as _;
 
@@ -9,7 +9,7 @@ use crate::support::{
     until,
 };
 
-/// Header lines of such requests.
+/// Header lines of requests with an offer.
 const OFFERS: [&str; 4] = [
     "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n",
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n",
@@ -23,14 +23,14 @@ fn request(method: &str, path: &str, phone: &Phone, lines: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}{lines}\r\n")
 }
 
-/// It is HTTP/1.1, switches to nothing, and keeps its connection or says that it closes.
+/// Checks the status and the connection, and that the protocol does not change.
 fn is_plain(reply: &Reply, status: u16, connection: Option<&str>) {
-    let said = (reply.status, reply.header("connection"), reply.header("upgrade"));
-    assert_eq!(said, (status, connection, None), "{}", reply.text());
+    let response = (reply.status, reply.header("connection"), reply.header("upgrade"));
+    assert_eq!(response, (status, connection, None), "{}", reply.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_offer_is_ignored_by_every_kind_of_answer_and_the_connection_is_kept() {
+async fn offer_is_ignored_by_every_response_and_the_connection_is_kept() {
     let world = World::new().await;
     let (alice, admin) = (world.phone("alice"), world.admin());
     for offer in OFFERS {
@@ -50,11 +50,11 @@ async fn an_offer_is_ignored_by_every_kind_of_answer_and_the_connection_is_kept(
                 let get = request("GET", path, phone, offer);
                 stream.write_all(get.as_bytes()).await.unwrap();
                 is_plain(&answer(&mut stream).await, status, None);
-                let asked = request("HEAD", path, phone, offer);
-                stream.write_all(asked.as_bytes()).await.unwrap();
+                let probe = request("HEAD", path, phone, offer);
+                stream.write_all(probe.as_bytes()).await.unwrap();
                 is_plain(&head(&mut stream).await, status, None);
             }
-            // Sent ahead, too; and a wish to close is still one.
+            // Pipelined requests; `Connection: close` still applies.
             let last = request("GET", path, phone, &format!("Connection: close\r\n{offer}"));
             let all = request("GET", path, phone, offer).repeat(3) + &last;
             stream.write_all(all.as_bytes()).await.unwrap();
@@ -67,7 +67,7 @@ async fn an_offer_is_ignored_by_every_kind_of_answer_and_the_connection_is_kept(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_comes_with_an_offer_as_without() {
+async fn body_is_accepted_with_an_offer() {
     let world = World::new().await;
     let body = "{\"all\": true}";
     for offer in OFFERS {
@@ -81,12 +81,12 @@ async fn a_body_comes_with_an_offer_as_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_request_with_an_offer_is_answered_and_closed() {
+async fn malformed_request_with_an_offer_is_rejected_and_closed() {
     let world = World::new().await;
     for (phone, path) in [(world.phone("alice"), "/me/customer"), (world.admin(), "/livez")] {
         for offer in OFFERS {
-            let bad = request("GET", path, &phone, &format!("{offer}X\0: y\r\n"));
-            let mut stream = phone.open(&bad).await.unwrap();
+            let malformed = request("GET", path, &phone, &format!("{offer}X\0: y\r\n"));
+            let mut stream = phone.open(&malformed).await.unwrap();
             is_plain(&answer(&mut stream).await, 400, Some("close"));
             assert_eq!(rest(stream).await, b"");
         }
@@ -94,22 +94,22 @@ async fn a_malformed_request_with_an_offer_is_answered_and_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_client_with_an_offer_gets_what_it_asks_for() {
+async fn http_1_0_request_with_an_offer_is_served() {
     let world = World::new().await;
     let phone = world.phone("alice");
     for offer in OFFERS {
         let old = request("GET", "/me/customer", &phone, offer).replace("HTTP/1.1", "HTTP/1.0");
         let mut stream = phone.open(&old).await.unwrap();
-        let is_kept = offer.contains("keep-alive");
-        is_plain(&answer(&mut stream).await, 200, is_kept.then_some("keep-alive"));
-        if !is_kept {
+        let keeps_alive = offer.contains("keep-alive");
+        is_plain(&answer(&mut stream).await, 200, keeps_alive.then_some("keep-alive"));
+        if !keeps_alive {
             assert_eq!(rest(stream).await, b"");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_draining_an_offer_gets_an_answer_that_closes() {
+async fn offer_during_the_drain_gets_a_response_that_closes() {
     let mut world = World::with("server.shutdown_delay = \"5s\"").await;
     world.service.signal();
     until("the drain", async || world.admin().get("/readyz").await.status == 503).await;

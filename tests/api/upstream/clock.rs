@@ -20,11 +20,11 @@ async fn skew(world: &World) -> Option<String> {
 async fn fast_server_clock_causes_502_and_a_log_line() {
     let world = World::new().await;
     let phone = world.phone("alice");
-    assert_eq!(skew(&world).await, None, "not known yet");
+    assert_eq!(skew(&world).await, None, "unknown so far");
     world.simulator().set_clock_offset(SignedDuration::from_secs(-907));
     let reply = phone.me().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
-    assert!(!reply.text().contains("clock"), "no more than the code: {}", reply.text());
+    assert!(!reply.text().contains("clock"), "only the code: {}", reply.text());
     assert_eq!(skew(&world).await.as_deref(), Some("-906"));
     let failed = guard::log_lines(
         "a client auth token that is expired by this server's clock, which is 906 s ahead of Juspay's",
@@ -35,7 +35,7 @@ async fn fast_server_clock_causes_502_and_a_log_line() {
     let target = "/me/customer?options.get_client_auth_token=false";
     assert_eq!(owner(&world.phone("bob").get(target).await), "bob");
     let warned = || guard::log_lines("this server's clock is 906 s ahead of Juspay's").len();
-    assert_eq!(warned(), 1, "once, not once a call");
+    assert_eq!(warned(), 1, "once, not for every call");
 
     world.clock.advance(Duration::from_secs(61));
     world.simulator().set_clock_offset(SignedDuration::ZERO);
@@ -73,7 +73,7 @@ async fn several_date_headers_are_ignored() {
         ("erin", format!("{later}{later}"), "600"),
     ] {
         let phone = world.phone(customer);
-        let asking = tokio::spawn(async move { phone.me().await });
+        let waiting = tokio::spawn(async move { phone.me().await });
         let mut line = juspay.accept().await;
         line.request().await;
         let body = format!(
@@ -84,7 +84,7 @@ async fn several_date_headers_are_ignored() {
             body.len()
         );
         line.say(format!("{head}{body}")).await;
-        let reply = asking.await.unwrap();
+        let reply = waiting.await.unwrap();
         assert_eq!(reply.header("juspay-token-expires-in"), Some(expires_in), "{customer}");
     }
 }

@@ -26,18 +26,18 @@ async fn p7_call_ends_at_the_deadline() {
         let id = format!("customer{timeouts}");
         world.simulator().inject(FaultRule::once(fault.clone()).of(&id));
         let phone = world.phone(&id);
-        let asking = phone.begin().await;
+        let waiting = phone.begin().await;
         until_called(&world, &id).await;
         world.turn(ALMOST).await;
-        assert!(!asking.is_answered(), "{fault:?}");
+        assert!(!waiting.is_answered(), "{fault:?}");
         world.turn(MOMENT).await;
-        let reply = asking.reply().await;
+        let reply = waiting.reply().await;
         assert_eq!((reply.status, &*reply.code()), (504, "upstream_timeout"), "{fault:?}");
         let counted = "juspay_bff_upstream_requests_total{outcome=\"timeout\"}";
         world.until_count(counted, timeouts).await;
         world.until_count("juspay_bff_upstream_in_flight", 0).await;
         world.clock.advance(REMEMBERED_FOR);
-        assert_eq!(owner(&phone.me().await), id, "nothing is kept of {fault:?}");
+        assert_eq!(owner(&phone.me().await), id, "nothing is stored of {fault:?}");
     }
 }
 
@@ -45,11 +45,11 @@ async fn p7_call_ends_at_the_deadline() {
 async fn response_just_before_the_deadline_is_returned() {
     let world = World::new().await;
     let gate = world.simulator().hold("alice");
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     gate.arrived(1).await;
     world.clock.advance(ALMOST);
     gate.release();
-    assert_eq!(owner(&asking.reply().await), "alice");
+    assert_eq!(owner(&waiting.reply().await), "alice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,10 +81,10 @@ async fn deadline_is_configurable() {
     )
     .await;
     world.simulator().inject(FaultRule::once(Fault::Hang));
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     until_called(&world, "alice").await;
     world.turn(Duration::from_millis(699)).await;
-    assert!(!asking.is_answered());
+    assert!(!waiting.is_answered());
     world.clock.advance(MOMENT);
-    assert_eq!(asking.reply().await.code(), "upstream_timeout");
+    assert_eq!(waiting.reply().await.code(), "upstream_timeout");
 }

@@ -13,17 +13,17 @@ async fn world() -> (World, ScriptedServer) {
     (World::with(&settings).await, impostor)
 }
 
-fn good(id: &str) -> String {
+fn valid(id: &str) -> String {
     let object = OBJECT.replace("alice", id);
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{object}", object.len())
 }
 
 /// Requests `id` and returns a valid response.
 async fn is_served(world: &World, line: &mut ScriptedConnection, id: &str) {
-    let asking = world.phone(id).begin().await;
+    let waiting = world.phone(id).begin().await;
     assert!(line.request().await.starts_with(&format!("GET /customers/{id}?")));
-    line.say(&good(id)).await;
-    assert_eq!(owner(&asking.reply().await), id);
+    line.say(&valid(id)).await;
+    assert_eq!(owner(&waiting.reply().await), id);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,12 +46,12 @@ async fn p7_invalid_http_from_juspay_is_an_invalid_response() {
         format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{OBJECT}"),
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n".to_owned(),
     ] {
-        let asking = world.phone("alice").begin().await;
+        let waiting = world.phone("alice").begin().await;
         let mut line = impostor.accept().await;
         line.request().await;
         line.say(&answer).await;
         let expected = &answer[..answer.len().min(80)];
-        let reply = asking.reply().await;
+        let reply = waiting.reply().await;
         assert_eq!(
             (reply.status, &*reply.code()),
             (502, "upstream_invalid_response"),
@@ -66,19 +66,19 @@ async fn p7_invalid_http_from_juspay_is_an_invalid_response() {
 #[tokio::test(flavor = "multi_thread")]
 async fn oversized_chunked_body_is_cut_off() {
     let (world, impostor) = world().await;
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
     line.request().await;
     line.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-    // Endless, as far as the service can know.
+    // The service can't know whether this body ends.
     line.say(&format!("4000\r\n{}\r\n", " ".repeat(0x4000)).repeat(4)).await;
     line.say("1\r\n \r\n").await;
-    let reply = asking.reply().await;
+    let reply = waiting.reply().await;
     assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
     line.closed().await;
 }
 
-/// awc takes such a body for an empty one and keeps the connection on which it still arrives.
+/// awc considers this body empty and keeps the connection on which it still arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_body_without_a_clear_end_is_rejected() {
     for head in [
@@ -89,18 +89,18 @@ async fn p1_body_without_a_clear_end_is_rejected() {
         "HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nContent-Length: 1000\r\n\r\n",
     ] {
         let (world, impostor) = world().await;
-        let asking = world.phone("alice").begin().await;
+        let waiting = world.phone("alice").begin().await;
         let mut line = impostor.accept().await;
         line.request().await;
         line.say(head).await;
-        assert_eq!(asking.reply().await.status, 502, "{head}");
+        assert_eq!(waiting.reply().await.status, 502, "{head}");
         // What looks like Bob's response is still the body of Alice's.
-        let asking = world.phone("bob").begin().await;
+        let waiting = world.phone("bob").begin().await;
         let mut fresh = impostor.accept().await;
-        line.say(&good("bob").replace("tkn_1", "tkn_forged")).await;
+        line.say(&valid("bob").replace("tkn_1", "tkn_forged")).await;
         fresh.request().await;
-        fresh.say(&good("bob")).await;
-        assert_eq!(asking.reply().await.token(), "tkn_1", "{head}");
+        fresh.say(&valid("bob")).await;
+        assert_eq!(waiting.reply().await.token(), "tkn_1", "{head}");
         line.closed().await;
     }
 }
@@ -108,18 +108,18 @@ async fn p1_body_without_a_clear_end_is_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn well_framed_connection_is_reused() {
     let (world, impostor) = world().await;
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
     line.request().await;
     let chunked = format!("{:x}\r\n{OBJECT}\r\n0\r\n\r\n", OBJECT.len());
     line.say(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}")).await;
-    assert_eq!(owner(&asking.reply().await), "alice");
+    assert_eq!(owner(&waiting.reply().await), "alice");
     is_served(&world, &mut line, "bob").await;
     // Neither an error nor an empty response requires a new connection.
-    let asking = world.phone("carol").begin().await;
+    let waiting = world.phone("carol").begin().await;
     line.request().await;
     line.say("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n").await;
-    assert_eq!(asking.reply().await.code(), "upstream_error");
+    assert_eq!(waiting.reply().await.code(), "upstream_error");
     is_served(&world, &mut line, "dave").await;
     assert!(!impostor.was_contacted());
 }
@@ -127,21 +127,21 @@ async fn well_framed_connection_is_reused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_after_a_complete_response_are_dropped() {
     let (world, impostor) = world().await;
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
     line.request().await;
-    line.say(&format!("{}{}", good("alice"), good("mallory"))).await;
-    assert_eq!(owner(&asking.reply().await), "alice");
+    line.say(&format!("{}{}", valid("alice"), valid("mallory"))).await;
+    assert_eq!(owner(&waiting.reply().await), "alice");
     is_served(&world, &mut line, "bob").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_1_0_response_ends_with_its_connection() {
     let (world, impostor) = world().await;
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
     line.request().await;
     line.say(&format!("HTTP/1.0 200 OK\r\n\r\n{OBJECT}")).await;
     drop(line);
-    assert_eq!(owner(&asking.reply().await), "alice");
+    assert_eq!(owner(&waiting.reply().await), "alice");
 }

@@ -1,4 +1,4 @@
-//! Promise P1: a response about another customer is rejected, whatever caused it.
+//! Promise P1: a response about another customer is rejected, whatever the cause.
 
 use serde_json::json;
 use simulator::{Fault, FaultRule, ObjectFault, Simulator};
@@ -97,10 +97,10 @@ async fn p1_object_without_the_requested_id_is_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_another_customers_juspay_id_gets_nothing() {
     let world = World::new().await;
-    let theirs = world.phone("victim").me().await;
-    assert_eq!(owner(&theirs), "victim");
+    let victims = world.phone("victim").me().await;
+    assert_eq!(owner(&victims), "victim");
     let victim = Simulator::juspay_id("victim");
-    assert_eq!(theirs.json()["id"], victim.as_str());
+    assert_eq!(victims.json()["id"], victim.as_str());
     let thief = world.phone(&victim);
     for path in ["/me/customer", "/me/customer?options.get_client_auth_token=false"] {
         let reply = thief.get(path).await;

@@ -1,5 +1,5 @@
-//! awc takes an unsolicited 1xx for the response and keeps the connection. Each later response on
-//! it then answers the previous request, which may be another customer's.
+//! awc considers an unsolicited 1xx the response and keeps the connection. Each later response on it
+//! then belongs to the previous request, which may be another customer's.
 
 use std::time::Duration;
 
@@ -15,25 +15,25 @@ const ROUNDS: usize = 20;
 /// Time between the 1xx and the response that follows it, on the manual clock.
 const GAP: Duration = Duration::from_millis(5);
 
-struct Crowd {
+struct Clients {
     world: World,
     customers: Vec<(String, Phone)>,
-    refused: u64,
+    rejected: u64,
 }
 
-impl Crowd {
+impl Clients {
     async fn new() -> Self {
         let world = World::new().await;
         let ids = (0..CUSTOMERS).map(|n| format!("customer{n}"));
         let customers = ids.map(|id| (id.clone(), world.phone(&id))).collect();
-        Self { world, customers, refused: 0 }
+        Self { world, customers, rejected: 0 }
     }
 
     /// Every customer is fetched again: first those for which `status` returns a 1xx before the
     /// response, then all others. The responses after the 1xx arrive once the others' requests have
     /// been sent.
     async fn round(&mut self, first: usize, status: impl Fn(usize) -> Option<u16>) {
-        let Self { world, customers, refused } = self;
+        let Self { world, customers, rejected } = self;
         world.purge_all().await;
         let order = (0..CUSTOMERS).map(|n| (first + n) % CUSTOMERS);
         let (hinted, others): (Vec<_>, Vec<_>) = order.partition(|n| status(*n).is_some());
@@ -43,12 +43,12 @@ impl Crowd {
         }
         for reply in join_all(hinted.iter().map(|n| customers[*n].1.me())).await {
             assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
-            *refused += 1;
+            *rejected += 1;
         }
-        let asking = join_all(others.iter().map(|n| customers[*n].1.begin())).await;
-        // Their requests have been sent.
+        let waiting = join_all(others.iter().map(|n| customers[*n].1.begin())).await;
+        // All requests have been sent.
         world.settle().await;
-        for (n, reply) in others.iter().zip(replies(GAP, world, asking).await) {
+        for (n, reply) in others.iter().zip(replies(GAP, world, waiting).await) {
             assert_eq!(owner(&reply), customers[*n].0);
             assert!(reply.cache_status().contains("fwd=uri-miss"), "{}", reply.cache_status());
         }
@@ -56,38 +56,38 @@ impl Crowd {
 
     /// Only requests that got a 1xx failed. No connection with a 1xx was reused, so the identity
     /// check found nothing.
-    async fn nothing_else_was_refused(&self) {
-        assert_eq!(self.world.upstream("invalid_response").await, self.refused);
+    async fn nothing_else_was_rejected(&self) {
+        assert_eq!(self.world.upstream("invalid_response").await, self.rejected);
         assert_eq!(identity_mismatches(&self.world).await, 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_unsolicited_103_never_leaks_anothers_object() {
-    let mut crowd = Crowd::new().await;
+    let mut clients = Clients::new().await;
     for round in 0..ROUNDS {
-        crowd.round(round * 7, |n| (round == 0 && n == 0).then_some(103)).await;
+        clients.round(round * 7, |n| (round == 0 && n == 0).then_some(103)).await;
     }
-    crowd.nothing_else_was_refused().await;
+    clients.nothing_else_was_rejected().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_repeated_103s_never_leak_anothers_object() {
-    let mut crowd = Crowd::new().await;
+    let mut clients = Clients::new().await;
     for round in 0..ROUNDS {
-        crowd.round(round * 7, |n| ((n + round) % 10 == 3).then_some(103)).await;
+        clients.round(round * 7, |n| ((n + round) % 10 == 3).then_some(103)).await;
     }
-    crowd.nothing_else_was_refused().await;
+    clients.nothing_else_was_rejected().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_any_1xx_never_leaks_anothers_object() {
-    let mut crowd = Crowd::new().await;
+    let mut clients = Clients::new().await;
     let statuses = [100, 101, 102, 103, 104, 199];
     for (round, status) in statuses.into_iter().cycle().take(ROUNDS).enumerate() {
-        crowd.round(round * 7, |n| ((n + round) % 10 == 3).then_some(status)).await;
+        clients.round(round * 7, |n| ((n + round) % 10 == 3).then_some(status)).await;
     }
-    crowd.nothing_else_was_refused().await;
+    clients.nothing_else_was_rejected().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use crate::{
 const POLL: Duration = Duration::from_secs(10);
 const READ: &str = "juspay_bff_secret_last_reload_success_timestamp_seconds{secret=\"api_key\"}";
 
-/// A key with the prefix that the secret check looks for.
+/// A key with the prefix that the secret check searches for.
 fn new_key() -> String {
     format!("canary_{:032x}", rand::random::<u128>())
 }
@@ -26,16 +26,16 @@ async fn world_with(path: &Path, write: impl FnOnce(&str)) -> World {
     stage.open_ready(&format!("juspay.api_key_file = \"{}\"", path.display())).await
 }
 
-/// Only `key` is valid at Juspay, and the service soon uses it.
+/// Makes `key` the only valid key at Juspay, and waits until the service uses it.
 async fn switches_to(world: &World, old: &str, key: &str) {
     let phone = world.phone("alice");
     world.simulator().set_key(key, true);
     world.simulator().set_key(old, false);
-    let asks_well = async || {
+    let succeeds = async || {
         world.purge_all().await;
         phone.me().await.status == 200
     };
-    world.turn_until("the new key", Duration::from_secs(1), asks_well).await;
+    world.turn_until("the new key", Duration::from_secs(1), succeeds).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +51,11 @@ async fn changed_key_is_used_after_the_next_check() {
     world.simulator().set_key(&world.api_key, false);
     world.turn(Duration::from_millis(9_999)).await;
     world.purge_all().await;
-    assert_eq!(phone.me().await.code(), "upstream_rejected_credentials", "not before its time");
+    assert_eq!(
+        phone.me().await.code(),
+        "upstream_rejected_credentials",
+        "not before the next poll"
+    );
     switches_to(&world, &world.api_key, &key).await;
 }
 
@@ -84,26 +88,26 @@ async fn unreadable_file_keeps_the_previous_key_and_is_logged() {
     let path = directory.path().join("key");
     let world = world_with(&path, |key| fs::write(&path, key).unwrap()).await;
     let phone = world.phone("alice");
-    let is_bad = async |bad: &str| {
+    let check = async |how: &str| {
         let warnings = || guard::log_lines(path.to_str().unwrap()).len();
-        let (known, read) = (warnings(), world.count(READ).await);
-        spoil(&path, bad);
-        let is_warned = async || warnings() > known;
+        let (before, read) = (warnings(), world.count(READ).await);
+        spoil(&path, how);
+        let is_warned = async || warnings() > before;
         world.turn_until("a warning", Duration::from_secs(1), is_warned).await;
         let read_last = world.count(READ).await;
-        assert!(read_last - read <= 10, "{bad}: looked at well until it was spoilt");
+        assert!(read_last - read <= 10, "{how}: the valid file was read until then");
         world.turn(POLL * 3).await;
-        assert_eq!(world.count(READ).await, read_last, "{bad}: it stands still");
-        assert_eq!(warnings(), known + 1, "{bad}: told once");
+        assert_eq!(world.count(READ).await, read_last, "{how}: no successful reload");
+        assert_eq!(warnings(), before + 1, "{how}: logged once");
         world.purge_all().await;
-        assert_eq!(owner(&phone.me().await), "alice", "{bad}: the old key is in use");
-        // Once repaired, it is read again.
+        assert_eq!(owner(&phone.me().await), "alice", "{how}: the old key is in use");
+        // After the repair, the file is read again.
         restore(&path, &world.api_key);
         let is_read = async || world.count(READ).await > read_last;
-        world.turn_until("a good look", Duration::from_secs(1), is_read).await;
+        world.turn_until("a successful reload", Duration::from_secs(1), is_read).await;
     };
-    for bad in ["empty", "gone", "line end", "not text", "directory", "FIFO"] {
-        is_bad(bad).await;
+    for how in ["empty", "gone", "line end", "not text", "directory", "FIFO"] {
+        check(how).await;
     }
 }
 

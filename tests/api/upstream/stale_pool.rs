@@ -23,14 +23,14 @@ async fn world_with_pool(workers: usize, connections: usize) -> World {
     world
 }
 
-/// As many concurrent customers as there should be connections.
+/// Opens this many connections with concurrent requests.
 async fn fill_pool(world: &World, connections: usize) {
     let ids: Vec<_> = (0..connections).map(|n| format!("pooled{n}")).collect();
     let gates: Vec<_> = ids.iter().map(|id| world.simulator().hold(id)).collect();
-    let asking = begin(world, &ids).await;
+    let waiting = start(world, &ids).await;
     join_all(gates.iter().map(|gate| gate.arrived(1))).await;
     drop(gates);
-    each_is_served(&ids, asking).await;
+    each_is_served(&ids, waiting).await;
     assert_eq!(newest_connection(world), u64::try_from(connections).unwrap());
 }
 
@@ -43,18 +43,18 @@ fn customers(prefix: &str, number: usize) -> Vec<String> {
 }
 
 /// Starts a request for each of these customers.
-async fn begin(world: &World, ids: &[String]) -> Vec<Pending> {
+async fn start(world: &World, ids: &[String]) -> Vec<Pending> {
     let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();
     join_all(phones.iter().map(Phone::begin)).await
 }
 
-async fn each_is_served(ids: &[String], asking: Vec<Pending>) {
-    for (id, asking) in ids.iter().zip(asking) {
-        assert_eq!(owner(&asking.reply().await), *id);
+async fn each_is_served(ids: &[String], waiting: Vec<Pending>) {
+    for (id, waiting) in ids.iter().zip(waiting) {
+        assert_eq!(owner(&waiting.reply().await), *id);
     }
 }
 
-/// There were only repeats on new connections: no failure, no retry, no open breaker.
+/// Checks that there were only repeats on new connections: no failure, no retry, no open breaker.
 async fn only_repeats(world: &World, stale: RangeInclusive<u64>) {
     let repeats = world.upstream("stale_connection").await;
     assert!(stale.contains(&repeats), "{repeats} of {stale:?}");
@@ -92,8 +92,8 @@ async fn closed_connections_cost_concurrent_customers_nothing() {
         for (workers, connections) in SIZES {
             let world = world_with_pool(workers, connections).await;
             world.simulator().make_connections_stale(fault.clone());
-            let crowd = customers("crowd", connections);
-            each_is_served(&crowd, begin(&world, &crowd).await).await;
+            let ids = customers("c", connections);
+            each_is_served(&ids, start(&world, &ids).await).await;
             only_repeats(&world, 1..=u64::try_from(connections).unwrap()).await;
         }
     }
@@ -104,16 +104,16 @@ async fn silent_connections_cost_concurrent_customers_one_try_timeout() {
     for (workers, connections) in SIZES {
         let world = world_with_pool(workers, connections).await;
         world.simulator().make_connections_stale(Fault::Hang);
-        let crowd = customers("crowd", connections);
+        let ids = customers("c", connections);
         let before = world.simulator().total_requests();
-        let asking = begin(&world, &crowd).await;
+        let waiting = start(&world, &ids).await;
         let sent = u64::try_from(connections).unwrap();
         until("all requests", async || world.simulator().total_requests() == before + sent).await;
         world.turn(TRY_TIMEOUT - MOMENT).await;
         world.turn(MOMENT).await;
-        each_is_served(&crowd, asking).await;
+        each_is_served(&ids, waiting).await;
         only_repeats(&world, 1..=sent).await;
-        // The pool was dropped: no customer waits again.
+        // The pool was dropped, so no further customer waits.
         for id in customers("next", 10) {
             assert_eq!(owner(&world.phone(&id).me().await), id);
         }
@@ -124,12 +124,12 @@ async fn silent_connections_cost_concurrent_customers_one_try_timeout() {
 async fn silent_connection_is_dropped_at_the_try_timeout() {
     let world = world_with_pool(1, 9).await;
     world.simulator().make_connections_stale(Fault::Hang);
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
     world.turn(TRY_TIMEOUT - MOMENT).await;
-    assert!(!asking.is_answered());
+    assert!(!waiting.is_answered());
     world.turn(MOMENT).await;
-    assert_eq!(owner(&asking.reply().await), "alice");
+    assert_eq!(owner(&waiting.reply().await), "alice");
     only_repeats(&world, 1..=1).await;
     let [silent, new] = connections(&world, "alice")[..] else { panic!("two exchanges") };
     assert!(silent <= 9 && new > 9, "{silent} {new}");
@@ -139,31 +139,31 @@ async fn silent_connection_is_dropped_at_the_try_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_on_new_connections_prove_nothing_about_old_ones() {
+async fn bytes_on_new_connections_do_not_prove_that_old_ones_work() {
     let world = world_with_pool(1, 1).await;
     world.simulator().make_connections_stale(Fault::Hang);
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
-    // On a new connection, which a firewall lets through.
+    // On a new connection, which a firewall accepts.
     assert_eq!(owner(&world.phone("bob").me().await), "bob");
     world.turn(TRY_TIMEOUT).await;
-    assert_eq!(owner(&asking.reply().await), "alice");
+    assert_eq!(owner(&waiting.reply().await), "alice");
     only_repeats(&world, 1..=1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_is_juspays_fault_while_old_connections_deliver() {
+async fn silence_is_a_timeout_while_old_connections_work() {
     let world = world_with_pool(1, 2).await;
     world.simulator().inject(FaultRule::once(Fault::Hang).of("alice"));
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
     assert_eq!(owner(&world.phone("bob").me().await), "bob");
-    assert!(connections(&world, "bob") <= vec![2], "or this test shows nothing");
+    assert!(connections(&world, "bob") <= vec![2], "the test needs this connection");
     world.turn(TRY_TIMEOUT).await;
     world.until_count("juspay_bff_upstream_requests_total{outcome=\"timeout\"}", 1).await;
     world.settle().await;
     world.turn(BACKOFF).await;
-    assert_eq!(owner(&asking.reply().await), "alice");
+    assert_eq!(owner(&waiting.reply().await), "alice");
     assert_eq!(world.upstream("stale_connection").await, 0);
     assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
     // The connection may still be the cause: equally old ones aren't reused.
@@ -211,14 +211,14 @@ async fn connections_in_use_survive_failures_of_others() {
 async fn started_response_is_not_a_stale_connection() {
     let world = world_with_pool(1, 1).await;
     world.simulator().inject(FaultRule::once(Fault::UnfinishedHead).of("alice"));
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     until("the request", async || world.simulator().calls("alice") == 1).await;
     world.settle().await;
     world.turn(TRY_TIMEOUT).await;
     world.until_count("juspay_bff_upstream_requests_total{outcome=\"timeout\"}", 1).await;
     world.settle().await;
     world.turn(BACKOFF).await;
-    assert_eq!(owner(&asking.reply().await), "alice");
+    assert_eq!(owner(&waiting.reply().await), "alice");
     assert_eq!(world.upstream("stale_connection").await, 0);
     assert_eq!(world.count("juspay_bff_upstream_retries_total").await, 1);
 }
@@ -226,8 +226,8 @@ async fn started_response_is_not_a_stale_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closed_tls_connection_costs_nothing() {
     let stage = Stage::set().await;
-    let behind = stage.simulator().base_url().strip_prefix("http://").unwrap().parse().unwrap();
-    let end = TlsTerminator::new("127.0.0.1", behind).await;
+    let juspay = stage.simulator().base_url().strip_prefix("http://").unwrap().parse().unwrap();
+    let end = TlsTerminator::new("127.0.0.1", juspay).await;
     let ca = tempfile::NamedTempFile::new().unwrap();
     fs::write(&ca, &end.ca).unwrap();
     let settings = format!(
@@ -238,8 +238,8 @@ async fn closed_tls_connection_costs_nothing() {
     );
     let world = stage.open_ready(&settings).await;
     for (stale, fault) in [(1, Fault::Close), (2, Fault::Reset)] {
-        let crowd = customers(&format!("crowd{stale}"), 9);
-        each_is_served(&crowd, begin(&world, &crowd).await).await;
+        let ids = customers(&format!("c{stale}"), 9);
+        each_is_served(&ids, start(&world, &ids).await).await;
         world.simulator().make_connections_stale(fault);
         let id = format!("next{stale}");
         assert_eq!(owner(&world.phone(&id).me().await), id);

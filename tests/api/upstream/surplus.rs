@@ -15,25 +15,25 @@ fn surplus_for(customer: &str) -> FaultRule {
     FaultRule::once(Fault::Surplus { gap_ms: 5 }).of(customer)
 }
 
-/// A failed fetch is remembered for a second or more.
+/// Purges the customer, because a failed fetch is remembered for a second or more.
 async fn forget_failure(world: &World, id: &str) {
     let purge = serde_json::json!({"customer_id": id});
     assert_eq!(world.admin().post("/cache/purge", &purge).await.status, 200);
 }
 
-/// Waits for the customer's own object; returns how often other responses were rejected before.
-async fn own_or_none(world: &World, phone: &Phone, id: &str, first: Reply) -> u64 {
+/// Requests until the customer gets its object. Returns how many responses were rejected before.
+async fn until_served(world: &World, phone: &Phone, id: &str, first: Reply) -> u64 {
     let mut reply = first;
-    for refused in 0..5 {
+    for rejected in 0..5 {
         if reply.status == 200 {
             assert_eq!(owner(&reply), id);
-            return refused;
+            return rejected;
         }
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_invalid_response"));
         forget_failure(world, id).await;
         reply = replies(GAP, world, vec![phone.begin().await]).await.remove(0);
     }
-    panic!("{id} is refused again and again");
+    panic!("{id} is rejected every time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +56,7 @@ async fn p1_surplus_response_before_the_next_customers_is_rejected() {
     }
     assert_eq!(identity_mismatches(&world).await, 1);
     let shifted = connections(&world, "alice")[0];
-    assert_eq!(connections(&world, "bob")[0], shifted, "or this test shows nothing");
+    assert_eq!(connections(&world, "bob")[0], shifted, "the test needs this connection");
     for customer in ["carol", "dave"] {
         assert_ne!(connections(&world, customer), [shifted]);
     }
@@ -72,7 +72,7 @@ async fn p1_surplus_response_before_the_next_request_is_harmless() {
         world.turn(GAP).await;
         let phone = world.phone(&next);
         let reply = replies(GAP, &world, vec![phone.begin().await]).await.remove(0);
-        own_or_none(&world, &phone, &next, reply).await;
+        until_served(&world, &phone, &next, reply).await;
     }
 }
 
@@ -81,17 +81,17 @@ async fn p1_surplus_responses_never_reach_another_customer() {
     let world = World::new().await;
     let ids: Vec<_> = (0..50).map(|n| format!("customer{n}")).collect();
     let phones: Vec<_> = ids.iter().map(|id| world.phone(id)).collect();
-    let mut refused = 0;
+    let mut rejected = 0;
     for round in 0..10 {
         world.purge_all().await;
         ids.iter().skip(round).step_by(10).for_each(|id| world.simulator().inject(surplus_for(id)));
         for (phones, ids) in phones.chunks(25).zip(ids.chunks(25)) {
-            let asking = join_all(phones.iter().map(Phone::begin)).await;
-            let answers = replies(GAP, &world, asking).await;
-            for ((phone, id), reply) in phones.iter().zip(ids).zip(answers) {
-                refused += own_or_none(&world, phone, id, reply).await;
+            let requests = join_all(phones.iter().map(Phone::begin)).await;
+            let responses = replies(GAP, &world, requests).await;
+            for ((phone, id), reply) in phones.iter().zip(ids).zip(responses) {
+                rejected += until_served(&world, phone, id, reply).await;
             }
         }
     }
-    assert_eq!(identity_mismatches(&world).await, refused);
+    assert_eq!(identity_mismatches(&world).await, rejected);
 }

@@ -1,4 +1,4 @@
-//! Juspay over TLS, with the test's own authority (`juspay.ca_file`).
+//! Juspay over TLS, with a private certificate authority (`juspay.ca_file`).
 
 use std::{fs, net::SocketAddr};
 
@@ -11,8 +11,8 @@ fn address(stage: &Stage) -> SocketAddr {
     stage.simulator().base_url().strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// Juspay behind `end`, trusting the certificates in `ca_file`.
-async fn world_behind(
+/// A world that connects to Juspay through `end` and trusts the certificates in `ca_file`.
+async fn world_through(
     stage: Stage,
     host: &str,
     end: &TlsTerminator,
@@ -27,11 +27,11 @@ async fn world_behind(
     stage.open_ready(&format!("{trust}juspay.base_url = \"https://{host}:{port}\"")).await
 }
 
-async fn nobody_is_asked(world: &World, end: &TlsTerminator) {
+async fn no_request_is_sent(world: &World, end: &TlsTerminator) {
     for calls in 1..=2 {
         let reply = world.phone("alice").me().await;
         assert_eq!((reply.status, &*reply.code()), (502, "upstream_error"));
-        until("a refusal", async || end.refused() == calls).await;
+        until("a rejected certificate", async || end.refused() == calls).await;
         world.purge_all().await;
     }
     assert_eq!(world.upstream("connection").await, 2);
@@ -44,7 +44,7 @@ async fn server_certified_by_the_ca_file_is_used() {
     for host in ["127.0.0.1", "localhost"] {
         let stage = Stage::set().await;
         let end = TlsTerminator::new(host, address(&stage)).await;
-        let world = world_behind(stage, host, &end, Some(&end.ca)).await;
+        let world = world_through(stage, host, &end, Some(&end.ca)).await;
         assert_eq!(owner(&world.phone("alice").me().await), "alice");
         assert_eq!(world.simulator().calls("alice"), 1);
         // Never HTTP/2, although the server prefers it.
@@ -56,8 +56,8 @@ async fn server_certified_by_the_ca_file_is_used() {
 async fn p2_server_without_trusted_certificate_gets_no_key() {
     let stage = Stage::set().await;
     let end = TlsTerminator::new("127.0.0.1", address(&stage)).await;
-    let world = world_behind(stage, "127.0.0.1", &end, None).await;
-    nobody_is_asked(&world, &end).await;
+    let world = world_through(stage, "127.0.0.1", &end, None).await;
+    no_request_is_sent(&world, &end).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,14 +65,14 @@ async fn p2_server_of_another_authority_gets_no_key() {
     let stage = Stage::set().await;
     let end = TlsTerminator::new("127.0.0.1", address(&stage)).await;
     let other = TlsTerminator::new("127.0.0.1", address(&stage)).await;
-    let world = world_behind(stage, "127.0.0.1", &end, Some(&other.ca)).await;
-    nobody_is_asked(&world, &end).await;
+    let world = world_through(stage, "127.0.0.1", &end, Some(&other.ca)).await;
+    no_request_is_sent(&world, &end).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_server_certified_for_another_name_gets_no_key() {
     let stage = Stage::set().await;
     let end = TlsTerminator::new("api.juspay.in", address(&stage)).await;
-    let world = world_behind(stage, "127.0.0.1", &end, Some(&end.ca)).await;
-    nobody_is_asked(&world, &end).await;
+    let world = world_through(stage, "127.0.0.1", &end, Some(&end.ca)).await;
+    no_request_is_sent(&world, &end).await;
 }

@@ -10,7 +10,7 @@ use crate::support::World;
 
 const WITHOUT_TOKEN: &str = "/me/customer?options.get_client_auth_token=false";
 
-/// The fault for both kinds of request, each for an uncached customer.
+/// Checks requests with and without a token under this fault.
 async fn is_no_token(fault: TokenFault, outcome: &str) {
     let world = World::new().await;
     let phone = world.phone("alice");
@@ -45,7 +45,7 @@ async fn response_without_a_usable_token_is_invalid_if_a_token_is_requested() {
     }
 }
 
-/// Juspay's response is valid, but the token is unusable by the service's own policy.
+/// Juspay's response is valid, but the service's policy rejects the token.
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_expired_or_expiring_token_is_rejected_on_arrival() {
     for seconds in [-3600, -1, 0, 1, 29, 35] {

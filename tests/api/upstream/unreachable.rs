@@ -46,12 +46,12 @@ async fn unresolvable_host_is_an_upstream_error() {
 async fn server_without_tls_gets_no_key() {
     let impostor = ScriptedServer::new().await;
     let world = world_with(&format!("https://{}", impostor.address)).await;
-    let asking = world.phone("alice").begin().await;
+    let waiting = world.phone("alice").begin().await;
     let mut line = impostor.accept().await;
     line.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
-    assert_eq!(asking.reply().await.code(), "upstream_error");
-    let heard = line.closed().await;
-    assert!(!heard.windows(6).any(|bytes| bytes == b"Basic "));
+    assert_eq!(waiting.reply().await.code(), "upstream_error");
+    let received = line.closed().await;
+    assert!(!received.windows(6).any(|bytes| bytes == b"Basic "));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +59,7 @@ async fn juspay_is_reachable_by_name() {
     let world = World::new().await;
     let (_, port) = world.simulator().base_url().rsplit_once(':').unwrap();
     let by_name = world_with(&format!("http://localhost:{port}")).await;
-    // It has its own API keys.
+    // The simulator has its own API keys.
     by_name.simulator().set_key(&by_name.api_key, true);
     world.simulator().set_key(&by_name.api_key, true);
     assert_eq!(owner(&by_name.phone("alice").me().await), "alice");

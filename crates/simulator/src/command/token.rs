@@ -89,11 +89,11 @@ async fn fetch(order: &TokenRequest, clock: &dyn Clock) -> Result<String, TokenE
     let (path, wanted) = (format!("{path}/token"), wanted.to_string());
     let json = [("Content-Type", "application/json")];
     let exchange_result = exchange(&authority, "POST", &path, &json, &wanted);
-    let answer = timeout_at(clock, deadline, exchange_result)
+    let response = timeout_at(clock, deadline, exchange_result)
         .await
         .ok_or_else(|| unreachable(format!("no response within {} s", DEADLINE.as_secs())))?
         .map_err(|error| unreachable(error.to_string()))?;
-    parse_token(&answer).map_err(|why| TokenError::Rejected { url: order.issuer.clone(), why })
+    parse_token(&response).map_err(|why| TokenError::Rejected { url: order.issuer.clone(), why })
 }
 
 /// Splits a URL into `HOST:PORT` and the path without its trailing slash.
@@ -115,7 +115,7 @@ fn split_url(url: &str) -> Result<(String, &str), TokenError> {
 }
 
 /// The token in a response, or why there is none.
-fn parse_token(answer: &Reply) -> Result<String, String> {
+fn parse_token(response: &Reply) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Granted {
         access_token: String,
@@ -124,12 +124,12 @@ fn parse_token(answer: &Reply) -> Result<String, String> {
     struct Denied {
         error: String,
     }
-    if answer.status != 200 {
-        let denied = serde_json::from_slice(&answer.body);
+    if response.status != 200 {
+        let denied = serde_json::from_slice(&response.body);
         let why = denied.map_or_else(|_| String::new(), |it: Denied| it.error);
-        return Err(format!("status {}, {why}", answer.status));
+        return Err(format!("status {}, {why}", response.status));
     }
-    match serde_json::from_slice::<Granted>(&answer.body) {
+    match serde_json::from_slice::<Granted>(&response.body) {
         Ok(granted) => Ok(granted.access_token),
         Err(_) => Err("the response has no access_token".to_owned()),
     }

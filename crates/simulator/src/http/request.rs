@@ -45,12 +45,12 @@ impl Request {
 
     /// Whether the connection closes after the response (RFC 9112 §9.3).
     pub(super) fn wants_close(&self) -> bool {
-        let says = |option| {
+        let has_option = |option| {
             self.header("connection").is_some_and(|value| {
                 value.split(',').any(|named| named.trim().eq_ignore_ascii_case(option))
             })
         };
-        says("close") || (self.http_1_0 && !says("keep-alive"))
+        has_option("close") || (self.http_1_0 && !has_option("keep-alive"))
     }
 
     /// The decoded value of `name` in the query.
@@ -118,7 +118,7 @@ impl Incoming {
                     return Ok(Received::Request(request));
                 }
                 Ok(None) => {}
-                Err(rejection) => return Ok(Received::Rejected(rejection.answer())),
+                Err(rejection) => return Ok(Received::Rejected(rejection.response())),
             }
             if stream.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(Received::Ended);
@@ -207,7 +207,7 @@ enum Rejection {
 }
 
 impl Rejection {
-    fn answer(self) -> Response {
+    fn response(self) -> Response {
         let (status, text) = match self {
             Self::Malformed => (400, "Malformed request.\n"),
             Self::HeadTooLarge => (431, "The request head is too large.\n"),

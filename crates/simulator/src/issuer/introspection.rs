@@ -19,7 +19,7 @@ pub const REVOCATION_PATH: &str = "/revoke";
 /// Default client id and secret.
 pub const DEFAULT_CLIENT: (&str, &str) = ("juspay-bff", "sim_client_secret");
 
-/// Maximum number of known tokens. A new one replaces the oldest.
+/// Maximum number of tokens. A new one replaces the oldest.
 const CAPACITY: usize = 100_000;
 
 /// The issued tokens, and the client that may introspect them.
@@ -60,8 +60,8 @@ impl IssuedTokens {
         let token = request.form_value("token").unwrap_or_default();
         let claims = lock(&self.tokens).get(&token).cloned().flatten();
         let exp = |claims: &Value| claims.get("exp").and_then(Value::as_i64);
-        let is_alive = |claims: &Value| exp(claims).is_none_or(|exp| now.as_second() < exp);
-        let answer = match claims.filter(is_alive) {
+        let is_valid = |claims: &Value| exp(claims).is_none_or(|exp| now.as_second() < exp);
+        let response = match claims.filter(is_valid) {
             Some(Value::Object(mut members)) => {
                 members.insert("active".to_owned(), true.into());
                 members.retain(|_, value| !value.is_null());
@@ -72,7 +72,7 @@ impl IssuedTokens {
             }
             _ => json!({"active": false}),
         };
-        Response::json(200, &answer).with("Cache-Control", "no-store")
+        Response::json(200, &response).with("Cache-Control", "no-store")
     }
 
     /// RFC 7009 §2.2: the response for revoked and unknown tokens is the same.
@@ -85,10 +85,13 @@ impl IssuedTokens {
     }
 
     fn is_client(&self, request: &Request) -> bool {
-        let shown = request.header("authorization").and_then(|value| value.strip_prefix("Basic "));
-        let shown = shown.and_then(|shown| STANDARD.decode(shown).ok());
-        let shown = shown.and_then(|shown| String::from_utf8(shown).ok()).unwrap_or_default();
-        let Some((id, secret)) = shown.split_once(':') else { return false };
+        let credentials =
+            request.header("authorization").and_then(|value| value.strip_prefix("Basic "));
+        let credentials = credentials.and_then(|credentials| STANDARD.decode(credentials).ok());
+        let credentials = credentials
+            .and_then(|credentials| String::from_utf8(credentials).ok())
+            .unwrap_or_default();
+        let Some((id, secret)) = credentials.split_once(':') else { return false };
         let decoded = |part: &str| {
             let spaced = part.replace('+', " ");
             percent_decode_str(&spaced).decode_utf8_lossy().into_owned()

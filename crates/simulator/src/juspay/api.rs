@@ -17,7 +17,7 @@ use crate::{
     time::shifted,
 };
 
-/// The form fields that Create and Update accept besides the id.
+/// The form fields that Create and Update accept in addition to the id.
 const CONTACT_FIELDS: [&str; 5] =
     ["mobile_number", "mobile_country_code", "email_address", "first_name", "last_name"];
 
@@ -68,14 +68,14 @@ fn decode_segment(raw: &str) -> Option<String> {
 }
 
 /// The response without the common header fields.
-pub(super) fn answer(
+pub(super) fn response(
     simulator: &Simulator,
     request: &Request,
     call: &Call,
     fault: Option<&Fault>,
 ) -> Response {
     if let Some(error) = fault.and_then(Fault::error) {
-        return error.answer();
+        return error.response();
     }
     if *call == Call::WrongRoute {
         return errors::wrong_route();
@@ -90,13 +90,15 @@ pub(super) fn answer(
 /// Checks API key and merchant.
 fn admit(simulator: &Simulator, request: &Request) -> Result<(), Response> {
     if !simulator.0.keys.admit(request.header("authorization")) {
-        return Err(ApiError::AccessDenied.answer());
+        return Err(ApiError::AccessDenied.response());
     }
     match request.header("x-merchantid") {
         None | Some("") => {
             Err(errors::mandatory_fields_missing("Mandatory field x-merchantid is missing"))
         }
-        Some(merchant) if merchant != simulator.merchant() => Err(ApiError::AccessDenied.answer()),
+        Some(merchant) if merchant != simulator.merchant() => {
+            Err(ApiError::AccessDenied.response())
+        }
         Some(_) => Ok(()),
     }
 }
@@ -114,7 +116,7 @@ fn execute(
             find(simulator, id)?;
             let contact = contact(request)?;
             let updated = simulator.0.customers.update(id, contact, simulator.now());
-            updated.ok_or_else(|| ApiError::NotFound.answer())
+            updated.ok_or_else(|| ApiError::NotFound.response())
         }
         Call::WrongRoute => Err(errors::wrong_route()),
     }
@@ -126,7 +128,7 @@ fn find(simulator: &Simulator, id: &str) -> Result<CustomerRecord, Response> {
     if simulator.0.provision.load(Ordering::Relaxed) || is_magic() {
         Ok(customers.find_or_create(id, simulator.now()))
     } else {
-        customers.find(id).ok_or_else(|| ApiError::NotFound.answer())
+        customers.find(id).ok_or_else(|| ApiError::NotFound.response())
     }
 }
 
@@ -147,7 +149,7 @@ fn create(
     }
     let contact = contact(request)?;
     let created = simulator.0.customers.create(reference, contact, simulator.now());
-    created.ok_or_else(|| ApiError::Duplicate.answer())
+    created.ok_or_else(|| ApiError::Duplicate.response())
 }
 
 /// The contact fields of a form. Present fields mustn't be empty.

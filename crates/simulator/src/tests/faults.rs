@@ -16,7 +16,7 @@ async fn under(fault: Fault) -> (Running, Peer) {
 }
 
 async fn object(fault: Fault) -> Value {
-    under(fault).await.1.answer().await.json()
+    under(fault).await.1.read_response().await.json()
 }
 
 /// Head and body of everything before the end.
@@ -48,9 +48,9 @@ async fn unsolicited_103_has_its_own_packet() {
     clock.sleepers(1).await;
     assert!(peer.is_silent());
     clock.advance(Duration::from_millis(20));
-    let answer = peer.answer().await;
-    assert_eq!((answer.status, &answer.json()["object_reference_id"]), (200, &json!("alice")));
-    assert_eq!(peer.ask(&get("bob")).await.json()["object_reference_id"], "bob", "kept alive");
+    let response = peer.read_response().await;
+    assert_eq!((response.status, &response.json()["object_reference_id"]), (200, &json!("alice")));
+    assert_eq!(peer.exchange(&get("bob")).await.json()["object_reference_id"], "bob", "kept alive");
 }
 
 #[tokio::test]
@@ -58,13 +58,13 @@ async fn surplus_response_arrives_on_the_idle_connection() {
     let (clock, config) = manual();
     let (running, mut peer) = running(config).await;
     running.simulator().inject(FaultRule::once(Fault::Surplus { gap_ms: 5 }));
-    let first = peer.ask(&get("alice")).await;
+    let first = peer.exchange(&get("alice")).await;
     clock.sleepers(1).await;
     assert!(peer.is_silent());
     clock.advance(Duration::from_millis(5));
-    let surplus = peer.answer().await;
+    let surplus = peer.read_response().await;
     assert_eq!((first.head, first.body), (surplus.head, surplus.body));
-    assert_eq!(peer.ask(&get("bob")).await.json()["object_reference_id"], "bob");
+    assert_eq!(peer.exchange(&get("bob")).await.json()["object_reference_id"], "bob");
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn latency_follows_the_clock() {
     tokio::task::yield_now().await;
     assert!(peer.is_silent());
     clock.advance(Duration::from_millis(1));
-    assert_eq!(peer.answer().await.status, 200);
+    assert_eq!(peer.read_response().await.status, 200);
 }
 
 #[tokio::test]
@@ -145,13 +145,13 @@ async fn body_without_length_ends_with_the_connection() {
 #[tokio::test]
 async fn bodies_can_be_empty_html_or_huge() {
     let (_running, mut peer) = under(Fault::Empty).await;
-    let empty = peer.answer().await;
+    let empty = peer.read_response().await;
     assert_eq!((empty.status, empty.header("content-length")), (200, Some("0")));
     let (_running, mut peer) = under(Fault::Html).await;
-    let html = peer.answer().await;
+    let html = peer.read_response().await;
     assert_eq!((html.status, html.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let (_running, mut peer) = under(Fault::Huge { bytes: 100_000 }).await;
-    let huge = peer.answer().await;
+    let huge = peer.read_response().await;
     assert!(huge.body.len() > 100_000 && is_json(&huge.body));
 }
 
@@ -163,37 +163,37 @@ async fn byte_by_byte_response_is_complete() {
 #[tokio::test]
 async fn redirect_has_its_location() {
     let (_running, mut peer) = under(Fault::Redirect { location: "http://x/".to_owned() }).await;
-    let answer = peer.answer().await;
-    assert_eq!((answer.status, answer.header("location")), (302, Some("http://x/")));
+    let response = peer.read_response().await;
+    assert_eq!((response.status, response.header("location")), (302, Some("http://x/")));
 }
 
 #[tokio::test]
 async fn dates_can_be_missing_or_old() {
     let (_running, mut peer) = under(Fault::NoDate).await;
-    assert_eq!(peer.answer().await.header("date"), None);
+    assert_eq!(peer.read_response().await.header("date"), None);
     let (_running, mut peer) = under(Fault::Age { seconds: 60 }).await;
-    let answer = peer.answer().await;
-    assert_eq!((answer.header("age"), answer.header("date").is_some()), (Some("60"), true));
+    let response = peer.read_response().await;
+    assert_eq!((response.header("age"), response.header("date").is_some()), (Some("60"), true));
 }
 
 #[tokio::test]
 async fn custom_status_headers_and_body_are_sent() {
     let fault = json!({"status": {"status": 502, "headers": {"retry-after": "3", "content-type": "x/y"}, "body": "no"}});
     let (_running, mut peer) = under(serde_json::from_value(fault).unwrap()).await;
-    let answer = peer.answer().await;
-    assert!(answer.head.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
-    assert_eq!(answer.header("retry-after"), Some("3"));
-    assert_eq!((answer.header("content-type"), answer.body.as_str()), (Some("x/y"), "no"));
-    assert!(!answer.head.contains("Content-Type"), "given fields replace the usual ones");
+    let response = peer.read_response().await;
+    assert!(response.head.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+    assert_eq!(response.header("retry-after"), Some("3"));
+    assert_eq!((response.header("content-type"), response.body.as_str()), (Some("x/y"), "no"));
+    assert!(!response.head.contains("Content-Type"), "given fields replace the usual ones");
 }
 
 #[tokio::test]
 async fn documented_errors_are_sent() {
     let (_running, mut peer) = under(Fault::Error(ApiError::BadOrigin)).await;
-    let answer = peer.answer().await;
-    assert_eq!(answer.status, 403);
+    let response = peer.read_response().await;
+    assert_eq!(response.status, 403);
     assert_eq!(
-        answer.body,
+        response.body,
         r#"{"error":true,"error_message":"Internal Server error.","user_message":"Bad Origin.","error_info":{"code":"BAD_ORIGIN","category":"USER_ERROR","user_message":"Bad Origin.","developer_message":"IP Verification Failed"}}"#
     );
     for (error, status) in [
@@ -204,7 +204,7 @@ async fn documented_errors_are_sent() {
         (ApiError::NotFound, 404),
     ] {
         let (_running, mut peer) = under(Fault::Error(error)).await;
-        assert_eq!(peer.answer().await.status, status, "{error:?}");
+        assert_eq!(peer.read_response().await.status, status, "{error:?}");
     }
 }
 
@@ -233,7 +233,7 @@ async fn juspay(fault: TokenFault) -> Option<Value> {
     let (_, config) = manual();
     let (running, mut peer) = running(config).await;
     running.simulator().inject(FaultRule::once(Fault::Token(fault)));
-    let mut juspay = peer.ask(&get("alice")).await.json().get("juspay")?.clone();
+    let mut juspay = peer.exchange(&get("alice")).await.json().get("juspay")?.clone();
     if juspay["client_auth_token"].as_str().is_some_and(|token| token.starts_with("tkn_")) {
         juspay["client_auth_token"] = json!("T");
     }
@@ -277,18 +277,22 @@ async fn rules_and_magic_customers_apply_to_their_customer_only() {
     let (running, mut peer) = simulator().await;
     running.simulator().inject(FaultRule::always(Fault::Empty).of("alice").times(2));
     running.simulator().inject(FaultRule::once(Fault::Html).of("sim_not_found"));
-    assert_ne!(peer.ask(&get("bob")).await.body, "");
-    assert_eq!(peer.ask(&get("alice")).await.body, "");
-    assert_eq!(peer.ask(&get("%61lice")).await.body, "", "the id counts, not its spelling");
-    assert_ne!(peer.ask(&get("alice")).await.body, "");
-    assert_eq!(peer.ask(&get("sim_not_found")).await.status, 200, "rules come first");
-    assert_eq!(peer.ask(&get("sim_not_found")).await.status, 404);
-    let limited = peer.ask(&get("sim_429")).await;
+    assert_ne!(peer.exchange(&get("bob")).await.body, "");
+    assert_eq!(peer.exchange(&get("alice")).await.body, "");
+    assert_eq!(peer.exchange(&get("%61lice")).await.body, "", "the decoded id counts");
+    assert_ne!(peer.exchange(&get("alice")).await.body, "");
+    assert_eq!(peer.exchange(&get("sim_not_found")).await.status, 200, "rules take precedence");
+    assert_eq!(peer.exchange(&get("sim_not_found")).await.status, 404);
+    let limited = peer.exchange(&get("sim_429")).await;
     assert_eq!((limited.status, limited.header("retry-after")), (429, Some("7")));
     running.simulator().inject(FaultRule::always(Fault::Empty));
     running.simulator().clear_faults();
-    assert_eq!(peer.ask(&get("alice")).await.status, 200);
-    assert_eq!(peer.ask(&get("sim_500")).await.status, 500, "magic stays");
+    assert_eq!(peer.exchange(&get("alice")).await.status, 200);
+    assert_eq!(
+        peer.exchange(&get("sim_500")).await.status,
+        500,
+        "magic customers keep their fault"
+    );
 }
 
 #[tokio::test]
@@ -299,10 +303,10 @@ async fn magic_customer_exists_without_its_fault() {
         else {
             continue;
         };
-        let answer = peer.ask(&get(magic.id)).await;
-        assert_eq!(answer.json()["object_reference_id"], magic.id, "{fault:?}");
+        let response = peer.exchange(&get(magic.id)).await;
+        assert_eq!(response.json()["object_reference_id"], magic.id, "{fault:?}");
     }
-    let redirect = peer.ask(&get("sim_redirect")).await;
+    let redirect = peer.exchange(&get("sim_redirect")).await;
     assert!(redirect.header("location").unwrap().ends_with("/customers/sim_redirected"));
     assert!(redirect.header("location").unwrap().starts_with("http://127.0.0.1:"));
 }

@@ -13,14 +13,14 @@ async fn gate_holds_back_one_customers_responses() {
     gate.arrived(1).await;
     two.send(&get("alice")).await;
     gate.arrived(2).await;
-    assert_eq!(other.ask(&get("bob")).await.status, 200);
+    assert_eq!(other.exchange(&get("bob")).await.status, 200);
     assert!(one.is_silent() && two.is_silent());
     simulator.set_key("sim_key", false);
     assert_eq!((gate.arrivals(), simulator.calls("alice"), simulator.calls("bob")), (2, 2, 1));
     gate.release();
-    assert_eq!(one.answer().await.status, 200, "made before the key was switched off");
-    assert_eq!(two.answer().await.status, 200);
-    assert_eq!(one.ask(&get("alice")).await.status, 401, "a released gate is no gate");
+    assert_eq!(one.read_response().await.status, 200, "created before the key was disabled");
+    assert_eq!(two.read_response().await.status, 200);
+    assert_eq!(one.exchange(&get("alice")).await.status, 401, "a released gate holds nothing back");
     assert_eq!(gate.arrivals(), 2);
 }
 
@@ -31,7 +31,7 @@ async fn dropped_gate_is_open() {
     peer.send(&get("alice")).await;
     gate.arrived(1).await;
     drop(gate);
-    assert_eq!(peer.answer().await.status, 200);
+    assert_eq!(peer.read_response().await.status, 200);
 }
 
 #[tokio::test]
@@ -45,17 +45,17 @@ async fn later_gate_applies_to_later_requests() {
     two.send(&get("alice")).await;
     second.arrived(1).await;
     first.release();
-    assert_eq!(one.answer().await.status, 200);
+    assert_eq!(one.read_response().await.status, 200);
     assert!(two.is_silent());
     second.release();
-    assert_eq!(two.answer().await.status, 200);
+    assert_eq!(two.read_response().await.status, 200);
 }
 
 #[tokio::test]
 async fn drop_closes_connections_and_ports() {
     let (running, mut peer) = simulator().await;
     let address = running.simulator().base_url().strip_prefix("http://").unwrap().to_owned();
-    peer.ask(&get("alice")).await;
+    peer.exchange(&get("alice")).await;
     let gate = running.simulator().hold("alice");
     peer.send(&get("alice")).await;
     gate.arrived(1).await;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn split_and_pipelined_requests_are_answered() {
+async fn split_and_pipelined_requests_are_served() {
     let (_running, mut peer) = simulator().await;
     let request = post("/customers/a", "first_name=A");
     let (one, two) = request.split_at(30);
@@ -12,10 +12,10 @@ async fn split_and_pipelined_requests_are_answered() {
         peer.send(part).await;
         tokio::task::yield_now().await;
     }
-    assert_eq!(peer.answer().await.json()["first_name"], "A");
+    assert_eq!(peer.read_response().await.json()["first_name"], "A");
     let pair = format!("{}{}", get("b"), get("c"));
-    assert_eq!(peer.ask(&pair).await.json()["object_reference_id"], "b");
-    assert_eq!(peer.answer().await.json()["object_reference_id"], "c");
+    assert_eq!(peer.exchange(&pair).await.json()["object_reference_id"], "b");
+    assert_eq!(peer.read_response().await.json()["object_reference_id"], "c");
 }
 
 #[tokio::test]
@@ -29,9 +29,9 @@ async fn connection_stays_open_unless_close_is_requested() {
     ] {
         let (_running, mut peer) = simulator().await;
         let request = format!("GET /_simulator/counts {line}\r\n{headers}\r\n");
-        assert_eq!(peer.ask(&request).await.status, 200);
+        assert_eq!(peer.exchange(&request).await.status, 200);
         if kept {
-            assert_eq!(peer.ask(&request).await.status, 200, "{line} {headers}");
+            assert_eq!(peer.exchange(&request).await.status, 200, "{line} {headers}");
         } else {
             assert_eq!(peer.rest().await, "", "{line} {headers}");
         }
@@ -58,9 +58,9 @@ async fn malformed_requests_are_rejected() {
         (format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(97)), 431),
     ] {
         let (running, mut peer) = simulator().await;
-        let answer = peer.ask(&request).await;
-        assert_eq!(answer.status, status, "{request:.60}");
-        assert_eq!(answer.header("connection"), Some("close"));
+        let response = peer.exchange(&request).await;
+        assert_eq!(response.status, status, "{request:.60}");
+        assert_eq!(response.header("connection"), Some("close"));
         assert_eq!(peer.rest().await, "");
         assert_eq!(running.simulator().total_requests(), 0);
     }
@@ -82,14 +82,14 @@ fn post_in_chunks(path: &str, body: &str, size: usize) -> String {
 async fn create_and_update_accept_chunked_bodies() {
     let (running, mut peer) = running(Config { provision: false, ..Config::on_free_ports() }).await;
     let form = "object_reference_id=alice&mobile_number=9876543210&first_name=A";
-    let created = peer.ask(&post_in_chunks("/customers", form, 7)).await;
+    let created = peer.exchange(&post_in_chunks("/customers", form, 7)).await;
     assert_eq!((created.status, &created.json()["first_name"]), (200, &"A".into()));
     let update = post_in_chunks("/customers/alice", "first_name=Alia&last_name=K", 999);
     // The next request follows on the same connection.
     let pair = format!("{update}{}", get("alice"));
-    assert_eq!(peer.ask(&pair).await.json()["first_name"], "Alia");
-    assert_eq!(peer.answer().await.json()["last_name"], "K");
-    let empty = peer.ask(&post_in_chunks("/customers/alice", "", 1)).await;
+    assert_eq!(peer.exchange(&pair).await.json()["first_name"], "Alia");
+    assert_eq!(peer.read_response().await.json()["last_name"], "K");
+    let empty = peer.exchange(&post_in_chunks("/customers/alice", "", 1)).await;
     assert_eq!((empty.status, &empty.json()["first_name"]), (200, &"Alia".into()));
     assert_eq!(running.simulator().requests()[0].connection, 1, "the connection was kept");
     assert_eq!(running.simulator().requests()[3].connection, 1);
@@ -106,13 +106,13 @@ async fn split_chunked_body_is_accepted() {
         peer.send(&byte.to_string()).await;
         tokio::task::yield_now().await;
     }
-    assert_eq!(peer.answer().await.json()["last_name"], "B");
+    assert_eq!(peer.read_response().await.json()["last_name"], "B");
 }
 
 #[tokio::test]
 async fn body_of_64_kib_is_accepted() {
     let (_running, mut peer) = simulator().await;
     let form = format!("first_name={}", "x".repeat(64 * 1024 - 11));
-    assert_eq!(peer.ask(&post("/customers/a", &form)).await.status, 200);
-    assert_eq!(peer.ask(&post_in_chunks("/customers/a", &form, 1000)).await.status, 200);
+    assert_eq!(peer.exchange(&post("/customers/a", &form)).await.status, 200);
+    assert_eq!(peer.exchange(&post_in_chunks("/customers/a", &form, 1000)).await.status, 200);
 }

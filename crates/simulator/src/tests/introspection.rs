@@ -24,31 +24,32 @@ async fn introspection_returns_claims_of_active_tokens_only() {
     let mut peer = Peer::of(running.issuer().issuer_url()).await;
     let past = SignedDuration::from_secs(-1);
     let expired = MintRequest { life: past, ..MintRequest::opaque("alice") };
-    for (wish, active) in
+    for (minted, active) in
         [(MintRequest::opaque("alice"), true), (MintRequest::of("alice"), true), (expired, false)]
     {
-        let token = running.issuer().mint(&wish).unwrap();
-        assert_eq!(token.starts_with("opq_"), wish.opaque, "{token}");
-        let question = post("/introspect", CREDENTIALS, &format!("token={token}"));
-        let answer = peer.ask(&question).await;
-        assert_eq!(answer.status, 200);
+        let token = running.issuer().mint(&minted).unwrap();
+        assert_eq!(token.starts_with("opq_"), minted.opaque, "{token}");
+        let request = post("/introspect", CREDENTIALS, &format!("token={token}"));
+        let response = peer.exchange(&request).await;
+        assert_eq!(response.status, 200);
         if active {
-            let said = answer.json();
-            assert_eq!((&said["active"], &said["sub"]), (&json!(true), &json!("alice")));
-            assert_eq!(said["token_type"], "Bearer");
-            assert_eq!(said["iss"], running.issuer().issuer_url());
+            let claims = response.json();
+            assert_eq!((&claims["active"], &claims["sub"]), (&json!(true), &json!("alice")));
+            assert_eq!(claims["token_type"], "Bearer");
+            assert_eq!(claims["iss"], running.issuer().issuer_url());
         } else {
-            assert_eq!(answer.json(), json!({"active": false}));
+            assert_eq!(response.json(), json!({"active": false}));
         }
-        let revoked = peer.ask(&post("/revoke", CREDENTIALS, &format!("token={token}"))).await;
+        let revoked = peer.exchange(&post("/revoke", CREDENTIALS, &format!("token={token}"))).await;
         assert_eq!(revoked.status, 200);
-        assert_eq!(peer.ask(&question).await.json(), json!({"active": false}));
+        assert_eq!(peer.exchange(&request).await.json(), json!({"active": false}));
     }
     let bound = MintRequest::opaque("alice").with("cnf", json!({"jkt": "x"}));
     let token = running.issuer().mint(&bound).unwrap();
-    let said = peer.ask(&post("/introspect", CREDENTIALS, &format!("token={token}"))).await.json();
-    assert_eq!((&said["token_type"], &said["cnf"]["jkt"]), (&json!("DPoP"), &json!("x")));
-    let unknown = peer.ask(&post("/introspect", CREDENTIALS, "token=opq_x")).await;
+    let claims =
+        peer.exchange(&post("/introspect", CREDENTIALS, &format!("token={token}"))).await.json();
+    assert_eq!((&claims["token_type"], &claims["cnf"]["jkt"]), (&json!("DPoP"), &json!("x")));
+    let unknown = peer.exchange(&post("/introspect", CREDENTIALS, "token=opq_x")).await;
     assert_eq!(unknown.json(), json!({"active": false}));
 }
 
@@ -60,14 +61,15 @@ async fn introspection_and_revocation_require_the_client() {
     let form = format!("token={token}");
     for path in ["/introspect", "/revoke"] {
         for credentials in ["", "x", "anVzcGF5LWJmZg==", "anVzcGF5LWJmZjp3cm9uZw=="] {
-            let answer = peer.ask(&post(path, credentials, &form)).await;
-            assert_eq!(answer.status, 401, "{path} {credentials}");
+            let response = peer.exchange(&post(path, credentials, &form)).await;
+            assert_eq!(response.status, 401, "{path} {credentials}");
         }
     }
     // `a b:s+%é`, each part form-encoded.
     running.issuer().set_client("a b", "s+%\u{e9}");
-    let mut ask =
-        async |credentials: &str| peer.ask(&post("/introspect", credentials, &form)).await.status;
-    assert_eq!(ask(CREDENTIALS).await, 401);
-    assert_eq!(ask("YStiOnMlMkIlMjUlQzMlQTk=").await, 200);
+    let mut status = async |credentials: &str| {
+        peer.exchange(&post("/introspect", credentials, &form)).await.status
+    };
+    assert_eq!(status(CREDENTIALS).await, 401);
+    assert_eq!(status("YStiOnMlMkIlMjUlQzMlQTk=").await, 200);
 }

@@ -26,8 +26,8 @@ async fn issuer() -> (Running, Peer) {
 }
 
 async fn published(peer: &mut Peer) -> JwkSet {
-    let answer = peer.ask("GET /jwks HTTP/1.1\r\n\r\n").await;
-    serde_json::from_str(&answer.body).unwrap()
+    let response = peer.exchange("GET /jwks HTTP/1.1\r\n\r\n").await;
+    serde_json::from_str(&response.body).unwrap()
 }
 
 /// The claims of a token with a valid signature.
@@ -85,21 +85,22 @@ async fn kid_is_the_key_thumbprint() {
 async fn discovery_contains_issuer_and_jwks_uri() {
     let (running, mut peer) = issuer().await;
     let url = running.issuer().issuer_url();
-    let document = peer.ask("GET /.well-known/openid-configuration HTTP/1.1\r\n\r\n").await.json();
+    let document =
+        peer.exchange("GET /.well-known/openid-configuration HTTP/1.1\r\n\r\n").await.json();
     assert_eq!(document["issuer"], url);
     assert_eq!(document["jwks_uri"], running.issuer().jwks_url());
     assert_eq!(document["token_endpoint"], format!("{url}/token"));
-    assert_eq!(peer.ask("GET /nothing HTTP/1.1\r\n\r\n").await.status, 404);
-    assert!(peer.ask("GET / HTTP/1.1\r\n\r\n").await.body.contains("POST /rotate"));
+    assert_eq!(peer.exchange("GET /nothing HTTP/1.1\r\n\r\n").await.status, 404);
+    assert!(peer.exchange("GET / HTTP/1.1\r\n\r\n").await.body.contains("POST /rotate"));
 }
 
 #[tokio::test]
 async fn token_endpoint_issues_the_requested_token() {
     let (running, mut peer) = issuer().await;
-    let answer = peer.ask(&post("/token", r#"{"subject": "alice"}"#)).await;
-    let granted = answer.json();
+    let response = peer.exchange(&post("/token", r#"{"subject": "alice"}"#)).await;
+    let granted = response.json();
     assert_eq!((&granted["token_type"], &granted["expires_in"]), (&json!("Bearer"), &json!(3600)));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
     let keys = published(&mut peer).await;
     let claims =
         verified(granted["access_token"].as_str().unwrap(), &keys, running.issuer()).unwrap();
@@ -107,11 +108,11 @@ async fn token_endpoint_issues_the_requested_token() {
     assert_eq!(claims["client_id"], "juspay-bff-demo-app");
     assert!(claims.get("scope").is_none());
 
-    let wish = json!({
+    let body = json!({
         "subject": "bob", "audience": "you", "life": "5m", "scope": "a b", "typ": "JWT",
         "algorithm": "EdDSA", "claims": {"email": "b@c", "client_id": null, "sub": "carol"},
     });
-    let granted = peer.ask(&post("/token", &wish.to_string())).await.json();
+    let granted = peer.exchange(&post("/token", &body.to_string())).await.json();
     let token = granted["access_token"].as_str().unwrap();
     assert_eq!(granted["expires_in"], 300);
     assert_eq!(decode_header(token).unwrap().typ.as_deref(), Some("JWT"));
@@ -122,12 +123,12 @@ async fn token_endpoint_issues_the_requested_token() {
     assert_eq!((&claims["email"], &claims["sub"]), (&json!("b@c"), &json!("carol")));
     assert!(claims.get("client_id").is_none());
 
-    for (wish, why) in
+    for (body, why) in
         [("{}", "missing field `subject`"), (r#"{"subject": "a", "algorithm": "none"}"#, "`none`")]
     {
-        let refused = peer.ask(&post("/token", wish)).await;
-        assert_eq!(refused.status, 400);
-        assert!(refused.json()["error"].as_str().unwrap().contains(why), "{}", refused.body);
+        let rejected = peer.exchange(&post("/token", body)).await;
+        assert_eq!(rejected.status, 400);
+        assert!(rejected.json()["error"].as_str().unwrap().contains(why), "{}", rejected.body);
     }
 }
 
@@ -135,16 +136,16 @@ async fn token_endpoint_issues_the_requested_token() {
 async fn token_times_follow_the_clock_and_may_be_past() {
     let (_, config) = manual();
     let (running, _) = running(config).await;
-    let wish = MintRequest { life: SignedDuration::from_secs(-1), ..MintRequest::of("alice") };
-    let token = running.issuer().mint(&wish.with("nbf", 7)).unwrap();
+    let body = MintRequest { life: SignedDuration::from_secs(-1), ..MintRequest::of("alice") };
+    let token = running.issuer().mint(&body.with("nbf", 7)).unwrap();
     let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(&token).unwrap().claims;
     let noon = NOON.parse::<Timestamp>().unwrap().as_second();
     assert_eq!(
         (&claims["iat"], &claims["exp"], &claims["nbf"]),
         (&json!(noon), &json!(noon - 1), &json!(7))
     );
-    let wish = MintRequest { typ: String::new(), ..MintRequest::of("alice") };
-    let header = decode_header(running.issuer().mint(&wish).unwrap()).unwrap();
+    let body = MintRequest { typ: String::new(), ..MintRequest::of("alice") };
+    let header = decode_header(running.issuer().mint(&body).unwrap()).unwrap();
     assert_eq!(header.typ, None);
 }
 
@@ -153,7 +154,7 @@ async fn rotation_publishes_former_keys_only_with_overlap() {
     let (running, mut peer) = issuer().await;
     let issuer = running.issuer();
     let old = issuer.mint(&MintRequest::of("alice")).unwrap();
-    peer.ask(&post("/rotate", r#"{"overlap": true}"#)).await;
+    peer.exchange(&post("/rotate", r#"{"overlap": true}"#)).await;
     let new = issuer.mint(&MintRequest::of("alice")).unwrap();
     let keys = published(&mut peer).await;
     assert!(verified(&old, &keys, issuer).is_some() && verified(&new, &keys, issuer).is_some());
@@ -169,8 +170,8 @@ async fn rotation_publishes_former_keys_only_with_overlap() {
     issuer.rotate(true).unwrap();
     issuer.rotate(true).unwrap();
     let keys = published(&mut peer).await;
-    assert!(verified(&newest, &keys, issuer).is_none(), "one rotation back, no further");
-    assert_eq!(peer.ask(&post("/rotate", "{}")).await.status, 400);
+    assert!(verified(&newest, &keys, issuer).is_none(), "only the previous keys are published");
+    assert_eq!(peer.exchange(&post("/rotate", "{}")).await.status, 400);
 }
 
 #[tokio::test]
@@ -179,7 +180,7 @@ async fn requests_are_counted_by_path() {
     for _ in 0..2 {
         published(&mut peer).await;
     }
-    let counts = peer.ask("GET /counts HTTP/1.1\r\n\r\n").await.json();
+    let counts = peer.exchange("GET /counts HTTP/1.1\r\n\r\n").await.json();
     assert_eq!(counts, json!({"/jwks": 2, "/counts": 1}));
 }
 
@@ -210,18 +211,18 @@ async fn jwks_endpoint_can_fail_hang_and_count() {
     };
     issuer.inject(JWKS_PATH, Some(1), broken);
     let jwks = "GET /jwks HTTP/1.1\r\n\r\n";
-    assert_eq!(peer.ask(jwks).await.body, "garbage");
+    assert_eq!(peer.exchange(jwks).await.body, "garbage");
     let gate = issuer.hold(JWKS_PATH);
     peer.send(jwks).await;
     gate.arrived(1).await;
     let mut other = Peer::of(issuer.issuer_url()).await;
-    assert_eq!(other.ask("GET / HTTP/1.1\r\n\r\n").await.status, 200);
+    assert_eq!(other.exchange("GET / HTTP/1.1\r\n\r\n").await.status, 200);
     assert!(peer.is_silent());
     gate.release();
-    assert!(peer.answer().await.json()["keys"].is_array());
+    assert!(peer.read_response().await.json()["keys"].is_array());
     issuer.inject(JWKS_PATH, None, Fault::Empty);
-    assert_eq!(peer.ask(jwks).await.body, "");
+    assert_eq!(peer.exchange(jwks).await.body, "");
     issuer.clear_faults();
-    assert_ne!(peer.ask(jwks).await.body, "");
+    assert_ne!(peer.exchange(jwks).await.body, "");
     assert_eq!((issuer.calls(JWKS_PATH), issuer.requests().len()), (4, 5));
 }

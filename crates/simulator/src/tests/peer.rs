@@ -44,32 +44,33 @@ impl Peer {
     }
 
     /// Sends a request and reads a response with a Content-Length.
-    pub(super) async fn ask(&mut self, request: &str) -> PeerResponse {
+    pub(super) async fn exchange(&mut self, request: &str) -> PeerResponse {
         self.send(request).await;
-        self.answer().await
+        self.read_response().await
     }
 
     /// Reads a response with a Content-Length.
-    pub(super) async fn answer(&mut self) -> PeerResponse {
+    pub(super) async fn read_response(&mut self) -> PeerResponse {
         loop {
-            if let Some(answer) = self.take_answer() {
-                return answer;
+            if let Some(response) = self.take_response() {
+                return response;
             }
             assert!(self.read().await > 0, "cut: {}", String::from_utf8_lossy(&self.buffer));
         }
     }
 
-    fn take_answer(&mut self) -> Option<PeerResponse> {
+    fn take_response(&mut self) -> Option<PeerResponse> {
         let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n")?.checked_add(4)?;
         let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut answer = PeerResponse { status, head, body: String::new() };
-        let length: usize = answer.header("content-length").map_or(0, |text| text.parse().unwrap());
+        let mut response = PeerResponse { status, head, body: String::new() };
+        let length: usize =
+            response.header("content-length").map_or(0, |text| text.parse().unwrap());
         let whole = end.checked_add(length)?;
         let body = self.buffer.get(end..whole)?;
-        answer.body = String::from_utf8(body.to_vec()).unwrap();
+        response.body = String::from_utf8(body.to_vec()).unwrap();
         self.buffer.drain(..whole);
-        Some(answer)
+        Some(response)
     }
 
     /// One read, with space for everything available.
@@ -102,7 +103,7 @@ impl Peer {
     pub(super) async fn broken(&mut self) -> std::io::ErrorKind {
         loop {
             match self.stream.read_buf(&mut self.buffer).await {
-                Ok(0) => panic!("closed in good order"),
+                Ok(0) => panic!("closed without an error"),
                 Ok(_) => {}
                 Err(error) => return error.kind(),
             }

@@ -29,11 +29,11 @@ fn status(status: u16) -> Fault {
     Fault::Status { status, headers: BTreeMap::new(), body: body.to_owned() }
 }
 
-fn answer(status: u16, body: &str) -> Fault {
+fn response(status: u16, body: &str) -> Fault {
     Fault::Status { status, headers: BTreeMap::new(), body: body.to_owned() }
 }
 
-/// Each fault once, then the customer without it.
+/// Requests the customer once with each fault, then without it.
 async fn assert_each(rows: impl IntoIterator<Item = (Fault, Expected)>) {
     let world = World::new().await;
     let phone = world.phone("customer");
@@ -66,11 +66,11 @@ async fn incomplete_or_other_bodies_are_invalid() {
         Fault::Huge { bytes: 64 * 1024 },
         Fault::Huge { bytes: 8 * 1024 * 1024 },
         Fault::Object(ObjectFault::OtherCustomer),
-        answer(200, "null"),
-        answer(200, "[]"),
-        answer(200, "\"customer\""),
-        answer(200, "{\"object_reference_id\": \"customer\"} trailing"),
-        answer(200, "{\u{feff}\"object_reference_id\": \"customer\"}"),
+        response(200, "null"),
+        response(200, "[]"),
+        response(200, "\"customer\""),
+        response(200, "{\"object_reference_id\": \"customer\"} trailing"),
+        response(200, "{\u{feff}\"object_reference_id\": \"customer\"}"),
     ];
     assert_each(faults.map(|fault| (fault, INVALID))).await;
 }
@@ -92,14 +92,14 @@ async fn p6_juspays_rejection_is_not_a_401_for_clients() {
     assert_each([
         (Fault::Error(ApiError::AccessDenied), CREDENTIALS),
         (status(401), CREDENTIALS),
-        (answer(401, ""), CREDENTIALS),
+        (response(401, ""), CREDENTIALS),
         (Fault::Error(ApiError::BadOrigin), ORIGIN),
         (status(403), ORIGIN),
-        (answer(403, "<html>"), ORIGIN),
-        // Only the status matters, however long the page is.
-        (answer(401, &"<html>".repeat(20_000)), CREDENTIALS),
-        (answer(403, &"<html>".repeat(20_000)), ORIGIN),
-        (answer(418, &"<html>".repeat(20_000)), CLIENT_ERROR),
+        (response(403, "<html>"), ORIGIN),
+        // Only the status matters, for any length of the page.
+        (response(401, &"<html>".repeat(20_000)), CREDENTIALS),
+        (response(403, &"<html>".repeat(20_000)), ORIGIN),
+        (response(418, &"<html>".repeat(20_000)), CLIENT_ERROR),
         (Fault::Error(ApiError::MandatoryFieldsMissing), CLIENT_ERROR),
         (status(407), CLIENT_ERROR),
     ])
@@ -127,10 +127,10 @@ async fn other_4xx_of_juspay_are_upstream_errors() {
 #[tokio::test(flavor = "multi_thread")]
 async fn undocumented_404_is_an_upstream_error() {
     assert_each([
-        (answer(404, "<html><h1>404 Not Found</h1></html>"), CLIENT_ERROR),
-        (answer(404, ""), CLIENT_ERROR),
-        (answer(404, "{}"), CLIENT_ERROR),
-        (answer(404, r#"{"error_code": "route_not_found"}"#), CLIENT_ERROR),
+        (response(404, "<html><h1>404 Not Found</h1></html>"), CLIENT_ERROR),
+        (response(404, ""), CLIENT_ERROR),
+        (response(404, "{}"), CLIENT_ERROR),
+        (response(404, r#"{"error_code": "route_not_found"}"#), CLIENT_ERROR),
         (status(404), CLIENT_ERROR),
     ])
     .await;
@@ -140,7 +140,7 @@ async fn undocumented_404_is_an_upstream_error() {
 async fn juspay_5xx_is_an_error_and_429_is_unavailable() {
     let statuses = [500, 501, 502, 503, 504, 511, 599, 600, 999];
     assert_each(statuses.map(|code| (status(code), SERVER_ERROR))).await;
-    assert_each([(status(429), TOO_MANY), (answer(429, ""), TOO_MANY)]).await;
+    assert_each([(status(429), TOO_MANY), (response(429, ""), TOO_MANY)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +182,7 @@ async fn object_of_64_kib_is_accepted() {
     let object = r#"{"object_reference_id": "alice"}"#;
     for (size, status) in [(64 * 1024, 200), (64 * 1024 + 1, 502)] {
         let padded = format!("{object}{}", " ".repeat(size - object.len()));
-        world.simulator().inject(FaultRule::once(answer(200, &padded)));
+        world.simulator().inject(FaultRule::once(response(200, &padded)));
         let path = "/me/customer?options.get_client_auth_token=false";
         assert_eq!(world.phone("alice").get(path).await.status, status, "{size}");
     }

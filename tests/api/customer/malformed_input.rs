@@ -50,12 +50,12 @@ async fn p7_non_http_is_rejected_and_the_service_survives() {
         b"GET /me/customer HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
     ] {
-        let answer = phone.garbage_and_end(bytes).await;
-        let shown = String::from_utf8_lossy(bytes);
-        if let Some(reply) = Reply::parse(&answer) {
-            assert!((400..500).contains(&reply.status), "{shown:?}: {reply:?}");
+        let response = phone.garbage_and_end(bytes).await;
+        let text = String::from_utf8_lossy(bytes);
+        if let Some(reply) = Reply::parse(&response) {
+            assert!((400..500).contains(&reply.status), "{text:?}: {reply:?}");
         } else {
-            assert_eq!(answer, b"", "{shown:?}");
+            assert_eq!(response, b"", "{text:?}");
         }
         still_works(&phone).await;
     }
@@ -70,8 +70,8 @@ async fn p7_request_heads_are_limited() {
     let target = format!("/me/customer?{}", "x".repeat(256 * 1024));
     for (target, lines) in [("/me/customer", &many), ("/me/customer", &long), (&target, &many)] {
         let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
-        let answer = phone.garbage_and_end(request.as_bytes()).await;
-        if let Some(reply) = Reply::parse(&answer) {
+        let response = phone.garbage_and_end(request.as_bytes()).await;
+        if let Some(reply) = Reply::parse(&response) {
             assert!([400, 414, 431].contains(&reply.status), "{reply:?}");
         }
         still_works(&phone).await;
@@ -96,11 +96,11 @@ async fn p7_non_text_bytes_are_handled_like_others() {
         (b"X-Request-Id: \xff", "missing_token"),
         (b"traceparent: \xff", "missing_token"),
     ] {
-        let answer = phone.garbage(&with(line)).await;
-        assert_eq!(Reply::parse(&answer).expect("an answer").code(), code, "{line:?}");
+        let response = phone.garbage(&with(line)).await;
+        assert_eq!(Reply::parse(&response).expect("a response").code(), code, "{line:?}");
     }
-    let answer = phone.garbage(&with(b"").repeat(2)).await;
-    assert!(!answer.is_empty());
+    let response = phone.garbage(&with(b"").repeat(2)).await;
+    assert!(!response.is_empty());
     still_works(&phone).await;
 }
 
@@ -167,28 +167,28 @@ async fn sent(phone: &Phone, pieces: &[Vec<u8>]) -> Vec<u8> {
             tokio::task::yield_now().await;
         }
         drop(stream.shutdown().await);
-        let mut answer = Vec::new();
-        drop(stream.read_to_end(&mut answer).await);
-        answer
+        let mut response = Vec::new();
+        drop(stream.read_to_end(&mut response).await);
+        response
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_arbitrary_bytes_are_rejected_or_answered() {
+async fn p7_arbitrary_bytes_are_rejected_or_served() {
     let world = World::new().await;
     let (alice, stranger) = (world.phone("alice"), world.stranger());
     let here = tokio::runtime::Handle::current();
     let mut runner = TestRunner::new(Config { cases: 500, ..Config::default() });
     let run = tokio::task::spawn_blocking(move || {
         runner.run(&pieces(), |pieces| {
-            let answer = here.block_on(sent(&stranger, &pieces));
-            let text = String::from_utf8_lossy(&answer);
+            let response = here.block_on(sent(&stranger, &pieces));
+            let text = String::from_utf8_lossy(&response);
             for (at, _) in text.match_indices("HTTP/1.") {
                 let status = text[at..].split(' ').nth(1).unwrap_or_default();
                 assert!(status == "100" || status.starts_with('4'), "{pieces:?}: {text}");
             }
-            if let Some(reply) = Reply::parse(&answer) {
+            if let Some(reply) = Reply::parse(&response) {
                 guard::answered("", &reply);
             }
             Ok(())

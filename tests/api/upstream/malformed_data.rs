@@ -1,5 +1,5 @@
-//! Customers with odd data at Juspay, byte by byte: they are served if the identity and the token
-//! are certain.
+//! Customers whose data at Juspay has invalid bytes or values: they are served if their identity and
+//! token are unambiguous.
 
 use serde_json::{Value, json};
 
@@ -10,22 +10,22 @@ const TOKEN: &str = r#""client_auth_token":"tkn_0""#;
 const EXPIRY: &str = r#""client_auth_token_expiry":"2026-11-23T12:15:00Z""#;
 
 /// The service with a scripted server as Juspay and the shipped settings.
-struct Play {
+struct Scenario {
     juspay: ScriptedServer,
     world: World,
 }
 
-impl Play {
+impl Scenario {
     async fn new() -> Self {
         let juspay = ScriptedServer::new().await;
         let world = World::with(&juspay.as_base_url()).await;
         Self { juspay, world }
     }
 
-    /// What `customer` gets when Juspay returns this body.
-    async fn answer(&self, customer: &str, target: &str, body: &[u8]) -> Reply {
+    /// The response for `customer` when Juspay returns this body.
+    async fn response(&self, customer: &str, target: &str, body: &[u8]) -> Reply {
         let (phone, target) = (self.world.phone(customer), target.to_owned());
-        let asking = tokio::spawn(async move { phone.get(&target).await });
+        let waiting = tokio::spawn(async move { phone.get(&target).await });
         let mut line = self.juspay.accept().await;
         line.request().await;
         let head = format!(
@@ -34,7 +34,7 @@ impl Play {
             body.len()
         );
         line.say([head.as_bytes(), body].concat()).await;
-        asking.await.unwrap()
+        waiting.await.unwrap()
     }
 }
 
@@ -46,8 +46,8 @@ fn object(customer: &str, members: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_data_drops_only_the_odd_fields() {
-    let play = Play::new().await;
+async fn invalid_data_drops_only_the_invalid_fields() {
+    let scenario = Scenario::new().await;
     let deep = format!("\"x\":{}{}", "[".repeat(20_000), "]".repeat(20_000));
     let rows: [(&[u8], Value); 17] = [
         (br#""first_name":"Ali\ud800ce""#, json!({"first_name": "Ali\u{fffd}ce"})),
@@ -73,24 +73,24 @@ async fn odd_data_drops_only_the_odd_fields() {
     ];
     for (number, (members, expected)) in rows.into_iter().enumerate() {
         let customer = format!("customer{number}");
-        let reply = play.answer(&customer, "/me/customer", &object(&customer, members)).await;
-        let shown: String = members.escape_ascii().take(80).map(char::from).collect();
-        assert_eq!(owner(&reply), customer, "{shown}");
-        assert_eq!(reply.token(), "tkn_0", "{shown}");
+        let reply = scenario.response(&customer, "/me/customer", &object(&customer, members)).await;
+        let text: String = members.escape_ascii().take(80).map(char::from).collect();
+        assert_eq!(owner(&reply), customer, "{text}");
+        assert_eq!(reply.token(), "tkn_0", "{text}");
         let mut object = reply.json();
         let rest = object.as_object_mut().unwrap();
         for known in ["object_reference_id", "juspay"] {
             rest.remove(known);
         }
-        assert_eq!(object, expected, "{shown}");
+        assert_eq!(object, expected, "{text}");
     }
     let body = [b"\xef\xbb\xbf", &*object("bom", b"\"first_name\":\"A\"")].concat();
-    assert_eq!(owner(&play.answer("bom", "/me/customer", &body).await), "bom");
+    assert_eq!(owner(&scenario.response("bom", "/me/customer", &body).await), "bom");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_response_with_uncertain_identity_is_rejected() {
-    let play = Play::new().await;
+    let scenario = Scenario::new().await;
     let juspay = format!("\"juspay\":{{{TOKEN},{EXPIRY}}}");
     let ids: [&[u8]; 9] = [
         b"\"object_reference_id\":\"alice\xff\"",
@@ -106,34 +106,34 @@ async fn p1_response_with_uncertain_identity_is_rejected() {
     for id in ids {
         let body = [b"{", id, b",", juspay.as_bytes(), b"}"].concat();
         for target in ["/me/customer", "/me/customer?options.get_client_auth_token=false"] {
-            play.world.purge_all().await;
-            let reply = play.answer("alice", target, &body).await;
-            let shown = id.escape_ascii();
-            assert_eq!(&*reply.code(), "upstream_invalid_response", "{shown}");
-            assert_eq!(reply.status, 502, "{shown}");
+            scenario.world.purge_all().await;
+            let reply = scenario.response("alice", target, &body).await;
+            let text = id.escape_ascii();
+            assert_eq!(&*reply.code(), "upstream_invalid_response", "{text}");
+            assert_eq!(reply.status, 502, "{text}");
         }
     }
-    // It isn't known to be another customer's either.
-    assert_eq!(identity_mismatches(&play.world).await, 0);
+    // It doesn't count as another customer's either.
+    assert_eq!(identity_mismatches(&scenario.world).await, 0);
 }
 
 /// After a repair, the id would equal the requested one.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_malformed_id_is_never_repaired() {
-    let play = Play::new().await;
+    let scenario = Scenario::new().await;
     let customer = "Andr\u{fffd}";
     let juspay = format!("\"juspay\":{{{TOKEN},{EXPIRY}}}}}");
     let body = [b"{\"object_reference_id\":\"Andr\xe9\",", juspay.as_bytes()].concat();
-    let reply = play.answer(customer, "/me/customer", &body).await;
+    let reply = scenario.response(customer, "/me/customer", &body).await;
     assert_eq!(&*reply.code(), "upstream_invalid_response");
-    play.world.purge_all().await;
+    scenario.world.purge_all().await;
     let body = object(customer, b"\"first_name\":\"Andr\xe9\"");
-    assert_eq!(owner(&play.answer(customer, "/me/customer", &body).await), customer);
+    assert_eq!(owner(&scenario.response(customer, "/me/customer", &body).await), customer);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_uncertain_token_is_rejected() {
-    let play = Play::new().await;
+    let scenario = Scenario::new().await;
     let bodies = [
         format!(r#""juspay":{{"client_auth_token":"tkn_\ud800",{EXPIRY}}}"#).into_bytes(),
         [b"\"juspay\":{\"client_auth_token\":\"tkn_\xff\",", EXPIRY.as_bytes(), b"}"].concat(),
@@ -147,8 +147,8 @@ async fn p3_uncertain_token_is_rejected() {
     for body in bodies {
         let whole = [b"{\"object_reference_id\":\"alice\",", &*body, b"}"].concat();
         for target in ["/me/customer", "/me/customer?options.get_client_auth_token=false"] {
-            play.world.purge_all().await;
-            let reply = play.answer("alice", target, &whole).await;
+            scenario.world.purge_all().await;
+            let reply = scenario.response("alice", target, &whole).await;
             assert_eq!(&*reply.code(), "upstream_invalid_response", "{}", body.escape_ascii());
         }
     }
@@ -156,18 +156,18 @@ async fn p3_uncertain_token_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn body_truncated_in_a_repaired_string_is_invalid() {
-    let play = Play::new().await;
+    let scenario = Scenario::new().await;
     let whole = object("alice", b"\"first_name\":\"Andr\xe9\\ud800\"");
     for end in [1, 30, 48, 55, 60, whole.len() - 2, whole.len() - 1] {
-        play.world.purge_all().await;
-        let reply = play.answer("alice", "/me/customer", &whole[..end]).await;
+        scenario.world.purge_all().await;
+        let reply = scenario.response("alice", "/me/customer", &whole[..end]).await;
         assert_eq!(&*reply.code(), "upstream_invalid_response", "{end}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn latest_expiry_is_valid_and_later_ones_are_not() {
-    let play = Play::new().await;
+    let scenario = Scenario::new().await;
     for (customer, expiry, status) in [
         ("alice", "9999-12-31T23:59:59Z", 200),
         ("bob", "9999-12-30T22:00:00.999999999Z", 200),
@@ -177,7 +177,7 @@ async fn latest_expiry_is_valid_and_later_ones_are_not() {
         let body = format!(
             r#"{{"object_reference_id":"{customer}","juspay":{{{TOKEN},"client_auth_token_expiry":"{expiry}"}}}}"#
         );
-        let reply = play.answer(customer, "/me/customer", body.as_bytes()).await;
+        let reply = scenario.response(customer, "/me/customer", body.as_bytes()).await;
         assert_eq!(reply.status, status, "{expiry}: {}", reply.text());
         if status == 200 {
             // cache.max_token_life
