@@ -81,14 +81,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("app", &["admin", "auth", "cache", "juspay", "problem", "public", "server"]),
     ("process", &[]),
     ("telemetry", &[]),
-    ("capacity", &["cache"]),
     ("cli", &[]),
     ("demo", &["app"]),
-    ("doctor", &["auth", "cache", "juspay", "process"]),
-    (
-        "commands",
-        &["app", "auth", "capacity", "cli", "demo", "doctor", "problem", "process", "telemetry"],
-    ),
+    ("operator", &["auth", "cache", "juspay", "problem", "process"]),
+    ("commands", &["app", "auth", "cli", "demo", "operator", "process", "telemetry"]),
     ("main", &["cli", "commands", "telemetry"]),
     ("lib", &[]),
 ];
