@@ -1,7 +1,8 @@
 //! Checks of the documents: links and anchors, the length of the README, and plain English.
 //!
 //! `links` resolves every relative link of every Markdown file. `words` rejects idioms that readers
-//! stumble over, in documents, settings files, scripts and the texts that the program prints.
+//! stumble over, in documents, settings files, scripts, comments, and the texts that the program
+//! prints.
 
 #![expect(
     clippy::unwrap_used,
