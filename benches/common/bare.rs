@@ -1,7 +1,7 @@
-//! The floor: actix-web alone, which answers the bytes that the service has answered.
+//! The baseline: actix-web alone, which returns the same bytes as the service.
 //!
-//! One handler, no middleware, nothing shared between workers. Asked to, it gets the same customer
-//! from Juspay before each answer, with awc alone.
+//! One handler, no middleware, and nothing shared between workers. Optionally, it fetches the same
+//! customer from Juspay before each response, with awc alone.
 
 use std::{future::ready, io, net::SocketAddr, rc::Rc};
 
@@ -16,18 +16,18 @@ use actix_web::{
 };
 use bytes::Bytes;
 
-/// Where it answers, as the service does.
+/// The path of the service's customer route.
 const PATH: &str = "/me/customer";
 
-/// An answer to be repeated.
+/// A recorded response to repeat.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Without those that actix-web writes itself.
+    /// Without the headers that actix-web writes itself.
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
 }
 
-/// What is asked for before each answer.
+/// The call to Juspay before each response.
 #[derive(Debug, Clone)]
 pub struct Question {
     pub url: String,
@@ -37,7 +37,7 @@ pub struct Question {
 }
 
 impl Answer {
-    /// Reads a whole answer.
+    /// Reads a whole response.
     pub fn read(bytes: &[u8]) -> Self {
         let mut fields = [httparse::EMPTY_HEADER; 32];
         let mut head = httparse::Response::new(&mut fields);
@@ -78,7 +78,7 @@ pub fn serve(
     Ok((server.run(), address))
 }
 
-/// The same with Juspay's answer as the body.
+/// Like [`serve`], with Juspay's response as the body.
 pub fn serve_asking(
     answer: Answer,
     question: Question,

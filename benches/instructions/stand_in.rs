@@ -1,4 +1,5 @@
-//! Juspay's stand-in and its issuer, in a process of their own: what they take isn't counted.
+//! The simulator and its issuer in a process of their own, so that their instructions are not
+//! counted.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -10,20 +11,20 @@ use simulator::{Algorithm, MintRequest};
 
 use super::standing::StandingClock;
 
-/// A stand-in that is there as long as this is.
+/// A running simulator, stopped when dropped.
 #[derive(Debug)]
 pub struct StandIn {
     pub base_url: String,
     pub merchant: String,
     pub issuer_url: String,
-    /// Bearer tokens, each of another customer.
+    /// Access tokens, each of another customer.
     pub tokens: Vec<String>,
-    /// Ends with our end of its standard input.
+    /// Exits when this end of its standard input is closed.
     _process: Child,
 }
 
 impl StandIn {
-    /// Starts one that mints so many tokens.
+    /// Starts a simulator that mints this number of tokens.
     pub fn start(tokens: u32) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["--stand-in", &tokens.to_string()])
@@ -39,7 +40,7 @@ impl StandIn {
     }
 }
 
-/// Be one.
+/// Runs the simulator.
 pub fn run(tokens: u32) {
     actix_web::rt::System::new().block_on(async {
         let config = simulator::Config::on_free_ports();
@@ -48,7 +49,7 @@ pub fn run(tokens: u32) {
         let (simulator, issuer) = (juspay.simulator(), juspay.issuer());
         println!("{}\n{}\n{}", simulator.base_url(), simulator.merchant(), issuer.issuer_url());
         for number in 0..tokens {
-            // Names of one length, and so are the answers.
+            // Ids of the same length, so that all responses have the same length.
             let wish = MintRequest::of(&format!("bench_{number:05}"));
             let wish = MintRequest { algorithm: Algorithm::RS256, ..wish };
             println!("{}", issuer.mint(&wish).unwrap());

@@ -1,4 +1,4 @@
-//! Runs this program under valgrind, which counts.
+//! Runs this program under valgrind, which counts instructions and allocations.
 
 use std::{
     fs,
@@ -8,18 +8,19 @@ use std::{
 
 use super::subject::Subject;
 
-/// Requests whose instructions are counted.
+/// Number of requests whose instructions are counted.
 const REQUESTS: u32 = 300;
 
-/// Requests whose allocations are. More, as those before the first one are counted with them, and are
-/// some hundreds more or less each time, by how long the service waits for its keys.
+/// Number of requests whose allocations are counted. More, because allocations before the first
+/// request are counted as well, and vary by some hundreds with the time that the service waits for
+/// its keys.
 const ALLOCATING_REQUESTS: u32 = 3000;
 
-/// Where the profiles stay, to be looked at.
+/// Directory of the profiles.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/instructions");
 
-/// glibc's plain memcpy and memset: which of the others it takes depends on the machine, and valgrind
-/// counts some of them by the byte.
+/// glibc's generic memcpy and memset. The machine determines which optimized variant glibc uses,
+/// and valgrind counts some of them per byte.
 const PLAIN_LIBC: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-ERMS,-FSRM";
 
 /// Instructions of one request.
@@ -32,7 +33,7 @@ pub fn instructions(subject: Subject) -> f64 {
             format!("--callgrind-out-file={}", out.display()),
         ];
         run(&arguments, subject, requests);
-        // What came before is in a file of its own.
+        // Counts before the first request are in another file.
         let text = fs::read_to_string(out).unwrap();
         number(text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("totals"))
     };
@@ -52,7 +53,7 @@ pub fn allocations(subject: Subject) -> f64 {
     (count(ALLOCATING_REQUESTS) - count(0)) / f64::from(ALLOCATING_REQUESTS)
 }
 
-/// Gives what valgrind has to say.
+/// Returns the output of valgrind.
 fn run(arguments: &[String], subject: Subject, requests: u32) -> String {
     let output = Command::new("valgrind")
         .env("GLIBC_TUNABLES", PLAIN_LIBC)

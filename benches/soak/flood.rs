@@ -1,5 +1,5 @@
-//! Three times what the service can take, in an open loop: is what it sheds shed at once, does its
-//! memory stay bounded, and is all well again at once when it is over?
+//! Sends three times the service's capacity, in an open loop. Excess requests must be rejected
+//! quickly, memory must stay bounded, and the service must recover at once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
     world::{Design, World},
 };
 
-/// What the flood is made of.
+/// The kind of requests.
 #[derive(Debug)]
 pub struct Flood {
     name: &'static str,
@@ -22,16 +22,16 @@ pub struct Flood {
     neighbours: usize,
 }
 
-/// Requests whose tokens have been verified before. A thousand customers stand for many more, so
-/// that each asks oftener than one could. One core of ours can't send three times what another one
-/// answers, so the service has a quarter of it, as a sidecar would.
+/// Requests with verified tokens. A thousand customers represent many more, so each sends more
+/// requests than a real one. One core can't generate three times the load that another one serves,
+/// so the service has a quarter of a core, like a sidecar.
 pub const KNOWN_TOKENS: Flood = Flood {
     name: "known access tokens",
     settings: "log.access = \"off\"\nlimits.per_customer = \"off\"",
     neighbours: 3,
 };
 
-/// Each request costs a signature check, as those of new callers do.
+/// Each request costs a signature check, like those of new callers.
 pub const NEW_TOKENS: Flood = Flood {
     name: "only new access tokens",
     settings: r#"
@@ -44,7 +44,7 @@ pub const NEW_TOKENS: Flood = Flood {
 
 const CUSTOMERS: u32 = 1000;
 
-/// Connections that the capacity is found with, and for how long.
+/// The connections and the duration with which the capacity is measured.
 const CAPACITY_CONNECTIONS: usize = 64;
 const CAPACITY_TIME: Duration = Duration::from_secs(5);
 
@@ -52,42 +52,41 @@ const CAPACITY_TIME: Duration = Duration::from_secs(5);
 const TIMES: u32 = 3;
 const FLOOD_TIME: Duration = Duration::from_secs(30);
 
-/// Phones have so many connections. Each waits for its answer before it sends again; what is due
-/// while all wait can't be sent.
+/// Number of clients' connections. Each waits for its response before it sends again; requests that
+/// are due while all connections wait are not sent.
 const CONNECTIONS: usize = 4000;
 
-/// Shed requests are answered within this, p99: "in milliseconds", with those before them in the
-/// sockets.
+/// Maximum p99 latency of rejected requests, including the time in the sockets' buffers.
 const SHED_WITHIN: Duration = Duration::from_millis(100);
 
-/// All are, p99: phones give up after some seconds.
+/// Maximum p99 latency of all requests: clients give up after some seconds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Growth of memory, KiB: 32 KiB of buffers a connection.
+/// Maximum growth of memory, KiB: 32 KiB of buffers per connection.
 const GROWTH: u64 = 32 * 4000;
 
-/// Hits are watched for so long from the last answer of the flood on.
+/// Hits are measured for this time after the flood's last response.
 const RECOVERY: Duration = Duration::from_secs(3);
 
-/// Quiet hits, a second.
+/// The rate of hits without load, per second.
 const QUIET_RATE: u32 = 200;
 const QUIET_TIME: Duration = Duration::from_secs(5);
 
-/// The least p99 that counts as slow after the flood: what a busy machine's scheduler does.
+/// The p99 after the flood may always reach this value, which a busy machine's scheduler causes.
 const QUIET_AT_MOST: Duration = Duration::from_millis(5);
 
-/// What a flood has shown.
+/// The measurements of a flood.
 struct Seen {
     quiet: Counts,
     capacity: u64,
     flood: Counts,
-    /// How long it took to send it.
+    /// The duration of sending.
     took: Duration,
-    /// The time of its core that the service used meanwhile.
+    /// CPU time of the service during the flood.
     used: Duration,
     before: Holding,
     most: Holding,
-    /// Hits right behind it.
+    /// Hits directly after the flood.
     after: Counts,
 }
 
@@ -178,7 +177,7 @@ impl Report {
 }
 
 impl Seen {
-    /// Requests a second that were sent, and that were due.
+    /// Rates of requests that were sent and that were due, per second.
     fn load(&self) -> (u64, u64) {
         let sent = self.flood.all().count() + self.flood.broken;
         let a_second = |number: u64| number * 1000 / u64::try_from(self.took.as_millis()).unwrap();

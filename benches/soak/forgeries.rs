@@ -1,5 +1,5 @@
-//! Floods of forged tokens: does the issuer notice, do valid callers, does the service's memory, and
-//! is each forged token refused in plain words?
+//! Floods of forged tokens: they must be rejected with a clear error, must not cause calls to the
+//! issuer, and must not affect valid callers or the service's memory.
 
 use std::{
     sync::Arc,
@@ -23,12 +23,12 @@ use super::{
     world::{Design, World},
 };
 
-/// What comes.
+/// The kind of forged tokens.
 #[derive(Debug)]
 pub struct Attack {
     name: &'static str,
     forgery: Forgery,
-    /// Whether the issuer takes new keys in the middle of it.
+    /// Whether the issuer rotates its keys during the attack.
     rotates: bool,
 }
 
@@ -47,62 +47,63 @@ pub const FORGED_SIGNATURES: Attack = Attack {
 /// Forged tokens per second.
 const FORGED_RATE: u32 = 5000;
 
-/// Their connections.
+/// Connections of the attack.
 const CONNECTIONS: usize = 1000;
 
-/// Customers with a token in memory, and how often they ask, a second.
+/// Number of customers with a cached token, and the rate of their requests, per second.
 const CUSTOMERS: u32 = 1000;
 const HIT_RATE: u32 = 500;
 const QUIET_TIME: Duration = Duration::from_secs(5);
 
-/// Between two of them that come with a token which is good, but new.
+/// Interval of requests with valid but new tokens.
 const NEWCOMER_EACH: Duration = Duration::from_millis(50);
 
 /// `auth.jwks_cooldown`, the default.
 const COOLDOWN: Duration = Duration::from_secs(10);
 
-/// A fetch after a cool-down, and a newcomer who notices.
+/// A new key must be accepted within this time: a fetch after a cool-down, and the next request
+/// that uses the key.
 const FETCHED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Growth of memory, KiB: 32 KiB of buffers a connection, and as much again for a thousand tokens that
-/// wait for their check.
+/// Maximum growth of memory, KiB: 32 KiB of buffers per connection, and as much again for a
+/// thousand tokens that wait for their check.
 const GROWTH: u64 = 2 * 32 * 1000;
 
-/// Access lines would measure the disk.
+/// Access log lines would measure the disk.
 const SETTINGS: &str = "log.access = \"off\"";
 
-/// What a forged token may be told: it is refused, unless it isn't even looked at.
+/// Allowed responses to a forged token: rejected as invalid, or without a check.
 const REFUSALS: [(u16, &str); 2] = [(401, "invalid_token"), (503, "overloaded")];
 
-/// What a newcomer may be told.
+/// Allowed responses to a valid new token.
 const ANSWERS: [(u16, &str); 4] =
     [(200, "ok"), (429, "rate_limited"), (503, "keys_unavailable"), (503, "overloaded")];
 
-/// What an attack has shown.
+/// The measurements of an attack.
 struct Seen {
     quiet: Counts,
     hits: Counts,
     forged: Counts,
     newcomers: Newcomers,
-    /// How long it took to send it, and to answer it.
+    /// The duration of sending, and until the last response.
     took: Duration,
     elapsed: Duration,
-    /// The time of its core that the service used meanwhile.
+    /// CPU time of the service during the attack.
     used: Duration,
     before: Holding,
     most: Holding,
-    /// Fetches of the key set: as the issuer saw, and as the service counted.
+    /// Fetches of the key set: as counted by the issuer, and by the service.
     fetches: u64,
     told_fetches: u64,
     errors: u64,
 }
 
-/// What those with new tokens were answered.
+/// The responses to valid new tokens.
 struct Newcomers {
-    /// Up to the rotation.
+    /// Signed before the rotation.
     old_key: Counts,
     new_key: Counts,
-    /// From the rotation to the first who was served by a new key.
+    /// Time from the rotation to the first success with a new key.
     found_after: Option<Duration>,
 }
 
@@ -156,14 +157,14 @@ pub async fn run(attack: &Attack, time: Duration) -> Report {
     report
 }
 
-/// The flood itself; gives how long it took to send.
+/// The attack itself; returns the duration of sending.
 async fn rush(crowd: Load, time: Duration) -> Duration {
     crowd.pool.fill(CONNECTIONS).await;
     crowd.pool.greet().await;
     crowd.open_loop(FORGED_RATE, time, |_, _, _| ()).await
 }
 
-/// Cached customers who come with new tokens; amid them, the issuer's keys are rotated.
+/// Cached customers send requests with new tokens; the issuer's keys are rotated meanwhile.
 async fn come_anew(
     world: Arc<World>,
     load: Load,

@@ -1,6 +1,6 @@
-//! One customer is odd, in one way after the other, and sends as many requests as its limit lets it,
-//! while new customers come once each: no other customer may notice, and Juspay sees few calls for
-//! the odd one. With the shipped settings.
+//! One customer after the other has faulty data at Juspay and sends as many requests as its limit
+//! allows, while each new customer sends one. No other customer may be affected, and Juspay must
+//! get few calls for the faulty one. With the default settings.
 
 use std::{
     sync::Arc,
@@ -19,28 +19,30 @@ use super::{
     world::{Design, World},
 };
 
-/// How long a customer is odd: longer than `juspay.breaker.window`.
+/// How long each fault lasts: longer than `juspay.breaker.window`.
 const EACH: Duration = Duration::from_secs(12);
 
-/// The odd customer's requests a second: just above `limits.per_customer`, in the long run.
+/// The faulty customer's requests a second: slightly more than `limits.per_customer` allows over
+/// time.
 const ODD_RATE: u32 = 11;
 
-/// Between two new customers.
+/// Interval of new customers.
 const NEW_EACH: Duration = Duration::from_millis(100);
 
-/// Calls for an odd customer: five fetches, with pauses of 1, 2, 4 and 8 s or half of them between; each
-/// with both keys or on a new connection as well; and two more tries of a fetch every 10 s.
+/// Maximum calls for a faulty customer: five fetches, with pauses of 1, 2, 4 and 8 s or half of
+/// that between them; each may try both keys or a new connection; and two more tries of a fetch
+/// every 10 s.
 const MOST_CALLS: u64 = 14;
 
 const CONNECTIONS: usize = 256;
 
-/// Access lines would measure the disk.
+/// Access log lines would measure the disk.
 const SETTINGS: &str = "log.access = \"errors\"";
 
 /// The default floors, seconds.
 const FLOORS: Floors = Floors { normal: 120, outage: 30 };
 
-/// The ways of being odd, as faults of the simulator; some need the customer's id.
+/// The faults, as the simulator's JSON. Some contain the customer's id.
 fn oddities(id: &str) -> Vec<(&'static str, Value)> {
     let status = |status: u16, body: &str| json!({"status": {"status": status, "body": body}});
     let html = "<html><h1>Request blocked</h1></html>";
@@ -92,7 +94,7 @@ pub async fn run() -> Report {
     report
 }
 
-/// New customers, each of whom asks once.
+/// New customers, each of which sends one request.
 async fn come_once(world: Arc<World>, load: Load, number: usize) {
     let end = Instant::now() + EACH;
     let mut under_way = JoinSet::new();

@@ -1,8 +1,8 @@
-//! The soak: steady load while Juspay fails again and again and keys are rotated.
+//! The soak: steady load while Juspay fails repeatedly and keys are rotated.
 //!
-//! Customers who have been served once and go on asking must never notice. Strangers, who come
-//! once, are let down while Juspay fails; they keep the retries and the breaker at work. While only
-//! pooled connections fail, they must not notice either.
+//! Customers that were served before and continue to send requests must always be served. New
+//! customers, which send one request each, get errors while Juspay fails; they exercise the retries
+//! and the breaker. While only pooled connections fail, new customers must be served as well.
 
 mod judgement;
 
@@ -28,7 +28,7 @@ use super::{
     world::{Design, World},
 };
 
-/// What is soaked.
+/// The parameters of a soak.
 #[derive(Debug)]
 pub struct Plan {
     pub time: Duration,
@@ -39,8 +39,8 @@ pub struct Plan {
     pub token_life: u32,
 }
 
-/// `cache.outage_min_remaining`, seconds: below the default, as these tokens live so shortly that
-/// its 30 s wouldn't leave room for an outage, a breaker's pause and a backoff before it.
+/// `cache.outage_min_remaining`, seconds. Less than the default of 30 s, because these tokens have
+/// a short life, which must leave time for an outage after a breaker's pause and a backoff.
 const OUTAGE_FLOOR: u64 = 10;
 
 const SETTINGS: &str = r#"
@@ -49,32 +49,31 @@ const SETTINGS: &str = r#"
     limits.per_customer = "6000/min"
 "#;
 
-/// The phones' connections, and how many there may be when the machine is slow. All are there from
-/// the first second on, so that what they hold in the service isn't taken for a leak.
+/// The number of clients' connections, and the maximum on a slow machine. All are opened in the
+/// first second, so that their memory does not look like a leak.
 const CONNECTIONS: usize = 800;
 const CONNECTIONS_AT_MOST: usize = 1600;
 
-/// Between two strangers.
+/// Interval of new customers.
 const STRANGER_EACH: Duration = Duration::from_millis(250);
 
-/// Of so many answers, the token of one is used at Juspay a second before the end it was said to
-/// have.
+/// Of this number of responses, one token is used at Juspay a second before its reported expiry.
 const PROOF_EACH: u64 = 200;
 
 const PROGRESS_EACH: Duration = Duration::from_secs(10);
 
-/// What the tasks of a soak share.
+/// Data that the tasks of a soak share.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Answers other than 200 to customers who had been served before.
+    /// Responses other than 200 to customers that were served before.
     let_down: Tally,
-    /// Answers other than 200 to strangers while only pooled connections failed.
+    /// Responses other than 200 to new customers while only pooled connections failed.
     let_down_strangers: Tally,
-    /// Tokens used at Juspay shortly before their told end, and those that it refused.
+    /// Tokens used at Juspay shortly before their reported expiry, and those that it rejected.
     proofs: AtomicU64,
     refused_proofs: AtomicU64,
     answers: AtomicU64,
-    /// Once a second; the phones' connections aren't counted among the open files.
+    /// Sampled every second. The clients' connections do not count as open files.
     holdings: Mutex<Vec<Holding>>,
     upsets: Arc<Counted>,
 }
@@ -85,7 +84,7 @@ pub async fn run(plan: &Plan) -> Report {
     let world = Arc::new(World::start(&design).await);
     let phones = world.phones("soak", plan.customers, BEARER_LIFE).await;
     let pool = Arc::new(Pool::new(world.public, CONNECTIONS_AT_MOST));
-    // A quarter of the life, which `Date` makes up to two seconds shorter.
+    // A quarter of the life; `Date` may reduce it by up to two seconds.
     let normal = OUTAGE_FLOOR.max(u64::from(plan.token_life - 2) / 4).min(120);
     let floors = Floors { normal, outage: OUTAGE_FLOOR };
     let load = Load::new(pool, Arc::clone(&phones), floors);
@@ -127,7 +126,7 @@ impl Seen {
         }
     }
 
-    /// Now and then, lets Juspay judge whether a token lives as long as was told.
+    /// For a few responses, lets Juspay check whether the token has its reported life.
     fn prove(
         self: &Arc<Self>,
         world: &Arc<World>,
@@ -154,7 +153,7 @@ impl Seen {
     }
 }
 
-/// New customers, each of whom asks once.
+/// New customers, each of which sends one request.
 async fn come_once(world: Arc<World>, load: Load, seen: Arc<Seen>, end: Instant) {
     let mut under_way = JoinSet::new();
     for number in 0.. {
@@ -177,7 +176,7 @@ async fn come_once(world: Arc<World>, load: Load, seen: Arc<Seen>, end: Instant)
     under_way.join_all().await;
 }
 
-/// Notes what the service holds.
+/// Samples the service's resources.
 async fn hold(world: Arc<World>, phones: Arc<Pool>, seen: Arc<Seen>) {
     loop {
         let mut held = world.service.holding();

@@ -1,5 +1,5 @@
-//! A crowd of cold customers at once, while Juspay is slow or dead: does anybody notice who has a
-//! token in memory, and is everybody answered in time?
+//! A burst of uncached customers while Juspay is slow or unreachable. Customers with a cached token
+//! must not be affected, and all must get a response in time.
 
 use std::{
     sync::Arc,
@@ -30,31 +30,31 @@ pub const SLOW: Weather =
 
 pub const DEAD: Weather = Weather { name: "that never responds", fault: r#""hang""# };
 
-/// Customers with a token in memory, and how often they ask, a second.
+/// Customers with a cached token, and the rate of their requests, per second.
 const WARM: u32 = 1000;
 const HIT_RATE: u32 = 1000;
 
-/// Connections for hits at most: enough for seconds of them.
+/// Maximum connections for hits: enough for seconds of them.
 const HIT_CONNECTIONS: usize = 4096;
 
-/// Cold customers who ask at the same time, each on a connection that is open already.
+/// Number of uncached customers that send a request at the same time, each on an open connection.
 const COLD: u32 = 5000;
 
-/// Hits are measured for so long without the crowd, and with it: the deadline, and a second on
-/// either side.
+/// Hits are measured for these times: without the burst, and with it, which includes the deadline
+/// and a second before and after.
 const QUIET: Duration = Duration::from_secs(7);
 const STORM: Duration = Duration::from_secs(7);
 
-/// The crowd comes so long after the hits have begun.
+/// The burst starts this long after the measurement of hits.
 const CALM_BEFORE: Duration = Duration::from_secs(1);
 
-/// `juspay.deadline`, and time for a busy machine to send the answer.
+/// `juspay.deadline`, and time for a busy machine to send the response.
 const LONGEST: Duration = Duration::from_millis(5500);
 
-/// The most that the hits' p99 may grow, as a multiple of the quiet one.
+/// Maximum growth of the hits' p99, as a multiple of the p99 before.
 const SLOWER: u32 = 2;
 
-/// Access lines would measure the disk.
+/// Access log lines would measure the disk.
 const SETTINGS: &str = "log.access = \"off\"";
 
 /// The default floors, seconds.
@@ -92,7 +92,8 @@ pub async fn run(weather: &Weather) -> Report {
     report
 }
 
-/// The crowd: tells when it is there, then asks; gives how long it took to answer all.
+/// The burst: reports when its connections are open, then sends the requests. Returns the time
+/// until all had a response.
 async fn come(crowd: Load, size: usize, ready: oneshot::Sender<()>) -> Duration {
     // Not earlier: a connection without a request is closed after 5 s.
     crowd.pool.fill(size).await;

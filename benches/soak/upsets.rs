@@ -1,4 +1,4 @@
-//! What goes wrong during a soak, on schedule: Juspay fails, pooled connections to it turn stale, its
+//! Disturbances of a soak, on schedule: Juspay fails, pooled connections to it become stale, its
 //! API keys are rotated, and the issuer's signing keys.
 
 use std::{
@@ -20,51 +20,53 @@ use super::{
     world::{FIRST_KEY, World},
 };
 
-/// In each period Juspay fails for a while, at its end.
+/// Each period ends with an outage of Juspay.
 const OUTAGE_EACH: Duration = Duration::from_secs(30);
 const OUTAGE_BEGINS: Duration = Duration::from_secs(20);
 const OUTAGE_LASTS: Duration = Duration::from_secs(5);
 
-/// In each period of outages, connections to Juspay turn stale at these times, each time in another
-/// way: before the outage, so that its failures aren't taken for theirs.
+/// Times in each period at which connections to Juspay become stale, each time in another way.
+/// Before the outage, so that its failures are not counted for them.
 const STALE_AT: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(15)];
 
-/// From the first of them until then, nothing else fails: new customers must be served, too.
+/// From the first of these times until this one, nothing else fails, so new customers must be
+/// served as well.
 const STALE_UNTIL: Duration = Duration::from_millis(17_500);
 
-/// Between two rotations of the API key, and how long both are good: several times `secrets.poll`.
+/// Interval of rotations of the API key, and how long both keys are valid: several times
+/// `secrets.poll`.
 const KEY_EACH: Duration = Duration::from_secs(45);
 const KEY_OVERLAP: Duration = Duration::from_secs(5);
 
-/// No key is switched off later than this before the end: the service notices by its next call, and
+/// In this time before the end no key is revoked: the service notices it by its next call, and
 /// Juspay may be failing then.
 const KEY_BEFORE_END: Duration = Duration::from_secs(25);
 
-/// Between two rotations of signing keys; those of before stay published up to the next one.
+/// Interval of rotations of signing keys. The previous keys stay published until the next rotation.
 const ISSUER_EACH: Duration = Duration::from_secs(60);
 
-/// Between two phones that get a new bearer token after that.
+/// Interval of clients that get a new access token after a rotation.
 const LOG_IN_GAP: Duration = Duration::from_millis(10);
 
-/// Seconds that bearer tokens live: two rotations and the time that logging in takes.
+/// Life of access tokens, in seconds: two rotations and the time that the logins take.
 pub const BEARER_LIFE: u64 = 150;
 
-/// How often each has happened.
+/// Number of disturbances.
 #[derive(Debug, Default)]
 pub struct Counted {
     pub outages: AtomicU64,
-    /// How often connections to Juspay turned stale.
+    /// How often connections to Juspay became stale.
     pub stale_pools: AtomicU64,
-    /// Nothing but connections to Juspay fails now.
+    /// Whether connections to Juspay are all that fails now.
     pub only_pools_fail: AtomicBool,
     pub key_rotations: AtomicU64,
     pub issuer_rotations: AtomicU64,
-    /// Juspay is failing now.
+    /// Whether Juspay is failing now.
     pub failing: AtomicU64,
 }
 
-/// Begins; ends when the set is dropped, after `time`.
+/// Starts the disturbances. They end after `time`, or when the set is dropped.
 pub fn begin(
     world: &Arc<World>,
     time: Duration,
@@ -80,7 +82,7 @@ pub fn begin(
     upsets
 }
 
-/// How Juspay fails, in turn.
+/// Failures of Juspay, in turn.
 fn failures() -> [Value; 3] {
     [json!({"status": {"status": 503, "body": "no"}}), json!("hang"), json!("reset")]
 }
@@ -99,12 +101,12 @@ async fn outages(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
     }
 }
 
-/// How a stale connection fails on its next use, in turn: reset, closed, and silent.
+/// Failures of a stale connection on its next use, in turn: reset, closed, and no response.
 fn stale_failures() -> [Value; 3] {
     [json!("reset"), json!("close"), json!("hang")]
 }
 
-/// All connections to Juspay that have been used fail on their next use.
+/// Makes all used connections to Juspay fail on their next use.
 async fn stale_pools(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
     let mut period = start;
     loop {
@@ -120,7 +122,7 @@ async fn stale_pools(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
     }
 }
 
-/// The new key goes into the file that isn't in use; then the old one is switched off.
+/// Writes the new key to the file that isn't in use; then revokes the old one.
 async fn api_keys(world: Arc<World>, counted: Arc<Counted>, start: Instant, end: Instant) {
     let mut old = FIRST_KEY.to_owned();
     let mut at = start;

@@ -1,4 +1,4 @@
-//! The processes of a run, on free ports of loopback, with their files in a directory that goes
+//! The processes of a run, on free loopback ports. Their files are in a directory that is deleted
 //! with them.
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -12,36 +12,37 @@ use super::{
     process::{self, Neighbours, Process},
 };
 
-/// How a world differs from the next.
+/// The configuration of a run.
 #[derive(Debug)]
 pub struct Design {
-    /// Seconds that client auth tokens live.
+    /// Life of client auth tokens, in seconds.
     pub token_life: u32,
-    /// Whether the service gets a core of its own.
+    /// Whether the service has a core of its own.
     pub apart: bool,
-    /// Busy processes that it shares this core with: as a sidecar, it has a part of one.
+    /// Number of busy processes on this core. With them, the service has a part of a core, like a
+    /// sidecar.
     pub neighbours: usize,
-    /// Settings (TOML) besides those that every world has.
+    /// Additional settings (TOML).
     pub settings: &'static str,
 }
 
-/// A simulator and a service in front of it.
+/// The simulator and a service that uses it.
 #[derive(Debug)]
 pub struct World {
     pub control: Arc<Control>,
     pub service: Process,
     pub public: SocketAddr,
-    /// What runs where.
+    /// The cores of each process.
     pub cores: String,
     _simulator: Process,
     _neighbours: Option<Neighbours>,
     directory: TempDir,
 }
 
-/// The API key that the simulator and the service start with.
+/// The API key with which the simulator and the service start.
 pub const FIRST_KEY: &str = "soak_key_0";
 
-/// Tokens that are minted at a time.
+/// Number of tokens minted concurrently.
 const MINTED_AT_ONCE: usize = 16;
 
 impl World {
@@ -95,7 +96,7 @@ impl World {
         }
     }
 
-    /// Replaces an API key's file as a careful operator would, whole or not at all.
+    /// Replaces an API key's file atomically.
     pub fn write_key(&self, slot: &str, key: &str) {
         let [new, file] = [format!("{slot}.new"), slot.to_owned()].map(|it| self.path(&it));
         fs::write(&new, key).unwrap();
@@ -106,7 +107,7 @@ impl World {
         self.directory.path().join(name)
     }
 
-    /// Phones with bearer tokens that live for so many seconds.
+    /// Clients with access tokens of this life in seconds.
     pub async fn phones(&self, prefix: &str, number: u32, life: u64) -> Arc<[Arc<Phone>]> {
         let phones = stream::iter(0..number).map(|it| {
             let control = Arc::clone(&self.control);
@@ -116,7 +117,7 @@ impl World {
     }
 }
 
-/// The settings that every world has.
+/// The settings of every run.
 fn common(juspay: &str, issuer: &str) -> String {
     format!(
         r#"
@@ -137,10 +138,10 @@ fn common(juspay: &str, issuer: &str) -> String {
     )
 }
 
-/// The URL in the line of the simulator's banner that begins so.
+/// The URL in the line of the simulator's banner that begins with `line`.
 fn url(text: &str, line: &str) -> Option<String> {
     let line = text.lines().find(|it| it.starts_with(line) && it.contains("http://"))?;
-    // Whole lines only: the banner may still be on its way.
+    // Whole lines only: the banner may be incomplete.
     text.contains("Ctrl-C").then(|| line.split_whitespace().last().map(str::to_owned))?
 }
 

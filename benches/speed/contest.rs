@@ -1,5 +1,5 @@
-//! Servers driven in turn, again and again, so that what the machine does besides is the same for
-//! all; and what that came to, as medians.
+//! Loads the servers in turn, round by round, so that other load on the machine affects all
+//! equally. The results are medians.
 
 use super::{
     others::Others,
@@ -8,24 +8,24 @@ use super::{
     wrk::{Load, Seen},
 };
 
-/// What a server showed in one turn.
+/// The measurements of a server in one round.
 #[derive(Debug)]
 pub struct Turn {
     pub seen: Seen,
-    /// Microseconds of a core for each request.
+    /// CPU time of a request, in microseconds.
     pub cpu: f64,
-    /// What others had of a core meanwhile.
+    /// CPU time of other processes during the round, in cores.
     pub others: f64,
 }
 
-/// All turns of one server.
+/// All rounds of one server.
 #[derive(Debug)]
 pub struct Turns {
     pub name: &'static str,
     pub turns: Vec<Turn>,
 }
 
-/// Drives each server in turn, so many times.
+/// Loads each server in turn, for this number of rounds.
 pub async fn hold(
     row: &str,
     rounds: usize,
@@ -63,13 +63,13 @@ impl Turns {
         median(self.turns.iter().map(of))
     }
 
-    /// The median of what this server had to the floor's in the same round.
+    /// The median of this server's value divided by the baseline's in the same round.
     pub fn ratio(&self, floor: &Self, of: impl Fn(&Turn) -> f64) -> f64 {
         median(self.turns.iter().zip(&floor.turns).map(|(ours, floor)| of(ours) / of(floor)))
     }
 }
 
-/// The middle one, or what lies between the two in the middle.
+/// The middle value, or the mean of the two middle values.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -8,7 +8,7 @@ use super::{
     paced::Paced,
 };
 
-/// What a ratio to the floor should be.
+/// The goal for a ratio to the baseline.
 #[derive(Debug, Clone, Copy)]
 pub enum Goal {
     AtMost(f64),
@@ -32,7 +32,7 @@ impl Figure {
         Self { what, ours, floor, ratio: None, limit: None, goal: None }
     }
 
-    /// Compared with the floor.
+    /// Adds the ratio to the baseline.
     pub fn with_ratio(self, ratio: f64, limit: Option<Goal>) -> Self {
         let goal = limit.map(|limit| match limit {
             Goal::AtMost(most) => (format!("≤ {most}"), ratio <= most),
@@ -41,7 +41,7 @@ impl Figure {
         Self { ratio: Some(ratio), limit, goal, ..self }
     }
 
-    /// A goal that isn't a ratio.
+    /// Adds a goal that isn't a ratio.
     pub fn with_goal(self, goal: String, met: bool) -> Self {
         Self { goal: Some((goal, met)), ..self }
     }
@@ -57,7 +57,7 @@ impl Figure {
     }
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Debug, Default)]
 pub struct Report {
     pub figures: Vec<Figure>,
@@ -69,7 +69,7 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// What wrk saw of each server.
+    /// Adds wrk's measurements of each server.
     pub fn turns(&mut self, row: &str, all: &[Turns]) {
         for turns in all {
             let median = |of: fn(&Turn) -> f64| turns.median(of);
@@ -89,7 +89,7 @@ impl Report {
         }
     }
 
-    /// What was seen of a server at this rate.
+    /// Adds the latencies of a server at this rate.
     pub fn paced(&mut self, whom: &str, server: &str, rate: f64, seen: Paced) {
         let [p50, p99, p999] = [seen.p50, seen.p99, seen.p999].map(|it| it / 1e3);
         writeln!(
@@ -129,7 +129,7 @@ impl Report {
     }
 }
 
-/// Cores, their model, and the kernel.
+/// The number and model of the cores, and the kernel.
 fn machine() -> String {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     let info = read("/proc/cpuinfo");

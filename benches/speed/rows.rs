@@ -1,4 +1,4 @@
-//! The rows of the table: who is driven with what.
+//! The rows of the table: which servers are measured with which load.
 
 mod herd;
 mod memory;
@@ -20,7 +20,7 @@ use super::{
     wrk::Load,
 };
 
-/// The rows' names, in the table's order, and what is measured.
+/// The rows' names, in the table's order, and what they measure.
 pub const ROWS: [(&str, &str); 11] = [
     ("rare", "hits, no customer twice within a second, as phones ask"),
     ("hot", "hits, one customer"),
@@ -37,23 +37,23 @@ pub const ROWS: [(&str, &str); 11] = [
 
 const CUSTOMERS: usize = 10_000;
 
-/// More than a core can serve a second, so that no customer is served twice within a second.
+/// More than a core can serve in a second, so that no customer is served twice within a second.
 const RARE_CUSTOMERS: usize = 120_000;
 
 const LOG_OFF: &str = "log.access = \"off\"";
 
 const RARE: &str = "log.access = \"off\"\ncache.capacity = 250000\nauth.verified_tokens = 250000";
 
-/// No token is remembered.
+/// No token is in the token cache.
 const NONE_KNOWN: &str = "log.access = \"off\"\nauth.verified_tokens = 0";
 
-/// What Juspay takes for an answer in the row of misses, milliseconds.
+/// Juspay's response time in the row of misses, in milliseconds.
 const JUSPAY_TAKES: u64 = 1;
 
-/// More than a core can fetch a second, so that no customer is asked for twice in a turn.
+/// More than a core can fetch in a second, so that no customer is requested twice in a round.
 const MISSES_A_SECOND: u64 = 25_000;
 
-/// Purged customers have left memory after this: the service looks at 20,000 of them a second.
+/// Purged customers have left memory after this time: the service removes 20,000 of them a second.
 const PURGED: Duration = Duration::from_secs(8);
 
 /// Measures a row.
@@ -112,7 +112,7 @@ pub async fn measure(row: &str, stage: &Stage, plan: Plan, report: &mut Report) 
     }
 }
 
-/// A service that is compared with the floor.
+/// A service that is compared with the baseline.
 #[derive(Debug, Clone, Copy)]
 struct Hits {
     what: &'static str,
@@ -120,7 +120,7 @@ struct Hits {
     goal: Option<Goal>,
 }
 
-/// CPU of hits, one worker on a core of its own.
+/// CPU of hits, with one worker on a core of its own.
 async fn hits_of(
     row: &str,
     stage: &Stage,
@@ -142,7 +142,7 @@ async fn hits_of(
     let load = load(stage, plan, tokens);
     let calls = stage.simulator().total_requests();
     let turns = contest::hold(row, plan.rounds, &all, &load, async |_| ()).await;
-    // One for a token that was handed out a million times.
+    // One call for a token that was returned a million times.
     assert!(stage.simulator().total_requests() - calls < 3, "hits caused calls to Juspay");
     for (ours, hits) in turns[1..].iter().zip(hits) {
         report.figure(cpu(hits.what, ours, &turns[0], hits.goal));
@@ -160,7 +160,7 @@ fn load<'l>(stage: &'l Stage, plan: Plan, tokens: &'l Tokens) -> Load<'l> {
     }
 }
 
-/// CPU of ours to the floor's.
+/// The service's CPU time divided by the baseline's.
 fn cpu(what: &str, ours: &Turns, floor: &Turns, goal: Option<Goal>) -> Figure {
     let micros = |turns: &Turns| format!("{:.1} µs", turns.median(|it| it.cpu));
     let ratio = ours.ratio(floor, |it| it.cpu);
@@ -184,7 +184,7 @@ async fn two_workers(row: &str, stage: &Stage, plan: Plan, report: &mut Report) 
     report.turns(row, &turns);
 }
 
-/// Latency at a rate that both can bear.
+/// Latency at a rate that both servers can sustain.
 async fn at_half_of_peak(
     whom: &str,
     tokens: Tokens,
@@ -197,13 +197,13 @@ async fn at_half_of_peak(
     let ours = stage.service(design).await;
     ours.fill(&tokens).await;
     let bare = stage.bare(1, cores, &ours, &tokens.list[0]).await;
-    // The best of several, as whatever else runs only takes away from it.
+    // The best of several rounds, because other load on the machine can only reduce it.
     let peaks = (0..plan.rounds).map(|_| load(stage, plan, &tokens).drive(ours.address).a_second);
     let rate = peaks.fold(0.0, f64::max) / 2.0;
     let requests: Vec<_> = tokens.list.iter().map(|token| plain::request(token)).collect();
     let open = |server: &Server| Pacer::new(server.address, &requests, CONNECTIONS);
     let (mut to_bare, mut to_ours) = (open(&bare), open(&ours));
-    // By short turns, as the machine has good and bad seconds.
+    // In short rounds, because other load on the machine comes and goes.
     let number = plan.rounds * usize::try_from(plan.seconds).unwrap();
     let mut rounds = Vec::new();
     for round in 1..=number {
@@ -226,7 +226,7 @@ async fn at_half_of_peak(
     report.figure(figure.with_ratio(ratio, Some(Goal::AtMost(1.3))));
 }
 
-/// Known tokens, but Juspay has to be asked.
+/// Cached access tokens, but the customers must be fetched from Juspay.
 async fn misses(row: &str, stage: &Stage, plan: Plan, report: &mut Report) {
     let number = usize::try_from(MISSES_A_SECOND * plan.seconds).unwrap();
     let (tokens, cores) = (stage.tokens(number, Algorithm::ES256), &stage.cores.server);

@@ -1,10 +1,10 @@
-//! wrk: drives a server as fast as it answers, and tells what it saw.
+//! wrk: loads a server as fast as it responds, and measures it.
 
 use std::{net::SocketAddr, path::Path, process::Command};
 
 use super::others::childrens_time;
 
-/// What wrk is told to do.
+/// The options of wrk.
 #[derive(Debug, Clone, Copy)]
 pub struct Load<'l> {
     /// Bearer tokens, one a line.
@@ -15,7 +15,7 @@ pub struct Load<'l> {
     pub seconds: u64,
 }
 
-/// What it saw.
+/// The measurements.
 #[derive(Debug)]
 pub struct Seen {
     pub requests: f64,
@@ -24,14 +24,14 @@ pub struct Seen {
     pub p50: f64,
     pub p99: f64,
     pub p999: f64,
-    /// The share of its cores that wrk had.
+    /// wrk's CPU time as a share of its cores.
     pub busy: f64,
 }
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/speed/requests.lua");
 
 impl Load<'_> {
-    /// Drives the server. All answers must be good ones.
+    /// Loads the server. All responses must be valid.
     pub fn drive(&self, server: SocketAddr) -> Seen {
         let before = childrens_time();
         let numbers = [self.connections, self.threads].map(|number| number.to_string());

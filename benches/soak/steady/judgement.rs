@@ -1,4 +1,4 @@
-//! What a soak must have shown.
+//! The checks after a soak.
 
 use std::{
     collections::BTreeMap,
@@ -16,33 +16,32 @@ use crate::{
     verdict::{complaints, spread},
 };
 
-/// No answer takes longer: `juspay.deadline`, and time for a busy machine to send it.
+/// Maximum latency: `juspay.deadline`, and time for a busy machine to send the response.
 const LONGEST: Duration = Duration::from_millis(5500);
 
-/// Growth of memory between the second and the last quarter that is none, KiB. The allocator's
-/// arenas breathe by a few MiB; an object of 1 KiB lost at each of 36 calls a second would be 10 MiB
-/// from there to there in ten minutes.
+/// Maximum growth of memory between the second and the last quarter, KiB. The allocator's arenas
+/// vary by a few MiB; a leak of 1 KiB at each of 36 calls a second would be 10 MiB in ten minutes.
 const BREATHING: u64 = 6 * 1024;
 
-/// More open files than at first that are no leak: `juspay.max_in_flight`, as connections to Juspay
-/// are kept for the next burst of calls.
+/// Maximum growth of the number of open files: `juspay.max_in_flight`, because connections to
+/// Juspay stay open for the next burst of calls.
 const FILES_MORE: u64 = 64;
 
-/// What is begun is over after this.
+/// Time until all requests and calls in progress have ended.
 const SETTLED: Duration = Duration::from_secs(15);
 
-/// What was counted on the three sides.
+/// The counts of the clients, the service and the simulator.
 pub struct Evidence {
     phones: Counts,
     strangers: Counts,
     metrics: Metrics,
-    /// Calls that the simulator saw.
+    /// Calls counted by the simulator.
     calls: u64,
     complaints: BTreeMap<String, u64>,
 }
 
 impl Evidence {
-    /// Waits until nothing is under way, then reads all counters.
+    /// Waits until no request or call is in progress, then reads all counters.
     pub async fn gather(world: &World, load: &Load, strangers: &Load, _: &Seen) -> Self {
         let start = Instant::now();
         loop {
@@ -67,7 +66,7 @@ impl Evidence {
         self.complaints.iter().filter(|(told, _)| told.contains(part)).map(|(_, it)| it).sum()
     }
 
-    /// Answers of both, by status and code.
+    /// The responses to all customers, by status and code.
     fn answers(&self) -> BTreeMap<Outcome, u64> {
         let mut answers = BTreeMap::new();
         for (outcome, latencies) in self.phones.answers.iter().chain(&self.strangers.answers) {
@@ -184,7 +183,7 @@ fn counters(report: &mut Report, evidence: &Evidence) {
     report.same("upstream_requests_total equals the calls that Juspay saw", told, *calls);
 }
 
-/// Medians of the second quarter, when all is warm, and of the last one.
+/// Medians of the second quarter, after the warm-up, and of the last one.
 fn flat(report: &mut Report, holdings: &[Holding]) {
     let quarter = |number: usize, of: fn(&Holding) -> u64| {
         let length = holdings.len() / 4;

@@ -1,4 +1,4 @@
-//! Many phones of one customer whom nobody has asked for before.
+//! Many simultaneous requests for one customer that is not cached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ const PHONES: usize = 500;
 
 const JUSPAY_TAKES: u64 = 200;
 
-/// The goal for the last answer.
+/// The goal for the last response.
 const LAST: Duration = Duration::from_millis(230);
 
 pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {

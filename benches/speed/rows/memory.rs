@@ -1,4 +1,4 @@
-//! Memory by the number of cached customers, each with a bearer token that has been verified.
+//! Memory by the number of cached customers, each with a verified access token.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -20,10 +20,10 @@ const CUSTOMERS: [usize; 3] = [10_000, 100_000, 1_000_000];
 
 const CONNECTIONS: usize = 32;
 
-/// Told each time that so many have come.
+/// Progress is printed after this number of customers.
 const STEP: usize = 100_000;
 
-/// The service has no more work pending after this.
+/// After this time, the service has no work pending.
 const REST: Duration = Duration::from_secs(6);
 
 /// The goals, KiB.
@@ -57,7 +57,7 @@ pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
     }
 }
 
-/// One request of each of these customers.
+/// Sends one request for each of these customers.
 async fn fill(service: &Server, issuer: &Issuer, numbers: Range<usize>) {
     let pool = Arc::new(Pool::new(service.address, CONNECTIONS));
     let mut filling = JoinSet::new();

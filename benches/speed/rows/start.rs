@@ -1,4 +1,5 @@
-//! From exec to the first 200: settings read, keys fetched, a token verified, Juspay asked.
+//! From exec to the first 200: settings read, keys fetched, a token verified, the customer fetched
+//! from Juspay.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -21,17 +22,17 @@ use crate::{
 /// The goal, milliseconds.
 const GOAL: f64 = 15.0;
 
-/// Between two tries to connect.
+/// Interval of attempts to connect.
 const TRY: Duration = Duration::from_micros(100);
 
 pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
-    // Both cores for all, as nobody pins what he starts.
+    // Both cores for all processes, because deployments don't pin them.
     process::pin_self(&stage.cores.shared);
     let cores = &stage.cores.shared;
     let design = Design { name: "starting", workers: 2, cores, settings: "" };
     let token = mint(stage.issuer(), "starter", Algorithm::RS256);
     let service = stage.service(Design { name: "started", ..design }).await;
-    // Leaves its answer to the floor.
+    // Stores its response for the baseline.
     drop(stage.bare(2, cores, &service, &token).await);
     let (mut times, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
@@ -50,7 +51,7 @@ pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
     report.figure(figure.with_goal(format!("≤ {GOAL} ms"), ours <= GOAL));
 }
 
-/// Milliseconds until a program that was started has answered with 200.
+/// Milliseconds until a started program responds with 200.
 fn time(stage: &Stage, program: &str, arguments: &[&str], address: SocketAddr, token: &str) -> f64 {
     let request = plain::request(token);
     let begun = Instant::now();
