@@ -21,7 +21,7 @@ const PATH: &str = "/me/customer";
 
 /// A recorded response to repeat.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct RecordedResponse {
     /// Without the headers that actix-web writes itself.
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
@@ -29,14 +29,14 @@ pub struct Answer {
 
 /// The call to Juspay before each response.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct JuspayCall {
     pub url: String,
     /// The value of `Authorization`.
     pub key: String,
     pub merchant: String,
 }
 
-impl Answer {
+impl RecordedResponse {
     /// Reads a whole response.
     pub fn read(bytes: &[u8]) -> Self {
         let mut fields = [httparse::EMPTY_HEADER; 32];
@@ -64,7 +64,7 @@ impl Answer {
 
 /// Serves `answer`.
 pub fn serve(
-    answer: Answer,
+    answer: RecordedResponse,
     workers: usize,
     listen: SocketAddr,
 ) -> io::Result<(Server, SocketAddr)> {
@@ -79,9 +79,9 @@ pub fn serve(
 }
 
 /// Like [`serve`], with Juspay's response as the body.
-pub fn serve_asking(
-    answer: Answer,
-    question: Question,
+pub fn serve_fetching(
+    answer: RecordedResponse,
+    question: JuspayCall,
     workers: usize,
     listen: SocketAddr,
 ) -> io::Result<(Server, SocketAddr)> {

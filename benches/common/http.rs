@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// A request that costs the server almost nothing.
-const GREETING: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const WARM_UP_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// A reusable connection.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Pool {
     }
 
     /// Whether a connection is idle, or another one may be opened.
-    pub fn has_room(&self) -> bool {
+    pub fn has_capacity(&self) -> bool {
         self.open() < self.most || !self.idle.lock().unwrap().is_empty()
     }
 
@@ -139,9 +139,9 @@ impl Pool {
 
     /// Sends one request over each connection, because clients' open connections have been used
     /// before.
-    pub async fn greet(&self) {
+    pub async fn warm_up(&self) {
         for _ in 0..self.open() {
-            let status = self.exchange(GREETING, |reply| reply.status).await;
+            let status = self.exchange(WARM_UP_REQUEST, |reply| reply.status).await;
             assert_eq!(status.unwrap().unwrap(), 404);
         }
     }

@@ -10,12 +10,12 @@ const LONGEST: usize = 1 << 14;
 
 /// A connection.
 #[derive(Debug)]
-pub struct Plain {
+pub struct BlockingClient {
     stream: TcpStream,
     space: Vec<u8>,
 }
 
-impl Plain {
+impl BlockingClient {
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;

@@ -23,13 +23,13 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_juspay-bff");
 const TICKS_A_SECOND: u64 = 100;
 
 /// Maximum bytes kept of piped output.
-const MOST_KEPT: usize = 1 << 16;
+const MAX_OUTPUT: usize = 1 << 16;
 
 /// Maximum time until a process reports its addresses.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Interval of sampling a process's memory and files.
-const WATCH: Duration = Duration::from_millis(100);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A running `juspay-bff`, killed when dropped.
 #[derive(Debug)]
@@ -40,14 +40,14 @@ pub struct Process {
 
 /// The resources of a process.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Holding {
+pub struct Resources {
     /// Resident memory, KiB.
     pub rss: u64,
     /// Open files.
     pub files: u64,
 }
 
-impl Holding {
+impl Resources {
     /// The larger value of each.
     pub fn max(self, other: Self) -> Self {
         Self { rss: self.rss.max(other.rss), files: self.files.max(other.files) }
@@ -79,7 +79,7 @@ impl Process {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut pipe = child.stdout.take().unwrap();
         thread::spawn(move || {
-            let (mut space, mut left) = (vec![0; 1 << 16], MOST_KEPT);
+            let (mut space, mut left) = (vec![0; 1 << 16], MAX_OUTPUT);
             while let Ok(length @ 1..) = pipe.read(&mut space) {
                 let kept = length.min(left);
                 file.write_all(&space[..kept]).unwrap();
@@ -91,11 +91,11 @@ impl Process {
 
     /// The service's public and admin addresses, from its log.
     pub async fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
-        self.said(addresses).await
+        self.wait_for_output(addresses).await
     }
 
     /// Waits until `find` returns a value for the output.
-    pub async fn said<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
+    pub async fn wait_for_output<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
         let start = Instant::now();
         loop {
             let text = self.output();
@@ -103,7 +103,7 @@ impl Process {
                 return found;
             }
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none() && start.elapsed() < START, "{ended:?}: {text}");
+            assert!(ended.is_none() && start.elapsed() < START_TIMEOUT, "{ended:?}: {text}");
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -140,26 +140,26 @@ impl Process {
     }
 
     /// Runs `work` to its end; also returns the maximum of each resource during it.
-    pub async fn watched<T>(&self, work: impl Future<Output = T>) -> (T, Holding) {
+    pub async fn sample_during<T>(&self, work: impl Future<Output = T>) -> (T, Resources) {
         let mut work = pin!(work);
-        let mut most = self.holding();
+        let mut most = self.resources();
         loop {
             tokio::select! {
                 done = &mut work => return (done, most),
-                () = sleep(WATCH) => most = most.max(self.holding()),
+                () = sleep(SAMPLE_INTERVAL) => most = most.max(self.resources()),
             }
         }
     }
 
     /// The resources at this moment.
-    pub fn holding(&self) -> Holding {
+    pub fn resources(&self) -> Resources {
         let directory = Path::new("/proc").join(self.child.id().to_string());
         let status = fs::read_to_string(directory.join("status")).expect("it runs, on Linux");
         let rss = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
         let files = fs::read_dir(directory.join("fd")).unwrap().count();
-        Holding { rss: rss.expect("VmRSS"), files: u64::try_from(files).unwrap() }
+        Resources { rss: rss.expect("VmRSS"), files: u64::try_from(files).unwrap() }
     }
 }
 
@@ -195,9 +195,9 @@ fn addresses(text: &str) -> Option<(SocketAddr, SocketAddr)> {
 
 /// Busy processes, each of which uses a whole core if it can. Killed when dropped.
 #[derive(Debug)]
-pub struct Neighbours(Vec<Child>);
+pub struct BusyProcesses(Vec<Child>);
 
-impl Neighbours {
+impl BusyProcesses {
     /// Starts this number of busy processes on these cores.
     pub fn start(number: usize, cores: &str) -> Self {
         // Each program replaces the previous one, so the child is the last. `--pdeathsig` kills it
@@ -209,7 +209,7 @@ impl Neighbours {
     }
 }
 
-impl Drop for Neighbours {
+impl Drop for BusyProcesses {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(end);
     }
@@ -223,14 +223,14 @@ fn end(child: &mut Child) {
 
 /// Two disjoint sets of cores, for the service and for everything else; `None` if that is
 /// impossible. Determined once, because a pinned process sees fewer cores.
-pub fn apart() -> Option<(String, String)> {
-    static APART: OnceLock<Option<(String, String)>> = OnceLock::new();
+pub fn separate_cores() -> Option<(String, String)> {
+    static SEPARATE_CORES: OnceLock<Option<(String, String)>> = OnceLock::new();
     let find = || {
         let cores = std::thread::available_parallelism().ok()?.get();
         let works = Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok();
         (works && cores > 1).then(|| ("0".to_owned(), format!("1-{}", cores - 1)))
     };
-    APART.get_or_init(find).clone()
+    SEPARATE_CORES.get_or_init(find).clone()
 }
 
 /// Pins this process to these cores.

@@ -60,7 +60,7 @@ impl Counts {
     }
 
     /// Prints both; returns whether all counts are within the tolerance.
-    pub fn tell(&self, baseline: &Self) -> bool {
+    pub fn print(&self, baseline: &Self) -> bool {
         let mut passed = true;
         for (what, now, before, most) in [
             ("instructions", &self.instructions, &baseline.instructions, None),

@@ -9,7 +9,7 @@ use std::{
 
 use simulator::{Algorithm, MintRequest};
 
-use super::standing::StandingClock;
+use super::fixed_clock::FixedClock;
 
 /// A running simulator, stopped when dropped.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ impl StandIn {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut line = || said.next().unwrap().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().unwrap().unwrap();
         let (base_url, merchant, issuer_url) = (line(), line(), line());
         let tokens = (0..tokens).map(|_| line()).collect();
         Self { base_url, merchant, issuer_url, tokens, _process: process }
@@ -44,7 +44,7 @@ impl StandIn {
 pub fn run(tokens: u32) {
     actix_web::rt::System::new().block_on(async {
         let config = simulator::Config::on_free_ports();
-        let config = simulator::Config { clock: Arc::new(StandingClock), ..config };
+        let config = simulator::Config { clock: Arc::new(FixedClock), ..config };
         let juspay = simulator::start(config).await.unwrap();
         let (simulator, issuer) = (juspay.simulator(), juspay.issuer());
         println!("{}\n{}\n{}", simulator.base_url(), simulator.merchant(), issuer.issuer_url());

@@ -17,10 +17,10 @@ use clap::ValueEnum;
 use juspay_bff::{app::Application, clock::Clock, settings::Sources, telemetry};
 
 use super::{
-    bare::{self, Answer, Question},
-    plain::{self, Plain, is_ok},
+    bare::{self, JuspayCall, RecordedResponse},
+    fixed_clock::FixedClock,
+    plain::{self, BlockingClient, is_ok},
     stand_in::StandIn,
-    standing::StandingClock,
 };
 
 /// What is measured.
@@ -49,7 +49,7 @@ const REST: Duration = Duration::from_millis(3);
 
 /// Time for the service to fetch its keys, including valgrind's slowness. Each attempt before that
 /// is counted.
-const START: Duration = Duration::from_secs(1);
+const START_TIME: Duration = Duration::from_secs(1);
 
 /// A server that was started.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,7 @@ pub fn run(subject: Subject, requests: u32, answer: &Path) {
     let stand_in = Arc::new(StandIn::start(customers));
     let asked: Vec<_> = stand_in.tokens.iter().map(|token| plain::request(token)).collect();
     let ready = start(subject, Arc::clone(&stand_in), answer.to_owned());
-    let mut client = Plain::open(ready.address).unwrap();
+    let mut client = BlockingClient::open(ready.address).unwrap();
     let first = until_ok(&mut client, &asked[0], ready.address);
     if subject == Subject::Hit {
         fs::write(answer, first).unwrap();
@@ -89,10 +89,10 @@ pub fn run(subject: Subject, requests: u32, answer: &Path) {
 }
 
 /// Sends requests until keys are available, and then another one; returns the response, a hit.
-fn until_ok(client: &mut Plain, request: &[u8], address: SocketAddr) -> Vec<u8> {
+fn until_ok(client: &mut BlockingClient, request: &[u8], address: SocketAddr) -> Vec<u8> {
     while !is_ok(client.exchange(request).unwrap()) {
-        thread::sleep(START);
-        *client = Plain::open(address).unwrap();
+        thread::sleep(START_TIME);
+        *client = BlockingClient::open(address).unwrap();
     }
     client.exchange(request).unwrap().to_vec()
 }
@@ -101,17 +101,21 @@ fn until_ok(client: &mut Plain, request: &[u8], address: SocketAddr) -> Vec<u8> 
 fn purge(admin: SocketAddr) {
     let request = b"POST /cache/purge HTTP/1.1\r\nHost: localhost\r\n\
         Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"all\":true}";
-    assert!(is_ok(Plain::open(admin).unwrap().exchange(request).unwrap()));
+    assert!(is_ok(BlockingClient::open(admin).unwrap().exchange(request).unwrap()));
 }
 
 /// Counting starts here (`--dump-before`), so this name must exist in the program.
 #[inline(never)]
-fn ask_counted<'r>(client: &mut Plain, asked: &mut impl Iterator<Item = &'r [u8]>, times: u32) {
+fn ask_counted<'r>(
+    client: &mut BlockingClient,
+    asked: &mut impl Iterator<Item = &'r [u8]>,
+    times: u32,
+) {
     ask(client, asked, times);
 }
 
 /// A response is complete when its JSON is. Parsing its head would be counted, too.
-fn ask<'r>(client: &mut Plain, asked: &mut impl Iterator<Item = &'r [u8]>, times: u32) {
+fn ask<'r>(client: &mut BlockingClient, asked: &mut impl Iterator<Item = &'r [u8]>, times: u32) {
     for request in asked.take(usize::try_from(times).unwrap()) {
         thread::sleep(REST);
         let answer = client.exchange_until(request, |answer| answer.ends_with(b"}")).unwrap();
@@ -134,13 +138,13 @@ fn start(subject: Subject, stand_in: Arc<StandIn>, answer: PathBuf) -> Ready {
     started.recv().unwrap()
 }
 
-fn serve_bare(answer: &Path, question: Option<Question>, ready: &Sender<Ready>) {
-    let answer = Answer::read(&fs::read(answer).unwrap());
+fn serve_bare(answer: &Path, question: Option<JuspayCall>, ready: &Sender<Ready>) {
+    let answer = RecordedResponse::read(&fs::read(answer).unwrap());
     let listen = ([127, 0, 0, 1], 0).into();
     actix_web::rt::System::new().block_on(async {
         let (server, address) = match question {
             None => bare::serve(answer, 1, listen).unwrap(),
-            Some(question) => bare::serve_asking(answer, question, 1, listen).unwrap(),
+            Some(question) => bare::serve_fetching(answer, question, 1, listen).unwrap(),
         };
         ready.send(Ready { address, admin: None }).unwrap();
         server.await.unwrap();
@@ -148,9 +152,9 @@ fn serve_bare(answer: &Path, question: Option<Question>, ready: &Sender<Ready>) 
 }
 
 /// The call to Juspay of the bare server; `sim_key:` in base64 (RFC 7617).
-fn question(stand_in: &StandIn) -> Question {
+fn question(stand_in: &StandIn) -> JuspayCall {
     let StandIn { base_url, merchant, .. } = stand_in;
-    Question {
+    JuspayCall {
         url: format!("{base_url}/customers/bench_00000?options.get_client_auth_token=true"),
         key: "Basic c2ltX2tleTo=".to_owned(),
         merchant: merchant.clone(),
@@ -162,7 +166,7 @@ fn serve(stand_in: &StandIn, more: &str, ready: &Sender<Ready>) {
         let settings = Sources::default().text("the run's", settings(stand_in, more));
         let loaded = settings.load().unwrap();
         telemetry::init(&loaded.settings.log).unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(StandingClock);
+        let clock: Arc<dyn Clock> = Arc::new(FixedClock);
         let application = Application::build(loaded, clock).unwrap();
         let address = application.public_addresses()[0];
         ready.send(Ready { address, admin: Some(application.admin_addresses()[0]) }).unwrap();

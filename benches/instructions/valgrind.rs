@@ -44,9 +44,9 @@ pub fn instructions(subject: Subject) -> f64 {
 pub fn allocations(subject: Subject) -> f64 {
     let count = |requests| {
         let arguments = ["--tool=dhat".to_owned(), "--dhat-out-file=/dev/null".to_owned()];
-        let told = run(&arguments, subject, requests);
+        let output = run(&arguments, subject, requests);
         // `==1== Total:     12,345 bytes in 678 blocks`
-        let line = told.lines().find(|line| line.contains(" Total: ")).expect("a total");
+        let line = output.lines().find(|line| line.contains(" Total: ")).expect("a total");
         let (_, blocks) = line.rsplit_once(" bytes in ").unwrap();
         number(blocks.strip_suffix(" blocks").unwrap())
     };
@@ -66,9 +66,9 @@ fn run(arguments: &[String], subject: Subject, requests: u32) -> String {
         .stdout(Stdio::null())
         .output()
         .expect("valgrind is installed (benches/instructions/run does it)");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}");
-    told
+    let output = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{output}");
+    output
 }
 
 fn file(name: &str) -> PathBuf {

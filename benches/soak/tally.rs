@@ -126,11 +126,11 @@ impl Counts {
 
     /// `200 ok: 12, 503 overloaded: 3`
     pub fn outcomes(&self) -> String {
-        let told = self
+        let observed = self
             .answers
             .iter()
             .map(|((status, code), latencies)| format!("{status} {code}: {}", latencies.count()));
-        told.collect::<Vec<_>>().join(", ")
+        observed.collect::<Vec<_>>().join(", ")
     }
 
     /// The first faulty responses.

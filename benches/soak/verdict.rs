@@ -34,8 +34,8 @@ impl Report {
     /// Adds a row for each kind of response.
     pub fn measure_answers(&mut self, whose: &str, counts: &Counts) {
         for ((status, code), latencies) in &counts.answers {
-            let told = format!("{}, {}", grouped(latencies.count()), spread(latencies));
-            self.measure(format!("{whose}{status} {code}"), told);
+            let observed = format!("{}, {}", grouped(latencies.count()), spread(latencies));
+            self.measure(format!("{whose}{status} {code}"), observed);
         }
     }
 
@@ -50,7 +50,7 @@ impl Report {
     }
 
     /// Prints the report; returns whether every check passed.
-    pub fn tell(&self) -> bool {
+    pub fn print(&self) -> bool {
         println!("\n### {}\n\n| measure | |\n|---|---|", self.title);
         for (what, value) in &self.measures {
             println!("| {what} | {value} |");
@@ -93,13 +93,13 @@ pub fn percent(part: u64, whole: u64) -> String {
 }
 
 /// The number of occurrences of each warning and error in a log of JSON lines.
-pub fn complaints(log: &str) -> BTreeMap<String, u64> {
-    let mut complaints = BTreeMap::new();
+pub fn log_messages(log: &str) -> BTreeMap<String, u64> {
+    let mut log_messages = BTreeMap::new();
     for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let (level, message) = (line["level"].as_str(), line["message"].as_str());
         if let (Some(level @ ("WARN" | "ERROR")), Some(message)) = (level, message) {
-            *complaints.entry(format!("{level} {message}")).or_default() += 1;
+            *log_messages.entry(format!("{level} {message}")).or_default() += 1;
         }
     }
-    complaints
+    log_messages
 }

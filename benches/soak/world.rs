@@ -7,21 +7,21 @@ use futures_util::{StreamExt as _, stream};
 use tempfile::TempDir;
 
 use super::{
+    client::Client,
     control::Control,
-    phone::Phone,
-    process::{self, Neighbours, Process},
+    process::{self, BusyProcesses, Process},
 };
 
 /// The configuration of a run.
 #[derive(Debug)]
-pub struct Design {
+pub struct WorldOptions {
     /// Life of client auth tokens, in seconds.
     pub token_life: u32,
     /// Whether the service has a core of its own.
-    pub apart: bool,
+    pub own_cores: bool,
     /// Number of busy processes on this core. With them, the service has a part of a core, like a
     /// sidecar.
-    pub neighbours: usize,
+    pub busy_processes: usize,
     /// Additional settings (TOML).
     pub settings: &'static str,
 }
@@ -35,7 +35,7 @@ pub struct World {
     /// The cores of each process.
     pub cores: String,
     _simulator: Process,
-    _neighbours: Option<Neighbours>,
+    _neighbours: Option<BusyProcesses>,
     directory: TempDir,
 }
 
@@ -46,14 +46,14 @@ pub const FIRST_KEY: &str = "soak_key_0";
 const MINTED_AT_ONCE: usize = 16;
 
 impl World {
-    pub async fn start(design: &Design) -> Self {
+    pub async fn start(options: &WorldOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let apart = design.apart.then(process::apart).flatten();
-        let (ours, theirs) = apart.clone().unzip();
+        let own_cores = options.own_cores.then(process::own_cores).flatten();
+        let (ours, theirs) = own_cores.clone().unzip();
         if let Some(cores) = &theirs {
             process::pin_self(cores);
         }
-        let life = format!("{}s", design.token_life);
+        let life = format!("{}s", options.token_life);
         let arguments = [
             ["simulator", "--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"].as_slice(),
             &["--api-key", FIRST_KEY, "--token-life", &life, "--token-uses", "1000000"],
@@ -62,14 +62,16 @@ impl World {
         let mut simulator =
             Process::start("simulator", &arguments, theirs.as_deref(), directory.path());
         let (juspay, issuer) = simulator
-            .said(|text| Some((url(text, "Simulated Juspay")?, url(text, "Simulated issuer")?)))
+            .wait_for_output(|text| {
+                Some((url(text, "Simulated Juspay")?, url(text, "Simulated issuer")?))
+            })
             .await;
 
         for slot in ["api-key", "api-key-next"] {
             fs::write(directory.path().join(slot), FIRST_KEY).unwrap();
         }
         let settings = directory.path().join("settings.toml");
-        fs::write(settings, common(&juspay, &issuer) + design.settings).unwrap();
+        fs::write(settings, common(&juspay, &issuer) + options.settings).unwrap();
         let arguments = ["serve", "--config", "settings.toml"];
         let mut service = Process::start("service", &arguments, ours.as_deref(), directory.path());
         let (public, admin) = service.addresses().await;
@@ -77,11 +79,11 @@ impl World {
         while !control.is_ready().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let neighbours = ours.map(|core| Neighbours::start(design.neighbours, &core));
-        let cores = apart.map_or_else(
+        let busy_processes = ours.map(|core| BusyProcesses::start(options.busy_processes, &core));
+        let cores = own_cores.map_or_else(
             || "shared by all".to_owned(),
             |(ours, theirs)| {
-                let beside = design.neighbours;
+                let beside = options.busy_processes;
                 format!("service {ours} with {beside} neighbours, load and simulator {theirs}")
             },
         );
@@ -91,7 +93,7 @@ impl World {
             public,
             cores,
             _simulator: simulator,
-            _neighbours: neighbours,
+            _neighbours: busy_processes,
             directory,
         }
     }
@@ -108,12 +110,12 @@ impl World {
     }
 
     /// Clients with access tokens of this life in seconds.
-    pub async fn phones(&self, prefix: &str, number: u32, life: u64) -> Arc<[Arc<Phone>]> {
-        let phones = stream::iter(0..number).map(|it| {
+    pub async fn clients(&self, prefix: &str, number: u32, life: u64) -> Arc<[Arc<Client>]> {
+        let clients = stream::iter(0..number).map(|it| {
             let control = Arc::clone(&self.control);
-            async move { Arc::new(Phone::new(format!("{prefix}{it}"), &control, life).await) }
+            async move { Arc::new(Client::new(format!("{prefix}{it}"), &control, life).await) }
         });
-        phones.buffered(MINTED_AT_ONCE).collect::<Vec<_>>().await.into()
+        clients.buffered(MINTED_AT_ONCE).collect::<Vec<_>>().await.into()
     }
 }
 

@@ -2,16 +2,16 @@
 //! equally. The results are medians.
 
 use super::{
-    others::Others,
+    others::OtherLoad,
     progress,
     world::Server,
-    wrk::{Load, Seen},
+    wrk::{Load, Measurements},
 };
 
 /// The measurements of a server in one round.
 #[derive(Debug)]
-pub struct Turn {
-    pub seen: Seen,
+pub struct RoundResult {
+    pub measured: Measurements,
     /// CPU time of a request, in microseconds.
     pub cpu: f64,
     /// CPU time of other processes during the round, in cores.
@@ -20,52 +20,52 @@ pub struct Turn {
 
 /// All rounds of one server.
 #[derive(Debug)]
-pub struct Turns {
+pub struct ServerResults {
     pub name: &'static str,
-    pub turns: Vec<Turn>,
+    pub results: Vec<RoundResult>,
 }
 
 /// Loads each server in turn, for this number of rounds.
-pub async fn hold(
+pub async fn compare(
     row: &str,
     rounds: usize,
     servers: &[&Server],
     load: &Load<'_>,
     before: impl AsyncFn(&Server),
-) -> Vec<Turns> {
+) -> Vec<ServerResults> {
     let mut all: Vec<_> =
-        servers.iter().map(|it| Turns { name: it.name, turns: Vec::new() }).collect();
+        servers.iter().map(|it| ServerResults { name: it.name, results: Vec::new() }).collect();
     for round in 1..=rounds {
-        for (server, turns) in servers.iter().zip(&mut all) {
+        for (server, results) in servers.iter().zip(&mut all) {
             before(server).await;
-            turns.turns.push(take(server, load));
+            results.results.push(take(server, load));
         }
-        let told = all.iter().map(|it| {
-            let Turn { seen, cpu, .. } = it.turns.last().unwrap();
-            format!("{} {:.0}/s {cpu:.1} µs", it.name, seen.a_second)
+        let shown = all.iter().map(|it| {
+            let RoundResult { measured, cpu, .. } = it.results.last().unwrap();
+            format!("{} {:.0}/s {cpu:.1} µs", it.name, measured.a_second)
         });
-        progress(&format!("{row} {round}/{rounds}: {}", told.collect::<Vec<_>>().join(", ")));
+        progress(&format!("{row} {round}/{rounds}: {}", shown.collect::<Vec<_>>().join(", ")));
     }
     all
 }
 
-fn take(server: &Server, load: &Load<'_>) -> Turn {
-    let others = Others::watch(&server.process);
+fn take(server: &Server, load: &Load<'_>) -> RoundResult {
+    let others = OtherLoad::watch(&server.process);
     let before = server.process.cpu();
-    let seen = load.drive(server.address);
+    let measured = load.run(server.address);
     let used = server.process.cpu().saturating_sub(before);
-    let cpu = used.as_secs_f64() * 1e6 / seen.requests;
-    Turn { seen, cpu, others: others.share(&server.process) }
+    let cpu = used.as_secs_f64() * 1e6 / measured.requests;
+    RoundResult { measured, cpu, others: others.share(&server.process) }
 }
 
-impl Turns {
-    pub fn median(&self, of: impl Fn(&Turn) -> f64) -> f64 {
-        median(self.turns.iter().map(of))
+impl ServerResults {
+    pub fn median(&self, of: impl Fn(&RoundResult) -> f64) -> f64 {
+        median(self.results.iter().map(of))
     }
 
     /// The median of this server's value divided by the baseline's in the same round.
-    pub fn ratio(&self, floor: &Self, of: impl Fn(&Turn) -> f64) -> f64 {
-        median(self.turns.iter().zip(&floor.turns).map(|(ours, floor)| of(ours) / of(floor)))
+    pub fn ratio(&self, floor: &Self, of: impl Fn(&RoundResult) -> f64) -> f64 {
+        median(self.results.iter().zip(&floor.results).map(|(ours, floor)| of(ours) / of(floor)))
     }
 }
 

@@ -13,13 +13,13 @@ const TICK: f64 = 0.01;
 
 /// Counts from its creation.
 #[derive(Debug)]
-pub struct Others {
+pub struct OtherLoad {
     start: Instant,
     busy: f64,
     ours: f64,
 }
 
-impl Others {
+impl OtherLoad {
     pub fn watch(server: &Process) -> Self {
         Self { start: Instant::now(), busy: busy_time(), ours: our_time(server) }
     }
@@ -33,7 +33,7 @@ impl Others {
 }
 
 /// CPU time of children that have ended.
-pub fn childrens_time() -> f64 {
+pub fn ended_children_time() -> f64 {
     let [_, _, user, system] = own_times();
     user + system
 }

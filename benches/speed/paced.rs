@@ -21,14 +21,14 @@ use super::{contest::median, plain};
 const AT_ONCE: usize = 8;
 
 /// The maximum time between two polls, unless this thread was interrupted.
-const HELD_UP: Duration = Duration::from_micros(500);
+const MAX_GAP: Duration = Duration::from_micros(500);
 
 /// Latencies are reported for slices of this length, because other load on the machine spoils some
 /// slices.
 const SLICE: Duration = Duration::from_millis(250);
 
 /// A connection and the response that it is receiving.
-struct Line {
+struct PacedConnection {
     stream: TcpStream,
     due: Instant,
     is_counted: bool,
@@ -38,7 +38,7 @@ struct Line {
 
 /// Latencies of a slice, in microseconds.
 #[derive(Debug, Clone, Copy)]
-pub struct Paced {
+pub struct SliceLatencies {
     pub p50: f64,
     pub p99: f64,
     pub p999: f64,
@@ -50,21 +50,21 @@ pub struct Paced {
 pub struct Pacer<'r> {
     /// The connection that was idle longest is first, so that the server's idle timeout closes
     /// none.
-    idle: VecDeque<Line>,
+    idle: VecDeque<PacedConnection>,
     requests: Cycle<Iter<'r, Vec<u8>>>,
 }
 
 impl<'r> Pacer<'r> {
     /// Opens this number of connections. The requests are sent in turn.
     pub fn new(server: SocketAddr, requests: &'r [Vec<u8>], connections: usize) -> Self {
-        let idle = (0..connections).map(|_| Line::open(server)).collect();
+        let idle = (0..connections).map(|_| PacedConnection::open(server)).collect();
         Self { idle, requests: requests.iter().cycle() }
     }
 
     /// Sends `rate` evenly spaced requests per second. Returns the latencies of each slice.
-    pub fn pace(&mut self, rate: f64, time: Duration) -> Vec<Paced> {
+    pub fn pace(&mut self, rate: f64, time: Duration) -> Vec<SliceLatencies> {
         // The oldest request is first.
-        let mut busy: Vec<Line> = Vec::with_capacity(self.idle.len());
+        let mut busy: Vec<PacedConnection> = Vec::with_capacity(self.idle.len());
         let slice = |since: Duration| usize::try_from(since.as_nanos() / SLICE.as_nanos()).unwrap();
         let mut latencies = vec![Vec::new(); slice(time)];
         let start = Instant::now();
@@ -72,7 +72,7 @@ impl<'r> Pacer<'r> {
         let (mut due, mut looked) = (start, start);
         while due < start + time || !busy.is_empty() {
             let now = Instant::now();
-            if now - looked > HELD_UP {
+            if now - looked > MAX_GAP {
                 due = due.max(now);
                 for line in &mut busy {
                     line.is_counted = false;
@@ -103,11 +103,11 @@ impl<'r> Pacer<'r> {
                 }
             }
         }
-        latencies.into_iter().filter(|all| !all.is_empty()).map(Paced::of).collect()
+        latencies.into_iter().filter(|all| !all.is_empty()).map(SliceLatencies::of).collect()
     }
 }
 
-impl Paced {
+impl SliceLatencies {
     fn of(mut latencies: Vec<Duration>) -> Self {
         latencies.sort_unstable();
         let permille = |permille: usize| {
@@ -129,7 +129,7 @@ impl Paced {
     }
 }
 
-impl Line {
+impl PacedConnection {
     fn open(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).unwrap();
         stream.set_nodelay(true).unwrap();

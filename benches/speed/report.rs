@@ -4,8 +4,8 @@ use std::{fmt::Write as _, fs};
 
 use super::{
     Plan,
-    contest::{Turn, Turns},
-    paced::Paced,
+    contest::{RoundResult, ServerResults},
+    paced::SliceLatencies,
 };
 
 /// The goal for a ratio to the baseline.
@@ -61,7 +61,7 @@ impl Figure {
 #[derive(Debug, Default)]
 pub struct Report {
     pub figures: Vec<Figure>,
-    turns: String,
+    results: String,
 }
 
 impl Report {
@@ -70,19 +70,19 @@ impl Report {
     }
 
     /// Adds wrk's measurements of each server.
-    pub fn turns(&mut self, row: &str, all: &[Turns]) {
-        for turns in all {
-            let median = |of: fn(&Turn) -> f64| turns.median(of);
+    pub fn results(&mut self, row: &str, all: &[ServerResults]) {
+        for results in all {
+            let median = |of: fn(&RoundResult) -> f64| results.median(of);
             writeln!(
-                self.turns,
+                self.results,
                 "| {row} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:.0} % | {:.0} % |",
-                turns.name,
-                median(|it| it.seen.a_second),
-                median(|it| it.seen.p50 / 1e3),
-                median(|it| it.seen.p99 / 1e3),
-                median(|it| it.seen.p999 / 1e3),
+                results.name,
+                median(|it| it.measured.a_second),
+                median(|it| it.measured.p50 / 1e3),
+                median(|it| it.measured.p99 / 1e3),
+                median(|it| it.measured.p999 / 1e3),
                 median(|it| it.cpu),
-                median(|it| it.seen.busy * 100.0),
+                median(|it| it.measured.busy * 100.0),
                 median(|it| it.others * 100.0),
             )
             .unwrap();
@@ -90,12 +90,12 @@ impl Report {
     }
 
     /// Adds the latencies of a server at this rate.
-    pub fn paced(&mut self, whom: &str, server: &str, rate: f64, seen: Paced) {
-        let [p50, p99, p999] = [seen.p50, seen.p99, seen.p999].map(|it| it / 1e3);
+    pub fn paced(&mut self, name: &str, server: &str, rate: f64, measured: SliceLatencies) {
+        let [p50, p99, p999] = [measured.p50, measured.p99, measured.p999].map(|it| it / 1e3);
         writeln!(
-            self.turns,
-            "| rate, {whom} | {server} | {rate:.0} | {p50:.2} | {p99:.2} | {p999:.2} | – | – | {:.0} % |",
-            seen.others * 100.0
+            self.results,
+            "| rate, {name} | {server} | {rate:.0} | {p50:.2} | {p99:.2} | {p999:.2} | – | – | {:.0} % |",
+            measured.others * 100.0
         )
         .unwrap();
     }
@@ -117,13 +117,13 @@ impl Report {
                  for misses it calls Juspay with awc first. CPU is the server's time in user and \
                  kernel mode per request. Limits and `max_hand_outs` are active, but too high to \
                  have an effect. Metrics are on. Memory is PSS.\n";
-        if !self.turns.is_empty() {
+        if !self.results.is_empty() {
             text += "\nLatencies that clients saw over 64 connections, in milliseconds. Ignore a \
                      row if other processes used much of a core during it (last column).\n\n\
                      | row | server | requests/s | p50 | p99 | p99.9 | CPU, µs | wrk's own core \
                      | other processes |\n\
                      |---|---|---|---|---|---|---|---|---|\n";
-            text += &self.turns;
+            text += &self.results;
         }
         text
     }

@@ -15,9 +15,9 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::{
-    bare::Question,
+    bare::JuspayCall,
     http::{Connection, Pool},
-    plain::{self, Plain},
+    plain::{self, BlockingClient},
     process::{self, PROGRAM, Process},
     progress,
 };
@@ -51,7 +51,7 @@ pub struct Cores {
 
 /// The environment of all rows.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Environment {
     juspay: simulator::Running,
     directory: TempDir,
     pub cores: Cores,
@@ -69,7 +69,7 @@ pub struct Server {
 
 /// The configuration of a service.
 #[derive(Debug, Clone, Copy)]
-pub struct Design<'d> {
+pub struct ServiceOptions<'d> {
     pub name: &'static str,
     pub workers: usize,
     pub cores: &'d str,
@@ -84,9 +84,9 @@ pub struct Tokens {
     pub file: PathBuf,
 }
 
-impl Stage {
+impl Environment {
     pub async fn set() -> Self {
-        let (server, load) = process::apart().expect("two cores and taskset are needed");
+        let (server, load) = process::separate_cores().expect("two cores and taskset are needed");
         process::pin_self(&load);
         let mut config = simulator::Config::on_free_ports();
         config.token_life = std::time::Duration::from_hours(u64::from(LIFE_HOURS));
@@ -125,20 +125,20 @@ impl Stage {
     }
 
     /// Starts a service and waits until it is ready.
-    pub async fn service(&self, design: Design<'_>) -> Server {
-        let file = self.settings(design, FREE_PORT);
+    pub async fn service(&self, options: ServiceOptions<'_>) -> Server {
+        let file = self.settings(options, FREE_PORT);
         let arguments = ["serve", "--config", &file];
-        let (directory, cores) = (self.directory.path(), Some(design.cores));
-        let mut process = Process::start_piped(design.name, PROGRAM, &arguments, cores, directory);
+        let (directory, cores) = (self.directory.path(), Some(options.cores));
+        let mut process = Process::start_piped(options.name, PROGRAM, &arguments, cores, directory);
         let (address, admin) = process.addresses().await;
         let mut connection = Connection::open(admin).await.unwrap();
         while !is_ready(&mut connection).await {}
-        Server { name: design.name, process, address, admin: Some(admin) }
+        Server { name: options.name, process, address, admin: Some(admin) }
     }
 
     /// Writes a service's settings; returns the file's name.
-    pub fn settings(&self, design: Design<'_>, listen: &str) -> String {
-        let Design { name, workers, settings, .. } = design;
+    pub fn settings(&self, options: ServiceOptions<'_>, listen: &str) -> String {
+        let ServiceOptions { name, workers, settings, .. } = options;
         let file = format!("{name}.toml");
         let (juspay, issuer) = (self.juspay.simulator(), self.juspay.issuer());
         let text = format!(
@@ -198,7 +198,8 @@ impl Stage {
         let (program, directory) = (this_program(), self.directory.path());
         let mut process =
             Process::start_piped("bare", &program, &arguments, Some(cores), directory);
-        let address = process.said(|text| text.strip_prefix("bare ")?.trim().parse().ok()).await;
+        let address =
+            process.wait_for_output(|text| text.strip_prefix("bare ")?.trim().parse().ok()).await;
         Server { name, process, address, admin: None }
     }
 
@@ -221,10 +222,10 @@ pub fn this_program() -> String {
 }
 
 /// The baseline's call to Juspay.
-pub fn question(url: String) -> Question {
+pub fn question(url: String) -> JuspayCall {
     // `sim_key:` in base64 (RFC 7617).
     let key = "Basic c2ltX2tleTo=".to_owned();
-    Question { url, key, merchant: "sim_merchant".to_owned() }
+    JuspayCall { url, key, merchant: "sim_merchant".to_owned() }
 }
 
 /// The id of a customer.
@@ -246,7 +247,7 @@ async fn is_ready(admin: &mut Connection) -> bool {
 impl Server {
     /// The whole response to this token, a hit.
     pub fn answer(&self, token: &str) -> Vec<u8> {
-        let mut connection = Plain::open(self.address).unwrap();
+        let mut connection = BlockingClient::open(self.address).unwrap();
         let request = plain::request(token);
         connection.exchange(&request).unwrap();
         let answer = connection.exchange(&request).unwrap();

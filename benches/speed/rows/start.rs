@@ -12,11 +12,11 @@ use simulator::Algorithm;
 use crate::{
     Plan,
     contest::median,
-    plain::{self, Plain},
+    plain::{self, BlockingClient},
     process::{self, PROGRAM, Process},
     progress,
     report::{Figure, Report},
-    world::{ANSWER, Design, FREE_PORT, Stage, mint, this_program},
+    world::{ANSWER, Environment, FREE_PORT, ServiceOptions, mint, this_program},
 };
 
 /// The goal, milliseconds.
@@ -25,39 +25,46 @@ const GOAL: f64 = 15.0;
 /// Interval of attempts to connect.
 const TRY: Duration = Duration::from_micros(100);
 
-pub async fn measure(stage: &Stage, plan: Plan, report: &mut Report) {
+pub async fn measure(environment: &Environment, plan: Plan, report: &mut Report) {
     // Both cores for all processes, because deployments don't pin them.
-    process::pin_self(&stage.cores.shared);
-    let cores = &stage.cores.shared;
-    let design = Design { name: "starting", workers: 2, cores, settings: "" };
-    let token = mint(stage.issuer(), "starter", Algorithm::RS256);
-    let service = stage.service(Design { name: "started", ..design }).await;
+    process::pin_self(&environment.cores.shared);
+    let cores = &environment.cores.shared;
+    let options = ServiceOptions { name: "starting", workers: 2, cores, settings: "" };
+    let token = mint(environment.issuer(), "starter", Algorithm::RS256);
+    let service = environment.service(ServiceOptions { name: "started", ..options }).await;
     // Stores its response for the baseline.
-    drop(stage.bare(2, cores, &service, &token).await);
+    drop(environment.bare(2, cores, &service, &token).await);
     let (mut times, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
         let port = free_port();
         let arguments = ["--bare", ANSWER, "--workers", "2", "--listen", &port.to_string()];
-        floors.push(time(stage, &this_program(), &arguments, port, &token));
+        floors.push(time(environment, &this_program(), &arguments, port, &token));
         let port = free_port();
-        let file = stage.settings(design, &port.to_string());
-        times.push(time(stage, PROGRAM, &["serve", "--config", &file], port, &token));
+        let file = environment.settings(options, &port.to_string());
+        times.push(time(environment, PROGRAM, &["serve", "--config", &file], port, &token));
     }
-    process::pin_self(&stage.cores.load);
+    process::pin_self(&environment.cores.load);
     progress(&format!("start: {times:.1?}, floor {floors:.1?} ms"));
     let [ours, floor] = [times, floors].map(|times| median(times.into_iter()));
-    let [told, told_floor] = [ours, floor].map(|time| format!("{time:.1} ms"));
-    let figure = Figure::new("exec to first 200", told, told_floor);
+    let [shown, told_floor] = [ours, floor].map(|time| format!("{time:.1} ms"));
+    let figure = Figure::new("exec to first 200", shown, told_floor);
     report.figure(figure.with_goal(format!("≤ {GOAL} ms"), ours <= GOAL));
 }
 
 /// Milliseconds until a started program responds with 200.
-fn time(stage: &Stage, program: &str, arguments: &[&str], address: SocketAddr, token: &str) -> f64 {
+fn time(
+    environment: &Environment,
+    program: &str,
+    arguments: &[&str],
+    address: SocketAddr,
+    token: &str,
+) -> f64 {
     let request = plain::request(token);
     let begun = Instant::now();
-    let _process = Process::start_piped("starting", program, arguments, None, stage.directory());
+    let _process =
+        Process::start_piped("starting", program, arguments, None, environment.directory());
     loop {
-        if let Ok(mut connection) = Plain::open(address)
+        if let Ok(mut connection) = BlockingClient::open(address)
             && connection.exchange(&request).is_ok_and(plain::is_ok)
         {
             return begun.elapsed().as_secs_f64() * 1e3;

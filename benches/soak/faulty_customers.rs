@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
+    client::{Client, Floors},
     http::Pool,
     load::Load,
-    phone::{Floors, Phone},
     tally::Counts,
     verdict::{Report, grouped},
-    world::{Design, World},
+    world::{World, WorldOptions},
 };
 
 /// How long each fault lasts: longer than `juspay.breaker.window`.
@@ -43,7 +43,7 @@ const SETTINGS: &str = "log.access = \"errors\"";
 const FLOORS: Floors = Floors { normal: 120, outage: 30 };
 
 /// The faults, as the simulator's JSON. Some contain the customer's id.
-fn oddities(id: &str) -> Vec<(&'static str, Value)> {
+fn faulty_customers(id: &str) -> Vec<(&'static str, Value)> {
     let status = |status: u16, body: &str| json!({"status": {"status": status, "body": body}});
     let html = "<html><h1>Request blocked</h1></html>";
     let named = |first_name: &str| {
@@ -73,29 +73,31 @@ fn oddities(id: &str) -> Vec<(&'static str, Value)> {
 }
 
 pub async fn run() -> Report {
-    let design = Design { token_life: 900, apart: false, neighbours: 0, settings: SETTINGS };
-    let world = Arc::new(World::start(&design).await);
+    let options =
+        WorldOptions { token_life: 900, own_cores: false, busy_processes: 0, settings: SETTINGS };
+    let world = Arc::new(World::start(&options).await);
     let pool = Arc::new(Pool::new(world.public, CONNECTIONS));
     let mut report =
         Report::new("Faulty customers: one customer is faulty, the others must not notice");
-    for number in 0..oddities("").len() {
+    for number in 0..faulty_customers("").len() {
         let id = format!("odd{number}");
-        let (name, fault) = oddities(&id).swap_remove(number);
+        let (name, fault) = faulty_customers(&id).swap_remove(number);
         world.control.fail_for(&id, &fault).await;
-        let odd: Arc<[_]> = [Arc::new(Phone::new(id.clone(), &world.control, 3600).await)].into();
+        let odd: Arc<[_]> = [Arc::new(Client::new(id.clone(), &world.control, 3600).await)].into();
         let odd = Load::new(Arc::clone(&pool), odd, FLOORS);
-        let others = odd.counted_apart();
-        let coming = tokio::spawn(come_once(Arc::clone(&world), others.clone(), number));
+        let others = odd.with_own_counts();
+        let new_customers_task =
+            tokio::spawn(send_new_customers(Arc::clone(&world), others.clone(), number));
         odd.open_loop(ODD_RATE, EACH, |_, _, _| ()).await;
-        coming.await.unwrap();
+        new_customers_task.await.unwrap();
         let calls = world.control.calls_for(&id).await;
-        judge(&mut report, name, &odd.tally.counts(), &others.tally.counts(), calls);
+        check(&mut report, name, &odd.tally.counts(), &others.tally.counts(), calls);
     }
     report
 }
 
 /// New customers, each of which sends one request.
-async fn come_once(world: Arc<World>, load: Load, number: usize) {
+async fn send_new_customers(world: Arc<World>, load: Load, number: usize) {
     let end = Instant::now() + EACH;
     let mut under_way = JoinSet::new();
     for nth in 0.. {
@@ -104,20 +106,20 @@ async fn come_once(world: Arc<World>, load: Load, number: usize) {
         }
         let (world, load) = (Arc::clone(&world), load.clone());
         under_way.spawn(async move {
-            let phone = Phone::new(format!("other{number}-{nth}"), &world.control, 60).await;
-            load.ask(&phone).await;
+            let client = Client::new(format!("other{number}-{nth}"), &world.control, 60).await;
+            load.ask(&client).await;
         });
         sleep(NEW_EACH).await;
     }
     under_way.join_all().await;
 }
 
-fn judge(report: &mut Report, oddity: &str, odd: &Counts, others: &Counts, calls: u64) {
+fn check(report: &mut Report, oddity: &str, odd: &Counts, others: &Counts, calls: u64) {
     report.measure(format!("{oddity}: responses to the faulty customer"), odd.outcomes());
     let all = others.all().count();
     let bad = others.not_ok() + others.breaches + others.broken + others.unsent;
-    let told = format!("{bad} of {} others: {}", grouped(all), others.outcomes());
-    report.check(format!("{oddity}: other customers saw only 200s"), told, bad == 0 && all > 0);
+    let observed = format!("{bad} of {} others: {}", grouped(all), others.outcomes());
+    report.check(format!("{oddity}: other customers saw only 200s"), observed, bad == 0 && all > 0);
     let what = format!("{oddity}: calls to Juspay for the faulty customer, at most {MOST_CALLS}");
     report.check(what, calls, (1..=MOST_CALLS).contains(&calls));
 }

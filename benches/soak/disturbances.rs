@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    phone::Phone,
+    client::Client,
     world::{FIRST_KEY, World},
 };
 
@@ -54,7 +54,7 @@ pub const BEARER_LIFE: u64 = 150;
 
 /// Number of disturbances.
 #[derive(Debug, Default)]
-pub struct Counted {
+pub struct DisturbanceCounts {
     pub outages: AtomicU64,
     /// How often connections to Juspay became stale.
     pub stale_pools: AtomicU64,
@@ -70,16 +70,21 @@ pub struct Counted {
 pub fn begin(
     world: &Arc<World>,
     time: Duration,
-    phones: &Arc<[Arc<Phone>]>,
-    counted: &Arc<Counted>,
+    clients: &Arc<[Arc<Client>]>,
+    counted: &Arc<DisturbanceCounts>,
 ) -> JoinSet<()> {
-    let mut upsets = JoinSet::new();
+    let mut disturbances = JoinSet::new();
     let start = Instant::now();
-    upsets.spawn(outages(Arc::clone(world), Arc::clone(counted), start));
-    upsets.spawn(stale_pools(Arc::clone(world), Arc::clone(counted), start));
-    upsets.spawn(api_keys(Arc::clone(world), Arc::clone(counted), start, start + time));
-    upsets.spawn(signing_keys(Arc::clone(world), Arc::clone(phones), Arc::clone(counted), start));
-    upsets
+    disturbances.spawn(outages(Arc::clone(world), Arc::clone(counted), start));
+    disturbances.spawn(stale_pools(Arc::clone(world), Arc::clone(counted), start));
+    disturbances.spawn(api_keys(Arc::clone(world), Arc::clone(counted), start, start + time));
+    disturbances.spawn(signing_keys(
+        Arc::clone(world),
+        Arc::clone(clients),
+        Arc::clone(counted),
+        start,
+    ));
+    disturbances
 }
 
 /// Failures of Juspay, in turn.
@@ -87,7 +92,7 @@ fn failures() -> [Value; 3] {
     [json!({"status": {"status": 503, "body": "no"}}), json!("hang"), json!("reset")]
 }
 
-async fn outages(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
+async fn outages(world: Arc<World>, counted: Arc<DisturbanceCounts>, start: Instant) {
     let mut begins = start + OUTAGE_BEGINS;
     for failure in failures().iter().cycle() {
         sleep_until(begins).await;
@@ -107,7 +112,7 @@ fn stale_failures() -> [Value; 3] {
 }
 
 /// Makes all used connections to Juspay fail on their next use.
-async fn stale_pools(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
+async fn stale_pools(world: Arc<World>, counted: Arc<DisturbanceCounts>, start: Instant) {
     let mut period = start;
     loop {
         for (at, failure) in STALE_AT.iter().zip(stale_failures()) {
@@ -123,7 +128,12 @@ async fn stale_pools(world: Arc<World>, counted: Arc<Counted>, start: Instant) {
 }
 
 /// Writes the new key to the file that isn't in use; then revokes the old one.
-async fn api_keys(world: Arc<World>, counted: Arc<Counted>, start: Instant, end: Instant) {
+async fn api_keys(
+    world: Arc<World>,
+    counted: Arc<DisturbanceCounts>,
+    start: Instant,
+    end: Instant,
+) {
     let mut old = FIRST_KEY.to_owned();
     let mut at = start;
     for number in 1_u64.. {
@@ -145,8 +155,8 @@ async fn api_keys(world: Arc<World>, counted: Arc<Counted>, start: Instant, end:
 
 async fn signing_keys(
     world: Arc<World>,
-    phones: Arc<[Arc<Phone>]>,
-    counted: Arc<Counted>,
+    clients: Arc<[Arc<Client>]>,
+    counted: Arc<DisturbanceCounts>,
     start: Instant,
 ) {
     let mut at = start;
@@ -155,8 +165,8 @@ async fn signing_keys(
         sleep_until(at).await;
         world.control.rotate_issuer().await;
         counted.issuer_rotations.fetch_add(1, Ordering::Relaxed);
-        for phone in &*phones {
-            phone.log_in(&world.control, BEARER_LIFE).await;
+        for client in &*clients {
+            client.log_in(&world.control, BEARER_LIFE).await;
             sleep(LOG_IN_GAP).await;
         }
     }

@@ -9,12 +9,12 @@ use juspay_bff::clock::{Clock, Monotonic};
 
 /// Always returns the same time.
 #[derive(Debug)]
-pub struct StandingClock;
+pub struct FixedClock;
 
 /// 2026-01-01T00:00:00Z
 const NOW: i64 = 1_767_225_600;
 
-impl Clock for StandingClock {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_second(NOW).unwrap()
     }

@@ -18,7 +18,7 @@ use super::{
 
 /// A customer's client.
 #[derive(Debug)]
-pub struct Phone {
+pub struct Client {
     pub id: String,
     juspay_id: String,
     credentials: Credentials,
@@ -36,7 +36,7 @@ enum Credentials {
 
 /// A validated response.
 #[derive(Debug)]
-pub struct Judged {
+pub struct CheckedResponse {
     pub outcome: Outcome,
     /// The source of a 200.
     pub source: Option<&'static str>,
@@ -77,7 +77,7 @@ struct Problem<'j> {
     code: &'j str,
 }
 
-impl Phone {
+impl Client {
     /// A client with an access token of this life in seconds.
     pub async fn new(id: String, control: &Control, life: u64) -> Self {
         let request = request(&control.mint(&id, life).await);
@@ -111,29 +111,29 @@ impl Phone {
         }
     }
 
-    pub fn has_been_served(&self) -> bool {
+    pub fn was_served(&self) -> bool {
         self.served.load(Ordering::Relaxed)
     }
 
     /// Validates a response: it must contain the customer's own object, and a token with enough
     /// life.
-    pub fn judge(&self, reply: &Reply<'_>, floors: Floors) -> Judged {
+    pub fn check(&self, reply: &Reply<'_>, floors: Floors) -> CheckedResponse {
         if reply.status != 200 {
             let code = serde_json::from_slice(reply.body).map(|Problem { code }| code.to_owned());
             let outcome = (reply.status, code.unwrap_or_else(|_| "no code".to_owned()));
-            return Judged { outcome, source: None, token: None, breach: None };
+            return CheckedResponse { outcome, source: None, token: None, breach: None };
         }
         let source = source(reply.cache_status);
-        let judged = self.look_through(reply, source, floors);
-        let (token, breach) = match judged {
+        let checked = self.check_customer(reply, source, floors);
+        let (token, breach) = match checked {
             Ok(token) => (Some(token), None),
             Err(what) => (None, Some(format!("{}: {what}", self.id))),
         };
         self.served.store(true, Ordering::Relaxed);
-        Judged { outcome: (200, "ok".to_owned()), source: Some(source), token, breach }
+        CheckedResponse { outcome: (200, "ok".to_owned()), source: Some(source), token, breach }
     }
 
-    fn look_through(
+    fn check_customer(
         &self,
         reply: &Reply<'_>,
         source: &str,
