@@ -11,7 +11,7 @@
     clippy::unchecked_time_subtraction,
     reason = "a test that panics fails, as it should"
 )]
-#![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
+#![expect(unreachable_pub, reason = "`pub` marks what tests may use of their support files")]
 
 mod admin;
 mod auth;

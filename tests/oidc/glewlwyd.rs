@@ -9,10 +9,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::{
+    fixture::{claims, is_refused, me, owner, to_real_time},
     glewlwyd_server::{
         ALGORITHMS, ANOTHER_CLIENT, ANOTHER_RESOURCE, CLIENT, CLIENT_SECRET, Glewlwyd, RESOURCE,
     },
-    meeting::{claims, is_refused, me, owner, to_real_time},
     support::{Stage, World},
 };
 
@@ -40,7 +40,7 @@ fn subject(token: &str) -> String {
     claims(token)["sub"].as_str().unwrap().to_owned()
 }
 
-/// How the service asks that issuer about tokens.
+/// The settings for introspection at this issuer.
 fn introspected(server: &Glewlwyd, algorithm: &str, files: &TempDir) -> String {
     let issuer = server.issuer(algorithm);
     let file = files.path().join("secret");
@@ -54,7 +54,7 @@ fn introspected(server: &Glewlwyd, algorithm: &str, files: &TempDir) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_user_gets_their_own_customer_with_every_algorithm() {
+async fn users_get_their_own_customer_with_every_algorithm() {
     let server = Glewlwyd::start(&ALGORITHMS).await;
     let audiences = format!("audiences = ['{RESOURCE}']");
     let issuers = ALGORITHMS.map(|name| (name, discovered(&server, name, &audiences)));
@@ -133,7 +133,7 @@ async fn a_token_without_a_required_scope_is_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_introspection_endpoint_accepts_a_token_until_it_is_revoked() {
+async fn introspected_token_is_accepted_until_it_is_revoked() {
     let server = Glewlwyd::start(&["RS256"]).await;
     let files = tempfile::tempdir().unwrap();
     let world = service(&[("rs256", introspected(&server, "RS256", &files))]).await;
@@ -142,7 +142,7 @@ async fn its_introspection_endpoint_accepts_a_token_until_it_is_revoked() {
     assert_eq!(owner(&me(&world, &token).await), subject(&token));
     is_refused(&me(&world, &another).await);
     server.revoke("RS256", &token).await;
-    // `auth.introspection_cache` as shipped.
+    // `auth.introspection_cache`, the default.
     world.clock.advance(Duration::from_secs(60));
     is_refused(&me(&world, &token).await);
 }

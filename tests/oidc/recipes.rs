@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use crate::{
     app::App,
-    meeting::{is_refused, ours, owner},
+    fixture::{is_refused, owner, resource},
     provider::Provider,
     support::{
         ManualClock, Stage, World,
@@ -66,7 +66,7 @@ async fn world(recipe: &Recipe, provider: &Provider) -> World {
 async fn access_token(recipe: &Recipe, provider: &Provider) -> String {
     let shape = json!({"payload": recipe.payload, "header": recipe.header});
     provider.order(json!({"recipe": shape, "login": {}})).await;
-    App::of(provider, "alice").tokens(&ours(&algorithm(recipe))).await.access
+    App::of(provider, "alice").tokens(&resource(&algorithm(recipe))).await.access
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +106,7 @@ async fn id_token(recipe: &Recipe, provider: &Provider, client: &str) -> String 
     let shape = json!({"payload": recipe.payload, "header": recipe.header});
     provider.order(json!({"recipe": shape, "login": login})).await;
     let subject = recipe.payload["sub"].as_str().expect(&recipe.heading);
-    App::with_client_id(provider, subject, client).tokens(&ours(&algorithm)).await.id
+    App::with_client_id(provider, subject, client).tokens(&resource(&algorithm)).await.id
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,8 +121,8 @@ async fn id_tokens_are_accepted_by_the_recipes_whose_credential_they_are() {
         let token = id_token(recipe, &provider, client).await;
         let accepts = world(recipe, &provider).await;
         assert_eq!(owner(&accepts.phone_holding(&token).me().await), recipe.customer, "{heading}");
-        let anothers = id_token(recipe, &provider, "another").await;
-        is_refused(&accepts.phone_holding(&anothers).me().await);
+        let other = id_token(recipe, &provider, "another").await;
+        is_refused(&accepts.phone_holding(&other).me().await);
         assert_eq!(accepts.simulator().total_requests(), 1, "{heading}");
 
         let mut rejecting = recipe.clone();

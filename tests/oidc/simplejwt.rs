@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     app::{exchange, form},
-    meeting::{claims, is_refused, me, owner, to_real_time},
+    fixture::{claims, is_refused, me, owner, to_real_time},
     support::{
         Stage, World, guard,
         recipes::{Recipe, recipe},
@@ -27,7 +27,8 @@ use crate::{
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oidc");
 
-/// The installed releases, by where Python finds them first: 5.5.1, and 5.4.0 with numbers in `user_id`.
+/// The installed releases, by their directories on Python's path: 5.5.1, and 5.4.0 with numbers in
+/// `user_id`.
 const NEWER: &str = "";
 const OLDER: &str = "python/older";
 
@@ -35,13 +36,13 @@ const LOGIN: &str = "/token/";
 const REFRESH: &str = "/token/refresh/";
 const SLIDING: &str = "/token/sliding/";
 
-/// A Django site with the users alice and bob. Dropped, it ends.
+/// A Django site with the users alice and bob, stopped when dropped.
 struct Site {
     address: SocketAddr,
     /// The primary keys of its users.
     ids: BTreeMap<String, u64>,
     _child: Child,
-    /// It ends with this.
+    /// The process ends when this is dropped.
     _orders: ChildStdin,
 }
 
@@ -80,7 +81,7 @@ impl Site {
         reply.json()
     }
 
-    /// What that view returns to a user who logs in.
+    /// The view's response to a user who logs in.
     async fn login(&self, view: &str, user: &str) -> Value {
         self.post(view, &[("username", user), ("password", user)]).await
     }
@@ -94,7 +95,7 @@ fn member(json: &Value, name: &str) -> String {
     json[name].as_str().unwrap_or_else(|| panic!("{name} in {json}")).to_owned()
 }
 
-/// A secret that is long enough for each algorithm, and that must not get out.
+/// A secret that is long enough for each algorithm, and that must not leak.
 fn a_secret() -> String {
     let [first, second] = [rand::random::<u128>(), rand::random()];
     format!("{}{first:032x}%&+: =/{second:032x}", guard::CLIENT_SECRET)
@@ -163,7 +164,7 @@ async fn a_refresh_token_is_rejected_and_the_access_token_for_it_is_accepted() {
     let access = member(&site.post(REFRESH, &[("refresh", &refresh)]).await, "access");
     assert_eq!(owner(&me(&world, &access).await), customer(site.ids["alice"]));
 
-    // Whatever the recipe requires: a refresh token is no access token.
+    // Whatever the recipe requires: a refresh token is not an access token.
     let (world, _files) = service(&[&secret], "required_claims = 'unset'").await;
     is_refused(&me(&world, &refresh).await);
     assert_eq!(owner(&me(&world, &access).await), customer(site.ids["alice"]));
@@ -203,7 +204,7 @@ async fn only_the_algorithms_of_the_settings_are_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_that_names_issuer_and_audience_is_held_to_them() {
+async fn issuer_and_audience_of_a_site_are_checked() {
     let secret = a_secret();
     let site = |audience: &str| {
         let issuer = "https://shop.example";

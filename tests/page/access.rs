@@ -1,8 +1,8 @@
-//! Who gets the page where the admin token is needed, and what becomes of that token.
+//! Access to the page if the admin token is required, and how the page keeps that token.
 
 use crate::{
+    appearance::is_accessible,
     browser::Browser,
-    looks::is_accessible,
     opened::{LIVE, open, world},
 };
 
@@ -15,7 +15,7 @@ async fn enter(browser: &mut Browser, token: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
+async fn page_off_loopback_requires_the_token_and_hides_it() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("admin-token");
     std::fs::write(&file, "admin-secret-1").unwrap();
@@ -46,7 +46,7 @@ async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
         location.href, document.documentElement.outerHTML, document.querySelector('#token').value])";
     let kept = browser.evaluate(kept).await;
     assert!(!kept.as_str().unwrap().contains("admin-secret-1"), "{kept}");
-    // The 401s themselves are told by the browser; the policy has nothing to complain about.
+    // The browser reports the 401s. The content security policy must not report anything.
     for complaint in browser.complaints() {
         assert!(complaint.contains("401 (Unauthorized)"), "{complaint}");
     }
@@ -54,11 +54,11 @@ async fn off_loopback_the_page_asks_for_the_token_and_keeps_it_to_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_other_origin_gets_the_settings_nor_frames_the_page() {
+async fn other_origins_cannot_read_the_settings_or_frame_the_page() {
     let world = world("").await;
     let mut browser = open(world.service.admin).await;
     browser.until(LIVE).await;
-    // A page of another port of this machine, which is the nearest that another origin can be.
+    // A page on another port of this machine, the closest possible other origin.
     browser.open(&format!("{}/_simulator", world.simulator().base_url())).await;
     let admin = world.service.admin;
     let tries = format!(

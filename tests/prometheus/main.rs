@@ -13,7 +13,7 @@
     clippy::arithmetic_side_effects,
     reason = "a test that panics fails, as it should"
 )]
-#![expect(unreachable_pub, reason = "`pub` tells what a test may use of what it stands on")]
+#![expect(unreachable_pub, reason = "`pub` marks what tests may use of their support files")]
 
 mod picture;
 mod prometheus;
