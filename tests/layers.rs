@@ -1,15 +1,14 @@
-//! Holds the arrows of the architecture: who may use whom.
+//! Enforces the rules between modules: which module may use which.
 //!
 //! ```text
-//! main → commands → app → {server, routes}
-//!                   routes → {auth, cache, response, problem}
-//!                            cache → juspay (its trait and errors) → customer
-//!                                 auth → customer
+//! main → commands → {app, operator, demo}
+//!                   app → {server, public, admin} → {auth, cache, problem}
+//!                                                   cache → juspay (its trait and errors)
 //! ```
 //!
-//! Below all of them lies the ground, which anyone may use and which uses no station. actix-web
-//! and awc stay where HTTP is spoken. The crates in `crates` can't use the service, as it depends
-//! on them.
+//! All of them may use the shared modules, which use only each other. actix-web and awc are
+//! restricted to the modules that handle HTTP. The crates in `crates` can't use the service,
+//! because it depends on them.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,8 +24,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What anyone may use.
-const GROUND: &[&str] = &[
+/// Modules that every module may use.
+const SHARED: &[&str] = &[
     "algorithm",
     "captured_log",
     "concurrency",
@@ -49,8 +48,8 @@ const GROUND: &[&str] = &[
     "watched_file",
 ];
 
-/// A module, and which others it may name besides the ground.
-const ARROWS: &[(&str, &[&str])] = &[
+/// Each module, and the modules that it may use in addition to the shared ones.
+const ALLOWED: &[(&str, &[&str])] = &[
     ("algorithm", &[]),
     ("captured_log", &[]),
     ("concurrency", &[]),
@@ -105,8 +104,8 @@ const AUTH: &[&[&str]] = &[
     &["digest", "error"],
 ];
 
-/// Where actix-web may be named.
-const ACTIX: &[&str] = &[
+/// Where actix-web may be used.
+const ACTIX_WEB: &[&str] = &[
     "src/admin.rs",
     "src/admin/",
     "src/app.rs",
@@ -123,18 +122,18 @@ const ACTIX: &[&str] = &[
     "src/public/",
 ];
 
-/// Where awc may be named.
+/// Where awc may be used.
 const AWC: &[&str] = &["src/http_client.rs", "src/juspay/client.rs", "src/juspay/connect.rs"];
 
-/// Where the simulator may be named.
+/// Where the simulator may be used.
 const SIMULATOR: &[&str] = &["src/commands/simulation.rs", "src/demo.rs"];
 
-/// Where OTLP's messages, and what writes them, may be named.
+/// Where OTLP's messages and their encoder may be used.
 const OTLP: &[&str] = &["src/traces/export/otlp.rs"];
 
-/// Where a span may be given a text that isn't one of the program's own words: an issuer's name, the
+/// Where a span may have an attribute that is not a constant of the program: an issuer's name, the
 /// request's id, Juspay's host.
-const NAMES: &[&str] = &[
+const SPAN_TEXTS: &[&str] = &[
     "src/juspay/client.rs",
     "src/auth.rs",
     "src/public/request_log/server_span.rs",
@@ -177,12 +176,12 @@ fn module(path: &str) -> &str {
     path.strip_prefix("src/").unwrap().split(['/', '.']).next().unwrap()
 }
 
-/// The crate's modules that the code names, in `use crate::{…}` as in paths.
+/// The crate's modules that the code uses, in `use crate::{…}` and in paths.
 fn named(code: &str) -> BTreeSet<&str> {
     let paths = paths(code).into_iter();
-    let ours = paths.filter(|path| ["crate", "juspay_bff"].contains(&path[0]));
-    let names = ours.filter_map(|path| path.get(1).copied());
-    names.filter(|name| ARROWS.iter().any(|(module, _)| module == name)).collect()
+    let own = paths.filter(|path| ["crate", "juspay_bff"].contains(&path[0]));
+    let names = own.filter_map(|path| path.get(1).copied());
+    names.filter(|name| ALLOWED.iter().any(|(module, _)| module == name)).collect()
 }
 
 /// The paths in the code that begin with `crate`, `juspay_bff`, `self` or `super`, by their segments.
@@ -223,7 +222,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The modules of `auth` that a file of it names. An item of `auth.rs` is the authenticator's.
+/// The modules of `auth` that a file of it uses. An item of `auth.rs` is the authenticator's.
 fn named_in_auth<'c>(path: &'c str, code: &'c str) -> BTreeSet<&'c str> {
     let file: Vec<&str> = path["src/".len()..path.len() - ".rs".len()].split('/').collect();
     let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
@@ -243,7 +242,7 @@ fn named_in_auth<'c>(path: &'c str, code: &'c str) -> BTreeSet<&'c str> {
     names
 }
 
-/// `auth.rs` without its declarations and re-exports. It names its modules without `self`, too.
+/// `auth.rs` without its declarations and re-exports. It also uses its modules without `self`.
 fn authenticator(code: &str) -> String {
     let statements = code.split_inclusive(';').filter(|it| {
         !["pub use self::", "pub(crate) use self::", "mod "].iter().any(|start| it.contains(start))
@@ -259,7 +258,7 @@ fn authenticator(code: &str) -> String {
 fn modules_of_auth_use_only_those_below_them() {
     let layer = |name: &str| {
         let layer = AUTH.iter().position(|group| group.contains(&name));
-        layer.unwrap_or_else(|| panic!("say in AUTH where {name} belongs"))
+        layer.unwrap_or_else(|| panic!("list {name} in AUTH"))
     };
     let mut number = 0;
     for (path, code) in sources() {
@@ -281,22 +280,22 @@ fn modules_of_auth_use_only_those_below_them() {
 }
 
 #[test]
-fn modules_use_only_what_their_arrows_allow() {
+fn modules_use_only_allowed_modules() {
     for (path, code) in sources() {
         let module = module(&path);
-        let (_, allowed) = ARROWS
+        let (_, allowed) = ALLOWED
             .iter()
             .find(|(name, _)| *name == module)
-            .unwrap_or_else(|| panic!("{path}: say in ARROWS what {module} may use"));
+            .unwrap_or_else(|| panic!("{path}: list in ALLOWED what {module} may use"));
         for name in named(&code) {
-            let fine = name == module || allowed.contains(&name) || GROUND.contains(&name);
-            assert!(fine, "{path}: {module} → {name} isn't one of the arrows");
+            let fine = name == module || allowed.contains(&name) || SHARED.contains(&name);
+            assert!(fine, "{path}: {module} must not use {name}");
         }
     }
 }
 
 #[test]
-fn only_those_who_speak_http_know_the_http_libraries() {
+fn http_libraries_are_used_only_in_http_modules() {
     for (path, code) in sources() {
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let parts = &[
@@ -307,8 +306,8 @@ fn only_those_who_speak_http_know_the_http_libraries() {
             "src/auth/request.rs",
             "src/public/",
         ];
-        for (library, homes) in [
-            ("actix_web", ACTIX),
+        for (library, allowed_in) in [
+            ("actix_web", ACTIX_WEB),
             ("actix_http", &parts[..]),
             ("awc", AWC),
             ("opentelemetry_proto", OTLP),
@@ -316,10 +315,10 @@ fn only_those_who_speak_http_know_the_http_libraries() {
         ] {
             let is_test =
                 ["/tests.rs", "/tests/", "/testing.rs"].iter().any(|it| path.contains(it));
-            let at_home = is_test || homes.iter().any(|home| path.starts_with(home));
-            let names_it =
+            let is_allowed = is_test || allowed_in.iter().any(|home| path.starts_with(home));
+            let uses_it =
                 code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == library);
-            assert!(at_home || !names_it, "{path} names {library}");
+            assert!(is_allowed || !uses_it, "{path} uses {library}");
         }
     }
 }
@@ -327,21 +326,24 @@ fn only_those_who_speak_http_know_the_http_libraries() {
 #[test]
 fn only_the_demo_and_its_commands_use_the_simulator() {
     for (path, code) in sources() {
-        let at_home = SIMULATOR.iter().any(|home| path.starts_with(home));
-        assert!(at_home || !code.contains("simulator::"), "{path} uses the simulator");
+        let is_allowed = SIMULATOR.iter().any(|home| path.starts_with(home));
+        assert!(is_allowed || !code.contains("simulator::"), "{path} uses the simulator");
     }
 }
 
 #[test]
-fn spans_are_told_texts_of_others_in_few_places() {
+fn span_attributes_that_are_not_constants_are_set_in_few_files() {
     for (path, code) in sources() {
-        let at_home = NAMES.iter().any(|home| path.starts_with(home));
-        assert!(at_home || !code.contains("span.name("), "{path} gives a span a text");
+        let is_allowed = SPAN_TEXTS.iter().any(|home| path.starts_with(home));
+        assert!(
+            is_allowed || !code.contains("span.name("),
+            "{path} sets a span attribute that is not a constant"
+        );
     }
 }
 
 #[test]
-fn the_cache_knows_juspay_by_its_trait_only() {
+fn cache_uses_juspay_only_by_its_trait() {
     for (path, code) in sources() {
         assert!(
             module(&path) != "cache" || !code.contains("juspay::client"),
@@ -351,13 +353,13 @@ fn the_cache_knows_juspay_by_its_trait_only() {
 }
 
 #[test]
-fn files_say_what_they_own_and_have_no_vague_names() {
+fn files_have_a_head_comment_and_no_vague_name() {
     for (path, _) in sources().into_iter().chain(files_below("crates")) {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&path)).unwrap();
         assert!(text.starts_with("//!"), "{path} has no //! at its head");
         for vague in ["utils", "common", "helpers", "types", "mod"] {
             let file = format!("/{vague}.rs");
-            assert!(!path.ends_with(&file), "{path}: a name that says nothing");
+            assert!(!path.ends_with(&file), "{path}: a vague name");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::support::{
     process::{Ended, bff, run},
 };
 
-/// Runs it with these flags, and with settings that contain only this admin address.
+/// Runs `healthcheck` with these flags, and with settings that contain only this admin address.
 async fn check(admin: &str, flags: &[&str]) -> Ended {
     let mut command = bff(&[&["healthcheck"], flags].concat());
     command.env("JUSPAY_BFF__SERVER__ADMIN_LISTEN", admin);

@@ -1,5 +1,5 @@
-//! Tests of the service as its users meet it: over sockets, against the simulator. One file a
-//! promise or a theme; the promises of the contract are named by their numbers.
+//! Tests of the service over sockets, against the simulator. Each file covers one promise or topic.
+//! Tests of a promise begin with its number.
 
 #![expect(
     clippy::unwrap_used,

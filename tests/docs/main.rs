@@ -20,7 +20,7 @@ use std::{
     process::Command,
 };
 
-/// The files that git tracks, with their content; those that are not text are left out.
+/// The files that git tracks, with their content, except those that are not text.
 fn tracked() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().unwrap();

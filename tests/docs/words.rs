@@ -107,14 +107,14 @@ const COMMENTS: &[&str] = &[
     "tests/traces/",
 ];
 
-/// Places where such a word is right: the file, a part of the line, and why.
+/// Exceptions: the file, a part of the line, and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[(
     "src/admin/page/script.js",
     "/g)].map(",
     "an odd number of quotes in a regular expression makes the code after it look like a literal",
 )];
 
-/// What people read of a file, as numbered lines.
+/// The texts of a file that people read, as numbered lines.
 fn read_by_people(path: &Path, text: &str) -> Vec<(usize, String)> {
     let skipped = ["fuzz/corpus", "tests/", "proptest-regressions", "CHANGELOG.md", "LICENSE"];
     let is_generated = path.ends_with("package-lock.json") || has_extension(path, &["lock", "svg"]);
@@ -182,7 +182,7 @@ fn has_scanned_comments(path: &Path) -> bool {
         && path.to_str().is_some_and(|path| COMMENTS.iter().any(|start| path.starts_with(start)))
 }
 
-/// Where the first quote is that no backslash escapes.
+/// The position of the first quote that no backslash escapes.
 fn end_of_string(text: &str) -> usize {
     let mut escaped = false;
     let ends = |c: char| {

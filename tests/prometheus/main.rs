@@ -1,8 +1,8 @@
 //! Tests with a real Prometheus, which scrapes the service under load: `tests/prometheus/run`.
 //!
-//! `prometheus` is its process and its API, `scenario` the load with the client's own counts, `scrape`
-//! compares the two, `queries` proves that every rule and every panel of the dashboard finds something.
-//! `picture` draws the dashboard's panels; it is no test.
+//! `prometheus` is its process and its API, `scenario` the load with the client's own counts,
+//! `scrape` compares the two, and `queries` checks that every rule and every panel of the dashboard
+//! returns data. `picture` draws the dashboard's panels; it is not a test.
 
 #![expect(
     clippy::unwrap_used,

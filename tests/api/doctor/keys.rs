@@ -170,7 +170,7 @@ async fn clock_skew_of_juspay_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clock_skew_of_an_issuer_is_reported() {
-    // A clock that stands still, so it never agrees with this machine's.
+    // A clock that never advances, so it never agrees with this machine's.
     let clock = ManualClock::at(BEGINNING);
     clock.advance(std::time::Duration::from_hours(10 * 366 * 24));
     let setup = Setup::with(|config| config.clock = Arc::new(clock.clone())).await;

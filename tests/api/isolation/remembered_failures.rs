@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use tempfile::TempDir;
 
 use super::{
-    first_sight, retry_after, scripted,
+    first_request, retry_after, scripted,
     scripted_juspay::{ScriptedJuspay, answer},
 };
 use crate::support::{Phone, Reply, Stage, World, shipped};
@@ -46,7 +46,7 @@ async fn remembered_error_is_returned_without_a_call() {
         assert!(expected.contains(&retry_after(&reply)), "{}", reply.text());
     }
     assert_eq!(juspay.calls("alice"), 1);
-    first_sight(&world, "bob").await;
+    first_request(&world, "bob").await;
     juspay.heal("alice");
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(phone.me().await.status, 200);
@@ -147,6 +147,6 @@ async fn closing_breaker_ends_a_remembered_failure() {
     is_remembered(&juspay, &phone).await;
     world.clock.advance(Duration::from_secs(5));
     is_remembered(&juspay, &phone).await;
-    first_sight(&world, "bob").await;
+    first_request(&world, "bob").await;
     assert_eq!(phone.me().await.status, 200);
 }
