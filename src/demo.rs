@@ -1,7 +1,7 @@
 //! `juspay-bff demo`: shows what the service does, on this machine, without any set-up.
 //!
-//! Starts the simulator, its issuer and the service as `serve` would, then sends requests as a phone
-//! does. Each row of the output is a real request, checked against what it should show.
+//! Starts the simulator, its issuer and the service as `serve` would, then sends requests as a
+//! client does. Each row of the output is a real request, and its result is checked.
 
 use std::{env, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ pub enum DemoError {
     },
 }
 
-/// The demo's settings. The access log is off, as its lines would break up the table.
+/// The demo's settings. The access log is off, because its lines would break up the table.
 fn settings(listen: SocketAddr, running: &Running) -> Result<Loaded, Faults> {
     let text = format!(
         r#"
@@ -148,7 +148,7 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// One request of one phone.
+    /// One request of one client.
     async fn step(
         &mut self,
         name: &'static str,
@@ -200,7 +200,7 @@ impl Tour<'_> {
         writeln!(self.out, "{name:<15}{what:<25}{status:<8}{took:<9}{result}")
     }
 
-    /// The first answer's body, and the words of the table.
+    /// The first response's body, and the words of the table.
     fn explain(&mut self, first: &Reply) -> Result<(), DemoError> {
         writeln!(self.out, "\nuri-miss   the customer was not in memory, so Juspay was called")?;
         writeln!(self.out, "collapsed  the request shared a call to Juspay that was in flight")?;
@@ -242,7 +242,7 @@ impl Tour<'_> {
     }
 }
 
-/// The customer object with most of its client auth token left out.
+/// The customer object with most of its client auth token omitted.
 fn shortened(mut customer: Value) -> Value {
     if let Some(token) = customer.pointer_mut("/juspay/client_auth_token") {
         let start: String = token.as_str().unwrap_or_default().chars().take(8).collect();

@@ -14,8 +14,8 @@ use crate::{
     settings::Settings,
 };
 
-/// What is shown of the customer: the id with `--show-customer`, otherwise the reference that logs
-/// use. Neither if `log.customer_ref_key_file` is unset, too.
+/// How the customer is shown: by the id with `--show-customer`, otherwise by the reference that
+/// logs use. By neither if `log.customer_ref_key_file` is unset, too.
 #[derive(Serialize)]
 pub(crate) struct ShownCustomer {
     id: Option<String>,
