@@ -365,7 +365,7 @@ fn files_have_a_head_comment_and_no_vague_name() {
 }
 
 #[test]
-fn paths_are_found_in_use_groups() {
+fn paths_in_use_groups_are_found() {
     let code = "use crate::{\n json::{self, Text},\n customer,\n};\nlet x = crate::tls::y;";
     assert_eq!(named(code), BTreeSet::from(["customer", "json", "tls"]));
     let code = "use super::{\n error::Reason as R,\n super::jwks::{Key, source::*},\n SetUpError};\n\

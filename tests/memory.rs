@@ -181,7 +181,7 @@ async fn private_key_file_is_wiped_except_for_the_signing_key() {
     fs::write(&key_file, TEST_KEY).unwrap();
     let base64 = Needle::of(TEST_KEY.lines().nth(1).unwrap().as_bytes());
     let scalar = {
-        // The private key stands behind its version and its own tag and length (RFC 5915 §3).
+        // The private key follows its version and its own tag and length (RFC 5915 §3).
         let text = Zeroizing::new(TEST_KEY.lines().skip(1).take(3).collect::<Vec<_>>().concat());
         let mut der = Zeroizing::new(vec![0; text.len()]);
         STANDARD.decode_slice(&*text, &mut der).unwrap();

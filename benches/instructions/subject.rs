@@ -82,7 +82,7 @@ pub fn run(subject: Subject, requests: u32, answer: &Path) {
     }
     let mut asked = asked.iter().cycle().map(Vec::as_slice);
     ask(&mut client, &mut asked, WARM_UP);
-    ask_counted(&mut client, &mut asked, requests);
+    request_counted(&mut client, &mut asked, requests);
     // Responses are not parsed, because that would be counted, too.
     drop(stand_in);
     std::process::exit(0);
@@ -106,7 +106,7 @@ fn purge(admin: SocketAddr) {
 
 /// Counting starts here (`--dump-before`), so this name must exist in the program.
 #[inline(never)]
-fn ask_counted<'r>(
+fn request_counted<'r>(
     client: &mut BlockingClient,
     asked: &mut impl Iterator<Item = &'r [u8]>,
     times: u32,

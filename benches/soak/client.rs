@@ -43,7 +43,7 @@ pub struct CheckedResponse {
     /// A client auth token and its reported life in seconds.
     pub token: Option<(String, u64)>,
     /// A fault of the response.
-    pub breach: Option<String>,
+    pub violation: Option<String>,
 }
 
 /// The life in forged tokens, in seconds: longer than a run.
@@ -121,16 +121,16 @@ impl Client {
         if reply.status != 200 {
             let code = serde_json::from_slice(reply.body).map(|Problem { code }| code.to_owned());
             let outcome = (reply.status, code.unwrap_or_else(|_| "no code".to_owned()));
-            return CheckedResponse { outcome, source: None, token: None, breach: None };
+            return CheckedResponse { outcome, source: None, token: None, violation: None };
         }
         let source = source(reply.cache_status);
         let checked = self.check_customer(reply, source, floors);
-        let (token, breach) = match checked {
+        let (token, violation) = match checked {
             Ok(token) => (Some(token), None),
             Err(what) => (None, Some(format!("{}: {what}", self.id))),
         };
         self.served.store(true, Ordering::Relaxed);
-        CheckedResponse { outcome: (200, "ok".to_owned()), source: Some(source), token, breach }
+        CheckedResponse { outcome: (200, "ok".to_owned()), source: Some(source), token, violation }
     }
 
     fn check_customer(

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Each period ends with an outage of Juspay.
-const OUTAGE_EACH: Duration = Duration::from_secs(30);
+const OUTAGE_PERIOD: Duration = Duration::from_secs(30);
 const OUTAGE_BEGINS: Duration = Duration::from_secs(20);
 const OUTAGE_LASTS: Duration = Duration::from_secs(5);
 
@@ -36,7 +36,7 @@ const STALE_UNTIL: Duration = Duration::from_millis(17_500);
 
 /// Interval of rotations of the API key, and how long both keys are valid: several times
 /// `secrets.poll`.
-const KEY_EACH: Duration = Duration::from_secs(45);
+const KEY_PERIOD: Duration = Duration::from_secs(45);
 const KEY_OVERLAP: Duration = Duration::from_secs(5);
 
 /// In this time before the end no key is revoked: the service notices it by its next call, and
@@ -44,7 +44,7 @@ const KEY_OVERLAP: Duration = Duration::from_secs(5);
 const KEY_BEFORE_END: Duration = Duration::from_secs(25);
 
 /// Interval of rotations of signing keys. The previous keys stay published until the next rotation.
-const ISSUER_EACH: Duration = Duration::from_secs(60);
+const ISSUER_PERIOD: Duration = Duration::from_secs(60);
 
 /// Interval of clients that get a new access token after a rotation.
 const LOG_IN_GAP: Duration = Duration::from_millis(10);
@@ -102,7 +102,7 @@ async fn outages(world: Arc<World>, counted: Arc<DisturbanceCounts>, start: Inst
         sleep_until(begins + OUTAGE_LASTS).await;
         world.control.heal().await;
         counted.failing.store(0, Ordering::Relaxed);
-        begins += OUTAGE_EACH;
+        begins += OUTAGE_PERIOD;
     }
 }
 
@@ -123,7 +123,7 @@ async fn stale_pools(world: Arc<World>, counted: Arc<DisturbanceCounts>, start: 
         }
         sleep_until(period + STALE_UNTIL).await;
         counted.only_pools_fail.store(false, Ordering::Relaxed);
-        period += OUTAGE_EACH;
+        period += OUTAGE_PERIOD;
     }
 }
 
@@ -137,7 +137,7 @@ async fn api_keys(
     let mut old = FIRST_KEY.to_owned();
     let mut at = start;
     for number in 1_u64.. {
-        at += KEY_EACH;
+        at += KEY_PERIOD;
         if at + KEY_OVERLAP + KEY_BEFORE_END > end {
             break;
         }
@@ -161,7 +161,7 @@ async fn signing_keys(
 ) {
     let mut at = start;
     loop {
-        at += ISSUER_EACH;
+        at += ISSUER_PERIOD;
         sleep_until(at).await;
         world.control.rotate_issuer().await;
         counted.issuer_rotations.fetch_add(1, Ordering::Relaxed);

@@ -20,19 +20,19 @@ use super::{
 };
 
 /// How long each fault lasts: longer than `juspay.breaker.window`.
-const EACH: Duration = Duration::from_secs(12);
+const FAULT_TIME: Duration = Duration::from_secs(12);
 
 /// The faulty customer's requests a second: slightly more than `limits.per_customer` allows over
 /// time.
-const ODD_RATE: u32 = 11;
+const FAULTY_RATE: u32 = 11;
 
 /// Interval of new customers.
-const NEW_EACH: Duration = Duration::from_millis(100);
+const NEW_CUSTOMER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Maximum calls for a faulty customer: five fetches, with pauses of 1, 2, 4 and 8 s or half of
 /// that between them; each may try both keys or a new connection; and two more tries of a fetch
 /// every 10 s.
-const MOST_CALLS: u64 = 14;
+const MAX_CALLS: u64 = 14;
 
 const CONNECTIONS: usize = 256;
 
@@ -43,7 +43,7 @@ const SETTINGS: &str = "log.access = \"errors\"";
 const FLOORS: Floors = Floors { normal: 120, outage: 30 };
 
 /// The faults, as the simulator's JSON. Some contain the customer's id.
-fn faulty_customers(id: &str) -> Vec<(&'static str, Value)> {
+fn faults(id: &str) -> Vec<(&'static str, Value)> {
     let status = |status: u16, body: &str| json!({"status": {"status": status, "body": body}});
     let html = "<html><h1>Request blocked</h1></html>";
     let named = |first_name: &str| {
@@ -79,26 +79,27 @@ pub async fn run() -> Report {
     let pool = Arc::new(Pool::new(world.public, CONNECTIONS));
     let mut report =
         Report::new("Faulty customers: one customer is faulty, the others must not notice");
-    for number in 0..faulty_customers("").len() {
+    for number in 0..faults("").len() {
         let id = format!("odd{number}");
-        let (name, fault) = faulty_customers(&id).swap_remove(number);
+        let (name, fault) = faults(&id).swap_remove(number);
         world.control.fail_for(&id, &fault).await;
-        let odd: Arc<[_]> = [Arc::new(Client::new(id.clone(), &world.control, 3600).await)].into();
-        let odd = Load::new(Arc::clone(&pool), odd, FLOORS);
-        let others = odd.with_own_counts();
+        let faulty: Arc<[_]> =
+            [Arc::new(Client::new(id.clone(), &world.control, 3600).await)].into();
+        let faulty = Load::new(Arc::clone(&pool), faulty, FLOORS);
+        let others = faulty.with_own_counts();
         let new_customers_task =
             tokio::spawn(send_new_customers(Arc::clone(&world), others.clone(), number));
-        odd.open_loop(ODD_RATE, EACH, |_, _, _| ()).await;
+        faulty.open_loop(FAULTY_RATE, FAULT_TIME, |_, _, _| ()).await;
         new_customers_task.await.unwrap();
         let calls = world.control.calls_for(&id).await;
-        check(&mut report, name, &odd.tally.counts(), &others.tally.counts(), calls);
+        check(&mut report, name, &faulty.tally.counts(), &others.tally.counts(), calls);
     }
     report
 }
 
 /// New customers, each of which sends one request.
 async fn send_new_customers(world: Arc<World>, load: Load, number: usize) {
-    let end = Instant::now() + EACH;
+    let end = Instant::now() + FAULT_TIME;
     let mut under_way = JoinSet::new();
     for nth in 0.. {
         if Instant::now() > end {
@@ -109,17 +110,17 @@ async fn send_new_customers(world: Arc<World>, load: Load, number: usize) {
             let client = Client::new(format!("other{number}-{nth}"), &world.control, 60).await;
             load.ask(&client).await;
         });
-        sleep(NEW_EACH).await;
+        sleep(NEW_CUSTOMER_INTERVAL).await;
     }
     under_way.join_all().await;
 }
 
-fn check(report: &mut Report, oddity: &str, odd: &Counts, others: &Counts, calls: u64) {
-    report.measure(format!("{oddity}: responses to the faulty customer"), odd.outcomes());
+fn check(report: &mut Report, name: &str, faulty: &Counts, others: &Counts, calls: u64) {
+    report.measure(format!("{name}: responses to the faulty customer"), faulty.outcomes());
     let all = others.all().count();
-    let bad = others.not_ok() + others.breaches + others.broken + others.unsent;
+    let bad = others.not_ok() + others.violations + others.broken + others.unsent;
     let observed = format!("{bad} of {} others: {}", grouped(all), others.outcomes());
-    report.check(format!("{oddity}: other customers saw only 200s"), observed, bad == 0 && all > 0);
-    let what = format!("{oddity}: calls to Juspay for the faulty customer, at most {MOST_CALLS}");
-    report.check(what, calls, (1..=MOST_CALLS).contains(&calls));
+    report.check(format!("{name}: other customers saw only 200s"), observed, bad == 0 && all > 0);
+    let what = format!("{name}: calls to Juspay for the faulty customer, at most {MAX_CALLS}");
+    report.check(what, calls, (1..=MAX_CALLS).contains(&calls));
 }

@@ -244,7 +244,7 @@ impl Report {
             measured.counted_fetches,
         );
         let other = others(forged, &ALLOWED_FOR_FORGED);
-        let observed = format!("{other} others {:?}", forged.breaches_shown());
+        let observed = format!("{other} others {:?}", forged.first_violations());
         self.check("each forged token gets 401 or 503 overloaded", observed, other == 0);
         let observed = format!("{} KiB more", most.rss.saturating_sub(before.rss));
         let what = format!("memory grows by at most {} MiB", MAX_GROWTH / 1024);
@@ -287,8 +287,8 @@ fn after(time: Option<Duration>) -> String {
     time.map_or_else(|| "never".to_owned(), |time| format!("{time:.1?}"))
 }
 
-/// Requests that weren't answered, or otherwise than `allowed`, or wrongly.
+/// Requests without a response, with another response than `allowed`, or with a violation.
 fn others(counts: &Counts, allowed: &[(u16, &str)]) -> u64 {
     let fine = allowed.iter().map(|(status, code)| counts.of(*status, code).count());
-    counts.all().count() - fine.sum::<u64>() + counts.broken + counts.breaches
+    counts.all().count() - fine.sum::<u64>() + counts.broken + counts.violations
 }

@@ -72,8 +72,8 @@ impl Load {
             Some(Err(error)) => self.tally.broke(&error),
             Some(Ok(checked)) => {
                 self.tally.answered(checked.outcome.clone(), checked.source, sent.elapsed());
-                if let Some(what) = &checked.breach {
-                    self.tally.breach(what.clone());
+                if let Some(what) = &checked.violation {
+                    self.tally.violation(what.clone());
                 }
                 return Some(checked);
             }

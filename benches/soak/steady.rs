@@ -60,7 +60,7 @@ const NEW_CUSTOMER_INTERVAL: Duration = Duration::from_millis(250);
 /// Of this number of responses, one token is used at Juspay a second before its reported expiry.
 const RESPONSES_PER_PROOF: u64 = 200;
 
-const PROGRESS_EACH: Duration = Duration::from_secs(10);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Data that the tasks of a soak share.
 #[derive(Debug, Default)]
@@ -127,7 +127,7 @@ pub async fn run(plan: &Plan) -> Report {
 impl SoakData {
     fn check_response(&self, id: &str, served: bool, checked: &CheckedResponse) {
         if served && checked.outcome.0 != 200 {
-            self.errors_for_cached.breach(format!("{id}: {:?}", checked.outcome));
+            self.errors_for_cached.violation(format!("{id}: {:?}", checked.outcome));
         }
     }
 
@@ -174,7 +174,7 @@ async fn send_new_customers(world: Arc<World>, load: Load, data: Arc<SoakData>, 
                 && only_pools_fail
                 && checked.outcome.0 != 200
             {
-                data.errors_for_new.breach(format!("{}: {:?}", client.id, checked.outcome));
+                data.errors_for_new.violation(format!("{}: {:?}", client.id, checked.outcome));
             }
         });
         sleep(NEW_CUSTOMER_INTERVAL).await;
@@ -195,7 +195,7 @@ async fn sample_resources(world: Arc<World>, clients: Arc<Pool>, data: Arc<SoakD
 async fn progress(world: Arc<World>, load: Load, data: Arc<SoakData>) {
     let start = Instant::now();
     loop {
-        sleep(PROGRESS_EACH).await;
+        sleep(PROGRESS_INTERVAL).await;
         let (counts, sample) = (load.tally.counts(), world.service.resources());
         let (all, failing) = (counts.all(), data.disturbances.failing.load(Ordering::Relaxed) > 0);
         println!(
@@ -204,7 +204,7 @@ async fn progress(world: Arc<World>, load: Load, data: Arc<SoakData>) {
             start.elapsed().as_secs(),
             grouped(all.count()),
             counts.not_ok(),
-            data.errors_for_cached.counts().breaches,
+            data.errors_for_cached.counts().violations,
             percent(counts.source("hit") + counts.source("outage"), all.count()),
             ms(all.p99()),
             ms(all.most()),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 /// Number of faulty responses that are printed; all are counted.
-const SHOWN: usize = 10;
+const MAX_PRINTED: usize = 10;
 
 /// Buckets per power of two, as a power of two: latencies are at most 1.6 % too high.
 const PARTS_BITS: u32 = 6;
@@ -96,7 +96,7 @@ pub struct Counts {
     /// Requests that were due while all connections were busy.
     pub unsent: u64,
     /// Faulty responses.
-    pub breaches: u64,
+    pub violations: u64,
     shown: Vec<String>,
 }
 
@@ -134,7 +134,7 @@ impl Counts {
     }
 
     /// The first faulty responses.
-    pub fn breaches_shown(&self) -> &[String] {
+    pub fn first_violations(&self) -> &[String] {
         &self.shown
     }
 }
@@ -155,7 +155,7 @@ impl Tally {
     pub fn broke(&self, why: &std::io::Error) {
         let mut counts = self.0.lock().unwrap();
         counts.broken += 1;
-        if counts.shown.len() < SHOWN {
+        if counts.shown.len() < MAX_PRINTED {
             counts.shown.push(format!("a connection broke: {why}"));
         }
     }
@@ -164,10 +164,10 @@ impl Tally {
         self.0.lock().unwrap().unsent += 1;
     }
 
-    pub fn breach(&self, what: String) {
+    pub fn violation(&self, what: String) {
         let mut counts = self.0.lock().unwrap();
-        counts.breaches += 1;
-        if counts.shown.len() < SHOWN {
+        counts.violations += 1;
+        if counts.shown.len() < MAX_PRINTED {
             counts.shown.push(what);
         }
     }

@@ -32,10 +32,10 @@ impl Report {
     }
 
     /// Adds a row for each kind of response.
-    pub fn measure_answers(&mut self, whose: &str, counts: &Counts) {
+    pub fn measure_answers(&mut self, prefix: &str, counts: &Counts) {
         for ((status, code), latencies) in &counts.answers {
             let observed = format!("{}, {}", grouped(latencies.count()), spread(latencies));
-            self.measure(format!("{whose}{status} {code}"), observed);
+            self.measure(format!("{prefix}{status} {code}"), observed);
         }
     }
 

@@ -239,7 +239,7 @@ async fn misses(row: &str, environment: &Environment, plan: Plan, report: &mut R
     let ours = environment.service(options).await;
     progress("sending each token once");
     ours.fill(&tokens).await;
-    let bare = environment.bare_asking(cores, &ours, &tokens.list[0]).await;
+    let bare = environment.bare_fetching(cores, &ours, &tokens.list[0]).await;
     environment.simulator().inject(FaultRule::always(Fault::Latency { ms: JUSPAY_TAKES }));
     let calls = environment.simulator().total_requests();
     let purge = async |server: &Server| {

@@ -175,7 +175,7 @@ impl Environment {
     }
 
     /// The baseline of misses, which calls Juspay before each response.
-    pub async fn bare_asking(&self, cores: &str, service: &Server, token: &str) -> Server {
+    pub async fn bare_fetching(&self, cores: &str, service: &Server, token: &str) -> Server {
         let url = format!(
             "{}/customers/bench_0?options.get_client_auth_token=true",
             self.simulator().base_url()

@@ -35,7 +35,7 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 }
 
 #[test]
-fn the_readme_is_one_page() {
+fn readme_is_one_page() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
     let lines = readme.unwrap().lines().count();
     assert!(lines <= 130, "README.md has {lines} lines; at most 130");

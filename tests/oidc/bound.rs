@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     app::Tokens,
-    fixture::{Fixture, is_refused, owner, resource},
+    fixture::{Fixture, assert_rejected, owner, resource},
     support::dpop_key::{DpopKey, show},
 };
 
@@ -54,7 +54,7 @@ async fn dpop_bound_token_is_rejected_where_dpop_is_off() {
     let fixture = Fixture::by_keys().await;
     let prover = DpopKey::new();
     let token = bound(&fixture, &prover).await;
-    is_refused(&fixture.world.phone_holding(&token).me().await);
+    assert_rejected(&fixture.world.phone_holding(&token).me().await);
     let reply = prover.me(&fixture.world, &token).await;
     assert_eq!((reply.status, &*reply.code()), (401, "missing_token"), "an unknown scheme");
 }

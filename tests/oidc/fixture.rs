@@ -158,14 +158,14 @@ pub fn owner(reply: &Reply) -> String {
 }
 
 /// The response makes the user log in again.
-pub fn is_refused(reply: &Reply) {
+pub fn assert_rejected(reply: &Reply) {
     assert_eq!((reply.status, &*reply.code()), (401, "invalid_token"), "{}", reply.text());
     let challenge = r#"Bearer realm="juspay-bff", error="invalid_token""#;
     assert_eq!(reply.header("www-authenticate"), Some(challenge));
 }
 
 /// The response lets the client retry.
-pub fn is_unavailable(reply: &Reply) {
+pub fn assert_unavailable(reply: &Reply) {
     assert_eq!((reply.status, &*reply.code()), (503, "keys_unavailable"), "{}", reply.text());
     assert!(reply.header("retry-after").is_some());
     assert_eq!(reply.header("www-authenticate"), None);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     app::CLIENT,
-    fixture::{Fixture, is_refused, owner, resource},
+    fixture::{Fixture, assert_rejected, owner, resource},
 };
 
 async fn count(fixture: &Fixture, outcome: &str) -> u64 {
@@ -36,14 +36,14 @@ async fn logout_at_the_provider_revokes_only_its_users_tokens() {
 
     app.log_out().await;
     assert_eq!(count(&fixture, "success").await, 1);
-    is_refused(&alice.me().await);
+    assert_rejected(&alice.me().await);
     assert_eq!(owner(&bob.me().await), "bob");
 
     fixture.world.clock.advance(Duration::from_secs(1));
     let again = fixture.phone("alice", "ES256").await.me().await;
     assert_eq!(owner(&again), "alice");
     assert_ne!(again.token(), before.token(), "the new login gets a client auth token of its own");
-    is_refused(&alice.me().await);
+    assert_rejected(&alice.me().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use crate::{
     app::Tokens,
-    fixture::{Fixture, a_secret, another_resource, is_refused, is_unavailable, owner, resource},
+    fixture::{
+        Fixture, a_secret, another_resource, assert_rejected, assert_unavailable, owner, resource,
+    },
     provider::INTROSPECTION,
     support::guard,
 };
@@ -31,13 +33,13 @@ async fn p1_opaque_token_returns_its_own_users_customer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_token_that_introspection_rejects_is_rejected() {
     let fixture = Fixture::by_introspection().await;
-    is_refused(&fixture.world.phone_holding(&"x".repeat(43)).me().await);
+    assert_rejected(&fixture.world.phone_holding(&"x".repeat(43)).me().await);
     assert_eq!(fixture.rejections("inactive").await, 1);
     let tokens = fixture.app("alice").tokens(&another_resource("opaque")).await;
-    is_refused(&fixture.world.phone_holding(&tokens.access).me().await);
+    assert_rejected(&fixture.world.phone_holding(&tokens.access).me().await);
     assert_eq!(fixture.rejections("audience").await, 1);
     // Introspection does not know ID tokens, although the provider issued this one.
-    is_refused(&fixture.world.phone_holding(&tokens.id).me().await);
+    assert_rejected(&fixture.world.phone_holding(&tokens.id).me().await);
     assert_eq!(fixture.rejections("inactive").await, 2);
     let token = fixture.token_of_a_client("opaque").await;
     let reply = fixture.world.phone_holding(&token).me().await;
@@ -51,10 +53,10 @@ async fn p2_opaque_token_is_in_no_response_and_no_log() {
     let phone = fixture.phone("alice", "opaque").await;
     let reply = phone.me().await;
     assert_eq!(owner(&reply), "alice");
-    fixture.provider.die().await;
+    fixture.provider.disconnect().await;
     fixture.world.clock.advance(INTROSPECTION_CACHE);
     let refusal = phone.me().await;
-    is_unavailable(&refusal);
+    assert_unavailable(&refusal);
     let token = phone.token.as_deref().unwrap();
     for reply in [reply, refusal] {
         assert!(!format!("{:?}{}", reply.headers, reply.text()).contains(token));
@@ -89,7 +91,7 @@ async fn token_revoked_at_the_provider_is_rejected_once_the_cached_response_expi
     assert_eq!(owner(&phone.me().await), "alice");
     assert_eq!(fixture.provider.requests(INTROSPECTION).await, 1);
     fixture.world.clock.advance(Duration::from_secs(1));
-    is_refused(&phone.me().await);
+    assert_rejected(&phone.me().await);
     assert_eq!(fixture.provider.requests(INTROSPECTION).await, 2);
     assert_eq!(owner(&fixture.phone("alice", "opaque").await.me().await), "alice");
 }
@@ -98,15 +100,15 @@ async fn token_revoked_at_the_provider_is_rejected_once_the_cached_response_expi
 async fn long_lived_token_is_introspected_again_whenever_the_cached_response_expires() {
     let fixture = Fixture::by_introspection().await;
     let phone = fixture.phone("alice", "opaque").await;
-    for questions in 1..=3 {
+    for expected in 1..=3 {
         assert_eq!(owner(&phone.me().await), "alice");
-        assert_eq!(fixture.provider.requests(INTROSPECTION).await, questions);
+        assert_eq!(fixture.provider.requests(INTROSPECTION).await, expected);
         fixture.world.clock.advance(INTROSPECTION_CACHE);
     }
     // The token's expiry, which the provider checks as well.
     fixture.world.clock.advance(Duration::from_hours(1));
     assert_eq!(fixture.provider.requests(INTROSPECTION).await, 3);
-    is_refused(&phone.me().await);
+    assert_rejected(&phone.me().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,14 +117,14 @@ async fn p6_unreachable_provider_rejects_new_tokens_and_logs_out_no_user() {
     let (known, new) =
         (fixture.phone("alice", "opaque").await, fixture.phone("bob", "opaque").await);
     assert_eq!(owner(&known.me().await), "alice");
-    fixture.provider.die().await;
+    fixture.provider.disconnect().await;
     assert_eq!(owner(&known.me().await), "alice", "cached");
-    is_unavailable(&new.me().await);
+    assert_unavailable(&new.me().await);
     fixture.world.clock.advance(INTROSPECTION_CACHE);
     for phone in [&known, &new] {
-        is_unavailable(&phone.me().await);
+        assert_unavailable(&phone.me().await);
     }
-    fixture.provider.come_back().await;
+    fixture.provider.reconnect().await;
     assert_eq!(owner(&known.me().await), "alice");
     assert_eq!(owner(&new.me().await), "bob");
 }
@@ -133,7 +135,7 @@ async fn p6_rejected_client_secret_is_a_503_until_the_new_one_is_read() {
     let phone = fixture.phone("alice", "opaque").await;
     let secret = a_secret();
     fixture.provider.order(json!({"secret": secret})).await;
-    is_unavailable(&phone.me().await);
+    assert_unavailable(&phone.me().await);
     let rejected = "juspay_bff_auth_introspections_total{issuer=\"provider\",\
                     outcome=\"rejected_credentials\"}";
     assert_eq!(fixture.world.count(rejected).await, 1);
@@ -152,5 +154,5 @@ async fn logout_at_the_provider_ends_opaque_tokens_at_the_next_introspection() {
     assert_eq!(owner(&phone.me().await), "alice");
     app.log_out().await;
     fixture.world.clock.advance(INTROSPECTION_CACHE);
-    is_refused(&phone.me().await);
+    assert_rejected(&phone.me().await);
 }

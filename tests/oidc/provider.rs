@@ -76,11 +76,11 @@ impl Provider {
     }
 
     /// Makes the provider unreachable.
-    pub async fn die(&self) {
+    pub async fn disconnect(&self) {
         self.order(json!({"down": true})).await;
     }
 
-    pub async fn come_back(&self) {
+    pub async fn reconnect(&self) {
         self.order(json!({"down": false})).await;
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    fixture::{Fixture, is_refused, is_unavailable, owner},
+    fixture::{Fixture, assert_rejected, assert_unavailable, owner},
     provider::JWKS,
     support::until,
 };
@@ -50,10 +50,10 @@ async fn p6_replaced_key_ends_only_its_own_tokens() {
     assert_eq!(owner(&new.me().await), "alice");
     assert_eq!(fixture.provider.requests(JWKS).await, 2);
     // That fetch began because of the new key. The old key may be missing by mistake.
-    is_unavailable(&old.me().await);
+    assert_unavailable(&old.me().await);
     assert_eq!(fixture.provider.requests(JWKS).await, 2, "one per cool-down");
     fixture.world.clock.advance(COOLDOWN);
-    is_refused(&old.me().await);
+    assert_rejected(&old.me().await);
     assert_eq!(fixture.provider.requests(JWKS).await, 3, "to confirm");
     assert_eq!(owner(&new.me().await), "alice");
 }
@@ -69,7 +69,7 @@ async fn p6_second_rotation_within_a_cool_down_is_a_503_until_the_key_is_fetched
         fixture.provider.replace_keys().await;
         let second = fixture.phone(user, "RS256").await;
         for _ in 0..3 {
-            is_unavailable(&second.me().await);
+            assert_unavailable(&second.me().await);
             assert_eq!(owner(&first.me().await), user);
         }
         assert_eq!(fixture.provider.requests(JWKS).await, fetches, "one per cool-down");
@@ -87,16 +87,16 @@ async fn p6_rotation_while_the_provider_is_unreachable_is_a_503_until_it_recover
     assert_eq!(owner(&old.me().await), "alice");
     fixture.provider.replace_keys().await;
     let new = fixture.phone("alice", "EdDSA").await;
-    fixture.provider.die().await;
-    is_unavailable(&new.me().await);
+    fixture.provider.disconnect().await;
+    assert_unavailable(&new.me().await);
     for _ in 0..10 {
         fixture.world.clock.advance(COOLDOWN);
-        is_unavailable(&new.me().await);
+        assert_unavailable(&new.me().await);
         assert_eq!(owner(&old.me().await), "alice", "its key is in the last key set");
     }
-    fixture.provider.come_back().await;
+    fixture.provider.reconnect().await;
     fixture.world.clock.advance(COOLDOWN);
     assert_eq!(owner(&new.me().await), "alice");
     fixture.world.clock.advance(COOLDOWN);
-    is_refused(&old.me().await);
+    assert_rejected(&old.me().await);
 }

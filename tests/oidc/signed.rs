@@ -6,7 +6,7 @@ use juspay_bff::settings::Algorithm;
 
 use crate::{
     app::CLIENT,
-    fixture::{Fixture, another_resource, is_refused, owner, resource},
+    fixture::{Fixture, another_resource, assert_rejected, owner, resource},
     provider::{DISCOVERY, INTROSPECTION, JWKS},
 };
 
@@ -47,7 +47,7 @@ async fn all_supported_algorithms_work_with_the_provider() {
 #[tokio::test(flavor = "multi_thread")]
 async fn algorithm_that_is_not_listed_is_rejected() {
     let fixture = Fixture::by_keys_and(&[("algorithms", "['ES256']")]).await;
-    is_refused(&fixture.phone("alice", "ES384").await.me().await);
+    assert_rejected(&fixture.phone("alice", "ES384").await.me().await);
     assert_eq!(fixture.rejections("algorithm").await, 1);
     assert_eq!(owner(&fixture.phone("alice", "ES256").await.me().await), "alice");
 }
@@ -56,12 +56,12 @@ async fn algorithm_that_is_not_listed_is_rejected() {
 async fn id_token_is_rejected_for_its_audience_and_its_type() {
     let fixture = Fixture::by_keys().await;
     let tokens = fixture.tokens("alice", "ES256").await;
-    is_refused(&fixture.world.phone_holding(&tokens.id).me().await);
+    assert_rejected(&fixture.world.phone_holding(&tokens.id).me().await);
     assert_eq!(fixture.rejections("audience").await, 1);
 
     let fixture = Fixture::by_keys_and(&[("audiences", &format!("['{CLIENT}']"))]).await;
     let tokens = fixture.tokens("alice", "ES256").await;
-    is_refused(&fixture.world.phone_holding(&tokens.id).me().await);
+    assert_rejected(&fixture.world.phone_holding(&tokens.id).me().await);
     assert_eq!(fixture.rejections("id_token").await, 1);
     assert_eq!(fixture.world.simulator().total_requests(), 0);
 }
@@ -70,7 +70,7 @@ async fn id_token_is_rejected_for_its_audience_and_its_type() {
 async fn token_for_another_resource_is_rejected() {
     let fixture = Fixture::by_keys().await;
     let tokens = fixture.app("alice").tokens(&another_resource("ES256")).await;
-    is_refused(&fixture.world.phone_holding(&tokens.access).me().await);
+    assert_rejected(&fixture.world.phone_holding(&tokens.access).me().await);
     assert_eq!(fixture.rejections("audience").await, 1);
     assert_eq!(fixture.world.simulator().total_requests(), 0);
 }

@@ -37,7 +37,7 @@ async fn traffic(world: &World, browser: &mut Browser) {
 }
 
 /// axe-core finds no violation.
-pub async fn is_accessible(browser: &mut Browser, what: &str) {
+pub async fn assert_accessible(browser: &mut Browser, what: &str) {
     let axe = std::fs::read_to_string(AXE).expect("tests/page/run gets it");
     browser.evaluate(&axe).await;
     let found = "axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>
@@ -61,7 +61,7 @@ async fn page_is_accessible_at_every_size_and_color_scheme() {
             let root = "document.documentElement";
             let hidden = format!("{root}.scrollWidth - {root}.clientWidth");
             assert_eq!(browser.evaluate(&hidden).await, 0, "{name} scrolls sideways");
-            is_accessible(browser, &name).await;
+            assert_accessible(browser, &name).await;
             browser.evaluate("document.querySelector('details').open = false").await;
         }
     }

@@ -164,13 +164,13 @@ impl Browser {
 
     /// Errors and warnings of the tab: from its console, its content security policy, and the
     /// network.
-    pub fn complaints(&self) -> Vec<String> {
-        self.events.iter().filter_map(complaint).collect()
+    pub fn errors(&self) -> Vec<String> {
+        self.events.iter().filter_map(error).collect()
     }
 
     /// Stops the browser, and asserts that there were no errors or warnings.
     pub async fn close(self) {
-        assert_eq!(self.complaints(), Vec::<String>::new());
+        assert_eq!(self.errors(), Vec::<String>::new());
         self.end().await;
     }
 
@@ -182,7 +182,7 @@ impl Browser {
     }
 }
 
-fn complaint(event: &Value) -> Option<String> {
+fn error(event: &Value) -> Option<String> {
     let params = &event["params"];
     let bad = |level: &Value| matches!(level.as_str(), Some("error" | "warning" | "assert"));
     match event["method"].as_str()? {

@@ -6,7 +6,7 @@ use juspay_bff::clock::SystemClock;
 use simulator::{Fault, FaultRule, issuer::JWKS_PATH};
 
 use crate::{
-    appearance::is_accessible,
+    appearance::assert_accessible,
     browser::Browser,
     opened::{LIVE, Opened, cell_is, open, world},
     support::{
@@ -96,7 +96,7 @@ async fn failures_before_the_page_was_opened_are_reported_until_the_last_minute_
     for scheme in ["light", "dark"] {
         opened.browser.prefer(scheme).await;
         opened.browser.picture(&format!("{scheme}-failing")).await;
-        is_accessible(&mut opened.browser, &format!("failures, {scheme}")).await;
+        assert_accessible(&mut opened.browser, &format!("failures, {scheme}")).await;
     }
 
     time_passes(&mut opened.browser, 55_000).await;
@@ -134,7 +134,7 @@ async fn never_fetched_keys_have_no_age_and_make_the_service_not_ready() {
     opened.browser.until(age).await;
     opened.browser.until(&format!("!{}", warns("never been fetched"))).await;
     // Readiness fails with a 503, which the console reports.
-    complains_about_the_network_only(&opened.browser);
+    assert_only_network_errors(&opened.browser);
     opened.browser.end().await;
 }
 
@@ -149,15 +149,15 @@ async fn draining_service_is_not_reported_as_a_fault() {
     assert_eq!(opened.browser.text("#sign").await, "▼");
     assert_eq!(opened.browser.evaluate(&warns("Not ready")).await, false);
     opened.browser.picture("draining").await;
-    complains_about_the_network_only(&opened.browser);
+    assert_only_network_errors(&opened.browser);
     opened.browser.end().await;
     opened.world.clock.advance(Duration::from_secs(5));
 }
 
 /// The only errors are those of an unreachable server.
-fn complains_about_the_network_only(browser: &Browser) {
-    for complaint in browser.complaints() {
-        assert!(complaint.contains("\"source\":\"network\""), "{complaint}");
+fn assert_only_network_errors(browser: &Browser) {
+    for error in browser.errors() {
+        assert!(error.contains("\"source\":\"network\""), "{error}");
     }
 }
 
@@ -201,7 +201,7 @@ async fn page_shows_an_unreachable_service_and_restarts_with_a_new_one() {
     let (mut process, _) = start().await;
     browser.until(LIVE).await;
     browser.until("document.querySelector('#entries').textContent.includes('of 2,000')").await;
-    complains_about_the_network_only(&browser);
+    assert_only_network_errors(&browser);
     process.terminate().await;
     browser.end().await;
 }

@@ -74,7 +74,7 @@ async fn numbers_match_those_of_client_and_simulator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_the_page_shows_settings_but_no_secret_and_no_customer() {
+async fn p2_page_shows_settings_but_no_secret_and_no_customer() {
     let mut opened = Opened::with("").await;
     requests(&opened.world).await;
     opened.until_shown(7).await;

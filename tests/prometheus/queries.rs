@@ -17,7 +17,7 @@ pub static DASHBOARD: LazyLock<Value> = LazyLock::new(|| {
 /// Metrics that Prometheus itself adds for a target.
 const ITS_OWN: &str = "up";
 
-pub async fn all_find_something(prometheus: &Prometheus, world: &World) {
+pub async fn all_queries_return_data(prometheus: &Prometheus, world: &World) {
     // A rate needs a second scrape.
     prometheus.until_scraped(now()).await;
     let rules = prometheus.rules(now()).await;
@@ -130,7 +130,7 @@ fn selectors_are_found_in_a_query() {
 }
 
 #[test]
-fn the_dashboard_can_be_imported() {
+fn dashboard_can_be_imported() {
     assert!(DASHBOARD["schemaVersion"].as_u64().unwrap() >= 36, "Grafana 10");
     assert!(DASHBOARD["uid"].is_string() && DASHBOARD["id"].is_null());
     let variables = DASHBOARD["templating"]["list"].as_array().unwrap();

@@ -52,7 +52,7 @@ async fn prometheus_has_the_counts_of_client_and_simulator() {
     answers(&prometheus, &scenario).await;
     calls(&prometheus, &scenario.world).await;
     states(&prometheus, &scenario.world).await;
-    queries::all_find_something(&prometheus, &scenario.world).await;
+    queries::all_queries_return_data(&prometheus, &scenario.world).await;
     alerts(&prometheus).await;
 }
 

@@ -47,7 +47,7 @@ async fn rejected_address_and_rejected_key_are_distinguished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_merchant_is_reported_as_far_as_juspay_reports_it() {
+async fn wrong_merchant_is_reported_if_juspay_reports_it() {
     let setup = Setup::new().await;
     // The simulator rejects the key, as Juspay probably does.
     let output = setup.doctor_with("juspay.merchant_id = 'another'", &[]).await;

@@ -23,7 +23,7 @@ async fn rejected(world: &World, numbers: impl IntoIterator<Item = usize>) {
 }
 
 /// A world whose API key Juspay has disabled, with the hold started.
-async fn held(settings: &str) -> World {
+async fn world_on_hold(settings: &str) -> World {
     let world = World::with(&format!("{}{settings}", shipped())).await;
     world.simulator().set_key(&world.api_key, false);
     rejected(&world, 0..20).await;
@@ -78,7 +78,7 @@ async fn five_firewall_rejections_start_the_hold() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_key_causes_one_probe_every_five_seconds_by_an_unrejected_customer() {
-    let world = held("").await;
+    let world = world_on_hold("").await;
     world.clock.advance(Duration::from_secs(4));
     rejected(&world, 0..40).await;
     assert_eq!(world.simulator().total_requests(), 3);
@@ -96,7 +96,7 @@ async fn wrong_key_causes_one_probe_every_five_seconds_by_an_unrejected_customer
 /// No other customer is there to probe.
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_customers_are_not_locked_out() {
-    let world = held("").await;
+    let world = world_on_hold("").await;
     world.simulator().set_key(&world.api_key, true);
     rejected(&world, 0..3).await;
     assert_eq!(world.simulator().total_requests(), 3);
@@ -108,7 +108,7 @@ async fn rejected_customers_are_not_locked_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn purge_of_all_ends_the_hold() {
-    let world = held("").await;
+    let world = world_on_hold("").await;
     world.simulator().set_key(&world.api_key, true);
     rejected(&world, 0..20).await;
     let purge = json!({"customer_id": "c0"});

@@ -127,7 +127,7 @@ mod tests {
     const CUSTOMER: &str = "Customer id in this payload: `a`.\n";
 
     #[test]
-    fn a_heading_with_a_part_of_a_recipe_is_an_error() {
+    fn heading_with_a_part_of_a_recipe_is_an_error() {
         let whole = [SETTINGS, PAYLOAD, CUSTOMER];
         let document = format!("# T\n## A\n{}## Notes\n```sh\nx\n```\n", whole.concat());
         let variants = format!("{document}## B\n### c\n{}", whole.concat());
