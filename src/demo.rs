@@ -85,8 +85,8 @@ pub async fn run(
     let serving = rt::spawn(application.run(async { drop(ended.await) }));
 
     let mut tour = Tour { running: &running, service, clock: &*clock, out };
-    tour.begin(admin).await?;
-    tour.go().await?;
+    tour.print_addresses(admin).await?;
+    tour.run_steps().await?;
     if !once {
         tour.invite()?;
         stop.await;
@@ -109,7 +109,7 @@ struct Tour<'a> {
 }
 
 impl Tour<'_> {
-    async fn begin(&mut self, admin: SocketAddr) -> Result<(), DemoError> {
+    async fn print_addresses(&mut self, admin: SocketAddr) -> Result<(), DemoError> {
         writeln!(self.out, "Simulated Juspay  {}", self.running.simulator().base_url())?;
         writeln!(self.out, "Simulated issuer  {}", self.running.issuer().issuer_url())?;
         writeln!(self.out, "Service           http://{}", self.service)?;
@@ -122,7 +122,7 @@ impl Tour<'_> {
         Ok(())
     }
 
-    async fn go(&mut self) -> Result<(), DemoError> {
+    async fn run_steps(&mut self) -> Result<(), DemoError> {
         writeln!(self.out, "Each row is a GET /me/customer with an access token:\n")?;
         let result = "Cache-Status or WWW-Authenticate";
         writeln!(
@@ -156,7 +156,7 @@ impl Tour<'_> {
         token: &str,
     ) -> Result<Reply, DemoError> {
         let start = self.clock.monotonic();
-        let reply = self.ask(token).await?;
+        let reply = self.get_customer(token).await?;
         let elapsed = self.clock.monotonic().since(start);
         self.row(name, what, &reply, elapsed)?;
         Ok(reply)
@@ -166,7 +166,7 @@ impl Tour<'_> {
     async fn concurrent(&mut self, token: &str) -> Result<(), DemoError> {
         const STEP: &str = "20 at once";
         let start = self.clock.monotonic();
-        let replies = join_all((0..AT_ONCE).map(|_| self.ask(token))).await;
+        let replies = join_all((0..AT_ONCE).map(|_| self.get_customer(token))).await;
         let elapsed = self.clock.monotonic().since(start);
         let replies = replies.into_iter().collect::<io::Result<Vec<_>>>()?;
         if let Some(reply) = replies.iter().find(|reply| reply.status != 200) {
@@ -183,7 +183,7 @@ impl Tour<'_> {
         if calls == 1 { Ok(()) } else { Err(unexpected(STEP, "1 call", calls.to_string())) }
     }
 
-    async fn ask(&self, token: &str) -> io::Result<Reply> {
+    async fn get_customer(&self, token: &str) -> io::Result<Reply> {
         let authorization = format!("Bearer {token}");
         let headers = [("Authorization", authorization.as_str())];
         exchange(&self.service.to_string(), "GET", "/me/customer", &headers, "").await
