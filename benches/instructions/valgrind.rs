@@ -66,9 +66,9 @@ fn run(arguments: &[String], subject: Subject, requests: u32) -> String {
         .stdout(Stdio::null())
         .output()
         .expect("valgrind is installed (benches/instructions/run does it)");
-    let output = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{output}");
-    output
+    let report = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{report}");
+    report
 }
 
 fn file(name: &str) -> PathBuf {

@@ -35,7 +35,7 @@ pub struct World {
     /// The cores of each process.
     pub cores: String,
     _simulator: Process,
-    _neighbours: Option<BusyProcesses>,
+    _busy_processes: Option<BusyProcesses>,
     directory: TempDir,
 }
 
@@ -48,9 +48,9 @@ const MINTED_AT_ONCE: usize = 16;
 impl World {
     pub async fn start(options: &WorldOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let own_cores = options.own_cores.then(process::own_cores).flatten();
-        let (ours, theirs) = own_cores.clone().unzip();
-        if let Some(cores) = &theirs {
+        let own_cores = options.own_cores.then(process::separate_cores).flatten();
+        let (service_cores, other_cores) = own_cores.clone().unzip();
+        if let Some(cores) = &other_cores {
             process::pin_self(cores);
         }
         let life = format!("{}s", options.token_life);
@@ -60,7 +60,7 @@ impl World {
         ];
         let arguments = arguments.concat();
         let mut simulator =
-            Process::start("simulator", &arguments, theirs.as_deref(), directory.path());
+            Process::start("simulator", &arguments, other_cores.as_deref(), directory.path());
         let (juspay, issuer) = simulator
             .wait_for_output(|text| {
                 Some((url(text, "Simulated Juspay")?, url(text, "Simulated issuer")?))
@@ -73,18 +73,20 @@ impl World {
         let settings = directory.path().join("settings.toml");
         fs::write(settings, common(&juspay, &issuer) + options.settings).unwrap();
         let arguments = ["serve", "--config", "settings.toml"];
-        let mut service = Process::start("service", &arguments, ours.as_deref(), directory.path());
+        let mut service =
+            Process::start("service", &arguments, service_cores.as_deref(), directory.path());
         let (public, admin) = service.addresses().await;
         let control = Arc::new(Control::new(socket(&juspay), socket(&issuer), admin));
         while !control.is_ready().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let busy_processes = ours.map(|core| BusyProcesses::start(options.busy_processes, &core));
+        let busy_processes =
+            service_cores.map(|core| BusyProcesses::start(options.busy_processes, &core));
         let cores = own_cores.map_or_else(
             || "shared by all".to_owned(),
-            |(ours, theirs)| {
-                let beside = options.busy_processes;
-                format!("service {ours} with {beside} neighbours, load and simulator {theirs}")
+            |(service, others)| {
+                let shared = options.busy_processes;
+                format!("service {service}, shared with {shared} busy processes, load and simulator {others}")
             },
         );
         Self {
@@ -93,7 +95,7 @@ impl World {
             public,
             cores,
             _simulator: simulator,
-            _neighbours: busy_processes,
+            _busy_processes: busy_processes,
             directory,
         }
     }

@@ -32,7 +32,7 @@ fn status(status: u16) -> Fault {
 #[track_caller]
 fn assert_attributes(span: &Span, expected: &[(&str, &str)]) {
     for (key, value) in expected {
-        assert_eq!(span.assert_attributes(key), *value, "{key} of {span:#?}");
+        assert_eq!(span.attribute(key), *value, "{key} of {span:#?}");
     }
 }
 
@@ -139,7 +139,7 @@ async fn joined_fetch_is_linked() {
     let fetch = exported.one("fetch customer");
     let lookups = exported.named("look up customer");
     let of = |outcome| {
-        let has_it = |span: &&&Span| span.assert_attributes("juspay_bff.cache.outcome") == outcome;
+        let has_it = |span: &&&Span| span.attribute("juspay_bff.cache.outcome") == outcome;
         *lookups.iter().find(has_it).unwrap()
     };
     let (miss, joined) = (of("miss"), of("joined"));
