@@ -82,13 +82,7 @@ impl World {
         }
         let busy_processes =
             service_cores.map(|core| BusyProcesses::start(options.busy_processes, &core));
-        let cores = own_cores.map_or_else(
-            || "shared by all".to_owned(),
-            |(service, others)| {
-                let shared = options.busy_processes;
-                format!("service {service}, shared with {shared} busy processes, load and simulator {others}")
-            },
-        );
+        let cores = cores_in_use(own_cores, options.busy_processes);
         Self {
             control,
             service,
@@ -119,6 +113,15 @@ impl World {
         });
         clients.buffered(MINTED_AT_ONCE).collect::<Vec<_>>().await.into()
     }
+}
+
+/// The cores of each process, for the report.
+fn cores_in_use(own_cores: Option<(String, String)>, busy_processes: usize) -> String {
+    let Some((service, others)) = own_cores else { return "shared by all".to_owned() };
+    format!(
+        "service {service}, shared with {busy_processes} busy processes, load and simulator \
+         {others}"
+    )
 }
 
 /// The settings of every run.

@@ -47,7 +47,7 @@ use clap::{
 };
 use tokio::runtime::Builder;
 
-use self::{bare::RecordedResponse, report::Report, rows::ROWS, world::Environment};
+use self::{bare::RecordedResponse, report::Report, rows::ROWS, world::Setup};
 
 /// The flags.
 #[derive(Debug, Parser)]
@@ -128,11 +128,11 @@ fn main() {
 
 /// Measures these rows, or all of them if the list is empty.
 async fn run(rows: &[String], plan: Plan) -> Report {
-    let environment = Environment::set().await;
+    let setup = Setup::new().await;
     let mut report = Report::default();
     for (row, _) in ROWS {
         if rows.is_empty() || rows.iter().any(|it| it == row) {
-            rows::measure(row, &environment, plan, &mut report).await;
+            rows::measure(row, &setup, plan, &mut report).await;
         }
     }
     report

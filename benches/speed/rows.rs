@@ -16,7 +16,7 @@ use super::{
     paced::{Pacer, SliceLatencies},
     plain, progress,
     report::{Figure, Goal, Report},
-    world::{CONNECTIONS, Environment, Server, ServiceOptions, Tokens},
+    world::{CONNECTIONS, Server, ServiceOptions, Setup, Tokens},
     wrk::Load,
 };
 
@@ -57,58 +57,58 @@ const MISSES_A_SECOND: u64 = 25_000;
 const PURGED: Duration = Duration::from_secs(8);
 
 /// Measures a row.
-pub async fn measure(row: &str, environment: &Environment, plan: Plan, report: &mut Report) {
-    let off = |what| ServiceUnderTest { what, settings: LOG_OFF, goal: None };
+pub async fn measure(row: &str, setup: &Setup, plan: Plan, report: &mut Report) {
+    let service = |what, settings, goal| ServiceUnderTest { what, settings, goal };
+    let off = |what| service(what, LOG_OFF, None);
     match row {
         "rare" => {
-            let hits = ServiceUnderTest {
-                what: "hit, no customer twice within a second, ES256, access log off: CPU",
-                settings: RARE,
-                goal: Some(Goal::AtMost(1.35)),
-            };
-            let tokens = environment.tokens(RARE_CUSTOMERS, Algorithm::ES256);
-            hits_of(row, environment, plan, report, &tokens, &[hits]).await;
+            let hits = service(
+                "hit, no customer twice within a second, ES256, access log off: CPU",
+                RARE,
+                Some(Goal::AtMost(1.35)),
+            );
+            let tokens = setup.tokens(RARE_CUSTOMERS, Algorithm::ES256);
+            hits_of(row, setup, plan, report, &tokens, &[hits]).await;
         }
         "hot" => {
             let hits = off("hit, one customer, access log off: CPU");
-            hits_of(row, environment, plan, report, &environment.one_token(), &[hits]).await;
+            hits_of(row, setup, plan, report, &setup.one_token(), &[hits]).await;
         }
         "rs256" => {
             let off = off("hit, 10,000 customers, RS256, access log off: CPU");
-            let on = ServiceUnderTest {
-                what: "hit, 10,000 customers, RS256, access log on: CPU",
-                settings: "",
-                goal: Some(Goal::AtMost(1.6)),
-            };
-            let tokens = environment.tokens(CUSTOMERS, Algorithm::RS256);
+            let on = service(
+                "hit, 10,000 customers, RS256, access log on: CPU",
+                "",
+                Some(Goal::AtMost(1.6)),
+            );
+            let tokens = setup.tokens(CUSTOMERS, Algorithm::RS256);
             let off = ServiceUnderTest { goal: Some(Goal::AtMost(1.35)), ..off };
-            hits_of(row, environment, plan, report, &tokens, &[off, on]).await;
+            hits_of(row, setup, plan, report, &tokens, &[off, on]).await;
         }
         "es256" => {
             let hits = off("hit, 10,000 customers, ES256, access log off: CPU");
-            let tokens = environment.tokens(CUSTOMERS, Algorithm::ES256);
-            hits_of(row, environment, plan, report, &tokens, &[hits]).await;
+            let tokens = setup.tokens(CUSTOMERS, Algorithm::ES256);
+            hits_of(row, setup, plan, report, &tokens, &[hits]).await;
         }
         "first" => {
-            let hits = ServiceUnderTest {
-                what: "token verified each time (RS256), customer cached: CPU",
-                settings: NONE_KNOWN,
-                goal: Some(Goal::AtMost(5.0)),
-            };
-            let tokens = environment.tokens(CUSTOMERS, Algorithm::RS256);
-            hits_of(row, environment, plan, report, &tokens, &[hits]).await;
+            let hits = service(
+                "token verified each time (RS256), customer cached: CPU",
+                NONE_KNOWN,
+                Some(Goal::AtMost(5.0)),
+            );
+            let tokens = setup.tokens(CUSTOMERS, Algorithm::RS256);
+            hits_of(row, setup, plan, report, &tokens, &[hits]).await;
         }
-        "workers" => two_workers(row, environment, plan, report).await,
+        "workers" => two_workers(row, setup, plan, report).await,
         "rate" => {
-            at_half_of_peak("one customer", environment.one_token(), environment, plan, report)
-                .await;
-            let tokens = environment.tokens(CUSTOMERS, Algorithm::RS256);
-            at_half_of_peak("10,000 customers, RS256", tokens, environment, plan, report).await;
+            at_half_of_peak("one customer", setup.one_token(), setup, plan, report).await;
+            let tokens = setup.tokens(CUSTOMERS, Algorithm::RS256);
+            at_half_of_peak("10,000 customers, RS256", tokens, setup, plan, report).await;
         }
-        "miss" => misses(row, environment, plan, report).await,
-        "herd" => herd::measure(environment, plan, report).await,
-        "memory" => memory::measure(environment, plan, report).await,
-        "start" => start::measure(environment, plan, report).await,
+        "miss" => misses(row, setup, plan, report).await,
+        "herd" => herd::measure(setup, plan, report).await,
+        "memory" => memory::measure(setup, plan, report).await,
+        "start" => start::measure(setup, plan, report).await,
         _ => unreachable!("flags are checked"),
     }
 }
@@ -124,40 +124,39 @@ struct ServiceUnderTest {
 /// CPU of hits, with one worker on a core of its own.
 async fn hits_of(
     row: &str,
-    environment: &Environment,
+    setup: &Setup,
     plan: Plan,
     report: &mut Report,
     tokens: &Tokens,
     hits: &[ServiceUnderTest],
 ) {
-    let cores = &environment.cores.server;
+    let cores = &setup.cores.server;
     let mut servers = Vec::new();
     for ServiceUnderTest { settings, .. } in hits {
         let name = if settings.is_empty() { "juspay-bff, log on" } else { "juspay-bff" };
-        let server =
-            environment.service(ServiceOptions { name, workers: 1, cores, settings }).await;
+        let server = setup.service(ServiceOptions { name, workers: 1, cores, settings }).await;
         server.fill(tokens).await;
         servers.push(server);
     }
-    let bare = environment.bare(1, cores, &servers[0], &tokens.list[0]).await;
+    let bare = setup.bare(1, cores, &servers[0], &tokens.list[0]).await;
     let all: Vec<_> = std::iter::once(&bare).chain(&servers).collect();
-    let load = load(environment, plan, tokens);
-    let calls = environment.simulator().total_requests();
+    let load = load(setup, plan, tokens);
+    let calls = setup.simulator().total_requests();
     let results = contest::compare(row, plan.rounds, &all, &load, async |_| ()).await;
     // One call for a token that was returned a million times.
-    assert!(environment.simulator().total_requests() - calls < 3, "hits caused calls to Juspay");
+    assert!(setup.simulator().total_requests() - calls < 3, "hits caused calls to Juspay");
     for (ours, hits) in results[1..].iter().zip(hits) {
         report.figure(cpu(hits.what, ours, &results[0], hits.goal));
     }
     report.results(row, &results);
 }
 
-fn load<'l>(environment: &'l Environment, plan: Plan, tokens: &'l Tokens) -> Load<'l> {
+fn load<'l>(setup: &'l Setup, plan: Plan, tokens: &'l Tokens) -> Load<'l> {
     Load {
         tokens: &tokens.file,
         connections: CONNECTIONS,
         threads: 1,
-        cores: &environment.cores.load,
+        cores: &setup.cores.load,
         seconds: plan.seconds,
     }
 }
@@ -170,13 +169,13 @@ fn cpu(what: &str, ours: &ServerResults, floor: &ServerResults, goal: Option<Goa
 }
 
 /// Two workers and wrk share two cores.
-async fn two_workers(row: &str, environment: &Environment, plan: Plan, report: &mut Report) {
-    let (tokens, cores) = (environment.one_token(), &environment.cores.shared);
+async fn two_workers(row: &str, setup: &Setup, plan: Plan, report: &mut Report) {
+    let (tokens, cores) = (setup.one_token(), &setup.cores.shared);
     let options = ServiceOptions { name: "juspay-bff", workers: 2, cores, settings: LOG_OFF };
-    let ours = environment.service(options).await;
+    let ours = setup.service(options).await;
     ours.fill(&tokens).await;
-    let bare = environment.bare(2, cores, &ours, &tokens.list[0]).await;
-    let load = Load { threads: 2, cores, ..load(environment, plan, &tokens) };
+    let bare = setup.bare(2, cores, &ours, &tokens.list[0]).await;
+    let load = Load { threads: 2, cores, ..load(setup, plan, &tokens) };
     let results = contest::compare(row, plan.rounds, &[&bare, &ours], &load, async |_| ()).await;
     let rate =
         |results: &ServerResults| format!("{:.0}/s", results.median(|it| it.measured.a_second));
@@ -191,18 +190,17 @@ async fn two_workers(row: &str, environment: &Environment, plan: Plan, report: &
 async fn at_half_of_peak(
     name: &str,
     tokens: Tokens,
-    environment: &Environment,
+    setup: &Setup,
     plan: Plan,
     report: &mut Report,
 ) {
-    let cores = &environment.cores.server;
+    let cores = &setup.cores.server;
     let options = ServiceOptions { name: "juspay-bff", workers: 1, cores, settings: LOG_OFF };
-    let ours = environment.service(options).await;
+    let ours = setup.service(options).await;
     ours.fill(&tokens).await;
-    let bare = environment.bare(1, cores, &ours, &tokens.list[0]).await;
+    let bare = setup.bare(1, cores, &ours, &tokens.list[0]).await;
     // The best of several rounds, because other load on the machine can only reduce it.
-    let peaks =
-        (0..plan.rounds).map(|_| load(environment, plan, &tokens).run(ours.address).a_second);
+    let peaks = (0..plan.rounds).map(|_| load(setup, plan, &tokens).run(ours.address).a_second);
     let rate = peaks.fold(0.0, f64::max) / 2.0;
     let requests: Vec<_> = tokens.list.iter().map(|token| plain::request(token)).collect();
     let open = |server: &Server| Pacer::new(server.address, &requests, CONNECTIONS);
@@ -231,17 +229,17 @@ async fn at_half_of_peak(
 }
 
 /// Cached access tokens, but the customers must be fetched from Juspay.
-async fn misses(row: &str, environment: &Environment, plan: Plan, report: &mut Report) {
+async fn misses(row: &str, setup: &Setup, plan: Plan, report: &mut Report) {
     let number = usize::try_from(MISSES_A_SECOND * plan.seconds).unwrap();
-    let (tokens, cores) = (environment.tokens(number, Algorithm::ES256), &environment.cores.server);
+    let (tokens, cores) = (setup.tokens(number, Algorithm::ES256), &setup.cores.server);
     let settings = format!("{LOG_OFF}\ncache.capacity = {}", number * 2);
     let options = ServiceOptions { name: "juspay-bff", workers: 1, cores, settings: &settings };
-    let ours = environment.service(options).await;
+    let ours = setup.service(options).await;
     progress("sending each token once");
     ours.fill(&tokens).await;
-    let bare = environment.bare_fetching(cores, &ours, &tokens.list[0]).await;
-    environment.simulator().inject(FaultRule::always(Fault::Latency { ms: JUSPAY_TAKES }));
-    let calls = environment.simulator().total_requests();
+    let bare = setup.bare_fetching(cores, &ours, &tokens.list[0]).await;
+    setup.simulator().inject(FaultRule::always(Fault::Latency { ms: JUSPAY_TAKES }));
+    let calls = setup.simulator().total_requests();
     let purge = async |server: &Server| {
         if server.admin.is_some() {
             let end = Instant::now() + PURGED;
@@ -249,10 +247,10 @@ async fn misses(row: &str, environment: &Environment, plan: Plan, report: &mut R
             sleep_until(end).await;
         }
     };
-    let load = load(environment, plan, &tokens);
+    let load = load(setup, plan, &tokens);
     let results = contest::compare(row, plan.rounds, &[&bare, &ours], &load, purge).await;
-    environment.simulator().clear_faults();
-    let calls = environment.simulator().total_requests() - calls;
+    setup.simulator().clear_faults();
+    let calls = setup.simulator().total_requests() - calls;
     let requests: f64 =
         results.iter().flat_map(|it| &it.results).map(|it| it.measured.requests).sum();
     let share = f64::from(u32::try_from(calls).unwrap()) / requests;

@@ -51,7 +51,7 @@ pub struct Cores {
 
 /// The environment of all rows.
 #[derive(Debug)]
-pub struct Environment {
+pub struct Setup {
     juspay: simulator::Running,
     directory: TempDir,
     pub cores: Cores,
@@ -84,8 +84,8 @@ pub struct Tokens {
     pub file: PathBuf,
 }
 
-impl Environment {
-    pub async fn set() -> Self {
+impl Setup {
+    pub async fn new() -> Self {
         let (server, load) = process::separate_cores().expect("two cores and taskset are needed");
         process::pin_self(&load);
         let mut config = simulator::Config::on_free_ports();

@@ -10,7 +10,7 @@ use crate::{
     http::Pool,
     progress,
     report::{Figure, Report},
-    world::{Environment, Server, ServiceOptions, customer, fetch, mint},
+    world::{Server, ServiceOptions, Setup, customer, fetch, mint},
 };
 
 const SETTINGS: &str =
@@ -30,10 +30,10 @@ const REST: Duration = Duration::from_secs(6);
 const IDLE: u64 = 10 * 1024;
 const A_CUSTOMER: f64 = 2.0;
 
-pub async fn measure(environment: &Environment, plan: Plan, report: &mut Report) {
-    let cores = &environment.cores.server;
+pub async fn measure(setup: &Setup, plan: Plan, report: &mut Report) {
+    let cores = &setup.cores.server;
     let options = ServiceOptions { name: "juspay-bff", workers: 1, cores, settings: SETTINGS };
-    let service = environment.service(options).await;
+    let service = setup.service(options).await;
     let idle = service.process.memory();
     let figure = Figure::new("memory, no customer", format!("{:.1} MB", mb(idle)), "–");
     report.figure(figure.with_goal("≤ 10 MB".to_owned(), idle <= IDLE));
@@ -41,7 +41,7 @@ pub async fn measure(environment: &Environment, plan: Plan, report: &mut Report)
     for number in CUSTOMERS.into_iter().take(if plan.quick { 2 } else { 3 }) {
         while cached < number {
             let end = number.min(cached + STEP);
-            fill(&service, environment.issuer(), cached..end).await;
+            fill(&service, setup.issuer(), cached..end).await;
             cached = end;
             progress(&format!(
                 "memory: {cached} customers, {:.0} MB",

@@ -16,7 +16,7 @@ use crate::{
     process::{self, PROGRAM, Process},
     progress,
     report::{Figure, Report},
-    world::{ANSWER, Environment, FREE_PORT, ServiceOptions, mint, this_program},
+    world::{ANSWER, FREE_PORT, ServiceOptions, Setup, mint, this_program},
 };
 
 /// The goal, milliseconds.
@@ -25,25 +25,25 @@ const GOAL: f64 = 15.0;
 /// Interval of attempts to connect.
 const TRY: Duration = Duration::from_micros(100);
 
-pub async fn measure(environment: &Environment, plan: Plan, report: &mut Report) {
+pub async fn measure(setup: &Setup, plan: Plan, report: &mut Report) {
     // Both cores for all processes, because deployments don't pin them.
-    process::pin_self(&environment.cores.shared);
-    let cores = &environment.cores.shared;
+    process::pin_self(&setup.cores.shared);
+    let cores = &setup.cores.shared;
     let options = ServiceOptions { name: "starting", workers: 2, cores, settings: "" };
-    let token = mint(environment.issuer(), "starter", Algorithm::RS256);
-    let service = environment.service(ServiceOptions { name: "started", ..options }).await;
+    let token = mint(setup.issuer(), "starter", Algorithm::RS256);
+    let service = setup.service(ServiceOptions { name: "started", ..options }).await;
     // Stores its response for the baseline.
-    drop(environment.bare(2, cores, &service, &token).await);
+    drop(setup.bare(2, cores, &service, &token).await);
     let (mut times, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
         let port = free_port();
         let arguments = ["--bare", ANSWER, "--workers", "2", "--listen", &port.to_string()];
-        floors.push(time(environment, &this_program(), &arguments, port, &token));
+        floors.push(time(setup, &this_program(), &arguments, port, &token));
         let port = free_port();
-        let file = environment.settings(options, &port.to_string());
-        times.push(time(environment, PROGRAM, &["serve", "--config", &file], port, &token));
+        let file = setup.settings(options, &port.to_string());
+        times.push(time(setup, PROGRAM, &["serve", "--config", &file], port, &token));
     }
-    process::pin_self(&environment.cores.load);
+    process::pin_self(&setup.cores.load);
     progress(&format!("start: {times:.1?}, floor {floors:.1?} ms"));
     let [ours, floor] = [times, floors].map(|times| median(times.into_iter()));
     let [shown, told_floor] = [ours, floor].map(|time| format!("{time:.1} ms"));
@@ -52,17 +52,10 @@ pub async fn measure(environment: &Environment, plan: Plan, report: &mut Report)
 }
 
 /// Milliseconds until a started program responds with 200.
-fn time(
-    environment: &Environment,
-    program: &str,
-    arguments: &[&str],
-    address: SocketAddr,
-    token: &str,
-) -> f64 {
+fn time(setup: &Setup, program: &str, arguments: &[&str], address: SocketAddr, token: &str) -> f64 {
     let request = plain::request(token);
     let begun = Instant::now();
-    let _process =
-        Process::start_piped("starting", program, arguments, None, environment.directory());
+    let _process = Process::start_piped("starting", program, arguments, None, setup.directory());
     loop {
         if let Ok(mut connection) = BlockingClient::open(address)
             && connection.exchange(&request).is_ok_and(plain::is_ok)
