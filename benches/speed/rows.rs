@@ -58,47 +58,7 @@ const PURGED: Duration = Duration::from_secs(8);
 
 /// Measures a row.
 pub async fn measure(row: &str, setup: &Setup, plan: Plan, report: &mut Report) {
-    let service = |what, settings, goal| ServiceUnderTest { what, settings, goal };
-    let off = |what| service(what, LOG_OFF, None);
     match row {
-        "rare" => {
-            let hits = service(
-                "hit, no customer twice within a second, ES256, access log off: CPU",
-                RARE,
-                Some(Goal::AtMost(1.35)),
-            );
-            let tokens = setup.tokens(RARE_CUSTOMERS, Algorithm::ES256);
-            hits_of(row, setup, plan, report, &tokens, &[hits]).await;
-        }
-        "hot" => {
-            let hits = off("hit, one customer, access log off: CPU");
-            hits_of(row, setup, plan, report, &setup.one_token(), &[hits]).await;
-        }
-        "rs256" => {
-            let off = off("hit, 10,000 customers, RS256, access log off: CPU");
-            let on = service(
-                "hit, 10,000 customers, RS256, access log on: CPU",
-                "",
-                Some(Goal::AtMost(1.6)),
-            );
-            let tokens = setup.tokens(CUSTOMERS, Algorithm::RS256);
-            let off = ServiceUnderTest { goal: Some(Goal::AtMost(1.35)), ..off };
-            hits_of(row, setup, plan, report, &tokens, &[off, on]).await;
-        }
-        "es256" => {
-            let hits = off("hit, 10,000 customers, ES256, access log off: CPU");
-            let tokens = setup.tokens(CUSTOMERS, Algorithm::ES256);
-            hits_of(row, setup, plan, report, &tokens, &[hits]).await;
-        }
-        "first" => {
-            let hits = service(
-                "token verified each time (RS256), customer cached: CPU",
-                NONE_KNOWN,
-                Some(Goal::AtMost(5.0)),
-            );
-            let tokens = setup.tokens(CUSTOMERS, Algorithm::RS256);
-            hits_of(row, setup, plan, report, &tokens, &[hits]).await;
-        }
         "workers" => two_workers(row, setup, plan, report).await,
         "rate" => {
             at_half_of_peak("one customer", setup.one_token(), setup, plan, report).await;
@@ -109,6 +69,52 @@ pub async fn measure(row: &str, setup: &Setup, plan: Plan, report: &mut Report) 
         "herd" => herd::measure(setup, plan, report).await,
         "memory" => memory::measure(setup, plan, report).await,
         "start" => start::measure(setup, plan, report).await,
+        _ => measure_hits(row, setup, plan, report).await,
+    }
+}
+
+/// Measures a row about the CPU time of hits.
+async fn measure_hits(row: &str, setup: &Setup, plan: Plan, report: &mut Report) {
+    let off = |what| ServiceUnderTest { what, settings: LOG_OFF, goal: None };
+    match row {
+        "rare" => {
+            let hits = ServiceUnderTest {
+                what: "hit, no customer twice within a second, ES256, access log off: CPU",
+                settings: RARE,
+                goal: Some(Goal::AtMost(1.35)),
+            };
+            let tokens = setup.tokens(RARE_CUSTOMERS, Algorithm::ES256);
+            hits_of(row, setup, plan, report, &tokens, &[hits]).await;
+        }
+        "hot" => {
+            let hits = off("hit, one customer, access log off: CPU");
+            hits_of(row, setup, plan, report, &setup.one_token(), &[hits]).await;
+        }
+        "rs256" => {
+            let off = off("hit, 10,000 customers, RS256, access log off: CPU");
+            let on = ServiceUnderTest {
+                what: "hit, 10,000 customers, RS256, access log on: CPU",
+                settings: "",
+                goal: Some(Goal::AtMost(1.6)),
+            };
+            let tokens = setup.tokens(CUSTOMERS, Algorithm::RS256);
+            let off = ServiceUnderTest { goal: Some(Goal::AtMost(1.35)), ..off };
+            hits_of(row, setup, plan, report, &tokens, &[off, on]).await;
+        }
+        "es256" => {
+            let hits = off("hit, 10,000 customers, ES256, access log off: CPU");
+            let tokens = setup.tokens(CUSTOMERS, Algorithm::ES256);
+            hits_of(row, setup, plan, report, &tokens, &[hits]).await;
+        }
+        "first" => {
+            let hits = ServiceUnderTest {
+                what: "token verified each time (RS256), customer cached: CPU",
+                settings: NONE_KNOWN,
+                goal: Some(Goal::AtMost(5.0)),
+            };
+            let tokens = setup.tokens(CUSTOMERS, Algorithm::RS256);
+            hits_of(row, setup, plan, report, &tokens, &[hits]).await;
+        }
         _ => unreachable!("flags are checked"),
     }
 }
